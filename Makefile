@@ -1,0 +1,35 @@
+# The usual ways in; each installs what is missing first. The work is done by cmake/setup.sh and the CMake presets.
+PRESET ?= release
+BUILD_DIR := $(if $(filter release,$(PRESET)),build,build-$(PRESET))
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# CC=clang asks for the C++ compiler of that name: clang -> clang++, gcc-12 -> g++-12.
+ifneq ($(filter environment command,$(firstword $(origin CC))),)
+ifeq ($(origin CXX),default)
+  export CXX := $(subst gcc,g++,$(subst clang,clang++,$(CC)))
+endif
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build train test bench clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup:  ## install the tools and libraries that are missing
+	@cmake/setup.sh
+
+build: setup  ## build every program into build/bin (PRESET=dev, asan: build-dev, build-asan)
+	@cmake/build.sh $(PRESET) $(BUILD_DIR)
+
+train: build  ## train the tiny model on Tiny Shakespeare (about two minutes) and print a sample
+	@$(BUILD_DIR)/bin/train --config tiny --data data/tiny_shakespeare/input.txt --vocab auto --out checkpoints/shakespeare --overwrite \
+	  --steps 2000 --batch 6 --seq 128 --lr 3e-3 --beta2 0.99 --dropout 0
+
+test: build  ## run all tests
+	@ctest --preset $(PRESET)
+
+bench: build  ## time the kernels
+	@$(BUILD_DIR)/bin/bench
+
+clean:  ## remove the build
+	rm -rf $(BUILD_DIR)

@@ -1,0 +1,24 @@
+# The compiler's company: cache and linker where they are installed, warnings, sanitizers.
+
+find_program(MMREC_CCACHE ccache)
+if (MMREC_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  # Halide's header is precompiled; ccache caches users of a precompiled header only when told that it may.
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${MMREC_CCACHE})
+  add_compile_options($<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>)
+endif ()
+
+find_program(MMREC_MOLD mold)
+if (MMREC_MOLD AND NOT MMREC_SANITIZE)
+  add_link_options(-fuse-ld=mold)
+endif ()
+
+add_compile_options(-Wall -Wextra)
+add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)  # false alarms over std::string in GCC 12
+if (MMREC_WARNINGS_AS_ERRORS)
+  add_compile_options(-Werror)
+endif ()
+
+if (MMREC_SANITIZE)
+  add_compile_options(-fsanitize=${MMREC_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_link_options(-fsanitize=${MMREC_SANITIZE})
+endif ()

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Installs what is missing to build MM-Rec on Debian 12: the packages of packages.txt with apt, the tools of
+# requirements.txt into .venv. Quick when nothing is missing. Uses sudo when not root.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+missing=()
+for package in $(sed '/^#/d' cmake/packages.txt); do
+  [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+done
+
+if [ ${#missing[@]} -gt 0 ]; then
+  install="apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
+  if [ "$(id -u)" = 0 ]; then
+    as_root=(bash -c)
+  elif command -v sudo >/dev/null && sudo -v; then
+    as_root=(sudo bash -c)
+  else
+    printf 'These packages are missing and this account can not install them. As root, run:\n  %s\nThen try again.\n' "$install" >&2
+    exit 1
+  fi
+  echo "Installing Debian packages: ${missing[*]}"
+  "${as_root[@]}" "export DEBIAN_FRONTEND=noninteractive; $install" >.setup.log 2>&1 || {
+    tail -n 20 .setup.log >&2
+    echo "The installation of Debian packages failed (all of its output: .setup.log). By hand: $install" >&2
+    exit 1
+  }
+  rm -f .setup.log
+fi
+
+# The virtual environment is whole when it holds a copy of the requirements it was made from.
+if ! cmp -s cmake/requirements.txt .venv/requirements.txt; then
+  echo "Installing Halide, CMake and Ninja into .venv"
+  rm -rf .venv
+  python3 -m venv .venv
+  .venv/bin/pip install --quiet --disable-pip-version-check --no-deps -r cmake/requirements.txt || {
+    echo "pip could not install cmake/requirements.txt; is there a network? Then try again." >&2
+    exit 1
+  }
+  cp cmake/requirements.txt .venv/requirements.txt
+fi
