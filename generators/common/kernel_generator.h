@@ -1,0 +1,107 @@
+#pragma once
+
+#include <Halide.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace mmrec::generators {
+
+using namespace Halide;
+
+/// Base of the generators: what every schedule here starts from.
+template <class T>
+class KernelGenerator : public Generator<T> {
+ public:
+  /// Rows that one task of a parallel loop takes: enough to pay for handing the task over, few enough to balance.
+  GeneratorParam<int> rows_per_task{"rows_per_task", 16};
+  /// Columns whose sums over all rows stay in registers at once.
+  GeneratorParam<int> columns_per_task{"columns_per_task", 64};
+
+ protected:
+  /// Lanes of a float vector on the target.
+  int lanes() const { return this->template natural_vector_size<float>(); }
+
+  /// Rows in parallel, columns in vectors.
+  void schedule_rows(Func f, Var column, Var row) const {
+    Var task("task");
+    f.compute_root()
+        .split(row, task, row, rows_per_task, TailStrategy::GuardWithIf)
+        .parallel(task)
+        .vectorize(column, lanes(), TailStrategy::GuardWithIf);
+  }
+
+  /// f(column) = sum of something over the rows r, in the order of the rows whatever the number of threads.
+  void schedule_column_sum(Func f, Var column, RVar r) const {
+    Var task("task"), vector("vector");
+    f.compute_root().vectorize(column, lanes(), TailStrategy::GuardWithIf);
+    f.update()
+        .split(column, task, column, columns_per_task, TailStrategy::GuardWithIf)
+        .split(column, vector, column, lanes(), TailStrategy::GuardWithIf)
+        .reorder(column, vector, r, task)
+        .vectorize(column)
+        .unroll(vector)
+        .parallel(task);
+  }
+};
+
+/// Buffers start at 0: fewer scalars for the kernels to carry.
+template <class... Buffers>
+  requires(!std::is_same_v<Buffers, Func> && ...)
+void start_at_zero(Buffers&... buffers) {
+  auto one = [](auto& buffer) {
+    for (int i = 0; i < buffer.dimensions(); ++i) buffer.dim(i).set_min(0);
+  };
+  (one(buffers), ...);
+}
+
+/// Several outputs of one loop nest, a Tuple: all are as large as the first.
+inline void start_at_zero(Func tuple_output) {
+  OutputImageParam first = tuple_output.output_buffers()[0];
+  for (int i = 0; i < first.dimensions(); ++i) first.dim(i).set_min(0);
+}
+
+/// The sum (or the maximum) of term(c) over the columns c, for each row: one partial result a vector lane, combined at the
+/// end, then the columns that fill no vector. The order is fixed by the number of lanes alone.
+class RowReduction {
+ public:
+  enum class Kind { kSum, kMax };
+
+  RowReduction(const std::string& name, Kind kind, Expr columns, std::vector<Var> row, const std::function<Expr(Expr)>& term, int lanes)
+      : result(name), partial_(name + "_partial"), lane_("lane") {
+    const Expr start = kind == Kind::kSum ? Expr(0.f) : Float(32).min();
+    auto combine = [&](Expr a, Expr b) { return kind == Kind::kSum ? a + b : max(a, b); };
+    auto with_row = [&](const Expr& first) {
+      std::vector<Expr> args{first};
+      args.insert(args.end(), row.begin(), row.end());
+      return args;
+    };
+    const RDom chunk(0, columns / lanes, name + "_chunk"), lane(0, lanes, name + "_lane"), rest(0, columns % lanes, name + "_rest");
+    chunk_ = chunk.x;
+    lane_sum_ = lane.x;
+    partial_(with_row(lane_)) = start;
+    partial_(with_row(lane_)) = combine(partial_(with_row(lane_)), term(chunk * lanes + lane_));
+    result(row) = start;
+    result(row) = combine(result(row), partial_(with_row(lane)));
+    result(row) = combine(result(row), term(columns / lanes * lanes + rest));
+  }
+
+  /// Within a consumer's loop.
+  void schedule_at(Func consumer, Var at) {
+    result.compute_at(consumer, at);
+    partial_.compute_at(consumer, at).vectorize(lane_);
+    partial_.update().reorder(lane_, chunk_).vectorize(lane_);
+    result.update(0).atomic().vectorize(lane_sum_);
+    result.update(1).unscheduled();
+  }
+
+  Func result;
+
+ private:
+  Func partial_;
+  Var lane_;
+  RVar chunk_, lane_sum_;
+};
+
+}  // namespace mmrec::generators

@@ -1,0 +1,71 @@
+#pragma once
+
+#include "generators/common/kernel_generator.h"
+
+namespace mmrec::generators {
+
+constexpr float kNormEpsilon = 1e-6f;  // ops::kNormEpsilon: added to the root-mean-square, not under the root
+
+/// scale(n) = 1 / (rms(x[n,:]) + epsilon): the first stage of every kernel that normalises.
+class RmsnormScale {
+ public:
+  RmsnormScale(Func x, Expr columns, Var n, int lanes)
+      : columns_(columns),
+        square_sum_(
+            "square_sum", RowReduction::Kind::kSum, columns, {n}, [=](Expr c) { return x(c, n) * x(c, n); }, lanes) {}
+
+  Expr operator()(Expr n) const { return 1.f / (sqrt(square_sum_.result(n) / cast<float>(columns_)) + kNormEpsilon); }
+
+  /// `scale` is the Func that was defined by the operator, one-dimensional.
+  void schedule(Func scale, Var n, Expr rows_per_task) {
+    Var task("task");
+    scale.compute_root().split(n, task, n, rows_per_task, TailStrategy::GuardWithIf).parallel(task);
+    square_sum_.schedule_at(scale, n);
+  }
+
+ private:
+  Expr columns_;
+  RowReduction square_sum_;
+};
+
+/// The gradient of y = w x s, s = 1 / (r + epsilon), r = rms(x):
+///   dx_i = s w_i dy_i - x_i (s^2 / (D r)) sum_j w_j dy_j x_j,   dw_j = sum_n dy_j x_j s
+/// A row of zeros has r = 0 and takes the first term alone.
+class RmsnormGradient {
+ public:
+  RmsnormGradient(Func dy, Func x, Func scale, Func weight, Expr columns, Expr rows, Var d, Var n, int lanes)
+      : factor("norm_factor"),
+        dweight("dweight_sum"),
+        dy_(dy),
+        x_(x),
+        scale_(scale),
+        weight_(weight),
+        n_(n),
+        dot_(
+            "norm_dot", RowReduction::Kind::kSum, columns, {n}, [=](Expr c) { return weight(c) * dy(c, n) * x(c, n); }, lanes) {
+    const Expr rms = 1.f / scale(n) - kNormEpsilon;
+    factor(n) = select(rms > 0.f, scale(n) * scale(n) / (cast<float>(columns) * rms) * dot_.result(n), 0.f);
+    const RDom r(0, rows, "norm_row");
+    row = r.x;
+    dweight(d) = 0.f;
+    dweight(d) += dy(d, r) * x(d, r) * scale(r);
+  }
+
+  Expr dx(Expr d, Expr n) const { return scale_(n) * weight_(d) * dy_(d, n) - x_(d, n) * factor(n); }
+
+  void schedule(Expr rows_per_task) {
+    Var task("task");
+    factor.compute_root().split(n_, task, n_, rows_per_task, TailStrategy::GuardWithIf).parallel(task);
+    dot_.schedule_at(factor, n_);
+  }
+
+  Func factor, dweight;
+  RVar row;
+
+ private:
+  Func dy_, x_, scale_, weight_;
+  Var n_;
+  RowReduction dot_;
+};
+
+}  // namespace mmrec::generators

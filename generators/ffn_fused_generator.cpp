@@ -1,0 +1,128 @@
+// The feed-forward half of a block, y = r + mask_out (W2 (mask_hidden gelu(W1 rmsnorm(r) + b1)) + b2), and its gradients
+// (runtime/ops/ffn.h). Norm, bias, gelu, both dropout masks and the residual are in the packing or the epilogue of the two
+// matmuls; backward, the gelu's derivative is in the epilogue of the matmul that makes the hidden gradient.
+#include "generators/common/activations.h"
+#include "generators/common/dropout_mask.h"
+#include "generators/common/matmul.h"
+#include "generators/common/rmsnorm.h"
+
+namespace mmrec::generators {
+
+namespace {
+
+/// mask(index) * value, and the value itself in a branch of its own where there is no dropout.
+Expr masked(const DropoutMask& mask, Expr index, Expr value) { return select(mask.threshold == 0, value, mask(index) * value); }
+
+}  // namespace
+
+class FfnFusedForward : public MatmulGenerator<FfnFusedForward> {
+ public:
+  Input<Buffer<float, 2>> r{"r"};
+  Input<Buffer<float, 1>> norm{"norm"};
+  Input<Buffer<float, 2>> in{"in"};
+  Input<Buffer<float, 1>> in_bias{"in_bias"};
+  Input<Buffer<float, 2>> out{"out"};
+  Input<Buffer<float, 1>> out_bias{"out_bias"};
+  Input<uint32_t> hidden_key_low{"hidden_key_low"}, hidden_key_high{"hidden_key_high"}, out_key_low{"out_key_low"}, out_key_high{"out_key_high"};
+  Input<uint32_t> threshold{"threshold"};
+  Input<float> keep_scale{"keep_scale"};
+  Output<Buffer<float, 1>> scale{"scale"};
+  Output<Func> inner{"inner", {Float(32), Float(32)}, 2};  // hidden before the gelu; after it and the mask
+  Output<Buffer<float, 2>> y{"y"};
+
+  void generate() {
+    start_at_zero(r, norm, in, in_bias, out, out_bias, scale, y);
+    Var d("d"), f("f"), n("n");
+    const Expr N = r.dim(1).extent(), D = r.dim(0).extent(), F = in_bias.dim(0).extent();
+    const DropoutMask mask_hidden{hidden_key_low, hidden_key_high, threshold, keep_scale}, mask_out{out_key_low, out_key_high, threshold, keep_scale};
+
+    RmsnormScale rows(r, D, n, lanes());
+    scale(n) = rows(n);
+    Matmul first(
+        "first", N, F, D, [&](Expr k, Expr row) { return r(k, row); }, [&](Expr column, Expr k) { return norm(k) * in(k, column); }, tile());
+    const Expr hidden = scale(n) * first(f, n) + in_bias(f);
+    inner(f, n) = Tuple(hidden, masked(mask_hidden, n * F + f, gelu(hidden)));
+    Func inner_func = inner;
+    Matmul second(
+        "second", N, D, F, [&](Expr k, Expr row) { return inner_func(k, row)[1]; }, [&](Expr column, Expr k) { return out(k, column); }, tile());
+    y(d, n) = r(d, n) + masked(mask_out, n * D + d, second(d, n) + out_bias(d));
+
+    start_at_zero(inner_func);
+    rows.schedule(scale, n, rows_per_task);
+    first.schedule(inner_func, f, n);
+    second.schedule(y, d, n);
+    inner_func.specialize(threshold == 0);
+    y.specialize(threshold == 0);
+  }
+};
+
+class FfnFusedBackward : public MatmulGenerator<FfnFusedBackward> {
+ public:
+  Input<Buffer<float, 2>> dy{"dy"}, r{"r"};
+  Input<Buffer<float, 1>> norm{"norm"};
+  Input<Buffer<float, 2>> in{"in"}, out{"out"};
+  Input<uint32_t> hidden_key_low{"hidden_key_low"}, hidden_key_high{"hidden_key_high"}, out_key_low{"out_key_low"}, out_key_high{"out_key_high"};
+  Input<uint32_t> threshold{"threshold"};
+  Input<float> keep_scale{"keep_scale"};
+  Input<Buffer<float, 1>> scale{"scale"};
+  Input<Buffer<float, 2>> hidden{"hidden"}, activated{"activated"};
+  Output<Buffer<float, 2>> dr{"dr"};
+  Output<Buffer<float, 1>> dnorm{"dnorm"};
+  Output<Buffer<float, 2>> din{"din"};
+  Output<Buffer<float, 1>> din_bias{"din_bias"};
+  Output<Buffer<float, 2>> dout{"dout"};
+  Output<Buffer<float, 1>> dout_bias{"dout_bias"};
+
+  void generate() {
+    start_at_zero(dy, r, norm, in, out, scale, hidden, activated, dr, dnorm, din, din_bias, dout, dout_bias);
+    Var d("d"), f("f"), n("n");
+    const Expr N = r.dim(1).extent(), D = r.dim(0).extent(), F = din_bias.dim(0).extent();
+    const DropoutMask mask_hidden{hidden_key_low, hidden_key_high, threshold, keep_scale}, mask_out{out_key_low, out_key_high, threshold, keep_scale};
+    const RDom row(0, N);
+
+    // Second layer.
+    Func dsecond("dsecond"), dhidden("dhidden");
+    dsecond(d, n) = masked(mask_out, n * D + d, dy(d, n));
+    Matmul into_out(
+        "into_out", D, F, N, [&](Expr k, Expr m) { return dsecond(m, k); }, [&](Expr column, Expr k) { return activated(column, k); }, tile());
+    dout(f, d) = into_out(f, d);
+    dout_bias(d) = 0.f;
+    dout_bias(d) += dsecond(d, row);
+    Matmul into_hidden(
+        "into_hidden", N, F, D, [&](Expr k, Expr m) { return dsecond(k, m); }, [&](Expr column, Expr k) { return out(column, k); }, tile());
+    dhidden(f, n) = masked(mask_hidden, n * F + f, into_hidden(f, n) * gelu_derivative(hidden(f, n)));
+
+    // First layer and norm.
+    Matmul into_in(
+        "into_in", F, D, N, [&](Expr k, Expr m) { return dhidden(m, k); }, [&](Expr column, Expr k) { return r(column, k) * scale(k); }, tile());
+    din(d, f) = norm(d) * into_in(d, f);
+    din_bias(f) = 0.f;
+    din_bias(f) += dhidden(f, row);
+    Func dnormalized("dnormalized");
+    Matmul into_rows(
+        "into_rows", N, D, F, [&](Expr k, Expr m) { return dhidden(k, m); }, [&](Expr column, Expr k) { return in(column, k); }, tile());
+    dnormalized(d, n) = into_rows(d, n);
+    RmsnormGradient gradient(dnormalized, r, scale, norm, D, N, d, n, lanes());
+    dr(d, n) = dy(d, n) + gradient.dx(d, n);
+    dnorm(d) = gradient.dweight(d);
+
+    schedule_rows(dsecond, d, n);
+    into_out.schedule(dout, f, d);
+    schedule_column_sum(dout_bias, d, row);
+    into_hidden.schedule(dhidden, f, n);
+    into_in.schedule(din, d, f);
+    schedule_column_sum(din_bias, f, row);
+    into_rows.schedule(dnormalized, d, n);
+    gradient.schedule(rows_per_task);
+    schedule_rows(dr, d, n);
+    schedule_column_sum(gradient.dweight, d, gradient.row);
+    dnorm.vectorize(d, lanes(), TailStrategy::GuardWithIf);
+    dsecond.specialize(threshold == 0);
+    dhidden.specialize(threshold == 0);
+  }
+};
+
+}  // namespace mmrec::generators
+
+HALIDE_REGISTER_GENERATOR(mmrec::generators::FfnFusedForward, ffn_fused_forward)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::FfnFusedBackward, ffn_fused_backward)

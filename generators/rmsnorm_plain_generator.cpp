@@ -1,0 +1,49 @@
+// RMSNorm and its gradient (runtime/ops/rmsnorm.h), row by row. Memory-bound.
+#include "generators/common/rmsnorm.h"
+
+namespace mmrec::generators {
+
+class RmsnormPlainForward : public KernelGenerator<RmsnormPlainForward> {
+ public:
+  Input<Buffer<float, 2>> x{"x"};
+  Input<Buffer<float, 1>> weight{"weight"};
+  Output<Buffer<float, 2>> y{"y"};
+  Output<Buffer<float, 1>> scale{"scale"};
+
+  void generate() {
+    start_at_zero(x, weight, y, scale);
+    Var d("d"), n("n");
+    RmsnormScale norm(x, x.dim(0).extent(), n, lanes());
+    scale(n) = norm(n);
+    y(d, n) = weight(d) * x(d, n) * scale(n);
+
+    norm.schedule(scale, n, rows_per_task);
+    schedule_rows(y, d, n);
+  }
+};
+
+class RmsnormPlainBackward : public KernelGenerator<RmsnormPlainBackward> {
+ public:
+  Input<Buffer<float, 2>> dy{"dy"}, residual{"residual"}, x{"x"};
+  Input<Buffer<float, 1>> scale{"scale"}, weight{"weight"};
+  Output<Buffer<float, 2>> dx{"dx"};
+  Output<Buffer<float, 1>> dweight{"dweight"};
+
+  void generate() {
+    start_at_zero(dy, residual, x, scale, weight, dx, dweight);
+    Var d("d"), n("n");
+    RmsnormGradient norm(dy, x, scale, weight, x.dim(0).extent(), x.dim(1).extent(), d, n, lanes());
+    dx(d, n) = residual(d, n) + norm.dx(d, n);
+    dweight(d) = norm.dweight(d);
+
+    norm.schedule(rows_per_task);
+    schedule_rows(dx, d, n);
+    schedule_column_sum(norm.dweight, d, norm.row);
+    dweight.vectorize(d, lanes(), TailStrategy::GuardWithIf);
+  }
+};
+
+}  // namespace mmrec::generators
+
+HALIDE_REGISTER_GENERATOR(mmrec::generators::RmsnormPlainForward, rmsnorm_plain_forward)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::RmsnormPlainBackward, rmsnorm_plain_backward)
