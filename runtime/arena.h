@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+
+#include "runtime/tensor.h"
+
+namespace mmrec {
+
+/// One block of memory, laid out once. Without memory (the default) it only counts: run the same layout function over an
+/// empty arena, then over Arena(empty.used()), and the second run has exactly the room it needs.
+class Arena {
+ public:
+  static constexpr size_t kAlignment = 64;  // bytes: a cache line and a 512-bit vector
+
+  Arena() = default;
+  explicit Arena(size_t bytes);
+  ~Arena();
+  Arena(Arena&& other) noexcept;
+  Arena& operator=(Arena&& other) noexcept;
+
+  /// An uninitialised array (zeroed once, when the arena is made). Throws when the arena is full.
+  template <class T>
+  TensorView<T> take(std::initializer_list<int> shape) {
+    TensorView<T> view(nullptr, shape);
+    view.set_data(static_cast<T*>(take_bytes(static_cast<size_t>(view.count()) * sizeof(T))));
+    return view;
+  }
+  Tensor tensor(std::initializer_list<int> shape) { return take<float>(shape); }
+
+  size_t used() const { return used_; }
+
+ private:
+  void* take_bytes(size_t bytes);
+
+  uint8_t* memory_ = nullptr;
+  size_t capacity_ = 0, used_ = 0;
+};
+
+}  // namespace mmrec

@@ -1,0 +1,128 @@
+#pragma once
+
+#include <HalideRuntime.h>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <vector>
+
+#include "runtime/error.h"
+#include "runtime/tensor.h"
+
+namespace mmrec {
+
+/// One compiled kernel: a pass (forward, backward, nn, ..) of an operation in one variant. The rows come from the registry
+/// lines in generators/CMakeLists.txt.
+struct KernelEntry {
+  const char* op;
+  const char* pass;
+  const char* variant;
+  int (*call)(void** arguments);
+  const halide_filter_metadata_t* (*metadata)();
+};
+
+/// The Halide target that the kernels were compiled for.
+const char* kernel_target();
+/// The table of tuned parameters that they were compiled with, or "generator defaults".
+const char* kernel_schedule();
+/// For programs, before anything else: throws an Error where this machine lacks instructions that the kernels use, and a
+/// UsageError for a MMREC_FORCE that names no variant.
+void check_kernels();
+/// All kernels, in the order of the registry lines; an operation's first variant is its default.
+std::span<const KernelEntry> kernels();
+/// The operations, and the variants that implement a pass of one, in that order.
+std::vector<std::string> operations();
+std::vector<std::string> variants(std::string_view op, std::string_view pass);
+
+/// Makes `variant` the choice for every pass of `op` that it implements; an empty variant restores the default. Unknown
+/// names throw a UsageError that lists what there is. The environment's MMREC_FORCE=op:variant[,op:variant..] does the
+/// same at start.
+void force_variant(std::string_view op, std::string_view variant);
+
+/// Forces a variant while it lives: for tests and benchmarks, which go through all that variants() lists.
+class ScopedVariant {
+ public:
+  ScopedVariant(std::string op, std::string_view variant) : op_(std::move(op)) { force_variant(op_, variant); }
+  ~ScopedVariant() { force_variant(op_, ""); }
+  ScopedVariant(const ScopedVariant&) = delete;
+  ScopedVariant& operator=(const ScopedVariant&) = delete;
+
+ private:
+  std::string op_;
+};
+
+/// What a call does at the least, for the profile and the benchmarks: floating-point operations (an FMA is two).
+struct Work {
+  double flops = 0;
+};
+
+namespace detail {
+
+template <class T>
+struct IsTensor : std::false_type {};
+template <class T>
+struct IsTensor<TensorView<T>> : std::true_type {};
+
+/// What the caller passes for one argument, compared with the kernel's own metadata when a kernel is first chosen.
+struct ArgumentType {
+  bool buffer;
+  halide_type_t type;
+};
+
+template <class T>
+constexpr ArgumentType argument_type(const TensorView<T>&) {
+  return {true, halide_type_of<T>()};
+}
+template <class T>
+  requires std::is_arithmetic_v<T>
+constexpr ArgumentType argument_type(const T&) {
+  return {false, halide_type_of<T>()};
+}
+
+template <class T>
+void* argument_pointer(const TensorView<T>& tensor) {
+  return tensor.buffer();
+}
+template <class T>
+  requires std::is_arithmetic_v<T>
+void* argument_pointer(const T& scalar) {
+  return const_cast<T*>(&scalar);
+}
+
+}  // namespace detail
+
+/// One pass of one operation as the typed functions in runtime/ops call it: chooses the variant, calls it, turns an error
+/// code into an exception, and keeps time when a profile is wanted. Make it a function's static.
+class Kernel {
+ public:
+  Kernel(const char* op, const char* pass);
+
+  /// Tensors and scalars in the order of the generator's inputs, then its outputs.
+  template <class... Args>
+  void operator()(Work work, const Args&... args) {
+    const std::array<void*, sizeof...(Args)> pointers{detail::argument_pointer(args)...};
+    const std::array<detail::ArgumentType, sizeof...(Args)> types{detail::argument_type(args)...};
+    run(work, const_cast<void**>(pointers.data()), types);
+  }
+
+  const char* op() const { return op_; }
+  const char* pass() const { return pass_; }
+
+ private:
+  friend void force_variant(std::string_view op, std::string_view variant);
+  void run(Work work, void** arguments, std::span<const detail::ArgumentType> types);
+  void choose(std::string_view forced);
+  void check_signature(const KernelEntry& entry, std::span<const detail::ArgumentType> types) const;
+
+  const char* op_;
+  const char* pass_;
+  std::atomic<const KernelEntry*> entry_{nullptr};
+  std::atomic<const KernelEntry*> checked_{nullptr};
+};
+
+}  // namespace mmrec

@@ -1,0 +1,31 @@
+#pragma once
+
+#include "runtime/tensor.h"
+
+namespace mmrec::ops {
+
+/// The decay stays within [kDecayMin, 1 - kDecayMin].
+inline constexpr float kDecayMin = 1e-6f;
+
+/// The two small MLPs of the decay; weights are [out][in], R = D / 4 in the model. Used for values and for gradients.
+struct DecayWeights {
+  Tensor gamma_in, gamma_in_bias, gamma_out, gamma_out_bias;          ///< mdi.W_gamma.0 [R][D], [R], .2 [D][R], [D]
+  Tensor context_in, context_in_bias, context_out, context_out_bias;  ///< mdi.W_context.0 and .2, likewise
+};
+
+/// What decay_forward keeps for decay_backward.
+struct DecaySaved {
+  Tensor gamma_hidden, context_hidden;    ///< [N][R], before the gelu
+  Tensor gamma_sigmoid, context_sigmoid;  ///< [N][D], the two factors of the decay
+};
+
+/// gm = clamp(sigmoid(G2 gelu(G1 z)) * sigmoid(C2 gelu(C1 k)), kDecayMin, 1 - kDecayMin). z, k [N][D] (rows may be strided)
+/// -> gm [N][D].
+void decay_forward(const Tensor& z, const Tensor& k, const DecayWeights& weights, const DecaySaved& saved, const Tensor& gm);
+
+/// Gradient of decay_forward for the gradient dgm_scale * dgm in gm: dz = dz_residual + gradient in z (dz_residual may be dz itself), dk = gradient
+/// in k, and those of the weights. Where the clamp acts the gradient is zero.
+void decay_backward(const Tensor& dgm, float dgm_scale, const Tensor& dz_residual, const Tensor& z, const Tensor& k, const DecayWeights& weights,
+                    const DecaySaved& saved, const Tensor& dz, const Tensor& dk, const DecayWeights& gradients);
+
+}  // namespace mmrec::ops

@@ -1,0 +1,63 @@
+#include "runtime/ops/gemm.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "runtime/kernel_registry.h"
+
+namespace mmrec::ops {
+
+namespace {
+
+void run(Kernel& kernel, const char* name, const Tensor& a, const Tensor& b, const Tensor& c, int K, const GemmEpilogue& epilogue) {
+  const int M = c.size(0), N = c.size(1);
+  if (M == 0 || N == 0) return;
+  // Kernels always add a bias and read a residual where beta is not 0: without a bias it is a row of zeros.
+  static thread_local std::vector<float> zeros;
+  Tensor bias = epilogue.bias;
+  if (bias.rank() == 0) {
+    if (zeros.size() < static_cast<size_t>(N)) zeros.resize(N);
+    bias = Tensor(zeros.data(), {N});
+  }
+  const bool has_residual = epilogue.residual.rank() != 0;
+  const Tensor& residual = has_residual ? epilogue.residual : c;
+  const float beta = has_residual ? epilogue.beta : 0.f;
+  check_shape(name, bias, {N});
+  check_shape(name, residual, {M, N});
+  kernel({.flops = 2.0 * M * N * K}, a, b, bias, residual, beta, c);
+}
+
+}  // namespace
+
+void gemm_nn(const Tensor& a, const Tensor& b, const Tensor& c, const GemmEpilogue& epilogue) {
+  check_shape("gemm_nn: a", a, {-1, -1});
+  check_shape("gemm_nn: b", b, {a.size(1), -1});
+  check_shape("gemm_nn: c", c, {a.size(0), b.size(1)});
+  static Kernel kernel("gemm", "nn");
+  run(kernel, "gemm_nn: bias or residual", a, b, c, a.size(1), epilogue);
+}
+
+void gemm_nt(const Tensor& a, const Tensor& b, const Tensor& c, const GemmEpilogue& epilogue) {
+  check_shape("gemm_nt: a", a, {-1, -1});
+  check_shape("gemm_nt: b", b, {-1, a.size(1)});
+  check_shape("gemm_nt: c", c, {a.size(0), b.size(0)});
+  static Kernel kernel("gemm", "nt");
+  run(kernel, "gemm_nt: bias or residual", a, b, c, a.size(1), epilogue);
+}
+
+void gemm_tn(const Tensor& a, const Tensor& b, const Tensor& c, const GemmEpilogue& epilogue) {
+  check_shape("gemm_tn: a", a, {-1, -1});
+  check_shape("gemm_tn: b", b, {a.size(0), -1});
+  check_shape("gemm_tn: c", c, {a.size(1), b.size(1)});
+  static Kernel kernel("gemm", "tn");
+  run(kernel, "gemm_tn: bias or residual", a, b, c, a.size(0), epilogue);
+}
+
+void column_sum(const Tensor& x, const Tensor& s) {
+  check_shape("column_sum: x", x, {-1, -1});
+  check_shape("column_sum: s", s, {x.size(1)});
+  static Kernel kernel("column_sum", "forward");
+  kernel({.flops = static_cast<double>(x.count())}, x, s);
+}
+
+}  // namespace mmrec::ops

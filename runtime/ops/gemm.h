@@ -1,0 +1,24 @@
+#pragma once
+
+#include "runtime/tensor.h"
+
+namespace mmrec::ops {
+
+/// What is added to a product: C = A B + bias + beta R.
+struct GemmEpilogue {
+  Tensor bias = {};      ///< [N], or an empty tensor for none
+  Tensor residual = {};  ///< R [M][N], or an empty tensor for none; it may be C itself (accumulation), or strided
+  float beta = 0.f;
+};
+
+/// C[m,n] = sum_k A[m,k] B[k,n] (+ epilogue). A [M][K], B [K][N], C [M][N]; rows may be strided. Any size, 0 included.
+void gemm_nn(const Tensor& a, const Tensor& b, const Tensor& c, const GemmEpilogue& epilogue = {});
+/// C[m,n] = sum_k A[m,k] B[n,k] (+ epilogue): a linear layer with weights [out, in]. A [M][K], B [N][K].
+void gemm_nt(const Tensor& a, const Tensor& b, const Tensor& c, const GemmEpilogue& epilogue = {});
+/// C[m,n] = sum_k A[k,m] B[k,n] (+ epilogue): the gradient of a layer's weights. A [K][M], B [K][N].
+void gemm_tn(const Tensor& a, const Tensor& b, const Tensor& c, const GemmEpilogue& epilogue = {});
+
+/// s[c] = sum_r x[r,c]: the gradient of a bias. x [R][C] (rows may be strided), s [C].
+void column_sum(const Tensor& x, const Tensor& s);
+
+}  // namespace mmrec::ops

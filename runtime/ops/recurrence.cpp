@@ -1,0 +1,96 @@
+#include "runtime/ops/recurrence.h"
+
+#include <algorithm>
+#include <array>
+
+#include "runtime/kernel_registry.h"
+#include "runtime/threads.h"
+
+namespace mmrec::ops {
+
+namespace {
+
+/// The sequences of a batch are independent: groups of them go through all of t on a thread each. Below four, a group would
+/// hold a single sequence, and every thread would stream all the weights for it alone.
+template <class Body>
+void for_sequence_groups(int B, const Body& body) {
+  const int groups = B < 4 ? 1 : std::min(num_threads(), B / 2);
+  parallel_for(groups, [&](int group) { body(B * group / groups, B * (group + 1) / groups); });
+}
+
+/// Some sequences' rows of a time-major tensor, to be moved through time.
+struct Rows {
+  Rows(const Tensor& sequence, int begin, int end, int t) : view(sequence.at(0).rows(begin, end)), stride(sequence.stride(0)) { move(t); }
+  void move(int steps) { view.set_data(view.data() + static_cast<int64_t>(steps) * stride); }
+  Tensor view;
+  int stride;
+};
+
+}  // namespace
+
+void recurrence_pack(const Tensor& core_gate, const Tensor& mdi_gate, const RecurrenceWeights& packed) {
+  check_shape("recurrence_pack: core_gate", core_gate, {-1, core_gate.size(0)});
+  const int D = core_gate.size(0);
+  check_shape("recurrence_pack: mdi_gate", mdi_gate, {D, D});
+  check_shape("recurrence_pack: forward", packed.forward, {D, 2, recurrence_padded(D)});
+  check_shape("recurrence_pack: backward", packed.backward, {2, D, recurrence_padded(D)});
+  static Kernel kernel("recurrence", "pack");
+  kernel({}, core_gate, mdi_gate, packed.forward, packed.backward);
+}
+
+void recurrence_forward(const RecurrenceWeights& packed, const Tensor& core_bias, const Tensor& mdi_input, const Tensor& z, const Tensor& gamma,
+                        const Tensor& gm, const Tensor& state, const Tensor& gates) {
+  check_shape("recurrence_forward: z", z, {-1, -1, -1});
+  const int T = z.size(0), B = z.size(1), D = z.size(2);
+  check_shape("recurrence_forward: packed", packed.forward, {D, 2, recurrence_padded(D)});
+  check_shape("recurrence_forward: core_bias", core_bias, {D});
+  for (const Tensor& input : {mdi_input, gamma, gm}) check_shape("recurrence_forward: mdi_input, gamma, gm", input, {T, B, D});
+  check_shape("recurrence_forward: state", state, {T + 1, B, D});
+  check_shape("recurrence_forward: gates", gates, {T, B, 2 * D});
+  if (z.count() == 0) return;
+
+  static Kernel kernel("recurrence", "forward");
+  const Tensor s = gates.columns(0, D), g = gates.columns(D, 2 * D);
+  for_sequence_groups(B, [&](int begin, int end) {
+    std::array<Rows, 8> rows{Rows(mdi_input, begin, end, 0), Rows(z, begin, end, 0),     Rows(gamma, begin, end, 0), Rows(gm, begin, end, 0),
+                             Rows(state, begin, end, 0),     Rows(state, begin, end, 1), Rows(s, begin, end, 0),     Rows(g, begin, end, 0)};
+    auto& [mdi_input_t, z_t, gamma_t, gm_t, h_previous, h_t, s_t, g_t] = rows;
+    for (int t = 0; t < T; ++t) {
+      kernel({.flops = 4.0 * (end - begin) * D * D}, packed.forward, core_bias, mdi_input_t.view, z_t.view, gamma_t.view, gm_t.view, h_previous.view,
+             h_t.view, s_t.view, g_t.view);
+      for (Rows& row : rows) row.move(1);
+    }
+  });
+}
+
+void recurrence_backward(const RecurrenceWeights& packed, const Tensor& dstate, const Tensor& gates, const Tensor& z, const Tensor& gamma,
+                         const Tensor& gm, const Tensor& state, const Tensor& dpre, const Tensor& dz, const Tensor& dgamma, const Tensor& dstate_in) {
+  check_shape("recurrence_backward: z", z, {-1, -1, -1});
+  const int T = z.size(0), B = z.size(1), D = z.size(2);
+  check_shape("recurrence_backward: packed", packed.backward, {2, D, recurrence_padded(D)});
+  for (const Tensor& rows : {dstate, gamma, gm, dz, dgamma}) check_shape("recurrence_backward: dstate, gamma, gm, dz, dgamma", rows, {T, B, D});
+  for (const Tensor& rows : {gates, dpre}) check_shape("recurrence_backward: gates, dpre", rows, {T, B, 2 * D});
+  check_shape("recurrence_backward: state", state, {T + 1, B, D});
+  check_shape("recurrence_backward: dstate_in", dstate_in, {B, D});
+  set_zero(dstate_in);
+  if (z.count() == 0) return;
+
+  static Kernel kernel("recurrence", "backward");
+  const Tensor s = gates.columns(0, D), g = gates.columns(D, 2 * D), ds = dpre.columns(0, D), dg = dpre.columns(D, 2 * D);
+  for_sequence_groups(B, [&](int begin, int end) {
+    std::array<Rows, 11> rows{Rows(dstate, begin, end, T - 1), Rows(s, begin, end, T - 1),     Rows(g, begin, end, T - 1),
+                              Rows(z, begin, end, T - 1),      Rows(gamma, begin, end, T - 1), Rows(gm, begin, end, T - 1),
+                              Rows(state, begin, end, T - 1),  Rows(ds, begin, end, T - 1),    Rows(dg, begin, end, T - 1),
+                              Rows(dz, begin, end, T - 1),     Rows(dgamma, begin, end, T - 1)};
+    auto& [dstate_t, s_t, g_t, z_t, gamma_t, gm_t, h_previous, ds_t, dg_t, dz_t, dgamma_t] = rows;
+    // dstate_in holds the gradient that step t + 1 handed to h_t until it is that in the state handed in.
+    const Tensor carry = dstate_in.rows(begin, end);
+    for (int t = T - 1; t >= 0; --t) {
+      kernel({.flops = 4.0 * (end - begin) * D * D}, packed.backward, dstate_t.view, carry, s_t.view, g_t.view, z_t.view, gamma_t.view, gm_t.view,
+             h_previous.view, ds_t.view, dg_t.view, dz_t.view, dgamma_t.view, carry);
+      for (Rows& row : rows) row.move(-1);
+    }
+  });
+}
+
+}  // namespace mmrec::ops

@@ -1,0 +1,22 @@
+#pragma once
+
+#include "runtime/tensor.h"
+
+namespace mmrec::ops {
+
+/// Cumulative product along T of x [R][T][D]: y[r,t,d] = prod_{i <= t} x[r,i,d]. Elements of x are positive (the decays of
+/// a gated recurrence are): the log-space variant takes their logarithm.
+void scan_forward(const Tensor& x, const Tensor& y);
+
+/// Gradient of scan_forward, all [R][T][D]: dx_t = y_{t-1} s_t with s_t = dy_t + x_{t+1} s_{t+1} (y_{-1} = 1), which
+/// equals (sum_{i >= t} dy_i y_i) / x_t without the division.
+void scan_backward(const Tensor& dy, const Tensor& x, const Tensor& y, const Tensor& dx);
+
+/// h_t = a_t h_{t-1} + b_t along T of a, b, h [R][T][D], with h_{-1} = h0 [R][D].
+void affine_scan_forward(const Tensor& a, const Tensor& b, const Tensor& h0, const Tensor& h);
+
+/// Gradient of affine_scan_forward: db_t = dh_t + a_{t+1} db_{t+1}, da_t = db_t h_{t-1}, dh0 = a_0 db_0.
+void affine_scan_backward(const Tensor& dh, const Tensor& a, const Tensor& h, const Tensor& h0, const Tensor& da, const Tensor& db,
+                          const Tensor& dh0);
+
+}  // namespace mmrec::ops

@@ -1,0 +1,39 @@
+#include "runtime/profile.h"
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+
+namespace mmrec {
+
+namespace {
+std::atomic<bool> on{false};
+std::mutex mutex;
+std::vector<ProfileRow> rows;
+}  // namespace
+
+void set_profiling(bool value) { on = value; }
+bool profiling() { return on.load(std::memory_order_relaxed); }
+
+std::vector<ProfileRow> profile_rows() {
+  std::lock_guard lock(mutex);
+  std::vector<ProfileRow> sorted = rows;
+  std::sort(sorted.begin(), sorted.end(), [](const ProfileRow& a, const ProfileRow& b) { return a.seconds > b.seconds; });
+  return sorted;
+}
+
+void reset_profile() {
+  std::lock_guard lock(mutex);
+  rows.clear();
+}
+
+void record_call(const char* op, const char* pass, const char* variant, double seconds, double flops) {
+  std::lock_guard lock(mutex);
+  auto row = std::find_if(rows.begin(), rows.end(), [&](const ProfileRow& r) { return r.op == op && r.pass == pass && r.variant == variant; });
+  if (row == rows.end()) row = rows.insert(rows.end(), ProfileRow{op, pass, variant});
+  ++row->calls;
+  row->seconds += seconds;
+  row->flops += flops;
+}
+
+}  // namespace mmrec

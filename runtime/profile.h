@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace mmrec {
+
+/// Time and work of the kernels, collected by dispatch while it is switched on.
+struct ProfileRow {
+  std::string op, pass, variant;
+  int64_t calls = 0;
+  double seconds = 0;  // wall time; of all threads added up where a pass is called from several at once
+  double flops = 0;
+};
+
+void set_profiling(bool on);
+bool profiling();
+/// The rows since the last reset, the longest first.
+std::vector<ProfileRow> profile_rows();
+void reset_profile();
+/// For dispatch: adds one call.
+void record_call(const char* op, const char* pass, const char* variant, double seconds, double flops);
+
+}  // namespace mmrec

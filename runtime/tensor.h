@@ -1,0 +1,110 @@
+#pragma once
+
+#include <HalideRuntime.h>
+
+#include <array>
+#include <cstdint>
+#include <initializer_list>
+#include <span>
+#include <string>
+
+namespace mmrec {
+
+namespace detail {
+[[noreturn]] void fail_rank(size_t rank);
+}
+
+/// A view of a dense array, outermost dimension first as in the formulas ([T][B][C]: C is contiguous). It owns nothing
+/// and copies nothing: it is a halide_buffer_t (whose dimension 0 is the innermost) that can be handed to a kernel as it
+/// is. Like a pointer, a const view still gives access to writable elements.
+template <class T>
+class TensorView {
+ public:
+  static constexpr int kMaxRank = 4;
+
+  TensorView() = default;
+  TensorView(T* data, std::initializer_list<int> shape) : TensorView(data, std::span<const int>(shape.begin(), shape.size())) {}
+  TensorView(T* data, std::span<const int> shape) {
+    if (shape.size() > kMaxRank) detail::fail_rank(shape.size());
+    buffer_.host = reinterpret_cast<uint8_t*>(data);
+    buffer_.type = halide_type_of<T>();
+    buffer_.dimensions = static_cast<int>(shape.size());
+    int stride = 1;
+    for (int i = 0; i < rank(); ++i) {
+      dim_[i] = halide_dimension_t(0, shape[shape.size() - 1 - i], stride);
+      stride *= dim_[i].extent;
+    }
+  }
+  TensorView(const TensorView& other) { *this = other; }
+  TensorView& operator=(const TensorView& other) {
+    buffer_ = other.buffer_;
+    dim_ = other.dim_;
+    buffer_.dim = dim_.data();
+    return *this;
+  }
+
+  T* data() const { return reinterpret_cast<T*>(buffer_.host); }
+  int rank() const { return buffer_.dimensions; }
+  /// Extent and stride (in elements) of an axis, counted from the outermost.
+  int size(int axis) const { return dim_[rank() - 1 - axis].extent; }
+  int stride(int axis) const { return dim_[rank() - 1 - axis].stride; }
+  int64_t count() const {
+    int64_t n = 1;
+    for (int i = 0; i < rank(); ++i) n *= dim_[i].extent;
+    return n;
+  }
+  bool contiguous() const {
+    int64_t expected = 1;
+    for (int i = 0; i < rank(); ++i) {
+      if (dim_[i].extent != 1 && dim_[i].stride != expected) return false;
+      expected *= dim_[i].extent;
+    }
+    return true;
+  }
+
+  /// The part [begin, end) of an axis.
+  TensorView slice(int axis, int begin, int end) const;
+  TensorView rows(int begin, int end) const { return slice(0, begin, end); }
+  TensorView columns(int begin, int end) const { return slice(rank() - 1, begin, end); }
+
+  /// The outermost axis is dropped at `index`: [T][B][C] -> [B][C].
+  TensorView at(int index) const {
+    TensorView part = slice(0, index, index + 1);
+    --part.buffer_.dimensions;
+    return part;
+  }
+
+  /// The same elements under another shape; all but the innermost axis may be merged or split while the innermost stays,
+  /// so rows of a wider matrix ([T*B][C] out of [T*B][4C]) can be seen as [T][B][C].
+  TensorView reshape(std::initializer_list<int> shape) const;
+
+  std::string shape_string() const;
+
+  /// For kernels. The descriptor belongs to this view and lives as long as it.
+  halide_buffer_t* buffer() const { return const_cast<halide_buffer_t*>(&buffer_); }
+  /// Moves the view to another place of the same shape: the cheap way to step through time.
+  void set_data(T* data) { buffer_.host = reinterpret_cast<uint8_t*>(data); }
+
+ private:
+  std::array<halide_dimension_t, kMaxRank> dim_{};
+  halide_buffer_t buffer_{.device = 0,
+                          .device_interface = nullptr,
+                          .host = nullptr,
+                          .flags = 0,
+                          .type = halide_type_of<T>(),
+                          .dimensions = 0,
+                          .dim = dim_.data(),
+                          .padding = nullptr};
+};
+
+using Tensor = TensorView<float>;
+using IntTensor = TensorView<int32_t>;
+
+/// Writes zeros to every element; rows may be strided.
+void set_zero(const Tensor& tensor);
+
+/// Throws unless the tensor has this shape; -1 stands for any extent. `what` names the operation and the argument.
+template <class T>
+void check_shape(const char* what, const TensorView<T>& tensor, std::initializer_list<int> shape);
+
+}  // namespace mmrec

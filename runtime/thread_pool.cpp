@@ -1,0 +1,116 @@
+#include "runtime/thread_pool.h"
+
+#include <sched.h>
+
+#if defined(__SSE__)
+#include <xmmintrin.h>
+#endif
+
+namespace mmrec {
+
+namespace {
+
+thread_local bool inside_task = false;
+
+void pause_briefly() {
+#if defined(__SSE__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// How long a thread looks for work before it sleeps, and the caller for the last tasks' end before it gives its core away:
+// some ten microseconds, several times what lies between two loops of a training step.
+constexpr int kSpins = 1000;
+
+}  // namespace
+
+void flush_denormals() {
+#if defined(__SSE__)
+  _mm_setcsr(_mm_getcsr() | 0x8040);  // FTZ and DAZ
+#elif defined(__aarch64__)
+  uint64_t control;
+  asm volatile("mrs %0, fpcr" : "=r"(control));
+  asm volatile("msr fpcr, %0" ::"r"(control | (uint64_t{1} << 24)));
+#endif
+}
+
+ThreadPool::ThreadPool(int workers) {
+  for (int i = 0; i < workers; ++i) workers_.emplace_back([this] { serve(); });
+}
+
+ThreadPool::~ThreadPool() {
+  stopping_ = true;
+  bell_.fetch_add(1);
+  bell_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+int ThreadPool::run(int count, int (*task)(void* context, int i), void* context) {
+  flush_denormals();
+  std::unique_lock lock(in_use_, std::defer_lock);
+  if (count < 2 || inside_task || workers_.empty() || !lock.try_lock()) {
+    for (int i = 0; i < count; ++i)
+      if (const int result = task(context, i)) return result;
+    return 0;
+  }
+  task_ = task;
+  context_ = context;
+  count_ = count;
+  next_.store(0, std::memory_order_relaxed);
+  failure_.store(0, std::memory_order_relaxed);
+  const uint64_t job = (gate_.load(std::memory_order_relaxed) / kJob + 1) * kJob;
+  gate_.store(job | kOpen);
+  bell_.store(static_cast<uint32_t>(job / kJob));
+  if (sleeping_.load() > 0) bell_.notify_all();
+
+  take_tasks();
+  // Nobody enters any more; whoever is inside may still be at a task.
+  gate_.fetch_and(~kOpen);
+  for (int spins = 0; gate_.load(std::memory_order_acquire) % kOpen != 0; ++spins)
+    if (spins < kSpins)
+      pause_briefly();
+    else
+      sched_yield();
+  return failure_.load(std::memory_order_relaxed);
+}
+
+void ThreadPool::take_tasks() {
+  inside_task = true;
+  for (int i; failure_.load(std::memory_order_relaxed) == 0 && (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;)
+    if (const int result = task_(context_, i)) {
+      int none = 0;
+      failure_.compare_exchange_strong(none, result, std::memory_order_relaxed);
+    }
+  inside_task = false;
+}
+
+void ThreadPool::serve() {
+  flush_denormals();
+  for (uint64_t last = 0; (last = next_job(last)) != 0;) {
+    take_tasks();
+    gate_.fetch_sub(kInside, std::memory_order_release);
+  }
+}
+
+/// Enters a job that is not `last` and returns its number, or 0 when the pool stops.
+uint64_t ThreadPool::next_job(uint64_t last) {
+  for (int spins = 0;; ++spins) {
+    const uint32_t heard = bell_.load();
+    if (stopping_.load(std::memory_order_relaxed)) return 0;
+    uint64_t gate = gate_.load();
+    while ((gate & kOpen) != 0 && gate / kJob != last)
+      if (gate_.compare_exchange_weak(gate, gate + kInside)) return gate / kJob;
+    if (spins < kSpins) {
+      pause_briefly();
+      continue;
+    }
+    ++sleeping_;
+    bell_.wait(heard);
+    --sleeping_;
+    spins = 0;
+  }
+}
+
+}  // namespace mmrec

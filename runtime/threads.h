@@ -1,0 +1,31 @@
+#pragma once
+
+#include <string>
+#include <type_traits>
+
+namespace mmrec {
+
+// One pool (thread_pool.h) serves host loops and Halide's parallel loops. A parallel loop inside a parallel loop runs inline on
+// the thread that meets it. Every thread that takes part flushes denormals to zero, as do the kernels' callers.
+
+/// Number of cores that this process may run on.
+int available_threads();
+/// 1 .. 1024; from now on, for everything. Not while a parallel loop is running.
+void set_num_threads(int threads);
+int num_threads();
+
+/// body(i) for i in [0, count), in any order, on the pool. The first exception is rethrown when all are done.
+void parallel_for(int count, void (*call)(void* body, int i), void* body);
+template <class Body>
+void parallel_for(int count, Body&& body) {  // not a std::function, which would allocate
+  parallel_for(
+      count, [](void* body, int i) { (*static_cast<std::remove_reference_t<Body>*>(body))(i); }, &body);
+}
+
+/// Installs the pool, the scratch allocator and the error handler behind Halide's runtime. Idempotent; dispatch calls it.
+void install_halide_runtime();
+
+/// The message of the last error that Halide's runtime reported, on whichever thread.
+std::string last_halide_error();
+
+}  // namespace mmrec
