@@ -1,0 +1,121 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <utility>
+#include <vector>
+
+#include "runtime/tensor.h"
+#include "tests/reference/real.h"
+
+namespace mmrec::reference {
+
+/// Element `flat` (row-major) of a tensor of any strides.
+template <class T>
+T& element(const TensorView<T>& tensor, int64_t flat) {
+  int64_t offset = 0;
+  for (int axis = tensor.rank() - 1; axis >= 0; --axis) {
+    offset += flat % tensor.size(axis) * tensor.stride(axis);
+    flat /= tensor.size(axis);
+  }
+  return tensor.data()[offset];
+}
+
+template <class T>
+std::vector<int> shape_of(const TensorView<T>& tensor) {
+  std::vector<int> shape;
+  for (int axis = 0; axis < tensor.rank(); ++axis) shape.push_back(tensor.size(axis));
+  return shape;
+}
+
+/// A dense array that owns its numbers: what the references take and return. Zero at first.
+class Array {
+ public:
+  Array() = default;
+  explicit Array(std::vector<int> shape) : shape_(std::move(shape)) {
+    size_t count = 1;
+    for (int extent : shape_) count *= extent;
+    data_.resize(count);
+  }
+  Array(std::initializer_list<int> shape) : Array(std::vector<int>(shape)) {}
+  explicit Array(const Tensor& tensor) : Array(shape_of(tensor)) {
+    for (size_t i = 0; i < count(); ++i) data_[i] = element(tensor, i);
+  }
+
+  const std::vector<int>& shape() const { return shape_; }
+  int size(int axis) const { return shape_[axis]; }
+  size_t count() const { return data_.size(); }
+  /// No array at all (an optional argument left out), as opposed to one without elements.
+  bool absent() const { return shape_.empty(); }
+
+  template <class... Index>
+  Real& operator()(Index... index) {
+    return data_[offset(index...)];
+  }
+  template <class... Index>
+  const Real& operator()(Index... index) const {
+    return data_[offset(index...)];
+  }
+  Real& operator[](size_t flat) { return data_[flat]; }
+  const Real& operator[](size_t flat) const { return data_[flat]; }
+
+ private:
+  template <class... Index>
+  size_t offset(Index... index) const {
+    size_t flat = 0, axis = 0;
+    ((flat = flat * shape_[axis++] + index), ...);
+    return flat;
+  }
+
+  std::vector<int> shape_;
+  std::vector<Real> data_;
+};
+
+/// f of each element.
+template <class Function>
+Array map(const Array& x, Function f) {
+  Array y(x.shape());
+  for (size_t i = 0; i < x.count(); ++i) y[i] = f(x[i]);
+  return y;
+}
+
+/// f of each pair of elements of two arrays of one shape.
+template <class Function>
+Array map(const Array& x, const Array& y, Function f) {
+  Array z(x.shape());
+  for (size_t i = 0; i < x.count(); ++i) z[i] = f(x[i], y[i]);
+  return z;
+}
+
+inline Array operator+(const Array& x, const Array& y) {
+  return map(x, y, [](Real a, Real b) { return a + b; });
+}
+inline Array operator*(const Array& x, const Array& y) {
+  return map(x, y, [](Real a, Real b) { return a * b; });
+}
+
+/// sum_i x[i] y[i]: the scalar loss whose gradient in y is x.
+inline double dot(const Array& x, const Array& y) {
+  double sum = 0;
+  for (size_t i = 0; i < x.count(); ++i) sum += x[i].value * y[i].value;
+  return sum;
+}
+
+/// Central differences of loss() in each element of x, which `loss` reads (it is as before on return).
+template <class Loss>
+Array numeric_gradient(Array& x, Loss loss) {
+  constexpr double kStep = 2e-5;  // for values around 1 rounding and truncation are both below 1e-8
+  Array gradient(x.shape());
+  for (size_t i = 0; i < x.count(); ++i) {
+    const Real kept = x[i];
+    x[i] = kept.value + kStep;
+    const double above = loss();
+    x[i] = kept.value - kStep;
+    gradient[i] = (above - loss()) / (2 * kStep);
+    x[i] = kept;
+  }
+  return gradient;
+}
+
+}  // namespace mmrec::reference

@@ -1,0 +1,54 @@
+#pragma once
+
+#include "tests/reference/array.h"
+
+namespace mmrec::reference {
+
+struct Attention {
+  Array p, context;  ///< [N][H][S], [N][D]
+};
+
+/// q [N][D], keys, values [S][D]; head h owns the columns [h D/H, (h+1) D/H).
+inline Attention attention_forward(const Array& q, const Array& keys, const Array& values, int heads) {
+  const int rows = q.size(0), slots = keys.size(0), width = q.size(1) / heads;
+  Attention r{{rows, heads, slots}, {rows, q.size(1)}};
+  for (int n = 0; n < rows; ++n)
+    for (int h = 0; h < heads; ++h) {
+      std::vector<Real> score(slots);
+      for (int s = 0; s < slots; ++s) {
+        for (int d = h * width; d < (h + 1) * width; ++d) score[s] += q(n, d) * keys(s, d);
+        score[s] = score[s] / sqrt(width);
+      }
+      Real largest = score[0], sum = 0;
+      for (Real s : score) largest = largest < s ? s : largest;
+      for (Real s : score) sum += exp(s - largest);
+      for (int s = 0; s < slots; ++s) {
+        r.p(n, h, s) = exp(score[s] - largest) / sum;
+        for (int d = h * width; d < (h + 1) * width; ++d) r.context(n, d) += r.p(n, h, s) * values(s, d);
+      }
+    }
+  return r;
+}
+
+/// The gradient in q: through the values to p, through the softmax to the scores, through the keys to q.
+inline Array attention_backward(const Array& dcontext, const Array& q, const Array& keys, const Array& values, int heads) {
+  const int rows = q.size(0), slots = keys.size(0), width = q.size(1) / heads;
+  const Array p = attention_forward(q, keys, values, heads).p;
+  Array dq(q.shape());
+  for (int n = 0; n < rows; ++n)
+    for (int h = 0; h < heads; ++h) {
+      std::vector<Real> dp(slots);
+      Real mean = 0;
+      for (int s = 0; s < slots; ++s) {
+        for (int d = h * width; d < (h + 1) * width; ++d) dp[s] += dcontext(n, d) * values(s, d);
+        mean += p(n, h, s) * dp[s];
+      }
+      for (int s = 0; s < slots; ++s) {
+        const Real dscore = p(n, h, s) * (dp[s] - mean);
+        for (int d = h * width; d < (h + 1) * width; ++d) dq(n, d) += dscore * keys(s, d) / sqrt(width);
+      }
+    }
+  return dq;
+}
+
+}  // namespace mmrec::reference

@@ -1,0 +1,27 @@
+#pragma once
+
+#include "runtime/ops/optimizer.h"
+#include "tests/reference/array.h"
+
+namespace mmrec::reference {
+
+struct AdamWState {
+  Array weight, m, v;
+};
+
+inline AdamWState adamw(const ops::AdamW& settings, const Array& gradient, AdamWState state) {
+  const double beta1 = settings.beta1, beta2 = settings.beta2, step = static_cast<double>(settings.step);
+  const Real correction1 = 1 - std::pow(beta1, step), correction2 = 1 - std::pow(beta2, step);
+  for (size_t i = 0; i < gradient.count(); ++i) {
+    const Real g = settings.gradient_scale * gradient[i];
+    Real &w = state.weight[i], &m = state.m[i], &v = state.v[i];
+    m = beta1 * m + (1 - beta1) * g;
+    v = beta2 * v + (1 - beta2) * (g * g);
+    w = w - settings.learning_rate * (settings.decay * w + (m / correction1) / (sqrt(v / correction2) + settings.epsilon));
+  }
+  return state;
+}
+
+inline double sum_of_squares(const Array& x) { return dot(x, x); }
+
+}  // namespace mmrec::reference

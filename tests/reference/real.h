@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cmath>
+#include <numbers>
+
+namespace mmrec::reference {
+
+/// A number in double precision with a bound of the error that single precision makes on the way to it: to first order, in
+/// units of float's epsilon, every operation adding the size of what it rounds. The references compute with it, so the
+/// tolerance of each element of each result follows from the magnitude of the terms that were accumulated in it, and
+/// cancellation, long sums and chains of layers need no tolerance of their own. Sums add the size of both operands rather
+/// than of the result: kernels add in other orders, and may meet larger partial sums than the reference does.
+struct Real {
+  constexpr Real(double value = 0, double error = 0) : value(value), error(error) {}
+  double value, error;
+};
+
+/// What single-precision exp and log may be off by, relatively, and erf absolutely (float code takes a rational
+/// approximation with an absolute bound).
+inline constexpr double kFunctionError = 4, kErfError = 8;
+
+inline Real operator-(Real a) { return {-a.value, a.error}; }
+inline Real operator+(Real a, Real b) { return {a.value + b.value, a.error + b.error + std::abs(a.value) + std::abs(b.value)}; }
+inline Real operator-(Real a, Real b) { return a + -b; }
+inline Real operator*(Real a, Real b) {
+  const double value = a.value * b.value;
+  return {value, std::abs(a.value) * b.error + std::abs(b.value) * a.error + std::abs(value)};
+}
+inline Real operator/(Real a, Real b) {
+  const double value = a.value / b.value;
+  return {value, (a.error + std::abs(value) * b.error) / std::abs(b.value) + std::abs(value)};
+}
+inline Real& operator+=(Real& a, Real b) { return a = a + b; }
+inline Real& operator*=(Real& a, Real b) { return a = a * b; }
+inline bool operator<(Real a, Real b) { return a.value < b.value; }
+
+inline Real sqrt(Real x) {
+  const double value = std::sqrt(x.value);
+  return {value, value > 0 ? x.error / (2 * value) + value : 0};
+}
+inline Real exp(Real x) {
+  const double value = std::exp(x.value);
+  return {value, value * (x.error + kFunctionError)};
+}
+inline Real log(Real x) {
+  const double value = std::log(x.value);
+  return {value, x.error / x.value + kFunctionError * std::abs(value)};
+}
+inline Real erf(Real x) {
+  const double slope = 2 * std::numbers::inv_sqrtpi * std::exp(-x.value * x.value);
+  return {std::erf(x.value), slope * x.error + kErfError};
+}
+
+inline Real sigmoid(Real x) { return 1 / (1 + exp(-x)); }
+/// The standard normal distribution function and density.
+inline Real normal_cdf(Real x) { return 0.5 * (1 + erf(x / std::numbers::sqrt2)); }
+inline Real normal_pdf(Real x) { return exp(-0.5 * x * x) / std::sqrt(2 * std::numbers::pi); }
+inline Real gelu(Real x) { return x * normal_cdf(x); }
+inline Real gelu_slope(Real x) { return normal_cdf(x) + x * normal_pdf(x); }
+
+}  // namespace mmrec::reference

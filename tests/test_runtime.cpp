@@ -1,0 +1,345 @@
+#include <gtest/gtest.h>
+
+#include <array>
+#include <atomic>
+#include <bit>
+#include <cfloat>
+#include <chrono>
+#include <cmath>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#include "runtime/arena.h"
+#include "runtime/cpu_info.h"
+#include "runtime/rng.h"
+#include "runtime/tensor.h"
+#include "runtime/threads.h"
+#include "tests/kernel_test.h"
+
+namespace mmrec {
+namespace {
+
+// ------------------------------------------------------------------------------------------------------------ tensor
+
+/// 0, 1, 2, .. as a tensor of a shape.
+struct Counting {
+  explicit Counting(std::initializer_list<int> shape) : view(nullptr, shape), values(view.count()) {
+    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i);
+    view.set_data(values.data());
+  }
+  Tensor view;
+  std::vector<float> values;
+};
+
+std::vector<float> elements(const Tensor& tensor) {
+  std::vector<float> values;
+  for (int64_t i = 0; i < tensor.count(); ++i) values.push_back(reference::element(tensor, i));
+  return values;
+}
+
+TEST(TensorView, RowMajor) {
+  const Counting c({2, 3, 4});
+  EXPECT_EQ(c.view.rank(), 3);
+  EXPECT_EQ(c.view.count(), 24);
+  EXPECT_EQ(reference::shape_of(c.view), (std::vector{2, 3, 4}));
+  EXPECT_EQ((std::array{c.view.stride(0), c.view.stride(1), c.view.stride(2)}), (std::array{12, 4, 1}));
+  EXPECT_TRUE(c.view.contiguous());
+  EXPECT_EQ(c.view.shape_string(), "[2,3,4]");
+  EXPECT_EQ(Tensor().data(), nullptr);
+}
+
+TEST(TensorView, HalideDescriptorIsItsOwn) {
+  const Counting c({2, 3});
+  const Tensor copy = c.view;
+  ASSERT_NE(copy.buffer()->dim, c.view.buffer()->dim);  // it would dangle when the original goes
+  EXPECT_EQ(copy.buffer()->dim[0].extent, 3);           // Halide's dimension 0 is the innermost
+  EXPECT_EQ(copy.buffer()->dim[1].stride, 3);
+  EXPECT_EQ(copy.buffer()->host, reinterpret_cast<uint8_t*>(c.view.data()));
+  EXPECT_EQ(copy.buffer()->type, halide_type_of<float>());
+}
+
+TEST(TensorView, SlicesAndAt) {
+  const Counting c({2, 3, 4});
+  EXPECT_EQ(elements(c.view.columns(1, 3).rows(1, 2)), (std::vector<float>{13, 14, 17, 18, 21, 22}));
+  EXPECT_EQ(elements(c.view.at(1).rows(0, 1)), (std::vector<float>{12, 13, 14, 15}));
+  EXPECT_EQ(c.view.at(1).rank(), 2);
+  EXPECT_EQ(elements(c.view.columns(1, 3).at(0).at(2)), (std::vector<float>{9, 10}));
+  EXPECT_FALSE(c.view.columns(1, 3).contiguous());
+  EXPECT_TRUE(c.view.rows(1, 2).contiguous());
+  EXPECT_EQ(c.view.slice(1, 3, 3).count(), 0);  // an empty part, even at the end
+  expect_error({"[2,3,4]"}, [&] { c.view.slice(3, 0, 1); });
+  expect_error({"[2,3,4]"}, [&] { c.view.slice(-1, 0, 1); });
+  expect_error({"[2,3,4]", "4"}, [&] { c.view.slice(1, 0, 4); });
+  expect_error({"[2,3,4]"}, [&] { c.view.slice(1, 2, 1); });
+  expect_error({"[2,3,4]"}, [&] { c.view.slice(1, -1, 1); });
+  expect_error({"[2,3,4]"}, [&] { c.view.at(2); });
+}
+
+TEST(TensorView, Reshape) {
+  const Counting c({6, 4});
+  EXPECT_EQ(elements(c.view.reshape({2, 3, 4}).at(1)), (std::vector<float>{12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23}));
+  EXPECT_EQ(c.view.reshape({24}).rank(), 1);
+  EXPECT_EQ(c.view.reshape({3, 8}).stride(0), 8);  // a contiguous tensor may be cut anyhow
+  expect_error({"[6,4]", "[5,5]"}, [&] { c.view.reshape({5, 5}); });
+
+  const Tensor part = c.view.columns(1, 3);  // rows of a wider matrix
+  const Tensor split = part.reshape({2, 3, 2});
+  EXPECT_EQ(elements(split), elements(part));
+  EXPECT_EQ((std::array{split.stride(0), split.stride(1), split.stride(2)}), (std::array{12, 4, 1}));
+  EXPECT_EQ(elements(split.reshape({3, 2, 2})), elements(part));
+  EXPECT_EQ(elements(split.reshape({6, 2})), elements(part));
+  expect_error({"[6,2]", "[12]"}, [&] { part.reshape({12}); });
+  expect_error({"[6,2]", "[3,4]"}, [&] { part.reshape({3, 4}); });
+  const Tensor irregular = c.view.reshape({2, 3, 4}).slice(1, 0, 2);  // rows 0 1 3 4
+  EXPECT_EQ(elements(irregular), (std::vector<float>{0, 1, 2, 3, 4, 5, 6, 7, 12, 13, 14, 15, 16, 17, 18, 19}));
+  expect_error({"[2,2,4]", "[4,4]"}, [&] { irregular.reshape({4, 4}); });
+}
+
+TEST(TensorView, RankHasALimit) {
+  EXPECT_NO_THROW(Tensor(nullptr, {1, 2, 3, 4}));
+  expect_error({"4", "5"}, [] { Tensor(nullptr, {1, 2, 3, 4, 5}); });
+}
+
+TEST(TensorView, CheckShape) {
+  const Counting c({2, 3});
+  EXPECT_NO_THROW(check_shape("op x", c.view, {2, 3}));
+  EXPECT_NO_THROW(check_shape("op x", c.view, {-1, 3}));
+  EXPECT_NO_THROW(check_shape("op x", c.view.columns(0, 2), {2, 2}));
+  expect_error({"op x", "[2,3]", "[2,4]"}, [&] { check_shape("op x", c.view, {2, 4}); });
+  expect_error({"op x", "[2,3]"}, [&] { check_shape("op x", c.view, {2, 3, 1}); });
+  expect_error({"op x"}, [&] { check_shape("op x", c.view, {6}); });
+}
+
+// ------------------------------------------------------------------------------------------------------------- arena
+
+TEST(Arena, MeasuredThenFilled) {
+  struct Layout {
+    TensorView<uint8_t> bytes;
+    Tensor a, b;
+    IntTensor ids;
+  };
+  const auto lay_out = [](Arena& arena) {
+    return Layout{arena.take<uint8_t>({3}), arena.tensor({5, 7}), arena.tensor({0, 9}), arena.take<int32_t>({17})};
+  };
+  Arena counting;
+  EXPECT_EQ(lay_out(counting).a.data(), nullptr);
+  EXPECT_GE(counting.used(), 3 + 35 * sizeof(float) + 17 * sizeof(int32_t));
+
+  Arena arena(counting.used());
+  const Layout layout = lay_out(arena);
+  EXPECT_EQ(arena.used(), counting.used());
+  EXPECT_EQ(layout.a.shape_string(), "[5,7]");
+  const auto address = [](auto* pointer) { return reinterpret_cast<uintptr_t>(pointer); };
+  for (uintptr_t start : {address(layout.bytes.data()), address(layout.a.data()), address(layout.ids.data())}) {
+    EXPECT_NE(start, 0u);
+    EXPECT_EQ(start % Arena::kAlignment, 0u);
+  }
+  EXPECT_GE(address(layout.a.data()), address(layout.bytes.data()) + 3);
+  EXPECT_GE(address(layout.ids.data()), address(layout.a.data()) + 35 * sizeof(float));
+  for (float value : elements(layout.a)) EXPECT_EQ(value, 0);
+
+  Arena moved = std::move(arena);
+  EXPECT_EQ(moved.used(), counting.used());
+  EXPECT_EQ(layout.a.data()[34], 0);  // the memory has moved along
+  EXPECT_THROW(moved.tensor({1}), Error);
+}
+
+// ------------------------------------------------------------------------------------------------------------ random
+
+// Known answers of philox4x32-10 from the Random123 distribution (kat_vectors).
+TEST(Philox, KnownAnswers) {
+  using Block = std::array<uint32_t, 4>;
+  EXPECT_EQ(Philox(0, 0).block(0), (Block{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  EXPECT_EQ(Philox(UINT64_MAX, UINT64_MAX).block(UINT64_MAX), (Block{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  // counter 243f6a88 85a308d3 | stream 13198a2e 03707344 | key a4093822 299f31d0, low words first
+  EXPECT_EQ(Philox(0x299f31d0a4093822, 0x0370734413198a2e).block(0x85a308d3243f6a88), (Block{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+}
+
+TEST(Philox, BitsAreTheWordsOfTheBlocks) {
+  const Philox philox(12, 34);
+  for (uint64_t i : {uint64_t{0}, uint64_t{1}, uint64_t{6}, uint64_t{4'000'000'003}, UINT64_MAX})
+    EXPECT_EQ(philox.bits(i), philox.block(i / 4)[i % 4]);
+}
+
+/// Mean of f(i) for i below n.
+template <class Function>
+double mean(int n, Function f) {
+  double sum = 0;
+  for (int i = 0; i < n; ++i) sum += f(i);
+  return sum / n;
+}
+
+constexpr int kDraws = 100'000;
+/// Four standard deviations of a mean of kDraws draws with this variance; the draws are fixed, so nothing is flaky.
+double four_sigma(double variance) { return 4 * std::sqrt(variance / kDraws); }
+
+TEST(Philox, Uniform) {
+  const Philox philox(1, 2);
+  for (int i = 0; i < kDraws; ++i) {
+    const float u = philox.uniform(i);
+    ASSERT_GE(u, 0);
+    ASSERT_LT(u, 1);
+    ASSERT_EQ(std::ldexp(u, 24), std::floor(std::ldexp(u, 24))) << "more than 24 bits";
+  }
+  const auto centred = [&](int i) { return philox.uniform(i) - 0.5; };
+  EXPECT_NEAR(mean(kDraws, centred), 0, four_sigma(1. / 12));
+  EXPECT_NEAR(mean(kDraws, [&](int i) { return centred(i) * centred(i); }), 1. / 12, four_sigma(1. / 180));
+  EXPECT_NEAR(mean(kDraws, [&](int i) { return centred(i) * centred(i + 1); }), 0, four_sigma(1. / 144));
+  EXPECT_NEAR(mean(kDraws, [&](int i) { return centred(i) * (Philox(1, 3).uniform(i) - 0.5); }), 0, four_sigma(1. / 144));  // another stream
+  EXPECT_NEAR(mean(kDraws, [&](int i) { return centred(i) * (Philox(2, 2).uniform(i) - 0.5); }), 0, four_sigma(1. / 144));  // another seed
+}
+
+TEST(Philox, Normal) {
+  const Philox philox(5, 6);
+  const auto normal = [&](int i) { return philox.normals(i / 4)[i % 4]; };
+  const auto moment = [&](int power) { return mean(kDraws, [&](int i) { return std::pow(static_cast<double>(normal(i)), power); }); };
+  EXPECT_NEAR(moment(1), 0, four_sigma(1));
+  EXPECT_NEAR(moment(2), 1, four_sigma(2));
+  EXPECT_NEAR(moment(3), 0, four_sigma(15));
+  EXPECT_NEAR(moment(4), 3, four_sigma(96));
+  EXPECT_NEAR(mean(kDraws, [&](int i) { return normal(i) * normal(i + 1); }), 0, four_sigma(1));
+  for (int i = 0; i < kDraws; ++i) ASSERT_TRUE(std::isfinite(normal(i)));
+}
+
+TEST(Philox, Below) {
+  const Philox philox(7, 8);
+  constexpr int kFaces = 6;
+  std::array<int, kFaces> count{};
+  for (int i = 0; i < kDraws; ++i) {
+    const uint32_t face = philox.below(i, kFaces);
+    ASSERT_LT(face, static_cast<uint32_t>(kFaces));
+    ++count[face];
+  }
+  for (int n : count) EXPECT_NEAR(static_cast<double>(n) / kDraws, 1. / kFaces, four_sigma(5. / 36));
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(philox.below(i, 1), 0u);
+}
+
+TEST(DropoutBits, KeepRate) {
+  for (float p : {0.1f, 0.5f, 0.9f}) {
+    const uint32_t threshold = dropout_threshold(p);
+    EXPECT_NEAR(threshold / 4294967296.0, p, 1e-9);
+    const double kept = mean(kDraws, [&](int i) { return dropout_bits({0x12345678, 0x9abcdef0}, i) >= threshold; });
+    EXPECT_NEAR(kept, 1 - static_cast<double>(p), four_sigma(p * (1 - p)));
+  }
+  EXPECT_EQ(dropout_threshold(0), 0u);
+}
+
+// Masks of keys that differ in one bit, and of neighbouring elements, must look independent.
+TEST(DropoutBits, Independence) {
+  const uint32_t threshold = dropout_threshold(0.5f);
+  const auto sign = [&](DropoutKey key, uint32_t i) { return dropout_bits(key, i) >= threshold ? 1. : -1.; };
+  const DropoutKey key{0x12345678, 0x9abcdef0};
+  for (uint32_t bit = 1; bit != 0; bit <<= 1) {
+    const auto correlation = [&](DropoutKey other) { return mean(kDraws, [&](int i) { return sign(key, i) * sign(other, i); }); };
+    EXPECT_NEAR(correlation({key.low ^ bit, key.high}), 0, four_sigma(1)) << "low, bit " << bit;
+    EXPECT_NEAR(correlation({key.low, key.high ^ bit}), 0, four_sigma(1)) << "high, bit " << bit;
+    EXPECT_NEAR(mean(kDraws, [&](int i) { return sign(key, i) * sign(key, i + bit); }), 0, four_sigma(1)) << "distance " << bit;
+  }
+}
+
+// ----------------------------------------------------------------------------------------------------------- threads
+
+TEST(Threads, CountIsChecked) {
+  EXPECT_GE(available_threads(), 1);
+  for (int threads : {1, 2, 3}) {
+    const ScopedThreads scoped(threads);
+    EXPECT_EQ(num_threads(), threads);
+  }
+  for (int wrong : {0, -1, 1025}) EXPECT_THROW(set_num_threads(wrong), Error) << wrong;
+}
+
+TEST(ParallelFor, EveryIndexOnce) {
+  for (int threads : {1, 2, 3}) {
+    const ScopedThreads scoped(threads);
+    for (int count : {0, 1, 2, 7, 1000}) {
+      std::vector<std::atomic<int>> visits(count);
+      parallel_for(count, [&](int i) { ++visits[i]; });
+      for (int i = 0; i < count; ++i) EXPECT_EQ(visits[i], 1) << i << " of " << count << ", " << threads << " threads";
+    }
+  }
+}
+
+TEST(ParallelFor, UsesTheThreads) {
+  const ScopedThreads scoped(2);
+  // Each of the two indices waits until the other has come: one thread alone would wait in vain.
+  std::atomic<int> arrived{0};
+  parallel_for(2, [&](int) {
+    ++arrived;
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (arrived < 2 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    EXPECT_EQ(arrived, 2);
+  });
+}
+
+TEST(ParallelFor, ExceptionsAreRethrown) {
+  for (int threads : {1, 2}) {
+    const ScopedThreads scoped(threads);
+    try {
+      parallel_for(100, [](int i) {
+        if (i == 37) throw std::out_of_range("thirty-seven");
+      });
+      ADD_FAILURE() << "no exception";
+    } catch (const std::out_of_range& error) {
+      EXPECT_STREQ(error.what(), "thirty-seven");
+    }
+    std::atomic<int> visits{0};  // and the pool is as good as before
+    parallel_for(100, [&](int) { ++visits; });
+    EXPECT_EQ(visits, 100);
+  }
+}
+
+TEST(ParallelFor, NestedRunsInline) {
+  const ScopedThreads scoped(2);
+  std::atomic<int> visits{0};
+  parallel_for(4, [&](int) {
+    const std::thread::id outer = std::this_thread::get_id();
+    parallel_for(25, [&](int) {
+      ++visits;
+      EXPECT_EQ(std::this_thread::get_id(), outer);
+    });
+  });
+  EXPECT_EQ(visits, 100);
+}
+
+TEST(ParallelFor, FlushesDenormals) {
+  const ScopedThreads scoped(2);
+  std::atomic<int> denormal_results{0};
+  parallel_for(64, [&](int) {
+    volatile float smallest_normal = FLT_MIN, denormal = std::bit_cast<float>(0x00400000u);
+    const float halved = smallest_normal * 0.5f, scaled = denormal * 0x1p100f;  // a denormal as a result, and as an operand
+    if (halved != 0 || scaled != 0) ++denormal_results;
+  });
+  EXPECT_EQ(denormal_results, 0);
+}
+
+// ---------------------------------------------------------------------------------------------------------- CPU and errors
+
+TEST(CpuInfo, KernelsFitThisMachine) {
+  EXPECT_FALSE(cpu_name().empty());
+  EXPECT_EQ(missing_features(host_target()), std::vector<std::string>{});
+  EXPECT_NO_THROW(check_kernels());
+}
+
+TEST(CpuInfo, MissingFeaturesAreNamed) {
+  EXPECT_EQ(missing_features("x86-64-linux-sse41-avx512_imagined-no_runtime"), std::vector<std::string>{"avx512_imagined"});
+}
+
+// What Halide's runtime is told through do_par_for comes back as the loop's result: the first failure, and nothing new begins.
+TEST(HalideRuntime, ParallelLoopsReturnTheFirstFailure) {
+  install_halide_runtime();
+  const auto task = [](void*, int i, uint8_t* begun) {
+    ++*reinterpret_cast<std::atomic<int>*>(begun);
+    return i == 3 ? 42 : 0;
+  };
+  for (int threads : {1, 2}) {
+    set_num_threads(threads);
+    std::atomic<int> begun{0};
+    EXPECT_EQ(halide_do_par_for(nullptr, task, 0, 100000, reinterpret_cast<uint8_t*>(&begun)), 42);
+    EXPECT_LT(begun, 100000);
+    EXPECT_EQ(halide_do_par_for(nullptr, task, 4, 50, reinterpret_cast<uint8_t*>(&begun)), 0);
+  }
+}
+
+}  // namespace
+}  // namespace mmrec
