@@ -1,0 +1,151 @@
+#include "model/config.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "runtime/error.h"
+
+namespace mmrec {
+
+namespace {
+
+using nlohmann::json;
+
+/// Every field by its name; all that reads, writes or lists fields goes through here.
+template <class C, class Visit>
+void for_each_field(C& c, Visit&& visit) {
+  visit("vocab_size", c.vocab_size);
+  visit("dim", c.dim);
+  visit("layers", c.layers);
+  visit("heads", c.heads);
+  visit("max_seq", c.max_seq);
+  visit("mem_slots", c.mem_slots);
+  visit("hem", c.hem);
+  visit("dpg", c.dpg);
+  visit("dpg_rank", c.dpg_rank);
+  visit("uboo", c.uboo);
+  visit("lambda_p", c.lambda_p);
+  visit("chunk_size", c.chunk_size);
+  visit("memory", c.memory);
+}
+
+std::vector<std::string> field_names() {
+  std::vector<std::string> names;
+  const Config config;
+  for_each_field(config, [&](const char* name, const auto&) { names.push_back(name); });
+  return names;
+}
+
+struct Preset {
+  const char* name;
+  int vocab_size, dim, layers, heads, max_seq;
+};
+
+// Documented sizes. Presets with DPG or UBOO come with those parts of the model.
+constexpr std::array kPresets{
+    Preset{"tiny", 5000, 128, 4, 4, 1024},
+    Preset{"mini", 10000, 256, 6, 4, 2048},
+    Preset{"small", 20000, 512, 8, 8, 4096},
+    Preset{"base", 32000, 1024, 12, 8, 8192},
+};
+
+template <class T>
+const char* type_name() {
+  if constexpr (std::is_same_v<T, bool>) return "true or false";
+  if constexpr (std::is_same_v<T, int>) return "a whole number";
+  if constexpr (std::is_same_v<T, float>) return "a number";
+  return "a string";
+}
+
+template <class T>
+bool has_type(const json& value) {
+  if constexpr (std::is_same_v<T, bool>) return value.is_boolean();
+  if constexpr (std::is_same_v<T, int>) return value.is_number_integer();
+  if constexpr (std::is_same_v<T, float>) return value.is_number();
+  return value.is_string();
+}
+
+void assign(Config& config, const std::string& field, const json& value, std::string_view where) {
+  bool known = false;
+  for_each_field(config, [&](const char* name, auto& target) {
+    if (field != name) return;
+    known = true;
+    using T = std::remove_reference_t<decltype(target)>;
+    if (!has_type<T>(value)) fail_usage("{}: field '{}' must be {}, not {}", where, field, type_name<T>(), value.dump());
+    if constexpr (std::is_same_v<T, int>) {
+      const auto wide = value.get<int64_t>();
+      if (wide < 0 || wide > INT32_MAX) fail_usage("{}: field '{}' must be between 0 and {}, not {}", where, field, INT32_MAX, wide);
+    }
+    target = value.get<T>();
+  });
+  if (!known) fail_usage("{}: unknown field '{}'; the fields are {}", where, field, fmt::join(field_names(), ", "));
+}
+
+}  // namespace
+
+std::vector<std::string> preset_names() {
+  std::vector<std::string> names;
+  for (const Preset& preset : kPresets) names.push_back(preset.name);
+  return names;
+}
+
+Config preset(std::string_view name) {
+  for (const Preset& preset : kPresets)
+    if (preset.name == name) {
+      Config config;
+      config.vocab_size = preset.vocab_size;
+      config.dim = preset.dim;
+      config.layers = preset.layers;
+      config.heads = preset.heads;
+      config.max_seq = preset.max_seq;
+      return config;
+    }
+  fail_usage("there is no preset '{}'; there are {}", name, fmt::join(preset_names(), ", "));
+}
+
+json to_json(const Config& config) {
+  json result = json::object();
+  for_each_field(config, [&](const char* name, const auto& value) { result[name] = value; });
+  return result;
+}
+
+Config config_from_json(const json& json, const Config& base, std::string_view where) {
+  if (!json.is_object()) fail_usage("{}: expected a JSON object of configuration fields", where);
+  Config config = base;
+  for (const auto& [field, value] : json.items()) assign(config, field, value, where);
+  check_config(config);
+  return config;
+}
+
+void set_field(Config& config, std::string_view assignment) {
+  const size_t equals = assignment.find('=');
+  if (equals == std::string_view::npos) fail_usage("--set {}: expected field=value", assignment);
+  const std::string field(assignment.substr(0, equals)), text(assignment.substr(equals + 1));
+  json value = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (value.is_discarded()) value = text;
+  assign(config, field, value, "--set");
+}
+
+void check_config(const Config& c) {
+  constexpr int kMaxDim = 1 << 16, kMaxLayers = 1 << 12, kMaxSlots = 1 << 20;  // far beyond any model; products of sizes stay in range
+  const auto require = [](bool holds, const char* field, const std::string& problem) {
+    if (!holds) fail_usage("configuration: {} {}", field, problem);
+  };
+  require(c.vocab_size >= 2, "vocab_size", fmt::format("must be at least 2, not {}", c.vocab_size));
+  require(c.dim >= 4 && c.dim <= kMaxDim && c.dim % 4 == 0, "dim", fmt::format("must be a multiple of 4 up to {}, not {}", kMaxDim, c.dim));
+  require(c.layers >= 1 && c.layers <= kMaxLayers, "layers", fmt::format("must be between 1 and {}, not {}", kMaxLayers, c.layers));
+  require(c.heads >= 1 && c.dim % c.heads == 0, "heads", fmt::format("must divide dim = {}, not be {}", c.dim, c.heads));
+  require(c.max_seq >= 1, "max_seq", fmt::format("must be at least 1, not {}", c.max_seq));
+  require(c.mem_slots >= 16 && c.mem_slots <= kMaxSlots && c.mem_slots % 16 == 0, "mem_slots",
+          fmt::format("must be a multiple of 16 up to {}, not {}", kMaxSlots, c.mem_slots));
+  require(c.hem, "hem", "= false is not supported by this version");
+  require(!c.dpg, "dpg", "= true is not supported by this version");
+  require(!c.uboo, "uboo", "= true is not supported by this version");
+  require(c.chunk_size == 0, "chunk_size", "other than 0 is not supported by this version");
+  require(c.memory == "random", "memory", fmt::format("must be random, not {}", c.memory));
+}
+
+}  // namespace mmrec

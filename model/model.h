@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "model/config.h"
+#include "model/memory.h"
+#include "model/parameters.h"
+#include "runtime/tensor.h"
+
+namespace mmrec {
+
+/// What a batch came to. Sums over its B*T positions, so that batches of different size can be added up.
+struct LossSum {
+  double loss = 0;     ///< of the cross-entropy, in nats
+  double correct = 0;  ///< positions whose target was the most probable token
+  int64_t positions = 0;
+};
+
+/// Dropout of one training step: p and where the masks come from. Each use within the step has a mask of its own.
+struct StepDropout {
+  float p = 0.f;
+  uint64_t seed = 0, step = 0;
+};
+
+/// The MM-Rec language model for windows of T positions of B sequences, over parameters that several models may share
+/// (a training shape, a validation shape, one-token generation). Everything it needs is taken from one arena when it is
+/// made: the calls below allocate nothing. ids and targets are time-major, [T][B].
+class Model {
+ public:
+  enum class Mode { kTraining, kInference };
+  /// vocabulary: the number of real tokens, <= config.vocab_size; the padding rows above get no probability and no gradient.
+  Model(const Config& config, int vocabulary, Parameters& parameters, int T, int B, Mode mode);
+  ~Model();
+
+  int T() const;
+  int B() const;
+  size_t bytes() const;
+
+  /// The recurrent state of all layers, [L][B][D]: read at the start of each call, replaced by the state after the last
+  /// position. Zero it (clear_state) where a window starts afresh.
+  const Tensor& state() const;
+  void clear_state();
+
+  /// Loss of predicting targets.
+  LossSum loss(const IntTensor& ids, const IntTensor& targets, const Memory& memory);
+  /// The same, and the gradient of the mean over all B*T positions in parameters.gradients(), overwritten. Mode::kTraining only.
+  LossSum loss_and_gradients(const IntTensor& ids, const IntTensor& targets, const Memory& memory, const StepDropout& dropout);
+  /// Logits [T][B][V'] for V' = vocabulary; the tensor belongs to the caller.
+  void logits(const IntTensor& ids, const Memory& memory, const Tensor& logits);
+  /// Loss per position of the last call of loss or loss_and_gradients, [T][B].
+  const Tensor& token_loss() const;
+
+ private:
+  struct Implementation;
+  std::unique_ptr<Implementation> implementation_;
+};
+
+}  // namespace mmrec
