@@ -1,0 +1,142 @@
+#include "train/command_line.h"
+
+#include <gtest/gtest.h>
+
+#include <limits>
+#include <new>
+#include <vector>
+
+#include "runtime/error.h"
+#include "runtime/threads.h"
+
+namespace mmrec {
+namespace {
+
+struct Outcome {
+  int code;
+  std::string output, errors;
+};
+
+/// A program with a few options and subcommands, as it behaves with these arguments.
+class CommandLineTest : public testing::Test {
+ protected:
+  CommandLineTest() {
+    program_.app().add_option("--batch", batch_, "sequences a step")->check(at_least(1));
+    program_.app().add_option("--lr", lr_, "learning rate")->check(more_than(0));
+    program_.app().add_option("--dropout", dropout_, "part that is dropped")->check(at_least(0))->check(less_than(1));
+    program_.app().add_subcommand("sweep", "measure candidates")->add_option("--budget", budget_, "minutes")->check(at_most(60));
+    program_.app().add_subcommand("show", "print the table");
+  }
+
+  Outcome run(std::vector<const char*> arguments) {
+    arguments.insert(arguments.begin(), "tune");
+    testing::internal::CaptureStdout();
+    testing::internal::CaptureStderr();
+    const int code = program_.run(static_cast<int>(arguments.size()), arguments.data(), body_);
+    return {code, testing::internal::GetCapturedStdout(), testing::internal::GetCapturedStderr()};
+  }
+
+  void expect_wrong_use(std::vector<const char*> arguments, std::initializer_list<std::string_view> parts) {
+    body_ = [] { ADD_FAILURE() << "the body ran"; };
+    const Outcome outcome = run(std::move(arguments));
+    EXPECT_EQ(outcome.code, 2);
+    EXPECT_EQ(outcome.output, "");
+    EXPECT_TRUE(outcome.errors.starts_with("error: ")) << outcome.errors;
+    for (std::string_view part : parts) EXPECT_NE(outcome.errors.find(part), std::string::npos) << "'" << part << "' is not in: " << outcome.errors;
+  }
+
+  Program program_{"tune", "Tunes the kernels.", "tune sweep --budget 5"};
+  int batch_ = 2, budget_ = 5;
+  double lr_ = 3e-4, dropout_ = 0.1;
+  std::function<void()> body_ = [] {};
+};
+
+TEST_F(CommandLineTest, OptionsReachTheBody) {
+  body_ = [&] {
+    EXPECT_EQ(batch_, 4);
+    EXPECT_EQ(lr_, 1e-3);
+    EXPECT_EQ(num_threads(), 3);
+    EXPECT_EQ(program_.seed(), std::numeric_limits<uint64_t>::max());
+    EXPECT_TRUE(program_.quiet());
+    fmt::print("done\n");
+  };
+  const Outcome outcome = run({"--batch", "4", "--lr=1e-3", "--threads", "3", "--seed", "18446744073709551615", "--quiet"});
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_EQ(outcome.output, "done\n");
+  EXPECT_EQ(outcome.errors, "");
+}
+
+TEST_F(CommandLineTest, CommonOptionsMayFollowTheSubcommand) {
+  body_ = [&] { EXPECT_EQ(program_.seed(), 7u); };
+  EXPECT_EQ(run({"sweep", "--seed", "7", "--budget", "6"}).code, 0);
+  EXPECT_EQ(budget_, 6);
+}
+
+TEST_F(CommandLineTest, HelpShowsOptionsDefaultsAndAnExample) {
+  const Outcome outcome = run({"--help"});
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_EQ(outcome.errors, "");
+  for (const char* part : {"Tunes the kernels.", "--threads", "--seed", "--quiet", "--batch", "--batch INT=2", "Example:\n  tune sweep --budget 5"})
+    EXPECT_NE(outcome.output.find(part), std::string::npos) << part << " is not in\n" << outcome.output;
+}
+
+TEST_F(CommandLineTest, UnknownOptionsSuggestTheNearest) {
+  expect_wrong_use({"--bacth", "4"}, {"unknown option --bacth", "did you mean --batch?", "tune --help"});
+  expect_wrong_use({"--thread=4"}, {"unknown option --thread;", "did you mean --threads?"});
+  expect_wrong_use({"-lr", "1"}, {"unknown option -lr", "did you mean --lr?"});
+  expect_wrong_use({"sweep", "--buget", "4"}, {"unknown option --buget", "did you mean --budget?"});
+  expect_wrong_use({"swep"}, {"unexpected argument swep", "did you mean sweep?"});
+}
+
+TEST_F(CommandLineTest, UnknownOptionComesBeforeTheOneMissingForIt) {
+  program_.app().add_option("--checkpoint", "what to measure")->required();
+  expect_wrong_use({"--chekpoint", "best"}, {"did you mean --checkpoint?"});
+  expect_wrong_use({}, {"--checkpoint is required"});
+}
+
+TEST_F(CommandLineTest, ValuesThatMakeNoSense) {
+  expect_wrong_use({"--batch", "0"}, {"--batch: 0 is not a number >= 1"});
+  expect_wrong_use({"--batch", "-3"}, {"--batch: -3 is"});
+  expect_wrong_use({"--batch", "1.5"}, {"--batch", "1.5"});
+  expect_wrong_use({"--batch", "99999999999"}, {"--batch", "99999999999"});
+  expect_wrong_use({"--batch", "two"}, {"--batch: two is"});
+  expect_wrong_use({"--batch", ""}, {"--batch"});
+  expect_wrong_use({"--batch"}, {"--batch"});
+  expect_wrong_use({"--batch", "1", "--batch", "2"}, {"--batch"});
+  expect_wrong_use({"--lr", "0"}, {"--lr: 0 is not a number > 0"});
+  expect_wrong_use({"--lr", "nan"}, {"--lr: nan"});
+  expect_wrong_use({"--lr", "inf"}, {"--lr: inf"});
+  expect_wrong_use({"--dropout", "1"}, {"--dropout: 1 is not a number < 1"});
+  expect_wrong_use({"--dropout", "-0.1"}, {"--dropout: -0.1 is not a number >= 0"});
+  expect_wrong_use({"sweep", "--budget", "61"}, {"--budget: 61 is not a number <= 60"});
+  expect_wrong_use({"--threads", "0"}, {"--threads: 0"});
+  expect_wrong_use({"--threads", "1025"}, {"--threads: 1025"});
+  expect_wrong_use({"--seed", "-1"}, {"--seed", "-1"});
+}
+
+TEST_F(CommandLineTest, BoundsThemselvesAreGood) {
+  EXPECT_EQ(run({"--batch", "1", "--dropout", "0", "sweep", "--budget", "60"}).code, 0);
+  EXPECT_EQ(run({"--lr", "1e-300"}).code, 0);
+}
+
+TEST_F(CommandLineTest, ExceptionsBecomeExitCodes) {
+  const auto outcome_of = [&](std::function<void()> body) {
+    body_ = std::move(body);
+    return run({});
+  };
+  const Outcome usage = outcome_of([] { fail_usage("unknown field '{}'", "dimm"); });
+  EXPECT_EQ(usage.code, 2);
+  EXPECT_EQ(usage.errors, "error: unknown field 'dimm'\n");
+  const Outcome error = outcome_of([] { fail("the disk is full"); });
+  EXPECT_EQ(error.code, 1);
+  EXPECT_EQ(error.errors, "error: the disk is full\n");
+  const Outcome other = outcome_of([] { throw std::logic_error("surprise"); });
+  EXPECT_EQ(other.code, 1);
+  EXPECT_EQ(other.errors, "error: surprise\n");
+  const Outcome memory = outcome_of([] { throw std::bad_alloc(); });
+  EXPECT_EQ(memory.code, 1);
+  EXPECT_EQ(memory.errors, "error: not enough memory\n");
+}
+
+}  // namespace
+}  // namespace mmrec

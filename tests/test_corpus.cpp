@@ -1,0 +1,108 @@
+#include "train/corpus.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+#include <set>
+#include <span>
+#include <vector>
+
+#include "tests/expect_error.h"
+#include "tests/temporary_directory.h"
+#include "train/atomic_file.h"
+
+namespace mmrec {
+namespace {
+
+using test::expect_error;
+using test::TemporaryDirectory;
+
+std::vector<std::string> lines_of(std::string_view text) {
+  std::vector<std::string> lines;
+  for (size_t end; (end = text.find('\n')) != text.npos; text.remove_prefix(end + 1)) lines.emplace_back(text.substr(0, end));
+  EXPECT_TRUE(text.empty()) << "the last line has no end";
+  return lines;
+}
+
+TEST(Corpus, SampleIsAThousandLinesFromTenSentences) {
+  const Corpus corpus = load_corpus("sample", 0.1);
+  const std::vector<std::string> train = lines_of(corpus.train), validation = lines_of(corpus.validation);
+  EXPECT_EQ(train.size(), 1000u);
+  EXPECT_EQ(validation.size(), 100u);
+  const std::set<std::string> sentences(train.begin(), train.end());
+  EXPECT_EQ(sentences.size(), 10u);
+  for (const std::string& sentence : sentences) EXPECT_GT(std::ranges::count(train, sentence), 50) << sentence;
+  EXPECT_FALSE(std::ranges::equal(validation, std::span(train).first(100))) << "the validation lines are drawn anew";
+}
+
+TEST(Corpus, SampleHasTheDocumentedNumberOfWindows) {
+  const Corpus corpus = load_corpus("sample", 0.1);
+  EXPECT_GE(corpus.train.size(), 252u * 256u + 1);
+  EXPECT_LE(corpus.train.size(), 253u * 256u);
+}
+
+TEST(Corpus, SampleIsAlwaysTheSame) {
+  const Corpus corpus = load_corpus("sample", 0.1), again = load_corpus("sample", 0.25);
+  EXPECT_EQ(corpus.train, again.train);
+  EXPECT_EQ(lines_of(again.validation).size(), 250u);
+  EXPECT_TRUE(again.validation.starts_with(corpus.validation));
+  EXPECT_TRUE(load_corpus("sample", 0).validation.empty());
+}
+
+struct Split {
+  std::string text;
+  double val_split;
+  std::string train;
+};
+
+TEST(Corpus, FileIsCutAtALineEnd) {
+  const TemporaryDirectory directory;
+  const Split splits[] = {
+      {"aa\nbb\ncc\ndd\n", 0.25, "aa\nbb\ncc\n"},  // exactly at a line end
+      {"aa\nbb\ncc\ndd\n", 0.3, "aa\nbb\n"},       // within cc: the line end before
+      {"aa\nbb\ncc\ndd\n", 0.9, "a"},              // within aa, where no line ends before
+      {"aa\nbb\ncc\ndd", 0, "aa\nbb\ncc\ndd"},
+      {"abcdefghij", 0.2, "abcdefgh"},  // no line ends at all
+      {"€€€", 0.5, "€"},                // byte 4 is inside the second
+      {"ééé", 1.0 / 3, "éé"},
+      {"Title\n" + std::string(994, 'x'), 0.1, "Title\n" + std::string(894, 'x')},  // the only line end is far from the place
+  };
+  for (const Split& split : splits) {
+    SCOPED_TRACE(split.text);
+    write_file_atomically(directory / "text", split.text);
+    const Corpus corpus = load_corpus((directory / "text").string(), split.val_split);
+    EXPECT_EQ(corpus.train, split.train);
+    EXPECT_EQ(corpus.train + corpus.validation, split.text);
+  }
+}
+
+TEST(Corpus, DirectoryHasItsOwnSplit) {
+  const TemporaryDirectory directory;
+  write_file_atomically(directory / "train.txt", "training\n");
+  expect_error([&] { load_corpus(directory.path().string(), 0.5); }, {directory.path().string(), "val.txt"});
+  write_file_atomically(directory / "val.txt", "validation\n");
+  const Corpus corpus = load_corpus(directory.path().string(), 0.5);
+  EXPECT_EQ(corpus.train, "training\n");
+  EXPECT_EQ(corpus.validation, "validation\n");
+  std::filesystem::remove(directory / "train.txt");
+  expect_error([&] { load_corpus(directory.path().string(), 0.5); }, {"train.txt", "prepare"});
+}
+
+TEST(Corpus, RefusesTextsThatAreNone) {
+  const TemporaryDirectory directory;
+  const std::string file = (directory / "text").string();
+  expect_error([&] { load_corpus(file, 0.1); }, {file, "No such file"});
+  write_file_atomically(file, "");
+  expect_error([&] { load_corpus(file, 0.1); }, {file, "empty"});
+  write_file_atomically(file,
+                        "good\nb\xe9"
+                        "d\n");
+  expect_error([&] { load_corpus(file, 0.1); }, {file, "byte 6 (0xe9)"});
+  for (double split : {-0.1, 1.0, 2.0, std::numeric_limits<double>::quiet_NaN()})
+    expect_error<UsageError>([&] { load_corpus("sample", split); }, {"validation split", fmt::format("{}", split)});
+}
+
+}  // namespace
+}  // namespace mmrec

@@ -1,0 +1,118 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/temporary_directory.h"
+#include "train/probe.h"
+#include "train/safetensors.h"
+
+namespace mmrec {
+namespace {
+
+/// What an independent implementation computed in float64, and what probe makes of the same inputs.
+class Golden : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    const std::filesystem::path file = std::filesystem::path(MMREC_SOURCE_DIR) / "tests/golden/base.safetensors";
+    const test::TemporaryDirectory directory;
+    truth_ = std::make_unique<SafetensorsFile>(file);
+    probe(file, directory / "out.safetensors");
+    result_ = std::make_unique<SafetensorsFile>(directory / "out.safetensors");
+  }
+  static void TearDownTestSuite() {
+    truth_.reset();
+    result_.reset();
+  }
+
+  static std::vector<float> values(const SafetensorsFile& file, std::string_view name) {
+    const StoredTensor& stored = file.find(name);
+    EXPECT_TRUE(stored.dtype == Dtype::kF32) << name;
+    std::vector<float> values(stored.bytes.size() / sizeof(float));
+    std::memcpy(values.data(), stored.bytes.data(), stored.bytes.size());
+    return values;
+  }
+  static std::vector<float> truth(std::string_view name) { return values(*truth_, name); }
+  static std::vector<float> result(std::string_view name) { return values(*result_, name); }
+
+  /// The parameters' names, without the prefix under which the file has them.
+  static std::vector<std::string> parameters() {
+    std::vector<std::string> names;
+    for (const auto& [name, tensor] : truth_->tensors())
+      if (name.starts_with("w.")) names.push_back(name.substr(2));
+    return names;
+  }
+
+  static std::unique_ptr<SafetensorsFile> truth_, result_;
+};
+std::unique_ptr<SafetensorsFile> Golden::truth_, Golden::result_;
+
+double largest(const std::vector<float>& values) {
+  double largest = 0;
+  for (const float value : values) largest = std::max(largest, std::abs(static_cast<double>(value)));
+  return largest;
+}
+
+/// Not finite where an element of `got` is not.
+double largest_difference(const std::vector<float>& got, const std::vector<float>& want) {
+  EXPECT_EQ(got.size(), want.size());
+  double largest = 0;
+  for (size_t i = 0; i < std::min(got.size(), want.size()); ++i) {
+    const double difference = std::abs(static_cast<double>(got[i]) - static_cast<double>(want[i]));
+    if (!(difference <= largest)) largest = difference;
+    if (std::isnan(largest)) break;
+  }
+  return largest;
+}
+
+TEST_F(Golden, ForwardPass) {
+  for (const char* name : {"logits", "token_loss", "loss"}) EXPECT_LE(largest_difference(result(name), truth(name)), 1e-5) << name;
+}
+
+TEST_F(Golden, Gradients) {
+  for (const std::string& name : parameters()) {
+    const std::vector<float> want = truth("g." + name);
+    EXPECT_LE(largest_difference(result("g." + name), want), 5e-5 * largest(want)) << name;
+  }
+  EXPECT_NEAR(result("grad_norm").at(0), truth("grad_norm").at(0), 1e-5 * truth("grad_norm").at(0));
+}
+
+TEST_F(Golden, WeightsAfterTheOptimizersStep) {
+  const double clip = std::min(1.0, 1.0 / truth("grad_norm").at(0));
+  for (const std::string& name : parameters()) {
+    const std::vector<float> gradient = truth("g." + name);
+    std::vector<float> want = truth("w1." + name), got = result("w1." + name);
+    ASSERT_EQ(got.size(), want.size()) << name;
+    size_t compared = 0;
+    for (size_t i = 0; i < want.size(); ++i) {
+      // Below that, rounding decides the sign of Adam's first step.
+      if (clip * std::abs(gradient[i]) > 1e-6)
+        ++compared;
+      else
+        got[i] = want[i];
+    }
+    EXPECT_GT(compared, want.size() / 3) << name;
+    EXPECT_LE(largest_difference(got, want), 1e-6) << name;
+  }
+}
+
+TEST_F(Golden, TheSameKeysComeBackAndTheInputsBitForBit) {
+  std::vector<std::string> want, got;
+  for (const auto& [name, tensor] : truth_->tensors()) want.push_back(name);
+  for (const auto& [name, tensor] : result_->tensors()) got.push_back(name);
+  EXPECT_EQ(got, want);
+  EXPECT_EQ(result_->metadata(), truth_->metadata());
+  for (const auto& [name, tensor] : truth_->tensors()) {
+    const StoredTensor& back = result_->find(name);
+    EXPECT_TRUE(back.dtype == tensor.dtype && back.shape == tensor.shape) << name;
+    const bool is_input = name.starts_with("w.") || name == "ids" || name == "targets" || name == "memory" || name == "memory_v";
+    EXPECT_TRUE(!is_input || std::ranges::equal(back.bytes, tensor.bytes)) << name;
+  }
+}
+
+}  // namespace
+}  // namespace mmrec

@@ -1,0 +1,369 @@
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <gtest/gtest.h>
+#include <spawn.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "tests/temporary_directory.h"
+#include "train/atomic_file.h"
+
+namespace mmrec {
+namespace {
+
+namespace fs = std::filesystem;
+using test::TemporaryDirectory;
+using Arguments = std::vector<std::string>;
+
+struct Outcome {
+  int code;  ///< -1: ended by a signal
+  std::string output, errors;
+};
+
+/// Options with their values; setting one that is there already changes it.
+class Options {
+ public:
+  Options(std::initializer_list<std::pair<std::string, std::string>> options) {
+    for (const auto& [name, value] : options) set(name, value);
+  }
+  Options& set(const std::string& name, const std::string& value) {
+    const auto same = std::find_if(options_.begin(), options_.end(), [&](const auto& option) { return option.first == name; });
+    if (same == options_.end() || name == "--set")
+      options_.emplace_back(name, value);
+    else
+      same->second = value;
+    return *this;
+  }
+  Arguments arguments() const {
+    Arguments arguments;
+    for (const auto& [name, value] : options_) arguments.insert(arguments.end(), {name, value});
+    return arguments;
+  }
+
+ private:
+  std::vector<std::pair<std::string, std::string>> options_;
+};
+
+class Programs : public testing::Test {
+ protected:
+  Programs() { std::ofstream(directory_ / "play.txt") << play(); }
+
+  static std::string play() { return read_file(fs::path(MMREC_SOURCE_DIR) / "data/tiny_shakespeare/input.txt").substr(0, 3000); }
+
+  /// Runs one of the project's programs; `environment` has NAME=value.
+  Outcome run(const std::string& program, const Arguments& arguments, std::vector<std::string> environment = {}, std::string_view input = "") const {
+    std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / program).string()};
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    for (char** variable = environ; *variable; ++variable) environment.push_back(*variable);  // of two of one name the first counts
+    const auto pointers = [](std::vector<std::string>& strings) {
+      std::vector<char*> pointers;
+      for (std::string& string : strings) pointers.push_back(string.data());
+      pointers.push_back(nullptr);
+      return pointers;
+    };
+    const fs::path in = directory_ / "stdin", out = directory_ / "stdout", err = directory_ / "stderr";
+    std::ofstream(in, std::ios::binary) << input;
+
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, in.c_str(), O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    pid_t process = 0;
+    const int error = posix_spawn(&process, words[0].c_str(), &actions, nullptr, pointers(words).data(), pointers(environment).data());
+    posix_spawn_file_actions_destroy(&actions);
+    if (error != 0) {
+      ADD_FAILURE() << "cannot start " << words[0] << ": " << std::strerror(error);
+      return {-1, "", ""};
+    }
+    int status = 0;
+    while (waitpid(process, &status, 0) < 0 && errno == EINTR) {
+    }
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(out), read_file(err)};
+  }
+
+  fs::path out() const { return directory_ / "run"; }
+
+  /// A run of three steps.
+  Options small_run() const {
+    return {{"--data", (directory_ / "play.txt").string()},
+            {"--out", out().string()},
+            {"--set", "dim=32"},
+            {"--set", "layers=2"},
+            {"--set", "heads=2"},
+            {"--set", "mem_slots=64"},
+            {"--vocab", "auto"},
+            {"--seq", "32"},
+            {"--batch", "4"},
+            {"--steps", "3"},
+            {"--warmup", "1"},
+            {"--sample-tokens", "10"},
+            {"--threads", "1"}};
+  }
+  Outcome train(const Options& options, const std::vector<std::string>& environment = {}) const {
+    return run("train", options.arguments(), environment);
+  }
+  Outcome generate(const Options& options, std::string_view input = "") const {
+    Arguments arguments = {"--threads", "1", "--tokens", "20"};
+    const Arguments more = options.arguments();
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run("generate", arguments, {}, input);
+  }
+
+  TemporaryDirectory directory_;
+};
+
+std::string command(const Options& options) { return fmt::format("{}", fmt::join(options.arguments(), " ")); }
+
+void expect_failed(const Outcome& outcome, int code, std::initializer_list<std::string_view> mentions) {
+  EXPECT_EQ(outcome.code, code) << outcome.errors;
+  EXPECT_TRUE(outcome.errors.starts_with("error: ")) << outcome.errors;
+  for (const std::string_view part : mentions) EXPECT_NE(outcome.errors.find(part), std::string::npos) << part << " is not in: " << outcome.errors;
+}
+
+/// Neither a checkpoint nor a part of one.
+void expect_no_checkpoint(const fs::path& out) {
+  if (!fs::exists(out)) return;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(out)) {
+    const std::string name = entry.path().filename().string();
+    EXPECT_TRUE(name == "config.json" || name == "metrics.jsonl" || name == "training_output.log") << entry.path();
+  }
+}
+
+TEST_F(Programs, TrainThenGenerate) {
+  const Outcome trained = train(small_run());
+  ASSERT_EQ(trained.code, 0) << trained.errors;
+  EXPECT_EQ(trained.errors, "");
+  for (const char* part : {"step 1/3", "step 3/3", "epoch 1/1", "validation loss", "tokens/s", "sample of generated text:"})
+    EXPECT_NE(trained.output.find(part), std::string::npos) << part << " is not in: " << trained.output;
+  EXPECT_EQ(trained.output, read_file(out() / "training_output.log"));
+  EXPECT_EQ(trained.output.find('\x1b'), std::string::npos) << "colours, though the output is no terminal";
+
+  const Outcome text = generate({{"--checkpoint", out().string()}, {"--prompt", "ROMEO"}, {"--seed", "1"}});
+  ASSERT_EQ(text.code, 0) << text.errors;
+  EXPECT_EQ(text.errors, "");
+  EXPECT_TRUE(text.output.starts_with("ROMEO")) << text.output;
+  EXPECT_GT(text.output.size(), std::strlen("ROMEO") + 10);
+
+  EXPECT_EQ(generate({{"--checkpoint", out().string()}, {"--prompt", "ROMEO"}, {"--seed", "1"}}).output, text.output);
+  EXPECT_EQ(generate({{"--checkpoint", (out() / "best_model").string()}, {"--prompt", "-"}, {"--seed", "1"}}, "ROMEO").output, text.output);
+  EXPECT_NE(generate({{"--checkpoint", out().string()}, {"--prompt", "ROMEO"}, {"--seed", "2"}}).output, text.output);
+  EXPECT_EQ(run("generate", {"--checkpoint", out().string(), "--prompt", "ROMEO", "--tokens", "0"}).output, "ROMEO\n");
+}
+
+TEST_F(Programs, QuietTrainingSaysNothing) {
+  Arguments arguments = small_run().arguments();
+  arguments.push_back("--quiet");
+  const Outcome outcome = run("train", arguments);
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_EQ(outcome.output + outcome.errors, "");
+  EXPECT_TRUE(fs::exists(out() / "final_checkpoint"));
+}
+
+TEST_F(Programs, HelpShowsAnExample) {
+  for (const char* program : {"train", "generate", "probe"}) {
+    const Outcome outcome = run(program, {"--help"});
+    EXPECT_EQ(outcome.code, 0) << program;
+    EXPECT_NE(outcome.output.find(std::string("Example:\n  ") + program), std::string::npos) << outcome.output;
+  }
+}
+
+TEST_F(Programs, TrainRefusesWrongUse) {
+  const auto expect_refused = [&](const std::string& name, const std::string& value, std::initializer_list<std::string_view> mentions, int code = 2) {
+    const Options options = small_run().set(name, value);
+    SCOPED_TRACE(name + " " + value);
+    expect_failed(train(options), code, mentions);
+    EXPECT_FALSE(fs::exists(out()));
+  };
+  expect_refused("--bacth", "4", {"unknown option --bacth", "did you mean --batch?"});
+  expect_refused("--set", "dims=64", {"unknown field 'dims'", "dim, layers"});
+  expect_refused("--set", "dim=wide", {"'dim'", "a whole number", "wide"});
+  expect_refused("--set", "heads=3", {"heads", "must divide dim"});
+  expect_refused("--batch", "0", {"--batch", "0"});
+  expect_refused("--batch", "four", {"--batch", "four"});
+  expect_refused("--batch", "1000", {"batch of 1000", "--batch"});
+  expect_refused("--seq", "0", {"--seq", "0"});
+  expect_refused("--seq", "1025", {"--seq 1025", "max_seq 1024"});
+  expect_refused("--steps", "-1", {"--steps", "-1"});
+  expect_refused("--vocab", "1", {"--vocab 1", "at least 3"});
+  expect_refused("--vocab", "many", {"--vocab many"});
+  expect_refused("--lr", "nan", {"--lr", "nan"});
+  expect_refused("--lr", "-1", {"--lr", "-1"});
+  expect_refused("--lr-min", "2x", {"minimum learning rate", "2x"});
+  expect_refused("--dropout", "1", {"--dropout", "1"});
+  expect_refused("--val-split", "1", {"--val-split", "1"});
+  expect_refused("--threads", "0", {"--threads", "0"});
+  expect_refused("--config", "huge", {"--config huge", "tiny, mini"});
+
+  const fs::path config = directory_ / "config.json";
+  std::ofstream(config) << R"({"preset": "tiny", "dims": 64})";
+  expect_refused("--config", config.string(), {"config.json", "unknown field 'dims'"});
+  std::ofstream(config) << R"({"dim": 64,})";
+  expect_refused("--config", config.string(), {"config.json", "parse error"}, 1);
+}
+
+TEST_F(Programs, TrainRefusesUnusableTexts) {
+  const auto expect_refused = [&](const std::string& file, int code, std::initializer_list<std::string_view> mentions) {
+    SCOPED_TRACE(file);
+    expect_failed(train(small_run().set("--data", (directory_ / file).string())), code, mentions);
+    EXPECT_FALSE(fs::exists(out()));
+  };
+  expect_refused("missing.txt", 1, {"missing.txt", "No such file", "check the path"});
+  std::ofstream(directory_ / "empty.txt");
+  expect_refused("empty.txt", 1, {"empty.txt is empty"});
+  std::ofstream(directory_ / "short.txt") << "To be, or not to be";
+  expect_refused("short.txt", 2, {"the training text has", "a window of 32 needs 33", "--seq"});
+  std::ofstream(directory_ / "latin1.txt") << play().substr(0, 100) << '\xe9' << play().substr(100);
+  expect_refused("latin1.txt", 1, {"latin1.txt: byte 100 (0xe9)", "UTF-8"});
+  fs::create_directory(directory_ / "folder");
+  expect_refused("folder", 1, {"folder", "train.txt"});
+}
+
+TEST_F(Programs, TrainRefusesAnOutputFolderItCannotHave) {
+  const fs::path file = directory_ / "file";
+  std::ofstream(file) << "text";
+  for (const fs::path& path : {file, file / "below"})
+    expect_failed(train(small_run().set("--out", path.string())), 1, {"cannot create directory", path.string(), "check the path"});
+  EXPECT_EQ(read_file(file), "text");
+
+  ASSERT_EQ(train(small_run()).code, 0);
+  const std::string weights = read_file(out() / "final_checkpoint/model.safetensors");
+  expect_failed(train(small_run().set("--seed", "7")), 2, {"holds a run already", "--overwrite"});
+  EXPECT_EQ(read_file(out() / "final_checkpoint/model.safetensors"), weights);
+}
+
+TEST_F(Programs, TrainStopsWhereTheLossIsNoLongerFinite) {
+  expect_failed(train(small_run().set("--lr", "1e30").set("--warmup", "0")), 1, {"step 2", "not finite", "--lr"});
+  expect_no_checkpoint(out());
+}
+
+/// A file system of little room, as far as this process may mount one.
+class TinyFileSystem {
+ public:
+  TinyFileSystem(const fs::path& place, int kibibytes) : place_(place) {
+    fs::create_directory(place);
+    mounted_ = ::mount("tmpfs", place.c_str(), "tmpfs", 0, fmt::format("size={}k", kibibytes).c_str()) == 0;
+  }
+  ~TinyFileSystem() {
+    if (mounted_) ::umount2(place_.c_str(), MNT_DETACH);
+  }
+  TinyFileSystem(const TinyFileSystem&) = delete;
+  TinyFileSystem& operator=(const TinyFileSystem&) = delete;
+  bool mounted() const { return mounted_; }
+
+ private:
+  fs::path place_;
+  bool mounted_;
+};
+
+TEST_F(Programs, AFullDiskCostsNoEarlierCheckpoint) {
+  const TinyFileSystem disk(directory_ / "disk", 1500);  // a checkpoint takes about 570
+  if (!disk.mounted()) GTEST_SKIP() << "this process may not mount a file system: " << std::strerror(errno);
+  const fs::path out = directory_ / "disk/run";
+  expect_failed(train(small_run().set("--out", out.string()).set("--save-every", "1").set("--keep", "9")), 1,
+                {"No space left on device", "checkpoint_step_000003", "free some space"});
+  std::vector<std::string> folders;
+  for (const fs::directory_entry& entry : fs::directory_iterator(out))
+    if (entry.is_directory()) folders.push_back(entry.path().filename().string());
+  std::sort(folders.begin(), folders.end());
+  EXPECT_EQ(folders, (std::vector<std::string>{"checkpoint_step_000001", "checkpoint_step_000002"}));
+  EXPECT_EQ(read_file(out / "latest"), "checkpoint_step_000002\n");
+  for (const fs::path& checkpoint : {out / "checkpoint_step_000001", out / "checkpoint_step_000002", out}) {
+    const Outcome text = generate({{"--checkpoint", checkpoint.string()}});
+    EXPECT_EQ(text.code, 0) << text.errors;
+  }
+}
+
+TEST_F(Programs, GenerateRefusesBadInput) {
+  ASSERT_EQ(train(small_run()).code, 0);
+  const fs::path good = out() / "final_checkpoint", damaged = directory_ / "damaged";
+  const auto expect_refused = [&](const Options& options, int code, std::initializer_list<std::string_view> mentions, std::string_view input = "") {
+    SCOPED_TRACE(command(options));
+    const Outcome outcome = generate(options, input);
+    expect_failed(outcome, code, mentions);
+    EXPECT_EQ(outcome.output, "");
+  };
+  expect_refused({{"--prompt", "ROMEO"}}, 2, {"--checkpoint is required"});
+  expect_refused({{"--checkpoint", (directory_ / "missing").string()}}, 1, {"missing", "no such folder"});
+  expect_refused({{"--checkpoint", (good / "model.safetensors").string()}}, 1, {"model.safetensors", "no such folder"});
+  expect_refused({{"--checkpoint", directory_.path().string()}}, 1, {"not a checkpoint"});
+  expect_refused({{"--checkpoint", good.string()}, {"--prompt", ""}}, 2, {"--prompt", "at least one character"});
+  expect_refused({{"--checkpoint", good.string()}, {"--prompt", "-"}}, 1, {"--prompt", "byte 2 (0xff)", "UTF-8"}, "ab\xff");
+  expect_refused({{"--checkpoint", good.string()}, {"--temperature", "0"}}, 2, {"--temperature", "0"});
+  expect_refused({{"--checkpoint", good.string()}, {"--temprature", "1"}}, 2, {"unknown option --temprature", "did you mean --temperature?"});
+
+  for (const char* file : {"config.json", "tokenizer.json", "model.safetensors", "optimizer.safetensors"}) {
+    fs::remove_all(damaged);
+    fs::copy(good, damaged);
+    fs::remove(damaged / file);
+    expect_refused({{"--checkpoint", damaged.string()}}, 1, {damaged.string(), file, "missing"});
+  }
+  fs::remove_all(damaged);
+  fs::copy(good, damaged);
+  fs::resize_file(damaged / "model.safetensors", fs::file_size(good / "model.safetensors") / 2);
+  expect_refused({{"--checkpoint", damaged.string()}}, 1, {"model.safetensors", "not what was saved"});
+}
+
+TEST_F(Programs, Probe) {
+  const fs::path golden = fs::path(MMREC_SOURCE_DIR) / "tests/golden/base.safetensors", result = directory_ / "out.safetensors",
+                 truncated = directory_ / "truncated.safetensors";
+  const Outcome outcome = run("probe", {golden.string(), result.string(), "--threads", "1"});
+  EXPECT_EQ(outcome.code, 0) << outcome.errors;
+  EXPECT_GE(fs::file_size(result) + 4096, fs::file_size(golden)) << "the same keys, but for the header's layout";
+
+  fs::remove(result);
+  const std::string content = read_file(golden);
+  for (const size_t length : {size_t{0}, size_t{5}, size_t{100}, content.size() / 2, content.size() - 1}) {
+    SCOPED_TRACE(length);
+    std::ofstream(truncated, std::ios::binary) << content.substr(0, length);
+    expect_failed(run("probe", {truncated.string(), result.string(), "--threads", "1"}), 1, {"truncated.safetensors"});
+    EXPECT_FALSE(fs::exists(result));
+  }
+  expect_failed(run("probe", {(directory_ / "missing").string(), result.string()}), 1, {"missing", "No such file"});
+  expect_failed(run("probe", {golden.string(), (directory_ / "no/such/folder").string(), "--threads", "1"}), 1, {"no/such/folder"});
+  expect_failed(run("probe", {golden.string()}), 2, {"output is required"});
+}
+
+TEST_F(Programs, VariantsCanBeForced) {
+  expect_failed(train(small_run(), {"MMREC_FORCE=scan:sideways"}), 2, {"'scan' has no variant 'sideways'", "logspace", "serial"});
+  expect_no_checkpoint(out());
+  fs::remove_all(out());
+  expect_failed(train(small_run(), {"MMREC_FORCE=skan:serial"}), 2, {"no operation 'skan'", "scan"});
+  expect_no_checkpoint(out());
+  fs::remove_all(out());
+  expect_failed(train(small_run(), {"MMREC_FORCE=scan"}), 2, {"MMREC_FORCE", "op:variant", "'scan'"});
+  expect_no_checkpoint(out());
+  fs::remove_all(out());
+  const Outcome forced = train(small_run(), {"MMREC_FORCE=scan:logspace"});
+  EXPECT_EQ(forced.code, 0) << forced.errors;
+}
+
+TEST_F(Programs, DispatchIsShownOnDemand) {
+  const Outcome outcome = train(small_run(), {"MMREC_VERBOSE=dispatch"});
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_EQ(outcome.output.find("dispatch:"), std::string::npos);
+  std::istringstream lines(outcome.errors);
+  int seen = 0, products = 0;
+  for (std::string line; std::getline(lines, line); ++seen) {
+    EXPECT_TRUE(line.starts_with("dispatch: ") && line.find(" -> ") != line.npos) << line;
+    products += line.starts_with("dispatch: gemm.nt [") && line.ends_with("] -> packed");
+  }
+  EXPECT_GT(seen, 20);
+  EXPECT_GE(products, 2) << outcome.errors;
+}
+
+}  // namespace
+}  // namespace mmrec

@@ -1,0 +1,740 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cmath>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <new>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+
+#include "tests/expect_error.h"
+#include "tests/kernel_test.h"
+#include "tests/temporary_directory.h"
+#include "train/atomic_file.h"
+#include "train/checkpoint.h"
+#include "train/corpus.h"
+#include "train/evaluation.h"
+#include "train/generator.h"
+#include "train/metrics.h"
+#include "train/optimizer.h"
+#include "train/safetensors.h"
+#include "train/trainer.h"
+#include "train/windows.h"
+
+#if defined(__has_feature)
+#define MMREC_HAS_FEATURE(name) __has_feature(name)
+#else
+#define MMREC_HAS_FEATURE(name) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || MMREC_HAS_FEATURE(address_sanitizer)
+#define MMREC_COUNTS_BY_HOOK
+#elif defined(__GLIBC__)
+#define MMREC_COUNTS_BY_REPLACEMENT
+#endif
+
+// -------------------------------------------------------------------------------------------- allocations are counted
+
+namespace {
+
+std::atomic<bool> counting{false};
+std::atomic<int> allocation_count{0};
+
+void note_allocation() {
+  if (counting.load(std::memory_order_relaxed)) allocation_count.fetch_add(1, std::memory_order_relaxed);
+}
+
+}  // namespace
+
+#ifdef MMREC_COUNTS_BY_HOOK
+// From sanitizer/allocator_interface.h, which GCC does not install.
+extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*malloc_hook)(const volatile void*, size_t), void (*free_hook)(const volatile void*));
+#endif
+
+#ifdef MMREC_COUNTS_BY_REPLACEMENT
+// These take the place of glibc's for the whole program, shared libraries included; operator new calls them too.
+extern "C" {
+void* __libc_malloc(size_t bytes);
+void* __libc_calloc(size_t count, size_t bytes);
+void* __libc_realloc(void* block, size_t bytes);
+void* __libc_memalign(size_t alignment, size_t bytes);
+
+void* malloc(size_t bytes) noexcept {
+  note_allocation();
+  return __libc_malloc(bytes);
+}
+void* calloc(size_t count, size_t bytes) noexcept {
+  note_allocation();
+  return __libc_calloc(count, bytes);
+}
+void* realloc(void* block, size_t bytes) noexcept {
+  note_allocation();
+  return __libc_realloc(block, bytes);
+}
+void* aligned_alloc(size_t alignment, size_t bytes) noexcept {
+  note_allocation();
+  return __libc_memalign(alignment, bytes);
+}
+int posix_memalign(void** block, size_t alignment, size_t bytes) noexcept {
+  note_allocation();
+  *block = __libc_memalign(alignment, bytes);
+  return *block ? 0 : ENOMEM;
+}
+}
+#endif
+
+namespace mmrec {
+namespace {
+
+namespace fs = std::filesystem;
+using test::TemporaryDirectory;
+
+/// How often body() and the threads that work for it asked for memory; nothing where that cannot be known.
+std::optional<int> allocations(const std::function<void()>& body) {
+#if defined(MMREC_COUNTS_BY_HOOK)
+  static const int installed =
+      __sanitizer_install_malloc_and_free_hooks([](const volatile void*, size_t) { note_allocation(); }, [](const volatile void*) {});
+  if (!installed) return std::nullopt;
+#elif !defined(MMREC_COUNTS_BY_REPLACEMENT)
+  return std::nullopt;
+#endif
+  allocation_count = 0;
+  counting = true;
+  body();
+  counting = false;
+  return allocation_count.load();
+}
+
+Config small_config(int vocab_size) {
+  Config config;
+  config.vocab_size = vocab_size;
+  config.dim = 32;
+  config.layers = 2;
+  config.heads = 2;
+  config.max_seq = 256;
+  config.mem_slots = 64;
+  return config;
+}
+
+std::vector<float> values(const Tensor& tensor) { return {tensor.data(), tensor.data() + tensor.count()}; }
+
+std::vector<int32_t> random_tokens(size_t count, int vocabulary) {
+  Random random;
+  std::vector<int32_t> tokens;
+  while (tokens.size() < count) tokens.push_back(random.below(vocabulary));
+  return tokens;
+}
+
+struct MemoryOf {
+  MemoryOf(const Config& config, uint64_t seed, uint64_t draw) {
+    Arena measure;
+    allocate_memory(config, measure);
+    arena = Arena(measure.used());
+    memory = allocate_memory(config, arena);
+    draw_memory(seed, draw, memory);
+  }
+  Arena arena;
+  Memory memory;
+};
+
+// -------------------------------------------------------------------------------------------------------- one step
+
+TEST(TrainingStep, AllocatesNothing) {
+  constexpr int T = 64, B = 4, kVocabulary = 300;
+  ASSERT_NE(allocations([] { ::operator delete(::operator new(100)); }), 0) << "allocations are not counted";
+  if (!allocations([] {})) GTEST_SKIP() << "there is no way to count allocations with this C library";
+
+  Config config = small_config(kVocabulary);
+  config.dim = 64;
+  Parameters parameters(config);
+  parameters.initialise(1);
+  const WindowSet windows(random_tokens(2 * B * T + 1, kVocabulary), T, "the text");
+  Model model(config, kVocabulary, parameters, T, B, Model::Mode::kTraining);
+  Evaluation evaluation(config, kVocabulary, parameters, 1, WindowSet(random_tokens(11 * T + 1, kVocabulary), T, "the text"));
+  const MemoryOf memory(config, 1, 1);
+  std::vector<int32_t> ids(T * B), targets(T * B);
+
+  for (const int threads : {1, 2}) {
+    const ScopedThreads scoped(threads);
+    BatchOrder order(windows.count(), B, 1);  // two steps an epoch: the third shuffles
+    const auto step = [&](int64_t number) {
+      windows.fill(order.batch(number).windows, IntTensor(ids.data(), {T, B}), IntTensor(targets.data(), {T, B}));
+      draw_memory(1, static_cast<uint64_t>(number), memory.memory);
+      model.clear_state();
+      model.loss_and_gradients(IntTensor(ids.data(), {T, B}), IntTensor(targets.data(), {T, B}), memory.memory,
+                               {.p = 0.1f, .seed = 1, .step = static_cast<uint64_t>(number)});
+      optimizer_step(parameters, OptimizerSettings{}, 1e-3, number);
+    };
+    step(1);
+    step(2);
+    evaluation.run();
+    EXPECT_EQ(allocations([&] {
+                step(3);
+                step(4);
+              }),
+              0)
+        << "training, " << threads << " threads";
+    EXPECT_EQ(allocations([&] { evaluation.run(); }), 0) << "evaluation, " << threads << " threads";
+  }
+}
+
+TEST(OptimizerStep, ClipsTheGlobalNorm) {
+  Parameters parameters(small_config(19));
+  const Tensor gradients = parameters.gradients(), moments = parameters.first_moments();
+  const Tensor wide = parameters.gradient("blocks.1.ffn.0.weight"), narrow = parameters.gradient("norm.weight");
+  const auto first_moment_after_step = [&](float clip) {
+    parameters.initialise(1);
+    wide.data()[5] = 3;
+    narrow.data()[7] = 4;
+    OptimizerSettings settings;
+    settings.clip = clip;
+    EXPECT_FLOAT_EQ(static_cast<float>(optimizer_step(parameters, settings, 1e-3, 1)), 5) << "the norm before clipping";
+    return moments.data()[wide.data() + 5 - gradients.data()];
+  };
+  const float share = 1 - OptimizerSettings{}.beta1;
+  EXPECT_FLOAT_EQ(first_moment_after_step(1), share * 3 / 5);
+  EXPECT_FLOAT_EQ(first_moment_after_step(2), share * 3 * 2 / 5);
+  EXPECT_FLOAT_EQ(first_moment_after_step(6), share * 3) << "a norm below the limit";
+  EXPECT_FLOAT_EQ(first_moment_after_step(0), share * 3) << "no limit";
+}
+
+TEST(OptimizerStep, ChangesNothingWhereAGradientIsNotFinite) {
+  Parameters parameters(small_config(19));
+  for (const float bad : {std::nanf(""), INFINITY}) {
+    parameters.initialise(1);
+    const std::vector<float> before = values(parameters.weights());
+    parameters.gradient("norm.weight").data()[3] = 1;
+    EXPECT_EQ(first_non_finite(parameters, parameters.gradients()), "");
+    parameters.gradient("blocks.1.W_g.bias").data()[31] = bad;
+    EXPECT_FALSE(std::isfinite(optimizer_step(parameters, OptimizerSettings{}, 1e-3, 1)));
+    EXPECT_EQ(values(parameters.weights()), before);
+    EXPECT_EQ(values(parameters.first_moments()), std::vector<float>(before.size()));
+    EXPECT_EQ(first_non_finite(parameters, parameters.gradients()), "blocks.1.W_g.bias");
+  }
+}
+
+TEST(Evaluation, IsTheSumOverWindowsFromAFreshStateEach) {
+  constexpr int T = 7, kVocabulary = 19, kWindows = 11;  // a whole batch and a rest
+  const ScopedThreads one_thread(1);
+  const Config config = small_config(kVocabulary);
+  Parameters parameters(config);
+  parameters.initialise(1);
+  const WindowSet windows(random_tokens(kWindows * T + 3, kVocabulary), T, "the text");
+  Evaluation evaluation(config, kVocabulary, parameters, /*memory_seed=*/9, windows);
+  EXPECT_EQ(evaluation.positions(), kWindows * T);
+
+  Model model(config, kVocabulary, parameters, T, 1, Model::Mode::kInference);
+  const MemoryOf memory(config, 9, 0);
+  const auto expect_sum_over_windows = [&] {
+    std::vector<int32_t> ids(T), targets(T);
+    LossSum want;
+    for (int window = 0; window < kWindows; ++window) {
+      windows.fill(std::span(&window, 1), IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1}));
+      model.clear_state();
+      const LossSum sum = model.loss(IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1}), memory.memory);
+      want = {want.loss + sum.loss, want.correct + sum.correct, want.positions + sum.positions};
+    }
+    const LossSum got = evaluation.run();
+    EXPECT_NEAR(got.loss, want.loss, 1e-5 * want.loss);
+    EXPECT_EQ(got.correct, want.correct);
+    EXPECT_EQ(got.positions, want.positions);
+    return got.loss;
+  };
+  const double before = expect_sum_over_windows();
+  parameters.initialise(2);
+  EXPECT_NE(expect_sum_over_windows(), before) << "the parameters as they are now";
+}
+
+// --------------------------------------------------------------------------------------------------------------- runs
+
+/// Runs of a small model on the beginning of a play.
+class Training : public testing::Test {
+ protected:
+  Training() {
+    const std::string play = read_file(fs::path(MMREC_SOURCE_DIR) / "data/tiny_shakespeare/input.txt");
+    std::ofstream(directory_ / "play.txt") << play.substr(0, 6000);
+  }
+
+  TrainOptions options(const std::string& out) const {
+    TrainOptions options;
+    options.config = small_config(5000);
+    options.data = (directory_ / "play.txt").string();
+    options.out = directory_ / out;
+    options.steps = 4;
+    options.batch = 4;
+    options.sequence = 32;
+    options.optimizer.learning_rate = 3e-3f;
+    options.minimum_rate = 3e-4;
+    options.warmup = 5;
+    options.validation_sequence = 64;
+    options.save_every = 0;
+    options.sample_tokens = 0;
+    options.quiet = true;
+    return options;
+  }
+
+  static std::vector<MetricsRow> rows(const TrainOptions& options, std::string_view split) {
+    std::vector<MetricsRow> rows = read_metrics(options.out / "metrics.jsonl");
+    std::erase_if(rows, [&](const MetricsRow& row) { return row.split != split; });
+    return rows;
+  }
+
+  static std::set<std::string> entries(const fs::path& folder) {
+    std::set<std::string> names;
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder)) names.insert(entry.path().filename().string());
+    return names;
+  }
+
+  /// Loss on the run's validation text with a checkpoint's weights.
+  static double validation_loss(const TrainOptions& options, const fs::path& folder) {
+    const Checkpoint checkpoint(folder);
+    Parameters parameters(checkpoint.config);
+    checkpoint.read_weights(parameters);
+    const Corpus corpus = load_corpus(options.data, options.validation_split);
+    const WindowSet windows(checkpoint.tokenizer.encode(corpus.validation, "test"), options.validation_sequence, "the validation text");
+    Evaluation evaluation(checkpoint.config, model_vocabulary(checkpoint.config, checkpoint.tokenizer), parameters, options.seed, windows);
+    const LossSum sum = evaluation.run();
+    return sum.loss / static_cast<double>(sum.positions);
+  }
+
+  TemporaryDirectory directory_;
+  ScopedThreads one_thread_{1};  // more would only wait for each other over so small a model
+};
+
+TEST_F(Training, LossFallsAndTheRunLeavesWhatItPromises) {
+  TrainOptions run = options("run");
+  run.steps = 80;
+  run.save_every = 50;
+  run.sample_tokens = 20;
+  train(run);
+
+  const std::vector<MetricsRow> training = rows(run, "train");
+  ASSERT_EQ(training.size(), 80u);
+  for (size_t i = 0; i < training.size(); ++i) {
+    EXPECT_EQ(training[i].step, static_cast<int64_t>(i) + 1);
+    EXPECT_EQ(training[i].tokens, (static_cast<int64_t>(i) + 1) * 4 * 32);
+    EXPECT_GT(training[i].grad_norm, 0);
+    EXPECT_GT(training[i].tokens_per_second, 0);
+  }
+  EXPECT_FLOAT_EQ(static_cast<float>(training[0].lr), 3e-4f);
+  EXPECT_FLOAT_EQ(static_cast<float>(training[5].lr), 3e-3f);
+  EXPECT_FLOAT_EQ(static_cast<float>(training[79].lr), 3e-4f);
+  const Checkpoint best(run.out);
+  EXPECT_NEAR(training.front().loss, std::log(best.tokenizer.size()), 0.7) << "at first all characters are about equally probable";
+  EXPECT_LT(training.back().loss, 3);
+  EXPECT_GT(training.back().accuracy, training.front().accuracy);
+
+  EXPECT_EQ(entries(run.out), (std::set<std::string>{"best_model", "checkpoint_step_000050", "config.json", "final_checkpoint", "latest",
+                                                     "metrics.jsonl", "training_output.log"}));
+  for (const char* checkpoint : {"best_model", "checkpoint_step_000050", "final_checkpoint"})
+    EXPECT_EQ(entries(run.out / checkpoint),
+              (std::set<std::string>{"config.json", "model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json"}))
+        << checkpoint;
+  EXPECT_EQ(read_file(run.out / "latest"), "final_checkpoint\n");
+  EXPECT_EQ(read_file(run.out / "config.json"), read_file(run.out / "final_checkpoint/config.json"));
+  const std::string log = read_file(run.out / "training_output.log");
+  for (const char* part : {"step 1/80", "step 80/80", "epoch 1/", "validation loss", "trained 80 steps", "sample of generated text:"})
+    EXPECT_NE(log.find(part), log.npos) << part << " is not in the log";
+}
+
+/// Memory, order and masks of a step follow from the seed and its number; each window starts from a fresh state.
+TEST_F(Training, StepsAreWhatTheirPartsMakeOfThem) {
+  TrainOptions run = options("run");
+  run.steps = 3;
+  train(run);
+
+  const Checkpoint final(run.out / "final_checkpoint");
+  const Config& config = final.config;
+  const WindowSet windows(final.tokenizer.encode(load_corpus(run.data, run.validation_split).train, "test"), run.sequence, "the text");
+  BatchOrder order(windows.count(), run.batch, run.seed);
+  Parameters parameters(config), result(config);
+  parameters.initialise(run.seed);
+  Model model(config, model_vocabulary(config, final.tokenizer), parameters, run.sequence, run.batch, Model::Mode::kTraining);
+  std::vector<int32_t> room(2 * run.sequence * run.batch);
+  const IntTensor ids(room.data(), {run.sequence, run.batch}), targets(room.data() + ids.count(), {run.sequence, run.batch});
+  for (const MetricsRow& row : rows(run, "train")) {
+    const uint64_t step = static_cast<uint64_t>(row.step);
+    windows.fill(order.batch(row.step).windows, ids, targets);
+    model.clear_state();
+    const LossSum sum =
+        model.loss_and_gradients(ids, targets, MemoryOf(config, run.seed, step).memory, {.p = run.dropout, .seed = run.seed, .step = step});
+    EXPECT_EQ(sum.loss / static_cast<double>(sum.positions), row.loss) << "step " << step;
+    EXPECT_EQ(optimizer_step(parameters, run.optimizer, row.lr, row.step), row.grad_norm) << "step " << step;
+  }
+  final.read_weights(result);
+  EXPECT_EQ(values(parameters.weights()), values(result.weights()));
+}
+
+TEST_F(Training, TheSameSeedGivesTheSameBitsWithAnyNumberOfThreads) {
+  const auto result = [&](const std::string& out, uint64_t seed, int threads) {
+    const ScopedThreads scoped(threads);
+    TrainOptions run = options(out);
+    run.seed = seed;
+    run.steps = 10;
+    train(run);
+    return std::pair(read_file(run.out / "final_checkpoint/model.safetensors"), read_file(run.out / "final_checkpoint/optimizer.safetensors"));
+  };
+  const auto first = result("first", 42, 1);
+  EXPECT_TRUE(result("again", 42, 1) == first);
+  EXPECT_TRUE(result("two threads", 42, 2) == first);
+  const auto other = result("another seed", 43, 1);
+  EXPECT_FALSE(other.first == first.first);
+  EXPECT_FALSE(other.second == first.second);
+}
+
+TEST_F(Training, KeepsTheNewestCheckpoints) {
+  TrainOptions run = options("run");
+  run.steps = 7;
+  run.save_every = 2;
+  run.keep = 2;
+  train(run);
+  EXPECT_EQ(entries(run.out), (std::set<std::string>{"best_model", "checkpoint_step_000004", "checkpoint_step_000006", "config.json",
+                                                     "final_checkpoint", "latest", "metrics.jsonl", "training_output.log"}));
+  EXPECT_EQ(Checkpoint(run.out / "checkpoint_step_000004").state.step, 4);
+  EXPECT_EQ(Checkpoint(run.out / "checkpoint_step_000006").state.step, 6);
+  EXPECT_EQ(Checkpoint(run.out / "final_checkpoint").state.step, 7);
+}
+
+/// The validation text has no character of the training text, so that its loss is best after the first epoch.
+TEST_F(Training, StopsEarlyAndKeepsTheBestModel) {
+  TrainOptions run = options("run");
+  fs::create_directory(directory_ / "texts");
+  std::string train_text, validation_text;
+  for (int i = 0; i < 200; ++i) train_text += i % 3 ? "ab" : "ba", validation_text += i % 3 ? "yz" : "zy";
+  std::ofstream(directory_ / "texts/train.txt") << train_text;
+  std::ofstream(directory_ / "texts/val.txt") << validation_text;
+  run.data = (directory_ / "texts").string();
+  run.steps = 0;
+  run.epochs = 6;
+  run.patience = 2;
+  train(run);
+
+  const std::vector<MetricsRow> validation = rows(run, "val");
+  ASSERT_EQ(validation.size(), 3u) << "patience";
+  EXPECT_LT(validation[0].loss, validation[1].loss);
+  EXPECT_LT(validation[0].loss, validation[2].loss);
+  const Checkpoint best(run.out), final(run.out / "final_checkpoint");
+  EXPECT_EQ(best.folder, run.out / "best_model");
+  EXPECT_EQ(best.state.step, validation[0].step);
+  EXPECT_EQ(best.state.validation_loss, validation[0].loss);
+  EXPECT_EQ(final.state.step, validation[2].step);
+  EXPECT_EQ(final.state.validation_loss, validation[2].loss);
+  EXPECT_EQ(validation_loss(run, run.out / "best_model"), validation[0].loss);
+  EXPECT_EQ(validation_loss(run, run.out / "final_checkpoint"), validation[2].loss);
+  EXPECT_NE(read_file(run.out / "training_output.log").find("stopped early"), std::string::npos);
+
+  run.out = directory_ / "without patience";
+  run.patience = 0;
+  train(run);
+  EXPECT_EQ(rows(run, "val").size(), 6u);
+}
+
+TEST_F(Training, EpochsAndStepsBeyondThem) {
+  TrainOptions run = options("epochs");
+  run.batch = 32;
+  run.steps = 0;
+  run.epochs = 2;
+  train(run);
+  const std::vector<MetricsRow> two_epochs = rows(run, "train");
+  const int64_t per_epoch = static_cast<int64_t>(two_epochs.size()) / 2;
+  ASSERT_GT(per_epoch, 1);
+  EXPECT_EQ(two_epochs.back().step, 2 * per_epoch);
+
+  run.out = directory_ / "steps";
+  run.steps = 2 * per_epoch + 1;
+  train(run);
+  const std::vector<MetricsRow> training = rows(run, "train"), validation = rows(run, "val");
+  ASSERT_EQ(training.size(), static_cast<size_t>(run.steps));
+  for (const MetricsRow& row : training) EXPECT_EQ(row.epoch, (row.step - 1) / per_epoch + 1);
+  ASSERT_EQ(validation.size(), 3u) << "the last epoch is not a whole one";
+  EXPECT_EQ(validation.back().step, run.steps);
+}
+
+TEST_F(Training, WithoutAValidationTextTheBestModelIsTheLast) {
+  TrainOptions run = options("run");
+  run.validation_split = 0;
+  train(run);
+  EXPECT_TRUE(rows(run, "val").empty());
+  EXPECT_EQ(read_file(run.out / "best_model/model.safetensors"), read_file(run.out / "final_checkpoint/model.safetensors"));
+  EXPECT_TRUE(std::isnan(Checkpoint(run.out).state.validation_loss));
+}
+
+/// Everything in a folder: path and content.
+std::map<std::string, std::string> contents(const fs::path& folder) {
+  std::map<std::string, std::string> contents;
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder))
+    if (entry.is_regular_file()) contents[entry.path().string()] = read_file(entry.path());
+  return contents;
+}
+
+TEST_F(Training, AnEarlierRunIsReplacedOnlyOnDemand) {
+  TrainOptions run = options("run");
+  run.save_every = 4;
+  train(run);
+  std::ofstream(run.out / "notes.txt") << "mine";
+  const auto before = contents(run.out);
+
+  run.save_every = 3;
+  run.seed = 43;
+  test::expect_error<UsageError>([&] { train(run); }, {run.out.string(), "--overwrite"});
+  EXPECT_EQ(contents(run.out), before);
+
+  run.overwrite = true;
+  train(run);
+  EXPECT_FALSE(fs::exists(run.out / "checkpoint_step_000004")) << "of the earlier run";
+  EXPECT_TRUE(fs::exists(run.out / "checkpoint_step_000003"));
+  EXPECT_EQ(rows(run, "train").size(), 4u);
+  EXPECT_EQ(read_file(run.out / "notes.txt"), "mine");
+}
+
+TEST_F(Training, RefusesBeforeItWritesAnything) {
+  const auto expect_refused = [&](std::initializer_list<std::string_view> mentions, const std::function<void(TrainOptions&)>& change) {
+    TrainOptions run = options("run");
+    change(run);
+    test::expect_error<UsageError>([&] { train(run); }, mentions);
+    EXPECT_FALSE(fs::exists(run.out));
+  };
+  expect_refused({"--seq"}, [](TrainOptions& run) { run.sequence = 6000; });
+  expect_refused({"--batch"}, [](TrainOptions& run) { run.batch = 6000; });
+  expect_refused({"validation split"}, [](TrainOptions& run) { run.validation_split = 1; });
+  expect_refused({"heads"}, [](TrainOptions& run) { run.config.heads = 3; });
+  expect_refused({"vocabulary of 2"}, [](TrainOptions& run) { run.vocabulary = 2; });
+}
+
+TEST_F(Training, StopsWhereTheLossIsNoLongerFinite) {
+  TrainOptions run = options("run");
+  run.optimizer.learning_rate = 1e30f;
+  run.warmup = 0;
+  test::expect_error([&] { train(run); }, {"step 2", "is not finite", "--lr"});
+  EXPECT_EQ(rows(run, "train").size(), 1u);
+  EXPECT_FALSE(fs::exists(run.out / "best_model"));
+  EXPECT_FALSE(fs::exists(run.out / "final_checkpoint"));
+
+  // An epoch of one step: it is the validation that meets the weights which that step has spoilt.
+  run.out = directory_ / "validation";
+  run.batch = 160;
+  test::expect_error([&] { train(run); }, {"step 1", "validation loss is not finite"});
+  EXPECT_FALSE(fs::exists(run.out / "best_model"));
+}
+
+// -------------------------------------------------------------------------------------------------------- checkpoints
+
+/// A checkpoint of numbers that are all different.
+class CheckpointTest : public testing::Test {
+ protected:
+  CheckpointTest() : tokenizer_({{'a', 5}, {'b', 4}, {U'é', 3}, {U'\U0001F600', 2}}), config_(small_config(8)), parameters_(config_) {
+    config_.lambda_p = 0.25f;
+    int64_t counter = 0;
+    for (const Tensor& flat : {parameters_.weights(), parameters_.first_moments(), parameters_.second_moments()})
+      for (int64_t i = 0; i < flat.count(); ++i) flat.data()[i] = 1.f / static_cast<float>(++counter);
+  }
+
+  void save(const fs::path& folder, const RunState& state = {}) const { save_checkpoint(folder, config_, tokenizer_, parameters_, state); }
+
+  TemporaryDirectory directory_;
+  Tokenizer tokenizer_;
+  Config config_;
+  Parameters parameters_;
+};
+
+constexpr const char* kCheckpointFiles[] = {"config.json", "tokenizer.json", "model.safetensors", "optimizer.safetensors", "state.json"};
+
+TEST_F(CheckpointTest, RoundTrip) {
+  save(directory_ / "c", {.step = 123, .tokens = 1'000'000'007, .seed = UINT64_MAX, .validation_loss = 1.0 / 3});
+  const Checkpoint checkpoint(directory_ / "c");
+  EXPECT_EQ(checkpoint.config, config_);
+  EXPECT_EQ(checkpoint.tokenizer, tokenizer_);
+  EXPECT_EQ(checkpoint.state.step, 123);
+  EXPECT_EQ(checkpoint.state.tokens, 1'000'000'007);
+  EXPECT_EQ(checkpoint.state.seed, UINT64_MAX);
+  EXPECT_EQ(checkpoint.state.validation_loss, 1.0 / 3);
+
+  Parameters weights(checkpoint.config);
+  checkpoint.read_weights(weights);
+  const SafetensorsFile moments(directory_ / "c/optimizer.safetensors");
+  for (const Parameter& parameter : parameters_.table()) {
+    EXPECT_EQ(values(weights.weight(parameter.name)), values(parameters_.weight(parameter.name))) << parameter.name;
+    const Tensor room = weights.weight(parameter.name);
+    moments.read("m." + parameter.name, room);
+    EXPECT_EQ(values(room), values(parameters_.view(parameters_.first_moments(), parameter))) << parameter.name;
+    moments.read("v." + parameter.name, room);
+    EXPECT_EQ(values(room), values(parameters_.view(parameters_.second_moments(), parameter))) << parameter.name;
+  }
+
+  save(directory_ / "c", {.validation_loss = std::nan("")});
+  EXPECT_TRUE(std::isnan(Checkpoint(directory_ / "c").state.validation_loss)) << "the newer one";
+}
+
+TEST_F(CheckpointTest, ARunStandsForItsBestModelThenTheFinalOneThenTheLatest) {
+  const fs::path run = directory_ / "run";
+  fs::create_directory(run);
+  test::expect_error([&] { const Checkpoint none(run); }, {run.string(), "not a checkpoint"});
+  save(run / "checkpoint_step_000001", {.step = 1});
+  save(run / "checkpoint_step_000002", {.step = 2});
+  write_file_atomically(run / "latest", "checkpoint_step_000002\n");
+  EXPECT_EQ(Checkpoint(run).state.step, 2);
+  save(run / "final_checkpoint", {.step = 3});
+  EXPECT_EQ(Checkpoint(run).state.step, 3);
+  save(run / "best_model", {.step = 4});
+  EXPECT_EQ(Checkpoint(run).state.step, 4);
+  EXPECT_EQ(Checkpoint(run / "checkpoint_step_000001").state.step, 1);
+}
+
+TEST_F(CheckpointTest, RefusesWhatIsNoCheckpoint) {
+  const fs::path file = directory_ / "file", missing = directory_ / "missing";
+  std::ofstream(file) << "text";
+  for (const fs::path& path : {file, missing, file / "below"})
+    test::expect_error([&] { const Checkpoint none(path); }, {path.string(), "no such folder"});
+}
+
+TEST_F(CheckpointTest, RefusesMissingTruncatedAndAlteredFiles) {
+  const fs::path folder = directory_ / "c";
+  save(folder);
+  EXPECT_NO_THROW(Checkpoint{folder});
+  const auto expect_refused = [&](const char* name, const std::string& damage) {
+    SCOPED_TRACE(std::string(name) + " " + damage);
+    test::expect_error([&] { const Checkpoint damaged(folder); }, {folder.string(), name});
+  };
+  for (const std::string name : kCheckpointFiles) {
+    const std::string good = read_file(folder / name);
+    const auto put = [&](std::string_view content) { std::ofstream(folder / name, std::ios::binary) << content; };
+
+    fs::remove(folder / name);
+    if (name == "state.json")  // without it the folder is none
+      test::expect_error([&] { const Checkpoint damaged(folder); }, {folder.string(), "not a checkpoint"});
+    else
+      expect_refused(name.c_str(), "missing");
+
+    for (const size_t length : {size_t{0}, size_t{1}, good.size() / 2, good.size() - 2}) {
+      put(std::string_view(good).substr(0, length));
+      expect_refused(name.c_str(), fmt::format("of {} bytes", length));
+    }
+    // Every byte of the state, which has no other file to vouch for it.
+    for (size_t byte = 0; byte < good.size(); byte += name == "state.json" ? 1 : good.size() / 8) {
+      std::string altered = good;
+      altered[byte] ^= 1;
+      put(altered);
+      expect_refused(name.c_str(), fmt::format("with byte {} altered", byte));
+    }
+    put(good + " ");
+    if (name != "state.json") expect_refused(name.c_str(), "with a byte more");
+    put(good);
+    EXPECT_NO_THROW(Checkpoint{folder});
+  }
+}
+
+TEST_F(CheckpointTest, RefusesATokenizerLargerThanTheModel) {
+  config_.vocab_size = tokenizer_.size() - 1;
+  save_checkpoint(directory_ / "c", config_, tokenizer_, Parameters(config_), {});
+  test::expect_error([&] { const Checkpoint wrong(directory_ / "c"); }, {"tokenizer has 6 tokens", "the model 5"});
+}
+
+TEST_F(CheckpointTest, WeightsOfAnotherConfigurationAreRefused) {
+  save(directory_ / "c");
+  Config wider = config_;
+  wider.dim = 64;
+  Parameters parameters(wider);
+  test::expect_error([&] { Checkpoint(directory_ / "c").read_weights(parameters); }, {"model.safetensors", "embedding.weight", "[8,32]", "[8,64]"});
+}
+
+TEST_F(CheckpointTest, AllRowsCanBePredictedUnlessTheEmbeddingWasMadeForTheTokenizer) {
+  Config config = config_;
+  config.vocab_size = 16;  // --vocab auto
+  EXPECT_EQ(model_vocabulary(config, tokenizer_), tokenizer_.size());
+  config.vocab_size = 32;
+  EXPECT_EQ(model_vocabulary(config, tokenizer_), 32);
+}
+
+// --------------------------------------------------------------------------------------------------------- generation
+
+class GeneratorTest : public testing::Test {
+ protected:
+  static constexpr int kVocabulary = 19;
+  static constexpr uint64_t kMemorySeed = 9;
+
+  GeneratorTest() : config_(small_config(kVocabulary)), parameters_(config_) {
+    parameters_.initialise(1);
+    const Tensor embedding = parameters_.weight("embedding.weight");
+    for (int64_t i = 0; i < embedding.count(); ++i) embedding.data()[i] *= 3;  // some tokens are much more probable than others
+  }
+
+  Generator generator(const Sampling& sampling) { return Generator(config_, kVocabulary, parameters_, kMemorySeed, sampling); }
+
+  std::vector<int32_t> text(const Sampling& sampling) {
+    Generator generator = this->generator(sampling);
+    generator.read(3);
+    std::vector<int32_t> ids;
+    while (ids.size() < 30) {
+      ids.push_back(generator.choose());
+      generator.read(ids.back());
+    }
+    return ids;
+  }
+
+  ScopedThreads one_thread_{1};
+  Config config_;
+  Parameters parameters_;
+};
+
+TEST_F(GeneratorTest, TheSeedDecides) {
+  const std::vector<int32_t> first = text({.seed = 1});
+  EXPECT_EQ(text({.seed = 1}), first);
+  EXPECT_NE(text({.seed = 2}), first);
+}
+
+TEST_F(GeneratorTest, GreedyTakesTheMostProbable) {
+  Generator generator = this->generator({.temperature = 100, .greedy = true});
+  std::set<int32_t> chosen;
+  for (int32_t id = 0; id < kVocabulary; ++id) {
+    const Tensor logits = generator.read(id);
+    const int32_t want = static_cast<int32_t>(std::max_element(logits.data(), logits.data() + kVocabulary) - logits.data());
+    EXPECT_EQ(generator.choose(), want);
+    EXPECT_EQ(generator.choose(), want);
+    chosen.insert(want);
+  }
+  EXPECT_GT(chosen.size(), 1u);
+}
+
+TEST_F(GeneratorTest, LogitsAreThoseOfTheFullForwardPass) {
+  const int T = 30;
+  std::vector<int32_t> ids = random_tokens(T, kVocabulary);
+  std::vector<float> want(T * kVocabulary);
+  Model model(config_, kVocabulary, parameters_, T, 1, Model::Mode::kInference);
+  const MemoryOf memory(config_, kMemorySeed, 0);
+  model.logits(IntTensor(ids.data(), {T, 1}), memory.memory, Tensor(want.data(), {T, 1, kVocabulary}));
+
+  Generator generator = this->generator({});
+  for (int t = 0; t < T; ++t) {
+    const Tensor logits = generator.read(ids[t]);
+    for (int v = 0; v < kVocabulary; ++v) EXPECT_NEAR(logits.data()[v], want[t * kVocabulary + v], 1e-5) << "position " << t << ", token " << v;
+  }
+}
+
+TEST_F(GeneratorTest, FrequenciesFollowTheSoftmaxAtTheTemperature) {
+  constexpr int kDraws = 10'000;
+  for (const double temperature : {0.5, 1.0, 2.0}) {
+    Generator generator = this->generator({.temperature = temperature, .seed = 5});
+    const Tensor logits = generator.read(3);
+    std::vector<double> probability(kVocabulary), seen(kVocabulary);
+    double sum = 0;
+    for (int v = 0; v < kVocabulary; ++v) sum += probability[v] = std::exp(logits.data()[v] / temperature);
+    for (int i = 0; i < kDraws; ++i) seen[generator.choose()] += 1.0 / kDraws;
+    for (int v = 0; v < kVocabulary; ++v) {
+      const double p = probability[v] / sum, deviation = std::sqrt(p * (1 - p) / kDraws);
+      EXPECT_NEAR(seen[v], p, 5 * deviation + 1e-4) << "token " << v << " at temperature " << temperature;
+    }
+  }
+}
+
+TEST_F(GeneratorTest, IdsOutOfRangeThrow) {
+  Generator generator = this->generator({});
+  test::expect_error([&] { generator.read(kVocabulary); }, {"id 19"});
+  test::expect_error([&] { generator.read(-1); }, {"id -1"});
+}
+
+}  // namespace
+}  // namespace mmrec

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace mmrec {
+
+// Files on disk. All functions here throw an Error with the path, the system's reason and what to do about it.
+
+/// The bytes of a whole file.
+std::string read_file(const std::filesystem::path& path);
+
+/// Makes a directory and those above it; an existing one is fine.
+void make_directory(const std::filesystem::path& path);
+
+/// Writes the pieces one after another as the new content of `path`. They go to a temporary file beside it, which is
+/// flushed to the disk and renamed: whoever reads `path` finds the old content or the new, also after a crash or a power
+/// cut. If anything fails, the old content stays and the temporary file is removed. Links are followed.
+void write_file_atomically(const std::filesystem::path& path, std::span<const std::span<const std::byte>> pieces);
+void write_file_atomically(const std::filesystem::path& path, std::string_view text);
+
+/// The same for a directory of files. `fill` is given an empty directory, `<path>.partial-<process id>`, and writes into it
+/// with write_file_atomically; then it takes the place of `path`. An older directory of that name is deleted only after the
+/// new one stands, and only if each of its entries has a successor: a mistyped path must not cost other files.
+/// On a file system that cannot swap two names the older one is `<path>.old-<process id>` between two renames.
+void write_directory_atomically(const std::filesystem::path& path, const std::function<void(const std::filesystem::path& partial)>& fill);
+
+/// Removes a directory that write_directory_atomically wrote; whoever looks finds all of it or nothing under its name.
+void remove_directory_atomically(const std::filesystem::path& path);
+
+/// A file that grows by records; a crash of the process between two of them leaves whole ones.
+class AppendFile {
+ public:
+  /// Opens the file at its end; creates it if need be.
+  explicit AppendFile(std::filesystem::path path);
+  ~AppendFile();
+  AppendFile(const AppendFile&) = delete;
+  AppendFile& operator=(const AppendFile&) = delete;
+
+  /// Hands the record to the system before it returns.
+  void append(std::string_view record);
+
+ private:
+  std::filesystem::path path_;
+  int descriptor_;
+};
+
+}  // namespace mmrec

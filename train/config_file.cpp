@@ -1,0 +1,29 @@
+#include "train/config_file.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "runtime/error.h"
+#include "train/atomic_file.h"
+#include "train/strict_json.h"
+
+namespace mmrec {
+
+Config load_config(const std::string& preset_or_file) {
+  const std::vector<std::string> names = preset_names();
+  if (std::find(names.begin(), names.end(), preset_or_file) != names.end()) return preset(preset_or_file);
+  if (!std::filesystem::exists(preset_or_file)) fail_usage("--config {}: neither a preset ({}) nor a file", preset_or_file, fmt::join(names, ", "));
+  nlohmann::json fields = parse_json(read_file(preset_or_file), preset_or_file);
+  Config base;
+  if (fields.is_object() && fields.contains("preset")) {
+    if (!fields["preset"].is_string()) fail_usage("{}: field 'preset' must be a string", preset_or_file);
+    base = preset(fields["preset"].get<std::string>());
+    fields.erase("preset");
+  }
+  return config_from_json(fields, base, preset_or_file);
+}
+
+}  // namespace mmrec

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "model/model.h"
+#include "train/windows.h"
+
+namespace mmrec {
+
+/// Loss of a model on all windows of a text, each from a fresh state, with the fixed memory of evaluation.
+class Evaluation {
+ public:
+  Evaluation(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, WindowSet windows);
+
+  /// With the parameters as they are now. Allocates nothing.
+  LossSum run();
+  int64_t positions() const { return static_cast<int64_t>(windows_.count()) * windows_.T(); }
+
+ private:
+  /// A batch size and what belongs to it.
+  struct Shape {
+    std::unique_ptr<Model> model;
+    IntTensor ids, targets;
+  };
+
+  WindowSet windows_;
+  Arena arena_;
+  Memory memory_;
+  std::vector<Shape> shapes_;  // whole batches, then the rest
+  std::vector<int> order_;
+};
+
+}  // namespace mmrec

@@ -1,0 +1,33 @@
+#include "train/learning_rate.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <numbers>
+
+#include "runtime/error.h"
+
+namespace mmrec {
+
+double LearningRate::at(int64_t step) const {
+  constexpr double kWarmupStart = 0.1;
+  const double done = static_cast<double>(step - 1);
+  if (step <= warmup) return peak * (kWarmupStart + (1 - kWarmupStart) * done / static_cast<double>(warmup));
+  const double decay_steps = static_cast<double>(std::max<int64_t>(steps - 1 - warmup, 1));
+  const double progress = std::min((done - static_cast<double>(warmup)) / decay_steps, 1.0);
+  return minimum + (peak - minimum) * 0.5 * (1 + std::cos(std::numbers::pi * progress));
+}
+
+double parse_minimum_rate(std::string_view text, double peak) {
+  const bool relative = text.ends_with('x');
+  const char* end = text.data() + text.size() - (relative ? 1 : 0);
+  double value = 0;
+  const auto [stop, error] = std::from_chars(text.data(), end, value);
+  const double rate = relative ? value * peak : value;
+  if (error != std::errc() || stop != end || !(rate >= 0 && rate <= peak))
+    fail_usage("a minimum learning rate of '{}' makes no sense; give a part of the peak such as 0.1x, or a rate from 0 to the peak of {}", text,
+               peak);
+  return rate;
+}
+
+}  // namespace mmrec

@@ -1,0 +1,72 @@
+#include "train/metrics.h"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "runtime/error.h"
+#include "train/strict_json.h"
+
+namespace mmrec {
+namespace {
+
+std::string to_line(const MetricsRow& row) {
+  // JSON has no NaN and no infinity: the library writes null for them.
+  const nlohmann::ordered_json json = {
+      {"step", row.step},
+      {"epoch", row.epoch},
+      {"split", row.split},
+      {"loss", row.loss},
+      {"perplexity", row.perplexity()},
+      {"accuracy", row.accuracy},
+      {"lr", row.lr},
+      {"grad_norm", row.grad_norm},
+      {"tokens", row.tokens},
+      {"tokens_per_second", row.tokens_per_second},
+      {"seconds", row.seconds},
+  };
+  return json.dump() + "\n";
+}
+
+MetricsRow from_line(std::string_view line, const std::string& where) {
+  const nlohmann::json json = parse_json(line, where, 1);
+  try {
+    const auto number = [&](const char* field) { return json.at(field).is_null() ? MetricsRow::kNone : json.at(field).get<double>(); };
+    return {.step = json.at("step"),
+            .epoch = json.at("epoch"),
+            .split = json.at("split"),
+            .loss = number("loss"),
+            .accuracy = number("accuracy"),
+            .lr = number("lr"),
+            .grad_norm = number("grad_norm"),
+            .tokens = json.at("tokens"),
+            .tokens_per_second = number("tokens_per_second"),
+            .seconds = number("seconds")};
+  } catch (const nlohmann::json::exception& error) {
+    fail("{}: not a row of metrics: {}", where, error.what());
+  }
+}
+
+}  // namespace
+
+double MetricsRow::perplexity() const { return std::exp(loss); }
+
+void MetricsFile::append(const MetricsRow& row) { file_.append(to_line(row)); }
+
+std::vector<MetricsRow> read_metrics(const std::filesystem::path& path) {
+  const std::string content = read_file(path);
+  std::vector<MetricsRow> rows;
+  size_t begin = 0;
+  for (size_t end; (end = content.find('\n', begin)) != content.npos; begin = end + 1)
+    rows.push_back(from_line(std::string_view(content).substr(begin, end - begin), fmt::format("{}: line {}", path.string(), rows.size() + 1)));
+  return rows;
+}
+
+void drop_metrics_after(const std::filesystem::path& path, int64_t step) {
+  if (!std::filesystem::exists(path)) return;
+  std::string kept;
+  for (const MetricsRow& row : read_metrics(path))
+    if (row.step <= step) kept += to_line(row);
+  write_file_atomically(path, kept);
+}
+
+}  // namespace mmrec

@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "train/atomic_file.h"
+
+namespace mmrec {
+
+/// A line of metrics.jsonl. What does not apply (a validation has no gradient norm) is NaN here and null in the file.
+struct MetricsRow {
+  static constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+
+  int64_t step = 0;
+  int epoch = 0;
+  std::string split = "train";  ///< or "val"
+  double loss = kNone;          ///< mean cross-entropy, in nats
+  double accuracy = kNone;      ///< part of the positions, 0 .. 1
+  double lr = kNone;
+  double grad_norm = kNone;  ///< before clipping
+  int64_t tokens = 0;        ///< trained on since the start of the run
+  double tokens_per_second = kNone;
+  double seconds = 0;  ///< since the start of the run
+
+  double perplexity() const;
+};
+
+/// metrics.jsonl, to which rows are appended one by one: each is in the file when append returns.
+class MetricsFile {
+ public:
+  explicit MetricsFile(const std::filesystem::path& path) : file_(path) {}
+  void append(const MetricsRow& row);
+
+ private:
+  AppendFile file_;
+};
+
+/// The rows of a file; an incomplete last line, as a crash leaves it, is passed over. Errors name the file and the line.
+std::vector<MetricsRow> read_metrics(const std::filesystem::path& path);
+/// Drops the rows after `step`, which a resumed run is about to write again. No file is as good as an empty one.
+void drop_metrics_after(const std::filesystem::path& path, int64_t step);
+
+}  // namespace mmrec

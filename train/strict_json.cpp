@@ -1,0 +1,33 @@
+#include "train/strict_json.h"
+
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "runtime/error.h"
+
+namespace mmrec {
+
+nlohmann::json parse_json(std::string_view text, std::string_view where, int max_depth) {
+  using Event = nlohmann::json::parse_event_t;
+  std::vector<std::set<std::string>> open_objects;  // the keys of each object that is being read, the outermost first
+  const auto check = [&](int depth, Event event, const nlohmann::json& parsed) {
+    if ((event == Event::object_start || event == Event::array_start) && depth >= max_depth)
+      fail("{}: nested deeper than {} levels", where, max_depth);
+    if (event == Event::object_start) open_objects.emplace_back();
+    if (event == Event::object_end) open_objects.pop_back();
+    if (event == Event::key && !open_objects.back().insert(parsed.get<std::string>()).second)
+      fail("{}: the key '{}' occurs twice in one object", where, parsed.get<std::string>());
+    return true;
+  };
+  try {
+    return nlohmann::json::parse(text, check);
+  } catch (const nlohmann::json::exception& error) {
+    const std::string_view message = error.what();
+    const size_t tag_end = message.find("] ");  // "[json.exception.parse_error.101] parse error at line 1, column 5: .."
+    fail("{}: not valid JSON: {}", where, tag_end == message.npos ? message : message.substr(tag_end + 2));
+  }
+}
+
+}  // namespace mmrec

@@ -1,0 +1,128 @@
+#include "train/tokenizer.h"
+
+#include <utf8.h>
+
+#include <algorithm>
+#include <charconv>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "runtime/error.h"
+#include "train/atomic_file.h"
+#include "train/strict_json.h"
+
+namespace mmrec {
+namespace {
+
+constexpr const char* kUnknownName = "<UNK>";
+constexpr const char* kPaddingName = "<PAD>";
+constexpr const char* kReplacementCharacter = "\uFFFD";
+constexpr int kSpecialTokens = 2;
+
+template <class Visit>
+void for_each_character(std::string_view text, std::string_view where, Visit visit) {
+  check_utf8(text, where);
+  for (auto place = text.begin(); place != text.end();) visit(static_cast<char32_t>(utf8::unchecked::next(place)));
+}
+
+std::vector<char32_t> by_frequency(const CharacterCounts& counts, int limit) {
+  if (limit != 0 && limit < Tokenizer::kMinSize)
+    fail_usage("a vocabulary of {} is too small: {}, {} and a character make {}", limit, kUnknownName, kPaddingName, Tokenizer::kMinSize);
+  std::vector<char32_t> characters;
+  for (const auto& [character, count] : counts) characters.push_back(character);
+  std::ranges::sort(characters, {}, [&](char32_t character) { return std::pair(-counts.at(character), character); });
+  if (limit != 0) characters.resize(std::min(characters.size(), static_cast<size_t>(limit - kSpecialTokens)));
+  return characters;
+}
+
+}  // namespace
+
+void check_utf8(std::string_view text, std::string_view where, int64_t first_byte) {
+  const auto bad = utf8::find_invalid(text.begin(), text.end());
+  if (bad != text.end())
+    fail("{}: byte {} (0x{:02x}) is not valid UTF-8; convert the text to UTF-8", where, first_byte + (bad - text.begin()),
+         static_cast<uint8_t>(*bad));
+}
+
+void count_characters(std::string_view text, std::string_view where, CharacterCounts& counts) {
+  for_each_character(text, where, [&](char32_t character) { ++counts[character]; });
+}
+
+Tokenizer::Tokenizer(const CharacterCounts& counts, int limit) : Tokenizer(by_frequency(counts, limit)) {}
+
+Tokenizer::Tokenizer(const std::vector<char32_t>& characters) : tokens_{kReplacementCharacter, ""} {
+  if (!characters.empty()) ids_.resize(std::ranges::max(characters) + size_t{1}, kUnknown);
+  for (char32_t character : characters) {
+    ids_[character] = size();
+    utf8::append(character, std::back_inserter(tokens_.emplace_back()));
+  }
+}
+
+Tokenizer Tokenizer::load(const std::filesystem::path& path) {
+  const std::string file = path.string();
+  const nlohmann::json json = parse_json(read_file(path), file, 2);
+  if (!json.is_object() || json.size() != 2 || !json.contains("type") || !json.contains("tokens"))
+    fail("{}: expected an object of \"type\" and \"tokens\"", file);
+  if (json["type"] != "char") fail("{}: a tokenizer of type {} is not supported, only \"char\" is", file, json["type"].dump());
+  const nlohmann::json& tokens = json["tokens"];
+  if (!tokens.is_array() || tokens.size() < kSpecialTokens || tokens[kUnknown] != kUnknownName || tokens[kPadding] != kPaddingName)
+    fail("{}: \"tokens\" does not start with {} and {}", file, kUnknownName, kPaddingName);
+
+  std::vector<char32_t> characters;
+  for (size_t id = kSpecialTokens; id < tokens.size(); ++id) {
+    const std::string where = fmt::format("{}: token {}", file, id);
+    if (!tokens[id].is_string()) fail("{} is not a string", where);
+    std::vector<char32_t> of_token;
+    for_each_character(tokens[id].get_ref<const std::string&>(), where, [&](char32_t character) { of_token.push_back(character); });
+    if (of_token.size() != 1) fail("{} is not one character but {}", where, of_token.size());
+    characters.push_back(of_token.front());
+  }
+  Tokenizer tokenizer(characters);
+  for (int id = kSpecialTokens; id < tokenizer.size(); ++id)
+    if (const int last = tokenizer.ids_[characters[id - kSpecialTokens]]; last != id)
+      fail("{}: tokens {} and {} are the same character", file, id, last);
+  return tokenizer;
+}
+
+void Tokenizer::save(const std::filesystem::path& path) const {
+  nlohmann::ordered_json json;
+  json["type"] = "char";
+  json["tokens"] = tokens_;
+  json["tokens"][kUnknown] = kUnknownName;
+  json["tokens"][kPadding] = kPaddingName;
+  write_file_atomically(path, json.dump() + "\n");
+}
+
+std::vector<int32_t> Tokenizer::encode(std::string_view text, std::string_view where) const {
+  std::vector<int32_t> ids;
+  ids.reserve(text.size());
+  for_each_character(text, where, [&](char32_t character) { ids.push_back(character < ids_.size() ? ids_[character] : kUnknown); });
+  return ids;
+}
+
+std::string_view Tokenizer::decode(int32_t id) const {
+  if (id < 0 || id >= size()) fail("token id {} is outside the tokenizer's 0 .. {}", id, size() - 1);
+  return tokens_[static_cast<size_t>(id)];
+}
+
+std::string Tokenizer::decode(std::span<const int32_t> ids) const {
+  std::string text;
+  for (int32_t id : ids) text += decode(id);
+  return text;
+}
+
+int padded_vocabulary(int size) { return (size + 15) / 16 * 16; }
+
+int parse_vocabulary(std::string_view text, int configured) {
+  if (text.empty()) return configured;
+  if (text == "auto") return 0;
+  int size = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, size);
+  if (error != std::errc() || stop != end || size < Tokenizer::kMinSize)
+    fail_usage("--vocab {}: expected auto or a number of at least {}", text, Tokenizer::kMinSize);
+  return size;
+}
+
+}  // namespace mmrec

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "runtime/tensor.h"
+
+namespace mmrec {
+
+/// A text cut into windows of T tokens. Window i reads tokens i*T .. i*T+T-1 and predicts i*T+1 .. i*T+T; what is left at
+/// the end is not used.
+class WindowSet {
+ public:
+  /// Throws a UsageError where the text is too short for one window; `what` ("the training text") goes into it.
+  WindowSet(std::vector<int32_t> tokens, int T, std::string_view what);
+
+  int count() const { return count_; }
+  int T() const { return T_; }
+
+  /// Windows as the columns of ids and targets, both time-major [T][number of windows].
+  void fill(std::span<const int> windows, const IntTensor& ids, const IntTensor& targets) const;
+
+ private:
+  std::vector<int32_t> tokens_;
+  int T_, count_;
+};
+
+/// One step's batch; the window ids live until the next call of BatchOrder::batch.
+struct Batch {
+  int epoch;  ///< from 1
+  std::span<const int> windows;
+};
+
+/// Which windows each training step takes. Every epoch visits the windows in a new order, a function of (seed, epoch) alone,
+/// so a resumed run needs nothing but its step; the windows left over when a batch is no longer full wait for another epoch.
+class BatchOrder {
+ public:
+  /// B windows a batch; throws a UsageError where there are fewer windows than that.
+  BatchOrder(int windows, int B, uint64_t seed);
+
+  int steps_per_epoch() const { return static_cast<int>(order_.size()) / B_; }
+  /// The batch of a step, counted from 1. Allocates nothing.
+  Batch batch(int64_t step);
+
+ private:
+  void shuffle(int epoch);
+
+  int B_;
+  uint64_t seed_;
+  int epoch_ = 0;  // whose order it is; 0: none yet
+  std::vector<int> order_;
+};
+
+}  // namespace mmrec
