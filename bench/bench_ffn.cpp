@@ -1,0 +1,35 @@
+#include "bench/case.h"
+#include "runtime/ops/ffn.h"
+
+namespace mmrec::bench {
+
+namespace {
+
+ops::FfnWeights ffn_weights(Operands& o, int D, int F) {
+  return {o.uniform({D}), o.uniform({F, D}), o.uniform({F}), o.uniform({D, F}), o.uniform({D})};
+}
+
+}  // namespace
+
+void add_ffn(Cases& cases) {
+  const ops::Dropout mask_hidden{.p = 0.1f, .key = {1, 2}}, mask_out{.p = 0.1f, .key = {3, 4}};
+  for (const ModelShape& shape : model_shapes()) {
+    const int N = shape.N, D = shape.D;
+    const int F = 4 * D;
+    const double products = 4. * N * D * F;
+    cases.add({.op = "ffn", .pass = kForward, .sizes = {N, F, D}, .flops = products, .prepare = [=](Operands& o) {
+                 const Tensor r = o.uniform({N, D}), y = o.zeros({N, D});
+                 const ops::FfnWeights weights = ffn_weights(o, D, F);
+                 const ops::FfnSaved saved{o.zeros({N}), o.zeros({N, F}), o.zeros({N, F})};
+                 return [=] { ops::ffn_forward(r, weights, mask_hidden, mask_out, saved, y); };
+               }});
+    cases.add({.op = "ffn", .pass = kBackward, .sizes = {N, F, D}, .flops = 2 * products, .prepare = [=](Operands& o) {
+                 const Tensor dy = o.uniform({N, D}), r = o.uniform({N, D}), dr = o.zeros({N, D});
+                 const ops::FfnWeights weights = ffn_weights(o, D, F), gradients = ffn_weights(o, D, F);
+                 const ops::FfnSaved saved{o.uniform({N}, 1, 2), o.uniform({N, F}), o.uniform({N, F})};
+                 return [=] { ops::ffn_backward(dy, r, weights, mask_hidden, mask_out, saved, dr, gradients); };
+               }});
+  }
+}
+
+}  // namespace mmrec::bench

@@ -1,0 +1,72 @@
+#include "bench/case.h"
+#include "model/model.h"
+#include "train/optimizer.h"
+
+namespace mmrec::bench {
+
+namespace {
+
+struct Batch {
+  const char* preset;
+  int B, T;
+};
+constexpr Batch kBatches[] = {{"tiny", 2, 256}, {"tiny", 6, 128}, {"tiny", 4, 512}, {"mini", 2, 256}};
+
+/// A step's matrix products; everything else is less than 2 % of it.
+double step_flops(const Config& config, int N) {
+  const double D = config.dim, S = top_slots(config), V = config.vocab_size;
+  // Forward, in multiples of 2 D^2 a token: projection 4, decay 1, MDI's input 1, recurrence 2, query 1, output 1, feed-forward 8. Backward
+  // takes twice that, but for the attention, whose memory has no gradient.
+  const double block = 3 * (2 * 18 * D * D) + 2 * (4 * S * D);
+  return N * (config.layers * block + 3 * (2 * V * D));
+}
+
+/// A training run, step by step over the same batch.
+struct Training {
+  Training(const Config& config, int B, int T, uint64_t seed, const IntTensor& ids, const IntTensor& targets)
+      : parameters(config), model(config, config.vocab_size, parameters, T, B, Model::Mode::kTraining), seed(seed), ids(ids), targets(targets) {
+    parameters.initialise(seed);
+    Arena measure;
+    allocate_memory(config, measure);
+    arena = Arena(measure.used());
+    memory = allocate_memory(config, arena);
+  }
+
+  void step() {
+    ++steps;
+    draw_memory(seed, steps, memory);
+    model.clear_state();
+    model.loss_and_gradients(ids, targets, memory, {.p = 0.1f, .seed = seed, .step = steps});
+    optimizer_step(parameters, {}, 3e-4, static_cast<int64_t>(steps));
+  }
+
+  Parameters parameters;
+  Model model;
+  uint64_t seed, steps = 0;
+  IntTensor ids, targets;
+  Arena arena;
+  Memory memory;
+};
+
+}  // namespace
+
+void add_train(Cases& cases) {
+  for (const Batch& batch : kBatches) {
+    const Config config = preset(batch.preset);
+    const int B = batch.B, T = batch.T;
+    cases.add({.op = "train",
+               .pass = {"", "step", batch.preset},
+               .sizes = {B, T},
+               .flops = step_flops(config, B * T),
+               .tokens = 1. * B * T,
+               .prepare = [=](Operands& o) -> std::function<void()> {
+                 const IntTensor ids = o.ids(B * T, config.vocab_size).reshape({T, B}), targets = o.ids(B * T, config.vocab_size).reshape({T, B});
+                 if (!ids.data()) return {};
+                 const auto training = std::make_shared<Training>(config, B, T, o.seed(), ids, targets);
+                 return [training] { training->step(); };
+               }},
+              "");
+  }
+}
+
+}  // namespace mmrec::bench

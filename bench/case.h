@@ -1,0 +1,118 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/arena.h"
+#include "runtime/kernel_registry.h"
+#include "runtime/tensor.h"
+
+namespace mmrec::bench {
+
+/// The arrays that a workload reads and writes, in one arena as in the model.
+class Operands {
+ public:
+  /// Without an arena's memory it only counts, and the tensors have no data.
+  Operands(uint64_t seed, Arena arena) : seed_(seed), arena_(std::move(arena)) {}
+
+  Tensor zeros(std::initializer_list<int> shape) { return arena_.tensor(shape); }
+  /// Random numbers in [low, high), the same for the same seed.
+  Tensor uniform(std::initializer_list<int> shape, float low = -1, float high = 1);
+  /// Random ids in [0, end).
+  IntTensor ids(int count, int end);
+
+  uint64_t seed() const { return seed_; }
+  size_t bytes() const { return arena_.used(); }
+
+ private:
+  uint64_t seed_;
+  Arena arena_;
+  uint32_t next_ = 0;  // of the random numbers
+};
+
+/// A pass as the registry and as the rows' names have it: <op>/<prefix><variant>/<label>/<sizes>.
+struct Pass {
+  std::string registry, label, prefix = "";
+};
+inline const Pass kForward{"forward", "fwd"}, kBackward{"backward", "bwd"};
+
+/// What is timed, whoever does it. One kind of work counts and is compared with this machine's peak: floating-point operations
+/// where arithmetic is the limit, else bytes that must be read and written at the least.
+struct Workload {
+  std::string op;
+  Pass pass;
+  std::vector<int> sizes;
+  double flops = 0, bytes = 0;  ///< of a call
+  double tokens = 0;            ///< that a call trains on
+  /// Takes its arrays and returns the call to time. Comes twice: the first time to count the arrays' bytes, without data.
+  std::function<std::function<void()>(Operands&)> prepare;
+};
+
+/// One row: a workload and a variant of it.
+struct Case {
+  std::shared_ptr<const Workload> work;
+  std::string variant;
+  bool registered;  ///< one of the registry's variants, to be forced; otherwise the workload's own call is all there is
+
+  std::string name() const;
+  /// What rows must share to be compared: the name without the variant.
+  std::string group() const;
+  /// The variant's choice for as long as the result lives.
+  std::unique_ptr<ScopedVariant> force() const;
+};
+
+/// A workload with its arrays in memory.
+class Prepared {
+ public:
+  Prepared(const Workload& work, uint64_t seed);
+  /// Call after force(): caches, threads and scratch memory as in the middle of a run.
+  void warm_up() const;
+  void operator()() const { call_(); }
+
+ private:
+  Operands operands_;
+  std::function<void()> call_;
+};
+
+class Cases {
+ public:
+  /// A row for every variant that the registry has of the workload's pass.
+  void add(Workload workload);
+  /// A row of its own: what is no kernel of the registry, for example another library's product.
+  void add(Workload workload, std::string variant);
+
+  const std::vector<Case>& all() const { return cases_; }
+
+ private:
+  std::vector<Case> cases_;
+};
+
+/// Every row, in the order of the documentation.
+std::vector<Case> all_cases();
+
+/// The sizes of a batch of the model's presets: N = B*T rows of D columns, attention with `heads` over `slots`.
+struct ModelShape {
+  int N, D, heads, slots;
+};
+std::vector<ModelShape> model_shapes();
+
+// bench_<operation>.cpp, one each.
+void add_attention(Cases& cases);
+void add_decay(Cases& cases);
+void add_dropout(Cases& cases);
+void add_embedding(Cases& cases);
+void add_ffn(Cases& cases);
+void add_gemm(Cases& cases);
+void add_head_loss(Cases& cases);
+void add_hem(Cases& cases);
+void add_optimizer(Cases& cases);
+void add_recurrence(Cases& cases);
+void add_rmsnorm(Cases& cases);
+void add_scan(Cases& cases);
+void add_train(Cases& cases);
+
+}  // namespace mmrec::bench

@@ -1,0 +1,16 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "bench/case.h"
+#include "bench/machine_peak.h"
+
+namespace mmrec::bench {
+
+/// Google Benchmark over all rows, under its own options (argv[0] and those that begin with --benchmark_). `header` goes into
+/// its context, and so into its JSON. Unknown options throw a UsageError.
+void run_google_benchmark(std::vector<char*> arguments, const std::vector<std::pair<std::string, std::string>>& header, const MachinePeak& peak,
+                          uint64_t seed);
+
+}  // namespace mmrec::bench
