@@ -489,6 +489,8 @@ TEST_F(Training, AnEarlierRunIsReplacedOnlyOnDemand) {
   EXPECT_TRUE(fs::exists(run.out / "checkpoint_step_000003"));
   EXPECT_EQ(rows(run, "train").size(), 4u);
   EXPECT_EQ(read_file(run.out / "notes.txt"), "mine");
+  EXPECT_TRUE(fs::exists(run.out / "previous" / "checkpoint_step_000004")) << "the earlier run is kept";
+  EXPECT_NO_THROW(Checkpoint(run.out / "previous"));
 }
 
 TEST_F(Training, RefusesBeforeItWritesAnything) {

@@ -19,7 +19,7 @@ int main(int argc, char** argv) {
   app.add_option("--set", fields, "field=value of the configuration; may be repeated")->allow_extra_args(false);
   app.add_option("--data", options.data, "sample, a text file, or a folder with train.txt and val.txt");
   app.add_option("--out", out, "where the run goes (default: checkpoints/ and the configuration's name)");
-  app.add_flag("--overwrite", options.overwrite, "an earlier run in --out is deleted first");
+  app.add_flag("--overwrite", options.overwrite, "an earlier run in --out is moved to its folder previous (which is replaced)");
   app.add_option("--epochs", options.epochs, "times through the text")->check(at_least(1));
   app.add_option("--steps", options.steps, "steps of the whole run, in place of --epochs")->check(at_least(1))->check(at_most(1e12));
   app.add_option("--batch", options.batch, "windows a step")->check(at_least(1));

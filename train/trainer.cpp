@@ -55,7 +55,8 @@ bool belongs_to_a_run(const std::string& name) {
   return false;
 }
 
-/// The folder of a new run; one that holds a run already is emptied of it only on demand.
+/// The folder of a new run. One that holds a run already is refused, or on demand that run goes to its folder `previous`: a
+/// new run that is stopped early must not have cost the old one.
 void prepare_folder(const fs::path& out, bool overwrite) {
   make_directory(out);
   std::vector<fs::path> earlier;
@@ -63,7 +64,10 @@ void prepare_folder(const fs::path& out, bool overwrite) {
     if (belongs_to_a_run(entry.path().filename().string())) earlier.push_back(entry.path());
   if (earlier.empty()) return;
   if (!overwrite) fail_usage("{} holds a run already; choose another --out, or say --overwrite", out.string());
-  for (const fs::path& path : earlier) fs::remove_all(path);
+  const fs::path previous = out / "previous";
+  fs::remove_all(previous);
+  make_directory(previous);
+  for (const fs::path& path : earlier) fs::rename(path, previous / path.filename());
 }
 
 class Run {
