@@ -26,10 +26,7 @@ struct Training {
   Training(const Config& config, int B, int T, uint64_t seed, const IntTensor& ids, const IntTensor& targets)
       : parameters(config), model(config, config.vocab_size, parameters, T, B, Model::Mode::kTraining), seed(seed), ids(ids), targets(targets) {
     parameters.initialise(seed);
-    Arena measure;
-    allocate_memory(config, measure);
-    arena = Arena(measure.used());
-    memory = allocate_memory(config, arena);
+    arena = Arena::fitted([&](Arena& fitted) { memory = allocate_memory(config, fitted); });
   }
 
   void step() {

@@ -58,10 +58,7 @@ Model::Implementation::Implementation(const Config& config, int vocabulary, Para
     weights.emplace_back(parameters, parameters.weights(), layer);
     gradients.emplace_back(parameters, parameters.gradients(), layer);
   }
-  Arena measure;
-  lay_out(measure);
-  arena = Arena(measure.used());
-  lay_out(arena);
+  arena = Arena::fitted([this](Arena& fitted) { lay_out(fitted); });
 }
 
 void Model::Implementation::lay_out(Arena& arena) {

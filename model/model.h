@@ -16,6 +16,15 @@ struct LossSum {
   double loss = 0;     ///< of the cross-entropy, in nats
   double correct = 0;  ///< positions whose target was the most probable token
   int64_t positions = 0;
+
+  LossSum& operator+=(const LossSum& other) {
+    loss += other.loss;
+    correct += other.correct;
+    positions += other.positions;
+    return *this;
+  }
+  double mean_loss() const { return loss / static_cast<double>(positions); }
+  double accuracy() const { return correct / static_cast<double>(positions); }
 };
 
 /// Dropout of one training step: p and where the masks come from. Each use within the step has a mask of its own.

@@ -55,13 +55,9 @@ Parameters::Parameters(const Config& config) : table_(parameter_table(config)) {
   const int64_t floats = table_.back().offset + (table_.back().count + 15) / 16 * 16;
   if (floats > INT32_MAX) fail("a model of {} parameters is too large for this version (at most {})", floats, INT32_MAX);
   const int n = static_cast<int>(floats);
-  auto lay_out = [&](Arena& arena) {
+  arena_ = Arena::fitted([&](Arena& arena) {
     for (Tensor* flat : {&weights_, &gradients_, &m_, &v_}) *flat = arena.tensor({n});
-  };
-  Arena measure;
-  lay_out(measure);
-  arena_ = Arena(measure.used());
-  lay_out(arena_);
+  });
 }
 
 const Parameter& Parameters::find(std::string_view name) const {

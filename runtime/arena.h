@@ -8,14 +8,22 @@
 
 namespace mmrec {
 
-/// One block of memory, laid out once. Without memory (the default) it only counts: run the same layout function over an
-/// empty arena, then over Arena(empty.used()), and the second run has exactly the room it needs.
+/// One block of memory, laid out once. Without memory (the default) it only counts.
 class Arena {
  public:
   static constexpr size_t kAlignment = 64;  // bytes: a cache line and a 512-bit vector
 
   Arena() = default;
   explicit Arena(size_t bytes);
+  /// An arena with just the room that lay_out(arena) takes: it is called twice, first over an arena that only counts.
+  template <class LayOut>
+  static Arena fitted(const LayOut& lay_out) {
+    Arena counting;
+    lay_out(counting);
+    Arena arena(counting.used());
+    lay_out(arena);
+    return arena;
+  }
   ~Arena();
   Arena(Arena&& other) noexcept;
   Arena& operator=(Arena&& other) noexcept;

@@ -51,7 +51,8 @@ fs::path find_checkpoint(const fs::path& path) {
   fail("{}: not a checkpoint (no state.json) and not a run (no best_model, final_checkpoint or latest)", path.string());
 }
 
-json read_state(const fs::path& folder) {
+/// The run's state, after state.json and all files that it lists have been compared with their checksums.
+RunState read_state(const fs::path& folder) {
   const fs::path file = folder / "state.json";
   json state = parse_json(read_file(file), file.string());
   const std::string expected = field<std::string>(state, "crc32", file);
@@ -65,8 +66,14 @@ json read_state(const fs::path& folder) {
     if (content.size() != field<uint64_t>(entry, "bytes", file) || checksum(content) != field<std::string>(entry, "crc32", file))
       fail("{}: the file is not what was saved ({} bytes; size or checksum differ from state.json's)", (folder / name).string(), content.size());
   }
-  return state;
+  const json loss = field<json>(state, "validation_loss", file);
+  return {.step = field<int64_t>(state, "step", file),
+          .tokens = field<int64_t>(state, "tokens", file),
+          .seed = field<uint64_t>(state, "seed", file),
+          .validation_loss = loss.is_number() ? loss.get<double>() : std::nan("")};
 }
+
+Config read_config(const fs::path& file) { return config_from_json(parse_json(read_file(file), file.string()), Config{}, file.string()); }
 
 }  // namespace
 
@@ -93,15 +100,10 @@ void save_checkpoint(const fs::path& folder, const Config& config, const Tokeniz
 }
 
 Checkpoint::Checkpoint(const fs::path& path)
-    : folder(find_checkpoint(path)), tokenizer((read_state(folder), Tokenizer::load(folder / "tokenizer.json"))) {
-  const fs::path state_file = folder / "state.json", config_file = folder / "config.json";
-  const json description = parse_json(read_file(state_file), state_file.string());
-  state.step = field<int64_t>(description, "step", state_file);
-  state.tokens = field<int64_t>(description, "tokens", state_file);
-  state.seed = field<uint64_t>(description, "seed", state_file);
-  const json loss = field<json>(description, "validation_loss", state_file);
-  state.validation_loss = loss.is_number() ? loss.get<double>() : std::nan("");
-  config = config_from_json(parse_json(read_file(config_file), config_file.string()), Config{}, config_file.string());
+    : folder(find_checkpoint(path)),
+      state(read_state(folder)),
+      config(read_config(folder / "config.json")),
+      tokenizer(Tokenizer::load(folder / "tokenizer.json")) {
   if (tokenizer.size() > config.vocab_size)
     fail("{}: the tokenizer has {} tokens, the model {} rows", folder.string(), tokenizer.size(), config.vocab_size);
 }

@@ -31,9 +31,9 @@ struct Checkpoint {
   explicit Checkpoint(const std::filesystem::path& path);
 
   std::filesystem::path folder;
+  RunState state;
   Config config;
   Tokenizer tokenizer;
-  RunState state;
 
   /// The weights, in place of what `parameters` (of the same configuration) holds.
   void read_weights(Parameters& parameters) const;

@@ -14,15 +14,11 @@ Evaluation::Evaluation(const Config& config, int vocabulary, Parameters& paramet
   std::iota(order_.begin(), order_.end(), 0);
   for (const int batch : {std::min(kBatch, windows_.count()), windows_.count() % kBatch})
     if (batch > 0) shapes_.push_back({std::make_unique<Model>(config, vocabulary, parameters, windows_.T(), batch, Model::Mode::kInference), {}, {}});
-  const auto lay_out = [&](Arena& arena) {
+  arena_ = Arena::fitted([&](Arena& arena) {
     memory_ = allocate_memory(config, arena);
     for (Shape& shape : shapes_)
       for (IntTensor* tensor : {&shape.ids, &shape.targets}) *tensor = arena.take<int32_t>({windows_.T(), shape.model->B()});
-  };
-  Arena measure;
-  lay_out(measure);
-  arena_ = Arena(measure.used());
-  lay_out(arena_);
+  });
   draw_memory(memory_seed, 0, memory_);
 }
 
@@ -32,10 +28,7 @@ LossSum Evaluation::run() {
     const Shape& shape = begin + shapes_[0].model->B() <= windows_.count() ? shapes_[0] : shapes_.back();
     windows_.fill(std::span(order_).subspan(begin, shape.model->B()), shape.ids, shape.targets);
     shape.model->clear_state();
-    const LossSum sum = shape.model->loss(shape.ids, shape.targets, memory_);
-    total.loss += sum.loss;
-    total.correct += sum.correct;
-    total.positions += sum.positions;
+    total += shape.model->loss(shape.ids, shape.targets, memory_);
     begin += shape.model->B();
   }
   return total;

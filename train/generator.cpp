@@ -9,15 +9,11 @@ namespace mmrec {
 
 Generator::Generator(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, const Sampling& sampling)
     : sampling_(sampling), model_(config, vocabulary, parameters, 1, 1, Model::Mode::kInference), weights_(vocabulary) {
-  const auto lay_out = [&](Arena& arena) {
+  arena_ = Arena::fitted([&](Arena& arena) {
     memory_ = allocate_memory(config, arena);
     id_ = arena.take<int32_t>({1, 1});
     logits_ = arena.tensor({1, 1, vocabulary});
-  };
-  Arena measure;
-  lay_out(measure);
-  arena_ = Arena(measure.used());
-  lay_out(arena_);
+  });
   draw_memory(memory_seed, 0, memory_);
 }
 

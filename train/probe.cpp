@@ -38,11 +38,10 @@ void probe(const std::filesystem::path& input, const std::filesystem::path& outp
   for (const Parameter& parameter : parameters.table()) file.read("w." + parameter.name, parameters.weight(parameter.name));
   Model model(config, V, parameters, T, B, Model::Mode::kTraining);
 
-  Arena arena;
   IntTensor ids_by_sequence, targets_by_sequence, ids, targets;
   Tensor bank, bank_v, logits_by_time, logits, token_loss, loss, grad_norm, weights_before;
   Memory memory;
-  const auto lay_out = [&] {
+  const Arena memory_of_all = Arena::fitted([&](Arena& arena) {
     for (IntTensor* tensor : {&ids_by_sequence, &targets_by_sequence}) *tensor = arena.take<int32_t>({B, T});
     for (IntTensor* tensor : {&ids, &targets}) *tensor = arena.take<int32_t>({T, B});
     for (Tensor* tensor : {&bank, &bank_v}) *tensor = arena.tensor({L, config.mem_slots, D});
@@ -52,10 +51,7 @@ void probe(const std::filesystem::path& input, const std::filesystem::path& outp
     token_loss = arena.tensor({B, T});
     for (Tensor* tensor : {&loss, &grad_norm}) *tensor = arena.tensor({1});
     weights_before = arena.tensor({parameters.weights().size(0)});
-  };
-  lay_out();
-  arena = Arena(arena.used());
-  lay_out();
+  });
 
   file.read("ids", ids_by_sequence);
   file.read("targets", targets_by_sequence);
@@ -71,7 +67,7 @@ void probe(const std::filesystem::path& input, const std::filesystem::path& outp
   model.clear_state();
   const LossSum sum = model.loss_and_gradients(ids, targets, memory, {});
   swap_outer(model.token_loss(), token_loss, T, B, 1);
-  loss.data()[0] = static_cast<float>(sum.loss / static_cast<double>(sum.positions));
+  loss.data()[0] = static_cast<float>(sum.mean_loss());
   std::copy_n(parameters.weights().data(), parameters.weights().size(0), weights_before.data());
   grad_norm.data()[0] = static_cast<float>(optimizer_step(parameters, OptimizerSettings{}, OptimizerSettings{}.learning_rate, 1));
 

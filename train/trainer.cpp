@@ -76,20 +76,12 @@ class Run {
   void train();
 
  private:
-  /// Mean loss and accuracy of a stretch of the run.
-  struct Mean {
-    LossSum sum;
-    void add(const LossSum& other) { sum = {sum.loss + other.loss, sum.correct + other.correct, sum.positions + other.positions}; }
-    double loss() const { return sum.loss / static_cast<double>(sum.positions); }
-    double accuracy() const { return sum.correct / static_cast<double>(sum.positions); }
-  };
-
   double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
   int64_t tokens() const { return step_ * options_.batch * options_.sequence; }
   void describe();
-  Mean step(int epoch);
+  LossSum step(int epoch);
   /// True when the run should stop early.
-  bool end_epoch(int epoch, const Mean& mean);
+  bool end_epoch(int epoch, const LossSum& sum);
   void save(const std::string& name);
   void summarise(bool stopped_early);
   void print_sample();
@@ -142,14 +134,10 @@ Run::Run(const TrainOptions& options)
       log_((prepare_folder(options.out, options.overwrite), options.out / "training_output.log"), options.quiet),
       metrics_(options.out / "metrics.jsonl"),
       progress_(log_, rate_.steps, epochs_) {
-  const auto lay_out = [&](Arena& arena) {
+  arena_ = Arena::fitted([&](Arena& arena) {
     memory_ = allocate_memory(config_, arena);
     for (IntTensor* tensor : {&ids_, &targets_}) *tensor = arena.take<int32_t>({options.sequence, options.batch});
-  };
-  Arena measure;
-  lay_out(measure);
-  arena_ = Arena(measure.used());
-  lay_out(arena_);
+  });
   parameters_.initialise(options.seed);
   // A validation text that is shorter than its windows is one window.
   const int validation_window = static_cast<int>(std::min<size_t>(options.validation_sequence, std::max<size_t>(data_.validation.size(), 1) - 1));
@@ -176,9 +164,9 @@ void Run::train() {
   bool stopped_early = false;
   while (step_ < rate_.steps && !stopped_early) {
     const int epoch = order_.batch(step_ + 1).epoch;
-    Mean mean;
+    LossSum sum;
     while (step_ < rate_.steps && order_.batch(step_ + 1).epoch == epoch) {
-      mean.add(step(epoch).sum);
+      sum += step(epoch);
       if (options_.save_every > 0 && step_ % options_.save_every == 0) {
         save(fmt::format("checkpoint_step_{:06}", step_));
         step_checkpoints_.push_back(options_.out / fmt::format("checkpoint_step_{:06}", step_));
@@ -186,7 +174,7 @@ void Run::train() {
           remove_directory_atomically(step_checkpoints_.front());
       }
     }
-    stopped_early = end_epoch(epoch, mean);
+    stopped_early = end_epoch(epoch, sum);
   }
   save("final_checkpoint");
   if (!evaluation_) save("best_model");
@@ -195,7 +183,7 @@ void Run::train() {
   print_sample();
 }
 
-Run::Mean Run::step(int epoch) {
+LossSum Run::step(int epoch) {
   const double begin = seconds();
   ++step_;
   windows_.fill(order_.batch(step_).windows, ids_, targets_);
@@ -203,15 +191,14 @@ Run::Mean Run::step(int epoch) {
   model_.clear_state();
   const LossSum sum =
       model_.loss_and_gradients(ids_, targets_, memory_, {.p = options_.dropout, .seed = options_.seed, .step = static_cast<uint64_t>(step_)});
-  const Mean mean{sum};
-  if (!std::isfinite(mean.loss())) stop_non_finite(mean.loss(), MetricsRow::kNone);
+  if (!std::isfinite(sum.mean_loss())) stop_non_finite(sum.mean_loss(), MetricsRow::kNone);
   const double rate = rate_.at(step_), norm = optimizer_step(parameters_, options_.optimizer, rate, step_);
-  if (!std::isfinite(norm)) stop_non_finite(mean.loss(), norm);
+  if (!std::isfinite(norm)) stop_non_finite(sum.mean_loss(), norm);
   const double now = seconds();
   const MetricsRow row{.step = step_,
                        .epoch = epoch,
-                       .loss = mean.loss(),
-                       .accuracy = mean.accuracy(),
+                       .loss = sum.mean_loss(),
+                       .accuracy = sum.accuracy(),
                        .lr = rate,
                        .grad_norm = norm,
                        .tokens = tokens(),
@@ -219,7 +206,7 @@ Run::Mean Run::step(int epoch) {
                        .seconds = now};
   metrics_.append(row);
   progress_.update(row);
-  return mean;
+  return sum;
 }
 
 void Run::stop_non_finite(double loss, double norm) {
@@ -231,14 +218,14 @@ void Run::stop_non_finite(double loss, double norm) {
        loss, norm, last);
 }
 
-bool Run::end_epoch(int epoch, const Mean& mean) {
-  std::string line = fmt::format("epoch {}/{}: train loss {:.4f}, perplexity {:.2f}, accuracy {:.1f} %", epoch, epochs_, mean.loss(),
-                                 std::exp(mean.loss()), 100 * mean.accuracy());
+bool Run::end_epoch(int epoch, const LossSum& sum) {
+  std::string line = fmt::format("epoch {}/{}: train loss {:.4f}, perplexity {:.2f}, accuracy {:.1f} %", epoch, epochs_, sum.mean_loss(),
+                                 std::exp(sum.mean_loss()), 100 * sum.accuracy());
   bool stop = false, best = false;
   if (evaluation_) {
     const double begin = seconds();
-    const Mean validation{evaluation_->run()};
-    validation_loss_ = validation.loss();
+    const LossSum validation = evaluation_->run();
+    validation_loss_ = validation.mean_loss();
     if (!std::isfinite(validation_loss_))
       fail("step {}: the validation loss is not finite ({}): the weights have grown too large. The last checkpoint is in {}. A lower --lr helps.",
            step_, validation_loss_, options_.out.string());
@@ -246,12 +233,12 @@ bool Run::end_epoch(int epoch, const Mean& mean) {
     metrics_.append({.step = step_,
                      .epoch = epoch,
                      .split = "val",
-                     .loss = validation.loss(),
+                     .loss = validation.mean_loss(),
                      .accuracy = validation.accuracy(),
                      .tokens = tokens(),
-                     .tokens_per_second = static_cast<double>(validation.sum.positions) / (now - begin),
+                     .tokens_per_second = static_cast<double>(validation.positions) / (now - begin),
                      .seconds = now});
-    line += fmt::format(" | validation loss {:.4f}, perplexity {:.2f}, accuracy {:.1f} %", validation.loss(), std::exp(validation.loss()),
+    line += fmt::format(" | validation loss {:.4f}, perplexity {:.2f}, accuracy {:.1f} %", validation.mean_loss(), std::exp(validation.mean_loss()),
                         100 * validation.accuracy());
     best = best_epoch_ == 0 || validation_loss_ < best_loss_;
     if (best) {
