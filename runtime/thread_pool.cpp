@@ -36,8 +36,9 @@ void flush_denormals() {
 #endif
 }
 
-ThreadPool::ThreadPool(int workers) {
-  for (int i = 0; i < workers; ++i) workers_.emplace_back([this] { serve(); });
+ThreadPool::ThreadPool(int workers) : parts_(std::make_unique<Part[]>(workers + 1)) {
+  workers_.reserve(workers);
+  for (int i = 0; i < workers; ++i) workers_.emplace_back([this, i] { serve(i + 1); });
 }
 
 ThreadPool::~ThreadPool() {
@@ -57,15 +58,17 @@ int ThreadPool::run(int count, int (*task)(void* context, int i), void* context)
   }
   task_ = task;
   context_ = context;
-  count_ = count;
-  next_.store(0, std::memory_order_relaxed);
+  for (int64_t i = 0; i < threads(); ++i) {
+    parts_[i].next.store(static_cast<int>(count * i / threads()), std::memory_order_relaxed);
+    parts_[i].end = static_cast<int>(count * (i + 1) / threads());
+  }
   failure_.store(0, std::memory_order_relaxed);
   const uint64_t job = (gate_.load(std::memory_order_relaxed) / kJob + 1) * kJob;
   gate_.store(job | kOpen);
   bell_.store(static_cast<uint32_t>(job / kJob));
   if (sleeping_.load() > 0) bell_.notify_all();
 
-  take_tasks();
+  take_tasks(0);
   // Nobody enters any more; whoever is inside may still be at a task.
   gate_.fetch_and(~kOpen);
   for (int spins = 0; gate_.load(std::memory_order_acquire) % kOpen != 0; ++spins)
@@ -76,20 +79,23 @@ int ThreadPool::run(int count, int (*task)(void* context, int i), void* context)
   return failure_.load(std::memory_order_relaxed);
 }
 
-void ThreadPool::take_tasks() {
+void ThreadPool::take_tasks(int thread) {
   inside_task = true;
-  for (int i; failure_.load(std::memory_order_relaxed) == 0 && (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;)
-    if (const int result = task_(context_, i)) {
-      int none = 0;
-      failure_.compare_exchange_strong(none, result, std::memory_order_relaxed);
-    }
+  for (int i = 0; i < threads(); ++i) {
+    Part& part = parts_[(thread + i) % threads()];
+    for (int task; failure_.load(std::memory_order_relaxed) == 0 && (task = part.next.fetch_add(1, std::memory_order_relaxed)) < part.end;)
+      if (const int result = task_(context_, task)) {
+        int none = 0;
+        failure_.compare_exchange_strong(none, result, std::memory_order_relaxed);
+      }
+  }
   inside_task = false;
 }
 
-void ThreadPool::serve() {
+void ThreadPool::serve(int thread) {
   flush_denormals();
   for (uint64_t last = 0; (last = next_job(last)) != 0;) {
-    take_tasks();
+    take_tasks(thread);
     gate_.fetch_sub(kInside, std::memory_order_release);
   }
 }

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -21,21 +22,28 @@ class ThreadPool {
 
   /// task(context, i) for i in [0, count) in any order, on the workers and the calling thread, until one returns other than
   /// 0: then no further task is begun and that is returned. Runs inline inside another task, and when another thread is
-  /// using the pool.
+  /// using the pool. Each thread begins with its own contiguous part of the tasks, the same one in every loop of that count, so
+  /// that rows that one loop has written are in the cache of the core that reads them in the next; then it helps the others.
   int run(int count, int (*task)(void* context, int i), void* context);
 
  private:
   // gate_: which job there is, whether threads may still enter it, and how many are in it.
   static constexpr uint64_t kInside = 1, kOpen = uint64_t{1} << 15, kJob = uint64_t{1} << 16;
 
-  void serve();
+  /// The tasks that a thread takes first; whoever has none left takes from the others' parts.
+  struct alignas(64) Part {
+    std::atomic<int> next{0};
+    int end = 0;
+  };
+
+  void serve(int thread);
   uint64_t next_job(uint64_t last);
-  void take_tasks();
+  void take_tasks(int thread);
+  int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   int (*task_)(void* context, int i) = nullptr;
   void* context_ = nullptr;
-  int count_ = 0;
-  alignas(64) std::atomic<int> next_{0};
+  std::unique_ptr<Part[]> parts_;  // one a thread; the caller's is the first
   std::atomic<int> failure_{0};
   alignas(64) std::atomic<uint64_t> gate_{0};
   std::atomic<uint32_t> bell_{0};  // the job's number, for threads that sleep
