@@ -4,6 +4,9 @@
 #include <atomic>
 #include <mutex>
 
+#include "runtime/thread_pool.h"
+#include "runtime/threads.h"
+
 namespace mmrec {
 
 namespace {
@@ -32,7 +35,7 @@ void record_call(const char* op, const char* pass, const char* variant, double s
   auto row = std::find_if(rows.begin(), rows.end(), [&](const ProfileRow& r) { return r.op == op && r.pass == pass && r.variant == variant; });
   if (row == rows.end()) row = rows.insert(rows.end(), ProfileRow{op, pass, variant});
   ++row->calls;
-  row->seconds += seconds;
+  row->seconds += inside_parallel_loop() ? seconds / num_threads() : seconds;
   row->flops += flops;
 }
 

@@ -10,7 +10,7 @@ namespace mmrec {
 struct ProfileRow {
   std::string op, pass, variant;
   int64_t calls = 0;
-  double seconds = 0;  // wall time; of all threads added up where a pass is called from several at once
+  double seconds = 0;  // of wall time; a call inside a parallel loop counts as one thread's share of it
   double flops = 0;
 };
 

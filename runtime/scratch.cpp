@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstdlib>
 #include <mutex>
+#include <new>
 
 namespace mmrec {
 
@@ -61,6 +62,10 @@ void scratch_give_back(void* block) {
   std::lock_guard lock(mutex);
   header->next = free_blocks[header->index];
   free_blocks[header->index] = header;
+}
+
+Scratch::Scratch(size_t bytes) : block_(scratch_take(bytes)) {
+  if (!block_) throw std::bad_alloc();
 }
 
 int64_t scratch_system_allocations() { return system_allocations.load(std::memory_order_relaxed); }

@@ -26,6 +26,8 @@ constexpr int kSpins = 1000;
 
 }  // namespace
 
+bool inside_parallel_loop() { return inside_task; }
+
 void flush_denormals() {
 #if defined(__SSE__)
   _mm_setcsr(_mm_getcsr() | 0x8040);  // FTZ and DAZ

@@ -53,6 +53,9 @@ class ThreadPool {
   std::vector<std::thread> workers_;
 };
 
+/// Whether this thread is at a task of a pool.
+bool inside_parallel_loop();
+
 /// Denormals are flushed to zero on this thread from now on: the recurrence's fading states would otherwise slow every
 /// multiplication they meet a hundredfold.
 void flush_denormals();

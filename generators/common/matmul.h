@@ -43,6 +43,9 @@ class Matmul {
   /// Element (n, m) of the product, for the consumer's definition.
   Expr operator()(Expr n, Expr m) const { return accumulator_(with_batch({n % tile_.columns, m % tile_.rows, n / tile_.columns, m / tile_.rows})); }
 
+  /// Lets k run in blocks of a size that divides K: for factors whose index is simpler within one.
+  void split_depth(int block) { depth_block_ = block; }
+
   /// Schedules the product and its one consumer, a Func over (n, m, batch..), as a stage of its own: tasks of row tiles in
   /// parallel; within a task a panel of B serves all its tiles.
   void schedule(Func consumer, Var n, Var m) {
@@ -60,7 +63,14 @@ class Matmul {
     // Halide cannot prove at the edges that a tile of the consumer needs a single tile of the product.
     accumulator_.bound(column_, 0, tile_.columns).bound(row_, 0, tile_.rows).bound_extent(column_tile_, 1).bound_extent(row_tile_, 1);
     accumulator_.compute_at(consumer, row_tile).vectorize(column_, tile_.lanes).unroll(column_).unroll(row_);
-    accumulator_.update().reorder(column_, row_, k_).vectorize(column_, tile_.lanes).unroll(column_).unroll(row_);
+    Stage sum = accumulator_.update();
+    if (depth_block_) {
+      RVar k_block("k_block"), k_in_block("k_in_block");
+      sum.split(k_, k_block, k_in_block, depth_block_, TailStrategy::GuardWithIf).reorder(column_, row_, k_in_block, k_block);
+    } else {
+      sum.reorder(column_, row_, k_);
+    }
+    sum.vectorize(column_, tile_.lanes).unroll(column_).unroll(row_);
     std::vector<VarOrRVar> packing_order{column_, k_in_panel_};
     packing_order.insert(packing_order.end(), batch_.begin(), batch_.end());
     packing_order.push_back(panel_index_);
@@ -79,6 +89,7 @@ class Matmul {
   Func panel_, accumulator_;
   Var column_{"column"}, row_{"row"}, column_tile_{"column_tile"}, row_tile_{"row_tile"}, k_in_panel_{"k_in_panel"}, panel_index_{"panel_index"};
   RVar k_;
+  int depth_block_ = 0;
 };
 
 /// Base of the generators that multiply matrices.
