@@ -50,16 +50,22 @@ class Matmul {
   /// parallel; within a task a panel of B serves all its tiles.
   void schedule(Func consumer, Var n, Var m) {
     Var column_in_tile("column_in_tile"), row_in_tile("row_in_tile"), column_tile("column_tile"), row_tile("row_tile"), task("task");
+    Var column_group("column_group");
     // Tiles begin at multiples of their size: an intermediate consumer must not start where its own consumer happens to.
     consumer.bound(n, 0, N_).bound(m, 0, M_);
     consumer.compute_root()
         .split(m, row_tile, row_in_tile, tile_.rows, TailStrategy::GuardWithIf)
         .split(n, column_tile, column_in_tile, tile_.columns, TailStrategy::GuardWithIf)
         .split(row_tile, task, row_tile, tile_.tiles_per_task, TailStrategy::GuardWithIf);
+    // Columns are divided too where the rows alone give too few tasks to balance.
+    const Expr row_groups = (M_ + tile_.rows * tile_.tiles_per_task - 1) / (tile_.rows * tile_.tiles_per_task);
+    const Expr column_tiles = (N_ + tile_.columns - 1) / tile_.columns;
+    consumer.split(column_tile, column_group, column_tile, clamp(row_groups * column_tiles / kTasks, 1, column_tiles), TailStrategy::GuardWithIf);
     std::vector<VarOrRVar> order{column_in_tile, row_in_tile, row_tile, column_tile};
     order.insert(order.end(), batch_.begin(), batch_.end());
+    order.push_back(column_group);
     order.push_back(task);
-    consumer.reorder(order).vectorize(column_in_tile, tile_.lanes, TailStrategy::GuardWithIf).parallel(task);
+    consumer.reorder(order).vectorize(column_in_tile, tile_.lanes, TailStrategy::GuardWithIf).fuse(column_group, task, task).parallel(task);
     // Halide cannot prove at the edges that a tile of the consumer needs a single tile of the product.
     accumulator_.bound(column_, 0, tile_.columns).bound(row_, 0, tile_.rows).bound_extent(column_tile_, 1).bound_extent(row_tile_, 1);
     accumulator_.compute_at(consumer, row_tile).vectorize(column_, tile_.lanes).unroll(column_).unroll(row_);
@@ -83,6 +89,7 @@ class Matmul {
     return args;
   }
 
+  static constexpr int kTasks = 48;  // enough for a few cores to end together
   Expr M_, N_;
   MatmulTile tile_;
   std::vector<Var> batch_;
