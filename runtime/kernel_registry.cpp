@@ -16,7 +16,7 @@
 #include "runtime/profile.h"
 #include "runtime/threads.h"
 
-#define MMREC_KERNEL(op, pass, variant)                                    \
+#define MMREC_KERNEL(op, pass, variant, sizes, when)                       \
   extern "C" int mmrec_##op##_##variant##_##pass##_argv(void** arguments); \
   extern "C" const halide_filter_metadata_t* mmrec_##op##_##variant##_##pass##_metadata();
 #include "kernels.inc"
@@ -26,8 +26,11 @@ namespace mmrec {
 
 namespace {
 
+#include "kernel_conditions.inc"
+
 constexpr KernelEntry kKernels[] = {
-#define MMREC_KERNEL(op, pass, variant) {#op, #pass, #variant, mmrec_##op##_##variant##_##pass##_argv, mmrec_##op##_##variant##_##pass##_metadata},
+#define MMREC_KERNEL(op, pass, variant, sizes, when) \
+  {#op, #pass, #variant, sizes, when, mmrec_##op##_##variant##_##pass##_argv, mmrec_##op##_##variant##_##pass##_metadata},
 #include "kernels.inc"
 #undef MMREC_KERNEL
 };
@@ -125,31 +128,42 @@ void force_variant(std::string_view op, std::string_view variant) {
   std::lock_guard lock(d.mutex);
   d.forced[std::string(op)] = variant;
   for (Kernel* kernel : d.kernels)
-    if (kernel->op() == op) kernel->choose(variant);
+    if (kernel->op() == op) kernel->force(variant);
 }
 
 Kernel::Kernel(const char* op, const char* pass) : op_(op), pass_(pass) {
   install_halide_runtime();
   Dispatch& d = dispatch();
   std::lock_guard lock(d.mutex);
-  const auto forced = d.forced.find(op_);
-  choose(forced == d.forced.end() ? "" : forced->second);
+  for (const KernelEntry& entry : kKernels) {
+    if (std::string_view(entry.op) != op_ || std::string_view(entry.pass) != pass_) continue;
+    if (!default_) default_ = &entry;
+    if (entry.serves) conditional_.push_back(&entry);
+  }
+  if (!default_) fail("no kernel implements {}.{}: its line is missing in generators/CMakeLists.txt", op_, pass_);
+  if (const auto forced = d.forced.find(op_); forced != d.forced.end()) force(forced->second);
   d.kernels.push_back(this);
 }
 
-/// The forced variant where it implements this pass, else the first of the registry.
-void Kernel::choose(std::string_view forced) {
-  const KernelEntry* first = nullptr;
-  for (const KernelEntry& entry : kKernels) {
-    if (std::string_view(entry.op) != op_ || std::string_view(entry.pass) != pass_) continue;
-    if (!first) first = &entry;
-    if (entry.variant == forced) first = &entry;
-  }
-  if (!first) fail("no kernel implements {}.{}: its line is missing in generators/CMakeLists.txt", op_, pass_);
-  entry_ = first;
+/// Does nothing where the variant does not implement this pass, other than to undo what was forced before.
+void Kernel::force(std::string_view variant) {
+  const KernelEntry* forced = nullptr;
+  for (const KernelEntry& entry : kKernels)
+    if (entry.op == std::string_view(op_) && entry.pass == std::string_view(pass_) && entry.variant == variant) forced = &entry;
+  forced_ = forced;
 }
 
-void Kernel::check_signature(const KernelEntry& entry, std::span<const detail::ArgumentType> types) const {
+const KernelEntry& Kernel::choose(const Sizes& sizes) const {
+  if (const KernelEntry* forced = forced_.load(std::memory_order_relaxed)) return *forced;
+  for (const KernelEntry* entry : conditional_)
+    if (entry->serves(sizes.data())) return *entry;
+  return *default_;
+}
+
+void Kernel::check_signature(const KernelEntry& entry, const Sizes& sizes, std::span<const detail::ArgumentType> types) const {
+  const std::string_view names = entry.size_names;
+  const auto named = names.empty() ? 0 : 1 + std::count(names.begin(), names.end(), ' ');
+  if (sizes.count() != named) fail("{}.{}: the operation passes {} sizes, its registry line names {}: '{}'", op_, pass_, sizes.count(), named, names);
   const halide_filter_metadata_t* metadata = entry.metadata();
   if (metadata->num_arguments != static_cast<int32_t>(types.size()))
     fail("{}.{}: variant {} takes {} arguments, the operation passes {}", op_, pass_, entry.variant, metadata->num_arguments, types.size());
@@ -162,10 +176,10 @@ void Kernel::check_signature(const KernelEntry& entry, std::span<const detail::A
   }
 }
 
-void Kernel::run(Work work, void** arguments, std::span<const detail::ArgumentType> types) {
-  const KernelEntry* entry = entry_.load(std::memory_order_relaxed);
+void Kernel::run(const Work& work, void** arguments, std::span<const detail::ArgumentType> types) {
+  const KernelEntry* entry = &choose(work.sizes);
   if (checked_.load(std::memory_order_relaxed) != entry) {
-    check_signature(*entry, types);
+    check_signature(*entry, work.sizes, types);
     checked_.store(entry, std::memory_order_relaxed);
   }
   if (verbose()) {

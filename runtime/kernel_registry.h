@@ -2,9 +2,11 @@
 
 #include <HalideRuntime.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <string>
 #include <string_view>
@@ -22,6 +24,8 @@ struct KernelEntry {
   const char* op;
   const char* pass;
   const char* variant;
+  const char* size_names;            ///< of the operation: "M N K"
+  bool (*serves)(const int* sizes);  ///< the variant's WHEN, null where it has none
   int (*call)(void** arguments);
   const halide_filter_metadata_t* (*metadata)();
 };
@@ -33,14 +37,15 @@ const char* kernel_schedule();
 /// For programs, before anything else: throws an Error where this machine lacks instructions that the kernels use, and a
 /// UsageError for a MMREC_FORCE that names no variant.
 void check_kernels();
-/// All kernels, in the order of the registry lines; an operation's first variant is its default.
+/// All kernels, in the order of the registry lines. A call gets the first variant whose condition holds for its sizes, else the
+/// operation's first variant, the default.
 std::span<const KernelEntry> kernels();
 /// The operations, and the variants that implement a pass of one, in that order.
 std::vector<std::string> operations();
 std::vector<std::string> variants(std::string_view op, std::string_view pass);
 
-/// Makes `variant` the choice for every pass of `op` that it implements; an empty variant restores the default. Unknown
-/// names throw a UsageError that lists what there is. The environment's MMREC_FORCE=op:variant[,op:variant..] does the
+/// Makes `variant` the choice for every pass of `op` that it implements, whatever the sizes; an empty variant restores the
+/// choice by size. Unknown names throw a UsageError that lists what there is. The environment's MMREC_FORCE=op:variant[,op:variant..] does the
 /// same at start.
 void force_variant(std::string_view op, std::string_view variant);
 
@@ -56,9 +61,26 @@ class ScopedVariant {
   std::string op_;
 };
 
-/// What a call does at the least, for the profile and the benchmarks: floating-point operations (an FMA is two).
+/// The sizes of a call, in the order of the operation's SIZES in generators/CMakeLists.txt: what the variants' conditions see.
+class Sizes {
+ public:
+  Sizes() = default;
+  Sizes(std::initializer_list<int> sizes) : count_(static_cast<int>(sizes.size())) {
+    if (sizes.size() > values_.size()) fail("an operation has {} sizes at most, not {}", values_.size(), sizes.size());
+    std::copy(sizes.begin(), sizes.end(), values_.begin());
+  }
+  const int* data() const { return values_.data(); }
+  int count() const { return count_; }
+
+ private:
+  std::array<int, 4> values_{};
+  int count_ = 0;
+};
+
+/// What a call is: the floating-point operations that it does at the least (an FMA is two), for the profile, and its sizes.
 struct Work {
   double flops = 0;
+  Sizes sizes{};
 };
 
 namespace detail {
@@ -96,7 +118,7 @@ void* argument_pointer(const T& scalar) {
 
 }  // namespace detail
 
-/// One pass of one operation as the typed functions in runtime/ops call it: chooses the variant, calls it, turns an error
+/// One pass of one operation as the typed functions in runtime/ops call it: chooses the variant for the sizes, calls it, turns an error
 /// code into an exception, and keeps time when a profile is wanted. Make it a function's static.
 class Kernel {
  public:
@@ -104,7 +126,7 @@ class Kernel {
 
   /// Tensors and scalars in the order of the generator's inputs, then its outputs.
   template <class... Args>
-  void operator()(Work work, const Args&... args) {
+  void operator()(const Work& work, const Args&... args) {
     const std::array<void*, sizeof...(Args)> pointers{detail::argument_pointer(args)...};
     const std::array<detail::ArgumentType, sizeof...(Args)> types{detail::argument_type(args)...};
     run(work, const_cast<void**>(pointers.data()), types);
@@ -115,13 +137,16 @@ class Kernel {
 
  private:
   friend void force_variant(std::string_view op, std::string_view variant);
-  void run(Work work, void** arguments, std::span<const detail::ArgumentType> types);
-  void choose(std::string_view forced);
-  void check_signature(const KernelEntry& entry, std::span<const detail::ArgumentType> types) const;
+  void run(const Work& work, void** arguments, std::span<const detail::ArgumentType> types);
+  void force(std::string_view variant);
+  const KernelEntry& choose(const Sizes& sizes) const;
+  void check_signature(const KernelEntry& entry, const Sizes& sizes, std::span<const detail::ArgumentType> types) const;
 
   const char* op_;
   const char* pass_;
-  std::atomic<const KernelEntry*> entry_{nullptr};
+  const KernelEntry* default_ = nullptr;
+  std::vector<const KernelEntry*> conditional_;
+  std::atomic<const KernelEntry*> forced_{nullptr};
   std::atomic<const KernelEntry*> checked_{nullptr};
 };
 

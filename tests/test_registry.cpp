@@ -1,3 +1,4 @@
+#include <array>
 #include <cstdlib>
 
 #include "runtime/ops/scan.h"
@@ -7,10 +8,10 @@
 namespace mmrec {
 namespace {
 
-/// The variant that served the last scan_forward, as the profile saw it.
-std::string variant_that_runs() {
+/// The variant that serves a scan_forward of [R][T][D], as the profile sees it.
+std::string variant_that_runs(int R = 1, int T = 4, int D = 16) {
   Random random;
-  const GuardedTensor x = random.input({1, 4, 16}, 0.5f, 1), y = output({1, 4, 16});
+  const GuardedTensor x = random.input({R, T, D}, 0.5f, 1), y = output({R, T, D});
   reset_profile();
   set_profiling(true);
   ops::scan_forward(x, y);
@@ -49,6 +50,27 @@ TEST(Registry, ForcedVariantRuns) {
   force_variant("scan", "");
 }
 
+// The first variant whose condition holds for the sizes serves, else the default; a forced one whatever the sizes.
+TEST(Registry, ConditionsChooseBySize) {
+  for (const auto& [R, T, D] : {std::array{1, 1, 1}, {1, 4, 16}, {1, 3, 1000}, {40, 4, 8}, {1, 40000, 8}, {1, 70000, 1}, {2, 40000, 40}}) {
+    std::string expected;
+    for (const KernelEntry& entry : kernels()) {
+      if (std::string_view(entry.op) != "scan" || std::string_view(entry.pass) != "forward") continue;
+      const int sizes[] = {R, T, D};
+      if (entry.serves && entry.serves(sizes)) {
+        expected = entry.variant;
+        break;
+      }
+      if (expected.empty()) expected = entry.variant;
+    }
+    EXPECT_EQ(variant_that_runs(R, T, D), expected) << R << " x " << T << " x " << D;
+    for (const std::string& name : variants("scan", "forward")) {
+      const ScopedVariant forced("scan", name);
+      EXPECT_EQ(variant_that_runs(R, T, D), name) << R << " x " << T << " x " << D;
+    }
+  }
+}
+
 TEST(Registry, UnknownNamesListWhatThereIs) {
   for (const std::string& op : operations()) expect_error<UsageError>({"no_such_op", op}, [] { force_variant("no_such_op", "serial"); });
   for (const std::string& variant : all_variants("scan"))
@@ -70,10 +92,13 @@ TEST(Registry, WrongArgumentsAreRefused) {
   Random random;
   const GuardedTensor x = random.input({1, 4, 16}, 0.5f, 1), y = output({1, 4, 16});
   const GuardedIds ids = random.ids(4, 10);
-  static Kernel too_few("scan", "forward"), wrong_type("scan", "forward"), scalar_for_buffer("scan", "forward");
-  expect_error({"scan"}, [&] { too_few(Work{}, x.view()); });
-  expect_error({"scan"}, [&] { wrong_type(Work{}, ids.view(), y.view()); });
-  expect_error({"scan"}, [&] { scalar_for_buffer(Work{}, x.view(), 1.f); });
+  const Work work{.sizes = {1, 4, 16}};
+  static Kernel too_few("scan", "forward"), wrong_type("scan", "forward"), scalar_for_buffer("scan", "forward"), no_sizes("scan", "forward");
+  expect_error({"scan"}, [&] { too_few(work, x.view()); });
+  expect_error({"scan"}, [&] { wrong_type(work, ids.view(), y.view()); });
+  expect_error({"scan"}, [&] { scalar_for_buffer(work, x.view(), 1.f); });
+  expect_error({"scan", "R T D"}, [&] { no_sizes(Work{}, x.view(), y.view()); });
+  expect_error({"5"}, [] { Sizes{1, 2, 3, 4, 5}; });
 }
 
 }  // namespace

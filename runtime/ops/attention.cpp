@@ -25,7 +25,7 @@ void attention_forward(const Tensor& q, const Tensor& keys, const Tensor& values
   check_shape("attention_forward: context", context, {N, D});
   if (N == 0) return;
   static Kernel kernel("attention", "forward");
-  kernel({.flops = 4.0 * N * S * D}, by_head("attention_forward: q", q, N, H), by_head("attention_forward: keys", keys, S, H),
+  kernel({.flops = 4.0 * N * S * D, .sizes = {N, S, H, D}}, by_head("attention_forward: q", q, N, H), by_head("attention_forward: keys", keys, S, H),
          by_head("attention_forward: values", values, S, H), p, by_head("attention_forward: context", context, N, H));
 }
 
@@ -38,8 +38,9 @@ void attention_backward(const Tensor& dcontext, const Tensor& keys, const Tensor
   check_shape("attention_backward: dq", dq, {N, D});
   if (N == 0) return;
   static Kernel kernel("attention", "backward");
-  kernel({.flops = 4.0 * N * S * D}, by_head("attention_backward: dcontext", dcontext, N, H), by_head("attention_backward: keys", keys, S, H),
-         by_head("attention_backward: values", values, S, H), p, by_head("attention_backward: dq", dq, N, H));
+  kernel({.flops = 4.0 * N * S * D, .sizes = {N, S, H, D}}, by_head("attention_backward: dcontext", dcontext, N, H),
+         by_head("attention_backward: keys", keys, S, H), by_head("attention_backward: values", values, S, H), p,
+         by_head("attention_backward: dq", dq, N, H));
 }
 
 }  // namespace mmrec::ops

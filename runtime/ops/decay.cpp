@@ -39,8 +39,9 @@ void decay_forward(const Tensor& z, const Tensor& k, const DecayWeights& w, cons
   check_shape("decay_forward: gm", gm, {N, D});
   if (N == 0) return;
   static Kernel kernel("decay", "forward");
-  kernel({.flops = 8.0 * N * D * R}, z, k, w.gamma_in, w.gamma_in_bias, w.gamma_out, w.gamma_out_bias, w.context_in, w.context_in_bias, w.context_out,
-         w.context_out_bias, saved.gamma_hidden, saved.context_hidden, saved.gamma_sigmoid, saved.context_sigmoid, gm);
+  kernel({.flops = 8.0 * N * D * R, .sizes = {N, D, R}}, z, k, w.gamma_in, w.gamma_in_bias, w.gamma_out, w.gamma_out_bias, w.context_in,
+         w.context_in_bias, w.context_out, w.context_out_bias, saved.gamma_hidden, saved.context_hidden, saved.gamma_sigmoid, saved.context_sigmoid,
+         gm);
 }
 
 void decay_backward(const Tensor& dgm, float dgm_scale, const Tensor& dz_residual, const Tensor& z, const Tensor& k, const DecayWeights& w,
@@ -58,9 +59,9 @@ void decay_backward(const Tensor& dgm, float dgm_scale, const Tensor& dz_residua
     return;
   }
   static Kernel kernel("decay", "backward");
-  kernel({.flops = 16.0 * N * D * R}, dgm, dgm_scale, dz_residual, z, k, w.gamma_in, w.gamma_out, w.context_in, w.context_out, saved.gamma_hidden,
-         saved.context_hidden, saved.gamma_sigmoid, saved.context_sigmoid, dz, dk, g.gamma_in, g.gamma_in_bias, g.gamma_out, g.gamma_out_bias,
-         g.context_in, g.context_in_bias, g.context_out, g.context_out_bias);
+  kernel({.flops = 16.0 * N * D * R, .sizes = {N, D, R}}, dgm, dgm_scale, dz_residual, z, k, w.gamma_in, w.gamma_out, w.context_in, w.context_out,
+         saved.gamma_hidden, saved.context_hidden, saved.gamma_sigmoid, saved.context_sigmoid, dz, dk, g.gamma_in, g.gamma_in_bias, g.gamma_out,
+         g.gamma_out_bias, g.context_in, g.context_in_bias, g.context_out, g.context_out_bias);
 }
 
 }  // namespace mmrec::ops

@@ -12,7 +12,7 @@ void embedding_forward(const Tensor& table, const IntTensor& ids, const Tensor& 
   check_ids("embedding_forward", ids, table.size(0));
   if (ids.size(0) == 0) return;
   static Kernel kernel("embedding", "forward");
-  kernel({}, table, ids, x);
+  kernel({.sizes = {ids.size(0), table.size(1)}}, table, ids, x);
 }
 
 void embedding_backward(const Tensor& dx, const IntTensor& ids, const Tensor& dtable) {
@@ -22,7 +22,7 @@ void embedding_backward(const Tensor& dx, const IntTensor& ids, const Tensor& dt
   check_ids("embedding_backward", ids, dtable.size(0));
   if (ids.size(0) == 0) return;
   static Kernel kernel("embedding", "backward");
-  kernel({.flops = static_cast<double>(dx.count())}, dx, ids, dtable);
+  kernel({.flops = static_cast<double>(dx.count()), .sizes = {dx.size(0), dx.size(1)}}, dx, ids, dtable);
 }
 
 }  // namespace mmrec::ops

@@ -29,8 +29,9 @@ void ffn_forward(const Tensor& r, const FfnWeights& w, const Dropout& hidden, co
   check("ffn_forward", r, y, w, hidden, out, saved);
   if (r.size(0) == 0) return;
   static Kernel kernel("ffn", "forward");
-  kernel({.flops = 4.0 * static_cast<double>(r.count()) * w.in.size(0)}, r, w.norm, w.in, w.in_bias, w.out, w.out_bias, hidden.key.low,
-         hidden.key.high, out.key.low, out.key.high, dropout_threshold(out.p), 1.f / (1.f - out.p), saved.scale, saved.hidden, saved.activated, y);
+  kernel({.flops = 4.0 * static_cast<double>(r.count()) * w.in.size(0), .sizes = {r.size(0), w.in.size(0), r.size(1)}}, r, w.norm, w.in, w.in_bias,
+         w.out, w.out_bias, hidden.key.low, hidden.key.high, out.key.low, out.key.high, dropout_threshold(out.p), 1.f / (1.f - out.p), saved.scale,
+         saved.hidden, saved.activated, y);
 }
 
 void ffn_backward(const Tensor& dy, const Tensor& r, const FfnWeights& w, const Dropout& hidden, const Dropout& out, const FfnSaved& saved,
@@ -42,9 +43,9 @@ void ffn_backward(const Tensor& dy, const Tensor& r, const FfnWeights& w, const 
     return;
   }
   static Kernel kernel("ffn", "backward");
-  kernel({.flops = 8.0 * static_cast<double>(r.count()) * w.in.size(0)}, dy, r, w.norm, w.in, w.out, hidden.key.low, hidden.key.high, out.key.low,
-         out.key.high, dropout_threshold(out.p), 1.f / (1.f - out.p), saved.scale, saved.hidden, saved.activated, dr, gradients.norm, gradients.in,
-         gradients.in_bias, gradients.out, gradients.out_bias);
+  kernel({.flops = 8.0 * static_cast<double>(r.count()) * w.in.size(0), .sizes = {r.size(0), w.in.size(0), r.size(1)}}, dy, r, w.norm, w.in, w.out,
+         hidden.key.low, hidden.key.high, out.key.low, out.key.high, dropout_threshold(out.p), 1.f / (1.f - out.p), saved.scale, saved.hidden,
+         saved.activated, dr, gradients.norm, gradients.in, gradients.in_bias, gradients.out, gradients.out_bias);
 }
 
 }  // namespace mmrec::ops

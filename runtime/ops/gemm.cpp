@@ -24,7 +24,7 @@ void run(Kernel& kernel, const char* name, const Tensor& a, const Tensor& b, con
   const float beta = has_residual ? epilogue.beta : 0.f;
   check_shape(name, bias, {N});
   check_shape(name, residual, {M, N});
-  kernel({.flops = 2.0 * M * N * K}, a, b, bias, residual, beta, c);
+  kernel({.flops = 2.0 * M * N * K, .sizes = {M, N, K}}, a, b, bias, residual, beta, c);
 }
 
 }  // namespace
@@ -57,7 +57,7 @@ void column_sum(const Tensor& x, const Tensor& s) {
   check_shape("column_sum: x", x, {-1, -1});
   check_shape("column_sum: s", s, {x.size(1)});
   static Kernel kernel("column_sum", "forward");
-  kernel({.flops = static_cast<double>(x.count())}, x, s);
+  kernel({.flops = static_cast<double>(x.count()), .sizes = {x.size(0), x.size(1)}}, x, s);
 }
 
 }  // namespace mmrec::ops

@@ -40,8 +40,8 @@ void head_loss(const Tensor& x, const Tensor& embedding, const IntTensor& target
   check("head_loss", x, embedding, targets, token_loss, correct);
   static Kernel kernel("head_loss", "loss");
   for_each_panel(0, x.size(0), [&](int, int begin, int end) {
-    kernel({.flops = 2.0 * (end - begin) * static_cast<double>(embedding.count())}, x.rows(begin, end), embedding, targets.rows(begin, end),
-           token_loss.rows(begin, end), correct.rows(begin, end));
+    kernel({.flops = 2.0 * (end - begin) * static_cast<double>(embedding.count()), .sizes = {end - begin, embedding.size(0), embedding.size(1)}},
+           x.rows(begin, end), embedding, targets.rows(begin, end), token_loss.rows(begin, end), correct.rows(begin, end));
   });
 }
 
@@ -52,7 +52,7 @@ void head_loss_with_gradient(const Tensor& x, const Tensor& embedding, const Int
   check_shape("head_loss_with_gradient: dembedding", dembedding, {embedding.size(0), embedding.size(1)});
   set_zero(dembedding);
   static Kernel rows_kernel("head_loss", "gradient"), embedding_kernel("head_loss", "embedding_gradient");
-  const int N = x.size(0), V = embedding.size(0), panels = (std::min(N, kBlockRows) + kHeadLossPanel - 1) / kHeadLossPanel;
+  const int N = x.size(0), V = embedding.size(0), D = x.size(1), panels = (std::min(N, kBlockRows) + kHeadLossPanel - 1) / kHeadLossPanel;
   const double product_flops = 2.0 * static_cast<double>(embedding.count());
   const Scratch memory((static_cast<size_t>(panels) * V * kHeadLossPanel + kBlockRows) * sizeof(float));
   float* const exponentials = memory.data<float>();
@@ -61,12 +61,12 @@ void head_loss_with_gradient(const Tensor& x, const Tensor& embedding, const Int
     const int end = std::min(begin + kBlockRows, N);
     const Tensor e(exponentials, {(end - begin + kHeadLossPanel - 1) / kHeadLossPanel, V, kHeadLossPanel});
     for_each_panel(begin, end, [&](int panel, int first, int last) {
-      rows_kernel({.flops = 2 * (last - first) * product_flops}, x.rows(first, last), embedding, targets.rows(first, last), gradient_scale,
-                  token_loss.rows(first, last), correct.rows(first, last), e.at(panel), factor.rows(first - begin, last - begin),
-                  dx.rows(first, last));
+      rows_kernel({.flops = 2 * (last - first) * product_flops, .sizes = {last - first, V, D}}, x.rows(first, last), embedding,
+                  targets.rows(first, last), gradient_scale, token_loss.rows(first, last), correct.rows(first, last), e.at(panel),
+                  factor.rows(first - begin, last - begin), dx.rows(first, last));
     });
-    embedding_kernel({.flops = (end - begin) * product_flops}, x.rows(begin, end), targets.rows(begin, end), gradient_scale, e,
-                     factor.rows(0, end - begin), dembedding, dembedding);
+    embedding_kernel({.flops = (end - begin) * product_flops, .sizes = {end - begin, V, D}}, x.rows(begin, end), targets.rows(begin, end),
+                     gradient_scale, e, factor.rows(0, end - begin), dembedding, dembedding);
   }
 }
 

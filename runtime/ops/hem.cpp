@@ -14,7 +14,7 @@ void hem_forward(const Tensor& x, const Tensor& norm_weight, const Tensor& weigh
   check_shape("hem_forward: y", y, {N, P});
   if (N == 0) return;
   static Kernel kernel("hem", "forward");
-  kernel({.flops = 2.0 * N * P * D}, x, norm_weight, weight, bias, scale, y);
+  kernel({.flops = 2.0 * N * P * D, .sizes = {N, P, D}}, x, norm_weight, weight, bias, scale, y);
 }
 
 void hem_backward(const Tensor& dy, const Tensor& residual, const Tensor& x, const Tensor& scale, const Tensor& norm_weight, const Tensor& weight,
@@ -35,7 +35,7 @@ void hem_backward(const Tensor& dy, const Tensor& residual, const Tensor& x, con
     return;
   }
   static Kernel kernel("hem", "backward");
-  kernel({.flops = 4.0 * N * P * D}, dy, residual, x, scale, norm_weight, weight, dx, dnorm_weight, dweight, dbias);
+  kernel({.flops = 4.0 * N * P * D, .sizes = {N, P, D}}, dy, residual, x, scale, norm_weight, weight, dx, dnorm_weight, dweight, dbias);
 }
 
 }  // namespace mmrec::ops

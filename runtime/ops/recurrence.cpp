@@ -35,7 +35,8 @@ void recurrence_pack(const Tensor& core_gate, const Tensor& mdi_gate, const Recu
   check_shape("recurrence_pack: forward", packed.forward, {D, 2, recurrence_padded(D)});
   check_shape("recurrence_pack: backward", packed.backward, {2, D, recurrence_padded(D)});
   static Kernel kernel("recurrence", "pack");
-  kernel({}, core_gate, mdi_gate, packed.forward, packed.backward);
+  kernel({.sizes = {0, D}},  // no batch here
+         core_gate, mdi_gate, packed.forward, packed.backward);
 }
 
 void recurrence_forward(const RecurrenceWeights& packed, const Tensor& core_bias, const Tensor& mdi_input, const Tensor& z, const Tensor& gamma,
@@ -56,8 +57,8 @@ void recurrence_forward(const RecurrenceWeights& packed, const Tensor& core_bias
                              Rows(state, begin, end, 0),     Rows(state, begin, end, 1), Rows(s, begin, end, 0),     Rows(g, begin, end, 0)};
     auto& [mdi_input_t, z_t, gamma_t, gm_t, h_previous, h_t, s_t, g_t] = rows;
     for (int t = 0; t < T; ++t) {
-      kernel({.flops = 4.0 * (end - begin) * D * D}, packed.forward, core_bias, mdi_input_t.view, z_t.view, gamma_t.view, gm_t.view, h_previous.view,
-             h_t.view, s_t.view, g_t.view);
+      kernel({.flops = 4.0 * (end - begin) * D * D, .sizes = {end - begin, D}}, packed.forward, core_bias, mdi_input_t.view, z_t.view, gamma_t.view,
+             gm_t.view, h_previous.view, h_t.view, s_t.view, g_t.view);
       for (Rows& row : rows) row.move(1);
     }
   });
@@ -86,8 +87,8 @@ void recurrence_backward(const RecurrenceWeights& packed, const Tensor& dstate, 
     // dstate_in holds the gradient that step t + 1 handed to h_t until it is that in the state handed in.
     const Tensor carry = dstate_in.rows(begin, end);
     for (int t = T - 1; t >= 0; --t) {
-      kernel({.flops = 4.0 * (end - begin) * D * D}, packed.backward, dstate_t.view, carry, s_t.view, g_t.view, z_t.view, gamma_t.view, gm_t.view,
-             h_previous.view, ds_t.view, dg_t.view, dz_t.view, dgamma_t.view, carry);
+      kernel({.flops = 4.0 * (end - begin) * D * D, .sizes = {end - begin, D}}, packed.backward, dstate_t.view, carry, s_t.view, g_t.view, z_t.view,
+             gamma_t.view, gm_t.view, h_previous.view, ds_t.view, dg_t.view, dz_t.view, dgamma_t.view, carry);
       for (Rows& row : rows) row.move(-1);
     }
   });

@@ -10,7 +10,7 @@ void rmsnorm_forward(const Tensor& x, const Tensor& w, const Tensor& y, const Te
   check_shape("rmsnorm_forward: y", y, {x.size(0), x.size(1)});
   check_shape("rmsnorm_forward: scale", scale, {x.size(0)});
   static Kernel kernel("rmsnorm", "forward");
-  kernel({.flops = 4.0 * static_cast<double>(x.count())}, x, w, y, scale);
+  kernel({.flops = 4.0 * static_cast<double>(x.count()), .sizes = {x.size(0), x.size(1)}}, x, w, y, scale);
 }
 
 void rmsnorm_backward(const Tensor& dy, const Tensor& residual, const Tensor& x, const Tensor& scale, const Tensor& w, const Tensor& dx,
@@ -24,7 +24,7 @@ void rmsnorm_backward(const Tensor& dy, const Tensor& residual, const Tensor& x,
   check_shape("rmsnorm_backward: dx", dx, shape);
   check_shape("rmsnorm_backward: dw", dw, {x.size(1)});
   static Kernel kernel("rmsnorm", "backward");
-  kernel({.flops = 11.0 * static_cast<double>(x.count())}, dy, residual, x, scale, w, dx, dw);
+  kernel({.flops = 11.0 * static_cast<double>(x.count()), .sizes = shape}, dy, residual, x, scale, w, dx, dw);
 }
 
 }  // namespace mmrec::ops
