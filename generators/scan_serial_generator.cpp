@@ -11,13 +11,11 @@ class ScanSerialForward : public ScanGenerator<ScanSerialForward> {
 
   void generate() {
     start_at_zero(x, y);
-    const RDom time(1, y.dim(1).extent() - 1);
+    const RDom time(0, y.dim(1).extent());
     y(d, t, r) = undef<float>();
-    y(d, 0, r) = x(d, 0, r);
-    y(d, time, r) = y(d, time - 1, r) * x(d, time, r);
+    y(d, time, r) = x(d, time, r) * select(time > 0, likely(y(d, max(time - 1, 0), r)), 1.f);
 
-    schedule_first(y.update(0));
-    schedule_step(y.update(1), time);
+    schedule_step(y.update(), time);
   }
 };
 
@@ -30,17 +28,16 @@ class ScanSerialBackward : public ScanGenerator<ScanSerialBackward> {
     start_at_zero(dy, x, y, dx);
     // s_t = dy_t + x_{t+1} s_{t+1}, dx_t = y_{t-1} s_t
     const Expr T = dx.dim(1).extent();
-    const RDom time(1, T - 1);
-    Func s("s");
-    s(d, t, r) = undef<float>();
-    s(d, T - 1, r) = dy(d, T - 1, r);
-    s(d, T - 1 - time, r) = dy(d, T - 1 - time, r) + x(d, T - time, r) * s(d, T - time, r);
-    dx(d, t, r) = s(d, t, r) * select(t == 0, 1.f, y(d, max(t - 1, 0), r));
+    const RDom step(0, 2, 0, T);
+    const RVar finish = step.x, time = step.y;
+    const Expr now = T - 1 - time;
+    const Expr at = min(now + finish, T - 1);
+    dx(d, t, r) = undef<float>();
+    const Expr s_next = dx(d, min(now + 1, T - 1), r);
+    dx(d, at, r) = select(finish == 0, dy(d, now, r) + select(time > 0, likely(x(d, min(now + 1, T - 1), r) * s_next), 0.f),
+                          select(time > 0, likely(s_next * y(d, now, r)), s_next));
 
-    schedule_elementwise(dx);
-    schedule_within(s, dx);
-    schedule_within(s.update(0));
-    schedule_within(s.update(1), time);
+    schedule_step(dx.update(), time, finish);
   }
 };
 

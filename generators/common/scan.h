@@ -22,6 +22,15 @@ class ScanGenerator : public KernelGenerator<T> {
         .unroll(vector)
         .parallel(r);
   }
+  void schedule_step(Stage step, RVar time, RVar part) const {
+    step.split(d, tile, d, column_vectors * this->lanes(), TailStrategy::GuardWithIf)
+        .split(d, vector, d, this->lanes(), TailStrategy::GuardWithIf)
+        .reorder(d, vector, part, time, tile, r)
+        .vectorize(d)
+        .unroll(vector)
+        .unroll(part)
+        .parallel(r);
+  }
   void schedule_first(Stage first) const { first.vectorize(d, this->lanes(), TailStrategy::GuardWithIf).parallel(r); }
 
   /// An output without a dependence along t, and scans that it needs, one column tile after the other.
