@@ -1,38 +1,82 @@
+#include <set>
+#include <string_view>
+#include <tuple>
+
 #include "bench/case.h"
+#include "bench/rivals.h"
+#include "model/config.h"
 #include "runtime/ops/gemm.h"
+#include "runtime/threads.h"
 
 namespace mmrec::bench {
 
 namespace {
 
+/// C = A B with the operands of a pass.
+struct Layout {
+  const char* pass;
+  void (*product)(const Tensor& a, const Tensor& b, const Tensor& c, const ops::GemmEpilogue& epilogue);
+  bool a_transposed, b_transposed;
+};
+constexpr Layout kNN{"nn", ops::gemm_nn, false, false}, kNT{"nt", ops::gemm_nt, false, true}, kTN{"tn", ops::gemm_tn, true, false};
+
 struct Shape {
   int M, N, K;
 };
-/// Rows times a layer's weights, forward (nt) and for the gradient of its input (nn): tiny, mini, small, the head, a square.
-constexpr Shape kLayers[] = {{512, 128, 128},  {512, 512, 128}, {512, 768, 128},  {512, 128, 512},  {768, 512, 128},   {512, 256, 256},
-                             {512, 1024, 256}, {512, 512, 512}, {512, 2048, 512}, {512, 5000, 128}, {1024, 1024, 1024}};
-/// The gradient of a layer's weights: K are the rows.
-constexpr Shape kWeights[] = {{128, 128, 512},  {512, 128, 512},  {128, 512, 512},  {512, 128, 768},
-                              {1024, 256, 512}, {2048, 512, 512}, {5000, 128, 512}, {1024, 1024, 1024}};
 
-using Product = void (*)(const Tensor& a, const Tensor& b, const Tensor& c, const ops::GemmEpilogue& epilogue);
+/// A linear layer's weights [out][in].
+struct Layer {
+  int out, in;
+};
 
-void add(Cases& cases, const char* layout, Product product, bool a_transposed, bool b_transposed, const Shape& shape) {
+/// One of each size that a block has, and the head: projections, gates, the small networks of the decay, the feed-forward layer.
+std::vector<Layer> layers(const Config& config) {
+  const int D = config.dim, R = D / 4, F = 4 * D;
+  return {{D, D}, {F, D}, {D, F}, {R, D}, {D, R}, {config.vocab_size, D}};
+}
+
+/// Edges: fewer rows than a register tile, sizes that no tile divides, a single row as in generation, and a large square.
+constexpr Shape kOddShapes[] = {{1, 512, 128}, {1, 5000, 128}, {512, 128, 33}, {17, 19, 33}, {512, 768, 128}, {1024, 1024, 1024}};
+
+void add(Cases& cases, const Layout& layout, const Shape& shape) {
   const int M = shape.M, N = shape.N, K = shape.K;
-  cases.add(
-      {.op = "gemm", .pass = {layout, "fwd", std::string(layout) + "_"}, .sizes = {M, N, K}, .flops = 2. * M * N * K, .prepare = [=](Operands& o) {
-         const Tensor a = a_transposed ? o.uniform({K, M}) : o.uniform({M, K}), b = b_transposed ? o.uniform({N, K}) : o.uniform({K, N});
-         const Tensor c = o.zeros({M, N});
-         return [=] { product(a, b, c, {}); };
-       }});
+  const auto workload = [&](auto call) {
+    const Pass pass{layout.pass, "fwd", std::string(layout.pass) + "_"};
+    return Workload{.op = "gemm", .pass = pass, .sizes = {M, N, K}, .flops = 2. * M * N * K, .prepare = [=](Operands& o) -> std::function<void()> {
+                      const Tensor a = layout.a_transposed ? o.uniform({K, M}) : o.uniform({M, K});
+                      const Tensor b = layout.b_transposed ? o.uniform({N, K}) : o.uniform({K, N});
+                      const Tensor c = o.zeros({M, N});
+                      if (!c.data()) return {};
+                      return call(a, b, c);
+                    }};
+  };
+  cases.add(workload([layout](const Tensor& a, const Tensor& b, const Tensor& c) { return [=] { layout.product(a, b, c, {}); }; }));
+  for (const Rival& rival : rivals()) {
+    if (rival.packed_b && !layout.b_transposed) continue;  // only a layer's weights serve many products
+    Workload work = workload([=](const Tensor& a, const Tensor& b, const Tensor& c) {
+      return rival.prepare({layout.a_transposed, layout.b_transposed, M, N, K, a.data(), b.data(), c.data()}, num_threads());
+    });
+    work.rest = rival.rest;
+    cases.add(std::move(work), rival.variant);
+  }
 }
 
 }  // namespace
 
 void add_gemm(Cases& cases) {
-  for (const Shape& shape : kLayers) add(cases, "nt", ops::gemm_nt, false, true, shape);
-  for (const Shape& shape : kLayers) add(cases, "nn", ops::gemm_nn, false, false, shape);
-  for (const Shape& shape : kWeights) add(cases, "tn", ops::gemm_tn, true, false, shape);
+  constexpr int kRows = 512;                                    // a batch of 2 x 256
+  std::set<std::tuple<std::string_view, int, int, int>> added;  // some layers of two models have the same sizes
+  const auto add_once = [&](const Layout& layout, const Shape& shape) {
+    if (added.emplace(layout.pass, shape.M, shape.N, shape.K).second) add(cases, layout, shape);
+  };
+  for (const char* name : {"tiny", "mini", "small"})
+    for (const Layer& layer : layers(preset(name))) {
+      add_once(kNT, {kRows, layer.out, layer.in});  // forward
+      add_once(kNN, {kRows, layer.in, layer.out});  // the gradient of its input
+      add_once(kTN, {layer.out, layer.in, kRows});  // the gradient of its weights
+    }
+  for (const Shape& shape : kOddShapes)
+    for (const Layout& layout : {kNT, kNN, kTN}) add_once(layout, shape);
 
   for (const ModelShape& shape : model_shapes()) {
     const int N = shape.N, D = shape.D;

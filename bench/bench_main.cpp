@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "bench/google.h"
+#include "bench/rivals.h"
 #include "bench/suites.h"
 #include "runtime/cpu_info.h"
 #include "runtime/threads.h"
@@ -12,6 +13,13 @@ namespace mmrec::bench {
 namespace {
 
 using Header = std::vector<std::pair<std::string, std::string>>;
+
+std::string rival_names() {
+  std::vector<std::string> names;  // rivals of one library have the same
+  for (const Rival& rival : rivals())
+    if (names.empty() || names.back() != rival.about) names.push_back(rival.about);
+  return names.empty() ? "none was found when this was configured" : fmt::format("{}", fmt::join(names, ", "));
+}
 
 /// What figures depend on.
 Header header_lines(const MachinePeak& peak) {
@@ -23,6 +31,7 @@ Header header_lines(const MachinePeak& peak) {
           {"threads", fmt::format("{} of {}", num_threads(), available_threads())},
           {"kernel target", kernel_target()},
           {"schedules", kernel_schedule()},
+          {"rivals", rival_names()},
           {"peak", line(peak.all_threads)},
           {"peak of one thread", line(peak.one_thread)}};
 }
@@ -44,10 +53,12 @@ int main(int argc, char** argv) {
                   "--benchmark_repetitions=<n>, --benchmark_format=json, --benchmark_out=<file>, ..) are all there.",
                   "bench --suite gemm\n  bench --benchmark_filter='^head_loss/.*/512x5000x128$' --benchmark_repetitions=5");
   std::string suite, op;
+  double seconds = 0.25;
   bool list = false;
   CLI::App& app = program.app();
   app.add_option("--suite", suite, fmt::format("print a table, variants timed in turn: {}", fmt::join(suite_names(), ", ")));
   app.add_option("--compare", op, "print such a table of one operation")->excludes("--suite");
+  app.add_option("--seconds", seconds, "of measuring for each row of a table")->check(more_than(0));
   app.add_flag("--list", list, "print the names of the rows, of the suite or operation if one is given");
 
   std::vector<char*> ours{argv[0]}, google{argv[0]};
@@ -70,6 +81,10 @@ int main(int argc, char** argv) {
                  peak.threads, peak.all_threads.flops / peak.one_thread.flops);
     if (!table) return run_google_benchmark(google, header, peak, program.seed());
     if (!program.quiet()) print_header(header);
-    suite.empty() ? print_table(rows, peak, program.seed()) : print_suite(suite, peak, program.seed());
+    const Measuring measuring{.seconds = seconds, .seed = program.seed()};
+    if (suite.empty())
+      print_rivals(print_table(rows, peak, measuring));
+    else
+      print_suite(suite, peak, measuring);
   });
 }

@@ -49,11 +49,11 @@ std::string Case::group() const { return fmt::format("{}/{}/{}/{}", work->op, wo
 
 std::unique_ptr<ScopedVariant> Case::force() const { return registered ? std::make_unique<ScopedVariant>(work->op, variant) : nullptr; }
 
-Prepared::Prepared(const Workload& work, uint64_t seed) : operands_(seed, Arena(measure(work, seed))), call_(work.prepare(operands_)) {}
+Prepared::Prepared(const Workload& work, uint64_t seed)
+    : operands_(seed, Arena(measure(work, seed))), call_(work.prepare(operands_)), rest_(work.rest) {}
 
-void Prepared::warm_up() const {
-  using namespace std::chrono_literals;
-  const auto end = std::chrono::steady_clock::now() + 20ms;
+void Prepared::warm_up(double seconds) const {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
   do call_();
   while (std::chrono::steady_clock::now() < end);
 }

@@ -50,6 +50,8 @@ struct Workload {
   double tokens = 0;            ///< that a call trains on
   /// Takes its arrays and returns the call to time. Comes twice: the first time to count the arrays' bytes, without data.
   std::function<std::function<void()>(Operands&)> prepare;
+  /// Ends threads of the call's own, which would disturb what is timed next; called after each sample.
+  void (*rest)() = nullptr;
 };
 
 /// One row: a workload and a variant of it.
@@ -69,13 +71,19 @@ struct Case {
 class Prepared {
  public:
   Prepared(const Workload& work, uint64_t seed);
-  /// Call after force(): caches, threads and scratch memory as in the middle of a run.
-  void warm_up() const;
+  /// Call after force(), for a time that does not count: brings caches, threads and scratch memory into the state that they have
+  /// in the middle of a run.
+  void warm_up(double seconds) const;
   void operator()() const { call_(); }
+  /// Call when a sample has been taken: what is timed next finds all cores free.
+  void rest() const {
+    if (rest_) rest_();
+  }
 
  private:
   Operands operands_;
   std::function<void()> call_;
+  void (*rest_)();
 };
 
 class Cases {

@@ -20,11 +20,12 @@ void run_row(benchmark::State& state, const Case& row, const MachinePeak& peak, 
     prepared = std::make_unique<const Prepared>(*row.work, seed);
     prepared_work = row.work.get();
   }
-  prepared->warm_up();
+  prepared->warm_up(kWarmUpSeconds);
 
   const auto begin = std::chrono::steady_clock::now();
   for (auto _ : state) (*prepared)();
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / static_cast<double>(state.iterations());
+  prepared->rest();
   const Rate rate(*row.work, seconds, peak.all_threads);
   state.counters[rate.unit] = rate.value;
   state.counters["percent_of_peak"] = 100 * rate.part_of_peak;

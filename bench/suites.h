@@ -5,6 +5,7 @@
 
 #include "bench/case.h"
 #include "bench/machine_peak.h"
+#include "bench/table.h"
 
 namespace mmrec::bench {
 
@@ -14,11 +15,8 @@ std::vector<std::string> suite_names();
 std::vector<Case> suite_cases(const std::string& suite);
 std::vector<Case> operation_cases(const std::string& op);
 
-/// Measures rows and prints the table, line by line as they are done: name, time of a call (best and median), rate and part of
-/// the machine's peak, and how much faster the row is than the first of its group, the default variant.
-void print_table(const std::vector<Case>& rows, const MachinePeak& peak, uint64_t seed);
-
-/// The tables of a suite. `documented` sets the scan in log space against the default one; `train` adds the kernels' profile.
-void print_suite(const std::string& suite, const MachinePeak& peak, uint64_t seed);
+/// The tables of a suite. `documented` sets the scan in log space against the default one; `gemm` sums up
+/// the rivals, `train` adds the kernels' profile.
+void print_suite(const std::string& suite, const MachinePeak& peak, const Measuring& measuring);
 
 }  // namespace mmrec::bench

@@ -4,17 +4,31 @@
 #include <chrono>
 #include <cmath>
 
+#include "runtime/profile.h"
+
 namespace mmrec::bench {
 
 namespace {
 
-constexpr double kSampleSeconds = 1e-3;  // long against the clock's resolution, short against what disturbs
+constexpr double kSampleSeconds = 1e-3;    // long against the clock's resolution, short against what disturbs
+constexpr double kSettleSeconds = 0.3e-3;  // for the caches, and the threads of who has his own, after the others' samples
 constexpr size_t kMinimumSamples = 7, kMaximumSamples = 1000;
 
 double time_calls(const Prepared& call, int64_t calls) {
   const auto begin = std::chrono::steady_clock::now();
   for (int64_t i = 0; i < calls; ++i) call();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / static_cast<double>(calls);
+}
+
+/// The variant that runs where nothing is forced, as the profile has it.
+std::string dispatched_variant(const Workload& work, const Prepared& call) {
+  reset_profile();
+  set_profiling(true);
+  call();
+  set_profiling(false);
+  for (const ProfileRow& row : profile_rows())
+    if (row.op == work.op && row.pass == work.pass.registry) return row.variant;
+  return "";
 }
 
 struct Row {
@@ -26,7 +40,7 @@ struct Row {
 
 }  // namespace
 
-std::vector<Timing> time_in_turn(const std::vector<Case>& rows, double seconds, uint64_t seed) {
+std::vector<Result> time_in_turn(const std::vector<Case>& rows, double seconds, uint64_t seed) {
   std::vector<Row> timed;
   double call_seconds = 0;  // of the slowest
   for (const Case& row : rows) {
@@ -34,8 +48,9 @@ std::vector<Timing> time_in_turn(const std::vector<Case>& rows, double seconds, 
     timed.push_back({&row, same != timed.end() ? same->call : std::make_shared<const Prepared>(*row.work, seed)});
     Row& added = timed.back();
     const auto forced = row.force();
-    added.call->warm_up();
+    added.call->warm_up(kWarmUpSeconds);
     const double once = time_calls(*added.call, 1);
+    added.call->rest();
     added.calls_per_sample = static_cast<int64_t>(std::ceil(kSampleSeconds / once));
     call_seconds = std::max(call_seconds, once);
   }
@@ -44,16 +59,19 @@ std::vector<Timing> time_in_turn(const std::vector<Case>& rows, double seconds, 
   for (size_t i = 0; i < samples; ++i)
     for (Row& row : timed) {
       const auto forced = row.row->force();
-      (*row.call)();  // fetches what the others have displaced
+      row.call->warm_up(kSettleSeconds);
       row.samples.push_back(time_calls(*row.call, row.calls_per_sample));
+      row.call->rest();
     }
 
-  std::vector<Timing> timings;
+  std::vector<Result> results;
   for (Row& row : timed) {
     std::ranges::sort(row.samples);
-    timings.push_back({row.samples.front(), row.samples[row.samples.size() / 2]});
+    const Case& timed_case = *row.row;
+    const bool dispatched = timed_case.registered && timed_case.variant == dispatched_variant(*timed_case.work, *row.call);
+    results.push_back({timed_case, {row.samples.front(), row.samples[row.samples.size() / 2]}, dispatched});
   }
-  return timings;
+  return results;
 }
 
 Rate::Rate(const Workload& work, double seconds, const Peak& peak) {

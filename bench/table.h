@@ -1,0 +1,38 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "bench/case.h"
+#include "bench/machine_peak.h"
+#include "bench/timing.h"
+
+namespace mmrec::bench {
+
+/// How rows are measured.
+struct Measuring {
+  double seconds;  ///< for each row
+  uint64_t seed;
+};
+
+/// The rows in groups, in the order in which a group first appears.
+std::vector<std::vector<Case>> grouped(const std::vector<Case>& rows);
+
+/// Four digits: "9.213 us", "12.34 ms".
+std::string time_string(double seconds);
+
+/// How many times faster than the row that dispatch chooses, or the first of the group where it chooses none.
+std::vector<double> speed_ups(const std::vector<Result>& group);
+
+/// The fastest row of a group.
+size_t winner(const std::vector<Result>& group);
+
+/// Measures rows and prints the table, group by group as they are done: name, time of a call (best and median), rate and part of
+/// the machine's peak, speed-up, and which row of a group is the fastest and which one dispatch chooses.
+std::vector<std::vector<Result>> print_table(const std::vector<Case>& rows, const MachinePeak& peak, const Measuring& measuring);
+
+/// For each rival its time over that of the dispatched variant: the geometric mean of all groups, and of each pass, and the lowest.
+/// Nothing where there are no rivals.
+void print_rivals(const std::vector<std::vector<Result>>& groups);
+
+}  // namespace mmrec::bench
