@@ -17,14 +17,24 @@ void add_decay(Cases& cases) {
     const int R = D / 4;
     const double products = 8. * N * D * R;
     // As in the model: k and z are quarters of the projection's columns.
-    cases.add({.op = "decay", .pass = kForward, .sizes = {N, D, R}, .flops = products, .prepare = [=](Operands& o) {
+    cases.add({.op = "decay",
+               .pass = kForward,
+               .sizes = {N, D, R},
+               .flops = products,
+               .bytes = 4. * (5. * N * D + 2. * N * R + 4. * D * R),
+               .prepare = [=](Operands& o) {
                  const Tensor qkvz = o.uniform({N, 4 * D}), k = qkvz.columns(D, 2 * D), z = qkvz.columns(3 * D, 4 * D);
                  const ops::DecayWeights weights = decay_weights(o, D, R);
                  const ops::DecaySaved saved{o.zeros({N, R}), o.zeros({N, R}), o.zeros({N, D}), o.zeros({N, D})};
                  const Tensor gm = o.zeros({N, D});
                  return [=] { ops::decay_forward(z, k, weights, saved, gm); };
                }});
-    cases.add({.op = "decay", .pass = kBackward, .sizes = {N, D, R}, .flops = 2 * products, .prepare = [=](Operands& o) {
+    cases.add({.op = "decay",
+               .pass = kBackward,
+               .sizes = {N, D, R},
+               .flops = 2 * products,
+               .bytes = 4. * (8. * N * D + 2. * N * R + 8. * D * R),
+               .prepare = [=](Operands& o) {
                  const Tensor qkvz = o.uniform({N, 4 * D}), k = qkvz.columns(D, 2 * D), z = qkvz.columns(3 * D, 4 * D);
                  const Tensor dqkvz = o.zeros({N, 4 * D}), dk = dqkvz.columns(D, 2 * D), dz = dqkvz.columns(3 * D, 4 * D);
                  const Tensor dgm = o.uniform({N, D}), residual = o.uniform({N, D});

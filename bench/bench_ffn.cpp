@@ -17,13 +17,23 @@ void add_ffn(Cases& cases) {
     const int N = shape.N, D = shape.D;
     const int F = 4 * D;
     const double products = 4. * N * D * F;
-    cases.add({.op = "ffn", .pass = kForward, .sizes = {N, F, D}, .flops = products, .prepare = [=](Operands& o) {
+    cases.add({.op = "ffn",
+               .pass = kForward,
+               .sizes = {N, F, D},
+               .flops = products,
+               .bytes = 4. * (2. * N * D + 2. * N * F + 2. * D * F),
+               .prepare = [=](Operands& o) {
                  const Tensor r = o.uniform({N, D}), y = o.zeros({N, D});
                  const ops::FfnWeights weights = ffn_weights(o, D, F);
                  const ops::FfnSaved saved{o.zeros({N}), o.zeros({N, F}), o.zeros({N, F})};
                  return [=] { ops::ffn_forward(r, weights, mask_hidden, mask_out, saved, y); };
                }});
-    cases.add({.op = "ffn", .pass = kBackward, .sizes = {N, F, D}, .flops = 2 * products, .prepare = [=](Operands& o) {
+    cases.add({.op = "ffn",
+               .pass = kBackward,
+               .sizes = {N, F, D},
+               .flops = 2 * products,
+               .bytes = 4. * (3. * N * D + 2. * N * F + 4. * D * F),
+               .prepare = [=](Operands& o) {
                  const Tensor dy = o.uniform({N, D}), r = o.uniform({N, D}), dr = o.zeros({N, D});
                  const ops::FfnWeights weights = ffn_weights(o, D, F), gradients = ffn_weights(o, D, F);
                  const ops::FfnSaved saved{o.uniform({N}, 1, 2), o.uniform({N, F}), o.uniform({N, F})};

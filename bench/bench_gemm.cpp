@@ -42,7 +42,12 @@ void add(Cases& cases, const Layout& layout, const Shape& shape) {
   const int M = shape.M, N = shape.N, K = shape.K;
   const auto workload = [&](auto call) {
     const Pass pass{layout.pass, "fwd", std::string(layout.pass) + "_"};
-    return Workload{.op = "gemm", .pass = pass, .sizes = {M, N, K}, .flops = 2. * M * N * K, .prepare = [=](Operands& o) -> std::function<void()> {
+    return Workload{.op = "gemm",
+                    .pass = pass,
+                    .sizes = {M, N, K},
+                    .flops = 2. * M * N * K,
+                    .bytes = 4. * (1. * M * K + 1. * K * N + 1. * M * N),
+                    .prepare = [=](Operands& o) -> std::function<void()> {
                       const Tensor a = layout.a_transposed ? o.uniform({K, M}) : o.uniform({M, K});
                       const Tensor b = layout.b_transposed ? o.uniform({N, K}) : o.uniform({K, N});
                       const Tensor c = o.zeros({M, N});
@@ -80,7 +85,7 @@ void add_gemm(Cases& cases) {
 
   for (const ModelShape& shape : model_shapes()) {
     const int N = shape.N, D = shape.D;
-    cases.add({.op = "column_sum", .pass = kForward, .sizes = {N, D}, .bytes = 4. * N * D, .prepare = [=](Operands& o) {
+    cases.add({.op = "column_sum", .pass = kForward, .sizes = {N, D}, .flops = 1. * N * D, .bytes = 4. * N * D, .prepare = [=](Operands& o) {
                  const Tensor x = o.uniform({N, D}), s = o.zeros({D});
                  return [=] { ops::column_sum(x, s); };
                }});

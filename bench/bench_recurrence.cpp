@@ -24,14 +24,16 @@ void add_recurrence(Cases& cases) {
     const int T = shape.T, B = shape.B, D = shape.D;
     // The matrix products of every step, s and g together.
     const double flops = 4. * T * B * D * D;
+    // The weights once, and of each step's arrays of D columns 6 forward and 10 backward.
+    const double weights = 8. * D * D, array = 4. * T * B * D;
     // As in the model: z is a quarter of the projection's columns, and the decay serves as gamma too.
-    cases.add({.op = "recurrence", .pass = kForward, .sizes = {T, B, D}, .flops = flops, .prepare = [=](Operands& o) {
+    cases.add({.op = "recurrence", .pass = kForward, .sizes = {T, B, D}, .flops = flops, .bytes = weights + 6 * array, .prepare = [=](Operands& o) {
                  const ops::RecurrenceWeights packed = packed_weights(o, D);
                  const Tensor bias = o.uniform({D}), mdi_input = o.uniform({T, B, D}), z = o.uniform({T, B, 4 * D}).columns(3 * D, 4 * D);
                  const Tensor gm = o.uniform({T, B, D}, 0.1f, 0.7f), state = o.uniform({T + 1, B, D}), gates = o.zeros({T, B, 2 * D});
                  return [=] { ops::recurrence_forward(packed, bias, mdi_input, z, gm, gm, state, gates); };
                }});
-    cases.add({.op = "recurrence", .pass = kBackward, .sizes = {T, B, D}, .flops = flops, .prepare = [=](Operands& o) {
+    cases.add({.op = "recurrence", .pass = kBackward, .sizes = {T, B, D}, .flops = flops, .bytes = weights + 10 * array, .prepare = [=](Operands& o) {
                  const ops::RecurrenceWeights packed = packed_weights(o, D);
                  const Tensor dstate = o.uniform({T, B, D}), gates = o.uniform({T, B, 2 * D}, 0.2f, 0.8f),
                               z = o.uniform({T, B, 4 * D}).columns(3 * D, 4 * D);
@@ -41,7 +43,7 @@ void add_recurrence(Cases& cases) {
                }});
   }
   for (const int D : {128, 256, 512})
-    cases.add({.op = "recurrence", .pass = {"pack", "pack"}, .sizes = {D}, .bytes = 24. * D * D, .prepare = [D](Operands& o) {
+    cases.add({.op = "recurrence", .pass = {"pack", "pack"}, .sizes = {D}, .flops = 0, .bytes = 24. * D * D, .prepare = [D](Operands& o) {
                  const Tensor core_gate = o.uniform({D, D}), mdi_gate = o.uniform({D, 2 * D}).columns(D, 2 * D);
                  const ops::RecurrenceWeights packed = packed_weights(o, D);
                  return [=] { ops::recurrence_pack(core_gate, mdi_gate, packed); };

@@ -18,12 +18,12 @@ void add_scan(Cases& cases) {
     const int R = shape.R, T = shape.T, D = shape.D;
     const double count = 1. * R * T * D;
     // Factors around 1, so that a product of many neither vanishes nor overflows.
-    cases.add({.op = "scan", .pass = kForward, .sizes = {R, T, D}, .bytes = 8 * count, .prepare = [=](Operands& o) {
+    cases.add({.op = "scan", .pass = kForward, .sizes = {R, T, D}, .flops = count, .bytes = 8 * count, .prepare = [=](Operands& o) {
                  const Tensor x = o.uniform({R, T, D}, 0.98f, 1.02f), y = o.zeros({R, T, D});
                  return [=] { ops::scan_forward(x, y); };
                }});
     cases.add(
-        {.op = "scan", .pass = kBackward, .sizes = {R, T, D}, .bytes = 16 * count, .prepare = [=](Operands& o) {
+        {.op = "scan", .pass = kBackward, .sizes = {R, T, D}, .flops = 3 * count, .bytes = 16 * count, .prepare = [=](Operands& o) {
            const Tensor dy = o.uniform({R, T, D}), x = o.uniform({R, T, D}, 0.98f, 1.02f), y = o.uniform({R, T, D}, 0.5f, 2), dx = o.zeros({R, T, D});
            return [=] { ops::scan_backward(dy, x, y, dx); };
          }});
@@ -31,11 +31,11 @@ void add_scan(Cases& cases) {
   for (const Shape& shape : kShapes) {
     const int R = shape.R, T = shape.T, D = shape.D;
     const double count = 1. * R * T * D;
-    cases.add({.op = "affine_scan", .pass = kForward, .sizes = {R, T, D}, .bytes = 12 * count, .prepare = [=](Operands& o) {
+    cases.add({.op = "affine_scan", .pass = kForward, .sizes = {R, T, D}, .flops = 2 * count, .bytes = 12 * count, .prepare = [=](Operands& o) {
                  const Tensor a = o.uniform({R, T, D}, 0.5f, 1), b = o.uniform({R, T, D}), h0 = o.uniform({R, D}), h = o.zeros({R, T, D});
                  return [=] { ops::affine_scan_forward(a, b, h0, h); };
                }});
-    cases.add({.op = "affine_scan", .pass = kBackward, .sizes = {R, T, D}, .bytes = 20 * count, .prepare = [=](Operands& o) {
+    cases.add({.op = "affine_scan", .pass = kBackward, .sizes = {R, T, D}, .flops = 3 * count, .bytes = 20 * count, .prepare = [=](Operands& o) {
                  const Tensor dh = o.uniform({R, T, D}), a = o.uniform({R, T, D}, 0.5f, 1), h = o.uniform({R, T, D}), h0 = o.uniform({R, D});
                  const Tensor da = o.zeros({R, T, D}), db = o.zeros({R, T, D}), dh0 = o.zeros({R, D});
                  return [=] { ops::affine_scan_backward(dh, a, h, h0, da, db, dh0); };

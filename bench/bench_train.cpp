@@ -55,6 +55,8 @@ void add_train(Cases& cases) {
                .pass = {"", "step", batch.preset},
                .sizes = {B, T},
                .flops = step_flops(config, B * T),
+               // The optimiser's part: weights and both moments, read and written.
+               .bytes = 24. * static_cast<double>(parameter_count(parameter_table(config))),
                .tokens = 1. * B * T,
                .prepare = [=](Operands& o) -> std::function<void()> {
                  const IntTensor ids = o.ids(B * T, config.vocab_size).reshape({T, B}), targets = o.ids(B * T, config.vocab_size).reshape({T, B});

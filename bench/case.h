@@ -40,14 +40,14 @@ struct Pass {
 };
 inline const Pass kForward{"forward", "fwd"}, kBackward{"backward", "bwd"};
 
-/// What is timed, whoever does it. One kind of work counts and is compared with this machine's peak: floating-point operations
-/// where arithmetic is the limit, else bytes that must be read and written at the least.
+/// What is timed, whoever does it. Its flops and bytes are what a call does at the least, whatever the variant: a fused
+/// multiply-add is two operations; an operand is read once and a result, or what is kept for the backward pass, written once.
 struct Workload {
   std::string op;
   Pass pass;
   std::vector<int> sizes;
-  double flops = 0, bytes = 0;  ///< of a call
-  double tokens = 0;            ///< that a call trains on
+  double flops, bytes;
+  double tokens = 0;  ///< that a call trains on
   /// Takes its arrays and returns the call to time. Comes twice: the first time to count the arrays' bytes, without data.
   std::function<std::function<void()>(Operands&)> prepare;
   /// Ends threads of the call's own, which would disturb what is timed next; called after each sample.

@@ -27,15 +27,15 @@ void run_row(benchmark::State& state, const Case& row, const MachinePeak& peak, 
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / static_cast<double>(state.iterations());
   prepared->rest();
   const Rate rate(*row.work, seconds, peak.all_threads);
-  state.counters[rate.unit] = rate.value;
+  state.counters["GFLOP/s"] = rate.flops / 1e9;
+  state.counters["GB/s"] = rate.bytes / 1e9;
   state.counters["percent_of_peak"] = 100 * rate.part_of_peak;
   if (row.work->tokens > 0) state.counters["tokens/s"] = row.work->tokens / seconds;
 }
 
 }  // namespace
 
-void run_google_benchmark(std::vector<char*> arguments, const std::vector<std::pair<std::string, std::string>>& header, const MachinePeak& peak,
-                          uint64_t seed) {
+void run_google_benchmark(std::vector<char*> arguments, const Header& header, const MachinePeak& peak, uint64_t seed) {
   int count = static_cast<int>(arguments.size());
   benchmark::Initialize(&count, arguments.data());
   if (count > 1) fail_usage("Google Benchmark has no option {}; run 'bench --help' for what there is", arguments[1]);

@@ -30,21 +30,25 @@ const Suite kSuites[] = {{"scan", {"scan", "affine_scan"}},
 constexpr const char* kDocumentedBaseline = "logspace";
 constexpr double kDocumentedLogspace = 0.101, kDocumentedProduct = 0.038;
 
-void print_documented(const MachinePeak& peak, const Measuring& measuring) {
+Groups print_documented(const MachinePeak& peak, const Measuring& measuring) {
   print_line("The scan in log space against the product: ms a call, best (median); GB/s of the product\n");
   print_line("{:<30}{:>20}{:>20}{:>10}{:>10}", "scan", "log space", "product", "ratio", "GB/s");
   const auto cell = [](const Timing& timing) { return fmt::format("{:.4f} ({:.4f})", 1e3 * timing.best, 1e3 * timing.median); };
   print_line("{:<30}{:>20}{:>20}{:>10}", "fwd/8x128x64, documented", fmt::format("{:.3f}", kDocumentedLogspace),
              fmt::format("{:.3f}", kDocumentedProduct), "2.9x");
-  for (const std::vector<Case>& group : grouped(operation_cases("scan"))) {
-    const auto baseline = std::ranges::find(group, kDocumentedBaseline, &Case::variant);
-    if (baseline == group.end() || baseline == group.begin()) continue;
-    const Case& product = group.front();
-    const std::vector<Result> results = time_in_turn({*baseline, product}, measuring.seconds, measuring.seed);
-    const Timing &logspace = results[0].timing, &default_one = results[1].timing;
-    print_line("{:<30}{:>20}{:>20}{:>9.1f}x{:>10.1f}", fmt::format("{}/{}", product.work->pass.label, fmt::join(product.work->sizes, "x")),
-               cell(logspace), cell(default_one), logspace.best / default_one.best, Rate(*product.work, default_one.best, peak.all_threads).value);
+  Groups groups;
+  for (const std::vector<Case>& rows : grouped(operation_cases("scan"))) {
+    const std::vector<Result> group = time_in_turn(rows, measuring.seconds, measuring.seed);
+    const auto baseline = std::ranges::find(group, kDocumentedBaseline, [](const Result& result) { return result.row.variant; });
+    const auto product = std::ranges::find(group, true, &Result::dispatched);
+    if (baseline != group.end() && product != group.end() && product != baseline)
+      print_line("{:<30}{:>20}{:>20}{:>9.1f}x{:>10.1f}",
+                 fmt::format("{}/{}", product->row.work->pass.label, fmt::join(product->row.work->sizes, "x")), cell(baseline->timing),
+                 cell(product->timing), baseline->timing.best / product->timing.best,
+                 Rate(*product->row.work, product->timing.best, peak.all_threads).bytes / 1e9);
+    groups.push_back(group);
   }
+  return groups;
 }
 
 /// Where the time of some steps goes.
@@ -89,11 +93,13 @@ std::vector<Case> suite_cases(const std::string& name) {
   return rows;
 }
 
-void print_suite(const std::string& suite, const MachinePeak& peak, const Measuring& measuring) {
+Groups print_suite(const std::string& suite, const MachinePeak& peak, const Measuring& measuring) {
   if (suite == "documented") return print_documented(peak, measuring);
   const std::vector<Case> rows = suite_cases(suite);
-  print_rivals(print_table(rows, peak, measuring));
+  const Groups groups = print_table(rows, peak, measuring);
+  print_rivals(groups);
   if (suite == "train") print_profile(rows.front(), measuring.seed);
+  return groups;
 }
 
 }  // namespace mmrec::bench

@@ -17,6 +17,6 @@ std::vector<Case> operation_cases(const std::string& op);
 
 /// The tables of a suite. `documented` sets the scan in log space against the default one; `gemm` sums up
 /// the rivals, `train` adds the kernels' profile.
-void print_suite(const std::string& suite, const MachinePeak& peak, const Measuring& measuring);
+Groups print_suite(const std::string& suite, const MachinePeak& peak, const Measuring& measuring);
 
 }  // namespace mmrec::bench

@@ -66,10 +66,10 @@ size_t winner(const std::vector<Result>& group) {
   return std::ranges::min_element(group, {}, [](const Result& result) { return result.timing.best; }) - group.begin();
 }
 
-std::vector<std::vector<Result>> print_table(const std::vector<Case>& rows, const MachinePeak& peak, const Measuring& measuring) {
+Groups print_table(const std::vector<Case>& rows, const MachinePeak& peak, const Measuring& measuring) {
   const bool trains = std::ranges::any_of(rows, [](const Case& row) { return row.work->tokens > 0; });
   print_line("{:<44}{:>11}{:>11}{:>16}{:>9}{:>10}", "", "best", "median", "best rate", "of peak", trains ? "tokens/s" : "speed-up");
-  std::vector<std::vector<Result>> groups;
+  Groups groups;
   std::string before;
   for (const std::vector<Case>& group : grouped(rows)) {
     const Workload& first = *group.front().work;
@@ -85,15 +85,38 @@ std::vector<std::vector<Result>> print_table(const std::vector<Case>& rows, cons
       std::string marks;
       if (results.size() > 1) marks = fmt::format("{}{}", i == winner(results) ? "  fastest" : "", results[i].dispatched ? "  default" : "");
       print_line("{:<44}{:>11}{:>11}{:>16}{:>7.0f} %{:>10}{}", results[i].row.name(), time_string(timing.best), time_string(timing.median),
-                 fmt::format("{:.1f} {:<7}", rate.value, rate.unit), 100 * rate.part_of_peak,
-                 trains ? fmt::format("{:.0f}", work.tokens / timing.median) : ratio_string(ratios[i]), marks);
+                 rate.string(), 100 * rate.part_of_peak, trains ? fmt::format("{:.0f}", work.tokens / timing.median) : ratio_string(ratios[i]),
+                 marks);
     }
     groups.push_back(results);
   }
   return groups;
 }
 
-void print_rivals(const std::vector<std::vector<Result>>& groups) {
+Groups print_comparison(const std::vector<Case>& rows, const MachinePeak& peak, const Measuring& measuring) {
+  const Groups groups = print_table(rows, peak, measuring);
+  print_rivals(groups);
+  std::map<std::string, std::pair<int, int>> wins;  // by variant: groups in which it is the fastest of the registry, and dispatched
+  int compared = 0;
+  for (const std::vector<Result>& group : groups) {
+    std::vector<Result> ours;
+    std::ranges::copy_if(group, std::back_inserter(ours), [](const Result& result) { return result.row.registered; });
+    if (ours.size() < 2) continue;
+    ++compared;
+    for (const Result& result : ours) {
+      auto& [fastest, dispatched] = wins[result.row.variant];
+      fastest += &result == &ours[winner(ours)];
+      dispatched += result.dispatched;
+    }
+  }
+  print_line("");
+  for (const auto& [variant, counts] : wins)
+    print_line("{:<20}fastest of the project's in {} of {}, default in {}", variant, counts.first, compared, counts.second);
+  print_line("{:<20}{}", "schedules from", kernel_schedule());
+  return groups;
+}
+
+void print_rivals(const Groups& groups) {
   std::vector<std::string> passes, names;
   std::map<std::string, std::map<std::string, Ratios>> ratios;  // by rival and pass; the pass "" is all of them
   for (const std::vector<Result>& group : groups) {

@@ -9,6 +9,9 @@
 
 namespace mmrec::bench {
 
+/// Rows that were timed, in groups of those that are compared.
+using Groups = std::vector<std::vector<Result>>;
+
 /// How rows are measured.
 struct Measuring {
   double seconds;  ///< for each row
@@ -29,10 +32,14 @@ size_t winner(const std::vector<Result>& group);
 
 /// Measures rows and prints the table, group by group as they are done: name, time of a call (best and median), rate and part of
 /// the machine's peak, speed-up, and which row of a group is the fastest and which one dispatch chooses.
-std::vector<std::vector<Result>> print_table(const std::vector<Case>& rows, const MachinePeak& peak, const Measuring& measuring);
+Groups print_table(const std::vector<Case>& rows, const MachinePeak& peak, const Measuring& measuring);
+
+/// The table, the rivals' summary, and below them the variants that dispatch chooses and the level of the schedule database that
+/// served them.
+Groups print_comparison(const std::vector<Case>& rows, const MachinePeak& peak, const Measuring& measuring);
 
 /// For each rival its time over that of the dispatched variant: the geometric mean of all groups, and of each pass, and the lowest.
 /// Nothing where there are no rivals.
-void print_rivals(const std::vector<std::vector<Result>>& groups);
+void print_rivals(const Groups& groups);
 
 }  // namespace mmrec::bench

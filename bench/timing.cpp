@@ -1,5 +1,7 @@
 #include "bench/timing.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -74,12 +76,12 @@ std::vector<Result> time_in_turn(const std::vector<Case>& rows, double seconds, 
   return results;
 }
 
-Rate::Rate(const Workload& work, double seconds, const Peak& peak) {
-  const bool arithmetic = work.flops > 0;
-  const double rate = (arithmetic ? work.flops : work.bytes) / seconds;
-  value = rate / 1e9;
-  unit = arithmetic ? "GFLOP/s" : "GB/s";
-  part_of_peak = rate / (arithmetic ? peak.flops : peak.bytes);
-}
+Rate::Rate(const Workload& work, double seconds, const Peak& peak)
+    : flops(work.flops / seconds),
+      bytes(work.bytes / seconds),
+      arithmetic(work.flops / peak.flops > work.bytes / peak.bytes),
+      part_of_peak(arithmetic ? flops / peak.flops : bytes / peak.bytes) {}
+
+std::string Rate::string() const { return arithmetic ? fmt::format("{:.1f} GFLOP/s", flops / 1e9) : fmt::format("{:.1f} GB/s   ", bytes / 1e9); }
 
 }  // namespace mmrec::bench

@@ -28,13 +28,16 @@ struct Result {
 /// them; `seconds` is how long each is measured for. Rows of the same workload share its arrays.
 std::vector<Result> time_in_turn(const std::vector<Case>& rows, double seconds, uint64_t seed);
 
-/// A row's counted work over `seconds` a call, for people ("231.4 GFLOP/s"), and its part of the peak, 0 .. 1 and above where
-/// the caches hold what is copied.
+/// A row's work over `seconds` a call, and its part of the machine's limit: the longer of the times that its operations take at
+/// the peak of multiply-adds and its bytes at that of copies, over `seconds`. Above 1 where caches hold what would be copied.
 struct Rate {
   Rate(const Workload& work, double seconds, const Peak& peak);
-  double value;  ///< in units of 10^9 a second
-  const char* unit;
+  double flops, bytes;  ///< a second
+  bool arithmetic;      ///< which of the two is the limit
   double part_of_peak;
+
+  /// The limiting one for people: "231.4 GFLOP/s".
+  std::string string() const;
 };
 
 }  // namespace mmrec::bench

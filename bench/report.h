@@ -1,0 +1,27 @@
+#pragma once
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bench/machine_peak.h"
+#include "bench/table.h"
+
+namespace mmrec::bench {
+
+/// What figures depend on, in words: CPU, threads, target, schedules, rivals, peaks.
+using Header = std::vector<std::pair<std::string, std::string>>;
+Header header_lines(const MachinePeak& peak);
+
+/// Machine and rows, times in seconds and rates in units of 10^9 a second:
+/// {"machine": {"cpu", "threads", .., "peak": {"gflops", "gbytes", "gbytes_plain"}, "peak_of_one_thread": {..}},
+///  "rows": [{"name", "op", "variant", "pass", "sizes", "seconds_best", "seconds_median", "flops", "bytes", "gflops", "gbytes",
+///            "percent_of_peak", "limit", "speed_up", "fastest", "dispatched"}, ..]}
+nlohmann::json report_json(const Groups& groups, const MachinePeak& peak);
+
+/// A page that needs nothing else: a roofline plot with a point for each row that computes, under the machine's two limits, and
+/// the table.
+std::string report_html(const std::string& title, const Groups& groups, const MachinePeak& peak);
+
+}  // namespace mmrec::bench

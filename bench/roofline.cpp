@@ -1,0 +1,216 @@
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <ranges>
+
+#include "bench/report.h"
+
+namespace mmrec::bench {
+
+namespace {
+
+/// Colours and shapes of the page; a series is set apart by both. Hollow markers are rivals.
+constexpr const char* kStyle = R"(
+:root { color-scheme: light dark; --paper: #fff; --ink: #1c2330; --soft: #667085; --line: #e4e7ec; --roof: #1c2330; --bar: #d5e3fb;
+  --c0: #1f6feb; --c1: #d9480f; --c2: #2b8a3e; --c3: #9c36b5; --c4: #c2255c; --c5: #0c8599; --c6: #a06700; --c7: #5f6b7a; }
+@media (prefers-color-scheme: dark) { :root { --paper: #12161d; --ink: #e6eaf0; --soft: #97a1b1; --line: #2a313c; --roof: #e6eaf0; --bar: #1d3a63;
+  --c0: #6ea8fe; --c1: #ff922b; --c2: #69db7c; --c3: #da8cf2; --c4: #ff8fb1; --c5: #4fd3e6; --c6: #ffd43b; --c7: #adb5bd; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 24px 20px 60px; max-width: 1080px; background: var(--paper); color: var(--ink);
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
+h1 { font-size: 22px; margin: 0 0 4px; }
+p { margin: 0 0 16px; color: var(--soft); max-width: 75ch; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 16px; margin: 0 0 20px; font-size: 13px; }
+dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
+svg { display: block; } svg.plot { width: 100%; height: auto; }
+svg.narrow { display: none; }
+@media (max-width: 640px) { svg.wide { display: none; } svg.narrow { display: block; } body { padding: 16px 12px 40px; }
+  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 6px; } }
+.plot text { font-size: 12px; fill: var(--soft); }
+.plot text.roof { fill: var(--roof); font-weight: 600; paint-order: stroke; stroke: var(--paper); stroke-width: 4px; stroke-linejoin: round; }
+.plot .grid { stroke: var(--line); } .plot path.roof { fill: none; stroke: var(--roof); stroke-width: 2; }
+.mark { stroke: var(--paper); stroke-width: 0.8; } .mark.rival { fill: var(--paper); fill-opacity: 0.5; stroke-width: 1.7; }
+.plot .mark:hover { stroke: var(--ink); stroke-width: 2; }
+.legend { display: flex; flex-wrap: wrap; gap: 4px 18px; list-style: none; margin: 10px 0 28px; padding: 0; font-size: 13px; }
+.legend li { display: flex; align-items: center; gap: 6px; cursor: default; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
+th, td { padding: 3px 10px; text-align: right; white-space: nowrap; } th { color: var(--soft); font-weight: 500; }
+th:first-child, td:first-child { text-align: left; padding-left: 0; } td:last-child { text-align: left; color: var(--soft); }
+tbody { border-top: 1px solid var(--line); } tr.fastest td:first-child { font-weight: 650; }
+td.part { background: linear-gradient(90deg, var(--bar) var(--p), transparent var(--p)); min-width: 90px; }
+)";
+
+constexpr int kColours = 8;
+/// Outlines around (0, 0).
+constexpr std::array kShapes = {"M-4.5,0a4.5,4.5 0 1,0 9,0a4.5,4.5 0 1,0 -9,0z", "M-4,-4h8v8h-8z", "M0,-5.6L5.6,0L0,5.6L-5.6,0z", "M0,-5.2L5,4H-5z",
+                                "M0,5.2L5,-4H-5z"};
+
+std::string escaped(std::string_view text) {
+  std::string result;
+  for (const char c : text) {
+    if (c == '&')
+      result += "&amp;";
+    else if (c == '<')
+      result += "&lt;";
+    else
+      result += c;
+  }
+  return result;
+}
+
+/// The rows of one variant.
+struct Series {
+  std::string name;
+  bool rival;
+};
+
+struct Point {
+  double x, y;  ///< operations a byte, 10^9 operations a second
+  size_t series;
+  std::string title;
+};
+
+struct Chart {
+  std::vector<Series> series;
+  std::vector<Point> points;
+};
+
+Chart chart(const Groups& groups, const MachinePeak& peak) {
+  const std::string& first = groups.front().front().row.work->op;
+  const bool one_op = std::ranges::all_of(groups, [&](const auto& group) { return group.front().row.work->op == first; });
+  Chart chart;
+  for (const std::vector<Result>& group : groups)
+    for (const Result& result : group) {
+      const Workload& work = *result.row.work;
+      if (work.flops == 0) continue;
+      const std::string name = result.row.variant.empty() ? work.op : one_op ? result.row.variant : work.op + " " + result.row.variant;
+      const auto known = std::ranges::find(chart.series, name, &Series::name);
+      const size_t index = known - chart.series.begin();
+      if (known == chart.series.end()) chart.series.push_back({name, !result.row.registered && group.front().row.registered});
+      const Rate rate(work, result.timing.best, peak.all_threads);
+      chart.points.push_back({work.flops / work.bytes, rate.flops / 1e9, index,
+                              fmt::format("{}\n{:.1f} GFLOP/s, {:.1f} GB/s\n{:.0f} % of {}\n{} (median {})", result.row.name(), rate.flops / 1e9,
+                                          rate.bytes / 1e9, 100 * rate.part_of_peak, rate.arithmetic ? "the FMA peak" : "the copy bandwidth",
+                                          time_string(result.timing.best), time_string(result.timing.median))});
+    }
+  return chart;
+}
+
+std::string marker(size_t series, bool rival, const std::string& attributes, const std::string& title) {
+  return fmt::format("<path class='mark s{}{}' d='{}' style='{}:var(--c{})'{}>{}</path>", series, rival ? " rival" : "",
+                     kShapes[series % kShapes.size()], rival ? "stroke" : "fill", series % kColours, attributes, title);
+}
+
+/// An axis of decades on `length` pixels.
+struct Axis {
+  Axis(double low, double high, double length) : low(std::log10(low)), scale(length / (std::log10(high) - std::log10(low))), high(std::log10(high)) {}
+  double pixels(double value) const { return (std::log10(value) - low) * scale; }
+  /// Round numbers on the axis, some forty pixels apart.
+  std::vector<double> ticks() const {
+    std::vector<double> values;
+    for (int decade = static_cast<int>(std::floor(low)); decade <= high; ++decade)
+      for (const double step : {1., 2., 5.}) {
+        const double value = step * std::pow(10., decade);
+        if (step != 1 && scale < 130) continue;
+        if (std::log10(value) >= low && std::log10(value) <= high) values.push_back(value);
+      }
+    return values;
+  }
+
+  double low, scale, high;
+};
+
+std::string plot(const Chart& chart, const Peak& peak, const char* css, double width, double height) {
+  constexpr double kLeft = 52, kRight = 16, kTop = 12, kBottom = 46;
+  const double flops = peak.flops / 1e9, bytes = peak.bytes / 1e9, ridge = flops / bytes;
+  const auto [left, right] = std::ranges::minmax(chart.points | std::views::transform(&Point::x));
+  const auto [low, high] = std::ranges::minmax(chart.points | std::views::transform(&Point::y));
+  const Axis x(std::min(left, ridge) * 0.6, std::max(right, ridge) * 1.8, width - kLeft - kRight);
+  const Axis y(std::min(low, flops / 10) * 0.6, std::max(high, flops) * 2, height - kTop - kBottom);
+  const auto px = [&](double value) { return kLeft + x.pixels(value); };
+  const auto py = [&](double value) { return height - kBottom - y.pixels(value); };
+
+  std::string svg = fmt::format("<svg class='plot {}' viewBox='0 0 {} {}' role='img' aria-label='roofline plot'>", css, width, height);
+  for (const double tick : x.ticks())
+    svg += fmt::format("<line class='grid' x1='{0:.1f}' x2='{0:.1f}' y1='{1}' y2='{2}'/><text x='{0:.1f}' y='{3}' text-anchor='middle'>{4:g}</text>",
+                       px(tick), kTop, height - kBottom, height - kBottom + 17, tick);
+  for (const double tick : y.ticks())
+    svg += fmt::format("<line class='grid' x1='{1}' x2='{2}' y1='{0:.1f}' y2='{0:.1f}'/><text x='{3}' y='{4:.1f}' text-anchor='end'>{5:g}</text>",
+                       py(tick), kLeft, width - kRight, kLeft - 7, py(tick) + 4, tick);
+  svg += fmt::format("<text x='{}' y='{}' text-anchor='end'>operations a byte</text>", width - kRight, height - 8);
+  svg += fmt::format("<text x='{}' y='{}' text-anchor='start'>GFLOP/s</text>", 4, height - 8);
+
+  for (const Point& point : chart.points)
+    svg += marker(point.series, chart.series[point.series].rival, fmt::format(" transform='translate({:.1f},{:.1f})'", px(point.x), py(point.y)),
+                  fmt::format("<title>{}</title>", escaped(point.title)));
+
+  // The roof, and on it what its two parts are; the slope is labelled where it enters the plot.
+  const double enters = std::max(std::pow(10., x.low), std::pow(10., y.low) / bytes);
+  svg +=
+      fmt::format("<path class='roof' d='M{:.1f},{:.1f}L{:.1f},{:.1f}H{}'/>", px(enters), py(enters * bytes), px(ridge), py(flops), width - kRight);
+  svg += fmt::format("<text class='roof' x='{}' y='{:.1f}' text-anchor='end'>multiply-adds: {:.0f} GFLOP/s</text>", width - kRight - 4, py(flops) - 9,
+                     flops);
+  const double slope = std::atan(y.scale / x.scale) * 180 / std::acos(-1.);
+  svg += fmt::format("<text class='roof' transform='translate({:.1f},{:.1f}) rotate({:.1f})' x='14' y='-9'>copies: {:.0f} GB/s</text>", px(enters),
+                     py(enters * bytes), -slope, bytes);
+  return svg + "</svg>\n";
+}
+
+std::string legend(const Chart& chart) {
+  std::string list = "<ul class=\"legend\">";
+  for (size_t i = 0; i < chart.series.size(); ++i)
+    list += fmt::format("<li class=\"l{}\"><svg width=\"14\" height=\"14\" viewBox=\"-7 -7 14 14\">{}</svg>{}</li>", i,
+                        marker(i, chart.series[i].rival, "", ""), escaped(chart.series[i].name));
+  // A series in the legend under the pointer stands alone in the plot.
+  list += "</ul>\n<style>";
+  for (size_t i = 0; i < chart.series.size(); ++i) list += fmt::format("body:has(.l{0}:hover) .plot .mark:not(.s{0}) {{ opacity: 0.08; }}\n", i);
+  return list + "</style>\n";
+}
+
+std::string table(const Groups& groups, const MachinePeak& peak) {
+  std::string rows;
+  for (const std::vector<Result>& group : groups) {
+    const std::vector<double> ratios = speed_ups(group);
+    rows += "<tbody>\n";
+    for (size_t i = 0; i < group.size(); ++i) {
+      const Result& result = group[i];
+      const Rate rate(*result.row.work, result.timing.best, peak.all_threads);
+      const bool several = group.size() > 1, fastest = several && i == winner(group);
+      const double part = 100 * rate.part_of_peak;
+      rows += fmt::format(
+          "<tr{}><td>{}</td><td>{}</td><td>{}</td><td>{:.1f}</td><td>{:.1f}</td><td class=\"part\" style=\"--p:{:.0f}%\">{:.0f} %</td><td>{}</td>"
+          "<td>{}{}</td></tr>\n",
+          fastest ? " class=\"fastest\"" : "", escaped(result.row.name()), time_string(result.timing.best), time_string(result.timing.median),
+          rate.flops / 1e9, rate.bytes / 1e9, std::min(part, 100.), part, several ? fmt::format("{:.2f}x", ratios[i]) : "", fastest ? "fastest " : "",
+          several && result.dispatched ? "default" : "");
+    }
+    rows += "</tbody>\n";
+  }
+  return "<div class=\"scroll\"><table><thead><tr><th></th><th>best</th><th>median</th><th>GFLOP/s</th><th>GB/s</th><th>of the limit</th>"
+         "<th>speed-up</th><th></th></tr></thead>\n" +
+         rows + "</table></div>\n";
+}
+
+}  // namespace
+
+std::string report_html(const std::string& title, const Groups& groups, const MachinePeak& peak) {
+  std::string facts;
+  for (const auto& [key, value] : header_lines(peak)) facts += fmt::format("<dt>{}</dt><dd>{}</dd>", key, escaped(value));
+  std::string page = fmt::format(
+      "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
+      "<title>bench: {0}</title><style>{1}</style></head><body>\n<h1>bench: {0}</h1>\n",
+      escaped(title), kStyle);
+  const Chart points = chart(groups, peak);
+  if (!points.points.empty()) {
+    page +=
+        "<p>A point is a kernel on one shape: how much it computes for each byte that it must read or write, and how fast. The line is the "
+        "limit that this machine sets; only data in the caches gets past its slope. Hollow points are other libraries.</p>\n";
+    page += plot(points, peak.all_threads, "wide", 1040, 560) + plot(points, peak.all_threads, "narrow", 400, 440) + legend(points);
+  }
+  return page + "<dl>" + facts + "</dl>\n" + table(groups, peak) + "</body></html>\n";
+}
+
+}  // namespace mmrec::bench
