@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "bench/google.h"
+#include "bench/mca.h"
 #include "bench/report.h"
 #include "bench/suites.h"
 #include "train/atomic_file.h"
@@ -27,14 +28,18 @@ int main(int argc, char** argv) {
                   "Times every operation in every variant, and the whole training step, on the model's shapes.\n"
                   "Without --suite or --compare all rows run under Google Benchmark, whose options (--benchmark_filter=<regex>,\n"
                   "--benchmark_repetitions=<n>, --benchmark_format=json, --benchmark_out=<file>, ..) are all there.",
-                  "bench --suite gemm --html gemm.html\n  bench --compare scan\n  bench --benchmark_filter='^head_loss/.*/512x5000x128$' "
+                  "bench --suite gemm --html gemm.html\n  bench --compare scan\n  bench --mca gemm:packed:nt\n  bench "
+                  "--benchmark_filter='^head_loss/.*/512x5000x128$' "
                   "--benchmark_repetitions=5");
-  std::string suite, op, json_file, html_file;
+  std::string suite, op, mca, json_file, html_file;
   double seconds = 0.25;
   bool list = false;
   CLI::App& app = program.app();
   app.add_option("--suite", suite, fmt::format("print a table, variants timed in turn: {}", fmt::join(suite_names(), ", ")));
   app.add_option("--compare", op, "print such a table of one operation and where its schedules come from")->excludes("--suite");
+  app.add_option("--mca", mca, "show llvm-mca's view of a kernel's inner loop: op:variant or op:variant:pass")
+      ->excludes("--suite")
+      ->excludes("--compare");
   app.add_option("--seconds", seconds, "of measuring for each row of a table")->check(more_than(0));
   app.add_option("--json", json_file, "also write machine, times and rates of a table to this file");
   app.add_option("--html", html_file, "also write them as a page with a roofline plot");
@@ -47,6 +52,7 @@ int main(int argc, char** argv) {
   }
   return program.run(static_cast<int>(ours.size()), ours.data(), [&] {
     const bool table = !suite.empty() || !op.empty();
+    if (!mca.empty()) return print_mca(mca);
     if ((table || list) && google.size() > 1) fail_usage("{} does not go with --suite, --compare or --list", google[1]);
     if (!table && !(json_file.empty() && html_file.empty()))
       fail_usage("--json and --html go with --suite or --compare; for all rows there is --benchmark_out=<file>");

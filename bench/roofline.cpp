@@ -124,7 +124,7 @@ struct Axis {
 };
 
 std::string plot(const Chart& chart, const Peak& peak, const char* css, double width, double height) {
-  constexpr double kLeft = 52, kRight = 16, kTop = 12, kBottom = 46;
+  constexpr double kLeft = 52, kRight = 16, kTop = 30, kBottom = 46;
   const double flops = peak.flops / 1e9, bytes = peak.bytes / 1e9, ridge = flops / bytes;
   const auto [left, right] = std::ranges::minmax(chart.points | std::views::transform(&Point::x));
   const auto [low, high] = std::ranges::minmax(chart.points | std::views::transform(&Point::y));
@@ -141,21 +141,37 @@ std::string plot(const Chart& chart, const Peak& peak, const char* css, double w
     svg += fmt::format("<line class='grid' x1='{1}' x2='{2}' y1='{0:.1f}' y2='{0:.1f}'/><text x='{3}' y='{4:.1f}' text-anchor='end'>{5:g}</text>",
                        py(tick), kLeft, width - kRight, kLeft - 7, py(tick) + 4, tick);
   svg += fmt::format("<text x='{}' y='{}' text-anchor='end'>operations a byte</text>", width - kRight, height - 8);
-  svg += fmt::format("<text x='{}' y='{}' text-anchor='start'>GFLOP/s</text>", 4, height - 8);
+  svg += fmt::format("<text x='{}' y='{}' text-anchor='end'>GFLOP/s</text>", kLeft - 7, 14);
 
   for (const Point& point : chart.points)
     svg += marker(point.series, chart.series[point.series].rival, fmt::format(" transform='translate({:.1f},{:.1f})'", px(point.x), py(point.y)),
                   fmt::format("<title>{}</title>", escaped(point.title)));
 
-  // The roof, and on it what its two parts are; the slope is labelled where it enters the plot.
+  // The roof, and on it what its two parts are; the slope's name is where fewest points are.
   const double enters = std::max(std::pow(10., x.low), std::pow(10., y.low) / bytes);
   svg +=
       fmt::format("<path class='roof' d='M{:.1f},{:.1f}L{:.1f},{:.1f}H{}'/>", px(enters), py(enters * bytes), px(ridge), py(flops), width - kRight);
   svg += fmt::format("<text class='roof' x='{}' y='{:.1f}' text-anchor='end'>multiply-adds: {:.0f} GFLOP/s</text>", width - kRight - 4, py(flops) - 9,
                      flops);
-  const double slope = std::atan(y.scale / x.scale) * 180 / std::acos(-1.);
-  svg += fmt::format("<text class='roof' transform='translate({:.1f},{:.1f}) rotate({:.1f})' x='14' y='-9'>copies: {:.0f} GB/s</text>", px(enters),
-                     py(enters * bytes), -slope, bytes);
+  const double run = px(ridge) - px(enters), rise = py(enters * bytes) - py(flops), length = std::hypot(run, rise);
+  constexpr double kTextWidth = 108, kOffset = 13;  // of the middle of its letters from the line
+  struct {
+    double distance, along, side;
+  } best{-1, 0, 1};
+  for (const double side : {1., -1.})  // above and below the slope
+    for (double along = kTextWidth / 2; along <= std::max(length - kTextWidth / 2, kTextWidth / 2); along += 10) {
+      double distance = 60;  // far enough
+      for (const double letter : {-0.5, -0.25, 0., 0.25, 0.5}) {
+        const double x = px(enters) + ((along + letter * kTextWidth) * run - side * kOffset * rise) / length;
+        const double y = py(enters * bytes) - ((along + letter * kTextWidth) * rise + side * kOffset * run) / length;
+        for (const Point& point : chart.points) distance = std::min(distance, std::hypot(px(point.x) - x, py(point.y) - y));
+      }
+      if (distance > best.distance) best = {distance, along, side};
+    }
+  svg +=
+      fmt::format("<text class='roof' transform='translate({:.1f},{:.1f}) rotate({:.1f})' y='{:.0f}' text-anchor='middle'>copies: {:.0f} GB/s</text>",
+                  px(enters) + best.along * run / length, py(enters * bytes) - best.along * rise / length,
+                  -std::atan2(rise, run) * 180 / std::acos(-1.), best.side > 0 ? -9. : 17., bytes);
   return svg + "</svg>\n";
 }
 
@@ -177,15 +193,16 @@ std::string table(const Groups& groups, const MachinePeak& peak) {
     rows += "<tbody>\n";
     for (size_t i = 0; i < group.size(); ++i) {
       const Result& result = group[i];
-      const Rate rate(*result.row.work, result.timing.best, peak.all_threads);
+      const Workload& work = *result.row.work;
+      const Rate rate(work, result.timing.best, peak.all_threads);
       const bool several = group.size() > 1, fastest = several && i == winner(group);
       const double part = 100 * rate.part_of_peak;
       rows += fmt::format(
-          "<tr{}><td>{}</td><td>{}</td><td>{}</td><td>{:.1f}</td><td>{:.1f}</td><td class=\"part\" style=\"--p:{:.0f}%\">{:.0f} %</td><td>{}</td>"
+          "<tr{}><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.1f}</td><td class=\"part\" style=\"--p:{:.0f}%\">{:.0f} %</td><td>{}</td>"
           "<td>{}{}</td></tr>\n",
           fastest ? " class=\"fastest\"" : "", escaped(result.row.name()), time_string(result.timing.best), time_string(result.timing.median),
-          rate.flops / 1e9, rate.bytes / 1e9, std::min(part, 100.), part, several ? fmt::format("{:.2f}x", ratios[i]) : "", fastest ? "fastest " : "",
-          several && result.dispatched ? "default" : "");
+          work.flops > 0 ? fmt::format("{:.1f}", rate.flops / 1e9) : "", rate.bytes / 1e9, std::min(part, 100.), part,
+          several ? fmt::format("{:.2f}x", ratios[i]) : "", fastest ? "fastest " : "", several && result.dispatched ? "default" : "");
     }
     rows += "</tbody>\n";
   }

@@ -82,11 +82,11 @@ Groups print_table(const std::vector<Case>& rows, const MachinePeak& peak, const
       const Workload& work = *results[i].row.work;
       const Timing& timing = results[i].timing;
       const Rate rate(work, timing.best, peak.all_threads);
-      std::string marks;
-      if (results.size() > 1) marks = fmt::format("{}{}", i == winner(results) ? "  fastest" : "", results[i].dispatched ? "  default" : "");
+      const bool several = results.size() > 1;
+      const std::string marks = several ? fmt::format("{}{}", i == winner(results) ? "  fastest" : "", results[i].dispatched ? "  default" : "") : "";
+      const std::string last = trains ? fmt::format("{:.0f}", work.tokens / timing.median) : several ? ratio_string(ratios[i]) : "";
       print_line("{:<44}{:>11}{:>11}{:>16}{:>7.0f} %{:>10}{}", results[i].row.name(), time_string(timing.best), time_string(timing.median),
-                 rate.string(), 100 * rate.part_of_peak, trains ? fmt::format("{:.0f}", work.tokens / timing.median) : ratio_string(ratios[i]),
-                 marks);
+                 rate.string(), 100 * rate.part_of_peak, last, marks);
     }
     groups.push_back(results);
   }

@@ -174,7 +174,7 @@ TEST_F(Programs, QuietTrainingSaysNothing) {
 }
 
 TEST_F(Programs, HelpShowsAnExample) {
-  for (const char* program : {"train", "generate", "probe"}) {
+  for (const char* program : {"train", "generate", "probe", "bench"}) {
     const Outcome outcome = run(program, {"--help"});
     EXPECT_EQ(outcome.code, 0) << program;
     EXPECT_NE(outcome.output.find(std::string("Example:\n  ") + program), std::string::npos) << outcome.output;
@@ -335,6 +335,53 @@ TEST_F(Programs, Probe) {
   expect_failed(run("probe", {(directory_ / "missing").string(), result.string()}), 1, {"missing", "No such file"});
   expect_failed(run("probe", {golden.string(), (directory_ / "no/such/folder").string(), "--threads", "1"}), 1, {"no/such/folder"});
   expect_failed(run("probe", {golden.string()}), 2, {"output is required"});
+}
+
+TEST_F(Programs, BenchComparesAndReports) {
+  const fs::path json = directory_ / "report.json", html = directory_ / "report.html";
+  const Outcome outcome =
+      run("bench", {"--compare", "column_sum", "--seconds", "1e-3", "--threads", "1", "--json", json.string(), "--html", html.string()});
+  ASSERT_EQ(outcome.code, 0) << outcome.errors;
+  for (const char* part : {"CPU", "threads             1 of", "peak", "rivals", "column_sum/plain/fwd/512x128", "GB/s", "schedules from"})
+    EXPECT_NE(outcome.output.find(part), std::string::npos) << part << " is not in: " << outcome.output;
+  EXPECT_NE(read_file(json).find("\"name\": \"column_sum/plain/fwd/512x128\""), std::string::npos);
+  EXPECT_TRUE(read_file(html).starts_with("<!DOCTYPE html>"));
+
+  const Outcome list = run("bench", {"--compare", "column_sum", "--list"});
+  EXPECT_EQ(list.code, 0) << list.errors;
+  EXPECT_TRUE(list.output.starts_with("column_sum/plain/fwd/512x128\n")) << list.output;
+}
+
+TEST_F(Programs, BenchRefusesWrongUse) {
+  const fs::path json = directory_ / "report.json";
+  expect_failed(run("bench", {"--suite", "gem"}), 2, {"no suite 'gem'", "gemm"});
+  expect_failed(run("bench", {"--compare", "gem"}), 2, {"no operation 'gem'", "gemm"});
+  expect_failed(run("bench", {"--suite", "gemm", "--compare", "gemm"}), 2, {"--compare", "--suite"});
+  expect_failed(run("bench", {"--suite", "gemm", "--seconds", "0"}), 2, {"--seconds", "0"});
+  expect_failed(run("bench", {"--json", json.string()}), 2, {"--json", "--suite", "--benchmark_out"});
+  expect_failed(run("bench", {"--benchmark_fliter=x", "--suite", "gemm"}), 2, {"--benchmark_fliter=x"});
+  expect_failed(run("bench", {"--mca", "gemm"}), 2, {"op:variant", "'gemm'"});
+  expect_failed(run("bench", {"--mca", "gemm:sideways"}), 2, {"no kernel 'gemm:sideways'", "gemm:packed:nt"});
+  EXPECT_FALSE(fs::exists(json));
+}
+
+TEST_F(Programs, BenchShowsAnInnerLoop) {
+  const std::string path = fmt::format("PATH={}", directory_.path().string());
+  expect_failed(run("bench", {"--mca", "gemm:packed:nt"}, {path}), 1, {"llvm-mca", "not on the PATH", "Debian's package llvm"});
+
+  const fs::path program = directory_ / "llvm-mca";
+  const auto answer_with = [&](const std::string& script) {
+    std::ofstream(program) << "#!/bin/sh\n" << script;
+    fs::permissions(program, fs::perms::owner_all);
+  };
+  answer_with("echo 'Iterations: 10'; echo 'Total Cycles: 300'; echo 'IPC: 1.5'; echo 'Block RThroughput: 24.0'\n");
+  const Outcome outcome = run("bench", {"--mca", "gemm:packed:nt"}, {path});
+  EXPECT_EQ(outcome.code, 0) << outcome.errors;
+  for (const char* part : {"gemm:packed:nt", "multiply-adds", "30.00 cycles an iteration", "of the FMA peak"})
+    EXPECT_NE(outcome.output.find(part), std::string::npos) << part << " is not in: " << outcome.output;
+
+  answer_with("echo 'unknown CPU'; exit 1\n");
+  expect_failed(run("bench", {"--mca", "gemm:packed:nt"}, {path}), 1, {"unknown CPU", "a newer one"});
 }
 
 TEST_F(Programs, VariantsCanBeForced) {
