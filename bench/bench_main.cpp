@@ -1,10 +1,12 @@
 #include <fmt/ranges.h>
 
+#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <string_view>
 
 #include "bench/google.h"
 #include "bench/mca.h"
+#include "bench/other_load.h"
 #include "bench/report.h"
 #include "bench/suites.h"
 #include "train/atomic_file.h"
@@ -16,6 +18,14 @@ namespace {
 void print_header(const Header& header) {
   for (const auto& [key, value] : header) fmt::print("{:<20}{}\n", key, value);
   fmt::print("\n");
+}
+
+/// The warning comes last, where it is read.
+void warn_of(double other_load) {
+  if (other_load < 0.05) return;
+  std::fflush(stdout);
+  fmt::print(stderr, "\nwarning: other programs took {:.2f} cores meanwhile: the figures, the rivals' above all, are worse than the machine's\n",
+             other_load);
 }
 
 }  // namespace
@@ -52,10 +62,10 @@ int main(int argc, char** argv) {
   }
   return program.run(static_cast<int>(ours.size()), ours.data(), [&] {
     const bool table = !suite.empty() || !op.empty();
-    if (!mca.empty()) return print_mca(mca);
-    if ((table || list) && google.size() > 1) fail_usage("{} does not go with --suite, --compare or --list", google[1]);
+    if ((table || list || !mca.empty()) && google.size() > 1) fail_usage("{} does not go with --suite, --compare, --mca or --list", google[1]);
     if (!table && !(json_file.empty() && html_file.empty()))
       fail_usage("--json and --html go with --suite or --compare; for all rows there is --benchmark_out=<file>");
+    if (!mca.empty()) return print_mca(mca);
     const std::vector<Case> rows = !suite.empty() ? suite_cases(suite) : !op.empty() ? operation_cases(op) : all_cases();
     if (list) {
       for (const Case& row : rows) fmt::print("{}\n", row.name());
@@ -66,11 +76,17 @@ int main(int argc, char** argv) {
     if (peak.disturbed())
       fmt::print(stderr, "warning: {} threads together do only {:.1f} times what one does alone: the machine is busy, or they share cores\n",
                  peak.threads, peak.all_threads.flops / peak.one_thread.flops);
-    if (!table) return run_google_benchmark(google, header, peak, program.seed());
+    const OtherLoad others;
+    if (!table) {
+      run_google_benchmark(google, header, peak, program.seed());
+      return warn_of(others.cores());
+    }
     if (!program.quiet()) print_header(header);
     const Measuring measuring{.seconds = seconds, .seed = program.seed()};
     const Groups groups = suite.empty() ? print_comparison(rows, peak, measuring) : print_suite(suite, peak, measuring);
-    if (!json_file.empty()) write_file_atomically(json_file, report_json(groups, peak).dump(1) + "\n");
-    if (!html_file.empty()) write_file_atomically(html_file, report_html(suite.empty() ? "operation " + op : "suite " + suite, groups, peak));
+    const Report report{suite.empty() ? "operation " + op : "suite " + suite, groups, peak, others.cores()};
+    warn_of(report.other_load);
+    if (!json_file.empty()) write_file_atomically(json_file, report_json(report).dump(1) + "\n");
+    if (!html_file.empty()) write_file_atomically(html_file, report_html(report));
   });
 }

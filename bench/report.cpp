@@ -41,7 +41,8 @@ Header header_lines(const MachinePeak& peak) {
           {"peak of one thread", line(peak.one_thread)}};
 }
 
-json report_json(const Groups& groups, const MachinePeak& peak) {
+json report_json(const Report& report) {
+  const MachinePeak& peak = report.peak;
   json machine = {{"cpu", cpu_name()},
                   {"threads", num_threads()},
                   {"available_threads", available_threads()},
@@ -50,9 +51,10 @@ json report_json(const Groups& groups, const MachinePeak& peak) {
                   {"rivals", rival_libraries()},
                   {"vectors", peak.vectors},
                   {"peak", peak_json(peak.all_threads)},
-                  {"peak_of_one_thread", peak_json(peak.one_thread)}};
+                  {"peak_of_one_thread", peak_json(peak.one_thread)},
+                  {"other_load", report.other_load}};
   json rows = json::array();
-  for (const std::vector<Result>& group : groups) {
+  for (const std::vector<Result>& group : report.groups) {
     const std::vector<double> ratios = speed_ups(group);
     for (size_t i = 0; i < group.size(); ++i) {
       const Result& result = group[i];

@@ -141,7 +141,7 @@ std::string plot(const Chart& chart, const Peak& peak, const char* css, double w
     svg += fmt::format("<line class='grid' x1='{1}' x2='{2}' y1='{0:.1f}' y2='{0:.1f}'/><text x='{3}' y='{4:.1f}' text-anchor='end'>{5:g}</text>",
                        py(tick), kLeft, width - kRight, kLeft - 7, py(tick) + 4, tick);
   svg += fmt::format("<text x='{}' y='{}' text-anchor='end'>operations a byte</text>", width - kRight, height - 8);
-  svg += fmt::format("<text x='{}' y='{}' text-anchor='end'>GFLOP/s</text>", kLeft - 7, 14);
+  svg += "<text x='0' y='14'>GFLOP/s</text>";
 
   for (const Point& point : chart.points)
     svg += marker(point.series, chart.series[point.series].rival, fmt::format(" transform='translate({:.1f},{:.1f})'", px(point.x), py(point.y)),
@@ -213,21 +213,23 @@ std::string table(const Groups& groups, const MachinePeak& peak) {
 
 }  // namespace
 
-std::string report_html(const std::string& title, const Groups& groups, const MachinePeak& peak) {
+std::string report_html(const Report& report) {
+  const MachinePeak& peak = report.peak;
   std::string facts;
   for (const auto& [key, value] : header_lines(peak)) facts += fmt::format("<dt>{}</dt><dd>{}</dd>", key, escaped(value));
+  facts += fmt::format("<dt>other programs</dt><dd>{:.2f} cores</dd>", report.other_load);
   std::string page = fmt::format(
       "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
       "<title>bench: {0}</title><style>{1}</style></head><body>\n<h1>bench: {0}</h1>\n",
-      escaped(title), kStyle);
-  const Chart points = chart(groups, peak);
+      escaped(report.title), kStyle);
+  const Chart points = chart(report.groups, peak);
   if (!points.points.empty()) {
     page +=
         "<p>A point is a kernel on one shape: how much it computes for each byte that it must read or write, and how fast. The line is the "
         "limit that this machine sets; only data in the caches gets past its slope. Hollow points are other libraries.</p>\n";
     page += plot(points, peak.all_threads, "wide", 1040, 560) + plot(points, peak.all_threads, "narrow", 400, 440) + legend(points);
   }
-  return page + "<dl>" + facts + "</dl>\n" + table(groups, peak) + "</body></html>\n";
+  return page + "<dl>" + facts + "</dl>\n" + table(report.groups, peak) + "</body></html>\n";
 }
 
 }  // namespace mmrec::bench

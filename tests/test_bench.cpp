@@ -68,9 +68,10 @@ Groups groups() {
 }
 
 TEST(BenchReport, Json) {
-  const nlohmann::json report = report_json(groups(), machine());
+  const nlohmann::json report = report_json({"suite gemm", groups(), machine(), 0.25});
   EXPECT_EQ(report.at("machine").at("peak").at("gflops"), 200);
   EXPECT_EQ(report.at("machine").at("kernel_target"), kernel_target());
+  EXPECT_EQ(report.at("machine").at("other_load"), 0.25);
   const nlohmann::json& rows = report.at("rows");
   ASSERT_EQ(rows.size(), 3);
   EXPECT_EQ(rows[0].at("name"), "gemm/nt_plain/fwd/4x5x6");
@@ -94,7 +95,7 @@ size_t occurrences(const std::string& text, std::string_view part) {
 }
 
 TEST(BenchReport, PageNeedsNothingElse) {
-  const std::string page = report_html("suite gemm", groups(), machine());
+  const std::string page = report_html({"suite gemm", groups(), machine(), 0});
   EXPECT_EQ(occurrences(page, "<svg class='plot"), 2) << "for wide and narrow windows";
   EXPECT_EQ(occurrences(page, "<title>gemm/"), 2 * 3);
   EXPECT_EQ(occurrences(page, "<tr class=\"fastest\"><td>gemm/nt_fast/"), 1);
@@ -105,7 +106,7 @@ TEST(BenchReport, PageNeedsNothingElse) {
 TEST(BenchReport, PageOfWhatComputesNothingHasNoPlot) {
   const auto work =
       std::make_shared<const Workload>(Workload{.op = "embedding", .pass = kForward, .sizes = {4}, .flops = 0, .bytes = 64, .prepare = {}});
-  const std::string page = report_html("operation embedding", {{{{work, "plain", true}, {.best = 1e-9, .median = 1e-9}, true}}}, machine());
+  const std::string page = report_html({"operation embedding", {{{{work, "plain", true}, {.best = 1e-9, .median = 1e-9}, true}}}, machine(), 0});
   EXPECT_EQ(page.find("<svg"), page.npos);
   EXPECT_NE(page.find("embedding/plain/fwd/4"), page.npos);
 }
