@@ -10,10 +10,10 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build train test bench clean
+.PHONY: help setup build train test bench bench-rivals clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup:  ## install the tools and libraries that are missing
 	@cmake/setup.sh
@@ -30,6 +30,10 @@ test: build  ## run all tests
 
 bench: build  ## time the kernels
 	@$(BUILD_DIR)/bin/bench
+
+bench-rivals: build  ## time PyTorch and JAX doing the same in turn with ours (installs them: minutes the first time)
+	@bench/rivals/setup.sh
+	@.venv-rivals/bin/python bench/rivals/driver.py --bench $(BUILD_DIR)/bin/bench --json $(BUILD_DIR)/bench-rivals.json
 
 clean:  ## remove the build
 	rm -rf $(BUILD_DIR)

@@ -1,0 +1,94 @@
+"""One rival in a process of its own, which prepares, checks and times workloads as the driver asks: a line of JSON each way."""
+
+import importlib
+import json
+import os
+import sys
+import time
+
+import numpy as np
+
+import parameters
+
+SAMPLE_SECONDS = 0.05
+
+
+def check_scan(implementation, label, form):
+    """Against the definition in float64."""
+    rng = np.random.default_rng(1)
+    x, dy = rng.uniform(0.98, 1.02, (3, 70, 5)).astype(np.float32), rng.uniform(-1, 1, (3, 70, 5)).astype(np.float32)
+    y = np.cumprod(x, 1, dtype=np.float64)
+    want = y if label == "fwd" else np.cumsum((dy * y)[:, ::-1], 1)[:, ::-1] / x
+    got = np.asarray(implementation.scan(label, form, x, dy)())
+    difference = np.abs(got - want).max() / np.abs(want).max()
+    if not difference <= 1e-5:
+        raise AssertionError(f"scan/{label}, {form}: {difference:.2g} of the largest element from the definition")
+
+
+class Rival:
+    def __init__(self, implementation):
+        self.implementation = implementation
+        self.prepared = {}  # form -> (call, calls in a sample), of one workload
+
+    def describe(self):
+        """The version, and the forms that there are of train, fwd and bwd."""
+        return self.implementation.VERSION, self.implementation.FORMS
+
+    def check(self, golden):
+        golden = parameters.Golden(golden)
+        for form in self.implementation.FORMS["train"]:
+            golden.compare(*self.implementation.golden_step(golden, form))
+        for label in ("fwd", "bwd"):
+            for form in self.implementation.FORMS[label]:
+                check_scan(self.implementation, label, form)
+
+    def clear(self):
+        self.prepared.clear()
+        self.implementation.clear()
+
+    def prepare(self, kind, label, sizes, form):
+        """Makes the arrays, compiles and warms up."""
+        if kind == "train":
+            config = parameters.PRESETS[label]
+            ids, targets = parameters.batch(config, *sizes)
+            call = self.implementation.train(config, parameters.initial(config), ids, targets, form)
+        else:
+            rng = np.random.default_rng(0)
+            x, dy = (rng.uniform(low, high, sizes).astype(np.float32) for low, high in ((0.98, 1.02), (-1, 1)))
+            call = self.implementation.scan(label, form, x, dy)
+        for _ in range(3):
+            self.sample(call, 1)
+        self.prepared[form] = call, max(1, round(SAMPLE_SECONDS / self.sample(call, 1)))
+
+    def sample(self, call, calls):
+        """Seconds a call."""
+        begin = time.perf_counter()
+        for _ in range(calls):
+            result = call()
+        self.implementation.wait(result)
+        return (time.perf_counter() - begin) / calls
+
+    def time(self, form, seconds):
+        call, calls = self.prepared[form]
+        self.sample(call, 1)  # fetches what the others have displaced
+        samples, end = [], time.perf_counter() + seconds
+        while not samples or time.perf_counter() < end:
+            samples.append(self.sample(call, calls))
+        return samples
+
+
+def main():
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what the frameworks print is no answer
+    rival = Rival(importlib.import_module(sys.argv[1]))
+    for line in sys.stdin:
+        request, arguments = json.loads(line)
+        try:
+            answer = {"result": getattr(rival, request)(*arguments)}
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

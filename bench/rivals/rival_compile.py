@@ -1,0 +1,29 @@
+"""torch.compile: the same model and scans compiled."""
+
+import torch
+
+import parameters
+import torch_compiled
+import torch_model
+import torch_scan
+from rival_torch import wait  # which sets threads and denormals too
+
+FORMS = {"train": ["by hand"], "fwd": ["log space", "cumprod"], "bwd": ["log space", "cumprod", "by hand"]}
+VERSION = f"torch.compile {torch.__version__}"
+
+
+def train(config, weights, ids, targets, form):
+    return torch_model.Training(config, weights, ids, targets, parameters.DROPOUT, torch_compiled.loss, torch_compiled.recurrence).step
+
+
+def golden_step(golden, form):
+    return torch_model.golden_step(golden, torch_compiled.loss, torch_compiled.recurrence)
+
+
+def scan(label, form, x, dy):
+    return torch_scan.prepare(label, form, x, dy, torch_compiled.compiled)
+
+
+def clear():
+    """Compiled code is looked up by its guards one after the other."""
+    torch.compiler.reset()

@@ -1,0 +1,37 @@
+"""PyTorch as it comes: eager."""
+
+import os
+
+import torch
+
+import parameters
+import torch_model
+import torch_recurrence
+import torch_scan
+
+FORMS = {"train": ["autograd", "by hand"], "fwd": ["log space", "cumprod"], "bwd": ["log space", "cumprod", "by hand"]}
+VERSION = f"PyTorch {torch.__version__}"
+_RECURRENCE = {"autograd": torch_recurrence.by_autograd, "by hand": torch_recurrence.by_hand}
+
+torch.set_flush_denormal(True)  # before the first parallel loop: its threads inherit it
+torch.set_num_threads(len(os.sched_getaffinity(0)))
+
+
+def train(config, weights, ids, targets, form):
+    return torch_model.Training(config, weights, ids, targets, parameters.DROPOUT, torch_model.loss, _RECURRENCE[form]).step
+
+
+def golden_step(golden, form):
+    return torch_model.golden_step(golden, torch_model.loss, _RECURRENCE[form])
+
+
+def scan(label, form, x, dy):
+    return torch_scan.prepare(label, form, x, dy)
+
+
+def wait(result):
+    pass
+
+
+def clear():
+    pass
