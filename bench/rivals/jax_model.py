@@ -140,8 +140,7 @@ class Training:
         self.weights = {name: jnp.array(value) for name, value in weights.items()}
         self.moments = {name: (jnp.zeros_like(w), jnp.zeros_like(w)) for name, w in self.weights.items()}
         self.steps = 0
-        # The hardware-friendly generator: the default one takes more time than the network's smaller layers.
-        self.key = jax.random.key(0, impl="unsafe_rbg")
+        self.key = jax.random.key(0)
         self.value_and_gradients = jax.jit(lambda w, ids, targets, memory: jax.value_and_grad(of_loss)(
             w, ids=ids, targets=targets, memory=memory, key=jax.random.key(0)))
         self.update = jax.jit(adamw)

@@ -12,7 +12,7 @@ fail() {
   exit 1
 }
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "The rivals need Python 3.11 or newer; python3 is $(python3 --version)."
-python3 -c 'import os, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' ||
+python3 -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' ||
   fail "torch.compile needs Python's headers. As root, run:  apt-get install -y python3-dev  Then try again."
 
 echo "Installing PyTorch and JAX into $venv: 300 MB to download, a few minutes"
