@@ -18,11 +18,11 @@ python3 -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get
 echo "Installing PyTorch and JAX into $venv: 300 MB to download, a few minutes"
 rm -rf $venv
 python3 -m venv $venv
-pip() { $venv/bin/pip --quiet --disable-pip-version-check "$@" || fail "pip could not install $requirements; is there a network? Then try again."; }
+pip() { $venv/bin/pip --quiet --quiet --disable-pip-version-check "$@" || fail "pip could not install $requirements; is there a network? Then try again."; }
 # Its ordinary build brings gigabytes for GPUs. PyTorch's own index has one for CPUs, +cpu, which pip takes for the newer of
 # the two where it finds both; asked for by itself because pip would look for everything else there too.
 pip install --no-deps --extra-index-url https://download.pytorch.org/whl/cpu "$(grep '^torch==' $requirements)"
-[ -z "$($venv/bin/python -c 'from torch.version import cuda; print(cuda or "")')" ] ||
+grep -q '^cuda.*= None$' $venv/lib/python3*/site-packages/torch/version.py ||
   fail "pip found only PyTorch's build for GPUs; is https://download.pytorch.org/whl/cpu within reach? Then try again."
 pip install -r $requirements
 cp $requirements $venv/requirements.txt
