@@ -1,0 +1,92 @@
+// The three products of gemm_packed_generator.cpp without packing B, for a few rows: a text that is generated has one. Every
+// element of B is used M times only, so it is read where it lies, once: the limit is the cache or memory that B comes from.
+#include "generators/common/kernel_generator.h"
+
+namespace mmrec::generators {
+
+enum class Layout { kNN, kNT, kTN };
+
+template <class T, Layout layout>
+class GemmDirect : public KernelGenerator<T> {
+ public:
+  static constexpr int kColumns = 64;                   // of a tile (nn, tn)
+  GeneratorParam<int> dots_at_once{"dots_at_once", 4};  // dot products that run side by side (nt)
+
+  using Matrix = GeneratorInput<Buffer<float, 2>>;
+  Matrix a{"a"}, b{"b"};
+  GeneratorInput<Buffer<float, 1>> bias{"bias"};
+  Matrix residual{"residual"};
+  GeneratorInput<float> beta{"beta"};
+  GeneratorOutput<Buffer<float, 2>> c{"c"};
+
+  void generate() {
+    start_at_zero(a, b, bias, residual, c);
+    Var n("n"), m("m");
+    // beta = 0 must not let through what an uninitialised residual holds.
+    const Expr start = bias(n) + select(beta == 0.f, 0.f, beta * residual(n, m));
+    layout == Layout::kNT ? dot_products(n, m, start) : row_sums(n, m, start);
+  }
+
+ private:
+  /// nn, tn: C's rows are sums of B's rows. The last tile overlaps the one before, so that whole vectors of B are read, but
+  /// stores its own columns only.
+  void row_sums(Var n, Var m, Expr start) {
+    const Expr N = c.dim(0).extent();
+    const RDom k(0, layout == Layout::kTN ? a.dim(1).extent() : a.dim(0).extent(), "k");
+    Func sums("sums");
+    Var column("column"), tile("tile");
+    const auto first = [&](Expr tile) { return min(tile * kColumns, N - kColumns); };
+    sums(column, tile, m) = 0.f;
+    sums(column, tile, m) += (layout == Layout::kTN ? a(m, k) : a(k, m)) * b(first(tile) + column, k);
+    // Where B is narrower than a tile there is no whole vector to be sure of.
+    Func narrow("narrow");
+    narrow(n, m) = 0.f;
+    narrow(n, m) += (layout == Layout::kTN ? a(m, k) : a(k, m)) * b(n, k);
+    c(n, m) = select(N >= kColumns, sums(n - first(n / kColumns), n / kColumns, m), narrow(n, m)) + start;
+
+    c.bound(n, 0, N).split(n, tile, n, kColumns, TailStrategy::GuardWithIf).reorder(n, m, tile);
+    c.vectorize(n, this->lanes(), TailStrategy::GuardWithIf).parallel(tile);
+    sums.bound(column, 0, kColumns).bound_extent(tile, 1).bound_extent(m, 1);
+    sums.compute_at(c, m).vectorize(column, this->lanes()).unroll(column);
+    sums.update().reorder(column, k).vectorize(column, this->lanes()).unroll(column);
+    narrow.compute_at(c, m);
+    narrow.update().reorder(n, k).vectorize(n, this->lanes(), TailStrategy::GuardWithIf);
+    c.specialize(N >= kColumns);
+  }
+
+  /// nt: C's elements are dot products of rows, a partial sum in each lane.
+  void dot_products(Var n, Var m, Expr start) {
+    const int lanes = this->lanes(), at_once = dots_at_once;
+    const Expr N = c.dim(0).extent(), K = a.dim(0).extent();
+    const RDom chunk(0, K / lanes, "chunk"), lane(0, lanes, "lane"), rest(0, K % lanes, "rest");
+    Func partial("partial"), dot("dot");
+    Var l("l"), column("column"), tile("tile");
+    const Expr row = min(tile * at_once + column, N - 1);
+    partial(l, column, tile, m) = 0.f;
+    partial(l, column, tile, m) += a(chunk * lanes + l, m) * b(chunk * lanes + l, row);
+    dot(column, tile, m) = 0.f;
+    dot(column, tile, m) += partial(lane, column, tile, m);
+    dot(column, tile, m) += a(K / lanes * lanes + rest, m) * b(K / lanes * lanes + rest, row);
+    c(n, m) = dot(n % at_once, n / at_once, m) + start;
+
+    Var task("task");
+    c.bound(n, 0, N).split(n, tile, n, at_once, TailStrategy::GuardWithIf).split(tile, task, tile, 16, TailStrategy::GuardWithIf);
+    c.reorder(n, tile, m, task).parallel(task);
+    for (Func f : {partial, dot}) f.bound(column, 0, at_once).bound_extent(tile, 1).bound_extent(m, 1);
+    dot.compute_at(c, tile).unroll(column);
+    dot.update(0).atomic().vectorize(lane).unroll(column);
+    dot.update(1).reorder(column, rest).unroll(column);
+    partial.bound(l, 0, lanes).compute_at(c, tile).vectorize(l).unroll(column);
+    partial.update().reorder(l, column, chunk).vectorize(l).unroll(column);
+  }
+};
+
+class GemmDirectNN : public GemmDirect<GemmDirectNN, Layout::kNN> {};
+class GemmDirectNT : public GemmDirect<GemmDirectNT, Layout::kNT> {};
+class GemmDirectTN : public GemmDirect<GemmDirectTN, Layout::kTN> {};
+
+}  // namespace mmrec::generators
+
+HALIDE_REGISTER_GENERATOR(mmrec::generators::GemmDirectNN, gemm_direct_nn)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::GemmDirectNT, gemm_direct_nt)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::GemmDirectTN, gemm_direct_tn)
