@@ -37,7 +37,7 @@ void add_ffn(Cases& cases) {
                  const Tensor dy = o.uniform({N, D}), r = o.uniform({N, D}), dr = o.zeros({N, D});
                  const ops::FfnWeights weights = ffn_weights(o, D, F), gradients = ffn_weights(o, D, F);
                  const ops::FfnSaved saved{o.uniform({N}, 1, 2), o.uniform({N, F}), o.uniform({N, F})};
-                 return [=] { ops::ffn_backward(dy, r, weights, mask_hidden, mask_out, saved, dr, gradients); };
+                 return [=] { ops::ffn_backward(dy, r, weights, mask_out, saved, dr, gradients); };
                }});
   }
 }

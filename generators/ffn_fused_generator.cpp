@@ -1,6 +1,7 @@
 // The feed-forward half of a block, y = r + mask_out (W2 (mask_hidden gelu(W1 rmsnorm(r) + b1)) + b2), and its gradients
 // (runtime/ops/ffn.h). Norm, bias, gelu, both dropout masks and the residual are in the packing or the epilogue of the two
-// matmuls; backward, the gelu's derivative is in the epilogue of the matmul that makes the hidden gradient.
+// matmuls. Forward, the gelu's derivative times the mask is made beside the gelu, with which it shares the erf: backward, it is
+// one multiplication in the epilogue of the matmul that makes the hidden gradient.
 #include "generators/common/activations.h"
 #include "generators/common/dropout_mask.h"
 #include "generators/common/matmul.h"
@@ -27,7 +28,7 @@ class FfnFusedForward : public MatmulGenerator<FfnFusedForward> {
   Input<uint32_t> threshold{"threshold"};
   Input<float> keep_scale{"keep_scale"};
   Output<Buffer<float, 1>> scale{"scale"};
-  Output<Func> inner{"inner", {Float(32), Float(32)}, 2};  // hidden before the gelu; after it and the mask
+  Output<Func> inner{"inner", {Float(32), Float(32)}, 2};  // mask gelu'(hidden), mask gelu(hidden)
   Output<Buffer<float, 2>> y{"y"};
 
   void generate() {
@@ -41,7 +42,7 @@ class FfnFusedForward : public MatmulGenerator<FfnFusedForward> {
     Matmul first(
         "first", N, F, D, [&](Expr k, Expr row) { return r(k, row); }, [&](Expr column, Expr k) { return norm(k) * in(k, column); }, tile());
     const Expr hidden = scale(n) * first(f, n) + in_bias(f);
-    inner(f, n) = Tuple(hidden, masked(mask_hidden, n * F + f, gelu(hidden)));
+    inner(f, n) = Tuple(masked(mask_hidden, n * F + f, gelu_derivative(hidden)), masked(mask_hidden, n * F + f, gelu(hidden)));
     Func inner_func = inner;
     Matmul second(
         "second", N, D, F, [&](Expr k, Expr row) { return inner_func(k, row)[1]; }, [&](Expr column, Expr k) { return out(k, column); }, tile());
@@ -61,11 +62,10 @@ class FfnFusedBackward : public MatmulGenerator<FfnFusedBackward> {
   Input<Buffer<float, 2>> dy{"dy"}, r{"r"};
   Input<Buffer<float, 1>> norm{"norm"};
   Input<Buffer<float, 2>> in{"in"}, out{"out"};
-  Input<uint32_t> hidden_key_low{"hidden_key_low"}, hidden_key_high{"hidden_key_high"}, out_key_low{"out_key_low"}, out_key_high{"out_key_high"};
-  Input<uint32_t> threshold{"threshold"};
+  Input<uint32_t> out_key_low{"out_key_low"}, out_key_high{"out_key_high"}, threshold{"threshold"};
   Input<float> keep_scale{"keep_scale"};
   Input<Buffer<float, 1>> scale{"scale"};
-  Input<Buffer<float, 2>> hidden{"hidden"}, activated{"activated"};
+  Input<Buffer<float, 2>> slope{"slope"}, activated{"activated"};
   Output<Buffer<float, 2>> dr{"dr"};
   Output<Buffer<float, 1>> dnorm{"dnorm"};
   Output<Buffer<float, 2>> din{"din"};
@@ -74,10 +74,10 @@ class FfnFusedBackward : public MatmulGenerator<FfnFusedBackward> {
   Output<Buffer<float, 1>> dout_bias{"dout_bias"};
 
   void generate() {
-    start_at_zero(dy, r, norm, in, out, scale, hidden, activated, dr, dnorm, din, din_bias, dout, dout_bias);
+    start_at_zero(dy, r, norm, in, out, scale, slope, activated, dr, dnorm, din, din_bias, dout, dout_bias);
     Var d("d"), f("f"), n("n");
     const Expr N = r.dim(1).extent(), D = r.dim(0).extent(), F = din_bias.dim(0).extent();
-    const DropoutMask mask_hidden{hidden_key_low, hidden_key_high, threshold, keep_scale}, mask_out{out_key_low, out_key_high, threshold, keep_scale};
+    const DropoutMask mask_out{out_key_low, out_key_high, threshold, keep_scale};
     const RDom row(0, N);
 
     // Second layer.
@@ -90,7 +90,7 @@ class FfnFusedBackward : public MatmulGenerator<FfnFusedBackward> {
     dout_bias(d) += dsecond(d, row);
     Matmul into_hidden(
         "into_hidden", N, F, D, [&](Expr k, Expr m) { return dsecond(k, m); }, [&](Expr column, Expr k) { return out(column, k); }, tile());
-    dhidden(f, n) = masked(mask_hidden, n * F + f, into_hidden(f, n) * gelu_derivative(hidden(f, n)));
+    dhidden(f, n) = into_hidden(f, n) * slope(f, n);
 
     // First layer and norm.
     Matmul into_in(
@@ -118,7 +118,6 @@ class FfnFusedBackward : public MatmulGenerator<FfnFusedBackward> {
     schedule_column_sum(gradient.dweight, d, gradient.row);
     dnorm.vectorize(d, lanes(), TailStrategy::GuardWithIf);
     dsecond.specialize(threshold == 0);
-    dhidden.specialize(threshold == 0);
   }
 };
 

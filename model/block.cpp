@@ -102,7 +102,7 @@ void block_backward(const BlockSizes& s, const BlockWeights& w, const Tensor& ke
   const auto by_row = [&](const Tensor& sequence) { return sequence.reshape({s.rows(), sequence.size(2)}); };
   const Projected in(saved.qkvz), din(d.dqkvz);
 
-  ops::ffn_backward(dy, saved.r, w.ffn, dropout.ffn_hidden, dropout.ffn_output, saved.ffn, d.dr, g.ffn);
+  ops::ffn_backward(dy, saved.r, w.ffn, dropout.ffn_output, saved.ffn, d.dr, g.ffn);
 
   const Tensor h = by_row(saved.state.rows(1, s.T + 1));
   ops::dropout_backward(d.dr, kValueShare, dropout.mixer, d.dmixed, din.v);

@@ -56,19 +56,19 @@ void check_ffn(const Size& size, float p, bool by_differences, float r_size = 1)
   }
 
   for_each_variant("ffn", "forward", [&] {
-    const GuardedTensor scale = output({rows}), before = output({rows, hidden}), activated = output({rows, hidden}), y = output({rows, dim});
-    ops::ffn_forward(r, weights_of<ops::FfnWeights>(weights), mask_hidden, mask_out, {scale, before, activated}, y);
+    const GuardedTensor scale = output({rows}), slope = output({rows, hidden}), activated = output({rows, hidden}), y = output({rows, dim});
+    ops::ffn_forward(r, weights_of<ops::FfnWeights>(weights), mask_hidden, mask_out, {scale, slope, activated}, y);
     expect_close("scale", scale, want.scale);
-    expect_close("hidden", before, want.hidden);
+    expect_close("slope", slope, want.slope);
     expect_close("activated", activated, want.activated);
     expect_close("y", y, want.y);
   });
 
-  const GuardedTensor saved_scale = input(want.scale), saved_hidden = input(want.hidden), saved_activated = input(want.activated);
+  const GuardedTensor saved_scale = input(want.scale), saved_slope = input(want.slope), saved_activated = input(want.activated);
   for_each_variant("ffn", "backward", [&] {
     const GuardedTensor dr = output({rows, dim});
     const std::vector<GuardedTensor> gradients = weight_outputs(size);
-    ops::ffn_backward(dy, r, weights_of<ops::FfnWeights>(weights), mask_hidden, mask_out, {saved_scale, saved_hidden, saved_activated}, dr,
+    ops::ffn_backward(dy, r, weights_of<ops::FfnWeights>(weights), mask_out, {saved_scale, saved_slope, saved_activated}, dr,
                       weights_of<ops::FfnWeights>(gradients));
     expect_close("dr", dr, gradient.dr);
     for (size_t i = 0; i < std::size(kWeights); ++i) expect_close(kWeights[i].first, gradients[i], gradient.weights.*kWeights[i].second);
@@ -97,12 +97,12 @@ TEST(Ffn, SameBitsForAnyThreads) {
   const std::vector<GuardedTensor> weights = random_weights(random, size);
   for_each_variant("ffn", "forward and backward", [&] {
     expect_same_bits_for_any_threads([&]() -> Bits {
-      const GuardedTensor scale = output({520}), hidden = output({520, 130}), activated = output({520, 130}), y = output({520, 48});
+      const GuardedTensor scale = output({520}), slope = output({520, 130}), activated = output({520, 130}), y = output({520, 48});
       const GuardedTensor dr = output({520, 48});
       const std::vector<GuardedTensor> gradients = weight_outputs(size);
       const auto w = weights_of<ops::FfnWeights>(weights);
-      ops::ffn_forward(r, w, mask, mask, {scale, hidden, activated}, y);
-      ops::ffn_backward(dy, r, w, mask, mask, {scale, hidden, activated}, dr, weights_of<ops::FfnWeights>(gradients));
+      ops::ffn_forward(r, w, mask, mask, {scale, slope, activated}, y);
+      ops::ffn_backward(dy, r, w, mask, {scale, slope, activated}, dr, weights_of<ops::FfnWeights>(gradients));
       Bits bits = {y.bits(), dr.bits()};
       for (const GuardedTensor& gradient : gradients) bits.push_back(gradient.bits());
       return bits;
@@ -118,11 +118,11 @@ TEST(Ffn, WrongShapes) {
   const ops::FfnSaved saved{scale, hidden, hidden};
   expect_error({"ffn"}, [&] { ops::ffn_forward(r, w, {}, {}, saved, wrong); });
   expect_error({"ffn"}, [&] { ops::ffn_forward(r, w, {}, {}, {scale, r, hidden}, r); });
-  expect_error({"ffn"}, [&] { ops::ffn_backward(wrong, r, w, {}, {}, saved, r, w); });
+  expect_error({"ffn"}, [&] { ops::ffn_backward(wrong, r, w, {}, saved, r, w); });
   auto swapped = w;
   std::swap(swapped.in, swapped.out);
   expect_error({"ffn"}, [&] { ops::ffn_forward(r, swapped, {}, {}, saved, r); });
-  expect_error({"ffn"}, [&] { ops::ffn_backward(r, r, w, {}, {}, saved, r, swapped); });
+  expect_error({"ffn"}, [&] { ops::ffn_backward(r, r, w, {}, saved, r, swapped); });
 }
 
 }  // namespace

@@ -15,7 +15,7 @@ struct FfnWeights {
 /// What ffn_forward keeps for ffn_backward.
 struct FfnSaved {
   Tensor scale;      ///< [N], the normalisation's factor per row
-  Tensor hidden;     ///< [N][F], before the gelu
+  Tensor slope;      ///< [N][F], mask_hidden gelu'(hidden)
   Tensor activated;  ///< [N][F], mask_hidden gelu(hidden)
 };
 
@@ -23,8 +23,8 @@ struct FfnSaved {
 void ffn_forward(const Tensor& r, const FfnWeights& weights, const Dropout& mask_hidden, const Dropout& mask_out, const FfnSaved& saved,
                  const Tensor& y);
 
-/// Gradient of ffn_forward: dr [N][D] (both ways: around and through) and those of the weights.
-void ffn_backward(const Tensor& dy, const Tensor& r, const FfnWeights& weights, const Dropout& mask_hidden, const Dropout& mask_out,
-                  const FfnSaved& saved, const Tensor& dr, const FfnWeights& gradients);
+/// Gradient of ffn_forward: dr [N][D] (both ways: around and through) and those of the weights. The hidden mask is in `saved`.
+void ffn_backward(const Tensor& dy, const Tensor& r, const FfnWeights& weights, const Dropout& mask_out, const FfnSaved& saved, const Tensor& dr,
+                  const FfnWeights& gradients);
 
 }  // namespace mmrec::ops
