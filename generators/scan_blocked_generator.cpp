@@ -13,18 +13,10 @@ class ScanBlockedForward : public BlockedScanGenerator<ScanBlockedForward> {
     start_at_zero(x, y);
     set_sizes(y.dim(0).extent(), y.dim(1).extent());
     const Func before = entering([&](Expr step) { return x(d, step, r); }, nullptr, 1.f);
-    const Steps steps = whole_blocks();
-    const RDom last = rest();
-
     y(d, t, r) = undef<float>();
-    const auto step = [&](const Expr& at, const Expr& is_first, const Expr& block) {
-      y(d, at, r) = x(d, at, r) * select(is_first, before(d, block, r), likely(y(d, max(at - 1, 0), r)));
-    };
-    step(steps.step, steps.within() == 0, steps.block);
-    step(first_of_rest() + last.y, last.y == 0, int(blocks));
-
-    schedule_blocks(y.update(0), steps);
-    schedule_rest(y.update(1), last);
+    for_all_steps(y, [&](const Expr& i, const Expr& block, const Expr& is_first, const Carry& product) {
+      y(d, i, r) = product.next(x(d, i, r) * select(is_first, before(d, block, r), likely(product.previous())));
+    });
   }
 };
 
@@ -38,29 +30,14 @@ class ScanBlockedBackward : public BlockedScanGenerator<ScanBlockedBackward> {
     const Expr T = dx.dim(1).extent();
     set_sizes(dx.dim(0).extent(), T);
     // s_t = dy_t + x_{t+1} s_{t+1}, dx_t = y_{t-1} s_t, from the end: the step i is t = T - 1 - i. What is behind the end is 0.
-    const auto after = [&](const Expr& t) { return x(d, min(t + 1, T - 1), r); };
+    const auto after = [&](const Expr& now) { return x(d, min(now + 1, T - 1), r); };
     const Func behind = entering([&](Expr step) { return after(T - 1 - step); }, [&](Expr step) { return dy(d, T - 1 - step, r); }, 0.f);
-    const Steps steps = whole_blocks(2);
-    const RDom last = rest(2);
-
-    // As in the serial variant dx holds s until the next step; a block's last s is left over.
     dx(d, t, r) = undef<float>();
-    const auto step = [&](const Expr& finish, const Expr& i, const Expr& is_first, const Expr& block) {
+    for_all_steps(dx, [&](const Expr& i, const Expr& block, const Expr& is_first, const Carry& s) {
       const Expr now = T - 1 - i;
-      const Expr previous = dx(d, min(now + 1, T - 1), r);
-      dx(d, select(is_first, now, likely(min(now + finish, T - 1))), r) =
-          select(finish == 0, dy(d, now, r) + after(now) * select(is_first, behind(d, block, r), likely(previous)),
-                 select(is_first, dx(d, now, r), likely(y(d, now, r) * previous)));
-    };
-    step(steps.part(), steps.step, steps.within() == 0, steps.block);
-    step(last.x, first_of_rest() + last.y, last.y == 0, int(blocks));
-    const RDom block(0, select(first_of_rest() > 0, int(blocks), 0));
-    const Expr left = T - (block + 1) * length();
-    dx(d, left, r) *= select(left == 0, 1.f, y(d, max(left - 1, 0), r));
-
-    schedule_blocks(dx.update(0), steps);
-    schedule_rest(dx.update(1), last);
-    schedule_columns(dx.update(2));
+      dx(d, now, r) = s.next(dy(d, now, r) + after(now) * select(is_first, behind(d, block, r), likely(s.previous()))) *
+                      select(now > 0, y(d, max(now - 1, 0), r), 1.f);
+    });
   }
 };
 

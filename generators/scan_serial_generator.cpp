@@ -12,10 +12,11 @@ class ScanSerialForward : public ScanGenerator<ScanSerialForward> {
   void generate() {
     start_at_zero(x, y);
     const RDom time(0, y.dim(1).extent());
+    const Carry product = carry("product", time, 1.f);
     y(d, t, r) = undef<float>();
-    y(d, time, r) = x(d, time, r) * select(time > 0, likely(y(d, max(time - 1, 0), r)), 1.f);
+    y(d, time, r) = product.next(product.previous() * x(d, time, r));
 
-    schedule_step(y.update(), time);
+    schedule_step(y.update(), time, y.dim(0).extent());
   }
 };
 
@@ -28,16 +29,13 @@ class ScanSerialBackward : public ScanGenerator<ScanSerialBackward> {
     start_at_zero(dy, x, y, dx);
     // s_t = dy_t + x_{t+1} s_{t+1}, dx_t = y_{t-1} s_t
     const Expr T = dx.dim(1).extent();
-    const RDom step(0, 2, 0, T);
-    const RVar finish = step.x, time = step.y;
+    const RDom time(0, T);
+    const Carry s = carry("s", time, 0.f);
     const Expr now = T - 1 - time;
-    const Expr at = min(now + finish, T - 1);
     dx(d, t, r) = undef<float>();
-    const Expr s_next = dx(d, min(now + 1, T - 1), r);
-    dx(d, at, r) = select(finish == 0, dy(d, now, r) + select(time > 0, likely(x(d, min(now + 1, T - 1), r) * s_next), 0.f),
-                          select(time > 0, likely(s_next * y(d, now, r)), s_next));
+    dx(d, now, r) = s.next(dy(d, now, r) + x(d, min(now + 1, T - 1), r) * s.previous()) * select(now > 0, likely(y(d, max(now - 1, 0), r)), 1.f);
 
-    schedule_step(dx.update(), time, finish);
+    schedule_step(dx.update(), time, dx.dim(0).extent());
   }
 };
 

@@ -2,6 +2,7 @@
 
 #include <functional>
 
+#include "generators/common/carry.h"
 #include "generators/common/kernel_generator.h"
 
 namespace mmrec::generators {
@@ -16,6 +17,11 @@ class BlockedScanGenerator : public KernelGenerator<T> {
   GeneratorParam<int> blocks{"blocks", 64};  // a multiple of chains; more than threads, so that those share the work evenly
   GeneratorParam<int> chains{"chains", 16};  // as many as there are registers to hold their values
 
+ public:
+  void schedule() {
+    for (const Carry& carry : carries_) carry.attach(this->get_pipeline());
+  }
+
  protected:
   using Term = std::function<Expr(Expr step)>;
 
@@ -28,24 +34,24 @@ class BlockedScanGenerator : public KernelGenerator<T> {
     steps_ = steps;
   }
 
-  /// The steps of all whole blocks. A step of `parts` parts does one after the other.
-  struct Steps {
-    Steps(int parts, int chains, int groups, Expr length) : domain(0, parts, 0, chains, 0, length, 0, groups) {
-      block = domain.w * chains + domain.y;
-      step = block * length + domain.z;
-    }
-    RDom domain;
-    Expr block, step;
-    const RVar& part() const { return domain.x; }
-    const RVar& chain() const { return domain.y; }
-    const RVar& within() const { return domain.z; }
-    const RVar& group() const { return domain.w; }
-  };
-  Steps whole_blocks(int parts = 1) const { return Steps(parts, chains, int(blocks) / int(chains), length_); }
-  /// Those after them, (part, step), and how many have gone before.
-  RDom rest(int parts = 1) const { return RDom(0, parts, 0, steps_ - first_of_rest()); }
-  Expr length() const { return length_; }
-  Expr first_of_rest() const { return length_ * int(blocks); }
+  /// Defines and schedules the updates of `output`: define(step, block, whether it is the block's first, carry) is called for
+  /// the steps in whole blocks and for the rest, which is one more block.
+  template <class Define>
+  void for_all_steps(Func output, const Define& define) {
+    const RDom whole(0, int(chains), 0, length_, 0, int(blocks) / int(chains));
+    const Expr block = whole.z * int(chains) + whole.x;
+    carries_.emplace_back("carry", whole.y, std::vector<Carry::Slot>{{d, this->lanes()}, {whole.x, chains}}, 0.f);
+    define(block * length_ + whole.y, block, whole.y == 0, carries_.back());
+    const RDom rest(0, steps_ - length_ * int(blocks));
+    carries_.emplace_back("last_carry", rest, std::vector<Carry::Slot>{{d, this->lanes()}}, 0.f);
+    define(length_ * int(blocks) + rest, int(blocks), rest == 0, carries_.back());
+
+    Var tile("tile");
+    Stage side_by_side = output.update(0), last = output.update(1);
+    side_by_side.allow_race_conditions().unroll(whole.x).parallel(whole.z);
+    for_widths(side_by_side, tile, [&](Stage stage) { stage.reorder(d, whole.x, whole.y, tile, whole.z, r); });
+    for_widths(last, tile, [&](Stage stage) { stage.reorder(d, rest, tile, r); });
+  }
 
   /// entering(d, block, r): the value before a block's first step, and before the rest's.
   Func entering(const Term& factor, const Term& addend, const Expr& start) {
@@ -74,18 +80,6 @@ class BlockedScanGenerator : public KernelGenerator<T> {
     return entering;
   }
 
-  void schedule_blocks(Stage stage, const Steps& steps) const {
-    Var tile("tile");
-    stage.allow_race_conditions().unroll(steps.part()).unroll(steps.chain()).parallel(steps.group());
-    for_widths(stage, tile, [&](Stage width) { width.reorder(d, steps.part(), steps.chain(), steps.within(), tile, steps.group(), r); });
-  }
-  void schedule_rest(Stage stage, const RDom& rest) const {
-    Var tile("tile");
-    stage.unroll(rest.x);
-    for_widths(stage, tile, [&](Stage width) { width.reorder(d, rest.x, rest.y, tile, r); });
-  }
-  void schedule_columns(Stage stage) const { stage.vectorize(d, this->lanes(), TailStrategy::GuardWithIf); }
-
  private:
   /// The schedule with vectors as narrow as there are columns, when these are few: guarded vectors wait for each other's stores.
   template <class Schedule>
@@ -102,6 +96,7 @@ class BlockedScanGenerator : public KernelGenerator<T> {
   }
 
   Expr columns_, steps_, length_;
+  std::vector<Carry> carries_;
 };
 
 }  // namespace mmrec::generators

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "generators/common/carry.h"
 #include "generators/common/kernel_generator.h"
 
 namespace mmrec::generators {
@@ -10,25 +11,38 @@ class ScanGenerator : public KernelGenerator<T> {
  public:
   GeneratorParam<int> column_vectors{"column_vectors", 4};  // vectors of columns that advance together hide each other's latency
 
+ public:
+  void schedule() {
+    for (const Carry& carry : carries_) carry.attach(this->get_pipeline());
+  }
+
  protected:
   Var d{"d"}, t{"t"}, r{"r"};
 
-  /// An update over time, and the one before it that sets the first element.
+  /// What an update over time hands on, of every column.
+  Carry carry(const std::string& name, const RVar& time, const Expr& start) {
+    carries_.emplace_back(name, time, std::vector<Carry::Slot>{{d, column_vectors * this->lanes()}}, start);
+    return carries_.back();
+  }
+
+  /// An update over time: vectors of columns together where the columns are a multiple of that, else one by one.
+  void schedule_step(Stage step, RVar time, const Expr& columns) const {
+    const int together = column_vectors * this->lanes();
+    step.specialize(columns % together == 0)
+        .split(d, tile, d, together, TailStrategy::GuardWithIf)
+        .split(d, vector, d, this->lanes(), TailStrategy::GuardWithIf)
+        .reorder(d, vector, time, tile, r)
+        .vectorize(d)
+        .unroll(vector)
+        .parallel(r);
+    step.split(d, tile, d, this->lanes(), TailStrategy::GuardWithIf).reorder(d, time, tile, r).vectorize(d).parallel(r);
+  }
   void schedule_step(Stage step, RVar time) const {
     step.split(d, tile, d, column_vectors * this->lanes(), TailStrategy::GuardWithIf)
         .split(d, vector, d, this->lanes(), TailStrategy::GuardWithIf)
         .reorder(d, vector, time, tile, r)
         .vectorize(d)
         .unroll(vector)
-        .parallel(r);
-  }
-  void schedule_step(Stage step, RVar time, RVar part) const {
-    step.split(d, tile, d, column_vectors * this->lanes(), TailStrategy::GuardWithIf)
-        .split(d, vector, d, this->lanes(), TailStrategy::GuardWithIf)
-        .reorder(d, vector, part, time, tile, r)
-        .vectorize(d)
-        .unroll(vector)
-        .unroll(part)
         .parallel(r);
   }
   void schedule_first(Stage first) const { first.vectorize(d, this->lanes(), TailStrategy::GuardWithIf).parallel(r); }
@@ -48,6 +62,7 @@ class ScanGenerator : public KernelGenerator<T> {
 
  private:
   Var tile{"tile"}, vector{"vector"};
+  std::vector<Carry> carries_;
 };
 
 }  // namespace mmrec::generators
