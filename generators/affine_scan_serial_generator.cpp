@@ -11,13 +11,12 @@ class AffineScanSerialForward : public ScanGenerator<AffineScanSerialForward> {
 
   void generate() {
     start_at_zero(a, b, h0, h);
-    const RDom time(1, h.dim(1).extent() - 1);
+    const RDom time(0, h.dim(1).extent());
+    const Carry state = carry("state", time, 0.f);
     h(d, t, r) = undef<float>();
-    h(d, 0, r) = a(d, 0, r) * h0(d, r) + b(d, 0, r);
-    h(d, time, r) = a(d, time, r) * h(d, time - 1, r) + b(d, time, r);
+    h(d, time, r) = state.next(a(d, time, r) * select(time == 0, h0(d, r), likely(state.previous())) + b(d, time, r));
 
-    schedule_first(h.update(0));
-    schedule_step(h.update(1), time);
+    schedule_step(h.update(), time, h.dim(0).extent());
   }
 };
 
@@ -32,17 +31,17 @@ class AffineScanSerialBackward : public ScanGenerator<AffineScanSerialBackward> 
     start_at_zero(dh, a, h, h0, da, db, dh0);
     // db_t = dh_t + a_{t+1} db_{t+1}, da_t = db_t h_{t-1}, dh0 = a_0 db_0
     const Expr T = db.dim(1).extent();
-    const RDom time(1, T - 1);
+    const RDom time(0, T);
+    const Carry state = carry("state", time, 0.f);
+    const Expr now = T - 1 - time;
     db(d, t, r) = undef<float>();
-    db(d, T - 1, r) = dh(d, T - 1, r);
-    db(d, T - 1 - time, r) = dh(d, T - 1 - time, r) + a(d, T - time, r) * db(d, T - time, r);
+    db(d, now, r) = state.next(dh(d, now, r) + a(d, min(now + 1, T - 1), r) * state.previous());
     da(d, t, r) = db(d, t, r) * select(t == 0, h0(d, r), h(d, max(t - 1, 0), r));
     dh0(d, r) = a(d, 0, r) * db(d, 0, r);
 
-    db.compute_root();
-    schedule_first(db.update(0));
-    schedule_step(db.update(1), time);
-    schedule_elementwise(da);
+    db.compute_root().bound(d, 0, db.dim(0).extent());
+    schedule_step(db.update(), time, db.dim(0).extent());
+    da.vectorize(d, lanes(), TailStrategy::GuardWithIf).parallel(r);
     dh0.vectorize(d, lanes(), TailStrategy::GuardWithIf);
   }
 };

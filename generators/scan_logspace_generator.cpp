@@ -12,17 +12,12 @@ class ScanLogspaceForward : public ScanGenerator<ScanLogspaceForward> {
 
   void generate() {
     start_at_zero(x, y);
-    const RDom time(1, y.dim(1).extent() - 1);
-    Func sum("sum");
-    sum(d, t, r) = undef<float>();
-    sum(d, 0, r) = log(x(d, 0, r));
-    sum(d, time, r) = sum(d, time - 1, r) + log(x(d, time, r));
-    y(d, t, r) = exp(sum(d, t, r));
+    const RDom time(0, y.dim(1).extent());
+    const Carry sum = carry("sum", time, 0.f);
+    y(d, t, r) = undef<float>();
+    y(d, time, r) = exp(sum.next(sum.previous() + log(x(d, time, r))));
 
-    schedule_elementwise(y);
-    schedule_within(sum, y);
-    schedule_within(sum.update(0));
-    schedule_within(sum.update(1), time);
+    schedule_step(y.update(), time, y.dim(0).extent());
   }
 };
 
@@ -35,17 +30,13 @@ class ScanLogspaceBackward : public ScanGenerator<ScanLogspaceBackward> {
     start_at_zero(dy, x, y, dx);
     // dx_t = (sum_{i >= t} dy_i y_i) / x_t
     const Expr T = dx.dim(1).extent();
-    const RDom time(1, T - 1);
-    Func sum("sum");
-    sum(d, t, r) = undef<float>();
-    sum(d, T - 1, r) = dy(d, T - 1, r) * y(d, T - 1, r);
-    sum(d, T - 1 - time, r) = sum(d, T - time, r) + dy(d, T - 1 - time, r) * y(d, T - 1 - time, r);
-    dx(d, t, r) = sum(d, t, r) / x(d, t, r);
+    const RDom time(0, T);
+    const Carry sum = carry("sum", time, 0.f);
+    const Expr now = T - 1 - time;
+    dx(d, t, r) = undef<float>();
+    dx(d, now, r) = sum.next(sum.previous() + dy(d, now, r) * y(d, now, r)) / x(d, now, r);
 
-    schedule_elementwise(dx);
-    schedule_within(sum, dx);
-    schedule_within(sum.update(0));
-    schedule_within(sum.update(1), time);
+    schedule_step(dx.update(), time, dx.dim(0).extent());
   }
 };
 

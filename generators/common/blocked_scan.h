@@ -17,7 +17,6 @@ class BlockedScanGenerator : public KernelGenerator<T> {
   GeneratorParam<int> blocks{"blocks", 64};  // a multiple of chains; more than threads, so that those share the work evenly
   GeneratorParam<int> chains{"chains", 16};  // as many as there are registers to hold their values
 
- public:
   void schedule() {
     for (const Carry& carry : carries_) carry.attach(this->get_pipeline());
   }

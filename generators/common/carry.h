@@ -118,7 +118,8 @@ class CarryLowering : public Internal::IRMutator {
     const Expr value = mutate(Internal::substitute_in_all_lets(node->value));
     const Stmt stored = Internal::Store::make(node->name, value, node->index, node->param, node->predicate, node->alignment);
     if (!next_.defined()) return stored;
-    return Internal::LetStmt::make(next_name(), next_, Internal::Block::make(stored, store(Internal::Variable::make(next_.type(), next_name()), next_index_)));
+    return Internal::LetStmt::make(next_name(), next_,
+                                   Internal::Block::make(stored, store(Internal::Variable::make(next_.type(), next_name()), next_index_)));
   }
 
   Expr visit(const Internal::Call* call) override {

@@ -37,28 +37,6 @@ class ScanGenerator : public KernelGenerator<T> {
         .parallel(r);
     step.split(d, tile, d, this->lanes(), TailStrategy::GuardWithIf).reorder(d, time, tile, r).vectorize(d).parallel(r);
   }
-  void schedule_step(Stage step, RVar time) const {
-    step.split(d, tile, d, column_vectors * this->lanes(), TailStrategy::GuardWithIf)
-        .split(d, vector, d, this->lanes(), TailStrategy::GuardWithIf)
-        .reorder(d, vector, time, tile, r)
-        .vectorize(d)
-        .unroll(vector)
-        .parallel(r);
-  }
-  void schedule_first(Stage first) const { first.vectorize(d, this->lanes(), TailStrategy::GuardWithIf).parallel(r); }
-
-  /// An output without a dependence along t, and scans that it needs, one column tile after the other.
-  void schedule_elementwise(Func f) const {
-    f.split(d, tile, d, column_vectors * this->lanes(), TailStrategy::GuardWithIf)
-        .reorder(d, t, tile, r)
-        .vectorize(d, this->lanes(), TailStrategy::GuardWithIf)
-        .parallel(r);
-  }
-  void schedule_within(Func scan, Func consumer) const { scan.compute_at(consumer, tile); }
-  void schedule_within(Stage first) const { first.vectorize(d, this->lanes(), TailStrategy::GuardWithIf); }
-  void schedule_within(Stage step, RVar time) const {
-    step.split(d, vector, d, this->lanes(), TailStrategy::GuardWithIf).reorder(d, vector, time).vectorize(d);
-  }
 
  private:
   Var tile{"tile"}, vector{"vector"};
