@@ -57,24 +57,28 @@ class BlockedScanGenerator : public KernelGenerator<T> {
     Var block("block");
     RDom u(0, length_, "u"), b(0, int(blocks), "b");
     const Expr step = block * length_ + u;
-    Func entering("entering"), total("total");
+    Func entering("entering");
+    // Of the products and of the sums of all steps so far only a block's last stays.
+    const auto total = [&](const std::string& name, const Expr& first, const auto& next) {
+      Func total(name);
+      carries_.emplace_back(name + "_carry", u, std::vector<Carry::Slot>{{d, this->lanes()}, {block, chains}}, first);
+      total(d, block, r) = first;
+      total(d, block, r) = carries_.back().next(next(carries_.back().previous()));
+      Var group("group"), tile("tile");
+      total.compute_root();
+      total.update().split(block, group, block, chains).unroll(block).parallel(group);
+      for_widths(total.update(), tile, [&](Stage stage) { stage.reorder(d, block, u, tile, group, r); });
+      return total;
+    };
+    const Func product = total("product", 1.f, [&](const Expr& previous) { return previous * factor(step); });
     entering(d, block, r) = undef<float>();
     entering(d, 0, r) = start;
     if (addend) {
-      total(d, block, r) = Tuple(1.f, 0.f);
-      total(d, block, r) = Tuple(total(d, block, r)[0] * factor(step), addend(step) + factor(step) * total(d, block, r)[1]);
-      entering(d, b + 1, r) = total(d, b, r)[1] + total(d, b, r)[0] * entering(d, b, r);
+      const Func sum = total("sum", 0.f, [&](const Expr& previous) { return addend(step) + factor(step) * previous; });
+      entering(d, b + 1, r) = sum(d, b, r) + product(d, b, r) * entering(d, b, r);
     } else {
-      total(d, block, r) = 1.f;
-      total(d, block, r) *= factor(step);
-      entering(d, b + 1, r) = total(d, b, r) * entering(d, b, r);
+      entering(d, b + 1, r) = product(d, b, r) * entering(d, b, r);
     }
-    // Half the chains: a composition is two values.
-    const int together = addend ? int(chains) / 2 : int(chains);
-    Var group("group"), tile("tile");
-    total.compute_root();
-    total.update().split(block, group, block, together).reorder(block, u, group).unroll(block).parallel(group);
-    for_widths(total.update(), tile, [&](Stage stage) { stage.reorder(d, block, u, tile, group, r); });
     entering.compute_root();
     return entering;
   }
