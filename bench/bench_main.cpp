@@ -20,12 +20,10 @@ void print_header(const Header& header) {
   fmt::print("\n");
 }
 
-/// The warning comes last, where it is read.
-void warn_of(double other_load) {
-  if (other_load < 0.05) return;
+/// Comes last, where it is read.
+void warn_of_other_programs() {
   std::fflush(stdout);
-  fmt::print(stderr, "\nwarning: other programs took {:.2f} cores meanwhile: the figures, the rivals' above all, are worse than the machine's\n",
-             other_load);
+  fmt::print(stderr, "\nwarning: other programs ran meanwhile: figures are worse than the machine's, above all the rivals'\n");
 }
 
 }  // namespace
@@ -76,16 +74,17 @@ int main(int argc, char** argv) {
     if (peak.disturbed())
       fmt::print(stderr, "warning: {} threads together do only {:.1f} times what one does alone: the machine is busy, or they share cores\n",
                  peak.threads, peak.all_threads.flops / peak.one_thread.flops);
-    const OtherLoad others;
     if (!table) {
+      const OtherLoad others;
       run_google_benchmark(google, header, peak, program.seed());
-      return warn_of(others.cores());
+      if (others.cores() > kQuiet) warn_of_other_programs();
+      return;
     }
     if (!program.quiet()) print_header(header);
     const Measuring measuring{.seconds = seconds, .seed = program.seed()};
-    const Groups groups = suite.empty() ? print_comparison(rows, peak, measuring) : print_suite(suite, peak, measuring);
-    const Report report{suite.empty() ? "operation " + op : "suite " + suite, groups, peak, others.cores()};
-    warn_of(report.other_load);
+    const Report report{suite.empty() ? "operation " + op : "suite " + suite,
+                        suite.empty() ? print_comparison(rows, peak, measuring) : print_suite(suite, peak, measuring), peak};
+    if (disturbed(report.groups)) warn_of_other_programs();
     if (!json_file.empty()) write_file_atomically(json_file, report_json(report).dump(1) + "\n");
     if (!html_file.empty()) write_file_atomically(html_file, report_html(report));
   });

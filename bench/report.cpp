@@ -51,8 +51,7 @@ json report_json(const Report& report) {
                   {"rivals", rival_libraries()},
                   {"vectors", peak.vectors},
                   {"peak", peak_json(peak.all_threads)},
-                  {"peak_of_one_thread", peak_json(peak.one_thread)},
-                  {"other_load", report.other_load}};
+                  {"peak_of_one_thread", peak_json(peak.one_thread)}};
   json rows = json::array();
   for (const std::vector<Result>& group : report.groups) {
     const std::vector<double> ratios = speed_ups(group);
@@ -75,7 +74,8 @@ json report_json(const Report& report) {
                   {"limit", rate.arithmetic ? "fma" : "copy"},
                   {"speed_up", ratios[i]},
                   {"fastest", i == winner(group)},
-                  {"dispatched", result.dispatched}};
+                  {"dispatched", result.dispatched},
+                  {"other_load", result.other_load}};
       if (work.tokens > 0) row["tokens_per_second"] = work.tokens / result.timing.median;
       rows.push_back(std::move(row));
     }

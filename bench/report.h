@@ -14,18 +14,17 @@ namespace mmrec::bench {
 using Header = std::vector<std::pair<std::string, std::string>>;
 Header header_lines(const MachinePeak& peak);
 
-/// What was measured, of which title, beside how many cores' worth of other programs.
+/// What was measured.
 struct Report {
   std::string title;
   Groups groups;
   MachinePeak peak;
-  double other_load;
 };
 
 /// Machine and rows, times in seconds and rates in units of 10^9 a second:
-/// {"machine": {"cpu", "threads", .., "peak": {"gflops", "gbytes", "gbytes_plain"}, "peak_of_one_thread": {..}, "other_load"},
+/// {"machine": {"cpu", "threads", .., "peak": {"gflops", "gbytes", "gbytes_plain"}, "peak_of_one_thread": {..}},
 ///  "rows": [{"name", "op", "variant", "pass", "sizes", "seconds_best", "seconds_median", "flops", "bytes", "gflops", "gbytes",
-///            "percent_of_peak", "limit", "speed_up", "fastest", "dispatched"}, ..]}
+///            "percent_of_peak", "limit", "speed_up", "fastest", "dispatched", "other_load"}, ..]}
 nlohmann::json report_json(const Report& report);
 
 /// A page that needs nothing else: a roofline plot with a point for each row that computes, under the machine's two limits, and

@@ -199,10 +199,11 @@ std::string table(const Groups& groups, const MachinePeak& peak) {
       const double part = 100 * rate.part_of_peak;
       rows += fmt::format(
           "<tr{}><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.1f}</td><td class=\"part\" style=\"--p:{:.0f}%\">{:.0f} %</td><td>{}</td>"
-          "<td>{}{}</td></tr>\n",
+          "<td>{}{}{}</td></tr>\n",
           fastest ? " class=\"fastest\"" : "", escaped(result.row.name()), time_string(result.timing.best), time_string(result.timing.median),
           work.flops > 0 ? fmt::format("{:.1f}", rate.flops / 1e9) : "", rate.bytes / 1e9, std::min(part, 100.), part,
-          several ? fmt::format("{:.2f}x", ratios[i]) : "", fastest ? "fastest " : "", several && result.dispatched ? "default" : "");
+          several ? fmt::format("{:.2f}x", ratios[i]) : "", fastest ? "fastest " : "", several && result.dispatched ? "default " : "",
+          result.other_load > kQuiet ? "disturbed" : "");
     }
     rows += "</tbody>\n";
   }
@@ -217,7 +218,6 @@ std::string report_html(const Report& report) {
   const MachinePeak& peak = report.peak;
   std::string facts;
   for (const auto& [key, value] : header_lines(peak)) facts += fmt::format("<dt>{}</dt><dd>{}</dd>", key, escaped(value));
-  facts += fmt::format("<dt>other programs</dt><dd>{:.2f} cores</dd>", report.other_load);
   std::string page = fmt::format(
       "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
       "<title>bench: {0}</title><style>{1}</style></head><body>\n<h1>bench: {0}</h1>\n",

@@ -62,6 +62,10 @@ std::vector<double> speed_ups(const std::vector<Result>& group) {
   return ratios;
 }
 
+bool disturbed(const Groups& groups) {
+  return std::ranges::any_of(groups, [](const std::vector<Result>& group) { return group.front().other_load > kQuiet; });
+}
+
 size_t winner(const std::vector<Result>& group) {
   return std::ranges::min_element(group, {}, [](const Result& result) { return result.timing.best; }) - group.begin();
 }
@@ -83,7 +87,8 @@ Groups print_table(const std::vector<Case>& rows, const MachinePeak& peak, const
       const Timing& timing = results[i].timing;
       const Rate rate(work, timing.best, peak.all_threads);
       const bool several = results.size() > 1;
-      const std::string marks = several ? fmt::format("{}{}", i == winner(results) ? "  fastest" : "", results[i].dispatched ? "  default" : "") : "";
+      const std::string marks = fmt::format("{}{}{}", several && i == winner(results) ? "  fastest" : "",
+                                            several && results[i].dispatched ? "  default" : "", results[i].other_load > kQuiet ? "  disturbed" : "");
       const std::string last = trains ? fmt::format("{:.0f}", work.tokens / timing.median) : several ? ratio_string(ratios[i]) : "";
       print_line("{:<44}{:>11}{:>11}{:>16}{:>7.0f} %{:>10}{}", results[i].row.name(), time_string(timing.best), time_string(timing.median),
                  rate.string(), 100 * rate.part_of_peak, last, marks);

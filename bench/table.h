@@ -27,6 +27,9 @@ std::string time_string(double seconds);
 /// How many times faster than the row that dispatch chooses, or the first of the group where it chooses none.
 std::vector<double> speed_ups(const std::vector<Result>& group);
 
+/// Whether other programs ran while any of it was measured.
+bool disturbed(const Groups& groups);
+
 /// The fastest row of a group.
 size_t winner(const std::vector<Result>& group);
 

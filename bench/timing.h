@@ -12,6 +12,9 @@ namespace mmrec::bench {
 /// Long enough for the first time that a row runs.
 constexpr double kWarmUpSeconds = 0.02;
 
+/// Cores that other programs may take without being noticed.
+constexpr double kQuiet = 0.05;
+
 /// Seconds of one call.
 struct Timing {
   double best = 0, median = 0;
@@ -21,11 +24,13 @@ struct Timing {
 struct Result {
   Case row;
   Timing timing;
-  bool dispatched;  ///< whether this is the variant that a call gets where nothing is forced
+  bool dispatched;    ///< whether this is the variant that a call gets where nothing is forced
+  double other_load;  ///< cores that other programs took meanwhile
 };
 
 /// Times rows of one group in turn, a short sample of each again and again, so that what disturbs the machine disturbs all of
-/// them; `seconds` is how long each is measured for. Rows of the same workload share its arrays.
+/// them; `seconds` is how long each is measured for. Where other programs run meanwhile, that is tried again a few times and the
+/// quietest one counts. Rows of the same workload share its arrays.
 std::vector<Result> time_in_turn(const std::vector<Case>& rows, double seconds, uint64_t seed);
 
 /// A row's work over `seconds` a call, and its part of the machine's limit: the longer of the times that its operations take at
