@@ -15,7 +15,7 @@ namespace {
 
 constexpr double kSampleSeconds = 1e-3;    // long against the clock's resolution, short against what disturbs
 constexpr double kSettleSeconds = 0.3e-3;  // for the caches, and the threads of who has his own, after the others' samples
-constexpr int kTries = 4;                  // to find them quiet
+constexpr int kTries = 3;                  // to find them quiet
 constexpr size_t kMinimumSamples = 7, kMaximumSamples = 1000;
 
 double time_calls(const Prepared& call, int64_t calls) {
