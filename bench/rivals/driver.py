@@ -78,10 +78,6 @@ class Process:
             raise RuntimeError(answer["error"])
         return answer["result"]
 
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-
 
 class Contestant:
     """One of those who do a workload: a variant of ours or a rival's form."""
@@ -103,6 +99,7 @@ def contestants(workload, ours, rivals):
     found = [Contestant("ours", name, lambda seconds, name=name: ours.time(name, seconds)) for name in ours.variants(workload)]
     if not found:
         stop(f"{ours.bench} has no row {workload.pattern}")
+    note(f"{workload.name}: preparing{' (torch.compile takes a minute)' if workload.kind == 'train' else ''}")
     for process in rivals:
         process.ask("clear")
         for form in process.forms[workload.pass_]:
@@ -123,8 +120,8 @@ def time_in_rounds(found, rounds, seconds):
 
 
 def print_head(rivals):
-    print(f"\n{'':<24}{'':<13}{'ours':>19}" + "".join(f"{process.version:>36}" for process in rivals))
-    print(f"{'best (median)':<24}{'':<13}{'':>19}" + f"{'times ours':>36}" * len(rivals), flush=True)
+    print(f"\n{'':<24}{'':<13}{'ours':>21}" + "".join(f"{process.version:>36}" for process in rivals))
+    print(f"{'':<24}{'':<13}{'best (median)':>21}" + f"{'best (median)   times ours':>36}" * len(rivals), flush=True)
 
 
 def print_rows(workload, found, rivals):
@@ -133,7 +130,7 @@ def print_rows(workload, found, rivals):
     scale, unit = (1e3, "ms") if ours.best > 1e-3 else (1e6, "us")
     cell = lambda c: f"{scale * c.best:.4g} ({scale * c.median:.4g})"
     for form in workload.forms:
-        row = f"{workload.name:<24}{form:<13}{cell(ours) + ' ' + unit:>19}"
+        row = f"{workload.name:<24}{form:<13}{cell(ours) + ' ' + unit:>21}"
         for process in rivals:
             rival = next((c for c in found if (c.name, c.form) == (process.name, form)), None)
             row += f"{'{}   {:.1f} ({:.1f})x'.format(cell(rival), *rival.times_of(ours)) if rival else '-':>36}"
@@ -151,8 +148,12 @@ def record(workload, found, ours):
 def check(rivals):
     """Nobody is timed who computes something else."""
     for process in rivals:
-        note(f"{process.version}: checking against {GOLDEN.relative_to(ROOT)} and the scan's definition")
-        process.ask("check", str(GOLDEN))
+        compiles = " (compiles for a minute)" if process.name == "torch.compile" else ""
+        note(f"{process.version}: checking against {GOLDEN.relative_to(ROOT)} and the scan's definition{compiles}")
+        try:
+            process.ask("check", str(GOLDEN))
+        except RuntimeError as error:
+            stop(f"{process.version} does not compute the same: {error}")
 
 
 def main():

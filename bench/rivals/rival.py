@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import signal
 import sys
 import time
 
@@ -78,6 +79,7 @@ class Rival:
 
 
 def main():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends with the driver, without a traceback
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the frameworks print is no answer
     rival = Rival(importlib.import_module(sys.argv[1]))
