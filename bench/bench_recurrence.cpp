@@ -1,5 +1,10 @@
+#include <algorithm>
+#include <atomic>
+
 #include "bench/case.h"
+#include "bench/read_stream.h"
 #include "runtime/ops/recurrence.h"
+#include "runtime/threads.h"
 
 namespace mmrec::bench {
 
@@ -9,12 +14,36 @@ struct Shape {
   int T, B, D;
 };
 /// Whole sequences.
-constexpr Shape kShapes[] = {{256, 1, 128}, {256, 2, 128}, {256, 4, 128}, {256, 8, 128}, {256, 16, 128}, {256, 2, 256}, {256, 2, 512}};
+constexpr Shape kShapes[] = {{256, 1, 128}, {256, 2, 128}, {256, 3, 128}, {256, 4, 128}, {128, 6, 128}, {256, 8, 128}, {256, 16, 128},
+                             {256, 1, 256}, {256, 2, 256}, {64, 8, 256},  {64, 1, 512},  {64, 2, 512},  {64, 8, 512}};
 
 /// Packed weights of the size that they have at the start of a training run.
 ops::RecurrenceWeights packed_weights(Operands& o, int D) {
   const int padded = ops::recurrence_padded(D);
   return {o.uniform({D, 2, padded}, -0.1f, 0.1f), o.uniform({2, D, padded}, -0.1f, 0.1f)};
+}
+
+/// The limit at small B: what reads the weights T times and does nothing else, whole on one core, or in as many parts as there
+/// are threads. A step takes as many times longer as these rows' speed-up says.
+void add_limits(Cases& cases, const Workload& work, int T, int D) {
+  const int64_t count = 2LL * D * ops::recurrence_padded(D);
+  for (const bool all_cores : {false, true}) {
+    Workload limit = work;
+    limit.flops = 0;
+    limit.bytes = 4. * static_cast<double>(T * count);
+    limit.prepare = [=](Operands& o) {
+      const Tensor weights = o.uniform({D, 2, ops::recurrence_padded(D)}, -0.1f, 0.1f);
+      return [=] {
+        const int64_t unit = 128, parts = all_cores ? std::min<int64_t>(num_threads(), count / unit) : 1;
+        parallel_for(static_cast<int>(parts), [&](int part) {
+          const int64_t begin = count / unit * part / parts * unit, end = count / unit * (part + 1) / parts * unit;
+          static std::atomic<float> used;
+          for (int t = 0; t < T; ++t) used.store(read_stream(weights.data() + begin, end - begin), std::memory_order_relaxed);
+        });
+      };
+    };
+    cases.add(limit, all_cores ? "weights_all_cores" : "weights_one_core");
+  }
 }
 
 }  // namespace
@@ -27,20 +56,26 @@ void add_recurrence(Cases& cases) {
     // The weights once, and of each step's arrays of D columns 6 forward and 10 backward.
     const double weights = 8. * D * D, array = 4. * T * B * D;
     // As in the model: z is a quarter of the projection's columns, and the decay serves as gamma too.
-    cases.add({.op = "recurrence", .pass = kForward, .sizes = {T, B, D}, .flops = flops, .bytes = weights + 6 * array, .prepare = [=](Operands& o) {
-                 const ops::RecurrenceWeights packed = packed_weights(o, D);
-                 const Tensor bias = o.uniform({D}), mdi_input = o.uniform({T, B, D}), z = o.uniform({T, B, 4 * D}).columns(3 * D, 4 * D);
-                 const Tensor gm = o.uniform({T, B, D}, 0.1f, 0.7f), state = o.uniform({T + 1, B, D}), gates = o.zeros({T, B, 2 * D});
-                 return [=] { ops::recurrence_forward(packed, bias, mdi_input, z, gm, gm, state, gates); };
-               }});
-    cases.add({.op = "recurrence", .pass = kBackward, .sizes = {T, B, D}, .flops = flops, .bytes = weights + 10 * array, .prepare = [=](Operands& o) {
-                 const ops::RecurrenceWeights packed = packed_weights(o, D);
-                 const Tensor dstate = o.uniform({T, B, D}), gates = o.uniform({T, B, 2 * D}, 0.2f, 0.8f),
-                              z = o.uniform({T, B, 4 * D}).columns(3 * D, 4 * D);
-                 const Tensor gm = o.uniform({T, B, D}, 0.1f, 0.7f), state = o.uniform({T + 1, B, D}), dpre = o.zeros({T, B, 2 * D});
-                 const Tensor dz = o.zeros({T, B, 4 * D}).columns(3 * D, 4 * D), dgamma = o.zeros({T, B, D}), dstate_in = o.zeros({B, D});
-                 return [=] { ops::recurrence_backward(packed, dstate, gates, z, gm, gm, state, dpre, dz, dgamma, dstate_in); };
-               }});
+    const Workload forward{
+        .op = "recurrence", .pass = kForward, .sizes = {T, B, D}, .flops = flops, .bytes = weights + 6 * array, .prepare = [=](Operands& o) {
+          const ops::RecurrenceWeights packed = packed_weights(o, D);
+          const Tensor bias = o.uniform({D}), mdi_input = o.uniform({T, B, D}), z = o.uniform({T, B, 4 * D}).columns(3 * D, 4 * D);
+          const Tensor gm = o.uniform({T, B, D}, 0.1f, 0.7f), state = o.uniform({T + 1, B, D}), gates = o.zeros({T, B, 2 * D});
+          return [=] { ops::recurrence_forward(packed, bias, mdi_input, z, gm, gm, state, gates); };
+        }};
+    const Workload backward{
+        .op = "recurrence", .pass = kBackward, .sizes = {T, B, D}, .flops = flops, .bytes = weights + 10 * array, .prepare = [=](Operands& o) {
+          const ops::RecurrenceWeights packed = packed_weights(o, D);
+          const Tensor dstate = o.uniform({T, B, D}), gates = o.uniform({T, B, 2 * D}, 0.2f, 0.8f),
+                       z = o.uniform({T, B, 4 * D}).columns(3 * D, 4 * D);
+          const Tensor gm = o.uniform({T, B, D}, 0.1f, 0.7f), state = o.uniform({T + 1, B, D}), dpre = o.zeros({T, B, 2 * D});
+          const Tensor dz = o.zeros({T, B, 4 * D}).columns(3 * D, 4 * D), dgamma = o.zeros({T, B, D}), dstate_in = o.zeros({B, D});
+          return [=] { ops::recurrence_backward(packed, dstate, gates, z, gm, gm, state, dpre, dz, dgamma, dstate_in); };
+        }};
+    for (const Workload& work : {forward, backward}) {
+      cases.add(work);
+      if (B <= 2) add_limits(cases, work, T, D);
+    }
   }
   for (const int D : {128, 256, 512})
     cases.add({.op = "recurrence", .pass = {"pack", "pack"}, .sizes = {D}, .flops = 0, .bytes = 24. * D * D, .prepare = [D](Operands& o) {
