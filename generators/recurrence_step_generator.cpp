@@ -12,27 +12,77 @@ namespace {
 constexpr float kMdiShare = 0.1f;  // ops::kMdiShare
 constexpr int kTileColumns = 64;   // ops::kRecurrenceTile, the padding of the weights
 
-/// A tile of units times a few sequences whose sums are kept in registers; see StepTile::schedule.
-class StepTile {
+/// The register tiles of a step: a few sequences times up to kTileColumns units, whose sums over k stay in registers. The last
+/// tile of a batch repeats its last sequence to be full; of the heights from two to `tallest` sequences a call takes the one
+/// that repeats the fewest, the tallest if equal.
+class StepTiles {
  public:
-  StepTile(int rows, int columns, int lanes) : rows_(rows), columns_(columns), lanes_(lanes) {}
+  /// sums_per_unit: values of a Tuple of sums, each with a weight of its own to load.
+  StepTiles(int tallest, int sums_per_unit, int registers, int lanes)
+      : tallest_(tallest), per_unit_(sums_per_unit), registers_(registers), lanes_(lanes) {}
 
-  /// The sums over k of a Tuple (or a single value) over (unit in tile, sequence in tile, tile of units, tile of sequences).
-  void schedule(Func output, Var unit, Var sequence, Func sums, const std::vector<Var>& sum_vars, RVar k) const {
-    Var unit_tile("unit_tile"), sequence_tile("sequence_tile");
-    output.compute_root()
-        .split(sequence, sequence_tile, sequence, rows_, TailStrategy::GuardWithIf)
-        .split(unit, unit_tile, unit, columns_, TailStrategy::GuardWithIf)
-        .reorder(unit, sequence, unit_tile, sequence_tile)
-        .vectorize(unit, lanes_, TailStrategy::GuardWithIf);
-    // Halide cannot prove at the edges that a tile of the output needs a single tile of the sums.
-    sums.bound(sum_vars[0], 0, columns_).bound(sum_vars[1], 0, rows_).bound_extent(sum_vars[2], 1).bound_extent(sum_vars[3], 1);
-    sums.compute_at(output, unit_tile).vectorize(sum_vars[0], lanes_).unroll(sum_vars[0]).unroll(sum_vars[1]);
-    sums.update().reorder(sum_vars[0], sum_vars[1], k).vectorize(sum_vars[0], lanes_).unroll(sum_vars[0]).unroll(sum_vars[1]);
+  /// output(d, b) = value(sums of unit d of sequence b), and its schedule. The sums, a Tuple, begin with `zero`; term(d, b, sums) is
+  /// the sums with the product at k added.
+  template <class Term, class Value>
+  void compute(Func output, Var d, Var b, Expr B, const Tuple& zero, RVar k, const Term& term, const Value& value) const {
+    const auto filled = [&](int rows) { return (B + rows - 1) / rows * rows; };
+    std::vector<Tile> tiles;
+    for (int rows = tallest_; rows >= 2; --rows) tiles.push_back(tile(rows, B, zero, term));
+    const Tile& last = tiles.back();
+    Tuple result = value(last.sum(d, b));
+    Expr fewest = filled(last.rows);
+    std::vector<Expr> takes;  // for every tile but the last: whether it is the one, if no taller one is
+    for (size_t i = tiles.size() - 1; i-- > 0;) {
+      const Expr taken = filled(tiles[i].rows) <= fewest;
+      takes.insert(takes.begin(), taken);
+      result = select(taken, value(tiles[i].sum(d, b)), result);
+      fewest = min(fewest, filled(tiles[i].rows));
+    }
+    output(d, b) = result;
+    for (size_t i = 0; i < tiles.size(); ++i)
+      tiles[i].schedule(output, i < takes.size() ? output.specialize(takes[i]) : Stage(output), d, b, k, lanes_);
   }
 
  private:
-  int rows_, columns_, lanes_;
+  struct Tile {
+    int rows, columns;
+    Func sums;
+    Var unit{"unit"}, sequence{"sequence"}, unit_tile{"unit_tile"}, sequence_tile{"sequence_tile"};
+
+    Tuple sum(Expr d, Expr b) const { return values({d % columns, b % rows, d / columns, b / rows}); }
+    Tuple sum_here() const { return values({unit, sequence, unit_tile, sequence_tile}); }
+
+    Tuple values(const std::vector<Expr>& at) const {
+      std::vector<Expr> all;
+      for (int i = 0; i < sums.outputs(); ++i) all.push_back(sums.outputs() == 1 ? Expr(sums(at)) : Expr(sums(at)[i]));
+      return Tuple(all);
+    }
+
+    void schedule(Func output, Stage stage, Var d, Var b, RVar k, int lanes) {
+      stage.split(b, sequence_tile, b, rows, TailStrategy::GuardWithIf)
+          .split(d, unit_tile, d, columns, TailStrategy::GuardWithIf)
+          .reorder(d, b, unit_tile, sequence_tile)
+          .vectorize(d, lanes, TailStrategy::GuardWithIf)
+          .unroll(b);  // else the gates' loops are the innermost, and their constants take registers from the sums
+      // Halide cannot prove at the edges that a tile of the output needs a single tile of the sums.
+      sums.bound(unit, 0, columns).bound(sequence, 0, rows).bound_extent(unit_tile, 1).bound_extent(sequence_tile, 1);
+      sums.compute_at(output, unit_tile).vectorize(unit, lanes).unroll(unit).unroll(sequence);
+      sums.update().reorder(unit, sequence, k).vectorize(unit, lanes).unroll(unit).unroll(sequence);
+    }
+  };
+
+  template <class Term>
+  Tile tile(int rows, const Expr& B, const Tuple& zero, const Term& term) const {
+    int columns = kTileColumns;  // as many as leave room for their weights and for one state
+    while (columns > lanes_ && per_unit_ * (rows + 1) * (columns / lanes_) + 1 > registers_) columns /= 2;
+    Tile t{rows, columns, Func("sums_of_" + std::to_string(rows))};
+    t.sums(t.unit, t.sequence, t.unit_tile, t.sequence_tile) = zero;
+    t.sums(t.unit, t.sequence, t.unit_tile, t.sequence_tile) =
+        term(t.unit_tile * columns + t.unit, min(t.sequence_tile * rows + t.sequence, B - 1), t.sum_here());
+    return t;
+  }
+
+  int tallest_, per_unit_, registers_, lanes_;
 };
 
 }  // namespace
@@ -60,7 +110,7 @@ class RecurrenceStepPack : public KernelGenerator<RecurrenceStepPack> {
 
 class RecurrenceStepForward : public KernelGenerator<RecurrenceStepForward> {
  public:
-  GeneratorParam<int> tile_sequences{"tile_sequences", 2};
+  GeneratorParam<int> tile_sequences{"tile_sequences", 4};  // at the most; at least 2
 
   Input<Buffer<float, 3>> weights{"weights"};
   Input<Buffer<float, 1>> core_bias{"core_bias"};
@@ -69,29 +119,25 @@ class RecurrenceStepForward : public KernelGenerator<RecurrenceStepForward> {
 
   void generate() {
     start_at_zero(weights, core_bias, mdi_input, z, gamma, gm, previous);
-    Var d("d"), b("b"), unit("unit"), sequence("sequence"), unit_tile("unit_tile"), sequence_tile("sequence_tile");
-    const int columns = kTileColumns, rows = tile_sequences;
-    const Expr B = previous.dim(1).extent();
+    Var d("d"), b("b");
     const RDom k(0, previous.dim(0).extent());
-    Func sums("sums");
-    const Expr state = previous(k, min(sequence_tile * rows + sequence, B - 1)), column = unit_tile * columns + unit;
-    sums(unit, sequence, unit_tile, sequence_tile) = Tuple(0.f, 0.f);
-    sums(unit, sequence, unit_tile, sequence_tile) = Tuple(sums(unit, sequence, unit_tile, sequence_tile)[0] + weights(column, 0, k) * state,
-                                                           sums(unit, sequence, unit_tile, sequence_tile)[1] + weights(column, 1, k) * state);
-
-    const Tuple sum = sums(d % columns, b % rows, d / columns, b / rows);
-    const Expr s = sigmoid(sum[0] + core_bias(d)), g = sigmoid(sum[1] + mdi_input(d, b)), h = previous(d, b);
-    step(d, b) = Tuple(z(d, b) * s + gamma(d, b) * h + kMdiShare * ((1.f - g) * h + g * z(d, b) + gm(d, b) * h), s, g);
-
     Func f = step;
+    const auto term = [&](Expr column, Expr sequence, Tuple sums) {
+      const Expr state = previous(k, sequence);
+      return Tuple(sums[0] + weights(column, 0, k) * state, sums[1] + weights(column, 1, k) * state);
+    };
+    const auto value = [&](Tuple sum) {
+      const Expr s = sigmoid(sum[0] + core_bias(d)), g = sigmoid(sum[1] + mdi_input(d, b)), h = previous(d, b);
+      return Tuple(z(d, b) * s + gamma(d, b) * h + kMdiShare * ((1.f - g) * h + g * z(d, b) + gm(d, b) * h), s, g);
+    };
+    StepTiles(tile_sequences, 2, registers(), lanes()).compute(f, d, b, previous.dim(1).extent(), Tuple(0.f, 0.f), k, term, value);
     start_at_zero(f);
-    StepTile(rows, columns, lanes()).schedule(f, d, b, sums, {unit, sequence, unit_tile, sequence_tile}, k);
   }
 };
 
 class RecurrenceStepBackward : public KernelGenerator<RecurrenceStepBackward> {
  public:
-  GeneratorParam<int> tile_sequences{"tile_sequences", 2};
+  GeneratorParam<int> tile_sequences{"tile_sequences", 4};  // at the most; at least 2
 
   Input<Buffer<float, 3>> weights{"weights"};
   Input<Buffer<float, 2>> dstate{"dstate"}, dnext{"dnext"};  // from outside and from step t + 1
@@ -101,26 +147,22 @@ class RecurrenceStepBackward : public KernelGenerator<RecurrenceStepBackward> {
 
   void generate() {
     start_at_zero(weights, dstate, dnext, s, g, z, gamma, gm, previous, dprevious);
-    Var d("d"), b("b"), unit("unit"), sequence("sequence"), unit_tile("unit_tile"), sequence_tile("sequence_tile");
+    Var d("d"), b("b");
     auto dh = [&](Expr i, Expr j) { return dstate(i, j) + dnext(i, j); };
     const Expr ds = dh(d, b) * z(d, b), dg = kMdiShare * dh(d, b) * (z(d, b) - previous(d, b));
     gates(d, b) =
         Tuple(ds * s(d, b) * (1.f - s(d, b)), dg * g(d, b) * (1.f - g(d, b)), dh(d, b) * (s(d, b) + kMdiShare * g(d, b)), dh(d, b) * previous(d, b));
 
-    const int columns = kTileColumns, rows = tile_sequences;
-    const Expr B = previous.dim(1).extent();
-    const RDom k(0, previous.dim(0).extent());
-    Func sums("sums");
-    const Expr row = min(sequence_tile * rows + sequence, B - 1), column = unit_tile * columns + unit;
-    Func f = gates;
-    const Tuple dpre = f(k, row);
-    sums(unit, sequence, unit_tile, sequence_tile) = 0.f;
-    sums(unit, sequence, unit_tile, sequence_tile) += weights(column, k, 0) * dpre[0] + weights(column, k, 1) * dpre[1];
-    dprevious(d, b) = sums(d % columns, b % rows, d / columns, b / rows) + dh(d, b) * (gamma(d, b) + kMdiShare * ((1.f - g(d, b)) + gm(d, b)));
-
+    Func f = gates, output = dprevious;
     start_at_zero(f);
     f.compute_root().vectorize(d, lanes(), TailStrategy::GuardWithIf);
-    StepTile(rows, columns, lanes()).schedule(dprevious, d, b, sums, {unit, sequence, unit_tile, sequence_tile}, k);
+    const RDom k(0, previous.dim(0).extent());
+    const auto term = [&](Expr column, Expr sequence, Tuple sum) {
+      const Tuple dpre = f(k, sequence);
+      return Tuple(sum[0] + weights(column, k, 0) * dpre[0] + weights(column, k, 1) * dpre[1]);
+    };
+    const auto value = [&](Tuple sum) { return Tuple(sum[0] + dh(d, b) * (gamma(d, b) + kMdiShare * ((1.f - g(d, b)) + gm(d, b)))); };
+    StepTiles(tile_sequences, 1, registers(), lanes()).compute(output, d, b, previous.dim(1).extent(), Tuple(0.f), k, term, value);
   }
 };
 

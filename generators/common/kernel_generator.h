@@ -22,6 +22,11 @@ class KernelGenerator : public Generator<T> {
  protected:
   /// Lanes of a float vector on the target.
   int lanes() const { return this->template natural_vector_size<float>(); }
+  /// Vector registers that it has.
+  int registers() const {
+    const Target target = this->get_target();
+    return target.arch == Target::ARM || target.has_feature(Target::AVX512_Skylake) ? 32 : 16;
+  }
 
   /// Rows in parallel, columns in vectors.
   void schedule_rows(Func f, Var column, Var row) const {
