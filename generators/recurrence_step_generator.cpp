@@ -47,7 +47,7 @@ class StepTiles {
   struct Tile {
     int rows, columns;
     Func sums;
-    Var unit{"unit"}, sequence{"sequence"}, unit_tile{"unit_tile"}, sequence_tile{"sequence_tile"};
+    Var unit{"unit"}, sequence{"sequence"}, unit_tile{"unit_tile"}, sequence_tile{"sequence_tile"}, vector{"vector"};
 
     Tuple sum(Expr d, Expr b) const { return values({d % columns, b % rows, d / columns, b / rows}); }
     Tuple sum_here() const { return values({unit, sequence, unit_tile, sequence_tile}); }
@@ -61,9 +61,10 @@ class StepTiles {
     void schedule(Func output, Stage stage, Var d, Var b, RVar k, int lanes) {
       stage.split(b, sequence_tile, b, rows, TailStrategy::GuardWithIf)
           .split(d, unit_tile, d, columns, TailStrategy::GuardWithIf)
-          .reorder(d, b, unit_tile, sequence_tile)
-          .vectorize(d, lanes, TailStrategy::GuardWithIf)
-          .unroll(b);  // else the gates' loops are the innermost, and their constants take registers from the sums
+          .split(d, vector, d, lanes, TailStrategy::GuardWithIf)
+          .reorder(d, vector, b, unit_tile, sequence_tile)
+          .vectorize(d)
+          .unroll(vector);  // else the gates' loop is the innermost, and its constants take registers from the sums
       // Halide cannot prove at the edges that a tile of the output needs a single tile of the sums.
       sums.bound(unit, 0, columns).bound(sequence, 0, rows).bound_extent(unit_tile, 1).bound_extent(sequence_tile, 1);
       sums.compute_at(output, unit_tile).vectorize(unit, lanes).unroll(unit).unroll(sequence);
@@ -114,11 +115,12 @@ class RecurrenceStepForward : public KernelGenerator<RecurrenceStepForward> {
 
   Input<Buffer<float, 3>> weights{"weights"};
   Input<Buffer<float, 1>> core_bias{"core_bias"};
-  Input<Buffer<float, 2>> mdi_input{"mdi_input"}, z{"z"}, gamma{"gamma"}, gm{"gm"}, previous{"previous"};
+  Input<Buffer<float, 2>> mdi_input{"mdi_input"}, z{"z"}, gamma{"gamma"}, gm{"gm"}, previous{"previous"},
+      own{"own"};                                                   // own: the columns of previous that the step makes anew
   Output<Func> step{"step", {Float(32), Float(32), Float(32)}, 2};  // h, s, g
 
   void generate() {
-    start_at_zero(weights, core_bias, mdi_input, z, gamma, gm, previous);
+    start_at_zero(weights, core_bias, mdi_input, z, gamma, gm, previous, own);
     Var d("d"), b("b");
     const RDom k(0, previous.dim(0).extent());
     Func f = step;
@@ -127,7 +129,7 @@ class RecurrenceStepForward : public KernelGenerator<RecurrenceStepForward> {
       return Tuple(sums[0] + weights(column, 0, k) * state, sums[1] + weights(column, 1, k) * state);
     };
     const auto value = [&](Tuple sum) {
-      const Expr s = sigmoid(sum[0] + core_bias(d)), g = sigmoid(sum[1] + mdi_input(d, b)), h = previous(d, b);
+      const Expr s = sigmoid(sum[0] + core_bias(d)), g = sigmoid(sum[1] + mdi_input(d, b)), h = own(d, b);
       return Tuple(z(d, b) * s + gamma(d, b) * h + kMdiShare * ((1.f - g) * h + g * z(d, b) + gm(d, b) * h), s, g);
     };
     StepTiles(tile_sequences, 2, registers(), lanes()).compute(f, d, b, previous.dim(1).extent(), Tuple(0.f, 0.f), k, term, value);

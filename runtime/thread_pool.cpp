@@ -12,6 +12,12 @@ namespace {
 
 thread_local bool inside_task = false;
 
+// How long a thread looks for work before it sleeps, and the caller for the last tasks' end before it gives its core away:
+// some ten microseconds, several times what lies between two loops of a training step.
+constexpr int kSpins = 1000;
+
+}  // namespace
+
 void pause_briefly() {
 #if defined(__SSE__)
   _mm_pause();
@@ -19,12 +25,6 @@ void pause_briefly() {
   asm volatile("yield");
 #endif
 }
-
-// How long a thread looks for work before it sleeps, and the caller for the last tasks' end before it gives its core away:
-// some ten microseconds, several times what lies between two loops of a training step.
-constexpr int kSpins = 1000;
-
-}  // namespace
 
 bool inside_parallel_loop() { return inside_task; }
 

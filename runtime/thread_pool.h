@@ -56,6 +56,9 @@ class ThreadPool {
 /// Whether this thread is at a task of a pool.
 bool inside_parallel_loop();
 
+/// For loops that wait for another thread: a moment, some ten nanoseconds, that leaves the core's resources to others.
+void pause_briefly();
+
 /// Denormals are flushed to zero on this thread from now on: the recurrence's fading states would otherwise slow every
 /// multiplication they meet a hundredfold.
 void flush_denormals();

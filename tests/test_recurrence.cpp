@@ -124,6 +124,7 @@ TEST(Recurrence, MatchesTheReference) {
     for (int batch : {0, 1, 2, 3, 4, 7, 9})
       for (int dim : {1, 3, 16, 17, 48, 64, 65}) check_recurrence({steps, batch, dim}, alternate(counter++), false);
   check_recurrence({9, 5, 130}, kStrided, false);
+  for (int batch : {1, 2, 3}) check_recurrence({7, batch, 200}, alternate(counter++), false);
 }
 
 TEST(Recurrence, BackwardIsTheGradientOfForward) {
@@ -149,18 +150,23 @@ TEST(Recurrence, StateHandedOn) {
   });
 }
 
+// Many sequences are divided between the threads, a few sequences' units are.
 TEST(Recurrence, SameBitsForAnyThreads) {
-  const Size size{4, 33, 65};
-  const Problem problem(size, kDense);
-  for_each_variant("recurrence", "forward and backward", [&] {
-    expect_same_bits_for_any_threads([&]() -> Bits {
-      const GuardedTensor state = state_from(problem.state_in, size, kDense), gates = output({4, 33, 130});
-      const GuardedTensor dpre = output({4, 33, 130}), dz = output({4, 33, 65}), dgamma = output({4, 33, 65}), dstate_in = output({33, 65});
-      ops::recurrence_forward(problem.packed(), problem.core_bias, problem.mdi_input, problem.z, problem.gamma, problem.gamma, state, gates);
-      ops::recurrence_backward(problem.packed(), problem.dstate, gates, problem.z, problem.gamma, problem.gamma, state, dpre, dz, dgamma, dstate_in);
-      return {state.bits(), gates.bits(), dpre.bits(), dz.bits(), dgamma.bits(), dstate_in.bits()};
+  for (const Size& size : std::vector<Size>{{4, 33, 65}, {6, 2, 150}, {5, 3, 128}}) {
+    const int steps = size.steps, batch = size.batch, dim = size.dim;
+    const Problem problem(size, kDense);
+    for_each_variant("recurrence", "forward and backward", [&] {
+      expect_same_bits_for_any_threads([&]() -> Bits {
+        const GuardedTensor state = state_from(problem.state_in, size, kDense), gates = output({steps, batch, 2 * dim});
+        const GuardedTensor dpre = output({steps, batch, 2 * dim}), dz = output({steps, batch, dim}), dgamma = output({steps, batch, dim});
+        const GuardedTensor dstate_in = output({batch, dim});
+        ops::recurrence_forward(problem.packed(), problem.core_bias, problem.mdi_input, problem.z, problem.gamma, problem.gm, state, gates);
+        ops::recurrence_backward(problem.packed(), problem.dstate, gates, problem.z, problem.gamma, problem.gamma, state, dpre, dz, dgamma,
+                                 dstate_in);
+        return {state.bits(), gates.bits(), dpre.bits(), dz.bits(), dgamma.bits(), dstate_in.bits()};
+      });
     });
-  });
+  }
 }
 
 TEST(Recurrence, WrongShapes) {

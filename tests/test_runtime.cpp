@@ -12,6 +12,7 @@
 
 #include "runtime/arena.h"
 #include "runtime/cpu_info.h"
+#include "runtime/lockstep.h"
 #include "runtime/rng.h"
 #include "runtime/tensor.h"
 #include "runtime/threads.h"
@@ -300,6 +301,53 @@ TEST(ParallelFor, NestedRunsInline) {
     });
   });
   EXPECT_EQ(visits, 100);
+}
+
+/// Every part's step t adds up what all parts wrote in step t - 1: wrong unless every step came once, and in turn.
+void check_lockstep(int parts, int steps) {
+  std::vector<int64_t> values((steps + 1) * parts, 1);
+  lockstep(parts, steps, [&](int part) {
+    return [&, part](int t) {
+      int64_t sum = values[(t + 1) * parts + part] - 1;  // 0 the first time
+      for (int other = 0; other < parts; ++other) sum += values[t * parts + other] % 1000003;
+      values[(t + 1) * parts + part] = sum + part;
+    };
+  });
+  std::vector<int64_t> before(parts, 1);
+  for (int t = 0; t < steps; ++t) {
+    int64_t sum = 0;
+    for (int64_t value : before) sum += value % 1000003;
+    for (int part = 0; part < parts; ++part) {
+      before[part] = sum + part;
+      ASSERT_EQ(values[(t + 1) * parts + part], sum + part) << "step " << t << ", part " << part << " of " << parts;
+    }
+  }
+}
+
+TEST(Lockstep, EveryStepOnceAndInTurn) {
+  for (int threads : {1, 2, 3}) {
+    const ScopedThreads scoped(threads);
+    for (int parts = 1; parts <= max_lockstep_parts(); ++parts)
+      for (int steps : {0, 1, 2, 500}) check_lockstep(parts, steps);
+  }
+}
+
+TEST(Lockstep, DoesWithoutThreadsThatDoNotCome) {
+  const ScopedThreads scoped(3);
+  parallel_for(2, [](int) { check_lockstep(3, 100); });  // inside a loop there is only the calling thread
+}
+
+TEST(Lockstep, ExceptionsAreRethrown) {
+  const ScopedThreads scoped(2);
+  const auto run = [](int failing_part) {
+    lockstep(2, 100, [=](int part) {
+      return [=](int t) {
+        if (part == failing_part && t == 37) throw std::out_of_range("thirty-seven");
+      };
+    });
+  };
+  for (int part : {0, 1}) EXPECT_THROW(run(part), std::out_of_range);
+  run(-1);
 }
 
 TEST(ParallelFor, FlushesDenormals) {

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "runtime/kernel_registry.h"
+#include "runtime/lockstep.h"
 #include "runtime/threads.h"
 
 namespace mmrec::ops {
@@ -12,18 +13,37 @@ namespace {
 
 /// The sequences of a batch are independent: groups of them go through all of t on a thread each. Below four, a group would
 /// hold a single sequence, and every thread would stream all the weights for it alone.
+constexpr int kLeastGrouped = 4;
+
 template <class Body>
 void for_sequence_groups(int B, const Body& body) {
-  const int groups = B < 4 ? 1 : std::min(num_threads(), B / 2);
+  const int groups = B < kLeastGrouped ? 1 : std::min(num_threads(), B / 2);
   parallel_for(groups, [&](int group) { body(B * group / groups, B * (group + 1) / groups); });
 }
 
-/// Some sequences' rows of a time-major tensor, to be moved through time.
+/// Some of a step's units, and the columns of the packed weights that belong to them.
+struct Units {
+  int begin, end, padded_end;
+};
+
+/// The units in parts of whole tiles: what a batch too small for groups of sequences is divided into.
+struct UnitParts {
+  explicit UnitParts(int D) : D(D), tiles(recurrence_padded(D) / kRecurrenceTile), count(std::min(tiles, max_lockstep_parts())) {}
+  Units operator[](int part) const {
+    const int padded_end = tiles * (part + 1) / count * kRecurrenceTile;
+    return {tiles * part / count * kRecurrenceTile, std::min(D, padded_end), padded_end};
+  }
+  int D, tiles, count;
+};
+
+/// Some sequences' rows of a time-major tensor, to be moved through time; `offset` is the row's time at t = 0.
 struct Rows {
-  Rows(const Tensor& sequence, int begin, int end, int t) : view(sequence.at(0).rows(begin, end)), stride(sequence.stride(0)) { move(t); }
-  void move(int steps) { view.set_data(view.data() + static_cast<int64_t>(steps) * stride); }
+  Rows(const Tensor& sequence, int begin, int end, int offset)
+      : view(sequence.at(0).rows(begin, end)), stride(sequence.stride(0)), at_zero(view.data() + static_cast<int64_t>(offset) * stride) {}
+  void move_to(int t) { view.set_data(at_zero + static_cast<int64_t>(t) * stride); }
   Tensor view;
-  int stride;
+  int64_t stride;
+  float* at_zero;
 };
 
 }  // namespace
@@ -51,17 +71,29 @@ void recurrence_forward(const RecurrenceWeights& packed, const Tensor& core_bias
   if (z.count() == 0) return;
 
   static Kernel kernel("recurrence", "forward");
-  const Tensor s = gates.columns(0, D), g = gates.columns(D, 2 * D);
-  for_sequence_groups(B, [&](int begin, int end) {
-    std::array<Rows, 8> rows{Rows(mdi_input, begin, end, 0), Rows(z, begin, end, 0),     Rows(gamma, begin, end, 0), Rows(gm, begin, end, 0),
-                             Rows(state, begin, end, 0),     Rows(state, begin, end, 1), Rows(s, begin, end, 0),     Rows(g, begin, end, 0)};
-    auto& [mdi_input_t, z_t, gamma_t, gm_t, h_previous, h_t, s_t, g_t] = rows;
-    for (int t = 0; t < T; ++t) {
-      kernel({.flops = 4.0 * (end - begin) * D * D, .sizes = {end - begin, D}}, packed.forward, core_bias, mdi_input_t.view, z_t.view, gamma_t.view,
-             gm_t.view, h_previous.view, h_t.view, s_t.view, g_t.view);
-      for (Rows& row : rows) row.move(1);
-    }
-  });
+  // Sequences [begin, end) from step to step, some units of them.
+  const auto steps = [&](int begin, int end, Units units) {
+    const auto all = [&](const Tensor& tensor, int t) { return Rows(tensor, begin, end, t); };
+    const auto own = [&](const Tensor& tensor, int t) { return Rows(tensor.columns(units.begin, units.end), begin, end, t); };
+    return [=, flops = 4.0 * (end - begin) * (units.end - units.begin) * D, weights = packed.forward.columns(units.begin, units.padded_end),
+            bias = core_bias.columns(units.begin, units.end),
+            rows = std::array{own(mdi_input, 0), own(z, 0), own(gamma, 0), own(gm, 0), all(state, 0), own(state, 0), own(state, 1),
+                              own(gates.columns(0, D), 0), own(gates.columns(D, 2 * D), 0)}](int t) mutable {
+      for (Rows& row : rows) row.move_to(t);
+      const auto& [mdi_input_t, z_t, gamma_t, gm_t, h_previous, own_previous, h_t, s_t, g_t] = rows;
+      kernel({.flops = flops, .sizes = {end - begin, D}}, weights, bias, mdi_input_t.view, z_t.view, gamma_t.view, gm_t.view, h_previous.view,
+             own_previous.view, h_t.view, s_t.view, g_t.view);
+    };
+  };
+  if (B < kLeastGrouped && T > 1) {
+    const UnitParts parts(D);
+    lockstep(parts.count, T, [&](int part) { return steps(0, B, parts[part]); });
+  } else {
+    for_sequence_groups(B, [&](int begin, int end) {
+      auto step = steps(begin, end, {0, D, recurrence_padded(D)});
+      for (int t = 0; t < T; ++t) step(t);
+    });
+  }
 }
 
 void recurrence_backward(const RecurrenceWeights& packed, const Tensor& dstate, const Tensor& gates, const Tensor& z, const Tensor& gamma,
@@ -79,17 +111,16 @@ void recurrence_backward(const RecurrenceWeights& packed, const Tensor& dstate, 
   static Kernel kernel("recurrence", "backward");
   const Tensor s = gates.columns(0, D), g = gates.columns(D, 2 * D), ds = dpre.columns(0, D), dg = dpre.columns(D, 2 * D);
   for_sequence_groups(B, [&](int begin, int end) {
-    std::array<Rows, 11> rows{Rows(dstate, begin, end, T - 1), Rows(s, begin, end, T - 1),     Rows(g, begin, end, T - 1),
-                              Rows(z, begin, end, T - 1),      Rows(gamma, begin, end, T - 1), Rows(gm, begin, end, T - 1),
-                              Rows(state, begin, end, T - 1),  Rows(ds, begin, end, T - 1),    Rows(dg, begin, end, T - 1),
-                              Rows(dz, begin, end, T - 1),     Rows(dgamma, begin, end, T - 1)};
+    std::array<Rows, 11> rows{Rows(dstate, begin, end, 0), Rows(s, begin, end, 0),  Rows(g, begin, end, 0),     Rows(z, begin, end, 0),
+                              Rows(gamma, begin, end, 0),  Rows(gm, begin, end, 0), Rows(state, begin, end, 0), Rows(ds, begin, end, 0),
+                              Rows(dg, begin, end, 0),     Rows(dz, begin, end, 0), Rows(dgamma, begin, end, 0)};
     auto& [dstate_t, s_t, g_t, z_t, gamma_t, gm_t, h_previous, ds_t, dg_t, dz_t, dgamma_t] = rows;
     // dstate_in holds the gradient that step t + 1 handed to h_t until it is that in the state handed in.
     const Tensor carry = dstate_in.rows(begin, end);
     for (int t = T - 1; t >= 0; --t) {
+      for (Rows& row : rows) row.move_to(t);
       kernel({.flops = 4.0 * (end - begin) * D * D, .sizes = {end - begin, D}}, packed.backward, dstate_t.view, carry, s_t.view, g_t.view, z_t.view,
              gamma_t.view, gm_t.view, h_previous.view, ds_t.view, dg_t.view, dz_t.view, dgamma_t.view, carry);
-      for (Rows& row : rows) row.move(-1);
     }
   });
 }

@@ -1,0 +1,35 @@
+#include "runtime/lockstep.h"
+
+#include <sched.h>
+
+#include "runtime/thread_pool.h"
+
+namespace mmrec::detail {
+
+namespace {
+// Some microseconds: several times what a step's parts differ by when all threads are there.
+constexpr int kBriefly = 200;
+// As in thread_pool.cpp: before the core is given away.
+constexpr int kSpins = 1000;
+}  // namespace
+
+bool Lockstep::wait_briefly(int part, int t) const {
+  for (int spins = 0; spins < kBriefly; ++spins) {
+    if (finished(part, t)) return true;
+    pause_briefly();
+  }
+  return false;
+}
+
+bool Lockstep::wait(int part, int t) const {
+  for (int spins = 0; !finished(part, t); ++spins) {
+    if (failed_.load(std::memory_order_relaxed)) return false;
+    if (spins < kSpins)
+      pause_briefly();
+    else
+      sched_yield();
+  }
+  return true;
+}
+
+}  // namespace mmrec::detail
