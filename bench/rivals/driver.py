@@ -128,7 +128,8 @@ def print_rows(workload, found, rivals):
     """A row for each form."""
     ours = min((c for c in found if c.name == "ours"), key=lambda c: c.best)
     scale, unit = (1e3, "ms") if ours.best > 1e-3 else (1e6, "us")
-    cell = lambda c: f"{scale * c.best:.4g} ({scale * c.median:.4g})"
+    number = lambda seconds: f"{scale * seconds:.{max(0, 4 - len(str(int(scale * seconds))))}f}"
+    cell = lambda c: f"{number(c.best)} ({number(c.median)})"
     for form in workload.forms:
         row = f"{workload.name:<24}{form:<13}{cell(ours) + ' ' + unit:>21}"
         for process in rivals:
