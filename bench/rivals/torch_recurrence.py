@@ -1,6 +1,6 @@
-"""The recurrence h_t = a_t h_{t-1} + b_t in PyTorch, in three forms.
+"""The recurrence h_t = a_t h_{t-1} + b_t in PyTorch: differentiated by autograd, and by hand.
 
-All take pre [T,B,2D] (what the two gates get besides h), z and gm [T,B,D] and weight [2D,D] (both gates' weights on h), and return
+Both take pre [T,B,2D] (what the two gates get besides h), z and gm [T,B,D] and weight [2D,D] (both gates' weights on h), and return
 h [T,B,D]. With s, g = sigmoid(pre + h W^T): h_t = (1.1 gm + 0.1) h + s z + 0.1 g (z - h).
 """
 
