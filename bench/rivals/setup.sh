@@ -19,10 +19,9 @@ echo "Installing PyTorch and JAX into $venv: 300 MB to download, a few minutes"
 rm -rf $venv
 python3 -m venv $venv
 pip() { $venv/bin/pip --quiet --quiet --disable-pip-version-check "$@" || fail "pip could not install $requirements; is there a network? Then try again."; }
-# Its ordinary build brings gigabytes for GPUs. PyTorch's own index has one for CPUs, +cpu, which pip takes for the newer of
-# the two where it finds both; asked for by itself because pip would look for everything else there too.
-pip install --no-deps --extra-index-url https://download.pytorch.org/whl/cpu "$(grep '^torch==' $requirements)"
+# Where pip finds only PyTorch's ordinary build, that brings gigabytes for GPUs: ask for it alone first, and look.
+pip install --no-deps "$(grep '^torch==' $requirements)"
 grep -q '^cuda.*= None$' $venv/lib/python3*/site-packages/torch/version.py ||
-  fail "pip found only PyTorch's build for GPUs; is https://download.pytorch.org/whl/cpu within reach? Then try again."
+  fail "pip found only PyTorch's build for GPUs. Set PIP_EXTRA_INDEX_URL to PyTorch's index of CPU builds (pytorch.org names it) and try again."
 pip install -r $requirements
 cp $requirements $venv/requirements.txt
