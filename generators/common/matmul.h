@@ -77,10 +77,14 @@ class Matmul {
       sum.reorder(column_, row_, k_);
     }
     sum.vectorize(column_, tile_.lanes).unroll(column_).unroll(row_);
-    std::vector<VarOrRVar> packing_order{column_, k_in_panel_};
+    // One vector of columns along all of k, then the next: of a B with k innermost, twice the columns would be twice the rows at
+    // the same time, more than the first-level cache has ways for where a row is a multiple of 2 KiB.
+    Var vector("vector");
+    panel_.compute_root().bound(column_, 0, tile_.columns).split(column_, vector, column_, tile_.lanes);
+    std::vector<VarOrRVar> packing_order{column_, k_in_panel_, vector};
     packing_order.insert(packing_order.end(), batch_.begin(), batch_.end());
     packing_order.push_back(panel_index_);
-    panel_.compute_root().reorder(packing_order).vectorize(column_, tile_.lanes).unroll(column_).parallel(panel_index_);
+    panel_.reorder(packing_order).vectorize(column_).parallel(panel_index_);
   }
 
  private:
