@@ -49,8 +49,8 @@ class DecayFusedForward : public MatmulGenerator<DecayFusedForward> {
     context_sigmoid(d, n) = sigmoid(context(d, n) + context_out_bias(d));
     gm(d, n) = clamp(gamma_sigmoid(d, n) * context_sigmoid(d, n), kDecayMin, 1.f - kDecayMin);
 
-    gamma.schedule(gamma_sigmoid, d, n);
-    context.schedule(context_sigmoid, d, n);
+    gamma.schedule(gamma_sigmoid, d, n, Matmul::Epilogue::kHeavy);
+    context.schedule(context_sigmoid, d, n, Matmul::Epilogue::kHeavy);
     schedule_rows(gm, d, n);
   }
 };
@@ -101,7 +101,7 @@ class DecayFusedBackward : public MatmulGenerator<DecayFusedBackward> {
           name + "_into_hidden", N, R, D, [&](Expr i, Expr m) { return dout(i, m); }, [&](Expr column, Expr i) { return out(column, i); }, tile());
       Func dhidden(name + "_dhidden");
       dhidden(r, n) = into_hidden(r, n) * gelu_derivative(hidden(r, n));
-      into_hidden.schedule(dhidden, r, n);
+      into_hidden.schedule(dhidden, r, n, Matmul::Epilogue::kHeavy);
 
       Matmul into_out(
           name + "_into_out", D, R, N, [&](Expr i, Expr m) { return dout(m, i); }, [&](Expr column, Expr i) { return gelu(hidden(column, i)); },

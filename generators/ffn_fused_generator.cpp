@@ -50,8 +50,8 @@ class FfnFusedForward : public MatmulGenerator<FfnFusedForward> {
 
     start_at_zero(inner_func);
     rows.schedule(scale, n, rows_per_task);
-    first.schedule(inner_func, f, n);
-    second.schedule(y, d, n);
+    first.schedule(inner_func, f, n, Matmul::Epilogue::kHeavy);
+    second.schedule(y, d, n, Matmul::Epilogue::kHeavy);
     inner_func.specialize(threshold == 0);
     y.specialize(threshold == 0);
   }
