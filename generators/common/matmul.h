@@ -99,7 +99,7 @@ class Matmul {
     return args;
   }
 
-  static constexpr int kTasks = 48;  // enough for a few cores to end together
+  static constexpr int kTasks = 128;  // of some microseconds each: enough for a few cores to end together
   Expr M_, N_;
   MatmulTile tile_;
   std::vector<Var> batch_;
