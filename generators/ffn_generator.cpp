@@ -1,22 +1,22 @@
 // The feed-forward half of a block, y = r + mask_out (W2 (mask_hidden gelu(W1 rmsnorm(r) + b1)) + b2), and its gradients
-// (runtime/ops/ffn.h). Norm, bias, gelu, both dropout masks and the residual are in the packing or the epilogue of the two
+// (runtime/ops/ffn.h). Fused, norm, bias, gelu, both dropout masks and the residual are in the packing or the epilogue of the two
 // matmuls. Forward, the gelu's derivative times the mask is made beside the gelu, with which it shares the erf: backward, it is
 // one multiplication in the epilogue of the matmul that makes the hidden gradient.
 #include "generators/common/activations.h"
 #include "generators/common/dropout_mask.h"
-#include "generators/common/matmul.h"
+#include "generators/common/fusible.h"
 #include "generators/common/rmsnorm.h"
 
 namespace mmrec::generators {
 
 namespace {
 
-/// mask(index) * value, and the value itself in a branch of its own where there is no dropout.
-Expr masked(const DropoutMask& mask, Expr index, Expr value) { return select(mask.threshold == 0, value, mask(index) * value); }
+/// `dropped`, which is the mask times a value, and the value itself in a branch of its own where there is no dropout.
+Expr masked(const DropoutMask& mask, Expr value, Expr dropped) { return select(mask.threshold == 0, value, dropped); }
 
 }  // namespace
 
-class FfnFusedForward : public MatmulGenerator<FfnFusedForward> {
+class FfnForward : public FusibleGenerator<FfnForward> {
  public:
   Input<Buffer<float, 2>> r{"r"};
   Input<Buffer<float, 1>> norm{"norm"};
@@ -39,25 +39,36 @@ class FfnFusedForward : public MatmulGenerator<FfnFusedForward> {
 
     RmsnormScale rows(r, D, n, lanes());
     scale(n) = rows(n);
+    Func normalized("normalized"), weights("weights"), first_sum("first_sum"), hidden("hidden"), gelus("gelus");
+    normalized(d, n) = fused ? r(d, n) : norm(d) * r(d, n) * scale(n);
+    weights(d, f) = fused ? norm(d) * in(d, f) : in(d, f);
     Matmul first(
-        "first", N, F, D, [&](Expr k, Expr row) { return r(k, row); }, [&](Expr column, Expr k) { return norm(k) * in(k, column); }, tile());
-    const Expr hidden = scale(n) * first(f, n) + in_bias(f);
-    inner(f, n) = Tuple(masked(mask_hidden, n * F + f, gelu_derivative(hidden)), masked(mask_hidden, n * F + f, gelu(hidden)));
+        "first", N, F, D, [&](Expr k, Expr row) { return normalized(k, row); }, [&](Expr column, Expr k) { return weights(k, column); }, tile());
+    first_sum(f, n) = fused ? scale(n) * first(f, n) : first(f, n);
+    hidden(f, n) = first_sum(f, n) + in_bias(f);
+    const Expr slope = gelu_derivative(hidden(f, n)), activated = gelu(hidden(f, n)), mask = mask_hidden(n * F + f);
+    gelus(f, n) = Tuple(slope, activated);
+    inner(f, n) = Tuple(masked(mask_hidden, slope, mask * gelus(f, n)[0]), masked(mask_hidden, activated, mask * gelus(f, n)[1]));
     Func inner_func = inner;
     Matmul second(
         "second", N, D, F, [&](Expr k, Expr row) { return inner_func(k, row)[1]; }, [&](Expr column, Expr k) { return out(k, column); }, tile());
-    y(d, n) = r(d, n) + masked(mask_out, n * D + d, second(d, n) + out_bias(d));
+    Func second_sum("second_sum"), output("output"), dropped("dropped");
+    second_sum(d, n) = second(d, n);
+    output(d, n) = second_sum(d, n) + out_bias(d);
+    dropped(d, n) = mask_out(n * D + d) * output(d, n);
+    y(d, n) = r(d, n) + masked(mask_out, output(d, n), dropped(d, n));
 
     start_at_zero(inner_func);
     rows.schedule(scale, n, rows_per_task);
-    first.schedule(inner_func, f, n, Matmul::Epilogue::kHeavy);
-    second.schedule(y, d, n, Matmul::Epilogue::kHeavy);
+    schedule_steps({normalized}, {d, n, D, N});
+    schedule_product(first, {first_sum, hidden, gelus, inner_func}, {f, n, F, N}, Matmul::Epilogue::kHeavy);
+    schedule_product(second, {second_sum, output, dropped, y}, {d, n, D, N}, Matmul::Epilogue::kHeavy);
     inner_func.specialize(threshold == 0);
     y.specialize(threshold == 0);
   }
 };
 
-class FfnFusedBackward : public MatmulGenerator<FfnFusedBackward> {
+class FfnBackward : public FusibleGenerator<FfnBackward> {
  public:
   Input<Buffer<float, 2>> dy{"dy"}, r{"r"};
   Input<Buffer<float, 1>> norm{"norm"};
@@ -81,8 +92,8 @@ class FfnFusedBackward : public MatmulGenerator<FfnFusedBackward> {
     const RDom row(0, N);
 
     // Second layer.
-    Func dsecond("dsecond"), dhidden("dhidden");
-    dsecond(d, n) = masked(mask_out, n * D + d, dy(d, n));
+    Func dsecond("dsecond"), dactivated("dactivated"), dhidden("dhidden");
+    dsecond(d, n) = masked(mask_out, dy(d, n), mask_out(n * D + d) * dy(d, n));
     Matmul into_out(
         "into_out", D, F, N, [&](Expr k, Expr m) { return dsecond(m, k); }, [&](Expr column, Expr k) { return activated(column, k); }, tile());
     dout(f, d) = into_out(f, d);
@@ -90,26 +101,30 @@ class FfnFusedBackward : public MatmulGenerator<FfnFusedBackward> {
     dout_bias(d) += dsecond(d, row);
     Matmul into_hidden(
         "into_hidden", N, F, D, [&](Expr k, Expr m) { return dsecond(k, m); }, [&](Expr column, Expr k) { return out(column, k); }, tile());
-    dhidden(f, n) = into_hidden(f, n) * slope(f, n);
+    dactivated(f, n) = into_hidden(f, n);
+    dhidden(f, n) = dactivated(f, n) * slope(f, n);
 
     // First layer and norm.
+    Func normalized("normalized"), dnormalized("dnormalized"), through_norm("through_norm");
+    normalized(d, n) = fused ? r(d, n) * scale(n) : norm(d) * r(d, n) * scale(n);
     Matmul into_in(
-        "into_in", F, D, N, [&](Expr k, Expr m) { return dhidden(m, k); }, [&](Expr column, Expr k) { return r(column, k) * scale(k); }, tile());
-    din(d, f) = norm(d) * into_in(d, f);
+        "into_in", F, D, N, [&](Expr k, Expr m) { return dhidden(m, k); }, [&](Expr column, Expr k) { return normalized(column, k); }, tile());
+    din(d, f) = fused ? norm(d) * into_in(d, f) : into_in(d, f);
     din_bias(f) = 0.f;
     din_bias(f) += dhidden(f, row);
-    Func dnormalized("dnormalized");
     Matmul into_rows(
         "into_rows", N, D, F, [&](Expr k, Expr m) { return dhidden(k, m); }, [&](Expr column, Expr k) { return in(column, k); }, tile());
     dnormalized(d, n) = into_rows(d, n);
     RmsnormGradient gradient(dnormalized, r, scale, norm, D, N, d, n, lanes());
-    dr(d, n) = dy(d, n) + gradient.dx(d, n);
+    through_norm(d, n) = gradient.dx(d, n);
+    dr(d, n) = dy(d, n) + through_norm(d, n);
     dnorm(d) = gradient.dweight(d);
 
     schedule_rows(dsecond, d, n);
     into_out.schedule(dout, f, d);
     schedule_column_sum(dout_bias, d, row);
-    into_hidden.schedule(dhidden, f, n);
+    schedule_product(into_hidden, {dactivated, dhidden}, {f, n, F, N});
+    schedule_steps({normalized, through_norm}, {d, n, D, N});
     into_in.schedule(din, d, f);
     schedule_column_sum(din_bias, f, row);
     into_rows.schedule(dnormalized, d, n);
@@ -123,5 +138,5 @@ class FfnFusedBackward : public MatmulGenerator<FfnFusedBackward> {
 
 }  // namespace mmrec::generators
 
-HALIDE_REGISTER_GENERATOR(mmrec::generators::FfnFusedForward, ffn_fused_forward)
-HALIDE_REGISTER_GENERATOR(mmrec::generators::FfnFusedBackward, ffn_fused_backward)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::FfnForward, ffn_forward)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::FfnBackward, ffn_backward)

@@ -1,8 +1,8 @@
 // The decay's two small MLPs, gm = clamp(sigmoid(G2 gelu(G1 z)) sigmoid(C2 gelu(C1 k))), and their gradients
-// (runtime/ops/decay.h). Sigmoids, their product and the clamp are in the second matmul's epilogue; the backward pass has the
-// sigmoids' derivatives ahead of the matmuls that use them.
+// (runtime/ops/decay.h). Fused, biases and sigmoids are in the matmuls' epilogues, and the backward pass has the sigmoids'
+// derivatives, both in one pass, ahead of the matmuls that use them.
 #include "generators/common/activations.h"
-#include "generators/common/matmul.h"
+#include "generators/common/fusible.h"
 
 namespace mmrec::generators {
 
@@ -12,7 +12,7 @@ constexpr float kDecayMin = 1e-6f;  // ops::kDecayMin
 
 }  // namespace
 
-class DecayFusedForward : public MatmulGenerator<DecayFusedForward> {
+class DecayForward : public FusibleGenerator<DecayForward> {
  public:
   Input<Buffer<float, 2>> z{"z"}, k{"k"};
   Input<Buffer<float, 2>> gamma_in{"gamma_in"};
@@ -31,31 +31,35 @@ class DecayFusedForward : public MatmulGenerator<DecayFusedForward> {
     start_at_zero(gamma_hidden, context_hidden, gamma_sigmoid, context_sigmoid, gm);
     Var d("d"), r("r"), n("n");
     const Expr N = gm.dim(1).extent(), D = gm.dim(0).extent(), R = gamma_in_bias.dim(0).extent();
-    // The first layer of one MLP into its hidden values; what is returned is the second layer, without bias.
-    auto mlp = [&](const std::string& name, Func x, Func in, Func in_bias, Func out, auto& hidden) {
+    auto mlp = [&](const std::string& name, Func x, Func in, Func in_bias, Func out, Func out_bias, auto& hidden, auto& factor) {
       Matmul first(
           name + "_in", N, R, D, [&](Expr i, Expr row) { return x(i, row); }, [&](Expr column, Expr i) { return in(i, column); }, tile());
-      hidden(r, n) = first(r, n) + in_bias(r);
-      first.schedule(hidden, r, n);
-      Func activated(name + "_activated");
+      Func first_sum(name + "_in_sum"), activated(name + "_activated");
+      first_sum(r, n) = first(r, n);
+      hidden(r, n) = first_sum(r, n) + in_bias(r);
+      schedule_product(first, {first_sum, hidden}, {r, n, R, N});
       activated(r, n) = gelu(hidden(r, n));
       schedule_rows(activated, r, n);
-      return Matmul(
+      Matmul second(
           name + "_out", N, D, R, [&](Expr i, Expr row) { return activated(i, row); }, [&](Expr column, Expr i) { return out(i, column); }, tile());
+      Func second_sum(name + "_out_sum"), output(name + "_output");
+      second_sum(d, n) = second(d, n);
+      output(d, n) = second_sum(d, n) + out_bias(d);
+      factor(d, n) = sigmoid(output(d, n));
+      schedule_product(second, {second_sum, output, factor}, {d, n, D, N}, Matmul::Epilogue::kHeavy);
     };
-    Matmul gamma = mlp("gamma", z, gamma_in, gamma_in_bias, gamma_out, gamma_hidden);
-    Matmul context = mlp("context", k, context_in, context_in_bias, context_out, context_hidden);
-    gamma_sigmoid(d, n) = sigmoid(gamma(d, n) + gamma_out_bias(d));
-    context_sigmoid(d, n) = sigmoid(context(d, n) + context_out_bias(d));
-    gm(d, n) = clamp(gamma_sigmoid(d, n) * context_sigmoid(d, n), kDecayMin, 1.f - kDecayMin);
+    mlp("gamma", z, gamma_in, gamma_in_bias, gamma_out, gamma_out_bias, gamma_hidden, gamma_sigmoid);
+    mlp("context", k, context_in, context_in_bias, context_out, context_out_bias, context_hidden, context_sigmoid);
+    Func product("product");
+    product(d, n) = gamma_sigmoid(d, n) * context_sigmoid(d, n);
+    gm(d, n) = clamp(product(d, n), kDecayMin, 1.f - kDecayMin);
 
-    gamma.schedule(gamma_sigmoid, d, n, Matmul::Epilogue::kHeavy);
-    context.schedule(context_sigmoid, d, n, Matmul::Epilogue::kHeavy);
+    schedule_steps({product}, {d, n, D, N});
     schedule_rows(gm, d, n);
   }
 };
 
-class DecayFusedBackward : public MatmulGenerator<DecayFusedBackward> {
+class DecayBackward : public FusibleGenerator<DecayBackward> {
  public:
   Input<Buffer<float, 2>> dgm{"dgm"};
   Input<float> dgm_scale{"dgm_scale"};
@@ -79,14 +83,19 @@ class DecayFusedBackward : public MatmulGenerator<DecayFusedBackward> {
     Var d("d"), r("r"), n("n");
     const Expr N = dz.dim(1).extent(), D = dz.dim(0).extent(), R = dgamma_in_bias.dim(0).extent();
 
-    // Both MLPs' gradients before the sigmoids, in one pass.
+    // Both MLPs' gradients before the sigmoids, fused in one pass.
+    Func scaled("scaled"), dproduct("dproduct"), dgamma_sigmoid("dgamma_sigmoid"), dcontext_sigmoid("dcontext_sigmoid");
     Func dsum("dsum"), dgamma("dgamma"), dcontext("dcontext");
     const Expr g = gamma_sigmoid(d, n), c = context_sigmoid(d, n);
-    const Expr dproduct = select(g * c >= kDecayMin && g * c <= 1.f - kDecayMin, dgm_scale * dgm(d, n), 0.f);
-    dsum(d, n) = Tuple(dproduct * c * g * (1.f - g), dproduct * g * c * (1.f - c));
+    scaled(d, n) = dgm_scale * dgm(d, n);
+    dproduct(d, n) = select(g * c >= kDecayMin && g * c <= 1.f - kDecayMin, scaled(d, n), 0.f);
+    dgamma_sigmoid(d, n) = dproduct(d, n) * c;
+    dcontext_sigmoid(d, n) = dproduct(d, n) * g;
+    dsum(d, n) = Tuple(dgamma_sigmoid(d, n) * g * (1.f - g), dcontext_sigmoid(d, n) * c * (1.f - c));
     dgamma(d, n) = dsum(d, n)[0];
     dcontext(d, n) = dsum(d, n)[1];
-    schedule_rows(dsum, d, n);
+    if (fused) schedule_rows(dsum, d, n);
+    schedule_steps({scaled, dproduct, dgamma_sigmoid, dcontext_sigmoid, dgamma, dcontext}, {d, n, D, N});
 
     // The gradients of one MLP's weights from dout, the gradient in its output; what is returned is the one in its input.
     const RDom row(0, N);
@@ -99,13 +108,15 @@ class DecayFusedBackward : public MatmulGenerator<DecayFusedBackward> {
                    auto& dout_bias) {
       Matmul into_hidden(
           name + "_into_hidden", N, R, D, [&](Expr i, Expr m) { return dout(i, m); }, [&](Expr column, Expr i) { return out(column, i); }, tile());
-      Func dhidden(name + "_dhidden");
-      dhidden(r, n) = into_hidden(r, n) * gelu_derivative(hidden(r, n));
-      into_hidden.schedule(dhidden, r, n, Matmul::Epilogue::kHeavy);
+      Func dactivated(name + "_dactivated"), dhidden(name + "_dhidden"), activated(name + "_activated");
+      dactivated(r, n) = into_hidden(r, n);
+      dhidden(r, n) = dactivated(r, n) * gelu_derivative(hidden(r, n));
+      schedule_product(into_hidden, {dactivated, dhidden}, {r, n, R, N}, Matmul::Epilogue::kHeavy);
+      activated(r, n) = gelu(hidden(r, n));
+      schedule_steps({activated}, {r, n, R, N});
 
       Matmul into_out(
-          name + "_into_out", D, R, N, [&](Expr i, Expr m) { return dout(m, i); }, [&](Expr column, Expr i) { return gelu(hidden(column, i)); },
-          tile());
+          name + "_into_out", D, R, N, [&](Expr i, Expr m) { return dout(m, i); }, [&](Expr column, Expr i) { return activated(column, i); }, tile());
       dout_weight(r, d) = into_out(r, d);
       into_out.schedule(dout_weight, r, d);
       Matmul into_in(
@@ -120,14 +131,16 @@ class DecayFusedBackward : public MatmulGenerator<DecayFusedBackward> {
     Matmul into_z = mlp("gamma", dgamma, z, gamma_hidden, gamma_in, gamma_out, dgamma_in, dgamma_in_bias, dgamma_out, dgamma_out_bias);
     Matmul into_k =
         mlp("context", dcontext, k, context_hidden, context_in, context_out, dcontext_in, dcontext_in_bias, dcontext_out, dcontext_out_bias);
-    dz(d, n) = dz_residual(d, n) + into_z(d, n);
+    Func into_z_sum("into_z_sum");
+    into_z_sum(d, n) = into_z(d, n);
+    dz(d, n) = dz_residual(d, n) + into_z_sum(d, n);
     dk(d, n) = into_k(d, n);
-    into_z.schedule(dz, d, n);
+    schedule_product(into_z, {into_z_sum, dz}, {d, n, D, N});
     into_k.schedule(dk, d, n);
   }
 };
 
 }  // namespace mmrec::generators
 
-HALIDE_REGISTER_GENERATOR(mmrec::generators::DecayFusedForward, decay_fused_forward)
-HALIDE_REGISTER_GENERATOR(mmrec::generators::DecayFusedBackward, decay_fused_backward)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::DecayForward, decay_forward)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::DecayBackward, decay_backward)

@@ -1,13 +1,13 @@
 // HEM, RMSNorm and projection in one kernel (runtime/ops/hem.h):
 //   y[n,p] = s_n sum_d x[n,d] (w_d W[p,d]) + b_p,  s_n = 1 / (rms(x[n,:]) + epsilon)
-// The norm's weight is multiplied into W while W is packed and the row's factor into the finished sums, so normalising costs
-// one reading of x and the normalised rows are never stored, forward or backward.
-#include "generators/common/matmul.h"
+// Fused, the norm's weight is multiplied into W while W is packed and the row's factor into the finished sums, so normalising
+// costs one reading of x and the normalised rows are never stored, forward or backward.
+#include "generators/common/fusible.h"
 #include "generators/common/rmsnorm.h"
 
 namespace mmrec::generators {
 
-class HemFusedForward : public MatmulGenerator<HemFusedForward> {
+class HemForward : public FusibleGenerator<HemForward> {
  public:
   Input<Buffer<float, 2>> x{"x"};
   Input<Buffer<float, 1>> norm_weight{"norm_weight"};
@@ -18,21 +18,25 @@ class HemFusedForward : public MatmulGenerator<HemFusedForward> {
 
   void generate() {
     start_at_zero(x, norm_weight, weight, bias, scale, y);
-    Var p("p"), n("n");
+    Var d("d"), p("p"), n("n");
     const Expr D = x.dim(0).extent(), N = x.dim(1).extent(), P = bias.dim(0).extent();
     RmsnormScale norm(x, D, n, lanes());
-    Matmul product(
-        "product", N, P, D, [&](Expr d, Expr row) { return x(d, row); }, [&](Expr column, Expr d) { return norm_weight(d) * weight(d, column); },
-        tile());
     scale(n) = norm(n);
-    y(p, n) = scale(n) * product(p, n) + bias(p);
+    Func rows("rows"), weights("weights"), projected("projected");
+    rows(d, n) = fused ? x(d, n) : norm_weight(d) * x(d, n) * scale(n);
+    weights(d, p) = fused ? norm_weight(d) * weight(d, p) : weight(d, p);
+    Matmul product(
+        "product", N, P, D, [&](Expr k, Expr row) { return rows(k, row); }, [&](Expr column, Expr k) { return weights(k, column); }, tile());
+    projected(p, n) = fused ? scale(n) * product(p, n) : product(p, n);
+    y(p, n) = projected(p, n) + bias(p);
 
     norm.schedule(scale, n, rows_per_task);
-    product.schedule(y, p, n);
+    schedule_steps({rows}, {d, n, D, N});
+    schedule_product(product, {projected, y}, {p, n, P, N});
   }
 };
 
-class HemFusedBackward : public MatmulGenerator<HemFusedBackward> {
+class HemBackward : public FusibleGenerator<HemBackward> {
  public:
   Input<Buffer<float, 2>> dy{"dy"}, residual{"residual"}, x{"x"};
   Input<Buffer<float, 1>> scale{"scale"}, norm_weight{"norm_weight"};
@@ -48,25 +52,28 @@ class HemFusedBackward : public MatmulGenerator<HemFusedBackward> {
     const Expr D = norm_weight.dim(0).extent(), N = scale.dim(0).extent(), P = dbias.dim(0).extent();
 
     // The normalised rows' gradient dY W, then through the norm.
-    Func dnormalized("dnormalized");
+    Func dnormalized("dnormalized"), through_norm("through_norm");
     Matmul into_rows(
         "into_rows", N, D, P, [&](Expr k, Expr row) { return dy(k, row); }, [&](Expr column, Expr k) { return weight(column, k); }, tile());
     dnormalized(d, n) = into_rows(d, n);
     RmsnormGradient norm(dnormalized, x, scale, norm_weight, D, N, d, n, lanes());
-    dx(d, n) = residual(d, n) + norm.dx(d, n);
+    through_norm(d, n) = norm.dx(d, n);
+    dx(d, n) = residual(d, n) + through_norm(d, n);
     dnorm_weight(d) = norm.dweight(d);
 
     // dW[p,d] = w_d sum_n dy[n,p] (x[n,d] s_n)
+    Func rows("rows");
+    rows(d, n) = fused ? x(d, n) * scale(n) : norm_weight(d) * x(d, n) * scale(n);
     Matmul into_weight(
-        "into_weight", P, D, N, [&](Expr row, Expr out) { return dy(out, row); }, [&](Expr column, Expr row) { return x(column, row) * scale(row); },
-        tile());
-    dweight(d, p) = norm_weight(d) * into_weight(d, p);
+        "into_weight", P, D, N, [&](Expr row, Expr out) { return dy(out, row); }, [&](Expr column, Expr row) { return rows(column, row); }, tile());
+    dweight(d, p) = fused ? norm_weight(d) * into_weight(d, p) : into_weight(d, p);
     const RDom row(0, N);
     dbias(p) = 0.f;
     dbias(p) += dy(p, row);
 
     into_rows.schedule(dnormalized, d, n);
     norm.schedule(rows_per_task);
+    schedule_steps({through_norm, rows}, {d, n, D, N});
     schedule_rows(dx, d, n);
     schedule_column_sum(norm.dweight, d, norm.row);
     dnorm_weight.vectorize(d, lanes(), TailStrategy::GuardWithIf);
@@ -77,5 +84,5 @@ class HemFusedBackward : public MatmulGenerator<HemFusedBackward> {
 
 }  // namespace mmrec::generators
 
-HALIDE_REGISTER_GENERATOR(mmrec::generators::HemFusedForward, hem_fused_forward)
-HALIDE_REGISTER_GENERATOR(mmrec::generators::HemFusedBackward, hem_fused_backward)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::HemForward, hem_forward)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::HemBackward, hem_backward)
