@@ -134,12 +134,13 @@ class Kernel {
 
   const char* op() const { return op_; }
   const char* pass() const { return pass_; }
+  /// What a call of these sizes gets.
+  const KernelEntry& choose(const Sizes& sizes) const;
 
  private:
   friend void force_variant(std::string_view op, std::string_view variant);
   void run(const Work& work, void** arguments, std::span<const detail::ArgumentType> types);
   void force(std::string_view variant);
-  const KernelEntry& choose(const Sizes& sizes) const;
   void check_signature(const KernelEntry& entry, const Sizes& sizes, std::span<const detail::ArgumentType> types) const;
 
   const char* op_;

@@ -1,6 +1,7 @@
 #include "runtime/ops/head_loss.h"
 
 #include <algorithm>
+#include <string_view>
 
 #include "runtime/kernel_registry.h"
 #include "runtime/ops/ids.h"
@@ -15,13 +16,18 @@ namespace {
 /// seldom, few enough for the exponentials (5 MB at V = 5000) to stay in the last-level cache.
 constexpr int kBlockRows = 256;
 
-/// Panels of rows [begin, end), one a task: body(panel, begin, end).
+/// Whether the variant that serves these sizes takes all rows in one call, each of its steps being a pass over all of them.
+/// The others take a panel a call, so that one panel's exponentials stay in a core's cache from step to step.
+bool takes_all_rows(const Kernel& kernel, const Sizes& sizes) { return std::string_view(kernel.choose(sizes).variant) == "separate"; }
+
+int panels_of(int rows) { return (rows + kHeadLossPanel - 1) / kHeadLossPanel; }
+
+/// Rows [begin, end) in parts of rows_a_call, one a task: body(begin, end).
 template <class Body>
-void for_each_panel(int begin, int end, const Body& body) {
-  const int panels = (end - begin + kHeadLossPanel - 1) / kHeadLossPanel;
-  parallel_for(panels, [&](int panel) {
-    const int first = begin + panel * kHeadLossPanel;
-    body(panel, first, std::min(first + kHeadLossPanel, end));
+void for_each_call(int begin, int end, int rows_a_call, const Body& body) {
+  parallel_for((end - begin + rows_a_call - 1) / rows_a_call, [&](int i) {
+    const int first = begin + i * rows_a_call;
+    body(first, std::min(first + rows_a_call, end));
   });
 }
 
@@ -38,10 +44,13 @@ void check(const char* name, const Tensor& x, const Tensor& embedding, const Int
 
 void head_loss(const Tensor& x, const Tensor& embedding, const IntTensor& targets, const Tensor& token_loss, const Tensor& correct) {
   check("head_loss", x, embedding, targets, token_loss, correct);
+  const int N = x.size(0);
+  if (N == 0) return;
   static Kernel kernel("head_loss", "loss");
-  for_each_panel(0, x.size(0), [&](int, int begin, int end) {
-    kernel({.flops = 2.0 * (end - begin) * static_cast<double>(embedding.count()), .sizes = {end - begin, embedding.size(0), embedding.size(1)}},
-           x.rows(begin, end), embedding, targets.rows(begin, end), token_loss.rows(begin, end), correct.rows(begin, end));
+  const Sizes sizes{N, embedding.size(0), embedding.size(1)};
+  for_each_call(0, N, takes_all_rows(kernel, sizes) ? N : kHeadLossPanel, [&](int begin, int end) {
+    kernel({.flops = 2.0 * (end - begin) * static_cast<double>(embedding.count()), .sizes = sizes}, x.rows(begin, end), embedding,
+           targets.rows(begin, end), token_loss.rows(begin, end), correct.rows(begin, end));
   });
 }
 
@@ -52,21 +61,26 @@ void head_loss_with_gradient(const Tensor& x, const Tensor& embedding, const Int
   check_shape("head_loss_with_gradient: dembedding", dembedding, {embedding.size(0), embedding.size(1)});
   set_zero(dembedding);
   static Kernel rows_kernel("head_loss", "gradient"), embedding_kernel("head_loss", "embedding_gradient");
-  const int N = x.size(0), V = embedding.size(0), D = x.size(1), panels = (std::min(N, kBlockRows) + kHeadLossPanel - 1) / kHeadLossPanel;
+  const int N = x.size(0), V = embedding.size(0), D = x.size(1);
+  const Sizes sizes{N, V, D};
+  const bool all_rows = takes_all_rows(rows_kernel, sizes);
+  const int block_rows = all_rows ? N : std::min(N, kBlockRows), rows_a_call = all_rows ? N : kHeadLossPanel;
   const double product_flops = 2.0 * static_cast<double>(embedding.count());
-  const Scratch memory((static_cast<size_t>(panels) * V * kHeadLossPanel + kBlockRows) * sizeof(float));
+  const size_t exponentials_count = static_cast<size_t>(panels_of(block_rows)) * V * kHeadLossPanel;
+  const Scratch memory((exponentials_count + block_rows) * sizeof(float));
   float* const exponentials = memory.data<float>();
-  const Tensor factor(exponentials + static_cast<int64_t>(panels) * V * kHeadLossPanel, {kBlockRows});
-  for (int begin = 0; begin < N; begin += kBlockRows) {
-    const int end = std::min(begin + kBlockRows, N);
-    const Tensor e(exponentials, {(end - begin + kHeadLossPanel - 1) / kHeadLossPanel, V, kHeadLossPanel});
-    for_each_panel(begin, end, [&](int panel, int first, int last) {
-      rows_kernel({.flops = 2 * (last - first) * product_flops, .sizes = {last - first, V, D}}, x.rows(first, last), embedding,
-                  targets.rows(first, last), gradient_scale, token_loss.rows(first, last), correct.rows(first, last), e.at(panel),
+  const Tensor factor(exponentials + exponentials_count, {block_rows});
+  for (int begin = 0; begin < N; begin += block_rows) {
+    const int end = std::min(begin + block_rows, N);
+    const Tensor e(exponentials, {panels_of(end - begin), V, kHeadLossPanel});
+    for_each_call(begin, end, rows_a_call, [&](int first, int last) {
+      const int panel = (first - begin) / kHeadLossPanel;
+      rows_kernel({.flops = 2 * (last - first) * product_flops, .sizes = sizes}, x.rows(first, last), embedding, targets.rows(first, last),
+                  gradient_scale, token_loss.rows(first, last), correct.rows(first, last), e.rows(panel, panel + panels_of(last - first)),
                   factor.rows(first - begin, last - begin), dx.rows(first, last));
     });
-    embedding_kernel({.flops = (end - begin) * product_flops, .sizes = {end - begin, V, D}}, x.rows(begin, end), targets.rows(begin, end),
-                     gradient_scale, e, factor.rows(0, end - begin), dembedding, dembedding);
+    embedding_kernel({.flops = (end - begin) * product_flops, .sizes = sizes}, x.rows(begin, end), targets.rows(begin, end), gradient_scale, e,
+                     factor.rows(0, end - begin), dembedding, dembedding);
   }
 }
 

@@ -1,0 +1,162 @@
+// The tied output head and its softmax cross-entropy (runtime/ops/head_loss.h). Fused, a call takes one panel of
+// kHeadLossPanel rows: of the N x V logits only one panel exists for each thread, in a core's own cache. Separate, it takes all
+// rows, and every step is a pass over all panels.
+//
+// The rows lie in the vectors' lanes, [panels][V][panel]: the embedding then is what is broadcast in all three products and is
+// never packed, and maxima and sums over the vocabulary add no lane to another.
+//   e[v,n] = exp(logit[n,v] - largest[n]),  token_loss[n] = log sum_v e + (largest - logit of the target)
+//   dx[n,:] = scale (sum_v e E[v,:] / sum_v e - E[target,:])
+//   dE[v,:] = scale (sum_n x[n,:] e / sum_v e - sum of the x[n,:] whose target is v)
+#include "generators/common/fusible.h"
+
+namespace mmrec::generators {
+
+namespace {
+
+constexpr int kPanel = 32;  // ops::kHeadLossPanel
+
+}  // namespace
+
+template <class T>
+class HeadLoss : public FusibleGenerator<T> {
+ public:
+  GeneratorInput<Buffer<float, 2>> x{"x"}, embedding{"embedding"};
+  GeneratorInput<Buffer<int32_t, 1>> targets{"targets"};
+
+ protected:
+  Var d{"d"}, v{"v"}, n{"n"}, i{"i"}, k{"k"}, row{"row"}, tile_index{"tile_index"}, panel{"panel"};
+  Func largest{"largest"}, sum{"sum"};
+
+  Expr D() const { return x.dim(0).extent(); }
+  Expr N() const { return x.dim(1).extent(); }
+  Expr V() const { return embedding.dim(1).extent(); }
+  Expr target(Expr n) const { return clamp(targets(n), 0, V() - 1); }
+
+  Expr panels() const { return this->fused ? Expr(1) : (N() + kPanel - 1) / kPanel; }
+  Expr panel_of(Expr n) const { return this->fused ? Expr(0) : n / kPanel; }
+  Expr lane_of(Expr n) const { return this->fused ? n : n % kPanel; }
+
+  /// A stage over (i, .., panel), an update's loop over the vocabulary or the depth inside the panel's.
+  template <class FuncOrStage>
+  void schedule_panels(FuncOrStage f) {
+    f.vectorize(i, this->lanes()).unroll(i);
+    if (!this->fused) f.parallel(panel);
+  }
+
+  /// e(i, v, panel), where the lanes past the last row repeat it, and every row's token_loss and correct.
+  void define_loss(Func e, Func results) {
+    Func packed("packed"), products("products"), logits("logits");
+    const int rows = this->tile().rows, lanes = this->lanes();
+    const RDom depth(0, D(), "depth"), vocabulary(0, V(), "vocabulary");
+    packed(i, k, panel) = x(k, min(panel * kPanel + i, N() - 1));
+    products(i, row, tile_index, panel) = 0.f;
+    products(i, row, tile_index, panel) += packed(i, depth, panel) * embedding(depth, min(tile_index * rows + row, V() - 1));
+    logits(i, v, panel) = products(i, v % rows, v / rows, panel);
+    largest(i, panel) = Float(32).min();
+    largest(i, panel) = max(largest(i, panel), logits(i, vocabulary, panel));
+    e(i, v, panel) = exp(logits(i, v, panel) - largest(i, panel));
+    sum(i, panel) = 0.f;
+    sum(i, panel) += e(i, vocabulary, panel);
+    const Expr lane = lane_of(n), of = panel_of(n), target_logit = logits(lane, target(n), of);
+    results(n) = Tuple(log(sum(lane, of)) + (largest(lane, of) - target_logit), select(target_logit >= largest(lane, of), 1.f, 0.f));
+
+    for (Func f : {packed, logits, largest, e, sum}) schedule_panels(f.compute_root().bound(i, 0, kPanel).bound(panel, 0, panels()));
+    Var in_tile("in_tile");
+    logits.bound(v, 0, V()).split(v, tile_index, in_tile, rows, TailStrategy::GuardWithIf).reorder(i, in_tile, tile_index);
+    products.bound(i, 0, kPanel).bound(row, 0, rows).bound_extent(tile_index, 1);
+    products.compute_at(logits, tile_index).vectorize(i, lanes).unroll(i).unroll(row);
+    products.update().reorder(i, row, depth).vectorize(i, lanes).unroll(i).unroll(row);
+    for (Func f : {largest, sum}) schedule_panels(f.update().reorder(i, vocabulary, panel));
+    start_at_zero(results);
+  }
+};
+
+class HeadLossLoss : public HeadLoss<HeadLossLoss> {
+ public:
+  Output<Func> results{"results", {Float(32), Float(32)}, 1};  // token_loss, correct
+
+  void generate() {
+    start_at_zero(x, embedding, targets);
+    Func e("e");
+    define_loss(e, results);
+  }
+};
+
+class HeadLossGradient : public HeadLoss<HeadLossGradient> {
+ public:
+  GeneratorParam<int> depth_block{"depth_block", 128};  // of the vocabulary: what of the embedding and of e stays in the cache for all of dx
+  GeneratorParam<int> dx_tile_rows{"dx_tile_rows", 8};
+
+  Input<float> gradient_scale{"gradient_scale"};
+  Output<Func> results{"results", {Float(32), Float(32)}, 1};
+  Output<Buffer<float, 3>> e{"e"};            // [panels][V][panel]
+  Output<Buffer<float, 1>> factor{"factor"};  // gradient_scale / sum of e
+  Output<Buffer<float, 2>> dx{"dx"};
+
+  void generate() {
+    start_at_zero(x, embedding, targets, e, factor, dx);
+    e.dim(2).set_extent(panels());
+    define_loss(e, results);
+    factor(n) = gradient_scale / sum(lane_of(n), panel_of(n));
+
+    Func scaled("scaled"), sums("sums"), products("products");
+    Var d_tile("d_tile"), d_in_tile("d_in_tile");
+    const RDom vocabulary(0, V(), "vocabulary");
+    const int rows = dx_tile_rows;
+    scaled(i, v, panel) = fused ? e(i, v, panel) : e(i, v, panel) * (gradient_scale / sum(i, panel));
+    sums(i, d_in_tile, d_tile, panel) = 0.f;
+    sums(i, d_in_tile, d_tile, panel) += scaled(i, vocabulary, panel) * embedding(min(d_tile * rows + d_in_tile, D() - 1), vocabulary);
+    const Expr product = sums(lane_of(n), d % rows, d / rows, panel_of(n));
+    products(d, n) = fused ? factor(n) * product : product;
+    dx(d, n) = products(d, n) - gradient_scale * embedding(d, target(n));
+
+    if (!fused) schedule_panels(scaled.compute_root().bound(i, 0, kPanel).bound(panel, 0, panels()));
+    RVar outer("outer"), inner("inner");
+    schedule_panels(sums.compute_root().bound(i, 0, kPanel).bound(d_in_tile, 0, rows).bound(panel, 0, panels()));
+    schedule_panels(sums.update()
+                        .split(vocabulary, outer, inner, depth_block, TailStrategy::GuardWithIf)
+                        .reorder(i, d_in_tile, inner, d_tile, outer, panel)
+                        .unroll(d_in_tile));
+    schedule_steps({products, dx}, {d, n, D(), N()});
+    if (fused) dx.vectorize(d, lanes(), TailStrategy::GuardWithIf);
+  }
+};
+
+/// dE of a block of rows from its panels of e.
+class HeadLossEmbeddingGradient : public FusibleGenerator<HeadLossEmbeddingGradient> {
+ public:
+  Input<Buffer<float, 2>> x{"x"};
+  Input<Buffer<int32_t, 1>> targets{"targets"};
+  Input<float> gradient_scale{"gradient_scale"};
+  Input<Buffer<float, 3>> e{"e"};  // [panels][V][panel]
+  Input<Buffer<float, 1>> factor{"factor"};
+  Input<Buffer<float, 2>> dembedding_in{"dembedding_in"};  // what the blocks before have added up; the first finds zeros
+  Output<Buffer<float, 2>> dembedding{"dembedding"};
+
+  void generate() {
+    start_at_zero(x, targets, e, factor, dembedding_in, dembedding);
+    Var d("d"), v("v"), n("n");
+    const Expr N = x.dim(1).extent(), D = x.dim(0).extent(), V = e.dim(1).extent();
+    Func rows("rows"), products("products");
+    rows(d, n) = x(d, n) * factor(n);
+    // Lanes of the last panel past the last row meet zeros.
+    Matmul product(
+        "product", V, D, e.dim(2).extent() * kPanel, [&](Expr k, Expr row) { return e(k % kPanel, row, k / kPanel); },
+        [&](Expr column, Expr k) { return select(k < N, rows(column, min(k, N - 1)), 0.f); }, tile());
+    product.split_depth(kPanel);
+    const RDom row(0, N, "row");
+    products(d, v) = product(d, v);
+    dembedding(d, v) = dembedding_in(d, v) + products(d, v);
+    dembedding(d, clamp(targets(row), 0, V - 1)) -= gradient_scale * x(d, row);
+
+    schedule_steps({rows}, {d, n, D, N});
+    schedule_product(product, {products, dembedding}, {d, v, D, V});
+    dembedding.update().vectorize(d, lanes(), TailStrategy::GuardWithIf);
+  }
+};
+
+}  // namespace mmrec::generators
+
+HALIDE_REGISTER_GENERATOR(mmrec::generators::HeadLossLoss, head_loss_loss)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::HeadLossGradient, head_loss_gradient)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::HeadLossEmbeddingGradient, head_loss_embedding_gradient)
