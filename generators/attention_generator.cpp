@@ -8,11 +8,10 @@ namespace mmrec::generators {
 template <class T>
 class Attention : public FusibleGenerator<T> {
  protected:
-  Var i{"i"}, h{"h"}, n{"n"}, s{"s"};
+  Var i{"i"}, h{"h"}, n{"n"}, s{"s"}, task{"task"};
 
   /// A stage over (h, n): tasks of rows in parallel, each row's heads one after the other.
   void schedule_heads(Func f) {
-    Var task("task");
     f.compute_root().split(n, task, n, this->rows_per_task, TailStrategy::GuardWithIf).reorder(h, n, task).parallel(task);
   }
   /// And one that has slots as well, in vectors.
@@ -50,7 +49,6 @@ class AttentionForward : public Attention<AttentionForward> {
     RowReduction largest(
         "largest", RowReduction::Kind::kMax, S, {h, n}, [&](Expr slot) { return scores(slot, n, h); }, lanes());
     peak(h, n) = largest.result(h, n);
-    // Fused, the exponentials are computed twice, once for their sum: that is cheaper than a place to keep them.
     exponentials(s, h, n) = exp(scores(s, n, h) - peak(h, n));
     RowReduction sum(
         "sum", RowReduction::Kind::kSum, S, {h, n}, [&](Expr slot) { return exponentials(slot, h, n); }, lanes());
@@ -65,7 +63,10 @@ class AttentionForward : public Attention<AttentionForward> {
     score.schedule(fused ? scores : products, s, n);
     schedule_steps({scores, peak, exponentials, inverse}, S, H, N);
     schedule_slots(p);
-    if (fused) inverse.compute_at(p, h);
+    if (fused) {  // one row of one head at a time, with memory that a task takes once
+      exponentials.bound(s, 0, S).store_at(p, task).compute_at(p, h).vectorize(s, lanes(), TailStrategy::GuardWithIf);
+      inverse.compute_at(p, h);
+    }
     largest.schedule_at(fused ? p : peak, h);
     sum.schedule_at(fused ? p : inverse, h);
     weighted.schedule(context, i, n);
@@ -99,7 +100,6 @@ class AttentionBackward : public Attention<AttentionBackward> {
 
     into_p.schedule(dp, s, n);
     schedule_steps({weighted, dot_value, through_softmax}, S, H, N);
-    Var task("task");
     dscores.compute_root()
         .split(n, task, n, rows_per_task, TailStrategy::GuardWithIf)
         .reorder(s, n, h, task)
