@@ -1,5 +1,6 @@
 // The scan of runtime/ops/scan.h, T in blocks (generators/common/blocked_scan.h): twice the multiplications and reads of the
-// serial variant, but no chain of T of them. For few columns and long T, where a chain's latency is what takes the time.
+// serial variant, but no chain of T of them. At [1, 65536, 8] it takes 0.13 ms (two cores, Zen 4) where the serial variant, whose
+// chain is one multiplication a step, takes 0.054: it is here for comparison.
 #include "generators/common/blocked_scan.h"
 
 namespace mmrec::generators {

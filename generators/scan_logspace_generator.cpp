@@ -12,12 +12,22 @@ class ScanLogspaceForward : public ScanGenerator<ScanLogspaceForward> {
 
   void generate() {
     start_at_zero(x, y);
-    const RDom time(0, y.dim(1).extent());
-    const Carry sum = carry("sum", time, 0.f);
-    y(d, t, r) = undef<float>();
-    y(d, time, r) = exp(sum.next(sum.previous() + log(x(d, time, r))));
+    // In two loops, logarithms and then exponentials: both in one need more constants than there are registers, and take longer.
+    const RDom time(1, y.dim(1).extent() - 1);
+    Func sum("sum");
+    sum(d, t, r) = undef<float>();
+    sum(d, 0, r) = log(x(d, 0, r));
+    sum(d, time, r) = sum(d, time - 1, r) + log(x(d, time, r));
+    y(d, t, r) = exp(sum(d, t, r));
 
-    schedule_step(y.update(), time, y.dim(0).extent());
+    Var tile("tile"), vector("vector");
+    y.split(d, tile, d, column_vectors * lanes(), TailStrategy::GuardWithIf)
+        .reorder(d, t, tile, r)
+        .vectorize(d, lanes(), TailStrategy::GuardWithIf)
+        .parallel(r);
+    sum.compute_at(y, tile);
+    sum.update(0).vectorize(d, lanes(), TailStrategy::GuardWithIf);
+    sum.update(1).split(d, vector, d, lanes(), TailStrategy::GuardWithIf).reorder(d, vector, time).vectorize(d);
   }
 };
 

@@ -14,8 +14,8 @@ namespace mmrec::generators {
 template <class T>
 class BlockedScanGenerator : public KernelGenerator<T> {
  public:
-  GeneratorParam<int> blocks{"blocks", 64};  // a multiple of chains; more than threads, so that those share the work evenly
-  GeneratorParam<int> chains{"chains", 16};  // as many as there are registers to hold their values
+  GeneratorParam<int> blocks{"blocks", 16};  // a multiple of chains
+  GeneratorParam<int> chains{"chains", 8};   // that one thread advances together
 
   void schedule() {
     for (const Carry& carry : carries_) carry.attach(this->get_pipeline());

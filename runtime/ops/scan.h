@@ -5,7 +5,9 @@
 namespace mmrec::ops {
 
 /// Cumulative product along T of x [R][T][D]: y[r,t,d] = prod_{i <= t} x[r,i,d]. Elements of x are positive (the decays of
-/// a gated recurrence are): the log-space variant takes their logarithm.
+/// a gated recurrence are): the log-space variant takes their logarithm. The blocked variants multiply the factors of a block (T/16
+/// neighbours) before those ahead of it, so that product must be a float too, other than 0 by underflow unless y is: always so
+/// for factors up to 1.
 void scan_forward(const Tensor& x, const Tensor& y);
 
 /// Gradient of scan_forward, all [R][T][D]: dx_t = y_{t-1} s_t with s_t = dy_t + x_{t+1} s_{t+1} (y_{-1} = 1), which
