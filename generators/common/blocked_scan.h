@@ -1,21 +1,25 @@
 #pragma once
 
 #include <functional>
+#include <vector>
 
 #include "generators/common/carry.h"
 #include "generators/common/kernel_generator.h"
 
 namespace mmrec::generators {
 
-/// Base of the scans that cut the steps into blocks: v(i) = addend(i) + factor(i) v(i-1) over the steps i = 0 .. T-1, which count
-/// from the end of time where a gradient is scanned. Every block is first composed into one factor and one addend, these make
-/// the value that enters each block, and then the blocks run side by side: some as independent chains within a thread, which
-/// hide each other's latency, and groups of those in parallel. The steps after the last whole block come at the end.
+/// Base of the scans that do not go step by step: v(i) = addend(i) + factor(i) v(i-1) over the steps i = 0 .. T-1, which count
+/// from the end of time where a gradient is scanned.
+///
+/// A few neighbouring steps, a group, are composed with each other, v(i+j) = S_j + P_j v(i-1), before the value that enters
+/// the group is known: so a chain of dependent operations has one link a group, and reads and writes stay in order. That a row's
+/// steps may run in parallel they are cut into blocks: every block is first composed into one factor and one addend, and these
+/// make the value that enters each. The steps after the last whole group of each block come at the end.
 template <class T>
 class BlockedScanGenerator : public KernelGenerator<T> {
  public:
-  GeneratorParam<int> blocks{"blocks", 16};  // a multiple of chains
-  GeneratorParam<int> chains{"chains", 8};   // that one thread advances together
+  GeneratorParam<int> blocks{"blocks", 8};
+  GeneratorParam<int> group{"group", 8};  // steps
 
   void schedule() {
     for (const Carry& carry : carries_) carry.attach(this->get_pipeline());
@@ -26,79 +30,95 @@ class BlockedScanGenerator : public KernelGenerator<T> {
 
   Var d{"d"}, t{"t"}, r{"r"};
 
-  /// Call first: D columns and `steps` steps.
-  void set_sizes(Expr columns, Expr steps) {
-    columns_ = columns;
-    length_ = steps / int(blocks);
-    steps_ = steps;
-  }
-
-  /// Defines and schedules the updates of `output`: define(step, block, whether it is the block's first, carry) is called for
-  /// the steps in whole blocks and for the rest, which is one more block.
+  /// Defines and schedules the updates of `output` (d, t, r), of `columns` and `steps`: define(step, v) is called for the steps in
+  /// blocks and for the rest. `start` is v(-1); without `addend` v is a product.
   template <class Define>
-  void for_all_steps(Func output, const Define& define) {
-    const RDom whole(0, int(chains), 0, length_, 0, int(blocks) / int(chains));
-    const Expr block = whole.z * int(chains) + whole.x;
-    carries_.emplace_back("carry", whole.y, std::vector<Carry::Slot>{{d, this->lanes()}, {whole.x, chains}}, 0.f);
-    define(block * length_ + whole.y, block, whole.y == 0, carries_.back());
-    const RDom rest(0, steps_ - length_ * int(blocks));
-    carries_.emplace_back("last_carry", rest, std::vector<Carry::Slot>{{d, this->lanes()}}, 0.f);
-    define(length_ * int(blocks) + rest, int(blocks), rest == 0, carries_.back());
+  void scan(Func output, const Expr& columns, const Expr& steps, const Term& factor, const Term& addend, const Expr& start, const Define& define) {
+    const Expr groups = steps / (int(blocks) * int(group)), length = groups * int(group);
+    const Func before = entering(columns, groups, factor, addend, start);
 
-    Var tile("tile");
-    Stage side_by_side = output.update(0), last = output.update(1);
-    side_by_side.allow_race_conditions().unroll(whole.x).parallel(whole.z);
-    for_widths(side_by_side, tile, [&](Stage stage) { stage.reorder(d, whole.x, whole.y, tile, whole.z, r); });
-    for_widths(last, tile, [&](Stage stage) { stage.reorder(d, rest, tile, r); });
+    const RDom in_blocks(0, int(group), 0, groups, 0, int(blocks));
+    const RVar j = in_blocks.x, g = in_blocks.y, block = in_blocks.z;
+    const Expr first = block * length + g * int(group);
+    carries_.emplace_back("carry", g, std::vector<Carry::Slot>{{d, this->lanes()}, {j, group}}, 0.f);
+    const Expr into_group = select(g == 0, before(d, block, r), likely(carries_.back().previous({d, int(group) - 1})));
+    Linear composed = step_at(factor, addend, first);
+    Expr v = composed(into_group);
+    for (int i = 1; i < group; ++i) {
+      composed = step_at(factor, addend, first + i)(composed);
+      v = select(j < i, v, composed(into_group));  // j is a constant as soon as its loop has been unrolled
+    }
+    define(first + j, carries_.back().next(v));
+
+    const RDom rest(0, steps - length * int(blocks));
+    carries_.emplace_back("last_carry", rest, std::vector<Carry::Slot>{{d, this->lanes()}}, 0.f);
+    const Expr step = length * int(blocks) + rest;
+    define(step,
+           carries_.back().next(step_at(factor, addend, step)(select(rest == 0, before(d, int(blocks), r), likely(carries_.back().previous())))));
+
+    Stage blocked = output.update(0), last = output.update(1);
+    blocked.allow_race_conditions().unroll(j).parallel(block).parallel(r);
+    for_widths(blocked, columns, [&](Stage stage, const Var& tile) { stage.reorder(d, j, g, tile, block, r); });
+    for_widths(last, columns, [&](Stage stage, const Var& tile) { stage.reorder(d, rest, tile, r); });
   }
+
+  /// The schedule with vectors as narrow as there are columns, when these are few: guarded vectors wait for each other's stores.
+  template <class Schedule>
+  void for_widths(Stage stage, const Expr& columns, const Schedule& schedule) const {
+    const Var tile("tile");
+    for (int width = 1; width < this->lanes(); width *= 2) {
+      Stage narrow = stage.specialize(columns == width);
+      narrow.split(d, tile, d, width, TailStrategy::GuardWithIf);
+      schedule(narrow, tile);
+      narrow.vectorize(d);
+    }
+    stage.split(d, tile, d, this->lanes(), TailStrategy::GuardWithIf);
+    schedule(stage, tile);
+    stage.vectorize(d);
+  }
+
+ private:
+  /// v -> addend + factor v, or without an addend factor v.
+  struct Linear {
+    Expr factor, addend;
+
+    Expr operator()(const Expr& v) const { return addend.defined() ? addend + factor * v : factor * v; }
+    /// This one after `first`. LLVM would multiply by the factors one after the other, were it not for strict_float.
+    Linear operator()(const Linear& first) const {
+      return {strict_float(factor * first.factor), addend.defined() ? addend + factor * first.addend : Expr()};
+    }
+  };
+
+  static Linear step_at(const Term& factor, const Term& addend, const Expr& step) { return {factor(step), addend ? addend(step) : Expr()}; }
 
   /// entering(d, block, r): the value before a block's first step, and before the rest's.
-  Func entering(const Term& factor, const Term& addend, const Expr& start) {
+  Func entering(const Expr& columns, const Expr& groups, const Term& factor, const Term& addend, const Expr& start) {
     Var block("block");
-    RDom u(0, length_, "u"), b(0, int(blocks), "b");
-    const Expr step = block * length_ + u;
-    Func entering("entering");
-    // Of the products and of the sums of all steps so far only a block's last stays.
-    const auto total = [&](const std::string& name, const Expr& first, const auto& next) {
-      Func total(name);
-      carries_.emplace_back(name + "_carry", u, std::vector<Carry::Slot>{{d, this->lanes()}, {block, chains}}, first);
-      total(d, block, r) = first;
-      total(d, block, r) = carries_.back().next(next(carries_.back().previous()));
-      Var group("group"), tile("tile");
-      total.compute_root();
-      total.update().split(block, group, block, chains).unroll(block).parallel(group);
-      for_widths(total.update(), tile, [&](Stage stage) { stage.reorder(d, block, u, tile, group, r); });
-      return total;
-    };
-    const Func product = total("product", 1.f, [&](const Expr& previous) { return previous * factor(step); });
+    RDom g(0, groups, "g"), b(0, int(blocks), "b");
+    const Expr first = (block * groups + g) * int(group);
+    Linear composed = step_at(factor, addend, first);
+    for (int i = 1; i < group; ++i) composed = step_at(factor, addend, first + i)(composed);
+
+    Func total("total"), entering("entering");
     entering(d, block, r) = undef<float>();
     entering(d, 0, r) = start;
     if (addend) {
-      const Func sum = total("sum", 0.f, [&](const Expr& previous) { return addend(step) + factor(step) * previous; });
-      entering(d, b + 1, r) = sum(d, b, r) + product(d, b, r) * entering(d, b, r);
+      total(d, block, r) = Tuple(1.f, 0.f);
+      const Linear after = composed(Linear{total(d, block, r)[0], total(d, block, r)[1]});
+      total(d, block, r) = Tuple(after.factor, after.addend);
+      entering(d, b + 1, r) = Linear{total(d, b, r)[0], total(d, b, r)[1]}(entering(d, b, r));
     } else {
-      entering(d, b + 1, r) = product(d, b, r) * entering(d, b, r);
+      total(d, block, r) = 1.f;
+      total(d, block, r) = composed(Expr(total(d, block, r)));
+      entering(d, b + 1, r) = Linear{total(d, b, r), Expr()}(entering(d, b, r));
     }
+    total.compute_root();
+    total.update().parallel(block).parallel(r);
+    for_widths(total.update(), columns, [&](Stage stage, const Var& tile) { stage.reorder(d, g, tile, block, r); });
     entering.compute_root();
     return entering;
   }
 
- private:
-  /// The schedule with vectors as narrow as there are columns, when these are few: guarded vectors wait for each other's stores.
-  template <class Schedule>
-  void for_widths(Stage stage, const Var& tile, const Schedule& schedule) const {
-    for (int width = 1; width < this->lanes(); width *= 2) {
-      Stage narrow = stage.specialize(columns_ == width);
-      narrow.split(d, tile, d, width, TailStrategy::GuardWithIf);
-      schedule(narrow);
-      narrow.vectorize(d);
-    }
-    stage.split(d, tile, d, this->lanes(), TailStrategy::GuardWithIf);
-    schedule(stage);
-    stage.vectorize(d);
-  }
-
-  Expr columns_, steps_, length_;
   std::vector<Carry> carries_;
 };
 

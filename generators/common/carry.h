@@ -31,18 +31,26 @@ class Carry {
       : name_(std::move(name)), time_(std::move(time)), slots_(std::move(slots)), start_(std::move(start)) {}
 
   /// The value that the step before left.
-  Expr previous() const { return call("previous", {}); }
+  Expr previous() const { return call("previous", indices(), {}); }
+  /// What it left in the slots of these indices.
+  Expr previous(const std::vector<Expr>& slots) const { return call("previous", slots, {}); }
   /// `value`, left for the step after.
-  Expr next(const Expr& value) const { return call("next", {value}); }
+  Expr next(const Expr& value) const { return call("next", indices(), {value}); }
 
   void attach(Pipeline pipeline) const;
 
  private:
   friend class CarryLowering;
 
-  Expr call(const std::string& what, const std::vector<Expr>& value) const {
+  std::vector<Expr> indices() const {
+    std::vector<Expr> indices;
+    for (const Slot& slot : slots_) indices.push_back(slot.index);
+    return indices;
+  }
+
+  Expr call(const std::string& what, const std::vector<Expr>& slots, const std::vector<Expr>& value) const {
     std::vector<Expr> arguments{time_};  // so that the calls of two steps are not the same expression
-    for (const Slot& slot : slots_) arguments.push_back(slot.index);
+    arguments.insert(arguments.end(), slots.begin(), slots.end());
     arguments.insert(arguments.end(), value.begin(), value.end());
     return Internal::Call::make(Float(32), name_ + "." + what, arguments, Internal::Call::PureExtern);
   }
@@ -147,7 +155,7 @@ class CarryLowering : public Internal::IRMutator {
       Expr at = Internal::simplify(Internal::substitute(lets_, call->args[i + 1]));
       if (const auto* all = at.as<Internal::Broadcast>()) at = all->value;
       if (const auto* ramp = at.as<Internal::Ramp>()) at = ramp->base;
-      if (is_first) first_.push_back(at);
+      if (is_first) first_.push_back(Internal::is_const(at) ? 0 : at);
       at = Internal::simplify(at - first_[i]);
       if (!Internal::can_prove(at >= 0 && at < carry_.slots_[i].extent)) throw CompileError(carry_.name_ + ": a slot is out of range");
       first = first + at * stride;
@@ -161,7 +169,7 @@ class CarryLowering : public Internal::IRMutator {
   int count_ = 1;
   bool within_ = false;
   std::map<std::string, Expr> lets_;
-  std::vector<Expr> first_;  // slots of the first call in a time loop, from which those of the others are counted
+  std::vector<Expr> first_;  // indices of the first call in a time loop, from which those of the others are counted where they are not constant
   Expr next_, next_index_;   // of the store being rewritten
 };
 

@@ -5,7 +5,7 @@
 namespace mmrec::ops {
 
 /// Cumulative product along T of x [R][T][D]: y[r,t,d] = prod_{i <= t} x[r,i,d]. Elements of x are positive (the decays of
-/// a gated recurrence are): the log-space variant takes their logarithm. The blocked variants multiply the factors of a block (T/16
+/// a gated recurrence are): the log-space variant takes their logarithm. The blocked variants multiply the factors of a block (T/8
 /// neighbours) before those ahead of it, so that product must be a float too, other than 0 by underflow unless y is: always so
 /// for factors up to 1.
 void scan_forward(const Tensor& x, const Tensor& y);
