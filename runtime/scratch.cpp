@@ -7,6 +7,9 @@
 #include <mutex>
 #include <new>
 
+#include "runtime/thread_pool.h"
+#include "runtime/threads.h"
+
 namespace mmrec {
 
 namespace {
@@ -28,31 +31,57 @@ SizeClass size_class(size_t bytes) {
   return {octave * kClassesPerOctave + static_cast<int>(eighths), (size_t{1} << octave) + eighths * step};
 }
 
+constexpr size_t kClasses = 64 * kClassesPerOctave;
+
 /// Lies in the kAlignment bytes before a block; a free block's header points to the next free one.
 struct Header {
   int index;
+  bool in_task;
   Header* next;
 };
 
+/// The blocks of a class. Those of tasks of parallel loops are apart: how many of them are in use at once depends on how the
+/// threads happen to meet, so there are as many as all threads together can want as soon as one task has wanted them.
+struct Class {
+  Header* free[2] = {};    // [in a task]
+  int most_in_a_task = 0;  // blocks that one task has held at once
+};
+
 std::mutex mutex;
-std::array<Header*, 64 * kClassesPerOctave> free_blocks{};
+std::array<Class, kClasses> classes;
+thread_local std::array<int, kClasses> held_by_task{};  // of this thread
 std::atomic<int64_t> system_allocations{0};
+
+Header* take_from_system(const SizeClass& size) {
+  system_allocations.fetch_add(1, std::memory_order_relaxed);
+  auto* header = static_cast<Header*>(std::aligned_alloc(kAlignment, (size.bytes + 2 * kAlignment - 1) / kAlignment * kAlignment));
+  if (header) header->index = size.index;
+  return header;
+}
+
+void push(Header*& list, Header* header) {
+  header->next = list;
+  list = header;
+}
 
 }  // namespace
 
 void* scratch_take(size_t bytes) {
   const SizeClass size = size_class(bytes);
-  {
-    std::lock_guard lock(mutex);
-    if (Header* header = free_blocks[size.index]) {
-      free_blocks[size.index] = header->next;
-      return reinterpret_cast<uint8_t*>(header) + kAlignment;
-    }
+  const bool in_task = inside_parallel_loop();
+  std::lock_guard lock(mutex);
+  Class& blocks = classes[size.index];
+  if (in_task && ++held_by_task[size.index] > blocks.most_in_a_task) {
+    blocks.most_in_a_task = held_by_task[size.index];
+    for (int thread = 0; thread < num_threads(); ++thread)
+      if (Header* header = take_from_system(size)) push(blocks.free[true], header);
   }
-  system_allocations.fetch_add(1, std::memory_order_relaxed);
-  auto* header = static_cast<Header*>(std::aligned_alloc(kAlignment, (size.bytes + 2 * kAlignment - 1) / kAlignment * kAlignment));
-  if (!header) return nullptr;
-  header->index = size.index;
+  Header* header = blocks.free[in_task];
+  if (header)
+    blocks.free[in_task] = header->next;
+  else if (header = take_from_system(size); !header)
+    return nullptr;
+  header->in_task = in_task;
   return reinterpret_cast<uint8_t*>(header) + kAlignment;
 }
 
@@ -60,8 +89,8 @@ void scratch_give_back(void* block) {
   if (!block) return;
   auto* header = reinterpret_cast<Header*>(static_cast<uint8_t*>(block) - kAlignment);
   std::lock_guard lock(mutex);
-  header->next = free_blocks[header->index];
-  free_blocks[header->index] = header;
+  if (header->in_task) --held_by_task[header->index];
+  push(classes[header->index].free[header->in_task], header);
 }
 
 Scratch::Scratch(size_t bytes) : block_(scratch_take(bytes)) {
