@@ -1,48 +1,40 @@
 // The three products of gemm_packed_generator.cpp without packing B, for a few rows: a text that is generated has one. Every
 // element of B is used M times only, so it is read where it lies, once: the limit is the cache or memory that B comes from.
+#include "generators/common/gemm.h"
 #include "generators/common/kernel_generator.h"
 
 namespace mmrec::generators {
 
-enum class Layout { kNN, kNT, kTN };
-
 template <class T, Layout layout>
-class GemmDirect : public KernelGenerator<T> {
+class GemmDirect : public GemmGenerator<KernelGenerator<T>, layout> {
  public:
   static constexpr int kColumns = 64;                   // of a tile (nn, tn)
   GeneratorParam<int> dots_at_once{"dots_at_once", 4};  // dot products that run side by side (nt)
 
-  using Matrix = GeneratorInput<Buffer<float, 2>>;
-  Matrix a{"a"}, b{"b"};
-  GeneratorInput<Buffer<float, 1>> bias{"bias"};
-  Matrix residual{"residual"};
-  GeneratorInput<float> beta{"beta"};
-  GeneratorOutput<Buffer<float, 2>> c{"c"};
-
   void generate() {
-    start_at_zero(a, b, bias, residual, c);
-    Var n("n"), m("m");
-    // beta = 0 must not let through what an uninitialised residual holds.
-    const Expr start = bias(n) + select(beta == 0.f, 0.f, beta * residual(n, m));
-    layout == Layout::kNT ? dot_products(n, m, start) : row_sums(n, m, start);
+    start_at_zero(this->a, this->b, this->bias, this->residual, this->c);
+    layout == Layout::kNT ? dot_products() : row_sums();
   }
 
  private:
+  Var n{"n"}, m{"m"};
+
   /// nn, tn: C's rows are sums of B's rows. The last tile overlaps the one before, so that whole vectors of B are read, but
   /// stores its own columns only.
-  void row_sums(Var n, Var m, Expr start) {
-    const Expr N = c.dim(0).extent();
-    const RDom k(0, layout == Layout::kTN ? a.dim(1).extent() : a.dim(0).extent(), "k");
+  void row_sums() {
+    const Expr N = this->N();
+    auto& c = this->c;
+    const RDom k(0, this->K(), "k");
     Func sums("sums");
     Var column("column"), tile("tile");
     const auto first = [&](Expr tile) { return min(tile * kColumns, N - kColumns); };
     sums(column, tile, m) = 0.f;
-    sums(column, tile, m) += (layout == Layout::kTN ? a(m, k) : a(k, m)) * b(first(tile) + column, k);
+    sums(column, tile, m) += this->a_at(k, m) * this->b_at(first(tile) + column, k);
     // Where B is narrower than a tile there is no whole vector to be sure of.
     Func narrow("narrow");
     narrow(n, m) = 0.f;
-    narrow(n, m) += (layout == Layout::kTN ? a(m, k) : a(k, m)) * b(n, k);
-    c(n, m) = select(N >= kColumns, sums(n - first(n / kColumns), n / kColumns, m), narrow(n, m)) + start;
+    narrow(n, m) += this->a_at(k, m) * this->b_at(n, k);
+    c(n, m) = select(N >= kColumns, sums(n - first(n / kColumns), n / kColumns, m), narrow(n, m)) + (this->bias(n) + this->scaled_residual(n, m));
 
     c.bound(n, 0, N).split(n, tile, n, kColumns, TailStrategy::GuardWithIf).reorder(n, m, tile);
     c.vectorize(n, this->lanes(), TailStrategy::GuardWithIf).parallel(tile);
@@ -55,19 +47,20 @@ class GemmDirect : public KernelGenerator<T> {
   }
 
   /// nt: C's elements are dot products of rows, a partial sum in each lane.
-  void dot_products(Var n, Var m, Expr start) {
+  void dot_products() {
     const int lanes = this->lanes(), at_once = dots_at_once;
-    const Expr N = c.dim(0).extent(), K = a.dim(0).extent();
+    const Expr N = this->N(), K = this->K();
+    auto& c = this->c;
     const RDom chunk(0, K / lanes, "chunk"), lane(0, lanes, "lane"), rest(0, K % lanes, "rest");
     Func partial("partial"), dot("dot");
     Var l("l"), column("column"), tile("tile");
     const Expr row = min(tile * at_once + column, N - 1);
     partial(l, column, tile, m) = 0.f;
-    partial(l, column, tile, m) += a(chunk * lanes + l, m) * b(chunk * lanes + l, row);
+    partial(l, column, tile, m) += this->a_at(chunk * lanes + l, m) * this->b_at(row, chunk * lanes + l);
     dot(column, tile, m) = 0.f;
     dot(column, tile, m) += partial(lane, column, tile, m);
-    dot(column, tile, m) += a(K / lanes * lanes + rest, m) * b(K / lanes * lanes + rest, row);
-    c(n, m) = dot(n % at_once, n / at_once, m) + start;
+    dot(column, tile, m) += this->a_at(K / lanes * lanes + rest, m) * this->b_at(row, K / lanes * lanes + rest);
+    c(n, m) = dot(n % at_once, n / at_once, m) + (this->bias(n) + this->scaled_residual(n, m));
 
     Var task("task");
     c.bound(n, 0, N).split(n, tile, n, at_once, TailStrategy::GuardWithIf).split(tile, task, tile, 16, TailStrategy::GuardWithIf);

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <Halide.h>
+
+namespace mmrec::generators {
+
+using namespace Halide;
+
+enum class Layout { kNN, kNT, kTN };
+
+/// What the variants of gemm (runtime/ops/gemm.h) share: C = A B + bias + beta R, with A, B or neither transposed in memory. Base is
+/// the generators' base class that a variant's schedule needs.
+template <class Base, Layout layout>
+class GemmGenerator : public Base {
+ public:
+  using Matrix = GeneratorInput<Buffer<float, 2>>;
+  Matrix a{"a"}, b{"b"};
+  GeneratorInput<Buffer<float, 1>> bias{"bias"};
+  Matrix residual{"residual"};
+  GeneratorInput<float> beta{"beta"};
+  GeneratorOutput<Buffer<float, 2>> c{"c"};
+
+ protected:
+  Expr M() const { return c.dim(1).extent(); }
+  Expr N() const { return c.dim(0).extent(); }
+  Expr K() const { return layout == Layout::kTN ? a.dim(1).extent() : a.dim(0).extent(); }
+  Expr a_at(Expr k, Expr m) const { return layout == Layout::kTN ? a(m, k) : a(k, m); }
+  Expr b_at(Expr n, Expr k) const { return layout == Layout::kNT ? b(k, n) : b(n, k); }
+
+  /// beta R. beta = 0 must not let through what an uninitialised residual holds.
+  Expr scaled_residual(Expr n, Expr m) const { return select(beta == 0.f, 0.f, beta * residual(n, m)); }
+};
+
+}  // namespace mmrec::generators
