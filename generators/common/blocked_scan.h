@@ -1,10 +1,8 @@
 #pragma once
 
 #include <functional>
-#include <vector>
 
 #include "generators/common/carry.h"
-#include "generators/common/kernel_generator.h"
 
 namespace mmrec::generators {
 
@@ -16,19 +14,15 @@ namespace mmrec::generators {
 /// steps may run in parallel they are cut into blocks: every block is first composed into one factor and one addend, and these
 /// make the value that enters each. The steps after the last whole group of each block come at the end.
 template <class T>
-class BlockedScanGenerator : public KernelGenerator<T> {
+class BlockedScanGenerator : public CarryGenerator<T> {
  public:
   GeneratorParam<int> blocks{"blocks", 8};
   GeneratorParam<int> group{"group", 8};  // steps
 
-  void schedule() {
-    for (const Carry& carry : carries_) carry.attach(this->get_pipeline());
-  }
-
  protected:
   using Term = std::function<Expr(Expr step)>;
 
-  Var d{"d"}, t{"t"}, r{"r"};
+  using CarryGenerator<T>::d, CarryGenerator<T>::t, CarryGenerator<T>::r;
 
   /// Defines and schedules the updates of `output` (d, t, r), of `columns` and `steps`: define(step, v) is called for the steps in
   /// blocks and for the rest. `start` is v(-1); without `addend` v is a product.
@@ -40,21 +34,20 @@ class BlockedScanGenerator : public KernelGenerator<T> {
     const RDom in_blocks(0, int(group), 0, groups, 0, int(blocks));
     const RVar j = in_blocks.x, g = in_blocks.y, block = in_blocks.z;
     const Expr first = block * length + g * int(group);
-    carries_.emplace_back("carry", g, std::vector<Carry::Slot>{{d, this->lanes()}, {j, group}}, 0.f);
-    const Expr into_group = select(g == 0, before(d, block, r), likely(carries_.back().previous({d, int(group) - 1})));
+    const Carry value = this->carry("carry", g, {{d, this->lanes()}, {j, group}}, 0.f);
+    const Expr into_group = select(g == 0, before(d, block, r), likely(value.previous({d, int(group) - 1})));
     Linear composed = step_at(factor, addend, first);
     Expr v = composed(into_group);
     for (int i = 1; i < group; ++i) {
       composed = step_at(factor, addend, first + i)(composed);
       v = select(j < i, v, composed(into_group));  // j is a constant as soon as its loop has been unrolled
     }
-    define(first + j, carries_.back().next(v));
+    define(first + j, value.next(v));
 
     const RDom rest(0, steps - length * int(blocks));
-    carries_.emplace_back("last_carry", rest, std::vector<Carry::Slot>{{d, this->lanes()}}, 0.f);
+    const Carry last_value = this->carry("last_carry", rest, {{d, this->lanes()}}, 0.f);
     const Expr step = length * int(blocks) + rest;
-    define(step,
-           carries_.back().next(step_at(factor, addend, step)(select(rest == 0, before(d, int(blocks), r), likely(carries_.back().previous())))));
+    define(step, last_value.next(step_at(factor, addend, step)(select(rest == 0, before(d, int(blocks), r), likely(last_value.previous())))));
 
     Stage blocked = output.update(0), last = output.update(1);
     blocked.allow_race_conditions().unroll(j).parallel(block).parallel(r);
@@ -118,8 +111,6 @@ class BlockedScanGenerator : public KernelGenerator<T> {
     entering.compute_root();
     return entering;
   }
-
-  std::vector<Carry> carries_;
 };
 
 }  // namespace mmrec::generators

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "generators/common/kernel_generator.h"
+
 namespace mmrec::generators {
 
 using namespace Halide;
@@ -19,7 +21,7 @@ using namespace Halide;
 ///
 /// Each run of the loop over `time`, with the loops in it, begins with `start`. There is one value for every combination of the
 /// slots, expressions that grow by less than their extents in the body of the time loop, which has to be unrolled; the first
-/// may be a vector. One definition, with one value, may use a carry; attach it to the pipeline in schedule().
+/// may be a vector. One definition, with one value, may use a carry; CarryGenerator attaches it to the pipeline.
 class Carry {
  public:
   struct Slot {
@@ -174,5 +176,26 @@ class CarryLowering : public Internal::IRMutator {
 };
 
 inline void Carry::attach(Pipeline pipeline) const { pipeline.add_custom_lowering_pass(new CarryLowering(*this)); }
+
+/// Base of the generators with carries, over (d, t, r): column, time, row.
+template <class T>
+class CarryGenerator : public KernelGenerator<T> {
+ public:
+  void schedule() {
+    for (const Carry& carry : carries_) carry.attach(this->get_pipeline());
+  }
+
+ protected:
+  Var d{"d"}, t{"t"}, r{"r"};
+
+  /// A carry that schedule() attaches.
+  Carry carry(const std::string& name, const RVar& time, std::vector<Carry::Slot> slots, const Expr& start) {
+    carries_.emplace_back(name, time, std::move(slots), start);
+    return carries_.back();
+  }
+
+ private:
+  std::vector<Carry> carries_;
+};
 
 }  // namespace mmrec::generators

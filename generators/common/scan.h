@@ -1,28 +1,21 @@
 #pragma once
 
 #include "generators/common/carry.h"
-#include "generators/common/kernel_generator.h"
 
 namespace mmrec::generators {
 
 /// Base of the scans along t of (d, t, r): tiles of columns d, rows r in parallel, t in order.
 template <class T>
-class ScanGenerator : public KernelGenerator<T> {
+class ScanGenerator : public CarryGenerator<T> {
  public:
   GeneratorParam<int> column_vectors{"column_vectors", 4};  // vectors of columns that advance together hide each other's latency
 
- public:
-  void schedule() {
-    for (const Carry& carry : carries_) carry.attach(this->get_pipeline());
-  }
-
  protected:
-  Var d{"d"}, t{"t"}, r{"r"};
+  using CarryGenerator<T>::d, CarryGenerator<T>::t, CarryGenerator<T>::r;
 
   /// What an update over time hands on, of every column.
   Carry carry(const std::string& name, const RVar& time, const Expr& start) {
-    carries_.emplace_back(name, time, std::vector<Carry::Slot>{{d, 2 * column_vectors * this->lanes()}}, start);
-    return carries_.back();
+    return CarryGenerator<T>::carry(name, time, {{d, 2 * column_vectors * this->lanes()}}, start);
   }
 
   /// An update over time: vectors of columns together where the columns are a multiple of that, else one by one.
@@ -41,7 +34,6 @@ class ScanGenerator : public KernelGenerator<T> {
 
  private:
   Var tile{"tile"}, vector{"vector"};
-  std::vector<Carry> carries_;
 };
 
 }  // namespace mmrec::generators
