@@ -85,11 +85,6 @@ struct Work {
 
 namespace detail {
 
-template <class T>
-struct IsTensor : std::false_type {};
-template <class T>
-struct IsTensor<TensorView<T>> : std::true_type {};
-
 /// What the caller passes for one argument, compared with the kernel's own metadata when a kernel is first chosen.
 struct ArgumentType {
   bool buffer;
