@@ -20,12 +20,14 @@
 #include "runtime/kernel_registry.h"
 #include "runtime/tensor.h"
 #include "runtime/threads.h"
+#include "tests/expect_error.h"
 #include "tests/reference/array.h"
 
 namespace mmrec {
 
 using reference::Array;
 using reference::Real;
+using test::expect_error;
 
 // ---------------------------------------------------------------------------------------------------------- variants
 
@@ -215,18 +217,6 @@ inline Array proven(std::string_view name, const Array& formula, Array differenc
     differences[i].error = formula[i].error + allowed / FLT_EPSILON;
   }
   return differences;
-}
-
-/// call() throws an Error whose message mentions all of these.
-template <class Exception = Error, class Call>
-void expect_error(std::initializer_list<std::string_view> mentions, Call call) {
-  try {
-    call();
-    ADD_FAILURE() << fmt::format("no error; expected one that mentions {}", fmt::join(mentions, ", "));
-  } catch (const Exception& error) {
-    for (std::string_view text : mentions)
-      EXPECT_NE(std::string_view(error.what()).find(text), std::string_view::npos) << "\"" << error.what() << "\" does not mention " << text;
-  }
 }
 
 // ----------------------------------------------------------------------------------------------------------- threads

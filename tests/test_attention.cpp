@@ -55,10 +55,10 @@ TEST(Attention, LargeScores) { check_attention({9, 2, 16, 64}, 100, false); }
 
 TEST(Attention, WrongShapes) {
   const GuardedTensor q = output({4, 6}), memory = output({8, 6}), p = output({4, 2, 8}), wrong = output({8, 5}), odd_heads = output({4, 4, 8});
-  expect_error({"attention"}, [&] { ops::attention_forward(q, wrong, memory, p, q); });
-  expect_error({"attention"}, [&] { ops::attention_forward(q, memory, wrong, p, q); });
-  expect_error({"attention"}, [&] { ops::attention_forward(q, memory, memory, odd_heads, q); });
-  expect_error({"attention"}, [&] { ops::attention_backward(q, memory, memory, p, memory); });
+  expect_error([&] { ops::attention_forward(q, wrong, memory, p, q); }, {"attention"});
+  expect_error([&] { ops::attention_forward(q, memory, wrong, p, q); }, {"attention"});
+  expect_error([&] { ops::attention_forward(q, memory, memory, odd_heads, q); }, {"attention"});
+  expect_error([&] { ops::attention_backward(q, memory, memory, p, memory); }, {"attention"});
 }
 
 }  // namespace

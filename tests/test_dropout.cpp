@@ -51,10 +51,10 @@ TEST(Dropout, BackwardIsTheGradientOfForward) { check_dropout(5, 9, 0.3f, kDense
 
 TEST(Dropout, WrongShapes) {
   const GuardedTensor x = output({4, 6}), wrong = output({6, 4});
-  expect_error({"dropout"}, [&] { ops::dropout_forward(wrong, x, x, 1, {}, x); });
-  expect_error({"dropout"}, [&] { ops::dropout_forward(x, x, wrong, 1, {}, x); });
-  expect_error({"dropout"}, [&] { ops::dropout_backward(x, 1, {}, wrong, x); });
-  expect_error({"dropout"}, [&] { ops::dropout_backward(x, 1, {}, x, wrong); });
+  expect_error([&] { ops::dropout_forward(wrong, x, x, 1, {}, x); }, {"dropout"});
+  expect_error([&] { ops::dropout_forward(x, x, wrong, 1, {}, x); }, {"dropout"});
+  expect_error([&] { ops::dropout_backward(x, 1, {}, wrong, x); }, {"dropout"});
+  expect_error([&] { ops::dropout_backward(x, 1, {}, x, wrong); }, {"dropout"});
 }
 
 }  // namespace

@@ -64,8 +64,8 @@ TEST(Embedding, IdsOutOfRange) {
   for (int32_t wrong : {-1, 7, INT32_MIN, INT32_MAX}) {
     std::vector<int32_t> values = {0, wrong, 6};
     const IntTensor ids(values.data(), {3});
-    expect_error({"embedding", std::to_string(wrong)}, [&] { ops::embedding_forward(table, ids, x); });
-    expect_error({"embedding", std::to_string(wrong)}, [&] { ops::embedding_backward(dx, ids, dtable); });
+    expect_error([&] { ops::embedding_forward(table, ids, x); }, {"embedding", std::to_string(wrong)});
+    expect_error([&] { ops::embedding_backward(dx, ids, dtable); }, {"embedding", std::to_string(wrong)});
   }
 }
 
@@ -73,9 +73,9 @@ TEST(Embedding, WrongShapes) {
   Random random;
   const GuardedTensor table = output({7, 4}), x = output({3, 4});
   const GuardedIds ids = random.ids(3, 7), too_few = random.ids(2, 7);
-  expect_error({"embedding"}, [&] { ops::embedding_forward(table, too_few, x); });
-  expect_error({"embedding"}, [&] { ops::embedding_forward(table, ids, output({3, 5})); });
-  expect_error({"embedding"}, [&] { ops::embedding_backward(x, ids, output({7, 5})); });
+  expect_error([&] { ops::embedding_forward(table, too_few, x); }, {"embedding"});
+  expect_error([&] { ops::embedding_forward(table, ids, output({3, 5})); }, {"embedding"});
+  expect_error([&] { ops::embedding_backward(x, ids, output({7, 5})); }, {"embedding"});
 }
 
 }  // namespace

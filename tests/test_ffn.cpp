@@ -116,13 +116,13 @@ TEST(Ffn, WrongShapes) {
   const auto w = weights_of<ops::FfnWeights>(weights);
   const GuardedTensor r = output({4, 6}), scale = output({4}), hidden = output({4, 9}), wrong = output({5, 6});
   const ops::FfnSaved saved{scale, hidden, hidden};
-  expect_error({"ffn"}, [&] { ops::ffn_forward(r, w, {}, {}, saved, wrong); });
-  expect_error({"ffn"}, [&] { ops::ffn_forward(r, w, {}, {}, {scale, r, hidden}, r); });
-  expect_error({"ffn"}, [&] { ops::ffn_backward(wrong, r, w, {}, saved, r, w); });
+  expect_error([&] { ops::ffn_forward(r, w, {}, {}, saved, wrong); }, {"ffn"});
+  expect_error([&] { ops::ffn_forward(r, w, {}, {}, {scale, r, hidden}, r); }, {"ffn"});
+  expect_error([&] { ops::ffn_backward(wrong, r, w, {}, saved, r, w); }, {"ffn"});
   auto swapped = w;
   std::swap(swapped.in, swapped.out);
-  expect_error({"ffn"}, [&] { ops::ffn_forward(r, swapped, {}, {}, saved, r); });
-  expect_error({"ffn"}, [&] { ops::ffn_backward(r, r, w, {}, saved, r, swapped); });
+  expect_error([&] { ops::ffn_forward(r, swapped, {}, {}, saved, r); }, {"ffn"});
+  expect_error([&] { ops::ffn_backward(r, r, w, {}, saved, r, swapped); }, {"ffn"});
 }
 
 }  // namespace

@@ -91,9 +91,9 @@ TEST(HeadLoss, TargetsOutOfRange) {
   for (int32_t wrong : {-1, 7, INT32_MIN, INT32_MAX}) {
     std::vector<int32_t> ids = {0, 6, wrong};
     const IntTensor targets(ids.data(), {3});
-    expect_error({"head_loss", std::to_string(wrong)}, [&] { ops::head_loss(x, embedding, targets, token_loss, correct); });
-    expect_error({"head_loss", std::to_string(wrong)},
-                 [&] { ops::head_loss_with_gradient(x, embedding, targets, 1, token_loss, correct, dx, dembedding); });
+    expect_error([&] { ops::head_loss(x, embedding, targets, token_loss, correct); }, {"head_loss", std::to_string(wrong)});
+    expect_error([&] { ops::head_loss_with_gradient(x, embedding, targets, 1, token_loss, correct, dx, dembedding); },
+                 {"head_loss", std::to_string(wrong)});
   }
 }
 
@@ -101,10 +101,10 @@ TEST(HeadLoss, WrongShapes) {
   Random random;
   const GuardedTensor x = output({3, 4}), embedding = output({7, 4}), loss = output({3}), wrong = output({7, 5});
   const GuardedIds targets = random.ids(3, 7), too_few = random.ids(2, 7);
-  expect_error({"head_loss"}, [&] { ops::head_loss(x, wrong, targets, loss, loss); });
-  expect_error({"head_loss"}, [&] { ops::head_loss(x, embedding, too_few, loss, loss); });
-  expect_error({"head_loss"}, [&] { ops::head_loss_with_gradient(x, embedding, targets, 1, loss, loss, x, wrong); });
-  expect_error({"head_loss"}, [&] { ops::head_loss_with_gradient(x, embedding, targets, 1, loss, loss, embedding, embedding); });
+  expect_error([&] { ops::head_loss(x, wrong, targets, loss, loss); }, {"head_loss"});
+  expect_error([&] { ops::head_loss(x, embedding, too_few, loss, loss); }, {"head_loss"});
+  expect_error([&] { ops::head_loss_with_gradient(x, embedding, targets, 1, loss, loss, x, wrong); }, {"head_loss"});
+  expect_error([&] { ops::head_loss_with_gradient(x, embedding, targets, 1, loss, loss, embedding, embedding); }, {"head_loss"});
 }
 
 }  // namespace

@@ -80,11 +80,11 @@ TEST(Hem, SameBitsForAnyThreads) {
 TEST(Hem, WrongShapes) {
   const GuardedTensor x = output({4, 6}), w = output({6}), weight = output({9, 6}), bias = output({9}), scale = output({4}), y = output({4, 9});
   const GuardedTensor wrong = output({5, 7});
-  expect_error({"hem"}, [&] { ops::hem_forward(x, w, wrong, bias, scale, y); });
-  expect_error({"hem"}, [&] { ops::hem_forward(x, w, weight, bias, scale, wrong); });
-  expect_error({"hem"}, [&] { ops::hem_forward(x, w, weight, w, scale, y); });
-  expect_error({"hem"}, [&] { ops::hem_backward(y, x, x, scale, w, weight, x, w, wrong, bias); });
-  expect_error({"hem"}, [&] { ops::hem_backward(wrong, x, x, scale, w, weight, x, w, weight, bias); });
+  expect_error([&] { ops::hem_forward(x, w, wrong, bias, scale, y); }, {"hem"});
+  expect_error([&] { ops::hem_forward(x, w, weight, bias, scale, wrong); }, {"hem"});
+  expect_error([&] { ops::hem_forward(x, w, weight, w, scale, y); }, {"hem"});
+  expect_error([&] { ops::hem_backward(y, x, x, scale, w, weight, x, w, wrong, bias); }, {"hem"});
+  expect_error([&] { ops::hem_backward(wrong, x, x, scale, w, weight, x, w, weight, bias); }, {"hem"});
 }
 
 }  // namespace

@@ -61,7 +61,7 @@ TEST(Parameters, LieApartAndAlignedInTheFlatArrays) {
     EXPECT_EQ(parameters.gradient(parameter.name).data() - parameters.gradients().data(), parameter.offset) << parameter.name;
   }
   EXPECT_LE(end, parameters.weights().size(0));
-  expect_error({"blocks.4.W_g.weight"}, [&] { parameters.find("blocks.4.W_g.weight"); });
+  expect_error([&] { parameters.find("blocks.4.W_g.weight"); }, {"blocks.4.W_g.weight"});
 }
 
 /// Of a uniform distribution within +-bound: its mean, and that it fills the range.
@@ -405,11 +405,11 @@ TEST(Model, IdsOutOfRangeThrow) {
     ids[7] = bad;
     const IntTensor wrong(ids.data(), {s.T, s.B});
     const std::string message = fmt::format("id {} at position 7", bad);
-    expect_error({message}, [&] { model.logits(wrong, s.memory(), Tensor(room.data(), {s.T, s.B, kVocabulary})); });
-    expect_error({message}, [&] { model.loss(wrong, s.targets(), s.memory()); });
-    expect_error({message}, [&] { model.loss(s.ids(), wrong, s.memory()); });
-    expect_error({message}, [&] { model.loss_and_gradients(wrong, s.targets(), s.memory(), {}); });
-    expect_error({message}, [&] { model.loss_and_gradients(s.ids(), wrong, s.memory(), {}); });
+    expect_error([&] { model.logits(wrong, s.memory(), Tensor(room.data(), {s.T, s.B, kVocabulary})); }, {message});
+    expect_error([&] { model.loss(wrong, s.targets(), s.memory()); }, {message});
+    expect_error([&] { model.loss(s.ids(), wrong, s.memory()); }, {message});
+    expect_error([&] { model.loss_and_gradients(wrong, s.targets(), s.memory(), {}); }, {message});
+    expect_error([&] { model.loss_and_gradients(s.ids(), wrong, s.memory(), {}); }, {message});
   }
 }
 
@@ -420,25 +420,25 @@ TEST(Model, WrongShapesThrow) {
   std::vector<float> room(2 * s.T * s.B * kVocabulary);
   const Tensor good(room.data(), {s.T, s.B, kVocabulary});
   for (const IntTensor& wrong : {transposed, flat}) {
-    expect_error({"ids", "[5,3]", wrong.shape_string()}, [&] { model.logits(wrong, s.memory(), good); });
-    expect_error({"ids", "[5,3]", wrong.shape_string()}, [&] { model.loss(wrong, s.targets(), s.memory()); });
-    expect_error({"targets", "[5,3]", wrong.shape_string()}, [&] { model.loss(s.ids(), wrong, s.memory()); });
-    expect_error({"targets", "[5,3]", wrong.shape_string()}, [&] { model.loss_and_gradients(s.ids(), wrong, s.memory(), {}); });
+    expect_error([&] { model.logits(wrong, s.memory(), good); }, {"ids", "[5,3]", wrong.shape_string()});
+    expect_error([&] { model.loss(wrong, s.targets(), s.memory()); }, {"ids", "[5,3]", wrong.shape_string()});
+    expect_error([&] { model.loss(s.ids(), wrong, s.memory()); }, {"targets", "[5,3]", wrong.shape_string()});
+    expect_error([&] { model.loss_and_gradients(s.ids(), wrong, s.memory(), {}); }, {"targets", "[5,3]", wrong.shape_string()});
   }
-  expect_error({"logits", "[5,3,19]", "[5,3,20]"}, [&] { model.logits(s.ids(), s.memory(), Tensor(room.data(), {s.T, s.B, kVocabulary + 1})); });
+  expect_error([&] { model.logits(s.ids(), s.memory(), Tensor(room.data(), {s.T, s.B, kVocabulary + 1})); }, {"logits", "[5,3,19]", "[5,3,20]"});
   const GuardedTensor small_bank = s.random.input({2, 2, 20});
-  expect_error({"memory.keys", "[2,3,20]", "[2,2,20]"}, [&] { model.loss(s.ids(), s.targets(), {small_bank, s.values}); });
-  expect_error({"memory.values", "[2,3,20]", "[2,2,20]"}, [&] { model.loss(s.ids(), s.targets(), {s.keys, small_bank}); });
+  expect_error([&] { model.loss(s.ids(), s.targets(), {small_bank, s.values}); }, {"memory.keys", "[2,3,20]", "[2,2,20]"});
+  expect_error([&] { model.loss(s.ids(), s.targets(), {s.keys, small_bank}); }, {"memory.values", "[2,3,20]", "[2,2,20]"});
 }
 
 TEST(Model, RefusesWhatMakesNoSense) {
   Setting s(small_config(), 5, 3);
   const auto make = [&](int vocabulary, int T, int B) { Model(s.config, vocabulary, s.parameters, T, B, Model::Mode::kInference); };
-  expect_error<UsageError>({"at least one position", "not 0 and 3"}, [&] { make(kVocabulary, 0, 3); });
-  expect_error<UsageError>({"at least one position", "not 5 and 0"}, [&] { make(kVocabulary, 5, 0); });
-  expect_error<UsageError>({"vocabulary of 20", "vocab_size 19"}, [&] { make(20, 5, 3); });
-  expect_error<UsageError>({"vocabulary of 0"}, [&] { make(0, 5, 3); });
-  expect_error({"training mode"}, [&] { s.model(Model::Mode::kInference).loss_and_gradients(s.ids(), s.targets(), s.memory(), {}); });
+  expect_error<UsageError>([&] { make(kVocabulary, 0, 3); }, {"at least one position", "not 0 and 3"});
+  expect_error<UsageError>([&] { make(kVocabulary, 5, 0); }, {"at least one position", "not 5 and 0"});
+  expect_error<UsageError>([&] { make(20, 5, 3); }, {"vocabulary of 20", "vocab_size 19"});
+  expect_error<UsageError>([&] { make(0, 5, 3); }, {"vocabulary of 0"});
+  expect_error([&] { s.model(Model::Mode::kInference).loss_and_gradients(s.ids(), s.targets(), s.memory(), {}); }, {"training mode"});
 }
 
 // ----------------------------------------------------------------------------------------------------- configuration
@@ -461,7 +461,7 @@ TEST(Configuration, PresetsHaveTheDocumentedSizes) {
   expect_sizes("small", 20000, 512, 8, 8, 4096);
   expect_sizes("base", 32000, 1024, 12, 8, 8192);
   EXPECT_EQ(Config{}, preset("tiny"));
-  expect_error<UsageError>({"'huge'", "tiny", "base"}, [] { preset("huge"); });
+  expect_error<UsageError>([] { preset("huge"); }, {"'huge'", "tiny", "base"});
 }
 
 TEST(Configuration, GoesThroughJsonAndBack) {
@@ -486,7 +486,7 @@ TEST(Configuration, WrongAssignmentsNameTheField) {
   const auto expect_refused = [](const char* assignment, std::initializer_list<std::string_view> mentions) {
     SCOPED_TRACE(assignment);
     Config config;
-    expect_error<UsageError>(mentions, [&] { set_field(config, assignment); });
+    expect_error<UsageError>([&] { set_field(config, assignment); }, mentions);
     EXPECT_EQ(config, Config{});
   };
   expect_refused("dim", {"dim", "field=value"});
@@ -506,7 +506,7 @@ TEST(Configuration, WrongAssignmentsNameTheField) {
 TEST(Configuration, FilesWithErrorsNameTheFileAndTheField) {
   const auto expect_refused = [](const nlohmann::json& json, std::string_view field) {
     SCOPED_TRACE(json.dump());
-    expect_error<UsageError>({"my.json", field}, [&] { config_from_json(json, Config{}, "my.json"); });
+    expect_error<UsageError>([&] { config_from_json(json, Config{}, "my.json"); }, {"my.json", field});
   };
   expect_refused({{"dims", 64}}, "unknown field 'dims'");
   expect_refused({{"dim", "64"}}, "'dim'");
@@ -518,7 +518,7 @@ TEST(Configuration, FilesWithErrorsNameTheFileAndTheField) {
 TEST(Configuration, ImpossibleValuesNameTheField) {
   const auto expect_refused = [](const char* field, const nlohmann::json& value) {
     SCOPED_TRACE(fmt::format("{} = {}", field, value.dump()));
-    expect_error<UsageError>({field}, [&] { config_from_json({{field, value}}, Config{}, "a file"); });
+    expect_error<UsageError>([&] { config_from_json({{field, value}}, Config{}, "a file"); }, {field});
   };
   expect_refused("vocab_size", 1);
   for (const int dim : {0, 2, 130, 1'000'000'000}) expect_refused("dim", dim);

@@ -45,9 +45,9 @@ TEST(AdamW, TinyGradients) {
 
 TEST(AdamW, WrongShapes) {
   const GuardedTensor x = output({6}), wrong = output({5});
-  expect_error({"adamw"}, [&] { ops::adamw({}, wrong, x, x, x); });
-  expect_error({"adamw"}, [&] { ops::adamw({}, x, x, wrong, x); });
-  expect_error({"adamw"}, [&] { ops::adamw({}, x, x, x, wrong); });
+  expect_error([&] { ops::adamw({}, wrong, x, x, x); }, {"adamw"});
+  expect_error([&] { ops::adamw({}, x, x, wrong, x); }, {"adamw"});
+  expect_error([&] { ops::adamw({}, x, x, x, wrong); }, {"adamw"});
 }
 
 TEST(SumOfSquares, MatchesTheReference) {

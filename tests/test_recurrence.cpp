@@ -178,12 +178,12 @@ TEST(Recurrence, WrongShapes) {
   const auto backward = [&](const Tensor& dstate, const Tensor& dstate_in) {
     ops::recurrence_backward(problem.packed(), dstate, gates, problem.z, problem.gamma, problem.gm, state, gates, problem.z, problem.z, dstate_in);
   };
-  expect_error({"recurrence"}, [&] { forward(wrong, state, gates); });
-  expect_error({"recurrence"}, [&] { forward(problem.z, problem.z, gates); });  // one state short
-  expect_error({"recurrence"}, [&] { forward(problem.z, state, problem.z); });
-  expect_error({"recurrence"}, [&] { backward(wrong, state_in); });
-  expect_error({"recurrence"}, [&] { backward(problem.dstate, problem.core_bias); });
-  expect_error({"recurrence"}, [&] { ops::recurrence_pack(problem.core_gate, state_in, problem.packed()); });
+  expect_error([&] { forward(wrong, state, gates); }, {"recurrence"});
+  expect_error([&] { forward(problem.z, problem.z, gates); }, {"recurrence"});  // one state short
+  expect_error([&] { forward(problem.z, state, problem.z); }, {"recurrence"});
+  expect_error([&] { backward(wrong, state_in); }, {"recurrence"});
+  expect_error([&] { backward(problem.dstate, problem.core_bias); }, {"recurrence"});
+  expect_error([&] { ops::recurrence_pack(problem.core_gate, state_in, problem.packed()); }, {"recurrence"});
 }
 
 }  // namespace

@@ -72,9 +72,9 @@ TEST(Registry, ConditionsChooseBySize) {
 }
 
 TEST(Registry, UnknownNamesListWhatThereIs) {
-  for (const std::string& op : operations()) expect_error<UsageError>({"no_such_op", op}, [] { force_variant("no_such_op", "serial"); });
+  for (const std::string& op : operations()) expect_error<UsageError>([] { force_variant("no_such_op", "serial"); }, {"no_such_op", op});
   for (const std::string& variant : all_variants("scan"))
-    expect_error<UsageError>({"no_such_variant", variant}, [] { force_variant("scan", "no_such_variant"); });
+    expect_error<UsageError>([] { force_variant("scan", "no_such_variant"); }, {"no_such_variant", variant});
   EXPECT_EQ(variant_that_runs(), variants("scan", "forward").front()) << "a refused name changed the choice";
 }
 
@@ -94,11 +94,11 @@ TEST(Registry, WrongArgumentsAreRefused) {
   const GuardedIds ids = random.ids(4, 10);
   const Work work{.sizes = {1, 4, 16}};
   static Kernel too_few("scan", "forward"), wrong_type("scan", "forward"), scalar_for_buffer("scan", "forward"), no_sizes("scan", "forward");
-  expect_error({"scan"}, [&] { too_few(work, x.view()); });
-  expect_error({"scan"}, [&] { wrong_type(work, ids.view(), y.view()); });
-  expect_error({"scan"}, [&] { scalar_for_buffer(work, x.view(), 1.f); });
-  expect_error({"scan", "R T D"}, [&] { no_sizes(Work{}, x.view(), y.view()); });
-  expect_error({"5"}, [] { Sizes{1, 2, 3, 4, 5}; });
+  expect_error([&] { too_few(work, x.view()); }, {"scan"});
+  expect_error([&] { wrong_type(work, ids.view(), y.view()); }, {"scan"});
+  expect_error([&] { scalar_for_buffer(work, x.view(), 1.f); }, {"scan"});
+  expect_error([&] { no_sizes(Work{}, x.view(), y.view()); }, {"scan", "R T D"});
+  expect_error([] { Sizes{1, 2, 3, 4, 5}; }, {"5"});
 }
 
 }  // namespace

@@ -68,11 +68,11 @@ TEST(Rmsnorm, SameBitsForAnyThreads) {
 
 TEST(Rmsnorm, WrongShapes) {
   const GuardedTensor x = output({4, 6}), w = output({6}), scale = output({4}), wrong = output({4, 5});
-  expect_error({"rmsnorm"}, [&] { ops::rmsnorm_forward(x, scale, x, scale); });
-  expect_error({"rmsnorm"}, [&] { ops::rmsnorm_forward(x, w, wrong, scale); });
-  expect_error({"rmsnorm"}, [&] { ops::rmsnorm_forward(x, w, x, w); });
-  expect_error({"rmsnorm"}, [&] { ops::rmsnorm_backward(x, wrong, x, scale, w, x, w); });
-  expect_error({"rmsnorm"}, [&] { ops::rmsnorm_backward(x, x, x, scale, w, x, scale); });
+  expect_error([&] { ops::rmsnorm_forward(x, scale, x, scale); }, {"rmsnorm"});
+  expect_error([&] { ops::rmsnorm_forward(x, w, wrong, scale); }, {"rmsnorm"});
+  expect_error([&] { ops::rmsnorm_forward(x, w, x, w); }, {"rmsnorm"});
+  expect_error([&] { ops::rmsnorm_backward(x, wrong, x, scale, w, x, w); }, {"rmsnorm"});
+  expect_error([&] { ops::rmsnorm_backward(x, x, x, scale, w, x, scale); }, {"rmsnorm"});
 }
 
 }  // namespace

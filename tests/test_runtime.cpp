@@ -69,12 +69,12 @@ TEST(TensorView, SlicesAndAt) {
   EXPECT_FALSE(c.view.columns(1, 3).contiguous());
   EXPECT_TRUE(c.view.rows(1, 2).contiguous());
   EXPECT_EQ(c.view.slice(1, 3, 3).count(), 0);  // an empty part, even at the end
-  expect_error({"[2,3,4]"}, [&] { c.view.slice(3, 0, 1); });
-  expect_error({"[2,3,4]"}, [&] { c.view.slice(-1, 0, 1); });
-  expect_error({"[2,3,4]", "4"}, [&] { c.view.slice(1, 0, 4); });
-  expect_error({"[2,3,4]"}, [&] { c.view.slice(1, 2, 1); });
-  expect_error({"[2,3,4]"}, [&] { c.view.slice(1, -1, 1); });
-  expect_error({"[2,3,4]"}, [&] { c.view.at(2); });
+  expect_error([&] { c.view.slice(3, 0, 1); }, {"[2,3,4]"});
+  expect_error([&] { c.view.slice(-1, 0, 1); }, {"[2,3,4]"});
+  expect_error([&] { c.view.slice(1, 0, 4); }, {"[2,3,4]", "4"});
+  expect_error([&] { c.view.slice(1, 2, 1); }, {"[2,3,4]"});
+  expect_error([&] { c.view.slice(1, -1, 1); }, {"[2,3,4]"});
+  expect_error([&] { c.view.at(2); }, {"[2,3,4]"});
 }
 
 TEST(TensorView, Reshape) {
@@ -82,7 +82,7 @@ TEST(TensorView, Reshape) {
   EXPECT_EQ(elements(c.view.reshape({2, 3, 4}).at(1)), (std::vector<float>{12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23}));
   EXPECT_EQ(c.view.reshape({24}).rank(), 1);
   EXPECT_EQ(c.view.reshape({3, 8}).stride(0), 8);  // a contiguous tensor may be cut anyhow
-  expect_error({"[6,4]", "[5,5]"}, [&] { c.view.reshape({5, 5}); });
+  expect_error([&] { c.view.reshape({5, 5}); }, {"[6,4]", "[5,5]"});
 
   const Tensor part = c.view.columns(1, 3);  // rows of a wider matrix
   const Tensor split = part.reshape({2, 3, 2});
@@ -90,16 +90,16 @@ TEST(TensorView, Reshape) {
   EXPECT_EQ((std::array{split.stride(0), split.stride(1), split.stride(2)}), (std::array{12, 4, 1}));
   EXPECT_EQ(elements(split.reshape({3, 2, 2})), elements(part));
   EXPECT_EQ(elements(split.reshape({6, 2})), elements(part));
-  expect_error({"[6,2]", "[12]"}, [&] { part.reshape({12}); });
-  expect_error({"[6,2]", "[3,4]"}, [&] { part.reshape({3, 4}); });
+  expect_error([&] { part.reshape({12}); }, {"[6,2]", "[12]"});
+  expect_error([&] { part.reshape({3, 4}); }, {"[6,2]", "[3,4]"});
   const Tensor irregular = c.view.reshape({2, 3, 4}).slice(1, 0, 2);  // rows 0 1 3 4
   EXPECT_EQ(elements(irregular), (std::vector<float>{0, 1, 2, 3, 4, 5, 6, 7, 12, 13, 14, 15, 16, 17, 18, 19}));
-  expect_error({"[2,2,4]", "[4,4]"}, [&] { irregular.reshape({4, 4}); });
+  expect_error([&] { irregular.reshape({4, 4}); }, {"[2,2,4]", "[4,4]"});
 }
 
 TEST(TensorView, RankHasALimit) {
   EXPECT_NO_THROW(Tensor(nullptr, {1, 2, 3, 4}));
-  expect_error({"4", "5"}, [] { Tensor(nullptr, {1, 2, 3, 4, 5}); });
+  expect_error([] { Tensor(nullptr, {1, 2, 3, 4, 5}); }, {"4", "5"});
 }
 
 TEST(TensorView, CheckShape) {
@@ -107,9 +107,9 @@ TEST(TensorView, CheckShape) {
   EXPECT_NO_THROW(check_shape("op x", c.view, {2, 3}));
   EXPECT_NO_THROW(check_shape("op x", c.view, {-1, 3}));
   EXPECT_NO_THROW(check_shape("op x", c.view.columns(0, 2), {2, 2}));
-  expect_error({"op x", "[2,3]", "[2,4]"}, [&] { check_shape("op x", c.view, {2, 4}); });
-  expect_error({"op x", "[2,3]"}, [&] { check_shape("op x", c.view, {2, 3, 1}); });
-  expect_error({"op x"}, [&] { check_shape("op x", c.view, {6}); });
+  expect_error([&] { check_shape("op x", c.view, {2, 4}); }, {"op x", "[2,3]", "[2,4]"});
+  expect_error([&] { check_shape("op x", c.view, {2, 3, 1}); }, {"op x", "[2,3]"});
+  expect_error([&] { check_shape("op x", c.view, {6}); }, {"op x"});
 }
 
 // ------------------------------------------------------------------------------------------------------------- arena

@@ -73,9 +73,9 @@ TEST(Scan, FactorsOfOne) {
 TEST(Scan, WrongShapes) {
   const GuardedTensor x = output({2, 5, 3}), fewer_steps = output({2, 4, 3}), flat = output({10, 3});
   for (const GuardedTensor* wrong : {&fewer_steps, &flat}) {
-    expect_error({"scan"}, [&] { ops::scan_forward(x, *wrong); });
-    expect_error({"scan"}, [&] { ops::scan_backward(*wrong, x, x, x); });
-    expect_error({"scan"}, [&] { ops::scan_backward(x, x, x, *wrong); });
+    expect_error([&] { ops::scan_forward(x, *wrong); }, {"scan"});
+    expect_error([&] { ops::scan_backward(*wrong, x, x, x); }, {"scan"});
+    expect_error([&] { ops::scan_backward(x, x, x, *wrong); }, {"scan"});
   }
 }
 
@@ -117,9 +117,9 @@ TEST(AffineScan, BackwardIsTheGradientOfForward) {
 
 TEST(AffineScan, WrongShapes) {
   const GuardedTensor x = output({2, 5, 3}), h0 = output({2, 3}), wrong = output({2, 4});
-  expect_error({"affine_scan"}, [&] { ops::affine_scan_forward(x, x, wrong, x); });
-  expect_error({"affine_scan"}, [&] { ops::affine_scan_forward(x, output({2, 5, 4}), h0, x); });
-  expect_error({"affine_scan"}, [&] { ops::affine_scan_backward(x, x, x, h0, x, x, wrong); });
+  expect_error([&] { ops::affine_scan_forward(x, x, wrong, x); }, {"affine_scan"});
+  expect_error([&] { ops::affine_scan_forward(x, output({2, 5, 4}), h0, x); }, {"affine_scan"});
+  expect_error([&] { ops::affine_scan_backward(x, x, x, h0, x, x, wrong); }, {"affine_scan"});
 }
 
 }  // namespace
