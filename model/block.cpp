@@ -5,6 +5,7 @@
 #include "runtime/ops/attention.h"
 #include "runtime/ops/gemm.h"
 #include "runtime/ops/hem.h"
+#include "runtime/threads.h"
 
 namespace mmrec {
 
@@ -106,17 +107,30 @@ void block_backward(const BlockSizes& s, const BlockWeights& w, const Tensor& ke
 
   const Tensor h = by_row(saved.state.rows(1, s.T + 1));
   ops::dropout_backward(d.dr, kValueShare, dropout.mixer, d.dmixed, din.v);
-  ops::gemm_tn(d.dmixed, saved.context, g.output);
-  ops::column_sum(d.dmixed, g.output_bias);
   ops::gemm_nn(d.dmixed, w.output, d.dcontext);
   ops::attention_backward(d.dcontext, keys, values, saved.p, d.dq);
-  ops::gemm_tn(d.dq, h, g.query);
-  ops::column_sum(d.dq, g.query_bias);
   ops::dropout_backward(d.dq, kQueryShare, {}, d.dq, din.q);  // no mask: q's share of the query
   ops::gemm_nn(d.dq, w.query, d.dstate, {.residual = d.dmixed, .beta = 1.f});
 
-  ops::recurrence_backward(saved.packed, by_time(d.dstate), saved.gates, by_time(in.z), by_time(saved.gm), by_time(saved.gm), saved.state, d.dpre,
-                           by_time(din.z), by_time(d.dgamma), d.dstate_in);
+  const auto recurrence = [&] {
+    ops::recurrence_backward(saved.packed, by_time(d.dstate), saved.gates, by_time(in.z), by_time(saved.gm), by_time(saved.gm), saved.state, d.dpre,
+                             by_time(din.z), by_time(d.dgamma), d.dstate_in);
+  };
+  const auto output_gradients = [&] {
+    ops::gemm_tn(d.dmixed, saved.context, g.output);
+    ops::column_sum(d.dmixed, g.output_bias);
+  };
+  const auto query_gradients = [&] {
+    ops::gemm_tn(d.dq, h, g.query);
+    ops::column_sum(d.dq, g.query_bias);
+  };
+  if (ops::recurrence_backward_on_one_core(s.B)) {  // the other cores take gradients that nothing waits for
+    parallel_for(3, [&](int task) { task == 0 ? recurrence() : task == 1 ? output_gradients() : query_gradients(); });
+  } else {
+    recurrence();
+    output_gradients();
+    query_gradients();
+  }
   const Tensor h_previous = by_row(saved.state.rows(0, s.T)), dpre = by_row(d.dpre);
   const Tensor dcore = dpre.columns(0, s.D), dmdi = dpre.columns(s.D, 2 * s.D);
   ops::gemm_tn(dcore, h_previous, g.core_gate);

@@ -254,6 +254,25 @@ TEST(Model, TheProjectionsThatFeedNothingHaveNoGradient) {
   }
 }
 
+// Few sequences and more: what goes beside the recurrence is another way through the block.
+TEST(Model, GradientsDoNotDependOnTheThreads) {
+  for (const int B : {1, 2, 3, 5}) {
+    Setting s(small_config(), 33, B);
+    Model model = s.model(Model::Mode::kTraining);
+    const auto gradients = [&](int threads) {
+      const ScopedThreads scoped(threads);
+      const Tensor flat = s.parameters.gradients();
+      std::fill_n(flat.data(), flat.count(), 0.f);
+      model.clear_state();
+      model.loss_and_gradients(s.ids(), s.targets(), s.memory(), {.p = 0.1f, .seed = 1, .step = 1});
+      return copy(flat);
+    };
+    const std::vector<float> want = gradients(1);
+    for (const int threads : {2, 3, 5})
+      for (int again = 0; again < 3; ++again) EXPECT_TRUE(gradients(threads) == want) << B << " sequences, " << threads << " threads";
+  }
+}
+
 std::vector<float> logits(Model& model, const IntTensor& ids, const Memory& memory, int vocabulary = kVocabulary) {
   std::vector<float> values(ids.count() * vocabulary);
   model.logits(ids, memory, Tensor(values.data(), {model.T(), model.B(), vocabulary}));

@@ -125,4 +125,6 @@ void recurrence_backward(const RecurrenceWeights& packed, const Tensor& dstate, 
   });
 }
 
+bool recurrence_backward_on_one_core(int B) { return B < kLeastGrouped; }
+
 }  // namespace mmrec::ops

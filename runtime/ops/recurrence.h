@@ -38,4 +38,7 @@ void recurrence_forward(const RecurrenceWeights& packed, const Tensor& core_bias
 void recurrence_backward(const RecurrenceWeights& packed, const Tensor& dstate, const Tensor& gates, const Tensor& z, const Tensor& gamma,
                          const Tensor& gm, const Tensor& state, const Tensor& dpre, const Tensor& dz, const Tensor& dgamma, const Tensor& dstate_in);
 
+/// Whether the batch has too few sequences for recurrence_backward to use more than the calling thread.
+bool recurrence_backward_on_one_core(int B);
+
 }  // namespace mmrec::ops
