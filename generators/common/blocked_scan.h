@@ -24,8 +24,8 @@ class BlockedScanGenerator : public CarryGenerator<T> {
 
   using CarryGenerator<T>::d, CarryGenerator<T>::t, CarryGenerator<T>::r;
 
-  /// Defines and schedules the updates of `output` (d, t, r), of `columns` and `steps`: define(step, v) is called for the steps in
-  /// blocks and for the rest. `start` is v(-1); without `addend` v is a product.
+  /// Defines and schedules the updates of `output` (d, t, r), of `columns` and `steps`: define(step, v, again) is called for the steps in
+  /// blocks and for the rest; again is v too, for the second value of a Tuple. `start` is v(-1); without `addend` v is a product.
   template <class Define>
   void scan(Func output, const Expr& columns, const Expr& steps, const Term& factor, const Term& addend, const Expr& start, const Define& define) {
     const Expr groups = steps / (int(blocks) * int(group)), length = groups * int(group);
@@ -42,12 +42,13 @@ class BlockedScanGenerator : public CarryGenerator<T> {
       composed = step_at(factor, addend, first + i)(composed);
       v = select(j < i, v, composed(into_group));  // j is a constant as soon as its loop has been unrolled
     }
-    define(first + j, value.next(v));
+    define(first + j, value.next(v), value.current(v));
 
     const RDom rest(0, steps - length * int(blocks));
     const Carry last_value = this->carry("last_carry", rest, {{d, this->lanes()}}, 0.f);
     const Expr step = length * int(blocks) + rest;
-    define(step, last_value.next(step_at(factor, addend, step)(select(rest == 0, before(d, int(blocks), r), likely(last_value.previous())))));
+    const Expr last_v = step_at(factor, addend, step)(select(rest == 0, before(d, int(blocks), r), likely(last_value.previous())));
+    define(step, last_value.next(last_v), last_value.current(last_v));
 
     Stage blocked = output.update(0), last = output.update(1);
     blocked.allow_race_conditions().unroll(j).parallel(block).parallel(r);

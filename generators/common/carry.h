@@ -21,7 +21,7 @@ using namespace Halide;
 ///
 /// Each run of the loop over `time`, with the loops in it, begins with `start`. There is one value for every combination of the
 /// slots, expressions that grow by less than their extents in the body of the time loop, which has to be unrolled; the first
-/// may be a vector. One definition, with one value, may use a carry; CarryGenerator attaches it to the pipeline.
+/// may be a vector. One definition, with one call of next(), may use a carry; CarryGenerator attaches it to the pipeline.
 class Carry {
  public:
   struct Slot {
@@ -38,6 +38,9 @@ class Carry {
   Expr previous(const std::vector<Expr>& slots) const { return call("previous", slots, {}); }
   /// `value`, left for the step after.
   Expr next(const Expr& value) const { return call("next", indices(), {value}); }
+  /// What next(value) has just left: a later value of the same definition, which is a Tuple. (It takes the value because Halide would
+  /// move a call that depends on no loop out of them all.)
+  Expr current(const Expr& value) const { return call("current", indices(), {value}); }
 
   void attach(Pipeline pipeline) const;
 
@@ -133,7 +136,7 @@ class CarryLowering : public Internal::IRMutator {
   }
 
   Expr visit(const Internal::Call* call) override {
-    if (call->name == carry_.name_ + ".previous")
+    if (call->name == carry_.name_ + ".previous" || call->name == carry_.name_ + ".current")
       return Internal::Load::make(call->type, carry_.name_, elements(call), Buffer<>(), Parameter(), Internal::const_true(call->type.lanes()),
                                   Internal::ModulusRemainder());
     if (call->name != next_name()) return IRMutator::visit(call);
