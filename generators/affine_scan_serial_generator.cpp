@@ -16,7 +16,7 @@ class AffineScanSerialForward : public ScanGenerator<AffineScanSerialForward> {
     h(d, t, r) = undef<float>();
     h(d, time, r) = state.next(a(d, time, r) * select(time == 0, h0(d, r), likely(state.previous())) + b(d, time, r));
 
-    schedule_step(h.update(), time, h.dim(0).extent());
+    schedule_step(h, time, Direction::kUpwards);
   }
 };
 
@@ -24,24 +24,25 @@ class AffineScanSerialBackward : public ScanGenerator<AffineScanSerialBackward> 
  public:
   Input<Buffer<float, 3>> dh{"dh"}, a{"a"}, h{"h"};
   Input<Buffer<float, 2>> h0{"h0"};
-  Output<Buffer<float, 3>> da{"da"}, db{"db"};
+  Output<Func> gradient{"gradient", {Float(32), Float(32)}, 3};  // da, db
   Output<Buffer<float, 2>> dh0{"dh0"};
 
   void generate() {
-    start_at_zero(dh, a, h, h0, da, db, dh0);
+    start_at_zero(dh, a, h, h0, dh0);
+    Func f = gradient;
+    start_at_zero(f);
     // db_t = dh_t + a_{t+1} db_{t+1}, da_t = db_t h_{t-1}, dh0 = a_0 db_0
-    const Expr T = db.dim(1).extent();
+    const Expr T = f.output_buffers()[0].dim(1).extent();
     const RDom time(0, T);
     const Carry state = carry("state", time, 0.f);
     const Expr now = T - 1 - time;
-    db(d, t, r) = undef<float>();
-    db(d, now, r) = state.next(dh(d, now, r) + a(d, min(now + 1, T - 1), r) * state.previous());
-    da(d, t, r) = db(d, t, r) * select(t == 0, h0(d, r), h(d, max(t - 1, 0), r));
-    dh0(d, r) = a(d, 0, r) * db(d, 0, r);
+    const Expr db = dh(d, now, r) + a(d, min(now + 1, T - 1), r) * state.previous();
+    f(d, t, r) = Tuple(undef<float>(), undef<float>());
+    f(d, now, r) = Tuple(db * select(now > 0, likely(h(d, max(now - 1, 0), r)), h0(d, r)), state.next(db));
+    dh0(d, r) = a(d, 0, r) * f(d, 0, r)[1];
 
-    db.compute_root().bound(d, 0, db.dim(0).extent());
-    schedule_step(db.update(), time, db.dim(0).extent());
-    da.vectorize(d, lanes(), TailStrategy::GuardWithIf).parallel(r);
+    f.compute_root().bound(d, 0, f.output_buffers()[0].dim(0).extent());
+    schedule_step(f, time, Direction::kDownwards);
     dh0.vectorize(d, lanes(), TailStrategy::GuardWithIf);
   }
 };

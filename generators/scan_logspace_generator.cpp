@@ -46,7 +46,7 @@ class ScanLogspaceBackward : public ScanGenerator<ScanLogspaceBackward> {
     dx(d, t, r) = undef<float>();
     dx(d, now, r) = sum.next(sum.previous() + dy(d, now, r) * y(d, now, r)) / x(d, now, r);
 
-    schedule_step(dx.update(), time, dx.dim(0).extent());
+    schedule_step(dx, time, Direction::kDownwards);
   }
 };
 

@@ -16,7 +16,7 @@ class ScanSerialForward : public ScanGenerator<ScanSerialForward> {
     y(d, t, r) = undef<float>();
     y(d, time, r) = product.next(product.previous() * x(d, time, r));
 
-    schedule_step(y.update(), time, y.dim(0).extent());
+    schedule_step(y, time, Direction::kUpwards);
   }
 };
 
@@ -35,7 +35,7 @@ class ScanSerialBackward : public ScanGenerator<ScanSerialBackward> {
     dx(d, t, r) = undef<float>();
     dx(d, now, r) = s.next(dy(d, now, r) + x(d, min(now + 1, T - 1), r) * s.previous()) * select(now > 0, likely(y(d, max(now - 1, 0), r)), 1.f);
 
-    schedule_step(dx.update(), time, dx.dim(0).extent());
+    schedule_step(dx, time, Direction::kDownwards);
   }
 };
 

@@ -1,5 +1,6 @@
 #include "runtime/ops/scan.h"
 
+#include "runtime/arena.h"
 #include "tests/kernel_test.h"
 #include "tests/reference/scan.h"
 
@@ -113,6 +114,68 @@ TEST(AffineScan, MatchesTheReference) {
 
 TEST(AffineScan, BackwardIsTheGradientOfForward) {
   for (const Size& size : kSmall) check_affine_scan(size, true);
+}
+
+/// Tensors too large for the caches, whose rows may lie as Layout says; the guards are for the small ones.
+class LargeTensors {
+ public:
+  LargeTensors(std::vector<int> shape, Layout layout) : shape_(std::move(shape)), shift_(layout == kStrided ? 3 : 0) {}
+
+  Tensor filled(float low, float high) {
+    const Tensor whole = memory_.emplace_back(bytes()).tensor({shape_[0], shape_[1], shape_[2] + shift_});
+    uint32_t state = static_cast<uint32_t>(memory_.size());
+    for (int64_t i = 0; i < whole.count(); ++i) {
+      state = state * 1664525 + 1013904223;
+      whole.data()[i] = low + (high - low) * std::ldexp(static_cast<float>(state >> 8), -24);
+    }
+    return whole.columns(shift_, shift_ + shape_[2]);
+  }
+  Tensor output() { return filled(NAN, NAN); }
+
+  bool same(const Tensor& a, const Tensor& b) const {
+    for (int r = 0; r < shape_[0]; ++r)
+      for (int t = 0; t < shape_[1]; ++t)
+        if (std::memcmp(a.at(r).at(t).data(), b.at(r).at(t).data(), shape_[2] * sizeof(float)) != 0) return false;
+    return true;
+  }
+
+ private:
+  size_t bytes() const { return sizeof(float) * shape_[0] * shape_[1] * (shape_[2] + shift_); }
+
+  std::vector<int> shape_;
+  int shift_;
+  std::vector<Arena> memory_;
+};
+
+// What is too large for the caches is written past them where rows are aligned: to the bit as each row alone, which is small.
+TEST(Scan, LargeIsAsItsRows) {
+  constexpr int kRows = 3, kElements = 3 << 19;  // of a row
+  for (const auto& [columns, layout] : {std::pair(64, kDense), std::pair(128, kDense), std::pair(128, kStrided)}) {
+    LargeTensors tensors({kRows, kElements / columns, columns}, layout);
+    const Tensor x = tensors.filled(0.999f, 1.001f), y = tensors.filled(-1, 1), dy = tensors.filled(-1, 1);
+    const Tensor together = tensors.output(), apart = tensors.output(), together2 = tensors.output(), apart2 = tensors.output();
+    Random random;
+    const GuardedTensor h0 = random.input({kRows, columns}), dh0 = output({kRows, columns});
+    const auto check = [&](const std::string& op, const std::string& pass, auto scan) {
+      for_each_variant(op, pass, [&] {
+        scan(together, together2, 0, kRows);
+        for (int row = 0; row < kRows; ++row) scan(apart, apart2, row, row + 1);
+        EXPECT_TRUE(tensors.same(together, apart) && tensors.same(together2, apart2)) << case_string() << ", " << columns << " columns";
+      });
+    };
+    check("scan", "forward",
+          [&](const Tensor& out, const Tensor&, int begin, int end) { ops::scan_forward(x.rows(begin, end), out.rows(begin, end)); });
+    check("scan", "backward", [&](const Tensor& out, const Tensor&, int begin, int end) {
+      ops::scan_backward(dy.rows(begin, end), x.rows(begin, end), y.rows(begin, end), out.rows(begin, end));
+    });
+    check("affine_scan", "forward", [&](const Tensor& out, const Tensor&, int begin, int end) {
+      ops::affine_scan_forward(x.rows(begin, end), y.rows(begin, end), h0.view().rows(begin, end), out.rows(begin, end));
+    });
+    check("affine_scan", "backward", [&](const Tensor& da, const Tensor& db, int begin, int end) {
+      ops::affine_scan_backward(dy.rows(begin, end), x.rows(begin, end), y.rows(begin, end), h0.view().rows(begin, end), da.rows(begin, end),
+                                db.rows(begin, end), dh0.view().rows(begin, end));
+    });
+  }
 }
 
 TEST(AffineScan, WrongShapes) {

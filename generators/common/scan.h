@@ -1,6 +1,7 @@
 #pragma once
 
 #include "generators/common/carry.h"
+#include "generators/common/step_stores.h"
 
 namespace mmrec::generators {
 
@@ -9,6 +10,12 @@ template <class T>
 class ScanGenerator : public CarryGenerator<T> {
  public:
   GeneratorParam<int> column_vectors{"column_vectors", 4};  // vectors of columns that advance together hide each other's latency
+  GeneratorParam<int> stream_from{"stream_from", 4 << 20};  // elements of an output that is not going to be found in the cache
+
+  void schedule() {
+    CarryGenerator<T>::schedule();
+    for (const StepStores& stores : step_stores_) this->get_pipeline().add_custom_lowering_pass(new StepStores(stores));
+  }
 
  protected:
   using CarryGenerator<T>::d, CarryGenerator<T>::t, CarryGenerator<T>::r;
@@ -18,8 +25,13 @@ class ScanGenerator : public CarryGenerator<T> {
     return CarryGenerator<T>::carry(name, time, {{d, 2 * column_vectors * this->lanes()}}, start);
   }
 
-  /// An update over time: vectors of columns together where the columns are a multiple of that, else one by one.
-  void schedule_step(Stage step, RVar time, const Expr& columns) const {
+  enum class Direction { kUpwards, kDownwards };
+
+  /// An output's update over time: vectors of columns together where the columns are a multiple of that, else one by one.
+  void schedule_step(const Func& output, RVar time, Direction direction) {
+    const OutputImageParam size = output.output_buffers()[0];
+    const Expr columns = size.dim(0).extent(), count = cast<int64_t>(columns) * size.dim(1).extent() * size.dim(2).extent();
+    Stage step = Func(output).update();
     // Twice as many make runs of 512 bytes, which the memory is faster with when D is large enough.
     for (const int together : {2 * column_vectors * this->lanes(), column_vectors * this->lanes()})
       step.specialize(columns % together == 0)
@@ -28,12 +40,18 @@ class ScanGenerator : public CarryGenerator<T> {
           .reorder(d, vector, time, tile, r)
           .vectorize(d)
           .unroll(vector)
-          .parallel(r);
+          .parallel(r)
+          .specialize(count >= stream_from)
+          .rename(tile, streamed);
     step.split(d, tile, d, this->lanes(), TailStrategy::GuardWithIf).reorder(d, time, tile, r).vectorize(d).parallel(r);
+    std::vector<std::string> arrays;
+    for (const OutputImageParam& array : output.output_buffers()) arrays.push_back(array.name());
+    step_stores_.emplace_back(arrays, streamed.name(), direction == Direction::kDownwards);
   }
 
  private:
-  Var tile{"tile"}, vector{"vector"};
+  Var tile{"tile"}, vector{"vector"}, streamed{"streamed"};
+  std::vector<StepStores> step_stores_;
 };
 
 }  // namespace mmrec::generators
