@@ -17,6 +17,7 @@ class GemmPacked : public GemmGenerator<MatmulGenerator<T>, layout> {
         [&](Expr column, Expr k) { return this->b_at(column, k); }, this->tile());
     this->c(n, m) = product(n, m) + this->bias(n) + this->scaled_residual(n, m);
     product.schedule(this->c, n, m);
+    this->c.specialize(this->beta == 0.f);  // C need not be read then
   }
 };
 

@@ -119,10 +119,11 @@ class MatmulGenerator : public KernelGenerator<T> {
   GeneratorParam<int> tiles_per_task{"tiles_per_task", 2};
 
  protected:
-  /// By default two vectors of columns, and rows for 24 of AVX-512's 32 registers or 12 of AVX2's 16 to be accumulators.
+  /// By default two vectors of columns, and rows for 16 of AVX-512's 32 registers or 12 of AVX2's 16 to be accumulators: enough for the
+  /// latency of multiply-adds. More rows of A, 4 KiB apart where K is 1024, would be more than the first-level cache has ways.
   MatmulTile tile() const {
     const int lanes = this->lanes(), rows = tile_rows, columns = tile_columns;
-    return {rows ? rows : lanes >= 16 ? 12 : 6, columns ? columns : 2 * lanes, tiles_per_task, lanes};
+    return {rows ? rows : lanes >= 16 ? 8 : 6, columns ? columns : 2 * lanes, tiles_per_task, lanes};
   }
 };
 
