@@ -35,7 +35,7 @@ class Matmul {
   /// a(k, m) and b(n, k) may be any expressions: a is evaluated for every column tile, b once, while it is packed.
   /// `batch` are further variables that both a and b, captured, may use: a product for each of their values.
   Matmul(const std::string& name, Expr M, Expr N, Expr K, const Element& a, const Element& b, MatmulTile tile, std::vector<Var> batch = {})
-      : M_(M), N_(N), tile_(tile), batch_(std::move(batch)), panel_(name + "_panel"), accumulator_(name + "_accumulator") {
+      : M_(M), N_(N), K_(K), tile_(tile), batch_(std::move(batch)), panel_(name + "_panel"), accumulator_(name + "_accumulator") {
     const RDom k(0, K, name + "_k");
     k_ = k.x;
     panel_(with_batch({column_, k_in_panel_, panel_index_})) = b(min(panel_index_ * tile_.columns + column_, N - 1), k_in_panel_);
@@ -59,12 +59,15 @@ class Matmul {
     consumer.bound(n, 0, N_).bound(m, 0, M_);
     consumer.compute_root()
         .split(m, row_tile, row_in_tile, tile_.rows, TailStrategy::GuardWithIf)
-        .split(n, column_tile, column_in_tile, tile_.columns, TailStrategy::GuardWithIf)
-        .split(row_tile, task, row_tile, tile_.tiles_per_task, TailStrategy::GuardWithIf);
+        .split(n, column_tile, column_in_tile, tile_.columns, TailStrategy::GuardWithIf);
+    const Expr row_tiles = (M_ + tile_.rows - 1) / tile_.rows, column_tiles = (N_ + tile_.columns - 1) / tile_.columns;
+    // Work of a microsecond is done sooner than shared.
+    const Expr one_task = batch_.empty() ? row_tiles * column_tiles <= kSerial / (tile_.rows * tile_.columns) / max(K_, 1) : Expr(false);
+    consumer.split(row_tile, task, row_tile, select(one_task, row_tiles, tile_.tiles_per_task), TailStrategy::GuardWithIf);
     // Columns are divided too where the rows alone give too few tasks to balance.
-    const Expr row_groups = (M_ + tile_.rows * tile_.tiles_per_task - 1) / (tile_.rows * tile_.tiles_per_task);
-    const Expr column_tiles = (N_ + tile_.columns - 1) / tile_.columns;
-    consumer.split(column_tile, column_group, column_tile, clamp(row_groups * column_tiles / kTasks, 1, column_tiles), TailStrategy::GuardWithIf);
+    const Expr row_groups = (row_tiles + tile_.tiles_per_task - 1) / tile_.tiles_per_task;
+    consumer.split(column_tile, column_group, column_tile, select(one_task, column_tiles, clamp(row_groups * column_tiles / kTasks, 1, column_tiles)),
+                   TailStrategy::GuardWithIf);
     std::vector<VarOrRVar> order{column_in_tile, row_in_tile, row_tile, column_tile};
     order.insert(order.end(), batch_.begin(), batch_.end());
     order.push_back(column_group);
@@ -99,8 +102,9 @@ class Matmul {
     return args;
   }
 
-  static constexpr int kTasks = 128;  // of some microseconds each: enough for a few cores to end together
-  Expr M_, N_;
+  static constexpr int kTasks = 128;       // of some microseconds each: enough for a few cores to end together
+  static constexpr int kSerial = 1 << 16;  // multiply-adds that one thread does alone, those of filled-up tiles included
+  Expr M_, N_, K_;
   MatmulTile tile_;
   std::vector<Var> batch_;
   Func panel_, accumulator_;
