@@ -11,8 +11,9 @@ struct Size {
 };
 
 std::vector<Size> sizes() {
-  std::vector<Size> all = {{65, 200, 300}, {14, 520, 257}, {130, 131, 515}};  // several blocks of every extent
-  for (int m : {0, 1, 5, 6, 8, 12, 13, 14, 29})
+  std::vector<Size> all = {{65, 200, 300}, {14, 520, 257}, {130, 131, 515},  // several blocks of every extent
+                           {16, 64, 63},   {16, 64, 64},   {16, 64, 65}};    // as much as one task does, and a little less and more
+  for (int m : {0, 1, 5, 6, 7, 8, 9, 14, 16, 29})
     for (int n : {0, 1, 15, 16, 17, 32, 33, 48, 65, 97})
       for (int k : {0, 1, 2, 3, 16, 33}) all.push_back({m, n, k});
   return all;
