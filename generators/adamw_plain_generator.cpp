@@ -5,7 +5,7 @@ namespace mmrec::generators {
 
 class AdamwPlainStep : public KernelGenerator<AdamwPlainStep> {
  public:
-  GeneratorParam<int> elements_per_task{"elements_per_task", 8192};
+  Tunable elements_per_task{this, "elements_per_task", 8192, {1024, 2048, 4096, 8192, 16384, 32768, 65536}};
 
   Input<Buffer<float, 1>> gradient{"gradient"}, weight_in{"weight_in"}, m_in{"m_in"}, v_in{"v_in"};
   Input<float> learning_rate{"learning_rate"}, beta1{"beta1"}, beta2{"beta2"}, epsilon{"epsilon"}, decay{"decay"}, gradient_scale{"gradient_scale"};

@@ -8,8 +8,8 @@ namespace mmrec::generators {
 template <class T, Layout layout>
 class GemmDirect : public GemmGenerator<KernelGenerator<T>, layout> {
  public:
-  static constexpr int kColumns = 64;                   // of a tile (nn, tn)
-  GeneratorParam<int> dots_at_once{"dots_at_once", 4};  // dot products that run side by side (nt)
+  static constexpr int kColumns = 64;                           // of a tile (nn, tn)
+  Tunable dots_at_once{this, "dots_at_once", 4, {1, 2, 4, 8}};  // dot products that run side by side (nt)
 
   void generate() {
     start_at_zero(this->a, this->b, this->bias, this->residual, this->c);

@@ -84,8 +84,9 @@ class HeadLossLoss : public HeadLoss<HeadLossLoss> {
 
 class HeadLossGradient : public HeadLoss<HeadLossGradient> {
  public:
-  GeneratorParam<int> depth_block{"depth_block", 128};  // of the vocabulary: what of the embedding and of e stays in the cache for all of dx
-  GeneratorParam<int> dx_tile_rows{"dx_tile_rows", 8};
+  Tunable depth_block{
+      this, "depth_block", 128, {32, 64, 128, 256, 512}};  // of the vocabulary: what of the embedding and of e stays in the cache for all of dx
+  Tunable dx_tile_rows{this, "dx_tile_rows", 8, {2, 4, 6, 8, 10, 12}};
 
   Input<float> gradient_scale{"gradient_scale"};
   Output<Func> results{"results", {Float(32), Float(32)}, 1};

@@ -111,7 +111,7 @@ class RecurrenceStepPack : public KernelGenerator<RecurrenceStepPack> {
 
 class RecurrenceStepForward : public KernelGenerator<RecurrenceStepForward> {
  public:
-  GeneratorParam<int> tile_sequences{"tile_sequences", 4};  // at the most; at least 2
+  Tunable tile_sequences{this, "tile_sequences", 4, {2, 3, 4, 6, 8}};  // at the most; at least 2
 
   Input<Buffer<float, 3>> weights{"weights"};
   Input<Buffer<float, 1>> core_bias{"core_bias"};
@@ -139,7 +139,7 @@ class RecurrenceStepForward : public KernelGenerator<RecurrenceStepForward> {
 
 class RecurrenceStepBackward : public KernelGenerator<RecurrenceStepBackward> {
  public:
-  GeneratorParam<int> tile_sequences{"tile_sequences", 4};  // at the most; at least 2
+  Tunable tile_sequences{this, "tile_sequences", 4, {2, 3, 4, 6, 8}};  // at the most; at least 2
 
   Input<Buffer<float, 3>> weights{"weights"};
   Input<Buffer<float, 2>> dstate{"dstate"}, dnext{"dnext"};  // from outside and from step t + 1

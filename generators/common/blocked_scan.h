@@ -16,8 +16,8 @@ namespace mmrec::generators {
 template <class T>
 class BlockedScanGenerator : public CarryGenerator<T> {
  public:
-  GeneratorParam<int> blocks{"blocks", 8};
-  GeneratorParam<int> group{"group", 8};  // steps
+  Tunable blocks{this, "blocks", 8, {2, 4, 8, 16, 32}};
+  Tunable group{this, "group", 8, {2, 4, 8, 16}};  // steps
 
  protected:
   using Term = std::function<Expr(Expr step)>;

@@ -6,18 +6,20 @@
 #include <string>
 #include <vector>
 
+#include "generators/common/tunable.h"
+
 namespace mmrec::generators {
 
 using namespace Halide;
 
 /// Base of the generators: what every schedule here starts from.
 template <class T>
-class KernelGenerator : public Generator<T> {
+class KernelGenerator : public Generator<T>, public Tunables {
  public:
   /// Rows that one task of a parallel loop takes: enough to pay for handing the task over, few enough to balance.
-  GeneratorParam<int> rows_per_task{"rows_per_task", 16};
+  Tunable rows_per_task{this, "rows_per_task", 16, {4, 8, 16, 32, 64}};
   /// Columns whose sums over all rows stay in registers at once.
-  GeneratorParam<int> columns_per_task{"columns_per_task", 64};
+  Tunable columns_per_task{this, "columns_per_task", 64, {16, 32, 64, 128, 256}};
 
  protected:
   /// Lanes of a float vector on the target.

@@ -122,17 +122,17 @@ class Matmul {
 template <class T>
 class MatmulGenerator : public KernelGenerator<T> {
  public:
-  // 0: by the target's registers.
-  GeneratorParam<int> tile_rows{"tile_rows", 0};
-  GeneratorParam<int> tile_columns{"tile_columns", 0};
-  GeneratorParam<int> tiles_per_task{"tiles_per_task", 2};
+  // Of the register tile; 0: by the target's registers.
+  Tunable tile_rows{this, "tile_rows", 0, {0, 2, 4, 6, 8, 10, 12, 14}};
+  Tunable tile_vectors{this, "tile_vectors", 0, {0, 1, 2, 3, 4}};  // of columns
+  Tunable tiles_per_task{this, "tiles_per_task", 2, {1, 2, 4, 8}};
 
  protected:
   /// By default two vectors of columns, and rows for 16 of AVX-512's 32 registers or 12 of AVX2's 16 to be accumulators: enough for the
   /// latency of multiply-adds. More rows of A, 4 KiB apart where K is 1024, would be more than the first-level cache has ways.
   MatmulTile tile() const {
-    const int lanes = this->lanes(), rows = tile_rows, columns = tile_columns;
-    return {rows ? rows : lanes >= 16 ? 8 : 6, columns ? columns : 2 * lanes, tiles_per_task, lanes};
+    const int lanes = this->lanes(), rows = tile_rows, vectors = tile_vectors;
+    return {rows ? rows : lanes >= 16 ? 8 : 6, (vectors ? vectors : 2) * lanes, tiles_per_task, lanes};
   }
 };
 

@@ -9,8 +9,9 @@ namespace mmrec::generators {
 template <class T>
 class ScanGenerator : public CarryGenerator<T> {
  public:
-  GeneratorParam<int> column_vectors{"column_vectors", 4};  // vectors of columns that advance together hide each other's latency
-  GeneratorParam<int> stream_from{"stream_from", 4 << 20};  // elements of an output that is not going to be found in the cache
+  Tunable column_vectors{this, "column_vectors", 4, {1, 2, 4, 8}};  // vectors of columns that advance together hide each other's latency
+  // Elements of an output that is not going to be found in the cache.
+  Tunable stream_from{this, "stream_from", 4194304, {1048576, 2097152, 4194304, 8388608}};
 
   void schedule() {
     CarryGenerator<T>::schedule();

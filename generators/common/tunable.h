@@ -1,0 +1,45 @@
+#pragma once
+
+#include <Halide.h>
+
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+namespace mmrec::generators {
+
+/// What a generator says about its Tunables. The tuner finds it with dynamic_cast<const Tunables*> from Halide's AbstractGenerator.
+class Tunables {
+ public:
+  struct Declared {
+    std::string name;
+    int standard;             ///< the default
+    std::vector<int> values;  ///< worth trying; the default is one of them
+  };
+
+  virtual ~Tunables() = default;
+  const std::vector<Declared>& tunables() const { return declared_; }
+
+ private:
+  friend class Tunable;
+  std::vector<Declared> declared_;
+};
+
+/// A GeneratorParam of a schedule, and the values that are worth trying on one CPU or another:
+///   Tunable rows_per_task{this, "rows_per_task", 16, {4, 8, 16, 32, 64}};
+/// The name is the member's, and all numbers are literals: cmake/ScheduleDb.cmake reads them here when it checks tables.
+/// A value that is right on some targets only is refused in generate() on the others.
+class Tunable : public Halide::GeneratorParam<int> {
+ public:
+  Tunable(Tunables* generator, const std::string& name, int standard, std::initializer_list<int> values)
+      : Halide::GeneratorParam<int>(name, standard) {
+    generator->declared_.push_back({name, standard, values});
+  }
+};
+
+/// Ends the generator with this message unless its parameters make sense.
+inline void demand(bool sensible, const std::string& message) {
+  if (!sensible) throw Halide::CompileError(message + "\n");
+}
+
+}  // namespace mmrec::generators
