@@ -3,22 +3,30 @@
 #   mmrec_op(<op> PASSES <pass>.. [SIZES <name>..])
 #     An operation, its entry points (forward backward, nn nt tn, ..) and the sizes of a call (M N K, ..), in the order in which
 #     its typed function in runtime/ops passes them.
-#   mmrec_kernel(<op> <variant> [GENERATOR <stem>] [PARAMS name=value ..] [WHEN "<condition>"])
+#   mmrec_kernel(<op> <variant> [GENERATOR <stem>] [PARAMS name=value ..] [WHOLE] [WHEN "<condition>"])
 #     A variant: <stem>_generator.cpp (by default <op>_<variant>_generator.cpp) registers one Halide generator
 #     <stem>_<pass> for each pass it implements; PARAMS go to all of them, after what the schedule database has.
+#     WHOLE: it takes in one call what the operation's function otherwise cuts into many.
 #     An operation's first variant is its default. A later one with a condition, a C++ expression of the operation's SIZES
 #     (64-bit integers) such as WHEN "D < 32 && T >= 4096", serves the calls for which it holds; of several whose conditions
 #     hold, the first.
-#   mmrec_registry(<target>)
-#     Ends the registry: <target> links every kernel and brings kernels.inc, the X-macro list from which the dispatch, the
-#     tests and the benchmarks take their rows: MMREC_KERNEL(op, pass, variant, size names, condition or nullptr).
+#   mmrec_registry(<target> <generators>)
+#     Ends the registry. Each variant of a pass is compiled once for every choice of parameters that the schedule database
+#     (ScheduleDb.cmake) has for it, an instance <op>_<variant>_<pass>, with _<param><value> behind it for each that is not the
+#     default. <target> links all of them and brings X-macro lists:
+#       kernels.inc        MMREC_KERNEL(instance, op, pass, variant, params, level, whole, size names, condition or nullptr), from which
+#                          the dispatch, the tests and the benchmarks take their rows
+#       schedule_rows.inc  MMREC_SCHEDULE_ROW(instance, sizes..): which one is best for calls of these sizes
+#       kernel_build.inc   MMREC_KERNEL_BUILD(op, pass, variant, generator, PARAMS, source hash, tunables), from which the tuner makes
+#                          instances as the build does, for the target MMREC_BUILD_TARGET
+#     <generators> has the generators' objects, for programs that compile kernels themselves.
 
 include(ScheduleDb)
 
 set(MMREC_KERNEL_FEATURES "")
 if (NOT MMREC_KERNEL_ASSERTS)
   # The typed functions in runtime/ops check shapes; what a kernel could add costs a tenth of a microsecond a call.
-  set(MMREC_KERNEL_FEATURES FEATURES no_asserts no_bounds_query)
+  set(MMREC_KERNEL_FEATURES no_asserts no_bounds_query)
 endif ()
 
 function(mmrec_op op)
@@ -61,6 +69,7 @@ function(mmrec_generator stem)
     return()
   endif ()
   add_halide_generator(${generator} SOURCES ${generator}.cpp)
+  set_property(GLOBAL APPEND PROPERTY mmrec_generators ${generator})
   target_include_directories(${generator} PRIVATE ${PROJECT_SOURCE_DIR})
   set_target_properties(${generator} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
   get_property(first GLOBAL PROPERTY mmrec_first_generator)
@@ -73,7 +82,7 @@ function(mmrec_generator stem)
 endfunction()
 
 function(mmrec_kernel op variant)
-  cmake_parse_arguments(PARSE_ARGV 2 ARG "" "GENERATOR;WHEN" "PARAMS")
+  cmake_parse_arguments(PARSE_ARGV 2 ARG "WHOLE" "GENERATOR;WHEN" "PARAMS")
   if (ARG_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "mmrec_kernel(${op} ${variant}): what is '${ARG_UNPARSED_ARGUMENTS}'?")
   endif ()
@@ -89,36 +98,34 @@ function(mmrec_kernel op variant)
     message(FATAL_ERROR "mmrec_kernel(${op} ${variant}): there is no ${source}")
   endif ()
   mmrec_generator(${ARG_GENERATOR})
-  get_property(sizes GLOBAL PROPERTY mmrec_sizes_${op})
-  list(JOIN sizes " " sizes)
   set(when nullptr)
   if (DEFINED ARG_WHEN)
     mmrec_condition(when ${op} ${variant} "${ARG_WHEN}")
   endif ()
+  mmrec_generator_text(text ${source})
+  string(SHA256 hash "${text}")
+  string(SUBSTRING ${hash} 0 16 hash)
+  set(kernel ${op}_${variant})
+  set_property(GLOBAL PROPERTY mmrec_generator_${kernel} ${ARG_GENERATOR})
+  set_property(GLOBAL PROPERTY mmrec_fixed_${kernel} "${ARG_PARAMS}")
+  string(TOLOWER ${ARG_WHOLE} whole)
+  set_property(GLOBAL PROPERTY mmrec_whole_${kernel} ${whole})
+  set_property(GLOBAL PROPERTY mmrec_when_${kernel} ${when})
+  set_property(GLOBAL PROPERTY mmrec_source_hash_${kernel} ${hash})
 
   # A variant may implement some passes only: those whose generator its file registers.
-  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${source})
-  file(STRINGS ${source} registrations REGEX "^HALIDE_REGISTER_GENERATOR")
   set(found FALSE)
   foreach (pass IN LISTS passes)
-    if (registrations MATCHES ", *${ARG_GENERATOR}_${pass}\\)")
+    if (text MATCHES "HALIDE_REGISTER_GENERATOR\\(([A-Za-z0-9_]+::)*([A-Za-z0-9_]+), *${ARG_GENERATOR}_${pass}\\)")
       set(found TRUE)
+      mmrec_class_tunables(tunables "${text}" ${CMAKE_MATCH_2})
+      set_property(GLOBAL PROPERTY mmrec_tunables_${kernel}_${pass} "${tunables}")
       get_property(has_default GLOBAL PROPERTY mmrec_default_${op}_${pass})
       if (DEFINED ARG_WHEN AND NOT has_default)
         message(FATAL_ERROR "mmrec_kernel(${op} ${variant}): a condition needs a default before it, a variant without one that implements ${pass}")
       endif ()
       set_property(GLOBAL PROPERTY mmrec_default_${op}_${pass} TRUE)
-      set(kernel ${op}_${variant}_${pass})
-      mmrec_schedule_params(tuned ${op} ${variant} ${pass})
-      add_halide_library(${kernel} FROM ${ARG_GENERATOR}_generator
-        GENERATOR ${ARG_GENERATOR}_${pass}
-        FUNCTION_NAME mmrec_${kernel}
-        TARGETS ${MMREC_TARGET} ${MMREC_KERNEL_FEATURES}
-        USE_RUNTIME mmrec_halide_runtime
-        PARAMS ${tuned} ${ARG_PARAMS}
-        ASSEMBLY ${kernel}_assembly STMT ${kernel}_stmt LLVM_ASSEMBLY ${kernel}_llvm)
-      set_property(GLOBAL APPEND PROPERTY mmrec_kernels ${kernel})
-      set_property(GLOBAL APPEND_STRING PROPERTY mmrec_rows "MMREC_KERNEL(${op}, ${pass}, ${variant}, \"${sizes}\", ${when})\n")
+      set_property(GLOBAL APPEND PROPERTY mmrec_kernels "${op}|${variant}|${pass}")
     endif ()
   endforeach ()
   if (NOT found)
@@ -126,15 +133,120 @@ function(mmrec_kernel op variant)
   endif ()
 endfunction()
 
-function(mmrec_registry target)
+# Compiles a kernel with the given parameters, "name=value name=value", and appends its row.
+function(mmrec_instance result op variant pass params level)
+  foreach (property generator fixed whole when)
+    get_property(${property} GLOBAL PROPERTY mmrec_${property}_${op}_${variant})
+  endforeach ()
+  get_property(sizes GLOBAL PROPERTY mmrec_sizes_${op})
+  list(JOIN sizes " " sizes)
+  set(instance ${op}_${variant}_${pass})
+  if (params)
+    string(REPLACE "=" "" suffix "${params}")
+    string(MAKE_C_IDENTIFIER "${suffix}" suffix)
+    string(APPEND instance _${suffix})
+  endif ()
+  string(REPLACE " " ";" arguments "${params}")
+  add_halide_library(${instance} FROM ${generator}_generator
+    GENERATOR ${generator}_${pass}
+    FUNCTION_NAME mmrec_${instance}
+    TARGETS ${MMREC_TARGET} FEATURES ${MMREC_KERNEL_FEATURES}
+    USE_RUNTIME mmrec_halide_runtime
+    PARAMS ${arguments} ${fixed}
+    ASSEMBLY ${instance}_assembly STMT ${instance}_stmt LLVM_ASSEMBLY ${instance}_llvm)
+  set_property(GLOBAL APPEND PROPERTY mmrec_instances ${instance})
+  set_property(GLOBAL APPEND PROPERTY mmrec_levels "${level}")
+  set_property(GLOBAL APPEND_STRING PROPERTY mmrec_kernels_inc
+    "MMREC_KERNEL(${instance}, ${op}, ${pass}, ${variant}, \"${params}\", \"${level}\", ${whole}, \"${sizes}\", ${when})\n")
+  set(${result} ${instance} PARENT_SCOPE)
+endfunction()
+
+# All instances of a variant of a pass: one for every choice of parameters in its rows, or the one of the defaults.
+function(mmrec_instances op variant pass)
+  set(kernel ${op}_${variant}_${pass})
+  set(made "")
+  get_property(rows GLOBAL PROPERTY mmrec_rows_${op}_${pass})
+  list(FILTER rows INCLUDE REGEX "^${variant}\\|")
+  foreach (row IN LISTS rows)
+    string(REGEX MATCH "^[^|]*\\|([^|]*)\\|([^|]*)\\|([^|]*)\\|[^|]*\\|(.*)$" row "${row}")
+    set(params "${CMAKE_MATCH_1}")
+    set(sizes "${CMAKE_MATCH_2}")
+    set(level "${CMAKE_MATCH_3}")
+    if (CMAKE_MATCH_4)
+      set_property(GLOBAL APPEND PROPERTY mmrec_stale ${op})
+    endif ()
+    if (NOT DEFINED "instance of ${params}")
+      mmrec_instance("instance of ${params}" ${op} ${variant} ${pass} "${params}" "${level}")
+      list(APPEND made ${instance of ${params}})
+    endif ()
+    set_property(GLOBAL APPEND_STRING PROPERTY mmrec_schedule_rows "MMREC_SCHEDULE_ROW(${instance of ${params}}, ${sizes})\n")
+  endforeach ()
+  if (NOT rows)
+    mmrec_instance(made ${op} ${variant} ${pass} "" "generator default")
+  endif ()
+  if (NOT kernel IN_LIST made)
+    add_custom_target(${kernel} DEPENDS ${made})  # ninja scan_serial_forward makes all that there is of it
+  endif ()
+
+  foreach (property generator fixed source_hash)
+    get_property(${property} GLOBAL PROPERTY mmrec_${property}_${op}_${variant})
+  endforeach ()
+  get_property(tunables GLOBAL PROPERTY mmrec_tunables_${kernel})
+  set_property(GLOBAL APPEND_STRING PROPERTY mmrec_kernel_build
+    "MMREC_KERNEL_BUILD(${op}, ${pass}, ${variant}, \"${generator}_${pass}\", \"${fixed}\", \"${source_hash}\", \"${tunables}\")\n")
+endfunction()
+
+function(mmrec_registry target generators)
+  mmrec_read_schedules()
   get_property(kernels GLOBAL PROPERTY mmrec_kernels)
-  get_property(rows GLOBAL PROPERTY mmrec_rows)
-  get_property(conditions GLOBAL PROPERTY mmrec_conditions)
-  file(CONFIGURE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/include/kernels.inc @ONLY
-       CONTENT "// Made from the registry lines in generators/CMakeLists.txt.\n@rows@")
-  file(CONFIGURE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/include/kernel_conditions.inc @ONLY
-       CONTENT "// Made from the registry lines in generators/CMakeLists.txt: the conditions that kernels.inc mentions.\n@conditions@")
+  foreach (kernel IN LISTS kernels)
+    string(REPLACE "|" ";" kernel "${kernel}")
+    mmrec_instances(${kernel})
+  endforeach ()
+
+  # Which levels serve how many kernels, in the order of the registry.
+  get_property(all_levels GLOBAL PROPERTY mmrec_levels)
+  set(levels "${all_levels}")
+  list(REMOVE_DUPLICATES levels)
+  list(LENGTH all_levels total)
+  set(summary "")
+  foreach (level IN LISTS levels)
+    set(others "${all_levels}")
+    list(REMOVE_ITEM others "${level}")
+    list(LENGTH others others)
+    math(EXPR count "${total} - ${others}")
+    list(APPEND summary "${level}: ${count} kernels")
+  endforeach ()
+  list(JOIN summary ", " summary)
+  message(STATUS "Schedules: ${summary}")
+  get_property(stale GLOBAL PROPERTY mmrec_stale)
+  if (stale)
+    list(LENGTH stale count)
+    list(REMOVE_DUPLICATES stale)
+    list(JOIN stale ", " stale)
+    message(WARNING "${count} rows of the schedule tables were measured with another version of the generators or of Halide: ${stale}. They are used; `make tune` measures them anew.")
+  endif ()
+
+  get_property(instances GLOBAL PROPERTY mmrec_instances)
+  foreach (list kernels_inc schedule_rows kernel_build conditions)
+    get_property(${list} GLOBAL PROPERTY mmrec_${list})
+  endforeach ()
+  set(include ${CMAKE_CURRENT_BINARY_DIR}/include)
+  set(origin "// Made from the registry lines in generators/CMakeLists.txt and the schedule tables.\n")
+  file(CONFIGURE OUTPUT ${include}/kernels.inc @ONLY CONTENT "@origin@@kernels_inc@")
+  file(CONFIGURE OUTPUT ${include}/schedule_rows.inc @ONLY CONTENT "@origin@@schedule_rows@")
+  string(JOIN - build_target ${MMREC_TARGET} ${MMREC_KERNEL_FEATURES} no_runtime)
+  file(CONFIGURE OUTPUT ${include}/kernel_build.inc @ONLY CONTENT "@origin@#define MMREC_BUILD_TARGET \"@build_target@\"
+#define MMREC_BUILD_HALIDE \"@Halide_VERSION@\"
+@kernel_build@")
+  file(CONFIGURE OUTPUT ${include}/kernel_conditions.inc @ONLY CONTENT "@origin@@conditions@")
   add_library(${target} INTERFACE)
-  target_include_directories(${target} INTERFACE ${CMAKE_CURRENT_BINARY_DIR}/include)
-  target_link_libraries(${target} INTERFACE ${kernels} mmrec_stream_store mmrec_halide_runtime Halide::Runtime)
+  target_include_directories(${target} INTERFACE ${include})
+  target_link_libraries(${target} INTERFACE ${instances} mmrec_stream_store mmrec_halide_runtime Halide::Runtime)
+
+  get_property(objects GLOBAL PROPERTY mmrec_generators)
+  list(TRANSFORM objects REPLACE "^.+$" "$<TARGET_OBJECTS:\\0>")
+  add_library(${generators} INTERFACE)
+  target_sources(${generators} INTERFACE ${objects})
+  target_link_libraries(${generators} INTERFACE Halide::Halide)
 endfunction()

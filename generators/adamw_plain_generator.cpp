@@ -23,7 +23,7 @@ class AdamwPlainStep : public KernelGenerator<AdamwPlainStep> {
 
     Func f = updated;
     start_at_zero(f);
-    f.split(i, task, i, elements_per_task, TailStrategy::GuardWithIf).vectorize(i, lanes(), TailStrategy::GuardWithIf).parallel(task);
+    f.split(i, task, i, int(elements_per_task), TailStrategy::GuardWithIf).vectorize(i, lanes(), TailStrategy::GuardWithIf).parallel(task);
   }
 };
 

@@ -12,7 +12,7 @@ class Attention : public FusibleGenerator<T> {
 
   /// A stage over (h, n): tasks of rows in parallel, each row's heads one after the other.
   void schedule_heads(Func f) {
-    f.compute_root().split(n, task, n, this->rows_per_task, TailStrategy::GuardWithIf).reorder(h, n, task).parallel(task);
+    f.compute_root().split(n, task, n, int(this->rows_per_task), TailStrategy::GuardWithIf).reorder(h, n, task).parallel(task);
   }
   /// And one that has slots as well, in vectors.
   void schedule_slots(Func f) {
@@ -101,7 +101,7 @@ class AttentionBackward : public Attention<AttentionBackward> {
     into_p.schedule(dp, s, n);
     schedule_steps({weighted, dot_value, through_softmax}, S, H, N);
     dscores.compute_root()
-        .split(n, task, n, rows_per_task, TailStrategy::GuardWithIf)
+        .split(n, task, n, int(rows_per_task), TailStrategy::GuardWithIf)
         .reorder(s, n, h, task)
         .vectorize(s, lanes(), TailStrategy::GuardWithIf)
         .parallel(task);

@@ -32,7 +32,7 @@ class EmbeddingPlainBackward : public KernelGenerator<EmbeddingPlainBackward> {
 
     // Tasks own columns: rows may repeat an id, and are added in their order.
     dtable.update()
-        .split(d, task, d, columns_per_task, TailStrategy::GuardWithIf)
+        .split(d, task, d, int(columns_per_task), TailStrategy::GuardWithIf)
         .split(d, vector, d, lanes(), TailStrategy::GuardWithIf)
         .reorder(d, vector, n, task)
         .vectorize(d)

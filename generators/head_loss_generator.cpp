@@ -115,7 +115,7 @@ class HeadLossGradient : public HeadLoss<HeadLossGradient> {
     RVar outer("outer"), inner("inner");
     schedule_panels(sums.compute_root().bound(i, 0, kPanel).bound(d_in_tile, 0, rows).bound(panel, 0, panels()));
     schedule_panels(sums.update()
-                        .split(vocabulary, outer, inner, depth_block, TailStrategy::GuardWithIf)
+                        .split(vocabulary, outer, inner, int(depth_block), TailStrategy::GuardWithIf)
                         .reorder(i, d_in_tile, inner, d_tile, outer, panel)
                         .unroll(d_in_tile));
     schedule_steps({products, dx}, {d, n, D(), N()});

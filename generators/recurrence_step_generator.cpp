@@ -104,8 +104,8 @@ class RecurrenceStepPack : public KernelGenerator<RecurrenceStepPack> {
     forward.bound(gate, 0, 2)
         .unroll(gate)
         .vectorize(column, lanes(), TailStrategy::GuardWithIf)
-        .parallel(row, rows_per_task, TailStrategy::GuardWithIf);
-    backward.bound(gate, 0, 2).vectorize(column, lanes(), TailStrategy::GuardWithIf).parallel(row, rows_per_task, TailStrategy::GuardWithIf);
+        .parallel(row, int(rows_per_task), TailStrategy::GuardWithIf);
+    backward.bound(gate, 0, 2).vectorize(column, lanes(), TailStrategy::GuardWithIf).parallel(row, int(rows_per_task), TailStrategy::GuardWithIf);
   }
 };
 

@@ -3,22 +3,27 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 #include <map>
 #include <mutex>
+#include <numeric>
+#include <ranges>
 #include <set>
 #include <sstream>
+#include <utility>
 
 #include "runtime/cpu_info.h"
 #include "runtime/error.h"
 #include "runtime/profile.h"
 #include "runtime/threads.h"
 
-#define MMREC_KERNEL(op, pass, variant, sizes, when)                       \
-  extern "C" int mmrec_##op##_##variant##_##pass##_argv(void** arguments); \
-  extern "C" const halide_filter_metadata_t* mmrec_##op##_##variant##_##pass##_metadata();
+#define MMREC_KERNEL(name, op, pass, variant, params, level, whole, sizes, when) \
+  extern "C" int mmrec_##name##_argv(void** arguments);                          \
+  extern "C" const halide_filter_metadata_t* mmrec_##name##_metadata();
 #include "kernels.inc"
 #undef MMREC_KERNEL
 
@@ -29,11 +34,25 @@ namespace {
 #include "kernel_conditions.inc"
 
 constexpr KernelEntry kKernels[] = {
-#define MMREC_KERNEL(op, pass, variant, sizes, when) \
-  {#op, #pass, #variant, sizes, when, mmrec_##op##_##variant##_##pass##_argv, mmrec_##op##_##variant##_##pass##_metadata},
+#define MMREC_KERNEL(name, op, pass, variant, params, level, whole, sizes, when) \
+  {#name, #op, #pass, #variant, params, level, whole, sizes, when, mmrec_##name##_argv, mmrec_##name##_metadata},
 #include "kernels.inc"
 #undef MMREC_KERNEL
 };
+
+constexpr struct {
+  std::string_view kernel;
+  std::array<int, Sizes::kMost> sizes;
+} kScheduleRows[] = {
+#define MMREC_SCHEDULE_ROW(kernel, ...) {#kernel, {__VA_ARGS__}},
+#include "schedule_rows.inc"
+#undef MMREC_SCHEDULE_ROW
+    {"", {}}};  // there may be no row
+
+/// A number whose differences are near to those of the logarithm to the base two, times kTwice: a float's bits are its exponent
+/// with the fraction behind it. That of 0 is far from all others.
+int32_t scale_of(int size) { return std::bit_cast<int32_t>(static_cast<float>(size)); }
+constexpr int kTwice = 1 << 23;
 
 void check_names(std::string_view op, std::string_view variant) {
   bool op_exists = false;
@@ -62,10 +81,20 @@ struct Dispatch {
     }
   }
 
+  const KernelEntry* forced_kernel(std::string_view op, std::string_view pass) const {
+    const auto found = forced_kernels.find(std::pair(std::string(op), std::string(pass)));
+    return found == forced_kernels.end() ? nullptr : found->second;
+  }
+  std::string forced_variant(std::string_view op) const {
+    const auto found = forced.find(op);
+    return found == forced.end() ? "" : found->second;
+  }
+
   std::mutex mutex;
   std::vector<Kernel*> kernels;
-  std::map<std::string, std::string, std::less<>> forced;  // op -> variant
-  std::set<std::string> reported;                          // lines of MMREC_VERBOSE=dispatch that have been printed
+  std::map<std::string, std::string, std::less<>> forced;                            // op -> variant
+  std::map<std::pair<std::string, std::string>, const KernelEntry*> forced_kernels;  // op, pass
+  std::set<std::string> reported;                                                    // lines of MMREC_VERBOSE=dispatch that have been printed
 };
 
 Dispatch& dispatch() {
@@ -97,7 +126,13 @@ std::string shapes(void** arguments, std::span<const detail::ArgumentType> types
 
 const char* kernel_target() { return MMREC_TARGET; }
 
-const char* kernel_schedule() { return *MMREC_SCHEDULE ? MMREC_SCHEDULE : "generator defaults"; }
+std::string kernel_schedule() {
+  std::vector<std::string> levels;
+  for (const KernelEntry& entry : kKernels)
+    if (std::ranges::find(levels, entry.level) == levels.end()) levels.push_back(entry.level);
+  for (std::string& level : levels) level += fmt::format(": {} kernels", std::ranges::count(kKernels, level, &KernelEntry::level));
+  return fmt::format("{}", fmt::join(levels, ", "));
+}
 
 void check_kernels() {
   if (const std::vector<std::string> missing = missing_features(kernel_target()); !missing.empty())
@@ -118,7 +153,7 @@ std::vector<std::string> operations() {
 std::vector<std::string> variants(std::string_view op, std::string_view pass) {
   std::vector<std::string> names;
   for (const KernelEntry& entry : kKernels)
-    if (entry.op == op && entry.pass == pass) names.push_back(entry.variant);
+    if (entry.op == op && entry.pass == pass && std::ranges::find(names, entry.variant) == names.end()) names.push_back(entry.variant);
   return names;
 }
 
@@ -128,36 +163,115 @@ void force_variant(std::string_view op, std::string_view variant) {
   std::lock_guard lock(d.mutex);
   d.forced[std::string(op)] = variant;
   for (Kernel* kernel : d.kernels)
-    if (kernel->op() == op) kernel->force(variant);
+    if (kernel->op() == op) kernel->force(d.forced_kernel(op, kernel->pass()), variant);
+}
+
+ScopedVariant::ScopedVariant(std::string op, std::string_view variant) : op_(std::move(op)) {
+  {
+    Dispatch& d = dispatch();
+    std::lock_guard lock(d.mutex);
+    before_ = d.forced_variant(op_);
+  }
+  force_variant(op_, variant);
+}
+
+ScopedKernel::ScopedKernel(const KernelEntry& kernel) : op_(kernel.op), pass_(kernel.pass) {
+  check_names(op_, "");
+  before_ = force(&kernel);
+}
+
+ScopedKernel::~ScopedKernel() { force(before_); }
+
+const KernelEntry* ScopedKernel::force(const KernelEntry* kernel) const {
+  Dispatch& d = dispatch();
+  std::lock_guard lock(d.mutex);
+  const KernelEntry* before = std::exchange(d.forced_kernels[{op_, pass_}], kernel);
+  for (Kernel* user : d.kernels)
+    if (user->op() == op_ && user->pass() == pass_) user->force(kernel, d.forced_variant(op_));
+  return before;
 }
 
 Kernel::Kernel(const char* op, const char* pass) : op_(op), pass_(pass) {
   install_halide_runtime();
-  Dispatch& d = dispatch();
-  std::lock_guard lock(d.mutex);
   for (const KernelEntry& entry : kKernels) {
     if (std::string_view(entry.op) != op_ || std::string_view(entry.pass) != pass_) continue;
-    if (!default_) default_ = &entry;
-    if (entry.serves) conditional_.push_back(&entry);
+    entries_.push_back(&entry);
+    for (const auto& row : kScheduleRows) {
+      if (row.kernel != entry.name) continue;
+      rows_.push_back({{}, &entry});
+      std::ranges::transform(row.sizes, rows_.back().scale.begin(), scale_of);
+    }
   }
-  if (!default_) fail("no kernel implements {}.{}: its line is missing in generators/CMakeLists.txt", op_, pass_);
-  if (const auto forced = d.forced.find(op_); forced != d.forced.end()) force(forced->second);
+  if (entries_.empty()) fail("no kernel implements {}.{}: its line is missing in generators/CMakeLists.txt", op_, pass_);
+  Dispatch& d = dispatch();
+  std::lock_guard lock(d.mutex);
+  force(d.forced_kernel(op_, pass_), d.forced_variant(op_));
   d.kernels.push_back(this);
 }
 
-/// Does nothing where the variant does not implement this pass, other than to undo what was forced before.
-void Kernel::force(std::string_view variant) {
-  const KernelEntry* forced = nullptr;
-  for (const KernelEntry& entry : kKernels)
-    if (entry.op == std::string_view(op_) && entry.pass == std::string_view(pass_) && entry.variant == variant) forced = &entry;
-  forced_ = forced;
+/// A variant that does not implement this pass forces nothing.
+void Kernel::force(const KernelEntry* kernel, std::string_view variant) {
+  const auto found = std::ranges::find(entries_, variant, &KernelEntry::variant);
+  forced_kernel_ = kernel;
+  forced_variant_ = found == entries_.end() ? nullptr : (*found)->variant;
+  ++epoch_;
 }
 
 const KernelEntry& Kernel::choose(const Sizes& sizes) const {
-  if (const KernelEntry* forced = forced_.load(std::memory_order_relaxed)) return *forced;
-  for (const KernelEntry* entry : conditional_)
-    if (entry->serves(sizes.data())) return *entry;
-  return *default_;
+  if (const KernelEntry* forced = forced_kernel_.load(std::memory_order_relaxed)) return *forced;
+  std::array<int32_t, Sizes::kMost> scale;
+  std::ranges::transform(std::span(sizes.data(), Sizes::kMost), scale.begin(), scale_of);
+  const auto differences = [&](const Row& row) {
+    std::array<int64_t, Sizes::kMost> result;
+    for (size_t i = 0; i < result.size(); ++i) result[i] = std::abs(int64_t{row.scale[i]} - scale[i]);
+    return result;
+  };
+  const auto nearest = [&](const auto& eligible) {
+    const Row* best = nullptr;
+    int64_t least = std::numeric_limits<int64_t>::max();
+    for (const Row& row : rows_) {
+      const auto difference = differences(row);
+      const int64_t distance = std::accumulate(difference.begin(), difference.end(), int64_t{0});
+      if (distance < least && eligible(row)) best = &row, least = distance;
+    }
+    return best;
+  };
+
+  const char* variant = forced_variant_.load(std::memory_order_relaxed);
+  if (!variant) {
+    const Row* row = nearest([](const Row&) { return true; });
+    if (row && std::ranges::max(differences(*row)) <= kTwice) return *row->entry;
+    const auto serves = [&](const KernelEntry* entry) { return entry->serves && entry->serves(sizes.data()); };
+    const auto conditional = std::ranges::find_if(entries_, serves);
+    variant = (conditional == entries_.end() ? entries_.front() : *conditional)->variant;
+  }
+  const auto is_variant = [&](const KernelEntry* entry) { return std::string_view(entry->variant) == variant; };
+  if (const Row* row = nearest([&](const Row& row) { return is_variant(row.entry); })) return *row->entry;
+  return **std::ranges::find_if(entries_, is_variant);
+}
+
+/// choose() with a memory, a few of a thread's latest choices: a step of the recurrence takes a microsecond, and many rows take a
+/// tenth of one to be compared.
+const KernelEntry& Kernel::checked(const Sizes& sizes, std::span<const detail::ArgumentType> types) const {
+  struct Choice {
+    const Kernel* kernel = nullptr;
+    Sizes sizes;
+    uint32_t epoch = 0;
+    const KernelEntry* entry = nullptr;
+  };
+  static constexpr size_t kChoices = 64;
+  static thread_local std::array<Choice, kChoices> choices;
+
+  size_t hash = reinterpret_cast<uintptr_t>(this) / alignof(Kernel);
+  for (size_t i = 0; i < Sizes::kMost; ++i) hash = hash * 31 + sizes.data()[i];
+  Choice& choice = choices[(hash ^ hash >> 6 ^ hash >> 12) % kChoices];
+  const uint32_t epoch = epoch_.load(std::memory_order_acquire);
+  if (choice.kernel != this || choice.epoch != epoch || choice.sizes != sizes) {
+    const KernelEntry& entry = choose(sizes);
+    check_signature(entry, sizes, types);
+    choice = {this, sizes, epoch, &entry};
+  }
+  return *choice.entry;
 }
 
 void Kernel::check_signature(const KernelEntry& entry, const Sizes& sizes, std::span<const detail::ArgumentType> types) const {
@@ -177,13 +291,10 @@ void Kernel::check_signature(const KernelEntry& entry, const Sizes& sizes, std::
 }
 
 void Kernel::run(const Work& work, void** arguments, std::span<const detail::ArgumentType> types) {
-  const KernelEntry* entry = &choose(work.sizes);
-  if (checked_.load(std::memory_order_relaxed) != entry) {
-    check_signature(*entry, work.sizes, types);
-    checked_.store(entry, std::memory_order_relaxed);
-  }
+  const KernelEntry* entry = &checked(work.sizes, types);
   if (verbose()) {
-    const std::string line = fmt::format("dispatch: {}.{}{} -> {}", op_, pass_, shapes(arguments, types), entry->variant);
+    const std::string line = fmt::format("dispatch: {}.{}{} -> {} ({}{}{})", op_, pass_, shapes(arguments, types), entry->variant, entry->params,
+                                         *entry->params ? "; " : "", entry->level);
     Dispatch& d = dispatch();
     std::lock_guard lock(d.mutex);
     if (d.reported.insert(line).second) fmt::print(stderr, "{}\n", line);

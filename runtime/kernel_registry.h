@@ -18,12 +18,16 @@
 
 namespace mmrec {
 
-/// One compiled kernel: a pass (forward, backward, nn, ..) of an operation in one variant. The rows come from the registry
-/// lines in generators/CMakeLists.txt.
+/// One compiled kernel, an instance: a pass (forward, backward, nn, ..) of an operation in one variant, with certain parameters of its
+/// schedule. The rows come from the registry lines in generators/CMakeLists.txt and from the schedule tables.
 struct KernelEntry {
+  const char* name;  ///< of its files and, behind mmrec_, of its function
   const char* op;
   const char* pass;
   const char* variant;
+  const char* params;                ///< "tile_rows=6 tile_vectors=4": those that are not the generator's defaults
+  const char* level;                 ///< of the schedule tables that has it: "cpu amd_epyc_9r14", .., "generator default"
+  bool whole;                        ///< takes in one call what the operation's function otherwise cuts into many
   const char* size_names;            ///< of the operation: "M N K"
   bool (*serves)(const int* sizes);  ///< the variant's WHEN, null where it has none
   int (*call)(void** arguments);
@@ -32,13 +36,16 @@ struct KernelEntry {
 
 /// The Halide target that the kernels were compiled for.
 const char* kernel_target();
-/// The table of tuned parameters that they were compiled with, or "generator defaults".
-const char* kernel_schedule();
+/// Which levels of the schedule tables serve how many of them: "cpu amd_epyc_9r14: 31 kernels, generator default: 20 kernels".
+std::string kernel_schedule();
 /// For programs, before anything else: throws an Error where this machine lacks instructions that the kernels use, and a
 /// UsageError for a MMREC_FORCE that names no variant.
 void check_kernels();
-/// All kernels, in the order of the registry lines. A call gets the first variant whose condition holds for its sizes, else the
-/// operation's first variant, the default.
+/// All kernels, in the order of the registry lines. A call gets
+///   1. the kernel of a ScopedKernel;
+///   2. else the variant that is forced, or that of the nearest row of the schedule tables if no size is more than twice or less than
+///      half the row's, or the first whose condition holds for the sizes, or the operation's first one, the default;
+///   3. of this variant the instance of its nearest row.
 std::span<const KernelEntry> kernels();
 /// The operations, and the variants that implement a pass of one, in that order.
 std::vector<std::string> operations();
@@ -52,18 +59,37 @@ void force_variant(std::string_view op, std::string_view variant);
 /// Forces a variant while it lives: for tests and benchmarks, which go through all that variants() lists.
 class ScopedVariant {
  public:
-  ScopedVariant(std::string op, std::string_view variant) : op_(std::move(op)) { force_variant(op_, variant); }
-  ~ScopedVariant() { force_variant(op_, ""); }
+  ScopedVariant(std::string op, std::string_view variant);
+  ~ScopedVariant() { force_variant(op_, before_); }
   ScopedVariant(const ScopedVariant&) = delete;
   ScopedVariant& operator=(const ScopedVariant&) = delete;
 
  private:
-  std::string op_;
+  std::string op_, before_;
+};
+
+/// Makes a kernel the choice for its pass while both live: one of kernels(), or one that has been compiled meanwhile. To be made
+/// and ended while no kernel runs.
+class ScopedKernel {
+ public:
+  explicit ScopedKernel(const KernelEntry& kernel);
+  ~ScopedKernel();
+  ScopedKernel(const ScopedKernel&) = delete;
+  ScopedKernel& operator=(const ScopedKernel&) = delete;
+
+ private:
+  /// Returns what was forced before.
+  const KernelEntry* force(const KernelEntry* kernel) const;
+
+  std::string op_, pass_;
+  const KernelEntry* before_;
 };
 
 /// The sizes of a call, in the order of the operation's SIZES in generators/CMakeLists.txt: what the variants' conditions see.
 class Sizes {
  public:
+  static constexpr size_t kMost = 4;
+
   Sizes() = default;
   Sizes(std::initializer_list<int> sizes) : count_(static_cast<int>(sizes.size())) {
     if (sizes.size() > values_.size()) fail("an operation has {} sizes at most, not {}", values_.size(), sizes.size());
@@ -71,9 +97,10 @@ class Sizes {
   }
   const int* data() const { return values_.data(); }
   int count() const { return count_; }
+  bool operator==(const Sizes&) const = default;
 
  private:
-  std::array<int, 4> values_{};
+  std::array<int, kMost> values_{};
   int count_ = 0;
 };
 
@@ -134,16 +161,27 @@ class Kernel {
 
  private:
   friend void force_variant(std::string_view op, std::string_view variant);
+  friend class ScopedKernel;
+
+  /// A row of the schedule tables: which kernel is best for calls of some sizes.
+  struct Row {
+    std::array<int32_t, Sizes::kMost> scale;  // see scale_of
+    const KernelEntry* entry;
+  };
+
   void run(const Work& work, void** arguments, std::span<const detail::ArgumentType> types);
-  void force(std::string_view variant);
+  /// What is forced has changed.
+  void force(const KernelEntry* kernel, std::string_view variant);
+  const KernelEntry& checked(const Sizes& sizes, std::span<const detail::ArgumentType> types) const;
   void check_signature(const KernelEntry& entry, const Sizes& sizes, std::span<const detail::ArgumentType> types) const;
 
   const char* op_;
   const char* pass_;
-  const KernelEntry* default_ = nullptr;
-  std::vector<const KernelEntry*> conditional_;
-  std::atomic<const KernelEntry*> forced_{nullptr};
-  std::atomic<const KernelEntry*> checked_{nullptr};
+  std::vector<const KernelEntry*> entries_;
+  std::vector<Row> rows_;
+  std::atomic<const KernelEntry*> forced_kernel_{nullptr};
+  std::atomic<const char*> forced_variant_{nullptr};
+  std::atomic<uint32_t> epoch_{1};  // of what is forced
 };
 
 }  // namespace mmrec

@@ -34,7 +34,7 @@ class KernelGenerator : public Generator<T>, public Tunables {
   void schedule_rows(Func f, Var column, Var row) const {
     Var task("task");
     f.compute_root()
-        .split(row, task, row, rows_per_task, TailStrategy::GuardWithIf)
+        .split(row, task, row, int(rows_per_task), TailStrategy::GuardWithIf)
         .parallel(task)
         .vectorize(column, lanes(), TailStrategy::GuardWithIf);
   }
@@ -44,7 +44,7 @@ class KernelGenerator : public Generator<T>, public Tunables {
     Var task("task"), vector("vector");
     f.compute_root().vectorize(column, lanes(), TailStrategy::GuardWithIf);
     f.update()
-        .split(column, task, column, columns_per_task, TailStrategy::GuardWithIf)
+        .split(column, task, column, int(columns_per_task), TailStrategy::GuardWithIf)
         .split(column, vector, column, lanes(), TailStrategy::GuardWithIf)
         .reorder(column, vector, r, task)
         .vectorize(column)

@@ -17,7 +17,7 @@ class RmsnormScale {
   Expr operator()(Expr n) const { return 1.f / (sqrt(square_sum_.result(n) / cast<float>(columns_)) + kNormEpsilon); }
 
   /// `scale` is the Func that was defined by the operator, one-dimensional.
-  void schedule(Func scale, Var n, Expr rows_per_task) {
+  void schedule(Func scale, Var n, int rows_per_task) {
     Var task("task");
     scale.compute_root().split(n, task, n, rows_per_task, TailStrategy::GuardWithIf).parallel(task);
     square_sum_.schedule_at(scale, n);
@@ -53,7 +53,7 @@ class RmsnormGradient {
 
   Expr dx(Expr d, Expr n) const { return scale_(n) * weight_(d) * dy_(d, n) - x_(d, n) * factor(n); }
 
-  void schedule(Expr rows_per_task) {
+  void schedule(int rows_per_task) {
     Var task("task");
     factor.compute_root().split(n_, task, n_, rows_per_task, TailStrategy::GuardWithIf).parallel(task);
     dot_.schedule_at(factor, n_);

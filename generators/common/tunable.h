@@ -2,6 +2,7 @@
 
 #include <Halide.h>
 
+#include <cstddef>
 #include <initializer_list>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@ class Tunables {
     std::string name;
     int standard;             ///< the default
     std::vector<int> values;  ///< worth trying; the default is one of them
+    bool read = false;        ///< whether the pipeline depends on it, once that has been built: a base class may declare more
   };
 
   virtual ~Tunables() = default;
@@ -29,12 +31,22 @@ class Tunables {
 ///   Tunable rows_per_task{this, "rows_per_task", 16, {4, 8, 16, 32, 64}};
 /// The name is the member's, and all numbers are literals: cmake/ScheduleDb.cmake reads them here when it checks tables.
 /// A value that is right on some targets only is refused in generate() on the others.
-class Tunable : public Halide::GeneratorParam<int> {
+class Tunable {
  public:
   Tunable(Tunables* generator, const std::string& name, int standard, std::initializer_list<int> values)
-      : Halide::GeneratorParam<int>(name, standard) {
+      : value_(name, standard), generator_(generator), index_(generator->declared_.size()) {
     generator->declared_.push_back({name, standard, values});
   }
+
+  operator int() const {
+    generator_->declared_[index_].read = true;
+    return value_;
+  }
+
+ private:
+  Halide::GeneratorParam<int> value_;
+  Tunables* generator_;
+  size_t index_;
 };
 
 /// Ends the generator with this message unless its parameters make sense.

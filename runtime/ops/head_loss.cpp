@@ -1,7 +1,6 @@
 #include "runtime/ops/head_loss.h"
 
 #include <algorithm>
-#include <string_view>
 
 #include "runtime/kernel_registry.h"
 #include "runtime/ops/ids.h"
@@ -16,9 +15,9 @@ namespace {
 /// seldom, few enough for the exponentials (5 MB at V = 5000) to stay in the last-level cache.
 constexpr int kBlockRows = 256;
 
-/// Whether the variant that serves these sizes takes all rows in one call, each of its steps being a pass over all of them.
-/// The others take a panel a call, so that one panel's exponentials stay in a core's cache from step to step.
-bool takes_all_rows(const Kernel& kernel, const Sizes& sizes) { return std::string_view(kernel.choose(sizes).variant) == "separate"; }
+/// A whole variant takes all rows, each of its steps being a pass over them. The others take a panel, so that its exponentials stay
+/// in a core's cache from step to step.
+int rows_a_call(const Kernel& kernel, const Sizes& sizes) { return kernel.choose(sizes).whole ? sizes.data()[0] : kHeadLossPanel; }
 
 int panels_of(int rows) { return (rows + kHeadLossPanel - 1) / kHeadLossPanel; }
 
@@ -48,7 +47,7 @@ void head_loss(const Tensor& x, const Tensor& embedding, const IntTensor& target
   if (N == 0) return;
   static Kernel kernel("head_loss", "loss");
   const Sizes sizes{N, embedding.size(0), embedding.size(1)};
-  for_each_call(0, N, takes_all_rows(kernel, sizes) ? N : kHeadLossPanel, [&](int begin, int end) {
+  for_each_call(0, N, rows_a_call(kernel, sizes), [&](int begin, int end) {
     kernel({.flops = 2.0 * (end - begin) * static_cast<double>(embedding.count()), .sizes = sizes}, x.rows(begin, end), embedding,
            targets.rows(begin, end), token_loss.rows(begin, end), correct.rows(begin, end));
   });
@@ -63,8 +62,7 @@ void head_loss_with_gradient(const Tensor& x, const Tensor& embedding, const Int
   static Kernel rows_kernel("head_loss", "gradient"), embedding_kernel("head_loss", "embedding_gradient");
   const int N = x.size(0), V = embedding.size(0), D = x.size(1);
   const Sizes sizes{N, V, D};
-  const bool all_rows = takes_all_rows(rows_kernel, sizes);
-  const int block_rows = all_rows ? N : std::min(N, kBlockRows), rows_a_call = all_rows ? N : kHeadLossPanel;
+  const int call_rows = rows_a_call(rows_kernel, sizes), block_rows = std::max(call_rows, std::min(N, kBlockRows));
   const double product_flops = 2.0 * static_cast<double>(embedding.count());
   const size_t exponentials_count = static_cast<size_t>(panels_of(block_rows)) * V * kHeadLossPanel;
   const Scratch memory((exponentials_count + block_rows) * sizeof(float));
@@ -73,7 +71,7 @@ void head_loss_with_gradient(const Tensor& x, const Tensor& embedding, const Int
   for (int begin = 0; begin < N; begin += block_rows) {
     const int end = std::min(begin + block_rows, N);
     const Tensor e(exponentials, {panels_of(end - begin), V, kHeadLossPanel});
-    for_each_call(begin, end, rows_a_call, [&](int first, int last) {
+    for_each_call(begin, end, call_rows, [&](int first, int last) {
       const int panel = (first - begin) / kHeadLossPanel;
       rows_kernel({.flops = 2 * (last - first) * product_flops, .sizes = sizes}, x.rows(first, last), embedding, targets.rows(first, last),
                   gradient_scale, token_loss.rows(first, last), correct.rows(first, last), e.rows(panel, panel + panels_of(last - first)),

@@ -15,8 +15,9 @@ void adamw(const AdamW& settings, const Tensor& gradient, const Tensor& weight, 
   const double step = static_cast<double>(settings.step);
   const auto correction = [&](float beta) { return static_cast<float>(1 / (1 - std::pow(static_cast<double>(beta), step))); };
   static Kernel kernel("adamw", "step");
-  kernel({.flops = 16.0 * gradient.size(0)}, gradient, weight, m, v, settings.learning_rate, settings.beta1, settings.beta2, settings.epsilon,
-         settings.decay, settings.gradient_scale, correction(settings.beta1), correction(settings.beta2), weight, m, v);
+  kernel({.flops = 16.0 * gradient.size(0), .sizes = {gradient.size(0)}}, gradient, weight, m, v, settings.learning_rate, settings.beta1,
+         settings.beta2, settings.epsilon, settings.decay, settings.gradient_scale, correction(settings.beta1), correction(settings.beta2), weight, m,
+         v);
 }
 
 double sum_of_squares(const Tensor& x) {
@@ -27,7 +28,8 @@ double sum_of_squares(const Tensor& x) {
   sums.resize(whole + 1);
   static Kernel kernel("sum_of_squares", "forward");
   auto add_chunks = [&](int begin, int chunks, int length) {
-    kernel({.flops = 2.0 * chunks * length}, Tensor(x.data() + begin, {chunks, length}), Tensor(sums.data() + begin / kChunk, {chunks}));
+    kernel({.flops = 2.0 * chunks * length, .sizes = {chunks * length}}, Tensor(x.data() + begin, {chunks, length}),
+           Tensor(sums.data() + begin / kChunk, {chunks}));
   };
   add_chunks(0, whole, kChunk);
   add_chunks(whole * kChunk, 1, x.size(0) - whole * kChunk);
