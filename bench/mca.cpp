@@ -116,13 +116,12 @@ double peak_flops_a_cycle(const fs::path& program) {
 }
 
 void print_kernel(const KernelEntry& kernel, const fs::path& program) {
-  const std::string name = fmt::format("{}_{}_{}", kernel.op, kernel.variant, kernel.pass);
-  const fs::path file = fs::path(MMREC_ASSEMBLY_DIR) / (name + ".s");
+  const fs::path file = fs::path(MMREC_ASSEMBLY_DIR) / fmt::format("{}.s", kernel.name);
   const Loop loop = hottest_loop(read_file(file));
   const InstructionMix mix = instruction_mix(loop);
   const Prediction prediction = parse_prediction(run_llvm_mca(program, loop.instructions));
 
-  print_line("{}:{}:{}: the innermost loop with most work, of {}", kernel.op, kernel.variant, kernel.pass, file.string());
+  print_line("{}:{}:{} {}: the innermost loop with most work, of {}", kernel.op, kernel.variant, kernel.pass, kernel.params, file.string());
   print_line("{}  {}\n  in {}\n", loop.label, loop.name, loop.function);
   for (const std::string& instruction : loop.instructions) print_line("    {}", instruction);
 
@@ -264,7 +263,8 @@ void print_mca(const std::string& kernel) {
   std::vector<KernelEntry> chosen;
   std::vector<std::string> known;
   for (const KernelEntry& entry : kernels()) {
-    known.push_back(fmt::format("{}:{}:{}", entry.op, entry.variant, entry.pass));
+    const std::string name = fmt::format("{}:{}:{}", entry.op, entry.variant, entry.pass);
+    if (known.empty() || known.back() != name) known.push_back(name);  // once for all its instances
     if (entry.op == parts[0] && entry.variant == parts[1] && (parts.size() == 2 || entry.pass == parts[2])) chosen.push_back(entry);
   }
   if (chosen.empty()) fail_usage("there is no kernel '{}'; there are: {}", kernel, fmt::join(known, ", "));

@@ -75,6 +75,8 @@ json report_json(const Report& report) {
                   {"speed_up", ratios[i]},
                   {"fastest", i == winner(group)},
                   {"dispatched", result.dispatched},
+                  {"params", result.params},
+                  {"level", result.level},
                   {"other_load", result.other_load}};
       if (work.tokens > 0) row["tokens_per_second"] = work.tokens / result.timing.median;
       rows.push_back(std::move(row));

@@ -24,7 +24,7 @@ struct Report {
 /// Machine and rows, times in seconds and rates in units of 10^9 a second:
 /// {"machine": {"cpu", "threads", .., "peak": {"gflops", "gbytes", "gbytes_plain"}, "peak_of_one_thread": {..}},
 ///  "rows": [{"name", "op", "variant", "pass", "sizes", "seconds_best", "seconds_median", "flops", "bytes", "gflops", "gbytes",
-///            "percent_of_peak", "limit", "speed_up", "fastest", "dispatched", "other_load"}, ..]}
+///            "percent_of_peak", "limit", "speed_up", "fastest", "dispatched", "params", "level", "other_load"}, ..]}
 nlohmann::json report_json(const Report& report);
 
 /// A page that needs nothing else: a roofline plot with a point for each row that computes, under the machine's two limits, and

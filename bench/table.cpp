@@ -34,6 +34,11 @@ size_t baseline(const std::vector<Result>& group) {
   return dispatched == group.end() ? 0 : dispatched - group.begin();
 }
 
+/// Where a kernel's schedule comes from; "" for what is no kernel.
+std::string schedule_string(const Result& result) {
+  return result.level.empty() ? "" : fmt::format("  [{}{}{}]", result.level, result.params.empty() ? "" : ": ", result.params);
+}
+
 std::string ratio_string(double ratio) { return fmt::format("{:.2f}x", ratio); }
 
 }  // namespace
@@ -70,7 +75,7 @@ size_t winner(const std::vector<Result>& group) {
   return std::ranges::min_element(group, {}, [](const Result& result) { return result.timing.best; }) - group.begin();
 }
 
-Groups print_table(const std::vector<Case>& rows, const MachinePeak& peak, const Measuring& measuring) {
+Groups print_table(const std::vector<Case>& rows, const MachinePeak& peak, const Measuring& measuring, bool schedules) {
   const bool trains = std::ranges::any_of(rows, [](const Case& row) { return row.work->tokens > 0; });
   print_line("{:<44}{:>11}{:>11}{:>16}{:>9}{:>10}", "", "best", "median", "best rate", "of peak", trains ? "tokens/s" : "speed-up");
   Groups groups;
@@ -90,8 +95,8 @@ Groups print_table(const std::vector<Case>& rows, const MachinePeak& peak, const
       const std::string marks = fmt::format("{}{}{}", several && i == winner(results) ? "  fastest" : "",
                                             several && results[i].dispatched ? "  default" : "", results[i].other_load > kQuiet ? "  disturbed" : "");
       const std::string last = trains ? fmt::format("{:.0f}", work.tokens / timing.median) : several ? ratio_string(ratios[i]) : "";
-      print_line("{:<44}{:>11}{:>11}{:>16}{:>7.0f} %{:>10}{}", results[i].row.name(), time_string(timing.best), time_string(timing.median),
-                 rate.string(), 100 * rate.part_of_peak, last, marks);
+      print_line("{:<44}{:>11}{:>11}{:>16}{:>7.0f} %{:>10}{}{}", results[i].row.name(), time_string(timing.best), time_string(timing.median),
+                 rate.string(), 100 * rate.part_of_peak, last, marks, schedules ? schedule_string(results[i]) : "");
     }
     groups.push_back(results);
   }
@@ -99,7 +104,7 @@ Groups print_table(const std::vector<Case>& rows, const MachinePeak& peak, const
 }
 
 Groups print_comparison(const std::vector<Case>& rows, const MachinePeak& peak, const Measuring& measuring) {
-  const Groups groups = print_table(rows, peak, measuring);
+  const Groups groups = print_table(rows, peak, measuring, true);
   print_rivals(groups);
   std::map<std::string, std::pair<int, int>> wins;  // by variant: groups in which it is the fastest of the registry, and dispatched
   int compared = 0;

@@ -34,11 +34,11 @@ bool disturbed(const Groups& groups);
 size_t winner(const std::vector<Result>& group);
 
 /// Measures rows and prints the table, group by group as they are done: name, time of a call (best and median), rate and part of
-/// the machine's peak, speed-up, and which row of a group is the fastest and which one dispatch chooses.
-Groups print_table(const std::vector<Case>& rows, const MachinePeak& peak, const Measuring& measuring);
+/// the machine's peak, speed-up, which row of a group is the fastest and which one dispatch chooses, and with `schedules` the level of
+/// the schedule tables that each row's parameters are from.
+Groups print_table(const std::vector<Case>& rows, const MachinePeak& peak, const Measuring& measuring, bool schedules = false);
 
-/// The table, the rivals' summary, and below them the variants that dispatch chooses and the level of the schedule database that
-/// served them.
+/// The table with schedules, the rivals' summary, and below them the variants that dispatch chooses and the levels that serve all kernels.
 Groups print_comparison(const std::vector<Case>& rows, const MachinePeak& peak, const Measuring& measuring);
 
 /// For each rival its time over that of the dispatched variant: the geometric mean of all groups, and of each pass, and the lowest.

@@ -24,15 +24,15 @@ double time_calls(const Prepared& call, int64_t calls) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / static_cast<double>(calls);
 }
 
-/// The variant that runs where nothing is forced, as the profile has it.
-std::string dispatched_variant(const Workload& work, const Prepared& call) {
+/// The kernel that serves a call, as the profile has it.
+ProfileRow served_by(const Workload& work, const Prepared& call) {
   reset_profile();
   set_profiling(true);
   call();
   set_profiling(false);
   for (const ProfileRow& row : profile_rows())
-    if (row.op == work.op && row.pass == work.pass.registry) return row.variant;
-  return "";
+    if (row.op == work.op && row.pass == work.pass.registry) return row;
+  return {};
 }
 
 struct Row {
@@ -86,9 +86,16 @@ std::vector<Result> time_in_turn(const std::vector<Case>& rows, double seconds, 
   std::vector<Result> results;
   for (Row& row : quietest) {
     std::ranges::sort(row.samples);
-    const Case& timed_case = *row.row;
-    const bool dispatched = timed_case.registered && timed_case.variant == dispatched_variant(*timed_case.work, *row.call);
-    results.push_back({timed_case, {row.samples.front(), row.samples[row.samples.size() / 2]}, dispatched, least_load});
+    Result result{*row.row, {row.samples.front(), row.samples[row.samples.size() / 2]}, false, least_load};
+    if (result.row.registered) {
+      const Workload& work = *result.row.work;
+      result.dispatched = result.row.variant == served_by(work, *row.call).variant;
+      const auto forced = result.row.force();
+      const ProfileRow kernel = served_by(work, *row.call);
+      result.params = kernel.params;
+      result.level = kernel.level;
+    }
+    results.push_back(result);
   }
   return results;
 }

@@ -24,8 +24,9 @@ struct Timing {
 struct Result {
   Case row;
   Timing timing;
-  bool dispatched;    ///< whether this is the variant that a call gets where nothing is forced
-  double other_load;  ///< cores that other programs took meanwhile
+  bool dispatched;                      ///< whether this is the variant that a call gets where nothing is forced
+  double other_load;                    ///< cores that other programs took meanwhile
+  std::string params = {}, level = {};  ///< of its kernel, see KernelEntry
 };
 
 /// Times rows of one group in turn, a short sample of each again and again, so that what disturbs the machine disturbs all of

@@ -303,7 +303,7 @@ void Kernel::run(const Work& work, void** arguments, std::span<const detail::Arg
   const auto begin = timed ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
   if (const int code = entry->call(arguments))
     fail("{}.{} ({}) failed with code {}: {} (arguments:{})", op_, pass_, entry->variant, code, last_halide_error(), shapes(arguments, types));
-  if (timed) record_call(op_, pass_, entry->variant, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count(), work.flops);
+  if (timed) record_call(*entry, work, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
 }
 
 }  // namespace mmrec

@@ -30,13 +30,15 @@ void reset_profile() {
   rows.clear();
 }
 
-void record_call(const char* op, const char* pass, const char* variant, double seconds, double flops) {
+void record_call(const KernelEntry& k, const Work& work, double seconds) {
   std::lock_guard lock(mutex);
-  auto row = std::find_if(rows.begin(), rows.end(), [&](const ProfileRow& r) { return r.op == op && r.pass == pass && r.variant == variant; });
-  if (row == rows.end()) row = rows.insert(rows.end(), ProfileRow{op, pass, variant});
+  auto row = std::find_if(rows.begin(), rows.end(), [&](const ProfileRow& r) {
+    return r.sizes == work.sizes && r.op == k.op && r.pass == k.pass && r.variant == k.variant && r.params == k.params;
+  });
+  if (row == rows.end()) row = rows.insert(rows.end(), ProfileRow{k.op, k.pass, k.variant, k.params, k.level, work.sizes});
   ++row->calls;
   row->seconds += inside_parallel_loop() ? seconds / num_threads() : seconds;
-  row->flops += flops;
+  row->flops += work.flops;
 }
 
 }  // namespace mmrec

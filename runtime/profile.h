@@ -4,11 +4,14 @@
 #include <string>
 #include <vector>
 
+#include "runtime/kernel_registry.h"
+
 namespace mmrec {
 
-/// Time and work of the kernels, collected by dispatch while it is switched on.
+/// Time and work of a kernel's calls of one shape, collected by dispatch while it is switched on.
 struct ProfileRow {
-  std::string op, pass, variant;
+  std::string op, pass, variant, params, level;  // see KernelEntry
+  Sizes sizes;
   int64_t calls = 0;
   double seconds = 0;  // of wall time; a call inside a parallel loop counts as one thread's share of it
   double flops = 0;
@@ -20,6 +23,6 @@ bool profiling();
 std::vector<ProfileRow> profile_rows();
 void reset_profile();
 /// For dispatch: adds one call.
-void record_call(const char* op, const char* pass, const char* variant, double seconds, double flops);
+void record_call(const KernelEntry& kernel, const Work& work, double seconds);
 
 }  // namespace mmrec

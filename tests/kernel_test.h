@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
+#include <list>
+#include <map>
 #include <random>
 #include <string>
 #include <string_view>
@@ -48,15 +50,31 @@ inline std::vector<std::string> all_variants(std::string_view op) {
   return names;
 }
 
-/// body() with each variant of `op` forced in turn; `pass` is what the messages call it.
+/// body() with each variant of `op` forced in turn, and of each variant all instances that the schedule tables ask for: first every
+/// pass's first one, then the second ones, until each has had its turn. `pass` is what the messages call it.
 template <class Body>
 void for_each_variant(const std::string& op, const std::string& pass, Body body) {
   const std::vector<std::string> names = all_variants(op);
   EXPECT_FALSE(names.empty()) << "no kernel of the operation " << op << " is registered";
   for (const std::string& variant : names) {
-    const ScopedVariant forced(op, variant);
-    current_case = {op, pass, variant};
-    body();
+    std::map<std::string, std::vector<const KernelEntry*>> instances;  // by pass
+    size_t most = 0;
+    for (const KernelEntry& entry : kernels())
+      if (entry.op == op && entry.variant == variant) {
+        instances[entry.pass].push_back(&entry);
+        most = std::max(most, instances[entry.pass].size());
+      }
+    const ScopedVariant forced_variant(op, variant);
+    for (size_t turn = 0; turn < most; ++turn) {
+      std::list<ScopedKernel> forced;
+      current_case = {op, pass, variant};
+      for (const auto& [of, entries] : instances) {
+        const KernelEntry& entry = *entries[std::min(turn, entries.size() - 1)];
+        forced.emplace_back(entry);
+        if (*entry.params) current_case.variant += fmt::format(" ({}: {})", of, entry.params);
+      }
+      body();
+    }
   }
 }
 

@@ -62,7 +62,7 @@ MachinePeak machine() {
 Groups groups() {
   const auto work = std::make_shared<const Workload>(
       Workload{.op = "gemm", .pass = {"nt", "fwd", "nt_"}, .sizes = {4, 5, 6}, .flops = 240, .bytes = 296, .prepare = {}});
-  return {{{{work, "plain", true}, {.best = 4e-9, .median = 5e-9}, true, 0.25},
+  return {{{{work, "plain", true}, {.best = 4e-9, .median = 5e-9}, true, 0.25, "tile_rows=6", "cpu some"},
            {{work, "fast", true}, {.best = 2e-9, .median = 3e-9}, false, 0.25},
            {{work, "other<library>", false}, {.best = 8e-9, .median = 8e-9}, false, 0.25}}};
 }
@@ -76,6 +76,8 @@ TEST(BenchReport, Json) {
   EXPECT_EQ(rows[0].at("name"), "gemm/nt_plain/fwd/4x5x6");
   EXPECT_EQ(rows[0].at("sizes"), (std::vector<int>{4, 5, 6}));
   EXPECT_EQ(rows[0].at("dispatched"), true);
+  EXPECT_EQ(rows[0].at("params"), "tile_rows=6");
+  EXPECT_EQ(rows[0].at("level"), "cpu some");
   EXPECT_EQ(rows[0].at("fastest"), false);
   EXPECT_EQ(rows[0].at("other_load"), 0.25);
   EXPECT_NEAR(rows[0].at("gflops").get<double>(), 60, 1e-9);
