@@ -8,8 +8,9 @@ namespace mmrec::generators {
 template <class T, Layout layout>
 class GemmDirect : public GemmGenerator<KernelGenerator<T>, layout> {
  public:
-  static constexpr int kColumns = 64;                           // of a tile (nn, tn)
-  Tunable dots_at_once{this, "dots_at_once", 4, {1, 2, 4, 8}};  // dot products that run side by side (nt)
+  Tunable tile_columns{this, "tile_columns", 64, {32, 64, 128, 256}};         // (nn, tn)
+  Tunable dots_at_once{this, "dots_at_once", 4, {1, 2, 4, 8}};                // dot products that run side by side (nt)
+  Tunable tiles_per_task{this, "tiles_per_task", 16, {2, 4, 8, 16, 32, 64}};  // of so many dot products
 
   void generate() {
     start_at_zero(this->a, this->b, this->bias, this->residual, this->c);
@@ -22,28 +23,29 @@ class GemmDirect : public GemmGenerator<KernelGenerator<T>, layout> {
   /// nn, tn: C's rows are sums of B's rows. The last tile overlaps the one before, so that whole vectors of B are read, but
   /// stores its own columns only.
   void row_sums() {
+    const int columns = tile_columns;
     const Expr N = this->N();
     auto& c = this->c;
     const RDom k(0, this->K(), "k");
     Func sums("sums");
     Var column("column"), tile("tile");
-    const auto first = [&](Expr tile) { return min(tile * kColumns, N - kColumns); };
+    const auto first = [&](Expr tile) { return min(tile * columns, N - columns); };
     sums(column, tile, m) = 0.f;
     sums(column, tile, m) += this->a_at(k, m) * this->b_at(first(tile) + column, k);
     // Where B is narrower than a tile there is no whole vector to be sure of.
     Func narrow("narrow");
     narrow(n, m) = 0.f;
     narrow(n, m) += this->a_at(k, m) * this->b_at(n, k);
-    c(n, m) = select(N >= kColumns, sums(n - first(n / kColumns), n / kColumns, m), narrow(n, m)) + (this->bias(n) + this->scaled_residual(n, m));
+    c(n, m) = select(N >= columns, sums(n - first(n / columns), n / columns, m), narrow(n, m)) + (this->bias(n) + this->scaled_residual(n, m));
 
-    c.bound(n, 0, N).split(n, tile, n, kColumns, TailStrategy::GuardWithIf).reorder(n, m, tile);
+    c.bound(n, 0, N).split(n, tile, n, columns, TailStrategy::GuardWithIf).reorder(n, m, tile);
     c.vectorize(n, this->lanes(), TailStrategy::GuardWithIf).parallel(tile);
-    sums.bound(column, 0, kColumns).bound_extent(tile, 1).bound_extent(m, 1);
+    sums.bound(column, 0, columns).bound_extent(tile, 1).bound_extent(m, 1);
     sums.compute_at(c, m).vectorize(column, this->lanes()).unroll(column);
     sums.update().reorder(column, k).vectorize(column, this->lanes()).unroll(column);
     narrow.compute_at(c, m);
     narrow.update().reorder(n, k).vectorize(n, this->lanes(), TailStrategy::GuardWithIf);
-    c.specialize(N >= kColumns);
+    c.specialize(N >= columns);
   }
 
   /// nt: C's elements are dot products of rows, a partial sum in each lane.
@@ -63,7 +65,7 @@ class GemmDirect : public GemmGenerator<KernelGenerator<T>, layout> {
     c(n, m) = dot(n % at_once, n / at_once, m) + (this->bias(n) + this->scaled_residual(n, m));
 
     Var task("task");
-    c.bound(n, 0, N).split(n, tile, n, at_once, TailStrategy::GuardWithIf).split(tile, task, tile, 16, TailStrategy::GuardWithIf);
+    c.bound(n, 0, N).split(n, tile, n, at_once, TailStrategy::GuardWithIf).split(tile, task, tile, int(tiles_per_task), TailStrategy::GuardWithIf);
     c.reorder(n, tile, m, task).parallel(task);
     for (Func f : {partial, dot}) f.bound(column, 0, at_once).bound_extent(tile, 1).bound_extent(m, 1);
     dot.compute_at(c, tile).unroll(column);

@@ -46,7 +46,7 @@ class HeadLoss : public FusibleGenerator<T> {
   /// e(i, v, panel), where the lanes past the last row repeat it, and every row's token_loss and correct.
   void define_loss(Func e, Func results) {
     Func packed("packed"), products("products"), logits("logits");
-    const int rows = this->tile().rows, lanes = this->lanes();
+    const int rows = this->rows_of_tile(), lanes = this->lanes();
     const RDom depth(0, D(), "depth"), vocabulary(0, V(), "vocabulary");
     packed(i, k, panel) = x(k, min(panel * kPanel + i, N() - 1));
     products(i, row, tile_index, panel) = 0.f;

@@ -6,6 +6,8 @@ namespace mmrec::generators {
 
 class SumOfSquaresPlain : public KernelGenerator<SumOfSquaresPlain> {
  public:
+  Tunable chunks_per_task{this, "chunks_per_task", 1, {1, 2, 4, 8, 16}};
+
   Input<Buffer<float, 2>> x{"x"};  // [chunks][chunk]
   Output<Buffer<float, 1>> sums{"sums"};
 
@@ -16,7 +18,7 @@ class SumOfSquaresPlain : public KernelGenerator<SumOfSquaresPlain> {
         "square_sum", RowReduction::Kind::kSum, x.dim(0).extent(), {chunk}, [&](Expr i) { return x(i, chunk) * x(i, chunk); }, lanes());
     sums(chunk) = square_sum.result(chunk);
 
-    sums.parallel(chunk);
+    sums.parallel(chunk, int(chunks_per_task), TailStrategy::GuardWithIf);
     square_sum.schedule_at(sums, chunk);
   }
 };

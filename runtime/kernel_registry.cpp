@@ -130,7 +130,7 @@ std::string kernel_schedule() {
   std::vector<std::string> levels;
   for (const KernelEntry& entry : kKernels)
     if (std::ranges::find(levels, entry.level) == levels.end()) levels.push_back(entry.level);
-  for (std::string& level : levels) level += fmt::format(": {} kernels", std::ranges::count(kKernels, level, &KernelEntry::level));
+  for (std::string& level : levels) level = fmt::format("{} by {}", std::ranges::count(kKernels, level, &KernelEntry::level), level);
   return fmt::format("{}", fmt::join(levels, ", "));
 }
 

@@ -36,7 +36,7 @@ struct KernelEntry {
 
 /// The Halide target that the kernels were compiled for.
 const char* kernel_target();
-/// Which levels of the schedule tables serve how many of them: "cpu amd_epyc_9r14: 31 kernels, generator default: 20 kernels".
+/// Which levels of the schedule tables serve how many of them: "31 by cpu amd_epyc_9r14, 20 by generator default".
 std::string kernel_schedule();
 /// For programs, before anything else: throws an Error where this machine lacks instructions that the kernels use, and a
 /// UsageError for a MMREC_FORCE that names no variant.

@@ -15,6 +15,7 @@ struct MatmulTile {
   int rows;            // of the register tile; rows * columns / lanes accumulators should fill most of the vector registers
   int columns;         // of the register tile, a multiple of the lanes
   int tiles_per_task;  // register tiles, one above the other, that share a panel of B in the first-level cache
+  int tasks;           // that there are at least, where the product is large enough
   int lanes;
 };
 
@@ -70,7 +71,7 @@ class Matmul {
     consumer.split(row_tile, task, row_tile, select(one_task, row_tiles, tile_.tiles_per_task), TailStrategy::GuardWithIf);
     // Columns are divided too where the rows alone give too few tasks to balance.
     const Expr row_groups = (row_tiles + tile_.tiles_per_task - 1) / tile_.tiles_per_task;
-    consumer.split(column_tile, column_group, column_tile, select(one_task, column_tiles, clamp(row_groups * column_tiles / kTasks, 1, column_tiles)),
+    consumer.split(column_tile, column_group, column_tile, select(one_task, column_tiles, clamp(row_groups * column_tiles / tile_.tasks, 1, column_tiles)),
                    TailStrategy::GuardWithIf);
     std::vector<VarOrRVar> order{column_in_tile, row_in_tile, row_tile, column_tile};
     order.insert(order.end(), batch_.begin(), batch_.end());
@@ -107,7 +108,6 @@ class Matmul {
     return args;
   }
 
-  static constexpr int kTasks = 128;       // of some microseconds each: enough for a few cores to end together
   static constexpr int kSerial = 1 << 16;  // multiply-adds that one thread does alone, those of filled-up tiles included
   Expr M_, N_, K_;
   MatmulTile tile_;
@@ -126,14 +126,21 @@ class MatmulGenerator : public KernelGenerator<T> {
   Tunable tile_rows{this, "tile_rows", 0, {0, 2, 4, 6, 8, 10, 12, 14}};
   Tunable tile_vectors{this, "tile_vectors", 0, {0, 1, 2, 3, 4}};  // of columns
   Tunable tiles_per_task{this, "tiles_per_task", 2, {1, 2, 4, 8}};
+  // Of some microseconds each: enough for a few cores to end together.
+  Tunable tasks{this, "tasks", 128, {16, 32, 64, 128, 256}};
+
+  std::string objection() const override {
+    const int needed = rows_of_tile() * vectors_of_tile() + vectors_of_tile() + 1;
+    return needed <= this->registers() ? ""
+                                       : "the register tile takes " + std::to_string(needed) + " registers of " + std::to_string(this->registers());
+  }
 
  protected:
   /// By default two vectors of columns, and rows for 16 of AVX-512's 32 registers or 12 of AVX2's 16 to be accumulators: enough for the
   /// latency of multiply-adds. More rows of A, 4 KiB apart where K is 1024, would be more than the first-level cache has ways.
-  MatmulTile tile() const {
-    const int lanes = this->lanes(), rows = tile_rows, vectors = tile_vectors;
-    return {rows ? rows : lanes >= 16 ? 8 : 6, (vectors ? vectors : 2) * lanes, tiles_per_task, lanes};
-  }
+  int rows_of_tile() const { return tile_rows ? tile_rows : this->lanes() >= 16 ? 8 : 6; }
+  int vectors_of_tile() const { return tile_vectors ? tile_vectors : 2; }
+  MatmulTile tile() const { return {rows_of_tile(), vectors_of_tile() * this->lanes(), tiles_per_task, tasks, this->lanes()}; }
 };
 
 }  // namespace mmrec::generators

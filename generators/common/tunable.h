@@ -21,6 +21,8 @@ class Tunables {
 
   virtual ~Tunables() = default;
   const std::vector<Declared>& tunables() const { return declared_; }
+  /// Why the parameters, as they are set, are not worth trying; "" if they may be. They make a right kernel all the same.
+  virtual std::string objection() const { return ""; }
 
  private:
   friend class Tunable;
@@ -29,8 +31,8 @@ class Tunables {
 
 /// A GeneratorParam of a schedule, and the values that are worth trying on one CPU or another:
 ///   Tunable rows_per_task{this, "rows_per_task", 16, {4, 8, 16, 32, 64}};
-/// The name is the member's, and all numbers are literals: cmake/ScheduleDb.cmake reads them here when it checks tables.
-/// A value that is right on some targets only is refused in generate() on the others.
+/// Every combination makes a right kernel on every target: a table must not break the build. The name is the member's, and all
+/// numbers are literals: cmake/ScheduleDb.cmake finds them in the source when it checks tables.
 class Tunable {
  public:
   Tunable(Tunables* generator, const std::string& name, int standard, std::initializer_list<int> values)
@@ -48,10 +50,5 @@ class Tunable {
   Tunables* generator_;
   size_t index_;
 };
-
-/// Ends the generator with this message unless its parameters make sense.
-inline void demand(bool sensible, const std::string& message) {
-  if (!sensible) throw Halide::CompileError(message + "\n");
-}
 
 }  // namespace mmrec::generators
