@@ -3,15 +3,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <bit>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <limits>
 #include <map>
 #include <mutex>
-#include <numeric>
-#include <ranges>
 #include <set>
 #include <sstream>
 #include <utility>
@@ -40,19 +36,11 @@ constexpr KernelEntry kKernels[] = {
 #undef MMREC_KERNEL
 };
 
-constexpr struct {
-  std::string_view kernel;
-  std::array<int, Sizes::kMost> sizes;
-} kScheduleRows[] = {
+constexpr ScheduleRow kScheduleRows[] = {
 #define MMREC_SCHEDULE_ROW(kernel, ...) {#kernel, {__VA_ARGS__}},
 #include "schedule_rows.inc"
 #undef MMREC_SCHEDULE_ROW
     {"", {}}};  // there may be no row
-
-/// A number whose differences are near to those of the logarithm to the base two, times kTwice: a float's bits are its exponent
-/// with the fraction behind it. That of 0 is far from all others.
-int32_t scale_of(int size) { return std::bit_cast<int32_t>(static_cast<float>(size)); }
-constexpr int kTwice = 1 << 23;
 
 void check_names(std::string_view op, std::string_view variant) {
   bool op_exists = false;
@@ -191,18 +179,8 @@ const KernelEntry* ScopedKernel::force(const KernelEntry* kernel) const {
   return before;
 }
 
-Kernel::Kernel(const char* op, const char* pass) : op_(op), pass_(pass) {
+Kernel::Kernel(const char* op, const char* pass) : op_(op), pass_(pass), choice_(op, pass, kKernels, kScheduleRows) {
   install_halide_runtime();
-  for (const KernelEntry& entry : kKernels) {
-    if (std::string_view(entry.op) != op_ || std::string_view(entry.pass) != pass_) continue;
-    entries_.push_back(&entry);
-    for (const auto& row : kScheduleRows) {
-      if (row.kernel != entry.name) continue;
-      rows_.push_back({{}, &entry});
-      std::ranges::transform(row.sizes, rows_.back().scale.begin(), scale_of);
-    }
-  }
-  if (entries_.empty()) fail("no kernel implements {}.{}: its line is missing in generators/CMakeLists.txt", op_, pass_);
   Dispatch& d = dispatch();
   std::lock_guard lock(d.mutex);
   force(d.forced_kernel(op_, pass_), d.forced_variant(op_));
@@ -211,43 +189,15 @@ Kernel::Kernel(const char* op, const char* pass) : op_(op), pass_(pass) {
 
 /// A variant that does not implement this pass forces nothing.
 void Kernel::force(const KernelEntry* kernel, std::string_view variant) {
-  const auto found = std::ranges::find(entries_, variant, &KernelEntry::variant);
+  const auto found = std::ranges::find(choice_.kernels(), variant, &KernelEntry::variant);
   forced_kernel_ = kernel;
-  forced_variant_ = found == entries_.end() ? nullptr : (*found)->variant;
+  forced_variant_ = found == choice_.kernels().end() ? nullptr : (*found)->variant;
   ++epoch_;
 }
 
 const KernelEntry& Kernel::choose(const Sizes& sizes) const {
-  if (const KernelEntry* forced = forced_kernel_.load(std::memory_order_relaxed)) return *forced;
-  std::array<int32_t, Sizes::kMost> scale;
-  std::ranges::transform(std::span(sizes.data(), Sizes::kMost), scale.begin(), scale_of);
-  const auto differences = [&](const Row& row) {
-    std::array<int64_t, Sizes::kMost> result;
-    for (size_t i = 0; i < result.size(); ++i) result[i] = std::abs(int64_t{row.scale[i]} - scale[i]);
-    return result;
-  };
-  const auto nearest = [&](const auto& eligible) {
-    const Row* best = nullptr;
-    int64_t least = std::numeric_limits<int64_t>::max();
-    for (const Row& row : rows_) {
-      const auto difference = differences(row);
-      const int64_t distance = std::accumulate(difference.begin(), difference.end(), int64_t{0});
-      if (distance < least && eligible(row)) best = &row, least = distance;
-    }
-    return best;
-  };
-
-  const char* variant = forced_variant_.load(std::memory_order_relaxed);
-  if (!variant) {
-    const Row* row = nearest([](const Row&) { return true; });
-    if (row && std::ranges::max(differences(*row)) <= kTwice) return *row->entry;
-    const auto serves = [&](const KernelEntry* entry) { return entry->serves && entry->serves(sizes.data()); };
-    const auto conditional = std::ranges::find_if(entries_, serves);
-    variant = (conditional == entries_.end() ? entries_.front() : *conditional)->variant;
-  }
-  const auto is_variant = [&](const KernelEntry* entry) { return std::string_view(entry->variant) == variant; };
-  if (const Row* row = nearest([&](const Row& row) { return is_variant(row.entry); })) return *row->entry;
-  return **std::ranges::find_if(entries_, is_variant);
+  const KernelEntry* forced = forced_kernel_.load(std::memory_order_relaxed);
+  return forced ? *forced : choice_(sizes, forced_variant_.load(std::memory_order_relaxed));
 }
 
 /// choose() with a memory, a few of a thread's latest choices: a step of the recurrence takes a microsecond, and many rows take a
@@ -263,7 +213,7 @@ const KernelEntry& Kernel::checked(const Sizes& sizes, std::span<const detail::A
   static thread_local std::array<Choice, kChoices> choices;
 
   size_t hash = reinterpret_cast<uintptr_t>(this) / alignof(Kernel);
-  for (size_t i = 0; i < Sizes::kMost; ++i) hash = hash * 31 + sizes.data()[i];
+  for (const int size : sizes.data()) hash = hash * 31 + size;
   Choice& choice = choices[(hash ^ hash >> 6 ^ hash >> 12) % kChoices];
   const uint32_t epoch = epoch_.load(std::memory_order_acquire);
   if (choice.kernel != this || choice.epoch != epoch || choice.sizes != sizes) {

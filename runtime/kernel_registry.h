@@ -2,37 +2,19 @@
 
 #include <HalideRuntime.h>
 
-#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
-#include <initializer_list>
 #include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <vector>
 
-#include "runtime/error.h"
+#include "runtime/kernel_choice.h"
 #include "runtime/tensor.h"
 
 namespace mmrec {
-
-/// One compiled kernel, an instance: a pass (forward, backward, nn, ..) of an operation in one variant, with certain parameters of its
-/// schedule. The rows come from the registry lines in generators/CMakeLists.txt and from the schedule tables.
-struct KernelEntry {
-  const char* name;  ///< of its files and, behind mmrec_, of its function
-  const char* op;
-  const char* pass;
-  const char* variant;
-  const char* params;                ///< "tile_rows=6 tile_vectors=4": those that are not the generator's defaults
-  const char* level;                 ///< of the schedule tables that has it: "cpu amd_epyc_9r14", .., "generator default"
-  bool whole;                        ///< takes in one call what the operation's function otherwise cuts into many
-  const char* size_names;            ///< of the operation: "M N K"
-  bool (*serves)(const int* sizes);  ///< the variant's WHEN, null where it has none
-  int (*call)(void** arguments);
-  const halide_filter_metadata_t* (*metadata)();
-};
 
 /// The Halide target that the kernels were compiled for.
 const char* kernel_target();
@@ -41,11 +23,7 @@ std::string kernel_schedule();
 /// For programs, before anything else: throws an Error where this machine lacks instructions that the kernels use, and a
 /// UsageError for a MMREC_FORCE that names no variant.
 void check_kernels();
-/// All kernels, in the order of the registry lines. A call gets
-///   1. the kernel of a ScopedKernel;
-///   2. else the variant that is forced, or that of the nearest row of the schedule tables if no size is more than twice or less than
-///      half the row's, or the first whose condition holds for the sizes, or the operation's first one, the default;
-///   3. of this variant the instance of its nearest row.
+/// All kernels, in the order of the registry lines.
 std::span<const KernelEntry> kernels();
 /// The operations, and the variants that implement a pass of one, in that order.
 std::vector<std::string> operations();
@@ -83,25 +61,6 @@ class ScopedKernel {
 
   std::string op_, pass_;
   const KernelEntry* before_;
-};
-
-/// The sizes of a call, in the order of the operation's SIZES in generators/CMakeLists.txt: what the variants' conditions see.
-class Sizes {
- public:
-  static constexpr size_t kMost = 4;
-
-  Sizes() = default;
-  Sizes(std::initializer_list<int> sizes) : count_(static_cast<int>(sizes.size())) {
-    if (sizes.size() > values_.size()) fail("an operation has {} sizes at most, not {}", values_.size(), sizes.size());
-    std::copy(sizes.begin(), sizes.end(), values_.begin());
-  }
-  const int* data() const { return values_.data(); }
-  int count() const { return count_; }
-  bool operator==(const Sizes&) const = default;
-
- private:
-  std::array<int, kMost> values_{};
-  int count_ = 0;
 };
 
 /// What a call is: the floating-point operations that it does at the least (an FMA is two), for the profile, and its sizes.
@@ -163,12 +122,6 @@ class Kernel {
   friend void force_variant(std::string_view op, std::string_view variant);
   friend class ScopedKernel;
 
-  /// A row of the schedule tables: which kernel is best for calls of some sizes.
-  struct Row {
-    std::array<int32_t, Sizes::kMost> scale;  // see scale_of
-    const KernelEntry* entry;
-  };
-
   void run(const Work& work, void** arguments, std::span<const detail::ArgumentType> types);
   /// What is forced has changed.
   void force(const KernelEntry* kernel, std::string_view variant);
@@ -177,8 +130,7 @@ class Kernel {
 
   const char* op_;
   const char* pass_;
-  std::vector<const KernelEntry*> entries_;
-  std::vector<Row> rows_;
+  KernelChoice choice_;
   std::atomic<const KernelEntry*> forced_kernel_{nullptr};
   std::atomic<const char*> forced_variant_{nullptr};
   std::atomic<uint32_t> epoch_{1};  // of what is forced

@@ -369,6 +369,29 @@ TEST(CpuInfo, KernelsFitThisMachine) {
   EXPECT_NO_THROW(check_kernels());
 }
 
+// Tables and logs are files of these names.
+TEST(CpuInfo, NamesAreSlugs) {
+  EXPECT_EQ(cpu_slug("AMD EPYC 9R14"), "amd_epyc_9r14");
+  EXPECT_EQ(cpu_slug("AMD EPYC 7763 64-Core Processor"), "amd_epyc_7763");
+  EXPECT_EQ(cpu_slug("Intel(R) Xeon(R) Platinum 8488C"), "intel_xeon_platinum_8488c");
+  EXPECT_EQ(cpu_slug("Intel(R) Core(TM) i7-8650U CPU @ 1.90GHz"), "intel_core_i7_8650u");
+  EXPECT_EQ(cpu_slug("AMD Ryzen 7 7840U w/ Radeon 780M Graphics"), "amd_ryzen_7_7840u");
+  for (const std::string& name : {cpu_id(), microarchitecture()}) {
+    EXPECT_FALSE(name.empty());
+    EXPECT_EQ(name, cpu_slug(name));
+  }
+}
+
+TEST(CpuInfo, IsaTiers) {
+  EXPECT_EQ(isa_tier("x86-64-linux-sse41-avx-f16c-fma-avx2-avx512-avx512_skylake"), "avx512");
+  EXPECT_EQ(isa_tier("x86-64-linux-avx512_skylake-no_asserts"), "avx512");
+  EXPECT_EQ(isa_tier("x86-64-linux-avx2-fma-f16c-sse41-avx"), "avx2");
+  EXPECT_EQ(isa_tier("x86-64-linux-avx-sse41"), "avx");
+  EXPECT_EQ(isa_tier("x86-64-linux-sse41"), "sse41");
+  EXPECT_EQ(isa_tier("x86-64-linux"), "sse2");
+  EXPECT_EQ(isa_tier("arm-64-linux"), "neon");
+}
+
 TEST(CpuInfo, MissingFeaturesAreNamed) {
   EXPECT_EQ(missing_features("x86-64-linux-sse41-avx512_imagined-no_runtime"), std::vector<std::string>{"avx512_imagined"});
 }
