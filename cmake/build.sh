@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# build.sh PRESET BUILD_DIR: configures where that is needed, and builds. Another compiler or kernel target in the environment
-# than last time's ($CXX, $MMREC_TARGET) starts the configuration afresh.
+# build.sh PRESET BUILD_DIR: configures where that is needed, and builds. Another compiler, kernel target or folder of schedule
+# tables in the environment than last time's ($CXX, $MMREC_TARGET, $MMREC_SCHEDULE_DIR) starts the configuration afresh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 preset=$1 build_dir=$2
 
-wanted="CXX=${CXX:-} MMREC_TARGET=${MMREC_TARGET:-}"
+wanted="CXX=${CXX:-} MMREC_TARGET=${MMREC_TARGET:-} MMREC_SCHEDULE_DIR=${MMREC_SCHEDULE_DIR:-}"
 if [ ! -f "$build_dir/build.ninja" ] || [ "$(cat "$build_dir/configured-for" 2>/dev/null)" != "$wanted" ]; then
   mkdir -p "$build_dir"
   cmake --preset "$preset" --fresh >"$build_dir/configure.log" || {

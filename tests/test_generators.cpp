@@ -1,6 +1,7 @@
 #include <Halide.h>
 
 #include <algorithm>
+#include <sstream>
 
 #include "generators/common/tunable.h"
 #include "tests/kernel_test.h"
@@ -50,13 +51,48 @@ TEST(Generators, BuildKnowsTheTunables) {
 TEST(Generators, SayWhatIsWorthTrying) {
   for (const Build& build : kBuilds) {
     const auto generator = make_generator(build);
+    auto& tunables = dynamic_cast<Tunables&>(*generator);
+    EXPECT_EQ(tunables.objection(), "") << build.generator << " with its defaults";
     generator->build_pipeline();
-    for (const Tunables::Declared& tunable : tunables_of(*generator)) {
+    for (const Tunables::Declared& tunable : tunables.tunables()) {
       EXPECT_TRUE(std::ranges::is_sorted(tunable.values)) << build.generator << " " << tunable.name;
       EXPECT_EQ(std::ranges::count(tunable.values, tunable.standard), 1) << build.generator << " " << tunable.name;
-      if (tunable.read) fmt::print("{} {} {}\n", build.generator, build.fixed, tunable.name);
     }
   }
+}
+
+// Of what a base class declares a pipeline may need a part.
+TEST(Generators, KnowWhatTheyDependOn) {
+  const auto read = [](std::string_view op, std::string_view pass, std::string_view variant) {
+    const auto build = std::ranges::find_if(kBuilds, [&](const Build& b) { return b.op == op && b.pass == pass && b.variant == variant; });
+    const auto generator = make_generator(*build);
+    std::vector<std::string> names;
+    const auto add = [&] {
+      for (const Tunables::Declared& tunable : tunables_of(*generator))
+        if (tunable.read) names.push_back(tunable.name);
+    };
+    add();
+    EXPECT_TRUE(names.empty()) << "read before there is a pipeline";
+    generator->build_pipeline();
+    add();
+    std::ranges::sort(names);
+    return names;
+  };
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(read("scan", "forward", "serial"), Names{"column_vectors"});
+  EXPECT_EQ(read("column_sum", "forward", "plain"), Names{"columns_per_task"});
+  EXPECT_EQ(read("head_loss", "gradient", "fused"), (Names{"depth_block", "dx_tile_rows", "tile_rows"}));
+  EXPECT_EQ(read("head_loss", "gradient", "separate"), (Names{"depth_block", "dx_tile_rows", "rows_per_task", "tile_rows"}));
+}
+
+// A tile of 14 rows and 4 vectors takes 61 registers.
+TEST(Generators, ObjectToTilesThatDoNotFit) {
+  const auto build = std::ranges::find(kBuilds, "gemm_packed_nt", &Build::generator);
+  const auto generator = make_generator(*build);
+  generator->set_generatorparam_value("tile_rows", "14");
+  generator->set_generatorparam_value("tile_vectors", "4");
+  const std::string objection = dynamic_cast<Tunables&>(*generator).objection();
+  EXPECT_NE(objection.find("61 registers"), objection.npos) << objection;
 }
 
 }  // namespace

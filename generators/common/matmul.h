@@ -129,7 +129,8 @@ class MatmulGenerator : public KernelGenerator<T> {
   // Of some microseconds each: enough for a few cores to end together.
   Tunable tasks{this, "tasks", 128, {16, 32, 64, 128, 256}};
 
-  std::string objection() const override {
+  std::string objection() override {
+    this->arginfos();  // parameters may be read once this has been asked for
     const int needed = rows_of_tile() * vectors_of_tile() + vectors_of_tile() + 1;
     return needed <= this->registers() ? ""
                                        : "the register tile takes " + std::to_string(needed) + " registers of " + std::to_string(this->registers());
