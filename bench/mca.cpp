@@ -121,7 +121,7 @@ void print_kernel(const KernelEntry& kernel, const fs::path& program) {
   const InstructionMix mix = instruction_mix(loop);
   const Prediction prediction = parse_prediction(run_llvm_mca(program, loop.instructions));
 
-  print_line("{}:{}:{} {}: the innermost loop with most work, of {}", kernel.op, kernel.variant, kernel.pass, kernel.params, file.string());
+  print_line("{}: the innermost loop with most work, of {}", kernel.name, file.string());
   print_line("{}  {}\n  in {}\n", loop.label, loop.name, loop.function);
   for (const std::string& instruction : loop.instructions) print_line("    {}", instruction);
 
