@@ -28,8 +28,10 @@ Halide::Internal::AbstractGeneratorPtr make_generator(const Build& build) {
   return generator;
 }
 
-const std::vector<Tunables::Declared>& tunables_of(const Halide::Internal::AbstractGenerator& generator) {
-  return dynamic_cast<const Tunables&>(generator).tunables();
+/// None of a generator that is no Tunables.
+std::vector<Tunables::Declared> tunables_of(const Halide::Internal::AbstractGenerator& generator) {
+  const auto* tunables = dynamic_cast<const Tunables*>(&generator);
+  return tunables ? tunables->tunables() : std::vector<Tunables::Declared>();
 }
 
 // The tuner asks the generators, the build looks for the declarations in their sources: both must find the same.
@@ -51,10 +53,9 @@ TEST(Generators, BuildKnowsTheTunables) {
 TEST(Generators, SayWhatIsWorthTrying) {
   for (const Build& build : kBuilds) {
     const auto generator = make_generator(build);
-    auto& tunables = dynamic_cast<Tunables&>(*generator);
-    EXPECT_EQ(tunables.objection(), "") << build.generator << " with its defaults";
+    if (auto* tunables = dynamic_cast<Tunables*>(generator.get())) EXPECT_EQ(tunables->objection(), "") << build.generator << " with its defaults";
     generator->build_pipeline();
-    for (const Tunables::Declared& tunable : tunables.tunables()) {
+    for (const Tunables::Declared& tunable : tunables_of(*generator)) {
       EXPECT_TRUE(std::ranges::is_sorted(tunable.values)) << build.generator << " " << tunable.name;
       EXPECT_EQ(std::ranges::count(tunable.values, tunable.standard), 1) << build.generator << " " << tunable.name;
     }
