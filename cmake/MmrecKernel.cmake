@@ -192,6 +192,7 @@ function(mmrec_instances op variant pass)
   foreach (property generator fixed source_hash)
     get_property(${property} GLOBAL PROPERTY mmrec_${property}_${op}_${variant})
   endforeach ()
+  list(JOIN fixed " " fixed)
   get_property(tunables GLOBAL PROPERTY mmrec_tunables_${kernel})
   set_property(GLOBAL APPEND_STRING PROPERTY mmrec_kernel_build
     "MMREC_KERNEL_BUILD(${op}, ${pass}, ${variant}, \"${generator}_${pass}\", \"${fixed}\", \"${source_hash}\", \"${tunables}\")\n")
