@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "runtime/error.h"
 
@@ -100,6 +101,14 @@ bool is_there(const fs::path& path) { return type_of(path) != fs::file_type::not
 void remove_quietly(const fs::path& path) {
   std::error_code ignored;
   fs::remove_all(path, ignored);
+}
+
+/// NAME.partial-<process id> or NAME.old-<process id>.
+bool is_leftover(const fs::path& path) {
+  const std::string extension = path.extension().string();
+  for (const std::string_view kind : {".partial-", ".old-"})
+    if (extension.starts_with(kind)) return extension.find_first_not_of("0123456789", kind.size()) == extension.npos;
+  return false;
 }
 
 void rename_or_fail(const fs::path& from, const fs::path& to) {
@@ -199,10 +208,23 @@ void write_directory_atomically(const fs::path& path, const std::function<void(c
 }
 
 void remove_directory_atomically(const fs::path& path) {
-  const fs::path old = with_suffix(path, "old");
-  remove_quietly(old);
-  rename_or_fail(path, old);
-  remove_quietly(old);
+  const fs::path partial = with_suffix(path, "partial");
+  remove_quietly(partial);
+  rename_or_fail(path, partial);
+  remove_quietly(partial);
+}
+
+void remove_leftovers(const fs::path& directory, const std::function<bool(const std::string& name)>& ours) {
+  std::vector<fs::path> leftovers;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory))
+    if (const fs::path& path = entry.path(); is_leftover(path) && ours(path.stem().string())) leftovers.push_back(path);
+  for (const fs::path& path : leftovers) {
+    const fs::path target = directory / path.stem();
+    if (path.extension().string().starts_with(".old-") && !is_there(target))
+      rename_or_fail(path, target);
+    else
+      remove_quietly(path);
+  }
 }
 
 AppendFile::AppendFile(fs::path path) : path_(std::move(path)), descriptor_(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
@@ -212,5 +234,7 @@ AppendFile::AppendFile(fs::path path) : path_(std::move(path)), descriptor_(::op
 AppendFile::~AppendFile() { ::close(descriptor_); }
 
 void AppendFile::append(std::string_view record) { write_all(descriptor_, std::as_bytes(std::span(record)), path_); }
+
+void AppendFile::flush() { mmrec::flush(descriptor_, path_); }
 
 }  // namespace mmrec

@@ -32,6 +32,11 @@ void write_directory_atomically(const std::filesystem::path& path, const std::fu
 /// Removes a directory that write_directory_atomically wrote; whoever looks finds all of it or nothing under its name.
 void remove_directory_atomically(const std::filesystem::path& path);
 
+/// Tidies up in a directory, to which nobody may be writing, after processes that were killed in one of the functions above:
+/// what they had not finished goes, and a `NAME.old-<process id>` takes its name back where nothing has that name. Only for
+/// names of which ours(NAME) says that they may be touched.
+void remove_leftovers(const std::filesystem::path& directory, const std::function<bool(const std::string& name)>& ours);
+
 /// A file that grows by records; a crash of the process between two of them leaves whole ones.
 class AppendFile {
  public:
@@ -43,6 +48,8 @@ class AppendFile {
 
   /// Hands the record to the system before it returns.
   void append(std::string_view record);
+  /// Waits until all records are on the disk and outlive a power cut.
+  void flush();
 
  private:
   std::filesystem::path path_;

@@ -33,6 +33,8 @@ class MetricsFile {
  public:
   explicit MetricsFile(const std::filesystem::path& path) : file_(path) {}
   void append(const MetricsRow& row);
+  /// Waits until the rows are on the disk.
+  void flush() { file_.flush(); }
 
  private:
   AppendFile file_;
@@ -40,7 +42,8 @@ class MetricsFile {
 
 /// The rows of a file; an incomplete last line, as a crash leaves it, is passed over. Errors name the file and the line.
 std::vector<MetricsRow> read_metrics(const std::filesystem::path& path);
-/// Drops the rows after `step`, which a resumed run is about to write again. No file is as good as an empty one.
+/// Drops the rows after `step`, which a resumed run is about to write again, and lines that are no rows, as a power cut leaves
+/// them. The others keep every byte. No file is as good as an empty one.
 void drop_metrics_after(const std::filesystem::path& path, int64_t step);
 
 }  // namespace mmrec

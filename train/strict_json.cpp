@@ -1,5 +1,7 @@
 #include "train/strict_json.h"
 
+#include <fmt/ranges.h>
+
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
@@ -28,6 +30,18 @@ nlohmann::json parse_json(std::string_view text, std::string_view where, int max
     const size_t tag_end = message.find("] ");  // "[json.exception.parse_error.101] parse error at line 1, column 5: .."
     fail("{}: not valid JSON: {}", where, tag_end == message.npos ? message : message.substr(tag_end + 2));
   }
+}
+
+std::string describe_changes(const nlohmann::json& before, const nlohmann::json& after) {
+  std::vector<std::string> changes;
+  for (const auto& [name, value] : after.items())
+    if (before.at(name) != value) changes.push_back(fmt::format("{} {} -> {}", name, plain_text(before.at(name)), plain_text(value)));
+  return fmt::format("{}", fmt::join(changes, ", "));
+}
+
+std::string plain_text(const nlohmann::json& value) {
+  if (value.is_number_float()) return fmt::format("{}", value.get<float>());
+  return value.is_string() ? value.get<std::string>() : value.dump();
 }
 
 }  // namespace mmrec

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <string>
 #include <string_view>
 
 namespace mmrec {
@@ -9,5 +10,10 @@ namespace mmrec {
 /// would count?) and nesting deeper than max_depth (1: an object or array of plain values), so that a hostile file costs no
 /// more memory than its own size suggests. Errors name `where` (a file) and the position in the text.
 nlohmann::json parse_json(std::string_view text, std::string_view where, int max_depth = 8);
+
+/// "dim 128 -> 64, memory random -> learned": the fields of `after` that are different in `before`, or "".
+std::string describe_changes(const nlohmann::json& before, const nlohmann::json& after);
+/// A plain value as people write it: no quotes, and the shortest text of a float.
+std::string plain_text(const nlohmann::json& value);
 
 }  // namespace mmrec

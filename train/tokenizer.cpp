@@ -51,8 +51,10 @@ void count_characters(std::string_view text, std::string_view where, CharacterCo
 
 Tokenizer::Tokenizer(const CharacterCounts& counts, int limit) : Tokenizer(by_frequency(counts, limit)) {}
 
-Tokenizer::Tokenizer(const std::vector<char32_t>& characters) : tokens_{kReplacementCharacter, ""} {
-  if (!characters.empty()) ids_.resize(std::ranges::max(characters) + size_t{1}, kUnknown);
+Tokenizer::Tokenizer(const std::vector<char32_t>& characters) : tokens_{kReplacementCharacter, ""} { add(characters); }
+
+void Tokenizer::add(const std::vector<char32_t>& characters) {
+  if (!characters.empty()) ids_.resize(std::max(ids_.size(), std::ranges::max(characters) + size_t{1}), kUnknown);
   for (char32_t character : characters) {
     ids_[character] = size();
     utf8::append(character, std::back_inserter(tokens_.emplace_back()));
@@ -94,10 +96,19 @@ void Tokenizer::save(const std::filesystem::path& path) const {
   write_file_atomically(path, json.dump() + "\n");
 }
 
+Tokenizer Tokenizer::extended(const CharacterCounts& counts) const {
+  CharacterCounts unknown;
+  for (const auto& [character, count] : counts)
+    if (!knows(character)) unknown.emplace(character, count);
+  Tokenizer result = *this;
+  result.add(by_frequency(unknown, 0));
+  return result;
+}
+
 std::vector<int32_t> Tokenizer::encode(std::string_view text, std::string_view where) const {
   std::vector<int32_t> ids;
   ids.reserve(text.size());
-  for_each_character(text, where, [&](char32_t character) { ids.push_back(character < ids_.size() ? ids_[character] : kUnknown); });
+  for_each_character(text, where, [&](char32_t character) { ids.push_back(id_of(character)); });
   return ids;
 }
 

@@ -31,9 +31,12 @@ class Tokenizer {
   /// tokenizer.json: {"type": "char", "tokens": [..]}, the tokens in the order of their ids.
   static Tokenizer load(const std::filesystem::path& path);
   void save(const std::filesystem::path& path) const;
+  /// This one with ids, after its own, for the characters that it does not know: by falling frequency, ties by code point.
+  Tokenizer extended(const CharacterCounts& counts) const;
 
   /// Number of ids.
   int size() const { return static_cast<int>(tokens_.size()); }
+  bool knows(char32_t character) const { return id_of(character) != kUnknown; }
   /// Characters that have no id become <UNK>; invalid UTF-8 throws as in check_utf8.
   std::vector<int32_t> encode(std::string_view text, std::string_view where) const;
   /// The text of one token, a whole character: U+FFFD for <UNK>, nothing for <PAD>. An id that is none throws an Error.
@@ -44,6 +47,8 @@ class Tokenizer {
 
  private:
   explicit Tokenizer(const std::vector<char32_t>& characters);
+  void add(const std::vector<char32_t>& characters);
+  int32_t id_of(char32_t character) const { return character < ids_.size() ? ids_[character] : kUnknown; }
 
   std::vector<std::string> tokens_;  // by id
   std::vector<int32_t> ids_;         // by code point, up to the highest that has a token: at most 4.4 MB

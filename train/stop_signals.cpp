@@ -1,0 +1,50 @@
+#include "train/stop_signals.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <string_view>
+
+namespace mmrec {
+
+namespace {
+
+std::atomic<int> first_signal{0};
+std::atomic<bool> announced{false};
+static_assert(std::atomic<int>::is_always_lock_free, "a signal handler must not wait for a lock");
+
+void on_signal(int number) {
+  const int error = errno;
+  int none = 0;
+  if (!first_signal.compare_exchange_strong(none, number)) {
+    std::signal(number, SIG_DFL);
+    std::raise(number);  // delivered when this handler returns
+  } else if (announced) {
+    constexpr std::string_view kNotice = "\nfinishing this step and saving; a second signal ends at once\n";
+    [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, kNotice.data(), kNotice.size());
+  }
+  errno = error;
+}
+
+}  // namespace
+
+StopSignals::StopSignals(bool announce) {
+  first_signal = 0;
+  announced = announce;
+  struct sigaction action {};
+  action.sa_handler = on_signal;
+  action.sa_flags = SA_RESTART;  // no call that is under way fails with EINTR
+  for (size_t i = 0; i < kSignals.size(); ++i) {
+    ::sigaction(kSignals[i], nullptr, &before_[i]);
+    if (before_[i].sa_handler != SIG_IGN) ::sigaction(kSignals[i], &action, nullptr);
+  }
+}
+
+StopSignals::~StopSignals() {
+  for (size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &before_[i], nullptr);
+}
+
+int StopSignals::received() const { return first_signal; }
+
+}  // namespace mmrec

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <array>
+#include <csignal>
+
+namespace mmrec {
+
+/// While it lives, the first SIGINT (Ctrl-C), SIGTERM or SIGHUP only asks for a stop; a second one does what it always does and
+/// ends the process at once. A signal that was ignored before (as under nohup) stays so. One object at a time.
+class StopSignals {
+ public:
+  /// announce: the first signal says on standard error that a second one ends the process.
+  explicit StopSignals(bool announce);
+  ~StopSignals();
+  StopSignals(const StopSignals&) = delete;
+  StopSignals& operator=(const StopSignals&) = delete;
+
+  /// The signal that asked for a stop, or 0.
+  int received() const;
+
+ private:
+  static constexpr std::array kSignals{SIGINT, SIGTERM, SIGHUP};
+  std::array<struct sigaction, kSignals.size()> before_{};
+};
+
+}  // namespace mmrec
