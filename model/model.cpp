@@ -1,6 +1,8 @@
 #include "model/model.h"
 
 #include <algorithm>
+#include <cmath>
+#include <utility>
 
 #include "model/block.h"
 #include "runtime/arena.h"
@@ -149,6 +151,24 @@ LossSum Model::loss_and_gradients(const IntTensor& ids, const IntTensor& targets
                                m.correct, m.dhead, m.embedding_gradient);
   m.backward(ids, memory, dropout);
   return m.sum();
+}
+
+std::string Model::first_non_finite() const {
+  const Implementation& m = *implementation_;
+  if (!m.training()) fail("first_non_finite needs a model in training mode: another does not keep a layer's values");
+  const auto is_finite = [](const Tensor& tensor) {
+    return std::all_of(tensor.data(), tensor.data() + tensor.count(), [](float value) { return std::isfinite(value); });
+  };
+  for (int layer = 0; layer < m.config.layers; ++layer) {
+    const BlockSaved& block = m.block(layer);
+    const std::pair<const char*, const Tensor*> in_order[] = {
+        {"the input", &m.x(layer)},          {"the projection q k v z", &block.qkvz},     {"the decay gm", &block.gm}, {"the state h", &block.state},
+        {"the attention's query", &block.q}, {"the attention's context", &block.context}, {"the residual r", &block.r}};
+    for (const auto& [name, tensor] : in_order)
+      if (!is_finite(*tensor)) return fmt::format("blocks.{}: {}", layer, name);
+  }
+  if (!is_finite(m.x(m.config.layers))) return "the last block's output";
+  return is_finite(m.token_loss) ? "" : "the loss";
 }
 
 void Model::logits(const IntTensor& ids, const Memory& memory, const Tensor& logits) {

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "model/config.h"
@@ -60,6 +61,9 @@ class Model {
   void logits(const IntTensor& ids, const Memory& memory, const Tensor& logits);
   /// Loss per position of the last call of loss or loss_and_gradients, [T][B].
   const Tensor& token_loss() const;
+  /// The first tensor of the last call of loss_and_gradients, in the order of computation, that has an element which is not
+  /// finite ("blocks.2: the state h"), or "". Mode::kTraining only.
+  std::string first_non_finite() const;
 
  private:
   struct Implementation;

@@ -1,11 +1,7 @@
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <gtest/gtest.h>
-#include <spawn.h>
 #include <sys/mount.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -18,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/process.h"
 #include "tests/temporary_directory.h"
 #include "train/atomic_file.h"
 
@@ -29,7 +26,7 @@ using test::TemporaryDirectory;
 using Arguments = std::vector<std::string>;
 
 struct Outcome {
-  int code;  ///< -1: ended by a signal
+  int code;  ///< or minus the signal that ended it
   std::string output, errors;
 };
 
@@ -67,32 +64,9 @@ class Programs : public testing::Test {
   Outcome run(const std::string& program, const Arguments& arguments, std::vector<std::string> environment = {}, std::string_view input = "") const {
     std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / program).string()};
     words.insert(words.end(), arguments.begin(), arguments.end());
-    for (char** variable = environ; *variable; ++variable) environment.push_back(*variable);  // of two of one name the first counts
-    const auto pointers = [](std::vector<std::string>& strings) {
-      std::vector<char*> pointers;
-      for (std::string& string : strings) pointers.push_back(string.data());
-      pointers.push_back(nullptr);
-      return pointers;
-    };
-    const fs::path in = directory_ / "stdin", out = directory_ / "stdout", err = directory_ / "stderr";
-    std::ofstream(in, std::ios::binary) << input;
-
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, in.c_str(), O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    pid_t process = 0;
-    const int error = posix_spawn(&process, words[0].c_str(), &actions, nullptr, pointers(words).data(), pointers(environment).data());
-    posix_spawn_file_actions_destroy(&actions);
-    if (error != 0) {
-      ADD_FAILURE() << "cannot start " << words[0] << ": " << std::strerror(error);
-      return {-1, "", ""};
-    }
-    int status = 0;
-    while (waitpid(process, &status, 0) < 0 && errno == EINTR) {
-    }
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, read_file(out), read_file(err)};
+    std::ofstream(directory_ / "stdin", std::ios::binary) << input;
+    const int code = test::Process(std::move(words), std::move(environment), directory_.path()).wait();
+    return {code, read_file(directory_ / "stdout"), read_file(directory_ / "stderr")};
   }
 
   fs::path out() const { return directory_ / "run"; }
@@ -273,7 +247,7 @@ TEST_F(Programs, AFullDiskCostsNoEarlierCheckpoint) {
   const TinyFileSystem disk(directory_ / "disk", 1500);  // a checkpoint takes about 570
   if (!disk.mounted()) GTEST_SKIP() << "this process may not mount a file system: " << std::strerror(errno);
   const fs::path out = directory_ / "disk/run";
-  expect_failed(train(small_run().set("--out", out.string()).set("--save-every", "1").set("--keep", "9")), 1,
+  expect_failed(train(small_run().set("--out", out.string()).set("--steps", "4").set("--save-every", "1").set("--keep", "9")), 1,
                 {"No space left on device", "checkpoint_step_000003", "free some space"});
   std::vector<std::string> folders;
   for (const fs::directory_entry& entry : fs::directory_iterator(out))

@@ -2,26 +2,47 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
+#include <optional>
 
 #include "model/config.h"
-#include "model/memory.h"
+#include "model/model.h"
 #include "model/parameters.h"
+#include "train/run_data.h"
 #include "train/tokenizer.h"
+#include "train/train_options.h"
 
 namespace mmrec {
 
+/// What --resume needs of a run beside its weights, moments and step.
+struct Course {
+  TrainOptions options;
+  DataIdentity data;
+  LossSum epoch = {};  ///< of the steps so far of the epoch that is under way
+  /// The best validation so far; best_step is 0 before the first.
+  double best_loss = std::numeric_limits<double>::quiet_NaN();
+  int64_t best_step = 0;
+  int validations_since_best = 0;
+  double seconds = 0;  ///< that the run has taken
+};
+
 /// Where a run stood when a checkpoint was written.
 struct RunState {
-  int64_t step = 0;            ///< steps taken
-  int64_t tokens = 0;          ///< trained on
-  uint64_t seed = 0;           ///< of the run: with it, memory and order are what they were
-  double validation_loss = 0;  ///< of these weights, or NaN
+  int64_t step = 0;                   ///< steps taken
+  int64_t tokens = 0;                 ///< trained on
+  uint64_t seed = 0;                  ///< of the run: with it, memory and order are what they were
+  double validation_loss = 0;         ///< of these weights, or NaN
+  std::optional<Course> course = {};  ///< checkpoints that no run wrote have none
 };
 
 // A checkpoint is a folder: config.json, tokenizer.json, model.safetensors (the weights by their names),
 // optimizer.safetensors (`m.NAME`, `v.NAME`) and state.json, which has the run's state and every file's size and checksum.
 
-/// Writes a checkpoint as a whole or not at all.
+/// Whether a checkpoint has a file of this name.
+bool is_checkpoint_file(const std::string& name);
+
+/// Writes a checkpoint as a whole or not at all. Other files that somebody has put into an older checkpoint of this name are
+/// in the new one too.
 void save_checkpoint(const std::filesystem::path& folder, const Config& config, const Tokenizer& tokenizer, const Parameters& parameters,
                      const RunState& state);
 
@@ -35,9 +56,15 @@ struct Checkpoint {
   Config config;
   Tokenizer tokenizer;
 
-  /// The weights, in place of what `parameters` (of the same configuration) holds.
+  /// The weights, in place of what `parameters` (of the same configuration) holds. If its embedding has more rows, those keep
+  /// what they have.
   void read_weights(Parameters& parameters) const;
+  /// The optimiser's moments.
+  void read_moments(Parameters& parameters) const;
 };
+
+/// The step of a checkpoint by its state.json alone; nothing where that cannot be read.
+std::optional<int64_t> checkpoint_step(const std::filesystem::path& folder);
 
 /// The number of ids that can be predicted: the tokenizer's where the embedding is just that size, rounded up
 /// (`--vocab auto`), else all rows of the embedding.

@@ -1,8 +1,10 @@
+#include <nlohmann/json.hpp>
+
 #include "model/config.h"
 #include "runtime/error.h"
+#include "train/checkpoint.h"
 #include "train/command_line.h"
 #include "train/config_file.h"
-#include "train/learning_rate.h"
 #include "train/tokenizer.h"
 #include "train/trainer.h"
 
@@ -11,21 +13,33 @@ int main(int argc, char** argv) {
   Program program("train", "Trains an MM-Rec language model.", "train --data book.txt --vocab auto --out checkpoints/book --steps 2000 --lr 3e-3");
   TrainOptions options;
   OptimizerSettings& optimizer = options.optimizer;
-  std::string config = "tiny", vocabulary, minimum_rate = "0.1x", out;
+  std::string config = "tiny", vocabulary, out, resume;
   std::vector<std::string> fields;
 
   CLI::App& app = program.app();
-  app.add_option("--config", config, "a preset (tiny, mini, ..) or a JSON file of fields");
+  const CLI::Option* config_option = app.add_option("--config", config, "a preset (tiny, mini, ..) or a JSON file of fields");
   app.add_option("--set", fields, "field=value of the configuration; may be repeated")->allow_extra_args(false);
   app.add_option("--data", options.data, "sample, a text file, or a folder with train.txt and val.txt");
   app.add_option("--out", out, "where the run goes (default: checkpoints/ and the configuration's name)");
   app.add_flag("--overwrite", options.overwrite, "an earlier run in --out is moved to its folder previous (which is replaced)");
-  app.add_option("--epochs", options.epochs, "times through the text")->check(at_least(1));
-  app.add_option("--steps", options.steps, "steps of the whole run, in place of --epochs")->check(at_least(1))->check(at_most(1e12));
-  app.add_option("--batch", options.batch, "windows a step")->check(at_least(1));
+  const CLI::Option* resume_option =
+      app.add_option(
+             "--resume", resume,
+             "go on with the run in --out, or with the run or from the checkpoint that is named; the options are those that it was begun with "
+             "but for those that are given")
+          ->expected(0, 1);
+  const CLI::Option* init_option =
+      app.add_option("--init", options.init, "a checkpoint, or a run's folder, whose weights and tokenizer to start from");
+  app.add_flag("--extend-vocab", options.extend_vocab, "with --init: characters that its tokenizer does not know get tokens of their own");
+  const CLI::Option* epochs_option = app.add_option("--epochs", options.epochs, "times through the text")->check(at_least(1));
+  const CLI::Option* steps_option =
+      app.add_option("--steps", options.steps, "steps of the whole run, in place of --epochs")->check(at_least(1))->check(at_most(1e12));
+  app.add_option("--batch", options.batch, "windows a batch")->check(at_least(1));
+  app.add_option("--accumulate", options.accumulate, "batches a step, whose gradients are averaged: a larger batch in the same memory")
+      ->check(at_least(1));
   app.add_option("--seq", options.sequence, "tokens a window")->check(at_least(1));
   app.add_option("--lr", optimizer.learning_rate, "peak learning rate")->check(more_than(0));
-  app.add_option("--lr-min", minimum_rate, "learning rate at the end: a rate, or a part of the peak as 0.1x");
+  app.add_option("--lr-min", options.minimum_rate, "learning rate at the end: a rate, or a part of the peak as 0.1x");
   app.add_option("--warmup", options.warmup, "steps of linear warm-up")->check(at_least(0));
   app.add_option("--beta1", optimizer.beta1, "AdamW's first decay rate")->check(at_least(0))->check(less_than(1));
   app.add_option("--beta2", optimizer.beta2, "AdamW's second decay rate")->check(at_least(0))->check(less_than(1));
@@ -34,26 +48,63 @@ int main(int argc, char** argv) {
   app.add_option("--dropout", options.dropout, "probability of dropping an activation")->check(at_least(0))->check(less_than(1));
   app.add_option("--val-split", options.validation_split, "part of the text that is for validation")->check(at_least(0))->check(less_than(1));
   app.add_option("--val-seq", options.validation_sequence, "tokens a validation window")->check(at_least(1));
-  app.add_option("--patience", options.patience, "epochs without a better validation loss before the run stops, 0: never")->check(at_least(0));
+  app.add_option("--eval-every", options.eval_every, "steps between validations, 0: at the end of each epoch")->check(at_least(0));
+  app.add_option("--patience", options.patience, "validations without a better loss before the run stops, 0: never")->check(at_least(0));
   app.add_option("--save-every", options.save_every, "steps between checkpoints, 0: only at the end")->check(at_least(0));
   app.add_option("--keep", options.keep, "checkpoints of steps that stay")->check(at_least(1));
-  app.add_option("--vocab", vocabulary, "auto: as many tokens as the text needs; or a number (default: the configuration's)");
-  app.add_option("--sample-tokens", options.sample_tokens, "length of the sample at the end, 0: none")->check(at_least(0));
+  const CLI::Option* vocabulary_option =
+      app.add_option("--vocab", vocabulary, "auto: as many tokens as the text needs; or a number (default: the configuration's)");
+  app.add_option("--sample-every", options.sample_every, "steps between samples of generated text, 0: only at the end")->check(at_least(0));
+  app.add_option("--sample-tokens", options.sample_tokens, "a sample's length, 0: no samples")->check(at_least(0));
   app.add_flag("--profile", options.profile, "print each kernel's share of the time at the end");
+  const CLI::Option* seed_option = app.get_option("--seed");
 
-  return program.run(argc, argv, [&] {
-    options.config = load_config(config);
-    for (const std::string& field : fields) set_field(options.config, field);
-    check_config(options.config);
-    options.vocabulary = parse_vocabulary(vocabulary, options.config.vocab_size);
-    if (options.sequence > options.config.max_seq)
-      fail_usage("--seq {} is longer than the configuration's max_seq {}", options.sequence, options.config.max_seq);
-    if (options.validation_sequence > options.config.max_seq)
-      fail_usage("--val-seq {} is longer than the configuration's max_seq {}", options.validation_sequence, options.config.max_seq);
-    options.minimum_rate = parse_minimum_rate(minimum_rate, optimizer.learning_rate);
-    options.out = out.empty() ? std::filesystem::path("checkpoints") / std::filesystem::path(config).stem() : std::filesystem::path(out);
-    options.seed = program.seed();
+  /// The configuration that the command line asks for, where `given` is a checkpoint's; its vocabulary is that of `given`.
+  const auto with_given_fields = [&](const Config& given) {
+    Config result = config_option->count() > 0 ? load_config(config) : given;
+    result.vocab_size = given.vocab_size;
+    for (const std::string& field : fields) set_field(result, field);
+    return result;
+  };
+
+  int signal = 0;
+  const int code = program.run(argc, argv, [&] {
+    options.program = argv[0];
     options.quiet = program.quiet();
-    train(options);
+    options.seed = program.seed();
+    options.out = out.empty() ? std::filesystem::path("checkpoints") / std::filesystem::path(config).stem() : std::filesystem::path(out);
+    if (resume_option->count() > 0) {
+      if (options.overwrite || init_option->count() > 0)
+        fail_usage("--resume goes on with a run; --overwrite and --init begin a new one: leave out one or the other");
+      signal = resume_training(resume.empty() ? options.out : std::filesystem::path(resume), [&](TrainOptions& saved) {
+        if (!resume.empty() && !out.empty() && !std::filesystem::equivalent(options.out, saved.out))
+          fail_usage("--out {}: {} is of the run in {} and goes on there; leave --out out, or start a new run with --init", out, resume,
+                     saved.out.string());
+        options = saved;
+        options.program = argv[0];
+        // Now for the second time: into the options that the run was begun with.
+        for (CLI::Option* option : app.get_options())
+          if (option->count() > 0) option->run_callback();
+        options.config = with_given_fields(saved.config);
+        options.quiet = program.quiet();
+        options.out = saved.out;
+        if (seed_option->count() > 0) options.seed = program.seed();
+        if (vocabulary_option->count() > 0) options.vocabulary = parse_vocabulary(vocabulary, saved.config.vocab_size);
+        if (epochs_option->count() > 0 && steps_option->count() == 0) options.steps = 0;
+        saved = options;
+      });
+      return;
+    }
+    if (init_option->count() > 0) {
+      if (vocabulary_option->count() > 0) fail_usage("--vocab: with --init the tokenizer is the checkpoint's; --extend-vocab adds to it");
+      options.config = with_given_fields(Checkpoint(options.init).config);
+    } else {
+      options.config = load_config(config);
+      for (const std::string& field : fields) set_field(options.config, field);
+      check_config(options.config);
+      options.vocabulary = parse_vocabulary(vocabulary, options.config.vocab_size);
+    }
+    signal = train(options);
   });
+  return code == 0 && signal != 0 ? 128 + signal : code;
 }

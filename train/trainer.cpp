@@ -1,13 +1,14 @@
 #include "train/trainer.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <deque>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "model/model.h"
 #include "runtime/cpu_info.h"
 #include "runtime/error.h"
 #include "runtime/kernel_registry.h"
@@ -15,15 +16,17 @@
 #include "runtime/threads.h"
 #include "train/atomic_file.h"
 #include "train/checkpoint.h"
-#include "train/corpus.h"
 #include "train/evaluation.h"
 #include "train/generator.h"
 #include "train/learning_rate.h"
 #include "train/metrics.h"
 #include "train/profile_table.h"
+#include "train/run_data.h"
+#include "train/run_folder.h"
 #include "train/run_log.h"
-#include "train/tokenizer.h"
-#include "train/windows.h"
+#include "train/stop_signals.h"
+#include "train/strict_json.h"
+#include "train/training_step.h"
 
 namespace mmrec {
 
@@ -31,87 +34,46 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The text, as tokens.
-struct Data {
-  Tokenizer tokenizer;
-  std::vector<int32_t> train, validation;
+constexpr const char* kMetricsFile = "metrics.jsonl";
+
+std::string signal_name(int signal) {
+  const char* name = ::sigabbrev_np(signal);
+  return name ? fmt::format("SIG{}", name) : fmt::format("signal {}", signal);
+}
+
+/// For a command line that can be copied.
+std::string shell_quoted(const std::string& word) {
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+=:@%,";
+  if (!word.empty() && word.find_first_not_of(kPlain) == word.npos) return word;
+  std::string quoted = "'";
+  for (const char c : word) quoted += c == '\'' ? "'\\''" : std::string(1, c);
+  return quoted + "'";
+}
+
+/// What a run begins with: nothing, a checkpoint's weights (--init), or all that a stopped run had (--resume).
+struct Start {
+  std::optional<Checkpoint> checkpoint;
+  std::optional<RunFolder> folder;  ///< of the run that goes on
+  std::vector<std::string> notes;   ///< what was found on the way, for the log
+
+  bool resumes() const { return folder.has_value(); }
+  std::optional<Tokenizer> tokenizer() const { return checkpoint ? std::optional(checkpoint->tokenizer) : std::nullopt; }
 };
 
-Data load_data(const TrainOptions& options) {
-  const Corpus corpus = load_corpus(options.data, options.validation_split);
-  CharacterCounts counts;
-  count_characters(corpus.train, options.data, counts);
-  count_characters(corpus.validation, options.data, counts);
-  Tokenizer tokenizer(counts, options.vocabulary);
-  std::vector<int32_t> train = tokenizer.encode(corpus.train, options.data), validation = tokenizer.encode(corpus.validation, options.data);
-  return {std::move(tokenizer), std::move(train), std::move(validation)};
-}
-
-/// Whether a run writes files of this name, or left one behind when it was killed.
-bool belongs_to_a_run(const std::string& name) {
-  if (name.starts_with("checkpoint_step_")) return true;
-  for (const std::string known : {"best_model", "final_checkpoint", "latest", "metrics.jsonl", "training_output.log", "config.json"})
-    if (name == known || name.starts_with(known + ".partial-") || name.starts_with(known + ".old-")) return true;
-  return false;
-}
-
-/// The folder of a new run. One that holds a run already is refused, or on demand that run goes to its folder `previous`: a
-/// new run that is stopped early must not have cost the old one.
-void prepare_folder(const fs::path& out, bool overwrite) {
-  make_directory(out);
-  std::vector<fs::path> earlier;
-  for (const auto& entry : fs::directory_iterator(out))
-    if (belongs_to_a_run(entry.path().filename().string())) earlier.push_back(entry.path());
-  if (earlier.empty()) return;
-  if (!overwrite) fail_usage("{} holds a run already; choose another --out, or say --overwrite", out.string());
-  const fs::path previous = out / "previous";
-  fs::remove_all(previous);
-  make_directory(previous);
-  for (const fs::path& path : earlier) fs::rename(path, previous / path.filename());
-}
-
-class Run {
- public:
-  explicit Run(const TrainOptions& options);
-  void train();
-
- private:
-  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
-  int64_t tokens() const { return step_ * options_.batch * options_.sequence; }
-  void describe();
-  LossSum step(int epoch);
-  /// True when the run should stop early.
-  bool end_epoch(int epoch, const LossSum& sum);
-  void save(const std::string& name);
-  void summarise(bool stopped_early);
-  void print_sample();
-  [[noreturn]] void stop_non_finite(double loss, double norm);
-
-  const TrainOptions& options_;
-  Data data_;
-  Config config_;
-  WindowSet windows_;
-  BatchOrder order_;
-  LearningRate rate_;
-  int epochs_;
-  Parameters parameters_;
-  Model model_;
-  std::optional<Evaluation> evaluation_;
-  Arena arena_;
-  Memory memory_;
-  IntTensor ids_, targets_;
-  RunLog log_;
-  MetricsFile metrics_;
-  Progress progress_;
-  std::chrono::steady_clock::time_point start_;
-  int64_t step_ = 0;
-  double validation_loss_ = MetricsRow::kNone, best_loss_ = MetricsRow::kNone;
-  int best_epoch_ = 0;
-  std::deque<fs::path> step_checkpoints_;
-};
-
-Config with_vocabulary(Config config, int vocabulary, const Tokenizer& tokenizer) {
-  config.vocab_size = vocabulary == 0 ? padded_vocabulary(tokenizer.size()) : vocabulary;
+/// A new run's configuration takes its vocabulary from the options or the text; with a checkpoint, from that.
+Config run_config(const TrainOptions& options, const Start& start, const Tokenizer& tokenizer) {
+  Config config = options.config;
+  if (!start.checkpoint) {
+    config.vocab_size = options.vocabulary == 0 ? padded_vocabulary(tokenizer.size()) : options.vocabulary;
+  } else {
+    const Config& given = start.checkpoint->config;
+    config.vocab_size = given.vocab_size;
+    if (config != given)
+      fail_usage("--config or --set asks for another model than {} holds: {}", start.checkpoint->folder.string(),
+                 describe_changes(to_json(given), to_json(config)));
+    const bool fitted = given.vocab_size == padded_vocabulary(start.checkpoint->tokenizer.size());
+    if (fitted || tokenizer.size() > given.vocab_size) config.vocab_size = padded_vocabulary(tokenizer.size());
+  }
   check_config(config);
   return config;
 }
@@ -120,158 +82,304 @@ int64_t total_steps(const TrainOptions& options, const BatchOrder& order) {
   return options.steps > 0 ? options.steps : int64_t{options.epochs} * order.steps_per_epoch();
 }
 
-Run::Run(const TrainOptions& options)
+/// As a checkpoint keeps them: a text is found again from any directory.
+TrainOptions to_save(TrainOptions options) {
+  if (fs::exists(options.data)) options.data = fs::absolute(options.data).lexically_normal().string();
+  return options;
+}
+
+/// The folder as it is when the run begins. Whatever can be refused has been, before anything in it is changed.
+RunFolder open_folder(const TrainOptions& options, Start& start, const DataIdentity& data, int64_t steps) {
+  if (!start.resumes()) return RunFolder::for_new_run(options.out, options.overwrite);
+  const RunState& state = start.checkpoint->state;
+  check_same_data(state.course->data, data, options.data);
+  if (state.step > steps) fail_usage("the run has taken {} steps already, which is more than the {} that it is to have in all", state.step, steps);
+  if (const std::vector<std::string> later = start.folder->go_back_to(*start.checkpoint); !later.empty())
+    start.notes.push_back(fmt::format("moved to set_aside, since the run goes on from an earlier step: {}", fmt::join(later, ", ")));
+  drop_metrics_after(start.folder->path() / kMetricsFile, state.step);
+  return std::move(*start.folder);
+}
+
+class Run {
+ public:
+  Run(const TrainOptions& options, Start start);
+  /// Returns the signal that stopped it, or 0.
+  int train();
+
+ private:
+  Course& course() { return *state_.course; }
+  double seconds() const { return seconds_before_ + std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  int64_t tokens() const { return state_.step * options_.batch * options_.accumulate * options_.sequence; }
+  /// Of the last step.
+  int epoch() const { return static_cast<int>((std::max<int64_t>(state_.step, 1) - 1) / order_.steps_per_epoch()) + 1; }
+  bool epoch_is_over() const { return state_.step % order_.steps_per_epoch() == 0; }
+  bool out_of_patience() { return options_.patience > 0 && course().validations_since_best >= options_.patience; }
+
+  void begin_parameters(const Start& start);
+  /// Takes the run up where the checkpoint left it.
+  void take_up(const Checkpoint& checkpoint);
+  void describe(const Start& start);
+  void step();
+  /// What is due after a step: validation, samples, checkpoints.
+  void after_step();
+  /// The line of an epoch's end or a validation; what the validation, if there is one, is followed by.
+  void report(bool validated);
+  /// Appends its result to the line; true where it is the best so far.
+  bool validate(std::string& line);
+  void save(const std::string& name);
+  void interrupt(int signal);
+  void finish();
+  void print_sample(const std::string& heading);
+  [[noreturn]] void stop_non_finite(double loss, double norm);
+  /// A sentence for errors.
+  std::string last_checkpoint() const;
+
+  const TrainOptions& options_;
+  RunData data_;
+  Config config_;
+  int vocabulary_;
+  DataIdentity identity_;
+  WindowSet windows_;
+  BatchOrder order_;
+  LearningRate rate_;
+  int epochs_;
+  Parameters parameters_;
+  TrainingStep training_step_;
+  std::optional<Evaluation> evaluation_;
+  RunFolder folder_;
+  RunLog log_;
+  MetricsFile metrics_;
+  Progress progress_;
+  RunState state_;
+  std::string last_saved_;   // a checkpoint's folder
+  int64_t saved_step_ = -1;  // of the newest that is not just the best model
+  std::chrono::steady_clock::time_point start_;
+  double seconds_before_ = 0;  // of the run's earlier parts
+};
+
+Run::Run(const TrainOptions& options, Start start)
     : options_(options),
-      data_(load_data(options)),
-      config_(with_vocabulary(options.config, options.vocabulary, data_.tokenizer)),
+      data_(load_data(options, start.tokenizer())),
+      config_(run_config(options, start, data_.tokenizer)),
+      vocabulary_(model_vocabulary(config_, data_.tokenizer)),
+      identity_(data_.identity()),
       windows_(std::move(data_.train), options.sequence, "the training text"),
-      order_(windows_.count(), options.batch, options.seed),
-      rate_{
-          .peak = options.optimizer.learning_rate, .minimum = options.minimum_rate, .warmup = options.warmup, .steps = total_steps(options, order_)},
+      order_(windows_.count(), options.batch * options.accumulate, options.seed),
+      rate_{.peak = options.optimizer.learning_rate,
+            .minimum = parse_minimum_rate(options.minimum_rate, options.optimizer.learning_rate),
+            .warmup = options.warmup,
+            .steps = total_steps(options, order_)},
       epochs_(static_cast<int>((rate_.steps + order_.steps_per_epoch() - 1) / order_.steps_per_epoch())),
       parameters_(config_),
-      model_(config_, model_vocabulary(config_, data_.tokenizer), parameters_, options.sequence, options.batch, Model::Mode::kTraining),
-      log_((prepare_folder(options.out, options.overwrite), options.out / "training_output.log"), options.quiet),
-      metrics_(options.out / "metrics.jsonl"),
-      progress_(log_, rate_.steps, epochs_) {
-  arena_ = Arena::fitted([&](Arena& arena) {
-    memory_ = allocate_memory(config_, arena);
-    for (IntTensor* tensor : {&ids_, &targets_}) *tensor = arena.take<int32_t>({options.sequence, options.batch});
-  });
-  parameters_.initialise(options.seed);
+      training_step_(config_, vocabulary_, parameters_, windows_,
+                     {.batch = options.batch, .accumulate = options.accumulate, .dropout = options.dropout, .seed = options.seed}),
+      folder_(open_folder(options, start, identity_, rate_.steps)),
+      log_(folder_.path() / "training_output.log", options.quiet),
+      metrics_(folder_.path() / kMetricsFile),
+      progress_(log_, rate_.steps, epochs_),
+      state_{.seed = options.seed, .validation_loss = MetricsRow::kNone, .course = Course{.options = to_save(options), .data = identity_}} {
   // A validation text that is shorter than its windows is one window.
   const int validation_window = static_cast<int>(std::min<size_t>(options.validation_sequence, std::max<size_t>(data_.validation.size(), 1) - 1));
   if (validation_window > 0)
-    evaluation_.emplace(config_, model_vocabulary(config_, data_.tokenizer), parameters_, options.seed,
+    evaluation_.emplace(config_, vocabulary_, parameters_, options.seed,
                         WindowSet(std::move(data_.validation), validation_window, "the validation text"));
-  write_file_atomically(options.out / "config.json", to_json(config_).dump(2) + "\n");
+  begin_parameters(start);
+  if (!start.resumes()) write_file_atomically(folder_.path() / "config.json", to_json(config_).dump(2) + "\n");
+  describe(start);
+  if (start.resumes()) take_up(*start.checkpoint);
 }
 
-void Run::describe() {
+void Run::begin_parameters(const Start& start) {
+  parameters_.initialise(options_.seed);
+  if (!start.checkpoint) return;
+  // Rows of characters that the checkpoint's tokenizer did not have begin like any new row, not as the padding that they were.
+  const Tensor added = parameters_.weight("embedding.weight").rows(start.checkpoint->tokenizer.size(), data_.tokenizer.size());
+  const std::vector<float> drawn(added.data(), added.data() + added.count());
+  start.checkpoint->read_weights(parameters_);
+  std::ranges::copy(drawn, added.data());
+  if (start.resumes()) start.checkpoint->read_moments(parameters_);
+}
+
+void Run::take_up(const Checkpoint& checkpoint) {
+  state_ = checkpoint.state;
+  course().options = to_save(options_);
+  seconds_before_ = course().seconds;
+  last_saved_ = checkpoint.folder.string();
+  if (checkpoint.folder.filename() != RunFolder::kBest) saved_step_ = state_.step;
+  if (course().best_step == 0) return;
+  try {
+    const Checkpoint best(folder_.path() / RunFolder::kBest);
+  } catch (const Error& error) {
+    log_.line(fmt::format("the best model so far is lost, the next validation begins anew: {}", error.what()), Style::kWarning);
+    course().best_step = 0;
+    course().validations_since_best = 0;
+  }
+}
+
+void Run::describe(const Start& start) {
+  for (const std::string& note : start.notes) log_.line(note, Style::kWarning);
   log_.line(fmt::format("{}, {} threads; kernels for {}, schedules: {}", cpu_name(), num_threads(), kernel_target(), kernel_schedule()));
   log_.line(fmt::format("model: {} parameters, dim {}, {} layers, {} heads, vocabulary {}; {:.0f} MB for a step of {} x {} tokens",
                         parameter_count(parameters_.table()), config_.dim, config_.layers, config_.heads, config_.vocab_size,
-                        static_cast<double>(model_.bytes() + 16 * parameters_.weights().count()) / 1e6, options_.batch, options_.sequence));
+                        static_cast<double>(training_step_.bytes() + 16 * parameters_.weights().count()) / 1e6, options_.batch * options_.accumulate,
+                        options_.sequence));
   log_.line(fmt::format("data: {}: {} windows of {}, {} steps an epoch, {} in all; validation: {}", options_.data, windows_.count(),
                         options_.sequence, order_.steps_per_epoch(), rate_.steps,
                         evaluation_ ? fmt::format("{} characters", evaluation_->positions()) : "none"));
+  if (!data_.unknown.empty())
+    log_.line(data_.unknown + (start.checkpoint && !options_.extend_vocab ? "; --extend-vocab would add them" : ""), Style::kWarning);
+  if (!start.checkpoint) return;
+  const Checkpoint& checkpoint = *start.checkpoint;
+  if (!start.resumes())
+    return log_.line(fmt::format("weights and tokenizer from {}, step {}; {} characters added", checkpoint.folder.string(), checkpoint.state.step,
+                                 data_.tokenizer.size() - checkpoint.tokenizer.size()));
+  const std::string changes = describe_changes(to_json(checkpoint.state.course->options), to_json(to_save(options_)));
+  log_.line(fmt::format("going on after step {} of {}, from {}{}", checkpoint.state.step, rate_.steps, checkpoint.folder.string(),
+                        changes.empty() ? "" : "; changed: " + changes),
+            Style::kHeading);
 }
 
-void Run::train() {
-  describe();
+int Run::train() {
   start_ = std::chrono::steady_clock::now();
   set_profiling(options_.profile);
-  bool stopped_early = false;
-  while (step_ < rate_.steps && !stopped_early) {
-    const int epoch = order_.batch(step_ + 1).epoch;
-    LossSum sum;
-    while (step_ < rate_.steps && order_.batch(step_ + 1).epoch == epoch) {
-      sum += step(epoch);
-      if (options_.save_every > 0 && step_ % options_.save_every == 0) {
-        save(fmt::format("checkpoint_step_{:06}", step_));
-        step_checkpoints_.push_back(options_.out / fmt::format("checkpoint_step_{:06}", step_));
-        for (; step_checkpoints_.size() > static_cast<size_t>(options_.keep); step_checkpoints_.pop_front())
-          remove_directory_atomically(step_checkpoints_.front());
-      }
+  const StopSignals stop(!options_.quiet);
+  while (state_.step < rate_.steps && !out_of_patience()) {
+    if (stop.received() != 0) {
+      interrupt(stop.received());
+      return stop.received();
     }
-    stopped_early = end_epoch(epoch, sum);
+    step();
+    after_step();
   }
-  save("final_checkpoint");
-  if (!evaluation_) save("best_model");
-  set_profiling(false);
-  summarise(stopped_early);
-  print_sample();
+  finish();
+  return 0;
 }
 
-LossSum Run::step(int epoch) {
+void Run::step() {
   const double begin = seconds();
-  ++step_;
-  windows_.fill(order_.batch(step_).windows, ids_, targets_);
-  draw_memory(options_.seed, static_cast<uint64_t>(step_), memory_);
-  model_.clear_state();
-  const LossSum sum =
-      model_.loss_and_gradients(ids_, targets_, memory_, {.p = options_.dropout, .seed = options_.seed, .step = static_cast<uint64_t>(step_)});
+  const int64_t number = state_.step + 1;
+  const Batch batch = order_.batch(number);
+  const LossSum sum = training_step_.run(number, batch.windows);
   if (!std::isfinite(sum.mean_loss())) stop_non_finite(sum.mean_loss(), MetricsRow::kNone);
-  const double rate = rate_.at(step_), norm = optimizer_step(parameters_, options_.optimizer, rate, step_);
+  const double rate = rate_.at(number), norm = optimizer_step(parameters_, options_.optimizer, rate, number);
   if (!std::isfinite(norm)) stop_non_finite(sum.mean_loss(), norm);
+  state_.step = number;
+  state_.tokens = tokens();
+  state_.validation_loss = MetricsRow::kNone;
+  course().epoch += sum;
   const double now = seconds();
-  const MetricsRow row{.step = step_,
-                       .epoch = epoch,
+  const MetricsRow row{.step = number,
+                       .epoch = batch.epoch,
                        .loss = sum.mean_loss(),
                        .accuracy = sum.accuracy(),
                        .lr = rate,
                        .grad_norm = norm,
-                       .tokens = tokens(),
+                       .tokens = state_.tokens,
                        .tokens_per_second = static_cast<double>(sum.positions) / (now - begin),
                        .seconds = now};
   metrics_.append(row);
   progress_.update(row);
-  return sum;
 }
 
-void Run::stop_non_finite(double loss, double norm) {
-  std::string where = first_non_finite(parameters_, parameters_.gradients());
-  where = where.empty() ? "the loss" : "the gradient of " + where;
-  const std::string last =
-      step_checkpoints_.empty() ? "no checkpoint was written yet" : "the last checkpoint is " + step_checkpoints_.back().string();
-  fail("step {}: {} is not finite (loss {}, gradient norm {}); the weights were not changed by it, {}. A lower --lr or --clip helps.", step_, where,
-       loss, norm, last);
-}
-
-bool Run::end_epoch(int epoch, const LossSum& sum) {
-  std::string line = fmt::format("epoch {}/{}: train loss {:.4f}, perplexity {:.2f}, accuracy {:.1f} %", epoch, epochs_, sum.mean_loss(),
-                                 std::exp(sum.mean_loss()), 100 * sum.accuracy());
-  bool stop = false, best = false;
-  if (evaluation_) {
-    const double begin = seconds();
-    const LossSum validation = evaluation_->run();
-    validation_loss_ = validation.mean_loss();
-    if (!std::isfinite(validation_loss_))
-      fail("step {}: the validation loss is not finite ({}): the weights have grown too large. The last checkpoint is in {}. A lower --lr helps.",
-           step_, validation_loss_, options_.out.string());
-    const double now = seconds();
-    metrics_.append({.step = step_,
-                     .epoch = epoch,
-                     .split = "val",
-                     .loss = validation.mean_loss(),
-                     .accuracy = validation.accuracy(),
-                     .tokens = tokens(),
-                     .tokens_per_second = static_cast<double>(validation.positions) / (now - begin),
-                     .seconds = now});
-    line += fmt::format(" | validation loss {:.4f}, perplexity {:.2f}, accuracy {:.1f} %", validation.mean_loss(), std::exp(validation.mean_loss()),
-                        100 * validation.accuracy());
-    best = best_epoch_ == 0 || validation_loss_ < best_loss_;
-    if (best) {
-      best_loss_ = validation_loss_;
-      best_epoch_ = epoch;
-    }
-    stop = options_.patience > 0 && epoch - best_epoch_ >= options_.patience;
+void Run::after_step() {
+  const auto is_due = [&](int64_t every) { return every > 0 && state_.step % every == 0; };
+  const bool last = state_.step == rate_.steps;
+  const bool validates = evaluation_ && (last || (options_.eval_every > 0 ? is_due(options_.eval_every) : epoch_is_over()));
+  if (validates || last || epoch_is_over()) report(validates);
+  if (is_due(options_.sample_every)) print_sample(fmt::format("sample of generated text after step {}:", state_.step));
+  if (is_due(options_.save_every)) {
+    save(RunFolder::step_name(state_.step));
+    folder_.remove_old(options_.keep);
   }
+}
+
+void Run::report(bool validated) {
+  const LossSum& sum = course().epoch;
+  std::string line = epoch_is_over() || state_.step == rate_.steps
+                         ? fmt::format("epoch {}/{}: train loss {:.4f}, perplexity {:.2f}, accuracy {:.1f} %", epoch(), epochs_, sum.mean_loss(),
+                                       std::exp(sum.mean_loss()), 100 * sum.accuracy())
+                         : fmt::format("step {}/{}", state_.step, rate_.steps);
+  const bool best = validated && validate(line);
   log_.line(line + fmt::format(" | {}", format_duration(seconds())) + (best ? " | best so far" : ""), Style::kHeading);
-  if (best) save("best_model");
-  if (stop && step_ < rate_.steps) log_.line(fmt::format("no better validation loss for {} epochs: stopped early", options_.patience));
-  return stop;
+  if (epoch_is_over()) course().epoch = {};
+  if (best) save(RunFolder::kBest);
+  if (out_of_patience() && state_.step < rate_.steps)
+    log_.line(fmt::format("no better validation loss for {} validations: stopped early", options_.patience));
+}
+
+bool Run::validate(std::string& line) {
+  const double begin = seconds();
+  const LossSum sum = evaluation_->run();
+  state_.validation_loss = sum.mean_loss();
+  if (!std::isfinite(state_.validation_loss))
+    fail("step {}: the validation loss is not finite ({}): the weights have grown too large. {}. A lower --lr helps.", state_.step,
+         state_.validation_loss, last_checkpoint());
+  const double now = seconds();
+  metrics_.append({.step = state_.step,
+                   .epoch = epoch(),
+                   .split = "val",
+                   .loss = sum.mean_loss(),
+                   .accuracy = sum.accuracy(),
+                   .tokens = state_.tokens,
+                   .tokens_per_second = static_cast<double>(sum.positions) / (now - begin),
+                   .seconds = now});
+  line += fmt::format(" | validation loss {:.4f}, perplexity {:.2f}, accuracy {:.1f} %", sum.mean_loss(), std::exp(sum.mean_loss()),
+                      100 * sum.accuracy());
+  const bool best = course().best_step == 0 || state_.validation_loss < course().best_loss;
+  if (best) {
+    course().best_loss = state_.validation_loss;
+    course().best_step = state_.step;
+    course().validations_since_best = 0;
+  } else {
+    ++course().validations_since_best;
+  }
+  return best;
 }
 
 void Run::save(const std::string& name) {
-  save_checkpoint(options_.out / name, config_, data_.tokenizer, parameters_,
-                  {.step = step_, .tokens = tokens(), .seed = options_.seed, .validation_loss = validation_loss_});
-  if (name != "best_model") write_file_atomically(options_.out / "latest", name + "\n");
+  // Weights or moments beyond a float's range can come from finite gradients; no checkpoint has them.
+  for (const Tensor& flat : {parameters_.weights(), parameters_.first_moments(), parameters_.second_moments()})
+    if (const std::string bad = first_non_finite(parameters_, flat); !bad.empty())
+      fail("step {}: {} or its moments are not finite and are not saved. {}. A lower --lr helps.", state_.step, bad, last_checkpoint());
+  metrics_.flush();
+  course().seconds = seconds();
+  folder_.save(name, config_, data_.tokenizer, parameters_, state_);
+  last_saved_ = (folder_.path() / name).string();
+  if (name != RunFolder::kBest) saved_step_ = state_.step;
 }
 
-void Run::summarise(bool stopped_early) {
-  const double time = seconds();
-  log_.line(fmt::format("{} {} steps, {} tokens in {}: {:.0f} tokens/s with validation and checkpoints", stopped_early ? "stopped after" : "trained",
-                        step_, tokens(), format_duration(time), static_cast<double>(tokens()) / time),
+void Run::interrupt(int signal) {
+  if (saved_step_ != state_.step) {
+    save(RunFolder::step_name(state_.step));
+    folder_.remove_old(options_.keep);
+  }
+  log_.line(fmt::format("stopped by {} after step {} of {}, saved in {}; to go on:\n  {} --resume --out {}", signal_name(signal), state_.step,
+                        rate_.steps, last_saved_, shell_quoted(options_.program), shell_quoted(options_.out.string())),
             Style::kHeading);
-  if (evaluation_)
-    log_.line(fmt::format("best validation loss {:.4f} (epoch {}): {}", best_loss_, best_epoch_, (options_.out / "best_model").string()));
-  if (options_.profile) log_.line(profile_table(time));
 }
 
-void Run::print_sample() {
+void Run::finish() {
+  // Where the run went on with no step left to take, from a checkpoint within it or without its best model.
+  if (evaluation_ && (std::isnan(state_.validation_loss) || course().best_step == 0)) report(true);
+  save(RunFolder::kFinal);
+  if (!evaluation_) save(RunFolder::kBest);
+  set_profiling(false);
+
+  const double time = seconds();
+  log_.line(fmt::format("{} {} steps, {} tokens in {}: {:.0f} tokens/s with validation and checkpoints",
+                        state_.step < rate_.steps ? "stopped after" : "trained", state_.step, state_.tokens, format_duration(time),
+                        static_cast<double>(state_.tokens) / time),
+            Style::kHeading);
+  const Checkpoint best(folder_.path() / RunFolder::kBest);
+  if (evaluation_)
+    log_.line(fmt::format("best validation loss {:.4f} (step {}): {}", best.state.validation_loss, best.state.step, best.folder.string()));
+  if (options_.profile) log_.line(profile_table(time));
+  best.read_weights(parameters_);
+  print_sample("sample of generated text:");
+}
+
+void Run::print_sample(const std::string& heading) {
   if (options_.sample_tokens == 0) return;
-  if (evaluation_) Checkpoint(options_.out / "best_model").read_weights(parameters_);
   Generator generator(config_, data_.tokenizer.size(), parameters_, options_.seed, {.seed = options_.seed});
   std::string text;
   generator.read(data_.tokenizer.encode("\n", "the sample's prompt")[0]);
@@ -280,12 +388,50 @@ void Run::print_sample() {
     text += data_.tokenizer.decode(id);
     generator.read(id);
   }
-  log_.line("sample of generated text:", Style::kHeading);
+  log_.line(heading, Style::kHeading);
   log_.line(text);
 }
 
+void Run::stop_non_finite(double loss, double norm) {
+  fail("step {}: {} is not finite (loss {}, gradient norm {}); the weights were not changed by it. {}. A lower --lr or --clip helps.",
+       state_.step + 1, training_step_.first_non_finite(), loss, norm, last_checkpoint());
+}
+
+std::string Run::last_checkpoint() const { return last_saved_.empty() ? "No checkpoint was written yet" : "The last checkpoint is " + last_saved_; }
+
 }  // namespace
 
-void train(const TrainOptions& options) { Run(options).train(); }
+int train(const TrainOptions& options) {
+  check_options(options);
+  Start start;
+  if (!options.init.empty()) start.checkpoint.emplace(options.init);
+  return Run(options, std::move(start)).train();
+}
+
+int resume_training(const fs::path& run_or_checkpoint, const std::function<void(TrainOptions&)>& change) {
+  fs::path path = run_or_checkpoint.lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();  // a slash at the end
+  const bool names_checkpoint = is_checkpoint_name(path.filename().string());
+  const fs::path run = names_checkpoint ? path.parent_path() : path;
+  Start start;
+  start.folder.emplace(RunFolder::for_resuming(run.empty() ? "." : run));
+  if (names_checkpoint) {
+    start.checkpoint.emplace(path);
+    if (const std::string obstacle = start.folder->obstacle(*start.checkpoint); !obstacle.empty())
+      fail("cannot go on from {}: {}", path.string(), obstacle);
+  } else {
+    RunFolder::Newest newest = start.folder->newest_checkpoint();
+    start.checkpoint.emplace(std::move(newest.checkpoint));
+    start.notes = std::move(newest.refused);
+  }
+  const TrainOptions& saved = start.checkpoint->state.course->options;
+  TrainOptions options = saved;
+  options.config = start.checkpoint->config;
+  options.out = start.folder->path();
+  change(options);
+  check_options(options);
+  check_same_course(saved, options);
+  return Run(options, std::move(start)).train();
+}
 
 }  // namespace mmrec

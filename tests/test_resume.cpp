@@ -1,0 +1,326 @@
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "tests/expect_error.h"
+#include "tests/small_runs.h"
+#include "train/directory_lock.h"
+#include "train/trainer.h"
+
+namespace mmrec {
+namespace {
+
+namespace fs = std::filesystem;
+using test::contents;
+using test::expect_error;
+
+constexpr auto kChangeNothing = [](TrainOptions& options) { options.quiet = true; };  // but what is printed
+
+/// What a checkpoint holds, without the time it took and where the run is.
+nlohmann::json comparable_state(const fs::path& checkpoint) {
+  nlohmann::json state = nlohmann::json::parse(read_file(checkpoint / "state.json"));
+  state.erase("crc32");
+  state["course"].erase("seconds");
+  return state;
+}
+
+class Resume : public test::SmallRuns {
+ protected:
+  /// A run over several epochs with dropout, a validation more often than the epochs end, and a checkpoint at each step.
+  TrainOptions long_run(const std::string& out) const {
+    TrainOptions run = options(out);
+    run.batch = 32;  // five steps an epoch
+    run.steps = 12;
+    run.eval_every = 4;
+    run.save_every = 1;
+    run.keep = 100;
+    run.dropout = 0.2f;
+    return run;
+  }
+
+  /// Weights, moments, state and figures: all but the time it took.
+  static void expect_same_run(const TrainOptions& got, const TrainOptions& want) {
+    for (const char* checkpoint : {"final_checkpoint", "best_model"}) {
+      for (const char* file : {"model.safetensors", "optimizer.safetensors", "config.json", "tokenizer.json"})
+        EXPECT_TRUE(read_file(got.out / checkpoint / file) == read_file(want.out / checkpoint / file)) << checkpoint << "/" << file;
+      EXPECT_EQ(comparable_state(got.out / checkpoint), comparable_state(want.out / checkpoint)) << checkpoint;
+    }
+    const std::vector<MetricsRow> rows = read_metrics(got.out / "metrics.jsonl"), want_rows = read_metrics(want.out / "metrics.jsonl");
+    ASSERT_EQ(rows.size(), want_rows.size());
+    for (size_t i = 0; i < rows.size(); ++i) {
+      EXPECT_EQ(rows[i].step, want_rows[i].step) << "row " << i;
+      EXPECT_EQ(rows[i].epoch, want_rows[i].epoch) << "row " << i;
+      EXPECT_EQ(rows[i].split, want_rows[i].split) << "row " << i;
+      EXPECT_EQ(rows[i].loss, want_rows[i].loss) << "row " << i;
+      EXPECT_EQ(rows[i].accuracy, want_rows[i].accuracy) << "row " << i;
+      EXPECT_EQ(rows[i].tokens, want_rows[i].tokens) << "row " << i;
+      if (rows[i].split == "val") continue;  // whose rate and norm are no numbers
+      EXPECT_EQ(rows[i].lr, want_rows[i].lr) << "row " << i;
+      EXPECT_EQ(rows[i].grad_norm, want_rows[i].grad_norm) << "row " << i;
+    }
+  }
+
+  static std::string log(const TrainOptions& run) { return read_file(run.out / "training_output.log"); }
+  static void expect_logged(const TrainOptions& run, std::initializer_list<std::string_view> parts) {
+    for (const std::string_view part : parts) EXPECT_NE(log(run).find(part), std::string::npos) << part << " is not in: " << log(run);
+  }
+};
+
+/// Sends this process a signal as soon as the run has written so many rows, while `body` runs.
+int with_signal_after(const fs::path& metrics, int rows, int signal, const std::function<int()>& body) {
+  std::jthread sender([&](const std::stop_token& stop) {
+    while (!stop.stop_requested()) {
+      if (fs::exists(metrics) && std::ranges::count(read_file(metrics), '\n') >= rows) return void(::kill(::getpid(), signal));
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  });
+  return body();
+}
+
+TEST_F(Resume, AStoppedRunEndsLikeOneThatWasNot) {
+  TrainOptions whole = options("whole");
+  whole.steps = 1000;
+  whole.save_every = 300;
+  whole.eval_every = 70;
+  train(whole);
+  TrainOptions stopped = whole;
+  stopped.out = directory_ / "stop ped";
+  stopped.program = "bin dir/train";
+  int rows = 3;
+  int result = with_signal_after(stopped.out / "metrics.jsonl", rows, SIGINT, [&] { return train(stopped); });
+  EXPECT_EQ(result, SIGINT);
+  EXPECT_FALSE(fs::exists(stopped.out / "final_checkpoint"));
+  expect_logged(stopped, {"stopped by SIGINT after step", fmt::format("'bin dir/train' --resume --out '{}'", stopped.out.string())});
+  for (const int signal : {SIGTERM, SIGHUP}) {
+    rows += 200;
+    result = with_signal_after(stopped.out / "metrics.jsonl", rows, signal, [&] { return resume_training(stopped.out, kChangeNothing); });
+    EXPECT_EQ(result, signal);
+  }
+  EXPECT_EQ(resume_training(stopped.out, kChangeNothing), 0);
+  expect_same_run(stopped, whole);
+  expect_logged(stopped, {"stopped by SIGTERM", "stopped by SIGHUP", "going on after step", "trained 1000 steps"});
+}
+
+TEST_F(Resume, FromEachCheckpointToTheSameEnd) {
+  TrainOptions whole = long_run("whole"), again = long_run("again");
+  train(whole);
+  train(again);
+  for (int64_t step = 1; step <= whole.steps; ++step) {
+    SCOPED_TRACE(step);
+    const fs::path checkpoint = again.out / fmt::format("checkpoint_step_{:06}", step);
+    ASSERT_EQ(resume_training(checkpoint, kChangeNothing), 0);
+    expect_same_run(again, whole);
+  }
+  // An epoch's mean is over all its steps, also over those before the run went on.
+  const std::string want = log(whole), got = log(again);
+  const size_t begin = want.find("epoch 2/3: train loss"), length = want.find(" | ", begin) - begin;
+  ASSERT_NE(begin, want.npos);
+  int lines = 0;
+  for (size_t place = 0; (place = got.find(want.substr(begin, length), place)) != got.npos; ++place) ++lines;
+  EXPECT_EQ(lines, 1 + 9) << "of the run itself, and from each checkpoint before step 10";
+}
+
+TEST_F(Resume, EarlyStoppingRemembersItsPatience) {
+  fs::create_directory(directory_ / "texts");
+  std::string train_text, validation_text;
+  for (int i = 0; i < 200; ++i) train_text += i % 3 ? "ab" : "ba", validation_text += i % 3 ? "yz" : "zy";
+  std::ofstream(directory_ / "texts/train.txt") << train_text;
+  std::ofstream(directory_ / "texts/val.txt") << validation_text;
+  TrainOptions whole = options("whole");
+  whole.data = (directory_ / "texts").string();
+  whole.steps = 0;
+  whole.epochs = 9;
+  whole.patience = 3;
+  whole.save_every = 1;
+  whole.keep = 100;
+  train(whole);
+  const int64_t stopped_at = Checkpoint(whole.out / "final_checkpoint").state.step;
+  TrainOptions again = whole;
+  again.out = directory_ / "again";
+  train(again);
+  for (const int64_t step : {stopped_at, stopped_at - 1, stopped_at / 2}) {
+    ASSERT_EQ(resume_training(again.out / fmt::format("checkpoint_step_{:06}", step), kChangeNothing), 0);
+    expect_same_run(again, whole);
+  }
+  resume_training(again.out, [](TrainOptions& now) { now.quiet = true, now.patience = 0; });
+  EXPECT_GT(Checkpoint(again.out / "final_checkpoint").state.step, stopped_at) << "with more patience it goes on";
+}
+
+TEST_F(Resume, MoreEpochsOnceTheRunHasEnded) {
+  TrainOptions run = options("run");
+  run.steps = 0;
+  run.epochs = 1;
+  train(run);
+  const int64_t per_epoch = Checkpoint(run.out / "final_checkpoint").state.step;
+  const auto before = contents(run.out / "final_checkpoint");
+  ASSERT_EQ(resume_training(run.out, kChangeNothing), 0) << "nothing is left to do";
+  EXPECT_EQ(contents(run.out / "final_checkpoint").at((run.out / "final_checkpoint/model.safetensors").string()),
+            before.at((run.out / "final_checkpoint/model.safetensors").string()));
+
+  ASSERT_EQ(resume_training(run.out,
+                            [](TrainOptions& now) {
+                              now.quiet = true;
+                              now.epochs = 2;
+                              now.optimizer.learning_rate = 1e-3f;
+                            }),
+            0);
+  const Checkpoint longer(run.out / "final_checkpoint");
+  EXPECT_EQ(longer.state.step, 2 * per_epoch);
+  EXPECT_EQ(longer.state.course->options.epochs, 2) << "the next one goes on with what was given last";
+  EXPECT_EQ(rows(run, "train").size(), static_cast<size_t>(2 * per_epoch));
+  expect_logged(run, {"changed: epochs 1 -> 2, lr 0.003 -> 0.001"});
+  expect_error<UsageError>([&] { resume_training(run.out, [](TrainOptions& now) { now.quiet = true, now.epochs = 1; }); },
+                           {"has taken", "steps already"});
+}
+
+TEST_F(Resume, RefusesWhatWouldBeAnotherRun) {
+  TrainOptions run = options("run");
+  train(run);
+  const auto before = contents(run.out);
+  const auto expect_refused = [&](std::initializer_list<std::string_view> mentions, const std::function<void(TrainOptions&)>& change) {
+    expect_error<UsageError>([&] { resume_training(run.out, change); }, mentions);
+    EXPECT_EQ(contents(run.out), before);
+  };
+  expect_refused({"--batch 5", "begun with 4", "--init"}, [](TrainOptions& now) { now.quiet = true, now.batch = 5; });
+  expect_refused({"--seq 16", "begun with 32"}, [](TrainOptions& now) { now.quiet = true, now.sequence = 16; });
+  expect_refused({"--accumulate 2", "begun with 1"}, [](TrainOptions& now) { now.quiet = true, now.accumulate = 2; });
+  expect_refused({"--seed 7", "begun with 42"}, [](TrainOptions& now) { now.quiet = true, now.seed = 7; });
+  expect_refused({"--config", "dim 32 -> 64"}, [](TrainOptions& now) { now.quiet = true, now.config.dim = 64; });
+  expect_refused({"--lr inf"}, [](TrainOptions& now) { now.quiet = true, now.optimizer.learning_rate = INFINITY; });
+
+  // The text itself counts, not where it is.
+  std::ofstream(directory_ / "play.txt", std::ios::app) << "x";
+  expect_error([&] { resume_training(run.out, kChangeNothing); }, {"play.txt", "not the text", "--data", "--init"});
+  EXPECT_EQ(contents(run.out), before);
+  std::ofstream(directory_ / "moved.txt") << read_file(directory_ / "play.txt").substr(0, 6000);
+  EXPECT_EQ(resume_training(run.out, [&](TrainOptions& now) { now.quiet = true, now.data = directory_ / "moved.txt"; }), 0);
+}
+
+TEST_F(Resume, FallsBackToTheNewestGoodCheckpoint) {
+  TrainOptions whole = long_run("whole"), run = long_run("run");
+  whole.validation_split = run.validation_split = 0;
+  train(whole);
+  train(run);
+  // Damage of each kind, from the end backwards; a foreign checkpoint of another configuration among them.
+  fs::resize_file(run.out / "best_model/state.json", 100);
+  fs::resize_file(run.out / "final_checkpoint/model.safetensors", 1000);
+  fs::remove(run.out / "checkpoint_step_000012/optimizer.safetensors");
+  std::ofstream(run.out / "checkpoint_step_000011/state.json") << "{}";
+  TrainOptions other = options("other");
+  other.config.dim = 16;
+  other.steps = 10;
+  train(other);
+  fs::remove_all(run.out / "checkpoint_step_000010");
+  fs::copy(other.out / "final_checkpoint", run.out / "checkpoint_step_000010");
+  fs::resize_file(run.out / "checkpoint_step_000009/tokenizer.json", 0);
+
+  ASSERT_EQ(resume_training(run.out, kChangeNothing), 0);
+  expect_same_run(run, whole);
+  expect_logged(run, {"model.safetensors: the file is not what was saved (1000 bytes", "optimizer.safetensors is missing",
+                      "checkpoint_step_000011 is passed over", "another configuration", "dim 32 -> 16", "checkpoint_step_000009 is passed over",
+                      "going on after step 8 of 12"});
+  EXPECT_EQ(entries(run.out / "set_aside"), (std::set<std::string>{"checkpoint_step_000009", "checkpoint_step_000010", "checkpoint_step_000011",
+                                                                   "checkpoint_step_000012", "final_checkpoint"}));
+  for (int step = 1; step <= 12; ++step) EXPECT_NO_THROW(Checkpoint(run.out / fmt::format("checkpoint_step_{:06}", step)));
+}
+
+TEST_F(Resume, WhereThereIsNoGoodCheckpoint) {
+  expect_error([&] { resume_training(directory_ / "missing", kChangeNothing); }, {"missing", "no such folder"});
+  TrainOptions run = options("run");
+  fs::create_directory(run.out);
+  expect_error([&] { resume_training(run.out, kChangeNothing); }, {run.out.string(), "holds no checkpoint", "--overwrite"});
+  train(run);
+  for (const char* name : {"best_model", "final_checkpoint"}) fs::resize_file(run.out / name / "model.safetensors", 7);
+  expect_error([&] { resume_training(run.out, kChangeNothing); }, {"no checkpoint that can be resumed", "best_model is passed over", "7 bytes"});
+  expect_error([&] { resume_training(run.out / "final_checkpoint", kChangeNothing); }, {"final_checkpoint/model.safetensors", "not what was saved"});
+
+  // As versions without --resume wrote them.
+  const fs::path old = run.out / "checkpoint_step_000003";
+  Parameters parameters(run.config);
+  parameters.initialise(1);
+  save_checkpoint(old, run.config, Tokenizer(CharacterCounts{{'a', 1}}), parameters, {.step = 3});
+  expect_error([&] { resume_training(old, kChangeNothing); }, {"checkpoint_step_000003", "earlier versions", "--init"});
+}
+
+TEST_F(Resume, GoesBackToTheCheckpointThatIsNamed) {
+  TrainOptions run = long_run("run");
+  train(run);
+  const fs::path named = run.out / "checkpoint_step_000004/";
+  ASSERT_EQ(resume_training(named, [](TrainOptions& now) { now.quiet = true, now.steps = 6; }), 0);
+  EXPECT_EQ(rows(run, "train").size(), 6u);
+  EXPECT_EQ(Checkpoint(run.out / "final_checkpoint").state.step, 6);
+  EXPECT_TRUE(fs::exists(run.out / "set_aside/checkpoint_step_000010")) << "nothing is deleted";
+  EXPECT_FALSE(fs::exists(run.out / "checkpoint_step_000010"));
+  expect_logged(run, {"moved to set_aside", "going on after step 4 of 6"});
+  ASSERT_EQ(resume_training(run.out, [](TrainOptions& now) { now.quiet = true, now.steps = 7; }), 0);
+  expect_logged(run, {"going on after step 6 of 7"});
+}
+
+TEST_F(Resume, ALostBestModelIsMadeAgain) {
+  TrainOptions run = options("run");
+  train(run);
+  fs::remove(run.out / "best_model/model.safetensors");
+  ASSERT_EQ(resume_training(run.out, kChangeNothing), 0);
+  expect_logged(run, {"the best model so far is lost"});
+  EXPECT_EQ(read_file(run.out / "best_model/model.safetensors"), read_file(run.out / "final_checkpoint/model.safetensors"));
+}
+
+TEST_F(Resume, OneRunAtATimeInAFolder) {
+  TrainOptions run = options("run");
+  train(run);
+  run.overwrite = true;
+  const auto before = contents(run.out);
+  {
+    const DirectoryLock other(run.out);
+    expect_error([&] { train(run); }, {run.out.string(), "in use by another run", "--out"});
+    expect_error([&] { resume_training(run.out, kChangeNothing); }, {run.out.string(), "in use by another run"});
+    EXPECT_EQ(contents(run.out), before);
+  }
+  EXPECT_EQ(train(run), 0);
+}
+
+TEST_F(Resume, TidiesUpAfterAKilledProcess) {
+  TrainOptions run = options("run");
+  run.save_every = 1;
+  train(run);
+  fs::copy(run.out / "best_model", run.out / "checkpoint_step_000009.partial-4711");
+  fs::rename(run.out / "best_model", run.out / "best_model.old-4711");  // killed between two renames
+  fs::copy(run.out / "final_checkpoint", run.out / "final_checkpoint.old-4711");
+  std::ofstream(run.out / "latest.partial-4711") << "che";
+  std::ofstream(run.out / "notes.old-4711") << "mine";
+  ASSERT_EQ(resume_training(run.out, kChangeNothing), 0);
+  EXPECT_EQ(entries(run.out),
+            (std::set<std::string>{"best_model", "checkpoint_step_000002", "checkpoint_step_000003", "checkpoint_step_000004", "config.json",
+                                   "final_checkpoint", "latest", "metrics.jsonl", "notes.old-4711", "training_output.log"}));
+}
+
+TEST_F(Resume, OtherPeoplesFilesStayWhereTheyAre) {
+  TrainOptions run = options("run");
+  run.save_every = 1;
+  run.keep = 2;
+  train(run);
+  const auto put = [&](const fs::path& folder) {
+    fs::create_directories(folder / "mine/deep");
+    std::ofstream(folder / "mine/deep/notes.txt") << "mine";
+    std::ofstream(folder / "model.gguf") << "converted";
+  };
+  put(run.out / "best_model");
+  put(run.out / "final_checkpoint");
+  put(run.out / "checkpoint_step_000003");
+  ASSERT_EQ(resume_training(run.out, [](TrainOptions& now) { now.quiet = true, now.steps = 40; }), 0);
+  for (const char* folder : {"best_model", "final_checkpoint", "checkpoint_step_000003"}) {
+    EXPECT_EQ(read_file(run.out / folder / "mine/deep/notes.txt"), "mine") << folder;
+    EXPECT_EQ(read_file(run.out / folder / "model.gguf"), "converted") << folder;
+  }
+  EXPECT_GT(Checkpoint(run.out / "best_model").state.step, 4);
+  EXPECT_EQ(Checkpoint(run.out / "final_checkpoint").state.step, 40);
+  EXPECT_FALSE(fs::exists(run.out / "checkpoint_step_000004")) << "the others still go";
+}
+
+}  // namespace
+}  // namespace mmrec

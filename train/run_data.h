@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "train/tokenizer.h"
+#include "train/train_options.h"
+
+namespace mmrec {
+
+/// Enough of a run's tokens to tell them from others: a resumed run must read the text that it was begun with.
+struct DataIdentity {
+  int64_t train_tokens = 0, validation_tokens = 0;
+  uint32_t train_crc = 0, validation_crc = 0;
+  bool operator==(const DataIdentity&) const = default;
+};
+
+/// A run's text as tokens.
+struct RunData {
+  Tokenizer tokenizer;
+  std::vector<int32_t> train, validation;
+  std::string unknown;  ///< which characters have no token, in words; "" where all have one
+
+  DataIdentity identity() const;
+};
+
+/// Reads options.data. The tokenizer is `known`, a checkpoint's, if there is one (with options.extend_vocab the text's other
+/// characters get ids after its own), else one of the text's characters up to options.vocabulary.
+RunData load_data(const TrainOptions& options, const std::optional<Tokenizer>& known);
+
+/// Throws an Error where `now`, read from `data`, is not the text that a run was begun with.
+void check_same_data(const DataIdentity& begun_with, const DataIdentity& now, const std::string& data);
+
+}  // namespace mmrec

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "train/checkpoint.h"
+#include "train/directory_lock.h"
+
+namespace mmrec {
+
+/// Whether a run gives a checkpoint this name.
+bool is_checkpoint_name(const std::string& name);
+
+/// A run's folder (`--out`), to which one process at a time writes: checkpoint_step_NNNNNN, best_model, final_checkpoint
+/// (folders), latest (the name of the newest), metrics.jsonl, training_output.log, config.json. Other files in it are nobody's
+/// business here and stay.
+class RunFolder {
+ public:
+  static constexpr const char* kBest = "best_model";
+  static constexpr const char* kFinal = "final_checkpoint";
+  static std::string step_name(int64_t step);
+
+  /// For a new run: makes the folder. One that holds a run already is refused, or with `overwrite` that run goes to the folder
+  /// `previous` in it: a new run that is stopped early must not have cost the old one.
+  static RunFolder for_new_run(const std::filesystem::path& path, bool overwrite);
+  /// For the run that is in the folder.
+  static RunFolder for_resuming(const std::filesystem::path& path);
+
+  const std::filesystem::path& path() const { return path_; }
+
+  /// The newest checkpoint that is good and of the run's configuration, and for each newer one why it was passed over. Throws
+  /// where there is none.
+  struct Newest {
+    Checkpoint checkpoint;
+    std::vector<std::string> refused;
+  };
+  Newest newest_checkpoint() const;
+  /// Why this run cannot be resumed from a checkpoint, or "".
+  std::string obstacle(const Checkpoint& checkpoint) const;
+
+  /// Makes the checkpoint the newest: later ones and damaged ones (but never best_model) are moved to the folder `set_aside`.
+  /// Returns their names.
+  std::vector<std::string> go_back_to(const Checkpoint& checkpoint);
+
+  /// Saves under a name, and notes it in `latest` unless it is the best model.
+  void save(const std::string& name, const Config& config, const Tokenizer& tokenizer, const Parameters& parameters, const RunState& state);
+  /// Removes all but the newest `keep` checkpoints of steps. Those that somebody has put a file into stay.
+  void remove_old(int keep);
+
+ private:
+  /// A checkpoint's folder and the step that its state, or else its name, has; the largest number where neither tells one.
+  struct Entry {
+    std::filesystem::path path;
+    int64_t step;
+  };
+  explicit RunFolder(const std::filesystem::path& path) : path_(path), lock_(path) {}
+  std::vector<Entry> newest_first() const;
+
+  std::filesystem::path path_;
+  DirectoryLock lock_;
+};
+
+}  // namespace mmrec

@@ -1,0 +1,106 @@
+#include "train/train_options.h"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "runtime/error.h"
+#include "train/learning_rate.h"
+#include "train/strict_json.h"
+
+namespace mmrec {
+
+namespace {
+
+using nlohmann::json;
+
+/// Every option that a checkpoint keeps, by its name on the command line.
+template <class Options, class Visit>
+void for_each_saved(Options& o, Visit&& visit) {
+  visit("vocab", o.vocabulary);
+  visit("data", o.data);
+  visit("init", o.init);
+  visit("extend-vocab", o.extend_vocab);
+  visit("epochs", o.epochs);
+  visit("steps", o.steps);
+  visit("batch", o.batch);
+  visit("seq", o.sequence);
+  visit("accumulate", o.accumulate);
+  visit("lr", o.optimizer.learning_rate);
+  visit("lr-min", o.minimum_rate);
+  visit("warmup", o.warmup);
+  visit("beta1", o.optimizer.beta1);
+  visit("beta2", o.optimizer.beta2);
+  visit("decay", o.optimizer.decay);
+  visit("clip", o.optimizer.clip);
+  visit("dropout", o.dropout);
+  visit("val-split", o.validation_split);
+  visit("val-seq", o.validation_sequence);
+  visit("eval-every", o.eval_every);
+  visit("patience", o.patience);
+  visit("save-every", o.save_every);
+  visit("keep", o.keep);
+  visit("sample-every", o.sample_every);
+  visit("sample-tokens", o.sample_tokens);
+  visit("seed", o.seed);
+}
+
+/// Options that decide what text a step takes and how losses compare.
+constexpr const char* kFixed[] = {"vocab", "batch", "seq", "accumulate", "val-seq", "seed"};
+
+}  // namespace
+
+void check_options(const TrainOptions& o) {
+  const auto require = [](bool holds, const char* option, const auto& value, const char* demand) {
+    if (!holds) fail_usage("--{} {} makes no sense; it must be {}", option, value, demand);
+  };
+  const OptimizerSettings& s = o.optimizer;
+  require(std::isfinite(s.learning_rate) && s.learning_rate > 0, "lr", s.learning_rate, "more than 0 and fit into a float");
+  for (const auto& [option, beta] : {std::pair("beta1", s.beta1), {"beta2", s.beta2}})
+    require(beta >= 0 && beta < 1, option, beta, "at least 0 and, as a float, less than 1");
+  require(std::isfinite(s.decay) && s.decay >= 0, "decay", s.decay, "at least 0 and fit into a float");
+  require(std::isfinite(s.clip) && s.clip >= 0, "clip", s.clip, "at least 0 and fit into a float");
+  require(o.dropout >= 0 && o.dropout < 1, "dropout", o.dropout, "at least 0 and, as a float, less than 1");
+  require(o.batch >= 1, "batch", o.batch, "at least 1");
+  require(o.accumulate >= 1, "accumulate", o.accumulate, "at least 1");
+  require(int64_t{o.batch} * o.accumulate <= INT32_MAX, "accumulate", o.accumulate, "smaller: a step's windows are counted in 31 bits");
+  require(o.keep >= 1, "keep", o.keep, "at least 1");
+  require(o.init.empty() ? !o.extend_vocab : true, "extend-vocab", "without --init", "given with --init, whose tokenizer it extends");
+  parse_minimum_rate(o.minimum_rate, s.learning_rate);
+  if (o.sequence > o.config.max_seq) fail_usage("--seq {} is longer than the configuration's max_seq {}", o.sequence, o.config.max_seq);
+  if (o.validation_sequence > o.config.max_seq)
+    fail_usage("--val-seq {} is longer than the configuration's max_seq {}", o.validation_sequence, o.config.max_seq);
+}
+
+json to_json(const TrainOptions& options) {
+  json result = json::object();
+  for_each_saved(options, [&](const char* name, const auto& value) { result[name] = value; });
+  return result;
+}
+
+TrainOptions options_from_json(const json& values, const std::string& where) {
+  TrainOptions options;
+  size_t known = 0;
+  for_each_saved(options, [&](const char* name, auto& value) {
+    if (!values.is_object() || !values.contains(name)) return;  // written by a version that had no such option
+    ++known;
+    try {
+      values.at(name).get_to(value);
+    } catch (const json::exception&) {
+      fail("{}: option '{}' cannot be {}", where, name, values.at(name).dump());
+    }
+  });
+  if (!values.is_object() || known != values.size()) fail("{}: there are options that this version does not know", where);
+  return options;
+}
+
+void check_same_course(const TrainOptions& saved, const TrainOptions& now) {
+  const json before = to_json(saved), after = to_json(now);
+  for (const char* name : kFixed)
+    if (before[name] != after[name])
+      fail_usage(
+          "--{} {}: the run was begun with {}, and with another its steps would not be the same; leave the option out, or start a new run from the "
+          "checkpoint with --init",
+          name, plain_text(after[name]), plain_text(before[name]));
+}
+
+}  // namespace mmrec

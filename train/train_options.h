@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+#include "model/config.h"
+#include "train/optimizer.h"
+
+namespace mmrec {
+
+/// What `train` is told. Defaults are the documented run's.
+struct TrainOptions {
+  Config config;
+  int vocabulary = 0;  ///< --vocab: the tokenizer's limit and the embedding's rows; 0: auto
+  std::string data = "sample";
+  std::filesystem::path out;
+  bool overwrite = false;
+  std::string init;           ///< a checkpoint whose weights, configuration and tokenizer a new run starts from; "": none
+  bool extend_vocab = false;  ///< give the characters that its tokenizer lacks ids of their own
+  int epochs = 3;
+  int64_t steps = 0;  ///< of the whole run; 0: what the epochs come to
+  int batch = 2, sequence = 256;
+  int accumulate = 1;  ///< batches a step
+  OptimizerSettings optimizer;
+  std::string minimum_rate = "0.1x";  ///< as parse_minimum_rate takes it
+  int64_t warmup = 100;
+  float dropout = 0.1f;
+  double validation_split = 0.1;
+  int validation_sequence = 256;
+  int64_t eval_every = 0;       ///< steps between validations; 0: at the end of each epoch
+  int patience = 3;             ///< validations without a better loss; 0: no early stopping
+  int64_t save_every = 100;     ///< steps; 0: only at the end
+  int keep = 3;                 ///< checkpoints of steps that stay on disk
+  int64_t sample_every = 0;     ///< steps between samples of generated text; 0: only at the end
+  int64_t sample_tokens = 300;  ///< a sample's length
+  uint64_t seed = 42;
+  bool quiet = false;
+  bool profile = false;
+  std::string program = "train";  ///< as the user called it, for the command line that resumes
+};
+
+/// Throws a UsageError for values that make no sense, also those that only do when rounded to a float.
+void check_options(const TrainOptions& options);
+
+/// The options that a checkpoint keeps for --resume: all but the configuration, which has a file of its own, and what
+/// concerns one call of the program only. The keys are the command line's names without dashes.
+nlohmann::json to_json(const TrainOptions& options);
+/// `where` (a file's name) goes into the error for an unknown field or a wrong type.
+TrainOptions options_from_json(const nlohmann::json& json, const std::string& where);
+
+/// Throws a UsageError where a resumed run's options would make it another run: those that decide which text a step takes.
+void check_same_course(const TrainOptions& saved, const TrainOptions& now);
+
+}  // namespace mmrec
