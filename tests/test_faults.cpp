@@ -1,0 +1,236 @@
+// What the trainer leaves when it is killed, interrupted, or the disk fails.
+#include <gtest/gtest.h>
+#include <sys/mount.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <random>
+#include <thread>
+
+#include "tests/process.h"
+#include "tests/temporary_directory.h"
+#include "train/atomic_file.h"
+#include "train/checkpoint.h"
+#include "train/metrics.h"
+#include "train/run_folder.h"
+
+namespace mmrec {
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::milliseconds;
+using Arguments = std::vector<std::string>;
+
+class Faults : public testing::Test {
+ protected:
+  Faults() { std::ofstream(directory_ / "play.txt") << read_file(fs::path(MMREC_SOURCE_DIR) / "data/tiny_shakespeare/input.txt").substr(0, 6000); }
+
+  /// Arguments of a new run of a small model.
+  Arguments new_run(const fs::path& out, int64_t steps, Arguments more = {}) const {
+    Arguments arguments = {"--data", directory_ / "play.txt", "--out", out, "--steps", std::to_string(steps)};
+    for (const char* field : {"dim=32", "layers=2", "heads=2", "mem_slots=64"}) arguments.insert(arguments.end(), {"--set", field});
+    arguments.insert(arguments.end(),
+                     {"--vocab", "auto", "--seq", "32", "--batch", "4", "--val-seq", "64", "--sample-tokens", "0", "--threads", "1"});
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  }
+  static Arguments resumed_run(const fs::path& out, Arguments more = {}) {
+    more.insert(more.end(), {"--resume", "--out", out, "--threads", "1"});
+    return more;
+  }
+
+  std::vector<std::string> command(const Arguments& arguments) const {
+    std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / "train").string()};
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    return words;
+  }
+  int train(const Arguments& arguments) const { return test::Process(command(arguments), {}, directory_.path()).wait(); }
+  std::string errors() const { return read_file(directory_ / "stderr"); }
+  std::string output() const { return read_file(directory_ / "stdout"); }
+  void expect_errors(std::initializer_list<std::string_view> parts) const {
+    for (const std::string_view part : parts) EXPECT_NE(errors().find(part), std::string::npos) << part << " is not in: " << errors();
+  }
+
+  static bool has_metrics(const fs::path& out, int64_t rows) {
+    return fs::exists(out / "metrics.jsonl") && std::ranges::count(read_file(out / "metrics.jsonl"), '\n') >= rows;
+  }
+  static void wait_for_metrics(const fs::path& out, int64_t rows) {
+    for (int waited = 0; waited < 60'000 && !has_metrics(out, rows); ++waited) std::this_thread::sleep_for(milliseconds(1));
+  }
+
+  /// Whatever has a checkpoint's name is a whole one.
+  static void expect_good_checkpoints(const fs::path& out) {
+    for (const fs::directory_entry& entry : fs::directory_iterator(out)) {
+      const std::string name = entry.path().filename().string();
+      if (!is_checkpoint_name(name)) continue;
+      EXPECT_NO_THROW(Checkpoint(entry.path())) << name;
+    }
+    if (fs::exists(out / "latest")) {
+      const std::string latest = read_file(out / "latest");
+      EXPECT_TRUE(is_checkpoint_name(latest.substr(0, latest.size() - 1))) << latest;
+    }
+  }
+  static bool has_checkpoint(const fs::path& out) {
+    if (!fs::exists(out)) return false;
+    return std::ranges::any_of(fs::directory_iterator(out), [](const auto& entry) { return is_checkpoint_name(entry.path().filename().string()); });
+  }
+
+  static void expect_same_result(const fs::path& got, const fs::path& want) {
+    for (const char* checkpoint : {"final_checkpoint", "best_model"})
+      for (const char* file : {"model.safetensors", "optimizer.safetensors"})
+        EXPECT_TRUE(read_file(got / checkpoint / file) == read_file(want / checkpoint / file)) << checkpoint << "/" << file;
+    const std::vector<MetricsRow> rows = read_metrics(got / "metrics.jsonl"), want_rows = read_metrics(want / "metrics.jsonl");
+    ASSERT_EQ(rows.size(), want_rows.size());
+    for (size_t i = 0; i < rows.size(); ++i) {
+      EXPECT_EQ(rows[i].step, want_rows[i].step) << "row " << i;
+      EXPECT_EQ(rows[i].loss, want_rows[i].loss) << "row " << i;
+    }
+  }
+
+  test::TemporaryDirectory directory_;
+};
+
+/// A variable in the environment makes it longer: MMREC_KILLS=100.
+TEST_F(Faults, KilledAtAnyMomentARunEndsAsIfNothingHadHappened) {
+  const char* wanted = std::getenv("MMREC_KILLS");
+  const int kills = wanted ? std::atoi(wanted) : 10;
+  const fs::path whole = directory_ / "whole", out = directory_ / "run";
+  const int64_t steps = 100 * kills;
+  const Arguments frequent = {"--eval-every", "25", "--patience", "0"};
+  ASSERT_EQ(train(new_run(whole, steps, frequent)), 0) << errors();
+
+  std::mt19937 random(1);
+  Arguments first = frequent;
+  first.insert(first.end(), {"--save-every", "2", "--keep", "2", "--overwrite"});
+  int killed = 0, resumed = 0, begun = 0;
+  while (killed < kills) {
+    const bool resumes = has_checkpoint(out);
+    ++(resumes ? resumed : begun);
+    test::Process process(command(resumes ? resumed_run(out) : new_run(out, steps, first)), {}, directory_.path());
+    std::this_thread::sleep_for(milliseconds(random() % 400));
+    process.send(SIGKILL);
+    const int end = process.wait();
+    ASSERT_EQ(end, -SIGKILL) << "life " << resumed + begun << " ended by itself: " << errors();
+    ++killed;
+    if (fs::exists(out)) expect_good_checkpoints(out);
+  }
+  ASSERT_TRUE(has_checkpoint(out));
+  ASSERT_EQ(train(resumed_run(out, {"--save-every", "0"})), 0) << errors();
+  ++resumed;
+  expect_same_result(out, whole);
+  EXPECT_EQ(read_file(out / "training_output.log").find("is passed over"), std::string::npos) << "each restart takes the newest checkpoint";
+  fmt::print("{} kills, {} restarts resumed, {} began anew before the first checkpoint\n", killed, resumed, begun);
+}
+
+TEST_F(Faults, ASignalSavesAndTheLineThatIsPrintedGoesOn) {
+  const fs::path whole = directory_ / "whole", out = directory_ / "the run";
+  constexpr int64_t kSteps = 2000;
+  const Arguments seldom = {"--save-every", "0", "--eval-every", "500"};
+  ASSERT_EQ(train(new_run(whole, kSteps, seldom)), 0) << errors();
+  std::vector<std::string> words = command(new_run(out, kSteps, seldom));
+  int64_t rows = 5;
+  for (const int signal : {SIGINT, SIGTERM}) {
+    {
+      test::Process process(words, {}, directory_.path());
+      wait_for_metrics(out, rows);
+      process.send(signal);
+      ASSERT_EQ(process.wait(), 128 + signal) << errors();
+    }
+    rows += 300;
+    const std::string said = output();
+    const size_t begin = said.find("to go on:\n  ");
+    ASSERT_NE(begin, said.npos) << said;
+    const std::string line = said.substr(begin + std::string("to go on:\n  ").size());
+    words = {"/bin/sh", "-c", "exec " + line};
+  }
+  ASSERT_EQ(test::Process(words, {}, directory_.path()).wait(), 0) << errors();
+  expect_same_result(out, whole);
+}
+
+TEST_F(Faults, ASecondSignalEndsAtOnce) {
+  const fs::path out = directory_ / "run";
+  test::Process process(command(new_run(out, 1'000'000, {"--accumulate", "40", "--save-every", "0"})), {}, directory_.path());
+  wait_for_metrics(out, 1);
+  process.send(SIGSTOP);  // both are pending before the process can act on the first
+  process.send(SIGTERM);
+  process.send(SIGINT);
+  process.send(SIGCONT);
+  const int end = process.wait();
+  EXPECT_TRUE(end == -SIGINT || end == -SIGTERM) << end;
+  EXPECT_FALSE(has_checkpoint(out));
+}
+
+TEST_F(Faults, ASignalThatIsIgnoredStaysSo) {
+  const fs::path out = directory_ / "run";
+  std::string line = "trap '' HUP; exec \"$@\"";
+  std::vector<std::string> words = {"/bin/sh", "-c", line, "sh"};
+  for (const std::string& word : command(new_run(out, 500))) words.push_back(word);
+  test::Process process(words, {}, directory_.path());
+  wait_for_metrics(out, 1);
+  process.send(SIGHUP);
+  EXPECT_EQ(process.wait(), 0) << errors();
+}
+
+TEST_F(Faults, AFileThatMayNotGrowCostsNoCheckpoint) {
+  const fs::path whole = directory_ / "whole", out = directory_ / "run";
+  ASSERT_EQ(train(new_run(whole, 20)), 0) << errors();
+  ASSERT_EQ(train(new_run(out, 10, {"--lr-min", "3e-5"})), 0) << errors();
+  const std::string before = read_file(out / "final_checkpoint/model.safetensors");
+  std::vector<std::string> words = {"/bin/sh", "-c", "ulimit -f 100; exec \"$@\"", "sh"};  // blocks of 512 bytes
+  for (const std::string& word : command(resumed_run(out, {"--steps", "20", "--save-every", "2"}))) words.push_back(word);
+  EXPECT_EQ(test::Process(words, {}, directory_.path()).wait(), 1);
+  expect_errors({"error: cannot write", "checkpoint_step_000012", "ulimit -f"});
+  expect_good_checkpoints(out);
+  EXPECT_TRUE(read_file(out / "final_checkpoint/model.safetensors") == before);
+  EXPECT_EQ(train(resumed_run(out)), 0) << errors();
+  EXPECT_EQ(Checkpoint(out / "final_checkpoint").state.step, 10);
+}
+
+/// A file system of little room, as far as this process may mount one.
+class SmallDisk {
+ public:
+  explicit SmallDisk(const fs::path& place) : place_(place) { fs::create_directory(place); }
+  ~SmallDisk() { ::umount2(place_.c_str(), MNT_DETACH); }
+  SmallDisk(const SmallDisk&) = delete;
+  SmallDisk& operator=(const SmallDisk&) = delete;
+  bool mount(int kibibytes) { return ::mount("tmpfs", place_.c_str(), "tmpfs", 0, fmt::format("size={}k", kibibytes).c_str()) == 0; }
+  bool resize(int kibibytes, unsigned long flags = 0) {
+    return ::mount("tmpfs", place_.c_str(), "tmpfs", MS_REMOUNT | flags, fmt::format("size={}k", kibibytes).c_str()) == 0;
+  }
+
+ private:
+  fs::path place_;
+};
+
+TEST_F(Faults, OnceThereIsRoomAgainTheRunGoesOn) {
+  SmallDisk disk(directory_ / "disk");
+  if (!disk.mount(1500)) GTEST_SKIP() << "this process may not mount a file system: " << std::strerror(errno);  // a checkpoint takes about 570
+  const fs::path whole = directory_ / "whole", out = directory_ / "disk/run";
+  ASSERT_EQ(train(new_run(whole, 12)), 0) << errors();
+  EXPECT_EQ(train(new_run(out, 12, {"--save-every", "2", "--keep", "9"})), 1);
+  expect_errors({"error: cannot write", "No space left on device", "free some space"});
+  expect_good_checkpoints(out);
+  EXPECT_EQ(train(resumed_run(out)), 1) << "still full";
+  expect_good_checkpoints(out);
+  ASSERT_TRUE(disk.resize(100'000));
+  ASSERT_EQ(train(resumed_run(out)), 0) << errors();
+  expect_same_result(out, whole);
+}
+
+TEST_F(Faults, AFolderThatCannotBeWrittenIsRefused) {
+  SmallDisk disk(directory_ / "disk");
+  if (!disk.mount(10'000)) GTEST_SKIP() << "this process may not mount a file system: " << std::strerror(errno);
+  const fs::path out = directory_ / "disk/run";
+  ASSERT_EQ(train(new_run(out, 4)), 0) << errors();
+  ASSERT_TRUE(disk.resize(10'000, MS_RDONLY));
+  EXPECT_EQ(train(new_run(directory_ / "disk/other", 4)), 1);
+  expect_errors({"error: cannot create directory", "disk/other", "Read-only file system", "choose a place"});
+  EXPECT_EQ(train(resumed_run(out, {"--steps", "8"})), 1);
+  expect_errors({"error: cannot write", "disk/run", "Read-only file system"});
+  expect_good_checkpoints(out);
+}
+
+}  // namespace
+}  // namespace mmrec
