@@ -176,6 +176,10 @@ TEST_F(Programs, TrainRefusesWrongUse) {
   expect_refused("--vocab", "many", {"--vocab many"});
   expect_refused("--lr", "nan", {"--lr", "nan"});
   expect_refused("--lr", "-1", {"--lr", "-1"});
+  expect_refused("--lr", "1e39", {"--lr inf", "fit into a float"});
+  expect_refused("--beta2", "0.99999999999", {"--beta2 1", "less than 1"});
+  expect_refused("--accumulate", "0", {"--accumulate", "0"});
+  expect_refused("--init", (directory_ / "missing").string(), {"--vocab", "--init"});
   expect_refused("--lr-min", "2x", {"minimum learning rate", "2x"});
   expect_refused("--dropout", "1", {"--dropout", "1"});
   expect_refused("--val-split", "1", {"--val-split", "1"});
@@ -217,6 +221,54 @@ TEST_F(Programs, TrainRefusesAnOutputFolderItCannotHave) {
   const std::string weights = read_file(out() / "final_checkpoint/model.safetensors");
   expect_failed(train(small_run().set("--seed", "7")), 2, {"holds a run already", "--overwrite"});
   EXPECT_EQ(read_file(out() / "final_checkpoint/model.safetensors"), weights);
+}
+
+TEST_F(Programs, TrainResumes) {
+  ASSERT_EQ(train(small_run()).code, 0);
+  // The same command line again, and --resume; or that alone and what is to be different.
+  Arguments arguments = small_run().set("--steps", "5").arguments();
+  arguments.push_back("--resume");
+  const Outcome again = run("train", arguments);
+  ASSERT_EQ(again.code, 0) << again.errors;
+  EXPECT_NE(again.output.find("going on after step 3 of 5"), std::string::npos) << again.output;
+  const Outcome more = run("train", {"--resume", (out() / "final_checkpoint").string(), "--epochs", "1", "--lr", "1e-3", "--quiet"});
+  ASSERT_EQ(more.code, 0) << more.errors;
+  EXPECT_EQ(more.output, "");
+  const std::string log = read_file(out() / "training_output.log");
+  EXPECT_NE(log.find("changed: epochs 3 -> 1, lr 0.0003 -> 0.001, steps 5 -> 0"), std::string::npos) << log;
+
+  const std::string folder = out().string();
+  const auto expect_refused = [&](Arguments arguments, std::initializer_list<std::string_view> mentions) {
+    arguments.push_back("--resume");
+    expect_failed(run("train", arguments), 2, mentions);
+  };
+  expect_refused({"--out", folder, "--batch", "3"}, {"--batch 3", "begun with 4"});
+  expect_refused({"--out", folder, "--seed", "3"}, {"--seed 3", "begun with 42"});
+  expect_refused({"--out", folder, "--vocab", "100"}, {"--vocab 100"});
+  expect_refused({"--out", folder, "--set", "dim=64"}, {"another model", "dim 32 -> 64"});
+  expect_refused({"--out", folder, "--config", "mini"}, {"another model", "dim 32 -> 256"});
+  expect_refused({"--out", folder, "--overwrite"}, {"--resume", "--overwrite"});
+  expect_refused({"--out", folder, "--init", folder}, {"--resume", "--init"});
+  for (const fs::path& other : {directory_.path(), directory_ / "nothing"})
+    expect_failed(run("train", {"--out", other.string(), "--resume", folder}), 2, {"--out", "--init"});
+  expect_failed(run("train", {"--out", (directory_ / "nothing").string(), "--resume"}), 1, {"nothing", "no such folder"});
+}
+
+TEST_F(Programs, TrainStartsFromACheckpoint) {
+  ASSERT_EQ(train(small_run()).code, 0);
+  std::ofstream(directory_ / "other.txt") << play() << "\u20ac\u20ac";
+  const Arguments arguments = {"--init",          out().string(),
+                               "--data",          (directory_ / "other.txt").string(),
+                               "--out",           (directory_ / "other").string(),
+                               "--seq",           "32",
+                               "--batch",         "4",
+                               "--steps",         "2",
+                               "--sample-tokens", "10",
+                               "--threads",       "1"};
+  const Outcome outcome = run("train", arguments);
+  ASSERT_EQ(outcome.code, 0) << outcome.errors;
+  for (const char* part : {"weights and tokenizer from", "dim 32", "have no token", "U+20AC (2)", "--extend-vocab"})
+    EXPECT_NE(outcome.output.find(part), std::string::npos) << part << " is not in: " << outcome.output;
 }
 
 TEST_F(Programs, TrainStopsWhereTheLossIsNoLongerFinite) {

@@ -341,6 +341,29 @@ TEST_F(Training, KeepsTheNewestCheckpoints) {
   EXPECT_EQ(Checkpoint(run.out / "final_checkpoint").state.step, 7);
 }
 
+TEST_F(Training, ValidatesAndSamplesAsOftenAsAsked) {
+  TrainOptions run = options("run");
+  run.steps = 8;
+  run.eval_every = 3;
+  run.sample_every = 4;
+  run.sample_tokens = 5;
+  train(run);
+  std::vector<int64_t> validated;
+  for (const MetricsRow& row : rows(run, "val")) validated.push_back(row.step);
+  EXPECT_EQ(validated, (std::vector<int64_t>{3, 6, 8})) << "and at the end";
+  const std::string log = read_file(run.out / "training_output.log");
+  for (const char* part :
+       {"step 3/8 | validation loss", "epoch 1/1: train loss", "sample of generated text after step 4:", "after step 8:", "text:\n"})
+    EXPECT_NE(log.find(part), log.npos) << part << " is not in: " << log;
+  EXPECT_EQ(log.find("after step 3:"), log.npos);
+
+  // Neither changes the run.
+  TrainOptions plain = options("plain");
+  plain.steps = 8;
+  train(plain);
+  EXPECT_EQ(read_file(run.out / "final_checkpoint/model.safetensors"), read_file(plain.out / "final_checkpoint/model.safetensors"));
+}
+
 /// The validation text has no character of the training text, so that its loss is best after the first epoch.
 TEST_F(Training, StopsEarlyAndKeepsTheBestModel) {
   TrainOptions run = options("run");
@@ -427,6 +450,87 @@ TEST_F(Training, AnEarlierRunIsReplacedOnlyOnDemand) {
   EXPECT_NO_THROW(Checkpoint(run.out / "previous"));
 }
 
+TEST_F(Training, StartsFromACheckpointsWeightsAndTokenizer) {
+  TrainOptions first = options("first");
+  first.steps = 20;
+  train(first);
+  const Checkpoint origin(first.out);
+
+  // Another text, with characters that the first has not; a learning rate that leaves the weights as they are.
+  std::ofstream(directory_ / "other.txt") << read_file(first.data).substr(2000, 3000) << std::string(50, '#') << "\u20ac\u20ac\u00df";
+  TrainOptions second = options("second");
+  second.data = (directory_ / "other.txt").string();
+  second.validation_split = 0;
+  second.init = first.out.string();
+  second.config = origin.config;
+  second.optimizer.learning_rate = 1e-30f;
+  second.minimum_rate = "1x";
+  second.steps = 1;
+  train(second);
+  const Checkpoint kept(second.out / "final_checkpoint");
+  EXPECT_EQ(kept.tokenizer, origin.tokenizer);
+  EXPECT_EQ(kept.config, origin.config);
+  EXPECT_EQ(read_file(second.out / "final_checkpoint/model.safetensors"), read_file(origin.folder / "model.safetensors"));
+  EXPECT_EQ(kept.state.step, 1);
+  const std::string log = read_file(second.out / "training_output.log");
+  for (const char* part : {"53 of 3053 characters (1.74 %)", "3 different ones, U+0023 (50), U+20AC (2), U+00DF (1)", "--extend-vocab would add them",
+                           "step 20; 0 characters added"})
+    EXPECT_NE(log.find(part), log.npos) << part << " is not in: " << log;
+
+  second.out = directory_ / "extended";
+  second.extend_vocab = true;
+  train(second);
+  const Checkpoint extended(second.out / "final_checkpoint");
+  const int known = origin.tokenizer.size();
+  EXPECT_EQ(extended.tokenizer.size(), known + 3);
+  EXPECT_EQ(extended.tokenizer.decode(known), "#");
+  EXPECT_EQ(extended.tokenizer.decode(known + 1), "\u20ac");
+  EXPECT_EQ(extended.config.vocab_size, padded_vocabulary(known + 3));
+  Parameters before(origin.config), after(extended.config), drawn(extended.config);
+  origin.read_weights(before);
+  extended.read_weights(after);
+  drawn.initialise(second.seed);
+  for (const Parameter& parameter : before.table()) {
+    if (parameter.name == "embedding.weight") continue;
+    EXPECT_EQ(values(after.weight(parameter.name)), values(before.weight(parameter.name))) << parameter.name;
+  }
+  const auto rows_of = [](Parameters& parameters, int begin, int end) { return values(parameters.weight("embedding.weight").rows(begin, end)); };
+  EXPECT_EQ(rows_of(after, 0, known), rows_of(before, 0, known));
+  EXPECT_EQ(rows_of(after, known, known + 3), rows_of(drawn, known, known + 3)) << "new rows are drawn";
+  EXPECT_EQ(read_file(second.out / "training_output.log").find("have no token"), std::string::npos);
+
+  // Fine-tuning starts where the model stands, not where an untrained one does.
+  TrainOptions third = options("third");
+  third.init = (first.out / "final_checkpoint").string();
+  third.config = origin.config;
+  train(third);
+  EXPECT_LT(rows(third, "train").front().loss, rows(first, "train").front().loss - 0.5);
+
+  third.overwrite = true;
+  third.config.layers = 3;
+  test::expect_error<UsageError>([&] { train(third); }, {"another model", "layers 2 -> 3"});
+  third.init = (directory_ / "missing").string();
+  test::expect_error([&] { train(third); }, {"missing", "no such folder"});
+}
+
+TEST_F(Training, AccumulatedBatchesTakeTheSameStepsAsLargerOnes) {
+  TrainOptions whole = options("whole"), parts = options("parts");
+  whole.dropout = parts.dropout = 0;
+  whole.steps = parts.steps = 8;
+  whole.batch = 8;
+  parts.batch = 2;
+  parts.accumulate = 4;
+  train(whole);
+  train(parts);
+  const std::vector<MetricsRow> want = rows(whole, "train"), got = rows(parts, "train");
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < want.size(); ++i) {
+    EXPECT_NEAR(got[i].loss, want[i].loss, 1e-4) << "step " << want[i].step;
+    EXPECT_NEAR(got[i].grad_norm, want[i].grad_norm, 1e-3 * want[i].grad_norm) << "step " << want[i].step;
+    EXPECT_EQ(got[i].tokens, want[i].tokens);
+  }
+}
+
 TEST_F(Training, RefusesBeforeItWritesAnything) {
   const auto expect_refused = [&](std::initializer_list<std::string_view> mentions, const std::function<void(TrainOptions&)>& change) {
     TrainOptions run = options("run");
@@ -438,6 +542,14 @@ TEST_F(Training, RefusesBeforeItWritesAnything) {
   expect_refused({"--batch"}, [](TrainOptions& run) { run.batch = 6000; });
   expect_refused({"validation split"}, [](TrainOptions& run) { run.validation_split = 1; });
   expect_refused({"heads"}, [](TrainOptions& run) { run.config.heads = 3; });
+  expect_refused({"--lr inf"}, [](TrainOptions& run) { run.optimizer.learning_rate = INFINITY; });
+  expect_refused({"--lr 0"}, [](TrainOptions& run) { run.optimizer.learning_rate = 0; });
+  expect_refused({"--beta2 1"}, [](TrainOptions& run) { run.optimizer.beta2 = 0.9999999999f; });
+  expect_refused({"--decay inf"}, [](TrainOptions& run) { run.optimizer.decay = INFINITY; });
+  expect_refused({"--accumulate 0"}, [](TrainOptions& run) { run.accumulate = 0; });
+  expect_refused({"--accumulate 2147483647"}, [](TrainOptions& run) { run.accumulate = INT32_MAX; });
+  expect_refused({"--batch", "--accumulate"}, [](TrainOptions& run) { run.accumulate = 60; });
+  expect_refused({"--extend-vocab", "--init"}, [](TrainOptions& run) { run.extend_vocab = true; });
   expect_refused({"vocabulary of 2"}, [](TrainOptions& run) { run.vocabulary = 2; });
 }
 
@@ -453,8 +565,27 @@ TEST_F(Training, StopsWhereTheLossIsNoLongerFinite) {
   // An epoch of one step: it is the validation that meets the weights which that step has spoilt.
   run.out = directory_ / "validation";
   run.batch = 160;
-  test::expect_error([&] { train(run); }, {"step 1", "validation loss is not finite"});
+  test::expect_error([&] { train(run); }, {"step 1", "validation loss is not finite", "No checkpoint was written yet"});
   EXPECT_FALSE(fs::exists(run.out / "best_model"));
+}
+
+TEST_F(Training, NoCheckpointHasWeightsThatAreNotFinite) {
+  TrainOptions run = options("run");
+  run.save_every = 2;
+  train(run);
+  const auto spoil = [](TrainOptions& now) {
+    now.quiet = true;
+    now.steps = 20;
+    now.save_every = 1;
+    now.warmup = 0;
+    now.optimizer.learning_rate = 3.3e38f;  // a step takes the weights beyond a float's range
+    now.optimizer.decay = 1;
+  };
+  test::expect_error([&] { resume_training(run.out, spoil); },
+                     {"step 5", "not finite", "not saved", "The last checkpoint is", "checkpoint_step_000004"});
+  for (const char* name : {"best_model", "final_checkpoint", "checkpoint_step_000002", "checkpoint_step_000004"})
+    EXPECT_NO_THROW(Checkpoint(run.out / name)) << name;
+  EXPECT_FALSE(fs::exists(run.out / "checkpoint_step_000005"));
 }
 
 // -------------------------------------------------------------------------------------------------------- checkpoints
@@ -561,6 +692,50 @@ TEST_F(CheckpointTest, RefusesMissingTruncatedAndAlteredFiles) {
     put(good);
     EXPECT_NO_THROW(Checkpoint{folder});
   }
+}
+
+/// Of a model so small that there is time for each: every length of every file, and every byte with a bit turned over.
+TEST_F(CheckpointTest, RefusesEveryLengthAndEveryAlteredByte) {
+  Config config = small_config(8);
+  config.dim = 4;
+  config.layers = config.heads = 1;
+  config.mem_slots = 16;
+  Parameters parameters(config);
+  parameters.initialise(1);
+  const fs::path folder = directory_ / "c";
+  save_checkpoint(folder, config, tokenizer_, parameters, {.step = 1, .course = Course{}});
+  int refused = 0, accepted = 0, expected = 0;
+  const auto try_to_read = [&](const fs::path& file, const std::string& damage) {
+    try {
+      const Checkpoint damaged(folder);
+      ++accepted;
+      ADD_FAILURE() << file << " " << damage << " was taken for a good one";
+    } catch (const Error&) {
+      ++refused;
+    }
+  };
+  for (const char* name : kCheckpointFiles) {
+    const fs::path file = folder / name;
+    const std::string good = read_file(file);
+    // The line end after the state's JSON says nothing.
+    const size_t counted = good.size() - (std::string_view(name) == "state.json" ? 1 : 0);
+    expected += 2 * static_cast<int>(counted);
+    // In place, without a new file each time, which some file systems are slow to make.
+    for (size_t byte = 0; byte < counted && accepted == 0; ++byte) {
+      std::fstream stream(file, std::ios::binary | std::ios::in | std::ios::out);
+      const auto put = [&](char value) { stream.seekp(static_cast<std::streamoff>(byte)).put(value).flush(); };
+      put(static_cast<char>(good[byte] ^ (1 << byte % 8)));
+      try_to_read(file, fmt::format("with byte {} altered", byte));
+      put(good[byte]);
+    }
+    for (size_t length = counted; length-- > 0 && accepted == 0;) {
+      fs::resize_file(file, length);
+      try_to_read(file, fmt::format("of {} bytes", length));
+    }
+    std::ofstream(file, std::ios::binary) << good;
+  }
+  EXPECT_EQ(refused, expected);
+  EXPECT_NO_THROW(Checkpoint{folder});
 }
 
 TEST_F(CheckpointTest, RefusesATokenizerLargerThanTheModel) {

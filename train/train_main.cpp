@@ -77,7 +77,8 @@ int main(int argc, char** argv) {
       if (options.overwrite || init_option->count() > 0)
         fail_usage("--resume goes on with a run; --overwrite and --init begin a new one: leave out one or the other");
       signal = resume_training(resume.empty() ? options.out : std::filesystem::path(resume), [&](TrainOptions& saved) {
-        if (!resume.empty() && !out.empty() && !std::filesystem::equivalent(options.out, saved.out))
+        std::error_code missing;  // then it is another folder too
+        if (!resume.empty() && !out.empty() && !std::filesystem::equivalent(options.out, saved.out, missing))
           fail_usage("--out {}: {} is of the run in {} and goes on there; leave --out out, or start a new run with --init", out, resume,
                      saved.out.string());
         options = saved;

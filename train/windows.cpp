@@ -33,7 +33,7 @@ void WindowSet::fill(std::span<const int> windows, const IntTensor& ids, const I
 
 BatchOrder::BatchOrder(int windows, int B, uint64_t seed) : B_(B), seed_(seed), order_(static_cast<size_t>(windows)) {
   if (B < 1) fail_usage("a batch of {} makes no sense; it must be at least 1", B);
-  if (windows < B) fail_usage("{} windows do not fill a batch of {}; give more text, a smaller --batch or a smaller --seq", windows, B);
+  if (windows < B) fail_usage("{} windows do not fill a batch of {}; give more text, or a smaller --batch, --accumulate or --seq", windows, B);
 }
 
 Batch BatchOrder::batch(int64_t step) {
