@@ -17,66 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const char* advice(int code) {
-  switch (code) {
-    case ENOSPC:
-    case EDQUOT:
-      return "free some space or choose another place";
-    case EFBIG:
-      return "raise the limit on the size of files (ulimit -f) or choose another file system";
-    case EACCES:
-    case EPERM:
-      return "check the permissions of it and of its directory";
-    case EROFS:
-      return "choose a place that can be written to";
-    case ENOENT:
-    case ENOTDIR:
-    case ENAMETOOLONG:
-      return "check the path";
-    case EISDIR:
-      return "give the name of a file";
-    case EMFILE:
-      return "raise the limit on open files (ulimit -n)";
-    default:
-      return "check the disk";
-  }
-}
-
-[[noreturn]] void fail_with(const char* action, const fs::path& path, int code) {
-  fail("cannot {} {}: {}; {}", action, path.string(), std::generic_category().message(code), advice(code));
-}
-
-class Descriptor {
- public:
-  Descriptor(const char* action, const fs::path& path, int flags) : value_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {
-    if (value_ < 0) fail_with(action, path, errno);
-  }
-  ~Descriptor() { ::close(value_); }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  operator int() const { return value_; }
-
- private:
-  int value_;
-};
-
-void write_all(int descriptor, std::span<const std::byte> bytes, const fs::path& path) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(descriptor, bytes.data(), bytes.size());
-    if (written >= 0)
-      bytes = bytes.subspan(static_cast<size_t>(written));
-    else if (errno != EINTR)
-      fail_with("write", path, errno);
-  }
-}
-
-/// Directories too: only then does a rename within it survive a power cut.
-void flush(int descriptor, const fs::path& path) {
-  // EINVAL: a file system that has no notion of flushing a directory.
-  if (::fsync(descriptor) != 0 && errno != EINVAL) fail_with("write", path, errno);
-}
-
-void flush_directory(const fs::path& path) { flush(Descriptor("open", path, O_RDONLY | O_DIRECTORY), path); }
+void flush_directory(const fs::path& path) { FileDescriptor("open", path, O_RDONLY | O_DIRECTORY).flush(); }
 
 /// Where a name leads: an absolute path with links followed and without a slash at the end.
 fs::path destination(const fs::path& path) {
@@ -112,7 +53,7 @@ bool is_leftover(const fs::path& path) {
 }
 
 void rename_or_fail(const fs::path& from, const fs::path& to) {
-  if (std::rename(from.c_str(), to.c_str()) != 0) fail_with("write", to, errno);
+  if (std::rename(from.c_str(), to.c_str()) != 0) fail_on_file("write", to, errno);
 }
 
 void check_nothing_is_lost(const fs::path& old_directory, const fs::path& new_directory) {
@@ -127,13 +68,13 @@ void check_nothing_is_lost(const fs::path& old_directory, const fs::path& new_di
 void put_in_place(const fs::path& partial, const fs::path& target) {
   if (!is_there(target)) return rename_or_fail(partial, target);
   if (::renameat2(AT_FDCWD, partial.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) == 0) return remove_quietly(partial);
-  if (errno != EINVAL && errno != ENOSYS) fail_with("write", target, errno);
+  if (errno != EINVAL && errno != ENOSYS) fail_on_file("write", target, errno);
   const fs::path old = with_suffix(target, "old");
   rename_or_fail(target, old);
   if (std::rename(partial.c_str(), target.c_str()) != 0) {
     const int code = errno;
     rename_or_fail(old, target);
-    fail_with("write", target, code);
+    fail_on_file("write", target, code);
   }
   remove_quietly(old);
 }
@@ -141,19 +82,12 @@ void put_in_place(const fs::path& partial, const fs::path& target) {
 }  // namespace
 
 std::string read_file(const fs::path& path) {
-  const Descriptor file("read", path, O_RDONLY);
-  struct stat status;
-  if (::fstat(file, &status) != 0) fail_with("read", path, errno);
+  const FileDescriptor file("read", path, O_RDONLY);
   // The size is a first guess (a pipe has none); one byte more lets the end of the file show without growing.
-  std::string content(static_cast<size_t>(status.st_size) + 1, '\0');
+  std::string content(static_cast<size_t>(file.size()) + 1, '\0');
   size_t used = 0;
-  for (;;) {
-    const ssize_t got = ::read(file, content.data() + used, content.size() - used);
-    if (got == 0) break;
-    if (got > 0)
-      used += static_cast<size_t>(got);
-    else if (errno != EINTR)
-      fail_with("read", path, errno);
+  while (const size_t got = file.read(std::as_writable_bytes(std::span(content)).subspan(used))) {
+    used += got;
     if (used == content.size()) content.resize(2 * used);
   }
   content.resize(used);
@@ -163,7 +97,7 @@ std::string read_file(const fs::path& path) {
 void make_directory(const fs::path& path) {
   std::error_code error;
   fs::create_directories(path, error);
-  if (error) fail_with("create directory", path, error.value());
+  if (error) fail_on_file("create directory", path, error.value());
 }
 
 void write_file_atomically(const fs::path& path, std::span<const std::span<const std::byte>> pieces) {
@@ -173,9 +107,9 @@ void write_file_atomically(const fs::path& path, std::span<const std::span<const
   const fs::path partial = with_suffix(target, "partial");
   try {
     {
-      const Descriptor file("write", partial, O_WRONLY | O_CREAT | O_TRUNC);
-      for (std::span<const std::byte> piece : pieces) write_all(file, piece, path);
-      flush(file, path);
+      const FileDescriptor file("write", partial, O_WRONLY | O_CREAT | O_TRUNC, path);
+      for (std::span<const std::byte> piece : pieces) file.write(piece);
+      file.flush();
     }
     rename_or_fail(partial, target);
   } catch (...) {
@@ -194,7 +128,7 @@ void write_directory_atomically(const fs::path& path, const std::function<void(c
   const fs::path target = destination(path);
   const fs::path partial = with_suffix(target, "partial");
   remove_quietly(partial);  // process ids come again: it may be what a killed process left
-  if (::mkdir(partial.c_str(), 0777) != 0) fail_with("create directory", partial, errno);
+  if (::mkdir(partial.c_str(), 0777) != 0) fail_on_file("create directory", partial, errno);
   try {
     fill(partial);
     check_nothing_is_lost(target, partial);
@@ -227,14 +161,10 @@ void remove_leftovers(const fs::path& directory, const std::function<bool(const 
   }
 }
 
-AppendFile::AppendFile(fs::path path) : path_(std::move(path)), descriptor_(::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
-  if (descriptor_ < 0) fail_with("write", path_, errno);
-}
+AppendFile::AppendFile(const fs::path& path) : file_("write", path, O_WRONLY | O_CREAT | O_APPEND) {}
 
-AppendFile::~AppendFile() { ::close(descriptor_); }
+void AppendFile::append(std::string_view record) { file_.write(std::as_bytes(std::span(record))); }
 
-void AppendFile::append(std::string_view record) { write_all(descriptor_, std::as_bytes(std::span(record)), path_); }
-
-void AppendFile::flush() { mmrec::flush(descriptor_, path_); }
+void AppendFile::flush() { file_.flush(); }
 
 }  // namespace mmrec

@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "train/file_descriptor.h"
+
 namespace mmrec {
 
 // Files on disk. All functions here throw an Error with the path, the system's reason and what to do about it.
@@ -41,10 +43,7 @@ void remove_leftovers(const std::filesystem::path& directory, const std::functio
 class AppendFile {
  public:
   /// Opens the file at its end; creates it if need be.
-  explicit AppendFile(std::filesystem::path path);
-  ~AppendFile();
-  AppendFile(const AppendFile&) = delete;
-  AppendFile& operator=(const AppendFile&) = delete;
+  explicit AppendFile(const std::filesystem::path& path);
 
   /// Hands the record to the system before it returns.
   void append(std::string_view record);
@@ -52,8 +51,7 @@ class AppendFile {
   void flush();
 
  private:
-  std::filesystem::path path_;
-  int descriptor_;
+  FileDescriptor file_;
 };
 
 }  // namespace mmrec

@@ -1,23 +1,19 @@
 #include "train/run_data.h"
 
 #include <fmt/ranges.h>
-#include <zlib.h>
 
 #include <algorithm>
-#include <span>
+#include <vector>
 
 #include "runtime/error.h"
 #include "train/corpus.h"
+#include "train/prepared_data.h"
 
 namespace mmrec {
 
 namespace {
 
 constexpr size_t kShownCharacters = 8;
-
-uint32_t crc(std::span<const int32_t> tokens) {
-  return static_cast<uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(tokens.data()), tokens.size_bytes()));
-}
 
 std::string describe_unknown(const Tokenizer& tokenizer, const CharacterCounts& counts) {
   std::vector<std::pair<int64_t, char32_t>> unknown;  // occurrences, the most first
@@ -38,18 +34,48 @@ std::string describe_unknown(const Tokenizer& tokenizer, const CharacterCounts& 
                      unknown.size() > shown.size() ? ", .." : "");
 }
 
-}  // namespace
-
-DataIdentity RunData::identity() const {
-  return {static_cast<int64_t>(train.size()), static_cast<int64_t>(validation.size()), crc(train), crc(validation)};
+/// Of all ids that are characters.
+CharacterCounts characters_of(const PreparedData& data) {
+  constexpr int kPiece = 1 << 20;
+  std::vector<int64_t> occurrences(static_cast<size_t>(data.tokenizer.size()));
+  for (const Tokens& tokens : {data.train, data.validation})
+    for (int64_t first = 0; first < tokens.count(); first += kPiece)
+      tokens.read(first, static_cast<int>(std::min<int64_t>(kPiece, tokens.count() - first)),
+                  [&](int, int32_t id) { ++occurrences.at(static_cast<size_t>(id)); });
+  CharacterCounts counts;
+  for (int32_t id = Tokenizer::kMinSize - 1; id < data.tokenizer.size(); ++id)
+    if (const int64_t count = occurrences[static_cast<size_t>(id)]; count > 0) {
+      CharacterCounts character;
+      count_characters(data.tokenizer.decode(id), "the tokenizer", character);
+      counts[character.begin()->first] = count;
+    }
+  return counts;
 }
 
+Tokenizer extended_on_demand(const Tokenizer& known, const CharacterCounts& counts, bool extend) { return extend ? known.extended(counts) : known; }
+
+RunData load_prepared_data(const TrainOptions& options, const std::optional<Tokenizer>& known) {
+  PreparedData data = load_prepared(options.data, known ? 0 : options.vocabulary);
+  if (!known || *known == data.tokenizer) return {std::move(data.tokenizer), std::move(data.train), std::move(data.validation), ""};
+  const CharacterCounts counts = characters_of(data);
+  const Tokenizer tokenizer = extended_on_demand(*known, counts, options.extend_vocab);
+  std::vector<int32_t> new_ids = {Tokenizer::kUnknown, Tokenizer::kPadding};
+  while (static_cast<int>(new_ids.size()) < data.tokenizer.size())
+    new_ids.push_back(tokenizer.encode(data.tokenizer.decode(static_cast<int32_t>(new_ids.size())), "the tokenizer")[0]);
+  return {tokenizer, data.train.translated(new_ids), data.validation.translated(new_ids), describe_unknown(tokenizer, counts)};
+}
+
+}  // namespace
+
+DataIdentity RunData::identity() const { return {train.count(), validation.count(), train.crc32(), validation.crc32()}; }
+
 RunData load_data(const TrainOptions& options, const std::optional<Tokenizer>& known) {
+  if (is_prepared(options.data)) return load_prepared_data(options, known);
   const Corpus corpus = load_corpus(options.data, options.validation_split);
   CharacterCounts counts;
   count_characters(corpus.train, options.data, counts);
   count_characters(corpus.validation, options.data, counts);
-  const Tokenizer tokenizer = !known ? Tokenizer(counts, options.vocabulary) : options.extend_vocab ? known->extended(counts) : *known;
+  const Tokenizer tokenizer = known ? extended_on_demand(*known, counts, options.extend_vocab) : Tokenizer(counts, options.vocabulary);
   return {tokenizer, tokenizer.encode(corpus.train, options.data), tokenizer.encode(corpus.validation, options.data),
           describe_unknown(tokenizer, counts)};
 }

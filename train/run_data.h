@@ -3,9 +3,9 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "train/tokenizer.h"
+#include "train/tokens.h"
 #include "train/train_options.h"
 
 namespace mmrec {
@@ -20,14 +20,15 @@ struct DataIdentity {
 /// A run's text as tokens.
 struct RunData {
   Tokenizer tokenizer;
-  std::vector<int32_t> train, validation;
+  Tokens train, validation;
   std::string unknown;  ///< which characters have no token, in words; "" where all have one
 
   DataIdentity identity() const;
 };
 
-/// Reads options.data. The tokenizer is `known`, a checkpoint's, if there is one (with options.extend_vocab the text's other
-/// characters get ids after its own), else one of the text's characters up to options.vocabulary.
+/// Reads options.data, or maps it where it is a folder that `prepare` made. The tokenizer is `known`, a checkpoint's, if there is one (with
+/// options.extend_vocab the text's other characters get ids after its own), else the folder's, or one of the text's characters up to
+/// options.vocabulary.
 RunData load_data(const TrainOptions& options, const std::optional<Tokenizer>& known);
 
 /// Throws an Error where `now`, read from `data`, is not the text that a run was begun with.

@@ -179,7 +179,7 @@ Run::Run(const TrainOptions& options, Start start)
       progress_(log_, rate_.steps, epochs_),
       state_{.seed = options.seed, .validation_loss = MetricsRow::kNone, .course = Course{.options = to_save(options), .data = identity_}} {
   // A validation text that is shorter than its windows is one window.
-  const int validation_window = static_cast<int>(std::min<size_t>(options.validation_sequence, std::max<size_t>(data_.validation.size(), 1) - 1));
+  const int validation_window = static_cast<int>(std::min<int64_t>(options.validation_sequence, std::max<int64_t>(data_.validation.count(), 1) - 1));
   if (validation_window > 0)
     evaluation_.emplace(config_, vocabulary_, parameters_, options.seed,
                         WindowSet(std::move(data_.validation), validation_window, "the validation text"));

@@ -1,20 +1,31 @@
 #include "train/windows.h"
 
-#include <numeric>
+#include <algorithm>
+#include <bit>
+#include <limits>
 #include <utility>
 
 #include "runtime/error.h"
 #include "runtime/rng.h"
 
 namespace mmrec {
-namespace {}  // namespace
+namespace {
 
-WindowSet::WindowSet(std::vector<int32_t> tokens, int T, std::string_view what) : tokens_(std::move(tokens)), T_(T) {
+/// Enough that no order is noticeably more likely than another.
+int rounds_for(int windows) { return 32 + 4 * std::bit_width(static_cast<unsigned>(windows)); }
+
+constexpr uint64_t kPivots = uint64_t{1} << 63;  // where they are in the epoch's stream; before come the pairs' bits
+
+}  // namespace
+
+WindowSet::WindowSet(Tokens tokens, int T, std::string_view what) : tokens_(std::move(tokens)), T_(T) {
   if (T < 1) fail_usage("a window of {} tokens makes no sense; it must be at least 1", T);
-  const size_t needed = static_cast<size_t>(T) + 1;
-  if (tokens_.size() < needed)
-    fail_usage("{} has {} characters, a window of {} needs {}; give more text or a smaller --seq", what, tokens_.size(), T, needed);
-  count_ = static_cast<int>((tokens_.size() - 1) / static_cast<size_t>(T));
+  if (tokens_.count() <= T)
+    fail_usage("{} has {} characters, a window of {} needs {}; give more text or a smaller --seq", what, tokens_.count(), T, int64_t{T} + 1);
+  const int64_t count = (tokens_.count() - 1) / T;
+  if (count > std::numeric_limits<int>::max())
+    fail_usage("{} has {} windows of {}, more than {}; give a larger --seq or less text", what, count, T, std::numeric_limits<int>::max());
+  count_ = static_cast<int>(count);
 }
 
 void WindowSet::fill(std::span<const int> windows, const IntTensor& ids, const IntTensor& targets) const {
@@ -23,34 +34,49 @@ void WindowSet::fill(std::span<const int> windows, const IntTensor& ids, const I
   check_shape("batch targets", targets, {T_, B});
   for (int b = 0; b < B; ++b) {
     if (windows[b] < 0 || windows[b] >= count_) fail("window {} is outside 0 .. {}", windows[b], count_ - 1);
-    const int32_t* token = tokens_.data() + static_cast<size_t>(windows[b]) * static_cast<size_t>(T_);
-    for (int t = 0; t < T_; ++t) {
-      ids.data()[t * ids.stride(0) + b] = token[t];
-      targets.data()[t * targets.stride(0) + b] = token[t + 1];
-    }
+    tokens_.read(int64_t{windows[b]} * T_, T_ + 1, [&](int t, int32_t id) {
+      if (t < T_) ids.data()[t * ids.stride(0) + b] = id;
+      if (t > 0) targets.data()[(t - 1) * targets.stride(0) + b] = id;
+    });
   }
 }
 
-BatchOrder::BatchOrder(int windows, int B, uint64_t seed) : B_(B), seed_(seed), order_(static_cast<size_t>(windows)) {
+BatchOrder::BatchOrder(int windows, int B, uint64_t seed) : windows_(windows), seed_(seed) {
   if (B < 1) fail_usage("a batch of {} makes no sense; it must be at least 1", B);
   if (windows < B) fail_usage("{} windows do not fill a batch of {}; give more text, or a smaller --batch, --accumulate or --seq", windows, B);
+  pivots_.resize(static_cast<size_t>(rounds_for(windows)));
+  batch_.resize(static_cast<size_t>(B));
 }
 
 Batch BatchOrder::batch(int64_t step) {
   if (step < 1) fail("step {} does not exist; the first is 1", step);
-  const int epoch = static_cast<int>((step - 1) / steps_per_epoch()) + 1;
-  const size_t place = static_cast<size_t>((step - 1) % steps_per_epoch());
-  if (epoch != epoch_) shuffle(epoch);
-  const size_t B = static_cast<size_t>(B_);
-  return {epoch, std::span(order_).subspan(place * B, B)};
+  begin_epoch(static_cast<int>((step - 1) / steps_per_epoch()) + 1);
+  const int first = static_cast<int>((step - 1) % steps_per_epoch()) * static_cast<int>(batch_.size());
+  for (size_t b = 0; b < batch_.size(); ++b) batch_[b] = window_at(first + static_cast<int>(b));
+  return {epoch_, batch_};
 }
 
-/// Fisher-Yates; every epoch has a stream of its own.
-void BatchOrder::shuffle(int epoch) {
-  const Philox random(seed_, rng_stream(Stream::kShuffle, static_cast<uint64_t>(epoch)));
-  std::iota(order_.begin(), order_.end(), 0);
-  for (size_t i = order_.size() - 1; i > 0; --i) std::swap(order_[i], order_[random.below(i, static_cast<uint32_t>(i + 1))]);
+/// Every epoch has a stream of its own.
+void BatchOrder::begin_epoch(int epoch) {
+  if (epoch == epoch_) return;
   epoch_ = epoch;
+  const Philox random(seed_, rng_stream(Stream::kShuffle, static_cast<uint64_t>(epoch)));
+  for (size_t round = 0; round < pivots_.size(); ++round)
+    pivots_[round] = static_cast<int>(random.below(kPivots + round, static_cast<uint32_t>(windows_)));
+}
+
+/// A round pairs each window with another (their sum is the pivot, modulo the number of windows) and swaps the pair or does not,
+/// by a random bit of the pair.
+int BatchOrder::window_at(int place) const {
+  const Philox random(seed_, rng_stream(Stream::kShuffle, static_cast<uint64_t>(epoch_)));
+  int window = place;
+  for (size_t round = 0; round < pivots_.size(); ++round) {
+    const int difference = pivots_[round] - window;
+    const int partner = difference < 0 ? difference + windows_ : difference;
+    const uint64_t pair = (uint64_t{round} << 32) | static_cast<uint32_t>(std::max(window, partner));
+    if (random.block(pair)[0] >> 31) window = partner;
+  }
+  return window;
 }
 
 }  // namespace mmrec

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "runtime/tensor.h"
+#include "train/tokens.h"
 
 namespace mmrec {
 
@@ -14,7 +15,7 @@ namespace mmrec {
 class WindowSet {
  public:
   /// Throws a UsageError where the text is too short for one window; `what` ("the training text") goes into it.
-  WindowSet(std::vector<int32_t> tokens, int T, std::string_view what);
+  WindowSet(Tokens tokens, int T, std::string_view what);
 
   int count() const { return count_; }
   int T() const { return T_; }
@@ -23,7 +24,7 @@ class WindowSet {
   void fill(std::span<const int> windows, const IntTensor& ids, const IntTensor& targets) const;
 
  private:
-  std::vector<int32_t> tokens_;
+  Tokens tokens_;
   int T_, count_;
 };
 
@@ -33,24 +34,28 @@ struct Batch {
   std::span<const int> windows;
 };
 
-/// Which windows each training step takes. Every epoch visits the windows in a new order, a function of (seed, epoch) alone,
-/// so a resumed run needs nothing but its step; the windows left over when a batch is no longer full wait for another epoch.
+/// Which windows each training step takes. Every epoch visits the windows in a new order, a function of (seed, epoch) alone, so
+/// a resumed run needs nothing but its step; the windows left over when a batch is no longer full wait for another epoch.
+/// An order is never written down: window by window it is computed (swap-or-not: Hoang, Morris, Rogaway, "An enciphering scheme
+/// based on a card shuffle", 2012), in a microsecond or two, so that a text of any length costs no memory and no wait.
 class BatchOrder {
  public:
   /// B windows a batch; throws a UsageError where there are fewer windows than that.
   BatchOrder(int windows, int B, uint64_t seed);
 
-  int steps_per_epoch() const { return static_cast<int>(order_.size()) / B_; }
+  int steps_per_epoch() const { return windows_ / static_cast<int>(batch_.size()); }
   /// The batch of a step, counted from 1. Allocates nothing.
   Batch batch(int64_t step);
 
  private:
-  void shuffle(int epoch);
+  void begin_epoch(int epoch);
+  int window_at(int place) const;
 
-  int B_;
+  int windows_;
   uint64_t seed_;
-  int epoch_ = 0;  // whose order it is; 0: none yet
-  std::vector<int> order_;
+  int epoch_ = 0;            // the one that the pivots are of; 0: none yet
+  std::vector<int> pivots_;  // a round
+  std::vector<int> batch_;
 };
 
 }  // namespace mmrec

@@ -1,0 +1,92 @@
+#include "train/file_descriptor.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include "runtime/error.h"
+
+namespace mmrec {
+namespace {
+
+const char* advice(int code) {
+  switch (code) {
+    case ENOSPC:
+    case EDQUOT:
+      return "free some space or choose another place";
+    case EFBIG:
+      return "raise the limit on the size of files (ulimit -f) or choose another file system";
+    case EACCES:
+    case EPERM:
+      return "check the permissions of it and of its directory";
+    case EROFS:
+      return "choose a place that can be written to";
+    case ENOENT:
+    case ENOTDIR:
+    case ENAMETOOLONG:
+      return "check the path";
+    case EISDIR:
+      return "give the name of a file";
+    case EMFILE:
+      return "raise the limit on open files (ulimit -n)";
+    default:
+      return "check the disk";
+  }
+}
+
+}  // namespace
+
+void fail_on_file(const char* action, const std::filesystem::path& path, int code) {
+  fail("cannot {} {}: {}; {}", action, path.string(), std::generic_category().message(code), advice(code));
+}
+
+FileDescriptor::FileDescriptor(const char* action, const std::filesystem::path& path, int flags, std::filesystem::path name)
+    : name_(name.empty() ? path : std::move(name)), value_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {
+  if (value_ < 0) fail_on_file(action, name_, errno);
+}
+
+FileDescriptor::~FileDescriptor() { ::close(value_); }
+
+int64_t FileDescriptor::size() const {
+  struct stat status;
+  if (::fstat(value_, &status) != 0) fail_on_file("read", name_, errno);
+  return status.st_size;
+}
+
+size_t FileDescriptor::read(std::span<std::byte> bytes) const {
+  size_t used = 0;
+  while (used < bytes.size()) {
+    const ssize_t got = ::read(value_, bytes.data() + used, bytes.size() - used);
+    if (got == 0) break;
+    if (got > 0)
+      used += static_cast<size_t>(got);
+    else if (errno != EINTR)
+      fail_on_file("read", name_, errno);
+  }
+  return used;
+}
+
+void FileDescriptor::write(std::span<const std::byte> bytes) const {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(value_, bytes.data(), bytes.size());
+    if (written >= 0)
+      bytes = bytes.subspan(static_cast<size_t>(written));
+    else if (errno != EINTR)
+      fail_on_file("write", name_, errno);
+  }
+}
+
+void FileDescriptor::seek(int64_t place) const {
+  if (::lseek(value_, place, SEEK_SET) < 0) fail_on_file("read", name_, errno);
+}
+
+void FileDescriptor::flush() const {
+  // EINVAL: a file system that has no notion of flushing a directory.
+  if (::fsync(value_) != 0 && errno != EINVAL) fail_on_file("write", name_, errno);
+}
+
+}  // namespace mmrec

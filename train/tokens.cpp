@@ -1,0 +1,30 @@
+#include "train/tokens.h"
+
+#include <bit>
+#include <span>
+#include <utility>
+
+#include "train/checksum.h"
+
+namespace mmrec {
+
+static_assert(std::endian::native == std::endian::little, "mapped ids are used as they are");
+
+Tokens::Tokens(std::vector<int32_t> ids)
+    : count_(static_cast<int64_t>(ids.size())), width_(sizeof(int32_t)), crc32_(crc32_of(std::as_bytes(std::span(ids)))) {
+  const auto owner = std::make_shared<const std::vector<int32_t>>(std::move(ids));
+  ids_ = std::shared_ptr<const void>(owner, owner->data());
+}
+
+Tokens::Tokens(std::shared_ptr<MappedFile> file, int64_t begin, int width, int64_t count, uint32_t crc32)
+    : file_(std::move(file)), count_(count), width_(width), crc32_(crc32) {
+  ids_ = std::shared_ptr<const void>(file_, file_->data() + begin);
+}
+
+Tokens Tokens::translated(std::vector<int32_t> new_ids) const {
+  Tokens result = *this;
+  result.new_ids_ = std::make_shared<const std::vector<int32_t>>(std::move(new_ids));
+  return result;
+}
+
+}  // namespace mmrec
