@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/expect_error.h"
+#include "tests/gzip.h"
 #include "tests/temporary_directory.h"
 #include "train/atomic_file.h"
 
@@ -17,6 +18,7 @@ namespace mmrec {
 namespace {
 
 using test::expect_error;
+using test::gzip;
 using test::TemporaryDirectory;
 
 std::vector<std::string> lines_of(std::string_view text) {
@@ -88,6 +90,55 @@ TEST(Corpus, DirectoryHasItsOwnSplit) {
   EXPECT_EQ(corpus.validation, "validation\n");
   std::filesystem::remove(directory / "train.txt");
   expect_error([&] { load_corpus(directory.path().string(), 0.5); }, {"train.txt", "prepare"});
+}
+
+TEST(Corpus, FilesMayBeCompressedOrJsonLines) {
+  const TemporaryDirectory directory;
+  write_file_atomically(directory / "text.gz", gzip("aa\nbb\ncc\ndd\n"));
+  EXPECT_EQ(load_corpus((directory / "text.gz").string(), 0.25).validation, "dd\n");
+  std::string lines;
+  for (const char* text : {"one", "two\\n", "", "three"}) lines += fmt::format("{{\"text\":\"{}\"}}\n", text);
+  for (const char* name : {"a.jsonl", "a.json.gz", "a.ndjson.gz"}) {
+    write_file_atomically(directory / name, std::string_view(name).ends_with(".gz") ? gzip(lines) : lines);
+    const Corpus corpus = load_corpus((directory / name).string(), 0.4);
+    EXPECT_EQ(corpus.train, "one\n\nthree\n\n");
+    EXPECT_EQ(corpus.validation, "two\n\n");
+  }
+}
+
+TEST(Corpus, ByDefaultAFifthOfASmallFileIsForValidation) {
+  const TemporaryDirectory directory;
+  write_file_atomically(directory / "text", "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n");
+  EXPECT_EQ(load_corpus((directory / "text").string(), std::nullopt).validation, "8\n9\n");
+  EXPECT_EQ(lines_of(load_corpus("sample", std::nullopt).validation).size(), 100u) << "of the sample a tenth";
+}
+
+TEST(Corpus, ManyFilesAreOneText) {
+  const TemporaryDirectory directory;
+  write_file_atomically(directory / "a", "first");
+  write_file_atomically(directory / "b", "");
+  write_file_atomically(directory / "c", "second\n");
+  write_file_atomically(directory / "d", gzip("third"));
+  std::string text;
+  int64_t seen = 0;
+  const std::vector<std::filesystem::path> files = {directory / "a", directory / "b", directory / "c", directory / "d"};
+  read_corpus(
+      files, Format::kText, 0.5,
+      [&](bool validation, std::string_view piece) {
+        EXPECT_FALSE(validation);
+        text += piece;
+      },
+      [&](int64_t bytes) { seen = bytes; });
+  EXPECT_EQ(text, "first\nsecond\nthird");
+  EXPECT_EQ(seen, static_cast<int64_t>(5 + 0 + 7 + gzip("third").size()));
+}
+
+TEST(Corpus, FormatsFollowFromNames) {
+  for (const char* name : {"a.jsonl", "b.json", "c.ndjson", "d.jsonl.gz", "x/e.json.gz"}) EXPECT_EQ(format_of(name), Format::kJsonLines) << name;
+  for (const char* name : {"a.txt", "json", "jsonl.gz", "a.jsonl.txt", "a.gz", "b.json/c"}) EXPECT_EQ(format_of(name), Format::kText) << name;
+  EXPECT_EQ(common_format({"a.txt", "b.gz"}), Format::kText);
+  EXPECT_EQ(common_format({"a.json", "b.jsonl.gz"}), Format::kJsonLines);
+  expect_error<UsageError>([] { common_format({"a.json", "b.txt"}); }, {"a.json and b.txt", "--format"});
 }
 
 TEST(Corpus, RefusesTextsThatAreNone) {

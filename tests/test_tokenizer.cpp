@@ -65,7 +65,9 @@ TEST(Tokenizer, InvalidUtf8HasAPlace) {
     std::string text, place;
   };
   const Bad texts[] = {
-      {"ab\xff", "byte 2 (0xff)"},           // never part of UTF-8
+      {"ab\xff", "byte 2 (0xff)"},  // never part of UTF-8
+      {"0123456789abcdef\xff", "byte 16 (0xff)"},
+      {"0123456789é0123456789\xe2\x82 €", "byte 22 (0xe2)"},
       {"é\x80", "byte 2 (0x80)"},            // continues nothing
       {"abc\xc3", "byte 3 (0xc3)"},          // cut
       {"a\xc0\xaf", "byte 1 (0xc0)"},        // longer than need be

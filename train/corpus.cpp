@@ -1,6 +1,5 @@
 #include "train/corpus.h"
 
-#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
@@ -10,8 +9,7 @@
 
 #include "runtime/error.h"
 #include "runtime/rng.h"
-#include "train/atomic_file.h"
-#include "train/tokenizer.h"
+#include "train/split.h"
 
 namespace mmrec {
 namespace {
@@ -28,6 +26,7 @@ constexpr std::array<std::string_view, 10> kSentences = {
 };
 constexpr int kSampleLines = 1000;
 constexpr uint64_t kSampleSeed = 2024;
+constexpr double kSampleValidation = 0.1;
 
 std::string sample_lines(int begin, int end) {
   const Philox random(kSampleSeed, rng_stream(Stream::kCorpus, 0));
@@ -39,47 +38,86 @@ std::string sample_lines(int begin, int end) {
   return text;
 }
 
-std::string read_text(const fs::path& path) {
-  std::string text = read_file(path);
-  if (text.empty()) fail("{} is empty; give a file with text", path.string());
-  check_utf8(text, path.string());
-  return text;
-}
-
-constexpr size_t kShortLine = 200;  // bytes
-
-size_t split_point(std::string_view text, double val_split) {
-  if (val_split == 0) return text.size();
-  size_t cut = static_cast<size_t>(static_cast<double>(text.size()) * (1 - val_split));
-  // A line end far away (a text may be one long line) would leave another split than was asked for.
-  const size_t line_end = text.substr(0, cut).rfind('\n');
-  if (line_end != text.npos && cut - line_end <= std::max<size_t>(text.size() / 50, kShortLine)) return line_end + 1;
-  const auto continues_a_character = [](char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; };
-  while (cut > 0 && continues_a_character(text[cut])) --cut;
-  return cut;
+Corpus load_file(const fs::path& path, double val_split) {
+  const Format format = format_of(path);
+  Corpus corpus;
+  read_corpus(
+      {path}, format, val_split, [&](bool validation, std::string_view piece) { (validation ? corpus.validation : corpus.train) += piece; },
+      [](int64_t) {});
+  if (corpus.train.empty()) fail("{} is empty; give a file with text", path.string());
+  if (format == Format::kText) {
+    const size_t cut = split_point(corpus.train, val_split);
+    corpus.validation = corpus.train.substr(cut);
+    corpus.train.resize(cut);
+  }
+  return corpus;
 }
 
 }  // namespace
 
-Corpus load_corpus(std::string_view data, double val_split) {
-  if (!(val_split >= 0 && val_split < 1)) fail_usage("a validation split of {} makes no sense; it must be at least 0 and less than 1", val_split);
+Format format_of(const fs::path& path) {
+  const fs::path name = path.extension() == ".gz" ? path.stem() : path.filename();
+  for (const char* extension : {".jsonl", ".ndjson", ".json"})
+    if (name.extension() == extension) return Format::kJsonLines;
+  return Format::kText;
+}
+
+Format common_format(const std::vector<fs::path>& files) {
+  const Format format = format_of(files.front());
+  for (const fs::path& file : files)
+    if (format_of(file) != format)
+      fail_usage("{} and {} are of different formats, text and JSON lines; put them into folders of their own, or give --format",
+                 files.front().string(), file.string());
+  return format;
+}
+
+void read_corpus(const std::vector<fs::path>& files, Format format, double val_split,
+                 const std::function<void(bool validation, std::string_view piece)>& visit, const ReadObserver& observe) {
+  DocumentSplit split(val_split);
+  int64_t bytes_before = 0;  // of the files before
+  char last = '\n';          // of the text before
+  for (const fs::path& file : files) {
+    const ReadObserver observe_all = [&](int64_t bytes) { observe(bytes_before + bytes); };
+    if (format == Format::kText) {
+      if (std::exchange(last, '\n') != '\n') visit(false, "\n");
+      read_text(
+          file,
+          [&](std::string_view piece) {
+            visit(false, piece);
+            last = piece.back();
+          },
+          observe_all);
+    } else {
+      read_json_lines(
+          file,
+          [&](std::string_view text) {
+            if (text.empty()) return;
+            const std::string_view end = text.ends_with('\n') ? "\n" : "\n\n";
+            const bool validation = split.next(text.size() + end.size());
+            visit(validation, text);
+            visit(validation, end);
+          },
+          observe_all);
+    }
+    bytes_before += static_cast<int64_t>(fs::file_size(file));
+  }
+}
+
+Corpus load_corpus(std::string_view data, std::optional<double> val_split) {
   if (data == "sample") {
-    const int validation_lines = static_cast<int>(std::lround(val_split * kSampleLines));
+    const int validation_lines = static_cast<int>(std::lround(validation_part(val_split.value_or(kSampleValidation), 0) * kSampleLines));
     return {sample_lines(0, kSampleLines), sample_lines(kSampleLines, kSampleLines + validation_lines)};
   }
   const fs::path path(data);
   std::error_code ignored;  // what cannot be looked at cannot be read either, and then the reason is told
   if (!fs::is_directory(path, ignored)) {
-    std::string train = read_text(path);
-    const size_t cut = split_point(train, val_split);
-    std::string validation = train.substr(cut);
-    train.resize(cut);
-    return {std::move(train), std::move(validation)};
+    const uintmax_t bytes = fs::file_size(path, ignored);
+    return load_file(path, validation_part(val_split, ignored ? 0 : static_cast<int64_t>(bytes)));
   }
   for (const char* name : {"train.txt", "val.txt"})
     if (!fs::exists(path / name, ignored))
       fail("the directory {} has no {}; make both train.txt and val.txt, for example with 'prepare'", path.string(), name);
-  return {read_text(path / "train.txt"), read_text(path / "val.txt")};
+  return {load_file(path / "train.txt", 0).train, load_file(path / "val.txt", 0).train};
 }
 
 }  // namespace mmrec

@@ -3,7 +3,9 @@
 #include <utf8.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <cstring>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -19,6 +21,18 @@ constexpr const char* kUnknownName = "<UNK>";
 constexpr const char* kPaddingName = "<PAD>";
 constexpr const char* kReplacementCharacter = "\uFFFD";
 constexpr int kSpecialTokens = 2;
+
+bool is_ascii(char byte) { return static_cast<unsigned char>(byte) < 0x80; }
+
+/// The first byte from `place` on that is not ASCII, or the end; eight at a time, because most texts are little else.
+const char* skip_ascii(const char* place, const char* end) {
+  constexpr uint64_t kHighBits = 0x8080808080808080;
+  for (uint64_t bytes; end - place >= 8; place += 8) {
+    std::memcpy(&bytes, place, 8);
+    if (bytes & kHighBits) break;
+  }
+  return std::find_if_not(place, end, is_ascii);
+}
 
 template <class Visit>
 void for_each_character(std::string_view text, std::string_view where, Visit visit) {
@@ -39,14 +53,22 @@ std::vector<char32_t> by_frequency(const CharacterCounts& counts, int limit) {
 }  // namespace
 
 void check_utf8(std::string_view text, std::string_view where, int64_t first_byte) {
-  const auto bad = utf8::find_invalid(text.begin(), text.end());
-  if (bad != text.end())
-    fail("{}: byte {} (0x{:02x}) is not valid UTF-8; convert the text to UTF-8", where, first_byte + (bad - text.begin()),
-         static_cast<uint8_t>(*bad));
+  const char* const end = text.data() + text.size();
+  for (const char* place = skip_ascii(text.data(), end); place != end; place = skip_ascii(place, end)) {
+    const char* const run_end = std::find_if(place, end, is_ascii);
+    const char* const bad = utf8::find_invalid(place, run_end);
+    if (bad != run_end)
+      fail("{}: byte {} (0x{:02x}) is not valid UTF-8; convert the text to UTF-8", where, first_byte + (bad - text.data()),
+           static_cast<uint8_t>(*bad));
+    place = run_end;
+  }
 }
 
 void count_characters(std::string_view text, std::string_view where, CharacterCounts& counts) {
-  for_each_character(text, where, [&](char32_t character) { ++counts[character]; });
+  std::array<int64_t, 0x80> ascii{};  // without a look-up
+  for_each_character(text, where, [&](char32_t character) { ++(character < ascii.size() ? ascii[character] : counts[character]); });
+  for (char32_t character = 0; character < ascii.size(); ++character)
+    if (ascii[character] > 0) counts[character] += ascii[character];
 }
 
 Tokenizer::Tokenizer(const CharacterCounts& counts, int limit) : Tokenizer(by_frequency(counts, limit)) {}

@@ -1,0 +1,82 @@
+#include "train/console.h"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+
+namespace mmrec {
+namespace {
+
+constexpr size_t kDefaultWidth = 80;
+
+constexpr std::string_view kEraseLine = "\r\x1b[K";
+constexpr std::string_view kResetStyle = "\x1b[0m";
+
+std::string_view style_code(Style style) {
+  switch (style) {
+    case Style::kHeading:
+      return "\x1b[1m";
+    case Style::kWarning:
+      return "\x1b[33m";
+    case Style::kPlain:
+      break;
+  }
+  return "";
+}
+
+std::string_view environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
+
+void print(std::FILE* output, std::string_view text) { std::fwrite(text.data(), 1, text.size(), output); }
+
+}  // namespace
+
+std::string format_duration(double seconds) {
+  const int64_t whole = std::llround(seconds);
+  const int64_t hours = whole / 3600, minutes = whole / 60 % 60;
+  return hours > 0 ? fmt::format("{}:{:02}:{:02}", hours, minutes, whole % 60) : fmt::format("{}:{:02}", minutes, whole % 60);
+}
+
+Console::Console(bool quiet, std::FILE* output)
+    : output_(output),
+      quiet_(quiet),
+      has_status_(!quiet && ::isatty(::fileno(output)) && environment("TERM") != "dumb"),
+      colour_(has_status_ && environment("NO_COLOR").empty()) {}
+
+Console::~Console() { erase_status(); }
+
+void Console::line(std::string_view text, Style style) {
+  erase_status();
+  if (quiet_) return;
+  const std::string_view code = colour_ ? style_code(style) : "";
+  print(output_, fmt::format("{}{}{}\n", code, text, code.empty() ? "" : kResetStyle));
+  std::fflush(output_);
+}
+
+void Console::status(std::string_view text) {
+  if (!has_status_) return;
+  print(output_, fmt::format("{}{}", kEraseLine, text));
+  std::fflush(output_);
+  status_shown_ = true;
+}
+
+size_t Console::status_width() const {
+  winsize window{};
+  const bool known = ::ioctl(::fileno(output_), TIOCGWINSZ, &window) == 0 && window.ws_col > 0;
+  return (known ? window.ws_col : kDefaultWidth) - 1;  // a full line would wrap on some terminals
+}
+
+void Console::erase_status() {
+  if (!status_shown_) return;
+  print(output_, kEraseLine);
+  std::fflush(output_);
+  status_shown_ = false;
+}
+
+}  // namespace mmrec

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdio>
+#include <string>
+#include <string_view>
+
+namespace mmrec {
+
+/// "0:42", "1:05:09".
+std::string format_duration(double seconds);
+
+enum class Style { kPlain, kHeading, kWarning };
+
+/// What a program says while it works: lines, and on a terminal a status line below them.
+class Console {
+ public:
+  explicit Console(bool quiet, std::FILE* output = stdout);
+  ~Console();
+  Console(const Console&) = delete;
+  Console& operator=(const Console&) = delete;
+
+  /// A line, or several; colours appear only on a terminal and not under NO_COLOR (https://no-color.org). Nothing if quiet.
+  void line(std::string_view text, Style style = Style::kPlain);
+
+  /// Whether there is a status line: on a terminal that can redraw one, unless quiet.
+  bool has_status() const { return has_status_; }
+  /// Draws the status line in place of the one before; the next line() takes it away. The text is one byte a column and no
+  /// wider than status_width().
+  void status(std::string_view text);
+  void erase_status();
+  size_t status_width() const;
+
+ private:
+  std::FILE* output_;
+  bool quiet_, has_status_, colour_;
+  bool status_shown_ = false;
+};
+
+}  // namespace mmrec
