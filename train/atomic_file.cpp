@@ -100,6 +100,11 @@ void make_directory(const fs::path& path) {
   if (error) fail_on_file("create directory", path, error.value());
 }
 
+void rename_file(const fs::path& from, const fs::path& to) {
+  rename_or_fail(from, to);
+  flush_directory(to.parent_path());
+}
+
 void write_file_atomically(const fs::path& path, std::span<const std::span<const std::byte>> pieces) {
   const fs::path target = destination(path);
   // A rename would replace even a device.
@@ -111,12 +116,11 @@ void write_file_atomically(const fs::path& path, std::span<const std::span<const
       for (std::span<const std::byte> piece : pieces) file.write(piece);
       file.flush();
     }
-    rename_or_fail(partial, target);
+    rename_file(partial, target);
   } catch (...) {
     remove_quietly(partial);
     throw;
   }
-  flush_directory(target.parent_path());
 }
 
 void write_file_atomically(const fs::path& path, std::string_view text) {

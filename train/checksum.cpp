@@ -1,6 +1,15 @@
 #include "train/checksum.h"
 
+#include <fcntl.h>
+#include <openssl/evp.h>
 #include <zlib.h>
+
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "runtime/error.h"
+#include "train/file_descriptor.h"
 
 namespace mmrec {
 
@@ -9,5 +18,22 @@ uint32_t crc32_of(std::span<const std::byte> bytes, uint32_t before) {
 }
 
 uint32_t crc32_of(std::string_view text) { return crc32_of(std::as_bytes(std::span(text))); }
+
+std::string sha256_of_file(const std::filesystem::path& path, const std::function<void(int64_t bytes_read)>& observe) {
+  const FileDescriptor file("read", path, O_RDONLY);
+  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
+  bool good = context && EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr);
+  std::vector<std::byte> block(size_t{1} << 20);
+  int64_t bytes = 0;
+  while (const size_t got = file.read(block)) {
+    good = good && EVP_DigestUpdate(context.get(), block.data(), got);
+    observe(bytes += static_cast<int64_t>(got));
+  }
+  std::array<unsigned char, 32> digest;
+  if (!good || !EVP_DigestFinal_ex(context.get(), digest.data(), nullptr)) fail("{}: OpenSSL cannot compute its SHA-256", path.string());
+  std::string text;
+  for (const unsigned char byte : digest) text += fmt::format("{:02x}", byte);
+  return text;
+}
 
 }  // namespace mmrec

@@ -2,7 +2,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
+#include <functional>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace mmrec {
@@ -10,5 +13,9 @@ namespace mmrec {
 /// The CRC-32 of zlib and gzip; of a text in pieces, `before` is that of the pieces before.
 uint32_t crc32_of(std::span<const std::byte> bytes, uint32_t before = 0);
 uint32_t crc32_of(std::string_view text);
+
+/// The SHA-256 of a whole file in lower-case hexadecimal. `observe` is told now and then how many bytes have been read, and may
+/// throw.
+std::string sha256_of_file(const std::filesystem::path& path, const std::function<void(int64_t bytes_read)>& observe);
 
 }  // namespace mmrec

@@ -84,6 +84,10 @@ void FileDescriptor::seek(int64_t place) const {
   if (::lseek(value_, place, SEEK_SET) < 0) fail_on_file("read", name_, errno);
 }
 
+void FileDescriptor::truncate(int64_t size) const {
+  if (::ftruncate(value_, size) != 0) fail_on_file("write", name_, errno);
+}
+
 void FileDescriptor::flush() const {
   // EINVAL: a file system that has no notion of flushing a directory.
   if (::fsync(value_) != 0 && errno != EINVAL) fail_on_file("write", name_, errno);

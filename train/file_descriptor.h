@@ -29,6 +29,7 @@ class FileDescriptor {
   void write(std::span<const std::byte> bytes) const;
   /// The place of the next read or write, in bytes from the beginning.
   void seek(int64_t place) const;
+  void truncate(int64_t size) const;
   /// Returns when what was written is on the disk. Of a directory: the names in it.
   void flush() const;
 
