@@ -1,0 +1,75 @@
+#include <nlohmann/json.hpp>
+
+#include "runtime/error.h"
+#include "train/atomic_file.h"
+#include "train/command_line.h"
+#include "train/download.h"
+#include "train/prepare.h"
+#include "train/tokenizer.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The data sets that come with the project.
+fs::path bundled(const std::string& name) {
+  const fs::path file = fs::path(MMREC_DATA_DIR) / name / "input.txt";
+  if (name.find('/') != name.npos || !fs::exists(file)) mmrec::fail_usage("--dataset {}: there is only tiny_shakespeare", name);
+  return file;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using namespace mmrec;
+  Program program("prepare", "Makes a folder for 'train --data' of a text of any size.", "prepare --input-file book.txt --out data/book");
+  PrepareOptions options;
+  std::string dataset, input_file, input_dir, url, sha256, format, tokenizer = "char", vocabulary = "auto";
+  bool json = false;
+
+  CLI::App& app = program.app();
+  app.add_option("--dataset", dataset, "a data set that comes with the project: tiny_shakespeare");
+  app.add_option("--input-file", input_file, "a file of text or JSON lines, also compressed by gzip");
+  app.add_option("--input-dir", input_dir, "all such files below a folder");
+  app.add_option("--url", url, "such a file on the web; it is kept in the folder OUT.download, and a broken download goes on when repeated");
+  app.add_option("--out", options.out, "the folder to make")->required();
+  app.add_option("--val-split", options.val_split, "part of the text that is for validation (default: 0.2, of 10 MB and more 0.05)")
+      ->check(at_least(0))
+      ->check(less_than(1));
+  app.add_option("--format", format, "text, or jsonl: an object with a field \"text\" in each line (default: by the files' names)")
+      ->check(CLI::IsMember({"text", "jsonl"}));
+  app.add_option("--tokenizer", tokenizer, "char: a token is a character")->check(CLI::IsMember({"char"}));
+  app.add_option("--vocab", vocabulary, "auto: a token for every character; or a number of tokens, for the most frequent");
+  app.add_option("--sha256", sha256, "what the file of --url must have");
+  app.add_flag("--json", json, "print the manifest and nothing else");
+
+  return program.run(argc, argv, [&] {
+    if (!sha256.empty() && (url.empty() || sha256.size() != 64 || sha256.find_first_not_of("0123456789abcdefABCDEF") != sha256.npos))
+      fail_usage("--sha256 {}: expected 64 hexadecimal digits, and a --url", sha256);
+    if ((dataset.empty() ? 0 : 1) + (input_file.empty() ? 0 : 1) + (input_dir.empty() ? 0 : 1) + (url.empty() ? 0 : 1) != 1)
+      fail_usage("say with one of --dataset, --input-file, --input-dir and --url what to prepare");
+    options.vocabulary = parse_vocabulary(vocabulary, 0);
+    options.out = options.out.lexically_normal();
+    if (!options.out.has_filename()) options.out = options.out.parent_path();
+    Console console(program.quiet() || json);
+    const auto check_stop = [] {};
+
+    options.source = dataset + input_file + input_dir + url;
+    if (!dataset.empty()) {
+      options.files = {bundled(dataset)};
+    } else if (!input_file.empty()) {
+      options.files = {input_file};
+    } else if (!input_dir.empty()) {
+      if (!fs::is_directory(input_dir)) fail_usage("--input-dir {}: there is no such folder", input_dir);
+      options.files = corpus_files(input_dir, !format.empty());
+    } else {
+      const fs::path folder = fs::path(options.out) += ".download";
+      options.files = {folder / file_name_of(url)};
+      make_directory(folder);
+      download({.url = url, .file = options.files.front(), .sha256 = sha256}, console, check_stop);
+    }
+    options.format = format.empty() ? common_format(options.files) : format == "jsonl" ? Format::kJsonLines : Format::kText;
+    const nlohmann::ordered_json manifest = prepare(options, console, check_stop);
+    if (json && !program.quiet()) fmt::print("{}\n", manifest.dump(2));
+  });
+}
