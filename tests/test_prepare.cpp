@@ -237,6 +237,35 @@ TEST_F(Prepare, AFolderOfOtherThingsIsLeftAlone) {
   expect_error([&] { run(options({file})); }, {"is not a directory"});
 }
 
+#ifndef __SANITIZE_ADDRESS__  // which keeps what was freed
+/// The most memory of this process since the last call, in bytes.
+int64_t peak_memory() {
+  std::ifstream status("/proc/self/status");
+  std::string line;
+  while (std::getline(status, line) && !line.starts_with("VmHWM:")) {
+  }
+  const int64_t peak = 1024 * std::stoll(line.substr(6));
+  std::ofstream("/proc/self/clear_refs") << "5";
+  return peak;
+}
+
+TEST_F(Prepare, MemoryDoesNotDependOnTheCorpus) {
+  const std::string part = long_text(), line = fmt::format("{}\n", nlohmann::json({{"text", part.substr(0, 100'000)}}).dump());
+  std::ofstream text(directory_ / "text"), lines(directory_ / "lines.jsonl");
+  for (int i = 0; i < 24; ++i) text << part;
+  for (int i = 0; i < 600; ++i) lines << line;
+  text.close();
+  lines.close();
+  for (const char* name : {"text", "lines.jsonl"}) {
+    SCOPED_TRACE(name);
+    peak_memory();
+    const int64_t before = peak_memory();
+    run(options({directory_ / name}));
+    EXPECT_LT(peak_memory() - before, 25'000'000) << "for 60 MB";
+  }
+}
+#endif
+
 TEST_F(Prepare, AShortTextHasNoValidation) {
   run(options({write("x.jsonl", "{\"text\":\"only one\"}")}));
   EXPECT_EQ(result().validation, "");
