@@ -12,15 +12,6 @@ struct Batch {
 };
 constexpr Batch kBatches[] = {{"tiny", 2, 256}, {"tiny", 6, 128}, {"tiny", 4, 512}, {"mini", 2, 256}};
 
-/// A step's matrix products; everything else is less than 2 % of it.
-double step_flops(const Config& config, int N) {
-  const double D = config.dim, S = top_slots(config), V = config.vocab_size;
-  // Forward, in multiples of 2 D^2 a token: projection 4, decay 1, MDI's input 1, recurrence 2, query 1, output 1, feed-forward 8. Backward
-  // takes twice that, but for the attention, whose memory has no gradient.
-  const double block = 3 * (2 * 18 * D * D) + 2 * (4 * S * D);
-  return N * (config.layers * block + 3 * (2 * V * D));
-}
-
 /// A training run, step by step over the same batch.
 struct Training {
   Training(const Config& config, int B, int T, uint64_t seed, const IntTensor& ids, const IntTensor& targets)
@@ -54,7 +45,7 @@ void add_train(Cases& cases) {
     cases.add({.op = "train",
                .pass = {"", "step", batch.preset},
                .sizes = {B, T},
-               .flops = step_flops(config, B * T),
+               .flops = training_flops(config, B * T),
                // The optimiser's part: weights and both moments, read and written.
                .bytes = 24. * static_cast<double>(parameter_count(parameter_table(config))),
                .tokens = 1. * B * T,

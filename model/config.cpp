@@ -42,14 +42,19 @@ std::vector<std::string> field_names() {
 struct Preset {
   const char* name;
   int vocab_size, dim, layers, heads, max_seq;
+  bool dpg = false, uboo = false;
+  int mem_slots = 1024;
 };
 
-// Documented sizes. Presets with DPG or UBOO come with those parts of the model.
+// Documented sizes. Those with DPG or UBOO can be planned only, until the model has these parts.
 constexpr std::array kPresets{
     Preset{"tiny", 5000, 128, 4, 4, 1024},
     Preset{"mini", 10000, 256, 6, 4, 2048},
     Preset{"small", 20000, 512, 8, 8, 4096},
     Preset{"base", 32000, 1024, 12, 8, 8192},
+    Preset{"medium", 32000, 2048, 16, 16, 16384, true},
+    Preset{"large", 32000, 3072, 20, 24, 32768, true, true},
+    Preset{"7b", 32000, 4096, 24, 32, 32768, true, true, 128},  // 8 slots of full width
 };
 
 template <class T>
@@ -101,6 +106,9 @@ Config preset(std::string_view name) {
       config.layers = preset.layers;
       config.heads = preset.heads;
       config.max_seq = preset.max_seq;
+      config.dpg = preset.dpg;
+      config.uboo = preset.uboo;
+      config.mem_slots = preset.mem_slots;
       return config;
     }
   fail_usage("there is no preset '{}'; there are {}", name, fmt::join(preset_names(), ", "));
@@ -129,11 +137,16 @@ void set_field(Config& config, std::string_view assignment) {
   assign(config, field, value, "--set");
 }
 
-void check_config(const Config& c) {
+namespace {
+
+void require(bool holds, const char* field, const std::string& problem) {
+  if (!holds) fail_usage("configuration: {} {}", field, problem);
+}
+
+}  // namespace
+
+void check_sizes(const Config& c) {
   constexpr int kMaxDim = 1 << 16, kMaxLayers = 1 << 12, kMaxSlots = 1 << 20;  // far beyond any model; products of sizes stay in range
-  const auto require = [](bool holds, const char* field, const std::string& problem) {
-    if (!holds) fail_usage("configuration: {} {}", field, problem);
-  };
   require(c.vocab_size >= 2, "vocab_size", fmt::format("must be at least 2, not {}", c.vocab_size));
   require(c.dim >= 4 && c.dim <= kMaxDim && c.dim % 4 == 0, "dim", fmt::format("must be a multiple of 4 up to {}, not {}", kMaxDim, c.dim));
   require(c.layers >= 1 && c.layers <= kMaxLayers, "layers", fmt::format("must be between 1 and {}, not {}", kMaxLayers, c.layers));
@@ -141,6 +154,10 @@ void check_config(const Config& c) {
   require(c.max_seq >= 1, "max_seq", fmt::format("must be at least 1, not {}", c.max_seq));
   require(c.mem_slots >= 16 && c.mem_slots <= kMaxSlots && c.mem_slots % 16 == 0, "mem_slots",
           fmt::format("must be a multiple of 16 up to {}, not {}", kMaxSlots, c.mem_slots));
+}
+
+void check_config(const Config& c) {
+  check_sizes(c);
   require(c.hem, "hem", "= false is not supported by this version");
   require(!c.dpg, "dpg", "= true is not supported by this version");
   require(!c.uboo, "uboo", "= true is not supported by this version");

@@ -36,7 +36,9 @@ nlohmann::json to_json(const Config& config);
 Config config_from_json(const nlohmann::json& json, const Config& base, std::string_view where);
 /// `--set field=value`.
 void set_field(Config& config, std::string_view assignment);
-/// Throws a UsageError that names the field where a value makes no sense or is not supported.
+/// Throws a UsageError that names the field where a size makes no sense.
+void check_sizes(const Config& config);
+/// The same, also for what this version does not support.
 void check_config(const Config& config);
 
 }  // namespace mmrec

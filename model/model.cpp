@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <utility>
 
 #include "model/block.h"
@@ -14,30 +15,21 @@
 
 namespace mmrec {
 
-struct Model::Implementation {
-  Implementation(const Config& config, int vocabulary, Parameters& parameters, int T, int B, Mode mode);
+namespace {
+
+/// What a model computes with beside its parameters; all of it in one arena.
+struct Activations {
+  Activations(const Config& config, int T, int B, Model::Mode mode);
 
   void lay_out(Arena& arena);
-  void check(const IntTensor& ids, const Memory& memory) const;
   /// The input of block i; x(layers) is what the final norm reads.
   const Tensor& x(int i) const { return inputs[training() ? i : i % 2]; }
   const BlockSaved& block(int i) const { return saved[training() ? i : 0]; }
-  bool training() const { return mode == Mode::kTraining; }
-  BlockDropout masks(int layer, const StepDropout& dropout) const;
-  /// From ids to the normalised rows that the head reads.
-  void forward(const IntTensor& ids, const Memory& memory, const StepDropout& dropout);
-  void backward(const IntTensor& ids, const Memory& memory, const StepDropout& dropout);
-  LossSum sum() const;
+  bool training() const { return mode == Model::Mode::kTraining; }
 
-  Config config;
-  Parameters& parameters;
   BlockSizes sizes;
-  Mode mode;
-  Tensor embedding, embedding_gradient;  // the vocabulary's rows
-  Tensor norm, norm_gradient;
-  std::vector<BlockWeights> weights, gradients;  // per layer
-
-  Arena arena;
+  int layers;
+  Model::Mode mode;
   Tensor state;                   // [L][B][D]
   std::vector<Tensor> inputs;     // [N][D]; training keeps all of them, inference two in turn
   std::vector<BlockSaved> saved;  // training: per layer, inference: one
@@ -47,9 +39,69 @@ struct Model::Implementation {
   Tensor zeros, dhead, dx;        // training: [N][D]
 };
 
-Model::Implementation::Implementation(const Config& config, int vocabulary, Parameters& parameters, int T, int B, Mode mode)
-    : config(config), parameters(parameters), sizes{T, B, config.dim, config.heads, top_slots(config)}, mode(mode) {
+Activations::Activations(const Config& config, int T, int B, Model::Mode mode)
+    : sizes{T, B, config.dim, config.heads, top_slots(config)}, layers(config.layers), mode(mode) {
   if (T < 1 || B < 1) fail_usage("a model needs at least one position and one sequence, not {} and {}", T, B);
+  // The widest rows are the feed-forward layer's and the attention's probabilities.
+  const int64_t rows = (int64_t{T} + 1) * B, width = std::max<int64_t>(4 * sizes.D, int64_t{sizes.heads} * sizes.slots);
+  if (rows > INT32_MAX / width)
+    fail_usage("{} sequences of {} positions at once are too many for dim {}: an array would have more than {} elements", B, T, sizes.D, INT32_MAX);
+}
+
+void Activations::lay_out(Arena& arena) {
+  const int N = sizes.rows(), D = sizes.D;
+  state = arena.tensor({layers, sizes.B, D});
+  inputs.clear();
+  for (int i = 0; i < (training() ? layers + 1 : 2); ++i) inputs.push_back(arena.tensor({N, D}));
+  saved.clear();
+  for (int i = 0; i < (training() ? layers : 1); ++i) saved.emplace_back(sizes, arena);
+  scratch = BlockScratch(sizes, training(), arena);
+  head_input = arena.tensor({N, D});
+  head_scale = arena.tensor({N});
+  token_loss = arena.tensor({N});
+  correct = arena.tensor({N});
+  if (training()) {
+    for (Tensor* rows : {&zeros, &dhead, &dx}) *rows = arena.tensor({N, D});
+  }
+}
+
+}  // namespace
+
+size_t model_bytes(const Config& config, int T, int B, Model::Mode mode) {
+  Arena counting;
+  Activations(config, T, B, mode).lay_out(counting);
+  return counting.used();
+}
+
+double training_flops(const Config& config, int64_t tokens) {
+  const double D = config.dim, S = top_slots(config), V = config.vocab_size;
+  // Forward, in multiples of 2 D^2 a token: projection 4, decay 1, MDI's input 1, recurrence 2, query 1, output 1, feed-forward 8. Backward
+  // takes twice that, but for the attention, whose memory has no gradient.
+  const double products = 18 * D * D + (config.dpg ? 2 * config.dpg_rank * D : 0) + (config.uboo ? 4 * D * D : 0);
+  const double block = 3 * (2 * products) + 2 * (4 * S * D);
+  return static_cast<double>(tokens) * (config.layers * block + 3 * (2 * V * D));
+}
+
+struct Model::Implementation : Activations {
+  Implementation(const Config& config, int vocabulary, Parameters& parameters, int T, int B, Mode mode);
+
+  void check(const IntTensor& ids, const Memory& memory) const;
+  BlockDropout masks(int layer, const StepDropout& dropout) const;
+  /// From ids to the normalised rows that the head reads.
+  void forward(const IntTensor& ids, const Memory& memory, const StepDropout& dropout);
+  void backward(const IntTensor& ids, const Memory& memory, const StepDropout& dropout);
+  LossSum sum() const;
+
+  Config config;
+  Parameters& parameters;
+  Tensor embedding, embedding_gradient;  // the vocabulary's rows
+  Tensor norm, norm_gradient;
+  std::vector<BlockWeights> weights, gradients;  // per layer
+  Arena arena;
+};
+
+Model::Implementation::Implementation(const Config& config, int vocabulary, Parameters& parameters, int T, int B, Mode mode)
+    : Activations(config, T, B, mode), config(config), parameters(parameters) {
   if (vocabulary < 1 || vocabulary > config.vocab_size)
     fail_usage("a vocabulary of {} tokens does not fit a model with vocab_size {}", vocabulary, config.vocab_size);
   embedding = parameters.weight("embedding.weight").rows(0, vocabulary);
@@ -61,23 +113,6 @@ Model::Implementation::Implementation(const Config& config, int vocabulary, Para
     gradients.emplace_back(parameters, parameters.gradients(), layer);
   }
   arena = Arena::fitted([this](Arena& fitted) { lay_out(fitted); });
-}
-
-void Model::Implementation::lay_out(Arena& arena) {
-  const int N = sizes.rows(), D = sizes.D;
-  state = arena.tensor({config.layers, sizes.B, D});
-  inputs.clear();
-  for (int i = 0; i < (training() ? config.layers + 1 : 2); ++i) inputs.push_back(arena.tensor({N, D}));
-  saved.clear();
-  for (int i = 0; i < (training() ? config.layers : 1); ++i) saved.emplace_back(sizes, arena);
-  scratch = BlockScratch(sizes, training(), arena);
-  head_input = arena.tensor({N, D});
-  head_scale = arena.tensor({N});
-  token_loss = arena.tensor({N});
-  correct = arena.tensor({N});
-  if (training()) {
-    for (Tensor* rows : {&zeros, &dhead, &dx}) *rows = arena.tensor({N, D});
-  }
 }
 
 void Model::Implementation::check(const IntTensor& ids, const Memory& memory) const {

@@ -70,4 +70,10 @@ class Model {
   std::unique_ptr<Implementation> implementation_;
 };
 
+/// What a Model of these arguments would report as bytes(), without making one.
+size_t model_bytes(const Config& config, int T, int B, Model::Mode mode);
+
+/// Operations of a training step's matrix products; everything else is less than 2 % of it.
+double training_flops(const Config& config, int64_t tokens);
+
 }  // namespace mmrec

@@ -415,6 +415,17 @@ TEST(Model, TheNumberOfThreadsDoesNotChangeABit) {
   });
 }
 
+TEST(Model, SizeIsKnownWithoutAModel) {
+  Setting s(small_config(), 7, 3);
+  for (const Model::Mode mode : {Model::Mode::kTraining, Model::Mode::kInference})
+    EXPECT_EQ(model_bytes(s.config, s.T, s.B, mode), s.model(mode).bytes());
+  const Config large = preset("7b");
+  const double activations = static_cast<double>(model_bytes(large, 256, 2, Model::Mode::kTraining));
+  EXPECT_GT(activations, 4. * 512 * large.dim * large.layers * 20);
+  expect_error<UsageError>([&] { model_bytes(large, 32768, 100, Model::Mode::kTraining); }, {"100 sequences of 32768"});
+  expect_error<UsageError>([&] { model_bytes(large, INT32_MAX, 1, Model::Mode::kTraining); }, {"2147483647"});
+}
+
 TEST(Model, IdsOutOfRangeThrow) {
   Setting s(small_config(), 5, 3);
   Model model = s.model(Model::Mode::kTraining);
@@ -463,7 +474,7 @@ TEST(Model, RefusesWhatMakesNoSense) {
 // ----------------------------------------------------------------------------------------------------- configuration
 
 TEST(Configuration, PresetsHaveTheDocumentedSizes) {
-  EXPECT_EQ(preset_names(), (std::vector<std::string>{"tiny", "mini", "small", "base"}));
+  EXPECT_EQ(preset_names(), (std::vector<std::string>{"tiny", "mini", "small", "base", "medium", "large", "7b"}));
   const auto expect_sizes = [](const char* name, int vocab_size, int dim, int layers, int heads, int max_seq) {
     Config want;
     want.vocab_size = vocab_size;
@@ -480,6 +491,10 @@ TEST(Configuration, PresetsHaveTheDocumentedSizes) {
   expect_sizes("small", 20000, 512, 8, 8, 4096);
   expect_sizes("base", 32000, 1024, 12, 8, 8192);
   EXPECT_EQ(Config{}, preset("tiny"));
+  for (const char* name : {"medium", "large", "7b"}) {
+    EXPECT_NO_THROW(check_sizes(preset(name))) << name;
+    expect_error<UsageError>([&] { check_config(preset(name)); }, {"dpg", "not supported"});
+  }
   expect_error<UsageError>([] { preset("huge"); }, {"'huge'", "tiny", "base"});
 }
 

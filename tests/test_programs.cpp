@@ -254,6 +254,47 @@ TEST_F(Programs, TrainResumes) {
   expect_failed(run("train", {"--out", (directory_ / "nothing").string(), "--resume"}), 1, {"nothing", "no such folder"});
 }
 
+/// The gigabytes, or whatever number, that stand after a line's name.
+double figure(const std::string& text, const std::string& name) {
+  const size_t place = text.find("\n" + name);
+  if (place == text.npos) {
+    ADD_FAILURE() << name << " is not in: " << text;
+    return 0;
+  }
+  std::string digits;
+  for (const char c : text.substr(place + 1 + name.size(), 40 - name.size()))
+    if (c != ',') digits += c;
+  return std::stod(digits);
+}
+
+TEST_F(Programs, TrainPlans) {
+  Arguments arguments = small_run().arguments();
+  arguments.push_back("--plan");
+  const Outcome small = run("train", arguments);
+  ASSERT_EQ(small.code, 0) << small.errors;
+  EXPECT_FALSE(fs::exists(out()));
+  ASSERT_EQ(train(small_run()).code, 0);
+  const std::string log = read_file(out() / "training_output.log");
+  EXPECT_NE(log.find(fmt::format("model: {} parameters", static_cast<int64_t>(figure(small.output, "parameters")))), std::string::npos) << log;
+  EXPECT_EQ(figure(small.output, "  steps"), 3);
+  EXPECT_EQ(figure(small.output, "  tokens"), 3 * 4 * 32);
+
+  const Outcome large = run("train", {"--plan", "--config", "7b", "--accumulate", "2", "--threads", "1"});
+  ASSERT_EQ(large.code, 0) << large.errors;
+  const double parameters = figure(large.output, "parameters");
+  EXPECT_NEAR(parameters, 9.8e9, 0.1e9);
+  EXPECT_NEAR(figure(large.output, "  weights"), 4e-9 * parameters, 0.1);
+  EXPECT_NEAR(figure(large.output, "  AdamW's moments"), 8e-9 * parameters, 0.1);
+  EXPECT_NEAR(figure(large.output, "  summed gradients"), 4e-9 * parameters, 0.1);
+  EXPECT_NEAR(figure(large.output, "  operations a token"), 6e-6 * parameters, 1e-6 * parameters)
+      << "MFLOP: six a parameter, but for parts that feed nothing";
+  EXPECT_GT(figure(large.output, "  to expect"), 0);
+
+  expect_failed(run("train", {"--config", "7b", "--out", out().string()}), 2, {"dpg", "not supported"});
+  expect_failed(run("train", {"--plan", "--resume", "--out", out().string()}), 2, {"--plan", "--resume"});
+  expect_failed(run("train", {"--plan", "--batch", "1000000"}), 2, {"1000000 sequences of 256 positions"});
+}
+
 TEST_F(Programs, TrainStartsFromACheckpoint) {
   ASSERT_EQ(train(small_run()).code, 0);
   std::ofstream(directory_ / "other.txt") << play() << "\u20ac\u20ac";

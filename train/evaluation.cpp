@@ -22,6 +22,8 @@ Evaluation::Evaluation(const Config& config, int vocabulary, Parameters& paramet
   draw_memory(memory_seed, 0, memory_);
 }
 
+size_t Evaluation::bytes(const Config& config, int T) { return 2 * model_bytes(config, T, kBatch, Model::Mode::kInference); }
+
 LossSum Evaluation::run() {
   LossSum total;
   for (int begin = 0; begin < windows_.count();) {

@@ -15,6 +15,8 @@ class Evaluation {
 
   /// With the parameters as they are now. Allocates nothing.
   LossSum run();
+  /// What its models take, at most: for windows of T tokens.
+  static size_t bytes(const Config& config, int T);
   int64_t positions() const { return static_cast<int64_t>(windows_.count()) * windows_.T(); }
 
  private:

@@ -5,6 +5,7 @@
 #include "train/checkpoint.h"
 #include "train/command_line.h"
 #include "train/config_file.h"
+#include "train/plan.h"
 #include "train/tokenizer.h"
 #include "train/trainer.h"
 
@@ -56,6 +57,8 @@ int main(int argc, char** argv) {
       app.add_option("--vocab", vocabulary, "auto: as many tokens as the text needs; or a number (default: the configuration's)");
   app.add_option("--sample-every", options.sample_every, "steps between samples of generated text, 0: only at the end")->check(at_least(0));
   app.add_option("--sample-tokens", options.sample_tokens, "a sample's length, 0: no samples")->check(at_least(0));
+  bool only_plan = false;
+  app.add_flag("--plan", only_plan, "print what the run would take of memory, disk and time, without making the model");
   app.add_flag("--profile", options.profile, "print each kernel's share of the time at the end");
   const CLI::Option* seed_option = app.get_option("--seed");
 
@@ -73,6 +76,8 @@ int main(int argc, char** argv) {
     options.quiet = program.quiet();
     options.seed = program.seed();
     options.out = out.empty() ? std::filesystem::path("checkpoints") / std::filesystem::path(config).stem() : std::filesystem::path(out);
+    if (only_plan && (resume_option->count() > 0 || init_option->count() > 0))
+      fail_usage("--plan is for new runs from the beginning; leave out --resume and --init");
     if (resume_option->count() > 0) {
       if (options.overwrite || init_option->count() > 0)
         fail_usage("--resume goes on with a run; --overwrite and --init begin a new one: leave out one or the other");
@@ -102,8 +107,12 @@ int main(int argc, char** argv) {
     } else {
       options.config = load_config(config);
       for (const std::string& field : fields) set_field(options.config, field);
-      check_config(options.config);
       options.vocabulary = parse_vocabulary(vocabulary, options.config.vocab_size);
+      if (only_plan) {
+        fmt::print("{}", plan(options));
+        return;
+      }
+      check_config(options.config);
     }
     signal = train(options);
   });
