@@ -5,6 +5,7 @@
 #include "train/command_line.h"
 #include "train/download.h"
 #include "train/prepare.h"
+#include "train/stop_signals.h"
 #include "train/tokenizer.h"
 
 namespace {
@@ -43,7 +44,8 @@ int main(int argc, char** argv) {
   app.add_option("--sha256", sha256, "what the file of --url must have");
   app.add_flag("--json", json, "print the manifest and nothing else");
 
-  return program.run(argc, argv, [&] {
+  const StopSignals signals(/*announce=*/false);
+  const int code = program.run(argc, argv, [&] {
     if (!sha256.empty() && (url.empty() || sha256.size() != 64 || sha256.find_first_not_of("0123456789abcdefABCDEF") != sha256.npos))
       fail_usage("--sha256 {}: expected 64 hexadecimal digits, and a --url", sha256);
     if ((dataset.empty() ? 0 : 1) + (input_file.empty() ? 0 : 1) + (input_dir.empty() ? 0 : 1) + (url.empty() ? 0 : 1) != 1)
@@ -52,7 +54,9 @@ int main(int argc, char** argv) {
     options.out = options.out.lexically_normal();
     if (!options.out.has_filename()) options.out = options.out.parent_path();
     Console console(program.quiet() || json);
-    const auto check_stop = [] {};
+    const auto check_stop = [&] {
+      if (signals.received() != 0) fail("stopped by a signal: {} is as it was before; a download goes on when it is repeated", options.out.string());
+    };
 
     options.source = dataset + input_file + input_dir + url;
     if (!dataset.empty()) {
@@ -72,4 +76,5 @@ int main(int argc, char** argv) {
     const nlohmann::ordered_json manifest = prepare(options, console, check_stop);
     if (json && !program.quiet()) fmt::print("{}\n", manifest.dump(2));
   });
+  return code != 0 && signals.received() != 0 ? 128 + signals.received() : code;
 }
