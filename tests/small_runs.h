@@ -19,6 +19,7 @@
 #include "train/corpus.h"
 #include "train/evaluation.h"
 #include "train/metrics.h"
+#include "train/split.h"
 #include "train/train_options.h"
 #include "train/windows.h"
 
@@ -59,6 +60,7 @@ class SmallRuns : public testing::Test {
     TrainOptions options;
     options.config = small_config(5000);
     options.data = (directory_ / "play.txt").string();
+    options.validation_split = "0.1";
     options.out = directory_ / out;
     options.steps = 4;
     options.batch = 4;
@@ -90,7 +92,7 @@ class SmallRuns : public testing::Test {
     const Checkpoint checkpoint(folder);
     Parameters parameters(checkpoint.config);
     checkpoint.read_weights(parameters);
-    const Corpus corpus = load_corpus(options.data, options.validation_split);
+    const Corpus corpus = load_corpus(options.data, parse_validation_split(options.validation_split));
     const WindowSet windows(checkpoint.tokenizer.encode(corpus.validation, "test"), options.validation_sequence, "the validation text");
     Evaluation evaluation(checkpoint.config, model_vocabulary(checkpoint.config, checkpoint.tokenizer), parameters, options.seed, windows);
     const LossSum sum = evaluation.run();

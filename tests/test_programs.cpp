@@ -5,15 +5,19 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include "tests/http_server.h"
 #include "tests/process.h"
 #include "tests/temporary_directory.h"
 #include "train/atomic_file.h"
@@ -148,7 +152,7 @@ TEST_F(Programs, QuietTrainingSaysNothing) {
 }
 
 TEST_F(Programs, HelpShowsAnExample) {
-  for (const char* program : {"train", "generate", "probe", "bench"}) {
+  for (const char* program : {"train", "generate", "prepare", "probe", "bench"}) {
     const Outcome outcome = run(program, {"--help"});
     EXPECT_EQ(outcome.code, 0) << program;
     EXPECT_NE(outcome.output.find(std::string("Example:\n  ") + program), std::string::npos) << outcome.output;
@@ -351,6 +355,125 @@ TEST_F(Programs, AFullDiskCostsNoEarlierCheckpoint) {
   for (const fs::path& checkpoint : {out / "checkpoint_step_000001", out / "checkpoint_step_000002", out}) {
     const Outcome text = generate({{"--checkpoint", checkpoint.string()}});
     EXPECT_EQ(text.code, 0) << text.errors;
+  }
+}
+
+/// The same text, split in the same way, gives the same run, whether from the file or from a folder that was made of it.
+TEST_F(Programs, PreparedDataTrainsLikeTheText) {
+  const fs::path folder = directory_ / "data/play", text = directory_ / "play.txt";
+  const Outcome prepared = run("prepare", {"--input-file", text.string(), "--out", folder.string()});
+  ASSERT_EQ(prepared.code, 0) << prepared.errors;
+  EXPECT_NE(prepared.output.find("characters for training"), std::string::npos) << prepared.output;
+  const Outcome again = run("prepare", {"--input-file", text.string(), "--out", folder.string() + "/"});
+  EXPECT_EQ(again.output, folder.string() + " is up to date\n");
+
+  ASSERT_EQ(train(small_run()).code, 0);
+  const fs::path from_folder = directory_ / "from_folder";
+  const Outcome trained = train(small_run().set("--data", folder.string()).set("--out", from_folder.string()));
+  ASSERT_EQ(trained.code, 0) << trained.errors;
+  for (const char* file : {"model.safetensors", "optimizer.safetensors", "tokenizer.json"})
+    EXPECT_TRUE(read_file(out() / "final_checkpoint" / file) == read_file(from_folder / "final_checkpoint" / file)) << file;
+}
+
+TEST_F(Programs, PreparedDataGoesOnAndMeetsAnotherTokenizer) {
+  const auto prepare = [&](const std::string& name, const std::string& text) {
+    std::ofstream(directory_ / (name + ".txt")) << text;
+    const Outcome outcome =
+        run("prepare", {"--input-file", (directory_ / (name + ".txt")).string(), "--out", (directory_ / name).string(), "--quiet"});
+    EXPECT_EQ(outcome.code, 0) << outcome.errors;
+    EXPECT_EQ(outcome.output, "");
+  };
+  prepare("first", play());
+  prepare("second", play() + " ÄÖÜ ÄÖ Ä");
+  const std::string first = (directory_ / "first").string(), second = (directory_ / "second").string();
+  ASSERT_EQ(train(small_run().set("--data", first)).code, 0);
+  const Outcome longer = run("train", {"--resume", "--out", out().string(), "--steps", "5", "--quiet"});
+  EXPECT_EQ(longer.code, 0) << longer.errors;
+  expect_failed(run("train", {"--resume", "--out", out().string(), "--steps", "7", "--data", second}), 1,
+                {"not the text that the run was begun with"});
+
+  // The weights' own tokenizer stays, with a folder as with the text that it was made of.
+  for (const char* more : {"--seed=1", "--extend-vocab"}) {
+    SCOPED_TRACE(more);
+    const auto outcome = [&](const std::string& data, const std::string& name) {
+      return run("train", {"--init", out().string(), "--data", data, "--out", (directory_ / name).string(), "--steps", "2", "--seq", "32", "--batch",
+                           "4", "--sample-tokens", "0", "--overwrite", "--threads", "1", more});
+    };
+    const Outcome of_text = outcome(second + ".txt", "tuned_text"), of_folder = outcome(second, "tuned_folder");
+    ASSERT_EQ(of_text.code, 0) << of_text.errors;
+    ASSERT_EQ(of_folder.code, 0) << of_folder.errors;
+    const bool extended = std::string_view(more) == "--extend-vocab";
+    EXPECT_EQ(of_folder.output.find("U+00C4 (3), U+00D6 (2), U+00DC (1)") == std::string::npos, extended) << of_folder.output;
+    for (const char* file : {"model.safetensors", "tokenizer.json"})
+      EXPECT_TRUE(read_file(directory_ / "tuned_text/final_checkpoint" / file) == read_file(directory_ / "tuned_folder/final_checkpoint" / file))
+          << file;
+  }
+}
+
+TEST_F(Programs, PrepareDownloads) {
+  const test::HttpServer server([](const std::string& request) {
+    return request.starts_with("GET /texts/play.txt ") ? test::serve_file(request, play()) : "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n";
+  });
+  const std::string url = server.url("/texts/play.txt"), folder = (directory_ / "data").string();
+  const auto prepare = [&](Arguments more) {
+    more.insert(more.end(), {"--out", folder});
+    return run("prepare", more);
+  };
+  expect_failed(prepare({"--url", server.url("/missing.txt")}), 1, {"/missing.txt", "no such file", "404"});
+  expect_failed(prepare({"--url", url, "--sha256", std::string(64, '0')}), 1, {"play.txt", "SHA-256", std::string(64, '0')});
+  EXPECT_FALSE(fs::exists(folder));
+  const Outcome outcome = prepare({"--url", url});
+  EXPECT_EQ(outcome.code, 0) << outcome.errors;
+  EXPECT_EQ(read_file(fs::path(folder) / "train.txt") + read_file(fs::path(folder) / "val.txt"), play());
+  EXPECT_EQ(prepare({"--url", url}).code, 0);
+  EXPECT_EQ(server.requests().size(), 2u) << "the second of the good ones asked for it again";
+}
+
+TEST_F(Programs, PrepareHasTheDataSetsOfTheProject) {
+  const Outcome outcome = run("prepare", {"--dataset", "tiny_shakespeare", "--out", out().string(), "--json"});
+  ASSERT_EQ(outcome.code, 0) << outcome.errors;
+  EXPECT_EQ(outcome.output, read_file(out() / "manifest.json"));
+  EXPECT_EQ(read_file(out() / "train.txt") + read_file(out() / "val.txt"), read_file(fs::path(MMREC_SOURCE_DIR) / "data/tiny_shakespeare/input.txt"));
+}
+
+TEST_F(Programs, PrepareRefusesWrongUse) {
+  const std::string text = (directory_ / "play.txt").string();
+  const auto expect_refused = [&](Arguments arguments, int code, std::initializer_list<std::string_view> mentions) {
+    SCOPED_TRACE(fmt::format("{}", fmt::join(arguments, " ")));
+    arguments.insert(arguments.end(), {"--out", out().string()});
+    expect_failed(run("prepare", arguments), code, mentions);
+    EXPECT_FALSE(fs::exists(out()));
+  };
+  expect_refused({}, 2, {"--dataset, --input-file, --input-dir and --url"});
+  expect_refused({"--input-file", text, "--input-dir", directory_.path().string()}, 2, {"with one of"});
+  expect_refused({"--input-fiel", text}, 2, {"unknown option --input-fiel", "did you mean --input-file?"});
+  expect_refused({"--dataset", "enwik8"}, 2, {"--dataset enwik8", "tiny_shakespeare"});
+  expect_refused({"--input-file", text, "--val-split", "1"}, 2, {"--val-split 1"});
+  expect_refused({"--input-file", text, "--vocab", "2"}, 2, {"--vocab 2"});
+  expect_refused({"--input-file", text, "--format", "csv"}, 2, {"--format", "csv"});
+  expect_refused({"--input-file", text, "--sha256", std::string(64, 'a')}, 2, {"--sha256", "--url"});
+  expect_refused({"--url", "http://127.0.0.1/x", "--sha256", "abc"}, 2, {"--sha256 abc", "64 hexadecimal digits"});
+  expect_refused({"--input-file", directory_.path().string()}, 1, {"not a regular file"});
+  expect_refused({"--input-dir", text}, 2, {"--input-dir", "no such folder"});
+  expect_refused({"--input-file", text, "--format", "jsonl"}, 1, {"play.txt: line 1 (byte 0)", "not valid JSON"});
+}
+
+TEST_F(Programs, PrepareIsStoppedWithoutTraces) {
+  {
+    std::ofstream large(directory_ / "large.txt");
+    for (int i = 0; i < 200; ++i) large << std::string(999'999, 'x') << '\n';
+  }
+  std::ofstream(directory_ / "stdin");
+  fs::create_directory(directory_ / "data");
+  const std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / "prepare").string(), "--input-file", (directory_ / "large.txt").string(),
+                                          "--out", (directory_ / "data/large").string()};
+  for (const int signal : {SIGINT, SIGTERM}) {
+    test::Process process(words, {}, directory_.path());
+    while (fs::is_empty(directory_ / "data")) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    process.send(signal);
+    EXPECT_EQ(process.wait(), 128 + signal);
+    EXPECT_NE(read_file(directory_ / "stderr").find("stopped by a signal"), std::string::npos) << read_file(directory_ / "stderr");
+    EXPECT_TRUE(fs::is_empty(directory_ / "data"));
   }
 }
 

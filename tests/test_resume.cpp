@@ -204,7 +204,7 @@ TEST_F(Resume, RefusesWhatWouldBeAnotherRun) {
 
 TEST_F(Resume, FallsBackToTheNewestGoodCheckpoint) {
   TrainOptions whole = long_run("whole"), run = long_run("run");
-  whole.validation_split = run.validation_split = 0;
+  whole.validation_split = run.validation_split = "0";
   train(whole);
   train(run);
   // Damage of each kind, from the end backwards; a foreign checkpoint of another configuration among them.

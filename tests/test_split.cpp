@@ -13,6 +13,14 @@ namespace {
 
 using test::expect_error;
 
+TEST(Split, TheOptionIsAutoOrAPart) {
+  EXPECT_EQ(parse_validation_split("auto"), std::nullopt);
+  EXPECT_EQ(parse_validation_split("0"), 0.);
+  EXPECT_EQ(parse_validation_split("0.05"), 0.05);
+  for (const char* bad : {"", "1", "-0.1", "nan", "0.1x", "Auto"})
+    expect_error<UsageError>([&] { parse_validation_split(bad); }, {fmt::format("--val-split {}:", bad), "auto"});
+}
+
 TEST(Split, ThePartForValidationFollowsFromTheSize) {
   EXPECT_EQ(validation_part(std::nullopt, 0), 0.2);
   EXPECT_EQ(validation_part(std::nullopt, 9'999'999), 0.2);

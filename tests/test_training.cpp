@@ -24,6 +24,7 @@
 #include "train/metrics.h"
 #include "train/optimizer.h"
 #include "train/safetensors.h"
+#include "train/split.h"
 #include "train/trainer.h"
 #include "train/windows.h"
 
@@ -241,6 +242,20 @@ TEST(Evaluation, IsTheSumOverWindowsFromAFreshStateEach) {
   const double before = expect_sum_over_windows();
   parameters.initialise(2);
   EXPECT_NE(expect_sum_over_windows(), before) << "the parameters as they are now";
+
+  // Of the eleven windows about every fourth.
+  Evaluation limited(config, kVocabulary, parameters, 9, windows, /*most_tokens=*/4 * T - 1);
+  EXPECT_EQ(limited.positions(), 3 * T);
+  double want = 0;
+  for (const int window : {0, 3, 7}) {
+    std::vector<int32_t> ids(T), targets(T);
+    windows.fill(std::span(&window, 1), IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1}));
+    model.clear_state();
+    want += model.loss(IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1}), memory.memory).loss;
+  }
+  EXPECT_NEAR(limited.run().loss, want, 1e-5 * want);
+  EXPECT_EQ(Evaluation(config, kVocabulary, parameters, 9, windows, 1).positions(), T) << "one at least";
+  EXPECT_EQ(Evaluation(config, kVocabulary, parameters, 9, windows, 1000).positions(), kWindows * T);
 }
 
 // --------------------------------------------------------------------------------------------------------------- runs
@@ -291,7 +306,8 @@ TEST_F(Training, StepsAreWhatTheirPartsMakeOfThem) {
 
   const Checkpoint final(run.out / "final_checkpoint");
   const Config& config = final.config;
-  const WindowSet windows(final.tokenizer.encode(load_corpus(run.data, run.validation_split).train, "test"), run.sequence, "the text");
+  const WindowSet windows(final.tokenizer.encode(load_corpus(run.data, parse_validation_split(run.validation_split)).train, "test"), run.sequence,
+                          "the text");
   BatchOrder order(windows.count(), run.batch, run.seed);
   Parameters parameters(config), result(config);
   parameters.initialise(run.seed);
@@ -421,7 +437,7 @@ TEST_F(Training, EpochsAndStepsBeyondThem) {
 
 TEST_F(Training, WithoutAValidationTextTheBestModelIsTheLast) {
   TrainOptions run = options("run");
-  run.validation_split = 0;
+  run.validation_split = "0";
   train(run);
   EXPECT_TRUE(rows(run, "val").empty());
   EXPECT_EQ(read_file(run.out / "best_model/model.safetensors"), read_file(run.out / "final_checkpoint/model.safetensors"));
@@ -460,7 +476,7 @@ TEST_F(Training, StartsFromACheckpointsWeightsAndTokenizer) {
   std::ofstream(directory_ / "other.txt") << read_file(first.data).substr(2000, 3000) << std::string(50, '#') << "\u20ac\u20ac\u00df";
   TrainOptions second = options("second");
   second.data = (directory_ / "other.txt").string();
-  second.validation_split = 0;
+  second.validation_split = "0";
   second.init = first.out.string();
   second.config = origin.config;
   second.optimizer.learning_rate = 1e-30f;
@@ -540,7 +556,7 @@ TEST_F(Training, RefusesBeforeItWritesAnything) {
   };
   expect_refused({"--seq"}, [](TrainOptions& run) { run.sequence = 6000; });
   expect_refused({"--batch"}, [](TrainOptions& run) { run.batch = 6000; });
-  expect_refused({"validation split"}, [](TrainOptions& run) { run.validation_split = 1; });
+  expect_refused({"--val-split 1"}, [](TrainOptions& run) { run.validation_split = "1"; });
   expect_refused({"heads"}, [](TrainOptions& run) { run.config.heads = 3; });
   expect_refused({"--lr inf"}, [](TrainOptions& run) { run.optimizer.learning_rate = INFINITY; });
   expect_refused({"--lr 0"}, [](TrainOptions& run) { run.optimizer.learning_rate = 0; });

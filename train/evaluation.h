@@ -8,16 +8,17 @@
 
 namespace mmrec {
 
-/// Loss of a model on all windows of a text, each from a fresh state, with the fixed memory of evaluation.
+/// Loss of a model on the windows of a text, each from a fresh state, with the fixed memory of evaluation.
 class Evaluation {
  public:
-  Evaluation(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, WindowSet windows);
+  /// most_tokens: where the text has more, windows from all over it that have as many are taken, always the same; 0: all.
+  Evaluation(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, WindowSet windows, int64_t most_tokens = 0);
 
   /// With the parameters as they are now. Allocates nothing.
   LossSum run();
   /// What its models take, at most: for windows of T tokens.
   static size_t bytes(const Config& config, int T);
-  int64_t positions() const { return static_cast<int64_t>(windows_.count()) * windows_.T(); }
+  int64_t positions() const { return static_cast<int64_t>(chosen_.size()) * windows_.T(); }
 
  private:
   /// A batch size and what belongs to it.
@@ -30,7 +31,7 @@ class Evaluation {
   Arena arena_;
   Memory memory_;
   std::vector<Shape> shapes_;  // whole batches, then the rest
-  std::vector<int> order_;
+  std::vector<int> chosen_;    // windows
 };
 
 }  // namespace mmrec

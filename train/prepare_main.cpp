@@ -5,6 +5,7 @@
 #include "train/command_line.h"
 #include "train/download.h"
 #include "train/prepare.h"
+#include "train/split.h"
 #include "train/stop_signals.h"
 #include "train/tokenizer.h"
 
@@ -25,7 +26,7 @@ int main(int argc, char** argv) {
   using namespace mmrec;
   Program program("prepare", "Makes a folder for 'train --data' of a text of any size.", "prepare --input-file book.txt --out data/book");
   PrepareOptions options;
-  std::string dataset, input_file, input_dir, url, sha256, format, tokenizer = "char", vocabulary = "auto";
+  std::string dataset, input_file, input_dir, url, sha256, format, tokenizer = "char", vocabulary = "auto", val_split = "auto";
   bool json = false;
 
   CLI::App& app = program.app();
@@ -34,9 +35,7 @@ int main(int argc, char** argv) {
   app.add_option("--input-dir", input_dir, "all such files below a folder");
   app.add_option("--url", url, "such a file on the web; it is kept in the folder OUT.download, and a broken download goes on when repeated");
   app.add_option("--out", options.out, "the folder to make")->required();
-  app.add_option("--val-split", options.val_split, "part of the text that is for validation (default: 0.2, of 10 MB and more 0.05)")
-      ->check(at_least(0))
-      ->check(less_than(1));
+  app.add_option("--val-split", val_split, "part of the text that is for validation; auto: 0.2, of 10 MB and more 0.05");
   app.add_option("--format", format, "text, or jsonl: an object with a field \"text\" in each line (default: by the files' names)")
       ->check(CLI::IsMember({"text", "jsonl"}));
   app.add_option("--tokenizer", tokenizer, "char: a token is a character")->check(CLI::IsMember({"char"}));
@@ -51,6 +50,7 @@ int main(int argc, char** argv) {
     if ((dataset.empty() ? 0 : 1) + (input_file.empty() ? 0 : 1) + (input_dir.empty() ? 0 : 1) + (url.empty() ? 0 : 1) != 1)
       fail_usage("say with one of --dataset, --input-file, --input-dir and --url what to prepare");
     options.vocabulary = parse_vocabulary(vocabulary, 0);
+    options.val_split = parse_validation_split(val_split);
     options.out = options.out.lexically_normal();
     if (!options.out.has_filename()) options.out = options.out.parent_path();
     Console console(program.quiet() || json);

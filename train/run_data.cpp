@@ -8,6 +8,7 @@
 #include "runtime/error.h"
 #include "train/corpus.h"
 #include "train/prepared_data.h"
+#include "train/split.h"
 
 namespace mmrec {
 
@@ -71,7 +72,7 @@ DataIdentity RunData::identity() const { return {train.count(), validation.count
 
 RunData load_data(const TrainOptions& options, const std::optional<Tokenizer>& known) {
   if (is_prepared(options.data)) return load_prepared_data(options, known);
-  const Corpus corpus = load_corpus(options.data, options.validation_split);
+  const Corpus corpus = load_corpus(options.data, parse_validation_split(options.validation_split));
   CharacterCounts counts;
   count_characters(corpus.train, options.data, counts);
   count_characters(corpus.validation, options.data, counts);

@@ -1,6 +1,8 @@
 #include "train/split.h"
 
 #include <algorithm>
+#include <charconv>
+#include <system_error>
 
 #include "runtime/error.h"
 
@@ -12,6 +14,16 @@ constexpr double kOfSmallTexts = 0.2, kOfLargeTexts = 0.05;
 constexpr size_t kShortLine = 200, kLongLine = 1'000'000;  // bytes
 
 }  // namespace
+
+std::optional<double> parse_validation_split(const std::string& text) {
+  if (text == "auto") return std::nullopt;
+  double part = 0;
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, part);
+  if (error != std::errc() || stop != end || !(part >= 0 && part < 1))
+    fail_usage("--val-split {}: expected auto, or a part of at least 0 and less than 1", text);
+  return part;
+}
 
 double validation_part(std::optional<double> asked, int64_t bytes) {
   const double part = asked.value_or(bytes < kLargeText ? kOfSmallTexts : kOfLargeTexts);

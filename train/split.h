@@ -3,9 +3,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 
 namespace mmrec {
+
+/// `--val-split`: "auto" gives nothing, a number in [0, 1) itself. Throws a UsageError for anything else.
+std::optional<double> parse_validation_split(const std::string& text);
 
 /// The part of a text that is for validation: what was asked for, which must be in [0, 1) (else a UsageError), or 0.2 of texts
 /// of less than 10 MB and 0.05 of larger ones. `bytes` are those of the files as they are, compressed or not.

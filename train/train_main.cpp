@@ -47,8 +47,10 @@ int main(int argc, char** argv) {
   app.add_option("--decay", optimizer.decay, "weight decay")->check(at_least(0));
   app.add_option("--clip", optimizer.clip, "largest global norm of the gradients, 0: any")->check(at_least(0));
   app.add_option("--dropout", options.dropout, "probability of dropping an activation")->check(at_least(0))->check(less_than(1));
-  app.add_option("--val-split", options.validation_split, "part of the text that is for validation")->check(at_least(0))->check(less_than(1));
+  app.add_option("--val-split", options.validation_split, "part of a text file that is for validation; auto: 0.2, of 10 MB and more 0.05");
   app.add_option("--val-seq", options.validation_sequence, "tokens a validation window")->check(at_least(1));
+  app.add_option("--val-tokens", options.validation_tokens, "tokens of a validation at most, from all over the validation text, 0: all of it")
+      ->check(at_least(0));
   app.add_option("--eval-every", options.eval_every, "steps between validations, 0: at the end of each epoch")->check(at_least(0));
   app.add_option("--patience", options.patience, "validations without a better loss before the run stops, 0: never")->check(at_least(0));
   app.add_option("--save-every", options.save_every, "steps between checkpoints, 0: only at the end")->check(at_least(0));

@@ -5,6 +5,7 @@
 
 #include "runtime/error.h"
 #include "train/learning_rate.h"
+#include "train/split.h"
 #include "train/strict_json.h"
 
 namespace mmrec {
@@ -35,6 +36,7 @@ void for_each_saved(Options& o, Visit&& visit) {
   visit("dropout", o.dropout);
   visit("val-split", o.validation_split);
   visit("val-seq", o.validation_sequence);
+  visit("val-tokens", o.validation_tokens);
   visit("eval-every", o.eval_every);
   visit("patience", o.patience);
   visit("save-every", o.save_every);
@@ -45,7 +47,7 @@ void for_each_saved(Options& o, Visit&& visit) {
 }
 
 /// Options that decide what text a step takes and how losses compare.
-constexpr const char* kFixed[] = {"vocab", "batch", "seq", "accumulate", "val-seq", "seed"};
+constexpr const char* kFixed[] = {"vocab", "batch", "seq", "accumulate", "val-seq", "val-tokens", "seed"};
 
 }  // namespace
 
@@ -65,7 +67,9 @@ void check_options(const TrainOptions& o) {
   require(int64_t{o.batch} * o.accumulate <= INT32_MAX, "accumulate", o.accumulate, "smaller: a step's windows are counted in 31 bits");
   require(o.keep >= 1, "keep", o.keep, "at least 1");
   require(o.init.empty() ? !o.extend_vocab : true, "extend-vocab", "without --init", "given with --init, whose tokenizer it extends");
+  require(o.validation_tokens >= 0, "val-tokens", o.validation_tokens, "at least 0");
   parse_minimum_rate(o.minimum_rate, s.learning_rate);
+  parse_validation_split(o.validation_split);
   if (o.sequence > o.config.max_seq) fail_usage("--seq {} is longer than the configuration's max_seq {}", o.sequence, o.config.max_seq);
   if (o.validation_sequence > o.config.max_seq)
     fail_usage("--val-seq {} is longer than the configuration's max_seq {}", o.validation_sequence, o.config.max_seq);

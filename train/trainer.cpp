@@ -182,7 +182,7 @@ Run::Run(const TrainOptions& options, Start start)
   const int validation_window = static_cast<int>(std::min<int64_t>(options.validation_sequence, std::max<int64_t>(data_.validation.count(), 1) - 1));
   if (validation_window > 0)
     evaluation_.emplace(config_, vocabulary_, parameters_, options.seed,
-                        WindowSet(std::move(data_.validation), validation_window, "the validation text"));
+                        WindowSet(std::move(data_.validation), validation_window, "the validation text"), options.validation_tokens);
   begin_parameters(start);
   if (!start.resumes()) write_file_atomically(folder_.path() / "config.json", to_json(config_).dump(2) + "\n");
   describe(start);
