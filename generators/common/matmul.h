@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "generators/common/kernel_generator.h"
@@ -52,6 +53,11 @@ class Matmul {
   /// Element (n, m) of the product, for the consumer's definition.
   Expr operator()(Expr n, Expr m) const { return accumulator_(with_batch({n % tile_.columns, m % tile_.rows, n / tile_.columns, m / tile_.rows})); }
 
+  /// Lets threads divide the columns before the rows, for sums over many rows with a small result, as weights' gradients are: each
+  /// thread then reads all of A but only the panels of B that it has packed itself (tn at 128 x 512 x 512 on two cores that share no
+  /// cache: 83 % of the FMA peak instead of 51).
+  void divide_columns_first() { columns_first_ = true; }
+
   /// Lets k run in blocks of a size that divides K: for factors whose index is simpler within one.
   void split_depth(int block) { depth_block_ = block; }
 
@@ -71,13 +77,14 @@ class Matmul {
     consumer.split(row_tile, task, row_tile, select(one_task, row_tiles, tile_.tiles_per_task), TailStrategy::GuardWithIf);
     // Columns are divided too where the rows alone give too few tasks to balance.
     const Expr row_groups = (row_tiles + tile_.tiles_per_task - 1) / tile_.tiles_per_task;
-    consumer.split(column_tile, column_group, column_tile, select(one_task, column_tiles, clamp(row_groups * column_tiles / tile_.tasks, 1, column_tiles)),
-                   TailStrategy::GuardWithIf);
+    consumer.split(column_tile, column_group, column_tile,
+                   select(one_task, column_tiles, clamp(row_groups * column_tiles / tile_.tasks, 1, column_tiles)), TailStrategy::GuardWithIf);
     std::vector<VarOrRVar> order{column_in_tile, row_in_tile, row_tile, column_tile};
     order.insert(order.end(), batch_.begin(), batch_.end());
-    order.push_back(column_group);
-    order.push_back(task);
-    consumer.reorder(order).vectorize(column_in_tile, tile_.lanes, TailStrategy::GuardWithIf).fuse(column_group, task, task).parallel(task);
+    const auto [inner, outer] = columns_first_ ? std::pair(task, column_group) : std::pair(column_group, task);
+    order.push_back(inner);
+    order.push_back(outer);
+    consumer.reorder(order).vectorize(column_in_tile, tile_.lanes, TailStrategy::GuardWithIf).fuse(inner, outer, outer).parallel(outer);
     if (epilogue == Epilogue::kLight) consumer.unroll(column_in_tile).unroll(row_in_tile);
 
     // Halide cannot prove at the edges that a tile of the consumer needs a single tile of the product.
@@ -116,6 +123,7 @@ class Matmul {
   Var column_{"column"}, row_{"row"}, column_tile_{"column_tile"}, row_tile_{"row_tile"}, k_in_panel_{"k_in_panel"}, panel_index_{"panel_index"};
   RVar k_, packed_column_;
   int depth_block_ = 0;
+  bool columns_first_ = false;
 };
 
 /// Base of the generators that multiply matrices.
