@@ -81,9 +81,9 @@ std::string plan(const TrainOptions& options) {
 
   const bool prepared = is_prepared(options.data);
   const double weights = 4. * static_cast<double>(parameters);
-  const int validation_window = static_cast<int>(std::clamp<int64_t>(data.identity().validation_tokens - 1, 0, options.validation_sequence));
+  const int window = validation_window(options, data.validation.count());
   const double activations = static_cast<double>(model_bytes(config, options.sequence, options.batch, Model::Mode::kTraining)),
-               validation = validation_window > 0 ? static_cast<double>(Evaluation::bytes(config, validation_window)) : 0,
+               validation = window > 0 ? static_cast<double>(Evaluation::bytes(config, window)) : 0,
                accumulated = options.accumulate > 1 ? weights : 0,
                tokens = prepared ? 0 : 4. * static_cast<double>(data.train.count() + data.validation.count()),
                memory = 4 * weights + accumulated + activations + validation + tokens,
@@ -112,11 +112,10 @@ std::string plan(const TrainOptions& options) {
 
   const WindowSet windows(data.train, options.sequence, "the training text");
   const BatchOrder order(windows.count(), options.batch * options.accumulate, options.seed);
-  const int64_t steps = options.steps > 0 ? options.steps : int64_t{options.epochs} * order.steps_per_epoch();
+  const int64_t steps = total_steps(options, order.steps_per_epoch());
   const int64_t step_tokens = int64_t{options.batch} * options.accumulate * options.sequence;
   text += "\nrun\n";
-  line("  data", options.data,
-       fmt::format("{} characters and {} for validation", thousands(data.identity().train_tokens), thousands(data.identity().validation_tokens)));
+  line("  data", options.data, fmt::format("{} characters and {} for validation", thousands(data.train.count()), thousands(data.validation.count())));
   line("  steps", thousands(steps), fmt::format("of {} tokens, {} an epoch", thousands(step_tokens), thousands(order.steps_per_epoch())));
   line("  tokens", thousands(steps * step_tokens));
   line("  time", format_duration(static_cast<double>(steps * step_tokens) / speed), "without validation and checkpoints");

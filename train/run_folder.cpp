@@ -18,6 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kStepPrefix = "checkpoint_step_";
+constexpr const char* kConfig = "config.json";
 constexpr const char* kLatest = "latest";
 constexpr const char* kPrevious = "previous";
 constexpr const char* kSetAside = "set_aside";
@@ -33,7 +34,7 @@ std::optional<int64_t> step_of(const std::string& name) {
 
 /// Whether a run writes something of this name.
 bool belongs_to_a_run(const std::string& name) {
-  constexpr std::string_view kNames[] = {RunFolder::kBest, RunFolder::kFinal, kLatest, "metrics.jsonl", "training_output.log", "config.json"};
+  constexpr std::string_view kNames[] = {RunFolder::kBest, RunFolder::kFinal, kLatest, RunFolder::kMetrics, RunFolder::kLog, kConfig};
   return step_of(name) || std::ranges::find(kNames, name) != std::end(kNames);
 }
 
@@ -95,7 +96,7 @@ std::vector<RunFolder::Entry> RunFolder::newest_first() const {
 
 std::string RunFolder::obstacle(const Checkpoint& checkpoint) const {
   if (!checkpoint.state.course) return "it does not say how its run was going on, as checkpoints of earlier versions; --init can start from it";
-  const fs::path file = path_ / "config.json";
+  const fs::path file = path_ / kConfig;
   if (!fs::exists(file)) return fmt::format("{} is missing: the folder is no run's; --init can start a new run from the checkpoint", file.string());
   const std::string difference = describe_changes(to_json(load_config(file.string())), to_json(checkpoint.config));
   return difference.empty() ? "" : fmt::format("it is of another configuration than {}: {}", file.string(), difference);

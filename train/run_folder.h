@@ -21,6 +21,8 @@ class RunFolder {
  public:
   static constexpr const char* kBest = "best_model";
   static constexpr const char* kFinal = "final_checkpoint";
+  static constexpr const char* kMetrics = "metrics.jsonl";
+  static constexpr const char* kLog = "training_output.log";
   static std::string step_name(int64_t step);
 
   /// For a new run: makes the folder. One that holds a run already is refused, or with `overwrite` that run goes to the folder

@@ -1,9 +1,11 @@
 #include "train/stop_signals.h"
 
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
+#include <cstring>
 #include <string_view>
 
 namespace mmrec {
@@ -46,5 +48,10 @@ StopSignals::~StopSignals() {
 }
 
 int StopSignals::received() const { return first_signal; }
+
+std::string signal_name(int signal) {
+  const char* name = ::sigabbrev_np(signal);
+  return name ? fmt::format("SIG{}", name) : fmt::format("signal {}", signal);
+}
 
 }  // namespace mmrec

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <csignal>
+#include <string>
 
 namespace mmrec {
 
@@ -22,5 +23,8 @@ class StopSignals {
   static constexpr std::array kSignals{SIGINT, SIGTERM, SIGHUP};
   std::array<struct sigaction, kSignals.size()> before_{};
 };
+
+/// "SIGINT".
+std::string signal_name(int signal);
 
 }  // namespace mmrec

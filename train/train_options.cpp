@@ -1,5 +1,6 @@
 #include "train/train_options.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -47,7 +48,7 @@ void for_each_saved(Options& o, Visit&& visit) {
 }
 
 /// Options that decide what text a step takes and how losses compare.
-constexpr const char* kFixed[] = {"vocab", "batch", "seq", "accumulate", "val-seq", "val-tokens", "seed"};
+constexpr const char* kFixed[] = {"vocab", "batch", "seq", "accumulate", "val-seq", "val-tokens", "seed", "extend-vocab"};
 
 }  // namespace
 
@@ -95,6 +96,14 @@ TrainOptions options_from_json(const json& values, const std::string& where) {
   });
   if (!values.is_object() || known != values.size()) fail("{}: there are options that this version does not know", where);
   return options;
+}
+
+int64_t total_steps(const TrainOptions& options, int steps_per_epoch) {
+  return options.steps > 0 ? options.steps : int64_t{options.epochs} * steps_per_epoch;
+}
+
+int validation_window(const TrainOptions& options, int64_t tokens) {
+  return static_cast<int>(std::min<int64_t>(options.validation_sequence, std::max<int64_t>(tokens, 1) - 1));
 }
 
 void check_same_course(const TrainOptions& saved, const TrainOptions& now) {

@@ -51,6 +51,11 @@ nlohmann::json to_json(const TrainOptions& options);
 /// `where` (a file's name) goes into the error for an unknown field or a wrong type.
 TrainOptions options_from_json(const nlohmann::json& json, const std::string& where);
 
+/// Steps of the whole run.
+int64_t total_steps(const TrainOptions& options, int steps_per_epoch);
+/// Tokens of a validation window: a text that is shorter than its windows is one window. 0: there is no validation.
+int validation_window(const TrainOptions& options, int64_t tokens);
+
 /// Throws a UsageError where a resumed run's options would make it another run: those that decide which text a step takes.
 void check_same_course(const TrainOptions& saved, const TrainOptions& now);
 

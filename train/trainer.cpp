@@ -1,11 +1,8 @@
 #include "train/trainer.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -21,9 +18,8 @@
 #include "train/learning_rate.h"
 #include "train/metrics.h"
 #include "train/profile_table.h"
-#include "train/run_data.h"
-#include "train/run_folder.h"
 #include "train/run_log.h"
+#include "train/run_start.h"
 #include "train/stop_signals.h"
 #include "train/strict_json.h"
 #include "train/training_step.h"
@@ -34,13 +30,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kMetricsFile = "metrics.jsonl";
-
-std::string signal_name(int signal) {
-  const char* name = ::sigabbrev_np(signal);
-  return name ? fmt::format("SIG{}", name) : fmt::format("signal {}", signal);
-}
-
 /// For a command line that can be copied.
 std::string shell_quoted(const std::string& word) {
   constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+=:@%,";
@@ -50,59 +39,9 @@ std::string shell_quoted(const std::string& word) {
   return quoted + "'";
 }
 
-/// What a run begins with: nothing, a checkpoint's weights (--init), or all that a stopped run had (--resume).
-struct Start {
-  std::optional<Checkpoint> checkpoint;
-  std::optional<RunFolder> folder;  ///< of the run that goes on
-  std::vector<std::string> notes;   ///< what was found on the way, for the log
-
-  bool resumes() const { return folder.has_value(); }
-  std::optional<Tokenizer> tokenizer() const { return checkpoint ? std::optional(checkpoint->tokenizer) : std::nullopt; }
-};
-
-/// A new run's configuration takes its vocabulary from the options or the text; with a checkpoint, from that.
-Config run_config(const TrainOptions& options, const Start& start, const Tokenizer& tokenizer) {
-  Config config = options.config;
-  if (!start.checkpoint) {
-    config.vocab_size = options.vocabulary == 0 ? padded_vocabulary(tokenizer.size()) : options.vocabulary;
-  } else {
-    const Config& given = start.checkpoint->config;
-    config.vocab_size = given.vocab_size;
-    if (config != given)
-      fail_usage("--config or --set asks for another model than {} holds: {}", start.checkpoint->folder.string(),
-                 describe_changes(to_json(given), to_json(config)));
-    const bool fitted = given.vocab_size == padded_vocabulary(start.checkpoint->tokenizer.size());
-    if (fitted || tokenizer.size() > given.vocab_size) config.vocab_size = padded_vocabulary(tokenizer.size());
-  }
-  check_config(config);
-  return config;
-}
-
-int64_t total_steps(const TrainOptions& options, const BatchOrder& order) {
-  return options.steps > 0 ? options.steps : int64_t{options.epochs} * order.steps_per_epoch();
-}
-
-/// As a checkpoint keeps them: a text is found again from any directory.
-TrainOptions to_save(TrainOptions options) {
-  if (fs::exists(options.data)) options.data = fs::absolute(options.data).lexically_normal().string();
-  return options;
-}
-
-/// The folder as it is when the run begins. Whatever can be refused has been, before anything in it is changed.
-RunFolder open_folder(const TrainOptions& options, Start& start, const DataIdentity& data, int64_t steps) {
-  if (!start.resumes()) return RunFolder::for_new_run(options.out, options.overwrite);
-  const RunState& state = start.checkpoint->state;
-  check_same_data(state.course->data, data, options.data);
-  if (state.step > steps) fail_usage("the run has taken {} steps already, which is more than the {} that it is to have in all", state.step, steps);
-  if (const std::vector<std::string> later = start.folder->go_back_to(*start.checkpoint); !later.empty())
-    start.notes.push_back(fmt::format("moved to set_aside, since the run goes on from an earlier step: {}", fmt::join(later, ", ")));
-  drop_metrics_after(start.folder->path() / kMetricsFile, state.step);
-  return std::move(*start.folder);
-}
-
 class Run {
  public:
-  Run(const TrainOptions& options, Start start);
+  Run(const TrainOptions& options, RunStart start);
   /// Returns the signal that stopped it, or 0.
   int train();
 
@@ -115,10 +54,10 @@ class Run {
   bool epoch_is_over() const { return state_.step % order_.steps_per_epoch() == 0; }
   bool out_of_patience() { return options_.patience > 0 && course().validations_since_best >= options_.patience; }
 
-  void begin_parameters(const Start& start);
+  void begin_parameters(const RunStart& start);
   /// Takes the run up where the checkpoint left it.
   void take_up(const Checkpoint& checkpoint);
-  void describe(const Start& start);
+  void describe(const RunStart& start);
   void step();
   /// What is due after a step: validation, samples, checkpoints.
   void after_step();
@@ -131,7 +70,8 @@ class Run {
   void finish();
   void print_sample(const std::string& heading);
   [[noreturn]] void stop_non_finite(double loss, double norm);
-  /// A sentence for errors.
+  std::string resume_command() const;
+  /// For errors, without a full stop.
   std::string last_checkpoint() const;
 
   const TrainOptions& options_;
@@ -157,7 +97,7 @@ class Run {
   double seconds_before_ = 0;  // of the run's earlier parts
 };
 
-Run::Run(const TrainOptions& options, Start start)
+Run::Run(const TrainOptions& options, RunStart start)
     : options_(options),
       data_(load_data(options, start.tokenizer())),
       config_(run_config(options, start, data_.tokenizer)),
@@ -168,28 +108,27 @@ Run::Run(const TrainOptions& options, Start start)
       rate_{.peak = options.optimizer.learning_rate,
             .minimum = parse_minimum_rate(options.minimum_rate, options.optimizer.learning_rate),
             .warmup = options.warmup,
-            .steps = total_steps(options, order_)},
+            .steps = total_steps(options, order_.steps_per_epoch())},
       epochs_(static_cast<int>((rate_.steps + order_.steps_per_epoch() - 1) / order_.steps_per_epoch())),
       parameters_(config_),
       training_step_(config_, vocabulary_, parameters_, windows_,
                      {.batch = options.batch, .accumulate = options.accumulate, .dropout = options.dropout, .seed = options.seed}),
       folder_(open_folder(options, start, identity_, rate_.steps)),
-      log_(folder_.path() / "training_output.log", options.quiet),
-      metrics_(folder_.path() / kMetricsFile),
+      log_(folder_.path() / RunFolder::kLog, options.quiet),
+      metrics_(folder_.path() / RunFolder::kMetrics),
       progress_(log_, rate_.steps, epochs_),
       state_{.seed = options.seed, .validation_loss = MetricsRow::kNone, .course = Course{.options = to_save(options), .data = identity_}} {
-  // A validation text that is shorter than its windows is one window.
-  const int validation_window = static_cast<int>(std::min<int64_t>(options.validation_sequence, std::max<int64_t>(data_.validation.count(), 1) - 1));
-  if (validation_window > 0)
-    evaluation_.emplace(config_, vocabulary_, parameters_, options.seed,
-                        WindowSet(std::move(data_.validation), validation_window, "the validation text"), options.validation_tokens);
+  const int window = validation_window(options, data_.validation.count());
+  if (window > 0)
+    evaluation_.emplace(config_, vocabulary_, parameters_, options.seed, WindowSet(std::move(data_.validation), window, "the validation text"),
+                        options.validation_tokens);
   begin_parameters(start);
   if (!start.resumes()) write_file_atomically(folder_.path() / "config.json", to_json(config_).dump(2) + "\n");
   describe(start);
   if (start.resumes()) take_up(*start.checkpoint);
 }
 
-void Run::begin_parameters(const Start& start) {
+void Run::begin_parameters(const RunStart& start) {
   parameters_.initialise(options_.seed);
   if (!start.checkpoint) return;
   // Rows of characters that the checkpoint's tokenizer did not have begin like any new row, not as the padding that they were.
@@ -216,7 +155,7 @@ void Run::take_up(const Checkpoint& checkpoint) {
   }
 }
 
-void Run::describe(const Start& start) {
+void Run::describe(const RunStart& start) {
   for (const std::string& note : start.notes) log_.line(note, Style::kWarning);
   log_.line(fmt::format("{}, {} threads; kernels for {}, schedules: {}", cpu_name(), num_threads(), kernel_target(), kernel_schedule()));
   log_.line(fmt::format("model: {} parameters, dim {}, {} layers, {} heads, vocabulary {}; {:.0f} MB for a step of {} x {} tokens",
@@ -343,7 +282,12 @@ void Run::save(const std::string& name) {
       fail("step {}: {} or its moments are not finite and are not saved. {}. A lower --lr helps.", state_.step, bad, last_checkpoint());
   metrics_.flush();
   course().seconds = seconds();
-  folder_.save(name, config_, data_.tokenizer, parameters_, state_);
+  try {
+    folder_.save(name, config_, data_.tokenizer, parameters_, state_);
+  } catch (const Error& error) {
+    fail("{}\n{}. Once that is mended, {}", error.what(), last_checkpoint(),
+         last_saved_.empty() ? "begin again with --overwrite" : "go on with\n  " + resume_command());
+  }
   last_saved_ = (folder_.path() / name).string();
   if (name != RunFolder::kBest) saved_step_ = state_.step;
 }
@@ -353,8 +297,8 @@ void Run::interrupt(int signal) {
     save(RunFolder::step_name(state_.step));
     folder_.remove_old(options_.keep);
   }
-  log_.line(fmt::format("stopped by {} after step {} of {}, saved in {}; to go on:\n  {} --resume --out {}", signal_name(signal), state_.step,
-                        rate_.steps, last_saved_, shell_quoted(options_.program), shell_quoted(options_.out.string())),
+  log_.line(fmt::format("stopped by {} after step {} of {}, saved in {}; to go on:\n  {}", signal_name(signal), state_.step, rate_.steps, last_saved_,
+                        resume_command()),
             Style::kHeading);
 }
 
@@ -397,33 +341,21 @@ void Run::stop_non_finite(double loss, double norm) {
        state_.step + 1, training_step_.first_non_finite(), loss, norm, last_checkpoint());
 }
 
+std::string Run::resume_command() const {
+  return fmt::format("{} --resume --out {}", shell_quoted(options_.program), shell_quoted(options_.out.string()));
+}
+
 std::string Run::last_checkpoint() const { return last_saved_.empty() ? "No checkpoint was written yet" : "The last checkpoint is " + last_saved_; }
 
 }  // namespace
 
 int train(const TrainOptions& options) {
   check_options(options);
-  Start start;
-  if (!options.init.empty()) start.checkpoint.emplace(options.init);
-  return Run(options, std::move(start)).train();
+  return Run(options, start_new(options)).train();
 }
 
 int resume_training(const fs::path& run_or_checkpoint, const std::function<void(TrainOptions&)>& change) {
-  fs::path path = run_or_checkpoint.lexically_normal();
-  if (!path.has_filename()) path = path.parent_path();  // a slash at the end
-  const bool names_checkpoint = is_checkpoint_name(path.filename().string());
-  const fs::path run = names_checkpoint ? path.parent_path() : path;
-  Start start;
-  start.folder.emplace(RunFolder::for_resuming(run.empty() ? "." : run));
-  if (names_checkpoint) {
-    start.checkpoint.emplace(path);
-    if (const std::string obstacle = start.folder->obstacle(*start.checkpoint); !obstacle.empty())
-      fail("cannot go on from {}: {}", path.string(), obstacle);
-  } else {
-    RunFolder::Newest newest = start.folder->newest_checkpoint();
-    start.checkpoint.emplace(std::move(newest.checkpoint));
-    start.notes = std::move(newest.refused);
-  }
+  RunStart start = start_again(run_or_checkpoint);
   const TrainOptions& saved = start.checkpoint->state.course->options;
   TrainOptions options = saved;
   options.config = start.checkpoint->config;

@@ -1,0 +1,74 @@
+#include "train/run_start.h"
+
+#include <fmt/ranges.h>
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "runtime/error.h"
+#include "train/metrics.h"
+#include "train/strict_json.h"
+
+namespace mmrec {
+
+namespace fs = std::filesystem;
+
+RunStart start_new(const TrainOptions& options) {
+  RunStart start;
+  if (!options.init.empty()) start.checkpoint.emplace(options.init);
+  return start;
+}
+
+RunStart start_again(const fs::path& run_or_checkpoint) {
+  fs::path path = run_or_checkpoint.lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();  // a slash at the end
+  const bool names_checkpoint = is_checkpoint_name(path.filename().string());
+  const fs::path run = names_checkpoint ? path.parent_path() : path;
+  RunStart start;
+  start.folder.emplace(RunFolder::for_resuming(run.empty() ? "." : run));
+  if (names_checkpoint) {
+    start.checkpoint.emplace(path);
+    if (const std::string obstacle = start.folder->obstacle(*start.checkpoint); !obstacle.empty())
+      fail("cannot go on from {}: {}", path.string(), obstacle);
+  } else {
+    RunFolder::Newest newest = start.folder->newest_checkpoint();
+    start.checkpoint.emplace(std::move(newest.checkpoint));
+    start.notes = std::move(newest.refused);
+  }
+  return start;
+}
+
+Config run_config(const TrainOptions& options, const RunStart& start, const Tokenizer& tokenizer) {
+  Config config = options.config;
+  if (!start.checkpoint) {
+    config.vocab_size = options.vocabulary == 0 ? padded_vocabulary(tokenizer.size()) : options.vocabulary;
+  } else {
+    const Config& given = start.checkpoint->config;
+    config.vocab_size = given.vocab_size;
+    if (config != given)
+      fail_usage("--config or --set asks for another model than {} holds: {}", start.checkpoint->folder.string(),
+                 describe_changes(to_json(given), to_json(config)));
+    const bool fitted = given.vocab_size == padded_vocabulary(start.checkpoint->tokenizer.size());
+    if (fitted || tokenizer.size() > given.vocab_size) config.vocab_size = padded_vocabulary(tokenizer.size());
+  }
+  check_config(config);
+  return config;
+}
+
+RunFolder open_folder(const TrainOptions& options, RunStart& start, const DataIdentity& data, int64_t steps) {
+  if (!start.resumes()) return RunFolder::for_new_run(options.out, options.overwrite);
+  const RunState& state = start.checkpoint->state;
+  check_same_data(state.course->data, data, options.data);
+  if (state.step > steps) fail_usage("the run has taken {} steps already, which is more than the {} that it is to have in all", state.step, steps);
+  if (const std::vector<std::string> later = start.folder->go_back_to(*start.checkpoint); !later.empty())
+    start.notes.push_back(fmt::format("moved to set_aside, since the run goes on from an earlier step: {}", fmt::join(later, ", ")));
+  drop_metrics_after(start.folder->path() / RunFolder::kMetrics, state.step);
+  return std::move(*start.folder);
+}
+
+TrainOptions to_save(TrainOptions options) {
+  if (options.data != "sample" && fs::exists(options.data)) options.data = fs::absolute(options.data).lexically_normal().string();
+  return options;
+}
+
+}  // namespace mmrec
