@@ -464,6 +464,12 @@ TEST_F(Training, AnEarlierRunIsReplacedOnlyOnDemand) {
   EXPECT_EQ(read_file(run.out / "notes.txt"), "mine");
   EXPECT_TRUE(fs::exists(run.out / "previous" / "checkpoint_step_000004")) << "the earlier run is kept";
   EXPECT_NO_THROW(Checkpoint(run.out / "previous"));
+
+  // A run that ended before its first checkpoint does not take that place.
+  for (const char* name : {"best_model", "final_checkpoint", "checkpoint_step_000003", "latest"}) fs::remove_all(run.out / name);
+  train(run);
+  EXPECT_TRUE(fs::exists(run.out / "previous" / "checkpoint_step_000004"));
+  EXPECT_EQ(rows(run, "train").size(), 4u);
 }
 
 TEST_F(Training, StartsFromACheckpointsWeightsAndTokenizer) {

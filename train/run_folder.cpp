@@ -43,7 +43,7 @@ bool has_only_checkpoint_files(const fs::path& folder) {
                              [](const fs::directory_entry& entry) { return is_checkpoint_file(entry.path().filename().string()); });
 }
 
-/// Moves folders and files into a folder of theirs below `out`, where they replace what has the same name.
+/// Moves folders and files into a folder, where they replace what has the same name.
 void move_to(const fs::path& folder, const std::vector<fs::path>& paths) {
   make_directory(folder);
   for (const fs::path& path : paths) {
@@ -69,8 +69,12 @@ RunFolder RunFolder::for_new_run(const fs::path& path, bool overwrite) {
   if (!overwrite)
     fail_usage("{} holds a run already; go on with it by --resume, choose another --out, or say --overwrite to move it to {}", path.string(),
                (path / kPrevious).string());
-  fs::remove_all(path / kPrevious);
-  move_to(path / kPrevious, earlier);
+  if (std::ranges::any_of(earlier, [](const fs::path& entry) { return is_checkpoint_name(entry.filename().string()); })) {
+    fs::remove_all(path / kPrevious);
+    move_to(path / kPrevious, earlier);
+  } else {  // it ended before its first checkpoint, and what is in `previous` is worth more
+    for (const fs::path& entry : earlier) fs::remove(entry);
+  }
   return folder;
 }
 

@@ -26,7 +26,7 @@ class RunFolder {
   static std::string step_name(int64_t step);
 
   /// For a new run: makes the folder. One that holds a run already is refused, or with `overwrite` that run goes to the folder
-  /// `previous` in it: a new run that is stopped early must not have cost the old one.
+  /// `previous` in it: a new run that is stopped early must not have cost the old one. One without any checkpoint is removed.
   static RunFolder for_new_run(const std::filesystem::path& path, bool overwrite);
   /// For the run that is in the folder.
   static RunFolder for_resuming(const std::filesystem::path& path);
