@@ -206,6 +206,8 @@ std::string Model::first_non_finite() const {
   return is_finite(m.token_loss) ? "" : "the loss";
 }
 
+void Model::read(const IntTensor& ids, const Memory& memory) { implementation_->forward(ids, memory, {}); }
+
 void Model::logits(const IntTensor& ids, const Memory& memory, const Tensor& logits) {
   Implementation& m = *implementation_;
   check_shape("model: logits", logits, {m.sizes.T, m.sizes.B, m.embedding.size(0)});

@@ -57,6 +57,8 @@ class Model {
   LossSum loss(const IntTensor& ids, const IntTensor& targets, const Memory& memory);
   /// The same, and the gradient of the mean over all B*T positions in parameters.gradients(), overwritten. Mode::kTraining only.
   LossSum loss_and_gradients(const IntTensor& ids, const IntTensor& targets, const Memory& memory, const StepDropout& dropout);
+  /// Takes the state past the ids and predicts nothing.
+  void read(const IntTensor& ids, const Memory& memory);
   /// Logits [T][B][V'] for V' = vocabulary; the tensor belongs to the caller.
   void logits(const IntTensor& ids, const Memory& memory, const Tensor& logits);
   /// Loss per position of the last call of loss or loss_and_gradients, [T][B].

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -21,6 +22,7 @@
 #include "tests/process.h"
 #include "tests/temporary_directory.h"
 #include "train/atomic_file.h"
+#include "train/tokenizer.h"
 
 namespace mmrec {
 namespace {
@@ -403,7 +405,7 @@ TEST_F(Programs, PreparedDataGoesOnAndMeetsAnotherTokenizer) {
     ASSERT_EQ(of_text.code, 0) << of_text.errors;
     ASSERT_EQ(of_folder.code, 0) << of_folder.errors;
     const bool extended = std::string_view(more) == "--extend-vocab";
-    EXPECT_EQ(of_folder.output.find("U+00C4 (3), U+00D6 (2), U+00DC (1)") == std::string::npos, extended) << of_folder.output;
+    EXPECT_EQ(of_folder.output.find("Ä U+00C4 (3), Ö U+00D6 (2), Ü U+00DC (1)") == std::string::npos, extended) << of_folder.output;
     for (const char* file : {"model.safetensors", "tokenizer.json"})
       EXPECT_TRUE(read_file(directory_ / "tuned_text/final_checkpoint" / file) == read_file(directory_ / "tuned_folder/final_checkpoint" / file))
           << file;
@@ -477,6 +479,57 @@ TEST_F(Programs, PrepareIsStoppedWithoutTraces) {
   }
 }
 
+TEST_F(Programs, GenerateSamples) {
+  ASSERT_EQ(train(small_run()).code, 0);
+  const Options options = {{"--checkpoint", out().string()}, {"--prompt", "ROMEO"}, {"--seed", "1"}};
+  const auto with = [&](const std::string& name, const std::string& value) { return generate(Options(options).set(name, value)); };
+  const std::string text = generate(options).output;
+  const Outcome three = with("--samples", "3");
+  ASSERT_EQ(three.code, 0) << three.errors;
+  EXPECT_TRUE(three.output.starts_with("--- sample 1 of 3 ---\n" + text + "\n--- sample 2 of 3 ---\nROMEO")) << three.output;
+
+  EXPECT_EQ(with("--top-k", "1").output, with("--temperature", "0").output);
+  EXPECT_EQ(with("--top-p", "1e-9").output, with("--temperature", "0").output);
+  EXPECT_NE(with("--repetition-penalty", "1e9").output, text);
+
+  Arguments arguments = Options(options).set("--samples", "2").set("--tokens", "20").set("--threads", "1").arguments();
+  arguments.push_back("--json");
+  const Outcome outcome = run("generate", arguments);
+  ASSERT_EQ(outcome.code, 0) << outcome.errors;
+  const nlohmann::json json = nlohmann::json::parse(outcome.output);
+  ASSERT_EQ(json["texts"].size(), 2u);
+  EXPECT_EQ("ROMEO" + json["texts"][0].get<std::string>() + "\n", text);
+  EXPECT_EQ(json["prompt"], "ROMEO");
+  EXPECT_EQ(json["tokens"], 20);
+}
+
+TEST_F(Programs, GenerateSaysWhatItDoesNotKnow) {
+  ASSERT_EQ(train(small_run()).code, 0);
+  const Options options = {{"--checkpoint", out().string()}, {"--prompt", "Rosé, René…\x01 "}};
+  const Outcome outcome = generate(options);
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_EQ(outcome.errors,
+            "warning: --prompt: 4 of 13 characters (30.77 %) have no token and are read as <UNK>: 3 different ones, é U+00E9 (2), U+0001 (1), "
+            "… U+2026 (1)\n");
+  EXPECT_TRUE(outcome.output.starts_with("Rosé, René…\x01 ")) << outcome.output;
+  Arguments quiet = options.arguments();
+  quiet.push_back("--quiet");
+  EXPECT_EQ(run("generate", quiet).errors, "");
+}
+
+TEST_F(Programs, GenerateNeverCutsACharacter) {
+  std::string text;
+  for (int i = 0; i < 200; ++i) text += "ä€😀 日\n";
+  std::ofstream(directory_ / "play.txt") << text;
+  ASSERT_EQ(train(small_run()).code, 0);
+  for (const char* seed : {"1", "2", "3"}) {
+    const Outcome outcome = generate({{"--checkpoint", out().string()}, {"--prompt", "😀"}, {"--temperature", "5"}, {"--seed", seed}});
+    ASSERT_EQ(outcome.code, 0) << outcome.errors;
+    EXPECT_NO_THROW(check_utf8(outcome.output, "the output"));
+    EXPECT_EQ(outcome.output.find("�"), std::string::npos);
+  }
+}
+
 TEST_F(Programs, GenerateRefusesBadInput) {
   ASSERT_EQ(train(small_run()).code, 0);
   const fs::path good = out() / "final_checkpoint", damaged = directory_ / "damaged";
@@ -492,7 +545,13 @@ TEST_F(Programs, GenerateRefusesBadInput) {
   expect_refused({{"--checkpoint", directory_.path().string()}}, 1, {"not a checkpoint"});
   expect_refused({{"--checkpoint", good.string()}, {"--prompt", ""}}, 2, {"--prompt", "at least one character"});
   expect_refused({{"--checkpoint", good.string()}, {"--prompt", "-"}}, 1, {"--prompt", "byte 2 (0xff)", "UTF-8"}, "ab\xff");
-  expect_refused({{"--checkpoint", good.string()}, {"--temperature", "0"}}, 2, {"--temperature", "0"});
+  expect_refused({{"--checkpoint", good.string()}, {"--temperature", "-1"}}, 2, {"--temperature", "-1"});
+  expect_refused({{"--checkpoint", good.string()}, {"--top-p", "0"}}, 2, {"--top-p", "0"});
+  expect_refused({{"--checkpoint", good.string()}, {"--top-k", "-1"}}, 2, {"--top-k", "-1"});
+  expect_refused({{"--checkpoint", good.string()}, {"--repetition-penalty", "0"}}, 2, {"--repetition-penalty", "0"});
+  expect_refused({{"--checkpoint", good.string()}, {"--samples", "0"}}, 2, {"--samples", "0"});
+  expect_refused({{"--checkpoint", good.string()}, {"--samples", "2"}, {"--temperature", "0"}}, 2, {"--samples 2", "all the same"});
+  expect_refused({{"--checkpoint", good.string()}, {"--prompt", "日本"}}, 1, {"knows none of it", "日 U+65E5 (1), 本 U+672C (1)"});
   expect_refused({{"--checkpoint", good.string()}, {"--temprature", "1"}}, 2, {"unknown option --temprature", "did you mean --temperature?"});
 
   for (const char* file : {"config.json", "tokenizer.json", "model.safetensors", "optimizer.safetensors"}) {

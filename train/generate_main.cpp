@@ -1,6 +1,11 @@
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <iostream>
 #include <iterator>
+#include <nlohmann/json.hpp>
 
 #include "runtime/error.h"
 #include "train/checkpoint.h"
@@ -12,34 +17,90 @@ int main(int argc, char** argv) {
   Program program("generate", "Continues a text with a trained model.", "generate --checkpoint checkpoints/tiny --prompt \"KING:\" --tokens 500");
   std::string path, prompt = "\n";
   int64_t tokens = 500;
+  int samples = 1;
+  bool json = false;
   Sampling sampling;
 
   CLI::App& app = program.app();
   app.add_option("--checkpoint", path, "a checkpoint's folder, or a run's: then its best model")->required();
   app.add_option("--prompt", prompt, "the text to continue; - reads it from standard input");
   app.add_option("--tokens", tokens, "tokens to generate")->check(at_least(0));
-  app.add_option("--temperature", sampling.temperature, "below 1: more probable text, above: more varied")->check(more_than(0));
+  app.add_option("--samples", samples, "continuations, made side by side")->check(at_least(1))->check(at_most(65536));
+  app.add_option("--temperature", sampling.temperature, "below 1: more probable text, above: more varied; 0: as --greedy")->check(at_least(0));
+  app.add_option("--top-k", sampling.top_k, "choose among the k most probable tokens only, 0: among all")->check(at_least(0));
+  app.add_option("--top-p", sampling.top_p, "choose among the most probable tokens that together have this probability")
+      ->check(more_than(0))
+      ->check(at_most(1));
+  app.add_option("--repetition-penalty", sampling.repetition_penalty, "above 1: tokens that were used lately become less probable")
+      ->check(more_than(0));
+  app.add_option("--repetition-window", sampling.repetition_window, "how many of the last tokens were used lately")
+      ->check(at_least(0))
+      ->check(at_most(1e6));
   app.add_flag("--greedy", sampling.greedy, "always the most probable token");
+  app.add_flag("--json", json, "print texts and settings as JSON, at the end");
 
   return program.run(argc, argv, [&] {
     sampling.seed = program.seed();
+    if (samples > 1 && (sampling.greedy || sampling.temperature == 0))
+      fail_usage("--samples {}: greedy texts are all the same; give a --temperature above 0 or leave --samples out", samples);
     const Checkpoint checkpoint(path);
+    const Tokenizer& tokenizer = checkpoint.tokenizer;
     Parameters parameters(checkpoint.config);
     checkpoint.read_weights(parameters);
-    Generator generator(checkpoint.config, checkpoint.tokenizer.size(), parameters, checkpoint.state.seed, sampling);
 
-    if (prompt == "-") prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
-    const std::vector<int32_t> ids = checkpoint.tokenizer.encode(prompt, "--prompt");
-    if (ids.empty()) fail_usage("--prompt: there must be at least one character to continue");
-    for (const int32_t id : ids) generator.read(id);
-
-    std::fwrite(prompt.data(), 1, prompt.size(), stdout);
-    for (int64_t i = 0; i < tokens; ++i) {
-      const int32_t id = generator.choose();
-      fmt::print("{}", checkpoint.tokenizer.decode(id));
-      std::fflush(stdout);
-      if (i + 1 < tokens) generator.read(id);
+    if (prompt == "-") {
+      if (::isatty(STDIN_FILENO)) std::fputs("type the text to continue; Ctrl-D on a line of its own ends it\n", stderr);
+      prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
     }
-    std::fputs("\n", stdout);
+    const std::vector<int32_t> ids = tokenizer.encode(prompt, "--prompt");
+    if (ids.empty()) fail_usage("--prompt: there must be at least one character to continue");
+    CharacterCounts counts;
+    count_characters(prompt, "--prompt", counts);
+    const std::string unknown = describe_unknown(tokenizer, counts);
+    if (std::ranges::count(ids, Tokenizer::kUnknown) == std::ssize(ids)) fail("--prompt: the model knows none of it: {}", unknown);
+    if (!unknown.empty() && !program.quiet()) fmt::print(stderr, "warning: --prompt: {}\n", unknown);
+
+    Generator generator(checkpoint.config, tokenizer.size(), parameters, checkpoint.state.seed, sampling, samples);
+    const bool streams = samples == 1 && !json;
+    const auto show = [](std::string_view text) {
+      std::fwrite(text.data(), 1, text.size(), stdout);
+      std::fflush(stdout);
+    };
+    const auto begin = std::chrono::steady_clock::now();
+    generator.read_prompt(ids);
+    if (streams) show(prompt);
+    std::vector<std::string> texts(samples);
+    for (int64_t i = 0; i < tokens; ++i) {
+      const std::span<const int32_t> chosen = generator.choose();
+      for (int b = 0; b < samples; ++b) {
+        if (streams)
+          show(tokenizer.decode(chosen[b]));
+        else
+          texts[b] += tokenizer.decode(chosen[b]);
+      }
+      if (i + 1 < tokens) generator.read(chosen);
+    }
+    const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;
+
+    if (streams) {
+      show("\n");
+    } else if (json) {
+      const nlohmann::ordered_json result = {{"checkpoint", checkpoint.folder.string()},
+                                             {"prompt", prompt},
+                                             {"texts", texts},
+                                             {"tokens", tokens},
+                                             {"temperature", sampling.temperature},
+                                             {"top_k", sampling.top_k},
+                                             {"top_p", sampling.top_p},
+                                             {"repetition_penalty", sampling.repetition_penalty},
+                                             {"repetition_window", sampling.repetition_window},
+                                             {"greedy", sampling.greedy},
+                                             {"seed", sampling.seed},
+                                             {"seconds", time.count()},
+                                             {"tokens_per_second", static_cast<double>(tokens * samples) / time.count()}};
+      fmt::print("{}\n", result.dump(2));
+    } else {
+      for (int b = 0; b < samples; ++b) fmt::print("{}--- sample {} of {} ---\n{}{}\n", b > 0 ? "\n" : "", b + 1, samples, prompt, texts[b]);
+    }
   });
 }

@@ -5,36 +5,34 @@
 #include <vector>
 
 #include "model/model.h"
+#include "train/sampler.h"
 
 namespace mmrec {
 
-/// How the next token is chosen.
-struct Sampling {
-  double temperature = 0.8;  ///< divides the logits
-  bool greedy = false;       ///< the most probable token; the temperature does not matter
-  uint64_t seed = 42;
-};
-
-/// Text from a model, one token at a time: the recurrent state is all that is carried from one to the next, so a token costs
-/// the same however long the text is.
+/// Text from a model, one token at a time, several samples side by side in one batch: the recurrent state is all that is
+/// carried from one token to the next, so a token costs the same however long the text is.
 class Generator {
  public:
-  /// memory_seed: the run's seed, for the memory of evaluation and generation.
-  Generator(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, const Sampling& sampling);
+  /// memory_seed: the run's seed, for the memory of evaluation and generation. Sample b draws from a random stream of its own.
+  Generator(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, const Sampling& sampling, int samples = 1);
 
-  /// Reads a token and returns the logits of the next [V'], valid until the next call.
-  Tensor read(int32_t id);
-  /// Chooses the token that follows what was read; read it to go on.
-  int32_t choose();
+  /// What all samples begin with, at least one token; before anything else, and once.
+  void read_prompt(std::span<const int32_t> ids);
+  /// Reads a token of each sample and returns the logits of the next, [samples][V'], valid until the next call.
+  Tensor read(std::span<const int32_t> ids);
+  /// Chooses the token that follows in each sample; read them to go on.
+  std::span<const int32_t> choose();
 
  private:
   Sampling sampling_;
-  Model model_;
+  Sampler sampler_;
+  Model window_, token_, model_;  // prompt: windows of it, tokens of the rest; then the samples' tokens
   Arena arena_;
   Memory memory_;
-  IntTensor id_;
+  IntTensor window_ids_, token_id_, ids_;
   Tensor logits_;
-  std::vector<double> weights_;
+  std::vector<std::vector<int32_t>> recent_;  // each sample's last tokens, repetition_window of them
+  std::vector<int32_t> chosen_;
   uint64_t draws_ = 0;
 };
 

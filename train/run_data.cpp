@@ -1,7 +1,5 @@
 #include "train/run_data.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <vector>
 
@@ -13,27 +11,6 @@
 namespace mmrec {
 
 namespace {
-
-constexpr size_t kShownCharacters = 8;
-
-std::string describe_unknown(const Tokenizer& tokenizer, const CharacterCounts& counts) {
-  std::vector<std::pair<int64_t, char32_t>> unknown;  // occurrences, the most first
-  int64_t occurrences = 0, all = 0;
-  for (const auto& [character, count] : counts) {
-    all += count;
-    if (tokenizer.knows(character)) continue;
-    occurrences += count;
-    unknown.emplace_back(-count, character);
-  }
-  if (unknown.empty()) return "";
-  std::ranges::sort(unknown);
-  std::vector<std::string> shown;
-  for (size_t i = 0; i < std::min(unknown.size(), kShownCharacters); ++i)
-    shown.push_back(fmt::format("U+{:04X} ({})", static_cast<uint32_t>(unknown[i].second), -unknown[i].first));
-  return fmt::format("{} of {} characters ({:.2f} %) have no token and are read as <UNK>: {} different ones, {}{}", occurrences, all,
-                     100. * static_cast<double>(occurrences) / static_cast<double>(all), unknown.size(), fmt::join(shown, ", "),
-                     unknown.size() > shown.size() ? ", .." : "");
-}
 
 /// Of all ids that are characters.
 CharacterCounts characters_of(const PreparedData& data) {

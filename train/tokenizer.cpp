@@ -21,6 +21,7 @@ constexpr const char* kUnknownName = "<UNK>";
 constexpr const char* kPaddingName = "<PAD>";
 constexpr const char* kReplacementCharacter = "\uFFFD";
 constexpr int kSpecialTokens = 2;
+constexpr size_t kShownCharacters = 8;
 
 bool is_ascii(char byte) { return static_cast<unsigned char>(byte) < 0x80; }
 
@@ -143,6 +144,30 @@ std::string Tokenizer::decode(std::span<const int32_t> ids) const {
   std::string text;
   for (int32_t id : ids) text += decode(id);
   return text;
+}
+
+std::string describe_unknown(const Tokenizer& tokenizer, const CharacterCounts& counts) {
+  std::vector<std::pair<int64_t, char32_t>> unknown;  // occurrences, the most first
+  int64_t occurrences = 0, all = 0;
+  for (const auto& [character, count] : counts) {
+    all += count;
+    if (tokenizer.knows(character)) continue;
+    occurrences += count;
+    unknown.emplace_back(-count, character);
+  }
+  if (unknown.empty()) return "";
+  std::ranges::sort(unknown);
+  std::string shown;
+  for (size_t i = 0; i < std::min(unknown.size(), kShownCharacters); ++i) {
+    const char32_t character = unknown[i].second;
+    const bool printable = character > 0x20 && (character < 0x7F || character > 0xA0);
+    shown += i > 0 ? ", " : "";
+    if (printable) utf8::append(character, std::back_inserter(shown));
+    shown += fmt::format("{}U+{:04X} ({})", printable ? " " : "", static_cast<uint32_t>(character), -unknown[i].first);
+  }
+  return fmt::format("{} of {} characters ({:.2f} %) have no token and are read as <UNK>: {} different ones, {}{}", occurrences, all,
+                     100. * static_cast<double>(occurrences) / static_cast<double>(all), unknown.size(), shown,
+                     unknown.size() > kShownCharacters ? ", .." : "");
 }
 
 int padded_vocabulary(int size) { return (size + 15) / 16 * 16; }

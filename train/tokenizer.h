@@ -54,6 +54,9 @@ class Tokenizer {
   std::vector<int32_t> ids_;         // by code point, up to the highest that has a token: at most 4.4 MB
 };
 
+/// Which characters of a text have no token, in words; "" where all have one.
+std::string describe_unknown(const Tokenizer& tokenizer, const CharacterCounts& counts);
+
 /// `--vocab auto`: rounded up to a multiple of 16, so that the output layer's rows fill whole vectors.
 int padded_vocabulary(int size);
 

@@ -326,11 +326,11 @@ void Run::print_sample(const std::string& heading) {
   if (options_.sample_tokens == 0) return;
   Generator generator(config_, data_.tokenizer.size(), parameters_, options_.seed, {.seed = options_.seed});
   std::string text;
-  generator.read(data_.tokenizer.encode("\n", "the sample's prompt")[0]);
+  generator.read_prompt(data_.tokenizer.encode("\n", "the sample's prompt"));
   for (int64_t i = 0; i < options_.sample_tokens; ++i) {
-    const int32_t id = generator.choose();
-    text += data_.tokenizer.decode(id);
-    generator.read(id);
+    const std::span<const int32_t> ids = generator.choose();
+    text += data_.tokenizer.decode(ids);
+    generator.read(ids);
   }
   log_.line(heading, Style::kHeading);
   log_.line(text);
