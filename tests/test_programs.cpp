@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <cstring>
 #include <filesystem>
@@ -22,6 +23,7 @@
 #include "tests/process.h"
 #include "tests/temporary_directory.h"
 #include "train/atomic_file.h"
+#include "train/metrics.h"
 #include "train/tokenizer.h"
 
 namespace mmrec {
@@ -154,7 +156,7 @@ TEST_F(Programs, QuietTrainingSaysNothing) {
 }
 
 TEST_F(Programs, HelpShowsAnExample) {
-  for (const char* program : {"train", "generate", "prepare", "probe", "bench"}) {
+  for (const char* program : {"train", "evaluate", "generate", "prepare", "probe", "bench"}) {
     const Outcome outcome = run(program, {"--help"});
     EXPECT_EQ(outcome.code, 0) << program;
     EXPECT_NE(outcome.output.find(std::string("Example:\n  ") + program), std::string::npos) << outcome.output;
@@ -477,6 +479,55 @@ TEST_F(Programs, PrepareIsStoppedWithoutTraces) {
     EXPECT_NE(read_file(directory_ / "stderr").find("stopped by a signal"), std::string::npos) << read_file(directory_ / "stderr");
     EXPECT_TRUE(fs::is_empty(directory_ / "data"));
   }
+}
+
+TEST_F(Programs, EvaluateRepeatsTheValidation) {
+  const Outcome trained = train(small_run());
+  ASSERT_EQ(trained.code, 0) << trained.errors;
+  const std::vector<MetricsRow> rows = read_metrics(out() / "metrics.jsonl");
+  ASSERT_EQ(rows.back().split, "val");
+  const Arguments arguments = {"--checkpoint", out().string(), "--data", (directory_ / "play.txt").string(), "--threads", "1"};
+  const auto evaluate = [&](std::initializer_list<std::string> more) {
+    Arguments all = arguments;
+    all.insert(all.end(), more);
+    return run("evaluate", all);
+  };
+  const auto figures = [&](std::initializer_list<std::string> more) {
+    Arguments all = arguments;
+    all.insert(all.end(), more);
+    all.push_back("--json");
+    const Outcome outcome = run("evaluate", all);
+    EXPECT_EQ(outcome.code, 0) << outcome.errors;
+    EXPECT_EQ(outcome.errors, "");
+    return nlohmann::json::parse(outcome.output);
+  };
+  const nlohmann::json validation = figures({});
+  EXPECT_EQ(validation["loss"], rows.back().loss);
+  EXPECT_EQ(validation["accuracy"], rows.back().accuracy);
+  EXPECT_DOUBLE_EQ(validation["perplexity"], std::exp(rows.back().loss));
+  EXPECT_DOUBLE_EQ(validation["bits_per_character"], rows.back().loss / std::log(2));
+  EXPECT_EQ(validation["step"], 3);
+  EXPECT_GT(validation["tokens_per_second"], 0);
+
+  const nlohmann::json stream = figures({"--stream"});
+  EXPECT_EQ(stream["positions"].get<int>() + 1, stream["characters"].get<int>());
+  EXPECT_NE(stream["loss"], validation["loss"]);
+  const int in_all = figures({"--part", "all"})["characters"];
+  EXPECT_EQ(in_all, 3000);
+  EXPECT_EQ(figures({"--part", "train"})["characters"].get<int>() + validation["characters"].get<int>(), in_all);
+
+  // Without --data it is what the model was trained on.
+  EXPECT_EQ(nlohmann::json::parse(run("evaluate", {"--checkpoint", out().string(), "--json"}).output)["loss"], validation["loss"]);
+
+  const Outcome table = evaluate({"--seq", "64"});
+  for (const char* part :
+       {"best_model (step 3)", "validation part", "windows of 64", "loss ", "perplexity ", "accuracy ", "bits per character ", "tokens/s"})
+    EXPECT_NE(table.output.find(part), std::string::npos) << part << " is not in: " << table.output;
+
+  expect_failed(evaluate({"--part", "al"}), 2, {"--part", "al"});
+  expect_failed(evaluate({"--val-split", "0"}), 2, {"--part validation", "not two characters"});
+  expect_failed(run("evaluate", {"--checkpoint", out().string(), "--data", "missing.txt"}), 1, {"missing.txt", "No such file"});
+  expect_failed(run("evaluate", {"--checkpoint", "missing", "--data", "sample"}), 1, {"missing", "no such folder"});
 }
 
 TEST_F(Programs, GenerateSamples) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <span>
 
+#include "runtime/error.h"
+
 namespace mmrec {
 
 namespace {
@@ -26,7 +28,7 @@ Evaluation::Evaluation(const Config& config, int vocabulary, Parameters& paramet
 
 size_t Evaluation::bytes(const Config& config, int T) { return 2 * model_bytes(config, T, kBatch, Model::Mode::kInference); }
 
-LossSum Evaluation::run() {
+LossSum Evaluation::run(const EvaluationObserver& observe) {
   LossSum total;
   for (std::span<const int> rest = chosen_; !rest.empty();) {
     const Shape& shape = rest.size() >= static_cast<size_t>(shapes_[0].model->B()) ? shapes_[0] : shapes_.back();
@@ -35,6 +37,37 @@ LossSum Evaluation::run() {
     shape.model->clear_state();
     total += shape.model->loss(shape.ids, shape.targets, memory_);
     rest = rest.subspan(B);
+    if (observe) observe(total.positions);
+  }
+  return total;
+}
+
+LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, const Tokens& tokens, int T,
+                    const EvaluationObserver& observe) {
+  if (tokens.count() < 2) fail_usage("a text of {} characters predicts nothing; it must have at least 2", tokens.count());
+  Memory memory;
+  const Arena memory_arena = Arena::fitted([&](Arena& arena) { memory = allocate_memory(config, arena); });
+  draw_memory(memory_seed, 0, memory);
+
+  LossSum total;
+  std::unique_ptr<Model> model;
+  Arena arena;
+  IntTensor ids, targets;
+  for (int64_t begin = 0; begin + 1 < tokens.count();) {
+    const int length = static_cast<int>(std::min<int64_t>(T, tokens.count() - 1 - begin));
+    if (!model || model->T() != length) {  // the first time, and for what is left at the end
+      auto next = std::make_unique<Model>(config, vocabulary, parameters, length, 1, Model::Mode::kInference);
+      if (model) std::copy_n(model->state().data(), model->state().count(), next->state().data());
+      model = std::move(next);
+      arena = Arena::fitted([&](Arena& fitted) {
+        for (IntTensor* tensor : {&ids, &targets}) *tensor = fitted.take<int32_t>({length, 1});
+      });
+    }
+    tokens.read(begin, length, [&](int t, int32_t id) { ids.data()[t] = id; });
+    tokens.read(begin + 1, length, [&](int t, int32_t id) { targets.data()[t] = id; });
+    total += model->loss(ids, targets, memory);
+    begin += length;
+    if (observe) observe(total.positions);
   }
   return total;
 }

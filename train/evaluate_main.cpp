@@ -1,0 +1,106 @@
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <numbers>
+
+#include "runtime/error.h"
+#include "train/checkpoint.h"
+#include "train/command_line.h"
+#include "train/console.h"
+#include "train/evaluation.h"
+#include "train/run_data.h"
+
+int main(int argc, char** argv) {
+  using namespace mmrec;
+  Program program("evaluate", "Measures a model on a text.", "evaluate --checkpoint checkpoints/book --data book.txt");
+  std::string path, data, part = "validation", validation_split;
+  int sequence = 256;
+  bool stream = false, json = false;
+
+  CLI::App& app = program.app();
+  app.add_option("--checkpoint", path, "a checkpoint's folder, or a run's: then its best model")->required();
+  app.add_option("--data", data, "as of train: sample, a text file, or a folder (default: what the model was trained on)");
+  app.add_option("--part", part, "of the text: validation, train, or all")->check(CLI::IsMember({"validation", "train", "all"}));
+  app.add_option("--val-split", validation_split, "as of train, for a text file (default: as when the model was trained)");
+  app.add_option("--seq", sequence, "tokens a window")->check(at_least(1));
+  app.add_flag("--stream", stream, "carry the state through the whole text, in place of windows that each start afresh");
+  app.add_flag("--json", json, "print the figures as JSON");
+
+  return program.run(argc, argv, [&] {
+    const Checkpoint checkpoint(path);
+    const std::string folder = checkpoint.folder.string();
+    Parameters parameters(checkpoint.config);
+    checkpoint.read_weights(parameters);
+
+    TrainOptions source;
+    if (checkpoint.state.course) {
+      source.data = checkpoint.state.course->options.data;
+      source.validation_split = checkpoint.state.course->options.validation_split;
+    } else if (data.empty()) {
+      fail_usage("--data is required: {} does not say what it was trained on", folder);
+    }
+    if (!data.empty()) source.data = data;
+    if (!validation_split.empty()) source.validation_split = validation_split;
+    if (part == "all") source.validation_split = "0";  // a folder still has two texts
+    const RunData texts = load_data(source, checkpoint.tokenizer);
+    if (!texts.unknown.empty() && !program.quiet()) fmt::print(stderr, "warning: {}: {}\n", source.data, texts.unknown);
+
+    const int vocabulary = model_vocabulary(checkpoint.config, checkpoint.tokenizer);
+    Console console(program.quiet() || json);
+    using Clock = std::chrono::steady_clock;
+    const auto begin = Clock::now();
+    auto shown = begin;
+    LossSum sum;
+    int64_t characters = 0;
+    int window = sequence;
+    const auto measure = [&](const Tokens& text) {
+      if (text.count() < 2) return;
+      characters += text.count();
+      window = static_cast<int>(std::min<int64_t>(sequence, text.count() - 1));
+      const auto observe = [&](int64_t positions) {
+        if (!console.has_status() || Clock::now() - shown < std::chrono::milliseconds(100)) return;
+        shown = Clock::now();
+        console.status(fmt::format("{:.1f} %", 100. * static_cast<double>(positions) / static_cast<double>(text.count())));
+      };
+      sum += stream ? stream_loss(checkpoint.config, vocabulary, parameters, checkpoint.state.seed, text, window, observe)
+                    : Evaluation(checkpoint.config, vocabulary, parameters, checkpoint.state.seed, WindowSet(text, window, "the text")).run(observe);
+    };
+    if (part != "validation") measure(texts.train);
+    if (part != "train") measure(texts.validation);
+    console.erase_status();
+    if (sum.positions == 0) fail_usage("--part {}: there are not two characters of it in {}; give another --part or --val-split", part, source.data);
+    const std::chrono::duration<double> time = Clock::now() - begin;
+    const double loss = sum.mean_loss(), speed = static_cast<double>(sum.positions) / time.count();
+    if (!std::isfinite(loss)) fail("{}: the loss is {}: the model's weights cannot be used", folder, loss);
+
+    const double bits = loss / std::numbers::ln2;  // a token is a character
+    if (json) {
+      const nlohmann::ordered_json result = {{"checkpoint", folder},
+                                             {"step", checkpoint.state.step},
+                                             {"data", source.data},
+                                             {"part", part},
+                                             {"characters", characters},
+                                             {"positions", sum.positions},
+                                             {"stream", stream},
+                                             {"window", window},
+                                             {"loss", loss},
+                                             {"perplexity", std::exp(loss)},
+                                             {"accuracy", sum.accuracy()},
+                                             {"bits_per_character", bits},
+                                             {"seconds", time.count()},
+                                             {"tokens_per_second", speed}};
+      fmt::print("{}\n", result.dump(2));
+      return;
+    }
+    console.line(fmt::format("checkpoint          {} (step {})", folder, checkpoint.state.step));
+    console.line(fmt::format("text                {}, {}: {} characters", source.data, part == "all" ? part : part + " part", characters));
+    console.line(fmt::format("predicted           {} characters, {}", sum.positions,
+                             stream ? "the state carried through the text" : fmt::format("in windows of {} that each start afresh", window)));
+    console.line(fmt::format("loss                {:.4f}", loss));
+    console.line(fmt::format("perplexity          {:.4f}", std::exp(loss)));
+    console.line(fmt::format("accuracy            {:.2f} %", 100 * sum.accuracy()));
+    console.line(fmt::format("bits per character  {:.4f}", bits));
+    console.line(fmt::format("speed               {:.0f} tokens/s", speed));
+  });
+}
