@@ -6,60 +6,25 @@
 #include <ranges>
 
 #include "bench/report.h"
+#include "train/html_page.h"
 
 namespace mmrec::bench {
 
 namespace {
 
-/// Colours and shapes of the page; a series is set apart by both. Hollow markers are rivals.
+/// A series is set apart by colour and shape. Hollow markers are rivals.
 constexpr const char* kStyle = R"(
-:root { color-scheme: light dark; --paper: #fff; --ink: #1c2330; --soft: #667085; --line: #e4e7ec; --roof: #1c2330; --bar: #d5e3fb;
-  --c0: #1f6feb; --c1: #d9480f; --c2: #2b8a3e; --c3: #9c36b5; --c4: #c2255c; --c5: #0c8599; --c6: #a06700; --c7: #5f6b7a; }
-@media (prefers-color-scheme: dark) { :root { --paper: #12161d; --ink: #e6eaf0; --soft: #97a1b1; --line: #2a313c; --roof: #e6eaf0; --bar: #1d3a63;
-  --c0: #6ea8fe; --c1: #ff922b; --c2: #69db7c; --c3: #da8cf2; --c4: #ff8fb1; --c5: #4fd3e6; --c6: #ffd43b; --c7: #adb5bd; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 24px 20px 60px; max-width: 1080px; background: var(--paper); color: var(--ink);
-  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
-h1 { font-size: 22px; margin: 0 0 4px; }
-p { margin: 0 0 16px; color: var(--soft); max-width: 75ch; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 16px; margin: 0 0 20px; font-size: 13px; }
-dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
-svg { display: block; } svg.plot { width: 100%; height: auto; }
-svg.narrow { display: none; }
-@media (max-width: 640px) { svg.wide { display: none; } svg.narrow { display: block; } body { padding: 16px 12px 40px; }
-  dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 6px; } }
-.plot text { font-size: 12px; fill: var(--soft); }
-.plot text.roof { fill: var(--roof); font-weight: 600; paint-order: stroke; stroke: var(--paper); stroke-width: 4px; stroke-linejoin: round; }
-.plot .grid { stroke: var(--line); } .plot path.roof { fill: none; stroke: var(--roof); stroke-width: 2; }
+.plot text.roof { fill: var(--ink); font-weight: 600; paint-order: stroke; stroke: var(--paper); stroke-width: 4px; stroke-linejoin: round; }
+.plot path.roof { fill: none; stroke: var(--ink); stroke-width: 2; }
 .mark { stroke: var(--paper); stroke-width: 0.8; } .mark.rival { fill: var(--paper); fill-opacity: 0.5; stroke-width: 1.7; }
 .plot .mark:hover { stroke: var(--ink); stroke-width: 2; }
-.legend { display: flex; flex-wrap: wrap; gap: 4px 18px; list-style: none; margin: 10px 0 28px; padding: 0; font-size: 13px; }
-.legend li { display: flex; align-items: center; gap: 6px; cursor: default; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; }
-th, td { padding: 3px 10px; text-align: right; white-space: nowrap; } th { color: var(--soft); font-weight: 500; }
-th:first-child, td:first-child { text-align: left; padding-left: 0; } td:last-child { text-align: left; color: var(--soft); }
-tbody { border-top: 1px solid var(--line); } tr.fastest td:first-child { font-weight: 650; }
+td:last-child { text-align: left; color: var(--soft); } tr.fastest td:first-child { font-weight: 650; }
 td.part { background: linear-gradient(90deg, var(--bar) var(--p), transparent var(--p)); min-width: 90px; }
 )";
 
-constexpr int kColours = 8;
 /// Outlines around (0, 0).
 constexpr std::array kShapes = {"M-4.5,0a4.5,4.5 0 1,0 9,0a4.5,4.5 0 1,0 -9,0z", "M-4,-4h8v8h-8z", "M0,-5.6L5.6,0L0,5.6L-5.6,0z", "M0,-5.2L5,4H-5z",
                                 "M0,5.2L5,-4H-5z"};
-
-std::string escaped(std::string_view text) {
-  std::string result;
-  for (const char c : text) {
-    if (c == '&')
-      result += "&amp;";
-    else if (c == '<')
-      result += "&lt;";
-    else
-      result += c;
-  }
-  return result;
-}
 
 /// The rows of one variant.
 struct Series {
@@ -101,7 +66,7 @@ Chart chart(const Groups& groups, const MachinePeak& peak) {
 
 std::string marker(size_t series, bool rival, const std::string& attributes, const std::string& title) {
   return fmt::format("<path class='mark s{}{}' d='{}' style='{}:var(--c{})'{}>{}</path>", series, rival ? " rival" : "",
-                     kShapes[series % kShapes.size()], rival ? "stroke" : "fill", series % kColours, attributes, title);
+                     kShapes[series % kShapes.size()], rival ? "stroke" : "fill", series % kHtmlColours, attributes, title);
 }
 
 /// An axis of decades on `length` pixels.
@@ -145,7 +110,7 @@ std::string plot(const Chart& chart, const Peak& peak, const char* css, double w
 
   for (const Point& point : chart.points)
     svg += marker(point.series, chart.series[point.series].rival, fmt::format(" transform='translate({:.1f},{:.1f})'", px(point.x), py(point.y)),
-                  fmt::format("<title>{}</title>", escaped(point.title)));
+                  fmt::format("<title>{}</title>", html_escaped(point.title)));
 
   // The roof, and on it what its two parts are; the slope's name is where fewest points are.
   const double enters = std::max(std::pow(10., x.low), std::pow(10., y.low) / bytes);
@@ -179,7 +144,7 @@ std::string legend(const Chart& chart) {
   std::string list = "<ul class=\"legend\">";
   for (size_t i = 0; i < chart.series.size(); ++i)
     list += fmt::format("<li class=\"l{}\"><svg width=\"14\" height=\"14\" viewBox=\"-7 -7 14 14\">{}</svg>{}</li>", i,
-                        marker(i, chart.series[i].rival, "", ""), escaped(chart.series[i].name));
+                        marker(i, chart.series[i].rival, "", ""), html_escaped(chart.series[i].name));
   // A series in the legend under the pointer stands alone in the plot.
   list += "</ul>\n<style>";
   for (size_t i = 0; i < chart.series.size(); ++i) list += fmt::format("body:has(.l{0}:hover) .plot .mark:not(.s{0}) {{ opacity: 0.08; }}\n", i);
@@ -200,7 +165,7 @@ std::string table(const Groups& groups, const MachinePeak& peak) {
       rows += fmt::format(
           "<tr{}><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.1f}</td><td class=\"part\" style=\"--p:{:.0f}%\">{:.0f} %</td><td>{}</td>"
           "<td>{}{}{}</td></tr>\n",
-          fastest ? " class=\"fastest\"" : "", escaped(result.row.name()), time_string(result.timing.best), time_string(result.timing.median),
+          fastest ? " class=\"fastest\"" : "", html_escaped(result.row.name()), time_string(result.timing.best), time_string(result.timing.median),
           work.flops > 0 ? fmt::format("{:.1f}", rate.flops / 1e9) : "", rate.bytes / 1e9, std::min(part, 100.), part,
           several ? fmt::format("{:.2f}x", ratios[i]) : "", fastest ? "fastest " : "", several && result.dispatched ? "default " : "",
           result.other_load > kQuiet ? "disturbed" : "");
@@ -217,11 +182,8 @@ std::string table(const Groups& groups, const MachinePeak& peak) {
 std::string report_html(const Report& report) {
   const MachinePeak& peak = report.peak;
   std::string facts;
-  for (const auto& [key, value] : header_lines(peak)) facts += fmt::format("<dt>{}</dt><dd>{}</dd>", key, escaped(value));
-  std::string page = fmt::format(
-      "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
-      "<title>bench: {0}</title><style>{1}</style></head><body>\n<h1>bench: {0}</h1>\n",
-      escaped(report.title), kStyle);
+  for (const auto& [key, value] : header_lines(peak)) facts += fmt::format("<dt>{}</dt><dd>{}</dd>", key, html_escaped(value));
+  std::string page = fmt::format("<h1>bench: {}</h1>\n", html_escaped(report.title));
   const Chart points = chart(report.groups, peak);
   if (!points.points.empty()) {
     page +=
@@ -229,7 +191,7 @@ std::string report_html(const Report& report) {
         "limit that this machine sets; only data in the caches gets past its slope. Hollow points are other libraries.</p>\n";
     page += plot(points, peak.all_threads, "wide", 1040, 560) + plot(points, peak.all_threads, "narrow", 400, 440) + legend(points);
   }
-  return page + "<dl>" + facts + "</dl>\n" + table(report.groups, peak) + "</body></html>\n";
+  return html_page("bench: " + report.title, kStyle, page + "<dl>" + facts + "</dl>\n" + table(report.groups, peak));
 }
 
 }  // namespace mmrec::bench

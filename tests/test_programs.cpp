@@ -156,7 +156,7 @@ TEST_F(Programs, QuietTrainingSaysNothing) {
 }
 
 TEST_F(Programs, HelpShowsAnExample) {
-  for (const char* program : {"train", "evaluate", "generate", "prepare", "probe", "bench"}) {
+  for (const char* program : {"train", "evaluate", "generate", "prepare", "probe", "report", "bench"}) {
     const Outcome outcome = run(program, {"--help"});
     EXPECT_EQ(outcome.code, 0) << program;
     EXPECT_NE(outcome.output.find(std::string("Example:\n  ") + program), std::string::npos) << outcome.output;
@@ -615,6 +615,27 @@ TEST_F(Programs, GenerateRefusesBadInput) {
   fs::copy(good, damaged);
   fs::resize_file(damaged / "model.safetensors", fs::file_size(good / "model.safetensors") / 2);
   expect_refused({{"--checkpoint", damaged.string()}}, 1, {"model.safetensors", "not what was saved"});
+}
+
+TEST_F(Programs, ReportShowsRuns) {
+  ASSERT_EQ(train(small_run()).code, 0);
+  ASSERT_EQ(train(small_run().set("--out", (directory_ / "second").string()).set("--lr", "1e-2")).code, 0);
+  const fs::path html = directory_ / "report.html";
+  const Outcome text = run("report", {out().string(), "--html", html.string()});
+  ASSERT_EQ(text.code, 0) << text.errors;
+  for (const char* part : {"3 in 1 epoch", "validation     best", "learning rate", "every figure is finite", "1-3", "loss: . training, V validation"})
+    EXPECT_NE(text.output.find(part), std::string::npos) << part << " is not in: " << text.output;
+  EXPECT_TRUE(read_file(html).starts_with("<!DOCTYPE html>"));
+  EXPECT_NE(read_file(html).find("What it writes"), std::string::npos);
+
+  const Outcome two = run("report", {out().string(), (directory_ / "second").string()});
+  EXPECT_NE(two.output.find("the best validation first:"), std::string::npos) << two.output;
+  const Outcome figures = run("report", {out().string(), "--json"});
+  EXPECT_EQ(nlohmann::json::parse(figures.output)[0]["steps"], 3);
+
+  expect_failed(run("report", {}), 2, {"run is required"});
+  expect_failed(run("report", {(directory_ / "missing").string()}), 1, {"missing", "no such folder"});
+  expect_failed(run("report", {out().string(), "--html", (directory_ / "no/such/folder.html").string()}), 1, {"no/such/folder.html"});
 }
 
 TEST_F(Programs, Probe) {

@@ -1,0 +1,32 @@
+#include <fmt/core.h>
+
+#include <nlohmann/json.hpp>
+
+#include "train/atomic_file.h"
+#include "train/command_line.h"
+#include "train/console.h"
+#include "train/report_html.h"
+#include "train/report_text.h"
+#include "train/run_report.h"
+
+int main(int argc, char** argv) {
+  using namespace mmrec;
+  Program program("report", "Shows how runs of train went.", "report checkpoints/first checkpoints/second --html report.html");
+  std::vector<std::string> paths;
+  std::string html;
+  bool json = false;
+
+  CLI::App& app = program.app();
+  app.add_option("run", paths, "folders of runs (the --out of train); several are compared")->required();
+  app.add_option("--html", html, "also write a page with plots to this file");
+  app.add_flag("--json", json, "print the figures as JSON");
+
+  return program.run(argc, argv, [&] {
+    const std::vector<RunReport> runs = read_runs(paths);
+    if (!html.empty()) write_file_atomically(html, report_html(runs));
+    if (json)
+      fmt::print("{}\n", to_json(runs).dump(2));
+    else if (!program.quiet())
+      fmt::print("{}", report_text(runs, Console(false).status_width()));
+  });
+}

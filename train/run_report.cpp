@@ -1,0 +1,207 @@
+#include "train/run_report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <ranges>
+#include <set>
+
+#include "runtime/error.h"
+#include "train/atomic_file.h"
+
+namespace mmrec {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+double median(std::vector<double> values) {
+  std::erase_if(values, [](double value) { return !std::isfinite(value); });
+  if (values.empty()) return MetricsRow::kNone;
+  const auto middle = values.begin() + std::ssize(values) / 2;
+  std::ranges::nth_element(values, middle);
+  return *middle;
+}
+
+/// Mean training loss of the steps (end - count, end], or NaN.
+double mean_loss_before(const RunReport& run, int64_t end, int64_t count) {
+  double sum = 0;
+  int64_t rows = 0;
+  for (const MetricsRow& row : run.train)
+    if (row.step > end - count && row.step <= end && std::isfinite(row.loss)) {
+      sum += row.loss;
+      ++rows;
+    }
+  return rows > 0 ? sum / static_cast<double>(rows) : MetricsRow::kNone;
+}
+
+std::vector<EpochSummary> summarise_epochs(const RunReport& run) {
+  std::vector<EpochSummary> epochs;
+  double began = 0;
+  for (auto row = run.train.begin(); row != run.train.end();) {
+    const auto end = std::find_if(row, run.train.end(), [&](const MetricsRow& other) { return other.epoch != row->epoch; });
+    EpochSummary epoch{.epoch = row->epoch, .first_step = row->step, .last_step = (end - 1)->step, .seconds = (end - 1)->seconds - began};
+    began = (end - 1)->seconds;
+    std::vector<double> losses;
+    double accuracy = 0;
+    for (; row != end; ++row)
+      if (std::isfinite(row->loss)) {
+        losses.push_back(row->loss);
+        accuracy += row->accuracy;
+      }
+    const auto count = static_cast<double>(losses.size());
+    epoch.accuracy = accuracy / count;
+    if (losses.empty()) {
+      epoch.start = epoch.end = epoch.mean = epoch.minimum = epoch.maximum = MetricsRow::kNone;
+    } else {
+      epoch.start = losses.front();
+      epoch.end = losses.back();
+      for (const double loss : losses) epoch.mean += loss / count;
+      std::tie(epoch.minimum, epoch.maximum) = std::pair(std::ranges::min(losses), std::ranges::max(losses));
+    }
+    for (const MetricsRow& validation : run.validation)
+      if (validation.epoch == epoch.epoch) epoch.validation = validation;
+    epochs.push_back(epoch);
+  }
+  return epochs;
+}
+
+void check_finite(RunReport& run) {
+  struct Figure {
+    const char* name;
+    double MetricsRow::*value;
+  };
+  const auto check = [&](const std::vector<MetricsRow>& rows, std::initializer_list<Figure> figures) {
+    for (const Figure& figure : figures) {
+      int64_t count = 0, first = 0;
+      for (const MetricsRow& row : rows)
+        if (!std::isfinite(row.*figure.value) && count++ == 0) first = row.step;
+      if (count > 0) run.warnings.push_back(fmt::format("{} is not finite at step {} ({} of {} rows)", figure.name, first, count, rows.size()));
+    }
+  };
+  check(run.train, {{"the loss", &MetricsRow::loss}, {"the learning rate", &MetricsRow::lr}, {"the gradients' norm", &MetricsRow::grad_norm}});
+  check(run.validation, {{"the validation loss", &MetricsRow::loss}});
+}
+
+void check_overfitting(RunReport& run) {
+  constexpr double kRise = 1.01;  // less is noise
+  constexpr double kGap = 1.5, kSmallGap = 0.3;
+  if (!run.best) return;
+  const MetricsRow &best = *run.best, &last = run.validation.back();
+  const int64_t span = std::max<int64_t>(run.steps() / 10, 1);
+  const double then = mean_loss_before(run, best.step, span), now = mean_loss_before(run, last.step, span);
+  if (last.loss > kRise * best.loss && now < then)
+    run.warnings.push_back(fmt::format(
+        "overfitting: the validation loss rose from {:.4f} (step {}) to {:.4f} (step {}) while the training loss fell from {:.4f} to {:.4f}. "
+        "best_model is from before the rise; more text, more --dropout or fewer epochs help",
+        best.loss, best.step, last.loss, last.step, then, now));
+  else if (last.loss > kGap * now && last.loss > now + kSmallGap)
+    run.warnings.push_back(fmt::format(
+        "overfitting: the validation loss, {:.4f}, is far above the training loss, {:.4f}: the model has learnt the training text by heart",
+        last.loss, now));
+}
+
+/// The text under the log's last heading "sample of generated text".
+std::string last_sample(const fs::path& log) {
+  constexpr std::string_view kHeading = "sample of generated text";
+  if (!fs::exists(log)) return "";
+  const std::string text = read_file(log);
+  const size_t heading = text.rfind(kHeading), begin = text.find('\n', heading);
+  if (heading == text.npos || begin == text.npos) return "";
+  return text.substr(begin + 1);
+}
+
+}  // namespace
+
+double RunReport::seconds() const { return std::max(train.back().seconds, validation.empty() ? 0. : validation.back().seconds); }
+
+RunReport read_run(const fs::path& path) {
+  const fs::path file = fs::is_directory(path) ? path / "metrics.jsonl" : path;
+  if (!fs::exists(file)) {
+    if (fs::exists(path)) fail("{}: there is no metrics.jsonl in it; give a run's folder (the --out of train)", path.string());
+    fail("{}: there is no such folder; give a run's (the --out of train)", path.string());
+  }
+  RunReport run{.folder = fs::absolute(file).lexically_normal().parent_path()};
+  run.name = run.folder.filename().string();
+  for (MetricsRow& row : read_metrics(file)) (row.split == "val" ? run.validation : run.train).push_back(std::move(row));
+  if (run.train.empty()) fail("{}: there is no training step in it yet", file.string());
+  for (std::vector<MetricsRow>* rows : {&run.train, &run.validation}) std::ranges::stable_sort(*rows, {}, &MetricsRow::step);
+  run.epochs = summarise_epochs(run);
+  for (const MetricsRow& row : run.validation)
+    if (std::isfinite(row.loss) && (!run.best || row.loss < run.best->loss)) run.best = row;
+  std::vector<double> speeds;
+  for (const MetricsRow& row : run.train) speeds.push_back(row.tokens_per_second);
+  run.median_speed = median(std::move(speeds));
+  check_finite(run);
+  check_overfitting(run);
+  run.sample = last_sample(run.folder / "training_output.log");
+  return run;
+}
+
+std::vector<RunReport> read_runs(const std::vector<std::string>& paths) {
+  std::vector<RunReport> runs;
+  std::set<fs::path> folders;
+  for (const std::string& path : paths) {
+    RunReport run = read_run(path);
+    if (folders.insert(run.folder).second) runs.push_back(std::move(run));
+  }
+  for (RunReport& run : runs)
+    if (std::ranges::count(runs, run.folder.filename(), [](const RunReport& other) { return other.folder.filename(); }) > 1)
+      run.name = (run.folder.parent_path().filename() / run.folder.filename()).string();
+  return runs;
+}
+
+std::vector<MetricsRow> learning_rate_trace(const RunReport& run, int at_most) {
+  const size_t peak =
+      std::ranges::max_element(run.train, {}, [](const MetricsRow& row) { return std::isfinite(row.lr) ? row.lr : 0; }) - run.train.begin();
+  std::set<size_t> places = {0, peak, run.train.size() - 1};
+  for (int i = 1; i < at_most - 2; ++i) places.insert(peak + (run.train.size() - 1 - peak) * i / (at_most - 2));
+  std::vector<MetricsRow> rows;
+  for (const size_t place : places) rows.push_back(run.train[place]);
+  return rows;
+}
+
+std::string common_axis(const std::vector<RunReport>& runs) {
+  const auto tokens_a_step = [](const RunReport& run) { return run.tokens() / std::max<int64_t>(run.steps(), 1); };
+  for (const RunReport& run : runs)
+    if (tokens_a_step(run) != tokens_a_step(runs.front())) return "tokens";
+  return "step";
+}
+
+nlohmann::ordered_json to_json(const std::vector<RunReport>& runs) {
+  using json = nlohmann::ordered_json;
+  const auto validation = [](const std::optional<MetricsRow>& row) {
+    return row ? json{{"step", row->step}, {"loss", row->loss}, {"perplexity", row->perplexity()}, {"accuracy", row->accuracy}} : json();
+  };
+  json all = json::array();
+  for (const RunReport& run : runs) {
+    json epochs = json::array(), rates = json::array();
+    for (const EpochSummary& epoch : run.epochs)
+      epochs.push_back({{"epoch", epoch.epoch},
+                        {"first_step", epoch.first_step},
+                        {"last_step", epoch.last_step},
+                        {"start", epoch.start},
+                        {"end", epoch.end},
+                        {"mean", epoch.mean},
+                        {"min", epoch.minimum},
+                        {"max", epoch.maximum},
+                        {"accuracy", epoch.accuracy},
+                        {"seconds", epoch.seconds},
+                        {"validation", validation(epoch.validation)}});
+    for (const MetricsRow& row : learning_rate_trace(run, 8)) rates.push_back({{"step", row.step}, {"lr", row.lr}});
+    all.push_back({{"name", run.name},
+                   {"folder", run.folder.string()},
+                   {"steps", run.steps()},
+                   {"tokens", run.tokens()},
+                   {"seconds", run.seconds()},
+                   {"tokens_per_second", run.median_speed},
+                   {"epochs", epochs},
+                   {"best_validation", validation(run.best)},
+                   {"last_validation", run.validation.empty() ? json() : validation(run.validation.back())},
+                   {"learning_rate", rates},
+                   {"warnings", run.warnings}});
+  }
+  return all;
+}
+
+}  // namespace mmrec
