@@ -6,7 +6,7 @@
 namespace mmrec {
 
 /// What the random numbers of a run are drawn for: uses of one seed do not share numbers.
-enum class Stream : uint32_t { kInitialisation, kShuffle, kMemory, kDropout, kSampling, kCorpus };
+enum class Stream : uint32_t { kInitialisation, kShuffle, kMemory, kDropout, kSampling, kCorpus, kSearch };
 
 /// The stream of a use and an index within it (a parameter, an epoch, a draw; below 2^56).
 constexpr uint64_t rng_stream(Stream use, uint64_t index) { return (static_cast<uint64_t>(use) << 56) | index; }

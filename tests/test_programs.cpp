@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
@@ -156,7 +157,7 @@ TEST_F(Programs, QuietTrainingSaysNothing) {
 }
 
 TEST_F(Programs, HelpShowsAnExample) {
-  for (const char* program : {"train", "evaluate", "generate", "prepare", "probe", "report", "bench"}) {
+  for (const char* program : {"train", "evaluate", "generate", "prepare", "probe", "report", "search", "bench"}) {
     const Outcome outcome = run(program, {"--help"});
     EXPECT_EQ(outcome.code, 0) << program;
     EXPECT_NE(outcome.output.find(std::string("Example:\n  ") + program), std::string::npos) << outcome.output;
@@ -636,6 +637,151 @@ TEST_F(Programs, ReportShowsRuns) {
   expect_failed(run("report", {}), 2, {"run is required"});
   expect_failed(run("report", {(directory_ / "missing").string()}), 1, {"missing", "no such folder"});
   expect_failed(run("report", {out().string(), "--html", (directory_ / "no/such/folder.html").string()}), 1, {"no/such/folder.html"});
+}
+
+class Searches : public Programs {
+ protected:
+  fs::path folder() const { return directory_ / "search"; }
+  /// What a search of small runs with these options is called by.
+  Arguments search(Arguments options, const std::string& steps = "3") const {
+    options.insert(options.end(),
+                   {"--out", folder().string(), "--threads", "1", "--data", (directory_ / "play.txt").string(), "--steps", steps, "--"});
+    for (const char* word :
+         {"--set", "dim=32", "--set", "layers=2", "--set", "heads=2", "--set", "mem_slots=64", "--vocab", "auto", "--batch=4", "--warmup", "1"})
+      options.emplace_back(word);
+    return options;
+  }
+  std::vector<nlohmann::json> results() const {
+    std::vector<nlohmann::json> rows;
+    std::istringstream lines(read_file(folder() / "results.jsonl"));
+    for (std::string line; std::getline(lines, line);) rows.push_back(nlohmann::json::parse(line));
+    return rows;
+  }
+};
+
+TEST_F(Searches, FindTheBestAndSurviveFailures) {
+  const Arguments arguments = search({"--grid", "lr=1e-5,1e-2", "--grid", "seq=32,2000", "--jobs", "2"});
+  const Outcome outcome = run("search", arguments);
+  ASSERT_EQ(outcome.code, 0) << outcome.errors;
+  const std::vector<nlohmann::json> rows = results();
+  ASSERT_EQ(rows.size(), 4u) << outcome.output;
+  std::map<std::string, nlohmann::json> good;
+  for (const nlohmann::json& row : rows) {
+    if (row["settings"]["seq"] == "2000") {
+      EXPECT_NE(row["error"].get<std::string>().find("max_seq 1024"), std::string::npos) << row;
+    } else {
+      EXPECT_EQ(row["error"], "");
+      EXPECT_DOUBLE_EQ(row["perplexity"], std::exp(row["validation_loss"].get<double>()));
+      good[row["settings"]["lr"]] = row;
+    }
+  }
+  ASSERT_EQ(good.size(), 2u);
+  EXPECT_LT(good["1e-2"]["validation_loss"], good["1e-5"]["validation_loss"]);
+  // The table has the best first and the failed ones last.
+  const std::string table = outcome.output.substr(outcome.output.find("\n\n"));
+  EXPECT_LT(table.find("1e-2"), table.find("1e-5")) << table;
+  EXPECT_LT(table.find("1e-5"), table.find("failed")) << table;
+
+  // Its file makes the same run.
+  const Outcome best =
+      run("train", {"--options", (folder() / "best.toml").string(), "--out", out().string(), "--threads", "1", "--sample-tokens", "0"});
+  ASSERT_EQ(best.code, 0) << best.errors;
+  EXPECT_EQ(read_metrics(out() / "metrics.jsonl").back().loss, good["1e-2"]["validation_loss"]);
+  // What the command line says counts before the file.
+  const Outcome other = run("train", {"--options", (folder() / "best.toml").string(), "--out", out().string(), "--overwrite", "--steps", "2"});
+  ASSERT_EQ(other.code, 0) << other.errors;
+  EXPECT_EQ(read_metrics(out() / "metrics.jsonl").back().step, 2);
+
+  // Again, nothing is left to do; with one value more, that is.
+  const std::string before = read_file(folder() / "results.jsonl");
+  EXPECT_EQ(run("search", arguments).code, 0);
+  EXPECT_EQ(read_file(folder() / "results.jsonl"), before);
+  const Outcome more = run("search", search({"--grid", "lr=1e-5,1e-2,1e-3", "--grid", "seq=32", "--json"}));
+  ASSERT_EQ(more.code, 0) << more.errors;
+  EXPECT_TRUE(read_file(folder() / "results.jsonl").starts_with(before));
+  const nlohmann::json all = nlohmann::json::parse(more.output);
+  ASSERT_EQ(all.size(), 5u);
+  for (size_t i = 1; i < 3; ++i) EXPECT_LE(all[i - 1]["validation_loss"], all[i]["validation_loss"]);
+  EXPECT_NE(all[3]["error"], "");
+
+  // Failed ones are tried again on demand.
+  ASSERT_EQ(run("search", search({"--grid", "lr=1e-5", "--grid", "seq=32,2000", "--retry-failed"})).code, 0);
+  EXPECT_EQ(results().size(), 4u);
+  expect_failed(run("search", search({"--grid", "lr=1e-5,1e-2"}, "4")), 2, {"other settings in common", "steps", "--out"});
+}
+
+TEST_F(Searches, GoOnAfterAStop) {
+  const Arguments arguments = search({"--grid", "lr=1e-3,1e-2", "--grid", "seq=32", "--jobs", "2"}, "120");
+  ASSERT_EQ(run("search", arguments).code, 0);
+  const std::vector<nlohmann::json> want = results();
+  ASSERT_EQ(want.size(), 2u);
+  fs::remove_all(folder());
+
+  for (const int signal : {SIGINT, SIGTERM}) {
+    std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / "search").string()};
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    test::Process process(words, {}, directory_.path());
+    // Both are under way when the second has written some steps that were not there before.
+    const auto steps = [&](const char* lr) {
+      const fs::path metrics = folder() / fmt::format("experiments/lr={},seq=32/metrics.jsonl", lr);
+      return fs::exists(metrics) ? read_metrics(metrics).size() : 0;
+    };
+    const size_t first = steps("1e-3") + 5, second = steps("1e-2") + 5;
+    for (int i = 0; i < 2000 && (steps("1e-3") < first || steps("1e-2") < second); ++i) ::usleep(10'000);
+    process.send(signal);
+    EXPECT_EQ(process.wait(), 128 + signal) << read_file(directory_ / "stderr");
+    EXPECT_NE(read_file(directory_ / "stdout").find("the same command goes on"), std::string::npos);
+    EXPECT_FALSE(fs::exists(folder() / "results.jsonl"));
+  }
+  const Outcome outcome = run("search", arguments);
+  ASSERT_EQ(outcome.code, 0) << outcome.errors;
+  std::vector<nlohmann::json> have = results();
+  ASSERT_EQ(have.size(), 2u);
+  for (const nlohmann::json& row : want) {
+    const auto same = std::ranges::find_if(have, [&](const nlohmann::json& other) { return other["settings"] == row["settings"]; });
+    ASSERT_NE(same, have.end());
+    for (const char* figure : {"error", "validation_loss", "accuracy", "steps", "tokens"}) EXPECT_EQ((*same)[figure], row[figure]) << figure;
+  }
+}
+
+TEST_F(Searches, DrawAtRandom) {
+  const auto draw = [&](const char* count) { return search({"--range", "lr=1e-4:1e-2:log", "--grid", "seq=16,32", "--random", count}); };
+  ASSERT_EQ(run("search", draw("2")).code, 0);
+  const std::vector<nlohmann::json> two = results();
+  ASSERT_EQ(two.size(), 2u);
+  ASSERT_EQ(run("search", draw("3")).code, 0);
+  const std::vector<nlohmann::json> three = results();
+  ASSERT_EQ(three.size(), 3u);
+  for (size_t i = 0; i < 2; ++i) EXPECT_EQ(three[i], two[i]) << "more draws begin with the same";
+  // A line that a crash has cut is no result.
+  const std::string content = read_file(folder() / "results.jsonl");
+  std::ofstream(folder() / "results.jsonl", std::ios::binary) << content.substr(0, content.size() - 20);
+  ASSERT_EQ(run("search", draw("3")).code, 0);
+  EXPECT_EQ(read_file(folder() / "results.jsonl"), content);
+}
+
+TEST_F(Searches, RefuseWrongUse) {
+  const auto expect_refused = [&](Arguments options, std::initializer_list<std::string_view> mentions) {
+    SCOPED_TRACE(fmt::format("{}", fmt::join(options, " ")));
+    expect_failed(run("search", search(std::move(options))), 2, mentions);
+    EXPECT_FALSE(fs::exists(folder()));
+  };
+  expect_refused({}, {"nothing to try", "--grid"});
+  expect_refused({"--grid", "lr"}, {"--grid lr", "name=value"});
+  expect_refused({"--grid", "lrr=1"}, {"lrr", "did you mean lr?"});
+  expect_refused({"--grid", "out=a,b"}, {"out", "neither an option"});
+  expect_refused({"--grid", "steps=1,2"}, {"--steps 3", "among what the search tries"});
+  expect_refused({"--range", "lr=1e-4:1e-3"}, {"--range lr", "--random"});
+  expect_refused({"--grid", "lr=1", "--grid", "lr=2"}, {"lr is given twice"});
+  expect_refused({"--grid", "lr=1", "--jobs", "0"}, {"--jobs", "0"});
+  expect_refused({"--grid", "lr=1", "--grdi", "batch=2"}, {"unknown option --grdi", "did you mean --grid?"});
+  expect_failed(run("search", {"--grid", "lr=1", "--out", folder().string(), "--", "bets"}), 2, {"unexpected argument bets"});
+  // An experiment that cannot run is a row; where all are, the search has failed.
+  expect_failed(run("search", {"--grid", "lr=1", "--out", folder().string(), "--data", "missing.txt"}), 1,
+                {"no experiment succeeded", "missing.txt"});
+  std::ofstream(directory_ / "options.toml") << "lrr = \"1\"\n";
+  expect_failed(run("train", {"--options", (directory_ / "options.toml").string()}), 2, {"lrr"});
+  expect_failed(run("train", {"--options", (directory_ / "missing.toml").string()}), 2, {"missing.toml"});
 }
 
 TEST_F(Programs, Probe) {

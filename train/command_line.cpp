@@ -65,10 +65,7 @@ std::string describe_unknown(CLI::App& app, std::string_view argument) {
   const bool is_option = argument.starts_with('-');
   const std::string_view name = argument.substr(0, argument.find('='));
   const std::vector<std::string> candidates = is_option ? option_names(app) : subcommand_names(app);
-  const auto nearest = std::ranges::min_element(candidates, {}, [&](const std::string& candidate) { return edit_distance(name, candidate); });
-  std::string message = fmt::format("{} {}", is_option ? "unknown option" : "unexpected argument", name);
-  if (nearest != candidates.end()) message += fmt::format("; did you mean {}?", *nearest);
-  return message;
+  return fmt::format("{} {}{}", is_option ? "unknown option" : "unexpected argument", name, did_you_mean(name, candidates));
 }
 
 /// An argument that nobody took is told first: it is often the reason why another is missing.
@@ -126,6 +123,11 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
   } catch (const std::exception& error) {
     return report(kFailed, error.what());
   }
+}
+
+std::string did_you_mean(std::string_view name, const std::vector<std::string>& candidates) {
+  const auto nearest = std::ranges::min_element(candidates, {}, [&](const std::string& candidate) { return edit_distance(name, candidate); });
+  return nearest == candidates.end() ? "" : fmt::format("; did you mean {}?", *nearest);
 }
 
 CLI::Validator at_least(double bound) { return number_check(">=", bound, std::greater_equal<>()); }

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 namespace mmrec {
 
@@ -35,6 +37,9 @@ class Program {
   uint64_t seed_ = 42;
   bool quiet_ = false;
 };
+
+/// "; did you mean NAME?" with the candidate that is nearest to a mistyped name, "" where there is none.
+std::string did_you_mean(std::string_view name, const std::vector<std::string>& candidates);
 
 // Checks for options of numbers, to be chained: ->check(at_least(0))->check(less_than(1)). An error names the option and the
 // value; no NaN and no infinity passes.

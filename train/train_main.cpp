@@ -63,6 +63,8 @@ int main(int argc, char** argv) {
   app.add_flag("--plan", only_plan, "print what the run would take of memory, disk and time, without making the model");
   app.add_flag("--profile", options.profile, "print each kernel's share of the time at the end");
   const CLI::Option* seed_option = app.get_option("--seed");
+  app.set_config("--options", "", "a file of options, as search writes it: lines of name = \"value\"; the command line's count before them");
+  app.allow_config_extras(CLI::config_extras_mode::error);
 
   /// The configuration that the command line asks for, where `given` is a checkpoint's; its vocabulary is that of `given`.
   const auto with_given_fields = [&](const Config& given) {

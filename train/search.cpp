@@ -1,0 +1,389 @@
+#include "train/search.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <deque>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <thread>
+
+#include "model/config.h"
+#include "runtime/error.h"
+#include "train/atomic_file.h"
+#include "train/checksum.h"
+#include "train/child_process.h"
+#include "train/command_line.h"
+#include "train/console.h"
+#include "train/directory_lock.h"
+#include "train/run_folder.h"
+#include "train/run_report.h"
+#include "train/stop_signals.h"
+#include "train/strict_json.h"
+#include "train/text_table.h"
+#include "train/train_options.h"
+
+namespace mmrec {
+
+namespace {
+
+namespace fs = std::filesystem;
+using json = nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
+
+bool is_field(const std::string& name) { return to_json(Config{}).contains(name); }
+
+void check_name(const std::string& name) {
+  std::vector<std::string> known = {"config"};
+  for (const nlohmann::json& names : {to_json(TrainOptions{}), to_json(Config{})})
+    for (const auto& [option, value] : names.items()) known.push_back(option);
+  if (std::ranges::find(known, name) == known.end())
+    fail_usage("{}: neither an option of train that a search can set nor a field of its configuration{}", name, did_you_mean(name, known));
+}
+
+json to_json(const Settings& settings) {
+  json object = json::object();
+  for (const auto& [name, value] : settings) object[name] = value;
+  return object;
+}
+
+/// A folder's name for settings: themselves, as far as they can be one.
+std::string folder_name(const Settings& settings) {
+  constexpr size_t kLongest = 100;
+  const std::string text = describe(settings);
+  std::string name;
+  for (const char c : text) {
+    const bool plain = std::isalnum(static_cast<unsigned char>(c)) || std::string_view("=._+-").find(c) != std::string_view::npos;
+    name += c == ' ' ? ',' : plain ? c : '_';
+  }
+  if (name.empty()) return "defaults";
+  if (name.size() <= kLongest && std::ranges::count(name, '_') == std::ranges::count(text, '_')) return name;
+  return fmt::format("{}-{:08x}", name.substr(0, kLongest), crc32_of(text));
+}
+
+std::vector<std::string> arguments(const Settings& settings) {
+  std::vector<std::string> words;
+  for (const auto& [name, value] : settings)
+    words.push_back(is_field(name) ? fmt::format("--set={}={}", name, value) : fmt::format("--{}={}", name, value));
+  return words;
+}
+
+/// What `train --options` reads.
+std::string options_file(const std::string& about, const Settings& settings) {
+  const auto quoted = [](const std::string& text) { return nlohmann::json(text).dump(); };
+  std::string file = fmt::format("# {}\n", about);
+  std::vector<std::string> fields;
+  for (const auto& [name, value] : settings) {
+    if (is_field(name))
+      fields.push_back(quoted(name + "=" + value));
+    else
+      file += fmt::format("{} = {}\n", name, quoted(value));
+  }
+  return fields.empty() ? file : file + fmt::format("set = [{}]\n", fmt::join(fields, ", "));
+}
+
+/// Why a run failed, from what it printed.
+std::string reason(const fs::path& output, int code) {
+  const std::string text = read_file(output);
+  constexpr std::string_view kError = "error: ";
+  if (const size_t place = text.rfind(kError); place != text.npos)
+    return text.substr(place + kError.size(), text.find('\n', place) - place - kError.size());
+  if (code == -SIGKILL) return "killed (signal 9): out of memory?";
+  return code < 0 ? fmt::format("ended by signal {}", -code) : fmt::format("ended with code {}", code);
+}
+
+bool is_interruption(int code) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP})
+    if (code == 128 + signal || code == -signal) return true;
+  return false;
+}
+
+SearchResult failed(const Settings& settings, const std::string& folder, const std::string& error) {
+  constexpr double kNone = MetricsRow::kNone;
+  return {settings, folder, error, kNone, kNone, kNone, kNone, 0, 0, 0, kNone};
+}
+
+SearchResult result_of(const Settings& settings, const std::string& folder, const fs::path& run_folder) {
+  const RunReport run = read_run(run_folder);
+  if (!run.best) return failed(settings, folder, "there was no validation; give --val-split or a text with a part for it");
+  const MetricsRow& last = run.validation.back();
+  return {.settings = settings,
+          .folder = folder,
+          .error = "",
+          .validation_loss = last.loss,
+          .accuracy = last.accuracy,
+          .best_validation_loss = run.best->loss,
+          .train_loss = run.epochs.back().mean,
+          .best_step = run.best->step,
+          .steps = run.steps(),
+          .tokens = run.tokens(),
+          .seconds = run.seconds()};
+}
+
+SearchResult from_json(const json& row, const std::string& where) {
+  try {
+    SearchResult result = failed({}, row.at("folder"), row.at("error"));
+    for (const auto& [name, value] : row.at("settings").items()) result.settings.emplace_back(name, value.get<std::string>());
+    if (!result.error.empty()) return result;
+    result.validation_loss = row.at("validation_loss");
+    result.accuracy = row.at("accuracy");
+    result.best_validation_loss = row.at("best_validation_loss");
+    result.train_loss = row.at("train_loss");
+    result.best_step = row.at("best_step");
+    result.steps = row.at("steps");
+    result.tokens = row.at("tokens");
+    result.seconds = row.at("seconds");
+    return result;
+  } catch (const nlohmann::json::exception& error) {
+    fail("{}: not a result of a search: {}", where, error.what());
+  }
+}
+
+class Search {
+ public:
+  explicit Search(const SearchOptions& options);
+  SearchOutcome run();
+
+ private:
+  struct Running {
+    Settings settings;
+    std::string folder;
+    ChildProcess process;
+  };
+
+  static fs::path made(const fs::path& path) {
+    make_directory(path);
+    return path;
+  }
+  fs::path run_folder(const std::string& folder) const { return options_.out / "experiments" / folder; }
+  fs::path output(const std::string& folder) const { return options_.out / "experiments" / (folder + ".output"); }
+  void read_results();
+  void start(const Settings& settings);
+  void finish(const Running& running, int code);
+  void add(const SearchResult& result);
+  void write_best() const;
+
+  const SearchOptions& options_;
+  Settings common_;
+  fs::path train_ = sibling_program("train");
+  std::vector<Settings> experiments_;
+  DirectoryLock lock_;
+  Console console_;
+  std::vector<SearchResult> results_;
+  std::deque<Settings> pending_;
+  std::vector<Running> running_;
+};
+
+std::vector<Settings> planned(const SearchOptions& options) {
+  const SearchSpace& space = options.space;
+  space.check();
+  if (space.grids.empty() && space.ranges.empty()) fail_usage("there is nothing to try; give a --grid, or a --range and --random");
+  if (options.random == 0) {
+    if (!space.ranges.empty()) fail_usage("--range {}: say with --random how many experiments to draw", space.ranges.front().name);
+    return space.combinations();
+  }
+  std::vector<Settings> all;
+  for (int i = 0; i < options.random; ++i)
+    if (Settings settings = space.draw(options.seed, i); std::ranges::find(all, settings) == all.end()) all.push_back(std::move(settings));
+  return all;
+}
+
+bool has(const Settings& settings, std::string_view name) {
+  return std::ranges::find(settings, name, &Settings::value_type::first) != settings.end();
+}
+
+Settings with_defaults(const SearchOptions& options) {
+  Settings common = options.common;
+  std::set<std::string> tried;
+  for (const GridAxis& grid : options.space.grids) tried.insert(grid.name);
+  for (const RangeAxis& range : options.space.ranges) tried.insert(range.name);
+  for (const std::string& name : tried) check_name(name);
+  for (const auto& [name, value] : common) {
+    check_name(name);
+    if (tried.contains(name)) fail_usage("--{} {}: it is among what the search tries", name, value);
+  }
+  const auto given = [&](const std::string& name) { return tried.contains(name) || has(common, name); };
+  if (!given("steps") && !given("epochs")) common.emplace_back("epochs", "1");
+  if (!given("seed")) common.emplace_back("seed", fmt::format("{}", options.seed));
+  return common;
+}
+
+Search::Search(const SearchOptions& options)
+    : options_(options), common_(with_defaults(options)), experiments_(planned(options)), lock_(made(options.out)), console_(options.quiet) {
+  make_directory(options.out / "experiments");
+  const fs::path file = options.out / "search.json";
+  const nlohmann::json common = to_json(common_), description = {{"common", common}};
+  if (fs::exists(file)) {
+    const nlohmann::json before = parse_json(read_file(file), file.string()).value("common", nlohmann::json::object());
+    if (before != common)
+      fail_usage("{} holds a search whose experiments have other settings in common ({}); choose another --out", options.out.string(),
+                 describe_changes(before, common));
+  } else {
+    write_file_atomically(file, description.dump(2) + "\n");
+  }
+  read_results();
+  for (const Settings& settings : experiments_)
+    if (std::ranges::find(results_, settings, &SearchResult::settings) == results_.end()) pending_.push_back(settings);
+}
+
+void Search::read_results() {
+  const fs::path file = options_.out / "results.jsonl";
+  if (!fs::exists(file)) return;
+  const std::string content = read_file(file);
+  std::string kept;  // but for a last line that a crash has cut
+  size_t begin = 0;
+  for (size_t end; (end = content.find('\n', begin)) != content.npos; begin = end + 1) {
+    const std::string line = content.substr(begin, end - begin);
+    const std::string where = fmt::format("{}: line {}", file.string(), results_.size() + 1);
+    parse_json(line, where);  // which keeps no order
+    SearchResult result = from_json(json::parse(line), where);
+    if (!result.error.empty() && options_.retry_failed) continue;
+    kept += line + "\n";
+    results_.push_back(std::move(result));
+  }
+  if (kept != content) write_file_atomically(file, kept);
+}
+
+void Search::start(const Settings& settings) {
+  const std::string folder = folder_name(settings);
+  const fs::path out = run_folder(folder);
+  if (fs::exists(out / RunFolder::kFinal)) return add(result_of(settings, folder, out));  // it ended with the search before
+  std::vector<std::string> words = {train_.string(), "--out=" + out.string(), "--quiet",
+                                    fmt::format("--threads={}", std::max(options_.threads / options_.jobs, 1))};
+  for (const Settings& more : {common_, settings}) {
+    const std::vector<std::string> given = arguments(more);
+    words.insert(words.end(), given.begin(), given.end());
+  }
+  for (const auto& [name, value] : {std::pair("keep", "1"), {"sample-tokens", "0"}})
+    if (!has(common_, name) && !has(settings, name)) words.push_back(fmt::format("--{}={}", name, value));
+  words.push_back(fs::exists(out / "latest") ? "--resume" : "--overwrite");
+  running_.push_back({settings, folder, ChildProcess(words, output(folder))});
+}
+
+void Search::finish(const Running& running, int code) {
+  if (is_interruption(code)) return;
+  const fs::path text = output(running.folder);
+  add(code == 0 ? result_of(running.settings, running.folder, run_folder(running.folder))
+                : failed(running.settings, running.folder, reason(text, code)));
+  if (code == 0) fs::remove(text);
+}
+
+void Search::add(const SearchResult& result) {
+  AppendFile file(options_.out / "results.jsonl");
+  file.append(to_json(result).dump() + "\n");
+  file.flush();
+  results_.push_back(result);
+  const std::string about =
+      fmt::format("{}/{}  {}: ", experiments_.size() - pending_.size() - running_.size(), experiments_.size(), describe(result.settings));
+  if (result.error.empty())
+    console_.line(fmt::format("{}validation loss {:.4f}, perplexity {:.3f} in {}", about, result.validation_loss, std::exp(result.validation_loss),
+                              format_duration(result.seconds)));
+  else
+    console_.line(fmt::format("{}failed: {}", about, result.error), Style::kWarning);
+}
+
+void Search::write_best() const {
+  const SearchResult& best = results_.front();
+  if (!best.error.empty()) return;
+  Settings settings = common_;
+  settings.insert(settings.end(), best.settings.begin(), best.settings.end());
+  const std::string about = fmt::format("{}: validation loss {:.4f}, perplexity {:.3f} after {} steps, the best of {} experiments",
+                                        describe(best.settings), best.validation_loss, std::exp(best.validation_loss), best.steps, results_.size());
+  write_file_atomically(options_.out / "best.toml", options_file(about, settings));
+}
+
+SearchOutcome Search::run() {
+  const StopSignals stop(false);
+  if (!results_.empty()) console_.line(fmt::format("{}: going on after {} results", options_.out.string(), results_.size()), Style::kHeading);
+  const auto begin = Clock::now();
+  auto shown = begin - std::chrono::seconds(1);
+  bool stopping = false;
+  while (!pending_.empty() || !running_.empty()) {
+    if (stop.received() != 0 && !stopping) {
+      stopping = true;
+      pending_.clear();
+      for (const Running& running : running_) running.process.send(SIGTERM);
+      console_.line("stopping: the experiments that run save their state; a second signal ends at once", Style::kHeading);
+    }
+    while (!pending_.empty() && std::ssize(running_) < options_.jobs) {
+      const Settings next = pending_.front();
+      pending_.pop_front();
+      start(next);
+    }
+    for (size_t i = 0; i < running_.size();) {
+      const std::optional<int> code = running_[i].process.poll();
+      if (!code) {
+        ++i;
+        continue;
+      }
+      const Running ended = std::move(running_[i]);
+      running_.erase(running_.begin() + static_cast<int64_t>(i));
+      finish(ended, *code);
+    }
+    if (console_.has_status() && Clock::now() - shown > std::chrono::milliseconds(500)) {
+      shown = Clock::now();
+      const std::chrono::duration<double> time = shown - begin;
+      console_.status(fmt::format("{} of {} done, {} running, {}", experiments_.size() - pending_.size() - running_.size(), experiments_.size(),
+                                  running_.size(), format_duration(time.count()))
+                          .substr(0, console_.status_width()));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  console_.erase_status();
+  std::ranges::stable_sort(results_, [](const SearchResult& a, const SearchResult& b) {
+    if (a.error.empty() != b.error.empty()) return a.error.empty();
+    return a.error.empty() && a.validation_loss < b.validation_loss;
+  });
+  if (!results_.empty()) write_best();
+  return {std::move(results_), stop.received()};
+}
+
+}  // namespace
+
+SearchOutcome search(const SearchOptions& options) { return Search(options).run(); }
+
+json to_json(const SearchResult& result) {
+  json row = {{"settings", to_json(result.settings)}, {"folder", result.folder}, {"error", result.error}};
+  if (!result.error.empty()) return row;
+  row.update({{"validation_loss", result.validation_loss},
+              {"perplexity", std::exp(result.validation_loss)},
+              {"accuracy", result.accuracy},
+              {"best_validation_loss", result.best_validation_loss},
+              {"best_step", result.best_step},
+              {"train_loss", result.train_loss},
+              {"steps", result.steps},
+              {"tokens", result.tokens},
+              {"seconds", result.seconds}});
+  return row;
+}
+
+std::string search_table(const std::vector<SearchResult>& results, size_t width) {
+  std::vector<std::string> names;  // experiments of several calls may differ in what they set
+  for (const SearchResult& result : results)
+    for (const auto& [name, value] : result.settings)
+      if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+  std::vector<std::vector<std::string>> rows = {names};
+  rows.front().insert(rows.front().end(), {"perplexity", "loss", "accuracy", "train loss", "steps", "time"});
+  std::string failures;
+  for (const SearchResult& result : results) {
+    std::vector<std::string>& row = rows.emplace_back();
+    for (const std::string& name : names) {
+      const auto setting = std::ranges::find(result.settings, name, &Settings::value_type::first);
+      row.push_back(setting == result.settings.end() ? "" : setting->second);
+    }
+    if (result.error.empty()) {
+      row.insert(row.end(), {fmt::format("{:.3f}", std::exp(result.validation_loss)), fmt::format("{:.4f}", result.validation_loss),
+                             fmt::format("{:.1f} %", 100 * result.accuracy), fmt::format("{:.4f}", result.train_loss),
+                             fmt::format("{}", result.steps), format_duration(result.seconds)});
+    } else {
+      row.push_back("failed");
+      failures += fmt::format("{} failed: {}\n", describe(result.settings), result.error);
+    }
+  }
+  return text_table(std::move(rows), width) + failures;
+}
+
+}  // namespace mmrec
