@@ -3,20 +3,20 @@
 
 namespace mmrec::bench {
 
+Workload attention_workload(std::string_view pass, const std::vector<int>& sizes) {
+  const int N = sizes.at(0), S = sizes.at(1), H = sizes.at(2), D = sizes.at(3);
+  const double products = 4. * N * S * D, bytes = 4. * (2. * N * D + 2. * S * D + 1. * N * H * S);
+  const bool forward = pass == kForward.registry;
+  return {.op = "attention", .pass = forward ? kForward : kBackward, .sizes = sizes, .flops = products, .bytes = bytes, .prepare = [=](Operands& o) {
+            const Tensor rows = o.uniform({N, D}), keys = o.uniform({S, D}), values = o.uniform({S, D});
+            const Tensor p = o.uniform({N, H, S}, 0, 2.f / static_cast<float>(S)), result = o.zeros({N, D});
+            return [=] { (forward ? ops::attention_forward : ops::attention_backward)(rows, keys, values, p, result); };
+          }};
+}
+
 void add_attention(Cases& cases) {
-  for (const ModelShape& shape : model_shapes()) {
-    const int N = shape.N, D = shape.D, H = shape.heads, S = shape.slots;
-    const double products = 4. * N * S * D, bytes = 4. * (2. * N * D + 2. * S * D + 1. * N * H * S);
-    const auto add = [&](const Pass& pass, auto pass_function) {
-      cases.add({.op = "attention", .pass = pass, .sizes = {N, S, H, D}, .flops = products, .bytes = bytes, .prepare = [=](Operands& o) {
-                   const Tensor rows = o.uniform({N, D}), keys = o.uniform({S, D}), values = o.uniform({S, D});
-                   const Tensor p = o.uniform({N, H, S}, 0, 2.f / static_cast<float>(S)), result = o.zeros({N, D});
-                   return [=] { pass_function(rows, keys, values, p, result); };
-                 }});
-    };
-    add(kForward, ops::attention_forward);
-    add(kBackward, ops::attention_backward);
-  }
+  for (const ModelShape& shape : model_shapes())
+    for (const Pass& pass : {kForward, kBackward}) cases.add(attention_workload(pass.registry, {shape.N, shape.slots, shape.heads, shape.D}));
 }
 
 }  // namespace mmrec::bench

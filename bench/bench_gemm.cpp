@@ -38,28 +38,41 @@ std::vector<Layer> layers(const Config& config) {
 /// Edges: fewer rows than a register tile, sizes that no tile divides, a single row as in generation, and a large square.
 constexpr Shape kOddShapes[] = {{1, 512, 128}, {1, 5000, 128}, {512, 128, 33}, {17, 19, 33}, {512, 768, 128}, {1024, 1024, 1024}};
 
-void add(Cases& cases, const Layout& layout, const Shape& shape) {
+/// A product; make_call(a, b, c) returns what does it.
+template <class MakeCall>
+Workload product(const Layout& layout, const Shape& shape, const MakeCall& make_call) {
   const int M = shape.M, N = shape.N, K = shape.K;
-  const auto workload = [&](auto call) {
-    const Pass pass{layout.pass, "fwd", std::string(layout.pass) + "_"};
-    return Workload{.op = "gemm",
-                    .pass = pass,
-                    .sizes = {M, N, K},
-                    .flops = 2. * M * N * K,
-                    .bytes = 4. * (1. * M * K + 1. * K * N + 1. * M * N),
-                    .prepare = [=](Operands& o) -> std::function<void()> {
-                      const Tensor a = layout.a_transposed ? o.uniform({K, M}) : o.uniform({M, K});
-                      const Tensor b = layout.b_transposed ? o.uniform({N, K}) : o.uniform({K, N});
-                      const Tensor c = o.zeros({M, N});
-                      if (!c.data()) return {};
-                      return call(a, b, c);
-                    }};
-  };
-  cases.add(workload([layout](const Tensor& a, const Tensor& b, const Tensor& c) { return [=] { layout.product(a, b, c, {}); }; }));
+  return {.op = "gemm",
+          .pass = {layout.pass, "fwd", std::string(layout.pass) + "_"},
+          .sizes = {M, N, K},
+          .flops = 2. * M * N * K,
+          .bytes = 4. * (1. * M * K + 1. * K * N + 1. * M * N),
+          .prepare = [=](Operands& o) -> std::function<void()> {
+            const Tensor a = layout.a_transposed ? o.uniform({K, M}) : o.uniform({M, K});
+            const Tensor b = layout.b_transposed ? o.uniform({N, K}) : o.uniform({K, N});
+            const Tensor c = o.zeros({M, N});
+            if (!c.data()) return {};
+            return make_call(a, b, c);
+          }};
+}
+
+Workload own_product(const Layout& layout, const Shape& shape) {
+  return product(layout, shape, [layout](const Tensor& a, const Tensor& b, const Tensor& c) { return [=] { layout.product(a, b, c, {}); }; });
+}
+
+Workload column_sum(int N, int D) {
+  return {.op = "column_sum", .pass = kForward, .sizes = {N, D}, .flops = 1. * N * D, .bytes = 4. * N * D, .prepare = [=](Operands& o) {
+            const Tensor x = o.uniform({N, D}), s = o.zeros({D});
+            return [=] { ops::column_sum(x, s); };
+          }};
+}
+
+void add(Cases& cases, const Layout& layout, const Shape& shape) {
+  cases.add(own_product(layout, shape));
   for (const Rival& rival : rivals()) {
     if (rival.packed_b && !layout.b_transposed) continue;  // only a layer's weights serve many products
-    Workload work = workload([=](const Tensor& a, const Tensor& b, const Tensor& c) {
-      return rival.prepare({layout.a_transposed, layout.b_transposed, M, N, K, a.data(), b.data(), c.data()}, num_threads());
+    Workload work = product(layout, shape, [=](const Tensor& a, const Tensor& b, const Tensor& c) {
+      return rival.prepare({layout.a_transposed, layout.b_transposed, shape.M, shape.N, shape.K, a.data(), b.data(), c.data()}, num_threads());
     });
     work.rest = rival.rest;
     cases.add(std::move(work), rival.variant);
@@ -67,6 +80,14 @@ void add(Cases& cases, const Layout& layout, const Shape& shape) {
 }
 
 }  // namespace
+
+Workload gemm_workload(std::string_view pass, const std::vector<int>& sizes) {
+  for (const Layout& layout : {kNN, kNT, kTN})
+    if (pass == layout.pass) return own_product(layout, {sizes.at(0), sizes.at(1), sizes.at(2)});
+  fail("gemm has no pass {}", pass);
+}
+
+Workload column_sum_workload(std::string_view, const std::vector<int>& sizes) { return column_sum(sizes.at(0), sizes.at(1)); }
 
 void add_gemm(Cases& cases) {
   constexpr int kRows = 512;                                    // a batch of 2 x 256
@@ -83,13 +104,7 @@ void add_gemm(Cases& cases) {
   for (const Shape& shape : kOddShapes)
     for (const Layout& layout : {kNT, kNN, kTN}) add_once(layout, shape);
 
-  for (const ModelShape& shape : model_shapes()) {
-    const int N = shape.N, D = shape.D;
-    cases.add({.op = "column_sum", .pass = kForward, .sizes = {N, D}, .flops = 1. * N * D, .bytes = 4. * N * D, .prepare = [=](Operands& o) {
-                 const Tensor x = o.uniform({N, D}), s = o.zeros({D});
-                 return [=] { ops::column_sum(x, s); };
-               }});
-  }
+  for (const ModelShape& shape : model_shapes()) cases.add(column_sum(shape.N, shape.D));
 }
 
 }  // namespace mmrec::bench

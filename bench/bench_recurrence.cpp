@@ -46,43 +46,57 @@ void add_limits(Cases& cases, const Workload& work, int T, int D) {
   }
 }
 
+/// A pass over whole sequences.
+Workload sequences(std::string_view pass, const Shape& shape) {
+  const int T = shape.T, B = shape.B, D = shape.D;
+  // The matrix products of every step, s and g together.
+  const double flops = 4. * T * B * D * D;
+  // The weights once, and of each step's arrays of D columns 6 forward and 10 backward.
+  const double weights = 8. * D * D, array = 4. * T * B * D;
+  // As in the model: z is a quarter of the projection's columns, and the decay serves as gamma too.
+  if (pass == kForward.registry)
+    return {.op = "recurrence", .pass = kForward, .sizes = {T, B, D}, .flops = flops, .bytes = weights + 6 * array, .prepare = [=](Operands& o) {
+              const ops::RecurrenceWeights packed = packed_weights(o, D);
+              const Tensor bias = o.uniform({D}), mdi_input = o.uniform({T, B, D}), z = o.uniform({T, B, 4 * D}).columns(3 * D, 4 * D);
+              const Tensor gm = o.uniform({T, B, D}, 0.1f, 0.7f), state = o.uniform({T + 1, B, D}), gates = o.zeros({T, B, 2 * D});
+              return [=] { ops::recurrence_forward(packed, bias, mdi_input, z, gm, gm, state, gates); };
+            }};
+  return {
+      .op = "recurrence", .pass = kBackward, .sizes = {T, B, D}, .flops = flops, .bytes = weights + 10 * array, .prepare = [=](Operands& o) {
+        const ops::RecurrenceWeights packed = packed_weights(o, D);
+        const Tensor dstate = o.uniform({T, B, D}), gates = o.uniform({T, B, 2 * D}, 0.2f, 0.8f), z = o.uniform({T, B, 4 * D}).columns(3 * D, 4 * D);
+        const Tensor gm = o.uniform({T, B, D}, 0.1f, 0.7f), state = o.uniform({T + 1, B, D}), dpre = o.zeros({T, B, 2 * D});
+        const Tensor dz = o.zeros({T, B, 4 * D}).columns(3 * D, 4 * D), dgamma = o.zeros({T, B, D}), dstate_in = o.zeros({B, D});
+        return [=] { ops::recurrence_backward(packed, dstate, gates, z, gm, gm, state, dpre, dz, dgamma, dstate_in); };
+      }};
+}
+
+Workload packing(int D) {
+  return {.op = "recurrence", .pass = {"pack", "pack"}, .sizes = {D}, .flops = 0, .bytes = 24. * D * D, .prepare = [D](Operands& o) {
+            const Tensor core_gate = o.uniform({D, D}), mdi_gate = o.uniform({D, 2 * D}).columns(D, 2 * D);
+            const ops::RecurrenceWeights packed = packed_weights(o, D);
+            return [=] { ops::recurrence_pack(core_gate, mdi_gate, packed); };
+          }};
+}
+
 }  // namespace
 
+Workload recurrence_workload(std::string_view pass, const std::vector<int>& sizes) {
+  constexpr int T = 64;
+  const int B = sizes.at(0), D = sizes.at(1);
+  if (pass == "pack") return packing(D);
+  // Larger batches are divided among the threads; a call is to get B of them.
+  return sequences(pass, {T, B < 4 ? B : B * num_threads(), D});
+}
+
 void add_recurrence(Cases& cases) {
-  for (const Shape& shape : kShapes) {
-    const int T = shape.T, B = shape.B, D = shape.D;
-    // The matrix products of every step, s and g together.
-    const double flops = 4. * T * B * D * D;
-    // The weights once, and of each step's arrays of D columns 6 forward and 10 backward.
-    const double weights = 8. * D * D, array = 4. * T * B * D;
-    // As in the model: z is a quarter of the projection's columns, and the decay serves as gamma too.
-    const Workload forward{
-        .op = "recurrence", .pass = kForward, .sizes = {T, B, D}, .flops = flops, .bytes = weights + 6 * array, .prepare = [=](Operands& o) {
-          const ops::RecurrenceWeights packed = packed_weights(o, D);
-          const Tensor bias = o.uniform({D}), mdi_input = o.uniform({T, B, D}), z = o.uniform({T, B, 4 * D}).columns(3 * D, 4 * D);
-          const Tensor gm = o.uniform({T, B, D}, 0.1f, 0.7f), state = o.uniform({T + 1, B, D}), gates = o.zeros({T, B, 2 * D});
-          return [=] { ops::recurrence_forward(packed, bias, mdi_input, z, gm, gm, state, gates); };
-        }};
-    const Workload backward{
-        .op = "recurrence", .pass = kBackward, .sizes = {T, B, D}, .flops = flops, .bytes = weights + 10 * array, .prepare = [=](Operands& o) {
-          const ops::RecurrenceWeights packed = packed_weights(o, D);
-          const Tensor dstate = o.uniform({T, B, D}), gates = o.uniform({T, B, 2 * D}, 0.2f, 0.8f),
-                       z = o.uniform({T, B, 4 * D}).columns(3 * D, 4 * D);
-          const Tensor gm = o.uniform({T, B, D}, 0.1f, 0.7f), state = o.uniform({T + 1, B, D}), dpre = o.zeros({T, B, 2 * D});
-          const Tensor dz = o.zeros({T, B, 4 * D}).columns(3 * D, 4 * D), dgamma = o.zeros({T, B, D}), dstate_in = o.zeros({B, D});
-          return [=] { ops::recurrence_backward(packed, dstate, gates, z, gm, gm, state, dpre, dz, dgamma, dstate_in); };
-        }};
-    for (const Workload& work : {forward, backward}) {
+  for (const Shape& shape : kShapes)
+    for (const Pass& pass : {kForward, kBackward}) {
+      const Workload work = sequences(pass.registry, shape);
       cases.add(work);
-      if (B <= 2) add_limits(cases, work, T, D);
+      if (shape.B <= 2) add_limits(cases, work, shape.T, shape.D);
     }
-  }
-  for (const int D : {128, 256, 512})
-    cases.add({.op = "recurrence", .pass = {"pack", "pack"}, .sizes = {D}, .flops = 0, .bytes = 24. * D * D, .prepare = [D](Operands& o) {
-                 const Tensor core_gate = o.uniform({D, D}), mdi_gate = o.uniform({D, 2 * D}).columns(D, 2 * D);
-                 const ops::RecurrenceWeights packed = packed_weights(o, D);
-                 return [=] { ops::recurrence_pack(core_gate, mdi_gate, packed); };
-               }});
+  for (const int D : {128, 256, 512}) cases.add(packing(D));
 }
 
 }  // namespace mmrec::bench

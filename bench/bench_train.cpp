@@ -38,25 +38,24 @@ struct Training {
 
 }  // namespace
 
+Workload train_workload(const Config& config, const std::string& name, int B, int T) {
+  return {.op = "train",
+          .pass = {"", "step", name},
+          .sizes = {B, T},
+          .flops = training_flops(config, B * T),
+          // The optimiser's part: weights and both moments, read and written.
+          .bytes = 24. * static_cast<double>(parameter_count(parameter_table(config))),
+          .tokens = 1. * B * T,
+          .prepare = [=](Operands& o) -> std::function<void()> {
+            const IntTensor ids = o.ids(B * T, config.vocab_size).reshape({T, B}), targets = o.ids(B * T, config.vocab_size).reshape({T, B});
+            if (!ids.data()) return {};
+            const auto training = std::make_shared<Training>(config, B, T, o.seed(), ids, targets);
+            return [training] { training->step(); };
+          }};
+}
+
 void add_train(Cases& cases) {
-  for (const Batch& batch : kBatches) {
-    const Config config = preset(batch.preset);
-    const int B = batch.B, T = batch.T;
-    cases.add({.op = "train",
-               .pass = {"", "step", batch.preset},
-               .sizes = {B, T},
-               .flops = training_flops(config, B * T),
-               // The optimiser's part: weights and both moments, read and written.
-               .bytes = 24. * static_cast<double>(parameter_count(parameter_table(config))),
-               .tokens = 1. * B * T,
-               .prepare = [=](Operands& o) -> std::function<void()> {
-                 const IntTensor ids = o.ids(B * T, config.vocab_size).reshape({T, B}), targets = o.ids(B * T, config.vocab_size).reshape({T, B});
-                 if (!ids.data()) return {};
-                 const auto training = std::make_shared<Training>(config, B, T, o.seed(), ids, targets);
-                 return [training] { training->step(); };
-               }},
-              "");
-  }
+  for (const Batch& batch : kBatches) cases.add(train_workload(preset(batch.preset), batch.preset, batch.B, batch.T), "");
 }
 
 }  // namespace mmrec::bench

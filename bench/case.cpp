@@ -6,7 +6,6 @@
 #include <chrono>
 #include <utility>
 
-#include "model/config.h"
 #include "model/memory.h"
 #include "runtime/rng.h"
 
@@ -24,7 +23,7 @@ size_t measure(const Workload& work, uint64_t seed) {
 }  // namespace
 
 Tensor Operands::uniform(std::initializer_list<int> shape, float low, float high) {
-  const Tensor tensor = arena_.tensor(shape);
+  const Tensor tensor = zeros(shape);
   if (!tensor.data()) return tensor;
   // The dropout masks' generator is good enough and fast: the largest arrays have millions of elements.
   const DropoutKey key{static_cast<uint32_t>(seed_), ++next_};
@@ -78,6 +77,30 @@ std::vector<Case> all_cases() {
   for (auto begin = rows.begin(); begin != rows.end();)
     begin = std::stable_partition(begin, rows.end(), [&, first = kind(*begin)](const Case& row) { return kind(row) == first; });
   return rows;
+}
+
+Workload workload_of(std::string_view op, std::string_view pass, const std::vector<int>& sizes) {
+  constexpr struct {
+    std::string_view op;
+    WorkloadOf* workload;
+  } kWorkloads[] = {{"adamw", adamw_workload},
+                    {"affine_scan", affine_scan_workload},
+                    {"attention", attention_workload},
+                    {"column_sum", column_sum_workload},
+                    {"decay", decay_workload},
+                    {"dropout", dropout_workload},
+                    {"embedding", embedding_workload},
+                    {"ffn", ffn_workload},
+                    {"gemm", gemm_workload},
+                    {"head_loss", head_loss_workload},
+                    {"hem", hem_workload},
+                    {"recurrence", recurrence_workload},
+                    {"rmsnorm", rmsnorm_workload},
+                    {"scan", scan_workload},
+                    {"sum_of_squares", sum_of_squares_workload}};
+  for (const auto& [name, workload] : kWorkloads)
+    if (op == name) return workload(pass, sizes);
+  fail("bench has no workload for the operation {}", op);
 }
 
 std::vector<ModelShape> model_shapes() {

@@ -4,9 +4,12 @@
 #include <functional>
 #include <initializer_list>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "model/config.h"
 #include "runtime/arena.h"
 #include "runtime/kernel_registry.h"
 #include "runtime/tensor.h"
@@ -19,7 +22,7 @@ class Operands {
   /// Without an arena's memory it only counts, and the tensors have no data.
   Operands(uint64_t seed, Arena arena) : seed_(seed), arena_(std::move(arena)) {}
 
-  Tensor zeros(std::initializer_list<int> shape) { return arena_.tensor(shape); }
+  Tensor zeros(std::initializer_list<int> shape) { return arrays_.emplace_back(arena_.tensor(shape)); }
   /// Random numbers in [low, high), the same for the same seed.
   Tensor uniform(std::initializer_list<int> shape, float low = -1, float high = 1);
   /// Random ids in [0, end).
@@ -27,10 +30,13 @@ class Operands {
 
   uint64_t seed() const { return seed_; }
   size_t bytes() const { return arena_.used(); }
+  /// All arrays of floats, in the order in which they were taken.
+  std::span<const Tensor> arrays() const { return arrays_; }
 
  private:
   uint64_t seed_;
   Arena arena_;
+  std::vector<Tensor> arrays_;
   uint32_t next_ = 0;  // of the random numbers
 };
 
@@ -75,6 +81,8 @@ class Prepared {
   /// in the middle of a run.
   void warm_up(double seconds) const;
   void operator()() const { call_(); }
+  /// What the call reads and writes.
+  std::span<const Tensor> arrays() const { return operands_.arrays(); }
   /// Call when a sample has been taken: what is timed next finds all cores free.
   void rest() const {
     if (rest_) rest_();
@@ -109,6 +117,16 @@ struct ModelShape {
 std::vector<ModelShape> model_shapes();
 
 // bench_<operation>.cpp, one each.
+
+/// A call of a pass of the registry, of sizes as the operation's SIZES name them.
+using WorkloadOf = Workload(std::string_view pass, const std::vector<int>& sizes);
+WorkloadOf adamw_workload, affine_scan_workload, attention_workload, column_sum_workload, decay_workload, dropout_workload, embedding_workload,
+    ffn_workload, gemm_workload, head_loss_workload, hem_workload, recurrence_workload, rmsnorm_workload, scan_workload, sum_of_squares_workload;
+/// That of an operation by its name.
+Workload workload_of(std::string_view op, std::string_view pass, const std::vector<int>& sizes);
+/// A training step of a model; `name` is what the rows call it.
+Workload train_workload(const Config& config, const std::string& name, int B, int T);
+
 void add_attention(Cases& cases);
 void add_decay(Cases& cases);
 void add_dropout(Cases& cases);
