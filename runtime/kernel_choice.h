@@ -37,7 +37,8 @@ class Sizes {
   static constexpr size_t kMost = 4;
 
   Sizes() = default;
-  Sizes(std::initializer_list<int> sizes) : count_(static_cast<int>(sizes.size())) {
+  Sizes(std::initializer_list<int> sizes) : Sizes(std::span(sizes.begin(), sizes.size())) {}
+  explicit Sizes(std::span<const int> sizes) : count_(static_cast<int>(sizes.size())) {
     if (sizes.size() > values_.size()) fail("an operation has {} sizes at most, not {}", values_.size(), sizes.size());
     std::copy(sizes.begin(), sizes.end(), values_.begin());
   }
