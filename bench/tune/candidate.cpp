@@ -1,0 +1,128 @@
+#include "bench/tune/candidate.h"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include "bench/tune/process.h"
+#include "runtime/error.h"
+#include "runtime/threads.h"
+#include "train/atomic_file.h"
+
+namespace mmrec::tune {
+
+namespace {
+
+template <class Function>
+Function* symbol(void* library, const std::string& name) {
+  void* address = ::dlsym(library, name.c_str());
+  if (!address) fail("a candidate lacks {}: {}", name, ::dlerror());
+  return reinterpret_cast<Function*>(address);
+}
+
+/// What the registry says of a variant, or of its operation where it has no such variant.
+const KernelEntry& registered(const Recipe& recipe) {
+  const KernelEntry* found = nullptr;
+  for (const KernelEntry& entry : kernels())
+    if (entry.op == recipe.op && entry.pass == recipe.pass && (!found || entry.variant == recipe.variant)) found = &entry;
+  if (!found) fail("no kernel implements {}.{}", recipe.op, recipe.pass);
+  return *found;
+}
+
+nlohmann::json recipe_json(const Recipe& recipe) {
+  return {{"op", recipe.op},
+          {"pass", recipe.pass},
+          {"variant", recipe.variant},
+          {"generator", recipe.generator},
+          {"params", recipe.params},
+          {"shapes", recipe.shapes},
+          {"seed", recipe.seed},
+          {"threads", num_threads()},
+          {"autoscheduler", recipe.autoscheduler},
+          {"exactly", recipe.exactly}};
+}
+
+/// Folders of this kind are called <name>-<process id>; those of processes that were killed stay until the next one comes.
+void remove_abandoned(const std::filesystem::path& folder) {
+  const std::string prefix = folder.filename().string() + "-";
+  if (!std::filesystem::exists(folder.parent_path())) return;
+  for (const auto& entry : std::filesystem::directory_iterator(folder.parent_path())) {
+    const std::string name = entry.path().filename();
+    if (!name.starts_with(prefix)) continue;
+    const pid_t owner = std::atoi(name.c_str() + prefix.size());
+    if (owner > 0 && ::kill(owner, 0) != 0 && errno == ESRCH) std::filesystem::remove_all(entry.path());
+  }
+}
+
+}  // namespace
+
+Candidate::Candidate(const Recipe& recipe, const std::filesystem::path& library)
+    : op_(recipe.op),
+      pass_(recipe.pass),
+      variant_(recipe.variant),
+      params_(params_string(recipe.params)),
+      library_(::dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL)) {
+  if (!library_) fail("cannot load a candidate: {}", ::dlerror());
+  const KernelEntry& like = registered(recipe);
+  entry_ = {.name = "candidate",
+            .op = op_.c_str(),
+            .pass = pass_.c_str(),
+            .variant = variant_.c_str(),
+            .params = params_.c_str(),
+            .level = "candidate",
+            .whole = like.whole,
+            .size_names = like.size_names,
+            .serves = nullptr,
+            .call = symbol<int(void**)>(library_, fmt::format("{}_argv", kCandidateFunction)),
+            .metadata = symbol<const halide_filter_metadata_t*()>(library_, fmt::format("{}_metadata", kCandidateFunction))};
+}
+
+Candidate::~Candidate() { ::dlclose(library_); }
+
+Workshop::Workshop(Settings settings) : settings_(std::move(settings)) {
+  remove_abandoned(settings_.folder);
+  settings_.folder += fmt::format("-{}", ::getpid());
+  make_directory(settings_.folder);
+}
+
+Workshop::~Workshop() {
+  std::error_code ignored;
+  std::filesystem::remove_all(settings_.folder, ignored);
+}
+
+std::vector<Compiled> Workshop::make(const std::vector<Recipe>& recipes, const std::function<void()>& wait) {
+  std::vector<std::filesystem::path> files;
+  std::vector<Command> commands;
+  for (const Recipe& recipe : recipes) {
+    files.push_back(settings_.folder / fmt::format("candidate{:06}", made_++));
+    write_file_atomically(files.back().string() + ".json", recipe_json(recipe).dump());
+    commands.push_back({{settings_.program, kCandidateCommand, files.back()}, files.back().string() + ".out"});
+  }
+  const std::vector<Ending> endings = run_commands(
+      commands, settings_.workers, settings_.limit, [](size_t) {}, wait);
+  std::vector<Compiled> made(recipes.size());
+  for (size_t i = 0; i < recipes.size(); ++i) {
+    Compiled& compiled = made[i];
+    if (endings[i].too_late) {
+      compiled.status = Status::kSlowCompile;
+      compiled.message = fmt::format("not ready after {:g} seconds", settings_.limit);
+    } else if (endings[i].code != 0) {
+      // What a crashing program says comes last.
+      const std::string said = read_file(files[i].string() + ".out");
+      compiled.message = fmt::format("{}: {}", endings[i].describe(), said.substr(said.size() - std::min<size_t>(said.size(), 300)));
+    } else {
+      const nlohmann::json result = nlohmann::json::parse(read_file(files[i].string() + ".result.json"));
+      compiled.status = result.at("status") == "ok" ? Status::kOk : result.at("status") == "wrong" ? Status::kWrong : Status::kFailed;
+      compiled.message = result.at("message");
+      compiled.code = result.at("code");
+      if (compiled.status == Status::kOk) compiled.candidate = std::make_shared<const Candidate>(recipes[i], files[i].string() + ".so");
+    }
+    for (const char* suffix : {".json", ".result.json", ".out", ".so"}) std::filesystem::remove(files[i].string() + suffix);
+  }
+  return made;
+}
+
+}  // namespace mmrec::tune

@@ -1,0 +1,97 @@
+#include <Halide.h>
+#include <fmt/ranges.h>
+#include <sys/prctl.h>
+
+#include <cctype>
+#include <csignal>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "bench/tune/builds.h"
+#include "bench/tune/candidate.h"
+#include "bench/tune/check.h"
+#include "bench/tune/process.h"
+#include "runtime/error.h"
+#include "runtime/threads.h"
+#include "train/atomic_file.h"
+
+namespace mmrec::tune {
+
+namespace {
+
+Recipe recipe_from(const nlohmann::json& json) {
+  return {json.at("op"),     json.at("pass"), json.at("variant"),       json.at("generator"), json.at("params"),
+          json.at("shapes"), json.at("seed"), json.at("autoscheduler"), json.at("exactly")};
+}
+
+/// Compiles exactly what a build compiles.
+void compile(const Recipe& recipe, const std::filesystem::path& object) {
+  const Halide::Target target(build_target());
+  Halide::AutoschedulerParams autoscheduler;
+  if (!recipe.autoscheduler.empty()) {
+    std::string name = recipe.autoscheduler;
+    name[0] = static_cast<char>(std::tolower(name[0]));
+    Halide::load_plugin(fmt::format("{}/libautoschedule_{}.so", MMREC_HALIDE_LIBRARIES, name));
+    autoscheduler = {recipe.autoscheduler, {{"parallelism", std::to_string(num_threads())}}};
+  }
+  const auto generator = Halide::Internal::GeneratorRegistry::create(recipe.generator, Halide::GeneratorContext(target, autoscheduler));
+  if (!generator) fail("there is no generator {}", recipe.generator);
+  for (const auto& [name, value] : recipe.params) generator->set_generatorparam_value(name, value);
+  generator->build_module(kCandidateFunction).compile({{Halide::OutputFileType::object, object}});
+}
+
+void link(const std::filesystem::path& object, const std::filesystem::path& library) {
+  // The kernel's own functions first, and Halide's runtime from the program that loads it.
+  const Ending ending = run_command({{MMREC_CXX, "-shared", "-Wl,-Bsymbolic", "-o", library, object}, {}});
+  if (ending.code != 0) fail("{} could not link: {}", MMREC_CXX, ending.describe());
+}
+
+const KernelEntry& trusted_kernel(const Recipe& recipe) {
+  for (const KernelEntry& entry : kernels())
+    if (entry.op == recipe.op && entry.pass == recipe.pass) return entry;
+  fail("no kernel implements {}.{}", recipe.op, recipe.pass);
+}
+
+std::string find_any_fault(const Recipe& recipe, const std::filesystem::path& library) {
+  const Candidate candidate(recipe, library);
+  for (const std::vector<int>& given : recipe.shapes)
+    for (const std::vector<int>& sizes : recipe.exactly ? std::vector<std::vector<int>>{given} : shapes_to_check(given))
+      if (std::string fault = find_fault(trusted_kernel(recipe), candidate.entry(), sizes, recipe.seed); !fault.empty()) return fault;
+  return "";
+}
+
+/// FNV-1a.
+uint64_t hash_of(const std::string& bytes) {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const unsigned char byte : bytes) hash = (hash ^ byte) * 0x100000001b3;
+  return hash;
+}
+
+}  // namespace
+
+int candidate_main(const std::filesystem::path& file) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a tuner that is killed leaves nobody behind
+  nlohmann::json result = {{"status", "failed"}, {"message", ""}, {"code", 0}};
+  try {
+    const nlohmann::json json = nlohmann::json::parse(read_file(file.string() + ".json"));
+    const Recipe recipe = recipe_from(json);
+    set_num_threads(json.at("threads"));
+    const std::filesystem::path object = file.string() + ".o", library = file.string() + ".so";
+    compile(recipe, object);
+    result["code"] = hash_of(read_file(object));
+    link(object, library);
+    std::filesystem::remove(object);
+    const std::string fault = find_any_fault(recipe, library);
+    result["status"] = fault.empty() ? "ok" : "wrong";
+    result["message"] = fault;
+  } catch (const Halide::Error& error) {  // no std::exception
+    result["message"] = error.what();
+  } catch (const std::exception& error) {
+    result["message"] = error.what();
+  }
+  write_file_atomically(file.string() + ".result.json", result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  return 0;
+}
+
+}  // namespace mmrec::tune

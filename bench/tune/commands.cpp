@@ -1,0 +1,250 @@
+#include "bench/tune/commands.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "bench/print.h"
+#include "bench/table.h"
+#include "bench/tune/apply.h"
+#include "bench/tune/builds.h"
+#include "bench/tune/measure.h"
+#include "bench/tune/sweep.h"
+#include "runtime/cpu_info.h"
+#include "runtime/error.h"
+#include "runtime/threads.h"
+
+namespace mmrec::tune {
+
+namespace {
+
+using bench::print_line;
+
+/// Of a step's time: what takes less is not worth a kernel of its own.
+constexpr double kLeastShare = 1e-3;
+
+std::vector<int> parse_shape(const std::string& text) {
+  std::vector<int> sizes;
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t end = std::min(text.find('x', begin), text.size());
+    const std::string size = text.substr(begin, end - begin);
+    if (size.empty() || size.size() > 9 || size.find_first_not_of("0123456789") != size.npos || std::stoi(size) == 0)
+      fail_usage("--shape {}: expected sizes joined by x, such as 512x128x128", text);
+    sizes.push_back(std::stoi(size));
+    begin = end + 1;
+  }
+  return sizes;
+}
+
+std::vector<Build> selected_builds(const Selection& selection) {
+  std::vector<Build> found;
+  for (const Build& build : builds())
+    if ((selection.op.empty() || build.op == selection.op) && (selection.pass.empty() || build.pass == selection.pass)) found.push_back(build);
+  if (!found.empty()) return found;
+  std::vector<std::string> ops = operations();
+  fail_usage("there is no kernel {}{}{}; operations are: {}", selection.op, selection.pass.empty() ? "" : ".", selection.pass, fmt::join(ops, ", "));
+}
+
+nlohmann::json row_json(const Row& row) {
+  return {{"op", row.call.op},
+          {"pass", row.call.pass},
+          {"sizes", row.call.sizes},
+          {"isa", row.isa},
+          {"threads", row.threads},
+          {"cpu", row.cpu},
+          {"variant", row.instance.variant},
+          {"params", params_json(row.instance.params)},
+          {"seconds", row.seconds},
+          {"default_seconds", row.default_seconds},
+          {"speed_up", row.default_seconds / row.seconds},
+          {"date", row.date}};
+}
+
+}  // namespace
+
+std::vector<StepCall> selected_calls(const Selection& selection, uint64_t seed) {
+  const std::vector<Build> meant = selected_builds(selection);
+  std::vector<StepCall> calls;
+  if (!selection.shape.empty()) {
+    if (selection.op.empty()) fail_usage("--shape goes with --op");
+    for (const Build& build : meant) {
+      const Call call = call_of(build.op, build.pass, parse_shape(selection.shape));
+      if (std::ranges::find(calls, call, &StepCall::call) == calls.end()) calls.push_back({.call = call, .seconds = 1});
+    }
+    return calls;
+  }
+  for (const std::string& config : selection.configs) {
+    const std::vector<StepCall> of_step = record_step({config, selection.batch, selection.sequence}, seed);
+    double all = 0;
+    for (const StepCall& call : of_step) all += call.seconds;
+    for (const StepCall& call : of_step) {
+      const auto means = [&](const Build& build) { return build.op == call.call.op && build.pass == call.call.pass; };
+      if (call.seconds < kLeastShare * all || std::ranges::none_of(meant, means)) continue;
+      const auto same = std::ranges::find(calls, call.call, &StepCall::call);
+      if (same == calls.end())
+        calls.push_back(call);
+      else
+        same->seconds += call.seconds;
+    }
+  }
+  if (calls.empty())
+    fail_usage("a training step of {} calls no {}{}{}; give --shape", fmt::join(selection.configs, ", "), selection.op,
+               selection.pass.empty() ? "" : ".", selection.pass);
+  return calls;
+}
+
+double parse_duration(const std::string& text) {
+  const std::map<char, double> kUnits = {{'s', 1}, {'m', 60}, {'h', 3600}};
+  size_t end = 0;
+  double value = 0;
+  try {
+    value = std::stod(text, &end);
+  } catch (const std::exception&) {
+    end = 0;
+  }
+  const std::string unit = text.substr(end);
+  const bool known = unit.empty() || (unit.size() == 1 && kUnits.contains(unit[0]));
+  if (end == 0 || !known || !(value > 0)) fail_usage("'{}' is no duration; give seconds, or 90s, 5m, 1h", text);
+  return unit.empty() ? value : value * kUnits.at(unit[0]);
+}
+
+void list(const Common& common, const Selection& selection) {
+  nlohmann::json report = nlohmann::json::array();
+  for (const Build& build : selected_builds(selection)) {
+    const Space space = space_of(build);
+    nlohmann::json axes = nlohmann::json::array();
+    std::vector<std::string> texts;
+    for (const Axis& axis : space.axes) {
+      axes.push_back({{"name", axis.name}, {"values", axis.values}, {"default", axis.values[axis.standard]}});
+      texts.push_back(fmt::format("{} {} of {}", axis.name, axis.values[axis.standard], fmt::join(axis.values, " ")));
+    }
+    if (common.json)
+      report.push_back({{"op", build.op}, {"pass", build.pass}, {"variant", build.variant}, {"space", space.size()}, {"parameters", axes}});
+    else
+      print_line("{:<36}{:>6.0f}  {}", fmt::format("{}.{} {}", build.op, build.pass, build.variant), space.size(), fmt::join(texts, ", "));
+  }
+  if (common.json) print_line("{}", report.dump(1));
+}
+
+void sweep(const Common& common, const SweepCommand& command) {
+  SweepOptions options;
+  options.budget = parse_duration(command.budget);
+  options.grid = command.grid;
+  options.seed = common.seed;
+  options.workshop = {.folder = std::filesystem::path(MMREC_BUILD_DIR) / "tune/work", .workers = available_threads(), .limit = command.compile_limit};
+  Console display(common.quiet || common.json);
+  Database database(schedule_folder(), Machine::current(), warn_once());
+  options.calls = selected_calls(command.selection, common.seed);
+  display.line(fmt::format("{} ({}), {}, {} threads; {} calls to tune in {}; table {}, log {}", cpu_name(), database.machine().microarchitecture,
+                           database.machine().isa, common.threads, options.calls.size(), format_duration(options.budget),
+                           database.table_path().string(), database.log().path().string()));
+  const std::vector<Swept> swept = tune::sweep(options, database, display);
+
+  double all = 0, tuned = 0;  // of the calls' time
+  int compiled = 0, timed = 0;
+  nlohmann::json rows = nlohmann::json::array(), kernels = nlohmann::json::array();
+  for (const Swept& kernel : swept) {
+    compiled += kernel.compiled;
+    timed += kernel.timed;
+    kernels.push_back({{"op", kernel.op},
+                       {"pass", kernel.pass},
+                       {"space", kernel.space},
+                       {"compiled", kernel.compiled},
+                       {"timed", kernel.timed},
+                       {"seconds", kernel.seconds},
+                       {"finished", kernel.finished}});
+    for (const Row& row : kernel.rows) {
+      rows.push_back(row_json(row));
+      const double part = std::ranges::find(options.calls, row.call, &StepCall::call)->seconds;
+      all += part;
+      tuned += part * row.seconds / row.default_seconds;
+    }
+  }
+  if (common.json) return print_line("{}", nlohmann::json({{"rows", rows}, {"kernels", kernels}}).dump(1));
+  if (all > 0)
+    display.line(
+        fmt::format("{} instances compiled, {} timed at a shape; by their parts of the step, the tuned calls are {:.3f} times as fast as with the "
+                    "generators' defaults; 'tune apply' builds them",
+                    compiled, timed, all / tuned));
+}
+
+void show(const Common& common) {
+  const Database database(schedule_folder(), Machine::current(), warn_once());
+  const Machine& machine = database.machine();
+  if (common.json) {
+    nlohmann::json rows = nlohmann::json::array();
+    for (const Row& row : database.table().rows) rows.push_back(row_json(row));
+    return print_line("{}", rows.dump(1));
+  }
+  print_line("{}: {} rows; this machine is {}, {}, {} threads", database.table_path().string(), database.table().rows.size(), machine.cpu,
+             machine.isa, machine.threads);
+  print_line("this program's kernels: {}\n", kernel_schedule());
+  for (const Row& row : database.table().rows) {
+    const bool here = row.isa == machine.isa && row.cpu == machine.cpu;
+    std::vector<int> sizes;
+    for (const auto& [name, size] : row.call.sizes) sizes.push_back(size);
+    const auto known = [&](const Build& build) {
+      return build.op == row.call.op && build.pass == row.call.pass && build.variant == row.instance.variant;
+    };
+    const auto build = std::ranges::find_if(builds(), known);
+    const std::string state = build == builds().end()              ? "no such kernel"
+                              : build->source != row.source        ? "measured with another source"
+                              : !here                              ? "another machine's"
+                              : built_kernel(*build, row.instance) ? ""
+                                                                   : "not built yet: tune apply";
+    print_line("{:<40}{:>9} {:>2} {:>12}{:>12}{:>8}  {}{}{}", fmt::format("{}.{} {}", row.call.op, row.call.pass, fmt::join(row.call.sizes, " ")),
+               row.isa, row.threads, bench::time_string(row.default_seconds), bench::time_string(row.seconds),
+               fmt::format("{:.2f}x", row.default_seconds / row.seconds), row.instance.string(), state.empty() ? "" : "  ", state);
+  }
+}
+
+void apply(const Common& common) {
+  Console display(common.quiet);
+  const int rebuilt = apply_table(display);
+  display.line(fmt::format("{} kernels rebuilt", rebuilt));
+}
+
+void verify(const Common& common) {
+  Console display(common.quiet);
+  Database database(schedule_folder(), Machine::current(), warn_once());
+  std::set<std::string> operations;
+  for (const Row& row : database.table().rows)
+    if (database.row(row.call) == &row) operations.insert(row.call.op);
+  if (operations.empty()) return display.line("the table has no rows of this machine: nothing to verify");
+  const std::vector<std::string> failing = failing_operations({operations.begin(), operations.end()}, display);
+  if (failing.empty())
+    return display.line(fmt::format("the tests of {} operations passed with the tuned kernels: {}", operations.size(), fmt::join(operations, ", ")));
+
+  // Which of an operation's kernels it is, the tests do not say: none of them stays.
+  std::vector<Verdict> verdicts;
+  for (const Row& row : database.table().rows) {
+    if (std::ranges::find(failing, row.call.op) == failing.end() || database.row(row.call) != &row || row.instance.params.empty()) continue;
+    verdicts.push_back(database.verdict({row.call.op, row.call.pass, {}}, row.instance, Status::kWrong));
+    verdicts.back().message = "the tests of its operation fail";
+  }
+  if (verdicts.empty()) fail("the tests of {} fail, and not because of tuned schedules", fmt::join(failing, ", "));
+  database.add(verdicts);
+  display.line(fmt::format("{} rows dropped, of {}; building without them", verdicts.size(), fmt::join(failing, ", ")), Style::kWarning);
+  apply_table(display);
+  if (const std::vector<std::string> still = failing_operations(failing, display); !still.empty())
+    fail("the tests of {} still fail without the tuned schedules", fmt::join(still, ", "));
+  display.line("without them the tests pass");
+}
+
+void measure(const Common& common, const Step& step, bool alone) {
+  if (!alone && std::filesystem::exists(program_before()))
+    return print_before_after(program_before(), step, common.threads, common.seed, common.json);
+  const Measured measured = tune::measure(step, common.seed);
+  if (common.json) return print_line("{}", measured_json(measured).dump(1));
+  print_line("train step {} {}x{}: best {}, median {}, {:.0f} tokens/s", step.config, step.batch, step.sequence,
+             bench::time_string(measured.step.best), bench::time_string(measured.step.median), measured.step_tokens / measured.step.median);
+  for (const Measured::OfCall& call : measured.calls)
+    print_line("{:<44}{:>12}{:>12}  {} ({})", call_string(call.call), bench::time_string(call.seconds.best), bench::time_string(call.seconds.median),
+               call.kernel, call.level);
+}
+
+}  // namespace mmrec::tune

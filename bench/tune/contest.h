@@ -1,0 +1,26 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "bench/case.h"
+#include "bench/tune/race.h"
+
+namespace mmrec::tune {
+
+/// A call with its operands in memory, for kernels to run against each other.
+class Contest {
+ public:
+  Contest(const Call& call, uint64_t seed);
+
+  /// Races kernels; the first `staying` are never dropped. When other programs run meanwhile it is run again, a few times at the most,
+  /// and the quietest one counts.
+  std::vector<Run> race(std::span<const KernelEntry* const> kernels, size_t staying, const Racing& racing) const;
+
+ private:
+  bench::Workload work_;
+  bench::Prepared call_;
+};
+
+}  // namespace mmrec::tune

@@ -1,0 +1,113 @@
+#include "bench/tune/derive.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+namespace mmrec::tune {
+
+namespace {
+
+/// What the log says of a call.
+struct Timings {
+  Instance winner;
+  std::map<Instance, const Verdict*> latest;  ///< of the instances that were timed to the end
+
+  double score(const Instance& instance) const { return latest.at(instance)->score(); }
+  /// Whether an instance is as good here as the winner, or nearly.
+  bool served_by(const Instance& instance) const { return latest.contains(instance) && score(instance) <= (1 + kLeastGain) * score(winner); }
+};
+
+using CallsOfPass = std::map<Call, Timings>;
+
+/// Few instances that together serve all calls: again and again the winner that serves the most of those that are left.
+std::vector<Instance> few_instances(const CallsOfPass& calls) {
+  std::set<Instance> winners;
+  std::vector<const Timings*> left;
+  for (const auto& [call, timings] : calls) {
+    winners.insert(timings.winner);
+    left.push_back(&timings);
+  }
+  std::vector<Instance> chosen;
+  while (!left.empty()) {
+    const auto served = [&](const Instance& instance) {
+      double total = 0;
+      int count = 0;
+      for (const Timings* timings : left)
+        if (timings->served_by(instance)) {
+          ++count;
+          total += timings->score(instance) / timings->score(timings->winner);
+        }
+      return std::pair(-count, total);
+    };
+    const Instance best = *std::ranges::min_element(winners, {}, served);
+    chosen.push_back(best);
+    std::erase_if(left, [&](const Timings* timings) { return timings->served_by(best); });
+  }
+  return chosen;
+}
+
+}  // namespace
+
+bool same_machine(const Verdict& verdict, const Machine& machine) {
+  const Machine& other = verdict.machine;
+  return other.cpu == machine.cpu && other.target == machine.target && other.halide == machine.halide && other.threads == machine.threads;
+}
+
+void drop_wrong_rows(ScheduleTable& table, std::span<const Verdict> verdicts, const Machine& machine) {
+  for (const Verdict& verdict : verdicts) {
+    if (verdict.status != Status::kWrong || !same_machine(verdict, machine)) continue;
+    std::erase_if(table.rows, [&](const Row& row) {
+      return row.cpu == machine.cpu && row.isa == machine.isa && row.source == verdict.source && row.call.op == verdict.call.op &&
+             row.call.pass == verdict.call.pass && row.instance == verdict.instance;
+    });
+  }
+}
+
+std::vector<Row> derive_rows(std::span<const Verdict> verdicts, const Machine& machine, const Sources& sources) {
+  const auto counts = [&](const Verdict& verdict) {
+    return same_machine(verdict, machine) && verdict.source == sources.source(verdict.call, verdict.instance.variant);
+  };
+  std::set<std::tuple<std::string, std::string, Instance>> wrong;
+  for (const Verdict& verdict : verdicts)
+    if (verdict.status == Status::kWrong && counts(verdict)) wrong.emplace(verdict.call.op, verdict.call.pass, verdict.instance);
+
+  std::map<std::pair<std::string, std::string>, CallsOfPass> passes;
+  for (const Verdict& verdict : verdicts) {
+    const Call& call = verdict.call;
+    if (verdict.status != Status::kOk || wrong.contains({call.op, call.pass, verdict.instance}) || !counts(verdict)) continue;
+    const auto [place, first] = passes[{call.op, call.pass}].try_emplace(call);
+    Timings& timings = place->second;
+    if (first) timings.winner = {sources.default_variant(call), {}};
+    timings.latest[verdict.instance] = &verdict;
+    const auto winner = timings.latest.find(timings.winner);
+    const double to_beat = winner == timings.latest.end() ? 1 : winner->second->score();
+    if (verdict.wins && verdict.score() < (1 - kLeastGain) * to_beat) timings.winner = verdict.instance;
+  }
+
+  std::vector<Row> rows;
+  for (auto& [pass, calls] : passes) {
+    std::erase_if(calls, [](const auto& entry) { return !entry.second.latest.contains(entry.second.winner); });
+    const std::vector<Instance> chosen = few_instances(calls);
+    for (const auto& [call, timings] : calls) {
+      const Instance* best = nullptr;
+      for (const Instance& instance : chosen)
+        if (timings.served_by(instance) && (!best || timings.score(instance) < timings.score(*best))) best = &instance;
+      const Verdict& verdict = *timings.latest.at(*best);
+      rows.push_back({.call = call,
+                      .isa = machine.isa,
+                      .threads = machine.threads,
+                      .cpu = machine.cpu,
+                      .instance = *best,
+                      .seconds = verdict.seconds.median,
+                      .default_seconds = verdict.default_seconds,
+                      .halide = machine.halide,
+                      .source = verdict.source,
+                      .date = verdict.time.substr(0, verdict.time.find('T'))});
+    }
+  }
+  return rows;
+}
+
+}  // namespace mmrec::tune

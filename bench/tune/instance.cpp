@@ -1,0 +1,57 @@
+#include "bench/tune/instance.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "runtime/error.h"
+
+namespace mmrec::tune {
+
+std::string params_string(const Params& params) {
+  std::string text;
+  for (const auto& [name, value] : params) text += fmt::format("{}{}={}", text.empty() ? "" : " ", name, value);
+  return text;
+}
+
+Params parse_params(const std::string& text) {
+  Params params;
+  std::istringstream words(text);
+  for (std::string word; words >> word;) {
+    const size_t equals = word.find('=');
+    if (equals == std::string::npos) fail("expected name=value, got '{}'", word);
+    params[word.substr(0, equals)] = word.substr(equals + 1);
+  }
+  return params;
+}
+
+std::string Instance::string() const { return params.empty() ? variant : fmt::format("{} {}", variant, params_string(params)); }
+
+nlohmann::json params_json(const Params& params) {
+  nlohmann::json json = nlohmann::json::object();
+  for (const auto& [name, value] : params) {
+    int64_t number = 0;
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+    if (error == std::errc() && end == value.data() + value.size())
+      json[name] = number;
+    else if (value == "true" || value == "false")
+      json[name] = value == "true";
+    else
+      json[name] = value;
+  }
+  return json;
+}
+
+Params params_from_json(const nlohmann::json& json) {
+  if (!json.is_object()) fail("params is no object");
+  Params params;
+  for (const auto& [name, value] : json.items()) {
+    if (!value.is_primitive() || value.is_null()) fail("the parameter {} is no number, text or truth value", name);
+    params[name] = value.is_string() ? value.get<std::string>() : value.dump();
+  }
+  return params;
+}
+
+}  // namespace mmrec::tune

@@ -1,0 +1,182 @@
+#include "bench/tune/log.h"
+
+#include <fcntl.h>
+#include <fmt/chrono.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "runtime/error.h"
+#include "train/strict_json.h"
+
+namespace mmrec::tune {
+
+namespace {
+
+constexpr std::array<std::pair<Status, const char*>, 5> kStatusNames = {{{Status::kOk, "ok"},
+                                                                         {Status::kDropped, "dropped"},
+                                                                         {Status::kWrong, "wrong"},
+                                                                         {Status::kFailed, "failed"},
+                                                                         {Status::kSlowCompile, "slow_compile"}}};
+
+Status status_from(const std::string& name) {
+  for (const auto& [status, known] : kStatusNames)
+    if (name == known) return status;
+  fail("there is no status '{}'", name);
+}
+
+nlohmann::json instance_json(const Instance& instance) { return {{"variant", instance.variant}, {"params", params_json(instance.params)}}; }
+
+Instance instance_from(const nlohmann::json& json) { return {json.at("variant"), params_from_json(json.at("params"))}; }
+
+std::string to_line(const Verdict& verdict) {
+  nlohmann::ordered_json line;
+  line["time"] = verdict.time;
+  line["cpu"] = verdict.machine.cpu;
+  line["microarchitecture"] = verdict.machine.microarchitecture;
+  line["isa"] = verdict.machine.isa;
+  line["target"] = verdict.machine.target;
+  line["halide"] = verdict.machine.halide;
+  line["threads"] = verdict.machine.threads;
+  line["op"] = verdict.call.op;
+  line["pass"] = verdict.call.pass;
+  line["sizes"] = verdict.call.sizes;
+  line["variant"] = verdict.instance.variant;
+  line["params"] = params_json(verdict.instance.params);
+  line["source"] = verdict.source;
+  line["status"] = status_name(verdict.status);
+  if (verdict.timed()) {
+    line["race"] = verdict.race;
+    line["seconds"] = {{"best", verdict.seconds.best}, {"median", verdict.seconds.median}, {"mad", verdict.seconds.mad}};
+    line["incumbent"] = instance_json(verdict.incumbent);
+    line["incumbent_seconds"] = verdict.incumbent_seconds;
+    line["default_seconds"] = verdict.default_seconds;
+    line["wins"] = verdict.wins;
+  }
+  if (!verdict.message.empty()) line["message"] = verdict.message;
+  return line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+Verdict from_line(std::string_view text) {
+  const nlohmann::json line = parse_json(text, "a line of the log");
+  Verdict verdict;
+  verdict.time = line.at("time");
+  verdict.machine = {.cpu = line.at("cpu"),
+                     .microarchitecture = line.at("microarchitecture"),
+                     .isa = line.at("isa"),
+                     .target = line.at("target"),
+                     .halide = line.at("halide"),
+                     .threads = line.at("threads")};
+  verdict.call = {line.at("op"), line.at("pass"), line.at("sizes").get<NamedSizes>()};
+  verdict.instance = instance_from(line);
+  verdict.source = line.at("source");
+  verdict.status = status_from(line.at("status"));
+  if (verdict.timed()) {
+    verdict.race = line.at("race");
+    const nlohmann::json& seconds = line.at("seconds");
+    verdict.seconds = {seconds.at("best"), seconds.at("median"), seconds.at("mad")};
+    verdict.incumbent = instance_from(line.at("incumbent"));
+    verdict.incumbent_seconds = line.at("incumbent_seconds");
+    verdict.default_seconds = line.at("default_seconds");
+    verdict.wins = line.at("wins");
+    for (const double value : {verdict.seconds.median, verdict.incumbent_seconds, verdict.default_seconds})
+      if (!(value > 0)) fail("a time is not positive");
+  }
+  if (line.contains("message")) verdict.message = line.at("message");
+  return verdict;
+}
+
+/// The file belongs to its holder while this lives.
+class FileLock {
+ public:
+  FileLock(int descriptor, const std::filesystem::path& path) : descriptor_(descriptor) {
+    while (::flock(descriptor_, LOCK_EX) != 0)
+      if (errno != EINTR) fail("cannot lock {}: {}", path.string(), std::strerror(errno));
+  }
+  ~FileLock() { ::flock(descriptor_, LOCK_UN); }
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+
+ private:
+  int descriptor_;
+};
+
+}  // namespace
+
+std::string status_name(Status status) {
+  for (const auto& [known, name] : kStatusNames)
+    if (status == known) return name;
+  return "";
+}
+
+std::function<void(const std::string&)> warn_once() {
+  return [seen = std::set<std::string>()](const std::string& text) mutable {
+    std::fflush(stdout);
+    if (seen.insert(text).second) fmt::print(stderr, "warning: {}\n", text);
+  };
+}
+
+std::string utc_time() { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))); }
+
+Log::Log(std::filesystem::path path, Warn warn)
+    : path_(std::move(path)), warn_(std::move(warn)), descriptor_(::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
+  if (descriptor_ < 0) fail("cannot open {}: {}; check the permissions of it and of its directory", path_.string(), std::strerror(errno));
+  const FileLock lock(descriptor_, path_);
+  update();
+}
+
+Log::~Log() { ::close(descriptor_); }
+
+void Log::append(std::span<const Verdict> verdicts, const std::function<void()>& then) {
+  const FileLock lock(descriptor_, path_);
+  update();
+  bool cut = cut_;
+  for (const Verdict& verdict : verdicts) {
+    const std::string line = (cut ? "\n" : "") + to_line(verdict);  // what was cut off stays a line of its own
+    const ssize_t written = ::write(descriptor_, line.data(), line.size());
+    if (written != static_cast<ssize_t>(line.size()))
+      fail("cannot write {}: {}", path_.string(), written < 0 ? std::strerror(errno) : "the disk is full");
+    cut = false;
+  }
+  update();
+  then();
+}
+
+/// With the lock held: whoever writes has written whole lines, unless he was ended in the middle of one.
+void Log::update() {
+  struct stat status;
+  if (::fstat(descriptor_, &status) != 0) fail("cannot read {}: {}", path_.string(), std::strerror(errno));
+  std::string text(status.st_size > static_cast<off_t>(offset_) ? static_cast<size_t>(status.st_size) - offset_ : 0, '\0');
+  for (size_t got = 0; got < text.size();) {
+    const ssize_t count = ::pread(descriptor_, text.data() + got, text.size() - got, static_cast<off_t>(offset_ + got));
+    if (count <= 0) fail("cannot read {}: {}", path_.string(), count < 0 ? std::strerror(errno) : "it has become shorter");
+    got += static_cast<size_t>(count);
+  }
+  if (text.empty()) return;
+  read_lines(text);
+  offset_ += text.size();
+  cut_ = text.back() != '\n';
+}
+
+void Log::read_lines(std::string_view text) {
+  if (cut_) text.remove_prefix(text.front() == '\n' ? 1 : 0);  // the end of the line that has been counted already
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    ++line_;
+    try {
+      verdicts_.push_back(from_line(text.substr(0, end)));
+    } catch (const std::exception& error) {
+      warn_(fmt::format("{}:{}: skipped, no line of a tuning log: {}", path_.string(), line_, error.what()));
+    }
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+}
+
+}  // namespace mmrec::tune

@@ -1,0 +1,91 @@
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bench/tune/instance.h"
+
+namespace mmrec::tune {
+
+/// What became of a candidate.
+enum class Status {
+  kOk,           ///< timed to the end of a race
+  kDropped,      ///< timed and left a race early: far behind
+  kWrong,        ///< other results than the trusted kernel's, or not the same ones every time
+  kFailed,       ///< the generator refused its parameters, or the compiler failed
+  kSlowCompile,  ///< took longer to compile than a candidate may
+};
+std::string status_name(Status status);
+
+/// Seconds of a call.
+struct Seconds {
+  double best = 0, median = 0;
+  double mad = 0;  ///< the samples' median absolute deviation from the median
+};
+
+/// One line of the log: a verdict on a candidate, at one shape where it was timed.
+struct Verdict {
+  std::string time;  ///< of day, UTC: "2026-11-21T20:15:00Z"
+  Machine machine;
+  Call call;  ///< its sizes are empty where a verdict holds for all
+  Instance instance;
+  std::string source;  ///< hash of the generator's source files
+  Status status = Status::kOk;
+  std::string race = {};         ///< the same for all that ran against each other
+  Seconds seconds = {};          ///< zeros where it was not timed
+  Instance incumbent = {};       ///< what had to be beaten,
+  double incumbent_seconds = 0;  ///< and its median in the same race
+  double default_seconds = 0;    ///< that of the default variant with the generator's defaults, in the same race
+  bool wins = false;             ///< whether it beat the incumbent and all others of the race
+  std::string message = {};      ///< why it is wrong or failed
+
+  /// Time over that of the generator's defaults in the same race: comparable between races, whatever the machine's mood.
+  double score() const { return seconds.median / default_seconds; }
+  bool timed() const { return status == Status::kOk || status == Status::kDropped; }
+};
+
+/// Prints warnings on standard error, each once.
+std::function<void(const std::string&)> warn_once();
+
+/// Now, as in Verdict::time.
+std::string utc_time();
+
+/// The append-only log of a machine: JSON lines. Any number of tuners may have it open.
+class Log {
+ public:
+  using Warn = std::function<void(const std::string&)>;
+
+  /// Opens or creates it, and reads what is there.
+  Log(std::filesystem::path path, Warn warn);
+  ~Log();
+  Log(const Log&) = delete;
+  Log& operator=(const Log&) = delete;
+
+  const std::filesystem::path& path() const { return path_; }
+  /// All lines that update() has seen. A line that is cut off or corrupted is none; a warning names it once.
+  const std::vector<Verdict>& verdicts() const { return verdicts_; }
+
+  /// Adds lines, each with one write(), and reads those that others have added before them. `then` runs before anybody else
+  /// may write: the table that is derived from the log.
+  void append(
+      std::span<const Verdict> verdicts, const std::function<void()>& then = [] {});
+
+ private:
+  void update();
+  void read_lines(std::string_view text);
+
+  std::filesystem::path path_;
+  Warn warn_;
+  int descriptor_;
+  size_t offset_ = 0;  ///< how far the file has been read
+  int line_ = 0;       ///< lines up to there
+  bool cut_ = false;   ///< the last one has no end
+  std::vector<Verdict> verdicts_;
+};
+
+}  // namespace mmrec::tune

@@ -1,0 +1,148 @@
+#include "bench/tune/measure.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "bench/case.h"
+#include "bench/print.h"
+#include "bench/table.h"
+#include "bench/timing.h"
+#include "bench/tune/builds.h"
+#include "bench/tune/process.h"
+#include "bench/tune/race.h"
+#include "runtime/error.h"
+#include "train/atomic_file.h"
+#include "train/config_file.h"
+
+namespace mmrec::tune {
+
+namespace {
+
+constexpr double kStepSeconds = 1, kCallSeconds = 0.02;  // that each is measured for
+constexpr int kRounds = 5;                               // of both programs
+
+Seconds time_for(const bench::Workload& work, double seconds, uint64_t seed) {
+  using Clock = std::chrono::steady_clock;
+  const bench::Prepared call(work, seed);
+  call.warm_up(bench::kWarmUpSeconds);
+  std::vector<double> samples;
+  for (const auto end = Clock::now() + std::chrono::duration<double>(seconds); samples.size() < 5 || Clock::now() < end;) {
+    const auto begin = Clock::now();
+    call();
+    samples.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
+  }
+  return summary(samples);
+}
+
+nlohmann::json seconds_json(const Seconds& seconds) { return {{"best", seconds.best}, {"median", seconds.median}, {"mad", seconds.mad}}; }
+
+/// The best of all rounds, and the median of their medians.
+struct Rounds {
+  void add(const nlohmann::json& seconds) {
+    best.push_back(seconds.at("best"));
+    medians.push_back(seconds.at("median"));
+  }
+  Seconds seconds() const { return {std::ranges::min(best), median(medians), median_deviation(medians)}; }
+  std::vector<double> best, medians;
+};
+
+/// What a program said in all rounds.
+struct Measurements {
+  void add(const nlohmann::json& measured) {
+    step.add(measured.at("step").at("seconds"));
+    tokens = measured.at("step").at("tokens");
+    for (const nlohmann::json& call : measured.at("calls")) {
+      const Call key{call.at("op"), call.at("pass"), call.at("sizes").get<NamedSizes>()};
+      calls[key].add(call.at("seconds"));
+      kernel[key] = call.at("kernel");
+    }
+  }
+  Rounds step;
+  double tokens = 0;
+  std::map<Call, Rounds> calls;
+  std::map<Call, std::string> kernel;
+};
+
+nlohmann::json run_measure(const std::filesystem::path& program, const Step& step, int threads, uint64_t seed) {
+  const std::filesystem::path output = std::filesystem::path(MMREC_BUILD_DIR) / "tune/measure.json";
+  const Ending ending = run_command({{program, "measure", "--json", "--alone", "--config", step.config, "--batch", std::to_string(step.batch),
+                                      "--seq", std::to_string(step.sequence), "--threads", std::to_string(threads), "--seed", std::to_string(seed)},
+                                     output});
+  const std::string text = read_file(output);
+  if (ending.code != 0) fail("{} measure: {}: {}", program.string(), ending.describe(), text);
+  return nlohmann::json::parse(text);
+}
+
+std::string ratio_string(double ratio) { return fmt::format("{:.3f}x", ratio); }
+
+}  // namespace
+
+Measured measure(const Step& step, uint64_t seed) {
+  Measured measured;
+  const bench::Workload work = bench::train_workload(load_config(step.config), step.config, step.batch, step.sequence);
+  measured.step = time_for(work, kStepSeconds, seed);
+  measured.step_tokens = work.tokens;
+  for (const StepCall& call : record_step(step, seed)) {
+    const KernelEntry& kernel = chosen_kernel(call.call);
+    measured.calls.push_back({call.call, Instance{kernel.variant, parse_params(kernel.params)}.string(), kernel.level,
+                              time_for(bench::workload_of(call.call.op, call.call.pass, sizes_of(call.call)), kCallSeconds, seed)});
+  }
+  return measured;
+}
+
+nlohmann::json measured_json(const Measured& measured) {
+  nlohmann::json calls = nlohmann::json::array();
+  for (const Measured::OfCall& call : measured.calls)
+    calls.push_back({{"op", call.call.op},
+                     {"pass", call.call.pass},
+                     {"sizes", call.call.sizes},
+                     {"kernel", call.kernel},
+                     {"level", call.level},
+                     {"seconds", seconds_json(call.seconds)}});
+  return {{"step", {{"seconds", seconds_json(measured.step)}, {"tokens", measured.step_tokens}}}, {"calls", calls}};
+}
+
+void print_before_after(const std::filesystem::path& before, const Step& step, int threads, uint64_t seed, bool json) {
+  Measurements old, today;
+  for (int i = 0; i < kRounds; ++i) {
+    old.add(run_measure(before, step, threads, seed));
+    today.add(run_measure("/proc/self/exe", step, threads, seed));
+  }
+  const Seconds step_before = old.step.seconds(), step_after = today.step.seconds();
+  nlohmann::json report = {{"step",
+                            {{"before", seconds_json(step_before)},
+                             {"after", seconds_json(step_after)},
+                             {"ratio_best", step_before.best / step_after.best},
+                             {"ratio_median", step_before.median / step_after.median}}},
+                           {"calls", nlohmann::json::array()}};
+  if (!json) {
+    bench::print_line("{:<44}{:>12}{:>12}{:>9}  {}", fmt::format("best of {} rounds, both in turn", kRounds), "before", "after", "ratio", "kernel");
+    bench::print_line("{:<44}{:>12}{:>12}{:>9}", fmt::format("train step {} {}x{}", step.config, step.batch, step.sequence),
+                      bench::time_string(step_before.best), bench::time_string(step_after.best), ratio_string(step_before.best / step_after.best));
+    bench::print_line("{:<44}{:>12}{:>12}{:>9}", "  median", bench::time_string(step_before.median), bench::time_string(step_after.median),
+                      ratio_string(step_before.median / step_after.median));
+    bench::print_line("{:<44}{:>12.0f}{:>12.0f}", "  tokens/s (median)", old.tokens / step_before.median, today.tokens / step_after.median);
+  }
+  for (const auto& [call, rounds] : today.calls) {
+    if (!old.calls.contains(call)) continue;
+    const Seconds was = old.calls.at(call).seconds(), is = rounds.seconds();
+    report["calls"].push_back({{"op", call.op},
+                               {"pass", call.pass},
+                               {"sizes", call.sizes},
+                               {"before", seconds_json(was)},
+                               {"after", seconds_json(is)},
+                               {"ratio_best", was.best / is.best},
+                               {"kernel_before", old.kernel.at(call)},
+                               {"kernel_after", today.kernel.at(call)}});
+    if (!json)
+      bench::print_line("{:<44}{:>12}{:>12}{:>9}  {}", call_string(call), bench::time_string(was.best), bench::time_string(is.best),
+                        ratio_string(was.best / is.best), today.kernel.at(call));
+  }
+  if (json) bench::print_line("{}", report.dump(1));
+}
+
+}  // namespace mmrec::tune

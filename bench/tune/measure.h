@@ -1,0 +1,31 @@
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "bench/tune/log.h"
+#include "bench/tune/step.h"
+
+namespace mmrec::tune {
+
+/// A training step and everything that it calls, timed with the kernels that this program was built with.
+struct Measured {
+  Seconds step;
+  double step_tokens = 0;
+  struct OfCall {
+    Call call;
+    std::string kernel, level;
+    Seconds seconds;
+  };
+  std::vector<OfCall> calls;
+};
+
+Measured measure(const Step& step, uint64_t seed);
+nlohmann::json measured_json(const Measured& measured);
+
+/// Runs this program's `measure` and that of the program of before in turn, and prints both side by side.
+void print_before_after(const std::filesystem::path& before, const Step& step, int threads, uint64_t seed, bool json);
+
+}  // namespace mmrec::tune

@@ -1,0 +1,98 @@
+#include "bench/tune/schedule_table.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <tuple>
+
+#include "runtime/error.h"
+#include "train/atomic_file.h"
+#include "train/strict_json.h"
+
+namespace mmrec::tune {
+
+namespace {
+
+auto key(const Row& row) { return std::tie(row.call, row.isa, row.threads, row.cpu); }
+
+/// Four digits: more would say nothing and make every line of a difference differ.
+double rounded(double seconds) { return std::stod(fmt::format("{:.4g}", seconds)); }
+
+std::string row_line(const Row& row) {
+  nlohmann::ordered_json line;
+  line["op"] = row.call.op;
+  line["pass"] = row.call.pass;
+  line["sizes"] = row.call.sizes;
+  line["isa"] = row.isa;
+  line["threads"] = row.threads;
+  line["cpu"] = row.cpu;
+  line["variant"] = row.instance.variant;
+  line["params"] = params_json(row.instance.params);
+  line["seconds"] = rounded(row.seconds);
+  line["default_seconds"] = rounded(row.default_seconds);
+  line["halide"] = row.halide;
+  line["source"] = row.source;
+  line["date"] = row.date;
+  return line.dump();
+}
+
+Row row_from(const nlohmann::json& line) {
+  return {.call = {line.at("op"), line.at("pass"), line.at("sizes").get<NamedSizes>()},
+          .isa = line.at("isa"),
+          .threads = line.at("threads"),
+          .cpu = line.at("cpu"),
+          .instance = {line.at("variant"), params_from_json(line.at("params"))},
+          .seconds = line.at("seconds"),
+          .default_seconds = line.at("default_seconds"),
+          .halide = line.at("halide"),
+          .source = line.at("source"),
+          .date = line.at("date")};
+}
+
+}  // namespace
+
+bool Row::same_key(const Row& other) const { return key(*this) == key(other); }
+
+std::filesystem::path schedule_folder() {
+  const char* folder = std::getenv("MMREC_SCHEDULE_DIR");
+  return folder && *folder ? std::filesystem::path(folder) : std::filesystem::path(MMREC_SOURCE_DIR) / "generators/schedules";
+}
+
+ScheduleTable read_schedule_table(const std::filesystem::path& path, const std::string& microarchitecture, const Log::Warn& warn) {
+  ScheduleTable table{microarchitecture, {}};
+  if (!std::filesystem::exists(path)) return table;
+  nlohmann::json json;
+  try {
+    json = parse_json(read_file(path), path.string());
+    if (!json.at("rows").is_array()) fail("{}: rows is no array", path.string());
+  } catch (const std::exception& error) {
+    const std::filesystem::path aside = path.string() + ".broken";
+    std::filesystem::rename(path, aside);
+    warn(fmt::format("{}; moved to {}", error.what(), aside.string()));
+    return table;
+  }
+  for (size_t i = 0; i < json.at("rows").size(); ++i) try {
+      table.rows.push_back(row_from(json.at("rows")[i]));
+    } catch (const std::exception& error) {
+      warn(fmt::format("{}: row {} dropped: {}", path.string(), i + 1, error.what()));
+    }
+  return table;
+}
+
+void write_schedule_table(const std::filesystem::path& path, ScheduleTable table) {
+  std::ranges::sort(table.rows, [](const Row& a, const Row& b) { return key(a) < key(b); });
+  std::string text = fmt::format("{{\"microarchitecture\": {},\n \"rows\": [", nlohmann::json(table.microarchitecture).dump());
+  for (size_t i = 0; i < table.rows.size(); ++i) text += fmt::format("{}\n  {}", i ? "," : "", row_line(table.rows[i]));
+  write_file_atomically(path, text + "\n ]}\n");
+}
+
+void merge_rows(ScheduleTable& table, const std::vector<Row>& rows) {
+  for (const Row& row : rows) {
+    std::erase_if(table.rows, [&](const Row& other) { return other.same_key(row); });
+    table.rows.push_back(row);
+  }
+}
+
+}  // namespace mmrec::tune

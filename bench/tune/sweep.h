@@ -1,0 +1,66 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "bench/tune/candidate.h"
+#include "bench/tune/instance.h"
+#include "bench/tune/log.h"
+#include "bench/tune/schedule_table.h"
+#include "bench/tune/step.h"
+#include "train/console.h"
+
+namespace mmrec::tune {
+
+/// What a sweep is for, and how long it may take.
+struct SweepOptions {
+  std::vector<StepCall> calls;  ///< what is tuned, with its part of the time
+  double budget = 300;          ///< seconds
+  bool grid = false;            ///< tries all instances in turn instead of searching
+  uint64_t seed = 42;
+  Workshop::Settings workshop;
+};
+
+/// A machine's log and the table that is derived from it.
+class Database {
+ public:
+  Database(const std::filesystem::path& folder, Machine machine, Log::Warn warn);
+
+  const Machine& machine() const { return machine_; }
+  const std::filesystem::path& table_path() const { return table_path_; }
+  Log& log() { return log_; }
+  /// What the table says now.
+  const ScheduleTable& table() const { return table_; }
+  /// The table's row of a call for this machine, if it was measured with today's source.
+  const Row* row(const Call& call) const;
+
+  /// Adds to the log, and brings the table up to date before anybody else adds something.
+  void add(std::span<const Verdict> verdicts);
+  /// A verdict with all that is not about the candidate filled in.
+  Verdict verdict(const Call& call, const Instance& instance, Status status) const;
+
+ private:
+  Machine machine_;
+  std::filesystem::path table_path_;
+  Log::Warn warn_;
+  Log log_;
+  ScheduleTable table_;
+};
+
+/// What a sweep did to a kernel.
+struct Swept {
+  std::string op, pass;
+  double space = 0;  ///< instances that there are
+  int compiled = 0, timed = 0;
+  double seconds = 0;          ///< that it took
+  bool finished = false;       ///< whether the search came to its end
+  std::vector<Row> rows = {};  ///< of its calls
+};
+
+/// Tries instances of the kernels that the calls go to, the longest of a step first, each for its share of the budget, and writes
+/// down what came out as it goes.
+std::vector<Swept> sweep(const SweepOptions& options, Database& database, Console& display);
+
+}  // namespace mmrec::tune

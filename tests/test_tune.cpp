@@ -1,0 +1,597 @@
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <csignal>
+#include <cstring>
+#include <map>
+#include <set>
+#include <thread>
+
+#include "bench/tune/builds.h"
+#include "bench/tune/candidate.h"
+#include "bench/tune/check.h"
+#include "bench/tune/commands.h"
+#include "bench/tune/derive.h"
+#include "bench/tune/process.h"
+#include "bench/tune/race.h"
+#include "bench/tune/search.h"
+#include "tests/expect_error.h"
+#include "tests/kernel_test.h"
+#include "tests/temporary_directory.h"
+#include "train/atomic_file.h"
+
+namespace mmrec::tune {
+namespace {
+
+using test::TemporaryDirectory;
+
+const Machine kMachine{
+    .cpu = "some_cpu", .microarchitecture = "some_cores", .isa = "avx2", .target = "x86-64-avx2", .halide = "21.0.0", .threads = 2};
+const Instance kDefault{"packed", {}};
+
+Instance tile(int rows) { return {"packed", {{"tile_rows", std::to_string(rows)}}}; }
+
+Call product(int M) { return {"gemm", "nt", {{"M", M}, {"N", 128}, {"K", 32}}}; }
+
+/// What a race says of an instance that took `score` times as long as the defaults.
+Verdict timed(const Instance& instance, double score, bool wins = false, const Call& call = product(512)) {
+  return {.time = "2026-11-21T20:00:00Z",
+          .machine = kMachine,
+          .call = call,
+          .instance = instance,
+          .source = "0123",
+          .status = Status::kOk,
+          .race = "1",
+          .seconds = {0.9e-3 * score, 1e-3 * score, 1e-6},
+          .incumbent = kDefault,
+          .incumbent_seconds = 1e-3,
+          .default_seconds = 1e-3,
+          .wins = wins};
+}
+
+/// A log that remembers what it warns of.
+struct Warnings {
+  Log::Warn warn() {
+    return [this](const std::string& text) { texts.push_back(text); };
+  }
+  std::vector<std::string> texts;
+};
+
+// -------------------------------------------------------------------------------------------------------------- log
+
+TEST(TuneLog, ReadsWhatItWrites) {
+  const TemporaryDirectory directory;
+  Warnings warnings;
+  Verdict failed = timed(tile(6), 1);
+  failed.call.sizes.clear();
+  failed.status = Status::kSlowCompile;
+  failed.message = "not ready \"after\" 60 seconds\n\xff";
+  {
+    Log log(directory / "log.jsonl", warnings.warn());
+    log.append(std::vector{timed(tile(4), 0.5, true), failed});
+    EXPECT_EQ(log.verdicts().size(), 2);
+  }
+  const Log log(directory / "log.jsonl", warnings.warn());
+  ASSERT_EQ(log.verdicts().size(), 2);
+  const Verdict& first = log.verdicts()[0];
+  EXPECT_EQ(first.call, product(512));
+  EXPECT_EQ(first.instance, tile(4));
+  EXPECT_EQ(first.incumbent, kDefault);
+  EXPECT_EQ(first.machine.target, kMachine.target);
+  EXPECT_EQ(first.machine.threads, 2);
+  EXPECT_EQ(first.source, "0123");
+  EXPECT_TRUE(first.wins);
+  EXPECT_DOUBLE_EQ(first.score(), 0.5);
+  EXPECT_EQ(log.verdicts()[1].status, Status::kSlowCompile);
+  EXPECT_EQ(log.verdicts()[1].message.substr(0, 26), "not ready \"after\" 60 secon");
+  EXPECT_TRUE(warnings.texts.empty());
+}
+
+TEST(TuneLog, SkipsWhatIsCorruptedAndNamesIt) {
+  const TemporaryDirectory directory;
+  const std::filesystem::path path = directory / "log.jsonl";
+  Warnings warnings;
+  Log(path, warnings.warn()).append(std::vector{timed(tile(4), 0.5), timed(tile(6), 0.6), timed(tile(8), 0.7)});
+  std::string text = read_file(path);
+  text[text.find('\n') + 20] = '\x01';  // in line 2
+  write_file_atomically(path, text + "{\"time\": \"2026\"}\n[]\n\n" + text.substr(0, 50));
+  Log log(path, warnings.warn());
+  ASSERT_EQ(log.verdicts().size(), 2);
+  EXPECT_EQ(log.verdicts()[1].instance, tile(8));
+  ASSERT_EQ(warnings.texts.size(), 5);
+  const int lines[] = {2, 4, 5, 6, 7};
+  for (size_t i = 0; i < 5; ++i)
+    EXPECT_NE(warnings.texts[i].find(fmt::format("{}:{}: ", path.string(), lines[i])), std::string::npos) << warnings.texts[i];
+
+  // What comes after a line that was cut off is a line of its own, for this reader and the next.
+  log.append(std::vector{timed(tile(10), 0.8)});
+  EXPECT_EQ(log.verdicts().back().instance, tile(10));
+  log.append(std::vector{timed(tile(12), 0.9)});
+  EXPECT_EQ(log.verdicts().size(), 4);
+  EXPECT_EQ(warnings.texts.size(), 5) << "warned again";
+  EXPECT_EQ(Log(path, warnings.warn()).verdicts().size(), 4);
+}
+
+TEST(TuneLog, RefusesTimesThatAreNone) {
+  const TemporaryDirectory directory;
+  Warnings warnings;
+  Verdict verdict = timed(tile(4), 0.5);
+  verdict.default_seconds = 0;
+  Log log(directory / "log.jsonl", warnings.warn());
+  log.append(std::vector{verdict});
+  EXPECT_TRUE(log.verdicts().empty());
+  EXPECT_EQ(warnings.texts.size(), 1);
+}
+
+TEST(TuneLog, TwoTunersKeepEachOthersLines) {
+  const TemporaryDirectory directory;
+  const std::filesystem::path path = directory / "log.jsonl";
+  constexpr int kLines = 200;
+  std::vector<pid_t> tuners;
+  for (int tuner = 0; tuner < 3; ++tuner) {
+    tuners.push_back(::fork());
+    if (tuners.back() != 0) continue;
+    bool warned = false;
+    Log log(path, [&](const std::string&) { warned = true; });
+    for (int i = 0; i < kLines; ++i) log.append(std::vector{timed(tile(1000 * tuner + i), 1)});
+    ::_exit(warned ? 1 : 0);
+  }
+  for (const pid_t tuner : tuners) {
+    int status = 0;
+    ::waitpid(tuner, &status, 0);
+    EXPECT_EQ(status, 0);
+  }
+  Warnings warnings;
+  const Log log(path, warnings.warn());
+  std::set<Instance> found;
+  for (const Verdict& verdict : log.verdicts()) found.insert(verdict.instance);
+  EXPECT_EQ(found.size(), 3 * kLines);
+  EXPECT_TRUE(warnings.texts.empty());
+}
+
+TEST(TuneLog, SeesWhatOthersAdd) {
+  const TemporaryDirectory directory;
+  Warnings warnings;
+  Log one(directory / "log.jsonl", warnings.warn()), other(directory / "log.jsonl", warnings.warn());
+  one.append(std::vector{timed(tile(4), 1)});
+  size_t seen = 0;
+  other.append(std::vector{timed(tile(6), 1)}, [&] { seen = other.verdicts().size(); });
+  EXPECT_EQ(seen, 2);
+}
+
+// ------------------------------------------------------------------------------------------------------------ table
+
+Row row_of(const Call& call, const Instance& instance, const std::string& cpu = "some_cpu") {
+  return {.call = call,
+          .isa = "avx2",
+          .threads = 2,
+          .cpu = cpu,
+          .instance = instance,
+          .seconds = 0.00012345678,
+          .default_seconds = 2e-4,
+          .halide = "21.0.0",
+          .source = "0123",
+          .date = "2026-11-21"};
+}
+
+TEST(TuneTable, RowALineInOrder) {
+  const TemporaryDirectory directory;
+  const std::filesystem::path path = directory / "some_cores.json";
+  Warnings warnings;
+  write_schedule_table(path,
+                       {"some_cores", {row_of(product(512), tile(6)), row_of(product(8), kDefault), row_of(product(8), kDefault, "other_cpu")}});
+  const std::string text = read_file(path);
+  EXPECT_NE(text.find("\n  {\"op\":\"gemm\",\"pass\":\"nt\",\"sizes\":{\"K\":32,\"M\":512,\"N\":128},"), text.npos) << text;
+  const ScheduleTable table = read_schedule_table(path, "some_cores", warnings.warn());
+  ASSERT_EQ(table.rows.size(), 3);
+  EXPECT_EQ(table.rows[0].call, product(8));
+  EXPECT_EQ(table.rows[0].cpu, "other_cpu");
+  EXPECT_EQ(table.rows[2].instance, tile(6));
+  EXPECT_DOUBLE_EQ(table.rows[2].seconds, 0.0001235);
+  write_schedule_table(path, table);
+  EXPECT_EQ(read_file(path), text);
+  EXPECT_TRUE(warnings.texts.empty());
+}
+
+TEST(TuneTable, WrongRowsAndFilesAreNoEnd) {
+  const TemporaryDirectory directory;
+  const std::filesystem::path path = directory / "some_cores.json";
+  Warnings warnings;
+  write_schedule_table(path, {"some_cores", {row_of(product(8), kDefault), row_of(product(512), tile(6))}});
+  std::string text = read_file(path);
+  text.replace(text.find("\"pass\""), 6, "\"past\"");
+  write_file_atomically(path, text);
+  EXPECT_EQ(read_schedule_table(path, "some_cores", warnings.warn()).rows.size(), 1);
+  ASSERT_EQ(warnings.texts.size(), 1);
+  EXPECT_NE(warnings.texts[0].find("some_cores.json: row 1 dropped"), std::string::npos) << warnings.texts[0];
+
+  write_file_atomically(path, "{\"rows\": [");
+  EXPECT_TRUE(read_schedule_table(path, "some_cores", warnings.warn()).rows.empty());
+  EXPECT_EQ(read_file(path.string() + ".broken"), "{\"rows\": [");
+  EXPECT_EQ(warnings.texts.size(), 2);
+}
+
+TEST(TuneTable, MergedRowsReplaceThoseOfTheSameKey) {
+  ScheduleTable table{"some_cores", {row_of(product(8), kDefault), row_of(product(8), kDefault, "other_cpu")}};
+  merge_rows(table, {row_of(product(8), tile(6)), row_of(product(512), tile(6))});
+  ASSERT_EQ(table.rows.size(), 3);
+  for (const Row& row : table.rows) EXPECT_EQ(row.instance, row.cpu == "other_cpu" ? kDefault : tile(6));
+}
+
+// ----------------------------------------------------------------------------------------------------------- derive
+
+const Sources kSources{.default_variant = [](const Call&) { return "packed"; }, .source = [](const Call&, const std::string&) { return "0123"; }};
+
+std::vector<Row> derive(const std::vector<Verdict>& verdicts) { return derive_rows(verdicts, kMachine, kSources); }
+
+TEST(TuneDerive, WinnersAndDefaults) {
+  const Call small = product(8);
+  const std::vector<Row> rows = derive(
+      {timed(kDefault, 1), timed(tile(6), 0.8, true), timed(tile(8), 0.9), timed(kDefault, 1, false, small), timed(tile(10), 0.7, false, small)});
+  ASSERT_EQ(rows.size(), 2);
+  EXPECT_EQ(rows[1].call, product(512));
+  EXPECT_EQ(rows[1].instance, tile(6));
+  EXPECT_DOUBLE_EQ(rows[1].seconds, 0.8e-3);
+  EXPECT_EQ(rows[1].date, "2026-11-21");
+  EXPECT_EQ(rows[0].instance, kDefault) << "what did not beat the incumbent by enough is no winner";
+}
+
+TEST(TuneDerive, LaterWinnersMustBeBetterByEnough) {
+  EXPECT_EQ(derive({timed(kDefault, 1), timed(tile(6), 0.8, true), timed(tile(8), 0.7, true)})[0].instance, tile(8));
+  // Another tuner's, against an incumbent that is none any more.
+  EXPECT_EQ(derive({timed(kDefault, 1), timed(tile(6), 0.8, true), timed(tile(8), 0.79, true)})[0].instance, tile(6));
+  EXPECT_EQ(derive({timed(kDefault, 1), timed(tile(6), 0.99, true)})[0].instance, kDefault);
+}
+
+TEST(TuneDerive, WrongInstancesAreNeverChosen) {
+  Verdict wrong = timed(tile(6), 1);
+  wrong.status = Status::kWrong;
+  wrong.call.sizes.clear();
+  EXPECT_EQ(derive({timed(kDefault, 1), timed(tile(6), 0.1, true), timed(tile(8), 0.8, true), wrong})[0].instance, tile(8));
+  EXPECT_EQ(derive({wrong, timed(kDefault, 1), timed(tile(6), 0.1, true)})[0].instance, kDefault);
+}
+
+TEST(TuneDerive, WrongRowsGoWhereverTheyAreFrom) {
+  Verdict wrong = timed(tile(6), 1);
+  wrong.status = Status::kWrong;
+  wrong.call.sizes.clear();
+  ScheduleTable table{"some_cores", {row_of(product(8), tile(6)), row_of(product(8), tile(6), "other_cpu"), row_of(product(512), tile(8))}};
+  drop_wrong_rows(table, std::vector{wrong}, kMachine);
+  ASSERT_EQ(table.rows.size(), 2);
+  EXPECT_EQ(table.rows[0].cpu, "other_cpu");
+  EXPECT_EQ(table.rows[1].instance, tile(8));
+}
+
+TEST(TuneDerive, OthersDoNotCount) {
+  const auto changed = [](auto change) {
+    Verdict verdict = timed(tile(6), 0.5, true);
+    change(verdict);
+    return verdict;
+  };
+  for (const Verdict& other : {changed([](Verdict& v) { v.machine.cpu = "other"; }), changed([](Verdict& v) { v.machine.threads = 1; }),
+                               changed([](Verdict& v) { v.machine.target = "x86-64"; }), changed([](Verdict& v) { v.machine.halide = "20"; }),
+                               changed([](Verdict& v) { v.source = "old"; }), changed([](Verdict& v) { v.status = Status::kDropped; })})
+    EXPECT_EQ(derive({timed(kDefault, 1), other})[0].instance, kDefault);
+  EXPECT_TRUE(derive({changed([](Verdict& v) { v.source = "old"; })}).empty());
+}
+
+TEST(TuneDerive, ShapesShareInstances) {
+  const Call a = product(100), b = product(200), c = product(300);
+  const std::vector<Row> rows = derive({timed(kDefault, 1, false, a), timed(kDefault, 1, false, b), timed(kDefault, 1, false, c),
+                                        timed(tile(6), 0.80, true, a), timed(tile(8), 0.81, false, a),  // 8 is nearly as good
+                                        timed(tile(8), 0.70, true, b), timed(tile(6), 0.75, false, b),  // 6 is not
+                                        timed(tile(4), 0.50, true, c), timed(tile(8), 0.60, false, c)});
+  ASSERT_EQ(rows.size(), 3);
+  EXPECT_EQ(rows[0].instance, tile(8));
+  EXPECT_EQ(rows[1].instance, tile(8));
+  EXPECT_EQ(rows[2].instance, tile(4));
+}
+
+// ------------------------------------------------------------------------------------------------------------- race
+
+TEST(TuneRace, Statistics) {
+  EXPECT_DOUBLE_EQ(median({3, 1, 2}), 2);
+  EXPECT_DOUBLE_EQ(median({4, 1, 2, 3}), 2.5);
+  EXPECT_DOUBLE_EQ(median_deviation({1, 2, 3, 4, 100}), 1);
+  const Seconds seconds = summary({2, 1, 9});
+  EXPECT_DOUBLE_EQ(seconds.best, 1);
+  EXPECT_DOUBLE_EQ(seconds.median, 2);
+  EXPECT_DOUBLE_EQ(seconds.mad, 1);
+}
+
+TEST(TuneRace, DisturbancesOfARoundCancel) {
+  std::vector<double> incumbent, faster, equal, hardly;
+  for (int i = 0; i < 25; ++i) {
+    const double mood = i % 7 == 0 ? 1.8 : 1 + 0.02 * std::sin(i);  // of the machine, in this round
+    const double noise = 0.003 * std::cos(3 * i);
+    incumbent.push_back(mood);
+    faster.push_back(mood * (0.95 + noise));
+    equal.push_back(mood * (1 + noise));
+    hardly.push_back(mood * (0.985 + noise));
+  }
+  EXPECT_TRUE(beats(faster, incumbent));
+  EXPECT_FALSE(beats(incumbent, faster));
+  EXPECT_FALSE(beats(equal, incumbent));
+  EXPECT_FALSE(beats(hardly, incumbent)) << "less than the least gain";
+  std::vector<double> erratic = faster;
+  for (size_t i = 0; i < erratic.size(); ++i) erratic[i] += 0.2 * std::sin(5. * static_cast<double>(i));
+  EXPECT_FALSE(beats(erratic, incumbent)) << "less than three deviations";
+}
+
+TEST(TuneRace, DropsTheHopelessEarly) {
+  std::vector<int> calls(4);
+  const auto contestant = [&](size_t i, double seconds, bool stays) {
+    return Contestant{[&calls, i, seconds] { return ++calls[i], seconds; }, stays};
+  };
+  const std::vector<tune::Run> runs = race({contestant(0, 2, true), contestant(1, 1, false), contestant(2, 1.2, false), contestant(3, 1.3, false)},
+                                           {.rounds = 20, .early = 5, .drop = 1.25, .seconds = 1000});
+  EXPECT_EQ(calls, (std::vector<int>{20, 20, 20, 5}));
+  EXPECT_TRUE(runs[3].dropped);
+  EXPECT_FALSE(runs[0].dropped) << "it stays, as slow as it is";
+  EXPECT_EQ(race({contestant(0, 1, true)}, {.rounds = 20, .early = 5, .drop = 1.25, .seconds = 0})[0].samples.size(), 5) << "no time for more";
+}
+
+// ----------------------------------------------------------------------------------------------------------- search
+
+const Space kTile{
+    "packed", {{"rows", {0, 2, 4, 6, 8, 10, 12, 14}, 0}, {"vectors", {0, 1, 2, 3, 4}, 0}, {"tasks", {1, 2, 4, 8}, 1}, {"unroll", {1, 2, 4, 8}, 0}}};
+const Space kOther{"direct", {{"dots", {1, 2, 4, 8}, 2}}};
+
+TEST(TuneSpace, PointsAndInstances) {
+  EXPECT_EQ(kTile.size(), 8 * 5 * 4 * 4);
+  EXPECT_EQ(kTile.instance(kTile.defaults()), (Instance{"packed", {}}));
+  const Instance instance{"packed", {{"rows", "6"}, {"tasks", "8"}}};
+  EXPECT_EQ(kTile.instance(kTile.nearest(instance)), instance);
+  EXPECT_EQ(kTile.instance(kTile.nearest({"packed", {{"rows", "100"}}})), (Instance{"packed", {{"rows", "14"}}}));
+  const std::vector<Point> grid = kTile.grid();
+  EXPECT_EQ(grid.size(), 640);
+  EXPECT_EQ(std::set(grid.begin(), grid.end()).size(), 640);
+  EXPECT_EQ(grid.front(), kTile.defaults());
+  EXPECT_EQ(parse_params(params_string(instance.params)), instance.params);
+}
+
+TEST(TuneSpace, NeighboursAreAStepAway) {
+  const Point inside{3, 2, 1, 1};
+  EXPECT_EQ(kTile.steps(inside).size(), 8);
+  const Point edge{1, 1, 0, 3};
+  EXPECT_EQ(kTile.steps(edge).size(), 4) << "0, which means as the target wants it, is no neighbour of 1";
+  EXPECT_EQ(kTile.steps(kTile.defaults()).size(), 7 + 4 + 2 + 1) << "but all are its neighbours";
+  const std::vector<Point> trades = kTile.trades(inside);
+  EXPECT_EQ(trades.size(), 12);
+  EXPECT_NE(std::ranges::find(trades, Point{4, 1, 1, 1}), trades.end());
+}
+
+/// A time like a matmul's: best where the register tile is full, and dear where it spills.
+double cost(const Instance& instance) {
+  if (instance.variant == "direct") return 2 + std::abs(std::stoi(instance.params.contains("dots") ? instance.params.at("dots") : "4") - 2);
+  const auto value = [&](const char* name, int standard) { return instance.params.contains(name) ? std::stoi(instance.params.at(name)) : standard; };
+  const int rows = value("rows", 0) ? value("rows", 0) : 12, vectors = value("vectors", 0) ? value("vectors", 0) : 2;
+  const int registers = rows * vectors;
+  double time = 1 + 0.5 / vectors + 0.6 / rows;
+  if (registers + vectors + 1 > 32) time *= 1.8;
+  return time + 0.02 * std::abs(std::log2(value("tasks", 2) / 4.)) + 0.03 * std::abs(std::log2(value("unroll", 1) / 2.));
+}
+
+struct Found {
+  double best = INFINITY;
+  size_t tried = 0;
+};
+Found run(Search search) {
+  Found found;
+  std::set<Instance> seen;
+  for (auto instances = search.next(4); !instances.empty(); instances = search.next(4))
+    for (const Instance& instance : instances) {
+      EXPECT_TRUE(seen.insert(instance).second) << "tried twice: " << instance.string();
+      const double time = cost(instance);
+      found.best = std::min(found.best, time);
+      ++found.tried;
+      search.tell(instance, std::vector<double>{time});
+    }
+  return found;
+}
+
+TEST(TuneSearch, FindsWhatTheGridFindsInAFraction) {
+  const Found grid = run(Search::grid({kTile, kOther}, {1}));
+  EXPECT_EQ(grid.tried, 644);
+  for (const uint64_t seed : {1, 2, 3, 4, 5}) {
+    const Found search = run(Search({kTile, kOther}, {1}, {}, seed));
+    EXPECT_LE(search.best, 1.01 * grid.best) << "seed " << seed;
+    EXPECT_LE(search.tried, grid.tried / 3) << "seed " << seed;
+  }
+}
+
+TEST(TuneSearch, SeedsComeAfterTheDefaults) {
+  const Instance seed{"packed", {{"rows", "6"}, {"vectors", "4"}}};
+  Search search({kTile, kOther}, {1}, {seed}, 1);
+  EXPECT_EQ(search.next(3), (std::vector<Instance>{{"packed", {}}, {"direct", {}}, seed}));
+}
+
+TEST(TuneSearch, EndsWhenNothingIsACandidate) {
+  Search search({kTile}, {1}, {}, 1);
+  size_t tried = 0;
+  for (auto instances = search.next(4); !instances.empty(); instances = search.next(4))
+    for (const Instance& instance : instances) ++tried, search.tell(instance, std::nullopt);
+  EXPECT_LE(tried, 4);
+}
+
+/// Two shapes that want opposite things are both served.
+TEST(TuneSearch, EveryShapeHasItsBest) {
+  const Space space{"packed", {{"size", {1, 2, 4, 8, 16, 32, 64, 128}, 3}}};
+  Search search({space}, {0.9, 0.1}, {}, 1);
+  double best[] = {INFINITY, INFINITY};
+  for (auto instances = search.next(2); !instances.empty(); instances = search.next(2))
+    for (const Instance& instance : instances) {
+      const double size = instance.params.contains("size") ? std::stod(instance.params.at("size")) : 8;
+      const std::vector<double> scores{1 + std::abs(std::log2(size)), 1 + std::abs(std::log2(size / 128))};
+      for (size_t i = 0; i < 2; ++i) best[i] = std::min(best[i], scores[i]);
+      search.tell(instance, scores);
+    }
+  EXPECT_EQ(best[0], 1);
+  EXPECT_EQ(best[1], 1);
+}
+
+// ------------------------------------------------------------------------------------------------------- candidates
+
+TEST(TuneProcess, EndsWhatTakesTooLong) {
+  const auto begin = std::chrono::steady_clock::now();
+  const std::vector<Ending> endings =
+      run_commands({{{"sh", "-c", "sleep 100 & sleep 100"}, {}}, {{"sh", "-c", "exit 3"}, {}}, {{"sh", "-c", "kill -11 $$"}, {}}}, 2, 0.5);
+  EXPECT_TRUE(endings[0].too_late);
+  EXPECT_EQ(endings[1].code, 3);
+  EXPECT_EQ(endings[2].code, -SIGSEGV);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(50));
+  expect_error([] { run_command({{"/no/such/program"}, {}}); }, {"/no/such/program"});
+}
+
+class TuneCandidate : public testing::Test {
+ protected:
+  Compiled make(const std::string& fault, double limit = 60) {
+    Workshop workshop({.folder = directory_ / "work", .workers = 1, .limit = limit});
+    return workshop.make({{"rmsnorm", "forward", "faulty", "test_faulty_rmsnorm", {{"fault", fault}}, {{48, 64}}, 1}}).front();
+  }
+  TemporaryDirectory directory_;
+};
+
+TEST_F(TuneCandidate, GoodOnesRun) {
+  const Compiled made = make("none");
+  ASSERT_EQ(made.status, Status::kOk) << made.message;
+  EXPECT_NE(made.code, 0);
+  const std::vector<int> sizes{40, 24};
+  const KernelEntry& trusted = *std::ranges::find_if(kernels(), [](const KernelEntry& entry) { return std::string_view(entry.op) == "rmsnorm"; });
+  EXPECT_EQ(find_fault(trusted, made.candidate->entry(), sizes, 1), "");
+  EXPECT_TRUE(std::filesystem::is_empty(directory_.path())) << "the workshop's folder is still there";
+}
+
+TEST_F(TuneCandidate, SameCodeHasTheSameHash) {
+  Workshop workshop({.folder = directory_ / "work"});
+  const auto recipe = [](const char* fault) {
+    return Recipe{"rmsnorm", "forward", "faulty", "test_faulty_rmsnorm", {{"fault", fault}}, {{48, 64}}, 1};
+  };
+  const std::vector<Compiled> made = workshop.make({recipe("none"), recipe("nothing"), recipe("last_column")});
+  EXPECT_EQ(made[0].code, made[1].code);
+  EXPECT_NE(made[0].code, made[2].code);
+}
+
+TEST_F(TuneCandidate, WrongOnesAreFound) {
+  for (const char* fault : {"last_column", "odd_sizes"}) {
+    const Compiled made = make(fault);
+    EXPECT_EQ(made.status, Status::kWrong) << fault;
+    EXPECT_EQ(made.candidate, nullptr);
+    EXPECT_NE(made.message.find("expected"), std::string::npos) << made.message;
+  }
+}
+
+TEST_F(TuneCandidate, WhatCrashesOrIsRefusedFails) {
+  for (const auto& [fault, message] : {std::pair("refused", "make no sense"), {"crash", "signal 6"}, {"wild_read", ""}}) {
+    const Compiled made = make(fault);
+    EXPECT_EQ(made.status, Status::kFailed) << fault;
+    EXPECT_NE(made.message.find(message), std::string::npos) << made.message;
+  }
+}
+
+TEST_F(TuneCandidate, WhatCompilesTooLongIsEnded) {
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(make("slow", 2).status, Status::kSlowCompile);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
+}
+
+TEST(TuneCheck, OddShapesAreTriedToo) {
+  EXPECT_EQ(shapes_to_check({512, 64, 4}), (std::vector<std::vector<int>>{{512, 64, 4}, {259, 64, 4}, {259, 35, 4}, {11, 11, 4}}));
+  EXPECT_EQ(shapes_to_check({2, 4}), (std::vector<std::vector<int>>{{2, 4}}));
+}
+
+// ---------------------------------------------------------------------------------------------------------- program
+
+TEST(TuneCommand, Durations) {
+  EXPECT_EQ(parse_duration("90"), 90);
+  EXPECT_EQ(parse_duration("90s"), 90);
+  EXPECT_EQ(parse_duration("1.5m"), 90);
+  EXPECT_EQ(parse_duration("1h"), 3600);
+  for (const char* wrong : {"", "m", "5x", "-3", "0", "5mm", "nan"}) expect_error<UsageError>([&] { parse_duration(wrong); }, {"duration"});
+}
+
+class TuneProgram : public testing::Test {
+ protected:
+  TuneProgram() { ::setenv("MMREC_SCHEDULE_DIR", directory_.path().c_str(), 1); }
+  ~TuneProgram() override { ::unsetenv("MMREC_SCHEDULE_DIR"); }
+
+  Command sweep() const {
+    return {{(std::filesystem::path(MMREC_BINARY_DIR) / "tune").string(), "sweep", "--op", "rmsnorm", "--pass", "backward", "--shape", "64x48",
+             "--budget", "10m"},
+            directory_ / "output"};
+  }
+  std::string output() const { return read_file(directory_ / "output"); }
+  std::filesystem::path log() const { return directory_ / (Machine::current().cpu + ".log.jsonl"); }
+  std::vector<Verdict> verdicts() const {
+    return Log(log(), [](const std::string&) {}).verdicts();
+  }
+
+  /// Starts a sweep and kills it as soon as its log has so many lines.
+  void kill_in_the_middle(size_t lines) const {
+    Command command = sweep();
+    std::vector<char*> words;
+    for (std::string& word : command.words) words.push_back(word.data());
+    words.push_back(nullptr);
+    const pid_t sweeper = ::fork();
+    if (sweeper == 0) {
+      ::close(STDOUT_FILENO);
+      ::execv(words[0], words.data());
+      ::_exit(127);
+    }
+    int status = 0;
+    while (verdicts().size() < lines && ::waitpid(sweeper, &status, WNOHANG) == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    ::kill(sweeper, SIGKILL);
+    ::waitpid(sweeper, &status, 0);
+    ASSERT_TRUE(WIFSIGNALED(status)) << "it had ended before";
+  }
+
+  TemporaryDirectory directory_;
+};
+
+// What a sweep that is killed loses is what it was at; the next one goes on from there, whatever has happened to the log.
+TEST_F(TuneProgram, GoesOnAfterItWasKilled) {
+  kill_in_the_middle(3);
+  const size_t before = verdicts().size();
+  ASSERT_GE(before, 3);
+  AppendFile(log()).append("no JSON\n{\"time\": \"2026-11-2");
+  ASSERT_EQ(run_command(sweep()).code, 0) << output();
+  for (const size_t line : {before + 1, before + 2})
+    EXPECT_NE(output().find(fmt::format("{}:{}: skipped", log().string(), line)), std::string::npos) << output();
+  std::map<Instance, int> times;
+  for (const Verdict& verdict : verdicts())
+    if (verdict.instance != Instance{"plain", {}} && verdict.instance != verdict.incumbent) ++times[verdict.instance];
+  EXPECT_GE(times.size(), 8);
+  for (const auto& [instance, count] : times) EXPECT_EQ(count, 1) << instance.string() << " was timed again";
+
+  const ScheduleTable table = read_schedule_table(directory_ / (Machine::current().microarchitecture + ".json"), "", [](const std::string&) {});
+  ASSERT_EQ(table.rows.size(), 1);
+  EXPECT_EQ(table.rows[0].call, call_of("rmsnorm", "backward", {64, 48}));
+  ASSERT_EQ(run_command(sweep()).code, 0) << output();
+  EXPECT_NE(output().find("rmsnorm.backward: 0 compiled"), std::string::npos) << output();
+}
+
+TEST_F(TuneProgram, WrongUse) {
+  const std::string program = (std::filesystem::path(MMREC_BINARY_DIR) / "tune").string();
+  using Words = std::vector<std::string>;
+  for (const auto& [words, message] : {std::pair(Words{}, "subcommand"),
+                                       {Words{"sweep", "--op", "gem"}, "gemm"},
+                                       {Words{"swep"}, "sweep"},
+                                       {Words{"sweep", "--op", "gemm", "--shape", "512x128"}, "3 sizes, M N K"},
+                                       {Words{"sweep", "--op", "gemm", "--shape", "5a"}, "--shape"},
+                                       {Words{"sweep", "--budget", "5x"}, "duration"}}) {
+    Command command{{program}, directory_ / "output"};
+    command.words.insert(command.words.end(), words.begin(), words.end());
+    EXPECT_EQ(run_command(command).code, 2) << output();
+    EXPECT_NE(output().find(message), std::string::npos) << output();
+  }
+}
+
+}  // namespace
+}  // namespace mmrec::tune
+
+int main(int argc, char** argv) {
+  if (argc == 3 && std::strcmp(argv[1], mmrec::tune::kCandidateCommand) == 0) return mmrec::tune::candidate_main(argv[2]);
+  testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}
