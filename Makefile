@@ -10,7 +10,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build train test bench bench-rivals clean
+.PHONY: help setup build train test tune bench bench-rivals clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -27,6 +27,12 @@ train: build  ## train the tiny model on Tiny Shakespeare (about two minutes) an
 
 test: build  ## run all tests
 	@ctest --preset $(PRESET)
+
+tune: build  ## find this machine's fastest schedules, build with them, test them, and time a step before and after (about ten minutes)
+	@$(BUILD_DIR)/bin/tune sweep $(TUNE)
+	@$(BUILD_DIR)/bin/tune apply
+	@$(BUILD_DIR)/bin/tune verify
+	@$(BUILD_DIR)/bin/tune measure
 
 bench: build  ## time the kernels
 	@$(BUILD_DIR)/bin/bench
