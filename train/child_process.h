@@ -10,8 +10,8 @@
 namespace mmrec {
 
 /// A program that runs beside this one, in a process group of its own, so that the terminal's Ctrl-C does not reach it: whoever
-/// started it passes signals on. It reads nothing, and what it prints goes to a file. If this process ends without having waited
-/// for it, the child is sent SIGTERM.
+/// started it passes signals on. It reads nothing, and what it prints goes to a file. If this process ends without having
+/// waited for it, the child is sent SIGTERM.
 class ChildProcess {
  public:
   /// words: the program's file and its arguments. Throws an Error where it cannot be started.

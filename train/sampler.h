@@ -23,8 +23,8 @@ class Sampler {
  public:
   explicit Sampler(const Sampling& sampling) : sampling_(sampling) {}
 
-  /// logits: of all tokens by id; recent: the last tokens of the text; random: uniform in [0, 1). Throws an Error where the logits are
-  /// not finite or no token can be chosen.
+  /// logits: of all tokens by id; recent: the last tokens of the text; random: uniform in [0, 1). Throws an Error where the
+  /// logits are not finite or no token can be chosen.
   int32_t choose(std::span<const float> logits, std::span<const int32_t> recent, double random);
 
  private:

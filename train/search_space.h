@@ -38,7 +38,8 @@ struct SearchSpace {
   void check() const;
   /// Every combination of the grids; the last varies fastest.
   std::vector<Settings> combinations() const;
-  /// One of each grid's values and a number of each range, drawn. A function of the seed and the index: more draws begin with the same.
+  /// One of each grid's values and a number of each range, drawn. A function of the seed and the index: more draws begin with
+  /// the same.
   Settings draw(uint64_t seed, uint64_t index) const;
 };
 
