@@ -151,7 +151,7 @@ TEST_F(Faults, ASignalSavesAndTheLineThatIsPrintedGoesOn) {
 
 TEST_F(Faults, ASecondSignalEndsAtOnce) {
   const fs::path out = directory_ / "run";
-  test::Process process(command(new_run(out, 1'000'000, {"--accumulate", "40", "--save-every", "0"})), {}, directory_.path());
+  test::Process process(command(new_run(out, 1'000'000, {"--accumulate", "30", "--save-every", "0"})), {}, directory_.path());
   wait_for_metrics(out, 1);
   process.send(SIGSTOP);  // both are pending before the process can act on the first
   process.send(SIGTERM);

@@ -844,7 +844,7 @@ TEST_F(Programs, BenchShowsAnInnerLoop) {
   answer_with("echo 'Iterations: 10'; echo 'Total Cycles: 300'; echo 'IPC: 1.5'; echo 'Block RThroughput: 24.0'\n");
   const Outcome outcome = run("bench", {"--mca", "gemm:packed:nt"}, {path});
   EXPECT_EQ(outcome.code, 0) << outcome.errors;
-  for (const char* part : {"gemm:packed:nt", "multiply-adds", "30.00 cycles an iteration", "of the FMA peak"})
+  for (const char* part : {"gemm_packed_nt", "multiply-adds", "30.00 cycles an iteration", "of the FMA peak"})
     EXPECT_NE(outcome.output.find(part), std::string::npos) << part << " is not in: " << outcome.output;
 
   answer_with("echo 'unknown CPU'; exit 1\n");
