@@ -20,5 +20,6 @@ endif ()
 
 if (MMREC_SANITIZE)
   add_compile_options(-fsanitize=${MMREC_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)  # false alarms in instrumented standard headers
   add_link_options(-fsanitize=${MMREC_SANITIZE})
 endif ()
