@@ -223,7 +223,8 @@ Loop hottest_loop(std::string_view assembly) {
   if (loops.empty()) fail("the assembly has no loop");
   return *std::ranges::max_element(loops, {}, [](const Loop& loop) {
     const InstructionMix mix = instruction_mix(loop);
-    return std::tuple(mix.multiply_adds * mix.lanes, mix.arithmetic, loop.instructions.size());
+    const auto jumps = std::ranges::count_if(loop.instructions, [](const std::string& instruction) { return instruction.front() == 'j'; });
+    return std::tuple(jumps == 1, mix.multiply_adds * mix.lanes, mix.arithmetic, loop.instructions.size());
   });
 }
 

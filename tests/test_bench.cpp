@@ -161,6 +161,9 @@ TEST(BenchMca, FindsInnermostLoops) {
   EXPECT_EQ(loops[1].function, "second");
   EXPECT_EQ(loops[1].instructions.size(), 4);
   EXPECT_EQ(hottest_loop(kAssembly).label, ".LBB0_2") << "two of 16 lanes count more than two of one";
+  const char* const edges =
+      "f:\n.LBB0_1:\n\tjle\t.LBB0_9\n\tvfmadd231ps\t%zmm0, %zmm1, %zmm2\n\tjne\t.LBB0_1\n.LBB0_2:\n\tdecl\t%eax\n\tjne\t.LBB0_2\n";
+  EXPECT_EQ(hottest_loop(edges).label, ".LBB0_2") << "what branches is at the edges";
   expect_error([] { hottest_loop("f:\n\tretq\n"); }, {"no loop"});
 }
 
