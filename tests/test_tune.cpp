@@ -558,17 +558,20 @@ TEST_F(TuneProgram, GoesOnAfterItWasKilled) {
   ASSERT_EQ(run_command(sweep()).code, 0) << output();
   for (const size_t line : {before + 1, before + 2})
     EXPECT_NE(output().find(fmt::format("{}:{}: skipped", log().string(), line)), std::string::npos) << output();
-  std::map<Instance, int> times;
-  for (const Verdict& verdict : verdicts())
-    if (verdict.instance != Instance{"plain", {}} && verdict.instance != verdict.incumbent) ++times[verdict.instance];
-  EXPECT_GE(times.size(), 8);
-  for (const auto& [instance, count] : times) EXPECT_EQ(count, 1) << instance.string() << " was timed again";
+  const auto expect_timed_once = [&] {
+    std::map<Instance, int> times;
+    for (const Verdict& verdict : verdicts())
+      if (verdict.instance != Instance{"plain", {}} && verdict.instance != verdict.incumbent) ++times[verdict.instance];
+    EXPECT_GE(times.size(), 8);
+    for (const auto& [instance, count] : times) EXPECT_EQ(count, 1) << instance.string() << " was timed again";
+  };
+  expect_timed_once();
 
   const ScheduleTable table = read_schedule_table(directory_ / (Machine::current().microarchitecture + ".json"), "", [](const std::string&) {});
   ASSERT_EQ(table.rows.size(), 1);
   EXPECT_EQ(table.rows[0].call, call_of("rmsnorm", "backward", {64, 48}));
   ASSERT_EQ(run_command(sweep()).code, 0) << output();
-  EXPECT_NE(output().find("rmsnorm.backward: 0 compiled"), std::string::npos) << output();
+  expect_timed_once();  // what is tried further depends on the times
 }
 
 TEST_F(TuneProgram, WrongUse) {
