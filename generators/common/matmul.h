@@ -72,13 +72,13 @@ class Matmul {
         .split(m, row_tile, row_in_tile, tile_.rows, TailStrategy::GuardWithIf)
         .split(n, column_tile, column_in_tile, tile_.columns, TailStrategy::GuardWithIf);
     const Expr row_tiles = (M_ + tile_.rows - 1) / tile_.rows, column_tiles = (N_ + tile_.columns - 1) / tile_.columns;
-    // Work of a microsecond is done sooner than shared.
+    // Work of a microsecond is done sooner than shared. (Halide must see that what the loops are split by is positive.)
     const Expr one_task = batch_.empty() ? row_tiles * column_tiles <= kSerial / (tile_.rows * tile_.columns) / max(K_, 1) : Expr(false);
-    consumer.split(row_tile, task, row_tile, select(one_task, row_tiles, tile_.tiles_per_task), TailStrategy::GuardWithIf);
+    consumer.split(row_tile, task, row_tile, max(select(one_task, row_tiles, tile_.tiles_per_task), 1), TailStrategy::GuardWithIf);
     // Columns are divided too where the rows alone give too few tasks to balance.
     const Expr row_groups = (row_tiles + tile_.tiles_per_task - 1) / tile_.tiles_per_task;
     consumer.split(column_tile, column_group, column_tile,
-                   select(one_task, column_tiles, clamp(row_groups * column_tiles / tile_.tasks, 1, column_tiles)), TailStrategy::GuardWithIf);
+                   clamp(select(one_task, column_tiles, row_groups * column_tiles / tile_.tasks), 1, column_tiles), TailStrategy::GuardWithIf);
     std::vector<VarOrRVar> order{column_in_tile, row_in_tile, row_tile, column_tile};
     order.insert(order.end(), batch_.begin(), batch_.end());
     const auto [inner, outer] = columns_first_ ? std::pair(task, column_group) : std::pair(column_group, task);
