@@ -44,7 +44,7 @@ class Matmul {
     column.where(likely(panel_index_ * tile_.columns + column < N));
     packed_column_ = column.x;
     panel_(with_batch({column_, k_in_panel_, panel_index_})) = undef<float>();
-    panel_(with_batch({column, k_in_panel_, panel_index_})) = b(panel_index_ * tile_.columns + column, k_in_panel_);
+    panel_(with_batch({column, k_in_panel_, panel_index_})) = b(unsafe_promise_clamped(panel_index_ * tile_.columns + column, 0, N - 1), k_in_panel_);
     accumulator_(with_batch({column_, row_, column_tile_, row_tile_})) = 0.f;
     accumulator_(with_batch({column_, row_, column_tile_, row_tile_})) +=
         a(k, min(row_tile_ * tile_.rows + row_, M - 1)) * panel_(with_batch({column_, k, column_tile_}));
