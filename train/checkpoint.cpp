@@ -1,7 +1,5 @@
 #include "train/checkpoint.h"
 
-#include <zlib.h>
-
 #include <algorithm>
 #include <cmath>
 #include <iterator>
@@ -11,6 +9,7 @@
 
 #include "runtime/error.h"
 #include "train/atomic_file.h"
+#include "train/checksum.h"
 #include "train/safetensors.h"
 #include "train/strict_json.h"
 
@@ -25,9 +24,7 @@ constexpr int kFormat = 2;  // 1 had no course
 constexpr const char* kStateFile = "state.json";
 constexpr const char* kFiles[] = {"config.json", "tokenizer.json", "model.safetensors", "optimizer.safetensors"};
 
-std::string checksum(const std::string& content) {
-  return fmt::format("{:08x}", crc32_z(0, reinterpret_cast<const Bytef*>(content.data()), content.size()));
-}
+std::string checksum(const std::string& content) { return fmt::format("{:08x}", crc32_of(content)); }
 
 StoredTensors stored(const Parameters& parameters, const Tensor& flat, const std::string& prefix = "") {
   StoredTensors tensors;
