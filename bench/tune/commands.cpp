@@ -185,8 +185,6 @@ void show(const Common& common) {
   print_line("this program's kernels: {}\n", kernel_schedule());
   for (const Row& row : database.table().rows) {
     const bool here = row.isa == machine.isa && row.cpu == machine.cpu;
-    std::vector<int> sizes;
-    for (const auto& [name, size] : row.call.sizes) sizes.push_back(size);
     const auto known = [&](const Build& build) {
       return build.op == row.call.op && build.pass == row.call.pass && build.variant == row.instance.variant;
     };

@@ -206,7 +206,7 @@ class Sweeper {
     }
   }
 
-  /// Instances that are neither built nor made yet; those that fail go into the log.
+  /// Makes those of the instances that are not made yet; those that fail go into the log.
   void compile(Task& task, const std::vector<Instance>& instances, size_t left) {
     std::vector<Instance> missing;
     std::vector<Recipe> recipes;
