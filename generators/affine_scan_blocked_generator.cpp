@@ -14,7 +14,7 @@ class AffineScanBlockedForward : public BlockedScanGenerator<AffineScanBlockedFo
     h(d, t, r) = undef<float>();
     scan(
         h, h.dim(0).extent(), h.dim(1).extent(), [&](Expr i) { return a(d, i, r); }, [&](Expr i) { return b(d, i, r); }, h0(d, r),
-        [&](const Expr& i, const Expr& state, const Expr&) { h(d, i, r) = state; });
+        [&](const Expr& i, const Expr&, const Expr& kept) { h(d, i, r) = kept; });
   }
 };
 
@@ -36,9 +36,9 @@ class AffineScanBlockedBackward : public BlockedScanGenerator<AffineScanBlockedB
     f(d, t, r) = Tuple(undef<float>(), undef<float>());
     scan(
         f, columns, T, [&](Expr i) { return a(d, min(likely(T - i), T - 1), r); }, [&](Expr i) { return dh(d, T - 1 - i, r); }, 0.f,
-        [&](const Expr& i, const Expr& db, const Expr& db_again) {
+        [&](const Expr& i, const Expr& db, const Expr& kept) {
           const Expr now = T - 1 - i;
-          f(d, now, r) = Tuple(db * select(now > 0, likely(h(d, max(now - 1, 0), r)), h0(d, r)), db_again);
+          f(d, now, r) = Tuple(db * select(now > 0, likely(h(d, max(now - 1, 0), r)), h0(d, r)), kept);
         });
     f.bound(d, 0, columns);  // dh0 reads no more of it
     dh0(d, r) = a(d, 0, r) * f(d, 0, r)[1];

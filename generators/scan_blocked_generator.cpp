@@ -14,7 +14,7 @@ class ScanBlockedForward : public BlockedScanGenerator<ScanBlockedForward> {
     y(d, t, r) = undef<float>();
     scan(
         y, y.dim(0).extent(), y.dim(1).extent(), [&](Expr i) { return x(d, i, r); }, nullptr, 1.f,
-        [&](const Expr& i, const Expr& product, const Expr&) { y(d, i, r) = product; });
+        [&](const Expr& i, const Expr&, const Expr& kept) { y(d, i, r) = kept; });
   }
 };
 
@@ -30,9 +30,9 @@ class ScanBlockedBackward : public BlockedScanGenerator<ScanBlockedBackward> {
     dx(d, t, r) = undef<float>();
     scan(
         dx, dx.dim(0).extent(), T, [&](Expr i) { return x(d, min(likely(T - i), T - 1), r); }, [&](Expr i) { return dy(d, T - 1 - i, r); }, 0.f,
-        [&](const Expr& i, const Expr& s, const Expr&) {
+        [&](const Expr& i, const Expr&, const Expr& kept) {
           const Expr now = T - 1 - i;
-          dx(d, now, r) = s * select(now > 0, likely(y(d, max(now - 1, 0), r)), 1.f);
+          dx(d, now, r) = kept * select(now > 0, likely(y(d, max(now - 1, 0), r)), 1.f);
         });
   }
 };

@@ -24,8 +24,9 @@ class BlockedScanGenerator : public CarryGenerator<T> {
 
   using CarryGenerator<T>::d, CarryGenerator<T>::t, CarryGenerator<T>::r;
 
-  /// Defines and schedules the updates of `output` (d, t, r), of `columns` and `steps`: define(step, v, again) is called for the steps in
-  /// blocks and for the rest; again is v too, for the second value of a Tuple. `start` is v(-1); without `addend` v is a product.
+  /// Defines and schedules the updates of `output` (d, t, r), of `columns` and `steps`: define(step, v, kept) is called for the steps in
+  /// blocks and for the rest; kept is v too, and hands it on: the definition's last value has it once. `start` is v(-1); without
+  /// `addend` v is a product.
   template <class Define>
   void scan(Func output, const Expr& columns, const Expr& steps, const Term& factor, const Term& addend, const Expr& start, const Define& define) {
     const Expr groups = steps / (int(blocks) * int(group)), length = groups * int(group);
@@ -42,13 +43,13 @@ class BlockedScanGenerator : public CarryGenerator<T> {
       composed = step_at(factor, addend, first + i)(composed);
       v = select(j < i, v, composed(into_group));  // j is a constant as soon as its loop has been unrolled
     }
-    define(first + j, value.next(v), value.current(v));
+    define(first + j, v, value.next(v));
 
     const RDom rest(0, steps - length * int(blocks));
     const Carry last_value = this->carry("last_carry", rest, {{d, this->lanes()}}, 0.f);
     const Expr step = length * int(blocks) + rest;
     const Expr last_v = step_at(factor, addend, step)(select(rest == 0, before(d, int(blocks), r), likely(last_value.previous())));
-    define(step, last_value.next(last_v), last_value.current(last_v));
+    define(step, last_v, last_value.next(last_v));
 
     Stage blocked = output.update(0), last = output.update(1);
     blocked.allow_race_conditions().unroll(j).parallel(block).parallel(r);

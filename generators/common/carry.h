@@ -38,9 +38,6 @@ class Carry {
   Expr previous(const std::vector<Expr>& slots) const { return call("previous", slots, {}); }
   /// `value`, left for the step after.
   Expr next(const Expr& value) const { return call("next", indices(), {value}); }
-  /// What next(value) has just left: a later value of the same definition, which is a Tuple. (It takes the value because Halide would
-  /// move a call that depends on no loop out of them all.)
-  Expr current(const Expr& value) const { return call("current", indices(), {value}); }
 
   void attach(Pipeline pipeline) const;
 
@@ -136,7 +133,7 @@ class CarryLowering : public Internal::IRMutator {
   }
 
   Expr visit(const Internal::Call* call) override {
-    if (call->name == carry_.name_ + ".previous" || call->name == carry_.name_ + ".current")
+    if (call->name == carry_.name_ + ".previous")
       return Internal::Load::make(call->type, carry_.name_, elements(call), Buffer<>(), Parameter(), Internal::const_true(call->type.lanes()),
                                   Internal::ModulusRemainder());
     if (call->name != next_name()) return IRMutator::visit(call);
