@@ -101,10 +101,20 @@ class RecurrenceStepPack : public KernelGenerator<RecurrenceStepPack> {
     const Expr inside = column < D, unit = min(column, D - 1);
     forward(column, gate, row) = select(inside, select(gate == 0, core_gate(row, unit), mdi_gate(row, unit)), 0.f);
     backward(column, row, gate) = select(inside, select(gate == 0, core_gate(unit, row), mdi_gate(unit, row)), 0.f);
+    // The transposition goes square by square through a copy: the lines of a column are D or 2D floats apart, which puts them into so
+    // few sets of the first-level cache that they throw each other out before their next element is read.
+    const Var square("square"), task("task");
     forward.bound(gate, 0, 2)
+        .split(column, square, column, lanes(), TailStrategy::GuardWithIf)
+        .split(row, task, row, lanes(), TailStrategy::GuardWithIf)
+        .reorder(column, gate, row, square, task)
+        .vectorize(column)
         .unroll(gate)
-        .vectorize(column, lanes(), TailStrategy::GuardWithIf)
-        .parallel(row, int(rows_per_task), TailStrategy::GuardWithIf);
+        .parallel(task);
+    for (Input<Buffer<float, 2>>* weights : {&core_gate, &mdi_gate}) {
+      Func copy = Func(*weights).in(forward);
+      copy.compute_at(forward, square).vectorize(copy.args()[0], lanes(), TailStrategy::GuardWithIf);
+    }
     backward.bound(gate, 0, 2).vectorize(column, lanes(), TailStrategy::GuardWithIf).parallel(row, int(rows_per_task), TailStrategy::GuardWithIf);
   }
 };
