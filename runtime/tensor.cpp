@@ -10,6 +10,10 @@ namespace mmrec {
 
 void detail::fail_rank(size_t rank) { fail("a tensor has at most {} dimensions, not {}", Tensor::kMaxRank, rank); }
 
+void detail::fail_count(std::span<const int> shape) {
+  fail("a tensor of shape [{}] has too many elements: kernels count fewer than 2^31; take a smaller batch", fmt::join(shape, ","));
+}
+
 template <class T>
 TensorView<T> TensorView<T>::slice(int axis, int begin, int end) const {
   if (axis < 0 || axis >= rank() || begin < 0 || begin > end || end > size(axis))

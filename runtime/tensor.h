@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <initializer_list>
+#include <limits>
 #include <span>
 #include <string>
 
@@ -12,11 +13,13 @@ namespace mmrec {
 
 namespace detail {
 [[noreturn]] void fail_rank(size_t rank);
-}
+[[noreturn]] void fail_count(std::span<const int> shape);
+}  // namespace detail
 
 /// A view of a dense array, outermost dimension first as in the formulas ([T][B][C]: C is contiguous). It owns nothing
 /// and copies nothing: it is a halide_buffer_t (whose dimension 0 is the innermost) that can be handed to a kernel as it
-/// is. Like a pointer, a const view still gives access to writable elements.
+/// is. Kernels count elements in 32 bits: there are fewer than 2^31. Like a pointer, a const view still gives access to writable
+/// elements.
 template <class T>
 class TensorView {
  public:
@@ -29,10 +32,11 @@ class TensorView {
     buffer_.host = reinterpret_cast<uint8_t*>(data);
     buffer_.type = halide_type_of<T>();
     buffer_.dimensions = static_cast<int>(shape.size());
-    int stride = 1;
+    int64_t stride = 1;
     for (int i = 0; i < rank(); ++i) {
-      dim_[i] = halide_dimension_t(0, shape[shape.size() - 1 - i], stride);
+      dim_[i] = halide_dimension_t(0, shape[shape.size() - 1 - i], static_cast<int>(stride));
       stride *= dim_[i].extent;
+      if (stride > std::numeric_limits<int>::max()) detail::fail_count(shape);
     }
   }
   TensorView(const TensorView& other) { *this = other; }

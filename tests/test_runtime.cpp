@@ -102,6 +102,12 @@ TEST(TensorView, RankHasALimit) {
   expect_error([] { Tensor(nullptr, {1, 2, 3, 4, 5}); }, {"4", "5"});
 }
 
+TEST(TensorView, ElementsHaveALimit) {
+  EXPECT_NO_THROW(Tensor(nullptr, {1 << 15, (1 << 16) - 1}));
+  expect_error([] { Tensor(nullptr, {1 << 15, 1 << 16}); }, {"[32768,65536]", "2^31"});
+  expect_error([] { Tensor(nullptr, {2, 1 << 30, 1 << 30, 1 << 30}); }, {"2^31"});
+}
+
 TEST(TensorView, CheckShape) {
   const Counting c({2, 3});
   EXPECT_NO_THROW(check_shape("op x", c.view, {2, 3}));
