@@ -3,7 +3,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -249,11 +248,9 @@ void Kernel::run(const Work& work, void** arguments, std::span<const detail::Arg
     std::lock_guard lock(d.mutex);
     if (d.reported.insert(line).second) fmt::print(stderr, "{}\n", line);
   }
-  const bool timed = profiling();
-  const auto begin = timed ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
+  const ProfiledCall profiled(*entry, work);
   if (const int code = entry->call(arguments))
     fail("{}.{} ({}) failed with code {}: {} (arguments:{})", op_, pass_, entry->variant, code, last_halide_error(), shapes(arguments, types));
-  if (timed) record_call(*entry, work, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
 }
 
 }  // namespace mmrec

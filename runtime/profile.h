@@ -13,7 +13,10 @@ struct ProfileRow {
   std::string op, pass, variant, params, level;  // see KernelEntry
   Sizes sizes;
   int64_t calls = 0;
-  double seconds = 0;  // of wall time; a call inside a parallel loop counts as one thread's share of it
+  /// Of wall time. While several calls run beside each other on different threads each gets an equal part of it, so that the
+  /// seconds of all rows together are the time in which at least one kernel ran.
+  double seconds = 0;
+  double call_seconds = 0;  ///< from each call's beginning to its end, whatever ran beside it
   double flops = 0;
 };
 
@@ -22,7 +25,20 @@ bool profiling();
 /// The rows since the last reset, the longest first.
 std::vector<ProfileRow> profile_rows();
 void reset_profile();
-/// For dispatch: adds one call.
-void record_call(const KernelEntry& kernel, const Work& work, double seconds);
+
+/// For dispatch: a call that begins and ends with this, recorded if profiling is on when it begins.
+class ProfiledCall {
+ public:
+  ProfiledCall(const KernelEntry& kernel, const Work& work);
+  ~ProfiledCall();
+  ProfiledCall(const ProfiledCall&) = delete;
+  ProfiledCall& operator=(const ProfiledCall&) = delete;
+
+ private:
+  const KernelEntry& kernel_;
+  const Work& work_;
+  const bool timed_;
+  double begin_ = 0, shared_begin_ = 0;
+};
 
 }  // namespace mmrec

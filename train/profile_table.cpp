@@ -18,7 +18,7 @@ std::string profile_table(double seconds) {
   struct Kernel {
     std::string name;
     int64_t calls = 0;
-    double seconds = 0, flops = 0;
+    double seconds = 0, call_seconds = 0, flops = 0;
   };
   std::vector<Kernel> kernels;
   for (const ProfileRow& row : profile_rows()) {
@@ -27,20 +27,24 @@ std::string profile_table(double seconds) {
     if (kernel == kernels.end()) kernel = kernels.insert(kernels.end(), {name});
     kernel->calls += row.calls;
     kernel->seconds += row.seconds;
+    kernel->call_seconds += row.call_seconds;
     kernel->flops += row.flops;
   }
   std::ranges::sort(kernels, std::ranges::greater(), &Kernel::seconds);
-  double known = 0, flops = 0;
+  double known = 0, calls = 0, flops = 0;
   for (const Kernel& kernel : kernels) {
-    table +=
-        fmt::format("{:<30}{:>10}{:>12.1f}{:>12.1f}{:>10.1f}{:>8.1f}%\n", kernel.name, kernel.calls, 1e3 * kernel.seconds,
-                    1e6 * kernel.seconds / static_cast<double>(kernel.calls), kernel.flops / kernel.seconds / 1e9, 100 * kernel.seconds / seconds);
+    table += fmt::format("{:<30}{:>10}{:>12.1f}{:>12.1f}{:>10.1f}{:>8.1f}%\n", kernel.name, kernel.calls, 1e3 * kernel.seconds,
+                         1e6 * kernel.call_seconds / static_cast<double>(kernel.calls), kernel.flops / kernel.seconds / 1e9,
+                         100 * kernel.seconds / seconds);
     known += kernel.seconds;
+    calls += kernel.call_seconds;
     flops += kernel.flops;
   }
   table += fmt::format("{:<30}{:>10}{:>12.1f}{:>12}{:>10}{:>8.1f}%\n", "everything else", "", 1e3 * (seconds - known), "", "",
                        100 * (1 - known / seconds));
   table += fmt::format("{:<30}{:>10}{:>12.1f}{:>12}{:>10.1f}{:>8.1f}%", "all", "", 1e3 * seconds, "", flops / seconds / 1e9, 100.);
+  if (calls > 1.001 * known)
+    table += fmt::format("\ncalls on several threads overlap by {:.1f} ms; ms, GFLOP/s and share divide such time among them", 1e3 * (calls - known));
   return table;
 }
 
