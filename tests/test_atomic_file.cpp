@@ -54,6 +54,19 @@ class TinyDisk {
   bool mounted_;
 };
 
+TEST(AtomicFile, TellsBeforehandWhatCannotBeWritten) {
+  const TemporaryDirectory directory;
+  const fs::path file = directory / "file";
+  check_writable(file);
+  EXPECT_EQ(entries(directory.path()), std::set<std::string>()) << "it leaves nothing";
+  write_file_atomically(file, "old");
+  check_writable(file);
+  EXPECT_EQ(read_file(file), "old");
+  EXPECT_EQ(entries(directory.path()), std::set<std::string>{"file"});
+  expect_error([&] { check_writable(directory / "missing" / "file"); }, {"missing/file", "No such file"});
+  expect_error([&] { check_writable(directory.path()); }, {"not a regular file"});
+}
+
 TEST(AtomicFile, WritesPiecesOneAfterAnother) {
   const TemporaryDirectory directory;
   const std::string first = "one ", second(100'000, 'x'), third("\0three", 6);

@@ -56,6 +56,15 @@ void rename_or_fail(const fs::path& from, const fs::path& to) {
   if (std::rename(from.c_str(), to.c_str()) != 0) fail_on_file("write", to, errno);
 }
 
+/// Where a file's new content goes in the end, and where it is written first.
+struct FilePlaces {
+  explicit FilePlaces(const fs::path& path) : target(destination(path)), partial(with_suffix(target, "partial")) {
+    // A rename would replace even a device.
+    if (is_there(target) && type_of(target) != fs::file_type::regular) fail("cannot write {}: it exists and is not a regular file", path.string());
+  }
+  fs::path target, partial;
+};
+
 void check_nothing_is_lost(const fs::path& old_directory, const fs::path& new_directory) {
   if (!is_there(old_directory)) return;
   if (type_of(old_directory) != fs::file_type::directory) fail("cannot write {}: it exists and is not a directory", old_directory.string());
@@ -105,11 +114,14 @@ void rename_file(const fs::path& from, const fs::path& to) {
   flush_directory(to.parent_path());
 }
 
+void check_writable(const fs::path& path) {
+  const FilePlaces places(path);
+  { const FileDescriptor file("write", places.partial, O_WRONLY | O_CREAT | O_TRUNC, path); }
+  remove_quietly(places.partial);
+}
+
 void write_file_atomically(const fs::path& path, std::span<const std::span<const std::byte>> pieces) {
-  const fs::path target = destination(path);
-  // A rename would replace even a device.
-  if (is_there(target) && type_of(target) != fs::file_type::regular) fail("cannot write {}: it exists and is not a regular file", path.string());
-  const fs::path partial = with_suffix(target, "partial");
+  const auto [target, partial] = FilePlaces(path);
   try {
     {
       const FileDescriptor file("write", partial, O_WRONLY | O_CREAT | O_TRUNC, path);

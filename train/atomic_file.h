@@ -22,6 +22,9 @@ void make_directory(const std::filesystem::path& path);
 /// Renames a file that has been flushed; the new name, too, is on the disk when this returns.
 void rename_file(const std::filesystem::path& from, const std::filesystem::path& to);
 
+/// Fails where write_file_atomically could not write `path`: for what computes long before it writes.
+void check_writable(const std::filesystem::path& path);
+
 /// Writes the pieces one after another as the new content of `path`. They go to a temporary file beside it, which is
 /// flushed to the disk and renamed: whoever reads `path` finds the old content or the new, also after a crash or a power
 /// cut. If anything fails, the old content stays and the temporary file is removed. Links are followed.
