@@ -48,6 +48,12 @@ std::string loop_name(std::string_view comment) {
   return start == name.npos ? name : name.substr(start);
 }
 
+/// Whether Halide's name of a loop is that of a stage which updates what earlier ones have left: a sum's, or a scan's.
+bool is_update(std::string_view name) {
+  const size_t stage = name.find(".s");
+  return stage != name.npos && stage + 2 < name.size() && name[stage + 2] >= '1' && name[stage + 2] <= '9';
+}
+
 /// The last operand, which is where the result goes.
 std::string_view destination(std::string_view instruction) {
   int depth = 0;
@@ -224,7 +230,8 @@ Loop hottest_loop(std::string_view assembly) {
   return *std::ranges::max_element(loops, {}, [](const Loop& loop) {
     const InstructionMix mix = instruction_mix(loop);
     const auto jumps = std::ranges::count_if(loop.instructions, [](const std::string& instruction) { return instruction.front() == 'j'; });
-    return std::tuple(jumps == 1, mix.multiply_adds * mix.lanes, mix.arithmetic, loop.instructions.size());
+    return std::tuple(jumps == 1, mix.multiply_adds > 0 && is_update(loop.name), mix.multiply_adds * mix.lanes, mix.arithmetic,
+                      loop.instructions.size());
   });
 }
 

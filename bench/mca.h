@@ -26,8 +26,9 @@ struct InstructionMix {
 InstructionMix instruction_mix(const Loop& loop);
 
 /// The loop where a kernel spends its time, as far as that can be seen: the one with most multiply-adds, else most arithmetic,
-/// else most instructions, of the loops without a branch if there are such ones. (What branches is what is done at a tile's edges, and
-/// llvm-mca would take it as if it all ran.) Throws an Error if there is no loop.
+/// else most instructions, of the loops without a branch if there are such ones, and of these of sums of products if there are such
+/// ones. (What branches is what is done at a tile's edges, and llvm-mca would take it as if it all ran. A sum's loop runs for each
+/// result, on which an epilogue works once, with a long polynomial perhaps.) Throws an Error if there is no loop.
 Loop hottest_loop(std::string_view assembly);
 
 /// What llvm-mca says of a block of instructions that runs again and again.

@@ -164,6 +164,11 @@ TEST(BenchMca, FindsInnermostLoops) {
   const char* const edges =
       "f:\n.LBB0_1:\n\tjle\t.LBB0_9\n\tvfmadd231ps\t%zmm0, %zmm1, %zmm2\n\tjne\t.LBB0_1\n.LBB0_2:\n\tdecl\t%eax\n\tjne\t.LBB0_2\n";
   EXPECT_EQ(hottest_loop(edges).label, ".LBB0_2") << "what branches is at the edges";
+  const char* const epilogue =
+      "f:\n.LBB0_1:\t# %\"3_for_sums.s1.k$x\"\n\tvfmadd231ps\t%zmm0, %zmm1, %zmm2\n\tjne\t.LBB0_1\n"
+      ".LBB0_2:\t# %\"4_for_y.s0.d\"\n\tvfmadd231ps\t%zmm0, %zmm1, %zmm2\n\tvfmadd231ps\t%zmm0, %zmm1, %zmm3\n\tjne\t.LBB0_2\n"
+      ".LBB0_3:\t# %\"5_for_largest.s1.v$x\"\n\tvmaxps\t%zmm0, %zmm1, %zmm2\n\tjne\t.LBB0_3\n";
+  EXPECT_EQ(hottest_loop(epilogue).label, ".LBB0_1") << "sums of products before the polynomials of what is done with them";
   expect_error([] { hottest_loop("f:\n\tretq\n"); }, {"no loop"});
 }
 
