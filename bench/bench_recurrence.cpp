@@ -42,7 +42,7 @@ void add_limits(Cases& cases, const Workload& work, int T, int D) {
         });
       };
     };
-    cases.add(limit, all_cores ? "weights_all_cores" : "weights_one_core");
+    cases.add_limit(limit, all_cores ? "weights_all_cores" : "weights_one_core");
   }
 }
 

@@ -66,6 +66,10 @@ void Cases::add(Workload workload, std::string variant) {
   cases_.push_back({std::make_shared<const Workload>(std::move(workload)), std::move(variant), false});
 }
 
+void Cases::add_limit(Workload workload, std::string variant) {
+  cases_.push_back({std::make_shared<const Workload>(std::move(workload)), std::move(variant), false, true});
+}
+
 std::vector<Case> all_cases() {
   Cases cases;
   for (const auto add : {add_scan, add_gemm, add_recurrence, add_embedding, add_hem, add_decay, add_attention, add_dropout, add_ffn, add_rmsnorm,

@@ -64,7 +64,8 @@ struct Workload {
 struct Case {
   std::shared_ptr<const Workload> work;
   std::string variant;
-  bool registered;  ///< one of the registry's variants, to be forced; otherwise the workload's own call is all there is
+  bool registered;     ///< one of the registry's variants, to be forced; otherwise the workload's own call is all there is
+  bool limit = false;  ///< does only what bounds the others of its group, and so is no rival of theirs
 
   std::string name() const;
   /// What rows must share to be compared: the name without the variant.
@@ -100,6 +101,8 @@ class Cases {
   void add(Workload workload);
   /// A row of its own: what is no kernel of the registry, for example another library's product.
   void add(Workload workload, std::string variant);
+  /// A row that does only what bounds the workload's variants.
+  void add_limit(Workload workload, std::string variant);
 
   const std::vector<Case>& all() const { return cases_; }
 

@@ -32,13 +32,15 @@ Header header_lines(const MachinePeak& peak) {
                        p.plain_bytes / 1e9);
   };
   const std::vector<std::string> rivals = rival_libraries();
-  return {{"CPU", cpu_name()},
-          {"threads", fmt::format("{} of {}", num_threads(), available_threads())},
-          {"kernel target", kernel_target()},
-          {"schedules", kernel_schedule()},
-          {"rivals", rivals.empty() ? "none was found when this was configured" : fmt::format("{}", fmt::join(rivals, ", "))},
-          {"peak", line(peak.all_threads)},
-          {"peak of one thread", line(peak.one_thread)}};
+  Header lines = {{"CPU", cpu_name()},
+                  {"threads", fmt::format("{} of {}", num_threads(), available_threads())},
+                  {"kernel target", kernel_target()},
+                  {"schedules", kernel_schedule()},
+                  {"rivals", rivals.empty() ? "none was found when this was configured" : fmt::format("{}", fmt::join(rivals, ", "))},
+                  {"peak", line(peak.all_threads)},
+                  {"peak of one thread", line(peak.one_thread)}};
+  if (peak.disturbed()) lines.emplace_back("peak is disturbed", peak.disturbance() + "; parts of the peak may be too high");
+  return lines;
 }
 
 json report_json(const Report& report) {
@@ -50,6 +52,8 @@ json report_json(const Report& report) {
                   {"schedule", kernel_schedule()},
                   {"rivals", rival_libraries()},
                   {"vectors", peak.vectors},
+                  {"peak_disturbed", peak.disturbed()},
+                  {"peak_other_load", peak.other_load},
                   {"peak", peak_json(peak.all_threads)},
                   {"peak_of_one_thread", peak_json(peak.one_thread)}};
   json rows = json::array();
@@ -73,12 +77,13 @@ json report_json(const Report& report) {
                   {"percent_of_peak", 100 * rate.part_of_peak},
                   {"limit", rate.arithmetic ? "fma" : "copy"},
                   {"speed_up", ratios[i]},
+                  {"is_limit", result.row.limit},
                   {"fastest", i == winner(group)},
                   {"dispatched", result.dispatched},
                   {"params", result.params},
                   {"level", result.level},
                   {"other_load", result.other_load}};
-      if (work.tokens > 0) row["tokens_per_second"] = work.tokens / result.timing.median;
+      if (work.tokens > 0) row["tokens_per_second"] = work.tokens / result.timing.best;
       rows.push_back(std::move(row));
     }
   }

@@ -160,15 +160,14 @@ std::string table(const Groups& groups, const MachinePeak& peak) {
       const Result& result = group[i];
       const Workload& work = *result.row.work;
       const Rate rate(work, result.timing.best, peak.all_threads);
-      const bool several = group.size() > 1, fastest = several && i == winner(group);
+      const std::string words = marks(group, i);
       const double part = 100 * rate.part_of_peak;
       rows += fmt::format(
           "<tr{}><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.1f}</td><td class=\"part\" style=\"--p:{:.0f}%\">{:.0f} %</td><td>{}</td>"
-          "<td>{}{}{}</td></tr>\n",
-          fastest ? " class=\"fastest\"" : "", html_escaped(result.row.name()), time_string(result.timing.best), time_string(result.timing.median),
-          work.flops > 0 ? fmt::format("{:.1f}", rate.flops / 1e9) : "", rate.bytes / 1e9, std::min(part, 100.), part,
-          several ? fmt::format("{:.2f}x", ratios[i]) : "", fastest ? "fastest " : "", several && result.dispatched ? "default " : "",
-          result.other_load > kQuiet ? "disturbed" : "");
+          "<td>{}</td></tr>\n",
+          words.starts_with("fastest") ? " class=\"fastest\"" : "", html_escaped(result.row.name()), time_string(result.timing.best),
+          time_string(result.timing.median), work.flops > 0 ? fmt::format("{:.1f}", rate.flops / 1e9) : "", rate.bytes / 1e9, std::min(part, 100.),
+          part, group.size() > 1 ? fmt::format("{:.2f}x", ratios[i]) : "", words);
     }
     rows += "</tbody>\n";
   }
@@ -186,9 +185,11 @@ std::string report_html(const Report& report) {
   std::string page = fmt::format("<h1>bench: {}</h1>\n", html_escaped(report.title));
   const Chart points = chart(report.groups, peak);
   if (!points.points.empty()) {
-    page +=
+    const bool rivals = std::ranges::any_of(points.series, &Series::rival);
+    page += fmt::format(
         "<p>A point is a kernel on one shape: how much it computes for each byte that it must read or write, and how fast. The line is the "
-        "limit that this machine sets; only data in the caches gets past its slope. Hollow points are other libraries.</p>\n";
+        "limit that this machine sets; only data in the caches gets past its slope.{}</p>\n",
+        rivals ? " Hollow points are other libraries." : "");
     page += plot(points, peak.all_threads, "wide", 1040, 560) + plot(points, peak.all_threads, "narrow", 400, 440) + legend(points);
   }
   return html_page("bench: " + report.title, kStyle, page + "<dl>" + facts + "</dl>\n" + table(report.groups, peak));

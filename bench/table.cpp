@@ -8,6 +8,7 @@
 #include <map>
 #include <ranges>
 
+#include "bench/other_load.h"
 #include "bench/print.h"
 
 namespace mmrec::bench {
@@ -72,12 +73,23 @@ bool disturbed(const Groups& groups) {
 }
 
 size_t winner(const std::vector<Result>& group) {
-  return std::ranges::min_element(group, {}, [](const Result& result) { return result.timing.best; }) - group.begin();
+  return std::ranges::min_element(group, {}, [](const Result& result) { return std::pair(result.row.limit, result.timing.best); }) - group.begin();
+}
+
+std::string marks(const std::vector<Result>& group, size_t row) {
+  const Result& result = group[row];
+  const bool several = std::ranges::count(group, false, [](const Result& other) { return other.row.limit; }) > 1;
+  std::vector<const char*> words;
+  if (several && row == winner(group)) words.push_back("fastest");
+  if (several && result.dispatched) words.push_back("default");
+  if (result.row.limit) words.push_back("limit");
+  if (result.other_load > kQuiet) words.push_back("disturbed");
+  return fmt::format("{}", fmt::join(words, " "));
 }
 
 Groups print_table(const std::vector<Case>& rows, const MachinePeak& peak, const Measuring& measuring, bool schedules) {
   const bool trains = std::ranges::any_of(rows, [](const Case& row) { return row.work->tokens > 0; });
-  print_line("{:<44}{:>11}{:>11}{:>16}{:>9}{:>10}", "", "best", "median", "best rate", "of peak", trains ? "tokens/s" : "speed-up");
+  print_line("{:<44}{:>11}{:>11}{:>16}{:>9}{:>15}", "", "best", "median", "best rate", "of peak", trains ? "best tokens/s" : "speed-up");
   Groups groups;
   std::string before;
   for (const std::vector<Case>& group : grouped(rows)) {
@@ -91,12 +103,10 @@ Groups print_table(const std::vector<Case>& rows, const MachinePeak& peak, const
       const Workload& work = *results[i].row.work;
       const Timing& timing = results[i].timing;
       const Rate rate(work, timing.best, peak.all_threads);
-      const bool several = results.size() > 1;
-      const std::string marks = fmt::format("{}{}{}", several && i == winner(results) ? "  fastest" : "",
-                                            several && results[i].dispatched ? "  default" : "", results[i].other_load > kQuiet ? "  disturbed" : "");
-      const std::string last = trains ? fmt::format("{:.0f}", work.tokens / timing.median) : several ? ratio_string(ratios[i]) : "";
-      print_line("{:<44}{:>11}{:>11}{:>16}{:>7.0f} %{:>10}{}{}", results[i].row.name(), time_string(timing.best), time_string(timing.median),
-                 rate.string(), 100 * rate.part_of_peak, last, marks, schedules ? schedule_string(results[i]) : "");
+      const std::string last = trains ? fmt::format("{:.0f}", work.tokens / timing.best) : results.size() > 1 ? ratio_string(ratios[i]) : "";
+      const std::string words = marks(results, i);
+      print_line("{:<44}{:>11}{:>11}{:>16}{:>7.0f} %{:>15}{}{}{}", results[i].row.name(), time_string(timing.best), time_string(timing.median),
+                 rate.string(), 100 * rate.part_of_peak, last, words.empty() ? "" : "  ", words, schedules ? schedule_string(results[i]) : "");
     }
     groups.push_back(results);
   }
@@ -132,7 +142,7 @@ void print_rivals(const Groups& groups) {
   for (const std::vector<Result>& group : groups) {
     const size_t ours = baseline(group);
     for (const Result& result : group) {
-      if (result.row.registered || !group[ours].row.registered) continue;
+      if (result.row.registered || result.row.limit || !group[ours].row.registered) continue;
       const std::string& pass = result.row.work->pass.registry;
       if (std::ranges::find(passes, pass) == passes.end()) passes.push_back(pass);
       if (std::ranges::find(names, result.row.variant) == names.end()) names.push_back(result.row.variant);

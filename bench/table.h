@@ -30,12 +30,16 @@ std::vector<double> speed_ups(const std::vector<Result>& group);
 /// Whether other programs ran while any of it was measured.
 bool disturbed(const Groups& groups);
 
-/// The fastest row of a group.
+/// The fastest row of a group that is no limit.
 size_t winner(const std::vector<Result>& group);
 
-/// Measures rows and prints the table, group by group as they are done: name, time of a call (best and median), rate and part of
-/// the machine's peak, speed-up, which row of a group is the fastest and which one dispatch chooses, and with `schedules` the level of
-/// the schedule tables that each row's parameters are from.
+/// What a table says behind a row: of several variants which is the fastest and which one dispatch chooses, what is a limit, and
+/// what other programs disturbed. Words with a space between them.
+std::string marks(const std::vector<Result>& group, size_t row);
+
+/// Measures rows and prints the table, group by group as they are done: name, time of a call (best and median), and of the best
+/// time the rate, its part of the machine's peak and the speed-up or the tokens a second; then the row's marks, and with `schedules` the
+/// level of the schedule tables that its parameters are from.
 Groups print_table(const std::vector<Case>& rows, const MachinePeak& peak, const Measuring& measuring, bool schedules = false);
 
 /// The table with schedules, the rivals' summary, and below them the variants that dispatch chooses and the levels that serve all kernels.

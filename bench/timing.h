@@ -12,9 +12,6 @@ namespace mmrec::bench {
 /// Long enough for the first time that a row runs.
 constexpr double kWarmUpSeconds = 0.02;
 
-/// Cores that other programs may take without being noticed.
-constexpr double kQuiet = 0.05;
-
 /// Seconds of one call.
 struct Timing {
   double best = 0, median = 0;

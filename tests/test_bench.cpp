@@ -90,6 +90,52 @@ TEST(BenchReport, Json) {
   EXPECT_NEAR(rows[2].at("speed_up").get<double>(), 0.5, 1e-9);
 }
 
+TEST(BenchReport, LimitsAreNoRivals) {
+  Groups with_limit = groups();
+  const auto work = with_limit[0][0].row.work;
+  with_limit[0].push_back({{work, "weights", false, true}, {.best = 1e-9, .median = 1e-9}, false, 0});
+  EXPECT_EQ(winner(with_limit[0]), 1) << "faster than anything, but no variant";
+  EXPECT_EQ(marks(with_limit[0], 0), "default disturbed");
+  EXPECT_EQ(marks(with_limit[0], 1), "fastest disturbed");
+  EXPECT_EQ(marks(with_limit[0], 3), "limit");
+  const nlohmann::json rows = report_json({"suite recurrence", with_limit, machine()}).at("rows");
+  EXPECT_EQ(rows[1].at("fastest"), true);
+  EXPECT_EQ(rows[1].at("is_limit"), false);
+  EXPECT_EQ(rows[3].at("fastest"), false);
+  EXPECT_EQ(rows[3].at("is_limit"), true);
+  EXPECT_NEAR(rows[3].at("speed_up").get<double>(), 4, 1e-9);
+
+  testing::internal::CaptureStdout();
+  print_rivals(with_limit);
+  const std::string table = testing::internal::GetCapturedStdout();
+  EXPECT_NE(table.find("other<library>"), table.npos);
+  EXPECT_EQ(table.find("weights"), table.npos);
+
+  const std::vector<Result> alone = {with_limit[0][0], with_limit[0][3]};
+  EXPECT_EQ(marks(alone, 0), "disturbed") << "a variant alone is neither the fastest nor the default one";
+}
+
+TEST(BenchReport, SaysThatThePeakIsDisturbed) {
+  MachinePeak peak = machine();
+  const auto facts = [&] { return report_html({"suite gemm", groups(), peak}); };
+  EXPECT_EQ(report_json({"suite gemm", groups(), peak}).at("machine").at("peak_disturbed"), false);
+  EXPECT_EQ(facts().find("peak is disturbed"), std::string::npos);
+  peak.other_load = 0.75;
+  const nlohmann::json machine = report_json({"suite gemm", groups(), peak}).at("machine");
+  EXPECT_EQ(machine.at("peak_disturbed"), true);
+  EXPECT_EQ(machine.at("peak_other_load"), 0.75);
+  EXPECT_NE(facts().find("other programs took 0.75 cores"), std::string::npos);
+  peak.other_load = 0, peak.threads = 2;  // which together do what one does
+  EXPECT_NE(facts().find("2 threads together do only 1.0 times"), std::string::npos);
+}
+
+TEST(BenchReport, TokensASecondAreOfTheBestTimeAsAllRates) {
+  Workload step = *groups()[0][0].row.work;
+  step.tokens = 8;
+  const Groups one = {{{{std::make_shared<const Workload>(step), "", false}, {.best = 2, .median = 4}, false, 0}}};
+  EXPECT_EQ(report_json({"suite train", one, machine()}).at("rows")[0].at("tokens_per_second"), 4);
+}
+
 size_t occurrences(const std::string& text, std::string_view part) {
   size_t count = 0;
   for (size_t at = text.find(part); at != text.npos; at = text.find(part, at + 1)) ++count;
