@@ -40,17 +40,19 @@ int main(int argc, char** argv) {
                   "--benchmark_filter='^head_loss/.*/512x5000x128$' "
                   "--benchmark_repetitions=5");
   std::string suite, op, mca, json_file, html_file;
+  const CLI::Validator not_empty([](std::string& text) { return text.empty() ? "the value is empty" : ""; }, "");
   double seconds = 0.25;
   bool list = false;
   CLI::App& app = program.app();
-  app.add_option("--suite", suite, fmt::format("print a table, variants timed in turn: {}", fmt::join(suite_names(), ", ")));
-  app.add_option("--compare", op, "print such a table of one operation and where its schedules come from")->excludes("--suite");
+  app.add_option("--suite", suite, fmt::format("print a table, variants timed in turn: {}", fmt::join(suite_names(), ", ")))->check(not_empty);
+  app.add_option("--compare", op, "print such a table of one operation and where its schedules come from")->check(not_empty)->excludes("--suite");
   app.add_option("--mca", mca, "show llvm-mca's view of a kernel's inner loop: op:variant or op:variant:pass")
+      ->check(not_empty)
       ->excludes("--suite")
       ->excludes("--compare");
   app.add_option("--seconds", seconds, "of measuring for each row of a table")->check(more_than(0));
-  app.add_option("--json", json_file, "also write machine, times and rates of a table to this file");
-  app.add_option("--html", html_file, "also write them as a page with a roofline plot");
+  app.add_option("--json", json_file, "also write machine, times and rates of a table to this file")->check(not_empty);
+  app.add_option("--html", html_file, "also write them as a page with a roofline plot")->check(not_empty);
   app.add_flag("--list", list, "print the names of the rows, of the suite or operation if one is given");
 
   std::vector<char*> ours{argv[0]}, google{argv[0]};
@@ -69,18 +71,20 @@ int main(int argc, char** argv) {
       for (const Case& row : rows) fmt::print("{}\n", row.name());
       return;
     }
-    const MachinePeak peak = measure_machine_peak();
-    const Header header = header_lines(peak);
-    if (peak.disturbed())
-      fmt::print(stderr, "warning: {} threads together do only {:.1f} times what one does alone: the machine is busy, or they share cores\n",
-                 peak.threads, peak.all_threads.flops / peak.one_thread.flops);
+    const auto measure_peak = [] {
+      const MachinePeak peak = measure_machine_peak();
+      if (peak.disturbed()) fmt::print(stderr, "warning: the machine's peak may be higher than what was measured: {}\n", peak.disturbance());
+      return peak;
+    };
     if (!table) {
       const OtherLoad others;
-      run_google_benchmark(google, header, peak, program.seed());
-      if (others.cores() > kQuiet) warn_of_other_programs();
+      if (run_google_benchmark(google, measure_peak, program.seed()) && others.cores() > kQuiet) warn_of_other_programs();
       return;
     }
-    if (!program.quiet()) print_header(header);
+    for (const std::string& file : {json_file, html_file})
+      if (!file.empty()) check_writable(file);  // measuring takes minutes
+    const MachinePeak peak = measure_peak();
+    if (!program.quiet()) print_header(header_lines(peak));
     const Measuring measuring{.seconds = seconds, .seed = program.seed()};
     const Report report{suite.empty() ? "operation " + op : "suite " + suite,
                         suite.empty() ? print_comparison(rows, peak, measuring) : print_suite(suite, peak, measuring), peak};

@@ -829,7 +829,34 @@ TEST_F(Programs, BenchRefusesWrongUse) {
   expect_failed(run("bench", {"--benchmark_fliter=x", "--suite", "gemm"}), 2, {"--benchmark_fliter=x"});
   expect_failed(run("bench", {"--mca", "gemm"}), 2, {"op:variant", "'gemm'"});
   expect_failed(run("bench", {"--mca", "gemm:sideways"}), 2, {"no kernel 'gemm:sideways'", "gemm:packed:nt"});
+  for (const char* option : {"--suite", "--compare", "--mca", "--json", "--html"}) expect_failed(run("bench", {option, ""}), 2, {option, "empty"});
   EXPECT_FALSE(fs::exists(json));
+  // Before anything is measured.
+  for (const char* option : {"--json", "--html"}) {
+    const Outcome outcome = run("bench", {"--suite", "gemm", option, (directory_ / "missing/report").string()});
+    expect_failed(outcome, 1, {"missing/report", "No such file"});
+    EXPECT_EQ(outcome.output, "");
+  }
+}
+
+TEST_F(Programs, BenchChecksGoogleBenchmarksOptionsBeforeItMeasures) {
+  const Outcome list = run("bench", {"--benchmark_list_tests", "--benchmark_filter=^column_sum/"});
+  EXPECT_EQ(list.code, 0) << list.errors;
+  EXPECT_TRUE(list.output.starts_with("column_sum/plain/fwd/512x128\n")) << list.output;
+  EXPECT_EQ(list.output.find("gemm"), std::string::npos);
+  const auto refused = [&](const std::string& option, int code, std::initializer_list<std::string_view> mentions) {
+    const Outcome outcome = run("bench", {option});
+    expect_failed(outcome, code, mentions);
+    EXPECT_EQ(outcome.output, "") << option;
+  };
+  refused("--benchmark_fliter=x", 2, {"no option --benchmark_fliter", "did you mean --benchmark_filter?"});
+  refused("--benchmark_filter=nothing", 2, {"matches no row", "nothing"});
+  refused("--benchmark_format=xml", 2, {"--benchmark_format", "'xml'", "csv"});
+  const Outcome value = run("bench", {"--benchmark_repetitions=x"});  // of which Google Benchmark speaks first
+  EXPECT_EQ(value.code, 2);
+  EXPECT_NE(value.errors.find("error: --benchmark_repetitions does not take the value 'x'"), std::string::npos) << value.errors;
+  EXPECT_EQ(value.output, "");
+  refused(fmt::format("--benchmark_out={}", (directory_ / "missing/out.json").string()), 1, {"missing/out.json", "No such file"});
 }
 
 TEST_F(Programs, BenchShowsAnInnerLoop) {
