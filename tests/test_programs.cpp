@@ -589,6 +589,7 @@ TEST_F(Programs, GenerateRefusesBadInput) {
     SCOPED_TRACE(command(options));
     const Outcome outcome = generate(options, input);
     expect_failed(outcome, code, mentions);
+  EXPECT_LT(table.output.find("1 threads; kernels for"), table.output.find("best_model (step 3)")) << table.output;
     EXPECT_EQ(outcome.output, "");
   };
   expect_refused({{"--prompt", "ROMEO"}}, 2, {"--checkpoint is required"});

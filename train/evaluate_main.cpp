@@ -3,12 +3,14 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <numbers>
+#include <vector>
 
 #include "runtime/error.h"
 #include "train/checkpoint.h"
 #include "train/command_line.h"
 #include "train/console.h"
 #include "train/evaluation.h"
+#include "train/machine.h"
 #include "train/run_data.h"
 
 int main(int argc, char** argv) {
@@ -46,30 +48,37 @@ int main(int argc, char** argv) {
     const RunData texts = load_data(source, checkpoint.tokenizer);
     if (!texts.unknown.empty() && !program.quiet()) fmt::print(stderr, "warning: {}: {}\n", source.data, texts.unknown);
 
-    const int vocabulary = model_vocabulary(checkpoint.config, checkpoint.tokenizer);
+    std::vector<Tokens> parts;
+    if (part != "validation") parts.push_back(texts.train);
+    if (part != "train") parts.push_back(texts.validation);
+    std::erase_if(parts, [](const Tokens& text) { return text.count() < 2; });
+    if (parts.empty()) fail_usage("--part {}: there are not two characters of it in {}; give another --part or --val-split", part, source.data);
+    int64_t characters = 0;
+    for (const Tokens& text : parts) characters += text.count();
+
     Console console(program.quiet() || json);
+    console.line(describe_machine());
+    console.line(fmt::format("checkpoint          {} (step {})", folder, checkpoint.state.step));
+    console.line(fmt::format("text                {}, {}: {} characters", source.data, part == "all" ? part : part + " part", characters));
+
+    const int vocabulary = model_vocabulary(checkpoint.config, checkpoint.tokenizer);
     using Clock = std::chrono::steady_clock;
     const auto begin = Clock::now();
     auto shown = begin;
     LossSum sum;
-    int64_t characters = 0;
     int window = sequence;
-    const auto measure = [&](const Tokens& text) {
-      if (text.count() < 2) return;
-      characters += text.count();
+    for (const Tokens& text : parts) {
       window = static_cast<int>(std::min<int64_t>(sequence, text.count() - 1));
+      const int64_t before = sum.positions;
       const auto observe = [&](int64_t positions) {
         if (!console.has_status() || Clock::now() - shown < std::chrono::milliseconds(100)) return;
         shown = Clock::now();
-        console.status(fmt::format("{:.1f} %", 100. * static_cast<double>(positions) / static_cast<double>(text.count())));
+        console.status(fmt::format("{:.1f} %", 100. * static_cast<double>(before + positions) / static_cast<double>(characters)));
       };
       sum += stream ? stream_loss(checkpoint.config, vocabulary, parameters, checkpoint.state.seed, text, window, observe)
                     : Evaluation(checkpoint.config, vocabulary, parameters, checkpoint.state.seed, WindowSet(text, window, "the text")).run(observe);
-    };
-    if (part != "validation") measure(texts.train);
-    if (part != "train") measure(texts.validation);
+    }
     console.erase_status();
-    if (sum.positions == 0) fail_usage("--part {}: there are not two characters of it in {}; give another --part or --val-split", part, source.data);
     const std::chrono::duration<double> time = Clock::now() - begin;
     const double loss = sum.mean_loss(), speed = static_cast<double>(sum.positions) / time.count();
     if (!std::isfinite(loss)) fail("{}: the loss is {}: the model's weights cannot be used", folder, loss);
@@ -93,8 +102,6 @@ int main(int argc, char** argv) {
       fmt::print("{}\n", result.dump(2));
       return;
     }
-    console.line(fmt::format("checkpoint          {} (step {})", folder, checkpoint.state.step));
-    console.line(fmt::format("text                {}, {}: {} characters", source.data, part == "all" ? part : part + " part", characters));
     console.line(fmt::format("predicted           {} characters, {}", sum.positions,
                              stream ? "the state carried through the text" : fmt::format("in windows of {} that each start afresh", window)));
     console.line(fmt::format("loss                {:.4f}", loss));

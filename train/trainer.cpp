@@ -16,6 +16,7 @@
 #include "train/evaluation.h"
 #include "train/generator.h"
 #include "train/learning_rate.h"
+#include "train/machine.h"
 #include "train/metrics.h"
 #include "train/profile_table.h"
 #include "train/run_log.h"
@@ -157,7 +158,7 @@ void Run::take_up(const Checkpoint& checkpoint) {
 
 void Run::describe(const RunStart& start) {
   for (const std::string& note : start.notes) log_.line(note, Style::kWarning);
-  log_.line(fmt::format("{}, {} threads; kernels for {}, schedules: {}", cpu_name(), num_threads(), kernel_target(), kernel_schedule()));
+  log_.line(describe_machine());
   log_.line(fmt::format("model: {} parameters, dim {}, {} layers, {} heads, vocabulary {}; {:.0f} MB for a step of {} x {} tokens",
                         parameter_count(parameters_.table()), config_.dim, config_.layers, config_.heads, config_.vocab_size,
                         static_cast<double>(training_step_.bytes() + 16 * parameters_.weights().count()) / 1e6, options_.batch * options_.accumulate,
