@@ -323,6 +323,14 @@ TEST_F(Programs, TrainStartsFromACheckpoint) {
 
 TEST_F(Programs, TrainStopsWhereTheLossIsNoLongerFinite) {
   expect_failed(train(small_run().set("--lr", "1e30").set("--warmup", "0")), 1, {"step 2", "not finite", "--lr"});
+  arguments.push_back("--json");
+  const nlohmann::json figures = nlohmann::json::parse(run("train", arguments).output);
+  EXPECT_EQ(figures["parameters"], figure(small.output, "parameters"));
+  EXPECT_EQ(figures["steps"], 3);
+  EXPECT_EQ(figures["tokens"], 3 * 4 * 32);
+  EXPECT_NEAR(figures["memory_bytes"]["all"].get<double>() / 1e6, figure(small.output, "  in all"), 0.1);
+  EXPECT_EQ(figures["disk_bytes"], 5 * 12 * figures["parameters"].get<int64_t>());
+
   expect_no_checkpoint(out());
 }
 
@@ -335,6 +343,7 @@ class TinyFileSystem {
   }
   ~TinyFileSystem() {
     if (mounted_) ::umount2(place_.c_str(), MNT_DETACH);
+  expect_failed(run("train", {"--json", "--out", out().string()}), 2, {"--json", "--plan"});
   }
   TinyFileSystem(const TinyFileSystem&) = delete;
   TinyFileSystem& operator=(const TinyFileSystem&) = delete;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "model/model.h"
@@ -60,67 +61,125 @@ std::string tokens_rate(double rate) { return rate < 100 ? fmt::format("{:.3g}",
 
 }  // namespace
 
-std::string plan(const TrainOptions& options) {
+double Plan::memory() const {
+  double sum = 0;
+  for (const double part : {weights, gradients, moments, summed_gradients, activations, validation, text}) sum += part;
+  return sum;
+}
+
+Plan plan(const TrainOptions& options) {
   check_options(options);
   const RunData data = load_data(options, std::nullopt);
-  Config config = options.config;
+  Plan plan{.options = options};
+  Config& config = plan.options.config;
   config.vocab_size = options.vocabulary == 0 ? padded_vocabulary(data.tokenizer.size()) : options.vocabulary;
   check_sizes(config);
 
+  const std::vector<Parameter> table = parameter_table(config);
+  plan.parameters = parameter_count(table) + planned_parameters(config);
+  plan.embedding_parameters = table.front().count;
+
+  const double weights = 4. * static_cast<double>(plan.parameters);
+  const int window = validation_window(options, data.validation.count());
+  plan.weights = plan.gradients = weights;
+  plan.moments = 2 * weights;
+  plan.summed_gradients = options.accumulate > 1 ? weights : 0;
+  plan.activations = static_cast<double>(model_bytes(config, options.sequence, options.batch, Model::Mode::kTraining));
+  plan.validation = window > 0 ? static_cast<double>(Evaluation::bytes(config, window)) : 0;
+  plan.text_is_mapped = is_prepared(options.data);
+  plan.text = plan.text_is_mapped ? 0 : 4. * static_cast<double>(data.train.count() + data.validation.count());
+  plan.machine_memory = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
+  plan.checkpoint = 3 * weights;
+  plan.checkpoints = options.keep + 2;
+
+  plan.flops_per_token = training_flops(config, 1);
+  plan.product_rate = product_rate();
+  plan.tokens_per_second = kStepShare * plan.product_rate / plan.flops_per_token;
+
+  const WindowSet windows(data.train, options.sequence, "the training text");
+  const BatchOrder order(windows.count(), options.batch * options.accumulate, options.seed);
+  plan.train_characters = data.train.count();
+  plan.validation_characters = data.validation.count();
+  plan.steps = total_steps(options, order.steps_per_epoch());
+  plan.steps_per_epoch = order.steps_per_epoch();
+  plan.tokens_per_step = int64_t{options.batch} * options.accumulate * options.sequence;
+  plan.unknown = data.unknown;
+  return plan;
+}
+
+std::string plan_text(const Plan& plan) {
+  const TrainOptions& options = plan.options;
+  const Config& config = options.config;
   std::string text;
   const auto line = [&](std::string_view what, std::string_view value, std::string_view note = "") {
     text += fmt::format("{:<24}{:>16}{}{}\n", what, value, note.empty() ? "" : "   ", note);
   };
-  const std::vector<Parameter> table = parameter_table(config);
-  const int64_t parameters = parameter_count(table) + planned_parameters(config), embedding = table.front().count;
   line("model", fmt::format("dim {}", config.dim),
        fmt::format("{} layers, {} heads, vocabulary {}{}{}", config.layers, config.heads, config.vocab_size, config.dpg ? ", DPG" : "",
                    config.uboo ? ", UBOO" : ""));
-  line("parameters", thousands(parameters),
-       fmt::format("{} in the embedding, {} a block", thousands(embedding), thousands((parameters - embedding - config.dim) / config.layers)));
+  line("parameters", thousands(plan.parameters),
+       fmt::format("{} in the embedding, {} a block", thousands(plan.embedding_parameters),
+                   thousands((plan.parameters - plan.embedding_parameters - config.dim) / config.layers)));
 
-  const bool prepared = is_prepared(options.data);
-  const double weights = 4. * static_cast<double>(parameters);
-  const int window = validation_window(options, data.validation.count());
-  const double activations = static_cast<double>(model_bytes(config, options.sequence, options.batch, Model::Mode::kTraining)),
-               validation = window > 0 ? static_cast<double>(Evaluation::bytes(config, window)) : 0,
-               accumulated = options.accumulate > 1 ? weights : 0,
-               tokens = prepared ? 0 : 4. * static_cast<double>(data.train.count() + data.validation.count()),
-               memory = 4 * weights + accumulated + activations + validation + tokens,
-               machine = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
   text += "\nmemory\n";
-  line("  weights", gigabytes(weights));
-  line("  gradients", gigabytes(weights));
-  line("  AdamW's moments", gigabytes(2 * weights));
-  if (accumulated > 0) line("  summed gradients", gigabytes(accumulated), fmt::format("--accumulate {}", options.accumulate));
-  line("  activations", gigabytes(activations), fmt::format("{} x {} tokens at once", options.batch, options.sequence));
-  line("  validation", gigabytes(validation));
-  line("  text", prepared ? "mapped" : gigabytes(tokens));
-  line("  in all", gigabytes(memory),
-       fmt::format("of the {} of this machine{}", gigabytes(machine),
-                   memory > machine ? ": it does not fit; a smaller --batch with --accumulate, or a smaller model" : ""));
-  const double checkpoint = 3 * weights;
-  line("disk", gigabytes((options.keep + 2) * checkpoint),
-       fmt::format("{} checkpoints of {}: --keep {}, the best, the final one", options.keep + 2, gigabytes(checkpoint), options.keep));
+  line("  weights", gigabytes(plan.weights));
+  line("  gradients", gigabytes(plan.gradients));
+  line("  AdamW's moments", gigabytes(plan.moments));
+  if (plan.summed_gradients > 0) line("  summed gradients", gigabytes(plan.summed_gradients), fmt::format("--accumulate {}", options.accumulate));
+  line("  activations", gigabytes(plan.activations), fmt::format("{} x {} tokens at once", options.batch, options.sequence));
+  line("  validation", gigabytes(plan.validation));
+  line("  text", plan.text_is_mapped ? "mapped" : gigabytes(plan.text));
+  line("  in all", gigabytes(plan.memory()),
+       fmt::format("of the {} of this machine{}", gigabytes(plan.machine_memory),
+                   plan.memory() > plan.machine_memory ? ": it does not fit; a smaller --batch with --accumulate, or a smaller model" : ""));
+  line("disk", gigabytes(plan.disk()),
+       fmt::format("{} checkpoints of {}: --keep {}, the best, the final one", plan.checkpoints, gigabytes(plan.checkpoint), options.keep));
 
-  const double flops = training_flops(config, 1), rate = product_rate(), speed = kStepShare * rate / flops;
   text += "\nspeed\n";
-  line("  operations a token", fmt::format("{:.4g} MFLOP", flops / 1e6), "forward and backward");
-  line("  matrix products", fmt::format("{:.0f} GFLOP/s", rate / 1e9), fmt::format("measured now: {}, {} threads", cpu_name(), num_threads()));
-  line("  to expect", fmt::format("{} tokens/s", tokens_rate(speed)),
-       fmt::format("at {:.0f} % of that rate; all of it would be {}", 100 * kStepShare, tokens_rate(rate / flops)));
+  line("  operations a token", fmt::format("{:.4g} MFLOP", plan.flops_per_token / 1e6), "forward and backward");
+  line("  matrix products", fmt::format("{:.0f} GFLOP/s", plan.product_rate / 1e9),
+       fmt::format("measured now: {}, {} threads", cpu_name(), num_threads()));
+  line("  to expect", fmt::format("{} tokens/s", tokens_rate(plan.tokens_per_second)),
+       fmt::format("at {:.0f} % of that rate; all of it would be {}", 100 * kStepShare, tokens_rate(plan.product_rate / plan.flops_per_token)));
 
-  const WindowSet windows(data.train, options.sequence, "the training text");
-  const BatchOrder order(windows.count(), options.batch * options.accumulate, options.seed);
-  const int64_t steps = total_steps(options, order.steps_per_epoch());
-  const int64_t step_tokens = int64_t{options.batch} * options.accumulate * options.sequence;
   text += "\nrun\n";
-  line("  data", options.data, fmt::format("{} characters and {} for validation", thousands(data.train.count()), thousands(data.validation.count())));
-  line("  steps", thousands(steps), fmt::format("of {} tokens, {} an epoch", thousands(step_tokens), thousands(order.steps_per_epoch())));
-  line("  tokens", thousands(steps * step_tokens));
-  line("  time", format_duration(static_cast<double>(steps * step_tokens) / speed), "without validation and checkpoints");
-  if (!data.unknown.empty()) text += "\n" + data.unknown + "\n";
+  line("  data", options.data,
+       fmt::format("{} characters and {} for validation", thousands(plan.train_characters), thousands(plan.validation_characters)));
+  line("  steps", thousands(plan.steps), fmt::format("of {} tokens, {} an epoch", thousands(plan.tokens_per_step), thousands(plan.steps_per_epoch)));
+  line("  tokens", thousands(plan.tokens()));
+  line("  time", format_duration(plan.seconds()), "without validation and checkpoints");
+  if (!plan.unknown.empty()) text += "\n" + plan.unknown + "\n";
   return text;
+}
+
+nlohmann::ordered_json to_json(const Plan& plan) {
+  const auto bytes = [](double number) { return static_cast<int64_t>(number); };
+  return {{"config", to_json(plan.options.config)},
+          {"data", plan.options.data},
+          {"parameters", plan.parameters},
+          {"embedding_parameters", plan.embedding_parameters},
+          {"memory_bytes",
+           {{"weights", bytes(plan.weights)},
+            {"gradients", bytes(plan.gradients)},
+            {"moments", bytes(plan.moments)},
+            {"summed_gradients", bytes(plan.summed_gradients)},
+            {"activations", bytes(plan.activations)},
+            {"validation", bytes(plan.validation)},
+            {"text", bytes(plan.text)},
+            {"all", bytes(plan.memory())},
+            {"machine", bytes(plan.machine_memory)}}},
+          {"disk_bytes", bytes(plan.disk())},
+          {"checkpoint_bytes", bytes(plan.checkpoint)},
+          {"flops_per_token", plan.flops_per_token},
+          {"product_flops_per_second", plan.product_rate},
+          {"tokens_per_second", plan.tokens_per_second},
+          {"train_characters", plan.train_characters},
+          {"val_characters", plan.validation_characters},
+          {"steps", plan.steps},
+          {"steps_per_epoch", plan.steps_per_epoch},
+          {"tokens_per_step", plan.tokens_per_step},
+          {"tokens", plan.tokens()},
+          {"seconds", plan.seconds()}};
 }
 
 }  // namespace mmrec

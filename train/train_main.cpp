@@ -59,8 +59,9 @@ int main(int argc, char** argv) {
       app.add_option("--vocab", vocabulary, "auto: as many tokens as the text needs; or a number (default: the configuration's)");
   app.add_option("--sample-every", options.sample_every, "steps between samples of generated text, 0: only at the end")->check(at_least(0));
   app.add_option("--sample-tokens", options.sample_tokens, "a sample's length, 0: no samples")->check(at_least(0));
-  bool only_plan = false;
+  bool only_plan = false, json = false;
   app.add_flag("--plan", only_plan, "print what the run would take of memory, disk and time, without making the model");
+  app.add_flag("--json", json, "with --plan: print it as JSON");
   app.add_flag("--profile", options.profile, "print each kernel's share of the time at the end");
   const CLI::Option* seed_option = app.get_option("--seed");
   app.set_config("--options", "", "a file of options, as search writes it: lines of name = \"value\"; the command line's count before them");
@@ -80,6 +81,7 @@ int main(int argc, char** argv) {
     options.quiet = program.quiet();
     options.seed = program.seed();
     options.out = out.empty() ? std::filesystem::path("checkpoints") / std::filesystem::path(config).stem() : std::filesystem::path(out);
+    if (json && !only_plan) fail_usage("--json is for --plan; a run's figures are in its metrics.jsonl, and 'report --json' has them");
     if (only_plan && (resume_option->count() > 0 || init_option->count() > 0))
       fail_usage("--plan is for new runs from the beginning; leave out --resume and --init");
     if (resume_option->count() > 0) {
@@ -113,7 +115,7 @@ int main(int argc, char** argv) {
       for (const std::string& field : fields) set_field(options.config, field);
       options.vocabulary = parse_vocabulary(vocabulary, options.config.vocab_size);
       if (only_plan) {
-        fmt::print("{}", plan(options));
+        fmt::print("{}", json ? to_json(plan(options)).dump(2) + "\n" : plan_text(plan(options)));
         return;
       }
       check_config(options.config);
