@@ -10,15 +10,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
 #include <fstream>
 #include <set>
+#include <utility>
 
 #include "tests/expect_error.h"
 #include "tests/temporary_directory.h"
+#include "train/directory_lock.h"
 
 namespace mmrec {
 namespace {
@@ -228,6 +231,57 @@ TEST(AtomicDirectory, StartsAfreshWhereAnEarlierProcessWasKilled) {
   write_file_atomically(directory / fmt::format("checkpoint.partial-{}/rest", ::getpid()), "half");
   write_directory_atomically(directory / "checkpoint", [](const fs::path& partial) { fill_with(partial, "new"); });
   EXPECT_EQ(entries(directory / "checkpoint"), (std::set<std::string>{"a", "b"}));
+}
+
+/// A process that stays in the middle of write_directory_atomically until it is killed.
+class Writer {
+ public:
+  explicit Writer(const fs::path& path) : id_(::fork()) {
+    if (id_ == 0) {
+      write_directory_atomically(path, [](const fs::path&) { ::pause(); });
+      ::_exit(0);
+    }
+    partial_ = fs::path(path) += fmt::format(".partial-{}", id_);
+    while (!fs::exists(partial_)) ::usleep(1000);
+  }
+  ~Writer() { kill(); }
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
+
+  const fs::path& partial() const { return partial_; }
+  void kill() {
+    if (id_ <= 0) return;
+    ::kill(id_, SIGKILL);
+    ::waitpid(std::exchange(id_, 0), nullptr, 0);
+  }
+
+ private:
+  pid_t id_;
+  fs::path partial_;
+};
+
+TEST(AtomicDirectory, WhatKilledProcessesLeftIsRemovedAndWhatOthersWriteIsNot) {
+  const TemporaryDirectory directory;
+  const fs::path target = directory / "data";
+  Writer dead(target), alive(target), other(directory / "data2");
+  dead.kill();
+  other.kill();
+  // Locked by a process that this machine does not know.
+  constexpr int kNobody = 1 << 30;
+  const fs::path locked = directory / fmt::format("data.partial-{}", kNobody), old = directory / fmt::format("data.old-{}", kNobody);
+  fs::create_directory(locked);
+  fs::create_directory(old);
+  write_file_atomically(old / "a", "the only one");
+  {
+    const DirectoryLock lock(locked);
+    EXPECT_EQ(std::ranges::count(remove_abandoned(target), locked), 0);
+  }
+  EXPECT_FALSE(fs::exists(dead.partial()));
+  EXPECT_TRUE(fs::exists(alive.partial()));
+  EXPECT_TRUE(fs::exists(other.partial())) << "is of another folder";
+  EXPECT_EQ(read_file(target / "a"), "the only one") << "takes its name back";
+  EXPECT_EQ(remove_abandoned(target), std::vector<fs::path>{locked});
+  EXPECT_EQ(remove_abandoned(directory / "missing/data"), std::vector<fs::path>{});
 }
 
 TEST(AtomicDirectory, RefusesToLoseOtherFiles) {

@@ -526,6 +526,30 @@ TEST_F(Programs, EvaluateRepeatsTheValidation) {
   EXPECT_EQ(in_all, 3000);
   EXPECT_EQ(figures({"--part", "train"})["characters"].get<int>() + validation["characters"].get<int>(), in_all);
 
+TEST_F(Programs, PrepareTidiesUpAfterOneThatWasKilled) {
+  {
+    std::ofstream large(directory_ / "large.txt");
+    for (int i = 0; i < 200; ++i) large << std::string(999'999, 'x') << '\n';
+  }
+  fs::create_directory(directory_ / "data");
+  const fs::path out = directory_ / "data/text";
+  {
+    test::Process process(
+        {(fs::path(MMREC_BINARY_DIR) / "prepare").string(), "--input-file", (directory_ / "large.txt").string(), "--out", out.string()}, {},
+        directory_.path());
+    while (fs::is_empty(directory_ / "data")) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    process.send(SIGKILL);
+    EXPECT_EQ(process.wait(), -SIGKILL);
+  }
+  ASSERT_FALSE(fs::exists(out));
+  const fs::path left = fs::directory_iterator(directory_ / "data")->path();
+  const Outcome again = run("prepare", {"--input-file", (directory_ / "play.txt").string(), "--out", out.string()});
+  ASSERT_EQ(again.code, 0) << again.errors;
+  EXPECT_NE(again.output.find("tidied up " + left.string()), std::string::npos) << again.output;
+  EXPECT_FALSE(fs::exists(left));
+  EXPECT_TRUE(fs::exists(out / "manifest.json"));
+}
+
   // Without --data it is what the model was trained on.
   EXPECT_EQ(nlohmann::json::parse(run("evaluate", {"--checkpoint", out().string(), "--json"}).output)["loss"], validation["loss"]);
 

@@ -5,12 +5,15 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include "runtime/error.h"
+#include "train/directory_lock.h"
 
 namespace mmrec {
 namespace {
@@ -52,6 +55,19 @@ bool is_leftover(const fs::path& path) {
   return false;
 }
 
+/// Of a leftover: whether its process is gone, as far as can be told.
+bool is_abandoned(const fs::path& path) {
+  const std::string extension = path.extension().string();
+  const long id = std::strtol(extension.c_str() + extension.find('-') + 1, nullptr, 10);
+  if (::kill(static_cast<pid_t>(id), 0) == 0 || errno != ESRCH) return false;
+  try {
+    const DirectoryLock lock(path);
+    return true;
+  } catch (const Error&) {  // its process is one of another machine or container
+    return false;
+  }
+}
+
 void rename_or_fail(const fs::path& from, const fs::path& to) {
   if (std::rename(from.c_str(), to.c_str()) != 0) fail_on_file("write", to, errno);
 }
@@ -64,6 +80,14 @@ struct FilePlaces {
   }
   fs::path target, partial;
 };
+
+void tidy_up(const fs::path& leftover) {
+  const fs::path target = leftover.parent_path() / leftover.stem();
+  if (leftover.extension().string().starts_with(".old-") && !is_there(target))
+    rename_or_fail(leftover, target);
+  else
+    remove_quietly(leftover);
+}
 
 void check_nothing_is_lost(const fs::path& old_directory, const fs::path& new_directory) {
   if (!is_there(old_directory)) return;
@@ -144,8 +168,9 @@ void write_directory_atomically(const fs::path& path, const std::function<void(c
   const fs::path target = destination(path);
   const fs::path partial = with_suffix(target, "partial");
   remove_quietly(partial);  // process ids come again: it may be what a killed process left
-  if (::mkdir(partial.c_str(), 0777) != 0) fail_on_file("create directory", partial, errno);
+  if (::mkdir(partial.c_str(), 0777) != 0) fail_on_file("create directory", path, errno);
   try {
+    const DirectoryLock lock(partial);  // for remove_abandoned
     fill(partial);
     check_nothing_is_lost(target, partial);
     flush_directory(partial);
@@ -168,13 +193,18 @@ void remove_leftovers(const fs::path& directory, const std::function<bool(const 
   std::vector<fs::path> leftovers;
   for (const fs::directory_entry& entry : fs::directory_iterator(directory))
     if (const fs::path& path = entry.path(); is_leftover(path) && ours(path.stem().string())) leftovers.push_back(path);
-  for (const fs::path& path : leftovers) {
-    const fs::path target = directory / path.stem();
-    if (path.extension().string().starts_with(".old-") && !is_there(target))
-      rename_or_fail(path, target);
-    else
-      remove_quietly(path);
-  }
+  for (const fs::path& path : leftovers) tidy_up(path);
+}
+
+std::vector<fs::path> remove_abandoned(const fs::path& path) {
+  const fs::path target = destination(path);
+  std::vector<fs::path> abandoned;
+  if (!is_there(target.parent_path())) return abandoned;
+  for (const fs::directory_entry& entry : fs::directory_iterator(target.parent_path()))
+    if (const fs::path& left = entry.path(); is_leftover(left) && left.stem() == target.filename() && entry.is_directory() && is_abandoned(left))
+      abandoned.push_back(left);
+  for (const fs::path& left : abandoned) tidy_up(left);
+  return abandoned;
 }
 
 AppendFile::AppendFile(const fs::path& path) : file_("write", path, O_WRONLY | O_CREAT | O_APPEND) {}

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "train/file_descriptor.h"
 
@@ -44,6 +45,11 @@ void remove_directory_atomically(const std::filesystem::path& path);
 /// what they had not finished goes, and a `NAME.old-<process id>` takes its name back where nothing has that name. Only for
 /// names of which ours(NAME) says that they may be touched.
 void remove_leftovers(const std::filesystem::path& directory, const std::function<bool(const std::string& name)>& ours);
+
+/// The same beside `path` for processes that were killed in write_directory_atomically(path, ..), while others may be in it: what
+/// belongs to a process that lives, here or on another machine that shares the file system and its locks, stays. Returns what was
+/// tidied up.
+std::vector<std::filesystem::path> remove_abandoned(const std::filesystem::path& path);
 
 /// A file that grows by records; a crash of the process between two of them leaves whole ones.
 class AppendFile {

@@ -242,6 +242,8 @@ Json prepare(const PrepareOptions& options, Console& console, const CheckStop& c
   const int64_t bytes = total_bytes(options.files);
   const double val_split = validation_part(options.val_split, bytes);
   check_is_ours(options.out);
+  for (const fs::path& left : remove_abandoned(options.out))
+    console.line(fmt::format("tidied up {}, which a prepare that was killed had left", left.string()));
   const Json inputs = describe_inputs(options, val_split, bytes, console, check_stop);
   if (Json made = find_made(options.out, inputs, console, check_stop); !made.is_null()) {
     console.line(fmt::format("{} is up to date", options.out.string()), Style::kHeading);
