@@ -156,6 +156,41 @@ TEST_F(Programs, QuietTrainingSaysNothing) {
   EXPECT_TRUE(fs::exists(out() / "final_checkpoint"));
 }
 
+/// Runs a line of shell that begins with a program of the project, in front of a reader that soon goes away.
+Outcome run_before_reader(const fs::path& directory, const std::string& line, const std::string& reader, const std::string& before = "") {
+  const std::string script =
+      fmt::format("{} cd {}; {{ sleep 0.1; {}/{} 2>errors; echo $? >code; }} | {} >read", before, directory.string(), MMREC_BINARY_DIR, line, reader);
+  EXPECT_EQ(test::Process({"/bin/sh", "-c", script}, {}, directory).wait(), 0);
+  return {std::stoi(read_file(directory / "code")), read_file(directory / "read"), read_file(directory / "errors")};
+}
+
+TEST_F(Programs, AReaderThatGoesAwayEndsTheProgramQuietly) {
+  constexpr int kBrokenPipe = 128 + SIGPIPE;
+  const auto expect_quiet_end = [&](const std::string& line, const std::string& reader, const std::string& before = "") {
+    const Outcome outcome = run_before_reader(directory_.path(), line, reader, before);
+    EXPECT_EQ(outcome.code, kBrokenPipe) << line;
+    EXPECT_EQ(outcome.errors, "") << line;
+  };
+  // A run saves itself and can go on.
+  expect_quiet_end("train " + command(small_run().set("--steps", "1000000").set("--save-every", "0")), "head -1");
+  const std::string log = read_file(out() / "training_output.log");
+  EXPECT_NE(log.find("stopped by SIGPIPE"), std::string::npos) << log;
+  const int64_t steps = static_cast<int64_t>(read_metrics(out() / "metrics.jsonl").size()) + 2;
+  const Outcome resumed = run("train", {"--resume", "--out", out().string(), "--steps", std::to_string(steps), "--threads", "1"});
+  EXPECT_EQ(resumed.code, 0) << resumed.errors;
+  EXPECT_NE(resumed.output.find(fmt::format("going on after step {} of {}", steps - 2, steps)), std::string::npos) << resumed.output;
+
+  for (const std::string before : {"", "trap '' PIPE;"}) {  // as shells leave it, and ignored as services do
+    expect_quiet_end("report run", "sleep 0", before);
+    expect_quiet_end("report run --json", "sleep 0", before);
+    expect_quiet_end("evaluate --checkpoint run --json", "sleep 0", before);
+    expect_quiet_end("generate --checkpoint run --tokens 100000 --threads 1", "head -c 1", before);
+    expect_quiet_end("prepare --input-file play.txt --out data --json", "sleep 0", before);
+  }
+  EXPECT_EQ(run("prepare", {"--input-file", (directory_ / "play.txt").string(), "--out", (directory_ / "data").string()}).output,
+            (directory_ / "data").string() + " is up to date\n");
+}
+
 TEST_F(Programs, HelpShowsAnExample) {
   for (const char* program : {"train", "evaluate", "generate", "prepare", "probe", "report", "search", "bench"}) {
     const Outcome outcome = run(program, {"--help"});
@@ -288,6 +323,14 @@ TEST_F(Programs, TrainPlans) {
   EXPECT_EQ(figure(small.output, "  steps"), 3);
   EXPECT_EQ(figure(small.output, "  tokens"), 3 * 4 * 32);
 
+  arguments.push_back("--json");
+  const nlohmann::json figures = nlohmann::json::parse(run("train", arguments).output);
+  EXPECT_EQ(figures["parameters"], figure(small.output, "parameters"));
+  EXPECT_EQ(figures["steps"], 3);
+  EXPECT_EQ(figures["tokens"], 3 * 4 * 32);
+  EXPECT_NEAR(figures["memory_bytes"]["all"].get<double>() / 1e6, figure(small.output, "  in all"), 0.1);
+  EXPECT_EQ(figures["disk_bytes"], 5 * 12 * figures["parameters"].get<int64_t>());
+
   const Outcome large = run("train", {"--plan", "--config", "7b", "--accumulate", "2", "--threads", "1"});
   ASSERT_EQ(large.code, 0) << large.errors;
   const double parameters = figure(large.output, "parameters");
@@ -300,6 +343,7 @@ TEST_F(Programs, TrainPlans) {
   EXPECT_GT(figure(large.output, "  to expect"), 0);
 
   expect_failed(run("train", {"--config", "7b", "--out", out().string()}), 2, {"dpg", "not supported"});
+  expect_failed(run("train", {"--json", "--out", out().string()}), 2, {"--json", "--plan"});
   expect_failed(run("train", {"--plan", "--resume", "--out", out().string()}), 2, {"--plan", "--resume"});
   expect_failed(run("train", {"--plan", "--batch", "1000000"}), 2, {"1000000 sequences of 256 positions"});
 }
@@ -323,14 +367,6 @@ TEST_F(Programs, TrainStartsFromACheckpoint) {
 
 TEST_F(Programs, TrainStopsWhereTheLossIsNoLongerFinite) {
   expect_failed(train(small_run().set("--lr", "1e30").set("--warmup", "0")), 1, {"step 2", "not finite", "--lr"});
-  arguments.push_back("--json");
-  const nlohmann::json figures = nlohmann::json::parse(run("train", arguments).output);
-  EXPECT_EQ(figures["parameters"], figure(small.output, "parameters"));
-  EXPECT_EQ(figures["steps"], 3);
-  EXPECT_EQ(figures["tokens"], 3 * 4 * 32);
-  EXPECT_NEAR(figures["memory_bytes"]["all"].get<double>() / 1e6, figure(small.output, "  in all"), 0.1);
-  EXPECT_EQ(figures["disk_bytes"], 5 * 12 * figures["parameters"].get<int64_t>());
-
   expect_no_checkpoint(out());
 }
 
@@ -343,7 +379,6 @@ class TinyFileSystem {
   }
   ~TinyFileSystem() {
     if (mounted_) ::umount2(place_.c_str(), MNT_DETACH);
-  expect_failed(run("train", {"--json", "--out", out().string()}), 2, {"--json", "--plan"});
   }
   TinyFileSystem(const TinyFileSystem&) = delete;
   TinyFileSystem& operator=(const TinyFileSystem&) = delete;
@@ -491,6 +526,30 @@ TEST_F(Programs, PrepareIsStoppedWithoutTraces) {
   }
 }
 
+TEST_F(Programs, PrepareTidiesUpAfterOneThatWasKilled) {
+  {
+    std::ofstream large(directory_ / "large.txt");
+    for (int i = 0; i < 200; ++i) large << std::string(999'999, 'x') << '\n';
+  }
+  fs::create_directory(directory_ / "data");
+  const fs::path out = directory_ / "data/text";
+  {
+    test::Process process(
+        {(fs::path(MMREC_BINARY_DIR) / "prepare").string(), "--input-file", (directory_ / "large.txt").string(), "--out", out.string()}, {},
+        directory_.path());
+    while (fs::is_empty(directory_ / "data")) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    process.send(SIGKILL);
+    EXPECT_EQ(process.wait(), -SIGKILL);
+  }
+  ASSERT_FALSE(fs::exists(out));
+  const fs::path left = fs::directory_iterator(directory_ / "data")->path();
+  const Outcome again = run("prepare", {"--input-file", (directory_ / "play.txt").string(), "--out", out.string()});
+  ASSERT_EQ(again.code, 0) << again.errors;
+  EXPECT_NE(again.output.find("tidied up " + left.string()), std::string::npos) << again.output;
+  EXPECT_FALSE(fs::exists(left));
+  EXPECT_TRUE(fs::exists(out / "manifest.json"));
+}
+
 TEST_F(Programs, EvaluateRepeatsTheValidation) {
   const Outcome trained = train(small_run());
   ASSERT_EQ(trained.code, 0) << trained.errors;
@@ -526,34 +585,11 @@ TEST_F(Programs, EvaluateRepeatsTheValidation) {
   EXPECT_EQ(in_all, 3000);
   EXPECT_EQ(figures({"--part", "train"})["characters"].get<int>() + validation["characters"].get<int>(), in_all);
 
-TEST_F(Programs, PrepareTidiesUpAfterOneThatWasKilled) {
-  {
-    std::ofstream large(directory_ / "large.txt");
-    for (int i = 0; i < 200; ++i) large << std::string(999'999, 'x') << '\n';
-  }
-  fs::create_directory(directory_ / "data");
-  const fs::path out = directory_ / "data/text";
-  {
-    test::Process process(
-        {(fs::path(MMREC_BINARY_DIR) / "prepare").string(), "--input-file", (directory_ / "large.txt").string(), "--out", out.string()}, {},
-        directory_.path());
-    while (fs::is_empty(directory_ / "data")) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    process.send(SIGKILL);
-    EXPECT_EQ(process.wait(), -SIGKILL);
-  }
-  ASSERT_FALSE(fs::exists(out));
-  const fs::path left = fs::directory_iterator(directory_ / "data")->path();
-  const Outcome again = run("prepare", {"--input-file", (directory_ / "play.txt").string(), "--out", out.string()});
-  ASSERT_EQ(again.code, 0) << again.errors;
-  EXPECT_NE(again.output.find("tidied up " + left.string()), std::string::npos) << again.output;
-  EXPECT_FALSE(fs::exists(left));
-  EXPECT_TRUE(fs::exists(out / "manifest.json"));
-}
-
   // Without --data it is what the model was trained on.
   EXPECT_EQ(nlohmann::json::parse(run("evaluate", {"--checkpoint", out().string(), "--json"}).output)["loss"], validation["loss"]);
 
   const Outcome table = evaluate({"--seq", "64"});
+  EXPECT_LT(table.output.find("1 threads; kernels for"), table.output.find("best_model (step 3)")) << table.output;
   for (const char* part :
        {"best_model (step 3)", "validation part", "windows of 64", "loss ", "perplexity ", "accuracy ", "bits per character ", "tokens/s"})
     EXPECT_NE(table.output.find(part), std::string::npos) << part << " is not in: " << table.output;
@@ -622,7 +658,6 @@ TEST_F(Programs, GenerateRefusesBadInput) {
     SCOPED_TRACE(command(options));
     const Outcome outcome = generate(options, input);
     expect_failed(outcome, code, mentions);
-  EXPECT_LT(table.output.find("1 threads; kernels for"), table.output.find("best_model (step 3)")) << table.output;
     EXPECT_EQ(outcome.output, "");
   };
   expect_refused({{"--prompt", "ROMEO"}}, 2, {"--checkpoint is required"});

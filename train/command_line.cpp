@@ -1,6 +1,8 @@
 #include "train/command_line.h"
 
 #include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -10,6 +12,7 @@
 #include <new>
 #include <numeric>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -20,12 +23,18 @@
 namespace mmrec {
 namespace {
 
-enum ExitCode { kSuccess = 0, kFailed = 1, kWrongUse = 2 };
+enum ExitCode { kSuccess = 0, kFailed = 1, kWrongUse = 2, kNobodyReads = 128 + SIGPIPE };
 
 int report(ExitCode code, std::string_view message) {
   std::fflush(stdout);
   std::fputs(fmt::format("error: {}\n", message).c_str(), stderr);
   return code;
+}
+
+/// Whether standard output is a pipe that nobody reads any more.
+bool nobody_reads() {
+  pollfd output{STDOUT_FILENO, 0, 0};
+  return ::poll(&output, 1, 0) == 1 && (output.revents & POLLERR) != 0;
 }
 
 /// Levenshtein: insertions, deletions and replacements.
@@ -109,8 +118,9 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
     check_kernels();
     set_num_threads(threads_);
     body();
-    if (std::fflush(stdout) != 0 || std::ferror(stdout)) fail("cannot write to standard output; is the disk full?");
-    return kSuccess;
+    if (std::fflush(stdout) == 0 && !std::ferror(stdout)) return kSuccess;
+    if (nobody_reads()) return kNobodyReads;
+    fail("cannot write to standard output; is the disk full?");
   } catch (const CLI::CallForHelp&) {
     std::fputs(app_.help().c_str(), stdout);
     return kSuccess;
@@ -121,6 +131,8 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
   } catch (const std::bad_alloc&) {
     return report(kFailed, "not enough memory");
   } catch (const std::exception& error) {
+    const auto* system = dynamic_cast<const std::system_error*>(&error);
+    if (system && system->code() == std::errc::broken_pipe) return kNobodyReads;
     return report(kFailed, error.what());
   }
 }

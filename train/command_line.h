@@ -28,7 +28,8 @@ class Program {
   bool quiet() const { return quiet_; }
 
   /// Parses the command line, sets the number of threads and calls `body`. What goes wrong becomes a line "error: .." on
-  /// standard error. Returns the exit code: 0 success (and --help), 1 failed, 2 wrong use (a bad command line, a UsageError).
+  /// standard error. Returns the exit code: 0 success (and --help), 1 failed, 2 wrong use (a bad command line, a UsageError), 141 where
+  /// nobody reads standard output any more, without a word, as the system does by SIGPIPE where that is not caught or ignored.
   int run(int argc, const char* const* argv, const std::function<void()>& body);
 
  private:

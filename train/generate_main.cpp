@@ -70,7 +70,7 @@ int main(int argc, char** argv) {
     generator.read_prompt(ids);
     if (streams) show(prompt);
     std::vector<std::string> texts(samples);
-    for (int64_t i = 0; i < tokens; ++i) {
+    for (int64_t i = 0; i < tokens && !std::ferror(stdout); ++i) {
       const std::span<const int32_t> chosen = generator.choose();
       for (int b = 0; b < samples; ++b) {
         if (streams)

@@ -1,4 +1,5 @@
 #include <nlohmann/json.hpp>
+#include <system_error>
 
 #include "runtime/error.h"
 #include "train/atomic_file.h"
@@ -55,6 +56,7 @@ int main(int argc, char** argv) {
     if (!options.out.has_filename()) options.out = options.out.parent_path();
     Console console(program.quiet() || json);
     const auto check_stop = [&] {
+      if (signals.received() == SIGPIPE) throw std::system_error(std::make_error_code(std::errc::broken_pipe));
       if (signals.received() != 0) fail("stopped by a signal: {} is as it was before; a download goes on when it is repeated", options.out.string());
     };
 

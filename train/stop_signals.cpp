@@ -19,10 +19,11 @@ static_assert(std::atomic<int>::is_always_lock_free, "a signal handler must not 
 void on_signal(int number) {
   const int error = errno;
   int none = 0;
-  if (!first_signal.compare_exchange_strong(none, number)) {
+  const bool is_first = first_signal.compare_exchange_strong(none, number);
+  if (!is_first && number != SIGPIPE) {
     std::signal(number, SIG_DFL);
     std::raise(number);  // delivered when this handler returns
-  } else if (announced) {
+  } else if (announced && number != SIGPIPE) {
     constexpr std::string_view kNotice = "\nfinishing this step and saving; a second signal ends at once\n";
     [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, kNotice.data(), kNotice.size());
   }

@@ -7,10 +7,11 @@
 namespace mmrec {
 
 /// While it lives, the first SIGINT (Ctrl-C), SIGTERM or SIGHUP only asks for a stop; a second one does what it always does and
-/// ends the process at once. A signal that was ignored before (as under nohup) stays so. One object at a time.
+/// ends the process at once. SIGPIPE, which comes with each line that nobody reads any more (`train | head`), asks and never
+/// ends. A signal that was ignored before (as under nohup) stays so. One object at a time.
 class StopSignals {
  public:
-  /// announce: the first signal says on standard error that a second one ends the process.
+  /// announce: the first signal says on standard error that a second one ends the process; SIGPIPE says nothing.
   explicit StopSignals(bool announce);
   ~StopSignals();
   StopSignals(const StopSignals&) = delete;
@@ -20,7 +21,7 @@ class StopSignals {
   int received() const;
 
  private:
-  static constexpr std::array kSignals{SIGINT, SIGTERM, SIGHUP};
+  static constexpr std::array kSignals{SIGINT, SIGTERM, SIGHUP, SIGPIPE};
   std::array<struct sigaction, kSignals.size()> before_{};
 };
 

@@ -87,6 +87,7 @@ class Run {
   Parameters parameters_;
   TrainingStep training_step_;
   std::optional<Evaluation> evaluation_;
+  const StopSignals stop_;  // before there is anything to lose
   RunFolder folder_;
   RunLog log_;
   MetricsFile metrics_;
@@ -114,6 +115,7 @@ Run::Run(const TrainOptions& options, RunStart start)
       parameters_(config_),
       training_step_(config_, vocabulary_, parameters_, windows_,
                      {.batch = options.batch, .accumulate = options.accumulate, .dropout = options.dropout, .seed = options.seed}),
+      stop_(!options.quiet),
       folder_(open_folder(options, start, identity_, rate_.steps)),
       log_(folder_.path() / RunFolder::kLog, options.quiet),
       metrics_(folder_.path() / RunFolder::kMetrics),
@@ -182,11 +184,10 @@ void Run::describe(const RunStart& start) {
 int Run::train() {
   start_ = std::chrono::steady_clock::now();
   set_profiling(options_.profile);
-  const StopSignals stop(!options_.quiet);
   while (state_.step < rate_.steps && !out_of_patience()) {
-    if (stop.received() != 0) {
-      interrupt(stop.received());
-      return stop.received();
+    if (stop_.received() != 0) {
+      interrupt(stop_.received());
+      return stop_.received();
     }
     step();
     after_step();
