@@ -229,6 +229,10 @@ TEST_F(Programs, TrainRefusesWrongUse) {
   expect_refused("--val-split", "1", {"--val-split", "1"});
   expect_refused("--threads", "0", {"--threads", "0"});
   expect_refused("--config", "huge", {"--config huge", "tiny, mini"});
+  expect_refused("--val-tokens", "-1", {"--val-tokens", "-1"});
+  Arguments twice = small_run().arguments();
+  twice.insert(twice.end(), {"--seq", "16"});
+  expect_failed(run("train", twice), 2, {"--seq is given 2 times"});
 
   const fs::path config = directory_ / "config.json";
   std::ofstream(config) << R"({"preset": "tiny", "dims": 64})";

@@ -52,12 +52,17 @@ size_t edit_distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
-/// The options of the program and of the subcommand that was given.
-std::vector<std::string> option_names(CLI::App& app) {
-  std::vector<std::string> names;
+/// The program and the subcommand that was given.
+std::vector<CLI::App*> parts(CLI::App& app) {
   std::vector<CLI::App*> apps = app.get_subcommands();
   apps.push_back(&app);
-  for (CLI::App* part : apps)
+  return apps;
+}
+
+/// Their options.
+std::vector<std::string> option_names(CLI::App& app) {
+  std::vector<std::string> names;
+  for (CLI::App* part : parts(app))
     for (const CLI::Option* option : part->get_options())
       for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
   return names;
@@ -81,6 +86,10 @@ std::string describe_unknown(CLI::App& app, std::string_view argument) {
 std::string describe(CLI::App& app, const CLI::ParseError& error) {
   for (const std::string& argument : app.remaining(true))
     if (argument != "--") return describe_unknown(app, argument);
+  for (CLI::App* part : parts(app))
+    for (const CLI::Option* option : part->get_options())
+      if (option->get_expected_max() == 1 && option->count() > 1)
+        return fmt::format("{} is given {} times; give it once", option->get_name(), option->count());
   return error.what();
 }
 
