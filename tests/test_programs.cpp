@@ -419,6 +419,10 @@ TEST_F(Programs, PreparedDataTrainsLikeTheText) {
   EXPECT_NE(prepared.output.find("characters for training"), std::string::npos) << prepared.output;
   const Outcome again = run("prepare", {"--input-file", text.string(), "--out", folder.string() + "/"});
   EXPECT_EQ(again.output, folder.string() + " is up to date\n");
+  const Outcome few = run("prepare", {"--input-file", text.string(), "--out", (directory_ / "few").string(), "--vocab", "10"});
+  EXPECT_NE(few.output.find("have no token and are read as <UNK>"), std::string::npos) << few.output;
+
+  expect_failed(train(small_run().set("--data", folder.string()).set("--val-split", "0.5")), 2, {"--val-split 0.5", "divided already"});
 
   ASSERT_EQ(train(small_run()).code, 0);
   const fs::path from_folder = directory_ / "from_folder";

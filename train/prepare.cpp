@@ -207,6 +207,7 @@ Json write_results(const PrepareOptions& options, double val_split, int64_t sour
 
   const Tokenizer tokenizer(counts, options.vocabulary);
   tokenizer.save(folder / "tokenizer.json");
+  if (const std::string unknown = describe_unknown(tokenizer, counts); !unknown.empty()) console.line(unknown, Style::kWarning);
   Watch watch(console, check_stop, "writing tokens", train.bytes() + validation.bytes());
   const int64_t train_tokens = write_tokens(folder, "train", tokenizer, train.bytes(), 0, watch);
   const int64_t validation_tokens = write_tokens(folder, "val", tokenizer, validation.bytes(), train.bytes(), watch);
