@@ -425,6 +425,7 @@ TEST_F(Programs, PreparedDataTrainsLikeTheText) {
   expect_failed(train(small_run().set("--data", folder.string()).set("--val-split", "0.5")), 2, {"--val-split 0.5", "divided already"});
 
   ASSERT_EQ(train(small_run()).code, 0);
+  expect_failed(run("evaluate", {"--checkpoint", out().string(), "--data", folder.string(), "--val-split", "0.5"}), 2, {"divided already"});
   const fs::path from_folder = directory_ / "from_folder";
   const Outcome trained = train(small_run().set("--data", folder.string()).set("--out", from_folder.string()));
   ASSERT_EQ(trained.code, 0) << trained.errors;

@@ -43,7 +43,10 @@ int main(int argc, char** argv) {
       fail_usage("--data is required: {} does not say what it was trained on", folder);
     }
     if (!data.empty()) source.data = data;
-    if (!validation_split.empty()) source.validation_split = validation_split;
+    if (!validation_split.empty()) {
+      check_can_be_split(source.data, validation_split);
+      source.validation_split = validation_split;
+    }
     if (part == "all") source.validation_split = "0";  // a folder still has two texts
     const RunData texts = load_data(source, checkpoint.tokenizer);
     if (!texts.unknown.empty() && !program.quiet()) fmt::print(stderr, "warning: {}: {}\n", source.data, texts.unknown);

@@ -1,6 +1,7 @@
 #include "train/run_data.h"
 
 #include <algorithm>
+#include <system_error>
 #include <vector>
 
 #include "runtime/error.h"
@@ -56,6 +57,12 @@ RunData load_data(const TrainOptions& options, const std::optional<Tokenizer>& k
   const Tokenizer tokenizer = known ? extended_on_demand(*known, counts, options.extend_vocab) : Tokenizer(counts, options.vocabulary);
   return {tokenizer, tokenizer.encode(corpus.train, options.data), tokenizer.encode(corpus.validation, options.data),
           describe_unknown(tokenizer, counts)};
+}
+
+void check_can_be_split(const std::string& data, const std::string& val_split) {
+  std::error_code ignored;  // what cannot be looked at cannot be read either, and then the reason is told
+  if (std::filesystem::is_directory(data, ignored))
+    fail_usage("--val-split {}: {} is divided already; leave the option out, or divide the text anew with 'prepare --val-split'", val_split, data);
 }
 
 void check_same_data(const DataIdentity& begun_with, const DataIdentity& now, const std::string& data) {

@@ -31,6 +31,9 @@ struct RunData {
 /// options.vocabulary.
 RunData load_data(const TrainOptions& options, const std::optional<Tokenizer>& known);
 
+/// Throws a UsageError where `data` is a folder: --val-split was given, and what is in the folder is divided already.
+void check_can_be_split(const std::string& data, const std::string& val_split);
+
 /// Throws an Error where `now`, read from `data`, is not the text that a run was begun with.
 void check_same_data(const DataIdentity& begun_with, const DataIdentity& now, const std::string& data);
 

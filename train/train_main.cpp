@@ -6,6 +6,7 @@
 #include "train/command_line.h"
 #include "train/config_file.h"
 #include "train/plan.h"
+#include "train/run_data.h"
 #include "train/tokenizer.h"
 #include "train/trainer.h"
 
@@ -47,7 +48,8 @@ int main(int argc, char** argv) {
   app.add_option("--decay", optimizer.decay, "weight decay")->check(at_least(0));
   app.add_option("--clip", optimizer.clip, "largest global norm of the gradients, 0: any")->check(at_least(0));
   app.add_option("--dropout", options.dropout, "probability of dropping an activation")->check(at_least(0))->check(less_than(1));
-  app.add_option("--val-split", options.validation_split, "part of a text file that is for validation; auto: 0.2, of 10 MB and more 0.05");
+  const CLI::Option* split_option =
+      app.add_option("--val-split", options.validation_split, "part of a text file that is for validation; auto: 0.2, of 10 MB and more 0.05");
   app.add_option("--val-seq", options.validation_sequence, "tokens a validation window")->check(at_least(1));
   app.add_option("--val-tokens", options.validation_tokens, "tokens of a validation at most, from all over the validation text, 0: all of it")
       ->check(at_least(0));
@@ -106,10 +108,12 @@ int main(int argc, char** argv) {
         saved = options;
       });
       return;
+        if (split_option->count() > 0) check_can_be_split(options.data, options.validation_split);
     }
     if (init_option->count() > 0) {
       if (vocabulary_option->count() > 0) fail_usage("--vocab: with --init the tokenizer is the checkpoint's; --extend-vocab adds to it");
       options.config = with_given_fields(Checkpoint(options.init).config);
+    if (split_option->count() > 0) check_can_be_split(options.data, options.validation_split);
     } else {
       options.config = load_config(config);
       for (const std::string& field : fields) set_field(options.config, field);
