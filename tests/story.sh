@@ -30,7 +30,7 @@ run prepare --dataset tiny_shakespeare --val-split 0.02 --out data
 said 'is up to date'
 
 # What will it take? Nothing is written for the answer.
-settings=(--data data --vocab auto --set dim=64 --set layers=3 --batch 4 --seq 64 --steps 200 --save-every 40 --lr 3e-3 --dropout 0.1)
+settings=(--data data --vocab auto --set dim=64 --set layers=3 --batch 4 --seq 64 --steps 200 --val-tokens 0 --save-every 40 --lr 3e-3 --dropout 0.1)
 run train "${settings[@]}" --plan
 said 'parameters'
 said 'tokens/s'

@@ -274,7 +274,7 @@ TEST_F(Programs, TrainRefusesAnOutputFolderItCannotHave) {
 TEST_F(Programs, TrainResumes) {
   ASSERT_EQ(train(small_run()).code, 0);
   // The same command line again, and --resume; or that alone and what is to be different.
-  Arguments arguments = small_run().set("--steps", "5").arguments();
+  Arguments arguments = small_run().set("--steps", "5").set("--val-tokens", "auto").arguments();
   arguments.push_back("--resume");
   const Outcome again = run("train", arguments);
   ASSERT_EQ(again.code, 0) << again.errors;

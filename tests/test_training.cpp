@@ -443,6 +443,27 @@ TEST_F(Training, WithoutAValidationTextTheBestModelIsTheLast) {
   EXPECT_TRUE(std::isnan(Checkpoint(run.out).state.validation_loss));
 }
 
+TEST(ValidationTokens, AreATwentiethOfWhatIsTrainedOnBetweenTwoWithinBounds) {
+  TrainOptions options;
+  options.batch = 6;
+  options.accumulate = 2;
+  options.sequence = 128;
+  options.steps = 2000;
+  EXPECT_EQ(validation_tokens(options, 1000), 1000 * 1536 / 20) << "the length of an epoch";
+  options.eval_every = 500;
+  EXPECT_EQ(validation_tokens(options, 1000), 500 * 1536 / 20);
+  options.eval_every = 10;
+  EXPECT_EQ(validation_tokens(options, 1000), 10'000);
+  options.eval_every = 1'000'000;
+  EXPECT_EQ(validation_tokens(options, 1000), 2000 * 1536 / 20) << "at the end of the run";
+  options.steps = 1'000'000;
+  EXPECT_EQ(validation_tokens(options, 1000), 500'000);
+  for (const int64_t asked : {0, 7}) {
+    options.validation_tokens = asked;
+    EXPECT_EQ(validation_tokens(options, 1000), asked);
+  }
+}
+
 TEST_F(Training, AnEarlierRunIsReplacedOnlyOnDemand) {
   TrainOptions run = options("run");
   run.save_every = 4;

@@ -156,4 +156,13 @@ CLI::Validator at_most(double bound) { return number_check("<=", bound, std::les
 CLI::Validator more_than(double bound) { return number_check(">", bound, std::greater<>()); }
 CLI::Validator less_than(double bound) { return number_check("<", bound, std::less<>()); }
 
+CLI::Validator auto_or_at_least(double bound, int64_t automatic) {
+  const auto transform = [number = at_least(bound), automatic](std::string& text) {
+    if (text != "auto") return number(text);
+    text = std::to_string(automatic);
+    return std::string();
+  };
+  return CLI::Validator(transform, "");
+}
+
 }  // namespace mmrec

@@ -48,5 +48,7 @@ CLI::Validator at_least(double bound);
 CLI::Validator at_most(double bound);
 CLI::Validator more_than(double bound);
 CLI::Validator less_than(double bound);
+/// For transform(): the word auto, which becomes the number that stands for it, or a number >= bound.
+CLI::Validator auto_or_at_least(double bound, int64_t automatic);
 
 }  // namespace mmrec

@@ -51,8 +51,10 @@ int main(int argc, char** argv) {
   const CLI::Option* split_option =
       app.add_option("--val-split", options.validation_split, "part of a text file that is for validation; auto: 0.2, of 10 MB and more 0.05");
   app.add_option("--val-seq", options.validation_sequence, "tokens a validation window")->check(at_least(1));
-  app.add_option("--val-tokens", options.validation_tokens, "tokens of a validation at most, from all over the validation text, 0: all of it")
-      ->check(at_least(0));
+  app.add_option("--val-tokens", options.validation_tokens,
+                 "tokens of a validation at most, from all over the validation text, 0: all of it; auto: as many as take about 2 % of the time")
+      ->default_str("auto")
+      ->transform(auto_or_at_least(0, kAuto));
   app.add_option("--eval-every", options.eval_every, "steps between validations, 0: at the end of each epoch")->check(at_least(0));
   app.add_option("--patience", options.patience, "validations without a better loss before the run stops, 0: never")->check(at_least(0));
   app.add_option("--save-every", options.save_every, "steps between checkpoints, 0: only at the end")->check(at_least(0));
@@ -99,21 +101,22 @@ int main(int argc, char** argv) {
         // Now for the second time: into the options that the run was begun with.
         for (CLI::Option* option : app.get_options())
           if (option->count() > 0) option->run_callback();
+        if (options.validation_tokens == kAuto) options.validation_tokens = saved.validation_tokens;
         options.config = with_given_fields(saved.config);
         options.quiet = program.quiet();
         options.out = saved.out;
         if (seed_option->count() > 0) options.seed = program.seed();
         if (vocabulary_option->count() > 0) options.vocabulary = parse_vocabulary(vocabulary, saved.config.vocab_size);
         if (epochs_option->count() > 0 && steps_option->count() == 0) options.steps = 0;
+        if (split_option->count() > 0) check_can_be_split(options.data, options.validation_split);
         saved = options;
       });
       return;
-        if (split_option->count() > 0) check_can_be_split(options.data, options.validation_split);
     }
+    if (split_option->count() > 0) check_can_be_split(options.data, options.validation_split);
     if (init_option->count() > 0) {
       if (vocabulary_option->count() > 0) fail_usage("--vocab: with --init the tokenizer is the checkpoint's; --extend-vocab adds to it");
       options.config = with_given_fields(Checkpoint(options.init).config);
-    if (split_option->count() > 0) check_can_be_split(options.data, options.validation_split);
     } else {
       options.config = load_config(config);
       for (const std::string& field : fields) set_field(options.config, field);

@@ -68,7 +68,7 @@ void check_options(const TrainOptions& o) {
   require(int64_t{o.batch} * o.accumulate <= INT32_MAX, "accumulate", o.accumulate, "smaller: a step's windows are counted in 31 bits");
   require(o.keep >= 1, "keep", o.keep, "at least 1");
   require(o.init.empty() ? !o.extend_vocab : true, "extend-vocab", "without --init", "given with --init, whose tokenizer it extends");
-  require(o.validation_tokens >= 0, "val-tokens", o.validation_tokens, "at least 0");
+  require(o.validation_tokens >= 0 || o.validation_tokens == kAuto, "val-tokens", o.validation_tokens, "at least 0");
   parse_minimum_rate(o.minimum_rate, s.learning_rate);
   parse_validation_split(o.validation_split);
   if (o.sequence > o.config.max_seq) fail_usage("--seq {} is longer than the configuration's max_seq {}", o.sequence, o.config.max_seq);
@@ -100,6 +100,12 @@ TrainOptions options_from_json(const json& values, const std::string& where) {
 
 int64_t total_steps(const TrainOptions& options, int steps_per_epoch) {
   return options.steps > 0 ? options.steps : int64_t{options.epochs} * steps_per_epoch;
+}
+
+int64_t validation_tokens(const TrainOptions& options, int steps_per_epoch) {
+  if (options.validation_tokens != kAuto) return options.validation_tokens;
+  const int64_t steps = std::min(total_steps(options, steps_per_epoch), options.eval_every > 0 ? options.eval_every : steps_per_epoch);
+  return std::clamp<int64_t>(steps * options.batch * options.accumulate * options.sequence / 20, 10'000, 500'000);
 }
 
 int validation_window(const TrainOptions& options, int64_t tokens) {

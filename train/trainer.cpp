@@ -75,7 +75,7 @@ class Run {
   /// For errors, without a full stop.
   std::string last_checkpoint() const;
 
-  const TrainOptions& options_;
+  TrainOptions options_;
   RunData data_;
   Config config_;
   int vocabulary_;
@@ -120,11 +120,13 @@ Run::Run(const TrainOptions& options, RunStart start)
       log_(folder_.path() / RunFolder::kLog, options.quiet),
       metrics_(folder_.path() / RunFolder::kMetrics),
       progress_(log_, rate_.steps, epochs_),
-      state_{.seed = options.seed, .validation_loss = MetricsRow::kNone, .course = Course{.options = to_save(options), .data = identity_}} {
+      state_{.seed = options.seed, .validation_loss = MetricsRow::kNone, .course = Course{.options = {}, .data = identity_}} {
+  options_.validation_tokens = validation_tokens(options, order_.steps_per_epoch());
+  course().options = to_save(options_);
   const int window = validation_window(options, data_.validation.count());
   if (window > 0)
     evaluation_.emplace(config_, vocabulary_, parameters_, options.seed, WindowSet(std::move(data_.validation), window, "the validation text"),
-                        options.validation_tokens);
+                        options_.validation_tokens);
   begin_parameters(start);
   if (!start.resumes()) write_file_atomically(folder_.path() / "config.json", to_json(config_).dump(2) + "\n");
   describe(start);
