@@ -9,6 +9,7 @@
 #include "runtime/error.h"
 #include "train/atomic_file.h"
 #include "train/config_file.h"
+#include "train/event_file.h"
 #include "train/strict_json.h"
 
 namespace mmrec {
@@ -35,7 +36,7 @@ std::optional<int64_t> step_of(const std::string& name) {
 /// Whether a run writes something of this name.
 bool belongs_to_a_run(const std::string& name) {
   constexpr std::string_view kNames[] = {RunFolder::kBest, RunFolder::kFinal, kLatest, RunFolder::kMetrics, RunFolder::kLog, kConfig};
-  return step_of(name) || std::ranges::find(kNames, name) != std::end(kNames);
+  return step_of(name) || is_event_file(name) || std::ranges::find(kNames, name) != std::end(kNames);
 }
 
 bool has_only_checkpoint_files(const fs::path& folder) {

@@ -63,6 +63,7 @@ int main(int argc, char** argv) {
       app.add_option("--vocab", vocabulary, "auto: as many tokens as the text needs; or a number (default: the configuration's)");
   app.add_option("--sample-every", options.sample_every, "steps between samples of generated text, 0: only at the end")->check(at_least(0));
   app.add_option("--sample-tokens", options.sample_tokens, "a sample's length, 0: no samples")->check(at_least(0));
+  app.add_flag("--tensorboard", options.tensorboard, "write the figures for TensorBoard too, beside metrics.jsonl");
   bool only_plan = false, json = false;
   app.add_flag("--plan", only_plan, "print what the run would take of memory, disk and time, without making the model");
   app.add_flag("--json", json, "with --plan: print it as JSON");

@@ -44,6 +44,7 @@ void for_each_saved(Options& o, Visit&& visit) {
   visit("keep", o.keep);
   visit("sample-every", o.sample_every);
   visit("sample-tokens", o.sample_tokens);
+  visit("tensorboard", o.tensorboard);
   visit("seed", o.seed);
 }
 

@@ -38,6 +38,7 @@ struct TrainOptions {
   int keep = 3;                       ///< checkpoints of steps that stay on disk
   int64_t sample_every = 0;           ///< steps between samples of generated text; 0: only at the end
   int64_t sample_tokens = 300;        ///< a sample's length
+  bool tensorboard = false;           ///< writes event files beside metrics.jsonl
   uint64_t seed = 42;
   bool quiet = false;
   bool profile = false;

@@ -14,6 +14,7 @@
 #include "train/atomic_file.h"
 #include "train/checkpoint.h"
 #include "train/evaluation.h"
+#include "train/event_file.h"
 #include "train/generator.h"
 #include "train/learning_rate.h"
 #include "train/machine.h"
@@ -67,6 +68,7 @@ class Run {
   /// Appends its result to the line; true where it is the best so far.
   bool validate(std::string& line);
   void save(const std::string& name);
+  void write(const MetricsRow& row);
   void interrupt(int signal);
   void finish();
   void print_sample(const std::string& heading);
@@ -91,6 +93,7 @@ class Run {
   RunFolder folder_;
   RunLog log_;
   MetricsFile metrics_;
+  std::optional<EventFile> events_;
   Progress progress_;
   RunState state_;
   std::string last_saved_;   // a checkpoint's folder
@@ -131,6 +134,7 @@ Run::Run(const TrainOptions& options, RunStart start)
   if (!start.resumes()) write_file_atomically(folder_.path() / "config.json", to_json(config_).dump(2) + "\n");
   describe(start);
   if (start.resumes()) take_up(*start.checkpoint);
+  if (options.tensorboard) events_.emplace(folder_.path(), state_.step + 1);
 }
 
 void Run::begin_parameters(const RunStart& start) {
@@ -220,7 +224,7 @@ void Run::step() {
                        .tokens = state_.tokens,
                        .tokens_per_second = static_cast<double>(sum.positions) / (now - begin),
                        .seconds = now};
-  metrics_.append(row);
+  write(row);
   progress_.update(row);
 }
 
@@ -258,14 +262,14 @@ bool Run::validate(std::string& line) {
     fail("step {}: the validation loss is not finite ({}): the weights have grown too large. {}. A lower --lr helps.", state_.step,
          state_.validation_loss, last_checkpoint());
   const double now = seconds();
-  metrics_.append({.step = state_.step,
-                   .epoch = epoch(),
-                   .split = "val",
-                   .loss = sum.mean_loss(),
-                   .accuracy = sum.accuracy(),
-                   .tokens = state_.tokens,
-                   .tokens_per_second = static_cast<double>(sum.positions) / (now - begin),
-                   .seconds = now});
+  write({.step = state_.step,
+         .epoch = epoch(),
+         .split = "val",
+         .loss = sum.mean_loss(),
+         .accuracy = sum.accuracy(),
+         .tokens = state_.tokens,
+         .tokens_per_second = static_cast<double>(sum.positions) / (now - begin),
+         .seconds = now});
   line += fmt::format(" | validation loss {:.4f}, perplexity {:.2f}, accuracy {:.1f} %", sum.mean_loss(), std::exp(sum.mean_loss()),
                       100 * sum.accuracy());
   const bool best = course().best_step == 0 || state_.validation_loss < course().best_loss;
@@ -279,12 +283,18 @@ bool Run::validate(std::string& line) {
   return best;
 }
 
+void Run::write(const MetricsRow& row) {
+  metrics_.append(row);
+  if (events_) events_->append(row);
+}
+
 void Run::save(const std::string& name) {
   // Weights or moments beyond a float's range can come from finite gradients; no checkpoint has them.
   for (const Tensor& flat : {parameters_.weights(), parameters_.first_moments(), parameters_.second_moments()})
     if (const std::string bad = first_non_finite(parameters_, flat); !bad.empty())
       fail("step {}: {} or its moments are not finite and are not saved. {}. A lower --lr helps.", state_.step, bad, last_checkpoint());
   metrics_.flush();
+  if (events_) events_->flush();
   course().seconds = seconds();
   try {
     folder_.save(name, config_, data_.tokenizer, parameters_, state_);
