@@ -79,7 +79,8 @@ void assign(Config& config, const std::string& field, const json& value, std::st
     if (field != name) return;
     known = true;
     using T = std::remove_reference_t<decltype(target)>;
-    if (!has_type<T>(value)) fail_usage("{}: field '{}' must be {}, not {}", where, field, type_name<T>(), value.dump());
+    if (!has_type<T>(value))
+      fail_usage("{}: field '{}' must be {}, not {}", where, field, type_name<T>(), value.dump(-1, ' ', false, json::error_handler_t::replace));
     if constexpr (std::is_same_v<T, int>) {
       const auto wide = value.get<int64_t>();
       if (wide < 0 || wide > INT32_MAX) fail_usage("{}: field '{}' must be between 0 and {}, not {}", where, field, INT32_MAX, wide);

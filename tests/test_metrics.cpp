@@ -108,6 +108,17 @@ TEST(Metrics, ErrorsNameTheLine) {
     write_file_atomically(path, good + line + "\n" + good);
     expect_error([&] { read_metrics(path); }, {"metrics.jsonl: line 2"});
   }
+  const auto expect_field_refused = [&](const std::string& field, const std::string& wrong) {
+    std::string changed = good;
+    changed.replace(changed.find(field), field.size(), wrong);
+    write_file_atomically(path, good + changed);
+    expect_error([&] { read_metrics(path); }, {"metrics.jsonl: line 2", "not a row", wrong.substr(wrong.find(':') + 1)});
+  };
+  for (const char* wrong : {"\"step\":-1", "\"step\":1.0", "\"step\":1e+300", "\"step\":9223372036854775808"})
+    expect_field_refused("\"step\":1", wrong);
+  expect_field_refused("\"epoch\":1", "\"epoch\":2147483648");
+  expect_field_refused("\"tokens\":512", "\"tokens\":-1");
+  expect_field_refused("\"split\":\"train\"", "\"split\":\"test\"");
   expect_error([&] { read_metrics(directory / "missing"); }, {"missing"});
 }
 

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 
 #include "runtime/error.h"
@@ -32,13 +33,28 @@ StoredTensors stored(const Parameters& parameters, const Tensor& flat, const std
   return tensors;
 }
 
+/// Numbers of an integer's type are whole, not negative, and fit.
 template <class T>
 T field(const json& object, const char* name, const fs::path& file) {
   try {
-    return object.at(name).get<T>();
+    const json& value = object.at(name);
+    if constexpr (std::is_integral_v<T>) {
+      if (const std::optional<uint64_t> number = whole_number(value, std::numeric_limits<T>::max())) return static_cast<T>(*number);
+    } else {
+      return value.get<T>();
+    }
   } catch (const json::exception&) {
-    fail("{}: field '{}' is missing or of the wrong type", file.string(), name);
   }
+  fail("{}: field '{}' is missing or of the wrong type", file.string(), name);
+}
+
+/// A text's number of tokens and their checksum.
+std::pair<int64_t, uint32_t> read_identity(const json& data, const char* name, const fs::path& file) {
+  const json pair = field<json>(data, name, file);
+  if (pair.is_array() && pair.size() == 2)
+    if (const auto tokens = whole_number(pair[0]), crc = whole_number(pair[1], UINT32_MAX); tokens && crc)
+      return {static_cast<int64_t>(*tokens), static_cast<uint32_t>(*crc)};
+  fail("{}: field '{}' is not a number of tokens and a checksum", file.string(), name);
 }
 
 /// JSON has no NaN and no infinity: null stands for them.
@@ -58,8 +74,7 @@ json to_json(const Course& course) {
 
 Course read_course(const json& course, const fs::path& file) {
   const json data = field<json>(course, "data", file), epoch = field<json>(course, "epoch", file), best = field<json>(course, "best", file);
-  const auto train = field<std::pair<int64_t, uint32_t>>(data, "train", file),
-             validation = field<std::pair<int64_t, uint32_t>>(data, "validation", file);
+  const auto train = read_identity(data, "train", file), validation = read_identity(data, "validation", file);
   return {.options = options_from_json(field<json>(course, "options", file), file.string()),
           .data = {train.first, validation.first, train.second, validation.second},
           .epoch = {field<double>(epoch, "loss", file), field<double>(epoch, "correct", file), field<int64_t>(epoch, "positions", file)},

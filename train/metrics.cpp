@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "runtime/error.h"
 #include "train/strict_json.h"
@@ -31,14 +32,20 @@ MetricsRow from_line(std::string_view line, const std::string& where) {
   const nlohmann::json json = parse_json(line, where, 1);
   try {
     const auto number = [&](const char* field) { return json.at(field).is_null() ? MetricsRow::kNone : json.at(field).get<double>(); };
-    return {.step = json.at("step"),
-            .epoch = json.at("epoch"),
-            .split = json.at("split"),
+    const auto count = [&](const char* field, int64_t most) {
+      if (const std::optional<uint64_t> value = whole_number(json.at(field), static_cast<uint64_t>(most))) return static_cast<int64_t>(*value);
+      fail("{}: not a row of metrics: {} is {}", where, field, json.at(field).dump());
+    };
+    const std::string split = json.at("split");
+    if (split != "train" && split != "val") fail("{}: not a row of metrics: split is \"{}\"", where, split);
+    return {.step = count("step", INT64_MAX),
+            .epoch = static_cast<int>(count("epoch", INT32_MAX)),
+            .split = split,
             .loss = number("loss"),
             .accuracy = number("accuracy"),
             .lr = number("lr"),
             .grad_norm = number("grad_norm"),
-            .tokens = json.at("tokens"),
+            .tokens = count("tokens", INT64_MAX),
             .tokens_per_second = number("tokens_per_second"),
             .seconds = number("seconds")};
   } catch (const nlohmann::json::exception& error) {

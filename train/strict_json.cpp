@@ -32,6 +32,12 @@ nlohmann::json parse_json(std::string_view text, std::string_view where, int max
   }
 }
 
+std::optional<uint64_t> whole_number(const nlohmann::json& value, uint64_t most) {
+  if (!value.is_number_integer() || (!value.is_number_unsigned() && value.get<int64_t>() < 0)) return std::nullopt;
+  const auto number = value.get<uint64_t>();
+  return number <= most ? std::optional(number) : std::nullopt;
+}
+
 std::string describe_changes(const nlohmann::json& before, const nlohmann::json& after) {
   std::vector<std::string> changes;
   for (const auto& [name, value] : after.items())

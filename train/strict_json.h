@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -10,6 +12,9 @@ namespace mmrec {
 /// would count?) and nesting deeper than max_depth (1: an object or array of plain values), so that a hostile file costs no
 /// more memory than its own size suggests. Errors name `where` (a file) and the position in the text.
 nlohmann::json parse_json(std::string_view text, std::string_view where, int max_depth = 8);
+
+/// A JSON number that is a whole one from 0 to `most`; nothing for anything else, also for 1e3.
+std::optional<uint64_t> whole_number(const nlohmann::json& value, uint64_t most = INT64_MAX);
 
 /// "dim 128 -> 64, memory random -> learned": the fields of `after` that are different in `before`, or "".
 std::string describe_changes(const nlohmann::json& before, const nlohmann::json& after);

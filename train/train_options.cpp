@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <type_traits>
 
 #include "runtime/error.h"
 #include "train/learning_rate.h"
@@ -89,10 +92,18 @@ TrainOptions options_from_json(const json& values, const std::string& where) {
   for_each_saved(options, [&](const char* name, auto& value) {
     if (!values.is_object() || !values.contains(name)) return;  // written by a version that had no such option
     ++known;
-    try {
-      values.at(name).get_to(value);
-    } catch (const json::exception&) {
-      fail("{}: option '{}' cannot be {}", where, name, values.at(name).dump());
+    using T = std::remove_reference_t<decltype(value)>;
+    const json& given = values.at(name);
+    if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+      const std::optional<uint64_t> number = whole_number(given, std::numeric_limits<T>::max());
+      if (!number) fail("{}: option '{}' cannot be {}", where, name, given.dump());
+      value = static_cast<T>(*number);
+    } else {
+      try {
+        given.get_to(value);
+      } catch (const json::exception&) {
+        fail("{}: option '{}' cannot be {}", where, name, given.dump());
+      }
     }
   });
   if (!values.is_object() || known != values.size()) fail("{}: there are options that this version does not know", where);
