@@ -23,3 +23,13 @@ if (MMREC_SANITIZE)
   add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)  # false alarms in instrumented standard headers
   add_link_options(-fsanitize=${MMREC_SANITIZE})
 endif ()
+
+if (MMREC_LIBFUZZER)
+  include(CheckCXXSourceCompiles)
+  set(CMAKE_REQUIRED_FLAGS -fsanitize=fuzzer)
+  check_cxx_source_compiles("extern \"C\" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }" MMREC_HAS_LIBFUZZER)
+  unset(CMAKE_REQUIRED_FLAGS)
+  if (NOT MMREC_HAS_LIBFUZZER)
+    message(FATAL_ERROR "${CMAKE_CXX_COMPILER} has no libFuzzer: apt-get install clang-16 libclang-rt-16-dev")
+  endif ()
+endif ()

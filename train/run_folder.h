@@ -15,8 +15,8 @@ namespace mmrec {
 bool is_checkpoint_name(const std::string& name);
 
 /// A run's folder (`--out`), to which one process at a time writes: checkpoint_step_NNNNNN, best_model, final_checkpoint
-/// (folders), latest (the name of the newest), metrics.jsonl, training_output.log, config.json, and with --tensorboard event files. Other files in it are nobody's
-/// business here and stay.
+/// (folders), latest (the name of the newest), metrics.jsonl, training_output.log, config.json, and with --tensorboard event
+/// files. Other files in it are nobody's business here and stay.
 class RunFolder {
  public:
   static constexpr const char* kBest = "best_model";

@@ -1,0 +1,26 @@
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "tests/fuzz/fuzz_target.h"
+#include "train/safetensors.h"
+
+using namespace mmrec;
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  static fuzz::MemoryFile input;
+  input.write(fuzz::text_of(data, size));
+  fuzz::accepts([&] {
+    const SafetensorsFile file(input.path());
+    size_t bytes = 0;
+    for (const auto& [name, tensor] : file.tensors()) {
+      bytes += tensor.bytes.size();
+      if (tensor.dtype != Dtype::kF32 || tensor.shape.size() != 1) continue;
+      std::vector<float> copy(tensor.bytes.size() / sizeof(float));
+      file.read(name, Tensor(copy.data(), {static_cast<int>(copy.size())}));
+      fuzz::require(std::ranges::equal(std::as_bytes(std::span(copy)), tensor.bytes), "a tensor is read as it is stored");
+    }
+    fuzz::require(bytes < size, "the tensors are within the file");
+  });
+  return 0;
+}

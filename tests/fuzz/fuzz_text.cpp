@@ -1,0 +1,49 @@
+#include "tests/fuzz/fuzz_target.h"
+#include "tests/fuzz/utf8_reference.h"
+#include "train/text_file.h"
+
+using namespace mmrec;
+
+namespace {
+
+constexpr size_t kPiece = size_t{1} << 20;  // of read_text
+
+/// What read_text makes of a file; false where it refuses it.
+bool read(const fuzz::MemoryFile& file, std::string& text) {
+  return fuzz::accepts([&] {
+    read_text(
+        file.path(),
+        [&](std::string_view piece) {
+          fuzz::require(!piece.empty() && fuzz::valid_bytes(piece) == piece.size(), "a piece is whole characters");
+          text += piece;
+        },
+        [](int64_t) {});
+  });
+}
+
+}  // namespace
+
+/// A file of text. The first byte says how many of the others lie before a piece's end, so that it cuts characters; with 0 they
+/// are the whole file, which may be compressed.
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size == 0) return 0;
+  const std::string_view content = fuzz::text_of(data + 1, size - 1);
+  std::string text;
+  if (data[0] == 0) {
+    static fuzz::MemoryFile file;
+    file.write(content);
+    const bool is_read = read(file, text);
+    if (content.starts_with("\x1f")) return 0;
+    fuzz::require(is_read == (fuzz::valid_bytes(content) == content.size()), "just what is not UTF-8 is refused");
+    fuzz::require(!is_read || text == content, "the pieces are the text");
+    return 0;
+  }
+  static const std::string filling(kPiece, '.');
+  static fuzz::MemoryFile file(filling);
+  const size_t kept = kPiece - 255, before = kPiece - data[0];
+  file.write(filling.substr(kept, before - kept) + std::string(content), kept);
+  const bool is_read = read(file, text);
+  fuzz::require(is_read == (fuzz::valid_bytes(content) == content.size()), "just what is not UTF-8 is refused, wherever a piece ends");
+  fuzz::require(!is_read || std::string_view(text).substr(before) == content, "the pieces are the text");
+  return 0;
+}
