@@ -36,5 +36,21 @@ TEST(StrictJson, RefusesDeepNesting) {
   expect_error([] { parse_json(std::string(1'000'000, '['), "file"); }, {"deeper than 8 levels"});
 }
 
+TEST(StrictJson, DescribesWhatChanged) {
+  const nlohmann::json before = {{"dim", 128}, {"lr", 0.1f}, {"steps", 5}}, after = {{"dim", 64}, {"lr", 0.1f}, {"memory", "learned"}};
+  EXPECT_EQ(describe_changes(before, after), "dim 128 -> 64, memory none -> learned, steps 5 -> none");
+  EXPECT_EQ(describe_changes(before, before), "");
+}
+
+TEST(StrictJson, WholeNumbersAreWhole) {
+  const nlohmann::json numbers = parse_json("[0, 7, 18446744073709551615, -1, 7.0, 1e3, 1e300, \"7\", true, null]", "file");
+  EXPECT_EQ(whole_number(numbers[0]), 0u);
+  EXPECT_EQ(whole_number(numbers[1], 7), 7u);
+  EXPECT_EQ(whole_number(numbers[1], 6), std::nullopt);
+  EXPECT_EQ(whole_number(numbers[2], UINT64_MAX), UINT64_MAX);
+  EXPECT_EQ(whole_number(numbers[2]), std::nullopt);
+  for (size_t i = 3; i < numbers.size(); ++i) EXPECT_EQ(whole_number(numbers[i]), std::nullopt) << numbers[i];
+}
+
 }  // namespace
 }  // namespace mmrec

@@ -217,7 +217,10 @@ Search::Search(const SearchOptions& options)
   const fs::path file = options.out / "search.json";
   const nlohmann::json common = to_json(common_), description = {{"common", common}};
   if (fs::exists(file)) {
-    const nlohmann::json before = parse_json(read_file(file), file.string()).value("common", nlohmann::json::object());
+    const nlohmann::json whole = parse_json(read_file(file), file.string());
+    if (!whole.is_object() || !whole.contains("common") || !whole["common"].is_object())
+      fail("{}: there is no object \"common\"; it is not what a search wrote, choose another --out", file.string());
+    const nlohmann::json& before = whole["common"];
     if (before != common)
       fail_usage("{} holds a search whose experiments have other settings in common ({}); choose another --out", options.out.string(),
                  describe_changes(before, common));

@@ -39,9 +39,16 @@ std::optional<uint64_t> whole_number(const nlohmann::json& value, uint64_t most)
 }
 
 std::string describe_changes(const nlohmann::json& before, const nlohmann::json& after) {
+  std::set<std::string> names;
+  for (const nlohmann::json* object : {&before, &after})
+    for (const auto& [name, value] : object->items()) names.insert(name);
+  const auto text = [](const nlohmann::json& object, const std::string& name) {
+    return object.contains(name) ? plain_text(object.at(name)) : "none";
+  };
   std::vector<std::string> changes;
-  for (const auto& [name, value] : after.items())
-    if (before.at(name) != value) changes.push_back(fmt::format("{} {} -> {}", name, plain_text(before.at(name)), plain_text(value)));
+  for (const std::string& name : names)
+    if (!before.contains(name) || !after.contains(name) || before.at(name) != after.at(name))
+      changes.push_back(fmt::format("{} {} -> {}", name, text(before, name), text(after, name)));
   return fmt::format("{}", fmt::join(changes, ", "));
 }
 

@@ -16,7 +16,7 @@ nlohmann::json parse_json(std::string_view text, std::string_view where, int max
 /// A JSON number that is a whole one from 0 to `most`; nothing for anything else, also for 1e3.
 std::optional<uint64_t> whole_number(const nlohmann::json& value, uint64_t most = INT64_MAX);
 
-/// "dim 128 -> 64, memory random -> learned": the fields of `after` that are different in `before`, or "".
+/// "dim 128 -> 64, memory none -> learned": the fields that are different in two objects, or missing in one; "" where none is.
 std::string describe_changes(const nlohmann::json& before, const nlohmann::json& after);
 /// A plain value as people write it: no quotes, and the shortest text of a float.
 std::string plain_text(const nlohmann::json& value);
