@@ -1,11 +1,17 @@
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <chrono>
 #include <cmath>
+#include <csignal>
 #include <fstream>
 #include <set>
+#include <thread>
 
 #include "runtime/error.h"
 #include "tests/expect_error.h"
+#include "tests/process_ends.h"
 #include "tests/temporary_directory.h"
 #include "train/atomic_file.h"
 #include "train/child_process.h"
@@ -92,6 +98,22 @@ TEST_F(ChildProcessTest, CanBePolledAndStopped) {
   child.send(SIGTERM);  // to nobody
   { const ChildProcess forgotten = shell("sleep 60"); }
 }
+
+// However that ends: here a copy of this process is killed.
+TEST_F(ChildProcessTest, DoesNotOutliveItsParent) {
+  const pid_t parent = ::fork();
+  if (parent == 0) {
+    const ChildProcess child = shell("echo $$; exec sleep 60");
+    for (;;) ::pause();
+  }
+  while (!std::filesystem::exists(directory_ / "output") || output().empty()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  const pid_t child = std::stoi(output());
+  ::kill(parent, SIGKILL);
+  ::waitpid(parent, nullptr, 0);
+  EXPECT_TRUE(test::ends(child));
+}
+
+TEST_F(ChildProcessTest, IsLookedForInThePath) { EXPECT_EQ(ChildProcess({"sh", "-c", "exit 4"}).wait(), 4); }
 
 TEST_F(ChildProcessTest, WhatCannotBeStartedThrows) {
   test::expect_error([&] { ChildProcess({(directory_ / "missing").string()}, directory_ / "output"); }, {"cannot start", "missing", "No such file"});

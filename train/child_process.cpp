@@ -18,7 +18,9 @@ namespace mmrec {
 namespace fs = std::filesystem;
 
 ChildProcess::ChildProcess(const std::vector<std::string>& words, const fs::path& output) {
-  const FileDescriptor none("read", "/dev/null", O_RDONLY | O_CLOEXEC), file("write", output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC);
+  const FileDescriptor none("read", "/dev/null", O_RDONLY | O_CLOEXEC);
+  std::optional<FileDescriptor> file;
+  if (!output.empty()) file.emplace("write", output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC);
   std::vector<char*> arguments;
   for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
@@ -29,8 +31,9 @@ ChildProcess::ChildProcess(const std::vector<std::string>& words, const fs::path
   if (id_ == 0) {  // only calls that are safe between fork and exec
     ::setpgid(0, 0);
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (::getppid() == parent && ::dup2(none, STDIN_FILENO) >= 0 && ::dup2(file, STDOUT_FILENO) >= 0 && ::dup2(file, STDERR_FILENO) >= 0)
-      ::execv(arguments[0], arguments.data());
+    if (::getppid() == parent && ::dup2(none, STDIN_FILENO) >= 0 &&
+        (!file || (::dup2(*file, STDOUT_FILENO) >= 0 && ::dup2(*file, STDERR_FILENO) >= 0)))
+      ::execvp(arguments[0], arguments.data());
     const int error = errno;
     [[maybe_unused]] const ssize_t written = ::write(failure[1], &error, sizeof error);
     ::_exit(127);
@@ -59,7 +62,7 @@ ChildProcess& ChildProcess::operator=(ChildProcess&& other) noexcept {
 }
 
 void ChildProcess::send(int signal) const {
-  if (id_ > 0) ::kill(id_, signal);
+  if (id_ > 0) ::kill(-id_, signal);
 }
 
 std::optional<int> ChildProcess::poll() { return reap(WNOHANG); }

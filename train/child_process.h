@@ -10,16 +10,19 @@
 namespace mmrec {
 
 /// A program that runs beside this one, in a process group of its own, so that the terminal's Ctrl-C does not reach it: whoever
-/// started it passes signals on. It reads nothing, and what it prints goes to a file. If this process ends without having
-/// waited for it, the child is sent SIGTERM.
+/// started it passes signals on. It reads nothing. If this process ends without having waited for it, however that happens, the
+/// child is sent SIGTERM.
 class ChildProcess {
  public:
-  /// words: the program's file and its arguments. Throws an Error where it cannot be started.
-  ChildProcess(const std::vector<std::string>& words, const std::filesystem::path& output);
+  /// words: the program, looked for in PATH where it has no slash, and its arguments. What it prints goes to the file `output`, or
+  /// where that is empty to where this program's goes. Throws an Error where it cannot be started.
+  explicit ChildProcess(const std::vector<std::string>& words, const std::filesystem::path& output = {});
+  /// Ends it, with all that it has started, if it still runs.
   ~ChildProcess();
   ChildProcess(ChildProcess&& other) noexcept;
   ChildProcess& operator=(ChildProcess&& other) noexcept;
 
+  /// To the child and all that it has started.
   void send(int signal) const;
   /// The exit code, or minus the signal that ended it; nothing while it runs. Once it has answered, not again.
   std::optional<int> poll();
