@@ -19,11 +19,8 @@
 include(ProcessorCount)
 
 set(MMREC_SCHEDULE "" CACHE STRING "The only schedule table to use: a name in generators/schedules, a path, or none (empty: by CPU)")
-if (DEFINED ENV{MMREC_SCHEDULE_DIR})
-  set(MMREC_SCHEDULE_DIR "$ENV{MMREC_SCHEDULE_DIR}" CACHE PATH "Folder of schedule tables that come before the project's" FORCE)
-else ()
-  set(MMREC_SCHEDULE_DIR "" CACHE PATH "Folder of schedule tables that come before the project's")
-endif ()
+# The environment counts when a build is first configured: `make` begins afresh where another folder is asked for, and `tune apply` gives its own.
+set(MMREC_SCHEDULE_DIR "$ENV{MMREC_SCHEDULE_DIR}" CACHE PATH "Folder of schedule tables that come before the project's")
 set(mmrec_schedules ${PROJECT_SOURCE_DIR}/generators/schedules)
 
 # The text of a generator's source and of the project's headers that it includes, each once. A change of one of them configures anew.

@@ -5,8 +5,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 preset=$1 build_dir=$2
 
-wanted="CXX=${CXX:-} MMREC_TARGET=${MMREC_TARGET:-} MMREC_SCHEDULE_DIR=${MMREC_SCHEDULE_DIR:-}"
-if [ ! -f "$build_dir/build.ninja" ] || [ "$(cat "$build_dir/configured-for" 2>/dev/null)" != "$wanted" ]; then
+wanted="CXX=${CXX:-} MMREC_TARGET=${MMREC_TARGET:-}"
+if [ ! -f "$build_dir/build.ninja" ] || [ "$(cat "$build_dir/configured-for" 2>/dev/null)" != "$wanted" ] ||
+  ! grep -qxF "MMREC_SCHEDULE_DIR:PATH=${MMREC_SCHEDULE_DIR:-}" "$build_dir/CMakeCache.txt"; then
   mkdir -p "$build_dir"
   cmake --preset "$preset" --fresh >"$build_dir/configure.log" || {
     cat "$build_dir/configure.log"
