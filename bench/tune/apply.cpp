@@ -2,33 +2,42 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
 #include "bench/tune/process.h"
 #include "runtime/error.h"
+#include "runtime/kernel_registry.h"
 #include "train/atomic_file.h"
 
 namespace mmrec::tune {
 
 namespace {
 
-const std::filesystem::path kBuild = MMREC_BUILD_DIR, kPrograms = kBuild / "bin", kFolder = kBuild / "tune";
+constexpr double kTestSeconds = 600;  // of one test program
 
 /// Runs a tool; where it fails, what it printed says why.
-void run_tool(const std::vector<std::string>& words, const std::string& what) {
-  make_directory(kFolder);
-  const std::filesystem::path output = kFolder / "tool.out";
+void run_tool(const Tree& tree, const std::vector<std::string>& words, const std::string& what) {
+  make_directory(tree.folder());
+  const std::filesystem::path output = tree.folder() / "tool.out";
   const Ending ending = run_command({words, output});
   if (ending.code == 0) return;
   const std::string text = read_file(output);
   fail("{} failed ({}):\n{}", what, ending.describe(), text.substr(text.size() - std::min<size_t>(text.size(), 4000)));
 }
 
+/// Not by way of CMake, which ends without ending the tool that it has started.
+void build(const Tree& tree, const std::vector<std::string>& targets, const std::string& what) {
+  std::vector<std::string> words{MMREC_BUILD_TOOL, "-C", tree.build};
+  words.insert(words.end(), targets.begin(), targets.end());
+  run_tool(tree, words, what);
+}
+
 /// Each kernel's library and when it was made.
-std::map<std::filesystem::path, std::filesystem::file_time_type> kernel_libraries() {
+std::map<std::filesystem::path, std::filesystem::file_time_type> kernel_libraries(const Tree& tree) {
   std::map<std::filesystem::path, std::filesystem::file_time_type> libraries;
-  for (const auto& entry : std::filesystem::directory_iterator(kBuild / "generators"))
+  for (const auto& entry : std::filesystem::directory_iterator(tree.build / "generators"))
     if (entry.path().extension() == ".a") libraries[entry.path()] = entry.last_write_time();
   return libraries;
 }
@@ -41,47 +50,92 @@ std::string test_of(const std::string& op) {
   return "test_" + (shared == kShared.end() ? op : shared->second);
 }
 
+using Operations = std::set<std::string>;
+
+/// Builds and runs the tests of operations; returns those whose tests fail.
+Operations failing_operations(const Tree& tree, const Operations& operations, Console& display) {
+  std::map<std::string, Operations> tests;
+  for (const std::string& op : operations) tests[test_of(op)].insert(op);
+  std::vector<std::string> programs;
+  for (const auto& [test, ops] : tests) programs.push_back(test);
+  display.status("building the tests");
+  build(tree, programs, "building the tests");
+  Operations failing;
+  for (const auto& [test, ops] : tests) {
+    display.status("running " + test);
+    const std::filesystem::path output = tree.folder() / (test + ".out");
+    const Ending ending = run_command({{tree.build / "bin" / test}, output}, kTestSeconds);
+    if (ending.code == 0) continue;
+    display.line(fmt::format("{} failed ({}); what it printed is in {}", test, ending.describe(), output.string()), Style::kWarning);
+    failing.insert(ops.begin(), ops.end());
+  }
+  return failing;
+}
+
 }  // namespace
 
-std::filesystem::path program_before() { return kFolder / "before"; }
+Tree Tree::ours() { return {MMREC_SOURCE_DIR, MMREC_BUILD_DIR}; }
 
-int apply_table(Console& display) {
-  const auto before = kernel_libraries();
-  make_directory(kFolder);
-  const std::filesystem::path kept = kFolder / "kept";
-  std::filesystem::copy_file("/proc/self/exe", kept, std::filesystem::copy_options::overwrite_existing);
-  display.status("configures");
-  run_tool({MMREC_CMAKE, "-S", MMREC_SOURCE_DIR, "-B", kBuild, "-DMMREC_SCHEDULE="}, "the configuration");  // no other table than ours
-  display.status("builds");
-  run_tool({MMREC_CMAKE, "--build", kBuild, "--target", "bench", "generate", "probe", "train", "tune"}, "the build");
+int apply_table(const Tree& tree, Console& display) {
+  const auto before = kernel_libraries(tree);
+  display.status("configuring");
+  // With the tables that the tuner reads and writes, and none that is forced.
+  run_tool(tree, {MMREC_CMAKE, "-S", tree.source, "-B", tree.build, "-DMMREC_SCHEDULE=", "-DMMREC_SCHEDULE_DIR=" + user_schedule_folder().string()},
+           "the configuration");
+  display.status("building");
+  build(tree, {"programs"}, "the build");
   int rebuilt = 0;
-  for (const auto& [library, time] : kernel_libraries()) {
+  for (const auto& [library, time] : kernel_libraries(tree)) {
     const auto old = before.find(library);
     rebuilt += old == before.end() || old->second != time;
   }
+  return rebuilt;
+}
+
+int apply_table_and_keep(const Tree& tree, Console& display) {
+  make_directory(tree.folder());
+  const std::filesystem::path kept = tree.folder() / "kept";
+  std::filesystem::copy_file("/proc/self/exe", kept, std::filesystem::copy_options::overwrite_existing);
+  const int rebuilt = apply_table(tree, display);
   if (rebuilt > 0)
-    std::filesystem::rename(kept, program_before());
+    std::filesystem::rename(kept, tree.program_before());
   else
     std::filesystem::remove(kept);
   return rebuilt;
 }
 
-std::vector<std::string> failing_operations(const std::vector<std::string>& operations, Console& display) {
-  std::map<std::string, std::vector<std::string>> tests;
-  for (const std::string& op : operations) tests[test_of(op)].push_back(op);
-  std::vector<std::string> words{MMREC_CMAKE, "--build", kBuild, "--target"}, failing;
-  for (const auto& [test, ops] : tests) words.push_back(test);
-  display.status("builds the tests");
-  run_tool(words, "building the tests");
-  for (const auto& [test, ops] : tests) {
-    display.status(test);
-    const std::filesystem::path output = kFolder / (test + ".out");
-    const Ending ending = run_command({{kPrograms / test}, output});
-    if (ending.code == 0) continue;
-    display.line(fmt::format("{} failed ({}); what it printed is in {}", test, ending.describe(), output.string()), Style::kWarning);
-    failing.insert(failing.end(), ops.begin(), ops.end());
+void verify_kernels(const Tree& tree, Database& database, Console& display) {
+  const Machine& machine = database.machine();
+  const std::vector<std::string> known = operations();
+  const auto ours = [&](const Row& row) {  // for any number of threads: the build takes them where there are no others
+    return row.cpu == machine.cpu && row.isa == machine.isa && std::ranges::find(known, row.call.op) != known.end();
+  };
+  Operations tuned;
+  for (const KernelEntry& kernel : kernels())
+    if (*kernel.params) tuned.insert(kernel.op);
+  for (const Row& row : database.table().rows)
+    if (ours(row)) tuned.insert(row.call.op);
+  if (tuned.empty()) return display.line("no kernel is built from a table: there is nothing to verify");
+  const Operations failing = failing_operations(tree, tuned, display);
+  if (failing.empty())
+    return display.line(fmt::format("the tests of {} operations passed with the tuned kernels: {}", tuned.size(), fmt::join(tuned, ", ")));
+
+  // Which of an operation's kernels it is, the tests do not say: none of them stays.
+  std::vector<Verdict> verdicts;
+  for (const Row& row : database.table().rows) {
+    if (!failing.contains(row.call.op) || !ours(row) || row.instance.params.empty()) continue;
+    verdicts.push_back(database.verdict({row.call.op, row.call.pass, {}}, row.instance, Status::kWrong));
+    verdicts.back().source = row.source;
+    verdicts.back().message = "the tests of its operation fail";
   }
-  return failing;
+  if (verdicts.empty())
+    fail("the tests of {} fail, and not because of this machine's rows in {}", fmt::join(failing, ", "), database.table_path().string());
+  database.add(verdicts);
+  display.line(fmt::format("{} rows dropped, of {}; building without them", verdicts.size(), fmt::join(failing, ", ")), Style::kWarning);
+  apply_table(tree, display);
+  if (const Operations still = failing_operations(tree, failing, display); !still.empty())
+    fail("the tests of {} still fail without the tuned schedules", fmt::join(still, ", "));
+  display.line("without them the tests pass");
 }
 
 }  // namespace mmrec::tune

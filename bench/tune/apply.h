@@ -4,17 +4,29 @@
 #include <string>
 #include <vector>
 
+#include "bench/tune/sweep.h"
 #include "train/console.h"
 
 namespace mmrec::tune {
 
-/// This program as it was before the last apply_table() that changed something: what measure_builds() compares with.
-std::filesystem::path program_before();
+/// The project, and where it is built.
+struct Tree {
+  std::filesystem::path source, build;
+  static Tree ours();
 
-/// Configures, and builds the programs with the kernels of the table. Returns how many kernels were rebuilt.
-int apply_table(Console& display);
+  /// For what the tuner keeps.
+  std::filesystem::path folder() const { return build / "tune"; }
+  /// The tuner as it was before the last `tune apply` that changed something: what `tune measure` compares with.
+  std::filesystem::path program_before() const { return folder() / "before"; }
+};
 
-/// Runs the tests of operations; returns those whose tests fail.
-std::vector<std::string> failing_operations(const std::vector<std::string>& operations, Console& display);
+/// Configures, and builds the programs with the kernels of the tables. Returns how many kernels were rebuilt.
+int apply_table(const Tree& tree, Console& display);
+/// The same, and where kernels were rebuilt this program becomes program_before().
+int apply_table_and_keep(const Tree& tree, Console& display);
+
+/// Runs the tests of all operations that have tuned kernels, in this program or in a build of today's tables. Where tests fail, or do
+/// not end, the operation's rows of this machine are dropped, and all is built without them; throws an Error where that does not mend it.
+void verify_kernels(const Tree& tree, Database& database, Console& display);
 
 }  // namespace mmrec::tune

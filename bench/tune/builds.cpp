@@ -118,7 +118,15 @@ Call call_of(const std::string& op, const std::string& pass, const std::vector<i
   return call;
 }
 
-std::string call_string(const Call& call) { return fmt::format("{}.{} {}", call.op, call.pass, fmt::join(sizes_of(call), "x")); }
+std::string call_string(const Call& call) {
+  std::vector<int> sizes;
+  for (const auto& [name, size] : call.sizes) sizes.push_back(size);
+  try {
+    sizes = sizes_of(call);
+  } catch (const Error&) {
+  }
+  return fmt::format("{}.{} {}", call.op, call.pass, fmt::join(sizes, "x"));
+}
 
 Machine Machine::current() {
   return {.cpu = cpu_id(),

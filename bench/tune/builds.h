@@ -40,7 +40,7 @@ Instance chosen_instance(const Call& call);
 /// A call's sizes in the order of its operation's SIZES, and the inverse.
 std::vector<int> sizes_of(const Call& call);
 Call call_of(const std::string& op, const std::string& pass, const std::vector<int>& sizes);
-/// "gemm.nt 512x128x128".
+/// "gemm.nt 512x128x128"; of what the registry does not know the sizes stand in the order of their names.
 std::string call_string(const Call& call);
 
 }  // namespace mmrec::tune

@@ -93,7 +93,7 @@ Workshop::~Workshop() {
   std::filesystem::remove_all(settings_.folder, ignored);
 }
 
-std::vector<Compiled> Workshop::make(const std::vector<Recipe>& recipes, const std::function<void()>& wait) {
+std::vector<Compiled> Workshop::make(const std::vector<Recipe>& recipes, double seconds, const std::function<void()>& wait) {
   std::vector<std::filesystem::path> files;
   std::vector<Command> commands;
   for (const Recipe& recipe : recipes) {
@@ -101,26 +101,24 @@ std::vector<Compiled> Workshop::make(const std::vector<Recipe>& recipes, const s
     write_file_atomically(files.back().string() + ".json", recipe_json(recipe).dump());
     commands.push_back({{settings_.program, kCandidateCommand, files.back()}, files.back().string() + ".out"});
   }
-  const std::vector<Ending> endings = run_commands(
-      commands, settings_.workers, settings_.limit, [](size_t) {}, wait);
+  const std::vector<Ending> endings = run_commands(commands, settings_.workers, settings_.limit, seconds, wait);
   std::vector<Compiled> made(recipes.size());
   for (size_t i = 0; i < recipes.size(); ++i) {
     Compiled& compiled = made[i];
     if (endings[i].too_late) {
       compiled.status = Status::kSlowCompile;
-      compiled.message = fmt::format("not ready after {:g} seconds", settings_.limit);
+      compiled.message = fmt::format("not ready after {:g} seconds", std::min(settings_.limit, seconds));
     } else if (endings[i].code != 0) {
       // What a crashing program says comes last.
       const std::string said = read_file(files[i].string() + ".out");
       compiled.message = fmt::format("{}: {}", endings[i].describe(), said.substr(said.size() - std::min<size_t>(said.size(), 300)));
     } else {
       const nlohmann::json result = nlohmann::json::parse(read_file(files[i].string() + ".result.json"));
-      compiled.status = result.at("status") == "ok" ? Status::kOk : result.at("status") == "wrong" ? Status::kWrong : Status::kFailed;
+      compiled.status = status_from_name(result.at("status"));
       compiled.message = result.at("message");
-      compiled.code = result.at("code");
       if (compiled.status == Status::kOk) compiled.candidate = std::make_shared<const Candidate>(recipes[i], files[i].string() + ".so");
     }
-    for (const char* suffix : {".json", ".result.json", ".out", ".so"}) std::filesystem::remove(files[i].string() + suffix);
+    for (const char* suffix : {".json", ".result.json", ".out", ".o", ".so"}) std::filesystem::remove(files[i].string() + suffix);
   }
   return made;
 }

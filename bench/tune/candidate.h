@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -45,7 +46,6 @@ class Candidate {
 struct Compiled {
   Status status = Status::kFailed;
   std::string message;                         ///< why there is no candidate
-  uint64_t code = 0;                           ///< hash of the object code: the same for the same code
   std::shared_ptr<const Candidate> candidate;  ///< where the status is kOk
 };
 
@@ -65,16 +65,17 @@ class Workshop {
   Workshop(const Workshop&) = delete;
   Workshop& operator=(const Workshop&) = delete;
 
-  /// One result for each recipe; `wait` is called a hundred times a second meanwhile.
+  /// One result for each recipe. What is not ready after `seconds` for all together was too slow as well; `wait` is called a hundred
+  /// times a second meanwhile.
   std::vector<Compiled> make(
-      const std::vector<Recipe>& recipes, const std::function<void()>& wait = [] {});
+      const std::vector<Recipe>& recipes, double seconds = INFINITY, const std::function<void()>& wait = [] {});
 
  private:
   Settings settings_;
   int made_ = 0;
 };
 
-/// The worker's side, candidate_worker.cpp. All candidates' functions have one name, so that the same code is the same object file.
+/// The worker's side, candidate_worker.cpp.
 constexpr const char* kCandidateFunction = "mmrec_candidate";
 constexpr const char* kCandidateCommand = "candidate";
 /// `<program> candidate <file>` compiles and checks what <file>.json says, and leaves <file>.so and <file>.result.json.

@@ -1,10 +1,9 @@
 #include <Halide.h>
 #include <fmt/ranges.h>
-#include <sys/prctl.h>
 
 #include <cctype>
-#include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -38,7 +37,12 @@ void compile(const Recipe& recipe, const std::filesystem::path& object) {
   const auto generator = Halide::Internal::GeneratorRegistry::create(recipe.generator, Halide::GeneratorContext(target, autoscheduler));
   if (!generator) fail("there is no generator {}", recipe.generator);
   for (const auto& [name, value] : recipe.params) generator->set_generatorparam_value(name, value);
-  generator->build_module(kCandidateFunction).compile({{Halide::OutputFileType::object, object}});
+  const Halide::Module module = generator->build_module(kCandidateFunction);
+  try {
+    module.compile({{Halide::OutputFileType::object, object}});
+  } catch (const Halide::Error& error) {  // of the disk, say, and not of the parameters
+    fail("{}", error.what());
+  }
 }
 
 void link(const std::filesystem::path& object, const std::filesystem::path& library) {
@@ -61,31 +65,24 @@ std::string find_any_fault(const Recipe& recipe, const std::filesystem::path& li
   return "";
 }
 
-/// FNV-1a.
-uint64_t hash_of(const std::string& bytes) {
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const unsigned char byte : bytes) hash = (hash ^ byte) * 0x100000001b3;
-  return hash;
-}
-
 }  // namespace
 
 int candidate_main(const std::filesystem::path& file) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // a tuner that is killed leaves nobody behind
-  nlohmann::json result = {{"status", "failed"}, {"message", ""}, {"code", 0}};
+  ::setenv("TMPDIR", file.parent_path().c_str(), 1);  // for what the compilers leave behind when they are ended
+  nlohmann::json result = {{"status", status_name(Status::kFailed)}, {"message", ""}};
   try {
     const nlohmann::json json = nlohmann::json::parse(read_file(file.string() + ".json"));
     const Recipe recipe = recipe_from(json);
     set_num_threads(json.at("threads"));
     const std::filesystem::path object = file.string() + ".o", library = file.string() + ".so";
     compile(recipe, object);
-    result["code"] = hash_of(read_file(object));
     link(object, library);
     std::filesystem::remove(object);
     const std::string fault = find_any_fault(recipe, library);
-    result["status"] = fault.empty() ? "ok" : "wrong";
+    result["status"] = status_name(fault.empty() ? Status::kOk : Status::kWrong);
     result["message"] = fault;
   } catch (const Halide::Error& error) {  // no std::exception
+    result["status"] = status_name(Status::kRefused);
     result["message"] = error.what();
   } catch (const std::exception& error) {
     result["message"] = error.what();

@@ -3,10 +3,10 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "bench/print.h"
 #include "bench/table.h"
@@ -108,7 +108,7 @@ double parse_duration(const std::string& text) {
   }
   const std::string unit = text.substr(end);
   const bool known = unit.empty() || (unit.size() == 1 && kUnits.contains(unit[0]));
-  if (end == 0 || !known || !(value > 0)) fail_usage("'{}' is no duration; give seconds, or 90s, 5m, 1h", text);
+  if (end == 0 || !known || !(value > 0) || !std::isfinite(value)) fail_usage("'{}' is no duration; give seconds, or 90s, 5m, 1h", text);
   return unit.empty() ? value : value * kUnits.at(unit[0]);
 }
 
@@ -135,7 +135,7 @@ void sweep(const Common& common, const SweepCommand& command) {
   options.budget = parse_duration(command.budget);
   options.grid = command.grid;
   options.seed = common.seed;
-  options.workshop = {.folder = std::filesystem::path(MMREC_BUILD_DIR) / "tune/work", .workers = available_threads(), .limit = command.compile_limit};
+  options.workshop = {.folder = Tree::ours().folder() / "work", .workers = available_threads(), .limit = command.compile_limit};
   Console display(common.quiet || common.json);
   Database database(schedule_folder(), Machine::current(), warn_once());
   options.calls = selected_calls(command.selection, common.seed);
@@ -194,48 +194,27 @@ void show(const Common& common) {
                               : !here                              ? "another machine's"
                               : built_kernel(*build, row.instance) ? ""
                                                                    : "not built yet: tune apply";
-    print_line("{:<40}{:>9} {:>2} {:>12}{:>12}{:>8}  {}{}{}", fmt::format("{}.{} {}", row.call.op, row.call.pass, fmt::join(row.call.sizes, " ")),
-               row.isa, row.threads, bench::time_string(row.default_seconds), bench::time_string(row.seconds),
-               fmt::format("{:.2f}x", row.default_seconds / row.seconds), row.instance.string(), state.empty() ? "" : "  ", state);
+    print_line("{:<40}{:>9} {:>2} {:>12}{:>12}{:>8}  {}{}{}", call_string(row.call), row.isa, row.threads, bench::time_string(row.default_seconds),
+               bench::time_string(row.seconds), fmt::format("{:.2f}x", row.default_seconds / row.seconds), row.instance.string(),
+               state.empty() ? "" : "  ", state);
   }
 }
 
 void apply(const Common& common) {
   Console display(common.quiet);
-  const int rebuilt = apply_table(display);
+  const int rebuilt = apply_table_and_keep(Tree::ours(), display);
   display.line(fmt::format("{} kernels rebuilt", rebuilt));
 }
 
 void verify(const Common& common) {
   Console display(common.quiet);
   Database database(schedule_folder(), Machine::current(), warn_once());
-  std::set<std::string> operations;
-  for (const Row& row : database.table().rows)
-    if (database.row(row.call) == &row) operations.insert(row.call.op);
-  if (operations.empty()) return display.line("the table has no rows of this machine: nothing to verify");
-  const std::vector<std::string> failing = failing_operations({operations.begin(), operations.end()}, display);
-  if (failing.empty())
-    return display.line(fmt::format("the tests of {} operations passed with the tuned kernels: {}", operations.size(), fmt::join(operations, ", ")));
-
-  // Which of an operation's kernels it is, the tests do not say: none of them stays.
-  std::vector<Verdict> verdicts;
-  for (const Row& row : database.table().rows) {
-    if (std::ranges::find(failing, row.call.op) == failing.end() || database.row(row.call) != &row || row.instance.params.empty()) continue;
-    verdicts.push_back(database.verdict({row.call.op, row.call.pass, {}}, row.instance, Status::kWrong));
-    verdicts.back().message = "the tests of its operation fail";
-  }
-  if (verdicts.empty()) fail("the tests of {} fail, and not because of tuned schedules", fmt::join(failing, ", "));
-  database.add(verdicts);
-  display.line(fmt::format("{} rows dropped, of {}; building without them", verdicts.size(), fmt::join(failing, ", ")), Style::kWarning);
-  apply_table(display);
-  if (const std::vector<std::string> still = failing_operations(failing, display); !still.empty())
-    fail("the tests of {} still fail without the tuned schedules", fmt::join(still, ", "));
-  display.line("without them the tests pass");
+  verify_kernels(Tree::ours(), database, display);
 }
 
 void measure(const Common& common, const Step& step, bool alone) {
-  if (!alone && std::filesystem::exists(program_before()))
-    return print_before_after(program_before(), step, common.threads, common.seed, common.json);
+  if (const std::filesystem::path before = Tree::ours().program_before(); !alone && std::filesystem::exists(before))
+    return print_before_after(before, step, common.threads, common.seed, common.json);
   const Measured measured = tune::measure(step, common.seed);
   if (common.json) return print_line("{}", measured_json(measured).dump(1));
   print_line("train step {} {}x{}: best {}, median {}, {:.0f} tokens/s", step.config, step.batch, step.sequence,

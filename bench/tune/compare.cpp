@@ -6,6 +6,7 @@
 
 #include "bench/print.h"
 #include "bench/table.h"
+#include "bench/tune/apply.h"
 #include "bench/tune/builds.h"
 #include "bench/tune/commands.h"
 #include "bench/tune/contest.h"
@@ -52,7 +53,7 @@ std::vector<Way> ways(const Call& call, const Row* row, uint64_t seed) {
 
 void compare(const Common& common, const Selection& selection) {
   Database database(schedule_folder(), Machine::current(), warn_once());
-  Workshop workshop({.folder = std::filesystem::path(MMREC_BUILD_DIR) / "tune/work", .workers = available_threads()});
+  Workshop workshop({.folder = Tree::ours().folder() / "work", .workers = available_threads()});
   nlohmann::json report = nlohmann::json::array();
   for (const StepCall& selected : selected_calls(selection, common.seed)) {
     const Call& call = selected.call;

@@ -14,7 +14,7 @@ class Contest {
  public:
   Contest(const Call& call, uint64_t seed);
 
-  /// Races kernels; the first `staying` are never dropped. When other programs run meanwhile it is run again, a few times at the most,
+  /// Races kernels; the first `staying`, one at least, are never dropped. When other programs run meanwhile it is run again, a few times at the most,
   /// and the quietest one counts.
   std::vector<Run> race(std::span<const KernelEntry* const> kernels, size_t staying, const Racing& racing) const;
 

@@ -11,22 +11,35 @@ namespace {
 
 /// What the log says of a call.
 struct Timings {
-  Instance winner;
+  Instance champion;
   std::map<Instance, const Verdict*> latest;  ///< of the instances that were timed to the end
+  std::vector<const Verdict*> duels;          ///< in the order of the log
 
   double score(const Instance& instance) const { return latest.at(instance)->score(); }
-  /// Whether an instance is as good here as the winner, or nearly.
-  bool served_by(const Instance& instance) const { return latest.contains(instance) && score(instance) <= (1 + kLeastGain) * score(winner); }
+  /// Whether an instance is as good here as the champion, or nearly.
+  bool served_by(const Instance& instance) const { return latest.contains(instance) && score(instance) <= (1 + kLeastGain) * score(champion); }
+  void find_champion();
 };
+
+/// From the one that `champion` is at first.
+void Timings::find_champion() {
+  std::map<std::pair<Instance, Instance>, const Verdict*> last;  // between two
+  const auto pair = [](const Verdict& duel) { return std::minmax(duel.instance, duel.incumbent); };
+  for (const Verdict* duel : duels) last[pair(*duel)] = duel;
+  for (const Verdict* duel : duels) {
+    if (last.at(pair(*duel)) != duel || !*duel->wins) continue;
+    if (duel->incumbent == champion || duel->score() < (1 - kLeastGain) * score(champion)) champion = duel->instance;
+  }
+}
 
 using CallsOfPass = std::map<Call, Timings>;
 
-/// Few instances that together serve all calls: again and again the winner that serves the most of those that are left.
+/// Few instances that together serve all calls: again and again the champion that serves the most of those that are left.
 std::vector<Instance> few_instances(const CallsOfPass& calls) {
-  std::set<Instance> winners;
+  std::set<Instance> champions;
   std::vector<const Timings*> left;
   for (const auto& [call, timings] : calls) {
-    winners.insert(timings.winner);
+    champions.insert(timings.champion);
     left.push_back(&timings);
   }
   std::vector<Instance> chosen;
@@ -37,11 +50,11 @@ std::vector<Instance> few_instances(const CallsOfPass& calls) {
       for (const Timings* timings : left)
         if (timings->served_by(instance)) {
           ++count;
-          total += timings->score(instance) / timings->score(timings->winner);
+          total += timings->score(instance) / timings->score(timings->champion);
         }
       return std::pair(-count, total);
     };
-    const Instance best = *std::ranges::min_element(winners, {}, served);
+    const Instance best = *std::ranges::min_element(champions, {}, served);
     chosen.push_back(best);
     std::erase_if(left, [&](const Timings* timings) { return timings->served_by(best); });
   }
@@ -50,14 +63,18 @@ std::vector<Instance> few_instances(const CallsOfPass& calls) {
 
 }  // namespace
 
-bool same_machine(const Verdict& verdict, const Machine& machine) {
+bool same_build(const Verdict& verdict, const Machine& machine) {
   const Machine& other = verdict.machine;
-  return other.cpu == machine.cpu && other.target == machine.target && other.halide == machine.halide && other.threads == machine.threads;
+  return other.cpu == machine.cpu && other.target == machine.target && other.halide == machine.halide;
 }
 
-void drop_wrong_rows(ScheduleTable& table, std::span<const Verdict> verdicts, const Machine& machine) {
+bool same_machine(const Verdict& verdict, const Machine& machine) {
+  return same_build(verdict, machine) && verdict.machine.threads == machine.threads;
+}
+
+void drop_barred_rows(ScheduleTable& table, std::span<const Verdict> verdicts, const Machine& machine) {
   for (const Verdict& verdict : verdicts) {
-    if (verdict.status != Status::kWrong || !same_machine(verdict, machine)) continue;
+    if (!verdict.bars() || !same_build(verdict, machine)) continue;
     std::erase_if(table.rows, [&](const Row& row) {
       return row.cpu == machine.cpu && row.isa == machine.isa && row.source == verdict.source && row.call.op == verdict.call.op &&
              row.call.pass == verdict.call.pass && row.instance == verdict.instance;
@@ -66,29 +83,31 @@ void drop_wrong_rows(ScheduleTable& table, std::span<const Verdict> verdicts, co
 }
 
 std::vector<Row> derive_rows(std::span<const Verdict> verdicts, const Machine& machine, const Sources& sources) {
-  const auto counts = [&](const Verdict& verdict) {
-    return same_machine(verdict, machine) && verdict.source == sources.source(verdict.call, verdict.instance.variant);
-  };
-  std::set<std::tuple<std::string, std::string, Instance>> wrong;
+  const auto of_today = [&](const Verdict& verdict) { return verdict.source == sources.source(verdict.call, verdict.instance.variant); };
+  std::set<std::tuple<std::string, std::string, Instance>> barred;
   for (const Verdict& verdict : verdicts)
-    if (verdict.status == Status::kWrong && counts(verdict)) wrong.emplace(verdict.call.op, verdict.call.pass, verdict.instance);
+    if (verdict.bars() && same_build(verdict, machine) && of_today(verdict)) barred.emplace(verdict.call.op, verdict.call.pass, verdict.instance);
 
   std::map<std::pair<std::string, std::string>, CallsOfPass> passes;
   for (const Verdict& verdict : verdicts) {
     const Call& call = verdict.call;
-    if (verdict.status != Status::kOk || wrong.contains({call.op, call.pass, verdict.instance}) || !counts(verdict)) continue;
+    if (verdict.status != Status::kOk || barred.contains({call.op, call.pass, verdict.instance}) || !same_machine(verdict, machine) ||
+        !of_today(verdict))
+      continue;
     const auto [place, first] = passes[{call.op, call.pass}].try_emplace(call);
     Timings& timings = place->second;
-    if (first) timings.winner = {sources.default_variant(call), {}};
+    if (first) timings.champion = verdict.incumbent;
     timings.latest[verdict.instance] = &verdict;
-    const auto winner = timings.latest.find(timings.winner);
-    const double to_beat = winner == timings.latest.end() ? 1 : winner->second->score();
-    if (verdict.wins && verdict.score() < (1 - kLeastGain) * to_beat) timings.winner = verdict.instance;
+    if (verdict.wins) timings.duels.push_back(&verdict);
   }
 
   std::vector<Row> rows;
   for (auto& [pass, calls] : passes) {
-    std::erase_if(calls, [](const auto& entry) { return !entry.second.latest.contains(entry.second.winner); });
+    for (auto& [call, timings] : calls) {
+      if (!timings.latest.contains(timings.champion)) timings.champion = {sources.default_variant(call), {}};  // barred since, or of old sources
+      if (timings.latest.contains(timings.champion)) timings.find_champion();
+    }
+    std::erase_if(calls, [](const auto& entry) { return !entry.second.latest.contains(entry.second.champion); });
     const std::vector<Instance> chosen = few_instances(calls);
     for (const auto& [call, timings] : calls) {
       const Instance* best = nullptr;

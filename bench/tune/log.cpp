@@ -20,17 +20,12 @@ namespace mmrec::tune {
 
 namespace {
 
-constexpr std::array<std::pair<Status, const char*>, 5> kStatusNames = {{{Status::kOk, "ok"},
+constexpr std::array<std::pair<Status, const char*>, 6> kStatusNames = {{{Status::kOk, "ok"},
                                                                          {Status::kDropped, "dropped"},
                                                                          {Status::kWrong, "wrong"},
+                                                                         {Status::kRefused, "refused"},
                                                                          {Status::kFailed, "failed"},
                                                                          {Status::kSlowCompile, "slow_compile"}}};
-
-Status status_from(const std::string& name) {
-  for (const auto& [status, known] : kStatusNames)
-    if (name == known) return status;
-  fail("there is no status '{}'", name);
-}
 
 nlohmann::json instance_json(const Instance& instance) { return {{"variant", instance.variant}, {"params", params_json(instance.params)}}; }
 
@@ -58,7 +53,7 @@ std::string to_line(const Verdict& verdict) {
     line["incumbent"] = instance_json(verdict.incumbent);
     line["incumbent_seconds"] = verdict.incumbent_seconds;
     line["default_seconds"] = verdict.default_seconds;
-    line["wins"] = verdict.wins;
+    if (verdict.wins) line["wins"] = *verdict.wins;
   }
   if (!verdict.message.empty()) line["message"] = verdict.message;
   return line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
@@ -77,7 +72,7 @@ Verdict from_line(std::string_view text) {
   verdict.call = {line.at("op"), line.at("pass"), line.at("sizes").get<NamedSizes>()};
   verdict.instance = instance_from(line);
   verdict.source = line.at("source");
-  verdict.status = status_from(line.at("status"));
+  verdict.status = status_from_name(line.at("status"));
   if (verdict.timed()) {
     verdict.race = line.at("race");
     const nlohmann::json& seconds = line.at("seconds");
@@ -85,7 +80,7 @@ Verdict from_line(std::string_view text) {
     verdict.incumbent = instance_from(line.at("incumbent"));
     verdict.incumbent_seconds = line.at("incumbent_seconds");
     verdict.default_seconds = line.at("default_seconds");
-    verdict.wins = line.at("wins");
+    if (line.contains("wins")) verdict.wins = line.at("wins").get<bool>();
     for (const double value : {verdict.seconds.median, verdict.incumbent_seconds, verdict.default_seconds})
       if (!(value > 0)) fail("a time is not positive");
   }
@@ -114,6 +109,12 @@ std::string status_name(Status status) {
   for (const auto& [known, name] : kStatusNames)
     if (status == known) return name;
   return "";
+}
+
+Status status_from_name(const std::string& name) {
+  for (const auto& [status, known] : kStatusNames)
+    if (name == known) return status;
+  fail("there is no status '{}'", name);
 }
 
 std::function<void(const std::string&)> warn_once() {
@@ -153,6 +154,12 @@ void Log::append(std::span<const Verdict> verdicts, const std::function<void()>&
 void Log::update() {
   struct stat status;
   if (::fstat(descriptor_, &status) != 0) fail("cannot read {}: {}", path_.string(), std::strerror(errno));
+  if (status.st_size < static_cast<off_t>(offset_)) {  // somebody has emptied it, or cut it: it begins anew
+    offset_ = 0;
+    line_ = 0;
+    cut_ = false;
+    verdicts_.clear();
+  }
   std::string text(status.st_size > static_cast<off_t>(offset_) ? static_cast<size_t>(status.st_size) - offset_ : 0, '\0');
   for (size_t got = 0; got < text.size();) {
     const ssize_t count = ::pread(descriptor_, text.data() + got, text.size() - got, static_cast<off_t>(offset_ + got));

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -17,10 +18,13 @@ enum class Status {
   kOk,           ///< timed to the end of a race
   kDropped,      ///< timed and left a race early: far behind
   kWrong,        ///< other results than the trusted kernel's, or not the same ones every time
-  kFailed,       ///< the generator refused its parameters, or the compiler failed
+  kRefused,      ///< the generator or Halide refused its parameters
+  kFailed,       ///< could not be made this time: the compiler crashed, or there was no memory or disk for it
   kSlowCompile,  ///< took longer to compile than a candidate may
 };
 std::string status_name(Status status);
+/// The inverse; throws an Error.
+Status status_from_name(const std::string& name);
 
 /// Seconds of a call.
 struct Seconds {
@@ -39,14 +43,17 @@ struct Verdict {
   std::string race = {};         ///< the same for all that ran against each other
   Seconds seconds = {};          ///< zeros where it was not timed
   Instance incumbent = {};       ///< what had to be beaten,
-  double incumbent_seconds = 0;  ///< and its median in the same race
-  double default_seconds = 0;    ///< that of the default variant with the generator's defaults, in the same race
-  bool wins = false;             ///< whether it beat the incumbent and all others of the race
-  std::string message = {};      ///< why it is wrong or failed
+  double incumbent_seconds = 0;  ///< what it took: seconds.median, by the median ratio of the samples of the same rounds
+  double default_seconds = 0;    ///< the same of the default variant with the generator's defaults
+  /// Of a race that a challenger runs alone against the incumbent: whether it has won. Others have none.
+  std::optional<bool> wins = {};
+  std::string message = {};  ///< why it is wrong or failed
 
   /// Time over that of the generator's defaults in the same race: comparable between races, whatever the machine's mood.
   double score() const { return seconds.median / default_seconds; }
   bool timed() const { return status == Status::kOk || status == Status::kDropped; }
+  /// Whether the instance is never to be tried again. Failures may be those of a machine that was busy.
+  bool bars() const { return status == Status::kWrong || status == Status::kRefused; }
 };
 
 /// Prints warnings on standard error, each once.
@@ -67,7 +74,7 @@ class Log {
   Log& operator=(const Log&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
-  /// All lines that update() has seen. A line that is cut off or corrupted is none; a warning names it once.
+  /// All lines that were there when it was opened or last added to. A line that is cut off or corrupted is none; a warning names it once.
   const std::vector<Verdict>& verdicts() const { return verdicts_; }
 
   /// Adds lines, each with one write(), and reads those that others have added before them. `then` runs before anybody else

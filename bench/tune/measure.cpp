@@ -11,6 +11,7 @@
 #include "bench/print.h"
 #include "bench/table.h"
 #include "bench/timing.h"
+#include "bench/tune/apply.h"
 #include "bench/tune/builds.h"
 #include "bench/tune/process.h"
 #include "bench/tune/race.h"
@@ -68,7 +69,7 @@ struct Measurements {
 };
 
 nlohmann::json run_measure(const std::filesystem::path& program, const Step& step, int threads, uint64_t seed) {
-  const std::filesystem::path output = std::filesystem::path(MMREC_BUILD_DIR) / "tune/measure.json";
+  const std::filesystem::path output = Tree::ours().folder() / "measure.json";
   const Ending ending = run_command({{program, "measure", "--json", "--alone", "--config", step.config, "--batch", std::to_string(step.batch),
                                       "--seq", std::to_string(step.sequence), "--threads", std::to_string(threads), "--seed", std::to_string(seed)},
                                      output});

@@ -1,20 +1,15 @@
 #include "bench/tune/process.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <cmath>
 #include <csignal>
 #include <cstring>
+#include <optional>
 #include <thread>
 
-#include "runtime/error.h"
+#include "train/child_process.h"
 
 namespace mmrec::tune {
 
@@ -22,45 +17,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// In a process group of its own, so that all that it starts can be ended.
-pid_t start(const Command& command) {
-  std::vector<std::string> words = command.words;
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  posix_spawn_file_actions_t files;
-  posix_spawn_file_actions_init(&files);
-  if (!command.output.empty()) {
-    posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, command.output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666);
-    posix_spawn_file_actions_adddup2(&files, STDOUT_FILENO, STDERR_FILENO);
-  }
-  posix_spawnattr_t attributes;
-  posix_spawnattr_init(&attributes);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
-  pid_t process = 0;
-  const int error = ::posix_spawnp(&process, argv.front(), &files, &attributes, argv.data(), environ);
-  posix_spawnattr_destroy(&attributes);
-  posix_spawn_file_actions_destroy(&files);
-  if (error != 0) fail("cannot run {}: {}", command.words.front(), std::strerror(error));
-  return process;
-}
-
 struct Running {
   size_t index;
-  pid_t process;
+  ChildProcess process;
   Clock::time_point end;
 };
-
-/// Whether it has ended; `block`: waits for that.
-bool ended(const Running& running, Ending& ending, bool block) {
-  int status = 0;
-  pid_t got;
-  do got = ::waitpid(running.process, &status, block ? 0 : WNOHANG);
-  while (got < 0 && errno == EINTR);
-  if (got == 0) return false;
-  ending.code = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-  return true;
-}
 
 }  // namespace
 
@@ -69,25 +30,27 @@ std::string Ending::describe() const {
   return code < 0 ? fmt::format("ended by signal {} ({})", -code, ::strsignal(-code)) : fmt::format("exit code {}", code);
 }
 
-std::vector<Ending> run_commands(const std::vector<Command>& commands, int at_once, double limit, const std::function<void(size_t i)>& each,
-                                 const std::function<void()>& wait) {
+std::vector<Ending> run_commands(const std::vector<Command>& commands, int at_once, double limit, double all, const std::function<void()>& wait) {
+  const auto duration = [](double seconds) {
+    return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(std::min(seconds, 1e8)));
+  };
+  const auto last = Clock::now() + duration(all);
   std::vector<Ending> endings(commands.size());
   std::vector<Running> running;
   for (size_t next = 0; next < commands.size() || !running.empty();) {
     while (next < commands.size() && std::ssize(running) < at_once) {
-      const auto time = std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(std::min(limit, 1e8)));
-      running.push_back({next, start(commands[next]), Clock::now() + time});
+      running.push_back({next, ChildProcess(commands[next].words, commands[next].output), std::min(last, Clock::now() + duration(limit))});
       ++next;
     }
-    std::erase_if(running, [&](const Running& one) {
+    std::erase_if(running, [&](Running& one) {
       Ending& ending = endings[one.index];
-      if (!ended(one, ending, false)) {
-        if (Clock::now() < one.end) return false;
-        ::kill(-one.process, SIGKILL);
-        ended(one, ending, true);
-        ending.too_late = true;
+      if (const std::optional<int> code = one.process.poll()) {
+        ending.code = *code;
+        return true;
       }
-      each(one.index);
+      if (Clock::now() < one.end) return false;
+      one.process.send(SIGKILL);
+      ending = {one.process.wait(), true};
       return true;
     });
     if (running.empty()) continue;
@@ -97,6 +60,6 @@ std::vector<Ending> run_commands(const std::vector<Command>& commands, int at_on
   return endings;
 }
 
-Ending run_command(const Command& command) { return run_commands({command}, 1, INFINITY).front(); }
+Ending run_command(const Command& command, double limit) { return run_commands({command}, 1, limit).front(); }
 
 }  // namespace mmrec::tune

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -20,13 +21,11 @@ struct Ending {
   std::string describe() const;
 };
 
-/// Runs commands, so many at a time, and ends with everything it has started any that takes longer than `limit` seconds. `each` is
-/// called when one has ended; `wait` while some run, a hundred times a second.
+/// Runs commands, so many at a time, and ends with everything it has started any that takes longer than `limit` seconds, or that still
+/// runs when `all` seconds are over. `wait` is called while some run, a hundred times a second.
 std::vector<Ending> run_commands(
-    const std::vector<Command>& commands, int at_once, double limit, const std::function<void(size_t i)>& each = [](size_t) {},
-    const std::function<void()>& wait = [] {});
+    const std::vector<Command>& commands, int at_once, double limit, double all = INFINITY, const std::function<void()>& wait = [] {});
 
-/// Runs one, however long it takes.
-Ending run_command(const Command& command);
+Ending run_command(const Command& command, double limit = INFINITY);
 
 }  // namespace mmrec::tune

@@ -4,14 +4,23 @@
 #include <chrono>
 #include <cmath>
 
-#include "bench/tune/derive.h"
 #include "runtime/error.h"
 
 namespace mmrec::tune {
 
 namespace {
 
-constexpr double kDeviations = 3;
+constexpr size_t kLeastRounds = 16;
+constexpr double kErrors = 3;
+/// Of the median of n samples, over their median deviation / sqrt(n): sqrt(pi / 2) of a normal distribution's standard deviation,
+/// which is 1.4826 median deviations.
+constexpr double kErrorOfMedian = 1.2533 * 1.4826;
+
+std::vector<double> ratios(const Run& run, const Run& base) {
+  std::vector<double> ratios;
+  for (size_t i = 0; i < std::min(run.samples.size(), base.samples.size()); ++i) ratios.push_back(run.samples[i] / base.samples[i]);
+  return ratios;
+}
 
 }  // namespace
 
@@ -31,12 +40,14 @@ double median_deviation(std::vector<double> values) {
 
 Seconds summary(const std::vector<double>& samples) { return {std::ranges::min(samples), median(samples), median_deviation(samples)}; }
 
-bool beats(std::span<const double> challenger, std::span<const double> incumbent) {
-  const size_t rounds = std::min(challenger.size(), incumbent.size());
-  std::vector<double> gains;
-  for (size_t i = 0; i < rounds; ++i) gains.push_back(incumbent[i] - challenger[i]);
-  const double gain = median(gains);
-  return gain > kLeastGain * median({incumbent.begin(), incumbent.end()}) && gain > kDeviations * median_deviation(gains);
+double relative(const Run& run, const Run& base) { return median(ratios(run, base)); }
+
+Outcome outcome(const Run& challenger, const Run& incumbent) {
+  const std::vector<double> all = ratios(challenger, incumbent);
+  if (all.size() < kLeastRounds) return Outcome::kOpen;
+  const double gain = 1 - median(all), error = kErrors * kErrorOfMedian * median_deviation(all) / std::sqrt(static_cast<double>(all.size()));
+  if (gain > kLeastGain && gain - error > kLeastGain / 2) return Outcome::kFaster;
+  return gain + error < kLeastGain ? Outcome::kNotFaster : Outcome::kOpen;
 }
 
 std::vector<Run> race(const std::vector<Contestant>& contestants, const Racing& racing) {
@@ -48,12 +59,13 @@ std::vector<Run> race(const std::vector<Contestant>& contestants, const Racing& 
       const size_t turn = (i + static_cast<size_t>(round)) % contestants.size();
       if (!runs[turn].dropped) runs[turn].samples.push_back(contestants[turn].sample());
     }
+    if (racing.decided(runs)) break;
     if (round + 1 < racing.early) continue;
-    std::vector<double> medians;
-    for (const Run& run : runs) medians.push_back(median(run.samples));
-    const double best = std::ranges::min(medians);
+    std::vector<double> times;
+    for (const Run& run : runs) times.push_back(relative(run, runs.front()));
+    const double best = std::ranges::min(times);
     for (size_t i = 0; i < runs.size(); ++i)
-      if (!contestants[i].stays && medians[i] > racing.drop * best) runs[i].dropped = true;
+      if (!contestants[i].stays && times[i] > racing.drop * best) runs[i].dropped = true;
   }
   return runs;
 }

@@ -8,18 +8,13 @@
 
 namespace mmrec::tune {
 
+/// What a winner must save of the incumbent's time.
+constexpr double kLeastGain = 0.02;
+
 /// What is timed against others.
 struct Contestant {
   std::function<double()> sample;  ///< takes one: seconds of a call
   bool stays = false;              ///< is never dropped: the incumbent, and what all races share
-};
-
-struct Racing {
-  int times = 1;       ///< that a sample is taken, to keep the best
-  int rounds = 25;     ///< samples of each that stays to the end
-  int early = 5;       ///< samples after which the hopeless are dropped
-  double drop = 1.25;  ///< those above this many times the best
-  double seconds = 2;  ///< no new round begins later than this, once there are `early` ones
 };
 
 /// What a race says of a contestant.
@@ -28,7 +23,18 @@ struct Run {
   bool dropped = false;
 };
 
-/// Samples of all in turn, round by round, each round beginning with another one.
+struct Racing {
+  double slice = 1.4e-3;  ///< seconds of a sample, or one call where that takes longer
+  int rounds = 25;        ///< samples of each that stays to the end
+  int early = 5;          ///< samples after which the hopeless are dropped
+  double drop = 1.25;     ///< those above this many times the best
+  double seconds = 2;     ///< no new round begins later than this, once there are `early` ones
+  /// Asked after each round: whether that is enough.
+  std::function<bool(const std::vector<Run>&)> decided = [](const std::vector<Run>&) { return false; };
+};
+
+/// Samples of all in turn, round by round, each round beginning with another one. The first contestant has to stay: the others are
+/// compared by their ratios to it.
 std::vector<Run> race(const std::vector<Contestant>& contestants, const Racing& racing);
 
 double median(std::vector<double> values);
@@ -36,8 +42,16 @@ double median(std::vector<double> values);
 double median_deviation(std::vector<double> values);
 Seconds summary(const std::vector<double>& samples);
 
-/// Whether the challenger is faster than the incumbent by more than kLeastGain and by more than three median deviations of the
-/// differences between samples of the same round. What slows a round down slows both.
-bool beats(std::span<const double> challenger, std::span<const double> incumbent);
+/// The median of the ratios of samples of the same round: what slows a round down slows both.
+double relative(const Run& run, const Run& base);
+
+enum class Outcome {
+  kOpen,
+  kFaster,     ///< by more than kLeastGain, and surely by more than half of that
+  kNotFaster,  ///< surely not by kLeastGain
+};
+/// What the samples of the same rounds say of a challenger. `Surely` is three standard errors of the median of the gains away, the
+/// error estimated from their median deviation; before sixteen rounds nothing is sure.
+Outcome outcome(const Run& challenger, const Run& incumbent);
 
 }  // namespace mmrec::tune

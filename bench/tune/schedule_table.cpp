@@ -1,6 +1,6 @@
 #include "bench/tune/schedule_table.h"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -55,9 +55,14 @@ Row row_from(const nlohmann::json& line) {
 
 bool Row::same_key(const Row& other) const { return key(*this) == key(other); }
 
-std::filesystem::path schedule_folder() {
+std::filesystem::path user_schedule_folder() {
   const char* folder = std::getenv("MMREC_SCHEDULE_DIR");
-  return folder && *folder ? std::filesystem::path(folder) : std::filesystem::path(MMREC_SOURCE_DIR) / "generators/schedules";
+  return folder ? folder : "";
+}
+
+std::filesystem::path schedule_folder() {
+  const std::filesystem::path users = user_schedule_folder();
+  return users.empty() ? std::filesystem::path(MMREC_SOURCE_DIR) / "generators/schedules" : users;
 }
 
 ScheduleTable read_schedule_table(const std::filesystem::path& path, const std::string& microarchitecture, const Log::Warn& warn) {
@@ -68,24 +73,24 @@ ScheduleTable read_schedule_table(const std::filesystem::path& path, const std::
     json = parse_json(read_file(path), path.string());
     if (!json.at("rows").is_array()) fail("{}: rows is no array", path.string());
   } catch (const std::exception& error) {
-    const std::filesystem::path aside = path.string() + ".broken";
-    std::filesystem::rename(path, aside);
-    warn(fmt::format("{}; moved to {}", error.what(), aside.string()));
-    return table;
+    fail("{} is no table of schedules; mend it, or move it away: {}", path.string(), error.what());
   }
-  for (size_t i = 0; i < json.at("rows").size(); ++i) try {
-      table.rows.push_back(row_from(json.at("rows")[i]));
+  for (const nlohmann::json& row : json.at("rows")) try {
+      table.rows.push_back(row_from(row));
     } catch (const std::exception& error) {
-      warn(fmt::format("{}: row {} dropped: {}", path.string(), i + 1, error.what()));
+      table.unreadable.push_back(row.dump());
+      warn(fmt::format("{}: a row cannot be read and is left as it is, {}: {}", path.string(), error.what(), table.unreadable.back()));
     }
   return table;
 }
 
 void write_schedule_table(const std::filesystem::path& path, ScheduleTable table) {
   std::ranges::sort(table.rows, [](const Row& a, const Row& b) { return key(a) < key(b); });
-  std::string text = fmt::format("{{\"microarchitecture\": {},\n \"rows\": [", nlohmann::json(table.microarchitecture).dump());
-  for (size_t i = 0; i < table.rows.size(); ++i) text += fmt::format("{}\n  {}", i ? "," : "", row_line(table.rows[i]));
-  write_file_atomically(path, text + "\n ]}\n");
+  const std::string text = fmt::format("{{\"microarchitecture\": {},\n \"rows\": [", nlohmann::json(table.microarchitecture).dump());
+  std::vector<std::string> lines;
+  for (const Row& row : table.rows) lines.push_back(row_line(row));
+  lines.insert(lines.end(), table.unreadable.begin(), table.unreadable.end());
+  write_file_atomically(path, fmt::format("{}\n  {}\n ]}}\n", text, fmt::join(lines, ",\n  ")));
 }
 
 void merge_rows(ScheduleTable& table, const std::vector<Row>& rows) {

@@ -16,7 +16,7 @@ struct Row {
   int threads = 1;
   std::string cpu;
   Instance instance;
-  double seconds = 0, default_seconds = 0;  ///< medians of one race
+  double seconds = 0, default_seconds = 0;  ///< as in a Verdict
   std::string halide, source, date;
 
   /// Whether it is about the same as another, which would replace it.
@@ -31,12 +31,16 @@ struct Row {
 struct ScheduleTable {
   std::string microarchitecture;
   std::vector<Row> rows;
+  std::vector<std::string> unreadable = {};  ///< rows, in JSON, that are no Row; they are kept, at the end
 };
 
-/// The folder of tables and logs: $MMREC_SCHEDULE_DIR, or the project's.
+/// $MMREC_SCHEDULE_DIR, or nothing.
+std::filesystem::path user_schedule_folder();
+/// The folder of tables and logs: the user's, or the project's.
 std::filesystem::path schedule_folder();
 
-/// An empty table where there is none. A file that is no table is set aside, as <name>.broken, with a warning.
+/// An empty table where there is none. Throws an Error for a file that is no table: it must not be overwritten. Warns of each row that
+/// cannot be read.
 ScheduleTable read_schedule_table(const std::filesystem::path& path, const std::string& microarchitecture, const Log::Warn& warn);
 void write_schedule_table(const std::filesystem::path& path, ScheduleTable table);
 

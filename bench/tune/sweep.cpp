@@ -4,8 +4,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
+#include <climits>
 #include <map>
 #include <optional>
 #include <utility>
@@ -16,6 +16,7 @@
 #include "bench/tune/derive.h"
 #include "bench/tune/search.h"
 #include "runtime/error.h"
+#include "train/atomic_file.h"
 
 namespace mmrec::tune {
 
@@ -23,7 +24,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr Racing kQualifying{.times = 2}, kFinal{.times = 8, .rounds = 40, .seconds = 5};
+/// Gives the best a chance of more than one half to win by kLeastGain.
+constexpr double kPromisingGain = kLeastGain / 2;
+constexpr double kQualifyingSeconds = 2, kDuelSeconds = 6;
 
 double now() { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
 
@@ -81,7 +84,7 @@ class Task {
 
 /// What the log says of an instance.
 struct Known {
-  bool useless = false;                  ///< wrong, refused or too slow to compile
+  bool barred = false;
   std::map<Call, const Verdict*> times;  ///< the latest
 };
 
@@ -170,12 +173,10 @@ class Sweeper {
     const std::string& source = task.build(instance.variant).source;
     for (const Verdict& verdict : database_.log().verdicts()) {
       if (verdict.call.op != task.op() || verdict.call.pass != task.pass() || verdict.instance != instance || verdict.source != source ||
-          !same_machine(verdict, database_.machine()))
+          !same_build(verdict, database_.machine()))
         continue;
-      if (verdict.timed())
-        known.times[verdict.call] = &verdict;
-      else
-        known.useless = true;
+      known.barred |= verdict.bars();
+      if (verdict.timed() && same_machine(verdict, database_.machine())) known.times[verdict.call] = &verdict;
     }
     return known;
   }
@@ -186,14 +187,14 @@ class Sweeper {
     for (const Instance& instance : instances) {
       const Known before = known(task, instance);
       const auto timed = [&](const StepCall& call) { return before.times.contains(call.call); };
-      if (!before.useless && !std::ranges::all_of(task.calls(), timed)) unknown.push_back(instance);
+      if (!before.barred && !std::ranges::all_of(task.calls(), timed)) unknown.push_back(instance);
     }
     size_t left = unknown.size() + task.search().left();
     compile(task, unknown, left);
     for (const StepCall& call : task.calls()) {
       std::vector<Instance> entrants;
       for (const Instance& instance : unknown)
-        if (task.made.at(instance).candidate && !known(task, instance).times.contains(call.call)) entrants.push_back(instance);
+        if (kernel_of(task, instance) && !known(task, instance).times.contains(call.call)) entrants.push_back(instance);
       if (!entrants.empty()) race(task, call.call, entrants, left);
     }
     for (const Instance& instance : instances) {
@@ -201,17 +202,17 @@ class Sweeper {
       std::vector<double> scores;
       for (const StepCall& call : task.calls())
         if (const auto time = after.times.find(call.call); time != after.times.end()) scores.push_back(time->second->score());
-      const bool whole = !after.useless && scores.size() == task.calls().size();
+      const bool whole = !after.barred && scores.size() == task.calls().size();
       task.search().tell(instance, whole ? std::optional(scores) : std::nullopt);
     }
   }
 
-  /// Makes those of the instances that are not made yet; those that fail go into the log.
+  /// Makes those of the instances that there are not yet, as far as the time allows; failures go into the log.
   void compile(Task& task, const std::vector<Instance>& instances, size_t left) {
     std::vector<Instance> missing;
     std::vector<Recipe> recipes;
     for (const Instance& instance : instances) {
-      if (task.made.contains(instance) || std::ranges::find(missing, instance) != missing.end()) continue;
+      if (kernel_of(task, instance) || task.made.contains(instance)) continue;
       const Build& build = task.build(instance.variant);
       Recipe recipe{task.op(), task.pass(), instance.variant, build.generator, build.params, {}, options_.seed};
       for (const auto& [name, value] : instance.params) recipe.params[name] = value;
@@ -220,11 +221,13 @@ class Sweeper {
       missing.push_back(instance);
     }
     if (recipes.empty()) return;
-    std::vector<Compiled> made = workshop_.make(recipes, [&] { show(task, nullptr, left); });
-    task.swept().compiled += static_cast<int>(made.size());
+    const double begin = now();
+    std::vector<Compiled> made = workshop_.make(recipes, end_ - begin, [&] { show(task, nullptr, left); });
     std::vector<Verdict> failures;
     for (size_t i = 0; i < made.size(); ++i) {
-      if (!made[i].candidate) {
+      const bool cut_short = made[i].status == Status::kSlowCompile && now() >= end_;  // by the budget, which says nothing of it
+      task.swept().compiled += !cut_short;
+      if (!made[i].candidate && !cut_short) {
         failures.push_back(database_.verdict({task.op(), task.pass(), {}}, missing[i], made[i].status));
         failures.back().message = made[i].message;
       }
@@ -233,78 +236,80 @@ class Sweeper {
     if (!failures.empty()) database_.add(failures);
   }
 
-  /// A kernel to run; null where it can not be compiled.
-  const KernelEntry* kernel_of(Task& task, const Instance& instance, size_t left) {
+  /// A kernel to run; null where it is neither built nor made.
+  const KernelEntry* kernel_of(const Task& task, const Instance& instance) const {
     if (const KernelEntry* built = built_kernel(task.build(instance.variant), instance)) return built;
-    compile(task, {instance}, left);
-    const Compiled& made = task.made.at(instance);
-    return made.candidate ? &made.candidate->entry() : nullptr;
+    const auto made = task.made.find(instance);
+    return made != task.made.end() && made->second.candidate ? &made->second.candidate->entry() : nullptr;
+  }
+
+  /// What is to be beaten: the table's instance, or what a call gets today.
+  Instance incumbent_of(const Task& task, const Call& call) {
+    const Row* row = database_.row(call);
+    const Instance incumbent = row ? row->instance : chosen_instance(call);
+    const bool there_is = std::ranges::any_of(builds_of(call.op, call.pass), [&](const Build& build) { return build.variant == incumbent.variant; });
+    return there_is && !known(task, incumbent).barred ? incumbent : task.defaults();
   }
 
   void race(Task& task, const Call& call, const std::vector<Instance>& entrants, size_t left) {
     // The defaults, with which all times are compared, and the incumbent stay to the end.
-    const Row* row = database_.row(call);
-    Instance incumbent = row ? row->instance : chosen_instance(call);
-    if (std::ranges::none_of(builds_of(call.op, call.pass), [&](const Build& build) { return build.variant == incumbent.variant; }))
-      incumbent = task.defaults();
+    compile(task, {task.defaults(), incumbent_of(task, call)}, left);
+    const Instance incumbent = incumbent_of(task, call);  // another one where it was barred just now
     std::vector<Instance> instances{task.defaults()};
-    std::vector<const KernelEntry*> kernels{kernel_of(task, task.defaults(), left)};
-    if (!kernels.front()) fail("the defaults of {}.{} do not compile: {}", call.op, call.pass, task.made.at(task.defaults()).message);
-    const auto enter = [&](const Instance& instance) {
-      const KernelEntry* kernel = kernel_of(task, instance, left);
-      if (!kernel || std::ranges::find(instances, instance) != instances.end()) return;
-      instances.push_back(instance);
-      kernels.push_back(kernel);
-    };
-    enter(incumbent);
-    const size_t staying = instances.size(), champion = std::ranges::find(instances, incumbent) - instances.begin();
-    std::map<Instance, Instance> twins;  // of the same code
-    for (const Instance& instance : entrants) {
-      const auto twin = std::ranges::find_if(instances, [&](const Instance& other) { return same_code(task, instance, other); });
-      if (twin == instances.end())
-        enter(instance);
-      else if (*twin != instance)
-        twins[instance] = *twin;
-    }
+    if (incumbent != instances.front()) instances.push_back(incumbent);
+    for (const Instance& instance : instances)
+      if (!kernel_of(task, instance)) {  // and nobody else may win without a race against it
+        if (now() < end_)
+          display_.line(
+              fmt::format("{}: left out, {} could not be compiled: {}", call_string(call), instance.string(), task.made.at(instance).message),
+              Style::kWarning);
+        return;
+      }
+    const size_t staying = instances.size(), champion = staying - 1;
+    for (const Instance& instance : entrants)
+      if (std::ranges::find(instances, instance) == instances.end()) instances.push_back(instance);
+    std::vector<const KernelEntry*> kernels;
+    for (const Instance& instance : instances) kernels.push_back(kernel_of(task, instance));
     show(task, &call, left);
     auto contest = contests_.find(call);
     if (contest == contests_.end()) contest = contests_.emplace(call, std::make_unique<Contest>(call, options_.seed)).first;
-    const std::vector<Run> runs = contest->second->race(kernels, staying, kQualifying);
+    const auto seconds = [&](double most) { return std::min(most, std::max(0., end_ - now())); };
+    const std::vector<Run> runs = contest->second->race(kernels, staying, {.seconds = seconds(kQualifyingSeconds)});
 
-    const size_t beaten = champion < runs.size() ? champion : 0;
-    size_t winner = beaten;
-    double least = (1 - kLeastGain) * median(runs[beaten].samples);
-    for (size_t i = 0; i < runs.size(); ++i)
-      if (i != beaten && median(runs[i].samples) < least) winner = i, least = median(runs[i].samples);
-    // Of many, one may look good by chance: it has to win again, alone against the incumbent and the defaults, and clearly.
-    const std::vector<Run> final_runs =
-        winner == beaten ? std::vector<Run>{} : contest->second->race(std::array{kernels[0], kernels[beaten], kernels[winner]}, 3, kFinal);
-    const bool wins = !final_runs.empty() && beats(final_runs[2].samples, final_runs[1].samples);
     std::vector<Verdict> verdicts;
     const std::string name = fmt::format("{}-{}-{}", utc_time(), ::getpid(), races_++);
-    const auto add = [&](const Instance& instance, size_t run, const std::string& message) {
-      Verdict verdict = database_.verdict(call, instance, runs[run].dropped ? Status::kDropped : Status::kOk);
+    const auto add = [&](const Instance& instance, const Run& run, const Run& beaten, const Run& defaults) -> Verdict& {
+      Verdict verdict = database_.verdict(call, instance, run.dropped ? Status::kDropped : Status::kOk);
       verdict.race = name;
-      const bool finalist = run == winner && winner != beaten;
-      verdict.seconds = summary(finalist ? final_runs[2].samples : runs[run].samples);
-      verdict.incumbent = instances[beaten];
-      verdict.incumbent_seconds = median(finalist ? final_runs[1].samples : runs[beaten].samples);
-      verdict.default_seconds = median(finalist ? final_runs[0].samples : runs.front().samples);
-      verdict.wins = finalist && wins && message.empty();
-      verdict.message = message;
-      verdicts.push_back(std::move(verdict));
+      verdict.seconds = summary(run.samples);
+      verdict.incumbent = incumbent;
+      verdict.incumbent_seconds = verdict.seconds.median / relative(run, beaten);
+      verdict.default_seconds = verdict.seconds.median / relative(run, defaults);
+      return verdicts.emplace_back(std::move(verdict));
     };
-    for (size_t i = 0; i < runs.size(); ++i) add(instances[i], i, "");
-    for (const auto& [instance, twin] : twins)
-      add(instance, std::ranges::find(instances, twin) - instances.begin(), "the same code as " + twin.string());
+    for (size_t i = 0; i < runs.size(); ++i) add(instances[i], runs[i], runs[champion], runs.front());
+
+    // Of many, one may look good by chance: it has to win again, alone against the incumbent and the defaults, and clearly.
+    size_t best = champion;
+    double least = 1 - kPromisingGain;
+    for (size_t i = 0; i < runs.size(); ++i)
+      if (const double time = relative(runs[i], runs[champion]); time < least) best = i, least = time;
+    if (best != champion) {
+      std::vector<const KernelEntry*> duellists{kernels[champion], kernels[best]};
+      if (champion != 0 && best != 0) duellists.push_back(kernels.front());
+      const std::vector<Run> duel =
+          contest->second->race(duellists, duellists.size(),
+                                {.slice = 3e-3, .rounds = INT_MAX, .early = 1, .seconds = seconds(kDuelSeconds), .decided = [](const auto& runs) {
+                                   return outcome(runs[1], runs[0]) != Outcome::kOpen;
+                                 }});
+      add(instances[best], duel[1], duel[0],
+          champion == 0 ? duel[0]
+          : best == 0   ? duel[1]
+                        : duel[2])
+          .wins = outcome(duel[1], duel[0]) == Outcome::kFaster;
+    }
     task.swept().timed += static_cast<int>(runs.size());
     database_.add(verdicts);
-  }
-
-  static bool same_code(const Task& task, const Instance& a, const Instance& b) {
-    const auto made_a = task.made.find(a), made_b = task.made.find(b);
-    return made_a != task.made.end() && made_b != task.made.end() && made_a->second.candidate && made_b->second.candidate &&
-           made_a->second.code == made_b->second.code;
   }
 
   const SweepOptions& options_;
@@ -321,9 +326,17 @@ class Sweeper {
 Database::Database(const std::filesystem::path& folder, Machine machine, Log::Warn warn)
     : machine_(std::move(machine)),
       table_path_(folder / (machine_.microarchitecture + ".json")),
+      log_path_(folder / (machine_.cpu + ".log.jsonl")),
       warn_(std::move(warn)),
-      log_((std::filesystem::create_directories(folder), folder / (machine_.cpu + ".log.jsonl")), warn_),
       table_(read_schedule_table(table_path_, machine_.microarchitecture, warn_)) {}
+
+Log& Database::log() {
+  if (!log_) {
+    make_directory(log_path_.parent_path());
+    log_.emplace(log_path_, warn_);
+  }
+  return *log_;
+}
 
 const Row* Database::row(const Call& call) const {
   for (const Row& row : table_.rows)
@@ -343,10 +356,10 @@ Verdict Database::verdict(const Call& call, const Instance& instance, Status sta
 }
 
 void Database::add(std::span<const Verdict> verdicts) {
-  log_.append(verdicts, [&] {
+  log().append(verdicts, [&] {
     table_ = read_schedule_table(table_path_, machine_.microarchitecture, warn_);
-    drop_wrong_rows(table_, log_.verdicts(), machine_);
-    merge_rows(table_, derive_rows(log_.verdicts(), machine_, sources()));
+    drop_barred_rows(table_, log().verdicts(), machine_);
+    merge_rows(table_, derive_rows(log().verdicts(), machine_, sources()));
     write_schedule_table(table_path_, table_);
   });
 }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,7 +31,8 @@ class Database {
 
   const Machine& machine() const { return machine_; }
   const std::filesystem::path& table_path() const { return table_path_; }
-  Log& log() { return log_; }
+  /// Opened at the first use, and created if need be: who only looks at the table needs no right to write.
+  Log& log();
   /// What the table says now.
   const ScheduleTable& table() const { return table_; }
   /// The table's row of a call for this machine, if it was measured with today's source.
@@ -43,9 +45,9 @@ class Database {
 
  private:
   Machine machine_;
-  std::filesystem::path table_path_;
+  std::filesystem::path table_path_, log_path_;
   Log::Warn warn_;
-  Log log_;
+  std::optional<Log> log_;
   ScheduleTable table_;
 };
 
