@@ -138,10 +138,11 @@ void sweep(const Common& common, const SweepCommand& command) {
   options.workshop = {.folder = Tree::ours().folder() / "work", .workers = available_threads(), .limit = command.compile_limit};
   Console display(common.quiet || common.json);
   Database database(schedule_folder(), Machine::current(), warn_once());
+  display.status("running a training step");
   options.calls = selected_calls(command.selection, common.seed);
-  display.line(fmt::format("{} ({}), {}, {} threads; {} calls to tune in {}; table {}, log {}", cpu_name(), database.machine().microarchitecture,
+  display.line(fmt::format("{} ({}), {}, {} threads: {} calls to tune in {}\ntable {}\n", cpu_name(), database.machine().microarchitecture,
                            database.machine().isa, common.threads, options.calls.size(), format_duration(options.budget),
-                           database.table_path().string(), database.log().path().string()));
+                           database.table_path().string()));
   const std::vector<Swept> swept = tune::sweep(options, database, display);
 
   double all = 0, tuned = 0;  // of the calls' time
@@ -165,11 +166,13 @@ void sweep(const Common& common, const SweepCommand& command) {
     }
   }
   if (common.json) return print_line("{}", nlohmann::json({{"rows", rows}, {"kernels", kernels}}).dump(1));
+  display.line(fmt::format("\n{} instances compiled, {} timed; {} of {} searches have tried all that is near their best", compiled, timed,
+                           std::ranges::count(swept, true, &Swept::finished), swept.size()));
   if (all > 0)
     display.line(
-        fmt::format("{} instances compiled, {} timed at a shape; by their parts of the step, the tuned calls are {:.3f} times as fast as with the "
-                    "generators' defaults; 'tune apply' builds them",
-                    compiled, timed, all / tuned));
+        fmt::format("by their parts of the step, the tuned calls are {:.3f} times as fast as with the generators' defaults\n"
+                    "'tune apply' builds them",
+                    all / tuned));
 }
 
 void show(const Common& common) {

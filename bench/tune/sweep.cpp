@@ -26,7 +26,8 @@ using Clock = std::chrono::steady_clock;
 
 /// Gives the best a chance of more than one half to win by kLeastGain.
 constexpr double kPromisingGain = kLeastGain / 2;
-constexpr double kQualifyingSeconds = 2, kDuelSeconds = 6;
+constexpr double kQualifyingSeconds = 2, kDuelSeconds = 6;  // even where the budget ends: a race that is begun is decided
+constexpr const char* kReport = "{:<42} {:>9}{:>8}{:>12}{:>7}  {}";
 
 double now() { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
 
@@ -102,14 +103,17 @@ class Sweeper {
       if (task.swept().space > 1) tasks.push_back(std::move(task));
     }
     std::ranges::sort(tasks, std::greater(), &Task::seconds);
-    // Shares by time the first time round; what is left goes to those whose search goes on, by what it has found.
+    display_.line(fmt::format(kReport, "call", "time", "gain", "tried", "took", "best"));
+    // At first each is given a few instances, the defaults among them; then shares by time; what is left goes to those whose search
+    // goes on, by what it has found.
     for (int round = 0; now() < end_ && std::ranges::any_of(tasks, [](Task& task) { return !task.swept().finished; }); ++round)
       for (size_t i = 0; i < tasks.size() && now() < end_; ++i) {
         if (tasks[i].swept().finished) continue;
         double all = 0;
         for (size_t j = i; j < tasks.size(); ++j) all += tasks[j].swept().finished ? 0 : promise(tasks[j], round);
-        task_end_ = now() + (end_ - now()) * promise(tasks[i], round) / all;
+        task_end_ = round == 0 ? 0 : now() + (end_ - now()) * promise(tasks[i], round) / all;
         work_on(tasks[i]);
+        if (round > 0 || tasks[i].swept().finished || now() >= end_) report(tasks[i]);
       }
     std::vector<Swept> swept;
     for (Task& task : tasks) swept.push_back(std::move(task.swept()));
@@ -120,7 +124,7 @@ class Sweeper {
   double promise(const Task& task, int round) const {
     double promise = 1e-9;
     for (const StepCall& call : task.calls()) {
-      const Row* row = round > 0 ? database_.row(call.call) : nullptr;
+      const Row* row = round > 1 ? database_.row(call.call) : nullptr;
       promise += call.seconds * (row ? 0.05 + std::max(0., 1 - row->seconds / row->default_seconds) : 1);
     }
     return promise;
@@ -142,17 +146,19 @@ class Sweeper {
     task.swept().rows.clear();
     for (const StepCall& call : task.calls())
       if (const Row* row = database_.row(call.call)) task.swept().rows.push_back(*row);
-    report(task);
   }
 
+  /// A line for each call: what is best for it, and for the first one what it took to find that.
   void report(Task& task) {
-    std::vector<std::string> found;
-    for (const Row& row : task.swept().rows)
-      found.push_back(fmt::format("{}: {} {:.2f}x {}", fmt::join(sizes_of(row.call), "x"), bench::time_string(row.seconds),
-                                  row.default_seconds / row.seconds, row.instance.string()));
-    display_.line(fmt::format("{}.{}: {} compiled, {} tried of {:.0f}{}, {:.0f} s; {}", task.op(), task.pass(), task.swept().compiled,
-                              task.search().tried(), task.swept().space, task.swept().finished ? " (all that is near)" : "", task.swept().seconds,
-                              fmt::join(found, "; ")));
+    const Swept& swept = task.swept();
+    std::string tried = fmt::format("{}/{:.0f}", task.search().tried(), swept.space);
+    std::string took = fmt::format("{:.0f} s", swept.seconds);
+    if (swept.rows.empty()) display_.line(fmt::format(kReport, swept.op + "." + swept.pass, "-", "-", tried, took, "none timed yet"));
+    for (const Row& row : swept.rows) {
+      const std::string speed_up = fmt::format("{:.2f}x", row.default_seconds / row.seconds);
+      display_.line(fmt::format(kReport, call_string(row.call), bench::time_string(row.seconds), speed_up, tried, took, row.instance.string()));
+      tried = took = "";
+    }
   }
 
   void show(const Task& task, const Call* call, size_t left) const {
@@ -161,10 +167,10 @@ class Sweeper {
     const double done = 1 - std::max(0., end_ - now()) / options_.budget;
     const int filled = static_cast<int>(done * kBar);
     const Row* row = database_.row(call ? *call : task.calls().front().call);
-    const std::string best = row ? fmt::format("  best {} ({:.2f}x)", bench::time_string(row->seconds), row->default_seconds / row->seconds) : "";
+    const std::string best = row ? fmt::format(", best {} ({:.2f}x)", bench::time_string(row->seconds), row->default_seconds / row->seconds) : "";
     const std::string text =
-        fmt::format("[{:#<{}}{:.<{}}] {}  {} left{}  {} left", "", filled, "", kBar - filled,
-                    call ? call_string(*call) : task.op() + "." + task.pass() + " compiles", left, best, format_duration(std::max(0., end_ - now())));
+        fmt::format("[{:#<{}}{:.<{}}] {} left  {}: {} to try{}", "", filled, "", kBar - filled, format_duration(std::max(0., end_ - now())),
+                    call ? call_string(*call) : "compiling " + task.op() + "." + task.pass(), left, best);
     display_.status(std::string_view(text).substr(0, display_.status_width()));
   }
 
@@ -273,8 +279,7 @@ class Sweeper {
     show(task, &call, left);
     auto contest = contests_.find(call);
     if (contest == contests_.end()) contest = contests_.emplace(call, std::make_unique<Contest>(call, options_.seed)).first;
-    const auto seconds = [&](double most) { return std::min(most, std::max(0., end_ - now())); };
-    const std::vector<Run> runs = contest->second->race(kernels, staying, {.seconds = seconds(kQualifyingSeconds)});
+    const std::vector<Run> runs = contest->second->race(kernels, staying, {.seconds = kQualifyingSeconds});
 
     std::vector<Verdict> verdicts;
     const std::string name = fmt::format("{}-{}-{}", utc_time(), ::getpid(), races_++);
@@ -297,11 +302,10 @@ class Sweeper {
     if (best != champion) {
       std::vector<const KernelEntry*> duellists{kernels[champion], kernels[best]};
       if (champion != 0 && best != 0) duellists.push_back(kernels.front());
-      const std::vector<Run> duel =
-          contest->second->race(duellists, duellists.size(),
-                                {.slice = 3e-3, .rounds = INT_MAX, .early = 1, .seconds = seconds(kDuelSeconds), .decided = [](const auto& runs) {
-                                   return outcome(runs[1], runs[0]) != Outcome::kOpen;
-                                 }});
+      const std::vector<Run> duel = contest->second->race(
+          duellists, duellists.size(), {.slice = 3e-3, .rounds = INT_MAX, .early = 1, .seconds = kDuelSeconds, .decided = [](const auto& runs) {
+                                          return outcome(runs[1], runs[0]) != Outcome::kOpen;
+                                        }});
       add(instances[best], duel[1], duel[0],
           champion == 0 ? duel[0]
           : best == 0   ? duel[1]
