@@ -13,7 +13,8 @@ namespace mmrec::tune {
 namespace {
 
 constexpr double kSampleSeconds = 0.7e-3;  // long against the clock's resolution, short against what disturbs; a slice's best counts
-constexpr double kSettleSeconds = 0.2e-3;  // for the caches after the others' samples
+constexpr double kSettleSeconds = 0.2e-3;  // for the caches after the others' samples,
+constexpr double kLongCall = 5e-3;         // but for calls in which that is lost
 constexpr int kTries = 3;                  // to find the machine quiet
 
 double time_calls(const bench::Prepared& call, int64_t calls) {
@@ -34,9 +35,10 @@ std::vector<Run> Contest::race(std::span<const KernelEntry* const> kernels, size
     const double once = std::min(time_calls(call_, 1), time_calls(call_, 1));
     const auto calls = static_cast<int64_t>(std::ceil(kSampleSeconds / once));
     const auto times = std::max<int64_t>(1, std::llround(racing.slice / (once * static_cast<double>(calls))));
-    const auto sample = [this, kernel, calls, times] {
+    const bool settles = once < kLongCall;
+    const auto sample = [this, kernel, calls, times, settles] {
       const ScopedKernel in_turn(*kernel);
-      call_.warm_up(kSettleSeconds);
+      if (settles) call_.warm_up(kSettleSeconds);
       double best = INFINITY;
       for (int64_t i = 0; i < times; ++i) best = std::min(best, time_calls(call_, calls));
       return best;

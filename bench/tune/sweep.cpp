@@ -75,6 +75,7 @@ class Task {
   }
 
   std::map<Instance, Compiled> made;  ///< what this sweep has compiled
+  bool reported = false;              ///< whether the display has what came out
 
  private:
   std::vector<StepCall> calls_;
@@ -113,10 +114,13 @@ class Sweeper {
         for (size_t j = i; j < tasks.size(); ++j) all += tasks[j].swept().finished ? 0 : promise(tasks[j], round);
         task_end_ = round == 0 ? 0 : now() + (end_ - now()) * promise(tasks[i], round) / all;
         work_on(tasks[i]);
-        if (round > 0 || tasks[i].swept().finished || now() >= end_) report(tasks[i]);
+        if (round > 0) report(tasks[i]);
       }
     std::vector<Swept> swept;
-    for (Task& task : tasks) swept.push_back(std::move(task.swept()));
+    for (Task& task : tasks) {
+      if (!task.reported) report(task);
+      swept.push_back(std::move(task.swept()));
+    }
     return swept;
   }
 
@@ -143,6 +147,7 @@ class Sweeper {
     } while (now() < std::min(task_end_, end_));
     contests_.clear();
     task.swept().seconds += now() - begin;
+    task.reported = false;
     task.swept().rows.clear();
     for (const StepCall& call : task.calls())
       if (const Row* row = database_.row(call.call)) task.swept().rows.push_back(*row);
@@ -150,6 +155,7 @@ class Sweeper {
 
   /// A line for each call: what is best for it, and for the first one what it took to find that.
   void report(Task& task) {
+    task.reported = true;
     const Swept& swept = task.swept();
     std::string tried = fmt::format("{}/{:.0f}", task.search().tried(), swept.space);
     std::string took = fmt::format("{:.0f} s", swept.seconds);
