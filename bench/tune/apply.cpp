@@ -95,9 +95,11 @@ int apply_table(const Tree& tree, Console& display) {
 int apply_table_and_keep(const Tree& tree, Console& display) {
   make_directory(tree.folder());
   const std::filesystem::path kept = tree.folder() / "kept";
-  std::filesystem::copy_file("/proc/self/exe", kept, std::filesystem::copy_options::overwrite_existing);
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe");
+  const auto built = std::filesystem::last_write_time(program);
+  std::filesystem::copy_file(program, kept, std::filesystem::copy_options::overwrite_existing);
   const int rebuilt = apply_table(tree, display);
-  if (rebuilt > 0)
+  if (rebuilt > 0 || std::filesystem::last_write_time(program) != built)  // an apply that was ended may have built the kernels already
     std::filesystem::rename(kept, tree.program_before());
   else
     std::filesystem::remove(kept);

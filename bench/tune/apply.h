@@ -22,7 +22,7 @@ struct Tree {
 
 /// Configures, and builds the programs with the kernels of the tables. Returns how many kernels were rebuilt.
 int apply_table(const Tree& tree, Console& display);
-/// The same, and where kernels were rebuilt this program becomes program_before().
+/// The same, and where kernels or this program were built anew, what this program was becomes program_before().
 int apply_table_and_keep(const Tree& tree, Console& display);
 
 /// Runs the tests of all operations that have tuned kernels, in this program or in a build of today's tables. Where tests fail, or do
