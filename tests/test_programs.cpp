@@ -175,7 +175,7 @@ TEST_F(Programs, AReaderThatGoesAwayEndsTheProgramQuietly) {
   expect_quiet_end("train " + command(small_run().set("--steps", "1000000").set("--save-every", "0")), "head -1");
   const std::string log = read_file(out() / "training_output.log");
   EXPECT_NE(log.find("stopped by SIGPIPE"), std::string::npos) << log;
-  const int64_t steps = static_cast<int64_t>(read_metrics(out() / "metrics.jsonl").size()) + 2;
+  const int64_t steps = std::ranges::count(read_metrics(out() / "metrics.jsonl"), "train", &MetricsRow::split) + 2;
   const Outcome resumed = run("train", {"--resume", "--out", out().string(), "--steps", std::to_string(steps), "--threads", "1"});
   EXPECT_EQ(resumed.code, 0) << resumed.errors;
   EXPECT_NE(resumed.output.find(fmt::format("going on after step {} of {}", steps - 2, steps)), std::string::npos) << resumed.output;
