@@ -745,7 +745,9 @@ TEST_F(CheckpointTest, RefusesEveryLengthAndEveryAlteredByte) {
   Parameters parameters(config);
   parameters.initialise(1);
   const fs::path folder = directory_ / "c";
-  save_checkpoint(folder, config, tokenizer_, parameters, {.step = 1, .course = Course{.options = {.validation_tokens = 0}}});
+  Course course;
+  course.options.validation_tokens = 0;
+  save_checkpoint(folder, config, tokenizer_, parameters, {.step = 1, .course = course});
   int refused = 0, accepted = 0, expected = 0;
   const auto try_to_read = [&](const fs::path& file, const std::string& damage) {
     try {
