@@ -53,7 +53,9 @@ TEST(Generators, BuildKnowsTheTunables) {
 TEST(Generators, SayWhatIsWorthTrying) {
   for (const Build& build : kBuilds) {
     const auto generator = make_generator(build);
-    if (auto* tunables = dynamic_cast<Tunables*>(generator.get())) EXPECT_EQ(tunables->objection(), "") << build.generator << " with its defaults";
+    if (auto* tunables = dynamic_cast<Tunables*>(generator.get())) {
+      EXPECT_EQ(tunables->objection(), "") << build.generator << " with its defaults";
+    }
     generator->build_pipeline();
     for (const Tunables::Declared& tunable : tunables_of(*generator)) {
       EXPECT_TRUE(std::ranges::is_sorted(tunable.values)) << build.generator << " " << tunable.name;
