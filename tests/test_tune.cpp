@@ -328,16 +328,33 @@ TEST(TuneDerive, OthersDoNotCount) {
   EXPECT_TRUE(derive({changed([](Verdict& v) { v.source = "old"; })}).empty());
 }
 
+/// The same, of a call that takes so many times as long.
+Verdict longer(double times, Verdict verdict) {
+  for (double* seconds : {&verdict.seconds.best, &verdict.seconds.median, &verdict.incumbent_seconds, &verdict.default_seconds}) *seconds *= times;
+  return verdict;
+}
+
 TEST(TuneDerive, ShapesShareInstances) {
   const Call a = product(100), b = product(200), c = product(300);
-  const std::vector<Row> rows = derive({timed(kDefault, 1, {}, a), timed(kDefault, 1, {}, b), timed(kDefault, 1, {}, c),
+  const std::vector<Row> rows = derive({timed(kDefault, 1, {}, a), longer(2, timed(kDefault, 1, {}, b)), timed(kDefault, 1, {}, c),
                                         timed(tile(6), 0.80, true, a), timed(tile(8), 0.81, {}, a),  // 8 is nearly as good
-                                        timed(tile(8), 0.70, true, b), timed(tile(6), 0.75, {}, b),  // 6 is not
-                                        timed(tile(4), 0.50, true, c), timed(tile(8), 0.60, {}, c)});
+                                        longer(2, timed(tile(8), 0.70, true, b)), longer(2, timed(tile(6), 0.71, {}, b)),
+                                        timed(tile(4), 0.50, true, c), timed(tile(8), 0.60, {}, c)});  // 8 is not
   ASSERT_EQ(rows.size(), 3);
   EXPECT_EQ(rows[0].instance, tile(8));
-  EXPECT_EQ(rows[1].instance, tile(8));
+  EXPECT_EQ(rows[1].instance, tile(8)) << "the longest has its own";
   EXPECT_EQ(rows[2].instance, tile(4));
+}
+
+TEST(TuneDerive, NoShapeGetsWhatIsSlowerThanTheDefaults) {
+  const Call a = product(100), b = product(200);
+  const auto instance_of_b = [&](double score) {
+    return derive({longer(2, timed(kDefault, 1, {}, a)), longer(2, timed(tile(6), 0.8, true, a)), timed(kDefault, 1, {}, b),
+                   timed(tile(6), score, {}, b)})[1]
+        .instance;
+  };
+  EXPECT_EQ(instance_of_b(1.01), kDefault);
+  EXPECT_EQ(instance_of_b(0.995), tile(6));
 }
 
 // ------------------------------------------------------------------------------------------------------------- race

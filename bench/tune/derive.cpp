@@ -1,6 +1,7 @@
 #include "bench/tune/derive.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <set>
 #include <utility>
@@ -16,8 +17,11 @@ struct Timings {
   std::vector<const Verdict*> duels;          ///< in the order of the log
 
   double score(const Instance& instance) const { return latest.at(instance)->score(); }
-  /// Whether an instance is as good here as the champion, or nearly.
-  bool served_by(const Instance& instance) const { return latest.contains(instance) && score(instance) <= (1 + kLeastGain) * score(champion); }
+  /// Whether an instance is as good here as the champion, or nearly, and not slower than the defaults where that is not.
+  bool served_by(const Instance& instance) const {
+    const double best = score(champion);
+    return latest.contains(instance) && score(instance) <= std::min((1 + kLeastGain) * best, std::max(1., best));
+  }
   void find_champion();
 };
 
@@ -34,29 +38,15 @@ void Timings::find_champion() {
 
 using CallsOfPass = std::map<Call, Timings>;
 
-/// Few instances that together serve all calls: again and again the champion that serves the most of those that are left.
+/// Few instances that together serve all calls: the champion of the longest, then that of the longest which it does not serve, and so on.
 std::vector<Instance> few_instances(const CallsOfPass& calls) {
-  std::set<Instance> champions;
   std::vector<const Timings*> left;
-  for (const auto& [call, timings] : calls) {
-    champions.insert(timings.champion);
-    left.push_back(&timings);
-  }
+  for (const auto& [call, timings] : calls) left.push_back(&timings);
+  std::ranges::stable_sort(left, std::greater(), [](const Timings* timings) { return timings->latest.at(timings->champion)->seconds.median; });
   std::vector<Instance> chosen;
   while (!left.empty()) {
-    const auto served = [&](const Instance& instance) {
-      double total = 0;
-      int count = 0;
-      for (const Timings* timings : left)
-        if (timings->served_by(instance)) {
-          ++count;
-          total += timings->score(instance) / timings->score(timings->champion);
-        }
-      return std::pair(-count, total);
-    };
-    const Instance best = *std::ranges::min_element(champions, {}, served);
-    chosen.push_back(best);
-    std::erase_if(left, [&](const Timings* timings) { return timings->served_by(best); });
+    chosen.push_back(left.front()->champion);
+    std::erase_if(left, [&](const Timings* timings) { return timings->served_by(chosen.back()); });
   }
   return chosen;
 }

@@ -22,7 +22,7 @@ struct Sources {
 /// challengers had to beat; whoever beats the champion takes its place, and who beats another one where the times over
 /// the defaults' say so as well. Of several races between the same two the latest counts. Verdicts of other machines, targets, Halide
 /// versions and numbers of threads do not count, nor those of other sources, nor instances that are barred. Where the champion
-/// of another shape is within kLeastGain of a shape's own, both get that one: few instances are built.
+/// of a longer call is within kLeastGain of a call's own, and not slower than the defaults, both get that one: few instances are built.
 std::vector<Row> derive_rows(std::span<const Verdict> verdicts, const Machine& machine, const Sources& sources);
 
 /// Takes out this machine's rows with instances that are barred, wherever the rows are from and whatever the number of threads.
