@@ -3,22 +3,23 @@
 #   mmrec_op(<op> PASSES <pass>.. [SIZES <name>..])
 #     An operation, its entry points (forward backward, nn nt tn, ..) and the sizes of a call (M N K, ..), in the order in which
 #     its typed function in runtime/ops passes them.
-#   mmrec_kernel(<op> <variant> [GENERATOR <stem>] [PARAMS name=value ..] [WHOLE] [WHEN "<condition>"])
+#   mmrec_kernel(<op> <variant> [GENERATOR <stem>] [PARAMS name=value ..] [WHOLE] [BASELINE] [WHEN "<condition>"])
 #     A variant: <stem>_generator.cpp (by default <op>_<variant>_generator.cpp) registers one Halide generator
 #     <stem>_<pass> for each pass it implements; PARAMS go to all of them, after what the schedule database has.
 #     WHOLE: it takes in one call what the operation's function otherwise cuts into many.
+#     BASELINE: others are compared with it; it serves no call unless it is asked for, as the tuner does not choose it.
 #     An operation's first variant is its default. A later one with a condition, a C++ expression of the operation's SIZES
 #     (64-bit integers) such as WHEN "D < 32 && T >= 4096", serves the calls for which it holds; of several whose conditions
 #     hold, the first.
 #   mmrec_registry(<target> <generators>)
-#     Ends the registry. Each variant of a pass is compiled once for every choice of parameters that the schedule database
-#     (ScheduleDb.cmake) has for it, an instance <op>_<variant>_<pass>, with _<param><value> behind it for each that is not the
-#     default. <target> links all of them and brings X-macro lists:
+#     Ends the registry. Each variant of a pass is compiled with its generator's defaults and once for every other choice of
+#     parameters that the schedule database (ScheduleDb.cmake) has for it: instances <op>_<variant>_<pass>, with _<param><value>
+#     behind it for each that is not the default. <target> links all of them and brings X-macro lists:
 #       kernels.inc        MMREC_KERNEL(instance, op, pass, variant, params, level, whole, size names, condition or nullptr), from which
-#                          the dispatch, the tests and the benchmarks take their rows
+#                          the dispatch, the tests and the benchmarks take their rows; of each variant the defaults come first
 #       schedule_rows.inc  MMREC_SCHEDULE_ROW(instance, sizes..): which one is best for calls of these sizes
-#       kernel_build.inc   MMREC_KERNEL_BUILD(op, pass, variant, generator, PARAMS, source hash, tunables), from which the tuner makes
-#                          instances as the build does, for the target MMREC_BUILD_TARGET
+#       kernel_build.inc   MMREC_KERNEL_BUILD(op, pass, variant, generator, PARAMS, baseline, source hash, tunables), from which the tuner
+#                          makes instances as the build does, for the target MMREC_BUILD_TARGET
 #     <generators> has the generators' objects, for programs that compile kernels themselves.
 
 include(ScheduleDb)
@@ -161,12 +162,19 @@ function(mmrec_instance result op variant pass params level)
   set(${result} ${instance} PARENT_SCOPE)
 endfunction()
 
-# All instances of a variant of a pass: one for every choice of parameters in its rows, or the one of the defaults.
+# All instances of a variant of a pass: that of the defaults, and one for every other choice of parameters in its rows.
 function(mmrec_instances op variant pass)
   set(kernel ${op}_${variant}_${pass})
-  set(made "")
   get_property(rows GLOBAL PROPERTY mmrec_rows_${op}_${pass})
   list(FILTER rows INCLUDE REGEX "^${variant}\\|")
+  set(defaults "${rows}")
+  list(FILTER defaults INCLUDE REGEX "^[^|]*\\|\\|")
+  set(default_level "generator default")
+  if (defaults MATCHES "^[^|]*\\|\\|[^|]*\\|([^|]*)\\|")
+    set(default_level "${CMAKE_MATCH_1}")
+  endif ()
+  string(MAKE_C_IDENTIFIER "instance " instance)
+  mmrec_instance(${instance} ${op} ${variant} ${pass} "" "${default_level}")
   foreach (row IN LISTS rows)
     string(REGEX MATCH "^[^|]*\\|([^|]*)\\|([^|]*)\\|([^|]*)\\|[^|]*\\|(.*)$" row "${row}")
     set(params "${CMAKE_MATCH_1}")
@@ -178,18 +186,12 @@ function(mmrec_instances op variant pass)
     string(MAKE_C_IDENTIFIER "instance ${params}" instance)
     if (NOT DEFINED ${instance})
       mmrec_instance(${instance} ${op} ${variant} ${pass} "${params}" "${level}")
-      list(APPEND made ${${instance}})
+      add_dependencies(${kernel} ${${instance}})  # ninja scan_serial_forward makes all that there is of it
     endif ()
     set_property(GLOBAL APPEND_STRING PROPERTY mmrec_schedule_rows "MMREC_SCHEDULE_ROW(${${instance}}, ${sizes})\n")
   endforeach ()
-  if (NOT rows)
-    mmrec_instance(made ${op} ${variant} ${pass} "" "generator default")
-  endif ()
-  if (NOT kernel IN_LIST made)
-    add_custom_target(${kernel} DEPENDS ${made})  # ninja scan_serial_forward makes all that there is of it
-  endif ()
 
-  foreach (property generator fixed source_hash)
+  foreach (property generator fixed baseline source_hash)
     get_property(${property} GLOBAL PROPERTY mmrec_${property}_${op}_${variant})
   endforeach ()
   list(JOIN fixed " " fixed)

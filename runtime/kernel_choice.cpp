@@ -8,8 +8,9 @@ namespace mmrec {
 
 namespace {
 
-/// How far a size may be from a row's for the row to say which variant is best: a factor of two in scales.
-constexpr int32_t kNear = 1 << 23;
+/// How far a size may be from a row's for the row to say which variant is best, and which instance of a variant: factors of two and of
+/// eight in scales.
+constexpr int32_t kNear = 1 << 23, kReach = 3 << 23;
 
 int64_t difference(int32_t a, int32_t b) { return std::abs(int64_t{a} - b); }
 
@@ -33,8 +34,9 @@ KernelChoice::Scales KernelChoice::scales_of(std::span<const int, Sizes::kMost> 
   return scales;
 }
 
+/// The nearest eligible row, if none of its sizes is further than `reach`.
 template <class Eligible>
-const KernelChoice::Row* KernelChoice::nearest(const Scales& scales, const Eligible& eligible) const {
+const KernelChoice::Row* KernelChoice::nearest(const Scales& scales, int32_t reach, const Eligible& eligible) const {
   const Row* best = nullptr;
   int64_t least = std::numeric_limits<int64_t>::max();
   for (const Row& row : rows_) {
@@ -42,20 +44,20 @@ const KernelChoice::Row* KernelChoice::nearest(const Scales& scales, const Eligi
     for (size_t i = 0; i < scales.size(); ++i) distance += difference(row.scales[i], scales[i]);
     if (distance < least && eligible(row)) best = &row, least = distance;
   }
-  return best;
+  const auto within = [&](int32_t a, int32_t b) { return difference(a, b) <= reach; };
+  return best && std::ranges::equal(best->scales, scales, within) ? best : nullptr;
 }
 
 const KernelEntry& KernelChoice::operator()(const Sizes& sizes, const char* variant) const {
   const Scales scales = scales_of(sizes.data());
   if (!variant) {
-    const Row* row = nearest(scales, [](const Row&) { return true; });
-    if (row && std::ranges::equal(row->scales, scales, [](int32_t a, int32_t b) { return difference(a, b) <= kNear; })) return *row->kernel;
+    if (const Row* row = nearest(scales, kNear, [](const Row&) { return true; })) return *row->kernel;
     const auto serves = [&](const KernelEntry* kernel) { return kernel->serves && kernel->serves(sizes.data().data()); };
     const auto conditional = std::ranges::find_if(kernels_, serves);
     variant = (conditional == kernels_.end() ? kernels_.front() : *conditional)->variant;
   }
   const auto is_variant = [&](const KernelEntry* kernel) { return std::string_view(kernel->variant) == variant; };
-  if (const Row* row = nearest(scales, [&](const Row& row) { return is_variant(row.kernel); })) return *row->kernel;
+  if (const Row* row = nearest(scales, kReach, [&](const Row& row) { return is_variant(row.kernel); })) return *row->kernel;
   return **std::ranges::find_if(kernels_, is_variant);
 }
 

@@ -61,7 +61,8 @@ struct ScheduleRow {
 /// Which kernel serves a call of one pass of an operation:
 ///   the variant is that of the nearest row, if no size is more than twice or less than half the row's, or else the first variant
 ///   whose condition holds for the sizes, or else the first one, the default;
-///   of that variant it is the instance of the nearest of its own rows, however far.
+///   of that variant it is the instance of the nearest of its own rows, if no size is more than eight times or less than an eighth of
+///   the row's, or else that of the generator's defaults, which stands first.
 /// Near is where the sizes have small ratios.
 class KernelChoice {
  public:
@@ -82,7 +83,7 @@ class KernelChoice {
 
   static Scales scales_of(std::span<const int, Sizes::kMost> sizes);
   template <class Eligible>
-  const Row* nearest(const Scales& scales, const Eligible& eligible) const;
+  const Row* nearest(const Scales& scales, int32_t reach, const Eligible& eligible) const;
 
   std::vector<const KernelEntry*> kernels_;
   std::vector<Row> rows_;

@@ -127,7 +127,7 @@ TEST(KernelChoice, WithoutRowsConditionsDecide) {
 
 // One variant in three instances, and another with a condition.
 TEST(KernelChoice, NearestRowDecides) {
-  const Choices choose{{kernel("small", "packed"), kernel("large", "packed"), kernel("flat", "packed"),
+  const Choices choose{{kernel("defaults", "packed"), kernel("small", "packed"), kernel("large", "packed"), kernel("flat", "packed"),
                         kernel("direct", "direct", [](const int* sizes) { return sizes[0] == 1; })},
                        {{"small", {64, 64}}, {"large", {1024, 1024}}, {"flat", {64, 4096}}, {"small", {1, 1000}}}};
   EXPECT_EQ(choose({64, 64}), "small");
@@ -138,9 +138,12 @@ TEST(KernelChoice, NearestRowDecides) {
   EXPECT_EQ(choose({1, 2000}), "small") << "twice as large is near";
   EXPECT_EQ(choose({1, 2001}), "direct") << "more is not, and the condition holds";
   EXPECT_EQ(choose({1, 499}), "direct");
-  EXPECT_EQ(choose({32, 30000}), "flat") << "far from all: the default variant's nearest instance";
+  EXPECT_EQ(choose({32, 30000}), "flat") << "near to none: the default variant's nearest instance";
   EXPECT_EQ(choose({64, 64}, "direct"), "direct");
-  EXPECT_EQ(choose({16, 70000}, "packed"), "flat");
+  EXPECT_EQ(choose({16, 32768}, "packed"), "flat");
+  EXPECT_EQ(choose({16, 32769}, "packed"), "defaults") << "more than eight times as large";
+  EXPECT_EQ(choose({7, 4096}, "packed"), "defaults") << "less than an eighth";
+  EXPECT_EQ(choose({1 << 20, 1 << 20}), "defaults");
 }
 
 TEST(KernelChoice, RowsGiveVariantsTheirShapes) {

@@ -190,6 +190,7 @@ using Strings = std::vector<std::string>;
 
 /// Of this project: CMake puts (message) behind its place, and (find_package) behind what packages warn of.
 const std::string kWarning = "(message)";
+constexpr const char* kPlainInstance = "toy_plain_forward '' by generator default";
 constexpr const char* kOtherInstance = "toy_other_forward '' by generator default";
 constexpr const char* kMine = "generators/schedules/this_arch.json";
 
@@ -198,25 +199,27 @@ bool says(const std::string& output, const std::string& part) { return output.fi
 TEST_F(Schedules, LookUp) {
   const std::string far = "{\"N\": 640, \"D\": 32}", near = "{\"N\": 64, \"D\": 32}";
   std::string output = configure();
-  EXPECT_EQ(instances(), (Strings{"toy_plain_forward '' by generator default", kOtherInstance}));
+  EXPECT_EQ(instances(), (Strings{kPlainInstance, kOtherInstance}));
   EXPECT_TRUE(says(output, "Schedules: 4 by generator default")) << output;
 
   // Another machine's table, the microarchitecture's, the CPU's: each displaces those before it.
   write_table("generators/schedules/other_arch.json", {row({{"\"unroll\": 4", "\"unroll\": 1"}}), row({{near, far}})});
   output = configure();
-  EXPECT_EQ(instances(), (Strings{"toy_plain_forward_unroll1 'unroll=1' by ISA tier avx2 (from other_arch)",
+  EXPECT_EQ(instances(), (Strings{kPlainInstance, "toy_plain_forward_unroll1 'unroll=1' by ISA tier avx2 (from other_arch)",
                                   "toy_plain_forward_unroll4 'unroll=4' by ISA tier avx2 (from other_arch)", kOtherInstance}));
   EXPECT_EQ(rows(), (Strings{"toy_plain_forward_unroll1, 64,32", "toy_plain_forward_unroll4, 640,32"}));
-  EXPECT_TRUE(says(output, "2 by ISA tier avx2 (from other_arch), 3 by generator default")) << output;
+  EXPECT_TRUE(says(output, "4 by generator default, 2 by ISA tier avx2 (from other_arch)")) << output;
   EXPECT_FALSE(says(output, kWarning)) << output;
 
   write_table(kMine, {row({{"this_cpu", "its_brother"}, {"\"unroll\": 4", "\"unroll\": 2, \"rows_per_task\": 64"}})});
   configure();
-  EXPECT_EQ(instances(), (Strings{"toy_plain_forward_rows_per_task64 'rows_per_task=64' by microarchitecture this_arch", kOtherInstance}));
+  EXPECT_EQ(instances(),
+            (Strings{kPlainInstance, "toy_plain_forward_rows_per_task64 'rows_per_task=64' by microarchitecture this_arch", kOtherInstance}));
 
   write_table(kMine, {row({{"this_cpu", "its_brother"}, {"\"unroll\": 4", "\"unroll\": 1"}}), row(), row({{"avx2", "avx512"}, {near, far}})});
   configure();
-  EXPECT_EQ(instances(), (Strings{"toy_plain_forward_unroll4 'unroll=4' by cpu this_cpu", kOtherInstance})) << "another tier's row was taken";
+  EXPECT_EQ(instances(), (Strings{kPlainInstance, "toy_plain_forward_unroll4 'unroll=4' by cpu this_cpu", kOtherInstance}))
+      << "another tier's row was taken";
 
   // The user's rows come before the project's of the same sizes; of those of one table the one with this machine's threads.
   const std::string threads = fmt::format("\"threads\": {}", available_threads()), more = fmt::format("\"threads\": {}", available_threads() + 1);
@@ -225,21 +228,21 @@ TEST_F(Schedules, LookUp) {
                                        row({{"\"threads\": 1", more}, {"\"unroll\": 4", "\"unroll\": 2"}})});
   write_table(kMine, {row({{"\"threads\": 1", threads}}), row({{near, far}, {"plain", "other"}, {"\"unroll\": 4", ""}})});
   configure();
-  EXPECT_EQ(instances(), (Strings{"toy_plain_forward_unroll1 'unroll=1' by cpu this_cpu", "toy_other_forward '' by cpu this_cpu"}));
+  EXPECT_EQ(instances(), (Strings{kPlainInstance, "toy_plain_forward_unroll1 'unroll=1' by cpu this_cpu", "toy_other_forward '' by cpu this_cpu"}));
   EXPECT_EQ(rows(), (Strings{"toy_plain_forward_unroll1, 64,32", "toy_other_forward, 640,32"}));
 
   // One table alone, or none.
   write_table("poor.json",
               {row({{"\"unroll\": 4", "\"unroll\": 1"}}), row({{"toy", "bare"}, {near, "{}"}, {"\"unroll\": 4", "\"rows_per_task\": 4"}})});
   configure("-DMMREC_SCHEDULE=poor.json");
-  EXPECT_EQ(instances(), (Strings{"toy_plain_forward_unroll1 'unroll=1' by table poor", kOtherInstance}));
+  EXPECT_EQ(instances(), (Strings{kPlainInstance, "toy_plain_forward_unroll1 'unroll=1' by table poor", kOtherInstance}));
   EXPECT_EQ(rows(), (Strings{"toy_plain_forward_unroll1, 64,32", "bare_plain_forward_rows_per_task4, "}));
   configure("-DMMREC_SCHEDULE=none");
-  EXPECT_EQ(instances(), (Strings{"toy_plain_forward '' by generator default", kOtherInstance}));
+  EXPECT_EQ(instances(), (Strings{kPlainInstance, kOtherInstance}));
 }
 
 TEST_F(Schedules, NothingInATableBreaksTheBuild) {
-  const Strings defaults{"toy_plain_forward '' by generator default", kOtherInstance};
+  const Strings defaults{kPlainInstance, kOtherInstance};
   const struct {
     std::string part, by, message;
   } wrong[] = {{"toy", "toys", "the registry has no kernel 'toys forward plain'"},
@@ -248,9 +251,9 @@ TEST_F(Schedules, NothingInATableBreaksTheBuild) {
                {"\"N\": 64, ", "", "its sizes are not 'N D'"},
                {"\"N\": 64", "\"N\": 64, \"K\": 1", "its sizes are not 'N D'"},
                {"64", "\"many\"", "its sizes are not 'N D'"},
-              {"64", "\"08\"", "its sizes are not 'N D'"},
-              {"64", "99999999999", "its sizes are not 'N D'"},
-              {"\"threads\": 1", "\"threads\": \"1;2\"", "its threads are no number"},
+               {"64", "\"08\"", "its sizes are not 'N D'"},
+               {"64", "99999999999", "its sizes are not 'N D'"},
+               {"\"threads\": 1", "\"threads\": \"1;2\"", "its threads are no number"},
                {"\"sizes\"", "\"shape\"", "its sizes are not 'N D'"},
                {"\"isa\"", "\"tier\"", "it has no isa"},
                {"\"unroll\": 4", "\"unrolled\": 4", "the generator has no parameter 'unrolled'"},
@@ -258,15 +261,23 @@ TEST_F(Schedules, NothingInATableBreaksTheBuild) {
                {"\"unroll\": 4", "\"unroll\": 3", "unroll is none of 1, 2, 4"},
                {"\"unroll\": 4", "\"unroll\": [4]", "unroll is none of 1, 2, 4"},
                {"\"unroll\": 4", "\"unroll\": \"4\"", "unroll is none of 1, 2, 4"},
-               {"\"params\"", "\"parameters\"", "it has no params"}};
+               {"\"params\"", "\"parameters\"", "it has no params"},
+               {"{\"unroll\": 4}", "[4]", "it has no params"},
+               {"\"unroll\": 4", "\"(\": 4", "the generator has no parameter '('"},
+               {"toy", "toy;bare", "the registry has no kernel 'toy;bare forward plain'"},
+               {"forward", "for ward", "the registry has no kernel 'toy for ward plain'"},
+               {"plain", "plain|other", "the registry has no kernel 'toy forward plain|other'"}};
   const std::string good = row({{"\"N\": 64", "\"N\": 7"}, {"\"unroll\": 4", "\"unroll\": 1"}});
   for (const auto& [part, by, message] : wrong) {
     write_table(kMine, {good, row({{part, by}})});
     const std::string output = configure();
     EXPECT_TRUE(says(output, "this_arch.json: row 2 is left out, " + message)) << message << "\n" << output;
-    EXPECT_EQ(instances(), (Strings{"toy_plain_forward_unroll1 'unroll=1' by cpu this_cpu", kOtherInstance})) << message;
+    EXPECT_EQ(instances(), (Strings{kPlainInstance, "toy_plain_forward_unroll1 'unroll=1' by cpu this_cpu", kOtherInstance})) << message;
   }
-  for (const char* table : {"", "{\"rows\": [", "[]", "{\"rows\": 3}", "{\"kernels\": {}}", "\xff\xfe"}) {
+  const std::string deep = "{\"rows\": " + std::string(5000, '[') + std::string(5000, ']') + "}";
+  const std::string object = "{\"rows\": {\"a\": " + good + "}}";
+  for (const std::string& table : {std::string(), std::string("{\"rows\": ["), std::string("[]"), std::string("{\"rows\": 3}"),
+                                   std::string("{\"kernels\": {}}"), std::string("\xff\xfe"), deep, object}) {
     write_file_atomically(root() / kMine, table);
     EXPECT_TRUE(says(configure(), "this_arch.json is no table of schedules and is ignored")) << table;
     EXPECT_EQ(instances(), defaults) << table;
@@ -280,8 +291,13 @@ TEST_F(Schedules, NothingInATableBreaksTheBuild) {
   // Rows that do not stand on a line each.
   write_table(kMine, {std::regex_replace(row(), std::regex(", "), ",\n"), good});
   EXPECT_FALSE(says(configure(), kWarning));
-  EXPECT_EQ(instances(), (Strings{"toy_plain_forward_unroll4 'unroll=4' by cpu this_cpu", "toy_plain_forward_unroll1 'unroll=1' by cpu this_cpu",
-                                  kOtherInstance}));
+  EXPECT_EQ(instances(), (Strings{kPlainInstance, "toy_plain_forward_unroll4 'unroll=4' by cpu this_cpu",
+                                  "toy_plain_forward_unroll1 'unroll=1' by cpu this_cpu", kOtherInstance}));
+
+  // Rows that stand elsewhere in the table.
+  write_file_atomically(root() / kMine, "{\"others\": [\n" + good + "\n],\n\"rows\": [\n" + row() + "]}\n");
+  configure();
+  EXPECT_EQ(instances(), (Strings{kPlainInstance, "toy_plain_forward_unroll4 'unroll=4' by cpu this_cpu", kOtherInstance}));
 
   // Rows of another version of the generator or of Halide are used, with one warning.
   const std::string far = "\"N\": 640";
