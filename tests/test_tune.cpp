@@ -154,6 +154,26 @@ TEST(TuneLog, RefusesTimesThatAreNone) {
   EXPECT_EQ(warnings.texts.size(), 1);
 }
 
+TEST(TuneLog, RefusesNumbersOfOtherKinds) {
+  const TemporaryDirectory directory;
+  const std::filesystem::path path = directory / "log.jsonl";
+  Warnings warnings;
+  Log(path, warnings.warn()).append(std::vector{timed(tile(4), 0.5)});
+  const std::string line = read_file(path);
+  const std::pair<const char*, const char*> changes[] = {
+      {"\"M\":512", "\"M\":512.9"}, {"\"M\":512", "\"M\":true"},      {"\"M\":512", "\"M\":1e20"},           {"\"M\":512", "\"M\":-1"},
+      {"\"M\":512", "\"P\":512"},   {"\"M\":512", "\"M\":1,\"P\":1"}, {"\"threads\":2", "\"threads\":true"}, {"\"threads\":2", "\"threads\":-1"}};
+  for (const auto& [part, by] : changes) {
+    std::string changed = line;
+    ASSERT_NE(changed.find(part), changed.npos) << part;
+    write_file_atomically(path, changed.replace(changed.find(part), std::strlen(part), by));
+    EXPECT_TRUE(Log(path, warnings.warn()).verdicts().empty()) << by;
+  }
+  std::string zero = line;
+  write_file_atomically(path, zero.replace(zero.find("\"M\":512"), 7, "\"M\":0"));
+  EXPECT_EQ(Log(path, warnings.warn()).verdicts().size(), 1) << "a size may be 0";
+}
+
 TEST(TuneLog, TwoTunersKeepEachOthersLines) {
   const TemporaryDirectory directory;
   const std::filesystem::path path = directory / "log.jsonl";
@@ -239,6 +259,14 @@ TEST(TuneTable, KeepsWhatItCannotRead) {
   write_schedule_table(path, table);
   EXPECT_NE(read_file(path).find("\"past\":\"nt\""), std::string::npos) << read_file(path);
   EXPECT_EQ(read_schedule_table(path, "some_cores", warnings.warn()).unreadable.size(), 1);
+
+  for (const auto& [part, by] : {std::pair("\"M\":512", "\"M\":512.5"), {"\"M\":512", "\"P\":512"}, {"\"seconds\":0.0001235", "\"seconds\":0"}}) {
+    write_schedule_table(path, {"some_cores", {row_of(product(512), tile(6))}});
+    text = read_file(path);
+    ASSERT_NE(text.find(part), text.npos) << text;
+    write_file_atomically(path, text.replace(text.find(part), std::strlen(part), by));
+    EXPECT_TRUE(read_schedule_table(path, "some_cores", warnings.warn()).rows.empty()) << by;
+  }
 
   write_file_atomically(path, "{\"rows\": [");
   expect_error([&] { read_schedule_table(path, "some_cores", warnings.warn()); }, {"some_cores.json", "no table", "move it away"});

@@ -97,6 +97,16 @@ const KernelEntry& chosen_kernel(const Call& call) {
 
 Instance chosen_instance(const Call& call) { return instance_of(chosen_kernel(call)); }
 
+void check_sizes(const Call& call) {
+  const auto entry = std::ranges::find(kernels(), call.op, &KernelEntry::op);
+  if (entry == kernels().end()) return;
+  std::istringstream names(entry->size_names);
+  size_t count = 0;
+  for (std::string name; names >> name; ++count)
+    if (!call.sizes.contains(name)) break;
+  if (names || count != call.sizes.size()) fail("its sizes are not {}", entry->size_names);
+}
+
 std::vector<int> sizes_of(const Call& call) {
   std::vector<int> sizes;
   std::istringstream names(size_names(call.op));

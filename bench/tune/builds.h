@@ -37,6 +37,8 @@ const KernelEntry* built_kernel(const Build& build, const Instance& instance);
 const KernelEntry& chosen_kernel(const Call& call);
 Instance chosen_instance(const Call& call);
 
+/// Throws an Error where a call's sizes are not those of its operation; of an operation that the registry does not know they may be any.
+void check_sizes(const Call& call);
 /// A call's sizes in the order of its operation's SIZES, and the inverse.
 std::vector<int> sizes_of(const Call& call);
 Call call_of(const std::string& op, const std::string& pass, const std::vector<int>& sizes);

@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <climits>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 
 #include "runtime/error.h"
+#include "train/strict_json.h"
 
 namespace mmrec::tune {
 
@@ -52,6 +55,24 @@ Params params_from_json(const nlohmann::json& json) {
     params[name] = value.is_string() ? value.get<std::string>() : value.dump();
   }
   return params;
+}
+
+int count_from_json(const nlohmann::json& json, int least) {
+  const std::optional<uint64_t> number = whole_number(json, INT_MAX);
+  if (!number || *number < static_cast<uint64_t>(least)) fail("{} is no whole number from {}", json.dump(), least);
+  return static_cast<int>(*number);
+}
+
+NamedSizes sizes_from_json(const nlohmann::json& json) {
+  if (!json.is_object()) fail("sizes is no object");
+  NamedSizes sizes;
+  for (const auto& [name, size] : json.items()) sizes[name] = count_from_json(size, 0);
+  return sizes;
+}
+
+double seconds_from_json(const nlohmann::json& json) {
+  if (!json.is_number() || !(json.get<double>() > 0)) fail("{} is no time", json.dump());
+  return json;
 }
 
 }  // namespace mmrec::tune

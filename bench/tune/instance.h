@@ -40,6 +40,12 @@ struct Call {
   auto operator<=>(const Call&) const = default;
 };
 
+/// What files have for a number of something, and for a call's sizes, which may be 0. Throw an Error for what is no whole number.
+int count_from_json(const nlohmann::json& json, int least = 1);
+NamedSizes sizes_from_json(const nlohmann::json& json);
+/// Throws an Error for what is no positive number.
+double seconds_from_json(const nlohmann::json& json);
+
 /// What times depend on besides the kernel.
 struct Machine {
   std::string cpu, microarchitecture;  ///< runtime/cpu_info.h: amd_epyc_9r14, amd_zen4

@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "bench/tune/builds.h"
 #include "runtime/error.h"
 #include "train/strict_json.h"
 
@@ -68,21 +69,20 @@ Verdict from_line(std::string_view text) {
                      .isa = line.at("isa"),
                      .target = line.at("target"),
                      .halide = line.at("halide"),
-                     .threads = line.at("threads")};
-  verdict.call = {line.at("op"), line.at("pass"), line.at("sizes").get<NamedSizes>()};
+                     .threads = count_from_json(line.at("threads"))};
+  verdict.call = {line.at("op"), line.at("pass"), sizes_from_json(line.at("sizes"))};
   verdict.instance = instance_from(line);
   verdict.source = line.at("source");
   verdict.status = status_from_name(line.at("status"));
   if (verdict.timed()) {
+    check_sizes(verdict.call);
     verdict.race = line.at("race");
     const nlohmann::json& seconds = line.at("seconds");
-    verdict.seconds = {seconds.at("best"), seconds.at("median"), seconds.at("mad")};
+    verdict.seconds = {seconds.at("best"), seconds_from_json(seconds.at("median")), seconds.at("mad")};
     verdict.incumbent = instance_from(line.at("incumbent"));
-    verdict.incumbent_seconds = line.at("incumbent_seconds");
-    verdict.default_seconds = line.at("default_seconds");
+    verdict.incumbent_seconds = seconds_from_json(line.at("incumbent_seconds"));
+    verdict.default_seconds = seconds_from_json(line.at("default_seconds"));
     if (line.contains("wins")) verdict.wins = line.at("wins").get<bool>();
-    for (const double value : {verdict.seconds.median, verdict.incumbent_seconds, verdict.default_seconds})
-      if (!(value > 0)) fail("a time is not positive");
   }
   if (line.contains("message")) verdict.message = line.at("message");
   return verdict;

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <tuple>
 
+#include "bench/tune/builds.h"
 #include "runtime/error.h"
 #include "train/atomic_file.h"
 #include "train/strict_json.h"
@@ -39,16 +40,18 @@ std::string row_line(const Row& row) {
 }
 
 Row row_from(const nlohmann::json& line) {
-  return {.call = {line.at("op"), line.at("pass"), line.at("sizes").get<NamedSizes>()},
+  Row row{.call = {line.at("op"), line.at("pass"), sizes_from_json(line.at("sizes"))},
           .isa = line.at("isa"),
-          .threads = line.at("threads"),
+          .threads = count_from_json(line.at("threads")),
           .cpu = line.at("cpu"),
           .instance = {line.at("variant"), params_from_json(line.at("params"))},
-          .seconds = line.at("seconds"),
-          .default_seconds = line.at("default_seconds"),
+          .seconds = seconds_from_json(line.at("seconds")),
+          .default_seconds = seconds_from_json(line.at("default_seconds")),
           .halide = line.at("halide"),
           .source = line.at("source"),
           .date = line.at("date")};
+  check_sizes(row.call);
+  return row;
 }
 
 }  // namespace
