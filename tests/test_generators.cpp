@@ -16,7 +16,8 @@ struct Build {
   std::string op, pass, variant, generator, fixed, source, tunables;
 };
 const std::vector<Build> kBuilds = {
-#define MMREC_KERNEL_BUILD(op, pass, variant, generator, fixed, source, tunables) {#op, #pass, #variant, generator, fixed, source, tunables},
+#define MMREC_KERNEL_BUILD(op, pass, variant, generator, fixed, baseline, source, tunables) \
+  {#op, #pass, #variant, generator, fixed, source, tunables},
 #include "kernel_build.inc"
 #undef MMREC_KERNEL_BUILD
 };

@@ -126,7 +126,7 @@ class Schedules : public testing::Test {
     configure();
     const std::string build = read("kernel_build.inc");
     std::smatch found;
-    ASSERT_TRUE(std::regex_search(build, found, std::regex(R"re(toy, forward, plain, "toy_plain_forward", "", "([0-9a-f]{16})")re"))) << build;
+    ASSERT_TRUE(std::regex_search(build, found, std::regex(R"re(toy, forward, plain, "toy_plain_forward", "", false, "([0-9a-f]{16})")re"))) << build;
     source_ = found[1];
   }
 

@@ -653,6 +653,34 @@ TEST_F(TuneDatabase, LooksWithoutATrace) {
   EXPECT_FALSE(std::filesystem::exists(folder()));
 }
 
+TEST_F(TuneDatabase, BaselinesAreNeverChosen) {
+  Database mine = database();
+  const Call call{"scan", "forward", {{"R", 4}, {"T", 100}, {"D", 8}}};
+  const Instance serial{"serial", {}};
+  Verdict baseline = timed_here(mine, call, {"logspace", {}}, 0.5, true), standard = timed_here(mine, call, serial, 1);
+  baseline.incumbent = standard.incumbent = serial;
+  const std::vector<Build> all = builds_of("scan", "forward");
+  baseline.source = std::ranges::find(all, "logspace", &Build::variant)->source;  // before it was declared a baseline
+  mine.add(std::vector{standard, baseline});
+  ASSERT_NE(mine.row(call), nullptr);
+  EXPECT_EQ(mine.row(call)->instance, serial);
+}
+
+TEST_F(TuneDatabase, ASweepNeverTakesWhatIsWrong) {
+  SweepOptions options{.calls = {{call_of("rmsnorm", "forward", {64, 48}), 1}}, .workshop = {.folder = directory_ / "work"}};
+  for (const char* fault : {"none", "last_column", "odd_sizes"})
+    options.strangers.push_back({"rmsnorm", "forward", fault, "test_faulty_rmsnorm", {{"fault", fault}}, false, ""});
+  Database mine = database();
+  Console quiet(true);
+  ASSERT_EQ(sweep(options, mine, quiet).size(), 1);
+  std::map<std::string, std::set<Status>> said;
+  for (const Verdict& verdict : mine.log().verdicts()) said[verdict.instance.variant].insert(verdict.status);
+  for (const char* fault : {"last_column", "odd_sizes"}) EXPECT_EQ(said[fault], std::set{Status::kWrong}) << fault;
+  EXPECT_FALSE(said["none"].empty() || said["none"].contains(Status::kWrong)) << "the right one has not run";
+  ASSERT_NE(mine.row(options.calls[0].call), nullptr);
+  EXPECT_FALSE(said.at(mine.row(options.calls[0].call)->instance.variant).contains(Status::kWrong));
+}
+
 TEST_F(TuneDatabase, TwoSeeEachOthersRows) {
   Database one = database(), other = database();
   const Call call = product(512), second = product(64);

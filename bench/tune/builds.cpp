@@ -17,7 +17,8 @@ namespace mmrec::tune {
 
 namespace {
 
-#define MMREC_KERNEL_BUILD(op, pass, variant, generator, params, source, tunables) {#op, #pass, #variant, generator, parse_params(params), source},
+#define MMREC_KERNEL_BUILD(op, pass, variant, generator, params, baseline, source, tunables) \
+  {#op, #pass, #variant, generator, parse_params(params), baseline, source},
 std::vector<Build> all_builds() {
   return {
 #include "kernel_build.inc"

@@ -14,6 +14,7 @@ struct Build {
   std::string op, pass, variant;
   std::string generator;  ///< in Halide's registry
   Params params;          ///< those of the registry line
+  bool baseline = false;  ///< is only for comparisons, and never chosen
   std::string source;     ///< hash of the generator's source files
 };
 

@@ -31,11 +31,23 @@ constexpr const char* kReport = "{:<42} {:>9}{:>8}{:>12}{:>7}  {}";
 
 double now() { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
 
+/// The variants that may be chosen; of an operation that there is not, none.
+std::vector<Build> candidates_of(const std::string& op, const std::string& pass) {
+  std::vector<Build> found;
+  std::ranges::copy_if(builds(), std::back_inserter(found),
+                       [&](const Build& build) { return build.op == op && build.pass == pass && !build.baseline; });
+  return found;
+}
+
 Sources sources() {
-  return {.default_variant = [](const Call& call) { return builds_of(call.op, call.pass).at(0).variant; },
+  return {.default_variant =
+              [](const Call& call) {
+                const std::vector<Build> candidates = candidates_of(call.op, call.pass);
+                return candidates.empty() ? "" : candidates.front().variant;
+              },
           .source = [](const Call& call, const std::string& variant) -> std::string {
-            for (const Build& build : builds())
-              if (build.op == call.op && build.pass == call.pass && build.variant == variant) return build.source;
+            for (const Build& build : candidates_of(call.op, call.pass))
+              if (build.variant == variant) return build.source;
             return "";
           }};
 }
@@ -44,7 +56,9 @@ Sources sources() {
 class Task {
  public:
   Task(const SweepOptions& options, std::vector<StepCall> calls, const Database& database)
-      : calls_(std::move(calls)), builds_(builds_of(op(), pass())), swept_{.op = op(), .pass = pass()} {
+      : calls_(std::move(calls)), builds_(candidates_of(op(), pass())), swept_{.op = op(), .pass = pass()} {
+    for (const Build& build : options.strangers)
+      if (build.op == op() && build.pass == pass()) builds_.push_back(build);
     std::vector<Space> spaces;
     for (const Build& build : builds_) spaces.push_back(space_of(build));
     for (const Space& space : spaces) swept_.space += space.size();
@@ -62,6 +76,7 @@ class Task {
   const std::vector<StepCall>& calls() const { return calls_; }
   Search& search() { return *search_; }
   Swept& swept() { return swept_; }
+  bool has(const std::string& variant) const { return std::ranges::find(builds_, variant, &Build::variant) != builds_.end(); }
   const Build& build(const std::string& variant) const {
     const auto build = std::ranges::find(builds_, variant, &Build::variant);
     if (build == builds_.end()) fail("{}.{} has no variant {}", op(), pass(), variant);
@@ -259,8 +274,7 @@ class Sweeper {
   Instance incumbent_of(const Task& task, const Call& call) {
     const Row* row = database_.row(call);
     const Instance incumbent = row ? row->instance : chosen_instance(call);
-    const bool there_is = std::ranges::any_of(builds_of(call.op, call.pass), [&](const Build& build) { return build.variant == incumbent.variant; });
-    return there_is && !known(task, incumbent).barred ? incumbent : task.defaults();
+    return task.has(incumbent.variant) && !known(task, incumbent).barred ? incumbent : task.defaults();
   }
 
   void race(Task& task, const Call& call, const std::vector<Instance>& entrants, size_t left) {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/tune/builds.h"
 #include "bench/tune/candidate.h"
 #include "bench/tune/instance.h"
 #include "bench/tune/log.h"
@@ -22,6 +23,7 @@ struct SweepOptions {
   bool grid = false;            ///< tries all instances in turn instead of searching
   uint64_t seed = 42;
   Workshop::Settings workshop;
+  std::vector<Build> strangers = {};  ///< what competes besides the registry's variants: a test's
 };
 
 /// A machine's log and the table that is derived from it.
