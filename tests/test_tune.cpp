@@ -791,7 +791,30 @@ TEST_F(TuneTree, VerifyDropsWhatFails) {
   EXPECT_EQ(std::filesystem::last_write_time(tree_.program_before()), kept) << "the program of before is lost";
 
   write_test("test_rmsnorm", "exit 1");
-  expect_error([&] { verify_kernels(tree_, mine, quiet_); }, {"rmsnorm", "still fail"});
+  expect_error([&] { verify_kernels(tree_, mine, quiet_); }, {"rmsnorm", "not because of"});
+}
+
+TEST_F(TuneTree, VerifyGoesOnToTheNextBest) {
+  {
+    Database mine = database();
+    mine.add(std::vector{timed_here(mine, product(512), kDefault, 1), timed_here(mine, product(512), tile(4), 0.9, true),
+                         timed_here(mine, product(512), tile(6), 0.8, true)});
+    ASSERT_EQ(mine.row(product(512))->instance, tile(6));
+  }
+  write_test("test_gemm", fmt::format("! grep -q 'tile_rows' {}", table().string()));
+  apply_table(tree_, quiet_);
+  Database mine = database();
+  verify_kernels(tree_, mine, quiet_);
+  EXPECT_EQ(mine.row(product(512))->instance, kDefault);
+}
+
+TEST_F(TuneTree, TestsWithoutAnEndSayNothing) {
+  write_rows({row_here(product(512), tile(6))});
+  apply_table(tree_, quiet_);
+  write_test("test_gemm", "kill -9 $$");
+  Database mine = database();
+  expect_error([&] { verify_kernels(tree_, mine, quiet_); }, {"test_gemm", "signal 9"});
+  EXPECT_EQ(database().table().rows.size(), 1);
 }
 
 // ---------------------------------------------------------------------------------------------------------- program

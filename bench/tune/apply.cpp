@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <csignal>
 #include <map>
 #include <set>
 
@@ -52,8 +53,9 @@ std::string test_of(const std::string& op) {
 
 using Operations = std::set<std::string>;
 
-/// Builds and runs the tests of operations; returns those whose tests fail.
-Operations failing_operations(const Tree& tree, const Operations& operations, Console& display) {
+/// Builds and runs the tests of operations; returns those whose tests fail. Throws an Error where tests were ended before they had said
+/// anything: by the limit of time, or, as a machine without memory does, by SIGKILL.
+Operations failing_operations(const Tree& tree, const Operations& operations, Console& display, const Log::Warn& warn) {
   std::map<std::string, Operations> tests;
   for (const std::string& op : operations) tests[test_of(op)].insert(op);
   std::vector<std::string> programs;
@@ -66,7 +68,10 @@ Operations failing_operations(const Tree& tree, const Operations& operations, Co
     const std::filesystem::path output = tree.folder() / (test + ".out");
     const Ending ending = run_command({{tree.build / "bin" / test}, output}, kTestSeconds);
     if (ending.code == 0) continue;
-    display.line(fmt::format("{} failed ({}); what it printed is in {}", test, ending.describe(), output.string()), Style::kWarning);
+    const std::string what = fmt::format("{} ({}); what it printed is in {}", test, ending.describe(), output.string());
+    if (ending.too_late || ending.code == -SIGKILL) fail("nothing is known of the kernels: no end of {}", what);
+    display.erase_status();
+    warn("these tests failed: " + what);
     failing.insert(ops.begin(), ops.end());
   }
   return failing;
@@ -118,25 +123,27 @@ void verify_kernels(const Tree& tree, Database& database, Console& display) {
   for (const Row& row : database.table().rows)
     if (ours(row)) tuned.insert(row.call.op);
   if (tuned.empty()) return display.line("no kernel is built from a table: there is nothing to verify");
-  const Operations failing = failing_operations(tree, tuned, display);
+  Operations failing = failing_operations(tree, tuned, display, database.warn());
   if (failing.empty())
     return display.line(fmt::format("the tests of {} operations passed with the tuned kernels: {}", tuned.size(), fmt::join(tuned, ", ")));
 
-  // Which of an operation's kernels it is, the tests do not say: none of them stays.
-  std::vector<Verdict> verdicts;
-  for (const Row& row : database.table().rows) {
-    if (!failing.contains(row.call.op) || !ours(row) || row.instance.params.empty()) continue;
-    verdicts.push_back(database.verdict({row.call.op, row.call.pass, {}}, row.instance, Status::kWrong));
-    verdicts.back().source = row.source;
-    verdicts.back().message = "the tests of its operation fail";
+  // Which of an operation's kernels it is, the tests do not say: none of them stays. What the log has as the next best takes their place.
+  while (!failing.empty()) {
+    std::vector<Verdict> verdicts;
+    for (const Row& row : database.table().rows) {
+      if (!failing.contains(row.call.op) || !ours(row) || row.instance.params.empty()) continue;
+      verdicts.push_back(database.verdict({row.call.op, row.call.pass, {}}, row.instance, Status::kWrong));
+      verdicts.back().source = row.source;
+      verdicts.back().message = "the tests of its operation fail";
+    }
+    if (verdicts.empty())
+      fail("the tests of {} fail, and not because of this machine's rows in {}", fmt::join(failing, ", "), database.table_path().string());
+    database.add(verdicts);
+    display.erase_status();
+    database.warn()(fmt::format("{} rows dropped, of {}; building without them", verdicts.size(), fmt::join(failing, ", ")));
+    apply_table(tree, display);
+    failing = failing_operations(tree, failing, display, database.warn());
   }
-  if (verdicts.empty())
-    fail("the tests of {} fail, and not because of this machine's rows in {}", fmt::join(failing, ", "), database.table_path().string());
-  database.add(verdicts);
-  display.line(fmt::format("{} rows dropped, of {}; building without them", verdicts.size(), fmt::join(failing, ", ")), Style::kWarning);
-  apply_table(tree, display);
-  if (const Operations still = failing_operations(tree, failing, display); !still.empty())
-    fail("the tests of {} still fail without the tuned schedules", fmt::join(still, ", "));
   display.line("without them the tests pass");
 }
 

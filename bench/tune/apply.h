@@ -25,8 +25,9 @@ int apply_table(const Tree& tree, Console& display);
 /// The same, and where kernels or this program were built anew, what this program was becomes program_before().
 int apply_table_and_keep(const Tree& tree, Console& display);
 
-/// Runs the tests of all operations that have tuned kernels, in this program or in a build of today's tables. Where tests fail, or do
-/// not end, the operation's rows of this machine are dropped, and all is built without them; throws an Error where that does not mend it.
+/// Runs the tests of all operations that have tuned kernels, in this program or in a build of today's tables. Where tests fail, the
+/// operation's rows of this machine are dropped and all is built without them, until they pass or none is left: then it throws an Error, as
+/// it does at once where tests do not come to an end.
 void verify_kernels(const Tree& tree, Database& database, Console& display);
 
 }  // namespace mmrec::tune

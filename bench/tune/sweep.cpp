@@ -285,10 +285,11 @@ class Sweeper {
     if (incumbent != instances.front()) instances.push_back(incumbent);
     for (const Instance& instance : instances)
       if (!kernel_of(task, instance)) {  // and nobody else may win without a race against it
-        if (now() < end_)
-          display_.line(
-              fmt::format("{}: left out, {} could not be compiled: {}", call_string(call), instance.string(), task.made.at(instance).message),
-              Style::kWarning);
+        if (now() < end_) {
+          display_.erase_status();
+          database_.warn()(
+              fmt::format("{}: left out, {} could not be compiled: {}", call_string(call), instance.string(), task.made.at(instance).message));
+        }
         return;
       }
     const size_t staying = instances.size(), champion = staying - 1;

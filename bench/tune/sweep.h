@@ -32,6 +32,7 @@ class Database {
   Database(const std::filesystem::path& folder, Machine machine, Log::Warn warn);
 
   const Machine& machine() const { return machine_; }
+  const Log::Warn& warn() const { return warn_; }
   const std::filesystem::path& table_path() const { return table_path_; }
   /// Opened at the first use, and created if need be: who only looks at the table needs no right to write.
   Log& log();
