@@ -695,6 +695,24 @@ TEST_F(TuneDatabase, TwoSeeEachOthersRows) {
   EXPECT_TRUE(warnings_.texts.empty());
 }
 
+TEST_F(TuneDatabase, EditedRowsStayUntilThereIsNews) {
+  Database mine = database();
+  const Call edited = product(512), other = product(64);
+  mine.add(std::vector{timed_here(mine, edited, kDefault, 1), timed_here(mine, edited, tile(6), 0.8, true), timed_here(mine, other, kDefault, 1)});
+  ScheduleTable table = mine.table();
+  for (Row& row : table.rows)
+    if (row.call == edited) row.instance = tile(8);
+  std::erase_if(table.rows, [&](const Row& row) { return row.call == other; });
+  write_schedule_table(mine.table_path(), table);
+  mine.add({});
+  EXPECT_EQ(mine.row(edited)->instance, tile(8));
+  EXPECT_NE(mine.row(other), nullptr) << "the log has it";
+  mine.add(std::vector{timed_here(mine, other, tile(4), 0.9, true)});
+  EXPECT_EQ(mine.row(edited)->instance, tile(8));
+  mine.add(std::vector{timed_here(mine, edited, tile(4), 0.9)});
+  EXPECT_EQ(mine.row(edited)->instance, tile(6)) << "there is news of it";
+}
+
 TEST_F(TuneDatabase, ABrokenTableStays) {
   Database mine = database();
   make_directory(folder());

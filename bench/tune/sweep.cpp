@@ -111,6 +111,7 @@ class Sweeper {
       : options_(options), database_(database), display_(display), workshop_(options.workshop), end_(now() + options.budget) {}
 
   std::vector<Swept> run() {
+    database_.add({});  // a table that was lost comes back from the log
     std::map<std::pair<std::string, std::string>, std::vector<StepCall>> passes;
     for (const StepCall& call : options_.calls) passes[{call.call.op, call.call.pass}].push_back(call);
     std::vector<Task> tasks;
@@ -381,12 +382,26 @@ Verdict Database::verdict(const Call& call, const Instance& instance, Status sta
 }
 
 void Database::add(std::span<const Verdict> verdicts) {
+  const auto is_news = [&](const Call& call) {
+    return std::ranges::any_of(verdicts, [&](const Verdict& verdict) {
+      return verdict.call == call || (verdict.call.sizes.empty() && verdict.call.op == call.op && verdict.call.pass == call.pass);
+    });
+  };
   log().append(verdicts, [&] {
     table_ = read_schedule_table(table_path_, machine_.microarchitecture, warn_);
     drop_barred_rows(table_, log().verdicts(), machine_);
-    merge_rows(table_, derive_rows(log().verdicts(), machine_, sources()));
+    std::vector<Row> rows = derive_rows(log().verdicts(), machine_, sources());
+    std::erase_if(rows, [&](const Row& derived) { return !is_news(derived.call) && row(derived.call); });
+    merge_rows(table_, rows);
     write_schedule_table(table_path_, table_);
   });
+}
+
+void check_may_tune(const std::string& target, const std::filesystem::path& user_folder) {
+  if (target.find("no_asserts") == target.npos && user_folder.empty())
+    fail(
+        "this build's kernels check their arguments, and the table is for those that do not: tune with a release build, or set "
+        "MMREC_SCHEDULE_DIR to a folder for these");
 }
 
 std::vector<Swept> sweep(const SweepOptions& options, Database& database, Console& display) { return Sweeper(options, database, display).run(); }

@@ -41,7 +41,8 @@ class Database {
   /// The table's row of a call for this machine, if it was measured with today's source.
   const Row* row(const Call& call) const;
 
-  /// Adds to the log, and brings the table up to date before anybody else adds something.
+  /// Adds to the log, and brings the table up to date before anybody else adds something: the rows of the calls that the verdicts are
+  /// about (one without sizes: of its operation's pass), and those that are missing. Others stay, whether edited or from elsewhere.
   void add(std::span<const Verdict> verdicts);
   /// A verdict with all that is not about the candidate filled in.
   Verdict verdict(const Call& call, const Instance& instance, Status status) const;
