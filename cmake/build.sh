@@ -2,6 +2,7 @@
 # build.sh PRESET BUILD_DIR: configures where that is needed, and builds. Another compiler, kernel target or folder of schedule
 # tables in the environment than last time's ($CXX, $MMREC_TARGET, $MMREC_SCHEDULE_DIR) starts the configuration afresh.
 set -euo pipefail
+[ -z "${MMREC_SCHEDULE_DIR:-}" ] || MMREC_SCHEDULE_DIR=$(realpath -ms "$MMREC_SCHEDULE_DIR")  # as the tuner names it
 cd "$(dirname "$0")/.."
 preset=$1 build_dir=$2
 

@@ -653,6 +653,16 @@ TEST_F(TuneDatabase, LooksWithoutATrace) {
   EXPECT_FALSE(std::filesystem::exists(folder()));
 }
 
+TEST_F(TuneDatabase, FoldersHaveOneName) {
+  const std::filesystem::path here = std::filesystem::current_path();
+  for (const char* name : {"own", "own/", "./own", "other/../own"}) {
+    ::setenv("MMREC_SCHEDULE_DIR", name, 1);
+    EXPECT_EQ(user_schedule_folder(), here / "own") << name;
+  }
+  ::setenv("MMREC_SCHEDULE_DIR", "", 1);
+  EXPECT_EQ(user_schedule_folder(), "");
+}
+
 TEST_F(TuneDatabase, BaselinesAreNeverChosen) {
   Database mine = database();
   const Call call{"scan", "forward", {{"R", 4}, {"T", 100}, {"D", 8}}};

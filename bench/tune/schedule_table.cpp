@@ -60,7 +60,9 @@ bool Row::same_key(const Row& other) const { return key(*this) == key(other); }
 
 std::filesystem::path user_schedule_folder() {
   const char* folder = std::getenv("MMREC_SCHEDULE_DIR");
-  return folder ? folder : "";
+  if (!folder || !*folder) return "";
+  const std::filesystem::path path = std::filesystem::absolute(folder).lexically_normal();
+  return path.has_filename() ? path : path.parent_path();  // without a slash at its end
 }
 
 std::filesystem::path schedule_folder() {

@@ -34,7 +34,7 @@ struct ScheduleTable {
   std::vector<std::string> unreadable = {};  ///< rows, in JSON, that are no Row; they are kept, at the end
 };
 
-/// $MMREC_SCHEDULE_DIR, or nothing.
+/// $MMREC_SCHEDULE_DIR in its absolute normal form, in which builds are configured with it, or nothing.
 std::filesystem::path user_schedule_folder();
 /// The folder of tables and logs: the user's, or the project's.
 std::filesystem::path schedule_folder();
