@@ -578,6 +578,15 @@ TEST(TuneProcess, EndsWhatTakesTooLong) {
   expect_error([] { run_command({{"/no/such/program"}, {}}); }, {"/no/such/program"});
 }
 
+TEST(TuneProcess, ErrorsApart) {
+  const TemporaryDirectory directory;
+  run_command({{"sh", "-c", "echo one; echo two >&2"}, directory / "both"});
+  EXPECT_EQ(read_file(directory / "both"), "one\ntwo\n");
+  run_command({{"sh", "-c", "echo one; echo two >&2"}, directory / "output", directory / "errors"});
+  EXPECT_EQ(read_file(directory / "output"), "one\n");
+  EXPECT_EQ(read_file(directory / "errors"), "two\n");
+}
+
 class TuneCandidate : public testing::Test {
  protected:
   Compiled make(const std::string& fault, double limit = 60) {

@@ -17,10 +17,11 @@ namespace mmrec {
 
 namespace fs = std::filesystem;
 
-ChildProcess::ChildProcess(const std::vector<std::string>& words, const fs::path& output) {
+ChildProcess::ChildProcess(const std::vector<std::string>& words, const fs::path& output, const fs::path& errors) {
   const FileDescriptor none("read", "/dev/null", O_RDONLY | O_CLOEXEC);
-  std::optional<FileDescriptor> file;
+  std::optional<FileDescriptor> file, errors_file;
   if (!output.empty()) file.emplace("write", output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC);
+  if (!errors.empty()) errors_file.emplace("write", errors, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC);
   std::vector<char*> arguments;
   for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
@@ -32,7 +33,8 @@ ChildProcess::ChildProcess(const std::vector<std::string>& words, const fs::path
     ::setpgid(0, 0);
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (::getppid() == parent && ::dup2(none, STDIN_FILENO) >= 0 &&
-        (!file || (::dup2(*file, STDOUT_FILENO) >= 0 && ::dup2(*file, STDERR_FILENO) >= 0)))
+        (!file || (::dup2(*file, STDOUT_FILENO) >= 0 && ::dup2(*file, STDERR_FILENO) >= 0)) &&
+        (!errors_file || ::dup2(*errors_file, STDERR_FILENO) >= 0))
       ::execvp(arguments[0], arguments.data());
     const int error = errno;
     [[maybe_unused]] const ssize_t written = ::write(failure[1], &error, sizeof error);

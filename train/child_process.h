@@ -15,8 +15,9 @@ namespace mmrec {
 class ChildProcess {
  public:
   /// words: the program, looked for in PATH where it has no slash, and its arguments. What it prints goes to the file `output`, or
-  /// where that is empty to where this program's goes. Throws an Error where it cannot be started.
-  explicit ChildProcess(const std::vector<std::string>& words, const std::filesystem::path& output = {});
+  /// where that is empty to where this program's goes, and its errors to the file `errors`, or where that is empty to the same. Throws an Error where
+  /// it cannot be started.
+  explicit ChildProcess(const std::vector<std::string>& words, const std::filesystem::path& output = {}, const std::filesystem::path& errors = {});
   /// Ends it, with all that it has started, if it still runs.
   ~ChildProcess();
   ChildProcess(ChildProcess&& other) noexcept;

@@ -69,13 +69,13 @@ struct Measurements {
 };
 
 nlohmann::json run_measure(const std::filesystem::path& program, const Step& step, int threads, uint64_t seed) {
-  const std::filesystem::path output = Tree::ours().folder() / "measure.json";
+  const std::filesystem::path output = Tree::ours().folder() / "measure.json", errors = Tree::ours().folder() / "measure.err";
   const Ending ending = run_command({{program, "measure", "--json", "--alone", "--config", step.config, "--batch", std::to_string(step.batch),
                                       "--seq", std::to_string(step.sequence), "--threads", std::to_string(threads), "--seed", std::to_string(seed)},
-                                     output});
-  const std::string text = read_file(output);
-  if (ending.code != 0) fail("{} measure: {}: {}", program.string(), ending.describe(), text);
-  return nlohmann::json::parse(text);
+                                     output,
+                                     errors});
+  if (ending.code != 0) fail("{} measure: {}: {}", program.string(), ending.describe(), read_file(errors));
+  return nlohmann::json::parse(read_file(output));
 }
 
 std::string ratio_string(double ratio) { return fmt::format("{:.3f}x", ratio); }

@@ -39,7 +39,8 @@ std::vector<Ending> run_commands(const std::vector<Command>& commands, int at_on
   std::vector<Running> running;
   for (size_t next = 0; next < commands.size() || !running.empty();) {
     while (next < commands.size() && std::ssize(running) < at_once) {
-      running.push_back({next, ChildProcess(commands[next].words, commands[next].output), std::min(last, Clock::now() + duration(limit))});
+      running.push_back(
+          {next, ChildProcess(commands[next].words, commands[next].output, commands[next].errors), std::min(last, Clock::now() + duration(limit))});
       ++next;
     }
     std::erase_if(running, [&](Running& one) {

@@ -11,7 +11,8 @@ namespace mmrec::tune {
 /// A program that is run, and where what it prints goes.
 struct Command {
   std::vector<std::string> words;
-  std::filesystem::path output;  ///< of its standard output and errors; empty: to this program's
+  std::filesystem::path output;       ///< of its standard output and errors; empty: to this program's
+  std::filesystem::path errors = {};  ///< of its errors alone; empty: to the output
 };
 
 /// How a process ended.
