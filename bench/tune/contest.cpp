@@ -27,7 +27,8 @@ double time_calls(const bench::Prepared& call, int64_t calls) {
 
 Contest::Contest(const Call& call, uint64_t seed) : work_(bench::workload_of(call.op, call.pass, sizes_of(call))), call_(work_, seed) {}
 
-std::vector<Run> Contest::race(std::span<const KernelEntry* const> kernels, size_t staying, const Racing& racing) const {
+std::vector<Run> Contest::race(std::span<const KernelEntry* const> kernels, size_t staying, const Racing& racing,
+                               const std::function<bool()>& in_time) const {
   std::vector<Contestant> contestants;
   for (const KernelEntry* kernel : kernels) {
     const ScopedKernel forced(*kernel);
@@ -47,7 +48,7 @@ std::vector<Run> Contest::race(std::span<const KernelEntry* const> kernels, size
   }
   std::vector<Run> quietest;
   double least_load = INFINITY;
-  for (int i = 0; i < kTries && least_load > bench::kQuiet; ++i) {
+  for (int i = 0; i == 0 || (i < kTries && least_load > bench::kQuiet && in_time()); ++i) {
     const bench::OtherLoad others;
     std::vector<Run> runs = tune::race(contestants, racing);
     if (const double load = others.cores(); load < least_load) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -14,9 +15,11 @@ class Contest {
  public:
   Contest(const Call& call, uint64_t seed);
 
-  /// Races kernels; the first `staying`, one at least, are never dropped. When other programs run meanwhile it is run again, a few times at the most,
-  /// and the quietest one counts.
-  std::vector<Run> race(std::span<const KernelEntry* const> kernels, size_t staying, const Racing& racing) const;
+  /// Races kernels; the first `staying`, one at least, are never dropped. When other programs run meanwhile it is run again, a few times at the most
+  /// and only while there is time for that, and the quietest one counts.
+  std::vector<Run> race(
+      std::span<const KernelEntry* const> kernels, size_t staying, const Racing& racing,
+      const std::function<bool()>& in_time = [] { return true; }) const;
 
  private:
   bench::Workload work_;

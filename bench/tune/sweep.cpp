@@ -301,7 +301,8 @@ class Sweeper {
     show(task, &call, left);
     auto contest = contests_.find(call);
     if (contest == contests_.end()) contest = contests_.emplace(call, std::make_unique<Contest>(call, options_.seed)).first;
-    const std::vector<Run> runs = contest->second->race(kernels, staying, {.seconds = kQualifyingSeconds});
+    const auto in_time = [this] { return now() < end_; };
+    const std::vector<Run> runs = contest->second->race(kernels, staying, {.seconds = kQualifyingSeconds}, in_time);
 
     std::vector<Verdict> verdicts;
     const std::string name = fmt::format("{}-{}-{}", utc_time(), ::getpid(), races_++);
@@ -324,10 +325,13 @@ class Sweeper {
     if (best != champion) {
       std::vector<const KernelEntry*> duellists{kernels[champion], kernels[best]};
       if (champion != 0 && best != 0) duellists.push_back(kernels.front());
-      const std::vector<Run> duel = contest->second->race(
-          duellists, duellists.size(), {.slice = 3e-3, .rounds = INT_MAX, .early = 1, .seconds = kDuelSeconds, .decided = [](const auto& runs) {
-                                          return outcome(runs[1], runs[0]) != Outcome::kOpen;
-                                        }});
+      const std::vector<Run> duel = contest->second->race(duellists, duellists.size(),
+                                                          {.slice = 3e-3,
+                                                           .rounds = INT_MAX,
+                                                           .early = 1,
+                                                           .seconds = kDuelSeconds,
+                                                           .decided = [](const auto& runs) { return outcome(runs[1], runs[0]) != Outcome::kOpen; }},
+                                                          in_time);
       add(instances[best], duel[1], duel[0],
           champion == 0 ? duel[0]
           : best == 0   ? duel[1]
