@@ -19,6 +19,7 @@
 #include "bench/tune/process.h"
 #include "bench/tune/race.h"
 #include "bench/tune/search.h"
+#include "runtime/threads.h"
 #include "tests/expect_error.h"
 #include "tests/kernel_test.h"
 #include "tests/process_ends.h"
@@ -670,6 +671,12 @@ TEST_F(TuneDatabase, FoldersHaveOneName) {
   }
   ::setenv("MMREC_SCHEDULE_DIR", "", 1);
   EXPECT_EQ(user_schedule_folder(), "");
+}
+
+TEST_F(TuneDatabase, KernelsWithAssertionsHaveATableOfTheirOwn) {
+  check_may_tune("x86-64-linux-avx2-no_asserts-no_runtime", "");
+  check_may_tune("x86-64-linux-avx2-no_runtime", folder());
+  expect_error([] { check_may_tune("x86-64-linux-avx2-no_runtime", ""); }, {"MMREC_SCHEDULE_DIR"});
 }
 
 TEST_F(TuneDatabase, BaselinesAreNeverChosen) {

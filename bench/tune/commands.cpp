@@ -131,6 +131,7 @@ void list(const Common& common, const Selection& selection) {
 }
 
 void sweep(const Common& common, const SweepCommand& command) {
+  check_may_tune(build_target(), user_schedule_folder());
   SweepOptions options;
   options.budget = parse_duration(command.budget);
   options.grid = command.grid;

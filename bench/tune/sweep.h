@@ -55,6 +55,10 @@ class Database {
   ScheduleTable table_;
 };
 
+/// Throws an Error where what is tuned for a target would take the place of what the project's builds use: kernels that check their arguments
+/// at every call are slower, and in another way.
+void check_may_tune(const std::string& target, const std::filesystem::path& user_folder);
+
 /// What a sweep did to a kernel.
 struct Swept {
   std::string op, pass;
