@@ -863,6 +863,20 @@ TEST_F(TuneTree, TestsWithoutAnEndSayNothing) {
 
 // ---------------------------------------------------------------------------------------------------------- program
 
+TEST(TuneStep, TheLastSweepsIsRemembered) {
+  const TemporaryDirectory directory;
+  const std::filesystem::path file = directory / "tune/swept.json";
+  EXPECT_FALSE(read_swept_step(file));
+  write_swept_step(file, {{"mini", 4, 128}, 3});
+  const SweptStep swept = read_swept_step(file).value();
+  EXPECT_EQ(swept.step.config, "mini");
+  EXPECT_EQ(swept.step.batch, 4);
+  EXPECT_EQ(swept.step.sequence, 128);
+  EXPECT_EQ(swept.threads, 3);
+  write_file_atomically(file, "{\"config\": \"mini\", \"batch\": 0}");
+  expect_error([&] { read_swept_step(file); }, {"swept.json", "delete it"});
+}
+
 TEST(TuneCommand, Durations) {
   EXPECT_EQ(parse_duration("90"), 90);
   EXPECT_EQ(parse_duration("90s"), 90);

@@ -16,6 +16,8 @@ struct Tree {
 
   /// For what the tuner keeps.
   std::filesystem::path folder() const { return build / "tune"; }
+  /// What the last sweep of a training step was for.
+  std::filesystem::path swept_step() const { return folder() / "swept.json"; }
   /// The tuner as it was before the last `tune apply` that changed something: what `tune measure` compares with.
   std::filesystem::path program_before() const { return folder() / "before"; }
 };

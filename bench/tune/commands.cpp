@@ -140,7 +140,10 @@ void sweep(const Common& common, const SweepCommand& command) {
   Console display(common.quiet || common.json);
   Database database(schedule_folder(), Machine::current(), warn_once());
   display.status("running a training step");
-  options.calls = selected_calls(command.selection, common.seed);
+  const Selection& selection = command.selection;
+  options.calls = selected_calls(selection, common.seed);
+  if (selection.shape.empty())
+    write_swept_step(Tree::ours().swept_step(), {{selection.configs.front(), selection.batch, selection.sequence}, common.threads});
   display.line(fmt::format("{} ({}), {}, {} threads: {} calls to tune in {}\ntable {}\n", cpu_name(), database.machine().microarchitecture,
                            database.machine().isa, common.threads, options.calls.size(), format_duration(options.budget),
                            database.table_path().string()));

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +21,15 @@ struct Step {
   std::string config = "tiny";  ///< a preset or a JSON file of fields
   int batch = 2, sequence = 256;
 };
+
+/// What the last sweep was for: what `tune measure` measures where nothing else is asked for.
+struct SweptStep {
+  Step step;
+  int threads = 1;
+};
+void write_swept_step(const std::filesystem::path& file, const SweptStep& swept);
+/// Nothing where there is no such file. Throws an Error for one that says something else.
+std::optional<SweptStep> read_swept_step(const std::filesystem::path& file);
 
 /// What a step calls, the longest first.
 std::vector<StepCall> record_step(const Step& step, uint64_t seed);

@@ -1,5 +1,6 @@
 #include <cstring>
 
+#include "bench/tune/apply.h"
 #include "bench/tune/candidate.h"
 #include "bench/tune/commands.h"
 #include "runtime/threads.h"
@@ -62,7 +63,8 @@ int main(int argc, char** argv) {
   compare_app->add_option("--shape", selection.shape, "only this shape, such as 512x128x128");
   CLI::App* apply_app = app.add_subcommand("apply", "build the kernels that the table says");
   CLI::App* verify_app = app.add_subcommand("verify", "run the tests of the tuned operations; rows of one whose tests fail are dropped");
-  CLI::App* measure_app = app.add_subcommand("measure", "time a training step and its kernels before and after the last apply, in turn");
+  CLI::App* measure_app =
+      app.add_subcommand("measure", "time a training step, by default the last sweep's, and its kernels before and after the last apply, in turn");
   add_step(measure_app, selection, false);
   measure_app->add_flag("--alone", alone, "only as they are built now");
 
@@ -77,6 +79,14 @@ int main(int argc, char** argv) {
     if (compare_app->parsed()) compare(common, selection);
     if (apply_app->parsed()) apply(common);
     if (verify_app->parsed()) verify(common);
-    if (measure_app->parsed()) measure(common, {selection.configs.front(), selection.batch, selection.sequence}, alone);
+    if (measure_app->parsed()) {
+      if (const auto swept = read_swept_step(Tree::ours().swept_step())) {
+        if (measure_app->count("--config") == 0) selection.configs = {swept->step.config};
+        if (measure_app->count("--batch") == 0) selection.batch = swept->step.batch;
+        if (measure_app->count("--seq") == 0) selection.sequence = swept->step.sequence;
+        if (app.count("--threads") == 0) set_num_threads(common.threads = swept->threads);
+      }
+      measure(common, {selection.configs.front(), selection.batch, selection.sequence}, alone);
+    }
   });
 }
