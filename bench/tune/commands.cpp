@@ -64,6 +64,9 @@ nlohmann::json row_json(const Row& row) {
           {"date", row.date}};
 }
 
+/// Whether calls get what a row of this CPU says. Of rows for several numbers of threads a build takes those for all that the machine has.
+bool is_built(const Row& row) { return row.threads != available_threads() || chosen_instance(row.call) == row.instance; }
+
 }  // namespace
 
 std::vector<StepCall> selected_calls(const Selection& selection, uint64_t seed) {
@@ -196,11 +199,11 @@ void show(const Common& common) {
       return build.op == row.call.op && build.pass == row.call.pass && build.variant == row.instance.variant;
     };
     const auto build = std::ranges::find_if(builds(), known);
-    const std::string state = build == builds().end()              ? "no such kernel"
-                              : build->source != row.source        ? "measured with another source"
-                              : !here                              ? "another machine's"
-                              : built_kernel(*build, row.instance) ? ""
-                                                                   : "not built yet: tune apply";
+    const std::string state = build == builds().end()       ? "no such kernel"
+                              : build->source != row.source ? "measured with another source"
+                              : !here                       ? "another machine's"
+                              : is_built(row)               ? ""
+                                                            : "not built yet: tune apply";
     print_line("{:<40}{:>9} {:>2} {:>12}{:>12}{:>8}  {}{}{}", call_string(row.call), row.isa, row.threads, bench::time_string(row.default_seconds),
                bench::time_string(row.seconds), fmt::format("{:.2f}x", row.default_seconds / row.seconds), row.instance.string(),
                state.empty() ? "" : "  ", state);
