@@ -494,6 +494,15 @@ TEST(TuneSpace, NeighboursAreAStepAway) {
   EXPECT_NE(std::ranges::find(trades, Point{4, 1, 1, 1}), trades.end());
 }
 
+TEST(TuneSpace, NoKernelIsTriedUnderTwoNames) {
+  const Space space = space_of(builds_of("gemm", "nt").front());
+  const auto sensible = [&](const char* name, int value) { return space.sensible({"packed", {{name, std::to_string(value)}}}); };
+  EXPECT_TRUE(sensible("tile_rows", 4));
+  EXPECT_FALSE(sensible("tile_rows", Machine::current().isa == "avx512" ? 8 : 6)) << "0 says the same";
+  EXPECT_TRUE(sensible("tile_vectors", 1));
+  EXPECT_FALSE(sensible("tile_vectors", 2)) << "0 says the same";
+}
+
 /// A time like a matmul's: best where the register tile is full, and dear where it spills.
 double cost(const Instance& instance) {
   if (instance.variant == "direct") return 2 + std::abs(std::stoi(instance.params.contains("dots") ? instance.params.at("dots") : "4") - 2);

@@ -139,6 +139,8 @@ class MatmulGenerator : public KernelGenerator<T> {
 
   std::string objection() override {
     this->arginfos();  // parameters may be read once this has been asked for
+    for (const auto& [value, automatic] : {std::pair(int(tile_rows), automatic_rows()), std::pair(int(tile_vectors), kVectors)})
+      if (value == automatic) return "0 says the same as " + std::to_string(value);
     const int needed = rows_of_tile() * vectors_of_tile() + vectors_of_tile() + 1;
     return needed <= this->registers() ? ""
                                        : "the register tile takes " + std::to_string(needed) + " registers of " + std::to_string(this->registers());
@@ -147,8 +149,10 @@ class MatmulGenerator : public KernelGenerator<T> {
  protected:
   /// By default two vectors of columns, and rows for 16 of AVX-512's 32 registers or 12 of AVX2's 16 to be accumulators: enough for the
   /// latency of multiply-adds. More rows of A, 4 KiB apart where K is 1024, would be more than the first-level cache has ways.
-  int rows_of_tile() const { return tile_rows ? tile_rows : this->lanes() >= 16 ? 8 : 6; }
-  int vectors_of_tile() const { return tile_vectors ? tile_vectors : 2; }
+  static constexpr int kVectors = 2;
+  int automatic_rows() const { return this->lanes() >= 16 ? 8 : 6; }
+  int rows_of_tile() const { return tile_rows ? tile_rows : automatic_rows(); }
+  int vectors_of_tile() const { return tile_vectors ? tile_vectors : kVectors; }
   MatmulTile tile() const { return {rows_of_tile(), vectors_of_tile() * this->lanes(), tiles_per_task, tasks, this->lanes()}; }
 };
 
