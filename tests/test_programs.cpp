@@ -13,6 +13,7 @@
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -24,6 +25,7 @@
 #include "tests/process.h"
 #include "tests/temporary_directory.h"
 #include "train/atomic_file.h"
+#include "train/directory_lock.h"
 #include "train/metrics.h"
 #include "train/tokenizer.h"
 
@@ -241,6 +243,42 @@ TEST_F(Programs, TrainRefusesWrongUse) {
   expect_refused("--config", config.string(), {"config.json", "parse error"}, 1);
 }
 
+TEST_F(Programs, TheCommandLineCountsBeforeAFileOfOptions) {
+  const fs::path file = directory_ / "options.toml";
+  const auto small = [&](const Arguments& more) {
+    Arguments arguments = {"--options", file.string(), "--out", out().string(), "--overwrite", "--threads", "1"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Outcome outcome = run("train", arguments);
+    EXPECT_EQ(outcome.code, 0) << outcome.errors;
+    return nlohmann::json::parse(read_file(out() / "config.json"));
+  };
+  const auto steps = [&] { return read_metrics(out() / "metrics.jsonl").back().step; };
+  const std::string common = fmt::format(
+      "data = \"{}\"\nvocab = \"auto\"\nseq = \"32\"\nbatch = \"4\"\nsample-tokens = \"0\"\n"
+      "set = [\"dim=32\", \"layers=2\", \"heads=2\", \"mem_slots=64\"]\n",
+      (directory_ / "play.txt").string());
+  std::ofstream(file) << common << "steps = \"3\"\n";
+
+  nlohmann::json config = small({});
+  EXPECT_EQ(config["dim"], 32);
+  EXPECT_EQ(config["layers"], 2);
+  EXPECT_EQ(steps(), 3);
+  config = small({"--set", "layers=1", "--set", "mem_slots=16", "--steps", "2"});
+  EXPECT_EQ(config["dim"], 32) << "the file's";
+  EXPECT_EQ(config["layers"], 1);
+  EXPECT_EQ(config["mem_slots"], 16);
+  EXPECT_EQ(steps(), 2);
+
+  small({"--epochs", "1"});
+  const int64_t epoch = steps();
+  EXPECT_GT(epoch, 3);
+  std::ofstream(file) << common << "epochs = \"2\"\n";
+  small({});
+  EXPECT_EQ(steps(), 2 * epoch);
+  small({"--steps", "2"});
+  EXPECT_EQ(steps(), 2);
+}
+
 TEST_F(Programs, TrainRefusesUnusableTexts) {
   const auto expect_refused = [&](const std::string& file, int code, std::initializer_list<std::string_view> mentions) {
     SCOPED_TRACE(file);
@@ -431,6 +469,13 @@ TEST_F(Programs, PreparedDataTrainsLikeTheText) {
   ASSERT_EQ(trained.code, 0) << trained.errors;
   for (const char* file : {"model.safetensors", "optimizer.safetensors", "tokenizer.json"})
     EXPECT_TRUE(read_file(out() / "final_checkpoint" / file) == read_file(from_folder / "final_checkpoint" / file)) << file;
+
+  // A run that was begun on one of them goes on with the other.
+  for (const auto& [run_folder, data] : {std::pair(out(), folder), {from_folder, text}}) {
+    const Outcome longer = run("train", {"--resume", "--out", run_folder.string(), "--data", data.string(), "--steps", "5", "--quiet"});
+    EXPECT_EQ(longer.code, 0) << longer.errors;
+  }
+  EXPECT_TRUE(read_file(out() / "final_checkpoint/model.safetensors") == read_file(from_folder / "final_checkpoint/model.safetensors"));
 }
 
 TEST_F(Programs, PreparedDataGoesOnAndMeetsAnotherTokenizer) {
@@ -784,7 +829,7 @@ TEST_F(Searches, FindTheBestAndSurviveFailures) {
 
   // Failed ones are tried again on demand.
   ASSERT_EQ(run("search", search({"--grid", "lr=1e-5", "--grid", "seq=32,2000", "--retry-failed"})).code, 0);
-  EXPECT_EQ(results().size(), 4u);
+  EXPECT_EQ(results().size(), 5u) << "and those that this search does not try stay";
   expect_failed(run("search", search({"--grid", "lr=1e-5,1e-2"}, "4")), 2, {"other settings in common", "steps", "--out"});
 }
 
@@ -820,6 +865,66 @@ TEST_F(Searches, GoOnAfterAStop) {
     ASSERT_NE(same, have.end());
     for (const char* figure : {"error", "validation_loss", "accuracy", "steps", "tokens"}) EXPECT_EQ((*same)[figure], row[figure]) << figure;
   }
+}
+
+TEST_F(Searches, WaitForAProcessThatIsStillInAnExperimentsFolder) {
+  const fs::path experiment = folder() / "experiments/lr=1e-3";
+  fs::create_directories(experiment);
+  std::optional<DirectoryLock> lock(experiment);
+  std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / "search").string()};
+  for (const std::string& word : search({"--grid", "lr=1e-3,1e-2"})) words.push_back(word);
+  test::Process process(words, {}, directory_.path());
+  const auto wait_until = [](const auto& holds) {
+    for (int i = 0; i < 3000 && !holds(); ++i) ::usleep(10'000);
+  };
+  wait_until([&] { return fs::exists(folder() / "results.jsonl"); });
+  ASSERT_EQ(results().size(), 1u);
+  EXPECT_EQ(results()[0]["settings"]["lr"], "1e-2") << "the one whose folder is free";
+  lock.reset();
+  EXPECT_EQ(process.wait(), 0) << read_file(directory_ / "stderr");
+  ASSERT_EQ(results().size(), 2u);
+  EXPECT_EQ(results()[1]["error"], "");
+  const std::string said = read_file(directory_ / "stdout");
+  EXPECT_NE(said.find("lr=1e-3: waiting for the process that is still in"), said.npos) << said;
+}
+
+TEST_F(Searches, AnExperimentThatIsStoppedFromOutsideIsNamed) {
+  std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / "search").string()};
+  const Arguments arguments = search({"--grid", "seq=32,2000", "--threads", "1"}, "1000000");
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  test::Process process(words, {}, directory_.path());
+  const fs::path metrics = folder() / "experiments/seq=32/metrics.jsonl";
+  for (int i = 0; i < 3000 && (!fs::exists(metrics) || read_metrics(metrics).empty()); ++i) ::usleep(10'000);
+  ASSERT_TRUE(fs::exists(metrics));
+  const test::Process killer({"/bin/sh", "-c", "kill $(pgrep -f -- --out=" + metrics.parent_path().string() + ")"}, {}, directory_ / "data");
+  EXPECT_EQ(process.wait(), 1);
+  const std::string errors = read_file(directory_ / "stderr"), said = read_file(directory_ / "stdout");
+  for (const char* part : {"1 of the experiments stopped from outside", "seq=32", "the same command goes on"})
+    EXPECT_NE(errors.find(part), errors.npos) << part << " is not in: " << errors;
+  EXPECT_NE(said.find("1 failed; with --retry-failed"), said.npos) << said;
+}
+
+TEST_F(Searches, AnExperimentWhoseFiguresAreDamagedIsARow) {
+  ASSERT_EQ(run("search", search({"--grid", "lr=1e-3,1e-2"})).code, 0);
+  fs::remove(folder() / "results.jsonl");
+  std::ofstream(folder() / "experiments/lr=1e-3/metrics.jsonl") << "{}\n";
+  ASSERT_EQ(run("search", search({"--grid", "lr=1e-3,1e-2"})).code, 0);
+  ASSERT_EQ(results().size(), 2u);
+  EXPECT_NE(results()[0]["error"].get<std::string>().find("metrics.jsonl: line 1"), std::string::npos) << results()[0];
+  EXPECT_EQ(results()[1]["error"], "");
+  ASSERT_EQ(run("search", search({"--grid", "lr=1e-3,1e-2", "--retry-failed"})).code, 0);
+  for (const nlohmann::json& row : results()) EXPECT_EQ(row["error"], "") << row;
+}
+
+TEST_F(Searches, AreOfOneText) {
+  Arguments arguments = search({"--grid", "lr=1e-3"});
+  *std::ranges::find(arguments, (directory_ / "play.txt").string()) = fs::relative(directory_ / "play.txt").string();
+  ASSERT_EQ(run("search", arguments).code, 0);
+  EXPECT_NE(read_file(folder() / "best.toml").find("data = \"" + (directory_ / "play.txt").string() + "\""), std::string::npos);
+  EXPECT_EQ(run("search", search({"--grid", "lr=1e-3"})).code, 0) << "the same text, by its whole path";
+  std::ofstream(directory_ / "play.txt") << play().substr(100);
+  expect_failed(run("search", search({"--grid", "lr=1e-3,1e-2"})), 2, {"play.txt is no longer the text", "choose another --out"});
+  EXPECT_EQ(results().size(), 1u);
 }
 
 TEST_F(Searches, DrawAtRandom) {

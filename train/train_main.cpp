@@ -1,3 +1,4 @@
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "model/config.h"
@@ -10,6 +11,39 @@
 #include "train/tokenizer.h"
 #include "train/trainer.h"
 
+namespace {
+
+/// Reads the file of --options. CLI11 drops what it says of an option that the command line has too, which is not enough for two of them:
+/// the file's fields of --set count beside the command line's, which come after them, and where the command line says by --epochs or
+/// --steps how long the run is, the file says neither.
+class OptionsFile : public CLI::ConfigBase {
+ public:
+  OptionsFile(CLI::Option* fields, const CLI::Option* epochs, const CLI::Option* steps) : fields_(fields), epochs_(epochs), steps_(steps) {}
+
+  std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
+    std::vector<CLI::ConfigItem> rest;
+    std::vector<std::string> fields;
+    const bool has_length = epochs_->count() + steps_->count() > 0;
+    for (CLI::ConfigItem& item : ConfigBase::from_config(input)) {
+      if (item.name == "set")
+        fields.insert(fields.end(), item.inputs.begin(), item.inputs.end());
+      else if (!has_length || (item.name != "epochs" && item.name != "steps"))
+        rest.push_back(std::move(item));
+    }
+    const std::vector<std::string> given = fields_->results();
+    fields.insert(fields.end(), given.begin(), given.end());
+    fields_->clear();
+    fields_->add_result(fields);
+    return rest;
+  }
+
+ private:
+  CLI::Option* fields_;
+  const CLI::Option *epochs_, *steps_;
+};
+
+}  // namespace
+
 int main(int argc, char** argv) {
   using namespace mmrec;
   Program program("train", "Trains an MM-Rec language model.", "train --data book.txt --vocab auto --out checkpoints/book --steps 2000 --lr 3e-3");
@@ -20,7 +54,7 @@ int main(int argc, char** argv) {
 
   CLI::App& app = program.app();
   const CLI::Option* config_option = app.add_option("--config", config, "a preset (tiny, mini, ..) or a JSON file of fields");
-  app.add_option("--set", fields, "field=value of the configuration; may be repeated")->allow_extra_args(false);
+  CLI::Option* const fields_option = app.add_option("--set", fields, "field=value of the configuration; may be repeated")->allow_extra_args(false);
   app.add_option("--data", options.data, "sample, a text file, or a folder with train.txt and val.txt");
   app.add_option("--out", out, "where the run goes (default: checkpoints/ and the configuration's name)");
   app.add_flag("--overwrite", options.overwrite, "an earlier run in --out is moved to its folder previous (which is replaced)");
@@ -70,6 +104,7 @@ int main(int argc, char** argv) {
   app.add_flag("--profile", options.profile, "print each kernel's share of the time at the end");
   const CLI::Option* seed_option = app.get_option("--seed");
   app.set_config("--options", "", "a file of options, as search writes it: lines of name = \"value\"; the command line's count before them");
+  app.config_formatter(std::make_shared<OptionsFile>(fields_option, epochs_option, steps_option));
   app.allow_config_extras(CLI::config_extras_mode::error);
 
   /// The configuration that the command line asks for, where `given` is a checkpoint's; its vocabulary is that of `given`.
