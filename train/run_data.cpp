@@ -1,6 +1,7 @@
 #include "train/run_data.h"
 
 #include <algorithm>
+#include <array>
 #include <system_error>
 #include <vector>
 
@@ -46,7 +47,25 @@ RunData load_prepared_data(const TrainOptions& options, const std::optional<Toke
 
 }  // namespace
 
+std::string describe(const DataIdentity& data) {
+  return fmt::format("{} characters (CRC {:08x}) and {} for validation ({:08x})", data.train_tokens, data.train_crc, data.validation_tokens,
+                     data.validation_crc);
+}
+
+std::string absolute_data(const std::string& data) {
+  if (data == "sample" || !std::filesystem::exists(data)) return data;
+  return std::filesystem::absolute(data).lexically_normal().string();
+}
+
 DataIdentity RunData::identity() const { return {train.count(), validation.count(), train.crc32(), validation.crc32()}; }
+
+bool RunData::is(const DataIdentity& other) const {
+  const auto same = [](const Tokens& tokens, int64_t count, uint32_t crc) {
+    if (tokens.count() != count) return false;
+    return tokens.crc32() == crc || std::ranges::any_of(std::array{1, 2, 4}, [&](int width) { return tokens.crc32_in(width) == crc; });
+  };
+  return same(train, other.train_tokens, other.train_crc) && same(validation, other.validation_tokens, other.validation_crc);
+}
 
 RunData load_data(const TrainOptions& options, const std::optional<Tokenizer>& known) {
   if (is_prepared(options.data)) return load_prepared_data(options, known);
@@ -65,16 +84,12 @@ void check_can_be_split(const std::string& data, const std::string& val_split) {
     fail_usage("--val-split {}: {} is divided already; leave the option out, or divide the text anew with 'prepare --val-split'", val_split, data);
 }
 
-void check_same_data(const DataIdentity& begun_with, const DataIdentity& now, const std::string& data) {
-  if (now == begun_with) return;
-  const auto describe = [](const DataIdentity& text) {
-    return fmt::format("{} characters (CRC {:08x}) and {} for validation ({:08x})", text.train_tokens, text.train_crc, text.validation_tokens,
-                       text.validation_crc);
-  };
-  fail(
-      "{} is not the text that the run was begun with: {} now, {} then. Give the same --data and --val-split, or start a new run on this text from "
-      "the checkpoint's weights with --init",
-      data, describe(now), describe(begun_with));
+void check_same_data(const DataIdentity& begun_with, const RunData& now, const std::string& name) {
+  if (!now.is(begun_with))
+    fail(
+        "{} is not the text that the run was begun with: {} now, {} then. Give the same --data and --val-split, or start a new run on this text from "
+        "the checkpoint's weights with --init",
+        name, describe(now.identity()), describe(begun_with));
 }
 
 }  // namespace mmrec

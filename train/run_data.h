@@ -17,6 +17,12 @@ struct DataIdentity {
   bool operator==(const DataIdentity&) const = default;
 };
 
+/// "4800 characters (CRC 1234abcd) and 1200 for validation (5678ef90)".
+std::string describe(const DataIdentity& data);
+
+/// A text's name that finds it from any directory.
+std::string absolute_data(const std::string& data);
+
 /// A run's text as tokens.
 struct RunData {
   Tokenizer tokenizer;
@@ -24,6 +30,9 @@ struct RunData {
   std::string unknown;  ///< which characters have no token, in words; "" where all have one
 
   DataIdentity identity() const;
+  /// Whether it is a text that has this identity, however its ids are stored here and were there: a text file's in other widths than
+  /// those of the folder that `prepare` made of it.
+  bool is(const DataIdentity& other) const;
 };
 
 /// Reads options.data, or maps it where it is a folder that `prepare` made. The tokenizer is `known`, a checkpoint's, if there is one (with
@@ -34,7 +43,7 @@ RunData load_data(const TrainOptions& options, const std::optional<Tokenizer>& k
 /// Throws a UsageError where `data` is a folder: --val-split was given, and what is in the folder is divided already.
 void check_can_be_split(const std::string& data, const std::string& val_split);
 
-/// Throws an Error where `now`, read from `data`, is not the text that a run was begun with.
-void check_same_data(const DataIdentity& begun_with, const DataIdentity& now, const std::string& data);
+/// Throws an Error where `now`, read from `name`, is not the text that a run was begun with.
+void check_same_data(const DataIdentity& begun_with, const RunData& now, const std::string& name);
 
 }  // namespace mmrec

@@ -55,10 +55,16 @@ Config run_config(const TrainOptions& options, const RunStart& start, const Toke
   return config;
 }
 
-RunFolder open_folder(const TrainOptions& options, RunStart& start, const DataIdentity& data, int64_t steps) {
+DataIdentity data_identity(const TrainOptions& options, const RunStart& start, const RunData& data) {
+  if (!start.resumes()) return data.identity();
+  const DataIdentity& begun_with = start.checkpoint->state.course->data;
+  check_same_data(begun_with, data, options.data);
+  return begun_with;
+}
+
+RunFolder open_folder(const TrainOptions& options, RunStart& start, int64_t steps) {
   if (!start.resumes()) return RunFolder::for_new_run(options.out, options.overwrite);
   const RunState& state = start.checkpoint->state;
-  check_same_data(state.course->data, data, options.data);
   if (state.step > steps) fail_usage("the run has taken {} steps already, which is more than the {} that it is to have in all", state.step, steps);
   if (const std::vector<std::string> later = start.folder->go_back_to(*start.checkpoint); !later.empty())
     start.notes.push_back(fmt::format("moved to set_aside, since the run goes on from an earlier step: {}", fmt::join(later, ", ")));
@@ -67,7 +73,7 @@ RunFolder open_folder(const TrainOptions& options, RunStart& start, const DataId
 }
 
 TrainOptions to_save(TrainOptions options) {
-  if (options.data != "sample" && fs::exists(options.data)) options.data = fs::absolute(options.data).lexically_normal().string();
+  options.data = absolute_data(options.data);
   return options;
 }
 

@@ -28,8 +28,11 @@ RunStart start_again(const std::filesystem::path& run_or_checkpoint);
 /// the checkpoint, with more rows if the tokenizer was extended. Throws a UsageError where the options ask for another model.
 Config run_config(const TrainOptions& options, const RunStart& start, const Tokenizer& tokenizer);
 
+/// What the run's checkpoints tell its text by. Throws an Error where a run goes on and `data` is not the text that it was begun with.
+DataIdentity data_identity(const TrainOptions& options, const RunStart& start, const RunData& data);
+
 /// The folder as it is when the run of so many steps begins. Whatever can be refused has been, before anything in it is changed.
-RunFolder open_folder(const TrainOptions& options, RunStart& start, const DataIdentity& data, int64_t steps);
+RunFolder open_folder(const TrainOptions& options, RunStart& start, int64_t steps);
 
 /// The options as a checkpoint keeps them: a text is found again from any directory.
 TrainOptions to_save(TrainOptions options);

@@ -1,6 +1,8 @@
 #include "train/tokens.h"
 
+#include <algorithm>
 #include <bit>
+#include <cstddef>
 #include <span>
 #include <utility>
 
@@ -21,9 +23,24 @@ Tokens::Tokens(std::shared_ptr<MappedFile> file, int64_t begin, int width, int64
   ids_ = std::shared_ptr<const void>(file_, file_->data() + begin);
 }
 
+uint32_t Tokens::crc32_in(int width) const {
+  constexpr int kPiece = 1 << 16;
+  std::vector<std::byte> bytes;
+  uint32_t crc = 0;
+  for (int64_t first = 0; first < count_; first += kPiece) {
+    bytes.clear();
+    read(first, static_cast<int>(std::min<int64_t>(kPiece, count_ - first)), [&](int, int32_t id) {
+      for (int i = 0; i < width; ++i) bytes.push_back(static_cast<std::byte>(id >> 8 * i));
+    });
+    crc = crc32_of(bytes, crc);
+  }
+  return crc;
+}
+
 Tokens Tokens::translated(std::vector<int32_t> new_ids) const {
   Tokens result = *this;
   result.new_ids_ = std::make_shared<const std::vector<int32_t>>(std::move(new_ids));
+  result.crc32_ = result.crc32_in(sizeof(int32_t));
   return result;
 }
 

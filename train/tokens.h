@@ -16,8 +16,10 @@ class Tokens {
   Tokens(std::shared_ptr<MappedFile> file, int64_t begin, int width, int64_t count, uint32_t crc32);
 
   int64_t count() const { return count_; }
-  /// Of the ids as they are stored: with the count, enough to tell a text from others.
+  /// Of the ids, in the bytes an id that they are stored in: with the count, enough to tell a text from others.
   uint32_t crc32() const { return crc32_; }
+  /// Of the ids in so many bytes each, 1, 2 or 4; goes through all of them.
+  uint32_t crc32_in(int width) const;
 
   /// The same text with the ids of another tokenizer: new_ids[id] in place of id.
   Tokens translated(std::vector<int32_t> new_ids) const;
