@@ -867,6 +867,16 @@ TEST_F(Searches, GoOnAfterAStop) {
   }
 }
 
+/// The id of a process that was started with this word.
+std::optional<pid_t> process_with_argument(const std::string& word) {
+  for (const fs::directory_entry& entry : fs::directory_iterator("/proc")) {
+    std::ifstream file(entry.path() / "cmdline", std::ios::binary);
+    for (std::string argument; std::getline(file, argument, '\0');)
+      if (argument == word) return std::stoi(entry.path().filename().string());
+  }
+  return std::nullopt;
+}
+
 TEST_F(Searches, WaitForAProcessThatIsStillInAnExperimentsFolder) {
   const fs::path experiment = folder() / "experiments/lr=1e-3";
   fs::create_directories(experiment);
@@ -896,7 +906,9 @@ TEST_F(Searches, AnExperimentThatIsStoppedFromOutsideIsNamed) {
   const fs::path metrics = folder() / "experiments/seq=32/metrics.jsonl";
   for (int i = 0; i < 3000 && (!fs::exists(metrics) || read_metrics(metrics).empty()); ++i) ::usleep(10'000);
   ASSERT_TRUE(fs::exists(metrics));
-  const test::Process killer({"/bin/sh", "-c", "kill $(pgrep -f -- --out=" + metrics.parent_path().string() + ")"}, {}, directory_ / "data");
+  const std::optional<pid_t> experiment = process_with_argument("--out=" + metrics.parent_path().string());
+  ASSERT_TRUE(experiment);
+  ::kill(*experiment, SIGTERM);
   EXPECT_EQ(process.wait(), 1);
   const std::string errors = read_file(directory_ / "stderr"), said = read_file(directory_ / "stdout");
   for (const char* part : {"1 of the experiments stopped from outside", "seq=32", "the same command goes on"})

@@ -18,4 +18,7 @@ class DirectoryLock {
   int descriptor_;
 };
 
+/// Whether another process holds it.
+bool is_locked(const std::filesystem::path& directory);
+
 }  // namespace mmrec

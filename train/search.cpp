@@ -19,6 +19,7 @@
 #include "train/command_line.h"
 #include "train/console.h"
 #include "train/directory_lock.h"
+#include "train/run_data.h"
 #include "train/run_folder.h"
 #include "train/run_report.h"
 #include "train/stop_signals.h"
@@ -106,7 +107,8 @@ SearchResult failed(const Settings& settings, const std::string& folder, const s
   return {settings, folder, error, kNone, kNone, kNone, kNone, 0, 0, 0, kNone};
 }
 
-SearchResult result_of(const Settings& settings, const std::string& folder, const fs::path& run_folder) {
+/// Of a run that has ended.
+SearchResult result_of(const Settings& settings, const std::string& folder, const fs::path& run_folder) try {
   const RunReport run = read_run(run_folder);
   if (!run.best) return failed(settings, folder, "there was no validation; give --val-split or a text with a part for it");
   const MetricsRow& last = run.validation.back();
@@ -121,6 +123,8 @@ SearchResult result_of(const Settings& settings, const std::string& folder, cons
           .steps = run.steps(),
           .tokens = run.tokens(),
           .seconds = run.seconds()};
+} catch (const Error& error) {  // somebody has damaged what it wrote
+  return failed(settings, folder, error.what());
 }
 
 SearchResult from_json(const json& row, const std::string& where) {
@@ -160,7 +164,12 @@ class Search {
   }
   fs::path run_folder(const std::string& folder) const { return options_.out / "experiments" / folder; }
   fs::path output(const std::string& folder) const { return options_.out / "experiments" / (folder + ".output"); }
+  size_t done() const { return experiments_.size() - pending_.size() - running_.size() - interrupted_.size(); }
+  /// Compares search.json with what this search is about, and writes it.
+  void check_description() const;
   void read_results();
+  /// Whether a process of an earlier search that was killed is still in an experiment's folder, where it saves what it has.
+  bool is_in_use(const Settings& settings);
   void start(const Settings& settings);
   void finish(const Running& running, int code);
   void add(const SearchResult& result);
@@ -175,6 +184,8 @@ class Search {
   std::vector<SearchResult> results_;
   std::deque<Settings> pending_;
   std::vector<Running> running_;
+  std::vector<Settings> interrupted_;
+  std::set<std::string> waited_for_;  // folders
 };
 
 std::vector<Settings> planned(const SearchOptions& options) {
@@ -197,6 +208,8 @@ bool has(const Settings& settings, std::string_view name) {
 
 Settings with_defaults(const SearchOptions& options) {
   Settings common = options.common;
+  for (auto& [name, value] : common)
+    if (name == "data") value = absolute_data(value);
   std::set<std::string> tried;
   for (const GridAxis& grid : options.space.grids) tried.insert(grid.name);
   for (const RangeAxis& range : options.space.ranges) tried.insert(range.name);
@@ -211,25 +224,56 @@ Settings with_defaults(const SearchOptions& options) {
   return common;
 }
 
+/// What tells the texts that experiments read from others, by the names of --data.
+nlohmann::json texts_of(const SearchSpace& space, const Settings& common) {
+  TrainOptions source;
+  std::vector<std::string> names = {source.data};
+  for (const auto& [name, value] : common)
+    if (name == "data") names = {value};
+  for (const GridAxis& grid : space.grids)
+    if (grid.name == "data") names = grid.values;
+  nlohmann::json texts = nlohmann::json::object();
+  for (const std::string& name : names) {
+    source.data = name;
+    try {
+      texts[name] = describe(load_data(source, std::nullopt).identity());
+    } catch (const Error&) {  // what an experiment says too
+    }
+  }
+  return texts;
+}
+
 Search::Search(const SearchOptions& options)
     : options_(options), common_(with_defaults(options)), experiments_(planned(options)), lock_(made(options.out)), console_(options.quiet) {
   make_directory(options.out / "experiments");
-  const fs::path file = options.out / "search.json";
-  const nlohmann::json common = to_json(common_), description = {{"common", common}};
-  if (fs::exists(file)) {
-    const nlohmann::json whole = parse_json(read_file(file), file.string());
-    if (!whole.is_object() || !whole.contains("common") || !whole["common"].is_object())
-      fail("{}: there is no object \"common\"; it is not what a search wrote, choose another --out", file.string());
-    const nlohmann::json& before = whole["common"];
-    if (before != common)
-      fail_usage("{} holds a search whose experiments have other settings in common ({}); choose another --out", options.out.string(),
-                 describe_changes(before, common));
-  } else {
-    write_file_atomically(file, description.dump(2) + "\n");
-  }
+  check_description();
   read_results();
   for (const Settings& settings : experiments_)
     if (std::ranges::find(results_, settings, &SearchResult::settings) == results_.end()) pending_.push_back(settings);
+}
+
+void Search::check_description() const {
+  const fs::path file = options_.out / "search.json";
+  const nlohmann::json common = to_json(common_);
+  nlohmann::json texts = texts_of(options_.space, common_);
+  if (fs::exists(file)) {
+    const nlohmann::json whole = parse_json(read_file(file), file.string());
+    const auto is_object = [&](const char* name) { return whole.contains(name) && whole[name].is_object(); };
+    if (!whole.is_object() || !is_object("common") || !is_object("texts"))
+      fail("{}: there are no objects \"common\" and \"texts\"; it is not what a search wrote, choose another --out", file.string());
+    const nlohmann::json &before = whole["common"], &texts_before = whole["texts"];
+    if (before != common)
+      fail_usage("{} holds a search whose experiments have other settings in common ({}); choose another --out", options_.out.string(),
+                 describe_changes(before, common));
+    for (const auto& [data, text] : texts_before.items()) {
+      if (texts.contains(data) && texts[data] != text)
+        fail_usage(
+            "{} is no longer the text that the search in {} has trained on: {} now, {} then; losses on them do not compare, choose another --out",
+            data, options_.out.string(), plain_text(texts[data]), plain_text(text));
+      texts[data] = text;
+    }
+  }
+  write_file_atomically(file, nlohmann::json{{"common", common}, {"texts", texts}}.dump(2) + "\n");
 }
 
 void Search::read_results() {
@@ -243,17 +287,28 @@ void Search::read_results() {
     const std::string where = fmt::format("{}: line {}", file.string(), results_.size() + 1);
     parse_json(line, where);  // which keeps no order
     SearchResult result = from_json(json::parse(line), where);
-    if (!result.error.empty() && options_.retry_failed) continue;
+    if (!result.error.empty() && options_.retry_failed && std::ranges::find(experiments_, result.settings) != experiments_.end()) continue;
     kept += line + "\n";
     results_.push_back(std::move(result));
   }
   if (kept != content) write_file_atomically(file, kept);
 }
 
+bool Search::is_in_use(const Settings& settings) {
+  const std::string folder = folder_name(settings);
+  const fs::path out = run_folder(folder);
+  if (!fs::exists(out) || !is_locked(out)) return false;
+  if (waited_for_.insert(folder).second)
+    console_.line(fmt::format("{}: waiting for the process that is still in {}", describe(settings), out.string()), Style::kWarning);
+  return true;
+}
+
 void Search::start(const Settings& settings) {
   const std::string folder = folder_name(settings);
   const fs::path out = run_folder(folder);
-  if (fs::exists(out / RunFolder::kFinal)) return add(result_of(settings, folder, out));  // it ended with the search before
+  const bool has_ended = fs::exists(out / RunFolder::kFinal);  // with the search before
+  if (has_ended)
+    if (const SearchResult result = result_of(settings, folder, out); result.error.empty() || !options_.retry_failed) return add(result);
   std::vector<std::string> words = {train_.string(), "--out=" + out.string(), "--quiet",
                                     fmt::format("--threads={}", std::max(options_.threads / options_.jobs, 1))};
   for (const Settings& more : {common_, settings}) {
@@ -262,12 +317,15 @@ void Search::start(const Settings& settings) {
   }
   for (const auto& [name, value] : {std::pair("keep", "1"), {"sample-tokens", "0"}})
     if (!has(common_, name) && !has(settings, name)) words.push_back(fmt::format("--{}={}", name, value));
-  words.push_back(fs::exists(out / "latest") ? "--resume" : "--overwrite");
+  words.push_back(!has_ended && fs::exists(out / "latest") ? "--resume" : "--overwrite");
   running_.push_back({settings, folder, ChildProcess(words, output(folder))});
 }
 
 void Search::finish(const Running& running, int code) {
-  if (is_interruption(code)) return;
+  if (is_interruption(code)) {
+    interrupted_.push_back(running.settings);
+    return;
+  }
   const fs::path text = output(running.folder);
   add(code == 0 ? result_of(running.settings, running.folder, run_folder(running.folder))
                 : failed(running.settings, running.folder, reason(text, code)));
@@ -279,8 +337,7 @@ void Search::add(const SearchResult& result) {
   file.append(to_json(result).dump() + "\n");
   file.flush();
   results_.push_back(result);
-  const std::string about =
-      fmt::format("{}/{}  {}: ", experiments_.size() - pending_.size() - running_.size(), experiments_.size(), describe(result.settings));
+  const std::string about = fmt::format("{}/{}  {}: ", done(), experiments_.size(), describe(result.settings));
   if (result.error.empty())
     console_.line(fmt::format("{}validation loss {:.4f}, perplexity {:.3f} in {}", about, result.validation_loss, std::exp(result.validation_loss),
                               format_duration(result.seconds)));
@@ -293,6 +350,8 @@ void Search::write_best() const {
   if (!best.error.empty()) return;
   Settings settings = common_;
   settings.insert(settings.end(), best.settings.begin(), best.settings.end());
+  for (auto& [name, value] : settings)
+    if (name == "data") value = absolute_data(value);
   const std::string about = fmt::format("{}: validation loss {:.4f}, perplexity {:.3f} after {} steps, the best of {} experiments",
                                         describe(best.settings), best.validation_loss, std::exp(best.validation_loss), best.steps, results_.size());
   write_file_atomically(options_.out / "best.toml", options_file(about, settings));
@@ -311,10 +370,14 @@ SearchOutcome Search::run() {
       for (const Running& running : running_) running.process.send(SIGTERM);
       console_.line("stopping: the experiments that run save their state; a second signal ends at once", Style::kHeading);
     }
-    while (!pending_.empty() && std::ssize(running_) < options_.jobs) {
-      const Settings next = pending_.front();
-      pending_.pop_front();
-      start(next);
+    for (auto next = pending_.begin(); next != pending_.end() && std::ssize(running_) < options_.jobs;) {
+      if (is_in_use(*next)) {
+        ++next;
+        continue;
+      }
+      const Settings settings = std::move(*next);
+      next = pending_.erase(next);
+      start(settings);
     }
     for (size_t i = 0; i < running_.size();) {
       const std::optional<int> code = running_[i].process.poll();
@@ -329,8 +392,7 @@ SearchOutcome Search::run() {
     if (console_.has_status() && Clock::now() - shown > std::chrono::milliseconds(500)) {
       shown = Clock::now();
       const std::chrono::duration<double> time = shown - begin;
-      console_.status(fmt::format("{} of {} done, {} running, {}", experiments_.size() - pending_.size() - running_.size(), experiments_.size(),
-                                  running_.size(), format_duration(time.count()))
+      console_.status(fmt::format("{} of {} done, {} running, {}", done(), experiments_.size(), running_.size(), format_duration(time.count()))
                           .substr(0, console_.status_width()));
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
@@ -341,7 +403,7 @@ SearchOutcome Search::run() {
     return a.error.empty() && a.validation_loss < b.validation_loss;
   });
   if (!results_.empty()) write_best();
-  return {std::move(results_), stop.received()};
+  return {std::move(results_), std::move(interrupted_), stop.received()};
 }
 
 }  // namespace

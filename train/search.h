@@ -35,7 +35,8 @@ struct SearchResult {
 
 struct SearchOutcome {
   std::vector<SearchResult> results;  ///< the best first, failed ones last
-  int signal = 0;                     ///< that asked for a stop before all was done, or 0
+  std::vector<Settings> interrupted;  ///< experiments that somebody stopped by a signal; they can go on
+  int signal = 0;                     ///< that asked the search for a stop before all was done, or 0
 };
 
 /// Trains once for each of the settings, each in a process of its own: one that fails, runs out of memory or is killed is a row

@@ -1,3 +1,6 @@
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "runtime/error.h"
@@ -85,7 +88,13 @@ int main(int argc, char** argv) {
       if (!options.quiet) fmt::print("stopped; the same command goes on\n");
       return;
     }
-    if (outcome.results.empty()) fail("every experiment was stopped from outside; the same command goes on");
+    const auto failures = std::ranges::count_if(outcome.results, [](const SearchResult& result) { return !result.error.empty(); });
+    if (failures > 0 && !options.quiet) fmt::print("{} failed; with --retry-failed they are done again\n", failures);
+    if (!outcome.interrupted.empty()) {
+      std::vector<std::string> names;
+      for (const Settings& settings : outcome.interrupted) names.push_back(describe(settings));
+      fail("{} of the experiments stopped from outside ({}); the same command goes on", names.size(), fmt::join(names, "; "));
+    }
     if (!outcome.results.front().error.empty()) fail("no experiment succeeded; the first failed with: {}", outcome.results.front().error);
     if (!options.quiet) fmt::print("\nthe best as a file: train --options {} --out checkpoints/best\n", (options.out / "best.toml").string());
   });
