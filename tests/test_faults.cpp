@@ -220,6 +220,23 @@ TEST_F(Faults, OnceThereIsRoomAgainTheRunGoesOn) {
   expect_same_result(out, whole);
 }
 
+TEST_F(Faults, ADiskThatIsFullForTheFiguresCostsNoCheckpointEither) {
+  SmallDisk disk(directory_ / "disk");
+  if (!disk.mount(3000)) GTEST_SKIP() << "this process may not mount a file system: " << std::strerror(errno);
+  const fs::path out = directory_ / "disk/run";
+  ASSERT_EQ(train(new_run(out, 10)), 0) << errors();
+  test::Process process(command(resumed_run(out, {"--steps", "1000000", "--save-every", "0", "--eval-every", "1000000"})), {}, directory_.path());
+  wait_for_metrics(out, 15);
+  {
+    std::ofstream filler(directory_ / "disk/filler", std::ios::binary);
+    while (filler << std::string(4096, 'x') << std::flush) {
+    }
+  }
+  EXPECT_EQ(process.wait(), 1);
+  expect_errors({"metrics.jsonl", "No space left on device", "free some space", "The last checkpoint is", "go on with", "train --resume --out"});
+  expect_good_checkpoints(out);
+}
+
 TEST_F(Faults, AFolderThatCannotBeWrittenIsRefused) {
   SmallDisk disk(directory_ / "disk");
   if (!disk.mount(10'000)) GTEST_SKIP() << "this process may not mount a file system: " << std::strerror(errno);

@@ -134,7 +134,8 @@ TEST_F(Report, WarnsOfOverfitting) {
 TEST_F(Report, ShowsTheLastSample) {
   const fs::path folder = good_run("good");
   std::ofstream(folder / "training_output.log")
-      << "step 1\nsample of generated text:\nfirst\nstep 2\nsample of generated text:\nTo be <&> not\n\nHAMLET";
+      << "step 1\nsample of generated text after step 1:\nfirst\nend of the sample\nstep 2\nsample of generated text:\nTo be <&> not\n\nHAMLET\n"
+         "end of the sample\ngoing on after step 2\nstep 3\n";
   const RunReport run = read_run(folder / "metrics.jsonl");
   EXPECT_EQ(run.sample, "To be <&> not\n\nHAMLET");
   EXPECT_NE(report_html({run}).find("<pre>To be &lt;&amp;> not\n\nHAMLET</pre>"), std::string::npos);
@@ -162,6 +163,23 @@ TEST_F(Report, ComparesRuns) {
   EXPECT_EQ(json[1]["name"], "b/run");
   EXPECT_NEAR(json[1]["epochs"][2]["mean"].get<double>(), 2.745, 1e-9);
   EXPECT_NEAR(json[1]["best_validation"]["loss"].get<double>(), 2.6, 1e-9);
+}
+
+TEST_F(Report, ARunThatCannotBeReadIsLeftOutWhereThereAreOthers) {
+  const std::string empty = (directory_ / "empty").string(), damaged = (directory_ / "damaged").string();
+  fs::create_directory(empty);
+  fs::create_directory(damaged);
+  std::ofstream(fs::path(damaged) / "metrics.jsonl") << "{}\n";
+  std::vector<std::string> warnings;
+  const auto warn = [&](const std::string& problem) { warnings.push_back(problem); };
+  const std::vector<RunReport> runs = read_runs({empty, good_run("good").string(), damaged}, warn);
+  ASSERT_EQ(runs.size(), 1u);
+  EXPECT_EQ(runs[0].name, "good");
+  ASSERT_EQ(warnings.size(), 2u);
+  EXPECT_NE(warnings[0].find("no metrics.jsonl"), std::string::npos) << warnings[0];
+  EXPECT_NE(warnings[1].find("damaged/metrics.jsonl: line 1"), std::string::npos) << warnings[1];
+  test::expect_error([&] { read_runs({empty, damaged}, warn); }, {"none of the 2 runs"});
+  test::expect_error([&] { read_runs({empty}, warn); }, {"no metrics.jsonl"});
 }
 
 TEST_F(Report, TextFitsItsWidth) {
@@ -250,7 +268,10 @@ TEST(PlotAxis, LabelsAreShort) {
   EXPECT_EQ(axis_label(1500), "1500");
   EXPECT_EQ(axis_label(20000), "20k");
   EXPECT_EQ(axis_label(1.5e6), "1.5M");
-  EXPECT_EQ(axis_label(3e-5), "3e-05");
+  EXPECT_EQ(axis_label(3e-5), "3e-5");
+  EXPECT_EQ(axis_label(2.5e-4), "2.5e-4");
+  EXPECT_EQ(axis_label(1e-3), "0.001");
+  EXPECT_EQ(axis_label(1.25e9), "1.25e9");
 }
 
 }  // namespace

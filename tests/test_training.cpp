@@ -22,6 +22,7 @@
 #include "train/evaluation.h"
 #include "train/metrics.h"
 #include "train/optimizer.h"
+#include "train/run_report.h"
 #include "train/safetensors.h"
 #include "train/split.h"
 #include "train/trainer.h"
@@ -600,7 +601,14 @@ TEST_F(Training, StopsWhereTheLossIsNoLongerFinite) {
   run.optimizer.learning_rate = 1e30f;
   run.warmup = 0;
   test::expect_error([&] { train(run); }, {"step 2", "is not finite", "--lr"});
-  EXPECT_EQ(rows(run, "train").size(), 1u);
+  const std::vector<MetricsRow> written = rows(run, "train");
+  ASSERT_EQ(written.size(), 2u);
+  EXPECT_TRUE(std::isfinite(written[0].loss));
+  EXPECT_TRUE(std::isnan(written[1].loss));
+  const std::vector<std::string> warnings = read_run(run.out).warnings;
+  ASSERT_FALSE(warnings.empty());
+  EXPECT_EQ(warnings[0], "the loss is not finite at step 2 (1 of 2 rows)");
+  EXPECT_NE(read_file(run.out / "training_output.log").find("error: step 2"), std::string::npos);
   EXPECT_FALSE(fs::exists(run.out / "best_model"));
   EXPECT_FALSE(fs::exists(run.out / "final_checkpoint"));
 
@@ -608,6 +616,7 @@ TEST_F(Training, StopsWhereTheLossIsNoLongerFinite) {
   run.out = directory_ / "validation";
   run.batch = 160;
   test::expect_error([&] { train(run); }, {"step 1", "validation loss is not finite", "No checkpoint was written yet"});
+  EXPECT_EQ(rows(run, "val").size(), 1u);
   EXPECT_FALSE(fs::exists(run.out / "best_model"));
 }
 

@@ -57,6 +57,14 @@ PlotAxis::Scale scale_for(double low, double high) { return low > 0 && high > 4 
 
 std::string axis_label(double value) {
   const double size = std::abs(value);
+  if (size >= 1e9 || (size < 1e-3 && size >= 1e-15)) {  // 2.5e-4, without a plus and zeros in the exponent
+    const std::string text = fmt::format("{:.3e}", value);
+    const size_t exponent = text.find('e');
+    std::string digits = text.substr(0, exponent);
+    digits.erase(digits.find_last_not_of('0') + 1);
+    if (digits.ends_with('.')) digits.pop_back();
+    return fmt::format("{}e{}", digits, std::stoi(text.substr(exponent + 1)));
+  }
   if (size >= 1e6) return fmt::format("{:.4g}M", value / 1e6);
   if (size >= 1e4) return fmt::format("{:.4g}k", value / 1e3);
   return fmt::format("{:.4g}", size < 1e-15 ? 0. : value);

@@ -111,7 +111,7 @@ Curve curve_of(std::string name, size_t run, bool validation, const std::vector<
 }
 
 std::string plot(const Figure& figure, const std::string& axis, const char* css, double width, double height) {
-  constexpr double kLeft = 48, kRight = 18, kTop = 12, kBottom = 36;
+  constexpr double kRight = 18, kTop = 12, kBottom = 36;
   const double infinity = std::numeric_limits<double>::infinity();
   double left = infinity, right = -infinity, low = infinity, high = -infinity;
   for (const Curve& curve : figure.curves)
@@ -125,20 +125,25 @@ std::string plot(const Figure& figure, const std::string& axis, const char* css,
   if (figure.from_zero) low = 0;
   const double margin = scale == PlotAxis::Scale::kLinear ? 0.04 * (high - low) : 0;
   if (left == right) std::tie(left, right) = std::pair(left - 1, right + 1);
-  const PlotAxis x(left, right, width - kLeft - kRight, PlotAxis::Scale::kLinear);
   const PlotAxis y(figure.from_zero ? 0 : low - margin, high + margin, height - kTop - kBottom, scale);
-  const auto px = [&](double value) { return kLeft + x.place(value); };
+  const std::vector<double> y_ticks = y.ticks(static_cast<int>((height - kTop - kBottom) / 28));
+  size_t longest = 0;
+  for (const double tick : y_ticks) longest = std::max(longest, axis_label(tick).size());
+  constexpr double kCharacter = 7.5;  // of digits of 12 px, at most
+  const double label_room = std::max(48., 12 + kCharacter * static_cast<double>(longest));
+  const PlotAxis x(left, right, width - label_room - kRight, PlotAxis::Scale::kLinear);
+  const auto px = [&](double value) { return label_room + x.place(value); };
   const auto py = [&](double value) { return height - kBottom - y.place(value); };
 
   std::string svg =
       fmt::format("<svg class='plot {}' viewBox='0 0 {} {}' role='img' aria-label='{}' data-left='{}' data-right='{}' data-x0='{}' data-x1='{}'>",
-                  css, width, height, html_escaped(figure.title), kLeft, width - kRight, left, right);
-  for (const double tick : x.ticks(static_cast<int>((width - kLeft - kRight) / 70)))
+                  css, width, height, html_escaped(figure.title), label_room, width - kRight, left, right);
+  for (const double tick : x.ticks(static_cast<int>((width - label_room - kRight) / 70)))
     svg += fmt::format("<line class='grid' x1='{0:.1f}' x2='{0:.1f}' y1='{1}' y2='{2}'/><text x='{0:.1f}' y='{3}' text-anchor='middle'>{4}</text>",
                        px(tick), kTop, height - kBottom, height - kBottom + 15, axis_label(tick));
-  for (const double tick : y.ticks(static_cast<int>((height - kTop - kBottom) / 28)))
+  for (const double tick : y_ticks)
     svg += fmt::format("<line class='grid' x1='{1}' x2='{2}' y1='{0:.1f}' y2='{0:.1f}'/><text x='{3}' y='{4:.1f}' text-anchor='end'>{5}</text>",
-                       py(tick), kLeft, width - kRight, kLeft - 6, py(tick) + 4, axis_label(tick));
+                       py(tick), label_room, width - kRight, label_room - 6, py(tick) + 4, axis_label(tick));
   svg += fmt::format("<text x='{}' y='{}' text-anchor='end'>{}</text>", width - kRight, height - 5, axis);
 
   for (const Curve& curve : figure.curves) {

@@ -22,7 +22,7 @@ int main(int argc, char** argv) {
   app.add_flag("--json", json, "print the figures as JSON");
 
   return program.run(argc, argv, [&] {
-    const std::vector<RunReport> runs = read_runs(paths);
+    const std::vector<RunReport> runs = read_runs(paths, [](const std::string& problem) { fmt::print(stderr, "warning: {}\n", problem); });
     if (!html.empty()) write_file_atomically(html, report_html(runs));
     if (json)
       fmt::print("{}\n", to_json(runs).dump(2));

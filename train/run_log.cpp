@@ -16,8 +16,10 @@ constexpr int64_t kPlainLinesPerRun = 20;
 
 void RunLog::line(std::string_view text, Style style) {
   console_.line(text, style);
-  file_.append(fmt::format("{}\n", text));
+  note(text);
 }
+
+void RunLog::note(std::string_view text) { file_.append(fmt::format("{}\n", text)); }
 
 void Progress::update(const MetricsRow& row) {
   if (!first_) first_ = row;

@@ -12,12 +12,18 @@
 
 namespace mmrec {
 
+/// What the line before a generated text begins with, and the line after it.
+constexpr const char* kSampleHeading = "sample of generated text";
+constexpr const char* kSampleEnd = "end of the sample";
+
 /// What a run says: on standard output (unless quiet) and, without colours, at the end of a log file.
 class RunLog {
  public:
   RunLog(const std::filesystem::path& file, bool quiet, std::FILE* output = stdout) : file_(file), console_(quiet, output) {}
 
   void line(std::string_view text, Style style = Style::kPlain);
+  /// A line for the file alone.
+  void note(std::string_view text);
   /// Console's, which is not logged.
   bool has_status() const { return console_.has_status(); }
   void status(std::string_view text) { console_.status(text); }

@@ -8,6 +8,7 @@
 
 #include "runtime/error.h"
 #include "train/atomic_file.h"
+#include "train/run_log.h"
 
 namespace mmrec {
 
@@ -101,14 +102,14 @@ void check_overfitting(RunReport& run) {
         last.loss, now));
 }
 
-/// The text under the log's last heading "sample of generated text".
+/// The text of the log's last sample.
 std::string last_sample(const fs::path& log) {
-  constexpr std::string_view kHeading = "sample of generated text";
   if (!fs::exists(log)) return "";
   const std::string text = read_file(log);
-  const size_t heading = text.rfind(kHeading), begin = text.find('\n', heading);
+  const size_t heading = text.rfind(kSampleHeading), begin = text.find('\n', heading);
   if (heading == text.npos || begin == text.npos) return "";
-  return text.substr(begin + 1);
+  const size_t end = text.find(fmt::format("\n{}\n", kSampleEnd), begin);  // missing where the run was killed in the middle
+  return end <= begin ? "" : text.substr(begin + 1, end == text.npos ? end : end - begin - 1);
 }
 
 }  // namespace
@@ -138,13 +139,19 @@ RunReport read_run(const fs::path& path) {
   return run;
 }
 
-std::vector<RunReport> read_runs(const std::vector<std::string>& paths) {
+std::vector<RunReport> read_runs(const std::vector<std::string>& paths, const std::function<void(const std::string& problem)>& warn) {
   std::vector<RunReport> runs;
   std::set<fs::path> folders;
   for (const std::string& path : paths) {
-    RunReport run = read_run(path);
-    if (folders.insert(run.folder).second) runs.push_back(std::move(run));
+    try {
+      RunReport run = read_run(path);
+      if (folders.insert(run.folder).second) runs.push_back(std::move(run));
+    } catch (const Error& error) {
+      if (paths.size() == 1) throw;
+      warn(error.what());
+    }
   }
+  if (runs.empty()) fail("none of the {} runs can be shown", paths.size());
   for (RunReport& run : runs)
     if (std::ranges::count(runs, run.folder.filename(), [](const RunReport& other) { return other.folder.filename(); }) > 1)
       run.name = (run.folder.parent_path().filename() / run.folder.filename()).string();

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -39,8 +40,9 @@ struct RunReport {
 
 /// `path`: a run's folder, or its metrics.jsonl. Throws an Error where there are no metrics of a training step.
 RunReport read_run(const std::filesystem::path& path);
-/// Several, by names that tell them apart.
-std::vector<RunReport> read_runs(const std::vector<std::string>& paths);
+/// Several, by names that tell them apart. One that cannot be read is left out, which `warn` is told, unless there is no other.
+std::vector<RunReport> read_runs(
+    const std::vector<std::string>& paths, const std::function<void(const std::string& problem)>& warn = [](const std::string&) {});
 
 /// Steps at which the learning rate is worth telling: the first, the peak, the last, and some between.
 std::vector<MetricsRow> learning_rate_trace(const RunReport& run, int at_most);

@@ -44,13 +44,13 @@ std::string shell_quoted(const std::string& word) {
 class Run {
  public:
   Run(const TrainOptions& options, RunStart start);
-  /// Returns the signal that stopped it, or 0.
+  /// Returns the signal that stopped it, or 0. What it throws is in the log, too.
   int train();
 
  private:
   Course& course() { return *state_.course; }
   double seconds() const { return seconds_before_ + std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
-  int64_t tokens() const { return state_.step * options_.batch * options_.accumulate * options_.sequence; }
+  int64_t tokens_per_step() const { return int64_t{options_.batch} * options_.accumulate * options_.sequence; }
   /// Of the last step.
   int epoch() const { return static_cast<int>((std::max<int64_t>(state_.step, 1) - 1) / order_.steps_per_epoch()) + 1; }
   bool epoch_is_over() const { return state_.step % order_.steps_per_epoch() == 0; }
@@ -61,6 +61,7 @@ class Run {
   void take_up(const Checkpoint& checkpoint);
   void describe(const RunStart& start);
   void step();
+  int take_steps();
   /// What is due after a step: validation, samples, checkpoints.
   void after_step();
   /// The line of an epoch's end or a validation; what the validation, if there is one, is followed by.
@@ -69,10 +70,14 @@ class Run {
   bool validate(std::string& line);
   void save(const std::string& name);
   void write(const MetricsRow& row);
+  void say(std::string_view text, Style style = Style::kPlain);
+  /// Calls `body`, which writes files; an error of it also tells how the run can go on.
+  template <class Body>
+  void with_advice(Body body);
   void interrupt(int signal);
   void finish();
   void print_sample(const std::string& heading);
-  [[noreturn]] void stop_non_finite(double loss, double norm);
+  [[noreturn]] void stop_non_finite(const MetricsRow& row);
   std::string resume_command() const;
   /// For errors, without a full stop.
   std::string last_checkpoint() const;
@@ -188,6 +193,18 @@ void Run::describe(const RunStart& start) {
 }
 
 int Run::train() {
+  try {
+    return take_steps();
+  } catch (const Error& error) {
+    try {
+      log_.note(fmt::format("error: {}", error.what()));
+    } catch (const Error&) {  // the disk is full
+    }
+    throw;
+  }
+}
+
+int Run::take_steps() {
   start_ = std::chrono::steady_clock::now();
   set_profiling(options_.profile);
   while (state_.step < rate_.steps && !out_of_patience()) {
@@ -207,13 +224,8 @@ void Run::step() {
   const int64_t number = state_.step + 1;
   const Batch batch = order_.batch(number);
   const LossSum sum = training_step_.run(number, batch.windows);
-  if (!std::isfinite(sum.mean_loss())) stop_non_finite(sum.mean_loss(), MetricsRow::kNone);
-  const double rate = rate_.at(number), norm = optimizer_step(parameters_, options_.optimizer, rate, number);
-  if (!std::isfinite(norm)) stop_non_finite(sum.mean_loss(), norm);
-  state_.step = number;
-  state_.tokens = tokens();
-  state_.validation_loss = MetricsRow::kNone;
-  course().epoch += sum;
+  const double rate = rate_.at(number);
+  const double norm = std::isfinite(sum.mean_loss()) ? optimizer_step(parameters_, options_.optimizer, rate, number) : MetricsRow::kNone;
   const double now = seconds();
   const MetricsRow row{.step = number,
                        .epoch = batch.epoch,
@@ -221,11 +233,16 @@ void Run::step() {
                        .accuracy = sum.accuracy(),
                        .lr = rate,
                        .grad_norm = norm,
-                       .tokens = state_.tokens,
+                       .tokens = number * tokens_per_step(),
                        .tokens_per_second = static_cast<double>(sum.positions) / (now - begin),
                        .seconds = now};
   write(row);
-  progress_.update(row);
+  if (!std::isfinite(norm)) stop_non_finite(row);
+  state_.step = number;
+  state_.tokens = row.tokens;
+  state_.validation_loss = MetricsRow::kNone;
+  course().epoch += sum;
+  with_advice([&] { progress_.update(row); });
 }
 
 void Run::after_step() {
@@ -233,7 +250,7 @@ void Run::after_step() {
   const bool last = state_.step == rate_.steps;
   const bool validates = evaluation_ && (last || (options_.eval_every > 0 ? is_due(options_.eval_every) : epoch_is_over()));
   if (validates || last || epoch_is_over()) report(validates);
-  if (is_due(options_.sample_every)) print_sample(fmt::format("sample of generated text after step {}:", state_.step));
+  if (is_due(options_.sample_every)) print_sample(fmt::format("{} after step {}:", kSampleHeading, state_.step));
   if (is_due(options_.save_every)) {
     save(RunFolder::step_name(state_.step));
     folder_.remove_old(options_.keep);
@@ -247,20 +264,17 @@ void Run::report(bool validated) {
                                        std::exp(sum.mean_loss()), 100 * sum.accuracy())
                          : fmt::format("step {}/{}", state_.step, rate_.steps);
   const bool best = validated && validate(line);
-  log_.line(line + fmt::format(" | {}", format_duration(seconds())) + (best ? " | best so far" : ""), Style::kHeading);
+  say(line + fmt::format(" | {}", format_duration(seconds())) + (best ? " | best so far" : ""), Style::kHeading);
   if (epoch_is_over()) course().epoch = {};
   if (best) save(RunFolder::kBest);
   if (out_of_patience() && state_.step < rate_.steps)
-    log_.line(fmt::format("no better validation loss for {} validations: stopped early", options_.patience));
+    say(fmt::format("no better validation loss for {} validations: stopped early", options_.patience));
 }
 
 bool Run::validate(std::string& line) {
   const double begin = seconds();
   const LossSum sum = evaluation_->run();
   state_.validation_loss = sum.mean_loss();
-  if (!std::isfinite(state_.validation_loss))
-    fail("step {}: the validation loss is not finite ({}): the weights have grown too large. {}. A lower --lr helps.", state_.step,
-         state_.validation_loss, last_checkpoint());
   const double now = seconds();
   write({.step = state_.step,
          .epoch = epoch(),
@@ -270,6 +284,9 @@ bool Run::validate(std::string& line) {
          .tokens = state_.tokens,
          .tokens_per_second = static_cast<double>(sum.positions) / (now - begin),
          .seconds = now});
+  if (!std::isfinite(state_.validation_loss))
+    fail("step {}: the validation loss is not finite ({}): the weights have grown too large. {}. A lower --lr helps.", state_.step,
+         state_.validation_loss, last_checkpoint());
   line += fmt::format(" | validation loss {:.4f}, perplexity {:.2f}, accuracy {:.1f} %", sum.mean_loss(), std::exp(sum.mean_loss()),
                       100 * sum.accuracy());
   const bool best = course().best_step == 0 || state_.validation_loss < course().best_loss;
@@ -284,8 +301,24 @@ bool Run::validate(std::string& line) {
 }
 
 void Run::write(const MetricsRow& row) {
-  metrics_.append(row);
-  if (events_) events_->append(row);
+  with_advice([&] {
+    metrics_.append(row);
+    if (events_) events_->append(row);
+  });
+}
+
+void Run::say(std::string_view text, Style style) {
+  with_advice([&] { log_.line(text, style); });
+}
+
+template <class Body>
+void Run::with_advice(Body body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    fail("{}\n{}. Once that is mended, {}", error.what(), last_checkpoint(),
+         last_saved_.empty() ? "begin again with --overwrite" : "go on with\n  " + resume_command());
+  }
 }
 
 void Run::save(const std::string& name) {
@@ -293,15 +326,12 @@ void Run::save(const std::string& name) {
   for (const Tensor& flat : {parameters_.weights(), parameters_.first_moments(), parameters_.second_moments()})
     if (const std::string bad = first_non_finite(parameters_, flat); !bad.empty())
       fail("step {}: {} or its moments are not finite and are not saved. {}. A lower --lr helps.", state_.step, bad, last_checkpoint());
-  metrics_.flush();
-  if (events_) events_->flush();
   course().seconds = seconds();
-  try {
+  with_advice([&] {
+    metrics_.flush();
+    if (events_) events_->flush();
     folder_.save(name, config_, data_.tokenizer, parameters_, state_);
-  } catch (const Error& error) {
-    fail("{}\n{}. Once that is mended, {}", error.what(), last_checkpoint(),
-         last_saved_.empty() ? "begin again with --overwrite" : "go on with\n  " + resume_command());
-  }
+  });
   last_saved_ = (folder_.path() / name).string();
   if (name != RunFolder::kBest) saved_step_ = state_.step;
 }
@@ -311,9 +341,9 @@ void Run::interrupt(int signal) {
     save(RunFolder::step_name(state_.step));
     folder_.remove_old(options_.keep);
   }
-  log_.line(fmt::format("stopped by {} after step {} of {}, saved in {}; to go on:\n  {}", signal_name(signal), state_.step, rate_.steps, last_saved_,
-                        resume_command()),
-            Style::kHeading);
+  say(fmt::format("stopped by {} after step {} of {}, saved in {}; to go on:\n  {}", signal_name(signal), state_.step, rate_.steps, last_saved_,
+                  resume_command()),
+      Style::kHeading);
 }
 
 void Run::finish() {
@@ -324,16 +354,15 @@ void Run::finish() {
   set_profiling(false);
 
   const double time = seconds();
-  log_.line(fmt::format("{} {} steps, {} tokens in {}: {:.0f} tokens/s with validation and checkpoints",
-                        state_.step < rate_.steps ? "stopped after" : "trained", state_.step, state_.tokens, format_duration(time),
-                        static_cast<double>(state_.tokens) / time),
-            Style::kHeading);
+  say(fmt::format("{} {} steps, {} tokens in {}: {:.0f} tokens/s with validation and checkpoints",
+                  state_.step < rate_.steps ? "stopped after" : "trained", state_.step, state_.tokens, format_duration(time),
+                  static_cast<double>(state_.tokens) / time),
+      Style::kHeading);
   const Checkpoint best(folder_.path() / RunFolder::kBest);
-  if (evaluation_)
-    log_.line(fmt::format("best validation loss {:.4f} (step {}): {}", best.state.validation_loss, best.state.step, best.folder.string()));
-  if (options_.profile) log_.line(profile_table(time));
+  if (evaluation_) say(fmt::format("best validation loss {:.4f} (step {}): {}", best.state.validation_loss, best.state.step, best.folder.string()));
+  if (options_.profile) say(profile_table(time));
   best.read_weights(parameters_);
-  print_sample("sample of generated text:");
+  print_sample(fmt::format("{}:", kSampleHeading));
 }
 
 void Run::print_sample(const std::string& heading) {
@@ -346,13 +375,14 @@ void Run::print_sample(const std::string& heading) {
     text += data_.tokenizer.decode(ids);
     generator.read(ids);
   }
-  log_.line(heading, Style::kHeading);
-  log_.line(text);
+  say(heading, Style::kHeading);
+  say(text);
+  say(kSampleEnd);
 }
 
-void Run::stop_non_finite(double loss, double norm) {
-  fail("step {}: {} is not finite (loss {}, gradient norm {}); the weights were not changed by it. {}. A lower --lr or --clip helps.",
-       state_.step + 1, training_step_.first_non_finite(), loss, norm, last_checkpoint());
+void Run::stop_non_finite(const MetricsRow& row) {
+  fail("step {}: {} is not finite (loss {}, gradient norm {}); the weights were not changed by it. {}. A lower --lr or --clip helps.", row.step,
+       training_step_.first_non_finite(), row.loss, row.grad_norm, last_checkpoint());
 }
 
 std::string Run::resume_command() const {
