@@ -648,6 +648,17 @@ TEST_F(Programs, EvaluateRepeatsTheValidation) {
        {"best_model (step 3)", "validation part", "windows of 64", "loss ", "perplexity ", "accuracy ", "bits per character ", "tokens/s"})
     EXPECT_NE(table.output.find(part), std::string::npos) << part << " is not in: " << table.output;
 
+  // Windows are as in the validations of the training, and a text that has changed since is told.
+  ASSERT_EQ(train(small_run().set("--val-seq", "64").set("--out", (directory_ / "other").string())).code, 0);
+  const Arguments other = {"--checkpoint", (directory_ / "other").string(), "--json"};
+  const Outcome windows = run("evaluate", other);
+  EXPECT_EQ(windows.errors, "");
+  EXPECT_EQ(nlohmann::json::parse(windows.output)["window"], 64);
+  EXPECT_EQ(nlohmann::json::parse(windows.output)["loss"], read_metrics(directory_ / "other/metrics.jsonl").back().loss);
+  std::ofstream(directory_ / "play.txt") << play().substr(10);
+  EXPECT_NE(run("evaluate", other).errors.find("play.txt has changed since the model was trained on it"), std::string::npos);
+  std::ofstream(directory_ / "play.txt") << play();
+
   expect_failed(evaluate({"--part", "al"}), 2, {"--part", "al"});
   expect_failed(evaluate({"--val-split", "0"}), 2, {"--part validation", "not two characters"});
   expect_failed(run("evaluate", {"--checkpoint", out().string(), "--data", "missing.txt"}), 1, {"missing.txt", "No such file"});

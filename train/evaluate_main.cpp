@@ -17,7 +17,7 @@ int main(int argc, char** argv) {
   using namespace mmrec;
   Program program("evaluate", "Measures a model on a text.", "evaluate --checkpoint checkpoints/book --data book.txt");
   std::string path, data, part = "validation", validation_split;
-  int sequence = 256;
+  int sequence = TrainOptions().validation_sequence;
   bool stream = false, json = false;
 
   CLI::App& app = program.app();
@@ -25,7 +25,9 @@ int main(int argc, char** argv) {
   app.add_option("--data", data, "as of train: sample, a text file, or a folder (default: what the model was trained on)");
   app.add_option("--part", part, "of the text: validation, train, or all")->check(CLI::IsMember({"validation", "train", "all"}));
   app.add_option("--val-split", validation_split, "as of train, for a text file (default: as when the model was trained)");
-  app.add_option("--seq", sequence, "tokens a window")->check(at_least(1));
+  const CLI::Option* sequence_option = app.add_option("--seq", sequence, "tokens a window (default: as in the validations of the training)")
+                                           ->default_str("")
+                                           ->check(at_least(1));
   app.add_flag("--stream", stream, "carry the state through the whole text, in place of windows that each start afresh");
   app.add_flag("--json", json, "print the figures as JSON");
 
@@ -39,6 +41,7 @@ int main(int argc, char** argv) {
     if (checkpoint.state.course) {
       source.data = checkpoint.state.course->options.data;
       source.validation_split = checkpoint.state.course->options.validation_split;
+      if (sequence_option->count() == 0) sequence = checkpoint.state.course->options.validation_sequence;
     } else if (data.empty()) {
       fail_usage("--data is required: {} does not say what it was trained on", folder);
     }
@@ -49,7 +52,14 @@ int main(int argc, char** argv) {
     }
     if (part == "all") source.validation_split = "0";  // a folder still has two texts
     const RunData texts = load_data(source, checkpoint.tokenizer);
-    if (!texts.unknown.empty() && !program.quiet()) fmt::print(stderr, "warning: {}: {}\n", source.data, texts.unknown);
+    const auto warn = [&](const std::string& text) {
+      if (!program.quiet()) fmt::print(stderr, "warning: {}\n", text);
+    };
+    if (!texts.unknown.empty()) warn(source.data + ": " + texts.unknown);
+    const bool same_as_trained = data.empty() && validation_split.empty() && part != "all";
+    if (same_as_trained && !texts.is(checkpoint.state.course->data))
+      warn(fmt::format("{} has changed since the model was trained on it: {} now, {} then", source.data, describe(texts.identity()),
+                       describe(checkpoint.state.course->data)));
 
     std::vector<Tokens> parts;
     if (part != "validation") parts.push_back(texts.train);
