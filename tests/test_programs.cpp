@@ -911,7 +911,7 @@ TEST_F(Searches, WaitForAProcessThatIsStillInAnExperimentsFolder) {
 
 TEST_F(Searches, AnExperimentThatIsStoppedFromOutsideIsNamed) {
   std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / "search").string()};
-  const Arguments arguments = search({"--grid", "seq=32,2000", "--threads", "1"}, "1000000");
+  const Arguments arguments = search({"--grid", "seq=32,2000"}, "1000000");
   words.insert(words.end(), arguments.begin(), arguments.end());
   test::Process process(words, {}, directory_.path());
   const fs::path metrics = folder() / "experiments/seq=32/metrics.jsonl";
