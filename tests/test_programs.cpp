@@ -408,7 +408,7 @@ TEST_F(Programs, TrainStartsFromACheckpoint) {
 }
 
 TEST_F(Programs, TrainStopsWhereTheLossIsNoLongerFinite) {
-  expect_failed(train(small_run().set("--lr", "1e30").set("--warmup", "0")), 1, {"step 2", "not finite", "--lr"});
+  expect_failed(train(small_run().set("--lr", "1e30").set("--warmup", "0")), 1, {"step 2", "not finite (loss nan,", "--lr"});
   expect_no_checkpoint(out());
 }
 
@@ -558,6 +558,8 @@ TEST_F(Programs, PrepareRefusesWrongUse) {
   expect_refused({"--url", "http://127.0.0.1/x", "--sha256", "abc"}, 2, {"--sha256 abc", "64 hexadecimal digits"});
   expect_refused({"--input-file", directory_.path().string()}, 1, {"not a regular file"});
   expect_refused({"--input-dir", text}, 2, {"--input-dir", "no such folder"});
+  std::ofstream(directory_ / "one.txt") << "a";
+  expect_refused({"--input-file", (directory_ / "one.txt").string()}, 1, {"one.txt", "too short to be divided", "--val-split 0"});
   expect_refused({"--input-file", text, "--format", "jsonl"}, 1, {"play.txt: line 1 (byte 0)", "not valid JSON"});
 }
 
@@ -986,7 +988,7 @@ TEST_F(Searches, RefuseWrongUse) {
   expect_failed(run("search", {"--grid", "lr=1", "--out", folder().string(), "--data", "missing.txt"}), 1,
                 {"no experiment succeeded", "missing.txt"});
   std::ofstream(directory_ / "options.toml") << "lrr = \"1\"\n";
-  expect_failed(run("train", {"--options", (directory_ / "options.toml").string()}), 2, {"lrr"});
+  expect_failed(run("train", {"--options", (directory_ / "options.toml").string()}), 2, {"unknown option lrr", "did you mean lr?"});
   expect_failed(run("train", {"--options", (directory_ / "missing.toml").string()}), 2, {"missing.toml"});
 }
 

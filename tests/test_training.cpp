@@ -355,6 +355,16 @@ TEST_F(Training, KeepsTheNewestCheckpoints) {
   EXPECT_EQ(Checkpoint(run.out / "checkpoint_step_000004").state.step, 4);
   EXPECT_EQ(Checkpoint(run.out / "checkpoint_step_000006").state.step, 6);
   EXPECT_EQ(Checkpoint(run.out / "final_checkpoint").state.step, 7);
+
+  // A file that somebody has given such a name is none.
+  const fs::path other = run.out / "checkpoint_step_000099";
+  std::ofstream(other) << "text";
+  resume_training(run.out, [](TrainOptions& now) {
+    now.steps = 9;
+    now.quiet = true;
+  });
+  EXPECT_EQ(read_file(other), "text");
+  EXPECT_EQ(Checkpoint(run.out / "checkpoint_step_000008").state.step, 8);
 }
 
 TEST_F(Training, ValidatesAndSamplesAsOftenAsAsked) {

@@ -97,14 +97,14 @@ fs::path find_checkpoint(const fs::path& path) {
   fail("{}: not a checkpoint (no state.json) and not a run (no best_model, final_checkpoint or latest)", path.string());
 }
 
-/// state.json, after it has been compared with its own checksum.
+/// state.json, after it has been compared with its own checksum. A newer version may have another one, so that the format is first.
 json read_state_file(const fs::path& file) {
   json state = parse_json(read_file(file), file.string());
+  const int format = field<int>(state, "format", file);
+  if (format > kFormat) fail("{}: format {} was written by a newer version; this one reads formats up to {}", file.string(), format, kFormat);
   const std::string expected = field<std::string>(state, "crc32", file);
   state.erase("crc32");
   if (checksum(state.dump()) != expected) fail("{}: the file is not what was saved (its own checksum differs)", file.string());
-  const int format = field<int>(state, "format", file);
-  if (format > kFormat) fail("{}: format {} was written by a newer version; this one reads formats up to {}", file.string(), format, kFormat);
   return state;
 }
 

@@ -43,6 +43,8 @@ std::string format_duration(double seconds) {
   return hours > 0 ? fmt::format("{}:{:02}:{:02}", hours, minutes, whole % 60) : fmt::format("{}:{:02}", minutes, whole % 60);
 }
 
+std::string percent(double part) { return fmt::format("{:.1f} %", 100 * part); }
+
 Console::Console(bool quiet, std::FILE* output)
     : output_(output),
       quiet_(quiet),

@@ -9,6 +9,8 @@ namespace mmrec {
 
 /// "0:42", "1:05:09".
 std::string format_duration(double seconds);
+/// "21.1 %" of 0.211.
+std::string percent(double part);
 
 enum class Style { kPlain, kHeading, kWarning };
 

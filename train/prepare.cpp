@@ -201,6 +201,7 @@ Json write_results(const PrepareOptions& options, double val_split, int64_t sour
   if (options.format == Format::kText) {
     Watch watch(console, check_stop, "splitting", 0);
     train.move_end(folder / "train.txt", val_split, validation, watch);
+    if (train.bytes() == 0) fail("{}: it is too short to be divided; with --val-split 0 all of it is for training", options.source);
   }
   train.flush();
   validation.flush();

@@ -187,7 +187,6 @@ std::string figure_html(const Figure& figure, const std::string& axis, double wi
 }
 
 std::string cell(const std::string& text) { return "<td>" + text + "</td>"; }
-std::string percent(double part) { return fmt::format("{:.1f} %", 100 * part); }
 std::string swatch(size_t run) { return fmt::format("<span class='swatch' style='background:var(--c{})'></span>", run % kHtmlColours); }
 
 std::string cards(const RunReport& run) {

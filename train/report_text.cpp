@@ -15,8 +15,6 @@ namespace mmrec {
 
 namespace {
 
-std::string percent(double part) { return fmt::format("{:.1f} %", 100 * part); }
-
 /// Words in lines of at most `width`, the first after `head`, the others indented.
 std::string wrapped(std::string_view head, std::string_view text, size_t width) {
   std::string lines, line(head);

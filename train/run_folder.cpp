@@ -146,7 +146,8 @@ void RunFolder::save(const std::string& name, const Config& config, const Tokeni
 void RunFolder::remove_old(int keep) {
   std::vector<std::pair<int64_t, fs::path>> by_step;
   for (const auto& entry : fs::directory_iterator(path_))
-    if (const std::optional<int64_t> step = step_of(entry.path().filename().string())) by_step.emplace_back(*step, entry.path());
+    if (const std::optional<int64_t> step = step_of(entry.path().filename().string()); step && entry.is_directory())
+      by_step.emplace_back(*step, entry.path());
   std::ranges::sort(by_step, std::greater<>());
   for (size_t i = static_cast<size_t>(keep); i < by_step.size(); ++i)
     if (has_only_checkpoint_files(by_step[i].second)) remove_directory_atomically(by_step[i].second);

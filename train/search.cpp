@@ -136,9 +136,11 @@ SearchResult from_json(const json& row, const std::string& where) {
     result.accuracy = row.at("accuracy");
     result.best_validation_loss = row.at("best_validation_loss");
     result.train_loss = row.at("train_loss");
-    result.best_step = row.at("best_step");
-    result.steps = row.at("steps");
-    result.tokens = row.at("tokens");
+    for (const auto& [name, value] : {std::pair("best_step", &result.best_step), {"steps", &result.steps}, {"tokens", &result.tokens}}) {
+      const std::optional<uint64_t> number = whole_number(row.at(name));
+      if (!number) fail("{}: not a result of a search: {} is {}", where, name, row.at(name).dump());
+      *value = static_cast<int64_t>(*number);
+    }
     result.seconds = row.at("seconds");
     return result;
   } catch (const nlohmann::json::exception& error) {

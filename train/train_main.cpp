@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -18,13 +19,15 @@ namespace {
 /// --steps how long the run is, the file says neither.
 class OptionsFile : public CLI::ConfigBase {
  public:
-  OptionsFile(CLI::Option* fields, const CLI::Option* epochs, const CLI::Option* steps) : fields_(fields), epochs_(epochs), steps_(steps) {}
+  explicit OptionsFile(CLI::App& app)
+      : app_(app), fields_(app.get_option("--set")), epochs_(app.get_option("--epochs")), steps_(app.get_option("--steps")) {}
 
   std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
     std::vector<CLI::ConfigItem> rest;
     std::vector<std::string> fields;
     const bool has_length = epochs_->count() + steps_->count() > 0;
     for (CLI::ConfigItem& item : ConfigBase::from_config(input)) {
+      check_name(item.fullname());
       if (item.name == "set")
         fields.insert(fields.end(), item.inputs.begin(), item.inputs.end());
       else if (!has_length || (item.name != "epochs" && item.name != "steps"))
@@ -38,6 +41,14 @@ class OptionsFile : public CLI::ConfigBase {
   }
 
  private:
+  void check_name(const std::string& name) const {
+    std::vector<std::string> known;
+    for (const CLI::Option* option : app_.get_options()) known.insert(known.end(), option->get_lnames().begin(), option->get_lnames().end());
+    if (std::ranges::find(known, name) == known.end())
+      throw CLI::ConfigError(fmt::format("unknown option {} in the file of --options{}", name, mmrec::did_you_mean(name, known)));
+  }
+
+  const CLI::App& app_;
   CLI::Option* fields_;
   const CLI::Option *epochs_, *steps_;
 };
@@ -54,7 +65,7 @@ int main(int argc, char** argv) {
 
   CLI::App& app = program.app();
   const CLI::Option* config_option = app.add_option("--config", config, "a preset (tiny, mini, ..) or a JSON file of fields");
-  CLI::Option* const fields_option = app.add_option("--set", fields, "field=value of the configuration; may be repeated")->allow_extra_args(false);
+  app.add_option("--set", fields, "field=value of the configuration; may be repeated")->allow_extra_args(false);
   app.add_option("--data", options.data, "sample, a text file, or a folder with train.txt and val.txt");
   app.add_option("--out", out, "where the run goes (default: checkpoints/ and the configuration's name)");
   app.add_flag("--overwrite", options.overwrite, "an earlier run in --out is moved to its folder previous (which is replaced)");
@@ -104,8 +115,7 @@ int main(int argc, char** argv) {
   app.add_flag("--profile", options.profile, "print each kernel's share of the time at the end");
   const CLI::Option* seed_option = app.get_option("--seed");
   app.set_config("--options", "", "a file of options, as search writes it: lines of name = \"value\"; the command line's count before them");
-  app.config_formatter(std::make_shared<OptionsFile>(fields_option, epochs_option, steps_option));
-  app.allow_config_extras(CLI::config_extras_mode::error);
+  app.config_formatter(std::make_shared<OptionsFile>(app));
 
   /// The configuration that the command line asks for, where `given` is a checkpoint's; its vocabulary is that of `given`.
   const auto with_given_fields = [&](const Config& given) {

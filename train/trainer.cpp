@@ -286,7 +286,7 @@ bool Run::validate(std::string& line) {
          .seconds = now});
   if (!std::isfinite(state_.validation_loss))
     fail("step {}: the validation loss is not finite ({}): the weights have grown too large. {}. A lower --lr helps.", state_.step,
-         state_.validation_loss, last_checkpoint());
+         std::abs(state_.validation_loss), last_checkpoint());
   line += fmt::format(" | validation loss {:.4f}, perplexity {:.2f}, accuracy {:.1f} %", sum.mean_loss(), std::exp(sum.mean_loss()),
                       100 * sum.accuracy());
   const bool best = course().best_step == 0 || state_.validation_loss < course().best_loss;
@@ -381,8 +381,9 @@ void Run::print_sample(const std::string& heading) {
 }
 
 void Run::stop_non_finite(const MetricsRow& row) {
+  // Neither figure is below 0, and a NaN's sign says nothing.
   fail("step {}: {} is not finite (loss {}, gradient norm {}); the weights were not changed by it. {}. A lower --lr or --clip helps.", row.step,
-       training_step_.first_non_finite(), row.loss, row.grad_norm, last_checkpoint());
+       training_step_.first_non_finite(), std::abs(row.loss), std::abs(row.grad_norm), last_checkpoint());
 }
 
 std::string Run::resume_command() const {
