@@ -270,8 +270,8 @@ void Search::check_description() const {
     for (const auto& [data, text] : texts_before.items()) {
       if (texts.contains(data) && texts[data] != text)
         fail_usage(
-            "{} is no longer the text that the search in {} has trained on: {} now, {} then; losses on them do not compare, choose another --out",
-            data, options_.out.string(), plain_text(texts[data]), plain_text(text));
+            "{} is no longer the text that the search in {} has trained on: {} now, {} then; their losses do not compare, choose another --out", data,
+            options_.out.string(), plain_text(texts[data]), plain_text(text));
       texts[data] = text;
     }
   }
@@ -299,7 +299,7 @@ void Search::read_results() {
 bool Search::is_in_use(const Settings& settings) {
   const std::string folder = folder_name(settings);
   const fs::path out = run_folder(folder);
-  if (!fs::exists(out) || !is_locked(out)) return false;
+  if (!fs::is_directory(out) || !is_locked(out)) return false;
   if (waited_for_.insert(folder).second)
     console_.line(fmt::format("{}: waiting for the process that is still in {}", describe(settings), out.string()), Style::kWarning);
   return true;

@@ -51,7 +51,7 @@ void for_each_saved(Options& o, Visit&& visit) {
   visit("seed", o.seed);
 }
 
-/// Options that decide what text a step takes and how losses compare.
+/// Options that decide what text a step takes, what the model is and how losses compare.
 constexpr const char* kFixed[] = {"vocab", "batch", "seq", "accumulate", "val-seq", "val-tokens", "seed", "extend-vocab"};
 
 }  // namespace
@@ -129,8 +129,8 @@ void check_same_course(const TrainOptions& saved, const TrainOptions& now) {
   for (const char* name : kFixed)
     if (before[name] != after[name])
       fail_usage(
-          "--{} {}: the run was begun with {}, and with another its steps would not be the same; leave the option out, or start a new run from the "
-          "checkpoint with --init",
+          "--{} {}: the run was begun with {}, and with another it would no longer be the same run; leave the option out, or start a new run from "
+          "the checkpoint with --init",
           name, plain_text(after[name]), plain_text(before[name]));
 }
 
