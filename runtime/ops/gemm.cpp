@@ -1,9 +1,9 @@
 #include "runtime/ops/gemm.h"
 
-#include <algorithm>
-#include <vector>
+#include <optional>
 
 #include "runtime/kernel_registry.h"
+#include "runtime/scratch.h"
 
 namespace mmrec::ops {
 
@@ -13,11 +13,12 @@ void run(Kernel& kernel, const char* name, const Tensor& a, const Tensor& b, con
   const int M = c.size(0), N = c.size(1);
   if (M == 0 || N == 0) return;
   // Kernels always add a bias and read a residual where beta is not 0: without a bias it is a row of zeros.
-  static thread_local std::vector<float> zeros;
+  std::optional<Scratch> zeros;
   Tensor bias = epilogue.bias;
   if (bias.rank() == 0) {
-    if (zeros.size() < static_cast<size_t>(N)) zeros.resize(N);
-    bias = Tensor(zeros.data(), {N});
+    zeros.emplace(N * sizeof(float));
+    bias = Tensor(zeros->data<float>(), {N});
+    set_zero(bias);
   }
   const bool has_residual = epilogue.residual.rank() != 0;
   const Tensor& residual = has_residual ? epilogue.residual : c;
