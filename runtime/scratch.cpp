@@ -1,5 +1,6 @@
 #include "runtime/scratch.h"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <bit>
@@ -45,6 +46,7 @@ struct Header {
 struct Class {
   Header* free[2] = {};    // [in a task]
   int most_in_a_task = 0;  // blocks that one task has held at once
+  int of_tasks = 0;        // blocks that there are for tasks
 };
 
 std::mutex mutex;
@@ -71,9 +73,9 @@ void* scratch_take(size_t bytes) {
   const bool in_task = inside_parallel_loop();
   std::lock_guard lock(mutex);
   Class& blocks = classes[size.index];
-  if (in_task && ++held_by_task[size.index] > blocks.most_in_a_task) {
-    blocks.most_in_a_task = held_by_task[size.index];
-    for (int thread = 0; thread < num_threads(); ++thread)
+  if (in_task) {
+    blocks.most_in_a_task = std::max(blocks.most_in_a_task, ++held_by_task[size.index]);
+    for (; blocks.of_tasks < blocks.most_in_a_task * num_threads(); ++blocks.of_tasks)
       if (Header* header = take_from_system(size)) push(blocks.free[true], header);
   }
   Header* header = blocks.free[in_task];

@@ -6,6 +6,7 @@
 #include <cfloat>
 #include <chrono>
 #include <cmath>
+#include <optional>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "runtime/cpu_info.h"
 #include "runtime/lockstep.h"
 #include "runtime/rng.h"
+#include "runtime/scratch.h"
 #include "runtime/tensor.h"
 #include "runtime/threads.h"
 #include "tests/kernel_test.h"
@@ -326,6 +328,32 @@ void check_lockstep(int parts, int steps) {
     for (int part = 0; part < parts; ++part) {
       before[part] = sum + part;
       ASSERT_EQ(values[(t + 1) * parts + part], sum + part) << "step " << t << ", part " << part << " of " << parts;
+    }
+  }
+}
+
+// Tasks may meet later than the first time that they run, on a machine that has other things to do.
+TEST(Scratch, ThereIsEnoughForAllThreadsOnceOneTaskHasWantedIt) {
+  constexpr size_t kBytes = 123'457'000;  // no other test's size class
+  for (const int threads : {1, 3, 2, 4}) {
+    const ScopedThreads scoped(threads);
+    for (const int blocks : {1, 2}) {
+      parallel_for(2, [&](int task) {
+        if (task > 0) return;
+        const Scratch first(kBytes);
+        if (blocks > 1) const Scratch second(kBytes);
+      });
+      const int64_t before = scratch_system_allocations();
+      std::atomic<int> holding{0};
+      parallel_for(threads, [&](int) {
+        const Scratch first(kBytes);
+        std::optional<Scratch> second;
+        if (blocks > 1) second.emplace(kBytes);
+        ++holding;
+        const auto patience = std::chrono::steady_clock::now() + std::chrono::milliseconds(100);
+        while (holding < threads && std::chrono::steady_clock::now() < patience) std::this_thread::yield();
+      });
+      EXPECT_EQ(scratch_system_allocations(), before) << threads << " threads, " << blocks << " blocks";
     }
   }
 }
