@@ -213,4 +213,10 @@ void AppendFile::append(std::string_view record) { file_.write(std::as_bytes(std
 
 void AppendFile::flush() { file_.flush(); }
 
+std::vector<std::string_view> whole_lines(std::string_view text) {
+  std::vector<std::string_view> lines;
+  for (size_t end; (end = text.find('\n')) != text.npos; text.remove_prefix(end + 1)) lines.push_back(text.substr(0, end));
+  return lines;
+}
+
 }  // namespace mmrec

@@ -66,4 +66,7 @@ class AppendFile {
   FileDescriptor file_;
 };
 
+/// The lines of a text, without their ends, as views into it; a last one that has none, as a crash leaves it, is passed over.
+std::vector<std::string_view> whole_lines(std::string_view text);
+
 }  // namespace mmrec

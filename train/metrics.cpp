@@ -53,13 +53,6 @@ MetricsRow from_line(std::string_view line, const std::string& where) {
   }
 }
 
-/// Lines without their ends; a last one that has none is passed over.
-template <class Visit>
-void for_each_line(std::string_view content, Visit visit) {
-  size_t begin = 0;
-  for (size_t end; (end = content.find('\n', begin)) != content.npos; begin = end + 1) visit(content.substr(begin, end - begin));
-}
-
 }  // namespace
 
 double MetricsRow::perplexity() const { return std::exp(loss); }
@@ -68,20 +61,22 @@ void MetricsFile::append(const MetricsRow& row) { file_.append(to_line(row)); }
 
 std::vector<MetricsRow> read_metrics(const std::filesystem::path& path) {
   std::vector<MetricsRow> rows;
-  for_each_line(read_file(path),
-                [&](std::string_view line) { rows.push_back(from_line(line, fmt::format("{}: line {}", path.string(), rows.size() + 1))); });
+  const std::string content = read_file(path);
+  for (const std::string_view line : whole_lines(content))
+    rows.push_back(from_line(line, fmt::format("{}: line {}", path.string(), rows.size() + 1)));
   return rows;
 }
 
 void drop_metrics_after(const std::filesystem::path& path, int64_t step) {
   if (!std::filesystem::exists(path)) return;
+  const std::string content = read_file(path);
   std::string kept;
-  for_each_line(read_file(path), [&](std::string_view line) {
+  for (const std::string_view line : whole_lines(content)) {
     try {
       if (from_line(line, "").step <= step) kept.append(line).append("\n");
     } catch (const Error&) {
     }
-  });
+  }
   write_file_atomically(path, kept);
 }
 

@@ -283,14 +283,12 @@ void Search::read_results() {
   if (!fs::exists(file)) return;
   const std::string content = read_file(file);
   std::string kept;  // but for a last line that a crash has cut
-  size_t begin = 0;
-  for (size_t end; (end = content.find('\n', begin)) != content.npos; begin = end + 1) {
-    const std::string line = content.substr(begin, end - begin);
+  for (const std::string_view line : whole_lines(content)) {
     const std::string where = fmt::format("{}: line {}", file.string(), results_.size() + 1);
     parse_json(line, where);  // which keeps no order
     SearchResult result = from_json(json::parse(line), where);
     if (!result.error.empty() && options_.retry_failed && std::ranges::find(experiments_, result.settings) != experiments_.end()) continue;
-    kept += line + "\n";
+    kept.append(line).append("\n");
     results_.push_back(std::move(result));
   }
   if (kept != content) write_file_atomically(file, kept);
