@@ -13,7 +13,7 @@
 #include "bench/report.h"
 #include "bench/timing.h"
 #include "train/atomic_file.h"
-#include "train/command_line.h"
+#include "train/did_you_mean.h"
 
 namespace mmrec::bench {
 

@@ -49,7 +49,7 @@ struct Class {
   int of_tasks = 0;        // blocks that there are for tasks
 };
 
-std::mutex mutex;
+std::mutex classes_mutex;
 std::array<Class, kClasses> classes;
 thread_local std::array<int, kClasses> held_by_task{};  // of this thread
 std::atomic<int64_t> system_allocations{0};
@@ -71,7 +71,7 @@ void push(Header*& list, Header* header) {
 void* scratch_take(size_t bytes) {
   const SizeClass size = size_class(bytes);
   const bool in_task = inside_parallel_loop();
-  std::lock_guard lock(mutex);
+  std::lock_guard lock(classes_mutex);
   Class& blocks = classes[size.index];
   if (in_task) {
     blocks.most_in_a_task = std::max(blocks.most_in_a_task, ++held_by_task[size.index]);
@@ -90,7 +90,7 @@ void* scratch_take(size_t bytes) {
 void scratch_give_back(void* block) {
   if (!block) return;
   auto* header = reinterpret_cast<Header*>(static_cast<uint8_t*>(block) - kAlignment);
-  std::lock_guard lock(mutex);
+  std::lock_guard lock(classes_mutex);
   if (header->in_task) --held_by_task[header->index];
   push(classes[header->index].free[header->in_task], header);
 }

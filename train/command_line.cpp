@@ -4,13 +4,11 @@
 #include <poll.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <new>
-#include <numeric>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -19,6 +17,7 @@
 #include "runtime/error.h"
 #include "runtime/kernel_registry.h"
 #include "runtime/threads.h"
+#include "train/did_you_mean.h"
 
 namespace mmrec {
 namespace {
@@ -35,21 +34,6 @@ int report(ExitCode code, std::string_view message) {
 bool nobody_reads() {
   pollfd output{STDOUT_FILENO, 0, 0};
   return ::poll(&output, 1, 0) == 1 && (output.revents & POLLERR) != 0;
-}
-
-/// Levenshtein: insertions, deletions and replacements.
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);  // distances of the first i characters of a to all beginnings of b
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i);
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
-    }
-  }
-  return row[b.size()];
 }
 
 /// The program and the subcommand that was given.
@@ -144,11 +128,6 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
     if (system && system->code() == std::errc::broken_pipe) return kNobodyReads;
     return report(kFailed, error.what());
   }
-}
-
-std::string did_you_mean(std::string_view name, const std::vector<std::string>& candidates) {
-  const auto nearest = std::ranges::min_element(candidates, {}, [&](const std::string& candidate) { return edit_distance(name, candidate); });
-  return nearest == candidates.end() ? "" : fmt::format("; did you mean {}?", *nearest);
 }
 
 CLI::Validator at_least(double bound) { return number_check(">=", bound, std::greater_equal<>()); }

@@ -39,9 +39,6 @@ class Program {
   bool quiet_ = false;
 };
 
-/// "; did you mean NAME?" with the candidate that is nearest to a mistyped name, "" where there is none.
-std::string did_you_mean(std::string_view name, const std::vector<std::string>& candidates);
-
 // Checks for options of numbers, to be chained: ->check(at_least(0))->check(less_than(1)). An error names the option and the
 // value; no NaN and no infinity passes.
 CLI::Validator at_least(double bound);

@@ -37,7 +37,7 @@ std::optional<uint64_t> byte_count(std::span<const int64_t> shape) {
 }
 
 template <class T>
-StoredTensor describe(const TensorView<T>& tensor, Dtype dtype) {
+StoredTensor stored_as(const TensorView<T>& tensor, Dtype dtype) {
   if (!tensor.contiguous()) fail("a strided tensor of shape {} is not one piece of memory", tensor.shape_string());
   StoredTensor stored{dtype, {}, std::as_bytes(std::span<const T>(tensor.data(), static_cast<size_t>(tensor.count())))};
   for (int axis = 0; axis < tensor.rank(); ++axis) stored.shape.push_back(tensor.size(axis));
@@ -94,7 +94,7 @@ void check_coverage(const StoredTensors& tensors, std::span<const std::byte> dat
 
 template <class T>
 void copy(const StoredTensor& source, std::string_view name, const TensorView<T>& destination, Dtype dtype, const std::string& file) {
-  const StoredTensor expected = describe(destination, dtype);
+  const StoredTensor expected = stored_as(destination, dtype);
   if (source.dtype != dtype) fail("{}: tensor '{}' is {}, expected {}", file, name, dtype_name(source.dtype), dtype_name(dtype));
   if (source.shape != expected.shape)
     fail("{}: tensor '{}' has shape [{}], expected {}", file, name, fmt::join(source.shape, ","), destination.shape_string());
@@ -103,8 +103,8 @@ void copy(const StoredTensor& source, std::string_view name, const TensorView<T>
 
 }  // namespace
 
-StoredTensor to_store(const Tensor& tensor) { return describe(tensor, Dtype::kF32); }
-StoredTensor to_store(const IntTensor& tensor) { return describe(tensor, Dtype::kI32); }
+StoredTensor to_store(const Tensor& tensor) { return stored_as(tensor, Dtype::kF32); }
+StoredTensor to_store(const IntTensor& tensor) { return stored_as(tensor, Dtype::kI32); }
 
 void write_safetensors(const std::filesystem::path& path, const StoredTensors& tensors, const Metadata& metadata) {
   json header = json::object();

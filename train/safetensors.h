@@ -48,7 +48,6 @@ class SafetensorsFile {
   const StoredTensors& tensors() const { return tensors_; }
   const Metadata& metadata() const { return metadata_; }
 
-  bool contains(std::string_view name) const { return tensors_.contains(name); }
   const StoredTensor& find(std::string_view name) const;  ///< throws if there is none
   /// Copies a tensor to a contiguous destination; its type and shape must be the same.
   void read(std::string_view name, const Tensor& destination) const;

@@ -16,8 +16,8 @@
 #include "train/atomic_file.h"
 #include "train/checksum.h"
 #include "train/child_process.h"
-#include "train/command_line.h"
 #include "train/console.h"
+#include "train/did_you_mean.h"
 #include "train/directory_lock.h"
 #include "train/run_data.h"
 #include "train/run_folder.h"
@@ -32,7 +32,7 @@ namespace mmrec {
 namespace {
 
 namespace fs = std::filesystem;
-using json = nlohmann::ordered_json;
+using nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
 bool is_field(const std::string& name) { return to_json(Config{}).contains(name); }
@@ -45,8 +45,8 @@ void check_name(const std::string& name) {
     fail_usage("{}: neither an option of train that a search can set nor a field of its configuration{}", name, did_you_mean(name, known));
 }
 
-json to_json(const Settings& settings) {
-  json object = json::object();
+ordered_json to_json(const Settings& settings) {
+  ordered_json object = ordered_json::object();
   for (const auto& [name, value] : settings) object[name] = value;
   return object;
 }
@@ -127,7 +127,7 @@ SearchResult result_of(const Settings& settings, const std::string& folder, cons
   return failed(settings, folder, error.what());
 }
 
-SearchResult from_json(const json& row, const std::string& where) {
+SearchResult from_json(const ordered_json& row, const std::string& where) {
   try {
     SearchResult result = failed({}, row.at("folder"), row.at("error"));
     for (const auto& [name, value] : row.at("settings").items()) result.settings.emplace_back(name, value.get<std::string>());
@@ -286,7 +286,7 @@ void Search::read_results() {
   for (const std::string_view line : whole_lines(content)) {
     const std::string where = fmt::format("{}: line {}", file.string(), results_.size() + 1);
     parse_json(line, where);  // which keeps no order
-    SearchResult result = from_json(json::parse(line), where);
+    SearchResult result = from_json(ordered_json::parse(line), where);
     if (!result.error.empty() && options_.retry_failed && std::ranges::find(experiments_, result.settings) != experiments_.end()) continue;
     kept.append(line).append("\n");
     results_.push_back(std::move(result));
@@ -410,8 +410,8 @@ SearchOutcome Search::run() {
 
 SearchOutcome search(const SearchOptions& options) { return Search(options).run(); }
 
-json to_json(const SearchResult& result) {
-  json row = {{"settings", to_json(result.settings)}, {"folder", result.folder}, {"error", result.error}};
+ordered_json to_json(const SearchResult& result) {
+  ordered_json row = {{"settings", to_json(result.settings)}, {"folder", result.folder}, {"error", result.error}};
   if (!result.error.empty()) return row;
   row.update({{"validation_loss", result.validation_loss},
               {"perplexity", std::exp(result.validation_loss)},
@@ -440,9 +440,9 @@ std::string search_table(const std::vector<SearchResult>& results, size_t width)
       row.push_back(setting == result.settings.end() ? "" : setting->second);
     }
     if (result.error.empty()) {
-      row.insert(row.end(), {fmt::format("{:.3f}", std::exp(result.validation_loss)), fmt::format("{:.4f}", result.validation_loss),
-                             fmt::format("{:.1f} %", 100 * result.accuracy), fmt::format("{:.4f}", result.train_loss),
-                             fmt::format("{}", result.steps), format_duration(result.seconds)});
+      row.insert(row.end(),
+                 {fmt::format("{:.3f}", std::exp(result.validation_loss)), fmt::format("{:.4f}", result.validation_loss), percent(result.accuracy),
+                  fmt::format("{:.4f}", result.train_loss), fmt::format("{}", result.steps), format_duration(result.seconds)});
     } else {
       row.push_back("failed");
       failures += fmt::format("{} failed: {}\n", describe(result.settings), result.error);

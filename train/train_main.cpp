@@ -7,6 +7,7 @@
 #include "train/checkpoint.h"
 #include "train/command_line.h"
 #include "train/config_file.h"
+#include "train/did_you_mean.h"
 #include "train/plan.h"
 #include "train/run_data.h"
 #include "train/tokenizer.h"
