@@ -1,11 +1,11 @@
 #include "train/learning_rate.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <numbers>
 
 #include "runtime/error.h"
+#include "train/parse_number.h"
 
 namespace mmrec {
 
@@ -20,11 +20,9 @@ double LearningRate::at(int64_t step) const {
 
 double parse_minimum_rate(std::string_view text, double peak) {
   const bool relative = text.ends_with('x');
-  const char* end = text.data() + text.size() - (relative ? 1 : 0);
-  double value = 0;
-  const auto [stop, error] = std::from_chars(text.data(), end, value);
-  const double rate = relative ? value * peak : value;
-  if (error != std::errc() || stop != end || !(rate >= 0 && rate <= peak))
+  const std::optional<double> value = parse_number<double>(text.substr(0, text.size() - (relative ? 1 : 0)));
+  const double rate = value.value_or(-1) * (relative ? peak : 1);
+  if (!(rate >= 0 && rate <= peak))
     fail_usage("a minimum learning rate of '{}' makes no sense; give a part of the peak such as 0.1x, or a rate from 0 to the peak of {}", text,
                peak);
   return rate;

@@ -1,13 +1,13 @@
 #include "train/search_space.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <optional>
 #include <set>
 
 #include "runtime/error.h"
 #include "runtime/rng.h"
+#include "train/parse_number.h"
 
 namespace mmrec {
 
@@ -21,14 +21,6 @@ std::vector<std::string> parts_of(std::string_view text, char separator) {
     begin = end + 1;
   }
   return parts;
-}
-
-template <class Number>
-std::optional<Number> number(std::string_view text) {
-  Number value{};
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || stop != text.data() + text.size()) return std::nullopt;
-  return value;
 }
 
 /// The name and what follows the first "=".
@@ -58,12 +50,12 @@ RangeAxis parse_range(std::string_view text) {
   const std::vector<std::string> parts = parts_of(values, ':');
   if (parts.size() < 2 || parts.size() > 3 || (parts.size() == 3 && parts[2] != "log" && parts[2] != "linear"))
     fail_usage("--range {}: expected {}", text, kExample);
-  const std::optional<double> low = number<double>(parts[0]), high = number<double>(parts[1]);
+  const std::optional<double> low = parse_number<double>(parts[0]), high = parse_number<double>(parts[1]);
   if (!low || !high || !std::isfinite(*low) || !std::isfinite(*high)) fail_usage("--range {}: the ends must be numbers; expected {}", text, kExample);
   if (!(*low < *high)) fail_usage("--range {}: {} is not below {}", text, parts[0], parts[1]);
   const bool logarithmic = parts.size() == 3 && parts[2] == "log";
   if (logarithmic && *low <= 0) fail_usage("--range {}: a logarithmic range begins above 0", text);
-  return {name, *low, *high, logarithmic, number<int64_t>(parts[0]) && number<int64_t>(parts[1])};
+  return {name, *low, *high, logarithmic, parse_number<int64_t>(parts[0]) && parse_number<int64_t>(parts[1])};
 }
 
 void SearchSpace::check() const {

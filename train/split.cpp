@@ -1,10 +1,10 @@
 #include "train/split.h"
 
 #include <algorithm>
-#include <charconv>
 #include <system_error>
 
 #include "runtime/error.h"
+#include "train/parse_number.h"
 
 namespace mmrec {
 namespace {
@@ -17,11 +17,8 @@ constexpr size_t kShortLine = 200, kLongLine = 1'000'000;  // bytes
 
 std::optional<double> parse_validation_split(const std::string& text) {
   if (text == "auto") return std::nullopt;
-  double part = 0;
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, part);
-  if (error != std::errc() || stop != end || !(part >= 0 && part < 1))
-    fail_usage("--val-split {}: expected auto, or a part of at least 0 and less than 1", text);
+  const std::optional<double> part = parse_number<double>(text);
+  if (!part || !(*part >= 0 && *part < 1)) fail_usage("--val-split {}: expected auto, or a part of at least 0 and less than 1", text);
   return part;
 }
 

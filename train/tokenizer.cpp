@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cstring>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -12,6 +11,7 @@
 
 #include "runtime/error.h"
 #include "train/atomic_file.h"
+#include "train/parse_number.h"
 #include "train/strict_json.h"
 
 namespace mmrec {
@@ -175,11 +175,8 @@ int padded_vocabulary(int size) { return (size + 15) / 16 * 16; }
 int parse_vocabulary(std::string_view text, int configured) {
   if (text.empty()) return configured;
   if (text == "auto") return 0;
-  int size = 0;
-  const char* end = text.data() + text.size();
-  const auto [stop, error] = std::from_chars(text.data(), end, size);
-  if (error != std::errc() || stop != end || size < Tokenizer::kMinSize)
-    fail_usage("--vocab {}: expected auto or a number of at least {}", text, Tokenizer::kMinSize);
+  const int size = parse_number<int>(text).value_or(0);
+  if (size < Tokenizer::kMinSize) fail_usage("--vocab {}: expected auto or a number of at least {}", text, Tokenizer::kMinSize);
   return size;
 }
 
