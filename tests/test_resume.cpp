@@ -255,6 +255,8 @@ TEST_F(Resume, GoesBackToTheCheckpointThatIsNamed) {
   ASSERT_EQ(resume_training(named, [](TrainOptions& now) { now.quiet = true, now.steps = 6; }), 0);
   EXPECT_EQ(rows(run, "train").size(), 6u);
   EXPECT_EQ(Checkpoint(run.out / "final_checkpoint").state.step, 6);
+  EXPECT_LE(Checkpoint(run.out / "best_model").state.step, 6) << "what the steps that were given up had reached does not count";
+  EXPECT_GT(Checkpoint(run.out / "set_aside/best_model").state.step, 6);
   EXPECT_TRUE(fs::exists(run.out / "set_aside/checkpoint_step_000010")) << "nothing is deleted";
   EXPECT_FALSE(fs::exists(run.out / "checkpoint_step_000010"));
   expect_logged(run, {"moved to set_aside", "going on after step 4 of 6"});

@@ -25,9 +25,8 @@ int main(int argc, char** argv) {
   app.add_option("--data", data, "as of train: sample, a text file, or a folder (default: what the model was trained on)");
   app.add_option("--part", part, "of the text: validation, train, or all")->check(CLI::IsMember({"validation", "train", "all"}));
   app.add_option("--val-split", validation_split, "as of train, for a text file (default: as when the model was trained)");
-  const CLI::Option* sequence_option = app.add_option("--seq", sequence, "tokens a window (default: as in the validations of the training)")
-                                           ->default_str("")
-                                           ->check(at_least(1));
+  const CLI::Option* sequence_option =
+      app.add_option("--seq", sequence, "tokens a window (default: as in the validations of the training)")->default_str("")->check(at_least(1));
   app.add_flag("--stream", stream, "carry the state through the whole text, in place of windows that each start afresh");
   app.add_flag("--json", json, "print the figures as JSON");
 
@@ -86,7 +85,7 @@ int main(int argc, char** argv) {
       const auto observe = [&](int64_t positions) {
         if (!console.has_status() || Clock::now() - shown < std::chrono::milliseconds(100)) return;
         shown = Clock::now();
-        console.status(fmt::format("{:.1f} %", 100. * static_cast<double>(before + positions) / static_cast<double>(characters)));
+        console.status(percent(static_cast<double>(before + positions) / static_cast<double>(characters)));
       };
       sum += stream ? stream_loss(checkpoint.config, vocabulary, parameters, checkpoint.state.seed, text, window, observe)
                     : Evaluation(checkpoint.config, vocabulary, parameters, checkpoint.state.seed, WindowSet(text, window, "the text")).run(observe);

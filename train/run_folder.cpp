@@ -3,13 +3,13 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <charconv>
 #include <nlohmann/json.hpp>
 
 #include "runtime/error.h"
 #include "train/atomic_file.h"
 #include "train/config_file.h"
 #include "train/event_file.h"
+#include "train/parse_number.h"
 #include "train/strict_json.h"
 
 namespace mmrec {
@@ -19,7 +19,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kStepPrefix = "checkpoint_step_";
-constexpr const char* kConfig = "config.json";
 constexpr const char* kLatest = "latest";
 constexpr const char* kPrevious = "previous";
 constexpr const char* kSetAside = "set_aside";
@@ -27,15 +26,13 @@ constexpr const char* kSetAside = "set_aside";
 /// The step in a name such as checkpoint_step_000100.
 std::optional<int64_t> step_of(const std::string& name) {
   if (!name.starts_with(kStepPrefix)) return std::nullopt;
-  int64_t step = 0;
-  const char* end = name.data() + name.size();
-  const auto [stop, error] = std::from_chars(name.data() + kStepPrefix.size(), end, step);
-  return error == std::errc() && stop == end && step >= 0 ? std::optional(step) : std::nullopt;
+  const std::optional<int64_t> step = parse_number<int64_t>(std::string_view(name).substr(kStepPrefix.size()));
+  return step.value_or(-1) >= 0 ? step : std::nullopt;
 }
 
 /// Whether a run writes something of this name.
 bool belongs_to_a_run(const std::string& name) {
-  constexpr std::string_view kNames[] = {RunFolder::kBest, RunFolder::kFinal, kLatest, RunFolder::kMetrics, RunFolder::kLog, kConfig};
+  constexpr std::string_view kNames[] = {RunFolder::kBest, RunFolder::kFinal, kLatest, RunFolder::kMetrics, RunFolder::kLog, RunFolder::kConfig};
   return step_of(name) || is_event_file(name) || std::ranges::find(kNames, name) != std::end(kNames);
 }
 
@@ -129,7 +126,8 @@ std::vector<std::string> RunFolder::go_back_to(const Checkpoint& checkpoint) {
   std::vector<fs::path> later;
   std::vector<std::string> names;
   for (const Entry& entry : newest_first()) {
-    if (entry.step <= checkpoint.state.step || entry.path.filename() == kBest) continue;
+    const bool damaged_best = entry.step == INT64_MAX && entry.path.filename() == kBest;  // the next one takes its place
+    if (entry.step <= checkpoint.state.step || damaged_best) continue;
     later.push_back(entry.path);
     names.push_back(entry.path.filename().string());
   }

@@ -23,6 +23,7 @@ class RunFolder {
   static constexpr const char* kFinal = "final_checkpoint";
   static constexpr const char* kMetrics = "metrics.jsonl";
   static constexpr const char* kLog = "training_output.log";
+  static constexpr const char* kConfig = "config.json";
   static std::string step_name(int64_t step);
 
   /// For a new run: makes the folder. One that holds a run already is refused, or with `overwrite` that run goes to the folder
@@ -43,7 +44,8 @@ class RunFolder {
   /// Why this run cannot be resumed from a checkpoint, or "".
   std::string obstacle(const Checkpoint& checkpoint) const;
 
-  /// Makes the checkpoint the newest: later ones and damaged ones (but never best_model) are moved to the folder `set_aside`.
+  /// Makes the checkpoint the newest: later ones and damaged ones (but for a damaged best_model) are moved to the folder
+  /// `set_aside`.
   /// Returns their names.
   std::vector<std::string> go_back_to(const Checkpoint& checkpoint);
 

@@ -8,6 +8,7 @@
 
 #include "runtime/error.h"
 #include "train/atomic_file.h"
+#include "train/run_folder.h"
 #include "train/run_log.h"
 
 namespace mmrec {
@@ -117,7 +118,7 @@ std::string last_sample(const fs::path& log) {
 double RunReport::seconds() const { return std::max(train.back().seconds, validation.empty() ? 0. : validation.back().seconds); }
 
 RunReport read_run(const fs::path& path) {
-  const fs::path file = fs::is_directory(path) ? path / "metrics.jsonl" : path;
+  const fs::path file = fs::is_directory(path) ? path / RunFolder::kMetrics : path;
   if (!fs::exists(file)) {
     if (fs::exists(path)) fail("{}: there is no metrics.jsonl in it; give a run's folder (the --out of train)", path.string());
     fail("{}: there is no such folder; give a run's (the --out of train)", path.string());
@@ -135,7 +136,7 @@ RunReport read_run(const fs::path& path) {
   run.median_speed = median(std::move(speeds));
   check_finite(run);
   check_overfitting(run);
-  run.sample = last_sample(run.folder / "training_output.log");
+  run.sample = last_sample(run.folder / RunFolder::kLog);
   return run;
 }
 

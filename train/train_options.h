@@ -63,7 +63,8 @@ int64_t validation_tokens(const TrainOptions& options, int steps_per_epoch);
 /// Tokens of a validation window: a text that is shorter than its windows is one window. 0: there is no validation.
 int validation_window(const TrainOptions& options, int64_t tokens);
 
-/// Throws a UsageError where a resumed run's options would make it another run: those that decide which text a step takes.
+/// Throws a UsageError where a resumed run's options would make it another run: those that decide which text a
+/// step takes, what the model is and how losses compare.
 void check_same_course(const TrainOptions& saved, const TrainOptions& now);
 
 }  // namespace mmrec

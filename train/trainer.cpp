@@ -6,11 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "runtime/cpu_info.h"
 #include "runtime/error.h"
-#include "runtime/kernel_registry.h"
 #include "runtime/profile.h"
-#include "runtime/threads.h"
 #include "train/atomic_file.h"
 #include "train/checkpoint.h"
 #include "train/evaluation.h"
@@ -136,7 +133,7 @@ Run::Run(const TrainOptions& options, RunStart start)
     evaluation_.emplace(config_, vocabulary_, parameters_, options.seed, WindowSet(std::move(data_.validation), window, "the validation text"),
                         options_.validation_tokens);
   begin_parameters(start);
-  if (!start.resumes()) write_file_atomically(folder_.path() / "config.json", to_json(config_).dump(2) + "\n");
+  if (!start.resumes()) write_file_atomically(folder_.path() / RunFolder::kConfig, to_json(config_).dump(2) + "\n");
   describe(start);
   if (start.resumes()) take_up(*start.checkpoint);
   if (options.tensorboard) events_.emplace(folder_.path(), state_.step + 1);
@@ -260,8 +257,8 @@ void Run::after_step() {
 void Run::report(bool validated) {
   const LossSum& sum = course().epoch;
   std::string line = epoch_is_over() || state_.step == rate_.steps
-                         ? fmt::format("epoch {}/{}: train loss {:.4f}, perplexity {:.2f}, accuracy {:.1f} %", epoch(), epochs_, sum.mean_loss(),
-                                       std::exp(sum.mean_loss()), 100 * sum.accuracy())
+                         ? fmt::format("epoch {}/{}: train loss {:.4f}, perplexity {:.2f}, accuracy {}", epoch(), epochs_, sum.mean_loss(),
+                                       std::exp(sum.mean_loss()), percent(sum.accuracy()))
                          : fmt::format("step {}/{}", state_.step, rate_.steps);
   const bool best = validated && validate(line);
   say(line + fmt::format(" | {}", format_duration(seconds())) + (best ? " | best so far" : ""), Style::kHeading);
@@ -287,8 +284,8 @@ bool Run::validate(std::string& line) {
   if (!std::isfinite(state_.validation_loss))
     fail("step {}: the validation loss is not finite ({}): the weights have grown too large. {}. A lower --lr helps.", state_.step,
          std::abs(state_.validation_loss), last_checkpoint());
-  line += fmt::format(" | validation loss {:.4f}, perplexity {:.2f}, accuracy {:.1f} %", sum.mean_loss(), std::exp(sum.mean_loss()),
-                      100 * sum.accuracy());
+  line +=
+      fmt::format(" | validation loss {:.4f}, perplexity {:.2f}, accuracy {}", sum.mean_loss(), std::exp(sum.mean_loss()), percent(sum.accuracy()));
   const bool best = course().best_step == 0 || state_.validation_loss < course().best_loss;
   if (best) {
     course().best_loss = state_.validation_loss;

@@ -8,8 +8,8 @@
 namespace mmrec {
 
 // A run leaves in its folder: checkpoint_step_NNNNNN, best_model, final_checkpoint (folders), latest (the name of the newest),
-// metrics.jsonl, training_output.log, config.json. Both functions return the signal (SIGINT, SIGTERM, SIGHUP) that stopped the
-// run, which has saved itself then, or 0 when it came to its end.
+// metrics.jsonl, training_output.log, config.json, and with tensorboard event files. Both functions return the signal (see StopSignals) that
+// stopped the run, which has saved itself then, or 0 when it came to its end.
 
 /// Trains a model in options.out; with options.init from a checkpoint's weights.
 int train(const TrainOptions& options);
