@@ -257,7 +257,12 @@ endfunction()
 
 # Reads the tables; afterwards mmrec_rows_<op>_<pass> has what is used.
 function(mmrec_read_schedules)
+  set(openmp_threads "$ENV{OMP_NUM_THREADS}")
+  unset(ENV{OMP_NUM_THREADS})  # which ProcessorCount would return, and the programs do not go by
   ProcessorCount(mmrec_threads)
+  if (openmp_threads)
+    set(ENV{OMP_NUM_THREADS} "${openmp_threads}")
+  endif ()
   set(tables "")
   if (MMREC_SCHEDULE AND NOT MMREC_SCHEDULE STREQUAL "none")
     set(tables ${mmrec_schedules}/${MMREC_SCHEDULE}.json)

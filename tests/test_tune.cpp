@@ -748,6 +748,19 @@ TEST_F(TuneDatabase, EditedRowsStayUntilThereIsNews) {
   EXPECT_EQ(mine.row(edited)->instance, tile(6)) << "there is news of it";
 }
 
+TEST_F(TuneDatabase, AWinnerIsNotLostBetweenLogAndTable) {
+  Database mine = database();
+  const Call call = product(512);
+  mine.add(std::vector{timed_here(mine, call, kDefault, 1)});
+  const std::string before = read_file(mine.table_path());
+  mine.add(std::vector{timed_here(mine, call, tile(6), 0.8, true)});
+  write_file_atomically(mine.table_path(), before);  // as where SIGKILL came before the table was written
+  std::filesystem::last_write_time(mine.table_path(), std::filesystem::last_write_time(mine.table_path()) - std::chrono::seconds(10));
+  Database next = database();
+  next.add({});
+  EXPECT_EQ(next.row(call)->instance, tile(6));
+}
+
 TEST_F(TuneDatabase, ABrokenTableStays) {
   Database mine = database();
   make_directory(folder());
@@ -946,7 +959,7 @@ TEST_F(TuneProgram, GoesOnAfterItWasKilled) {
     std::map<Instance, int> times;
     for (const Verdict& verdict : verdicts())
       if (verdict.instance != Instance{"plain", {}} && verdict.instance != verdict.incumbent && !verdict.wins) ++times[verdict.instance];
-    EXPECT_GE(times.size(), 8);
+    EXPECT_GE(times.size(), 5) << "a search tries the defaults' neighbours at least";
     for (const auto& [instance, count] : times) EXPECT_EQ(count, 1) << instance.string() << " was timed again";
   };
   expect_timed_once();

@@ -25,7 +25,7 @@ struct Recipe {
   bool exactly = false;                  ///< right at these shapes is enough: it is not for any other
 };
 
-/// A kernel that has been compiled and found right, in memory.
+/// A kernel that has been compiled and found right, loaded into this process.
 class Candidate {
  public:
   /// Loads a shared object that a worker has made.

@@ -14,9 +14,9 @@
 #include "bench/tune/builds.h"
 #include "bench/tune/measure.h"
 #include "bench/tune/sweep.h"
-#include "runtime/cpu_info.h"
 #include "runtime/error.h"
 #include "runtime/threads.h"
+#include "train/machine.h"
 
 namespace mmrec::tune {
 
@@ -147,8 +147,7 @@ void sweep(const Common& common, const SweepCommand& command) {
   options.calls = selected_calls(selection, common.seed);
   if (selection.shape.empty())
     write_swept_step(Tree::ours().swept_step(), {{selection.configs.front(), selection.batch, selection.sequence}, common.threads});
-  display.line(fmt::format("{} ({}), {}, {} threads: {} calls to tune in {}\ntable {}\n", cpu_name(), database.machine().microarchitecture,
-                           database.machine().isa, common.threads, options.calls.size(), format_duration(options.budget),
+  display.line(fmt::format("{}\n{} calls to tune in {}, for {}\n", describe_machine(), options.calls.size(), format_duration(options.budget),
                            database.table_path().string()));
   const std::vector<Swept> swept = tune::sweep(options, database, display);
 

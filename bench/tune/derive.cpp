@@ -55,7 +55,8 @@ std::vector<Instance> few_instances(const CallsOfPass& calls) {
 
 bool same_build(const Verdict& verdict, const Machine& machine) {
   const Machine& other = verdict.machine;
-  return other.cpu == machine.cpu && other.target == machine.target && other.halide == machine.halide;
+  return other.cpu == machine.cpu && other.microarchitecture == machine.microarchitecture && other.target == machine.target &&
+         other.halide == machine.halide;
 }
 
 bool same_machine(const Verdict& verdict, const Machine& machine) {

@@ -124,7 +124,12 @@ std::function<void(const std::string&)> warn_once() {
   };
 }
 
-std::string utc_time() { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))); }
+std::string utc_time() { return utc_time(std::filesystem::file_time_type::clock::now()); }
+
+std::string utc_time(std::filesystem::file_time_type time) {
+  using Clock = std::filesystem::file_time_type::clock;
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(Clock::to_sys(time))));
+}
 
 Log::Log(std::filesystem::path path, Warn warn)
     : path_(std::move(path)), warn_(std::move(warn)), descriptor_(::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {

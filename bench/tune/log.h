@@ -59,8 +59,9 @@ struct Verdict {
 /// Prints warnings on standard error, each once.
 std::function<void(const std::string&)> warn_once();
 
-/// Now, as in Verdict::time.
+/// Now, or another time, as in Verdict::time.
 std::string utc_time();
+std::string utc_time(std::filesystem::file_time_type time);
 
 /// The append-only log of a machine: JSON lines. Any number of tuners may have it open.
 class Log {

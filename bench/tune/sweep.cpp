@@ -220,6 +220,7 @@ class Sweeper {
     size_t left = unknown.size() + task.search().left();
     compile(task, unknown, left);
     for (const StepCall& call : task.calls()) {
+      if (now() >= end_) break;
       std::vector<Instance> entrants;
       for (const Instance& instance : unknown)
         if (kernel_of(task, instance) && !known(task, instance).times.contains(call.call)) entrants.push_back(instance);
@@ -386,12 +387,16 @@ Verdict Database::verdict(const Call& call, const Instance& instance, Status sta
 }
 
 void Database::add(std::span<const Verdict> verdicts) {
-  const auto is_news = [&](const Call& call) {
-    return std::ranges::any_of(verdicts, [&](const Verdict& verdict) {
-      return verdict.call == call || (verdict.call.sizes.empty() && verdict.call.op == call.op && verdict.call.pass == call.pass);
-    });
-  };
   log().append(verdicts, [&] {
+    // News is also what the log has from after the table was written: a tuner was ended between the two.
+    const std::string written = std::filesystem::exists(table_path_) ? utc_time(std::filesystem::last_write_time(table_path_)) : "";
+    const auto is_about = [](const Verdict& verdict, const Call& call) {
+      return verdict.call == call || (verdict.call.sizes.empty() && verdict.call.op == call.op && verdict.call.pass == call.pass);
+    };
+    const auto is_news = [&](const Call& call) {
+      return std::ranges::any_of(verdicts, [&](const Verdict& verdict) { return is_about(verdict, call); }) ||
+             std::ranges::any_of(log().verdicts(), [&](const Verdict& verdict) { return verdict.time > written && is_about(verdict, call); });
+    };
     table_ = read_schedule_table(table_path_, machine_.microarchitecture, warn_);
     drop_barred_rows(table_, log().verdicts(), machine_);
     std::vector<Row> rows = derive_rows(log().verdicts(), machine_, sources());
