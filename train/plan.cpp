@@ -23,7 +23,7 @@ namespace mmrec {
 
 namespace {
 
-/// What a training step reaches of the rate of large matrix products (measured for tiny and mini; see docs/performance.md).
+/// What a training step reaches of the rate of large matrix products, as measured for tiny and mini.
 constexpr double kStepShare = 0.75;
 
 /// Parameters of the parts that this version has no kernels for: DPG's low-rank decay, UBOO's two planning networks.
