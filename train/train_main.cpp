@@ -98,7 +98,7 @@ int main(int argc, char** argv) {
       app.add_option("--val-split", options.validation_split, "part of a text file that is for validation; auto: 0.2, of 10 MB and more 0.05");
   app.add_option("--val-seq", options.validation_sequence, "tokens a validation window")->check(at_least(1));
   app.add_option("--val-tokens", options.validation_tokens,
-                 "tokens of a validation at most, from all over the validation text, 0: all of it; auto: as many as take about 2 % of the time")
+                 "tokens of a validation at most, from all over the validation text, 0: all of it; auto: as many as take about 1 % of the time")
       ->default_str("auto")
       ->transform(auto_or_at_least(0, kAuto));
   app.add_option("--eval-every", options.eval_every, "steps between validations, 0: at the end of each epoch")->check(at_least(0));
