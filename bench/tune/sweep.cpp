@@ -390,12 +390,13 @@ void Database::add(std::span<const Verdict> verdicts) {
   log().append(verdicts, [&] {
     // News is also what the log has from after the table was written: a tuner was ended between the two.
     const std::string written = std::filesystem::exists(table_path_) ? utc_time(std::filesystem::last_write_time(table_path_)) : "";
-    const auto is_about = [](const Verdict& verdict, const Call& call) {
-      return verdict.call == call || (verdict.call.sizes.empty() && verdict.call.op == call.op && verdict.call.pass == call.pass);
-    };
+    std::vector<Call> news;
+    for (const Verdict& verdict : verdicts) news.push_back(verdict.call);
+    for (const Verdict& verdict : log().verdicts())
+      if (verdict.time > written) news.push_back(verdict.call);
     const auto is_news = [&](const Call& call) {
-      return std::ranges::any_of(verdicts, [&](const Verdict& verdict) { return is_about(verdict, call); }) ||
-             std::ranges::any_of(log().verdicts(), [&](const Verdict& verdict) { return verdict.time > written && is_about(verdict, call); });
+      return std::ranges::any_of(
+          news, [&](const Call& known) { return known == call || (known.sizes.empty() && known.op == call.op && known.pass == call.pass); });
     };
     table_ = read_schedule_table(table_path_, machine_.microarchitecture, warn_);
     drop_barred_rows(table_, log().verdicts(), machine_);
