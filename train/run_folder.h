@@ -45,8 +45,7 @@ class RunFolder {
   std::string obstacle(const Checkpoint& checkpoint) const;
 
   /// Makes the checkpoint the newest: later ones and damaged ones (but for a damaged best_model) are moved to the folder
-  /// `set_aside`.
-  /// Returns their names.
+  /// `set_aside`. Returns their names.
   std::vector<std::string> go_back_to(const Checkpoint& checkpoint);
 
   /// Saves under a name, and notes it in `latest` unless it is the best model.

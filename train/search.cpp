@@ -208,10 +208,15 @@ bool has(const Settings& settings, std::string_view name) {
   return std::ranges::find(settings, name, &Settings::value_type::first) != settings.end();
 }
 
-Settings with_defaults(const SearchOptions& options) {
-  Settings common = options.common;
-  for (auto& [name, value] : common)
+/// A text is found again from any directory.
+Settings with_absolute_data(Settings settings) {
+  for (auto& [name, value] : settings)
     if (name == "data") value = absolute_data(value);
+  return settings;
+}
+
+Settings with_defaults(const SearchOptions& options) {
+  Settings common = with_absolute_data(options.common);
   std::set<std::string> tried;
   for (const GridAxis& grid : options.space.grids) tried.insert(grid.name);
   for (const RangeAxis& range : options.space.ranges) tried.insert(range.name);
@@ -350,8 +355,7 @@ void Search::write_best() const {
   if (!best.error.empty()) return;
   Settings settings = common_;
   settings.insert(settings.end(), best.settings.begin(), best.settings.end());
-  for (auto& [name, value] : settings)
-    if (name == "data") value = absolute_data(value);
+  settings = with_absolute_data(std::move(settings));
   const std::string about = fmt::format("{}: validation loss {:.4f}, perplexity {:.3f} after {} steps, the best of {} experiments",
                                         describe(best.settings), best.validation_loss, std::exp(best.validation_loss), best.steps, results_.size());
   write_file_atomically(options_.out / "best.toml", options_file(about, settings));

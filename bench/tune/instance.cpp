@@ -2,13 +2,13 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
 #include <climits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
 
 #include "runtime/error.h"
+#include "train/parse_number.h"
 #include "train/strict_json.h"
 
 namespace mmrec::tune {
@@ -35,10 +35,8 @@ std::string Instance::string() const { return params.empty() ? variant : fmt::fo
 nlohmann::json params_json(const Params& params) {
   nlohmann::json json = nlohmann::json::object();
   for (const auto& [name, value] : params) {
-    int64_t number = 0;
-    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-    if (error == std::errc() && end == value.data() + value.size())
-      json[name] = number;
+    if (const std::optional<int64_t> number = parse_number<int64_t>(value))
+      json[name] = *number;
     else if (value == "true" || value == "false")
       json[name] = value == "true";
     else
