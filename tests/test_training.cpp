@@ -298,9 +298,10 @@ TEST_F(Training, LossFallsAndTheRunLeavesWhatItPromises) {
     EXPECT_NE(log.find(part), log.npos) << part << " is not in the log";
 }
 
-/// Memory, order and masks of a step follow from the seed and its number; each window starts from a fresh state.
+/// Memory, order, shift and masks of a step follow from the seed and its number; each window starts from a fresh state.
 TEST_F(Training, StepsAreWhatTheirPartsMakeOfThem) {
   TrainOptions run = options("run");
+  run.batch = 64;  // two steps an epoch
   run.steps = 3;
   train(run);
 
@@ -316,7 +317,9 @@ TEST_F(Training, StepsAreWhatTheirPartsMakeOfThem) {
   const IntTensor ids(room.data(), {run.sequence, run.batch}), targets(room.data() + ids.count(), {run.sequence, run.batch});
   for (const MetricsRow& row : rows(run, "train")) {
     const uint64_t step = static_cast<uint64_t>(row.step);
-    windows.fill(order.batch(row.step).windows, ids, targets);
+    const Batch batch = order.batch(row.step);
+    EXPECT_EQ(batch.epoch, row.step <= 2 ? 1 : 2);
+    windows.fill(batch.windows, ids, targets, windows.shift(run.seed, batch.epoch));
     model.clear_state();
     const LossSum sum =
         model.loss_and_gradients(ids, targets, MemoryOf(config, run.seed, step).memory, {.p = run.dropout, .seed = run.seed, .step = step});

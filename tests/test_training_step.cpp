@@ -29,7 +29,7 @@ class TrainingStepTest : public testing::Test {
   }
   /// The gradients that step number 5 leaves.
   std::vector<float> gradients(TrainingStep step, const std::vector<int>& windows) {
-    last_ = step.run(5, windows);
+    last_ = step.run(5, {.epoch = 1, .windows = windows});
     return values(parameters_.gradients());
   }
 
@@ -83,7 +83,8 @@ TEST_F(TrainingStepTest, NamesWhereItStoppedToBeFinite) {
     parameters_.initialise(1);
     parameters_.weight(parameter).data()[element] = value;
     TrainingStep step = this->step(4, 2);
-    const LossSum sum = step.run(1, std::vector<int>{0, 1, 2, 3, 4, 5, 6, 7});
+    const std::vector<int> windows = {0, 1, 2, 3, 4, 5, 6, 7};
+    const LossSum sum = step.run(1, {.epoch = 1, .windows = windows});
     EXPECT_FALSE(std::isfinite(sum.loss)) << parameter;
     return step.first_non_finite();
   };

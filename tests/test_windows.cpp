@@ -39,11 +39,35 @@ TEST(Windows, TargetsAreTheNextTokensTimeMajor) {
   EXPECT_TRUE(std::ranges::equal(targets, std::vector{7, 1, 8, 2, 9, 3}));
 }
 
+/// The text ends before the last window has moved all the way.
+TEST(Windows, AShiftMovesAllWindowsWithinTheText) {
+  constexpr int T = 3, B = 4;
+  const WindowSet windows(counting(14), T, "the text");
+  int32_t ids[T * B], targets[T * B];
+  windows.fill(std::vector{0, 1, 2, 3}, IntTensor(ids, {T, B}), IntTensor(targets, {T, B}), 2);
+  EXPECT_TRUE(std::ranges::equal(ids, std::vector{2, 5, 8, 10, 3, 6, 9, 11, 4, 7, 10, 12}));
+  EXPECT_TRUE(std::ranges::equal(targets, std::vector{3, 6, 9, 11, 4, 7, 10, 12, 5, 8, 11, 13}));
+}
+
+TEST(Windows, EpochsAfterTheFirstAreShiftedEachByItsOwn) {
+  constexpr int T = 8, kEpochs = 4001;
+  const WindowSet windows(counting(T + 1), T, "the text");
+  std::vector<int> seen(T);
+  for (int epoch = 2; epoch <= kEpochs; ++epoch) ++seen.at(static_cast<size_t>(windows.shift(42, epoch)));
+  EXPECT_EQ(windows.shift(42, 1), 0);
+  for (const int count : seen) EXPECT_NEAR(count, 500, 100) << "4.8 standard deviations";
+  EXPECT_EQ(WindowSet(counting(2), 1, "the text").shift(42, 2), 0);
+}
+
 TEST(Windows, FillChecksItsArguments) {
   const WindowSet windows(counting(14), 3, "the text");
   int32_t ids[6], targets[6];
-  const auto fill = [&](std::vector<int> which, int T, int B) { windows.fill(which, IntTensor(ids, {T, B}), IntTensor(targets, {T, B})); };
+  const auto fill = [&](std::vector<int> which, int T, int B, int shift = 0) {
+    windows.fill(which, IntTensor(ids, {T, B}), IntTensor(targets, {T, B}), shift);
+  };
   expect_error([&] { fill({0, 1}, 2, 3); }, {"batch ids", "[3,2]"});
+  expect_error([&] { fill({0, 1}, 3, 2, 3); }, {"shift of 3", "0 .. 2"});
+  expect_error([&] { fill({0, 1}, 3, 2, -1); }, {"shift of -1"});
   expect_error([&] { fill({0, 4}, 3, 2); }, {"window 4", "0 .. 3"});
   expect_error([&] { fill({-1, 0}, 3, 2); }, {"window -1"});
 }

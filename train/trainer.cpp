@@ -220,7 +220,7 @@ void Run::step() {
   const double begin = seconds();
   const int64_t number = state_.step + 1;
   const Batch batch = order_.batch(number);
-  const LossSum sum = training_step_.run(number, batch.windows);
+  const LossSum sum = training_step_.run(number, batch);
   const double rate = rate_.at(number);
   const double norm = std::isfinite(sum.mean_loss()) ? optimizer_step(parameters_, options_.optimizer, rate, number) : MetricsRow::kNone;
   const double now = seconds();

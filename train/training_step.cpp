@@ -20,15 +20,16 @@ TrainingStep::TrainingStep(const Config& config, int vocabulary, Parameters& par
   });
 }
 
-LossSum TrainingStep::run(int64_t step, std::span<const int> windows) {
+LossSum TrainingStep::run(int64_t step, const Batch& batch) {
   draw_memory(settings_.seed, static_cast<uint64_t>(step), memory_);
+  const int shift = windows_.shift(settings_.seed, batch.epoch);
   LossSum total;
-  for (int batch = 0; batch < settings_.accumulate && std::isfinite(total.loss); ++batch) {
-    windows_.fill(windows.subspan(static_cast<size_t>(batch) * settings_.batch, settings_.batch), ids_, targets_);
+  for (int part = 0; part < settings_.accumulate && std::isfinite(total.loss); ++part) {
+    windows_.fill(batch.windows.subspan(static_cast<size_t>(part) * settings_.batch, settings_.batch), ids_, targets_, shift);
     model_.clear_state();
-    const auto masks = static_cast<uint64_t>((step - 1) * settings_.accumulate + batch + 1);
+    const auto masks = static_cast<uint64_t>((step - 1) * settings_.accumulate + part + 1);
     total += model_.loss_and_gradients(ids_, targets_, memory_, {.p = settings_.dropout, .seed = settings_.seed, .step = masks});
-    if (settings_.accumulate > 1) average(batch);
+    if (settings_.accumulate > 1) average(part);
   }
   return total;
 }
@@ -40,10 +41,10 @@ std::string TrainingStep::first_non_finite() const {
   return "the loss";
 }
 
-void TrainingStep::average(int batch) {
+void TrainingStep::average(int part) {
   constexpr int64_t kChunk = 1 << 16;
   const int64_t count = sum_.count();
-  const bool first = batch == 0, last = batch == settings_.accumulate - 1;
+  const bool first = part == 0, last = part == settings_.accumulate - 1;
   const float scale = 1.f / static_cast<float>(settings_.accumulate);
   float* sum = sum_.data();
   float* gradient = parameters_.gradients().data();

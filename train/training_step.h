@@ -21,7 +21,7 @@ class TrainingStep {
 
   /// Step number `step` (from 1) on batch * accumulate windows; the gradient is in the parameters' gradients afterwards. The
   /// loss is not finite where any batch's was not; the batches after it are not computed. Allocates nothing.
-  LossSum run(int64_t step, std::span<const int> windows);
+  LossSum run(int64_t step, const Batch& batch);
 
   /// Where something that is not finite came up first in the last run: in a weight, on the way to the loss, or in a gradient.
   std::string first_non_finite() const;
@@ -30,7 +30,7 @@ class TrainingStep {
 
  private:
   /// The mean of the batches' gradients, into the parameters' gradients after the last of them.
-  void average(int batch);
+  void average(int part);
 
   const WindowSet& windows_;
   Settings settings_;

@@ -14,7 +14,11 @@ namespace {
 /// Enough that no order is noticeably more likely than another.
 int rounds_for(int windows) { return 32 + 4 * std::bit_width(static_cast<unsigned>(windows)); }
 
-constexpr uint64_t kPivots = uint64_t{1} << 63;  // where they are in the epoch's stream; before come the pairs' bits
+// Where they are in an epoch's stream; before come the pairs' bits.
+constexpr uint64_t kPivots = uint64_t{1} << 63, kShift = kPivots - 1;
+
+/// Every epoch has a stream of its own.
+Philox stream_of(uint64_t seed, int epoch) { return Philox(seed, rng_stream(Stream::kShuffle, static_cast<uint64_t>(epoch))); }
 
 }  // namespace
 
@@ -28,17 +32,23 @@ WindowSet::WindowSet(Tokens tokens, int T, std::string_view what) : tokens_(std:
   count_ = static_cast<int>(count);
 }
 
-void WindowSet::fill(std::span<const int> windows, const IntTensor& ids, const IntTensor& targets) const {
+void WindowSet::fill(std::span<const int> windows, const IntTensor& ids, const IntTensor& targets, int shift) const {
   const int B = static_cast<int>(windows.size());
   check_shape("batch ids", ids, {T_, B});
   check_shape("batch targets", targets, {T_, B});
+  if (shift < 0 || shift >= T_) fail("a shift of {} tokens is outside 0 .. {}", shift, T_ - 1);
+  const int64_t last = tokens_.count() - 1 - T_;
   for (int b = 0; b < B; ++b) {
     if (windows[b] < 0 || windows[b] >= count_) fail("window {} is outside 0 .. {}", windows[b], count_ - 1);
-    tokens_.read(int64_t{windows[b]} * T_, T_ + 1, [&](int t, int32_t id) {
+    tokens_.read(std::min(shift + int64_t{windows[b]} * T_, last), T_ + 1, [&](int t, int32_t id) {
       if (t < T_) ids.data()[t * ids.stride(0) + b] = id;
       if (t > 0) targets.data()[(t - 1) * targets.stride(0) + b] = id;
     });
   }
+}
+
+int WindowSet::shift(uint64_t seed, int epoch) const {
+  return epoch == 1 ? 0 : static_cast<int>(stream_of(seed, epoch).below(kShift, static_cast<uint32_t>(T_)));
 }
 
 BatchOrder::BatchOrder(int windows, int B, uint64_t seed) : windows_(windows), seed_(seed) {
@@ -56,11 +66,10 @@ Batch BatchOrder::batch(int64_t step) {
   return {epoch_, batch_};
 }
 
-/// Every epoch has a stream of its own.
 void BatchOrder::begin_epoch(int epoch) {
   if (epoch == epoch_) return;
   epoch_ = epoch;
-  const Philox random(seed_, rng_stream(Stream::kShuffle, static_cast<uint64_t>(epoch)));
+  const Philox random = stream_of(seed_, epoch);
   for (size_t round = 0; round < pivots_.size(); ++round)
     pivots_[round] = static_cast<int>(random.below(kPivots + round, static_cast<uint32_t>(windows_)));
 }
@@ -68,7 +77,7 @@ void BatchOrder::begin_epoch(int epoch) {
 /// A round pairs each window with another (their sum is the pivot, modulo the number of windows) and swaps the pair or does not,
 /// by a random bit of the pair.
 int BatchOrder::window_at(int place) const {
-  const Philox random(seed_, rng_stream(Stream::kShuffle, static_cast<uint64_t>(epoch_)));
+  const Philox random = stream_of(seed_, epoch_);
   int window = place;
   for (size_t round = 0; round < pivots_.size(); ++round) {
     const int difference = pivots_[round] - window;

@@ -11,7 +11,8 @@
 namespace mmrec {
 
 /// A text cut into windows of T tokens. Window i reads tokens i*T .. i*T+T-1 and predicts i*T+1 .. i*T+T; what is left at
-/// the end is not used.
+/// the end is not used. Where the windows are shifted by s tokens, i*T is s + i*T, and the last window moves no further than to
+/// the text's end.
 class WindowSet {
  public:
   /// Throws a UsageError where the text is too short for one window; `what` ("the training text") goes into it.
@@ -20,8 +21,12 @@ class WindowSet {
   int count() const { return count_; }
   int T() const { return T_; }
 
-  /// Windows as the columns of ids and targets, both time-major [T][number of windows].
-  void fill(std::span<const int> windows, const IntTensor& ids, const IntTensor& targets) const;
+  /// Windows as the columns of ids and targets, both time-major [T][number of windows]. `shift` is below T.
+  void fill(std::span<const int> windows, const IntTensor& ids, const IntTensor& targets, int shift = 0) const;
+
+  /// By how many tokens a training run shifts an epoch's windows: by none in the first, by a number of its own in each later
+  /// one, so that what is read again comes in another context.
+  int shift(uint64_t seed, int epoch) const;
 
  private:
   Tokens tokens_;
