@@ -235,8 +235,10 @@ Settings with_defaults(const SearchOptions& options) {
 nlohmann::json texts_of(const SearchSpace& space, const Settings& common) {
   TrainOptions source;
   std::vector<std::string> names = {source.data};
-  for (const auto& [name, value] : common)
+  for (const auto& [name, value] : common) {
     if (name == "data") names = {value};
+    if (name == "val-split") source.validation_split = value;
+  }
   for (const GridAxis& grid : space.grids)
     if (grid.name == "data") names = grid.values;
   nlohmann::json texts = nlohmann::json::object();
