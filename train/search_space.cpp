@@ -45,7 +45,7 @@ GridAxis parse_grid(std::string_view text) {
 }
 
 RangeAxis parse_range(std::string_view text) {
-  constexpr const char* kExample = "name=low:high, or name=low:high:log, for example lr=1e-5:1e-3:log";
+  constexpr const char* kExample = "name=low:high, also with :linear or :log behind, for example lr=1e-5:1e-3:log";
   const auto [name, values] = split_name(text, "--range", kExample);
   const std::vector<std::string> parts = parts_of(values, ':');
   if (parts.size() < 2 || parts.size() > 3 || (parts.size() == 3 && parts[2] != "log" && parts[2] != "linear"))
