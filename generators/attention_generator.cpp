@@ -76,16 +76,16 @@ class AttentionForward : public Attention<AttentionForward> {
 class AttentionBackward : public Attention<AttentionBackward> {
  public:
   Input<Buffer<float, 3>> dcontext{"dcontext"}, keys{"keys"}, values{"values"}, p{"p"};
-  Output<Buffer<float, 3>> dq{"dq"};
+  Output<Buffer<float, 3>> dscores{"dscores"}, dq{"dq"};
 
   void generate() {
-    start_at_zero(dcontext, keys, values, p, dq);
+    start_at_zero(dcontext, keys, values, p, dscores, dq);
     const Expr head_size = dq.dim(0).extent(), H = dq.dim(1).extent(), N = dq.dim(2).extent(), S = keys.dim(2).extent();
 
     Matmul into_p(
         "into_p", N, S, head_size, [&](Expr k, Expr row) { return dcontext(k, h, row); }, [&](Expr slot, Expr k) { return values(k, h, slot); },
         tile(), {h});
-    Func dp("dp"), weighted("weighted"), dot_value("dot_value"), through_softmax("through_softmax"), dscores("dscores");
+    Func dp("dp"), weighted("weighted"), dot_value("dot_value"), through_softmax("through_softmax");
     dp(s, n, h) = into_p(s, n);
     weighted(s, h, n) = p(s, h, n) * dp(s, n, h);
     RowReduction dot(

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include "model/memory.h"
 #include "runtime/ops/attention.h"
 #include "runtime/ops/gemm.h"
 #include "runtime/ops/hem.h"
@@ -24,7 +25,7 @@ struct Projected {
 
 }  // namespace
 
-BlockWeights::BlockWeights(const Parameters& parameters, const Tensor& flat, int layer) {
+BlockWeights::BlockWeights(const Config& config, const Parameters& parameters, const Tensor& flat, int layer) {
   const auto get = [&](const char* name) { return parameters.view(flat, parameters.find(fmt::format("blocks.{}.{}", layer, name))); };
   norm1 = get("norm1.weight");
   const int D = norm1.size(0);
@@ -43,6 +44,9 @@ BlockWeights::BlockWeights(const Parameters& parameters, const Tensor& flat, int
   output = get("multi_mem_attention.W_o.weight");
   output_bias = get("multi_mem_attention.W_o.bias");
   ffn = {get("norm2.weight"), get("ffn.0.weight"), get("ffn.0.bias"), get("ffn.3.weight"), get("ffn.3.bias")};
+  if (!learns_memory(config)) return;
+  memory_keys = get("memory.k");
+  memory_values = get("memory.v");
 }
 
 BlockSaved::BlockSaved(const BlockSizes& s, Arena& arena) {
@@ -71,6 +75,7 @@ BlockScratch::BlockScratch(const BlockSizes& s, bool backward, Arena& arena) {
   dstate_in = arena.tensor({s.B, D});
   dpre = arena.tensor({s.T, s.B, 2 * D});
   dqkvz = arena.tensor({N, 4 * D});
+  dscores = arena.tensor({s.heads, N, s.slots});
 }
 
 void block_forward(const BlockSizes& s, const BlockWeights& w, const Tensor& keys, const Tensor& values, const BlockDropout& dropout, const Tensor& x,
@@ -108,7 +113,8 @@ void block_backward(const BlockSizes& s, const BlockWeights& w, const Tensor& ke
   const Tensor h = by_row(saved.state.rows(1, s.T + 1));
   ops::dropout_backward(d.dr, kValueShare, dropout.mixer, d.dmixed, din.v);
   ops::gemm_nn(d.dmixed, w.output, d.dcontext);
-  ops::attention_backward(d.dcontext, keys, values, saved.p, d.dq);
+  ops::attention_backward(d.dcontext, keys, values, saved.p, d.dscores, d.dq);
+  if (g.memory_keys.data()) ops::attention_backward_memory(d.dcontext, saved.q, saved.p, d.dscores, g.memory_keys, g.memory_values);
   ops::dropout_backward(d.dq, kQueryShare, {}, d.dq, din.q);  // no mask: q's share of the query
   ops::gemm_nn(d.dq, w.query, d.dstate, {.residual = d.dmixed, .beta = 1.f});
 

@@ -19,7 +19,7 @@ struct BlockSizes {
 
 /// One block's parameters, or their gradients: views into a flat array.
 struct BlockWeights {
-  BlockWeights(const Parameters& parameters, const Tensor& flat, int layer);
+  BlockWeights(const Config& config, const Parameters& parameters, const Tensor& flat, int layer);
 
   Tensor norm1, fused, fused_bias;          ///< HEM: the rows of q k v z, [4D][D]; p and e feed nothing
   Tensor core_gate, core_gate_bias;         ///< W_g
@@ -27,6 +27,7 @@ struct BlockWeights {
   ops::DecayWeights decay;
   Tensor query, query_bias, output, output_bias;  ///< multi_mem_attention.W_q and W_o
   ops::FfnWeights ffn;
+  Tensor memory_keys, memory_values;  ///< [S][D] where the memory is learned, else empty
 };
 
 /// What the forward pass of one block leaves for its backward pass.
@@ -52,7 +53,7 @@ struct BlockScratch {
 
   Tensor mixed;                                                ///< h + attention
   Tensor dr, dmixed, dcontext, dq, dstate, dgamma, dstate_in;  ///< backward only; [N][D], dstate_in [B][D]
-  Tensor dpre, dqkvz;                                          ///< [T][B][2D], [N][4D]
+  Tensor dpre, dqkvz, dscores;                                 ///< [T][B][2D], [N][4D], [H][N][S]
 };
 
 /// The masks of one block in one step.

@@ -163,7 +163,7 @@ void check_config(const Config& c) {
   require(!c.dpg, "dpg", "= true is not supported by this version");
   require(!c.uboo, "uboo", "= true is not supported by this version");
   require(c.chunk_size == 0, "chunk_size", "other than 0 is not supported by this version");
-  require(c.memory == "random", "memory", fmt::format("must be random, not {}", c.memory));
+  require(c.memory == "random" || c.memory == "learned", "memory", fmt::format("must be random or learned, not {}", c.memory));
 }
 
 }  // namespace mmrec

@@ -18,10 +18,10 @@ struct Config {
   bool hem = true;       ///< q, k, v, z from one fused projection
   bool dpg = false;      ///< a low-rank decay of its own beside MDI's
   int dpg_rank = 128;
-  bool uboo = false;      ///< the auxiliary planning loss
-  float lambda_p = 0.1f;  ///< its weight
-  int chunk_size = 0;     ///< a longer sequence is cut; 0: never
-  std::string memory = "random";
+  bool uboo = false;              ///< the auxiliary planning loss
+  float lambda_p = 0.1f;          ///< its weight
+  int chunk_size = 0;             ///< a longer sequence is cut; 0: never
+  std::string memory = "random";  ///< the slots are drawn anew for every pass; or "learned": they are parameters
 
   bool operator==(const Config&) const = default;
 };

@@ -1,34 +1,32 @@
 #include "model/memory.h"
 
-#include <array>
-
 #include "runtime/rng.h"
 #include "runtime/threads.h"
 
 namespace mmrec {
 
 namespace {
-constexpr int kPooling = 16;                // two levels of 4:1
-constexpr float kTopDeviation = 0.02f / 4;  // of the mean of 16 draws from N(0, 0.02)
+constexpr int kPooling = 16;                         // two levels of 4:1
+constexpr float kTopDeviation = kSlotDeviation / 4;  // of the mean of that many
 }  // namespace
 
 int top_slots(const Config& config) { return config.mem_slots / kPooling; }
+bool learns_memory(const Config& config) { return config.memory == "learned"; }
 
 Memory allocate_memory(const Config& config, Arena& arena) {
+  if (learns_memory(config)) return {};
   const auto bank = [&] { return arena.tensor({config.layers, top_slots(config), config.dim}); };
   return {bank(), bank()};
 }
 
 void draw_memory(uint64_t seed, uint64_t draw, const Memory& memory) {
+  if (!memory.keys.data()) return;
   const Philox random(seed, rng_stream(Stream::kMemory, draw));
   const int layers = memory.keys.size(0);
   const int64_t count = memory.keys.count() / layers;  // per layer and bank; a multiple of 4, as dim is
   parallel_for(2 * layers, [&](int bank) {
     float* values = (bank % 2 ? memory.values : memory.keys).data() + bank / 2 * count;
-    for (int64_t i = 0; i < count; i += 4) {
-      const std::array<float, 4> normals = random.normals((bank * count + i) / 4);
-      for (int j = 0; j < 4; ++j) values[i + j] = kTopDeviation * normals[j];
-    }
+    random.fill_normal(static_cast<uint64_t>(bank * count / 4), kTopDeviation, values, count);
   });
 }
 

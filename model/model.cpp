@@ -76,9 +76,9 @@ size_t model_bytes(const Config& config, int T, int B, Model::Mode mode) {
 double training_flops(const Config& config, int64_t tokens) {
   const double D = config.dim, S = top_slots(config), V = config.vocab_size;
   // Forward, in multiples of 2 D^2 a token: projection 4, decay 1, MDI's input 1, recurrence 2, query 1, output 1, feed-forward 8. Backward
-  // takes twice that, but for the attention, whose memory has no gradient.
+  // takes twice that, but for the attention where its memory has no gradient.
   const double products = 18 * D * D + (config.dpg ? 2 * config.dpg_rank * D : 0) + (config.uboo ? 4 * D * D : 0);
-  const double block = 3 * (2 * products) + 2 * (4 * S * D);
+  const double block = 3 * (2 * products) + (learns_memory(config) ? 3 : 2) * (4 * S * D);
   return static_cast<double>(tokens) * (config.layers * block + 3 * (2 * V * D));
 }
 
@@ -86,6 +86,9 @@ struct Model::Implementation : Activations {
   Implementation(const Config& config, int vocabulary, Parameters& parameters, int T, int B, Mode mode);
 
   void check(const IntTensor& ids, const Memory& memory) const;
+  /// A layer's slots, [S][D]: parameters, or of the memory that is handed in.
+  Tensor keys(int layer, const Memory& memory) const { return learns_memory(config) ? weights[layer].memory_keys : memory.keys.at(layer); }
+  Tensor values(int layer, const Memory& memory) const { return learns_memory(config) ? weights[layer].memory_values : memory.values.at(layer); }
   BlockDropout masks(int layer, const StepDropout& dropout) const;
   /// From ids to the normalised rows that the head reads.
   void forward(const IntTensor& ids, const Memory& memory, const StepDropout& dropout);
@@ -109,14 +112,15 @@ Model::Implementation::Implementation(const Config& config, int vocabulary, Para
   norm = parameters.weight("norm.weight");
   norm_gradient = parameters.gradient("norm.weight");
   for (int layer = 0; layer < config.layers; ++layer) {
-    weights.emplace_back(parameters, parameters.weights(), layer);
-    gradients.emplace_back(parameters, parameters.gradients(), layer);
+    weights.emplace_back(config, parameters, parameters.weights(), layer);
+    gradients.emplace_back(config, parameters, parameters.gradients(), layer);
   }
   arena = Arena::fitted([this](Arena& fitted) { lay_out(fitted); });
 }
 
 void Model::Implementation::check(const IntTensor& ids, const Memory& memory) const {
   check_shape("model: ids", ids, {sizes.T, sizes.B});
+  if (learns_memory(config)) return;
   check_shape("model: memory.keys", memory.keys, {config.layers, sizes.slots, sizes.D});
   check_shape("model: memory.values", memory.values, {config.layers, sizes.slots, sizes.D});
 }
@@ -133,7 +137,7 @@ void Model::Implementation::forward(const IntTensor& ids, const Memory& memory, 
   ops::embedding_forward(embedding, ids.reshape({sizes.rows()}), x(0));
   for (int layer = 0; layer < config.layers; ++layer) {
     copy(state.at(layer), block(layer).state.at(0));
-    block_forward(sizes, weights[layer], memory.keys.at(layer), memory.values.at(layer), masks(layer, dropout), x(layer), block(layer), scratch,
+    block_forward(sizes, weights[layer], keys(layer, memory), values(layer, memory), masks(layer, dropout), x(layer), block(layer), scratch,
                   x(layer + 1));
     copy(block(layer).state.at(sizes.T), state.at(layer));
   }
@@ -144,8 +148,8 @@ void Model::Implementation::forward(const IntTensor& ids, const Memory& memory, 
 void Model::Implementation::backward(const IntTensor& ids, const Memory& memory, const StepDropout& dropout) {
   ops::rmsnorm_backward(dhead, zeros, x(config.layers), head_scale, norm, dx, norm_gradient);
   for (int layer = config.layers - 1; layer >= 0; --layer)
-    block_backward(sizes, weights[layer], memory.keys.at(layer), memory.values.at(layer), masks(layer, dropout), x(layer), block(layer), scratch, dx,
-                   dx, gradients[layer]);
+    block_backward(sizes, weights[layer], keys(layer, memory), values(layer, memory), masks(layer, dropout), x(layer), block(layer), scratch, dx, dx,
+                   gradients[layer]);
   ops::embedding_backward(dx, ids.reshape({sizes.rows()}), embedding_gradient);
 }
 

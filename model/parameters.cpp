@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/memory.h"
 #include "runtime/error.h"
 #include "runtime/rng.h"
 
@@ -42,6 +43,9 @@ std::vector<Parameter> parameter_table(const Config& config) {
     add_linear(block + "ffn.0", 4 * D, D);
     add_linear(block + "ffn.3", D, 4 * D);
   }
+  if (learns_memory(config))  // last, so that all others begin as they do without
+    for (int layer = 0; layer < config.layers; ++layer)
+      for (const char* bank : {"k", "v"}) add(fmt::format("blocks.{}.memory.{}", layer, bank), {top_slots(config), D}, Init::kNormal, D);
   return table;
 }
 
@@ -90,6 +94,9 @@ void Parameters::initialise(uint64_t seed) {
         break;
       case Init::kXavierBlocks:
         fill_uniform(std::sqrt(6.0 / (2.0 * parameter.fan_in)));
+        break;
+      case Init::kNormal:
+        random.fill_normal(0, kSlotDeviation, values, parameter.count);
         break;
     }
   }

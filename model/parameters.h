@@ -17,6 +17,7 @@ enum class Init {
   kZero,
   kUniform,       ///< U(-1/sqrt(fan_in), 1/sqrt(fan_in))
   kXavierBlocks,  ///< each fan_in x fan_in block of rows U(-sqrt(6/(in+out)), ..)
+  kNormal,        ///< N(0, 0.02), for slots of the memory
 };
 
 /// One row of the table: where a named parameter lies in the flat arrays.

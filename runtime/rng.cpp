@@ -39,6 +39,13 @@ std::array<float, 4> Philox::normals(uint64_t counter) const {
   return result;
 }
 
+void Philox::fill_normal(uint64_t counter, float deviation, float* values, int64_t count) const {
+  for (int64_t i = 0; i < count; i += 4) {
+    const std::array<float, 4> block = normals(counter++);
+    for (int j = 0; j < 4; ++j) values[i + j] = deviation * block[j];
+  }
+}
+
 uint32_t dropout_threshold(float p) {
   if (!(p >= 0.f && p < 1.f)) fail_usage("dropout: the probability must be at least 0 and below 1, not {}", p);
   return static_cast<uint32_t>(static_cast<double>(p) * 0x1p32);

@@ -29,6 +29,8 @@ class Philox {
   uint32_t below(uint64_t i, uint32_t n) const;
   /// Four independent standard normal numbers from this counter's block, by Box-Muller.
   std::array<float, 4> normals(uint64_t counter) const;
+  /// `count` of them, a multiple of 4, from this counter's block on, times `deviation`.
+  void fill_normal(uint64_t counter, float deviation, float* values, int64_t count) const;
 
  private:
   uint64_t seed_, stream_;

@@ -18,12 +18,14 @@ void check_attention(const Size& size, float q_size, bool by_differences) {
   const GuardedTensor q = random.input(shape, -q_size, q_size), keys = random.input(memory), values = random.input(memory);
   const GuardedTensor dcontext = random.input(shape);
   const reference::Attention want = reference::attention_forward(q, keys, values, heads);
-  Array want_dq = reference::attention_backward(dcontext, q, keys, values, heads);
+  reference::AttentionGradients want_gradients = reference::attention_backward(dcontext, q, keys, values, heads);
   if (by_differences) {
-    Array at_q = q;
-    const Array k = keys, v = values, d = dcontext;
+    Array at_q = q, k = keys, v = values;
+    const Array d = dcontext;
     const auto loss = [&] { return dot(d, reference::attention_forward(at_q, k, v, heads).context); };
-    want_dq = proven("q", want_dq, reference::numeric_gradient(at_q, loss));
+    want_gradients.q = proven("q", want_gradients.q, reference::numeric_gradient(at_q, loss));
+    want_gradients.keys = proven("keys", want_gradients.keys, reference::numeric_gradient(k, loss));
+    want_gradients.values = proven("values", want_gradients.values, reference::numeric_gradient(v, loss));
   }
   for_each_variant("attention", "forward", [&] {
     const GuardedTensor p = output(want.p.shape()), context = output(shape);
@@ -33,9 +35,12 @@ void check_attention(const Size& size, float q_size, bool by_differences) {
   });
   const GuardedTensor saved_p = input(want.p);
   for_each_variant("attention", "backward", [&] {
-    const GuardedTensor dq = output(shape);
-    ops::attention_backward(dcontext, keys, values, saved_p, dq);
-    expect_close("dq", dq, want_dq);
+    const GuardedTensor dscores = output({heads, rows, slots}), dq = output(shape), dkeys = output(memory), dvalues = output(memory);
+    ops::attention_backward(dcontext, keys, values, saved_p, dscores, dq);
+    ops::attention_backward_memory(dcontext, q, saved_p, dscores, dkeys, dvalues);
+    expect_close("dq", dq, want_gradients.q);
+    if (slots > 1) expect_close("dkeys", dkeys, want_gradients.keys);  // else 0: nothing but rounding to compare
+    expect_close("dvalues", dvalues, want_gradients.values);
   });
 }
 
@@ -58,7 +63,11 @@ TEST(Attention, WrongShapes) {
   expect_error([&] { ops::attention_forward(q, wrong, memory, p, q); }, {"attention"});
   expect_error([&] { ops::attention_forward(q, memory, wrong, p, q); }, {"attention"});
   expect_error([&] { ops::attention_forward(q, memory, memory, odd_heads, q); }, {"attention"});
-  expect_error([&] { ops::attention_backward(q, memory, memory, p, memory); }, {"attention"});
+  const GuardedTensor dscores = output({2, 4, 8});
+  expect_error([&] { ops::attention_backward(q, memory, memory, p, dscores, memory); }, {"attention"});
+  expect_error([&] { ops::attention_backward(q, memory, memory, p, p, q); }, {"attention", "dscores"});
+  expect_error([&] { ops::attention_backward_memory(q, q, p, dscores, memory, wrong); }, {"attention", "dvalues"});
+  expect_error([&] { ops::attention_backward_memory(q, q, odd_heads, output({4, 4, 8}), memory, memory); }, {"attention", "6 columns"});
 }
 
 }  // namespace

@@ -4,9 +4,11 @@
 #include <cmath>
 #include <cstring>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "model/memory.h"
 #include "tests/temporary_directory.h"
 #include "train/probe.h"
 #include "train/safetensors.h"
@@ -112,6 +114,43 @@ TEST_F(Golden, TheSameKeysComeBackAndTheInputsBitForBit) {
     const bool is_input = name.starts_with("w.") || name == "ids" || name == "targets" || name == "memory" || name == "memory_v";
     EXPECT_TRUE(!is_input || std::ranges::equal(back.bytes, tensor.bytes)) << name;
   }
+}
+
+/// The same slots as parameters: the same results, and gradients and updates of the slots beside them.
+TEST_F(Golden, WithTheMemoryAmongTheParameters) {
+  const test::TemporaryDirectory directory;
+  StoredTensors inputs = truth_->tensors();
+  nlohmann::json config = nlohmann::json::parse(truth_->metadata().at("config"));
+  const int layers = config["layers"], slots = config["mem_slots"], D = config["dim"], top = slots / 16;
+  config["memory"] = "learned";
+  std::vector<std::vector<float>> banks;
+  for (const auto& [bank, parameter] : {std::pair("memory", "k"), {"memory_v", "v"}}) {
+    std::vector<float> all = truth(bank);
+    std::vector<float>& pooled = banks.emplace_back(static_cast<size_t>(layers * top * D));
+    const Tensor tops(pooled.data(), {layers, top, D});
+    pool_banks(Tensor(all.data(), {layers, slots, D}), tops);
+    for (int layer = 0; layer < layers; ++layer) inputs[fmt::format("w.blocks.{}.memory.{}", layer, parameter)] = to_store(tops.at(layer));
+    inputs.erase(bank);
+  }
+  write_safetensors(directory / "in.safetensors", inputs, {{"config", config.dump()}});
+  probe(directory / "in.safetensors", directory / "out.safetensors");
+
+  const SafetensorsFile learned(directory / "out.safetensors");
+  for (const auto& [name, tensor] : result_->tensors()) {
+    const bool is_the_same = name.starts_with("g.") || name == "logits" || name == "loss" || name == "token_loss";
+    EXPECT_TRUE(!is_the_same || values(learned, name) == result(name)) << name;
+  }
+  double squares = 0;
+  for (int layer = 0; layer < layers; ++layer)
+    for (const char* parameter : {"k", "v"}) {
+      const std::string name = fmt::format("blocks.{}.memory.{}", layer, parameter);
+      for (const float gradient : values(learned, "g." + name)) squares += static_cast<double>(gradient) * gradient;
+      EXPECT_NE(values(learned, "w1." + name), values(learned, "w." + name));
+    }
+  const double norm = result("grad_norm").at(0);
+  EXPECT_GT(squares, 0);
+  EXPECT_NEAR(values(learned, "grad_norm").at(0), std::sqrt(norm * norm + squares), 1e-6 * norm);
+  for (const char* bank : {"memory", "memory_v"}) EXPECT_FALSE(learned.tensors().contains(bank));
 }
 
 }  // namespace

@@ -50,6 +50,23 @@ TEST(Parameters, TinyHasTheDocumentedNamesShapesAndCount) {
   EXPECT_EQ(shapes(tiny), want);
 }
 
+TEST(Parameters, ALearnedMemoryAddsTheDocumentedOnes) {
+  Config tiny = preset("tiny");
+  std::map<std::string, std::vector<int>> want = shapes(tiny);
+  for (int layer = 0; layer < 4; ++layer)
+    for (const char* bank : {"k", "v"}) want[fmt::format("blocks.{}.memory.{}", layer, bank)] = {64, 128};
+  tiny.memory = "learned";
+  EXPECT_EQ(shapes(tiny), want);
+
+  Parameters parameters(tiny);
+  parameters.initialise(1);
+  double squares = 0;
+  const Tensor slots = parameters.weight("blocks.3.memory.v");
+  for (int64_t i = 0; i < slots.count(); ++i) squares += static_cast<double>(slots.data()[i]) * slots.data()[i];
+  const double n = static_cast<double>(slots.count());
+  EXPECT_NEAR(std::sqrt(squares / n), 0.02, 5 * 0.02 / std::sqrt(2 * n));
+}
+
 TEST(Parameters, LieApartAndAlignedInTheFlatArrays) {
   const Parameters parameters(preset("tiny"));
   int64_t end = 0;
@@ -161,8 +178,10 @@ struct Setting {
   explicit Setting(const Config& config, int T, int B, int vocabulary = kVocabulary)
       : config(config), vocabulary(vocabulary), parameters(config), keys(bank()), values(bank()), T(T), B(B) {
     parameters.initialise(1);
-    for (const Parameter& parameter : parameters.table())
-      for (int64_t i = 0; i < parameter.count; ++i) parameters.weights().data()[parameter.offset + i] += random.uniform(-0.3f, 0.3f);
+    for (const Parameter& parameter : parameters.table()) {
+      const float more = parameter.name.find(".memory.") == std::string::npos ? 0.3f : 2;
+      for (int64_t i = 0; i < parameter.count; ++i) parameters.weights().data()[parameter.offset + i] += random.uniform(-more, more);
+    }
     const GuardedIds tokens = random.ids((T + 1) * B, vocabulary);
     for (int i = 0; i < (T + 1) * B; ++i) sequence.push_back(tokens[i]);
   }
@@ -205,9 +224,14 @@ double difference(const Tensor& weight, const std::vector<float>& direction, Los
   return (8 * (at(kStep) - at(-kStep)) - (at(2 * kStep) - at(-2 * kStep))) / (12 * kStep);
 }
 
-void check_gradients(float dropout) {
+Config with_learned_memory(Config config) {
+  config.memory = "learned";
+  return config;
+}
+
+void check_gradients(const Config& config, float dropout) {
   constexpr double kTolerance = 3e-5;  // rounding of the float32 losses over the step; the differences' own error is below that
-  Setting s(small_config(), /*T=*/5, /*B=*/3);
+  Setting s(config, /*T=*/5, /*B=*/3);
   Model model = s.model(Model::Mode::kTraining);
   const auto loss = [&] {
     set_state(model, 3);
@@ -240,8 +264,27 @@ void check_gradients(float dropout) {
   }
 }
 
-TEST(Model, GradientsAreThoseOfTheLoss) { check_gradients(0); }
-TEST(Model, GradientsAreThoseOfTheLossWithDropout) { check_gradients(0.3f); }
+TEST(Model, GradientsAreThoseOfTheLoss) { check_gradients(small_config(), 0); }
+TEST(Model, GradientsAreThoseOfTheLossWithDropout) { check_gradients(small_config(), 0.3f); }
+TEST(Model, GradientsAreThoseOfTheLossWithALearnedMemory) { check_gradients(with_learned_memory(small_config()), 0.3f); }
+
+/// Everything but the memory's gradients is as if the same slots had been drawn.
+TEST(Model, ALearnedMemoryIsReadAsADrawnOneIs) {
+  Setting s(with_learned_memory(small_config()), 5, 3), drawn(small_config(), 5, 3);
+  for (const Parameter& parameter : drawn.parameters.table()) {
+    const Tensor weight = s.parameters.weight(parameter.name);
+    std::copy_n(weight.data(), weight.count(), drawn.parameters.weight(parameter.name).data());
+  }
+  std::map<std::string, std::vector<float>> banks;
+  for (int layer = 0; layer < s.config.layers; ++layer)
+    for (const char* bank : {"k", "v"})
+      for (const float value : copy(s.parameters.weight(fmt::format("blocks.{}.memory.{}", layer, bank)))) banks[bank].push_back(value);
+  const Memory memory{Tensor(banks["k"].data(), {2, 3, 20}), Tensor(banks["v"].data(), {2, 3, 20})};
+  Model model = s.model(Model::Mode::kTraining), other = drawn.model(Model::Mode::kTraining);
+  EXPECT_EQ(model.loss_and_gradients(s.ids(), s.targets(), {}, {}).loss, other.loss_and_gradients(s.ids(), s.targets(), memory, {}).loss);
+  for (const Parameter& parameter : drawn.parameters.table())
+    EXPECT_EQ(copy(s.parameters.gradient(parameter.name)), copy(drawn.parameters.gradient(parameter.name))) << parameter.name;
+}
 
 TEST(Model, TheProjectionsThatFeedNothingHaveNoGradient) {
   Setting s(small_config(), 5, 3);
@@ -565,7 +608,7 @@ TEST(Configuration, ImpossibleValuesNameTheField) {
   expect_refused("dpg", true);
   expect_refused("uboo", true);
   expect_refused("chunk_size", 256);
-  for (const char* memory : {"learned", "no such memory"}) expect_refused("memory", memory);
+  expect_refused("memory", "no such memory");
 }
 
 }  // namespace

@@ -18,6 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 using test::contents;
 using test::expect_error;
+using test::values;
 
 constexpr auto kChangeNothing = [](TrainOptions& options) { options.quiet = true; };  // but what is printed
 
@@ -124,6 +125,21 @@ TEST_F(Resume, FromEachCheckpointToTheSameEnd) {
   int lines = 0;
   for (size_t place = 0; (place = got.find(want.substr(begin, length), place)) != got.npos; ++place) ++lines;
   EXPECT_EQ(lines, 1 + 9) << "of the run itself, and from each checkpoint before step 10";
+}
+
+TEST_F(Resume, ALearnedMemoryIsPartOfTheRun) {
+  TrainOptions whole = long_run("whole"), again = long_run("again");
+  whole.config.memory = again.config.memory = "learned";
+  train(whole);
+  train(again);
+  ASSERT_EQ(resume_training(again.out / "checkpoint_step_000004", kChangeNothing), 0);
+  expect_same_run(again, whole);
+
+  const Checkpoint final(whole.out / "final_checkpoint");
+  Parameters begun(final.config), ended(final.config);
+  begun.initialise(whole.seed);
+  final.read_weights(ended);
+  for (const char* slots : {"blocks.0.memory.k", "blocks.1.memory.v"}) EXPECT_NE(values(begun.weight(slots)), values(ended.weight(slots))) << slots;
 }
 
 TEST_F(Resume, EarlyStoppingRemembersItsPatience) {

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <tuple>
 #include <vector>
 
 #include "model/model.h"
@@ -44,7 +45,8 @@ void probe(const std::filesystem::path& input, const std::filesystem::path& outp
   const Arena memory_of_all = Arena::fitted([&](Arena& arena) {
     for (IntTensor* tensor : {&ids_by_sequence, &targets_by_sequence}) *tensor = arena.take<int32_t>({B, T});
     for (IntTensor* tensor : {&ids, &targets}) *tensor = arena.take<int32_t>({T, B});
-    for (Tensor* tensor : {&bank, &bank_v}) *tensor = arena.tensor({L, config.mem_slots, D});
+    if (!learns_memory(config))
+      for (Tensor* tensor : {&bank, &bank_v}) *tensor = arena.tensor({L, config.mem_slots, D});
     memory = allocate_memory(config, arena);
     logits_by_time = arena.tensor({T, B, V});
     logits = arena.tensor({B, T, V});
@@ -55,12 +57,15 @@ void probe(const std::filesystem::path& input, const std::filesystem::path& outp
 
   file.read("ids", ids_by_sequence);
   file.read("targets", targets_by_sequence);
-  file.read("memory", bank);
-  file.read("memory_v", bank_v);
   swap_outer(ids_by_sequence, ids, B, T, 1);
   swap_outer(targets_by_sequence, targets, B, T, 1);
-  pool_banks(bank, memory.keys);
-  pool_banks(bank_v, memory.values);
+  StoredTensors result;
+  for (const auto& [name, all, top] : {std::tuple("memory", &bank, &memory.keys), {"memory_v", &bank_v, &memory.values}}) {
+    if (learns_memory(config)) continue;  // it is among the weights
+    file.read(name, *all);
+    pool_banks(*all, *top);
+    result[name] = to_store(*all);
+  }
 
   model.logits(ids, memory, logits_by_time);
   swap_outer(logits_by_time, logits, T, B, V);
@@ -71,9 +76,12 @@ void probe(const std::filesystem::path& input, const std::filesystem::path& outp
   std::copy_n(parameters.weights().data(), parameters.weights().size(0), weights_before.data());
   grad_norm.data()[0] = static_cast<float>(optimizer_step(parameters, OptimizerSettings{}, OptimizerSettings{}.learning_rate, 1));
 
-  StoredTensors result{
-      {"ids", to_store(ids_by_sequence)}, {"targets", to_store(targets_by_sequence)}, {"memory", to_store(bank)}, {"memory_v", to_store(bank_v)},
-      {"logits", to_store(logits)},       {"token_loss", to_store(token_loss)},       {"loss", to_store(loss)},   {"grad_norm", to_store(grad_norm)}};
+  result.insert({{"ids", to_store(ids_by_sequence)},
+                 {"targets", to_store(targets_by_sequence)},
+                 {"logits", to_store(logits)},
+                 {"token_loss", to_store(token_loss)},
+                 {"loss", to_store(loss)},
+                 {"grad_norm", to_store(grad_norm)}});
   for (const Parameter& parameter : parameters.table()) {
     result["w." + parameter.name] = to_store(parameters.view(weights_before, parameter));
     result["g." + parameter.name] = to_store(parameters.view(parameters.gradients(), parameter));

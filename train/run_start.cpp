@@ -46,7 +46,7 @@ Config run_config(const TrainOptions& options, const RunStart& start, const Toke
     const Config& given = start.checkpoint->config;
     config.vocab_size = given.vocab_size;
     if (config != given)
-      fail_usage("--config or --set asks for another model than {} holds: {}", start.checkpoint->folder.string(),
+      fail_usage("--config, --set or --memory asks for another model than {} holds: {}", start.checkpoint->folder.string(),
                  describe_changes(to_json(given), to_json(config)));
     const bool fitted = given.vocab_size == padded_vocabulary(start.checkpoint->tokenizer.size());
     if (fitted || tokenizer.size() > given.vocab_size) config.vocab_size = padded_vocabulary(tokenizer.size());

@@ -50,7 +50,8 @@ int main(int argc, char** argv) {
   CLI::App& app = program.app();
   app.add_option("--grid", grids, "name=value,value,..: values to try of an option of train or a field of its configuration; may be repeated")
       ->allow_extra_args(false);
-  app.add_option("--range", ranges, "name=low:high, also with :linear or :log behind: with --random, numbers to draw from; whole ones if both ends are")
+  app.add_option("--range", ranges,
+                 "name=low:high, also with :linear or :log behind: with --random, numbers to draw from; whole ones if both ends are")
       ->allow_extra_args(false);
   app.add_option("--random", options.random, "experiments to draw, in place of every combination")->check(at_least(1))->check(at_most(100'000));
   app.add_option("--data", data, "as of train");

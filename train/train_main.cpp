@@ -61,13 +61,14 @@ int main(int argc, char** argv) {
   Program program("train", "Trains an MM-Rec language model.", "train --data book.txt --vocab auto --out checkpoints/book --steps 2000 --lr 3e-3");
   TrainOptions options;
   OptimizerSettings& optimizer = options.optimizer;
-  std::string config = "tiny", vocabulary, out, resume;
+  std::string config = "tiny", memory, vocabulary, out, resume;
   std::vector<std::string> fields;
 
   CLI::App& app = program.app();
   const CLI::Option* config_option = app.add_option("--config", config, "a preset (tiny, mini, ..) or a JSON file of fields");
   app.add_option("--set", fields, "field=value of the configuration; may be repeated")->allow_extra_args(false);
-  app.add_option("--data", options.data, "sample, a text file, or a folder with train.txt and val.txt");
+  app.add_option("--memory", memory, "random: the memory's slots are drawn anew for each step; learned: they are parameters (default: random)");
+  app.add_option("--data", options.data, "sample (the built-in corpus), a text file, or a folder that prepare made");
   app.add_option("--out", out, "where the run goes (default: checkpoints/ and the configuration's name)");
   app.add_flag("--overwrite", options.overwrite, "an earlier run in --out is moved to its folder previous (which is replaced)");
   const CLI::Option* resume_option =
@@ -123,6 +124,7 @@ int main(int argc, char** argv) {
     Config result = config_option->count() > 0 ? load_config(config) : given;
     result.vocab_size = given.vocab_size;
     for (const std::string& field : fields) set_field(result, field);
+    if (!memory.empty()) result.memory = memory;
     return result;
   };
 
@@ -165,8 +167,7 @@ int main(int argc, char** argv) {
       if (vocabulary_option->count() > 0) fail_usage("--vocab: with --init the tokenizer is the checkpoint's; --extend-vocab adds to it");
       options.config = with_given_fields(Checkpoint(options.init).config);
     } else {
-      options.config = load_config(config);
-      for (const std::string& field : fields) set_field(options.config, field);
+      options.config = with_given_fields(load_config(config));
       options.vocabulary = parse_vocabulary(vocabulary, options.config.vocab_size);
       if (only_plan) {
         fmt::print("{}", json ? to_json(plan(options)).dump(2) + "\n" : plan_text(plan(options)));

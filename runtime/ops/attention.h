@@ -9,7 +9,11 @@ namespace mmrec::ops {
 /// [h D/H, (h+1) D/H)), p [N][H][S] gives the number of heads.
 void attention_forward(const Tensor& q, const Tensor& keys, const Tensor& values, const Tensor& p, const Tensor& context);
 
-/// Gradient of attention_forward in q; the memory takes none.
-void attention_backward(const Tensor& dcontext, const Tensor& keys, const Tensor& values, const Tensor& p, const Tensor& dq);
+/// Gradients of attention_forward in the products q[n,h,:] . keys[s,h,:], dscores [H][N][S], and in q.
+void attention_backward(const Tensor& dcontext, const Tensor& keys, const Tensor& values, const Tensor& p, const Tensor& dscores, const Tensor& dq);
+
+/// Gradients in keys and values, for a memory that is learned.
+void attention_backward_memory(const Tensor& dcontext, const Tensor& q, const Tensor& p, const Tensor& dscores, const Tensor& dkeys,
+                               const Tensor& dvalues);
 
 }  // namespace mmrec::ops

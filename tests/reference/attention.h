@@ -30,11 +30,15 @@ inline Attention attention_forward(const Array& q, const Array& keys, const Arra
   return r;
 }
 
-/// The gradient in q: through the values to p, through the softmax to the scores, through the keys to q.
-inline Array attention_backward(const Array& dcontext, const Array& q, const Array& keys, const Array& values, int heads) {
+struct AttentionGradients {
+  Array q, keys, values;
+};
+
+/// Through the values to p, through the softmax to the scores, through these to q and the keys.
+inline AttentionGradients attention_backward(const Array& dcontext, const Array& q, const Array& keys, const Array& values, int heads) {
   const int rows = q.size(0), slots = keys.size(0), width = q.size(1) / heads;
   const Array p = attention_forward(q, keys, values, heads).p;
-  Array dq(q.shape());
+  AttentionGradients g{Array(q.shape()), Array(keys.shape()), Array(values.shape())};
   for (int n = 0; n < rows; ++n)
     for (int h = 0; h < heads; ++h) {
       std::vector<Real> dp(slots);
@@ -44,11 +48,15 @@ inline Array attention_backward(const Array& dcontext, const Array& q, const Arr
         mean += p(n, h, s) * dp[s];
       }
       for (int s = 0; s < slots; ++s) {
-        const Real dscore = p(n, h, s) * (dp[s] - mean);
-        for (int d = h * width; d < (h + 1) * width; ++d) dq(n, d) += dscore * keys(s, d) / sqrt(width);
+        const Real dproduct = p(n, h, s) * (dp[s] - mean) / sqrt(width);
+        for (int d = h * width; d < (h + 1) * width; ++d) {
+          g.q(n, d) += dproduct * keys(s, d);
+          g.keys(s, d) += dproduct * q(n, d);
+          g.values(s, d) += p(n, h, s) * dcontext(n, d);
+        }
       }
     }
-  return dq;
+  return g;
 }
 
 }  // namespace mmrec::reference
