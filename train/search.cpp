@@ -19,6 +19,7 @@
 #include "train/console.h"
 #include "train/did_you_mean.h"
 #include "train/directory_lock.h"
+#include "train/machine.h"
 #include "train/run_data.h"
 #include "train/run_folder.h"
 #include "train/run_report.h"
@@ -365,6 +366,7 @@ void Search::write_best() const {
 
 SearchOutcome Search::run() {
   const StopSignals stop(false);
+  console_.line(describe_machine());
   if (!results_.empty()) console_.line(fmt::format("{}: going on after {} results", options_.out.string(), results_.size()), Style::kHeading);
   const auto begin = Clock::now();
   auto shown = begin - std::chrono::seconds(1);
