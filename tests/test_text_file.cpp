@@ -17,6 +17,7 @@ namespace {
 
 using test::expect_error;
 using test::gzip;
+using namespace std::string_literals;
 using test::TemporaryDirectory;
 
 const ReadObserver kNobody = [](int64_t) {};
@@ -64,7 +65,10 @@ TEST_F(TextFile, PiecesEndBetweenCharacters) {
   }
 }
 
-TEST_F(TextFile, ReadsAllMembersOfACompressedFile) { EXPECT_EQ(text_of(gzip("one ") + gzip("") + gzip("two")), "one two"); }
+TEST_F(TextFile, ReadsAllMembersOfACompressedFile) {
+  EXPECT_EQ(text_of(gzip("one ") + gzip("") + gzip("two")), "one two");
+  EXPECT_EQ(text_of(gzip("one ") + gzip("two") + std::string(1'000'000, '\0')), "one two") << "filled up with zeros";
+}
 
 TEST_F(TextFile, InvalidUtf8HasItsPlaceInTheWholeText) {
   for (const size_t place : {size_t{0}, size_t{7}, (size_t{1} << 20) - 1, size_t{1} << 20, size_t{3'000'001}}) {
@@ -87,6 +91,8 @@ TEST_F(TextFile, RefusesDamagedCompressedFiles) {
   std::string wrong_sum = good;
   wrong_sum[good.size() - 8] = static_cast<char>(wrong_sum[good.size() - 8] ^ 1);
   expect_error([&] { text_of(wrong_sum); }, {path_.string(), "damaged"});
+  for (const std::string& behind : {"junk"s, "\x1e"s + good.substr(1), good.substr(0, 1) + "\x8a" + good.substr(2), "\0\0junk"s})
+    expect_error([&] { text_of(good + behind); }, {path_.string(), "damaged"});
   // A text that is longer than a piece is handed out before its end shows; the error comes all the same.
   const std::string longer = gzip(std::string(3'000'000, 'x'));
   expect_error([&] { text_of(longer.substr(0, longer.size() - 4)); }, {"ends too early"});

@@ -1,13 +1,15 @@
 #include "train/text_file.h"
 
+#include <fcntl.h>
 #include <zlib.h>
 
 #include <algorithm>
-#include <cerrno>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "runtime/error.h"
 #include "train/file_descriptor.h"
@@ -109,28 +111,79 @@ void visit_json_line(std::string_view line, const fs::path& path, int64_t number
 
 }  // namespace
 
+/// A file's own bytes, and how far zlib is with them. zlib's functions for files (gzread) take what follows a member and is no member
+/// for the end, so that a damaged member would be lost without a word.
+struct PlainReader::Source {
+  explicit Source(const fs::path& path) : file("read", path, O_RDONLY) {}
+  ~Source() {
+    if (compressed) ::inflateEnd(&stream);
+  }
+
+  /// Whether there are bytes that have not been taken.
+  bool refill() {
+    if (stream.avail_in > 0) return true;
+    stream.next_in = reinterpret_cast<Bytef*>(buffer.data());
+    stream.avail_in = static_cast<uInt>(file.read(std::as_writable_bytes(std::span(buffer))));
+    taken += stream.avail_in;
+    return stream.avail_in > 0;
+  }
+  /// Zeros may follow the last member, to fill a block.
+  bool skip_zeros() {
+    while (refill()) {
+      for (; stream.avail_in > 0; --stream.avail_in, ++stream.next_in)
+        if (*stream.next_in != 0) return true;
+    }
+    return false;
+  }
+
+  FileDescriptor file;
+  std::vector<char> buffer = std::vector<char>(kPiece / 4);
+  z_stream stream{};
+  int64_t taken = 0;  // bytes of the file
+  bool compressed = false, within_member = false;
+};
+
 PlainReader::PlainReader(fs::path path) : path_(std::move(path)) {
   std::error_code error;
   if (fs::exists(path_, error) && !fs::is_regular_file(path_, error)) fail("cannot read {}: it is not a regular file", path_.string());
-  file_ = ::gzopen(path_.c_str(), "rbe");
-  if (!file_) fail_on_file("read", path_, errno);
-  ::gzbuffer(file_, kPiece / 4);
+  source_ = std::make_unique<Source>(path_);
+  constexpr char kMagic[] = {'\x1f', '\x8b'};
+  source_->compressed = source_->refill() && std::string_view(source_->buffer.data(), source_->stream.avail_in).starts_with({kMagic, 2});
+  constexpr int kGzip = 16;
+  if (source_->compressed && ::inflateInit2(&source_->stream, MAX_WBITS + kGzip) != Z_OK) throw std::bad_alloc();
 }
 
-PlainReader::~PlainReader() { ::gzclose_r(file_); }
+PlainReader::~PlainReader() = default;
 
 size_t PlainReader::read(std::span<char> bytes) {
-  const int got = ::gzread(file_, bytes.data(), static_cast<unsigned>(bytes.size()));
-  int code = Z_OK;
-  const char* message = ::gzerror(file_, &code);
-  if (code == Z_ERRNO) fail_on_file("read", path_, errno);
-  // A file that ends too early gives its bytes first and then this.
-  if (code == Z_BUF_ERROR) fail("{}: the compressed data ends too early; the file is incomplete, get it again", path_.string());
-  if (got < 0) fail("{}: the compressed data is damaged ({}); get the file again", path_.string(), message);
-  return static_cast<size_t>(got);
+  z_stream& stream = source_->stream;
+  stream.next_out = reinterpret_cast<Bytef*>(bytes.data());
+  stream.avail_out = static_cast<uInt>(bytes.size());
+  while (stream.avail_out > 0) {
+    if (!source_->compressed) {
+      if (!source_->refill()) break;
+      const uInt count = std::min(stream.avail_in, stream.avail_out);
+      std::copy_n(stream.next_in, count, stream.next_out);
+      stream.next_in += count, stream.next_out += count;
+      stream.avail_in -= count, stream.avail_out -= count;
+      continue;
+    }
+    if (!source_->within_member) {
+      if (!source_->skip_zeros()) break;
+      ::inflateReset(&stream);
+      source_->within_member = true;
+    }
+    if (!source_->refill()) fail("{}: the compressed data ends too early; the file is incomplete, get it again", path_.string());
+    const int code = ::inflate(&stream, Z_NO_FLUSH);
+    if (code != Z_OK && code != Z_STREAM_END)
+      fail("{}: the compressed data is damaged before byte {} ({}); get the file again", path_.string(), bytes_read(),
+           stream.msg ? stream.msg : "it is not gzip's");
+    source_->within_member = code == Z_OK;
+  }
+  return bytes.size() - stream.avail_out;
 }
 
-int64_t PlainReader::bytes_read() const { return ::gzoffset(file_); }
+int64_t PlainReader::bytes_read() const { return source_->taken - source_->stream.avail_in; }
 
 void read_text(const fs::path& path, const std::function<void(std::string_view)>& visit, const ReadObserver& observe) {
   PlainReader reader(path);

@@ -4,10 +4,9 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string_view>
-
-struct gzFile_s;
 
 namespace mmrec {
 
@@ -27,7 +26,8 @@ class PlainReader {
 
  private:
   std::filesystem::path path_;
-  gzFile_s* file_;
+  struct Source;
+  std::unique_ptr<Source> source_;
 };
 
 /// Told how many bytes of a file have been read, now and then; may throw to end the reading.
