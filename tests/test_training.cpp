@@ -567,6 +567,16 @@ TEST_F(Training, StartsFromACheckpointsWeightsAndTokenizer) {
   test::expect_error<UsageError>([&] { train(third); }, {"another model", "layers 2 -> 3"});
   third.init = (directory_ / "missing").string();
   test::expect_error([&] { train(third); }, {"missing", "no such folder"});
+
+  // What --overwrite moves away, or deletes, is nothing to start from.
+  third.config.layers = 2;
+  fs::rename(first.out, third.out / "previous");
+  const auto contents_before = contents(third.out);
+  for (const char* inside : {"", "final_checkpoint", "previous", "previous/best_model"}) {
+    third.init = (third.out / inside).string();
+    test::expect_error<UsageError>([&] { train(third); }, {"--init", "within --out", "another --out"});
+  }
+  EXPECT_EQ(contents(third.out), contents_before);
 }
 
 TEST_F(Training, AccumulatedBatchesTakeTheSameStepsAsLargerOnes) {

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -125,6 +126,11 @@ std::string read_file(const fs::path& path) {
   }
   content.resize(used);
   return content;
+}
+
+bool is_within(const fs::path& path, const fs::path& folder) {
+  const fs::path inner = destination(path), outer = destination(folder);
+  return std::ranges::mismatch(outer, inner).in1 == outer.end();
 }
 
 void make_directory(const fs::path& path) {

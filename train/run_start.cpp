@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "runtime/error.h"
+#include "train/atomic_file.h"
 #include "train/metrics.h"
 #include "train/strict_json.h"
 
@@ -15,7 +16,11 @@ namespace fs = std::filesystem;
 
 RunStart start_new(const TrainOptions& options) {
   RunStart start;
-  if (!options.init.empty()) start.checkpoint.emplace(options.init);
+  if (options.init.empty()) return start;
+  start.checkpoint.emplace(options.init);
+  if (options.overwrite && is_within(start.checkpoint->folder, options.out))
+    fail_usage("--init {}: it is within --out {}, out of which --overwrite moves what is there; choose another --out", options.init,
+               options.out.string());
   return start;
 }
 
