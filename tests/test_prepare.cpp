@@ -122,9 +122,9 @@ TEST_F(Prepare, AFolderIsOneCorpusInTheOrderOfItsPaths) {
   write("in/picture.png", "\xff");
   write("in/.hidden/x.txt", "hidden");
   write("in/.y.txt", "hidden");
-  const std::vector<fs::path> files = corpus_files(directory_ / "in", false);
+  const std::vector<fs::path> files = corpus_files(directory_ / "in", false, directory_ / "out");
   EXPECT_EQ(files, (std::vector{directory_ / "in/a/z.txt.gz", directory_ / "in/b.txt", directory_ / "in/c.md"}));
-  EXPECT_EQ(corpus_files(directory_ / "in", true).size(), 4u);
+  EXPECT_EQ(corpus_files(directory_ / "in", true, directory_ / "out").size(), 4u);
   PrepareOptions asked = options(files);
   asked.val_split = 0;
   const nlohmann::ordered_json manifest = run(asked);
@@ -133,8 +133,24 @@ TEST_F(Prepare, AFolderIsOneCorpusInTheOrderOfItsPaths) {
   EXPECT_EQ(manifest["inputs"]["files"][0]["name"], "a/z.txt.gz");
   fs::create_directory(directory_ / "empty");
   write("pictures/picture.png", "\xff");
-  expect_error<UsageError>([&] { corpus_files(directory_ / "empty", false); }, {"no files"});
-  expect_error<UsageError>([&] { corpus_files(directory_ / "pictures", false); }, {"no files", "1 of other kinds", "--format"});
+  expect_error<UsageError>([&] { corpus_files(directory_ / "empty", false, directory_ / "out"); }, {"no files"});
+  expect_error<UsageError>([&] { corpus_files(directory_ / "pictures", false, directory_ / "out"); }, {"no files", "1 of other kinds", "--format"});
+}
+
+/// The result may lie among its sources, and is none.
+TEST_F(Prepare, DoesNotReadItsOwnResult) {
+  write("in/a.txt", "first\n");
+  out_ = directory_ / "in/prepared";
+  for (int time = 0; time < 2; ++time) {
+    const std::vector<fs::path> files = corpus_files(directory_ / "in", false, out_);
+    EXPECT_EQ(files, std::vector{directory_ / "in/a.txt"});
+    run(options(files));
+  }
+  const std::string train = read_file(out_ / "train.txt");
+  fs::create_directory_symlink(out_, directory_ / "link");
+  for (const fs::path& source : {out_ / "train.txt", directory_ / "link/val.txt"})
+    expect_error<UsageError>([&] { run(options({source})); }, {source.string(), "in --out", "another --out"});
+  EXPECT_EQ(read_file(out_ / "train.txt"), train);
 }
 
 TEST_F(Prepare, TheManifestSaysWhatWasMadeOfWhat) {

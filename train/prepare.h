@@ -23,9 +23,9 @@ struct PrepareOptions {
 };
 
 /// The files below a directory whose names say that they are text or JSON lines (.txt, .text, .md, .jsonl, .ndjson, .json, and
-/// each with .gz) or, on demand, all; hidden ones are left out. In the order of their paths' bytes. Throws a UsageError where
-/// there are none.
-std::vector<std::filesystem::path> corpus_files(const std::filesystem::path& directory, bool all_kinds);
+/// each with .gz) or, on demand, all; hidden ones are left out, and those of a folder `result` below it. In the order of their
+/// paths' bytes. Throws a UsageError where there are none.
+std::vector<std::filesystem::path> corpus_files(const std::filesystem::path& directory, bool all_kinds, const std::filesystem::path& result);
 
 /// Makes options.out, a folder for `train --data`: train.txt, val.txt, tokenizer.json, train.tokens, val.tokens, manifest.json;
 /// as a whole or not at all. If it is there already, made from the same files in the same way, nothing is done. Memory is

@@ -67,7 +67,7 @@ int main(int argc, char** argv) {
       options.files = {input_file};
     } else if (!input_dir.empty()) {
       if (!fs::is_directory(input_dir)) fail_usage("--input-dir {}: there is no such folder", input_dir);
-      options.files = corpus_files(input_dir, !format.empty());
+      options.files = corpus_files(input_dir, !format.empty(), options.out);
     } else {
       const fs::path folder = fs::path(options.out) += ".download";
       options.files = {folder / file_name_of(url)};
