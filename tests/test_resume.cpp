@@ -130,6 +130,7 @@ TEST_F(Resume, FromEachCheckpointToTheSameEnd) {
 TEST_F(Resume, ALearnedMemoryIsPartOfTheRun) {
   TrainOptions whole = long_run("whole"), again = long_run("again");
   whole.config.memory = again.config.memory = "learned";
+  whole.optimizer.decay = again.optimizer.decay = 0;  // gradients alone move the slots
   train(whole);
   train(again);
   ASSERT_EQ(resume_training(again.out / "checkpoint_step_000004", kChangeNothing), 0);
@@ -262,6 +263,18 @@ TEST_F(Resume, WhereThereIsNoGoodCheckpoint) {
   parameters.initialise(1);
   save_checkpoint(old, run.config, Tokenizer(CharacterCounts{{'a', 1}}), parameters, {.step = 3});
   expect_error([&] { resume_training(old, kChangeNothing); }, {"checkpoint_step_000003", "earlier versions", "--init"});
+}
+
+/// Both are of the same step; the older one is of a run that was to go on for longer.
+TEST_F(Resume, OfEqualCheckpointsTheOneThatWasSavedLast) {
+  TrainOptions run = long_run("run");
+  train(run);
+  ASSERT_EQ(resume_training(run.out / "checkpoint_step_000006", [](TrainOptions& now) { now.quiet = true, now.steps = 6; }), 0);
+  int64_t steps = 0;
+  ASSERT_EQ(resume_training(run.out, [&](TrainOptions& now) { now.quiet = true, steps = now.steps; }), 0);
+  EXPECT_EQ(steps, 6);
+  ASSERT_EQ(resume_training(run.out / "checkpoint_step_000006", kChangeNothing), 0) << "the older one can still be named";
+  EXPECT_EQ(Checkpoint(run.out / "final_checkpoint").state.step, 12);
 }
 
 TEST_F(Resume, GoesBackToTheCheckpointThatIsNamed) {

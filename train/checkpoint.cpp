@@ -90,10 +90,7 @@ fs::path find_checkpoint(const fs::path& path) {
   if (fs::exists(path / kStateFile)) return path;
   for (const char* name : {"best_model", "final_checkpoint"})
     if (fs::is_directory(path / name)) return path / name;
-  if (fs::exists(path / "latest")) {
-    const std::string text = read_file(path / "latest");
-    return path / fs::path(text.substr(0, text.find('\n'))).filename();
-  }
+  if (const fs::path name = latest_checkpoint(path); !name.empty()) return path / name;
   fail("{}: not a checkpoint (no state.json) and not a run (no best_model, final_checkpoint or latest)", path.string());
 }
 
@@ -201,6 +198,12 @@ void Checkpoint::read_moments(Parameters& parameters) const {
     file.read("m." + parameter.name, parameters.view(parameters.first_moments(), parameter));
     file.read("v." + parameter.name, parameters.view(parameters.second_moments(), parameter));
   }
+}
+
+fs::path latest_checkpoint(const fs::path& run) {
+  if (!fs::exists(run / kLatestFile)) return {};
+  const std::string text = read_file(run / kLatestFile);
+  return fs::path(text.substr(0, text.find('\n'))).filename();
 }
 
 std::optional<int64_t> checkpoint_step(const fs::path& folder) {

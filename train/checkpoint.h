@@ -63,6 +63,11 @@ struct Checkpoint {
   void read_moments(Parameters& parameters) const;
 };
 
+/// The file in a run's folder with the name of the checkpoint that was saved last, other than as the best.
+constexpr const char* kLatestFile = "latest";
+/// That name, or nothing where there is no such file.
+std::filesystem::path latest_checkpoint(const std::filesystem::path& run);
+
 /// The step of a checkpoint by its state.json alone; nothing where that cannot be read.
 std::optional<int64_t> checkpoint_step(const std::filesystem::path& folder);
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "runtime/error.h"
 #include "train/atomic_file.h"
@@ -19,7 +20,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kStepPrefix = "checkpoint_step_";
-constexpr const char* kLatest = "latest";
 constexpr const char* kPrevious = "previous";
 constexpr const char* kSetAside = "set_aside";
 
@@ -32,7 +32,7 @@ std::optional<int64_t> step_of(const std::string& name) {
 
 /// Whether a run writes something of this name.
 bool belongs_to_a_run(const std::string& name) {
-  constexpr std::string_view kNames[] = {RunFolder::kBest, RunFolder::kFinal, kLatest, RunFolder::kMetrics, RunFolder::kLog, RunFolder::kConfig};
+  constexpr std::string_view kNames[] = {RunFolder::kBest, RunFolder::kFinal, kLatestFile, RunFolder::kMetrics, RunFolder::kLog, RunFolder::kConfig};
   return step_of(name) || is_event_file(name) || std::ranges::find(kNames, name) != std::end(kNames);
 }
 
@@ -91,8 +91,13 @@ std::vector<RunFolder::Entry> RunFolder::newest_first() const {
     const std::optional<int64_t> written = checkpoint_step(entry.path()), named = step_of(name);
     entries.push_back({entry.path(), written ? *written : named.value_or(INT64_MAX)});
   }
-  // Of equal ones the best model last: it stays where it is, whatever becomes of the others.
-  std::ranges::sort(entries, std::greater<>(), [](const Entry& entry) { return std::pair(entry.step, entry.path.filename() != kBest); });
+  // Of equal ones first that which was written last, of the options that the run ended with, and the best model last: it stays where it is,
+  // whatever becomes of the others.
+  const fs::path latest = latest_checkpoint(path_);
+  std::ranges::sort(entries, std::greater<>(), [&](const Entry& entry) {
+    const fs::path name = entry.path.filename();
+    return std::tuple(entry.step, name == latest, name != kBest);
+  });
   return entries;
 }
 
@@ -132,13 +137,13 @@ std::vector<std::string> RunFolder::go_back_to(const Checkpoint& checkpoint) {
     names.push_back(entry.path.filename().string());
   }
   if (!later.empty()) move_to(path_ / kSetAside, later);
-  write_file_atomically(path_ / kLatest, checkpoint.folder.filename().string() + "\n");
+  write_file_atomically(path_ / kLatestFile, checkpoint.folder.filename().string() + "\n");
   return names;
 }
 
 void RunFolder::save(const std::string& name, const Config& config, const Tokenizer& tokenizer, const Parameters& parameters, const RunState& state) {
   save_checkpoint(path_ / name, config, tokenizer, parameters, state);
-  if (name != kBest) write_file_atomically(path_ / kLatest, name + "\n");
+  if (name != kBest) write_file_atomically(path_ / kLatestFile, name + "\n");
 }
 
 void RunFolder::remove_old(int keep) {
