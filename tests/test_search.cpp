@@ -74,6 +74,11 @@ TEST(SearchSpace, DrawsFollowTheirRanges) {
   EXPECT_EQ(space.draw(42, 7), space.draw(42, 7));
   EXPECT_NE(space.draw(42, 7), space.draw(42, 8));
   EXPECT_NE(space.draw(42, 7), space.draw(43, 7));
+
+  const SearchSpace around_zero{.grids = {}, .ranges = {parse_range("x=-1:1")}};
+  std::set<std::string> drawn;
+  for (uint64_t i = 0; i < 100; ++i) drawn.insert(around_zero.draw(42, i)[0].second);
+  EXPECT_EQ(drawn, (std::set<std::string>{"-1", "0", "1"})) << "-0 is 0";
 }
 
 class ChildProcessTest : public testing::Test {

@@ -14,6 +14,7 @@
 #include "model/config.h"
 #include "runtime/error.h"
 #include "train/atomic_file.h"
+#include "train/checkpoint.h"
 #include "train/checksum.h"
 #include "train/child_process.h"
 #include "train/console.h"
@@ -209,15 +210,15 @@ bool has(const Settings& settings, std::string_view name) {
   return std::ranges::find(settings, name, &Settings::value_type::first) != settings.end();
 }
 
-/// A text is found again from any directory.
-Settings with_absolute_data(Settings settings) {
+/// A text and a checkpoint to start from are found again from any directory.
+Settings with_absolute_paths(Settings settings) {
   for (auto& [name, value] : settings)
-    if (name == "data") value = absolute_data(value);
+    if (name == "data" || name == "init") value = absolute_data(value);
   return settings;
 }
 
 Settings with_defaults(const SearchOptions& options) {
-  Settings common = with_absolute_data(options.common);
+  Settings common = with_absolute_paths(options.common);
   std::set<std::string> tried;
   for (const GridAxis& grid : options.space.grids) tried.insert(grid.name);
   for (const RangeAxis& range : options.space.ranges) tried.insert(range.name);
@@ -325,7 +326,7 @@ void Search::start(const Settings& settings) {
   }
   for (const auto& [name, value] : {std::pair("keep", "1"), {"sample-tokens", "0"}})
     if (!has(common_, name) && !has(settings, name)) words.push_back(fmt::format("--{}={}", name, value));
-  words.push_back(!has_ended && fs::exists(out / "latest") ? "--resume" : "--overwrite");
+  words.push_back(!has_ended && fs::exists(out / kLatestFile) ? "--resume" : "--overwrite");
   running_.push_back({settings, folder, ChildProcess(words, output(folder))});
 }
 
@@ -358,7 +359,7 @@ void Search::write_best() const {
   if (!best.error.empty()) return;
   Settings settings = common_;
   settings.insert(settings.end(), best.settings.begin(), best.settings.end());
-  settings = with_absolute_data(std::move(settings));
+  settings = with_absolute_paths(std::move(settings));
   const std::string about = fmt::format("{}: validation loss {:.4f}, perplexity {:.3f} after {} steps, the best of {} experiments",
                                         describe(best.settings), best.validation_loss, std::exp(best.validation_loss), best.steps, results_.size());
   write_file_atomically(options_.out / "best.toml", options_file(about, settings));

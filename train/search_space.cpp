@@ -93,7 +93,7 @@ Settings SearchSpace::draw(uint64_t seed, uint64_t index) const {
     // The whole numbers low .. high each have the room from half below to half above.
     const double low = range.whole ? range.low - 0.5 : range.low, high = range.whole ? range.high + 0.5 : range.high;
     double value = range.logarithmic ? low * std::pow(high / low, u) : low + u * (high - low);
-    if (range.whole) value = std::clamp(std::round(value), range.low, range.high);
+    if (range.whole) value = std::clamp(std::round(value), range.low, range.high) + 0.0;  // no -0
     settings.emplace_back(range.name, range.whole ? fmt::format("{:.0f}", value) : fmt::format("{:.4g}", value));
   }
   return settings;
