@@ -146,7 +146,7 @@ void require(bool holds, const char* field, const std::string& problem) {
 
 }  // namespace
 
-void check_sizes(const Config& c) {
+void check_values(const Config& c) {
   constexpr int kMaxDim = 1 << 16, kMaxLayers = 1 << 12, kMaxSlots = 1 << 20;  // far beyond any model; products of sizes stay in range
   require(c.vocab_size >= 2, "vocab_size", fmt::format("must be at least 2, not {}", c.vocab_size));
   require(c.dim >= 4 && c.dim <= kMaxDim && c.dim % 4 == 0, "dim", fmt::format("must be a multiple of 4 up to {}, not {}", kMaxDim, c.dim));
@@ -155,15 +155,15 @@ void check_sizes(const Config& c) {
   require(c.max_seq >= 1, "max_seq", fmt::format("must be at least 1, not {}", c.max_seq));
   require(c.mem_slots >= 16 && c.mem_slots <= kMaxSlots && c.mem_slots % 16 == 0, "mem_slots",
           fmt::format("must be a multiple of 16 up to {}, not {}", kMaxSlots, c.mem_slots));
+  require(c.memory == "random" || c.memory == "learned", "memory", fmt::format("must be random or learned, not {}", c.memory));
 }
 
 void check_config(const Config& c) {
-  check_sizes(c);
+  check_values(c);
   require(c.hem, "hem", "= false is not supported by this version");
   require(!c.dpg, "dpg", "= true is not supported by this version");
   require(!c.uboo, "uboo", "= true is not supported by this version");
   require(c.chunk_size == 0, "chunk_size", "other than 0 is not supported by this version");
-  require(c.memory == "random" || c.memory == "learned", "memory", fmt::format("must be random or learned, not {}", c.memory));
 }
 
 }  // namespace mmrec

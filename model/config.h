@@ -21,7 +21,7 @@ struct Config {
   bool uboo = false;              ///< the auxiliary planning loss
   float lambda_p = 0.1f;          ///< its weight
   int chunk_size = 0;             ///< a longer sequence is cut; 0: never
-  std::string memory = "random";  ///< the slots are drawn anew for every pass; or "learned": they are parameters
+  std::string memory = "random";  ///< the slots are drawn anew for each training step; or "learned": they are parameters
 
   bool operator==(const Config&) const = default;
 };
@@ -36,8 +36,8 @@ nlohmann::json to_json(const Config& config);
 Config config_from_json(const nlohmann::json& json, const Config& base, std::string_view where);
 /// `--set field=value`.
 void set_field(Config& config, std::string_view assignment);
-/// Throws a UsageError that names the field where a size makes no sense.
-void check_sizes(const Config& config);
+/// Throws a UsageError that names the field where a value makes no sense.
+void check_values(const Config& config);
 /// The same, also for what this version does not support.
 void check_config(const Config& config);
 

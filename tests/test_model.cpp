@@ -535,7 +535,7 @@ TEST(Configuration, PresetsHaveTheDocumentedSizes) {
   expect_sizes("base", 32000, 1024, 12, 8, 8192);
   EXPECT_EQ(Config{}, preset("tiny"));
   for (const char* name : {"medium", "large", "7b"}) {
-    EXPECT_NO_THROW(check_sizes(preset(name))) << name;
+    EXPECT_NO_THROW(check_values(preset(name))) << name;
     expect_error<UsageError>([&] { check_config(preset(name)); }, {"dpg", "not supported"});
   }
   expect_error<UsageError>([] { preset("huge"); }, {"'huge'", "tiny", "base"});

@@ -236,6 +236,12 @@ TEST_F(Programs, TrainRefusesWrongUse) {
   twice.insert(twice.end(), {"--seq", "16"});
   expect_failed(run("train", twice), 2, {"--seq is given 2 times"});
 
+  for (const Arguments& more : {Arguments{}, {"--plan"}}) {
+    Arguments arguments = small_run().set("--memory", "learnd").arguments();
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    expect_failed(run("train", arguments), 2, {"memory must be random or learned, not learnd"});
+  }
+
   const fs::path config = directory_ / "config.json";
   std::ofstream(config) << R"({"preset": "tiny", "dims": 64})";
   expect_refused("--config", config.string(), {"config.json", "unknown field 'dims'"});
@@ -268,6 +274,12 @@ TEST_F(Programs, TheCommandLineCountsBeforeAFileOfOptions) {
   EXPECT_EQ(config["layers"], 1);
   EXPECT_EQ(config["mem_slots"], 16);
   EXPECT_EQ(steps(), 2);
+  EXPECT_EQ(small({"--memory", "learned"})["memory"], "learned");
+
+  std::ofstream(file) << common << "steps = \"2\"\nmemory = \"learned\"\n";
+  EXPECT_EQ(small({})["memory"], "learned");
+  EXPECT_EQ(small({"--set", "memory=random"})["memory"], "random");
+  EXPECT_EQ(small({"--memory", "random"})["memory"], "random");
 
   small({"--epochs", "1"});
   const int64_t epoch = steps();
@@ -277,6 +289,10 @@ TEST_F(Programs, TheCommandLineCountsBeforeAFileOfOptions) {
   EXPECT_EQ(steps(), 2 * epoch);
   small({"--steps", "2"});
   EXPECT_EQ(steps(), 2);
+
+  fs::copy(out(), directory_ / "origin", fs::copy_options::recursive);
+  small({"--init", (directory_ / "origin").string(), "--steps", "1"});  // whose tokenizer counts, not the file's vocab
+  EXPECT_EQ(steps(), 1);
 }
 
 TEST_F(Programs, TrainRefusesUnusableTexts) {

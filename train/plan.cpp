@@ -73,7 +73,7 @@ Plan plan(const TrainOptions& options) {
   Plan plan{.options = options};
   Config& config = plan.options.config;
   config.vocab_size = options.vocabulary == 0 ? padded_vocabulary(data.tokenizer.size()) : options.vocabulary;
-  check_sizes(config);
+  check_values(config);
 
   const std::vector<Parameter> table = parameter_table(config);
   plan.parameters = parameter_count(table) + planned_parameters(config);

@@ -1,3 +1,5 @@
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -15,13 +17,17 @@
 
 namespace {
 
-/// Reads the file of --options. CLI11 drops what it says of an option that the command line has too, which is not enough for two of them:
-/// the file's fields of --set count beside the command line's, which come after them, and where the command line says by --epochs or
-/// --steps how long the run is, the file says neither.
+/// Reads the file of --options. CLI11 drops what it says of an option that the command line has too, which is not enough for some of them:
+/// the file's fields of --set, and --memory, which is one, count beside the command line's, which come after them; where the command
+/// line says by --epochs or --steps how long the run is, the file says neither; and with --init the file has no --vocab.
 class OptionsFile : public CLI::ConfigBase {
  public:
   explicit OptionsFile(CLI::App& app)
-      : app_(app), fields_(app.get_option("--set")), epochs_(app.get_option("--epochs")), steps_(app.get_option("--steps")) {}
+      : app_(app),
+        fields_(app.get_option("--set")),
+        epochs_(app.get_option("--epochs")),
+        steps_(app.get_option("--steps")),
+        init_(app.get_option("--init")) {}
 
   std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
     std::vector<CLI::ConfigItem> rest;
@@ -29,9 +35,12 @@ class OptionsFile : public CLI::ConfigBase {
     const bool has_length = epochs_->count() + steps_->count() > 0;
     for (CLI::ConfigItem& item : ConfigBase::from_config(input)) {
       check_name(item.fullname());
+      const bool is_length = item.name == "epochs" || item.name == "steps";
       if (item.name == "set")
         fields.insert(fields.end(), item.inputs.begin(), item.inputs.end());
-      else if (!has_length || (item.name != "epochs" && item.name != "steps"))
+      else if (item.name == "memory")
+        fields.push_back(fmt::format("memory={}", fmt::join(item.inputs, "")));
+      else if (!(is_length && has_length) && !(item.name == "vocab" && init_->count() > 0))
         rest.push_back(std::move(item));
     }
     const std::vector<std::string> given = fields_->results();
@@ -51,7 +60,7 @@ class OptionsFile : public CLI::ConfigBase {
 
   const CLI::App& app_;
   CLI::Option* fields_;
-  const CLI::Option *epochs_, *steps_;
+  const CLI::Option *epochs_, *steps_, *init_;
 };
 
 }  // namespace
@@ -68,7 +77,7 @@ int main(int argc, char** argv) {
   const CLI::Option* config_option = app.add_option("--config", config, "a preset (tiny, mini, ..) or a JSON file of fields");
   app.add_option("--set", fields, "field=value of the configuration; may be repeated")->allow_extra_args(false);
   app.add_option("--memory", memory, "random: the memory's slots are drawn anew for each step; learned: they are parameters (default: random)");
-  app.add_option("--data", options.data, "sample (the built-in corpus), a text file, or a folder that prepare made");
+  app.add_option("--data", options.data, "sample (the built-in corpus), a text file, or a folder with train.txt and val.txt, as prepare makes them");
   app.add_option("--out", out, "where the run goes (default: checkpoints/ and the configuration's name)");
   app.add_flag("--overwrite", options.overwrite, "an earlier run in --out is moved to its folder previous (which is replaced)");
   const CLI::Option* resume_option =
