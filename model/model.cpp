@@ -86,9 +86,11 @@ struct Model::Implementation : Activations {
   Implementation(const Config& config, int vocabulary, Parameters& parameters, int T, int B, Mode mode);
 
   void check(const IntTensor& ids, const Memory& memory) const;
-  /// A layer's slots, [S][D]: parameters, or of the memory that is handed in.
-  Tensor keys(int layer, const Memory& memory) const { return learns_memory(config) ? weights[layer].memory_keys : memory.keys.at(layer); }
-  Tensor values(int layer, const Memory& memory) const { return learns_memory(config) ? weights[layer].memory_values : memory.values.at(layer); }
+  /// A layer's slots, [S][D] each: parameters, or of the memory that is handed in.
+  Memory slots(int layer, const Memory& memory) const {
+    if (learns_memory(config)) return {weights[layer].memory_keys, weights[layer].memory_values};
+    return {memory.keys.at(layer), memory.values.at(layer)};
+  }
   BlockDropout masks(int layer, const StepDropout& dropout) const;
   /// From ids to the normalised rows that the head reads.
   void forward(const IntTensor& ids, const Memory& memory, const StepDropout& dropout);
@@ -137,8 +139,8 @@ void Model::Implementation::forward(const IntTensor& ids, const Memory& memory, 
   ops::embedding_forward(embedding, ids.reshape({sizes.rows()}), x(0));
   for (int layer = 0; layer < config.layers; ++layer) {
     copy(state.at(layer), block(layer).state.at(0));
-    block_forward(sizes, weights[layer], keys(layer, memory), values(layer, memory), masks(layer, dropout), x(layer), block(layer), scratch,
-                  x(layer + 1));
+    const Memory read = slots(layer, memory);
+    block_forward(sizes, weights[layer], read.keys, read.values, masks(layer, dropout), x(layer), block(layer), scratch, x(layer + 1));
     copy(block(layer).state.at(sizes.T), state.at(layer));
   }
   ops::rmsnorm_forward(x(config.layers), norm, head_input, head_scale);
@@ -147,9 +149,10 @@ void Model::Implementation::forward(const IntTensor& ids, const Memory& memory, 
 /// Mirrors forward; dhead is the gradient in head_input.
 void Model::Implementation::backward(const IntTensor& ids, const Memory& memory, const StepDropout& dropout) {
   ops::rmsnorm_backward(dhead, zeros, x(config.layers), head_scale, norm, dx, norm_gradient);
-  for (int layer = config.layers - 1; layer >= 0; --layer)
-    block_backward(sizes, weights[layer], keys(layer, memory), values(layer, memory), masks(layer, dropout), x(layer), block(layer), scratch, dx, dx,
-                   gradients[layer]);
+  for (int layer = config.layers - 1; layer >= 0; --layer) {
+    const Memory read = slots(layer, memory);
+    block_backward(sizes, weights[layer], read.keys, read.values, masks(layer, dropout), x(layer), block(layer), scratch, dx, dx, gradients[layer]);
+  }
   ops::embedding_backward(dx, ids.reshape({sizes.rows()}), embedding_gradient);
 }
 

@@ -145,7 +145,8 @@ TEST_F(Golden, WithTheMemoryAmongTheParameters) {
     for (const char* parameter : {"k", "v"}) {
       const std::string name = fmt::format("blocks.{}.memory.{}", layer, parameter);
       for (const float gradient : values(learned, "g." + name)) squares += static_cast<double>(gradient) * gradient;
-      EXPECT_NE(values(learned, "w1." + name), values(learned, "w." + name));
+      // The first step moves by the learning rate, 3e-4, whatever has a gradient; decay alone would move these by 6e-5 at most.
+      EXPECT_GT(largest_difference(values(learned, "w1." + name), values(learned, "w." + name)), 2e-4) << name;
     }
   const double norm = result("grad_norm").at(0);
   EXPECT_GT(squares, 0);

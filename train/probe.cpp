@@ -60,12 +60,12 @@ void probe(const std::filesystem::path& input, const std::filesystem::path& outp
   swap_outer(ids_by_sequence, ids, B, T, 1);
   swap_outer(targets_by_sequence, targets, B, T, 1);
   StoredTensors result;
-  for (const auto& [name, all, top] : {std::tuple("memory", &bank, &memory.keys), {"memory_v", &bank_v, &memory.values}}) {
-    if (learns_memory(config)) continue;  // it is among the weights
-    file.read(name, *all);
-    pool_banks(*all, *top);
-    result[name] = to_store(*all);
-  }
+  if (!learns_memory(config))  // else it is among the weights
+    for (const auto& [name, all, top] : {std::tuple("memory", &bank, &memory.keys), {"memory_v", &bank_v, &memory.values}}) {
+      file.read(name, *all);
+      pool_banks(*all, *top);
+      result[name] = to_store(*all);
+    }
 
   model.logits(ids, memory, logits_by_time);
   swap_outer(logits_by_time, logits, T, B, V);

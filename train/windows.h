@@ -24,8 +24,8 @@ class WindowSet {
   /// Windows as the columns of ids and targets, both time-major [T][number of windows]. `shift` is below T.
   void fill(std::span<const int> windows, const IntTensor& ids, const IntTensor& targets, int shift = 0) const;
 
-  /// By how many tokens a training run shifts an epoch's windows: by none in the first, by a number of its own in each later
-  /// one, so that what is read again comes in another context.
+  /// By how many tokens a training run shifts an epoch's windows: by none in the first, in each later one by a number that is
+  /// drawn for it, so that what is read again comes in another context.
   int shift(uint64_t seed, int epoch) const;
 
  private:
