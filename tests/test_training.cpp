@@ -463,13 +463,13 @@ TEST(ValidationTokens, AreATwentiethOfWhatIsTrainedOnBetweenTwoWithinBounds) {
   options.accumulate = 2;
   options.sequence = 128;
   options.steps = 2000;
-  EXPECT_EQ(validation_tokens(options, 1000), 1000 * 1536 / 30) << "the length of an epoch";
+  EXPECT_EQ(validation_tokens(options, 1000), 1000 * 1536 / 40) << "the length of an epoch";
   options.eval_every = 500;
-  EXPECT_EQ(validation_tokens(options, 1000), 500 * 1536 / 30);
+  EXPECT_EQ(validation_tokens(options, 1000), 500 * 1536 / 40);
   options.eval_every = 10;
   EXPECT_EQ(validation_tokens(options, 1000), 10'000);
   options.eval_every = 1'000'000;
-  EXPECT_EQ(validation_tokens(options, 1000), 2000 * 1536 / 30) << "at the end of the run";
+  EXPECT_EQ(validation_tokens(options, 1000), 2000 * 1536 / 40) << "at the end of the run";
   options.steps = 1'000'000;
   EXPECT_EQ(validation_tokens(options, 1000), 500'000);
   for (const int64_t asked : {0, 7}) {

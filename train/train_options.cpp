@@ -117,7 +117,7 @@ int64_t total_steps(const TrainOptions& options, int steps_per_epoch) {
 int64_t validation_tokens(const TrainOptions& options, int steps_per_epoch) {
   if (options.validation_tokens != kAuto) return options.validation_tokens;
   const int64_t steps = std::min(total_steps(options, steps_per_epoch), options.eval_every > 0 ? options.eval_every : steps_per_epoch);
-  return std::clamp<int64_t>(steps * options.batch * options.accumulate * options.sequence / 30, 10'000, 500'000);
+  return std::clamp<int64_t>(steps * options.batch * options.accumulate * options.sequence / 40, 10'000, 500'000);
 }
 
 int validation_window(const TrainOptions& options, int64_t tokens) {

@@ -56,7 +56,7 @@ TrainOptions options_from_json(const nlohmann::json& json, const std::string& wh
 
 /// Steps of the whole run.
 int64_t total_steps(const TrainOptions& options, int steps_per_epoch);
-/// Tokens of a validation, at most; 0: the whole text. Where the options leave it open, a thirtieth of what is trained on between two
+/// Tokens of a validation, at most; 0: the whole text. Where the options leave it open, a fortieth of what is trained on between two
 /// validations, which takes about 1 % of the time: a token forward takes a third of one forward and backward. But at least 10,000,
 /// so that the figure means something, and at most 500,000, beyond which it hardly gets more precise.
 int64_t validation_tokens(const TrainOptions& options, int steps_per_epoch);
