@@ -23,7 +23,7 @@ build: setup  ## build every program into build/bin (PRESET=dev, asan: build-dev
 
 train: build  ## train the tiny model on Tiny Shakespeare (about two minutes) and print a sample
 	@$(BUILD_DIR)/bin/train --config tiny --data data/tiny_shakespeare/input.txt --vocab auto --out checkpoints/shakespeare --overwrite \
-	  --steps 2000 --batch 6 --seq 128 --lr 3e-3 --beta2 0.99 --dropout 0 --val-split 0.1
+	  --steps 2000 --batch 6 --seq 128 --lr 6e-3 --lr-min 0.02x --beta2 0.99 --dropout 0 --val-split 0.1
 
 test: build  ## run all tests
 	@ctest --preset $(PRESET)
