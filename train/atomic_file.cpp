@@ -128,9 +128,8 @@ std::string read_file(const fs::path& path) {
   return content;
 }
 
-bool is_within(const fs::path& path, const fs::path& folder) {
-  const fs::path inner = destination(path), outer = destination(folder);
-  return std::ranges::mismatch(outer, inner).in1 == outer.end();
+std::function<bool(const fs::path&)> within(const fs::path& folder) {
+  return [outer = destination(folder)](const fs::path& path) { return std::ranges::mismatch(outer, destination(path)).in1 == outer.end(); };
 }
 
 void make_directory(const fs::path& path) {

@@ -17,8 +17,9 @@ namespace mmrec {
 /// The bytes of a whole file.
 std::string read_file(const std::filesystem::path& path);
 
-/// Whether a path is that of a folder or of something in it, also by way of links.
-bool is_within(const std::filesystem::path& path, const std::filesystem::path& folder);
+/// Tells of paths whether they are a folder's or those of something in it, also by way of links. Each costs a look at the disk; where the
+/// folder is is found out once.
+std::function<bool(const std::filesystem::path&)> within(const std::filesystem::path& folder);
 
 /// Makes a directory and those above it; an existing one is fine.
 void make_directory(const std::filesystem::path& path);

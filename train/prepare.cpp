@@ -219,12 +219,15 @@ Json write_results(const PrepareOptions& options, double val_split, int64_t sour
 
 std::vector<fs::path> corpus_files(const fs::path& directory, bool all_kinds, const fs::path& result) {
   static const std::set<std::string> kExtensions = {".txt", ".text", ".md", ".jsonl", ".ndjson", ".json"};
-  const bool is_below = !is_within(directory, result);
+  const auto is_of_result = within(result);
+  const bool is_below = !is_of_result(directory);
   std::vector<fs::path> files;
   size_t others = 0;
   for (auto entry = fs::recursive_directory_iterator(directory); entry != fs::recursive_directory_iterator(); ++entry) {
     const fs::path& path = entry->path();
-    if (path.filename().string().starts_with('.') || (is_below && is_within(path, result))) {
+    // Of what is in a folder only links can lead elsewhere than the folder.
+    const bool may_be_of_result = is_below && (entry->is_directory() || entry->is_symlink());
+    if (path.filename().string().starts_with('.') || (may_be_of_result && is_of_result(path))) {
       entry.disable_recursion_pending();
     } else if (entry->is_regular_file()) {
       const fs::path name = path.extension() == ".gz" ? path.stem() : path.filename();
@@ -242,8 +245,9 @@ std::vector<fs::path> corpus_files(const fs::path& directory, bool all_kinds, co
 }
 
 Json prepare(const PrepareOptions& options, Console& console, const CheckStop& check_stop) {
+  const auto is_of_result = within(options.out);
   for (const fs::path& file : options.files)
-    if (is_within(file, options.out))
+    if (is_of_result(file))
       fail_usage("{}: it is in --out {}, whose files make place for new ones; choose another --out", file.string(), options.out.string());
   const int64_t bytes = total_bytes(options.files);
   const double val_split = validation_part(options.val_split, bytes);

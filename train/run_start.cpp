@@ -18,7 +18,7 @@ RunStart start_new(const TrainOptions& options) {
   RunStart start;
   if (options.init.empty()) return start;
   start.checkpoint.emplace(options.init);
-  if (options.overwrite && is_within(start.checkpoint->folder, options.out))
+  if (options.overwrite && within(options.out)(start.checkpoint->folder))
     fail_usage("--init {}: it is within --out {}, out of which --overwrite moves what is there; choose another --out", options.init,
                options.out.string());
   return start;
