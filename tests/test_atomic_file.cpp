@@ -15,11 +15,13 @@
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
+#include <cstdio>
 #include <fstream>
 #include <set>
 #include <utility>
 
 #include "tests/expect_error.h"
+#include "tests/overlay.h"
 #include "tests/temporary_directory.h"
 #include "train/directory_lock.h"
 
@@ -138,7 +140,7 @@ TEST(AtomicFile, FailedWriteKeepsTheOldFile) {
   expect_error(
       [&] {
         write_directory_atomically(directory / "dir",
-                                   [](const fs::path& partial) { write_file_atomically(partial / "a", std::string(10'000, 'x')); });
+                                   [](const PathAt& partial) { write_file_atomically(partial / "a", std::string(10'000, 'x')); });
       },
       {"File too large"});
   ::setrlimit(RLIMIT_FSIZE, &limit);
@@ -165,7 +167,7 @@ TEST(AtomicFile, ReadOnlyFileSystem) {
   TinyDisk disk(directory / "disk", "size=64k");
   if (!disk.mounted() || !disk.make_read_only()) GTEST_SKIP() << "may not mount a file system";
   expect_error([&] { write_file_atomically(directory / "disk/file", "text"); }, {"Read-only file system"});
-  expect_error([&] { write_directory_atomically(directory / "disk/dir", [](const fs::path&) {}); }, {"Read-only file system"});
+  expect_error([&] { write_directory_atomically(directory / "disk/dir", [](const PathAt&) {}); }, {"Read-only file system"});
   expect_error([&] { make_directory(directory / "disk/a/b"); }, {"Read-only file system"});
   expect_error([&] { AppendFile(directory / "disk/log"); }, {"Read-only file system"});
 }
@@ -188,7 +190,7 @@ TEST(AtomicFile, AppendsAcrossOpenings) {
   EXPECT_EQ(read_file(directory / "log"), "one\ntwo\nthree\n");
 }
 
-void fill_with(const fs::path& partial, std::string_view text) {
+void fill_with(const PathAt& partial, std::string_view text) {
   write_file_atomically(partial / "a", text);
   write_file_atomically(partial / "b", text);
 }
@@ -196,13 +198,13 @@ void fill_with(const fs::path& partial, std::string_view text) {
 TEST(AtomicDirectory, AppearsWholeAndIsReplacedWhole) {
   const TemporaryDirectory directory;
   const fs::path target = directory / "checkpoint";
-  write_directory_atomically(target, [&](const fs::path& partial) {
-    EXPECT_NE(partial.filename().string().find("checkpoint.partial-"), std::string::npos);
+  write_directory_atomically(target, [&](const PathAt& partial) {
+    EXPECT_NE(partial.name().find("checkpoint.partial-"), std::string::npos);
     fill_with(partial, "old");
     EXPECT_FALSE(fs::exists(target));
   });
   EXPECT_EQ(read_file(target / "b"), "old");
-  write_directory_atomically(target.string() + "/", [&](const fs::path& partial) {
+  write_directory_atomically(target.string() + "/", [&](const PathAt& partial) {
     fill_with(partial, "new");
     EXPECT_EQ(read_file(target / "a"), "old");
   });
@@ -214,9 +216,9 @@ TEST(AtomicDirectory, AppearsWholeAndIsReplacedWhole) {
 TEST(AtomicDirectory, FailureKeepsTheOldOne) {
   const TemporaryDirectory directory;
   const fs::path target = directory / "checkpoint";
-  write_directory_atomically(target, [](const fs::path& partial) { fill_with(partial, "old"); });
+  write_directory_atomically(target, [](const PathAt& partial) { fill_with(partial, "old"); });
   EXPECT_THROW(write_directory_atomically(target,
-                                          [](const fs::path& partial) {
+                                          [](const PathAt& partial) {
                                             fill_with(partial, "new");
                                             throw std::runtime_error("stopped");
                                           }),
@@ -225,24 +227,20 @@ TEST(AtomicDirectory, FailureKeepsTheOldOne) {
   EXPECT_EQ(entries(directory.path()), std::set<std::string>{"checkpoint"});
 }
 
-TEST(AtomicDirectory, StartsAfreshWhereAnEarlierProcessWasKilled) {
-  const TemporaryDirectory directory;
-  fs::create_directory(directory / fmt::format("checkpoint.partial-{}", ::getpid()));
-  write_file_atomically(directory / fmt::format("checkpoint.partial-{}/rest", ::getpid()), "half");
-  write_directory_atomically(directory / "checkpoint", [](const fs::path& partial) { fill_with(partial, "new"); });
-  EXPECT_EQ(entries(directory / "checkpoint"), (std::set<std::string>{"a", "b"}));
-}
-
 /// A process that stays in the middle of write_directory_atomically until it is killed.
 class Writer {
  public:
-  explicit Writer(const fs::path& path) : id_(::fork()) {
+  explicit Writer(const fs::path& path) {
+    const std::set<std::string> others = entries(path.parent_path());
+    id_ = ::fork();
     if (id_ == 0) {
-      write_directory_atomically(path, [](const fs::path&) { ::pause(); });
+      write_directory_atomically(path, [](const PathAt&) { ::pause(); });
       ::_exit(0);
     }
-    partial_ = fs::path(path) += fmt::format(".partial-{}", id_);
-    while (!fs::exists(partial_)) ::usleep(1000);
+    const std::string prefix = path.filename().string() + ".partial-";
+    for (; partial_.empty(); ::usleep(1000))
+      for (const std::string& name : entries(path.parent_path()))
+        if (name.starts_with(prefix) && !others.contains(name) && is_locked(path.parent_path() / name)) partial_ = path.parent_path() / name;
   }
   ~Writer() { kill(); }
   Writer(const Writer&) = delete;
@@ -256,7 +254,7 @@ class Writer {
   }
 
  private:
-  pid_t id_;
+  pid_t id_ = 0;
   fs::path partial_;
 };
 
@@ -266,9 +264,7 @@ TEST(AtomicDirectory, WhatKilledProcessesLeftIsRemovedAndWhatOthersWriteIsNot) {
   Writer dead(target), alive(target), other(directory / "data2");
   dead.kill();
   other.kill();
-  // Locked by a process that this machine does not know.
-  constexpr int kNobody = 1 << 30;
-  const fs::path locked = directory / fmt::format("data.partial-{}", kNobody), old = directory / fmt::format("data.old-{}", kNobody);
+  const fs::path locked = directory / "data.partial-4711", old = directory / "data.old-0123456789abcdef";
   fs::create_directory(locked);
   fs::create_directory(old);
   write_file_atomically(old / "a", "the only one");
@@ -281,6 +277,10 @@ TEST(AtomicDirectory, WhatKilledProcessesLeftIsRemovedAndWhatOthersWriteIsNot) {
   EXPECT_TRUE(fs::exists(other.partial())) << "is of another folder";
   EXPECT_EQ(read_file(target / "a"), "the only one") << "takes its name back";
   EXPECT_EQ(remove_abandoned(target), std::vector<fs::path>{locked});
+  fs::create_directory(directory / "data.kept-1");
+  write_file_atomically(directory / "data.kept-1/a", "whole");
+  remove_abandoned(target);
+  EXPECT_EQ(read_file(target / "a"), "whole") << "what had its name may have been half removed";
   EXPECT_EQ(remove_abandoned(directory / "missing/data"), std::vector<fs::path>{});
 }
 
@@ -289,7 +289,7 @@ TEST(AtomicDirectory, RefusesToLoseOtherFiles) {
   fs::create_directory(directory / "home");
   write_file_atomically(directory / "home/thesis", "years of work");
   const auto write = [&](const char* name) {
-    write_directory_atomically(directory / name, [](const fs::path& partial) { fill_with(partial, "x"); });
+    write_directory_atomically(directory / name, [](const PathAt& partial) { fill_with(partial, "x"); });
   };
   expect_error([&] { write("home"); }, {"home", "'thesis' would be lost"});
   expect_error([&] { write("home/thesis"); }, {"thesis", "not a directory"});
@@ -312,11 +312,11 @@ TEST(AtomicDirectory, ReplacesWithoutSwappingNames) {
   constexpr int kReplaced = 0, kNoFilter = 2;
   const TemporaryDirectory directory;
   const fs::path target = directory / "checkpoint";
-  write_directory_atomically(target, [](const fs::path& partial) { fill_with(partial, "old"); });
+  write_directory_atomically(target, [](const PathAt& partial) { fill_with(partial, "old"); });
   const pid_t child = ::fork();
   if (child == 0) {
     if (!forbid_swapping_names()) ::_exit(kNoFilter);
-    write_directory_atomically(target, [](const fs::path& partial) { fill_with(partial, "new"); });
+    write_directory_atomically(target, [](const PathAt& partial) { fill_with(partial, "new"); });
     ::_exit(kReplaced);
   }
   int status = 0;
@@ -326,6 +326,76 @@ TEST(AtomicDirectory, ReplacesWithoutSwappingNames) {
   EXPECT_EQ(WEXITSTATUS(status), kReplaced);
   EXPECT_EQ(read_file(target / "a"), "new");
   EXPECT_EQ(entries(directory.path()), std::set<std::string>{"checkpoint"});
+}
+
+TEST(AtomicDirectory, TokensAreNobodyElses) {
+  std::set<std::string> tokens;
+  for (int i = 0; i < 1000; ++i) tokens.insert(unique_token());
+  EXPECT_EQ(tokens.size(), 1000u);
+  EXPECT_EQ(tokens.begin()->size(), 16u);
+  for (const char* name : {"a.partial-4711", "a.b.old-0123456789abcdef", "a-b.kept-f"}) EXPECT_TRUE(is_leftover(name)) << name;
+  for (const char* name : {"a", "a.partial", "a.partial-", "a.partial-x1", ".partial-1", "partial-1", "a.old-1.txt", "my.golden-1", "a-old-1"})
+    EXPECT_FALSE(is_leftover(name)) << name;
+}
+
+TEST(HeldDirectory, StaysTheSameWhateverItsNameLeadsTo) {
+  const TemporaryDirectory directory;
+  fs::create_directory(directory / "run");
+  const DirectoryLock held(directory / "run");
+  AppendFile log(held / "log");
+  fs::rename(directory / "run", directory / "moved");
+  fs::create_directory(directory / "run");
+  write_file_atomically(held / "file", "text");
+  write_directory_atomically(held / "folder", [](const PathAt& partial) { fill_with(partial, "x"); });
+  write_directory_atomically(held / "folder", [](const PathAt& partial) { fill_with(partial, "y"); });
+  make_directory(held / "deep/er");
+  move_tree(held / "folder", held / "deep/er/folder");
+  fs::create_symlink("deep/er/folder/a", directory / "moved/link");
+  write_file_atomically(held / "link", "by a link");
+  log.append("line\n");
+  EXPECT_EQ(entries(directory / "run"), std::set<std::string>{});
+  EXPECT_EQ(entries(directory / "moved"), (std::set<std::string>{"deep", "file", "link", "log"}));
+  EXPECT_EQ(read_file(held / "deep/er/folder/a"), "by a link");
+  EXPECT_EQ(read_file(held / "deep/er/folder/b"), "y");
+  EXPECT_EQ((held / "file").shown(), directory / "run/file");
+  EXPECT_EQ(held.current_path(), fs::canonical(directory / "moved"));
+  remove_tree(held / "deep");
+  EXPECT_EQ(entries(directory / "moved"), (std::set<std::string>{"file", "link", "log"}));
+  expect_error([&] { read_file(held / "missing"); }, {"cannot read", (directory / "run/missing").string(), "No such file"});
+}
+
+TEST(Trees, AreCopiedWithLinksAndRemovedWithoutFollowingThem) {
+  const TemporaryDirectory directory;
+  make_directory(directory / "a/sub");
+  write_file_atomically(directory / "a/sub/file", "text");
+  write_file_atomically(directory / "outside", "precious");
+  fs::create_symlink(directory / "outside", directory / "a/link");
+  fs::create_symlink(directory.path(), directory / "a/loop");
+  copy_tree(directory / "a", directory / "b");
+  EXPECT_EQ(entries(directory / "b"), (std::set<std::string>{"link", "loop", "sub"}));
+  EXPECT_EQ(read_file(directory / "b/sub/file"), "text");
+  EXPECT_EQ(fs::read_symlink(directory / "b/link"), directory / "outside");
+  remove_tree(directory / "a");
+  remove_tree(directory / "missing");
+  EXPECT_EQ(entries(directory.path()), (std::set<std::string>{"b", "outside"}));
+  EXPECT_EQ(read_file(directory / "outside"), "precious");
+}
+
+TEST(Overlay, DirectoriesOfTheLowerLayerAreReplacedMovedAndRemoved) {
+  const TemporaryDirectory directory;
+  for (const char* name : {"replaced", "moved", "removed"})
+    write_directory_atomically(directory / name, [](const PathAt& partial) { fill_with(partial, "old"); });
+  const TemporaryDirectory elsewhere;
+  const test::Overlay overlay(directory.path(), elsewhere / "room");
+  if (!overlay.mounted()) GTEST_SKIP() << "may not mount an overlay";
+  ASSERT_NE(std::rename((directory / "moved").c_str(), (directory / "new").c_str()), 0);
+  ASSERT_EQ(errno, EXDEV);
+  write_directory_atomically(directory / "replaced", [](const PathAt& partial) { fill_with(partial, "new"); });
+  move_tree(directory / "moved", directory / "new");
+  remove_directory_atomically(directory / "removed");
+  EXPECT_EQ(entries(directory.path()), (std::set<std::string>{"new", "replaced"}));
+  EXPECT_EQ(read_file(directory / "replaced/b"), "new");
+  EXPECT_EQ(read_file(directory / "new/b"), "old");
 }
 
 }  // namespace

@@ -1,159 +1,238 @@
 #include "train/atomic_file.h"
 
 #include <fcntl.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
-#include <csignal>
+#include <climits>
 #include <cstdio>
-#include <cstdlib>
 #include <system_error>
 #include <utility>
 #include <vector>
 
 #include "runtime/error.h"
-#include "train/directory_lock.h"
 
 namespace mmrec {
 namespace {
 
 namespace fs = std::filesystem;
 
-void flush_directory(const fs::path& path) { FileDescriptor("open", path, O_RDONLY | O_DIRECTORY).flush(); }
+void flush_directory(const PathAt& path) { FileDescriptor("open", path, O_RDONLY | O_DIRECTORY).flush(); }
 
-/// Where a name leads: an absolute path with links followed and without a slash at the end.
-fs::path destination(const fs::path& path) {
-  std::error_code error;
-  const fs::path absolute = fs::absolute(path, error);
-  fs::path real = fs::weakly_canonical(absolute, error);
-  if (error) real = absolute;
-  return real.has_filename() ? real : real.parent_path();
-}
+PathAt with_token(const PathAt& path, const char* kind) { return path + fmt::format(".{}-{}", kind, unique_token()); }
 
-fs::path with_suffix(fs::path path, const char* suffix) { return path += fmt::format(".{}-{}", suffix, ::getpid()); }
-
-/// What cannot be looked at counts as not there: writing it then fails and gives the reason.
-fs::file_type type_of(const fs::path& path) {
-  std::error_code ignored;
-  const fs::file_type type = fs::status(path, ignored).type();
-  return type == fs::file_type::none ? fs::file_type::not_found : type;
-}
-
-bool is_there(const fs::path& path) { return type_of(path) != fs::file_type::not_found; }
-
-void remove_quietly(const fs::path& path) {
-  std::error_code ignored;
-  fs::remove_all(path, ignored);
-}
-
-/// NAME.partial-<process id> or NAME.old-<process id>.
-bool is_leftover(const fs::path& path) {
-  const std::string extension = path.extension().string();
-  for (const std::string_view kind : {".partial-", ".old-"})
-    if (extension.starts_with(kind)) return extension.find_first_not_of("0123456789", kind.size()) == extension.npos;
-  return false;
-}
-
-/// Of a leftover: whether its process is gone, as far as can be told.
-bool is_abandoned(const fs::path& path) {
-  const std::string extension = path.extension().string();
-  const long id = std::strtol(extension.c_str() + extension.find('-') + 1, nullptr, 10);
-  if (::kill(static_cast<pid_t>(id), 0) == 0 || errno != ESRCH) return false;
+void remove_quietly(const PathAt& path) {
   try {
-    const DirectoryLock lock(path);
-    return true;
-  } catch (const Error&) {  // its process is one of another machine or container
-    return false;
+    remove_tree(path);
+  } catch (const Error&) {  // it is out of the way, and the next start tries again
   }
 }
 
-void rename_or_fail(const fs::path& from, const fs::path& to) {
-  if (std::rename(from.c_str(), to.c_str()) != 0) fail_on_file("write", to, errno);
+/// Of a leftover: "partial", "old" or "kept"; "" of any other name.
+std::string_view leftover_kind(const std::string& name) {
+  for (const std::string_view kind : {"partial", "old", "kept"}) {
+    const size_t dash = name.rfind('-');
+    if (dash == name.npos || dash + 1 == name.size() || name.find_first_not_of("0123456789abcdef", dash + 1) != name.npos) continue;
+    const size_t dot = dash - std::min(dash, kind.size() + 1);
+    if (dot > 0 && name[dot] == '.' && std::string_view(name).substr(dot + 1, kind.size()) == kind && dot + 1 + kind.size() == dash) return kind;
+  }
+  return "";
+}
+
+bool rename_succeeds(const PathAt& from, const PathAt& to) { return ::renameat(from.directory(), from.c_str(), to.directory(), to.c_str()) == 0; }
+
+void rename_or_fail(const PathAt& from, const PathAt& to) {
+  if (!rename_succeeds(from, to)) fail_on_file("write", to.shown(), errno);
 }
 
 /// Where a file's new content goes in the end, and where it is written first.
 struct FilePlaces {
-  explicit FilePlaces(const fs::path& path) : target(destination(path)), partial(with_suffix(target, "partial")) {
+  explicit FilePlaces(const PathAt& path) : target(path.destination()), partial(partial_name(target)) {
     // A rename would replace even a device.
-    if (is_there(target) && type_of(target) != fs::file_type::regular) fail("cannot write {}: it exists and is not a regular file", path.string());
+    if (exists(target) && type_of(target) != fs::file_type::regular)
+      fail("cannot write {}: it exists and is not a regular file", path.shown().string());
   }
-  fs::path target, partial;
+  PathAt target, partial;
 };
 
-void tidy_up(const fs::path& leftover) {
-  const fs::path target = leftover.parent_path() / leftover.stem();
-  if (leftover.extension().string().starts_with(".old-") && !is_there(target))
+/// The name without what makes it a leftover's.
+std::string name_before(const std::string& leftover) { return fs::path(leftover).stem().string(); }
+
+void tidy_up(const PathAt& leftover) {
+  const PathAt target = leftover.parent() / name_before(leftover.name());
+  const std::string_view kind = leftover_kind(leftover.name());
+  if (kind == "kept") remove_tree(target);  // which may be half of itself
+  if (kind == "kept" || (kind == "old" && !exists(target)))
     rename_or_fail(leftover, target);
   else
     remove_quietly(leftover);
 }
 
-void check_nothing_is_lost(const fs::path& old_directory, const fs::path& new_directory) {
-  if (!is_there(old_directory)) return;
-  if (type_of(old_directory) != fs::file_type::directory) fail("cannot write {}: it exists and is not a directory", old_directory.string());
-  for (const fs::directory_entry& entry : fs::directory_iterator(old_directory))
-    if (!is_there(new_directory / entry.path().filename()))
-      fail("will not replace {}: its '{}' would be lost; choose another name or remove it first", old_directory.string(),
-           entry.path().filename().string());
+void check_nothing_is_lost(const PathAt& old_directory, const PathAt& new_directory) {
+  if (!exists(old_directory)) return;
+  const std::string shown = old_directory.shown().string();
+  if (!is_directory(old_directory)) fail("cannot write {}: it exists and is not a directory", shown);
+  for (const std::string& name : names_in(old_directory))
+    if (!exists(new_directory / name)) fail("will not replace {}: its '{}' would be lost; choose another name or remove it first", shown, name);
 }
 
-void put_in_place(const fs::path& partial, const fs::path& target) {
-  if (!is_there(target)) return rename_or_fail(partial, target);
-  if (::renameat2(AT_FDCWD, partial.c_str(), AT_FDCWD, target.c_str(), RENAME_EXCHANGE) == 0) return remove_quietly(partial);
-  if (errno != EINVAL && errno != ENOSYS) fail_on_file("write", target, errno);
-  const fs::path old = with_suffix(target, "old");
+/// Copies a directory in such a way that the name `to` leads to all of it or to nothing. The copy is locked.
+DirectoryLock copy_directory_atomically(const PathAt& from, const PathAt& to) {
+  const PathAt partial = partial_name(to);
+  DirectoryLock lock = make_locked_directory(partial);
+  try {
+    for (const std::string& name : names_in(from)) copy_tree(from / name, partial / name);
+    flush_directory(partial);
+    rename_file(partial, to);
+  } catch (...) {
+    remove_quietly(partial);
+    throw;
+  }
+  return lock;
+}
+
+void put_in_place(const PathAt& partial, const PathAt& target) {
+  if (!exists(target)) return rename_or_fail(partial, target);
+  if (::renameat2(partial.directory(), partial.c_str(), target.directory(), target.c_str(), RENAME_EXCHANGE) == 0) return remove_quietly(partial);
+  if (errno == EXDEV) {  // in an overlay's lower layer
+    const PathAt kept = with_token(target, "kept");
+    const DirectoryLock lock = copy_directory_atomically(target, kept);
+    remove_tree(target);
+    rename_or_fail(partial, target);
+    rename_or_fail(kept, partial);
+    return remove_quietly(partial);
+  }
+  if (errno != EINVAL && errno != ENOSYS) fail_on_file("write", target.shown(), errno);
+  const PathAt old = with_token(target, "old");
   rename_or_fail(target, old);
-  if (std::rename(partial.c_str(), target.c_str()) != 0) {
+  if (!rename_succeeds(partial, target)) {
     const int code = errno;
     rename_or_fail(old, target);
-    fail_on_file("write", target, code);
+    fail_on_file("write", target.shown(), code);
   }
   remove_quietly(old);
 }
 
+void copy_file_or_link(const PathAt& from, const PathAt& to) {
+  if (::linkat(from.directory(), from.c_str(), to.directory(), to.c_str(), 0) == 0) return;
+  std::array<char, PATH_MAX> leads_to;
+  if (const ssize_t length = ::readlinkat(from.directory(), from.c_str(), leads_to.data(), leads_to.size() - 1); length > 0) {
+    leads_to[static_cast<size_t>(length)] = '\0';
+    if (::symlinkat(leads_to.data(), to.directory(), to.c_str()) != 0) fail_on_file("write", to.shown(), errno);
+    return;
+  }
+  if (type_of(from) != fs::file_type::regular) fail("cannot copy {}: it is neither a file, a link nor a directory", from.shown().string());
+  const FileDescriptor source("read", from, O_RDONLY), copy("write", to, O_WRONLY | O_CREAT | O_EXCL);
+  std::vector<std::byte> room(size_t{1} << 20);
+  while (const size_t got = source.read(room)) copy.write(std::span(room).first(got));
+  struct stat status;
+  if (::fstat(source, &status) == 0) {
+    const std::array times = {status.st_atim, status.st_mtim};
+    if (::fchmod(copy, status.st_mode & 07777) != 0 || ::futimens(copy, times.data()) != 0) fail_on_file("write", to.shown(), errno);
+  }
+  copy.flush();
+}
+
+bool is_link(const PathAt& path) {
+  struct stat status;
+  return ::fstatat(path.directory(), path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(status.st_mode);
+}
+
 }  // namespace
 
-std::string read_file(const fs::path& path) {
-  const FileDescriptor file("read", path, O_RDONLY);
-  // The size is a first guess (a pipe has none); one byte more lets the end of the file show without growing.
-  std::string content(static_cast<size_t>(file.size()) + 1, '\0');
-  size_t used = 0;
-  while (const size_t got = file.read(std::as_writable_bytes(std::span(content)).subspan(used))) {
-    used += got;
-    if (used == content.size()) content.resize(2 * used);
-  }
-  content.resize(used);
-  return content;
+std::string unique_token() {
+  uint64_t number = 0;
+  if (::getrandom(&number, sizeof number, 0) != sizeof number) fail("the system gives no random numbers: {}", std::generic_category().message(errno));
+  return fmt::format("{:016x}", number);
 }
+
+PathAt partial_name(const PathAt& path) { return with_token(path, "partial"); }
+
+DirectoryLock make_locked_directory(const PathAt& path) {
+  for (;;) {
+    if (::mkdirat(path.directory(), path.c_str(), 0777) != 0 && errno != EEXIST) fail_on_file("create directory", path.shown(), errno);
+    try {  // another process may take it for abandoned before it is locked
+      DirectoryLock lock(path);
+      if (is_same(lock.path(), path)) return lock;
+    } catch (const Error&) {
+      if (exists(path) && !is_locked(path)) throw;
+    }
+  }
+}
+
+bool is_leftover(const fs::path& path) { return !leftover_kind(path.filename().string()).empty(); }
+
+std::string read_file(const PathAt& path) { return FileDescriptor("read", path, O_RDONLY).read_rest(); }
 
 std::function<bool(const fs::path&)> within(const fs::path& folder) {
-  return [outer = destination(folder)](const fs::path& path) { return std::ranges::mismatch(outer, destination(path)).in1 == outer.end(); };
+  return [outer = PathAt(folder).destination().path()](const fs::path& path) {
+    return std::ranges::mismatch(outer, PathAt(path).destination().path()).in1 == outer.end();
+  };
 }
 
-void make_directory(const fs::path& path) {
-  std::error_code error;
-  fs::create_directories(path, error);
-  if (error) fail_on_file("create directory", path, error.value());
+void make_directory(const PathAt& path) {
+  if (::mkdirat(path.directory(), path.c_str(), 0777) == 0) return;
+  int code = errno;
+  if (code == ENOENT && path.path().has_parent_path() && path.path() != path.path().parent_path()) {
+    make_directory(path.parent());
+    code = ::mkdirat(path.directory(), path.c_str(), 0777) == 0 ? 0 : errno;
+  }
+  if (code != 0 && !(code == EEXIST && is_directory(path))) fail_on_file("create directory", path.shown(), code == EEXIST ? ENOTDIR : code);
 }
 
-void rename_file(const fs::path& from, const fs::path& to) {
+void rename_file(const PathAt& from, const PathAt& to) {
   rename_or_fail(from, to);
-  flush_directory(to.parent_path());
+  flush_directory(to.parent());
 }
 
-void check_writable(const fs::path& path) {
+void copy_tree(const PathAt& from, const PathAt& to) {
+  if (is_link(from) || !is_directory(from)) return copy_file_or_link(from, to);
+  if (::mkdirat(to.directory(), to.c_str(), 0777) != 0) fail_on_file("create directory", to.shown(), errno);
+  for (const std::string& name : names_in(from)) copy_tree(from / name, to / name);
+  flush_directory(to);
+}
+
+void remove_tree(const PathAt& path) {
+  if (!is_link(path) && is_directory(path)) {
+    for (const std::string& name : names_in(path)) remove_tree(path / name);
+    if (::unlinkat(path.directory(), path.c_str(), AT_REMOVEDIR) != 0) fail_on_file("remove", path.shown(), errno);
+  } else if (::unlinkat(path.directory(), path.c_str(), 0) != 0 && errno != ENOENT) {
+    fail_on_file("remove", path.shown(), errno);
+  }
+}
+
+void move_tree(const PathAt& from, const PathAt& to) {
+  if (!rename_succeeds(from, to)) {
+    if (errno != EXDEV) fail_on_file("move", from.shown(), errno);
+    if (is_link(from) || !is_directory(from)) {
+      const PathAt partial = partial_name(to);
+      copy_tree(from, partial);
+      rename_or_fail(partial, to);
+    } else {
+      copy_directory_atomically(from, to);
+    }
+    flush_directory(to.parent());
+    remove_tree(from);
+  }
+  flush_directory(to.parent());
+  flush_directory(from.parent());
+}
+
+void check_writable(const PathAt& path) {
   const FilePlaces places(path);
-  { const FileDescriptor file("write", places.partial, O_WRONLY | O_CREAT | O_TRUNC, path); }
+  { const FileDescriptor file("write", places.partial, O_WRONLY | O_CREAT | O_TRUNC, path.shown()); }
   remove_quietly(places.partial);
 }
 
-void write_file_atomically(const fs::path& path, std::span<const std::span<const std::byte>> pieces) {
+void write_file_atomically(const PathAt& path, std::span<const std::span<const std::byte>> pieces) {
   const auto [target, partial] = FilePlaces(path);
   try {
     {
-      const FileDescriptor file("write", partial, O_WRONLY | O_CREAT | O_TRUNC, path);
+      const FileDescriptor file("write", partial, O_WRONLY | O_CREAT | O_TRUNC, path.shown());
       for (std::span<const std::byte> piece : pieces) file.write(piece);
       file.flush();
     }
@@ -164,18 +243,15 @@ void write_file_atomically(const fs::path& path, std::span<const std::span<const
   }
 }
 
-void write_file_atomically(const fs::path& path, std::string_view text) {
+void write_file_atomically(const PathAt& path, std::string_view text) {
   const std::span<const std::byte> piece = std::as_bytes(std::span(text));
   write_file_atomically(path, {&piece, 1});
 }
 
-void write_directory_atomically(const fs::path& path, const std::function<void(const fs::path& partial)>& fill) {
-  const fs::path target = destination(path);
-  const fs::path partial = with_suffix(target, "partial");
-  remove_quietly(partial);  // process ids come again: it may be what a killed process left
-  if (::mkdir(partial.c_str(), 0777) != 0) fail_on_file("create directory", path, errno);
+void write_directory_atomically(const PathAt& path, const std::function<void(const PathAt& partial)>& fill) {
+  const PathAt target = path.destination(), partial = partial_name(target);
+  const DirectoryLock lock = make_locked_directory(partial);
   try {
-    const DirectoryLock lock(partial);  // for remove_abandoned
     fill(partial);
     check_nothing_is_lost(target, partial);
     flush_directory(partial);
@@ -184,35 +260,39 @@ void write_directory_atomically(const fs::path& path, const std::function<void(c
     remove_quietly(partial);
     throw;
   }
-  flush_directory(target.parent_path());
+  flush_directory(target.parent());
 }
 
-void remove_directory_atomically(const fs::path& path) {
-  const fs::path partial = with_suffix(path, "partial");
-  remove_quietly(partial);
-  rename_or_fail(path, partial);
-  remove_quietly(partial);
+void remove_directory_atomically(const PathAt& path) {
+  const PathAt partial = partial_name(path);
+  if (rename_succeeds(path, partial)) return remove_quietly(partial);
+  if (errno != EXDEV) fail_on_file("remove", path.shown(), errno);
+  remove_tree(path);
 }
 
-void remove_leftovers(const fs::path& directory, const std::function<bool(const std::string& name)>& ours) {
-  std::vector<fs::path> leftovers;
-  for (const fs::directory_entry& entry : fs::directory_iterator(directory))
-    if (const fs::path& path = entry.path(); is_leftover(path) && ours(path.stem().string())) leftovers.push_back(path);
-  for (const fs::path& path : leftovers) tidy_up(path);
+void remove_leftovers(const PathAt& directory, const std::function<bool(const std::string& name)>& ours) {
+  for (const std::string& name : names_in(directory))
+    if (is_leftover(name) && ours(name_before(name))) tidy_up(directory / name);
 }
 
 std::vector<fs::path> remove_abandoned(const fs::path& path) {
-  const fs::path target = destination(path);
+  const fs::path target = PathAt(path).destination().path();
   std::vector<fs::path> abandoned;
-  if (!is_there(target.parent_path())) return abandoned;
-  for (const fs::directory_entry& entry : fs::directory_iterator(target.parent_path()))
-    if (const fs::path& left = entry.path(); is_leftover(left) && left.stem() == target.filename() && entry.is_directory() && is_abandoned(left))
+  if (!is_directory(target.parent_path())) return abandoned;
+  for (const std::string& name : names_in(target.parent_path())) {
+    const fs::path left = target.parent_path() / name;
+    if (!is_leftover(name) || name_before(name) != target.filename() || !is_directory(left)) continue;
+    try {
+      const DirectoryLock lock(left);
+      tidy_up(left);
       abandoned.push_back(left);
-  for (const fs::path& left : abandoned) tidy_up(left);
+    } catch (const Error&) {  // somebody writes it
+    }
+  }
   return abandoned;
 }
 
-AppendFile::AppendFile(const fs::path& path) : file_("write", path, O_WRONLY | O_CREAT | O_APPEND) {}
+AppendFile::AppendFile(const PathAt& path) : file_("write", path, O_WRONLY | O_CREAT | O_APPEND) {}
 
 void AppendFile::append(std::string_view record) { file_.write(std::as_bytes(std::span(record))); }
 

@@ -1,12 +1,17 @@
 #include "train/checkpoint.h"
 
+#include <fcntl.h>
+
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <iterator>
 #include <nlohmann/json.hpp>
-#include <system_error>
+#include <span>
+#include <thread>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "runtime/error.h"
 #include "train/atomic_file.h"
@@ -85,18 +90,18 @@ Course read_course(const json& course, const fs::path& file) {
 }
 
 /// Takes a run's folder to the checkpoint to use.
-fs::path find_checkpoint(const fs::path& path) {
-  if (!fs::is_directory(path)) fail("{}: there is no such folder; give a checkpoint's folder or a run's", path.string());
-  if (fs::exists(path / kStateFile)) return path;
+PathAt find_checkpoint(const PathAt& path) {
+  if (!is_directory(path)) fail("{}: there is no such folder; give a checkpoint's folder or a run's", path.shown().string());
+  if (is_checkpoint(path)) return path;
   for (const char* name : {"best_model", "final_checkpoint"})
-    if (fs::is_directory(path / name)) return path / name;
+    if (is_directory(path / name)) return path / name;
   if (const fs::path name = latest_checkpoint(path); !name.empty()) return path / name;
-  fail("{}: not a checkpoint (no state.json) and not a run (no best_model, final_checkpoint or latest)", path.string());
+  fail("{}: not a checkpoint (no state.json) and not a run (no best_model, final_checkpoint or latest)", path.shown().string());
 }
 
-/// state.json, after it has been compared with its own checksum. A newer version may have another one, so that the format is first.
-json read_state_file(const fs::path& file) {
-  json state = parse_json(read_file(file), file.string());
+/// The text of state.json, after it has been compared with its own checksum. A newer version may have another one, so that the format is first.
+json parse_state(const std::string& text, const fs::path& file) {
+  json state = parse_json(text, file.string());
   const int format = field<int>(state, "format", file);
   if (format > kFormat) fail("{}: format {} was written by a newer version; this one reads formats up to {}", file.string(), format, kFormat);
   const std::string expected = field<std::string>(state, "crc32", file);
@@ -105,53 +110,127 @@ json read_state_file(const fs::path& file) {
   return state;
 }
 
-/// The run's state, after state.json and all files that it lists have been compared with their checksums.
-RunState read_state(const fs::path& folder) {
-  const fs::path file = folder / kStateFile;
-  const json state = read_state_file(file);
-  const json files = field<json>(state, "files", file);
-  for (const char* name : kFiles) {
-    if (!fs::exists(folder / name)) fail("{}: the checkpoint is incomplete, {} is missing", folder.string(), name);
-    const json entry = field<json>(files, name, file);
-    const std::string content = read_file(folder / name);
-    if (content.size() != field<uint64_t>(entry, "bytes", file) || checksum(content) != field<std::string>(entry, "crc32", file))
-      fail("{}: the file is not what was saved ({} bytes; size or checksum differ from state.json's)", (folder / name).string(), content.size());
-  }
+RunState read_state(const json& state, const fs::path& file) {
   RunState result{.step = field<int64_t>(state, "step", file),
                   .tokens = field<int64_t>(state, "tokens", file),
                   .seed = field<uint64_t>(state, "seed", file),
+                  .run = state.contains("run") ? field<std::string>(state, "run", file) : "",
                   .validation_loss = number_or_nan(state, "validation_loss", file),
                   .course = {}};
   if (state.contains("course")) result.course = read_course(state["course"], file);
   return result;
 }
 
+/// Whether a process is just putting a new version of the folder into its place.
+bool is_being_replaced(const PathAt& folder) {
+  const PathAt place = folder.destination();
+  return is_directory(place.parent()) && std::ranges::any_of(names_in(place.parent()), [&](const fs::path& name) {
+           return is_leftover(name) && name.stem() == place.name();
+         });
+}
+
 /// Whatever is no checkpoint's file gets into the new folder as well, by links where the file system has them: whenever the
 /// process ends, nothing is lost.
-void carry_over_others(const fs::path& old_folder, const fs::path& new_folder) {
-  if (!fs::is_directory(old_folder)) return;
-  constexpr auto kLinks = fs::copy_options::recursive | fs::copy_options::copy_symlinks | fs::copy_options::create_hard_links;
-  constexpr auto kCopies = fs::copy_options::recursive | fs::copy_options::copy_symlinks | fs::copy_options::overwrite_existing;
-  for (const fs::directory_entry& entry : fs::directory_iterator(old_folder)) {
-    const fs::path name = entry.path().filename();
-    if (is_checkpoint_file(name.string())) continue;
-    std::error_code error;
-    fs::copy(entry.path(), new_folder / name, kLinks, error);
-    if (error) fs::copy(entry.path(), new_folder / name, kCopies, error);
-    if (error) fail("cannot keep {} in a new version of its folder: {}; move it to another place", entry.path().string(), error.message());
+void carry_over_others(const PathAt& old_folder, const PathAt& new_folder) {
+  if (!is_directory(old_folder)) return;
+  for (const std::string& name : names_in(old_folder)) {
+    if (is_checkpoint_file(name)) continue;
+    try {
+      copy_tree(old_folder / name, new_folder / name);
+    } catch (const Error& error) {
+      fail("cannot keep {} in a new version of its folder, move it to another place: {}", (old_folder / name).shown().string(), error.what());
+    }
   }
 }
 
-Config read_config(const fs::path& file) { return config_from_json(parse_json(read_file(file), file.string()), Config{}, file.string()); }
+Config read_config(const CheckpointFile& file) { return config_from_json(parse_json(file.content(), file.shown()), Config{}, file.shown()); }
 
 }  // namespace
+
+CheckpointFile::CheckpointFile(const PathAt& path, uint64_t bytes, std::string crc32)
+    : file_("read", path, O_RDONLY), shown_(path.shown().string()), bytes_(bytes), crc32_(std::move(crc32)) {}
+
+void CheckpointFile::compare(uint64_t bytes, uint32_t crc32) const {
+  if (bytes != bytes_ || fmt::format("{:08x}", crc32) != crc32_)
+    fail("{}: the file is not what was saved ({} bytes; size or checksum differ from state.json's)", shown_, bytes);
+}
+
+void CheckpointFile::check() const {
+  std::vector<std::byte> room(size_t{1} << 20);
+  uint64_t bytes = 0;
+  uint32_t crc32 = 0;
+  file_.seek(0);
+  while (const size_t got = file_.read(room)) {
+    crc32 = crc32_of(std::span(room).first(got), crc32);
+    bytes += got;
+  }
+  compare(bytes, crc32);
+}
+
+std::string CheckpointFile::content() const {
+  file_.seek(0);
+  std::string content = file_.read_rest();
+  compare(content.size(), crc32_of(content));
+  return content;
+}
+
+/// All files of a checkpoint, opened while they belonged together.
+struct Checkpoint::Files {
+  explicit Files(const PathAt& folder) : shown(folder.shown()) {
+    constexpr int kTries = 100;
+    constexpr std::chrono::milliseconds kPause(10);
+    for (int tries = 1;; ++tries) {
+      try {
+        open(folder);
+        break;
+      } catch (const Error&) {
+        if (tries == kTries || !is_being_replaced(folder)) throw;
+      }
+      std::this_thread::sleep_for(kPause);
+    }
+  }
+
+  CheckpointFile& operator[](std::string_view name) { return files[static_cast<size_t>(std::ranges::find(kFiles, name) - kFiles)]; }
+  fs::path state_file() const { return shown / kStateFile; }
+
+  fs::path shown;
+  json state;
+  std::vector<CheckpointFile> files;  // as kFiles
+
+ private:
+  /// Again where a new version has taken the folder's place meanwhile: what is open then is being deleted.
+  void open(const PathAt& folder) {
+    for (;;) {
+      const FileDescriptor held("open", folder, O_RDONLY | O_DIRECTORY);
+      const PathAt here(held, shown);
+      try {
+        return read(here);
+      } catch (const Error&) {
+        if (is_same(here, folder)) throw;
+      }
+    }
+  }
+  void read(const PathAt& folder) {
+    files.clear();
+    state = parse_state(read_file(folder / kStateFile), state_file());
+    const json listed = field<json>(state, "files", state_file());
+    for (const char* name : kFiles) {
+      if (!exists(folder / name)) fail("{}: the checkpoint is incomplete, {} is missing", shown.string(), name);
+      const json entry = field<json>(listed, name, state_file());
+      files.emplace_back(folder / name, field<uint64_t>(entry, "bytes", state_file()), field<std::string>(entry, "crc32", state_file()));
+    }
+    for (const CheckpointFile& file : files) file.check();
+  }
+};
+
+bool is_checkpoint(const PathAt& folder) { return type_of(folder / kStateFile) == fs::file_type::regular; }
 
 bool is_checkpoint_file(const std::string& name) {
   return name == kStateFile || std::find(std::begin(kFiles), std::end(kFiles), name) != std::end(kFiles);
 }
 
-void save_checkpoint(const fs::path& folder, const Config& config, const Tokenizer& tokenizer, const Parameters& parameters, const RunState& state) {
-  write_directory_atomically(folder, [&](const fs::path& partial) {
+void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer& tokenizer, const Parameters& parameters, const RunState& state) {
+  write_directory_atomically(folder, [&](const PathAt& partial) {
     write_file_atomically(partial / "config.json", to_json(config).dump(2) + "\n");
     tokenizer.save(partial / "tokenizer.json");
     write_safetensors(partial / "model.safetensors", stored(parameters, parameters.weights()));
@@ -167,6 +246,7 @@ void save_checkpoint(const fs::path& folder, const Config& config, const Tokeniz
     json description = {
         {"format", kFormat}, {"step", state.step}, {"tokens", state.tokens}, {"seed", state.seed}, {"validation_loss", state.validation_loss},
         {"files", files}};
+    if (!state.run.empty()) description["run"] = state.run;
     if (state.course) description["course"] = to_json(*state.course);
     description["crc32"] = checksum(description.dump());
     write_file_atomically(partial / kStateFile, description.dump(2) + "\n");
@@ -174,17 +254,21 @@ void save_checkpoint(const fs::path& folder, const Config& config, const Tokeniz
   });
 }
 
-Checkpoint::Checkpoint(const fs::path& path)
-    : folder(find_checkpoint(path)),
-      state(read_state(folder)),
-      config(read_config(folder / "config.json")),
-      tokenizer(Tokenizer::load(folder / "tokenizer.json")) {
+Checkpoint::Checkpoint(const PathAt& path) : Checkpoint(Files(find_checkpoint(path))) {}
+
+Checkpoint::Checkpoint(Files files)
+    : folder(files.shown),
+      state(read_state(files.state, files.state_file())),
+      config(read_config(files["config.json"])),
+      tokenizer(Tokenizer::parse(files["tokenizer.json"].content(), files["tokenizer.json"].shown())),
+      weights_(std::move(files["model.safetensors"])),
+      moments_(std::move(files["optimizer.safetensors"])) {
   if (tokenizer.size() > config.vocab_size)
     fail("{}: the tokenizer has {} tokens, the model {} rows", folder.string(), tokenizer.size(), config.vocab_size);
 }
 
 void Checkpoint::read_weights(Parameters& parameters) const {
-  const SafetensorsFile file(folder / "model.safetensors");
+  const SafetensorsFile file(weights_.shown(), weights_.content());
   for (const Parameter& parameter : parameters.table()) {
     const Tensor weight = parameters.weight(parameter.name);
     const bool more_rows = parameter.name == "embedding.weight" && weight.size(0) > config.vocab_size;
@@ -193,22 +277,23 @@ void Checkpoint::read_weights(Parameters& parameters) const {
 }
 
 void Checkpoint::read_moments(Parameters& parameters) const {
-  const SafetensorsFile file(folder / "optimizer.safetensors");
+  const SafetensorsFile file(moments_.shown(), moments_.content());
   for (const Parameter& parameter : parameters.table()) {
     file.read("m." + parameter.name, parameters.view(parameters.first_moments(), parameter));
     file.read("v." + parameter.name, parameters.view(parameters.second_moments(), parameter));
   }
 }
 
-fs::path latest_checkpoint(const fs::path& run) {
-  if (!fs::exists(run / kLatestFile)) return {};
+fs::path latest_checkpoint(const PathAt& run) {
+  if (!exists(run / kLatestFile)) return {};
   const std::string text = read_file(run / kLatestFile);
   return fs::path(text.substr(0, text.find('\n'))).filename();
 }
 
-std::optional<int64_t> checkpoint_step(const fs::path& folder) {
+std::optional<int64_t> checkpoint_step(const PathAt& folder) {
+  const PathAt file = folder / kStateFile;
   try {
-    return field<int64_t>(read_state_file(folder / kStateFile), "step", folder / kStateFile);
+    return field<int64_t>(parse_state(read_file(file), file.shown()), "step", file.shown());
   } catch (const Error&) {
     return std::nullopt;
   }

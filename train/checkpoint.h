@@ -4,10 +4,13 @@
 #include <filesystem>
 #include <limits>
 #include <optional>
+#include <string>
 
 #include "model/config.h"
 #include "model/model.h"
 #include "model/parameters.h"
+#include "train/file_descriptor.h"
+#include "train/path_at.h"
 #include "train/run_data.h"
 #include "train/tokenizer.h"
 #include "train/train_options.h"
@@ -31,6 +34,7 @@ struct RunState {
   int64_t step = 0;                   ///< steps taken
   int64_t tokens = 0;                 ///< trained on
   uint64_t seed = 0;                  ///< of the run: with it, memory and order are what they were
+  std::string run = {};               ///< which run's it is: RunFolder's id; "": no run's, or one's of an earlier version
   double validation_loss = 0;         ///< of these weights, or NaN
   std::optional<Course> course = {};  ///< checkpoints that no run wrote have none
 };
@@ -41,17 +45,40 @@ struct RunState {
 /// Whether a checkpoint has a file of this name.
 bool is_checkpoint_file(const std::string& name);
 
+/// Whether a folder is a checkpoint, whatever it is called.
+bool is_checkpoint(const PathAt& folder);
+
 /// Writes a checkpoint as a whole or not at all. Other files that somebody has put into an older checkpoint of this name are
 /// in the new one too.
-void save_checkpoint(const std::filesystem::path& folder, const Config& config, const Tokenizer& tokenizer, const Parameters& parameters,
+void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer& tokenizer, const Parameters& parameters,
                      const RunState& state);
 
-/// A checkpoint that has been read and checked. Anything missing, truncated or altered throws an Error that says what.
+/// A file of a checkpoint, held open, and what state.json says of it.
+class CheckpointFile {
+ public:
+  CheckpointFile(const PathAt& path, uint64_t bytes, std::string crc32);
+  /// Throws an Error where the file is not what was saved.
+  void check() const;
+  /// Its bytes, which have been checked.
+  std::string content() const;
+  const std::string& shown() const { return shown_; }
+
+ private:
+  void compare(uint64_t bytes, uint32_t crc32) const;
+
+  FileDescriptor file_;
+  std::string shown_;
+  uint64_t bytes_;
+  std::string crc32_;
+};
+
+/// A checkpoint that has been read and checked. Anything missing, truncated or altered throws an Error that says what. Its files stay open:
+/// what is read later is of this checkpoint, also when its run has replaced it meanwhile.
 struct Checkpoint {
   /// `path`: a checkpoint's folder, or a run's, of which the best model is taken, else the final one, else the latest.
-  explicit Checkpoint(const std::filesystem::path& path);
+  explicit Checkpoint(const PathAt& path);
 
-  std::filesystem::path folder;
+  std::filesystem::path folder;  ///< as messages call it
   RunState state;
   Config config;
   Tokenizer tokenizer;
@@ -61,15 +88,21 @@ struct Checkpoint {
   void read_weights(Parameters& parameters) const;
   /// The optimiser's moments.
   void read_moments(Parameters& parameters) const;
+
+ private:
+  struct Files;
+  explicit Checkpoint(Files files);
+
+  CheckpointFile weights_, moments_;
 };
 
 /// The file in a run's folder with the name of the checkpoint that was saved last, other than as the best.
 constexpr const char* kLatestFile = "latest";
 /// That name, or nothing where there is no such file.
-std::filesystem::path latest_checkpoint(const std::filesystem::path& run);
+std::filesystem::path latest_checkpoint(const PathAt& run);
 
 /// The step of a checkpoint by its state.json alone; nothing where that cannot be read.
-std::optional<int64_t> checkpoint_step(const std::filesystem::path& folder);
+std::optional<int64_t> checkpoint_step(const PathAt& folder);
 
 /// The number of ids that can be predicted: the tokenizer's where the embedding is just that size, rounded up
 /// (`--vocab auto`), else all rows of the embedding.

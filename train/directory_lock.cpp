@@ -2,12 +2,10 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
-#include <unistd.h>
 
 #include <cerrno>
-#include <optional>
+#include <string>
 #include <system_error>
-#include <utility>
 
 #include "runtime/error.h"
 
@@ -15,33 +13,24 @@ namespace mmrec {
 
 namespace {
 
-/// A descriptor that holds the lock; nothing where another process does.
-std::optional<int> locked(const std::filesystem::path& directory) {
-  const int descriptor = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) fail("cannot open {}: {}; check the path and its permissions", directory.string(), std::generic_category().message(errno));
-  if (::flock(descriptor, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return descriptor;
-  ::close(descriptor);
-  return std::nullopt;
-}
+FileDescriptor open_directory(const PathAt& path) { return {"open", path, O_RDONLY | O_DIRECTORY}; }
+
+/// False where another process holds the lock.
+bool take_lock(const FileDescriptor& directory) { return ::flock(directory, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK; }
 
 }  // namespace
 
-DirectoryLock::DirectoryLock(const std::filesystem::path& directory) {
-  const std::optional<int> descriptor = locked(directory);
-  if (!descriptor) fail("{} is in use by another run; wait until it ends, stop it, or choose another --out", directory.string());
-  descriptor_ = *descriptor;
+DirectoryLock::DirectoryLock(const PathAt& directory) : directory_(open_directory(directory)), shown_(directory.shown()) {
+  if (!take_lock(directory_)) fail("{} is in use by another run; wait until it ends, stop it, or choose another --out", shown_.string());
 }
 
-DirectoryLock::~DirectoryLock() {
-  if (descriptor_ >= 0) ::close(descriptor_);
+std::filesystem::path DirectoryLock::current_path() const {
+  if (is_same(path(), shown_)) return shown_;
+  std::error_code unknown;  // no /proc
+  const std::filesystem::path now = std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(directory_), unknown);
+  return unknown ? shown_ : now;
 }
 
-DirectoryLock::DirectoryLock(DirectoryLock&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
-
-bool is_locked(const std::filesystem::path& directory) {
-  const std::optional<int> descriptor = locked(directory);
-  if (descriptor) ::close(*descriptor);
-  return !descriptor;
-}
+bool is_locked(const PathAt& directory) { return !take_lock(open_directory(directory)); }
 
 }  // namespace mmrec

@@ -2,23 +2,29 @@
 
 #include <filesystem>
 
+#include "train/file_descriptor.h"
+
 namespace mmrec {
 
-/// Keeps other processes that use this class out of a directory while it lives. The system drops the lock with the process,
-/// however that ends; nothing is left in the directory. On a file system without locks it does nothing.
+/// Holds a directory open and keeps other processes that use this class out of it while it lives. The system drops the lock with
+/// the process, however that ends; nothing is left in the directory. On a file system without locks it keeps nobody out.
 class DirectoryLock {
  public:
   /// Throws an Error where another process holds the lock.
-  explicit DirectoryLock(const std::filesystem::path& directory);
-  ~DirectoryLock();
-  DirectoryLock(DirectoryLock&& other) noexcept;
-  DirectoryLock& operator=(DirectoryLock&&) = delete;
+  explicit DirectoryLock(const PathAt& directory);
+
+  /// The directory, by what it was called when it was opened, and a path in it. They lead there also when it has been renamed.
+  PathAt path() const { return {directory_, shown_}; }
+  PathAt operator/(const std::filesystem::path& below) const { return path() / below; }
+  /// What it is called now.
+  std::filesystem::path current_path() const;
 
  private:
-  int descriptor_;
+  FileDescriptor directory_;
+  std::filesystem::path shown_;
 };
 
 /// Whether another process holds it.
-bool is_locked(const std::filesystem::path& directory);
+bool is_locked(const PathAt& directory);
 
 }  // namespace mmrec

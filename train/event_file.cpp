@@ -16,8 +16,6 @@
 namespace mmrec {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr std::string_view kPrefix = "events.out.tfevents.";
 
 double now() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
@@ -63,10 +61,9 @@ std::string record(const std::string& bytes) {
 }
 
 /// events.out.tfevents.SECONDS.HOST.PROCESS, SECONDS being the time, or more where an earlier file has that already.
-fs::path next_name(const fs::path& folder) {
+PathAt next_name(const PathAt& folder) {
   auto seconds = static_cast<int64_t>(now());
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
+  for (const std::string& name : names_in(folder)) {
     int64_t other = 0;
     if (is_event_file(name) && std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), other).ec == std::errc())
       seconds = std::max(seconds, other + 1);
@@ -80,7 +77,7 @@ fs::path next_name(const fs::path& folder) {
 
 bool is_event_file(const std::string& name) { return name.starts_with(kPrefix); }
 
-EventFile::EventFile(const fs::path& folder, int64_t first_step) : file_(next_name(folder)) {
+EventFile::EventFile(const PathAt& folder, int64_t first_step) : file_(next_name(folder)) {
   file_.append(record(event(file_version(), 0)) + record(event(session_start(), first_step)));
 }
 

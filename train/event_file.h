@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <string>
 
 #include "train/atomic_file.h"
@@ -18,7 +17,7 @@ bool is_event_file(const std::string& name);
 class EventFile {
  public:
   /// Begins a new file in the folder. What earlier ones have from first_step on is no longer of the run.
-  EventFile(const std::filesystem::path& folder, int64_t first_step);
+  EventFile(const PathAt& folder, int64_t first_step);
 
   /// loss/train, lr, grad_norm and so on, or loss/val: what the row has, as floats. In the file when this returns.
   void append(const MetricsRow& row);

@@ -44,12 +44,16 @@ void fail_on_file(const char* action, const std::filesystem::path& path, int cod
   fail("cannot {} {}: {}; {}", action, path.string(), std::generic_category().message(code), advice(code));
 }
 
-FileDescriptor::FileDescriptor(const char* action, const std::filesystem::path& path, int flags, std::filesystem::path name)
-    : name_(name.empty() ? path : std::move(name)), value_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {
+FileDescriptor::FileDescriptor(const char* action, const PathAt& path, int flags, std::filesystem::path name)
+    : name_(name.empty() ? path.shown() : std::move(name)), value_(::openat(path.directory(), path.c_str(), flags | O_CLOEXEC, 0666)) {
   if (value_ < 0) fail_on_file(action, name_, errno);
 }
 
-FileDescriptor::~FileDescriptor() { ::close(value_); }
+FileDescriptor::~FileDescriptor() {
+  if (value_ >= 0) ::close(value_);
+}
+
+FileDescriptor::FileDescriptor(FileDescriptor&& other) noexcept : name_(std::move(other.name_)), value_(std::exchange(other.value_, -1)) {}
 
 int64_t FileDescriptor::size() const {
   struct stat status;
@@ -68,6 +72,18 @@ size_t FileDescriptor::read(std::span<std::byte> bytes) const {
       fail_on_file("read", name_, errno);
   }
   return used;
+}
+
+std::string FileDescriptor::read_rest() const {
+  // The size is a first guess (a pipe has none); one byte more lets the end of the file show without growing.
+  std::string content(static_cast<size_t>(size()) + 1, '\0');
+  size_t used = 0;
+  while (const size_t got = read(std::as_writable_bytes(std::span(content)).subspan(used))) {
+    used += got;
+    if (used == content.size()) content.resize(2 * used);
+  }
+  content.resize(used);
+  return content;
 }
 
 void FileDescriptor::write(std::span<const std::byte> bytes) const {

@@ -4,27 +4,32 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <string>
+
+#include "train/path_at.h"
 
 namespace mmrec {
 
 /// Throws an Error: "cannot <action> <path>: <the reason of errno's value code>; <what to do>".
 [[noreturn]] void fail_on_file(const char* action, const std::filesystem::path& path, int code);
 
-/// An open file, closed with its owner. Everything here throws as fail_on_file does.
+/// An open file or directory, closed with its owner. Everything here throws as fail_on_file does.
 class FileDescriptor {
  public:
   /// `action` ("read", "write") is what fails where the file cannot be opened; flags are those of open(). Errors call the file
   /// `name` where that is given: a temporary file that the user need not know.
-  FileDescriptor(const char* action, const std::filesystem::path& path, int flags, std::filesystem::path name = {});
+  FileDescriptor(const char* action, const PathAt& path, int flags, std::filesystem::path name = {});
   ~FileDescriptor();
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
+  FileDescriptor(FileDescriptor&& other) noexcept;
+  FileDescriptor& operator=(FileDescriptor&&) = delete;
 
   operator int() const { return value_; }
 
   int64_t size() const;
   /// Fills the bytes and returns their number; fewer at the file's end only.
   size_t read(std::span<std::byte> bytes) const;
+  /// All that is from here to the end.
+  std::string read_rest() const;
   /// All of the bytes.
   void write(std::span<const std::byte> bytes) const;
   /// The place of the next read or write, in bytes from the beginning.

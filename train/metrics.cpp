@@ -59,16 +59,16 @@ double MetricsRow::perplexity() const { return std::exp(loss); }
 
 void MetricsFile::append(const MetricsRow& row) { file_.append(to_line(row)); }
 
-std::vector<MetricsRow> read_metrics(const std::filesystem::path& path) {
+std::vector<MetricsRow> read_metrics(const PathAt& path) {
   std::vector<MetricsRow> rows;
   const std::string content = read_file(path);
   for (const std::string_view line : whole_lines(content))
-    rows.push_back(from_line(line, fmt::format("{}: line {}", path.string(), rows.size() + 1)));
+    rows.push_back(from_line(line, fmt::format("{}: line {}", path.shown().string(), rows.size() + 1)));
   return rows;
 }
 
-void drop_metrics_after(const std::filesystem::path& path, int64_t step) {
-  if (!std::filesystem::exists(path)) return;
+void drop_metrics_after(const PathAt& path, int64_t step) {
+  if (!exists(path)) return;
   const std::string content = read_file(path);
   std::string kept;
   for (const std::string_view line : whole_lines(content)) {

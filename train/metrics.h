@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <limits>
 #include <string>
 #include <vector>
@@ -31,7 +30,7 @@ struct MetricsRow {
 /// metrics.jsonl, to which rows are appended one by one: each is in the file when append returns.
 class MetricsFile {
  public:
-  explicit MetricsFile(const std::filesystem::path& path) : file_(path) {}
+  explicit MetricsFile(const PathAt& path) : file_(path) {}
   void append(const MetricsRow& row);
   /// Waits until the rows are on the disk.
   void flush() { file_.flush(); }
@@ -41,9 +40,9 @@ class MetricsFile {
 };
 
 /// The rows of a file; an incomplete last line, as a crash leaves it, is passed over. Errors name the file and the line.
-std::vector<MetricsRow> read_metrics(const std::filesystem::path& path);
+std::vector<MetricsRow> read_metrics(const PathAt& path);
 /// Drops the rows after `step`, which a resumed run is about to write again, and lines that are no rows, as a power cut leaves
 /// them. The others keep every byte. No file is as good as an empty one.
-void drop_metrics_after(const std::filesystem::path& path, int64_t step);
+void drop_metrics_after(const PathAt& path, int64_t step);
 
 }  // namespace mmrec

@@ -262,7 +262,8 @@ Json prepare(const PrepareOptions& options, Console& console, const CheckStop& c
 
   Json manifest = {{"source", options.source}, {"inputs", inputs}};
   if (options.out.has_parent_path()) make_directory(options.out.parent_path());
-  write_directory_atomically(options.out, [&](const fs::path& folder) {
+  write_directory_atomically(options.out, [&](const PathAt& partial) {
+    const fs::path& folder = partial.path();
     manifest["results"] = write_results(options, val_split, bytes, folder, console, check_stop);
     const std::vector<fs::path> files = result_files(folder);
     Watch watch(console, check_stop, "checking the result", total_bytes(files));

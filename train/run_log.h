@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <cstdio>
-#include <filesystem>
 #include <optional>
 #include <string_view>
 
@@ -19,7 +18,7 @@ constexpr const char* kSampleEnd = "end of the sample";
 /// What a run says: on standard output (unless quiet) and, without colours, at the end of a log file.
 class RunLog {
  public:
-  RunLog(const std::filesystem::path& file, bool quiet, std::FILE* output = stdout) : file_(file), console_(quiet, output) {}
+  RunLog(const PathAt& file, bool quiet, std::FILE* output = stdout) : file_(file), console_(quiet, output) {}
 
   void line(std::string_view text, Style style = Style::kPlain);
   /// A line for the file alone.

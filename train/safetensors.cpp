@@ -106,14 +106,14 @@ void copy(const StoredTensor& source, std::string_view name, const TensorView<T>
 StoredTensor to_store(const Tensor& tensor) { return stored_as(tensor, Dtype::kF32); }
 StoredTensor to_store(const IntTensor& tensor) { return stored_as(tensor, Dtype::kI32); }
 
-void write_safetensors(const std::filesystem::path& path, const StoredTensors& tensors, const Metadata& metadata) {
+void write_safetensors(const PathAt& path, const StoredTensors& tensors, const Metadata& metadata) {
   json header = json::object();
   if (!metadata.empty()) header[kMetadataKey] = metadata;
   std::vector<std::span<const std::byte>> pieces(2);  // the header's length, the header
   size_t offset = 0;
   for (const auto& [name, tensor] : tensors) {
     if (name == kMetadataKey || byte_count(tensor.shape) != tensor.bytes.size())
-      fail("{}: tensor '{}' of shape [{}] and {} bytes cannot be stored", path.string(), name, fmt::join(tensor.shape, ","), tensor.bytes.size());
+      fail("{}: tensor '{}' of shape [{}] and {} bytes cannot be stored", path.shown().string(), name, fmt::join(tensor.shape, ","), tensor.bytes.size());
     const size_t end = offset + tensor.bytes.size();
     header[name] = {{"dtype", dtype_name(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
     pieces.push_back(tensor.bytes);
@@ -128,7 +128,9 @@ void write_safetensors(const std::filesystem::path& path, const StoredTensors& t
   write_file_atomically(path, pieces);
 }
 
-SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : file_(path.string()), content_(read_file(path)) {
+SafetensorsFile::SafetensorsFile(const PathAt& path) : SafetensorsFile(path.shown().string(), read_file(path)) {}
+
+SafetensorsFile::SafetensorsFile(std::string file, std::string content) : file_(std::move(file)), content_(std::move(content)) {
   if (content_.size() < kLengthBytes) fail("{}: {} bytes are too few for a safetensors file", file_, content_.size());
   uint64_t length;
   std::memcpy(&length, content_.data(), kLengthBytes);

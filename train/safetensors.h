@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <map>
 #include <span>
 #include <string>
@@ -10,6 +9,7 @@
 #include <vector>
 
 #include "runtime/tensor.h"
+#include "train/path_at.h"
 
 namespace mmrec {
 
@@ -34,13 +34,15 @@ using Metadata = std::map<std::string, std::string, std::less<>>;
 
 /// Writes tensors in the order of their names, straight from where they are, and atomically (see atomic_file.h). The data
 /// starts at a multiple of 64 bytes.
-void write_safetensors(const std::filesystem::path& path, const StoredTensors& tensors, const Metadata& metadata = {});
+void write_safetensors(const PathAt& path, const StoredTensors& tensors, const Metadata& metadata = {});
 
 /// A file read into memory and checked: header, types, shapes, and that the tensors fill the file without overlap or hole.
 /// Whatever is wrong throws an Error that names the file and the tensor or byte.
 class SafetensorsFile {
  public:
-  explicit SafetensorsFile(const std::filesystem::path& path);
+  explicit SafetensorsFile(const PathAt& path);
+  /// Of a file's bytes; errors call it `file`.
+  SafetensorsFile(std::string file, std::string content);
   SafetensorsFile(const SafetensorsFile&) = delete;
   SafetensorsFile& operator=(const SafetensorsFile&) = delete;
 

@@ -84,9 +84,10 @@ void Tokenizer::add(const std::vector<char32_t>& characters) {
   }
 }
 
-Tokenizer Tokenizer::load(const std::filesystem::path& path) {
-  const std::string file = path.string();
-  const nlohmann::json json = parse_json(read_file(path), file, 2);
+Tokenizer Tokenizer::load(const PathAt& path) { return parse(read_file(path), path.shown().string()); }
+
+Tokenizer Tokenizer::parse(std::string_view text, const std::string& file) {
+  const nlohmann::json json = parse_json(text, file, 2);
   if (!json.is_object() || json.size() != 2 || !json.contains("type") || !json.contains("tokens"))
     fail("{}: expected an object of \"type\" and \"tokens\"", file);
   if (json["type"] != "char") fail("{}: a tokenizer of type {} is not supported, only \"char\" is", file, json["type"].dump());
@@ -110,7 +111,7 @@ Tokenizer Tokenizer::load(const std::filesystem::path& path) {
   return tokenizer;
 }
 
-void Tokenizer::save(const std::filesystem::path& path) const {
+void Tokenizer::save(const PathAt& path) const {
   nlohmann::ordered_json json;
   json["type"] = "char";
   json["tokens"] = tokens_;

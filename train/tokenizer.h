@@ -1,12 +1,13 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
+
+#include "train/path_at.h"
 
 namespace mmrec {
 
@@ -29,8 +30,10 @@ class Tokenizer {
   /// With a limit on the number of ids (--vocab N, at least kMinSize; 0: none) the rarest characters become <UNK>.
   explicit Tokenizer(const CharacterCounts& counts, int limit = 0);
   /// tokenizer.json: {"type": "char", "tokens": [..]}, the tokens in the order of their ids.
-  static Tokenizer load(const std::filesystem::path& path);
-  void save(const std::filesystem::path& path) const;
+  static Tokenizer load(const PathAt& path);
+  /// Of such a file's text; errors call it `file`.
+  static Tokenizer parse(std::string_view text, const std::string& file);
+  void save(const PathAt& path) const;
   /// This one with ids, after its own, for the characters that it does not know: by falling frequency, ties by code point.
   Tokenizer extended(const CharacterCounts& counts) const;
 

@@ -2,8 +2,6 @@
 
 #include <dlfcn.h>
 #include <fmt/format.h>
-#include <signal.h>
-#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
@@ -45,16 +43,11 @@ nlohmann::json recipe_json(const Recipe& recipe) {
           {"exactly", recipe.exactly}};
 }
 
-/// Folders of this kind are called <name>-<process id>; those of processes that were killed stay until the next one comes.
-void remove_abandoned(const std::filesystem::path& folder) {
-  const std::string prefix = folder.filename().string() + "-";
-  if (!std::filesystem::exists(folder.parent_path())) return;
-  for (const auto& entry : std::filesystem::directory_iterator(folder.parent_path())) {
-    const std::string name = entry.path().filename();
-    if (!name.starts_with(prefix)) continue;
-    const pid_t owner = std::atoi(name.c_str() + prefix.size());
-    if (owner > 0 && ::kill(owner, 0) != 0 && errno == ESRCH) std::filesystem::remove_all(entry.path());
-  }
+/// A folder of this process alone; those of processes that were killed stay until the next one comes.
+DirectoryLock make_workshop(const std::filesystem::path& folder) {
+  remove_abandoned(folder);
+  make_directory(folder.parent_path());
+  return make_locked_directory(partial_name(folder));
 }
 
 }  // namespace
@@ -82,10 +75,8 @@ Candidate::Candidate(const Recipe& recipe, const std::filesystem::path& library)
 
 Candidate::~Candidate() { ::dlclose(library_); }
 
-Workshop::Workshop(Settings settings) : settings_(std::move(settings)) {
-  remove_abandoned(settings_.folder);
-  settings_.folder += fmt::format("-{}", ::getpid());
-  make_directory(settings_.folder);
+Workshop::Workshop(Settings settings) : settings_(std::move(settings)), lock_(make_workshop(settings_.folder)) {
+  settings_.folder = lock_.path().shown();
 }
 
 Workshop::~Workshop() {

@@ -11,6 +11,7 @@
 #include "bench/tune/instance.h"
 #include "bench/tune/log.h"
 #include "runtime/kernel_registry.h"
+#include "train/directory_lock.h"
 
 namespace mmrec::tune {
 
@@ -72,6 +73,7 @@ class Workshop {
 
  private:
   Settings settings_;
+  DirectoryLock lock_;
   int made_ = 0;
 };
 

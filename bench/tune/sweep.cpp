@@ -1,8 +1,6 @@
 #include "bench/tune/sweep.h"
 
 #include <fmt/ranges.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <climits>
@@ -306,7 +304,7 @@ class Sweeper {
     const std::vector<Run> runs = contest->second->race(kernels, staying, {.seconds = kQualifyingSeconds}, in_time);
 
     std::vector<Verdict> verdicts;
-    const std::string name = fmt::format("{}-{}-{}", utc_time(), ::getpid(), races_++);
+    const std::string name = fmt::format("{}-{}", utc_time(), unique_token());
     const auto add = [&](const Instance& instance, const Run& run, const Run& beaten, const Run& defaults) -> Verdict& {
       Verdict verdict = database_.verdict(call, instance, run.dropped ? Status::kDropped : Status::kOk);
       verdict.race = name;
@@ -348,7 +346,6 @@ class Sweeper {
   Console& display_;
   Workshop workshop_;
   double end_, task_end_ = 0;
-  int races_ = 0;
   std::map<Call, std::unique_ptr<Contest>> contests_;
 };
 
