@@ -1,14 +1,17 @@
 // What the trainer leaves when it is killed, interrupted, or the disk fails.
 #include <gtest/gtest.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <random>
+#include <set>
 #include <thread>
 
+#include "tests/overlay.h"
 #include "tests/process.h"
 #include "tests/temporary_directory.h"
 #include "train/atomic_file.h"
@@ -55,6 +58,10 @@ class Faults : public testing::Test {
 
   static bool has_metrics(const fs::path& out, int64_t rows) {
     return fs::exists(out / "metrics.jsonl") && std::ranges::count(read_file(out / "metrics.jsonl"), '\n') >= rows;
+  }
+  static std::string read_line(const fs::path& file) {
+    const std::string text = read_file(file);
+    return text.substr(0, text.find('\n'));
   }
   static void wait_for_metrics(const fs::path& out, int64_t rows) {
     for (int waited = 0; waited < 60'000 && !has_metrics(out, rows); ++waited) std::this_thread::sleep_for(milliseconds(1));
@@ -248,6 +255,140 @@ TEST_F(Faults, AFolderThatCannotBeWrittenIsRefused) {
   EXPECT_EQ(train(resumed_run(out, {"--steps", "8"})), 1);
   expect_errors({"error: cannot write", "disk/run", "Read-only file system"});
   expect_good_checkpoints(out);
+}
+
+TEST_F(Faults, AnErrorOfAnyKindIsInTheLogWithTheWayToGoOn) {
+  const fs::path out = directory_ / "run";
+  test::Process process(command(new_run(out, 1'000'000, {"--save-every", "0", "--eval-every", "1000000"})), {}, directory_.path());
+  wait_for_metrics(out, 3);
+  const rlimit no_more{1, 1};  // what is allocated stays; the first checkpoint takes more
+  ASSERT_EQ(::prlimit(process.id(), RLIMIT_AS, &no_more, nullptr), 0);
+  process.send(SIGTERM);
+  ASSERT_EQ(process.wait(), 1);
+  expect_errors({"error: not enough memory", "No checkpoint was written yet", "begin again with --overwrite"});
+  EXPECT_NE(read_file(out / "training_output.log").find("error: not enough memory"), std::string::npos);
+}
+
+TEST_F(Faults, ARunKeepsToItsFolderWhenItsNameIsGivenAway) {
+  const fs::path out = directory_ / "mm", moved = directory_ / "mm_old";
+  const Arguments endless = {"--patience", "0", "--eval-every", "100000", "--seed"};
+  const auto start = [&](const char* seed, const char* save_every) {
+    Arguments more = endless;
+    more.insert(more.end(), {seed, "--save-every", save_every});
+    return command(new_run(out, 100'000, more));
+  };
+  test::Process first(start("1", "0"), {}, directory_.path());
+  wait_for_metrics(out, 3);
+  fs::rename(out, moved);
+  fs::create_directory(directory_ / "second");
+  {
+    test::Process second(start("2", "5"), {}, directory_ / "second");
+    for (int waited = 0; waited < 60'000 && !has_checkpoint(out); ++waited) std::this_thread::sleep_for(milliseconds(1));
+    first.send(SIGTERM);
+    EXPECT_EQ(first.wait(), 128 + SIGTERM) << errors();
+    second.send(SIGKILL);
+    second.wait();
+  }
+  EXPECT_NE(output().find("--resume --out " + moved.string()), std::string::npos) << output();
+  ASSERT_TRUE(has_checkpoint(moved));
+  EXPECT_EQ(Checkpoint(moved / read_line(moved / "latest")).state.seed, 1u);
+  EXPECT_EQ(Checkpoint(out / read_line(out / "latest")).state.seed, 2u);
+  for (const fs::directory_entry& entry : fs::directory_iterator(out)) {
+    if (!is_checkpoint_name(entry.path().filename())) continue;
+    EXPECT_EQ(Checkpoint(entry.path()).state.seed, 2u) << entry.path();
+  }
+
+  // What somebody copies from one run's folder into another's is not gone on with.
+  const std::string foreign = read_line(moved / "latest");
+  fs::copy(moved / foreign, out / "checkpoint_step_900000");
+  test::Process resumed(command(resumed_run(out, {"--save-every", "5"})), {}, directory_.path());
+  for (int waited = 0; waited < 60'000 && output().find("going on after") == std::string::npos; ++waited) std::this_thread::sleep_for(milliseconds(1));
+  resumed.send(SIGTERM);
+  EXPECT_EQ(resumed.wait(), 128 + SIGTERM) << errors();
+  EXPECT_NE(output().find("is passed over: it is of another run"), std::string::npos) << output();
+  EXPECT_EQ(Checkpoint(out / read_line(out / "latest")).state.seed, 2u);
+}
+
+TEST_F(Faults, ACheckpointIsReadWholeWhileItsRunReplacesIt) {
+  const fs::path out = directory_ / "run";
+  test::Process process(command(new_run(out, 1'000'000, {"--save-every", "1", "--keep", "1", "--eval-every", "1", "--patience", "0"})), {},
+                        directory_.path());
+  wait_for_metrics(out, 5);
+  int read = 0;
+  std::set<int64_t> steps;
+  for (const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(3); std::chrono::steady_clock::now() < end; ++read) {
+    const Checkpoint best(out);
+    Parameters parameters(best.config);
+    best.read_weights(parameters);
+    best.read_moments(parameters);
+    steps.insert(best.state.step);
+  }
+  process.send(SIGKILL);
+  process.wait();
+  EXPECT_GT(read, 20);
+  EXPECT_GT(steps.size(), 1u) << "it was replaced meanwhile";
+}
+
+/// Each call of the program is killed at the next of its renames: none of them loses what there was.
+TEST_F(Faults, OverwritingKilledAtAnyRenameLosesNothing) {
+  const fs::path out = directory_ / "run";
+  const auto hash = [](const fs::path& run) { return read_file(run / "final_checkpoint/model.safetensors"); };
+  if (test::Process({"/bin/sh", "-c", "strace -V"}, {}, directory_.path()).wait() != 0) GTEST_SKIP() << "there is no strace";
+  ASSERT_EQ(train(new_run(directory_ / "first", 2, {"--seed", "1"})), 0) << errors();
+  ASSERT_EQ(train(new_run(directory_ / "second", 4, {"--seed", "2", "--save-every", "1"})), 0) << errors();
+  const std::string first = hash(directory_ / "first"), second = hash(directory_ / "second");
+  int killed = 0;
+  for (const bool resumes : {false, true})
+    for (int rename = 1; rename < 100; ++rename) {
+      fs::remove_all(out);
+      fs::copy(directory_ / "second", out, fs::copy_options::recursive);
+      fs::copy(directory_ / "first", out / "previous", fs::copy_options::recursive);
+      std::vector<std::string> words = {"strace", "-f", "-o", "/dev/null", "-e", "trace=renameat,renameat2,rename", "-e",
+                                        fmt::format("inject=renameat,renameat2,rename:signal=KILL:when={}", rename)};
+      for (const std::string& word : command(new_run(out, 2, {"--seed", "3", "--overwrite"}))) words.push_back(word);
+      words.insert(words.begin(), {"/usr/bin/env"});
+      const int end = test::Process(words, {}, directory_.path()).wait();
+      if (end == 0) break;
+      ASSERT_EQ(end, -SIGKILL) << errors();
+      const bool half_moved = fs::exists(out / "previous.moving"), tidy = !half_moved && !fs::exists(out / "previous.replaced");
+      if (tidy && hash(out / "previous") == second) break;  // from here on it is the new run that is killed
+      ++killed;
+      if (resumes && (half_moved || tidy)) {
+        ASSERT_EQ(train(resumed_run(out)), 0) << "rename " << rename << ": " << errors();
+        EXPECT_EQ(hash(out), second) << "rename " << rename;
+        EXPECT_EQ(hash(out / "previous"), first) << "rename " << rename;
+      } else {
+        ASSERT_EQ(train(new_run(out, 2, {"--seed", "3", "--overwrite"})), 0) << "rename " << rename << ": " << errors();
+        EXPECT_EQ(Checkpoint(out / "final_checkpoint").state.seed, 3u);
+        EXPECT_EQ(hash(out / "previous"), second) << "rename " << rename;
+      }
+      EXPECT_FALSE(fs::exists(out / "previous.moving") || fs::exists(out / "previous.replaced")) << "rename " << rename;
+    }
+  EXPECT_GT(killed, 10);
+  fmt::print("{} kills\n", killed);
+}
+
+TEST_F(Faults, InTheLowerLayerOfAnOverlayARunGoesOnAndIsOverwritten) {
+  const fs::path base = directory_ / "base", out = base / "run", whole = directory_ / "whole";
+  fs::create_directory(base);
+  const Arguments often = {"--save-every", "2", "--keep", "2", "--eval-every", "4"};
+  ASSERT_EQ(train(new_run(whole, 12, often)), 0) << errors();
+  ASSERT_EQ(train(new_run(out, 12, often)), 0) << errors();
+  const auto metrics_before = read_metrics(out / "metrics.jsonl").size();
+  const test::TemporaryDirectory elsewhere;
+  const test::Overlay overlay(base, elsewhere / "room");
+  if (!overlay.mounted()) GTEST_SKIP() << "may not mount an overlay";
+  ASSERT_EQ(train(resumed_run(out / "checkpoint_step_000010", {"--steps", "20"})), 0) << errors();  // sets aside, rotates, replaces
+  EXPECT_EQ(Checkpoint(out / "final_checkpoint").state.step, 20);
+  EXPECT_TRUE(fs::exists(out / "set_aside"));
+  EXPECT_GT(read_metrics(out / "metrics.jsonl").size(), metrics_before);
+  expect_good_checkpoints(out);
+  Arguments again = often;
+  again.push_back("--overwrite");
+  ASSERT_EQ(train(new_run(out, 12, again)), 0) << errors();
+  expect_same_result(out, whole);
+  EXPECT_EQ(Checkpoint(out / "previous/final_checkpoint").state.step, 20);
+  EXPECT_GT(read_metrics(out / "previous/metrics.jsonl").size(), metrics_before);
 }
 
 }  // namespace

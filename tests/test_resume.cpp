@@ -9,6 +9,8 @@
 
 #include "tests/expect_error.h"
 #include "tests/small_runs.h"
+#include "train/checksum.h"
+#include "train/config_file.h"
 #include "train/directory_lock.h"
 #include "train/trainer.h"
 
@@ -22,12 +24,22 @@ using test::values;
 
 constexpr auto kChangeNothing = [](TrainOptions& options) { options.quiet = true; };  // but what is printed
 
-/// What a checkpoint holds, without the time it took and where the run is.
+/// What a checkpoint holds, without the time it took, where the run is and which it is.
 nlohmann::json comparable_state(const fs::path& checkpoint) {
   nlohmann::json state = nlohmann::json::parse(read_file(checkpoint / "state.json"));
   state.erase("crc32");
+  state.erase("run");
   state["course"].erase("seconds");
   return state;
+}
+
+/// Rewrites a checkpoint's state.json.
+void change_state(const fs::path& checkpoint, const std::function<void(nlohmann::json&)>& change) {
+  nlohmann::json state = nlohmann::json::parse(read_file(checkpoint / "state.json"));
+  state.erase("crc32");
+  change(state);
+  state["crc32"] = fmt::format("{:08x}", crc32_of(state.dump()));
+  write_file_atomically(checkpoint / "state.json", state.dump());
 }
 
 class Resume : public test::SmallRuns {
@@ -314,6 +326,51 @@ TEST_F(Resume, OneRunAtATimeInAFolder) {
     EXPECT_EQ(contents(run.out), before);
   }
   EXPECT_EQ(train(run), 0);
+}
+
+TEST_F(Resume, ACheckpointThatWasTakenOutOfItsRunIsAStartAndNoRun) {
+  TrainOptions run = options("run");
+  train(run);
+  const fs::path kept = directory_ / "keep", renamed = run.out / "my favourite";
+  for (const fs::path& copy : {kept, renamed}) fs::copy(run.out / "final_checkpoint", copy);
+  fs::create_directory(directory_ / "other");
+  fs::copy(run.out / "final_checkpoint", directory_ / "other/final_checkpoint");
+  const auto before = contents(directory_.path());
+  for (const fs::path& copy : {kept, renamed, directory_ / "other/final_checkpoint"})
+    expect_error([&] { resume_training(copy, kChangeNothing); }, {copy.string(), "is a checkpoint", "--init " + copy.string()});
+  for (const bool overwrite : {false, true}) {
+    TrainOptions into = options("keep");
+    into.overwrite = overwrite;
+    test::expect_error<UsageError>([&] { train(into); }, {"--out", kept.string(), "is a checkpoint"});
+  }
+  EXPECT_EQ(contents(directory_.path()), before);
+  TrainOptions tuned = options("tuned");
+  tuned.init = kept.string();
+  EXPECT_EQ(train(tuned), 0);
+  fs::create_symlink(run.out / "final_checkpoint", directory_ / "link");
+  EXPECT_EQ(resume_training(directory_ / "link", kChangeNothing), 0) << "by a link it is in its run's folder";
+}
+
+TEST_F(Resume, RefusesTheCheckpointOfAnotherRun) {
+  TrainOptions run = options("run"), other = options("other");
+  train(run);
+  train(other);  // all alike but for the id
+  fs::remove_all(run.out / "final_checkpoint");
+  fs::copy(other.out / "final_checkpoint", run.out / "final_checkpoint");
+  expect_error([&] { resume_training(run.out / "final_checkpoint", kChangeNothing); }, {"cannot go on", "of another run", "--init"});
+  EXPECT_EQ(load_config((run.out / "config.json").string()), Checkpoint(other.out / "final_checkpoint").config) << "the id is no field of a model";
+}
+
+TEST_F(Resume, GoesOnWithARunOfAnEarlierVersion) {
+  TrainOptions run = options("run");
+  train(run);
+  nlohmann::json config = nlohmann::json::parse(read_file(run.out / "config.json"));
+  ASSERT_EQ(config.erase("run"), 1u);
+  write_file_atomically(run.out / "config.json", config.dump());
+  for (const char* name : {"best_model", "final_checkpoint"})
+    change_state(run.out / name, [](nlohmann::json& state) { ASSERT_EQ(state.erase("run"), 1u); });
+  ASSERT_EQ(resume_training(run.out, [](TrainOptions& now) { now.quiet = true, now.steps = 40; }), 0);
+  EXPECT_EQ(Checkpoint(run.out / "final_checkpoint").state.step, 40);
 }
 
 TEST_F(Resume, TidiesUpAfterAKilledProcess) {

@@ -23,6 +23,7 @@ Config load_config(const std::string& preset_or_file) {
     base = preset(fields["preset"].get<std::string>());
     fields.erase("preset");
   }
+  if (fields.is_object()) fields.erase("run");  // a run's own config.json says whose it is
   return config_from_json(fields, base, preset_or_file);
 }
 

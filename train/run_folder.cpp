@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <tuple>
+#include <utility>
 
 #include "runtime/error.h"
 #include "train/atomic_file.h"
-#include "train/config_file.h"
 #include "train/event_file.h"
 #include "train/parse_number.h"
 #include "train/strict_json.h"
@@ -21,7 +21,10 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kStepPrefix = "checkpoint_step_";
 constexpr const char* kPrevious = "previous";
+constexpr const char* kMoving = "previous.moving";      // becomes `previous` when all of the run is in it
+constexpr const char* kReplaced = "previous.replaced";  // was `previous` before
 constexpr const char* kSetAside = "set_aside";
+constexpr const char* kRun = "run";  // the field of config.json with the run's id
 
 /// The step in a name such as checkpoint_step_000100.
 std::optional<int64_t> step_of(const std::string& name) {
@@ -36,18 +39,53 @@ bool belongs_to_a_run(const std::string& name) {
   return step_of(name) || is_event_file(name) || std::ranges::find(kNames, name) != std::end(kNames);
 }
 
-bool has_only_checkpoint_files(const fs::path& folder) {
-  return std::ranges::all_of(fs::directory_iterator(folder),
-                             [](const fs::directory_entry& entry) { return is_checkpoint_file(entry.path().filename().string()); });
+bool has_only_checkpoint_files(const PathAt& folder) { return std::ranges::all_of(names_in(folder), is_checkpoint_file); }
+
+/// Moves a file or folder to where an earlier move, which was killed, may have left a copy of it. Copies are whole.
+void move_once(const PathAt& from, const PathAt& to) {
+  if (exists(to))
+    remove_tree(from);
+  else
+    move_tree(from, to);
 }
 
-/// Moves folders and files into a folder, where they replace what has the same name.
-void move_to(const fs::path& folder, const std::vector<fs::path>& paths) {
-  make_directory(folder);
-  for (const fs::path& path : paths) {
-    fs::remove_all(folder / path.filename());
-    fs::rename(path, folder / path.filename());
+/// Moves a run to `previous`, in steps that can be gone on with after each: its parts into a folder of their own, that folder into the place
+/// of what is in `previous`, which is removed last.
+void move_to_previous(const PathAt& folder, const std::vector<std::string>& names) {
+  const PathAt moving = folder / kMoving, previous = folder / kPrevious, replaced = folder / kReplaced;
+  if (!exists(moving)) remove_tree(replaced);
+  make_directory(moving);
+  for (const std::string& name : names) move_once(folder / name, moving / name);
+  if (exists(previous)) move_once(previous, replaced);
+  rename_file(moving, previous);
+  remove_tree(replaced);
+}
+
+void undo_move_to_previous(const PathAt& folder) {
+  const PathAt moving = folder / kMoving, previous = folder / kPrevious, replaced = folder / kReplaced;
+  if (!exists(moving)) return remove_tree(replaced);
+  for (const std::string& name : names_in(moving)) {
+    remove_tree(folder / name);  // at most a part of it
+    move_tree(moving / name, folder / name);
   }
+  if (exists(replaced)) {
+    remove_tree(previous);
+    rename_file(replaced, previous);
+  }
+  remove_tree(moving);
+}
+
+/// What config.json says: the configuration and the run's id.
+std::pair<Config, std::string> read_run_config(const PathAt& file) {
+  const std::string shown = file.shown().string();
+  nlohmann::json fields = parse_json(read_file(file), shown);
+  std::string id;
+  if (fields.is_object() && fields.contains(kRun)) {
+    if (!fields[kRun].is_string()) fail("{}: field '{}' must be a string", shown, kRun);
+    id = fields[kRun];
+    fields.erase(kRun);
+  }
+  return {config_from_json(fields, Config{}, shown), id};
 }
 
 }  // namespace
@@ -57,45 +95,54 @@ bool is_checkpoint_name(const std::string& name) { return step_of(name) || name 
 std::string RunFolder::step_name(int64_t step) { return fmt::format("{}{:06}", kStepPrefix, step); }
 
 RunFolder RunFolder::for_new_run(const fs::path& path, bool overwrite) {
+  if (is_checkpoint(path)) fail_usage("--out {}: it is a checkpoint, in which a run has no place; choose another folder", path.string());
   make_directory(path);
   RunFolder folder(path);
-  remove_leftovers(path, belongs_to_a_run);
-  std::vector<fs::path> earlier;
-  for (const auto& entry : fs::directory_iterator(path))
-    if (belongs_to_a_run(entry.path().filename().string())) earlier.push_back(entry.path());
-  if (earlier.empty()) return folder;
-  if (!overwrite)
+  const PathAt here = folder.root();
+  remove_leftovers(here, belongs_to_a_run);
+  std::vector<std::string> earlier;
+  for (std::string& name : names_in(here))
+    if (belongs_to_a_run(name)) earlier.push_back(std::move(name));
+  const bool half_moved = exists(here / kMoving);
+  if ((half_moved || !earlier.empty()) && !overwrite)
     fail_usage("{} holds a run already; go on with it by --resume, choose another --out, or say --overwrite to move it to {}", path.string(),
                (path / kPrevious).string());
-  if (std::ranges::any_of(earlier, [](const fs::path& entry) { return is_checkpoint_name(entry.filename().string()); })) {
-    fs::remove_all(path / kPrevious);
-    move_to(path / kPrevious, earlier);
+  if (half_moved || std::ranges::any_of(earlier, is_checkpoint_name)) {
+    move_to_previous(here, earlier);
   } else {  // it ended before its first checkpoint, and what is in `previous` is worth more
-    for (const fs::path& entry : earlier) fs::remove(entry);
+    for (const std::string& name : earlier) remove_tree(here / name);
   }
+  folder.id_ = unique_token();
   return folder;
 }
 
 RunFolder RunFolder::for_resuming(const fs::path& path) {
-  if (!fs::is_directory(path)) fail("{}: there is no such folder; give a run's folder, or a checkpoint's in one", path.string());
+  if (!is_directory(PathAt(path))) fail("{}: there is no such folder; give a run's folder, or a checkpoint's in one", path.string());
   RunFolder folder(path);
-  remove_leftovers(path, belongs_to_a_run);
+  remove_leftovers(folder.root(), belongs_to_a_run);
+  undo_move_to_previous(folder.root());
+  if (exists(folder / kConfig)) folder.id_ = read_run_config(folder / kConfig).second;
   return folder;
+}
+
+void RunFolder::write_config(const Config& config) const {
+  nlohmann::json fields = to_json(config);
+  fields[kRun] = id_;
+  write_file_atomically(*this / kConfig, fields.dump(2) + "\n");
 }
 
 std::vector<RunFolder::Entry> RunFolder::newest_first() const {
   std::vector<Entry> entries;
-  for (const auto& entry : fs::directory_iterator(path_)) {
-    const std::string name = entry.path().filename().string();
-    if (!entry.is_directory() || !is_checkpoint_name(name)) continue;
-    const std::optional<int64_t> written = checkpoint_step(entry.path()), named = step_of(name);
-    entries.push_back({entry.path(), written ? *written : named.value_or(INT64_MAX)});
+  for (const std::string& name : names_in(root())) {
+    if (!is_checkpoint_name(name) || !is_directory(*this / name)) continue;
+    const std::optional<int64_t> written = checkpoint_step(*this / name), named = step_of(name);
+    entries.push_back({*this / name, written ? *written : named.value_or(INT64_MAX)});
   }
   // Of equal ones first that which was written last, of the options that the run ended with, and the best model last: it stays where it is,
   // whatever becomes of the others.
-  const fs::path latest = latest_checkpoint(path_);
+  const fs::path latest = latest_checkpoint(root());
   std::ranges::sort(entries, std::greater<>(), [&](const Entry& entry) {
-    const fs::path name = entry.path.filename();
+    const std::string name = entry.path.name();
     return std::tuple(entry.step, name == latest, name != kBest);
   });
   return entries;
@@ -103,10 +150,12 @@ std::vector<RunFolder::Entry> RunFolder::newest_first() const {
 
 std::string RunFolder::obstacle(const Checkpoint& checkpoint) const {
   if (!checkpoint.state.course) return "it does not say how its run was going on, as checkpoints of earlier versions; --init can start from it";
-  const fs::path file = path_ / kConfig;
-  if (!fs::exists(file)) return fmt::format("{} is missing: the folder is no run's; --init can start a new run from the checkpoint", file.string());
-  const std::string difference = describe_changes(to_json(load_config(file.string())), to_json(checkpoint.config));
-  return difference.empty() ? "" : fmt::format("it is of another configuration than {}: {}", file.string(), difference);
+  const PathAt file = *this / kConfig;
+  const std::string shown = file.shown().string();
+  if (!exists(file)) return fmt::format("{} is missing: the folder is no run's; --init can start a new run from the checkpoint", shown);
+  const std::string difference = describe_changes(to_json(read_run_config(file).first), to_json(checkpoint.config));
+  if (!difference.empty()) return fmt::format("it is of another configuration than {}: {}", shown, difference);
+  return checkpoint.state.run == id_ ? "" : fmt::format("it is of another run than {}; --init can start a new run from it", shown);
 }
 
 RunFolder::Newest RunFolder::newest_checkpoint() const {
@@ -120,38 +169,40 @@ RunFolder::Newest RunFolder::newest_checkpoint() const {
     } catch (const Error& error) {
       reason = error.what();
     }
-    refused.push_back(fmt::format("{} is passed over: {}", entry.path.string(), reason));
+    refused.push_back(fmt::format("{} is passed over: {}", entry.path.shown().string(), reason));
   }
+  const std::string shown = path().string();
   if (refused.empty())
-    fail("{} holds no checkpoint: the run ended before its first one. Start it again with --overwrite in place of --resume", path_.string());
-  fail("{} holds no checkpoint that can be resumed from:\n  {}", path_.string(), fmt::join(refused, "\n  "));
+    fail("{} holds no checkpoint: the run ended before its first one. Start it again with --overwrite in place of --resume", shown);
+  fail("{} holds no checkpoint that can be resumed from:\n  {}", shown, fmt::join(refused, "\n  "));
 }
 
 std::vector<std::string> RunFolder::go_back_to(const Checkpoint& checkpoint) {
-  std::vector<fs::path> later;
-  std::vector<std::string> names;
+  std::vector<std::string> later;
   for (const Entry& entry : newest_first()) {
-    const bool damaged_best = entry.step == INT64_MAX && entry.path.filename() == kBest;  // the next one takes its place
-    if (entry.step <= checkpoint.state.step || damaged_best) continue;
-    later.push_back(entry.path);
-    names.push_back(entry.path.filename().string());
+    const bool damaged_best = entry.step == INT64_MAX && entry.path.name() == kBest;  // the next one takes its place
+    if (entry.step > checkpoint.state.step && !damaged_best) later.push_back(entry.path.name());
   }
-  if (!later.empty()) move_to(path_ / kSetAside, later);
-  write_file_atomically(path_ / kLatestFile, checkpoint.folder.filename().string() + "\n");
-  return names;
+  if (!later.empty()) make_directory(*this / kSetAside);
+  for (const std::string& name : later) {
+    const PathAt aside = *this / kSetAside / name;
+    remove_tree(aside);
+    move_tree(*this / name, aside);
+  }
+  write_file_atomically(*this / kLatestFile, checkpoint.folder.filename().string() + "\n");
+  return later;
 }
 
 void RunFolder::save(const std::string& name, const Config& config, const Tokenizer& tokenizer, const Parameters& parameters, const RunState& state) {
-  save_checkpoint(path_ / name, config, tokenizer, parameters, state);
-  if (name != kBest) write_file_atomically(path_ / kLatestFile, name + "\n");
+  save_checkpoint(*this / name, config, tokenizer, parameters, state);
+  if (name != kBest) write_file_atomically(*this / kLatestFile, name + "\n");
 }
 
 void RunFolder::remove_old(int keep) {
-  std::vector<std::pair<int64_t, fs::path>> by_step;
-  for (const auto& entry : fs::directory_iterator(path_))
-    if (const std::optional<int64_t> step = step_of(entry.path().filename().string()); step && entry.is_directory())
-      by_step.emplace_back(*step, entry.path());
-  std::ranges::sort(by_step, std::greater<>());
+  std::vector<std::pair<int64_t, PathAt>> by_step;
+  for (const std::string& name : names_in(root()))
+    if (const std::optional<int64_t> step = step_of(name); step && is_directory(*this / name)) by_step.emplace_back(*step, *this / name);
+  std::ranges::sort(by_step, std::greater<>(), &std::pair<int64_t, PathAt>::first);
   for (size_t i = static_cast<size_t>(keep); i < by_step.size(); ++i)
     if (has_only_checkpoint_files(by_step[i].second)) remove_directory_atomically(by_step[i].second);
 }

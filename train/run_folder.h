@@ -8,6 +8,7 @@
 
 #include "train/checkpoint.h"
 #include "train/directory_lock.h"
+#include "train/path_at.h"
 
 namespace mmrec {
 
@@ -16,7 +17,8 @@ bool is_checkpoint_name(const std::string& name);
 
 /// A run's folder (`--out`), to which one process at a time writes: checkpoint_step_NNNNNN, best_model, final_checkpoint
 /// (folders), latest (the name of the newest), metrics.jsonl, training_output.log, config.json, and with --tensorboard event
-/// files. Other files in it are nobody's business here and stay.
+/// files. Other files in it are nobody's business here and stay. It is held open: all goes to this very folder, also when somebody
+/// renames it and puts another one in its place.
 class RunFolder {
  public:
   static constexpr const char* kBest = "best_model";
@@ -27,12 +29,21 @@ class RunFolder {
   static std::string step_name(int64_t step);
 
   /// For a new run: makes the folder. One that holds a run already is refused, or with `overwrite` that run goes to the folder
-  /// `previous` in it: a new run that is stopped early must not have cost the old one. One without any checkpoint is removed.
+  /// `previous` in it: a new run that is stopped early must not have cost the old one. One without any checkpoint is removed. A move that
+  /// was killed is finished. A checkpoint's folder is no place for a run.
   static RunFolder for_new_run(const std::filesystem::path& path, bool overwrite);
-  /// For the run that is in the folder.
+  /// For the run that is in the folder. A move to `previous` that was killed is undone.
   static RunFolder for_resuming(const std::filesystem::path& path);
 
-  const std::filesystem::path& path() const { return path_; }
+  PathAt root() const { return lock_.path(); }
+  PathAt operator/(const std::filesystem::path& name) const { return lock_ / name; }
+  /// What it is called now.
+  std::filesystem::path path() const { return lock_.current_path(); }
+  /// Tells this run from all others. "" in folders of earlier versions, whose checkpoints have none either.
+  const std::string& id() const { return id_; }
+
+  /// config.json: the configuration and the run's id.
+  void write_config(const Config& config) const;
 
   /// The newest checkpoint that is good and of the run's configuration, and for each newer one why it was passed over. Throws
   /// where there is none.
@@ -56,14 +67,14 @@ class RunFolder {
  private:
   /// A checkpoint's folder and the step that its state, or else its name, has; the largest number where neither tells one.
   struct Entry {
-    std::filesystem::path path;
+    PathAt path;
     int64_t step;
   };
-  explicit RunFolder(const std::filesystem::path& path) : path_(path), lock_(path) {}
+  explicit RunFolder(const std::filesystem::path& path) : lock_(path) {}
   std::vector<Entry> newest_first() const;
 
-  std::filesystem::path path_;
   DirectoryLock lock_;
+  std::string id_;
 };
 
 }  // namespace mmrec

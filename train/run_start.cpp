@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <nlohmann/json.hpp>
+#include <system_error>
 #include <utility>
 
 #include "runtime/error.h"
@@ -27,12 +28,18 @@ RunStart start_new(const TrainOptions& options) {
 RunStart start_again(const fs::path& run_or_checkpoint) {
   fs::path path = run_or_checkpoint.lexically_normal();
   if (!path.has_filename()) path = path.parent_path();  // a slash at the end
-  const bool names_checkpoint = is_checkpoint_name(path.filename().string());
-  const fs::path run = names_checkpoint ? path.parent_path() : path;
+  std::error_code unknown;
+  if (path == "." || path.filename() == ".." || fs::is_symlink(path, unknown)) path = PathAt(path).destination().path();
+  const std::string name = path.filename().string();
+  const bool names_checkpoint = is_checkpoint_name(name);
+  const fs::path run = !names_checkpoint ? path : path.has_parent_path() ? path.parent_path() : fs::path(".");
+  if (is_checkpoint(path) && !(names_checkpoint && exists(run / RunFolder::kConfig)))
+    fail("{} is a checkpoint, but not in its run's folder under its own name, where the run could go on; start a new run from its weights with --init {}",
+         run_or_checkpoint.string(), run_or_checkpoint.string());
   RunStart start;
-  start.folder.emplace(RunFolder::for_resuming(run.empty() ? "." : run));
+  start.folder.emplace(RunFolder::for_resuming(run));
   if (names_checkpoint) {
-    start.checkpoint.emplace(path);
+    start.checkpoint.emplace(*start.folder / name);
     if (const std::string obstacle = start.folder->obstacle(*start.checkpoint); !obstacle.empty())
       fail("cannot go on from {}: {}", path.string(), obstacle);
   } else {
@@ -73,7 +80,7 @@ RunFolder open_folder(const TrainOptions& options, RunStart& start, int64_t step
   if (state.step > steps) fail_usage("the run has taken {} steps already, which is more than the {} that it is to have in all", state.step, steps);
   if (const std::vector<std::string> later = start.folder->go_back_to(*start.checkpoint); !later.empty())
     start.notes.push_back(fmt::format("moved to set_aside, since the run goes on from an earlier step: {}", fmt::join(later, ", ")));
-  drop_metrics_after(start.folder->path() / RunFolder::kMetrics, state.step);
+  drop_metrics_after(*start.folder / RunFolder::kMetrics, state.step);
   return std::move(*start.folder);
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -68,6 +69,9 @@ class Run {
   void save(const std::string& name);
   void write(const MetricsRow& row);
   void say(std::string_view text, Style style = Style::kPlain);
+  void note_error(std::string_view text);
+  /// An error's text and how the run can go on.
+  std::string advised(std::string_view problem) const;
   /// Calls `body`, which writes files; an error of it also tells how the run can go on.
   template <class Body>
   void with_advice(Body body);
@@ -122,10 +126,10 @@ Run::Run(const TrainOptions& options, RunStart start)
                      {.batch = options.batch, .accumulate = options.accumulate, .dropout = options.dropout, .seed = options.seed}),
       stop_(!options.quiet),
       folder_(open_folder(options, start, rate_.steps)),
-      log_(folder_.path() / RunFolder::kLog, options.quiet),
-      metrics_(folder_.path() / RunFolder::kMetrics),
+      log_(folder_ / RunFolder::kLog, options.quiet),
+      metrics_(folder_ / RunFolder::kMetrics),
       progress_(log_, rate_.steps, epochs_),
-      state_{.seed = options.seed, .validation_loss = MetricsRow::kNone, .course = Course{.options = {}, .data = identity_}} {
+      state_{.seed = options.seed, .run = folder_.id(), .validation_loss = MetricsRow::kNone, .course = Course{.options = {}, .data = identity_}} {
   options_.validation_tokens = validation_tokens(options, order_.steps_per_epoch());
   course().options = to_save(options_);
   const int window = validation_window(options, data_.validation.count());
@@ -133,10 +137,10 @@ Run::Run(const TrainOptions& options, RunStart start)
     evaluation_.emplace(config_, vocabulary_, parameters_, options.seed, WindowSet(std::move(data_.validation), window, "the validation text"),
                         options_.validation_tokens);
   begin_parameters(start);
-  if (!start.resumes()) write_file_atomically(folder_.path() / RunFolder::kConfig, to_json(config_).dump(2) + "\n");
+  if (!start.resumes()) folder_.write_config(config_);
   describe(start);
   if (start.resumes()) take_up(*start.checkpoint);
-  if (options.tensorboard) events_.emplace(folder_.path(), state_.step + 1);
+  if (options.tensorboard) events_.emplace(folder_.root(), state_.step + 1);
 }
 
 void Run::begin_parameters(const RunStart& start) {
@@ -158,7 +162,7 @@ void Run::take_up(const Checkpoint& checkpoint) {
   if (checkpoint.folder.filename() != RunFolder::kBest) saved_step_ = state_.step;
   if (course().best_step == 0) return;
   try {
-    const Checkpoint best(folder_.path() / RunFolder::kBest);
+    const Checkpoint best(folder_ / RunFolder::kBest);
   } catch (const Error& error) {
     log_.line(fmt::format("the best model so far is lost, the next validation begins anew: {}", error.what()), Style::kWarning);
     course().best_step = 0;
@@ -193,11 +197,20 @@ int Run::train() {
   try {
     return take_steps();
   } catch (const Error& error) {
-    try {
-      log_.note(fmt::format("error: {}", error.what()));
-    } catch (const Error&) {  // the disk is full
-    }
+    note_error(error.what());
     throw;
+  } catch (const std::exception& error) {
+    const bool memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
+    const std::string told = advised(memory ? "not enough memory" : fmt::format("the run has come upon something unforeseen: {}", error.what()));
+    note_error(told);
+    throw Error(told);
+  }
+}
+
+void Run::note_error(std::string_view text) {
+  try {
+    log_.note(fmt::format("error: {}", text));
+  } catch (const Error&) {  // the disk is full
   }
 }
 
@@ -313,9 +326,13 @@ void Run::with_advice(Body body) {
   try {
     body();
   } catch (const Error& error) {
-    fail("{}\n{}. Once that is mended, {}", error.what(), last_checkpoint(),
-         last_saved_.empty() ? "begin again with --overwrite" : "go on with\n  " + resume_command());
+    throw Error(advised(error.what()));
   }
+}
+
+std::string Run::advised(std::string_view problem) const {
+  return fmt::format("{}\n{}. Once that is mended, {}", problem, last_checkpoint(),
+                     last_saved_.empty() ? "begin again with --overwrite" : "go on with\n  " + resume_command());
 }
 
 void Run::save(const std::string& name) {
@@ -355,7 +372,7 @@ void Run::finish() {
                   state_.step < rate_.steps ? "stopped after" : "trained", state_.step, state_.tokens, format_duration(time),
                   static_cast<double>(state_.tokens) / time),
       Style::kHeading);
-  const Checkpoint best(folder_.path() / RunFolder::kBest);
+  const Checkpoint best(folder_ / RunFolder::kBest);
   if (evaluation_) say(fmt::format("best validation loss {:.4f} (step {}): {}", best.state.validation_loss, best.state.step, best.folder.string()));
   if (options_.profile) say(profile_table(time));
   best.read_weights(parameters_);
@@ -384,7 +401,7 @@ void Run::stop_non_finite(const MetricsRow& row) {
 }
 
 std::string Run::resume_command() const {
-  return fmt::format("{} --resume --out {}", shell_quoted(options_.program), shell_quoted(options_.out.string()));
+  return fmt::format("{} --resume --out {}", shell_quoted(options_.program), shell_quoted(folder_.path().string()));
 }
 
 std::string Run::last_checkpoint() const { return last_saved_.empty() ? "No checkpoint was written yet" : "The last checkpoint is " + last_saved_; }
