@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Installs what is missing to build MM-Rec on Debian 12: the packages of packages.txt with apt, the tools of
+# Installs what is missing to build MM-Rec on Debian 12 and 13: the packages of packages.txt with apt, the tools of
 # requirements.txt into .venv. Quick when nothing is missing. Uses sudo when not root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source cmake/lock.sh
+lock cmake set-up
 
 missing=()
 for package in $(sed '/^#/d' cmake/packages.txt); do
@@ -20,7 +22,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     exit 1
   fi
   echo "Installing Debian packages: ${missing[*]}"
-  "${as_root[@]}" "export DEBIAN_FRONTEND=noninteractive; $install" >.setup.log 2>&1 || {
+  "${as_root[@]}" "export DEBIAN_FRONTEND=noninteractive; $install" >.setup.log 2>&1 9<&- || {
     tail -n 20 .setup.log >&2
     echo "The installation of Debian packages failed (all of its output: .setup.log). By hand: $install" >&2
     exit 1
@@ -28,12 +30,14 @@ if [ ${#missing[@]} -gt 0 ]; then
   rm -f .setup.log
 fi
 
-# The virtual environment is whole when it holds a copy of the requirements it was made from.
-if ! cmp -s cmake/requirements.txt .venv/requirements.txt; then
+# The virtual environment is whole when it holds a copy of the requirements it was made from. Its programs name its folder: one that has
+# been copied or moved is made anew.
+here=$(pwd -P)/.venv/bin/
+if ! cmp -s cmake/requirements.txt .venv/requirements.txt || ! grep -qF -e "#!$here" -e " $here" -e "\"$here" .venv/bin/cmake; then
   echo "Installing Halide, CMake and Ninja into .venv"
   rm -rf .venv
-  python3 -m venv .venv
-  .venv/bin/pip install --quiet --disable-pip-version-check --no-deps -r cmake/requirements.txt || {
+  python3 -m venv .venv 9<&-
+  .venv/bin/pip install --quiet --disable-pip-version-check --no-deps -r cmake/requirements.txt 9<&- || {
     echo "pip could not install cmake/requirements.txt; is there a network? Then try again." >&2
     exit 1
   }

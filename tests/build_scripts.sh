@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# build_scripts.sh SOURCE_DIR CMAKE NINJA: cmake/build.sh, setup.sh and OwnFolder.cmake with a project of one command in the place of this
+# one: a tree that was copied or moved, two builds at once.
+set -euo pipefail
+source=$1
+work=$(mktemp -d)
+helpers=$work/tree/build/result.helpers
+trap 'kill $(cat "$helpers" 2>/dev/null) 2>/dev/null; rm -rf "$work"' EXIT
+cd "$work"
+unset CXX CC MMREC_TARGET MMREC_SCHEDULE_DIR
+
+fail() {
+  printf 'build_scripts.sh: %s\n' "$*" >&2
+  cat said >&2
+  exit 1
+}
+said() { grep -qF -- "$1" said || fail "expected to read '$1'"; }
+did_not_say() { ! grep -qF -- "$1" said || fail "did not expect to read '$1'"; }
+is() { [ "$(cat "$1")" = "$2" ] || fail "$1 says '$(cat "$1")', not '$2'"; }
+
+# Debian's packages are all there, and what pip installs is one script, which names its folder as pip's do.
+mkdir tools
+ln -s "$2" tools/cmake
+ln -s "$3" tools/ninja
+printf '#!/bin/sh\necho installed\n' >tools/dpkg-query
+cat >tools/python3 <<'EOF'
+#!/bin/sh
+mkdir -p .venv/bin
+printf '#!/bin/sh\nprintf "#!%%s/.venv/bin/python\\n" "$(pwd -P)" >.venv/bin/cmake\n' >.venv/bin/pip
+chmod +x .venv/bin/pip
+EOF
+chmod +x tools/dpkg-query tools/python3
+export PATH=$work/tools:$PATH
+
+mkdir -p tree/cmake
+cp "$source"/cmake/{build.sh,setup.sh,lock.sh,OwnFolder.cmake,packages.txt,requirements.txt} tree/cmake
+cp "$source/CMakePresets.json" tree
+cat >tree/CMakeLists.txt <<'EOF'
+cmake_minimum_required(VERSION 3.28)
+project(toy NONE)
+set(MMREC_SCHEDULE_DIR "$ENV{MMREC_SCHEDULE_DIR}" CACHE PATH "")
+add_custom_command(OUTPUT result COMMAND sh ${PROJECT_SOURCE_DIR}/step ${PROJECT_SOURCE_DIR}/text result DEPENDS text)
+add_custom_target(toy ALL DEPENDS result)
+include(cmake/OwnFolder.cmake)
+mmrec_own_folder()
+EOF
+echo 'cat "$1" >"$2"' >tree/step
+echo first >tree/text
+build() { "$1/cmake/build.sh" release build >said 2>&1 || fail "$1 was not built"; }
+setup() { "$1/cmake/setup.sh" >said 2>&1 || fail "$1 was not set up"; }
+
+setup tree
+said 'Installing Halide'
+build tree
+is tree/build/result first
+setup tree
+did_not_say 'Installing'
+cp tree/build/configure.log before
+build tree
+cmp -s before tree/build/configure.log || fail "nothing had changed, and it was configured again"
+
+# A copy builds its own sources into its own folder. `cmake --build` alone builds nothing there and says what to do.
+cp -a tree copy
+echo second >copy/text
+! cmake --build copy/build >said 2>&1 || fail "the copy's build folder, which is the tree's, was built"
+said "was made for $work/tree/build"
+said 'make build'
+setup copy
+said 'Installing Halide'
+build copy
+is copy/build/result second
+is tree/build/result first
+cmake --build copy/build >said 2>&1 || fail "the copy was not built"
+
+# One that was moved: also where its new place's name is the end of the old one's.
+mkdir -p "outer$work"
+cp -a tree "outer$work/moved"
+(cd "outer$work/moved" && ./cmake/setup.sh && ./cmake/build.sh release build) >said 2>&1 || fail "not built"
+mv "outer$work/moved" moved
+echo third >moved/text
+setup moved
+said 'Installing Halide'
+build moved
+is moved/build/result third
+
+# Of two builds of a folder the second waits; a helper that outlives the first does not keep it waiting.
+cat >tree/step <<'EOF'
+mkdir "$2.busy" || echo overlap >"$2.overlap"
+sleep 1
+cat "$1" >"$2"
+rmdir "$2.busy"
+sleep 60 >/dev/null 2>&1 &
+echo $! >>"$2.helpers"
+EOF
+echo fourth >tree/text
+tree/cmake/build.sh release build >first 2>&1 &
+until [ -e tree/build/result.busy ]; do sleep 0.01; done
+echo fifth >tree/text
+build tree
+said "waiting for another build in $work/tree/build"
+wait $! || fail "the first build failed: $(cat first)"
+is tree/build/result fifth
+[ ! -e tree/build/result.overlap ] || fail "two builds ran at once"
+build tree
+did_not_say 'waiting'
+
+# Nor do two set-ups work at once.
+(flock 9 && sleep 1) 9<tree/cmake &
+until ! flock -n tree/cmake true; do sleep 0.01; done
+setup tree
+said "waiting for another set-up in $work/tree/cmake"
+wait
+
+echo 'all as told'
