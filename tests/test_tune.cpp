@@ -842,6 +842,38 @@ TEST_F(TuneTree, ApplyBuildsWithTheTunersTables) {
   EXPECT_EQ(read_file(tree_.build / "folder"), " ''");
 }
 
+/// Each in a process, as two terminals have them.
+TEST_F(TuneTree, TwoAtOnceTakeTurns) {
+  write_rows({row_here(product(512), tile(8))});
+  const std::filesystem::path said = directory_ / "said";
+  const auto apply_in_child = [&] {
+    const pid_t child = ::fork();
+    if (child != 0) return child;
+    int code = 0;
+    try {
+      std::FILE* output = std::fopen(said.c_str(), "a");
+      Console display(false, output);
+      apply_table_and_keep(tree_, display);
+      std::fclose(output);
+    } catch (const std::exception& error) {
+      std::fprintf(stderr, "%s\n", error.what());
+      code = 1;
+    }
+    ::_exit(code);
+  };
+  for (int round = 0; round < 5; ++round) {
+    const pid_t children[] = {apply_in_child(), apply_in_child()};
+    for (const pid_t child : children) {
+      int status = 0;
+      ASSERT_EQ(::waitpid(child, &status, 0), child);
+      EXPECT_EQ(status, 0) << "an apply failed beside another";
+    }
+    std::filesystem::remove(tree_.build / "generators/kernel.a");
+  }
+  EXPECT_NE(read_file(said).find("waiting for another build in " + tree_.build.string()), std::string::npos);
+  EXPECT_EQ(apply_table(tree_, quiet_), 1) << "the build folder is still good";
+}
+
 TEST_F(TuneTree, VerifyDropsWhatFails) {
   Row brother = row_here(product(64), tile(6));
   brother.instance = tile(4);
@@ -1020,6 +1052,14 @@ TEST_F(TuneProgram, ShowOnlyLooks) {
   EXPECT_EQ(run_command(show).code, 1);
   EXPECT_NE(output().find("no table of schedules"), std::string::npos) << output();
   EXPECT_EQ(read_file(table), "broken");
+}
+
+TEST_F(TuneProgram, ACopyDoesNotWriteWhereItWasBuilt) {
+  const TemporaryDirectory elsewhere;
+  std::filesystem::copy_file(std::filesystem::path(MMREC_BINARY_DIR) / "tune", elsewhere / "tune");
+  const std::filesystem::path said = elsewhere / "said";
+  EXPECT_EQ(run_command({{elsewhere / "tune", "apply"}, said}, 60).code, 1);
+  for (const std::string part : {"was built for", "make build"}) EXPECT_NE(read_file(said).find(part), std::string::npos) << read_file(said);
 }
 
 TEST_F(TuneProgram, WrongUse) {

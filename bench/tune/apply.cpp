@@ -1,8 +1,11 @@
 #include "bench/tune/apply.h"
 
+#include <fcntl.h>
 #include <fmt/ranges.h>
+#include <sys/file.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <map>
 #include <set>
@@ -11,12 +14,28 @@
 #include "runtime/error.h"
 #include "runtime/kernel_registry.h"
 #include "train/atomic_file.h"
+#include "train/file_descriptor.h"
 
 namespace mmrec::tune {
 
 namespace {
 
 constexpr double kTestSeconds = 600;  // of one test program
+
+/// Keeps other builds, of cmake/build.sh too, out of the build folder, and waits for one that is there. The tools that are started do not
+/// inherit the lock. On a file system without locks it does nothing.
+class BuildLock {
+ public:
+  BuildLock(const Tree& tree, Console& display) : folder_("open", tree.build, O_RDONLY | O_DIRECTORY | O_CLOEXEC) {
+    if (::flock(folder_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
+    display.line("waiting for another build in " + tree.build.string());
+    while (::flock(folder_, LOCK_EX) != 0 && errno == EINTR) {
+    }
+  }
+
+ private:
+  FileDescriptor folder_;
+};
 
 /// Runs a tool; where it fails, what it printed says why.
 void run_tool(const Tree& tree, const std::vector<std::string>& words, const std::string& what) {
@@ -77,11 +96,8 @@ Operations failing_operations(const Tree& tree, const Operations& operations, Co
   return failing;
 }
 
-}  // namespace
-
-Tree Tree::ours() { return {MMREC_SOURCE_DIR, MMREC_BUILD_DIR}; }
-
-int apply_table(const Tree& tree, Console& display) {
+/// What apply_table does, under the lock of the caller.
+int build_table(const Tree& tree, Console& display) {
   const auto before = kernel_libraries(tree);
   display.status("configuring");
   // With the tables that the tuner reads and writes, and none that is forced.
@@ -97,13 +113,28 @@ int apply_table(const Tree& tree, Console& display) {
   return rebuilt;
 }
 
+}  // namespace
+
+Tree Tree::ours() {
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe");
+  if (!within(MMREC_BUILD_DIR)(program))
+    fail("{} was built for {} and would write there; run 'make build' for its own place first", program.string(), MMREC_BUILD_DIR);
+  return {MMREC_SOURCE_DIR, MMREC_BUILD_DIR};
+}
+
+int apply_table(const Tree& tree, Console& display) {
+  const BuildLock lock(tree, display);
+  return build_table(tree, display);
+}
+
 int apply_table_and_keep(const Tree& tree, Console& display) {
+  const BuildLock lock(tree, display);
   make_directory(tree.folder());
   const std::filesystem::path kept = tree.folder() / "kept";
   const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe");
   const auto built = std::filesystem::last_write_time(program);
   std::filesystem::copy_file(program, kept, std::filesystem::copy_options::overwrite_existing);
-  const int rebuilt = apply_table(tree, display);
+  const int rebuilt = build_table(tree, display);
   if (rebuilt > 0 || std::filesystem::last_write_time(program) != built)  // an apply that was ended may have built the kernels already
     std::filesystem::rename(kept, tree.program_before());
   else
@@ -123,6 +154,7 @@ void verify_kernels(const Tree& tree, Database& database, Console& display) {
   for (const Row& row : database.table().rows)
     if (ours(row)) tuned.insert(row.call.op);
   if (tuned.empty()) return display.line("no kernel is built from a table: there is nothing to verify");
+  const BuildLock lock(tree, display);  // the tests that run are those of this build
   Operations failing = failing_operations(tree, tuned, display, database.warn());
   if (failing.empty())
     return display.line(fmt::format("the tests of {} operations passed with the tuned kernels: {}", tuned.size(), fmt::join(tuned, ", ")));
@@ -141,7 +173,7 @@ void verify_kernels(const Tree& tree, Database& database, Console& display) {
     database.add(verdicts);
     display.erase_status();
     database.warn()(fmt::format("{} rows dropped, of {}; building without them", verdicts.size(), fmt::join(failing, ", ")));
-    apply_table(tree, display);
+    build_table(tree, display);
     failing = failing_operations(tree, failing, display, database.warn());
   }
   display.line("without them the tests pass");

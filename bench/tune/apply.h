@@ -12,6 +12,7 @@ namespace mmrec::tune {
 /// The project, and where it is built.
 struct Tree {
   std::filesystem::path source, build;
+  /// Where this program was built; throws an Error where the program has been copied or moved away from there.
   static Tree ours();
 
   /// For what the tuner keeps.
@@ -21,6 +22,8 @@ struct Tree {
   /// The tuner as it was before the last `tune apply` that changed something: what `tune measure` compares with.
   std::filesystem::path program_before() const { return folder() / "before"; }
 };
+
+// What builds waits for another build of the folder, and says so.
 
 /// Configures, and builds the programs with the kernels of the tables. Returns how many kernels were rebuilt.
 int apply_table(const Tree& tree, Console& display);
