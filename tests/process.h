@@ -8,9 +8,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -59,7 +61,21 @@ class Process {
   void send(int signal) const {
     if (id_ != 0) ::kill(id_, signal);
   }
-  /// Waits for its end: the exit code, or minus the signal that ended it; -1 where it never ran.
+  /// Waits for its end: the exit code, or minus the signal that ended it; -1 where it never ran. One that takes longer than the limit fails
+  /// the test and is killed.
+  int wait(std::chrono::milliseconds limit) {
+    siginfo_t ended{};
+    for (const auto end = std::chrono::steady_clock::now() + limit; id_ != 0;) {
+      if (waitid(P_PID, static_cast<id_t>(id_), &ended, WEXITED | WNOHANG | WNOWAIT) != 0 || ended.si_pid != 0) break;
+      if (std::chrono::steady_clock::now() > end) {
+        ADD_FAILURE() << "no end after " << limit.count() << " ms";
+        send(SIGKILL);
+        break;
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return wait();
+  }
   int wait() {
     const pid_t id = std::exchange(id_, 0);
     if (id == 0) return -1;

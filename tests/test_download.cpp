@@ -55,7 +55,7 @@ class Downloads : public testing::Test {
   TemporaryDirectory directory_;
   std::string content_;
   fs::path file_ = directory_ / "text.txt", part_ = directory_ / "text.txt.part", description_ = directory_ / "text.txt.part.json";
-  std::unique_ptr<std::FILE, decltype(&std::fclose)> output_{std::fopen((directory_ / "output").c_str(), "w"), std::fclose};
+  std::unique_ptr<std::FILE, int (*)(std::FILE*)> output_{std::fopen((directory_ / "output").c_str(), "w"), std::fclose};
   std::function<void()> check_stop_ = [] {};
 };
 

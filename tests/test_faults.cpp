@@ -7,17 +7,21 @@
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <set>
 #include <thread>
 
 #include "tests/overlay.h"
+#include "runtime/error.h"
 #include "tests/process.h"
 #include "tests/temporary_directory.h"
 #include "train/atomic_file.h"
 #include "train/checkpoint.h"
 #include "train/metrics.h"
 #include "train/run_folder.h"
+#include "train/strict_json.h"
 
 namespace mmrec {
 namespace {
@@ -44,11 +48,12 @@ class Faults : public testing::Test {
     return more;
   }
 
-  std::vector<std::string> command(const Arguments& arguments) const {
-    std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / "train").string()};
+  static std::vector<std::string> program(const std::string& name, const Arguments& arguments) {
+    std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / name).string()};
     words.insert(words.end(), arguments.begin(), arguments.end());
     return words;
   }
+  static std::vector<std::string> command(const Arguments& arguments) { return program("train", arguments); }
   int train(const Arguments& arguments) const { return test::Process(command(arguments), {}, directory_.path()).wait(); }
   std::string errors() const { return read_file(directory_ / "stderr"); }
   std::string output() const { return read_file(directory_ / "stdout"); }
@@ -389,6 +394,329 @@ TEST_F(Faults, InTheLowerLayerOfAnOverlayARunGoesOnAndIsOverwritten) {
   expect_same_result(out, whole);
   EXPECT_EQ(Checkpoint(out / "previous/final_checkpoint").state.step, 20);
   EXPECT_GT(read_metrics(out / "previous/metrics.jsonl").size(), metrics_before);
+}
+
+// ---------------------------------------------------------------------------------------------------------- injected
+
+/// Has strace fail a program's calls of the system, or kill the program at one, and looks at what is left and how it goes on. Which calls of
+/// an undisturbed run these are is drawn, with equal shares for each kind of call and fault. A variable in the environment makes it longer:
+/// MMREC_INJECTIONS=200 of each program.
+class InjectedFaults : public Faults {
+ protected:
+  using Contents = std::map<std::string, std::string>;
+
+  /// All functions that say what was expected do so by EXPECT.
+  struct Scenario {
+    std::vector<std::string> words;           ///< the program and its arguments
+    std::function<void()> begin;              ///< lays out what is there before
+    std::function<void()> expect_nothing_lost;  ///< right after the fault
+    std::function<void()> go_on;              ///< as a user does, to the undisturbed run's result
+  };
+
+  void SetUp() override {
+    if (trace({"/bin/true"}, {}) != 0) GTEST_SKIP() << "strace is not installed, or may not trace here: " << errors();
+  }
+
+  void inject(const Scenario& scenario) {
+    scenario.begin();
+    ASSERT_EQ(trace(scenario.words, {fmt::format("trace={}", fmt::join(kCalls, ","))}), 0) << errors();
+    std::vector<Group> groups = possible_faults();
+    std::mt19937 random(1);
+    std::ranges::shuffle(groups, random);
+    for (Group& group : groups) std::ranges::shuffle(group.numbers, random);
+
+    const char* wanted = std::getenv("MMREC_INJECTIONS");
+    int left = wanted ? std::atoi(wanted) : 9;
+    for (bool any = true; any && left > 0;) {
+      any = false;
+      for (Group& group : groups) {
+        if (group.numbers.empty() || left == 0) continue;
+        any = true;
+        --left;
+        try_one(scenario, group, group.numbers.back());
+        group.numbers.pop_back();
+      }
+    }
+    Group all{.call = "all", .fault = "", .numbers = {}};
+    const auto print = [&](const Group& group) {
+      fmt::print("{:<8} {:<15} {:<12} {:>5} injections {:>3} lost {:>3} ended badly\n", fs::path(scenario.words[0]).filename().string(), group.call,
+                 group.fault, group.injections, group.lost, group.ended_badly);
+    };
+    std::ranges::sort(groups, {}, [](const Group& group) { return std::pair(group.call, group.fault); });
+    for (const Group& group : groups) {
+      if (group.injections == 0) continue;
+      print(group);
+      all.injections += group.injections;
+      all.lost += group.lost;
+      all.ended_badly += group.ended_badly;
+    }
+    print(all);
+  }
+
+  /// A command that is to go well.
+  void expect_done(const std::vector<std::string>& words) {
+    EXPECT_EQ(test::Process(words, {}, directory_.path()).wait(), 0) << fmt::format("{}: {}", fmt::join(words, " "), errors());
+  }
+
+  /// Files by their paths below a folder.
+  static Contents contents(const fs::path& folder) {
+    Contents contents;
+    for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder))
+      if (entry.is_regular_file()) contents[fs::relative(entry.path(), folder).string()] = read_file(entry.path());
+    return contents;
+  }
+
+  /// The largest step of a whole checkpoint of the seed's run, or 0.
+  static int64_t newest_step(const fs::path& out, uint64_t seed) {
+    int64_t newest = 0;
+    if (!fs::exists(out)) return newest;
+    for (const fs::directory_entry& entry : fs::directory_iterator(out)) {
+      if (!is_checkpoint_name(entry.path().filename().string())) continue;
+      try {
+        const Checkpoint checkpoint(entry.path());
+        if (checkpoint.state.seed == seed) newest = std::max(newest, checkpoint.state.step);
+      } catch (const Error&) {
+      }
+    }
+    return newest;
+  }
+
+  static void remove_and_copy(const fs::path& from, const fs::path& to) {
+    fs::remove_all(to);
+    if (!from.empty()) fs::copy(from, to, fs::copy_options::recursive);
+  }
+
+ private:
+  static constexpr std::string_view kCalls[] = {"rename", "renameat", "renameat2", "write",   "pwrite64", "fsync",     "openat",         "unlink",
+                                                "rmdir",  "unlinkat", "mkdir",     "mkdirat", "linkat",   "ftruncate", "copy_file_range", "mmap"};
+
+  /// Calls of one kind, counted from 1, and what becomes of one of them.
+  struct Group {
+    std::string call, fault;
+    std::vector<int> numbers;
+    int injections = 0, lost = 0, ended_badly = 0;
+  };
+
+  static std::vector<std::string> faults_of(const std::string& call) {
+    std::vector<std::string> faults = {"signal=KILL"};
+    if (call == "mmap") {
+#ifndef __SANITIZE_ADDRESS__  // whose own memory it would be
+      faults.push_back("error=ENOMEM");
+#endif
+      return faults;
+    }
+    faults.push_back("error=EIO");
+    if (call.starts_with("rename")) faults.push_back("error=EXDEV");
+    if (call != "fsync" && !call.starts_with("unlink") && call != "rmdir") faults.push_back("error=ENOSPC");
+    return faults;
+  }
+
+  int trace(const std::vector<std::string>& words, const std::vector<std::string>& expressions) {
+    std::vector<std::string> traced = {"/usr/bin/strace", "-qq", "-o", directory_ / "trace"};
+    for (const std::string& expression : expressions) traced.insert(traced.end(), {"-e", expression});
+    traced.insert(traced.end(), words.begin(), words.end());
+    return test::Process(traced, {"ASAN_OPTIONS=detect_leaks=0"}, directory_.path()).wait(milliseconds(60'000));  // leaks are looked for by tracing
+  }
+
+  /// Whether it maps less than what malloc maps by itself for the program: then it is the system's libraries' at their start.
+  static bool maps_little(std::string_view line) {
+    const size_t size = line.find(", ");
+    return line.starts_with("mmap(") && size != line.npos && std::atol(line.data() + size + 2) < 128 * 1024;
+  }
+
+  /// Of the run that has been traced, those after the libraries are loaded.
+  std::vector<Group> possible_faults() const {
+    const std::string log = read_file(directory_ / "trace");
+    const std::vector<std::string_view> lines = whole_lines(log);
+    std::map<std::string, std::vector<int>> numbers;
+    std::map<std::string, int> count;
+    for (const std::string_view line : lines) {
+      const std::string call(line.substr(0, line.find('(')));
+      if (line.find(".so") != line.npos || line.find("MAP_DENYWRITE") != line.npos) numbers.clear();
+      if (std::ranges::find(kCalls, call) == std::end(kCalls)) continue;
+      ++count[call];
+      if (!maps_little(line)) numbers[call].push_back(count[call]);
+    }
+    std::vector<Group> groups;
+    for (const auto& [call, those] : numbers)
+      for (const std::string& fault : faults_of(call)) groups.push_back({call, fault, those});
+    return groups;
+  }
+
+  void try_one(const Scenario& scenario, Group& group, int number) {
+    const auto failures = [] { return testing::UnitTest::GetInstance()->current_test_info()->result()->total_part_count(); };
+    int before = failures();
+    scenario.begin();
+    const int code = trace(scenario.words, {"trace=" + group.call, fmt::format("inject={}:{}:when={}", group.call, group.fault, number)});
+    std::string where = read_file(directory_ / "trace");
+    for (const std::string_view line : whole_lines(where))
+      if (group.fault == "signal=KILL" || line.find("(INJECTED)") != line.npos) where = line;
+    const testing::ScopedTrace trace(__FILE__, __LINE__, fmt::format("{} {} {}: {}\nthe program said: {}", group.call, group.fault, number, where, errors()));
+    if (group.fault == "signal=KILL") {
+      EXPECT_TRUE(code == -SIGKILL || code == 0) << code;  // 0: it had fewer calls this time
+    } else {
+      EXPECT_TRUE(code == 0 || code == 1) << code;
+      const bool silenced = where.starts_with("write(2,");
+      if (code == 1 && !silenced) expect_errors({"error: "});
+      EXPECT_EQ(errors().find("terminate called"), std::string::npos);
+    }
+    ++group.injections;
+    group.ended_badly += failures() > before;
+    before = failures();
+    scenario.expect_nothing_lost();
+    scenario.go_on();
+    group.lost += failures() > before;
+  }
+};
+
+TEST_F(InjectedFaults, ANewRun) {
+  const fs::path whole = directory_ / "whole", out = directory_ / "run";
+  const Arguments often = {"--save-every", "2", "--keep", "2", "--eval-every", "4", "--patience", "0"};
+  Arguments again = often;
+  again.push_back("--overwrite");
+  ASSERT_EQ(train(new_run(whole, 12, often)), 0) << errors();
+  inject({.words = command(new_run(out, 12, often)),
+          .begin = [&] { fs::remove_all(out); },
+          .expect_nothing_lost =
+              [&] {
+                if (!fs::exists(out)) return;
+                expect_good_checkpoints(out);
+                const fs::path figures = out / "metrics.jsonl";
+                const int64_t steps = fs::exists(figures) && fs::file_size(figures) > 0 ? read_metrics(figures).back().step : 0;
+                EXPECT_GE(newest_step(out, 42), std::max<int64_t>(steps - 1, 0) / 2 * 2) << "of " << steps << " steps";
+              },
+          .go_on =
+              [&] {
+                expect_done(command(has_checkpoint(out) ? resumed_run(out) : new_run(out, 12, again)));
+                expect_same_result(out, whole);
+              }});
+}
+
+TEST_F(InjectedFaults, ARunInPlaceOfAnother) {
+  const fs::path whole = directory_ / "whole", earlier = directory_ / "earlier", out = directory_ / "run";
+  const Arguments often = {"--save-every", "2", "--seed", "7", "--overwrite"};
+  ASSERT_EQ(train(new_run(whole, 8, often)), 0) << errors();
+  ASSERT_EQ(train(new_run(earlier, 3, {"--save-every", "1"})), 0) << errors();
+  const Contents before = contents(earlier);
+  const auto expect_everything_in = [&](const fs::path& folder) {
+    for (const auto& [name, bytes] : before) EXPECT_TRUE(fs::exists(folder / name) && read_file(folder / name) == bytes) << name << " is lost";
+  };
+  inject({.words = command(new_run(out, 8, often)),
+          .begin = [&] { remove_and_copy(earlier, out); },
+          .expect_nothing_lost =
+              [&] {  // in the folder, in `previous`, or between them until the next start
+                const Contents now = contents(out);
+                for (const auto& [name, bytes] : before)
+                  EXPECT_TRUE(std::ranges::any_of(now, [&](const auto& file) {
+                    return ("/" + file.first).ends_with("/" + name) && file.second == bytes;
+                  })) << name << " is lost";
+              },
+          .go_on =
+              [&] {
+                expect_done(command(newest_step(out, 7) > 0 ? resumed_run(out) : new_run(out, 8, often)));
+                expect_same_result(out, whole);
+                expect_everything_in(out / "previous");
+              }});
+}
+
+TEST_F(InjectedFaults, AResumedRun) {
+  const fs::path whole = directory_ / "whole", earlier = directory_ / "earlier", out = directory_ / "run";
+  ASSERT_EQ(train(new_run(earlier, 6, {"--save-every", "2"})), 0) << errors();
+  const Arguments more = {"--steps", "12", "--save-every", "2", "--keep", "2"};
+  remove_and_copy(earlier, whole);
+  ASSERT_EQ(train(resumed_run(whole, more)), 0) << errors();
+  inject({.words = command(resumed_run(out, more)),
+          .begin = [&] { remove_and_copy(earlier, out); },
+          .expect_nothing_lost =
+              [&] {
+                expect_good_checkpoints(out);
+                EXPECT_GE(newest_step(out, 42), 6);
+              },
+          .go_on =
+              [&] {
+                expect_done(command(resumed_run(out, more)));
+                expect_same_result(out, whole);
+              }});
+}
+
+TEST_F(InjectedFaults, AFolderOfData) {
+  const fs::path place = directory_ / "place", out = place / "data", template_folder = directory_ / "template";
+  for (const bool is_there : {false, true}) {
+    fs::remove_all(place);
+    fs::create_directory(place);
+    Contents earlier;
+    if (is_there) {  // of another split
+      expect_done(program("prepare", {"--input-file", directory_ / "play.txt", "--val-split", "0.3", "--out", out}));
+      earlier = contents(out);
+    }
+    remove_and_copy(place, template_folder);
+    const std::vector<std::string> words = program("prepare", {"--input-file", directory_ / "play.txt", "--val-split", "0.1", "--out", out});
+    expect_done(words);
+    const Contents whole = contents(place), result = contents(out);
+    inject({.words = words,
+            .begin = [&] { remove_and_copy(template_folder, place); },
+            .expect_nothing_lost =
+                [&] {
+                  const Contents now = fs::exists(out) ? contents(out) : Contents{};
+                  EXPECT_TRUE(now == earlier || now == result) << "it is neither whole nor as before";
+                },
+            .go_on =
+                [&] {
+                  expect_done(words);
+                  EXPECT_TRUE(contents(place) == whole) << "something else is there than after an undisturbed run";
+                }});
+  }
+}
+
+TEST_F(InjectedFaults, ASearch) {
+  const fs::path out = directory_ / "search";
+  Arguments arguments = {"--data", directory_ / "play.txt", "--grid", "lr=1e-3,1e-2", "--steps", "3", "--out", out, "--threads", "1", "--"};
+  for (const char* field : {"dim=32", "layers=2", "heads=2", "mem_slots=64"}) arguments.insert(arguments.end(), {"--set", field});
+  arguments.insert(arguments.end(), {"--vocab", "auto", "--seq", "32", "--batch", "4", "--val-seq", "64"});
+  const std::vector<std::string> words = program("search", arguments);
+  arguments.insert(arguments.begin(), "--retry-failed");  // an experiment whose files could not be read is a failed one
+  const std::vector<std::string> again = program("search", arguments);
+  const auto losses = [&] {
+    std::map<std::string, double> losses;
+    const std::string text = fs::exists(out / "results.jsonl") ? read_file(out / "results.jsonl") : "";
+    for (const std::string_view line : whole_lines(text)) {
+      const nlohmann::json row = parse_json(line, "results.jsonl");
+      if (row.at("error") == "") losses[row.at("folder")] = row.at("validation_loss");
+    }
+    return losses;
+  };
+  expect_done(words);
+  const std::map<std::string, double> whole = losses();
+  const std::string best = read_file(out / "best.toml");
+  ASSERT_EQ(whole.size(), 2);
+  inject({.words = words,
+          .begin = [&] { fs::remove_all(out); },
+          .expect_nothing_lost =
+              [&] {
+                for (const auto& [folder, loss] : losses()) EXPECT_EQ(loss, whole.at(folder)) << folder;
+              },
+          .go_on =
+              [&] {
+                expect_done(again);
+                EXPECT_EQ(losses(), whole);
+                EXPECT_EQ(read_file(out / "best.toml"), best);
+              }});
+}
+
+TEST_F(InjectedFaults, APage) {
+  const fs::path run = directory_ / "run", page = directory_ / "page.html";
+  ASSERT_EQ(train(new_run(run, 4)), 0) << errors();
+  const std::vector<std::string> words = program("report", {run, "--html", page});
+  expect_done(words);
+  const std::string whole = read_file(page), earlier = "a page of before\n";
+  inject({.words = words,
+          .begin = [&] { std::ofstream(page) << earlier; },
+          .expect_nothing_lost = [&] { EXPECT_TRUE(read_file(page) == earlier || read_file(page) == whole) << read_file(page); },
+          .go_on =
+              [&] {
+                expect_done(words);
+                EXPECT_TRUE(read_file(page) == whole);
+              }});
 }
 
 }  // namespace
