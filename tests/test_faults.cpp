@@ -407,17 +407,17 @@ class InjectedFaults : public Faults {
 
   /// All functions that say what was expected do so by EXPECT.
   struct Scenario {
-    std::vector<std::string> words;           ///< the program and its arguments
-    std::function<void()> begin;              ///< lays out what is there before
+    std::vector<std::string> words;             ///< the program and its arguments
+    std::function<void()> begin;                ///< lays out what is there before
     std::function<void()> expect_nothing_lost;  ///< right after the fault
-    std::function<void()> go_on;              ///< as a user does, to the undisturbed run's result
+    std::function<void()> go_on;                ///< as a user does, to the undisturbed run's result
   };
 
   void SetUp() override {
     if (trace({"/bin/true"}, {}) != 0) GTEST_SKIP() << "strace is not installed, or may not trace here: " << errors();
   }
 
-  void inject(const Scenario& scenario) {
+  void inject(const Scenario& scenario, int injections = 9) {
     scenario.begin();
     ASSERT_EQ(trace(scenario.words, {fmt::format("trace={}", fmt::join(kCalls, ","))}), 0) << errors();
     std::vector<Group> groups = possible_faults();
@@ -426,7 +426,7 @@ class InjectedFaults : public Faults {
     for (Group& group : groups) std::ranges::shuffle(group.numbers, random);
 
     const char* wanted = std::getenv("MMREC_INJECTIONS");
-    int left = wanted ? std::atoi(wanted) : 9;
+    int left = wanted ? std::atoi(wanted) : injections;
     for (bool any = true; any && left > 0;) {
       any = false;
       for (Group& group : groups) {
@@ -487,7 +487,7 @@ class InjectedFaults : public Faults {
   }
 
  private:
-  static constexpr std::string_view kCalls[] = {"rename", "renameat", "renameat2", "write",   "pwrite64", "fsync",     "openat",         "unlink",
+  static constexpr std::string_view kCalls[] = {"rename", "renameat", "renameat2", "write",   "pwrite64", "fsync",     "openat",          "unlink",
                                                 "rmdir",  "unlinkat", "mkdir",     "mkdirat", "linkat",   "ftruncate", "copy_file_range", "mmap"};
 
   /// Calls of one kind, counted from 1, and what becomes of one of them.
@@ -551,7 +551,8 @@ class InjectedFaults : public Faults {
     std::string where = read_file(directory_ / "trace");
     for (const std::string_view line : whole_lines(where))
       if (group.fault == "signal=KILL" || line.find("(INJECTED)") != line.npos) where = line;
-    const testing::ScopedTrace trace(__FILE__, __LINE__, fmt::format("{} {} {}: {}\nthe program said: {}", group.call, group.fault, number, where, errors()));
+    const testing::ScopedTrace trace(__FILE__, __LINE__,
+                                     fmt::format("{} {} {}: {}\nthe program said: {}", group.call, group.fault, number, where, errors()));
     if (group.fault == "signal=KILL") {
       EXPECT_TRUE(code == -SIGKILL || code == 0) << code;  // 0: it had fewer calls this time
     } else {
@@ -607,16 +608,17 @@ TEST_F(InjectedFaults, ARunInPlaceOfAnother) {
               [&] {  // in the folder, in `previous`, or between them until the next start
                 const Contents now = contents(out);
                 for (const auto& [name, bytes] : before)
-                  EXPECT_TRUE(std::ranges::any_of(now, [&](const auto& file) {
-                    return ("/" + file.first).ends_with("/" + name) && file.second == bytes;
-                  })) << name << " is lost";
+                  EXPECT_TRUE(
+                      std::ranges::any_of(now, [&](const auto& file) { return ("/" + file.first).ends_with("/" + name) && file.second == bytes; }))
+                      << name << " is lost";
               },
           .go_on =
               [&] {
                 expect_done(command(newest_step(out, 7) > 0 ? resumed_run(out) : new_run(out, 8, often)));
                 expect_same_result(out, whole);
                 expect_everything_in(out / "previous");
-              }});
+              }},
+         20);
 }
 
 TEST_F(InjectedFaults, AResumedRun) {
