@@ -50,7 +50,7 @@ int main(int argc, char** argv) {
       ->check(not_empty)
       ->excludes("--suite")
       ->excludes("--compare");
-  app.add_option("--seconds", seconds, "of measuring for each row of a table")->check(more_than(0));
+  number(app, "--seconds", seconds, "of measuring for each row of a table", {.more_than = 0});
   app.add_option("--json", json_file, "also write machine, times and rates of a table to this file")->check(not_empty);
   app.add_option("--html", html_file, "also write them as a page with a roofline plot")->check(not_empty);
   app.add_flag("--list", list, "print the names of the rows, of the suite or operation if one is given");

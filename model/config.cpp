@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "runtime/error.h"
+#include "runtime/parse_number.h"
 
 namespace mmrec {
 
@@ -60,7 +62,7 @@ constexpr std::array kPresets{
 template <class T>
 const char* type_name() {
   if constexpr (std::is_same_v<T, bool>) return "true or false";
-  if constexpr (std::is_same_v<T, int>) return "a whole number";
+  if constexpr (std::is_same_v<T, int>) return "a whole number from 0 to 2147483647";
   if constexpr (std::is_same_v<T, float>) return "a number";
   return "a string";
 }
@@ -68,8 +70,8 @@ const char* type_name() {
 template <class T>
 bool has_type(const json& value) {
   if constexpr (std::is_same_v<T, bool>) return value.is_boolean();
-  if constexpr (std::is_same_v<T, int>) return value.is_number_integer();
-  if constexpr (std::is_same_v<T, float>) return value.is_number();
+  if constexpr (std::is_same_v<T, int>) return value.is_number_integer() && value >= 0 && value <= INT32_MAX;
+  if constexpr (std::is_same_v<T, float>) return value.is_number() && std::isfinite(value.get<float>());
   return value.is_string();
 }
 
@@ -81,10 +83,6 @@ void assign(Config& config, const std::string& field, const json& value, std::st
     using T = std::remove_reference_t<decltype(target)>;
     if (!has_type<T>(value))
       fail_usage("{}: field '{}' must be {}, not {}", where, field, type_name<T>(), value.dump(-1, ' ', false, json::error_handler_t::replace));
-    if constexpr (std::is_same_v<T, int>) {
-      const auto wide = value.get<int64_t>();
-      if (wide < 0 || wide > INT32_MAX) fail_usage("{}: field '{}' must be between 0 and {}, not {}", where, field, INT32_MAX, wide);
-    }
     target = value.get<T>();
   });
   if (!known) fail_usage("{}: unknown field '{}'; the fields are {}", where, field, fmt::join(field_names(), ", "));
@@ -133,8 +131,14 @@ void set_field(Config& config, std::string_view assignment) {
   const size_t equals = assignment.find('=');
   if (equals == std::string_view::npos) fail_usage("--set {}: expected field=value", assignment);
   const std::string field(assignment.substr(0, equals)), text(assignment.substr(equals + 1));
-  json value = json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (value.is_discarded()) value = text;
+  // A value's type is that of its text, whatever the field's is.
+  json value = text;
+  if (text == "true" || text == "false")
+    value = text == "true";
+  else if (const auto whole = parse_number<int64_t>(text))
+    value = *whole;
+  else if (const auto number = parse_number<double>(text); number && std::isfinite(*number))
+    value = *number;
   assign(config, field, value, "--set");
 }
 

@@ -22,10 +22,11 @@ struct Outcome {
 class CommandLineTest : public testing::Test {
  protected:
   CommandLineTest() {
-    program_.app().add_option("--batch", batch_, "sequences a step")->check(at_least(1));
-    program_.app().add_option("--lr", lr_, "learning rate")->check(more_than(0));
-    program_.app().add_option("--dropout", dropout_, "part that is dropped")->check(at_least(0))->check(less_than(1));
-    program_.app().add_subcommand("sweep", "measure candidates")->add_option("--budget", budget_, "minutes")->check(at_most(60));
+    number(program_.app(), "--batch", batch_, "sequences a step", {.at_least = 1});
+    number(program_.app(), "--lr", lr_, "learning rate", {.more_than = 0});
+    number(program_.app(), "--dropout", dropout_, "part that is dropped", {.at_least = 0, .less_than = 1});
+    number_or_auto(program_.app(), "--tokens", tokens_, -1, "of a validation", {.at_least = 0});
+    number(*program_.app().add_subcommand("sweep", "measure candidates"), "--budget", budget_, "minutes", {.at_most = 60});
     program_.app().add_subcommand("show", "print the table");
   }
 
@@ -37,17 +38,18 @@ class CommandLineTest : public testing::Test {
     return {code, testing::internal::GetCapturedStdout(), testing::internal::GetCapturedStderr()};
   }
 
-  void expect_wrong_use(std::vector<const char*> arguments, std::initializer_list<std::string_view> parts) {
+  void expect_wrong_use(std::vector<const char*> arguments, const std::vector<std::string>& parts) {
     body_ = [] { ADD_FAILURE() << "the body ran"; };
     const Outcome outcome = run(std::move(arguments));
     EXPECT_EQ(outcome.code, 2);
     EXPECT_EQ(outcome.output, "");
     EXPECT_TRUE(outcome.errors.starts_with("error: ")) << outcome.errors;
-    for (std::string_view part : parts) EXPECT_NE(outcome.errors.find(part), std::string::npos) << "'" << part << "' is not in: " << outcome.errors;
+    for (const std::string& part : parts) EXPECT_NE(outcome.errors.find(part), std::string::npos) << "'" << part << "' is not in: " << outcome.errors;
   }
 
   Program program_{"tune", "Tunes the kernels.", "tune sweep --budget 5"};
   int batch_ = 2, budget_ = 5;
+  int64_t tokens_ = -1;
   double lr_ = 3e-4, dropout_ = 0.1;
   std::function<void()> body_ = [] {};
 };
@@ -78,7 +80,8 @@ TEST_F(CommandLineTest, HelpShowsOptionsDefaultsAndAnExample) {
   EXPECT_EQ(outcome.code, 0);
   EXPECT_EQ(outcome.errors, "");
   const std::string help = std::regex_replace(outcome.output, std::regex(R"( \[([^\]\n]*)\])"), "=$1");  // newer versions of CLI11 say INT [2]
-  for (const char* part : {"Tunes the kernels.", "--threads", "--seed", "--quiet", "--batch", "--batch INT=2", "Example:\n  tune sweep --budget 5"})
+  for (const char* part : {"Tunes the kernels.", "--threads", "--seed", "--quiet", "--batch", "--batch INT=2", "--lr FLOAT=0.0003",
+                           "--tokens INT=auto", "Example:\n  tune sweep --budget 5"})
     EXPECT_NE(help.find(part), std::string::npos) << part << " is not in\n" << help;
 }
 
@@ -97,23 +100,34 @@ TEST_F(CommandLineTest, UnknownOptionComesBeforeTheOneMissingForIt) {
 }
 
 TEST_F(CommandLineTest, ValuesThatMakeNoSense) {
-  expect_wrong_use({"--batch", "0"}, {"--batch: 0 is not a number >= 1"});
-  expect_wrong_use({"--batch", "-3"}, {"--batch: -3 is"});
-  expect_wrong_use({"--batch", "1.5"}, {"--batch", "1.5"});
-  expect_wrong_use({"--batch", "99999999999"}, {"--batch", "99999999999"});
-  expect_wrong_use({"--batch", "two"}, {"--batch: two is"});
-  expect_wrong_use({"--batch", ""}, {"--batch"});
+  expect_wrong_use({"--batch", "0"}, {"--batch: 0 is not a whole number from 1 to 2147483647"});
+  for (const char* text : {"-3", "1.5", "1e1", "99999999999", "two", "", " 4", "4 ", "0x10", "4k", "+4", "nan"})
+    expect_wrong_use({"--batch", text}, {fmt::format("--batch: {} is not a whole number", text)});
   expect_wrong_use({"--batch"}, {"--batch"});
-  expect_wrong_use({"--batch", "1", "--batch", "2"}, {"--batch"});
+  expect_wrong_use({"--batch", "1", "--batch", "2"}, {"--batch is given 2 times"});
   expect_wrong_use({"--lr", "0"}, {"--lr: 0 is not a number > 0"});
-  expect_wrong_use({"--lr", "nan"}, {"--lr: nan"});
-  expect_wrong_use({"--lr", "inf"}, {"--lr: inf"});
-  expect_wrong_use({"--dropout", "1"}, {"--dropout: 1 is not a number < 1"});
+  for (const char* text : {"nan", "inf", "1e999", "0x1p-3", "1,5", "1e-3x"}) expect_wrong_use({"--lr", text}, {fmt::format("--lr: {} is not", text)});
+  expect_wrong_use({"--dropout", "1"}, {"--dropout: 1 is not a number >= 0 and < 1"});
   expect_wrong_use({"--dropout", "-0.1"}, {"--dropout: -0.1 is not a number >= 0"});
-  expect_wrong_use({"sweep", "--budget", "61"}, {"--budget: 61 is not a number <= 60"});
+  expect_wrong_use({"sweep", "--budget", "61"}, {"--budget: 61 is not a whole number from -2147483648 to 60"});
   expect_wrong_use({"--threads", "0"}, {"--threads: 0"});
-  expect_wrong_use({"--threads", "1025"}, {"--threads: 1025"});
-  expect_wrong_use({"--seed", "-1"}, {"--seed", "-1"});
+  expect_wrong_use({"--threads", "1025"}, {"--threads: 1025 is not a whole number from 1 to 1024"});
+  for (const char* text : {"-1", "18446744073709551616", "99999999999999999999999", "0x1"})
+    expect_wrong_use({"--seed", text}, {fmt::format("--seed: {} is not a whole number from 0 to 18446744073709551615", text)});
+  for (const char* text : {"-1", "9223372036854775808", "Auto", "0x10"})
+    expect_wrong_use({"--tokens", text}, {fmt::format("--tokens: {} is not auto and not a whole number from 0 to 9223372036854775807", text)});
+}
+
+TEST_F(CommandLineTest, NumbersAreDecimal) {
+  body_ = [&] {
+    EXPECT_EQ(batch_, 10);
+    EXPECT_EQ(program_.seed(), 8u);
+    EXPECT_EQ(tokens_, 9);
+    EXPECT_EQ(lr_, 0.01);
+  };
+  EXPECT_EQ(run({"--batch", "010", "--seed=08", "--tokens", "09", "--lr", "010e-3"}).code, 0);
+  body_ = [&] { EXPECT_EQ(tokens_, -1); };
+  EXPECT_EQ(run({"--tokens", "auto"}).code, 0);
 }
 
 TEST_F(CommandLineTest, BoundsThemselvesAreGood) {

@@ -557,6 +557,8 @@ TEST(Configuration, SetChangesOneField) {
   want.dim = 64;
   want.lambda_p = 2;
   EXPECT_EQ(config, want);
+  set_field(config, "layers=010");
+  EXPECT_EQ(config.layers, 10);
 }
 
 TEST(Configuration, WrongAssignmentsNameTheField) {
@@ -574,7 +576,11 @@ TEST(Configuration, WrongAssignmentsNameTheField) {
   expect_refused("dim=64.5", {"'dim'", "a whole number", "64.5"});
   expect_refused("dim=true", {"'dim'", "a whole number"});
   expect_refused("dim=-64", {"'dim'", "-64"});
-  expect_refused("dim=4294967360", {"'dim'", "4294967360"});  // 2^32 + 64
+  expect_refused("dim=4294967360", {"'dim'", "from 0 to 2147483647", "4294967360"});  // 2^32 + 64
+  for (const char* text : {"0x40", "+64", "64 ", "6e1", "[64]", "null"})
+    expect_refused(fmt::format("dim={}", text).c_str(), {"'dim'", "a whole number from 0 to 2147483647"});
+  expect_refused("dim=18446744073709551680", {"'dim'", "from 0 to 2147483647"});  // 2^64 + 64
+  for (const char* text : {"nan", "inf", "1e39", "0x1"}) expect_refused(fmt::format("lambda_p={}", text).c_str(), {"'lambda_p'", "a number"});
   expect_refused("hem=1", {"'hem'", "true or false"});
   expect_refused("lambda_p=much", {"'lambda_p'", "a number"});
   expect_refused("memory=7", {"'memory'", "a string"});

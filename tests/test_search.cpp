@@ -39,6 +39,9 @@ TEST(SearchSpace, WhatCannotBeUnderstoodIsRefused) {
   refused(parse_grid, "lr=1,2,1", {"occurs twice"});
   for (const char* text : {"lr", "lr=1", "lr=1:2:3:4", "lr=1:2:exp", "=1:2"}) refused(parse_range, text, {"--range", "name=low:high"});
   for (const char* text : {"lr=a:2", "lr=1:2x", "lr=1:inf", "lr=nan:1", "lr=:"}) refused(parse_range, text, {"must be numbers"});
+  for (const char* text : {"x=0x1:0x10", "x=1:0x10", "x=+1:2"}) refused(parse_range, text, {"must be numbers"});
+  for (const char* text : {"seed=0:18446744073709551616", "seed=1:9007199254740994", "x=-9223372036854775809:0"})
+    refused(parse_range, text, {"from -9007199254740992 to 9007199254740992"});
   refused(parse_range, "lr=2:1", {"2 is not below 1"});
   refused(parse_range, "lr=0:1:log", {"begins above 0"});
   const auto check = [](const char*) { SearchSpace{{parse_grid("lr=1,2")}, {parse_range("lr=1:2")}}.check(); };
@@ -74,6 +77,9 @@ TEST(SearchSpace, DrawsFollowTheirRanges) {
   EXPECT_EQ(space.draw(42, 7), space.draw(42, 7));
   EXPECT_NE(space.draw(42, 7), space.draw(42, 8));
   EXPECT_NE(space.draw(42, 7), space.draw(43, 7));
+
+  const SearchSpace decimal{.grids = {}, .ranges = {parse_range("seed=08:010")}};
+  for (uint64_t i = 0; i < 30; ++i) EXPECT_TRUE(std::set<std::string>({"8", "9", "10"}).contains(decimal.draw(42, i)[0].second));
 
   const SearchSpace around_zero{.grids = {}, .ranges = {parse_range("x=-1:1")}};
   std::set<std::string> drawn;

@@ -1,6 +1,7 @@
 #include "train/command_line.h"
 
 #include <fcntl.h>
+#include <fmt/ranges.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -8,14 +9,17 @@
 #include <cmath>
 #include <csignal>
 #include <cstdio>
+#include <limits>
 #include <new>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "runtime/error.h"
 #include "runtime/kernel_registry.h"
+#include "runtime/parse_number.h"
 #include "runtime/threads.h"
 #include "train/did_you_mean.h"
 
@@ -77,14 +81,45 @@ std::string describe(CLI::App& app, const CLI::ParseError& error) {
   return error.what();
 }
 
-template <class Compare>
-CLI::Validator number_check(const char* symbol, double bound, Compare compare) {
-  const auto check = [=](std::string& text) {
-    double value = 0;
-    const bool good = CLI::detail::lexical_cast(text, value) && std::isfinite(value) && compare(value, bound);
-    return good ? std::string() : fmt::format("{} is not a number {} {}", text, symbol, bound);
+template <class Number>
+std::string range_in_words(const Bounds& bounds) {
+  if constexpr (std::is_integral_v<Number>) {
+    const auto bound = [](std::optional<double> asked, Number of_type) { return asked ? static_cast<Number>(*asked) : of_type; };
+    using Limits = std::numeric_limits<Number>;
+    return fmt::format("a whole number from {} to {}", bound(bounds.at_least, Limits::min()), bound(bounds.at_most, Limits::max()));
+  }
+  std::vector<std::string> parts;
+  for (const auto& [symbol, bound] :
+       {std::pair(">=", bounds.at_least), {">", bounds.more_than}, {"<=", bounds.at_most}, {"<", bounds.less_than}})
+    if (bound) parts.push_back(fmt::format("{} {}", symbol, *bound));
+  return fmt::format("a number {}", fmt::join(parts, " and "));
+}
+
+bool is_within(const Bounds& bounds, double value) {
+  return std::isfinite(value) && value >= bounds.at_least.value_or(value) && value <= bounds.at_most.value_or(value) &&
+         !(value <= bounds.more_than.value_or(-INFINITY)) && !(value >= bounds.less_than.value_or(INFINITY));
+}
+
+/// An option whose text `parse` takes; where it gives nothing, the text is none of `what`.
+template <class Number>
+CLI::Option* parsed_option(CLI::App& app, const std::string& name, Number& value, const std::string& description, const std::string& what,
+                           std::function<std::optional<Number>(const std::string&)> parse, std::function<std::string()> standard) {
+  const auto read = [&value, name, what, parse = std::move(parse)](const CLI::results_t& texts) {
+    const std::optional<Number> parsed = parse(texts.front());
+    if (!parsed) throw CLI::ValidationError(name, fmt::format("{} is not {}", texts.front(), what));
+    value = *parsed;
+    return true;
   };
-  return CLI::Validator(check, "");
+  return app.add_option(name, read, description, false, std::move(standard))->type_name(std::is_integral_v<Number> ? "INT" : "FLOAT");
+}
+
+/// A float is compared as it was written: what it becomes is looked at where the option's meaning is known.
+template <class Number>
+std::optional<Number> parse_within(const Bounds& bounds, const std::string& text) {
+  using Parsed = std::conditional_t<std::is_integral_v<Number>, Number, double>;
+  const std::optional<Parsed> parsed = parse_number<Parsed>(text);
+  if (!parsed || !is_within(bounds, static_cast<double>(*parsed))) return std::nullopt;
+  return static_cast<Number>(*parsed);
 }
 
 }  // namespace
@@ -94,10 +129,8 @@ Program::Program(std::string name, std::string description, const std::string& e
   app_.footer("Example:\n  " + example);
   app_.fallthrough();
   app_.option_defaults()->always_capture_default();
-  app_.add_option("--threads", threads_, "threads to compute with; the default is the cores this process may use")
-      ->check(at_least(1))
-      ->check(at_most(1024));
-  app_.add_option("--seed", seed_, "seed of everything that is random")->check(at_least(0));
+  number(app_, "--threads", threads_, "threads to compute with; the default is the cores this process may use", {.at_least = 1, .at_most = 1024});
+  number(app_, "--seed", seed_, "seed of everything that is random");
   app_.add_flag("--quiet", quiet_, "print errors only");
 }
 
@@ -130,18 +163,24 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
   }
 }
 
-CLI::Validator at_least(double bound) { return number_check(">=", bound, std::greater_equal<>()); }
-CLI::Validator at_most(double bound) { return number_check("<=", bound, std::less_equal<>()); }
-CLI::Validator more_than(double bound) { return number_check(">", bound, std::greater<>()); }
-CLI::Validator less_than(double bound) { return number_check("<", bound, std::less<>()); }
+template <class Number>
+CLI::Option* number(CLI::App& app, const std::string& name, Number& value, const std::string& description, const Bounds& bounds) {
+  return parsed_option<Number>(
+      app, name, value, description, range_in_words<Number>(bounds), [bounds](const std::string& text) { return parse_within<Number>(bounds, text); },
+      [&value] { return fmt::format("{}", value); });
+}
+template CLI::Option* number(CLI::App&, const std::string&, int&, const std::string&, const Bounds&);
+template CLI::Option* number(CLI::App&, const std::string&, int64_t&, const std::string&, const Bounds&);
+template CLI::Option* number(CLI::App&, const std::string&, uint64_t&, const std::string&, const Bounds&);
+template CLI::Option* number(CLI::App&, const std::string&, float&, const std::string&, const Bounds&);
+template CLI::Option* number(CLI::App&, const std::string&, double&, const std::string&, const Bounds&);
 
-CLI::Validator auto_or_at_least(double bound, int64_t automatic) {
-  const auto transform = [number = at_least(bound), automatic](std::string& text) {
-    if (text != "auto") return number(text);
-    text = std::to_string(automatic);
-    return std::string();
-  };
-  return CLI::Validator(transform, "");
+CLI::Option* number_or_auto(CLI::App& app, const std::string& name, int64_t& value, int64_t automatic, const std::string& description,
+                            const Bounds& bounds) {
+  return parsed_option<int64_t>(
+      app, name, value, description, "auto and not " + range_in_words<int64_t>(bounds),
+      [=](const std::string& text) { return text == "auto" ? automatic : parse_within<int64_t>(bounds, text); },
+      [&value, automatic] { return value == automatic ? "auto" : fmt::format("{}", value); });
 }
 
 }  // namespace mmrec

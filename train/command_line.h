@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,13 +40,18 @@ class Program {
   bool quiet_ = false;
 };
 
-// Checks for options of numbers, to be chained: ->check(at_least(0))->check(less_than(1)). An error names the option and the
-// value; no NaN and no infinity passes.
-CLI::Validator at_least(double bound);
-CLI::Validator at_most(double bound);
-CLI::Validator more_than(double bound);
-CLI::Validator less_than(double bound);
-/// For transform(): the word auto, which becomes the number that stands for it, or a number >= bound.
-CLI::Validator auto_or_at_least(double bound, int64_t automatic);
+/// What an option's number may be.
+struct Bounds {
+  std::optional<double> at_least = {}, more_than = {}, at_most = {}, less_than = {};
+};
+
+/// An option that takes a number: number(app, "--beta1", beta1, "AdamW's first decay rate", {.at_least = 0, .less_than = 1}). The whole text is
+/// the number, in decimal; another text, a number that is out of bounds or that Number cannot hold, NaN and infinity are wrong use, which
+/// names the option, the text and what may stand there. Number: int, int64_t, uint64_t, float or double.
+template <class Number>
+CLI::Option* number(CLI::App& app, const std::string& name, Number& value, const std::string& description, const Bounds& bounds = {});
+/// The same, also for the word auto, which becomes the number that stands for it.
+CLI::Option* number_or_auto(CLI::App& app, const std::string& name, int64_t& value, int64_t automatic, const std::string& description,
+                            const Bounds& bounds = {});
 
 }  // namespace mmrec

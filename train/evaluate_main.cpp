@@ -26,7 +26,7 @@ int main(int argc, char** argv) {
   app.add_option("--part", part, "of the text: validation, train, or all")->check(CLI::IsMember({"validation", "train", "all"}));
   app.add_option("--val-split", validation_split, "as of train, for a text file (default: as when the model was trained)");
   const CLI::Option* sequence_option =
-      app.add_option("--seq", sequence, "tokens a window (default: as in the validations of the training)")->default_str("")->check(at_least(1));
+      number(app, "--seq", sequence, "tokens a window (default: as in the validations of the training)", {.at_least = 1})->default_str("");
   app.add_flag("--stream", stream, "carry the state through the whole text, in place of windows that each start afresh");
   app.add_flag("--json", json, "print the figures as JSON");
 

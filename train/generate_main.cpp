@@ -24,18 +24,13 @@ int main(int argc, char** argv) {
   CLI::App& app = program.app();
   app.add_option("--checkpoint", path, "a checkpoint's folder, or a run's: then its best model")->required();
   app.add_option("--prompt", prompt, "the text to continue; - reads it from standard input");
-  app.add_option("--tokens", tokens, "tokens to generate")->check(at_least(0));
-  app.add_option("--samples", samples, "continuations, made side by side")->check(at_least(1))->check(at_most(65536));
-  app.add_option("--temperature", sampling.temperature, "below 1: more probable text, above: more varied; 0: as --greedy")->check(at_least(0));
-  app.add_option("--top-k", sampling.top_k, "choose among the k most probable tokens only, 0: among all")->check(at_least(0));
-  app.add_option("--top-p", sampling.top_p, "choose among the most probable tokens that together have this probability")
-      ->check(more_than(0))
-      ->check(at_most(1));
-  app.add_option("--repetition-penalty", sampling.repetition_penalty, "above 1: tokens that were used lately become less probable")
-      ->check(more_than(0));
-  app.add_option("--repetition-window", sampling.repetition_window, "how many of the last tokens were used lately")
-      ->check(at_least(0))
-      ->check(at_most(1e6));
+  number(app, "--tokens", tokens, "tokens to generate", {.at_least = 0});
+  number(app, "--samples", samples, "continuations, made side by side", {.at_least = 1, .at_most = 65536});
+  number(app, "--temperature", sampling.temperature, "below 1: more probable text, above: more varied; 0: as --greedy", {.at_least = 0});
+  number(app, "--top-k", sampling.top_k, "choose among the k most probable tokens only, 0: among all", {.at_least = 0});
+  number(app, "--top-p", sampling.top_p, "choose among the most probable tokens that together have this probability", {.more_than = 0, .at_most = 1});
+  number(app, "--repetition-penalty", sampling.repetition_penalty, "above 1: tokens that were used lately become less probable", {.more_than = 0});
+  number(app, "--repetition-window", sampling.repetition_window, "how many of the last tokens were used lately", {.at_least = 0, .at_most = 1e6});
   app.add_flag("--greedy", sampling.greedy, "always the most probable token");
   app.add_flag("--json", json, "print texts and settings as JSON, at the end");
 

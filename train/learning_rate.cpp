@@ -5,7 +5,7 @@
 #include <numbers>
 
 #include "runtime/error.h"
-#include "train/parse_number.h"
+#include "runtime/parse_number.h"
 
 namespace mmrec {
 

@@ -43,7 +43,8 @@ int main(int argc, char** argv) {
                   "search --data book.txt --grid lr=1e-3,3e-3 --grid batch=4,8 --steps 500 --out checkpoints/search -- --vocab auto --dropout 0");
   SearchOptions options;
   std::vector<std::string> grids, ranges, rest;
-  std::string data, config, epochs, steps;
+  std::string data, config;
+  int64_t epochs = 0, steps = 0;
   bool json = false;
   options.out = "checkpoints/search";
 
@@ -53,13 +54,13 @@ int main(int argc, char** argv) {
   app.add_option("--range", ranges,
                  "name=low:high, also with :linear or :log behind: with --random, numbers to draw from; whole ones if both ends are")
       ->allow_extra_args(false);
-  app.add_option("--random", options.random, "experiments to draw, in place of every combination")->check(at_least(1))->check(at_most(100'000));
+  number(app, "--random", options.random, "experiments to draw, in place of every combination", {.at_least = 1, .at_most = 100'000});
   app.add_option("--data", data, "as of train");
   app.add_option("--config", config, "as of train");
-  app.add_option("--epochs", epochs, "of each experiment (default: 1)");
-  app.add_option("--steps", steps, "of each experiment, in place of --epochs");
+  number(app, "--epochs", epochs, "of each experiment (default: 1)", {.at_least = 1})->default_str("");
+  number(app, "--steps", steps, "of each experiment, in place of --epochs", {.at_least = 1})->default_str("");
   app.add_option("--out", options.out, "where the experiments and results go; a search that is there goes on");
-  app.add_option("--jobs", options.jobs, "experiments side by side, which share the threads")->check(at_least(1))->check(at_most(1024));
+  number(app, "--jobs", options.jobs, "experiments side by side, which share the threads", {.at_least = 1, .at_most = 1024});
   app.add_flag("--retry-failed", options.retry_failed, "do failed experiments again");
   app.add_flag("--json", json, "print the results as JSON");
   app.add_option("train", rest, "further options of train for all experiments, after --");
@@ -68,8 +69,10 @@ int main(int argc, char** argv) {
   const int code = program.run(argc, argv, [&] {
     for (const std::string& grid : grids) options.space.grids.push_back(parse_grid(grid));
     for (const std::string& range : ranges) options.space.ranges.push_back(parse_range(range));
-    for (const auto& [name, value] : {std::pair("data", data), {"config", config}, {"epochs", epochs}, {"steps", steps}})
+    for (const auto& [name, value] : {std::pair("data", data), {"config", config}})
       if (!value.empty()) options.common.emplace_back(name, value);
+    for (const auto& [name, value] : {std::pair("epochs", epochs), {"steps", steps}})
+      if (value > 0) options.common.emplace_back(name, std::to_string(value));
     const Settings more = train_options(rest);
     options.common.insert(options.common.end(), more.begin(), more.end());
     options.threads = num_threads();

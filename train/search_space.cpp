@@ -7,7 +7,7 @@
 
 #include "runtime/error.h"
 #include "runtime/rng.h"
-#include "train/parse_number.h"
+#include "runtime/parse_number.h"
 
 namespace mmrec {
 
@@ -32,6 +32,11 @@ std::pair<std::string, std::string_view> split_name(std::string_view text, const
   return {std::string(name), text.substr(equals + 1)};
 }
 
+constexpr int64_t kLargestDrawn = int64_t{1} << 53;  // a double has every whole number up to it
+
+/// Whether a number's text has only digits, with or without a sign.
+bool is_whole(std::string_view number) { return number.find_first_not_of("0123456789", number.starts_with('-') ? 1 : 0) == number.npos; }
+
 }  // namespace
 
 GridAxis parse_grid(std::string_view text) {
@@ -55,7 +60,9 @@ RangeAxis parse_range(std::string_view text) {
   if (!(*low < *high)) fail_usage("--range {}: {} is not below {}", text, parts[0], parts[1]);
   const bool logarithmic = parts.size() == 3 && parts[2] == "log";
   if (logarithmic && *low <= 0) fail_usage("--range {}: a logarithmic range begins above 0", text);
-  return {name, *low, *high, logarithmic, parse_number<int64_t>(parts[0]) && parse_number<int64_t>(parts[1])};
+  const bool whole = is_whole(parts[0]) && is_whole(parts[1]);
+  if (whole && std::max(-*low, *high) > static_cast<double>(kLargestDrawn)) fail_usage("--range {}: whole numbers are drawn from {} to {}", text, -kLargestDrawn, kLargestDrawn);
+  return {name, *low, *high, logarithmic, whole};
 }
 
 void SearchSpace::check() const {

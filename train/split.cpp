@@ -4,7 +4,7 @@
 #include <system_error>
 
 #include "runtime/error.h"
-#include "train/parse_number.h"
+#include "runtime/parse_number.h"
 
 namespace mmrec {
 namespace {

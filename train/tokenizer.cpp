@@ -11,7 +11,7 @@
 
 #include "runtime/error.h"
 #include "train/atomic_file.h"
-#include "train/parse_number.h"
+#include "runtime/parse_number.h"
 #include "train/strict_json.h"
 
 namespace mmrec {

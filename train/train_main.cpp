@@ -89,36 +89,34 @@ int main(int argc, char** argv) {
   const CLI::Option* init_option =
       app.add_option("--init", options.init, "a checkpoint, or a run's folder, whose weights and tokenizer to start from");
   app.add_flag("--extend-vocab", options.extend_vocab, "with --init: characters that its tokenizer does not know get tokens of their own");
-  const CLI::Option* epochs_option = app.add_option("--epochs", options.epochs, "times through the text")->check(at_least(1));
+  const CLI::Option* epochs_option = number(app, "--epochs", options.epochs, "times through the text", {.at_least = 1});
   const CLI::Option* steps_option =
-      app.add_option("--steps", options.steps, "steps of the whole run, in place of --epochs")->check(at_least(1))->check(at_most(1e12));
-  app.add_option("--batch", options.batch, "windows a batch")->check(at_least(1));
-  app.add_option("--accumulate", options.accumulate, "batches a step, whose gradients are averaged: a larger batch in the same memory")
-      ->check(at_least(1));
-  app.add_option("--seq", options.sequence, "tokens a window")->check(at_least(1));
-  app.add_option("--lr", optimizer.learning_rate, "peak learning rate")->check(more_than(0));
+      number(app, "--steps", options.steps, "steps of the whole run, in place of --epochs", {.at_least = 1, .at_most = 1e12});
+  number(app, "--batch", options.batch, "windows a batch", {.at_least = 1});
+  number(app, "--accumulate", options.accumulate, "batches a step, whose gradients are averaged: a larger batch in the same memory", {.at_least = 1});
+  number(app, "--seq", options.sequence, "tokens a window", {.at_least = 1});
+  number(app, "--lr", optimizer.learning_rate, "peak learning rate", {.more_than = 0});
   app.add_option("--lr-min", options.minimum_rate, "learning rate at the end: a rate, or a part of the peak as 0.1x");
-  app.add_option("--warmup", options.warmup, "steps of linear warm-up")->check(at_least(0));
-  app.add_option("--beta1", optimizer.beta1, "AdamW's first decay rate")->check(at_least(0))->check(less_than(1));
-  app.add_option("--beta2", optimizer.beta2, "AdamW's second decay rate")->check(at_least(0))->check(less_than(1));
-  app.add_option("--decay", optimizer.decay, "weight decay")->check(at_least(0));
-  app.add_option("--clip", optimizer.clip, "largest global norm of the gradients, 0: any")->check(at_least(0));
-  app.add_option("--dropout", options.dropout, "probability of dropping an activation")->check(at_least(0))->check(less_than(1));
+  number(app, "--warmup", options.warmup, "steps of linear warm-up", {.at_least = 0});
+  number(app, "--beta1", optimizer.beta1, "AdamW's first decay rate", {.at_least = 0, .less_than = 1});
+  number(app, "--beta2", optimizer.beta2, "AdamW's second decay rate", {.at_least = 0, .less_than = 1});
+  number(app, "--decay", optimizer.decay, "weight decay", {.at_least = 0});
+  number(app, "--clip", optimizer.clip, "largest global norm of the gradients, 0: any", {.at_least = 0});
+  number(app, "--dropout", options.dropout, "probability of dropping an activation", {.at_least = 0, .less_than = 1});
   const CLI::Option* split_option =
       app.add_option("--val-split", options.validation_split, "part of a text file that is for validation; auto: 0.2, of 10 MB and more 0.05");
-  app.add_option("--val-seq", options.validation_sequence, "tokens a validation window")->check(at_least(1));
-  app.add_option("--val-tokens", options.validation_tokens,
-                 "tokens of a validation at most, from all over the validation text, 0: all of it; auto: as many as take about 1 % of the time")
-      ->default_str("auto")
-      ->transform(auto_or_at_least(0, kAuto));
-  app.add_option("--eval-every", options.eval_every, "steps between validations, 0: at the end of each epoch")->check(at_least(0));
-  app.add_option("--patience", options.patience, "validations without a better loss before the run stops, 0: never")->check(at_least(0));
-  app.add_option("--save-every", options.save_every, "steps between checkpoints, 0: only at the end")->check(at_least(0));
-  app.add_option("--keep", options.keep, "checkpoints of steps that stay")->check(at_least(1));
+  number(app, "--val-seq", options.validation_sequence, "tokens a validation window", {.at_least = 1});
+  number_or_auto(app, "--val-tokens", options.validation_tokens, kAuto,
+                 "tokens of a validation at most, from all over the validation text, 0: all of it; auto: as many as take about 1 % of the time",
+                 {.at_least = 0});
+  number(app, "--eval-every", options.eval_every, "steps between validations, 0: at the end of each epoch", {.at_least = 0});
+  number(app, "--patience", options.patience, "validations without a better loss before the run stops, 0: never", {.at_least = 0});
+  number(app, "--save-every", options.save_every, "steps between checkpoints, 0: only at the end", {.at_least = 0});
+  number(app, "--keep", options.keep, "checkpoints of steps that stay", {.at_least = 1});
   const CLI::Option* vocabulary_option =
       app.add_option("--vocab", vocabulary, "auto: as many tokens as the text needs; or a number (default: the configuration's)");
-  app.add_option("--sample-every", options.sample_every, "steps between samples of generated text, 0: only at the end")->check(at_least(0));
-  app.add_option("--sample-tokens", options.sample_tokens, "a sample's length, 0: no samples")->check(at_least(0));
+  number(app, "--sample-every", options.sample_every, "steps between samples of generated text, 0: only at the end", {.at_least = 0});
+  number(app, "--sample-tokens", options.sample_tokens, "a sample's length, 0: no samples", {.at_least = 0});
   app.add_flag("--tensorboard", options.tensorboard, "write the figures for TensorBoard too, beside metrics.jsonl");
   bool only_plan = false, json = false;
   app.add_flag("--plan", only_plan, "print what the run would take of memory, disk and time, without making the model");

@@ -15,6 +15,7 @@
 #include "bench/tune/measure.h"
 #include "bench/tune/sweep.h"
 #include "runtime/error.h"
+#include "runtime/parse_number.h"
 #include "runtime/threads.h"
 #include "train/machine.h"
 
@@ -28,13 +29,13 @@ using bench::print_line;
 constexpr double kLeastShare = 1e-3;
 
 std::vector<int> parse_shape(const std::string& text) {
+  constexpr int kTooLarge = 1'000'000'000;
   std::vector<int> sizes;
   for (size_t begin = 0; begin <= text.size();) {
     const size_t end = std::min(text.find('x', begin), text.size());
-    const std::string size = text.substr(begin, end - begin);
-    if (size.empty() || size.size() > 9 || size.find_first_not_of("0123456789") != size.npos || std::stoi(size) == 0)
-      fail_usage("--shape {}: expected sizes joined by x, such as 512x128x128", text);
-    sizes.push_back(std::stoi(size));
+    const int size = parse_number<int>(std::string_view(text).substr(begin, end - begin)).value_or(0);
+    if (size < 1 || size >= kTooLarge) fail_usage("--shape {}: expected sizes joined by x, such as 512x128x128", text);
+    sizes.push_back(size);
     begin = end + 1;
   }
   return sizes;
@@ -102,17 +103,11 @@ std::vector<StepCall> selected_calls(const Selection& selection, uint64_t seed) 
 
 double parse_duration(const std::string& text) {
   const std::map<char, double> kUnits = {{'s', 1}, {'m', 60}, {'h', 3600}};
-  size_t end = 0;
-  double value = 0;
-  try {
-    value = std::stod(text, &end);
-  } catch (const std::exception&) {
-    end = 0;
-  }
-  const std::string unit = text.substr(end);
-  const bool known = unit.empty() || (unit.size() == 1 && kUnits.contains(unit[0]));
-  if (end == 0 || !known || !(value > 0) || !std::isfinite(value)) fail_usage("'{}' is no duration; give seconds, or 90s, 5m, 1h", text);
-  return unit.empty() ? value : value * kUnits.at(unit[0]);
+  const bool has_unit = !text.empty() && kUnits.contains(text.back());
+  const double value = parse_number<double>(std::string_view(text).substr(0, text.size() - (has_unit ? 1 : 0))).value_or(0);
+  const double seconds = has_unit ? value * kUnits.at(text.back()) : value;
+  if (!(seconds > 0) || !std::isfinite(seconds)) fail_usage("'{}' is no duration; give seconds, or 90s, 5m, 1h", text);
+  return seconds;
 }
 
 void list(const Common& common, const Selection& selection) {

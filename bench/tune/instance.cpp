@@ -8,7 +8,7 @@
 #include <sstream>
 
 #include "runtime/error.h"
-#include "train/parse_number.h"
+#include "runtime/parse_number.h"
 #include "train/strict_json.h"
 
 namespace mmrec::tune {

@@ -9,6 +9,7 @@
 
 #include "bench/tune/builds.h"
 #include "runtime/error.h"
+#include "runtime/parse_number.h"
 #include "train/atomic_file.h"
 #include "train/strict_json.h"
 
@@ -19,7 +20,7 @@ namespace {
 auto key(const Row& row) { return std::tie(row.call, row.isa, row.threads, row.cpu); }
 
 /// Four digits: more would say nothing and make every line of a difference differ.
-double rounded(double seconds) { return std::stod(fmt::format("{:.4g}", seconds)); }
+double rounded(double seconds) { return parse_number<double>(fmt::format("{:.4g}", seconds)).value_or(seconds); }
 
 std::string row_line(const Row& row) {
   nlohmann::ordered_json line;

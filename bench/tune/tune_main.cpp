@@ -15,8 +15,8 @@ void add_step(CLI::App* command, Selection& selection, bool several) {
     config->description("whose training steps: presets or JSON files of fields, joined by commas")->delimiter(',');
   else
     config->expected(1);
-  command->add_option("--batch", selection.batch, "windows a step")->check(at_least(1));
-  command->add_option("--seq", selection.sequence, "tokens a window")->check(at_least(1));
+  number(*command, "--batch", selection.batch, "windows a step", {.at_least = 1});
+  number(*command, "--seq", selection.sequence, "tokens a window", {.at_least = 1});
 }
 
 void add_kernels(CLI::App* command, Selection& selection) {
@@ -52,8 +52,7 @@ int main(int argc, char** argv) {
   sweep_app->add_option("--shape", selection.shape, "only this shape, such as 512x128x128, whether or not a step has it; goes with --op");
   sweep_app->add_option("--budget", sweep_command.budget, "how long it may take: seconds, or 90s, 5m, 1h");
   sweep_app->add_flag("--grid", sweep_command.grid, "try all instances in turn instead of searching");
-  sweep_app->add_option("--compile-limit", sweep_command.compile_limit, "seconds that compiling and checking an instance may take")
-      ->check(more_than(0));
+  number(*sweep_app, "--compile-limit", sweep_command.compile_limit, "seconds that compiling and checking an instance may take", {.more_than = 0});
 
   CLI::App* show_app = app.add_subcommand("show", "the table, with the time of the generators' defaults and of the tuned instance");
   CLI::App* compare_app = app.add_subcommand(
