@@ -61,6 +61,7 @@ TEST(Metrics, ReadsBackWhatItWrote) {
   row.split = "val";
   row.loss = 1.0 / 3;
   row.tokens = int64_t{1} << 60;
+  row.epoch = 1'000'000'000'000;
   {
     MetricsFile file(directory / "metrics.jsonl");
     file.append(training_row(2));
@@ -70,7 +71,7 @@ TEST(Metrics, ReadsBackWhatItWrote) {
   const std::vector<MetricsRow> rows = read_metrics(directory / "metrics.jsonl");
   ASSERT_EQ(rows.size(), 2u);
   EXPECT_EQ(rows[1].step, 3);
-  EXPECT_EQ(rows[1].epoch, 1);
+  EXPECT_EQ(rows[1].epoch, 1'000'000'000'000);
   EXPECT_EQ(rows[1].split, "val");
   EXPECT_EQ(rows[1].loss, 1.0 / 3);
   EXPECT_EQ(rows[1].perplexity(), std::exp(1.0 / 3));
@@ -116,7 +117,7 @@ TEST(Metrics, ErrorsNameTheLine) {
   };
   for (const char* wrong : {"\"step\":-1", "\"step\":1.0", "\"step\":1e+300", "\"step\":9223372036854775808"})
     expect_field_refused("\"step\":1", wrong);
-  expect_field_refused("\"epoch\":1", "\"epoch\":2147483648");
+  expect_field_refused("\"epoch\":1", "\"epoch\":9223372036854775808");
   expect_field_refused("\"tokens\":512", "\"tokens\":-1");
   expect_field_refused("\"split\":\"train\"", "\"split\":\"test\"");
   expect_error([&] { read_metrics(directory / "missing"); }, {"missing"});

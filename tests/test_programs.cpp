@@ -113,7 +113,7 @@ class Programs : public testing::Test {
 
 std::string command(const Options& options) { return fmt::format("{}", fmt::join(options.arguments(), " ")); }
 
-void expect_failed(const Outcome& outcome, int code, std::initializer_list<std::string_view> mentions) {
+void expect_failed(const Outcome& outcome, int code, const std::vector<std::string_view>& mentions) {
   EXPECT_EQ(outcome.code, code) << outcome.errors;
   EXPECT_TRUE(outcome.errors.starts_with("error: ")) << outcome.errors;
   for (const std::string_view part : mentions) EXPECT_NE(outcome.errors.find(part), std::string::npos) << part << " is not in: " << outcome.errors;
@@ -247,6 +247,41 @@ TEST_F(Programs, TrainRefusesWrongUse) {
   expect_refused("--config", config.string(), {"config.json", "unknown field 'dims'"});
   std::ofstream(config) << R"({"dim": 64,})";
   expect_refused("--config", config.string(), {"config.json", "parse error"}, 1);
+}
+
+TEST_F(Programs, NumbersAreDecimalAndFitWhatHoldsThem) {
+  const auto expect_refused = [&](const std::string& name, const std::string& value, std::string_view range) {
+    expect_failed(train(small_run().set(name, value)), 2, {fmt::format("{}: {} is not", name, value), range});
+  };
+  expect_refused("--steps", "0x10", "a whole number from 1 to 1000000000000");
+  expect_refused("--seed", "18446744073709551616", "from 0 to 18446744073709551615");
+  expect_refused("--save-every", "9223372036854775808", "from 0 to 9223372036854775807");
+  expect_refused("--val-tokens", "99999999999999999999", "from 0 to 9223372036854775807");
+  expect_refused("--batch", "4294967297", "from 1 to 2147483647");
+  expect_failed(train(small_run().set("--epochs", "").set("--set", "dim=0x20")), 2, {"--epochs:  is not a whole number"});
+  EXPECT_FALSE(fs::exists(out()));
+
+  ASSERT_EQ(train(small_run().set("--steps", "010").set("--seed", "08").set("--set", "layers=01")).code, 0);
+  EXPECT_EQ(read_metrics(out() / "metrics.jsonl").back().step, 10);
+  const nlohmann::json state = nlohmann::json::parse(read_file(out() / "final_checkpoint/state.json"));
+  EXPECT_EQ(state["seed"], 8);
+  EXPECT_EQ(nlohmann::json::parse(read_file(out() / "config.json"))["layers"], 1);
+
+  // Epochs and a plan's figures are counted in 64 bits.
+  const Options endless = small_run().set("--steps", "1000000000000").set("--keep", "2147483647").set("--out", (directory_ / "endless").string());
+  Arguments plan = endless.arguments();
+  plan.insert(plan.end(), {"--plan", "--json"});
+  const nlohmann::json figures = nlohmann::json::parse(run("train", plan).output);
+  EXPECT_EQ(figures["disk_bytes"].get<double>(), 2147483649. * figures["checkpoint_bytes"].get<double>());
+  EXPECT_EQ(figures["tokens"], int64_t{1'000'000'000'000} * 4 * 32);
+  Options diverging = endless;
+  const Outcome ended = train(diverging.set("--lr", "1e30").set("--warmup", "0"));
+  EXPECT_EQ(ended.code, 1) << ended.errors;
+  const int64_t epochs = (1'000'000'000'000 + figures["steps_per_epoch"].get<int64_t>() - 1) / figures["steps_per_epoch"].get<int64_t>();
+  EXPECT_NE(ended.output.find(fmt::format("epoch 1/{}", epochs)), std::string::npos) << ended.output;
+  Arguments too_many = small_run().set("--steps", "1000000000000").set("--accumulate", "2").arguments();
+  too_many.insert(too_many.end(), {"--plan", "--json"});
+  EXPECT_EQ(nlohmann::json::parse(run("train", too_many).output)["tokens"], int64_t{1'000'000'000'000} * 4 * 2 * 32);
 }
 
 TEST_F(Programs, TheCommandLineCountsBeforeAFileOfOptions) {

@@ -221,6 +221,41 @@ TEST_F(Report, ALongRunMakesNoLargePage) {
   EXPECT_LT(report_html({read_run(folder)}).size(), 400'000u);
 }
 
+// Also where they are the smallest and the largest numbers that there are.
+TEST_F(Report, ExtremeFiguresAreShown) {
+  constexpr double kLargest = std::numeric_limits<double>::max(), kSmallest = std::numeric_limits<double>::denorm_min();
+  int number = 0;
+  for (const double first : {0., kSmallest, 1., 1e300, kLargest})
+    for (const double second : {0., kSmallest, 3e-310, 1., kLargest})
+      for (const double seconds : {1., 1e12, kLargest}) {
+        SCOPED_TRACE(fmt::format("{} {} {}", first, second, seconds));
+        const fs::path folder = directory_ / fmt::format("{}", number++);
+        make_directory(folder);
+        MetricsFile file(folder / "metrics.jsonl");
+        for (int step = 1; step <= 4; ++step) {
+          const double loss = step <= 2 ? first : second;
+          MetricsRow row{.step = step, .epoch = step, .loss = loss, .accuracy = 0, .lr = loss, .grad_norm = loss, .tokens = INT64_MAX - 10 + step};
+          row.tokens_per_second = loss;
+          row.seconds = seconds * step / 4;
+          file.append(row);
+          row.split = "val";
+          file.append(row);
+        }
+        const std::vector<RunReport> runs = {read_run(folder)};
+        const std::string text = report_text(runs, 120), page = report_html(runs);
+        EXPECT_EQ(text.find("nan"), text.npos) << text;
+        for (const char* bad : {"nan", "inf,", "infinity"}) EXPECT_EQ(page.find(bad), page.npos) << bad << page.substr(page.find(bad) - 300, 600);
+      }
+}
+
+TEST_F(Report, AChangeAfterALossOf0IsNone) {
+  const std::string text = report_text({read_run(write_run(
+                                           "zero", [](int step) { return step <= kEpochSteps ? 0 : 1. / step; }, [](int) { return 1; }))},
+                                       200);
+  EXPECT_EQ(text.find("nan %"), text.npos) << text;
+  EXPECT_EQ(text.find("inf %"), text.npos) << text;
+}
+
 TEST(TextPlot, PutsMarksWhereTheValuesAre) {
   EXPECT_EQ(text_plot({{'x', {{0, 0}, {10, 10}, {20, 20}}}}, "step", 30, 5),
             "    20 +                    x\n"

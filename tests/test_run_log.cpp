@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 
 #include "tests/temporary_directory.h"
@@ -197,6 +198,9 @@ TEST(FormatDuration, KnownValues) {
   EXPECT_EQ(format_duration(59.6), "1:00");
   EXPECT_EQ(format_duration(3599), "59:59");
   EXPECT_EQ(format_duration(3909), "1:05:09");
+  EXPECT_EQ(format_duration(1e13), "2777777777:46:40");
+  EXPECT_EQ(format_duration(1e300), "1e+300 s");
+  for (const double none : {std::numeric_limits<double>::infinity(), MetricsRow::kNone}) EXPECT_EQ(format_duration(none), "-:--");
 }
 
 }  // namespace

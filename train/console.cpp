@@ -38,12 +38,20 @@ void print(std::FILE* output, std::string_view text) { std::fwrite(text.data(), 
 }  // namespace
 
 std::string format_duration(double seconds) {
+  constexpr double kLongest = 1e15;  // 30 million years
+  if (!std::isfinite(seconds)) return "-:--";
+  if (std::abs(seconds) > kLongest) return fmt::format("{:.3g} s", seconds);
   const int64_t whole = std::llround(seconds);
   const int64_t hours = whole / 3600, minutes = whole / 60 % 60;
   return hours > 0 ? fmt::format("{}:{:02}:{:02}", hours, minutes, whole % 60) : fmt::format("{}:{:02}", minutes, whole % 60);
 }
 
 std::string percent(double part) { return fmt::format("{:.1f} %", 100 * part); }
+
+std::string relative_change(double before, double now) {
+  const double change = now / before - 1;
+  return std::isfinite(change) ? fmt::format("{:+.1f} %", 100 * change) : "-";
+}
 
 Console::Console(bool quiet, std::FILE* output)
     : output_(output),

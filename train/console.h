@@ -7,10 +7,12 @@
 
 namespace mmrec {
 
-/// "0:42", "1:05:09".
+/// "0:42", "1:05:09"; "-:--" of what is not finite.
 std::string format_duration(double seconds);
 /// "21.1 %" of 0.211.
 std::string percent(double part);
+/// "+3.2 %"; "-" where there is no such figure, after 0 for example.
+std::string relative_change(double before, double now);
 
 enum class Style { kPlain, kHeading, kWarning };
 

@@ -39,7 +39,7 @@ MetricsRow from_line(std::string_view line, const std::string& where) {
     const std::string split = json.at("split");
     if (split != "train" && split != "val") fail("{}: not a row of metrics: split is \"{}\"", where, split);
     return {.step = count("step", INT64_MAX),
-            .epoch = static_cast<int>(count("epoch", INT32_MAX)),
+            .epoch = count("epoch", INT64_MAX),
             .split = split,
             .loss = number("loss"),
             .accuracy = number("accuracy"),

@@ -14,7 +14,7 @@ struct MetricsRow {
   static constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
   int64_t step = 0;
-  int epoch = 0;
+  int64_t epoch = 0;
   std::string split = "train";  ///< or "val"
   double loss = kNone;          ///< mean cross-entropy, in nats
   double accuracy = kNone;      ///< part of the positions, 0 .. 1

@@ -90,7 +90,7 @@ Plan plan(const TrainOptions& options) {
   plan.text = plan.text_is_mapped ? 0 : 4. * static_cast<double>(data.train.count() + data.validation.count());
   plan.machine_memory = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
   plan.checkpoint = 3 * weights;
-  plan.checkpoints = options.keep + 2;
+  plan.checkpoints = int64_t{options.keep} + 2;
 
   plan.flops_per_token = training_flops(config, 1);
   plan.product_rate = product_rate();
@@ -153,7 +153,8 @@ std::string plan_text(const Plan& plan) {
 }
 
 nlohmann::ordered_json to_json(const Plan& plan) {
-  const auto bytes = [](double number) { return static_cast<int64_t>(number); };
+  constexpr double kMost = 0x1p62;  // more than any machine has, and a whole number of 64 bits
+  const auto bytes = [&](double number) { return static_cast<int64_t>(std::min(number, kMost)); };
   return {{"config", to_json(plan.options.config)},
           {"data", plan.options.data},
           {"parameters", plan.parameters},

@@ -16,7 +16,7 @@ struct Plan {
   bool text_is_mapped = false;
   double machine_memory = 0;
   double checkpoint = 0;
-  int checkpoints = 0;  ///< on the disk at the end
+  int64_t checkpoints = 0;  ///< on the disk at the end
   double flops_per_token = 0;
   double product_rate = 0;  ///< of matrix products on this machine, FLOP/s
   double tokens_per_second = 0;
@@ -25,7 +25,7 @@ struct Plan {
   std::string unknown = {};  ///< which characters have no token, in words
 
   double memory() const;
-  double disk() const { return checkpoints * checkpoint; }
+  double disk() const { return static_cast<double>(checkpoints) * checkpoint; }
   int64_t tokens() const { return steps * tokens_per_step; }
   double seconds() const { return static_cast<double>(tokens()) / tokens_per_second; }
 };

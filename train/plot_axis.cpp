@@ -2,18 +2,30 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace mmrec {
 
-PlotAxis::PlotAxis(double low, double high, double length, Scale scale) : low_(low), high_(high), length_(length), scale_(scale) {
+namespace {
+
+/// Differences of what is at most so large are finite.
+double drawable(double value) {
+  constexpr double kLargest = 1e307;
+  return std::clamp(value, -kLargest, kLargest);
+}
+
+}  // namespace
+
+PlotAxis::PlotAxis(double low, double high, double length, Scale scale) : low_(drawable(low)), high_(drawable(high)), length_(length), scale_(scale) {
   if (low_ < high_) return;
-  const double margin = scale == Scale::kLogarithmic || low_ != 0 ? std::abs(low_) / 10 : 1;
+  const double margin = scale == Scale::kLogarithmic || std::abs(low_) >= std::numeric_limits<double>::min() ? std::abs(low_) / 10 : 1;
   low_ -= margin;
   high_ = low_ + 2 * margin;
 }
 
-double PlotAxis::on_scale(double value) const { return scale_ == Scale::kLogarithmic ? std::log10(value) : value; }
+double PlotAxis::on_scale(double value) const { return scale_ == Scale::kLogarithmic ? std::log10(drawable(value)) : drawable(value); }
 
 double PlotAxis::place(double value) const { return (on_scale(value) - on_scale(low_)) / (on_scale(high_) - on_scale(low_)) * length_; }
 
@@ -47,7 +59,9 @@ std::vector<double> PlotAxis::ticks(int at_most) const {
       const double step = digit * std::pow(10, power);
       if ((high_ - low_) / step > at_most + 1) continue;
       std::vector<double> ticks;
-      for (double i = std::ceil((low_ - slack) / step); i * step <= high_ + slack; ++i) ticks.push_back(i * step);
+      const double first = std::ceil((low_ - slack) / step);
+      for (int i = 0; i <= at_most && (first + i) * step <= high_ + slack; ++i)
+        if (const double tick = (first + i) * step; ticks.empty() || tick > ticks.back()) ticks.push_back(tick);
       try_ticks(std::move(ticks));
     }
   return best;

@@ -8,6 +8,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "runtime/parse_number.h"
 #include "train/console.h"
 #include "train/html_page.h"
 #include "train/plot_axis.h"
@@ -93,17 +94,17 @@ Curve curve_of(std::string name, size_t run, bool validation, const std::vector<
   const size_t points = std::min(finite.size(), kPoints);
   for (size_t i = 0; i < points; ++i) {
     const size_t begin = i * finite.size() / points, end = (i + 1) * finite.size() / points;
-    double sum_x = 0, sum_y = 0, low = std::numeric_limits<double>::infinity(), high = -low;
+    const auto count = static_cast<double>(end - begin);
+    double mean_x = 0, mean_y = 0, low = std::numeric_limits<double>::infinity(), high = -low;
     for (size_t j = begin; j < end; ++j) {
       const double value = y(*finite[j]);
-      sum_x += x(*finite[j]);
-      sum_y += value;
+      mean_x += x(*finite[j]) / count;
+      mean_y += value / count;
       low = std::min(low, value);
       high = std::max(high, value);
     }
-    const auto count = static_cast<double>(end - begin);
-    curve.x.push_back(sum_x / count);
-    curve.mean.push_back(sum_y / count);
+    curve.x.push_back(mean_x);
+    curve.mean.push_back(mean_y);
     curve.low.push_back(low);
     curve.high.push_back(high);
   }
@@ -172,7 +173,7 @@ std::string figure_html(const Figure& figure, const std::string& axis, double wi
   nlohmann::json data = nlohmann::json::array();
   const auto rounded = [](const std::vector<double>& values) {
     nlohmann::json numbers = nlohmann::json::array();
-    for (const double value : values) numbers.push_back(std::stod(fmt::format("{:.6g}", value)));
+    for (const double value : values) numbers.push_back(parse_number<double>(fmt::format("{:.6g}", value)).value_or(value));
     return numbers;
   };
   for (const Curve& curve : figure.curves)
@@ -231,7 +232,7 @@ std::string epochs(const RunReport& run) {
   for (const EpochSummary& epoch : run.epochs) {
     html += "<tr>" + cell(fmt::format("{}", epoch.epoch)) + cell(fmt::format("{}-{}", epoch.first_step, epoch.last_step));
     for (const double loss : {epoch.start, epoch.end, epoch.mean, epoch.minimum, epoch.maximum}) html += cell(fmt::format("{:.4f}", loss));
-    html += cell(before ? fmt::format("{:+.1f} %", 100 * (epoch.mean / before->mean - 1)) : "") + cell(percent(epoch.accuracy)) +
+    html += cell(before ? relative_change(before->mean, epoch.mean) : "") + cell(percent(epoch.accuracy)) +
             cell(epoch.validation ? fmt::format("{:.4f}", epoch.validation->loss) : "") +
             cell(epoch.validation ? fmt::format("{:.3f}", epoch.validation->perplexity()) : "") + cell(format_duration(epoch.seconds)) + "</tr>\n";
     before = &epoch;

@@ -57,7 +57,7 @@ std::string epochs(const RunReport& run, size_t width) {
     const auto loss = [](double value) { return fmt::format("{:.4f}", value); };
     rows.push_back({fmt::format("{}", epoch.epoch), fmt::format("{}-{}", epoch.first_step, epoch.last_step), loss(epoch.start), loss(epoch.end),
                     loss(epoch.mean), loss(epoch.minimum), loss(epoch.maximum), epoch.validation ? loss(epoch.validation->loss) : "-",
-                    before ? fmt::format("{:+.1f} %", 100 * (epoch.mean / before->mean - 1)) : "",
+                    before ? relative_change(before->mean, epoch.mean) : "",
                     epoch.validation ? fmt::format("{:.3f}", epoch.validation->perplexity()) : "-", percent(epoch.accuracy),
                     format_duration(epoch.seconds)});
     before = &epoch;
@@ -102,18 +102,17 @@ std::string text_plot(const std::vector<TextCurve>& curves, const std::string& x
   const PlotAxis horizontal(left, right, static_cast<double>(columns - 1), PlotAxis::Scale::kLinear);
   std::vector<std::vector<double>> means;
   for (const TextCurve& curve : curves) {
-    std::vector<double> sums(columns), counts(columns);
+    std::vector<double>& mean = means.emplace_back(columns, std::numeric_limits<double>::quiet_NaN());
+    std::vector<double> counts(columns);
     for (const auto& [place, value] : curve.points) {
       const auto column = static_cast<size_t>(std::lround(horizontal.place(place)));
-      sums[column] += value;
-      ++counts[column];
+      if (++counts[column] == 1) mean[column] = 0;
+      mean[column] += (value - mean[column]) / counts[column];
     }
-    std::vector<double>& mean = means.emplace_back();
     for (size_t column = 0; column < columns; ++column) {
-      mean.push_back(counts[column] > 0 ? sums[column] / counts[column] : std::numeric_limits<double>::quiet_NaN());
       if (counts[column] == 0) continue;
-      low = std::min(low, mean.back());
-      high = std::max(high, mean.back());
+      low = std::min(low, mean[column]);
+      high = std::max(high, mean[column]);
     }
   }
   const PlotAxis vertical(low, high, static_cast<double>(height - 1), scale_for(low, high));

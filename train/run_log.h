@@ -37,14 +37,13 @@ class RunLog {
 /// line every ten seconds or twentieth of the run, and the last step in any case.
 class Progress {
  public:
-  Progress(RunLog& log, int64_t steps, int epochs) : log_(log), steps_(steps), epochs_(epochs) {}
+  Progress(RunLog& log, int64_t steps, int64_t epochs) : log_(log), steps_(steps), epochs_(epochs) {}
   /// Once a training step, with its row.
   void update(const MetricsRow& row);
 
  private:
   RunLog& log_;
-  int64_t steps_;
-  int epochs_;
+  int64_t steps_, epochs_;
   std::optional<MetricsRow> first_, shown_;  // the first update; the last that was displayed
 };
 

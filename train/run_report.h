@@ -14,7 +14,7 @@ namespace mmrec {
 
 /// The training steps of an epoch, and the last validation in it. Steps whose loss is not finite are in no figure.
 struct EpochSummary {
-  int epoch = 0;
+  int64_t epoch = 0;
   int64_t first_step = 0, last_step = 0;
   double start = 0, end = 0, mean = 0, minimum = 0, maximum = 0;  ///< loss
   double accuracy = 0;                                            ///< mean

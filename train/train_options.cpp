@@ -111,7 +111,10 @@ TrainOptions options_from_json(const json& values, const std::string& where) {
 }
 
 int64_t total_steps(const TrainOptions& options, int steps_per_epoch) {
-  return options.steps > 0 ? options.steps : int64_t{options.epochs} * steps_per_epoch;
+  const int64_t steps = options.steps > 0 ? options.steps : int64_t{options.epochs} * steps_per_epoch;
+  if (steps > INT64_MAX / (int64_t{options.batch} * options.accumulate * options.sequence))
+    fail_usage("{} steps have more tokens than can be counted; give fewer --steps or --epochs", steps);
+  return steps;
 }
 
 int64_t validation_tokens(const TrainOptions& options, int steps_per_epoch) {

@@ -54,7 +54,7 @@ nlohmann::json to_json(const TrainOptions& options);
 /// `where` (a file's name) goes into the error for an unknown field or a wrong type.
 TrainOptions options_from_json(const nlohmann::json& json, const std::string& where);
 
-/// Steps of the whole run.
+/// Steps of the whole run. Throws a UsageError where its tokens are more than 64 bits can count.
 int64_t total_steps(const TrainOptions& options, int steps_per_epoch);
 /// Tokens of a validation, at most; 0: the whole text. Where the options leave it open, a fortieth of what is trained on between two
 /// validations, which takes about 1 % of the time: a token forward takes a third of one forward and backward. But at least 10,000,

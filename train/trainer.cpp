@@ -50,7 +50,7 @@ class Run {
   double seconds() const { return seconds_before_ + std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
   int64_t tokens_per_step() const { return int64_t{options_.batch} * options_.accumulate * options_.sequence; }
   /// Of the last step.
-  int epoch() const { return static_cast<int>((std::max<int64_t>(state_.step, 1) - 1) / order_.steps_per_epoch()) + 1; }
+  int64_t epoch() const { return (std::max<int64_t>(state_.step, 1) - 1) / order_.steps_per_epoch() + 1; }
   bool epoch_is_over() const { return state_.step % order_.steps_per_epoch() == 0; }
   bool out_of_patience() { return options_.patience > 0 && course().validations_since_best >= options_.patience; }
 
@@ -91,7 +91,7 @@ class Run {
   WindowSet windows_;
   BatchOrder order_;
   LearningRate rate_;
-  int epochs_;
+  int64_t epochs_;
   Parameters parameters_;
   TrainingStep training_step_;
   std::optional<Evaluation> evaluation_;
@@ -120,7 +120,7 @@ Run::Run(const TrainOptions& options, RunStart start)
             .minimum = parse_minimum_rate(options.minimum_rate, options.optimizer.learning_rate),
             .warmup = options.warmup,
             .steps = total_steps(options, order_.steps_per_epoch())},
-      epochs_(static_cast<int>((rate_.steps + order_.steps_per_epoch() - 1) / order_.steps_per_epoch())),
+      epochs_((rate_.steps + order_.steps_per_epoch() - 1) / order_.steps_per_epoch()),
       parameters_(config_),
       training_step_(config_, vocabulary_, parameters_, windows_,
                      {.batch = options.batch, .accumulate = options.accumulate, .dropout = options.dropout, .seed = options.seed}),

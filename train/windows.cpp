@@ -18,7 +18,7 @@ int rounds_for(int windows) { return 32 + 4 * std::bit_width(static_cast<unsigne
 constexpr uint64_t kPivots = uint64_t{1} << 63, kShift = kPivots - 1;
 
 /// Every epoch has a stream of its own.
-Philox stream_of(uint64_t seed, int epoch) { return Philox(seed, rng_stream(Stream::kShuffle, static_cast<uint64_t>(epoch))); }
+Philox stream_of(uint64_t seed, int64_t epoch) { return Philox(seed, rng_stream(Stream::kShuffle, static_cast<uint64_t>(epoch))); }
 
 }  // namespace
 
@@ -47,7 +47,7 @@ void WindowSet::fill(std::span<const int> windows, const IntTensor& ids, const I
   }
 }
 
-int WindowSet::shift(uint64_t seed, int epoch) const {
+int WindowSet::shift(uint64_t seed, int64_t epoch) const {
   return epoch == 1 ? 0 : static_cast<int>(stream_of(seed, epoch).below(kShift, static_cast<uint32_t>(T_)));
 }
 
@@ -60,13 +60,13 @@ BatchOrder::BatchOrder(int windows, int B, uint64_t seed) : windows_(windows), s
 
 Batch BatchOrder::batch(int64_t step) {
   if (step < 1) fail("step {} does not exist; the first is 1", step);
-  begin_epoch(static_cast<int>((step - 1) / steps_per_epoch()) + 1);
+  begin_epoch((step - 1) / steps_per_epoch() + 1);
   const int first = static_cast<int>((step - 1) % steps_per_epoch()) * static_cast<int>(batch_.size());
   for (size_t b = 0; b < batch_.size(); ++b) batch_[b] = window_at(first + static_cast<int>(b));
   return {epoch_, batch_};
 }
 
-void BatchOrder::begin_epoch(int epoch) {
+void BatchOrder::begin_epoch(int64_t epoch) {
   if (epoch == epoch_) return;
   epoch_ = epoch;
   const Philox random = stream_of(seed_, epoch);

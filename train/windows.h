@@ -26,7 +26,7 @@ class WindowSet {
 
   /// By how many tokens a training run shifts an epoch's windows: by none in the first, in each later one by a number that is
   /// drawn for it, so that what is read again comes in another context.
-  int shift(uint64_t seed, int epoch) const;
+  int shift(uint64_t seed, int64_t epoch) const;
 
  private:
   Tokens tokens_;
@@ -35,7 +35,7 @@ class WindowSet {
 
 /// One step's batch; the window ids live until the next call of BatchOrder::batch.
 struct Batch {
-  int epoch;  ///< from 1
+  int64_t epoch;  ///< from 1
   std::span<const int> windows;
 };
 
@@ -53,12 +53,12 @@ class BatchOrder {
   Batch batch(int64_t step);
 
  private:
-  void begin_epoch(int epoch);
+  void begin_epoch(int64_t epoch);
   int window_at(int place) const;
 
   int windows_;
   uint64_t seed_;
-  int epoch_ = 0;            // the one that the pivots are of; 0: none yet
+  int64_t epoch_ = 0;        // the one that the pivots are of; 0: none yet
   std::vector<int> pivots_;  // a round
   std::vector<int> batch_;
 };
