@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <fstream>
 #include <numeric>
 
@@ -88,6 +89,66 @@ TEST(TokenFile, RefusesEveryCutAndEveryFlippedBit) {
   expect_error([&] { read_token_file(directory / "missing"); }, {"missing", "No such file"});
 }
 
+/// The checksums are right, and other programs than prepare write such files, too.
+TEST(TokenFile, RefusesIdsBeyondTheVocabulary) {
+  for (const int vocabulary : {100, 300, 70'000}) {
+    SCOPED_TRACE(vocabulary);
+    const TemporaryDirectory directory;
+    write_tokens(directory / "t", {.vocabulary = vocabulary, .tokenizer_crc32 = 7, .text_bytes = 3}, std::vector{2, vocabulary, 3});
+    expect_error([&] { read_token_file(directory / "t"); },
+                 {(directory / "t").string(), fmt::format("an id of {}, where the vocabulary has {}", vocabulary, vocabulary), "prepare"});
+  }
+  const TemporaryDirectory directory;
+  write_tokens(directory / "t", {.vocabulary = 70'000, .tokenizer_crc32 = 7, .text_bytes = 3}, std::vector{2, -1, 3});
+  expect_error([&] { read_token_file(directory / "t"); }, {"an id of 4294967295"});
+}
+
+class TokenFileInUse : public testing::Test {
+ protected:
+  TokenFileInUse() { write_tokens(path_, kSource, ids_); }
+  static constexpr TokenFileSource kSource{.vocabulary = 300, .tokenizer_crc32 = 7, .text_bytes = 9};
+
+  TemporaryDirectory directory_;
+  std::filesystem::path path_ = directory_ / "t";
+  const std::vector<int32_t> ids_ = {2, 3, 4, 5, 6, 7, 8, 299, 0}, others_ = {2, 3, 4, 5, 6, 7, 8, 298, 0};
+};
+
+TEST_F(TokenFileInUse, IsTheOneThatWasCheckedWhateverTakesItsName) {
+  const Tokens tokens = read_token_file(path_).tokens;
+  write_tokens(directory_ / "other", kSource, others_);
+  std::filesystem::rename(directory_ / "other", path_);
+  EXPECT_EQ(ids_of(tokens), ids_);
+  std::filesystem::remove(path_);
+  EXPECT_EQ(ids_of(tokens), ids_);
+}
+
+TEST_F(TokenFileInUse, IsRefusedOnceItHasOtherIds) {
+  const std::string good = read_file(path_);
+  const auto expect_refused = [&](const std::string& bytes) {
+    std::ofstream(path_) << good;
+    const Tokens tokens = read_token_file(path_).tokens;
+    EXPECT_EQ(ids_of(tokens), ids_);
+    ::usleep(10'000);  // the clock of files goes by ticks
+    std::ofstream(path_) << bytes;  // into the same file
+    expect_error([&] { ids_of(tokens); }, {path_.string(), "changed while it was in use", "prepare"});
+  };
+  write_tokens(directory_ / "other", kSource, others_);
+  expect_refused(read_file(directory_ / "other"));
+  expect_refused(good.substr(0, good.size() - 4));
+  expect_refused("");
+  expect_refused(good + "more");
+}
+
+TEST_F(TokenFileInUse, MayBeWrittenAgainAsItWas) {
+  const Tokens tokens = read_token_file(path_).tokens;
+  const std::string bytes = read_file(path_);
+  ::usleep(10'000);
+  std::ofstream(path_) << bytes;
+  EXPECT_EQ(ids_of(tokens), ids_);
+  std::filesystem::last_write_time(path_, std::filesystem::file_time_type::clock::now() + std::chrono::hours(1));
+  EXPECT_EQ(ids_of(tokens), ids_);
+}
+
 TEST(TokenFile, IsOfNoUseBeforeItIsFinished) {
   const TemporaryDirectory directory;
   {
@@ -98,7 +159,7 @@ TEST(TokenFile, IsOfNoUseBeforeItIsFinished) {
 }
 
 #ifndef __SANITIZE_ADDRESS__  // which keeps a shadow of what is used
-/// Bytes of mapped files that count as this process's memory now.
+/// Bytes of files that count as this process's memory now.
 int64_t resident_file_bytes() {
   std::ifstream file("/proc/self/statm");
   int64_t total = 0, resident = 0, shared = 0;

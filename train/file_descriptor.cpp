@@ -31,14 +31,25 @@ const char* advice(int code) {
       return "check the path";
     case EISDIR:
       return "give the name of a file";
+    case ELOOP:
+      return "check the links";
     case EMFILE:
       return "raise the limit on open files (ulimit -n)";
+    case ENOMEM:
+      return "free some memory or raise its limit";
     default:
       return "check the disk";
   }
 }
 
 }  // namespace
+
+std::filesystem::file_type kind_of_file(const std::filesystem::path& path) {
+  std::error_code error;
+  const std::filesystem::file_type kind = std::filesystem::status(path, error).type();
+  if (kind == std::filesystem::file_type::none) fail_on_file("read", path, error.value());
+  return kind;
+}
 
 void fail_on_file(const char* action, const std::filesystem::path& path, int code) {
   fail("cannot {} {}: {}; {}", action, path.string(), std::generic_category().message(code), advice(code));
@@ -55,16 +66,17 @@ FileDescriptor::~FileDescriptor() {
 
 FileDescriptor::FileDescriptor(FileDescriptor&& other) noexcept : name_(std::move(other.name_)), value_(std::exchange(other.value_, -1)) {}
 
-int64_t FileDescriptor::size() const {
+FileStamp FileDescriptor::stamp() const {
   struct stat status;
   if (::fstat(value_, &status) != 0) fail_on_file("read", name_, errno);
-  return status.st_size;
+  return {status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
 }
 
-size_t FileDescriptor::read(std::span<std::byte> bytes) const {
+template <class Read>
+size_t FileDescriptor::read_all(std::span<std::byte> bytes, Read read) const {
   size_t used = 0;
   while (used < bytes.size()) {
-    const ssize_t got = ::read(value_, bytes.data() + used, bytes.size() - used);
+    const ssize_t got = read(used);
     if (got == 0) break;
     if (got > 0)
       used += static_cast<size_t>(got);
@@ -72,6 +84,14 @@ size_t FileDescriptor::read(std::span<std::byte> bytes) const {
       fail_on_file("read", name_, errno);
   }
   return used;
+}
+
+size_t FileDescriptor::read(std::span<std::byte> bytes) const {
+  return read_all(bytes, [&](size_t used) { return ::read(value_, bytes.data() + used, bytes.size() - used); });
+}
+
+size_t FileDescriptor::read_at(int64_t place, std::span<std::byte> bytes) const {
+  return read_all(bytes, [&](size_t used) { return ::pread(value_, bytes.data() + used, bytes.size() - used, place + static_cast<int64_t>(used)); });
 }
 
 std::string FileDescriptor::read_rest() const {

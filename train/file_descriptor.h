@@ -10,8 +10,17 @@
 
 namespace mmrec {
 
+/// The kind of what a path leads to, `not_found` for nothing. Throws as fail_on_file does for what cannot be looked at.
+std::filesystem::file_type kind_of_file(const std::filesystem::path& path);
+
 /// Throws an Error: "cannot <action> <path>: <the reason of errno's value code>; <what to do>".
 [[noreturn]] void fail_on_file(const char* action, const std::filesystem::path& path, int code);
+
+/// What a change of a file's content changes: the size, and when it was written to last.
+struct FileStamp {
+  int64_t size, seconds, nanoseconds;
+  bool operator==(const FileStamp&) const = default;
+};
 
 /// An open file or directory, closed with its owner. Everything here throws as fail_on_file does.
 class FileDescriptor {
@@ -25,9 +34,12 @@ class FileDescriptor {
 
   operator int() const { return value_; }
 
-  int64_t size() const;
+  int64_t size() const { return stamp().size; }
+  FileStamp stamp() const;
   /// Fills the bytes and returns their number; fewer at the file's end only.
   size_t read(std::span<std::byte> bytes) const;
+  /// The same from a place of the file on, whatever the place of the next read.
+  size_t read_at(int64_t place, std::span<std::byte> bytes) const;
   /// All that is from here to the end.
   std::string read_rest() const;
   /// All of the bytes.
@@ -39,6 +51,9 @@ class FileDescriptor {
   void flush() const;
 
  private:
+  template <class Read>
+  size_t read_all(std::span<std::byte> bytes, Read read) const;
+
   std::filesystem::path name_;
   int value_;
 };

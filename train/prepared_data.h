@@ -10,7 +10,7 @@ namespace mmrec {
 /// A folder that `prepare` made.
 struct PreparedData {
   Tokenizer tokenizer;
-  Tokens train, validation;  ///< mapped
+  Tokens train, validation;  ///< on the disk
 };
 
 /// Whether a path is such a folder: it has train.tokens.

@@ -28,8 +28,6 @@ struct Header {
 };
 static_assert(sizeof(Header) == 64 && std::endian::native == std::endian::little);
 
-constexpr size_t kBlock = size_t{1} << 20;  // bytes read at once
-
 uint32_t checksum(const Header& header) { return crc32_of(std::as_bytes(std::span(&header, 1)).first(offsetof(Header, header_crc32))); }
 
 int width_for(int vocabulary) { return vocabulary <= 1 << 8 ? 1 : vocabulary <= 1 << 16 ? 2 : 4; }
@@ -39,14 +37,6 @@ void narrow(std::span<const int32_t> ids, std::vector<std::byte>& bytes) {
   bytes.resize(ids.size() * sizeof(Id));
   Id* const out = reinterpret_cast<Id*>(bytes.data());
   std::ranges::transform(ids, out, [](int32_t id) { return static_cast<Id>(id); });
-}
-
-/// From the file's place on to its end.
-uint32_t crc32_of_rest(const FileDescriptor& file) {
-  std::vector<std::byte> block(kBlock);
-  uint32_t crc = 0;
-  while (const size_t got = file.read(block)) crc = crc32_of(std::span(block).first(got), crc);
-  return crc;
 }
 
 }  // namespace
@@ -84,22 +74,24 @@ void TokenFileWriter::finish(const TokenFileSource& source) {
 
 TokenFile read_token_file(const std::filesystem::path& path) {
   const std::string name = path.string();
-  const FileDescriptor file("read", path, O_RDONLY);
+  const auto file = std::make_shared<IdFile>(path);
   Header header;
-  const size_t got = file.read(std::as_writable_bytes(std::span(&header, 1)));
+  const size_t got = file->begin(std::as_writable_bytes(std::span(&header, 1)));
   if (got < sizeof header || std::memcmp(header.magic, Header().magic, sizeof header.magic) != 0)
     fail("{}: not a token file; make it with 'prepare'", name);
   if (header.version != Header().version)
     fail("{}: a token file of version {}, this program reads version {}; run 'prepare' again", name, header.version, Header().version);
   if (checksum(header) != header.header_crc32 || (header.width != 1 && header.width != 2 && header.width != 4))
     fail("{}: the header was altered (its checksum differs); run 'prepare' again", name);
-  const uint64_t id_bytes = static_cast<uint64_t>(file.size()) - sizeof header;
+  const uint64_t id_bytes = static_cast<uint64_t>(file->bytes()) - sizeof header;
   if (id_bytes % header.width != 0 || id_bytes / header.width != header.count)
     fail("{}: {} bytes do not hold {} ids of {} bytes; run 'prepare' again", name, id_bytes, header.count, header.width);
-  if (crc32_of_rest(file) != header.ids_crc32) fail("{}: the ids were altered (their checksum differs); run 'prepare' again", name);
-  return {
-      Tokens(std::make_shared<MappedFile>(path), sizeof header, static_cast<int>(header.width), static_cast<int64_t>(header.count), header.ids_crc32),
-      {static_cast<int>(header.vocabulary), header.tokenizer_crc32, static_cast<int64_t>(header.text_bytes)}};
+  file->check({.begin = sizeof header,
+               .count = static_cast<int64_t>(header.count),
+               .width = static_cast<int>(header.width),
+               .vocabulary = header.vocabulary,
+               .crc32 = header.ids_crc32});
+  return {Tokens(file), {static_cast<int>(header.vocabulary), header.tokenizer_crc32, static_cast<int64_t>(header.text_bytes)}};
 }
 
 }  // namespace mmrec

@@ -44,8 +44,8 @@ struct TokenFile {
   TokenFileSource source;
 };
 
-/// Maps a token file, after its header and (by reading it once) its ids have been compared with their checksums. Throws an
-/// Error for what is no token file, of another version, truncated or altered.
+/// Opens a token file, whose ids stay on the disk. Its header and (by reading them once) its ids are compared with their checksums, the
+/// ids with the vocabulary. Throws an Error for what is no token file, of another version, truncated or altered.
 TokenFile read_token_file(const std::filesystem::path& path);
 
 }  // namespace mmrec

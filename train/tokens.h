@@ -1,19 +1,23 @@
 #pragma once
 
+#include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
-#include "train/mapped_file.h"
+#include "train/id_file.h"
 
 namespace mmrec {
 
-/// A text as token ids, in memory or in a mapped file. Copies share the ids.
+/// A text as token ids, in memory or in a file. Copies share the ids.
 class Tokens {
  public:
   Tokens(std::vector<int32_t> ids);
-  /// `count` ids of `width` bytes each (1, 2 or 4, little-endian) from byte `begin` of a file on; crc32 is theirs.
-  Tokens(std::shared_ptr<MappedFile> file, int64_t begin, int width, int64_t count, uint32_t crc32);
+  /// The ids of a file, which stay there.
+  Tokens(std::shared_ptr<IdFile> file);
 
   int64_t count() const { return count_; }
   /// Of the ids, in the bytes an id that they are stored in: with the count, enough to tell a text from others.
@@ -27,24 +31,30 @@ class Tokens {
   /// Calls visit(i, id) for i = 0 .. n-1 with the ids from place `first` on, which must be there.
   template <class Visit>
   void read(int64_t first, int n, Visit visit) const {
-    if (width_ == 1)
-      visit_ids<uint8_t>(first, n, visit);
-    else if (width_ == 2)
-      visit_ids<uint16_t>(first, n, visit);
-    else
-      visit_ids<int32_t>(first, n, visit);
-    if (file_) file_->count_read(int64_t{n} * width_);
+    if (!file_) return visit_ids(ids_.get() + first, n, 0, visit);
+    alignas(int32_t) std::array<std::byte, size_t{1} << 14> block;
+    const int most = static_cast<int>(block.size()) / width_;
+    for (int begin = 0; begin < n; begin += most) {
+      const int count = std::min(most, n - begin);
+      file_->read(first + begin, std::span(block).first(static_cast<size_t>(count * width_)));
+      if (width_ == 1)
+        visit_ids(reinterpret_cast<const uint8_t*>(block.data()), count, begin, visit);
+      else if (width_ == 2)
+        visit_ids(reinterpret_cast<const uint16_t*>(block.data()), count, begin, visit);
+      else
+        visit_ids(reinterpret_cast<const int32_t*>(block.data()), count, begin, visit);
+    }
   }
 
  private:
+  /// `begin` is the first one's number for visit.
   template <class Id, class Visit>
-  void visit_ids(int64_t first, int n, Visit visit) const {
-    const Id* const ids = static_cast<const Id*>(ids_.get()) + first;
-    for (int i = 0; i < n; ++i) visit(i, new_ids_ ? new_ids_->at(static_cast<size_t>(ids[i])) : static_cast<int32_t>(ids[i]));
+  void visit_ids(const Id* ids, int n, int begin, Visit& visit) const {
+    for (int i = 0; i < n; ++i) visit(begin + i, new_ids_ ? (*new_ids_)[static_cast<size_t>(ids[i])] : static_cast<int32_t>(ids[i]));
   }
 
-  std::shared_ptr<MappedFile> file_;                     // empty: in memory
-  std::shared_ptr<const void> ids_;                      // owned along with what holds them
+  std::shared_ptr<IdFile> file_;                         // empty: in memory
+  std::shared_ptr<const int32_t> ids_;                   // in memory; owned along with what holds them
   std::shared_ptr<const std::vector<int32_t>> new_ids_;  // empty: the ids as they are stored
   int64_t count_;
   int width_;
