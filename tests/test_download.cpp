@@ -7,8 +7,10 @@
 
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "tests/expect_error.h"
 #include "tests/http_server.h"
@@ -36,7 +38,7 @@ class Downloads : public testing::Test {
 
   void get(const HttpServer& server, const std::string& sha256 = "") {
     Console console(/*quiet=*/false, output_.get());
-    download({.url = server.url("/text.txt"), .file = file_, .sha256 = sha256, .retries = 2, .first_wait = milliseconds(1)}, console,
+    download({.url = {server.url("/text.txt")}, .file = file_, .sha256 = sha256, .retries = 2, .first_wait = milliseconds(1)}, console,
              [this] { check_stop_(); });
   }
   /// The first part of what a good server answers: then the connection is lost.
@@ -44,6 +46,7 @@ class Downloads : public testing::Test {
 
   void expect_complete() const {
     EXPECT_TRUE(read_file(file_) == content_);
+    EXPECT_TRUE(fs::exists(file_description_));
     EXPECT_FALSE(fs::exists(part_));
     EXPECT_FALSE(fs::exists(description_));
   }
@@ -55,6 +58,7 @@ class Downloads : public testing::Test {
   TemporaryDirectory directory_;
   std::string content_;
   fs::path file_ = directory_ / "text.txt", part_ = directory_ / "text.txt.part", description_ = directory_ / "text.txt.part.json";
+  fs::path file_description_ = directory_ / ".text.txt.url.json";
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> output_{std::fopen((directory_ / "output").c_str(), "w"), std::fclose};
   std::function<void()> check_stop_ = [] {};
 };
@@ -189,6 +193,132 @@ TEST_F(Downloads, ARangeThatWasNotAskedForIsRefused) {
   expect_error([&] { get(server); }, {"asked for the bytes from", "bytes 5-8/3000000"});
 }
 
+/// Two URLs may end in the same name.
+TEST_F(Downloads, AFileOfAnotherUrlIsNotTakenForIt) {
+  const HttpServer server([&](const std::string& request) {
+    return request.starts_with("GET /other/") ? serve_file(request, "another text\n", "\"v7\"") : serve_file(request, content_);
+  });
+  Console console(/*quiet=*/false, output_.get());
+  const auto get_other = [&] { download({.url = {server.url("/other/text.txt")}, .file = file_}, console, [] {}); };
+  get(server);
+  get_other();
+  EXPECT_EQ(read_file(file_), "another text\n");
+  const nlohmann::json described = nlohmann::json::parse(read_file(file_description_));
+  EXPECT_EQ(described["url"], server.url("/other/text.txt"));
+  EXPECT_EQ(described["validator"], "\"v7\"");
+  EXPECT_NE(output().find("is there, but from " + server.url("/text.txt")), std::string::npos) << output();
+  get_other();
+  EXPECT_EQ(server.requests().size(), 2u) << "it is there now";
+  get(server);
+  expect_complete();
+  for (const char* damaged : {"", "{", "[]", "{\"url\":1}"}) {  // then nobody knows what it is
+    write_file_atomically(file_, "xxxx");
+    write_file_atomically(file_description_, damaged);
+    get(server);
+    expect_complete();
+  }
+  fs::remove(file_description_);
+  get(server);
+  expect_complete();
+}
+
+TEST_F(Downloads, AnOldFileStaysUntilTheNewOneIsComplete) {
+  write_file_atomically(file_, "from another URL");
+  std::string answer;
+  const HttpServer server([&](const std::string&) { return answer; });
+  for (const char* bad : {"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab"}) {
+    answer = bad;
+    EXPECT_THROW(get(server), Error);
+    EXPECT_EQ(read_file(file_), "from another URL");
+  }
+  answer = "HTTP/1.1 200 OK\r\nETag: \"v1\"\r\nContent-Length: 4\r\n\r\nabcd";
+  expect_error([&] { get(server, std::string(64, '0')); }, {part_.string(), "SHA-256"});
+  EXPECT_EQ(read_file(file_), "from another URL");
+}
+
+TEST_F(Downloads, AFileWithTheSha256IsTheRightOneWhereverItIsFrom) {
+  const HttpServer server([&](const std::string& request) { return serve_file(request, content_); });
+  write_file_atomically(file_, content_);
+  get(server, sha256_of_file(file_, [](int64_t) {}));
+  EXPECT_TRUE(server.requests().empty());
+}
+
+TEST_F(Downloads, OnlyTheFileIsTheFile) {
+  const auto expect_refused = [&](const std::string& answer, std::initializer_list<std::string_view> parts) {
+    SCOPED_TRACE(answer);
+    const HttpServer server([&](const std::string&) { return "HTTP/1.1 " + answer; });
+    expect_error([&] { get(server); }, {server.url("/text.txt")});
+    expect_error([&] { get(server); }, parts);
+    EXPECT_FALSE(fs::exists(file_));
+  };
+  for (const char* body : {"", "body"}) {
+    const std::string end = fmt::format("\r\nContent-Length: {}\r\n\r\n{}", std::strlen(body), body);
+    expect_refused("202 Accepted" + end, {"answers 202", "not the file"});
+    expect_refused("203 Other" + end, {"answers 203"});
+    expect_refused("206 Partial Content\r\nContent-Range: bytes 0-3/4" + end, {"answers 206"});
+    for (const char* status : {"300 Many", "302 Found", "304 Not Modified"})
+      expect_refused(status + end, {std::string_view(status).substr(0, 3), "does not say where"});
+  }
+  expect_refused("204 No Content\r\n\r\n", {"answers 204", "not the file"});
+}
+
+TEST_F(Downloads, APageInPlaceOfTheFileIsRefused) {
+  std::string type = "text/html; charset=utf-8", body = "<!DOCTYPE html>\n<title>Log in</title>";
+  const HttpServer server([&](const std::string&) {
+    return fmt::format("HTTP/1.1 200 OK\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n{}", type, body.size(), body);
+  });
+  expect_error([&] { get(server); }, {server.url("/text.txt"), "an HTML page", "check the URL"});
+  EXPECT_FALSE(fs::exists(file_));
+  body = "a text from a server that calls everything a page";
+  get(server);
+  EXPECT_EQ(read_file(file_), body);
+  body = "<html>";
+  file_ = directory_ / "page.html";
+  get(server);
+  EXPECT_EQ(read_file(file_), body) << "it is called so";
+}
+
+TEST_F(Downloads, PasswordsGoToTheServerAlone) {
+  content_ = "a text\n";
+  bool good = false;
+  const HttpServer server([&](const std::string& request) -> std::string {
+    if (header_of(request, "Authorization") != "Basic am9lOnNlQGNyZXQ=") return "HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n";
+    return good ? serve_file(request, content_) : cut(serve_file(request, content_), 75);
+  });
+  const auto with = [&](const std::string& credentials) { return "http://" + credentials + "@" + server.url("/text.txt").substr(7); };
+  Console console(/*quiet=*/false, output_.get());
+  const auto expect_secret = [&](std::string_view text) {
+    EXPECT_EQ(text.find("joe"), text.npos) << text;
+    EXPECT_EQ(text.find("cret"), text.npos) << text;
+  };
+  const Url url = with("joe:se%40cret");
+  EXPECT_EQ(url.shown(), server.url("/text.txt"));
+  for (const std::string& credentials : {std::string("joe:se%40cret"), std::string("joe:wrong-secret")}) {
+    try {
+      download({.url = with(credentials), .file = file_, .retries = 1, .first_wait = milliseconds(1)}, console, [] {});
+      ADD_FAILURE() << "nothing was thrown";
+    } catch (const Error& error) {
+      expect_secret(error.what());
+    }
+  }
+  good = true;
+  download({.url = url, .file = file_}, console, [] {});
+  expect_complete();
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory_.path())) expect_secret(read_file(entry.path()));
+  expect_secret(output());
+  for (const char* bad : {"ftp://joe:secret@example.org/x", "joe:secret@example.org/x", "http://joe:secret@", "http://joe:sec/ret@example.org/x",
+                          "http://joe:secret@example.org:port/x", "http://joe:s@ecret@exam ple.org/x@y"}) {
+    try {
+      const Url parsed(bad);
+      ADD_FAILURE() << bad;
+    } catch (const UsageError& error) {
+      EXPECT_EQ(std::string_view(error.what()).find("joe"), std::string_view::npos) << error.what();
+      EXPECT_EQ(std::string_view(error.what()).find("ret"), std::string_view::npos) << error.what();
+    }
+  }
+  EXPECT_EQ(Url("http://example.org/@joe/x@y").shown(), "http://example.org/@joe/x@y");
+}
+
 TEST_F(Downloads, WhatPassesIsTriedAgain) {
   int answers = 0;
   const HttpServer server([&](const std::string& request) -> std::string {
@@ -222,10 +352,10 @@ TEST_F(Downloads, WhatDoesNotPassIsNot) {
     url = gone.url("/x");
   }
   Console console(true);
-  expect_error([&] { download({.url = url, .file = file_, .retries = 1, .first_wait = milliseconds(1)}, console, check_stop_); },
+  expect_error([&] { download({.url = {url}, .file = file_, .retries = 1, .first_wait = milliseconds(1)}, console, check_stop_); },
                {url, "2 times in a row"});
-  expect_error([&] { download({.url = "http://no-such-host.invalid/x", .file = file_}, console, check_stop_); }, {"not found", "check the network"});
-  expect_error<UsageError>([&] { download({.url = "file:///etc/passwd", .file = file_}, console, check_stop_); }, {"not an http or https URL"});
+  expect_error([&] { download({.url = {"http://no-such-host.invalid/x"}, .file = file_}, console, check_stop_); }, {"not found", "check the network"});
+  expect_error<UsageError>([&] { download({.url = {"file:///etc/passwd"}, .file = file_}, console, check_stop_); }, {"not an http or https URL"});
 }
 
 TEST_F(Downloads, RedirectionsAreFollowed) {
@@ -303,12 +433,12 @@ TEST_F(Downloads, TwoDoNotWriteTheSameFile) {
 }
 
 TEST(DownloadedFiles, AreCalledAsTheUrlSays) {
-  EXPECT_EQ(file_name_of("https://example.org/a/b/text.jsonl.gz?download=true#top"), "text.jsonl.gz");
-  EXPECT_EQ(file_name_of("http://example.org/a%20b.txt"), "a b.txt");
-  EXPECT_EQ(file_name_of("http://example.org/a/..%2f..%2fetc%2fpasswd"), "passwd");
-  for (const char* url : {"http://example.org", "http://example.org/", "http://example.org/a/"}) EXPECT_EQ(file_name_of(url), "download") << url;
+  EXPECT_EQ(Url("https://example.org/a/b/text.jsonl.gz?download=true#top").file_name(), "text.jsonl.gz");
+  EXPECT_EQ(Url("http://example.org/a%20b.txt").file_name(), "a b.txt");
+  EXPECT_EQ(Url("http://example.org/a/..%2f..%2fetc%2fpasswd").file_name(), "passwd");
+  for (const char* url : {"http://example.org", "http://example.org/", "http://example.org/a/"}) EXPECT_EQ(Url(url).file_name(), "download") << url;
   for (const char* url : {"", "text.txt", "ftp://example.org/x", "file:///x", "http://"})
-    expect_error<UsageError>([&] { file_name_of(url); }, {"--url", "not an http or https URL"});
+    expect_error<UsageError>([&] { Url(url).file_name(); }, {"--url", "not an http or https URL"});
 }
 
 }  // namespace

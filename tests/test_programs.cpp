@@ -583,6 +583,41 @@ TEST_F(Programs, PrepareDownloads) {
   EXPECT_EQ(server.requests().size(), 2u) << "the second of the good ones asked for it again";
 }
 
+/// A name and a password of a URL are in nothing that is written, and two URLs of one last name are two texts.
+TEST_F(Programs, PrepareKnowsDownloadsByTheirUrl) {
+  const test::HttpServer server([](const std::string& request) {
+    return test::serve_file(request, request.starts_with("GET /one/") ? play() : std::string(5000, 'x') + "\n");
+  });
+  const std::string folder = (directory_ / "data").string();
+  const auto prepare = [&](const std::string& url) {
+    const Outcome outcome = run("prepare", {"--url", url, "--out", folder, "--val-split", "0"});
+    EXPECT_EQ(outcome.code, 0) << outcome.errors;
+    EXPECT_EQ((outcome.output + outcome.errors).find("secret"), std::string::npos) << outcome.output << outcome.errors;
+    return read_file(fs::path(folder) / "train.txt");
+  };
+  EXPECT_EQ(prepare("http://joe:secret@" + server.url("/one/play.txt").substr(7)), play());
+  EXPECT_EQ(prepare(server.url("/two/play.txt")), std::string(5000, 'x') + "\n");
+  EXPECT_EQ(prepare("http://joe:secret@" + server.url("/one/play.txt").substr(7)), play());
+  EXPECT_EQ(nlohmann::json::parse(read_file(fs::path(folder) / "manifest.json"))["source"], server.url("/one/play.txt"));
+  for (const fs::directory_entry& entry : fs::recursive_directory_iterator(directory_.path()))
+    if (entry.is_regular_file()) {
+      EXPECT_EQ(read_file(entry.path()).find("secret"), std::string::npos) << entry.path();
+    }
+}
+
+/// The data lie beside the build that the program is of.
+TEST_F(Programs, PrepareFindsTheDataOfAMovedBuild) {
+  const fs::path moved = directory_ / "moved/build/bin", data = directory_ / "moved/data/tiny_shakespeare";
+  fs::create_directories(moved);
+  fs::create_directories(data);
+  fs::copy_file(fs::path(MMREC_BINARY_DIR) / "prepare", moved / "prepare");
+  std::ofstream(data / "input.txt") << "the moved text\n";
+  test::Process process({(moved / "prepare").string(), "--dataset", "tiny_shakespeare", "--val-split", "0", "--out", out().string()}, {},
+                        directory_.path());
+  EXPECT_EQ(process.wait(), 0) << read_file(directory_ / "stderr");
+  EXPECT_EQ(read_file(out() / "train.txt"), "the moved text\n");
+}
+
 TEST_F(Programs, PrepareHasTheDataSetsOfTheProject) {
   const Outcome outcome = run("prepare", {"--dataset", "tiny_shakespeare", "--out", out().string(), "--json"});
   ASSERT_EQ(outcome.code, 0) << outcome.errors;

@@ -5,8 +5,6 @@
 #include <sys/file.h>
 
 #include <algorithm>
-#include <array>
-#include <cctype>
 #include <charconv>
 #include <exception>
 #include <memory>
@@ -21,6 +19,7 @@
 #include "train/byte_progress.h"
 #include "train/checksum.h"
 #include "train/file_descriptor.h"
+#include "train/file_kind.h"
 #include "train/strict_json.h"
 
 namespace mmrec {
@@ -33,22 +32,31 @@ constexpr long kConnectSeconds = 30;
 constexpr long kStallSeconds = 60;  // without a byte
 constexpr long kRedirections = 10;
 
-/// Which file of the server a FILE.part is the beginning of.
+/// Which file of the server a file is, or the beginning of.
 struct Identity {
   std::string url;
   std::string validator;  // for If-Range: a strong ETag, else Last-Modified, else ""
   int64_t bytes = -1;     // of the whole file; -1: the server did not say
 };
 
-std::string lower_case(std::string_view text) {
-  std::string result(text);
-  std::ranges::transform(result, result.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return result;
+/// FILE's: beside it, and hidden, so that nobody takes it for a text.
+fs::path description_of(const fs::path& file) { return file.parent_path() / ("." + file.filename().string() + ".url.json"); }
+fs::path part_of(const fs::path& file) { return fs::path(file) += ".part"; }
+
+/// What a description says; nothing known where it is damaged or not there.
+Identity read_identity(const fs::path& description) {
+  if (kind_of_file(description) != fs::file_type::regular) return {};
+  try {
+    const nlohmann::json json = parse_json(read_file(description), description.string());
+    return {json.at("url"), json.at("validator"), json.at("bytes")};
+  } catch (const std::exception&) {
+    return {};
+  }
 }
 
 /// The headers of one answer.
 struct Headers {
-  std::string etag, last_modified, content_range;
+  std::string etag, last_modified, content_range, content_type;
 
   void take(std::string_view line) {
     const auto trimmed = [](std::string_view text) {
@@ -62,6 +70,7 @@ struct Headers {
     if (name == "etag") etag = value;
     if (name == "last-modified") last_modified = value;
     if (name == "content-range") content_range = value;
+    if (name == "content-type") content_type = lower_case(value);
   }
 
   std::string validator() const { return !etag.empty() && !etag.starts_with("W/") ? etag : last_modified; }
@@ -90,20 +99,12 @@ std::optional<std::pair<int64_t, int64_t>> parse_content_range(std::string_view 
 class PartialFile {
  public:
   PartialFile(const Download& what)
-      : path_(fs::path(what.file) += ".part"),
-        description_(fs::path(what.file) += ".part.json"),
-        file_("write", path_, O_WRONLY | O_CREAT, what.file) {
+      : path_(part_of(what.file)), description_(fs::path(path_) += ".json"), file_("write", path_, O_WRONLY | O_CREAT, what.file) {
     if (::flock(file_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
       fail("{}: another process is downloading it now; wait for it, or choose another --out", what.file.string());
     bytes_ = file_.size();
-    if (bytes_ > 0 && fs::exists(description_)) {
-      try {
-        const nlohmann::json json = parse_json(read_file(description_), description_.string());
-        identity_ = {json.at("url"), json.at("validator"), json.at("bytes")};
-      } catch (const std::exception&) {  // then nobody knows what the part is of
-      }
-    }
-    if (identity_.url != what.url || !can_go_on()) begin({});
+    if (bytes_ > 0) identity_ = read_identity(description_);
+    if (identity_.url != what.url.shown() || !can_go_on()) begin({});
     file_.seek(bytes_);
   }
 
@@ -127,10 +128,14 @@ class PartialFile {
     file_.write(bytes);
     bytes_ += static_cast<int64_t>(bytes.size());
   }
+  /// At no time an old file has a new description, or a new one an old one: in between it has none, and is downloaded again.
   void finish(const fs::path& target) {
     file_.flush();
+    std::error_code error;
+    fs::remove(description_of(target), error);
+    if (error) fail_on_file("remove", description_of(target), error.value());
     rename_file(path_, target);
-    fs::remove(description_);
+    rename_file(description_, description_of(target));
   }
 
  private:
@@ -146,7 +151,7 @@ class Request {
   Request(const Download& what, PartialFile& part, Console& console, const std::function<void()>& check_stop)
       : what_(what), part_(part), console_(console), check_stop_(check_stop), curl_(::curl_easy_init(), ::curl_easy_cleanup) {
     if (!curl_) fail("libcurl cannot be used: curl_easy_init failed");
-    set(CURLOPT_URL, what.url.c_str());
+    set(CURLOPT_URL, what.url.full().c_str());
     set(CURLOPT_PROTOCOLS_STR, "http,https");
     set(CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
     set(CURLOPT_FOLLOWLOCATION, 1L);
@@ -156,7 +161,6 @@ class Request {
     set(CURLOPT_CONNECTTIMEOUT, kConnectSeconds);
     set(CURLOPT_LOW_SPEED_LIMIT, 1L);
     set(CURLOPT_LOW_SPEED_TIME, kStallSeconds);
-    set(CURLOPT_ERRORBUFFER, message_.data());
     set(CURLOPT_HEADERFUNCTION, &Request::on_header);
     set(CURLOPT_HEADERDATA, this);
     set(CURLOPT_WRITEFUNCTION, &Request::on_body);
@@ -176,10 +180,9 @@ class Request {
     const CURLcode code = ::curl_easy_perform(curl_.get());
     if (thrown_) std::rethrow_exception(thrown_);
     ::curl_easy_getinfo(curl_.get(), CURLINFO_RESPONSE_CODE, &status_);
-    if (code == CURLE_OK && !started_ && status_ == 200) begin_body();  // an empty file
+    if (code == CURLE_OK && !started_) begin_body({});  // an empty file
     const int64_t expected = part_.identity().bytes;
     if (code == CURLE_OK && (expected < 0 || part_.bytes() == expected)) return true;
-    problem_ = message_[0] ? message_.data() : ::curl_easy_strerror(code);
     switch (code) {
       case CURLE_OK:
         problem_ = fmt::format("{} of {} bytes came", part_.bytes(), expected);
@@ -189,27 +192,31 @@ class Request {
         return answer_error();
       case CURLE_URL_MALFORMAT:
       case CURLE_UNSUPPORTED_PROTOCOL:
-        fail_usage("--url {}: not an http or https URL ({})", what_.url, problem_);
+        fail_usage("--url {}: it leads to what is not an http or https URL", shown());
       case CURLE_COULDNT_RESOLVE_HOST:
+        fail("{}: the server is not found; check the network and the URL", shown());
       case CURLE_COULDNT_RESOLVE_PROXY:
-        fail("{}: the server is not found ({}); check the network and the URL", what_.url, problem_);
+        fail("{}: the proxy is not found; check the environment's http_proxy and https_proxy", shown());
       case CURLE_PEER_FAILED_VERIFICATION:
       case CURLE_SSL_CACERT_BADFILE:
-        fail("{}: the server's certificate is not trusted ({}); check the clock and Debian's package ca-certificates", what_.url, problem_);
+        fail("{}: the server's certificate is not trusted; check the clock and Debian's package ca-certificates", shown());
       case CURLE_TOO_MANY_REDIRECTS:
-        fail("{}: redirected more than {} times; check the URL", what_.url, kRedirections);
+        fail("{}: redirected more than {} times; check the URL", shown(), kRedirections);
       case CURLE_COULDNT_CONNECT:
+        return try_again("no connection to the server");
+      case CURLE_SSL_CONNECT_ERROR:
+        return try_again("no secure connection to the server");
+      case CURLE_OPERATION_TIMEDOUT:
+        return try_again("the server sends nothing");
       case CURLE_GOT_NOTHING:
       case CURLE_HTTP2:
       case CURLE_HTTP2_STREAM:
-      case CURLE_OPERATION_TIMEDOUT:
       case CURLE_PARTIAL_FILE:
       case CURLE_RECV_ERROR:
       case CURLE_SEND_ERROR:
-      case CURLE_SSL_CONNECT_ERROR:
-        return false;
+        return try_again("the connection was lost");
       default:
-        fail("{}: {}", what_.url, problem_);
+        fail("{}: libcurl cannot download it (its error {}); get the file in another way and give it with --input-file", shown(), static_cast<int>(code));
     }
   }
 
@@ -226,7 +233,14 @@ class Request {
   template <class T>
   void set(CURLoption option, T value) {
     if (const CURLcode code = ::curl_easy_setopt(curl_.get(), option, value); code != CURLE_OK)
-      fail("libcurl cannot be used: option {}: {}", static_cast<int>(option), ::curl_easy_strerror(code));
+      fail("libcurl cannot be used: its option {} gives error {}", static_cast<int>(option), static_cast<int>(code));
+  }
+
+  const std::string& shown() const { return what_.url.shown(); }
+
+  bool try_again(std::string problem) {
+    problem_ = std::move(problem);
+    return false;
   }
 
   bool answer_error() {
@@ -234,10 +248,10 @@ class Request {
     switch (status_) {
       case 404:
       case 410:
-        fail("{}: the server has no such file (it answers {}); check the URL", what_.url, status_);
+        fail("{}: the server has no such file (it answers {}); check the URL", shown(), status_);
       case 401:
       case 403:
-        fail("{}: the server denies access (it answers {}); get the file in another way and give it with --input-file", what_.url, status_);
+        fail("{}: the server denies access (it answers {}); get the file in another way and give it with --input-file", shown(), status_);
       case 416:  // the part is longer than the server's file, which must be another one
         part_.begin({});
         return false;
@@ -246,23 +260,28 @@ class Request {
         return false;
       default:
         if (status_ >= 500) return false;
-        fail("{}: the server answers {}; check the URL", what_.url, status_);
+        fail("{}: the server answers {}; check the URL", shown(), status_);
     }
   }
 
-  /// What follows is the rest of the part, or a file from its beginning.
-  void begin_body() {
+  /// What follows is the rest of the part, or a file from its beginning. `body` is its first bytes.
+  void begin_body(std::string_view body) {
     started_ = true;
     ::curl_easy_getinfo(curl_.get(), CURLINFO_RESPONSE_CODE, &status_);
+    if (status_ >= 300)
+      fail("{}: the server answers {}, which is no file, and does not say where there is one; check the URL", shown(), status_);
+    if (status_ != 200 && !(status_ == 206 && part_.can_go_on())) fail("{}: the server answers {}, which is not the file; check the URL", shown(), status_);
+    if (headers_.content_type.starts_with("text/html") && is_unexpected_html(body, what_.file))
+      fail("{}: the server sends an HTML page in place of the file; check the URL, or give the page itself with --input-file", shown());
     curl_off_t length = -1;
     ::curl_easy_getinfo(curl_.get(), CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
     if (status_ == 206) {
       const auto range = parse_content_range(headers_.content_range);
       if (!range || range->first != part_.bytes() || (range->second >= 0 && range->second != part_.identity().bytes))
-        fail("{}: asked for the bytes from {} of {}, the server sends '{}'; delete {}.part and try again", what_.url, part_.bytes(),
+        fail("{}: asked for the bytes from {} of {}, the server sends '{}'; delete {}.part and try again", shown(), part_.bytes(),
              part_.identity().bytes, headers_.content_range, what_.file.string());
     } else {
-      part_.begin({what_.url, headers_.validator(), length});
+      part_.begin({shown(), headers_.validator(), length});
     }
     progress_.emplace(console_, "downloading", std::max<int64_t>(part_.identity().bytes, 0), part_.bytes());
   }
@@ -286,7 +305,7 @@ class Request {
   static size_t on_body(char* data, size_t size, size_t count, void* self) {
     Request& request = *static_cast<Request*>(self);
     const bool good = request.guarded([&] {
-      if (!request.started_) request.begin_body();
+      if (!request.started_) request.begin_body({data, size * count});
       request.part_.append(std::as_bytes(std::span(data, size * count)));
     });
     return good ? size * count : CURL_WRITEFUNC_ERROR;
@@ -306,7 +325,6 @@ class Request {
   const std::function<void()>& check_stop_;
   std::unique_ptr<CURL, decltype(&::curl_easy_cleanup)> curl_;
   std::unique_ptr<curl_slist, decltype(&::curl_slist_free_all)> lines_{nullptr, ::curl_slist_free_all};
-  std::array<char, CURL_ERROR_SIZE> message_{};
   std::string problem_;
   Headers headers_;
   std::optional<ByteProgress> progress_;
@@ -323,29 +341,37 @@ void wait(milliseconds time, const std::function<void()>& check_stop) {
   }
 }
 
-void check_sha256(const Download& what, const fs::path& file, Console& console, const std::function<void()>& check_stop) {
-  if (what.sha256.empty()) return;
-  ByteProgress progress(console, "checking", static_cast<int64_t>(fs::file_size(file)));
+/// Whether a file has the SHA-256 that was asked for.
+bool has_sha256(const Download& what, const fs::path& file, Console& console, const std::function<void()>& check_stop) {
+  ByteProgress progress(console, "checking", FileDescriptor("read", file, O_RDONLY).size());
   const std::string sha256 = sha256_of_file(file, [&](int64_t bytes) {
     check_stop();
     progress.update(bytes);
   });
-  if (sha256 != lower_case(what.sha256))
-    fail("{}: its SHA-256 is {}, not {} as it should be; delete it to download it again", file.string(), sha256, what.sha256);
+  return sha256 == lower_case(what.sha256);
+}
+
+/// Whether the file is there.
+bool is_there(const Download& what, Console& console, const std::function<void()>& check_stop) {
+  if (kind_of_file(what.file) == fs::file_type::not_found) return false;
+  const std::string url = read_identity(description_of(what.file)).url;
+  const bool is_right = what.sha256.empty() ? url == what.url.shown() : has_sha256(what, what.file, console, check_stop);
+  if (!is_right && url == what.url.shown())
+    fail("{}: its SHA-256 is not {} as it should be; delete it to download it again", what.file.string(), what.sha256);
+  console.line(is_right ? fmt::format("{} is there already: not downloaded again", what.file.string())
+                        : fmt::format("{} is there, but from {}: another one takes its place", what.file.string(), url.empty() ? "an unknown URL" : url));
+  return is_right;
 }
 
 }  // namespace
 
 void download(const Download& what, Console& console, const std::function<void()>& check_stop) {
   static const CURLcode initialised = ::curl_global_init(CURL_GLOBAL_DEFAULT);
-  if (initialised != CURLE_OK) fail("libcurl cannot be used: {}", ::curl_easy_strerror(initialised));
-  if (fs::exists(what.file)) {
-    console.line(fmt::format("{} is there already: not downloaded again", what.file.string()));
-    return check_sha256(what, what.file, console, check_stop);
-  }
+  if (initialised != CURLE_OK) fail("libcurl cannot be used: its error {}", static_cast<int>(initialised));
+  if (is_there(what, console, check_stop)) return;
 
   PartialFile part(what);
-  if (part.bytes() > 0) console.line(fmt::format("going on with {}.part, of which {} are there", what.file.string(), format_bytes(part.bytes())));
+  if (part.bytes() > 0) console.line(fmt::format("going on with {}, of which {} are there", part_of(what.file).string(), format_bytes(part.bytes())));
   int64_t most = part.bytes();
   milliseconds delay = what.first_wait;
   for (int failures = 0; !part.is_complete();) {
@@ -357,7 +383,7 @@ void download(const Download& what, Console& console, const std::function<void()
       delay = what.first_wait;
     }
     if (++failures > what.retries)
-      fail("{}: {}, {} times in a row; try again later, the download then goes on where it is", what.url, request.problem(), failures);
+      fail("{}: {}, {} times in a row; try again later, the download then goes on where it is", what.url.shown(), request.problem(), failures);
     const milliseconds pause = std::max(delay, request.wait_asked());
     console.line(
         fmt::format("{}: trying again in {:.1f} s ({} of {})", request.problem(), static_cast<double>(pause.count()) / 1000, failures, what.retries),
@@ -365,22 +391,42 @@ void download(const Download& what, Console& console, const std::function<void()
     wait(pause, check_stop);
     delay *= 2;
   }
+  if (!what.sha256.empty() && !has_sha256(what, part_of(what.file), console, check_stop))
+    fail("{}: its SHA-256 is not {} as it should be; delete it to download it again", part_of(what.file).string(), what.sha256);
   part.finish(what.file);
-  check_sha256(what, what.file, console, check_stop);
 }
 
-std::string file_name_of(const std::string& url) {
+namespace {
+
+/// All that may be a user name and a password goes, also of what is no URL.
+std::string without_credentials(std::string text) {
+  const size_t end = text.rfind('@');
+  if (end == text.npos) return text;
+  const size_t scheme = text.find("://"), begin = scheme < end ? scheme + 3 : 0;
+  return text.erase(begin, end + 1 - begin);
+}
+
+}  // namespace
+
+Url::Url(const std::string& text) : full_(text) {
   const std::unique_ptr<CURLU, decltype(&::curl_url_cleanup)> parsed(::curl_url(), ::curl_url_cleanup);
-  char *scheme = nullptr, *path = nullptr;
-  std::string name;
-  bool good = parsed && ::curl_url_set(parsed.get(), CURLUPART_URL, url.c_str(), 0) == CURLUE_OK &&
-              ::curl_url_get(parsed.get(), CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK;
-  good = good && (std::string_view(scheme) == "http" || std::string_view(scheme) == "https");
-  if (good && ::curl_url_get(parsed.get(), CURLUPART_PATH, &path, CURLU_URLDECODE) == CURLUE_OK) name = fs::path(path).filename().string();
-  ::curl_free(scheme);
-  ::curl_free(path);
-  if (!good) fail_usage("--url {}: not an http or https URL", url);
-  return name.empty() || name == "." || name == ".." ? "download" : name;
+  const auto part = [&](CURLUPart which, unsigned flags = 0) {
+    char* value = nullptr;
+    const bool good = ::curl_url_get(parsed.get(), which, &value, flags) == CURLUE_OK;
+    const std::string copy = good ? value : "";
+    ::curl_free(value);
+    return copy;
+  };
+  bool good = parsed && ::curl_url_set(parsed.get(), CURLUPART_URL, text.c_str(), 0) == CURLUE_OK;
+  if (const std::string scheme = good ? part(CURLUPART_SCHEME) : ""; scheme != "http" && scheme != "https") good = false;
+  if (!good) fail_usage("--url {}: not an http or https URL", without_credentials(text));
+  shown_ = text;
+  if (!part(CURLUPART_USER).empty() || !part(CURLUPART_PASSWORD).empty()) {
+    for (const CURLUPart which : {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_OPTIONS}) ::curl_url_set(parsed.get(), which, nullptr, 0);
+    shown_ = part(CURLUPART_URL);
+  }
+  file_name_ = fs::path(part(CURLUPART_PATH, CURLU_URLDECODE)).filename().string();
+  if (file_name_.empty() || file_name_ == "." || file_name_ == "..") file_name_ = "download";
 }
 
 }  // namespace mmrec

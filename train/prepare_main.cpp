@@ -5,6 +5,7 @@
 #include "train/atomic_file.h"
 #include "train/command_line.h"
 #include "train/download.h"
+#include "train/file_descriptor.h"
 #include "train/prepare.h"
 #include "train/split.h"
 #include "train/stop_signals.h"
@@ -14,11 +15,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The data sets that come with the project.
+/// The data sets that come with the project: beside the build that this program is of, wherever that was moved, or where it was made.
 fs::path bundled(const std::string& name) {
-  const fs::path file = fs::path(MMREC_DATA_DIR) / name / "input.txt";
-  if (name.find('/') != name.npos || !fs::exists(file)) mmrec::fail_usage("--dataset {}: there is only tiny_shakespeare", name);
-  return file;
+  if (name != "tiny_shakespeare") mmrec::fail_usage("--dataset {}: there is only tiny_shakespeare", name);
+  std::error_code unknown;
+  const fs::path program = fs::read_symlink("/proc/self/exe", unknown);
+  const fs::path beside = program.parent_path().parent_path().parent_path() / "data", made = MMREC_DATA_DIR;
+  for (const fs::path& folder : {beside, made})
+    if (const fs::path file = folder / name / "input.txt"; mmrec::kind_of_file(file) == fs::file_type::regular) return file;
+  mmrec::fail("--dataset {}: it is neither in {} nor in {}; give the text with --input-file", name, beside.string(), made.string());
 }
 
 }  // namespace
@@ -60,19 +65,21 @@ int main(int argc, char** argv) {
       if (signals.received() != 0) fail("stopped by a signal: {} is as it was before; a download goes on when it is repeated", options.out.string());
     };
 
-    options.source = dataset + input_file + input_dir + url;
+    options.source = dataset + input_file + input_dir;
     if (!dataset.empty()) {
       options.files = {bundled(dataset)};
     } else if (!input_file.empty()) {
       options.files = {input_file};
     } else if (!input_dir.empty()) {
-      if (!fs::is_directory(input_dir)) fail_usage("--input-dir {}: there is no such folder", input_dir);
+      if (kind_of_file(input_dir) != fs::file_type::directory) fail_usage("--input-dir {}: there is no such folder", input_dir);
       options.files = corpus_files(input_dir, !format.empty(), options.out);
     } else {
       const fs::path folder = fs::path(options.out) += ".download";
-      options.files = {folder / file_name_of(url)};
+      const Url from = url;
+      options.source = from.shown();
+      options.files = {folder / from.file_name()};
       make_directory(folder);
-      download({.url = url, .file = options.files.front(), .sha256 = sha256}, console, check_stop);
+      download({.url = from, .file = options.files.front(), .sha256 = sha256}, console, check_stop);
     }
     options.format = format.empty() ? common_format(options.files) : format == "jsonl" ? Format::kJsonLines : Format::kText;
     const nlohmann::ordered_json manifest = prepare(options, console, check_stop);
