@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/expect_error.h"
@@ -27,7 +29,7 @@ class TextFile : public testing::Test {
   std::string text_of(const std::string& bytes) {
     write_file_atomically(path_, bytes);
     std::string text;
-    read_text(
+    facts_ = read_text(
         path_,
         [&](std::string_view piece) {
           EXPECT_FALSE(piece.empty());
@@ -40,7 +42,7 @@ class TextFile : public testing::Test {
   std::vector<std::string> documents_of(const std::string& bytes) {
     write_file_atomically(path_, bytes);
     std::vector<std::string> documents;
-    read_json_lines(
+    facts_ = read_json_lines(
         path_, [&](std::string_view text) { documents.emplace_back(text); }, kNobody);
     return documents;
   }
@@ -52,6 +54,7 @@ class TextFile : public testing::Test {
 
   TemporaryDirectory directory_;
   std::filesystem::path path_ = directory_ / "input";
+  FileFacts facts_;  // of the file that was read last
 };
 
 TEST_F(TextFile, PiecesEndBetweenCharacters) {
@@ -78,7 +81,7 @@ TEST_F(TextFile, InvalidUtf8HasItsPlaceInTheWholeText) {
     expect_error([&] { text_of(text); }, {path_.string(), expected, "UTF-8"});
     expect_error([&] { text_of(gzip(text)); }, {path_.string(), expected});
   }
-  expect_error([&] { text_of("abc\xe2\x82"); }, {"byte 3 (0xe2)"});
+  expect_error([&] { text_of("abc\xe2\x82"); }, {"byte 3 (0xe2)", "the text's end cuts off", "get the whole text"});
   expect_error([&] { text_of(std::string((1 << 20) - 2, 'x') + "\xe2\x82x"); }, {"byte 1048574 (0xe2)"});
 }
 
@@ -173,7 +176,6 @@ TEST_F(TextFile, JsonLinesThatAreNoneHaveAPlace) {
   expect_refused("[{\"text\":\"a\"}]\n", {"line 1", "an array instead of an object", "JSON lines"});
   expect_refused("\"text\"\n", {"a string instead of an object"});
   expect_refused("A plain text.\n", {"line 1 (byte 0)", "not valid JSON"});
-  expect_refused(good + R"({"text":"\ud800"})", {"line 2", "not valid JSON"});  // half of a UTF-16 pair
   expect_refused(good + "{\"text\":\"a\xff\"}", {"byte 24 (0xff)", "UTF-8"});
   const std::string quoting = "{\"text\":\"" + std::string(5000, 'x');
   expect_refused(quoting, {"line 1", "not valid JSON"});
@@ -182,6 +184,126 @@ TEST_F(TextFile, JsonLinesThatAreNoneHaveAPlace) {
   } catch (const Error& error) {
     EXPECT_LT(std::string_view(error.what()).size(), 500u) << "the whole line is quoted";
   }
+}
+
+/// What other fields hold does not matter, also where the JSON library has no room for it.
+TEST_F(TextFile, OtherFieldsOfJsonLinesDoNotMatter) {
+  using Documents = std::vector<std::string>;
+  const std::string digits(400, '9');
+  for (const std::string& field :
+       {R"("id":1e400)"s, R"("id":-1.5E+4000)"s, "\"id\":" + digits, "\"id\":-" + digits + "." + digits + "e-99", R"("id":[1,{"n":[1e400]}])"s,
+        R"("title":"\ud800")"s, R"("title":"\udc00\ud83d\ude00")"s, R"("a\ud800":"\\\ud800")"s}) {
+    SCOPED_TRACE(field.substr(0, 50));
+    EXPECT_EQ(documents_of("{" + field + R"(,"text":"one \ud83d\ude00 \\ud800 1e400"})"), Documents{"one \U0001F600 \\ud800 1e400"});
+    EXPECT_EQ(documents_of(R"({"text":"two",)" + field + "}\n{\"text\":\"three\"}"), (Documents{"two", "three"}));
+    EXPECT_EQ(facts_.replaced, 0);
+  }
+  const std::string good = "{\"text\":\"a\"}\n";  // 13 bytes
+  expect_refused(good + R"({"id":1e400,"text":tru})", {"line 2 (byte 13)", "not valid JSON"});
+  expect_refused(good + "{\"id\":0" + digits + ",\"text\":\"a\"}", {"line 2", "not valid JSON"});
+  expect_refused(good + "{\"id\":" + std::string(400, '0') + ",\"text\":\"a\"}", {"line 2", "not valid JSON"});
+  expect_refused(good + R"({"id":1e400})", {"line 2", "there is no field \"text\""});
+  expect_refused(good + R"({"id":1e400,"text":1e400})", {"line 2", "is a number, not a string"});
+}
+
+TEST_F(TextFile, HalfAUtf16PairIsReadAsTheReplacementCharacter) {
+  EXPECT_EQ(documents_of(R"({"text":"a\ud800b\udfffc\ud83d\ude00"})"
+                         "\n"
+                         R"({"text":"\ud800\ud800"})"
+                         "\n"
+                         R"({"text":"good"})"),
+            (std::vector<std::string>{"a\uFFFDb\uFFFDc\U0001F600", "\uFFFD\uFFFD", "good"}));
+  EXPECT_EQ(facts_.replaced, 2);
+}
+
+TEST_F(TextFile, AByteOrderMarkIsNoPartOfAText) {
+  const std::string mark = "\xef\xbb\xbf";
+  EXPECT_EQ(text_of(mark + "text" + mark), "text" + mark);
+  EXPECT_EQ(text_of(gzip(mark + "text")), "text");
+  EXPECT_EQ(text_of(mark), "");
+  expect_error([&] { text_of(mark + "a\xff" + "b"); }, {"byte 4 (0xff)"});
+  EXPECT_EQ(documents_of(mark + "{\"text\":\"one\"}\n"), std::vector<std::string>{"one"});
+  expect_refused(mark + "{\"text\":\"one\"}\n[]", {"line 2 (byte 18)"});
+}
+
+TEST_F(TextFile, WhatIsNoTextSaysWhatItIs) {
+  struct Case {
+    std::string bytes;
+    std::string_view what, advice;
+  };
+  std::string tar(1024, '\0');
+  tar.replace(0, 5, "a.txt").replace(257, 5, "ustar").replace(512, 4, "text");
+  const Case cases[] = {
+      {"\xfd"
+       "7zXZ\0\0\4"s,
+       "compressed by xz", "unxz"},
+      {"BZh91AY&SY\x12\x34", "compressed by bzip2", "bunzip2"},
+      {"\x28\xb5\x2f\xfd\4", "compressed by zstd", "unzstd"},
+      {"PK\3\4\24", "a zip archive", "unpack it"},
+      {"PK\5\6"s + std::string(18, '\0'), "an empty zip archive", "with text"},
+      {tar, "a tar archive", "unpack it"},
+      {"%PDF-1.7\n", "a PDF document", "pdftotext"},
+      {"PAR1\x15\4", "a Parquet file", "JSON lines"},
+      {"\xff\xfe"
+       "a\0b\0"s,
+       "in UTF-16", "iconv -f UTF-16"},
+      {"\xfe\xff\0a\0b"s, "in UTF-16", "iconv -f UTF-16"},
+      {"\xff\xfe\0\0a\0\0\0"s, "in UTF-32", "iconv -f UTF-32"},
+      {"a\0b\0\n\0"s, "UTF-16LE", "iconv -f UTF-16LE"},
+      {"\0a\0b\0\n"s, "UTF-16BE", "iconv -f UTF-16BE"},
+      {"\x1f\4@\4 \0<\0\n\0"s, "UTF-16LE", "iconv"},  // Cyrillic: zeros are in spaces and line ends only
+  };
+  for (const Case& bad : cases) {
+    SCOPED_TRACE(bad.what);
+    expect_error([&] { text_of(bad.bytes); }, {path_.string() + " ", bad.what, bad.advice});
+    expect_error([&] { text_of(gzip(bad.bytes)); }, {path_.string() + ", decompressed, ", bad.what, bad.advice});
+    expect_error([&] { documents_of(bad.bytes); }, {path_.string(), bad.what});
+  }
+  expect_error([&] { text_of(gzip(gzip("a text"))); }, {path_.string(), "still compressed by gzip", "once"});
+  path_ = directory_ / "page.txt.gz";
+  expect_error([&] { text_of("\n<!doctype HTML>\n<p>404"); }, {path_.string(), "an HTML page", "not compressed", "get the file again"});
+  EXPECT_EQ(text_of("a text"), "a text") << "the content counts";
+}
+
+TEST_F(TextFile, WhatIsOddIsFound) {
+  text_of("A text\nof {\"lines\":1}.\n");
+  EXPECT_FALSE(facts_.is_html || facts_.has_json || facts_.was_changed || facts_.is_compressed);
+  EXPECT_EQ(facts_.zeros, 0);
+  text_of("a\0\0b"s + std::string(100, 'x'));
+  EXPECT_EQ(facts_.zeros, 2);
+  text_of(gzip("<html lang=\"en\">"));
+  EXPECT_TRUE(facts_.is_html);
+  EXPECT_TRUE(facts_.is_compressed);
+  text_of("{\"text\":\"one\"}\n\n{\"text\":\"two\"}");
+  EXPECT_TRUE(facts_.has_json);
+  text_of("{\"text\":\"one\"}\nand two\n");
+  EXPECT_FALSE(facts_.has_json);
+  text_of("{\"text\":\n\"one\"}\n");
+  EXPECT_FALSE(facts_.has_json);
+  documents_of(R"({"text":"\u0000"})");
+  EXPECT_EQ(facts_.zeros, 1);
+  path_ = directory_ / "page.HTML";
+  text_of("<html>");
+  EXPECT_FALSE(facts_.is_html) << "it is called so";
+}
+
+TEST_F(TextFile, FactsAreOfTheBytesThatWereRead) {
+  std::string text;
+  while (text.size() < 3'000'000) text += fmt::format("line {}\n", text.size());
+  write_file_atomically(path_, text);
+  bool grown = false;
+  facts_ = read_text(
+      path_, [](std::string_view) {},
+      [&](int64_t) {
+        if (!std::exchange(grown, true)) std::ofstream(path_, std::ios::app) << "more\n";
+      });
+  EXPECT_TRUE(facts_.was_changed);
+  EXPECT_EQ(facts_.bytes, static_cast<int64_t>(std::filesystem::file_size(path_)));
+  EXPECT_EQ(facts_.sha256, sha256_of_file(path_, kNobody));
+  text_of(gzip(text));
+  EXPECT_FALSE(facts_.was_changed);
+  EXPECT_EQ(facts_.bytes, static_cast<int64_t>(std::filesystem::file_size(path_)));
+  EXPECT_EQ(facts_.sha256, sha256_of_file(path_, kNobody));
 }
 
 TEST_F(TextFile, ALineOfJsonHasALimit) {

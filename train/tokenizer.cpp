@@ -19,7 +19,6 @@ namespace {
 
 constexpr const char* kUnknownName = "<UNK>";
 constexpr const char* kPaddingName = "<PAD>";
-constexpr const char* kReplacementCharacter = "\uFFFD";
 constexpr int kSpecialTokens = 2;
 constexpr size_t kShownCharacters = 8;
 
@@ -33,6 +32,18 @@ const char* skip_ascii(const char* place, const char* end) {
     if (bytes & kHighBits) break;
   }
   return std::find_if_not(place, end, is_ascii);
+}
+
+/// Whether all that a character lacks is bytes behind the text's end.
+bool is_cut_character(const char* place, const char* end) {
+  try {
+    utf8::next(place, end);
+    return false;
+  } catch (const utf8::not_enough_room&) {
+    return true;
+  } catch (const utf8::exception&) {
+    return false;
+  }
 }
 
 template <class Visit>
@@ -59,8 +70,9 @@ void check_utf8(std::string_view text, std::string_view where, int64_t first_byt
     const char* const run_end = std::find_if(place, end, is_ascii);
     const char* const bad = utf8::find_invalid(place, run_end);
     if (bad != run_end)
-      fail("{}: byte {} (0x{:02x}) is not valid UTF-8; convert the text to UTF-8", where, first_byte + (bad - text.data()),
-           static_cast<uint8_t>(*bad));
+      fail("{}: byte {} (0x{:02x}) {}", where, first_byte + (bad - text.data()), static_cast<uint8_t>(*bad),
+           is_cut_character(bad, end) ? "begins a character that the text's end cuts off; get the whole text, or convert it to UTF-8"
+                                      : "is not valid UTF-8; convert the text to UTF-8");
     place = run_end;
   }
 }
@@ -74,7 +86,7 @@ void count_characters(std::string_view text, std::string_view where, CharacterCo
 
 Tokenizer::Tokenizer(const CharacterCounts& counts, int limit) : Tokenizer(by_frequency(counts, limit)) {}
 
-Tokenizer::Tokenizer(const std::vector<char32_t>& characters) : tokens_{kReplacementCharacter, ""} { add(characters); }
+Tokenizer::Tokenizer(const std::vector<char32_t>& characters) : tokens_{std::string(kReplacementCharacter), ""} { add(characters); }
 
 void Tokenizer::add(const std::vector<char32_t>& characters) {
   if (!characters.empty()) ids_.resize(std::max(ids_.size(), std::ranges::max(characters) + size_t{1}), kUnknown);

@@ -11,9 +11,12 @@
 
 namespace mmrec {
 
-/// Throws an Error that names `where` (a file, an option) and the offset of the first byte that is not UTF-8; `first_byte` is
-/// the offset of the text's first byte, for a text that comes in pieces.
+/// Throws an Error that names `where` (a file, an option) and the offset of the first byte that is not UTF-8, or of the character that
+/// the text's end cuts off; `first_byte` is the offset of the text's first byte, for a text that comes in pieces.
 void check_utf8(std::string_view text, std::string_view where, int64_t first_byte = 0);
+
+/// What stands for a character that is unknown.
+constexpr std::string_view kReplacementCharacter = "\uFFFD";
 
 /// How often each character (code point) occurs.
 using CharacterCounts = std::unordered_map<char32_t, int64_t>;

@@ -1,22 +1,31 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "tests/fuzz/fuzz_target.h"
+#include "train/file_kind.h"
 #include "train/text_file.h"
+#include "train/tokenizer.h"
 
 using namespace mmrec;
 
 namespace {
 
-/// The field `text` of all lines; throws for what is none.
-std::vector<std::string> texts_of(std::string_view content) {
+/// The field `text` of all lines; nothing where a line has no such thing, as far as the library can tell: numbers beyond a double and halves
+/// of a UTF-16 pair are too much for it.
+std::optional<std::vector<std::string>> texts_of(std::string_view content) {
   std::vector<std::string> texts;
+  if (content.starts_with(kByteOrderMark)) content.remove_prefix(kByteOrderMark.size());
   for (size_t begin = 0; begin < content.size();) {
     const size_t end = std::min(content.find('\n', begin), content.size());
     const std::string_view line = content.substr(begin, end - begin);
-    if (line.find_first_not_of(" \t\r") != line.npos) texts.push_back(nlohmann::json::parse(line).at("text"));
+    if (line.find_first_not_of(" \t\r") != line.npos) {
+      const nlohmann::json json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+      if (!json.is_object() || !json.contains("text") || !json["text"].is_string()) return std::nullopt;
+      texts.push_back(json["text"]);
+    }
     begin = end + 1;
   }
   return texts;
@@ -31,10 +40,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (content.starts_with("\x1f")) return 0;
   input.write(content);
   std::vector<std::string> texts;
-  if (fuzz::accepts([&] {
-        read_json_lines(
-            input.path(), [&](std::string_view text) { texts.emplace_back(text); }, [](int64_t) {});
-      }))
-    fuzz::require(texts == texts_of(content), "the texts are those that the library finds");
+  FileFacts facts;
+  const bool is_read = fuzz::accepts([&] {
+    facts = read_json_lines(
+        input.path(), [&](std::string_view text) { texts.emplace_back(text); }, [](int64_t) {});
+  });
+  if (!is_read) return 0;
+  for (const std::string& text : texts) check_utf8(text, "a document");
+  const auto expected = texts_of(content);
+  fuzz::require(!expected || texts == *expected, "the texts are those that the library finds");
+  fuzz::require(expected || content.find_first_of("0123456789\\") != content.npos, "the library cannot hold a number or a pair");
   return 0;
 }
