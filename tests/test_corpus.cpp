@@ -134,11 +134,39 @@ TEST(Corpus, ManyFilesAreOneText) {
 }
 
 TEST(Corpus, FormatsFollowFromNames) {
-  for (const char* name : {"a.jsonl", "b.json", "c.ndjson", "d.jsonl.gz", "x/e.json.gz"}) EXPECT_EQ(format_of(name), Format::kJsonLines) << name;
-  for (const char* name : {"a.txt", "json", "jsonl.gz", "a.jsonl.txt", "a.gz", "b.json/c"}) EXPECT_EQ(format_of(name), Format::kText) << name;
+  for (const char* name : {"a.jsonl", "b.json", "c.ndjson", "d.jsonl.gz", "x/e.json.gz", "UP.JSONL", "c.jsonlines", "D.JsonLines.GZ"}) EXPECT_EQ(format_of(name), Format::kJsonLines) << name;
+  for (const char* name : {"a.txt", "json", "jsonl.gz", "a.jsonl.txt", "a.gz", "b.json/c", "UP.TXT", "part-00000"}) EXPECT_EQ(format_of(name), Format::kText) << name;
   EXPECT_EQ(common_format({"a.txt", "b.gz"}), Format::kText);
   EXPECT_EQ(common_format({"a.json", "b.jsonl.gz"}), Format::kJsonLines);
   expect_error<UsageError>([] { common_format({"a.json", "b.txt"}); }, {"a.json and b.txt", "--format"});
+}
+
+TEST(Corpus, SaysWhatWasReadAndWhatIsOdd) {
+  const TemporaryDirectory directory;
+  const auto notes_of = [&](const std::vector<std::pair<std::string, std::string>>& contents, Format format) {
+    std::vector<std::filesystem::path> files;
+    for (const auto& [name, bytes] : contents) write_file_atomically(files.emplace_back(directory / name), bytes);
+    const CorpusFacts facts = read_corpus(
+        files, format, 0.2, [](bool, std::string_view) {}, [](int64_t) {});
+    std::string text;
+    for (const Note& note : describe(facts, 77)) text += (note.style == Style::kWarning ? "WARNING " : "") + note.text + "\n";
+    return text;
+  };
+  const std::string a = (directory / "a").string();
+  EXPECT_EQ(notes_of({{"a", "text"}}, Format::kText), "read: " + a + " as text: 77 characters\n");
+  EXPECT_EQ(notes_of({{"a", gzip("text")}}, Format::kText), "read: " + a + " as text, compressed: 77 characters\n");
+  EXPECT_EQ(notes_of({{"a", "text"}, {"b", gzip("text")}}, Format::kText), "read: 2 files as text, 1 of them compressed: 77 characters\n");
+  EXPECT_EQ(notes_of({{"a", "{\"text\":\"x\"}\n{\"text\":\"\"}\n{\"text\":\"y\"}\n"}}, Format::kJsonLines),
+            "read: " + a + " as JSON lines: 2 documents and 1 without text, left out, 77 characters\n");
+  const std::string json = "{\"text\":\"x\"}\n";
+  const std::string of_json = notes_of({{"a", json}, {"b", json}, {"c", "text"}, {"d", json}, {"e", json}, {"f", json}}, Format::kText);
+  EXPECT_NE(of_json.find("WARNING " + a + ", " + (directory / "b").string() + ", " + (directory / "d").string() + " and 2 more: its lines are JSON objects"),
+            of_json.npos)
+      << of_json;
+  EXPECT_NE(notes_of({{"a", "<!DOCTYPE html>"}}, Format::kText).find("WARNING " + a + ": an HTML page"), std::string::npos);
+  EXPECT_NE(notes_of({{"a", std::string("a text \0 of more than twenty letters", 36)}}, Format::kText).find("WARNING " + a + ": NUL characters (1)"),
+            std::string::npos);
+  EXPECT_NE(notes_of({{"a", R"({"text":"\ud800"})"}}, Format::kJsonLines).find("WARNING " + a + ": half a UTF-16 pair"), std::string::npos);
 }
 
 TEST(Corpus, RefusesTextsThatAreNone) {

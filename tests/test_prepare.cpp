@@ -1,8 +1,11 @@
 #include "train/prepare.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <cstdio>
 #include <fstream>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -10,6 +13,7 @@
 #include "tests/gzip.h"
 #include "tests/temporary_directory.h"
 #include "train/atomic_file.h"
+#include "train/checksum.h"
 #include "train/prepared_data.h"
 #include "train/split.h"
 
@@ -49,8 +53,12 @@ class Prepare : public testing::Test {
     return options;
   }
   nlohmann::ordered_json run(const PrepareOptions& options) {
-    Console console(true);
+    Console console(/*quiet=*/false, output_.get());
     return prepare(options, console, check_stop_);
+  }
+  std::string output() const {
+    std::fflush(output_.get());
+    return read_file(directory_ / "output");
   }
   /// The two texts, after all files of the folder have been compared with each other.
   Corpus result() const {
@@ -63,6 +71,7 @@ class Prepare : public testing::Test {
   }
 
   TemporaryDirectory directory_;
+  std::unique_ptr<std::FILE, decltype(&std::fclose)> output_{std::fopen((directory_ / "output").c_str(), "w"), std::fclose};
   fs::path out_ = directory_ / "data/prepared";
   std::function<void()> check_stop_ = [] {};
 };
@@ -122,9 +131,9 @@ TEST_F(Prepare, AFolderIsOneCorpusInTheOrderOfItsPaths) {
   write("in/picture.png", "\xff");
   write("in/.hidden/x.txt", "hidden");
   write("in/.y.txt", "hidden");
-  const std::vector<fs::path> files = corpus_files(directory_ / "in", false, directory_ / "out");
+  const std::vector<fs::path> files = corpus_files(directory_ / "in", false, directory_ / "out").files;
   EXPECT_EQ(files, (std::vector{directory_ / "in/a/z.txt.gz", directory_ / "in/b.txt", directory_ / "in/c.md"}));
-  EXPECT_EQ(corpus_files(directory_ / "in", true, directory_ / "out").size(), 4u);
+  EXPECT_EQ(corpus_files(directory_ / "in", true, directory_ / "out").files.size(), 4u);
   PrepareOptions asked = options(files);
   asked.val_split = 0;
   const nlohmann::ordered_json manifest = run(asked);
@@ -137,12 +146,109 @@ TEST_F(Prepare, AFolderIsOneCorpusInTheOrderOfItsPaths) {
   expect_error<UsageError>([&] { corpus_files(directory_ / "pictures", false, directory_ / "out"); }, {"no files", "1 of other kinds", "--format"});
 }
 
+TEST_F(Prepare, SaysWhatAFolderHasAndIsNotRead) {
+  write("in/a.TXT", "first\n");
+  write("in/B.Text.GZ", gzip("second\n"));
+  write("in/c.txt.xz", "\xfd");
+  write("in/.hidden/x.txt", "hidden");
+  write("in/data.partial-12ab/train.txt", "unfinished");
+  write("in/data.old-7/train.txt", "unfinished");
+  write("in/data.partial-notes/d.txt", "third\n");
+  write("elsewhere/x.txt", "linked\n");
+  fs::create_directory_symlink(directory_ / "elsewhere", directory_ / "in/linked");
+  fs::create_symlink(directory_ / "elsewhere/x.txt", directory_ / "in/link.txt");
+  fs::create_symlink("loop.txt", directory_ / "in/loop.txt");
+  write("in/prepared/train.txt", "mine");
+  const FolderFiles found = corpus_files(directory_ / "in", false, directory_ / "in/prepared");
+  EXPECT_EQ(found.files, (std::vector{directory_ / "in/B.Text.GZ", directory_ / "in/a.TXT", directory_ / "in/data.partial-notes/d.txt",
+                                      directory_ / "in/link.txt"}));
+  ASSERT_EQ(found.left_out.size(), 1u);
+  const std::string& left_out = found.left_out[0].text;
+  const auto expect_said = [&](std::string_view what, std::initializer_list<const char*> names) {
+    EXPECT_NE(left_out.find(what), left_out.npos) << left_out;
+    for (const char* name : names) EXPECT_NE(left_out.find((directory_ / name).string()), left_out.npos) << name << " is not in " << left_out;
+  };
+  expect_said("1 of other kinds", {"in/c.txt.xz"});
+  expect_said("1 hidden", {"in/.hidden"});
+  expect_said("2 left by another prepare", {"in/data.partial-12ab", "in/data.old-7"});
+  expect_said("1 by a link to a folder", {"in/linked"});
+  expect_said("1 by a link to no file", {"in/loop.txt"});
+  expect_said("1 of --out", {"in/prepared"});
+
+  PrepareOptions asked = options(found.files);
+  asked.left_out = found.left_out;
+  const nlohmann::ordered_json manifest = run(asked);
+  EXPECT_NE(output().find("read: 4 files as text, 1 of them compressed: 26 characters\n" + left_out + "\nsplit: 26.9 % of the bytes for validation"),
+            std::string::npos)
+      << output();
+  EXPECT_EQ(manifest["summary"].size(), 3u);
+  EXPECT_EQ(manifest["summary"][1], left_out);
+  write("other/picture.png", "\xff");
+  fs::create_symlink("nowhere", directory_ / "other/x.txt");
+  expect_error<UsageError>([&] { corpus_files(directory_ / "other", false, out_); }, {"no files", "1 of other kinds", "1 by a link to no file"});
+}
+
+TEST_F(Prepare, WarnsOfASplitFarFromWhatWasAskedFor) {
+  std::string lines;
+  for (const size_t bytes : {100, 10'000, 100, 100}) lines += fmt::format("{{\"text\":\"{}\"}}\n", std::string(bytes, 'x'));
+  const nlohmann::ordered_json manifest = run(options({write("x.jsonl", lines + "{\"text\":\"\"}\n")}));
+  EXPECT_EQ(manifest["results"]["documents"], 4);
+  EXPECT_NE(output().find("as JSON lines: 4 documents and 1 without text, left out, 10308 characters"), std::string::npos) << output();
+  EXPECT_NE(output().find("split: 2.0 % of the bytes for validation, 20.0 % asked for, which is far off"), std::string::npos) << output();
+}
+
+/// The manifest is of the bytes that were read, though the source is another one before and after.
+TEST_F(Prepare, ASourceThatGrowsIsDescribedAsItWasRead) {
+  const fs::path file = write("text", long_text());
+  int asked = 0;
+  check_stop_ = [&] {
+    if (++asked == 2) std::ofstream(file, std::ios::app) << "a last line\n";
+  };
+  PrepareOptions all = options({file});
+  all.val_split = 0;
+  const nlohmann::ordered_json manifest = run(all);
+  const std::string train = result().train;
+  EXPECT_TRUE(train.ends_with("a last line\n"));
+  const nlohmann::ordered_json& described = manifest["inputs"]["files"][0];
+  EXPECT_EQ(described["bytes"], train.size());
+  EXPECT_EQ(described["sha256"], sha256_of_file(out_ / "train.txt", [](int64_t) {}));
+  EXPECT_NE(output().find("text: written to while it was read"), std::string::npos) << output();
+  check_stop_ = [] {};
+  run(all);
+  EXPECT_TRUE(output().ends_with("is up to date\n")) << output();
+  std::ofstream(file, std::ios::app) << "another\n";
+  run(all);
+  EXPECT_TRUE(result().train.ends_with("another\n"));
+}
+
+/// What a user's file must not begin with may be the beginning of a document.
+TEST_F(Prepare, DocumentsMayBeginAsTheyLike) {
+  PrepareOptions asked = options({write("x.jsonl", R"({"text":"\ufeffPK\u0003\u0004"})")});
+  asked.val_split = 0;
+  run(asked);
+  EXPECT_EQ(result().train, "\uFEFFPK\3\4\n\n");
+}
+
+TEST_F(Prepare, WhatCannotBeLookedAtIsNamed) {
+  const fs::path file = write("in/x.txt", "text\n");
+  fs::create_symlink("loop", directory_ / "loop");
+  expect_error([&] { run(options({directory_ / "loop"})); }, {(directory_ / "loop").string(), "symbolic links", "check the links"});
+  expect_error([&] { corpus_files(directory_ / "loop", false, out_); }, {(directory_ / "loop").string(), "check the links"});
+  out_ = directory_ / "loop";
+  expect_error([&] { run(options({file})); }, {(directory_ / "loop").string(), "check the links"});
+  if (::geteuid() == 0) GTEST_SKIP() << "root reads everything";
+  fs::create_directory(directory_ / "in/closed");
+  fs::permissions(directory_ / "in/closed", fs::perms::none);
+  expect_error([&] { corpus_files(directory_ / "in", false, out_); }, {(directory_ / "in/closed").string(), "Permission denied", "check the permissions"});
+  fs::permissions(directory_ / "in/closed", fs::perms::owner_all);
+}
+
 /// The result may lie among its sources, and is none.
 TEST_F(Prepare, DoesNotReadItsOwnResult) {
   write("in/a.txt", "first\n");
   out_ = directory_ / "in/prepared";
   for (int time = 0; time < 2; ++time) {
-    const std::vector<fs::path> files = corpus_files(directory_ / "in", false, out_);
+    const std::vector<fs::path> files = corpus_files(directory_ / "in", false, out_).files;
     EXPECT_EQ(files, std::vector{directory_ / "in/a.txt"});
     run(options(files));
   }

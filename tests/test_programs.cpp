@@ -618,6 +618,26 @@ TEST_F(Programs, PrepareFindsTheDataOfAMovedBuild) {
   EXPECT_EQ(read_file(out() / "train.txt"), "the moved text\n");
 }
 
+TEST_F(Programs, TrainSaysWhatItReads) {
+  const auto say = [&](const fs::path& data, std::initializer_list<std::string_view> parts) {
+    const Outcome outcome = train(small_run().set("--data", data.string()).set("--steps", "1"));
+    EXPECT_EQ(outcome.code, 0) << outcome.errors;
+    for (const std::string_view part : parts) {
+      EXPECT_NE(outcome.output.find(part), std::string::npos) << part << "\n" << outcome.output;
+      EXPECT_NE(read_file(out() / "training_output.log").find(part), std::string::npos) << part;
+    }
+    fs::remove_all(out());
+  };
+  const fs::path text = directory_ / "play.txt", lines = directory_ / "part-00000", documents = directory_ / "UP.JSONL";
+  say(text, {"read: " + text.string() + " as text: ", "split: 2", " % asked for"});
+  for (const fs::path& file : {lines, documents})
+    std::ofstream(file) << nlohmann::json{{"text", play().substr(0, 100)}} << "\n" << nlohmann::json{{"text", play()}} << "\n";
+  say(lines, {lines.string() + ": its lines are JSON objects"});
+  say(documents, {"read: " + documents.string() + " as JSON lines: 2 documents, ", "0.0 % of the bytes", "no validation text"});
+  EXPECT_EQ(run("prepare", {"--input-file", text.string(), "--out", (directory_ / "data").string()}).code, 0);
+  say(directory_ / "data", {"read: " + (directory_ / "data").string() + ", made by prepare: "});
+}
+
 TEST_F(Programs, PrepareHasTheDataSetsOfTheProject) {
   const Outcome outcome = run("prepare", {"--dataset", "tiny_shakespeare", "--out", out().string(), "--json"});
   ASSERT_EQ(outcome.code, 0) << outcome.errors;

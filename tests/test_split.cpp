@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "tests/expect_error.h"
 
@@ -63,12 +64,41 @@ TEST(Split, DocumentsForValidationComeFromAllOver) {
   }
 }
 
-TEST(Split, OfTwoDocumentsTheSecondIsForValidation) {
-  DocumentSplit split(0.05), none(0);
-  EXPECT_FALSE(split.next(10));
-  EXPECT_TRUE(split.next(10));
-  EXPECT_FALSE(split.next(10));
-  for (int i = 0; i < 10; ++i) EXPECT_FALSE(none.next(10));
+/// The part of the bytes that are for validation.
+double validation_share(double val_split, const std::vector<size_t>& documents) {
+  DocumentSplit split(val_split);
+  double all = 0, validation = 0;
+  for (const size_t bytes : documents) {
+    if (split.next(bytes)) validation += static_cast<double>(bytes);
+    all += static_cast<double>(bytes);
+  }
+  return validation / all;
+}
+
+TEST(Split, ADocumentIsForValidationOnlyWhereThatBringsThePartNearer) {
+  EXPECT_LT(validation_share(0.2, {100, 10'000, 100, 100}), 0.03) << "with the long one it would be 97 %";
+  EXPECT_LT(validation_share(0.2, {100, 100, 100, 30'000}), 0.2);
+  EXPECT_NEAR(validation_share(0.2, {10'000, 100, 100, 100, 100}), 0.04, 0.01) << "all that there is";
+  EXPECT_EQ(validation_share(0.05, {10, 10}), 0) << "half of it is further from a twentieth than nothing";
+  EXPECT_NEAR(validation_share(0.4, {10, 10, 10}), 1. / 3, 1e-9);
+  EXPECT_EQ(validation_share(0.9, {10}), 0) << "the first is for training";
+  EXPECT_EQ(validation_share(0, {10, 10, 10, 10}), 0);
+}
+
+TEST(Split, APartFarFromWhatWasAskedForIsAWarning) {
+  const auto expect = [](std::optional<double> asked, int64_t train, int64_t validation, Style style, std::initializer_list<std::string_view> parts) {
+    const Note note = describe_split(asked, train, validation);
+    EXPECT_EQ(note.style, style) << note.text;
+    for (const std::string_view part : parts) EXPECT_NE(note.text.find(part), note.text.npos) << note.text;
+  };
+  expect(0.2, 8000, 2000, Style::kPlain, {"20.0 % of the bytes", "20.0 % asked"});
+  expect(0.2, 8500, 1500, Style::kPlain, {"15.0 %"});
+  expect(0.2, 400, 9600, Style::kWarning, {"96.0 %", "20.0 % asked", "far off", "--val-split"});
+  expect(0.05, 9000, 1000, Style::kWarning, {"10.0 %", "far off"});
+  expect(0.9, 10, 9990, Style::kWarning, {"99.9 %", "far off"});
+  expect(0.2, 10'000, 0, Style::kWarning, {"there is no validation text"});
+  expect(0., 10'000, 0, Style::kPlain, {"all of it for training"});
+  expect(std::nullopt, 7500, 2500, Style::kPlain, {"25.0 %"});
 }
 
 }  // namespace

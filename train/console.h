@@ -16,6 +16,12 @@ std::string relative_change(double before, double now);
 
 enum class Style { kPlain, kHeading, kWarning };
 
+/// A line to be said later.
+struct Note {
+  std::string text;
+  Style style = Style::kPlain;
+};
+
 /// What a program says while it works: lines, and on a terminal a status line below them.
 class Console {
  public:

@@ -1,5 +1,6 @@
 #include <nlohmann/json.hpp>
 #include <system_error>
+#include <utility>
 
 #include "runtime/error.h"
 #include "train/atomic_file.h"
@@ -72,7 +73,9 @@ int main(int argc, char** argv) {
       options.files = {input_file};
     } else if (!input_dir.empty()) {
       if (kind_of_file(input_dir) != fs::file_type::directory) fail_usage("--input-dir {}: there is no such folder", input_dir);
-      options.files = corpus_files(input_dir, !format.empty(), options.out);
+      FolderFiles found = corpus_files(input_dir, !format.empty(), options.out);
+      options.files = std::move(found.files);
+      options.left_out = std::move(found.left_out);
     } else {
       const fs::path folder = fs::path(options.out) += ".download";
       const Url from = url;

@@ -36,13 +36,25 @@ Tokenizer extended_on_demand(const Tokenizer& known, const CharacterCounts& coun
 
 RunData load_prepared_data(const TrainOptions& options, const std::optional<Tokenizer>& known) {
   PreparedData data = load_prepared(options.data, known ? 0 : options.vocabulary);
-  if (!known || *known == data.tokenizer) return {std::move(data.tokenizer), std::move(data.train), std::move(data.validation), ""};
+  const int64_t characters = data.train.count() + data.validation.count();
+  const std::vector<Note> notes = {{fmt::format("read: {}, made by prepare: {} characters, {} of them for validation", options.data, characters,
+                                                percent(static_cast<double>(data.validation.count()) / std::max(1., static_cast<double>(characters))))}};
+  if (!known || *known == data.tokenizer) return {std::move(data.tokenizer), std::move(data.train), std::move(data.validation), notes, ""};
   const CharacterCounts counts = characters_of(data);
   const Tokenizer tokenizer = extended_on_demand(*known, counts, options.extend_vocab);
   std::vector<int32_t> new_ids = {Tokenizer::kUnknown, Tokenizer::kPadding};
   while (static_cast<int>(new_ids.size()) < data.tokenizer.size())
     new_ids.push_back(tokenizer.encode(data.tokenizer.decode(static_cast<int32_t>(new_ids.size())), "the tokenizer")[0]);
-  return {tokenizer, data.train.translated(new_ids), data.validation.translated(new_ids), describe_unknown(tokenizer, counts)};
+  return {tokenizer, data.train.translated(new_ids), data.validation.translated(new_ids), notes, describe_unknown(tokenizer, counts)};
+}
+
+std::vector<Note> notes_of(const Corpus& corpus, const CharacterCounts& counts) {
+  if (corpus.facts.files.empty()) return {};
+  int64_t characters = 0;
+  for (const auto& [character, count] : counts) characters += count;
+  std::vector<Note> notes = describe(corpus.facts, characters);
+  notes.push_back(describe_split(corpus.asked, static_cast<int64_t>(corpus.train.size()), static_cast<int64_t>(corpus.validation.size())));
+  return notes;
 }
 
 }  // namespace
@@ -74,7 +86,7 @@ RunData load_data(const TrainOptions& options, const std::optional<Tokenizer>& k
   count_characters(corpus.train, options.data, counts);
   count_characters(corpus.validation, options.data, counts);
   const Tokenizer tokenizer = known ? extended_on_demand(*known, counts, options.extend_vocab) : Tokenizer(counts, options.vocabulary);
-  return {tokenizer, tokenizer.encode(corpus.train, options.data), tokenizer.encode(corpus.validation, options.data),
+  return {tokenizer, tokenizer.encode(corpus.train, options.data), tokenizer.encode(corpus.validation, options.data), notes_of(corpus, counts),
           describe_unknown(tokenizer, counts)};
 }
 

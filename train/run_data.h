@@ -3,7 +3,9 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "train/console.h"
 #include "train/tokenizer.h"
 #include "train/tokens.h"
 #include "train/train_options.h"
@@ -27,7 +29,8 @@ std::string absolute_data(const std::string& data);
 struct RunData {
   Tokenizer tokenizer;
   Tokens train, validation;
-  std::string unknown;  ///< which characters have no token, in words; "" where all have one
+  std::vector<Note> notes;  ///< what was read, how it was divided, and what seems odd about it
+  std::string unknown;      ///< which characters have no token, in words; "" where all have one
 
   DataIdentity identity() const;
   /// Whether it is a text that has this identity, however its ids are stored here and were there: a text file's in other widths than
@@ -35,7 +38,7 @@ struct RunData {
   bool is(const DataIdentity& other) const;
 };
 
-/// Reads options.data, or maps it where it is a folder that `prepare` made. The tokenizer is `known`, a checkpoint's, if there is one (with
+/// Reads options.data, or opens it where it is a folder that `prepare` made. The tokenizer is `known`, a checkpoint's, if there is one (with
 /// options.extend_vocab the text's other characters get ids after its own), else the folder's, or one of the text's characters up to
 /// options.vocabulary.
 RunData load_data(const TrainOptions& options, const std::optional<Tokenizer>& known);

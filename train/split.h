@@ -2,9 +2,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
+
+#include "train/console.h"
 
 namespace mmrec {
 
@@ -17,10 +20,15 @@ double validation_part(std::optional<double> asked, int64_t bytes);
 
 /// Where a text without documents is cut: its last part, `val_split` of the bytes, is for validation. That begins after the last
 /// line end before its place if there is one within 200 bytes or 2 % of the text (at most 1 MB), else between two characters.
+/// text_at(first, count) gives the text's bytes there.
+int64_t split_point(int64_t bytes, double val_split, const std::function<std::string(int64_t first, int64_t count)>& text_at);
 size_t split_point(std::string_view text, double val_split);
 
-/// Which documents are for validation: each at whose beginning less than `val_split` of the bytes so far were for validation. So
-/// they come from all over the corpus, and the bytes of both parts are in proportion to within a document.
+/// How a split came out, in bytes: a warning where that is far from the part that was asked for (nothing: there was no such part).
+Note describe_split(std::optional<double> asked, int64_t train, int64_t validation);
+
+/// Which documents are for validation: each, but for the first, that brings the part of the bytes that are for validation nearer to
+/// `val_split`. So they come from all over the corpus.
 class DocumentSplit {
  public:
   explicit DocumentSplit(double val_split) : val_split_(val_split) {}

@@ -177,6 +177,7 @@ void Run::describe(const RunStart& start) {
                         parameter_count(parameters_.table()), config_.dim, config_.layers, config_.heads, config_.vocab_size,
                         static_cast<double>(training_step_.bytes() + 16 * parameters_.weights().count()) / 1e6, options_.batch * options_.accumulate,
                         options_.sequence));
+  for (const Note& note : data_.notes) log_.line(note.text, note.style);
   log_.line(fmt::format("data: {}: {} windows of {}, {} steps an epoch, {} in all; validation: {}", options_.data, windows_.count(),
                         options_.sequence, order_.steps_per_epoch(), rate_.steps,
                         evaluation_ ? fmt::format("{} characters", evaluation_->positions()) : "none"));
