@@ -185,8 +185,8 @@ void check_is_ours(const fs::path& out) {
   const fs::file_type kind = kind_of_file(out);
   if (kind == fs::file_type::not_found) return;
   if (kind != fs::file_type::directory) fail("cannot write {}: it exists and is not a directory", out.string());
-  for (const fs::directory_entry& entry : entries_of(out))
-    if (const std::string name = entry.path().filename().string(); name != kManifest && std::ranges::find(kFiles, name) == std::end(kFiles))
+  for (const std::string& name : names_in(out))
+    if (name != kManifest && std::ranges::find(kFiles, name) == std::end(kFiles))
       fail_usage("--out {}: it holds other files ('{}'); choose a new folder", out.string(), name);
 }
 

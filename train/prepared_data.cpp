@@ -19,11 +19,12 @@ bool is_prepared(const fs::path& path) {
 }
 
 PreparedData load_prepared(const fs::path& folder, int vocabulary) {
-  Tokenizer tokenizer = Tokenizer::load(folder / "tokenizer.json");
+  const std::string json = read_file(folder / "tokenizer.json");  // once: another folder may take this one's name
+  Tokenizer tokenizer = Tokenizer::parse(json, (folder / "tokenizer.json").string());
   if (vocabulary != 0 && tokenizer.size() > vocabulary)
     fail_usage("{} has {} tokens, more than the {} of --vocab; say --vocab auto, or prepare it with --vocab {}", folder.string(), tokenizer.size(),
                vocabulary, vocabulary);
-  const uint32_t crc = crc32_of(read_file(folder / "tokenizer.json"));
+  const uint32_t crc = crc32_of(json);
   const auto tokens_of = [&](const std::string& part) {
     TokenFile file = read_token_file(folder / (part + ".tokens"));
     if (file.source.tokenizer_crc32 != crc || file.source.vocabulary != tokenizer.size())

@@ -70,9 +70,8 @@ void check_utf8(std::string_view text, std::string_view where, int64_t first_byt
     const char* const run_end = std::find_if(place, end, is_ascii);
     const char* const bad = utf8::find_invalid(place, run_end);
     if (bad != run_end)
-      fail("{}: byte {} (0x{:02x}) {}", where, first_byte + (bad - text.data()), static_cast<uint8_t>(*bad),
-           is_cut_character(bad, end) ? "begins a character that the text's end cuts off; get the whole text, or convert it to UTF-8"
-                                      : "is not valid UTF-8; convert the text to UTF-8");
+      fail("{}: byte {} (0x{:02x}) is not valid UTF-8{}convert the text to UTF-8", where, first_byte + (bad - text.data()),
+           static_cast<uint8_t>(*bad), is_cut_character(bad, end) ? ", for the text's end cuts the character off; get the whole text, or " : "; ");
     place = run_end;
   }
 }
