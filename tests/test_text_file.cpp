@@ -81,7 +81,7 @@ TEST_F(TextFile, InvalidUtf8HasItsPlaceInTheWholeText) {
     expect_error([&] { text_of(text); }, {path_.string(), expected, "UTF-8"});
     expect_error([&] { text_of(gzip(text)); }, {path_.string(), expected});
   }
-  expect_error([&] { text_of("abc\xe2\x82"); }, {"byte 3 (0xe2)", "the text's end cuts off", "get the whole text"});
+  expect_error([&] { text_of("abc\xe2\x82"); }, {"byte 3 (0xe2)", "the text's end cuts the character off", "get the whole text"});
   expect_error([&] { text_of(std::string((1 << 20) - 2, 'x') + "\xe2\x82x"); }, {"byte 1048574 (0xe2)"});
 }
 
@@ -275,6 +275,10 @@ TEST_F(TextFile, WhatIsOddIsFound) {
   EXPECT_TRUE(facts_.is_html);
   EXPECT_TRUE(facts_.is_compressed);
   text_of("{\"text\":\"one\"}\n\n{\"text\":\"two\"}");
+  EXPECT_TRUE(facts_.has_json);
+  std::string long_lines;
+  for (int i = 0; i < 5; ++i) long_lines += "{\"text\":\"" + std::string(300'000, 'x') + "\"}\n";
+  text_of(long_lines);
   EXPECT_TRUE(facts_.has_json);
   text_of("{\"text\":\"one\"}\nand two\n");
   EXPECT_FALSE(facts_.has_json);

@@ -10,6 +10,7 @@
 
 #include "runtime/error.h"
 #include "runtime/rng.h"
+#include "train/file_descriptor.h"
 #include "train/file_kind.h"
 #include "train/split.h"
 
@@ -107,7 +108,7 @@ std::vector<Note> describe(const CorpusFacts& facts, int64_t characters) {
   };
   warn([](const FileFacts& file) { return file.was_changed; }, "written to while it was read; repeat this when it is complete");
   warn([](const FileFacts& file) { return file.has_json; },
-       "its lines are JSON objects, and all of them was read as text; for the documents in them call it .jsonl, or say prepare --format jsonl");
+       "its lines are JSON objects, all read as text; for the documents in them call it .jsonl, or use prepare --format jsonl");
   warn([](const FileFacts& file) { return file.is_html; }, "an HTML page, by its beginning, and read as text with all its tags; is it the right file?");
   warn([](const FileFacts& file) { return file.zeros > 0; }, fmt::format("NUL characters ({}); is it a text?", sum(&FileFacts::zeros)));
   warn([](const FileFacts& file) { return file.replaced > 0; },
@@ -163,7 +164,7 @@ Corpus load_corpus(std::string_view data, std::optional<double> val_split) {
     return load_file(path, validation_part(val_split, ignored ? 0 : static_cast<int64_t>(bytes)));
   }
   for (const char* name : {"train.txt", "val.txt"})
-    if (!fs::exists(path / name, ignored))
+    if (kind_of_file(path / name) == fs::file_type::not_found)
       fail("the directory {} has no {}; make both train.txt and val.txt, for example with 'prepare'", path.string(), name);
   Corpus corpus = load_file(path / "train.txt", 0), validation = load_file(path / "val.txt", 0);
   corpus.validation = std::move(validation.train);

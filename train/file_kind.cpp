@@ -100,6 +100,7 @@ bool begins_like_json_lines(std::string_view begin) {
     const std::string_view line = begin.substr(0, end);
     const size_t first = line.find_first_not_of(" \t\r");
     if (first == line.npos) continue;
+    if (end == begin.size() && objects > 0) break;  // it may go on
     if (line[first] != '{' || !nlohmann::json::accept(line)) return false;
     ++objects;
   }

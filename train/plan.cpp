@@ -86,8 +86,8 @@ Plan plan(const TrainOptions& options) {
   plan.summed_gradients = options.accumulate > 1 ? weights : 0;
   plan.activations = static_cast<double>(model_bytes(config, options.sequence, options.batch, Model::Mode::kTraining));
   plan.validation = window > 0 ? static_cast<double>(Evaluation::bytes(config, window)) : 0;
-  plan.text_is_mapped = is_prepared(options.data);
-  plan.text = plan.text_is_mapped ? 0 : 4. * static_cast<double>(data.train.count() + data.validation.count());
+  plan.text_is_on_disk = is_prepared(options.data);
+  plan.text = plan.text_is_on_disk ? 0 : 4. * static_cast<double>(data.train.count() + data.validation.count());
   plan.machine_memory = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
   plan.checkpoint = 3 * weights;
   plan.checkpoints = int64_t{options.keep} + 2;
@@ -128,7 +128,7 @@ std::string plan_text(const Plan& plan) {
   if (plan.summed_gradients > 0) line("  summed gradients", gigabytes(plan.summed_gradients), fmt::format("--accumulate {}", options.accumulate));
   line("  activations", gigabytes(plan.activations), fmt::format("{} x {} tokens at once", options.batch, options.sequence));
   line("  validation", gigabytes(plan.validation));
-  line("  text", plan.text_is_mapped ? "mapped" : gigabytes(plan.text));
+  line("  text", plan.text_is_on_disk ? "on disk" : gigabytes(plan.text));
   line("  in all", gigabytes(plan.memory()),
        fmt::format("of the {} of this machine{}", gigabytes(plan.machine_memory),
                    plan.memory() > plan.machine_memory ? ": it does not fit; a smaller --batch with --accumulate, or a smaller model" : ""));

@@ -13,7 +13,7 @@ struct Plan {
   TrainOptions options;  ///< with the vocabulary that the text needs
   int64_t parameters = 0, embedding_parameters = 0;
   double weights = 0, gradients = 0, moments = 0, summed_gradients = 0, activations = 0, validation = 0, text = 0;
-  bool text_is_mapped = false;
+  bool text_is_on_disk = false;
   double machine_memory = 0;
   double checkpoint = 0;
   int64_t checkpoints = 0;  ///< on the disk at the end

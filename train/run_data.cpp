@@ -65,8 +65,10 @@ std::string describe(const DataIdentity& data) {
 }
 
 std::string absolute_data(const std::string& data) {
-  if (data == "sample" || !std::filesystem::exists(data)) return data;
-  return std::filesystem::absolute(data).lexically_normal().string();
+  std::error_code ignored;  // what cannot be looked at cannot be read either, and then the reason is told
+  if (data == "sample" || !std::filesystem::exists(data, ignored)) return data;
+  const std::filesystem::path path = std::filesystem::absolute(data, ignored);
+  return ignored ? data : path.lexically_normal().string();
 }
 
 DataIdentity RunData::identity() const { return {train.count(), validation.count(), train.crc32(), validation.crc32()}; }

@@ -55,7 +55,7 @@ Note describe_split(std::optional<double> asked, int64_t train, int64_t validati
   if (!asked) return {text};
   text += fmt::format(", {} asked for", percent(*asked));
   if (std::abs(reached - *asked) <= std::min(*asked, 1 - *asked) * kFarOff) return {text};
-  text += validation == 0 ? "; the text is too short to be divided: there is no validation text" : ", which is far off";
+  text += validation == 0 ? ": there is no validation text" : ", which is far off";
   return {text + "; give more text, documents of more even length or another --val-split", Style::kWarning};
 }
 
