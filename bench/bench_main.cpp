@@ -11,6 +11,7 @@
 #include "bench/suites.h"
 #include "train/atomic_file.h"
 #include "train/command_line.h"
+#include "train/console.h"
 
 namespace mmrec::bench {
 namespace {
@@ -73,7 +74,7 @@ int main(int argc, char** argv) {
     }
     const auto measure_peak = [] {
       const MachinePeak peak = measure_machine_peak();
-      if (peak.disturbed()) fmt::print(stderr, "warning: the machine's peak may be higher than what was measured: {}\n", peak.disturbance());
+      if (peak.disturbed()) print_warning("the machine's peak may be higher than what was measured: " + peak.disturbance());
       return peak;
     };
     if (!table) {

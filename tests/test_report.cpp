@@ -9,6 +9,7 @@
 #include "tests/expect_error.h"
 #include "tests/temporary_directory.h"
 #include "train/html_page.h"
+#include "train/names.h"
 #include "train/plot_axis.h"
 #include "train/report_html.h"
 #include "train/report_text.h"
@@ -215,6 +216,17 @@ TEST_F(Report, ThePageNeedsNothingElse) {
   }
 }
 
+TEST_F(Report, ThePageIsValidWhateverTheNames) {
+  const std::vector<RunReport> runs = read_runs({good_run("caf\xe9\x1b</script>").string(), good_run("\xff").string()});
+  for (const std::vector<RunReport>& some : {runs, {runs[0]}}) {
+    const std::string page = report_html(some);
+    EXPECT_EQ(visible(page), page);
+    EXPECT_NE(page.find("\\x1b"), page.npos);
+  }
+  const std::string json = to_json(runs).dump();
+  EXPECT_EQ(name_of_text(nlohmann::json::parse(json)[1]["name"].get<std::string>()), "\xff");
+}
+
 TEST_F(Report, ALongRunMakesNoLargePage) {
   const fs::path folder = write_run(
       "long", [](int step) { return 2 + std::sin(step); }, [](int) { return 2; }, 512, 20'000);
@@ -274,6 +286,7 @@ TEST(TextTable, LeavesOutTheLastColumnsWhereTheyDoNotFit) {
   EXPECT_EQ(text_table(rows, 80), "name    a  bbbb\nx     100     2\n");
   EXPECT_EQ(text_table(rows, 14), "name    a\nx     100\n");
   EXPECT_EQ(text_table(rows, 1), "name\nx\n");
+  EXPECT_EQ(text_table({{"a\x1b\n", "b"}, {"c", "d"}}, 80), "a\\x1b\\x0a  b\nc          d\n");
 }
 
 TEST(PlotAxis, TicksAreRoundNumbersWithin) {

@@ -145,6 +145,18 @@ TEST_F(RunLogTest, LinesTakeTheStatusAway) {
   EXPECT_EQ(logged(), "line\n");
 }
 
+TEST_F(RunLogTest, NothingInATextActsOnTheTerminal) {
+  if (!terminal_.output()) GTEST_SKIP() << "no terminal";
+  RunLog log(log_file_, false, terminal_.output());
+  log.line("a \x1b[31mfile\xe9\nand a\tline");
+  EXPECT_EQ(terminal_.printed(), "a \\x1b[31mfile\\xe9\nand a\tline\n");
+  EXPECT_EQ(logged(), "a \\x1b[31mfile\\xe9\nand a\tline\n");
+  log.status("reading \x1b[31m\n");
+  EXPECT_EQ(terminal_.printed(), "\r\x1b[Kreading \\x1b[31m\\x0a");
+  log.status(std::string(58, 'x') + "\u20ac and more");
+  EXPECT_EQ(terminal_.printed(), "\r\x1b[K" + std::string(58, 'x')) << "59 columns, and no part of a character";
+}
+
 TEST_F(RunLogTest, ProgressFitsTheTerminal) {
   for (const uint16_t columns : std::to_array<uint16_t>({20, 40, 60, 79, 80, 120})) {
     Terminal terminal(columns);

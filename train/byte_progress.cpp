@@ -50,7 +50,7 @@ void ByteProgress::update(int64_t done) {
   text += fmt::format("  {}/s", format_bytes(static_cast<int64_t>(rate)));
   if (total_ > 0 && rate > 0) text += fmt::format("  {} left", format_duration(static_cast<double>(std::max<int64_t>(total_ - done, 0)) / rate));
   if (console_.has_status())
-    console_.status(text.substr(0, console_.status_width()));
+    console_.status(text);
   else
     console_.line(text);
 }

@@ -22,6 +22,7 @@
 #include "runtime/parse_number.h"
 #include "runtime/threads.h"
 #include "train/did_you_mean.h"
+#include "train/names.h"
 
 namespace mmrec {
 namespace {
@@ -30,7 +31,7 @@ enum ExitCode { kSuccess = 0, kFailed = 1, kWrongUse = 2, kNobodyReads = 128 + S
 
 int report(ExitCode code, std::string_view message) {
   std::fflush(stdout);
-  std::fputs(fmt::format("error: {}\n", message).c_str(), stderr);
+  std::fputs(fmt::format("error: {}\n", visible(message)).c_str(), stderr);
   return code;
 }
 

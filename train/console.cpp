@@ -4,9 +4,12 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
+
+#include "train/names.h"
 
 namespace mmrec {
 namespace {
@@ -33,6 +36,8 @@ std::string_view environment(const char* name) {
   return value ? value : "";
 }
 
+bool continues_a_character(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; }
+
 void print(std::FILE* output, std::string_view text) { std::fwrite(text.data(), 1, text.size(), output); }
 
 }  // namespace
@@ -53,6 +58,11 @@ std::string relative_change(double before, double now) {
   return std::isfinite(change) ? fmt::format("{:+.1f} %", 100 * change) : "-";
 }
 
+void print_warning(std::string_view text) {
+  std::fflush(stdout);
+  print(stderr, fmt::format("warning: {}\n", visible(text)));
+}
+
 Console::Console(bool quiet, std::FILE* output)
     : output_(output),
       quiet_(quiet),
@@ -65,13 +75,16 @@ void Console::line(std::string_view text, Style style) {
   erase_status();
   if (quiet_) return;
   const std::string_view code = colour_ ? style_code(style) : "";
-  print(output_, fmt::format("{}{}{}\n", code, text, code.empty() ? "" : kResetStyle));
+  print(output_, fmt::format("{}{}{}\n", code, visible(text), code.empty() ? "" : kResetStyle));
   std::fflush(output_);
 }
 
 void Console::status(std::string_view text) {
   if (!has_status_) return;
-  print(output_, fmt::format("{}{}", kEraseLine, text));
+  const std::string shown = visible_in_line(text);
+  size_t width = std::min(status_width(), shown.size());
+  while (width < shown.size() && continues_a_character(shown[width])) --width;
+  print(output_, fmt::format("{}{}", kEraseLine, std::string_view(shown).substr(0, width)));
   std::fflush(output_);
   status_shown_ = true;
 }

@@ -14,6 +14,9 @@ std::string percent(double part);
 /// "+3.2 %"; "-" where there is no such figure, after 0 for example.
 std::string relative_change(double before, double now);
 
+/// A line "warning: .." on standard error.
+void print_warning(std::string_view text);
+
 enum class Style { kPlain, kHeading, kWarning };
 
 /// A line to be said later.
@@ -22,7 +25,8 @@ struct Note {
   Style style = Style::kPlain;
 };
 
-/// What a program says while it works: lines, and on a terminal a status line below them.
+/// What a program says while it works: lines, and on a terminal a status line below them. Of what is in a text, a file's name for
+/// example, nothing acts on the terminal: see visible().
 class Console {
  public:
   explicit Console(bool quiet, std::FILE* output = stdout);
@@ -35,8 +39,8 @@ class Console {
 
   /// Whether there is a status line: on a terminal that can redraw one, unless quiet.
   bool has_status() const { return has_status_; }
-  /// Draws the status line in place of the one before; the next line() takes it away. The text is one byte a column and no
-  /// wider than status_width().
+  /// Draws the status line in place of the one before; the next line() takes it away. What is wider than status_width(), one byte a
+  /// column, is cut off.
   void status(std::string_view text);
   void erase_status();
   size_t status_width() const;

@@ -11,6 +11,7 @@
 #include "train/console.h"
 #include "train/evaluation.h"
 #include "train/machine.h"
+#include "train/names.h"
 #include "train/run_data.h"
 
 int main(int argc, char** argv) {
@@ -52,7 +53,7 @@ int main(int argc, char** argv) {
     if (part == "all") source.validation_split = "0";  // a folder still has two texts
     const RunData texts = load_data(source, checkpoint.tokenizer);
     const auto warn = [&](const std::string& text) {
-      if (!program.quiet()) fmt::print(stderr, "warning: {}\n", text);
+      if (!program.quiet()) print_warning(text);
     };
     if (!texts.unknown.empty()) warn(source.data + ": " + texts.unknown);
     const bool same_as_trained = data.empty() && validation_split.empty() && part != "all";
@@ -97,9 +98,9 @@ int main(int argc, char** argv) {
 
     const double bits = loss / std::numbers::ln2;  // a token is a character
     if (json) {
-      const nlohmann::ordered_json result = {{"checkpoint", folder},
+      const nlohmann::ordered_json result = {{"checkpoint", text_of_name(folder)},
                                              {"step", checkpoint.state.step},
-                                             {"data", source.data},
+                                             {"data", text_of_name(source.data)},
                                              {"part", part},
                                              {"characters", characters},
                                              {"positions", sum.positions},

@@ -10,7 +10,9 @@
 #include "runtime/error.h"
 #include "train/checkpoint.h"
 #include "train/command_line.h"
+#include "train/console.h"
 #include "train/generator.h"
+#include "train/names.h"
 
 int main(int argc, char** argv) {
   using namespace mmrec;
@@ -53,12 +55,13 @@ int main(int argc, char** argv) {
     count_characters(prompt, "--prompt", counts);
     const std::string unknown = describe_unknown(tokenizer, counts);
     if (std::ranges::count(ids, Tokenizer::kUnknown) == std::ssize(ids)) fail("--prompt: the model knows none of it: {}", unknown);
-    if (!unknown.empty() && !program.quiet()) fmt::print(stderr, "warning: --prompt: {}\n", unknown);
+    if (!unknown.empty() && !program.quiet()) print_warning("--prompt: " + unknown);
 
     Generator generator(checkpoint.config, tokenizer.size(), parameters, checkpoint.state.seed, sampling, samples);
     const bool streams = samples == 1 && !json;
-    const auto show = [](std::string_view text) {
-      std::fwrite(text.data(), 1, text.size(), stdout);
+    // A model may have learnt the escape sequences that were in its text: on a terminal they are shown and do nothing.
+    const auto show = [on_terminal = ::isatty(STDOUT_FILENO) == 1](const std::string& text) {
+      fmt::print("{}", on_terminal ? visible(text) : text);
       std::fflush(stdout);
     };
     const auto begin = std::chrono::steady_clock::now();
@@ -69,7 +72,7 @@ int main(int argc, char** argv) {
       const std::span<const int32_t> chosen = generator.choose();
       for (int b = 0; b < samples; ++b) {
         if (streams)
-          show(tokenizer.decode(chosen[b]));
+          show(std::string(tokenizer.decode(chosen[b])));
         else
           texts[b] += tokenizer.decode(chosen[b]);
       }
@@ -80,7 +83,7 @@ int main(int argc, char** argv) {
     if (streams) {
       show("\n");
     } else if (json) {
-      const nlohmann::ordered_json result = {{"checkpoint", checkpoint.folder.string()},
+      const nlohmann::ordered_json result = {{"checkpoint", text_of_name(checkpoint.folder.string())},
                                              {"prompt", prompt},
                                              {"texts", texts},
                                              {"tokens", tokens},
@@ -95,7 +98,8 @@ int main(int argc, char** argv) {
                                              {"tokens_per_second", static_cast<double>(tokens * samples) / time.count()}};
       fmt::print("{}\n", result.dump(2));
     } else {
-      for (int b = 0; b < samples; ++b) fmt::print("{}--- sample {} of {} ---\n{}{}\n", b > 0 ? "\n" : "", b + 1, samples, prompt, texts[b]);
+      for (int b = 0; b < samples; ++b)
+        show(fmt::format("{}--- sample {} of {} ---\n{}{}\n", b > 0 ? "\n" : "", b + 1, samples, prompt, texts[b]));
     }
   });
 }

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "train/names.h"
+
 namespace mmrec {
 
 namespace {
@@ -37,7 +39,7 @@ tbody { border-top: 1px solid var(--line); }
 
 std::string html_escaped(std::string_view text) {
   std::string result;
-  for (const char c : text) {
+  for (const char c : visible(text)) {
     if (c == '&')
       result += "&amp;";
     else if (c == '<')

@@ -5,7 +5,7 @@
 
 namespace mmrec {
 
-/// Text for an element or a quoted attribute.
+/// Text for an element or a quoted attribute, as visible() shows it.
 std::string html_escaped(std::string_view text);
 
 /// A page that needs nothing else, light or dark as the reader's system is. Its colours are the variables --paper, --ink,

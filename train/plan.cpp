@@ -14,6 +14,7 @@
 #include "runtime/ops/gemm.h"
 #include "runtime/threads.h"
 #include "train/evaluation.h"
+#include "train/names.h"
 #include "train/prepared_data.h"
 #include "train/run_data.h"
 #include "train/run_log.h"
@@ -156,7 +157,7 @@ nlohmann::ordered_json to_json(const Plan& plan) {
   constexpr double kMost = 0x1p62;  // more than any machine has, and a whole number of 64 bits
   const auto bytes = [&](double number) { return static_cast<int64_t>(std::min(number, kMost)); };
   return {{"config", to_json(plan.options.config)},
-          {"data", plan.options.data},
+          {"data", text_of_name(plan.options.data)},
           {"parameters", plan.parameters},
           {"embedding_parameters", plan.embedding_parameters},
           {"memory_bytes",

@@ -18,6 +18,7 @@
 #include "train/checksum.h"
 #include "train/file_descriptor.h"
 #include "train/file_kind.h"
+#include "train/names.h"
 #include "train/split.h"
 #include "train/token_file.h"
 #include "train/tokenizer.h"
@@ -95,7 +96,7 @@ class TextWriter {
 };
 
 Json describe_file(const fs::path& file, const fs::path& relative_to, int64_t bytes, const std::string& sha256) {
-  return {{"name", file.lexically_relative(relative_to).generic_string()}, {"bytes", bytes}, {"sha256", sha256}};
+  return {{"name", text_of_name(file.lexically_relative(relative_to).generic_string())}, {"bytes", bytes}, {"sha256", sha256}};
 }
 
 /// [{"name", "bytes", "sha256"}, ..]
@@ -342,7 +343,7 @@ Json prepare(const PrepareOptions& options, Console& console, const CheckStop& c
     return made;
   }
 
-  Json manifest = {{"source", options.source}, {"inputs", inputs}};
+  Json manifest = {{"source", text_of_name(options.source)}, {"inputs", inputs}};
   if (options.out.has_parent_path()) make_directory(options.out.parent_path());
   write_directory_atomically(options.out, [&](const PathAt& partial) {
     const fs::path& folder = partial.path();

@@ -11,6 +11,7 @@
 #include "runtime/parse_number.h"
 #include "train/console.h"
 #include "train/html_page.h"
+#include "train/names.h"
 #include "train/plot_axis.h"
 
 namespace mmrec {
@@ -177,7 +178,7 @@ std::string figure_html(const Figure& figure, const std::string& axis, double wi
     return numbers;
   };
   for (const Curve& curve : figure.curves)
-    if (!curve.x.empty()) data.push_back({curve.name, rounded(curve.x), rounded(curve.mean)});
+    if (!curve.x.empty()) data.push_back({visible_in_line(curve.name), rounded(curve.x), rounded(curve.mean)});
   std::string json = data.dump();
   for (size_t place = 0; (place = json.find('<', place)) != json.npos;) json.replace(place, 1, "\\u003c");  // no </script> in a name
   return fmt::format(

@@ -5,6 +5,7 @@
 #include "train/atomic_file.h"
 #include "train/command_line.h"
 #include "train/console.h"
+#include "train/names.h"
 #include "train/report_html.h"
 #include "train/report_text.h"
 #include "train/run_report.h"
@@ -22,11 +23,11 @@ int main(int argc, char** argv) {
   app.add_flag("--json", json, "print the figures as JSON");
 
   return program.run(argc, argv, [&] {
-    const std::vector<RunReport> runs = read_runs(paths, [](const std::string& problem) { fmt::print(stderr, "warning: {}\n", problem); });
+    const std::vector<RunReport> runs = read_runs(paths, print_warning);
     if (!html.empty()) write_file_atomically(html, report_html(runs));
     if (json)
       fmt::print("{}\n", to_json(runs).dump(2));
     else if (!program.quiet())
-      fmt::print("{}", report_text(runs, Console(false).status_width()));
+      fmt::print("{}", visible(report_text(runs, Console(false).status_width())));
   });
 }

@@ -5,6 +5,8 @@
 #include <array>
 #include <string>
 
+#include "train/names.h"
+
 namespace mmrec {
 namespace {
 
@@ -19,7 +21,7 @@ void RunLog::line(std::string_view text, Style style) {
   note(text);
 }
 
-void RunLog::note(std::string_view text) { file_.append(fmt::format("{}\n", text)); }
+void RunLog::note(std::string_view text) { file_.append(visible(text) + "\n"); }
 
 void Progress::update(const MetricsRow& row) {
   if (!first_) first_ = row;

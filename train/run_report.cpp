@@ -8,6 +8,7 @@
 
 #include "runtime/error.h"
 #include "train/atomic_file.h"
+#include "train/names.h"
 #include "train/run_folder.h"
 #include "train/run_log.h"
 
@@ -147,7 +148,7 @@ std::vector<RunReport> read_runs(const std::vector<std::string>& paths, const st
     try {
       RunReport run = read_run(path);
       if (folders.insert(run.folder).second) runs.push_back(std::move(run));
-    } catch (const Error& error) {
+    } catch (const std::exception& error) {
       if (paths.size() == 1) throw;
       warn(error.what());
     }
@@ -197,8 +198,8 @@ nlohmann::ordered_json to_json(const std::vector<RunReport>& runs) {
                         {"seconds", epoch.seconds},
                         {"validation", validation(epoch.validation)}});
     for (const MetricsRow& row : learning_rate_trace(run, 8)) rates.push_back({{"step", row.step}, {"lr", row.lr}});
-    all.push_back({{"name", run.name},
-                   {"folder", run.folder.string()},
+    all.push_back({{"name", text_of_name(run.name)},
+                   {"folder", text_of_name(run.folder.string())},
                    {"steps", run.steps()},
                    {"tokens", run.tokens()},
                    {"seconds", run.seconds()},

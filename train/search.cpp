@@ -22,6 +22,7 @@
 #include "train/directory_lock.h"
 #include "train/machine.h"
 #include "train/run_data.h"
+#include "train/names.h"
 #include "train/run_folder.h"
 #include "train/run_report.h"
 #include "train/stop_signals.h"
@@ -49,7 +50,7 @@ void check_name(const std::string& name) {
 
 ordered_json to_json(const Settings& settings) {
   ordered_json object = ordered_json::object();
-  for (const auto& [name, value] : settings) object[name] = value;
+  for (const auto& [name, value] : settings) object[name] = text_of_name(value);
   return object;
 }
 
@@ -131,8 +132,8 @@ SearchResult result_of(const Settings& settings, const std::string& folder, cons
 
 SearchResult from_json(const ordered_json& row, const std::string& where) {
   try {
-    SearchResult result = failed({}, row.at("folder"), row.at("error"));
-    for (const auto& [name, value] : row.at("settings").items()) result.settings.emplace_back(name, value.get<std::string>());
+    SearchResult result = failed({}, row.at("folder"), name_of_text(row.at("error").get<std::string>()));
+    for (const auto& [name, value] : row.at("settings").items()) result.settings.emplace_back(name, name_of_text(value.get<std::string>()));
     if (!result.error.empty()) return result;
     result.validation_loss = row.at("validation_loss");
     result.accuracy = row.at("accuracy");
@@ -247,7 +248,7 @@ nlohmann::json texts_of(const SearchSpace& space, const Settings& common) {
   for (const std::string& name : names) {
     source.data = name;
     try {
-      texts[name] = describe(load_data(source, std::nullopt).identity());
+      texts[text_of_name(name)] = describe(load_data(source, std::nullopt).identity());
     } catch (const Error&) {  // what an experiment says too
     }
   }
@@ -279,8 +280,8 @@ void Search::check_description() const {
     for (const auto& [data, text] : texts_before.items()) {
       if (texts.contains(data) && texts[data] != text)
         fail_usage(
-            "{} is no longer the text that the search in {} has trained on: {} now, {} then; their losses do not compare, choose another --out", data,
-            options_.out.string(), plain_text(texts[data]), plain_text(text));
+            "{} is no longer the text that the search in {} has trained on: {} now, {} then; their losses do not compare, choose another --out",
+            name_of_text(data), options_.out.string(), plain_text(texts[data]), plain_text(text));
       texts[data] = text;
     }
   }
@@ -401,8 +402,7 @@ SearchOutcome Search::run() {
     if (console_.has_status() && Clock::now() - shown > std::chrono::milliseconds(500)) {
       shown = Clock::now();
       const std::chrono::duration<double> time = shown - begin;
-      console_.status(fmt::format("{} of {} done, {} running, {}", done(), experiments_.size(), running_.size(), format_duration(time.count()))
-                          .substr(0, console_.status_width()));
+      console_.status(fmt::format("{} of {} done, {} running, {}", done(), experiments_.size(), running_.size(), format_duration(time.count())));
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
@@ -420,7 +420,7 @@ SearchOutcome Search::run() {
 SearchOutcome search(const SearchOptions& options) { return Search(options).run(); }
 
 ordered_json to_json(const SearchResult& result) {
-  ordered_json row = {{"settings", to_json(result.settings)}, {"folder", result.folder}, {"error", result.error}};
+  ordered_json row = {{"settings", to_json(result.settings)}, {"folder", result.folder}, {"error", text_of_name(result.error)}};
   if (!result.error.empty()) return row;
   row.update({{"validation_loss", result.validation_loss},
               {"perplexity", std::exp(result.validation_loss)},

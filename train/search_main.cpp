@@ -7,6 +7,7 @@
 #include "runtime/threads.h"
 #include "train/command_line.h"
 #include "train/console.h"
+#include "train/names.h"
 #include "train/search.h"
 
 namespace {
@@ -86,7 +87,7 @@ int main(int argc, char** argv) {
       for (const SearchResult& result : outcome.results) rows.push_back(to_json(result));
       fmt::print("{}\n", rows.dump(2));
     } else if (!program.quiet() && !outcome.results.empty()) {
-      fmt::print("\n{}", search_table(outcome.results, Console(false).status_width()));
+      fmt::print("\n{}", visible(search_table(outcome.results, Console(false).status_width())));
     }
     if (signal != 0) {
       if (!options.quiet) fmt::print("stopped; the same command goes on\n");
@@ -100,7 +101,7 @@ int main(int argc, char** argv) {
       fail("{} of the experiments stopped from outside ({}); the same command goes on", names.size(), fmt::join(names, "; "));
     }
     if (!outcome.results.front().error.empty()) fail("no experiment succeeded; the first failed with: {}", outcome.results.front().error);
-    if (!options.quiet) fmt::print("\nthe best as a file: train --options {} --out checkpoints/best\n", (options.out / "best.toml").string());
+    if (!options.quiet) fmt::print("\nthe best as a file: train --options {} --out checkpoints/best\n", shell_quoted((options.out / "best.toml").string()));
   });
   return code == 0 && signal != 0 ? 128 + signal : code;
 }

@@ -9,6 +9,7 @@
 
 #include "runtime/error.h"
 
+#include "train/names.h"
 namespace mmrec {
 
 nlohmann::json parse_json(std::string_view text, std::string_view where, int max_depth) {
@@ -54,7 +55,7 @@ std::string describe_changes(const nlohmann::json& before, const nlohmann::json&
 
 std::string plain_text(const nlohmann::json& value) {
   if (value.is_number_float()) return fmt::format("{}", value.get<float>());
-  return value.is_string() ? value.get<std::string>() : value.dump();
+  return value.is_string() ? name_of_text(value.get<std::string>()) : value.dump();
 }
 
 }  // namespace mmrec

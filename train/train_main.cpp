@@ -11,6 +11,7 @@
 #include "train/config_file.h"
 #include "train/did_you_mean.h"
 #include "train/plan.h"
+#include "train/names.h"
 #include "train/run_data.h"
 #include "train/tokenizer.h"
 #include "train/trainer.h"
@@ -177,7 +178,7 @@ int main(int argc, char** argv) {
       options.config = with_given_fields(load_config(config));
       options.vocabulary = parse_vocabulary(vocabulary, options.config.vocab_size);
       if (only_plan) {
-        fmt::print("{}", json ? to_json(plan(options)).dump(2) + "\n" : plan_text(plan(options)));
+        fmt::print("{}", json ? to_json(plan(options)).dump(2) + "\n" : visible(plan_text(plan(options))));
         return;
       }
       check_config(options.config);

@@ -9,6 +9,7 @@
 
 #include "runtime/error.h"
 #include "train/learning_rate.h"
+#include "train/names.h"
 #include "train/split.h"
 #include "train/strict_json.h"
 
@@ -82,7 +83,12 @@ void check_options(const TrainOptions& o) {
 
 json to_json(const TrainOptions& options) {
   json result = json::object();
-  for_each_saved(options, [&](const char* name, const auto& value) { result[name] = value; });
+  for_each_saved(options, [&](const char* name, const auto& value) {
+    if constexpr (std::is_same_v<std::decay_t<decltype(value)>, std::string>)
+      result[name] = text_of_name(value);
+    else
+      result[name] = value;
+  });
   return result;
 }
 
@@ -101,6 +107,7 @@ TrainOptions options_from_json(const json& values, const std::string& where) {
     } else {
       try {
         given.get_to(value);
+        if constexpr (std::is_same_v<T, std::string>) value = name_of_text(value);
       } catch (const json::exception&) {
         fail("{}: option '{}' cannot be {}", where, name, given.dump());
       }

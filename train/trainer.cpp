@@ -17,6 +17,7 @@
 #include "train/learning_rate.h"
 #include "train/machine.h"
 #include "train/metrics.h"
+#include "train/names.h"
 #include "train/profile_table.h"
 #include "train/run_log.h"
 #include "train/run_start.h"
@@ -29,15 +30,6 @@ namespace mmrec {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// For a command line that can be copied.
-std::string shell_quoted(const std::string& word) {
-  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+=:@%,";
-  if (!word.empty() && word.find_first_not_of(kPlain) == word.npos) return word;
-  std::string quoted = "'";
-  for (const char c : word) quoted += c == '\'' ? "'\\''" : std::string(1, c);
-  return quoted + "'";
-}
 
 class Run {
  public:

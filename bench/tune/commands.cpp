@@ -18,6 +18,7 @@
 #include "runtime/parse_number.h"
 #include "runtime/threads.h"
 #include "train/machine.h"
+#include "train/names.h"
 
 namespace mmrec::tune {
 
@@ -184,7 +185,7 @@ void show(const Common& common) {
     for (const Row& row : database.table().rows) rows.push_back(row_json(row));
     return print_line("{}", rows.dump(1));
   }
-  print_line("{}: {} rows; this machine is {}, {}, {} threads", database.table_path().string(), database.table().rows.size(), machine.cpu,
+  print_line("{}: {} rows; this machine is {}, {}, {} threads", visible(database.table_path().string()), database.table().rows.size(), machine.cpu,
              machine.isa, machine.threads);
   print_line("this program's kernels: {}\n", kernel_schedule());
   for (const Row& row : database.table().rows) {
@@ -221,7 +222,7 @@ void measure(const Common& common, const Step& step, bool alone) {
     return print_before_after(before, step, common.threads, common.seed, common.json);
   const Measured measured = tune::measure(step, common.seed);
   if (common.json) return print_line("{}", measured_json(measured).dump(1));
-  print_line("train step {} {}x{}: best {}, median {}, {:.0f} tokens/s", step.config, step.batch, step.sequence,
+  print_line("train step {} {}x{}: best {}, median {}, {:.0f} tokens/s", visible(step.config), step.batch, step.sequence,
              bench::time_string(measured.step.best), bench::time_string(measured.step.median), measured.step_tokens / measured.step.median);
   for (const Measured::OfCall& call : measured.calls)
     print_line("{:<44}{:>12}{:>12}  {} ({})", call_string(call.call), bench::time_string(call.seconds.best), bench::time_string(call.seconds.median),

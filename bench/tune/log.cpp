@@ -15,6 +15,7 @@
 
 #include "bench/tune/builds.h"
 #include "runtime/error.h"
+#include "train/console.h"
 #include "train/strict_json.h"
 
 namespace mmrec::tune {
@@ -119,8 +120,7 @@ Status status_from_name(const std::string& name) {
 
 std::function<void(const std::string&)> warn_once() {
   return [seen = std::set<std::string>()](const std::string& text) mutable {
-    std::fflush(stdout);
-    if (seen.insert(text).second) fmt::print(stderr, "warning: {}\n", text);
+    if (seen.insert(text).second) print_warning(text);
   };
 }
 

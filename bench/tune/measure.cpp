@@ -18,6 +18,7 @@
 #include "runtime/error.h"
 #include "train/atomic_file.h"
 #include "train/config_file.h"
+#include "train/names.h"
 
 namespace mmrec::tune {
 
@@ -122,7 +123,7 @@ void print_before_after(const std::filesystem::path& before, const Step& step, i
                            {"calls", nlohmann::json::array()}};
   if (!json) {
     bench::print_line("{:<44}{:>12}{:>12}{:>9}  {}", fmt::format("best of {} rounds, both in turn", kRounds), "before", "after", "ratio", "kernel");
-    bench::print_line("{:<44}{:>12}{:>12}{:>9}", fmt::format("train step {} {}x{}", step.config, step.batch, step.sequence),
+    bench::print_line("{:<44}{:>12}{:>12}{:>9}", fmt::format("train step {} {}x{}", visible(step.config), step.batch, step.sequence),
                       bench::time_string(step_before.best), bench::time_string(step_after.best), ratio_string(step_before.best / step_after.best));
     bench::print_line("{:<44}{:>12}{:>12}{:>9}", "  median", bench::time_string(step_before.median), bench::time_string(step_after.median),
                       ratio_string(step_before.median / step_after.median));

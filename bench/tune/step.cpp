@@ -10,6 +10,7 @@
 #include "runtime/profile.h"
 #include "train/atomic_file.h"
 #include "train/config_file.h"
+#include "train/names.h"
 #include "train/strict_json.h"
 
 namespace mmrec::tune {
@@ -17,14 +18,14 @@ namespace mmrec::tune {
 void write_swept_step(const std::filesystem::path& file, const SweptStep& swept) {
   make_directory(file.parent_path());
   const auto& [config, batch, sequence] = swept.step;
-  write_file_atomically(file, nlohmann::json{{"config", config}, {"batch", batch}, {"seq", sequence}, {"threads", swept.threads}}.dump() + "\n");
+  write_file_atomically(file, nlohmann::json{{"config", text_of_name(config)}, {"batch", batch}, {"seq", sequence}, {"threads", swept.threads}}.dump() + "\n");
 }
 
 std::optional<SweptStep> read_swept_step(const std::filesystem::path& file) {
   if (!std::filesystem::exists(file)) return std::nullopt;
   try {
     const nlohmann::json json = parse_json(read_file(file), file.string());
-    return SweptStep{{json.at("config"), count_from_json(json.at("batch")), count_from_json(json.at("seq"))}, count_from_json(json.at("threads"))};
+    return SweptStep{{name_of_text(json.at("config").get<std::string>()), count_from_json(json.at("batch")), count_from_json(json.at("seq"))}, count_from_json(json.at("threads"))};
   } catch (const std::exception& error) {
     fail("{} does not say what the last sweep was for; delete it: {}", file.string(), error.what());
   }

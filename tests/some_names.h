@@ -1,0 +1,24 @@
+#pragma once
+
+#include <random>
+#include <string>
+#include <vector>
+
+namespace mmrec::test {
+
+/// Names of all kinds of bytes but NUL: printable ones, what means something in some language, UTF-8 and parts of it, anything.
+inline std::vector<std::string> some_names(int count) {
+  std::mt19937 random(42);
+  const std::vector<std::string> parts = {"a",    "7",    " ",        "\\",   "\\x", "e9",   "\"",  "'",   "#",  "\n", "\r", "\t", "\x1b[31m", "\x7f", "/",
+                                          "[",    "]",    ",",        "=",    "\\u0000", "\"\"\"", "é", "\u20ac", "\U0001F600", "\u009b", "\uFFFE", "\uFEFF",
+                                          "\xe9", "\xff", "\xed\xa0\x80", "\xc0\xaf", "\xf0\x9f", "\x80", "{}", "$", ";"};
+  std::vector<std::string> names = {"", "caf\xe9.txt", "plain.txt"};
+  while (std::ssize(names) < count) {
+    std::string& name = names.emplace_back();
+    for (unsigned length = random() % 12; length > 0; --length)
+      name += random() % 3 > 0 ? parts[random() % parts.size()] : std::string(1, static_cast<char>(1 + random() % 255));
+  }
+  return names;
+}
+
+}  // namespace mmrec::test
