@@ -2,9 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
+#include <filesystem>
 #include <limits>
 #include <new>
+#include <nlohmann/json.hpp>
 #include <regex>
+#include <system_error>
 #include <vector>
 
 #include "runtime/error.h"
@@ -152,6 +156,17 @@ TEST_F(CommandLineTest, ExceptionsBecomeExitCodes) {
   const Outcome memory = outcome_of([] { throw std::bad_alloc(); });
   EXPECT_EQ(memory.code, 1);
   EXPECT_EQ(memory.errors, "error: not enough memory\n");
+  const Outcome missing = outcome_of([] { std::filesystem::create_directory("/no/such/folder\x1b"); });
+  EXPECT_EQ(missing.code, 1);
+  EXPECT_EQ(missing.errors, "error: cannot use /no/such/folder\\x1b: No such file or directory; check the path\n");
+  const Outcome two = outcome_of([] { std::filesystem::copy_file("/no/such/file", "/no/such/other"); });
+  EXPECT_EQ(two.errors, "error: cannot use /no/such/file and /no/such/other: No such file or directory; check the path\n");
+  const Outcome json = outcome_of([] { nlohmann::json::object().at("step"); });
+  EXPECT_EQ(json.errors, "error: the field 'step' is missing\n");
+  const Outcome type = outcome_of([] { nlohmann::json(1).get<std::string>(); });
+  EXPECT_EQ(type.errors, "error: a field is missing or of the wrong type\n");
+  const Outcome system = outcome_of([] { throw std::system_error(EAGAIN, std::generic_category()); });
+  EXPECT_EQ(system.errors, "error: the system says: Resource temporarily unavailable\n");
 }
 
 }  // namespace

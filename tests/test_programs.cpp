@@ -246,7 +246,7 @@ TEST_F(Programs, TrainRefusesWrongUse) {
   std::ofstream(config) << R"({"preset": "tiny", "dims": 64})";
   expect_refused("--config", config.string(), {"config.json", "unknown field 'dims'"});
   std::ofstream(config) << R"({"dim": 64,})";
-  expect_refused("--config", config.string(), {"config.json", "parse error"}, 1);
+  expect_refused("--config", config.string(), {"config.json", "not valid JSON at line 1, column 13"}, 1);
 }
 
 TEST_F(Programs, NumbersAreDecimalAndFitWhatHoldsThem) {

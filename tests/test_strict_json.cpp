@@ -19,7 +19,9 @@ TEST(StrictJson, ParsesWhatIsPlain) {
 }
 
 TEST(StrictJson, NamesTheFileAndThePlace) {
-  expect_error([] { parse_json("{\"a\": }", "state.json"); }, {"state.json", "line 1, column 7"});
+  expect_error([] { parse_json("{\"a\": }", "state.json"); }, {"state.json: not valid JSON at line 1, column 7"});
+  expect_error([] { parse_json("{\n\n \"a\": ?}", "state.json"); }, {"line 3, column 7"});
+  expect_error([] { parse_json("[1e400]", "state.json"); }, {"state.json: not valid JSON: a number is larger than a double can be"});
   expect_error([] { parse_json("{} {}", "state.json"); }, {"state.json", "column 4"});
   expect_error([] { parse_json("", "state.json"); }, {"state.json"});
   expect_error([] { parse_json("\"\xff\"", "state.json"); }, {"state.json"});

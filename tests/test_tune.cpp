@@ -921,9 +921,9 @@ TEST(TuneStep, TheLastSweepsIsRemembered) {
   const TemporaryDirectory directory;
   const std::filesystem::path file = directory / "tune/swept.json";
   EXPECT_FALSE(read_swept_step(file));
-  write_swept_step(file, {{"mini", 4, 128}, 3});
+  write_swept_step(file, {{"caf\xe9.json", 4, 128}, 3});
   const SweptStep swept = read_swept_step(file).value();
-  EXPECT_EQ(swept.step.config, "mini");
+  EXPECT_EQ(swept.step.config, "caf\xe9.json");
   EXPECT_EQ(swept.step.batch, 4);
   EXPECT_EQ(swept.step.sequence, 128);
   EXPECT_EQ(swept.threads, 3);

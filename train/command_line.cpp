@@ -10,7 +10,6 @@
 #include <csignal>
 #include <cstdio>
 #include <limits>
-#include <new>
 #include <string_view>
 #include <system_error>
 #include <type_traits>
@@ -21,7 +20,9 @@
 #include "runtime/kernel_registry.h"
 #include "runtime/parse_number.h"
 #include "runtime/threads.h"
+#include "train/atomic_file.h"
 #include "train/did_you_mean.h"
+#include "train/exceptions.h"
 #include "train/names.h"
 
 namespace mmrec {
@@ -71,6 +72,27 @@ std::string describe_unknown(CLI::App& app, std::string_view argument) {
   return fmt::format("{} {}{}", is_option ? "unknown option" : "unexpected argument", name, did_you_mean(name, candidates));
 }
 
+/// Why the file of options cannot be read; "" where it can.
+std::string describe_unreadable_options(CLI::App& app) {
+  const CLI::Option* option = app.get_config_ptr();
+  try {
+    read_file(option->as<std::string>());
+    return "";
+  } catch (const Error& error) {
+    return fmt::format("{}: {}", option->get_name(), error.what());
+  }
+}
+
+/// Options without a value are all that the library converts itself.
+std::string describe_flag(CLI::App& app) {
+  for (CLI::App* part : parts(app))
+    for (const CLI::Option* option : part->get_options())
+      if (option->get_expected_max() == 0)
+        for (const std::string& value : option->results())
+          if (value != "true" && value != "false") return fmt::format("{} takes no value, but {} is given", option->get_name(), value);
+  return "an option that takes no value is given one";
+}
+
 /// An argument that nobody took is told first: it is often the reason why another is missing.
 std::string describe(CLI::App& app, const CLI::ParseError& error) {
   for (const std::string& argument : app.remaining(true))
@@ -79,6 +101,9 @@ std::string describe(CLI::App& app, const CLI::ParseError& error) {
     for (const CLI::Option* option : part->get_options())
       if (option->get_expected_max() == 1 && option->count() > 1)
         return fmt::format("{} is given {} times; give it once", option->get_name(), option->count());
+  if (dynamic_cast<const CLI::FileError*>(&error))
+    if (const std::string problem = describe_unreadable_options(app); !problem.empty()) return problem;
+  if (dynamic_cast<const CLI::ConversionError*>(&error)) return describe_flag(app);
   return error.what();
 }
 
@@ -155,12 +180,10 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
     return report(kWrongUse, fmt::format("{}\nrun '{} --help' for the options", describe(app_, error), app_.get_name()));
   } catch (const UsageError& error) {
     return report(kWrongUse, error.what());
-  } catch (const std::bad_alloc&) {
-    return report(kFailed, "not enough memory");
   } catch (const std::exception& error) {
     const auto* system = dynamic_cast<const std::system_error*>(&error);
     if (system && system->code() == std::errc::broken_pipe) return kNobodyReads;
-    return report(kFailed, error.what());
+    return report(kFailed, in_words(error));
   }
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <system_error>
 
 #include "runtime/error.h"
 #include "train/atomic_file.h"
@@ -15,7 +16,8 @@ namespace mmrec {
 Config load_config(const std::string& preset_or_file) {
   const std::vector<std::string> names = preset_names();
   if (std::find(names.begin(), names.end(), preset_or_file) != names.end()) return preset(preset_or_file);
-  if (!std::filesystem::exists(preset_or_file)) fail_usage("--config {}: neither a preset ({}) nor a file", preset_or_file, fmt::join(names, ", "));
+  std::error_code ignored;  // what cannot be looked at is no file either
+  if (!std::filesystem::exists(preset_or_file, ignored)) fail_usage("--config {}: neither a preset ({}) nor a file", preset_or_file, fmt::join(names, ", "));
   nlohmann::json fields = parse_json(read_file(preset_or_file), preset_or_file);
   Config base;
   if (fields.is_object() && fields.contains("preset")) {

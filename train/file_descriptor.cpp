@@ -28,6 +28,7 @@ const char* advice(int code) {
     case ENOENT:
     case ENOTDIR:
     case ENAMETOOLONG:
+    case ELOOP:
       return "check the path";
     case EISDIR:
       return "give the name of a file";
@@ -51,9 +52,11 @@ std::filesystem::file_type kind_of_file(const std::filesystem::path& path) {
   return kind;
 }
 
-void fail_on_file(const char* action, const std::filesystem::path& path, int code) {
-  fail("cannot {} {}: {}; {}", action, path.string(), std::generic_category().message(code), advice(code));
+std::string file_problem(const char* action, const std::filesystem::path& path, int code) {
+  return fmt::format("cannot {} {}: {}; {}", action, path.string(), std::generic_category().message(code), advice(code));
 }
+
+void fail_on_file(const char* action, const std::filesystem::path& path, int code) { throw Error(file_problem(action, path, code)); }
 
 FileDescriptor::FileDescriptor(const char* action, const PathAt& path, int flags, std::filesystem::path name)
     : name_(name.empty() ? path.shown() : std::move(name)), value_(::openat(path.directory(), path.c_str(), flags | O_CLOEXEC, 0666)) {

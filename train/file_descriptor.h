@@ -13,7 +13,9 @@ namespace mmrec {
 /// The kind of what a path leads to, `not_found` for nothing. Throws as fail_on_file does for what cannot be looked at.
 std::filesystem::file_type kind_of_file(const std::filesystem::path& path);
 
-/// Throws an Error: "cannot <action> <path>: <the reason of errno's value code>; <what to do>".
+/// "cannot <action> <path>: <the reason of errno's value code>; <what to do>".
+std::string file_problem(const char* action, const std::filesystem::path& path, int code);
+/// Throws it as an Error.
 [[noreturn]] void fail_on_file(const char* action, const std::filesystem::path& path, int code);
 
 /// What a change of a file's content changes: the size, and when it was written to last.

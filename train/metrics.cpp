@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "runtime/error.h"
+#include "train/exceptions.h"
 #include "train/strict_json.h"
 
 namespace mmrec {
@@ -49,7 +50,7 @@ MetricsRow from_line(std::string_view line, const std::string& where) {
             .tokens_per_second = number("tokens_per_second"),
             .seconds = number("seconds")};
   } catch (const nlohmann::json::exception& error) {
-    fail("{}: not a row of metrics: {}", where, error.what());
+    fail("{}: not a row of metrics: {}", where, in_words(error));
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include "runtime/error.h"
 #include "train/atomic_file.h"
+#include "train/exceptions.h"
 #include "train/names.h"
 #include "train/run_folder.h"
 #include "train/run_log.h"
@@ -150,7 +151,7 @@ std::vector<RunReport> read_runs(const std::vector<std::string>& paths, const st
       if (folders.insert(run.folder).second) runs.push_back(std::move(run));
     } catch (const std::exception& error) {
       if (paths.size() == 1) throw;
-      warn(error.what());
+      warn(in_words(error));
     }
   }
   if (runs.empty()) fail("none of the {} runs can be shown", paths.size());

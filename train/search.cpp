@@ -20,6 +20,7 @@
 #include "train/console.h"
 #include "train/did_you_mean.h"
 #include "train/directory_lock.h"
+#include "train/exceptions.h"
 #include "train/machine.h"
 #include "train/run_data.h"
 #include "train/names.h"
@@ -147,7 +148,7 @@ SearchResult from_json(const ordered_json& row, const std::string& where) {
     result.seconds = row.at("seconds");
     return result;
   } catch (const nlohmann::json::exception& error) {
-    fail("{}: not a result of a search: {}", where, error.what());
+    fail("{}: not a result of a search: {}", where, in_words(error));
   }
 }
 

@@ -64,7 +64,7 @@ int main(int argc, char** argv) {
   number(app, "--jobs", options.jobs, "experiments side by side, which share the threads", {.at_least = 1, .at_most = 1024});
   app.add_flag("--retry-failed", options.retry_failed, "do failed experiments again");
   app.add_flag("--json", json, "print the results as JSON");
-  app.add_option("train", rest, "further options of train for all experiments, after --");
+  app.add_option("train", rest, "further options of train for all experiments, after --")->allow_extra_args(false);
 
   int signal = 0;
   const int code = program.run(argc, argv, [&] {

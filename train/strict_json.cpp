@@ -2,14 +2,15 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "runtime/error.h"
-
 #include "train/names.h"
+
 namespace mmrec {
 
 nlohmann::json parse_json(std::string_view text, std::string_view where, int max_depth) {
@@ -26,10 +27,12 @@ nlohmann::json parse_json(std::string_view text, std::string_view where, int max
   };
   try {
     return nlohmann::json::parse(text, check);
-  } catch (const nlohmann::json::exception& error) {
-    const std::string_view message = error.what();
-    const size_t tag_end = message.find("] ");  // "[json.exception.parse_error.101] parse error at line 1, column 5: .."
-    fail("{}: not valid JSON: {}", where, tag_end == message.npos ? message : message.substr(tag_end + 2));
+  } catch (const nlohmann::json::parse_error& error) {
+    // The byte is counted from 1.
+    const std::string_view before = text.substr(0, std::max<size_t>(error.byte, 1) - 1);
+    fail("{}: not valid JSON at line {}, column {}", where, std::ranges::count(before, '\n') + 1, before.size() - (before.rfind('\n') + 1) + 1);
+  } catch (const nlohmann::json::exception&) {
+    fail("{}: not valid JSON: a number is larger than a double can be", where);
   }
 }
 

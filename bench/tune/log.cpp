@@ -16,6 +16,7 @@
 #include "bench/tune/builds.h"
 #include "runtime/error.h"
 #include "train/console.h"
+#include "train/exceptions.h"
 #include "train/strict_json.h"
 
 namespace mmrec::tune {
@@ -185,7 +186,7 @@ void Log::read_lines(std::string_view text) {
     try {
       verdicts_.push_back(from_line(text.substr(0, end)));
     } catch (const std::exception& error) {
-      warn_(fmt::format("{}:{}: skipped, no line of a tuning log: {}", path_.string(), line_, error.what()));
+      warn_(fmt::format("{}:{}: skipped, no line of a tuning log: {}", path_.string(), line_, in_words(error)));
     }
     text.remove_prefix(std::min(end + 1, text.size()));
   }

@@ -19,6 +19,7 @@
 #include "train/atomic_file.h"
 #include "train/config_file.h"
 #include "train/names.h"
+#include "train/strict_json.h"
 
 namespace mmrec::tune {
 
@@ -76,7 +77,7 @@ nlohmann::json run_measure(const std::filesystem::path& program, const Step& ste
                                      output,
                                      errors});
   if (ending.code != 0) fail("{} measure: {}: {}", program.string(), ending.describe(), read_file(errors));
-  return nlohmann::json::parse(read_file(output));
+  return parse_json(read_file(output), output.string());
 }
 
 std::string ratio_string(double ratio) { return fmt::format("{:.3f}x", ratio); }

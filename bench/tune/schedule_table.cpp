@@ -11,6 +11,7 @@
 #include "runtime/error.h"
 #include "runtime/parse_number.h"
 #include "train/atomic_file.h"
+#include "train/exceptions.h"
 #include "train/strict_json.h"
 
 namespace mmrec::tune {
@@ -79,13 +80,13 @@ ScheduleTable read_schedule_table(const std::filesystem::path& path, const std::
     json = parse_json(read_file(path), path.string());
     if (!json.at("rows").is_array()) fail("{}: rows is no array", path.string());
   } catch (const std::exception& error) {
-    fail("{} is no table of schedules; mend it, or move it away: {}", path.string(), error.what());
+    fail("{} is no table of schedules; mend it, or move it away: {}", path.string(), in_words(error));
   }
   for (const nlohmann::json& row : json.at("rows")) try {
       table.rows.push_back(row_from(row));
     } catch (const std::exception& error) {
       table.unreadable.push_back(row.dump());
-      warn(fmt::format("{}: a row cannot be read and is left as it is, {}: {}", path.string(), error.what(), table.unreadable.back()));
+      warn(fmt::format("{}: a row cannot be read and is left as it is, {}: {}", path.string(), in_words(error), table.unreadable.back()));
     }
   return table;
 }

@@ -10,6 +10,7 @@
 #include "runtime/profile.h"
 #include "train/atomic_file.h"
 #include "train/config_file.h"
+#include "train/exceptions.h"
 #include "train/names.h"
 #include "train/strict_json.h"
 
@@ -27,7 +28,7 @@ std::optional<SweptStep> read_swept_step(const std::filesystem::path& file) {
     const nlohmann::json json = parse_json(read_file(file), file.string());
     return SweptStep{{name_of_text(json.at("config").get<std::string>()), count_from_json(json.at("batch")), count_from_json(json.at("seq"))}, count_from_json(json.at("threads"))};
   } catch (const std::exception& error) {
-    fail("{} does not say what the last sweep was for; delete it: {}", file.string(), error.what());
+    fail("{} does not say what the last sweep was for; delete it: {}", file.string(), in_words(error));
   }
 }
 

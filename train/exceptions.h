@@ -1,0 +1,12 @@
+#pragma once
+
+#include <exception>
+#include <string>
+
+namespace mmrec {
+
+/// What an exception says to a user. An Error's own words; what libraries throw (std::filesystem, JSON) in words of the project, with the paths
+/// and the system's reason where there are any.
+std::string in_words(const std::exception& error);
+
+}  // namespace mmrec
