@@ -27,6 +27,7 @@
 #include "train/atomic_file.h"
 #include "train/directory_lock.h"
 #include "train/metrics.h"
+#include "train/names.h"
 #include "train/tokenizer.h"
 
 namespace mmrec {
@@ -77,6 +78,12 @@ class Programs : public testing::Test {
     words.insert(words.end(), arguments.begin(), arguments.end());
     std::ofstream(directory_ / "stdin", std::ios::binary) << input;
     const int code = test::Process(std::move(words), std::move(environment), directory_.path()).wait();
+    return {code, read_file(directory_ / "stdout"), read_file(directory_ / "stderr")};
+  }
+
+  /// Runs a line of shell.
+  Outcome run_line(const std::string& line) const {
+    const int code = test::Process({"/bin/bash", "-c", line}, {}, directory_.path()).wait();
     return {code, read_file(directory_ / "stdout"), read_file(directory_ / "stderr")};
   }
 
@@ -328,6 +335,150 @@ TEST_F(Programs, TheCommandLineCountsBeforeAFileOfOptions) {
   fs::copy(out(), directory_ / "origin", fs::copy_options::recursive);
   small({"--init", (directory_ / "origin").string(), "--steps", "1"});  // whose tokenizer counts, not the file's vocab
   EXPECT_EQ(steps(), 1);
+}
+
+TEST_F(Programs, NamesAreBytes) {
+  const fs::path folder = directory_ / "caf\xe9", text = folder / "pl\xff#\\y.txt", run_folder = folder / "r\xe9n";
+  fs::create_directory(folder);
+  fs::copy(directory_ / "play.txt", text);
+  const auto good = [&](const std::string& program, const Arguments& arguments) {
+    const Outcome outcome = run(program, arguments);
+    EXPECT_EQ(outcome.code, 0) << program << ": " << outcome.errors;
+    return outcome.output;
+  };
+  const auto json_of = [&](const std::string& program, const Arguments& arguments) { return nlohmann::json::parse(good(program, arguments)); };
+  good("train", small_run().set("--data", text.string()).set("--out", run_folder.string()).set("--save-every", "2").arguments());
+  EXPECT_NE(good("train", {"--resume", run_folder.string(), "--steps", "5", "--threads", "1"}).find("going on after step 3 of 5"), std::string::npos);
+  const std::string best = text_of_name((run_folder / "best_model").string());
+  EXPECT_EQ(json_of("evaluate", {"--checkpoint", run_folder.string(), "--json"})["data"], text_of_name(text.string()));
+  EXPECT_EQ(json_of("generate", {"--checkpoint", run_folder.string(), "--tokens", "1", "--json"})["checkpoint"], best);
+  const fs::path page = folder / "\xe9.html";
+  EXPECT_EQ(json_of("report", {run_folder.string(), "--json", "--html", page.string()})[0]["folder"], text_of_name(run_folder.string()));
+  EXPECT_NE(read_file(page).find("caf\\xe9/r\\xe9n"), std::string::npos);
+  EXPECT_EQ(text_of_name(read_file(page)), read_file(page)) << "the page is UTF-8";
+  const Arguments prepare = {"--input-file", text.string(), "--out", (folder / "d\xe9").string()};
+  good("prepare", prepare);
+  EXPECT_NE(good("prepare", prepare).find("up to date"), std::string::npos);
+  const std::string manifest = read_file(folder / "d\xe9/manifest.json");
+  EXPECT_EQ(nlohmann::json::parse(manifest)["source"], text_of_name(text.string()));
+  EXPECT_EQ(json_of("train", {"--data", text.string(), "--vocab", "auto", "--plan", "--json"})["data"], text_of_name(text.string()));
+}
+
+TEST_F(Programs, TheCurrentFoldersNameIsBytes) {
+  const fs::path folder = directory_ / "caf\xe9\x1b";
+  fs::create_directory(folder);
+  fs::copy(directory_ / "play.txt", folder / "play.txt");
+  const auto here = [&](const std::string& line) {
+    const Outcome outcome = run_line(fmt::format("cd {} && {}/{}", shell_quoted(folder.string()), MMREC_BINARY_DIR, line));
+    EXPECT_EQ(outcome.code, 0) << line << ": " << outcome.errors;
+    return outcome.output;
+  };
+  here("train " + command(small_run().set("--data", "play.txt").set("--out", "run")));
+  here("train --resume --out run --steps 4 --threads 1");
+  here("report run --json");
+  here("prepare --input-dir . --out data");
+  here("search --data play.txt --grid lr=1e-3,2e-3 --steps 2 --threads 1 --out search -- --vocab auto --set dim=32 --seq 32 --sample-tokens 0");
+  const std::string again = here("search --data play.txt --grid lr=1e-3,2e-3,3e-3 --steps 2 --threads 1 --out search -- --vocab auto --set dim=32 --seq 32 "
+                                 "--sample-tokens 0");
+  EXPECT_NE(again.find("going on after 2 results"), std::string::npos) << again;
+  EXPECT_EQ(again.find('\x1b'), std::string::npos) << again;
+  here("train --options search/best.toml --out best --threads 1");
+}
+
+// Whatever the names are.
+TEST_F(Programs, TheBestOfASearchIsReadBack) {
+  for (const std::string name : {"a#b \"c\" 'd' \\e\\x41.txt", "tab\tnewline\n\r\x7f$.txt", "[\xe9,\xff].txt"}) {
+    const fs::path text = directory_ / name, out = directory_ / "search";
+    fs::copy(directory_ / "play.txt", text);
+    const Outcome searched = run("search", {"--data", text.string(), "--grid", "lr=1e-3,2e-3", "--steps", "02", "--threads", "1", "--out", out.string(),
+                                            "--", "--vocab", "auto", "--set", "dim=32", "--seq", "32", "--sample-tokens", "0"});
+    ASSERT_EQ(searched.code, 0) << searched.errors;
+    const Outcome trained = run("train", {"--options", (out / "best.toml").string(), "--out", (directory_ / "best").string(), "--threads", "1"});
+    ASSERT_EQ(trained.code, 0) << trained.errors << read_file(out / "best.toml");
+    EXPECT_EQ(read_metrics(directory_ / "best/metrics.jsonl").back().step, 2);
+    const nlohmann::json state = nlohmann::json::parse(read_file(directory_ / "best/final_checkpoint/state.json"));
+    EXPECT_EQ(name_of_text(state["course"]["options"]["data"].get<std::string>()), text.string());
+    for (const char* folder : {"search", "best"}) fs::remove_all(directory_ / folder);
+  }
+}
+
+TEST_F(Programs, NothingInNamesAndTextsActsOnATerminal) {
+  const std::string name = "\x1b[2J\u009b31m\xe9\r.txt";
+  std::string text;
+  for (const char c : play()) text += c == ' ' ? "\x1b[31m" : std::string(1, c);
+  std::ofstream(directory_ / name) << text;
+  const auto expect_plain = [](const Outcome& outcome) {
+    for (const std::string& printed : {outcome.output, outcome.errors}) {
+      EXPECT_EQ(printed.find_first_of("\x1b\r"), printed.npos) << printed;
+      EXPECT_EQ(printed.find("\u009b"), printed.npos) << printed;
+      EXPECT_EQ(text_of_name(printed), printed);
+    }
+  };
+  const Outcome trained = train(small_run().set("--data", (directory_ / name).string()).set("--sample-tokens", "200"));
+  EXPECT_EQ(trained.code, 0) << trained.errors;
+  EXPECT_NE(trained.output.find("\\x1b[2J\\u009b31m\\xe9\\x0d.txt"), std::string::npos) << trained.output;
+  expect_plain(trained);
+  EXPECT_EQ(read_file(out() / "training_output.log"), trained.output);
+  for (const char* program : {"train", "evaluate", "generate", "report", "prepare"}) {
+    const std::map<std::string, std::string> options = {{"train", "--data"}, {"evaluate", "--checkpoint"}, {"generate", "--checkpoint"}, {"prepare", "--input-dir"}};
+    Arguments arguments = program == std::string("report") ? Arguments{} : Arguments{options.at(program)};
+    arguments.push_back((directory_ / ("missing" + name)).string());
+    if (program == std::string("prepare")) arguments.insert(arguments.end(), {"--out", (directory_ / "data").string()});
+    const Outcome outcome = run(program, arguments);
+    EXPECT_NE(outcome.code, 0) << program;
+    expect_plain(outcome);
+  }
+  expect_plain(run("train", {"--\x1b[31m"}));
+  expect_plain(run("train", {"--batch", "\x1b[31m"}));
+  const fs::path run_folder = directory_ / ("run" + name);
+  fs::rename(out(), run_folder);
+  expect_plain(run("report", {run_folder.string()}));
+  expect_plain(run("report", {run_folder.string(), (directory_ / ("no" + name)).string()}));
+
+  // What generate writes is the text; on a terminal it is shown.
+  const std::string line = fmt::format("{}/generate --checkpoint {} --prompt {} --tokens 2 --threads 1", MMREC_BINARY_DIR, shell_quoted(run_folder.string()),
+                                       shell_quoted("\x1b[31m"));
+  EXPECT_EQ(run_line(line).output.substr(0, 5), "\x1b[31m");
+  const Outcome on_terminal = run_line(fmt::format("SHELL=/bin/bash script -qec {} /dev/null", shell_quoted(line)));
+  EXPECT_EQ(on_terminal.output.substr(0, 8), "\\x1b[31m") << on_terminal.output << on_terminal.errors;
+  EXPECT_EQ(on_terminal.output.find('\x1b'), std::string::npos) << on_terminal.output;
+}
+
+TEST_F(Programs, NoLibrarysSentenceReachesTheUser) {
+  const std::string loop = (directory_ / "loop").string(), folder = directory_.path().string();
+  fs::create_symlink(loop, loop);
+  std::ofstream(directory_ / "large.json") << "{\"dim\": 1e400}";
+  std::ofstream(directory_ / "latin1.json") << "{\"dim\": \"\xe9\"}";
+  fs::create_directories(directory_ / "search");
+  const auto expect_own_words = [&](const std::string& program, const Arguments& arguments, int code, std::initializer_list<std::string_view> mentions) {
+    const Outcome outcome = run(program, arguments);
+    SCOPED_TRACE(fmt::format("{} {}", program, fmt::join(arguments, " ")));
+    expect_failed(outcome, code, mentions);
+    for (const char* words : {"[json", "exception", "filesystem error", "Could not convert", "missing?", "parse error", "std::"})
+      EXPECT_EQ(outcome.errors.find(words), std::string::npos) << outcome.errors;
+  };
+  expect_own_words("train", {"--options", folder}, 2, {"--options: cannot read " + folder, "Is a directory"});
+  expect_own_words("train", {"--options", folder + "/none"}, 2, {"--options: cannot read", "none: No such file"});
+  expect_own_words("train", {"--quiet=loud"}, 2, {"--quiet takes no value, but loud is given"});
+  expect_own_words("train", {"--config", folder}, 1, {"cannot read " + folder, "Is a directory"});
+  expect_own_words("train", {"--config", loop}, 2, {"--config", "neither a preset"});
+  expect_own_words("train", {"--config", folder + "/large.json"}, 1, {"large.json: not valid JSON", "larger than a double"});
+  expect_own_words("train", {"--config", folder + "/latin1.json"}, 1, {"latin1.json: not valid JSON at line 1"});
+  for (const char* program : {"evaluate", "generate"}) expect_own_words(program, {"--checkpoint", loop}, 1, {loop, "Too many levels of symbolic links", "check the path"});
+  expect_own_words("report", {loop}, 1, {loop, "Too many levels of symbolic links"});
+  expect_own_words("train", {"--data", loop}, 1, {loop});
+  expect_own_words("search", {"--grid", "lr=1,2", "--out", loop}, 1, {loop});
+  expect_own_words("prepare", {"--input-file", loop, "--out", folder + "/data"}, 1, {loop});
+
+  for (const char* row : {"{}", "[]", R"({"step": 1})", "{", R"({"split": 1})"}) {
+    std::ofstream(directory_ / "metrics.jsonl") << row << "\n";
+    expect_own_words("report", {folder}, 1, {"metrics.jsonl: line 1"});
+  }
+  for (const char* row : {"{}", "[]", R"({"settings": 1, "folder": "a", "error": ""})", R"({"settings": {"lr": 1}, "folder": "a", "error": ""})", "{"}) {
+    std::ofstream(directory_ / "search/results.jsonl") << row << "\n";
+    expect_own_words("search", {"--grid", "lr=1,2", "--data", folder + "/play.txt", "--out", folder + "/search", "--", "--vocab", "auto"}, 1,
+                     {"results.jsonl: line 1"});
+  }
 }
 
 TEST_F(Programs, TrainRefusesUnusableTexts) {

@@ -22,8 +22,9 @@
 #include "train/directory_lock.h"
 #include "train/exceptions.h"
 #include "train/machine.h"
-#include "train/run_data.h"
 #include "train/names.h"
+#include "train/options_file.h"
+#include "train/run_data.h"
 #include "train/run_folder.h"
 #include "train/run_report.h"
 #include "train/stop_signals.h"
@@ -78,16 +79,16 @@ std::vector<std::string> arguments(const Settings& settings) {
 
 /// What `train --options` reads.
 std::string options_file(const std::string& about, const Settings& settings) {
-  const auto quoted = [](const std::string& text) { return nlohmann::json(text).dump(); };
-  std::string file = fmt::format("# {}\n", about);
+  std::vector<FileOption> options;
   std::vector<std::string> fields;
   for (const auto& [name, value] : settings) {
     if (is_field(name))
-      fields.push_back(quoted(name + "=" + value));
+      fields.push_back(name + "=" + value);
     else
-      file += fmt::format("{} = {}\n", name, quoted(value));
+      options.push_back({name, {value}});
   }
-  return fields.empty() ? file : file + fmt::format("set = [{}]\n", fmt::join(fields, ", "));
+  if (!fields.empty()) options.push_back({"set", fields});
+  return options_file_text(about, options);
 }
 
 /// Why a run failed, from what it printed.

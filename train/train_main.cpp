@@ -1,6 +1,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -10,15 +11,16 @@
 #include "train/command_line.h"
 #include "train/config_file.h"
 #include "train/did_you_mean.h"
-#include "train/plan.h"
 #include "train/names.h"
+#include "train/options_file.h"
+#include "train/plan.h"
 #include "train/run_data.h"
 #include "train/tokenizer.h"
 #include "train/trainer.h"
 
 namespace {
 
-/// Reads the file of --options. CLI11 drops what it says of an option that the command line has too, which is not enough for some of them:
+/// Reads the file of --options, as parse_options_file() does. CLI11 drops what it says of an option that the command line has too, which is not enough for some of them:
 /// the file's fields of --set, and --memory, which is one, count beside the command line's, which come after them; where the command
 /// line says by --epochs or --steps how long the run is, the file says neither; and with --init the file has no --vocab.
 class OptionsFile : public CLI::ConfigBase {
@@ -34,15 +36,16 @@ class OptionsFile : public CLI::ConfigBase {
     std::vector<CLI::ConfigItem> rest;
     std::vector<std::string> fields;
     const bool has_length = epochs_->count() + steps_->count() > 0;
-    for (CLI::ConfigItem& item : ConfigBase::from_config(input)) {
-      check_name(item.fullname());
-      const bool is_length = item.name == "epochs" || item.name == "steps";
-      if (item.name == "set")
-        fields.insert(fields.end(), item.inputs.begin(), item.inputs.end());
-      else if (item.name == "memory")
-        fields.push_back(fmt::format("memory={}", fmt::join(item.inputs, "")));
-      else if (!(is_length && has_length) && !(item.name == "vocab" && init_->count() > 0))
-        rest.push_back(std::move(item));
+    const std::string file = app_.get_config_ptr()->as<std::string>(), text(std::istreambuf_iterator<char>(input), {});
+    for (auto& [name, values] : mmrec::parse_options_file(text, "--options " + file)) {
+      check_name(name);
+      const bool is_length = name == "epochs" || name == "steps";
+      if (name == "set")
+        fields.insert(fields.end(), values.begin(), values.end());
+      else if (name == "memory")
+        fields.push_back(fmt::format("memory={}", fmt::join(values, "")));
+      else if (!(is_length && has_length) && !(name == "vocab" && init_->count() > 0))
+        rest.push_back({.parents = {}, .name = name, .inputs = std::move(values)});
     }
     const std::vector<std::string> given = fields_->results();
     fields.insert(fields.end(), given.begin(), given.end());
@@ -56,7 +59,7 @@ class OptionsFile : public CLI::ConfigBase {
     std::vector<std::string> known;
     for (const CLI::Option* option : app_.get_options()) known.insert(known.end(), option->get_lnames().begin(), option->get_lnames().end());
     if (std::ranges::find(known, name) == known.end())
-      throw CLI::ConfigError(fmt::format("unknown option {} in the file of --options{}", name, mmrec::did_you_mean(name, known)));
+      mmrec::fail_usage("unknown option {} in the file of --options{}", name, mmrec::did_you_mean(name, known));
   }
 
   const CLI::App& app_;

@@ -1,0 +1,48 @@
+#include "train/options_file.h"
+
+#include <gtest/gtest.h>
+
+#include "runtime/error.h"
+#include "tests/expect_error.h"
+#include "tests/some_names.h"
+#include "train/names.h"
+
+namespace mmrec {
+namespace {
+
+using test::some_names;
+
+TEST(OptionsFile, ReadsBackEveryName) {
+  const std::vector<std::string> names = some_names(3000);
+  std::vector<FileOption> options;
+  for (size_t i = 0; i < names.size(); ++i) options.push_back({fmt::format("name{}", i), {names[i]}});
+  options.push_back({"set", {names.begin(), names.end()}});
+  const std::string text = options_file_text("about\n\x1b \xe9 \x7f", options);
+  EXPECT_EQ(parse_options_file(text, "file"), options);
+  EXPECT_EQ(text_of_name(text), text) << "it is UTF-8";
+}
+
+TEST(OptionsFile, ReadsWhatPeopleWrite) {
+  const std::vector<FileOption> want = {{"data", {"a book.txt"}}, {"steps", {"3"}},       {"lr", {"0.003"}},     {"tensorboard", {"true"}},
+                                        {"init", {"a\\b"}},       {"seed", {"-1"}},       {"out", {"caf\xe9"}},  {"val-split", {"0.25"}},
+                                        {"set", {"dim=32", "layers=2"}}, {"memory", {"learned"}}};
+  EXPECT_EQ(parse_options_file("# settings\n\ndata = \"a book.txt\"   # the text\nsteps=3\nlr = 3e-3\ntensorboard = true\ninit = 'a\\b'\nseed = -1\n"
+                               "out = \"caf\xe9\"\r\nval-split = 0.25\nset = [\n  \"dim=32\",\n  'layers=2',\n]\nmemory = \"learned\"",
+                               "file"),
+            want);
+  EXPECT_TRUE(parse_options_file("", "file").empty());
+  EXPECT_EQ(options_file_text("best", {{"lr", {"3e-3"}}, {"data", {"a#\"\\\t\n"}}, {"set", {"dim=32", "layers=2"}}}),
+            "# best\nlr = \"3e-3\"\ndata = \"a#\\\"\\\\\\t\\n\"\nset = [\"dim=32\", \"layers=2\"]\n");
+}
+
+TEST(OptionsFile, WhatCannotBeReadIsToldByItsLine) {
+  for (const char* line : {"vocab = auto", "data = \"a", "data = \"a\\q\"", "steps = 010", "steps", "= 3", "steps = 3\nsteps = 4", "a\x1b = 1"})
+    test::expect_error<UsageError>([&] { parse_options_file(fmt::format("# first\nlr = 1\n{}\n", line), "my.toml"); }, {"my.toml: line ", "name = "});
+  test::expect_error<UsageError>([] { parse_options_file("\nvocab = auto\n", "my.toml"); }, {"my.toml: line 2: expected name = \"text\""});
+  for (const char* line : {"[train]", "day = 2024-05-01", "a.b = 1", "set = [[1]]", "set = [{a = 1}]"})
+    test::expect_error<UsageError>([&] { parse_options_file(fmt::format("\n{}\n", line), "my.toml"); }, {"my.toml: line 2", "a text in quotes"});
+  test::expect_error<UsageError>([] { parse_options_file("data = \"a\\u0000b\"", "my.toml"); }, {"my.toml: line 1", "NUL"});
+}
+
+}  // namespace
+}  // namespace mmrec
