@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <new>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -13,6 +12,7 @@
 #include "train/checkpoint.h"
 #include "train/evaluation.h"
 #include "train/event_file.h"
+#include "train/exceptions.h"
 #include "train/generator.h"
 #include "train/learning_rate.h"
 #include "train/machine.h"
@@ -193,8 +193,7 @@ int Run::train() {
     note_error(error.what());
     throw;
   } catch (const std::exception& error) {
-    const bool memory = dynamic_cast<const std::bad_alloc*>(&error) != nullptr;
-    const std::string told = advised(memory ? "not enough memory" : fmt::format("the run has come upon something unforeseen: {}", error.what()));
+    const std::string told = advised(in_words(error));
     note_error(told);
     throw Error(told);
   }
