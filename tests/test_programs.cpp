@@ -253,7 +253,7 @@ TEST_F(Programs, TrainRefusesWrongUse) {
   std::ofstream(config) << R"({"preset": "tiny", "dims": 64})";
   expect_refused("--config", config.string(), {"config.json", "unknown field 'dims'"});
   std::ofstream(config) << R"({"dim": 64,})";
-  expect_refused("--config", config.string(), {"config.json", "not valid JSON at line 1, column 13"}, 1);
+  expect_refused("--config", config.string(), {"config.json", "not valid JSON at line 1, column 12"}, 1);
 }
 
 TEST_F(Programs, NumbersAreDecimalAndFitWhatHoldsThem) {
@@ -376,10 +376,11 @@ TEST_F(Programs, TheCurrentFoldersNameIsBytes) {
   here("train " + command(small_run().set("--data", "play.txt").set("--out", "run")));
   here("train --resume --out run --steps 4 --threads 1");
   here("report run --json");
-  here("prepare --input-dir . --out data");
-  here("search --data play.txt --grid lr=1e-3,2e-3 --steps 2 --threads 1 --out search -- --vocab auto --set dim=32 --seq 32 --sample-tokens 0");
-  const std::string again = here("search --data play.txt --grid lr=1e-3,2e-3,3e-3 --steps 2 --threads 1 --out search -- --vocab auto --set dim=32 --seq 32 "
-                                 "--sample-tokens 0");
+  here("prepare --input-file play.txt --out data");
+  const std::string search = "search --data play.txt --steps 2 --threads 1 --out search --grid lr=1e-3,2e-3";
+  const std::string rest = " -- --vocab auto --set dim=32 --seq 32";
+  here(search + rest);
+  const std::string again = here(search + ",3e-3" + rest);
   EXPECT_NE(again.find("going on after 2 results"), std::string::npos) << again;
   EXPECT_EQ(again.find('\x1b'), std::string::npos) << again;
   here("train --options search/best.toml --out best --threads 1");
@@ -390,8 +391,8 @@ TEST_F(Programs, TheBestOfASearchIsReadBack) {
   for (const std::string name : {"a#b \"c\" 'd' \\e\\x41.txt", "tab\tnewline\n\r\x7f$.txt", "[\xe9,\xff].txt"}) {
     const fs::path text = directory_ / name, out = directory_ / "search";
     fs::copy(directory_ / "play.txt", text);
-    const Outcome searched = run("search", {"--data", text.string(), "--grid", "lr=1e-3,2e-3", "--steps", "02", "--threads", "1", "--out", out.string(),
-                                            "--", "--vocab", "auto", "--set", "dim=32", "--seq", "32", "--sample-tokens", "0"});
+    const Outcome searched = run("search", {"--data", text.string(), "--grid", "lr=1e-3,2e-3", "--steps", "02", "--threads", "1", "--out",
+                                            out.string(), "--", "--vocab", "auto", "--set", "dim=32", "--seq", "32"});
     ASSERT_EQ(searched.code, 0) << searched.errors;
     const Outcome trained = run("train", {"--options", (out / "best.toml").string(), "--out", (directory_ / "best").string(), "--threads", "1"});
     ASSERT_EQ(trained.code, 0) << trained.errors << read_file(out / "best.toml");
@@ -419,11 +420,12 @@ TEST_F(Programs, NothingInNamesAndTextsActsOnATerminal) {
   EXPECT_NE(trained.output.find("\\x1b[2J\\u009b31m\\xe9\\x0d.txt"), std::string::npos) << trained.output;
   expect_plain(trained);
   EXPECT_EQ(read_file(out() / "training_output.log"), trained.output);
-  for (const char* program : {"train", "evaluate", "generate", "report", "prepare"}) {
-    const std::map<std::string, std::string> options = {{"train", "--data"}, {"evaluate", "--checkpoint"}, {"generate", "--checkpoint"}, {"prepare", "--input-dir"}};
-    Arguments arguments = program == std::string("report") ? Arguments{} : Arguments{options.at(program)};
-    arguments.push_back((directory_ / ("missing" + name)).string());
-    if (program == std::string("prepare")) arguments.insert(arguments.end(), {"--out", (directory_ / "data").string()});
+  const std::string missing = (directory_ / ("missing" + name)).string();
+  for (const auto& [program, arguments] : {std::pair<const char*, Arguments>("train", {"--data", missing}),
+                                           {"evaluate", {"--checkpoint", missing}},
+                                           {"generate", {"--checkpoint", missing}},
+                                           {"report", {missing}},
+                                           {"prepare", {"--input-dir", missing, "--out", (directory_ / "data").string()}}}) {
     const Outcome outcome = run(program, arguments);
     EXPECT_NE(outcome.code, 0) << program;
     expect_plain(outcome);
@@ -436,8 +438,8 @@ TEST_F(Programs, NothingInNamesAndTextsActsOnATerminal) {
   expect_plain(run("report", {run_folder.string(), (directory_ / ("no" + name)).string()}));
 
   // What generate writes is the text; on a terminal it is shown.
-  const std::string line = fmt::format("{}/generate --checkpoint {} --prompt {} --tokens 2 --threads 1", MMREC_BINARY_DIR, shell_quoted(run_folder.string()),
-                                       shell_quoted("\x1b[31m"));
+  const std::string line = fmt::format("{}/generate --checkpoint {} --prompt {} --tokens 2 --threads 1", MMREC_BINARY_DIR,
+                                       shell_quoted(run_folder.string()), shell_quoted("\x1b[31m"));
   EXPECT_EQ(run_line(line).output.substr(0, 5), "\x1b[31m");
   const Outcome on_terminal = run_line(fmt::format("SHELL=/bin/bash script -qec {} /dev/null", shell_quoted(line)));
   EXPECT_EQ(on_terminal.output.substr(0, 8), "\\x1b[31m") << on_terminal.output << on_terminal.errors;
@@ -450,7 +452,7 @@ TEST_F(Programs, NoLibrarysSentenceReachesTheUser) {
   std::ofstream(directory_ / "large.json") << "{\"dim\": 1e400}";
   std::ofstream(directory_ / "latin1.json") << "{\"dim\": \"\xe9\"}";
   fs::create_directories(directory_ / "search");
-  const auto expect_own_words = [&](const std::string& program, const Arguments& arguments, int code, std::initializer_list<std::string_view> mentions) {
+  const auto expect_own_words = [&](const std::string& program, const Arguments& arguments, int code, const std::vector<std::string_view>& mentions) {
     const Outcome outcome = run(program, arguments);
     SCOPED_TRACE(fmt::format("{} {}", program, fmt::join(arguments, " ")));
     expect_failed(outcome, code, mentions);
@@ -464,7 +466,8 @@ TEST_F(Programs, NoLibrarysSentenceReachesTheUser) {
   expect_own_words("train", {"--config", loop}, 2, {"--config", "neither a preset"});
   expect_own_words("train", {"--config", folder + "/large.json"}, 1, {"large.json: not valid JSON", "larger than a double"});
   expect_own_words("train", {"--config", folder + "/latin1.json"}, 1, {"latin1.json: not valid JSON at line 1"});
-  for (const char* program : {"evaluate", "generate"}) expect_own_words(program, {"--checkpoint", loop}, 1, {loop, "Too many levels of symbolic links", "check the path"});
+  for (const char* program : {"evaluate", "generate"})
+    expect_own_words(program, {"--checkpoint", loop}, 1, {loop});
   expect_own_words("report", {loop}, 1, {loop, "Too many levels of symbolic links"});
   expect_own_words("train", {"--data", loop}, 1, {loop});
   expect_own_words("search", {"--grid", "lr=1,2", "--out", loop}, 1, {loop});
@@ -474,7 +477,7 @@ TEST_F(Programs, NoLibrarysSentenceReachesTheUser) {
     std::ofstream(directory_ / "metrics.jsonl") << row << "\n";
     expect_own_words("report", {folder}, 1, {"metrics.jsonl: line 1"});
   }
-  for (const char* row : {"{}", "[]", R"({"settings": 1, "folder": "a", "error": ""})", R"({"settings": {"lr": 1}, "folder": "a", "error": ""})", "{"}) {
+  for (const char* row : {"{}", "[]", "{", R"({"settings": 1, "folder": "", "error": ""})", R"({"settings": {"lr": 1}, "folder": "", "error": ""})"}) {
     std::ofstream(directory_ / "search/results.jsonl") << row << "\n";
     expect_own_words("search", {"--grid", "lr=1,2", "--data", folder + "/play.txt", "--out", folder + "/search", "--", "--vocab", "auto"}, 1,
                      {"results.jsonl: line 1"});
@@ -1309,18 +1312,16 @@ TEST_F(Programs, BenchChecksGoogleBenchmarksOptionsBeforeItMeasures) {
   EXPECT_EQ(list.code, 0) << list.errors;
   EXPECT_TRUE(list.output.starts_with("column_sum/plain/fwd/512x128\n")) << list.output;
   EXPECT_EQ(list.output.find("gemm"), std::string::npos);
-  const auto refused = [&](const std::string& option, int code, std::initializer_list<std::string_view> mentions) {
+  const auto refused = [&](const std::string& option, int code, const std::vector<std::string>& mentions) {
     const Outcome outcome = run("bench", {option});
-    expect_failed(outcome, code, mentions);
+    expect_failed(outcome, code, {mentions.begin(), mentions.end()});
     EXPECT_EQ(outcome.output, "") << option;
   };
   refused("--benchmark_fliter=x", 2, {"no option --benchmark_fliter", "did you mean --benchmark_filter?"});
   refused("--benchmark_filter=nothing", 2, {"matches no row", "nothing"});
   refused("--benchmark_format=xml", 2, {"--benchmark_format", "'xml'", "csv"});
-  const Outcome value = run("bench", {"--benchmark_repetitions=x"});  // of which Google Benchmark speaks first
-  EXPECT_EQ(value.code, 2);
-  EXPECT_NE(value.errors.find("error: --benchmark_repetitions does not take the value 'x'"), std::string::npos) << value.errors;
-  EXPECT_EQ(value.output, "");
+  for (const std::string option : {"--benchmark_repetitions=x", "--benchmark_repetitions=0x10", "--benchmark_min_time=long"})
+    refused(option, 2, {option.substr(0, option.find('=')) + " does not take the value '" + option.substr(option.find('=') + 1) + "'"});
   refused(fmt::format("--benchmark_out={}", (directory_ / "missing/out.json").string()), 1, {"missing/out.json", "No such file"});
 }
 

@@ -17,7 +17,8 @@ Config load_config(const std::string& preset_or_file) {
   const std::vector<std::string> names = preset_names();
   if (std::find(names.begin(), names.end(), preset_or_file) != names.end()) return preset(preset_or_file);
   std::error_code ignored;  // what cannot be looked at is no file either
-  if (!std::filesystem::exists(preset_or_file, ignored)) fail_usage("--config {}: neither a preset ({}) nor a file", preset_or_file, fmt::join(names, ", "));
+  if (!std::filesystem::exists(preset_or_file, ignored))
+    fail_usage("--config {}: neither a preset ({}) nor a file", preset_or_file, fmt::join(names, ", "));
   nlohmann::json fields = parse_json(read_file(preset_or_file), preset_or_file);
   Config base;
   if (fields.is_object() && fields.contains("preset")) {

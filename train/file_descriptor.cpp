@@ -28,7 +28,6 @@ const char* advice(int code) {
     case ENOENT:
     case ENOTDIR:
     case ENAMETOOLONG:
-    case ELOOP:
       return "check the path";
     case EISDIR:
       return "give the name of a file";

@@ -18,7 +18,7 @@ int main(int argc, char** argv) {
   bool json = false;
 
   CLI::App& app = program.app();
-  app.add_option("run", paths, "folders of runs (the --out of train); several are compared")->required()->allow_extra_args(false);
+  app.add_option("run", paths, "folders of runs (the --out of train); several are compared")->required();
   app.add_option("--html", html, "also write a page with plots to this file");
   app.add_flag("--json", json, "print the figures as JSON");
 

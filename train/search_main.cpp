@@ -64,7 +64,7 @@ int main(int argc, char** argv) {
   number(app, "--jobs", options.jobs, "experiments side by side, which share the threads", {.at_least = 1, .at_most = 1024});
   app.add_flag("--retry-failed", options.retry_failed, "do failed experiments again");
   app.add_flag("--json", json, "print the results as JSON");
-  app.add_option("train", rest, "further options of train for all experiments, after --")->allow_extra_args(false);
+  app.add_option("train", rest, "further options of train for all experiments, after --");
 
   int signal = 0;
   const int code = program.run(argc, argv, [&] {
@@ -101,7 +101,8 @@ int main(int argc, char** argv) {
       fail("{} of the experiments stopped from outside ({}); the same command goes on", names.size(), fmt::join(names, "; "));
     }
     if (!outcome.results.front().error.empty()) fail("no experiment succeeded; the first failed with: {}", outcome.results.front().error);
-    if (!options.quiet) fmt::print("\nthe best as a file: train --options {} --out checkpoints/best\n", shell_quoted((options.out / "best.toml").string()));
+    const std::string best = shell_quoted((options.out / "best.toml").string());
+    if (!options.quiet) fmt::print("\nthe best as a file: train --options {} --out checkpoints/best\n", best);
   });
   return code == 0 && signal != 0 ? 128 + signal : code;
 }

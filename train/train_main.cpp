@@ -20,9 +20,10 @@
 
 namespace {
 
-/// Reads the file of --options, as parse_options_file() does. CLI11 drops what it says of an option that the command line has too, which is not enough for some of them:
-/// the file's fields of --set, and --memory, which is one, count beside the command line's, which come after them; where the command
-/// line says by --epochs or --steps how long the run is, the file says neither; and with --init the file has no --vocab.
+/// Reads the file of --options, as parse_options_file() does. CLI11 drops what it says of an option that the command line has too, which
+/// is not enough for some of them: the file's fields of --set, and --memory, which is one, count beside the command line's, which come
+/// after them; where the command line says by --epochs or --steps how long the run is, the file says neither; and with --init the file
+/// has no --vocab.
 class OptionsFile : public CLI::ConfigBase {
  public:
   explicit OptionsFile(CLI::App& app)
