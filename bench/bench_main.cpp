@@ -12,6 +12,7 @@
 #include "train/atomic_file.h"
 #include "train/command_line.h"
 #include "train/console.h"
+#include "train/names.h"
 
 namespace mmrec::bench {
 namespace {
@@ -56,7 +57,8 @@ int main(int argc, char** argv) {
   app.add_option("--html", html_file, "also write them as a page with a roofline plot")->check(not_empty);
   app.add_flag("--list", list, "print the names of the rows, of the suite or operation if one is given");
 
-  std::vector<char*> ours{argv[0]}, google{argv[0]};
+  std::string name = visible_in_line(argv[0]);  // which goes into the JSON
+  std::vector<char*> ours{argv[0]}, google{name.data()};
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
     (argument.starts_with("--benchmark_") || argument.starts_with("--v=") ? google : ours).push_back(argv[i]);

@@ -9,9 +9,10 @@ namespace mmrec::test {
 /// Names of all kinds of bytes but NUL: printable ones, what means something in some language, UTF-8 and parts of it, anything.
 inline std::vector<std::string> some_names(int count) {
   std::mt19937 random(42);
-  const std::vector<std::string> parts = {"a",    "7",    " ",        "\\",   "\\x", "e9",   "\"",  "'",   "#",  "\n", "\r", "\t", "\x1b[31m", "\x7f", "/",
-                                          "[",    "]",    ",",        "=",    "\\u0000", "\"\"\"", "é", "\u20ac", "\U0001F600", "\u009b", "\uFFFE", "\uFEFF",
-                                          "\xe9", "\xff", "\xed\xa0\x80", "\xc0\xaf", "\xf0\x9f", "\x80", "{}", "$", ";"};
+  const std::vector<std::string> parts = {
+      "a",     "7",    " ",    "\\", "\\x", "e9", "\"", "'",       "#",      "\n",         "\r",     "\t",     "\x1b[31m", "\x7f",         "/",
+      "[",     "]",    ",",    "=",  "{}",  "$",  ";",  "\\u0000", "\"\"\"", "é",          "\u20ac", "\u009b", "\uFFFE",   "\U0001F600", "\uFEFF",
+      "\xe9", "\xff", "\x80", "\xc0\xaf", "\xed\xa0\x80", "\xf0\x9f"};
   std::vector<std::string> names = {"", "caf\xe9.txt", "plain.txt"};
   while (std::ssize(names) < count) {
     std::string& name = names.emplace_back();

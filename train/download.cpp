@@ -20,6 +20,7 @@
 #include "train/checksum.h"
 #include "train/file_descriptor.h"
 #include "train/file_kind.h"
+#include "train/names.h"
 #include "train/strict_json.h"
 
 namespace mmrec {
@@ -48,7 +49,7 @@ Identity read_identity(const fs::path& description) {
   if (kind_of_file(description) != fs::file_type::regular) return {};
   try {
     const nlohmann::json json = parse_json(read_file(description), description.string());
-    return {json.at("url"), json.at("validator"), json.at("bytes")};
+    return {name_of_text(json.at("url").get<std::string>()), name_of_text(json.at("validator").get<std::string>()), json.at("bytes")};
   } catch (const std::exception&) {
     return {};
   }
@@ -120,9 +121,10 @@ class PartialFile {
     file_.truncate(0);
     file_.seek(0);
     bytes_ = 0;
-    if (!identity_.url.empty())
-      write_file_atomically(description_,
-                            nlohmann::json{{"url", identity_.url}, {"validator", identity_.validator}, {"bytes", identity_.bytes}}.dump(2) + "\n");
+    if (identity_.url.empty()) return;
+    const nlohmann::json description = {
+        {"url", text_of_name(identity_.url)}, {"validator", text_of_name(identity_.validator)}, {"bytes", identity_.bytes}};
+    write_file_atomically(description_, description.dump(2) + "\n");
   }
   void append(std::span<const std::byte> bytes) {
     file_.write(bytes);

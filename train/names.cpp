@@ -34,7 +34,8 @@ std::string visible_but_for(std::string_view text, std::string_view kept) {
       [&](std::string_view bytes, char32_t code) {
         const bool control = code < 0x20 || (code >= 0x7f && code < 0xa0);
         // A carriage return moves nothing before the end of a line.
-        const bool at_line_end = code == '\r' && kept.find('\n') != kept.npos && bytes.data() + 1 != text.data() + text.size() && bytes.data()[1] == '\n';
+        const std::string_view from_here = text.substr(static_cast<size_t>(bytes.data() - text.data()));
+        const bool at_line_end = from_here.starts_with("\r\n") && kept.find('\n') != kept.npos;
         if (!control || at_line_end || (bytes.size() == 1 && kept.find(bytes.front()) != kept.npos))
           result += bytes;
         else

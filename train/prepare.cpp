@@ -253,7 +253,7 @@ void write_results(const PrepareOptions& options, double val_split, int64_t sour
   Json& summary = manifest["summary"] = Json::array();
   for (const Note& note : notes) {
     console.line(note.text, note.style);
-    summary.push_back(note.text);
+    summary.push_back(visible(note.text));
   }
 }
 

@@ -19,14 +19,16 @@ namespace mmrec::tune {
 void write_swept_step(const std::filesystem::path& file, const SweptStep& swept) {
   make_directory(file.parent_path());
   const auto& [config, batch, sequence] = swept.step;
-  write_file_atomically(file, nlohmann::json{{"config", text_of_name(config)}, {"batch", batch}, {"seq", sequence}, {"threads", swept.threads}}.dump() + "\n");
+  const nlohmann::json json = {{"config", text_of_name(config)}, {"batch", batch}, {"seq", sequence}, {"threads", swept.threads}};
+  write_file_atomically(file, json.dump() + "\n");
 }
 
 std::optional<SweptStep> read_swept_step(const std::filesystem::path& file) {
   if (!std::filesystem::exists(file)) return std::nullopt;
   try {
     const nlohmann::json json = parse_json(read_file(file), file.string());
-    return SweptStep{{name_of_text(json.at("config").get<std::string>()), count_from_json(json.at("batch")), count_from_json(json.at("seq"))}, count_from_json(json.at("threads"))};
+    const std::string config = name_of_text(json.at("config").get<std::string>());
+    return SweptStep{{config, count_from_json(json.at("batch")), count_from_json(json.at("seq"))}, count_from_json(json.at("threads"))};
   } catch (const std::exception& error) {
     fail("{} does not say what the last sweep was for; delete it: {}", file.string(), in_words(error));
   }
