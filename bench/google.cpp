@@ -12,6 +12,7 @@
 
 #include "bench/report.h"
 #include "bench/timing.h"
+#include "runtime/parse_number.h"
 #include "train/atomic_file.h"
 #include "train/did_you_mean.h"
 
@@ -66,6 +67,9 @@ class Options {
       };
       if (name == "--benchmark_format" || name == "--benchmark_out_format") one_of(kFormats);
       if (name == "--benchmark_time_unit") one_of(kUnits);
+      if (name == "--benchmark_repetitions" && !parse_number<int>(value)) refuse(option);
+      const bool has_unit = value.ends_with('s') || value.ends_with('x');  // of later versions
+      if (name.starts_with("--benchmark_min_") && !parse_number<double>(value.substr(0, value.size() - (has_unit ? 1 : 0)))) refuse(option);
       if (name == "--benchmark_out" && !std::filesystem::is_other(value)) check_writable(value);
     }
   }

@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "runtime/error.h"
+#include "runtime/parse_number.h"
 #include "train/atomic_file.h"
 #include "train/event_file.h"
-#include "runtime/parse_number.h"
 #include "train/strict_json.h"
 
 namespace mmrec {

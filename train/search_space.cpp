@@ -6,8 +6,8 @@
 #include <set>
 
 #include "runtime/error.h"
-#include "runtime/rng.h"
 #include "runtime/parse_number.h"
+#include "runtime/rng.h"
 
 namespace mmrec {
 
@@ -61,7 +61,8 @@ RangeAxis parse_range(std::string_view text) {
   const bool logarithmic = parts.size() == 3 && parts[2] == "log";
   if (logarithmic && *low <= 0) fail_usage("--range {}: a logarithmic range begins above 0", text);
   const bool whole = is_whole(parts[0]) && is_whole(parts[1]);
-  if (whole && std::max(-*low, *high) > static_cast<double>(kLargestDrawn)) fail_usage("--range {}: whole numbers are drawn from {} to {}", text, -kLargestDrawn, kLargestDrawn);
+  if (whole && std::max(-*low, *high) > static_cast<double>(kLargestDrawn))
+    fail_usage("--range {}: whole numbers are drawn from {} to {}", text, -kLargestDrawn, kLargestDrawn);
   return {name, *low, *high, logarithmic, whole};
 }
 

@@ -4,14 +4,15 @@
 
 #include <algorithm>
 #include <array>
+#include <climits>
 #include <cstring>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <utility>
 
 #include "runtime/error.h"
-#include "train/atomic_file.h"
 #include "runtime/parse_number.h"
+#include "train/atomic_file.h"
 #include "train/strict_json.h"
 
 namespace mmrec {
@@ -188,7 +189,8 @@ int parse_vocabulary(std::string_view text, int configured) {
   if (text.empty()) return configured;
   if (text == "auto") return 0;
   const int size = parse_number<int>(text).value_or(0);
-  if (size < Tokenizer::kMinSize) fail_usage("--vocab {}: expected auto or a number of at least {}", text, Tokenizer::kMinSize);
+  if (size < Tokenizer::kMinSize)
+    fail_usage("--vocab {}: expected auto or a number of at least {} and at most {}", text, Tokenizer::kMinSize, INT_MAX);
   return size;
 }
 
