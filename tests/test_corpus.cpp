@@ -134,8 +134,10 @@ TEST(Corpus, ManyFilesAreOneText) {
 }
 
 TEST(Corpus, FormatsFollowFromNames) {
-  for (const char* name : {"a.jsonl", "b.json", "c.ndjson", "d.jsonl.gz", "x/e.json.gz", "UP.JSONL", "c.jsonlines", "D.JsonLines.GZ"}) EXPECT_EQ(format_of(name), Format::kJsonLines) << name;
-  for (const char* name : {"a.txt", "json", "jsonl.gz", "a.jsonl.txt", "a.gz", "b.json/c", "UP.TXT", "part-00000"}) EXPECT_EQ(format_of(name), Format::kText) << name;
+  for (const char* name : {"a.jsonl", "b.json", "c.ndjson", "d.jsonl.gz", "x/e.json.gz", "UP.JSONL", "c.jsonlines", "D.JsonLines.GZ"})
+    EXPECT_EQ(format_of(name), Format::kJsonLines) << name;
+  for (const char* name : {"a.txt", "json", "jsonl.gz", "a.jsonl.txt", "a.gz", "b.json/c", "UP.TXT", "part-00000"})
+    EXPECT_EQ(format_of(name), Format::kText) << name;
   EXPECT_EQ(common_format({"a.txt", "b.gz"}), Format::kText);
   EXPECT_EQ(common_format({"a.json", "b.jsonl.gz"}), Format::kJsonLines);
   expect_error<UsageError>([] { common_format({"a.json", "b.txt"}); }, {"a.json and b.txt", "--format"});
@@ -160,7 +162,8 @@ TEST(Corpus, SaysWhatWasReadAndWhatIsOdd) {
             "read: " + a + " as JSON lines: 2 documents and 1 without text, left out, 77 characters\n");
   const std::string json = "{\"text\":\"x\"}\n";
   const std::string of_json = notes_of({{"a", json}, {"b", json}, {"c", "text"}, {"d", json}, {"e", json}, {"f", json}}, Format::kText);
-  EXPECT_NE(of_json.find("WARNING " + a + ", " + (directory / "b").string() + ", " + (directory / "d").string() + " and 2 more: its lines are JSON objects"),
+  const std::string names = a + ", " + (directory / "b").string() + ", " + (directory / "d").string() + " and 2 more";
+  EXPECT_NE(of_json.find("WARNING " + names + ": its lines are JSON objects"),
             of_json.npos)
       << of_json;
   EXPECT_NE(notes_of({{"a", "<!DOCTYPE html>"}}, Format::kText).find("WARNING " + a + ": an HTML page"), std::string::npos);

@@ -354,7 +354,8 @@ TEST_F(Downloads, WhatDoesNotPassIsNot) {
   Console console(true);
   expect_error([&] { download({.url = {url}, .file = file_, .retries = 1, .first_wait = milliseconds(1)}, console, check_stop_); },
                {url, "2 times in a row"});
-  expect_error([&] { download({.url = {"http://no-such-host.invalid/x"}, .file = file_}, console, check_stop_); }, {"not found", "check the network"});
+  expect_error([&] { download({.url = {"http://no-such-host.invalid/x"}, .file = file_}, console, check_stop_); },
+               {"not found", "check the network"});
   expect_error<UsageError>([&] { download({.url = {"file:///etc/passwd"}, .file = file_}, console, check_stop_); }, {"not an http or https URL"});
 }
 

@@ -239,7 +239,8 @@ TEST_F(Prepare, WhatCannotBeLookedAtIsNamed) {
   if (::geteuid() == 0) GTEST_SKIP() << "root reads everything";
   fs::create_directory(directory_ / "in/closed");
   fs::permissions(directory_ / "in/closed", fs::perms::none);
-  expect_error([&] { corpus_files(directory_ / "in", false, out_); }, {(directory_ / "in/closed").string(), "Permission denied", "check the permissions"});
+  expect_error([&] { corpus_files(directory_ / "in", false, out_); },
+               {(directory_ / "in/closed").string(), "Permission denied", "check the permissions"});
   fs::permissions(directory_ / "in/closed", fs::perms::owner_all);
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <fstream>
 #include <string>
 #include <utility>
@@ -12,6 +13,7 @@
 #include "tests/gzip.h"
 #include "tests/temporary_directory.h"
 #include "train/atomic_file.h"
+#include "train/file_descriptor.h"
 #include "train/tokenizer.h"
 
 namespace mmrec {
@@ -313,6 +315,12 @@ TEST_F(TextFile, FactsAreOfTheBytesThatWereRead) {
 TEST_F(TextFile, ALineOfJsonHasALimit) {
   expect_refused("{\"text\":\"a\"}\n{\"text\":\"" + std::string((32 << 20) + 2'000'000, 'x') + "\"}",
                  {"line 2 (byte 13)", "longer than 33554432 bytes"});
+}
+
+TEST(FileErrors, AdviseWhatHelps) {
+  expect_error([] { fail_on_file("read", "text.txt", ENOMEM); }, {"cannot read text.txt: Cannot allocate memory", "free some memory"});
+  expect_error([] { fail_on_file("read", "text.txt", ELOOP); }, {"check the links"});
+  expect_error([] { fail_on_file("read", "text.txt", EIO); }, {"check the disk"});
 }
 
 }  // namespace

@@ -109,7 +109,8 @@ std::vector<Note> describe(const CorpusFacts& facts, int64_t characters) {
   warn([](const FileFacts& file) { return file.was_changed; }, "written to while it was read; repeat this when it is complete");
   warn([](const FileFacts& file) { return file.has_json; },
        "its lines are JSON objects, all read as text; for the documents in them call it .jsonl, or use prepare --format jsonl");
-  warn([](const FileFacts& file) { return file.is_html; }, "an HTML page, by its beginning, and read as text with all its tags; is it the right file?");
+  warn([](const FileFacts& file) { return file.is_html; },
+       "an HTML page, by its beginning, and read as text with all its tags; is it the right file?");
   warn([](const FileFacts& file) { return file.zeros > 0; }, fmt::format("NUL characters ({}); is it a text?", sum(&FileFacts::zeros)));
   warn([](const FileFacts& file) { return file.replaced > 0; },
        fmt::format("half a UTF-16 pair (\\ud800 to \\udfff alone) in {} documents, read as U+FFFD", sum(&FileFacts::replaced)));

@@ -218,7 +218,8 @@ class Request {
       case CURLE_SEND_ERROR:
         return try_again("the connection was lost");
       default:
-        fail("{}: libcurl cannot download it (its error {}); get the file in another way and give it with --input-file", shown(), static_cast<int>(code));
+        fail("{}: libcurl cannot download it (its error {}); get the file in another way and give it with --input-file", shown(),
+             static_cast<int>(code));
     }
   }
 
@@ -272,7 +273,8 @@ class Request {
     ::curl_easy_getinfo(curl_.get(), CURLINFO_RESPONSE_CODE, &status_);
     if (status_ >= 300)
       fail("{}: the server answers {}, which is no file, and does not say where there is one; check the URL", shown(), status_);
-    if (status_ != 200 && !(status_ == 206 && part_.can_go_on())) fail("{}: the server answers {}, which is not the file; check the URL", shown(), status_);
+    if (status_ != 200 && !(status_ == 206 && part_.can_go_on()))
+      fail("{}: the server answers {}, which is not the file; check the URL", shown(), status_);
     if (headers_.content_type.starts_with("text/html") && is_unexpected_html(body, what_.file))
       fail("{}: the server sends an HTML page in place of the file; check the URL, or give the page itself with --input-file", shown());
     curl_off_t length = -1;
@@ -361,7 +363,8 @@ bool is_there(const Download& what, Console& console, const std::function<void()
   if (!is_right && url == what.url.shown())
     fail("{}: its SHA-256 is not {} as it should be; delete it to download it again", what.file.string(), what.sha256);
   console.line(is_right ? fmt::format("{} is there already: not downloaded again", what.file.string())
-                        : fmt::format("{} is there, but from {}: another one takes its place", what.file.string(), url.empty() ? "an unknown URL" : url));
+                        : fmt::format("{} is there, but from {}: another one takes its place", what.file.string(),
+                                      url.empty() ? "an unknown URL" : url));
   return is_right;
 }
 

@@ -43,7 +43,8 @@ std::string IdFile::problem() {
     place += static_cast<int64_t>(wanted.size());
   }
   if (crc != layout_.crc32) return "the ids were altered (their checksum differs)";
-  if (layout_.count > 0 && highest >= layout_.vocabulary) return fmt::format("it has an id of {}, where the vocabulary has {}", highest, layout_.vocabulary);
+  if (layout_.count > 0 && highest >= layout_.vocabulary)
+    return fmt::format("it has an id of {}, where the vocabulary has {}", highest, layout_.vocabulary);
   return "";
 }
 

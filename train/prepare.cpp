@@ -118,7 +118,9 @@ int64_t total_bytes(const std::vector<fs::path>& files) {
     const fs::file_type kind = kind_of_file(file);
     if (kind == fs::file_type::not_found) fail_on_file("read", file, ENOENT);
     if (kind != fs::file_type::regular) fail("cannot read {}: it is not a regular file", file.string());
-    total += FileDescriptor("read", file, O_RDONLY).size();
+    std::error_code error;
+    total += static_cast<int64_t>(fs::file_size(file, error));
+    if (error) fail_on_file("read", file, error.value());
   }
   return total;
 }
@@ -126,7 +128,8 @@ int64_t total_bytes(const std::vector<fs::path>& files) {
 std::vector<fs::directory_entry> entries_of(const fs::path& folder) {
   std::vector<fs::directory_entry> entries;
   std::error_code error;
-  for (auto entry = fs::directory_iterator(folder, error); !error && entry != fs::directory_iterator(); entry.increment(error)) entries.push_back(*entry);
+  for (auto entry = fs::directory_iterator(folder, error); !error && entry != fs::directory_iterator(); entry.increment(error))
+    entries.push_back(*entry);
   if (error) fail_on_file("read", folder, error.value());
   std::ranges::sort(entries);
   return entries;
@@ -291,6 +294,7 @@ class Collection {
     std::error_code error;
     const bool is_link = entry.is_symlink(error);
     const fs::file_type kind = entry.status(error).type();
+    if (error && !is_link) fail_on_file("read", path, error.value());
     const bool is_folder = kind == fs::file_type::directory;
     if (path.filename().string().starts_with('.')) return leave_out("hidden", path);
     if (is_leftover(path)) return leave_out("left by another prepare", path);

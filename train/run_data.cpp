@@ -36,9 +36,9 @@ Tokenizer extended_on_demand(const Tokenizer& known, const CharacterCounts& coun
 
 RunData load_prepared_data(const TrainOptions& options, const std::optional<Tokenizer>& known) {
   PreparedData data = load_prepared(options.data, known ? 0 : options.vocabulary);
-  const int64_t characters = data.train.count() + data.validation.count();
-  const std::vector<Note> notes = {{fmt::format("read: {}, made by prepare: {} characters, {} of them for validation", options.data, characters,
-                                                percent(static_cast<double>(data.validation.count()) / std::max(1., static_cast<double>(characters))))}};
+  const double characters = static_cast<double>(data.train.count() + data.validation.count());
+  const std::vector<Note> notes = {{fmt::format("read: {}, made by prepare: {:.0f} characters, {} of them for validation", options.data, characters,
+                                                percent(static_cast<double>(data.validation.count()) / std::max(1., characters)))}};
   if (!known || *known == data.tokenizer) return {std::move(data.tokenizer), std::move(data.train), std::move(data.validation), notes, ""};
   const CharacterCounts counts = characters_of(data);
   const Tokenizer tokenizer = extended_on_demand(*known, counts, options.extend_vocab);
