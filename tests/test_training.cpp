@@ -18,6 +18,7 @@
 #include "tests/temporary_directory.h"
 #include "train/atomic_file.h"
 #include "train/checkpoint.h"
+#include "train/config_file.h"
 #include "train/corpus.h"
 #include "train/evaluation.h"
 #include "train/metrics.h"
@@ -292,7 +293,7 @@ TEST_F(Training, LossFallsAndTheRunLeavesWhatItPromises) {
               (std::set<std::string>{"config.json", "model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json"}))
         << checkpoint;
   EXPECT_EQ(read_file(run.out / "latest"), "final_checkpoint\n");
-  EXPECT_EQ(read_file(run.out / "config.json"), read_file(run.out / "final_checkpoint/config.json"));
+  EXPECT_EQ(load_config((run.out / "config.json").string()), load_config((run.out / "final_checkpoint/config.json").string()));
   const std::string log = read_file(run.out / "training_output.log");
   for (const char* part : {"step 1/80", "step 80/80", "epoch 1/", "validation loss", "trained 80 steps", "sample of generated text:"})
     EXPECT_NE(log.find(part), log.npos) << part << " is not in the log";

@@ -137,9 +137,10 @@ void copy_file_or_link(const PathAt& from, const PathAt& to) {
   copy.flush();
 }
 
-bool is_link(const PathAt& path) {
+/// Of what is there itself, a link or not; 0 for nothing.
+mode_t mode_of(const PathAt& path) {
   struct stat status;
-  return ::fstatat(path.directory(), path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(status.st_mode);
+  return ::fstatat(path.directory(), path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 ? status.st_mode : 0;
 }
 
 }  // namespace
@@ -190,14 +191,16 @@ void rename_file(const PathAt& from, const PathAt& to) {
 }
 
 void copy_tree(const PathAt& from, const PathAt& to) {
-  if (is_link(from) || !is_directory(from)) return copy_file_or_link(from, to);
+  if (!S_ISDIR(mode_of(from))) return copy_file_or_link(from, to);
   if (::mkdirat(to.directory(), to.c_str(), 0777) != 0) fail_on_file("create directory", to.shown(), errno);
   for (const std::string& name : names_in(from)) copy_tree(from / name, to / name);
   flush_directory(to);
 }
 
 void remove_tree(const PathAt& path) {
-  if (!is_link(path) && is_directory(path)) {
+  const mode_t mode = mode_of(path);
+  if (mode == 0) return;
+  if (S_ISDIR(mode)) {
     for (const std::string& name : names_in(path)) remove_tree(path / name);
     if (::unlinkat(path.directory(), path.c_str(), AT_REMOVEDIR) != 0) fail_on_file("remove", path.shown(), errno);
   } else if (::unlinkat(path.directory(), path.c_str(), 0) != 0 && errno != ENOENT) {
@@ -208,7 +211,7 @@ void remove_tree(const PathAt& path) {
 void move_tree(const PathAt& from, const PathAt& to) {
   if (!rename_succeeds(from, to)) {
     if (errno != EXDEV) fail_on_file("move", from.shown(), errno);
-    if (is_link(from) || !is_directory(from)) {
+    if (!S_ISDIR(mode_of(from))) {
       const PathAt partial = partial_name(to);
       copy_tree(from, partial);
       rename_or_fail(partial, to);
