@@ -7,6 +7,7 @@
 #include "bench/google.h"
 #include "bench/mca.h"
 #include "bench/other_load.h"
+#include "bench/print.h"
 #include "bench/report.h"
 #include "bench/suites.h"
 #include "train/atomic_file.h"
@@ -18,14 +19,13 @@ namespace mmrec::bench {
 namespace {
 
 void print_header(const Header& header) {
-  for (const auto& [key, value] : header) fmt::print("{:<20}{}\n", key, value);
-  fmt::print("\n");
+  for (const auto& [key, value] : header) print_line("{:<20}{}", key, value);
+  print_line("");
 }
 
 /// Comes last, where it is read.
 void warn_of_other_programs() {
-  std::fflush(stdout);
-  fmt::print(stderr, "\nwarning: other programs ran meanwhile: figures are worse than the machine's, above all the rivals'\n");
+  print(stderr, "\nwarning: other programs ran meanwhile: figures are worse than the machine's, above all the rivals'\n");
 }
 
 }  // namespace
@@ -71,7 +71,7 @@ int main(int argc, char** argv) {
     if (!mca.empty()) return print_mca(mca);
     const std::vector<Case> rows = !suite.empty() ? suite_cases(suite) : !op.empty() ? operation_cases(op) : all_cases();
     if (list) {
-      for (const Case& row : rows) fmt::print("{}\n", row.name());
+      for (const Case& row : rows) print_line("{}", row.name());
       return;
     }
     const auto measure_peak = [] {

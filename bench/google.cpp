@@ -14,6 +14,7 @@
 #include "bench/timing.h"
 #include "runtime/parse_number.h"
 #include "train/atomic_file.h"
+#include "train/console.h"
 #include "train/did_you_mean.h"
 
 namespace mmrec::bench {
@@ -153,7 +154,7 @@ bool run_google_benchmark(std::vector<char*> arguments, const std::function<Mach
     for (const auto& [key, value] : header_lines(peak)) benchmark::AddCustomContext(key, value);
     benchmark::RunSpecifiedBenchmarks();
   } else {
-    fmt::print("{}", names);
+    print(stdout, names);
   }
   benchmark::Shutdown();
   return run;

@@ -5,14 +5,14 @@
 #include <cstdio>
 #include <utility>
 
+#include "train/console.h"
+
 namespace mmrec::bench {
 
 /// A line at once, also into a pipe: measuring takes its time.
 template <class... Args>
 void print_line(fmt::format_string<Args...> format, Args&&... args) {
-  fmt::print(format, std::forward<Args>(args)...);
-  fmt::print("\n");
-  std::fflush(stdout);
+  print(stdout, fmt::format(format, std::forward<Args>(args)...) + "\n");
 }
 
 }  // namespace mmrec::bench

@@ -1,5 +1,6 @@
 #include "train/run_log.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <pty.h>
@@ -7,9 +8,11 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdlib>
 #include <limits>
 #include <memory>
+#include <thread>
 
 #include "tests/temporary_directory.h"
 #include "train/atomic_file.h"
@@ -104,6 +107,37 @@ TEST_F(RunLogTest, QuietOnlyLogsAndAppends) {
   RunLog(log_file_, true, file_.get()).line("second run");
   EXPECT_EQ(printed(), "");
   EXPECT_EQ(logged(), "first run\nsecond run\n");
+}
+
+TEST_F(RunLogTest, APipeThatDoesNotBlockLosesNothing) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_NONBLOCK | O_CLOEXEC), 0);
+  std::string got;
+  std::jthread reader([&] {
+    char buffer[1000];
+    for (pollfd ready{ends[0], POLLIN, 0}; ::poll(&ready, 1, -1) == 1;) {
+      const ssize_t size = ::read(ends[0], buffer, sizeof buffer);
+      if (size <= 0) return;
+      got.append(buffer, static_cast<size_t>(size));
+      std::this_thread::sleep_for(std::chrono::microseconds(20));
+    }
+  });
+  std::string want;
+  {
+    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> pipe(::fdopen(ends[1], "w"), std::fclose);
+    Console console(false, pipe.get());
+    for (int i = 0; i < 20; ++i) {
+      const std::string line(10'000 + i, static_cast<char>('a' + i));
+      console.line(line);
+      want += line + "\n";
+    }
+    print(pipe.get(), std::string(100'000, 'z'));  // more than a pipe holds
+    want += std::string(100'000, 'z');
+    EXPECT_FALSE(std::ferror(pipe.get()));
+  }
+  reader.join();
+  ::close(ends[0]);
+  EXPECT_TRUE(got == want) << got.size() << " of " << want.size() << " bytes";
 }
 
 TEST_F(RunLogTest, ColoursOnATerminalOnly) {

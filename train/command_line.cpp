@@ -21,6 +21,7 @@
 #include "runtime/parse_number.h"
 #include "runtime/threads.h"
 #include "train/atomic_file.h"
+#include "train/console.h"
 #include "train/did_you_mean.h"
 #include "train/exceptions.h"
 #include "train/names.h"
@@ -32,7 +33,7 @@ enum ExitCode { kSuccess = 0, kFailed = 1, kWrongUse = 2, kNobodyReads = 128 + S
 
 int report(ExitCode code, std::string_view message) {
   std::fflush(stdout);
-  std::fputs(fmt::format("error: {}\n", visible(message)).c_str(), stderr);
+  print(stderr, fmt::format("error: {}\n", visible(message)));
   return code;
 }
 
@@ -174,7 +175,7 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
     if (nobody_reads()) return kNobodyReads;
     fail("cannot write to standard output; is the disk full?");
   } catch (const CLI::CallForHelp&) {
-    std::fputs(app_.help().c_str(), stdout);
+    print(stdout, app_.help());
     return kSuccess;
   } catch (const CLI::ParseError& error) {
     return report(kWrongUse, fmt::format("{}\nrun '{} --help' for the options", describe(app_, error), app_.get_name()));

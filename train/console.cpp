@@ -1,10 +1,12 @@
 #include "train/console.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -38,8 +40,6 @@ std::string_view environment(const char* name) {
 
 bool continues_a_character(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; }
 
-void print(std::FILE* output, std::string_view text) { std::fwrite(text.data(), 1, text.size(), output); }
-
 }  // namespace
 
 std::string format_duration(double seconds) {
@@ -49,6 +49,23 @@ std::string format_duration(double seconds) {
   const int64_t whole = std::llround(seconds);
   const int64_t hours = whole / 3600, minutes = whole / 60 % 60;
   return hours > 0 ? fmt::format("{}:{:02}:{:02}", hours, minutes, whole % 60) : fmt::format("{}:{:02}", minutes, whole % 60);
+}
+
+void print(std::FILE* output, std::string_view text) {
+  std::fflush(output);
+  while (!text.empty()) {
+    const ssize_t written = ::write(::fileno(output), text.data(), text.size());
+    if (written >= 0) {
+      text.remove_prefix(static_cast<size_t>(written));
+    } else if (errno == EAGAIN) {
+      pollfd room{::fileno(output), POLLOUT, 0};
+      ::poll(&room, 1, -1);
+    } else if (errno != EINTR) {  // meets the stream, too
+      std::fwrite(text.data(), 1, text.size(), output);
+      std::fflush(output);
+      return;
+    }
+  }
 }
 
 std::string percent(double part) { return fmt::format("{:.1f} %", 100 * part); }
@@ -76,7 +93,6 @@ void Console::line(std::string_view text, Style style) {
   if (quiet_) return;
   const std::string_view code = colour_ ? style_code(style) : "";
   print(output_, fmt::format("{}{}{}\n", code, visible(text), code.empty() ? "" : kResetStyle));
-  std::fflush(output_);
 }
 
 void Console::status(std::string_view text) {
@@ -85,7 +101,6 @@ void Console::status(std::string_view text) {
   size_t width = std::min(status_width(), shown.size());
   while (width < shown.size() && continues_a_character(shown[width])) --width;
   print(output_, fmt::format("{}{}", kEraseLine, std::string_view(shown).substr(0, width)));
-  std::fflush(output_);
   status_shown_ = true;
 }
 
@@ -98,7 +113,6 @@ size_t Console::status_width() const {
 void Console::erase_status() {
   if (!status_shown_) return;
   print(output_, kEraseLine);
-  std::fflush(output_);
   status_shown_ = false;
 }
 

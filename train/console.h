@@ -16,6 +16,9 @@ std::string relative_change(double before, double now);
 
 /// A line "warning: .." on standard error.
 void print_warning(std::string_view text);
+/// Writes all of a text at once. A pipe that does not block (O_NONBLOCK) is waited for; any other failure is noted by the stream, as
+/// std::ferror tells.
+void print(std::FILE* output, std::string_view text);
 
 enum class Style { kPlain, kHeading, kWarning };
 

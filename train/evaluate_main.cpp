@@ -112,7 +112,7 @@ int main(int argc, char** argv) {
                                              {"bits_per_character", bits},
                                              {"seconds", time.count()},
                                              {"tokens_per_second", speed}};
-      fmt::print("{}\n", result.dump(2));
+      print(stdout, result.dump(2) + "\n");
       return;
     }
     console.line(fmt::format("predicted           {} characters, {}", sum.positions,

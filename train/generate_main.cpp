@@ -46,7 +46,7 @@ int main(int argc, char** argv) {
     checkpoint.read_weights(parameters);
 
     if (prompt == "-") {
-      if (::isatty(STDIN_FILENO)) std::fputs("type the text to continue; Ctrl-D on a line of its own ends it\n", stderr);
+      if (::isatty(STDIN_FILENO)) print(stderr, "type the text to continue; Ctrl-D on a line of its own ends it\n");
       prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
     }
     const std::vector<int32_t> ids = tokenizer.encode(prompt, "--prompt");
@@ -61,8 +61,7 @@ int main(int argc, char** argv) {
     const bool streams = samples == 1 && !json;
     // A model may have learnt the escape sequences that were in its text: on a terminal they are shown and do nothing.
     const auto show = [on_terminal = ::isatty(STDOUT_FILENO) == 1](const std::string& text) {
-      fmt::print("{}", on_terminal ? visible(text) : text);
-      std::fflush(stdout);
+      print(stdout, on_terminal ? visible(text) : text);
     };
     const auto begin = std::chrono::steady_clock::now();
     generator.read_prompt(ids);
@@ -81,7 +80,7 @@ int main(int argc, char** argv) {
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;
 
     if (streams) {
-      show("\n");
+      print(stdout, "\n");
     } else if (json) {
       const nlohmann::ordered_json result = {{"checkpoint", text_of_name(checkpoint.folder.string())},
                                              {"prompt", prompt},
@@ -96,7 +95,7 @@ int main(int argc, char** argv) {
                                              {"seed", sampling.seed},
                                              {"seconds", time.count()},
                                              {"tokens_per_second", static_cast<double>(tokens * samples) / time.count()}};
-      fmt::print("{}\n", result.dump(2));
+      print(stdout, result.dump(2) + "\n");
     } else {
       for (int b = 0; b < samples; ++b)
         show(fmt::format("{}--- sample {} of {} ---\n{}{}\n", b > 0 ? "\n" : "", b + 1, samples, prompt, texts[b]));

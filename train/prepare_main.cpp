@@ -5,6 +5,7 @@
 #include "runtime/error.h"
 #include "train/atomic_file.h"
 #include "train/command_line.h"
+#include "train/console.h"
 #include "train/download.h"
 #include "train/file_descriptor.h"
 #include "train/prepare.h"
@@ -86,7 +87,7 @@ int main(int argc, char** argv) {
     }
     options.format = format.empty() ? common_format(options.files) : format == "jsonl" ? Format::kJsonLines : Format::kText;
     const nlohmann::ordered_json manifest = prepare(options, console, check_stop);
-    if (json && !program.quiet()) fmt::print("{}\n", manifest.dump(2));
+    if (json && !program.quiet()) print(stdout, manifest.dump(2) + "\n");
   });
   return code != 0 && signals.received() != 0 ? 128 + signals.received() : code;
 }

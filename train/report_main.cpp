@@ -26,8 +26,8 @@ int main(int argc, char** argv) {
     const std::vector<RunReport> runs = read_runs(paths, print_warning);
     if (!html.empty()) write_file_atomically(html, report_html(runs));
     if (json)
-      fmt::print("{}\n", to_json(runs).dump(2));
+      print(stdout, to_json(runs).dump(2) + "\n");
     else if (!program.quiet())
-      fmt::print("{}", visible(report_text(runs, Console(false).status_width())));
+      print(stdout, visible(report_text(runs, Console(false).status_width())));
   });
 }

@@ -85,16 +85,16 @@ int main(int argc, char** argv) {
     if (json) {
       nlohmann::ordered_json rows = nlohmann::ordered_json::array();
       for (const SearchResult& result : outcome.results) rows.push_back(to_json(result));
-      fmt::print("{}\n", rows.dump(2));
+      print(stdout, rows.dump(2) + "\n");
     } else if (!program.quiet() && !outcome.results.empty()) {
-      fmt::print("\n{}", visible(search_table(outcome.results, Console(false).status_width())));
+      print(stdout, "\n" + visible(search_table(outcome.results, Console(false).status_width())));
     }
     if (signal != 0) {
-      if (!options.quiet) fmt::print("stopped; the same command goes on\n");
+      if (!options.quiet) print(stdout, "stopped; the same command goes on\n");
       return;
     }
     const auto failures = std::ranges::count_if(outcome.results, [](const SearchResult& result) { return !result.error.empty(); });
-    if (failures > 0 && !options.quiet) fmt::print("{} failed; with --retry-failed they are done again\n", failures);
+    if (failures > 0 && !options.quiet) print(stdout, fmt::format("{} failed; with --retry-failed they are done again\n", failures));
     if (!outcome.interrupted.empty()) {
       std::vector<std::string> names;
       for (const Settings& settings : outcome.interrupted) names.push_back(describe(settings));
@@ -102,7 +102,7 @@ int main(int argc, char** argv) {
     }
     if (!outcome.results.front().error.empty()) fail("no experiment succeeded; the first failed with: {}", outcome.results.front().error);
     const std::string best = shell_quoted((options.out / "best.toml").string());
-    if (!options.quiet) fmt::print("\nthe best as a file: train --options {} --out checkpoints/best\n", best);
+    if (!options.quiet) print(stdout, fmt::format("\nthe best as a file: train --options {} --out checkpoints/best\n", best));
   });
   return code == 0 && signal != 0 ? 128 + signal : code;
 }

@@ -10,6 +10,7 @@
 #include "train/checkpoint.h"
 #include "train/command_line.h"
 #include "train/config_file.h"
+#include "train/console.h"
 #include "train/did_you_mean.h"
 #include "train/names.h"
 #include "train/options_file.h"
@@ -182,7 +183,7 @@ int main(int argc, char** argv) {
       options.config = with_given_fields(load_config(config));
       options.vocabulary = parse_vocabulary(vocabulary, options.config.vocab_size);
       if (only_plan) {
-        fmt::print("{}", json ? to_json(plan(options)).dump(2) + "\n" : visible(plan_text(plan(options))));
+        print(stdout, json ? to_json(plan(options)).dump(2) + "\n" : visible(plan_text(plan(options))));
         return;
       }
       check_config(options.config);
