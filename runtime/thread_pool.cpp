@@ -1,6 +1,10 @@
 #include "runtime/thread_pool.h"
 
 #include <sched.h>
+#include <sys/resource.h>
+
+#include <new>
+#include <system_error>
 
 #if defined(__SSE__)
 #include <xmmintrin.h>
@@ -15,6 +19,11 @@ thread_local bool inside_task = false;
 // How long a thread looks for work before it sleeps, and the caller for the last tasks' end before it gives its core away:
 // some ten microseconds, several times what lies between two loops of a training step.
 constexpr int kSpins = 1000;
+
+bool address_space_is_limited() {
+  rlimit limit{};
+  return ::getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+}
 
 }  // namespace
 
@@ -40,14 +49,32 @@ void flush_denormals() {
 
 ThreadPool::ThreadPool(int workers) : parts_(std::make_unique<Part[]>(workers + 1)) {
   workers_.reserve(workers);
-  for (int i = 0; i < workers; ++i) workers_.emplace_back([this, i] { serve(i + 1); });
+  if (start(workers) || !address_space_is_limited()) return;
+  // Their stacks have taken all of it, and a thread's own allocations take several times its stack. So few leave most of it to the model.
+  const int some = static_cast<int>(workers_.size()) / 16;
+  stop();
+  start(some);
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+bool ThreadPool::start(int workers) {
+  stopping_ = false;
+  try {
+    for (int i = 0; i < workers; ++i) workers_.emplace_back([this, i] { serve(i + 1); });
+    return true;
+  } catch (const std::system_error&) {  // the system's limits: those that there are do
+  } catch (const std::bad_alloc&) {
+  }
+  return false;
+}
+
+void ThreadPool::stop() {
   stopping_ = true;
   bell_.fetch_add(1);
   bell_.notify_all();
   for (std::thread& worker : workers_) worker.join();
+  workers_.clear();
 }
 
 int ThreadPool::run(int count, int (*task)(void* context, int i), void* context) {

@@ -14,11 +14,14 @@ namespace mmrec {
 /// one that the system has taken off its core: beside another busy process, training was up to ten times slower that way.)
 class ThreadPool {
  public:
-  /// workers: threads beside the caller.
+  /// workers: threads beside the caller. Where the system starts fewer, there are fewer.
   explicit ThreadPool(int workers);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
+
+  /// The caller among them.
+  int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   /// task(context, i) for i in [0, count) in any order, on the workers and the calling thread, until one returns other than
   /// 0: then no further task is begun and that is returned. Runs inline inside another task, and when another thread is
@@ -36,10 +39,12 @@ class ThreadPool {
     int end = 0;
   };
 
+  /// Whether the system has started all of them.
+  bool start(int workers);
+  void stop();
   void serve(int thread);
   uint64_t next_job(uint64_t last);
   void take_tasks(int thread);
-  int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   int (*task_)(void* context, int i) = nullptr;
   void* context_ = nullptr;

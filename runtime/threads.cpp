@@ -3,14 +3,19 @@
 #include <HalideRuntime.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <utility>
 
+#include "runtime/cgroup_limits.h"
 #include "runtime/error.h"
 #include "runtime/scratch.h"
 #include "runtime/thread_pool.h"
@@ -20,10 +25,11 @@ namespace mmrec {
 namespace {
 
 std::atomic<int> thread_count{0};  // 0: not set yet
+std::function<void(int started, int wanted)> tell_of_missing_threads;
 std::mutex halide_error_mutex;
 std::string halide_error;  // of any thread: a kernel's tasks fail where they run, its caller reports it
 
-/// The pool, of the size that set_num_threads last asked for.
+/// The pool, of the size that set_num_threads last asked for, or as many as the system starts.
 ThreadPool& pool() {
   static std::mutex mutex;
   static std::unique_ptr<ThreadPool> instance;
@@ -32,8 +38,13 @@ ThreadPool& pool() {
   if (size.load(std::memory_order_acquire) != wanted) {
     std::lock_guard lock(mutex);
     if (size.load(std::memory_order_relaxed) != wanted) {
+      size = 0;
+      instance.reset();  // its threads count among those that the system allows
       instance = std::make_unique<ThreadPool>(wanted - 1);
-      size.store(wanted, std::memory_order_release);
+      const int started = instance->threads();
+      thread_count = started;
+      size.store(started, std::memory_order_release);
+      if (started < wanted && tell_of_missing_threads) tell_of_missing_threads(started, wanted);
     }
   }
   return *instance;
@@ -59,7 +70,7 @@ void* halide_scratch(void*, size_t bytes) {
   void* block = scratch_take(bytes);
   if (!block) {  // no exception may pass through a kernel's frames
     fmt::print(stderr, "error: out of memory: a kernel needs {:.1f} MiB of scratch memory\n", static_cast<double>(bytes) / (1 << 20));
-    std::abort();
+    std::_Exit(1);
   }
   return block;
 }
@@ -73,8 +84,9 @@ void halide_report(void*, const char* message) {
 
 int available_threads() {
   cpu_set_t cores;
-  if (sched_getaffinity(0, sizeof cores, &cores) != 0) return 1;
-  return CPU_COUNT(&cores);
+  const int count = sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
+  const std::optional<double> quota = cgroup_limits().cpus;
+  return quota ? std::clamp(static_cast<int>(std::ceil(std::min(*quota, 1e6))), 1, count) : count;
 }
 
 void set_num_threads(int threads) {
@@ -88,6 +100,13 @@ int num_threads() {
   thread_count = threads;
   return threads;
 }
+
+int start_threads() {
+  pool();
+  return num_threads();
+}
+
+void on_missing_threads(std::function<void(int started, int wanted)> tell) { tell_of_missing_threads = std::move(tell); }
 
 void parallel_for(int count, void (*call)(void* body, int i), void* body) {
   struct Loop {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 #include <type_traits>
 
@@ -8,11 +9,16 @@ namespace mmrec {
 // One pool (thread_pool.h) serves host loops and Halide's parallel loops. A parallel loop inside a parallel loop runs inline on
 // the thread that meets it. Every thread that takes part flushes denormals to zero, as do the kernels' callers.
 
-/// Number of cores that this process may run on.
+/// Number of cores that this process may run on; fewer where a control group's quota is less CPU time than theirs, rounded up.
 int available_threads();
 /// 1 .. 1024; from now on, for everything. Not while a parallel loop is running.
 void set_num_threads(int threads);
+/// As many as were asked for; once they have been started, as many as there are.
 int num_threads();
+/// Starts them, which the first parallel loop does otherwise, and returns how many there are: fewer than were asked for where the system
+/// starts no more (limits on processes or memory), which the function of on_missing_threads is told then, once.
+int start_threads();
+void on_missing_threads(std::function<void(int started, int wanted)> tell);
 
 /// body(i) for i in [0, count), in any order, on the pool. The first exception is rethrown when all are done.
 void parallel_for(int count, void (*call)(void* body, int i), void* body);

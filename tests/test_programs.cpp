@@ -1,7 +1,11 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -593,6 +597,49 @@ TEST_F(Programs, TrainPlans) {
   expect_failed(run("train", {"--json", "--out", out().string()}), 2, {"--json", "--plan"});
   expect_failed(run("train", {"--plan", "--resume", "--out", out().string()}), 2, {"--plan", "--resume"});
   expect_failed(run("train", {"--plan", "--batch", "1000000"}), 2, {"1000000 sequences of 256 positions"});
+}
+
+/// Runs a program as another user, who may have so many processes and threads.
+Outcome run_limited(const fs::path& directory, rlim_t most, std::vector<std::string> words) {
+  fs::permissions(directory, fs::perms::all);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    constexpr int kUser = 54322;
+    const rlimit limits{most, most};
+    std::vector<char*> arguments;
+    for (std::string& word : words) arguments.push_back(word.data());
+    arguments.push_back(nullptr);
+    const auto open = [&](const char* name, int descriptor) {
+      ::dup2(::open((directory / name).c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666), descriptor);
+    };
+    open("stdout", STDOUT_FILENO);
+    open("stderr", STDERR_FILENO);
+    if (::setresgid(kUser, kUser, kUser) == 0 && ::setresuid(kUser, kUser, kUser) == 0 && ::setrlimit(RLIMIT_NPROC, &limits) == 0)
+      ::execv(arguments[0], arguments.data());
+    ::_exit(126);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_file(directory / "stdout"), read_file(directory / "stderr")};
+}
+
+TEST_F(Programs, FewerThreadsThanAskedForDoTheSame) {
+  ASSERT_EQ(train(small_run()).code, 0);
+  const std::string weights = read_file(out() / "final_checkpoint/model.safetensors");
+  std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / "train").string()};
+  for (const std::string& word : small_run().set("--threads", "8").set("--out", (directory_ / "limited").string()).arguments()) words.push_back(word);
+  if (::geteuid() != 0) GTEST_SKIP() << "another user's limits need root";
+  const Outcome outcome = run_limited(directory_.path(), 3, words);
+  if (outcome.code == 126) GTEST_SKIP() << "another user cannot run the programs";
+  ASSERT_EQ(outcome.code, 0) << outcome.errors;
+  EXPECT_TRUE(outcome.errors.starts_with("warning: 3 threads in place of 8: the system starts no more")) << outcome.errors;
+  EXPECT_EQ(std::ranges::count(outcome.errors, '\n'), 1) << outcome.errors;
+  EXPECT_NE(outcome.output.find(", 3 threads; kernels for"), std::string::npos) << outcome.output;
+  EXPECT_TRUE(read_file(directory_ / "limited/final_checkpoint/model.safetensors") == weights);
+
+  words.emplace_back("--quiet");
+  words.emplace_back("--overwrite");
+  EXPECT_EQ(run_limited(directory_.path(), 3, words).errors, "");
 }
 
 TEST_F(Programs, TrainStartsFromACheckpoint) {

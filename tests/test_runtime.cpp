@@ -1,4 +1,7 @@
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <array>
 #include <atomic>
@@ -6,19 +9,26 @@
 #include <cfloat>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
 #include <optional>
 #include <stdexcept>
 #include <thread>
 #include <vector>
 
 #include "runtime/arena.h"
+#include "runtime/cgroup_limits.h"
 #include "runtime/cpu_info.h"
 #include "runtime/lockstep.h"
 #include "runtime/rng.h"
 #include "runtime/scratch.h"
 #include "runtime/tensor.h"
+#include "runtime/thread_pool.h"
 #include "runtime/threads.h"
 #include "tests/kernel_test.h"
+#include "tests/temporary_directory.h"
 
 namespace mmrec {
 namespace {
@@ -247,6 +257,99 @@ TEST(DropoutBits, Independence) {
   }
 }
 
+// ---------------------------------------------------------------------------------------------------- control groups
+
+/// A tree of files as in /proc and /sys.
+class CgroupLimitsTest : public testing::Test {
+ protected:
+  void write(const std::filesystem::path& file, const std::string& text) const {
+    std::filesystem::create_directories((root_ / file).parent_path());
+    std::ofstream(root_ / file) << text;
+  }
+  /// A version's hierarchy is mounted from the group `mounted` on.
+  void mount(int version, const std::string& place, const std::string& mounted, const std::string& controllers = "") {
+    mounts_ += version == 2 ? fmt::format("36 25 0:32 {} {} rw,nosuid shared:9 - cgroup2 cgroup rw\n", mounted, place)
+                            : fmt::format("36 25 0:32 {} {} rw,nosuid master:7 shared:9 - cgroup cgroup rw,{}\n", mounted, place, controllers);
+    write("proc/self/mountinfo", "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n" + mounts_);
+  }
+  CgroupLimits limits() const { return cgroup_limits(root_.path()); }
+
+  test::TemporaryDirectory root_;
+  std::string mounts_;
+};
+
+TEST_F(CgroupLimitsTest, WithoutGroupsThereIsNoLimit) {
+  EXPECT_FALSE(limits().cpus || limits().memory);
+  mount(2, "/sys/fs/cgroup", "/");
+  EXPECT_FALSE(limits().cpus || limits().memory);
+  write("proc/self/cgroup", "0::/a/b\n");
+  write("sys/fs/cgroup/a/b/cpu.max", "max 100000\n");
+  write("sys/fs/cgroup/a/b/memory.max", "max\n");
+  EXPECT_FALSE(limits().cpus || limits().memory);
+}
+
+TEST_F(CgroupLimitsTest, TheSmallestOfTheGroupsAroundCounts) {
+  mount(2, "/sys/fs/cgroup", "/");
+  write("proc/self/cgroup", "0::/outer/inner\n");
+  write("sys/fs/cgroup/outer/cpu.max", "150000 100000\n");
+  write("sys/fs/cgroup/outer/inner/cpu.max", "400000 100000\n");
+  write("sys/fs/cgroup/outer/memory.max", "8589934592\n");
+  write("sys/fs/cgroup/outer/inner/memory.max", "1073741824\n");
+  write("sys/fs/cgroup/other/cpu.max", "10000 100000\n");
+  EXPECT_DOUBLE_EQ(limits().cpus.value(), 1.5);
+  EXPECT_EQ(limits().memory.value(), 1 << 30);
+}
+
+TEST_F(CgroupLimitsTest, ANamespaceShowsTheOwnGroupAsTheRoot) {
+  mount(2, "/sys/fs/cgroup", "/");
+  write("proc/self/cgroup", "0::/\n");
+  write("sys/fs/cgroup/cpu.max", "200000 100000\n");
+  EXPECT_DOUBLE_EQ(limits().cpus.value(), 2);
+  write("proc/self/cgroup", "0::/../elsewhere\n");
+  EXPECT_DOUBLE_EQ(limits().cpus.value(), 2) << "what is mounted is all that can be seen";
+}
+
+TEST_F(CgroupLimitsTest, AContainerMayHaveTheHostsNamesOfItsGroups) {
+  mount(1, "/sys/fs/cgroup/cpu,cpuacct", "/docker/42", "cpu,cpuacct");
+  mount(1, "/sys/fs/cgroup/mem\\040ory", "/docker/42", "memory");
+  write("proc/self/cgroup", "4:cpu,cpuacct:/docker/42/inner\n3:memory:/docker/42\n1:name=systemd:/docker/42\n0::/\n");
+  write("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1\n");
+  write("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n");
+  write("sys/fs/cgroup/cpu,cpuacct/inner/cpu.cfs_quota_us", "25000\n");
+  write("sys/fs/cgroup/cpu,cpuacct/inner/cpu.cfs_period_us", "50000\n");
+  write("sys/fs/cgroup/mem ory/memory.limit_in_bytes", "9223372036854771712\n");
+  EXPECT_DOUBLE_EQ(limits().cpus.value(), 0.5);
+  EXPECT_FALSE(limits().memory) << "as much as the counter holds";
+  write("sys/fs/cgroup/mem ory/memory.limit_in_bytes", "536870912\n");
+  EXPECT_EQ(limits().memory.value(), 512 << 20);
+}
+
+/// A real group, as far as this process may make one.
+TEST(CgroupLimitsOfThisMachine, AreFound) {
+  namespace fs = std::filesystem;
+  for (const fs::path hierarchy : {"/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup"}) {
+    const fs::path group = hierarchy / fmt::format("mmrec-test-{}", ::getpid());
+    std::error_code ignored;
+    if (!fs::create_directory(group, ignored)) continue;
+    const bool second = fs::exists(group / "cpu.max"), first = fs::exists(group / "cpu.cfs_quota_us");
+    if (first) std::ofstream(group / "cpu.cfs_quota_us") << 50000 << std::flush;
+    if (second) std::ofstream(group / "cpu.max") << "50000 100000" << std::flush;
+    int status = -1;
+    if (const pid_t child = ::fork(); child == 0) {
+      std::ofstream procs(group / "cgroup.procs");
+      procs << ::getpid() << std::flush;
+      ::_exit(!procs ? 2 : cgroup_limits().cpus.value_or(0) == 0.5 && available_threads() == 1 ? 0 : 1);
+    } else {
+      ::waitpid(child, &status, 0);
+    }
+    fs::remove(group, ignored);
+    if (!(first || second) || status == 2 << 8) continue;
+    EXPECT_EQ(status, 0) << group;
+    return;
+  }
+  GTEST_SKIP() << "no group with a quota can be made here";
+}
+
 // ----------------------------------------------------------------------------------------------------------- threads
 
 TEST(Threads, CountIsChecked) {
@@ -256,6 +359,59 @@ TEST(Threads, CountIsChecked) {
     EXPECT_EQ(num_threads(), threads);
   }
   for (int wrong : {0, -1, 1025}) EXPECT_THROW(set_num_threads(wrong), Error) << wrong;
+}
+
+/// What a copy of this process finds, in which user 54321 may have so many threads.
+int with_threads_limited(rlim_t limit, const std::function<bool()>& holds) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    constexpr int kUser = 54321;
+    const rlimit limits{limit, limit};
+    const bool limited = ::setresgid(kUser, kUser, kUser) == 0 && ::setresuid(kUser, kUser, kUser) == 0 && ::setrlimit(RLIMIT_NPROC, &limits) == 0;
+    ::_exit(!limited ? 2 : holds() ? 0 : 1);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+TEST(ThreadPool, DoesWithTheThreadsThatThereAre) {
+  if (::geteuid() != 0) GTEST_SKIP() << "another user's limits need root";
+  for (const int limit : {1, 3})
+    EXPECT_EQ(with_threads_limited(static_cast<rlim_t>(limit),
+                                   [&] {
+                                     ThreadPool pool(7);
+                                     std::array<std::atomic<int>, 100> visits{};
+                                     const auto visit = [](void* context, int i) {
+                                       ++(*static_cast<std::array<std::atomic<int>, 100>*>(context))[i];
+                                       return 0;
+                                     };
+                                     return pool.threads() == limit && pool.run(100, visit, &visits) == 0 &&
+                                            std::ranges::all_of(visits, [](const std::atomic<int>& count) { return count == 1; });
+                                   }),
+              0)
+        << limit;
+}
+
+TEST(ThreadPool, LeavesMostOfALimitedAddressSpaceToOthers) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "the sanitizer has an address space of its own";
+#endif
+  const pid_t child = ::fork();
+  if (child == 0) {
+    constexpr rlim_t kRoom = rlim_t{256} << 20;
+    rlim_t pages = 0;
+    std::ifstream("/proc/self/statm") >> pages;
+    const rlim_t most = pages * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE)) + kRoom;
+    const rlimit limits{most, most};
+    if (::setrlimit(RLIMIT_AS, &limits) != 0) ::_exit(2);
+    ThreadPool pool(200);
+    void* const half = std::malloc(kRoom / 2);
+    ::_exit(pool.threads() < 200 && half ? 0 : 1);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
 }
 
 TEST(ParallelFor, EveryIndexOnce) {

@@ -156,7 +156,8 @@ Program::Program(std::string name, std::string description, const std::string& e
   app_.footer("Example:\n  " + example);
   app_.fallthrough();
   app_.option_defaults()->always_capture_default();
-  number(app_, "--threads", threads_, "threads to compute with; the default is the cores this process may use", {.at_least = 1, .at_most = 1024});
+  number(app_, "--threads", threads_, "threads to compute with; the default is the cores this process may use, or a container's share of them",
+         {.at_least = 1, .at_most = 1024});
   number(app_, "--seed", seed_, "seed of everything that is random");
   app_.add_flag("--quiet", quiet_, "print errors only");
 }
@@ -170,6 +171,12 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
     app_.parse(argc, argv);
     check_kernels();
     set_num_threads(threads_);
+    on_missing_threads([this](int started, int wanted) {
+      if (!quiet_)
+        print_warning(fmt::format("{} threads in place of {}: the system starts no more; limits on processes (ulimit -u, a container's) or memory "
+                                  "(ulimit -v) are reached",
+                                  started, wanted));
+    });
     body();
     if (std::fflush(stdout) == 0 && !std::ferror(stdout)) return kSuccess;
     if (nobody_reads()) return kNobodyReads;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "runtime/error.h"
+#include "runtime/threads.h"
 #include "train/checkpoint.h"
 #include "train/command_line.h"
 #include "train/console.h"
@@ -70,7 +71,7 @@ int main(int argc, char** argv) {
     for (const Tokens& text : parts) characters += text.count();
 
     Console console(program.quiet() || json);
-    console.line(describe_machine());
+    console.line(describe_machine(start_threads()));
     console.line(fmt::format("checkpoint          {} (step {})", folder, checkpoint.state.step));
     console.line(fmt::format("text                {}, {}: {} characters", source.data, part == "all" ? part : part + " part", characters));
 

@@ -4,12 +4,11 @@
 
 #include "runtime/cpu_info.h"
 #include "runtime/kernel_registry.h"
-#include "runtime/threads.h"
 
 namespace mmrec {
 
-std::string describe_machine() {
-  return fmt::format("{}, {} threads; kernels for {}, schedules: {}", cpu_name(), num_threads(), kernel_target(), kernel_schedule());
+std::string describe_machine(int threads) {
+  return fmt::format("{}, {} threads; kernels for {}, schedules: {}", cpu_name(), threads, kernel_target(), kernel_schedule());
 }
 
 }  // namespace mmrec

@@ -6,9 +6,11 @@
 #include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <vector>
 
 #include "model/model.h"
+#include "runtime/cgroup_limits.h"
 #include "runtime/cpu_info.h"
 #include "runtime/error.h"
 #include "runtime/ops/gemm.h"
@@ -90,6 +92,10 @@ Plan plan(const TrainOptions& options) {
   plan.text_is_on_disk = is_prepared(options.data);
   plan.text = plan.text_is_on_disk ? 0 : 4. * static_cast<double>(data.train.count() + data.validation.count());
   plan.machine_memory = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
+  if (const std::optional<int64_t> limit = cgroup_limits().memory; limit && static_cast<double>(*limit) < plan.machine_memory) {
+    plan.machine_memory = static_cast<double>(*limit);
+    plan.memory_is_limited = true;
+  }
   plan.checkpoint = 3 * weights;
   plan.checkpoints = int64_t{options.keep} + 2;
 
@@ -131,7 +137,8 @@ std::string plan_text(const Plan& plan) {
   line("  validation", gigabytes(plan.validation));
   line("  text", plan.text_is_on_disk ? "on disk" : gigabytes(plan.text));
   line("  in all", gigabytes(plan.memory()),
-       fmt::format("of the {} of this machine{}", gigabytes(plan.machine_memory),
+       fmt::format("of the {} {}{}", gigabytes(plan.machine_memory),
+                   plan.memory_is_limited ? "that the control group of this process allows" : "of this machine",
                    plan.memory() > plan.machine_memory ? ": it does not fit; a smaller --batch with --accumulate, or a smaller model" : ""));
   line("disk", gigabytes(plan.disk()),
        fmt::format("{} checkpoints of {}: --keep {}, the best, the final one", plan.checkpoints, gigabytes(plan.checkpoint), options.keep));

@@ -15,6 +15,7 @@ struct Plan {
   double weights = 0, gradients = 0, moments = 0, summed_gradients = 0, activations = 0, validation = 0, text = 0;
   bool text_is_on_disk = false;
   double machine_memory = 0;
+  bool memory_is_limited = false;  ///< by a control group, to less than the machine has
   double checkpoint = 0;
   int64_t checkpoints = 0;  ///< on the disk at the end
   double flops_per_token = 0;

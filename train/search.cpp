@@ -370,7 +370,7 @@ void Search::write_best() const {
 
 SearchOutcome Search::run() {
   const StopSignals stop(false);
-  console_.line(describe_machine());
+  console_.line(describe_machine(options_.threads));
   if (!results_.empty()) console_.line(fmt::format("{}: going on after {} results", options_.out.string(), results_.size()), Style::kHeading);
   const auto begin = Clock::now();
   auto shown = begin - std::chrono::seconds(1);

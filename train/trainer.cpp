@@ -8,6 +8,7 @@
 
 #include "runtime/error.h"
 #include "runtime/profile.h"
+#include "runtime/threads.h"
 #include "train/atomic_file.h"
 #include "train/checkpoint.h"
 #include "train/evaluation.h"
@@ -164,7 +165,7 @@ void Run::take_up(const Checkpoint& checkpoint) {
 
 void Run::describe(const RunStart& start) {
   for (const std::string& note : start.notes) log_.line(note, Style::kWarning);
-  log_.line(describe_machine());
+  log_.line(describe_machine(start_threads()));
   log_.line(fmt::format("model: {} parameters, dim {}, {} layers, {} heads, vocabulary {}; {:.0f} MB for a step of {} x {} tokens",
                         parameter_count(parameters_.table()), config_.dim, config_.layers, config_.heads, config_.vocab_size,
                         static_cast<double>(training_step_.bytes() + 16 * parameters_.weights().count()) / 1e6, options_.batch * options_.accumulate,

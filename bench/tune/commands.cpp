@@ -143,7 +143,8 @@ void sweep(const Common& common, const SweepCommand& command) {
   options.calls = selected_calls(selection, common.seed);
   if (selection.shape.empty())
     write_swept_step(Tree::ours().swept_step(), {{selection.configs.front(), selection.batch, selection.sequence}, common.threads});
-  display.line(fmt::format("{}\n{} calls to tune in {}, for {}\n", describe_machine(), options.calls.size(), format_duration(options.budget),
+  display.line(fmt::format("{}\n{} calls to tune in {}, for {}\n", describe_machine(num_threads()), options.calls.size(),
+                           format_duration(options.budget),
                            database.table_path().string()));
   const std::vector<Swept> swept = tune::sweep(options, database, display);
 
