@@ -86,16 +86,16 @@ TEST(Metrics, ReadsBackWhatItWrote) {
 TEST(Metrics, ResumingDropsLaterAndIncompleteRows) {
   const TemporaryDirectory directory;
   const std::filesystem::path path = directory / "metrics.jsonl";
-  EXPECT_NO_THROW(drop_metrics_after(path, 5));
+  EXPECT_NO_THROW(drop_metrics_after(path, 5, true));
   MetricsFile file(path);
   for (int step = 1; step <= 4; ++step) file.append(training_row(step));
   const std::string all = read_file(path);
   write_file_atomically(path, all + "{\"step\":5,\"ep");
-  drop_metrics_after(path, 4);
+  drop_metrics_after(path, 4, true);
   EXPECT_EQ(read_file(path), all);
-  drop_metrics_after(path, 2);
+  drop_metrics_after(path, 2, true);
   EXPECT_EQ(read_file(path), all.substr(0, all.size() / 2));
-  drop_metrics_after(path, 0);
+  drop_metrics_after(path, 0, true);
   EXPECT_EQ(read_file(path), "");
 }
 

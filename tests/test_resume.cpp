@@ -12,6 +12,7 @@
 #include "train/checksum.h"
 #include "train/config_file.h"
 #include "train/directory_lock.h"
+#include "train/run_folder.h"
 #include "train/trainer.h"
 
 namespace mmrec {
@@ -118,6 +119,75 @@ TEST_F(Resume, AStoppedRunEndsLikeOneThatWasNot) {
   EXPECT_EQ(resume_training(stopped.out, kChangeNothing), 0);
   expect_same_run(stopped, whole);
   expect_logged(stopped, {"stopped by SIGTERM", "stopped by SIGHUP", "going on after step", "trained 1000 steps"});
+}
+
+/// A run whose validations, samples or steps take some tenths of a second, so that a stop comes in the middle of one.
+class StopInTheMiddle : public Resume {
+ protected:
+  StopInTheMiddle() {
+    const std::string play = read_file(fs::path(MMREC_SOURCE_DIR) / "data/tiny_shakespeare/input.txt");
+    std::ofstream(directory_ / "long.txt") << play.substr(0, 400'000);
+  }
+  TrainOptions slow_run(const std::string& out) const {
+    TrainOptions run = options(out);
+    run.data = (directory_ / "long.txt").string();
+    run.validation_split = "0.5";
+    run.validation_tokens = 10'000;
+    run.eval_every = 100;
+    return run;
+  }
+  /// Stops a run like `whole`, which has ended, as soon as it has written so many rows, and expects it to have left `unfinished` after `step`
+  /// and to end like the other.
+  void expect_no_trace(const TrainOptions& whole, int rows, int64_t step, const std::string& unfinished) {
+    TrainOptions stopped = whole;
+    stopped.out = directory_ / "stopped";
+    EXPECT_EQ(with_signal_after(stopped.out / "metrics.jsonl", rows, SIGTERM, [&] { return train(stopped); }), SIGTERM);
+    const nlohmann::json state = nlohmann::json::parse(read_file(stopped.out / RunFolder::step_name(step) / "state.json"));
+    EXPECT_EQ(state["course"].value("unfinished", ""), unfinished) << state["course"];
+    EXPECT_EQ(resume_training(stopped.out, kChangeNothing), 0);
+    expect_same_run(stopped, whole);
+  }
+};
+
+TEST_F(StopInTheMiddle, OfAValidation) {
+  TrainOptions whole = slow_run("whole");
+  whole.validation_tokens = 0;
+  whole.eval_every = 2;
+  whole.steps = 3;
+  train(whole);
+  expect_no_trace(whole, 2, 2, "validation");
+  // Where the process was killed before it saved what it had done anew, no row is there twice.
+  TrainOptions again = whole;
+  again.out = directory_ / "stopped";
+  const fs::path metrics = again.out / "metrics.jsonl";
+  const std::string all = read_file(metrics);
+  EXPECT_EQ(resume_training(again.out / RunFolder::step_name(2), kChangeNothing), 0);
+  EXPECT_EQ(std::ranges::count(read_file(metrics), '\n'), std::ranges::count(all, '\n'));
+}
+
+TEST_F(StopInTheMiddle, OfAValidationAtTheEnd) {
+  TrainOptions whole = slow_run("whole");
+  whole.validation_tokens = 0;
+  whole.steps = 2;
+  train(whole);
+  expect_no_trace(whole, 2, 2, "validation");
+}
+
+TEST_F(StopInTheMiddle, OfASample) {
+  TrainOptions whole = slow_run("whole");
+  whole.steps = 3;
+  whole.sample_every = 2;
+  whole.sample_tokens = 10'000;
+  train(whole);
+  expect_no_trace(whole, 2, 2, "sample");
+}
+
+TEST_F(StopInTheMiddle, OfAnAccumulatedStep) {
+  TrainOptions whole = slow_run("whole");
+  whole.steps = 3;
+  whole.accumulate = 300;
+  train(whole);
+  expect_no_trace(whole, 1, 1, "");
 }
 
 TEST_F(Resume, FromEachCheckpointToTheSameEnd) {

@@ -70,11 +70,13 @@ double number_or_nan(const json& object, const char* name, const fs::path& file)
 
 json to_json(const Course& course) {
   const DataIdentity& data = course.data;
-  return {{"options", to_json(course.options)},
-          {"data", {{"train", {data.train_tokens, data.train_crc}}, {"validation", {data.validation_tokens, data.validation_crc}}}},
-          {"epoch", {{"loss", course.epoch.loss}, {"correct", course.epoch.correct}, {"positions", course.epoch.positions}}},
-          {"best", {{"loss", course.best_loss}, {"step", course.best_step}, {"validations_since", course.validations_since_best}}},
-          {"seconds", course.seconds}};
+  json result = {{"options", to_json(course.options)},
+                 {"data", {{"train", {data.train_tokens, data.train_crc}}, {"validation", {data.validation_tokens, data.validation_crc}}}},
+                 {"epoch", {{"loss", course.epoch.loss}, {"correct", course.epoch.correct}, {"positions", course.epoch.positions}}},
+                 {"best", {{"loss", course.best_loss}, {"step", course.best_step}, {"validations_since", course.validations_since_best}}},
+                 {"seconds", course.seconds}};
+  if (!course.unfinished.empty()) result["unfinished"] = course.unfinished;
+  return result;
 }
 
 Course read_course(const json& course, const fs::path& file) {
@@ -86,7 +88,8 @@ Course read_course(const json& course, const fs::path& file) {
           .best_loss = number_or_nan(best, "loss", file),
           .best_step = field<int64_t>(best, "step", file),
           .validations_since_best = field<int>(best, "validations_since", file),
-          .seconds = field<double>(course, "seconds", file)};
+          .seconds = field<double>(course, "seconds", file),
+          .unfinished = course.contains("unfinished") ? field<std::string>(course, "unfinished", file) : ""};
 }
 
 /// Takes a run's folder to the checkpoint to use.

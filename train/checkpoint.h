@@ -27,6 +27,9 @@ struct Course {
   int64_t best_step = 0;
   int validations_since_best = 0;
   double seconds = 0;  ///< that the run has taken
+  /// What was due after the step and a stop has ended, to be done anew: kValidation, kSample, or "".
+  std::string unfinished = {};
+  static constexpr const char *kValidation = "validation", *kSample = "sample";
 };
 
 /// Where a run stood when a checkpoint was written.

@@ -28,14 +28,14 @@ Evaluation::Evaluation(const Config& config, int vocabulary, Parameters& paramet
 
 size_t Evaluation::bytes(const Config& config, int T) { return 2 * model_bytes(config, T, kBatch, Model::Mode::kInference); }
 
-LossSum Evaluation::run(const EvaluationObserver& observe) {
+LossSum Evaluation::run(const EvaluationObserver& observe, const BlockObserver& blocks) {
   LossSum total;
   for (std::span<const int> rest = chosen_; !rest.empty();) {
     const Shape& shape = rest.size() >= static_cast<size_t>(shapes_[0].model->B()) ? shapes_[0] : shapes_.back();
     const size_t B = static_cast<size_t>(shape.model->B());
     windows_.fill(rest.first(B), shape.ids, shape.targets);
     shape.model->clear_state();
-    total += shape.model->loss(shape.ids, shape.targets, memory_);
+    total += shape.model->loss(shape.ids, shape.targets, memory_, blocks);
     rest = rest.subspan(B);
     if (observe) observe(total.positions);
   }

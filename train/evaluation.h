@@ -19,8 +19,9 @@ class Evaluation {
   /// most_tokens: where the text has more, windows from all over it that have as many are taken, always the same; 0: all.
   Evaluation(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, WindowSet windows, int64_t most_tokens = 0);
 
-  /// With the parameters as they are now. Allocates nothing. `observe` is told the positions that are done, batch by batch.
-  LossSum run(const EvaluationObserver& observe = {});
+  /// With the parameters as they are now. Allocates nothing. `observe` is told the positions that are done, batch by batch; `blocks` may
+  /// end it in the middle.
+  LossSum run(const EvaluationObserver& observe = {}, const BlockObserver& blocks = {});
   /// What its models take, at most: for windows of T tokens.
   static size_t bytes(const Config& config, int T);
   int64_t positions() const { return static_cast<int64_t>(chosen_.size()) * windows_.T(); }

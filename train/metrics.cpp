@@ -68,13 +68,14 @@ std::vector<MetricsRow> read_metrics(const PathAt& path) {
   return rows;
 }
 
-void drop_metrics_after(const PathAt& path, int64_t step) {
+void drop_metrics_after(const PathAt& path, int64_t step, bool validated) {
   if (!exists(path)) return;
   const std::string content = read_file(path);
   std::string kept;
   for (const std::string_view line : whole_lines(content)) {
     try {
-      if (from_line(line, "").step <= step) kept.append(line).append("\n");
+      const MetricsRow row = from_line(line, "");
+      if (row.step < step || (row.step == step && (validated || row.split == "train"))) kept.append(line).append("\n");
     } catch (const Error&) {
     }
   }

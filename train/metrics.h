@@ -42,7 +42,7 @@ class MetricsFile {
 /// The rows of a file; an incomplete last line, as a crash leaves it, is passed over. Errors name the file and the line.
 std::vector<MetricsRow> read_metrics(const PathAt& path);
 /// Drops the rows after `step`, which a resumed run is about to write again, and lines that are no rows, as a power cut leaves
-/// them. The others keep every byte. No file is as good as an empty one.
-void drop_metrics_after(const PathAt& path, int64_t step);
+/// them. The others keep every byte. No file is as good as an empty one. validated: the validation after `step` is done, too.
+void drop_metrics_after(const PathAt& path, int64_t step, bool validated);
 
 }  // namespace mmrec

@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <system_error>
 #include <utility>
@@ -80,7 +81,7 @@ RunFolder open_folder(const TrainOptions& options, RunStart& start, int64_t step
   if (state.step > steps) fail_usage("the run has taken {} steps already, which is more than the {} that it is to have in all", state.step, steps);
   if (const std::vector<std::string> later = start.folder->go_back_to(*start.checkpoint); !later.empty())
     start.notes.push_back(fmt::format("moved to set_aside, since the run goes on from an earlier step: {}", fmt::join(later, ", ")));
-  drop_metrics_after(*start.folder / RunFolder::kMetrics, state.step);
+  drop_metrics_after(*start.folder / RunFolder::kMetrics, state.step, !std::isnan(state.validation_loss));
   return std::move(*start.folder);
 }
 

@@ -24,7 +24,7 @@ void on_signal(int number) {
     std::signal(number, SIG_DFL);
     std::raise(number);  // delivered when this handler returns
   } else if (announced && number != SIGPIPE) {
-    constexpr std::string_view kNotice = "\nfinishing this step and saving; a second signal ends at once\n";
+    constexpr std::string_view kNotice = "\nstopping and saving; a second signal ends at once\n";
     [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, kNotice.data(), kNotice.size());
   }
   errno = error;

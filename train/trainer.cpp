@@ -5,6 +5,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 
 #include "runtime/error.h"
 #include "runtime/profile.h"
@@ -32,6 +33,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// A signal has asked for a stop; what was under way is given up.
+struct Stopped {};
+
 class Run {
  public:
   Run(const TrainOptions& options, RunStart start);
@@ -51,9 +55,13 @@ class Run {
   /// Takes the run up where the checkpoint left it.
   void take_up(const Checkpoint& checkpoint);
   void describe(const RunStart& start);
+  void check_stop() const;
+  /// Does a part of what is due after a step. A stop in the middle has the run, when it goes on, do it anew.
+  template <class Body>
+  void do_part(const char* part, Body body);
   void step();
   int take_steps();
-  /// What is due after a step: validation, samples, checkpoints.
+  /// What is due after a step, or is still due after one that a checkpoint has: validation, samples, checkpoints.
   void after_step();
   /// The line of an epoch's end or a validation; what the validation, if there is one, is followed by.
   void report(bool validated);
@@ -210,23 +218,40 @@ void Run::note_error(std::string_view text) {
 int Run::take_steps() {
   start_ = std::chrono::steady_clock::now();
   set_profiling(options_.profile);
-  while (state_.step < rate_.steps && !out_of_patience()) {
-    if (stop_.received() != 0) {
-      interrupt(stop_.received());
-      return stop_.received();
+  try {
+    if (!course().unfinished.empty()) {
+      saved_step_ = -1;  // what is done now is not in the checkpoint
+      after_step();
     }
-    step();
-    after_step();
+    while (state_.step < rate_.steps && !out_of_patience()) {
+      check_stop();
+      step();
+      after_step();
+    }
+    finish();
+    return 0;
+  } catch (const Stopped&) {
+    interrupt(stop_.received());
+    return stop_.received();
   }
-  finish();
-  return 0;
+}
+
+void Run::check_stop() const {
+  if (stop_.received() != 0) throw Stopped();
+}
+
+template <class Body>
+void Run::do_part(const char* part, Body body) {
+  course().unfinished = part;
+  body();
+  course().unfinished.clear();
 }
 
 void Run::step() {
   const double begin = seconds();
   const int64_t number = state_.step + 1;
   const Batch batch = order_.batch(number);
-  const LossSum sum = training_step_.run(number, batch);
+  const LossSum sum = training_step_.run(number, batch, [this] { check_stop(); });
   const double rate = rate_.at(number);
   const double norm = std::isfinite(sum.mean_loss()) ? optimizer_step(parameters_, options_.optimizer, rate, number) : MetricsRow::kNone;
   const double now = seconds();
@@ -252,7 +277,8 @@ void Run::after_step() {
   const auto is_due = [&](int64_t every) { return every > 0 && state_.step % every == 0; };
   const bool last = state_.step == rate_.steps;
   const bool validates = evaluation_ && (last || (options_.eval_every > 0 ? is_due(options_.eval_every) : epoch_is_over()));
-  if (validates || last || epoch_is_over()) report(validates);
+  const std::string unfinished = std::exchange(course().unfinished, "");
+  if (unfinished != Course::kSample && (validates || last || epoch_is_over())) report(validates);
   if (is_due(options_.sample_every)) print_sample(fmt::format("{} after step {}:", kSampleHeading, state_.step));
   if (is_due(options_.save_every)) {
     save(RunFolder::step_name(state_.step));
@@ -276,7 +302,8 @@ void Run::report(bool validated) {
 
 bool Run::validate(std::string& line) {
   const double begin = seconds();
-  const LossSum sum = evaluation_->run();
+  LossSum sum;
+  do_part(Course::kValidation, [&] { sum = evaluation_->run({}, [this] { check_stop(); }); });
   state_.validation_loss = sum.mean_loss();
   const double now = seconds();
   write({.step = state_.step,
@@ -377,11 +404,14 @@ void Run::print_sample(const std::string& heading) {
   Generator generator(config_, data_.tokenizer.size(), parameters_, options_.seed, {.seed = options_.seed});
   std::string text;
   generator.read_prompt(data_.tokenizer.encode("\n", "the sample's prompt"));
-  for (int64_t i = 0; i < options_.sample_tokens; ++i) {
-    const std::span<const int32_t> ids = generator.choose();
-    text += data_.tokenizer.decode(ids);
-    generator.read(ids);
-  }
+  do_part(Course::kSample, [&] {
+    for (int64_t i = 0; i < options_.sample_tokens; ++i) {
+      check_stop();
+      const std::span<const int32_t> ids = generator.choose();
+      text += data_.tokenizer.decode(ids);
+      generator.read(ids);
+    }
+  });
   say(heading, Style::kHeading);
   say(text);
   say(kSampleEnd);
