@@ -5,7 +5,9 @@
 
 #include "tests/expect_error.h"
 #include "tests/kernel_test.h"
+#include "tests/growing_state.h"
 #include "train/evaluation.h"
+#include "train/generator.h"
 
 namespace mmrec {
 namespace {
@@ -52,6 +54,42 @@ TEST_F(StreamLoss, IsThatOfOneWindowOverTheWholeText) {
   }
   const std::vector<int32_t> tokens = text(129);
   EXPECT_GT(std::abs(stream(tokens, 32).loss - windows(tokens, 32).loss), 1e-3) << "the state is not carried";
+}
+
+TEST_F(StreamLoss, AStateThatOutgrowsAFloatIsToldWithItsTokens) {
+  config_.max_seq = 512;
+  test::let_state_grow(config_, parameters_);
+  const std::vector<int32_t> tokens = text(1025);
+  Evaluation long_windows(config_, kVocabulary, parameters_, kMemorySeed, WindowSet(tokens, 512, "the text"));
+  EXPECT_FALSE(std::isfinite(long_windows.run().loss));
+  const int finite = long_windows.finite_tokens();
+  EXPECT_GT(finite, 64);
+  EXPECT_LT(finite, 512);
+  Evaluation short_windows(config_, kVocabulary, parameters_, kMemorySeed, WindowSet(tokens, 64, "the text"));
+  EXPECT_TRUE(std::isfinite(short_windows.run().loss));
+  EXPECT_EQ(short_windows.finite_tokens(), 64);
+  EXPECT_TRUE(std::isfinite(long_windows.mean_loss_of_first(64)));
+
+  const LossSum sum = stream(tokens, 32);
+  EXPECT_FALSE(std::isfinite(sum.loss));
+  EXPECT_NEAR(sum.positions, finite, 2) << "of the first window alone";
+
+  Generator generator(config_, kVocabulary, parameters_, kMemorySeed, {.seed = 1}, 1, 64);
+  generator.read_prompt(std::vector<int32_t>{3});
+  const auto read_all = [&] {
+    for (const int32_t token : tokens) generator.read(std::span(&token, 1));
+  };
+  test::expect_error(read_all, {"the state left a float's range after", "the training's windows have 64"});
+}
+
+TEST(Overflow, IsToldByWhatTheTrainingSaw) {
+  for (const int tokens : {64, 93})
+    EXPECT_EQ(describe_overflow(tokens, 64),
+              fmt::format("the state left a float's range after {} tokens; the training's windows have 64, and for so many the model can be used", tokens));
+  EXPECT_EQ(describe_overflow(40, 64),
+            "the state left a float's range after 40 tokens, within the 64 of the training's windows: the weights cannot be used");
+  EXPECT_EQ(describe_overflow(93, 0), "the state left a float's range after 93 tokens");
+  EXPECT_EQ(describe_overflow(0, 64), "the loss is not finite from the first token on: the weights cannot be used");
 }
 
 TEST_F(StreamLoss, ATextMustPredictSomething) {

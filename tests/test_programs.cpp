@@ -25,10 +25,12 @@
 #include <utility>
 #include <vector>
 
+#include "tests/growing_state.h"
 #include "tests/http_server.h"
 #include "tests/process.h"
 #include "tests/temporary_directory.h"
 #include "train/atomic_file.h"
+#include "train/checkpoint.h"
 #include "train/directory_lock.h"
 #include "train/metrics.h"
 #include "train/names.h"
@@ -972,6 +974,29 @@ TEST_F(Programs, EvaluateRepeatsTheValidation) {
   expect_failed(evaluate({"--val-split", "0"}), 2, {"--part validation", "not two characters"});
   expect_failed(run("evaluate", {"--checkpoint", out().string(), "--data", "missing.txt"}), 1, {"missing.txt", "No such file"});
   expect_failed(run("evaluate", {"--checkpoint", "missing", "--data", "sample"}), 1, {"missing", "no such folder"});
+}
+
+TEST_F(Programs, AStateThatOutgrowsTheTrainingsWindowsIsNamed) {
+  ASSERT_EQ(train(small_run().set("--seq", "64").set("--batch", "2").set("--val-seq", "1000").set("--val-split", "0.4")).code, 0);
+  const fs::path grown = directory_ / "grown";
+  {
+    const Checkpoint checkpoint(out());
+    Parameters parameters(checkpoint.config);
+    checkpoint.read_weights(parameters);
+    test::let_state_grow(checkpoint.config, parameters);
+    save_checkpoint(grown, checkpoint.config, checkpoint.tokenizer, parameters, checkpoint.state);
+  }
+  const auto evaluate = [&](Arguments more) {
+    more.insert(more.end(), {"--checkpoint", grown.string(), "--threads", "1"});
+    return run("evaluate", more);
+  };
+  expect_failed(evaluate({}), 1, {"the state left a float's range after", "the training's windows have 64", "measure with --seq 64"});
+  expect_failed(evaluate({"--stream"}), 1, {"the state left a float's range after", "without --stream and with --seq 64"});
+  EXPECT_EQ(evaluate({"--seq", "64"}).code, 0);
+  const Outcome text = run("generate", {"--checkpoint", grown.string(), "--tokens", "1000", "--threads", "1"});
+  EXPECT_EQ(text.code, 1);
+  EXPECT_NE(text.errors.find("error: the state left a float's range after"), std::string::npos) << text.errors;
+  EXPECT_GT(text.output.size(), 64u) << "what it had written";
 }
 
 TEST_F(Programs, GenerateSamples) {

@@ -132,6 +132,31 @@ TEST_F(Report, WarnsOfOverfitting) {
                   .warnings.empty());
 }
 
+/// Validation windows are longer than the training's here.
+TEST_F(Report, ComparesEqualWindows) {
+  const auto run_with = [&](const std::string& name, double loss, double in_trained_window) {
+    const fs::path folder = directory_ / name;
+    make_directory(folder);
+    MetricsFile file(folder / "metrics.jsonl");
+    for (int step = 1; step <= 100; ++step)
+      file.append({.step = step, .epoch = 1, .loss = 3 - 0.01 * step, .accuracy = 0, .lr = 1e-3, .grad_norm = 1});
+    file.append({.step = 50, .epoch = 1, .split = "val", .loss = 2.5, .loss_in_trained_window = 2.55});
+    file.append({.step = 100, .epoch = 1, .split = "val", .loss = loss, .loss_in_trained_window = in_trained_window});
+    return read_run(folder);
+  };
+  const RunReport outgrown = run_with("outgrown", 8.5, 2.1);
+  ASSERT_EQ(outgrown.warnings.size(), 1u);
+  for (const char* part : {"outgrows the training's windows", "8.5000", "2.1000", "--seq"})
+    EXPECT_NE(outgrown.warnings[0].find(part), std::string::npos) << outgrown.warnings[0];
+  const RunReport not_finite = run_with("not_finite", std::nan(""), 2.1);
+  ASSERT_EQ(not_finite.warnings.size(), 2u);
+  EXPECT_NE(not_finite.warnings[1].find("the loss is not finite, and 2.1000"), std::string::npos) << not_finite.warnings[1];
+  EXPECT_TRUE(run_with("good", 2.0, 2.1).warnings.empty());
+  const RunReport overfitted = run_with("overfitted", 3.9, 4.0);
+  ASSERT_EQ(overfitted.warnings.size(), 1u);
+  EXPECT_TRUE(overfitted.warnings[0].starts_with("overfitting: the validation loss rose from 2.5500 (step 50) to 4.0000")) << overfitted.warnings[0];
+}
+
 TEST_F(Report, ShowsTheLastSample) {
   const fs::path folder = good_run("good");
   std::ofstream(folder / "training_output.log")

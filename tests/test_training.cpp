@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
+#include <sstream>
 
 #include "tests/expect_error.h"
 #include "tests/kernel_test.h"
@@ -256,6 +257,20 @@ TEST(Evaluation, IsTheSumOverWindowsFromAFreshStateEach) {
   }
   EXPECT_NEAR(limited.run().loss, want, 1e-5 * want);
   EXPECT_EQ(Evaluation(config, kVocabulary, parameters, 9, windows, 1).positions(), T) << "one at least";
+
+  // The first tokens of its windows are windows of their own.
+  Evaluation whole(config, kVocabulary, parameters, 9, windows);
+  const double mean = whole.run().mean_loss();
+  EXPECT_NEAR(whole.mean_loss_of_first(T), mean, 1e-5 * mean);
+  double first = 0;
+  for (int window = 0; window < kWindows; ++window) {
+    std::vector<int32_t> ids(T), targets(T);
+    windows.fill(std::span(&window, 1), IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1}));
+    Model shorter(config, kVocabulary, parameters, 3, 1, Model::Mode::kInference);
+    first += shorter.loss(IntTensor(ids.data(), {3, 1}), IntTensor(targets.data(), {3, 1}), memory.memory).mean_loss();
+  }
+  EXPECT_NEAR(whole.mean_loss_of_first(3), first / kWindows, 1e-5 * first);
+  EXPECT_EQ(whole.finite_tokens(), T);
   EXPECT_EQ(Evaluation(config, kVocabulary, parameters, 9, windows, 1000).positions(), kWindows * T);
 }
 
@@ -477,6 +492,37 @@ TEST(ValidationTokens, AreATwentiethOfWhatIsTrainedOnBetweenTwoWithinBounds) {
     options.validation_tokens = asked;
     EXPECT_EQ(validation_tokens(options, 1000), asked);
   }
+}
+
+/// The validation windows are longer than the training's.
+TEST_F(Training, TheReportComparesEqualWindows) {
+  TrainOptions run = options("run");
+  run.warmup = 1;
+  train(run);
+  const std::vector<MetricsRow> validations = rows(run, "val");
+  ASSERT_EQ(validations.size(), 1u);
+  TrainOptions equal = run;
+  equal.out = directory_ / "equal";
+  equal.validation_sequence = equal.sequence;
+  train(equal);
+  EXPECT_TRUE(std::isnan(rows(equal, "val").front().loss_in_trained_window));
+  EXPECT_NEAR(validations[0].loss_in_trained_window, rows(equal, "val").front().loss, 0.1) << "every second of the same windows";
+
+  // A run of an earlier version, which did not have that figure.
+  const fs::path metrics = run.out / "metrics.jsonl";
+  std::string text;
+  std::istringstream lines(read_file(metrics));
+  for (std::string line; std::getline(lines, line);) {
+    nlohmann::json row = nlohmann::json::parse(line);
+    row.erase("loss_in_trained_window");
+    if (row["split"] == "val") row["loss"] = 50;
+    text += row.dump() + "\n";
+  }
+  write_file_atomically(metrics, text);
+  const std::vector<std::string> warnings = read_run(run.out).warnings;
+  ASSERT_EQ(warnings.size(), 1u);
+  for (const char* part : {"50.0000 in windows of 64", "in windows of 32", "'evaluate --seq 32' compares"})
+    EXPECT_NE(warnings[0].find(part), std::string::npos) << warnings[0];
 }
 
 TEST_F(Training, AnEarlierRunIsReplacedOnlyOnDemand) {

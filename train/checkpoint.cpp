@@ -302,6 +302,16 @@ std::optional<int64_t> checkpoint_step(const PathAt& folder) {
   }
 }
 
+std::optional<TrainOptions> checkpoint_options(const PathAt& folder) {
+  const PathAt file = folder / kStateFile;
+  try {
+    const json state = parse_state(read_file(file), file.shown());
+    if (state.contains("course")) return read_course(state["course"], file.shown()).options;
+  } catch (const Error&) {
+  }
+  return std::nullopt;
+}
+
 int model_vocabulary(const Config& config, const Tokenizer& tokenizer) {
   return config.vocab_size == padded_vocabulary(tokenizer.size()) ? tokenizer.size() : config.vocab_size;
 }

@@ -107,6 +107,9 @@ std::filesystem::path latest_checkpoint(const PathAt& run);
 /// The step of a checkpoint by its state.json alone; nothing where that cannot be read.
 std::optional<int64_t> checkpoint_step(const PathAt& folder);
 
+/// The options of the run that wrote a checkpoint, by its state.json alone; nothing where that cannot be read or no run wrote it.
+std::optional<TrainOptions> checkpoint_options(const PathAt& folder);
+
 /// The number of ids that can be predicted: the tokenizer's where the embedding is just that size, rounded up
 /// (`--vocab auto`), else all rows of the embedding.
 int model_vocabulary(const Config& config, const Tokenizer& tokenizer);

@@ -39,10 +39,12 @@ int main(int argc, char** argv) {
     checkpoint.read_weights(parameters);
 
     TrainOptions source;
+    int trained = 0;  // tokens of the training's windows, where that is known
     if (checkpoint.state.course) {
       source.data = checkpoint.state.course->options.data;
       source.validation_split = checkpoint.state.course->options.validation_split;
       if (sequence_option->count() == 0) sequence = checkpoint.state.course->options.validation_sequence;
+      trained = checkpoint.state.course->options.sequence;
     } else if (data.empty()) {
       fail_usage("--data is required: {} does not say what it was trained on", folder);
     }
@@ -89,13 +91,27 @@ int main(int argc, char** argv) {
         shown = Clock::now();
         console.status(percent(static_cast<double>(before + positions) / static_cast<double>(characters)));
       };
-      sum += stream ? stream_loss(checkpoint.config, vocabulary, parameters, checkpoint.state.seed, text, window, observe)
-                    : Evaluation(checkpoint.config, vocabulary, parameters, checkpoint.state.seed, WindowSet(text, window, "the text")).run(observe);
+      LossSum of_part;
+      int64_t finite = 0;
+      if (stream) {
+        of_part = stream_loss(checkpoint.config, vocabulary, parameters, checkpoint.state.seed, text, window, observe);
+        finite = of_part.positions;
+      } else {
+        Evaluation evaluation(checkpoint.config, vocabulary, parameters, checkpoint.state.seed, WindowSet(text, window, "the text"));
+        of_part = evaluation.run(observe);
+        finite = evaluation.finite_tokens();
+      }
+      if (!std::isfinite(of_part.loss)) {
+        console.erase_status();
+        const bool is_outgrown = trained > 0 && finite >= trained;
+        fail("{}: the loss is {}: {}{}", folder, std::abs(of_part.loss), describe_overflow(finite, trained),
+             is_outgrown ? fmt::format("; measure {}with --seq {}", stream ? "without --stream and " : "", trained) : "");
+      }
+      sum += of_part;
     }
     console.erase_status();
     const std::chrono::duration<double> time = Clock::now() - begin;
     const double loss = sum.mean_loss(), speed = static_cast<double>(sum.positions) / time.count();
-    if (!std::isfinite(loss)) fail("{}: the loss is {}: the model's weights cannot be used", folder, loss);
 
     const double bits = loss / std::numbers::ln2;  // a token is a character
     if (json) {

@@ -1,6 +1,8 @@
 #include "train/evaluation.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 #include <span>
 
 #include "runtime/error.h"
@@ -12,7 +14,7 @@ constexpr int kBatch = 8;  // windows
 }
 
 Evaluation::Evaluation(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, WindowSet windows, int64_t most_tokens)
-    : windows_(std::move(windows)) {
+    : windows_(std::move(windows)), loss_(static_cast<size_t>(windows_.T())) {
   const int64_t most = most_tokens == 0 ? windows_.count() : std::clamp<int64_t>(most_tokens / windows_.T(), 1, windows_.count());
   for (int64_t i = 0; i < most; ++i) chosen_.push_back(static_cast<int>(i * windows_.count() / most));
   const int count = static_cast<int>(most);
@@ -30,16 +32,28 @@ size_t Evaluation::bytes(const Config& config, int T) { return 2 * model_bytes(c
 
 LossSum Evaluation::run(const EvaluationObserver& observe, const BlockObserver& blocks) {
   LossSum total;
+  std::ranges::fill(loss_, 0.);
   for (std::span<const int> rest = chosen_; !rest.empty();) {
     const Shape& shape = rest.size() >= static_cast<size_t>(shapes_[0].model->B()) ? shapes_[0] : shapes_.back();
     const size_t B = static_cast<size_t>(shape.model->B());
     windows_.fill(rest.first(B), shape.ids, shape.targets);
     shape.model->clear_state();
     total += shape.model->loss(shape.ids, shape.targets, memory_, blocks);
+    const float* loss = shape.model->token_loss().data();
+    for (double& sum : loss_)
+      for (size_t b = 0; b < B; ++b) sum += *loss++;
     rest = rest.subspan(B);
     if (observe) observe(total.positions);
   }
   return total;
+}
+
+double Evaluation::mean_loss_of_first(int tokens) const {
+  return std::accumulate(loss_.begin(), loss_.begin() + tokens, 0.) / static_cast<double>(chosen_.size() * static_cast<size_t>(tokens));
+}
+
+int Evaluation::finite_tokens() const {
+  return static_cast<int>(std::ranges::find_if_not(loss_, [](double loss) { return std::isfinite(loss); }) - loss_.begin());
 }
 
 LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, const Tokens& tokens, int T,
@@ -65,11 +79,25 @@ LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters
     }
     tokens.read(begin, length, [&](int t, int32_t id) { ids.data()[t] = id; });
     tokens.read(begin + 1, length, [&](int t, int32_t id) { targets.data()[t] = id; });
-    total += model->loss(ids, targets, memory);
+    const LossSum sum = model->loss(ids, targets, memory);
+    if (!std::isfinite(sum.loss)) {
+      const std::span<const float> loss(model->token_loss().data(), static_cast<size_t>(length));
+      const auto first = std::ranges::find_if_not(loss, [](float value) { return std::isfinite(value); });
+      return {.loss = sum.loss, .positions = begin + (first - loss.begin())};
+    }
+    total += sum;
     begin += length;
     if (observe) observe(total.positions);
   }
   return total;
+}
+
+std::string describe_overflow(int64_t tokens, int trained) {
+  if (tokens == 0) return "the loss is not finite from the first token on: the weights cannot be used";
+  const std::string where = fmt::format("the state left a float's range after {} tokens", tokens);
+  if (trained == 0) return where;
+  if (tokens < trained) return fmt::format("{}, within the {} of the training's windows: the weights cannot be used", where, trained);
+  return fmt::format("{}; the training's windows have {}, and for so many the model can be used", where, trained);
 }
 
 }  // namespace mmrec

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "model/model.h"
@@ -22,8 +23,14 @@ class Evaluation {
   /// With the parameters as they are now. Allocates nothing. `observe` is told the positions that are done, batch by batch; `blocks` may
   /// end it in the middle.
   LossSum run(const EvaluationObserver& observe = {}, const BlockObserver& blocks = {});
+  // Of the last run:
+  /// What windows of so many tokens would have come to: the mean loss of each window's first ones.
+  double mean_loss_of_first(int tokens) const;
+  /// Tokens of a window up to the first whose loss is not finite in one of them.
+  int finite_tokens() const;
   /// What its models take, at most: for windows of T tokens.
   static size_t bytes(const Config& config, int T);
+  int window() const { return windows_.T(); }
   int64_t positions() const { return static_cast<int64_t>(chosen_.size()) * windows_.T(); }
 
  private:
@@ -38,11 +45,16 @@ class Evaluation {
   Memory memory_;
   std::vector<Shape> shapes_;  // whole batches, then the rest
   std::vector<int> chosen_;    // windows
+  std::vector<double> loss_;   // of the last run, summed over the windows: of each position in them
 };
 
 /// Loss of a model on a whole text from its first token to its last, with one state carried all the way. T: tokens that are
-/// read at once; it changes rounding only.
+/// read at once; it changes rounding only. Where the loss is no longer finite it ends, and `positions` are those before that.
 LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, const Tokens& tokens, int T,
                     const EvaluationObserver& observe = {});
+
+/// Why a loss is not finite, where it was for `tokens` from a fresh state on and the training's windows had `trained` (0: not known): the
+/// state has grown beyond what the training saw of it, or the weights are bad.
+std::string describe_overflow(int64_t tokens, int trained);
 
 }  // namespace mmrec

@@ -57,7 +57,8 @@ int main(int argc, char** argv) {
     if (std::ranges::count(ids, Tokenizer::kUnknown) == std::ssize(ids)) fail("--prompt: the model knows none of it: {}", unknown);
     if (!unknown.empty() && !program.quiet()) print_warning("--prompt: " + unknown);
 
-    Generator generator(checkpoint.config, tokenizer.size(), parameters, checkpoint.state.seed, sampling, samples);
+    Generator generator(checkpoint.config, tokenizer.size(), parameters, checkpoint.state.seed, sampling, samples,
+                        checkpoint.state.course ? checkpoint.state.course->options.sequence : 0);
     const bool streams = samples == 1 && !json;
     // A model may have learnt the escape sequences that were in its text: on a terminal they are shown and do nothing.
     const auto show = [on_terminal = ::isatty(STDOUT_FILENO) == 1](const std::string& text) {

@@ -1,9 +1,11 @@
 #include "train/generator.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "runtime/error.h"
 #include "runtime/rng.h"
+#include "train/evaluation.h"
 
 namespace mmrec {
 
@@ -20,14 +22,18 @@ void copy_state(const Model& from, const Model& to) {
 
 }  // namespace
 
-Generator::Generator(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, const Sampling& sampling, int samples)
+std::vector<int32_t> neutral_prompt(const Tokenizer& tokenizer) { return tokenizer.encode("\n", "the beginning"); }
+
+Generator::Generator(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, const Sampling& sampling, int samples,
+                     int trained_window)
     : sampling_(sampling),
       sampler_(sampling),
       window_(config, vocabulary, parameters, kWindow, 1, Model::Mode::kInference),
       token_(config, vocabulary, parameters, 1, 1, Model::Mode::kInference),
       model_(config, vocabulary, parameters, 1, samples, Model::Mode::kInference),
       recent_(samples),
-      chosen_(samples) {
+      chosen_(samples),
+      trained_window_(trained_window) {
   arena_ = Arena::fitted([&](Arena& arena) {
     memory_ = allocate_memory(config, arena);
     window_ids_ = arena.take<int32_t>({kWindow, 1});
@@ -51,6 +57,7 @@ void Generator::read_prompt(std::span<const int32_t> ids) {
     token_.read(token_id_, memory_);
   }
   copy_state(token_, model_);
+  tokens_ = std::ssize(ids) - 1;
   const auto remembered = ids.first(ids.size() - 1).last(std::min<size_t>(sampling_.repetition_window, ids.size() - 1));
   for (std::vector<int32_t>& recent : recent_) recent.assign(remembered.begin(), remembered.end());
   read(std::vector<int32_t>(recent_.size(), ids.back()));
@@ -60,6 +67,9 @@ Tensor Generator::read(std::span<const int32_t> ids) {
   if (ids.size() != recent_.size()) fail_usage("{} tokens for {} samples", ids.size(), recent_.size());
   std::ranges::copy(ids, ids_.data());
   model_.logits(ids_, memory_, logits_);
+  const std::span<const float> logits(logits_.data(), static_cast<size_t>(logits_.count()));
+  if (!std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); })) fail("{}", describe_overflow(tokens_, trained_window_));
+  ++tokens_;
   for (size_t b = 0; b < ids.size(); ++b) {
     recent_[b].push_back(ids[b]);
     if (recent_[b].size() > static_cast<size_t>(sampling_.repetition_window)) recent_[b].erase(recent_[b].begin());

@@ -6,15 +6,21 @@
 
 #include "model/model.h"
 #include "train/sampler.h"
+#include "train/tokenizer.h"
 
 namespace mmrec {
+
+/// What a text begins with that continues nothing: a newline, or the unknown token where the model knows none.
+std::vector<int32_t> neutral_prompt(const Tokenizer& tokenizer);
 
 /// Text from a model, one token at a time, several samples side by side in one batch: the recurrent state is all that is
 /// carried from one token to the next, so a token costs the same however long the text is.
 class Generator {
  public:
   /// memory_seed: the run's seed, for the memory of evaluation and generation. Sample b draws from a random stream of its own.
-  Generator(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, const Sampling& sampling, int samples = 1);
+  /// trained_window: tokens of the training's windows, for the error where the state outgrows them; 0: not known.
+  Generator(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, const Sampling& sampling, int samples = 1,
+            int trained_window = 0);
 
   /// What all samples begin with, at least one token; before anything else, and once.
   void read_prompt(std::span<const int32_t> ids);
@@ -34,6 +40,8 @@ class Generator {
   std::vector<std::vector<int32_t>> recent_;  // each sample's last tokens, repetition_window of them
   std::vector<int32_t> chosen_;
   uint64_t draws_ = 0;
+  int trained_window_;
+  int64_t tokens_ = 0;  // that each sample's state has gone through
 };
 
 }  // namespace mmrec

@@ -13,7 +13,7 @@ namespace {
 
 std::string to_line(const MetricsRow& row) {
   // JSON has no NaN and no infinity: the library writes null for them.
-  const nlohmann::ordered_json json = {
+  nlohmann::ordered_json json = {
       {"step", row.step},
       {"epoch", row.epoch},
       {"split", row.split},
@@ -26,6 +26,7 @@ std::string to_line(const MetricsRow& row) {
       {"tokens_per_second", row.tokens_per_second},
       {"seconds", row.seconds},
   };
+  if (!std::isnan(row.loss_in_trained_window)) json["loss_in_trained_window"] = row.loss_in_trained_window;
   return json.dump() + "\n";
 }
 
@@ -43,6 +44,7 @@ MetricsRow from_line(std::string_view line, const std::string& where) {
             .epoch = count("epoch", INT64_MAX),
             .split = split,
             .loss = number("loss"),
+            .loss_in_trained_window = json.contains("loss_in_trained_window") ? number("loss_in_trained_window") : MetricsRow::kNone,
             .accuracy = number("accuracy"),
             .lr = number("lr"),
             .grad_norm = number("grad_norm"),

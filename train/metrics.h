@@ -17,7 +17,10 @@ struct MetricsRow {
   int64_t epoch = 0;
   std::string split = "train";  ///< or "val"
   double loss = kNone;          ///< mean cross-entropy, in nats
-  double accuracy = kNone;      ///< part of the positions, 0 .. 1
+  /// Of a validation whose windows are longer than the training's: the loss of their first tokens, as many as a training window has. It
+  /// compares with the training loss where the state does not keep beyond them.
+  double loss_in_trained_window = kNone;
+  double accuracy = kNone;  ///< part of the positions, 0 .. 1
   double lr = kNone;
   double grad_norm = kNone;  ///< before clipping
   int64_t tokens = 0;        ///< trained on since the start of the run

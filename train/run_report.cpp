@@ -8,6 +8,7 @@
 
 #include "runtime/error.h"
 #include "train/atomic_file.h"
+#include "train/checkpoint.h"
 #include "train/exceptions.h"
 #include "train/names.h"
 #include "train/run_folder.h"
@@ -87,22 +88,61 @@ void check_finite(RunReport& run) {
   check(run.validation, {{"the validation loss", &MetricsRow::loss}});
 }
 
-void check_overfitting(RunReport& run) {
+/// Of windows as long as the training's, as far as the validation tells.
+double comparable_loss(const MetricsRow& validation) {
+  return std::isnan(validation.loss_in_trained_window) ? validation.loss : validation.loss_in_trained_window;
+}
+
+/// Whether the losses of longer windows are worse than those of their beginnings, to which more context would make them better.
+void check_window(RunReport& run) {
+  constexpr double kWorse = 1.05;  // less may be chance
+  if (run.validation.empty()) return;
+  const MetricsRow& last = run.validation.back();
+  if (std::isnan(last.loss_in_trained_window) || last.loss <= kWorse * last.loss_in_trained_window) return;  // a NaN is worse
+  run.warnings.push_back(fmt::format(
+      "the state outgrows the training's windows: in validation windows, which are longer, the loss is {}, and {:.4f} in as many of their tokens as "
+      "a training window has. Longer training windows (--seq) or a lower --lr help; 'evaluate --seq' measures with shorter ones",
+      std::isfinite(last.loss) ? fmt::format("{:.4f}", last.loss) : "not finite", last.loss_in_trained_window));
+}
+
+/// options: the run's, where a checkpoint tells them.
+void check_overfitting(RunReport& run, const std::optional<TrainOptions>& options) {
   constexpr double kRise = 1.01;  // less is noise
   constexpr double kGap = 1.5, kSmallGap = 0.3;
-  if (!run.best) return;
-  const MetricsRow &best = *run.best, &last = run.validation.back();
+  const MetricsRow* lowest = nullptr;
+  for (const MetricsRow& row : run.validation)
+    if (std::isfinite(comparable_loss(row)) && (!lowest || comparable_loss(row) < comparable_loss(*lowest))) lowest = &row;
+  if (!lowest) return;
+  const MetricsRow &best = *lowest, &last = run.validation.back();
+  const double best_loss = comparable_loss(best), last_loss = comparable_loss(last);
   const int64_t span = std::max<int64_t>(run.steps() / 10, 1);
   const double then = mean_loss_before(run, best.step, span), now = mean_loss_before(run, last.step, span);
-  if (last.loss > kRise * best.loss && now < then)
+  const bool rose = last_loss > kRise * best_loss && now < then, is_far_above = last_loss > kGap * now && last_loss > now + kSmallGap;
+  if (!rose && !is_far_above) return;
+  // A run of an earlier version, whose metrics have no figure for equal windows.
+  if (std::isnan(last.loss_in_trained_window) && options && options->validation_sequence > options->sequence)
+    run.warnings.push_back(fmt::format(
+        "the validation loss, {:.4f} in windows of {}, does not follow the training loss, {:.4f} in windows of {}: overfitting, or a state that "
+        "outgrows the training's windows; 'evaluate --seq {}' compares equal ones",
+        last_loss, options->validation_sequence, now, options->sequence, options->sequence));
+  else if (rose)
     run.warnings.push_back(fmt::format(
         "overfitting: the validation loss rose from {:.4f} (step {}) to {:.4f} (step {}) while the training loss fell from {:.4f} to {:.4f}. "
-        "best_model is from before the rise; more text, more --dropout or fewer epochs help",
-        best.loss, best.step, last.loss, last.step, then, now));
-  else if (last.loss > kGap * now && last.loss > now + kSmallGap)
+        "best_model is {}; more text, more --dropout or fewer epochs help",
+        best_loss, best.step, last_loss, last.step, then, now,
+        run.best && run.best->step <= best.step ? "from before the rise" : fmt::format("of step {}", run.best ? run.best->step : 0)));
+  else
     run.warnings.push_back(fmt::format(
         "overfitting: the validation loss, {:.4f}, is far above the training loss, {:.4f}: the model has learnt the training text by heart",
-        last.loss, now));
+        last_loss, now));
+}
+
+/// The options of a run by its newest checkpoint; nothing before the first.
+std::optional<TrainOptions> options_of(const fs::path& run) {
+  for (const fs::path& name : {latest_checkpoint(run), fs::path(RunFolder::kBest)})
+    if (!name.empty())
+      if (std::optional<TrainOptions> options = checkpoint_options(run / name)) return options;
+  return std::nullopt;
 }
 
 /// The text of the log's last sample.
@@ -137,7 +177,9 @@ RunReport read_run(const fs::path& path) {
   for (const MetricsRow& row : run.train) speeds.push_back(row.tokens_per_second);
   run.median_speed = median(std::move(speeds));
   check_finite(run);
-  check_overfitting(run);
+  const std::optional<TrainOptions> options = options_of(run.folder);
+  check_window(run);
+  check_overfitting(run, options);
   run.sample = last_sample(run.folder / RunFolder::kLog);
   return run;
 }

@@ -304,19 +304,22 @@ bool Run::validate(std::string& line) {
   const double begin = seconds();
   LossSum sum;
   do_part(Course::kValidation, [&] { sum = evaluation_->run({}, [this] { check_stop(); }); });
+  const bool longer = evaluation_->window() > options_.sequence;
   state_.validation_loss = sum.mean_loss();
   const double now = seconds();
   write({.step = state_.step,
          .epoch = epoch(),
          .split = "val",
          .loss = sum.mean_loss(),
+         .loss_in_trained_window = longer ? evaluation_->mean_loss_of_first(options_.sequence) : MetricsRow::kNone,
          .accuracy = sum.accuracy(),
          .tokens = state_.tokens,
          .tokens_per_second = static_cast<double>(sum.positions) / (now - begin),
          .seconds = now});
   if (!std::isfinite(state_.validation_loss))
-    fail("step {}: the validation loss is not finite ({}): the weights have grown too large. {}. A lower --lr helps.", state_.step,
-         std::abs(state_.validation_loss), last_checkpoint());
+    fail("step {}: the validation loss is not finite ({}): {}. {}. A lower --lr{} helps.", state_.step, std::abs(state_.validation_loss),
+         describe_overflow(evaluation_->finite_tokens(), options_.sequence), last_checkpoint(),
+         longer ? fmt::format(" or, in a new run, --val-seq {}", options_.sequence) : "");
   line +=
       fmt::format(" | validation loss {:.4f}, perplexity {:.2f}, accuracy {}", sum.mean_loss(), std::exp(sum.mean_loss()), percent(sum.accuracy()));
   const bool best = course().best_step == 0 || state_.validation_loss < course().best_loss;
@@ -401,20 +404,25 @@ void Run::finish() {
 
 void Run::print_sample(const std::string& heading) {
   if (options_.sample_tokens == 0) return;
-  Generator generator(config_, data_.tokenizer.size(), parameters_, options_.seed, {.seed = options_.seed});
-  std::string text;
-  generator.read_prompt(data_.tokenizer.encode("\n", "the sample's prompt"));
+  Generator generator(config_, data_.tokenizer.size(), parameters_, options_.seed, {.seed = options_.seed}, 1, options_.sequence);
+  std::string text, end;
   do_part(Course::kSample, [&] {
-    for (int64_t i = 0; i < options_.sample_tokens; ++i) {
-      check_stop();
-      const std::span<const int32_t> ids = generator.choose();
-      text += data_.tokenizer.decode(ids);
-      generator.read(ids);
+    try {
+      generator.read_prompt(neutral_prompt(data_.tokenizer));
+      for (int64_t i = 0; i < options_.sample_tokens; ++i) {
+        check_stop();
+        const std::span<const int32_t> ids = generator.choose();
+        text += data_.tokenizer.decode(ids);
+        generator.read(ids);
+      }
+    } catch (const Error& error) {  // of the sample; the run goes on
+      end = fmt::format("the sample ends early: {}", error.what());
     }
   });
   say(heading, Style::kHeading);
   say(text);
   say(kSampleEnd);
+  if (!end.empty()) say(end, Style::kWarning);
 }
 
 void Run::stop_non_finite(const MetricsRow& row) {
