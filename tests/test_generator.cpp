@@ -144,6 +144,11 @@ class GeneratorTest : public testing::Test {
   Parameters parameters_;
 };
 
+TEST(NeutralPrompt, IsANewlineOrNothingThatIsKnown) {
+  EXPECT_EQ(neutral_prompt(Tokenizer({{U'a', 5}, {U'\n', 4}})), std::vector<int32_t>{3});
+  EXPECT_EQ(neutral_prompt(Tokenizer({{U'a', 5}, {U'\r', 4}})), std::vector<int32_t>{Tokenizer::kUnknown});
+}
+
 TEST_F(GeneratorTest, TheSeedDecides) {
   const std::vector<std::vector<int32_t>> first = texts({.seed = 1});
   EXPECT_EQ(texts({.seed = 1}), first);

@@ -1050,6 +1050,27 @@ TEST_F(Programs, GenerateNeverCutsACharacter) {
   }
 }
 
+TEST_F(Programs, GenerateBeginsATextThatHasNoLines) {
+  for (const bool has_returns : {false, true}) {
+    std::string text;
+    for (int i = 0; i < 3000; ++i) text += has_returns && i % 60 == 59 ? '\r' : "ACGT"[(i * i + i / 7) % 4];
+    std::ofstream(directory_ / "play.txt") << text;
+    Arguments arguments = small_run().arguments();
+    arguments.emplace_back("--overwrite");
+    const Outcome trained = run("train", arguments);
+    ASSERT_EQ(trained.code, 0) << trained.errors;
+    const Outcome outcome = run("generate", {"--checkpoint", out().string(), "--tokens", "10", "--threads", "1"});
+    EXPECT_EQ(outcome.code, 0) << outcome.errors;
+    EXPECT_EQ(outcome.errors, "");
+    ASSERT_EQ(outcome.output.size(), 11u) << outcome.output;
+    EXPECT_EQ(outcome.output.find_first_not_of("ACGT\r"), 10u) << outcome.output;
+    // The same as train's own sample.
+    EXPECT_NE(trained.output.find("sample of generated text:\n" + outcome.output), std::string::npos) << trained.output;
+    const Outcome json = run("generate", {"--checkpoint", out().string(), "--tokens", "10", "--threads", "1", "--json"});
+    EXPECT_EQ(nlohmann::json::parse(json.output)["prompt"], "");
+  }
+}
+
 TEST_F(Programs, GenerateRefusesBadInput) {
   ASSERT_EQ(train(small_run()).code, 0);
   const fs::path good = out() / "final_checkpoint", damaged = directory_ / "damaged";

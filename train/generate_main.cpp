@@ -17,7 +17,7 @@
 int main(int argc, char** argv) {
   using namespace mmrec;
   Program program("generate", "Continues a text with a trained model.", "generate --checkpoint checkpoints/tiny --prompt \"KING:\" --tokens 500");
-  std::string path, prompt = "\n";
+  std::string path, prompt;
   int64_t tokens = 500;
   int samples = 1;
   bool json = false;
@@ -25,7 +25,8 @@ int main(int argc, char** argv) {
 
   CLI::App& app = program.app();
   app.add_option("--checkpoint", path, "a checkpoint's folder, or a run's: then its best model")->required();
-  app.add_option("--prompt", prompt, "the text to continue; - reads it from standard input");
+  const CLI::Option* prompt_option =
+      app.add_option("--prompt", prompt, "the text to continue; - reads it from standard input (default: a text begins)")->default_str("");
   number(app, "--tokens", tokens, "tokens to generate", {.at_least = 0});
   number(app, "--samples", samples, "continuations, made side by side", {.at_least = 1, .at_most = 65536});
   number(app, "--temperature", sampling.temperature, "below 1: more probable text, above: more varied; 0: as --greedy", {.at_least = 0});
@@ -49,13 +50,18 @@ int main(int argc, char** argv) {
       if (::isatty(STDIN_FILENO)) print(stderr, "type the text to continue; Ctrl-D on a line of its own ends it\n");
       prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
     }
-    const std::vector<int32_t> ids = tokenizer.encode(prompt, "--prompt");
-    if (ids.empty()) fail_usage("--prompt: there must be at least one character to continue");
-    CharacterCounts counts;
-    count_characters(prompt, "--prompt", counts);
-    const std::string unknown = describe_unknown(tokenizer, counts);
-    if (std::ranges::count(ids, Tokenizer::kUnknown) == std::ssize(ids)) fail("--prompt: the model knows none of it: {}", unknown);
-    if (!unknown.empty() && !program.quiet()) print_warning("--prompt: " + unknown);
+    std::vector<int32_t> ids = neutral_prompt(tokenizer);
+    if (prompt_option->count() > 0) {
+      ids = tokenizer.encode(prompt, "--prompt");
+      if (ids.empty()) fail_usage("--prompt: there must be at least one character to continue");
+      CharacterCounts counts;
+      count_characters(prompt, "--prompt", counts);
+      const std::string unknown = describe_unknown(tokenizer, counts);
+      if (std::ranges::count(ids, Tokenizer::kUnknown) == std::ssize(ids)) fail("--prompt: the model knows none of it: {}", unknown);
+      if (!unknown.empty() && !program.quiet()) print_warning("--prompt: " + unknown);
+    } else if (ids.front() != Tokenizer::kUnknown) {
+      prompt = tokenizer.decode(ids);
+    }
 
     Generator generator(checkpoint.config, tokenizer.size(), parameters, checkpoint.state.seed, sampling, samples,
                         checkpoint.state.course ? checkpoint.state.course->options.sequence : 0);
