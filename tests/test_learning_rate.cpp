@@ -37,6 +37,16 @@ TEST(LearningRate, ShortRuns) {
   EXPECT_DOUBLE_EQ(never_warm.at(10), 0.1 + 0.9 * 0.09);
 }
 
+TEST(LearningRate, TellsOfAWarmUpThatFillsTheRun) {
+  const LearningRate fills{.peak = 1e-3, .minimum = 1e-4, .warmup = 100, .steps = 60};
+  for (const char* part : {"100 steps fills the run of 60", "ends at 6.31e-04", "peak of 1.00e-03", "--warmup"})
+    EXPECT_NE(fills.warning().find(part), std::string::npos) << part << " is not in: " << fills.warning();
+  EXPECT_NE((LearningRate{.peak = 1, .minimum = 0, .warmup = 60, .steps = 60}.warning()), "") << "step 61 would have the peak";
+  EXPECT_EQ((LearningRate{.peak = 1, .minimum = 0, .warmup = 59, .steps = 60}.warning()), "");
+  EXPECT_EQ(fills.describe(), "warm-up of 100 steps to 1.00e-03, then down to 1.00e-04");
+  EXPECT_EQ((LearningRate{.peak = 1e-3, .minimum = 1e-4, .warmup = 0, .steps = 60}.describe()), "no warm-up, from 1.00e-03 down to 1.00e-04");
+}
+
 TEST(LearningRate, MinimumIsRelativeOrAbsolute) {
   EXPECT_DOUBLE_EQ(parse_minimum_rate("0.1x", 3e-4), 3e-5);
   EXPECT_DOUBLE_EQ(parse_minimum_rate("1x", 3e-4), 3e-4);

@@ -601,6 +601,22 @@ TEST_F(Programs, TrainPlans) {
   expect_failed(run("train", {"--plan", "--batch", "1000000"}), 2, {"1000000 sequences of 256 positions"});
 }
 
+TEST_F(Programs, PlansSayWhatTheWarmUpIs) {
+  const auto plan = [&](Options options, const Arguments& more = {}) {
+    Arguments arguments = options.arguments();
+    arguments.emplace_back("--plan");
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run("train", arguments).output;
+  };
+  EXPECT_EQ(figure(plan(small_run().set("--steps", "60").set("--warmup", "auto")), "  warm-up"), 6);
+  EXPECT_EQ(figure(plan(small_run().set("--data", "sample").set("--warmup", "auto").set("--steps", "378")), "  warm-up"), 100);
+  const std::string fills = plan(small_run().set("--steps", "60").set("--warmup", "60"));
+  EXPECT_NE(fills.find("warning: the warm-up of 60 steps fills the run of 60"), fills.npos) << fills;
+  const nlohmann::json json = nlohmann::json::parse(plan(small_run().set("--steps", "60"), {"--json"}));
+  EXPECT_EQ(json["warmup"], 1);
+  EXPECT_EQ(json["warmup_warning"], "");
+}
+
 /// Runs a program as another user, who may have so many processes and threads.
 Outcome run_limited(const fs::path& directory, rlim_t most, std::vector<std::string> words) {
   fs::permissions(directory, fs::perms::all);
@@ -1303,6 +1319,17 @@ TEST_F(Searches, AreOfOneText) {
   std::ofstream(directory_ / "play.txt") << play().substr(100);
   expect_failed(run("search", search({"--grid", "lr=1e-3,1e-2"})), 2, {"play.txt is no longer the text", "choose another --out"});
   EXPECT_EQ(results().size(), 1u);
+}
+
+TEST_F(Searches, SayThatAWarmUpFillsTheRuns) {
+  Arguments arguments = search({"--grid", "lr=1e-3,1e-2"});
+  arguments.back() = "3";
+  const Outcome outcome = run("search", arguments);
+  ASSERT_EQ(outcome.code, 0) << outcome.errors;
+  for (const nlohmann::json& row : results())
+    EXPECT_NE(row["warning"].get<std::string>().find("warm-up of 3 steps fills the run of 3"), std::string::npos) << row;
+  EXPECT_NE(outcome.output.find("(so it is with 2 experiments)"), std::string::npos) << outcome.output;
+  EXPECT_EQ(run("search", arguments).code, 0) << "and the results can be read again";
 }
 
 TEST_F(Searches, DrawAtRandom) {

@@ -494,6 +494,45 @@ TEST(ValidationTokens, AreATwentiethOfWhatIsTrainedOnBetweenTwoWithinBounds) {
   }
 }
 
+TEST(WarmupSteps, AreAtMostATenthOfTheRunUnlessAskedFor) {
+  TrainOptions options;
+  EXPECT_EQ(warmup_steps(options, 378), 100) << "the documented run";
+  EXPECT_EQ(warmup_steps(options, 60), 100);
+  options.data = "book.txt";
+  EXPECT_EQ(warmup_steps(options, 60), 6);
+  EXPECT_EQ(warmup_steps(options, 3), 0);
+  EXPECT_EQ(warmup_steps(options, 2000), 100);
+  options.warmup = 70;
+  EXPECT_EQ(warmup_steps(options, 60), 70);
+}
+
+TEST_F(Training, TheWarmUpIsSaidAndSaved) {
+  TrainOptions run = options("run");
+  run.warmup = kAuto;
+  run.steps = 30;
+  train(run);
+  const std::string log = read_file(run.out / "training_output.log");
+  EXPECT_NE(log.find("learning rate: warm-up of 3 steps to 3.00e-03, then down to 3.00e-04\n"), log.npos) << log;
+  EXPECT_EQ(log.find("fills the run"), log.npos);
+  EXPECT_EQ(Checkpoint(run.out).state.course->options.warmup, 3);
+  EXPECT_EQ(rows(run, "train")[3].lr, run.optimizer.learning_rate);
+  // A longer run has the warm-up that it was begun with.
+  resume_training(run.out, [](TrainOptions& now) {
+    now.quiet = true;
+    now.steps = 300;
+  });
+  EXPECT_EQ(Checkpoint(run.out / "final_checkpoint").state.course->options.warmup, 3);
+  EXPECT_LT(rows(run, "train")[30].lr, run.optimizer.learning_rate);
+
+  TrainOptions short_run = options("short");
+  short_run.warmup = 4;
+  train(short_run);
+  EXPECT_NE(read_file(short_run.out / "training_output.log").find("the warm-up of 4 steps fills the run of 4"), log.npos);
+  ASSERT_FALSE(read_run(short_run.out).warnings.empty());
+  EXPECT_NE(read_run(short_run.out).warmup_warning.find("the warm-up of 4 steps fills the run of 4"), log.npos);
+  EXPECT_EQ(read_run(run.out).warmup_warning, "");
+}
+
 /// The validation windows are longer than the training's.
 TEST_F(Training, TheReportComparesEqualWindows) {
   TrainOptions run = options("run");
@@ -824,7 +863,7 @@ TEST_F(CheckpointTest, RefusesEveryLengthAndEveryAlteredByte) {
   parameters.initialise(1);
   const fs::path folder = directory_ / "c";
   Course course;
-  course.options.validation_tokens = 0;
+  course.options.validation_tokens = course.options.warmup = 0;  // a run saves numbers
   save_checkpoint(folder, config, tokenizer_, parameters, {.step = 1, .course = course});
   int refused = 0, accepted = 0, expected = 0;
   const auto try_to_read = [&](const fs::path& file, const std::string& damage) {

@@ -18,6 +18,18 @@ double LearningRate::at(int64_t step) const {
   return minimum + (peak - minimum) * 0.5 * (1 + std::cos(std::numbers::pi * progress));
 }
 
+std::string LearningRate::describe() const {
+  if (warmup == 0) return fmt::format("no warm-up, from {:.2e} down to {:.2e}", peak, minimum);
+  return fmt::format("warm-up of {} steps to {:.2e}, then down to {:.2e}", warmup, peak, minimum);
+}
+
+std::string LearningRate::warning() const {
+  if (warmup < steps) return "";
+  return fmt::format("the warm-up of {} steps fills the run of {}: the learning rate ends at {:.2e} and never comes to its peak of {:.2e}; a "
+                     "shorter --warmup or more --steps help",
+                     warmup, steps, at(steps), peak);
+}
+
 double parse_minimum_rate(std::string_view text, double peak) {
   const bool relative = text.ends_with('x');
   const std::optional<double> value = parse_number<double>(text.substr(0, text.size() - (relative ? 1 : 0)));

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace mmrec {
@@ -15,6 +16,10 @@ struct LearningRate {
 
   /// step from 1; beyond the last step it stays at the minimum.
   double at(int64_t step) const;
+  /// "warm-up of 37 steps to 3.00e-04, then down to 3.00e-05".
+  std::string describe() const;
+  /// What to say of a warm-up that is not shorter than the run; "" of another.
+  std::string warning() const;
 };
 
 /// `--lr-min`: a part of the peak ("0.1x") or a rate ("3e-5"), from 0 to the peak. Throws a UsageError for anything else.

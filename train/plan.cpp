@@ -16,6 +16,7 @@
 #include "runtime/ops/gemm.h"
 #include "runtime/threads.h"
 #include "train/evaluation.h"
+#include "train/learning_rate.h"
 #include "train/names.h"
 #include "train/prepared_data.h"
 #include "train/run_data.h"
@@ -109,6 +110,8 @@ Plan plan(const TrainOptions& options) {
   plan.validation_characters = data.validation.count();
   plan.steps = total_steps(options, order.steps_per_epoch());
   plan.steps_per_epoch = order.steps_per_epoch();
+  plan.options.warmup = warmup_steps(options, plan.steps);
+  plan.warmup_warning = LearningRate{.peak = options.optimizer.learning_rate, .warmup = plan.options.warmup, .steps = plan.steps}.warning();
   plan.tokens_per_step = int64_t{options.batch} * options.accumulate * options.sequence;
   plan.unknown = data.unknown;
   return plan;
@@ -154,8 +157,10 @@ std::string plan_text(const Plan& plan) {
   line("  data", options.data,
        fmt::format("{} characters and {} for validation", thousands(plan.train_characters), thousands(plan.validation_characters)));
   line("  steps", thousands(plan.steps), fmt::format("of {} tokens, {} an epoch", thousands(plan.tokens_per_step), thousands(plan.steps_per_epoch)));
+  line("  warm-up", thousands(options.warmup), "steps");
   line("  tokens", thousands(plan.tokens()));
   line("  time", format_duration(plan.seconds()), "without validation and checkpoints");
+  if (!plan.warmup_warning.empty()) text += "\nwarning: " + plan.warmup_warning + "\n";
   if (!plan.unknown.empty()) text += "\n" + plan.unknown + "\n";
   return text;
 }
@@ -186,6 +191,8 @@ nlohmann::ordered_json to_json(const Plan& plan) {
           {"val_characters", plan.validation_characters},
           {"steps", plan.steps},
           {"steps_per_epoch", plan.steps_per_epoch},
+          {"warmup", plan.options.warmup},
+          {"warmup_warning", plan.warmup_warning},
           {"tokens_per_step", plan.tokens_per_step},
           {"tokens", plan.tokens()},
           {"seconds", plan.seconds()}};

@@ -23,6 +23,7 @@ struct Plan {
   double tokens_per_second = 0;
   int64_t train_characters = 0, validation_characters = 0;
   int64_t steps = 0, steps_per_epoch = 0, tokens_per_step = 0;
+  std::string warmup_warning = {};  ///< "" where the warm-up is shorter than the run
   std::string unknown = {};  ///< which characters have no token, in words
 
   double memory() const;

@@ -10,6 +10,7 @@
 #include "train/atomic_file.h"
 #include "train/checkpoint.h"
 #include "train/exceptions.h"
+#include "train/learning_rate.h"
 #include "train/names.h"
 #include "train/run_folder.h"
 #include "train/run_log.h"
@@ -145,6 +146,14 @@ std::optional<TrainOptions> options_of(const fs::path& run) {
   return std::nullopt;
 }
 
+void check_warmup(RunReport& run, const TrainOptions& options) {
+  const bool has_ended = fs::is_directory(run.folder / RunFolder::kFinal);
+  const int64_t steps = has_ended ? run.steps() : options.steps;
+  if (steps == 0) return;  // as many as the epochs come to
+  run.warmup_warning = LearningRate{.peak = options.optimizer.learning_rate, .warmup = options.warmup, .steps = steps}.warning();
+  if (!run.warmup_warning.empty()) run.warnings.push_back(run.warmup_warning);
+}
+
 /// The text of the log's last sample.
 std::string last_sample(const fs::path& log) {
   if (!fs::exists(log)) return "";
@@ -180,6 +189,7 @@ RunReport read_run(const fs::path& path) {
   const std::optional<TrainOptions> options = options_of(run.folder);
   check_window(run);
   check_overfitting(run, options);
+  if (options) check_warmup(run, *options);
   run.sample = last_sample(run.folder / RunFolder::kLog);
   return run;
 }

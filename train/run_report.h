@@ -31,6 +31,7 @@ struct RunReport {
   std::optional<MetricsRow> best = {};     ///< the validation of the lowest loss
   double median_speed = 0;                 ///< tokens/s of the steps
   std::vector<std::string> warnings = {};  ///< what is not finite, overfitting, a state that outgrows the training's windows, ..
+  std::string warmup_warning = {};         ///< of a warm-up that fills the run, which is among the warnings too; "" of another
   std::string sample = {};                 ///< the last text that the run generated, or ""
 
   int64_t steps() const { return train.back().step; }

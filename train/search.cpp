@@ -109,7 +109,7 @@ bool is_interruption(int code) {
 
 SearchResult failed(const Settings& settings, const std::string& folder, const std::string& error) {
   constexpr double kNone = MetricsRow::kNone;
-  return {settings, folder, error, kNone, kNone, kNone, kNone, 0, 0, 0, kNone};
+  return {settings, folder, error, "", kNone, kNone, kNone, kNone, 0, 0, 0, kNone};
 }
 
 /// Of a run that has ended.
@@ -120,6 +120,7 @@ SearchResult result_of(const Settings& settings, const std::string& folder, cons
   return {.settings = settings,
           .folder = folder,
           .error = "",
+          .warning = run.warmup_warning,
           .validation_loss = last.loss,
           .accuracy = last.accuracy,
           .best_validation_loss = run.best->loss,
@@ -147,6 +148,7 @@ SearchResult from_json(const ordered_json& row, const std::string& where) {
       *value = static_cast<int64_t>(*number);
     }
     result.seconds = row.at("seconds");
+    result.warning = row.value("warning", "");
     return result;
   } catch (const nlohmann::json::exception& error) {
     fail("{}: not a result of a search: {}", where, in_words(error));
@@ -355,6 +357,7 @@ void Search::add(const SearchResult& result) {
                               format_duration(result.seconds)));
   else
     console_.line(fmt::format("{}failed: {}", about, result.error), Style::kWarning);
+  if (!result.warning.empty()) console_.line(result.warning, Style::kWarning);
 }
 
 void Search::write_best() const {
@@ -424,6 +427,7 @@ SearchOutcome search(const SearchOptions& options) { return Search(options).run(
 ordered_json to_json(const SearchResult& result) {
   ordered_json row = {{"settings", to_json(result.settings)}, {"folder", result.folder}, {"error", text_of_name(result.error)}};
   if (!result.error.empty()) return row;
+  if (!result.warning.empty()) row["warning"] = result.warning;
   row.update({{"validation_loss", result.validation_loss},
               {"perplexity", std::exp(result.validation_loss)},
               {"accuracy", result.accuracy},
@@ -443,13 +447,15 @@ std::string search_table(const std::vector<SearchResult>& results, size_t width)
       if (std::ranges::find(names, name) == names.end()) names.push_back(name);
   std::vector<std::vector<std::string>> rows = {names};
   rows.front().insert(rows.front().end(), {"perplexity", "loss", "accuracy", "train loss", "steps", "time"});
-  std::string failures;
+  std::string failures, warning;
+  int64_t warnings = 0;
   for (const SearchResult& result : results) {
     std::vector<std::string>& row = rows.emplace_back();
     for (const std::string& name : names) {
       const auto setting = std::ranges::find(result.settings, name, &Settings::value_type::first);
       row.push_back(setting == result.settings.end() ? "" : setting->second);
     }
+    if (!result.warning.empty() && ++warnings == 1) warning = fmt::format("{}: {}", describe(result.settings), result.warning);
     if (result.error.empty()) {
       row.insert(row.end(),
                  {fmt::format("{:.3f}", std::exp(result.validation_loss)), fmt::format("{:.4f}", result.validation_loss), percent(result.accuracy),
@@ -459,6 +465,7 @@ std::string search_table(const std::vector<SearchResult>& results, size_t width)
       failures += fmt::format("{} failed: {}\n", describe(result.settings), result.error);
     }
   }
+  if (warnings > 0) failures += fmt::format("warning: {}{}\n", warning, warnings > 1 ? fmt::format(" (so it is with {} experiments)", warnings) : "");
   return text_table(std::move(rows), width) + failures;
 }
 

@@ -27,6 +27,7 @@ struct SearchResult {
   Settings settings;
   std::string folder;      ///< of the run, in the search's folder
   std::string error;       ///< why it failed, or ""
+  std::string warning;     ///< of a warm-up that fills the run, or ""
   double validation_loss;  ///< of the last validation
   double accuracy, best_validation_loss, train_loss;
   int64_t best_step, steps, tokens;

@@ -103,7 +103,8 @@ int main(int argc, char** argv) {
   number(app, "--seq", options.sequence, "tokens a window", {.at_least = 1});
   number(app, "--lr", optimizer.learning_rate, "peak learning rate", {.more_than = 0});
   app.add_option("--lr-min", options.minimum_rate, "learning rate at the end: a rate, or a part of the peak as 0.1x");
-  number(app, "--warmup", options.warmup, "steps of linear warm-up", {.at_least = 0});
+  number_or_auto(app, "--warmup", options.warmup, kAuto,
+                 "steps of linear warm-up; auto: 100, and of a text of one's own at most a tenth of the run", {.at_least = 0});
   number(app, "--beta1", optimizer.beta1, "AdamW's first decay rate", {.at_least = 0, .less_than = 1});
   number(app, "--beta2", optimizer.beta2, "AdamW's second decay rate", {.at_least = 0, .less_than = 1});
   number(app, "--decay", optimizer.decay, "weight decay", {.at_least = 0});
@@ -164,6 +165,7 @@ int main(int argc, char** argv) {
         for (CLI::Option* option : app.get_options())
           if (option->count() > 0) option->run_callback();
         if (options.validation_tokens == kAuto) options.validation_tokens = saved.validation_tokens;
+        if (options.warmup == kAuto) options.warmup = saved.warmup;
         options.config = with_given_fields(saved.config);
         options.quiet = program.quiet();
         options.out = saved.out;

@@ -74,6 +74,7 @@ void check_options(const TrainOptions& o) {
   require(o.keep >= 1, "keep", o.keep, "at least 1");
   require(o.init.empty() ? !o.extend_vocab : true, "extend-vocab", "without --init", "given with --init, whose tokenizer it extends");
   require(o.validation_tokens >= 0 || o.validation_tokens == kAuto, "val-tokens", o.validation_tokens, "at least 0");
+  require(o.warmup >= 0 || o.warmup == kAuto, "warmup", o.warmup, "at least 0");
   parse_minimum_rate(o.minimum_rate, s.learning_rate);
   parse_validation_split(o.validation_split);
   if (o.sequence > o.config.max_seq) fail_usage("--seq {} is longer than the configuration's max_seq {}", o.sequence, o.config.max_seq);
@@ -115,6 +116,12 @@ TrainOptions options_from_json(const json& values, const std::string& where) {
   });
   if (!values.is_object() || known != values.size()) fail("{}: there are options that this version does not know", where);
   return options;
+}
+
+int64_t warmup_steps(const TrainOptions& options, int64_t steps) {
+  constexpr int64_t kMost = 100;
+  if (options.warmup != kAuto) return options.warmup;
+  return options.data == "sample" ? kMost : std::min(kMost, steps / 10);
 }
 
 int64_t total_steps(const TrainOptions& options, int steps_per_epoch) {

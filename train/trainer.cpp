@@ -119,7 +119,7 @@ Run::Run(const TrainOptions& options, RunStart start)
       order_(windows_.count(), options.batch * options.accumulate, options.seed),
       rate_{.peak = options.optimizer.learning_rate,
             .minimum = parse_minimum_rate(options.minimum_rate, options.optimizer.learning_rate),
-            .warmup = options.warmup,
+            .warmup = warmup_steps(options, total_steps(options, order_.steps_per_epoch())),
             .steps = total_steps(options, order_.steps_per_epoch())},
       epochs_((rate_.steps + order_.steps_per_epoch() - 1) / order_.steps_per_epoch()),
       parameters_(config_),
@@ -132,6 +132,7 @@ Run::Run(const TrainOptions& options, RunStart start)
       progress_(log_, rate_.steps, epochs_),
       state_{.seed = options.seed, .run = folder_.id(), .validation_loss = MetricsRow::kNone, .course = Course{.options = {}, .data = identity_}} {
   options_.validation_tokens = validation_tokens(options, order_.steps_per_epoch());
+  options_.warmup = rate_.warmup;
   course().options = to_save(options_);
   const int window = validation_window(options, data_.validation.count());
   if (window > 0)
@@ -182,6 +183,8 @@ void Run::describe(const RunStart& start) {
   log_.line(fmt::format("data: {}: {} windows of {}, {} steps an epoch, {} in all; validation: {}", options_.data, windows_.count(),
                         options_.sequence, order_.steps_per_epoch(), rate_.steps,
                         evaluation_ ? fmt::format("{} characters", evaluation_->positions()) : "none"));
+  log_.line("learning rate: " + rate_.describe());
+  if (const std::string warning = rate_.warning(); !warning.empty()) log_.line(warning, Style::kWarning);
   if (!data_.unknown.empty())
     log_.line(data_.unknown + (start.checkpoint && !options_.extend_vocab ? "; --extend-vocab would add them" : ""), Style::kWarning);
   if (!start.checkpoint) return;
