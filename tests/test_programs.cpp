@@ -1321,6 +1321,64 @@ TEST_F(Searches, AreOfOneText) {
   EXPECT_EQ(results().size(), 1u);
 }
 
+TEST_F(Searches, AreOfOneConfiguration) {
+  const fs::path config = directory_ / "small.json";
+  const auto write = [&](int dim) {
+    std::ofstream(config) << fmt::format(R"({{"dim": {}, "layers": 1, "heads": 2, "mem_slots": 64, "vocab_size": 80}})", dim);
+  };
+  const auto search_with = [&](const std::string& name, const std::string& rates, const Arguments& more = {}) {
+    Arguments arguments = {"--grid", "lr=" + rates, "--out", folder().string(), "--threads", "1", "--steps", "3", "--data",
+                           (directory_ / "play.txt").string()};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    arguments.insert(arguments.end(), {name, "--", "--seq", "32", "--batch=4"});
+    return run("search", arguments);
+  };
+  write(32);
+  const std::string relative = "--config=" + fs::relative(config).string();
+  ASSERT_EQ(search_with(relative, "1e-3").code, 0);
+  // Edited, it is another search; as it was, it is the same by any of its names.
+  write(64);
+  expect_failed(search_with(relative, "1e-3,1e-2"), 2, {"small.json is no longer the configuration", "dim 32 -> 64", "choose another --out"});
+  EXPECT_EQ(results().size(), 1u);
+  write(32);
+  ASSERT_EQ(search_with("--config=" + config.string(), "1e-3,1e-2").code, 0);
+  ASSERT_EQ(results().size(), 2u);
+  // The best one's file does without it.
+  write(64);
+  const Outcome best = run("train", {"--options", (folder() / "best.toml").string(), "--out", out().string(), "--threads", "1"});
+  ASSERT_EQ(best.code, 0) << best.errors;
+  EXPECT_EQ(nlohmann::json::parse(read_file(out() / "config.json"))["dim"], 32);
+  EXPECT_EQ(nlohmann::json::parse(read_file(out() / "config.json"))["vocab_size"], 80);
+
+  // Among what is tried, too.
+  fs::remove_all(folder());
+  const auto try_both = [&] { return search_with("--grid=config=tiny," + config.string(), "1e-3", {"--retry-failed"}); };
+  ASSERT_EQ(try_both().code, 0);
+  EXPECT_EQ(results().size(), 2u);
+  write(32);
+  expect_failed(try_both(), 2, {"small.json is no longer the configuration", "dim 64 -> 32"});
+}
+
+TEST_F(Searches, OfAnEarlierVersionGoOnAsTheyBegan) {
+  Arguments arguments = search({"--grid", "lr=1e-3"}, "20");
+  arguments.erase(arguments.end() - 2, arguments.end());  // --warmup
+  ASSERT_EQ(run("search", arguments).code, 0);
+  const auto peak_step = [&](const std::string& lr) {
+    const std::vector<MetricsRow> rows = read_metrics(folder() / ("experiments/lr=" + lr) / "metrics.jsonl");
+    return std::ranges::max_element(rows, {}, [](const MetricsRow& row) { return std::isnan(row.lr) ? 0 : row.lr; })->step;
+  };
+  EXPECT_EQ(peak_step("1e-3"), 3) << "after a warm-up of a tenth of the run";
+  nlohmann::json description = nlohmann::json::parse(read_file(folder() / "search.json"));
+  description.erase("configs");
+  description.erase("default_warmup");
+  std::ofstream(folder() / "search.json") << description;
+  for (const std::string lr : {"2e-3", "3e-3"}) {
+    arguments[1] = "lr=" + lr;
+    ASSERT_EQ(run("search", arguments).code, 0);
+    EXPECT_EQ(peak_step(lr), 20) << "its warm-up was of 100 steps";
+  }
+}
+
 TEST_F(Searches, SayThatAWarmUpFillsTheRuns) {
   Arguments arguments = search({"--grid", "lr=1e-3,1e-2"});
   arguments.back() = "3";

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <csignal>
 #include <deque>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <thread>
@@ -17,6 +18,7 @@
 #include "train/checkpoint.h"
 #include "train/checksum.h"
 #include "train/child_process.h"
+#include "train/config_file.h"
 #include "train/console.h"
 #include "train/did_you_mean.h"
 #include "train/directory_lock.h"
@@ -172,10 +174,16 @@ class Search {
     return path;
   }
   fs::path run_folder(const std::string& folder) const { return options_.out / "experiments" / folder; }
+  /// A configuration's own file: the one that --config names may change.
+  fs::path config_file(const Config& config) const {
+    return options_.out / "configs" / fmt::format("{:08x}.json", crc32_of(mmrec::to_json(config).dump()));
+  }
   fs::path output(const std::string& folder) const { return options_.out / "experiments" / (folder + ".output"); }
   size_t done() const { return experiments_.size() - pending_.size() - running_.size() - interrupted_.size(); }
   /// Compares search.json with what this search is about, and writes it.
-  void check_description() const;
+  void check_description();
+  /// What train is told of an experiment.
+  Settings with_common(const Settings& settings) const;
   void read_results();
   /// Whether a process of an earlier search that was killed is still in an experiment's folder, where it saves what it has.
   bool is_in_use(const Settings& settings);
@@ -186,6 +194,8 @@ class Search {
 
   const SearchOptions& options_;
   Settings common_;
+  std::map<std::string, Config> configs_;  // by the name of --config, as they were when the search first had them
+  std::string default_warmup_ = "auto";
   fs::path train_ = sibling_program("train");
   std::vector<Settings> experiments_;
   DirectoryLock lock_;
@@ -215,10 +225,12 @@ bool has(const Settings& settings, std::string_view name) {
   return std::ranges::find(settings, name, &Settings::value_type::first) != settings.end();
 }
 
-/// A text and a checkpoint to start from are found again from any directory.
+bool is_preset(const std::string& config) { return std::ranges::count(preset_names(), config) > 0; }
+
+/// A text, a checkpoint to start from and a configuration are found again from any directory.
 Settings with_absolute_paths(Settings settings) {
   for (auto& [name, value] : settings)
-    if (name == "data" || name == "init") value = absolute_data(value);
+    if (name == "data" || name == "init" || (name == "config" && !is_preset(value))) value = absolute_data(value);
   return settings;
 }
 
@@ -236,6 +248,23 @@ Settings with_defaults(const SearchOptions& options) {
   if (!given("steps") && !given("epochs")) common.emplace_back("epochs", "1");
   if (!given("seed")) common.emplace_back("seed", fmt::format("{}", options.seed));
   return common;
+}
+
+/// The configurations that experiments are told, by the names of --config.
+std::map<std::string, Config> configs_of(const SearchSpace& space, const Settings& common) {
+  std::vector<std::string> names;
+  for (const auto& [name, value] : common)
+    if (name == "config") names = {value};
+  for (const GridAxis& grid : space.grids)
+    if (grid.name == "config") names = grid.values;
+  std::map<std::string, Config> configs;
+  for (const std::string& name : names) {
+    try {
+      configs.emplace(name, load_config(name));
+    } catch (const Error&) {  // what an experiment says too
+    }
+  }
+  return configs;
 }
 
 /// What tells the texts that experiments read from others, by the names of --data.
@@ -268,16 +297,25 @@ Search::Search(const SearchOptions& options)
     if (std::ranges::find(results_, settings, &SearchResult::settings) == results_.end()) pending_.push_back(settings);
 }
 
-void Search::check_description() const {
+void Search::check_description() {
   const fs::path file = options_.out / "search.json";
   const nlohmann::json common = to_json(common_);
+  configs_ = configs_of(options_.space, common_);
   nlohmann::json texts = texts_of(options_.space, common_);
   if (fs::exists(file)) {
     const nlohmann::json whole = parse_json(read_file(file), file.string());
     const auto is_object = [&](const char* name) { return whole.contains(name) && whole[name].is_object(); };
     if (!whole.is_object() || !is_object("common") || !is_object("texts"))
       fail("{}: there are no objects \"common\" and \"texts\"; it is not what a search wrote, choose another --out", file.string());
-    const nlohmann::json &before = whole["common"], &texts_before = whole["texts"];
+    nlohmann::json before = whole["common"];
+    const nlohmann::json& texts_before = whole["texts"];
+    const bool of_an_earlier_version = !is_object("configs");  // whose experiments had a warm-up of 100 steps, whatever their number
+    if (of_an_earlier_version)
+      default_warmup_ = "100";
+    else if (whole.contains("default_warmup"))
+      default_warmup_ = plain_text(whole["default_warmup"]);
+    if (of_an_earlier_version && before.contains("config") && before["config"].is_string())
+      before["config"] = text_of_name(with_absolute_paths({{"config", name_of_text(before["config"].get<std::string>())}}).front().second);
     if (before != common)
       fail_usage("{} holds a search whose experiments have other settings in common ({}); choose another --out", options_.out.string(),
                  describe_changes(before, common));
@@ -288,8 +326,36 @@ void Search::check_description() const {
             name_of_text(data), options_.out.string(), plain_text(texts[data]), plain_text(text));
       texts[data] = text;
     }
+    if (!of_an_earlier_version)
+      for (const auto& [text, fields] : whole["configs"].items()) {
+        const std::string name = name_of_text(text);
+        const Config config = config_from_json(fields, Config{}, file.string());
+        if (configs_.contains(name) && configs_[name] != config)
+          fail_usage("{} is no longer the configuration that the search in {} has trained with ({}); choose another --out", name,
+                     options_.out.string(), describe_changes(to_json(config), to_json(configs_[name])));
+        configs_[name] = config;
+      }
   }
-  write_file_atomically(file, nlohmann::json{{"common", common}, {"texts", texts}}.dump(2) + "\n");
+  nlohmann::json configs = nlohmann::json::object();
+  for (const auto& [name, config] : configs_) {
+    configs[text_of_name(name)] = to_json(config);
+    if (is_preset(name)) continue;
+    make_directory(config_file(config).parent_path());
+    write_file_atomically(config_file(config), to_json(config).dump(2) + "\n");
+  }
+  write_file_atomically(
+      file,
+      nlohmann::json{{"common", common}, {"configs", configs}, {"default_warmup", default_warmup_}, {"texts", texts}}.dump(2) + "\n");
+}
+
+Settings Search::with_common(const Settings& settings) const {
+  Settings all = common_;
+  all.insert(all.end(), settings.begin(), settings.end());
+  if (!has(all, "warmup")) all.emplace_back("warmup", default_warmup_);
+  for (auto& [name, value] : all)
+    if (const auto config = configs_.find(value); name == "config" && config != configs_.end() && !is_preset(value))
+      value = fs::absolute(config_file(config->second)).lexically_normal().string();
+  return all;
 }
 
 void Search::read_results() {
@@ -325,10 +391,8 @@ void Search::start(const Settings& settings) {
     if (const SearchResult result = result_of(settings, folder, out); result.error.empty() || !options_.retry_failed) return add(result);
   std::vector<std::string> words = {train_.string(), "--out=" + out.string(), "--quiet",
                                     fmt::format("--threads={}", std::max(options_.threads / options_.jobs, 1))};
-  for (const Settings& more : {common_, settings}) {
-    const std::vector<std::string> given = arguments(more);
-    words.insert(words.end(), given.begin(), given.end());
-  }
+  const std::vector<std::string> given = arguments(with_common(settings));
+  words.insert(words.end(), given.begin(), given.end());
   for (const auto& [name, value] : {std::pair("keep", "1"), {"sample-tokens", "0"}})
     if (!has(common_, name) && !has(settings, name)) words.push_back(fmt::format("--{}={}", name, value));
   words.push_back(!has_ended && fs::exists(out / kLatestFile) ? "--resume" : "--overwrite");
@@ -363,9 +427,7 @@ void Search::add(const SearchResult& result) {
 void Search::write_best() const {
   const SearchResult& best = results_.front();
   if (!best.error.empty()) return;
-  Settings settings = common_;
-  settings.insert(settings.end(), best.settings.begin(), best.settings.end());
-  settings = with_absolute_paths(std::move(settings));
+  const Settings settings = with_absolute_paths(with_common(best.settings));
   const std::string about = fmt::format("{}: validation loss {:.4f}, perplexity {:.3f} after {} steps, the best of {} experiments",
                                         describe(best.settings), best.validation_loss, std::exp(best.validation_loss), best.steps, results_.size());
   write_file_atomically(options_.out / "best.toml", options_file(about, settings));
