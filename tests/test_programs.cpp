@@ -31,6 +31,7 @@
 #include "tests/temporary_directory.h"
 #include "train/atomic_file.h"
 #include "train/checkpoint.h"
+#include "train/child_process.h"
 #include "train/directory_lock.h"
 #include "train/metrics.h"
 #include "train/names.h"
@@ -1388,6 +1389,50 @@ TEST_F(Searches, SayThatAWarmUpFillsTheRuns) {
     EXPECT_NE(row["warning"].get<std::string>().find("warm-up of 3 steps fills the run of 3"), std::string::npos) << row;
   EXPECT_NE(outcome.output.find("(so it is with 2 experiments)"), std::string::npos) << outcome.output;
   EXPECT_EQ(run("search", arguments).code, 0) << "and the results can be read again";
+}
+
+TEST_F(Searches, AnExperimentThatCannotBeStartedCostsNoOther) {
+  fs::create_directories(folder() / "experiments/lr=1e-2.output");  // where its output was to go
+  const Outcome outcome = run("search", search({"--grid", "lr=1e-3,1e-2,1e-4", "--jobs", "2"}));
+  ASSERT_EQ(outcome.code, 0) << outcome.errors;
+  ASSERT_EQ(results().size(), 3u) << outcome.output;
+  for (const nlohmann::json& row : results())
+    if (row["settings"]["lr"] == "1e-2")
+      EXPECT_NE(row["error"].get<std::string>().find("lr=1e-2.output"), std::string::npos) << row;
+    else
+      EXPECT_EQ(row["error"], "") << row;
+  EXPECT_NE(outcome.output.find("it waits for another experiment to end"), std::string::npos) << outcome.output;
+}
+
+/// The state letter of a process, '-' where there is none.
+char state_of(pid_t process) {
+  std::ifstream file(fmt::format("/proc/{}/stat", process));
+  const std::string line((std::istreambuf_iterator<char>(file)), {});
+  const size_t end = line.rfind(')');
+  return end == line.npos ? '-' : line[end + 2];
+}
+
+TEST_F(Searches, AreSuspendedWithTheirExperiments) {
+  std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / "search").string()};
+  for (const std::string& word : search({"--grid", "lr=1e-3"}, "1000000")) words.push_back(word);
+  ChildProcess process(words, directory_ / "stdout");  // in a group of its own, as a shell's job
+  const fs::path metrics = folder() / "experiments/lr=1e-3/metrics.jsonl";
+  const auto wait_until = [](const auto& holds) {
+    for (int i = 0; i < 3000 && !holds(); ++i) ::usleep(10'000);
+    return holds();
+  };
+  const auto size = [&] { return fs::exists(metrics) ? fs::file_size(metrics) : 0; };
+  ASSERT_TRUE(wait_until([&] { return size() > 0; }));
+  const std::optional<pid_t> search_id = process_with_argument(folder().string());
+  const std::optional<pid_t> experiment = process_with_argument("--out=" + metrics.parent_path().string());
+  ASSERT_TRUE(search_id && experiment);
+  process.send(SIGTSTP);
+  EXPECT_TRUE(wait_until([&] { return state_of(*search_id) == 'T' && state_of(*experiment) == 'T'; }));
+  const auto before = size();
+  process.send(SIGCONT);
+  EXPECT_TRUE(wait_until([&] { return size() > before; }));
+  process.send(SIGTERM);
+  EXPECT_EQ(process.wait(), 128 + SIGTERM);
 }
 
 TEST_F(Searches, DrawAtRandom) {

@@ -48,7 +48,8 @@ ChildProcess::ChildProcess(const std::vector<std::string>& words, const fs::path
   if (error == 0) return;
   if (id_ > 0) wait();
   id_ = 0;
-  fail("cannot start {}: {}", words[0], std::strerror(error));
+  fail("cannot start {}: {}", words[0],
+       error == EAGAIN ? "the system allows no more processes (ulimit -u, or a container's limit)" : std::strerror(error));
 }
 
 ChildProcess::~ChildProcess() {

@@ -9,7 +9,7 @@
 
 namespace mmrec {
 
-/// A program that runs beside this one, in a process group of its own, so that the terminal's Ctrl-C does not reach it: whoever
+/// A program that runs beside this one, in a process group of its own, so that the terminal's Ctrl-C and Ctrl-Z do not reach it: whoever
 /// started it passes signals on. It reads nothing. If this process ends without having waited for it, however that happens, the
 /// child is sent SIGTERM.
 class ChildProcess {

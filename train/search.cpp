@@ -187,7 +187,8 @@ class Search {
   void read_results();
   /// Whether a process of an earlier search that was killed is still in an experiment's folder, where it saves what it has.
   bool is_in_use(const Settings& settings);
-  void start(const Settings& settings);
+  /// Whether it could be started, or else is a result by now: not where it may be tried again, when another has ended.
+  bool start(const Settings& settings);
   void finish(const Running& running, int code);
   void add(const SearchResult& result);
   void write_best() const;
@@ -205,6 +206,7 @@ class Search {
   std::vector<Running> running_;
   std::vector<Settings> interrupted_;
   std::set<std::string> waited_for_;  // folders
+  int room_ = options_.jobs;          // for experiments side by side; less while the system starts no more
 };
 
 std::vector<Settings> planned(const SearchOptions& options) {
@@ -383,12 +385,15 @@ bool Search::is_in_use(const Settings& settings) {
   return true;
 }
 
-void Search::start(const Settings& settings) {
+bool Search::start(const Settings& settings) {
   const std::string folder = folder_name(settings);
   const fs::path out = run_folder(folder);
   const bool has_ended = fs::exists(out / RunFolder::kFinal);  // with the search before
   if (has_ended)
-    if (const SearchResult result = result_of(settings, folder, out); result.error.empty() || !options_.retry_failed) return add(result);
+    if (const SearchResult result = result_of(settings, folder, out); result.error.empty() || !options_.retry_failed) {
+      add(result);
+      return true;
+    }
   std::vector<std::string> words = {train_.string(), "--out=" + out.string(), "--quiet",
                                     fmt::format("--threads={}", std::max(options_.threads / options_.jobs, 1))};
   const std::vector<std::string> given = arguments(with_common(settings));
@@ -396,10 +401,23 @@ void Search::start(const Settings& settings) {
   for (const auto& [name, value] : {std::pair("keep", "1"), {"sample-tokens", "0"}})
     if (!has(common_, name) && !has(settings, name)) words.push_back(fmt::format("--{}={}", name, value));
   words.push_back(!has_ended && fs::exists(out / kLatestFile) ? "--resume" : "--overwrite");
-  running_.push_back({settings, folder, ChildProcess(words, output(folder))});
+  try {
+    running_.push_back({settings, folder, ChildProcess(words, output(folder))});
+  } catch (const Error& error) {
+    if (running_.empty()) {
+      add(failed(settings, folder, error.what()));
+      return true;
+    }
+    room_ = static_cast<int>(running_.size());
+    if (waited_for_.insert(folder).second)
+      console_.line(fmt::format("{}: {}; it waits for another experiment to end", describe(settings), error.what()), Style::kWarning);
+    return false;
+  }
+  return true;
 }
 
 void Search::finish(const Running& running, int code) {
+  room_ = options_.jobs;
   if (is_interruption(code)) {
     interrupted_.push_back(running.settings);
     return;
@@ -435,6 +453,7 @@ void Search::write_best() const {
 
 SearchOutcome Search::run() {
   const StopSignals stop(false);
+  SuspendSignal suspend;
   console_.line(describe_machine(options_.threads));
   if (!results_.empty()) console_.line(fmt::format("{}: going on after {} results", options_.out.string(), results_.size()), Style::kHeading);
   const auto begin = Clock::now();
@@ -447,14 +466,21 @@ SearchOutcome Search::run() {
       for (const Running& running : running_) running.process.send(SIGTERM);
       console_.line("stopping: the experiments that run save their state; a second signal ends at once", Style::kHeading);
     }
-    for (auto next = pending_.begin(); next != pending_.end() && std::ssize(running_) < options_.jobs;) {
+    if (suspend.received()) {
+      for (const Running& running : running_) running.process.send(SIGSTOP);
+      suspend.obey();
+      for (const Running& running : running_) running.process.send(SIGCONT);
+    }
+    for (auto next = pending_.begin(); next != pending_.end() && std::ssize(running_) < room_;) {
       if (is_in_use(*next)) {
         ++next;
         continue;
       }
       const Settings settings = std::move(*next);
       next = pending_.erase(next);
-      start(settings);
+      if (start(settings)) continue;
+      pending_.push_front(settings);
+      break;
     }
     for (size_t i = 0; i < running_.size();) {
       const std::optional<int> code = running_[i].process.poll();

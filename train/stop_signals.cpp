@@ -14,6 +14,7 @@ namespace {
 
 std::atomic<int> first_signal{0};
 std::atomic<bool> announced{false};
+std::atomic<bool> suspension_asked{false};
 static_assert(std::atomic<int>::is_always_lock_free, "a signal handler must not wait for a lock");
 
 void on_signal(int number) {
@@ -49,6 +50,31 @@ StopSignals::~StopSignals() {
 }
 
 int StopSignals::received() const { return first_signal; }
+
+SuspendSignal::SuspendSignal() {
+  suspension_asked = false;
+  ::sigaction(SIGTSTP, nullptr, &before_);
+  listen();
+}
+
+SuspendSignal::~SuspendSignal() { ::sigaction(SIGTSTP, &before_, nullptr); }
+
+void SuspendSignal::listen() {
+  if (before_.sa_handler == SIG_IGN) return;
+  struct sigaction action {};
+  action.sa_handler = [](int) { suspension_asked = true; };
+  action.sa_flags = SA_RESTART;
+  ::sigaction(SIGTSTP, &action, nullptr);
+}
+
+bool SuspendSignal::received() const { return suspension_asked; }
+
+void SuspendSignal::obey() {
+  suspension_asked = false;
+  ::sigaction(SIGTSTP, &before_, nullptr);
+  std::raise(SIGTSTP);
+  listen();
+}
 
 std::string signal_name(int signal) {
   const char* name = ::sigabbrev_np(signal);

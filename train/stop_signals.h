@@ -25,6 +25,24 @@ class StopSignals {
   std::array<struct sigaction, kSignals.size()> before_{};
 };
 
+/// While it lives, SIGTSTP (Ctrl-Z) only asks: whoever has processes that it does not reach stops them first. A signal that was ignored
+/// before stays so. One object at a time.
+class SuspendSignal {
+ public:
+  SuspendSignal();
+  ~SuspendSignal();
+  SuspendSignal(const SuspendSignal&) = delete;
+  SuspendSignal& operator=(const SuspendSignal&) = delete;
+
+  bool received() const;
+  /// Stops this process, as the signal does by itself. Returns when it goes on (fg, bg).
+  void obey();
+
+ private:
+  void listen();
+  struct sigaction before_ {};
+};
+
 /// "SIGINT".
 std::string signal_name(int signal);
 

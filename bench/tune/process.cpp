@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "train/child_process.h"
+#include "train/stop_signals.h"
 
 namespace mmrec::tune {
 
@@ -34,7 +35,8 @@ std::vector<Ending> run_commands(const std::vector<Command>& commands, int at_on
   const auto duration = [](double seconds) {
     return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(std::min(seconds, 1e8)));
   };
-  const auto last = Clock::now() + duration(all);
+  auto last = Clock::now() + duration(all);
+  SuspendSignal suspend;
   std::vector<Ending> endings(commands.size());
   std::vector<Running> running;
   for (size_t next = 0; next < commands.size() || !running.empty();) {
@@ -55,6 +57,17 @@ std::vector<Ending> run_commands(const std::vector<Command>& commands, int at_on
       return true;
     });
     if (running.empty()) continue;
+    if (suspend.received()) {
+      const auto begin = Clock::now();
+      for (const Running& one : running) one.process.send(SIGSTOP);
+      suspend.obey();
+      const auto pause = Clock::now() - begin;
+      last += pause;
+      for (Running& one : running) {
+        one.process.send(SIGCONT);
+        one.end += pause;
+      }
+    }
     wait();
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
