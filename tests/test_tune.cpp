@@ -256,7 +256,7 @@ TEST(TuneTable, KeepsWhatItCannotRead) {
   const ScheduleTable table = read_schedule_table(path, "some_cores", warnings.warn());
   EXPECT_EQ(table.rows.size(), 1);
   ASSERT_EQ(warnings.texts.size(), 1);
-  EXPECT_NE(warnings.texts[0].find("'pass' not found"), std::string::npos) << warnings.texts[0];
+  EXPECT_NE(warnings.texts[0].find("the field 'pass' is missing"), std::string::npos) << warnings.texts[0];
   write_schedule_table(path, table);
   EXPECT_NE(read_file(path).find("\"past\":\"nt\""), std::string::npos) << read_file(path);
   EXPECT_EQ(read_schedule_table(path, "some_cores", warnings.warn()).unreadable.size(), 1);
