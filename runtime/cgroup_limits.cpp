@@ -22,7 +22,7 @@ std::vector<std::string> split(const std::string& text, char separator) {
   return parts;
 }
 
-bool contains(const std::vector<std::string>& list, std::string_view item) { return std::ranges::find(list, item) != list.end(); }
+bool is_in(const std::vector<std::string>& list, std::string_view item) { return std::ranges::find(list, item) != list.end(); }
 
 /// The word number `index` of a small file as a number above 0; nothing for "max", -1, and where there is no such file.
 std::optional<double> number_in(const fs::path& file, size_t index = 0) {
@@ -80,7 +80,7 @@ std::optional<fs::path> group_in(const Hierarchy& hierarchy, std::string_view co
     const size_t first = line.find(':'), second = line.find(':', first + 1);
     if (second == line.npos) continue;
     const std::string controllers = line.substr(first + 1, second - first - 1);
-    if (hierarchy.second_version ? controllers.empty() : contains(split(controllers, ','), controller)) return line.substr(second + 1);
+    if (hierarchy.second_version ? controllers.empty() : is_in(split(controllers, ','), controller)) return line.substr(second + 1);
   }
   return std::nullopt;
 }
@@ -90,7 +90,7 @@ std::optional<fs::path> group_in(const Hierarchy& hierarchy, std::string_view co
 std::vector<fs::path> groups(std::string_view controller, bool second_version, const fs::path& root) {
   std::vector<fs::path> folders;
   for (const Hierarchy& hierarchy : hierarchies(root)) {
-    if (hierarchy.second_version != second_version || !(second_version || contains(hierarchy.controllers, controller))) continue;
+    if (hierarchy.second_version != second_version || !(second_version || is_in(hierarchy.controllers, controller))) continue;
     const std::optional<fs::path> group = group_in(hierarchy, controller, root);
     if (!group) continue;
     folders.push_back(hierarchy.place);
