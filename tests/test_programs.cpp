@@ -1282,6 +1282,23 @@ TEST_F(Searches, WaitForAProcessThatIsStillInAnExperimentsFolder) {
   EXPECT_NE(said.find("lr=1e-3: waiting for the process that is still in"), said.npos) << said;
 }
 
+TEST_F(Searches, KeepToTheirFolderWhenItsNameIsGivenAway) {
+  const fs::path moved = directory_ / "moved";
+  std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / "search").string()};
+  for (const std::string& word : search({"--grid", "lr=1e-3,3e-3,1e-2"}, "60")) words.push_back(word);
+  test::Process process(words, {}, directory_.path());
+  for (int i = 0; i < 6000 && !fs::exists(folder() / "results.jsonl"); ++i) ::usleep(10'000);
+  fs::rename(folder(), moved);
+  fs::create_directory(folder());
+  EXPECT_EQ(process.wait(), 0) << read_file(directory_ / "stderr");
+  EXPECT_TRUE(fs::is_empty(folder()));
+  EXPECT_TRUE(fs::exists(moved / "best.toml"));
+  fs::remove(folder());
+  fs::rename(moved, folder());
+  ASSERT_EQ(results().size(), 3u);
+  for (const nlohmann::json& row : results()) EXPECT_EQ(row["error"], "") << row;
+}
+
 TEST_F(Searches, AnExperimentThatIsStoppedFromOutsideIsNamed) {
   std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / "search").string()};
   const Arguments arguments = search({"--grid", "seq=32,2000"}, "1000000");

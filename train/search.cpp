@@ -173,12 +173,14 @@ class Search {
     make_directory(path);
     return path;
   }
-  fs::path run_folder(const std::string& folder) const { return options_.out / "experiments" / folder; }
+  /// The folder's name now: experiments are told where to work.
+  fs::path here() const { return lock_.current_path(); }
+  fs::path run_folder(const std::string& folder) const { return here() / "experiments" / folder; }
   /// A configuration's own file: the one that --config names may change.
   fs::path config_file(const Config& config) const {
-    return options_.out / "configs" / fmt::format("{:08x}.json", crc32_of(mmrec::to_json(config).dump()));
+    return here() / "configs" / fmt::format("{:08x}.json", crc32_of(mmrec::to_json(config).dump()));
   }
-  fs::path output(const std::string& folder) const { return options_.out / "experiments" / (folder + ".output"); }
+  fs::path output(const std::string& folder) const { return here() / "experiments" / (folder + ".output"); }
   size_t done() const { return experiments_.size() - pending_.size() - running_.size() - interrupted_.size(); }
   /// Compares search.json with what this search is about, and writes it.
   void check_description();
@@ -292,7 +294,7 @@ nlohmann::json texts_of(const SearchSpace& space, const Settings& common) {
 
 Search::Search(const SearchOptions& options)
     : options_(options), common_(with_defaults(options)), experiments_(planned(options)), lock_(made(options.out)), console_(options.quiet) {
-  make_directory(options.out / "experiments");
+  make_directory(lock_ / "experiments");
   check_description();
   read_results();
   for (const Settings& settings : experiments_)
@@ -300,15 +302,16 @@ Search::Search(const SearchOptions& options)
 }
 
 void Search::check_description() {
-  const fs::path file = options_.out / "search.json";
+  const PathAt file = lock_ / "search.json";
+  const std::string shown = file.shown().string();
   const nlohmann::json common = to_json(common_);
   configs_ = configs_of(options_.space, common_);
   nlohmann::json texts = texts_of(options_.space, common_);
-  if (fs::exists(file)) {
-    const nlohmann::json whole = parse_json(read_file(file), file.string());
+  if (exists(file)) {
+    const nlohmann::json whole = parse_json(read_file(file), shown);
     const auto is_object = [&](const char* name) { return whole.contains(name) && whole[name].is_object(); };
     if (!whole.is_object() || !is_object("common") || !is_object("texts"))
-      fail("{}: there are no objects \"common\" and \"texts\"; it is not what a search wrote, choose another --out", file.string());
+      fail("{}: there are no objects \"common\" and \"texts\"; it is not what a search wrote, choose another --out", shown);
     nlohmann::json before = whole["common"];
     const nlohmann::json& texts_before = whole["texts"];
     const bool of_an_earlier_version = !is_object("configs");  // whose experiments had a warm-up of 100 steps, whatever their number
@@ -331,7 +334,7 @@ void Search::check_description() {
     if (!of_an_earlier_version)
       for (const auto& [text, fields] : whole["configs"].items()) {
         const std::string name = name_of_text(text);
-        const Config config = config_from_json(fields, Config{}, file.string());
+        const Config config = config_from_json(fields, Config{}, shown);
         if (configs_.contains(name) && configs_[name] != config)
           fail_usage("{} is no longer the configuration that the search in {} has trained with ({}); choose another --out", name,
                      options_.out.string(), describe_changes(to_json(config), to_json(configs_[name])));
@@ -361,12 +364,12 @@ Settings Search::with_common(const Settings& settings) const {
 }
 
 void Search::read_results() {
-  const fs::path file = options_.out / "results.jsonl";
-  if (!fs::exists(file)) return;
+  const PathAt file = lock_ / "results.jsonl";
+  if (!exists(file)) return;
   const std::string content = read_file(file);
   std::string kept;  // but for a last line that a crash has cut
   for (const std::string_view line : whole_lines(content)) {
-    const std::string where = fmt::format("{}: line {}", file.string(), results_.size() + 1);
+    const std::string where = fmt::format("{}: line {}", file.shown().string(), results_.size() + 1);
     parse_json(line, where);  // which keeps no order
     SearchResult result = from_json(ordered_json::parse(line), where);
     if (!result.error.empty() && options_.retry_failed && std::ranges::find(experiments_, result.settings) != experiments_.end()) continue;
@@ -429,7 +432,7 @@ void Search::finish(const Running& running, int code) {
 }
 
 void Search::add(const SearchResult& result) {
-  AppendFile file(options_.out / "results.jsonl");
+  AppendFile file(lock_ / "results.jsonl");
   file.append(to_json(result).dump() + "\n");
   file.flush();
   results_.push_back(result);
@@ -448,7 +451,7 @@ void Search::write_best() const {
   const Settings settings = with_absolute_paths(with_common(best.settings));
   const std::string about = fmt::format("{}: validation loss {:.4f}, perplexity {:.3f} after {} steps, the best of {} experiments",
                                         describe(best.settings), best.validation_loss, std::exp(best.validation_loss), best.steps, results_.size());
-  write_file_atomically(options_.out / "best.toml", options_file(about, settings));
+  write_file_atomically(lock_ / "best.toml", options_file(about, settings));
 }
 
 SearchOutcome Search::run() {
@@ -505,7 +508,7 @@ SearchOutcome Search::run() {
     return a.error.empty() && a.validation_loss < b.validation_loss;
   });
   if (!results_.empty()) write_best();
-  return {std::move(results_), std::move(interrupted_), stop.received()};
+  return {std::move(results_), std::move(interrupted_), here(), stop.received()};
 }
 
 }  // namespace

@@ -37,6 +37,7 @@ struct SearchResult {
 struct SearchOutcome {
   std::vector<SearchResult> results;  ///< the best first, failed ones last
   std::vector<Settings> interrupted;  ///< experiments that somebody stopped by a signal; they can go on
+  std::filesystem::path folder;       ///< options.out, or what it is called in the end
   int signal = 0;                     ///< that asked the search for a stop before all was done, or 0
 };
 

@@ -101,7 +101,7 @@ int main(int argc, char** argv) {
       fail("{} of the experiments stopped from outside ({}); the same command goes on", names.size(), fmt::join(names, "; "));
     }
     if (!outcome.results.front().error.empty()) fail("no experiment succeeded; the first failed with: {}", outcome.results.front().error);
-    const std::string best = shell_quoted((options.out / "best.toml").string());
+    const std::string best = shell_quoted((outcome.folder / "best.toml").string());
     if (!options.quiet) print(stdout, fmt::format("\nthe best as a file: train --options {} --out checkpoints/best\n", best));
   });
   return code == 0 && signal != 0 ? 128 + signal : code;
