@@ -13,6 +13,7 @@
 #include "train/atomic_file.h"
 #include "train/command_line.h"
 #include "train/console.h"
+#include "train/html_page.h"
 #include "train/names.h"
 
 namespace mmrec::bench {
@@ -86,6 +87,7 @@ int main(int argc, char** argv) {
     }
     for (const std::string& file : {json_file, html_file})
       if (!file.empty()) check_writable(file);  // measuring takes minutes
+    if (!html_file.empty()) check_is_page(html_file);
     const MachinePeak peak = measure_peak();
     if (!program.quiet()) print_header(header_lines(peak));
     const Measuring measuring{.seconds = seconds, .seed = program.seed()};

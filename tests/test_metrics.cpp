@@ -97,6 +97,10 @@ TEST(Metrics, ResumingDropsLaterAndIncompleteRows) {
   EXPECT_EQ(read_file(path), all.substr(0, all.size() / 2));
   drop_metrics_after(path, 0, true);
   EXPECT_EQ(read_file(path), "");
+  write_file_atomically(path, "<!DOCTYPE html>\n" + all + "no row\n{\"cut");
+  EXPECT_EQ(drop_metrics_after(path, 2, true), 2);
+  EXPECT_EQ(read_file(path), all.substr(0, all.size() / 2));
+  EXPECT_EQ(read_file(directory / "metrics.jsonl.unreadable"), "<!DOCTYPE html>\nno row\n");
 }
 
 TEST(Metrics, ErrorsNameTheLine) {

@@ -1144,6 +1144,11 @@ TEST_F(Programs, ReportShowsRuns) {
   expect_failed(run("report", {}), 2, {"run is required"});
   expect_failed(run("report", {(directory_ / "missing").string()}), 1, {"missing", "no such folder"});
   expect_failed(run("report", {out().string(), "--html", (directory_ / "no/such/folder.html").string()}), 1, {"no/such/folder.html"});
+  ASSERT_EQ(run("report", {out().string(), "--html", html.string()}).code, 0) << "a page takes an earlier one's place";
+  const fs::path metrics = out() / "metrics.jsonl";
+  const std::string figures = read_file(metrics);
+  expect_failed(run("report", {out().string(), "--html", metrics.string()}), 2, {"--html", metrics.string(), "of another kind"});
+  EXPECT_EQ(read_file(metrics), figures);
 }
 
 class Searches : public Programs {

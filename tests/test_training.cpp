@@ -506,6 +506,40 @@ TEST(WarmupSteps, AreAtMostATenthOfTheRunUnlessAskedFor) {
   EXPECT_EQ(warmup_steps(options, 60), 70);
 }
 
+TEST_F(Training, AFolderThatIsNoRunsStaysAsItIs) {
+  const std::vector<std::map<std::string, std::string>> folders = {
+      {{"config.json", "x"}},      {{"config.json", "{\"port\": 80}"}, {"latest", "y"}}, {{"metrics.jsonl", "{}\n"}}, {{"training_output.log", "mine"}},
+      {{"train.tokens", "tokens"}}, {{"search.json", "{}"}}};
+  for (size_t i = 0; i < folders.size(); ++i)
+    for (const bool overwrite : {false, true}) {
+      TrainOptions run = options(fmt::format("out{}", i));
+      run.overwrite = overwrite;
+      fs::create_directories(run.out);
+      for (const auto& [name, content] : folders[i]) write_file_atomically(run.out / name, content);
+      const auto before = contents(run.out);
+      test::expect_error<UsageError>([&] { train(run); }, {"--out", run.out.string(), folders[i].begin()->first, "choose another"});
+      EXPECT_EQ(contents(run.out), before);
+    }
+  fs::create_directory(directory_ / "nothing");
+  test::expect_error([&] { resume_training(directory_ / "nothing", [](TrainOptions&) {}); }, {"nothing is not a run's folder", "config.json"});
+}
+
+/// A run that was stopped before its first step has a checkpoint of step 0, from which it could go on.
+TEST_F(Training, ARunWithoutAStepIsNotWorthAnother) {
+  TrainOptions run = options("run");
+  run.steps = 3;
+  train(run);
+  const std::string weights = read_file(run.out / "final_checkpoint/model.safetensors");
+  run.overwrite = true;
+  run.seed = 9;
+  train(run);
+  for (const char* name : {"best_model", "final_checkpoint"}) fs::remove_all(run.out / name);
+  fs::copy(run.out / "previous/final_checkpoint", run.out / "checkpoint_step_000000");
+  train(run);
+  EXPECT_EQ(read_file(run.out / "previous/final_checkpoint/model.safetensors"), weights);
+  EXPECT_FALSE(fs::exists(run.out / "checkpoint_step_000000"));
+}
+
 TEST_F(Training, TheWarmUpIsSaidAndSaved) {
   TrainOptions run = options("run");
   run.warmup = kAuto;

@@ -94,7 +94,7 @@ Course read_course(const json& course, const fs::path& file) {
 
 /// Takes a run's folder to the checkpoint to use.
 PathAt find_checkpoint(const PathAt& path) {
-  if (!is_directory(path)) fail("{}: there is no such folder; give a checkpoint's folder or a run's", path.shown().string());
+  check_is_directory(path, "give a checkpoint's folder or a run's");
   if (is_checkpoint(path)) return path;
   for (const char* name : {"best_model", "final_checkpoint"})
     if (is_directory(path / name)) return path / name;

@@ -2,12 +2,16 @@
 
 #include <fmt/format.h>
 
+#include "runtime/error.h"
+#include "train/atomic_file.h"
 #include "train/names.h"
 
 namespace mmrec {
 
 namespace {
 
+constexpr std::string_view kPageBegin = "<!DOCTYPE html>\n";
+constexpr std::string_view kColours = ":root { color-scheme: light dark; --paper:";
 constexpr std::string_view kStyle = R"(
 :root { color-scheme: light dark; --paper: #fff; --ink: #1c2330; --soft: #667085; --line: #e4e7ec; --bar: #d5e3fb;
   --c0: #1f6feb; --c1: #d9480f; --c2: #2b8a3e; --c3: #9c36b5; --c4: #c2255c; --c5: #0c8599; --c6: #a06700; --c7: #5f6b7a; }
@@ -56,9 +60,16 @@ std::string html_escaped(std::string_view text) {
 
 std::string html_page(std::string_view title, std::string_view style, std::string_view body) {
   return fmt::format(
-      "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
+      "{}<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
       "<title>{}</title><style>{}{}</style></head><body>\n{}</body></html>\n",
-      html_escaped(title), kStyle, style, body);
+      kPageBegin, html_escaped(title), kStyle, style, body);
+}
+
+void check_is_page(const std::filesystem::path& file) {
+  if (!exists(PathAt(file))) return;
+  const std::string content = read_file(file);
+  if (!content.empty() && !(content.starts_with(kPageBegin) && content.find(kColours) != content.npos))
+    fail_usage("--html {}: it is a file of another kind; choose another name or remove it first", file.string());
 }
 
 }  // namespace mmrec

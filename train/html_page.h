@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <string_view>
 
@@ -13,5 +14,8 @@ std::string html_escaped(std::string_view text);
 /// the window's width is shown; `.legend`, `.scroll`, tables and lists of `dl` are styled. `style` is CSS after that.
 std::string html_page(std::string_view title, std::string_view style, std::string_view body);
 constexpr int kHtmlColours = 8;
+
+/// Throws a UsageError where a file is there that is no such page: a mistyped name must not cost it.
+void check_is_page(const std::filesystem::path& file);
 
 }  // namespace mmrec

@@ -1,5 +1,6 @@
 #include "train/metrics.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -70,18 +71,21 @@ std::vector<MetricsRow> read_metrics(const PathAt& path) {
   return rows;
 }
 
-void drop_metrics_after(const PathAt& path, int64_t step, bool validated) {
-  if (!exists(path)) return;
+int64_t drop_metrics_after(const PathAt& path, int64_t step, bool validated) {
+  if (!exists(path)) return 0;
   const std::string content = read_file(path);
-  std::string kept;
+  std::string kept, unreadable;
   for (const std::string_view line : whole_lines(content)) {
     try {
       const MetricsRow row = from_line(line, "");
       if (row.step < step || (row.step == step && (validated || row.split == "train"))) kept.append(line).append("\n");
     } catch (const Error&) {
+      unreadable.append(line).append("\n");
     }
   }
+  if (!unreadable.empty()) AppendFile(path + kUnreadable).append(unreadable);
   write_file_atomically(path, kept);
+  return std::ranges::count(unreadable, '\n');
 }
 
 }  // namespace mmrec

@@ -44,8 +44,11 @@ class MetricsFile {
 
 /// The rows of a file; an incomplete last line, as a crash leaves it, is passed over. Errors name the file and the line.
 std::vector<MetricsRow> read_metrics(const PathAt& path);
+/// Behind the name of a metrics file: what was in it and was no row.
+constexpr const char* kUnreadable = ".unreadable";
 /// Drops the rows after `step`, which a resumed run is about to write again, and lines that are no rows, as a power cut leaves
-/// them. The others keep every byte. No file is as good as an empty one. validated: the validation after `step` is done, too.
-void drop_metrics_after(const PathAt& path, int64_t step, bool validated);
+/// them. Those go to the file `<path>.unreadable`; their number is returned. The others keep every byte. No file is as good as an empty one.
+/// validated: the validation after `step` is done, too.
+int64_t drop_metrics_after(const PathAt& path, int64_t step, bool validated);
 
 }  // namespace mmrec

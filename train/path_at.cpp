@@ -12,6 +12,7 @@
 #include <system_error>
 #include <utility>
 
+#include "runtime/error.h"
 #include "train/file_descriptor.h"
 
 namespace mmrec {
@@ -72,6 +73,15 @@ fs::file_type type_of(const PathAt& path) {
   const std::optional<struct stat> status = status_of(path);
   if (!status) return fs::file_type::not_found;
   return S_ISREG(status->st_mode) ? fs::file_type::regular : S_ISDIR(status->st_mode) ? fs::file_type::directory : fs::file_type::unknown;
+}
+
+void check_is_directory(const PathAt& path, std::string_view advice) {
+  if (const std::optional<struct stat> status = status_of(path)) {
+    if (S_ISDIR(status->st_mode)) return;
+  } else if (errno != ENOENT && errno != ENOTDIR) {
+    fail_on_file("read", path.shown(), errno);
+  }
+  fail("{}: there is no such folder; {}", path.shown().string(), advice);
 }
 
 bool exists(const PathAt& path) { return type_of(path) != fs::file_type::not_found; }

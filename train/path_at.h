@@ -3,6 +3,7 @@
 #include <concepts>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace mmrec {
@@ -43,6 +44,8 @@ class PathAt {
 
 /// What is there, links followed. What cannot be looked at counts as not there: its use then fails and gives the reason.
 std::filesystem::file_type type_of(const PathAt& path);
+/// Fails where a path does not lead to a directory: with the system's reason, or `advice` where nothing is there.
+void check_is_directory(const PathAt& path, std::string_view advice);
 bool exists(const PathAt& path);
 bool is_directory(const PathAt& path);
 /// Whether both lead to the same file or directory; false where one is not there.

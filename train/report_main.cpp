@@ -5,6 +5,7 @@
 #include "train/atomic_file.h"
 #include "train/command_line.h"
 #include "train/console.h"
+#include "train/html_page.h"
 #include "train/names.h"
 #include "train/report_html.h"
 #include "train/report_text.h"
@@ -23,6 +24,7 @@ int main(int argc, char** argv) {
   app.add_flag("--json", json, "print the figures as JSON");
 
   return program.run(argc, argv, [&] {
+    if (!html.empty()) check_is_page(html);
     const std::vector<RunReport> runs = read_runs(paths, print_warning);
     if (!html.empty()) write_file_atomically(html, report_html(runs));
     if (json)

@@ -1,5 +1,6 @@
 #include "train/run_folder.h"
 
+#include <fcntl.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include "runtime/parse_number.h"
 #include "train/atomic_file.h"
 #include "train/event_file.h"
+#include "train/metrics.h"
 #include "train/strict_json.h"
 
 namespace mmrec {
@@ -36,6 +38,7 @@ std::optional<int64_t> step_of(const std::string& name) {
 /// Whether a run writes something of this name.
 bool belongs_to_a_run(const std::string& name) {
   constexpr std::string_view kNames[] = {RunFolder::kBest, RunFolder::kFinal, kLatestFile, RunFolder::kMetrics, RunFolder::kLog, RunFolder::kConfig};
+  if (name == std::string(RunFolder::kMetrics) + kUnreadable) return true;
   return step_of(name) || is_event_file(name) || std::ranges::find(kNames, name) != std::end(kNames);
 }
 
@@ -75,6 +78,9 @@ void undo_move_to_previous(const PathAt& folder) {
   remove_tree(moving);
 }
 
+/// Whether a run's entry is a checkpoint that took a step at least: that of a run that was stopped at once is worth no other run's.
+bool has_steps(const std::string& name) { return is_checkpoint_name(name) && step_of(name) != 0; }
+
 /// What config.json says: the configuration and the run's id.
 std::pair<Config, std::string> read_run_config(const PathAt& file) {
   const std::string shown = file.shown().string();
@@ -86,6 +92,27 @@ std::pair<Config, std::string> read_run_config(const PathAt& file) {
     fields.erase(kRun);
   }
   return {config_from_json(fields, Config{}, shown), id};
+}
+
+/// Throws a UsageError where a folder is not for runs: another program's, or one with files that have a run's names and are none's. A run
+/// begins with its config.json; until then its other files are empty.
+void check_is_free(const PathAt& folder, const std::vector<std::string>& names) {
+  const std::string shown = folder.shown().string();
+  for (const auto& [file, program] : {std::pair("train.tokens", "prepare"), {"search.json", "search"}})
+    if (exists(folder / file)) fail_usage("--out {}: it is a folder of {} ({} is in it); choose another one", shown, program, file);
+  if (exists(folder / kMoving) || std::ranges::any_of(names, [&](const std::string& name) { return is_checkpoint(folder / name); })) return;
+  const PathAt config = folder / RunFolder::kConfig;
+  if (exists(config)) {
+    try {
+      read_run_config(config);
+      return;
+    } catch (const Error& error) {
+      fail_usage("--out {}: its {} is no run's, choose another folder: {}", shown, RunFolder::kConfig, error.what());
+    }
+  }
+  for (const std::string& name : names)
+    if (type_of(folder / name) != fs::file_type::regular || FileDescriptor("read", folder / name, O_RDONLY).size() > 0)
+      fail_usage("--out {}: it holds '{}' and is not a run's folder, for there is no {}; choose another one", shown, name, RunFolder::kConfig);
 }
 
 }  // namespace
@@ -103,13 +130,15 @@ RunFolder RunFolder::for_new_run(const fs::path& path, bool overwrite) {
   std::vector<std::string> earlier;
   for (std::string& name : names_in(here))
     if (belongs_to_a_run(name)) earlier.push_back(std::move(name));
+  check_is_free(here, earlier);
   const bool half_moved = exists(here / kMoving);
   if ((half_moved || !earlier.empty()) && !overwrite)
     fail_usage("{} holds a run already; go on with it by --resume, choose another --out, or say --overwrite to move it to {}", path.string(),
                (path / kPrevious).string());
-  if (half_moved || std::ranges::any_of(earlier, is_checkpoint_name)) {
+  if (half_moved || std::ranges::any_of(earlier, has_steps)) {
     move_to_previous(here, earlier);
   } else {  // it ended before its first checkpoint, and what is in `previous` is worth more
+    std::ranges::partition(earlier, [](const std::string& name) { return name != kConfig; });  // by which it is a run's folder, to the last
     for (const std::string& name : earlier) remove_tree(here / name);
   }
   folder.id_ = unique_token();
@@ -117,7 +146,7 @@ RunFolder RunFolder::for_new_run(const fs::path& path, bool overwrite) {
 }
 
 RunFolder RunFolder::for_resuming(const fs::path& path) {
-  if (!is_directory(PathAt(path))) fail("{}: there is no such folder; give a run's folder, or a checkpoint's in one", path.string());
+  check_is_directory(path, "give a run's folder, or a checkpoint's in one");
   RunFolder folder(path);
   remove_leftovers(folder.root(), belongs_to_a_run);
   undo_move_to_previous(folder.root());
@@ -172,6 +201,7 @@ RunFolder::Newest RunFolder::newest_checkpoint() const {
     refused.push_back(fmt::format("{} is passed over: {}", entry.path.shown().string(), reason));
   }
   const std::string shown = path().string();
+  if (refused.empty() && !exists(*this / kConfig)) fail("{} is not a run's folder: there is no {}; give the --out of train", shown, kConfig);
   if (refused.empty())
     fail("{} holds no checkpoint: the run ended before its first one. Start it again with --overwrite in place of --resume", shown);
   fail("{} holds no checkpoint that can be resumed from:\n  {}", shown, fmt::join(refused, "\n  "));

@@ -81,7 +81,8 @@ RunFolder open_folder(const TrainOptions& options, RunStart& start, int64_t step
   if (state.step > steps) fail_usage("the run has taken {} steps already, which is more than the {} that it is to have in all", state.step, steps);
   if (const std::vector<std::string> later = start.folder->go_back_to(*start.checkpoint); !later.empty())
     start.notes.push_back(fmt::format("moved to set_aside, since the run goes on from an earlier step: {}", fmt::join(later, ", ")));
-  drop_metrics_after(*start.folder / RunFolder::kMetrics, state.step, !std::isnan(state.validation_loss));
+  if (const int64_t lost = drop_metrics_after(*start.folder / RunFolder::kMetrics, state.step, !std::isnan(state.validation_loss)); lost > 0)
+    start.notes.push_back(fmt::format("{} lines of {} are no figures and are in {}{} now", lost, RunFolder::kMetrics, RunFolder::kMetrics, kUnreadable));
   return std::move(*start.folder);
 }
 

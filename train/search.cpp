@@ -294,6 +294,8 @@ nlohmann::json texts_of(const SearchSpace& space, const Settings& common) {
 
 Search::Search(const SearchOptions& options)
     : options_(options), common_(with_defaults(options)), experiments_(planned(options)), lock_(made(options.out)), console_(options.quiet) {
+  for (const auto& [file, program] : {std::pair("config.json", "train"), {"train.tokens", "prepare"}})
+    if (exists(lock_ / file)) fail_usage("--out {}: it is a folder of {} ({} is in it); choose another one", options.out.string(), program, file);
   make_directory(lock_ / "experiments");
   check_description();
   read_results();
