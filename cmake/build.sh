@@ -10,6 +10,7 @@ preset=$1 build_dir=$2
 
 mkdir -p "$build_dir"
 lock "$build_dir" build
+trap 'exit 143' TERM HUP  # after the build that runs has ended, which would else go on without the lock
 wanted="CXX=${CXX:-} MMREC_TARGET=${MMREC_TARGET:-} in $(pwd -P)"
 if [ ! -f "$build_dir/build.ninja" ] || [ "$(cat "$build_dir/configured-for" 2>/dev/null)" != "$wanted" ] ||
   ! grep -qxF "MMREC_SCHEDULE_DIR:PATH=${MMREC_SCHEDULE_DIR:-}" "$build_dir/CMakeCache.txt"; then

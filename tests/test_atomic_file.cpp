@@ -12,12 +12,15 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstddef>
 #include <cstdio>
 #include <fstream>
 #include <set>
+#include <thread>
 #include <utility>
 
 #include "tests/expect_error.h"
@@ -264,7 +267,7 @@ TEST(AtomicDirectory, WhatKilledProcessesLeftIsRemovedAndWhatOthersWriteIsNot) {
   Writer dead(target), alive(target), other(directory / "data2");
   dead.kill();
   other.kill();
-  const fs::path locked = directory / "data.partial-4711", old = directory / "data.old-0123456789abcdef";
+  const fs::path locked = directory / "data.partial-00000000deadbeef", old = directory / "data.old-0123456789abcdef";
   fs::create_directory(locked);
   fs::create_directory(old);
   write_file_atomically(old / "a", "the only one");
@@ -277,8 +280,8 @@ TEST(AtomicDirectory, WhatKilledProcessesLeftIsRemovedAndWhatOthersWriteIsNot) {
   EXPECT_TRUE(fs::exists(other.partial())) << "is of another folder";
   EXPECT_EQ(read_file(target / "a"), "the only one") << "takes its name back";
   EXPECT_EQ(remove_abandoned(target), std::vector<fs::path>{locked});
-  fs::create_directory(directory / "data.kept-1");
-  write_file_atomically(directory / "data.kept-1/a", "whole");
+  fs::create_directory(directory / "data.kept-0000000000000001");
+  write_file_atomically(directory / "data.kept-0000000000000001/a", "whole");
   remove_abandoned(target);
   EXPECT_EQ(read_file(target / "a"), "whole") << "what had its name may have been half removed";
   EXPECT_EQ(remove_abandoned(directory / "missing/data"), std::vector<fs::path>{});
@@ -308,6 +311,57 @@ bool forbid_swapping_names() {
   return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
 }
 
+/// From here on the system knows no locks, as on some network file systems.
+bool forbid_locks() {
+  std::array<sock_filter, 4> program = {{BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                                         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_flock, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOLCK),
+                                         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)}};
+  const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
+TEST(AtomicDirectory, WithoutLocksNothingIsTakenForAbandoned) {
+  constexpr int kKept = 0, kRemoved = 1, kNoFilter = 2;
+  const TemporaryDirectory directory;
+  const fs::path partial = directory / "data.partial-0123456789abcdef";
+  fs::create_directory(partial);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (!forbid_locks()) ::_exit(kNoFilter);
+    const bool held = DirectoryLock(directory.path()).is_held(), tidied = !remove_abandoned(directory / "data").empty();
+    ::_exit(held || tidied ? kRemoved : kKept);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  if (WEXITSTATUS(status) == kNoFilter) GTEST_SKIP() << "may not filter system calls";
+  EXPECT_EQ(status, kKept);
+  EXPECT_TRUE(fs::exists(partial));
+  EXPECT_EQ(remove_abandoned(directory / "data").size(), 1u) << "with locks it is";
+}
+
+TEST(AtomicDirectory, IsReadInOneVersion) {
+  const TemporaryDirectory directory;
+  const fs::path target = directory / "data";
+  write_directory_atomically(target, [](const PathAt& partial) { fill_with(partial, "0"); });
+  std::atomic<bool> stop = false;
+  std::thread writer([&] {
+    for (int version = 1; !stop; ++version)
+      write_directory_atomically(target, [&](const PathAt& partial) { fill_with(partial, std::to_string(version)); });
+  });
+  std::set<std::string> versions;
+  for (int i = 0; i < 300; ++i)
+    read_replaceable_folder(target, [&](const PathAt& held) {
+      const std::string a = read_file(held / "a");
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      EXPECT_EQ(read_file(held / "b"), a);
+      versions.insert(a);
+    });
+  stop = true;
+  writer.join();
+  EXPECT_GT(versions.size(), 1u);
+  expect_error([&] { read_replaceable_folder(directory / "missing", [](const PathAt&) {}); }, {"missing", "No such file"});
+}
+
 TEST(AtomicDirectory, ReplacesWithoutSwappingNames) {
   constexpr int kReplaced = 0, kNoFilter = 2;
   const TemporaryDirectory directory;
@@ -333,8 +387,10 @@ TEST(AtomicDirectory, TokensAreNobodyElses) {
   for (int i = 0; i < 1000; ++i) tokens.insert(unique_token());
   EXPECT_EQ(tokens.size(), 1000u);
   EXPECT_EQ(tokens.begin()->size(), 16u);
-  for (const char* name : {"a.partial-4711", "a.b.old-0123456789abcdef", "a-b.kept-f"}) EXPECT_TRUE(is_leftover(name)) << name;
-  for (const char* name : {"a", "a.partial", "a.partial-", "a.partial-x1", ".partial-1", "partial-1", "a.old-1.txt", "my.golden-1", "a-old-1"})
+  for (const char* name : {"a.partial-0000000000004711", "a.b.old-0123456789abcdef", "a-b.kept-ffffffffffffffff"})
+    EXPECT_TRUE(is_leftover(name)) << name;
+  for (const char* name : {"a", "a.partial", "a.partial-", "a.old-1999", "a.kept-2", "a.partial-012345678X123456",
+                           ".partial-0123456789abcdef", "a.old-0123456789abcdef.txt", "my.golden-0123456789abcdef"})
     EXPECT_FALSE(is_leftover(name)) << name;
 }
 

@@ -236,6 +236,15 @@ TEST_F(Downloads, AnOldFileStaysUntilTheNewOneIsComplete) {
   EXPECT_EQ(read_file(file_), "from another URL");
 }
 
+/// Half of a file beside the description of the whole, as a disk that was full while it was copied leaves it.
+TEST_F(Downloads, AFileThatWasCutIsDownloadedAgain) {
+  const HttpServer server([&](const std::string& request) { return serve_file(request, content_); });
+  get(server);
+  fs::resize_file(file_, 20);
+  get(server);
+  expect_complete();
+}
+
 TEST_F(Downloads, AFileWithTheSha256IsTheRightOneWhereverItIsFrom) {
   const HttpServer server([&](const std::string& request) { return serve_file(request, content_); });
   write_file_atomically(file_, content_);

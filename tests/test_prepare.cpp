@@ -151,8 +151,8 @@ TEST_F(Prepare, SaysWhatAFolderHasAndIsNotRead) {
   write("in/B.Text.GZ", gzip("second\n"));
   write("in/c.txt.xz", "\xfd");
   write("in/.hidden/x.txt", "hidden");
-  write("in/data.partial-12ab/train.txt", "unfinished");
-  write("in/data.old-7/train.txt", "unfinished");
+  write("in/data.partial-0123456789abcdef/train.txt", "unfinished");
+  write("in/data.old-0000000000000007/train.txt", "unfinished");
   write("in/data.partial-notes/d.txt", "third\n");
   write("elsewhere/x.txt", "linked\n");
   fs::create_directory_symlink(directory_ / "elsewhere", directory_ / "in/linked");
@@ -170,7 +170,7 @@ TEST_F(Prepare, SaysWhatAFolderHasAndIsNotRead) {
   };
   expect_said("1 of other kinds", {"in/c.txt.xz"});
   expect_said("1 hidden", {"in/.hidden"});
-  expect_said("2 left by another prepare", {"in/data.partial-12ab", "in/data.old-7"});
+  expect_said("2 left by another prepare", {"in/data.partial-0123456789abcdef", "in/data.old-0000000000000007"});
   expect_said("1 by a link to a folder", {"in/linked"});
   expect_said("1 by a link to no file", {"in/loop.txt"});
   expect_said("1 of --out", {"in/prepared"});

@@ -333,8 +333,11 @@ TEST_F(Resume, WhereThereIsNoGoodCheckpoint) {
   expect_error([&] { resume_training(directory_ / "missing", kChangeNothing); }, {"missing", "no such folder"});
   TrainOptions run = options("run");
   fs::create_directory(run.out);
-  expect_error([&] { resume_training(run.out, kChangeNothing); }, {run.out.string(), "holds no checkpoint", "--overwrite"});
+  expect_error([&] { resume_training(run.out, kChangeNothing); }, {run.out.string(), "not a run's folder", "config.json"});
   train(run);
+  fs::create_directory(directory_ / "early");
+  fs::copy(run.out / "config.json", directory_ / "early");  // it ended before its first checkpoint
+  expect_error([&] { resume_training(directory_ / "early", kChangeNothing); }, {"early", "holds no checkpoint", "--overwrite"});
   for (const char* name : {"best_model", "final_checkpoint"}) fs::resize_file(run.out / name / "model.safetensors", 7);
   expect_error([&] { resume_training(run.out, kChangeNothing); }, {"no checkpoint that can be resumed", "best_model is passed over", "7 bytes"});
   expect_error([&] { resume_training(run.out / "final_checkpoint", kChangeNothing); }, {"final_checkpoint/model.safetensors", "not what was saved"});
@@ -431,6 +434,28 @@ TEST_F(Resume, RefusesTheCheckpointOfAnotherRun) {
   EXPECT_EQ(load_config((run.out / "config.json").string()), Checkpoint(other.out / "final_checkpoint").config) << "the id is no field of a model";
 }
 
+TEST_F(Resume, DoesNotTakeAnotherRunsBestModelForItsOwn) {
+  TrainOptions run = long_run("run"), other = long_run("other");
+  train(run);
+  train(other);
+  fs::remove_all(run.out / "best_model");
+  fs::copy(other.out / "best_model", run.out / "best_model");
+  ASSERT_EQ(resume_training(run.out, kChangeNothing), 0);
+  expect_logged(run, {"the best model so far is lost", "of another run"});
+  EXPECT_EQ(Checkpoint(run.out / "best_model").state.run, Checkpoint(run.out / "final_checkpoint").state.run);
+}
+
+TEST_F(Resume, KeepsCopiesThatAreCalledLikeLeftovers) {
+  TrainOptions run = options("run");
+  train(run);
+  for (const char* name : {"best_model.kept-1", "best_model.old-2"}) fs::copy(run.out / "best_model", run.out / name);
+  std::ofstream(run.out / "metrics.jsonl.kept-2") << "mine";
+  std::ofstream(run.out / "best_model.kept-1/mark") << "mine";
+  ASSERT_EQ(resume_training(run.out, kChangeNothing), 0);
+  EXPECT_FALSE(fs::exists(run.out / "best_model/mark"));
+  for (const char* name : {"best_model.kept-1/mark", "best_model.old-2", "metrics.jsonl.kept-2"}) EXPECT_TRUE(fs::exists(run.out / name)) << name;
+}
+
 TEST_F(Resume, GoesOnWithARunOfAnEarlierVersion) {
   TrainOptions run = options("run");
   train(run);
@@ -447,10 +472,10 @@ TEST_F(Resume, TidiesUpAfterAKilledProcess) {
   TrainOptions run = options("run");
   run.save_every = 1;
   train(run);
-  fs::copy(run.out / "best_model", run.out / "checkpoint_step_000009.partial-4711");
-  fs::rename(run.out / "best_model", run.out / "best_model.old-4711");  // killed between two renames
-  fs::copy(run.out / "final_checkpoint", run.out / "final_checkpoint.old-4711");
-  std::ofstream(run.out / "latest.partial-4711") << "che";
+  fs::copy(run.out / "best_model", run.out / "checkpoint_step_000009.partial-0123456789abcdef");
+  fs::rename(run.out / "best_model", run.out / "best_model.old-0123456789abcdef");  // killed between two renames
+  fs::copy(run.out / "final_checkpoint", run.out / "final_checkpoint.old-0123456789abcdef");
+  std::ofstream(run.out / "latest.partial-0123456789abcdef") << "che";
   std::ofstream(run.out / "notes.old-4711") << "mine";
   ASSERT_EQ(resume_training(run.out, kChangeNothing), 0);
   EXPECT_EQ(entries(run.out),

@@ -8,9 +8,11 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <climits>
 #include <cstdio>
 #include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -20,6 +22,8 @@ namespace mmrec {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr size_t kTokenDigits = 16;
 
 void flush_directory(const PathAt& path) { FileDescriptor("open", path, O_RDONLY | O_DIRECTORY).flush(); }
 
@@ -36,7 +40,7 @@ void remove_quietly(const PathAt& path) {
 std::string_view leftover_kind(const std::string& name) {
   for (const std::string_view kind : {"partial", "old", "kept"}) {
     const size_t dash = name.rfind('-');
-    if (dash == name.npos || dash + 1 == name.size() || name.find_first_not_of("0123456789abcdef", dash + 1) != name.npos) continue;
+    if (dash == name.npos || name.size() - dash - 1 != kTokenDigits || name.find_first_not_of("0123456789abcdef", dash + 1) != name.npos) continue;
     const size_t dot = dash - std::min(dash, kind.size() + 1);
     if (dot > 0 && name[dot] == '.' && std::string_view(name).substr(dot + 1, kind.size()) == kind && dot + 1 + kind.size() == dash) return kind;
   }
@@ -115,6 +119,14 @@ void put_in_place(const PathAt& partial, const PathAt& target) {
     fail_on_file("write", target.shown(), code);
   }
   remove_quietly(old);
+}
+
+/// Whether a process is just putting a new version of a folder into its place.
+bool is_being_replaced(const PathAt& folder) {
+  const PathAt place = folder.destination();
+  return is_directory(place.parent()) && std::ranges::any_of(names_in(place.parent()), [&](const std::string& name) {
+           return is_leftover(name) && name_before(name) == place.name();
+         });
 }
 
 void copy_file_or_link(const PathAt& from, const PathAt& to) {
@@ -274,8 +286,31 @@ void remove_directory_atomically(const PathAt& path) {
 }
 
 void remove_leftovers(const PathAt& directory, const std::function<bool(const std::string& name)>& ours) {
-  for (const std::string& name : names_in(directory))
-    if (is_leftover(name) && ours(name_before(name))) tidy_up(directory / name);
+  for (const std::string& name : names_in(directory)) {
+    std::string whole = name;  // a copy that was not finished may be one of a leftover
+    while (is_leftover(whole)) whole = name_before(whole);
+    if (whole != name && ours(whole)) tidy_up(directory / name);
+  }
+}
+
+void read_replaceable_folder(const PathAt& folder, const std::function<void(const PathAt& held)>& read) {
+  constexpr int kTries = 100;
+  constexpr std::chrono::milliseconds kPause(10);
+  for (int tries = 1;; ++tries) {
+    try {
+      const FileDescriptor descriptor("read", folder, O_RDONLY | O_DIRECTORY);
+      const PathAt held(descriptor, folder.shown());
+      try {
+        return read(held);
+      } catch (const Error&) {
+        if (is_same(held, folder)) throw;
+        continue;  // a new version has taken its place, and what is held is being deleted
+      }
+    } catch (const Error&) {
+      if (tries >= kTries || !is_being_replaced(folder)) throw;
+    }
+    std::this_thread::sleep_for(kPause);
+  }
 }
 
 std::vector<fs::path> remove_abandoned(const fs::path& path) {
@@ -287,6 +322,7 @@ std::vector<fs::path> remove_abandoned(const fs::path& path) {
     if (!is_leftover(name) || name_before(name) != target.filename() || !is_directory(left)) continue;
     try {
       const DirectoryLock lock(left);
+      if (!lock.is_held()) continue;  // nobody knows
       tidy_up(left);
       abandoned.push_back(left);
     } catch (const Error&) {  // somebody writes it

@@ -60,6 +60,10 @@ void write_directory_atomically(const PathAt& path, const std::function<void(con
 /// in the lower layer of an overlay.
 void remove_directory_atomically(const PathAt& path);
 
+/// Calls `read` with a folder that write_directory_atomically writes, held open: all that is read is of one version. Again where that fails
+/// and another version has taken the folder's place meanwhile.
+void read_replaceable_folder(const PathAt& folder, const std::function<void(const PathAt& held)>& read);
+
 /// Sixteen hexadecimal digits that no other process draws, in this container or another.
 std::string unique_token();
 

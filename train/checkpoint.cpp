@@ -3,12 +3,10 @@
 #include <fcntl.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <span>
-#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -92,7 +90,7 @@ Course read_course(const json& course, const fs::path& file) {
           .unfinished = course.contains("unfinished") ? field<std::string>(course, "unfinished", file) : ""};
 }
 
-/// Takes a run's folder to the checkpoint to use.
+/// Takes a run's folder to the checkpoint to use. One that is only the latest may be gone a moment later.
 PathAt find_checkpoint(const PathAt& path) {
   check_is_directory(path, "give a checkpoint's folder or a run's");
   if (is_checkpoint(path)) return path;
@@ -122,14 +120,6 @@ RunState read_state(const json& state, const fs::path& file) {
                   .course = {}};
   if (state.contains("course")) result.course = read_course(state["course"], file);
   return result;
-}
-
-/// Whether a process is just putting a new version of the folder into its place.
-bool is_being_replaced(const PathAt& folder) {
-  const PathAt place = folder.destination();
-  return is_directory(place.parent()) && std::ranges::any_of(names_in(place.parent()), [&](const fs::path& name) {
-           return is_leftover(name) && name.stem() == place.name();
-         });
 }
 
 /// Whatever is no checkpoint's file gets into the new folder as well, by links where the file system has them: whenever the
@@ -180,17 +170,7 @@ std::string CheckpointFile::content() const {
 /// All files of a checkpoint, opened while they belonged together.
 struct Checkpoint::Files {
   explicit Files(const PathAt& folder) : shown(folder.shown()) {
-    constexpr int kTries = 100;
-    constexpr std::chrono::milliseconds kPause(10);
-    for (int tries = 1;; ++tries) {
-      try {
-        open(folder);
-        break;
-      } catch (const Error&) {
-        if (tries == kTries || !is_being_replaced(folder)) throw;
-      }
-      std::this_thread::sleep_for(kPause);
-    }
+    read_replaceable_folder(folder, [&](const PathAt& held) { read(held); });
   }
 
   CheckpointFile& operator[](std::string_view name) { return files[static_cast<size_t>(std::ranges::find(kFiles, name) - kFiles)]; }
@@ -201,18 +181,6 @@ struct Checkpoint::Files {
   std::vector<CheckpointFile> files;  // as kFiles
 
  private:
-  /// Again where a new version has taken the folder's place meanwhile: what is open then is being deleted.
-  void open(const PathAt& folder) {
-    for (;;) {
-      const FileDescriptor held("open", folder, O_RDONLY | O_DIRECTORY);
-      const PathAt here(held, shown);
-      try {
-        return read(here);
-      } catch (const Error&) {
-        if (is_same(here, folder)) throw;
-      }
-    }
-  }
   void read(const PathAt& folder) {
     files.clear();
     state = parse_state(read_file(folder / kStateFile), state_file());
@@ -257,7 +225,18 @@ void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer
   });
 }
 
-Checkpoint::Checkpoint(const PathAt& path) : Checkpoint(Files(find_checkpoint(path))) {}
+Checkpoint::Files Checkpoint::open(const PathAt& path) {
+  for (;;) {
+    const PathAt folder = find_checkpoint(path);
+    try {
+      return Files(folder);
+    } catch (const Error&) {
+      if (exists(folder) || find_checkpoint(path).shown() == folder.shown()) throw;
+    }
+  }
+}
+
+Checkpoint::Checkpoint(const PathAt& path) : Checkpoint(open(path)) {}
 
 Checkpoint::Checkpoint(Files files)
     : folder(files.shown),

@@ -94,6 +94,7 @@ struct Checkpoint {
 
  private:
   struct Files;
+  static Files open(const PathAt& path);
   explicit Checkpoint(Files files);
 
   CheckpointFile weights_, moments_;

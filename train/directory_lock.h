@@ -16,12 +16,15 @@ class DirectoryLock {
   /// The directory, by what it was called when it was opened, and a path in it. They lead there also when it has been renamed.
   PathAt path() const { return {directory_, shown_}; }
   PathAt operator/(const std::filesystem::path& below) const { return path() / below; }
+  /// Whether the file system has locks: else others may be in the directory.
+  bool is_held() const { return held_; }
   /// What it is called now.
   std::filesystem::path current_path() const;
 
  private:
   FileDescriptor directory_;
   std::filesystem::path shown_;
+  bool held_;
 };
 
 /// Whether another process holds it.

@@ -101,7 +101,8 @@ class PartialFile {
  public:
   PartialFile(const Download& what)
       : path_(part_of(what.file)), description_(fs::path(path_) += ".json"), file_("write", path_, O_WRONLY | O_CREAT, what.file) {
-    if (::flock(file_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    const bool is_held = ::flock(file_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
+    if (!is_held || !file_.is_at(path_))  // the other one may have finished since the file was opened
       fail("{}: another process is downloading it now; wait for it, or choose another --out", what.file.string());
     bytes_ = file_.size();
     if (bytes_ > 0) identity_ = read_identity(description_);
@@ -358,7 +359,11 @@ bool has_sha256(const Download& what, const fs::path& file, Console& console, co
 /// Whether the file is there.
 bool is_there(const Download& what, Console& console, const std::function<void()>& check_stop) {
   if (kind_of_file(what.file) == fs::file_type::not_found) return false;
-  const std::string url = read_identity(description_of(what.file)).url;
+  const auto [url, validator, bytes] = read_identity(description_of(what.file));
+  if (bytes >= 0 && FileDescriptor("read", what.file, O_RDONLY).size() != bytes) {
+    console.line(fmt::format("{} is not as it was downloaded: another one takes its place", what.file.string()), Style::kWarning);
+    return false;
+  }
   const bool is_right = what.sha256.empty() ? url == what.url.shown() : has_sha256(what, what.file, console, check_stop);
   if (!is_right && url == what.url.shown())
     fail("{}: its SHA-256 is not {} as it should be; delete it to download it again", what.file.string(), what.sha256);

@@ -68,10 +68,16 @@ FileDescriptor::~FileDescriptor() {
 
 FileDescriptor::FileDescriptor(FileDescriptor&& other) noexcept : name_(std::move(other.name_)), value_(std::exchange(other.value_, -1)) {}
 
+bool FileDescriptor::is_at(const PathAt& path) const {
+  struct stat own, other;
+  return ::fstat(value_, &own) == 0 && ::fstatat(path.directory(), path.c_str(), &other, 0) == 0 && own.st_dev == other.st_dev &&
+         own.st_ino == other.st_ino;
+}
+
 FileStamp FileDescriptor::stamp() const {
   struct stat status;
   if (::fstat(value_, &status) != 0) fail_on_file("read", name_, errno);
-  return {status.st_size, status.st_mtim.tv_sec, status.st_mtim.tv_nsec};
+  return {status.st_size, status.st_ctim.tv_sec, status.st_ctim.tv_nsec};
 }
 
 template <class Read>

@@ -18,7 +18,7 @@ std::string file_problem(const char* action, const std::filesystem::path& path, 
 /// Throws it as an Error.
 [[noreturn]] void fail_on_file(const char* action, const std::filesystem::path& path, int code);
 
-/// What a change of a file's content changes: the size, and when it was written to last.
+/// What a change of a file's content changes: the size, and when the file was changed last (its ctime, which nobody can set).
 struct FileStamp {
   int64_t size, seconds, nanoseconds;
   bool operator==(const FileStamp&) const = default;
@@ -38,6 +38,8 @@ class FileDescriptor {
 
   int64_t size() const { return stamp().size; }
   FileStamp stamp() const;
+  /// Whether a path leads to this very file.
+  bool is_at(const PathAt& path) const;
   /// Fills the bytes and returns their number; fewer at the file's end only.
   size_t read(std::span<std::byte> bytes) const;
   /// The same from a place of the file on, whatever the place of the next read.

@@ -27,7 +27,7 @@ uint32_t highest_id(std::span<const std::byte> ids, int width) {
 
 }  // namespace
 
-IdFile::IdFile(const std::filesystem::path& path) : name_(path.string()), file_("read", path, O_RDONLY), stamp_(file_.stamp()) {}
+IdFile::IdFile(const PathAt& path) : name_(path.shown().string()), file_("read", path, O_RDONLY), stamp_(file_.stamp()) {}
 
 std::string IdFile::problem() {
   stamp_ = file_.stamp();  // of before the ids are read: what changes from now on is found by the next read

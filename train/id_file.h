@@ -2,7 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <span>
 #include <string>
 
@@ -23,7 +22,7 @@ class IdFile {
   };
 
   /// Throws an Error with the reason where the file cannot be read.
-  explicit IdFile(const std::filesystem::path& path);
+  explicit IdFile(const PathAt& path);
 
   int64_t bytes() const { return stamp_.size; }
   /// The file's first bytes; returns their number, which is less only where the file has no more.

@@ -42,6 +42,11 @@ bool belongs_to_a_run(const std::string& name) {
   return step_of(name) || is_event_file(name) || std::ranges::find(kNames, name) != std::end(kNames);
 }
 
+/// Whether a half copy of something of this name may be found in a run's folder.
+bool may_be_left(const std::string& name) {
+  return belongs_to_a_run(name) || name == kPrevious || name == kMoving || name == kReplaced;
+}
+
 bool has_only_checkpoint_files(const PathAt& folder) { return std::ranges::all_of(names_in(folder), is_checkpoint_file); }
 
 /// Moves a file or folder to where an earlier move, which was killed, may have left a copy of it. Copies are whole.
@@ -126,7 +131,7 @@ RunFolder RunFolder::for_new_run(const fs::path& path, bool overwrite) {
   make_directory(path);
   RunFolder folder(path);
   const PathAt here = folder.root();
-  remove_leftovers(here, belongs_to_a_run);
+  remove_leftovers(here, may_be_left);
   std::vector<std::string> earlier;
   for (std::string& name : names_in(here))
     if (belongs_to_a_run(name)) earlier.push_back(std::move(name));
@@ -148,8 +153,9 @@ RunFolder RunFolder::for_new_run(const fs::path& path, bool overwrite) {
 RunFolder RunFolder::for_resuming(const fs::path& path) {
   check_is_directory(path, "give a run's folder, or a checkpoint's in one");
   RunFolder folder(path);
-  remove_leftovers(folder.root(), belongs_to_a_run);
   undo_move_to_previous(folder.root());
+  remove_leftovers(folder.root(), may_be_left);
+  if (exists(folder / kSetAside)) remove_leftovers(folder / kSetAside, belongs_to_a_run);
   if (exists(folder / kConfig)) folder.id_ = read_run_config(folder / kConfig).second;
   return folder;
 }

@@ -95,7 +95,7 @@ std::string options_file(const std::string& about, const Settings& settings) {
 
 /// Why a run failed, from what it printed.
 std::string reason(const fs::path& output, int code) {
-  const std::string text = read_file(output);
+  const std::string text = exists(PathAt(output)) ? read_file(output) : "";  // somebody may have removed it
   constexpr std::string_view kError = "error: ";
   if (const size_t place = text.rfind(kError); place != text.npos)
     return text.substr(place + kError.size(), text.find('\n', place) - place - kError.size());
@@ -191,6 +191,9 @@ class Search {
   bool is_in_use(const Settings& settings);
   /// Whether it could be started, or else is a result by now: not where it may be tried again, when another has ended.
   bool start(const Settings& settings);
+  SearchOutcome run_experiments();
+  /// Asks the experiments to save their state and end.
+  void stop_all();
   void finish(const Running& running, int code);
   void add(const SearchResult& result);
   void write_best() const;
@@ -294,6 +297,7 @@ nlohmann::json texts_of(const SearchSpace& space, const Settings& common) {
 
 Search::Search(const SearchOptions& options)
     : options_(options), common_(with_defaults(options)), experiments_(planned(options)), lock_(made(options.out)), console_(options.quiet) {
+  if (is_checkpoint(lock_.path())) fail_usage("--out {}: it is a checkpoint; choose another folder", options.out.string());
   for (const auto& [file, program] : {std::pair("config.json", "train"), {"train.tokens", "prepare"}})
     if (exists(lock_ / file)) fail_usage("--out {}: it is a folder of {} ({} is in it); choose another one", options.out.string(), program, file);
   make_directory(lock_ / "experiments");
@@ -456,7 +460,21 @@ void Search::write_best() const {
   write_file_atomically(lock_ / "best.toml", options_file(about, settings));
 }
 
+void Search::stop_all() {
+  for (const Running& running : running_) running.process.send(SIGTERM);
+}
+
 SearchOutcome Search::run() {
+  try {
+    return run_experiments();
+  } catch (...) {  // what runs saves its state
+    stop_all();
+    for (Running& running : running_) running.process.wait();
+    throw;
+  }
+}
+
+SearchOutcome Search::run_experiments() {
   const StopSignals stop(false);
   SuspendSignal suspend;
   console_.line(describe_machine(options_.threads));
@@ -468,7 +486,7 @@ SearchOutcome Search::run() {
     if (stop.received() != 0 && !stopping) {
       stopping = true;
       pending_.clear();
-      for (const Running& running : running_) running.process.send(SIGTERM);
+      stop_all();
       console_.line("stopping: the experiments that run save their state; a second signal ends at once", Style::kHeading);
     }
     if (suspend.received()) {

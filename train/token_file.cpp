@@ -72,8 +72,8 @@ void TokenFileWriter::finish(const TokenFileSource& source) {
   file_.flush();
 }
 
-TokenFile read_token_file(const std::filesystem::path& path) {
-  const std::string name = path.string();
+TokenFile read_token_file(const PathAt& path) {
+  const std::string name = path.shown().string();
   const auto file = std::make_shared<IdFile>(path);
   Header header;
   const size_t got = file->begin(std::as_writable_bytes(std::span(&header, 1)));

@@ -46,6 +46,6 @@ struct TokenFile {
 
 /// Opens a token file, whose ids stay on the disk. Its header and (by reading them once) its ids are compared with their checksums, the
 /// ids with the vocabulary. Throws an Error for what is no token file, of another version, truncated or altered.
-TokenFile read_token_file(const std::filesystem::path& path);
+TokenFile read_token_file(const PathAt& path);
 
 }  // namespace mmrec

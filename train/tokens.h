@@ -50,7 +50,7 @@ class Tokens {
   /// `begin` is the first one's number for visit.
   template <class Id, class Visit>
   void visit_ids(const Id* ids, int n, int begin, Visit& visit) const {
-    for (int i = 0; i < n; ++i) visit(begin + i, new_ids_ ? (*new_ids_)[static_cast<size_t>(ids[i])] : static_cast<int32_t>(ids[i]));
+    for (int i = 0; i < n; ++i) visit(begin + i, new_ids_ ? new_ids_->at(static_cast<size_t>(ids[i])) : static_cast<int32_t>(ids[i]));
   }
 
   std::shared_ptr<IdFile> file_;                         // empty: in memory

@@ -165,6 +165,7 @@ void Run::take_up(const Checkpoint& checkpoint) {
   if (course().best_step == 0) return;
   try {
     const Checkpoint best(folder_ / RunFolder::kBest);
+    if (const std::string obstacle = folder_.obstacle(best); !obstacle.empty()) fail("{}: {}", best.folder.string(), obstacle);
   } catch (const Error& error) {
     log_.line(fmt::format("the best model so far is lost, the next validation begins anew: {}", error.what()), Style::kWarning);
     course().best_step = 0;
