@@ -60,7 +60,7 @@ TEST_F(StreamLoss, AStateThatOutgrowsAFloatIsToldWithItsTokens) {
   config_.max_seq = 512;
   test::let_state_grow(config_, parameters_);
   const std::vector<int32_t> tokens = text(1025);
-  Evaluation long_windows(config_, kVocabulary, parameters_, kMemorySeed, WindowSet(tokens, 512, "the text"));
+  Evaluation long_windows(config_, kVocabulary, parameters_, kMemorySeed, WindowSet(tokens, 512, "the text"), 0, 64);
   EXPECT_FALSE(std::isfinite(long_windows.run().loss));
   const int finite = long_windows.finite_tokens();
   EXPECT_GT(finite, 64);
@@ -68,7 +68,7 @@ TEST_F(StreamLoss, AStateThatOutgrowsAFloatIsToldWithItsTokens) {
   Evaluation short_windows(config_, kVocabulary, parameters_, kMemorySeed, WindowSet(tokens, 64, "the text"));
   EXPECT_TRUE(std::isfinite(short_windows.run().loss));
   EXPECT_EQ(short_windows.finite_tokens(), 64);
-  EXPECT_TRUE(std::isfinite(long_windows.mean_loss_of_first(64)));
+  EXPECT_TRUE(std::isfinite(long_windows.mean_loss_in_pieces()));
 
   const LossSum sum = stream(tokens, 32);
   EXPECT_FALSE(std::isfinite(sum.loss));

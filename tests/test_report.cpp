@@ -152,6 +152,7 @@ TEST_F(Report, ComparesEqualWindows) {
   ASSERT_EQ(not_finite.warnings.size(), 2u);
   EXPECT_NE(not_finite.warnings[1].find("the loss is not finite, and 2.1000"), std::string::npos) << not_finite.warnings[1];
   EXPECT_TRUE(run_with("good", 2.0, 2.1).warnings.empty());
+  EXPECT_TRUE(run_with("best", 2.45, 2.6).warnings.empty()) << "the loss in the longer windows is at its best";
   const RunReport overfitted = run_with("overfitted", 3.9, 4.0);
   ASSERT_EQ(overfitted.warnings.size(), 1u);
   EXPECT_TRUE(overfitted.warnings[0].starts_with("overfitting: the validation loss rose from 2.5500 (step 50) to 4.0000")) << overfitted.warnings[0];

@@ -145,7 +145,7 @@ void check_allocations(int B) {
   parameters.initialise(1);
   const WindowSet windows(random_tokens(2 * B * T + 1, kVocabulary), T, "the text");
   Model model(config, kVocabulary, parameters, T, B, Model::Mode::kTraining);
-  Evaluation evaluation(config, kVocabulary, parameters, 1, WindowSet(random_tokens(11 * T + 1, kVocabulary), T, "the text"));
+  Evaluation evaluation(config, kVocabulary, parameters, 1, WindowSet(random_tokens(11 * T + 1, kVocabulary), T, "the text"), 0, T / 2);
   const MemoryOf memory(config, 1, 1);
   std::vector<int32_t> ids(T * B), targets(T * B);
 
@@ -163,13 +163,19 @@ void check_allocations(int B) {
     step(1);
     step(2);
     evaluation.run();
+    evaluation.mean_loss_in_pieces();
     EXPECT_EQ(allocations([&] {
                 step(3);
                 step(4);
               }),
               0)
         << "training, " << threads << " threads, " << B << " sequences";
-    EXPECT_EQ(allocations([&] { evaluation.run(); }), 0) << "evaluation, " << threads << " threads, " << B << " sequences";
+    EXPECT_EQ(allocations([&] {
+                evaluation.run();
+                evaluation.mean_loss_in_pieces();
+              }),
+              0)
+        << "evaluation, " << threads << " threads, " << B << " sequences";
   }
 }
 
@@ -258,19 +264,37 @@ TEST(Evaluation, IsTheSumOverWindowsFromAFreshStateEach) {
   EXPECT_NEAR(limited.run().loss, want, 1e-5 * want);
   EXPECT_EQ(Evaluation(config, kVocabulary, parameters, 9, windows, 1).positions(), T) << "one at least";
 
-  // The first tokens of its windows are windows of their own.
   Evaluation whole(config, kVocabulary, parameters, 9, windows);
-  const double mean = whole.run().mean_loss();
-  EXPECT_NEAR(whole.mean_loss_of_first(T), mean, 1e-5 * mean);
-  double first = 0;
-  for (int window = 0; window < kWindows; ++window) {
-    std::vector<int32_t> ids(T), targets(T);
-    windows.fill(std::span(&window, 1), IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1}));
-    Model shorter(config, kVocabulary, parameters, 3, 1, Model::Mode::kInference);
-    first += shorter.loss(IntTensor(ids.data(), {3, 1}), IntTensor(targets.data(), {3, 1}), memory.memory).mean_loss();
-  }
-  EXPECT_NEAR(whole.mean_loss_of_first(3), first / kWindows, 1e-5 * first);
+  const LossSum of_windows = whole.run();
   EXPECT_EQ(whole.finite_tokens(), T);
+  // The same tokens in pieces. One that is not whole reads the tokens before it.
+  for (const int piece : {1, 5, T / 2, T - 1}) {
+    double want = 0;
+    for (int window = 0; window < kWindows; ++window) {
+      std::vector<int32_t> ids(T), targets(T);
+      windows.fill(std::span(&window, 1), IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1}));
+      Model shorter(config, kVocabulary, parameters, piece, 1, Model::Mode::kInference);
+      for (int t = 0; t < T; t += piece) {
+        const int begin = std::min(t, T - piece);
+        shorter.clear_state();
+        shorter.loss(IntTensor(&ids[begin], {piece, 1}), IntTensor(&targets[begin], {piece, 1}), memory.memory);
+        for (int i = t - begin; i < piece; ++i) want += shorter.token_loss().data()[i];
+      }
+    }
+    want /= kWindows * T;
+    Evaluation cut(config, kVocabulary, parameters, 9, windows, 0, piece);
+    EXPECT_EQ(cut.run().loss, of_windows.loss);
+    EXPECT_NEAR(cut.mean_loss_in_pieces(), want, 1e-5 * want) << piece;
+    EXPECT_EQ(cut.run().loss, of_windows.loss) << "nothing of the pieces is left";
+    // It can be stopped between the blocks.
+    struct Stop {};
+    int blocks = 0;
+    const auto stop = [&] {
+      if (++blocks == 2) throw Stop();
+    };
+    EXPECT_THROW(cut.mean_loss_in_pieces(stop), Stop);
+    EXPECT_NEAR(cut.mean_loss_in_pieces(), want, 1e-5 * want) << "after a stop";
+  }
   EXPECT_EQ(Evaluation(config, kVocabulary, parameters, 9, windows, 1000).positions(), kWindows * T);
 }
 
@@ -579,7 +603,8 @@ TEST_F(Training, TheReportComparesEqualWindows) {
   equal.validation_sequence = equal.sequence;
   train(equal);
   EXPECT_TRUE(std::isnan(rows(equal, "val").front().loss_in_trained_window));
-  EXPECT_NEAR(validations[0].loss_in_trained_window, rows(equal, "val").front().loss, 0.1) << "every second of the same windows";
+  const double want = rows(equal, "val").front().loss;
+  EXPECT_NEAR(validations[0].loss_in_trained_window, want, 1e-5 * want) << "the same tokens";
 
   // A run of an earlier version, which did not have that figure.
   const fs::path metrics = run.out / "metrics.jsonl";

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <span>
 
 #include "runtime/error.h"
@@ -13,13 +12,17 @@ namespace {
 constexpr int kBatch = 8;  // windows
 }
 
-Evaluation::Evaluation(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, WindowSet windows, int64_t most_tokens)
+Evaluation::Evaluation(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, WindowSet windows, int64_t most_tokens,
+                       int piece)
     : windows_(std::move(windows)), loss_(static_cast<size_t>(windows_.T())) {
   const int64_t most = most_tokens == 0 ? windows_.count() : std::clamp<int64_t>(most_tokens / windows_.T(), 1, windows_.count());
   for (int64_t i = 0; i < most; ++i) chosen_.push_back(static_cast<int>(i * windows_.count() / most));
   const int count = static_cast<int>(most);
+  const auto model_of = [&](int T, int batch) {
+    return T > 0 ? std::make_unique<Model>(config, vocabulary, parameters, T, batch, Model::Mode::kInference) : nullptr;
+  };
   for (const int batch : {std::min(kBatch, count), count % kBatch})
-    if (batch > 0) shapes_.push_back({std::make_unique<Model>(config, vocabulary, parameters, windows_.T(), batch, Model::Mode::kInference), {}, {}});
+    if (batch > 0) shapes_.push_back({model_of(windows_.T(), batch), model_of(piece, batch), {}, {}});
   arena_ = Arena::fitted([&](Arena& arena) {
     memory_ = allocate_memory(config, arena);
     for (Shape& shape : shapes_)
@@ -28,28 +31,50 @@ Evaluation::Evaluation(const Config& config, int vocabulary, Parameters& paramet
   draw_memory(memory_seed, 0, memory_);
 }
 
-size_t Evaluation::bytes(const Config& config, int T) { return 2 * model_bytes(config, T, kBatch, Model::Mode::kInference); }
+size_t Evaluation::bytes(const Config& config, int T, int piece) {
+  const auto bytes_of = [&](int tokens) { return tokens > 0 ? model_bytes(config, tokens, kBatch, Model::Mode::kInference) : 0; };
+  return 2 * (bytes_of(T) + bytes_of(piece));
+}
 
-LossSum Evaluation::run(const EvaluationObserver& observe, const BlockObserver& blocks) {
-  LossSum total;
-  std::ranges::fill(loss_, 0.);
+template <class Body>
+void Evaluation::for_each_batch(Body body) {
   for (std::span<const int> rest = chosen_; !rest.empty();) {
     const Shape& shape = rest.size() >= static_cast<size_t>(shapes_[0].model->B()) ? shapes_[0] : shapes_.back();
     const size_t B = static_cast<size_t>(shape.model->B());
     windows_.fill(rest.first(B), shape.ids, shape.targets);
+    body(shape);
+    rest = rest.subspan(B);
+  }
+}
+
+LossSum Evaluation::run(const EvaluationObserver& observe, const BlockObserver& blocks) {
+  LossSum total;
+  std::ranges::fill(loss_, 0.);
+  for_each_batch([&](const Shape& shape) {
     shape.model->clear_state();
     total += shape.model->loss(shape.ids, shape.targets, memory_, blocks);
     const float* loss = shape.model->token_loss().data();
     for (double& sum : loss_)
-      for (size_t b = 0; b < B; ++b) sum += *loss++;
-    rest = rest.subspan(B);
+      for (int b = 0; b < shape.model->B(); ++b) sum += *loss++;
     if (observe) observe(total.positions);
-  }
+  });
   return total;
 }
 
-double Evaluation::mean_loss_of_first(int tokens) const {
-  return std::accumulate(loss_.begin(), loss_.begin() + tokens, 0.) / static_cast<double>(chosen_.size() * static_cast<size_t>(tokens));
+double Evaluation::mean_loss_in_pieces(const BlockObserver& blocks) {
+  double total = 0;
+  for_each_batch([&](const Shape& shape) {
+    const int length = shape.piece->T(), last = windows_.T() - length;
+    for (int begin = 0; begin < windows_.T(); begin += length) {
+      const int first = std::min(begin, last);
+      shape.piece->clear_state();
+      shape.piece->loss(shape.ids.rows(first, first + length), shape.targets.rows(first, first + length), memory_, blocks);
+      const Tensor& losses = shape.piece->token_loss();
+      const std::span<const float> loss(losses.data(), static_cast<size_t>(losses.count()));
+      for (const float value : loss.subspan(static_cast<size_t>(begin - first) * static_cast<size_t>(shape.piece->B()))) total += value;
+    }
+  });
+  return total / static_cast<double>(positions());
 }
 
 int Evaluation::finite_tokens() const {

@@ -18,27 +18,33 @@ using EvaluationObserver = std::function<void(int64_t positions)>;
 class Evaluation {
  public:
   /// most_tokens: where the text has more, windows from all over it that have as many are taken, always the same; 0: all.
-  Evaluation(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, WindowSet windows, int64_t most_tokens = 0);
+  /// piece: tokens, fewer than a window has, for mean_loss_in_pieces(); 0: without.
+  Evaluation(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, WindowSet windows, int64_t most_tokens = 0,
+             int piece = 0);
 
   /// With the parameters as they are now. Allocates nothing. `observe` is told the positions that are done, batch by batch; `blocks` may
   /// end it in the middle.
   LossSum run(const EvaluationObserver& observe = {}, const BlockObserver& blocks = {});
-  // Of the last run:
-  /// What windows of so many tokens would have come to: the mean loss of each window's first ones.
-  double mean_loss_of_first(int tokens) const;
-  /// Tokens of a window up to the first whose loss is not finite in one of them.
+  /// The mean loss of the same tokens in the windows' pieces, each from a fresh state. Of a last piece that is not whole, the tokens before
+  /// are read along. Allocates nothing.
+  double mean_loss_in_pieces(const BlockObserver& blocks = {});
+  /// Of the last run: tokens of a window up to the first whose loss is not finite in one of them.
   int finite_tokens() const;
   /// What its models take, at most: for windows of T tokens.
-  static size_t bytes(const Config& config, int T);
+  static size_t bytes(const Config& config, int T, int piece = 0);
   int window() const { return windows_.T(); }
   int64_t positions() const { return static_cast<int64_t>(chosen_.size()) * windows_.T(); }
 
  private:
   /// A batch size and what belongs to it.
   struct Shape {
-    std::unique_ptr<Model> model;
+    std::unique_ptr<Model> model, piece;
     IntTensor ids, targets;
   };
+
+  /// Calls `body` with the shape of each batch, which is filled.
+  template <class Body>
+  void for_each_batch(Body body);
 
   WindowSet windows_;
   Arena arena_;

@@ -17,8 +17,8 @@ struct MetricsRow {
   int64_t epoch = 0;
   std::string split = "train";  ///< or "val"
   double loss = kNone;          ///< mean cross-entropy, in nats
-  /// Of a validation whose windows are longer than the training's: the loss of their first tokens, as many as a training window has. It
-  /// compares with the training loss where the state does not keep beyond them.
+  /// Of a validation whose windows are longer than the training's: the loss of the same tokens in pieces of them, as long as a training
+  /// window, each from a fresh state. It compares with the training loss where the state does not keep beyond them.
   double loss_in_trained_window = kNone;
   double accuracy = kNone;  ///< part of the positions, 0 .. 1
   double lr = kNone;

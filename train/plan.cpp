@@ -89,7 +89,7 @@ Plan plan(const TrainOptions& options) {
   plan.moments = 2 * weights;
   plan.summed_gradients = options.accumulate > 1 ? weights : 0;
   plan.activations = static_cast<double>(model_bytes(config, options.sequence, options.batch, Model::Mode::kTraining));
-  plan.validation = window > 0 ? static_cast<double>(Evaluation::bytes(config, window)) : 0;
+  plan.validation = window > 0 ? static_cast<double>(Evaluation::bytes(config, window, validation_piece(options, window))) : 0;
   plan.text_is_on_disk = is_prepared(options.data);
   plan.text = plan.text_is_on_disk ? 0 : 4. * static_cast<double>(data.train.count() + data.validation.count());
   plan.machine_memory = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));

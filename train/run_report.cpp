@@ -94,15 +94,15 @@ double comparable_loss(const MetricsRow& validation) {
   return std::isnan(validation.loss_in_trained_window) ? validation.loss : validation.loss_in_trained_window;
 }
 
-/// Whether the losses of longer windows are worse than those of their beginnings, to which more context would make them better.
+/// Whether the same tokens have a worse loss in longer windows, where more context would make it better.
 void check_window(RunReport& run) {
   constexpr double kWorse = 1.05;  // less may be chance
   if (run.validation.empty()) return;
   const MetricsRow& last = run.validation.back();
   if (std::isnan(last.loss_in_trained_window) || last.loss <= kWorse * last.loss_in_trained_window) return;  // a NaN is worse
   run.warnings.push_back(fmt::format(
-      "the state outgrows the training's windows: in validation windows, which are longer, the loss is {}, and {:.4f} in as many of their tokens as "
-      "a training window has. Longer training windows (--seq) or a lower --lr help; 'evaluate --seq' measures with shorter ones",
+      "the state outgrows the training's windows: in validation windows, which are longer, the loss is {}, and {:.4f} for the same tokens in "
+      "windows as long as the training's. Longer training windows (--seq) or a lower --lr help; 'evaluate --seq' measures with shorter ones",
       std::isfinite(last.loss) ? fmt::format("{:.4f}", last.loss) : "not finite", last.loss_in_trained_window));
 }
 
@@ -118,7 +118,9 @@ void check_overfitting(RunReport& run, const std::optional<TrainOptions>& option
   const double best_loss = comparable_loss(best), last_loss = comparable_loss(last);
   const int64_t span = std::max<int64_t>(run.steps() / 10, 1);
   const double then = mean_loss_before(run, best.step, span), now = mean_loss_before(run, last.step, span);
-  const bool rose = last_loss > kRise * best_loss && now < then, is_far_above = last_loss > kGap * now && last_loss > now + kSmallGap;
+  // Where the loss in the longer windows is at its best, best_model is of that step: there is nothing to go back to.
+  const bool is_best = run.best && run.best->step == last.step;
+  const bool rose = !is_best && last_loss > kRise * best_loss && now < then, is_far_above = last_loss > kGap * now && last_loss > now + kSmallGap;
   if (!rose && !is_far_above) return;
   // A run of an earlier version, whose metrics have no figure for equal windows.
   if (std::isnan(last.loss_in_trained_window) && options && options->validation_sequence > options->sequence)

@@ -141,6 +141,8 @@ int validation_window(const TrainOptions& options, int64_t tokens) {
   return static_cast<int>(std::min<int64_t>(options.validation_sequence, std::max<int64_t>(tokens, 1) - 1));
 }
 
+int validation_piece(const TrainOptions& options, int window) { return window > options.sequence ? options.sequence : 0; }
+
 void check_same_course(const TrainOptions& saved, const TrainOptions& now) {
   const json before = to_json(saved), after = to_json(now);
   for (const char* name : kFixed)

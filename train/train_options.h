@@ -66,6 +66,8 @@ int64_t total_steps(const TrainOptions& options, int steps_per_epoch);
 int64_t validation_tokens(const TrainOptions& options, int steps_per_epoch);
 /// Tokens of a validation window: a text that is shorter than its windows is one window. 0: there is no validation.
 int validation_window(const TrainOptions& options, int64_t tokens);
+/// Tokens of the pieces in which its windows are measured too, where they are longer than the training's: as many as those have; else 0.
+int validation_piece(const TrainOptions& options, int window);
 
 /// Throws a UsageError where a resumed run's options would make it another run: those that decide which text a
 /// step takes, what the model is and how losses compare.

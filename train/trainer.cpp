@@ -137,7 +137,7 @@ Run::Run(const TrainOptions& options, RunStart start)
   const int window = validation_window(options, data_.validation.count());
   if (window > 0)
     evaluation_.emplace(config_, vocabulary_, parameters_, options.seed, WindowSet(std::move(data_.validation), window, "the validation text"),
-                        options_.validation_tokens);
+                        options_.validation_tokens, validation_piece(options, window));
   begin_parameters(start);
   if (!start.resumes()) folder_.write_config(config_);
   describe(start);
@@ -306,20 +306,25 @@ void Run::report(bool validated) {
 
 bool Run::validate(std::string& line) {
   const double begin = seconds();
+  const bool longer = validation_piece(options_, evaluation_->window()) > 0;
   LossSum sum;
-  do_part(Course::kValidation, [&] { sum = evaluation_->run({}, [this] { check_stop(); }); });
-  const bool longer = evaluation_->window() > options_.sequence;
+  double in_trained_window = MetricsRow::kNone, taken = 0;
+  do_part(Course::kValidation, [&] {
+    const auto stop = [this] { check_stop(); };
+    sum = evaluation_->run({}, stop);
+    taken = seconds() - begin;
+    if (longer) in_trained_window = evaluation_->mean_loss_in_pieces(stop);
+  });
   state_.validation_loss = sum.mean_loss();
-  const double now = seconds();
   write({.step = state_.step,
          .epoch = epoch(),
          .split = "val",
          .loss = sum.mean_loss(),
-         .loss_in_trained_window = longer ? evaluation_->mean_loss_of_first(options_.sequence) : MetricsRow::kNone,
+         .loss_in_trained_window = in_trained_window,
          .accuracy = sum.accuracy(),
          .tokens = state_.tokens,
-         .tokens_per_second = static_cast<double>(sum.positions) / (now - begin),
-         .seconds = now});
+         .tokens_per_second = static_cast<double>(sum.positions) / taken,
+         .seconds = seconds()});
   if (!std::isfinite(state_.validation_loss))
     fail("step {}: the validation loss is not finite ({}): {}. {}. A lower --lr{} helps.", state_.step, std::abs(state_.validation_loss),
          describe_overflow(evaluation_->finite_tokens(), options_.sequence), last_checkpoint(),
