@@ -454,6 +454,23 @@ TEST_F(Programs, NothingInNamesAndTextsActsOnATerminal) {
   EXPECT_EQ(on_terminal.output.find('\x1b'), std::string::npos) << on_terminal.output;
 }
 
+TEST_F(Programs, GeneratedEndsOfLinesAreNotShown) {
+  std::string text;
+  for (int i = 0; i < 1000; ++i) text += "ab\r\n";
+  std::ofstream(directory_ / "play.txt") << text;
+  ASSERT_EQ(train(small_run().set("--steps", "60").set("--lr", "1e-2")).code, 0);
+  const auto on_terminal = [&](const std::string& prompt, int tokens) {
+    const std::string line = fmt::format("{}/generate --checkpoint {} --prompt {} --tokens {} --greedy --threads 1", MMREC_BINARY_DIR,
+                                         shell_quoted(out().string()), shell_quoted(prompt), tokens);
+    return run_line(fmt::format("SHELL=/bin/bash script -qec {} /dev/null", shell_quoted(line))).output;
+  };
+  // The terminal itself makes \r\n of \n.
+  EXPECT_EQ(on_terminal("a", 8), "ab\r\r\nab\r\r\na\r\n");
+  EXPECT_EQ(on_terminal("ab\r\na", 2), "ab\r\r\nab\r\r\n") << "the last end of line is the program's";
+  EXPECT_EQ(on_terminal("ab\r", 0), "ab\r\r\n");
+  EXPECT_TRUE(on_terminal("ab\rb", 1).starts_with("ab\\x0db"));
+}
+
 TEST_F(Programs, NoLibrarysSentenceReachesTheUser) {
   const std::string loop = (directory_ / "loop").string(), folder = directory_.path().string();
   fs::create_symlink(loop, loop);

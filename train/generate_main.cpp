@@ -6,6 +6,9 @@
 #include <iostream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <utility>
 
 #include "runtime/error.h"
 #include "train/checkpoint.h"
@@ -67,8 +70,12 @@ int main(int argc, char** argv) {
                         checkpoint.state.course ? checkpoint.state.course->options.sequence : 0);
     const bool streams = samples == 1 && !json;
     // A model may have learnt the escape sequences that were in its text: on a terminal they are shown and do nothing.
-    const auto show = [on_terminal = ::isatty(STDOUT_FILENO) == 1](const std::string& text) {
-      print(stdout, on_terminal ? visible(text) : text);
+    // Whether a carriage return ends a line is known with the next character only: till then it waits.
+    auto show = [on_terminal = ::isatty(STDOUT_FILENO) == 1, waiting = std::string()](std::string_view text) mutable {
+      if (!on_terminal) return print(stdout, text);
+      const std::string shown = std::exchange(waiting, "") + std::string(text);
+      if (shown.ends_with('\r')) waiting = "\r";
+      print(stdout, visible(std::string_view(shown).substr(0, shown.size() - waiting.size())));
     };
     const auto begin = std::chrono::steady_clock::now();
     generator.read_prompt(ids);
@@ -78,7 +85,7 @@ int main(int argc, char** argv) {
       const std::span<const int32_t> chosen = generator.choose();
       for (int b = 0; b < samples; ++b) {
         if (streams)
-          show(std::string(tokenizer.decode(chosen[b])));
+          show(tokenizer.decode(chosen[b]));
         else
           texts[b] += tokenizer.decode(chosen[b]);
       }
@@ -87,7 +94,7 @@ int main(int argc, char** argv) {
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;
 
     if (streams) {
-      print(stdout, "\n");
+      show("\n");
     } else if (json) {
       const nlohmann::ordered_json result = {{"checkpoint", text_of_name(checkpoint.folder.string())},
                                              {"prompt", prompt},
