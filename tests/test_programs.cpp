@@ -1003,6 +1003,8 @@ TEST_F(Programs, EvaluateRepeatsTheValidation) {
   EXPECT_EQ(nlohmann::json::parse(windows.output)["loss"], read_metrics(directory_ / "other/metrics.jsonl").back().loss);
   std::ofstream(directory_ / "play.txt") << play().substr(10);
   EXPECT_NE(run("evaluate", other).errors.find("play.txt has changed since the model was trained on it"), std::string::npos);
+  std::ofstream(directory_ / "play.txt") << "\uFEFF" << play().substr(10);
+  EXPECT_NE(run("evaluate", other).errors.find("then (if the data are as they were: earlier versions kept a byte order mark"), std::string::npos);
   std::ofstream(directory_ / "play.txt") << play();
 
   expect_failed(evaluate({"--part", "al"}), 2, {"--part", "al"});
@@ -1359,6 +1361,10 @@ TEST_F(Searches, AreOfOneText) {
   EXPECT_EQ(run("search", search({"--grid", "lr=1e-3"})).code, 0) << "the same text, by its whole path";
   std::ofstream(directory_ / "play.txt") << play().substr(100);
   expect_failed(run("search", search({"--grid", "lr=1e-3,1e-2"})), 2, {"play.txt is no longer the text", "choose another --out"});
+  std::ofstream(directory_ / "play.txt") << "\uFEFF" << play();
+  EXPECT_EQ(run("search", search({"--grid", "lr=1e-3"})).code, 0) << "a mark is no part of the text";
+  std::ofstream(directory_ / "play.txt") << "\uFEFF" << play().substr(100);
+  expect_failed(run("search", search({"--grid", "lr=1e-3"})), 2, {"then (if the data are as they were: earlier versions kept a byte order mark"});
   EXPECT_EQ(results().size(), 1u);
 }
 

@@ -12,7 +12,9 @@
 #include "train/checksum.h"
 #include "train/config_file.h"
 #include "train/directory_lock.h"
+#include "train/run_data.h"
 #include "train/run_folder.h"
+#include "train/token_file.h"
 #include "train/trainer.h"
 
 namespace mmrec {
@@ -299,6 +301,45 @@ TEST_F(Resume, RefusesWhatWouldBeAnotherRun) {
   EXPECT_EQ(contents(run.out), before);
   std::ofstream(directory_ / "moved.txt") << read_file(directory_ / "play.txt").substr(0, 6000);
   EXPECT_EQ(resume_training(run.out, [&](TrainOptions& now) { now.quiet = true, now.data = directory_ / "moved.txt"; }), 0);
+}
+
+/// A run that an earlier version began on them cannot go on, though nobody has changed them.
+TEST_F(Resume, NamesTheDataThatEarlierVersionsReadAsOthers) {
+  const auto message = [&](const std::string& name, const std::string& val_split = "auto") -> std::string {
+    TrainOptions source;
+    source.data = directory_ / name;
+    source.validation_split = val_split;
+    try {
+      check_same_data({1, 2, 3, 4}, load_data(source, std::nullopt), name);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  const std::string text = read_file(directory_ / "play.txt"), line = nlohmann::json{{"text", text}}.dump() + "\n";
+  std::ofstream(directory_ / "marked.txt") << "\uFEFF" << text;
+  std::ofstream(directory_ / "x.jsonl") << "\uFEFF" << line << line;
+  fs::create_directory(directory_ / "prepared");
+  const Tokenizer tokenizer(CharacterCounts{{'a', 1}}, 0);
+  tokenizer.save(directory_ / "prepared/tokenizer.json");
+  for (const char* part : {"train", "val"}) {
+    TokenFileWriter writer(directory_ / "prepared" / fmt::format("{}.tokens", part), tokenizer.size());
+    writer.append(tokenizer.encode("aaaa", "the test"));
+    writer.finish({.vocabulary = tokenizer.size(), .tokenizer_crc32 = crc32_of(read_file(directory_ / "prepared/tokenizer.json")), .text_bytes = 4});
+  }
+  constexpr const char *kRule = "divided JSON lines by another rule", *kMark = "kept a byte order mark";
+  constexpr const char* kCause = "then (if the data are as they were";
+  for (const auto& [said, has_rule, has_mark] : {std::tuple(message("play.txt"), false, false),
+                                                 {message("marked.txt"), false, true},
+                                                 {message("x.jsonl"), true, false},
+                                                 {message("x.jsonl", "0"), false, false},
+                                                 {message("prepared"), true, true}}) {
+    EXPECT_NE(said.find("not the text that the run was begun with"), said.npos) << said;
+    EXPECT_NE(said.find("--init"), said.npos) << said;
+    EXPECT_EQ(said.find(kRule) != said.npos, has_rule) << said;
+    EXPECT_EQ(said.find(kMark) != said.npos, has_mark) << said;
+    EXPECT_EQ(said.find(kCause) != said.npos, has_rule || has_mark) << said;
+  }
 }
 
 TEST_F(Resume, FallsBackToTheNewestGoodCheckpoint) {

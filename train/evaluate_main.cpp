@@ -61,8 +61,8 @@ int main(int argc, char** argv) {
     if (!texts.unknown.empty()) warn(source.data + ": " + texts.unknown);
     const bool same_as_trained = data.empty() && validation_split.empty() && part != "all";
     if (same_as_trained && !texts.is(checkpoint.state.course->data))
-      warn(fmt::format("{} has changed since the model was trained on it: {} now, {} then", source.data, describe(texts.identity()),
-                       describe(checkpoint.state.course->data)));
+      warn(fmt::format("{} has changed since the model was trained on it: {} now, {} then{}", source.data, describe(texts.identity()),
+                       describe(checkpoint.state.course->data), texts.read_otherwise));
 
     std::vector<Tokens> parts;
     if (part != "validation") parts.push_back(texts.train);

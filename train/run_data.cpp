@@ -34,18 +34,32 @@ CharacterCounts characters_of(const PreparedData& data) {
 
 Tokenizer extended_on_demand(const Tokenizer& known, const CharacterCounts& counts, bool extend) { return extend ? known.extended(counts) : known; }
 
+/// For messages that a text is another one than before. Of what is in a folder of prepare's only its manifest knows the sources.
+std::string read_otherwise(bool json_lines, bool marks) {
+  if (!json_lines && !marks) return "";
+  return fmt::format(" (if the data are as they were: earlier versions {}{}{}; their runs and searches on such data cannot go on)",
+                     json_lines ? "divided JSON lines by another rule" : "", json_lines && marks ? " and " : "",
+                     marks ? "kept a byte order mark at a text's beginning" : "");
+}
+
+std::string read_otherwise(const Corpus& corpus) {
+  const bool is_text = corpus.facts.format == Format::kText;
+  return read_otherwise(!is_text && corpus.asked != 0., is_text && std::ranges::count(corpus.facts.files, true, &FileFacts::has_mark) > 0);
+}
+
 RunData load_prepared_data(const TrainOptions& options, const std::optional<Tokenizer>& known) {
   PreparedData data = load_prepared(options.data, known ? 0 : options.vocabulary);
   const double characters = static_cast<double>(data.train.count() + data.validation.count());
   const std::vector<Note> notes = {{fmt::format("read: {}, made by prepare: {:.0f} characters, {} of them for validation", options.data, characters,
                                                 percent(static_cast<double>(data.validation.count()) / std::max(1., characters)))}};
-  if (!known || *known == data.tokenizer) return {std::move(data.tokenizer), std::move(data.train), std::move(data.validation), notes, ""};
+  const std::string otherwise = read_otherwise(true, true);
+  if (!known || *known == data.tokenizer) return {std::move(data.tokenizer), std::move(data.train), std::move(data.validation), notes, "", otherwise};
   const CharacterCounts counts = characters_of(data);
   const Tokenizer tokenizer = extended_on_demand(*known, counts, options.extend_vocab);
   std::vector<int32_t> new_ids = {Tokenizer::kUnknown, Tokenizer::kPadding};
   while (static_cast<int>(new_ids.size()) < data.tokenizer.size())
     new_ids.push_back(tokenizer.encode(data.tokenizer.decode(static_cast<int32_t>(new_ids.size())), "the tokenizer")[0]);
-  return {tokenizer, data.train.translated(new_ids), data.validation.translated(new_ids), notes, describe_unknown(tokenizer, counts)};
+  return {tokenizer, data.train.translated(new_ids), data.validation.translated(new_ids), notes, describe_unknown(tokenizer, counts), otherwise};
 }
 
 std::vector<Note> notes_of(const Corpus& corpus, const CharacterCounts& counts) {
@@ -89,7 +103,7 @@ RunData load_data(const TrainOptions& options, const std::optional<Tokenizer>& k
   count_characters(corpus.validation, options.data, counts);
   const Tokenizer tokenizer = known ? extended_on_demand(*known, counts, options.extend_vocab) : Tokenizer(counts, options.vocabulary);
   return {tokenizer, tokenizer.encode(corpus.train, options.data), tokenizer.encode(corpus.validation, options.data), notes_of(corpus, counts),
-          describe_unknown(tokenizer, counts)};
+          describe_unknown(tokenizer, counts), read_otherwise(corpus)};
 }
 
 void check_can_be_split(const std::string& data, const std::string& val_split) {
@@ -101,9 +115,9 @@ void check_can_be_split(const std::string& data, const std::string& val_split) {
 void check_same_data(const DataIdentity& begun_with, const RunData& now, const std::string& name) {
   if (!now.is(begun_with))
     fail(
-        "{} is not the text that the run was begun with: {} now, {} then. Give the same --data and --val-split, or start a new run on this text from "
-        "the checkpoint's weights with --init",
-        name, describe(now.identity()), describe(begun_with));
+        "{} is not the text that the run was begun with: {} now, {} then{}. Give the same --data and --val-split, or start a new run on this text "
+        "from the checkpoint's weights with --init",
+        name, describe(now.identity()), describe(begun_with), now.read_otherwise);
 }
 
 }  // namespace mmrec

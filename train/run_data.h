@@ -29,8 +29,9 @@ std::string absolute_data(const std::string& data);
 struct RunData {
   Tokenizer tokenizer;
   Tokens train, validation;
-  std::vector<Note> notes;  ///< what was read, how it was divided, and what seems odd about it
-  std::string unknown;      ///< which characters have no token, in words; "" where all have one
+  std::vector<Note> notes;     ///< what was read, how it was divided, and what seems odd about it
+  std::string unknown;         ///< which characters have no token, in words; "" where all have one
+  std::string read_otherwise;  ///< how earlier versions read the same bytes as another text, for the end of a message; "" where they did not
 
   DataIdentity identity() const;
   /// Whether it is a text that has this identity, however its ids are stored here and were there: a text file's in other widths than

@@ -274,8 +274,14 @@ std::map<std::string, Config> configs_of(const SearchSpace& space, const Setting
   return configs;
 }
 
-/// What tells the texts that experiments read from others, by the names of --data.
-nlohmann::json texts_of(const SearchSpace& space, const Settings& common) {
+/// A text that experiments read.
+struct Text {
+  std::string identity;        ///< tells it from others
+  std::string read_otherwise;  ///< as of RunData
+};
+
+/// By the names of --data.
+std::map<std::string, Text> texts_of(const SearchSpace& space, const Settings& common) {
   TrainOptions source;
   std::vector<std::string> names = {source.data};
   for (const auto& [name, value] : common) {
@@ -284,11 +290,12 @@ nlohmann::json texts_of(const SearchSpace& space, const Settings& common) {
   }
   for (const GridAxis& grid : space.grids)
     if (grid.name == "data") names = grid.values;
-  nlohmann::json texts = nlohmann::json::object();
+  std::map<std::string, Text> texts;
   for (const std::string& name : names) {
     source.data = name;
     try {
-      texts[text_of_name(name)] = describe(load_data(source, std::nullopt).identity());
+      const RunData data = load_data(source, std::nullopt);
+      texts[name] = {describe(data.identity()), data.read_otherwise};
     } catch (const Error&) {  // what an experiment says too
     }
   }
@@ -312,7 +319,9 @@ void Search::check_description() {
   const std::string shown = file.shown().string();
   const nlohmann::json common = to_json(common_);
   configs_ = configs_of(options_.space, common_);
-  nlohmann::json texts = texts_of(options_.space, common_);
+  const std::map<std::string, Text> read = texts_of(options_.space, common_);
+  nlohmann::json texts = nlohmann::json::object();
+  for (const auto& [name, text] : read) texts[text_of_name(name)] = text.identity;
   if (exists(file)) {
     const nlohmann::json whole = parse_json(read_file(file), shown);
     const auto is_object = [&](const char* name) { return whole.contains(name) && whole[name].is_object(); };
@@ -333,8 +342,8 @@ void Search::check_description() {
     for (const auto& [data, text] : texts_before.items()) {
       if (texts.contains(data) && texts[data] != text)
         fail_usage(
-            "{} is no longer the text that the search in {} has trained on: {} now, {} then; their losses do not compare, choose another --out",
-            name_of_text(data), options_.out.string(), plain_text(texts[data]), plain_text(text));
+            "{} is no longer the text that the search in {} has trained on: {} now, {} then{}; their losses do not compare, choose another --out",
+            name_of_text(data), options_.out.string(), plain_text(texts[data]), plain_text(text), read.at(name_of_text(data)).read_otherwise);
       texts[data] = text;
     }
     if (!of_an_earlier_version)

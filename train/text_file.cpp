@@ -282,9 +282,10 @@ FileFacts read_and_look(const fs::path& path, const std::function<void(std::stri
                         const std::function<void(std::string_view, int64_t)>& visit, const ReadObserver& observe) {
   Sha256 digest;
   PlainReader reader(path, &digest);
+  size_t skipped = 0;
   const auto look = [&](std::string_view bytes) {
     check_begins_like_text(bytes, path, reader.is_compressed());
-    const size_t skipped = bytes.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0;
+    if (bytes.starts_with(kByteOrderMark)) skipped = kByteOrderMark.size();
     begin(bytes.substr(skipped));
     return skipped;
   };
@@ -293,6 +294,7 @@ FileFacts read_and_look(const fs::path& path, const std::function<void(std::stri
           .bytes = reader.bytes_read(),
           .sha256 = digest.hex(),
           .is_compressed = reader.is_compressed(),
+          .has_mark = skipped > 0,
           .was_changed = reader.was_changed()};
 }
 

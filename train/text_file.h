@@ -45,6 +45,7 @@ struct FileFacts {
   int64_t bytes = 0;   ///< of the file itself, those that were read
   std::string sha256;  ///< of them
   bool is_compressed = false;
+  bool has_mark = false;     ///< a byte order mark, which is left out
   bool was_changed = false;  ///< while it was read
   bool is_html = false;      ///< though its name does not say so
   bool has_json = false;     ///< a text whose lines are JSON objects
