@@ -876,6 +876,38 @@ TEST_F(Programs, TrainSaysWhatItReads) {
   say(directory_ / "data", {"read: " + (directory_ / "data").string() + ", made by prepare: "});
 }
 
+TEST_F(Programs, PlansAndEvaluationsSayWhatTheyRead) {
+  const fs::path lines = directory_ / "part-00000";
+  for (int i = 0; i < 20; ++i) std::ofstream(lines, std::ios::app) << nlohmann::json{{"text", play()}} << "\n";
+  const std::string read = "read: " + lines.string() + " as text: ", odd = "warning: " + lines.string() + ": its lines are JSON objects";
+  const auto has = [](const std::string& text, const std::string& part) {
+    EXPECT_NE(text.find(part), std::string::npos) << part << " is not in: " << text;
+  };
+  const Options options = small_run().set("--data", lines.string());
+  Arguments plan = options.arguments();
+  plan.push_back("--plan");
+  const std::string planned = run("train", plan).output;
+  for (const std::string& part : {read, odd}) has(planned, "\n" + part);
+  plan.push_back("--json");
+  const nlohmann::json figures = nlohmann::json::parse(run("train", plan).output);
+  ASSERT_EQ(figures["data_summary"].size(), 3u) << figures;
+  has(figures["data_summary"][0], read);
+  has(figures["data_summary"][1], lines.string() + ": its lines are JSON objects");
+
+  ASSERT_EQ(train(options).code, 0);
+  Arguments arguments = {"--checkpoint", out().string(), "--threads", "1"};
+  const Outcome evaluated = run("evaluate", arguments);
+  has(evaluated.output, read);
+  has(evaluated.output, "split: 2");
+  has(evaluated.errors, odd);
+  arguments.push_back("--json");
+  const Outcome json = run("evaluate", arguments);
+  EXPECT_EQ(nlohmann::json::parse(json.output)["data"], lines.string());
+  has(json.errors, odd);
+  arguments.push_back("--quiet");
+  EXPECT_EQ(run("evaluate", arguments).errors, "");
+}
+
 TEST_F(Programs, PrepareHasTheDataSetsOfTheProject) {
   const Outcome outcome = run("prepare", {"--dataset", "tiny_shakespeare", "--out", out().string(), "--json"});
   ASSERT_EQ(outcome.code, 0) << outcome.errors;
@@ -1366,6 +1398,26 @@ TEST_F(Searches, AreOfOneText) {
   std::ofstream(directory_ / "play.txt") << "\uFEFF" << play().substr(100);
   expect_failed(run("search", search({"--grid", "lr=1e-3"})), 2, {"then (if the data are as they were: earlier versions kept a byte order mark"});
   EXPECT_EQ(results().size(), 1u);
+}
+
+TEST_F(Searches, SayWhatTheyReadOnceForAllExperiments) {
+  const fs::path lines = directory_ / "play.txt";
+  std::ofstream(lines, std::ios::trunc);
+  for (int i = 0; i < 20; ++i) std::ofstream(lines, std::ios::app) << nlohmann::json{{"text", play()}} << "\n";
+  const auto count = [](std::string_view text, std::string_view part) {
+    int found = 0;
+    for (size_t place = text.find(part); place != text.npos; place = text.find(part, place + 1)) ++found;
+    return found;
+  };
+  const std::string odd = lines.string() + ": its lines are JSON objects";
+  const Outcome people = run("search", search({"--grid", "lr=1e-3,1e-2"}));
+  ASSERT_EQ(people.code, 0) << people.errors;
+  EXPECT_EQ(count(people.output, "read: " + lines.string() + " as text: "), 1) << people.output;
+  EXPECT_EQ(count(people.output, odd), 1) << people.output;
+  const Outcome json = run("search", search({"--grid", "lr=1e-3,1e-2", "--json"}));
+  EXPECT_EQ(nlohmann::json::parse(json.output).size(), 2u);
+  EXPECT_EQ(count(json.errors, "warning: " + odd), 1) << json.errors;
+  EXPECT_EQ(run("search", search({"--grid", "lr=1e-3,1e-2", "--json", "--quiet"})).errors, "");
 }
 
 TEST_F(Searches, AreOfOneConfiguration) {

@@ -58,6 +58,12 @@ int main(int argc, char** argv) {
     const auto warn = [&](const std::string& text) {
       if (!program.quiet()) print_warning(text);
     };
+    Console console(program.quiet() || json);
+    for (const Note& note : texts.notes)
+      if (note.style == Style::kWarning)
+        warn(note.text);
+      else
+        console.line(note.text);
     if (!texts.unknown.empty()) warn(source.data + ": " + texts.unknown);
     const bool same_as_trained = data.empty() && validation_split.empty() && part != "all";
     if (same_as_trained && !texts.is(checkpoint.state.course->data))
@@ -72,7 +78,6 @@ int main(int argc, char** argv) {
     int64_t characters = 0;
     for (const Tokens& text : parts) characters += text.count();
 
-    Console console(program.quiet() || json);
     console.line(describe_machine(start_threads()));
     console.line(fmt::format("checkpoint          {} (step {})", folder, checkpoint.state.step));
     console.line(fmt::format("text                {}, {}: {} characters", source.data, part == "all" ? part : part + " part", characters));

@@ -113,7 +113,8 @@ Plan plan(const TrainOptions& options) {
   plan.options.warmup = warmup_steps(options, plan.steps);
   plan.warmup_warning = LearningRate{.peak = options.optimizer.learning_rate, .warmup = plan.options.warmup, .steps = plan.steps}.warning();
   plan.tokens_per_step = int64_t{options.batch} * options.accumulate * options.sequence;
-  plan.unknown = data.unknown;
+  plan.notes = data.notes;
+  if (!data.unknown.empty()) plan.notes.push_back({data.unknown, Style::kWarning});
   return plan;
 }
 
@@ -161,15 +162,19 @@ std::string plan_text(const Plan& plan) {
   line("  tokens", thousands(plan.tokens()));
   line("  time", format_duration(plan.seconds()), "without validation and checkpoints");
   if (!plan.warmup_warning.empty()) text += "\nwarning: " + plan.warmup_warning + "\n";
-  if (!plan.unknown.empty()) text += "\n" + plan.unknown + "\n";
+  if (!plan.notes.empty()) text += "\n";
+  for (const Note& note : plan.notes) text += (note.style == Style::kWarning ? "warning: " : "") + note.text + "\n";
   return text;
 }
 
 nlohmann::ordered_json to_json(const Plan& plan) {
+  nlohmann::ordered_json summary = nlohmann::ordered_json::array();
+  for (const Note& note : plan.notes) summary.push_back(visible(note.text));
   constexpr double kMost = 0x1p62;  // more than any machine has, and a whole number of 64 bits
   const auto bytes = [&](double number) { return static_cast<int64_t>(std::min(number, kMost)); };
   return {{"config", to_json(plan.options.config)},
           {"data", text_of_name(plan.options.data)},
+          {"data_summary", std::move(summary)},
           {"parameters", plan.parameters},
           {"embedding_parameters", plan.embedding_parameters},
           {"memory_bytes",

@@ -3,7 +3,9 @@
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
+#include "train/console.h"
 #include "train/train_options.h"
 
 namespace mmrec {
@@ -24,7 +26,7 @@ struct Plan {
   int64_t train_characters = 0, validation_characters = 0;
   int64_t steps = 0, steps_per_epoch = 0, tokens_per_step = 0;
   std::string warmup_warning = {};  ///< "" where the warm-up is shorter than the run
-  std::string unknown = {};  ///< which characters have no token, in words
+  std::vector<Note> notes = {};  ///< of RunData: what is to be said of the text
 
   double memory() const;
   double disk() const { return static_cast<double>(checkpoints) * checkpoint; }

@@ -157,6 +157,13 @@ SearchResult from_json(const ordered_json& row, const std::string& where) {
   }
 }
 
+/// A text that experiments read.
+struct Text {
+  std::string identity;        ///< tells it from others
+  std::string read_otherwise;  ///< as of RunData, and so is the next
+  std::vector<Note> notes;
+};
+
 class Search {
  public:
   explicit Search(const SearchOptions& options);
@@ -197,10 +204,13 @@ class Search {
   void finish(const Running& running, int code);
   void add(const SearchResult& result);
   void write_best() const;
+  /// What there is to say of them, once for all experiments.
+  void describe_texts();
 
   const SearchOptions& options_;
   Settings common_;
   std::map<std::string, Config> configs_;  // by the name of --config, as they were when the search first had them
+  std::map<std::string, Text> texts_;
   std::string default_warmup_ = "auto";
   fs::path train_ = sibling_program("train");
   std::vector<Settings> experiments_;
@@ -274,12 +284,6 @@ std::map<std::string, Config> configs_of(const SearchSpace& space, const Setting
   return configs;
 }
 
-/// A text that experiments read.
-struct Text {
-  std::string identity;        ///< tells it from others
-  std::string read_otherwise;  ///< as of RunData
-};
-
 /// By the names of --data.
 std::map<std::string, Text> texts_of(const SearchSpace& space, const Settings& common) {
   TrainOptions source;
@@ -295,7 +299,7 @@ std::map<std::string, Text> texts_of(const SearchSpace& space, const Settings& c
     source.data = name;
     try {
       const RunData data = load_data(source, std::nullopt);
-      texts[name] = {describe(data.identity()), data.read_otherwise};
+      texts[name] = {describe(data.identity()), data.read_otherwise, data.notes};
     } catch (const Error&) {  // what an experiment says too
     }
   }
@@ -319,9 +323,9 @@ void Search::check_description() {
   const std::string shown = file.shown().string();
   const nlohmann::json common = to_json(common_);
   configs_ = configs_of(options_.space, common_);
-  const std::map<std::string, Text> read = texts_of(options_.space, common_);
+  texts_ = texts_of(options_.space, common_);
   nlohmann::json texts = nlohmann::json::object();
-  for (const auto& [name, text] : read) texts[text_of_name(name)] = text.identity;
+  for (const auto& [name, text] : texts_) texts[text_of_name(name)] = text.identity;
   if (exists(file)) {
     const nlohmann::json whole = parse_json(read_file(file), shown);
     const auto is_object = [&](const char* name) { return whole.contains(name) && whole[name].is_object(); };
@@ -343,7 +347,7 @@ void Search::check_description() {
       if (texts.contains(data) && texts[data] != text)
         fail_usage(
             "{} is no longer the text that the search in {} has trained on: {} now, {} then{}; their losses do not compare, choose another --out",
-            name_of_text(data), options_.out.string(), plain_text(texts[data]), plain_text(text), read.at(name_of_text(data)).read_otherwise);
+            name_of_text(data), options_.out.string(), plain_text(texts[data]), plain_text(text), texts_.at(name_of_text(data)).read_otherwise);
       texts[data] = text;
     }
     if (!of_an_earlier_version)
@@ -473,6 +477,15 @@ void Search::stop_all() {
   for (const Running& running : running_) running.process.send(SIGTERM);
 }
 
+void Search::describe_texts() {
+  for (const auto& [name, text] : texts_)
+    for (const Note& note : text.notes)
+      if (!options_.quiet)
+        console_.line(note.text, note.style);
+      else if (note.style == Style::kWarning && !options_.hide_warnings)
+        print_warning(note.text);
+}
+
 SearchOutcome Search::run() {
   try {
     return run_experiments();
@@ -486,6 +499,7 @@ SearchOutcome Search::run() {
 SearchOutcome Search::run_experiments() {
   const StopSignals stop(false);
   SuspendSignal suspend;
+  describe_texts();
   console_.line(describe_machine(options_.threads));
   if (!results_.empty()) console_.line(fmt::format("{}: going on after {} results", options_.out.string(), results_.size()), Style::kHeading);
   const auto begin = Clock::now();

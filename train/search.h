@@ -19,7 +19,8 @@ struct SearchOptions {
   int threads = 1;  ///< that they share
   uint64_t seed = 42;
   bool retry_failed = false;
-  bool quiet = false;
+  bool quiet = false;         ///< nothing on standard output
+  bool hide_warnings = true;  ///< of the texts, which go to standard error where `quiet`
 };
 
 /// What came of an experiment: a line of results.jsonl. Figures are NaN where it failed.

@@ -79,6 +79,7 @@ int main(int argc, char** argv) {
     options.threads = num_threads();
     options.seed = program.seed();
     options.quiet = program.quiet() || json;
+    options.hide_warnings = program.quiet();
 
     const SearchOutcome outcome = search(options);
     signal = outcome.signal;
