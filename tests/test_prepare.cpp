@@ -183,6 +183,14 @@ TEST_F(Prepare, SaysWhatAFolderHasAndIsNotRead) {
       << output();
   EXPECT_EQ(manifest["summary"].size(), 3u);
   EXPECT_EQ(manifest["summary"][1], left_out);
+
+  // What is left out does not make the result another one.
+  write("in/e.txt.xz", "\xfd");
+  asked.left_out = corpus_files(directory_ / "in", false, directory_ / "in/prepared").left_out;
+  const nlohmann::ordered_json again = run(asked);
+  EXPECT_NE(asked.left_out[0].text.find("2 of other kinds"), std::string::npos);
+  EXPECT_TRUE(output().ends_with("\n" + asked.left_out[0].text + "\n" + out_.string() + " is up to date\n")) << output();
+  EXPECT_EQ(again["summary"], (nlohmann::ordered_json{manifest["summary"][0], manifest["summary"][2], asked.left_out[0].text}));
   write("other/picture.png", "\xff");
   fs::create_symlink("nowhere", directory_ / "other/x.txt");
   expect_error<UsageError>([&] { corpus_files(directory_ / "other", false, out_); }, {"no files", "1 of other kinds", "1 by a link to no file"});

@@ -31,6 +31,7 @@ using Json = nlohmann::ordered_json;
 using CheckStop = std::function<void()>;
 
 constexpr const char* kManifest = "manifest.json";
+constexpr std::string_view kLeftOut = "left out: ";  // begins the summary's line
 constexpr const char* kFiles[] = {"train.txt", "val.txt", "tokenizer.json", "train.tokens", "val.tokens"};
 constexpr size_t kBuffer = size_t{1} << 20;  // bytes written at once
 
@@ -184,6 +185,15 @@ Json find_made(const PrepareOptions& options, Json inputs, int64_t bytes, Consol
   }
 }
 
+/// What is left out may be other files than when the summary was made.
+void renew_left_out(Json& summary, const std::vector<Note>& left_out) {
+  Json now = Json::array();
+  for (const Json& line : summary)
+    if (line.is_string() && !line.get<std::string>().starts_with(kLeftOut)) now.push_back(line);
+  for (const Note& note : left_out) now.push_back(visible(note.text));
+  summary = std::move(now);
+}
+
 /// A folder of other things must not take part in what follows, and better now than after an hour.
 void check_is_ours(const fs::path& out) {
   const fs::file_type kind = kind_of_file(out);
@@ -327,7 +337,7 @@ FolderFiles corpus_files(const fs::path& directory, bool all_kinds, const fs::pa
     fail_usage("--input-dir {}: there are no files of text or JSON lines{}; --format takes all kinds as what it says", directory.string(),
                left_out.empty() ? "" : ", but " + left_out);
   std::vector<Note> notes;
-  if (!left_out.empty()) notes.push_back({"left out: " + left_out});
+  if (!left_out.empty()) notes.push_back({fmt::format("{}{}", kLeftOut, left_out)});
   return {std::move(found.files), std::move(notes)};
 }
 
@@ -343,6 +353,8 @@ Json prepare(const PrepareOptions& options, Console& console, const CheckStop& c
     console.line(fmt::format("tidied up {}, which a prepare that was killed had left", left.string()));
   const Json inputs = describe_inputs(options, val_split);
   if (Json made = find_made(options, inputs, bytes, console, check_stop); !made.is_null()) {
+    for (const Note& note : options.left_out) console.line(note.text, note.style);
+    renew_left_out(made["summary"], options.left_out);
     console.line(fmt::format("{} is up to date", options.out.string()), Style::kHeading);
     return made;
   }

@@ -36,8 +36,8 @@ FolderFiles corpus_files(const std::filesystem::path& directory, bool all_kinds,
 
 /// Makes options.out, a folder for `train --data`: train.txt, val.txt, tokenizer.json, train.tokens, val.tokens, manifest.json;
 /// as a whole or not at all. If it is there already, made from the same files in the same way, nothing is done. Memory is
-/// bounded whatever the corpus' size. Says what was read, what was left out and how the split came out. check_stop is called often
-/// and may throw. Returns the manifest.
+/// bounded whatever the corpus' size. Says what was read, what was left out and how the split came out; of a folder that is there already what is
+/// left out now. check_stop is called often and may throw. Returns the manifest.
 nlohmann::ordered_json prepare(const PrepareOptions& options, Console& console, const std::function<void()>& check_stop);
 
 }  // namespace mmrec
