@@ -36,10 +36,10 @@ class Downloads : public testing::Test {
     while (content_.size() < 3'000'000) content_ += fmt::format("line {}\n", content_.size());
   }
 
-  void get(const HttpServer& server, const std::string& sha256 = "") {
+  std::vector<Note> get(const HttpServer& server, const std::string& sha256 = "") {
     Console console(/*quiet=*/false, output_.get());
-    download({.url = {server.url("/text.txt")}, .file = file_, .sha256 = sha256, .retries = 2, .first_wait = milliseconds(1)}, console,
-             [this] { check_stop_(); });
+    return download({.url = {server.url("/text.txt")}, .file = file_, .sha256 = sha256, .retries = 2, .first_wait = milliseconds(1)}, console,
+                    [this] { check_stop_(); });
   }
   /// The first part of what a good server answers: then the connection is lost.
   static std::string cut(const std::string& answer, size_t bytes) { return answer.substr(0, bytes); }
@@ -278,13 +278,30 @@ TEST_F(Downloads, APageInPlaceOfTheFileIsRefused) {
   });
   expect_error([&] { get(server); }, {server.url("/text.txt"), "an HTML page", "check the URL"});
   EXPECT_FALSE(fs::exists(file_));
-  body = "a text from a server that calls everything a page";
-  get(server);
-  EXPECT_EQ(read_file(file_), body);
+  body = "<div>login</div>";
+  for (const char* call : {"the first", "the second"}) {
+    SCOPED_TRACE(call);
+    const std::vector<Note> notes = get(server);
+    EXPECT_EQ(read_file(file_), body) << "a server may call everything a page";
+    ASSERT_EQ(notes.size(), 1u);
+    EXPECT_EQ(notes[0].text, server.url("/text.txt") + ": the server calls it an HTML page (text/html); is it the right file?");
+    EXPECT_EQ(notes[0].style, Style::kWarning);
+  }
   body = "<html>";
   file_ = directory_ / "page.html";
-  get(server);
+  EXPECT_TRUE(get(server).empty());
   EXPECT_EQ(read_file(file_), body) << "it is called so";
+}
+
+TEST_F(Downloads, APageIsKnownHoweverItsBeginningComes) {
+  int answers = 0;
+  const HttpServer server([&](const std::string& request) -> std::string {
+    if (++answers == 1) return cut(serve_file(request, content_), 1'000'000);
+    return "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n<\r\nd\r\nhtml>\n<title>\r\n0\r\n\r\n";
+  });
+  expect_error([&] { get(server); }, {server.url("/text.txt"), "an HTML page in place of the file"});
+  EXPECT_FALSE(fs::exists(file_));
+  EXPECT_GT(fs::file_size(part_), 900'000u) << "a page takes the place of nothing";
 }
 
 TEST_F(Downloads, PasswordsGoToTheServerAlone) {

@@ -176,7 +176,7 @@ TEST_F(Prepare, SaysWhatAFolderHasAndIsNotRead) {
   expect_said("1 of --out", {"in/prepared"});
 
   PrepareOptions asked = options(found.files);
-  asked.left_out = found.left_out;
+  asked.remarks = found.left_out;
   const nlohmann::ordered_json manifest = run(asked);
   EXPECT_NE(output().find("read: 4 files as text, 1 of them compressed: 26 characters\n" + left_out + "\nsplit: 26.9 % of the bytes for validation"),
             std::string::npos)
@@ -186,11 +186,11 @@ TEST_F(Prepare, SaysWhatAFolderHasAndIsNotRead) {
 
   // What is left out does not make the result another one.
   write("in/e.txt.xz", "\xfd");
-  asked.left_out = corpus_files(directory_ / "in", false, directory_ / "in/prepared").left_out;
+  asked.remarks = corpus_files(directory_ / "in", false, directory_ / "in/prepared").left_out;
   const nlohmann::ordered_json again = run(asked);
-  EXPECT_NE(asked.left_out[0].text.find("2 of other kinds"), std::string::npos);
-  EXPECT_TRUE(output().ends_with("\n" + asked.left_out[0].text + "\n" + out_.string() + " is up to date\n")) << output();
-  EXPECT_EQ(again["summary"], (nlohmann::ordered_json{manifest["summary"][0], manifest["summary"][2], asked.left_out[0].text}));
+  EXPECT_NE(asked.remarks[0].text.find("2 of other kinds"), std::string::npos);
+  EXPECT_TRUE(output().ends_with("\n" + asked.remarks[0].text + "\n" + out_.string() + " is up to date\n")) << output();
+  EXPECT_EQ(again["summary"], (nlohmann::ordered_json{manifest["summary"][0], manifest["summary"][2], asked.remarks[0].text}));
   write("other/picture.png", "\xff");
   fs::create_symlink("nowhere", directory_ / "other/x.txt");
   expect_error<UsageError>([&] { corpus_files(directory_ / "other", false, out_); }, {"no files", "1 of other kinds", "1 by a link to no file"});

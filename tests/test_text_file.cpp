@@ -276,6 +276,15 @@ TEST_F(TextFile, WhatIsOddIsFound) {
   text_of(gzip("<html lang=\"en\">"));
   EXPECT_TRUE(facts_.is_html);
   EXPECT_TRUE(facts_.is_compressed);
+  for (const char* page : {"<head>", "<BODY class=x>", "<html\nlang=en>", "<!-- a --> <!-- b -->\n<html>",
+                           "<?xml version='1.0'?>\n<!DOCTYPE html>"}) {
+    text_of(page);
+    EXPECT_TRUE(facts_.is_html) << page;
+  }
+  for (const char* text : {"<header>", "<heading> of a play", "<!-- a licence -->\n# A title", "<?xml version='1.0'?>\n<TEI>", "<!-- <html>"}) {
+    text_of(text);
+    EXPECT_FALSE(facts_.is_html) << text;
+  }
   text_of("{\"text\":\"one\"}\n\n{\"text\":\"two\"}");
   EXPECT_TRUE(facts_.has_json);
   std::string long_lines;

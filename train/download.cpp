@@ -32,12 +32,16 @@ using std::chrono::milliseconds;
 constexpr long kConnectSeconds = 30;
 constexpr long kStallSeconds = 60;  // without a byte
 constexpr long kRedirections = 10;
+constexpr size_t kBeginning = 4096;  // bytes of a body that tell a page from a text
+
+constexpr std::string_view kHtml = "text/html";
 
 /// Which file of the server a file is, or the beginning of.
 struct Identity {
   std::string url;
   std::string validator;  // for If-Range: a strong ETag, else Last-Modified, else ""
   int64_t bytes = -1;     // of the whole file; -1: the server did not say
+  std::string type = {};  // as the server calls it
 };
 
 /// FILE's: beside it, and hidden, so that nobody takes it for a text.
@@ -49,7 +53,8 @@ Identity read_identity(const fs::path& description) {
   if (kind_of_file(description) != fs::file_type::regular) return {};
   try {
     const nlohmann::json json = parse_json(read_file(description), description.string());
-    return {name_of_text(json.at("url").get<std::string>()), name_of_text(json.at("validator").get<std::string>()), json.at("bytes")};
+    return {name_of_text(json.at("url").get<std::string>()), name_of_text(json.at("validator").get<std::string>()), json.at("bytes"),
+            name_of_text(json.value("type", ""))};
   } catch (const std::exception&) {
     return {};
   }
@@ -123,8 +128,10 @@ class PartialFile {
     file_.seek(0);
     bytes_ = 0;
     if (identity_.url.empty()) return;
-    const nlohmann::json description = {
-        {"url", text_of_name(identity_.url)}, {"validator", text_of_name(identity_.validator)}, {"bytes", identity_.bytes}};
+    const nlohmann::json description = {{"url", text_of_name(identity_.url)},
+                                        {"validator", text_of_name(identity_.validator)},
+                                        {"bytes", identity_.bytes},
+                                        {"type", text_of_name(identity_.type)}};
     write_file_atomically(description_, description.dump(2) + "\n");
   }
   void append(std::span<const std::byte> bytes) {
@@ -183,7 +190,7 @@ class Request {
     const CURLcode code = ::curl_easy_perform(curl_.get());
     if (thrown_) std::rethrow_exception(thrown_);
     ::curl_easy_getinfo(curl_.get(), CURLINFO_RESPONSE_CODE, &status_);
-    if (code == CURLE_OK && !started_) begin_body({});  // an empty file
+    if (!started_ && (code == CURLE_OK || !beginning_.empty())) begin_body();  // a short or an empty file, or what came of it
     const int64_t expected = part_.identity().bytes;
     if (code == CURLE_OK && (expected < 0 || part_.bytes() == expected)) return true;
     switch (code) {
@@ -268,15 +275,22 @@ class Request {
     }
   }
 
-  /// What follows is the rest of the part, or a file from its beginning. `body` is its first bytes.
-  void begin_body(std::string_view body) {
+  /// What comes is the rest of the part, or a file from its beginning. Before it takes the place of a part, its beginning is looked at, in
+  /// however small pieces it comes.
+  void take_body(std::string_view bytes) {
+    if (started_) return part_.append(std::as_bytes(std::span(bytes)));
+    beginning_ += bytes;
+    if (beginning_.size() >= kBeginning) begin_body();
+  }
+
+  void begin_body() {
     started_ = true;
     ::curl_easy_getinfo(curl_.get(), CURLINFO_RESPONSE_CODE, &status_);
     if (status_ >= 300)
       fail("{}: the server answers {}, which is no file, and does not say where there is one; check the URL", shown(), status_);
     if (status_ != 200 && !(status_ == 206 && part_.can_go_on()))
       fail("{}: the server answers {}, which is not the file; check the URL", shown(), status_);
-    if (headers_.content_type.starts_with("text/html") && is_unexpected_html(body, what_.file))
+    if (headers_.content_type.starts_with(kHtml) && is_unexpected_html(beginning_, what_.file))
       fail("{}: the server sends an HTML page in place of the file; check the URL, or give the page itself with --input-file", shown());
     curl_off_t length = -1;
     ::curl_easy_getinfo(curl_.get(), CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
@@ -286,8 +300,9 @@ class Request {
         fail("{}: asked for the bytes from {} of {}, the server sends '{}'; delete {}.part and try again", shown(), part_.bytes(),
              part_.identity().bytes, headers_.content_range, what_.file.string());
     } else {
-      part_.begin({shown(), headers_.validator(), length});
+      part_.begin({shown(), headers_.validator(), length, headers_.content_type});
     }
+    part_.append(std::as_bytes(std::span(beginning_)));
     progress_.emplace(console_, "downloading", std::max<int64_t>(part_.identity().bytes, 0), part_.bytes());
   }
 
@@ -309,10 +324,7 @@ class Request {
   }
   static size_t on_body(char* data, size_t size, size_t count, void* self) {
     Request& request = *static_cast<Request*>(self);
-    const bool good = request.guarded([&] {
-      if (!request.started_) request.begin_body({data, size * count});
-      request.part_.append(std::as_bytes(std::span(data, size * count)));
-    });
+    const bool good = request.guarded([&] { request.take_body({data, size * count}); });
     return good ? size * count : CURL_WRITEFUNC_ERROR;
   }
   static int on_progress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
@@ -330,7 +342,7 @@ class Request {
   const std::function<void()>& check_stop_;
   std::unique_ptr<CURL, decltype(&::curl_easy_cleanup)> curl_;
   std::unique_ptr<curl_slist, decltype(&::curl_slist_free_all)> lines_{nullptr, ::curl_slist_free_all};
-  std::string problem_;
+  std::string problem_, beginning_;
   Headers headers_;
   std::optional<ByteProgress> progress_;
   std::exception_ptr thrown_;
@@ -373,12 +385,17 @@ bool is_there(const Download& what, Console& console, const std::function<void()
   return is_right;
 }
 
+std::vector<Note> notes_of(const Download& what) {
+  if (is_called_html(what.file) || !read_identity(description_of(what.file)).type.starts_with(kHtml)) return {};
+  return {{fmt::format("{}: the server calls it an HTML page (text/html); is it the right file?", what.url.shown()), Style::kWarning}};
+}
+
 }  // namespace
 
-void download(const Download& what, Console& console, const std::function<void()>& check_stop) {
+std::vector<Note> download(const Download& what, Console& console, const std::function<void()>& check_stop) {
   static const CURLcode initialised = ::curl_global_init(CURL_GLOBAL_DEFAULT);
   if (initialised != CURLE_OK) fail("libcurl cannot be used: its error {}", static_cast<int>(initialised));
-  if (is_there(what, console, check_stop)) return;
+  if (is_there(what, console, check_stop)) return notes_of(what);
 
   PartialFile part(what);
   if (part.bytes() > 0) console.line(fmt::format("going on with {}, of which {} are there", part_of(what.file).string(), format_bytes(part.bytes())));
@@ -404,6 +421,7 @@ void download(const Download& what, Console& console, const std::function<void()
   if (!what.sha256.empty() && !has_sha256(what, part_of(what.file), console, check_stop))
     fail("{}: its SHA-256 is not {} as it should be; delete it to download it again", part_of(what.file).string(), what.sha256);
   part.finish(what.file);
+  return notes_of(what);
 }
 
 namespace {

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "train/console.h"
 
@@ -35,10 +36,11 @@ struct Download {
 };
 
 /// Returns when the file is there, complete and checked. .FILE.url.json says what it is, FILE.part.json what FILE.part is: the URL, the
-/// server's ETag or Last-Modified, the size. A file that is there from this URL, or that has the SHA-256, is not downloaded again; another
-/// one stays until the new one is complete. A broken download goes on where it was, now or at the next call, if the server can tell that its
+/// server's ETag or Last-Modified, the size and the type. A file that is there from this URL, or that has the SHA-256, is not downloaded again;
+/// another one stays until the new one is complete. A broken download goes on where it was, now or at the next call, if the server can tell that its
 /// file is still the same, and starts over if not. What may pass (a lost connection, an overloaded server) is tried again; then, and for
-/// all else, an Error says what is wrong. check_stop is called often and may throw; what has been received stays.
-void download(const Download& what, Console& console, const std::function<void()>& check_stop);
+/// all else, an Error says what is wrong. check_stop is called often and may throw; what has been received stays. Returns what seems odd about
+/// the file.
+std::vector<Note> download(const Download& what, Console& console, const std::function<void()>& check_stop);
 
 }  // namespace mmrec

@@ -1,6 +1,7 @@
 #include "train/file_kind.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -59,9 +60,19 @@ const char* utf16_of(std::string_view begin) {
 
 bool begins_like_html(std::string_view begin) {
   if (begin.starts_with(kByteOrderMark)) begin.remove_prefix(kByteOrderMark.size());
-  begin.remove_prefix(std::min(begin.find_first_not_of(" \t\r\n"), begin.size()));
+  constexpr std::string_view kSpace = " \t\r\n";
+  for (;;) {
+    begin.remove_prefix(std::min(begin.find_first_not_of(kSpace), begin.size()));
+    const std::string_view end = begin.starts_with("<!--") ? "-->" : begin.starts_with("<?xml") ? "?>" : "";
+    if (end.empty()) break;
+    const size_t place = begin.find(end, 4);  // behind "<!--"
+    if (place == begin.npos) return false;
+    begin.remove_prefix(place + end.size());
+  }
   const std::string start = lower_case(begin.substr(0, 14));
-  return start == "<!doctype html" || start.starts_with("<html>") || start.starts_with("<html ");
+  return start == "<!doctype html" || std::ranges::any_of(std::array{"<html"sv, "<head"sv, "<body"sv}, [&](std::string_view tag) {
+           return start.size() > tag.size() && start.starts_with(tag) && (start[tag.size()] == '>' || kSpace.find(start[tag.size()]) != kSpace.npos);
+         });
 }
 
 }  // namespace
@@ -88,10 +99,12 @@ void check_begins_like_text(std::string_view begin, const std::filesystem::path&
          path.string());
 }
 
-bool is_unexpected_html(std::string_view begin, const std::filesystem::path& path) {
+bool is_called_html(const std::filesystem::path& path) {
   static const std::set<std::string> kNames = {".html", ".htm", ".xhtml", ".shtml"};
-  return begins_like_html(begin) && !kNames.contains(extension_of(path));
+  return kNames.contains(extension_of(path));
 }
+
+bool is_unexpected_html(std::string_view begin, const std::filesystem::path& path) { return begins_like_html(begin) && !is_called_html(path); }
 
 bool begins_like_json_lines(std::string_view begin) {
   int objects = 0;

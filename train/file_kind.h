@@ -19,6 +19,9 @@ std::string extension_of(const std::filesystem::path& path);
 /// compression, UTF-16. It says what the file is and what to do.
 void check_begins_like_text(std::string_view begin, const std::filesystem::path& path, bool is_compressed);
 
+/// Whether a file's name says that it is an HTML page.
+bool is_called_html(const std::filesystem::path& path);
+
 /// Whether a text begins as an HTML page does, and is not called one.
 bool is_unexpected_html(std::string_view begin, const std::filesystem::path& path);
 

@@ -186,11 +186,12 @@ Json find_made(const PrepareOptions& options, Json inputs, int64_t bytes, Consol
 }
 
 /// What is left out may be other files than when the summary was made.
-void renew_left_out(Json& summary, const std::vector<Note>& left_out) {
+void renew_remarks(Json& summary, const std::vector<Note>& remarks) {
   Json now = Json::array();
   for (const Json& line : summary)
     if (line.is_string() && !line.get<std::string>().starts_with(kLeftOut)) now.push_back(line);
-  for (const Note& note : left_out) now.push_back(visible(note.text));
+  for (const Note& note : remarks)
+    if (const Json line = visible(note.text); std::ranges::find(now, line) == now.end()) now.push_back(line);
   summary = std::move(now);
 }
 
@@ -260,7 +261,7 @@ void write_results(const PrepareOptions& options, double val_split, int64_t sour
   Json& list = manifest["inputs"]["files"] = Json::array();
   for (const FileFacts& file : facts.files) list.push_back(describe_file(file.path, sources, file.bytes, file.sha256));
   std::vector<Note> notes = describe(facts, results["train_tokens"].get<int64_t>() + results["val_tokens"].get<int64_t>());
-  notes.insert(notes.end(), options.left_out.begin(), options.left_out.end());
+  notes.insert(notes.end(), options.remarks.begin(), options.remarks.end());
   notes.push_back(describe_split(val_split, train.bytes(), validation.bytes()));
   if (const std::string unknown = describe_unknown(tokenizer, counts); !unknown.empty()) notes.push_back({unknown, Style::kWarning});
   Json& summary = manifest["summary"] = Json::array();
@@ -353,8 +354,8 @@ Json prepare(const PrepareOptions& options, Console& console, const CheckStop& c
     console.line(fmt::format("tidied up {}, which a prepare that was killed had left", left.string()));
   const Json inputs = describe_inputs(options, val_split);
   if (Json made = find_made(options, inputs, bytes, console, check_stop); !made.is_null()) {
-    for (const Note& note : options.left_out) console.line(note.text, note.style);
-    renew_left_out(made["summary"], options.left_out);
+    for (const Note& note : options.remarks) console.line(note.text, note.style);
+    renew_remarks(made["summary"], options.remarks);
     console.line(fmt::format("{} is up to date", options.out.string()), Style::kHeading);
     return made;
   }

@@ -19,7 +19,7 @@ struct PrepareOptions {
   Format format = Format::kText;
   std::optional<double> val_split;  ///< nothing: by the files' size
   int vocabulary = 0;               ///< the tokenizer's limit; 0: none
-  std::vector<Note> left_out = {};  ///< what corpus_files left out, for the summary
+  std::vector<Note> remarks = {};   ///< for the summary: what corpus_files left out, what seems odd about a download
   std::filesystem::path out;
 };
 

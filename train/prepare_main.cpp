@@ -76,14 +76,14 @@ int main(int argc, char** argv) {
       if (kind_of_file(input_dir) != fs::file_type::directory) fail_usage("--input-dir {}: there is no such folder", input_dir);
       FolderFiles found = corpus_files(input_dir, !format.empty(), options.out);
       options.files = std::move(found.files);
-      options.left_out = std::move(found.left_out);
+      options.remarks = std::move(found.left_out);
     } else {
       const fs::path folder = fs::path(options.out) += ".download";
       const Url from = url;
       options.source = from.shown();
       options.files = {folder / from.file_name()};
       make_directory(folder);
-      download({.url = from, .file = options.files.front(), .sha256 = sha256}, console, check_stop);
+      options.remarks = download({.url = from, .file = options.files.front(), .sha256 = sha256}, console, check_stop);
     }
     options.format = format.empty() ? common_format(options.files) : format == "jsonl" ? Format::kJsonLines : Format::kText;
     const nlohmann::ordered_json manifest = prepare(options, console, check_stop);
