@@ -295,6 +295,18 @@ TEST_F(TextFile, WhatIsOddIsFound) {
   EXPECT_FALSE(facts_.has_json);
   text_of("{\"text\":\n\"one\"}\n");
   EXPECT_FALSE(facts_.has_json);
+  text_of("{\"text\":\n" + std::string(2'000'000, ' ') + "\"one\"}\n");
+  EXPECT_FALSE(facts_.has_json);
+  for (const char* character : {"x", "\u20ac"}) {  // three bytes, of which one or two are behind what is looked at
+    std::string long_text;
+    while (long_text.size() < 2'000'000) long_text += character;
+    text_of("{\"id\":1e400,\"text\":\"" + long_text + "\"}\n{\"text\":\"two\"}\n");
+    EXPECT_TRUE(facts_.has_json) << character;
+    text_of("{ \"text\" : \"" + long_text + "\"}\n");
+    EXPECT_TRUE(facts_.has_json) << character;
+    text_of("{" + long_text + "}\n");
+    EXPECT_FALSE(facts_.has_json) << character;
+  }
   documents_of(R"({"text":"\u0000"})");
   EXPECT_EQ(facts_.zeros, 1);
   path_ = directory_ / "page.HTML";

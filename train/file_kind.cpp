@@ -75,6 +75,20 @@ bool begins_like_html(std::string_view begin) {
          });
 }
 
+enum class Object { kNone, kWhole, kCut };
+
+/// What a line that begins with a brace is.
+Object object_of(std::string_view line) {
+  try {
+    [[maybe_unused]] const nlohmann::json object = nlohmann::json::parse(line);
+    return Object::kWhole;
+  } catch (const nlohmann::json::parse_error& error) {
+    return error.byte > line.size() ? Object::kCut : Object::kNone;  // behind the last byte where the end is what is missing
+  } catch (const nlohmann::json::out_of_range&) {  // a number like 1e400
+    return Object::kWhole;
+  }
+}
+
 }  // namespace
 
 std::string lower_case(std::string_view text) {
@@ -114,7 +128,8 @@ bool begins_like_json_lines(std::string_view begin) {
     const size_t first = line.find_first_not_of(" \t\r");
     if (first == line.npos) continue;
     if (end == begin.size() && objects > 0) break;  // it may go on
-    if (line[first] != '{' || !nlohmann::json::accept(line)) return false;
+    const Object object = line[first] == '{' ? object_of(line) : Object::kNone;
+    if (object == Object::kNone || (object == Object::kCut && end < begin.size())) return false;
     ++objects;
   }
   return objects > 0;

@@ -25,7 +25,7 @@ bool is_called_html(const std::filesystem::path& path);
 /// Whether a text begins as an HTML page does, and is not called one.
 bool is_unexpected_html(std::string_view begin, const std::filesystem::path& path);
 
-/// Whether the first lines of a text are JSON objects, at least one and each of them.
+/// Whether the first lines of a text are JSON objects, at least one and each of them; the first may go on behind what is looked at.
 bool begins_like_json_lines(std::string_view begin);
 
 }  // namespace mmrec
