@@ -125,6 +125,13 @@ class Programs : public testing::Test {
   TemporaryDirectory directory_;
 };
 
+/// A container or a chroot may have none.
+bool has_terminals() {
+  const int terminal = ::posix_openpt(O_RDWR | O_NOCTTY);
+  if (terminal >= 0) ::close(terminal);
+  return terminal >= 0;
+}
+
 std::string command(const Options& options) { return fmt::format("{}", fmt::join(options.arguments(), " ")); }
 
 void expect_failed(const Outcome& outcome, int code, const std::vector<std::string_view>& mentions) {
@@ -446,6 +453,7 @@ TEST_F(Programs, NothingInNamesAndTextsActsOnATerminal) {
   expect_plain(run("report", {run_folder.string(), (directory_ / ("no" + name)).string()}));
 
   // What generate writes is the text; on a terminal it is shown.
+  if (!has_terminals()) GTEST_SKIP() << "the system gives no terminals";
   const std::string line = fmt::format("{}/generate --checkpoint {} --prompt {} --tokens 2 --threads 1", MMREC_BINARY_DIR,
                                        shell_quoted(run_folder.string()), shell_quoted("\x1b[31m"));
   EXPECT_EQ(run_line(line).output.substr(0, 5), "\x1b[31m");
@@ -455,6 +463,7 @@ TEST_F(Programs, NothingInNamesAndTextsActsOnATerminal) {
 }
 
 TEST_F(Programs, GeneratedEndsOfLinesAreNotShown) {
+  if (!has_terminals()) GTEST_SKIP() << "the system gives no terminals";
   std::string text;
   for (int i = 0; i < 1000; ++i) text += "ab\r\n";
   std::ofstream(directory_ / "play.txt") << text;
@@ -1197,9 +1206,9 @@ TEST_F(Programs, ReportShowsRuns) {
   expect_failed(run("report", {out().string(), "--html", (directory_ / "no/such/folder.html").string()}), 1, {"no/such/folder.html"});
   ASSERT_EQ(run("report", {out().string(), "--html", html.string()}).code, 0) << "a page takes an earlier one's place";
   const fs::path metrics = out() / "metrics.jsonl";
-  const std::string figures = read_file(metrics);
+  const std::string rows = read_file(metrics);
   expect_failed(run("report", {out().string(), "--html", metrics.string()}), 2, {"--html", metrics.string(), "of another kind"});
-  EXPECT_EQ(read_file(metrics), figures);
+  EXPECT_EQ(read_file(metrics), rows);
 }
 
 class Searches : public Programs {

@@ -371,8 +371,9 @@ bool has_sha256(const Download& what, const fs::path& file, Console& console, co
 /// Whether the file is there.
 bool is_there(const Download& what, Console& console, const std::function<void()>& check_stop) {
   if (kind_of_file(what.file) == fs::file_type::not_found) return false;
-  const auto [url, validator, bytes] = read_identity(description_of(what.file));
-  if (bytes >= 0 && FileDescriptor("read", what.file, O_RDONLY).size() != bytes) {
+  const Identity known = read_identity(description_of(what.file));
+  const std::string& url = known.url;
+  if (known.bytes >= 0 && FileDescriptor("read", what.file, O_RDONLY).size() != known.bytes) {
     console.line(fmt::format("{} is not as it was downloaded: another one takes its place", what.file.string()), Style::kWarning);
     return false;
   }
