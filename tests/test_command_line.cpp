@@ -79,6 +79,24 @@ TEST_F(CommandLineTest, CommonOptionsMayFollowTheSubcommand) {
   EXPECT_EQ(budget_, 6);
 }
 
+TEST_F(CommandLineTest, ArgumentsInBracketsStayWhole) {
+  std::vector<std::string> sets, paths;
+  std::string data;
+  program_.app().add_option("--set", sets, "fields");
+  program_.app().add_option("--data", data, "a text");
+  program_.app().add_option("path", paths, "runs");
+  body_ = [&] {
+    EXPECT_EQ(sets, (std::vector<std::string>{"[a,b]", "[c]", "[]"}));
+    EXPECT_EQ(data, "[d,e]");
+    EXPECT_EQ(paths, (std::vector<std::string>{"[f,g]", "[h]", "[[i]]", "[", "]"}));
+  };
+  const Outcome outcome = run({"--set", "[a,b]", "[c]", "--set=[]", "--data", "[d,e]", "--quiet", "[f,g]", "[h]", "--", "[[i]]", "[", "]"});
+  EXPECT_EQ(outcome.code, 0) << outcome.errors;
+  expect_wrong_use({"--batch", "[2]"}, {"--batch: [2] is not a whole number"});
+  expect_wrong_use({"--bacth=[2]"}, {"unknown option --bacth;"});
+  expect_wrong_use({"--quiet=[2]"}, {"--quiet takes no value, but [2] is given\n"});
+}
+
 TEST_F(CommandLineTest, HelpShowsOptionsDefaultsAndAnExample) {
   const Outcome outcome = run({"--help"});
   EXPECT_EQ(outcome.code, 0);

@@ -402,11 +402,11 @@ TEST_F(Programs, TheCurrentFoldersNameIsBytes) {
 
 // Whatever the names are.
 TEST_F(Programs, TheBestOfASearchIsReadBack) {
-  for (const std::string name : {"a#b \"c\" 'd' \\e\\x41.txt", "tab\tnewline\n\r\x7f$.txt", "[\xe9,\xff].txt"}) {
+  for (const std::string name : {"a#b \"c\" 'd' \\e\\x41.txt", "tab\tnewline\n\r\x7f$.txt", "[\xe9,\xff].txt", "[x]"}) {
     const fs::path text = directory_ / name, out = directory_ / "search";
     fs::copy(directory_ / "play.txt", text);
-    const Outcome searched = run("search", {"--data", text.string(), "--grid", "seed=08,010", "--steps", "02", "--threads", "1", "--out",
-                                            out.string(), "--", "--vocab", "auto", "--set", "dim=32", "--seq", "32"});
+    const Outcome searched = run("search", {"--grid", "seed=08,010", "--steps", "02", "--threads", "1", "--out",
+                                            out.string(), "--", "--data", text.string(), "--vocab", "auto", "--set", "dim=32", "--seq", "32"});
     ASSERT_EQ(searched.code, 0) << searched.errors;
     const Outcome trained = run("train", {"--options", (out / "best.toml").string(), "--out", (directory_ / "best").string(), "--threads", "1"});
     ASSERT_EQ(trained.code, 0) << trained.errors << read_file(out / "best.toml");

@@ -50,6 +50,29 @@ std::vector<CLI::App*> parts(CLI::App& app) {
   return apps;
 }
 
+/// CLI11 takes "[a,b]" apart. A word that ends with this behind the bracket stays whole; no argument of a program has it.
+constexpr char kWhole = '\0';
+
+std::string without_marks(std::string text) {
+  std::erase(text, kWhole);
+  return text;
+}
+
+/// The arguments, last first, as CLI11 takes them.
+std::vector<std::string> marked_arguments(int argc, const char* const* argv) {
+  std::vector<std::string> words;
+  for (int i = argc - 1; i > 0; --i) {
+    words.emplace_back(argv[i]);
+    if (words.back().ends_with(']')) words.back() += kWhole;
+  }
+  return words;
+}
+
+void take_marks_off(CLI::App& app) {
+  for (CLI::Option* option : app.get_options()) option->transform(without_marks);
+  for (CLI::App* subcommand : app.get_subcommands([](CLI::App*) { return true; })) take_marks_off(*subcommand);
+}
+
 /// Their options.
 std::vector<std::string> option_names(CLI::App& app) {
   std::vector<std::string> names;
@@ -168,7 +191,8 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
     if (::fcntl(descriptor, F_GETFD) == -1 && errno == EBADF && ::open("/dev/null", O_RDWR) < 0) return kFailed;
   std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is an error of write(), with a message, like a full disk
   try {
-    app_.parse(argc, argv);
+    take_marks_off(app_);
+    app_.parse(marked_arguments(argc, argv));
     check_kernels();
     set_num_threads(threads_);
     on_missing_threads([this](int started, int wanted) {
@@ -185,7 +209,7 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
     print(stdout, app_.help());
     return kSuccess;
   } catch (const CLI::ParseError& error) {
-    return report(kWrongUse, fmt::format("{}\nrun '{} --help' for the options", describe(app_, error), app_.get_name()));
+    return report(kWrongUse, fmt::format("{}\nrun '{} --help' for the options", without_marks(describe(app_, error)), app_.get_name()));
   } catch (const UsageError& error) {
     return report(kWrongUse, error.what());
   } catch (const std::exception& error) {

@@ -19,7 +19,7 @@ namespace mmrec {
 ///       return program.run(argc, argv, [&] { evaluate(checkpoint, program.seed()); });
 ///     }
 ///
-/// Defaults appear in --help; the common options may also follow a subcommand.
+/// Defaults appear in --help; the common options may also follow a subcommand. Every argument is taken as it is, also one in brackets.
 class Program {
  public:
   Program(std::string name, std::string description, const std::string& example);
