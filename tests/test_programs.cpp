@@ -1572,6 +1572,9 @@ TEST_F(Searches, RefuseWrongUse) {
   expect_refused({"--range", "lr=1e-4:1e-3"}, {"--range lr", "--random"});
   expect_refused({"--grid", "lr=1", "--grid", "lr=2"}, {"lr is given twice"});
   expect_refused({"--grid", "lr=1", "--jobs", "0"}, {"--jobs", "0"});
+  expect_refused({"--grid", "seed=1,01"}, {"--grid seed=1,01: 01 occurs twice"});
+  for (const auto& [name, value] : {std::pair("--steps", "1000000000001"), {"--steps", "0x1"}, {"--epochs", "2147483648"}, {"--epochs", "0x1"}})
+    expect_failed(run("search", {"--grid", "lr=1", "--out", folder().string(), name, value}), 2, {fmt::format("{}: {} is not", name, value)});
   expect_refused({"--grid", "lr=1", "--grdi", "batch=2"}, {"unknown option --grdi", "did you mean --grid?"});
   expect_failed(run("search", {"--grid", "lr=1", "--out", folder().string(), "--", "bets"}), 2, {"unexpected argument bets"});
   // An experiment that cannot run is a row; where all are, the search has failed.

@@ -36,7 +36,11 @@ TEST(SearchSpace, WhatCannotBeUnderstoodIsRefused) {
   };
   for (const char* text : {"lr", "=1", ""}) refused(parse_grid, text, {"--grid", "name=value,value"});
   for (const char* text : {"lr=", "lr=1,", "lr=,1", "lr=1,,2"}) refused(parse_grid, text, {"a value is missing"});
-  refused(parse_grid, "lr=1,2,1", {"occurs twice"});
+  for (const char* text : {"lr=1,2,1", "seed=1,01", "steps=010,10", "lr=1e-3,0.001", "decay=0,0.0",
+                           "seed=18446744073709551615,018446744073709551615"})
+    refused(parse_grid, text, {"occurs twice"});
+  for (const char* text : {"data=1,01", "seed=18446744073709551615,18446744073709551614", "lr-min=1,1x"})
+    EXPECT_EQ(parse_grid(text).values.size(), 2u);
   for (const char* text : {"lr", "lr=1", "lr=1:2:3:4", "lr=1:2:exp", "=1:2"}) refused(parse_range, text, {"--range", "name=low:high"});
   for (const char* text : {"lr=a:2", "lr=1:2x", "lr=1:inf", "lr=nan:1", "lr=:"}) refused(parse_range, text, {"must be numbers"});
   for (const char* text : {"x=0x1:0x10", "x=1:0x10", "x=+1:2"}) refused(parse_range, text, {"must be numbers"});

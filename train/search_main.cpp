@@ -45,7 +45,8 @@ int main(int argc, char** argv) {
   SearchOptions options;
   std::vector<std::string> grids, ranges, rest;
   std::string data, config;
-  int64_t epochs = 0, steps = 0;
+  int epochs = 0;
+  int64_t steps = 0;
   bool json = false;
   options.out = "checkpoints/search";
 
@@ -59,7 +60,7 @@ int main(int argc, char** argv) {
   app.add_option("--data", data, "as of train");
   app.add_option("--config", config, "as of train");
   number(app, "--epochs", epochs, "of each experiment (default: 1)", {.at_least = 1})->default_str("");
-  number(app, "--steps", steps, "of each experiment, in place of --epochs", {.at_least = 1})->default_str("");
+  number(app, "--steps", steps, "of each experiment, in place of --epochs", {.at_least = 1, .at_most = 1e12})->default_str("");
   app.add_option("--out", options.out, "where the experiments and results go; a search that is there goes on");
   number(app, "--jobs", options.jobs, "experiments side by side, which share the threads", {.at_least = 1, .at_most = 1024});
   app.add_flag("--retry-failed", options.retry_failed, "do failed experiments again");
@@ -72,7 +73,7 @@ int main(int argc, char** argv) {
     for (const std::string& range : ranges) options.space.ranges.push_back(parse_range(range));
     for (const auto& [name, value] : {std::pair("data", data), {"config", config}})
       if (!value.empty()) options.common.emplace_back(name, value);
-    for (const auto& [name, value] : {std::pair("epochs", epochs), {"steps", steps}})
+    for (const auto& [name, value] : {std::pair("epochs", int64_t{epochs}), {"steps", steps}})
       if (value > 0) options.common.emplace_back(name, std::to_string(value));
     const Settings more = train_options(rest);
     options.common.insert(options.common.end(), more.begin(), more.end());

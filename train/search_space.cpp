@@ -37,6 +37,13 @@ constexpr int64_t kLargestDrawn = int64_t{1} << 53;  // a double has every whole
 /// Whether a number's text has only digits, with or without a sign.
 bool is_whole(std::string_view number) { return number.find_first_not_of("0123456789", number.starts_with('-') ? 1 : 0) == number.npos; }
 
+/// The same for texts of the same number: "1", "01" and "1.0".
+std::string number_or_text(const std::string& text) {
+  if (const auto whole = parse_number<uint64_t>(text)) return fmt::format("{}", *whole);
+  if (const auto number = parse_number<double>(text)) return fmt::format("{}", *number + 0.0);  // no -0
+  return text;
+}
+
 }  // namespace
 
 GridAxis parse_grid(std::string_view text) {
@@ -44,8 +51,10 @@ GridAxis parse_grid(std::string_view text) {
   const auto [name, values] = split_name(text, "--grid", kExample);
   GridAxis axis{name, parts_of(values, ',')};
   if (std::ranges::find(axis.values, "") != axis.values.end()) fail_usage("--grid {}: a value is missing; expected {}", text, kExample);
-  const std::set<std::string> different(axis.values.begin(), axis.values.end());
-  if (different.size() < axis.values.size()) fail_usage("--grid {}: a value occurs twice", text);
+  const bool names_files = name == "data" || name == "init" || name == "config";
+  std::set<std::string> different;
+  for (const std::string& value : axis.values)
+    if (!different.insert(names_files ? value : number_or_text(value)).second) fail_usage("--grid {}: {} occurs twice", text, value);
   return axis;
 }
 
