@@ -8,7 +8,8 @@
 namespace mmrec {
 
 // A file of options, as `search` writes it and `train --options` reads it: TOML, of lines name = value. A value is a text, a number, true or
-// false; a list of such is several values. Texts are names: what of one is no UTF-8 is written as text_of_name() does.
+// false; a list of such is several values. A number is handed on as it is written; a word alone is a text without quotes too. Texts are names:
+// what of one is no UTF-8 is written as text_of_name() does.
 
 /// An option's name and its values.
 using FileOption = std::pair<std::string, std::vector<std::string>>;
