@@ -97,6 +97,21 @@ TEST_F(CommandLineTest, ArgumentsInBracketsStayWhole) {
   expect_wrong_use({"--quiet=[2]"}, {"--quiet takes no value, but [2] is given\n"});
 }
 
+TEST_F(CommandLineTest, WrongUseIsToldInWordsOfTheProject) {
+  std::string format;
+  bool json = false;
+  program_.app().add_flag("--json", json, "as JSON");
+  program_.app().add_option("--format", format, "of the files")->check(one_of({"text", "jsonl"}))->excludes("--json");
+  EXPECT_EQ(run({"--format", "jsonl"}).code, 0);
+  EXPECT_EQ(format, "jsonl");
+  expect_wrong_use({"--format", "xyz"}, {"--format: xyz is not one of: text, jsonl\n"});
+  expect_wrong_use({"--format", "text", "--json"}, {"--format", "--json", "do not go together; leave one of them out\n"});
+  expect_wrong_use({"--format"}, {"--format is given without a value; give it one, or leave it out\n"});
+  expect_wrong_use({"sweep", "--budget"}, {"--budget is given without a value"});
+  program_.app().require_subcommand(1);
+  expect_wrong_use({}, {"a command is missing; give one of sweep, show\n"});
+}
+
 TEST_F(CommandLineTest, HelpShowsOptionsDefaultsAndAnExample) {
   const Outcome outcome = run({"--help"});
   EXPECT_EQ(outcome.code, 0);
@@ -118,7 +133,7 @@ TEST_F(CommandLineTest, UnknownOptionsSuggestTheNearest) {
 TEST_F(CommandLineTest, UnknownOptionComesBeforeTheOneMissingForIt) {
   program_.app().add_option("--checkpoint", "what to measure")->required();
   expect_wrong_use({"--chekpoint", "best"}, {"did you mean --checkpoint?"});
-  expect_wrong_use({}, {"--checkpoint is required"});
+  expect_wrong_use({}, {"--checkpoint is missing: what to measure"});
 }
 
 TEST_F(CommandLineTest, ValuesThatMakeNoSense) {
@@ -170,7 +185,7 @@ TEST_F(CommandLineTest, ExceptionsBecomeExitCodes) {
   EXPECT_EQ(error.errors, "error: the disk is full\n");
   const Outcome other = outcome_of([] { throw std::logic_error("surprise"); });
   EXPECT_EQ(other.code, 1);
-  EXPECT_EQ(other.errors, "error: surprise\n");
+  EXPECT_EQ(other.errors, "error: a fault of the program itself (surprise); please report it, with the command\n");
   const Outcome memory = outcome_of([] { throw std::bad_alloc(); });
   EXPECT_EQ(memory.code, 1);
   EXPECT_EQ(memory.errors, "error: not enough memory\n");

@@ -490,12 +490,26 @@ TEST_F(Programs, NoLibrarysSentenceReachesTheUser) {
     const Outcome outcome = run(program, arguments);
     SCOPED_TRACE(fmt::format("{} {}", program, fmt::join(arguments, " ")));
     expect_failed(outcome, code, mentions);
-    for (const char* words : {"[json", "exception", "filesystem error", "Could not convert", "missing?", "parse error", "std::"})
+    for (const char* words : {"[json", "exception", "filesystem error", "Could not convert", "missing?", "parse error", "std::", " required",
+                              "allowed"})
       EXPECT_EQ(outcome.errors.find(words), std::string::npos) << outcome.errors;
   };
   expect_own_words("train", {"--options", folder}, 2, {"--options: cannot read " + folder, "Is a directory"});
   expect_own_words("train", {"--options", folder + "/none"}, 2, {"--options: cannot read", "none: No such file"});
   expect_own_words("train", {"--quiet=loud"}, 2, {"--quiet takes no value, but loud is given"});
+  for (const auto& [line, words] : {std::pair("options = \"x\"", "option options is for the command line alone"),
+                                    {"help = true", "option help is for the command line alone"},
+                                    {"data = []", "option data in the file of --options has 0 values; give it one"},
+                                    {"quiet = [\"true\", \"false\"]", "option quiet in the file of --options has 2 values; give it one"},
+                                    {"steps = 0x10", "--steps: 0x10 is not a whole number from 1"},
+                                    {"seed = 18446744073709551616", "--seed: 18446744073709551616 is not a whole number from 0"},
+                                    {"quiet = \"loud\"", "--quiet takes no value, but loud is given"}}) {
+    std::ofstream(directory_ / "options.toml") << line << "\n";
+    expect_own_words("train", {"--options", folder + "/options.toml"}, 2, {words});
+  }
+  expect_own_words("train", {"--options"}, 2, {"--options is given without a value"});
+  expect_own_words("generate", {"--samples"}, 2, {"--samples is given without a value"});
+  expect_own_words("prepare", {"--input-file", loop, "--out", folder + "/data", "--format", "xyz"}, 2, {"--format: xyz is not one of: text, jsonl"});
   expect_own_words("train", {"--config", folder}, 1, {"cannot read " + folder, "Is a directory"});
   expect_own_words("train", {"--config", loop}, 2, {"--config", "neither a preset"});
   expect_own_words("train", {"--config", folder + "/large.json"}, 1, {"large.json: not valid JSON", "larger than a double"});
@@ -1158,7 +1172,7 @@ TEST_F(Programs, GenerateRefusesBadInput) {
     expect_failed(outcome, code, mentions);
     EXPECT_EQ(outcome.output, "");
   };
-  expect_refused({{"--prompt", "ROMEO"}}, 2, {"--checkpoint is required"});
+  expect_refused({{"--prompt", "ROMEO"}}, 2, {"--checkpoint is missing: a checkpoint's folder"});
   expect_refused({{"--checkpoint", (directory_ / "missing").string()}}, 1, {"missing", "no such folder"});
   expect_refused({{"--checkpoint", (good / "model.safetensors").string()}}, 1, {"model.safetensors", "no such folder"});
   expect_refused({{"--checkpoint", directory_.path().string()}}, 1, {"not a checkpoint"});
@@ -1201,7 +1215,7 @@ TEST_F(Programs, ReportShowsRuns) {
   const Outcome figures = run("report", {out().string(), "--json"});
   EXPECT_EQ(nlohmann::json::parse(figures.output)[0]["steps"], 3);
 
-  expect_failed(run("report", {}), 2, {"run is required"});
+  expect_failed(run("report", {}), 2, {"run is missing: folders of runs"});
   expect_failed(run("report", {(directory_ / "missing").string()}), 1, {"missing", "no such folder"});
   expect_failed(run("report", {out().string(), "--html", (directory_ / "no/such/folder.html").string()}), 1, {"no/such/folder.html"});
   ASSERT_EQ(run("report", {out().string(), "--html", html.string()}).code, 0) << "a page takes an earlier one's place";
@@ -1602,7 +1616,7 @@ TEST_F(Programs, Probe) {
   }
   expect_failed(run("probe", {(directory_ / "missing").string(), result.string()}), 1, {"missing", "No such file"});
   expect_failed(run("probe", {golden.string(), (directory_ / "no/such/folder").string(), "--threads", "1"}), 1, {"no/such/folder"});
-  expect_failed(run("probe", {golden.string()}), 2, {"output is required"});
+  expect_failed(run("probe", {golden.string()}), 2, {"output is missing: what to write"});
 }
 
 TEST_F(Programs, BenchComparesAndReports) {

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <csignal>
@@ -117,6 +118,27 @@ std::string describe_flag(CLI::App& app) {
   return "an option that takes no value is given one";
 }
 
+std::string describe_missing(CLI::App& app) {
+  for (CLI::App* part : parts(app))
+    for (const CLI::Option* option : part->get_options())
+      if (option->get_required() && option->count() == 0) return fmt::format("{} is missing: {}", option->get_name(), option->get_description());
+  return fmt::format("a command is missing; give one of {}", fmt::join(subcommand_names(app), ", "));
+}
+
+std::string describe_excluded(CLI::App& app) {
+  for (CLI::App* part : parts(app))
+    for (const CLI::Option* option : part->get_options())
+      for (const CLI::Option* other : option->get_excludes())
+        if (option->count() > 0 && other->count() > 0)
+          return fmt::format("{} and {} do not go together; leave one of them out", option->get_name(), other->get_name());
+  return "there are options that do not go together";
+}
+
+/// Only the name is taken of what the library says.
+std::string describe_no_value(std::string_view text) {
+  return fmt::format("{} is given without a value; give it one, or leave it out", text.substr(0, text.find(':')));
+}
+
 /// An argument that nobody took is told first: it is often the reason why another is missing.
 std::string describe(CLI::App& app, const CLI::ParseError& error) {
   for (const std::string& argument : app.remaining(true))
@@ -128,7 +150,11 @@ std::string describe(CLI::App& app, const CLI::ParseError& error) {
   if (dynamic_cast<const CLI::FileError*>(&error))
     if (const std::string problem = describe_unreadable_options(app); !problem.empty()) return problem;
   if (dynamic_cast<const CLI::ConversionError*>(&error)) return describe_flag(app);
-  return error.what();
+  if (dynamic_cast<const CLI::RequiredError*>(&error)) return describe_missing(app);
+  if (dynamic_cast<const CLI::ExcludesError*>(&error)) return describe_excluded(app);
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error)) return describe_no_value(error.what());
+  if (dynamic_cast<const CLI::ValidationError*>(&error)) return error.what();  // the programs' own words
+  return "the command line cannot be read";
 }
 
 template <class Number>
@@ -237,6 +263,16 @@ CLI::Option* number_or_auto(CLI::App& app, const std::string& name, int64_t& val
       app, name, value, description, "auto and not " + range_in_words<int64_t>(bounds),
       [=](const std::string& text) { return text == "auto" ? automatic : parse_within<int64_t>(bounds, text); },
       [&value, automatic] { return value == automatic ? "auto" : fmt::format("{}", value); });
+}
+
+CLI::Validator one_of(std::vector<std::string> words) {
+  const std::string shown = fmt::format("{{{}}}", fmt::join(words, ","));
+  return CLI::Validator(
+      [words = std::move(words)](std::string& text) {
+        if (std::ranges::find(words, text) != words.end()) return std::string();
+        return fmt::format("{} is not one of: {}", text, fmt::join(words, ", "));
+      },
+      shown);
 }
 
 }  // namespace mmrec

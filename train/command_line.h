@@ -54,4 +54,7 @@ CLI::Option* number(CLI::App& app, const std::string& name, Number& value, const
 CLI::Option* number_or_auto(CLI::App& app, const std::string& name, int64_t& value, int64_t automatic, const std::string& description,
                             const Bounds& bounds = {});
 
+/// For CLI::Option::check(): the value is one of these words.
+CLI::Validator one_of(std::vector<std::string> words);
+
 }  // namespace mmrec

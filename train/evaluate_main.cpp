@@ -25,7 +25,7 @@ int main(int argc, char** argv) {
   CLI::App& app = program.app();
   app.add_option("--checkpoint", path, "a checkpoint's folder, or a run's: then its best model")->required();
   app.add_option("--data", data, "as of train: sample, a text file, or a folder (default: what the model was trained on)");
-  app.add_option("--part", part, "of the text: validation, train, or all")->check(CLI::IsMember({"validation", "train", "all"}));
+  app.add_option("--part", part, "of the text: validation, train, or all")->check(one_of({"validation", "train", "all"}));
   app.add_option("--val-split", validation_split, "as of train, for a text file (default: as when the model was trained)");
   const CLI::Option* sequence_option =
       number(app, "--seq", sequence, "tokens a window (default: as in the validations of the training)", {.at_least = 1})->default_str("");

@@ -35,7 +35,8 @@ std::string in_words(const std::exception& error) {
   if (const auto* json = dynamic_cast<const nlohmann::json::exception*>(&error)) return describe(*json);
   if (const auto* system = dynamic_cast<const std::system_error*>(&error)) return fmt::format("the system says: {}", system->code().message());
   if (dynamic_cast<const std::bad_alloc*>(&error)) return "not enough memory";
-  return error.what();
+  if (dynamic_cast<const Error*>(&error)) return error.what();
+  return fmt::format("a fault of the program itself ({}); please report it, with the command", error.what());
 }
 
 }  // namespace mmrec

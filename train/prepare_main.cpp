@@ -45,8 +45,8 @@ int main(int argc, char** argv) {
   app.add_option("--out", options.out, "the folder to make")->required();
   app.add_option("--val-split", val_split, "part of the text that is for validation; auto: 0.2, of 10 MB and more 0.05");
   app.add_option("--format", format, "text, or jsonl: an object with a field \"text\" in each line (default: by the files' names)")
-      ->check(CLI::IsMember({"text", "jsonl"}));
-  app.add_option("--tokenizer", tokenizer, "char: a token is a character")->check(CLI::IsMember({"char"}));
+      ->check(one_of({"text", "jsonl"}));
+  app.add_option("--tokenizer", tokenizer, "char: a token is a character")->check(one_of({"char"}));
   app.add_option("--vocab", vocabulary, "auto: a token for every character; or a number of tokens, for the most frequent");
   app.add_option("--sha256", sha256, "what the file of --url must have");
   app.add_flag("--json", json, "print the manifest and nothing else");

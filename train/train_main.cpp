@@ -40,7 +40,7 @@ class OptionsFile : public CLI::ConfigBase {
     const bool has_length = epochs_->count() + steps_->count() > 0;
     const std::string file = app_.get_config_ptr()->as<std::string>(), text(std::istreambuf_iterator<char>(input), {});
     for (auto& [name, values] : mmrec::parse_options_file(text, "--options " + file)) {
-      check_name(name);
+      check(name, values);
       const bool is_length = name == "epochs" || name == "steps";
       if (name == "set")
         fields.insert(fields.end(), values.begin(), values.end());
@@ -57,11 +57,15 @@ class OptionsFile : public CLI::ConfigBase {
   }
 
  private:
-  void check_name(const std::string& name) const {
+  void check(const std::string& name, const std::vector<std::string>& values) const {
     std::vector<std::string> known;
     for (const CLI::Option* option : app_.get_options()) known.insert(known.end(), option->get_lnames().begin(), option->get_lnames().end());
     if (std::ranges::find(known, name) == known.end())
       mmrec::fail_usage("unknown option {} in the file of --options{}", name, mmrec::did_you_mean(name, known));
+    const CLI::Option* option = app_.get_option("--" + name);
+    if (!option->get_configurable()) mmrec::fail_usage("option {} is for the command line alone; take it out of the file of --options", name);
+    if (option->get_expected_max() <= 1 && values.size() != 1)
+      mmrec::fail_usage("option {} in the file of --options has {} values; give it one", name, values.size());
   }
 
   const CLI::App& app_;
