@@ -575,6 +575,10 @@ TEST_F(Programs, TrainResumes) {
   EXPECT_EQ(more.output, "");
   const std::string log = read_file(out() / "training_output.log");
   EXPECT_NE(log.find("changed: epochs 3 -> 1, lr 0.0003 -> 0.001, steps 5 -> 0"), std::string::npos) << log;
+  // search writes it for every experiment, and the run was begun with it.
+  std::ofstream(directory_ / "best.toml") << "warmup = \"auto\"\n";
+  const Outcome of_a_file = run("train", {"--options", (directory_ / "best.toml").string(), "--resume", out().string(), "--quiet"});
+  EXPECT_EQ(of_a_file.code, 0) << of_a_file.errors;
 
   const std::string folder = out().string();
   const auto expect_refused = [&](Arguments arguments, std::initializer_list<std::string_view> mentions) {
@@ -586,6 +590,7 @@ TEST_F(Programs, TrainResumes) {
   expect_refused({"--out", folder, "--vocab", "100"}, {"--vocab 100"});
   expect_refused({"--out", folder, "--set", "dim=64"}, {"another model", "dim 32 -> 64"});
   expect_refused({"--out", folder, "--config", "mini"}, {"another model", "dim 32 -> 256"});
+  expect_refused({"--out", folder, "--warmup", "auto"}, {"--warmup auto", "keeps its warm-up, of 1 steps; a number changes it"});
   expect_refused({"--out", folder, "--overwrite"}, {"--resume", "--overwrite"});
   expect_refused({"--out", folder, "--init", folder}, {"--resume", "--init"});
   for (const fs::path& other : {directory_.path(), directory_ / "nothing"})
@@ -1297,7 +1302,8 @@ TEST_F(Searches, FindTheBestAndSurviveFailures) {
 }
 
 TEST_F(Searches, GoOnAfterAStop) {
-  const Arguments arguments = search({"--grid", "lr=1e-3,1e-2", "--grid", "seq=32", "--jobs", "2"}, "120");
+  Arguments arguments = search({"--grid", "lr=1e-3,1e-2", "--grid", "seq=32", "--jobs", "2"}, "120");
+  arguments.resize(arguments.size() - 2);  // no --warmup: auto, which a run that goes on keeps
   ASSERT_EQ(run("search", arguments).code, 0);
   const std::vector<nlohmann::json> want = results();
   ASSERT_EQ(want.size(), 2u);

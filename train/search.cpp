@@ -418,11 +418,14 @@ bool Search::start(const Settings& settings) {
     }
   std::vector<std::string> words = {train_.string(), "--out=" + out.string(), "--quiet",
                                     fmt::format("--threads={}", std::max(options_.threads / options_.jobs, 1))};
-  const std::vector<std::string> given = arguments(with_common(settings));
+  const bool resumes = !has_ended && fs::exists(out / kLatestFile);
+  Settings all = with_common(settings);
+  if (resumes) std::erase(all, Settings::value_type("warmup", "auto"));  // the run keeps what that was
+  const std::vector<std::string> given = arguments(all);
   words.insert(words.end(), given.begin(), given.end());
   for (const auto& [name, value] : {std::pair("keep", "1"), {"sample-tokens", "0"}})
     if (!has(common_, name) && !has(settings, name)) words.push_back(fmt::format("--{}={}", name, value));
-  words.push_back(!has_ended && fs::exists(out / kLatestFile) ? "--resume" : "--overwrite");
+  words.push_back(resumes ? "--resume" : "--overwrite");
   try {
     running_.push_back({settings, folder, ChildProcess(words, output(folder))});
   } catch (const Error& error) {

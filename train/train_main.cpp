@@ -23,8 +23,8 @@ namespace {
 
 /// Reads the file of --options, as parse_options_file() does. CLI11 drops what it says of an option that the command line has too, which
 /// is not enough for some of them: the file's fields of --set, and --memory, which is one, count beside the command line's, which come
-/// after them; where the command line says by --epochs or --steps how long the run is, the file says neither; and with --init the file
-/// has no --vocab.
+/// after them; where the command line says by --epochs or --steps how long the run is, the file says neither; with --init the file
+/// has no --vocab; and with --resume its --warmup auto, which search always writes, is that of the run's begin.
 class OptionsFile : public CLI::ConfigBase {
  public:
   explicit OptionsFile(CLI::App& app)
@@ -32,12 +32,13 @@ class OptionsFile : public CLI::ConfigBase {
         fields_(app.get_option("--set")),
         epochs_(app.get_option("--epochs")),
         steps_(app.get_option("--steps")),
-        init_(app.get_option("--init")) {}
+        init_(app.get_option("--init")),
+        resume_(app.get_option("--resume")) {}
 
   std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
     std::vector<CLI::ConfigItem> rest;
     std::vector<std::string> fields;
-    const bool has_length = epochs_->count() + steps_->count() > 0;
+    const bool has_length = epochs_->count() + steps_->count() > 0, resumes = resume_->count() > 0;
     const std::string file = app_.get_config_ptr()->as<std::string>(), text(std::istreambuf_iterator<char>(input), {});
     for (auto& [name, values] : mmrec::parse_options_file(text, "--options " + file)) {
       check(name, values);
@@ -46,7 +47,7 @@ class OptionsFile : public CLI::ConfigBase {
         fields.insert(fields.end(), values.begin(), values.end());
       else if (name == "memory")
         fields.push_back(fmt::format("memory={}", fmt::join(values, "")));
-      else if (!(is_length && has_length) && !(name == "vocab" && init_->count() > 0))
+      else if (!(is_length && has_length) && !(name == "vocab" && init_->count() > 0) && !(name == "warmup" && values[0] == "auto" && resumes))
         rest.push_back({.parents = {}, .name = name, .inputs = std::move(values)});
     }
     const std::vector<std::string> given = fields_->results();
@@ -70,7 +71,7 @@ class OptionsFile : public CLI::ConfigBase {
 
   const CLI::App& app_;
   CLI::Option* fields_;
-  const CLI::Option *epochs_, *steps_, *init_;
+  const CLI::Option *epochs_, *steps_, *init_, *resume_;
 };
 
 }  // namespace
@@ -169,7 +170,8 @@ int main(int argc, char** argv) {
         for (CLI::Option* option : app.get_options())
           if (option->count() > 0) option->run_callback();
         if (options.validation_tokens == kAuto) options.validation_tokens = saved.validation_tokens;
-        if (options.warmup == kAuto) options.warmup = saved.warmup;
+        if (options.warmup == kAuto && saved.warmup != kAuto)
+          fail_usage("--warmup auto: a run that goes on keeps its warm-up, of {} steps; a number changes it", saved.warmup);
         options.config = with_given_fields(saved.config);
         options.quiet = program.quiet();
         options.out = saved.out;
