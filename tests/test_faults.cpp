@@ -719,7 +719,7 @@ TEST_F(InjectedFaults, APage) {
   ASSERT_EQ(train(new_run(run, 4)), 0) << errors();
   const std::vector<std::string> words = program("report", {run, "--html", page});
   expect_done(words);
-  const std::string whole = read_file(page), earlier = "a page of before\n";
+  const std::string whole = read_file(page), earlier = whole.substr(0, whole.size() / 2);  // as much as tells a page from other files
   inject({.words = words,
           .begin = [&] { std::ofstream(page) << earlier; },
           .expect_nothing_lost = [&] { EXPECT_TRUE(read_file(page) == earlier || read_file(page) == whole) << read_file(page); },
