@@ -1065,7 +1065,7 @@ TEST_F(TuneProgram, ACopyDoesNotWriteWhereItWasBuilt) {
 TEST_F(TuneProgram, WrongUse) {
   const std::string program = (std::filesystem::path(MMREC_BINARY_DIR) / "tune").string();
   using Words = std::vector<std::string>;
-  for (const auto& [words, message] : {std::pair(Words{}, "subcommand"),
+  for (const auto& [words, message] : {std::pair(Words{}, "a command is missing"),
                                        {Words{"sweep", "--op", "gem"}, "gemm"},
                                        {Words{"swep"}, "sweep"},
                                        {Words{"sweep", "--op", "gemm", "--shape", "512x128"}, "3 sizes, M N K"},
