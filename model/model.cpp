@@ -93,8 +93,8 @@ struct Model::Implementation : Activations {
   }
   BlockDropout masks(int layer, const StepDropout& dropout) const;
   /// From ids to the normalised rows that the head reads.
-  void forward(const IntTensor& ids, const Memory& memory, const StepDropout& dropout, const BlockObserver& observe = {});
-  void backward(const IntTensor& ids, const Memory& memory, const StepDropout& dropout, const BlockObserver& observe);
+  void forward(const IntTensor& ids, const Memory& memory, const StepDropout& dropout);
+  void backward(const IntTensor& ids, const Memory& memory, const StepDropout& dropout);
   LossSum sum() const;
 
   Config config;
@@ -133,12 +133,11 @@ BlockDropout Model::Implementation::masks(int layer, const StepDropout& dropout)
   return {{dropout.p, {first[0], first[1]}}, {dropout.p, {first[2], first[3]}}, {dropout.p, {second[0], second[1]}}};
 }
 
-void Model::Implementation::forward(const IntTensor& ids, const Memory& memory, const StepDropout& dropout, const BlockObserver& observe) {
+void Model::Implementation::forward(const IntTensor& ids, const Memory& memory, const StepDropout& dropout) {
   check(ids, memory);
   const auto copy = [](const Tensor& from, const Tensor& to) { std::copy_n(from.data(), from.count(), to.data()); };
   ops::embedding_forward(embedding, ids.reshape({sizes.rows()}), x(0));
   for (int layer = 0; layer < config.layers; ++layer) {
-    if (observe) observe();
     copy(state.at(layer), block(layer).state.at(0));
     const Memory read = slots(layer, memory);
     block_forward(sizes, weights[layer], read.keys, read.values, masks(layer, dropout), x(layer), block(layer), scratch, x(layer + 1));
@@ -148,10 +147,9 @@ void Model::Implementation::forward(const IntTensor& ids, const Memory& memory, 
 }
 
 /// Mirrors forward; dhead is the gradient in head_input.
-void Model::Implementation::backward(const IntTensor& ids, const Memory& memory, const StepDropout& dropout, const BlockObserver& observe) {
+void Model::Implementation::backward(const IntTensor& ids, const Memory& memory, const StepDropout& dropout) {
   ops::rmsnorm_backward(dhead, zeros, x(config.layers), head_scale, norm, dx, norm_gradient);
   for (int layer = config.layers - 1; layer >= 0; --layer) {
-    if (observe) observe();
     const Memory read = slots(layer, memory);
     block_backward(sizes, weights[layer], read.keys, read.values, masks(layer, dropout), x(layer), block(layer), scratch, dx, dx, gradients[layer]);
   }
@@ -178,23 +176,22 @@ const Tensor& Model::state() const { return implementation_->state; }
 void Model::clear_state() { set_zero(state()); }
 const Tensor& Model::token_loss() const { return implementation_->token_loss; }
 
-LossSum Model::loss(const IntTensor& ids, const IntTensor& targets, const Memory& memory, const BlockObserver& observe) {
+LossSum Model::loss(const IntTensor& ids, const IntTensor& targets, const Memory& memory) {
   Implementation& m = *implementation_;
   check_shape("model: targets", targets, {m.sizes.T, m.sizes.B});
-  m.forward(ids, memory, {}, observe);
+  m.forward(ids, memory, {});
   ops::head_loss(m.head_input, m.embedding, targets.reshape({m.sizes.rows()}), m.token_loss, m.correct);
   return m.sum();
 }
 
-LossSum Model::loss_and_gradients(const IntTensor& ids, const IntTensor& targets, const Memory& memory, const StepDropout& dropout,
-                                  const BlockObserver& observe) {
+LossSum Model::loss_and_gradients(const IntTensor& ids, const IntTensor& targets, const Memory& memory, const StepDropout& dropout) {
   Implementation& m = *implementation_;
   if (!m.training()) fail("loss_and_gradients needs a model in training mode");
   check_shape("model: targets", targets, {m.sizes.T, m.sizes.B});
-  m.forward(ids, memory, dropout, observe);
+  m.forward(ids, memory, dropout);
   ops::head_loss_with_gradient(m.head_input, m.embedding, targets.reshape({m.sizes.rows()}), 1.f / static_cast<float>(m.sizes.rows()), m.token_loss,
                                m.correct, m.dhead, m.embedding_gradient);
-  m.backward(ids, memory, dropout, observe);
+  m.backward(ids, memory, dropout);
   return m.sum();
 }
 

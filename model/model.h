@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -29,10 +28,6 @@ struct LossSum {
   double accuracy() const { return correct / static_cast<double>(positions); }
 };
 
-/// Called before each block of a pass, forward and backward, for a stop in the middle: what it throws ends the pass and is thrown on. The
-/// parameters are as before then, state and gradients are not to be used.
-using BlockObserver = std::function<void()>;
-
 /// Dropout of one training step: p and where the masks come from. Each use within the step has a mask of its own.
 struct StepDropout {
   float p = 0.f;
@@ -59,10 +54,9 @@ class Model {
   void clear_state();
 
   /// Loss of predicting targets.
-  LossSum loss(const IntTensor& ids, const IntTensor& targets, const Memory& memory, const BlockObserver& observe = {});
+  LossSum loss(const IntTensor& ids, const IntTensor& targets, const Memory& memory);
   /// The same, and the gradient of the mean over all B*T positions in parameters.gradients(), overwritten. Mode::kTraining only.
-  LossSum loss_and_gradients(const IntTensor& ids, const IntTensor& targets, const Memory& memory, const StepDropout& dropout,
-                             const BlockObserver& observe = {});
+  LossSum loss_and_gradients(const IntTensor& ids, const IntTensor& targets, const Memory& memory, const StepDropout& dropout);
   /// Takes the state past the ids and predicts nothing.
   void read(const IntTensor& ids, const Memory& memory);
   /// Logits [T][B][V'] for V' = vocabulary; the tensor belongs to the caller.

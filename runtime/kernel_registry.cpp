@@ -249,7 +249,9 @@ void Kernel::run(const Work& work, void** arguments, std::span<const detail::Arg
     if (d.reported.insert(line).second) fmt::print(stderr, "{}\n", line);
   }
   const ProfiledCall profiled(*entry, work);
-  if (const int code = entry->call(arguments))
+  const int code = entry->call(arguments);
+  check_interruption();  // first: a kernel without assertions does not look at what its parallel loops return
+  if (code != 0)
     fail("{}.{} ({}) failed with code {}: {} (arguments:{})", op_, pass_, entry->variant, code, last_halide_error(), shapes(arguments, types));
 }
 

@@ -6,6 +6,8 @@
 #include <new>
 #include <system_error>
 
+#include "runtime/threads.h"
+
 #if defined(__SSE__)
 #include <xmmintrin.h>
 #endif
@@ -15,6 +17,7 @@ namespace mmrec {
 namespace {
 
 thread_local bool inside_task = false;
+thread_local const std::atomic<int>* stop_asked = nullptr;  // of Interruptible, also at the tasks of that thread's loops
 
 // How long a thread looks for work before it sleeps, and the caller for the last tasks' end before it gives its core away:
 // some ten microseconds, several times what lies between two loops of a training step.
@@ -33,6 +36,15 @@ void pause_briefly() {
 #elif defined(__aarch64__)
   asm volatile("yield");
 #endif
+}
+
+Interruptible::Interruptible(const std::atomic<int>& asked) { stop_asked = &asked; }
+Interruptible::~Interruptible() { stop_asked = nullptr; }
+
+bool interruption_asked() { return stop_asked && stop_asked->load(std::memory_order_relaxed) != 0; }
+
+void check_interruption() {
+  if (interruption_asked()) throw Interrupted();
 }
 
 bool inside_parallel_loop() { return inside_task; }
@@ -81,12 +93,15 @@ int ThreadPool::run(int count, int (*task)(void* context, int i), void* context)
   flush_denormals();
   std::unique_lock lock(in_use_, std::defer_lock);
   if (count < 2 || inside_task || workers_.empty() || !lock.try_lock()) {
-    for (int i = 0; i < count; ++i)
+    for (int i = 0; i < count; ++i) {
+      if (interruption_asked()) return kInterrupted;
       if (const int result = task(context, i)) return result;
+    }
     return 0;
   }
   task_ = task;
   context_ = context;
+  stop_asked_ = stop_asked;
   for (int64_t i = 0; i < threads(); ++i) {
     parts_[i].next.store(static_cast<int>(count * i / threads()), std::memory_order_relaxed);
     parts_[i].end = static_cast<int>(count * (i + 1) / threads());
@@ -110,15 +125,17 @@ int ThreadPool::run(int count, int (*task)(void* context, int i), void* context)
 
 void ThreadPool::take_tasks(int thread) {
   inside_task = true;
+  stop_asked = stop_asked_;
   for (int i = 0; i < threads(); ++i) {
     Part& part = parts_[(thread + i) % threads()];
     for (int task; failure_.load(std::memory_order_relaxed) == 0 && (task = part.next.fetch_add(1, std::memory_order_relaxed)) < part.end;)
-      if (const int result = task_(context_, task)) {
+      if (const int result = interruption_asked() ? kInterrupted : task_(context_, task)) {
         int none = 0;
         failure_.compare_exchange_strong(none, result, std::memory_order_relaxed);
       }
   }
   inside_task = false;
+  if (thread > 0) stop_asked = nullptr;
 }
 
 void ThreadPool::serve(int thread) {

@@ -115,7 +115,7 @@ void parallel_for(int count, void (*call)(void* body, int i), void* body) {
     std::exception_ptr first;
     std::mutex mutex;
   } loop{call, body, {}, {}};
-  pool().run(
+  const int result = pool().run(
       count,
       [](void* context, int i) {
         auto& loop = *static_cast<Loop*>(context);
@@ -129,6 +129,7 @@ void parallel_for(int count, void (*call)(void* body, int i), void* body) {
       },
       &loop);
   if (loop.first) std::rethrow_exception(loop.first);
+  if (result == ThreadPool::kInterrupted) throw Interrupted();
 }
 
 void install_halide_runtime() {

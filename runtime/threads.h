@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <string>
 #include <type_traits>
@@ -27,6 +28,22 @@ void parallel_for(int count, Body&& body) {  // not a std::function, which would
   parallel_for(
       count, [](void* body, int i) { (*static_cast<std::remove_reference_t<Body>*>(body))(i); }, &body);
 }
+
+/// What is under way has been given up because a stop was asked for; see Interruptible.
+struct Interrupted {};
+
+/// While it lives, kernels and parallel loops that this thread calls throw Interrupted soon after `asked` is no longer 0: no further task is
+/// begun. What they were writing then has any values. One object a thread.
+class Interruptible {
+ public:
+  explicit Interruptible(const std::atomic<int>& asked);
+  ~Interruptible();
+  Interruptible(const Interruptible&) = delete;
+  Interruptible& operator=(const Interruptible&) = delete;
+};
+
+/// Throws Interrupted where this thread, or the one whose loop's task it is at, is Interruptible and a stop was asked for.
+void check_interruption();
 
 /// Installs the pool, the scratch allocator and the error handler behind Halide's runtime. Idempotent; dispatch calls it.
 void install_halide_runtime();

@@ -467,6 +467,44 @@ TEST(ParallelFor, NestedRunsInline) {
   EXPECT_EQ(visits, 100);
 }
 
+TEST(Interruptible, LoopsEndEarlyOnceAStopIsAsked) {
+  for (int threads : {1, 2}) {
+    const ScopedThreads scoped(threads);
+    std::atomic<int> asked{0}, visits{0};
+    auto visit = [&](int) {
+      if (++visits == 5) asked = 1;
+    };
+    {
+      const Interruptible giving_up(asked);
+      EXPECT_THROW(parallel_for(1000, visit), Interrupted);
+      EXPECT_LT(visits, 5 + threads) << "each thread may be at one task";
+      EXPECT_THROW(parallel_for(1, visit), Interrupted) << "none is begun any more";
+      asked = 0;
+      visits = 0;
+      EXPECT_THROW(parallel_for(2, [&](int) { parallel_for(1000, visit); }), Interrupted) << "a loop in a loop";
+      EXPECT_LT(visits, 5 + threads);
+    }
+    visits = 0;
+    parallel_for(100, [&](int) { ++visits; });
+    EXPECT_EQ(visits, 100) << "whoever is not interruptible goes on";
+  }
+}
+
+TEST(Interruptible, StepsInLockstepEndEarlyToo) {
+  const ScopedThreads scoped(2);
+  std::atomic<int> asked{0}, last{0};
+  const Interruptible giving_up(asked);
+  const auto make = [&](int) {
+    return [&](int t) {
+      check_interruption();
+      last = t;
+      if (t == 10) asked = 1;
+    };
+  };
+  EXPECT_THROW(lockstep(2, 1'000'000, make), Interrupted);
+  EXPECT_LT(last, 12);
+}
+
 /// Every part's step t adds up what all parts wrote in step t - 1: wrong unless every step came once, and in turn.
 void check_lockstep(int parts, int steps) {
   std::vector<int64_t> values((steps + 1) * parts, 1);

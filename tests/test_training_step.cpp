@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <numeric>
+#include <thread>
 
 #include "tests/small_runs.h"
 
@@ -76,6 +79,37 @@ TEST_F(TrainingStepTest, TheNumberOfThreadsDoesNotChangeABit) {
   const std::vector<float> want = gradients(step(6, 4, 0.1f), windows);
   const ScopedThreads three(3);
   EXPECT_EQ(gradients(step(6, 4, 0.1f), windows), want);
+}
+
+TEST_F(TrainingStepTest, OneThatWasGivenUpLeavesNoTrace) {
+  std::vector<int> windows(24);
+  std::iota(windows.begin(), windows.end(), 0);
+  const ScopedThreads two(2);
+  TrainingStep step = this->step(6, 4, 0.1f);
+  const Batch batch{.epoch = 1, .windows = windows};
+  const auto begin = std::chrono::steady_clock::now();
+  step.run(5, batch);
+  const auto whole = std::chrono::steady_clock::now() - begin;
+  const std::vector<float> want = values(parameters_.gradients()), weights = values(parameters_.weights());
+  int given_up = 0;
+  for (int i = 0; i < 20; ++i) {  // at moments from its beginning to its end
+    std::atomic<int> asked{0};
+    std::thread asks([&] {
+      std::this_thread::sleep_for(whole * i / 20);
+      asked = 1;
+    });
+    try {
+      const Interruptible giving_up(asked);
+      step.run(6, batch);
+    } catch (const Interrupted&) {
+      ++given_up;
+    }
+    asks.join();
+    step.run(5, batch);
+    EXPECT_EQ(values(parameters_.gradients()), want) << i;
+    EXPECT_EQ(values(parameters_.weights()), weights) << i;
+  }
+  EXPECT_GT(given_up, 0);
 }
 
 TEST_F(TrainingStepTest, NamesWhereItStoppedToBeFinite) {

@@ -47,12 +47,12 @@ void Evaluation::for_each_batch(Body body) {
   }
 }
 
-LossSum Evaluation::run(const EvaluationObserver& observe, const BlockObserver& blocks) {
+LossSum Evaluation::run(const EvaluationObserver& observe) {
   LossSum total;
   std::ranges::fill(loss_, 0.);
   for_each_batch([&](const Shape& shape) {
     shape.model->clear_state();
-    total += shape.model->loss(shape.ids, shape.targets, memory_, blocks);
+    total += shape.model->loss(shape.ids, shape.targets, memory_);
     const float* loss = shape.model->token_loss().data();
     for (double& sum : loss_)
       for (int b = 0; b < shape.model->B(); ++b) sum += *loss++;
@@ -61,14 +61,14 @@ LossSum Evaluation::run(const EvaluationObserver& observe, const BlockObserver& 
   return total;
 }
 
-double Evaluation::mean_loss_in_pieces(const BlockObserver& blocks) {
+double Evaluation::mean_loss_in_pieces() {
   double total = 0;
   for_each_batch([&](const Shape& shape) {
     const int length = shape.piece->T(), last = windows_.T() - length;
     for (int begin = 0; begin < windows_.T(); begin += length) {
       const int first = std::min(begin, last);
       shape.piece->clear_state();
-      shape.piece->loss(shape.ids.rows(first, first + length), shape.targets.rows(first, first + length), memory_, blocks);
+      shape.piece->loss(shape.ids.rows(first, first + length), shape.targets.rows(first, first + length), memory_);
       const Tensor& losses = shape.piece->token_loss();
       const std::span<const float> loss(losses.data(), static_cast<size_t>(losses.count()));
       for (const float value : loss.subspan(static_cast<size_t>(begin - first) * static_cast<size_t>(shape.piece->B()))) total += value;

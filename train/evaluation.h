@@ -22,12 +22,11 @@ class Evaluation {
   Evaluation(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, WindowSet windows, int64_t most_tokens = 0,
              int piece = 0);
 
-  /// With the parameters as they are now. Allocates nothing. `observe` is told the positions that are done, batch by batch; `blocks` may
-  /// end it in the middle.
-  LossSum run(const EvaluationObserver& observe = {}, const BlockObserver& blocks = {});
+  /// With the parameters as they are now. Allocates nothing. `observe` is told the positions that are done, batch by batch.
+  LossSum run(const EvaluationObserver& observe = {});
   /// The mean loss of the same tokens in the windows' pieces, each from a fresh state. Of a last piece that is not whole, the tokens before
   /// are read along. Allocates nothing.
-  double mean_loss_in_pieces(const BlockObserver& blocks = {});
+  double mean_loss_in_pieces();
   /// Of the last run: tokens of a window up to the first whose loss is not finite in one of them.
   int finite_tokens() const;
   /// What its models take, at most: for windows of T tokens.

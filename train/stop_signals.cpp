@@ -49,7 +49,7 @@ StopSignals::~StopSignals() {
   for (size_t i = 0; i < kSignals.size(); ++i) ::sigaction(kSignals[i], &before_[i], nullptr);
 }
 
-int StopSignals::received() const { return first_signal; }
+const std::atomic<int>& StopSignals::asked() const { return first_signal; }
 
 SuspendSignal::SuspendSignal() {
   suspension_asked = false;

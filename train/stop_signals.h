@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <csignal>
 #include <string>
 
@@ -18,7 +19,9 @@ class StopSignals {
   StopSignals& operator=(const StopSignals&) = delete;
 
   /// The signal that asked for a stop, or 0.
-  int received() const;
+  int received() const { return asked(); }
+  /// Where received() stands, for Interruptible.
+  const std::atomic<int>& asked() const;
 
  private:
   static constexpr std::array kSignals{SIGINT, SIGTERM, SIGHUP, SIGPIPE};

@@ -33,8 +33,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A signal has asked for a stop; what was under way is given up.
-struct Stopped {};
 
 class Run {
  public:
@@ -234,14 +232,14 @@ int Run::take_steps() {
     }
     finish();
     return 0;
-  } catch (const Stopped&) {
+  } catch (const Interrupted&) {
     interrupt(stop_.received());
     return stop_.received();
   }
 }
 
 void Run::check_stop() const {
-  if (stop_.received() != 0) throw Stopped();
+  if (stop_.received() != 0) throw Interrupted();
 }
 
 template <class Body>
@@ -255,7 +253,10 @@ void Run::step() {
   const double begin = seconds();
   const int64_t number = state_.step + 1;
   const Batch batch = order_.batch(number);
-  const LossSum sum = training_step_.run(number, batch, [this] { check_stop(); });
+  const LossSum sum = [&] {
+    const Interruptible giving_up(stop_.asked());
+    return training_step_.run(number, batch);
+  }();
   const double rate = rate_.at(number);
   const double norm = std::isfinite(sum.mean_loss()) ? optimizer_step(parameters_, options_.optimizer, rate, number) : MetricsRow::kNone;
   const double now = seconds();
@@ -310,10 +311,10 @@ bool Run::validate(std::string& line) {
   LossSum sum;
   double in_trained_window = MetricsRow::kNone, taken = 0;
   do_part(Course::kValidation, [&] {
-    const auto stop = [this] { check_stop(); };
-    sum = evaluation_->run({}, stop);
+    const Interruptible giving_up(stop_.asked());
+    sum = evaluation_->run();
     taken = seconds() - begin;
-    if (longer) in_trained_window = evaluation_->mean_loss_in_pieces(stop);
+    if (longer) in_trained_window = evaluation_->mean_loss_in_pieces();
   });
   state_.validation_loss = sum.mean_loss();
   write({.step = state_.step,
@@ -416,10 +417,10 @@ void Run::print_sample(const std::string& heading) {
   Generator generator(config_, data_.tokenizer.size(), parameters_, options_.seed, {.seed = options_.seed}, 1, options_.sequence);
   std::string text, end;
   do_part(Course::kSample, [&] {
+    const Interruptible giving_up(stop_.asked());
     try {
       generator.read_prompt(neutral_prompt(data_.tokenizer));
       for (int64_t i = 0; i < options_.sample_tokens; ++i) {
-        check_stop();
         const std::span<const int32_t> ids = generator.choose();
         text += data_.tokenizer.decode(ids);
         generator.read(ids);

@@ -20,7 +20,7 @@ TrainingStep::TrainingStep(const Config& config, int vocabulary, Parameters& par
   });
 }
 
-LossSum TrainingStep::run(int64_t step, const Batch& batch, const BlockObserver& observe) {
+LossSum TrainingStep::run(int64_t step, const Batch& batch) {
   draw_memory(settings_.seed, static_cast<uint64_t>(step), memory_);
   const int shift = windows_.shift(settings_.seed, batch.epoch);
   LossSum total;
@@ -28,7 +28,7 @@ LossSum TrainingStep::run(int64_t step, const Batch& batch, const BlockObserver&
     windows_.fill(batch.windows.subspan(static_cast<size_t>(part) * settings_.batch, settings_.batch), ids_, targets_, shift);
     model_.clear_state();
     const auto masks = static_cast<uint64_t>((step - 1) * settings_.accumulate + part + 1);
-    total += model_.loss_and_gradients(ids_, targets_, memory_, {.p = settings_.dropout, .seed = settings_.seed, .step = masks}, observe);
+    total += model_.loss_and_gradients(ids_, targets_, memory_, {.p = settings_.dropout, .seed = settings_.seed, .step = masks});
     if (settings_.accumulate > 1) average(part);
   }
   return total;

@@ -22,7 +22,7 @@ class TrainingStep {
   /// Step number `step` (from 1) on batch * accumulate windows; the gradient is in the parameters' gradients afterwards. The
   /// loss is not finite where any batch's was not; the batches after it are not computed. Allocates nothing. What `observe` throws ends
   /// the step; nothing but gradients has changed then.
-  LossSum run(int64_t step, const Batch& batch, const BlockObserver& observe = {});
+  LossSum run(int64_t step, const Batch& batch);
 
   /// Where something that is not finite came up first in the last run: in a weight, on the way to the loss, or in a gradient.
   std::string first_non_finite() const;
