@@ -1,4 +1,4 @@
-# The compiler's company: cache and linker where they are installed, warnings, sanitizers.
+# The compiler's company: cache and linker where they are installed, warnings.
 
 find_program(MMREC_CCACHE ccache)
 if (MMREC_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
@@ -16,20 +16,4 @@ add_compile_options(-Wall -Wextra)
 add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)  # false alarms over std::string in GCC 12
 if (MMREC_WARNINGS_AS_ERRORS)
   add_compile_options(-Werror)
-endif ()
-
-if (MMREC_SANITIZE)
-  add_compile_options(-fsanitize=${MMREC_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
-  add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)  # false alarms in instrumented standard headers
-  add_link_options(-fsanitize=${MMREC_SANITIZE})
-endif ()
-
-if (MMREC_LIBFUZZER)
-  include(CheckCXXSourceCompiles)
-  set(CMAKE_REQUIRED_FLAGS -fsanitize=fuzzer)
-  check_cxx_source_compiles("extern \"C\" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }" MMREC_HAS_LIBFUZZER)
-  unset(CMAKE_REQUIRED_FLAGS)
-  if (NOT MMREC_HAS_LIBFUZZER)
-    message(FATAL_ERROR "${CMAKE_CXX_COMPILER} has no libFuzzer: apt-get install clang-16 libclang-rt-16-dev")
-  endif ()
 endif ()

@@ -1,0 +1,18 @@
+# What sanitizers and libFuzzer add to the code of the folders that follow.
+
+if (MMREC_SANITIZE)
+  add_compile_options(-fsanitize=${MMREC_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)  # false alarms in instrumented standard headers
+  add_link_options(-fsanitize=${MMREC_SANITIZE})
+endif ()
+
+if (MMREC_LIBFUZZER)
+  add_compile_options(-fsanitize=fuzzer-no-link)  # it sees which ways through the code an input takes
+  include(CheckCXXSourceCompiles)
+  set(CMAKE_REQUIRED_FLAGS -fsanitize=fuzzer)
+  check_cxx_source_compiles("extern \"C\" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }" MMREC_HAS_LIBFUZZER)
+  unset(CMAKE_REQUIRED_FLAGS)
+  if (NOT MMREC_HAS_LIBFUZZER)
+    message(FATAL_ERROR "${CMAKE_CXX_COMPILER} has no libFuzzer: apt-get install clang-16 libclang-rt-16-dev")
+  endif ()
+endif ()
