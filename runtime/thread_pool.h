@@ -24,9 +24,9 @@ class ThreadPool {
   int threads() const { return static_cast<int>(workers_.size()) + 1; }
 
   /// task(context, i) for i in [0, count) in any order, on the workers and the calling thread, until one returns other than
-  /// 0, or a stop is asked for (Interruptible): then no further task is begun, and that or kInterrupted is returned. Runs inline inside another task, and when another thread is
-  /// using the pool. Each thread begins with its own contiguous part of the tasks, the same one in every loop of that count, so
-  /// that rows that one loop has written are in the cache of the core that reads them in the next; then it helps the others.
+  /// 0, or a stop is asked for (Interruptible): then no further task is begun, and that or kInterrupted is returned. Runs inline inside another task,
+  /// and when another thread is using the pool. Each thread begins with its own contiguous part of the tasks, the same one in every loop of that
+  /// count, so that rows that one loop has written are in the cache of the core that reads them in the next; then it helps the others.
   static constexpr int kInterrupted = 1;
   int run(int count, int (*task)(void* context, int i), void* context);
 
@@ -50,7 +50,7 @@ class ThreadPool {
   int (*task_)(void* context, int i) = nullptr;
   void* context_ = nullptr;
   const std::atomic<int>* stop_asked_ = nullptr;  // the caller's
-  std::unique_ptr<Part[]> parts_;  // one a thread; the caller's is the first
+  std::unique_ptr<Part[]> parts_;                 // one a thread; the caller's is the first
   std::atomic<int> failure_{0};
   alignas(64) std::atomic<uint64_t> gate_{0};
   std::atomic<uint32_t> bell_{0};  // the job's number, for threads that sleep

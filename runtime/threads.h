@@ -25,8 +25,7 @@ void on_missing_threads(std::function<void(int started, int wanted)> tell);
 void parallel_for(int count, void (*call)(void* body, int i), void* body);
 template <class Body>
 void parallel_for(int count, Body&& body) {  // not a std::function, which would allocate
-  parallel_for(
-      count, [](void* body, int i) { (*static_cast<std::remove_reference_t<Body>*>(body))(i); }, &body);
+  parallel_for(count, [](void* body, int i) { (*static_cast<std::remove_reference_t<Body>*>(body))(i); }, &body);
 }
 
 /// What is under way has been given up because a stop was asked for; see Interruptible.

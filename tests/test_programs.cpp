@@ -1471,7 +1471,12 @@ TEST_F(Searches, AreOfOneConfiguration) {
   write(32);
   ASSERT_EQ(search_with("--config=" + config.string(), "1e-3,1e-2").code, 0);
   ASSERT_EQ(results().size(), 2u);
-  // The best one's file does without it.
+  // Deleted, it is not needed any more, and the best one's file does without it and without the search's folder.
+  fs::remove(config);
+  ASSERT_EQ(search_with("--config=" + config.string(), "1e-3,1e-2,1e-4").code, 0);
+  ASSERT_EQ(results().size(), 3u);
+  for (const nlohmann::json& row : results()) EXPECT_EQ(row["error"], "") << row;
+  EXPECT_EQ(read_file(folder() / "best.toml").find((directory_ / "s").string()), std::string::npos) << "neither small.json nor search";
   write(64);
   const Outcome best = run("train", {"--options", (folder() / "best.toml").string(), "--out", out().string(), "--threads", "1"});
   ASSERT_EQ(best.code, 0) << best.errors;
@@ -1485,6 +1490,39 @@ TEST_F(Searches, AreOfOneConfiguration) {
   EXPECT_EQ(results().size(), 2u);
   write(32);
   expect_failed(try_both(), 2, {"small.json is no longer the configuration", "dim 64 -> 32"});
+}
+
+TEST_F(Searches, AreOfOneStart) {
+  const auto train_first = [&](const std::string& seed) {
+    ASSERT_EQ(run("train", {"--out", out().string(), "--overwrite", "--data", (directory_ / "play.txt").string(), "--steps", "2", "--seed", seed,
+                            "--set=dim=32", "--set=layers=1", "--set=heads=2", "--set=mem_slots=64", "--vocab=auto", "--seq=32", "--batch=4",
+                            "--sample-tokens=0", "--threads=1"})
+                  .code,
+              0);
+  };
+  const auto search_with = [&](const std::string& rates) {
+    return run("search", {"--grid", "lr=" + rates, "--out", folder().string(), "--threads", "1", "--steps", "2", "--data",
+                          (directory_ / "play.txt").string(), "--", "--init", out().string(), "--seq=32", "--batch=4"});
+  };
+  train_first("1");
+  ASSERT_EQ(search_with("1e-3").code, 0);
+  train_first("2");
+  expect_failed(search_with("1e-3,1e-2"), 2, {"no longer has the weights that the search in", "step 2, ", "choose another --out"});
+  EXPECT_EQ(results().size(), 1u);
+  train_first("1");
+  ASSERT_EQ(search_with("1e-3,1e-2").code, 0) << "the same weights again";
+  EXPECT_EQ(results().size(), 2u);
+}
+
+TEST_F(Searches, WhatCannotBeReadIsNoExperiment) {
+  const std::string none = (directory_ / "none").string();
+  for (const char* option : {"data", "init", "config"}) {
+    const Outcome tried = run("search", {"--grid", fmt::format("{}={}", option, none), "--grid=lr=1e-3", "--out", folder().string(), "--steps=1"});
+    EXPECT_NE(tried.code, 0);
+    EXPECT_NE(tried.errors.find(none), std::string::npos) << tried.errors;
+    EXPECT_FALSE(fs::exists(folder() / "results.jsonl"));
+  }
+  EXPECT_EQ(run("search", search({"--grid=lr=1e-3"})).code, 0) << "and the folder can be used";
 }
 
 TEST_F(Searches, OfAnEarlierVersionGoOnAsTheyBegan) {
@@ -1598,8 +1636,8 @@ TEST_F(Searches, RefuseWrongUse) {
   expect_refused({"--grid", "lr=1", "--grdi", "batch=2"}, {"unknown option --grdi", "did you mean --grid?"});
   expect_failed(run("search", {"--grid", "lr=1", "--out", folder().string(), "--", "bets"}), 2, {"unexpected argument bets"});
   // An experiment that cannot run is a row; where all are, the search has failed.
-  expect_failed(run("search", {"--grid", "lr=1", "--out", folder().string(), "--data", "missing.txt"}), 1,
-                {"no experiment succeeded", "missing.txt"});
+  expect_failed(run("search", {"--grid", "lr=1", "--out", folder().string(), "--", "--seq=2000"}), 1,
+                {"no experiment succeeded", "--seq 2000"});
   std::ofstream(directory_ / "options.toml") << "lrr = \"1\"\n";
   expect_failed(run("train", {"--options", (directory_ / "options.toml").string()}), 2, {"unknown option lrr", "did you mean lr?"});
   expect_failed(run("train", {"--options", (directory_ / "missing.toml").string()}), 2, {"missing.toml"});

@@ -266,6 +266,10 @@ void Checkpoint::read_moments(Parameters& parameters) const {
   }
 }
 
+std::string Checkpoint::describe_weights() const {
+  return fmt::format("step {}, {} bytes with checksum {}", state.step, weights_.bytes(), weights_.crc32());
+}
+
 fs::path latest_checkpoint(const PathAt& run) {
   if (!exists(run / kLatestFile)) return {};
   const std::string text = read_file(run / kLatestFile);

@@ -53,8 +53,7 @@ bool is_checkpoint(const PathAt& folder);
 
 /// Writes a checkpoint as a whole or not at all. Other files that somebody has put into an older checkpoint of this name are
 /// in the new one too.
-void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer& tokenizer, const Parameters& parameters,
-                     const RunState& state);
+void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer& tokenizer, const Parameters& parameters, const RunState& state);
 
 /// A file of a checkpoint, held open, and what state.json says of it.
 class CheckpointFile {
@@ -65,6 +64,8 @@ class CheckpointFile {
   /// Its bytes, which have been checked.
   std::string content() const;
   const std::string& shown() const { return shown_; }
+  uint64_t bytes() const { return bytes_; }
+  const std::string& crc32() const { return crc32_; }
 
  private:
   void compare(uint64_t bytes, uint32_t crc32) const;
@@ -91,6 +92,8 @@ struct Checkpoint {
   void read_weights(Parameters& parameters) const;
   /// The optimiser's moments.
   void read_moments(Parameters& parameters) const;
+  /// What tells its weights from others: their step, bytes and checksum.
+  std::string describe_weights() const;
 
  private:
   struct Files;

@@ -164,6 +164,14 @@ struct Text {
   std::vector<Note> notes;
 };
 
+/// What experiments are told by name, as it was when the search first had it.
+struct Sources {
+  std::map<std::string, Config> configs;                 // by the name of --config
+  std::map<std::string, Text> texts;                     // of --data
+  std::map<std::string, std::string> weights;            // of --init: what tells them from others
+  std::map<std::string, std::exception_ptr> unreadable;  // and why
+};
+
 class Search {
  public:
   explicit Search(const SearchOptions& options);
@@ -183,15 +191,13 @@ class Search {
   /// The folder's name now: experiments are told where to work.
   fs::path here() const { return lock_.current_path(); }
   fs::path run_folder(const std::string& folder) const { return here() / "experiments" / folder; }
-  /// A configuration's own file: the one that --config names may change.
-  fs::path config_file(const Config& config) const {
-    return here() / "configs" / fmt::format("{:08x}.json", crc32_of(mmrec::to_json(config).dump()));
-  }
   fs::path output(const std::string& folder) const { return here() / "experiments" / (folder + ".output"); }
   size_t done() const { return experiments_.size() - pending_.size() - running_.size() - interrupted_.size(); }
-  /// Compares search.json with what this search is about, and writes it.
+  /// Compares search.json with what this search is about, and puts the next one together.
   void check_description();
-  /// What train is told of an experiment.
+  /// Refuses a name of --data, --init or --config that cannot be read.
+  void check_sources() const;
+  /// What train is told of an experiment: a configuration's fields in place of the file that --config names, which may change or go.
   Settings with_common(const Settings& settings) const;
   void read_results();
   /// Whether a process of an earlier search that was killed is still in an experiment's folder, where it saves what it has.
@@ -209,8 +215,8 @@ class Search {
 
   const SearchOptions& options_;
   Settings common_;
-  std::map<std::string, Config> configs_;  // by the name of --config, as they were when the search first had them
-  std::map<std::string, Text> texts_;
+  Sources sources_;
+  nlohmann::json description_;  // search.json
   std::string default_warmup_ = "auto";
   fs::path train_ = sibling_program("train");
   std::vector<Settings> experiments_;
@@ -247,7 +253,8 @@ bool is_preset(const std::string& config) { return std::ranges::count(preset_nam
 /// A text, a checkpoint to start from and a configuration are found again from any directory.
 Settings with_absolute_paths(Settings settings) {
   for (auto& [name, value] : settings)
-    if (name == "data" || name == "init" || (name == "config" && !is_preset(value))) value = absolute_data(value);
+    if ((name == "data" && value != "sample") || name == "init" || (name == "config" && !is_preset(value)))
+      value = fs::absolute(value).lexically_normal().string();
   return settings;
 }
 
@@ -267,43 +274,32 @@ Settings with_defaults(const SearchOptions& options) {
   return common;
 }
 
-/// The configurations that experiments are told, by the names of --config.
-std::map<std::string, Config> configs_of(const SearchSpace& space, const Settings& common) {
-  std::vector<std::string> names;
-  for (const auto& [name, value] : common)
-    if (name == "config") names = {value};
-  for (const GridAxis& grid : space.grids)
-    if (grid.name == "config") names = grid.values;
-  std::map<std::string, Config> configs;
-  for (const std::string& name : names) {
-    try {
-      configs.emplace(name, load_config(name));
-    } catch (const Error&) {  // what an experiment says too
+Sources sources_of(const SearchSpace& space, const Settings& common) {
+  Sources sources;
+  const auto for_each = [&](const std::string& option, std::vector<std::string> names, const auto& read) {
+    for (const auto& [name, value] : common)
+      if (name == option) names = {value};
+    for (const GridAxis& grid : space.grids)
+      if (grid.name == option) names = grid.values;
+    for (const std::string& name : names) {
+      try {
+        read(name);
+      } catch (const Error&) {
+        sources.unreadable[name] = std::current_exception();
+      }
     }
-  }
-  return configs;
-}
-
-/// By the names of --data.
-std::map<std::string, Text> texts_of(const SearchSpace& space, const Settings& common) {
+  };
   TrainOptions source;
-  std::vector<std::string> names = {source.data};
-  for (const auto& [name, value] : common) {
-    if (name == "data") names = {value};
+  for (const auto& [name, value] : common)
     if (name == "val-split") source.validation_split = value;
-  }
-  for (const GridAxis& grid : space.grids)
-    if (grid.name == "data") names = grid.values;
-  std::map<std::string, Text> texts;
-  for (const std::string& name : names) {
+  for_each("config", {}, [&](const std::string& name) { sources.configs[name] = load_config(name); });
+  for_each("data", {source.data}, [&](const std::string& name) {
     source.data = name;
-    try {
-      const RunData data = load_data(source, std::nullopt);
-      texts[name] = {describe(data.identity()), data.read_otherwise, data.notes};
-    } catch (const Error&) {  // what an experiment says too
-    }
-  }
-  return texts;
+    const RunData data = load_data(source, std::nullopt);
+    sources.texts[name] = {describe(data.identity()), data.read_otherwise, data.notes};
+  });
+  for_each("init", {}, [&](const std::string& name) { sources.weights[name] = Checkpoint(fs::path(name)).describe_weights(); });
+  return sources;
 }
 
 Search::Search(const SearchOptions& options)
@@ -316,23 +312,24 @@ Search::Search(const SearchOptions& options)
   read_results();
   for (const Settings& settings : experiments_)
     if (std::ranges::find(results_, settings, &SearchResult::settings) == results_.end()) pending_.push_back(settings);
+  if (!pending_.empty()) check_sources();
+  write_file_atomically(lock_ / "search.json", description_.dump(2) + "\n");
 }
 
 void Search::check_description() {
   const PathAt file = lock_ / "search.json";
   const std::string shown = file.shown().string();
   const nlohmann::json common = to_json(common_);
-  configs_ = configs_of(options_.space, common_);
-  texts_ = texts_of(options_.space, common_);
-  nlohmann::json texts = nlohmann::json::object();
-  for (const auto& [name, text] : texts_) texts[text_of_name(name)] = text.identity;
+  sources_ = sources_of(options_.space, common_);
+  nlohmann::json texts = nlohmann::json::object(), weights = texts, configs = texts;
+  for (const auto& [name, text] : sources_.texts) texts[text_of_name(name)] = text.identity;
+  for (const auto& [name, identity] : sources_.weights) weights[text_of_name(name)] = identity;
   if (exists(file)) {
     const nlohmann::json whole = parse_json(read_file(file), shown);
     const auto is_object = [&](const char* name) { return whole.contains(name) && whole[name].is_object(); };
     if (!whole.is_object() || !is_object("common") || !is_object("texts"))
       fail("{}: there are no objects \"common\" and \"texts\"; it is not what a search wrote, choose another --out", shown);
     nlohmann::json before = whole["common"];
-    const nlohmann::json& texts_before = whole["texts"];
     const bool of_an_earlier_version = !is_object("configs");  // whose experiments had a warm-up of 100 steps, whatever their number
     if (of_an_earlier_version)
       default_warmup_ = "100";
@@ -343,42 +340,56 @@ void Search::check_description() {
     if (before != common)
       fail_usage("{} holds a search whose experiments have other settings in common ({}); choose another --out", options_.out.string(),
                  describe_changes(before, common));
-    for (const auto& [data, text] : texts_before.items()) {
-      if (texts.contains(data) && texts[data] != text)
-        fail_usage(
-            "{} is no longer the text that the search in {} has trained on: {} now, {} then{}; their losses do not compare, choose another --out",
-            name_of_text(data), options_.out.string(), plain_text(texts[data]), plain_text(text), texts_.at(name_of_text(data)).read_otherwise);
-      texts[data] = text;
-    }
+    const auto keep = [&](const char* key, const std::string& what, nlohmann::json& now, const auto& more) {
+      if (!is_object(key)) return;
+      for (const auto& [name, then] : whole[key].items()) {
+        if (now.contains(name) && now[name] != then)
+          fail_usage("{} {}: {} now, {} then{}; their losses do not compare, choose another --out", name_of_text(name), what, plain_text(now[name]),
+                     plain_text(then), more(name_of_text(name)));
+        now[name] = then;
+      }
+    };
+    const std::string out = options_.out.string();
+    keep("texts", fmt::format("is no longer the text that the search in {} has trained on", out), texts,
+         [&](const std::string& name) { return sources_.texts.at(name).read_otherwise; });
+    keep("weights", fmt::format("no longer has the weights that the search in {} has started from", out), weights,
+         [](const std::string&) { return ""; });
     if (!of_an_earlier_version)
       for (const auto& [text, fields] : whole["configs"].items()) {
         const std::string name = name_of_text(text);
         const Config config = config_from_json(fields, Config{}, shown);
-        if (configs_.contains(name) && configs_[name] != config)
-          fail_usage("{} is no longer the configuration that the search in {} has trained with ({}); choose another --out", name,
-                     options_.out.string(), describe_changes(to_json(config), to_json(configs_[name])));
-        configs_[name] = config;
+        if (sources_.configs.contains(name) && sources_.configs[name] != config)
+          fail_usage("{} is no longer the configuration that the search in {} has trained with ({}); choose another --out", name, out,
+                     describe_changes(to_json(config), to_json(sources_.configs[name])));
+        sources_.configs[name] = config;
       }
   }
-  nlohmann::json configs = nlohmann::json::object();
-  for (const auto& [name, config] : configs_) {
-    configs[text_of_name(name)] = to_json(config);
-    if (is_preset(name)) continue;
-    make_directory(config_file(config).parent_path());
-    write_file_atomically(config_file(config), to_json(config).dump(2) + "\n");
-  }
-  write_file_atomically(
-      file,
-      nlohmann::json{{"common", common}, {"configs", configs}, {"default_warmup", default_warmup_}, {"texts", texts}}.dump(2) + "\n");
+  for (const auto& [name, config] : sources_.configs) configs[text_of_name(name)] = to_json(config);
+  description_ =
+      nlohmann::json{{"common", common}, {"configs", configs}, {"default_warmup", default_warmup_}, {"texts", texts}, {"weights", weights}};
+}
+
+void Search::check_sources() const {
+  for (const auto& [name, reason] : sources_.unreadable)
+    if (!sources_.configs.contains(name)) std::rethrow_exception(reason);
 }
 
 Settings Search::with_common(const Settings& settings) const {
-  Settings all = common_;
-  all.insert(all.end(), settings.begin(), settings.end());
-  if (!has(all, "warmup")) all.emplace_back("warmup", default_warmup_);
-  for (auto& [name, value] : all)
-    if (const auto config = configs_.find(value); name == "config" && config != configs_.end() && !is_preset(value))
-      value = fs::absolute(config_file(config->second)).lexically_normal().string();
+  Settings given = common_, all;
+  given.insert(given.end(), settings.begin(), settings.end());
+  if (!has(given, "warmup")) given.emplace_back("warmup", default_warmup_);
+  for (const auto& [name, value] : given) {
+    const auto config = sources_.configs.find(value);
+    if (name != "config" || is_preset(value) || config == sources_.configs.end()) {
+      all.emplace_back(name, value);
+      continue;
+    }
+    const std::string base_name = preset_names().front();
+    const nlohmann::json base = to_json(preset(base_name)), fields = to_json(config->second);
+    all.emplace_back(name, base_name);
+    for (const auto& [field, number] : fields.items())
+      if (number != base[field] && !has(given, field)) all.emplace_back(field, plain_text(number));
+  }
   return all;
 }
 
@@ -481,7 +492,7 @@ void Search::stop_all() {
 }
 
 void Search::describe_texts() {
-  for (const auto& [name, text] : texts_)
+  for (const auto& [name, text] : sources_.texts)
     for (const Note& note : text.notes)
       if (!options_.quiet)
         console_.line(note.text, note.style);

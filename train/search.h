@@ -44,9 +44,10 @@ struct SearchOutcome {
 
 /// Trains once for each of the settings, each in a process of its own: one that fails, runs out of memory or is killed is a row
 /// among the results and no more; one that cannot be started waits for another's end. Leaves in options.out: search.json (what all
-/// experiments have in common), results.jsonl (a line for each that ended), the runs in experiments/, the files of --config as they
-/// were in configs/, and best.toml, the options of the best experiment for `train --options`. A search in a folder that has results
-/// already goes on with it: what ended is not done again, what was interrupted is resumed.
+/// experiments have in common, and what the names of texts, weights and configurations stand for), results.jsonl (a line for each
+/// that ended), the runs in experiments/, and best.toml, the options of the best experiment for `train --options`. A search in a
+/// folder that has results already goes on with it: what ended is not done again, what was interrupted is resumed. A text, weights or
+/// a configuration that cannot be read is an error before the first experiment.
 SearchOutcome search(const SearchOptions& options);
 
 /// A table, one row a result, of at most `width` characters where the settings allow it.

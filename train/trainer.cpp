@@ -33,7 +33,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-
 class Run {
  public:
   Run(const TrainOptions& options, RunStart start);
