@@ -286,13 +286,11 @@ TEST(Evaluation, IsTheSumOverWindowsFromAFreshStateEach) {
     EXPECT_EQ(cut.run().loss, of_windows.loss);
     EXPECT_NEAR(cut.mean_loss_in_pieces(), want, 1e-5 * want) << piece;
     EXPECT_EQ(cut.run().loss, of_windows.loss) << "nothing of the pieces is left";
-    // It can be stopped between the blocks.
-    struct Stop {};
-    int blocks = 0;
-    const auto stop = [&] {
-      if (++blocks == 2) throw Stop();
-    };
-    EXPECT_THROW(cut.mean_loss_in_pieces(stop), Stop);
+    {
+      const std::atomic<int> asked{1};
+      const Interruptible giving_up(asked);
+      EXPECT_THROW(cut.mean_loss_in_pieces(), Interrupted);
+    }
     EXPECT_NEAR(cut.mean_loss_in_pieces(), want, 1e-5 * want) << "after a stop";
   }
   EXPECT_EQ(Evaluation(config, kVocabulary, parameters, 9, windows, 1000).positions(), kWindows * T);
