@@ -38,8 +38,8 @@ bench: build  ## time the kernels
 	@$(BUILD_DIR)/bin/bench
 
 bench-rivals: build  ## time PyTorch and JAX doing the same in turn with ours (installs them: minutes the first time)
-	@bench/rivals/setup.sh
-	@.venv-rivals/bin/python bench/rivals/driver.py --bench $(BUILD_DIR)/bin/bench --json $(BUILD_DIR)/bench-rivals.json
+	@bench/rivals/python/setup.sh
+	@.venv-rivals/bin/python bench/rivals/python/driver.py --bench $(BUILD_DIR)/bin/bench --json $(BUILD_DIR)/bench-rivals.json
 
 clean:  ## remove the build
 	rm -rf $(BUILD_DIR)

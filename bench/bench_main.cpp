@@ -4,17 +4,17 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
-#include "bench/google.h"
-#include "bench/mca.h"
-#include "bench/other_load.h"
-#include "bench/print.h"
-#include "bench/report.h"
-#include "bench/suites.h"
-#include "train/atomic_file.h"
-#include "train/command_line.h"
-#include "train/console.h"
-#include "train/html_page.h"
-#include "train/names.h"
+#include "bench/harness/google.h"
+#include "bench/harness/mca.h"
+#include "bench/harness/other_load.h"
+#include "bench/harness/print.h"
+#include "bench/harness/report.h"
+#include "bench/workloads/suites.h"
+#include "support/atomic_file.h"
+#include "support/console.h"
+#include "support/html_page.h"
+#include "support/names.h"
+#include "train/programs/command_line.h"
 
 namespace mmrec::bench {
 namespace {

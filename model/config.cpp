@@ -7,8 +7,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "runtime/error.h"
-#include "runtime/parse_number.h"
+#include "support/error.h"
+#include "support/parse_number.h"
 
 namespace mmrec {
 

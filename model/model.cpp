@@ -7,11 +7,11 @@
 
 #include "model/block.h"
 #include "runtime/arena.h"
-#include "runtime/error.h"
 #include "runtime/ops/embedding.h"
 #include "runtime/ops/gemm.h"
 #include "runtime/ops/head_loss.h"
 #include "runtime/ops/rmsnorm.h"
+#include "support/error.h"
 
 namespace mmrec {
 

@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "model/memory.h"
-#include "runtime/error.h"
 #include "runtime/rng.h"
+#include "support/error.h"
 
 namespace mmrec {
 

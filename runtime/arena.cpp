@@ -1,6 +1,6 @@
 #include "runtime/arena.h"
 
-#include "runtime/error.h"
+#include "support/error.h"
 
 #include <sys/mman.h>
 

@@ -11,7 +11,7 @@
 #include <string_view>
 #include <vector>
 
-#include "runtime/error.h"
+#include "support/error.h"
 
 namespace mmrec {
 

@@ -12,9 +12,9 @@
 #include <utility>
 
 #include "runtime/cpu_info.h"
-#include "runtime/error.h"
 #include "runtime/profile.h"
 #include "runtime/threads.h"
+#include "support/error.h"
 
 #define MMREC_KERNEL(name, op, pass, variant, params, level, whole, sizes, when) \
   extern "C" int mmrec_##name##_argv(void** arguments);                          \

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "runtime/error.h"
+#include "support/error.h"
 
 namespace mmrec {
 

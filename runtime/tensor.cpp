@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "runtime/error.h"
+#include "support/error.h"
 
 namespace mmrec {
 

@@ -16,9 +16,9 @@
 #include <utility>
 
 #include "runtime/cgroup_limits.h"
-#include "runtime/error.h"
 #include "runtime/scratch.h"
 #include "runtime/thread_pool.h"
+#include "support/error.h"
 
 namespace mmrec {
 

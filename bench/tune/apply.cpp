@@ -11,10 +11,10 @@
 #include <set>
 
 #include "bench/tune/process.h"
-#include "runtime/error.h"
 #include "runtime/kernel_registry.h"
-#include "train/atomic_file.h"
-#include "train/file_descriptor.h"
+#include "support/atomic_file.h"
+#include "support/error.h"
+#include "support/file_descriptor.h"
 
 namespace mmrec::tune {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "bench/tune/sweep.h"
-#include "train/console.h"
+#include "support/console.h"
 
 namespace mmrec::tune {
 

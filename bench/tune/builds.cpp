@@ -10,8 +10,8 @@
 
 #include "generators/common/tunable.h"
 #include "runtime/cpu_info.h"
-#include "runtime/error.h"
 #include "runtime/threads.h"
+#include "support/error.h"
 
 namespace mmrec::tune {
 

@@ -6,9 +6,9 @@
 #include <nlohmann/json.hpp>
 
 #include "bench/tune/process.h"
-#include "runtime/error.h"
 #include "runtime/threads.h"
-#include "train/atomic_file.h"
+#include "support/atomic_file.h"
+#include "support/error.h"
 
 namespace mmrec::tune {
 

@@ -11,7 +11,7 @@
 #include "bench/tune/instance.h"
 #include "bench/tune/log.h"
 #include "runtime/kernel_registry.h"
-#include "train/directory_lock.h"
+#include "support/directory_lock.h"
 
 namespace mmrec::tune {
 

@@ -11,9 +11,9 @@
 #include "bench/tune/candidate.h"
 #include "bench/tune/check.h"
 #include "bench/tune/process.h"
-#include "runtime/error.h"
 #include "runtime/threads.h"
-#include "train/atomic_file.h"
+#include "support/atomic_file.h"
+#include "support/error.h"
 
 namespace mmrec::tune {
 

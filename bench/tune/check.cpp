@@ -7,7 +7,7 @@
 #include <cstring>
 #include <optional>
 
-#include "bench/case.h"
+#include "bench/harness/case.h"
 #include "runtime/threads.h"
 
 namespace mmrec::tune {

@@ -8,17 +8,17 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "bench/print.h"
-#include "bench/table.h"
+#include "bench/harness/print.h"
+#include "bench/harness/table.h"
 #include "bench/tune/apply.h"
 #include "bench/tune/builds.h"
 #include "bench/tune/measure.h"
 #include "bench/tune/sweep.h"
-#include "runtime/error.h"
-#include "runtime/parse_number.h"
+#include "runtime/machine.h"
 #include "runtime/threads.h"
-#include "train/machine.h"
-#include "train/names.h"
+#include "support/error.h"
+#include "support/names.h"
+#include "support/parse_number.h"
 
 namespace mmrec::tune {
 

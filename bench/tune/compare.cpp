@@ -4,15 +4,15 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "bench/print.h"
-#include "bench/table.h"
+#include "bench/harness/print.h"
+#include "bench/harness/table.h"
 #include "bench/tune/apply.h"
 #include "bench/tune/builds.h"
 #include "bench/tune/commands.h"
 #include "bench/tune/contest.h"
 #include "bench/tune/sweep.h"
-#include "runtime/error.h"
 #include "runtime/threads.h"
+#include "support/error.h"
 
 namespace mmrec::tune {
 

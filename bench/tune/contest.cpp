@@ -4,8 +4,8 @@
 #include <chrono>
 #include <cmath>
 
-#include "bench/other_load.h"
-#include "bench/timing.h"
+#include "bench/harness/other_load.h"
+#include "bench/harness/timing.h"
 #include "bench/tune/builds.h"
 
 namespace mmrec::tune {

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "bench/case.h"
+#include "bench/harness/case.h"
 #include "bench/tune/race.h"
 
 namespace mmrec::tune {

@@ -7,9 +7,9 @@
 #include <optional>
 #include <sstream>
 
-#include "runtime/error.h"
-#include "runtime/parse_number.h"
-#include "train/strict_json.h"
+#include "support/error.h"
+#include "support/parse_number.h"
+#include "support/strict_json.h"
 
 namespace mmrec::tune {
 

@@ -14,10 +14,10 @@
 #include <set>
 
 #include "bench/tune/builds.h"
-#include "runtime/error.h"
-#include "train/console.h"
-#include "train/exceptions.h"
-#include "train/strict_json.h"
+#include "support/console.h"
+#include "support/error.h"
+#include "support/exceptions.h"
+#include "support/strict_json.h"
 
 namespace mmrec::tune {
 

@@ -7,19 +7,19 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "bench/case.h"
-#include "bench/print.h"
-#include "bench/table.h"
-#include "bench/timing.h"
+#include "bench/harness/case.h"
+#include "bench/harness/print.h"
+#include "bench/harness/table.h"
+#include "bench/harness/timing.h"
 #include "bench/tune/apply.h"
 #include "bench/tune/builds.h"
 #include "bench/tune/process.h"
 #include "bench/tune/race.h"
-#include "runtime/error.h"
-#include "train/atomic_file.h"
-#include "train/config_file.h"
-#include "train/names.h"
-#include "train/strict_json.h"
+#include "model/config_file.h"
+#include "support/atomic_file.h"
+#include "support/error.h"
+#include "support/names.h"
+#include "support/strict_json.h"
 
 namespace mmrec::tune {
 

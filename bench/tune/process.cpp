@@ -9,8 +9,8 @@
 #include <optional>
 #include <thread>
 
-#include "train/child_process.h"
-#include "train/stop_signals.h"
+#include "support/child_process.h"
+#include "support/stop_signals.h"
 
 namespace mmrec::tune {
 

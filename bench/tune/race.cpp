@@ -4,7 +4,7 @@
 #include <chrono>
 #include <cmath>
 
-#include "runtime/error.h"
+#include "support/error.h"
 
 namespace mmrec::tune {
 

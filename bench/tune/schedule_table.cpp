@@ -8,11 +8,11 @@
 #include <tuple>
 
 #include "bench/tune/builds.h"
-#include "runtime/error.h"
-#include "runtime/parse_number.h"
-#include "train/atomic_file.h"
-#include "train/exceptions.h"
-#include "train/strict_json.h"
+#include "support/atomic_file.h"
+#include "support/error.h"
+#include "support/exceptions.h"
+#include "support/parse_number.h"
+#include "support/strict_json.h"
 
 namespace mmrec::tune {
 

@@ -3,16 +3,16 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "bench/case.h"
-#include "bench/timing.h"
+#include "bench/harness/case.h"
+#include "bench/harness/timing.h"
 #include "bench/tune/builds.h"
-#include "runtime/error.h"
+#include "model/config_file.h"
 #include "runtime/profile.h"
-#include "train/atomic_file.h"
-#include "train/config_file.h"
-#include "train/exceptions.h"
-#include "train/names.h"
-#include "train/strict_json.h"
+#include "support/atomic_file.h"
+#include "support/error.h"
+#include "support/exceptions.h"
+#include "support/names.h"
+#include "support/strict_json.h"
 
 namespace mmrec::tune {
 

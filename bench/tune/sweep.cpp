@@ -8,13 +8,13 @@
 #include <optional>
 #include <utility>
 
-#include "bench/table.h"
+#include "bench/harness/table.h"
 #include "bench/tune/builds.h"
 #include "bench/tune/contest.h"
 #include "bench/tune/derive.h"
 #include "bench/tune/search.h"
-#include "runtime/error.h"
-#include "train/atomic_file.h"
+#include "support/atomic_file.h"
+#include "support/error.h"
 
 namespace mmrec::tune {
 

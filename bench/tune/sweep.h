@@ -12,7 +12,7 @@
 #include "bench/tune/log.h"
 #include "bench/tune/schedule_table.h"
 #include "bench/tune/step.h"
-#include "train/console.h"
+#include "support/console.h"
 
 namespace mmrec::tune {
 

@@ -4,7 +4,7 @@
 #include "bench/tune/candidate.h"
 #include "bench/tune/commands.h"
 #include "runtime/threads.h"
-#include "train/command_line.h"
+#include "train/programs/command_line.h"
 
 namespace mmrec::tune {
 namespace {

@@ -1,8 +1,8 @@
 #include "runtime/ops/attention.h"
 
-#include "runtime/error.h"
 #include "runtime/kernel_registry.h"
 #include "runtime/ops/gemm.h"
+#include "support/error.h"
 
 namespace mmrec::ops {
 

@@ -1,7 +1,7 @@
 #include "runtime/ops/ffn.h"
 
-#include "runtime/error.h"
 #include "runtime/kernel_registry.h"
+#include "support/error.h"
 
 namespace mmrec::ops {
 

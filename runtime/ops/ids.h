@@ -1,7 +1,7 @@
 #pragma once
 
-#include "runtime/error.h"
 #include "runtime/tensor.h"
+#include "support/error.h"
 
 namespace mmrec::ops {
 

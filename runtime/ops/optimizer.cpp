@@ -3,8 +3,8 @@
 #include <cmath>
 #include <vector>
 
-#include "runtime/error.h"
 #include "runtime/kernel_registry.h"
+#include "support/error.h"
 
 namespace mmrec::ops {
 

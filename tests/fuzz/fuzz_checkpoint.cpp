@@ -1,10 +1,10 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "support/checksum.h"
+#include "tests/common/temporary_directory.h"
 #include "tests/fuzz/fuzz_target.h"
-#include "tests/temporary_directory.h"
-#include "train/checkpoint.h"
-#include "train/checksum.h"
+#include "train/run/checkpoint.h"
 
 using namespace mmrec;
 using nlohmann::json;

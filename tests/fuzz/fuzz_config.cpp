@@ -1,7 +1,7 @@
 #include <nlohmann/json.hpp>
 
+#include "model/config_file.h"
 #include "tests/fuzz/fuzz_target.h"
-#include "train/config_file.h"
 
 using namespace mmrec;
 

@@ -1,7 +1,7 @@
 #include <nlohmann/json.hpp>
 
+#include "support/strict_json.h"
 #include "tests/fuzz/fuzz_target.h"
-#include "train/strict_json.h"
 
 using namespace mmrec;
 

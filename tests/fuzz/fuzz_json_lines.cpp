@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "tests/fuzz/fuzz_target.h"
-#include "train/file_kind.h"
-#include "train/text_file.h"
-#include "train/tokenizer.h"
+#include "train/data/file_kind.h"
+#include "train/data/text_file.h"
+#include "train/data/tokenizer.h"
 
 using namespace mmrec;
 

@@ -1,8 +1,8 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/fuzz/fuzz_target.h"
-#include "train/report_html.h"
-#include "train/report_text.h"
+#include "train/report/report_html.h"
+#include "train/report/report_text.h"
 
 using namespace mmrec;
 

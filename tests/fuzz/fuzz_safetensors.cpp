@@ -2,8 +2,8 @@
 #include <cstring>
 #include <vector>
 
+#include "model/safetensors.h"
 #include "tests/fuzz/fuzz_target.h"
-#include "train/safetensors.h"
 
 using namespace mmrec;
 

@@ -12,8 +12,8 @@
 #include <string>
 #include <string_view>
 
-#include "runtime/error.h"
-#include "train/file_descriptor.h"
+#include "support/error.h"
+#include "support/file_descriptor.h"
 
 // A target is a file with this function (libFuzzer's entry point): it gives the bytes to a reader. Whatever they are, the reader
 // takes them or throws an Error; any other exception, a sanitizer's finding and a false require() end the process.

@@ -1,7 +1,7 @@
 #include "tests/fuzz/fuzz_target.h"
 #include "tests/fuzz/utf8_reference.h"
-#include "train/file_kind.h"
-#include "train/text_file.h"
+#include "train/data/file_kind.h"
+#include "train/data/text_file.h"
 
 using namespace mmrec;
 

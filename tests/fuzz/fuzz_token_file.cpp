@@ -1,9 +1,9 @@
 #include <algorithm>
 #include <cstring>
 
+#include "support/checksum.h"
 #include "tests/fuzz/fuzz_target.h"
-#include "train/checksum.h"
-#include "train/token_file.h"
+#include "train/data/token_file.h"
 
 using namespace mmrec;
 

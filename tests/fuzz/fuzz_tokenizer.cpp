@@ -2,7 +2,7 @@
 #include <vector>
 
 #include "tests/fuzz/fuzz_target.h"
-#include "train/tokenizer.h"
+#include "train/data/tokenizer.h"
 
 using namespace mmrec;
 

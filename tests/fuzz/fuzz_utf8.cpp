@@ -1,6 +1,6 @@
 #include "tests/fuzz/fuzz_target.h"
 #include "tests/fuzz/utf8_reference.h"
-#include "train/tokenizer.h"
+#include "train/data/tokenizer.h"
 
 using namespace mmrec;
 

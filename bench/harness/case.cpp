@@ -1,0 +1,123 @@
+#include "bench/harness/case.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "model/memory.h"
+#include "runtime/rng.h"
+
+namespace mmrec::bench {
+
+namespace {
+
+/// The bytes of a workload's arrays.
+size_t measure(const Workload& work, uint64_t seed) {
+  Operands operands(seed, Arena());
+  work.prepare(operands);
+  return operands.bytes();
+}
+
+}  // namespace
+
+Tensor Operands::uniform(std::initializer_list<int> shape, float low, float high) {
+  const Tensor tensor = zeros(shape);
+  if (!tensor.data()) return tensor;
+  // The dropout masks' generator is good enough and fast: the largest arrays have millions of elements.
+  const DropoutKey key{static_cast<uint32_t>(seed_), ++next_};
+  for (int64_t i = 0; i < tensor.count(); ++i)
+    tensor.data()[i] = low + (high - low) * (static_cast<float>(dropout_bits(key, static_cast<uint32_t>(i)) >> 8) * 0x1p-24f);
+  return tensor;
+}
+
+IntTensor Operands::ids(int count, int end) {
+  const IntTensor tensor = arena_.take<int32_t>({count});
+  if (!tensor.data()) return tensor;
+  const Philox random(seed_, rng_stream(Stream::kSampling, ++next_));
+  for (int i = 0; i < count; ++i) tensor.data()[i] = static_cast<int32_t>(random.below(i, end));
+  return tensor;
+}
+
+std::string Case::name() const {
+  return fmt::format("{}/{}{}/{}/{}", work->op, work->pass.prefix, variant, work->pass.label, fmt::join(work->sizes, "x"));
+}
+
+std::string Case::group() const { return fmt::format("{}/{}/{}/{}", work->op, work->pass.prefix, work->pass.label, fmt::join(work->sizes, "x")); }
+
+std::unique_ptr<ScopedVariant> Case::force() const { return registered ? std::make_unique<ScopedVariant>(work->op, variant) : nullptr; }
+
+Prepared::Prepared(const Workload& work, uint64_t seed)
+    : operands_(seed, Arena(measure(work, seed))), call_(work.prepare(operands_)), rest_(work.rest) {}
+
+void Prepared::warm_up(double seconds) const {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
+  do call_();
+  while (std::chrono::steady_clock::now() < end);
+}
+
+void Cases::add(Workload workload) {
+  const auto work = std::make_shared<const Workload>(std::move(workload));
+  for (const std::string& variant : variants(work->op, work->pass.registry)) cases_.push_back({work, variant, true});
+}
+
+void Cases::add(Workload workload, std::string variant) {
+  cases_.push_back({std::make_shared<const Workload>(std::move(workload)), std::move(variant), false});
+}
+
+void Cases::add_limit(Workload workload, std::string variant) {
+  cases_.push_back({std::make_shared<const Workload>(std::move(workload)), std::move(variant), false, true});
+}
+
+std::vector<Case> all_cases() {
+  Cases cases;
+  for (const auto add : {add_scan, add_gemm, add_recurrence, add_embedding, add_hem, add_decay, add_attention, add_dropout, add_ffn, add_rmsnorm,
+                         add_head_loss, add_optimizer, add_train})
+    add(cases);
+  // An operation's forward rows before its backward rows.
+  std::vector<Case> rows = cases.all();
+  const auto kind = [](const Case& row) { return std::pair(row.work->op, row.work->pass.registry); };
+  for (auto begin = rows.begin(); begin != rows.end();)
+    begin = std::stable_partition(begin, rows.end(), [&, first = kind(*begin)](const Case& row) { return kind(row) == first; });
+  return rows;
+}
+
+Workload workload_of(std::string_view op, std::string_view pass, const std::vector<int>& sizes) {
+  constexpr struct {
+    std::string_view op;
+    WorkloadOf* workload;
+  } kWorkloads[] = {{"adamw", adamw_workload},
+                    {"affine_scan", affine_scan_workload},
+                    {"attention", attention_workload},
+                    {"column_sum", column_sum_workload},
+                    {"decay", decay_workload},
+                    {"dropout", dropout_workload},
+                    {"embedding", embedding_workload},
+                    {"ffn", ffn_workload},
+                    {"gemm", gemm_workload},
+                    {"head_loss", head_loss_workload},
+                    {"hem", hem_workload},
+                    {"recurrence", recurrence_workload},
+                    {"rmsnorm", rmsnorm_workload},
+                    {"scan", scan_workload},
+                    {"sum_of_squares", sum_of_squares_workload}};
+  for (const auto& [name, workload] : kWorkloads)
+    if (op == name) return workload(pass, sizes);
+  fail("bench has no workload for the operation {}", op);
+}
+
+std::vector<ModelShape> model_shapes() {
+  constexpr struct {
+    const char* preset;
+    int B, T;
+  } kBatches[] = {{"tiny", 2, 256}, {"tiny", 6, 128}, {"mini", 2, 256}, {"small", 2, 256}};
+  std::vector<ModelShape> shapes;
+  for (const auto& batch : kBatches) {
+    const Config config = preset(batch.preset);
+    shapes.push_back({batch.B * batch.T, config.dim, config.heads, top_slots(config)});
+  }
+  return shapes;
+}
+
+}  // namespace mmrec::bench

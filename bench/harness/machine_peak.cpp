@@ -1,0 +1,187 @@
+#include "bench/harness/machine_peak.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "runtime/arena.h"
+#include "runtime/threads.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace mmrec::bench {
+
+namespace {
+
+/// Independent sums: more than the latency (4 or 5 cycles) times the units (2) that a CPU has, fewer than its registers (16).
+constexpr int kSums = 12;
+constexpr int64_t kRounds = 1 << 20;  // 3 to 6 ms
+
+/// One try of the multiply-adds on one thread; the result is there to be used.
+struct MultiplyAdd {
+  const char* name;
+  int lanes;
+  float (*run)();
+};
+
+#if defined(__x86_64__)
+
+__attribute__((target("avx512f"))) float multiply_add_avx512() {
+  const __m512 half = _mm512_set1_ps(0.5f);
+  __m512 sums[kSums];
+#pragma GCC unroll 16
+  for (int i = 0; i < kSums; ++i) sums[i] = _mm512_set1_ps(static_cast<float>(i));
+  for (int64_t round = 0; round < kRounds; ++round) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kSums; ++i) sums[i] = _mm512_fmadd_ps(sums[i], half, half);
+  }
+  __m512 total = sums[0];
+#pragma GCC unroll 16
+  for (int i = 1; i < kSums; ++i) total = _mm512_add_ps(total, sums[i]);
+  return _mm512_cvtss_f32(total);
+}
+
+__attribute__((target("avx2,fma"))) float multiply_add_avx2() {
+  const __m256 half = _mm256_set1_ps(0.5f);
+  __m256 sums[kSums];
+#pragma GCC unroll 16
+  for (int i = 0; i < kSums; ++i) sums[i] = _mm256_set1_ps(static_cast<float>(i));
+  for (int64_t round = 0; round < kRounds; ++round) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kSums; ++i) sums[i] = _mm256_fmadd_ps(sums[i], half, half);
+  }
+  __m256 total = sums[0];
+#pragma GCC unroll 16
+  for (int i = 1; i < kSums; ++i) total = _mm256_add_ps(total, sums[i]);
+  return _mm256_cvtss_f32(total);
+}
+
+#endif
+
+/// In the baseline's vectors: NEON's, which multiply and add at once, or SSE's, which do not.
+float multiply_add_baseline() {
+  typedef float Vector __attribute__((vector_size(16)));
+  Vector sums[kSums];
+#pragma GCC unroll 16
+  for (int i = 0; i < kSums; ++i) sums[i] = Vector{} + static_cast<float>(i);
+  for (int64_t round = 0; round < kRounds; ++round) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kSums; ++i) {
+#if defined(__FP_FAST_FMAF)
+      for (int lane = 0; lane < 4; ++lane) sums[i][lane] = __builtin_fmaf(sums[i][lane], 0.5f, 0.5f);
+#else
+      sums[i] = sums[i] * 0.5f + 0.5f;
+#endif
+    }
+  }
+  Vector total = sums[0];
+  for (int i = 1; i < kSums; ++i) total += sums[i];
+  return total[0];
+}
+
+MultiplyAdd widest_multiply_add() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f")) return {"avx512", 16, multiply_add_avx512};
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {"avx2", 8, multiply_add_avx2};
+#endif
+  return {"128 bits", 4, multiply_add_baseline};
+}
+
+constexpr int kTries = 2;  // to find other programs quiet
+
+/// Copies go between aligned arrays of a multiple of this many floats.
+constexpr int64_t kPiece = 256;  // too few for memcpy to choose streaming stores by itself
+
+void copy_plain(float* to, const float* from, int64_t count) {
+  for (int64_t i = 0; i < count; i += kPiece) std::memcpy(to + i, from + i, kPiece * sizeof(float));
+}
+
+/// With stores that go past the caches, where there are such.
+void copy_streaming(float* to, const float* from, int64_t count) {
+#if defined(__SSE__)
+  for (int64_t i = 0; i < count; i += 16)
+    for (int j = 0; j < 16; j += 4) _mm_stream_ps(to + i + j, _mm_load_ps(from + i + j));
+  _mm_sfence();
+#else
+  copy_plain(to, from, count);
+#endif
+}
+
+/// The shortest of `tries` runs of body(i) for i in [0, threads), in seconds.
+template <class Body>
+double best_time(int tries, int threads, Body body) {
+  double best = 1e9;
+  for (int i = 0; i < tries; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    parallel_for(threads, body);
+    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+  }
+  return best;
+}
+
+/// Floats of an array of the copy: four times the last-level cache, where that is known and within reason.
+int64_t copy_floats(int threads) {
+  int64_t cache = 0;
+#if defined(_SC_LEVEL3_CACHE_SIZE)
+  cache = sysconf(_SC_LEVEL3_CACHE_SIZE);
+#endif
+  const int64_t bytes = std::clamp<int64_t>(4 * cache, 64 << 20, 1 << 30);
+  const int64_t unit = threads * kPiece;
+  return bytes / static_cast<int64_t>(sizeof(float)) / unit * unit;
+}
+
+}  // namespace
+
+std::string MachinePeak::disturbance() const {
+  return falls_short() ? fmt::format("{} threads together do only {:.1f} times what one does alone: the machine is busy, or they share cores",
+                                     threads, all_threads.flops / one_thread.flops)
+                       : fmt::format("other programs took {:.2f} cores while it was measured", other_load);
+}
+
+MachinePeak measure_machine_peak() {
+  const int threads = num_threads();
+  const MultiplyAdd multiply_add = widest_multiply_add();
+  MachinePeak peak{
+      .all_threads = {}, .one_thread = {}, .vectors = multiply_add.name, .threads = threads, .other_load = std::numeric_limits<double>::infinity()};
+
+  std::atomic<float> used = 0;
+  const auto flops = [&](int n) {
+    const double seconds = best_time(30, n, [&](int) { used = used + multiply_add.run(); });
+    return 2. * kSums * multiply_add.lanes * kRounds * n / seconds;
+  };
+  const int64_t count = copy_floats(threads);
+  Arena from(count * sizeof(float)), to(count * sizeof(float));
+  const float* source = from.tensor({static_cast<int>(count)}).data();
+  float* target = to.tensor({static_cast<int>(count)}).data();
+  const auto bytes = [&](auto copy, int n) {
+    const int64_t part = count / n;
+    const double seconds = best_time(8, n, [&](int i) { copy(target + i * part, source + i * part, part); });
+    return 2. * sizeof(float) * static_cast<double>(part) * n / seconds;
+  };
+  // What a busy machine does is below its limits, never above: the best of all tries counts, and the load of the quietest.
+  const auto raise = [](double& most, double rate) { most = std::max(most, rate); };
+  for (int i = 0; i < kTries && peak.other_load > kQuiet; ++i) {
+    const OtherLoad others;
+    raise(peak.one_thread.flops, flops(1));
+    raise(peak.all_threads.flops, flops(threads));
+    for (int again = 0; again < 9 && peak.falls_short(); ++again) raise(peak.all_threads.flops, flops(threads));
+    for (auto [result, n] : {std::pair(&peak.one_thread, 1), std::pair(&peak.all_threads, threads)}) {
+      raise(result->plain_bytes, bytes(copy_plain, n));
+      raise(result->bytes, std::max(result->plain_bytes, bytes(copy_streaming, n)));
+    }
+    peak.other_load = std::min(peak.other_load, others.cores());
+  }
+  return peak;
+}
+
+}  // namespace mmrec::bench

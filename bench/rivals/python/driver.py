@@ -1,0 +1,196 @@
+#!/usr/bin/env python3
+"""Times MM-Rec and its rivals on the same work in turn, round after round, and prints one table."""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+import time
+
+import rival
+import workloads
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+GOLDEN = ROOT / "tests/model/golden/base.safetensors"
+RIVALS = {"PyTorch": "rival_torch", "torch.compile": "rival_compile", "JAX": "rival_jax"}
+SETTLE_SECONDS = 0.3  # the frameworks' threads spin for a while after the last of their work
+
+
+def stop(message):
+    sys.exit(f"bench-rivals: {message}")
+
+
+def note(message):
+    print(message, file=sys.stderr, flush=True)
+
+
+class Ours:
+    """build/bin/bench, a process a round."""
+
+    def __init__(self, bench):
+        self.bench = bench
+        if not os.access(bench, os.X_OK):
+            stop(f"there is no {bench}; 'make build' makes it")
+        self.names = self.run("--list").split("\n")
+
+    def run(self, *arguments):
+        done = subprocess.run([self.bench, *arguments], capture_output=True, text=True)
+        if done.returncode:
+            stop(f"{self.bench} {' '.join(arguments)} failed:\n{done.stderr}")
+        return done.stdout
+
+    def variants(self, workload):
+        return [name for name in self.names if re.search(workload.pattern, name)]
+
+    def time(self, name, seconds):
+        """Seconds a call, of samples as long as the rivals'."""
+        repetitions = max(1, round(seconds / rival.SAMPLE_SECONDS))
+        report = json.loads(self.run(f"--benchmark_filter=^{name}$", "--benchmark_format=json", f"--benchmark_repetitions={repetitions}",
+                                     f"--benchmark_min_time={rival.SAMPLE_SECONDS}"))
+        scale = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1}
+        return [row["real_time"] * scale[row["time_unit"]] for row in report["benchmarks"] if row["run_type"] == "iteration"]
+
+
+class Process:
+    """A rival's process, which waits for work between its turns."""
+
+    def __init__(self, name):
+        self.name = name
+        program = pathlib.Path(__file__).with_name("rival.py")
+        self.process = subprocess.Popen([sys.executable, program, RIVALS[name]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.version, self.forms = self.ask("describe")
+
+    def ask(self, request, *arguments):
+        """The answer, or a RuntimeError with what the rival says."""
+        try:
+            print(json.dumps([request, arguments]), file=self.process.stdin, flush=True)
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise RuntimeError(f"{self.name}'s process ended with status {self.process.wait()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer["result"]
+
+
+class Contestant:
+    """One of those who do a workload: a variant of ours or a rival's form."""
+
+    def __init__(self, name, form, time):
+        self.name, self.form, self.time = name, form, time
+        self.samples = []
+
+    best = property(lambda self: min(self.samples))
+    median = property(lambda self: statistics.median(self.samples))
+
+    def times_of(self, ours):
+        """How many times the time of ours: of the best and of the medians."""
+        return self.best / ours.best, self.median / ours.median
+
+
+def contestants(workload, ours, rivals):
+    """Prepares them; who can not is left out with a note."""
+    found = [Contestant("ours", name, lambda seconds, name=name: ours.time(name, seconds)) for name in ours.variants(workload)]
+    if not found:
+        stop(f"{ours.bench} has no row {workload.pattern}")
+    note(f"{workload.name}: preparing{' (torch.compile takes a minute)' if workload.kind == 'train' else ''}")
+    for process in rivals:
+        process.ask("clear")
+        for form in process.forms[workload.pass_]:
+            try:
+                process.ask("prepare", workload.kind, workload.label, workload.sizes, form)
+            except RuntimeError as error:
+                note(f"{process.version} is left out of {workload.name}, {form}: {error}")
+                continue
+            found.append(Contestant(process.name, form, lambda seconds, process=process, form=form: process.ask("time", form, seconds)))
+    return found
+
+
+def time_in_rounds(found, rounds, seconds):
+    for _ in range(rounds):
+        for contestant in found:
+            time.sleep(SETTLE_SECONDS)
+            contestant.samples += contestant.time(seconds)
+
+
+def print_head(rivals):
+    print(f"\n{'':<24}{'':<13}{'ours':>21}" + "".join(f"{process.version:>36}" for process in rivals))
+    print(f"{'':<24}{'':<13}{'best (median)':>21}" + f"{'best (median)   times ours':>36}" * len(rivals), flush=True)
+
+
+def print_rows(workload, found, rivals):
+    """A row for each form."""
+    ours = min((c for c in found if c.name == "ours"), key=lambda c: c.best)
+    scale, unit = (1e3, "ms") if ours.best > 1e-3 else (1e6, "us")
+    number = lambda seconds: f"{scale * seconds:.{max(0, 4 - len(str(int(scale * seconds))))}f}"
+    cell = lambda c: f"{number(c.best)} ({number(c.median)})"
+    for form in workload.forms:
+        row = f"{workload.name:<24}{form:<13}{cell(ours) + ' ' + unit:>21}"
+        for process in rivals:
+            rival = next((c for c in found if (c.name, c.form) == (process.name, form)), None)
+            row += f"{'{}   {:.1f} ({:.1f})x'.format(cell(rival), *rival.times_of(ours)) if rival else '-':>36}"
+        print(row, flush=True)
+    return ours
+
+
+def record(workload, found, ours):
+    return {"workload": workload.name,
+            "ours": {"row": ours.form, "best": ours.best, "median": ours.median},
+            "rivals": [{"name": c.name, "form": c.form, "best": c.best, "median": c.median,
+                        **dict(zip(("ratio_of_best", "ratio_of_median"), c.times_of(ours)))} for c in found if c.name != "ours"]}
+
+
+def check(rivals):
+    """Nobody is timed who computes something else."""
+    for process in rivals:
+        compiles = " (compiles for a minute)" if process.name == "torch.compile" else ""
+        note(f"{process.version}: checking against {GOLDEN.relative_to(ROOT)} and the scan's definition{compiles}")
+        try:
+            process.ask("check", str(GOLDEN))
+        except RuntimeError as error:
+            stop(f"{process.version} does not compute the same: {error}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bench", type=pathlib.Path, default=ROOT / "build/bin/bench", help="our program")
+    parser.add_argument("--check", action="store_true", help="only check that the rivals compute the same")
+    parser.add_argument("--filter", default="", metavar="REGEX", help="only the workloads whose name matches, for example 'tiny/step/2x256|scan/fwd'")
+    parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=RIVALS, help="only these")
+    parser.add_argument("--rounds", type=int, default=5, help="everybody's turns (5)")
+    parser.add_argument("--seconds", type=float, default=0.3, help="of a turn (0.3)")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the results there too, times in seconds")
+    options = parser.parse_args()
+    chosen = [workload for workload in workloads.ALL if re.search(options.filter, workload.name)]
+    if not chosen:
+        stop(f"no workload matches '{options.filter}'; there are: {', '.join(workload.name for workload in workloads.ALL)}")
+    ours = None if options.check else Ours(options.bench)
+
+    rivals = [Process(name) for name in options.rivals]
+    check(rivals)
+    if options.check:
+        return note("all compute the same")
+    print_head(rivals)
+    records = []
+    for workload in chosen:
+        found = contestants(workload, ours, rivals)
+        time_in_rounds(found, options.rounds, options.seconds)
+        records.append(record(workload, found, print_rows(workload, found, rivals)))
+    if options.json:
+        report = {"threads": len(os.sched_getaffinity(0)), "versions": [process.version for process in rivals], "results": records}
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except RuntimeError as error:
+        stop(error)
+    except KeyboardInterrupt:
+        stop("interrupted")

@@ -1,0 +1,110 @@
+#include <set>
+#include <string_view>
+#include <tuple>
+
+#include "bench/harness/case.h"
+#include "bench/rivals/rivals.h"
+#include "model/config.h"
+#include "runtime/ops/gemm.h"
+#include "runtime/threads.h"
+
+namespace mmrec::bench {
+
+namespace {
+
+/// C = A B with the operands of a pass.
+struct Layout {
+  const char* pass;
+  void (*product)(const Tensor& a, const Tensor& b, const Tensor& c, const ops::GemmEpilogue& epilogue);
+  bool a_transposed, b_transposed;
+};
+constexpr Layout kNN{"nn", ops::gemm_nn, false, false}, kNT{"nt", ops::gemm_nt, false, true}, kTN{"tn", ops::gemm_tn, true, false};
+
+struct Shape {
+  int M, N, K;
+};
+
+/// A linear layer's weights [out][in].
+struct Layer {
+  int out, in;
+};
+
+/// One of each size that a block has, and the head: projections, gates, the small networks of the decay, the feed-forward layer.
+std::vector<Layer> layers(const Config& config) {
+  const int D = config.dim, R = D / 4, F = 4 * D;
+  return {{D, D}, {F, D}, {D, F}, {R, D}, {D, R}, {config.vocab_size, D}};
+}
+
+/// Edges: fewer rows than a register tile, sizes that no tile divides, a single row as in generation, and a large square.
+constexpr Shape kOddShapes[] = {{1, 512, 128}, {1, 5000, 128}, {512, 128, 33}, {17, 19, 33}, {512, 768, 128}, {1024, 1024, 1024}};
+
+/// A product; make_call(a, b, c) returns what does it.
+template <class MakeCall>
+Workload product(const Layout& layout, const Shape& shape, const MakeCall& make_call) {
+  const int M = shape.M, N = shape.N, K = shape.K;
+  return {.op = "gemm",
+          .pass = {layout.pass, "fwd", std::string(layout.pass) + "_"},
+          .sizes = {M, N, K},
+          .flops = 2. * M * N * K,
+          .bytes = 4. * (1. * M * K + 1. * K * N + 1. * M * N),
+          .prepare = [=](Operands& o) -> std::function<void()> {
+            const Tensor a = layout.a_transposed ? o.uniform({K, M}) : o.uniform({M, K});
+            const Tensor b = layout.b_transposed ? o.uniform({N, K}) : o.uniform({K, N});
+            const Tensor c = o.zeros({M, N});
+            if (!c.data()) return {};
+            return make_call(a, b, c);
+          }};
+}
+
+Workload own_product(const Layout& layout, const Shape& shape) {
+  return product(layout, shape, [layout](const Tensor& a, const Tensor& b, const Tensor& c) { return [=] { layout.product(a, b, c, {}); }; });
+}
+
+Workload column_sum(int N, int D) {
+  return {.op = "column_sum", .pass = kForward, .sizes = {N, D}, .flops = 1. * N * D, .bytes = 4. * N * D, .prepare = [=](Operands& o) {
+            const Tensor x = o.uniform({N, D}), s = o.zeros({D});
+            return [=] { ops::column_sum(x, s); };
+          }};
+}
+
+void add(Cases& cases, const Layout& layout, const Shape& shape) {
+  cases.add(own_product(layout, shape));
+  for (const Rival& rival : rivals()) {
+    if (rival.packed_b && !layout.b_transposed) continue;  // only a layer's weights serve many products
+    Workload work = product(layout, shape, [=](const Tensor& a, const Tensor& b, const Tensor& c) {
+      return rival.prepare({layout.a_transposed, layout.b_transposed, shape.M, shape.N, shape.K, a.data(), b.data(), c.data()}, num_threads());
+    });
+    work.rest = rival.rest;
+    cases.add(std::move(work), rival.variant);
+  }
+}
+
+}  // namespace
+
+Workload gemm_workload(std::string_view pass, const std::vector<int>& sizes) {
+  for (const Layout& layout : {kNN, kNT, kTN})
+    if (pass == layout.pass) return own_product(layout, {sizes.at(0), sizes.at(1), sizes.at(2)});
+  fail("gemm has no pass {}", pass);
+}
+
+Workload column_sum_workload(std::string_view, const std::vector<int>& sizes) { return column_sum(sizes.at(0), sizes.at(1)); }
+
+void add_gemm(Cases& cases) {
+  constexpr int kRows = 512;                                    // a batch of 2 x 256
+  std::set<std::tuple<std::string_view, int, int, int>> added;  // some layers of two models have the same sizes
+  const auto add_once = [&](const Layout& layout, const Shape& shape) {
+    if (added.emplace(layout.pass, shape.M, shape.N, shape.K).second) add(cases, layout, shape);
+  };
+  for (const char* name : {"tiny", "mini", "small"})
+    for (const Layer& layer : layers(preset(name))) {
+      add_once(kNT, {kRows, layer.out, layer.in});  // forward
+      add_once(kNN, {kRows, layer.in, layer.out});  // the gradient of its input
+      add_once(kTN, {layer.out, layer.in, kRows});  // the gradient of its weights
+    }
+  for (const Shape& shape : kOddShapes)
+    for (const Layout& layout : {kNT, kNN, kTN}) add_once(layout, shape);
+
+  for (const ModelShape& shape : model_shapes()) cases.add(column_sum(shape.N, shape.D));
+}
+
+}  // namespace mmrec::bench

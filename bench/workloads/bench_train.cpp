@@ -1,0 +1,61 @@
+#include "bench/harness/case.h"
+#include "model/model.h"
+#include "model/optimizer.h"
+
+namespace mmrec::bench {
+
+namespace {
+
+struct Batch {
+  const char* preset;
+  int B, T;
+};
+constexpr Batch kBatches[] = {{"tiny", 2, 256}, {"tiny", 6, 128}, {"tiny", 4, 512}, {"mini", 2, 256}};
+
+/// A training run, step by step over the same batch.
+struct Training {
+  Training(const Config& config, int B, int T, uint64_t seed, const IntTensor& ids, const IntTensor& targets)
+      : parameters(config), model(config, config.vocab_size, parameters, T, B, Model::Mode::kTraining), seed(seed), ids(ids), targets(targets) {
+    parameters.initialise(seed);
+    arena = Arena::fitted([&](Arena& fitted) { memory = allocate_memory(config, fitted); });
+  }
+
+  void step() {
+    ++steps;
+    draw_memory(seed, steps, memory);
+    model.clear_state();
+    model.loss_and_gradients(ids, targets, memory, {.p = 0.1f, .seed = seed, .step = steps});
+    optimizer_step(parameters, {}, 3e-4, static_cast<int64_t>(steps));
+  }
+
+  Parameters parameters;
+  Model model;
+  uint64_t seed, steps = 0;
+  IntTensor ids, targets;
+  Arena arena;
+  Memory memory;
+};
+
+}  // namespace
+
+Workload train_workload(const Config& config, const std::string& name, int B, int T) {
+  return {.op = "train",
+          .pass = {"", "step", name},
+          .sizes = {B, T},
+          .flops = training_flops(config, B * T),
+          // The optimiser's part: weights and both moments, read and written.
+          .bytes = 24. * static_cast<double>(parameter_count(parameter_table(config))),
+          .tokens = 1. * B * T,
+          .prepare = [=](Operands& o) -> std::function<void()> {
+            const IntTensor ids = o.ids(B * T, config.vocab_size).reshape({T, B}), targets = o.ids(B * T, config.vocab_size).reshape({T, B});
+            if (!ids.data()) return {};
+            const auto training = std::make_shared<Training>(config, B, T, o.seed(), ids, targets);
+            return [training] { training->step(); };
+          }};
+}
+
+void add_train(Cases& cases) {
+  for (const Batch& batch : kBatches) cases.add(train_workload(preset(batch.preset), batch.preset, batch.B, batch.T), "");
+}
+
+}  // namespace mmrec::bench

@@ -1,0 +1,33 @@
+#include "model/config_file.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <system_error>
+
+#include "support/atomic_file.h"
+#include "support/error.h"
+#include "support/strict_json.h"
+
+namespace mmrec {
+
+Config load_config(const std::string& preset_or_file) {
+  const std::vector<std::string> names = preset_names();
+  if (std::find(names.begin(), names.end(), preset_or_file) != names.end()) return preset(preset_or_file);
+  std::error_code ignored;  // what cannot be looked at is no file either
+  if (!std::filesystem::exists(preset_or_file, ignored))
+    fail_usage("--config {}: neither a preset ({}) nor a file", preset_or_file, fmt::join(names, ", "));
+  nlohmann::json fields = parse_json(read_file(preset_or_file), preset_or_file);
+  Config base;
+  if (fields.is_object() && fields.contains("preset")) {
+    if (!fields["preset"].is_string()) fail_usage("{}: field 'preset' must be a string", preset_or_file);
+    base = preset(fields["preset"].get<std::string>());
+    fields.erase("preset");
+  }
+  if (fields.is_object()) fields.erase("run");  // a run's own config.json says whose it is
+  return config_from_json(fields, base, preset_or_file);
+}
+
+}  // namespace mmrec

@@ -1,0 +1,90 @@
+#include "support/child_process.h"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <utility>
+
+#include "support/error.h"
+#include "support/file_descriptor.h"
+
+namespace mmrec {
+
+namespace fs = std::filesystem;
+
+ChildProcess::ChildProcess(const std::vector<std::string>& words, const fs::path& output, const fs::path& errors) {
+  const FileDescriptor none("read", "/dev/null", O_RDONLY | O_CLOEXEC);
+  std::optional<FileDescriptor> file, errors_file;
+  if (!output.empty()) file.emplace("write", output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC);
+  if (!errors.empty()) errors_file.emplace("write", errors, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC);
+  std::vector<char*> arguments;
+  for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
+  arguments.push_back(nullptr);
+  int failure[2];  // tells why exec failed; closed by one that succeeds
+  if (::pipe2(failure, O_CLOEXEC) != 0) fail("cannot make a pipe: {}", std::strerror(errno));
+  const pid_t parent = ::getpid();
+  id_ = ::fork();
+  if (id_ == 0) {  // only calls that are safe between fork and exec
+    ::setpgid(0, 0);
+    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (::getppid() == parent && ::dup2(none, STDIN_FILENO) >= 0 &&
+        (!file || (::dup2(*file, STDOUT_FILENO) >= 0 && ::dup2(*file, STDERR_FILENO) >= 0)) &&
+        (!errors_file || ::dup2(*errors_file, STDERR_FILENO) >= 0))
+      ::execvp(arguments[0], arguments.data());
+    const int error = errno;
+    [[maybe_unused]] const ssize_t written = ::write(failure[1], &error, sizeof error);
+    ::_exit(127);
+  }
+  const int fork_error = id_ < 0 ? errno : 0;
+  ::close(failure[1]);
+  int error = fork_error;
+  if (id_ > 0 && ::read(failure[0], &error, sizeof error) != sizeof error) error = 0;
+  ::close(failure[0]);
+  if (error == 0) return;
+  if (id_ > 0) wait();
+  id_ = 0;
+  fail("cannot start {}: {}", words[0],
+       error == EAGAIN ? "the system allows no more processes (ulimit -u, or a container's limit)" : std::strerror(error));
+}
+
+ChildProcess::~ChildProcess() {
+  if (id_ <= 0) return;
+  send(SIGKILL);
+  wait();
+}
+
+ChildProcess::ChildProcess(ChildProcess&& other) noexcept : id_(std::exchange(other.id_, 0)) {}
+ChildProcess& ChildProcess::operator=(ChildProcess&& other) noexcept {
+  std::swap(id_, other.id_);
+  return *this;
+}
+
+void ChildProcess::send(int signal) const {
+  if (id_ > 0) ::kill(-id_, signal);
+}
+
+std::optional<int> ChildProcess::poll() { return reap(WNOHANG); }
+int ChildProcess::wait() { return *reap(0); }
+
+std::optional<int> ChildProcess::reap(int options) {
+  int status = 0;
+  pid_t ended = 0;
+  while ((ended = ::waitpid(id_, &status, options)) < 0 && errno == EINTR) {
+  }
+  if (ended == 0) return std::nullopt;
+  id_ = 0;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+fs::path sibling_program(const std::string& name) {
+  const fs::path path = fs::read_symlink("/proc/self/exe").parent_path() / name;
+  if (!fs::exists(path)) fail("there is no {}; build it with 'make build'", path.string());
+  return path;
+}
+
+}  // namespace mmrec

@@ -1,0 +1,34 @@
+#include "support/did_you_mean.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+namespace mmrec {
+namespace {
+
+/// Levenshtein: insertions, deletions and replacements.
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);  // distances of the first i characters of a to all beginnings of b
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = std::exchange(row[0], i);
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({replaced, row[j] + 1, row[j - 1] + 1});
+    }
+  }
+  return row[b.size()];
+}
+
+}  // namespace
+
+std::string did_you_mean(std::string_view name, const std::vector<std::string>& candidates) {
+  const auto nearest = std::ranges::min_element(candidates, {}, [&](const std::string& candidate) { return edit_distance(name, candidate); });
+  return nearest == candidates.end() ? "" : fmt::format("; did you mean {}?", *nearest);
+}
+
+}  // namespace mmrec

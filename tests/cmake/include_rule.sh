@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# A file includes headers of its own folder and of those that its folder's library links: folders.txt has them, a line a folder. Tests
+# may include everything, and nothing may include them.  Usage: include_rule.sh SOURCES FOLDERS.TXT
+set -euo pipefail
+cd "$1"
+status=0
+checked=0
+for folder in $(find support runtime generators model train bench -name '*.h' -printf '%h\n' -o -name '*.cpp' -printf '%h\n' | sort -u); do
+  owner=$folder  # a folder without a library belongs to the one that it is in
+  until rule=$(grep -E "^$owner " "$2"); do
+    [[ $owner == */* ]] || { echo "$folder: no library and so no rule"; exit 1; }
+    owner=${owner%/*}
+  done
+  while IFS=: read -r file included; do
+    checked=$((checked + 1))
+    from=${included%/*}
+    until [[ " $rule " == *" $from "* ]]; do
+      if [[ $from != */* ]]; then
+        echo "$file includes $included: $owner may include $rule only (USES in its CMakeLists.txt)"
+        status=1
+        break
+      fi
+      from=${from%/*}
+    done
+  done < <(grep -oE '^#include "[^"]+/[^"]+"' /dev/null "$folder"/*.h "$folder"/*.cpp 2>/dev/null | sed 's/#include "\(.*\)"/\1/')
+done
+((checked > 100)) || { echo "only $checked includes were found"; exit 1; }
+exit $status

@@ -1,0 +1,270 @@
+#pragma once
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cfloat>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+#include <list>
+#include <map>
+#include <random>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "runtime/kernel_registry.h"
+#include "runtime/tensor.h"
+#include "runtime/threads.h"
+#include "tests/common/expect_error.h"
+#include "tests/reference/array.h"
+
+namespace mmrec {
+
+using reference::Array;
+using reference::Real;
+using test::expect_error;
+
+// ---------------------------------------------------------------------------------------------------------- variants
+
+/// What is under test, for the messages.
+struct Case {
+  std::string op, pass, variant;
+};
+inline Case current_case;
+
+inline std::string case_string() { return fmt::format("{} {}, variant {}", current_case.op, current_case.pass, current_case.variant); }
+
+/// Every variant of any pass of an operation: an operation's function may call several passes, and one that the forced
+/// variant does not implement falls back on the default.
+inline std::vector<std::string> all_variants(std::string_view op) {
+  std::vector<std::string> names;
+  for (const KernelEntry& entry : kernels())
+    if (entry.op == op && std::find(names.begin(), names.end(), entry.variant) == names.end()) names.push_back(entry.variant);
+  return names;
+}
+
+/// body() with each variant of `op` forced in turn, and of each variant all instances that the schedule tables ask for: first every
+/// pass's first one, then the second ones, until each has had its turn. `pass` is what the messages call it.
+template <class Body>
+void for_each_variant(const std::string& op, const std::string& pass, Body body) {
+  const std::vector<std::string> names = all_variants(op);
+  EXPECT_FALSE(names.empty()) << "no kernel of the operation " << op << " is registered";
+  for (const std::string& variant : names) {
+    std::map<std::string, std::vector<const KernelEntry*>> instances;  // by pass
+    size_t most = 0;
+    for (const KernelEntry& entry : kernels())
+      if (entry.op == op && entry.variant == variant) {
+        instances[entry.pass].push_back(&entry);
+        most = std::max(most, instances[entry.pass].size());
+      }
+    const ScopedVariant forced_variant(op, variant);
+    for (size_t turn = 0; turn < most; ++turn) {
+      std::list<ScopedKernel> forced;
+      current_case = {op, pass, variant};
+      for (const auto& [of, entries] : instances) {
+        const KernelEntry& entry = *entries[std::min(turn, entries.size() - 1)];
+        forced.emplace_back(entry);
+        if (*entry.params) current_case.variant += fmt::format(" ({}: {})", of, entry.params);
+      }
+      body();
+    }
+  }
+}
+
+// ----------------------------------------------------------------------------------------------------------- tensors
+
+/// kStrided: the rows of a wider matrix, so that there is a gap between rows and no row is aligned.
+enum class Layout { kDense, kStrided };
+using enum Layout;
+
+inline Layout alternate(int counter) { return counter % 2 ? kStrided : kDense; }
+
+/// A tensor that owns its memory, in the middle of a guard zone. Guards, gaps between rows and the elements of outputs start
+/// as one peculiar NaN: it poisons what is computed from a read out of bounds or of a stale output, and where it is gone
+/// afterwards something wrote out of bounds. An input must come through unchanged altogether. The destructor checks.
+template <class T>
+class Guarded {
+ public:
+  /// An output: no element has a value yet.
+  explicit Guarded(const std::vector<int>& shape, Layout layout = kDense) {
+    static_assert(sizeof(T) == sizeof(kCanary));
+    std::vector<int> wide = shape;
+    const bool gaps = layout == kStrided && !shape.empty();
+    if (gaps) wide.back() += kGap;
+    const int64_t count = TensorView<T>(nullptr, wide).count();
+    memory_.assign(2 * kGuard + kAlign + count, std::bit_cast<T>(kCanary));
+    T* start = memory_.data() + kGuard;
+    start += (kAlign - reinterpret_cast<uintptr_t>(start) / sizeof(T) % kAlign) % kAlign;
+    view_ = TensorView<T>(start, wide);
+    if (gaps) view_ = view_.columns(kShift, kShift + shape.back());
+    before_ = memory_;
+  }
+  Guarded(Guarded&&) = default;
+  ~Guarded() {
+    if (memory_.empty()) return;  // moved from
+    if (!read_only_)
+      for (int64_t i = 0; i < view_.count(); ++i) {
+        T& now = reference::element(view_, i);
+        before_[&now - memory_.data()] = now;
+      }
+    EXPECT_TRUE(std::memcmp(before_.data(), memory_.data(), memory_.size() * sizeof(T)) == 0)
+        << case_string() << " wrote " << (read_only_ ? "to, or next to, an input" : "outside an output") << " of shape " << view_.shape_string();
+  }
+
+  /// From now on every byte stays as it is now.
+  void freeze() {
+    before_ = memory_;
+    read_only_ = true;
+  }
+
+  operator const TensorView<T>&() const { return view_; }
+  const TensorView<T>& view() const { return view_; }
+  T& operator[](int64_t flat) const { return reference::element(view_, flat); }
+  Array array() const { return Array(view_); }
+  operator Array() const { return array(); }
+  std::vector<uint32_t> bits() const {
+    std::vector<uint32_t> bits(view_.count());
+    for (size_t i = 0; i < bits.size(); ++i) bits[i] = std::bit_cast<uint32_t>((*this)[i]);
+    return bits;
+  }
+
+ private:
+  static constexpr uint32_t kCanary = 0x7fc0dead;                       // as a float a quiet NaN, as an id one far out of range
+  static constexpr int kGuard = 64, kAlign = 16, kGap = 7, kShift = 3;  // elements; an arena aligns to 64 bytes too
+
+  std::vector<T> memory_, before_;
+  TensorView<T> view_;
+  bool read_only_ = false;
+};
+using GuardedTensor = Guarded<float>;
+using GuardedIds = Guarded<int32_t>;
+
+inline GuardedTensor output(const std::vector<int>& shape, Layout layout = kDense) { return GuardedTensor(shape, layout); }
+
+/// What a kernel updates in place: starts with these values, rounded.
+inline GuardedTensor inout(const Array& values, Layout layout = kDense) {
+  GuardedTensor tensor(values.shape(), layout);
+  for (size_t i = 0; i < values.count(); ++i) tensor[i] = static_cast<float>(values[i].value);
+  return tensor;
+}
+
+inline GuardedTensor input(const Array& values, Layout layout = kDense) {
+  GuardedTensor tensor = inout(values, layout);
+  tensor.freeze();
+  return tensor;
+}
+
+/// Repeatable random inputs.
+class Random {
+ public:
+  explicit Random(uint32_t seed = 1) : engine_(seed) {}
+
+  float uniform(float low, float high) { return low + (high - low) * std::ldexp(static_cast<float>(engine_() >> 8), -24); }
+  int below(int n) { return static_cast<int>(engine_() % n); }
+
+  GuardedTensor input(const std::vector<int>& shape, float low = -1, float high = 1, Layout layout = kDense) {
+    GuardedTensor tensor(shape, layout);
+    for (int64_t i = 0; i < tensor.view().count(); ++i) tensor[i] = uniform(low, high);
+    tensor.freeze();
+    return tensor;
+  }
+  GuardedTensor input(const std::vector<int>& shape, Layout layout) { return input(shape, -1, 1, layout); }
+  GuardedIds ids(int count, int vocabulary) {
+    GuardedIds ids({count});
+    for (int i = 0; i < count; ++i) ids[i] = below(vocabulary);
+    ids.freeze();
+    return ids;
+  }
+
+ private:
+  std::mt19937 engine_;
+};
+
+// ------------------------------------------------------------------------------------------------------- comparisons
+
+/// The one tolerance: this many float epsilons times the error bound that the reference carries (see reference::Real),
+/// plus what flushing denormals to zero may lose. Rounding errs by half an epsilon at most, so the reference's own order and
+/// formula would do with 0.5; the rest is for the kernels' freedom in both.
+inline constexpr double kUnits = 2;
+inline double tolerance(Real want) { return kUnits * FLT_EPSILON * want.error + 16 * FLT_MIN; }
+
+inline std::string index_string(size_t flat, const std::vector<int>& shape) {
+  std::vector<size_t> index(shape.size());
+  for (size_t axis = shape.size(); axis-- > 0; flat /= shape[axis]) index[axis] = flat % shape[axis];
+  return fmt::format("[{}]", fmt::join(index, ","));
+}
+
+/// Every element of `got` within the tolerance of `want`; the message shows the worst.
+inline void expect_close(std::string_view name, const Tensor& got, const Array& want) {
+  ASSERT_EQ(reference::shape_of(got), want.shape()) << case_string() << ", " << name;
+  size_t wrong = 0, worst = 0;
+  double worst_ratio = 0, widest = 0, largest = 0;
+  for (size_t i = 0; i < want.count(); ++i) {
+    const double ratio = std::abs(reference::element(got, i) - want[i].value) / tolerance(want[i]);
+    widest = std::max(widest, tolerance(want[i]));
+    largest = std::max(largest, std::abs(want[i].value));
+    if (ratio <= 1) continue;
+    ++wrong;
+    if (ratio > worst_ratio || std::isnan(ratio)) worst = i, worst_ratio = ratio;
+  }
+  if (wrong > 0)
+    ADD_FAILURE() << fmt::format("{}: {} of {} elements of {} {} are wrong, the worst at {}: got {}, want {} within {:.3g}", case_string(), wrong,
+                                 want.count(), name, got.shape_string(), index_string(worst, want.shape()), reference::element(got, worst),
+                                 want[worst].value, tolerance(want[worst]));
+  // A test whose tolerance has grown to the size of what it compares would prove nothing.
+  EXPECT_LE(widest, 0.01 * std::max(largest, 0.01)) << case_string() << ", " << name << " " << got.shape_string() << ": the error bound says nothing";
+}
+
+/// A gradient from the formulas, checked against central differences of the forward reference. Returns the differences,
+/// with the formula's error bounds, for the kernel to be compared with.
+inline Array proven(std::string_view name, const Array& formula, Array differences) {
+  EXPECT_EQ(formula.shape(), differences.shape()) << name;
+  double largest = 0;
+  for (size_t i = 0; i < formula.count(); ++i) largest = std::max(largest, std::abs(formula[i].value));
+  const double allowed = 1e-7 * (1 + largest);
+  for (size_t i = 0; i < formula.count(); ++i) {
+    EXPECT_NEAR(formula[i].value, differences[i].value, allowed)
+        << "the reference's gradient of " << name << " at " << index_string(i, formula.shape()) << " is not that of its forward pass";
+    differences[i].error = formula[i].error + allowed / FLT_EPSILON;
+  }
+  return differences;
+}
+
+// ----------------------------------------------------------------------------------------------------------- threads
+
+class ScopedThreads {
+ public:
+  explicit ScopedThreads(int threads) : before_(num_threads()) { set_num_threads(threads); }
+  ~ScopedThreads() { set_num_threads(before_); }
+  ScopedThreads(const ScopedThreads&) = delete;
+  ScopedThreads& operator=(const ScopedThreads&) = delete;
+
+ private:
+  int before_;
+};
+
+using Bits = std::vector<std::vector<uint32_t>>;
+
+/// run() computes something and returns the bits of every result: they must not depend on the number of threads.
+template <class Run>
+void expect_same_bits_for_any_threads(Run run) {
+  const auto compute = [&](int threads) -> Bits {
+    const ScopedThreads scoped(threads);
+    return run();
+  };
+  const Bits one = compute(1);
+  for (int threads : {2, 3}) {
+    const Bits several = compute(threads);
+    for (size_t i = 0; i < one.size(); ++i)
+      EXPECT_TRUE(one[i] == several[i]) << case_string() << ": result " << i << " of " << threads << " threads differs from that of one";
+  }
+}
+
+}  // namespace mmrec

@@ -1,0 +1,158 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "model/memory.h"
+#include "model/safetensors.h"
+#include "tests/common/temporary_directory.h"
+#include "train/run/probe.h"
+
+namespace mmrec {
+namespace {
+
+/// What an independent implementation computed in float64, and what probe makes of the same inputs.
+class Golden : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    const std::filesystem::path file = std::filesystem::path(MMREC_SOURCE_DIR) / "tests/model/golden/base.safetensors";
+    const test::TemporaryDirectory directory;
+    truth_ = std::make_unique<SafetensorsFile>(file);
+    probe(file, directory / "out.safetensors");
+    result_ = std::make_unique<SafetensorsFile>(directory / "out.safetensors");
+  }
+  static void TearDownTestSuite() {
+    truth_.reset();
+    result_.reset();
+  }
+
+  static std::vector<float> values(const SafetensorsFile& file, std::string_view name) {
+    const StoredTensor& stored = file.find(name);
+    EXPECT_TRUE(stored.dtype == Dtype::kF32) << name;
+    std::vector<float> values(stored.bytes.size() / sizeof(float));
+    std::memcpy(values.data(), stored.bytes.data(), stored.bytes.size());
+    return values;
+  }
+  static std::vector<float> truth(std::string_view name) { return values(*truth_, name); }
+  static std::vector<float> result(std::string_view name) { return values(*result_, name); }
+
+  /// The parameters' names, without the prefix under which the file has them.
+  static std::vector<std::string> parameters() {
+    std::vector<std::string> names;
+    for (const auto& [name, tensor] : truth_->tensors())
+      if (name.starts_with("w.")) names.push_back(name.substr(2));
+    return names;
+  }
+
+  static std::unique_ptr<SafetensorsFile> truth_, result_;
+};
+std::unique_ptr<SafetensorsFile> Golden::truth_, Golden::result_;
+
+double largest(const std::vector<float>& values) {
+  double largest = 0;
+  for (const float value : values) largest = std::max(largest, std::abs(static_cast<double>(value)));
+  return largest;
+}
+
+/// Not finite where an element of `got` is not.
+double largest_difference(const std::vector<float>& got, const std::vector<float>& want) {
+  EXPECT_EQ(got.size(), want.size());
+  double largest = 0;
+  for (size_t i = 0; i < std::min(got.size(), want.size()); ++i) {
+    const double difference = std::abs(static_cast<double>(got[i]) - static_cast<double>(want[i]));
+    if (!(difference <= largest)) largest = difference;
+    if (std::isnan(largest)) break;
+  }
+  return largest;
+}
+
+TEST_F(Golden, ForwardPass) {
+  for (const char* name : {"logits", "token_loss", "loss"}) EXPECT_LE(largest_difference(result(name), truth(name)), 1e-5) << name;
+}
+
+TEST_F(Golden, Gradients) {
+  for (const std::string& name : parameters()) {
+    const std::vector<float> want = truth("g." + name);
+    EXPECT_LE(largest_difference(result("g." + name), want), 5e-5 * largest(want)) << name;
+  }
+  EXPECT_NEAR(result("grad_norm").at(0), truth("grad_norm").at(0), 1e-5 * truth("grad_norm").at(0));
+}
+
+TEST_F(Golden, WeightsAfterTheOptimizersStep) {
+  const double clip = std::min(1.0, 1.0 / truth("grad_norm").at(0));
+  for (const std::string& name : parameters()) {
+    const std::vector<float> gradient = truth("g." + name);
+    std::vector<float> want = truth("w1." + name), got = result("w1." + name);
+    ASSERT_EQ(got.size(), want.size()) << name;
+    size_t compared = 0;
+    for (size_t i = 0; i < want.size(); ++i) {
+      // Below that, rounding decides the sign of Adam's first step.
+      if (clip * std::abs(gradient[i]) > 1e-6)
+        ++compared;
+      else
+        got[i] = want[i];
+    }
+    EXPECT_GT(compared, want.size() / 3) << name;
+    EXPECT_LE(largest_difference(got, want), 1e-6) << name;
+  }
+}
+
+TEST_F(Golden, TheSameKeysComeBackAndTheInputsBitForBit) {
+  std::vector<std::string> want, got;
+  for (const auto& [name, tensor] : truth_->tensors()) want.push_back(name);
+  for (const auto& [name, tensor] : result_->tensors()) got.push_back(name);
+  EXPECT_EQ(got, want);
+  EXPECT_EQ(result_->metadata(), truth_->metadata());
+  for (const auto& [name, tensor] : truth_->tensors()) {
+    const StoredTensor& back = result_->find(name);
+    EXPECT_TRUE(back.dtype == tensor.dtype && back.shape == tensor.shape) << name;
+    const bool is_input = name.starts_with("w.") || name == "ids" || name == "targets" || name == "memory" || name == "memory_v";
+    EXPECT_TRUE(!is_input || std::ranges::equal(back.bytes, tensor.bytes)) << name;
+  }
+}
+
+/// The same slots as parameters: the same results, and gradients and updates of the slots beside them.
+TEST_F(Golden, WithTheMemoryAmongTheParameters) {
+  const test::TemporaryDirectory directory;
+  StoredTensors inputs = truth_->tensors();
+  nlohmann::json config = nlohmann::json::parse(truth_->metadata().at("config"));
+  const int layers = config["layers"], slots = config["mem_slots"], D = config["dim"], top = slots / 16;
+  config["memory"] = "learned";
+  std::vector<std::vector<float>> banks;
+  for (const auto& [bank, parameter] : {std::pair("memory", "k"), {"memory_v", "v"}}) {
+    std::vector<float> all = truth(bank);
+    std::vector<float>& pooled = banks.emplace_back(static_cast<size_t>(layers * top * D));
+    const Tensor tops(pooled.data(), {layers, top, D});
+    pool_banks(Tensor(all.data(), {layers, slots, D}), tops);
+    for (int layer = 0; layer < layers; ++layer) inputs[fmt::format("w.blocks.{}.memory.{}", layer, parameter)] = to_store(tops.at(layer));
+    inputs.erase(bank);
+  }
+  write_safetensors(directory / "in.safetensors", inputs, {{"config", config.dump()}});
+  probe(directory / "in.safetensors", directory / "out.safetensors");
+
+  const SafetensorsFile learned(directory / "out.safetensors");
+  for (const auto& [name, tensor] : result_->tensors()) {
+    const bool is_the_same = name.starts_with("g.") || name == "logits" || name == "loss" || name == "token_loss";
+    EXPECT_TRUE(!is_the_same || values(learned, name) == result(name)) << name;
+  }
+  double squares = 0;
+  for (int layer = 0; layer < layers; ++layer)
+    for (const char* parameter : {"k", "v"}) {
+      const std::string name = fmt::format("blocks.{}.memory.{}", layer, parameter);
+      for (const float gradient : values(learned, "g." + name)) squares += static_cast<double>(gradient) * gradient;
+      // The first step moves by the learning rate, 3e-4, whatever has a gradient; decay alone would move these by 6e-5 at most.
+      EXPECT_GT(largest_difference(values(learned, "w1." + name), values(learned, "w." + name)), 2e-4) << name;
+    }
+  const double norm = result("grad_norm").at(0);
+  EXPECT_GT(squares, 0);
+  EXPECT_NEAR(values(learned, "grad_norm").at(0), std::sqrt(norm * norm + squares), 1e-6 * norm);
+  for (const char* bank : {"memory", "memory_v"}) EXPECT_FALSE(learned.tensors().contains(bank));
+}
+
+}  // namespace
+}  // namespace mmrec

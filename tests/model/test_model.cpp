@@ -1,0 +1,621 @@
+#include "model/model.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "tests/common/kernel_test.h"
+
+namespace mmrec {
+namespace {
+
+// -------------------------------------------------------------------------------------------------------- parameters
+
+std::map<std::string, std::vector<int>> shapes(const Config& config) {
+  std::map<std::string, std::vector<int>> shapes;
+  for (const Parameter& parameter : parameter_table(config)) shapes[parameter.name] = parameter.shape;
+  return shapes;
+}
+
+TEST(Parameters, TinyHasTheDocumentedNamesShapesAndCount) {
+  const Config tiny = preset("tiny");
+  EXPECT_EQ(parameter_count(parameter_table(tiny)), 1'960'832);
+
+  constexpr int D = 128;
+  std::map<std::string, std::vector<int>> want = {{"embedding.weight", {5000, D}}, {"norm.weight", {D}}};
+  for (int layer = 0; layer < 4; ++layer) {
+    const std::string block = fmt::format("blocks.{}.", layer);
+    const auto add_linear = [&](const std::string& name, int out, int in) {
+      want[block + name + ".weight"] = {out, in};
+      want[block + name + ".bias"] = {out};
+    };
+    for (const char* norm : {"norm1", "norm2"}) want[block + norm + ".weight"] = {D};
+    add_linear("W_fused", 6 * D, D);
+    add_linear("W_g", D, D);
+    add_linear("mdi.W_g", D, 2 * D);
+    for (const char* mlp : {"mdi.W_gamma", "mdi.W_context"}) {
+      add_linear(std::string(mlp) + ".0", D / 4, D);
+      add_linear(std::string(mlp) + ".2", D, D / 4);
+    }
+    add_linear("multi_mem_attention.W_q", D, D);
+    add_linear("multi_mem_attention.W_o", D, D);
+    add_linear("ffn.0", 4 * D, D);
+    add_linear("ffn.3", D, 4 * D);
+  }
+  EXPECT_EQ(shapes(tiny), want);
+}
+
+TEST(Parameters, ALearnedMemoryAddsTheDocumentedOnes) {
+  Config tiny = preset("tiny");
+  std::map<std::string, std::vector<int>> want = shapes(tiny);
+  for (int layer = 0; layer < 4; ++layer)
+    for (const char* bank : {"k", "v"}) want[fmt::format("blocks.{}.memory.{}", layer, bank)] = {64, 128};
+  tiny.memory = "learned";
+  EXPECT_EQ(shapes(tiny), want);
+
+  Parameters parameters(tiny);
+  parameters.initialise(1);
+  double squares = 0;
+  const Tensor slots = parameters.weight("blocks.3.memory.v");
+  for (int64_t i = 0; i < slots.count(); ++i) squares += static_cast<double>(slots.data()[i]) * slots.data()[i];
+  const double n = static_cast<double>(slots.count());
+  EXPECT_NEAR(std::sqrt(squares / n), 0.02, 5 * 0.02 / std::sqrt(2 * n));
+}
+
+TEST(Parameters, LieApartAndAlignedInTheFlatArrays) {
+  const Parameters parameters(preset("tiny"));
+  int64_t end = 0;
+  for (const Parameter& parameter : parameters.table()) {
+    EXPECT_EQ(parameter.offset % 16, 0) << parameter.name;
+    EXPECT_GE(parameter.offset, end) << parameter.name;
+    end = parameter.offset + parameter.count;
+    EXPECT_EQ(parameters.weight(parameter.name).count(), parameter.count) << parameter.name;
+    EXPECT_EQ(parameters.gradient(parameter.name).data() - parameters.gradients().data(), parameter.offset) << parameter.name;
+  }
+  EXPECT_LE(end, parameters.weights().size(0));
+  expect_error([&] { parameters.find("blocks.4.W_g.weight"); }, {"blocks.4.W_g.weight"});
+}
+
+/// Of a uniform distribution within +-bound: its mean, and that it fills the range.
+void expect_uniform(const std::string& name, const Tensor& values, double bound) {
+  double sum = 0, largest = 0;
+  for (int64_t i = 0; i < values.count(); ++i) {
+    sum += values.data()[i];
+    largest = std::max(largest, std::abs(static_cast<double>(values.data()[i])));
+  }
+  const double n = static_cast<double>(values.count());
+  EXPECT_LE(largest, bound) << name;
+  EXPECT_GE(largest, bound * (1 - 10 / n)) << name;                    // misses with a probability of exp(-10)
+  EXPECT_LE(std::abs(sum / n), 5 * bound / std::sqrt(3 * n)) << name;  // standard deviations
+}
+
+TEST(Parameters, AreInitialisedAsDocumented) {
+  Parameters parameters(preset("tiny"));
+  parameters.initialise(1);
+  for (const Parameter& parameter : parameters.table()) {
+    const Tensor weight = parameters.weight(parameter.name);
+    const std::string& name = parameter.name;
+    const auto all_are = [&](float value) { return std::all_of(weight.data(), weight.data() + weight.count(), [&](float w) { return w == value; }); };
+    if (name.find("norm") != name.npos)
+      EXPECT_TRUE(all_are(1)) << name;
+    else if (name.ends_with("W_fused.bias"))
+      EXPECT_TRUE(all_are(0)) << name;
+    else if (name.ends_with("W_fused.weight"))
+      expect_uniform(name, weight, std::sqrt(6.0 / (128 + 128)));
+    else if (name.ends_with(".bias"))
+      expect_uniform(name, weight, 1 / std::sqrt(static_cast<double>(parameters.weight(name.substr(0, name.size() - 4) + "weight").size(1))));
+    else
+      expect_uniform(name, weight, 1 / std::sqrt(static_cast<double>(weight.size(1))));
+  }
+}
+
+TEST(Parameters, InitialisationDependsOnTheSeedAlone) {
+  const Config config = preset("tiny");
+  Parameters parameters(config), again(config), other(config);
+  again.gradients().data()[0] = again.first_moments().data()[1] = again.second_moments().data()[2] = 1;
+  parameters.initialise(7);
+  again.initialise(7);
+  other.initialise(8);
+  const auto same = [&](const Tensor& a, const Tensor& b) { return std::equal(a.data(), a.data() + a.count(), b.data()); };
+  EXPECT_TRUE(same(parameters.weights(), again.weights()));
+  for (const Tensor& flat : {again.gradients(), again.first_moments(), again.second_moments()})
+    EXPECT_TRUE(std::all_of(flat.data(), flat.data() + flat.count(), [](float value) { return value == 0; }));
+  EXPECT_FALSE(same(parameters.weight("blocks.3.ffn.0.weight"), other.weight("blocks.3.ffn.0.weight")));
+  EXPECT_FALSE(same(parameters.weight("blocks.0.W_g.weight"), parameters.weight("blocks.1.W_g.weight")));
+}
+
+// ------------------------------------------------------------------------------------------------------------ memory
+
+TEST(MemoryBanks, AreDrawnAsTheMeanOf16SlotsWould) {
+  const Config config = preset("tiny");
+  EXPECT_EQ(top_slots(config), 64);
+  Arena measure;
+  allocate_memory(config, measure);
+  Arena arena(measure.used());
+  const Memory memory = allocate_memory(config, arena);
+  const auto draw = [&](uint64_t seed, uint64_t number) {
+    draw_memory(seed, number, memory);
+    std::vector<float> values(memory.keys.data(), memory.keys.data() + memory.keys.count());
+    values.insert(values.end(), memory.values.data(), memory.values.data() + memory.values.count());
+    return values;
+  };
+  const std::vector<float> values = draw(42, 3);
+  double sum = 0, squares = 0;
+  for (const float value : values) sum += value, squares += static_cast<double>(value) * value;
+  const double n = static_cast<double>(values.size()), deviation = 0.02 / 4;
+  EXPECT_LE(std::abs(sum / n), 5 * deviation / std::sqrt(n));
+  EXPECT_NEAR(std::sqrt(squares / n), deviation, 5 * deviation / std::sqrt(2 * n));
+  EXPECT_GT(std::set<float>(values.begin(), values.end()).size(), 0.9 * n) << "layers or banks share their numbers";
+
+  EXPECT_EQ(draw(42, 3), values);
+  EXPECT_NE(draw(42, 4), values);
+  EXPECT_NE(draw(43, 3), values);
+}
+
+// ------------------------------------------------------------------------------------------------------------- model
+
+constexpr int kVocabulary = 19;
+
+Config small_config() {
+  Config config;
+  config.vocab_size = kVocabulary;
+  config.dim = 20;
+  config.layers = 2;
+  config.heads = 2;
+  config.max_seq = 64;
+  config.mem_slots = 48;
+  return config;
+}
+
+/// Weights, memory and tokens. Biases are not 0, norms not 1 and the memory is far wider than a real one, so that nothing
+/// hides behind a neutral value and every part shows in the loss.
+struct Setting {
+  explicit Setting(const Config& config, int T, int B, int vocabulary = kVocabulary)
+      : config(config), vocabulary(vocabulary), parameters(config), keys(bank()), values(bank()), T(T), B(B) {
+    parameters.initialise(1);
+    for (const Parameter& parameter : parameters.table()) {
+      const float more = parameter.name.find(".memory.") == std::string::npos ? 0.3f : 2;
+      for (int64_t i = 0; i < parameter.count; ++i) parameters.weights().data()[parameter.offset + i] += random.uniform(-more, more);
+    }
+    const GuardedIds tokens = random.ids((T + 1) * B, vocabulary);
+    for (int i = 0; i < (T + 1) * B; ++i) sequence.push_back(tokens[i]);
+  }
+
+  GuardedTensor bank() { return random.input({config.layers, top_slots(config), config.dim}, -2, 2); }
+  Memory memory() const { return {keys, values}; }
+  Model model(Model::Mode mode) { return Model(config, vocabulary, parameters, T, B, mode); }
+  IntTensor ids() { return IntTensor(sequence.data(), {T, B}); }
+  IntTensor targets() { return IntTensor(sequence.data() + B, {T, B}); }
+
+  ScopedThreads one_thread{1};  // more would only wait for each other over so small a model
+  Random random;
+  Config config;
+  int vocabulary;
+  Parameters parameters;
+  GuardedTensor keys, values;
+  int T, B;
+  std::vector<int32_t> sequence;  // [T + 1][B]
+};
+
+std::vector<float> copy(const Tensor& tensor) { return std::vector<float>(tensor.data(), tensor.data() + tensor.count()); }
+
+/// A random state to start from, so that the first position has a past as well.
+void set_state(const Model& model, uint32_t seed) {
+  Random random(seed);
+  for (int64_t i = 0; i < model.state().count(); ++i) model.state().data()[i] = random.uniform(-1, 1);
+}
+
+/// Derivative of loss() along a direction in the space of a parameter, by central differences of fourth order.
+template <class Loss>
+double difference(const Tensor& weight, const std::vector<float>& direction, Loss loss) {
+  constexpr double kStep = 0.02;
+  const std::vector<float> before = copy(weight);
+  const auto at = [&](double step) {
+    for (size_t i = 0; i < before.size(); ++i) weight.data()[i] = static_cast<float>(before[i] + step * direction[i]);
+    const double result = loss();
+    std::copy(before.begin(), before.end(), weight.data());
+    return result;
+  };
+  return (8 * (at(kStep) - at(-kStep)) - (at(2 * kStep) - at(-2 * kStep))) / (12 * kStep);
+}
+
+Config with_learned_memory(Config config) {
+  config.memory = "learned";
+  return config;
+}
+
+void check_gradients(const Config& config, float dropout) {
+  constexpr double kTolerance = 3e-5;  // rounding of the float32 losses over the step; the differences' own error is below that
+  Setting s(config, /*T=*/5, /*B=*/3);
+  Model model = s.model(Model::Mode::kTraining);
+  const auto loss = [&] {
+    set_state(model, 3);
+    const LossSum sum = model.loss_and_gradients(s.ids(), s.targets(), s.memory(), {.p = dropout, .seed = 5, .step = 9});
+    return sum.loss / static_cast<double>(sum.positions);
+  };
+  loss();
+  const std::vector<float> gradients = copy(s.parameters.gradients());
+
+  for (const Parameter& parameter : s.parameters.table()) {
+    const float* gradient = gradients.data() + parameter.offset;
+    const int count = static_cast<int>(parameter.count);
+    const auto check = [&](const std::string& what, const std::vector<float>& direction) {
+      double formula = 0;
+      for (int i = 0; i < count; ++i) formula += static_cast<double>(gradient[i]) * direction[i];
+      EXPECT_NEAR(formula, difference(s.parameters.weight(parameter.name), direction, loss), kTolerance) << parameter.name << ", " << what;
+    };
+    const auto smaller = [](float a, float b) { return std::abs(a) < std::abs(b); };
+    const int largest = static_cast<int>(std::max_element(gradient, gradient + count, smaller) - gradient);
+    EXPECT_GT(std::abs(gradient[largest]), 30 * kTolerance) << parameter.name << ": the tolerance hides the gradient";
+    for (const int element : {largest, s.random.below(count), s.random.below(count), s.random.below(count)}) {
+      std::vector<float> direction(count);
+      direction[element] = 1;
+      check(fmt::format("element {}", element), direction);
+    }
+    // All elements at once: an error in any of them shows.
+    std::vector<float> direction(count);
+    for (float& part : direction) part = (s.random.below(2) ? 1.f : -1.f) / std::sqrt(static_cast<float>(count));
+    check("a random direction", direction);
+  }
+}
+
+TEST(Model, GradientsAreThoseOfTheLoss) { check_gradients(small_config(), 0); }
+TEST(Model, GradientsAreThoseOfTheLossWithDropout) { check_gradients(small_config(), 0.3f); }
+TEST(Model, GradientsAreThoseOfTheLossWithALearnedMemory) { check_gradients(with_learned_memory(small_config()), 0.3f); }
+
+/// Everything but the memory's gradients is as if the same slots had been drawn.
+TEST(Model, ALearnedMemoryIsReadAsADrawnOneIs) {
+  Setting s(with_learned_memory(small_config()), 5, 3), drawn(small_config(), 5, 3);
+  for (const Parameter& parameter : drawn.parameters.table()) {
+    const Tensor weight = s.parameters.weight(parameter.name);
+    std::copy_n(weight.data(), weight.count(), drawn.parameters.weight(parameter.name).data());
+  }
+  std::map<std::string, std::vector<float>> banks;
+  for (int layer = 0; layer < s.config.layers; ++layer)
+    for (const char* bank : {"k", "v"})
+      for (const float value : copy(s.parameters.weight(fmt::format("blocks.{}.memory.{}", layer, bank)))) banks[bank].push_back(value);
+  const Memory memory{Tensor(banks["k"].data(), {2, 3, 20}), Tensor(banks["v"].data(), {2, 3, 20})};
+  Model model = s.model(Model::Mode::kTraining), other = drawn.model(Model::Mode::kTraining);
+  EXPECT_EQ(model.loss_and_gradients(s.ids(), s.targets(), {}, {}).loss, other.loss_and_gradients(s.ids(), s.targets(), memory, {}).loss);
+  for (const Parameter& parameter : drawn.parameters.table())
+    EXPECT_EQ(copy(s.parameters.gradient(parameter.name)), copy(drawn.parameters.gradient(parameter.name))) << parameter.name;
+}
+
+TEST(Model, TheProjectionsThatFeedNothingHaveNoGradient) {
+  Setting s(small_config(), 5, 3);
+  s.model(Model::Mode::kTraining).loss_and_gradients(s.ids(), s.targets(), s.memory(), {});
+  const int D = s.config.dim;
+  for (const char* block : {"blocks.0.", "blocks.1."}) {
+    const Tensor gradient = s.parameters.gradient(std::string(block) + "W_fused.weight");
+    EXPECT_EQ(copy(gradient.rows(4 * D, 6 * D)), std::vector<float>(2 * D * D));
+    EXPECT_NE(copy(gradient.rows(3 * D, 4 * D)), std::vector<float>(D * D));
+  }
+}
+
+// Few sequences and more: what goes beside the recurrence is another way through the block.
+TEST(Model, GradientsDoNotDependOnTheThreads) {
+  for (const int B : {1, 2, 3, 5}) {
+    Setting s(small_config(), 33, B);
+    Model model = s.model(Model::Mode::kTraining);
+    const auto gradients = [&](int threads) {
+      const ScopedThreads scoped(threads);
+      const Tensor flat = s.parameters.gradients();
+      std::fill_n(flat.data(), flat.count(), 0.f);
+      model.clear_state();
+      model.loss_and_gradients(s.ids(), s.targets(), s.memory(), {.p = 0.1f, .seed = 1, .step = 1});
+      return copy(flat);
+    };
+    const std::vector<float> want = gradients(1);
+    for (const int threads : {2, 3, 5})
+      for (int again = 0; again < 3; ++again) EXPECT_TRUE(gradients(threads) == want) << B << " sequences, " << threads << " threads";
+  }
+}
+
+std::vector<float> logits(Model& model, const IntTensor& ids, const Memory& memory, int vocabulary = kVocabulary) {
+  std::vector<float> values(ids.count() * vocabulary);
+  model.logits(ids, memory, Tensor(values.data(), {model.T(), model.B(), vocabulary}));
+  return values;
+}
+
+void expect_near(const std::vector<float>& got, const std::vector<float>& want, double tolerance = 1e-5) {
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], want[i], tolerance) << "element " << i;
+}
+
+TEST(Model, LossIsTheCrossEntropyOfTheLogits) {
+  Setting s(small_config(), 7, 3);
+  Model model = s.model(Model::Mode::kInference);
+  const std::vector<float> all = logits(model, s.ids(), s.memory());
+  model.clear_state();
+  const LossSum sum = model.loss(s.ids(), s.targets(), s.memory());
+  double loss = 0, correct = 0;
+  for (int n = 0; n < s.T * s.B; ++n) {
+    const float* row = all.data() + n * kVocabulary;
+    double exponentials = 0;
+    for (int v = 0; v < kVocabulary; ++v) exponentials += std::exp(static_cast<double>(row[v]));
+    const float target = row[s.targets().data()[n]];
+    EXPECT_NEAR(model.token_loss().data()[n], std::log(exponentials) - target, 1e-5) << "position " << n;
+    loss += std::log(exponentials) - target;
+    correct += std::all_of(row, row + kVocabulary, [&](float logit) { return logit <= target; });
+  }
+  EXPECT_EQ(sum.positions, s.T * s.B);
+  EXPECT_NEAR(sum.loss, loss, 1e-4);
+  EXPECT_EQ(sum.correct, correct);
+}
+
+/// Windows of four, and token by token as text is generated.
+TEST(Model, WindowsWithTheStateCarriedEqualOneRun) {
+  Setting s(small_config(), 12, 3);
+  Model whole = s.model(Model::Mode::kInference);
+  const std::vector<float> want = logits(whole, s.ids(), s.memory());
+  for (const int T : {4, 1}) {
+    Model part(s.config, s.vocabulary, s.parameters, T, s.B, Model::Mode::kInference);
+    std::vector<float> got;
+    for (int begin = 0; begin < s.T; begin += T) {
+      const std::vector<float> window = logits(part, s.ids().rows(begin, begin + T), s.memory());
+      got.insert(got.end(), window.begin(), window.end());
+    }
+    expect_near(got, want);
+    expect_near(copy(part.state()), copy(whole.state()));
+
+    const std::vector<float> carried = logits(part, s.ids().rows(0, T), s.memory());
+    part.clear_state();
+    const std::vector<float> afresh = logits(part, s.ids().rows(0, T), s.memory());
+    EXPECT_NE(carried, afresh);
+    expect_near(afresh, std::vector<float>(want.begin(), want.begin() + static_cast<ptrdiff_t>(afresh.size())));
+  }
+}
+
+TEST(Model, SequencesOfABatchDoNotMeet) {
+  Setting s(small_config(), 7, 3);
+  Model together = s.model(Model::Mode::kInference), alone(s.config, s.vocabulary, s.parameters, s.T, 1, Model::Mode::kInference);
+  const std::vector<float> all = logits(together, s.ids(), s.memory());
+  for (int b = 0; b < s.B; ++b) {
+    std::vector<int32_t> ids;
+    std::vector<float> want;
+    for (int t = 0; t < s.T; ++t) {
+      const int n = t * s.B + b;
+      ids.push_back(s.ids().data()[n]);
+      want.insert(want.end(), all.begin() + n * kVocabulary, all.begin() + (n + 1) * kVocabulary);
+    }
+    alone.clear_state();
+    expect_near(logits(alone, IntTensor(ids.data(), {s.T, 1}), s.memory()), want);
+  }
+}
+
+TEST(Model, TrainingAndInferenceAgree) {
+  Setting s(small_config(), 7, 3);
+  Model training = s.model(Model::Mode::kTraining), inference = s.model(Model::Mode::kInference);
+  EXPECT_EQ(logits(training, s.ids(), s.memory()), logits(inference, s.ids(), s.memory()));
+  training.clear_state();
+  inference.clear_state();
+  const LossSum with_gradients = training.loss_and_gradients(s.ids(), s.targets(), s.memory(), {}),
+                without = inference.loss(s.ids(), s.targets(), s.memory());
+  EXPECT_NEAR(with_gradients.loss, without.loss, 1e-4);
+  EXPECT_EQ(with_gradients.correct, without.correct);
+}
+
+TEST(Model, DropoutMasksDependOnSeedAndStepAlone) {
+  Setting s(small_config(), 7, 3);
+  Model model = s.model(Model::Mode::kTraining);
+  const auto gradients = [&](const StepDropout& dropout) {
+    model.clear_state();
+    model.loss_and_gradients(s.ids(), s.targets(), s.memory(), dropout);
+    return copy(s.parameters.gradients());
+  };
+  const std::vector<float> first = gradients({.p = 0.3f, .seed = 5, .step = 9});
+  EXPECT_NE(gradients({.p = 0.3f, .seed = 5, .step = 10}), first);
+  EXPECT_NE(gradients({.p = 0.3f, .seed = 6, .step = 9}), first);
+  EXPECT_NE(gradients({}), first);
+  EXPECT_EQ(gradients({.p = 0.3f, .seed = 5, .step = 9}), first);
+}
+
+TEST(Model, PaddingRowsHaveNoProbabilityAndNoGradient) {
+  Config config = small_config();
+  config.vocab_size = 32;
+  Setting s(config, 7, 3);
+  Model model = s.model(Model::Mode::kTraining);
+  const Tensor padding = s.parameters.weight("embedding.weight").rows(kVocabulary, 32);
+  const auto run = [&](float padding_weight) {
+    std::fill_n(padding.data(), padding.count(), padding_weight);
+    model.clear_state();
+    std::vector<float> results = logits(model, s.ids(), s.memory());
+    model.clear_state();
+    results.push_back(static_cast<float>(model.loss_and_gradients(s.ids(), s.targets(), s.memory(), {}).loss));
+    const std::vector<float> gradients = copy(s.parameters.gradients());
+    results.insert(results.end(), gradients.begin(), gradients.end());
+    return results;
+  };
+  EXPECT_EQ(run(0), run(1e9f));
+  const Tensor gradient = s.parameters.gradient("embedding.weight");
+  EXPECT_EQ(copy(gradient.rows(kVocabulary, 32)), std::vector<float>(padding.count()));
+  EXPECT_NE(copy(gradient.rows(0, kVocabulary)), std::vector<float>(kVocabulary * config.dim));
+}
+
+TEST(Model, TheNumberOfThreadsDoesNotChangeABit) {
+  Config config = small_config();
+  config.vocab_size = 300;
+  config.dim = 64;
+  Setting s(config, 12, 3, 300);
+  Model model = s.model(Model::Mode::kTraining);
+  current_case = {"model", "training step", "default"};
+  const auto bits = [](const std::vector<float>& values) {
+    std::vector<uint32_t> bits;
+    for (const float value : values) bits.push_back(std::bit_cast<uint32_t>(value));
+    return bits;
+  };
+  expect_same_bits_for_any_threads([&]() -> Bits {
+    model.clear_state();
+    const std::vector<float> all = logits(model, s.ids(), s.memory(), 300);
+    model.clear_state();
+    model.loss_and_gradients(s.ids(), s.targets(), s.memory(), {.p = 0.1f, .seed = 5, .step = 9});
+    return {bits(all), bits(copy(model.token_loss())), bits(copy(model.state())), bits(copy(s.parameters.gradients()))};
+  });
+}
+
+TEST(Model, SizeIsKnownWithoutAModel) {
+  Setting s(small_config(), 7, 3);
+  for (const Model::Mode mode : {Model::Mode::kTraining, Model::Mode::kInference})
+    EXPECT_EQ(model_bytes(s.config, s.T, s.B, mode), s.model(mode).bytes());
+  const Config large = preset("7b");
+  const double activations = static_cast<double>(model_bytes(large, 256, 2, Model::Mode::kTraining));
+  EXPECT_GT(activations, 4. * 512 * large.dim * large.layers * 20);
+  expect_error<UsageError>([&] { model_bytes(large, 32768, 100, Model::Mode::kTraining); }, {"100 sequences of 32768"});
+  expect_error<UsageError>([&] { model_bytes(large, INT32_MAX, 1, Model::Mode::kTraining); }, {"2147483647"});
+}
+
+TEST(Model, IdsOutOfRangeThrow) {
+  Setting s(small_config(), 5, 3);
+  Model model = s.model(Model::Mode::kTraining);
+  std::vector<float> room(s.T * s.B * kVocabulary);
+  for (const int32_t bad : {-1, kVocabulary, std::numeric_limits<int32_t>::max(), std::numeric_limits<int32_t>::min()}) {
+    std::vector<int32_t> ids = s.sequence;
+    ids[7] = bad;
+    const IntTensor wrong(ids.data(), {s.T, s.B});
+    const std::string message = fmt::format("id {} at position 7", bad);
+    expect_error([&] { model.logits(wrong, s.memory(), Tensor(room.data(), {s.T, s.B, kVocabulary})); }, {message});
+    expect_error([&] { model.loss(wrong, s.targets(), s.memory()); }, {message});
+    expect_error([&] { model.loss(s.ids(), wrong, s.memory()); }, {message});
+    expect_error([&] { model.loss_and_gradients(wrong, s.targets(), s.memory(), {}); }, {message});
+    expect_error([&] { model.loss_and_gradients(s.ids(), wrong, s.memory(), {}); }, {message});
+  }
+}
+
+TEST(Model, WrongShapesThrow) {
+  Setting s(small_config(), 5, 3);
+  Model model = s.model(Model::Mode::kTraining);
+  const IntTensor transposed(s.sequence.data(), {s.B, s.T}), flat(s.sequence.data(), {s.T * s.B});
+  std::vector<float> room(2 * s.T * s.B * kVocabulary);
+  const Tensor good(room.data(), {s.T, s.B, kVocabulary});
+  for (const IntTensor& wrong : {transposed, flat}) {
+    expect_error([&] { model.logits(wrong, s.memory(), good); }, {"ids", "[5,3]", wrong.shape_string()});
+    expect_error([&] { model.loss(wrong, s.targets(), s.memory()); }, {"ids", "[5,3]", wrong.shape_string()});
+    expect_error([&] { model.loss(s.ids(), wrong, s.memory()); }, {"targets", "[5,3]", wrong.shape_string()});
+    expect_error([&] { model.loss_and_gradients(s.ids(), wrong, s.memory(), {}); }, {"targets", "[5,3]", wrong.shape_string()});
+  }
+  expect_error([&] { model.logits(s.ids(), s.memory(), Tensor(room.data(), {s.T, s.B, kVocabulary + 1})); }, {"logits", "[5,3,19]", "[5,3,20]"});
+  const GuardedTensor small_bank = s.random.input({2, 2, 20});
+  expect_error([&] { model.loss(s.ids(), s.targets(), {small_bank, s.values}); }, {"memory.keys", "[2,3,20]", "[2,2,20]"});
+  expect_error([&] { model.loss(s.ids(), s.targets(), {s.keys, small_bank}); }, {"memory.values", "[2,3,20]", "[2,2,20]"});
+}
+
+TEST(Model, RefusesWhatMakesNoSense) {
+  Setting s(small_config(), 5, 3);
+  const auto make = [&](int vocabulary, int T, int B) { Model(s.config, vocabulary, s.parameters, T, B, Model::Mode::kInference); };
+  expect_error<UsageError>([&] { make(kVocabulary, 0, 3); }, {"at least one position", "not 0 and 3"});
+  expect_error<UsageError>([&] { make(kVocabulary, 5, 0); }, {"at least one position", "not 5 and 0"});
+  expect_error<UsageError>([&] { make(20, 5, 3); }, {"vocabulary of 20", "vocab_size 19"});
+  expect_error<UsageError>([&] { make(0, 5, 3); }, {"vocabulary of 0"});
+  expect_error([&] { s.model(Model::Mode::kInference).loss_and_gradients(s.ids(), s.targets(), s.memory(), {}); }, {"training mode"});
+}
+
+// ----------------------------------------------------------------------------------------------------- configuration
+
+TEST(Configuration, PresetsHaveTheDocumentedSizes) {
+  EXPECT_EQ(preset_names(), (std::vector<std::string>{"tiny", "mini", "small", "base", "medium", "large", "7b"}));
+  const auto expect_sizes = [](const char* name, int vocab_size, int dim, int layers, int heads, int max_seq) {
+    Config want;
+    want.vocab_size = vocab_size;
+    want.dim = dim;
+    want.layers = layers;
+    want.heads = heads;
+    want.max_seq = max_seq;
+    want.mem_slots = 1024;
+    EXPECT_EQ(preset(name), want) << name;
+    EXPECT_NO_THROW(check_config(preset(name))) << name;
+  };
+  expect_sizes("tiny", 5000, 128, 4, 4, 1024);
+  expect_sizes("mini", 10000, 256, 6, 4, 2048);
+  expect_sizes("small", 20000, 512, 8, 8, 4096);
+  expect_sizes("base", 32000, 1024, 12, 8, 8192);
+  EXPECT_EQ(Config{}, preset("tiny"));
+  for (const char* name : {"medium", "large", "7b"}) {
+    EXPECT_NO_THROW(check_values(preset(name))) << name;
+    expect_error<UsageError>([&] { check_config(preset(name)); }, {"dpg", "not supported"});
+  }
+  expect_error<UsageError>([] { preset("huge"); }, {"'huge'", "tiny", "base"});
+}
+
+TEST(Configuration, GoesThroughJsonAndBack) {
+  Config config = small_config();
+  config.lambda_p = 0.25f;
+  config.dpg_rank = 7;
+  EXPECT_EQ(config_from_json(to_json(config), Config{}, "test"), config);
+  Config want = config;
+  want.layers = 5;
+  EXPECT_EQ(config_from_json({{"layers", 5}}, config, "test"), want) << "absent fields keep their value";
+}
+
+TEST(Configuration, SetChangesOneField) {
+  Config config, want;
+  for (const char* assignment : {"dim=64", "hem=true", "lambda_p=0.5", "memory=random", "lambda_p=2"}) set_field(config, assignment);
+  want.dim = 64;
+  want.lambda_p = 2;
+  EXPECT_EQ(config, want);
+  set_field(config, "layers=010");
+  EXPECT_EQ(config.layers, 10);
+}
+
+TEST(Configuration, WrongAssignmentsNameTheField) {
+  const auto expect_refused = [](const char* assignment, std::initializer_list<std::string_view> mentions) {
+    SCOPED_TRACE(assignment);
+    Config config;
+    expect_error<UsageError>([&] { set_field(config, assignment); }, mentions);
+    EXPECT_EQ(config, Config{});
+  };
+  expect_refused("dim", {"dim", "field=value"});
+  expect_refused("dimension=64", {"unknown field 'dimension'", "dim, layers"});
+  expect_refused("=64", {"unknown field ''"});
+  expect_refused("dim=", {"'dim'", "a whole number"});
+  expect_refused("dim=wide", {"'dim'", "a whole number", "wide"});
+  expect_refused("dim=64.5", {"'dim'", "a whole number", "64.5"});
+  expect_refused("dim=true", {"'dim'", "a whole number"});
+  expect_refused("dim=-64", {"'dim'", "-64"});
+  expect_refused("dim=4294967360", {"'dim'", "from 0 to 2147483647", "4294967360"});  // 2^32 + 64
+  for (const char* text : {"0x40", "+64", "64 ", "6e1", "[64]", "null"})
+    expect_refused(fmt::format("dim={}", text).c_str(), {"'dim'", "a whole number from 0 to 2147483647"});
+  expect_refused("dim=18446744073709551680", {"'dim'", "from 0 to 2147483647"});  // 2^64 + 64
+  for (const char* text : {"nan", "inf", "1e39", "0x1"}) expect_refused(fmt::format("lambda_p={}", text).c_str(), {"'lambda_p'", "a number"});
+  expect_refused("hem=1", {"'hem'", "true or false"});
+  expect_refused("lambda_p=much", {"'lambda_p'", "a number"});
+  expect_refused("memory=7", {"'memory'", "a string"});
+}
+
+TEST(Configuration, FilesWithErrorsNameTheFileAndTheField) {
+  const auto expect_refused = [](const nlohmann::json& json, std::string_view field) {
+    SCOPED_TRACE(json.dump());
+    expect_error<UsageError>([&] { config_from_json(json, Config{}, "my.json"); }, {"my.json", field});
+  };
+  expect_refused({{"dims", 64}}, "unknown field 'dims'");
+  expect_refused({{"dim", "64"}}, "'dim'");
+  expect_refused({{"hem", nullptr}}, "'hem'");
+  expect_refused({{"memory", {1, 2}}}, "'memory'");
+  expect_refused(nlohmann::json::array({1}), "JSON object");
+}
+
+TEST(Configuration, ImpossibleValuesNameTheField) {
+  const auto expect_refused = [](const char* field, const nlohmann::json& value) {
+    SCOPED_TRACE(fmt::format("{} = {}", field, value.dump()));
+    expect_error<UsageError>([&] { config_from_json({{field, value}}, Config{}, "a file"); }, {field});
+  };
+  expect_refused("vocab_size", 1);
+  for (const int dim : {0, 2, 130, 1'000'000'000}) expect_refused("dim", dim);
+  for (const int layers : {0, 2'000'000'000}) expect_refused("layers", layers);
+  for (const int heads : {0, 3, 256}) expect_refused("heads", heads);
+  expect_refused("max_seq", 0);
+  for (const int slots : {0, 8, 100, 2'000'000'000}) expect_refused("mem_slots", slots);
+  // Not in this version.
+  expect_refused("hem", false);
+  expect_refused("dpg", true);
+  expect_refused("uboo", true);
+  expect_refused("chunk_size", 256);
+  expect_refused("memory", "no such memory");
+}
+
+}  // namespace
+}  // namespace mmrec

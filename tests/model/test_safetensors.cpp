@@ -1,0 +1,205 @@
+#include "model/safetensors.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <limits>
+
+#include "support/atomic_file.h"
+#include "tests/common/expect_error.h"
+#include "tests/common/temporary_directory.h"
+
+namespace mmrec {
+namespace {
+
+using test::expect_error;
+using test::TemporaryDirectory;
+
+constexpr size_t kLengthBytes = 8;
+
+/// A file with this header, as it is, and so many data bytes.
+std::string make_file(const std::string& header, size_t data_bytes) {
+  const uint64_t length = header.size();
+  std::string file(reinterpret_cast<const char*>(&length), kLengthBytes);
+  return file + header + std::string(data_bytes, '\1');
+}
+
+/// Without the flushing of write_file_atomically, which takes its time where a test writes thousands of files.
+void put(const std::filesystem::path& path, std::string_view content) { std::ofstream(path, std::ios::binary) << content; }
+
+void expect_refused(const std::string& content, std::initializer_list<std::string_view> parts) {
+  const TemporaryDirectory directory;
+  put(directory / "bad.safetensors", content);
+  SCOPED_TRACE(content.substr(kLengthBytes));
+  expect_error([&] { SafetensorsFile(directory / "bad.safetensors"); }, {"bad.safetensors"});
+  expect_error([&] { SafetensorsFile(directory / "bad.safetensors"); }, parts);
+}
+
+/// A small file with each kind of tensor in it.
+struct Small {
+  std::vector<float> weight = {1.5f, -0.f, std::numeric_limits<float>::infinity(), 1e-40f, 3e38f, std::nanf("")};
+  std::vector<int32_t> ids = {0, -1, 2147483647, 7};
+  float step = 3.f;
+
+  Tensor weight_view() { return {weight.data(), {2, 3}}; }
+  IntTensor ids_view() { return {ids.data(), {4}}; }
+  StoredTensors stored() {
+    return {{"weight", to_store(weight_view())},
+            {"ids", to_store(ids_view())},
+            {"step", to_store(Tensor(&step, std::initializer_list<int>{}))},
+            {"empty", to_store(Tensor(nullptr, {0, 5}))}};
+  }
+};
+
+TEST(Safetensors, RoundTripKeepsEveryBit) {
+  const TemporaryDirectory directory;
+  Small small;
+  const Metadata metadata = {{"config", R"({"dim": 32, "text": "\"quoted\" é"})"}, {"", ""}};
+  write_safetensors(directory / "small", small.stored(), metadata);
+
+  const SafetensorsFile file(directory / "small");
+  EXPECT_EQ(file.metadata(), metadata);
+  ASSERT_EQ(file.tensors().size(), 4u);
+  Small copy;
+  copy.weight.assign(6, 0.f);
+  copy.ids.assign(4, 0);
+  copy.step = 0.f;
+  file.read("weight", copy.weight_view());
+  file.read("ids", copy.ids_view());
+  file.read("step", Tensor(&copy.step, std::initializer_list<int>{}));
+  file.read("empty", Tensor(nullptr, {0, 5}));
+  EXPECT_EQ(std::memcmp(copy.weight.data(), small.weight.data(), sizeof(float) * 6), 0);
+  EXPECT_EQ(copy.ids, small.ids);
+  EXPECT_EQ(copy.step, small.step);
+  EXPECT_EQ(file.find("weight").shape, (std::vector<int64_t>{2, 3}));
+  EXPECT_TRUE(file.find("step").shape.empty());
+}
+
+TEST(Safetensors, EmptyFileRoundTrip) {
+  const TemporaryDirectory directory;
+  write_safetensors(directory / "none", {});
+  const SafetensorsFile file(directory / "none");
+  EXPECT_TRUE(file.tensors().empty());
+  EXPECT_TRUE(file.metadata().empty());
+}
+
+TEST(Safetensors, DataIsAligned) {
+  const TemporaryDirectory directory;
+  float value = 1.f;
+  for (size_t n = 1; n < 70; ++n) {
+    write_safetensors(directory / "file", {{std::string(n, 'n'), to_store(Tensor(&value, {1}))}});
+    EXPECT_EQ((read_file(directory / "file").size() - sizeof value) % 64, 0u) << "name of " << n << " characters";
+  }
+}
+
+/// The bytes of the format's own documentation, not of this writer.
+TEST(Safetensors, ReadsAnyOrderAndUnalignedData) {
+  const TemporaryDirectory directory;
+  const std::string header =
+      R"({"b":{"data_offsets":[4,12],"shape":[2],"dtype":"I32"},"__metadata__":{"k":"v"},"a":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]}} )";
+  std::string content = make_file(header, 12);
+  const float a = 2.5f;
+  std::memcpy(content.data() + kLengthBytes + header.size(), &a, sizeof a);
+  put(directory / "file", content);
+  const SafetensorsFile file(directory / "file");
+  float got_a = 0;
+  int32_t got_b[2] = {};
+  file.read("a", Tensor(&got_a, {1, 1}));
+  file.read("b", IntTensor(got_b, {2}));
+  EXPECT_EQ(got_a, a);
+  EXPECT_EQ(got_b[1], 0x01010101);
+  EXPECT_EQ(file.metadata().at("k"), "v");
+}
+
+TEST(Safetensors, RefusesEveryTruncation) {
+  const TemporaryDirectory directory;
+  Small small;
+  write_safetensors(directory / "file", small.stored(), {{"k", "v"}});
+  const std::string content = read_file(directory / "file");
+  for (size_t size = 0; size < content.size(); ++size) {
+    put(directory / "cut", content.substr(0, size));
+    ASSERT_THROW(SafetensorsFile(directory / "cut"), Error) << size << " of " << content.size() << " bytes";
+  }
+  put(directory / "longer", content + '\0');
+  expect_error([&] { SafetensorsFile(directory / "longer"); }, {"longer", "1 bytes after the last tensor"});
+}
+
+/// A flipped bit gives an error or a file that is still consistent, never a crash.
+TEST(Safetensors, SurvivesEveryFlippedHeaderBit) {
+  const TemporaryDirectory directory;
+  float values[2] = {1.f, 2.f};
+  write_safetensors(directory / "file", {{"a", to_store(Tensor(values, {1}))}, {"b", to_store(Tensor(values, {2}))}});
+  const std::string content = read_file(directory / "file");
+  int refused = 0;
+  for (size_t byte = 0; byte < content.size() - 12; ++byte)
+    for (int bit = 0; bit < 8; ++bit) {
+      std::string flipped = content;
+      flipped[byte] = static_cast<char>(flipped[byte] ^ (1 << bit));
+      put(directory / "flipped", flipped);
+      try {
+        const SafetensorsFile file(directory / "flipped");
+        for (const auto& [name, tensor] : file.tensors()) EXPECT_EQ(tensor.bytes.size() % 4, 0u) << name;
+      } catch (const Error&) {
+        ++refused;
+      }
+    }
+  EXPECT_GT(refused, 500);
+}
+
+TEST(Safetensors, RefusesHeadersThatMakeNoSense) {
+  const auto entry = [](const std::string& fields) { return make_file("{\"w\":{" + fields + "}}", 8); };
+  expect_refused(make_file("", 0), {"byte 8"});
+  expect_refused(make_file("[1]", 0), {"byte 8"});
+  expect_refused(make_file("{\"w\":", 0), {"header", "column 6"});
+  expect_refused(make_file("{\"w\":3}", 8), {"'w'", "expected an object"});
+  expect_refused(entry(R"("dtype":"F32","shape":[2])"), {"'w'", "data_offsets"});
+  expect_refused(entry(R"("dtype":"F32","shape":[2],"data_offsets":[0,8],"extra":1)"), {"'w'", "expected an object of"});
+  expect_refused(entry(R"("dtype":"BF16","shape":[4],"data_offsets":[0,8])"), {"'w'", "BF16", "F32 and I32"});
+  expect_refused(entry(R"("dtype":32,"shape":[2],"data_offsets":[0,8])"), {"'w'", "dtype 32"});
+  expect_refused(entry(R"("dtype":"F32","shape":2,"data_offsets":[0,8])"), {"'w'", "not a list"});
+  expect_refused(entry(R"("dtype":"F32","shape":[-2],"data_offsets":[0,8])"), {"'w'", "-2 is not a size"});
+  expect_refused(entry(R"("dtype":"F32","shape":[2.0],"data_offsets":[0,8])"), {"'w'", "2.0 is not a size"});
+  expect_refused(entry(R"("dtype":"F32","shape":[3],"data_offsets":[0,8])"), {"'w'", "does not take the 8 bytes"});
+  expect_refused(entry(R"("dtype":"F32","shape":[4611686018427387904,2],"data_offsets":[0,8])"), {"'w'", "does not take"});
+  expect_refused(entry(R"("dtype":"F32","shape":[2],"data_offsets":[0,8,9])"), {"'w'", "pair of byte offsets"});
+  expect_refused(entry(R"("dtype":"F32","shape":[2],"data_offsets":[8,0])"), {"'w'", "before its start"});
+  expect_refused(entry(R"("dtype":"F32","shape":[3],"data_offsets":[0,12])"), {"'w'", "only 8", "truncated"});
+  expect_refused(entry(R"("dtype":"F32","shape":[1],"data_offsets":[4,8])"), {"'w'", "hole"});
+  expect_refused(entry(R"("dtype":"F32","shape":[1],"data_offsets":[0,4])"), {"4 bytes after the last tensor"});
+  expect_refused(entry(R"("dtype":"F32","dtype":"F32","shape":[2],"data_offsets":[0,8])"), {"'dtype' occurs twice"});
+  expect_refused(entry(R"("dtype":"F32","shape":[[2]],"data_offsets":[0,8])"), {"deeper"});
+  const std::string tensor = R"("w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]})";
+  expect_refused(make_file("{" + tensor + "," + tensor + "}", 8), {"'w' occurs twice"});
+  expect_refused(make_file("{" + tensor + R"(,"v":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8), {"'v'", "overlap"});
+  expect_refused(make_file("{" + tensor + R"(,"__metadata__":{"k":1}})", 8), {"__metadata__", "'k' is not a string"});
+  expect_refused(make_file("{" + tensor + R"(,"__metadata__":"k"})", 8), {"__metadata__"});
+  expect_refused(std::string("\xff\xff\xff\xff\xff\xff\xff\xff{}", 10), {"18446744073709551615"});
+  expect_refused(std::string("\x40\x42\x0f\0\0\0\0\0{}", 10), {"1000000 bytes", "truncated"});
+}
+
+TEST(Safetensors, ReadingChecksNameTypeAndShape) {
+  const TemporaryDirectory directory;
+  Small small;
+  write_safetensors(directory / "file", small.stored());
+  const SafetensorsFile file(directory / "file");
+  expect_error([&] { file.find("missing"); }, {"file", "'missing'"});
+  expect_error([&] { file.read("ids", Tensor(small.weight.data(), {4})); }, {"file", "'ids' is I32", "expected F32"});
+  expect_error([&] { file.read("weight", Tensor(small.weight.data(), {3, 2})); }, {"'weight' has shape [2,3]", "expected [3,2]"});
+  expect_error([&] { file.read("weight", small.weight_view().columns(0, 2)); }, {"strided"});
+  expect_error([&] { SafetensorsFile(directory / "nothing"); }, {"cannot read", "nothing"});
+}
+
+TEST(Safetensors, WritingChecksWhatItIsGiven) {
+  const TemporaryDirectory directory;
+  Small small;
+  StoredTensor wrong = to_store(small.weight_view());
+  wrong.shape = {2, 2};
+  expect_error([&] { write_safetensors(directory / "file", {{"w", wrong}}); }, {"'w'", "[2,2]", "24 bytes"});
+  expect_error([&] { write_safetensors(directory / "file", {{"__metadata__", to_store(small.weight_view())}}); }, {"__metadata__"});
+  EXPECT_FALSE(std::filesystem::exists(directory / "file"));
+}
+
+}  // namespace
+}  // namespace mmrec

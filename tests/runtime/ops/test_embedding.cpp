@@ -1,0 +1,82 @@
+#include "runtime/ops/embedding.h"
+
+#include "tests/common/kernel_test.h"
+#include "tests/reference/embedding.h"
+
+namespace mmrec {
+namespace {
+
+/// Both directions only copy and add in a given order, so the results are the same bits as plain float loops give; the
+/// reference adds the sizes and the gradient's proof.
+void check_embedding(int count, int vocabulary, int dim, bool by_differences) {
+  Random random;
+  const GuardedTensor table = random.input({vocabulary, dim}), dx = random.input({count, dim}), before = random.input({vocabulary, dim});
+  const GuardedIds ids = random.ids(count, vocabulary);
+  std::vector<int32_t> id_values;
+  for (int n = 0; n < count; ++n) id_values.push_back(ids[n]);
+  Array want_dtable = reference::embedding_backward(dx, id_values, before);
+  if (by_differences) {
+    Array at_table = table;
+    const auto loss = [&] { return dot(before, at_table) + dot(dx, reference::embedding_forward(at_table, id_values)); };
+    want_dtable = proven("table", want_dtable, reference::numeric_gradient(at_table, loss));
+  }
+  const Array want_x = reference::embedding_forward(table, id_values);
+  const GuardedTensor sums = inout(before);
+  for (int n = 0; n < count; ++n)
+    for (int d = 0; d < dim; ++d) sums[int64_t{ids[n]} * dim + d] += dx[int64_t{n} * dim + d];
+  for_each_variant("embedding", "forward", [&] {
+    const GuardedTensor x = output({count, dim});
+    ops::embedding_forward(table, ids, x);
+    expect_close("x", x, want_x);
+  });
+  for_each_variant("embedding", "backward", [&] {
+    const GuardedTensor dtable = inout(before);
+    ops::embedding_backward(dx, ids, dtable);
+    expect_close("dtable", dtable, want_dtable);
+    EXPECT_TRUE(dtable.bits() == sums.bits()) << case_string() << ": not in the order of n";
+  });
+}
+
+TEST(Embedding, MatchesTheReference) {
+  for (int count : {0, 1, 7, 130})
+    for (int vocabulary : {1, 5, 300})
+      for (int dim : {1, 15, 16, 17, 64, 65}) check_embedding(count, vocabulary, dim, false);
+}
+
+TEST(Embedding, BackwardIsTheGradientOfForward) { check_embedding(9, 5, 3, true); }
+
+TEST(Embedding, SameBitsForAnyThreads) {
+  Random random;
+  const GuardedTensor dx = random.input({2000, 48}), before = random.input({10, 48});
+  const GuardedIds ids = random.ids(2000, 10);
+  for_each_variant("embedding", "backward", [&] {
+    expect_same_bits_for_any_threads([&]() -> Bits {
+      const GuardedTensor dtable = inout(before);
+      ops::embedding_backward(dx, ids, dtable);
+      return {dtable.bits()};
+    });
+  });
+}
+
+TEST(Embedding, IdsOutOfRange) {
+  Random random;
+  const GuardedTensor table = random.input({7, 4}), x = output({3, 4}), dx = random.input({3, 4}), dtable = output({7, 4});
+  for (int32_t wrong : {-1, 7, INT32_MIN, INT32_MAX}) {
+    std::vector<int32_t> values = {0, wrong, 6};
+    const IntTensor ids(values.data(), {3});
+    expect_error([&] { ops::embedding_forward(table, ids, x); }, {"embedding", std::to_string(wrong)});
+    expect_error([&] { ops::embedding_backward(dx, ids, dtable); }, {"embedding", std::to_string(wrong)});
+  }
+}
+
+TEST(Embedding, WrongShapes) {
+  Random random;
+  const GuardedTensor table = output({7, 4}), x = output({3, 4});
+  const GuardedIds ids = random.ids(3, 7), too_few = random.ids(2, 7);
+  expect_error([&] { ops::embedding_forward(table, too_few, x); }, {"embedding"});
+  expect_error([&] { ops::embedding_forward(table, ids, output({3, 5})); }, {"embedding"});
+  expect_error([&] { ops::embedding_backward(x, ids, output({7, 5})); }, {"embedding"});
+}
+
+}  // namespace
+}  // namespace mmrec

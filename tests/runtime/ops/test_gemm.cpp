@@ -1,0 +1,164 @@
+#include "runtime/ops/gemm.h"
+
+#include "tests/common/kernel_test.h"
+#include "tests/reference/gemm.h"
+
+namespace mmrec {
+namespace {
+
+struct Size {
+  int m, n, k;
+};
+
+std::vector<Size> sizes() {
+  std::vector<Size> all = {{65, 200, 300}, {14, 520, 257}, {130, 131, 515},  // several blocks of every extent
+                           {16, 64, 63},   {16, 64, 64},   {16, 64, 65}};    // as much as one task does, and a little less and more
+  for (int m : {0, 1, 5, 6, 7, 8, 9, 14, 16, 29})
+    for (int n : {0, 1, 15, 16, 17, 32, 33, 48, 65, 97})
+      for (int k : {0, 1, 2, 3, 16, 33}) all.push_back({m, n, k});
+  return all;
+}
+
+enum class Epilogue { kNone, kBias, kResidual, kBiasAndResidual, kAccumulate };
+constexpr int kEpilogues = 5;
+
+/// One of the three products: how its operands lie in memory, and the function.
+struct Pass {
+  const char* name;
+  bool a_transposed, b_transposed;
+  void (*call)(const Tensor&, const Tensor&, const Tensor&, const ops::GemmEpilogue&);
+};
+const Pass kPasses[] = {{"nn", false, false, ops::gemm_nn}, {"nt", false, true, ops::gemm_nt}, {"tn", true, false, ops::gemm_tn}};
+
+void check_gemm(const Size& size, Epilogue kind, Layout layout) {
+  Random random;
+  const int m = size.m, n = size.n, k = size.k;
+  const GuardedTensor a = random.input({m, k}, layout), b = random.input({k, n}, layout), bias = random.input({n});
+  const GuardedTensor residual = random.input({m, n}, layout);
+  const bool with_bias = kind == Epilogue::kBias || kind == Epilogue::kBiasAndResidual;
+  const bool with_residual = kind == Epilogue::kResidual || kind == Epilogue::kBiasAndResidual || kind == Epilogue::kAccumulate;
+  const float beta = kind == Epilogue::kBiasAndResidual ? -0.75f : 1.f;
+  const Array want = reference::gemm_nn(a, b, with_bias ? bias.array() : Array(), with_residual ? residual.array() : Array(), beta);
+  for (const Pass& pass : kPasses) {
+    const GuardedTensor first = input(pass.a_transposed ? reference::transposed(a) : a, layout);
+    const GuardedTensor second = input(pass.b_transposed ? reference::transposed(b) : b, layout);
+    for_each_variant("gemm", pass.name, [&] {
+      const GuardedTensor c = kind == Epilogue::kAccumulate ? inout(residual, layout) : output({m, n}, layout);
+      ops::GemmEpilogue epilogue;
+      if (with_bias) epilogue.bias = bias;
+      if (with_residual) {
+        epilogue.residual = kind == Epilogue::kAccumulate ? c : residual;
+        epilogue.beta = beta;
+      }
+      pass.call(first, second, c, epilogue);
+      expect_close("C", c, want);
+    });
+  }
+}
+
+TEST(Gemm, MatchesTheReference) {
+  int counter = 0;  // the epilogues and layouts take turns: 5 and 2 share no factor with the lists' 6 depths and each other
+  for (const Size& size : sizes()) {
+    check_gemm(size, static_cast<Epilogue>(counter % kEpilogues), alternate(counter));
+    ++counter;
+  }
+}
+
+TEST(Gemm, EveryEpilogueInEveryLayout) {
+  for (const Size& size : std::vector<Size>{{1, 1, 1}, {5, 17, 0}, {13, 33, 7}, {14, 64, 32}, {70, 130, 65}})
+    for (int kind = 0; kind < kEpilogues; ++kind)
+      for (Layout layout : {kDense, kStrided}) check_gemm(size, static_cast<Epilogue>(kind), layout);
+}
+
+// beta is 0 unless said otherwise: what a residual holds then counts for nothing, be it NaN.
+TEST(Gemm, ResidualWithBetaZero) {
+  Random random;
+  const GuardedTensor a = random.input({7, 9}), b = random.input({9, 18});
+  const Array want = reference::gemm_nn(a, b);
+  for_each_variant("gemm", "nn", [&] {
+    const GuardedTensor c = output({7, 18});
+    ops::gemm_nn(a, b, c, {.bias = {}, .residual = c, .beta = 0});
+    expect_close("C", c, want);
+  });
+}
+
+// The three passes are each other's gradients: of y = x W^T, dx = dy W and dW = dy^T x.
+TEST(Gemm, GradientsOfALinearLayer) {
+  Random random;
+  const GuardedTensor x = random.input({5, 7}), w = random.input({18, 7}), bias = random.input({18}), dy = random.input({5, 18});
+  Array at_x = x, at_w = w, at_bias = bias;
+  const auto loss = [&] { return dot(dy, reference::linear_forward(at_x, at_w, at_bias)); };
+  const reference::LinearGradient formula = reference::linear_backward(dy, x, w);
+  const Array want_dx = proven("x", formula.dx, reference::numeric_gradient(at_x, loss));
+  const Array want_dw = proven("w", formula.dweight, reference::numeric_gradient(at_w, loss));
+  const Array want_dbias = proven("bias", formula.dbias, reference::numeric_gradient(at_bias, loss));
+  for_each_variant("gemm", "gradients", [&] {
+    const GuardedTensor dx = output({5, 7}), dw = output({18, 7}), dbias = output({18});
+    ops::gemm_nn(dy, w, dx);
+    ops::gemm_tn(dy, x, dw);
+    ops::column_sum(dy, dbias);
+    expect_close("dx", dx, want_dx);
+    expect_close("dW", dw, want_dw);
+    expect_close("dbias", dbias, want_dbias);
+  });
+}
+
+TEST(Gemm, SameBitsForAnyThreads) {
+  Random random;
+  const GuardedTensor a = random.input({700, 70}), b = random.input({700, 130}), b_rows = random.input({70, 130});
+  for_each_variant("gemm", "nn, nt, tn", [&] {
+    expect_same_bits_for_any_threads([&]() -> Bits {
+      const GuardedTensor tn = output({70, 130}), nn = output({700, 130}), nt = output({700, 700});
+      ops::gemm_tn(a, b, tn);
+      ops::gemm_nn(a, b_rows, nn);
+      ops::gemm_nt(a, a, nt);
+      return {tn.bits(), nn.bits(), nt.bits()};
+    });
+  });
+}
+
+TEST(Gemm, WrongShapes) {
+  const GuardedTensor a = output({4, 6}), b = output({6, 8}), b_rows = output({8, 6}), c = output({4, 8}), wrong = output({5, 8});
+  for (const Pass& pass : kPasses) {
+    const GuardedTensor &first = pass.a_transposed ? b : a, &second = pass.b_transposed ? b_rows : b;
+    const GuardedTensor product = pass.a_transposed ? output({8, 8}) : output({4, 8});
+    expect_error([&] { pass.call(first, second, wrong, {}); }, {"gemm"});
+    expect_error([&] { pass.call(first, wrong, product, {}); }, {"gemm"});
+    expect_error([&] { pass.call(first, second, product, {.bias = output({7}), .residual = {}, .beta = 0}); }, {"gemm"});
+    expect_error([&] { pass.call(first, second, product, {.bias = {}, .residual = wrong, .beta = 1}); }, {"gemm"});
+  }
+}
+
+TEST(ColumnSum, MatchesTheReference) {
+  Random random;
+  int counter = 0;
+  for (int rows : {0, 1, 2, 7, 33, 300})
+    for (int columns : {0, 1, 15, 16, 17, 64, 65, 130}) {
+      const GuardedTensor x = random.input({rows, columns}, alternate(counter++));
+      const Array want = reference::column_sum(x);
+      for_each_variant("column_sum", "forward", [&] {
+        const GuardedTensor s = output({columns});
+        ops::column_sum(x, s);
+        expect_close("s", s, want);
+      });
+    }
+}
+
+TEST(ColumnSum, SameBitsForAnyThreads) {
+  Random random;
+  const GuardedTensor x = random.input({3001, 97}, kStrided);
+  for_each_variant("column_sum", "forward", [&] {
+    expect_same_bits_for_any_threads([&]() -> Bits {
+      const GuardedTensor s = output({97});
+      ops::column_sum(x, s);
+      return {s.bits()};
+    });
+  });
+}
+
+TEST(ColumnSum, WrongShapes) {
+  expect_error([] { ops::column_sum(output({3, 4}), output({3})); }, {"column_sum"});
+}
+
+}  // namespace
+}  // namespace mmrec

@@ -1,0 +1,91 @@
+#include "runtime/ops/hem.h"
+
+#include "tests/common/kernel_test.h"
+#include "tests/reference/hem.h"
+
+namespace mmrec {
+namespace {
+
+struct Size {
+  int rows, dim, outputs;
+};
+
+std::vector<Size> sizes() {
+  std::vector<Size> all = {{65, 128, 130}, {29, 65, 260}};
+  for (int rows : {0, 1, 6, 8, 13, 33})
+    for (auto [dim, outputs] : {std::pair{1, 1}, {3, 17}, {16, 64}, {17, 31}, {48, 32}, {64, 49}}) all.push_back({rows, dim, outputs});
+  return all;
+}
+
+void check_hem(const Size& size, bool aliased, bool by_differences, float x_size = 1) {
+  Random random;
+  const int rows = size.rows, dim = size.dim, outputs = size.outputs;
+  const GuardedTensor x = random.input({rows, dim}, -x_size, x_size), norm_weight = random.input({dim}, 0.5f, 1.5f);
+  const GuardedTensor weight = random.input({outputs, dim}), bias = random.input({outputs}), dy = random.input({rows, outputs}),
+                      residual = random.input({rows, dim});
+  const reference::Hem want = reference::hem_forward(x, norm_weight, weight, bias);
+  reference::HemGradient gradient = reference::hem_backward(dy, residual, x, norm_weight, weight);
+  if (by_differences) {
+    Array at_x = x, at_norm = norm_weight, at_weight = weight, at_bias = bias;
+    const auto loss = [&] { return dot(residual, at_x) + dot(dy, reference::hem_forward(at_x, at_norm, at_weight, at_bias).y); };
+    gradient.dx = proven("x", gradient.dx, reference::numeric_gradient(at_x, loss));
+    gradient.dnorm_weight = proven("norm_weight", gradient.dnorm_weight, reference::numeric_gradient(at_norm, loss));
+    gradient.dweight = proven("weight", gradient.dweight, reference::numeric_gradient(at_weight, loss));
+    gradient.dbias = proven("bias", gradient.dbias, reference::numeric_gradient(at_bias, loss));
+  }
+  const GuardedTensor saved_scale = input(want.scale);
+  for_each_variant("hem", "forward", [&] {
+    const GuardedTensor scale = output({rows}), y = output({rows, outputs});
+    ops::hem_forward(x, norm_weight, weight, bias, scale, y);
+    expect_close("scale", scale, want.scale);
+    expect_close("y", y, want.y);
+  });
+  for_each_variant("hem", "backward", [&] {
+    const GuardedTensor dx = aliased ? inout(residual) : output({rows, dim}), dnorm_weight = output({dim});
+    const GuardedTensor dweight = output({outputs, dim}), dbias = output({outputs});
+    ops::hem_backward(dy, aliased ? dx : residual, x, saved_scale, norm_weight, weight, dx, dnorm_weight, dweight, dbias);
+    expect_close("dx", dx, gradient.dx);
+    expect_close("dnorm_weight", dnorm_weight, gradient.dnorm_weight);
+    expect_close("dweight", dweight, gradient.dweight);
+    expect_close("dbias", dbias, gradient.dbias);
+  });
+}
+
+TEST(Hem, MatchesTheReference) {
+  bool aliased = false;
+  for (const Size& size : sizes()) check_hem(size, aliased = !aliased, false);
+}
+
+TEST(Hem, BackwardIsTheGradientOfForward) {
+  for (const Size& size : std::vector<Size>{{1, 1, 1}, {3, 5, 17}, {2, 17, 6}}) check_hem(size, false, true);
+}
+
+TEST(Hem, RowsOfZeros) { check_hem({3, 20, 5}, false, false, 0); }
+
+TEST(Hem, SameBitsForAnyThreads) {
+  Random random;
+  const GuardedTensor x = random.input({520, 64}), norm_weight = random.input({64}), bias = random.input({130});
+  const GuardedTensor weight = random.input({130, 64}), dy = random.input({520, 130});
+  for_each_variant("hem", "forward and backward", [&] {
+    expect_same_bits_for_any_threads([&]() -> Bits {
+      const GuardedTensor scale = output({520}), y = output({520, 130});
+      const GuardedTensor dx = output({520, 64}), dnorm_weight = output({64}), dweight = output({130, 64}), dbias = output({130});
+      ops::hem_forward(x, norm_weight, weight, bias, scale, y);
+      ops::hem_backward(dy, x, x, scale, norm_weight, weight, dx, dnorm_weight, dweight, dbias);
+      return {scale.bits(), y.bits(), dx.bits(), dnorm_weight.bits(), dweight.bits(), dbias.bits()};
+    });
+  });
+}
+
+TEST(Hem, WrongShapes) {
+  const GuardedTensor x = output({4, 6}), w = output({6}), weight = output({9, 6}), bias = output({9}), scale = output({4}), y = output({4, 9});
+  const GuardedTensor wrong = output({5, 7});
+  expect_error([&] { ops::hem_forward(x, w, wrong, bias, scale, y); }, {"hem"});
+  expect_error([&] { ops::hem_forward(x, w, weight, bias, scale, wrong); }, {"hem"});
+  expect_error([&] { ops::hem_forward(x, w, weight, w, scale, y); }, {"hem"});
+  expect_error([&] { ops::hem_backward(y, x, x, scale, w, weight, x, w, wrong, bias); }, {"hem"});
+  expect_error([&] { ops::hem_backward(wrong, x, x, scale, w, weight, x, w, weight, bias); }, {"hem"});
+}
+
+}  // namespace
+}  // namespace mmrec

@@ -1,0 +1,76 @@
+#include "runtime/ops/optimizer.h"
+
+#include "tests/common/kernel_test.h"
+#include "tests/reference/optimizer.h"
+
+namespace mmrec {
+namespace {
+
+const int kCounts[] = {0, 1, 15, 16, 17, 63, 1000, 40003};
+
+/// `g_size` is how far gradients reach; the moments start at zero as in a run, or anywhere.
+void check_adamw(int count, const ops::AdamW& settings, float g_size, bool from_zero) {
+  Random random;
+  const GuardedTensor gradient = random.input({count}, -g_size, g_size), weight = random.input({count});
+  const float m_size = from_zero ? 0 : g_size;
+  const GuardedTensor m_before = random.input({count}, -m_size, m_size), v_before = random.input({count}, 0, m_size * m_size);
+  const reference::AdamWState want = reference::adamw(settings, gradient, {weight, m_before, v_before});
+  for_each_variant("adamw", "step", [&] {
+    const GuardedTensor w = inout(weight), m = inout(m_before), v = inout(v_before);
+    ops::adamw(settings, gradient, w, m, v);
+    expect_close("w", w, want.weight);
+    expect_close("m", m, want.m);
+    expect_close("v", v, want.v);
+  });
+}
+
+TEST(AdamW, MatchesTheReference) {
+  for (int count : kCounts) {
+    check_adamw(count, {}, 1, true);
+    check_adamw(count, {.learning_rate = 0.1f, .beta1 = 0.8f, .beta2 = 0.99f, .epsilon = 1e-3f, .decay = 0.5f, .gradient_scale = 0.25f, .step = 7}, 3,
+                false);
+  }
+}
+
+// The bias corrections go to 1 without harm, and to nothing near it at the first steps of slow moments.
+TEST(AdamW, FirstAndLateSteps) {
+  for (int64_t step : {int64_t{1}, int64_t{2}, int64_t{100}, int64_t{1'000'000}, int64_t{5'000'000'000}})
+    check_adamw(100, {.learning_rate = 0.1f, .beta1 = 0.99f, .beta2 = 0.9999f, .step = step}, 1, false);
+}
+
+// Without a gradient the weight only decays; with a tiny one the step is that of any other size, until epsilon matters.
+TEST(AdamW, TinyGradients) {
+  for (float g_size : {0.f, 1e-8f, 1e-5f}) check_adamw(100, {.learning_rate = 0.1f, .step = 1}, g_size, true);
+}
+
+TEST(AdamW, WrongShapes) {
+  const GuardedTensor x = output({6}), wrong = output({5});
+  expect_error([&] { ops::adamw({}, wrong, x, x, x); }, {"adamw"});
+  expect_error([&] { ops::adamw({}, x, x, wrong, x); }, {"adamw"});
+  expect_error([&] { ops::adamw({}, x, x, x, wrong); }, {"adamw"});
+}
+
+TEST(SumOfSquares, MatchesTheReference) {
+  Random random;
+  for (int count : kCounts) {
+    const GuardedTensor x = random.input({count});
+    const double want = reference::sum_of_squares(x);
+    // No partial sum may be so long that its rounding shows: the bound is a few roundings, not one for each of n terms.
+    for_each_variant("sum_of_squares", "forward",
+                     [&] { EXPECT_NEAR(ops::sum_of_squares(x), want, 16 * FLT_EPSILON * want) << case_string() << ", n = " << count; });
+  }
+}
+
+TEST(SumOfSquares, SameBitsForAnyThreads) {
+  Random random;
+  const GuardedTensor x = random.input({200'003});
+  for_each_variant("sum_of_squares", "forward", [&] {
+    expect_same_bits_for_any_threads([&]() -> Bits {
+      const auto words = std::bit_cast<std::array<uint32_t, 2>>(ops::sum_of_squares(x));
+      return {{words.begin(), words.end()}};
+    });
+  });
+}
+
+}  // namespace
+}  // namespace mmrec

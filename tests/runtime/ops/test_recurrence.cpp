@@ -1,0 +1,190 @@
+#include "runtime/ops/recurrence.h"
+
+#include "tests/common/kernel_test.h"
+#include "tests/reference/recurrence.h"
+
+namespace mmrec {
+namespace {
+
+struct Size {
+  int steps, batch, dim;
+};
+
+/// Random inputs of a size, and the packed weights.
+struct Problem {
+  Problem(const Size& size, Layout layout)
+      : Problem(Random(), std::vector{size.steps, size.batch, size.dim}, size.dim, 1 / std::sqrt(static_cast<float>(size.dim)), layout) {}
+
+  reference::RecurrenceInputs arrays() const { return {core_gate, mdi_gate, core_bias, mdi_input, z, gamma, gm, state_in}; }
+  ops::RecurrenceWeights packed() const { return {packed_forward, packed_backward}; }
+
+  GuardedTensor core_gate, mdi_gate, core_bias, mdi_input, z, gamma, gm, state_in, dstate, packed_forward, packed_backward;
+
+ private:
+  Problem(Random random, const std::vector<int>& shape, int dim, float weight, Layout layout)
+      : core_gate(random.input({dim, dim}, -weight, weight)),
+        mdi_gate(random.input({dim, dim}, -weight, weight, layout)),
+        core_bias(random.input({dim})),
+        mdi_input(random.input(shape, layout)),
+        z(random.input(shape, layout)),
+        gamma(random.input(shape, 0.1f, 0.9f, layout)),
+        gm(random.input(shape, 0.1f, 0.9f, layout)),
+        state_in(random.input({shape[1], dim})),
+        dstate(random.input(shape, layout)),
+        packed_forward(output({dim, 2, ops::recurrence_padded(dim)})),
+        packed_backward(output({2, dim, ops::recurrence_padded(dim)})) {
+    ops::recurrence_pack(core_gate, mdi_gate, packed());
+    packed_forward.freeze();
+    packed_backward.freeze();
+  }
+};
+
+/// A state tensor [T+1][B][D] of which only state[0] has a value.
+GuardedTensor state_from(const GuardedTensor& state_in, const Size& size, Layout layout) {
+  GuardedTensor state = output({size.steps + 1, size.batch, size.dim}, layout);
+  for (int64_t i = 0; i < state_in.view().count(); ++i) state[i] = state_in[i];
+  return state;
+}
+
+void check_recurrence(const Size& size, Layout layout, bool by_differences) {
+  const int steps = size.steps, batch = size.batch, dim = size.dim;
+  const std::vector<int> shape = {steps, batch, dim}, gates_shape = {steps, batch, 2 * dim};
+  const Problem problem(size, layout);
+  reference::RecurrenceInputs in = problem.arrays();
+  const reference::Recurrence want = reference::recurrence_forward(in);
+  reference::RecurrenceGradient gradient = reference::recurrence_backward(problem.dstate, in);
+  if (by_differences) {
+    const Array dstate = problem.dstate;
+    const auto loss = [&] {
+      const Array state = reference::recurrence_forward(in).state;
+      double sum = 0;  // over h_0 .. h_{T-1}: state[0] is an input
+      for (size_t i = 0; i < dstate.count(); ++i) sum += dstate[i].value * state[state.count() - dstate.count() + i].value;
+      return sum;
+    };
+    gradient.dz = proven("z", gradient.dz, reference::numeric_gradient(in.z, loss));
+    gradient.dgamma = proven("gamma", gradient.dgamma, reference::numeric_gradient(in.gamma, loss));
+    gradient.dstate_in = proven("state_in", gradient.dstate_in, reference::numeric_gradient(in.state_in, loss));
+    proven("gm", map(gradient.dgamma, [](Real d) { return ops::kMdiShare * d; }), reference::numeric_gradient(in.gm, loss));
+    // dpre is proven by what is computed from it: its g half is the gradient in mdi_input, and the weights' and the bias's
+    // gradients are sums over it.
+    Array dmdi_input(shape), dcore_bias({dim}), dcore_gate({dim, dim}), dmdi_gate({dim, dim});
+    for (int t = 0; t < steps; ++t)
+      for (int b = 0; b < batch; ++b)
+        for (int d = 0; d < dim; ++d) {
+          dmdi_input(t, b, d) = gradient.dpre(t, b, dim + d);
+          dcore_bias(d) += gradient.dpre(t, b, d);
+          for (int i = 0; i < dim; ++i) {
+            dcore_gate(d, i) += gradient.dpre(t, b, d) * want.state(t, b, i);
+            dmdi_gate(d, i) += gradient.dpre(t, b, dim + d) * want.state(t, b, i);
+          }
+        }
+    proven("mdi_input", dmdi_input, reference::numeric_gradient(in.mdi_input, loss));
+    proven("core_bias", dcore_bias, reference::numeric_gradient(in.core_bias, loss));
+    proven("core_gate", dcore_gate, reference::numeric_gradient(in.core_gate, loss));
+    proven("mdi_gate", dmdi_gate, reference::numeric_gradient(in.mdi_gate, loss));
+  }
+
+  for_each_variant("recurrence", "forward", [&] {
+    const GuardedTensor state = state_from(problem.state_in, size, layout), gates = output(gates_shape, layout);
+    ops::recurrence_forward(problem.packed(), problem.core_bias, problem.mdi_input, problem.z, problem.gamma, problem.gm, state, gates);
+    expect_close("state", state, want.state);
+    expect_close("gates", gates, want.gates);
+  });
+  const GuardedTensor saved_state = input(want.state, layout), saved_gates = input(want.gates, layout);
+  for_each_variant("recurrence", "backward", [&] {
+    const GuardedTensor dpre = output(gates_shape, layout), dz = output(shape, layout), dgamma = output(shape, layout);
+    const GuardedTensor dstate_in = output({batch, dim});
+    ops::recurrence_backward(problem.packed(), problem.dstate, saved_gates, problem.z, problem.gamma, problem.gm, saved_state, dpre, dz, dgamma,
+                             dstate_in);
+    expect_close("dpre", dpre, gradient.dpre);
+    expect_close("dz", dz, gradient.dz);
+    expect_close("dgamma", dgamma, gradient.dgamma);
+    expect_close("dstate_in", dstate_in, gradient.dstate_in);
+  });
+}
+
+TEST(Recurrence, PackedWeights) {
+  Random random;
+  for (int dim : {1, 5, 16, 63, 64, 65, 130}) {
+    const GuardedTensor core_gate = random.input({dim, dim}), mdi = random.input({dim, 2 * dim});
+    const Tensor mdi_gate = mdi.view().columns(dim, 2 * dim);
+    const reference::RecurrencePacked want = reference::recurrence_pack(core_gate, Array(mdi_gate));
+    for_each_variant("recurrence", "pack", [&] {
+      const GuardedTensor forward = output(want.forward.shape()), backward = output(want.backward.shape());
+      ops::recurrence_pack(core_gate, mdi_gate, {forward, backward});
+      expect_close("forward", forward, want.forward);
+      expect_close("backward", backward, want.backward);
+    });
+  }
+}
+
+TEST(Recurrence, MatchesTheReference) {
+  int counter = 0;
+  for (int steps : {0, 1, 2, 5})
+    for (int batch : {0, 1, 2, 3, 4, 7, 9})
+      for (int dim : {1, 3, 16, 17, 48, 64, 65}) check_recurrence({steps, batch, dim}, alternate(counter++), false);
+  check_recurrence({9, 5, 130}, kStrided, false);
+  for (int batch : {1, 2, 3}) check_recurrence({7, batch, 200}, alternate(counter++), false);
+}
+
+TEST(Recurrence, BackwardIsTheGradientOfForward) {
+  for (const Size& size : std::vector<Size>{{1, 1, 1}, {4, 2, 3}, {3, 1, 6}}) check_recurrence(size, kDense, true);
+}
+
+// A sequence in two pieces, the state handed on, is the sequence in one piece, bit for bit.
+TEST(Recurrence, StateHandedOn) {
+  const Size whole{6, 2, 17};
+  const Problem problem(whole, kDense);
+  for_each_variant("recurrence", "forward", [&] {
+    const auto run = [&](const GuardedTensor& state, const GuardedTensor& gates, int begin, int end) {
+      ops::recurrence_forward(problem.packed(), problem.core_bias, problem.mdi_input.view().rows(begin, end), problem.z.view().rows(begin, end),
+                              problem.gamma.view().rows(begin, end), problem.gm.view().rows(begin, end), state.view().rows(begin, end + 1),
+                              gates.view().rows(begin, end));
+    };
+    const GuardedTensor once = state_from(problem.state_in, whole, kDense), pieces = state_from(problem.state_in, whole, kDense);
+    const GuardedTensor gates = output({6, 2, 34});
+    run(once, gates, 0, 6);
+    run(pieces, gates, 0, 2);
+    run(pieces, gates, 2, 6);
+    EXPECT_TRUE(once.bits() == pieces.bits()) << case_string();
+  });
+}
+
+// Many sequences are divided between the threads, a few sequences' units are.
+TEST(Recurrence, SameBitsForAnyThreads) {
+  for (const Size& size : std::vector<Size>{{4, 33, 65}, {6, 2, 150}, {5, 3, 128}}) {
+    const int steps = size.steps, batch = size.batch, dim = size.dim;
+    const Problem problem(size, kDense);
+    for_each_variant("recurrence", "forward and backward", [&] {
+      expect_same_bits_for_any_threads([&]() -> Bits {
+        const GuardedTensor state = state_from(problem.state_in, size, kDense), gates = output({steps, batch, 2 * dim});
+        const GuardedTensor dpre = output({steps, batch, 2 * dim}), dz = output({steps, batch, dim}), dgamma = output({steps, batch, dim});
+        const GuardedTensor dstate_in = output({batch, dim});
+        ops::recurrence_forward(problem.packed(), problem.core_bias, problem.mdi_input, problem.z, problem.gamma, problem.gm, state, gates);
+        ops::recurrence_backward(problem.packed(), problem.dstate, gates, problem.z, problem.gamma, problem.gamma, state, dpre, dz, dgamma,
+                                 dstate_in);
+        return {state.bits(), gates.bits(), dpre.bits(), dz.bits(), dgamma.bits(), dstate_in.bits()};
+      });
+    });
+  }
+}
+
+TEST(Recurrence, WrongShapes) {
+  const Problem problem({3, 2, 5}, kDense);
+  const GuardedTensor state = output({4, 2, 5}), gates = output({3, 2, 10}), wrong = output({3, 2, 4}), state_in = output({2, 5});
+  const auto forward = [&](const Tensor& z, const Tensor& all_states, const Tensor& all_gates) {
+    ops::recurrence_forward(problem.packed(), problem.core_bias, problem.mdi_input, z, problem.gamma, problem.gm, all_states, all_gates);
+  };
+  const auto backward = [&](const Tensor& dstate, const Tensor& dstate_in) {
+    ops::recurrence_backward(problem.packed(), dstate, gates, problem.z, problem.gamma, problem.gm, state, gates, problem.z, problem.z, dstate_in);
+  };
+  expect_error([&] { forward(wrong, state, gates); }, {"recurrence"});
+  expect_error([&] { forward(problem.z, problem.z, gates); }, {"recurrence"});  // one state short
+  expect_error([&] { forward(problem.z, state, problem.z); }, {"recurrence"});
+  expect_error([&] { backward(wrong, state_in); }, {"recurrence"});
+  expect_error([&] { backward(problem.dstate, problem.core_bias); }, {"recurrence"});
+  expect_error([&] { ops::recurrence_pack(problem.core_gate, state_in, problem.packed()); }, {"recurrence"});
+}
+
+}  // namespace
+}  // namespace mmrec

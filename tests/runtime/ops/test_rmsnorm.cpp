@@ -1,0 +1,79 @@
+#include "runtime/ops/rmsnorm.h"
+
+#include "tests/common/kernel_test.h"
+#include "tests/reference/rmsnorm.h"
+
+namespace mmrec {
+namespace {
+
+/// `x_size` is how far x reaches; `aliased`: the residual is dX itself.
+void check_rmsnorm(int rows, int dim, float x_size, bool aliased, bool by_differences) {
+  Random random;
+  const std::vector<int> shape = {rows, dim};
+  const GuardedTensor x = random.input(shape, -x_size, x_size), w = random.input({dim}, 0.5f, 1.5f);
+  const GuardedTensor dy = random.input(shape), residual = random.input(shape);
+  const reference::Rmsnorm want = reference::rmsnorm_forward(x, w);
+  reference::RmsnormGradient want_gradient = reference::rmsnorm_backward(dy, residual, x, w);
+  if (by_differences) {
+    Array at_x = x, at_w = w;
+    const auto loss = [&] { return dot(residual, at_x) + dot(dy, reference::rmsnorm_forward(at_x, at_w).y); };
+    want_gradient.dx = proven("x", want_gradient.dx, reference::numeric_gradient(at_x, loss));
+    want_gradient.dw = proven("w", want_gradient.dw, reference::numeric_gradient(at_w, loss));
+  }
+  const GuardedTensor saved_scale = input(want.scale);
+  for_each_variant("rmsnorm", "forward", [&] {
+    const GuardedTensor y = output(shape), scale = output({rows});
+    ops::rmsnorm_forward(x, w, y, scale);
+    expect_close("y", y, want.y);
+    expect_close("scale", scale, want.scale);
+  });
+  for_each_variant("rmsnorm", "backward", [&] {
+    const GuardedTensor dx = aliased ? inout(residual) : output(shape), dw = output({dim});
+    ops::rmsnorm_backward(dy, aliased ? dx : residual, x, saved_scale, w, dx, dw);
+    expect_close("dx", dx, want_gradient.dx);
+    expect_close("dw", dw, want_gradient.dw);
+  });
+}
+
+TEST(Rmsnorm, MatchesTheReference) {
+  bool aliased = false;
+  for (int rows : {0, 1, 6, 13, 33, 70})
+    for (int dim : {1, 3, 15, 16, 17, 48, 64, 65, 129}) check_rmsnorm(rows, dim, 1, aliased = !aliased, false);
+}
+
+TEST(Rmsnorm, BackwardIsTheGradientOfForward) {
+  for (int rows : {1, 3})
+    for (int dim : {1, 5, 17}) check_rmsnorm(rows, dim, 1, false, true);
+}
+
+// Where rms(x) is of the order of the epsilon it matters that it is added outside the root; large rows must not overflow.
+TEST(Rmsnorm, TinyAndHugeRows) {
+  for (float x_size : {1e-7f, 2e-6f, 1e-3f, 1e8f}) check_rmsnorm(5, 33, x_size, false, false);
+}
+
+TEST(Rmsnorm, RowsOfZeros) { check_rmsnorm(3, 20, 0, true, false); }
+
+TEST(Rmsnorm, SameBitsForAnyThreads) {
+  Random random;
+  const GuardedTensor x = random.input({1501, 65}), dy = random.input({1501, 65}), w = random.input({65});
+  const GuardedTensor scale = input(reference::rmsnorm_forward(x, w).scale);
+  for_each_variant("rmsnorm", "backward", [&] {
+    expect_same_bits_for_any_threads([&]() -> Bits {
+      const GuardedTensor dx = output({1501, 65}), dw = output({65});
+      ops::rmsnorm_backward(dy, dy, x, scale, w, dx, dw);
+      return {dx.bits(), dw.bits()};
+    });
+  });
+}
+
+TEST(Rmsnorm, WrongShapes) {
+  const GuardedTensor x = output({4, 6}), w = output({6}), scale = output({4}), wrong = output({4, 5});
+  expect_error([&] { ops::rmsnorm_forward(x, scale, x, scale); }, {"rmsnorm"});
+  expect_error([&] { ops::rmsnorm_forward(x, w, wrong, scale); }, {"rmsnorm"});
+  expect_error([&] { ops::rmsnorm_forward(x, w, x, w); }, {"rmsnorm"});
+  expect_error([&] { ops::rmsnorm_backward(x, wrong, x, scale, w, x, w); }, {"rmsnorm"});
+  expect_error([&] { ops::rmsnorm_backward(x, x, x, scale, w, x, scale); }, {"rmsnorm"});
+}
+
+}  // namespace
+}  // namespace mmrec

@@ -1,0 +1,219 @@
+#include <array>
+#include <cstdlib>
+#include <sstream>
+
+#include "runtime/ops/scan.h"
+#include "runtime/profile.h"
+#include "tests/common/kernel_test.h"
+
+namespace mmrec {
+namespace {
+
+/// The variant that serves a scan_forward of [R][T][D], as the profile sees it.
+std::string variant_that_runs(int R = 1, int T = 4, int D = 16) {
+  Random random;
+  const GuardedTensor x = random.input({R, T, D}, 0.5f, 1), y = output({R, T, D});
+  reset_profile();
+  set_profiling(true);
+  ops::scan_forward(x, y);
+  set_profiling(false);
+  const std::vector<ProfileRow> rows = profile_rows();
+  EXPECT_EQ(rows.size(), 1u);
+  if (rows.size() != 1) return "";
+  EXPECT_EQ(rows[0].op + " " + rows[0].pass, "scan forward");
+  EXPECT_EQ(rows[0].calls, 1);
+  return rows[0].variant;
+}
+
+TEST(Registry, EveryOperationHasAVariant) {
+  EXPECT_FALSE(operations().empty());
+  for (const std::string& op : operations()) EXPECT_FALSE(all_variants(op).empty()) << op;
+  for (const KernelEntry& entry : kernels()) {
+    const std::vector<std::string> listed = variants(entry.op, entry.pass);
+    EXPECT_EQ(std::count(listed.begin(), listed.end(), entry.variant), 1) << entry.name;
+    ASSERT_NE(entry.metadata(), nullptr);
+    EXPECT_GT(entry.metadata()->num_arguments, 0) << entry.name;
+  }
+  EXPECT_GE(variants("scan", "forward").size(), 2u) << "the comparison with the log-space baseline needs both";
+  EXPECT_TRUE(variants("scan", "sideways").empty());
+}
+
+TEST(Registry, ForcedVariantRuns) {
+  const std::vector<std::string> names = variants("scan", "forward");
+  for (const std::string& name : names) {
+    const ScopedVariant forced("scan", name);
+    EXPECT_EQ(variant_that_runs(), name);
+  }
+  EXPECT_EQ(variant_that_runs(), names.front()) << "the default is not back";
+  force_variant("scan", names.back());
+  force_variant("scan", names.front());
+  EXPECT_EQ(variant_that_runs(), names.front());
+  force_variant("scan", "");
+}
+
+TEST(Registry, ScopesEndWithWhatWasForcedBefore) {
+  const std::string first = variants("scan", "forward").front(), last = variants("scan", "forward").back();
+  {
+    const ScopedVariant outer("scan", last);
+    {
+      const ScopedVariant inner("scan", first);
+      EXPECT_EQ(variant_that_runs(), first);
+    }
+    EXPECT_EQ(variant_that_runs(), last);
+  }
+  EXPECT_EQ(variant_that_runs(), first);
+}
+
+int calls_of_candidate = 0;
+
+// A kernel that is in no registry serves while it is forced, also where a variant is forced and where another one of its kind served.
+TEST(Registry, ScopedKernelServes) {
+  const auto first =
+      std::ranges::find_if(kernels(), [](const KernelEntry& e) { return std::string_view(e.name).starts_with("scan_serial_forward"); });
+  static const KernelEntry* const trusted = &*first;
+  KernelEntry candidate = *trusted, second = *trusted;
+  candidate.variant = "candidate";
+  candidate.call = [](void** arguments) {
+    ++calls_of_candidate;
+    return trusted->call(arguments);
+  };
+  second.variant = "second";
+  EXPECT_EQ(variant_that_runs(), trusted->variant);
+  {
+    const ScopedKernel forced(candidate);
+    EXPECT_EQ(variant_that_runs(), "candidate");
+    EXPECT_EQ(calls_of_candidate, 1);
+    const ScopedVariant variant("scan", "logspace");
+    EXPECT_EQ(variant_that_runs(), "candidate");
+    {
+      const ScopedKernel nearer(second);
+      EXPECT_EQ(variant_that_runs(), "second");
+    }
+    EXPECT_EQ(variant_that_runs(), "candidate");
+  }
+  EXPECT_EQ(variant_that_runs(), trusted->variant);
+  candidate.op = "no_such_op";
+  expect_error<UsageError>([&] { ScopedKernel{candidate}; }, {"no_such_op"});
+}
+
+// ------------------------------------------------------------------------------------------------------- choice by size
+
+/// Kernels of an operation "op" with the pass "pass": name, variant, condition.
+KernelEntry kernel(const char* name, const char* variant, bool (*serves)(const int*) = nullptr) {
+  return {name, "op", "pass", variant, "", "", false, "M N", serves, nullptr, nullptr};
+}
+
+struct Choices {
+  std::vector<KernelEntry> kernels;
+  std::vector<ScheduleRow> rows;
+  std::string operator()(const Sizes& sizes, const char* variant = nullptr) const {
+    return KernelChoice("op", "pass", kernels, rows)(sizes, variant).name;
+  }
+};
+
+TEST(KernelChoice, WithoutRowsConditionsDecide) {
+  Choices choose{{kernel("a", "packed"), kernel("b", "direct", [](const int* sizes) { return sizes[0] < 8; }),
+                  kernel("c", "blocked", [](const int* sizes) { return sizes[1] < 8; })},
+                 {}};
+  EXPECT_EQ(choose({8, 8}), "a");
+  EXPECT_EQ(choose({7, 8}), "b");
+  EXPECT_EQ(choose({7, 7}), "b") << "the first whose condition holds";
+  EXPECT_EQ(choose({8, 7}), "c");
+  EXPECT_EQ(choose({8, 7}, "packed"), "a");
+  EXPECT_EQ(choose({8, 8}, "direct"), "b");
+  for (KernelEntry& entry : choose.kernels) entry.pass = "another";
+  expect_error([&] { choose({1, 1}); }, {"op.pass"});
+}
+
+// One variant in three instances, and another with a condition.
+TEST(KernelChoice, NearestRowDecides) {
+  const Choices choose{{kernel("defaults", "packed"), kernel("small", "packed"), kernel("large", "packed"), kernel("flat", "packed"),
+                        kernel("direct", "direct", [](const int* sizes) { return sizes[0] == 1; })},
+                       {{"small", {64, 64}}, {"large", {1024, 1024}}, {"flat", {64, 4096}}, {"small", {1, 1000}}}};
+  EXPECT_EQ(choose({64, 64}), "small");
+  EXPECT_EQ(choose({100, 100}), "small");
+  EXPECT_EQ(choose({700, 900}), "large");
+  EXPECT_EQ(choose({64, 3000}), "flat");
+  EXPECT_EQ(choose({1, 1000}), "small") << "a row goes before a condition";
+  EXPECT_EQ(choose({1, 2000}), "small") << "twice as large is near";
+  EXPECT_EQ(choose({1, 2001}), "direct") << "more is not, and the condition holds";
+  EXPECT_EQ(choose({1, 499}), "direct");
+  EXPECT_EQ(choose({32, 30000}), "flat") << "near to none: the default variant's nearest instance";
+  EXPECT_EQ(choose({64, 64}, "direct"), "direct");
+  EXPECT_EQ(choose({16, 32768}, "packed"), "flat");
+  EXPECT_EQ(choose({16, 32769}, "packed"), "defaults") << "more than eight times as large";
+  EXPECT_EQ(choose({7, 4096}, "packed"), "defaults") << "less than an eighth";
+  EXPECT_EQ(choose({1 << 20, 1 << 20}), "defaults");
+}
+
+TEST(KernelChoice, RowsGiveVariantsTheirShapes) {
+  const Choices choose{{kernel("serial", "serial"), kernel("blocked", "blocked")}, {{"blocked", {1, 65536}}}};
+  EXPECT_EQ(choose({1, 65536}), "blocked");
+  EXPECT_EQ(choose({2, 40000}), "blocked");
+  EXPECT_EQ(choose({4, 65536}), "serial");
+  EXPECT_EQ(choose({4, 65536}, "blocked"), "blocked");
+  EXPECT_EQ(choose({0, 65536}), "serial") << "nothing is near a size of 0";
+}
+
+// A call without sizes is as near as can be to a row without.
+TEST(KernelChoice, OperationsWithoutSizes) {
+  const Choices choose{{kernel("a", "plain"), kernel("b", "plain")}, {{"b", {}}}};
+  EXPECT_EQ(choose({}), "b");
+}
+
+// What a call gets is what the registry's rows say, whichever were compiled in.
+TEST(Registry, DispatchFollowsTheRows) {
+  Kernel scan("scan", "forward");
+  for (const auto& [R, T, D] : {std::array{1, 1, 1}, {1, 4, 16}, {1, 3, 1000}, {40, 4, 8}, {1, 40000, 8}, {1, 70000, 1}, {2, 40000, 40}}) {
+    EXPECT_EQ(variant_that_runs(R, T, D), scan.choose({R, T, D}).variant) << R << " x " << T << " x " << D;
+    for (const std::string& name : variants("scan", "forward")) {
+      const ScopedVariant forced("scan", name);
+      EXPECT_EQ(variant_that_runs(R, T, D), name) << R << " x " << T << " x " << D;
+    }
+  }
+}
+
+TEST(Registry, LevelsAreSummedUp) {
+  std::istringstream summary(kernel_schedule());
+  size_t total = 0;
+  for (std::string part; std::getline(summary, part, ',');) {
+    const size_t count = std::stoul(part);
+    const std::string level = part.substr(part.find(" by ") + 4);
+    EXPECT_EQ(std::ranges::count(kernels(), level, &KernelEntry::level), count) << part;
+    total += count;
+  }
+  EXPECT_EQ(total, kernels().size());
+}
+
+TEST(Registry, UnknownNamesListWhatThereIs) {
+  for (const std::string& op : operations()) expect_error<UsageError>([] { force_variant("no_such_op", "serial"); }, {"no_such_op", op});
+  for (const std::string& variant : all_variants("scan"))
+    expect_error<UsageError>([] { force_variant("scan", "no_such_variant"); }, {"no_such_variant", variant});
+  EXPECT_EQ(variant_that_runs(), variants("scan", "forward").front()) << "a refused name changed the choice";
+}
+
+// The environment is read at start: a death test of the "threadsafe" style starts the program anew.
+TEST(RegistryDeathTest, ForceFromTheEnvironment) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const std::string last = variants("scan", "forward").back();
+  setenv("MMREC_FORCE", fmt::format("gemm:{},scan:{}", all_variants("gemm").front(), last).c_str(), 1);
+  EXPECT_EXIT(std::exit(variant_that_runs() == last ? 0 : 1), testing::ExitedWithCode(0), "");
+  unsetenv("MMREC_FORCE");
+}
+
+// A kernel called with other arguments than its generator declares would read its stack as buffers.
+TEST(Registry, WrongArgumentsAreRefused) {
+  Random random;
+  const GuardedTensor x = random.input({1, 4, 16}, 0.5f, 1), y = output({1, 4, 16});
+  const GuardedIds ids = random.ids(4, 10);
+  const Work work{.sizes = {1, 4, 16}};
+  static Kernel too_few("scan", "forward"), wrong_type("scan", "forward"), scalar_for_buffer("scan", "forward"), no_sizes("scan", "forward");
+  expect_error([&] { too_few(work, x.view()); }, {"scan"});
+  expect_error([&] { wrong_type(work, ids.view(), y.view()); }, {"scan"});
+  expect_error([&] { scalar_for_buffer(work, x.view(), 1.f); }, {"scan"});
+  expect_error([&] { no_sizes(Work{}, x.view(), y.view()); }, {"scan", "R T D"});
+  expect_error([] { Sizes{1, 2, 3, 4, 5}; }, {"5"});
+}
+
+}  // namespace
+}  // namespace mmrec

@@ -1,0 +1,406 @@
+#include "train/data/prepare.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "support/atomic_file.h"
+#include "tests/common/expect_error.h"
+#include "tests/common/gzip.h"
+#include "tests/common/temporary_directory.h"
+#include "train/data/prepared_data.h"
+#include "train/data/sha256.h"
+#include "train/data/split.h"
+
+namespace mmrec {
+namespace {
+
+namespace fs = std::filesystem;
+using test::expect_error;
+using test::gzip;
+using test::TemporaryDirectory;
+
+std::string text_of(const Tokenizer& tokenizer, const Tokens& tokens) {
+  std::string text;
+  tokens.read(0, static_cast<int>(tokens.count()), [&](int, int32_t id) { text += tokenizer.decode(id); });
+  return text;
+}
+
+std::set<std::string> entries(const fs::path& directory) {
+  std::set<std::string> names;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory)) names.insert(entry.path().filename().string());
+  return names;
+}
+
+class Prepare : public testing::Test {
+ protected:
+  fs::path write(const std::string& name, std::string_view bytes) {
+    make_directory((directory_ / name).parent_path());
+    write_file_atomically(directory_ / name, bytes);
+    return directory_ / name;
+  }
+  PrepareOptions options(std::vector<fs::path> files) const {
+    PrepareOptions options;
+    options.source = "a test";
+    options.format = common_format(files);
+    options.files = std::move(files);
+    options.out = out_;
+    return options;
+  }
+  nlohmann::ordered_json run(const PrepareOptions& options) {
+    Console console(/*quiet=*/false, output_.get());
+    return prepare(options, console, check_stop_);
+  }
+  std::string output() const {
+    std::fflush(output_.get());
+    return read_file(directory_ / "output");
+  }
+  /// The two texts, after all files of the folder have been compared with each other.
+  Corpus result() const {
+    EXPECT_EQ(entries(out_), (std::set<std::string>{"train.txt", "val.txt", "tokenizer.json", "train.tokens", "val.tokens", "manifest.json"}));
+    const PreparedData data = load_prepared(out_, 0);
+    const Corpus texts{read_file(out_ / "train.txt"), read_file(out_ / "val.txt")};
+    EXPECT_TRUE(text_of(data.tokenizer, data.train) == texts.train);
+    EXPECT_TRUE(text_of(data.tokenizer, data.validation) == texts.validation);
+    return texts;
+  }
+
+  TemporaryDirectory directory_;
+  std::unique_ptr<std::FILE, decltype(&std::fclose)> output_{std::fopen((directory_ / "output").c_str(), "w"), std::fclose};
+  fs::path out_ = directory_ / "data/prepared";
+  std::function<void()> check_stop_ = [] {};
+};
+
+/// More than two pieces of a file that is read, with characters of every length.
+std::string long_text() {
+  std::string text;
+  for (int i = 0; text.size() < 2'500'000; ++i) text += fmt::format("line {} of a text € \U0001F600 é{}", i, i % 7 == 0 ? "\n\n" : "\n");
+  return text;
+}
+
+TEST_F(Prepare, TextIsSplitAsTrainSplitsIt) {
+  const std::string text = long_text();
+  for (const double part : {0., 0.05, 0.2, 0.5}) {
+    SCOPED_TRACE(part);
+    const fs::path file = write("text", text);
+    PrepareOptions asked = options({file});
+    asked.val_split = part;
+    run(asked);
+    const Corpus got = result(), same = load_corpus(file.string(), part);
+    EXPECT_TRUE(got.train == same.train);
+    EXPECT_TRUE(got.validation == same.validation);
+    EXPECT_TRUE(got.train + got.validation == text);
+  }
+}
+
+TEST_F(Prepare, CompressionChangesNothing) {
+  const std::string text = long_text();
+  run(options({write("text", text)}));
+  const Corpus plain = result();
+  run(options({write("text.gz", gzip(text))}));
+  EXPECT_TRUE(result().train == plain.train);
+}
+
+TEST_F(Prepare, DocumentsStayWhole) {
+  std::string lines;
+  for (int i = 0; i < 3000; ++i) lines += fmt::format("{{\"text\":\"<{} {}>\"}}\n", i, std::string(static_cast<size_t>(i * 7919 % 2000), 'x'));
+  PrepareOptions asked = options({write("documents.jsonl.gz", gzip(lines))});
+  asked.val_split = 0.1;
+  run(asked);
+  const Corpus got = result();
+  for (std::string_view text : {std::string_view(got.train), std::string_view(got.validation)})
+    for (size_t end; !text.empty(); text.remove_prefix(end + 3)) {
+      ASSERT_EQ(text.front(), '<');
+      end = text.find('>');
+      ASSERT_EQ(text.substr(end, 3), ">\n\n");
+    }
+  EXPECT_NEAR(static_cast<double>(got.validation.size()), 0.1 * static_cast<double>(got.train.size() + got.validation.size()), 2100);
+  const Corpus same = load_corpus((directory_ / "documents.jsonl.gz").string(), 0.1);
+  EXPECT_TRUE(got.train == same.train && got.validation == same.validation);
+}
+
+TEST_F(Prepare, AFolderIsOneCorpusInTheOrderOfItsPaths) {
+  write("in/b.txt", "second\n");
+  write("in/a/z.txt.gz", gzip("first"));
+  write("in/c.md", "third\n");
+  write("in/picture.png", "\xff");
+  write("in/.hidden/x.txt", "hidden");
+  write("in/.y.txt", "hidden");
+  const std::vector<fs::path> files = corpus_files(directory_ / "in", false, directory_ / "out").files;
+  EXPECT_EQ(files, (std::vector{directory_ / "in/a/z.txt.gz", directory_ / "in/b.txt", directory_ / "in/c.md"}));
+  EXPECT_EQ(corpus_files(directory_ / "in", true, directory_ / "out").files.size(), 4u);
+  PrepareOptions asked = options(files);
+  asked.val_split = 0;
+  const nlohmann::ordered_json manifest = run(asked);
+  EXPECT_EQ(result().train, "first\nsecond\nthird\n");
+  ASSERT_EQ(manifest["inputs"]["files"].size(), 3u);
+  EXPECT_EQ(manifest["inputs"]["files"][0]["name"], "a/z.txt.gz");
+  fs::create_directory(directory_ / "empty");
+  write("pictures/picture.png", "\xff");
+  expect_error<UsageError>([&] { corpus_files(directory_ / "empty", false, directory_ / "out"); }, {"no files"});
+  expect_error<UsageError>([&] { corpus_files(directory_ / "pictures", false, directory_ / "out"); }, {"no files", "1 of other kinds", "--format"});
+}
+
+TEST_F(Prepare, SaysWhatAFolderHasAndIsNotRead) {
+  write("in/a.TXT", "first\n");
+  write("in/B.Text.GZ", gzip("second\n"));
+  write("in/c.txt.xz", "\xfd");
+  write("in/.hidden/x.txt", "hidden");
+  write("in/data.partial-0123456789abcdef/train.txt", "unfinished");
+  write("in/data.old-0000000000000007/train.txt", "unfinished");
+  write("in/data.partial-notes/d.txt", "third\n");
+  write("elsewhere/x.txt", "linked\n");
+  fs::create_directory_symlink(directory_ / "elsewhere", directory_ / "in/linked");
+  fs::create_symlink(directory_ / "elsewhere/x.txt", directory_ / "in/link.txt");
+  fs::create_symlink("loop.txt", directory_ / "in/loop.txt");
+  write("in/prepared/train.txt", "mine");
+  const FolderFiles found = corpus_files(directory_ / "in", false, directory_ / "in/prepared");
+  EXPECT_EQ(found.files, (std::vector{directory_ / "in/B.Text.GZ", directory_ / "in/a.TXT", directory_ / "in/data.partial-notes/d.txt",
+                                      directory_ / "in/link.txt"}));
+  ASSERT_EQ(found.left_out.size(), 1u);
+  const std::string& left_out = found.left_out[0].text;
+  const auto expect_said = [&](std::string_view what, std::initializer_list<const char*> names) {
+    EXPECT_NE(left_out.find(what), left_out.npos) << left_out;
+    for (const char* name : names) EXPECT_NE(left_out.find((directory_ / name).string()), left_out.npos) << name << " is not in " << left_out;
+  };
+  expect_said("1 of other kinds", {"in/c.txt.xz"});
+  expect_said("1 hidden", {"in/.hidden"});
+  expect_said("2 left by another prepare", {"in/data.partial-0123456789abcdef", "in/data.old-0000000000000007"});
+  expect_said("1 by a link to a folder", {"in/linked"});
+  expect_said("1 by a link to no file", {"in/loop.txt"});
+  expect_said("1 of --out", {"in/prepared"});
+
+  PrepareOptions asked = options(found.files);
+  asked.remarks = found.left_out;
+  const nlohmann::ordered_json manifest = run(asked);
+  EXPECT_NE(output().find("read: 4 files as text, 1 of them compressed: 26 characters\n" + left_out + "\nsplit: 26.9 % of the bytes for validation"),
+            std::string::npos)
+      << output();
+  EXPECT_EQ(manifest["summary"].size(), 3u);
+  EXPECT_EQ(manifest["summary"][1], left_out);
+
+  // What is left out does not make the result another one.
+  write("in/e.txt.xz", "\xfd");
+  asked.remarks = corpus_files(directory_ / "in", false, directory_ / "in/prepared").left_out;
+  const nlohmann::ordered_json again = run(asked);
+  EXPECT_NE(asked.remarks[0].text.find("2 of other kinds"), std::string::npos);
+  EXPECT_TRUE(output().ends_with("\n" + asked.remarks[0].text + "\n" + out_.string() + " is up to date\n")) << output();
+  EXPECT_EQ(again["summary"], (nlohmann::ordered_json{manifest["summary"][0], manifest["summary"][2], asked.remarks[0].text}));
+  write("other/picture.png", "\xff");
+  fs::create_symlink("nowhere", directory_ / "other/x.txt");
+  expect_error<UsageError>([&] { corpus_files(directory_ / "other", false, out_); }, {"no files", "1 of other kinds", "1 by a link to no file"});
+}
+
+TEST_F(Prepare, WarnsOfASplitFarFromWhatWasAskedFor) {
+  std::string lines;
+  for (const size_t bytes : {100, 10'000, 100, 100}) lines += fmt::format("{{\"text\":\"{}\"}}\n", std::string(bytes, 'x'));
+  const nlohmann::ordered_json manifest = run(options({write("x.jsonl", lines + "{\"text\":\"\"}\n")}));
+  EXPECT_EQ(manifest["results"]["documents"], 4);
+  EXPECT_NE(output().find("as JSON lines: 4 documents and 1 without text, left out, 10308 characters"), std::string::npos) << output();
+  EXPECT_NE(output().find("split: 2.0 % of the bytes for validation, 20.0 % asked for, which is far off"), std::string::npos) << output();
+}
+
+/// The manifest is of the bytes that were read, though the source is another one before and after.
+TEST_F(Prepare, ASourceThatGrowsIsDescribedAsItWasRead) {
+  const fs::path file = write("text", long_text());
+  int asked = 0;
+  check_stop_ = [&] {
+    if (++asked == 2) std::ofstream(file, std::ios::app) << "a last line\n";
+  };
+  PrepareOptions all = options({file});
+  all.val_split = 0;
+  const nlohmann::ordered_json manifest = run(all);
+  const std::string train = result().train;
+  EXPECT_TRUE(train.ends_with("a last line\n"));
+  const nlohmann::ordered_json& described = manifest["inputs"]["files"][0];
+  EXPECT_EQ(described["bytes"], train.size());
+  EXPECT_EQ(described["sha256"], sha256_of_file(out_ / "train.txt", [](int64_t) {}));
+  EXPECT_NE(output().find("text: written to while it was read"), std::string::npos) << output();
+  check_stop_ = [] {};
+  run(all);
+  EXPECT_TRUE(output().ends_with("is up to date\n")) << output();
+  std::ofstream(file, std::ios::app) << "another\n";
+  run(all);
+  EXPECT_TRUE(result().train.ends_with("another\n"));
+}
+
+/// What a user's file must not begin with may be the beginning of a document.
+TEST_F(Prepare, DocumentsMayBeginAsTheyLike) {
+  PrepareOptions asked = options({write("x.jsonl", R"({"text":"\ufeffPK\u0003\u0004"})")});
+  asked.val_split = 0;
+  run(asked);
+  EXPECT_EQ(result().train, "\uFEFFPK\3\4\n\n");
+}
+
+TEST_F(Prepare, WhatCannotBeLookedAtIsNamed) {
+  const fs::path file = write("in/x.txt", "text\n");
+  fs::create_symlink("loop", directory_ / "loop");
+  expect_error([&] { run(options({directory_ / "loop"})); }, {(directory_ / "loop").string(), "symbolic links", "check the links"});
+  expect_error([&] { corpus_files(directory_ / "loop", false, out_); }, {(directory_ / "loop").string(), "check the links"});
+  out_ = directory_ / "loop";
+  expect_error([&] { run(options({file})); }, {(directory_ / "loop").string(), "check the links"});
+  if (::geteuid() == 0) GTEST_SKIP() << "root reads everything";
+  fs::create_directory(directory_ / "in/closed");
+  fs::permissions(directory_ / "in/closed", fs::perms::none);
+  expect_error([&] { corpus_files(directory_ / "in", false, out_); },
+               {(directory_ / "in/closed").string(), "Permission denied", "check the permissions"});
+  fs::permissions(directory_ / "in/closed", fs::perms::owner_all);
+}
+
+/// The result may lie among its sources, and is none.
+TEST_F(Prepare, DoesNotReadItsOwnResult) {
+  write("in/a.txt", "first\n");
+  out_ = directory_ / "in/prepared";
+  for (int time = 0; time < 2; ++time) {
+    const std::vector<fs::path> files = corpus_files(directory_ / "in", false, out_).files;
+    EXPECT_EQ(files, std::vector{directory_ / "in/a.txt"});
+    run(options(files));
+  }
+  const std::string train = read_file(out_ / "train.txt");
+  fs::create_directory_symlink(out_, directory_ / "link");
+  for (const fs::path& source : {out_ / "train.txt", directory_ / "link/val.txt"})
+    expect_error<UsageError>([&] { run(options({source})); }, {source.string(), "in --out", "another --out"});
+  EXPECT_EQ(read_file(out_ / "train.txt"), train);
+}
+
+TEST_F(Prepare, TheManifestSaysWhatWasMadeOfWhat) {
+  const nlohmann::ordered_json manifest = run(options({write("text", "abc\n")}));
+  EXPECT_EQ(nlohmann::ordered_json::parse(read_file(out_ / "manifest.json")), manifest);
+  EXPECT_EQ(manifest["source"], "a test");
+  const nlohmann::ordered_json& file = manifest["inputs"]["files"][0];
+  EXPECT_EQ(file["name"], "text");
+  EXPECT_EQ(file["bytes"], 4);
+  EXPECT_EQ(file["sha256"], "edeaaff3f1774ad2888673770c6d64097e391bc362d7d6fb34982ddf0efd18cb");  // sha256sum's
+  EXPECT_EQ(manifest["inputs"]["val_split"], 0.2);
+  EXPECT_EQ(manifest["results"], nlohmann::ordered_json({{"vocabulary", 6}, {"characters", 4}, {"train_tokens", 3}, {"val_tokens", 1}}));
+  for (const nlohmann::ordered_json& made : manifest["files"]) EXPECT_EQ(made["bytes"], fs::file_size(out_ / made["name"].get<std::string>()));
+  EXPECT_EQ(manifest["files"].size(), 5u);
+}
+
+TEST_F(Prepare, WhatIsThereIsNotMadeAgain) {
+  const fs::path file = write("text", long_text());
+  const auto made_again = [&](const PrepareOptions& asked) {
+    const fs::file_time_type before = fs::last_write_time(out_ / "manifest.json");
+    run(asked);
+    result();
+    return fs::last_write_time(out_ / "manifest.json") != before;
+  };
+  run(options({file}));
+  EXPECT_FALSE(made_again(options({file})));
+  fs::rename(file, directory_ / "elsewhere");
+  fs::create_directory(directory_ / "folder");
+  fs::rename(directory_ / "elsewhere", directory_ / "folder/text");
+  const fs::path moved = directory_ / "folder/text";
+  EXPECT_FALSE(made_again(options({moved}))) << "the same bytes under the same name";
+
+  PrepareOptions other = options({moved});
+  other.val_split = 0.3;
+  EXPECT_TRUE(made_again(other));
+  other.vocabulary = 10;
+  const fs::file_time_type before = fs::last_write_time(out_ / "manifest.json");
+  run(other);
+  EXPECT_NE(fs::last_write_time(out_ / "manifest.json"), before);
+  EXPECT_EQ(load_prepared(out_, 10).tokenizer.size(), 10);
+  run(other = options({moved}));
+  EXPECT_FALSE(made_again(other));
+  for (const char* name : {"train.txt", "val.tokens", "tokenizer.json"}) {  // a flipped bit, the size as it was
+    std::string bytes = read_file(out_ / name);
+    bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+    write_file_atomically(out_ / name, bytes);
+    EXPECT_TRUE(made_again(other)) << name;
+  }
+  fs::remove(out_ / "val.txt");
+  EXPECT_TRUE(made_again(other));
+  write_file_atomically(out_ / "manifest.json", "{\"inputs\":");
+  EXPECT_TRUE(made_again(other));
+  write("folder/text", "another text");
+  EXPECT_TRUE(made_again(other));
+}
+
+TEST_F(Prepare, FailureLeavesTheOldFolderAndNothingElse) {
+  const fs::path file = write("text", long_text());
+  run(options({file}));
+  const std::string before = read_file(out_ / "manifest.json");
+  const auto expect_as_before = [&] {
+    EXPECT_EQ(read_file(out_ / "manifest.json"), before);
+    EXPECT_EQ(entries(out_.parent_path()), std::set<std::string>{"prepared"});
+    result();
+  };
+  expect_error([&] { run(options({file, directory_ / "missing"})); }, {"missing", "No such file"});
+  expect_error([&] { run(options({file, write("bad", "abc\xff")})); }, {"bad: byte 3 (0xff)"});
+  expect_error([&] { run(options({write("x.jsonl", "{\"text\":\"a\"}\nno\n")})); }, {"x.jsonl", "line 2 (byte 14)"});
+  expect_error([&] { run(options({write("empty", "")})); }, {"there is no text"});
+  expect_as_before();
+
+  // A stop at every point in time leaves no traces.
+  PrepareOptions other = options({file});
+  other.val_split = 0.3;
+  int stops = 0;
+  for (;; ++stops) {
+    int asked = 0;
+    check_stop_ = [&] {
+      if (asked++ == stops) fail("stopped");
+    };
+    try {
+      run(other);
+      break;
+    } catch (const Error& error) {
+      EXPECT_STREQ(error.what(), "stopped");
+      expect_as_before();
+    }
+  }
+  EXPECT_GT(stops, 10);
+  EXPECT_NE(read_file(out_ / "manifest.json"), before) << "the run that was not stopped";
+}
+
+TEST_F(Prepare, AFolderOfOtherThingsIsLeftAlone) {
+  const fs::path file = write("text", "abc\n");
+  write("data/prepared/notes.txt", "mine");
+  expect_error<UsageError>([&] { run(options({file})); }, {out_.string(), "other files ('notes.txt')", "new folder"});
+  EXPECT_EQ(entries(out_), std::set<std::string>{"notes.txt"});
+  fs::remove_all(out_);
+  write_file_atomically(out_, "a file");
+  expect_error([&] { run(options({file})); }, {"is not a directory"});
+}
+
+#ifndef __SANITIZE_ADDRESS__  // which keeps what was freed
+/// The most memory of this process since the last call, in bytes.
+int64_t peak_memory() {
+  std::ifstream status("/proc/self/status");
+  std::string line;
+  while (std::getline(status, line) && !line.starts_with("VmHWM:")) {
+  }
+  const int64_t peak = 1024 * std::stoll(line.substr(6));
+  std::ofstream("/proc/self/clear_refs") << "5";
+  return peak;
+}
+
+TEST_F(Prepare, MemoryDoesNotDependOnTheCorpus) {
+  const std::string part = long_text(), line = fmt::format("{}\n", nlohmann::json({{"text", part.substr(0, 100'000)}}).dump());
+  std::ofstream text(directory_ / "text"), lines(directory_ / "lines.jsonl");
+  for (int i = 0; i < 24; ++i) text << part;
+  for (int i = 0; i < 600; ++i) lines << line;
+  text.close();
+  lines.close();
+  for (const char* name : {"text", "lines.jsonl"}) {
+    SCOPED_TRACE(name);
+    peak_memory();
+    const int64_t before = peak_memory();
+    run(options({directory_ / name}));
+    EXPECT_LT(peak_memory() - before, 25'000'000) << "for 60 MB";
+  }
+}
+#endif
+
+TEST_F(Prepare, AShortTextHasNoValidation) {
+  run(options({write("x.jsonl", "{\"text\":\"only one\"}")}));
+  EXPECT_EQ(result().validation, "");
+}
+
+}  // namespace
+}  // namespace mmrec

@@ -1,0 +1,348 @@
+#include "train/data/text_file.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <fstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "support/atomic_file.h"
+#include "support/file_descriptor.h"
+#include "tests/common/expect_error.h"
+#include "tests/common/gzip.h"
+#include "tests/common/temporary_directory.h"
+#include "train/data/tokenizer.h"
+
+namespace mmrec {
+namespace {
+
+using test::expect_error;
+using test::gzip;
+using namespace std::string_literals;
+using test::TemporaryDirectory;
+
+const ReadObserver kNobody = [](int64_t) {};
+
+class TextFile : public testing::Test {
+ protected:
+  std::string text_of(const std::string& bytes) {
+    write_file_atomically(path_, bytes);
+    std::string text;
+    facts_ = read_text(
+        path_,
+        [&](std::string_view piece) {
+          EXPECT_FALSE(piece.empty());
+          check_utf8(piece, "a piece");
+          text += piece;
+        },
+        kNobody);
+    return text;
+  }
+  std::vector<std::string> documents_of(const std::string& bytes) {
+    write_file_atomically(path_, bytes);
+    std::vector<std::string> documents;
+    facts_ = read_json_lines(
+        path_, [&](std::string_view text) { documents.emplace_back(text); }, kNobody);
+    return documents;
+  }
+  void expect_refused(const std::string& json_lines, std::initializer_list<std::string_view> parts) {
+    SCOPED_TRACE(json_lines.substr(0, 200));
+    expect_error([&] { documents_of(json_lines); }, {path_.string()});
+    expect_error([&] { documents_of(json_lines); }, parts);
+  }
+
+  TemporaryDirectory directory_;
+  std::filesystem::path path_ = directory_ / "input";
+  FileFacts facts_;  // of the file that was read last
+};
+
+TEST_F(TextFile, PiecesEndBetweenCharacters) {
+  EXPECT_EQ(text_of(""), "");
+  EXPECT_EQ(text_of("é"), "é");
+  for (size_t shift = 0; shift < 4; ++shift) {  // every place of a piece's end within a character
+    std::string text(shift, 'x');
+    while (text.size() < 2'500'000) text += "a\U0001F600é€";
+    EXPECT_TRUE(text_of(text) == text);
+    EXPECT_TRUE(text_of(gzip(text)) == text);
+  }
+}
+
+TEST_F(TextFile, ReadsAllMembersOfACompressedFile) {
+  EXPECT_EQ(text_of(gzip("one ") + gzip("") + gzip("two")), "one two");
+  EXPECT_EQ(text_of(gzip("one ") + gzip("two") + std::string(1'000'000, '\0')), "one two") << "filled up with zeros";
+}
+
+TEST_F(TextFile, InvalidUtf8HasItsPlaceInTheWholeText) {
+  for (const size_t place : {size_t{0}, size_t{7}, (size_t{1} << 20) - 1, size_t{1} << 20, size_t{3'000'001}}) {
+    std::string text(3'000'007, 'x');
+    text[place] = '\xff';
+    const std::string expected = fmt::format("byte {} (0xff)", place);
+    expect_error([&] { text_of(text); }, {path_.string(), expected, "UTF-8"});
+    expect_error([&] { text_of(gzip(text)); }, {path_.string(), expected});
+  }
+  expect_error([&] { text_of("abc\xe2\x82"); }, {"byte 3 (0xe2)", "the text's end cuts the character off", "get the whole text"});
+  expect_error([&] { text_of(std::string((1 << 20) - 2, 'x') + "\xe2\x82x"); }, {"byte 1048574 (0xe2)"});
+}
+
+TEST_F(TextFile, RefusesDamagedCompressedFiles) {
+  const std::string good = gzip("a text that is compressed, and long enough to be more than a header");
+  for (size_t length = 2; length < good.size(); ++length) {
+    SCOPED_TRACE(length);
+    expect_error([&] { text_of(good.substr(0, length)); }, {path_.string(), "ends too early", "get it again"});
+  }
+  std::string wrong_sum = good;
+  wrong_sum[good.size() - 8] = static_cast<char>(wrong_sum[good.size() - 8] ^ 1);
+  expect_error([&] { text_of(wrong_sum); }, {path_.string(), "damaged"});
+  for (const std::string& behind : {"junk"s, "\x1e"s + good.substr(1), good.substr(0, 1) + "\x8a" + good.substr(2), "\0\0junk"s})
+    expect_error([&] { text_of(good + behind); }, {path_.string(), "damaged"});
+  // A text that is longer than a piece is handed out before its end shows; the error comes all the same.
+  const std::string longer = gzip(std::string(3'000'000, 'x'));
+  expect_error([&] { text_of(longer.substr(0, longer.size() - 4)); }, {"ends too early"});
+}
+
+TEST_F(TextFile, RefusesWhatIsNoFile) {
+  expect_error(
+      [&] {
+        read_text(
+            directory_ / "missing", [](std::string_view) {}, kNobody);
+      },
+      {"missing", "No such file"});
+  expect_error(
+      [&] {
+        read_text(
+            directory_.path(), [](std::string_view) {}, kNobody);
+      },
+      {"not a regular file"});
+  ASSERT_EQ(::mkfifo((directory_ / "pipe").c_str(), 0600), 0);
+  expect_error(
+      [&] {
+        read_text(
+            directory_ / "pipe", [](std::string_view) {}, kNobody);
+      },
+      {"pipe", "not a regular file"});
+}
+
+TEST_F(TextFile, TheObserverSeesTheFilesOwnBytesAndMayEndIt) {
+  const std::string bytes = gzip(std::string(5'000'000, 'x'));
+  write_file_atomically(path_, bytes);
+  int64_t seen = -1;
+  read_text(
+      path_, [](std::string_view) {},
+      [&](int64_t read) {
+        EXPECT_GE(read, seen);
+        seen = read;
+      });
+  EXPECT_EQ(seen, static_cast<int64_t>(bytes.size()));
+  expect_error(
+      [&] {
+        read_text(
+            path_, [](std::string_view) {}, [](int64_t) { fail("stop"); });
+      },
+      {"stop"});
+}
+
+TEST_F(TextFile, JsonLinesGiveTheirTexts) {
+  using Documents = std::vector<std::string>;
+  EXPECT_EQ(documents_of(""), Documents{});
+  EXPECT_EQ(documents_of(R"({"text":"one"})"), Documents{"one"});
+  EXPECT_EQ(documents_of("{\"text\":\"one\"}\n\n \r\n{\"text\":\"\"}\r\n{\"id\":7,\"text\":\"two\\nlines\"}\n"),
+            (Documents{"one", "", "two\nlines"}));
+  EXPECT_EQ(documents_of(R"({"meta":{"text":1,"list":["text",{"text":null}]},"text":"\u00e9\ud83d\ude00\u0000é","more":[[]],"n":-1.5e3,"b":true})"),
+            Documents{std::string("é\U0001F600\0é", 9)});
+  EXPECT_EQ(documents_of(gzip("{\"text\":\"one\"}\n{\"text\":\"two\"}\n")), (Documents{"one", "two"}));
+
+  std::string lines;
+  Documents expected;
+  for (int i = 0; i < 400; ++i) {  // lines begin and end anywhere in pieces, and some are longer
+    expected.push_back(std::string(static_cast<size_t>(i % 50 == 0 ? 1'200'000 : 4001 + i), static_cast<char>('a' + i % 26)) + "€");
+    lines += "{\"text\": \"" + expected.back() + "\"}\n";
+  }
+  EXPECT_TRUE(documents_of(lines) == expected);
+}
+
+TEST_F(TextFile, JsonLinesThatAreNoneHaveAPlace) {
+  const std::string good = "{\"text\":\"é\"}\n";  // 14 bytes
+  expect_refused(good + "{\"text\": tru}\n", {"line 2 (byte 26)", "not valid JSON"});
+  expect_refused(good + "\n" + "{\"text\":\"one\"\n", {"line 3", "not valid JSON"});
+  expect_refused(good + "{\"id\":1}\n", {"line 2 (byte 14)", "there is no field \"text\""});
+  expect_refused(good + "{\"a\":{\"text\":\"x\"}}\n", {"line 2", "there is no field \"text\""});
+  expect_refused(good + "{\"text\":7}", {"line 2 (byte 14)", "is a number, not a string"});
+  expect_refused(good + "{\"text\":null}", {"is null, not a string"});
+  expect_refused(good + "{\"text\":[\"x\"]}", {"is an array, not a string"});
+  expect_refused(good + "{\"text\":{\"text\":\"x\"}}", {"is an object, not a string"});
+  expect_refused(good + "{\"text\":\"a\",\"text\":\"b\"}", {"line 2", "occurs twice"});
+  expect_refused("[\n{\"text\":\"a\"}\n]\n", {"line 1 (byte 0)", "an array instead of an object"});
+  expect_refused("[{\"text\":\"a\"}]\n", {"line 1", "an array instead of an object", "JSON lines"});
+  expect_refused("\"text\"\n", {"a string instead of an object"});
+  expect_refused("A plain text.\n", {"line 1 (byte 0)", "not valid JSON"});
+  expect_refused(good + "{\"text\":\"a\xff\"}", {"byte 24 (0xff)", "UTF-8"});
+  const std::string quoting = "{\"text\":\"" + std::string(5000, 'x');
+  expect_refused(quoting, {"line 1", "not valid JSON"});
+  try {
+    documents_of(quoting);
+  } catch (const Error& error) {
+    EXPECT_LT(std::string_view(error.what()).size(), 500u) << "the whole line is quoted";
+  }
+}
+
+/// What other fields hold does not matter, also where the JSON library has no room for it.
+TEST_F(TextFile, OtherFieldsOfJsonLinesDoNotMatter) {
+  using Documents = std::vector<std::string>;
+  const std::string digits(400, '9');
+  for (const std::string& field :
+       {R"("id":1e400)"s, R"("id":-1.5E+4000)"s, "\"id\":" + digits, "\"id\":-" + digits + "." + digits + "e-99", R"("id":[1,{"n":[1e400]}])"s,
+        R"("title":"\ud800")"s, R"("title":"\udc00\ud83d\ude00")"s, R"("a\ud800":"\\\ud800")"s}) {
+    SCOPED_TRACE(field.substr(0, 50));
+    EXPECT_EQ(documents_of("{" + field + R"(,"text":"one \ud83d\ude00 \\ud800 1e400"})"), Documents{"one \U0001F600 \\ud800 1e400"});
+    EXPECT_EQ(documents_of(R"({"text":"two",)" + field + "}\n{\"text\":\"three\"}"), (Documents{"two", "three"}));
+    EXPECT_EQ(facts_.replaced, 0);
+  }
+  const std::string good = "{\"text\":\"a\"}\n";  // 13 bytes
+  expect_refused(good + R"({"id":1e400,"text":tru})", {"line 2 (byte 13)", "not valid JSON"});
+  expect_refused(good + "{\"id\":0" + digits + ",\"text\":\"a\"}", {"line 2", "not valid JSON"});
+  expect_refused(good + "{\"id\":" + std::string(400, '0') + ",\"text\":\"a\"}", {"line 2", "not valid JSON"});
+  expect_refused(good + R"({"id":1e400})", {"line 2", "there is no field \"text\""});
+  expect_refused(good + R"({"id":1e400,"text":1e400})", {"line 2", "is a number, not a string"});
+}
+
+TEST_F(TextFile, HalfAUtf16PairIsReadAsTheReplacementCharacter) {
+  EXPECT_EQ(documents_of(R"({"text":"a\ud800b\udfffc\ud83d\ude00"})"
+                         "\n"
+                         R"({"text":"\ud800\ud800"})"
+                         "\n"
+                         R"({"text":"good"})"),
+            (std::vector<std::string>{"a\uFFFDb\uFFFDc\U0001F600", "\uFFFD\uFFFD", "good"}));
+  EXPECT_EQ(facts_.replaced, 2);
+}
+
+TEST_F(TextFile, AByteOrderMarkIsNoPartOfAText) {
+  const std::string mark = "\xef\xbb\xbf";
+  EXPECT_EQ(text_of(mark + "text" + mark), "text" + mark);
+  EXPECT_EQ(text_of(gzip(mark + "text")), "text");
+  EXPECT_EQ(text_of(mark), "");
+  expect_error([&] { text_of(mark + "a\xff" + "b"); }, {"byte 4 (0xff)"});
+  EXPECT_EQ(documents_of(mark + "{\"text\":\"one\"}\n"), std::vector<std::string>{"one"});
+  expect_refused(mark + "{\"text\":\"one\"}\n[]", {"line 2 (byte 18)"});
+}
+
+TEST_F(TextFile, WhatIsNoTextSaysWhatItIs) {
+  struct Case {
+    std::string bytes;
+    std::string_view what, advice;
+  };
+  std::string tar(1024, '\0');
+  tar.replace(0, 5, "a.txt").replace(257, 5, "ustar").replace(512, 4, "text");
+  const Case cases[] = {
+      {"\xfd"
+       "7zXZ\0\0\4"s,
+       "compressed by xz", "unxz"},
+      {"BZh91AY&SY\x12\x34", "compressed by bzip2", "bunzip2"},
+      {"\x28\xb5\x2f\xfd\4", "compressed by zstd", "unzstd"},
+      {"PK\3\4\24", "a zip archive", "unpack it"},
+      {"PK\5\6"s + std::string(18, '\0'), "an empty zip archive", "with text"},
+      {tar, "a tar archive", "unpack it"},
+      {"%PDF-1.7\n", "a PDF document", "pdftotext"},
+      {"PAR1\x15\4", "a Parquet file", "JSON lines"},
+      {"\xff\xfe"
+       "a\0b\0"s,
+       "in UTF-16", "iconv -f UTF-16"},
+      {"\xfe\xff\0a\0b"s, "in UTF-16", "iconv -f UTF-16"},
+      {"\xff\xfe\0\0a\0\0\0"s, "in UTF-32", "iconv -f UTF-32"},
+      {"a\0b\0\n\0"s, "UTF-16LE", "iconv -f UTF-16LE"},
+      {"\0a\0b\0\n"s, "UTF-16BE", "iconv -f UTF-16BE"},
+      {"\x1f\4@\4 \0<\0\n\0"s, "UTF-16LE", "iconv"},  // Cyrillic: zeros are in spaces and line ends only
+  };
+  for (const Case& bad : cases) {
+    SCOPED_TRACE(bad.what);
+    expect_error([&] { text_of(bad.bytes); }, {path_.string() + " ", bad.what, bad.advice});
+    expect_error([&] { text_of(gzip(bad.bytes)); }, {path_.string() + ", decompressed, ", bad.what, bad.advice});
+    expect_error([&] { documents_of(bad.bytes); }, {path_.string(), bad.what});
+  }
+  expect_error([&] { text_of(gzip(gzip("a text"))); }, {path_.string(), "still compressed by gzip", "once"});
+  path_ = directory_ / "page.txt.gz";
+  expect_error([&] { text_of("\n<!doctype HTML>\n<p>404"); }, {path_.string(), "an HTML page", "not compressed", "get the file again"});
+  EXPECT_EQ(text_of("a text"), "a text") << "the content counts";
+}
+
+TEST_F(TextFile, WhatIsOddIsFound) {
+  text_of("A text\nof {\"lines\":1}.\n");
+  EXPECT_FALSE(facts_.is_html || facts_.has_json || facts_.was_changed || facts_.is_compressed);
+  EXPECT_EQ(facts_.zeros, 0);
+  text_of("a\0\0b"s + std::string(100, 'x'));
+  EXPECT_EQ(facts_.zeros, 2);
+  text_of(gzip("<html lang=\"en\">"));
+  EXPECT_TRUE(facts_.is_html);
+  EXPECT_TRUE(facts_.is_compressed);
+  for (const char* page : {"<head>", "<BODY class=x>", "<html\nlang=en>", "<!-- a --> <!-- b -->\n<html>",
+                           "<?xml version='1.0'?>\n<!DOCTYPE html>"}) {
+    text_of(page);
+    EXPECT_TRUE(facts_.is_html) << page;
+  }
+  for (const char* text : {"<header>", "<heading> of a play", "<!-- a licence -->\n# A title", "<?xml version='1.0'?>\n<TEI>", "<!-- <html>"}) {
+    text_of(text);
+    EXPECT_FALSE(facts_.is_html) << text;
+  }
+  text_of("{\"text\":\"one\"}\n\n{\"text\":\"two\"}");
+  EXPECT_TRUE(facts_.has_json);
+  std::string long_lines;
+  for (int i = 0; i < 5; ++i) long_lines += "{\"text\":\"" + std::string(300'000, 'x') + "\"}\n";
+  text_of(long_lines);
+  EXPECT_TRUE(facts_.has_json);
+  text_of("{\"text\":\"one\"}\nand two\n");
+  EXPECT_FALSE(facts_.has_json);
+  text_of("{\"text\":\n\"one\"}\n");
+  EXPECT_FALSE(facts_.has_json);
+  text_of("{\"text\":\n" + std::string(2'000'000, ' ') + "\"one\"}\n");
+  EXPECT_FALSE(facts_.has_json);
+  for (const char* character : {"x", "\u20ac"}) {  // three bytes, of which one or two are behind what is looked at
+    std::string long_text;
+    while (long_text.size() < 2'000'000) long_text += character;
+    text_of("{\"id\":1e400,\"text\":\"" + long_text + "\"}\n{\"text\":\"two\"}\n");
+    EXPECT_TRUE(facts_.has_json) << character;
+    text_of("{ \"text\" : \"" + long_text + "\"}\n");
+    EXPECT_TRUE(facts_.has_json) << character;
+    text_of("{" + long_text + "}\n");
+    EXPECT_FALSE(facts_.has_json) << character;
+  }
+  documents_of(R"({"text":"\u0000"})");
+  EXPECT_EQ(facts_.zeros, 1);
+  path_ = directory_ / "page.HTML";
+  text_of("<html>");
+  EXPECT_FALSE(facts_.is_html) << "it is called so";
+}
+
+TEST_F(TextFile, FactsAreOfTheBytesThatWereRead) {
+  std::string text;
+  while (text.size() < 3'000'000) text += fmt::format("line {}\n", text.size());
+  write_file_atomically(path_, text);
+  bool grown = false;
+  facts_ = read_text(
+      path_, [](std::string_view) {},
+      [&](int64_t) {
+        if (!std::exchange(grown, true)) std::ofstream(path_, std::ios::app) << "more\n";
+      });
+  EXPECT_TRUE(facts_.was_changed);
+  EXPECT_EQ(facts_.bytes, static_cast<int64_t>(std::filesystem::file_size(path_)));
+  EXPECT_EQ(facts_.sha256, sha256_of_file(path_, kNobody));
+  text_of(gzip(text));
+  EXPECT_FALSE(facts_.was_changed);
+  EXPECT_EQ(facts_.bytes, static_cast<int64_t>(std::filesystem::file_size(path_)));
+  EXPECT_EQ(facts_.sha256, sha256_of_file(path_, kNobody));
+}
+
+TEST_F(TextFile, ALineOfJsonHasALimit) {
+  expect_refused("{\"text\":\"a\"}\n{\"text\":\"" + std::string((32 << 20) + 2'000'000, 'x') + "\"}",
+                 {"line 2 (byte 13)", "longer than 33554432 bytes"});
+}
+
+TEST(FileErrors, AdviseWhatHelps) {
+  expect_error([] { fail_on_file("read", "text.txt", ENOMEM); }, {"cannot read text.txt: Cannot allocate memory", "free some memory"});
+  expect_error([] { fail_on_file("read", "text.txt", ELOOP); }, {"check the links"});
+  expect_error([] { fail_on_file("read", "text.txt", EIO); }, {"check the disk"});
+}
+
+}  // namespace
+}  // namespace mmrec

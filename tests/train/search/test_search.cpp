@@ -1,0 +1,140 @@
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <fstream>
+#include <set>
+#include <thread>
+
+#include "support/atomic_file.h"
+#include "support/child_process.h"
+#include "support/error.h"
+#include "tests/common/expect_error.h"
+#include "tests/common/process_ends.h"
+#include "tests/common/temporary_directory.h"
+#include "train/search/search_space.h"
+
+namespace mmrec {
+namespace {
+
+TEST(SearchSpace, GridsAreCombined) {
+  const SearchSpace space{{parse_grid("lr=1e-3,3e-3"), parse_grid("--batch=2,4,8")}, {}};
+  const std::vector<Settings> all = space.combinations();
+  ASSERT_EQ(all.size(), 6u);
+  EXPECT_EQ(describe(all[0]), "lr=1e-3 batch=2");
+  EXPECT_EQ(describe(all[1]), "lr=1e-3 batch=4");
+  EXPECT_EQ(describe(all[5]), "lr=3e-3 batch=8");
+}
+
+TEST(SearchSpace, WhatCannotBeUnderstoodIsRefused) {
+  const auto refused = [](auto parse, const char* text, std::initializer_list<std::string_view> parts) {
+    SCOPED_TRACE(text);
+    test::expect_error<UsageError>([&] { parse(text); }, parts);
+  };
+  for (const char* text : {"lr", "=1", ""}) refused(parse_grid, text, {"--grid", "name=value,value"});
+  for (const char* text : {"lr=", "lr=1,", "lr=,1", "lr=1,,2"}) refused(parse_grid, text, {"a value is missing"});
+  for (const char* text : {"lr=1,2,1", "seed=1,01", "steps=010,10", "lr=1e-3,0.001", "decay=0,0.0",
+                           "seed=18446744073709551615,018446744073709551615"})
+    refused(parse_grid, text, {"occurs twice"});
+  for (const char* text : {"data=1,01", "seed=18446744073709551615,18446744073709551614", "lr-min=1,1x"})
+    EXPECT_EQ(parse_grid(text).values.size(), 2u);
+  for (const char* text : {"lr", "lr=1", "lr=1:2:3:4", "lr=1:2:exp", "=1:2"}) refused(parse_range, text, {"--range", "name=low:high"});
+  for (const char* text : {"lr=a:2", "lr=1:2x", "lr=1:inf", "lr=nan:1", "lr=:"}) refused(parse_range, text, {"must be numbers"});
+  for (const char* text : {"x=0x1:0x10", "x=1:0x10", "x=+1:2"}) refused(parse_range, text, {"must be numbers"});
+  for (const char* text : {"seed=0:18446744073709551616", "seed=1:9007199254740994", "x=-9223372036854775809:0"})
+    refused(parse_range, text, {"from -9007199254740992 to 9007199254740992"});
+  refused(parse_range, "lr=2:1", {"2 is not below 1"});
+  refused(parse_range, "lr=0:1:log", {"begins above 0"});
+  const auto check = [](const char*) { SearchSpace{{parse_grid("lr=1,2")}, {parse_range("lr=1:2")}}.check(); };
+  refused(check, "twice", {"lr is given twice"});
+  const auto combine = [](const char*) {
+    GridAxis many{"x", std::vector<std::string>(1000, "1")};
+    SearchSpace{{many, many}, {}}.combinations();
+  };
+  refused(combine, "too many", {"more than 100000", "--random"});
+}
+
+TEST(SearchSpace, DrawsFollowTheirRanges) {
+  const SearchSpace space{{parse_grid("memory=a,b")}, {parse_range("lr=1e-5:1e-1:log"), parse_range("dropout=0:0.5"), parse_range("batch=1:4")}};
+  constexpr int kDraws = 4000;
+  double log_sum = 0, sum = 0, b = 0;
+  std::map<std::string, int> batches;
+  for (int i = 0; i < kDraws; ++i) {
+    const Settings settings = space.draw(42, i);
+    ASSERT_EQ(settings.size(), 4u);
+    b += settings[0].second == "b" ? 1 : 0;
+    const double lr = std::stod(settings[1].second), dropout = std::stod(settings[2].second);
+    EXPECT_TRUE(lr >= 0.99e-5 && lr <= 1.01e-1 && dropout >= 0 && dropout <= 0.5) << describe(settings);
+    log_sum += std::log10(lr);
+    sum += dropout;
+    ++batches[settings[3].second];
+  }
+  EXPECT_NEAR(b / kDraws, 0.5, 0.04);
+  EXPECT_NEAR(log_sum / kDraws, -3, 0.1);
+  EXPECT_NEAR(sum / kDraws, 0.25, 0.012);
+  EXPECT_EQ(batches.size(), 4u);
+  for (const auto& [batch, count] : batches) EXPECT_NEAR(count, kDraws / 4, 150) << batch;
+
+  EXPECT_EQ(space.draw(42, 7), space.draw(42, 7));
+  EXPECT_NE(space.draw(42, 7), space.draw(42, 8));
+  EXPECT_NE(space.draw(42, 7), space.draw(43, 7));
+
+  const SearchSpace decimal{.grids = {}, .ranges = {parse_range("seed=08:010")}};
+  for (uint64_t i = 0; i < 30; ++i) EXPECT_TRUE(std::set<std::string>({"8", "9", "10"}).contains(decimal.draw(42, i)[0].second));
+
+  const SearchSpace around_zero{.grids = {}, .ranges = {parse_range("x=-1:1")}};
+  std::set<std::string> drawn;
+  for (uint64_t i = 0; i < 100; ++i) drawn.insert(around_zero.draw(42, i)[0].second);
+  EXPECT_EQ(drawn, (std::set<std::string>{"-1", "0", "1"})) << "-0 is 0";
+}
+
+class ChildProcessTest : public testing::Test {
+ protected:
+  ChildProcess shell(const std::string& script) const { return ChildProcess({"/bin/sh", "-c", script}, directory_ / "output"); }
+  std::string output() const { return read_file(directory_ / "output"); }
+  test::TemporaryDirectory directory_;
+};
+
+TEST_F(ChildProcessTest, TellsHowItEnded) {
+  EXPECT_EQ(shell("echo out; echo err >&2; exit 3").wait(), 3);
+  EXPECT_EQ(output(), "out\nerr\n");
+  EXPECT_EQ(shell("kill -9 $$").wait(), -9);
+  EXPECT_EQ(shell("cat").wait(), 0) << "there is nothing to read";
+}
+
+TEST_F(ChildProcessTest, CanBePolledAndStopped) {
+  ChildProcess child = shell("sleep 60");
+  EXPECT_FALSE(child.poll());
+  child.send(SIGTERM);
+  EXPECT_EQ(child.wait(), -SIGTERM);
+  child.send(SIGTERM);  // to nobody
+  { const ChildProcess forgotten = shell("sleep 60"); }
+}
+
+// However that ends: here a copy of this process is killed.
+TEST_F(ChildProcessTest, DoesNotOutliveItsParent) {
+  const pid_t parent = ::fork();
+  if (parent == 0) {
+    const ChildProcess child = shell("echo $$; exec sleep 60");
+    for (;;) ::pause();
+  }
+  while (!std::filesystem::exists(directory_ / "output") || output().empty()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  const pid_t child = std::stoi(output());
+  ::kill(parent, SIGKILL);
+  ::waitpid(parent, nullptr, 0);
+  EXPECT_TRUE(test::ends(child));
+}
+
+TEST_F(ChildProcessTest, IsLookedForInThePath) { EXPECT_EQ(ChildProcess({"sh", "-c", "exit 4"}).wait(), 4); }
+
+TEST_F(ChildProcessTest, WhatCannotBeStartedThrows) {
+  test::expect_error([&] { ChildProcess({(directory_ / "missing").string()}, directory_ / "output"); }, {"cannot start", "missing", "No such file"});
+  test::expect_error([&] { ChildProcess({"/bin/sh"}, directory_ / "no/such/folder"); }, {"cannot write", "no/such/folder"});
+  test::expect_error([&] { sibling_program("no_such_program"); }, {"no_such_program", "make build"});
+}
+
+}  // namespace
+}  // namespace mmrec

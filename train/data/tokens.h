@@ -1,0 +1,64 @@
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "train/data/id_file.h"
+
+namespace mmrec {
+
+/// A text as token ids, in memory or in a file. Copies share the ids.
+class Tokens {
+ public:
+  Tokens(std::vector<int32_t> ids);
+  /// The ids of a file, which stay there.
+  Tokens(std::shared_ptr<IdFile> file);
+
+  int64_t count() const { return count_; }
+  /// Of the ids, in the bytes an id that they are stored in: with the count, enough to tell a text from others.
+  uint32_t crc32() const { return crc32_; }
+  /// Of the ids in so many bytes each, 1, 2 or 4; goes through all of them.
+  uint32_t crc32_in(int width) const;
+
+  /// The same text with the ids of another tokenizer: new_ids[id] in place of id.
+  Tokens translated(std::vector<int32_t> new_ids) const;
+
+  /// Calls visit(i, id) for i = 0 .. n-1 with the ids from place `first` on, which must be there.
+  template <class Visit>
+  void read(int64_t first, int n, Visit visit) const {
+    if (!file_) return visit_ids(ids_.get() + first, n, 0, visit);
+    alignas(int32_t) std::array<std::byte, size_t{1} << 14> block;
+    const int most = static_cast<int>(block.size()) / width_;
+    for (int begin = 0; begin < n; begin += most) {
+      const int count = std::min(most, n - begin);
+      file_->read(first + begin, std::span(block).first(static_cast<size_t>(count * width_)));
+      if (width_ == 1)
+        visit_ids(reinterpret_cast<const uint8_t*>(block.data()), count, begin, visit);
+      else if (width_ == 2)
+        visit_ids(reinterpret_cast<const uint16_t*>(block.data()), count, begin, visit);
+      else
+        visit_ids(reinterpret_cast<const int32_t*>(block.data()), count, begin, visit);
+    }
+  }
+
+ private:
+  /// `begin` is the first one's number for visit.
+  template <class Id, class Visit>
+  void visit_ids(const Id* ids, int n, int begin, Visit& visit) const {
+    for (int i = 0; i < n; ++i) visit(begin + i, new_ids_ ? new_ids_->at(static_cast<size_t>(ids[i])) : static_cast<int32_t>(ids[i]));
+  }
+
+  std::shared_ptr<IdFile> file_;                         // empty: in memory
+  std::shared_ptr<const int32_t> ids_;                   // in memory; owned along with what holds them
+  std::shared_ptr<const std::vector<int32_t>> new_ids_;  // empty: the ids as they are stored
+  int64_t count_;
+  int width_;
+  uint32_t crc32_;
+};
+
+}  // namespace mmrec

@@ -1,0 +1,65 @@
+#include "train/infer/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+#include "support/error.h"
+#include "train/data/tokenizer.h"
+
+namespace mmrec {
+
+namespace {
+constexpr int32_t kFirstCharacter = Tokenizer::kPadding + 1;
+}
+
+int32_t Sampler::choose(std::span<const float> logits, std::span<const int32_t> recent, double random) {
+  candidates_.clear();
+  for (int32_t id = kFirstCharacter; id < static_cast<int32_t>(logits.size()); ++id) {
+    if (!std::isfinite(logits[id])) fail("the model's logit of token {} is {}: its weights cannot be used", id, logits[id]);
+    candidates_.push_back({logits[id], id});
+  }
+  if (candidates_.empty()) fail("the tokenizer has no characters to generate");
+  penalise(recent);
+  const Candidate likeliest = *std::ranges::max_element(candidates_, {}, &Candidate::value);
+  if (sampling_.greedy || sampling_.temperature == 0) return likeliest.id;
+  keep_top_k();
+  for (Candidate& candidate : candidates_) candidate.value = std::exp((candidate.value - likeliest.value) / sampling_.temperature);
+  keep_top_p();
+
+  double rest = 0;
+  for (const Candidate& candidate : candidates_) rest += candidate.value;
+  rest *= random;
+  for (const Candidate& candidate : candidates_) {
+    rest -= candidate.value;
+    if (rest < 0) return candidate.id;
+  }
+  return likeliest.id;  // rounding left nothing of the sum
+}
+
+void Sampler::penalise(std::span<const int32_t> recent) {
+  if (sampling_.repetition_penalty == 1) return;
+  for (Candidate& candidate : candidates_)
+    if (std::ranges::find(recent, candidate.id) != recent.end())
+      candidate.value = candidate.value > 0 ? candidate.value / sampling_.repetition_penalty : candidate.value * sampling_.repetition_penalty;
+}
+
+void Sampler::keep_top_k() {
+  const auto k = static_cast<size_t>(sampling_.top_k);
+  if (k == 0 || k >= candidates_.size()) return;
+  std::ranges::nth_element(candidates_, candidates_.begin() + static_cast<int64_t>(k), std::greater(), &Candidate::value);
+  candidates_.resize(k);
+}
+
+void Sampler::keep_top_p() {
+  if (sampling_.top_p == 1) return;
+  std::ranges::sort(candidates_, std::greater(), &Candidate::value);
+  double rest = 0;
+  for (const Candidate& candidate : candidates_) rest += candidate.value;
+  rest *= sampling_.top_p;
+  size_t kept = 0;
+  while (kept < candidates_.size() && rest > 0) rest -= candidates_[kept++].value;
+  candidates_.resize(std::max<size_t>(kept, 1));
+}
+
+}  // namespace mmrec

@@ -1,0 +1,89 @@
+#include "train/infer/text_generator.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "runtime/rng.h"
+#include "support/error.h"
+#include "train/infer/evaluation.h"
+
+namespace mmrec {
+
+namespace {
+
+constexpr int kWindow = 64;  // tokens of the prompt that are read at once
+
+/// Copies the state of one sequence to all sequences of another model.
+void copy_state(const Model& from, const Model& to) {
+  const int64_t D = from.state().size(2);
+  for (int layer = 0; layer < from.state().size(0); ++layer)
+    for (int b = 0; b < to.B(); ++b) std::copy_n(from.state().at(layer).data(), D, to.state().at(layer).data() + b * D);
+}
+
+}  // namespace
+
+std::vector<int32_t> neutral_prompt(const Tokenizer& tokenizer) { return tokenizer.encode("\n", "the beginning"); }
+
+Generator::Generator(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, const Sampling& sampling, int samples,
+                     int trained_window)
+    : sampling_(sampling),
+      sampler_(sampling),
+      window_(config, vocabulary, parameters, kWindow, 1, Model::Mode::kInference),
+      token_(config, vocabulary, parameters, 1, 1, Model::Mode::kInference),
+      model_(config, vocabulary, parameters, 1, samples, Model::Mode::kInference),
+      recent_(samples),
+      chosen_(samples),
+      trained_window_(trained_window) {
+  arena_ = Arena::fitted([&](Arena& arena) {
+    memory_ = allocate_memory(config, arena);
+    window_ids_ = arena.take<int32_t>({kWindow, 1});
+    token_id_ = arena.take<int32_t>({1, 1});
+    ids_ = arena.take<int32_t>({1, samples});
+    logits_ = arena.tensor({1, samples, vocabulary});
+  });
+  draw_memory(memory_seed, 0, memory_);
+}
+
+void Generator::read_prompt(std::span<const int32_t> ids) {
+  if (ids.empty()) fail_usage("there must be at least one character to continue");
+  std::span<const int32_t> first = ids.first(ids.size() - 1);
+  for (; first.size() >= kWindow; first = first.subspan(kWindow)) {
+    std::ranges::copy(first.first(kWindow), window_ids_.data());
+    window_.read(window_ids_, memory_);
+  }
+  copy_state(window_, token_);
+  for (const int32_t id : first) {
+    token_id_.data()[0] = id;
+    token_.read(token_id_, memory_);
+  }
+  copy_state(token_, model_);
+  tokens_ = std::ssize(ids) - 1;
+  const auto remembered = ids.first(ids.size() - 1).last(std::min<size_t>(sampling_.repetition_window, ids.size() - 1));
+  for (std::vector<int32_t>& recent : recent_) recent.assign(remembered.begin(), remembered.end());
+  read(std::vector<int32_t>(recent_.size(), ids.back()));
+}
+
+Tensor Generator::read(std::span<const int32_t> ids) {
+  if (ids.size() != recent_.size()) fail_usage("{} tokens for {} samples", ids.size(), recent_.size());
+  std::ranges::copy(ids, ids_.data());
+  model_.logits(ids_, memory_, logits_);
+  const std::span<const float> logits(logits_.data(), static_cast<size_t>(logits_.count()));
+  if (!std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); })) fail("{}", describe_overflow(tokens_, trained_window_));
+  ++tokens_;
+  for (size_t b = 0; b < ids.size(); ++b) {
+    recent_[b].push_back(ids[b]);
+    if (recent_[b].size() > static_cast<size_t>(sampling_.repetition_window)) recent_[b].erase(recent_[b].begin());
+  }
+  return logits_.reshape({logits_.size(1), logits_.size(2)});
+}
+
+std::span<const int32_t> Generator::choose() {
+  const auto vocabulary = static_cast<size_t>(logits_.size(2));
+  for (size_t b = 0; b < chosen_.size(); ++b)
+    chosen_[b] = sampler_.choose({logits_.data() + b * vocabulary, vocabulary}, recent_[b],
+                                 Philox(sampling_.seed, rng_stream(Stream::kSampling, b)).uniform(draws_));
+  ++draws_;
+  return chosen_;
+}
+
+}  // namespace mmrec

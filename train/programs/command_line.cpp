@@ -1,0 +1,278 @@
+#include "train/programs/command_line.h"
+
+#include <fcntl.h>
+#include <fmt/ranges.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <csignal>
+#include <cstdio>
+#include <limits>
+#include <string_view>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "runtime/kernel_registry.h"
+#include "runtime/threads.h"
+#include "support/atomic_file.h"
+#include "support/console.h"
+#include "support/did_you_mean.h"
+#include "support/error.h"
+#include "support/exceptions.h"
+#include "support/names.h"
+#include "support/parse_number.h"
+
+namespace mmrec {
+namespace {
+
+enum ExitCode { kSuccess = 0, kFailed = 1, kWrongUse = 2, kNobodyReads = 128 + SIGPIPE };
+
+int report(ExitCode code, std::string_view message) {
+  std::fflush(stdout);
+  print(stderr, fmt::format("error: {}\n", visible(message)));
+  return code;
+}
+
+/// Whether standard output is a pipe that nobody reads any more.
+bool nobody_reads() {
+  pollfd output{STDOUT_FILENO, 0, 0};
+  return ::poll(&output, 1, 0) == 1 && (output.revents & POLLERR) != 0;
+}
+
+/// The program and the subcommand that was given.
+std::vector<CLI::App*> parts(CLI::App& app) {
+  std::vector<CLI::App*> apps = app.get_subcommands();
+  apps.push_back(&app);
+  return apps;
+}
+
+/// CLI11 takes "[a,b]" apart. A word that ends with this behind the bracket stays whole; no argument of a program has it.
+constexpr char kWhole = '\0';
+
+std::string without_marks(std::string text) {
+  std::erase(text, kWhole);
+  return text;
+}
+
+/// The arguments, last first, as CLI11 takes them.
+std::vector<std::string> marked_arguments(int argc, const char* const* argv) {
+  std::vector<std::string> words;
+  for (int i = argc - 1; i > 0; --i) {
+    words.emplace_back(argv[i]);
+    if (words.back().ends_with(']')) words.back() += kWhole;
+  }
+  return words;
+}
+
+void take_marks_off(CLI::App& app) {
+  for (CLI::Option* option : app.get_options()) option->transform(without_marks);
+  for (CLI::App* subcommand : app.get_subcommands([](CLI::App*) { return true; })) take_marks_off(*subcommand);
+}
+
+/// Their options.
+std::vector<std::string> option_names(CLI::App& app) {
+  std::vector<std::string> names;
+  for (CLI::App* part : parts(app))
+    for (const CLI::Option* option : part->get_options())
+      for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  return names;
+}
+
+std::vector<std::string> subcommand_names(CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* subcommand : app.get_subcommands([](CLI::App*) { return true; })) names.push_back(subcommand->get_name());
+  return names;
+}
+
+/// What to say about an argument that no option or subcommand took.
+std::string describe_unknown(CLI::App& app, std::string_view argument) {
+  const bool is_option = argument.starts_with('-');
+  const std::string_view name = argument.substr(0, argument.find('='));
+  const std::vector<std::string> candidates = is_option ? option_names(app) : subcommand_names(app);
+  return fmt::format("{} {}{}", is_option ? "unknown option" : "unexpected argument", name, did_you_mean(name, candidates));
+}
+
+/// Why the file of options cannot be read; "" where it can.
+std::string describe_unreadable_options(CLI::App& app) {
+  const CLI::Option* option = app.get_config_ptr();
+  try {
+    read_file(option->as<std::string>());
+    return "";
+  } catch (const Error& error) {
+    return fmt::format("{}: {}", option->get_name(), error.what());
+  }
+}
+
+/// Options without a value are all that the library converts itself.
+std::string describe_flag(CLI::App& app) {
+  for (CLI::App* part : parts(app))
+    for (const CLI::Option* option : part->get_options())
+      if (option->get_expected_max() == 0)
+        for (const std::string& value : option->results())
+          if (value != "true" && value != "false") return fmt::format("{} takes no value, but {} is given", option->get_name(), value);
+  return "an option that takes no value is given one";
+}
+
+std::string describe_missing(CLI::App& app) {
+  for (CLI::App* part : parts(app))
+    for (const CLI::Option* option : part->get_options())
+      if (option->get_required() && option->count() == 0) return fmt::format("{} is missing: {}", option->get_name(), option->get_description());
+  return fmt::format("a command is missing; give one of {}", fmt::join(subcommand_names(app), ", "));
+}
+
+std::string describe_excluded(CLI::App& app) {
+  for (CLI::App* part : parts(app))
+    for (const CLI::Option* option : part->get_options())
+      for (const CLI::Option* other : option->get_excludes())
+        if (option->count() > 0 && other->count() > 0)
+          return fmt::format("{} and {} do not go together; leave one of them out", option->get_name(), other->get_name());
+  return "there are options that do not go together";
+}
+
+/// Only the name is taken of what the library says.
+std::string describe_no_value(std::string_view text) {
+  return fmt::format("{} is given without a value; give it one, or leave it out", text.substr(0, text.find(':')));
+}
+
+/// An argument that nobody took is told first: it is often the reason why another is missing.
+std::string describe(CLI::App& app, const CLI::ParseError& error) {
+  for (const std::string& argument : app.remaining(true))
+    if (argument != "--") return describe_unknown(app, argument);
+  for (CLI::App* part : parts(app))
+    for (const CLI::Option* option : part->get_options())
+      if (option->get_expected_max() == 1 && option->count() > 1)
+        return fmt::format("{} is given {} times; give it once", option->get_name(), option->count());
+  if (dynamic_cast<const CLI::FileError*>(&error))
+    if (const std::string problem = describe_unreadable_options(app); !problem.empty()) return problem;
+  if (dynamic_cast<const CLI::ConversionError*>(&error)) return describe_flag(app);
+  if (dynamic_cast<const CLI::RequiredError*>(&error)) return describe_missing(app);
+  if (dynamic_cast<const CLI::ExcludesError*>(&error)) return describe_excluded(app);
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error)) return describe_no_value(error.what());
+  if (dynamic_cast<const CLI::ValidationError*>(&error)) return error.what();  // the programs' own words
+  return "the command line cannot be read";
+}
+
+template <class Number>
+std::string range_in_words(const Bounds& bounds) {
+  if constexpr (std::is_integral_v<Number>) {
+    const auto bound = [](std::optional<double> asked, Number of_type) { return asked ? static_cast<Number>(*asked) : of_type; };
+    using Limits = std::numeric_limits<Number>;
+    return fmt::format("a whole number from {} to {}", bound(bounds.at_least, Limits::min()), bound(bounds.at_most, Limits::max()));
+  }
+  std::vector<std::string> parts;
+  for (const auto& [symbol, bound] :
+       {std::pair(">=", bounds.at_least), {">", bounds.more_than}, {"<=", bounds.at_most}, {"<", bounds.less_than}})
+    if (bound) parts.push_back(fmt::format("{} {}", symbol, *bound));
+  return fmt::format("a number {}", fmt::join(parts, " and "));
+}
+
+bool is_within(const Bounds& bounds, double value) {
+  return std::isfinite(value) && value >= bounds.at_least.value_or(value) && value <= bounds.at_most.value_or(value) &&
+         !(value <= bounds.more_than.value_or(-INFINITY)) && !(value >= bounds.less_than.value_or(INFINITY));
+}
+
+/// An option whose text `parse` takes; where it gives nothing, the text is none of `what`.
+template <class Number>
+CLI::Option* parsed_option(CLI::App& app, const std::string& name, Number& value, const std::string& description, const std::string& what,
+                           std::function<std::optional<Number>(const std::string&)> parse, std::function<std::string()> standard) {
+  const auto read = [&value, name, what, parse = std::move(parse)](const CLI::results_t& texts) {
+    const std::optional<Number> parsed = parse(texts.front());
+    if (!parsed) throw CLI::ValidationError(name, fmt::format("{} is not {}", texts.front(), what));
+    value = *parsed;
+    return true;
+  };
+  return app.add_option(name, read, description, false, std::move(standard))->type_name(std::is_integral_v<Number> ? "INT" : "FLOAT");
+}
+
+/// A float is compared as it was written: what it becomes is looked at where the option's meaning is known.
+template <class Number>
+std::optional<Number> parse_within(const Bounds& bounds, const std::string& text) {
+  using Parsed = std::conditional_t<std::is_integral_v<Number>, Number, double>;
+  const std::optional<Parsed> parsed = parse_number<Parsed>(text);
+  if (!parsed || !is_within(bounds, static_cast<double>(*parsed))) return std::nullopt;
+  return static_cast<Number>(*parsed);
+}
+
+}  // namespace
+
+Program::Program(std::string name, std::string description, const std::string& example)
+    : app_(std::move(description), std::move(name)), threads_(available_threads()) {
+  app_.footer("Example:\n  " + example);
+  app_.fallthrough();
+  app_.option_defaults()->always_capture_default();
+  number(app_, "--threads", threads_, "threads to compute with; the default is the cores this process may use, or a container's share of them",
+         {.at_least = 1, .at_most = 1024});
+  number(app_, "--seed", seed_, "seed of everything that is random");
+  app_.add_flag("--quiet", quiet_, "print errors only");
+}
+
+int Program::run(int argc, const char* const* argv, const std::function<void()>& body) {
+  // A closed standard descriptor would be given to the first file that is opened, which then received what is printed.
+  for (const int descriptor : {0, 1, 2})
+    if (::fcntl(descriptor, F_GETFD) == -1 && errno == EBADF && ::open("/dev/null", O_RDWR) < 0) return kFailed;
+  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is an error of write(), with a message, like a full disk
+  try {
+    take_marks_off(app_);
+    app_.parse(marked_arguments(argc, argv));
+    check_kernels();
+    set_num_threads(threads_);
+    on_missing_threads([this](int started, int wanted) {
+      if (!quiet_)
+        print_warning(fmt::format("{} threads in place of {}: the system starts no more; limits on processes (ulimit -u, a container's) or memory "
+                                  "(ulimit -v) are reached",
+                                  started, wanted));
+    });
+    body();
+    if (std::fflush(stdout) == 0 && !std::ferror(stdout)) return kSuccess;
+    if (nobody_reads()) return kNobodyReads;
+    fail("cannot write to standard output; is the disk full?");
+  } catch (const CLI::CallForHelp&) {
+    print(stdout, app_.help());
+    return kSuccess;
+  } catch (const CLI::ParseError& error) {
+    return report(kWrongUse, fmt::format("{}\nrun '{} --help' for the options", without_marks(describe(app_, error)), app_.get_name()));
+  } catch (const UsageError& error) {
+    return report(kWrongUse, error.what());
+  } catch (const std::exception& error) {
+    const auto* system = dynamic_cast<const std::system_error*>(&error);
+    if (system && system->code() == std::errc::broken_pipe) return kNobodyReads;
+    return report(kFailed, in_words(error));
+  }
+}
+
+template <class Number>
+CLI::Option* number(CLI::App& app, const std::string& name, Number& value, const std::string& description, const Bounds& bounds) {
+  return parsed_option<Number>(
+      app, name, value, description, range_in_words<Number>(bounds), [bounds](const std::string& text) { return parse_within<Number>(bounds, text); },
+      [&value] { return fmt::format("{}", value); });
+}
+template CLI::Option* number(CLI::App&, const std::string&, int&, const std::string&, const Bounds&);
+template CLI::Option* number(CLI::App&, const std::string&, int64_t&, const std::string&, const Bounds&);
+template CLI::Option* number(CLI::App&, const std::string&, uint64_t&, const std::string&, const Bounds&);
+template CLI::Option* number(CLI::App&, const std::string&, float&, const std::string&, const Bounds&);
+template CLI::Option* number(CLI::App&, const std::string&, double&, const std::string&, const Bounds&);
+
+CLI::Option* number_or_auto(CLI::App& app, const std::string& name, int64_t& value, int64_t automatic, const std::string& description,
+                            const Bounds& bounds) {
+  return parsed_option<int64_t>(
+      app, name, value, description, "auto and not " + range_in_words<int64_t>(bounds),
+      [=](const std::string& text) { return text == "auto" ? automatic : parse_within<int64_t>(bounds, text); },
+      [&value, automatic] { return value == automatic ? "auto" : fmt::format("{}", value); });
+}
+
+CLI::Validator one_of(std::vector<std::string> words) {
+  const std::string shown = fmt::format("{{{}}}", fmt::join(words, ","));
+  return CLI::Validator(
+      [words = std::move(words)](std::string& text) {
+        if (std::ranges::find(words, text) != words.end()) return std::string();
+        return fmt::format("{} is not one of: {}", text, fmt::join(words, ", "));
+      },
+      shown);
+}
+
+}  // namespace mmrec

@@ -1,0 +1,110 @@
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "runtime/threads.h"
+#include "support/console.h"
+#include "support/error.h"
+#include "support/names.h"
+#include "train/programs/command_line.h"
+#include "train/search/search.h"
+
+namespace {
+
+using namespace mmrec;
+
+/// Options of train as they follow "--": --name value, --name=value, or --name alone for a flag; --set field=value is a setting
+/// of that field's name.
+Settings train_options(const std::vector<std::string>& words) {
+  Settings settings;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (!words[i].starts_with("--")) fail_usage("unexpected argument {}; options of train follow -- as --name value", words[i]);
+    const size_t equals = words[i].find('=');
+    std::string name = words[i].substr(2, equals - 2), value = "true";
+    if (equals != words[i].npos)
+      value = words[i].substr(equals + 1);
+    else if (i + 1 < words.size() && !words[i + 1].starts_with("--"))
+      value = words[++i];
+    if (name == "set") {
+      const size_t assign = value.find('=');
+      if (assign == value.npos) fail_usage("--set {}: expected field=value", value);
+      name = value.substr(0, assign);
+      value = value.substr(assign + 1);
+    }
+    settings.emplace_back(name, value);
+  }
+  return settings;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Program program("search", "Trains with several settings and says which are best.",
+                  "search --data book.txt --grid lr=1e-3,3e-3 --grid batch=4,8 --steps 500 --out checkpoints/search -- --vocab auto --dropout 0");
+  SearchOptions options;
+  std::vector<std::string> grids, ranges, rest;
+  std::string data, config;
+  int epochs = 0;
+  int64_t steps = 0;
+  bool json = false;
+  options.out = "checkpoints/search";
+
+  CLI::App& app = program.app();
+  app.add_option("--grid", grids, "name=value,value,..: values to try of an option of train or a field of its configuration; may be repeated")
+      ->allow_extra_args(false);
+  app.add_option("--range", ranges,
+                 "name=low:high, also with :linear or :log behind: with --random, numbers to draw from; whole ones if both ends are")
+      ->allow_extra_args(false);
+  number(app, "--random", options.random, "experiments to draw, in place of every combination", {.at_least = 1, .at_most = 100'000});
+  app.add_option("--data", data, "as of train");
+  app.add_option("--config", config, "as of train");
+  number(app, "--epochs", epochs, "of each experiment (default: 1)", {.at_least = 1})->default_str("");
+  number(app, "--steps", steps, "of each experiment, in place of --epochs", {.at_least = 1, .at_most = 1e12})->default_str("");
+  app.add_option("--out", options.out, "where the experiments and results go; a search that is there goes on");
+  number(app, "--jobs", options.jobs, "experiments side by side, which share the threads", {.at_least = 1, .at_most = 1024});
+  app.add_flag("--retry-failed", options.retry_failed, "do failed experiments again");
+  app.add_flag("--json", json, "print the results as JSON");
+  app.add_option("train", rest, "further options of train for all experiments, after --");
+
+  int signal = 0;
+  const int code = program.run(argc, argv, [&] {
+    for (const std::string& grid : grids) options.space.grids.push_back(parse_grid(grid));
+    for (const std::string& range : ranges) options.space.ranges.push_back(parse_range(range));
+    for (const auto& [name, value] : {std::pair("data", data), {"config", config}})
+      if (!value.empty()) options.common.emplace_back(name, value);
+    for (const auto& [name, value] : {std::pair("epochs", int64_t{epochs}), {"steps", steps}})
+      if (value > 0) options.common.emplace_back(name, std::to_string(value));
+    const Settings more = train_options(rest);
+    options.common.insert(options.common.end(), more.begin(), more.end());
+    options.threads = num_threads();
+    options.seed = program.seed();
+    options.quiet = program.quiet() || json;
+    options.hide_warnings = program.quiet();
+
+    const SearchOutcome outcome = search(options);
+    signal = outcome.signal;
+    if (json) {
+      nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+      for (const SearchResult& result : outcome.results) rows.push_back(to_json(result));
+      print(stdout, rows.dump(2) + "\n");
+    } else if (!program.quiet() && !outcome.results.empty()) {
+      print(stdout, "\n" + visible(search_table(outcome.results, Console(false).status_width())));
+    }
+    if (signal != 0) {
+      if (!options.quiet) print(stdout, "stopped; the same command goes on\n");
+      return;
+    }
+    const auto failures = std::ranges::count_if(outcome.results, [](const SearchResult& result) { return !result.error.empty(); });
+    if (failures > 0 && !options.quiet) print(stdout, fmt::format("{} failed; with --retry-failed they are done again\n", failures));
+    if (!outcome.interrupted.empty()) {
+      std::vector<std::string> names;
+      for (const Settings& settings : outcome.interrupted) names.push_back(describe(settings));
+      fail("{} of the experiments stopped from outside ({}); the same command goes on", names.size(), fmt::join(names, "; "));
+    }
+    if (!outcome.results.front().error.empty()) fail("no experiment succeeded; the first failed with: {}", outcome.results.front().error);
+    const std::string best = shell_quoted((outcome.folder / "best.toml").string());
+    if (!options.quiet) print(stdout, fmt::format("\nthe best as a file: train --options {} --out checkpoints/best\n", best));
+  });
+  return code == 0 && signal != 0 ? 128 + signal : code;
+}

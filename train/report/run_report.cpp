@@ -1,0 +1,271 @@
+#include "train/report/run_report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <ranges>
+#include <set>
+
+#include "support/atomic_file.h"
+#include "support/error.h"
+#include "support/exceptions.h"
+#include "support/names.h"
+#include "train/run/checkpoint.h"
+#include "train/run/folder.h"
+#include "train/run/learning_rate.h"
+#include "train/run/log.h"
+
+namespace mmrec {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+double median(std::vector<double> values) {
+  std::erase_if(values, [](double value) { return !std::isfinite(value); });
+  if (values.empty()) return MetricsRow::kNone;
+  const auto middle = values.begin() + std::ssize(values) / 2;
+  std::ranges::nth_element(values, middle);
+  return *middle;
+}
+
+/// Mean training loss of the steps (end - count, end], or NaN.
+double mean_loss_before(const RunReport& run, int64_t end, int64_t count) {
+  double sum = 0;
+  int64_t rows = 0;
+  for (const MetricsRow& row : run.train)
+    if (row.step > end - count && row.step <= end && std::isfinite(row.loss)) {
+      sum += row.loss;
+      ++rows;
+    }
+  return rows > 0 ? sum / static_cast<double>(rows) : MetricsRow::kNone;
+}
+
+std::vector<EpochSummary> summarise_epochs(const RunReport& run) {
+  std::vector<EpochSummary> epochs;
+  double began = 0;
+  for (auto row = run.train.begin(); row != run.train.end();) {
+    const auto end = std::find_if(row, run.train.end(), [&](const MetricsRow& other) { return other.epoch != row->epoch; });
+    EpochSummary epoch{.epoch = row->epoch, .first_step = row->step, .last_step = (end - 1)->step, .seconds = (end - 1)->seconds - began};
+    began = (end - 1)->seconds;
+    std::vector<double> losses;
+    double accuracy = 0;
+    for (; row != end; ++row)
+      if (std::isfinite(row->loss)) {
+        losses.push_back(row->loss);
+        accuracy += row->accuracy;
+      }
+    const auto count = static_cast<double>(losses.size());
+    epoch.accuracy = accuracy / count;
+    if (losses.empty()) {
+      epoch.start = epoch.end = epoch.mean = epoch.minimum = epoch.maximum = MetricsRow::kNone;
+    } else {
+      epoch.start = losses.front();
+      epoch.end = losses.back();
+      for (const double loss : losses) epoch.mean += loss / count;
+      std::tie(epoch.minimum, epoch.maximum) = std::pair(std::ranges::min(losses), std::ranges::max(losses));
+    }
+    for (const MetricsRow& validation : run.validation)
+      if (validation.epoch == epoch.epoch) epoch.validation = validation;
+    epochs.push_back(epoch);
+  }
+  return epochs;
+}
+
+void check_finite(RunReport& run) {
+  struct Figure {
+    const char* name;
+    double MetricsRow::*value;
+  };
+  const auto check = [&](const std::vector<MetricsRow>& rows, std::initializer_list<Figure> figures) {
+    for (const Figure& figure : figures) {
+      int64_t count = 0, first = 0;
+      for (const MetricsRow& row : rows)
+        if (!std::isfinite(row.*figure.value) && count++ == 0) first = row.step;
+      if (count > 0) run.warnings.push_back(fmt::format("{} is not finite at step {} ({} of {} rows)", figure.name, first, count, rows.size()));
+    }
+  };
+  check(run.train, {{"the loss", &MetricsRow::loss}, {"the learning rate", &MetricsRow::lr}, {"the gradients' norm", &MetricsRow::grad_norm}});
+  check(run.validation, {{"the validation loss", &MetricsRow::loss}});
+}
+
+/// Of windows as long as the training's, as far as the validation tells.
+double comparable_loss(const MetricsRow& validation) {
+  return std::isnan(validation.loss_in_trained_window) ? validation.loss : validation.loss_in_trained_window;
+}
+
+/// Whether the same tokens have a worse loss in longer windows, where more context would make it better.
+void check_window(RunReport& run) {
+  constexpr double kWorse = 1.05;  // less may be chance
+  if (run.validation.empty()) return;
+  const MetricsRow& last = run.validation.back();
+  if (std::isnan(last.loss_in_trained_window) || last.loss <= kWorse * last.loss_in_trained_window) return;  // a NaN is worse
+  run.warnings.push_back(fmt::format(
+      "the state outgrows the training's windows: in validation windows, which are longer, the loss is {}, and {:.4f} for the same tokens in "
+      "windows as long as the training's. Longer training windows (--seq) or a lower --lr help; 'evaluate --seq' measures with shorter ones",
+      std::isfinite(last.loss) ? fmt::format("{:.4f}", last.loss) : "not finite", last.loss_in_trained_window));
+}
+
+/// options: the run's, where a checkpoint tells them.
+void check_overfitting(RunReport& run, const std::optional<TrainOptions>& options) {
+  constexpr double kRise = 1.01;  // less is noise
+  constexpr double kGap = 1.5, kSmallGap = 0.3;
+  const MetricsRow* lowest = nullptr;
+  for (const MetricsRow& row : run.validation)
+    if (std::isfinite(comparable_loss(row)) && (!lowest || comparable_loss(row) < comparable_loss(*lowest))) lowest = &row;
+  if (!lowest) return;
+  const MetricsRow &best = *lowest, &last = run.validation.back();
+  const double best_loss = comparable_loss(best), last_loss = comparable_loss(last);
+  const int64_t span = std::max<int64_t>(run.steps() / 10, 1);
+  const double then = mean_loss_before(run, best.step, span), now = mean_loss_before(run, last.step, span);
+  // Where the loss in the longer windows is at its best, best_model is of that step: there is nothing to go back to.
+  const bool is_best = run.best && run.best->step == last.step;
+  const bool rose = !is_best && last_loss > kRise * best_loss && now < then, is_far_above = last_loss > kGap * now && last_loss > now + kSmallGap;
+  if (!rose && !is_far_above) return;
+  // A run of an earlier version, whose metrics have no figure for equal windows.
+  if (std::isnan(last.loss_in_trained_window) && options && options->validation_sequence > options->sequence)
+    run.warnings.push_back(fmt::format(
+        "the validation loss, {:.4f} in windows of {}, does not follow the training loss, {:.4f} in windows of {}: overfitting, or a state that "
+        "outgrows the training's windows; 'evaluate --seq {}' compares equal ones",
+        last_loss, options->validation_sequence, now, options->sequence, options->sequence));
+  else if (rose)
+    run.warnings.push_back(fmt::format(
+        "overfitting: the validation loss rose from {:.4f} (step {}) to {:.4f} (step {}) while the training loss fell from {:.4f} to {:.4f}. "
+        "best_model is {}; more text, more --dropout or fewer epochs help",
+        best_loss, best.step, last_loss, last.step, then, now,
+        run.best && run.best->step <= best.step ? "from before the rise" : fmt::format("of step {}", run.best ? run.best->step : 0)));
+  else
+    run.warnings.push_back(fmt::format(
+        "overfitting: the validation loss, {:.4f}, is far above the training loss, {:.4f}: the model has learnt the training text by heart",
+        last_loss, now));
+}
+
+/// The options of a run by its newest checkpoint; nothing before the first.
+std::optional<TrainOptions> options_of(const fs::path& run) {
+  for (const fs::path& name : {latest_checkpoint(run), fs::path(RunFolder::kBest)})
+    if (!name.empty())
+      if (std::optional<TrainOptions> options = checkpoint_options(run / name)) return options;
+  return std::nullopt;
+}
+
+void check_warmup(RunReport& run, const TrainOptions& options) {
+  const bool has_ended = fs::is_directory(run.folder / RunFolder::kFinal);
+  const int64_t steps = has_ended ? run.steps() : options.steps;
+  if (steps == 0) return;  // as many as the epochs come to
+  run.warmup_warning = LearningRate{.peak = options.optimizer.learning_rate, .warmup = options.warmup, .steps = steps}.warning();
+  if (!run.warmup_warning.empty()) run.warnings.push_back(run.warmup_warning);
+}
+
+/// The text of the log's last sample.
+std::string last_sample(const fs::path& log) {
+  if (!fs::exists(log)) return "";
+  const std::string text = read_file(log);
+  const size_t heading = text.rfind(kSampleHeading), begin = text.find('\n', heading);
+  if (heading == text.npos || begin == text.npos) return "";
+  const size_t end = text.find(fmt::format("\n{}\n", kSampleEnd), begin);  // missing where the run was killed in the middle
+  return end <= begin ? "" : text.substr(begin + 1, end == text.npos ? end : end - begin - 1);
+}
+
+}  // namespace
+
+double RunReport::seconds() const { return std::max(train.back().seconds, validation.empty() ? 0. : validation.back().seconds); }
+
+RunReport read_run(const fs::path& path) {
+  const fs::path file = fs::is_directory(path) ? path / RunFolder::kMetrics : path;
+  if (!fs::exists(file)) {
+    if (fs::exists(path)) fail("{}: there is no metrics.jsonl in it; give a run's folder (the --out of train)", path.string());
+    fail("{}: there is no such folder; give a run's (the --out of train)", path.string());
+  }
+  RunReport run{.folder = fs::absolute(file).lexically_normal().parent_path()};
+  run.name = run.folder.filename().string();
+  for (MetricsRow& row : read_metrics(file)) (row.split == "val" ? run.validation : run.train).push_back(std::move(row));
+  if (run.train.empty()) fail("{}: there is no training step in it yet", file.string());
+  for (std::vector<MetricsRow>* rows : {&run.train, &run.validation}) std::ranges::stable_sort(*rows, {}, &MetricsRow::step);
+  run.epochs = summarise_epochs(run);
+  for (const MetricsRow& row : run.validation)
+    if (std::isfinite(row.loss) && (!run.best || row.loss < run.best->loss)) run.best = row;
+  std::vector<double> speeds;
+  for (const MetricsRow& row : run.train) speeds.push_back(row.tokens_per_second);
+  run.median_speed = median(std::move(speeds));
+  check_finite(run);
+  const std::optional<TrainOptions> options = options_of(run.folder);
+  check_window(run);
+  check_overfitting(run, options);
+  if (options) check_warmup(run, *options);
+  run.sample = last_sample(run.folder / RunFolder::kLog);
+  return run;
+}
+
+std::vector<RunReport> read_runs(const std::vector<std::string>& paths, const std::function<void(const std::string& problem)>& warn) {
+  std::vector<RunReport> runs;
+  std::set<fs::path> folders;
+  for (const std::string& path : paths) {
+    try {
+      RunReport run = read_run(path);
+      if (folders.insert(run.folder).second) runs.push_back(std::move(run));
+    } catch (const std::exception& error) {
+      if (paths.size() == 1) throw;
+      warn(in_words(error));
+    }
+  }
+  if (runs.empty()) fail("none of the {} runs can be shown", paths.size());
+  for (RunReport& run : runs)
+    if (std::ranges::count(runs, run.folder.filename(), [](const RunReport& other) { return other.folder.filename(); }) > 1)
+      run.name = (run.folder.parent_path().filename() / run.folder.filename()).string();
+  return runs;
+}
+
+std::vector<MetricsRow> learning_rate_trace(const RunReport& run, int at_most) {
+  const size_t peak =
+      std::ranges::max_element(run.train, {}, [](const MetricsRow& row) { return std::isfinite(row.lr) ? row.lr : 0; }) - run.train.begin();
+  std::set<size_t> places = {0, peak, run.train.size() - 1};
+  for (int i = 1; i < at_most - 2; ++i) places.insert(peak + (run.train.size() - 1 - peak) * i / (at_most - 2));
+  std::vector<MetricsRow> rows;
+  for (const size_t place : places) rows.push_back(run.train[place]);
+  return rows;
+}
+
+std::string common_axis(const std::vector<RunReport>& runs) {
+  const auto tokens_a_step = [](const RunReport& run) { return run.tokens() / std::max<int64_t>(run.steps(), 1); };
+  for (const RunReport& run : runs)
+    if (tokens_a_step(run) != tokens_a_step(runs.front())) return "tokens";
+  return "step";
+}
+
+nlohmann::ordered_json to_json(const std::vector<RunReport>& runs) {
+  using json = nlohmann::ordered_json;
+  const auto validation = [](const std::optional<MetricsRow>& row) {
+    return row ? json{{"step", row->step}, {"loss", row->loss}, {"perplexity", row->perplexity()}, {"accuracy", row->accuracy}} : json();
+  };
+  json all = json::array();
+  for (const RunReport& run : runs) {
+    json epochs = json::array(), rates = json::array();
+    for (const EpochSummary& epoch : run.epochs)
+      epochs.push_back({{"epoch", epoch.epoch},
+                        {"first_step", epoch.first_step},
+                        {"last_step", epoch.last_step},
+                        {"start", epoch.start},
+                        {"end", epoch.end},
+                        {"mean", epoch.mean},
+                        {"min", epoch.minimum},
+                        {"max", epoch.maximum},
+                        {"accuracy", epoch.accuracy},
+                        {"seconds", epoch.seconds},
+                        {"validation", validation(epoch.validation)}});
+    for (const MetricsRow& row : learning_rate_trace(run, 8)) rates.push_back({{"step", row.step}, {"lr", row.lr}});
+    all.push_back({{"name", text_of_name(run.name)},
+                   {"folder", text_of_name(run.folder.string())},
+                   {"steps", run.steps()},
+                   {"tokens", run.tokens()},
+                   {"seconds", run.seconds()},
+                   {"tokens_per_second", run.median_speed},
+                   {"epochs", epochs},
+                   {"best_validation", validation(run.best)},
+                   {"last_validation", run.validation.empty() ? json() : validation(run.validation.back())},
+                   {"learning_rate", rates},
+                   {"warnings", run.warnings}});
+  }
+  return all;
+}
+
+}  // namespace mmrec

@@ -1,0 +1,302 @@
+#include "train/run/checkpoint.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cmath>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <span>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "model/safetensors.h"
+#include "support/atomic_file.h"
+#include "support/checksum.h"
+#include "support/error.h"
+#include "support/strict_json.h"
+
+namespace mmrec {
+
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr int kFormat = 2;  // 1 had no course
+constexpr const char* kStateFile = "state.json";
+constexpr const char* kFiles[] = {"config.json", "tokenizer.json", "model.safetensors", "optimizer.safetensors"};
+
+std::string checksum(const std::string& content) { return fmt::format("{:08x}", crc32_of(content)); }
+
+StoredTensors stored(const Parameters& parameters, const Tensor& flat, const std::string& prefix = "") {
+  StoredTensors tensors;
+  for (const Parameter& parameter : parameters.table()) tensors[prefix + parameter.name] = to_store(parameters.view(flat, parameter));
+  return tensors;
+}
+
+/// Numbers of an integer's type are whole, not negative, and fit.
+template <class T>
+T field(const json& object, const char* name, const fs::path& file) {
+  try {
+    const json& value = object.at(name);
+    if constexpr (std::is_integral_v<T>) {
+      if (const std::optional<uint64_t> number = whole_number(value, std::numeric_limits<T>::max())) return static_cast<T>(*number);
+    } else {
+      return value.get<T>();
+    }
+  } catch (const json::exception&) {
+  }
+  fail("{}: field '{}' is missing or of the wrong type", file.string(), name);
+}
+
+/// A text's number of tokens and their checksum.
+std::pair<int64_t, uint32_t> read_identity(const json& data, const char* name, const fs::path& file) {
+  const json pair = field<json>(data, name, file);
+  if (pair.is_array() && pair.size() == 2)
+    if (const auto tokens = whole_number(pair[0]), crc = whole_number(pair[1], UINT32_MAX); tokens && crc)
+      return {static_cast<int64_t>(*tokens), static_cast<uint32_t>(*crc)};
+  fail("{}: field '{}' is not a number of tokens and a checksum", file.string(), name);
+}
+
+/// JSON has no NaN and no infinity: null stands for them.
+double number_or_nan(const json& object, const char* name, const fs::path& file) {
+  const json value = field<json>(object, name, file);
+  return value.is_null() ? std::nan("") : field<double>(object, name, file);
+}
+
+json to_json(const Course& course) {
+  const DataIdentity& data = course.data;
+  json result = {{"options", to_json(course.options)},
+                 {"data", {{"train", {data.train_tokens, data.train_crc}}, {"validation", {data.validation_tokens, data.validation_crc}}}},
+                 {"epoch", {{"loss", course.epoch.loss}, {"correct", course.epoch.correct}, {"positions", course.epoch.positions}}},
+                 {"best", {{"loss", course.best_loss}, {"step", course.best_step}, {"validations_since", course.validations_since_best}}},
+                 {"seconds", course.seconds}};
+  if (!course.unfinished.empty()) result["unfinished"] = course.unfinished;
+  return result;
+}
+
+Course read_course(const json& course, const fs::path& file) {
+  const json data = field<json>(course, "data", file), epoch = field<json>(course, "epoch", file), best = field<json>(course, "best", file);
+  const auto train = read_identity(data, "train", file), validation = read_identity(data, "validation", file);
+  return {.options = options_from_json(field<json>(course, "options", file), file.string()),
+          .data = {train.first, validation.first, train.second, validation.second},
+          .epoch = {field<double>(epoch, "loss", file), field<double>(epoch, "correct", file), field<int64_t>(epoch, "positions", file)},
+          .best_loss = number_or_nan(best, "loss", file),
+          .best_step = field<int64_t>(best, "step", file),
+          .validations_since_best = field<int>(best, "validations_since", file),
+          .seconds = field<double>(course, "seconds", file),
+          .unfinished = course.contains("unfinished") ? field<std::string>(course, "unfinished", file) : ""};
+}
+
+/// Takes a run's folder to the checkpoint to use. One that is only the latest may be gone a moment later.
+PathAt find_checkpoint(const PathAt& path) {
+  check_is_directory(path, "give a checkpoint's folder or a run's");
+  if (is_checkpoint(path)) return path;
+  for (const char* name : {"best_model", "final_checkpoint"})
+    if (is_directory(path / name)) return path / name;
+  if (const fs::path name = latest_checkpoint(path); !name.empty()) return path / name;
+  fail("{}: not a checkpoint (no state.json) and not a run (no best_model, final_checkpoint or latest)", path.shown().string());
+}
+
+/// The text of state.json, after it has been compared with its own checksum. A newer version may have another one, so that the format is first.
+json parse_state(const std::string& text, const fs::path& file) {
+  json state = parse_json(text, file.string());
+  const int format = field<int>(state, "format", file);
+  if (format > kFormat) fail("{}: format {} was written by a newer version; this one reads formats up to {}", file.string(), format, kFormat);
+  const std::string expected = field<std::string>(state, "crc32", file);
+  state.erase("crc32");
+  if (checksum(state.dump()) != expected) fail("{}: the file is not what was saved (its own checksum differs)", file.string());
+  return state;
+}
+
+RunState read_state(const json& state, const fs::path& file) {
+  RunState result{.step = field<int64_t>(state, "step", file),
+                  .tokens = field<int64_t>(state, "tokens", file),
+                  .seed = field<uint64_t>(state, "seed", file),
+                  .run = state.contains("run") ? field<std::string>(state, "run", file) : "",
+                  .validation_loss = number_or_nan(state, "validation_loss", file),
+                  .course = {}};
+  if (state.contains("course")) result.course = read_course(state["course"], file);
+  return result;
+}
+
+/// Whatever is no checkpoint's file gets into the new folder as well, by links where the file system has them: whenever the
+/// process ends, nothing is lost.
+void carry_over_others(const PathAt& old_folder, const PathAt& new_folder) {
+  if (!is_directory(old_folder)) return;
+  for (const std::string& name : names_in(old_folder)) {
+    if (is_checkpoint_file(name)) continue;
+    try {
+      copy_tree(old_folder / name, new_folder / name);
+    } catch (const Error& error) {
+      fail("cannot keep {} in a new version of its folder, move it to another place: {}", (old_folder / name).shown().string(), error.what());
+    }
+  }
+}
+
+Config read_config(const CheckpointFile& file) { return config_from_json(parse_json(file.content(), file.shown()), Config{}, file.shown()); }
+
+}  // namespace
+
+CheckpointFile::CheckpointFile(const PathAt& path, uint64_t bytes, std::string crc32)
+    : file_("read", path, O_RDONLY), shown_(path.shown().string()), bytes_(bytes), crc32_(std::move(crc32)) {}
+
+void CheckpointFile::compare(uint64_t bytes, uint32_t crc32) const {
+  if (bytes != bytes_ || fmt::format("{:08x}", crc32) != crc32_)
+    fail("{}: the file is not what was saved ({} bytes; size or checksum differ from state.json's)", shown_, bytes);
+}
+
+void CheckpointFile::check() const {
+  std::vector<std::byte> room(size_t{1} << 20);
+  uint64_t bytes = 0;
+  uint32_t crc32 = 0;
+  file_.seek(0);
+  while (const size_t got = file_.read(room)) {
+    crc32 = crc32_of(std::span(room).first(got), crc32);
+    bytes += got;
+  }
+  compare(bytes, crc32);
+}
+
+std::string CheckpointFile::content() const {
+  file_.seek(0);
+  std::string content = file_.read_rest();
+  compare(content.size(), crc32_of(content));
+  return content;
+}
+
+/// All files of a checkpoint, opened while they belonged together.
+struct Checkpoint::Files {
+  explicit Files(const PathAt& folder) : shown(folder.shown()) {
+    read_replaceable_folder(folder, [&](const PathAt& held) { read(held); });
+  }
+
+  CheckpointFile& operator[](std::string_view name) { return files[static_cast<size_t>(std::ranges::find(kFiles, name) - kFiles)]; }
+  fs::path state_file() const { return shown / kStateFile; }
+
+  fs::path shown;
+  json state;
+  std::vector<CheckpointFile> files;  // as kFiles
+
+ private:
+  void read(const PathAt& folder) {
+    files.clear();
+    state = parse_state(read_file(folder / kStateFile), state_file());
+    const json listed = field<json>(state, "files", state_file());
+    for (const char* name : kFiles) {
+      if (!exists(folder / name)) fail("{}: the checkpoint is incomplete, {} is missing", shown.string(), name);
+      const json entry = field<json>(listed, name, state_file());
+      files.emplace_back(folder / name, field<uint64_t>(entry, "bytes", state_file()), field<std::string>(entry, "crc32", state_file()));
+    }
+    for (const CheckpointFile& file : files) file.check();
+  }
+};
+
+bool is_checkpoint(const PathAt& folder) { return type_of(folder / kStateFile) == fs::file_type::regular; }
+
+bool is_checkpoint_file(const std::string& name) {
+  return name == kStateFile || std::find(std::begin(kFiles), std::end(kFiles), name) != std::end(kFiles);
+}
+
+void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer& tokenizer, const Parameters& parameters, const RunState& state) {
+  write_directory_atomically(folder, [&](const PathAt& partial) {
+    write_file_atomically(partial / "config.json", to_json(config).dump(2) + "\n");
+    tokenizer.save(partial / "tokenizer.json");
+    write_safetensors(partial / "model.safetensors", stored(parameters, parameters.weights()));
+    StoredTensors moments = stored(parameters, parameters.first_moments(), "m.");
+    moments.merge(stored(parameters, parameters.second_moments(), "v."));
+    write_safetensors(partial / "optimizer.safetensors", moments);
+
+    json files;
+    for (const char* name : kFiles) {
+      const std::string content = read_file(partial / name);
+      files[name] = {{"bytes", content.size()}, {"crc32", checksum(content)}};
+    }
+    json description = {
+        {"format", kFormat}, {"step", state.step}, {"tokens", state.tokens}, {"seed", state.seed}, {"validation_loss", state.validation_loss},
+        {"files", files}};
+    if (!state.run.empty()) description["run"] = state.run;
+    if (state.course) description["course"] = to_json(*state.course);
+    description["crc32"] = checksum(description.dump());
+    write_file_atomically(partial / kStateFile, description.dump(2) + "\n");
+    carry_over_others(folder, partial);
+  });
+}
+
+Checkpoint::Files Checkpoint::open(const PathAt& path) {
+  for (;;) {
+    const PathAt folder = find_checkpoint(path);
+    try {
+      return Files(folder);
+    } catch (const Error&) {
+      if (exists(folder) || find_checkpoint(path).shown() == folder.shown()) throw;
+    }
+  }
+}
+
+Checkpoint::Checkpoint(const PathAt& path) : Checkpoint(open(path)) {}
+
+Checkpoint::Checkpoint(Files files)
+    : folder(files.shown),
+      state(read_state(files.state, files.state_file())),
+      config(read_config(files["config.json"])),
+      tokenizer(Tokenizer::parse(files["tokenizer.json"].content(), files["tokenizer.json"].shown())),
+      weights_(std::move(files["model.safetensors"])),
+      moments_(std::move(files["optimizer.safetensors"])) {
+  if (tokenizer.size() > config.vocab_size)
+    fail("{}: the tokenizer has {} tokens, the model {} rows", folder.string(), tokenizer.size(), config.vocab_size);
+}
+
+void Checkpoint::read_weights(Parameters& parameters) const {
+  const SafetensorsFile file(weights_.shown(), weights_.content());
+  for (const Parameter& parameter : parameters.table()) {
+    const Tensor weight = parameters.weight(parameter.name);
+    const bool more_rows = parameter.name == "embedding.weight" && weight.size(0) > config.vocab_size;
+    file.read(parameter.name, more_rows ? weight.rows(0, config.vocab_size) : weight);
+  }
+}
+
+void Checkpoint::read_moments(Parameters& parameters) const {
+  const SafetensorsFile file(moments_.shown(), moments_.content());
+  for (const Parameter& parameter : parameters.table()) {
+    file.read("m." + parameter.name, parameters.view(parameters.first_moments(), parameter));
+    file.read("v." + parameter.name, parameters.view(parameters.second_moments(), parameter));
+  }
+}
+
+std::string Checkpoint::describe_weights() const {
+  return fmt::format("step {}, {} bytes with checksum {}", state.step, weights_.bytes(), weights_.crc32());
+}
+
+fs::path latest_checkpoint(const PathAt& run) {
+  if (!exists(run / kLatestFile)) return {};
+  const std::string text = read_file(run / kLatestFile);
+  return fs::path(text.substr(0, text.find('\n'))).filename();
+}
+
+std::optional<int64_t> checkpoint_step(const PathAt& folder) {
+  const PathAt file = folder / kStateFile;
+  try {
+    return field<int64_t>(parse_state(read_file(file), file.shown()), "step", file.shown());
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+std::optional<TrainOptions> checkpoint_options(const PathAt& folder) {
+  const PathAt file = folder / kStateFile;
+  try {
+    const json state = parse_state(read_file(file), file.shown());
+    if (state.contains("course")) return read_course(state["course"], file.shown()).options;
+  } catch (const Error&) {
+  }
+  return std::nullopt;
+}
+
+int model_vocabulary(const Config& config, const Tokenizer& tokenizer) {
+  return config.vocab_size == padded_vocabulary(tokenizer.size()) ? tokenizer.size() : config.vocab_size;
+}
+
+}  // namespace mmrec

@@ -1,0 +1,121 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <limits>
+#include <optional>
+#include <string>
+
+#include "model/config.h"
+#include "model/model.h"
+#include "model/parameters.h"
+#include "support/file_descriptor.h"
+#include "support/path_at.h"
+#include "train/data/tokenizer.h"
+#include "train/run/data.h"
+#include "train/run/options.h"
+
+namespace mmrec {
+
+/// What --resume needs of a run beside its weights, moments and step.
+struct Course {
+  TrainOptions options;
+  DataIdentity data;
+  LossSum epoch = {};  ///< of the steps so far of the epoch that is under way
+  /// The best validation so far; best_step is 0 before the first.
+  double best_loss = std::numeric_limits<double>::quiet_NaN();
+  int64_t best_step = 0;
+  int validations_since_best = 0;
+  double seconds = 0;  ///< that the run has taken
+  /// What was due after the step and a stop has ended, to be done anew: kValidation, kSample, or "".
+  std::string unfinished = {};
+  static constexpr const char *kValidation = "validation", *kSample = "sample";
+};
+
+/// Where a run stood when a checkpoint was written.
+struct RunState {
+  int64_t step = 0;                   ///< steps taken
+  int64_t tokens = 0;                 ///< trained on
+  uint64_t seed = 0;                  ///< of the run: with it, memory and order are what they were
+  std::string run = {};               ///< which run's it is: RunFolder's id; "": no run's, or one's of an earlier version
+  double validation_loss = 0;         ///< of these weights, or NaN
+  std::optional<Course> course = {};  ///< checkpoints that no run wrote have none
+};
+
+// A checkpoint is a folder: config.json, tokenizer.json, model.safetensors (the weights by their names),
+// optimizer.safetensors (`m.NAME`, `v.NAME`) and state.json, which has the run's state and every file's size and checksum.
+
+/// Whether a checkpoint has a file of this name.
+bool is_checkpoint_file(const std::string& name);
+
+/// Whether a folder is a checkpoint, whatever it is called.
+bool is_checkpoint(const PathAt& folder);
+
+/// Writes a checkpoint as a whole or not at all. Other files that somebody has put into an older checkpoint of this name are
+/// in the new one too.
+void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer& tokenizer, const Parameters& parameters, const RunState& state);
+
+/// A file of a checkpoint, held open, and what state.json says of it.
+class CheckpointFile {
+ public:
+  CheckpointFile(const PathAt& path, uint64_t bytes, std::string crc32);
+  /// Throws an Error where the file is not what was saved.
+  void check() const;
+  /// Its bytes, which have been checked.
+  std::string content() const;
+  const std::string& shown() const { return shown_; }
+  uint64_t bytes() const { return bytes_; }
+  const std::string& crc32() const { return crc32_; }
+
+ private:
+  void compare(uint64_t bytes, uint32_t crc32) const;
+
+  FileDescriptor file_;
+  std::string shown_;
+  uint64_t bytes_;
+  std::string crc32_;
+};
+
+/// A checkpoint that has been read and checked. Anything missing, truncated or altered throws an Error that says what. Its files stay open:
+/// what is read later is of this checkpoint, also when its run has replaced it meanwhile.
+struct Checkpoint {
+  /// `path`: a checkpoint's folder, or a run's, of which the best model is taken, else the final one, else the latest.
+  explicit Checkpoint(const PathAt& path);
+
+  std::filesystem::path folder;  ///< as messages call it
+  RunState state;
+  Config config;
+  Tokenizer tokenizer;
+
+  /// The weights, in place of what `parameters` (of the same configuration) holds. If its embedding has more rows, those keep
+  /// what they have.
+  void read_weights(Parameters& parameters) const;
+  /// The optimiser's moments.
+  void read_moments(Parameters& parameters) const;
+  /// What tells its weights from others: their step, bytes and checksum.
+  std::string describe_weights() const;
+
+ private:
+  struct Files;
+  static Files open(const PathAt& path);
+  explicit Checkpoint(Files files);
+
+  CheckpointFile weights_, moments_;
+};
+
+/// The file in a run's folder with the name of the checkpoint that was saved last, other than as the best.
+constexpr const char* kLatestFile = "latest";
+/// That name, or nothing where there is no such file.
+std::filesystem::path latest_checkpoint(const PathAt& run);
+
+/// The step of a checkpoint by its state.json alone; nothing where that cannot be read.
+std::optional<int64_t> checkpoint_step(const PathAt& folder);
+
+/// The options of the run that wrote a checkpoint, by its state.json alone; nothing where that cannot be read or no run wrote it.
+std::optional<TrainOptions> checkpoint_options(const PathAt& folder);
+
+/// The number of ids that can be predicted: the tokenizer's where the embedding is just that size, rounded up
+/// (`--vocab auto`), else all rows of the embedding.
+int model_vocabulary(const Config& config, const Tokenizer& tokenizer);
+
+}  // namespace mmrec

@@ -1,0 +1,123 @@
+#include "train/run/data.h"
+
+#include <algorithm>
+#include <array>
+#include <system_error>
+#include <vector>
+
+#include "support/error.h"
+#include "train/data/corpus.h"
+#include "train/data/prepared_data.h"
+#include "train/data/split.h"
+
+namespace mmrec {
+
+namespace {
+
+/// Of all ids that are characters.
+CharacterCounts characters_of(const PreparedData& data) {
+  constexpr int kPiece = 1 << 20;
+  std::vector<int64_t> occurrences(static_cast<size_t>(data.tokenizer.size()));
+  for (const Tokens& tokens : {data.train, data.validation})
+    for (int64_t first = 0; first < tokens.count(); first += kPiece)
+      tokens.read(first, static_cast<int>(std::min<int64_t>(kPiece, tokens.count() - first)),
+                  [&](int, int32_t id) { ++occurrences.at(static_cast<size_t>(id)); });
+  CharacterCounts counts;
+  for (int32_t id = Tokenizer::kMinSize - 1; id < data.tokenizer.size(); ++id)
+    if (const int64_t count = occurrences[static_cast<size_t>(id)]; count > 0) {
+      CharacterCounts character;
+      count_characters(data.tokenizer.decode(id), "the tokenizer", character);
+      counts[character.begin()->first] = count;
+    }
+  return counts;
+}
+
+Tokenizer extended_on_demand(const Tokenizer& known, const CharacterCounts& counts, bool extend) { return extend ? known.extended(counts) : known; }
+
+/// For messages that a text is another one than before. Of what is in a folder of prepare's only its manifest knows the sources.
+std::string read_otherwise(bool json_lines, bool marks) {
+  if (!json_lines && !marks) return "";
+  return fmt::format(" (if the data are as they were: earlier versions {}{}{}; their runs and searches on such data cannot go on)",
+                     json_lines ? "divided JSON lines by another rule" : "", json_lines && marks ? " and " : "",
+                     marks ? "kept a byte order mark at a text's beginning" : "");
+}
+
+std::string read_otherwise(const Corpus& corpus) {
+  const bool is_text = corpus.facts.format == Format::kText;
+  return read_otherwise(!is_text && corpus.asked != 0., is_text && std::ranges::count(corpus.facts.files, true, &FileFacts::has_mark) > 0);
+}
+
+RunData load_prepared_data(const TrainOptions& options, const std::optional<Tokenizer>& known) {
+  PreparedData data = load_prepared(options.data, known ? 0 : options.vocabulary);
+  const double characters = static_cast<double>(data.train.count() + data.validation.count());
+  const std::vector<Note> notes = {{fmt::format("read: {}, made by prepare: {:.0f} characters, {} of them for validation", options.data, characters,
+                                                percent(static_cast<double>(data.validation.count()) / std::max(1., characters)))}};
+  const std::string otherwise = read_otherwise(true, true);
+  if (!known || *known == data.tokenizer) return {std::move(data.tokenizer), std::move(data.train), std::move(data.validation), notes, "", otherwise};
+  const CharacterCounts counts = characters_of(data);
+  const Tokenizer tokenizer = extended_on_demand(*known, counts, options.extend_vocab);
+  std::vector<int32_t> new_ids = {Tokenizer::kUnknown, Tokenizer::kPadding};
+  while (static_cast<int>(new_ids.size()) < data.tokenizer.size())
+    new_ids.push_back(tokenizer.encode(data.tokenizer.decode(static_cast<int32_t>(new_ids.size())), "the tokenizer")[0]);
+  return {tokenizer, data.train.translated(new_ids), data.validation.translated(new_ids), notes, describe_unknown(tokenizer, counts), otherwise};
+}
+
+std::vector<Note> notes_of(const Corpus& corpus, const CharacterCounts& counts) {
+  if (corpus.facts.files.empty()) return {};
+  int64_t characters = 0;
+  for (const auto& [character, count] : counts) characters += count;
+  std::vector<Note> notes = describe(corpus.facts, characters);
+  notes.push_back(describe_split(corpus.asked, static_cast<int64_t>(corpus.train.size()), static_cast<int64_t>(corpus.validation.size())));
+  return notes;
+}
+
+}  // namespace
+
+std::string describe(const DataIdentity& data) {
+  return fmt::format("{} characters (CRC {:08x}) and {} for validation ({:08x})", data.train_tokens, data.train_crc, data.validation_tokens,
+                     data.validation_crc);
+}
+
+std::string absolute_data(const std::string& data) {
+  std::error_code ignored;  // what cannot be looked at cannot be read either, and then the reason is told
+  if (data == "sample" || !std::filesystem::exists(data, ignored)) return data;
+  const std::filesystem::path path = std::filesystem::absolute(data, ignored);
+  return ignored ? data : path.lexically_normal().string();
+}
+
+DataIdentity RunData::identity() const { return {train.count(), validation.count(), train.crc32(), validation.crc32()}; }
+
+bool RunData::is(const DataIdentity& other) const {
+  const auto same = [](const Tokens& tokens, int64_t count, uint32_t crc) {
+    if (tokens.count() != count) return false;
+    return tokens.crc32() == crc || std::ranges::any_of(std::array{1, 2, 4}, [&](int width) { return tokens.crc32_in(width) == crc; });
+  };
+  return same(train, other.train_tokens, other.train_crc) && same(validation, other.validation_tokens, other.validation_crc);
+}
+
+RunData load_data(const TrainOptions& options, const std::optional<Tokenizer>& known) {
+  if (is_prepared(options.data)) return load_prepared_data(options, known);
+  const Corpus corpus = load_corpus(options.data, parse_validation_split(options.validation_split));
+  CharacterCounts counts;
+  count_characters(corpus.train, options.data, counts);
+  count_characters(corpus.validation, options.data, counts);
+  const Tokenizer tokenizer = known ? extended_on_demand(*known, counts, options.extend_vocab) : Tokenizer(counts, options.vocabulary);
+  return {tokenizer, tokenizer.encode(corpus.train, options.data), tokenizer.encode(corpus.validation, options.data), notes_of(corpus, counts),
+          describe_unknown(tokenizer, counts), read_otherwise(corpus)};
+}
+
+void check_can_be_split(const std::string& data, const std::string& val_split) {
+  std::error_code ignored;  // what cannot be looked at cannot be read either, and then the reason is told
+  if (std::filesystem::is_directory(data, ignored))
+    fail_usage("--val-split {}: {} is divided already; leave the option out, or divide the text anew with 'prepare --val-split'", val_split, data);
+}
+
+void check_same_data(const DataIdentity& begun_with, const RunData& now, const std::string& name) {
+  if (!now.is(begun_with))
+    fail(
+        "{} is not the text that the run was begun with: {} now, {} then{}. Give the same --data and --val-split, or start a new run on this text "
+        "from the checkpoint's weights with --init",
+        name, describe(now.identity()), describe(begun_with), now.read_otherwise);
+}
+
+}  // namespace mmrec

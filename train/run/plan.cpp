@@ -1,0 +1,206 @@
+#include "train/run/plan.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <vector>
+
+#include "model/model.h"
+#include "runtime/cgroup_limits.h"
+#include "runtime/cpu_info.h"
+#include "runtime/ops/gemm.h"
+#include "runtime/threads.h"
+#include "support/error.h"
+#include "support/names.h"
+#include "train/data/prepared_data.h"
+#include "train/data/windows.h"
+#include "train/infer/evaluation.h"
+#include "train/run/data.h"
+#include "train/run/learning_rate.h"
+#include "train/run/log.h"
+
+namespace mmrec {
+
+namespace {
+
+/// What a training step reaches of the rate of large matrix products, as measured for tiny and mini.
+constexpr double kStepShare = 0.75;
+
+/// Parameters of the parts that this version has no kernels for: DPG's low-rank decay, UBOO's two planning networks.
+int64_t planned_parameters(const Config& c) {
+  const int64_t D = c.dim, dpg = c.dpg ? 2 * c.dpg_rank * D : 0, uboo = c.uboo ? 4 * D * D : 0;
+  return c.layers * (dpg + uboo);
+}
+
+/// Operations a second of the best of many products of 512 x 512 x 512.
+double product_rate() {
+  using Clock = std::chrono::steady_clock;
+  constexpr int kSize = 512;
+  constexpr double kSeconds = 0.25;
+  std::vector<float> room(3 * kSize * kSize, 0.5f);
+  const auto matrix = [&](int i) { return Tensor(room.data() + i * kSize * kSize, {kSize, kSize}); };
+  const auto since = [](Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); };
+  double best = 1e30;
+  for (const Clock::time_point start = Clock::now(); since(start) < kSeconds;) {
+    const Clock::time_point begin = Clock::now();
+    ops::gemm_nt(matrix(0), matrix(1), matrix(2));
+    best = std::min(best, since(begin));
+  }
+  return 2. * kSize * kSize * kSize / best;
+}
+
+std::string gigabytes(double bytes) { return bytes < 1e9 ? fmt::format("{:.1f} MB", bytes / 1e6) : fmt::format("{:.1f} GB", bytes / 1e9); }
+
+std::string thousands(int64_t number) {
+  std::string text = std::to_string(number);
+  for (ptrdiff_t place = std::ssize(text) - 3; place > 0; place -= 3) text.insert(static_cast<size_t>(place), ",");
+  return text;
+}
+
+std::string tokens_rate(double rate) { return rate < 100 ? fmt::format("{:.3g}", rate) : thousands(std::llround(rate)); }
+
+}  // namespace
+
+double Plan::memory() const {
+  double sum = 0;
+  for (const double part : {weights, gradients, moments, summed_gradients, activations, validation, text}) sum += part;
+  return sum;
+}
+
+Plan plan(const TrainOptions& options) {
+  check_options(options);
+  const RunData data = load_data(options, std::nullopt);
+  Plan plan{.options = options};
+  Config& config = plan.options.config;
+  config.vocab_size = options.vocabulary == 0 ? padded_vocabulary(data.tokenizer.size()) : options.vocabulary;
+  check_values(config);
+
+  const std::vector<Parameter> table = parameter_table(config);
+  plan.parameters = parameter_count(table) + planned_parameters(config);
+  plan.embedding_parameters = table.front().count;
+
+  const double weights = 4. * static_cast<double>(plan.parameters);
+  const int window = validation_window(options, data.validation.count());
+  plan.weights = plan.gradients = weights;
+  plan.moments = 2 * weights;
+  plan.summed_gradients = options.accumulate > 1 ? weights : 0;
+  plan.activations = static_cast<double>(model_bytes(config, options.sequence, options.batch, Model::Mode::kTraining));
+  plan.validation = window > 0 ? static_cast<double>(Evaluation::bytes(config, window, validation_piece(options, window))) : 0;
+  plan.text_is_on_disk = is_prepared(options.data);
+  plan.text = plan.text_is_on_disk ? 0 : 4. * static_cast<double>(data.train.count() + data.validation.count());
+  plan.machine_memory = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
+  if (const std::optional<int64_t> limit = cgroup_limits().memory; limit && static_cast<double>(*limit) < plan.machine_memory) {
+    plan.machine_memory = static_cast<double>(*limit);
+    plan.memory_is_limited = true;
+  }
+  plan.checkpoint = 3 * weights;
+  plan.checkpoints = int64_t{options.keep} + 2;
+
+  plan.flops_per_token = training_flops(config, 1);
+  plan.product_rate = product_rate();
+  plan.tokens_per_second = kStepShare * plan.product_rate / plan.flops_per_token;
+
+  const WindowSet windows(data.train, options.sequence, "the training text");
+  const BatchOrder order(windows.count(), options.batch * options.accumulate, options.seed);
+  plan.train_characters = data.train.count();
+  plan.validation_characters = data.validation.count();
+  plan.steps = total_steps(options, order.steps_per_epoch());
+  plan.steps_per_epoch = order.steps_per_epoch();
+  plan.options.warmup = warmup_steps(options, plan.steps);
+  plan.warmup_warning = LearningRate{.peak = options.optimizer.learning_rate, .warmup = plan.options.warmup, .steps = plan.steps}.warning();
+  plan.tokens_per_step = int64_t{options.batch} * options.accumulate * options.sequence;
+  plan.notes = data.notes;
+  if (!data.unknown.empty()) plan.notes.push_back({data.unknown, Style::kWarning});
+  return plan;
+}
+
+std::string plan_text(const Plan& plan) {
+  const TrainOptions& options = plan.options;
+  const Config& config = options.config;
+  std::string text;
+  const auto line = [&](std::string_view what, std::string_view value, std::string_view note = "") {
+    text += fmt::format("{:<24}{:>16}{}{}\n", what, value, note.empty() ? "" : "   ", note);
+  };
+  line("model", fmt::format("dim {}", config.dim),
+       fmt::format("{} layers, {} heads, vocabulary {}{}{}", config.layers, config.heads, config.vocab_size, config.dpg ? ", DPG" : "",
+                   config.uboo ? ", UBOO" : ""));
+  line("parameters", thousands(plan.parameters),
+       fmt::format("{} in the embedding, {} a block", thousands(plan.embedding_parameters),
+                   thousands((plan.parameters - plan.embedding_parameters - config.dim) / config.layers)));
+
+  text += "\nmemory\n";
+  line("  weights", gigabytes(plan.weights));
+  line("  gradients", gigabytes(plan.gradients));
+  line("  AdamW's moments", gigabytes(plan.moments));
+  if (plan.summed_gradients > 0) line("  summed gradients", gigabytes(plan.summed_gradients), fmt::format("--accumulate {}", options.accumulate));
+  line("  activations", gigabytes(plan.activations), fmt::format("{} x {} tokens at once", options.batch, options.sequence));
+  line("  validation", gigabytes(plan.validation));
+  line("  text", plan.text_is_on_disk ? "on disk" : gigabytes(plan.text));
+  line("  in all", gigabytes(plan.memory()),
+       fmt::format("of the {} {}{}", gigabytes(plan.machine_memory),
+                   plan.memory_is_limited ? "that the control group of this process allows" : "of this machine",
+                   plan.memory() > plan.machine_memory ? ": it does not fit; a smaller --batch with --accumulate, or a smaller model" : ""));
+  line("disk", gigabytes(plan.disk()),
+       fmt::format("{} checkpoints of {}: --keep {}, the best, the final one", plan.checkpoints, gigabytes(plan.checkpoint), options.keep));
+
+  text += "\nspeed\n";
+  line("  operations a token", fmt::format("{:.4g} MFLOP", plan.flops_per_token / 1e6), "forward and backward");
+  line("  matrix products", fmt::format("{:.0f} GFLOP/s", plan.product_rate / 1e9),
+       fmt::format("measured now: {}, {} threads", cpu_name(), num_threads()));
+  line("  to expect", fmt::format("{} tokens/s", tokens_rate(plan.tokens_per_second)),
+       fmt::format("at {:.0f} % of that rate; all of it would be {}", 100 * kStepShare, tokens_rate(plan.product_rate / plan.flops_per_token)));
+
+  text += "\nrun\n";
+  line("  data", options.data,
+       fmt::format("{} characters and {} for validation", thousands(plan.train_characters), thousands(plan.validation_characters)));
+  line("  steps", thousands(plan.steps), fmt::format("of {} tokens, {} an epoch", thousands(plan.tokens_per_step), thousands(plan.steps_per_epoch)));
+  line("  warm-up", thousands(options.warmup), "steps");
+  line("  tokens", thousands(plan.tokens()));
+  line("  time", format_duration(plan.seconds()), "without validation and checkpoints");
+  if (!plan.warmup_warning.empty()) text += "\nwarning: " + plan.warmup_warning + "\n";
+  if (!plan.notes.empty()) text += "\n";
+  for (const Note& note : plan.notes) text += (note.style == Style::kWarning ? "warning: " : "") + note.text + "\n";
+  return text;
+}
+
+nlohmann::ordered_json to_json(const Plan& plan) {
+  nlohmann::ordered_json summary = nlohmann::ordered_json::array();
+  for (const Note& note : plan.notes) summary.push_back(visible(note.text));
+  constexpr double kMost = 0x1p62;  // more than any machine has, and a whole number of 64 bits
+  const auto bytes = [&](double number) { return static_cast<int64_t>(std::min(number, kMost)); };
+  return {{"config", to_json(plan.options.config)},
+          {"data", text_of_name(plan.options.data)},
+          {"data_summary", std::move(summary)},
+          {"parameters", plan.parameters},
+          {"embedding_parameters", plan.embedding_parameters},
+          {"memory_bytes",
+           {{"weights", bytes(plan.weights)},
+            {"gradients", bytes(plan.gradients)},
+            {"moments", bytes(plan.moments)},
+            {"summed_gradients", bytes(plan.summed_gradients)},
+            {"activations", bytes(plan.activations)},
+            {"validation", bytes(plan.validation)},
+            {"text", bytes(plan.text)},
+            {"all", bytes(plan.memory())},
+            {"machine", bytes(plan.machine_memory)}}},
+          {"disk_bytes", bytes(plan.disk())},
+          {"checkpoint_bytes", bytes(plan.checkpoint)},
+          {"flops_per_token", plan.flops_per_token},
+          {"product_flops_per_second", plan.product_rate},
+          {"tokens_per_second", plan.tokens_per_second},
+          {"train_characters", plan.train_characters},
+          {"val_characters", plan.validation_characters},
+          {"steps", plan.steps},
+          {"steps_per_epoch", plan.steps_per_epoch},
+          {"warmup", plan.options.warmup},
+          {"warmup_warning", plan.warmup_warning},
+          {"tokens_per_step", plan.tokens_per_step},
+          {"tokens", plan.tokens()},
+          {"seconds", plan.seconds()}};
+}
+
+}  // namespace mmrec

@@ -1,0 +1,93 @@
+#include "train/run/probe.h"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <tuple>
+#include <vector>
+
+#include "model/model.h"
+#include "model/optimizer.h"
+#include "model/safetensors.h"
+#include "support/error.h"
+#include "support/strict_json.h"
+
+namespace mmrec {
+
+namespace {
+
+/// Between the file's [B][T] and the model's [T][B], for elements of `width` values.
+template <class T>
+void swap_outer(const TensorView<T>& from, const TensorView<T>& to, int rows, int columns, int width) {
+  for (int r = 0; r < rows; ++r)
+    for (int c = 0; c < columns; ++c)
+      std::copy_n(from.data() + (static_cast<int64_t>(r) * columns + c) * width, width, to.data() + (static_cast<int64_t>(c) * rows + r) * width);
+}
+
+}  // namespace
+
+void probe(const std::filesystem::path& input, const std::filesystem::path& output) {
+  const SafetensorsFile file(input);
+  const auto config_text = file.metadata().find("config");
+  if (config_text == file.metadata().end()) fail("{}: the metadata have no 'config'", input.string());
+  const Config config = config_from_json(parse_json(config_text->second, input.string()), Config{}, input.string());
+  const StoredTensor& stored_ids = file.find("ids");
+  if (stored_ids.shape.size() != 2) fail("{}: ids must be [B][T]", input.string());
+  const int B = static_cast<int>(stored_ids.shape[0]), T = static_cast<int>(stored_ids.shape[1]), L = config.layers, D = config.dim,
+            V = config.vocab_size;
+
+  Parameters parameters(config);
+  for (const Parameter& parameter : parameters.table()) file.read("w." + parameter.name, parameters.weight(parameter.name));
+  Model model(config, V, parameters, T, B, Model::Mode::kTraining);
+
+  IntTensor ids_by_sequence, targets_by_sequence, ids, targets;
+  Tensor bank, bank_v, logits_by_time, logits, token_loss, loss, grad_norm, weights_before;
+  Memory memory;
+  const Arena memory_of_all = Arena::fitted([&](Arena& arena) {
+    for (IntTensor* tensor : {&ids_by_sequence, &targets_by_sequence}) *tensor = arena.take<int32_t>({B, T});
+    for (IntTensor* tensor : {&ids, &targets}) *tensor = arena.take<int32_t>({T, B});
+    if (!learns_memory(config))
+      for (Tensor* tensor : {&bank, &bank_v}) *tensor = arena.tensor({L, config.mem_slots, D});
+    memory = allocate_memory(config, arena);
+    logits_by_time = arena.tensor({T, B, V});
+    logits = arena.tensor({B, T, V});
+    token_loss = arena.tensor({B, T});
+    for (Tensor* tensor : {&loss, &grad_norm}) *tensor = arena.tensor({1});
+    weights_before = arena.tensor({parameters.weights().size(0)});
+  });
+
+  file.read("ids", ids_by_sequence);
+  file.read("targets", targets_by_sequence);
+  swap_outer(ids_by_sequence, ids, B, T, 1);
+  swap_outer(targets_by_sequence, targets, B, T, 1);
+  StoredTensors result;
+  if (!learns_memory(config))  // else it is among the weights
+    for (const auto& [name, all, top] : {std::tuple("memory", &bank, &memory.keys), {"memory_v", &bank_v, &memory.values}}) {
+      file.read(name, *all);
+      pool_banks(*all, *top);
+      result[name] = to_store(*all);
+    }
+
+  model.logits(ids, memory, logits_by_time);
+  swap_outer(logits_by_time, logits, T, B, V);
+  model.clear_state();
+  const LossSum sum = model.loss_and_gradients(ids, targets, memory, {});
+  swap_outer(model.token_loss(), token_loss, T, B, 1);
+  loss.data()[0] = static_cast<float>(sum.mean_loss());
+  std::copy_n(parameters.weights().data(), parameters.weights().size(0), weights_before.data());
+  grad_norm.data()[0] = static_cast<float>(optimizer_step(parameters, OptimizerSettings{}, OptimizerSettings{}.learning_rate, 1));
+
+  result.insert({{"ids", to_store(ids_by_sequence)},
+                 {"targets", to_store(targets_by_sequence)},
+                 {"logits", to_store(logits)},
+                 {"token_loss", to_store(token_loss)},
+                 {"loss", to_store(loss)},
+                 {"grad_norm", to_store(grad_norm)}});
+  for (const Parameter& parameter : parameters.table()) {
+    result["w." + parameter.name] = to_store(parameters.view(weights_before, parameter));
+    result["g." + parameter.name] = to_store(parameters.view(parameters.gradients(), parameter));
+    result["w1." + parameter.name] = to_store(parameters.view(parameters.weights(), parameter));
+  }
+  write_safetensors(output, result, file.metadata());
+}
+
+}  // namespace mmrec

@@ -1,0 +1,94 @@
+#include "train/run/start.h"
+
+#include <fmt/ranges.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <system_error>
+#include <utility>
+
+#include "support/atomic_file.h"
+#include "support/error.h"
+#include "support/strict_json.h"
+#include "train/run/metrics.h"
+
+namespace mmrec {
+
+namespace fs = std::filesystem;
+
+RunStart start_new(const TrainOptions& options) {
+  RunStart start;
+  if (options.init.empty()) return start;
+  start.checkpoint.emplace(options.init);
+  if (options.overwrite && within(options.out)(start.checkpoint->folder))
+    fail_usage("--init {}: it is within --out {}, out of which --overwrite moves what is there; choose another --out", options.init,
+               options.out.string());
+  return start;
+}
+
+RunStart start_again(const fs::path& run_or_checkpoint) {
+  fs::path path = run_or_checkpoint.lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();  // a slash at the end
+  std::error_code unknown;
+  if (path == "." || path.filename() == ".." || fs::is_symlink(path, unknown)) path = PathAt(path).destination().path();
+  const std::string name = path.filename().string();
+  const bool names_checkpoint = is_checkpoint_name(name);
+  const fs::path run = !names_checkpoint ? path : path.has_parent_path() ? path.parent_path() : fs::path(".");
+  if (is_checkpoint(path) && !(names_checkpoint && exists(run / RunFolder::kConfig)))
+    fail("{} is a checkpoint, but not in its run's folder under its own name, where the run could go on; start a new run from its weights with --init {}",
+         run_or_checkpoint.string(), run_or_checkpoint.string());
+  RunStart start;
+  start.folder.emplace(RunFolder::for_resuming(run));
+  if (names_checkpoint) {
+    start.checkpoint.emplace(*start.folder / name);
+    if (const std::string obstacle = start.folder->obstacle(*start.checkpoint); !obstacle.empty())
+      fail("cannot go on from {}: {}", path.string(), obstacle);
+  } else {
+    RunFolder::Newest newest = start.folder->newest_checkpoint();
+    start.checkpoint.emplace(std::move(newest.checkpoint));
+    start.notes = std::move(newest.refused);
+  }
+  return start;
+}
+
+Config run_config(const TrainOptions& options, const RunStart& start, const Tokenizer& tokenizer) {
+  Config config = options.config;
+  if (!start.checkpoint) {
+    config.vocab_size = options.vocabulary == 0 ? padded_vocabulary(tokenizer.size()) : options.vocabulary;
+  } else {
+    const Config& given = start.checkpoint->config;
+    config.vocab_size = given.vocab_size;
+    if (config != given)
+      fail_usage("--config, --set or --memory asks for another model than {} holds: {}", start.checkpoint->folder.string(),
+                 describe_changes(to_json(given), to_json(config)));
+    const bool fitted = given.vocab_size == padded_vocabulary(start.checkpoint->tokenizer.size());
+    if (fitted || tokenizer.size() > given.vocab_size) config.vocab_size = padded_vocabulary(tokenizer.size());
+  }
+  check_config(config);
+  return config;
+}
+
+DataIdentity data_identity(const TrainOptions& options, const RunStart& start, const RunData& data) {
+  if (!start.resumes()) return data.identity();
+  const DataIdentity& begun_with = start.checkpoint->state.course->data;
+  check_same_data(begun_with, data, options.data);
+  return begun_with;
+}
+
+RunFolder open_folder(const TrainOptions& options, RunStart& start, int64_t steps) {
+  if (!start.resumes()) return RunFolder::for_new_run(options.out, options.overwrite);
+  const RunState& state = start.checkpoint->state;
+  if (state.step > steps) fail_usage("the run has taken {} steps already, which is more than the {} that it is to have in all", state.step, steps);
+  if (const std::vector<std::string> later = start.folder->go_back_to(*start.checkpoint); !later.empty())
+    start.notes.push_back(fmt::format("moved to set_aside, since the run goes on from an earlier step: {}", fmt::join(later, ", ")));
+  if (const int64_t lost = drop_metrics_after(*start.folder / RunFolder::kMetrics, state.step, !std::isnan(state.validation_loss)); lost > 0)
+    start.notes.push_back(fmt::format("{} lines of {} are no figures and are in {}{} now", lost, RunFolder::kMetrics, RunFolder::kMetrics, kUnreadable));
+  return std::move(*start.folder);
+}
+
+TrainOptions to_save(TrainOptions options) {
+  options.data = absolute_data(options.data);
+  return options;
+}
+
+}  // namespace mmrec

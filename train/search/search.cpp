@@ -1,0 +1,620 @@
+#include "train/search/search.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <deque>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <thread>
+
+#include "model/config.h"
+#include "model/config_file.h"
+#include "runtime/machine.h"
+#include "support/atomic_file.h"
+#include "support/checksum.h"
+#include "support/child_process.h"
+#include "support/console.h"
+#include "support/did_you_mean.h"
+#include "support/directory_lock.h"
+#include "support/error.h"
+#include "support/exceptions.h"
+#include "support/names.h"
+#include "support/stop_signals.h"
+#include "support/strict_json.h"
+#include "support/text_table.h"
+#include "train/report/run_report.h"
+#include "train/run/checkpoint.h"
+#include "train/run/data.h"
+#include "train/run/folder.h"
+#include "train/run/options.h"
+#include "train/run/options_file.h"
+
+namespace mmrec {
+
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+using Clock = std::chrono::steady_clock;
+
+bool is_field(const std::string& name) { return to_json(Config{}).contains(name); }
+
+void check_name(const std::string& name) {
+  std::vector<std::string> known = {"config"};
+  for (const nlohmann::json& names : {to_json(TrainOptions{}), to_json(Config{})})
+    for (const auto& [option, value] : names.items()) known.push_back(option);
+  if (std::ranges::find(known, name) == known.end())
+    fail_usage("{}: neither an option of train that a search can set nor a field of its configuration{}", name, did_you_mean(name, known));
+}
+
+ordered_json to_json(const Settings& settings) {
+  ordered_json object = ordered_json::object();
+  for (const auto& [name, value] : settings) object[name] = text_of_name(value);
+  return object;
+}
+
+/// A folder's name for settings: themselves, as far as they can be one.
+std::string folder_name(const Settings& settings) {
+  constexpr size_t kLongest = 100;
+  const std::string text = describe(settings);
+  std::string name;
+  for (const char c : text) {
+    const bool plain = std::isalnum(static_cast<unsigned char>(c)) || std::string_view("=._+-").find(c) != std::string_view::npos;
+    name += c == ' ' ? ',' : plain ? c : '_';
+  }
+  if (name.empty()) return "defaults";
+  if (name.size() <= kLongest && std::ranges::count(name, '_') == std::ranges::count(text, '_')) return name;
+  return fmt::format("{}-{:08x}", name.substr(0, kLongest), crc32_of(text));
+}
+
+std::vector<std::string> arguments(const Settings& settings) {
+  std::vector<std::string> words;
+  for (const auto& [name, value] : settings)
+    words.push_back(is_field(name) ? fmt::format("--set={}={}", name, value) : fmt::format("--{}={}", name, value));
+  return words;
+}
+
+/// What `train --options` reads.
+std::string options_file(const std::string& about, const Settings& settings) {
+  std::vector<FileOption> options;
+  std::vector<std::string> fields;
+  for (const auto& [name, value] : settings) {
+    if (is_field(name))
+      fields.push_back(name + "=" + value);
+    else
+      options.push_back({name, {value}});
+  }
+  if (!fields.empty()) options.push_back({"set", fields});
+  return options_file_text(about, options);
+}
+
+/// Why a run failed, from what it printed.
+std::string reason(const fs::path& output, int code) {
+  const std::string text = exists(PathAt(output)) ? read_file(output) : "";  // somebody may have removed it
+  constexpr std::string_view kError = "error: ";
+  if (const size_t place = text.rfind(kError); place != text.npos)
+    return text.substr(place + kError.size(), text.find('\n', place) - place - kError.size());
+  if (code == -SIGKILL) return "killed (signal 9): out of memory?";
+  return code < 0 ? fmt::format("ended by signal {}", -code) : fmt::format("ended with code {}", code);
+}
+
+bool is_interruption(int code) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP})
+    if (code == 128 + signal || code == -signal) return true;
+  return false;
+}
+
+SearchResult failed(const Settings& settings, const std::string& folder, const std::string& error) {
+  constexpr double kNone = MetricsRow::kNone;
+  return {settings, folder, error, "", kNone, kNone, kNone, kNone, 0, 0, 0, kNone};
+}
+
+/// Of a run that has ended.
+SearchResult result_of(const Settings& settings, const std::string& folder, const fs::path& run_folder) try {
+  const RunReport run = read_run(run_folder);
+  if (!run.best) return failed(settings, folder, "there was no validation; give --val-split or a text with a part for it");
+  const MetricsRow& last = run.validation.back();
+  return {.settings = settings,
+          .folder = folder,
+          .error = "",
+          .warning = run.warmup_warning,
+          .validation_loss = last.loss,
+          .accuracy = last.accuracy,
+          .best_validation_loss = run.best->loss,
+          .train_loss = run.epochs.back().mean,
+          .best_step = run.best->step,
+          .steps = run.steps(),
+          .tokens = run.tokens(),
+          .seconds = run.seconds()};
+} catch (const Error& error) {  // somebody has damaged what it wrote
+  return failed(settings, folder, error.what());
+}
+
+SearchResult from_json(const ordered_json& row, const std::string& where) {
+  try {
+    SearchResult result = failed({}, row.at("folder"), name_of_text(row.at("error").get<std::string>()));
+    for (const auto& [name, value] : row.at("settings").items()) result.settings.emplace_back(name, name_of_text(value.get<std::string>()));
+    if (!result.error.empty()) return result;
+    result.validation_loss = row.at("validation_loss");
+    result.accuracy = row.at("accuracy");
+    result.best_validation_loss = row.at("best_validation_loss");
+    result.train_loss = row.at("train_loss");
+    for (const auto& [name, value] : {std::pair("best_step", &result.best_step), {"steps", &result.steps}, {"tokens", &result.tokens}}) {
+      const std::optional<uint64_t> number = whole_number(row.at(name));
+      if (!number) fail("{}: not a result of a search: {} is {}", where, name, row.at(name).dump());
+      *value = static_cast<int64_t>(*number);
+    }
+    result.seconds = row.at("seconds");
+    result.warning = row.value("warning", "");
+    return result;
+  } catch (const nlohmann::json::exception& error) {
+    fail("{}: not a result of a search: {}", where, in_words(error));
+  }
+}
+
+/// A text that experiments read.
+struct Text {
+  std::string identity;        ///< tells it from others
+  std::string read_otherwise;  ///< as of RunData, and so is the next
+  std::vector<Note> notes;
+};
+
+/// What experiments are told by name, as it was when the search first had it.
+struct Sources {
+  std::map<std::string, Config> configs;                 // by the name of --config
+  std::map<std::string, Text> texts;                     // of --data
+  std::map<std::string, std::string> weights;            // of --init: what tells them from others
+  std::map<std::string, std::exception_ptr> unreadable;  // and why
+};
+
+class Search {
+ public:
+  explicit Search(const SearchOptions& options);
+  SearchOutcome run();
+
+ private:
+  struct Running {
+    Settings settings;
+    std::string folder;
+    ChildProcess process;
+  };
+
+  static fs::path made(const fs::path& path) {
+    make_directory(path);
+    return path;
+  }
+  /// The folder's name now: experiments are told where to work.
+  fs::path here() const { return lock_.current_path(); }
+  fs::path run_folder(const std::string& folder) const { return here() / "experiments" / folder; }
+  fs::path output(const std::string& folder) const { return here() / "experiments" / (folder + ".output"); }
+  size_t done() const { return experiments_.size() - pending_.size() - running_.size() - interrupted_.size(); }
+  /// Compares search.json with what this search is about, and puts the next one together.
+  void check_description();
+  /// Refuses a name of --data, --init or --config that cannot be read.
+  void check_sources() const;
+  /// What train is told of an experiment: a configuration's fields in place of the file that --config names, which may change or go.
+  Settings with_common(const Settings& settings) const;
+  void read_results();
+  /// Whether a process of an earlier search that was killed is still in an experiment's folder, where it saves what it has.
+  bool is_in_use(const Settings& settings);
+  /// Whether it could be started, or else is a result by now: not where it may be tried again, when another has ended.
+  bool start(const Settings& settings);
+  SearchOutcome run_experiments();
+  /// Asks the experiments to save their state and end.
+  void stop_all();
+  void finish(const Running& running, int code);
+  void add(const SearchResult& result);
+  void write_best() const;
+  /// What there is to say of them, once for all experiments.
+  void describe_texts();
+
+  const SearchOptions& options_;
+  Settings common_;
+  Sources sources_;
+  nlohmann::json description_;  // search.json
+  std::string default_warmup_ = "auto";
+  fs::path train_ = sibling_program("train");
+  std::vector<Settings> experiments_;
+  DirectoryLock lock_;
+  Console console_;
+  std::vector<SearchResult> results_;
+  std::deque<Settings> pending_;
+  std::vector<Running> running_;
+  std::vector<Settings> interrupted_;
+  std::set<std::string> waited_for_;  // folders
+  int room_ = options_.jobs;          // for experiments side by side; less while the system starts no more
+};
+
+std::vector<Settings> planned(const SearchOptions& options) {
+  const SearchSpace& space = options.space;
+  space.check();
+  if (space.grids.empty() && space.ranges.empty()) fail_usage("there is nothing to try; give a --grid, or a --range and --random");
+  if (options.random == 0) {
+    if (!space.ranges.empty()) fail_usage("--range {}: say with --random how many experiments to draw", space.ranges.front().name);
+    return space.combinations();
+  }
+  std::vector<Settings> all;
+  for (int i = 0; i < options.random; ++i)
+    if (Settings settings = space.draw(options.seed, i); std::ranges::find(all, settings) == all.end()) all.push_back(std::move(settings));
+  return all;
+}
+
+bool has(const Settings& settings, std::string_view name) {
+  return std::ranges::find(settings, name, &Settings::value_type::first) != settings.end();
+}
+
+bool is_preset(const std::string& config) { return std::ranges::count(preset_names(), config) > 0; }
+
+/// A text, a checkpoint to start from and a configuration are found again from any directory.
+Settings with_absolute_paths(Settings settings) {
+  for (auto& [name, value] : settings)
+    if ((name == "data" && value != "sample") || name == "init" || (name == "config" && !is_preset(value)))
+      value = fs::absolute(value).lexically_normal().string();
+  return settings;
+}
+
+Settings with_defaults(const SearchOptions& options) {
+  Settings common = with_absolute_paths(options.common);
+  std::set<std::string> tried;
+  for (const GridAxis& grid : options.space.grids) tried.insert(grid.name);
+  for (const RangeAxis& range : options.space.ranges) tried.insert(range.name);
+  for (const std::string& name : tried) check_name(name);
+  for (const auto& [name, value] : common) {
+    check_name(name);
+    if (tried.contains(name)) fail_usage("--{} {}: it is among what the search tries", name, value);
+  }
+  const auto given = [&](const std::string& name) { return tried.contains(name) || has(common, name); };
+  if (!given("steps") && !given("epochs")) common.emplace_back("epochs", "1");
+  if (!given("seed")) common.emplace_back("seed", fmt::format("{}", options.seed));
+  return common;
+}
+
+Sources sources_of(const SearchSpace& space, const Settings& common) {
+  Sources sources;
+  const auto for_each = [&](const std::string& option, std::vector<std::string> names, const auto& read) {
+    for (const auto& [name, value] : common)
+      if (name == option) names = {value};
+    for (const GridAxis& grid : space.grids)
+      if (grid.name == option) names = grid.values;
+    for (const std::string& name : names) {
+      try {
+        read(name);
+      } catch (const Error&) {
+        sources.unreadable[name] = std::current_exception();
+      }
+    }
+  };
+  TrainOptions source;
+  for (const auto& [name, value] : common)
+    if (name == "val-split") source.validation_split = value;
+  for_each("config", {}, [&](const std::string& name) { sources.configs[name] = load_config(name); });
+  for_each("data", {source.data}, [&](const std::string& name) {
+    source.data = name;
+    const RunData data = load_data(source, std::nullopt);
+    sources.texts[name] = {describe(data.identity()), data.read_otherwise, data.notes};
+  });
+  for_each("init", {}, [&](const std::string& name) { sources.weights[name] = Checkpoint(fs::path(name)).describe_weights(); });
+  return sources;
+}
+
+Search::Search(const SearchOptions& options)
+    : options_(options), common_(with_defaults(options)), experiments_(planned(options)), lock_(made(options.out)), console_(options.quiet) {
+  if (is_checkpoint(lock_.path())) fail_usage("--out {}: it is a checkpoint; choose another folder", options.out.string());
+  for (const auto& [file, program] : {std::pair("config.json", "train"), {"train.tokens", "prepare"}})
+    if (exists(lock_ / file)) fail_usage("--out {}: it is a folder of {} ({} is in it); choose another one", options.out.string(), program, file);
+  make_directory(lock_ / "experiments");
+  check_description();
+  read_results();
+  for (const Settings& settings : experiments_)
+    if (std::ranges::find(results_, settings, &SearchResult::settings) == results_.end()) pending_.push_back(settings);
+  if (!pending_.empty()) check_sources();
+  write_file_atomically(lock_ / "search.json", description_.dump(2) + "\n");
+}
+
+void Search::check_description() {
+  const PathAt file = lock_ / "search.json";
+  const std::string shown = file.shown().string();
+  const nlohmann::json common = to_json(common_);
+  sources_ = sources_of(options_.space, common_);
+  nlohmann::json texts = nlohmann::json::object(), weights = texts, configs = texts;
+  for (const auto& [name, text] : sources_.texts) texts[text_of_name(name)] = text.identity;
+  for (const auto& [name, identity] : sources_.weights) weights[text_of_name(name)] = identity;
+  if (exists(file)) {
+    const nlohmann::json whole = parse_json(read_file(file), shown);
+    const auto is_object = [&](const char* name) { return whole.contains(name) && whole[name].is_object(); };
+    if (!whole.is_object() || !is_object("common") || !is_object("texts"))
+      fail("{}: there are no objects \"common\" and \"texts\"; it is not what a search wrote, choose another --out", shown);
+    nlohmann::json before = whole["common"];
+    const bool of_an_earlier_version = !is_object("configs");  // whose experiments had a warm-up of 100 steps, whatever their number
+    if (of_an_earlier_version)
+      default_warmup_ = "100";
+    else if (whole.contains("default_warmup"))
+      default_warmup_ = plain_text(whole["default_warmup"]);
+    if (of_an_earlier_version && before.contains("config") && before["config"].is_string())
+      before["config"] = text_of_name(with_absolute_paths({{"config", name_of_text(before["config"].get<std::string>())}}).front().second);
+    if (before != common)
+      fail_usage("{} holds a search whose experiments have other settings in common ({}); choose another --out", options_.out.string(),
+                 describe_changes(before, common));
+    const auto keep = [&](const char* key, const std::string& what, nlohmann::json& now, const auto& more) {
+      if (!is_object(key)) return;
+      for (const auto& [name, then] : whole[key].items()) {
+        if (now.contains(name) && now[name] != then)
+          fail_usage("{} {}: {} now, {} then{}; their losses do not compare, choose another --out", name_of_text(name), what, plain_text(now[name]),
+                     plain_text(then), more(name_of_text(name)));
+        now[name] = then;
+      }
+    };
+    const std::string out = options_.out.string();
+    keep("texts", fmt::format("is no longer the text that the search in {} has trained on", out), texts,
+         [&](const std::string& name) { return sources_.texts.at(name).read_otherwise; });
+    keep("weights", fmt::format("no longer has the weights that the search in {} has started from", out), weights,
+         [](const std::string&) { return ""; });
+    if (!of_an_earlier_version)
+      for (const auto& [text, fields] : whole["configs"].items()) {
+        const std::string name = name_of_text(text);
+        const Config config = config_from_json(fields, Config{}, shown);
+        if (sources_.configs.contains(name) && sources_.configs[name] != config)
+          fail_usage("{} is no longer the configuration that the search in {} has trained with ({}); choose another --out", name, out,
+                     describe_changes(to_json(config), to_json(sources_.configs[name])));
+        sources_.configs[name] = config;
+      }
+  }
+  for (const auto& [name, config] : sources_.configs) configs[text_of_name(name)] = to_json(config);
+  description_ =
+      nlohmann::json{{"common", common}, {"configs", configs}, {"default_warmup", default_warmup_}, {"texts", texts}, {"weights", weights}};
+}
+
+void Search::check_sources() const {
+  for (const auto& [name, reason] : sources_.unreadable)
+    if (!sources_.configs.contains(name)) std::rethrow_exception(reason);
+}
+
+Settings Search::with_common(const Settings& settings) const {
+  Settings given = common_, all;
+  given.insert(given.end(), settings.begin(), settings.end());
+  if (!has(given, "warmup")) given.emplace_back("warmup", default_warmup_);
+  for (const auto& [name, value] : given) {
+    const auto config = sources_.configs.find(value);
+    if (name != "config" || is_preset(value) || config == sources_.configs.end()) {
+      all.emplace_back(name, value);
+      continue;
+    }
+    const std::string base_name = preset_names().front();
+    const nlohmann::json base = to_json(preset(base_name)), fields = to_json(config->second);
+    all.emplace_back(name, base_name);
+    for (const auto& [field, number] : fields.items())
+      if (number != base[field] && !has(given, field)) all.emplace_back(field, plain_text(number));
+  }
+  return all;
+}
+
+void Search::read_results() {
+  const PathAt file = lock_ / "results.jsonl";
+  if (!exists(file)) return;
+  const std::string content = read_file(file);
+  std::string kept;  // but for a last line that a crash has cut
+  for (const std::string_view line : whole_lines(content)) {
+    const std::string where = fmt::format("{}: line {}", file.shown().string(), results_.size() + 1);
+    parse_json(line, where);  // which keeps no order
+    SearchResult result = from_json(ordered_json::parse(line), where);
+    if (!result.error.empty() && options_.retry_failed && std::ranges::find(experiments_, result.settings) != experiments_.end()) continue;
+    kept.append(line).append("\n");
+    results_.push_back(std::move(result));
+  }
+  if (kept != content) write_file_atomically(file, kept);
+}
+
+bool Search::is_in_use(const Settings& settings) {
+  const std::string folder = folder_name(settings);
+  const fs::path out = run_folder(folder);
+  if (!fs::is_directory(out) || !is_locked(out)) return false;
+  if (waited_for_.insert(folder).second)
+    console_.line(fmt::format("{}: waiting for the process that is still in {}", describe(settings), out.string()), Style::kWarning);
+  return true;
+}
+
+bool Search::start(const Settings& settings) {
+  const std::string folder = folder_name(settings);
+  const fs::path out = run_folder(folder);
+  const bool has_ended = fs::exists(out / RunFolder::kFinal);  // with the search before
+  if (has_ended)
+    if (const SearchResult result = result_of(settings, folder, out); result.error.empty() || !options_.retry_failed) {
+      add(result);
+      return true;
+    }
+  std::vector<std::string> words = {train_.string(), "--out=" + out.string(), "--quiet",
+                                    fmt::format("--threads={}", std::max(options_.threads / options_.jobs, 1))};
+  const bool resumes = !has_ended && fs::exists(out / kLatestFile);
+  Settings all = with_common(settings);
+  if (resumes) std::erase(all, Settings::value_type("warmup", "auto"));  // the run keeps what that was
+  const std::vector<std::string> given = arguments(all);
+  words.insert(words.end(), given.begin(), given.end());
+  for (const auto& [name, value] : {std::pair("keep", "1"), {"sample-tokens", "0"}})
+    if (!has(common_, name) && !has(settings, name)) words.push_back(fmt::format("--{}={}", name, value));
+  words.push_back(resumes ? "--resume" : "--overwrite");
+  try {
+    running_.push_back({settings, folder, ChildProcess(words, output(folder))});
+  } catch (const Error& error) {
+    if (running_.empty()) {
+      add(failed(settings, folder, error.what()));
+      return true;
+    }
+    room_ = static_cast<int>(running_.size());
+    if (waited_for_.insert(folder).second)
+      console_.line(fmt::format("{}: {}; it waits for another experiment to end", describe(settings), error.what()), Style::kWarning);
+    return false;
+  }
+  return true;
+}
+
+void Search::finish(const Running& running, int code) {
+  room_ = options_.jobs;
+  if (is_interruption(code)) {
+    interrupted_.push_back(running.settings);
+    return;
+  }
+  const fs::path text = output(running.folder);
+  add(code == 0 ? result_of(running.settings, running.folder, run_folder(running.folder))
+                : failed(running.settings, running.folder, reason(text, code)));
+  if (code == 0) fs::remove(text);
+}
+
+void Search::add(const SearchResult& result) {
+  AppendFile file(lock_ / "results.jsonl");
+  file.append(to_json(result).dump() + "\n");
+  file.flush();
+  results_.push_back(result);
+  const std::string about = fmt::format("{}/{}  {}: ", done(), experiments_.size(), describe(result.settings));
+  if (result.error.empty())
+    console_.line(fmt::format("{}validation loss {:.4f}, perplexity {:.3f} in {}", about, result.validation_loss, std::exp(result.validation_loss),
+                              format_duration(result.seconds)));
+  else
+    console_.line(fmt::format("{}failed: {}", about, result.error), Style::kWarning);
+  if (!result.warning.empty()) console_.line(result.warning, Style::kWarning);
+}
+
+void Search::write_best() const {
+  const SearchResult& best = results_.front();
+  if (!best.error.empty()) return;
+  const Settings settings = with_absolute_paths(with_common(best.settings));
+  const std::string about = fmt::format("{}: validation loss {:.4f}, perplexity {:.3f} after {} steps, the best of {} experiments",
+                                        describe(best.settings), best.validation_loss, std::exp(best.validation_loss), best.steps, results_.size());
+  write_file_atomically(lock_ / "best.toml", options_file(about, settings));
+}
+
+void Search::stop_all() {
+  for (const Running& running : running_) running.process.send(SIGTERM);
+}
+
+void Search::describe_texts() {
+  for (const auto& [name, text] : sources_.texts)
+    for (const Note& note : text.notes)
+      if (!options_.quiet)
+        console_.line(note.text, note.style);
+      else if (note.style == Style::kWarning && !options_.hide_warnings)
+        print_warning(note.text);
+}
+
+SearchOutcome Search::run() {
+  try {
+    return run_experiments();
+  } catch (...) {  // what runs saves its state
+    stop_all();
+    for (Running& running : running_) running.process.wait();
+    throw;
+  }
+}
+
+SearchOutcome Search::run_experiments() {
+  const StopSignals stop(false);
+  SuspendSignal suspend;
+  describe_texts();
+  console_.line(describe_machine(options_.threads));
+  if (!results_.empty()) console_.line(fmt::format("{}: going on after {} results", options_.out.string(), results_.size()), Style::kHeading);
+  const auto begin = Clock::now();
+  auto shown = begin - std::chrono::seconds(1);
+  bool stopping = false;
+  while (!pending_.empty() || !running_.empty()) {
+    if (stop.received() != 0 && !stopping) {
+      stopping = true;
+      pending_.clear();
+      stop_all();
+      console_.line("stopping: the experiments that run save their state; a second signal ends at once", Style::kHeading);
+    }
+    if (suspend.received()) {
+      for (const Running& running : running_) running.process.send(SIGSTOP);
+      suspend.obey();
+      for (const Running& running : running_) running.process.send(SIGCONT);
+    }
+    for (auto next = pending_.begin(); next != pending_.end() && std::ssize(running_) < room_;) {
+      if (is_in_use(*next)) {
+        ++next;
+        continue;
+      }
+      const Settings settings = std::move(*next);
+      next = pending_.erase(next);
+      if (start(settings)) continue;
+      pending_.push_front(settings);
+      break;
+    }
+    for (size_t i = 0; i < running_.size();) {
+      const std::optional<int> code = running_[i].process.poll();
+      if (!code) {
+        ++i;
+        continue;
+      }
+      const Running ended = std::move(running_[i]);
+      running_.erase(running_.begin() + static_cast<int64_t>(i));
+      finish(ended, *code);
+    }
+    if (console_.has_status() && Clock::now() - shown > std::chrono::milliseconds(500)) {
+      shown = Clock::now();
+      const std::chrono::duration<double> time = shown - begin;
+      console_.status(fmt::format("{} of {} done, {} running, {}", done(), experiments_.size(), running_.size(), format_duration(time.count())));
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  console_.erase_status();
+  std::ranges::stable_sort(results_, [](const SearchResult& a, const SearchResult& b) {
+    if (a.error.empty() != b.error.empty()) return a.error.empty();
+    return a.error.empty() && a.validation_loss < b.validation_loss;
+  });
+  if (!results_.empty()) write_best();
+  return {std::move(results_), std::move(interrupted_), here(), stop.received()};
+}
+
+}  // namespace
+
+SearchOutcome search(const SearchOptions& options) { return Search(options).run(); }
+
+ordered_json to_json(const SearchResult& result) {
+  ordered_json row = {{"settings", to_json(result.settings)}, {"folder", result.folder}, {"error", text_of_name(result.error)}};
+  if (!result.error.empty()) return row;
+  if (!result.warning.empty()) row["warning"] = result.warning;
+  row.update({{"validation_loss", result.validation_loss},
+              {"perplexity", std::exp(result.validation_loss)},
+              {"accuracy", result.accuracy},
+              {"best_validation_loss", result.best_validation_loss},
+              {"best_step", result.best_step},
+              {"train_loss", result.train_loss},
+              {"steps", result.steps},
+              {"tokens", result.tokens},
+              {"seconds", result.seconds}});
+  return row;
+}
+
+std::string search_table(const std::vector<SearchResult>& results, size_t width) {
+  std::vector<std::string> names;  // experiments of several calls may differ in what they set
+  for (const SearchResult& result : results)
+    for (const auto& [name, value] : result.settings)
+      if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+  std::vector<std::vector<std::string>> rows = {names};
+  rows.front().insert(rows.front().end(), {"perplexity", "loss", "accuracy", "train loss", "steps", "time"});
+  std::string failures, warning;
+  int64_t warnings = 0;
+  for (const SearchResult& result : results) {
+    std::vector<std::string>& row = rows.emplace_back();
+    for (const std::string& name : names) {
+      const auto setting = std::ranges::find(result.settings, name, &Settings::value_type::first);
+      row.push_back(setting == result.settings.end() ? "" : setting->second);
+    }
+    if (!result.warning.empty() && ++warnings == 1) warning = fmt::format("{}: {}", describe(result.settings), result.warning);
+    if (result.error.empty()) {
+      row.insert(row.end(),
+                 {fmt::format("{:.3f}", std::exp(result.validation_loss)), fmt::format("{:.4f}", result.validation_loss), percent(result.accuracy),
+                  fmt::format("{:.4f}", result.train_loss), fmt::format("{}", result.steps), format_duration(result.seconds)});
+    } else {
+      row.push_back("failed");
+      failures += fmt::format("{} failed: {}\n", describe(result.settings), result.error);
+    }
+  }
+  if (warnings > 0) failures += fmt::format("warning: {}{}\n", warning, warnings > 1 ? fmt::format(" (so it is with {} experiments)", warnings) : "");
+  return text_table(std::move(rows), width) + failures;
+}
+
+}  // namespace mmrec
