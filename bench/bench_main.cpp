@@ -10,6 +10,7 @@
 #include "bench/harness/print.h"
 #include "bench/harness/report.h"
 #include "bench/workloads/suites.h"
+#include "bench/workloads/workloads.h"
 #include "support/atomic_file.h"
 #include "support/console.h"
 #include "support/html_page.h"
@@ -82,7 +83,7 @@ int main(int argc, char** argv) {
     };
     if (!table) {
       const OtherLoad others;
-      if (run_google_benchmark(google, measure_peak, program.seed()) && others.cores() > kQuiet) warn_of_other_programs();
+      if (run_google_benchmark(all_cases(), google, measure_peak, program.seed()) && others.cores() > kQuiet) warn_of_other_programs();
       return;
     }
     for (const std::string& file : {json_file, html_file})

@@ -6,7 +6,6 @@
 #include <chrono>
 #include <utility>
 
-#include "model/memory.h"
 #include "runtime/rng.h"
 
 namespace mmrec::bench {
@@ -68,56 +67,6 @@ void Cases::add(Workload workload, std::string variant) {
 
 void Cases::add_limit(Workload workload, std::string variant) {
   cases_.push_back({std::make_shared<const Workload>(std::move(workload)), std::move(variant), false, true});
-}
-
-std::vector<Case> all_cases() {
-  Cases cases;
-  for (const auto add : {add_scan, add_gemm, add_recurrence, add_embedding, add_hem, add_decay, add_attention, add_dropout, add_ffn, add_rmsnorm,
-                         add_head_loss, add_optimizer, add_train})
-    add(cases);
-  // An operation's forward rows before its backward rows.
-  std::vector<Case> rows = cases.all();
-  const auto kind = [](const Case& row) { return std::pair(row.work->op, row.work->pass.registry); };
-  for (auto begin = rows.begin(); begin != rows.end();)
-    begin = std::stable_partition(begin, rows.end(), [&, first = kind(*begin)](const Case& row) { return kind(row) == first; });
-  return rows;
-}
-
-Workload workload_of(std::string_view op, std::string_view pass, const std::vector<int>& sizes) {
-  constexpr struct {
-    std::string_view op;
-    WorkloadOf* workload;
-  } kWorkloads[] = {{"adamw", adamw_workload},
-                    {"affine_scan", affine_scan_workload},
-                    {"attention", attention_workload},
-                    {"column_sum", column_sum_workload},
-                    {"decay", decay_workload},
-                    {"dropout", dropout_workload},
-                    {"embedding", embedding_workload},
-                    {"ffn", ffn_workload},
-                    {"gemm", gemm_workload},
-                    {"head_loss", head_loss_workload},
-                    {"hem", hem_workload},
-                    {"recurrence", recurrence_workload},
-                    {"rmsnorm", rmsnorm_workload},
-                    {"scan", scan_workload},
-                    {"sum_of_squares", sum_of_squares_workload}};
-  for (const auto& [name, workload] : kWorkloads)
-    if (op == name) return workload(pass, sizes);
-  fail("bench has no workload for the operation {}", op);
-}
-
-std::vector<ModelShape> model_shapes() {
-  constexpr struct {
-    const char* preset;
-    int B, T;
-  } kBatches[] = {{"tiny", 2, 256}, {"tiny", 6, 128}, {"mini", 2, 256}, {"small", 2, 256}};
-  std::vector<ModelShape> shapes;
-  for (const auto& batch : kBatches) {
-    const Config config = preset(batch.preset);
-    shapes.push_back({batch.B * batch.T, config.dim, config.heads, top_slots(config)});
-  }
-  return shapes;
 }
 
 }  // namespace mmrec::bench

@@ -133,15 +133,15 @@ std::string matching_rows(std::vector<char*> arguments) {
 
 }  // namespace
 
-bool run_google_benchmark(std::vector<char*> arguments, const std::function<MachinePeak()>& measure_peak, uint64_t seed) {
+bool run_google_benchmark(const std::vector<Case>& rows, std::vector<char*> arguments, const std::function<MachinePeak()>& measure_peak,
+                          uint64_t seed) {
   const Options options({arguments.begin() + 1, arguments.end()});
   options.check();
   benchmark::SetDefaultTimeUnit(benchmark::kMicrosecond);
 
   MachinePeak peak;
   const bool csv = options.is("--benchmark_format", "csv") || options.is("--benchmark_out_format", "csv");
-  const std::vector<Case> cases = all_cases();
-  for (const Case& row : cases)
+  for (const Case& row : rows)
     // No UseRealTime, which would add /real_time to the name: the calling thread takes its part in all work, so its CPU time,
     // from which the number of iterations follows, is about the same. Times and rates are of the wall clock all the same.
     benchmark::RegisterBenchmark(row.name().c_str(), [&](benchmark::State& state) { run_row(state, row, peak, csv, seed); });

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "bench/harness/case.h"
+#include "bench/workloads/workloads.h"
 #include "runtime/threads.h"
 
 namespace mmrec::tune {

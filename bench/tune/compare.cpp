@@ -11,6 +11,7 @@
 #include "bench/tune/commands.h"
 #include "bench/tune/contest.h"
 #include "bench/tune/sweep.h"
+#include "bench/workloads/workloads.h"
 #include "runtime/threads.h"
 #include "support/error.h"
 

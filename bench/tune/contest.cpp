@@ -7,6 +7,7 @@
 #include "bench/harness/other_load.h"
 #include "bench/harness/timing.h"
 #include "bench/tune/builds.h"
+#include "bench/workloads/workloads.h"
 
 namespace mmrec::tune {
 

@@ -15,6 +15,7 @@
 #include "bench/tune/builds.h"
 #include "bench/tune/process.h"
 #include "bench/tune/race.h"
+#include "bench/workloads/workloads.h"
 #include "model/config_file.h"
 #include "support/atomic_file.h"
 #include "support/error.h"

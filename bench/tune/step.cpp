@@ -6,6 +6,7 @@
 #include "bench/harness/case.h"
 #include "bench/harness/timing.h"
 #include "bench/tune/builds.h"
+#include "bench/workloads/workloads.h"
 #include "model/config_file.h"
 #include "runtime/profile.h"
 #include "support/atomic_file.h"

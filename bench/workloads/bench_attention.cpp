@@ -1,4 +1,4 @@
-#include "bench/harness/case.h"
+#include "bench/workloads/workloads.h"
 #include "runtime/ops/attention.h"
 
 namespace mmrec::bench {

@@ -2,7 +2,7 @@
 #include <string_view>
 #include <tuple>
 
-#include "bench/harness/case.h"
+#include "bench/workloads/workloads.h"
 #include "bench/rivals/rivals.h"
 #include "model/config.h"
 #include "runtime/ops/gemm.h"

@@ -1,4 +1,4 @@
-#include "bench/harness/case.h"
+#include "bench/workloads/workloads.h"
 #include "runtime/ops/head_loss.h"
 
 namespace mmrec::bench {

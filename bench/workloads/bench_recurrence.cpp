@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <atomic>
 
-#include "bench/harness/case.h"
+#include "bench/workloads/workloads.h"
 #include "bench/harness/read_stream.h"
 #include "runtime/ops/recurrence.h"
 #include "runtime/threads.h"

@@ -8,6 +8,7 @@
 
 #include "bench/harness/print.h"
 #include "bench/harness/timing.h"
+#include "bench/workloads/workloads.h"
 #include "runtime/profile.h"
 #include "runtime/profile_table.h"
 
