@@ -157,6 +157,19 @@ std::string describe(CLI::App& app, const CLI::ParseError& error) {
   return "the command line cannot be read";
 }
 
+/// "--out --overwrite": the library would take the second one for the first one's value.
+void check_values_are_no_options(CLI::App& app, int argc, const char* const* argv) {
+  const std::vector<std::string> names = option_names(app);
+  const auto is_name = [&](std::string_view word) { return std::ranges::find(names, word) != names.end(); };
+  for (int i = 1; i + 1 < argc && std::string_view(argv[i]) != "--"; ++i) {
+    const std::string_view word = argv[i], next = argv[i + 1];
+    if (!is_name(word) || !is_name(next.substr(0, next.find('=')))) continue;
+    for (CLI::App* part : parts(app))
+      if (const CLI::Option* option = part->get_option_no_throw(std::string(word)); option && option->get_expected_min() > 0)
+        fail_usage("{} is given without a value: the option {} follows; give it one, or write {}={} if that is meant", word, next, word, next);
+  }
+}
+
 template <class Number>
 std::string range_in_words(const Bounds& bounds) {
   if constexpr (std::is_integral_v<Number>) {
@@ -218,6 +231,7 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
   std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is an error of write(), with a message, like a full disk
   try {
     take_marks_off(app_);
+    check_values_are_no_options(app_, argc, argv);
     app_.parse(marked_arguments(argc, argv));
     check_kernels();
     set_num_threads(threads_);

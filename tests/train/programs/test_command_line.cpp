@@ -108,6 +108,8 @@ TEST_F(CommandLineTest, WrongUseIsToldInWordsOfTheProject) {
   expect_wrong_use({"--format", "text", "--json"}, {"--format", "--json", "do not go together; leave one of them out\n"});
   expect_wrong_use({"--format"}, {"--format is given without a value; give it one, or leave it out\n"});
   expect_wrong_use({"sweep", "--budget"}, {"--budget is given without a value"});
+  expect_wrong_use({"--batch", "--quiet"}, {"--batch is given without a value: the option --quiet follows; give it one, or write --batch=--quiet"});
+  expect_wrong_use({"sweep", "--budget", "--lr=1e-3"}, {"--budget is given without a value: the option --lr=1e-3 follows"});
   program_.app().require_subcommand(1);
   expect_wrong_use({}, {"a command is missing; give one of sweep, show\n"});
 }
