@@ -1,73 +1,86 @@
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <vector>
+
 #include "model/config.h"
 #include "model/parameters.h"
 #include "runtime/arena.h"
-#include "runtime/ops/decay.h"
 #include "runtime/ops/dropout.h"
-#include "runtime/ops/ffn.h"
-#include "runtime/ops/recurrence.h"
 #include "runtime/tensor.h"
 
 namespace mmrec {
-
-/// The sizes of a pass: N = T * B rows, time-major.
-struct BlockSizes {
-  int T, B, D, heads, slots;
-  int rows() const { return T * B; }
-};
-
-/// One block's parameters, or their gradients: views into a flat array.
-struct BlockWeights {
-  BlockWeights(const Config& config, const Parameters& parameters, const Tensor& flat, int layer);
-
-  Tensor norm1, fused, fused_bias;          ///< HEM: the rows of q k v z, [4D][D]; p and e feed nothing
-  Tensor core_gate, core_gate_bias;         ///< W_g
-  Tensor mdi_gate_z, mdi_gate_h, mdi_bias;  ///< the two halves of mdi.W_g, [D][D] each, rows strided
-  ops::DecayWeights decay;
-  Tensor query, query_bias, output, output_bias;  ///< multi_mem_attention.W_q and W_o
-  ops::FfnWeights ffn;
-  Tensor memory_keys, memory_values;  ///< [S][D] where the memory is learned, else empty
-};
-
-/// What the forward pass of one block leaves for its backward pass.
-struct BlockSaved {
-  BlockSaved() = default;
-  BlockSaved(const BlockSizes& sizes, Arena& arena);
-
-  Tensor scale;  ///< [N], of norm1
-  Tensor qkvz;   ///< [N][4D]
-  ops::DecaySaved decay;
-  Tensor gm;  ///< [N][D]
-  ops::RecurrenceWeights packed;
-  Tensor mdi_input, state, gates;  ///< [T][B][D], [T+1][B][D], [T][B][2D]
-  Tensor q, p, context;            ///< of the attention: [N][D], [N][H][S], [N][D]
-  Tensor r;                        ///< [N][D], between the block's halves
-  ops::FfnSaved ffn;
-};
-
-/// Memory for one pass through one block, needed by no other pass; all blocks share it.
-struct BlockScratch {
-  BlockScratch() = default;
-  BlockScratch(const BlockSizes& sizes, bool backward, Arena& arena);
-
-  Tensor mixed;                                                ///< h + attention
-  Tensor dr, dmixed, dcontext, dq, dstate, dgamma, dstate_in;  ///< backward only; [N][D], dstate_in [B][D]
-  Tensor dpre, dqkvz, dscores;                                 ///< [T][B][2D], [N][4D], [H][N][S]
-};
 
 /// The masks of one block in one step.
 struct BlockDropout {
   ops::Dropout mixer, ffn_hidden, ffn_output;
 };
 
-/// y = block(x): x, y [N][D]; keys, values [S][D] of this layer's memory. saved.state[0] is the state to start from.
-void block_forward(const BlockSizes& sizes, const BlockWeights& weights, const Tensor& keys, const Tensor& values, const BlockDropout& dropout,
-                   const Tensor& x, const BlockSaved& saved, const BlockScratch& scratch, const Tensor& y);
+struct NamedTensor {
+  const char* name;
+  Tensor tensor;
+};
 
-/// dx from dy, and the weights' gradients. Mirrors block_forward from its last line to its first.
-void block_backward(const BlockSizes& sizes, const BlockWeights& weights, const Tensor& keys, const Tensor& values, const BlockDropout& dropout,
-                    const Tensor& x, const BlockSaved& saved, const BlockScratch& scratch, const Tensor& dy, const Tensor& dx,
-                    const BlockWeights& gradients);
+/// An array that is drawn anew for each step, N(0, deviation); its size is a multiple of 4.
+struct Drawn {
+  std::string name;
+  Tensor tensor;
+  float deviation;
+};
+
+/// One layer of an architecture, for windows of T positions of B sequences: all that a model has to know of it. Rows are time-major:
+/// [N][D] stands for [T][B][D], N = T * B. A new block is cheap, it holds views only: its weights come with bind(), its memory
+/// with lay_out_*(). A new architecture is a class that derives from this one and a row in model/architecture.cpp.
+class Block {
+ public:
+  Block(const Config& config, int T, int B) : config_(config), T_(T), B_(B), D_(config.dim) {}
+  virtual ~Block() = default;
+
+  /// Throws a UsageError for a field of the configuration that makes no sense here.
+  virtual void check_values() const {}
+  /// The same for values that can be planned with only, since this version does not support them.
+  virtual void check_supported() const {}
+
+  /// Declares the parameters, by the names that they have in checkpoints after "blocks.0.".
+  virtual void declare(const ParameterScope& parameters) const = 0;
+  /// Takes the views of weights and gradients; before forward and backward.
+  virtual void bind(const ParameterScope& weights, const ParameterScope& gradients) = 0;
+
+  /// Floats of the state that a sequence carries from one call to the next.
+  virtual int state_width() const = 0;
+  /// Elements a position of the widest array: the product with the positions must stay below 2^31.
+  virtual int64_t widest_row() const = 0;
+  /// Operations a token of the matrix products, forward and backward; everything else should be less than 2 % of it.
+  virtual double training_flops() const = 0;
+
+  /// What is drawn anew for each training step, and once for evaluation and generation.
+  virtual std::vector<Drawn> lay_out_drawn(Arena&) { return {}; }
+  /// What forward leaves for backward. Layers of a model that only infers share one place.
+  virtual void lay_out_saved(Arena& arena) = 0;
+  /// What is needed within one call only; all layers share one place.
+  virtual void lay_out_scratch(Arena& arena, bool backward) = 0;
+
+  /// y = block(x), both [N][D]. state [B][state_width()] is the one to start from, and afterwards the one after the last position.
+  virtual void forward(const Tensor& x, const Tensor& state, const BlockDropout& dropout, const Tensor& y) = 0;
+  /// dx from dy, which may be the same tensor, for the x and the masks of the last forward; adds to the weights' gradients. It mirrors forward
+  /// from its last line to its first.
+  virtual void backward(const Tensor& dy, const Tensor& x, const BlockDropout& dropout, const Tensor& dx) = 0;
+
+  /// What the last forward has made, in the order of computation: where a value that is not finite is looked for.
+  virtual std::vector<NamedTensor> saved() const = 0;
+
+ protected:
+  int rows() const { return T_ * B_; }
+  /// [N][C] as [T][B][C], and back.
+  Tensor by_time(const Tensor& rows) const { return rows.reshape({T_, B_, rows.size(1)}); }
+  Tensor by_row(const Tensor& sequence) const { return sequence.reshape({rows(), sequence.size(2)}); }
+
+  static void copy_values(const Tensor& from, const Tensor& to) { std::copy_n(from.data(), from.count(), to.data()); }
+
+  const Config config_;
+  const int T_, B_, D_;
+};
 
 }  // namespace mmrec

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "model/architecture.h"
 #include "support/error.h"
 #include "support/parse_number.h"
 
@@ -19,6 +20,7 @@ using nlohmann::json;
 /// Every field by its name; all that reads, writes or lists fields goes through here.
 template <class C, class Visit>
 void for_each_field(C& c, Visit&& visit) {
+  visit("arch", c.arch);
   visit("vocab_size", c.vocab_size);
   visit("dim", c.dim);
   visit("layers", c.layers);
@@ -142,32 +144,22 @@ void set_field(Config& config, std::string_view assignment) {
   assign(config, field, value, "--set");
 }
 
-namespace {
-
-void require(bool holds, const char* field, const std::string& problem) {
+void require_field(bool holds, const char* field, const std::string& problem) {
   if (!holds) fail_usage("configuration: {} {}", field, problem);
 }
 
-}  // namespace
-
 void check_values(const Config& c) {
-  constexpr int kMaxDim = 1 << 16, kMaxLayers = 1 << 12, kMaxSlots = 1 << 20;  // far beyond any model; products of sizes stay in range
-  require(c.vocab_size >= 2, "vocab_size", fmt::format("must be at least 2, not {}", c.vocab_size));
-  require(c.dim >= 4 && c.dim <= kMaxDim && c.dim % 4 == 0, "dim", fmt::format("must be a multiple of 4 up to {}, not {}", kMaxDim, c.dim));
-  require(c.layers >= 1 && c.layers <= kMaxLayers, "layers", fmt::format("must be between 1 and {}, not {}", kMaxLayers, c.layers));
-  require(c.heads >= 1 && c.dim % c.heads == 0, "heads", fmt::format("must divide dim = {}, not be {}", c.dim, c.heads));
-  require(c.max_seq >= 1, "max_seq", fmt::format("must be at least 1, not {}", c.max_seq));
-  require(c.mem_slots >= 16 && c.mem_slots <= kMaxSlots && c.mem_slots % 16 == 0, "mem_slots",
-          fmt::format("must be a multiple of 16 up to {}, not {}", kMaxSlots, c.mem_slots));
-  require(c.memory == "random" || c.memory == "learned", "memory", fmt::format("must be random or learned, not {}", c.memory));
+  constexpr int kMaxDim = 1 << 16, kMaxLayers = 1 << 12;  // far beyond any model; products of sizes stay in range
+  require_field(c.vocab_size >= 2, "vocab_size", fmt::format("must be at least 2, not {}", c.vocab_size));
+  require_field(c.dim >= 4 && c.dim <= kMaxDim && c.dim % 4 == 0, "dim", fmt::format("must be a multiple of 4 up to {}, not {}", kMaxDim, c.dim));
+  require_field(c.layers >= 1 && c.layers <= kMaxLayers, "layers", fmt::format("must be between 1 and {}, not {}", kMaxLayers, c.layers));
+  require_field(c.max_seq >= 1, "max_seq", fmt::format("must be at least 1, not {}", c.max_seq));
+  make_block(c, 1, 1)->check_values();
 }
 
 void check_config(const Config& c) {
   check_values(c);
-  require(c.hem, "hem", "= false is not supported by this version");
-  require(!c.dpg, "dpg", "= true is not supported by this version");
-  require(!c.uboo, "uboo", "= true is not supported by this version");
-  require(c.chunk_size == 0, "chunk_size", "other than 0 is not supported by this version");
+  make_block(c, 1, 1)->check_supported();
 }
 
 }  // namespace mmrec

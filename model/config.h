@@ -9,6 +9,7 @@ namespace mmrec {
 
 /// What defines a model. The field names are those of config.json and of `--set field=value`.
 struct Config {
+  std::string arch = "mmrec";  ///< the blocks' architecture, one of model/architecture.h
   int vocab_size = 5000;
   int dim = 128;         ///< D
   int layers = 4;        ///< L
@@ -36,6 +37,8 @@ nlohmann::json to_json(const Config& config);
 Config config_from_json(const nlohmann::json& json, const Config& base, std::string_view where);
 /// `--set field=value`.
 void set_field(Config& config, std::string_view assignment);
+/// Throws a UsageError that names the field unless `holds`.
+void require_field(bool holds, const char* field, const std::string& problem);
 /// Throws a UsageError that names the field where a value makes no sense.
 void check_values(const Config& config);
 /// The same, also for what this version does not support.

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "model/block.h"
 #include "model/config.h"
-#include "model/memory.h"
 #include "model/parameters.h"
 #include "runtime/tensor.h"
 
@@ -34,33 +34,41 @@ struct StepDropout {
   uint64_t seed = 0, step = 0;
 };
 
-/// The MM-Rec language model for windows of T positions of B sequences, over parameters that several models may share
-/// (a training shape, a validation shape, one-token generation). Everything it needs is taken from one arena when it is
-/// made: the calls below allocate nothing. ids and targets are time-major, [T][B].
+/// A language model of blocks, embedding, blocks, norm and tied head, for windows of T positions of B sequences, over parameters that several models
+/// may share (a training shape, a validation shape, one-token generation). Everything it needs is taken from one arena when it is made: the calls
+/// below allocate nothing. ids and targets are time-major, [T][B].
 class Model {
  public:
   enum class Mode { kTraining, kInference };
   /// vocabulary: the number of real tokens, <= config.vocab_size; the padding rows above get no probability and no gradient.
-  Model(const Config& config, int vocabulary, Parameters& parameters, int T, int B, Mode mode);
+  /// seed: the run's, for what the blocks draw.
+  Model(const Config& config, int vocabulary, Parameters& parameters, int T, int B, Mode mode, uint64_t seed);
+  Model(Model&& other) noexcept;
   ~Model();
 
   int T() const;
   int B() const;
   size_t bytes() const;
 
-  /// The recurrent state of all layers, [L][B][D]: read at the start of each call, replaced by the state after the last
+  /// The recurrent state of all layers, [L][B][floats a sequence]: read at the start of each call, replaced by the state after the last
   /// position. Zero it (clear_state) where a window starts afresh.
   const Tensor& state() const;
   void clear_state();
 
+  /// Draws anew what the blocks draw for each training step: step s (from 1) takes draw s. Draw 0 is the one of evaluation and generation,
+  /// which a new model has. (seed, number) fixes it.
+  void draw(uint64_t number);
+  /// What draw() fills, for what has its own numbers for it; the names are those of the parameters that would be in its place.
+  const std::vector<Drawn>& drawn() const;
+
   /// Loss of predicting targets.
-  LossSum loss(const IntTensor& ids, const IntTensor& targets, const Memory& memory);
+  LossSum loss(const IntTensor& ids, const IntTensor& targets);
   /// The same, and the gradient of the mean over all B*T positions in parameters.gradients(), overwritten. Mode::kTraining only.
-  LossSum loss_and_gradients(const IntTensor& ids, const IntTensor& targets, const Memory& memory, const StepDropout& dropout);
+  LossSum loss_and_gradients(const IntTensor& ids, const IntTensor& targets, const StepDropout& dropout);
   /// Takes the state past the ids and predicts nothing.
-  void read(const IntTensor& ids, const Memory& memory);
+  void read(const IntTensor& ids);
   /// Logits [T][B][V'] for V' = vocabulary; the tensor belongs to the caller.
-  void logits(const IntTensor& ids, const Memory& memory, const Tensor& logits);
+  void logits(const IntTensor& ids, const Tensor& logits);
   /// Loss per position of the last call of loss or loss_and_gradients, [T][B].
   const Tensor& token_loss() const;
   /// The first tensor of the last call of loss_and_gradients, in the order of computation, that has an element which is not

@@ -3,49 +3,30 @@
 #include <algorithm>
 #include <cmath>
 
-#include "model/memory.h"
+#include "model/architecture.h"
 #include "runtime/rng.h"
 #include "support/error.h"
 
 namespace mmrec {
 
-std::vector<Parameter> parameter_table(const Config& config) {
-  const int D = config.dim, V = config.vocab_size;
-  std::vector<Parameter> table;
-  int64_t offset = 0;
-  auto add = [&](const std::string& name, std::vector<int> shape, Init init, int fan_in) {
-    int64_t count = 1;
-    for (const int extent : shape) count *= extent;
-    table.push_back({name, std::move(shape), init, fan_in, offset, count});
-    offset += (count + 15) / 16 * 16;
-  };
-  auto add_linear = [&](const std::string& name, int out, int in) {
-    add(name + ".weight", {out, in}, Init::kUniform, in);
-    add(name + ".bias", {out}, Init::kUniform, in);
-  };
+std::string block_prefix(int layer) { return fmt::format("blocks.{}.", layer); }
 
-  add("embedding.weight", {V, D}, Init::kUniform, D);
-  add("norm.weight", {D}, Init::kOne, D);
-  for (int layer = 0; layer < config.layers; ++layer) {
-    const std::string block = fmt::format("blocks.{}.", layer);
-    add(block + "W_fused.weight", {6 * D, D}, Init::kXavierBlocks, D);
-    add(block + "W_fused.bias", {6 * D}, Init::kZero, D);
-    add_linear(block + "W_g", D, D);
-    add(block + "norm1.weight", {D}, Init::kOne, D);
-    add(block + "norm2.weight", {D}, Init::kOne, D);
-    add_linear(block + "mdi.W_g", D, 2 * D);
-    for (const char* mlp : {"mdi.W_gamma", "mdi.W_context"}) {
-      add_linear(block + mlp + ".0", D / 4, D);
-      add_linear(block + mlp + ".2", D, D / 4);
-    }
-    add_linear(block + "multi_mem_attention.W_q", D, D);
-    add_linear(block + "multi_mem_attention.W_o", D, D);
-    add_linear(block + "ffn.0", 4 * D, D);
-    add_linear(block + "ffn.3", D, 4 * D);
+Initial Initial::fan_in(int in) { return uniform(1 / std::sqrt(static_cast<double>(in))); }
+
+OuterWeights::OuterWeights(const Config& config, const ParameterScope& p)
+    : embedding(p.declare("embedding.weight", {config.vocab_size, config.dim}, Initial::fan_in(config.dim))), norm(p.norm("norm", config.dim)) {}
+
+std::vector<Parameter> parameter_table(const Config& config) {
+  std::vector<Parameter> table;
+  OuterWeights(config, ParameterScope(table, ""));
+  const auto block = make_block(config, 1, 1);
+  for (int layer = 0; layer < config.layers; ++layer) block->declare(ParameterScope(table, block_prefix(layer)));
+  std::ranges::stable_partition(table, [](const Parameter& parameter) { return !parameter.last; });
+  int64_t offset = 0;
+  for (Parameter& parameter : table) {
+    parameter.offset = offset;
+    offset += (parameter.count + 15) / 16 * 16;
   }
-  if (learns_memory(config))  // last, so that all others begin as they do without
-    for (int layer = 0; layer < config.layers; ++layer)
-      for (const char* bank : {"k", "v"}) add(fmt::format("blocks.{}.memory.{}", layer, bank), {top_slots(config), D}, Init::kNormal, D);
   return table;
 }
 
@@ -80,26 +61,40 @@ void Parameters::initialise(uint64_t seed) {
     const Parameter& parameter = table_[i];
     const Philox random(seed, rng_stream(Stream::kInitialisation, i));
     float* values = weights_.data() + parameter.offset;
-    const auto fill_uniform = [&](double bound) {
-      for (int64_t j = 0; j < parameter.count; ++j) values[j] = static_cast<float>(bound * (2.0 * random.uniform(j) - 1.0));
-    };
-    switch (parameter.init) {
-      case Init::kOne:
-        std::fill_n(values, parameter.count, 1.f);
+    const double value = parameter.initial.value;
+    switch (parameter.initial.kind) {
+      case Initial::Kind::kConstant:
+        std::fill_n(values, parameter.count, static_cast<float>(value));
         break;
-      case Init::kZero:
+      case Initial::Kind::kUniform:
+        for (int64_t j = 0; j < parameter.count; ++j) values[j] = static_cast<float>(value * (2.0 * random.uniform(j) - 1.0));
         break;
-      case Init::kUniform:
-        fill_uniform(1 / std::sqrt(static_cast<double>(parameter.fan_in)));
-        break;
-      case Init::kXavierBlocks:
-        fill_uniform(std::sqrt(6.0 / (2.0 * parameter.fan_in)));
-        break;
-      case Init::kNormal:
-        random.fill_normal(0, kSlotDeviation, values, parameter.count);
+      case Initial::Kind::kNormal:
+        random.fill_normal(0, static_cast<float>(value), values, parameter.count);
         break;
     }
   }
+}
+
+Tensor ParameterScope::declare(std::string_view name, std::vector<int> shape, const Initial& initial) const {
+  return add(name, std::move(shape), initial, false);
+}
+
+Tensor ParameterScope::declare_last(std::string_view name, std::vector<int> shape, const Initial& initial) const {
+  return add(name, std::move(shape), initial, true);
+}
+
+Linear ParameterScope::linear(const std::string& name, int out, int in) const {
+  return {declare(name + ".weight", {out, in}, Initial::fan_in(in)), declare(name + ".bias", {out}, Initial::fan_in(in))};
+}
+
+Tensor ParameterScope::add(std::string_view name, std::vector<int> shape, const Initial& initial, bool last) const {
+  std::string full = fmt::format("{}{}", prefix_, name);
+  if (parameters_) return parameters_->view(flat_, parameters_->find(full));
+  int64_t count = 1;
+  for (const int extent : shape) count *= extent;
+  table_->push_back({.name = std::move(full), .shape = std::move(shape), .initial = initial, .last = last, .offset = 0, .count = count});
+  return {};
 }
 
 }  // namespace mmrec

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "model/config.h"
@@ -11,24 +12,30 @@
 
 namespace mmrec {
 
-/// How a parameter starts.
-enum class Init {
-  kOne,
-  kZero,
-  kUniform,       ///< U(-1/sqrt(fan_in), 1/sqrt(fan_in))
-  kXavierBlocks,  ///< each fan_in x fan_in block of rows U(-sqrt(6/(in+out)), ..)
-  kNormal,        ///< N(0, 0.02), for slots of the memory
+/// How a parameter starts: every element `value`, or uniform within +-value, or normal with that deviation.
+struct Initial {
+  enum class Kind { kConstant, kUniform, kNormal };
+  static Initial constant(double value) { return {Kind::kConstant, value}; }
+  static Initial uniform(double bound) { return {Kind::kUniform, bound}; }
+  static Initial normal(double deviation) { return {Kind::kNormal, deviation}; }
+  /// Of a linear layer: U(-1/sqrt(in), 1/sqrt(in)).
+  static Initial fan_in(int in);
+
+  Kind kind;
+  double value;
 };
 
 /// One row of the table: where a named parameter lies in the flat arrays.
 struct Parameter {
   std::string name;        ///< as in every checkpoint, for example "blocks.0.ffn.0.weight"
   std::vector<int> shape;  ///< [out, in] for weights
-  Init init;
-  int fan_in;
+  Initial initial;
+  bool last;              ///< comes after all that are not
   int64_t offset, count;  ///< in floats; offsets are multiples of 16
 };
 
+/// What the names of a block's parameters begin with.
+std::string block_prefix(int layer);
 /// The parameters of a configuration, in the order of the checkpoints.
 std::vector<Parameter> parameter_table(const Config& config);
 /// Number of parameters, without the padding between them.
@@ -60,6 +67,44 @@ class Parameters {
   std::vector<Parameter> table_;
   Arena arena_;
   Tensor weights_, gradients_, m_, v_;
+};
+
+/// A linear layer's parameters: [out][in], [out].
+struct Linear {
+  Tensor weight, bias;
+};
+
+/// Where parameters are declared, each by its name after the prefix ("blocks.0."). Over a table a declaration adds a row and returns an empty
+/// tensor; over a flat array it returns the view of the row that was added. So one constructor names every parameter of a part once.
+class ParameterScope {
+ public:
+  ParameterScope(std::vector<Parameter>& table, std::string prefix) : table_(&table), prefix_(std::move(prefix)) {}
+  ParameterScope(const Parameters& parameters, const Tensor& flat, std::string prefix)
+      : parameters_(&parameters), flat_(flat), prefix_(std::move(prefix)) {}
+
+  Tensor declare(std::string_view name, std::vector<int> shape, const Initial& initial) const;
+  /// For parameters that only some configurations have: their rows come after all others, which so begin as they do without.
+  Tensor declare_last(std::string_view name, std::vector<int> shape, const Initial& initial) const;
+  /// name.weight [D], ones.
+  Tensor norm(const std::string& name, int D) const { return declare(name + ".weight", {D}, Initial::constant(1)); }
+  /// name.weight and name.bias.
+  Linear linear(const std::string& name, int out, int in) const;
+
+ private:
+  Tensor add(std::string_view name, std::vector<int> shape, const Initial& initial, bool last) const;
+
+  std::vector<Parameter>* table_ = nullptr;
+  const Parameters* parameters_ = nullptr;
+  Tensor flat_;
+  std::string prefix_;
+};
+
+/// What a model has beside its blocks.
+struct OuterWeights {
+  OuterWeights(const Config& config, const ParameterScope& parameters);
+
+  Tensor embedding;  ///< [V][D], the head's too
+  Tensor norm;       ///< [D], after the last block
 };
 
 }  // namespace mmrec

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
@@ -36,6 +37,19 @@ class Arena {
     return view;
   }
   Tensor tensor(std::initializer_list<int> shape) { return take<float>(shape); }
+
+  /// Lays out every part in the same place, which has room for the largest: for what only one of them uses at a time.
+  template <class Parts, class LayOut>
+  void overlay(const Parts& parts, const LayOut& lay_out) {
+    const size_t begin = used_;
+    size_t end = begin;
+    for (const auto& part : parts) {
+      used_ = begin;
+      lay_out(part);
+      end = std::max(end, used_);
+    }
+    used_ = end;
+  }
 
   size_t used() const { return used_; }
 

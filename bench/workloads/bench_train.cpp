@@ -15,16 +15,15 @@ constexpr Batch kBatches[] = {{"tiny", 2, 256}, {"tiny", 6, 128}, {"tiny", 4, 51
 /// A training run, step by step over the same batch.
 struct Training {
   Training(const Config& config, int B, int T, uint64_t seed, const IntTensor& ids, const IntTensor& targets)
-      : parameters(config), model(config, config.vocab_size, parameters, T, B, Model::Mode::kTraining), seed(seed), ids(ids), targets(targets) {
+      : parameters(config), model(config, config.vocab_size, parameters, T, B, Model::Mode::kTraining, seed), seed(seed), ids(ids), targets(targets) {
     parameters.initialise(seed);
-    arena = Arena::fitted([&](Arena& fitted) { memory = allocate_memory(config, fitted); });
   }
 
   void step() {
     ++steps;
-    draw_memory(seed, steps, memory);
+    model.draw(steps);
     model.clear_state();
-    model.loss_and_gradients(ids, targets, memory, {.p = 0.1f, .seed = seed, .step = steps});
+    model.loss_and_gradients(ids, targets, {.p = 0.1f, .seed = seed, .step = steps});
     optimizer_step(parameters, {}, 3e-4, static_cast<int64_t>(steps));
   }
 
@@ -32,8 +31,6 @@ struct Training {
   Model model;
   uint64_t seed, steps = 0;
   IntTensor ids, targets;
-  Arena arena;
-  Memory memory;
 };
 
 }  // namespace

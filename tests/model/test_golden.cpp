@@ -127,9 +127,11 @@ TEST_F(Golden, WithTheMemoryAmongTheParameters) {
   for (const auto& [bank, parameter] : {std::pair("memory", "k"), {"memory_v", "v"}}) {
     std::vector<float> all = truth(bank);
     std::vector<float>& pooled = banks.emplace_back(static_cast<size_t>(layers * top * D));
-    const Tensor tops(pooled.data(), {layers, top, D});
-    pool_banks(Tensor(all.data(), {layers, slots, D}), tops);
-    for (int layer = 0; layer < layers; ++layer) inputs[fmt::format("w.blocks.{}.memory.{}", layer, parameter)] = to_store(tops.at(layer));
+    const Tensor full(all.data(), {layers, slots, D}), tops(pooled.data(), {layers, top, D});
+    for (int layer = 0; layer < layers; ++layer) {
+      pool_bank(full.at(layer), tops.at(layer));
+      inputs[fmt::format("w.blocks.{}.memory.{}", layer, parameter)] = to_store(tops.at(layer));
+    }
     inputs.erase(bank);
   }
   write_safetensors(directory / "in.safetensors", inputs, {{"config", config.dump()}});

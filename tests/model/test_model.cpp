@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "model/memory.h"
 #include "tests/common/kernel_test.h"
 
 namespace mmrec {
@@ -134,14 +135,15 @@ TEST(Parameters, InitialisationDependsOnTheSeedAlone) {
 TEST(MemoryBanks, AreDrawnAsTheMeanOf16SlotsWould) {
   const Config config = preset("tiny");
   EXPECT_EQ(top_slots(config), 64);
-  Arena measure;
-  allocate_memory(config, measure);
-  Arena arena(measure.used());
-  const Memory memory = allocate_memory(config, arena);
+  Parameters parameters(config);
   const auto draw = [&](uint64_t seed, uint64_t number) {
-    draw_memory(seed, number, memory);
-    std::vector<float> values(memory.keys.data(), memory.keys.data() + memory.keys.count());
-    values.insert(values.end(), memory.values.data(), memory.values.data() + memory.values.count());
+    Model model(config, config.vocab_size, parameters, 1, 1, Model::Mode::kInference, seed);
+    model.draw(number);
+    std::vector<float> values;
+    for (const Drawn& slots : model.drawn()) {
+      EXPECT_EQ(slots.tensor.shape_string(), "[64,128]");
+      values.insert(values.end(), slots.tensor.data(), slots.tensor.data() + slots.tensor.count());
+    }
     return values;
   };
   const std::vector<float> values = draw(42, 3);
@@ -187,8 +189,15 @@ struct Setting {
   }
 
   GuardedTensor bank() { return random.input({config.layers, top_slots(config), config.dim}, -2, 2); }
-  Memory memory() const { return {keys, values}; }
-  Model model(Model::Mode mode) { return Model(config, vocabulary, parameters, T, B, mode); }
+  Model model(Model::Mode mode) { return model(mode, T, B); }
+  Model model(Model::Mode mode, int T, int B) {
+    Model model(config, vocabulary, parameters, T, B, mode, 1);
+    for (size_t i = 0; i < model.drawn().size(); ++i) {  // keys and values, layer by layer
+      const Tensor bank = (i % 2 == 0 ? keys : values).view().at(static_cast<int>(i / 2));
+      std::copy_n(bank.data(), bank.count(), model.drawn()[i].tensor.data());
+    }
+    return model;
+  }
   IntTensor ids() { return IntTensor(sequence.data(), {T, B}); }
   IntTensor targets() { return IntTensor(sequence.data() + B, {T, B}); }
 
@@ -235,7 +244,7 @@ void check_gradients(const Config& config, float dropout) {
   Model model = s.model(Model::Mode::kTraining);
   const auto loss = [&] {
     set_state(model, 3);
-    const LossSum sum = model.loss_and_gradients(s.ids(), s.targets(), s.memory(), {.p = dropout, .seed = 5, .step = 9});
+    const LossSum sum = model.loss_and_gradients(s.ids(), s.targets(), {.p = dropout, .seed = 5, .step = 9});
     return sum.loss / static_cast<double>(sum.positions);
   };
   loss();
@@ -275,20 +284,20 @@ TEST(Model, ALearnedMemoryIsReadAsADrawnOneIs) {
     const Tensor weight = s.parameters.weight(parameter.name);
     std::copy_n(weight.data(), weight.count(), drawn.parameters.weight(parameter.name).data());
   }
-  std::map<std::string, std::vector<float>> banks;
-  for (int layer = 0; layer < s.config.layers; ++layer)
-    for (const char* bank : {"k", "v"})
-      for (const float value : copy(s.parameters.weight(fmt::format("blocks.{}.memory.{}", layer, bank)))) banks[bank].push_back(value);
-  const Memory memory{Tensor(banks["k"].data(), {2, 3, 20}), Tensor(banks["v"].data(), {2, 3, 20})};
   Model model = s.model(Model::Mode::kTraining), other = drawn.model(Model::Mode::kTraining);
-  EXPECT_EQ(model.loss_and_gradients(s.ids(), s.targets(), {}, {}).loss, other.loss_and_gradients(s.ids(), s.targets(), memory, {}).loss);
+  for (const Drawn& slots : other.drawn()) {
+    const Tensor weight = s.parameters.weight(slots.name);
+    std::copy_n(weight.data(), weight.count(), slots.tensor.data());
+  }
+  EXPECT_EQ(other.drawn().size(), 4u);
+  EXPECT_EQ(model.loss_and_gradients(s.ids(), s.targets(), {}).loss, other.loss_and_gradients(s.ids(), s.targets(), {}).loss);
   for (const Parameter& parameter : drawn.parameters.table())
     EXPECT_EQ(copy(s.parameters.gradient(parameter.name)), copy(drawn.parameters.gradient(parameter.name))) << parameter.name;
 }
 
 TEST(Model, TheProjectionsThatFeedNothingHaveNoGradient) {
   Setting s(small_config(), 5, 3);
-  s.model(Model::Mode::kTraining).loss_and_gradients(s.ids(), s.targets(), s.memory(), {});
+  s.model(Model::Mode::kTraining).loss_and_gradients(s.ids(), s.targets(), {});
   const int D = s.config.dim;
   for (const char* block : {"blocks.0.", "blocks.1."}) {
     const Tensor gradient = s.parameters.gradient(std::string(block) + "W_fused.weight");
@@ -307,7 +316,7 @@ TEST(Model, GradientsDoNotDependOnTheThreads) {
       const Tensor flat = s.parameters.gradients();
       std::fill_n(flat.data(), flat.count(), 0.f);
       model.clear_state();
-      model.loss_and_gradients(s.ids(), s.targets(), s.memory(), {.p = 0.1f, .seed = 1, .step = 1});
+      model.loss_and_gradients(s.ids(), s.targets(), {.p = 0.1f, .seed = 1, .step = 1});
       return copy(flat);
     };
     const std::vector<float> want = gradients(1);
@@ -316,9 +325,9 @@ TEST(Model, GradientsDoNotDependOnTheThreads) {
   }
 }
 
-std::vector<float> logits(Model& model, const IntTensor& ids, const Memory& memory, int vocabulary = kVocabulary) {
+std::vector<float> logits(Model& model, const IntTensor& ids, int vocabulary = kVocabulary) {
   std::vector<float> values(ids.count() * vocabulary);
-  model.logits(ids, memory, Tensor(values.data(), {model.T(), model.B(), vocabulary}));
+  model.logits(ids, Tensor(values.data(), {model.T(), model.B(), vocabulary}));
   return values;
 }
 
@@ -330,9 +339,9 @@ void expect_near(const std::vector<float>& got, const std::vector<float>& want, 
 TEST(Model, LossIsTheCrossEntropyOfTheLogits) {
   Setting s(small_config(), 7, 3);
   Model model = s.model(Model::Mode::kInference);
-  const std::vector<float> all = logits(model, s.ids(), s.memory());
+  const std::vector<float> all = logits(model, s.ids());
   model.clear_state();
-  const LossSum sum = model.loss(s.ids(), s.targets(), s.memory());
+  const LossSum sum = model.loss(s.ids(), s.targets());
   double loss = 0, correct = 0;
   for (int n = 0; n < s.T * s.B; ++n) {
     const float* row = all.data() + n * kVocabulary;
@@ -352,20 +361,20 @@ TEST(Model, LossIsTheCrossEntropyOfTheLogits) {
 TEST(Model, WindowsWithTheStateCarriedEqualOneRun) {
   Setting s(small_config(), 12, 3);
   Model whole = s.model(Model::Mode::kInference);
-  const std::vector<float> want = logits(whole, s.ids(), s.memory());
+  const std::vector<float> want = logits(whole, s.ids());
   for (const int T : {4, 1}) {
-    Model part(s.config, s.vocabulary, s.parameters, T, s.B, Model::Mode::kInference);
+    Model part = s.model(Model::Mode::kInference, T, s.B);
     std::vector<float> got;
     for (int begin = 0; begin < s.T; begin += T) {
-      const std::vector<float> window = logits(part, s.ids().rows(begin, begin + T), s.memory());
+      const std::vector<float> window = logits(part, s.ids().rows(begin, begin + T));
       got.insert(got.end(), window.begin(), window.end());
     }
     expect_near(got, want);
     expect_near(copy(part.state()), copy(whole.state()));
 
-    const std::vector<float> carried = logits(part, s.ids().rows(0, T), s.memory());
+    const std::vector<float> carried = logits(part, s.ids().rows(0, T));
     part.clear_state();
-    const std::vector<float> afresh = logits(part, s.ids().rows(0, T), s.memory());
+    const std::vector<float> afresh = logits(part, s.ids().rows(0, T));
     EXPECT_NE(carried, afresh);
     expect_near(afresh, std::vector<float>(want.begin(), want.begin() + static_cast<ptrdiff_t>(afresh.size())));
   }
@@ -373,8 +382,8 @@ TEST(Model, WindowsWithTheStateCarriedEqualOneRun) {
 
 TEST(Model, SequencesOfABatchDoNotMeet) {
   Setting s(small_config(), 7, 3);
-  Model together = s.model(Model::Mode::kInference), alone(s.config, s.vocabulary, s.parameters, s.T, 1, Model::Mode::kInference);
-  const std::vector<float> all = logits(together, s.ids(), s.memory());
+  Model together = s.model(Model::Mode::kInference), alone = s.model(Model::Mode::kInference, s.T, 1);
+  const std::vector<float> all = logits(together, s.ids());
   for (int b = 0; b < s.B; ++b) {
     std::vector<int32_t> ids;
     std::vector<float> want;
@@ -384,18 +393,17 @@ TEST(Model, SequencesOfABatchDoNotMeet) {
       want.insert(want.end(), all.begin() + n * kVocabulary, all.begin() + (n + 1) * kVocabulary);
     }
     alone.clear_state();
-    expect_near(logits(alone, IntTensor(ids.data(), {s.T, 1}), s.memory()), want);
+    expect_near(logits(alone, IntTensor(ids.data(), {s.T, 1})), want);
   }
 }
 
 TEST(Model, TrainingAndInferenceAgree) {
   Setting s(small_config(), 7, 3);
   Model training = s.model(Model::Mode::kTraining), inference = s.model(Model::Mode::kInference);
-  EXPECT_EQ(logits(training, s.ids(), s.memory()), logits(inference, s.ids(), s.memory()));
+  EXPECT_EQ(logits(training, s.ids()), logits(inference, s.ids()));
   training.clear_state();
   inference.clear_state();
-  const LossSum with_gradients = training.loss_and_gradients(s.ids(), s.targets(), s.memory(), {}),
-                without = inference.loss(s.ids(), s.targets(), s.memory());
+  const LossSum with_gradients = training.loss_and_gradients(s.ids(), s.targets(), {}), without = inference.loss(s.ids(), s.targets());
   EXPECT_NEAR(with_gradients.loss, without.loss, 1e-4);
   EXPECT_EQ(with_gradients.correct, without.correct);
 }
@@ -405,7 +413,7 @@ TEST(Model, DropoutMasksDependOnSeedAndStepAlone) {
   Model model = s.model(Model::Mode::kTraining);
   const auto gradients = [&](const StepDropout& dropout) {
     model.clear_state();
-    model.loss_and_gradients(s.ids(), s.targets(), s.memory(), dropout);
+    model.loss_and_gradients(s.ids(), s.targets(), dropout);
     return copy(s.parameters.gradients());
   };
   const std::vector<float> first = gradients({.p = 0.3f, .seed = 5, .step = 9});
@@ -424,9 +432,9 @@ TEST(Model, PaddingRowsHaveNoProbabilityAndNoGradient) {
   const auto run = [&](float padding_weight) {
     std::fill_n(padding.data(), padding.count(), padding_weight);
     model.clear_state();
-    std::vector<float> results = logits(model, s.ids(), s.memory());
+    std::vector<float> results = logits(model, s.ids());
     model.clear_state();
-    results.push_back(static_cast<float>(model.loss_and_gradients(s.ids(), s.targets(), s.memory(), {}).loss));
+    results.push_back(static_cast<float>(model.loss_and_gradients(s.ids(), s.targets(), {}).loss));
     const std::vector<float> gradients = copy(s.parameters.gradients());
     results.insert(results.end(), gradients.begin(), gradients.end());
     return results;
@@ -451,9 +459,9 @@ TEST(Model, TheNumberOfThreadsDoesNotChangeABit) {
   };
   expect_same_bits_for_any_threads([&]() -> Bits {
     model.clear_state();
-    const std::vector<float> all = logits(model, s.ids(), s.memory(), 300);
+    const std::vector<float> all = logits(model, s.ids(), 300);
     model.clear_state();
-    model.loss_and_gradients(s.ids(), s.targets(), s.memory(), {.p = 0.1f, .seed = 5, .step = 9});
+    model.loss_and_gradients(s.ids(), s.targets(), {.p = 0.1f, .seed = 5, .step = 9});
     return {bits(all), bits(copy(model.token_loss())), bits(copy(model.state())), bits(copy(s.parameters.gradients()))};
   });
 }
@@ -478,11 +486,11 @@ TEST(Model, IdsOutOfRangeThrow) {
     ids[7] = bad;
     const IntTensor wrong(ids.data(), {s.T, s.B});
     const std::string message = fmt::format("id {} at position 7", bad);
-    expect_error([&] { model.logits(wrong, s.memory(), Tensor(room.data(), {s.T, s.B, kVocabulary})); }, {message});
-    expect_error([&] { model.loss(wrong, s.targets(), s.memory()); }, {message});
-    expect_error([&] { model.loss(s.ids(), wrong, s.memory()); }, {message});
-    expect_error([&] { model.loss_and_gradients(wrong, s.targets(), s.memory(), {}); }, {message});
-    expect_error([&] { model.loss_and_gradients(s.ids(), wrong, s.memory(), {}); }, {message});
+    expect_error([&] { model.logits(wrong, Tensor(room.data(), {s.T, s.B, kVocabulary})); }, {message});
+    expect_error([&] { model.loss(wrong, s.targets()); }, {message});
+    expect_error([&] { model.loss(s.ids(), wrong); }, {message});
+    expect_error([&] { model.loss_and_gradients(wrong, s.targets(), {}); }, {message});
+    expect_error([&] { model.loss_and_gradients(s.ids(), wrong, {}); }, {message});
   }
 }
 
@@ -493,25 +501,22 @@ TEST(Model, WrongShapesThrow) {
   std::vector<float> room(2 * s.T * s.B * kVocabulary);
   const Tensor good(room.data(), {s.T, s.B, kVocabulary});
   for (const IntTensor& wrong : {transposed, flat}) {
-    expect_error([&] { model.logits(wrong, s.memory(), good); }, {"ids", "[5,3]", wrong.shape_string()});
-    expect_error([&] { model.loss(wrong, s.targets(), s.memory()); }, {"ids", "[5,3]", wrong.shape_string()});
-    expect_error([&] { model.loss(s.ids(), wrong, s.memory()); }, {"targets", "[5,3]", wrong.shape_string()});
-    expect_error([&] { model.loss_and_gradients(s.ids(), wrong, s.memory(), {}); }, {"targets", "[5,3]", wrong.shape_string()});
+    expect_error([&] { model.logits(wrong, good); }, {"ids", "[5,3]", wrong.shape_string()});
+    expect_error([&] { model.loss(wrong, s.targets()); }, {"ids", "[5,3]", wrong.shape_string()});
+    expect_error([&] { model.loss(s.ids(), wrong); }, {"targets", "[5,3]", wrong.shape_string()});
+    expect_error([&] { model.loss_and_gradients(s.ids(), wrong, {}); }, {"targets", "[5,3]", wrong.shape_string()});
   }
-  expect_error([&] { model.logits(s.ids(), s.memory(), Tensor(room.data(), {s.T, s.B, kVocabulary + 1})); }, {"logits", "[5,3,19]", "[5,3,20]"});
-  const GuardedTensor small_bank = s.random.input({2, 2, 20});
-  expect_error([&] { model.loss(s.ids(), s.targets(), {small_bank, s.values}); }, {"memory.keys", "[2,3,20]", "[2,2,20]"});
-  expect_error([&] { model.loss(s.ids(), s.targets(), {s.keys, small_bank}); }, {"memory.values", "[2,3,20]", "[2,2,20]"});
+  expect_error([&] { model.logits(s.ids(), Tensor(room.data(), {s.T, s.B, kVocabulary + 1})); }, {"logits", "[5,3,19]", "[5,3,20]"});
 }
 
 TEST(Model, RefusesWhatMakesNoSense) {
   Setting s(small_config(), 5, 3);
-  const auto make = [&](int vocabulary, int T, int B) { Model(s.config, vocabulary, s.parameters, T, B, Model::Mode::kInference); };
+  const auto make = [&](int vocabulary, int T, int B) { Model(s.config, vocabulary, s.parameters, T, B, Model::Mode::kInference, 1); };
   expect_error<UsageError>([&] { make(kVocabulary, 0, 3); }, {"at least one position", "not 0 and 3"});
   expect_error<UsageError>([&] { make(kVocabulary, 5, 0); }, {"at least one position", "not 5 and 0"});
   expect_error<UsageError>([&] { make(20, 5, 3); }, {"vocabulary of 20", "vocab_size 19"});
   expect_error<UsageError>([&] { make(0, 5, 3); }, {"vocabulary of 0"});
-  expect_error([&] { s.model(Model::Mode::kInference).loss_and_gradients(s.ids(), s.targets(), s.memory(), {}); }, {"training mode"});
+  expect_error([&] { s.model(Model::Mode::kInference).loss_and_gradients(s.ids(), s.targets(), {}); }, {"training mode"});
 }
 
 // ----------------------------------------------------------------------------------------------------- configuration

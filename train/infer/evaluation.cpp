@@ -12,23 +12,20 @@ namespace {
 constexpr int kBatch = 8;  // windows
 }
 
-Evaluation::Evaluation(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, WindowSet windows, int64_t most_tokens,
-                       int piece)
+Evaluation::Evaluation(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed, WindowSet windows, int64_t most_tokens, int piece)
     : windows_(std::move(windows)), loss_(static_cast<size_t>(windows_.T())) {
   const int64_t most = most_tokens == 0 ? windows_.count() : std::clamp<int64_t>(most_tokens / windows_.T(), 1, windows_.count());
   for (int64_t i = 0; i < most; ++i) chosen_.push_back(static_cast<int>(i * windows_.count() / most));
   const int count = static_cast<int>(most);
   const auto model_of = [&](int T, int batch) {
-    return T > 0 ? std::make_unique<Model>(config, vocabulary, parameters, T, batch, Model::Mode::kInference) : nullptr;
+    return T > 0 ? std::make_unique<Model>(config, vocabulary, parameters, T, batch, Model::Mode::kInference, seed) : nullptr;
   };
   for (const int batch : {std::min(kBatch, count), count % kBatch})
     if (batch > 0) shapes_.push_back({model_of(windows_.T(), batch), model_of(piece, batch), {}, {}});
   arena_ = Arena::fitted([&](Arena& arena) {
-    memory_ = allocate_memory(config, arena);
     for (Shape& shape : shapes_)
       for (IntTensor* tensor : {&shape.ids, &shape.targets}) *tensor = arena.take<int32_t>({windows_.T(), shape.model->B()});
   });
-  draw_memory(memory_seed, 0, memory_);
 }
 
 size_t Evaluation::bytes(const Config& config, int T, int piece) {
@@ -52,7 +49,7 @@ LossSum Evaluation::run(const EvaluationObserver& observe) {
   std::ranges::fill(loss_, 0.);
   for_each_batch([&](const Shape& shape) {
     shape.model->clear_state();
-    total += shape.model->loss(shape.ids, shape.targets, memory_);
+    total += shape.model->loss(shape.ids, shape.targets);
     const float* loss = shape.model->token_loss().data();
     for (double& sum : loss_)
       for (int b = 0; b < shape.model->B(); ++b) sum += *loss++;
@@ -68,7 +65,7 @@ double Evaluation::mean_loss_in_pieces() {
     for (int begin = 0; begin < windows_.T(); begin += length) {
       const int first = std::min(begin, last);
       shape.piece->clear_state();
-      shape.piece->loss(shape.ids.rows(first, first + length), shape.targets.rows(first, first + length), memory_);
+      shape.piece->loss(shape.ids.rows(first, first + length), shape.targets.rows(first, first + length));
       const Tensor& losses = shape.piece->token_loss();
       const std::span<const float> loss(losses.data(), static_cast<size_t>(losses.count()));
       for (const float value : loss.subspan(static_cast<size_t>(begin - first) * static_cast<size_t>(shape.piece->B()))) total += value;
@@ -81,13 +78,9 @@ int Evaluation::finite_tokens() const {
   return static_cast<int>(std::ranges::find_if_not(loss_, [](double loss) { return std::isfinite(loss); }) - loss_.begin());
 }
 
-LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, const Tokens& tokens, int T,
+LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed, const Tokens& tokens, int T,
                     const EvaluationObserver& observe) {
   if (tokens.count() < 2) fail_usage("a text of {} characters predicts nothing; it must have at least 2", tokens.count());
-  Memory memory;
-  const Arena memory_arena = Arena::fitted([&](Arena& arena) { memory = allocate_memory(config, arena); });
-  draw_memory(memory_seed, 0, memory);
-
   LossSum total;
   std::unique_ptr<Model> model;
   Arena arena;
@@ -95,7 +88,7 @@ LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters
   for (int64_t begin = 0; begin + 1 < tokens.count();) {
     const int length = static_cast<int>(std::min<int64_t>(T, tokens.count() - 1 - begin));
     if (!model || model->T() != length) {  // the first time, and for what is left at the end
-      auto next = std::make_unique<Model>(config, vocabulary, parameters, length, 1, Model::Mode::kInference);
+      auto next = std::make_unique<Model>(config, vocabulary, parameters, length, 1, Model::Mode::kInference, seed);
       if (model) std::copy_n(model->state().data(), model->state().count(), next->state().data());
       model = std::move(next);
       arena = Arena::fitted([&](Arena& fitted) {
@@ -104,7 +97,7 @@ LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters
     }
     tokens.read(begin, length, [&](int t, int32_t id) { ids.data()[t] = id; });
     tokens.read(begin + 1, length, [&](int t, int32_t id) { targets.data()[t] = id; });
-    const LossSum sum = model->loss(ids, targets, memory);
+    const LossSum sum = model->loss(ids, targets);
     if (!std::isfinite(sum.loss)) {
       const std::span<const float> loss(model->token_loss().data(), static_cast<size_t>(length));
       const auto first = std::ranges::find_if_not(loss, [](float value) { return std::isfinite(value); });

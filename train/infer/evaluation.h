@@ -14,13 +14,12 @@ namespace mmrec {
 
 using EvaluationObserver = std::function<void(int64_t positions)>;
 
-/// Loss of a model on the windows of a text, each from a fresh state, with the fixed memory of evaluation.
+/// Loss of a model on the windows of a text, each from a fresh state.
 class Evaluation {
  public:
-  /// most_tokens: where the text has more, windows from all over it that have as many are taken, always the same; 0: all.
-  /// piece: tokens, fewer than a window has, for mean_loss_in_pieces(); 0: without.
-  Evaluation(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, WindowSet windows, int64_t most_tokens = 0,
-             int piece = 0);
+  /// seed: the run's, for what the model draws. most_tokens: where the text has more, windows from all over it that have as many are taken, always
+  /// the same; 0: all. piece: tokens, fewer than a window has, for mean_loss_in_pieces(); 0: without.
+  Evaluation(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed, WindowSet windows, int64_t most_tokens = 0, int piece = 0);
 
   /// With the parameters as they are now. Allocates nothing. `observe` is told the positions that are done, batch by batch.
   LossSum run(const EvaluationObserver& observe = {});
@@ -47,7 +46,6 @@ class Evaluation {
 
   WindowSet windows_;
   Arena arena_;
-  Memory memory_;
   std::vector<Shape> shapes_;  // whole batches, then the rest
   std::vector<int> chosen_;    // windows
   std::vector<double> loss_;   // of the last run, summed over the windows: of each position in them
@@ -55,7 +53,7 @@ class Evaluation {
 
 /// Loss of a model on a whole text from its first token to its last, with one state carried all the way. T: tokens that are
 /// read at once; it changes rounding only. Where the loss is no longer finite it ends, and `positions` are those before that.
-LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, const Tokens& tokens, int T,
+LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed, const Tokens& tokens, int T,
                     const EvaluationObserver& observe = {});
 
 /// Why a loss is not finite, where it was for `tokens` from a fresh state on and the training's windows had `trained` (0: not known): the

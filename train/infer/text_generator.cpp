@@ -24,24 +24,22 @@ void copy_state(const Model& from, const Model& to) {
 
 std::vector<int32_t> neutral_prompt(const Tokenizer& tokenizer) { return tokenizer.encode("\n", "the beginning"); }
 
-Generator::Generator(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, const Sampling& sampling, int samples,
+Generator::Generator(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed, const Sampling& sampling, int samples,
                      int trained_window)
     : sampling_(sampling),
       sampler_(sampling),
-      window_(config, vocabulary, parameters, kWindow, 1, Model::Mode::kInference),
-      token_(config, vocabulary, parameters, 1, 1, Model::Mode::kInference),
-      model_(config, vocabulary, parameters, 1, samples, Model::Mode::kInference),
+      window_(config, vocabulary, parameters, kWindow, 1, Model::Mode::kInference, seed),
+      token_(config, vocabulary, parameters, 1, 1, Model::Mode::kInference, seed),
+      model_(config, vocabulary, parameters, 1, samples, Model::Mode::kInference, seed),
       recent_(samples),
       chosen_(samples),
       trained_window_(trained_window) {
   arena_ = Arena::fitted([&](Arena& arena) {
-    memory_ = allocate_memory(config, arena);
     window_ids_ = arena.take<int32_t>({kWindow, 1});
     token_id_ = arena.take<int32_t>({1, 1});
     ids_ = arena.take<int32_t>({1, samples});
     logits_ = arena.tensor({1, samples, vocabulary});
   });
-  draw_memory(memory_seed, 0, memory_);
 }
 
 void Generator::read_prompt(std::span<const int32_t> ids) {
@@ -49,12 +47,12 @@ void Generator::read_prompt(std::span<const int32_t> ids) {
   std::span<const int32_t> first = ids.first(ids.size() - 1);
   for (; first.size() >= kWindow; first = first.subspan(kWindow)) {
     std::ranges::copy(first.first(kWindow), window_ids_.data());
-    window_.read(window_ids_, memory_);
+    window_.read(window_ids_);
   }
   copy_state(window_, token_);
   for (const int32_t id : first) {
     token_id_.data()[0] = id;
-    token_.read(token_id_, memory_);
+    token_.read(token_id_);
   }
   copy_state(token_, model_);
   tokens_ = std::ssize(ids) - 1;
@@ -66,7 +64,7 @@ void Generator::read_prompt(std::span<const int32_t> ids) {
 Tensor Generator::read(std::span<const int32_t> ids) {
   if (ids.size() != recent_.size()) fail_usage("{} tokens for {} samples", ids.size(), recent_.size());
   std::ranges::copy(ids, ids_.data());
-  model_.logits(ids_, memory_, logits_);
+  model_.logits(ids_, logits_);
   const std::span<const float> logits(logits_.data(), static_cast<size_t>(logits_.count()));
   if (!std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); })) fail("{}", describe_overflow(tokens_, trained_window_));
   ++tokens_;

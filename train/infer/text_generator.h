@@ -17,9 +17,9 @@ std::vector<int32_t> neutral_prompt(const Tokenizer& tokenizer);
 /// carried from one token to the next, so a token costs the same however long the text is.
 class Generator {
  public:
-  /// memory_seed: the run's seed, for the memory of evaluation and generation. Sample b draws from a random stream of its own.
+  /// seed: the run's, for what the model draws. Sample b draws from a random stream of its own.
   /// trained_window: tokens of the training's windows, for the error where the state outgrows them; 0: not known.
-  Generator(const Config& config, int vocabulary, Parameters& parameters, uint64_t memory_seed, const Sampling& sampling, int samples = 1,
+  Generator(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed, const Sampling& sampling, int samples = 1,
             int trained_window = 0);
 
   /// What all samples begin with, at least one token; before anything else, and once.
@@ -34,7 +34,6 @@ class Generator {
   Sampler sampler_;
   Model window_, token_, model_;  // prompt: windows of it, tokens of the rest; then the samples' tokens
   Arena arena_;
-  Memory memory_;
   IntTensor window_ids_, token_id_, ids_;
   Tensor logits_;
   std::vector<std::vector<int32_t>> recent_;  // each sample's last tokens, repetition_window of them

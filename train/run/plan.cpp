@@ -30,12 +30,6 @@ namespace {
 /// What a training step reaches of the rate of large matrix products, as measured for tiny and mini.
 constexpr double kStepShare = 0.75;
 
-/// Parameters of the parts that this version has no kernels for: DPG's low-rank decay, UBOO's two planning networks.
-int64_t planned_parameters(const Config& c) {
-  const int64_t D = c.dim, dpg = c.dpg ? 2 * c.dpg_rank * D : 0, uboo = c.uboo ? 4 * D * D : 0;
-  return c.layers * (dpg + uboo);
-}
-
 /// Operations a second of the best of many products of 512 x 512 x 512.
 double product_rate() {
   using Clock = std::chrono::steady_clock;
@@ -80,7 +74,7 @@ Plan plan(const TrainOptions& options) {
   check_values(config);
 
   const std::vector<Parameter> table = parameter_table(config);
-  plan.parameters = parameter_count(table) + planned_parameters(config);
+  plan.parameters = parameter_count(table);
   plan.embedding_parameters = table.front().count;
 
   const double weights = 4. * static_cast<double>(plan.parameters);

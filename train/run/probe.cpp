@@ -2,9 +2,10 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <tuple>
+#include <utility>
 #include <vector>
 
+#include "model/memory.h"
 #include "model/model.h"
 #include "model/optimizer.h"
 #include "model/safetensors.h"
@@ -37,17 +38,15 @@ void probe(const std::filesystem::path& input, const std::filesystem::path& outp
 
   Parameters parameters(config);
   for (const Parameter& parameter : parameters.table()) file.read("w." + parameter.name, parameters.weight(parameter.name));
-  Model model(config, V, parameters, T, B, Model::Mode::kTraining);
+  Model model(config, V, parameters, T, B, Model::Mode::kTraining, 0);
 
   IntTensor ids_by_sequence, targets_by_sequence, ids, targets;
   Tensor bank, bank_v, logits_by_time, logits, token_loss, loss, grad_norm, weights_before;
-  Memory memory;
   const Arena memory_of_all = Arena::fitted([&](Arena& arena) {
     for (IntTensor* tensor : {&ids_by_sequence, &targets_by_sequence}) *tensor = arena.take<int32_t>({B, T});
     for (IntTensor* tensor : {&ids, &targets}) *tensor = arena.take<int32_t>({T, B});
-    if (!learns_memory(config))
+    if (!model.drawn().empty())
       for (Tensor* tensor : {&bank, &bank_v}) *tensor = arena.tensor({L, config.mem_slots, D});
-    memory = allocate_memory(config, arena);
     logits_by_time = arena.tensor({T, B, V});
     logits = arena.tensor({B, T, V});
     token_loss = arena.tensor({B, T});
@@ -60,17 +59,21 @@ void probe(const std::filesystem::path& input, const std::filesystem::path& outp
   swap_outer(ids_by_sequence, ids, B, T, 1);
   swap_outer(targets_by_sequence, targets, B, T, 1);
   StoredTensors result;
-  if (!learns_memory(config))  // else it is among the weights
-    for (const auto& [name, all, top] : {std::tuple("memory", &bank, &memory.keys), {"memory_v", &bank_v, &memory.values}}) {
-      file.read(name, *all);
-      pool_banks(*all, *top);
-      result[name] = to_store(*all);
+  if (!model.drawn().empty()) {  // keys and values, layer by layer
+    for (const auto& [name, all] : {std::pair("memory", bank), {"memory_v", bank_v}}) {
+      file.read(name, all);
+      result[name] = to_store(all);
     }
+    for (int layer = 0; layer < L; ++layer) {
+      pool_bank(bank.at(layer), model.drawn()[2 * layer].tensor);
+      pool_bank(bank_v.at(layer), model.drawn()[2 * layer + 1].tensor);
+    }
+  }
 
-  model.logits(ids, memory, logits_by_time);
+  model.logits(ids, logits_by_time);
   swap_outer(logits_by_time, logits, T, B, V);
   model.clear_state();
-  const LossSum sum = model.loss_and_gradients(ids, targets, memory, {});
+  const LossSum sum = model.loss_and_gradients(ids, targets, {});
   swap_outer(model.token_loss(), token_loss, T, B, 1);
   loss.data()[0] = static_cast<float>(sum.mean_loss());
   std::copy_n(parameters.weights().data(), parameters.weights().size(0), weights_before.data());

@@ -12,23 +12,22 @@ TrainingStep::TrainingStep(const Config& config, int vocabulary, Parameters& par
     : windows_(windows),
       settings_(settings),
       parameters_(parameters),
-      model_(config, vocabulary, parameters, windows.T(), settings.batch, Model::Mode::kTraining) {
+      model_(config, vocabulary, parameters, windows.T(), settings.batch, Model::Mode::kTraining, settings.seed) {
   arena_ = Arena::fitted([&](Arena& arena) {
-    memory_ = allocate_memory(config, arena);
     for (IntTensor* tensor : {&ids_, &targets_}) *tensor = arena.take<int32_t>({windows.T(), settings.batch});
     if (settings.accumulate > 1) sum_ = arena.tensor({parameters.gradients().size(0)});
   });
 }
 
 LossSum TrainingStep::run(int64_t step, const Batch& batch) {
-  draw_memory(settings_.seed, static_cast<uint64_t>(step), memory_);
+  model_.draw(static_cast<uint64_t>(step));
   const int shift = windows_.shift(settings_.seed, batch.epoch);
   LossSum total;
   for (int part = 0; part < settings_.accumulate && std::isfinite(total.loss); ++part) {
     windows_.fill(batch.windows.subspan(static_cast<size_t>(part) * settings_.batch, settings_.batch), ids_, targets_, shift);
     model_.clear_state();
     const auto masks = static_cast<uint64_t>((step - 1) * settings_.accumulate + part + 1);
-    total += model_.loss_and_gradients(ids_, targets_, memory_, {.p = settings_.dropout, .seed = settings_.seed, .step = masks});
+    total += model_.loss_and_gradients(ids_, targets_, {.p = settings_.dropout, .seed = settings_.seed, .step = masks});
     if (settings_.accumulate > 1) average(part);
   }
   return total;

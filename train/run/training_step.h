@@ -38,7 +38,6 @@ class TrainingStep {
   Parameters& parameters_;
   Model model_;
   Arena arena_;
-  Memory memory_;
   IntTensor ids_, targets_;
   Tensor sum_;  // of gradients [n], where there is more than one batch
 };

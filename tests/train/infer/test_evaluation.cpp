@@ -13,7 +13,7 @@ namespace mmrec {
 namespace {
 
 constexpr int kVocabulary = 19;
-constexpr uint64_t kMemorySeed = 9;
+constexpr uint64_t kSeed = 9;
 
 class StreamLoss : public testing::Test {
  protected:
@@ -29,10 +29,10 @@ class StreamLoss : public testing::Test {
     for (int32_t& token : tokens) token = random.below(kVocabulary);
     return tokens;
   }
-  LossSum stream(const std::vector<int32_t>& tokens, int T) { return stream_loss(config_, kVocabulary, parameters_, kMemorySeed, tokens, T); }
+  LossSum stream(const std::vector<int32_t>& tokens, int T) { return stream_loss(config_, kVocabulary, parameters_, kSeed, tokens, T); }
   /// From a fresh state in each window.
   LossSum windows(const std::vector<int32_t>& tokens, int T) {
-    return Evaluation(config_, kVocabulary, parameters_, kMemorySeed, WindowSet(tokens, T, "the text")).run();
+    return Evaluation(config_, kVocabulary, parameters_, kSeed, WindowSet(tokens, T, "the text")).run();
   }
 
   ScopedThreads one_thread_{1};
@@ -60,12 +60,12 @@ TEST_F(StreamLoss, AStateThatOutgrowsAFloatIsToldWithItsTokens) {
   config_.max_seq = 512;
   test::let_state_grow(config_, parameters_);
   const std::vector<int32_t> tokens = text(1025);
-  Evaluation long_windows(config_, kVocabulary, parameters_, kMemorySeed, WindowSet(tokens, 512, "the text"), 0, 64);
+  Evaluation long_windows(config_, kVocabulary, parameters_, kSeed, WindowSet(tokens, 512, "the text"), 0, 64);
   EXPECT_FALSE(std::isfinite(long_windows.run().loss));
   const int finite = long_windows.finite_tokens();
   EXPECT_GT(finite, 64);
   EXPECT_LT(finite, 512);
-  Evaluation short_windows(config_, kVocabulary, parameters_, kMemorySeed, WindowSet(tokens, 64, "the text"));
+  Evaluation short_windows(config_, kVocabulary, parameters_, kSeed, WindowSet(tokens, 64, "the text"));
   EXPECT_TRUE(std::isfinite(short_windows.run().loss));
   EXPECT_EQ(short_windows.finite_tokens(), 64);
   EXPECT_TRUE(std::isfinite(long_windows.mean_loss_in_pieces()));
@@ -74,7 +74,7 @@ TEST_F(StreamLoss, AStateThatOutgrowsAFloatIsToldWithItsTokens) {
   EXPECT_FALSE(std::isfinite(sum.loss));
   EXPECT_NEAR(sum.positions, finite, 2) << "of the first window alone";
 
-  Generator generator(config_, kVocabulary, parameters_, kMemorySeed, {.seed = 1}, 1, 64);
+  Generator generator(config_, kVocabulary, parameters_, kSeed, {.seed = 1}, 1, 64);
   generator.read_prompt(std::vector<int32_t>{3});
   const auto read_all = [&] {
     for (const int32_t token : tokens) generator.read(std::span(&token, 1));
@@ -84,8 +84,9 @@ TEST_F(StreamLoss, AStateThatOutgrowsAFloatIsToldWithItsTokens) {
 
 TEST(Overflow, IsToldByWhatTheTrainingSaw) {
   for (const int tokens : {64, 93})
-    EXPECT_EQ(describe_overflow(tokens, 64),
-              fmt::format("the state left a float's range after {} tokens; the training's windows have 64, and for so many the model can be used", tokens));
+    EXPECT_EQ(
+        describe_overflow(tokens, 64),
+        fmt::format("the state left a float's range after {} tokens; the training's windows have 64, and for so many the model can be used", tokens));
   EXPECT_EQ(describe_overflow(40, 64),
             "the state left a float's range after 40 tokens, within the 64 of the training's windows: the weights cannot be used");
   EXPECT_EQ(describe_overflow(93, 0), "the state left a float's range after 93 tokens");

@@ -91,7 +91,7 @@ TEST(Sampler, RefusesWhatCannotBeChosenFrom) {
 class GeneratorTest : public testing::Test {
  protected:
   static constexpr int kVocabulary = 19;
-  static constexpr uint64_t kMemorySeed = 9;
+  static constexpr uint64_t kSeed = 9;
 
   GeneratorTest() : parameters_(config_) {
     parameters_.initialise(1);
@@ -99,9 +99,7 @@ class GeneratorTest : public testing::Test {
     for (int64_t i = 0; i < embedding.count(); ++i) embedding.data()[i] *= 3;  // some tokens are much more probable than others
   }
 
-  Generator generator(const Sampling& sampling, int samples = 1) {
-    return Generator(config_, kVocabulary, parameters_, kMemorySeed, sampling, samples);
-  }
+  Generator generator(const Sampling& sampling, int samples = 1) { return Generator(config_, kVocabulary, parameters_, kSeed, sampling, samples); }
 
   static std::vector<int32_t> random_tokens(size_t count) {
     Random random;
@@ -127,11 +125,8 @@ class GeneratorTest : public testing::Test {
   std::vector<float> full_pass(std::vector<int32_t> ids) {
     const int T = static_cast<int>(ids.size());
     std::vector<float> logits(ids.size() * kVocabulary);
-    Model model(config_, kVocabulary, parameters_, T, 1, Model::Mode::kInference);
-    Memory memory;
-    const Arena arena = Arena::fitted([&](Arena& fitted) { memory = allocate_memory(config_, fitted); });
-    draw_memory(kMemorySeed, 0, memory);
-    model.logits(IntTensor(ids.data(), {T, 1}), memory, Tensor(logits.data(), {T, 1, kVocabulary}));
+    Model model(config_, kVocabulary, parameters_, T, 1, Model::Mode::kInference, kSeed);
+    model.logits(IntTensor(ids.data(), {T, 1}), Tensor(logits.data(), {T, 1, kVocabulary}));
     return logits;
   }
 

@@ -123,18 +123,6 @@ std::vector<int32_t> random_tokens(size_t count, int vocabulary) {
   return tokens;
 }
 
-struct MemoryOf {
-  MemoryOf(const Config& config, uint64_t seed, uint64_t draw) {
-    Arena measure;
-    allocate_memory(config, measure);
-    arena = Arena(measure.used());
-    memory = allocate_memory(config, arena);
-    draw_memory(seed, draw, memory);
-  }
-  Arena arena;
-  Memory memory;
-};
-
 // -------------------------------------------------------------------------------------------------------- one step
 
 void check_allocations(int B) {
@@ -144,9 +132,8 @@ void check_allocations(int B) {
   Parameters parameters(config);
   parameters.initialise(1);
   const WindowSet windows(random_tokens(2 * B * T + 1, kVocabulary), T, "the text");
-  Model model(config, kVocabulary, parameters, T, B, Model::Mode::kTraining);
+  Model model(config, kVocabulary, parameters, T, B, Model::Mode::kTraining, 1);
   Evaluation evaluation(config, kVocabulary, parameters, 1, WindowSet(random_tokens(11 * T + 1, kVocabulary), T, "the text"), 0, T / 2);
-  const MemoryOf memory(config, 1, 1);
   std::vector<int32_t> ids(T * B), targets(T * B);
 
   for (const int threads : {1, 2}) {
@@ -154,9 +141,9 @@ void check_allocations(int B) {
     BatchOrder order(windows.count(), B, 1);  // two steps an epoch: the third shuffles
     const auto step = [&](int64_t number) {
       windows.fill(order.batch(number).windows, IntTensor(ids.data(), {T, B}), IntTensor(targets.data(), {T, B}));
-      draw_memory(1, static_cast<uint64_t>(number), memory.memory);
+      model.draw(static_cast<uint64_t>(number));
       model.clear_state();
-      model.loss_and_gradients(IntTensor(ids.data(), {T, B}), IntTensor(targets.data(), {T, B}), memory.memory,
+      model.loss_and_gradients(IntTensor(ids.data(), {T, B}), IntTensor(targets.data(), {T, B}),
                                {.p = 0.1f, .seed = 1, .step = static_cast<uint64_t>(number)});
       optimizer_step(parameters, OptimizerSettings{}, 1e-3, number);
     };
@@ -227,18 +214,17 @@ TEST(Evaluation, IsTheSumOverWindowsFromAFreshStateEach) {
   Parameters parameters(config);
   parameters.initialise(1);
   const WindowSet windows(random_tokens(kWindows * T + 3, kVocabulary), T, "the text");
-  Evaluation evaluation(config, kVocabulary, parameters, /*memory_seed=*/9, windows);
+  Evaluation evaluation(config, kVocabulary, parameters, /*seed=*/9, windows);
   EXPECT_EQ(evaluation.positions(), kWindows * T);
 
-  Model model(config, kVocabulary, parameters, T, 1, Model::Mode::kInference);
-  const MemoryOf memory(config, 9, 0);
+  Model model(config, kVocabulary, parameters, T, 1, Model::Mode::kInference, 9);
   const auto expect_sum_over_windows = [&] {
     std::vector<int32_t> ids(T), targets(T);
     LossSum want;
     for (int window = 0; window < kWindows; ++window) {
       windows.fill(std::span(&window, 1), IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1}));
       model.clear_state();
-      const LossSum sum = model.loss(IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1}), memory.memory);
+      const LossSum sum = model.loss(IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1}));
       want = {want.loss + sum.loss, want.correct + sum.correct, want.positions + sum.positions};
     }
     const LossSum got = evaluation.run();
@@ -259,7 +245,7 @@ TEST(Evaluation, IsTheSumOverWindowsFromAFreshStateEach) {
     std::vector<int32_t> ids(T), targets(T);
     windows.fill(std::span(&window, 1), IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1}));
     model.clear_state();
-    want += model.loss(IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1}), memory.memory).loss;
+    want += model.loss(IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1})).loss;
   }
   EXPECT_NEAR(limited.run().loss, want, 1e-5 * want);
   EXPECT_EQ(Evaluation(config, kVocabulary, parameters, 9, windows, 1).positions(), T) << "one at least";
@@ -273,11 +259,11 @@ TEST(Evaluation, IsTheSumOverWindowsFromAFreshStateEach) {
     for (int window = 0; window < kWindows; ++window) {
       std::vector<int32_t> ids(T), targets(T);
       windows.fill(std::span(&window, 1), IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1}));
-      Model shorter(config, kVocabulary, parameters, piece, 1, Model::Mode::kInference);
+      Model shorter(config, kVocabulary, parameters, piece, 1, Model::Mode::kInference, 9);
       for (int t = 0; t < T; t += piece) {
         const int begin = std::min(t, T - piece);
         shorter.clear_state();
-        shorter.loss(IntTensor(&ids[begin], {piece, 1}), IntTensor(&targets[begin], {piece, 1}), memory.memory);
+        shorter.loss(IntTensor(&ids[begin], {piece, 1}), IntTensor(&targets[begin], {piece, 1}));
         for (int i = t - begin; i < piece; ++i) want += shorter.token_loss().data()[i];
       }
     }
@@ -350,7 +336,7 @@ TEST_F(Training, StepsAreWhatTheirPartsMakeOfThem) {
   BatchOrder order(windows.count(), run.batch, run.seed);
   Parameters parameters(config), result(config);
   parameters.initialise(run.seed);
-  Model model(config, model_vocabulary(config, final.tokenizer), parameters, run.sequence, run.batch, Model::Mode::kTraining);
+  Model model(config, model_vocabulary(config, final.tokenizer), parameters, run.sequence, run.batch, Model::Mode::kTraining, run.seed);
   std::vector<int32_t> room(2 * run.sequence * run.batch);
   const IntTensor ids(room.data(), {run.sequence, run.batch}), targets(room.data() + ids.count(), {run.sequence, run.batch});
   for (const MetricsRow& row : rows(run, "train")) {
@@ -358,9 +344,9 @@ TEST_F(Training, StepsAreWhatTheirPartsMakeOfThem) {
     const Batch batch = order.batch(row.step);
     EXPECT_EQ(batch.epoch, row.step <= 2 ? 1 : 2);
     windows.fill(batch.windows, ids, targets, windows.shift(run.seed, batch.epoch));
+    model.draw(step);
     model.clear_state();
-    const LossSum sum =
-        model.loss_and_gradients(ids, targets, MemoryOf(config, run.seed, step).memory, {.p = run.dropout, .seed = run.seed, .step = step});
+    const LossSum sum = model.loss_and_gradients(ids, targets, {.p = run.dropout, .seed = run.seed, .step = step});
     EXPECT_EQ(sum.loss / static_cast<double>(sum.positions), row.loss) << "step " << step;
     EXPECT_EQ(optimizer_step(parameters, run.optimizer, row.lr, row.step), row.grad_norm) << "step " << step;
   }
@@ -529,9 +515,9 @@ TEST(WarmupSteps, AreAtMostATenthOfTheRunUnlessAskedFor) {
 }
 
 TEST_F(Training, AFolderThatIsNoRunsStaysAsItIs) {
-  const std::vector<std::map<std::string, std::string>> folders = {
-      {{"config.json", "x"}},      {{"config.json", "{\"port\": 80}"}, {"latest", "y"}}, {{"metrics.jsonl", "{}\n"}}, {{"training_output.log", "mine"}},
-      {{"train.tokens", "tokens"}}, {{"search.json", "{}"}}};
+  const std::vector<std::map<std::string, std::string>> folders = {{{"config.json", "x"}},       {{"config.json", "{\"port\": 80}"}, {"latest", "y"}},
+                                                                   {{"metrics.jsonl", "{}\n"}},  {{"training_output.log", "mine"}},
+                                                                   {{"train.tokens", "tokens"}}, {{"search.json", "{}"}}};
   for (size_t i = 0; i < folders.size(); ++i)
     for (const bool overwrite : {false, true}) {
       TrainOptions run = options(fmt::format("out{}", i));

@@ -1,0 +1,40 @@
+#include "model/architecture.h"
+
+#include <fmt/ranges.h>
+
+#include "model/blocks/mmrec_block.h"
+#include "support/error.h"
+
+namespace mmrec {
+
+namespace {
+
+using MakeBlock = std::unique_ptr<Block>(const Config& config, int T, int B);
+
+template <class B>
+std::unique_ptr<Block> make(const Config& config, int T, int batch) {
+  return std::make_unique<B>(config, T, batch);
+}
+
+constexpr struct {
+  const char* name;
+  MakeBlock* make;
+} kArchitectures[] = {
+    {"mmrec", make<MmrecBlock>},
+};
+
+}  // namespace
+
+std::vector<std::string> architecture_names() {
+  std::vector<std::string> names;
+  for (const auto& architecture : kArchitectures) names.push_back(architecture.name);
+  return names;
+}
+
+std::unique_ptr<Block> make_block(const Config& config, int T, int B) {
+  for (const auto& architecture : kArchitectures)
+    if (config.arch == architecture.name) return architecture.make(config, T, B);
+  fail_usage("configuration: arch must be one of {}, not {}", fmt::join(architecture_names(), ", "), config.arch);
+}
+
+}  // namespace mmrec

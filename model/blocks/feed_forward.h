@@ -1,0 +1,25 @@
+#pragma once
+
+#include "model/parameters.h"
+#include "runtime/arena.h"
+#include "runtime/ops/ffn.h"
+
+namespace mmrec {
+
+/// The hidden width of a block's feed-forward half, F.
+constexpr int ffn_width(int D) { return 4 * D; }
+
+/// Multiply-adds a position of its two products.
+constexpr double ffn_products(double D) { return 2 * ffn_width(1) * D * D; }
+
+/// `norm` has been declared.
+inline ops::FfnWeights declare_ffn(const Tensor& norm, const ParameterScope& p, int D) {
+  const Linear in = p.linear("ffn.0", ffn_width(D), D), out = p.linear("ffn.3", D, ffn_width(D));
+  return {norm, in.weight, in.bias, out.weight, out.bias};
+}
+
+inline ops::FfnSaved lay_out_ffn(int N, int D, Arena& arena) {
+  return {arena.tensor({N}), arena.tensor({N, ffn_width(D)}), arena.tensor({N, ffn_width(D)})};
+}
+
+}  // namespace mmrec
