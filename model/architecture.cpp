@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 
+#include "model/blocks/mingru_block.h"
 #include "model/blocks/mmrec_block.h"
 #include "support/error.h"
 
@@ -21,6 +22,7 @@ constexpr struct {
   MakeBlock* make;
 } kArchitectures[] = {
     {"mmrec", make<MmrecBlock>},
+    {"mingru", make<MingruBlock>},
 };
 
 }  // namespace
@@ -29,6 +31,10 @@ std::vector<std::string> architecture_names() {
   std::vector<std::string> names;
   for (const auto& architecture : kArchitectures) names.push_back(architecture.name);
   return names;
+}
+
+std::string describe_layers(const Config& config) {
+  return fmt::format("{} layers, {}, vocabulary {}", config.layers, make_block(config, 1, 1)->describe(), config.vocab_size);
 }
 
 std::unique_ptr<Block> make_block(const Config& config, int T, int B) {

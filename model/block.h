@@ -43,6 +43,9 @@ class Block {
   /// The same for values that can be planned with only, since this version does not support them.
   virtual void check_supported() const {}
 
+  /// What a run's log says of the layers, in a few words.
+  virtual std::string describe() const = 0;
+
   /// Declares the parameters, by the names that they have in checkpoints after "blocks.0.".
   virtual void declare(const ParameterScope& parameters) const = 0;
   /// Takes the views of weights and gradients; before forward and backward.

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "support/error.h"
 
@@ -22,6 +23,14 @@ TensorView<T> TensorView<T>::slice(int axis, int begin, int end) const {
   part.dim_[rank() - 1 - axis].extent = end - begin;
   part.buffer_.host = reinterpret_cast<uint8_t*>(data() + static_cast<int64_t>(begin) * stride(axis));
   return part;
+}
+
+template <class T>
+TensorView<T> TensorView<T>::swap_outer() const {
+  if (rank() < 2) fail("a tensor of shape {} has no two axes to swap", shape_string());
+  TensorView swapped = *this;
+  std::swap(swapped.dim_[rank() - 1], swapped.dim_[rank() - 2]);
+  return swapped;
 }
 
 template <class T>

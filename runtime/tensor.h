@@ -78,6 +78,9 @@ class TensorView {
     return part;
   }
 
+  /// The two outermost axes in the other order: [T][B][C] as [B][T][C].
+  TensorView swap_outer() const;
+
   /// The same elements under another shape; all but the innermost axis may be merged or split while the innermost stays,
   /// so rows of a wider matrix ([T*B][C] out of [T*B][4C]) can be seen as [T][B][C].
   TensorView reshape(std::initializer_list<int> shape) const;

@@ -57,6 +57,10 @@ void MmrecBlock::check_supported() const {
   require_field(config_.chunk_size == 0, "chunk_size", "other than 0 is not supported by this version");
 }
 
+std::string MmrecBlock::describe() const {
+  return fmt::format("{} heads{}{}", config_.heads, config_.dpg ? ", DPG" : "", config_.uboo ? ", UBOO" : "");
+}
+
 MmrecBlock::Weights::Weights(const Config& config, const ParameterScope& p) {
   const int D = config.dim, R = decay_width(D);
   const double xavier = std::sqrt(6.0 / (2.0 * D));  // of each D x D part

@@ -19,6 +19,7 @@ class MmrecBlock : public Block {
 
   void check_values() const override;
   void check_supported() const override;
+  std::string describe() const override;
   void declare(const ParameterScope& parameters) const override { Weights(config_, parameters); }
   void bind(const ParameterScope& weights, const ParameterScope& gradients) override;
   int state_width() const override { return D_; }

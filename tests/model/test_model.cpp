@@ -273,6 +273,12 @@ void check_gradients(const Config& config, float dropout) {
   }
 }
 
+Config with_mingru(Config config) {
+  config.arch = "mingru";
+  return config;
+}
+
+TEST(Model, GradientsAreThoseOfTheLossOfMingru) { check_gradients(with_mingru(small_config()), 0.3f); }
 TEST(Model, GradientsAreThoseOfTheLoss) { check_gradients(small_config(), 0); }
 TEST(Model, GradientsAreThoseOfTheLossWithDropout) { check_gradients(small_config(), 0.3f); }
 TEST(Model, GradientsAreThoseOfTheLossWithALearnedMemory) { check_gradients(with_learned_memory(small_config()), 0.3f); }
@@ -358,8 +364,8 @@ TEST(Model, LossIsTheCrossEntropyOfTheLogits) {
 }
 
 /// Windows of four, and token by token as text is generated.
-TEST(Model, WindowsWithTheStateCarriedEqualOneRun) {
-  Setting s(small_config(), 12, 3);
+void check_windows(const Config& config) {
+  Setting s(config, 12, 3);
   Model whole = s.model(Model::Mode::kInference);
   const std::vector<float> want = logits(whole, s.ids());
   for (const int T : {4, 1}) {
@@ -379,6 +385,9 @@ TEST(Model, WindowsWithTheStateCarriedEqualOneRun) {
     expect_near(afresh, std::vector<float>(want.begin(), want.begin() + static_cast<ptrdiff_t>(afresh.size())));
   }
 }
+
+TEST(Model, WindowsWithTheStateCarriedEqualOneRun) { check_windows(small_config()); }
+TEST(Model, WindowsWithTheStateCarriedEqualOneRunOfMingru) { check_windows(with_mingru(small_config())); }
 
 TEST(Model, SequencesOfABatchDoNotMeet) {
   Setting s(small_config(), 7, 3);
@@ -445,8 +454,7 @@ TEST(Model, PaddingRowsHaveNoProbabilityAndNoGradient) {
   EXPECT_NE(copy(gradient.rows(0, kVocabulary)), std::vector<float>(kVocabulary * config.dim));
 }
 
-TEST(Model, TheNumberOfThreadsDoesNotChangeABit) {
-  Config config = small_config();
+void check_threads(Config config) {
   config.vocab_size = 300;
   config.dim = 64;
   Setting s(config, 12, 3, 300);
@@ -465,6 +473,9 @@ TEST(Model, TheNumberOfThreadsDoesNotChangeABit) {
     return {bits(all), bits(copy(model.token_loss())), bits(copy(model.state())), bits(copy(s.parameters.gradients()))};
   });
 }
+
+TEST(Model, TheNumberOfThreadsDoesNotChangeABit) { check_threads(small_config()); }
+TEST(Model, TheNumberOfThreadsDoesNotChangeABitOfMingru) { check_threads(with_mingru(small_config())); }
 
 TEST(Model, SizeIsKnownWithoutAModel) {
   Setting s(small_config(), 7, 3);
@@ -554,6 +565,9 @@ TEST(Configuration, GoesThroughJsonAndBack) {
   Config want = config;
   want.layers = 5;
   EXPECT_EQ(config_from_json({{"layers", 5}}, config, "test"), want) << "absent fields keep their value";
+  nlohmann::json earlier = to_json(config);
+  earlier.erase("arch");
+  EXPECT_EQ(config_from_json(earlier, Config{}, "test").arch, "mmrec") << "as in files from before there was another";
 }
 
 TEST(Configuration, SetChangesOneField) {
@@ -614,12 +628,22 @@ TEST(Configuration, ImpossibleValuesNameTheField) {
   for (const int heads : {0, 3, 256}) expect_refused("heads", heads);
   expect_refused("max_seq", 0);
   for (const int slots : {0, 8, 100, 2'000'000'000}) expect_refused("mem_slots", slots);
+  expect_refused("arch", "lstm");
   // Not in this version.
   expect_refused("hem", false);
   expect_refused("dpg", true);
   expect_refused("uboo", true);
   expect_refused("chunk_size", 256);
   expect_refused("memory", "no such memory");
+}
+
+TEST(Configuration, FieldsOfAnotherArchitectureDoNotMatter) {
+  Config config = preset("large");
+  config.arch = "mingru";
+  config.heads = 7;
+  EXPECT_NO_THROW(check_config(config));
+  config.arch = "gru";
+  expect_error<UsageError>([&] { check_config(config); }, {"arch must be one of mmrec, mingru, not gru"});
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "model/architecture.h"
 #include "model/config.h"
 #include "model/config_file.h"
 #include "support/console.h"
@@ -22,8 +23,8 @@
 namespace {
 
 /// Reads the file of --options, as parse_options_file() does. CLI11 drops what it says of an option that the command line has too, which
-/// is not enough for some of them: the file's fields of --set, and --memory, which is one, count beside the command line's, which come
-/// after them; where the command line says by --epochs or --steps how long the run is, the file says neither; with --init the file
+/// is not enough for some of them: the file's fields of --set, and --arch and --memory, which are some, count beside the command line's,
+/// which come after them; where the command line says by --epochs or --steps how long the run is, the file says neither; with --init the file
 /// has no --vocab; and with --resume its --warmup auto, which search always writes, is that of the run's begin.
 class OptionsFile : public CLI::ConfigBase {
  public:
@@ -45,8 +46,8 @@ class OptionsFile : public CLI::ConfigBase {
       const bool is_length = name == "epochs" || name == "steps";
       if (name == "set")
         fields.insert(fields.end(), values.begin(), values.end());
-      else if (name == "memory")
-        fields.push_back(fmt::format("memory={}", fmt::join(values, "")));
+      else if (name == "arch" || name == "memory")
+        fields.push_back(fmt::format("{}={}", name, fmt::join(values, "")));
       else if (!(is_length && has_length) && !(name == "vocab" && init_->count() > 0) && !(name == "warmup" && values[0] == "auto" && resumes))
         rest.push_back({.parents = {}, .name = name, .inputs = std::move(values)});
     }
@@ -78,16 +79,18 @@ class OptionsFile : public CLI::ConfigBase {
 
 int main(int argc, char** argv) {
   using namespace mmrec;
-  Program program("train", "Trains an MM-Rec language model.", "train --data book.txt --vocab auto --out checkpoints/book --steps 2000 --lr 3e-3");
+  Program program("train", "Trains a recurrent language model.", "train --data book.txt --vocab auto --out checkpoints/book --steps 2000 --lr 3e-3");
   TrainOptions options;
   OptimizerSettings& optimizer = options.optimizer;
-  std::string config = "tiny", memory, vocabulary, out, resume;
+  std::string config = "tiny", arch, memory, vocabulary, out, resume;
   std::vector<std::string> fields;
 
   CLI::App& app = program.app();
   const CLI::Option* config_option = app.add_option("--config", config, "a preset (tiny, mini, ..) or a JSON file of fields");
   app.add_option("--set", fields, "field=value of the configuration; may be repeated")->allow_extra_args(false);
-  app.add_option("--memory", memory, "random: the memory's slots are drawn anew for each step; learned: they are parameters (default: random)");
+  app.add_option("--arch", arch, fmt::format("the blocks' architecture: {} (default: mmrec)", fmt::join(architecture_names(), " or ")));
+  app.add_option("--memory", memory,
+                 "of mmrec, random: the memory's slots are drawn anew for each step; learned: they are parameters (default: random)");
   app.add_option("--data", options.data, "sample (the built-in corpus), a text file, or a folder with train.txt and val.txt, as prepare makes them");
   app.add_option("--out", out, "where the run goes (default: checkpoints/ and the configuration's name)");
   app.add_flag("--overwrite", options.overwrite, "an earlier run in --out is moved to its folder previous (which is replaced)");
@@ -108,8 +111,8 @@ int main(int argc, char** argv) {
   number(app, "--seq", options.sequence, "tokens a window", {.at_least = 1});
   number(app, "--lr", optimizer.learning_rate, "peak learning rate", {.more_than = 0});
   app.add_option("--lr-min", options.minimum_rate, "learning rate at the end: a rate, or a part of the peak as 0.1x");
-  number_or_auto(app, "--warmup", options.warmup, kAuto,
-                 "steps of linear warm-up; auto: 100, and of a text of one's own at most a tenth of the run", {.at_least = 0});
+  number_or_auto(app, "--warmup", options.warmup, kAuto, "steps of linear warm-up; auto: 100, and of a text of one's own at most a tenth of the run",
+                 {.at_least = 0});
   number(app, "--beta1", optimizer.beta1, "AdamW's first decay rate", {.at_least = 0, .less_than = 1});
   number(app, "--beta2", optimizer.beta2, "AdamW's second decay rate", {.at_least = 0, .less_than = 1});
   number(app, "--decay", optimizer.decay, "weight decay", {.at_least = 0});
@@ -143,6 +146,7 @@ int main(int argc, char** argv) {
     Config result = config_option->count() > 0 ? load_config(config) : given;
     result.vocab_size = given.vocab_size;
     for (const std::string& field : fields) set_field(result, field);
+    if (!arch.empty()) result.arch = arch;
     if (!memory.empty()) result.memory = memory;
     return result;
   };

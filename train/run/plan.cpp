@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "model/architecture.h"
 #include "model/model.h"
 #include "runtime/cgroup_limits.h"
 #include "runtime/cpu_info.h"
@@ -119,9 +120,7 @@ std::string plan_text(const Plan& plan) {
   const auto line = [&](std::string_view what, std::string_view value, std::string_view note = "") {
     text += fmt::format("{:<24}{:>16}{}{}\n", what, value, note.empty() ? "" : "   ", note);
   };
-  line("model", fmt::format("dim {}", config.dim),
-       fmt::format("{} layers, {} heads, vocabulary {}{}{}", config.layers, config.heads, config.vocab_size, config.dpg ? ", DPG" : "",
-                   config.uboo ? ", UBOO" : ""));
+  line("model", fmt::format("dim {}", config.dim), describe_layers(config));
   line("parameters", thousands(plan.parameters),
        fmt::format("{} in the embedding, {} a block", thousands(plan.embedding_parameters),
                    thousands((plan.parameters - plan.embedding_parameters - config.dim) / config.layers)));

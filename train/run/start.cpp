@@ -35,8 +35,10 @@ RunStart start_again(const fs::path& run_or_checkpoint) {
   const bool names_checkpoint = is_checkpoint_name(name);
   const fs::path run = !names_checkpoint ? path : path.has_parent_path() ? path.parent_path() : fs::path(".");
   if (is_checkpoint(path) && !(names_checkpoint && exists(run / RunFolder::kConfig)))
-    fail("{} is a checkpoint, but not in its run's folder under its own name, where the run could go on; start a new run from its weights with --init {}",
-         run_or_checkpoint.string(), run_or_checkpoint.string());
+    fail(
+        "{} is a checkpoint, but not in its run's folder under its own name, where the run could go on; start a new run from its weights with --init "
+        "{}",
+        run_or_checkpoint.string(), run_or_checkpoint.string());
   RunStart start;
   start.folder.emplace(RunFolder::for_resuming(run));
   if (names_checkpoint) {
@@ -59,7 +61,7 @@ Config run_config(const TrainOptions& options, const RunStart& start, const Toke
     const Config& given = start.checkpoint->config;
     config.vocab_size = given.vocab_size;
     if (config != given)
-      fail_usage("--config, --set or --memory asks for another model than {} holds: {}", start.checkpoint->folder.string(),
+      fail_usage("--config, --set, --arch or --memory asks for another model than {} holds: {}", start.checkpoint->folder.string(),
                  describe_changes(to_json(given), to_json(config)));
     const bool fitted = given.vocab_size == padded_vocabulary(start.checkpoint->tokenizer.size());
     if (fitted || tokenizer.size() > given.vocab_size) config.vocab_size = padded_vocabulary(tokenizer.size());
@@ -82,7 +84,8 @@ RunFolder open_folder(const TrainOptions& options, RunStart& start, int64_t step
   if (const std::vector<std::string> later = start.folder->go_back_to(*start.checkpoint); !later.empty())
     start.notes.push_back(fmt::format("moved to set_aside, since the run goes on from an earlier step: {}", fmt::join(later, ", ")));
   if (const int64_t lost = drop_metrics_after(*start.folder / RunFolder::kMetrics, state.step, !std::isnan(state.validation_loss)); lost > 0)
-    start.notes.push_back(fmt::format("{} lines of {} are no figures and are in {}{} now", lost, RunFolder::kMetrics, RunFolder::kMetrics, kUnreadable));
+    start.notes.push_back(
+        fmt::format("{} lines of {} are no figures and are in {}{} now", lost, RunFolder::kMetrics, RunFolder::kMetrics, kUnreadable));
   return std::move(*start.folder);
 }
 

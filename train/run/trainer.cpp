@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "model/architecture.h"
 #include "runtime/machine.h"
 #include "runtime/profile.h"
 #include "runtime/profile_table.h"
@@ -173,10 +174,9 @@ void Run::take_up(const Checkpoint& checkpoint) {
 void Run::describe(const RunStart& start) {
   for (const std::string& note : start.notes) log_.line(note, Style::kWarning);
   log_.line(describe_machine(start_threads()));
-  log_.line(fmt::format("model: {} parameters, dim {}, {} layers, {} heads, vocabulary {}; {:.0f} MB for a step of {} x {} tokens",
-                        parameter_count(parameters_.table()), config_.dim, config_.layers, config_.heads, config_.vocab_size,
-                        static_cast<double>(training_step_.bytes() + 16 * parameters_.weights().count()) / 1e6, options_.batch * options_.accumulate,
-                        options_.sequence));
+  log_.line(fmt::format("model: {} parameters, dim {}, {}; {:.0f} MB for a step of {} x {} tokens", parameter_count(parameters_.table()), config_.dim,
+                        describe_layers(config_), static_cast<double>(training_step_.bytes() + 16 * parameters_.weights().count()) / 1e6,
+                        options_.batch * options_.accumulate, options_.sequence));
   for (const Note& note : data_.notes) log_.line(note.text, note.style);
   log_.line(fmt::format("data: {}: {} windows of {}, {} steps an epoch, {} in all; validation: {}", options_.data, windows_.count(),
                         options_.sequence, order_.steps_per_epoch(), rate_.steps,

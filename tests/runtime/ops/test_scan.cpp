@@ -116,6 +116,39 @@ TEST(AffineScan, BackwardIsTheGradientOfForward) {
   for (const Size& size : kSmall) check_affine_scan(size, true);
 }
 
+/// Time outermost in memory, as a model's rows lie: the same bits as sequence by sequence.
+TEST(AffineScan, SeesTimeMajorRowsWithSwappedAxes) {
+  for (const Size& size : {Size{1, 9, 5}, {3, 40, 64}, {6, 33, 130}, {2, 70, 4}}) {
+    Random random;
+    const std::vector<int> shape = {size.rows, size.steps, size.columns}, by_time = {size.steps, size.rows, size.columns};
+    const GuardedTensor a = factors(random, size), b = random.input(shape), h0 = random.input({size.rows, size.columns}), dh = random.input(shape);
+    const auto swapped = [&](const GuardedTensor& tensor) {
+      GuardedTensor copy(by_time);
+      for (int64_t i = 0; i < tensor.view().count(); ++i) reference::element(copy.view().swap_outer(), i) = tensor[i];
+      copy.freeze();
+      return copy;
+    };
+    const GuardedTensor at = swapped(a), bt = swapped(b), dht = swapped(dh);
+    const auto expect_same = [&](const char* name, const GuardedTensor& got, const GuardedTensor& want) {
+      for (int64_t i = 0; i < want.view().count(); ++i)
+        ASSERT_EQ(reference::element(got.view().swap_outer(), i), want[i]) << case_string() << ", " << name << " " << i;
+    };
+    for_each_variant("affine_scan", "forward and backward", [&] {
+      const GuardedTensor h = output(shape), da = output(shape), db = output(shape), dh0 = output({size.rows, size.columns});
+      const GuardedTensor ht = output(by_time), dat = output(by_time), dbt = output(by_time), dh0t = output({size.rows, size.columns});
+      ops::affine_scan_forward(a, b, h0, h);
+      ops::affine_scan_forward(at.view().swap_outer(), bt.view().swap_outer(), h0, ht.view().swap_outer());
+      expect_same("h", ht, h);
+      ops::affine_scan_backward(dh, a, h, h0, da, db, dh0);
+      ops::affine_scan_backward(dht.view().swap_outer(), at.view().swap_outer(), ht.view().swap_outer(), h0, dat.view().swap_outer(),
+                                dbt.view().swap_outer(), dh0t);
+      expect_same("da", dat, da);
+      expect_same("db", dbt, db);
+      EXPECT_EQ(dh0t.bits(), dh0.bits()) << case_string();
+    });
+  }
+}
+
 /// Tensors too large for the caches, whose rows may lie as Layout says; the guards are for the small ones.
 class LargeTensors {
  public:
