@@ -1,4 +1,4 @@
-// s[c] = sum_r x[r,c] (runtime/ops/gemm.h): the gradient of a bias. Reads x once.
+// s[c] += sum_r x[r,c] (runtime/ops/gemm.h): the gradient of a bias. Reads x once.
 #include "generators/common/kernel_generator.h"
 
 namespace mmrec::generators {
@@ -12,9 +12,7 @@ class ColumnSumPlain : public KernelGenerator<ColumnSumPlain> {
     start_at_zero(x, s);
     Var c("c");
     const RDom r(0, x.dim(1).extent());
-    s(c) = 0.f;
-    s(c) += x(c, r);
-    schedule_column_sum(s, c, r);
+    add_column_sum(s, x, c, r);
   }
 };
 

@@ -32,8 +32,7 @@ class DecayForward : public FusibleGenerator<DecayForward> {
     Var d("d"), r("r"), n("n");
     const Expr N = gm.dim(1).extent(), D = gm.dim(0).extent(), R = gamma_in_bias.dim(0).extent();
     auto mlp = [&](const std::string& name, Func x, Func in, Func in_bias, Func out, Func out_bias, auto& hidden, auto& factor) {
-      Matmul first(
-          name + "_in", N, R, D, [&](Expr i, Expr row) { return x(i, row); }, [&](Expr column, Expr i) { return in(i, column); }, tile());
+      Matmul first(name + "_in", N, R, D, [&](Expr i, Expr row) { return x(i, row); }, [&](Expr column, Expr i) { return in(i, column); }, tile());
       Func first_sum(name + "_in_sum"), activated(name + "_activated");
       first_sum(r, n) = first(r, n);
       hidden(r, n) = first_sum(r, n) + in_bias(r);
@@ -99,11 +98,6 @@ class DecayBackward : public FusibleGenerator<DecayBackward> {
 
     // The gradients of one MLP's weights from dout, the gradient in its output; what is returned is the one in its input.
     const RDom row(0, N);
-    auto sum_rows = [&](auto& sum, Func f, Var column) {
-      sum(column) = 0.f;
-      sum(column) += f(column, row);
-      schedule_column_sum(sum, column, row);
-    };
     auto mlp = [&](const std::string& name, Func dout, Func x, Func hidden, Func in, Func out, auto& din, auto& din_bias, auto& dout_weight,
                    auto& dout_bias) {
       Matmul into_hidden(
@@ -117,14 +111,12 @@ class DecayBackward : public FusibleGenerator<DecayBackward> {
 
       Matmul into_out(
           name + "_into_out", D, R, N, [&](Expr i, Expr m) { return dout(m, i); }, [&](Expr column, Expr i) { return activated(column, i); }, tile());
-      dout_weight(r, d) = into_out(r, d);
-      into_out.schedule(dout_weight, r, d);
+      into_out.add_to(dout_weight, r, d, into_out(r, d));
       Matmul into_in(
           name + "_into_in", R, D, N, [&](Expr i, Expr m) { return dhidden(m, i); }, [&](Expr column, Expr i) { return x(column, i); }, tile());
-      din(d, r) = into_in(d, r);
-      into_in.schedule(din, d, r);
-      sum_rows(dout_bias, dout, d);
-      sum_rows(din_bias, dhidden, r);
+      into_in.add_to(din, d, r, into_in(d, r));
+      add_column_sum(dout_bias, dout, d, row);
+      add_column_sum(din_bias, dhidden, r, row);
       return Matmul(
           name + "_into_x", N, D, R, [&](Expr i, Expr m) { return dhidden(i, m); }, [&](Expr column, Expr i) { return in(column, i); }, tile());
     };

@@ -96,9 +96,6 @@ class FfnBackward : public FusibleGenerator<FfnBackward> {
     dsecond(d, n) = masked(mask_out, dy(d, n), mask_out(n * D + d) * dy(d, n));
     Matmul into_out(
         "into_out", D, F, N, [&](Expr k, Expr m) { return dsecond(m, k); }, [&](Expr column, Expr k) { return activated(column, k); }, tile());
-    dout(f, d) = into_out(f, d);
-    dout_bias(d) = 0.f;
-    dout_bias(d) += dsecond(d, row);
     Matmul into_hidden(
         "into_hidden", N, F, D, [&](Expr k, Expr m) { return dsecond(k, m); }, [&](Expr column, Expr k) { return out(column, k); }, tile());
     dactivated(f, n) = into_hidden(f, n);
@@ -109,29 +106,24 @@ class FfnBackward : public FusibleGenerator<FfnBackward> {
     normalized(d, n) = fused ? r(d, n) * scale(n) : norm(d) * r(d, n) * scale(n);
     Matmul into_in(
         "into_in", F, D, N, [&](Expr k, Expr m) { return dhidden(m, k); }, [&](Expr column, Expr k) { return normalized(column, k); }, tile());
-    din(d, f) = fused ? norm(d) * into_in(d, f) : into_in(d, f);
-    din_bias(f) = 0.f;
-    din_bias(f) += dhidden(f, row);
-    Matmul into_rows(
-        "into_rows", N, D, F, [&](Expr k, Expr m) { return dhidden(k, m); }, [&](Expr column, Expr k) { return in(column, k); }, tile());
+    Matmul into_rows("into_rows", N, D, F, [&](Expr k, Expr m) { return dhidden(k, m); }, [&](Expr column, Expr k) { return in(column, k); }, tile());
     dnormalized(d, n) = into_rows(d, n);
     RmsnormGradient gradient(dnormalized, r, scale, norm, D, N, d, n, lanes());
     through_norm(d, n) = gradient.dx(d, n);
     dr(d, n) = dy(d, n) + through_norm(d, n);
-    dnorm(d) = gradient.dweight(d);
 
     schedule_rows(dsecond, d, n);
-    into_out.schedule(dout, f, d);
-    schedule_column_sum(dout_bias, d, row);
+    into_out.add_to(dout, f, d, into_out(f, d));
+    add_column_sum(dout_bias, dsecond, d, row);
     schedule_product(into_hidden, {dactivated, dhidden}, {f, n, F, N});
     schedule_steps({normalized, through_norm}, {d, n, D, N});
-    into_in.schedule(din, d, f);
-    schedule_column_sum(din_bias, f, row);
+    into_in.add_to(din, d, f, fused ? norm(d) * into_in(d, f) : into_in(d, f));
+    add_column_sum(din_bias, dhidden, f, row);
     into_rows.schedule(dnormalized, d, n);
     gradient.schedule(rows_per_task);
     schedule_rows(dr, d, n);
     schedule_column_sum(gradient.dweight, d, gradient.row);
-    dnorm.vectorize(d, lanes(), TailStrategy::GuardWithIf);
+    gradient.add_dweight_to(dnorm, d, lanes());
     dsecond.specialize(threshold == 0);
   }
 };

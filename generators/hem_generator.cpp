@@ -59,26 +59,22 @@ class HemBackward : public FusibleGenerator<HemBackward> {
     RmsnormGradient norm(dnormalized, x, scale, norm_weight, D, N, d, n, lanes());
     through_norm(d, n) = norm.dx(d, n);
     dx(d, n) = residual(d, n) + through_norm(d, n);
-    dnorm_weight(d) = norm.dweight(d);
 
-    // dW[p,d] = w_d sum_n dy[n,p] (x[n,d] s_n)
+    // dW[p,d] += w_d sum_n dy[n,p] (x[n,d] s_n)
     Func rows("rows");
     rows(d, n) = fused ? x(d, n) * scale(n) : norm_weight(d) * x(d, n) * scale(n);
     Matmul into_weight(
         "into_weight", P, D, N, [&](Expr row, Expr out) { return dy(out, row); }, [&](Expr column, Expr row) { return rows(column, row); }, tile());
-    dweight(d, p) = fused ? norm_weight(d) * into_weight(d, p) : into_weight(d, p);
     const RDom row(0, N);
-    dbias(p) = 0.f;
-    dbias(p) += dy(p, row);
 
     into_rows.schedule(dnormalized, d, n);
     norm.schedule(rows_per_task);
     schedule_steps({through_norm, rows}, {d, n, D, N});
     schedule_rows(dx, d, n);
     schedule_column_sum(norm.dweight, d, norm.row);
-    dnorm_weight.vectorize(d, lanes(), TailStrategy::GuardWithIf);
-    into_weight.schedule(dweight, d, p);
-    schedule_column_sum(dbias, p, row);
+    norm.add_dweight_to(dnorm_weight, d, lanes());
+    into_weight.add_to(dweight, d, p, fused ? norm_weight(d) * into_weight(d, p) : into_weight(d, p));
+    add_column_sum(dbias, dy, p, row);
   }
 };
 

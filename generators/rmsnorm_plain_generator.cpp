@@ -34,12 +34,11 @@ class RmsnormPlainBackward : public KernelGenerator<RmsnormPlainBackward> {
     Var d("d"), n("n");
     RmsnormGradient norm(dy, x, scale, weight, x.dim(0).extent(), x.dim(1).extent(), d, n, lanes());
     dx(d, n) = residual(d, n) + norm.dx(d, n);
-    dweight(d) = norm.dweight(d);
 
     norm.schedule(rows_per_task);
     schedule_rows(dx, d, n);
     schedule_column_sum(norm.dweight, d, norm.row);
-    dweight.vectorize(d, lanes(), TailStrategy::GuardWithIf);
+    norm.add_dweight_to(dweight, d, lanes());
   }
 };
 

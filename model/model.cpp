@@ -176,12 +176,12 @@ LossSum Model::loss(const IntTensor& ids, const IntTensor& targets) {
   return m.sum();
 }
 
-LossSum Model::loss_and_gradients(const IntTensor& ids, const IntTensor& targets, const StepDropout& dropout) {
+LossSum Model::loss_and_gradients(const IntTensor& ids, const IntTensor& targets, const StepDropout& dropout, float share) {
   Implementation& m = *implementation_;
   if (!m.training()) fail("loss_and_gradients needs a model in training mode");
   check_shape("model: targets", targets, {m.T, m.B});
   m.forward(ids, dropout);
-  ops::head_loss_with_gradient(m.head_input, m.embedding, targets.reshape({m.rows()}), 1.f / static_cast<float>(m.rows()), m.token_loss, m.correct,
+  ops::head_loss_with_gradient(m.head_input, m.embedding, targets.reshape({m.rows()}), share / static_cast<float>(m.rows()), m.token_loss, m.correct,
                                m.dhead, m.embedding_gradient);
   m.backward(ids, dropout);
   return m.sum();

@@ -63,8 +63,8 @@ class Model {
 
   /// Loss of predicting targets.
   LossSum loss(const IntTensor& ids, const IntTensor& targets);
-  /// The same, and the gradient of the mean over all B*T positions in parameters.gradients(), overwritten. Mode::kTraining only.
-  LossSum loss_and_gradients(const IntTensor& ids, const IntTensor& targets, const StepDropout& dropout);
+  /// The same, and adds `share` of the gradient of the mean over all B*T positions to parameters.gradients(). Mode::kTraining only.
+  LossSum loss_and_gradients(const IntTensor& ids, const IntTensor& targets, const StepDropout& dropout, float share = 1.f);
   /// Takes the state past the ids and predicts nothing.
   void read(const IntTensor& ids);
   /// Logits [T][B][V'] for V' = vocabulary; the tensor belongs to the caller.

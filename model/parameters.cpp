@@ -5,6 +5,7 @@
 
 #include "model/architecture.h"
 #include "runtime/rng.h"
+#include "runtime/threads.h"
 #include "support/error.h"
 
 namespace mmrec {
@@ -53,6 +54,13 @@ const Parameter& Parameters::find(std::string_view name) const {
 
 Tensor Parameters::view(const Tensor& flat, const Parameter& parameter) const {
   return Tensor(flat.data() + parameter.offset, std::span<const int>(parameter.shape));
+}
+
+void Parameters::clear_gradients() {
+  constexpr int kChunk = 1 << 16;
+  const int count = gradients_.size(0);
+  parallel_for((count + kChunk - 1) / kChunk,
+               [&](int chunk) { set_zero(gradients_.rows(chunk * kChunk, std::min<int64_t>(count, (int64_t{chunk} + 1) * kChunk))); });
 }
 
 void Parameters::initialise(uint64_t seed) {

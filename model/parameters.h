@@ -60,6 +60,8 @@ class Parameters {
   Tensor weight(std::string_view name) const { return view(weights_, find(name)); }
   Tensor gradient(std::string_view name) const { return view(gradients_, find(name)); }
 
+  /// Zeros in gradients(), to which a model adds.
+  void clear_gradients();
   /// Draws the weights (the same for the same seed), clears gradients and moments.
   void initialise(uint64_t seed);
 

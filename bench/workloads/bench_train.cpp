@@ -23,6 +23,7 @@ struct Training {
     ++steps;
     model.draw(steps);
     model.clear_state();
+    parameters.clear_gradients();
     model.loss_and_gradients(ids, targets, {.p = 0.1f, .seed = seed, .step = steps});
     optimizer_step(parameters, {}, 3e-4, static_cast<int64_t>(steps));
   }

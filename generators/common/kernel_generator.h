@@ -39,6 +39,14 @@ class KernelGenerator : public Generator<T>, public Tunables {
         .vectorize(column, lanes(), TailStrategy::GuardWithIf);
   }
 
+  /// sum(column) += sum of x(column, row) over the rows, for an output that is added to.
+  template <class Sum>
+  void add_column_sum(Sum& sum, Func x, Var column, RVar row) const {
+    sum(column) = undef<float>();
+    sum(column) += x(column, row);
+    schedule_column_sum(sum, column, row);
+  }
+
   /// f(column) = sum of something over the rows r, in the order of the rows whatever the number of threads.
   void schedule_column_sum(Func f, Var column, RVar r) const {
     Var task("task"), vector("vector");

@@ -63,13 +63,22 @@ class Matmul {
 
   /// Schedules the product and its one consumer, a Func over (n, m, batch..), as a stage of its own: tasks of row tiles in
   /// parallel; within a task a panel of B serves all its tiles.
-  void schedule(Func consumer, Var n, Var m, Epilogue epilogue = Epilogue::kLight) {
+  void schedule(Func consumer, Var n, Var m, Epilogue epilogue = Epilogue::kLight) { schedule(consumer, consumer, n, m, epilogue); }
+
+  /// The same for sum(n, m), where `sum` is an output of the kernel that is to be added to: defines and schedules the addition.
+  void add_to(Func sum, Var n, Var m, const Expr& value) {
+    sum(n, m) = undef<float>();
+    sum(n, m) += value;
+    schedule(sum, sum.update(), n, m, Epilogue::kLight);
+  }
+
+ private:
+  void schedule(Func func, Stage consumer, Var n, Var m, Epilogue epilogue) {
     Var column_in_tile("column_in_tile"), row_in_tile("row_in_tile"), column_tile("column_tile"), row_tile("row_tile"), task("task");
     Var column_group("column_group");
     // Tiles begin at multiples of their size: an intermediate consumer must not start where its own consumer happens to.
-    consumer.bound(n, 0, N_).bound(m, 0, M_);
-    consumer.compute_root()
-        .split(m, row_tile, row_in_tile, tile_.rows, TailStrategy::GuardWithIf)
+    func.bound(n, 0, N_).bound(m, 0, M_).compute_root();
+    consumer.split(m, row_tile, row_in_tile, tile_.rows, TailStrategy::GuardWithIf)
         .split(n, column_tile, column_in_tile, tile_.columns, TailStrategy::GuardWithIf);
     const Expr row_tiles = (M_ + tile_.rows - 1) / tile_.rows, column_tiles = (N_ + tile_.columns - 1) / tile_.columns;
     // Work of a microsecond is done sooner than shared. (Halide must see that what the loops are split by is positive.)
@@ -89,7 +98,7 @@ class Matmul {
 
     // Halide cannot prove at the edges that a tile of the consumer needs a single tile of the product.
     accumulator_.bound(column_, 0, tile_.columns).bound(row_, 0, tile_.rows).bound_extent(column_tile_, 1).bound_extent(row_tile_, 1);
-    accumulator_.compute_at(consumer, row_tile).vectorize(column_, tile_.lanes).unroll(column_).unroll(row_);
+    accumulator_.compute_at(func, row_tile).vectorize(column_, tile_.lanes).unroll(column_).unroll(row_);
     Stage sum = accumulator_.update();
     if (depth_block_) {
       RVar k_block("k_block"), k_in_block("k_in_block");
@@ -109,7 +118,6 @@ class Matmul {
     panel_.update().split(packed_column_, vector, lane, tile_.lanes).reorder(packing_order).vectorize(lane).parallel(panel_index_);
   }
 
- private:
   std::vector<Expr> with_batch(std::vector<Expr> args) const {
     args.insert(args.end(), batch_.begin(), batch_.end());
     return args;

@@ -10,9 +10,7 @@ constexpr float kNormEpsilon = 1e-6f;  // ops::kNormEpsilon: added to the root-m
 class RmsnormScale {
  public:
   RmsnormScale(Func x, Expr columns, Var n, int lanes)
-      : columns_(columns),
-        square_sum_(
-            "square_sum", RowReduction::Kind::kSum, columns, {n}, [=](Expr c) { return x(c, n) * x(c, n); }, lanes) {}
+      : columns_(columns), square_sum_("square_sum", RowReduction::Kind::kSum, columns, {n}, [=](Expr c) { return x(c, n) * x(c, n); }, lanes) {}
 
   Expr operator()(Expr n) const { return 1.f / (sqrt(square_sum_.result(n) / cast<float>(columns_)) + kNormEpsilon); }
 
@@ -41,14 +39,21 @@ class RmsnormGradient {
         scale_(scale),
         weight_(weight),
         n_(n),
-        dot_(
-            "norm_dot", RowReduction::Kind::kSum, columns, {n}, [=](Expr c) { return weight(c) * dy(c, n) * x(c, n); }, lanes) {
+        dot_("norm_dot", RowReduction::Kind::kSum, columns, {n}, [=](Expr c) { return weight(c) * dy(c, n) * x(c, n); }, lanes) {
     const Expr rms = 1.f / scale(n) - kNormEpsilon;
     factor(n) = select(rms > 0.f, scale(n) * scale(n) / (cast<float>(columns) * rms) * dot_.result(n), 0.f);
     const RDom r(0, rows, "norm_row");
     row = r.x;
     dweight(d) = 0.f;
     dweight(d) += dy(d, r) * x(d, r) * scale(r);
+  }
+
+  /// output(d) += dw, for an output that is added to.
+  template <class Output>
+  void add_dweight_to(Output& output, Var d, int lanes) {
+    output(d) = undef<float>();
+    output(d) += dweight(d);
+    output.update().vectorize(d, lanes, TailStrategy::GuardWithIf);
   }
 
   Expr dx(Expr d, Expr n) const { return scale_(n) * weight_(d) * dy_(d, n) - x_(d, n) * factor(n); }

@@ -116,8 +116,7 @@ void MingruBlock::backward(const Tensor& dy, const Tensor& x, const BlockDropout
 
   ops::ffn_backward(dy, s.r, w.ffn, dropout.ffn_output, s.ffn, d.dr, g.ffn);
   ops::dropout_backward(d.dr, 0.f, dropout.mixer, d.dmixed, d.dh);  // dh: of the second summand, which is none
-  ops::gemm_tn(d.dmixed, by_row(after), g.output.weight);
-  ops::column_sum(d.dmixed, g.output.bias);
+  ops::linear_gradients(d.dmixed, by_row(after), g.output.weight, g.output.bias);
   ops::gemm_nn(d.dmixed, w.output.weight, d.dh);
 
   ops::affine_scan_backward(by_sequence(by_time(d.dh)), by_sequence(by_time(s.keep)), by_sequence(after), s.state.at(0),

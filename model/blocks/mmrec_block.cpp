@@ -193,14 +193,8 @@ void MmrecBlock::backward(const Tensor& dy, const Tensor& x, const BlockDropout&
     ops::recurrence_backward(s.packed, by_time(d.dstate), s.gates, by_time(in.z), by_time(s.gm), by_time(s.gm), s.state, d.dpre, by_time(din.z),
                              by_time(d.dgamma), d.dstate_in);
   };
-  const auto output_gradients = [&] {
-    ops::gemm_tn(d.dmixed, s.context, g.output.weight);
-    ops::column_sum(d.dmixed, g.output.bias);
-  };
-  const auto query_gradients = [&] {
-    ops::gemm_tn(d.dq, h, g.query.weight);
-    ops::column_sum(d.dq, g.query.bias);
-  };
+  const auto output_gradients = [&] { ops::linear_gradients(d.dmixed, s.context, g.output.weight, g.output.bias); };
+  const auto query_gradients = [&] { ops::linear_gradients(d.dq, h, g.query.weight, g.query.bias); };
   if (ops::recurrence_backward_on_one_core(B_)) {  // the other cores take gradients that nothing waits for
     parallel_for(3, [&](int task) { task == 0 ? recurrence() : task == 1 ? output_gradients() : query_gradients(); });
   } else {
@@ -210,12 +204,10 @@ void MmrecBlock::backward(const Tensor& dy, const Tensor& x, const BlockDropout&
   }
   const Tensor h_previous = by_row(s.state.rows(0, T_)), dpre = by_row(d.dpre);
   const Tensor dcore = dpre.columns(0, D_), dmdi = dpre.columns(D_, 2 * D_);
-  ops::gemm_tn(dcore, h_previous, g.core_gate.weight);
-  ops::column_sum(dcore, g.core_gate.bias);
+  ops::linear_gradients(dcore, h_previous, g.core_gate.weight, g.core_gate.bias);
 
-  ops::gemm_tn(dmdi, h_previous, dmdi_gate.h);
-  ops::gemm_tn(dmdi, in.z, dmdi_gate.z);
-  ops::column_sum(dmdi, g.mdi_gate.bias);
+  ops::linear_gradients(dmdi, h_previous, dmdi_gate.h, g.mdi_gate.bias);
+  ops::linear_gradients(dmdi, in.z, dmdi_gate.z);
   ops::gemm_nn(dmdi, mdi_gate.z, din.z, {.residual = din.z, .beta = 1.f});
   // gm takes the place of gamma too: what reaches it is the gradient in gamma and kMdiShare of it.
   ops::decay_backward(d.dgamma, 1.f + ops::kMdiShare, din.z, in.z, in.k, w.decay, s.decay, din.z, din.k, g.decay);

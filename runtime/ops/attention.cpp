@@ -62,8 +62,8 @@ void attention_backward_memory(const Tensor& dcontext, const Tensor& q, const Te
   const Tensor slots = p.reshape({N, H * S});
   for (int h = 0; h < H; ++h) {
     const auto head = [&](const Tensor& rows) { return rows.columns(h * D / H, (h + 1) * D / H); };
-    gemm_tn(dscores.at(h), head(q), head(dkeys));
-    gemm_tn(slots.columns(h * S, (h + 1) * S), head(dcontext), head(dvalues));
+    linear_gradients(dscores.at(h), head(q), head(dkeys));
+    linear_gradients(slots.columns(h * S, (h + 1) * S), head(dcontext), head(dvalues));
   }
 }
 

@@ -12,7 +12,7 @@ void attention_forward(const Tensor& q, const Tensor& keys, const Tensor& values
 /// Gradients of attention_forward in the products q[n,h,:] . keys[s,h,:], dscores [H][N][S], and in q.
 void attention_backward(const Tensor& dcontext, const Tensor& keys, const Tensor& values, const Tensor& p, const Tensor& dscores, const Tensor& dq);
 
-/// Gradients in keys and values, for a memory that is learned.
+/// Gradients in keys and values, for a memory that is learned; they are added to.
 void attention_backward_memory(const Tensor& dcontext, const Tensor& q, const Tensor& p, const Tensor& dscores, const Tensor& dkeys,
                                const Tensor& dvalues);
 

@@ -52,12 +52,7 @@ void decay_backward(const Tensor& dgm, float dgm_scale, const Tensor& dz_residua
   for (const Tensor& rows : {dgm, dz_residual, dz, dk}) check_shape("decay_backward: dgm, dz_residual, dz, dk", rows, {N, D});
   for (const Tensor& in : {w.gamma_in, w.context_in}) check_shape("decay_backward: weights", in, {R, D});
   for (const Tensor& out : {w.gamma_out, w.context_out}) check_shape("decay_backward: weights", out, {D, R});
-  if (N == 0) {
-    for (const Tensor& gradient :
-         {g.gamma_in, g.gamma_in_bias, g.gamma_out, g.gamma_out_bias, g.context_in, g.context_in_bias, g.context_out, g.context_out_bias})
-      set_zero(gradient);
-    return;
-  }
+  if (N == 0) return;
   static Kernel kernel("decay", "backward");
   kernel({.flops = 16.0 * N * D * R, .sizes = {N, D, R}}, dgm, dgm_scale, dz_residual, z, k, w.gamma_in, w.gamma_out, w.context_in, w.context_out,
          saved.gamma_hidden, saved.context_hidden, saved.gamma_sigmoid, saved.context_sigmoid, dz, dk, g.gamma_in, g.gamma_in_bias, g.gamma_out,

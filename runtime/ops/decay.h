@@ -24,7 +24,7 @@ struct DecaySaved {
 void decay_forward(const Tensor& z, const Tensor& k, const DecayWeights& weights, const DecaySaved& saved, const Tensor& gm);
 
 /// Gradient of decay_forward for the gradient dgm_scale * dgm in gm: dz = dz_residual + gradient in z (dz_residual may be dz itself), dk = gradient
-/// in k, and those of the weights. Where the clamp acts the gradient is zero.
+/// in k, and those of the weights, which are added to. Where the clamp acts the gradient is zero.
 void decay_backward(const Tensor& dgm, float dgm_scale, const Tensor& dz_residual, const Tensor& z, const Tensor& k, const DecayWeights& weights,
                     const DecaySaved& saved, const Tensor& dz, const Tensor& dk, const DecayWeights& gradients);
 

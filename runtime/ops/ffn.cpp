@@ -37,10 +37,7 @@ void ffn_backward(const Tensor& dy, const Tensor& r, const FfnWeights& w, const 
                   const FfnWeights& gradients) {
   check("ffn_backward", r, dy, w, saved);
   check("ffn_backward", r, dr, gradients, saved);
-  if (r.size(0) == 0) {
-    for (const Tensor& gradient : {gradients.norm, gradients.in, gradients.in_bias, gradients.out, gradients.out_bias}) set_zero(gradient);
-    return;
-  }
+  if (r.size(0) == 0) return;
   static Kernel kernel("ffn", "backward");
   kernel({.flops = 8.0 * static_cast<double>(r.count()) * w.in.size(0), .sizes = {r.size(0), w.in.size(0), r.size(1)}}, dy, r, w.norm, w.in, w.out,
          out.key.low, out.key.high, dropout_threshold(out.p), 1.f / (1.f - out.p), saved.scale, saved.slope, saved.activated, dr, gradients.norm,

@@ -23,7 +23,7 @@ struct FfnSaved {
 void ffn_forward(const Tensor& r, const FfnWeights& weights, const Dropout& mask_hidden, const Dropout& mask_out, const FfnSaved& saved,
                  const Tensor& y);
 
-/// Gradient of ffn_forward: dr [N][D] (both ways: around and through) and those of the weights. The hidden mask is in `saved`.
+/// Gradient of ffn_forward: dr [N][D] (both ways: around and through) and those of the weights, which are added to. The hidden mask is in `saved`.
 void ffn_backward(const Tensor& dy, const Tensor& r, const FfnWeights& weights, const Dropout& mask_out, const FfnSaved& saved, const Tensor& dr,
                   const FfnWeights& gradients);
 

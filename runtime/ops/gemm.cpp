@@ -54,6 +54,11 @@ void gemm_tn(const Tensor& a, const Tensor& b, const Tensor& c, const GemmEpilog
   run(kernel, "gemm_tn: bias or residual", a, b, c, a.size(0), epilogue);
 }
 
+void linear_gradients(const Tensor& dy, const Tensor& x, const Tensor& dweight, const Tensor& dbias) {
+  gemm_tn(dy, x, dweight, {.residual = dweight, .beta = 1.f});
+  if (dbias.rank() != 0) column_sum(dy, dbias);
+}
+
 void column_sum(const Tensor& x, const Tensor& s) {
   check_shape("column_sum: x", x, {-1, -1});
   check_shape("column_sum: s", s, {x.size(1)});

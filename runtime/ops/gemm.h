@@ -15,10 +15,14 @@ struct GemmEpilogue {
 void gemm_nn(const Tensor& a, const Tensor& b, const Tensor& c, const GemmEpilogue& epilogue = {});
 /// C[m,n] = sum_k A[m,k] B[n,k] (+ epilogue): a linear layer with weights [out, in]. A [M][K], B [N][K].
 void gemm_nt(const Tensor& a, const Tensor& b, const Tensor& c, const GemmEpilogue& epilogue = {});
-/// C[m,n] = sum_k A[k,m] B[k,n] (+ epilogue): the gradient of a layer's weights. A [K][M], B [K][N].
+/// C[m,n] = sum_k A[k,m] B[k,n] (+ epilogue). A [K][M], B [K][N].
 void gemm_tn(const Tensor& a, const Tensor& b, const Tensor& c, const GemmEpilogue& epilogue = {});
 
-/// s[c] = sum_r x[r,c]: the gradient of a bias. x [R][C] (rows may be strided), s [C].
+/// A linear layer's gradients: dweight += dY^T X, dbias += the sum of dY's rows. dY [N][out], X [N][in] (rows may be strided); dbias may be
+/// empty.
+void linear_gradients(const Tensor& dy, const Tensor& x, const Tensor& dweight, const Tensor& dbias = {});
+
+/// s[c] += sum_r x[r,c]: the gradient of a bias. x [R][C] (rows may be strided), s [C].
 void column_sum(const Tensor& x, const Tensor& s);
 
 }  // namespace mmrec::ops

@@ -58,7 +58,6 @@ void head_loss_with_gradient(const Tensor& x, const Tensor& embedding, const Int
   check("head_loss_with_gradient", x, embedding, targets, token_loss, correct);
   check_shape("head_loss_with_gradient: dx", dx, {x.size(0), x.size(1)});
   check_shape("head_loss_with_gradient: dembedding", dembedding, {embedding.size(0), embedding.size(1)});
-  set_zero(dembedding);
   static Kernel rows_kernel("head_loss", "gradient"), embedding_kernel("head_loss", "embedding_gradient");
   const int N = x.size(0), V = embedding.size(0), D = x.size(1);
   const Sizes sizes{N, V, D};

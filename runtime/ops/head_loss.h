@@ -13,7 +13,7 @@ inline constexpr int kHeadLossPanel = 32;
 /// whole: rows are worked off in panels, except by the separate variant.
 void head_loss(const Tensor& x, const Tensor& embedding, const IntTensor& targets, const Tensor& token_loss, const Tensor& correct);
 
-/// The same with the gradients of gradient_scale * sum_n token_loss[n]: dx [N][D], dembedding [V][D] (overwritten).
+/// The same with the gradients of gradient_scale * sum_n token_loss[n]: dx [N][D], and dembedding [V][D], which is added to.
 void head_loss_with_gradient(const Tensor& x, const Tensor& embedding, const IntTensor& targets, float gradient_scale, const Tensor& token_loss,
                              const Tensor& correct, const Tensor& dx, const Tensor& dembedding);
 

@@ -30,10 +30,7 @@ void hem_backward(const Tensor& dy, const Tensor& residual, const Tensor& x, con
   check_shape("hem_backward: dnorm_weight", dnorm_weight, {D});
   check_shape("hem_backward: dweight", dweight, {P, D});
   check_shape("hem_backward: dbias", dbias, {P});
-  if (N == 0) {
-    for (const Tensor& gradient : {dnorm_weight, dweight, dbias}) set_zero(gradient);
-    return;
-  }
+  if (N == 0) return;
   static Kernel kernel("hem", "backward");
   kernel({.flops = 4.0 * N * P * D, .sizes = {N, P, D}}, dy, residual, x, scale, norm_weight, weight, dx, dnorm_weight, dweight, dbias);
 }

@@ -10,7 +10,7 @@ inline constexpr float kNormEpsilon = 1e-6f;
 /// y[n,:] = w x[n,:] scale[n] with scale[n] = 1 / (rms(x[n,:]) + kNormEpsilon). x, y [N][D], w [D], scale [N].
 void rmsnorm_forward(const Tensor& x, const Tensor& w, const Tensor& y, const Tensor& scale);
 
-/// dX = residual + gradient of rmsnorm_forward in x; dw [D]. `residual` [N][D] is the gradient that reaches x by other ways;
+/// dX = residual + gradient of rmsnorm_forward in x; dw [D] is added to. `residual` [N][D] is the gradient that reaches x by other ways;
 /// it may be dX itself. The gradient in x of a row of zeros is taken as dY w scale.
 void rmsnorm_backward(const Tensor& dy, const Tensor& residual, const Tensor& x, const Tensor& scale, const Tensor& w, const Tensor& dx,
                       const Tensor& dw);

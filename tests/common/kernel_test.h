@@ -155,6 +155,12 @@ inline GuardedTensor inout(const Array& values, Layout layout = kDense) {
   return tensor;
 }
 
+/// What an operation adds to: each element has a value already, and expect_added compares with that and the gradient.
+inline constexpr double kBefore = 0.25;
+inline GuardedTensor added_to(const std::vector<int>& shape, Layout layout = kDense) {
+  return inout(reference::map(Array(shape), [](reference::Real) { return reference::Real(kBefore); }), layout);
+}
+
 inline GuardedTensor input(const Array& values, Layout layout = kDense) {
   GuardedTensor tensor = inout(values, layout);
   tensor.freeze();
@@ -220,6 +226,10 @@ inline void expect_close(std::string_view name, const Tensor& got, const Array& 
                                  want[worst].value, tolerance(want[worst]));
   // A test whose tolerance has grown to the size of what it compares would prove nothing.
   EXPECT_LE(widest, 0.01 * std::max(largest, 0.01)) << case_string() << ", " << name << " " << got.shape_string() << ": the error bound says nothing";
+}
+
+inline void expect_added(std::string_view name, const Tensor& got, const Array& gradient) {
+  expect_close(name, got, reference::map(gradient, [](reference::Real g) { return kBefore + g; }));
 }
 
 /// A gradient from the formulas, checked against central differences of the forward reference. Returns the differences,

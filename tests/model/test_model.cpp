@@ -301,6 +301,28 @@ TEST(Model, ALearnedMemoryIsReadAsADrawnOneIs) {
     EXPECT_EQ(copy(s.parameters.gradient(parameter.name)), copy(drawn.parameters.gradient(parameter.name))) << parameter.name;
 }
 
+/// Whatever a parameter's gradient comes from, it is added: in the order of the calls, and of the model's parts within one.
+void check_sum(const Config& config) {
+  Setting s(config, 5, 3);
+  Model model = s.model(Model::Mode::kTraining);
+  const auto add = [&](float share) {
+    model.clear_state();
+    model.loss_and_gradients(s.ids(), s.targets(), {}, share);
+    return copy(s.parameters.gradients());
+  };
+  const std::vector<float> once = add(1);
+  const std::vector<float> more = add(0.5f);
+  const float largest = *std::ranges::max_element(once);
+  for (size_t i = 0; i < once.size(); ++i) ASSERT_NEAR(more[i], 1.5 * once[i], 1e-6 * largest) << i;
+  s.parameters.clear_gradients();
+  EXPECT_EQ(add(1), once);
+}
+
+TEST(Model, GradientsAddUp) {
+  check_sum(with_learned_memory(small_config()));
+  check_sum(with_mingru(small_config()));
+}
+
 TEST(Model, TheProjectionsThatFeedNothingHaveNoGradient) {
   Setting s(small_config(), 5, 3);
   s.model(Model::Mode::kTraining).loss_and_gradients(s.ids(), s.targets(), {});
@@ -422,6 +444,7 @@ TEST(Model, DropoutMasksDependOnSeedAndStepAlone) {
   Model model = s.model(Model::Mode::kTraining);
   const auto gradients = [&](const StepDropout& dropout) {
     model.clear_state();
+    s.parameters.clear_gradients();
     model.loss_and_gradients(s.ids(), s.targets(), dropout);
     return copy(s.parameters.gradients());
   };
@@ -443,6 +466,7 @@ TEST(Model, PaddingRowsHaveNoProbabilityAndNoGradient) {
     model.clear_state();
     std::vector<float> results = logits(model, s.ids());
     model.clear_state();
+    s.parameters.clear_gradients();
     results.push_back(static_cast<float>(model.loss_and_gradients(s.ids(), s.targets(), {}).loss));
     const std::vector<float> gradients = copy(s.parameters.gradients());
     results.insert(results.end(), gradients.begin(), gradients.end());
@@ -469,6 +493,7 @@ void check_threads(Config config) {
     model.clear_state();
     const std::vector<float> all = logits(model, s.ids(), 300);
     model.clear_state();
+    s.parameters.clear_gradients();
     model.loss_and_gradients(s.ids(), s.targets(), {.p = 0.1f, .seed = 5, .step = 9});
     return {bits(all), bits(copy(model.token_loss())), bits(copy(model.state())), bits(copy(s.parameters.gradients()))};
   });

@@ -62,7 +62,7 @@ std::string tokens_rate(double rate) { return rate < 100 ? fmt::format("{:.3g}",
 
 double Plan::memory() const {
   double sum = 0;
-  for (const double part : {weights, gradients, moments, summed_gradients, activations, validation, text}) sum += part;
+  for (const double part : {weights, gradients, moments, activations, validation, text}) sum += part;
   return sum;
 }
 
@@ -82,7 +82,6 @@ Plan plan(const TrainOptions& options) {
   const int window = validation_window(options, data.validation.count());
   plan.weights = plan.gradients = weights;
   plan.moments = 2 * weights;
-  plan.summed_gradients = options.accumulate > 1 ? weights : 0;
   plan.activations = static_cast<double>(model_bytes(config, options.sequence, options.batch, Model::Mode::kTraining));
   plan.validation = window > 0 ? static_cast<double>(Evaluation::bytes(config, window, validation_piece(options, window))) : 0;
   plan.text_is_on_disk = is_prepared(options.data);
@@ -129,7 +128,6 @@ std::string plan_text(const Plan& plan) {
   line("  weights", gigabytes(plan.weights));
   line("  gradients", gigabytes(plan.gradients));
   line("  AdamW's moments", gigabytes(plan.moments));
-  if (plan.summed_gradients > 0) line("  summed gradients", gigabytes(plan.summed_gradients), fmt::format("--accumulate {}", options.accumulate));
   line("  activations", gigabytes(plan.activations), fmt::format("{} x {} tokens at once", options.batch, options.sequence));
   line("  validation", gigabytes(plan.validation));
   line("  text", plan.text_is_on_disk ? "on disk" : gigabytes(plan.text));
@@ -174,7 +172,6 @@ nlohmann::ordered_json to_json(const Plan& plan) {
            {{"weights", bytes(plan.weights)},
             {"gradients", bytes(plan.gradients)},
             {"moments", bytes(plan.moments)},
-            {"summed_gradients", bytes(plan.summed_gradients)},
             {"activations", bytes(plan.activations)},
             {"validation", bytes(plan.validation)},
             {"text", bytes(plan.text)},

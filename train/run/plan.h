@@ -14,7 +14,7 @@ namespace mmrec {
 struct Plan {
   TrainOptions options;  ///< with the vocabulary that the text needs
   int64_t parameters = 0, embedding_parameters = 0;
-  double weights = 0, gradients = 0, moments = 0, summed_gradients = 0, activations = 0, validation = 0, text = 0;
+  double weights = 0, gradients = 0, moments = 0, activations = 0, validation = 0, text = 0;
   bool text_is_on_disk = false;
   double machine_memory = 0;
   bool memory_is_limited = false;  ///< by a control group, to less than the machine has
@@ -26,7 +26,7 @@ struct Plan {
   int64_t train_characters = 0, validation_characters = 0;
   int64_t steps = 0, steps_per_epoch = 0, tokens_per_step = 0;
   std::string warmup_warning = {};  ///< "" where the warm-up is shorter than the run
-  std::vector<Note> notes = {};  ///< of RunData: what is to be said of the text
+  std::vector<Note> notes = {};     ///< of RunData: what is to be said of the text
 
   double memory() const;
   double disk() const { return static_cast<double>(checkpoints) * checkpoint; }

@@ -26,20 +26,16 @@ class TrainingStep {
 
   /// Where something that is not finite came up first in the last run: in a weight, on the way to the loss, or in a gradient.
   std::string first_non_finite() const;
-  /// Of activations and of the sum of gradients.
+  /// Of activations.
   size_t bytes() const { return model_.bytes() + arena_.used(); }
 
  private:
-  /// The mean of the batches' gradients, into the parameters' gradients after the last of them.
-  void average(int part);
-
   const WindowSet& windows_;
   Settings settings_;
   Parameters& parameters_;
   Model model_;
   Arena arena_;
   IntTensor ids_, targets_;
-  Tensor sum_;  // of gradients [n], where there is more than one batch
 };
 
 }  // namespace mmrec

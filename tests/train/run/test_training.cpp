@@ -143,6 +143,7 @@ void check_allocations(int B) {
       windows.fill(order.batch(number).windows, IntTensor(ids.data(), {T, B}), IntTensor(targets.data(), {T, B}));
       model.draw(static_cast<uint64_t>(number));
       model.clear_state();
+      parameters.clear_gradients();
       model.loss_and_gradients(IntTensor(ids.data(), {T, B}), IntTensor(targets.data(), {T, B}),
                                {.p = 0.1f, .seed = 1, .step = static_cast<uint64_t>(number)});
       optimizer_step(parameters, OptimizerSettings{}, 1e-3, number);
@@ -346,6 +347,7 @@ TEST_F(Training, StepsAreWhatTheirPartsMakeOfThem) {
     windows.fill(batch.windows, ids, targets, windows.shift(run.seed, batch.epoch));
     model.draw(step);
     model.clear_state();
+    parameters.clear_gradients();
     const LossSum sum = model.loss_and_gradients(ids, targets, {.p = run.dropout, .seed = run.seed, .step = step});
     EXPECT_EQ(sum.loss / static_cast<double>(sum.positions), row.loss) << "step " << step;
     EXPECT_EQ(optimizer_step(parameters, run.optimizer, row.lr, row.step), row.grad_norm) << "step " << step;
