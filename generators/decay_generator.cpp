@@ -3,14 +3,9 @@
 // derivatives, both in one pass, ahead of the matmuls that use them.
 #include "generators/common/activations.h"
 #include "generators/common/fusible.h"
+#include "generators/constants/constants.h"
 
 namespace mmrec::generators {
-
-namespace {
-
-constexpr float kDecayMin = 1e-6f;  // ops::kDecayMin
-
-}  // namespace
 
 class DecayForward : public FusibleGenerator<DecayForward> {
  public:

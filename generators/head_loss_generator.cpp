@@ -8,14 +8,9 @@
 //   dx[n,:] = scale (sum_v e E[v,:] / sum_v e - E[target,:])
 //   dE[v,:] = scale (sum_n x[n,:] e / sum_v e - sum of the x[n,:] whose target is v)
 #include "generators/common/fusible.h"
+#include "generators/constants/constants.h"
 
 namespace mmrec::generators {
-
-namespace {
-
-constexpr int kPanel = 32;  // ops::kHeadLossPanel
-
-}  // namespace
 
 template <class T>
 class HeadLoss : public FusibleGenerator<T> {
@@ -32,9 +27,9 @@ class HeadLoss : public FusibleGenerator<T> {
   Expr V() const { return embedding.dim(1).extent(); }
   Expr target(Expr n) const { return clamp(targets(n), 0, V() - 1); }
 
-  Expr panels() const { return this->fused ? Expr(1) : (N() + kPanel - 1) / kPanel; }
-  Expr panel_of(Expr n) const { return this->fused ? Expr(0) : n / kPanel; }
-  Expr lane_of(Expr n) const { return this->fused ? n : n % kPanel; }
+  Expr panels() const { return this->fused ? Expr(1) : (N() + kHeadLossPanel - 1) / kHeadLossPanel; }
+  Expr panel_of(Expr n) const { return this->fused ? Expr(0) : n / kHeadLossPanel; }
+  Expr lane_of(Expr n) const { return this->fused ? n : n % kHeadLossPanel; }
 
   /// A stage over (i, .., panel), an update's loop over the vocabulary or the depth inside the panel's.
   template <class FuncOrStage>
@@ -48,7 +43,7 @@ class HeadLoss : public FusibleGenerator<T> {
     Func packed("packed"), products("products"), logits("logits");
     const int rows = this->rows_of_tile(), lanes = this->lanes();
     const RDom depth(0, D(), "depth"), vocabulary(0, V(), "vocabulary");
-    packed(i, k, panel) = x(k, min(panel * kPanel + i, N() - 1));
+    packed(i, k, panel) = x(k, min(panel * kHeadLossPanel + i, N() - 1));
     products(i, row, tile_index, panel) = 0.f;
     products(i, row, tile_index, panel) += packed(i, depth, panel) * embedding(depth, min(tile_index * rows + row, V() - 1));
     logits(i, v, panel) = products(i, v % rows, v / rows, panel);
@@ -60,10 +55,10 @@ class HeadLoss : public FusibleGenerator<T> {
     const Expr lane = lane_of(n), of = panel_of(n), target_logit = logits(lane, target(n), of);
     results(n) = Tuple(log(sum(lane, of)) + (largest(lane, of) - target_logit), select(target_logit >= largest(lane, of), 1.f, 0.f));
 
-    for (Func f : {packed, logits, largest, e, sum}) schedule_panels(f.compute_root().bound(i, 0, kPanel).bound(panel, 0, panels()));
+    for (Func f : {packed, logits, largest, e, sum}) schedule_panels(f.compute_root().bound(i, 0, kHeadLossPanel).bound(panel, 0, panels()));
     Var in_tile("in_tile");
     logits.bound(v, 0, V()).split(v, tile_index, in_tile, rows, TailStrategy::GuardWithIf).reorder(i, in_tile, tile_index);
-    products.bound(i, 0, kPanel).bound(row, 0, rows).bound_extent(tile_index, 1);
+    products.bound(i, 0, kHeadLossPanel).bound(row, 0, rows).bound_extent(tile_index, 1);
     products.compute_at(logits, tile_index).vectorize(i, lanes).unroll(i).unroll(row);
     products.update().reorder(i, row, depth).vectorize(i, lanes).unroll(i).unroll(row);
     for (Func f : {largest, sum}) schedule_panels(f.update().reorder(i, vocabulary, panel));
@@ -111,9 +106,9 @@ class HeadLossGradient : public HeadLoss<HeadLossGradient> {
     products(d, n) = fused ? factor(n) * product : product;
     dx(d, n) = products(d, n) - gradient_scale * embedding(d, target(n));
 
-    if (!fused) schedule_panels(scaled.compute_root().bound(i, 0, kPanel).bound(panel, 0, panels()));
+    if (!fused) schedule_panels(scaled.compute_root().bound(i, 0, kHeadLossPanel).bound(panel, 0, panels()));
     RVar outer("outer"), inner("inner");
-    schedule_panels(sums.compute_root().bound(i, 0, kPanel).bound(d_in_tile, 0, rows).bound(panel, 0, panels()));
+    schedule_panels(sums.compute_root().bound(i, 0, kHeadLossPanel).bound(d_in_tile, 0, rows).bound(panel, 0, panels()));
     schedule_panels(sums.update()
                         .split(vocabulary, outer, inner, int(depth_block), TailStrategy::GuardWithIf)
                         .reorder(i, d_in_tile, inner, d_tile, outer, panel)
@@ -142,9 +137,9 @@ class HeadLossEmbeddingGradient : public FusibleGenerator<HeadLossEmbeddingGradi
     rows(d, n) = x(d, n) * factor(n);
     // Lanes of the last panel past the last row meet zeros.
     Matmul product(
-        "product", V, D, e.dim(2).extent() * kPanel, [&](Expr k, Expr row) { return e(k % kPanel, row, k / kPanel); },
+        "product", V, D, e.dim(2).extent() * kHeadLossPanel, [&](Expr k, Expr row) { return e(k % kHeadLossPanel, row, k / kHeadLossPanel); },
         [&](Expr column, Expr k) { return select(k < N, rows(column, min(k, N - 1)), 0.f); }, tile());
-    product.split_depth(kPanel);
+    product.split_depth(kHeadLossPanel);
     const RDom row(0, N, "row");
     products(d, v) = product(d, v);
     dembedding(d, v) = dembedding_in(d, v) + products(d, v);

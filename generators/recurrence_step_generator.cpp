@@ -4,15 +4,13 @@
 // The limit at small B is the streaming of the weights from the second-level cache (128 KiB a step at D = 128), then FMA.
 #include "generators/common/activations.h"
 #include "generators/common/kernel_generator.h"
+#include "generators/constants/constants.h"
 
 namespace mmrec::generators {
 
 namespace {
 
-constexpr float kMdiShare = 0.1f;  // ops::kMdiShare
-constexpr int kTileColumns = 64;   // ops::kRecurrenceTile, the padding of the weights
-
-/// The register tiles of a step: a few sequences times up to kTileColumns units, whose sums over k stay in registers. The last
+/// The register tiles of a step: a few sequences times up to kRecurrenceTile units, whose sums over k stay in registers. The last
 /// tile of a batch repeats its last sequence to be full; of the heights from two to `tallest` sequences a call takes the one
 /// that repeats the fewest, the tallest if equal.
 class StepTiles {
@@ -74,7 +72,7 @@ class StepTiles {
 
   template <class Term>
   Tile tile(int rows, const Expr& B, const Tuple& zero, const Term& term) const {
-    int columns = kTileColumns;  // as many as leave room for their weights and for one state
+    int columns = kRecurrenceTile;  // as many as leave room for their weights and for one state
     while (columns > lanes_ && per_unit_ * (rows + 1) * (columns / lanes_) + 1 > registers_) columns /= 2;
     Tile t{rows, columns, Func("sums_of_" + std::to_string(rows))};
     t.sums(t.unit, t.sequence, t.unit_tile, t.sequence_tile) = zero;

@@ -1,4 +1,5 @@
 #include "bench/workloads/workloads.h"
+#include "model/blocks/mmrec_block.h"
 #include "runtime/ops/decay.h"
 
 namespace mmrec::bench {
@@ -45,7 +46,7 @@ Workload decay_workload(std::string_view pass, const std::vector<int>& sizes) {
 
 void add_decay(Cases& cases) {
   for (const ModelShape& shape : model_shapes())
-    for (const Pass& pass : {kForward, kBackward}) cases.add(decay_workload(pass.registry, {shape.N, shape.D, shape.D / 4}));
+    for (const Pass& pass : {kForward, kBackward}) cases.add(decay_workload(pass.registry, {shape.N, shape.D, MmrecBlock::decay_width(shape.D)}));
 }
 
 }  // namespace mmrec::bench

@@ -1,4 +1,5 @@
 #include "bench/workloads/workloads.h"
+#include "model/blocks/feed_forward.h"
 #include "runtime/ops/ffn.h"
 
 namespace mmrec::bench {
@@ -42,7 +43,7 @@ Workload ffn_workload(std::string_view pass, const std::vector<int>& sizes) {
 
 void add_ffn(Cases& cases) {
   for (const ModelShape& shape : model_shapes())
-    for (const Pass& pass : {kForward, kBackward}) cases.add(ffn_workload(pass.registry, {shape.N, 4 * shape.D, shape.D}));
+    for (const Pass& pass : {kForward, kBackward}) cases.add(ffn_workload(pass.registry, {shape.N, ffn_width(shape.D), shape.D}));
 }
 
 }  // namespace mmrec::bench

@@ -4,6 +4,8 @@
 
 #include "bench/workloads/workloads.h"
 #include "bench/rivals/rivals.h"
+#include "model/blocks/feed_forward.h"
+#include "model/blocks/mmrec_block.h"
 #include "model/config.h"
 #include "runtime/ops/gemm.h"
 #include "runtime/threads.h"
@@ -31,7 +33,7 @@ struct Layer {
 
 /// One of each size that a block has, and the head: projections, gates, the small networks of the decay, the feed-forward layer.
 std::vector<Layer> layers(const Config& config) {
-  const int D = config.dim, R = D / 4, F = 4 * D;
+  const int D = config.dim, R = MmrecBlock::decay_width(D), F = ffn_width(D);
   return {{D, D}, {F, D}, {D, F}, {R, D}, {D, R}, {config.vocab_size, D}};
 }
 

@@ -1,4 +1,5 @@
 #include "bench/workloads/workloads.h"
+#include "model/blocks/mmrec_block.h"
 #include "runtime/ops/hem.h"
 
 namespace mmrec::bench {
@@ -27,7 +28,7 @@ Workload hem_workload(std::string_view pass, const std::vector<int>& sizes) {
 
 void add_hem(Cases& cases) {
   for (const ModelShape& shape : model_shapes())
-    for (const Pass& pass : {kForward, kBackward}) cases.add(hem_workload(pass.registry, {shape.N, 4 * shape.D, shape.D}));
+    for (const Pass& pass : {kForward, kBackward}) cases.add(hem_workload(pass.registry, {shape.N, MmrecBlock::kProjected * shape.D, shape.D}));
 }
 
 }  // namespace mmrec::bench

@@ -1,10 +1,9 @@
 #pragma once
 
 #include "generators/common/kernel_generator.h"
+#include "generators/constants/constants.h"
 
 namespace mmrec::generators {
-
-constexpr float kNormEpsilon = 1e-6f;  // ops::kNormEpsilon: added to the root-mean-square, not under the root
 
 /// scale(n) = 1 / (rms(x[n,:]) + epsilon): the first stage of every kernel that normalises.
 class RmsnormScale {

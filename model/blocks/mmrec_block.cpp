@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "generators/constants/constants.h"
 #include "model/blocks/feed_forward.h"
 #include "model/memory.h"
 #include "runtime/ops/attention.h"
@@ -210,7 +211,7 @@ void MmrecBlock::backward(const Tensor& dy, const Tensor& x, const BlockDropout&
   ops::linear_gradients(dmdi, in.z, dmdi_gate.z);
   ops::gemm_nn(dmdi, mdi_gate.z, din.z, {.residual = din.z, .beta = 1.f});
   // gm takes the place of gamma too: what reaches it is the gradient in gamma and kMdiShare of it.
-  ops::decay_backward(d.dgamma, 1.f + ops::kMdiShare, din.z, in.z, in.k, w.decay, s.decay, din.z, din.k, g.decay);
+  ops::decay_backward(d.dgamma, 1.f + kMdiShare, din.z, in.z, in.k, w.decay, s.decay, din.z, din.k, g.decay);
   ops::hem_backward(d.dqkvz, d.dr, x, s.scale, w.norm1, fused.weight, dx, g.norm1, dfused.weight, dfused.bias);
 }
 

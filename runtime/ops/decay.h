@@ -4,9 +4,6 @@
 
 namespace mmrec::ops {
 
-/// The decay stays within [kDecayMin, 1 - kDecayMin].
-inline constexpr float kDecayMin = 1e-6f;
-
 /// The two small MLPs of the decay; weights are [out][in], R = D / 4 in the model. Used for values and for gradients.
 struct DecayWeights {
   Tensor gamma_in, gamma_in_bias, gamma_out, gamma_out_bias;          ///< mdi.W_gamma.0 [R][D], [R], .2 [D][R], [D]

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "generators/constants/constants.h"
 #include "runtime/kernel_registry.h"
 #include "runtime/ops/ids.h"
 #include "runtime/scratch.h"

@@ -4,9 +4,6 @@
 
 namespace mmrec::ops {
 
-/// Rows that a task works off together.
-inline constexpr int kHeadLossPanel = 32;
-
 /// Softmax cross-entropy of the logits x E^T against targets: token_loss[n] = log sum_v exp(logit[n,v]) - logit[n,target[n]],
 /// correct[n] = 1 where the target's logit is the largest (it is at least as large as every other), else 0.
 /// x [N][D], embedding [V][D], targets [N] in [0, V) (anything else throws) -> token_loss, correct [N]. The N x V logits never exist as a

@@ -1,15 +1,11 @@
 #pragma once
 
+#include "generators/constants/constants.h"
 #include "runtime/tensor.h"
 
 namespace mmrec::ops {
 
-/// MDI's share of the state's update.
-inline constexpr float kMdiShare = 0.1f;
-
-/// The packed weights' columns are padded with zeros to a multiple of this, the steps' column tile.
-inline constexpr int kRecurrenceTile = 64;
-
+/// Columns of the packed weights.
 constexpr int recurrence_padded(int D) { return (D + kRecurrenceTile - 1) / kRecurrenceTile * kRecurrenceTile; }
 
 /// W_g and mdi.W_g(h half) in the two orders in which the steps stream them; P = recurrence_padded(D).

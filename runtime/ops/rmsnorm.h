@@ -4,10 +4,7 @@
 
 namespace mmrec::ops {
 
-/// The model's normalisation adds its epsilon to the root-mean-square, outside the root.
-inline constexpr float kNormEpsilon = 1e-6f;
-
-/// y[n,:] = w x[n,:] scale[n] with scale[n] = 1 / (rms(x[n,:]) + kNormEpsilon). x, y [N][D], w [D], scale [N].
+/// y[n,:] = w x[n,:] scale[n] with scale[n] = 1 / (rms(x[n,:]) + kNormEpsilon), the epsilon outside the root. x, y [N][D], w [D], scale [N].
 void rmsnorm_forward(const Tensor& x, const Tensor& w, const Tensor& y, const Tensor& scale);
 
 /// dX = residual + gradient of rmsnorm_forward in x; dw [D] is added to. `residual` [N][D] is the gradient that reaches x by other ways;

@@ -15,7 +15,7 @@ struct Decay {
 };
 
 /// The clamp's limits as floats have them, give or take a rounding of the upper one.
-inline constexpr Real kDecayLow{ops::kDecayMin}, kDecayHigh{1.f - ops::kDecayMin, 1};
+inline constexpr Real kDecayLow{1e-6f}, kDecayHigh{1.f - 1e-6f, 1};
 
 /// gm = clamp(sigmoid(G2 gelu(G1 z)) * sigmoid(C2 gelu(C1 k)), low, high).
 inline Decay decay_forward(const Array& z, const Array& k, const DecayWeights& w) {

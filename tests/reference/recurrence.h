@@ -5,6 +5,9 @@
 
 namespace mmrec::reference {
 
+/// MDI's share of the state's update.
+inline constexpr double kMdiShare = 0.1f;
+
 struct RecurrencePacked {
   Array forward, backward;  ///< ops::RecurrenceWeights: [D][2][P], [2][D][P], P = ops::recurrence_padded(D)
 };
@@ -44,7 +47,7 @@ inline Recurrence recurrence_forward(const RecurrenceInputs& in) {
         const Real z = in.z(t, b, d), h = r.state(t, b, d);
         r.gates(t, b, d) = s;
         r.gates(t, b, dim + d) = g;
-        r.state(t + 1, b, d) = z * s + in.gamma(t, b, d) * h + ops::kMdiShare * ((1 - g) * h + g * z + in.gm(t, b, d) * h);
+        r.state(t + 1, b, d) = z * s + in.gamma(t, b, d) * h + kMdiShare * ((1 - g) * h + g * z + in.gm(t, b, d) * h);
       }
   return r;
 }
@@ -65,10 +68,10 @@ inline RecurrenceGradient recurrence_backward(const Array& dstate, const Recurre
         const Real dh = dstate(t, b, d) + through[d];
         const Real s = f.gates(t, b, d), g = f.gates(t, b, dim + d), z = in.z(t, b, d), h = f.state(t, b, d);
         r.dpre(t, b, d) = dh * z * s * (1 - s);
-        r.dpre(t, b, dim + d) = dh * ops::kMdiShare * (z - h) * g * (1 - g);
-        r.dz(t, b, d) = dh * (s + ops::kMdiShare * g);
+        r.dpre(t, b, dim + d) = dh * kMdiShare * (z - h) * g * (1 - g);
+        r.dz(t, b, d) = dh * (s + kMdiShare * g);
         r.dgamma(t, b, d) = dh * h;
-        earlier[d] = dh * (in.gamma(t, b, d) + ops::kMdiShare * (1 - g + in.gm(t, b, d)));
+        earlier[d] = dh * (in.gamma(t, b, d) + kMdiShare * (1 - g + in.gm(t, b, d)));
       }
       for (int i = 0; i < dim; ++i)
         for (int d = 0; d < dim; ++d) earlier[i] += in.core_gate(d, i) * r.dpre(t, b, d) + in.mdi_gate(d, i) * r.dpre(t, b, dim + d);

@@ -1,9 +1,11 @@
 #pragma once
 
-#include "runtime/ops/rmsnorm.h"
 #include "tests/reference/array.h"
 
 namespace mmrec::reference {
+
+/// Added to the root-mean-square, outside the root.
+inline constexpr double kNormEpsilon = 1e-6f;
 
 struct Rmsnorm {
   Array y, scale;
@@ -19,7 +21,7 @@ inline Real root_mean_square(const Array& x, int row) {
 inline Rmsnorm rmsnorm_forward(const Array& x, const Array& w) {
   Rmsnorm result{Array(x.shape()), Array{x.size(0)}};
   for (int n = 0; n < x.size(0); ++n) {
-    result.scale(n) = 1 / (root_mean_square(x, n) + ops::kNormEpsilon);
+    result.scale(n) = 1 / (root_mean_square(x, n) + kNormEpsilon);
     for (int d = 0; d < x.size(1); ++d) result.y(n, d) = w(d) * x(n, d) * result.scale(n);
   }
   return result;
@@ -33,7 +35,7 @@ struct RmsnormGradient {
 inline RmsnormGradient rmsnorm_backward(const Array& dy, const Array& residual, const Array& x, const Array& w) {
   RmsnormGradient gradient{Array(x.shape()), Array(w.shape())};
   for (int n = 0; n < x.size(0); ++n) {
-    const Real rms = root_mean_square(x, n), scale = 1 / (rms + ops::kNormEpsilon);
+    const Real rms = root_mean_square(x, n), scale = 1 / (rms + kNormEpsilon);
     Real dscale = 0;
     for (int d = 0; d < x.size(1); ++d) dscale += dy(n, d) * w(d) * x(n, d);
     for (int d = 0; d < x.size(1); ++d) {

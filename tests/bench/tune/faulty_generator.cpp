@@ -33,7 +33,7 @@ class FaultyRmsnorm : public Generator<FaultyRmsnorm> {
     Func sum("sum");
     sum(n) = 0.f;
     sum(n) += x(c, n) * x(c, n);
-    scale(n) = 1.f / (sqrt(sum(n) / cast<float>(D)) + generators::kNormEpsilon);
+    scale(n) = 1.f / (sqrt(sum(n) / cast<float>(D)) + kNormEpsilon);
     Expr value = w(d) * x(d, n) * scale(n);
     if (what == "last_column") value = select(d == D - 1, 1.01f * value, value);
     if (what == "odd_sizes") value = select(d >= D / 8 * 8, 0.f, value);  // right wherever eight columns divide D

@@ -64,7 +64,7 @@ void check_recurrence(const Size& size, Layout layout, bool by_differences) {
     gradient.dz = proven("z", gradient.dz, reference::numeric_gradient(in.z, loss));
     gradient.dgamma = proven("gamma", gradient.dgamma, reference::numeric_gradient(in.gamma, loss));
     gradient.dstate_in = proven("state_in", gradient.dstate_in, reference::numeric_gradient(in.state_in, loss));
-    proven("gm", map(gradient.dgamma, [](Real d) { return ops::kMdiShare * d; }), reference::numeric_gradient(in.gm, loss));
+    proven("gm", map(gradient.dgamma, [](Real d) { return reference::kMdiShare * d; }), reference::numeric_gradient(in.gm, loss));
     // dpre is proven by what is computed from it: its g half is the gradient in mdi_input, and the weights' and the bias's
     // gradients are sums over it.
     Array dmdi_input(shape), dcore_bias({dim}), dcore_gate({dim, dim}), dmdi_gate({dim, dim});

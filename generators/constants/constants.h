@@ -1,0 +1,22 @@
+#pragma once
+
+namespace mmrec {
+
+// What generators and runtime must agree on. The references in tests/ have their own, so that a wrong one is found.
+
+/// The model's normalisation adds its epsilon to the root-mean-square, outside the root.
+inline constexpr float kNormEpsilon = 1e-6f;
+
+/// The decay stays within [kDecayMin, 1 - kDecayMin].
+inline constexpr float kDecayMin = 1e-6f;
+
+/// MDI's share of the state's update.
+inline constexpr float kMdiShare = 0.1f;
+
+/// The recurrence's packed weights have columns padded with zeros to a multiple of this, the steps' column tile.
+inline constexpr int kRecurrenceTile = 64;
+
+/// Rows that a task of the fused head loss works off together.
+inline constexpr int kHeadLossPanel = 32;
+
+}  // namespace mmrec
