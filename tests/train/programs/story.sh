@@ -89,8 +89,22 @@ said 'going on after 4 results'
 run train --options search/best.toml --out better --steps 80
 said 'step 80/80'
 
+# Another architecture, in the same ways: a run that goes on, its loss, its text, and a search over both.
+other=(--data data --vocab auto --arch mingru --set dim=64 --set layers=2 --batch 4 --seq 64 --val-tokens 0 --save-every 20)
+run train "${other[@]}" --plan
+said 'minGRU'
+run train "${other[@]}" --steps 40 --out other
+run train --resume --out other --steps 60
+said 'step 60/60'
+run evaluate --checkpoint other
+said 'bits per character'
+run generate --checkpoint other --prompt 'ROMEO:' --tokens 20
+said '^ROMEO:'
+run search --data data --grid arch=mmrec,mingru --steps 40 --out architectures -- --vocab auto --set dim=64 --set layers=2 --seq 64
+said 'mingru .*40'
+
 # How the runs went, in the terminal and as a page that needs nothing else.
-run report run better
+run report run better other
 said 'best'
 run report run better search/experiments/*/ --html report.html --quiet
 is_there report.html

@@ -227,6 +227,16 @@ TEST_F(Resume, ALearnedMemoryIsPartOfTheRun) {
   for (const char* slots : {"blocks.0.memory.k", "blocks.1.memory.v"}) EXPECT_NE(values(begun.weight(slots)), values(ended.weight(slots))) << slots;
 }
 
+TEST_F(Resume, AnotherArchitectureGoesOnLikeMmrec) {
+  TrainOptions whole = long_run("whole"), again = long_run("again");
+  whole.config.arch = again.config.arch = "mingru";
+  train(whole);
+  train(again);
+  ASSERT_EQ(resume_training(again.out / "checkpoint_step_000004", kChangeNothing), 0);
+  expect_same_run(again, whole);
+  EXPECT_EQ(Checkpoint(whole.out / "final_checkpoint").config.arch, "mingru");
+}
+
 TEST_F(Resume, EarlyStoppingRemembersItsPatience) {
   fs::create_directory(directory_ / "texts");
   std::string train_text, validation_text;
