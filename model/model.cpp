@@ -6,6 +6,7 @@
 
 #include "model/architecture.h"
 #include "runtime/arena.h"
+#include "runtime/context.h"
 #include "runtime/ops/embedding.h"
 #include "runtime/ops/gemm.h"
 #include "runtime/ops/head_loss.h"
@@ -97,6 +98,7 @@ struct Model::Implementation : Activations {
   void backward(const IntTensor& ids, const StepDropout& dropout);
   LossSum sum() const;
 
+  Context& context = Context::current();
   OuterWeights weights, gradients;
   Tensor embedding, embedding_gradient;  // the vocabulary's rows
   uint64_t seed;
@@ -159,6 +161,7 @@ const std::vector<Drawn>& Model::drawn() const { return implementation_->drawn; 
 const Tensor& Model::token_loss() const { return implementation_->token_loss; }
 
 void Model::draw(uint64_t number) {
+  const Context::Use use(implementation_->context);
   const Philox random(implementation_->seed, rng_stream(Stream::kMemory, number));
   parallel_for(static_cast<int>(drawn().size()), [&](int i) {
     uint64_t counter = 0;  // which gives four numbers at once
@@ -171,6 +174,7 @@ void Model::draw(uint64_t number) {
 LossSum Model::loss(const IntTensor& ids, const IntTensor& targets) {
   Implementation& m = *implementation_;
   check_shape("model: targets", targets, {m.T, m.B});
+  const Context::Use use(m.context);
   m.forward(ids, {});
   ops::head_loss(m.head_input, m.embedding, targets.reshape({m.rows()}), m.token_loss, m.correct);
   return m.sum();
@@ -180,6 +184,7 @@ LossSum Model::loss_and_gradients(const IntTensor& ids, const IntTensor& targets
   Implementation& m = *implementation_;
   if (!m.training()) fail("loss_and_gradients needs a model in training mode");
   check_shape("model: targets", targets, {m.T, m.B});
+  const Context::Use use(m.context);
   m.forward(ids, dropout);
   ops::head_loss_with_gradient(m.head_input, m.embedding, targets.reshape({m.rows()}), share / static_cast<float>(m.rows()), m.token_loss, m.correct,
                                m.dhead, m.embedding_gradient);
@@ -203,11 +208,15 @@ std::string Model::first_non_finite() const {
   return is_finite(m.token_loss) ? "" : "the loss";
 }
 
-void Model::read(const IntTensor& ids) { implementation_->forward(ids, {}); }
+void Model::read(const IntTensor& ids) {
+  const Context::Use use(implementation_->context);
+  implementation_->forward(ids, {});
+}
 
 void Model::logits(const IntTensor& ids, const Tensor& logits) {
   Implementation& m = *implementation_;
   check_shape("model: logits", logits, {m.T, m.B, m.embedding.size(0)});
+  const Context::Use use(m.context);
   m.forward(ids, {});
   ops::gemm_nt(m.head_input, m.embedding, logits.reshape({m.rows(), m.embedding.size(0)}));
 }

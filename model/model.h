@@ -36,7 +36,8 @@ struct StepDropout {
 
 /// A language model of blocks, embedding, blocks, norm and tied head, for windows of T positions of B sequences, over parameters that several models
 /// may share (a training shape, a validation shape, one-token generation). Everything it needs is taken from one arena when it is made: the calls
-/// below allocate nothing. ids and targets are time-major, [T][B].
+/// below allocate nothing. It computes with the context that was current then (runtime/context.h), on whichever thread it is called; the context
+/// outlives it. ids and targets are time-major, [T][B].
 class Model {
  public:
   enum class Mode { kTraining, kInference };

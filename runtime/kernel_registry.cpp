@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -11,7 +12,10 @@
 #include <sstream>
 #include <utility>
 
+#include "runtime/context_parts.h"
 #include "runtime/cpu_info.h"
+#include "runtime/flush_denormals.h"
+#include "runtime/halide_runtime.h"
 #include "runtime/profile.h"
 #include "runtime/threads.h"
 #include "support/error.h"
@@ -54,10 +58,10 @@ void check_names(std::string_view op, std::string_view variant) {
     fail_usage("operation '{}' has no variant '{}'; it has: {}", op, variant, fmt::join(names, ", "));
 }
 
-/// The Kernel objects that exist, and what is forced on them, at first by the environment's
-/// MMREC_FORCE=op:variant[,op:variant..].
-struct Dispatch {
-  Dispatch() {
+/// op -> variant, of the environment's MMREC_FORCE=op:variant[,op:variant..].
+const std::map<std::string, std::string, std::less<>>& forced_by_environment() {
+  static const auto variants = [] {
+    std::map<std::string, std::string, std::less<>> forced;
     const char* force = std::getenv("MMREC_FORCE");
     std::istringstream list(force ? force : "");
     for (std::string item; std::getline(list, item, ',');) {
@@ -66,27 +70,25 @@ struct Dispatch {
       check_names(item.substr(0, colon), item.substr(colon + 1));
       forced[item.substr(0, colon)] = item.substr(colon + 1);
     }
-  }
+    return forced;
+  }();
+  return variants;
+}
 
-  const KernelEntry* forced_kernel(std::string_view op, std::string_view pass) const {
-    const auto found = forced_kernels.find(std::pair(std::string(op), std::string(pass)));
-    return found == forced_kernels.end() ? nullptr : found->second;
-  }
-  std::string forced_variant(std::string_view op) const {
-    const auto found = forced.find(op);
-    return found == forced.end() ? "" : found->second;
-  }
+/// The current context's.
+ForcedKernels& forced_kernels() { return Context::current().parts().forced; }
 
-  std::mutex mutex;
-  std::vector<Kernel*> kernels;
-  std::map<std::string, std::string, std::less<>> forced;                            // op -> variant
-  std::map<std::pair<std::string, std::string>, const KernelEntry*> forced_kernels;  // op, pass
-  std::set<std::string> reported;                                                    // lines of MMREC_VERBOSE=dispatch that have been printed
-};
+/// "" for none; under the lock.
+std::string_view forced_variant(const ForcedKernels& forced, std::string_view op) {
+  for (const auto* variants : {&forced.variants, &forced_by_environment()})
+    if (const auto found = variants->find(op); found != variants->end()) return found->second;
+  return "";
+}
 
-Dispatch& dispatch() {
-  static Dispatch instance;
-  return instance;
+/// Something else is forced: what threads remember is the choice no more.
+void change(ForcedKernels& forced) {
+  static std::atomic<uint64_t> last{0};
+  forced.epoch.store(++last, std::memory_order_release);
 }
 
 bool verbose() {
@@ -125,7 +127,7 @@ void check_kernels() {
   if (const std::vector<std::string> missing = missing_features(kernel_target()); !missing.empty())
     fail("the kernels were compiled for {}, and this machine ({}) does not offer {}. Build on this machine, or configure with MMREC_TARGET={}",
          kernel_target(), cpu_name(), fmt::join(missing, ", "), host_target());
-  dispatch();
+  forced_by_environment();
 }
 
 std::span<const KernelEntry> kernels() { return kKernels; }
@@ -146,18 +148,17 @@ std::vector<std::string> variants(std::string_view op, std::string_view pass) {
 
 void force_variant(std::string_view op, std::string_view variant) {
   check_names(op, variant);
-  Dispatch& d = dispatch();
-  std::lock_guard lock(d.mutex);
-  d.forced[std::string(op)] = variant;
-  for (Kernel* kernel : d.kernels)
-    if (kernel->op() == op) kernel->force(d.forced_kernel(op, kernel->pass()), variant);
+  ForcedKernels& forced = forced_kernels();
+  std::lock_guard lock(forced.mutex);
+  forced.variants[std::string(op)] = variant;
+  change(forced);
 }
 
 ScopedVariant::ScopedVariant(std::string op, std::string_view variant) : op_(std::move(op)) {
   {
-    Dispatch& d = dispatch();
-    std::lock_guard lock(d.mutex);
-    before_ = d.forced_variant(op_);
+    ForcedKernels& forced = forced_kernels();
+    std::lock_guard lock(forced.mutex);
+    before_ = forced_variant(forced, op_);
   }
   force_variant(op_, variant);
 }
@@ -170,55 +171,52 @@ ScopedKernel::ScopedKernel(const KernelEntry& kernel) : op_(kernel.op), pass_(ke
 ScopedKernel::~ScopedKernel() { force(before_); }
 
 const KernelEntry* ScopedKernel::force(const KernelEntry* kernel) const {
-  Dispatch& d = dispatch();
-  std::lock_guard lock(d.mutex);
-  const KernelEntry* before = std::exchange(d.forced_kernels[{op_, pass_}], kernel);
-  for (Kernel* user : d.kernels)
-    if (user->op() == op_ && user->pass() == pass_) user->force(kernel, d.forced_variant(op_));
+  ForcedKernels& forced = forced_kernels();
+  std::lock_guard lock(forced.mutex);
+  const KernelEntry* before = std::exchange(forced.kernels[{op_, pass_}], kernel);
+  change(forced);
   return before;
 }
 
-Kernel::Kernel(const char* op, const char* pass) : op_(op), pass_(pass), choice_(op, pass, kKernels, kScheduleRows) {
+Kernel::Kernel(const char* op, const char* pass)
+    : op_(op),
+      pass_(pass),
+      id_([] {
+        static std::atomic<uint64_t> last{0};
+        return ++last;
+      }()),
+      choice_(op, pass, kKernels, kScheduleRows) {
   install_halide_runtime();
-  Dispatch& d = dispatch();
-  std::lock_guard lock(d.mutex);
-  force(d.forced_kernel(op_, pass_), d.forced_variant(op_));
-  d.kernels.push_back(this);
-}
-
-/// A variant that does not implement this pass forces nothing.
-void Kernel::force(const KernelEntry* kernel, std::string_view variant) {
-  const auto found = std::ranges::find(choice_.kernels(), variant, &KernelEntry::variant);
-  forced_kernel_ = kernel;
-  forced_variant_ = found == choice_.kernels().end() ? nullptr : (*found)->variant;
-  ++epoch_;
 }
 
 const KernelEntry& Kernel::choose(const Sizes& sizes) const {
-  const KernelEntry* forced = forced_kernel_.load(std::memory_order_relaxed);
-  return forced ? *forced : choice_(sizes, forced_variant_.load(std::memory_order_relaxed));
+  ForcedKernels& forced = forced_kernels();
+  std::lock_guard lock(forced.mutex);
+  if (const auto kernel = forced.kernels.find({op_, pass_}); kernel != forced.kernels.end() && kernel->second) return *kernel->second;
+  // A variant that does not implement this pass forces nothing.
+  const auto variant = std::ranges::find(choice_.kernels(), forced_variant(forced, op_), &KernelEntry::variant);
+  return choice_(sizes, variant == choice_.kernels().end() ? nullptr : (*variant)->variant);
 }
 
 /// choose() with a memory, a few of a thread's latest choices: a step of the recurrence takes a microsecond, and many rows take a
 /// tenth of one to be compared.
 const KernelEntry& Kernel::checked(const Sizes& sizes, std::span<const detail::ArgumentType> types) const {
   struct Choice {
-    const Kernel* kernel = nullptr;
+    uint64_t kernel = 0, epoch = 0;
     Sizes sizes;
-    uint32_t epoch = 0;
     const KernelEntry* entry = nullptr;
   };
   static constexpr size_t kChoices = 64;
   static thread_local std::array<Choice, kChoices> choices;
 
-  size_t hash = reinterpret_cast<uintptr_t>(this) / alignof(Kernel);
+  size_t hash = id_;
   for (const int size : sizes.data()) hash = hash * 31 + size;
   Choice& choice = choices[(hash ^ hash >> 6 ^ hash >> 12) % kChoices];
-  const uint32_t epoch = epoch_.load(std::memory_order_acquire);
-  if (choice.kernel != this || choice.epoch != epoch || choice.sizes != sizes) {
+  const uint64_t epoch = forced_kernels().epoch.load(std::memory_order_acquire);
+  if (choice.kernel != id_ || choice.epoch != epoch || choice.sizes != sizes) {
     const KernelEntry& entry = choose(sizes);
     check_signature(entry, sizes, types);
-    choice = {this, sizes, epoch, &entry};
+    choice = {id_, epoch, sizes, &entry};
   }
   return *choice.entry;
 }
@@ -244,13 +242,17 @@ void Kernel::run(const Work& work, void** arguments, std::span<const detail::Arg
   if (verbose()) {
     const std::string line = fmt::format("dispatch: {}.{}{} -> {} ({}{}{})", op_, pass_, shapes(arguments, types), entry->variant, entry->params,
                                          *entry->params ? "; " : "", entry->level);
-    Dispatch& d = dispatch();
-    std::lock_guard lock(d.mutex);
-    if (d.reported.insert(line).second) fmt::print(stderr, "{}\n", line);
+    ForcedKernels& forced = forced_kernels();
+    std::lock_guard lock(forced.mutex);
+    if (forced.reported.insert(line).second) fmt::print(stderr, "{}\n", line);
   }
+  const FlushDenormals flush;
   const ProfiledCall profiled(*entry, work);
-  const int code = entry->call(arguments);
+  KernelCall call;
+  const int code = call.run([&] { return entry->call(arguments); });
   check_interruption();  // first: a kernel without assertions does not look at what its parallel loops return
+  if (call.lacking() != 0)
+    fail("{}.{} ({}): {} (arguments:{})", op_, pass_, entry->variant, out_of_scratch(call.lacking()), shapes(arguments, types));
   if (code != 0)
     fail("{}.{} ({}) failed with code {}: {} (arguments:{})", op_, pass_, entry->variant, code, last_halide_error(), shapes(arguments, types));
 }

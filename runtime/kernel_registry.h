@@ -3,7 +3,6 @@
 #include <HalideRuntime.h>
 
 #include <array>
-#include <atomic>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -29,9 +28,9 @@ std::span<const KernelEntry> kernels();
 std::vector<std::string> operations();
 std::vector<std::string> variants(std::string_view op, std::string_view pass);
 
-/// Makes `variant` the choice for every pass of `op` that it implements, whatever the sizes; an empty variant restores the
+/// Makes `variant` the current context's choice for every pass of `op` that it implements, whatever the sizes; an empty variant restores the
 /// choice by size. Unknown names throw a UsageError that lists what there is. The environment's MMREC_FORCE=op:variant[,op:variant..] does the
-/// same at start.
+/// same for every context when it is made.
 void force_variant(std::string_view op, std::string_view variant);
 
 /// Forces a variant while it lives: for tests and benchmarks, which go through all that variants() lists.
@@ -46,8 +45,8 @@ class ScopedVariant {
   std::string op_, before_;
 };
 
-/// Makes a kernel the choice for its pass while both live: one of kernels(), or one that has been compiled meanwhile. To be made
-/// and ended while no kernel runs.
+/// Makes a kernel the current context's choice for its pass while both live: one of kernels(), or one that has been compiled meanwhile. To be
+/// made and ended while no kernel of the context runs, and on the same context.
 class ScopedKernel {
  public:
   explicit ScopedKernel(const KernelEntry& kernel);
@@ -100,7 +99,7 @@ void* argument_pointer(const T& scalar) {
 }  // namespace detail
 
 /// One pass of one operation as the typed functions in runtime/ops call it: chooses the variant for the sizes, calls it, turns an error
-/// code into an exception, and keeps time when a profile is wanted. Make it a function's static.
+/// code into an exception, and keeps time when a profile is wanted. It computes with the current context. Make it a function's static.
 class Kernel {
  public:
   Kernel(const char* op, const char* pass);
@@ -115,25 +114,18 @@ class Kernel {
 
   const char* op() const { return op_; }
   const char* pass() const { return pass_; }
-  /// What a call of these sizes gets.
+  /// What a call of these sizes gets in the current context.
   const KernelEntry& choose(const Sizes& sizes) const;
 
  private:
-  friend void force_variant(std::string_view op, std::string_view variant);
-  friend class ScopedKernel;
-
   void run(const Work& work, void** arguments, std::span<const detail::ArgumentType> types);
-  /// What is forced has changed.
-  void force(const KernelEntry* kernel, std::string_view variant);
   const KernelEntry& checked(const Sizes& sizes, std::span<const detail::ArgumentType> types) const;
   void check_signature(const KernelEntry& entry, const Sizes& sizes, std::span<const detail::ArgumentType> types) const;
 
   const char* op_;
   const char* pass_;
+  const uint64_t id_;  // that no other has had, for the threads' memory of choices
   KernelChoice choice_;
-  std::atomic<const KernelEntry*> forced_kernel_{nullptr};
-  std::atomic<const char*> forced_variant_{nullptr};
-  std::atomic<uint32_t> epoch_{1};  // of what is forced
 };
 
 }  // namespace mmrec

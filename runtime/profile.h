@@ -8,6 +8,8 @@
 
 namespace mmrec {
 
+struct Profile;
+
 /// Time and work of a kernel's calls of one shape, collected by dispatch while it is switched on.
 struct ProfileRow {
   std::string op, pass, variant, params, level;  // see KernelEntry
@@ -20,6 +22,7 @@ struct ProfileRow {
   double flops = 0;
 };
 
+// The profile of the current context (context.h).
 void set_profiling(bool on);
 bool profiling();
 /// The rows since the last reset, the longest first.
@@ -35,6 +38,7 @@ class ProfiledCall {
   ProfiledCall& operator=(const ProfiledCall&) = delete;
 
  private:
+  Profile& profile_;
   const KernelEntry& kernel_;
   const Work& work_;
   const bool timed_;

@@ -1,66 +1,36 @@
 #include "runtime/scratch.h"
 
 #include <algorithm>
-#include <array>
-#include <atomic>
 #include <bit>
 #include <cstdlib>
-#include <mutex>
-#include <new>
 
+#include "runtime/context_parts.h"
 #include "runtime/thread_pool.h"
 #include "runtime/threads.h"
+#include "support/error.h"
 
 namespace mmrec {
 
 namespace {
-
 constexpr size_t kAlignment = 64;  // bytes; also the size of the header before each block
-constexpr int kClassesPerOctave = 8;
-
-/// Size classes in eighths of powers of two: at most an eighth is wasted.
-struct SizeClass {
-  int index;
-  size_t bytes;
-};
-
-SizeClass size_class(size_t bytes) {
-  if (bytes < 1024) bytes = 1024;
-  const int octave = std::bit_width(bytes - 1) - 1;  // 2^octave < bytes <= 2^(octave + 1)
-  const size_t step = (size_t{1} << octave) / kClassesPerOctave;
-  const size_t eighths = (bytes - (size_t{1} << octave) + step - 1) / step;
-  return {octave * kClassesPerOctave + static_cast<int>(eighths), (size_t{1} << octave) + eighths * step};
 }
 
-constexpr size_t kClasses = 64 * kClassesPerOctave;
-
-/// Lies in the kAlignment bytes before a block; a free block's header points to the next free one.
-struct Header {
-  int index;
+/// Lies in the kAlignment bytes before a block.
+struct ScratchPool::Header {
+  ScratchPool* pool;
+  int index;  // of its class
   bool in_task;
-  Header* next;
+  Header* next;     // the next free one, or the next one that the same Held holds
+  Header** before;  // where that Held's list points to this one; null where there is no Held
+
+  void* block() { return reinterpret_cast<uint8_t*>(this) + kAlignment; }
 };
 
-/// The blocks of a class. Those of tasks of parallel loops are apart: how many of them are in use at once depends on how the
-/// threads happen to meet, so there are as many as all threads together can want as soon as one task has wanted them.
-struct Class {
-  Header* free[2] = {};    // [in a task]
-  int most_in_a_task = 0;  // blocks that one task has held at once
-  int of_tasks = 0;        // blocks that there are for tasks
-};
+namespace {
 
-std::mutex classes_mutex;
-std::array<Class, kClasses> classes;
-thread_local std::array<int, kClasses> held_by_task{};  // of this thread
-std::atomic<int64_t> system_allocations{0};
+thread_local std::array<int, ScratchPool::kClasses> held_by_task{};  // blocks of this thread
 
-Header* take_from_system(const SizeClass& size) {
-  system_allocations.fetch_add(1, std::memory_order_relaxed);
-  auto* header = static_cast<Header*>(std::aligned_alloc(kAlignment, (size.bytes + 2 * kAlignment - 1) / kAlignment * kAlignment));
-  if (header) header->index = size.index;
-  return header;
-}
-
+template <class Header>
 void push(Header*& list, Header* header) {
   header->next = list;
   list = header;
@@ -68,37 +38,91 @@ void push(Header*& list, Header* header) {
 
 }  // namespace
 
-void* scratch_take(size_t bytes) {
+/// Size classes in eighths of powers of two: at most an eighth is wasted.
+ScratchPool::SizeClass ScratchPool::size_class(size_t bytes) {
+  if (bytes < 1024) bytes = 1024;
+  const int octave = std::bit_width(bytes - 1) - 1;  // 2^octave < bytes <= 2^(octave + 1)
+  const size_t step = (size_t{1} << octave) / kClassesPerOctave;
+  const size_t eighths = (bytes - (size_t{1} << octave) + step - 1) / step;
+  return {octave * kClassesPerOctave + static_cast<int>(eighths), (size_t{1} << octave) + eighths * step};
+}
+
+ScratchPool::Header* ScratchPool::take_from_system(const SizeClass& size) {
+  system_allocations_.fetch_add(1, std::memory_order_relaxed);
+  auto* header = static_cast<Header*>(std::aligned_alloc(kAlignment, (size.bytes + 2 * kAlignment - 1) / kAlignment * kAlignment));
+  if (header) *header = {this, size.index, false, nullptr, nullptr};
+  return header;
+}
+
+void ScratchPool::release_free_blocks() {
+  for (Class& blocks : classes_)
+    for (const bool in_task : {false, true})
+      while (Header* const header = blocks.free[in_task]) {
+        blocks.free[in_task] = header->next;
+        if (in_task) --blocks.of_tasks;
+        std::free(header);
+      }
+}
+
+void* ScratchPool::take(size_t bytes, Held* held) {
   const SizeClass size = size_class(bytes);
   const bool in_task = inside_parallel_loop();
-  std::lock_guard lock(classes_mutex);
-  Class& blocks = classes[size.index];
+  std::lock_guard lock(mutex_);
+  Class& blocks = classes_[size.index];
   if (in_task) {
-    blocks.most_in_a_task = std::max(blocks.most_in_a_task, ++held_by_task[size.index]);
-    for (; blocks.of_tasks < blocks.most_in_a_task * num_threads(); ++blocks.of_tasks)
-      if (Header* header = take_from_system(size)) push(blocks.free[true], header);
+    blocks.most_in_a_task = std::max(blocks.most_in_a_task, held_by_task[size.index] + 1);
+    for (; blocks.of_tasks < blocks.most_in_a_task * num_threads(); ++blocks.of_tasks) {
+      Header* const header = take_from_system(size);
+      if (!header) break;
+      push(blocks.free[true], header);
+    }
   }
   Header* header = blocks.free[in_task];
-  if (header)
+  if (header) {
     blocks.free[in_task] = header->next;
-  else if (header = take_from_system(size); !header)
-    return nullptr;
+  } else {
+    header = take_from_system(size);
+    if (!header) {  // what nobody uses may be enough
+      release_free_blocks();
+      header = take_from_system(size);
+    }
+    if (!header) return nullptr;
+    if (in_task) ++blocks.of_tasks;
+  }
   header->in_task = in_task;
-  return reinterpret_cast<uint8_t*>(header) + kAlignment;
+  if (in_task) ++held_by_task[size.index];
+  header->before = nullptr;
+  if (held) {
+    push(held->first_, header);
+    header->before = &held->first_;
+    if (header->next) header->next->before = &header->next;
+  }
+  return header->block();
 }
 
-void scratch_give_back(void* block) {
+void ScratchPool::give_back(void* block) {
   if (!block) return;
   auto* header = reinterpret_cast<Header*>(static_cast<uint8_t*>(block) - kAlignment);
-  std::lock_guard lock(classes_mutex);
+  if (header->before) {
+    *header->before = header->next;
+    if (header->next) header->next->before = header->before;
+  }
   if (header->in_task) --held_by_task[header->index];
-  push(classes[header->index].free[header->in_task], header);
+  ScratchPool& pool = *header->pool;
+  std::lock_guard lock(pool.mutex_);
+  push(pool.classes_[header->index].free[header->in_task], header);
 }
 
-Scratch::Scratch(size_t bytes) : block_(scratch_take(bytes)) {
-  if (!block_) throw std::bad_alloc();
+void ScratchPool::Held::give_back_first() { give_back(first_->block()); }
+
+Scratch::Scratch(size_t bytes) : block_(Context::current().parts().scratch.take(bytes)) {
+  if (!block_) fail("{}", out_of_scratch(bytes));
 }
 
-int64_t scratch_system_allocations() { return system_allocations.load(std::memory_order_relaxed); }
+std::string out_of_scratch(size_t bytes) {
+  return fmt::format("out of memory: {:.1f} MiB of scratch memory were asked for", static_cast<double>(bytes) / (1 << 20));
+}
+
+int64_t scratch_system_allocations() { return Context::current().parts().scratch.system_allocations(); }
 
 }  // namespace mmrec

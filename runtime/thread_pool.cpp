@@ -6,7 +6,9 @@
 #include <new>
 #include <system_error>
 
-#include "runtime/threads.h"
+#include "runtime/context.h"
+#include "runtime/flush_denormals.h"
+#include "runtime/thread_state.h"
 
 #if defined(__SSE__)
 #include <xmmintrin.h>
@@ -15,9 +17,6 @@
 namespace mmrec {
 
 namespace {
-
-thread_local bool inside_task = false;
-thread_local const std::atomic<int>* stop_asked = nullptr;  // of Interruptible, also at the tasks of that thread's loops
 
 // How long a thread looks for work before it sleeps, and the caller for the last tasks' end before it gives its core away:
 // some ten microseconds, several times what lies between two loops of a training step.
@@ -38,26 +37,12 @@ void pause_briefly() {
 #endif
 }
 
-Interruptible::Interruptible(const std::atomic<int>& asked) { stop_asked = &asked; }
-Interruptible::~Interruptible() { stop_asked = nullptr; }
-
-bool interruption_asked() { return stop_asked && stop_asked->load(std::memory_order_relaxed) != 0; }
-
-void check_interruption() {
-  if (interruption_asked()) throw Interrupted();
+bool interruption_asked() {
+  const std::atomic<int>* const asked = thread_state.stop_asked;
+  return asked && asked->load(std::memory_order_relaxed) != 0;
 }
 
-bool inside_parallel_loop() { return inside_task; }
-
-void flush_denormals() {
-#if defined(__SSE__)
-  _mm_setcsr(_mm_getcsr() | 0x8040);  // FTZ and DAZ
-#elif defined(__aarch64__)
-  uint64_t control;
-  asm volatile("mrs %0, fpcr" : "=r"(control));
-  asm volatile("msr fpcr, %0" ::"r"(control | (uint64_t{1} << 24)));
-#endif
-}
+bool inside_parallel_loop() { return thread_state.inside_task; }
 
 ThreadPool::ThreadPool(int workers) : parts_(std::make_unique<Part[]>(workers + 1)) {
   workers_.reserve(workers);
@@ -72,8 +57,9 @@ ThreadPool::~ThreadPool() { stop(); }
 
 bool ThreadPool::start(int workers) {
   stopping_ = false;
+  Context* const context = &Context::current();
   try {
-    for (int i = 0; i < workers; ++i) workers_.emplace_back([this, i] { serve(i + 1); });
+    for (int i = 0; i < workers; ++i) workers_.emplace_back([this, context, i] { serve(context, i + 1); });
     return true;
   } catch (const std::system_error&) {  // the system's limits: those that there are do
   } catch (const std::bad_alloc&) {
@@ -89,19 +75,18 @@ void ThreadPool::stop() {
   workers_.clear();
 }
 
-int ThreadPool::run(int count, int (*task)(void* context, int i), void* context) {
-  flush_denormals();
-  std::unique_lock lock(in_use_, std::defer_lock);
-  if (count < 2 || inside_task || workers_.empty() || !lock.try_lock()) {
+int ThreadPool::run(int count, int (*task)(void* closure, int i), void* closure) {
+  const FlushDenormals flush;
+  if (count < 2 || thread_state.inside_task || workers_.empty() || in_use_.test_and_set(std::memory_order_acquire)) {
     for (int i = 0; i < count; ++i) {
       if (interruption_asked()) return kInterrupted;
-      if (const int result = task(context, i)) return result;
+      if (const int result = task(closure, i)) return result;
     }
     return 0;
   }
   task_ = task;
-  context_ = context;
-  stop_asked_ = stop_asked;
+  closure_ = closure;
+  stop_asked_ = thread_state.stop_asked;
   for (int64_t i = 0; i < threads(); ++i) {
     parts_[i].next.store(static_cast<int>(count * i / threads()), std::memory_order_relaxed);
     parts_[i].end = static_cast<int>(count * (i + 1) / threads());
@@ -120,26 +105,29 @@ int ThreadPool::run(int count, int (*task)(void* context, int i), void* context)
       pause_briefly();
     else
       sched_yield();
-  return failure_.load(std::memory_order_relaxed);
+  const int failure = failure_.load(std::memory_order_relaxed);
+  in_use_.clear(std::memory_order_release);
+  return failure;
 }
 
 void ThreadPool::take_tasks(int thread) {
-  inside_task = true;
-  stop_asked = stop_asked_;
+  thread_state.inside_task = true;
+  thread_state.stop_asked = stop_asked_;
   for (int i = 0; i < threads(); ++i) {
     Part& part = parts_[(thread + i) % threads()];
     for (int task; failure_.load(std::memory_order_relaxed) == 0 && (task = part.next.fetch_add(1, std::memory_order_relaxed)) < part.end;)
-      if (const int result = interruption_asked() ? kInterrupted : task_(context_, task)) {
+      if (const int result = interruption_asked() ? kInterrupted : task_(closure_, task)) {
         int none = 0;
         failure_.compare_exchange_strong(none, result, std::memory_order_relaxed);
       }
   }
-  inside_task = false;
-  if (thread > 0) stop_asked = nullptr;
+  thread_state.inside_task = false;
+  if (thread > 0) thread_state.stop_asked = nullptr;
 }
 
-void ThreadPool::serve(int thread) {
-  flush_denormals();
+void ThreadPool::serve(Context* context, int thread) {
+  thread_state.context = context;
+  const FlushDenormals flush;
   for (uint64_t last = 0; (last = next_job(last)) != 0;) {
     take_tasks(thread);
     gate_.fetch_sub(kInside, std::memory_order_release);

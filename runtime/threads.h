@@ -2,17 +2,16 @@
 
 #include <atomic>
 #include <functional>
-#include <string>
 #include <type_traits>
 
 namespace mmrec {
 
-// One pool (thread_pool.h) serves host loops and Halide's parallel loops. A parallel loop inside a parallel loop runs inline on
-// the thread that meets it. Every thread that takes part flushes denormals to zero, as do the kernels' callers.
+// The threads of the current context (context.h). One pool (thread_pool.h) serves host loops and Halide's parallel loops. A parallel loop
+// inside a parallel loop runs inline on the thread that meets it. Every thread that takes part flushes denormals to zero meanwhile.
 
 /// Number of cores that this process may run on; fewer where a control group's quota is less CPU time than theirs, rounded up.
 int available_threads();
-/// 1 .. 1024; from now on, for everything. Not while a parallel loop is running.
+/// 1 .. 1024, from now on. Not while a parallel loop is running.
 void set_num_threads(int threads);
 /// As many as were asked for; once they have been started, as many as there are.
 int num_threads();
@@ -32,22 +31,20 @@ void parallel_for(int count, Body&& body) {  // not a std::function, which would
 struct Interrupted {};
 
 /// While it lives, kernels and parallel loops that this thread calls throw Interrupted soon after `asked` is no longer 0: no further task is
-/// begun. What they were writing then has any values. One object a thread.
+/// begun. What they were writing then has any values. Of several objects on a thread the youngest counts. It belongs to the calls and not to the
+/// context: other threads that compute with the same context go on.
 class Interruptible {
  public:
   explicit Interruptible(const std::atomic<int>& asked);
   ~Interruptible();
   Interruptible(const Interruptible&) = delete;
   Interruptible& operator=(const Interruptible&) = delete;
+
+ private:
+  const std::atomic<int>* before_;
 };
 
 /// Throws Interrupted where this thread, or the one whose loop's task it is at, is Interruptible and a stop was asked for.
 void check_interruption();
-
-/// Installs the pool, the scratch allocator and the error handler behind Halide's runtime. Idempotent; dispatch calls it.
-void install_halide_runtime();
-
-/// The message of the last error that Halide's runtime reported, on whichever thread.
-std::string last_halide_error();
 
 }  // namespace mmrec

@@ -7,14 +7,14 @@ namespace mmrec::ops {
 namespace {
 
 /// N, D and R of a call, when all shapes fit.
-struct Sizes {
+struct DecaySizes {
   int N, D, R;
 };
 
-Sizes check(const char* name, const Tensor& z, const Tensor& k, const DecayWeights& w, const DecaySaved& saved) {
+DecaySizes check(const char* name, const Tensor& z, const Tensor& k, const DecayWeights& w, const DecaySaved& saved) {
   check_shape(name, z, {-1, -1});
   check_shape(name, w.gamma_in, {-1, z.size(1)});
-  const Sizes sizes{z.size(0), z.size(1), w.gamma_in.size(0)};
+  const DecaySizes sizes{z.size(0), z.size(1), w.gamma_in.size(0)};
   const auto [N, D, R] = sizes;
   check_shape(name, k, {N, D});
   for (const Tensor& hidden : {saved.gamma_hidden, saved.context_hidden}) check_shape(name, hidden, {N, R});
@@ -22,7 +22,7 @@ Sizes check(const char* name, const Tensor& z, const Tensor& k, const DecayWeigh
   return sizes;
 }
 
-void check_weights(const char* name, const DecayWeights& w, const Sizes& sizes) {
+void check_weights(const char* name, const DecayWeights& w, const DecaySizes& sizes) {
   const auto [N, D, R] = sizes;
   for (const Tensor& in : {w.gamma_in, w.context_in}) check_shape(name, in, {R, D});
   for (const Tensor& bias : {w.gamma_in_bias, w.context_in_bias}) check_shape(name, bias, {R});
@@ -33,7 +33,7 @@ void check_weights(const char* name, const DecayWeights& w, const Sizes& sizes) 
 }  // namespace
 
 void decay_forward(const Tensor& z, const Tensor& k, const DecayWeights& w, const DecaySaved& saved, const Tensor& gm) {
-  const Sizes sizes = check("decay_forward", z, k, w, saved);
+  const DecaySizes sizes = check("decay_forward", z, k, w, saved);
   check_weights("decay_forward", w, sizes);
   const auto [N, D, R] = sizes;
   check_shape("decay_forward: gm", gm, {N, D});
@@ -46,7 +46,7 @@ void decay_forward(const Tensor& z, const Tensor& k, const DecayWeights& w, cons
 
 void decay_backward(const Tensor& dgm, float dgm_scale, const Tensor& dz_residual, const Tensor& z, const Tensor& k, const DecayWeights& w,
                     const DecaySaved& saved, const Tensor& dz, const Tensor& dk, const DecayWeights& g) {
-  const Sizes sizes = check("decay_backward", z, k, w, saved);
+  const DecaySizes sizes = check("decay_backward", z, k, w, saved);
   check_weights("decay_backward", g, sizes);
   const auto [N, D, R] = sizes;
   for (const Tensor& rows : {dgm, dz_residual, dz, dk}) check_shape("decay_backward: dgm, dz_residual, dz, dk", rows, {N, D});

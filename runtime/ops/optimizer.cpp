@@ -1,9 +1,9 @@
 #include "runtime/ops/optimizer.h"
 
 #include <cmath>
-#include <vector>
 
 #include "runtime/kernel_registry.h"
+#include "runtime/scratch.h"
 #include "support/error.h"
 
 namespace mmrec::ops {
@@ -24,17 +24,16 @@ double sum_of_squares(const Tensor& x) {
   check_shape("sum_of_squares: x", x, {-1});
   constexpr int kChunk = 4096;
   const int whole = x.size(0) / kChunk;
-  static thread_local std::vector<float> sums;
-  sums.resize(whole + 1);
+  const Scratch sums((whole + 1) * sizeof(float));
   static Kernel kernel("sum_of_squares", "forward");
   auto add_chunks = [&](int begin, int chunks, int length) {
     kernel({.flops = 2.0 * chunks * length, .sizes = {chunks * length}}, Tensor(x.data() + begin, {chunks, length}),
-           Tensor(sums.data() + begin / kChunk, {chunks}));
+           Tensor(sums.data<float>() + begin / kChunk, {chunks}));
   };
   add_chunks(0, whole, kChunk);
   add_chunks(whole * kChunk, 1, x.size(0) - whole * kChunk);
   double total = 0;
-  for (const float sum : sums) total += sum;
+  for (int chunk = 0; chunk <= whole; ++chunk) total += sums.data<float>()[chunk];
   return total;
 }
 

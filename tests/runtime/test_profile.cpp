@@ -48,7 +48,9 @@ TEST(Profile, DividesTheTimeOfWhatRunsBesideEachOther) {
 TEST(Profile, RecordsNothingWhenOff) {
   reset_profile();
   const Work work{.flops = 100};
-  { const ProfiledCall call(kernels().front(), work); }
+  {
+    const ProfiledCall call(kernels().front(), work);
+  }
   EXPECT_TRUE(profile_rows().empty());
   EXPECT_EQ(profile_table(1).find("overlap"), std::string::npos);
 }

@@ -1,31 +1,18 @@
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
-#include <atomic>
-#include <bit>
-#include <cfloat>
-#include <chrono>
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <functional>
-#include <optional>
-#include <stdexcept>
-#include <thread>
 #include <vector>
 
 #include "runtime/arena.h"
 #include "runtime/cgroup_limits.h"
 #include "runtime/cpu_info.h"
-#include "runtime/lockstep.h"
 #include "runtime/rng.h"
-#include "runtime/scratch.h"
 #include "runtime/tensor.h"
-#include "runtime/thread_pool.h"
 #include "runtime/threads.h"
 #include "tests/common/kernel_test.h"
 #include "tests/common/temporary_directory.h"
@@ -350,245 +337,6 @@ TEST(CgroupLimitsOfThisMachine, AreFound) {
   GTEST_SKIP() << "no group with a quota can be made here";
 }
 
-// ----------------------------------------------------------------------------------------------------------- threads
-
-TEST(Threads, CountIsChecked) {
-  EXPECT_GE(available_threads(), 1);
-  for (int threads : {1, 2, 3}) {
-    const ScopedThreads scoped(threads);
-    EXPECT_EQ(num_threads(), threads);
-  }
-  for (int wrong : {0, -1, 1025}) EXPECT_THROW(set_num_threads(wrong), Error) << wrong;
-}
-
-/// What a copy of this process finds, in which user 54321 may have so many threads.
-int with_threads_limited(rlim_t limit, const std::function<bool()>& holds) {
-  const pid_t child = ::fork();
-  if (child == 0) {
-    constexpr int kUser = 54321;
-    const rlimit limits{limit, limit};
-    const bool limited = ::setresgid(kUser, kUser, kUser) == 0 && ::setresuid(kUser, kUser, kUser) == 0 && ::setrlimit(RLIMIT_NPROC, &limits) == 0;
-    ::_exit(!limited ? 2 : holds() ? 0 : 1);
-  }
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
-TEST(ThreadPool, DoesWithTheThreadsThatThereAre) {
-  if (::geteuid() != 0) GTEST_SKIP() << "another user's limits need root";
-  for (const int limit : {1, 3})
-    EXPECT_EQ(with_threads_limited(static_cast<rlim_t>(limit),
-                                   [&] {
-                                     ThreadPool pool(7);
-                                     std::array<std::atomic<int>, 100> visits{};
-                                     const auto visit = [](void* context, int i) {
-                                       ++(*static_cast<std::array<std::atomic<int>, 100>*>(context))[i];
-                                       return 0;
-                                     };
-                                     return pool.threads() == limit && pool.run(100, visit, &visits) == 0 &&
-                                            std::ranges::all_of(visits, [](const std::atomic<int>& count) { return count == 1; });
-                                   }),
-              0)
-        << limit;
-}
-
-TEST(ThreadPool, LeavesMostOfALimitedAddressSpaceToOthers) {
-#if defined(__SANITIZE_ADDRESS__)
-  GTEST_SKIP() << "the sanitizer has an address space of its own";
-#endif
-  const pid_t child = ::fork();
-  if (child == 0) {
-    constexpr rlim_t kRoom = rlim_t{256} << 20;
-    rlim_t pages = 0;
-    std::ifstream("/proc/self/statm") >> pages;
-    const rlim_t most = pages * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE)) + kRoom;
-    const rlimit limits{most, most};
-    if (::setrlimit(RLIMIT_AS, &limits) != 0) ::_exit(2);
-    ThreadPool pool(200);
-    void* const half = std::malloc(kRoom / 2);
-    ::_exit(pool.threads() < 200 && half ? 0 : 1);
-  }
-  int status = 0;
-  ::waitpid(child, &status, 0);
-  EXPECT_EQ(status, 0);
-}
-
-TEST(ParallelFor, EveryIndexOnce) {
-  for (int threads : {1, 2, 3}) {
-    const ScopedThreads scoped(threads);
-    for (int count : {0, 1, 2, 7, 1000}) {
-      std::vector<std::atomic<int>> visits(count);
-      parallel_for(count, [&](int i) { ++visits[i]; });
-      for (int i = 0; i < count; ++i) EXPECT_EQ(visits[i], 1) << i << " of " << count << ", " << threads << " threads";
-    }
-  }
-}
-
-TEST(ParallelFor, UsesTheThreads) {
-  const ScopedThreads scoped(2);
-  // Each of the two indices waits until the other has come: one thread alone would wait in vain.
-  std::atomic<int> arrived{0};
-  parallel_for(2, [&](int) {
-    ++arrived;
-    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-    while (arrived < 2 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
-    EXPECT_EQ(arrived, 2);
-  });
-}
-
-TEST(ParallelFor, ExceptionsAreRethrown) {
-  for (int threads : {1, 2}) {
-    const ScopedThreads scoped(threads);
-    try {
-      parallel_for(100, [](int i) {
-        if (i == 37) throw std::out_of_range("thirty-seven");
-      });
-      ADD_FAILURE() << "no exception";
-    } catch (const std::out_of_range& error) {
-      EXPECT_STREQ(error.what(), "thirty-seven");
-    }
-    std::atomic<int> visits{0};  // and the pool is as good as before
-    parallel_for(100, [&](int) { ++visits; });
-    EXPECT_EQ(visits, 100);
-  }
-}
-
-TEST(ParallelFor, NestedRunsInline) {
-  const ScopedThreads scoped(2);
-  std::atomic<int> visits{0};
-  parallel_for(4, [&](int) {
-    const std::thread::id outer = std::this_thread::get_id();
-    parallel_for(25, [&](int) {
-      ++visits;
-      EXPECT_EQ(std::this_thread::get_id(), outer);
-    });
-  });
-  EXPECT_EQ(visits, 100);
-}
-
-TEST(Interruptible, LoopsEndEarlyOnceAStopIsAsked) {
-  for (int threads : {1, 2}) {
-    const ScopedThreads scoped(threads);
-    std::atomic<int> asked{0}, visits{0};
-    auto visit = [&](int) {
-      if (++visits == 5) asked = 1;
-    };
-    {
-      const Interruptible giving_up(asked);
-      EXPECT_THROW(parallel_for(1000, visit), Interrupted);
-      EXPECT_LT(visits, 5 + threads) << "each thread may be at one task";
-      EXPECT_THROW(parallel_for(1, visit), Interrupted) << "none is begun any more";
-      asked = 0;
-      visits = 0;
-      EXPECT_THROW(parallel_for(2, [&](int) { parallel_for(1000, visit); }), Interrupted) << "a loop in a loop";
-      EXPECT_LT(visits, 5 + threads);
-    }
-    visits = 0;
-    parallel_for(100, [&](int) { ++visits; });
-    EXPECT_EQ(visits, 100) << "whoever is not interruptible goes on";
-  }
-}
-
-TEST(Interruptible, StepsInLockstepEndEarlyToo) {
-  const ScopedThreads scoped(2);
-  std::atomic<int> asked{0}, last{0};
-  const Interruptible giving_up(asked);
-  const auto make = [&](int) {
-    return [&](int t) {
-      check_interruption();
-      last = t;
-      if (t == 10) asked = 1;
-    };
-  };
-  EXPECT_THROW(lockstep(2, 1'000'000, make), Interrupted);
-  EXPECT_LT(last, 12);
-}
-
-/// Every part's step t adds up what all parts wrote in step t - 1: wrong unless every step came once, and in turn.
-void check_lockstep(int parts, int steps) {
-  std::vector<int64_t> values((steps + 1) * parts, 1);
-  lockstep(parts, steps, [&](int part) {
-    return [&, part](int t) {
-      int64_t sum = values[(t + 1) * parts + part] - 1;  // 0 the first time
-      for (int other = 0; other < parts; ++other) sum += values[t * parts + other] % 1000003;
-      values[(t + 1) * parts + part] = sum + part;
-    };
-  });
-  std::vector<int64_t> before(parts, 1);
-  for (int t = 0; t < steps; ++t) {
-    int64_t sum = 0;
-    for (int64_t value : before) sum += value % 1000003;
-    for (int part = 0; part < parts; ++part) {
-      before[part] = sum + part;
-      ASSERT_EQ(values[(t + 1) * parts + part], sum + part) << "step " << t << ", part " << part << " of " << parts;
-    }
-  }
-}
-
-// Tasks may meet later than the first time that they run, on a machine that has other things to do.
-TEST(Scratch, ThereIsEnoughForAllThreadsOnceOneTaskHasWantedIt) {
-  constexpr size_t kBytes = 123'457'000;  // no other test's size class
-  for (const int threads : {1, 3, 2, 4}) {
-    const ScopedThreads scoped(threads);
-    for (const int blocks : {1, 2}) {
-      parallel_for(2, [&](int task) {
-        if (task > 0) return;
-        const Scratch first(kBytes);
-        if (blocks > 1) const Scratch second(kBytes);
-      });
-      const int64_t before = scratch_system_allocations();
-      std::atomic<int> holding{0};
-      parallel_for(threads, [&](int) {
-        const Scratch first(kBytes);
-        std::optional<Scratch> second;
-        if (blocks > 1) second.emplace(kBytes);
-        ++holding;
-        const auto patience = std::chrono::steady_clock::now() + std::chrono::milliseconds(100);
-        while (holding < threads && std::chrono::steady_clock::now() < patience) std::this_thread::yield();
-      });
-      EXPECT_EQ(scratch_system_allocations(), before) << threads << " threads, " << blocks << " blocks";
-    }
-  }
-}
-
-TEST(Lockstep, EveryStepOnceAndInTurn) {
-  for (int threads : {1, 2, 3}) {
-    const ScopedThreads scoped(threads);
-    for (int parts = 1; parts <= max_lockstep_parts(); ++parts)
-      for (int steps : {0, 1, 2, 500}) check_lockstep(parts, steps);
-  }
-}
-
-TEST(Lockstep, DoesWithoutThreadsThatDoNotCome) {
-  const ScopedThreads scoped(3);
-  parallel_for(2, [](int) { check_lockstep(3, 100); });  // inside a loop there is only the calling thread
-}
-
-TEST(Lockstep, ExceptionsAreRethrown) {
-  const ScopedThreads scoped(2);
-  const auto run = [](int failing_part) {
-    lockstep(2, 100, [=](int part) {
-      return [=](int t) {
-        if (part == failing_part && t == 37) throw std::out_of_range("thirty-seven");
-      };
-    });
-  };
-  for (int part : {0, 1}) EXPECT_THROW(run(part), std::out_of_range);
-  run(-1);
-}
-
-TEST(ParallelFor, FlushesDenormals) {
-  const ScopedThreads scoped(2);
-  std::atomic<int> denormal_results{0};
-  parallel_for(64, [&](int) {
-    volatile float smallest_normal = FLT_MIN, denormal = std::bit_cast<float>(0x00400000u);
-    const float halved = smallest_normal * 0.5f, scaled = denormal * 0x1p100f;  // a denormal as a result, and as an operand
-    if (halved != 0 || scaled != 0) ++denormal_results;
-  });
-  EXPECT_EQ(denormal_results, 0);
-}
-
 // ---------------------------------------------------------------------------------------------------------- CPU and errors
 
 TEST(CpuInfo, KernelsFitThisMachine) {
@@ -622,22 +370,6 @@ TEST(CpuInfo, IsaTiers) {
 
 TEST(CpuInfo, MissingFeaturesAreNamed) {
   EXPECT_EQ(missing_features("x86-64-linux-sse41-avx512_imagined-no_runtime"), std::vector<std::string>{"avx512_imagined"});
-}
-
-// What Halide's runtime is told through do_par_for comes back as the loop's result: the first failure, and nothing new begins.
-TEST(HalideRuntime, ParallelLoopsReturnTheFirstFailure) {
-  install_halide_runtime();
-  const auto task = [](void*, int i, uint8_t* begun) {
-    ++*reinterpret_cast<std::atomic<int>*>(begun);
-    return i == 3 ? 42 : 0;
-  };
-  for (int threads : {1, 2}) {
-    set_num_threads(threads);
-    std::atomic<int> begun{0};
-    EXPECT_EQ(halide_do_par_for(nullptr, task, 0, 100000, reinterpret_cast<uint8_t*>(&begun)), 42);
-    EXPECT_LT(begun, 100000);
-    EXPECT_EQ(halide_do_par_for(nullptr, task, 4, 50, reinterpret_cast<uint8_t*>(&begun)), 0);
-  }
 }
 
 }  // namespace

@@ -7,7 +7,8 @@
 namespace mmrec {
 
 TrainingStep::TrainingStep(const Config& config, int vocabulary, Parameters& parameters, const WindowSet& windows, const Settings& settings)
-    : windows_(windows),
+    : context_(Context::current()),
+      windows_(windows),
       settings_(settings),
       parameters_(parameters),
       model_(config, vocabulary, parameters, windows.T(), settings.batch, Model::Mode::kTraining, settings.seed) {
@@ -17,6 +18,7 @@ TrainingStep::TrainingStep(const Config& config, int vocabulary, Parameters& par
 }
 
 LossSum TrainingStep::run(int64_t step, const Batch& batch) {
+  const Context::Use use(context_);
   model_.draw(static_cast<uint64_t>(step));
   parameters_.clear_gradients();
   const int shift = windows_.shift(settings_.seed, batch.epoch);

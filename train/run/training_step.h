@@ -4,12 +4,14 @@
 #include <string>
 
 #include "model/model.h"
+#include "runtime/context.h"
 #include "train/data/windows.h"
 
 namespace mmrec {
 
 /// A training step up to the gradients. It takes `accumulate` batches one after the other and averages their gradients: the
-/// same step as with one batch of all their windows, but for rounding and dropout's masks, in the memory of one batch.
+/// same step as with one batch of all their windows, but for rounding and dropout's masks, in the memory of one batch. Like its model, it
+/// computes with the context that was current when it was made.
 class TrainingStep {
  public:
   struct Settings {
@@ -30,6 +32,7 @@ class TrainingStep {
   size_t bytes() const { return model_.bytes() + arena_.used(); }
 
  private:
+  Context& context_;
   const WindowSet& windows_;
   Settings settings_;
   Parameters& parameters_;

@@ -1,0 +1,28 @@
+#include "runtime/context.h"
+
+#include <utility>
+
+#include "runtime/context_parts.h"
+
+namespace mmrec {
+
+Context::Context() : parts_(std::make_unique<Parts>()) {}
+Context::~Context() = default;
+
+Context& Context::of_programs() {
+  static Context context;
+  return context;
+}
+
+/// A task of another context's loop is none of this one's: loops in it may use this one's threads.
+Context::Use::Use(Context& context) : before_(thread_state.context), inside_task_before_(thread_state.inside_task) {
+  if (&context != &current()) thread_state.inside_task = false;
+  thread_state.context = &context;
+}
+
+Context::Use::~Use() {
+  thread_state.context = before_;
+  thread_state.inside_task = inside_task_before_;
+}
+
+}  // namespace mmrec
