@@ -8,7 +8,6 @@
 #include <mutex>
 #include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "runtime/context.h"
@@ -32,8 +31,8 @@ struct ForcedKernels {
   std::atomic<uint64_t> epoch{0};                            // no other choice of any context has the same, but for 0: as the environment says
   std::mutex mutex;                                          // of what follows
   std::map<std::string, std::string, std::less<>> variants;  // op -> variant, "" for none
-  std::map<std::pair<std::string, std::string>, const KernelEntry*> kernels;  // op, pass
-  std::set<std::string> reported;                                             // lines of MMREC_VERBOSE=dispatch that have been printed
+  std::vector<const KernelEntry*> kernels;                   // one of a pass at most
+  std::set<std::string> reported;                            // lines of MMREC_VERBOSE=dispatch that have been printed
 };
 
 /// What profile.cpp keeps.

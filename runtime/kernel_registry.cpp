@@ -85,6 +85,11 @@ std::string_view forced_variant(const ForcedKernels& forced, std::string_view op
   return "";
 }
 
+/// Under the lock.
+auto forced_kernel(const ForcedKernels& forced, std::string_view op, std::string_view pass) {
+  return std::ranges::find_if(forced.kernels, [&](const KernelEntry* kernel) { return kernel->op == op && kernel->pass == pass; });
+}
+
 /// Something else is forced: what threads remember is the choice no more.
 void change(ForcedKernels& forced) {
   static std::atomic<uint64_t> last{0};
@@ -173,7 +178,12 @@ ScopedKernel::~ScopedKernel() { force(before_); }
 const KernelEntry* ScopedKernel::force(const KernelEntry* kernel) const {
   ForcedKernels& forced = forced_kernels();
   std::lock_guard lock(forced.mutex);
-  const KernelEntry* before = std::exchange(forced.kernels[{op_, pass_}], kernel);
+  const KernelEntry* before = nullptr;
+  if (const auto found = forced_kernel(forced, op_, pass_); found != forced.kernels.end()) {
+    before = *found;
+    forced.kernels.erase(found);
+  }
+  if (kernel) forced.kernels.push_back(kernel);
   change(forced);
   return before;
 }
@@ -192,7 +202,7 @@ Kernel::Kernel(const char* op, const char* pass)
 const KernelEntry& Kernel::choose(const Sizes& sizes) const {
   ForcedKernels& forced = forced_kernels();
   std::lock_guard lock(forced.mutex);
-  if (const auto kernel = forced.kernels.find({op_, pass_}); kernel != forced.kernels.end() && kernel->second) return *kernel->second;
+  if (const auto kernel = forced_kernel(forced, op_, pass_); kernel != forced.kernels.end()) return **kernel;
   // A variant that does not implement this pass forces nothing.
   const auto variant = std::ranges::find(choice_.kernels(), forced_variant(forced, op_), &KernelEntry::variant);
   return choice_(sizes, variant == choice_.kernels().end() ? nullptr : (*variant)->variant);

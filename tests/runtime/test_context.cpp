@@ -23,6 +23,12 @@
 #include "runtime/threads.h"
 #include "tests/common/kernel_test.h"
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+// Out of memory is what the tests here ask for.
+extern "C" const char* __asan_default_options() { return "allocator_may_return_null=1"; }
+extern "C" const char* __tsan_default_options() { return "allocator_may_return_null=1"; }
+#endif
+
 namespace mmrec {
 namespace {
 
