@@ -83,17 +83,14 @@ TEST(SideBySide, ModelsOfOneContextAreRightToo) {
     const Context::Use use(context);
     Parameters parameters(config);
     parameters.initialise(seed);
-    Memory memory;
     IntTensor ids, targets;
     const Arena arena = Arena::fitted([&](Arena& fitted) {
-      memory = allocate_memory(config, fitted);
       for (IntTensor* tensor : {&ids, &targets}) *tensor = fitted.take<int32_t>({16, 4});
     });
-    draw_memory(1, 0, memory);
     for (int i = 0; i < ids.count(); ++i) ids.data()[i] = i % 19, targets.data()[i] = (i + 1) % 19;
-    Model model(config, 19, parameters, 16, 4, Model::Mode::kInference);
+    Model model(config, 19, parameters, 16, 4, Model::Mode::kInference, 1);
     std::vector<double> losses;
-    for (int i = 0; i < 20; ++i) losses.push_back(model.loss(ids, targets, memory).loss);
+    for (int i = 0; i < 20; ++i) losses.push_back(model.loss(ids, targets).loss);
     return losses;
   };
   {
@@ -114,20 +111,17 @@ TEST(SideBySide, AModelComputesWithTheContextItWasMadeWith) {
   const Config config = test::small_config(19);
   Parameters parameters(config);
   parameters.initialise(1);
-  Memory memory;
   IntTensor ids;
   const Arena arena = Arena::fitted([&](Arena& fitted) {
-    memory = allocate_memory(config, fitted);
     ids = fitted.take<int32_t>({4, 1});
   });
-  draw_memory(1, 0, memory);
   std::unique_ptr<Model> model;
   {
     const Context::Use use(context);
-    model = std::make_unique<Model>(config, 19, parameters, 4, 1, Model::Mode::kInference);
+    model = std::make_unique<Model>(config, 19, parameters, 4, 1, Model::Mode::kInference, 1);
     set_profiling(true);
   }
-  std::thread([&] { model->read(ids, memory); }).join();
+  std::thread([&] { model->read(ids); }).join();
   EXPECT_TRUE(profile_rows().empty());
   const Context::Use use(context);
   EXPECT_FALSE(profile_rows().empty());
