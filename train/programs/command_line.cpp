@@ -11,6 +11,7 @@
 #include <csignal>
 #include <cstdio>
 #include <limits>
+#include <optional>
 #include <string_view>
 #include <system_error>
 #include <type_traits>
@@ -178,15 +179,9 @@ std::string range_in_words(const Bounds& bounds) {
     return fmt::format("a whole number from {} to {}", bound(bounds.at_least, Limits::min()), bound(bounds.at_most, Limits::max()));
   }
   std::vector<std::string> parts;
-  for (const auto& [symbol, bound] :
-       {std::pair(">=", bounds.at_least), {">", bounds.more_than}, {"<=", bounds.at_most}, {"<", bounds.less_than}})
+  for (const auto& [symbol, bound] : {std::pair(">=", bounds.at_least), {">", bounds.more_than}, {"<=", bounds.at_most}, {"<", bounds.less_than}})
     if (bound) parts.push_back(fmt::format("{} {}", symbol, *bound));
   return fmt::format("a number {}", fmt::join(parts, " and "));
-}
-
-bool is_within(const Bounds& bounds, double value) {
-  return std::isfinite(value) && value >= bounds.at_least.value_or(value) && value <= bounds.at_most.value_or(value) &&
-         !(value <= bounds.more_than.value_or(-INFINITY)) && !(value >= bounds.less_than.value_or(INFINITY));
 }
 
 /// An option whose text `parse` takes; where it gives nothing, the text is none of `what`.
@@ -237,9 +232,10 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
     set_num_threads(threads_);
     on_missing_threads([this](int started, int wanted) {
       if (!quiet_)
-        print_warning(fmt::format("{} threads in place of {}: the system starts no more; limits on processes (ulimit -u, a container's) or memory "
-                                  "(ulimit -v) are reached",
-                                  started, wanted));
+        print_warning(
+            fmt::format("{} threads in place of {}: the system starts no more; limits on processes (ulimit -u, a container's) or memory "
+                        "(ulimit -v) are reached",
+                        started, wanted));
     });
     body();
     if (std::fflush(stdout) == 0 && !std::ferror(stdout)) return kSuccess;

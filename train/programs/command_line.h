@@ -3,10 +3,11 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "support/bounds.h"
 
 namespace mmrec {
 
@@ -38,11 +39,6 @@ class Program {
   int threads_;
   uint64_t seed_ = 42;
   bool quiet_ = false;
-};
-
-/// What an option's number may be.
-struct Bounds {
-  std::optional<double> at_least = {}, more_than = {}, at_most = {}, less_than = {};
 };
 
 /// An option that takes a number: number(app, "--beta1", beta1, "AdamW's first decay rate", {.at_least = 0, .less_than = 1}). The whole text is
