@@ -4,6 +4,8 @@
 #include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <type_traits>
 
 #include "model/architecture.h"
 #include "model/config.h"
@@ -75,14 +77,40 @@ class OptionsFile : public CLI::ConfigBase {
   const CLI::Option *epochs_, *steps_, *init_, *resume_;
 };
 
+constexpr int kConfigured = -1;  // --vocab: the configuration's
+
+/// The options of the table, for values in `given`.
+void add_options(CLI::App& app, mmrec::TrainOptions& given) {
+  using namespace mmrec;
+  for (const TrainOption& row : train_option_table()) {
+    if (!row.help) continue;
+    const std::string name = fmt::format("--{}", row.name);
+    row.visit(
+        [&]<class T>(T& value) {
+          if constexpr (std::is_same_v<T, bool>) {
+            app.add_flag(name, value, row.help);
+          } else if constexpr (!std::is_arithmetic_v<T>) {
+            app.add_option(name, value, row.help);
+          } else if (row.form == TrainOption::Form::kPlain) {
+            number(app, name, value, row.help, row.bounds);
+          } else if constexpr (std::is_same_v<T, int64_t>) {
+            number_or_auto(app, name, value, kAuto, row.help, row.bounds);
+          } else if constexpr (std::is_same_v<T, int>) {
+            app.add_option_function<std::string>(name, [&value](const std::string& text) { value = parse_vocabulary(text, kConfigured); }, row.help);
+          }
+        },
+        given);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   using namespace mmrec;
   Program program("train", "Trains a recurrent language model.", "train --data book.txt --vocab auto --out checkpoints/book --steps 2000 --lr 3e-3");
-  TrainOptions options;
-  OptimizerSettings& optimizer = options.optimizer;
-  std::string config = "tiny", arch, memory, vocabulary, out, resume;
+  TrainOptions given;
+  given.vocabulary = kConfigured;
+  std::string config = "tiny", arch, memory, resume;
   std::vector<std::string> fields;
 
   CLI::App& app = program.app();
@@ -91,116 +119,78 @@ int main(int argc, char** argv) {
   app.add_option("--arch", arch, fmt::format("the blocks' architecture: {} (default: mmrec)", fmt::join(architecture_names(), " or ")));
   app.add_option("--memory", memory,
                  "of mmrec, random: the memory's slots are drawn anew for each step; learned: they are parameters (default: random)");
-  app.add_option("--data", options.data, "sample (the built-in corpus), a text file, or a folder with train.txt and val.txt, as prepare makes them");
-  app.add_option("--out", out, "where the run goes (default: checkpoints/ and the configuration's name)");
-  app.add_flag("--overwrite", options.overwrite, "an earlier run in --out is moved to its folder previous (which is replaced)");
+  add_options(app, given);
   const CLI::Option* resume_option =
       app.add_option(
              "--resume", resume,
              "go on with the run in --out, or with the run or from the checkpoint that is named; the options are those that it was begun with "
              "but for those that are given")
           ->expected(0, 1);
-  const CLI::Option* init_option =
-      app.add_option("--init", options.init, "a checkpoint, or a run's folder, whose weights and tokenizer to start from");
-  app.add_flag("--extend-vocab", options.extend_vocab, "with --init: characters that its tokenizer does not know get tokens of their own");
-  const CLI::Option* epochs_option = number(app, "--epochs", options.epochs, "times through the text", {.at_least = 1});
-  const CLI::Option* steps_option =
-      number(app, "--steps", options.steps, "steps of the whole run, in place of --epochs", {.at_least = 1, .at_most = 1e12});
-  number(app, "--batch", options.batch, "windows a batch", {.at_least = 1});
-  number(app, "--accumulate", options.accumulate, "batches a step, whose gradients are averaged: a larger batch in the same memory", {.at_least = 1});
-  number(app, "--seq", options.sequence, "tokens a window", {.at_least = 1});
-  number(app, "--lr", optimizer.learning_rate, "peak learning rate", {.more_than = 0});
-  app.add_option("--lr-min", options.minimum_rate, "learning rate at the end: a rate, or a part of the peak as 0.1x");
-  number_or_auto(app, "--warmup", options.warmup, kAuto, "steps of linear warm-up; auto: 100, and of a text of one's own at most a tenth of the run",
-                 {.at_least = 0});
-  number(app, "--beta1", optimizer.beta1, "AdamW's first decay rate", {.at_least = 0, .less_than = 1});
-  number(app, "--beta2", optimizer.beta2, "AdamW's second decay rate", {.at_least = 0, .less_than = 1});
-  number(app, "--decay", optimizer.decay, "weight decay", {.at_least = 0});
-  number(app, "--clip", optimizer.clip, "largest global norm of the gradients, 0: any", {.at_least = 0});
-  number(app, "--dropout", options.dropout, "probability of dropping an activation", {.at_least = 0, .less_than = 1});
-  const CLI::Option* split_option =
-      app.add_option("--val-split", options.validation_split, "part of a text file that is for validation; auto: 0.2, of 10 MB and more 0.05");
-  number(app, "--val-seq", options.validation_sequence, "tokens a validation window", {.at_least = 1});
-  number_or_auto(app, "--val-tokens", options.validation_tokens, kAuto,
-                 "tokens of a validation at most, from all over the validation text, 0: all of it; auto: as many as take about 1 % of the time",
-                 {.at_least = 0});
-  number(app, "--eval-every", options.eval_every, "steps between validations, 0: at the end of each epoch", {.at_least = 0});
-  number(app, "--patience", options.patience, "validations without a better loss before the run stops, 0: never", {.at_least = 0});
-  number(app, "--save-every", options.save_every, "steps between checkpoints, 0: only at the end", {.at_least = 0});
-  number(app, "--keep", options.keep, "checkpoints of steps that stay", {.at_least = 1});
-  const CLI::Option* vocabulary_option =
-      app.add_option("--vocab", vocabulary, "auto: as many tokens as the text needs; or a number (default: the configuration's)");
-  number(app, "--sample-every", options.sample_every, "steps between samples of generated text, 0: only at the end", {.at_least = 0});
-  number(app, "--sample-tokens", options.sample_tokens, "a sample's length, 0: no samples", {.at_least = 0});
-  app.add_flag("--tensorboard", options.tensorboard, "write the figures for TensorBoard too, beside metrics.jsonl");
   bool only_plan = false, json = false;
   app.add_flag("--plan", only_plan, "print what the run would take of memory, disk and time, without making the model");
   app.add_flag("--json", json, "with --plan: print it as JSON");
-  app.add_flag("--profile", options.profile, "print each kernel's share of the time at the end");
-  const CLI::Option* seed_option = app.get_option("--seed");
   app.set_config("--options", "", "a file of options, as search writes it: lines of name = \"value\"; the command line's count before them");
   app.config_formatter(std::make_shared<OptionsFile>(app));
+  const auto is_given = [&](const char* name) { return app.get_option(fmt::format("--{}", name))->count() > 0; };
 
-  /// The configuration that the command line asks for, where `given` is a checkpoint's; its vocabulary is that of `given`.
-  const auto with_given_fields = [&](const Config& given) {
-    Config result = config_option->count() > 0 ? load_config(config) : given;
-    result.vocab_size = given.vocab_size;
+  /// The configuration that the command line asks for, where `base` is a checkpoint's; its vocabulary is that of `base`.
+  const auto with_given_fields = [&](const Config& base) {
+    Config result = config_option->count() > 0 ? load_config(config) : base;
+    result.vocab_size = base.vocab_size;
     for (const std::string& field : fields) set_field(result, field);
     if (!arch.empty()) result.arch = arch;
     if (!memory.empty()) result.memory = memory;
     return result;
   };
 
+  /// Goes on with a run, with what is given in place of what it was begun with.
+  const auto resume_run = [&] {
+    if (given.overwrite || is_given("init"))
+      fail_usage("--resume goes on with a run; --overwrite and --init begin a new one: leave out one or the other");
+    return resume_training(resume.empty() ? given.out : std::filesystem::path(resume), [&](TrainOptions& run) {
+      std::error_code missing;  // then it is another folder too
+      if (!resume.empty() && is_given("out") && !std::filesystem::equivalent(given.out, run.out, missing))
+        fail_usage("--out {}: {} is of the run in {} and goes on there; leave --out out, or start a new run with --init", given.out.string(), resume,
+                   run.out.string());
+      std::set<std::string> names;
+      for (const TrainOption& row : train_option_table())
+        if (is_given(row.name)) names.insert(row.name);
+      override_options(run, given, names);
+      run.program = given.program;
+      run.config = with_given_fields(run.config);
+      if (run.vocabulary == kConfigured) run.vocabulary = run.config.vocab_size;
+      if (is_given("val-split")) check_can_be_split(run.data, run.validation_split);
+    });
+  };
+
   int signal = 0;
   const int code = program.run(argc, argv, [&] {
-    options.program = argv[0];
-    options.quiet = program.quiet();
-    options.seed = program.seed();
-    options.out = out.empty() ? std::filesystem::path("checkpoints") / std::filesystem::path(config).stem() : std::filesystem::path(out);
+    given.program = argv[0];
+    given.quiet = program.quiet();
+    given.seed = program.seed();
+    if (given.out.empty()) given.out = std::filesystem::path("checkpoints") / std::filesystem::path(config).stem();
     if (json && !only_plan) fail_usage("--json is for --plan; a run's figures are in its metrics.jsonl, and 'report --json' has them");
-    if (only_plan && (resume_option->count() > 0 || init_option->count() > 0))
+    if (only_plan && (resume_option->count() > 0 || is_given("init")))
       fail_usage("--plan is for new runs from the beginning; leave out --resume and --init");
     if (resume_option->count() > 0) {
-      if (options.overwrite || init_option->count() > 0)
-        fail_usage("--resume goes on with a run; --overwrite and --init begin a new one: leave out one or the other");
-      signal = resume_training(resume.empty() ? options.out : std::filesystem::path(resume), [&](TrainOptions& saved) {
-        std::error_code missing;  // then it is another folder too
-        if (!resume.empty() && !out.empty() && !std::filesystem::equivalent(options.out, saved.out, missing))
-          fail_usage("--out {}: {} is of the run in {} and goes on there; leave --out out, or start a new run with --init", out, resume,
-                     saved.out.string());
-        options = saved;
-        options.program = argv[0];
-        // Now for the second time: into the options that the run was begun with.
-        for (CLI::Option* option : app.get_options())
-          if (option->count() > 0) option->run_callback();
-        if (options.validation_tokens == kAuto) options.validation_tokens = saved.validation_tokens;
-        if (options.warmup == kAuto && saved.warmup != kAuto)
-          fail_usage("--warmup auto: a run that goes on keeps its warm-up, of {} steps; a number changes it", saved.warmup);
-        options.config = with_given_fields(saved.config);
-        options.quiet = program.quiet();
-        options.out = saved.out;
-        if (seed_option->count() > 0) options.seed = program.seed();
-        if (vocabulary_option->count() > 0) options.vocabulary = parse_vocabulary(vocabulary, saved.config.vocab_size);
-        if (epochs_option->count() > 0 && steps_option->count() == 0) options.steps = 0;
-        if (split_option->count() > 0) check_can_be_split(options.data, options.validation_split);
-        saved = options;
-      });
+      signal = resume_run();
       return;
     }
-    if (split_option->count() > 0) check_can_be_split(options.data, options.validation_split);
-    if (init_option->count() > 0) {
-      if (vocabulary_option->count() > 0) fail_usage("--vocab: with --init the tokenizer is the checkpoint's; --extend-vocab adds to it");
-      options.config = with_given_fields(Checkpoint(options.init).config);
+    if (is_given("val-split")) check_can_be_split(given.data, given.validation_split);
+    if (is_given("init")) {
+      if (is_given("vocab")) fail_usage("--vocab: with --init the tokenizer is the checkpoint's; --extend-vocab adds to it");
+      given.vocabulary = TrainOptions().vocabulary;
+      given.config = with_given_fields(Checkpoint(given.init).config);
     } else {
-      options.config = with_given_fields(load_config(config));
-      options.vocabulary = parse_vocabulary(vocabulary, options.config.vocab_size);
+      given.config = with_given_fields(load_config(config));
+      if (given.vocabulary == kConfigured) given.vocabulary = given.config.vocab_size;
       if (only_plan) {
-        print(stdout, json ? to_json(plan(options)).dump(2) + "\n" : visible(plan_text(plan(options))));
+        print(stdout, json ? to_json(plan(given)).dump(2) + "\n" : visible(plan_text(plan(given))));
         return;
       }
-      check_config(options.config);
+      check_config(given.config);
     }
-    signal = train(options);
+    signal = train(given);
   });
   return code == 0 && signal != 0 ? 128 + signal : code;
 }

@@ -1,11 +1,14 @@
 #include "train/run/options.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <string_view>
 #include <type_traits>
+#include <vector>
 
 #include "support/error.h"
 #include "support/names.h"
@@ -19,63 +22,110 @@ namespace {
 
 using nlohmann::json;
 
-/// Every option that a checkpoint keeps, by its name on the command line.
-template <class Options, class Visit>
-void for_each_saved(Options& o, Visit&& visit) {
-  visit("vocab", o.vocabulary);
-  visit("data", o.data);
-  visit("init", o.init);
-  visit("extend-vocab", o.extend_vocab);
-  visit("epochs", o.epochs);
-  visit("steps", o.steps);
-  visit("batch", o.batch);
-  visit("seq", o.sequence);
-  visit("accumulate", o.accumulate);
-  visit("lr", o.optimizer.learning_rate);
-  visit("lr-min", o.minimum_rate);
-  visit("warmup", o.warmup);
-  visit("beta1", o.optimizer.beta1);
-  visit("beta2", o.optimizer.beta2);
-  visit("decay", o.optimizer.decay);
-  visit("clip", o.optimizer.clip);
-  visit("dropout", o.dropout);
-  visit("val-split", o.validation_split);
-  visit("val-seq", o.validation_sequence);
-  visit("val-tokens", o.validation_tokens);
-  visit("eval-every", o.eval_every);
-  visit("patience", o.patience);
-  visit("save-every", o.save_every);
-  visit("keep", o.keep);
-  visit("sample-every", o.sample_every);
-  visit("sample-tokens", o.sample_tokens);
-  visit("tensorboard", o.tensorboard);
-  visit("seed", o.seed);
+/// Throws a UsageError: "--dropout 1 makes no sense; it must be at least 0 and, as a float, less than 1".
+template <class Value>
+void require(bool holds, const char* option, const Value& value, std::string_view demand) {
+  if (!holds) fail_usage("--{} {} makes no sense; it must be {}", option, value, demand);
 }
 
-/// Options that decide what text a step takes, what the model is and how losses compare.
-constexpr const char* kFixed[] = {"vocab", "batch", "seq", "accumulate", "val-seq", "val-tokens", "seed", "extend-vocab"};
+/// "at least 0 and, as a float, less than 1".
+std::string demand(const Bounds& bounds, bool is_float) {
+  std::vector<std::string> parts;
+  for (const auto& [words, bound] : {std::pair("at least", bounds.at_least), {"more than", bounds.more_than}, {"at most", bounds.at_most}})
+    if (bound) parts.push_back(fmt::format("{} {}", words, *bound));
+  const std::string text = fmt::format("{}", fmt::join(parts, " and "));
+  if (bounds.less_than) return fmt::format("{} and, as a float, less than {}", text, *bounds.less_than);
+  return is_float ? text + " and fit into a float" : text;
+}
+
+json to_field(const std::string& value) { return text_of_name(value); }
+json to_field(const auto& value) { return value; }
+
+/// False where the field has another type or is out of the value's range.
+template <class T>
+bool read_field(const json& field, T& value) {
+  if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+    const std::optional<uint64_t> number = whole_number(field, std::numeric_limits<T>::max());
+    if (number) value = static_cast<T>(*number);
+    return number.has_value();
+  } else {
+    try {
+      field.get_to(value);
+      if constexpr (std::is_same_v<T, std::string>) value = name_of_text(value);
+      return true;
+    } catch (const json::exception&) {
+      return false;
+    }
+  }
+}
+
+void check_ranges(const TrainOptions& options) {
+  const TrainOptions defaults;
+  for (const TrainOption& row : train_option_table())
+    row.visit(
+        [&]<class T>(const T& value, const T& standard) {
+          if constexpr (std::is_arithmetic_v<T>)
+            require(value == standard || is_within(row.bounds, static_cast<double>(value)), row.name, value,
+                    demand(row.bounds, std::is_floating_point_v<T>));
+        },
+        options, defaults);
+}
 
 }  // namespace
 
-void check_options(const TrainOptions& o) {
-  const auto require = [](bool holds, const char* option, const auto& value, const char* demand) {
-    if (!holds) fail_usage("--{} {} makes no sense; it must be {}", option, value, demand);
+std::span<const TrainOption> train_option_table() {
+  using enum TrainOption::Form;
+  using enum TrainOption::Scope;
+  using enum TrainOption::Resume;
+  using O = TrainOptions;
+  using A = OptimizerSettings;
+  constexpr Bounds kAny{}, kFromZero{.at_least = 0}, kFromOne{.at_least = 1}, kBelowOne{.at_least = 0, .less_than = 1};
+  static const TrainOption kTable[] = {
+      {"data", &O::data, "sample (the built-in corpus), a text file, or a folder with train.txt and val.txt, as prepare makes them"},
+      {"out", &O::out, "where the run goes (default: checkpoints/ and the configuration's name)", kAny, kIsForNewRuns, kCall},
+      {"overwrite", &O::overwrite, "an earlier run in --out is moved to its folder previous (which is replaced)", kAny, kIsForNewRuns, kCall},
+      {"init", &O::init, "a checkpoint, or a run's folder, whose weights and tokenizer to start from", kAny, kIsForNewRuns},
+      {"extend-vocab", &O::extend_vocab, "with --init: characters that its tokenizer does not know get tokens of their own", kAny, kIsFixed},
+      {"epochs", &O::epochs, "times through the text", kFromOne},
+      {"steps", &O::steps, "steps of the whole run, in place of --epochs", {.at_least = 1, .at_most = 1e12}},
+      {"batch", &O::batch, "windows a batch", kFromOne, kIsFixed},
+      {"accumulate", &O::accumulate, "batches a step, whose gradients are averaged: a larger batch in the same memory", kFromOne, kIsFixed},
+      {"seq", &O::sequence, "tokens a window", kFromOne, kIsFixed},
+      {"lr", &A::learning_rate, "peak learning rate", {.more_than = 0}},
+      {"lr-min", &O::minimum_rate, "learning rate at the end: a rate, or a part of the peak as 0.1x"},
+      {"warmup", &O::warmup, "steps of linear warm-up; auto: 100, and of a text of one's own at most a tenth of the run", kFromZero, kOverrides, kRun,
+       kOrAuto},
+      {"beta1", &A::beta1, "AdamW's first decay rate", kBelowOne},
+      {"beta2", &A::beta2, "AdamW's second decay rate", kBelowOne},
+      {"decay", &A::decay, "weight decay", kFromZero},
+      {"clip", &A::clip, "largest global norm of the gradients, 0: any", kFromZero},
+      {"dropout", &O::dropout, "probability of dropping an activation", kBelowOne},
+      {"val-split", &O::validation_split, "part of a text file that is for validation; auto: 0.2, of 10 MB and more 0.05"},
+      {"val-seq", &O::validation_sequence, "tokens a validation window", kFromOne, kIsFixed},
+      {"val-tokens", &O::validation_tokens,
+       "tokens of a validation at most, from all over the validation text, 0: all of it; auto: as many as take about 1 % of the time", kFromZero,
+       kIsFixed, kRun, kOrAuto},
+      {"eval-every", &O::eval_every, "steps between validations, 0: at the end of each epoch", kFromZero},
+      {"patience", &O::patience, "validations without a better loss before the run stops, 0: never", kFromZero},
+      {"save-every", &O::save_every, "steps between checkpoints, 0: only at the end", kFromZero},
+      {"keep", &O::keep, "checkpoints of steps that stay", kFromOne},
+      {"vocab", &O::vocabulary, "auto: as many tokens as the text needs; or a number (default: the configuration's)", kAny, kIsFixed, kRun,
+       kVocabulary},
+      {"sample-every", &O::sample_every, "steps between samples of generated text, 0: only at the end", kFromZero},
+      {"sample-tokens", &O::sample_tokens, "a sample's length, 0: no samples", kFromZero},
+      {"tensorboard", &O::tensorboard, "write the figures for TensorBoard too, beside metrics.jsonl"},
+      {"profile", &O::profile, "print each kernel's share of the time at the end", kAny, kOverrides, kCall},
+      {"seed", &O::seed, nullptr, kAny, kIsFixed},
+      {"quiet", &O::quiet, nullptr, kAny, kOverrides, kCall},
   };
-  const OptimizerSettings& s = o.optimizer;
-  require(std::isfinite(s.learning_rate) && s.learning_rate > 0, "lr", s.learning_rate, "more than 0 and fit into a float");
-  for (const auto& [option, beta] : {std::pair("beta1", s.beta1), {"beta2", s.beta2}})
-    require(beta >= 0 && beta < 1, option, beta, "at least 0 and, as a float, less than 1");
-  require(std::isfinite(s.decay) && s.decay >= 0, "decay", s.decay, "at least 0 and fit into a float");
-  require(std::isfinite(s.clip) && s.clip >= 0, "clip", s.clip, "at least 0 and fit into a float");
-  require(o.dropout >= 0 && o.dropout < 1, "dropout", o.dropout, "at least 0 and, as a float, less than 1");
-  require(o.batch >= 1, "batch", o.batch, "at least 1");
-  require(o.accumulate >= 1, "accumulate", o.accumulate, "at least 1");
+  return kTable;
+}
+
+void check_options(const TrainOptions& o) {
+  check_ranges(o);
   require(int64_t{o.batch} * o.accumulate <= INT32_MAX, "accumulate", o.accumulate, "smaller: a step's windows are counted in 31 bits");
-  require(o.keep >= 1, "keep", o.keep, "at least 1");
-  require(o.init.empty() ? !o.extend_vocab : true, "extend-vocab", "without --init", "given with --init, whose tokenizer it extends");
-  require(o.validation_tokens >= 0 || o.validation_tokens == kAuto, "val-tokens", o.validation_tokens, "at least 0");
-  require(o.warmup >= 0 || o.warmup == kAuto, "warmup", o.warmup, "at least 0");
-  parse_minimum_rate(o.minimum_rate, s.learning_rate);
+  require(!o.extend_vocab || !o.init.empty(), "extend-vocab", "without --init", "given with --init, whose tokenizer it extends");
+  parse_minimum_rate(o.minimum_rate, o.optimizer.learning_rate);
   parse_validation_split(o.validation_split);
   if (o.sequence > o.config.max_seq) fail_usage("--seq {} is longer than the configuration's max_seq {}", o.sequence, o.config.max_seq);
   if (o.validation_sequence > o.config.max_seq)
@@ -84,38 +134,48 @@ void check_options(const TrainOptions& o) {
 
 json to_json(const TrainOptions& options) {
   json result = json::object();
-  for_each_saved(options, [&](const char* name, const auto& value) {
-    if constexpr (std::is_same_v<std::decay_t<decltype(value)>, std::string>)
-      result[name] = text_of_name(value);
-    else
-      result[name] = value;
-  });
+  for (const TrainOption& row : train_option_table())
+    if (row.scope == TrainOption::Scope::kRun) row.visit([&](const auto& value) { result[row.name] = to_field(value); }, options);
   return result;
 }
 
 TrainOptions options_from_json(const json& values, const std::string& where) {
   TrainOptions options;
   size_t known = 0;
-  for_each_saved(options, [&](const char* name, auto& value) {
-    if (!values.is_object() || !values.contains(name)) return;  // written by a version that had no such option
+  for (const TrainOption& row : train_option_table()) {
+    if (row.scope != TrainOption::Scope::kRun || !values.is_object() || !values.contains(row.name))
+      continue;  // written by a version that had no such option
     ++known;
-    using T = std::remove_reference_t<decltype(value)>;
-    const json& given = values.at(name);
-    if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
-      const std::optional<uint64_t> number = whole_number(given, std::numeric_limits<T>::max());
-      if (!number) fail("{}: option '{}' cannot be {}", where, name, given.dump());
-      value = static_cast<T>(*number);
-    } else {
-      try {
-        given.get_to(value);
-        if constexpr (std::is_same_v<T, std::string>) value = name_of_text(value);
-      } catch (const json::exception&) {
-        fail("{}: option '{}' cannot be {}", where, name, given.dump());
-      }
-    }
-  });
+    const json& field = values.at(row.name);
+    row.visit(
+        [&](auto& value) {
+          if (!read_field(field, value)) fail("{}: option '{}' cannot be {}", where, row.name, field.dump());
+        },
+        options);
+  }
   if (!values.is_object() || known != values.size()) fail("{}: there are options that this version does not know", where);
   return options;
+}
+
+void override_options(TrainOptions& run, const TrainOptions& given, const std::set<std::string>& names) {
+  const TrainOptions begun_with = run;
+  for (const TrainOption& row : train_option_table())
+    if (row.resume != TrainOption::Resume::kIsForNewRuns && names.contains(row.name))
+      row.visit([](auto& value, const auto& now) { value = now; }, run, given);
+  if (run.validation_tokens == kAuto) run.validation_tokens = begun_with.validation_tokens;
+  if (run.warmup == kAuto && begun_with.warmup != kAuto)
+    fail_usage("--warmup auto: a run that goes on keeps its warm-up, of {} steps; a number changes it", begun_with.warmup);
+  if (names.contains("epochs") && !names.contains("steps")) run.steps = 0;
+}
+
+void check_fixed_options(const TrainOptions& saved, const TrainOptions& now) {
+  const json before = to_json(saved), after = to_json(now);
+  for (const TrainOption& row : train_option_table())
+    if (row.resume == TrainOption::Resume::kIsFixed && before[row.name] != after[row.name])
+      fail_usage(
+          "--{} {}: the run was begun with {}, and with another it would no longer be the same run; leave the option out, or start a new run from "
+          "the checkpoint with --init",
+          row.name, plain_text(after[row.name]), plain_text(before[row.name]));
 }
 
 int64_t warmup_steps(const TrainOptions& options, int64_t steps) {
@@ -142,15 +202,5 @@ int validation_window(const TrainOptions& options, int64_t tokens) {
 }
 
 int validation_piece(const TrainOptions& options, int window) { return window > options.sequence ? options.sequence : 0; }
-
-void check_same_course(const TrainOptions& saved, const TrainOptions& now) {
-  const json before = to_json(saved), after = to_json(now);
-  for (const char* name : kFixed)
-    if (before[name] != after[name])
-      fail_usage(
-          "--{} {}: the run was begun with {}, and with another it would no longer be the same run; leave the option out, or start a new run from "
-          "the checkpoint with --init",
-          name, plain_text(after[name]), plain_text(before[name]));
-}
 
 }  // namespace mmrec

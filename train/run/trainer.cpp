@@ -461,7 +461,7 @@ int resume_training(const fs::path& run_or_checkpoint, const std::function<void(
   options.out = start.folder->path();
   change(options);
   check_options(options);
-  check_same_course(saved, options);
+  check_fixed_options(saved, options);
   return Run(options, std::move(start)).train();
 }
 

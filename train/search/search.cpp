@@ -46,8 +46,10 @@ bool is_field(const std::string& name) { return to_json(Config{}).contains(name)
 
 void check_name(const std::string& name) {
   std::vector<std::string> known = {"config"};
-  for (const nlohmann::json& names : {to_json(TrainOptions{}), to_json(Config{})})
-    for (const auto& [option, value] : names.items()) known.push_back(option);
+  for (const TrainOption& option : train_option_table())
+    if (option.scope == TrainOption::Scope::kRun) known.push_back(option.name);
+  const nlohmann::json fields = to_json(Config{});
+  for (const auto& [field, value] : fields.items()) known.push_back(field);
   if (std::ranges::find(known, name) == known.end())
     fail_usage("{}: neither an option of train that a search can set nor a field of its configuration{}", name, did_you_mean(name, known));
 }
