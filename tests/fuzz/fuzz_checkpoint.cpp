@@ -44,11 +44,11 @@ void read(const Folder& folder, const std::string& text) {
     fuzz::require(written["step"] == state.step && written["tokens"] == state.tokens && written["seed"] == state.seed, "numbers are what is written");
     fuzz::require(state.step >= 0 && state.tokens >= 0, "a run's place is at or after its beginning");
     fuzz::require(checkpoint_step(folder.path()) == state.step, "both readers find the same step");
-    if (!state.course) return;
-    const json options = to_json(state.course->options), written_options = written["course"]["options"];
+    if (!state.progress) return;
+    const json options = to_json(state.progress->options), written_options = written["course"]["options"];
     for (const auto& [name, value] : options.items())
       fuzz::require(!value.is_number_integer() || written_options.value(name, value) == value, "numbers of the options are what is written");
-    check_options(state.course->options);
+    check_options(state.progress->options);
   });
 }
 

@@ -40,11 +40,11 @@ int main(int argc, char** argv) {
 
     TrainOptions source;
     int trained = 0;  // tokens of the training's windows, where that is known
-    if (checkpoint.state.course) {
-      source.data = checkpoint.state.course->options.data;
-      source.validation_split = checkpoint.state.course->options.validation_split;
-      if (sequence_option->count() == 0) sequence = checkpoint.state.course->options.validation_sequence;
-      trained = checkpoint.state.course->options.sequence;
+    if (checkpoint.state.progress) {
+      source.data = checkpoint.state.progress->options.data;
+      source.validation_split = checkpoint.state.progress->options.validation_split;
+      if (sequence_option->count() == 0) sequence = checkpoint.state.progress->options.validation_sequence;
+      trained = checkpoint.state.progress->options.sequence;
     } else if (data.empty()) {
       fail_usage("--data is required: {} does not say what it was trained on", folder);
     }
@@ -66,9 +66,9 @@ int main(int argc, char** argv) {
         console.line(note.text);
     if (!texts.unknown.empty()) warn(source.data + ": " + texts.unknown);
     const bool same_as_trained = data.empty() && validation_split.empty() && part != "all";
-    if (same_as_trained && !texts.is(checkpoint.state.course->data))
-      warn(fmt::format("{} has changed since the model was trained on it: {} now, {} then{}", source.data, describe(texts.identity()),
-                       describe(checkpoint.state.course->data), texts.read_otherwise));
+    if (same_as_trained && !texts.is(checkpoint.state.progress->data))
+      warn(fmt::format("{} has changed since the model was trained on it: {} now, {} then{}", source.data, describe(texts.fingerprint()),
+                       describe(checkpoint.state.progress->data), texts.read_otherwise));
 
     std::vector<Tokens> parts;
     if (part != "validation") parts.push_back(texts.train);

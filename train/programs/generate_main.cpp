@@ -67,7 +67,7 @@ int main(int argc, char** argv) {
     }
 
     Generator generator(checkpoint.config, tokenizer.size(), parameters, checkpoint.state.seed, sampling, samples,
-                        checkpoint.state.course ? checkpoint.state.course->options.sequence : 0);
+                        checkpoint.state.progress ? checkpoint.state.progress->options.sequence : 0);
     const bool streams = samples == 1 && !json;
     // A model may have learnt the escape sequences that were in its text: on a terminal they are shown and do nothing.
     // Whether a carriage return ends a line is known with the next character only: till then it waits.

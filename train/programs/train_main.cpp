@@ -20,7 +20,7 @@
 #include "train/run/data.h"
 #include "train/run/options_file.h"
 #include "train/run/plan.h"
-#include "train/run/trainer.h"
+#include "train/run/recorded_run.h"
 
 namespace {
 

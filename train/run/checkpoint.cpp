@@ -24,7 +24,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr int kFormat = 2;  // 1 had no course
+constexpr int kFormat = 2;  // 1 had no progress
 constexpr const char* kStateFile = "state.json";
 constexpr const char* kFiles[] = {"config.json", "tokenizer.json", "model.safetensors", "optimizer.safetensors"};
 
@@ -52,7 +52,7 @@ T field(const json& object, const char* name, const fs::path& file) {
 }
 
 /// A text's number of tokens and their checksum.
-std::pair<int64_t, uint32_t> read_identity(const json& data, const char* name, const fs::path& file) {
+std::pair<int64_t, uint32_t> read_fingerprint(const json& data, const char* name, const fs::path& file) {
   const json pair = field<json>(data, name, file);
   if (pair.is_array() && pair.size() == 2)
     if (const auto tokens = whole_number(pair[0]), crc = whole_number(pair[1], UINT32_MAX); tokens && crc)
@@ -66,28 +66,28 @@ double number_or_nan(const json& object, const char* name, const fs::path& file)
   return value.is_null() ? std::nan("") : field<double>(object, name, file);
 }
 
-json to_json(const Course& course) {
-  const DataIdentity& data = course.data;
-  json result = {{"options", to_json(course.options)},
+json to_json(const TrainingProgress& progress) {
+  const DataFingerprint& data = progress.data;
+  json result = {{"options", to_json(progress.options)},
                  {"data", {{"train", {data.train_tokens, data.train_crc}}, {"validation", {data.validation_tokens, data.validation_crc}}}},
-                 {"epoch", {{"loss", course.epoch.loss}, {"correct", course.epoch.correct}, {"positions", course.epoch.positions}}},
-                 {"best", {{"loss", course.best_loss}, {"step", course.best_step}, {"validations_since", course.validations_since_best}}},
-                 {"seconds", course.seconds}};
-  if (!course.unfinished.empty()) result["unfinished"] = course.unfinished;
+                 {"epoch", {{"loss", progress.epoch.loss}, {"correct", progress.epoch.correct}, {"positions", progress.epoch.positions}}},
+                 {"best", {{"loss", progress.best_loss}, {"step", progress.best_step}, {"validations_since", progress.validations_since_best}}},
+                 {"seconds", progress.seconds}};
+  if (!progress.unfinished.empty()) result["unfinished"] = progress.unfinished;
   return result;
 }
 
-Course read_course(const json& course, const fs::path& file) {
-  const json data = field<json>(course, "data", file), epoch = field<json>(course, "epoch", file), best = field<json>(course, "best", file);
-  const auto train = read_identity(data, "train", file), validation = read_identity(data, "validation", file);
-  return {.options = options_from_json(field<json>(course, "options", file), file.string()),
+TrainingProgress read_progress(const json& progress, const fs::path& file) {
+  const json data = field<json>(progress, "data", file), epoch = field<json>(progress, "epoch", file), best = field<json>(progress, "best", file);
+  const auto train = read_fingerprint(data, "train", file), validation = read_fingerprint(data, "validation", file);
+  return {.options = options_from_json(field<json>(progress, "options", file), file.string()),
           .data = {train.first, validation.first, train.second, validation.second},
           .epoch = {field<double>(epoch, "loss", file), field<double>(epoch, "correct", file), field<int64_t>(epoch, "positions", file)},
           .best_loss = number_or_nan(best, "loss", file),
           .best_step = field<int64_t>(best, "step", file),
           .validations_since_best = field<int>(best, "validations_since", file),
-          .seconds = field<double>(course, "seconds", file),
-          .unfinished = course.contains("unfinished") ? field<std::string>(course, "unfinished", file) : ""};
+          .seconds = field<double>(progress, "seconds", file),
+          .unfinished = progress.contains("unfinished") ? field<std::string>(progress, "unfinished", file) : ""};
 }
 
 /// Takes a run's folder to the checkpoint to use. One that is only the latest may be gone a moment later.
@@ -117,8 +117,8 @@ RunState read_state(const json& state, const fs::path& file) {
                   .seed = field<uint64_t>(state, "seed", file),
                   .run = state.contains("run") ? field<std::string>(state, "run", file) : "",
                   .validation_loss = number_or_nan(state, "validation_loss", file),
-                  .course = {}};
-  if (state.contains("course")) result.course = read_course(state["course"], file);
+                  .progress = {}};
+  if (state.contains("course")) result.progress = read_progress(state["course"], file);
   return result;
 }
 
@@ -218,7 +218,7 @@ void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer
         {"format", kFormat}, {"step", state.step}, {"tokens", state.tokens}, {"seed", state.seed}, {"validation_loss", state.validation_loss},
         {"files", files}};
     if (!state.run.empty()) description["run"] = state.run;
-    if (state.course) description["course"] = to_json(*state.course);
+    if (state.progress) description["course"] = to_json(*state.progress);
     description["crc32"] = checksum(description.dump());
     write_file_atomically(partial / kStateFile, description.dump(2) + "\n");
     carry_over_others(folder, partial);
@@ -289,14 +289,10 @@ std::optional<TrainOptions> checkpoint_options(const PathAt& folder) {
   const PathAt file = folder / kStateFile;
   try {
     const json state = parse_state(read_file(file), file.shown());
-    if (state.contains("course")) return read_course(state["course"], file.shown()).options;
+    if (state.contains("course")) return read_progress(state["course"], file.shown()).options;
   } catch (const Error&) {
   }
   return std::nullopt;
-}
-
-int model_vocabulary(const Config& config, const Tokenizer& tokenizer) {
-  return config.vocab_size == padded_vocabulary(tokenizer.size()) ? tokenizer.size() : config.vocab_size;
 }
 
 }  // namespace mmrec

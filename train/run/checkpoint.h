@@ -2,45 +2,17 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <limits>
 #include <optional>
 #include <string>
 
 #include "model/config.h"
-#include "model/model.h"
 #include "model/parameters.h"
 #include "support/file_descriptor.h"
 #include "support/path_at.h"
 #include "train/data/tokenizer.h"
-#include "train/run/data.h"
-#include "train/run/options.h"
+#include "train/run/run_state.h"
 
 namespace mmrec {
-
-/// What --resume needs of a run beside its weights, moments and step.
-struct Course {
-  TrainOptions options;
-  DataIdentity data;
-  LossSum epoch = {};  ///< of the steps so far of the epoch that is under way
-  /// The best validation so far; best_step is 0 before the first.
-  double best_loss = std::numeric_limits<double>::quiet_NaN();
-  int64_t best_step = 0;
-  int validations_since_best = 0;
-  double seconds = 0;  ///< that the run has taken
-  /// What was due after the step and a stop has ended, to be done anew: kValidation, kSample, or "".
-  std::string unfinished = {};
-  static constexpr const char *kValidation = "validation", *kSample = "sample";
-};
-
-/// Where a run stood when a checkpoint was written.
-struct RunState {
-  int64_t step = 0;                   ///< steps taken
-  int64_t tokens = 0;                 ///< trained on
-  uint64_t seed = 0;                  ///< of the run: with it, memory and order are what they were
-  std::string run = {};               ///< which run's it is: RunFolder's id; "": no run's, or one's of an earlier version
-  double validation_loss = 0;         ///< of these weights, or NaN
-  std::optional<Course> course = {};  ///< checkpoints that no run wrote have none
-};
 
 // A checkpoint is a folder: config.json, tokenizer.json, model.safetensors (the weights by their names),
 // optimizer.safetensors (`m.NAME`, `v.NAME`) and state.json, which has the run's state and every file's size and checksum.
@@ -113,9 +85,5 @@ std::optional<int64_t> checkpoint_step(const PathAt& folder);
 
 /// The options of the run that wrote a checkpoint, by its state.json alone; nothing where that cannot be read or no run wrote it.
 std::optional<TrainOptions> checkpoint_options(const PathAt& folder);
-
-/// The number of ids that can be predicted: the tokenizer's where the embedding is just that size, rounded up
-/// (`--vocab auto`), else all rows of the embedding.
-int model_vocabulary(const Config& config, const Tokenizer& tokenizer);
 
 }  // namespace mmrec

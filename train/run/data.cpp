@@ -73,7 +73,7 @@ std::vector<Note> notes_of(const Corpus& corpus, const CharacterCounts& counts) 
 
 }  // namespace
 
-std::string describe(const DataIdentity& data) {
+std::string describe(const DataFingerprint& data) {
   return fmt::format("{} characters (CRC {:08x}) and {} for validation ({:08x})", data.train_tokens, data.train_crc, data.validation_tokens,
                      data.validation_crc);
 }
@@ -85,9 +85,9 @@ std::string absolute_data(const std::string& data) {
   return ignored ? data : path.lexically_normal().string();
 }
 
-DataIdentity RunData::identity() const { return {train.count(), validation.count(), train.crc32(), validation.crc32()}; }
+DataFingerprint RunData::fingerprint() const { return {train.count(), validation.count(), train.crc32(), validation.crc32()}; }
 
-bool RunData::is(const DataIdentity& other) const {
+bool RunData::is(const DataFingerprint& other) const {
   const auto same = [](const Tokens& tokens, int64_t count, uint32_t crc) {
     if (tokens.count() != count) return false;
     return tokens.crc32() == crc || std::ranges::any_of(std::array{1, 2, 4}, [&](int width) { return tokens.crc32_in(width) == crc; });
@@ -102,8 +102,16 @@ RunData load_data(const TrainOptions& options, const std::optional<Tokenizer>& k
   count_characters(corpus.train, options.data, counts);
   count_characters(corpus.validation, options.data, counts);
   const Tokenizer tokenizer = known ? extended_on_demand(*known, counts, options.extend_vocab) : Tokenizer(counts, options.vocabulary);
-  return {tokenizer, tokenizer.encode(corpus.train, options.data), tokenizer.encode(corpus.validation, options.data), notes_of(corpus, counts),
-          describe_unknown(tokenizer, counts), read_otherwise(corpus)};
+  return {tokenizer,
+          tokenizer.encode(corpus.train, options.data),
+          tokenizer.encode(corpus.validation, options.data),
+          notes_of(corpus, counts),
+          describe_unknown(tokenizer, counts),
+          read_otherwise(corpus)};
+}
+
+int model_vocabulary(const Config& config, const Tokenizer& tokenizer) {
+  return config.vocab_size == padded_vocabulary(tokenizer.size()) ? tokenizer.size() : config.vocab_size;
 }
 
 void check_can_be_split(const std::string& data, const std::string& val_split) {
@@ -112,12 +120,12 @@ void check_can_be_split(const std::string& data, const std::string& val_split) {
     fail_usage("--val-split {}: {} is divided already; leave the option out, or divide the text anew with 'prepare --val-split'", val_split, data);
 }
 
-void check_same_data(const DataIdentity& begun_with, const RunData& now, const std::string& name) {
+void check_same_data(const DataFingerprint& begun_with, const RunData& now, const std::string& name) {
   if (!now.is(begun_with))
     fail(
         "{} is not the text that the run was begun with: {} now, {} then{}. Give the same --data and --val-split, or start a new run on this text "
         "from the checkpoint's weights with --init",
-        name, describe(now.identity()), describe(begun_with), now.read_otherwise);
+        name, describe(now.fingerprint()), describe(begun_with), now.read_otherwise);
 }
 
 }  // namespace mmrec

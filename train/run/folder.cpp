@@ -43,9 +43,7 @@ bool belongs_to_a_run(const std::string& name) {
 }
 
 /// Whether a half copy of something of this name may be found in a run's folder.
-bool may_be_left(const std::string& name) {
-  return belongs_to_a_run(name) || name == kPrevious || name == kMoving || name == kReplaced;
-}
+bool may_be_left(const std::string& name) { return belongs_to_a_run(name) || name == kPrevious || name == kMoving || name == kReplaced; }
 
 bool has_only_checkpoint_files(const PathAt& folder) { return std::ranges::all_of(names_in(folder), is_checkpoint_file); }
 
@@ -184,7 +182,7 @@ std::vector<RunFolder::Entry> RunFolder::newest_first() const {
 }
 
 std::string RunFolder::obstacle(const Checkpoint& checkpoint) const {
-  if (!checkpoint.state.course) return "it does not say how its run was going on, as checkpoints of earlier versions; --init can start from it";
+  if (!checkpoint.state.progress) return "it does not say how its run was going on, as checkpoints of earlier versions; --init can start from it";
   const PathAt file = *this / kConfig;
   const std::string shown = file.shown().string();
   if (!exists(file)) return fmt::format("{} is missing: the folder is no run's; --init can start a new run from the checkpoint", shown);

@@ -2,10 +2,12 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "support/atomic_file.h"
 #include "support/error.h"
@@ -70,11 +72,21 @@ Config run_config(const TrainOptions& options, const RunStart& start, const Toke
   return config;
 }
 
-DataIdentity data_identity(const TrainOptions& options, const RunStart& start, const RunData& data) {
-  if (!start.resumes()) return data.identity();
-  const DataIdentity& begun_with = start.checkpoint->state.course->data;
-  check_same_data(begun_with, data, options.data);
-  return begun_with;
+Trainer make_trainer(TrainOptions options, const RunStart& start) {
+  RunData data = load_data(options, start.tokenizer());
+  options.config = run_config(options, start, data.tokenizer);
+  if (start.resumes()) check_same_data(start.checkpoint->state.progress->data, data, options.data);
+  return Trainer(options, std::move(data));
+}
+
+void read_parameters(const RunStart& start, Trainer& trainer) {
+  if (!start.checkpoint) return;
+  Parameters& parameters = trainer.parameters();
+  const Tensor added = parameters.weight("embedding.weight").rows(start.checkpoint->tokenizer.size(), trainer.tokenizer().size());
+  const std::vector<float> drawn(added.data(), added.data() + added.count());
+  start.checkpoint->read_weights(parameters);
+  std::ranges::copy(drawn, added.data());
+  if (start.resumes()) start.checkpoint->read_moments(parameters);
 }
 
 RunFolder open_folder(const TrainOptions& options, RunStart& start, int64_t steps) {

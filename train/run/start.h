@@ -7,6 +7,7 @@
 
 #include "train/run/checkpoint.h"
 #include "train/run/folder.h"
+#include "train/run/trainer.h"
 
 namespace mmrec {
 
@@ -28,8 +29,12 @@ RunStart start_again(const std::filesystem::path& run_or_checkpoint);
 /// the checkpoint, with more rows if the tokenizer was extended. Throws a UsageError where the options ask for another model.
 Config run_config(const TrainOptions& options, const RunStart& start, const Tokenizer& tokenizer);
 
-/// What the run's checkpoints tell its text by. Throws an Error where a run goes on and `data` is not the text that it was begun with.
-DataIdentity data_identity(const TrainOptions& options, const RunStart& start, const RunData& data);
+/// The run's trainer, with the weights of a new run and `options` that have the run's configuration. Throws an Error where a run goes on and its
+/// data are not the text that it was begun with.
+Trainer make_trainer(TrainOptions options, const RunStart& start);
+/// Puts the weights of the checkpoint, if there is one, into the trainer's parameters; of a run that goes on the moments too. Rows of the
+/// embedding for characters that the checkpoint's tokenizer did not have begin like any new row, not as the padding that they were.
+void read_parameters(const RunStart& start, Trainer& trainer);
 
 /// The folder as it is when the run of so many steps begins. Whatever can be refused has been, before anything in it is changed.
 RunFolder open_folder(const TrainOptions& options, RunStart& start, int64_t steps);

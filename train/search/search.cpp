@@ -298,7 +298,7 @@ Sources sources_of(const SearchSpace& space, const Settings& common) {
   for_each("data", {source.data}, [&](const std::string& name) {
     source.data = name;
     const RunData data = load_data(source, std::nullopt);
-    sources.texts[name] = {describe(data.identity()), data.read_otherwise, data.notes};
+    sources.texts[name] = {describe(data.fingerprint()), data.read_otherwise, data.notes};
   });
   for_each("init", {}, [&](const std::string& name) { sources.weights[name] = Checkpoint(fs::path(name)).describe_weights(); });
   return sources;

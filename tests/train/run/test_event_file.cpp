@@ -1,4 +1,5 @@
 #include "train/run/event_file.h"
+#include "train/run/recorded_run.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +10,6 @@
 
 #include "support/checksum.h"
 #include "tests/common/small_runs.h"
-#include "train/run/trainer.h"
 
 namespace mmrec {
 namespace {

@@ -15,7 +15,7 @@
 #include "train/data/token_file.h"
 #include "train/run/data.h"
 #include "train/run/folder.h"
-#include "train/run/trainer.h"
+#include "train/run/recorded_run.h"
 
 namespace mmrec {
 namespace {
@@ -283,7 +283,7 @@ TEST_F(Resume, MoreEpochsOnceTheRunHasEnded) {
             0);
   const Checkpoint longer(run.out / "final_checkpoint");
   EXPECT_EQ(longer.state.step, 2 * per_epoch);
-  EXPECT_EQ(longer.state.course->options.epochs, 2) << "the next one goes on with what was given last";
+  EXPECT_EQ(longer.state.progress->options.epochs, 2) << "the next one goes on with what was given last";
   EXPECT_EQ(rows(run, "train").size(), static_cast<size_t>(2 * per_epoch));
   expect_logged(run, {"changed: epochs 1 -> 2, lr 0.003 -> 0.001"});
   expect_error<UsageError>([&] { resume_training(run.out, [](TrainOptions& now) { now.quiet = true, now.epochs = 1; }); },

@@ -28,7 +28,7 @@
 #include "train/report/run_report.h"
 #include "train/run/checkpoint.h"
 #include "train/run/metrics.h"
-#include "train/run/trainer.h"
+#include "train/run/recorded_run.h"
 
 #if defined(__has_feature)
 #define MMREC_HAS_FEATURE(name) __has_feature(name)
@@ -558,14 +558,14 @@ TEST_F(Training, TheWarmUpIsSaidAndSaved) {
   const std::string log = read_file(run.out / "training_output.log");
   EXPECT_NE(log.find("learning rate: warm-up of 3 steps to 3.00e-03, then down to 3.00e-04\n"), log.npos) << log;
   EXPECT_EQ(log.find("fills the run"), log.npos);
-  EXPECT_EQ(Checkpoint(run.out).state.course->options.warmup, 3);
+  EXPECT_EQ(Checkpoint(run.out).state.progress->options.warmup, 3);
   EXPECT_EQ(rows(run, "train")[3].lr, run.optimizer.learning_rate);
   // A longer run has the warm-up that it was begun with.
   resume_training(run.out, [](TrainOptions& now) {
     now.quiet = true;
     now.steps = 300;
   });
-  EXPECT_EQ(Checkpoint(run.out / "final_checkpoint").state.course->options.warmup, 3);
+  EXPECT_EQ(Checkpoint(run.out / "final_checkpoint").state.progress->options.warmup, 3);
   EXPECT_LT(rows(run, "train")[30].lr, run.optimizer.learning_rate);
 
   TrainOptions short_run = options("short");
@@ -907,9 +907,9 @@ TEST_F(CheckpointTest, RefusesEveryLengthAndEveryAlteredByte) {
   Parameters parameters(config);
   parameters.initialise(1);
   const fs::path folder = directory_ / "c";
-  Course course;
-  course.options.validation_tokens = course.options.warmup = 0;  // a run saves numbers
-  save_checkpoint(folder, config, tokenizer_, parameters, {.step = 1, .course = course});
+  TrainingProgress progress;
+  progress.options.validation_tokens = progress.options.warmup = 0;  // a run saves numbers
+  save_checkpoint(folder, config, tokenizer_, parameters, {.step = 1, .progress = progress});
   int refused = 0, accepted = 0, expected = 0;
   const auto try_to_read = [&](const fs::path& file, const std::string& damage) {
     try {

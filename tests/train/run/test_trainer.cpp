@@ -1,0 +1,144 @@
+#include "train/run/trainer.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cmath>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "runtime/threads.h"
+#include "tests/common/small_runs.h"
+#include "train/run/recorded_run.h"
+
+namespace mmrec {
+namespace {
+
+using test::values;
+
+/// What `train` reads of play.txt, made in memory.
+RunData data_of(std::string_view play, int vocabulary) {
+  const size_t cut = split_point(play, 0.1);
+  CharacterCounts counts;
+  count_characters(play, "play", counts);
+  const Tokenizer tokenizer(counts, vocabulary);
+  return {tokenizer, tokenizer.encode(play.substr(0, cut), "play"), tokenizer.encode(play.substr(cut), "play"), {}, "", ""};
+}
+
+/// A Trainer alone, beside the runs that train() records.
+class TrainerTest : public test::SmallRuns {
+ protected:
+  TrainerTest() : play_(read_file(directory_ / "play.txt")) {}
+
+  TrainOptions options(const std::string& out) const {
+    TrainOptions options = SmallRuns::options(out);
+    options.vocabulary = options.config.vocab_size = 100;
+    options.steps = 7;
+    options.eval_every = 3;
+    return options;
+  }
+  RunData data() const { return data_of(play_, 100); }
+
+  static void expect_equal(Trainer& one, const Parameters& other) {
+    EXPECT_EQ(values(one.parameters().weights()), values(other.weights()));
+    EXPECT_EQ(values(one.parameters().first_moments()), values(other.first_moments()));
+    EXPECT_EQ(values(one.parameters().second_moments()), values(other.second_moments()));
+  }
+
+  std::string play_;
+};
+
+TEST_F(TrainerTest, TakesTheStepsOfARecordedRunWithoutAFile) {
+  const TrainOptions run = options("run");
+  Trainer trainer(run, data());
+  EXPECT_FALSE(std::filesystem::exists(run.out));
+  std::vector<MetricsRow> steps, validations;
+  while (!trainer.is_done()) {
+    steps.push_back(trainer.step());
+    if (trainer.validation_is_due()) validations.push_back(trainer.validate());
+  }
+  EXPECT_FALSE(std::filesystem::exists(run.out));
+
+  train(run);
+  const Checkpoint final(run.out / "final_checkpoint");
+  Parameters parameters(final.config);
+  final.read_weights(parameters);
+  final.read_moments(parameters);
+  expect_equal(trainer, parameters);
+
+  const std::vector<MetricsRow> recorded = rows(run, "train"), validated = rows(run, "val");
+  ASSERT_EQ(steps.size(), recorded.size());
+  for (size_t i = 0; i < steps.size(); ++i) {
+    EXPECT_EQ(steps[i].step, recorded[i].step);
+    EXPECT_EQ(steps[i].loss, recorded[i].loss);
+    EXPECT_EQ(steps[i].grad_norm, recorded[i].grad_norm);
+    EXPECT_EQ(steps[i].tokens, recorded[i].tokens);
+  }
+  ASSERT_EQ(validations.size(), 3u);
+  ASSERT_EQ(validated.size(), 3u);
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(validations[i].loss, validated[i].loss);
+    EXPECT_EQ(validations[i].loss_in_trained_window, validated[i].loss_in_trained_window);
+  }
+  EXPECT_EQ(trainer.state().progress->best_loss, final.state.progress->best_loss);
+  EXPECT_EQ(trainer.state().progress->data, final.state.progress->data);
+}
+
+TEST_F(TrainerTest, GoesOnFromAStateAndItsParameters) {
+  const TrainOptions run = options("run");
+  Trainer whole(run, data()), first(run, data()), second(run, data());
+  const auto take = [](Trainer& trainer, int64_t steps) {
+    while (trainer.state().step < steps) {
+      trainer.step();
+      if (trainer.validation_is_due()) trainer.validate();
+    }
+  };
+  take(whole, 7);
+  take(first, 4);
+  for (const auto& flat : {&Parameters::weights, &Parameters::first_moments, &Parameters::second_moments}) {
+    const Tensor &from = (first.parameters().*flat)(), &to = (second.parameters().*flat)();
+    std::copy_n(from.data(), from.count(), to.data());
+  }
+  second.restore(first.state());
+  take(second, 7);
+  expect_equal(second, whole.parameters());
+  EXPECT_EQ(second.state().progress->epoch.loss, whole.state().progress->epoch.loss);
+  EXPECT_EQ(second.state().progress->best_loss, whole.state().progress->best_loss);
+  EXPECT_TRUE(second.is_done());
+}
+
+TEST_F(TrainerTest, AStopChangesNothing) {
+  Trainer trainer(options("run"), data());
+  trainer.step();
+  const std::vector<float> before = values(trainer.parameters().weights());
+  {
+    const std::atomic<int> stop{1};
+    trainer.obey(stop);
+    EXPECT_THROW(trainer.step(), Interrupted);
+    EXPECT_EQ(trainer.state().progress->unfinished, "");
+    EXPECT_THROW(trainer.validate(), Interrupted);
+    EXPECT_EQ(trainer.state().progress->unfinished, TrainingProgress::kValidation);
+    EXPECT_EQ(values(trainer.parameters().weights()), before);
+    EXPECT_EQ(trainer.state().step, 1);
+  }
+  const std::atomic<int> go_on{0};
+  trainer.obey(go_on);
+  trainer.validate();
+  EXPECT_EQ(trainer.state().progress->unfinished, "");
+  EXPECT_TRUE(trainer.is_best());
+}
+
+TEST_F(TrainerTest, TakesNoStepThatIsNotFinite) {
+  Trainer trainer(options("run"), data());
+  trainer.step();
+  trainer.parameters().weight("blocks.1.ffn.0.weight").data()[3] = INFINITY;
+  const std::vector<float> before = values(trainer.parameters().weights());
+  EXPECT_FALSE(std::isfinite(trainer.step().grad_norm));
+  EXPECT_EQ(trainer.first_non_finite(), "the weight blocks.1.ffn.0.weight");
+  EXPECT_EQ(trainer.state().step, 1);
+  EXPECT_EQ(values(trainer.parameters().weights()), before);
+}
+
+}  // namespace
+}  // namespace mmrec

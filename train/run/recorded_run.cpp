@@ -1,0 +1,349 @@
+#include "train/run/recorded_run.h"
+
+#include <chrono>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+
+#include "runtime/machine.h"
+#include "runtime/profile.h"
+#include "runtime/profile_table.h"
+#include "runtime/threads.h"
+#include "support/atomic_file.h"
+#include "support/error.h"
+#include "support/exceptions.h"
+#include "support/names.h"
+#include "support/stop_signals.h"
+#include "support/strict_json.h"
+#include "train/run/checkpoint.h"
+#include "train/run/event_file.h"
+#include "train/run/log.h"
+#include "train/run/metrics.h"
+#include "train/run/start.h"
+#include "train/run/trainer.h"
+
+namespace mmrec {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Drives a Trainer and records what comes of it: folder, log, metrics, events, checkpoints. Signals stop it.
+class RecordedRun {
+ public:
+  RecordedRun(const TrainOptions& options, RunStart start);
+  /// Returns the signal that stopped it, or 0. What it throws is in the log, too.
+  int train();
+
+ private:
+  const TrainOptions& options() const { return trainer_.options(); }
+  const TrainingProgress& progress() const { return *trainer_.state().progress; }
+  int64_t steps_taken() const { return trainer_.state().step; }
+  double seconds() const { return seconds_before_ + std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+  /// Takes the run up where the checkpoint left it.
+  void take_up(const Checkpoint& checkpoint);
+  void describe(const RunStart& start);
+  void check_stop() const;
+  void step();
+  int take_steps();
+  /// What is due after a step: validation, samples, checkpoints. unfinished: what of it is still due after a step that a checkpoint has.
+  void after_step(const std::string& unfinished = "");
+  /// The line of an epoch's end or a validation; what the validation, if there is one, is followed by.
+  void report(bool validates);
+  /// Its part of the line.
+  std::string validate();
+  void save(const std::string& name);
+  void save_step();
+  void write(const MetricsRow& row);
+  void say(std::string_view text, Style style = Style::kPlain);
+  void note_error(std::string_view text);
+  /// An error's text and how the run can go on.
+  std::string advised(std::string_view problem) const;
+  /// Calls `body`, which writes files; an error of it also tells how the run can go on.
+  template <class Body>
+  void with_advice(Body body);
+  void interrupt(int signal);
+  void finish();
+  void print_sample(const std::string& heading);
+  [[noreturn]] void stop_non_finite(const MetricsRow& row);
+  std::string resume_command() const;
+  /// For errors, without a full stop.
+  std::string last_checkpoint() const;
+
+  Trainer trainer_;
+  const StopSignals stop_;  // before there is anything to lose
+  RunFolder folder_;
+  RunLog log_;
+  MetricsFile metrics_;
+  std::optional<EventFile> events_;
+  Progress display_;
+  std::string unfinished_;   // of the checkpoint that the run goes on from
+  std::string last_saved_;   // a checkpoint's folder
+  int64_t saved_step_ = -1;  // of the newest that is not just the best model
+  std::chrono::steady_clock::time_point start_;
+  double seconds_before_ = 0;  // of the run's earlier parts
+};
+
+RecordedRun::RecordedRun(const TrainOptions& options, RunStart start)
+    : trainer_(make_trainer(options, start)),
+      stop_(!options.quiet),
+      folder_(open_folder(options, start, trainer_.steps())),
+      log_(folder_ / RunFolder::kLog, options.quiet),
+      metrics_(folder_ / RunFolder::kMetrics),
+      display_(log_, trainer_.steps(), trainer_.epochs()) {
+  trainer_.obey(stop_.asked());
+  read_parameters(start, trainer_);
+  if (!start.resumes()) folder_.write_config(trainer_.config());
+  describe(start);
+  if (start.resumes()) take_up(*start.checkpoint);
+  if (options.tensorboard) events_.emplace(folder_.root(), steps_taken() + 1);
+}
+
+void RecordedRun::take_up(const Checkpoint& checkpoint) {
+  RunState state = checkpoint.state;
+  seconds_before_ = state.progress->seconds;
+  unfinished_ = state.progress->unfinished;
+  last_saved_ = checkpoint.folder.string();
+  if (checkpoint.folder.filename() != RunFolder::kBest) saved_step_ = state.step;
+  if (state.progress->best_step > 0) {
+    try {
+      const Checkpoint best(folder_ / RunFolder::kBest);
+      if (const std::string obstacle = folder_.obstacle(best); !obstacle.empty()) fail("{}: {}", best.folder.string(), obstacle);
+    } catch (const Error& error) {
+      log_.line(fmt::format("the best model so far is lost, the next validation begins anew: {}", error.what()), Style::kWarning);
+      state.progress->best_step = 0;
+      state.progress->validations_since_best = 0;
+    }
+  }
+  trainer_.restore(state);
+}
+
+void RecordedRun::describe(const RunStart& start) {
+  for (const std::string& note : start.notes) log_.line(note, Style::kWarning);
+  log_.line(describe_machine(start_threads()));
+  for (const Note& note : trainer_.description()) log_.line(note.text, note.style);
+  if (!trainer_.unknown_characters().empty())
+    log_.line(trainer_.unknown_characters() + (start.checkpoint && !options().extend_vocab ? "; --extend-vocab would add them" : ""),
+              Style::kWarning);
+  if (!start.checkpoint) return;
+  const Checkpoint& checkpoint = *start.checkpoint;
+  if (!start.resumes())
+    return log_.line(fmt::format("weights and tokenizer from {}, step {}; {} characters added", checkpoint.folder.string(), checkpoint.state.step,
+                                 trainer_.tokenizer().size() - checkpoint.tokenizer.size()));
+  const std::string changes = describe_changes(to_json(checkpoint.state.progress->options), to_json(to_save(options())));
+  log_.line(fmt::format("going on after step {} of {}, from {}{}", checkpoint.state.step, trainer_.steps(), checkpoint.folder.string(),
+                        changes.empty() ? "" : "; changed: " + changes),
+            Style::kHeading);
+}
+
+int RecordedRun::train() {
+  try {
+    return take_steps();
+  } catch (const Error& error) {
+    note_error(error.what());
+    throw;
+  } catch (const std::exception& error) {
+    const std::string told = advised(in_words(error));
+    note_error(told);
+    throw Error(told);
+  }
+}
+
+void RecordedRun::note_error(std::string_view text) {
+  try {
+    log_.note(fmt::format("error: {}", text));
+  } catch (const Error&) {  // the disk is full
+  }
+}
+
+int RecordedRun::take_steps() {
+  start_ = std::chrono::steady_clock::now();
+  set_profiling(options().profile);
+  try {
+    if (!unfinished_.empty()) {
+      saved_step_ = -1;  // what is done now is not in the checkpoint
+      after_step(unfinished_);
+    }
+    while (!trainer_.is_done()) {
+      check_stop();
+      step();
+      after_step();
+    }
+    finish();
+    return 0;
+  } catch (const Interrupted&) {
+    interrupt(stop_.received());
+    return stop_.received();
+  }
+}
+
+void RecordedRun::check_stop() const {
+  if (stop_.received() != 0) throw Interrupted();
+}
+
+void RecordedRun::step() {
+  MetricsRow row = trainer_.step();
+  row.seconds = seconds();
+  write(row);
+  if (!std::isfinite(row.grad_norm)) stop_non_finite(row);
+  with_advice([&] { display_.update(row); });
+}
+
+void RecordedRun::after_step(const std::string& unfinished) {
+  const auto is_due = [&](int64_t every) { return every > 0 && steps_taken() % every == 0; };
+  const bool validates = trainer_.validation_is_due(), last = steps_taken() == trainer_.steps();
+  if (unfinished != TrainingProgress::kSample && (validates || last || trainer_.epoch_is_over())) report(validates);
+  if (is_due(options().sample_every)) print_sample(fmt::format("{} after step {}:", kSampleHeading, steps_taken()));
+  if (is_due(options().save_every)) save_step();
+}
+
+void RecordedRun::report(bool validates) {
+  const LossSum& sum = progress().epoch;
+  std::string line = trainer_.epoch_is_over() || steps_taken() == trainer_.steps()
+                         ? fmt::format("epoch {}/{}: train loss {:.4f}, perplexity {:.2f}, accuracy {}", trainer_.epoch(), trainer_.epochs(),
+                                       sum.mean_loss(), std::exp(sum.mean_loss()), percent(sum.accuracy()))
+                         : fmt::format("step {}/{}", steps_taken(), trainer_.steps());
+  if (validates) line += validate();
+  const bool best = validates && trainer_.is_best();
+  say(line + fmt::format(" | {}", format_duration(seconds())) + (best ? " | best so far" : ""), Style::kHeading);
+  if (best) save(RunFolder::kBest);
+  if (trainer_.out_of_patience() && steps_taken() < trainer_.steps())
+    say(fmt::format("no better validation loss for {} validations: stopped early", options().patience));
+}
+
+std::string RecordedRun::validate() {
+  MetricsRow row = trainer_.validate();
+  row.seconds = seconds();
+  write(row);
+  if (!std::isfinite(row.loss)) {
+    const Evaluation& evaluation = *trainer_.evaluation();
+    const bool longer = evaluation.window() > options().sequence;
+    fail("step {}: the validation loss is not finite ({}): {}. {}. A lower --lr{} helps.", row.step, std::abs(row.loss),
+         describe_overflow(evaluation.finite_tokens(), options().sequence), last_checkpoint(),
+         longer ? fmt::format(" or, in a new run, --val-seq {}", options().sequence) : "");
+  }
+  return fmt::format(" | validation loss {:.4f}, perplexity {:.2f}, accuracy {}", row.loss, row.perplexity(), percent(row.accuracy));
+}
+
+void RecordedRun::write(const MetricsRow& row) {
+  with_advice([&] {
+    metrics_.append(row);
+    if (events_) events_->append(row);
+  });
+}
+
+void RecordedRun::say(std::string_view text, Style style) {
+  with_advice([&] { log_.line(text, style); });
+}
+
+template <class Body>
+void RecordedRun::with_advice(Body body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    throw Error(advised(error.what()));
+  }
+}
+
+std::string RecordedRun::advised(std::string_view problem) const {
+  return fmt::format("{}\n{}. Once that is mended, {}", problem, last_checkpoint(),
+                     last_saved_.empty() ? "begin again with --overwrite" : "go on with\n  " + resume_command());
+}
+
+void RecordedRun::save(const std::string& name) {
+  const Parameters& parameters = trainer_.parameters();
+  // Weights or moments beyond a float's range can come from finite gradients; no checkpoint has them.
+  for (const Tensor& flat : {parameters.weights(), parameters.first_moments(), parameters.second_moments()})
+    if (const std::string bad = first_non_finite(parameters, flat); !bad.empty())
+      fail("step {}: {} or its moments are not finite and are not saved. {}. A lower --lr helps.", steps_taken(), bad, last_checkpoint());
+  RunState state = trainer_.state();
+  state.run = folder_.id();
+  state.progress->options = to_save(options());
+  state.progress->seconds = seconds();
+  with_advice([&] {
+    metrics_.flush();
+    if (events_) events_->flush();
+    folder_.save(name, trainer_.config(), trainer_.tokenizer(), parameters, state);
+  });
+  last_saved_ = (folder_.path() / name).string();
+  if (name != RunFolder::kBest) saved_step_ = state.step;
+}
+
+void RecordedRun::save_step() {
+  save(RunFolder::step_name(steps_taken()));
+  folder_.remove_old(options().keep);
+}
+
+void RecordedRun::interrupt(int signal) {
+  if (saved_step_ != steps_taken()) save_step();
+  say(fmt::format("stopped by {} after step {} of {}, saved in {}; to go on:\n  {}", signal_name(signal), steps_taken(), trainer_.steps(),
+                  last_saved_, resume_command()),
+      Style::kHeading);
+}
+
+void RecordedRun::finish() {
+  // Where the run went on with no step left to take, from a checkpoint within it or without its best model.
+  if (trainer_.evaluation() && (std::isnan(trainer_.state().validation_loss) || progress().best_step == 0)) report(true);
+  save(RunFolder::kFinal);
+  if (!trainer_.evaluation()) save(RunFolder::kBest);
+  set_profiling(false);
+
+  const double time = seconds();
+  const int64_t tokens = trainer_.state().tokens;
+  say(fmt::format("{} {} steps, {} tokens in {}: {:.0f} tokens/s with validation and checkpoints",
+                  steps_taken() < trainer_.steps() ? "stopped after" : "trained", steps_taken(), tokens, format_duration(time),
+                  static_cast<double>(tokens) / time),
+      Style::kHeading);
+  const Checkpoint best(folder_ / RunFolder::kBest);
+  if (trainer_.evaluation())
+    say(fmt::format("best validation loss {:.4f} (step {}): {}", best.state.validation_loss, best.state.step, best.folder.string()));
+  if (options().profile) say(profile_table(time));
+  best.read_weights(trainer_.parameters());
+  print_sample(fmt::format("{}:", kSampleHeading));
+}
+
+void RecordedRun::print_sample(const std::string& heading) {
+  if (options().sample_tokens == 0) return;
+  const Sample sample = trainer_.sample();
+  say(heading, Style::kHeading);
+  say(sample.text);
+  say(kSampleEnd);
+  if (!sample.problem.empty()) say(fmt::format("the sample ends early: {}", sample.problem), Style::kWarning);
+}
+
+void RecordedRun::stop_non_finite(const MetricsRow& row) {
+  // Neither figure is below 0, and a NaN's sign says nothing.
+  fail("step {}: {} is not finite (loss {}, gradient norm {}); the weights were not changed by it. {}. A lower --lr or --clip helps.", row.step,
+       trainer_.first_non_finite(), std::abs(row.loss), std::abs(row.grad_norm), last_checkpoint());
+}
+
+std::string RecordedRun::resume_command() const {
+  return fmt::format("{} --resume --out {}", shell_quoted(options().program), shell_quoted(folder_.path().string()));
+}
+
+std::string RecordedRun::last_checkpoint() const {
+  return last_saved_.empty() ? "No checkpoint was written yet" : "The last checkpoint is " + last_saved_;
+}
+
+}  // namespace
+
+int train(const TrainOptions& options) {
+  check_options(options);
+  return RecordedRun(options, start_new(options)).train();
+}
+
+int resume_training(const fs::path& run_or_checkpoint, const std::function<void(TrainOptions&)>& change) {
+  RunStart start = start_again(run_or_checkpoint);
+  const TrainOptions& saved = start.checkpoint->state.progress->options;
+  TrainOptions options = saved;
+  options.config = start.checkpoint->config;
+  options.out = start.folder->path();
+  change(options);
+  check_options(options);
+  check_fixed_options(saved, options);
+  return RecordedRun(options, std::move(start)).train();
+}
+
+}  // namespace mmrec
