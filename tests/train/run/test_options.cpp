@@ -1,0 +1,104 @@
+#include "train/run/options.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <type_traits>
+
+#include "support/error.h"
+#include "tests/common/expect_error.h"
+
+namespace mmrec {
+namespace {
+
+using test::expect_error;
+
+/// Every option with a value that is allowed and not its default.
+TrainOptions all_changed() {
+  TrainOptions options;
+  for (const TrainOption& row : train_option_table())
+    row.visit(
+        []<class T>(T& value) {
+          if constexpr (std::is_same_v<T, bool>)
+            value = !value;
+          else if constexpr (std::is_floating_point_v<T>)
+            value = value / 2;
+          else if constexpr (std::is_arithmetic_v<T>)
+            value += 3;
+          else
+            value = "0.05";  // of --lr-min and --val-split, too
+        },
+        options);
+  options.optimizer.learning_rate = 0.5f;
+  return options;
+}
+
+std::string text_of(const TrainOption& row, const TrainOptions& options) {
+  std::string text;
+  row.visit([&](const auto& value) { text = nlohmann::json(value).dump(); }, options);
+  return text;
+}
+
+TEST(OptionTable, HasEachOptionOnceAndSavesThoseOfTheRun) {
+  const nlohmann::json saved = to_json(TrainOptions{});
+  std::set<std::string> names;
+  for (const TrainOption& row : train_option_table()) {
+    EXPECT_TRUE(names.insert(row.name).second) << row.name;
+    EXPECT_EQ(saved.contains(row.name), row.scope == TrainOption::Scope::kRun) << row.name;
+  }
+  const TrainOptions changed = all_changed(), back = options_from_json(to_json(changed), "state.json");
+  for (const TrainOption& row : train_option_table())
+    EXPECT_EQ(text_of(row, back), text_of(row, row.scope == TrainOption::Scope::kRun ? changed : TrainOptions{})) << row.name;
+}
+
+TEST(OptionTable, ChecksTheRangeOfEachNumber) {
+  EXPECT_NO_THROW(check_options({}));
+  EXPECT_NO_THROW(check_options(all_changed()));
+  for (const TrainOption& row : train_option_table()) {
+    TrainOptions options;
+    bool is_bounded = false;
+    row.visit(
+        [&]<class T>(T& value) {
+          if constexpr (std::is_arithmetic_v<T> && std::is_signed_v<T>) {
+            value = static_cast<T>(-2);
+            is_bounded = row.bounds.at_least || row.bounds.more_than;
+          }
+        },
+        options);
+    if (is_bounded) expect_error<UsageError>([&] { check_options(options); }, {std::string("--") + row.name + " -2 makes no sense"});
+  }
+  TrainOptions options;
+  options.dropout = 1;
+  expect_error<UsageError>([&] { check_options(options); }, {"--dropout 1 makes no sense; it must be at least 0 and, as a float, less than 1"});
+}
+
+TEST(OptionTable, AResumedRunTakesWhatIsGivenAndNoMore) {
+  const TrainOptions given = all_changed();
+  for (const TrainOption& row : train_option_table()) {
+    TrainOptions run;
+    run.steps = 10;
+    const TrainOptions before = run;
+    override_options(run, given, {row.name});
+    const bool taken = row.resume != TrainOption::Resume::kIsForNewRuns;
+    EXPECT_EQ(text_of(row, run), text_of(row, taken ? given : before)) << row.name;
+    EXPECT_EQ(run.steps, std::string(row.name) == "epochs" ? 0 : std::string(row.name) == "steps" ? given.steps : 10) << row.name;
+    if (row.resume == TrainOption::Resume::kIsFixed)
+      expect_error<UsageError>([&] { check_fixed_options(before, run); }, {std::string("--") + row.name, "begun with"});
+    else
+      EXPECT_NO_THROW(check_fixed_options(before, run)) << row.name;
+  }
+}
+
+TEST(OptionTable, AutoIsWhatTheRunWasBegunWith) {
+  TrainOptions run, given;
+  run.validation_tokens = 1000;
+  run.warmup = 7;
+  override_options(run, given, {"val-tokens"});
+  EXPECT_EQ(run.validation_tokens, 1000);
+  expect_error<UsageError>([&] { override_options(run, given, {"warmup"}); }, {"--warmup auto", "of 7 steps"});
+}
+
+}  // namespace
+}  // namespace mmrec
