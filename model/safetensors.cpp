@@ -1,5 +1,6 @@
 #include "model/safetensors.h"
 
+#include <fcntl.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <utility>
 
 #include "support/atomic_file.h"
+#include "support/checksum.h"
 #include "support/error.h"
 #include "support/strict_json.h"
 
@@ -44,12 +46,17 @@ StoredTensor stored_as(const TensorView<T>& tensor, Dtype dtype) {
   return stored;
 }
 
-/// One entry of the header, for a file with these data bytes.
-StoredTensor parse_entry(const json& entry, std::span<const std::byte> data, const std::string& where) {
+/// What a file has behind its header.
+struct Data {
+  uint64_t begin, bytes;
+};
+
+/// One entry of the header.
+TensorEntry parse_entry(const json& entry, const Data& data, const std::string& where) {
   if (!entry.is_object() || entry.size() != 3 || !entry.contains("dtype") || !entry.contains("shape") || !entry.contains("data_offsets"))
     fail("{}: expected an object of dtype, shape and data_offsets", where);
 
-  StoredTensor tensor{};
+  TensorEntry tensor{};
   const json& dtype = entry["dtype"];
   if (dtype == "F32")
     tensor.dtype = Dtype::kF32;
@@ -70,35 +77,46 @@ StoredTensor parse_entry(const json& entry, std::span<const std::byte> data, con
     fail("{}: data_offsets is not a pair of byte offsets", where);
   const uint64_t begin = offsets[0].get<uint64_t>(), end = offsets[1].get<uint64_t>();
   if (begin > end) fail("{}: it ends at data byte {}, before its start at {}", where, end, begin);
-  if (end > data.size()) fail("{}: it ends at data byte {}, but the file has only {}: it is truncated or damaged", where, end, data.size());
+  if (end > data.bytes) fail("{}: it ends at data byte {}, but the file has only {}: it is truncated or damaged", where, end, data.bytes);
   if (byte_count(tensor.shape) != end - begin) fail("{}: shape {} does not take the {} bytes of its offsets", where, shape.dump(), end - begin);
-  tensor.bytes = data.subspan(begin, end - begin);
+  tensor.begin = data.begin + begin;
+  tensor.bytes = end - begin;
   return tensor;
 }
 
-/// The format leaves no byte of the data to nobody and none to two.
-void check_coverage(const StoredTensors& tensors, std::span<const std::byte> data, const std::string& file) {
-  std::vector<const StoredTensors::value_type*> in_order;
+std::vector<const TensorEntries::value_type*> in_order_of_place(const TensorEntries& tensors) {
+  std::vector<const TensorEntries::value_type*> in_order;
   for (const auto& row : tensors) in_order.push_back(&row);
-  const auto offset = [&](const auto* row) { return row->second.bytes.data() - data.data(); };
-  std::ranges::sort(in_order, {}, [&](const auto* row) { return std::pair(offset(row), row->second.bytes.size()); });
-  ptrdiff_t end = 0;
-  for (const auto* row : in_order) {
-    if (offset(row) != end)
-      fail("{}: tensor '{}' starts at data byte {}, but what lies before it ends at {}: {}", file, row->first, offset(row), end,
-           offset(row) < end ? "they overlap" : "there is a hole");
-    end += static_cast<ptrdiff_t>(row->second.bytes.size());
-  }
-  if (end != std::ssize(data)) fail("{}: {} bytes after the last tensor belong to none", file, std::ssize(data) - end);
+  std::ranges::sort(in_order, {}, [](const auto* row) { return std::pair(row->second.begin, row->second.bytes); });
+  return in_order;
 }
 
+/// The format leaves no byte of the data to nobody and none to two.
+void check_coverage(const TensorEntries& tensors, const Data& data, const std::string& file) {
+  uint64_t end = 0;
+  for (const auto* row : in_order_of_place(tensors)) {
+    const uint64_t begin = row->second.begin - data.begin;
+    if (begin != end)
+      fail("{}: tensor '{}' starts at data byte {}, but what lies before it ends at {}: {}", file, row->first, begin, end,
+           begin < end ? "they overlap" : "there is a hole");
+    end += row->second.bytes;
+  }
+  if (end != data.bytes) fail("{}: {} bytes after the last tensor belong to none", file, data.bytes - end);
+}
+
+void read_exactly(const FileDescriptor& file, uint64_t place, std::span<std::byte> bytes, const std::string& shown) {
+  if (file.read_at(static_cast<int64_t>(place), bytes) < bytes.size()) fail("{}: the file has become shorter while it was read", shown);
+}
+
+/// The destination's memory, where it has the entry's type and shape.
 template <class T>
-void copy(const StoredTensor& source, std::string_view name, const TensorView<T>& destination, Dtype dtype, const std::string& file) {
+std::span<std::byte> room_for(const TensorEntry& entry, std::string_view name, const TensorView<T>& destination, Dtype dtype,
+                              const std::string& file) {
   const StoredTensor expected = stored_as(destination, dtype);
-  if (source.dtype != dtype) fail("{}: tensor '{}' is {}, expected {}", file, name, dtype_name(source.dtype), dtype_name(dtype));
-  if (source.shape != expected.shape)
-    fail("{}: tensor '{}' has shape [{}], expected {}", file, name, fmt::join(source.shape, ","), destination.shape_string());
-  if (!source.bytes.empty()) std::memcpy(destination.data(), source.bytes.data(), source.bytes.size());
+  if (entry.dtype != dtype) fail("{}: tensor '{}' is {}, expected {}", file, name, dtype_name(entry.dtype), dtype_name(dtype));
+  if (entry.shape != expected.shape)
+    fail("{}: tensor '{}' has shape [{}], expected {}", file, name, fmt::join(entry.shape, ","), destination.shape_string());
+  return std::as_writable_bytes(std::span<T>(destination.data(), static_cast<size_t>(destination.count())));
 }
 
 }  // namespace
@@ -113,7 +131,8 @@ void write_safetensors(const PathAt& path, const StoredTensors& tensors, const M
   size_t offset = 0;
   for (const auto& [name, tensor] : tensors) {
     if (name == kMetadataKey || byte_count(tensor.shape) != tensor.bytes.size())
-      fail("{}: tensor '{}' of shape [{}] and {} bytes cannot be stored", path.shown().string(), name, fmt::join(tensor.shape, ","), tensor.bytes.size());
+      fail("{}: tensor '{}' of shape [{}] and {} bytes cannot be stored", path.shown().string(), name, fmt::join(tensor.shape, ","),
+           tensor.bytes.size());
     const size_t end = offset + tensor.bytes.size();
     header[name] = {{"dtype", dtype_name(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
     pieces.push_back(tensor.bytes);
@@ -128,41 +147,79 @@ void write_safetensors(const PathAt& path, const StoredTensors& tensors, const M
   write_file_atomically(path, pieces);
 }
 
-SafetensorsFile::SafetensorsFile(const PathAt& path) : SafetensorsFile(path.shown().string(), read_file(path)) {}
+SafetensorsFile::SafetensorsFile(const PathAt& path)
+    : SafetensorsFile(std::make_shared<const FileDescriptor>("read", path, O_RDONLY), path.shown().string()) {}
 
-SafetensorsFile::SafetensorsFile(std::string file, std::string content) : file_(std::move(file)), content_(std::move(content)) {
-  if (content_.size() < kLengthBytes) fail("{}: {} bytes are too few for a safetensors file", file_, content_.size());
+SafetensorsFile::SafetensorsFile(std::shared_ptr<const FileDescriptor> file, std::string shown) : file_(std::move(file)), shown_(std::move(shown)) {
+  const auto size = static_cast<uint64_t>(file_->size());
+  if (size < kLengthBytes) fail("{}: {} bytes are too few for a safetensors file", shown_, size);
   uint64_t length;
-  std::memcpy(&length, content_.data(), kLengthBytes);
-  if (length > kMaxHeader) fail("{}: a header of {} bytes is beyond the format's {}: not a safetensors file, or damaged", file_, length, kMaxHeader);
-  if (length > content_.size() - kLengthBytes)
-    fail("{}: the header should have {} bytes, but only {} are there: the file is truncated", file_, length, content_.size() - kLengthBytes);
+  const std::span<std::byte> length_bytes = std::as_writable_bytes(std::span(&length, 1));
+  read_exactly(*file_, 0, length_bytes, shown_);
+  if (length > kMaxHeader) fail("{}: a header of {} bytes is beyond the format's {}: not a safetensors file, or damaged", shown_, length, kMaxHeader);
+  if (length > size - kLengthBytes)
+    fail("{}: the header should have {} bytes, but only {} are there: the file is truncated", shown_, length, size - kLengthBytes);
+  std::string text(length, '\0');
+  read_exactly(*file_, kLengthBytes, std::as_writable_bytes(std::span(text)), shown_);
+  head_crc32_ = crc32_of(std::as_bytes(std::span(text)), crc32_of(length_bytes));
 
-  const std::string_view text = std::string_view(content_).substr(kLengthBytes, length);
-  if (!text.starts_with('{')) fail("{}: byte {} does not begin a JSON object: not a safetensors file, or damaged", file_, kLengthBytes);
-  const json header = parse_json(text, file_ + ": header", 3);  // levels: header, entry, shape
-  const std::span<const std::byte> data = std::as_bytes(std::span(content_)).subspan(kLengthBytes + length);
+  if (!text.starts_with('{')) fail("{}: byte {} does not begin a JSON object: not a safetensors file, or damaged", shown_, kLengthBytes);
+  const json header = parse_json(text, shown_ + ": header", 3);  // levels: header, entry, shape
+  const Data data{.begin = kLengthBytes + length, .bytes = size - kLengthBytes - length};
   for (const auto& [name, entry] : header.items()) {
     if (name != kMetadataKey) {
-      tensors_.emplace(name, parse_entry(entry, data, fmt::format("{}: tensor '{}'", file_, name)));
+      tensors_.emplace(name, parse_entry(entry, data, fmt::format("{}: tensor '{}'", shown_, name)));
       continue;
     }
-    if (!entry.is_object()) fail("{}: {} is not an object", file_, kMetadataKey);
+    if (!entry.is_object()) fail("{}: {} is not an object", shown_, kMetadataKey);
     for (const auto& [key, value] : entry.items()) {
-      if (!value.is_string()) fail("{}: {}: the value of '{}' is not a string", file_, kMetadataKey, key);
+      if (!value.is_string()) fail("{}: {}: the value of '{}' is not a string", shown_, kMetadataKey, key);
       metadata_.emplace(key, value.get<std::string>());
     }
   }
-  check_coverage(tensors_, data, file_);
+  check_coverage(tensors_, data, shown_);
 }
 
-const StoredTensor& SafetensorsFile::find(std::string_view name) const {
+const TensorEntry& SafetensorsFile::find(std::string_view name) const {
   const auto row = tensors_.find(name);
-  if (row == tensors_.end()) fail("{}: there is no tensor '{}'", file_, name);
+  if (row == tensors_.end()) fail("{}: there is no tensor '{}'", shown_, name);
   return row->second;
 }
 
-void SafetensorsFile::read(std::string_view name, const Tensor& destination) const { copy(find(name), name, destination, Dtype::kF32, file_); }
-void SafetensorsFile::read(std::string_view name, const IntTensor& destination) const { copy(find(name), name, destination, Dtype::kI32, file_); }
+void SafetensorsFile::read(std::string_view name, const Tensor& destination) const {
+  const TensorEntry& entry = find(name);
+  read_exactly(*file_, entry.begin, room_for(entry, name, destination, Dtype::kF32, shown_), shown_);
+}
+
+void SafetensorsFile::read(std::string_view name, const IntTensor& destination) const {
+  const TensorEntry& entry = find(name);
+  read_exactly(*file_, entry.begin, room_for(entry, name, destination, Dtype::kI32, shown_), shown_);
+}
+
+std::vector<std::byte> SafetensorsFile::bytes(std::string_view name) const {
+  const TensorEntry& entry = find(name);
+  std::vector<std::byte> bytes(entry.bytes);
+  read_exactly(*file_, entry.begin, bytes, shown_);
+  return bytes;
+}
+
+uint32_t SafetensorsFile::read_all(const TensorPlaces& places) const {
+  constexpr uint64_t kPiece = uint64_t{1} << 20;  // bytes
+  std::map<std::string_view, std::span<std::byte>> rooms;
+  for (const auto& [name, place] : places) rooms[name] = room_for(find(name), name, place, Dtype::kF32, shown_);
+  std::vector<std::byte> nowhere(kPiece);
+  uint32_t crc32 = head_crc32_;
+  for (const auto* row : in_order_of_place(tensors_)) {
+    const auto& [name, entry] = *row;
+    const auto room = rooms.find(name);
+    for (uint64_t done = 0; done < entry.bytes; done += kPiece) {
+      const uint64_t count = std::min(kPiece, entry.bytes - done);
+      const std::span<std::byte> piece = room == rooms.end() ? std::span(nowhere).first(count) : room->second.subspan(done, count);
+      read_exactly(*file_, entry.begin + done, piece, shown_);
+      crc32 = crc32_of(piece, crc32);
+    }
+  }
+  return crc32;
+}
 
 }  // namespace mmrec

@@ -3,12 +3,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "runtime/tensor.h"
+#include "support/file_descriptor.h"
 #include "support/path_at.h"
 
 namespace mmrec {
@@ -18,7 +21,7 @@ namespace mmrec {
 
 enum class Dtype { kF32, kI32 };
 
-/// A tensor as a file holds it; `bytes` belongs to whoever made it and need not be aligned.
+/// A tensor to be stored; `bytes` belongs to whoever made it and need not be aligned.
 struct StoredTensor {
   Dtype dtype;
   std::vector<int64_t> shape;
@@ -36,29 +39,43 @@ using Metadata = std::map<std::string, std::string, std::less<>>;
 /// starts at a multiple of 64 bytes.
 void write_safetensors(const PathAt& path, const StoredTensors& tensors, const Metadata& metadata = {});
 
-/// A file read into memory and checked: header, types, shapes, and that the tensors fill the file without overlap or hole.
-/// Whatever is wrong throws an Error that names the file and the tensor or byte.
+/// What a file's header says of a tensor.
+struct TensorEntry {
+  Dtype dtype;
+  std::vector<int64_t> shape;
+  uint64_t begin, bytes;  ///< its place in the file and its size
+};
+using TensorEntries = std::map<std::string, TensorEntry, std::less<>>;
+/// Where the tensors of these names are to be read to.
+using TensorPlaces = std::vector<std::pair<std::string, Tensor>>;
+
+/// A file that is held open, whose header has been read and checked: types, shapes, and that the tensors fill the file without overlap or hole.
+/// Tensors are read straight to where they are wanted. Whatever is wrong throws an Error that names the file and the tensor or byte.
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(const PathAt& path);
-  /// Of a file's bytes; errors call it `file`.
-  SafetensorsFile(std::string file, std::string content);
-  SafetensorsFile(const SafetensorsFile&) = delete;
-  SafetensorsFile& operator=(const SafetensorsFile&) = delete;
+  /// Errors call the file `shown`.
+  SafetensorsFile(std::shared_ptr<const FileDescriptor> file, std::string shown);
 
-  /// The tensors' bytes live as long as this object.
-  const StoredTensors& tensors() const { return tensors_; }
+  const TensorEntries& tensors() const { return tensors_; }
   const Metadata& metadata() const { return metadata_; }
 
-  const StoredTensor& find(std::string_view name) const;  ///< throws if there is none
-  /// Copies a tensor to a contiguous destination; its type and shape must be the same.
+  const TensorEntry& find(std::string_view name) const;  ///< throws if there is none
+  /// Reads a tensor to a contiguous destination; its type and shape must be the same.
   void read(std::string_view name, const Tensor& destination) const;
   void read(std::string_view name, const IntTensor& destination) const;
+  /// A tensor's bytes, as they are stored.
+  std::vector<std::byte> bytes(std::string_view name) const;
+
+  /// Reads all tensors that have a place, as read() does, and all other bytes, each once, from the file's beginning to its end. Returns the CRC-32
+  /// of these bytes. Names, types and shapes are compared before any place is written to.
+  uint32_t read_all(const TensorPlaces& places) const;
 
  private:
-  std::string file_;
-  std::string content_;
-  StoredTensors tensors_;
+  std::shared_ptr<const FileDescriptor> file_;
+  std::string shown_;
+  uint32_t head_crc32_;  // of the header's length and the header
+  TensorEntries tensors_;
   Metadata metadata_;
 };
 

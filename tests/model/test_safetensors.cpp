@@ -2,12 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <fstream>
 #include <limits>
+#include <vector>
 
 #include "support/atomic_file.h"
+#include "support/checksum.h"
 #include "tests/common/expect_error.h"
 #include "tests/common/temporary_directory.h"
 
@@ -140,7 +143,7 @@ TEST(Safetensors, SurvivesEveryFlippedHeaderBit) {
       put(directory / "flipped", flipped);
       try {
         const SafetensorsFile file(directory / "flipped");
-        for (const auto& [name, tensor] : file.tensors()) EXPECT_EQ(tensor.bytes.size() % 4, 0u) << name;
+        for (const auto& [name, tensor] : file.tensors()) EXPECT_EQ(tensor.bytes % 4, 0u) << name;
       } catch (const Error&) {
         ++refused;
       }
@@ -189,6 +192,36 @@ TEST(Safetensors, ReadingChecksNameTypeAndShape) {
   expect_error([&] { file.read("weight", Tensor(small.weight.data(), {3, 2})); }, {"'weight' has shape [2,3]", "expected [3,2]"});
   expect_error([&] { file.read("weight", small.weight_view().columns(0, 2)); }, {"strided"});
   expect_error([&] { SafetensorsFile(directory / "nothing"); }, {"cannot read", "nothing"});
+}
+
+TEST(Safetensors, ReadsAllInOnePassWithTheFilesChecksum) {
+  const TemporaryDirectory directory;
+  Small small;
+  std::vector<float> large(700'000);  // more than one piece
+  for (size_t i = 0; i < large.size(); ++i) large[i] = static_cast<float>(i);
+  StoredTensors stored = small.stored();
+  stored["large"] = to_store(Tensor(large.data(), {700, 1000}));
+  write_safetensors(directory / "file", stored, {{"k", "v"}});
+  const std::string content = read_file(directory / "file");
+  const SafetensorsFile file(directory / "file");
+  std::vector<float> weight(6), all(large.size());
+  const TensorPlaces places = {{"large", {all.data(), {700, 1000}}}, {"weight", {weight.data(), {2, 3}}}};
+  EXPECT_EQ(file.read_all(places), crc32_of(content));
+  EXPECT_EQ(all, large);
+  EXPECT_EQ(std::memcmp(weight.data(), small.weight.data(), sizeof(float) * 6), 0);
+  EXPECT_EQ(file.read_all({}), crc32_of(content)) << "what has no place is read too";
+
+  // Nothing is written where a place does not fit.
+  std::ranges::fill(all, 0.f);
+  expect_error([&] { file.read_all({{"large", {all.data(), {700, 1000}}}, {"weight", {weight.data(), {3, 2}}}}); }, {"'weight' has shape [2,3]"});
+  expect_error([&] { file.read_all({{"large", {all.data(), {700, 1000}}}, {"missing", {weight.data(), {2, 3}}}}); }, {"no tensor 'missing'"});
+  EXPECT_EQ(all, std::vector<float>(large.size()));
+
+  // The same open file, altered and cut.
+  std::fstream(directory / "file", std::ios::binary | std::ios::in | std::ios::out).seekp(-1, std::ios::end).put('x');
+  EXPECT_NE(file.read_all(places), crc32_of(content));
+  std::filesystem::resize_file(directory / "file", content.size() - 4);
+  expect_error([&] { file.read_all(places); }, {"file", "shorter"});
 }
 
 TEST(Safetensors, WritingChecksWhatItIsGiven) {

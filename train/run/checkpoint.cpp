@@ -28,7 +28,24 @@ constexpr int kFormat = 2;  // 1 had no progress
 constexpr const char* kStateFile = "state.json";
 constexpr const char* kFiles[] = {"config.json", "tokenizer.json", "model.safetensors", "optimizer.safetensors"};
 
-std::string checksum(const std::string& content) { return fmt::format("{:08x}", crc32_of(content)); }
+std::string in_hex(uint32_t crc32) { return fmt::format("{:08x}", crc32); }
+std::string checksum(const std::string& content) { return in_hex(crc32_of(content)); }
+
+struct FileSum {
+  uint64_t bytes = 0;
+  uint32_t crc32 = 0;
+};
+
+/// Reads a file in pieces.
+FileSum sum_of(const FileDescriptor& file) {
+  std::vector<std::byte> room(size_t{1} << 20);
+  FileSum sum;
+  while (const size_t got = file.read_at(static_cast<int64_t>(sum.bytes), room)) {
+    sum.crc32 = crc32_of(std::span(room).first(got), sum.crc32);
+    sum.bytes += got;
+  }
+  return sum;
+}
 
 StoredTensors stored(const Parameters& parameters, const Tensor& flat, const std::string& prefix = "") {
   StoredTensors tensors;
@@ -141,30 +158,28 @@ Config read_config(const CheckpointFile& file) { return config_from_json(parse_j
 }  // namespace
 
 CheckpointFile::CheckpointFile(const PathAt& path, uint64_t bytes, std::string crc32)
-    : file_("read", path, O_RDONLY), shown_(path.shown().string()), bytes_(bytes), crc32_(std::move(crc32)) {}
+    : file_(std::make_shared<const FileDescriptor>("read", path, O_RDONLY)), shown_(path.shown().string()), bytes_(bytes), crc32_(std::move(crc32)) {}
 
 void CheckpointFile::compare(uint64_t bytes, uint32_t crc32) const {
-  if (bytes != bytes_ || fmt::format("{:08x}", crc32) != crc32_)
+  if (bytes != bytes_ || in_hex(crc32) != crc32_)
     fail("{}: the file is not what was saved ({} bytes; size or checksum differ from state.json's)", shown_, bytes);
 }
 
 void CheckpointFile::check() const {
-  std::vector<std::byte> room(size_t{1} << 20);
-  uint64_t bytes = 0;
-  uint32_t crc32 = 0;
-  file_.seek(0);
-  while (const size_t got = file_.read(room)) {
-    crc32 = crc32_of(std::span(room).first(got), crc32);
-    bytes += got;
-  }
-  compare(bytes, crc32);
+  const FileSum sum = sum_of(*file_);
+  compare(sum.bytes, sum.crc32);
 }
 
 std::string CheckpointFile::content() const {
-  file_.seek(0);
-  std::string content = file_.read_rest();
+  file_->seek(0);
+  std::string content = file_->read_rest();
   compare(content.size(), crc32_of(content));
   return content;
+}
+
+void CheckpointFile::read(const TensorPlaces& places) const {
+  const SafetensorsFile tensors(file_, shown_);
+  compare(static_cast<uint64_t>(file_->size()), tensors.read_all(places));
 }
 
 /// All files of a checkpoint, opened while they belonged together.
@@ -211,8 +226,8 @@ void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer
 
     json files;
     for (const char* name : kFiles) {
-      const std::string content = read_file(partial / name);
-      files[name] = {{"bytes", content.size()}, {"crc32", checksum(content)}};
+      const FileSum sum = sum_of(FileDescriptor("read", partial / name, O_RDONLY));
+      files[name] = {{"bytes", sum.bytes}, {"crc32", in_hex(sum.crc32)}};
     }
     json description = {
         {"format", kFormat}, {"step", state.step}, {"tokens", state.tokens}, {"seed", state.seed}, {"validation_loss", state.validation_loss},
@@ -250,20 +265,22 @@ Checkpoint::Checkpoint(Files files)
 }
 
 void Checkpoint::read_weights(Parameters& parameters) const {
-  const SafetensorsFile file(weights_.shown(), weights_.content());
+  TensorPlaces places;
   for (const Parameter& parameter : parameters.table()) {
     const Tensor weight = parameters.weight(parameter.name);
     const bool more_rows = parameter.name == "embedding.weight" && weight.size(0) > config.vocab_size;
-    file.read(parameter.name, more_rows ? weight.rows(0, config.vocab_size) : weight);
+    places.emplace_back(parameter.name, more_rows ? weight.rows(0, config.vocab_size) : weight);
   }
+  weights_.read(places);
 }
 
 void Checkpoint::read_moments(Parameters& parameters) const {
-  const SafetensorsFile file(moments_.shown(), moments_.content());
+  TensorPlaces places;
   for (const Parameter& parameter : parameters.table()) {
-    file.read("m." + parameter.name, parameters.view(parameters.first_moments(), parameter));
-    file.read("v." + parameter.name, parameters.view(parameters.second_moments(), parameter));
+    places.emplace_back("m." + parameter.name, parameters.view(parameters.first_moments(), parameter));
+    places.emplace_back("v." + parameter.name, parameters.view(parameters.second_moments(), parameter));
   }
+  moments_.read(places);
 }
 
 std::string Checkpoint::describe_weights() const {

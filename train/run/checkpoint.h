@@ -2,11 +2,13 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "model/config.h"
 #include "model/parameters.h"
+#include "model/safetensors.h"
 #include "support/file_descriptor.h"
 #include "support/path_at.h"
 #include "train/data/tokenizer.h"
@@ -35,6 +37,9 @@ class CheckpointFile {
   void check() const;
   /// Its bytes, which have been checked.
   std::string content() const;
+  /// Reads a safetensors file's tensors to their places. Throws an Error where what was read is not what was saved: then the places have any
+  /// values.
+  void read(const TensorPlaces& places) const;
   const std::string& shown() const { return shown_; }
   uint64_t bytes() const { return bytes_; }
   const std::string& crc32() const { return crc32_; }
@@ -42,7 +47,7 @@ class CheckpointFile {
  private:
   void compare(uint64_t bytes, uint32_t crc32) const;
 
-  FileDescriptor file_;
+  std::shared_ptr<const FileDescriptor> file_;
   std::string shown_;
   uint64_t bytes_;
   std::string crc32_;
@@ -59,8 +64,8 @@ struct Checkpoint {
   Config config;
   Tokenizer tokenizer;
 
-  /// The weights, in place of what `parameters` (of the same configuration) holds. If its embedding has more rows, those keep
-  /// what they have.
+  /// The weights, read straight to where `parameters` (of the same configuration) has them. If its embedding has more rows, those keep
+  /// what they have. Where this throws for a file that was altered meanwhile, the parameters have any values.
   void read_weights(Parameters& parameters) const;
   /// The optimiser's moments.
   void read_moments(Parameters& parameters) const;

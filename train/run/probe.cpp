@@ -31,7 +31,7 @@ void probe(const std::filesystem::path& input, const std::filesystem::path& outp
   const auto config_text = file.metadata().find("config");
   if (config_text == file.metadata().end()) fail("{}: the metadata have no 'config'", input.string());
   const Config config = config_from_json(parse_json(config_text->second, input.string()), Config{}, input.string());
-  const StoredTensor& stored_ids = file.find("ids");
+  const TensorEntry& stored_ids = file.find("ids");
   if (stored_ids.shape.size() != 2) fail("{}: ids must be [B][T]", input.string());
   const int B = static_cast<int>(stored_ids.shape[0]), T = static_cast<int>(stored_ids.shape[1]), L = config.layers, D = config.dim,
             V = config.vocab_size;
