@@ -557,8 +557,9 @@ class InjectedFaults : public Faults {
     int before = failures();
     scenario.begin();
     const int code = trace(scenario.words, {"trace=" + group.call, fmt::format("inject={}:{}:when={}", group.call, group.fault, number)});
-    std::string where = read_file(directory_ / "trace");
-    for (const std::string_view line : whole_lines(where))
+    const std::string calls = read_file(directory_ / "trace");
+    std::string where = calls;
+    for (const std::string_view line : whole_lines(calls))
       if (group.fault == "signal=KILL" || line.find("(INJECTED)") != line.npos) where = line;
     const testing::ScopedTrace trace(__FILE__, __LINE__,
                                      fmt::format("{} {} {}: {}\nthe program said: {}", group.call, group.fault, number, where, errors()));
