@@ -22,8 +22,8 @@ class TrainingStep {
   TrainingStep(const Config& config, int vocabulary, Parameters& parameters, const WindowSet& windows, const Settings& settings);
 
   /// Step number `step` (from 1) on batch * accumulate windows; the gradient is in the parameters' gradients afterwards. The
-  /// loss is not finite where any batch's was not; the batches after it are not computed. Allocates nothing. What `observe` throws ends
-  /// the step; nothing but gradients has changed then.
+  /// loss is not finite where any batch's was not; the batches after it are not computed. Allocates nothing. Interrupted (threads.h)
+  /// ends the step; nothing but gradients has changed then.
   LossSum run(int64_t step, const Batch& batch);
 
   /// Where something that is not finite came up first in the last run: in a weight, on the way to the loss, or in a gradient.
