@@ -2,8 +2,8 @@
 #include <string_view>
 #include <tuple>
 
-#include "bench/workloads/workloads.h"
 #include "bench/rivals/rivals.h"
+#include "bench/workloads/workloads.h"
 #include "model/blocks/feed_forward.h"
 #include "model/blocks/mmrec_block.h"
 #include "model/config.h"
@@ -31,9 +31,9 @@ struct Layer {
   int out, in;
 };
 
-/// One of each size that a block has, and the head: projections, gates, the small networks of the decay, the feed-forward layer.
+/// One of each size that a block has, and the head: projections, gates, the small networks of MDI's gamma, the feed-forward layer.
 std::vector<Layer> layers(const Config& config) {
-  const int D = config.dim, R = MmrecBlock::decay_width(D), F = ffn_width(D);
+  const int D = config.dim, R = MmrecBlock::mdi_gamma_width(D), F = ffn_width(D);
   return {{D, D}, {F, D}, {D, F}, {R, D}, {D, R}, {config.vocab_size, D}};
 }
 

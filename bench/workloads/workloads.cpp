@@ -10,7 +10,7 @@ namespace mmrec::bench {
 
 std::vector<Case> all_cases() {
   Cases cases;
-  for (const auto add : {add_scan, add_gemm, add_recurrence, add_embedding, add_hem, add_decay, add_attention, add_dropout, add_ffn, add_rmsnorm,
+  for (const auto add : {add_scan, add_gemm, add_recurrence, add_embedding, add_hem, add_mdi_gamma, add_attention, add_dropout, add_ffn, add_rmsnorm,
                          add_head_loss, add_optimizer, add_train})
     add(cases);
   // An operation's forward rows before its backward rows.
@@ -29,13 +29,13 @@ Workload workload_of(std::string_view op, std::string_view pass, const std::vect
                     {"affine_scan", affine_scan_workload},
                     {"attention", attention_workload},
                     {"column_sum", column_sum_workload},
-                    {"decay", decay_workload},
                     {"dropout", dropout_workload},
                     {"embedding", embedding_workload},
                     {"ffn", ffn_workload},
                     {"gemm", gemm_workload},
                     {"head_loss", head_loss_workload},
                     {"hem", hem_workload},
+                    {"mdi_gamma", mdi_gamma_workload},
                     {"recurrence", recurrence_workload},
                     {"rmsnorm", rmsnorm_workload},
                     {"scan", scan_workload},

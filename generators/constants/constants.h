@@ -7,8 +7,8 @@ namespace mmrec {
 /// The model's normalisation adds its epsilon to the root-mean-square, outside the root.
 inline constexpr float kNormEpsilon = 1e-6f;
 
-/// The decay stays within [kDecayMin, 1 - kDecayMin].
-inline constexpr float kDecayMin = 1e-6f;
+/// MDI's gamma, the decay, stays within [kMdiGammaMin, 1 - kMdiGammaMin].
+inline constexpr float kMdiGammaMin = 1e-6f;
 
 /// MDI's share of the state's update.
 inline constexpr float kMdiShare = 0.1f;

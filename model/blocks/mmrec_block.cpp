@@ -63,7 +63,7 @@ std::string MmrecBlock::describe() const {
 }
 
 MmrecBlock::Weights::Weights(const Config& config, const ParameterScope& p) {
-  const int D = config.dim, R = decay_width(D);
+  const int D = config.dim, R = mdi_gamma_width(D);
   const double xavier = std::sqrt(6.0 / (2.0 * D));  // of each D x D part
   fused = {p.declare("W_fused.weight", {kProjections * D, D}, Initial::uniform(xavier)),
            p.declare("W_fused.bias", {kProjections * D}, Initial::constant(0))};
@@ -73,8 +73,8 @@ MmrecBlock::Weights::Weights(const Config& config, const ParameterScope& p) {
   mdi_gate = p.linear("mdi.W_g", D, 2 * D);
   const Linear gamma_in = p.linear("mdi.W_gamma.0", R, D), gamma_out = p.linear("mdi.W_gamma.2", D, R);
   const Linear context_in = p.linear("mdi.W_context.0", R, D), context_out = p.linear("mdi.W_context.2", D, R);
-  decay = {gamma_in.weight,   gamma_in.bias,   gamma_out.weight,   gamma_out.bias,
-           context_in.weight, context_in.bias, context_out.weight, context_out.bias};
+  mdi_gamma = {gamma_in.weight,   gamma_in.bias,   gamma_out.weight,   gamma_out.bias,
+               context_in.weight, context_in.bias, context_out.weight, context_out.bias};
   query = p.linear("multi_mem_attention.W_q", D, D);
   output = p.linear("multi_mem_attention.W_o", D, D);
   ffn = declare_ffn(norm2, p, D);
@@ -101,10 +101,10 @@ int64_t MmrecBlock::widest_row() const { return std::max<int64_t>(ffn_width(D_),
 
 double MmrecBlock::training_flops() const {
   const double D = D_;
-  const double projection = kProjected * D * D, decay = 4 * D * decay_width(D_), recurrence = 2 * D * D;
+  const double projection = kProjected * D * D, mdi_gamma = 4 * D * mdi_gamma_width(D_), recurrence = 2 * D * D;
   const double mdi_input = D * D, query = D * D, output = D * D;
   const double dpg = config_.dpg ? 2 * config_.dpg_rank * D : 0, uboo = config_.uboo ? 4 * D * D : 0;
-  const double products = projection + decay + mdi_input + recurrence + query + output + ffn_products(D_) + dpg + uboo;
+  const double products = projection + mdi_gamma + mdi_input + recurrence + query + output + ffn_products(D_) + dpg + uboo;
   const double attention = 2 * top_slots(config_) * D;
   // Backward takes twice what forward does, but for the attention where its memory has no gradient.
   return 2 * (3 * products + (learns_memory(config_) ? 3 : 2) * attention);
@@ -117,11 +117,11 @@ std::vector<Drawn> MmrecBlock::lay_out_drawn(Arena& arena) {
 }
 
 void MmrecBlock::lay_out_saved(Arena& arena) {
-  const int N = rows(), D = D_, R = decay_width(D), padded = ops::recurrence_padded(D);
+  const int N = rows(), D = D_, R = mdi_gamma_width(D), padded = ops::recurrence_padded(D);
   Saved& s = saved_;
   s.scale = arena.tensor({N});
   s.qkvz = arena.tensor({N, kProjected * D});
-  s.decay = {arena.tensor({N, R}), arena.tensor({N, R}), arena.tensor({N, D}), arena.tensor({N, D})};
+  s.mdi_gamma = {arena.tensor({N, R}), arena.tensor({N, R}), arena.tensor({N, D}), arena.tensor({N, D})};
   s.gm = arena.tensor({N, D});
   s.packed = {arena.tensor({D, 2, padded}), arena.tensor({2, D, padded})};
   s.mdi_input = arena.tensor({T_, B_, D});
@@ -155,7 +155,7 @@ void MmrecBlock::forward(const Tensor& x, const Tensor& state, const BlockDropou
 
   // Everything that does not depend on h, for the whole sequence at once.
   ops::hem_forward(x, w.norm1, fused.weight, fused.bias, s.scale, s.qkvz);
-  ops::decay_forward(in.z, in.k, w.decay, s.decay, s.gm);
+  ops::mdi_gamma_forward(in.z, in.k, w.mdi_gamma, s.mdi_gamma, s.gm);
   ops::gemm_nt(in.z, mdi_gate.z, by_row(s.mdi_input), {.bias = w.mdi_gate.bias});
 
   ops::recurrence_pack(w.core_gate.weight, mdi_gate.h, s.packed);
@@ -211,7 +211,7 @@ void MmrecBlock::backward(const Tensor& dy, const Tensor& x, const BlockDropout&
   ops::linear_gradients(dmdi, in.z, dmdi_gate.z);
   ops::gemm_nn(dmdi, mdi_gate.z, din.z, {.residual = din.z, .beta = 1.f});
   // gm takes the place of gamma too: what reaches it is the gradient in gamma and kMdiShare of it.
-  ops::decay_backward(d.dgamma, 1.f + kMdiShare, din.z, in.z, in.k, w.decay, s.decay, din.z, din.k, g.decay);
+  ops::mdi_gamma_backward(d.dgamma, 1.f + kMdiShare, din.z, in.z, in.k, w.mdi_gamma, s.mdi_gamma, din.z, din.k, g.mdi_gamma);
   ops::hem_backward(d.dqkvz, d.dr, x, s.scale, w.norm1, fused.weight, dx, g.norm1, dfused.weight, dfused.bias);
 }
 

@@ -1,8 +1,8 @@
 #pragma once
 
 #include "model/block.h"
-#include "runtime/ops/decay.h"
 #include "runtime/ops/ffn.h"
+#include "runtime/ops/mdi_gamma.h"
 #include "runtime/ops/recurrence.h"
 
 namespace mmrec {
@@ -14,8 +14,8 @@ class MmrecBlock : public Block {
 
   /// Parts of the fused projection that are used (q k v z) and that there are (p and e feed nothing), each of D columns.
   static constexpr int kProjected = 4, kProjections = 6;
-  /// The width of the decay's hidden layers, R.
-  static constexpr int decay_width(int D) { return D / 4; }
+  /// The width of the hidden layers of MDI's gamma, R.
+  static constexpr int mdi_gamma_width(int D) { return D / 4; }
 
   void check_values() const override;
   void check_supported() const override;
@@ -42,7 +42,7 @@ class MmrecBlock : public Block {
     Linear fused;      ///< HEM: the rows of q k v z p e, [6D][D]
     Linear core_gate;  ///< W_g
     Linear mdi_gate;   ///< mdi.W_g, [D][2D]: the halves that z and h go into
-    ops::DecayWeights decay;
+    ops::MdiGammaWeights mdi_gamma;
     Linear query, output;  ///< multi_mem_attention.W_q and W_o
     ops::FfnWeights ffn;
     Tensor memory_keys, memory_values;  ///< [S][D] where the memory is learned, else empty
@@ -52,7 +52,7 @@ class MmrecBlock : public Block {
   struct Saved {
     Tensor scale;  ///< [N], of norm1
     Tensor qkvz;   ///< [N][4D]
-    ops::DecaySaved decay;
+    ops::MdiGammaSaved mdi_gamma;
     Tensor gm;  ///< [N][D]
     ops::RecurrenceWeights packed;
     Tensor mdi_input, state, gates;  ///< [T][B][D], [T+1][B][D], [T][B][2D]

@@ -1,40 +1,40 @@
 #pragma once
 
-#include "runtime/ops/decay.h"
+#include "runtime/ops/mdi_gamma.h"
 #include "tests/reference/gemm.h"
 
 namespace mmrec::reference {
 
-struct DecayWeights {
+struct MdiGammaWeights {
   Array gamma_in, gamma_in_bias, gamma_out, gamma_out_bias;
   Array context_in, context_in_bias, context_out, context_out_bias;
 };
 
-struct Decay {
+struct MdiGamma {
   Array gamma_hidden, context_hidden, gamma_sigmoid, context_sigmoid, gm;
 };
 
 /// The clamp's limits as floats have them, give or take a rounding of the upper one.
-inline constexpr Real kDecayLow{1e-6f}, kDecayHigh{1.f - 1e-6f, 1};
+inline constexpr Real kMdiGammaLow{1e-6f}, kMdiGammaHigh{1.f - 1e-6f, 1};
 
 /// gm = clamp(sigmoid(G2 gelu(G1 z)) * sigmoid(C2 gelu(C1 k)), low, high).
-inline Decay decay_forward(const Array& z, const Array& k, const DecayWeights& w) {
-  Decay r;
+inline MdiGamma mdi_gamma_forward(const Array& z, const Array& k, const MdiGammaWeights& w) {
+  MdiGamma r;
   r.gamma_hidden = linear_forward(z, w.gamma_in, w.gamma_in_bias);
   r.context_hidden = linear_forward(k, w.context_in, w.context_in_bias);
   r.gamma_sigmoid = map(linear_forward(map(r.gamma_hidden, gelu), w.gamma_out, w.gamma_out_bias), sigmoid);
   r.context_sigmoid = map(linear_forward(map(r.context_hidden, gelu), w.context_out, w.context_out_bias), sigmoid);
-  r.gm = map(r.gamma_sigmoid * r.context_sigmoid, [](Real g) { return g < kDecayLow ? kDecayLow : kDecayHigh < g ? kDecayHigh : g; });
+  r.gm = map(r.gamma_sigmoid * r.context_sigmoid, [](Real g) { return g < kMdiGammaLow ? kMdiGammaLow : kMdiGammaHigh < g ? kMdiGammaHigh : g; });
   return r;
 }
 
-struct DecayGradient {
+struct MdiGammaGradient {
   Array dz, dk;
-  DecayWeights weights;
+  MdiGammaWeights weights;
 };
 
 /// One of the two MLPs, out sigmoid(out_weight gelu(hidden)), for the gradient in its sigmoid: returns the gradient in the input.
-inline Array decay_mlp_backward(const Array& dsigmoid, const Array& sigmoid_value, const Array& hidden, const Array& input, const Array& in,
+inline Array gamma_mlp_backward(const Array& dsigmoid, const Array& sigmoid_value, const Array& hidden, const Array& input, const Array& in,
                                 const Array& out, Array& din, Array& din_bias, Array& dout, Array& dout_bias) {
   const Array dpre = map(dsigmoid, sigmoid_value, [](Real d, Real s) { return d * s * (1 - s); });
   const LinearGradient outer = linear_backward(dpre, map(hidden, gelu), out);
@@ -43,16 +43,16 @@ inline Array decay_mlp_backward(const Array& dsigmoid, const Array& sigmoid_valu
   return inner.dx;
 }
 
-inline DecayGradient decay_backward(const Array& dgm, double dgm_scale, const Array& dz_residual, const Array& z, const Array& k,
-                                    const DecayWeights& w) {
-  const Decay f = decay_forward(z, k, w);
-  const Array inside = map(f.gamma_sigmoid * f.context_sigmoid, [](Real g) { return kDecayLow < g && g < kDecayHigh ? 1 : 0; });
+inline MdiGammaGradient mdi_gamma_backward(const Array& dgm, double dgm_scale, const Array& dz_residual, const Array& z, const Array& k,
+                                           const MdiGammaWeights& w) {
+  const MdiGamma f = mdi_gamma_forward(z, k, w);
+  const Array inside = map(f.gamma_sigmoid * f.context_sigmoid, [](Real g) { return kMdiGammaLow < g && g < kMdiGammaHigh ? 1 : 0; });
   const Array dproduct = map(dgm, inside, [&](Real d, Real open) { return open.value > 0 ? dgm_scale * d : 0; });
-  DecayGradient r;
-  DecayWeights& d = r.weights;
-  r.dz = dz_residual + decay_mlp_backward(dproduct * f.context_sigmoid, f.gamma_sigmoid, f.gamma_hidden, z, w.gamma_in, w.gamma_out, d.gamma_in,
+  MdiGammaGradient r;
+  MdiGammaWeights& d = r.weights;
+  r.dz = dz_residual + gamma_mlp_backward(dproduct * f.context_sigmoid, f.gamma_sigmoid, f.gamma_hidden, z, w.gamma_in, w.gamma_out, d.gamma_in,
                                           d.gamma_in_bias, d.gamma_out, d.gamma_out_bias);
-  r.dk = decay_mlp_backward(dproduct * f.gamma_sigmoid, f.context_sigmoid, f.context_hidden, k, w.context_in, w.context_out, d.context_in,
+  r.dk = gamma_mlp_backward(dproduct * f.gamma_sigmoid, f.context_sigmoid, f.context_hidden, k, w.context_in, w.context_out, d.context_in,
                             d.context_in_bias, d.context_out, d.context_out_bias);
   return r;
 }

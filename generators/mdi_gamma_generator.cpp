@@ -1,5 +1,5 @@
-// The decay's two small MLPs, gm = clamp(sigmoid(G2 gelu(G1 z)) sigmoid(C2 gelu(C1 k))), and their gradients
-// (runtime/ops/decay.h). Fused, biases and sigmoids are in the matmuls' epilogues, and the backward pass has the sigmoids'
+// The two small MLPs of MDI's gamma, gm = clamp(sigmoid(G2 gelu(G1 z)) sigmoid(C2 gelu(C1 k))), and their gradients
+// (runtime/ops/mdi_gamma.h). Fused, biases and sigmoids are in the matmuls' epilogues, and the backward pass has the sigmoids'
 // derivatives, both in one pass, ahead of the matmuls that use them.
 #include "generators/common/activations.h"
 #include "generators/common/fusible.h"
@@ -7,7 +7,7 @@
 
 namespace mmrec::generators {
 
-class DecayForward : public FusibleGenerator<DecayForward> {
+class MdiGammaForward : public FusibleGenerator<MdiGammaForward> {
  public:
   Input<Buffer<float, 2>> z{"z"}, k{"k"};
   Input<Buffer<float, 2>> gamma_in{"gamma_in"};
@@ -46,14 +46,14 @@ class DecayForward : public FusibleGenerator<DecayForward> {
     mlp("context", k, context_in, context_in_bias, context_out, context_out_bias, context_hidden, context_sigmoid);
     Func product("product");
     product(d, n) = gamma_sigmoid(d, n) * context_sigmoid(d, n);
-    gm(d, n) = clamp(product(d, n), kDecayMin, 1.f - kDecayMin);
+    gm(d, n) = clamp(product(d, n), kMdiGammaMin, 1.f - kMdiGammaMin);
 
     schedule_steps({product}, {d, n, D, N});
     schedule_rows(gm, d, n);
   }
 };
 
-class DecayBackward : public FusibleGenerator<DecayBackward> {
+class MdiGammaBackward : public FusibleGenerator<MdiGammaBackward> {
  public:
   Input<Buffer<float, 2>> dgm{"dgm"};
   Input<float> dgm_scale{"dgm_scale"};
@@ -82,7 +82,7 @@ class DecayBackward : public FusibleGenerator<DecayBackward> {
     Func dsum("dsum"), dgamma("dgamma"), dcontext("dcontext");
     const Expr g = gamma_sigmoid(d, n), c = context_sigmoid(d, n);
     scaled(d, n) = dgm_scale * dgm(d, n);
-    dproduct(d, n) = select(g * c >= kDecayMin && g * c <= 1.f - kDecayMin, scaled(d, n), 0.f);
+    dproduct(d, n) = select(g * c >= kMdiGammaMin && g * c <= 1.f - kMdiGammaMin, scaled(d, n), 0.f);
     dgamma_sigmoid(d, n) = dproduct(d, n) * c;
     dcontext_sigmoid(d, n) = dproduct(d, n) * g;
     dsum(d, n) = Tuple(dgamma_sigmoid(d, n) * g * (1.f - g), dcontext_sigmoid(d, n) * c * (1.f - c));
@@ -129,5 +129,5 @@ class DecayBackward : public FusibleGenerator<DecayBackward> {
 
 }  // namespace mmrec::generators
 
-HALIDE_REGISTER_GENERATOR(mmrec::generators::DecayForward, decay_forward)
-HALIDE_REGISTER_GENERATOR(mmrec::generators::DecayBackward, decay_backward)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::MdiGammaForward, mdi_gamma_forward)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::MdiGammaBackward, mdi_gamma_backward)

@@ -1,7 +1,7 @@
-#include "runtime/ops/decay.h"
+#include "runtime/ops/mdi_gamma.h"
 
 #include "tests/common/kernel_test.h"
-#include "tests/reference/decay.h"
+#include "tests/reference/mdi_gamma.h"
 
 namespace mmrec {
 namespace {
@@ -10,11 +10,11 @@ struct Size {
   int rows, dim, hidden;
 };
 
-const std::pair<const char*, Array reference::DecayWeights::*> kWeights[] = {
-    {"gamma_in", &reference::DecayWeights::gamma_in},       {"gamma_in_bias", &reference::DecayWeights::gamma_in_bias},
-    {"gamma_out", &reference::DecayWeights::gamma_out},     {"gamma_out_bias", &reference::DecayWeights::gamma_out_bias},
-    {"context_in", &reference::DecayWeights::context_in},   {"context_in_bias", &reference::DecayWeights::context_in_bias},
-    {"context_out", &reference::DecayWeights::context_out}, {"context_out_bias", &reference::DecayWeights::context_out_bias},
+const std::pair<const char*, Array reference::MdiGammaWeights::*> kWeights[] = {
+    {"gamma_in", &reference::MdiGammaWeights::gamma_in},       {"gamma_in_bias", &reference::MdiGammaWeights::gamma_in_bias},
+    {"gamma_out", &reference::MdiGammaWeights::gamma_out},     {"gamma_out_bias", &reference::MdiGammaWeights::gamma_out_bias},
+    {"context_in", &reference::MdiGammaWeights::context_in},   {"context_in_bias", &reference::MdiGammaWeights::context_in_bias},
+    {"context_out", &reference::MdiGammaWeights::context_out}, {"context_out_bias", &reference::MdiGammaWeights::context_out_bias},
 };
 
 std::vector<std::vector<int>> weight_shapes(const Size& size) {
@@ -35,7 +35,7 @@ struct Outputs {
         gamma_sigmoid({size.rows, size.dim}),
         context_sigmoid({size.rows, size.dim}),
         gm({size.rows, size.dim}) {}
-  ops::DecaySaved saved() const { return {gamma_hidden, context_hidden, gamma_sigmoid, context_sigmoid}; }
+  ops::MdiGammaSaved saved() const { return {gamma_hidden, context_hidden, gamma_sigmoid, context_sigmoid}; }
   GuardedTensor gamma_hidden, context_hidden, gamma_sigmoid, context_sigmoid, gm;
 };
 
@@ -45,7 +45,7 @@ struct Options {
   Layout layout = kDense;
 };
 
-void check_decay(const Size& size, const Options& options) {
+void check_mdi_gamma(const Size& size, const Options& options) {
   Random random;
   const int rows = size.rows, dim = size.dim;
   const std::vector<int> shape = {rows, dim};
@@ -59,20 +59,20 @@ void check_decay(const Size& size, const Options& options) {
     const bool output_bias = weights.size() % 4 == 3;
     weights.push_back(options.clamped && output_bias ? input(clamping_bias) : random.input(weight_shape, -0.5f, 0.5f));
   }
-  reference::DecayWeights w = weights_of<reference::DecayWeights>(weights);
-  const reference::Decay want = reference::decay_forward(z, k, w);
-  reference::DecayGradient gradient = reference::decay_backward(dgm, kScale, dz_residual, z, k, w);
+  reference::MdiGammaWeights w = weights_of<reference::MdiGammaWeights>(weights);
+  const reference::MdiGamma want = reference::mdi_gamma_forward(z, k, w);
+  reference::MdiGammaGradient gradient = reference::mdi_gamma_backward(dgm, kScale, dz_residual, z, k, w);
   if (options.by_differences) {
     Array at_z = z, at_k = k;
-    const auto loss = [&] { return dot(dz_residual, at_z) + kScale * dot(dgm, reference::decay_forward(at_z, at_k, w).gm); };
+    const auto loss = [&] { return dot(dz_residual, at_z) + kScale * dot(dgm, reference::mdi_gamma_forward(at_z, at_k, w).gm); };
     gradient.dz = proven("z", gradient.dz, reference::numeric_gradient(at_z, loss));
     gradient.dk = proven("k", gradient.dk, reference::numeric_gradient(at_k, loss));
     for (auto [name, member] : kWeights) gradient.weights.*member = proven(name, gradient.weights.*member, numeric_gradient(w.*member, loss));
   }
 
-  for_each_variant("decay", "forward", [&] {
+  for_each_variant("mdi_gamma", "forward", [&] {
     const Outputs out(size);
-    ops::decay_forward(z, k, weights_of<ops::DecayWeights>(weights), out.saved(), out.gm);
+    ops::mdi_gamma_forward(z, k, weights_of<ops::MdiGammaWeights>(weights), out.saved(), out.gm);
     expect_close("gamma_hidden", out.gamma_hidden, want.gamma_hidden);
     expect_close("context_hidden", out.context_hidden, want.context_hidden);
     expect_close("gamma_sigmoid", out.gamma_sigmoid, want.gamma_sigmoid);
@@ -82,53 +82,53 @@ void check_decay(const Size& size, const Options& options) {
 
   const GuardedTensor gamma_hidden = input(want.gamma_hidden), context_hidden = input(want.context_hidden);
   const GuardedTensor gamma_sigmoid = input(want.gamma_sigmoid), context_sigmoid = input(want.context_sigmoid);
-  for_each_variant("decay", "backward", [&] {
+  for_each_variant("mdi_gamma", "backward", [&] {
     const GuardedTensor dz = options.aliased ? inout(dz_residual, options.layout) : output(shape, options.layout);
     const GuardedTensor dk = output(shape, options.layout);
     std::vector<GuardedTensor> gradients;
     for (const std::vector<int>& weight_shape : weight_shapes(size)) gradients.push_back(added_to(weight_shape));
-    ops::decay_backward(dgm, kScale, options.aliased ? dz : dz_residual, z, k, weights_of<ops::DecayWeights>(weights),
-                        {gamma_hidden, context_hidden, gamma_sigmoid, context_sigmoid}, dz, dk, weights_of<ops::DecayWeights>(gradients));
+    ops::mdi_gamma_backward(dgm, kScale, options.aliased ? dz : dz_residual, z, k, weights_of<ops::MdiGammaWeights>(weights),
+                            {gamma_hidden, context_hidden, gamma_sigmoid, context_sigmoid}, dz, dk, weights_of<ops::MdiGammaWeights>(gradients));
     expect_close("dz", dz, gradient.dz);
     expect_close("dk", dk, gradient.dk);
     for (size_t i = 0; i < std::size(kWeights); ++i) expect_added(kWeights[i].first, gradients[i], gradient.weights.*kWeights[i].second);
   });
 }
 
-TEST(Decay, MatchesTheReference) {
+TEST(MdiGamma, MatchesTheReference) {
   int counter = 0;  // all four combinations of layout and aliasing take turns
   for (int rows : {0, 1, 6, 8, 13, 33})
     for (auto [dim, hidden] : {std::pair{1, 1}, {4, 1}, {16, 4}, {17, 5}, {48, 12}, {64, 16}, {65, 33}}) {
-      check_decay({rows, dim, hidden}, {.aliased = counter / 2 % 2 == 1, .layout = alternate(counter)});
+      check_mdi_gamma({rows, dim, hidden}, {.aliased = counter / 2 % 2 == 1, .layout = alternate(counter)});
       ++counter;
     }
-  check_decay({29, 128, 32}, {.aliased = true, .layout = kStrided});
+  check_mdi_gamma({29, 128, 32}, {.aliased = true, .layout = kStrided});
 }
 
-TEST(Decay, BackwardIsTheGradientOfForward) {
-  for (const Size& size : std::vector<Size>{{1, 1, 1}, {3, 5, 2}, {2, 17, 4}}) check_decay(size, {.by_differences = true});
+TEST(MdiGamma, BackwardIsTheGradientOfForward) {
+  for (const Size& size : std::vector<Size>{{1, 1, 1}, {3, 5, 2}, {2, 17, 4}}) check_mdi_gamma(size, {.by_differences = true});
 }
 
-TEST(Decay, AtTheClamp) {
-  check_decay({7, 33, 8}, {.clamped = true});
-  check_decay({2, 6, 3}, {.by_differences = true, .clamped = true});
+TEST(MdiGamma, AtTheClamp) {
+  check_mdi_gamma({7, 33, 8}, {.clamped = true});
+  check_mdi_gamma({2, 6, 3}, {.by_differences = true, .clamped = true});
 }
 
-TEST(Decay, SameBitsForAnyThreads) {
+TEST(MdiGamma, SameBitsForAnyThreads) {
   Random random;
   const Size size{520, 64, 16};
   const GuardedTensor z = random.input({520, 64}), k = random.input({520, 64}), dgm = random.input({520, 64});
   std::vector<GuardedTensor> weights;
   for (const std::vector<int>& shape : weight_shapes(size)) weights.push_back(random.input(shape, -0.5f, 0.5f));
-  for_each_variant("decay", "forward and backward", [&] {
+  for_each_variant("mdi_gamma", "forward and backward", [&] {
     expect_same_bits_for_any_threads([&]() -> Bits {
       const Outputs out(size);
-      const auto w = weights_of<ops::DecayWeights>(weights);
-      ops::decay_forward(z, k, w, out.saved(), out.gm);
+      const auto w = weights_of<ops::MdiGammaWeights>(weights);
+      ops::mdi_gamma_forward(z, k, w, out.saved(), out.gm);
       const GuardedTensor dz = output({520, 64}), dk = output({520, 64});
       std::vector<GuardedTensor> gradients;
       for (const std::vector<int>& shape : weight_shapes(size)) gradients.push_back(added_to(shape));
-      ops::decay_backward(dgm, 1, z, z, k, w, out.saved(), dz, dk, weights_of<ops::DecayWeights>(gradients));
+      ops::mdi_gamma_backward(dgm, 1, z, z, k, w, out.saved(), dz, dk, weights_of<ops::MdiGammaWeights>(gradients));
       Bits bits = {out.gm.bits(), dz.bits(), dk.bits()};
       for (const GuardedTensor& gradient : gradients) bits.push_back(gradient.bits());
       return bits;
@@ -136,20 +136,20 @@ TEST(Decay, SameBitsForAnyThreads) {
   });
 }
 
-TEST(Decay, WrongShapes) {
+TEST(MdiGamma, WrongShapes) {
   const Size size{4, 8, 2};
   std::vector<GuardedTensor> weights;
   for (const std::vector<int>& shape : weight_shapes(size)) weights.push_back(output(shape));
-  const auto w = weights_of<ops::DecayWeights>(weights);
+  const auto w = weights_of<ops::MdiGammaWeights>(weights);
   const GuardedTensor z = output({4, 8}), wrong = output({4, 7});
   const Outputs out(size);
-  expect_error([&] { ops::decay_forward(z, wrong, w, out.saved(), out.gm); }, {"decay"});
-  expect_error([&] { ops::decay_forward(z, z, w, out.saved(), wrong); }, {"decay"});
-  expect_error([&] { ops::decay_backward(z, 1, wrong, z, z, w, out.saved(), z, z, w); }, {"decay"});
+  expect_error([&] { ops::mdi_gamma_forward(z, wrong, w, out.saved(), out.gm); }, {"mdi_gamma"});
+  expect_error([&] { ops::mdi_gamma_forward(z, z, w, out.saved(), wrong); }, {"mdi_gamma"});
+  expect_error([&] { ops::mdi_gamma_backward(z, 1, wrong, z, z, w, out.saved(), z, z, w); }, {"mdi_gamma"});
   auto swapped = w;
   std::swap(swapped.gamma_in, swapped.gamma_out);
-  expect_error([&] { ops::decay_forward(z, z, swapped, out.saved(), out.gm); }, {"decay"});
-  expect_error([&] { ops::decay_backward(z, 1, z, z, z, w, out.saved(), z, z, swapped); }, {"decay"});
+  expect_error([&] { ops::mdi_gamma_forward(z, z, swapped, out.saved(), out.gm); }, {"mdi_gamma"});
+  expect_error([&] { ops::mdi_gamma_backward(z, 1, z, z, z, w, out.saved(), z, z, swapped); }, {"mdi_gamma"});
 }
 
 }  // namespace
