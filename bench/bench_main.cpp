@@ -41,7 +41,7 @@ int main(int argc, char** argv) {
                   "Without --suite or --compare all rows run under Google Benchmark, whose options (--benchmark_filter=<regex>,\n"
                   "--benchmark_repetitions=<n>, --benchmark_format=json, --benchmark_out=<file>, ..) are all there.",
                   "bench --suite gemm --html gemm.html\n  bench --compare scan\n  bench --mca gemm:packed:nt\n  bench "
-                  "--benchmark_filter='^head_loss/.*/512x5000x128$' "
+                  "--benchmark_filter='^linear_cross_entropy/.*/512x5000x128$' "
                   "--benchmark_repetitions=5");
   std::string suite, op, mca, json_file, html_file;
   const CLI::Validator not_empty([](std::string& text) { return text.empty() ? "the value is empty" : ""; }, "");

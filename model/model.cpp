@@ -9,7 +9,7 @@
 #include "runtime/context.h"
 #include "runtime/ops/embedding.h"
 #include "runtime/ops/gemm.h"
-#include "runtime/ops/head_loss.h"
+#include "runtime/ops/linear_cross_entropy.h"
 #include "runtime/ops/rmsnorm.h"
 #include "runtime/rng.h"
 #include "runtime/threads.h"
@@ -176,7 +176,7 @@ LossSum Model::loss(const IntTensor& ids, const IntTensor& targets) {
   check_shape("model: targets", targets, {m.T, m.B});
   const Context::Use use(m.context);
   m.forward(ids, {});
-  ops::head_loss(m.head_input, m.embedding, targets.reshape({m.rows()}), m.token_loss, m.correct);
+  ops::linear_cross_entropy(m.head_input, m.embedding, targets.reshape({m.rows()}), m.token_loss, m.correct);
   return m.sum();
 }
 
@@ -186,8 +186,8 @@ LossSum Model::loss_and_gradients(const IntTensor& ids, const IntTensor& targets
   check_shape("model: targets", targets, {m.T, m.B});
   const Context::Use use(m.context);
   m.forward(ids, dropout);
-  ops::head_loss_with_gradient(m.head_input, m.embedding, targets.reshape({m.rows()}), share / static_cast<float>(m.rows()), m.token_loss, m.correct,
-                               m.dhead, m.embedding_gradient);
+  ops::linear_cross_entropy_with_gradient(m.head_input, m.embedding, targets.reshape({m.rows()}), share / static_cast<float>(m.rows()), m.token_loss,
+                                          m.correct, m.dhead, m.embedding_gradient);
   m.backward(ids, dropout);
   return m.sum();
 }

@@ -24,7 +24,7 @@ const Suite kSuites[] = {
     {"scan", {"scan", "affine_scan"}},
     {"gemm", {"gemm", "column_sum"}},
     {"recurrence", {"recurrence"}},
-    {"block", {"embedding", "hem", "mdi_gamma", "attention", "dropout", "ffn", "rmsnorm", "head_loss", "adamw", "sum_of_squares"}},
+    {"block", {"embedding", "hem", "mdi_gamma", "attention", "dropout", "ffn", "rmsnorm", "linear_cross_entropy", "adamw", "sum_of_squares"}},
     {"train", {"train"}},
     {"documented", {"scan"}}};
 

@@ -11,7 +11,7 @@ namespace mmrec::bench {
 std::vector<Case> all_cases() {
   Cases cases;
   for (const auto add : {add_scan, add_gemm, add_recurrence, add_embedding, add_hem, add_mdi_gamma, add_attention, add_dropout, add_ffn, add_rmsnorm,
-                         add_head_loss, add_optimizer, add_train})
+                         add_linear_cross_entropy, add_optimizer, add_train})
     add(cases);
   // An operation's forward rows before its backward rows.
   std::vector<Case> rows = cases.all();
@@ -33,8 +33,8 @@ Workload workload_of(std::string_view op, std::string_view pass, const std::vect
                     {"embedding", embedding_workload},
                     {"ffn", ffn_workload},
                     {"gemm", gemm_workload},
-                    {"head_loss", head_loss_workload},
                     {"hem", hem_workload},
+                    {"linear_cross_entropy", linear_cross_entropy_workload},
                     {"mdi_gamma", mdi_gamma_workload},
                     {"recurrence", recurrence_workload},
                     {"rmsnorm", rmsnorm_workload},

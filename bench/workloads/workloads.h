@@ -23,7 +23,7 @@ std::vector<ModelShape> model_shapes();
 /// A call of a pass of the registry, of sizes as the operation's SIZES name them.
 using WorkloadOf = Workload(std::string_view pass, const std::vector<int>& sizes);
 WorkloadOf adamw_workload, affine_scan_workload, attention_workload, column_sum_workload, dropout_workload, embedding_workload, ffn_workload,
-    gemm_workload, head_loss_workload, hem_workload, mdi_gamma_workload, recurrence_workload, rmsnorm_workload, scan_workload,
+    gemm_workload, hem_workload, linear_cross_entropy_workload, mdi_gamma_workload, recurrence_workload, rmsnorm_workload, scan_workload,
     sum_of_squares_workload;
 /// That of an operation by its name.
 Workload workload_of(std::string_view op, std::string_view pass, const std::vector<int>& sizes);
@@ -35,8 +35,8 @@ void add_dropout(Cases& cases);
 void add_embedding(Cases& cases);
 void add_ffn(Cases& cases);
 void add_gemm(Cases& cases);
-void add_head_loss(Cases& cases);
 void add_hem(Cases& cases);
+void add_linear_cross_entropy(Cases& cases);
 void add_mdi_gamma(Cases& cases);
 void add_optimizer(Cases& cases);
 void add_recurrence(Cases& cases);

@@ -16,7 +16,7 @@ inline constexpr float kMdiShare = 0.1f;
 /// The recurrence's packed weights have columns padded with zeros to a multiple of this, the steps' column tile.
 inline constexpr int kRecurrenceTile = 64;
 
-/// Rows that a task of the fused head loss works off together.
-inline constexpr int kHeadLossPanel = 32;
+/// Rows that a task of the fused linear_cross_entropy works off together.
+inline constexpr int kLinearCrossEntropyPanel = 32;
 
 }  // namespace mmrec

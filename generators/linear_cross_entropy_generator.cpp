@@ -1,6 +1,6 @@
-// The tied output head and its softmax cross-entropy (runtime/ops/head_loss.h). Fused, a call takes one panel of
-// kHeadLossPanel rows: of the N x V logits only one panel exists for each thread, in a core's own cache. Separate, it takes all
-// rows, and every step is a pass over all panels.
+// The tied output head and its softmax cross-entropy (runtime/ops/linear_cross_entropy.h). Fused, a call takes one panel of
+// kLinearCrossEntropyPanel rows: of the N x V logits only one panel exists for each thread, in a core's own cache. Separate, it
+// takes all rows, and every step is a pass over all panels.
 //
 // The rows lie in the vectors' lanes, [panels][V][panel]: the embedding then is what is broadcast in all three products and is
 // never packed, and maxima and sums over the vocabulary add no lane to another.
@@ -13,7 +13,7 @@
 namespace mmrec::generators {
 
 template <class T>
-class HeadLoss : public FusibleGenerator<T> {
+class LinearCrossEntropy : public FusibleGenerator<T> {
  public:
   GeneratorInput<Buffer<float, 2>> x{"x"}, embedding{"embedding"};
   GeneratorInput<Buffer<int32_t, 1>> targets{"targets"};
@@ -27,9 +27,9 @@ class HeadLoss : public FusibleGenerator<T> {
   Expr V() const { return embedding.dim(1).extent(); }
   Expr target(Expr n) const { return clamp(targets(n), 0, V() - 1); }
 
-  Expr panels() const { return this->fused ? Expr(1) : (N() + kHeadLossPanel - 1) / kHeadLossPanel; }
-  Expr panel_of(Expr n) const { return this->fused ? Expr(0) : n / kHeadLossPanel; }
-  Expr lane_of(Expr n) const { return this->fused ? n : n % kHeadLossPanel; }
+  Expr panels() const { return this->fused ? Expr(1) : (N() + kLinearCrossEntropyPanel - 1) / kLinearCrossEntropyPanel; }
+  Expr panel_of(Expr n) const { return this->fused ? Expr(0) : n / kLinearCrossEntropyPanel; }
+  Expr lane_of(Expr n) const { return this->fused ? n : n % kLinearCrossEntropyPanel; }
 
   /// A stage over (i, .., panel), an update's loop over the vocabulary or the depth inside the panel's.
   template <class FuncOrStage>
@@ -43,7 +43,7 @@ class HeadLoss : public FusibleGenerator<T> {
     Func packed("packed"), products("products"), logits("logits");
     const int rows = this->rows_of_tile(), lanes = this->lanes();
     const RDom depth(0, D(), "depth"), vocabulary(0, V(), "vocabulary");
-    packed(i, k, panel) = x(k, min(panel * kHeadLossPanel + i, N() - 1));
+    packed(i, k, panel) = x(k, min(panel * kLinearCrossEntropyPanel + i, N() - 1));
     products(i, row, tile_index, panel) = 0.f;
     products(i, row, tile_index, panel) += packed(i, depth, panel) * embedding(depth, min(tile_index * rows + row, V() - 1));
     logits(i, v, panel) = products(i, v % rows, v / rows, panel);
@@ -55,10 +55,11 @@ class HeadLoss : public FusibleGenerator<T> {
     const Expr lane = lane_of(n), of = panel_of(n), target_logit = logits(lane, target(n), of);
     results(n) = Tuple(log(sum(lane, of)) + (largest(lane, of) - target_logit), select(target_logit >= largest(lane, of), 1.f, 0.f));
 
-    for (Func f : {packed, logits, largest, e, sum}) schedule_panels(f.compute_root().bound(i, 0, kHeadLossPanel).bound(panel, 0, panels()));
+    for (Func f : {packed, logits, largest, e, sum})
+      schedule_panels(f.compute_root().bound(i, 0, kLinearCrossEntropyPanel).bound(panel, 0, panels()));
     Var in_tile("in_tile");
     logits.bound(v, 0, V()).split(v, tile_index, in_tile, rows, TailStrategy::GuardWithIf).reorder(i, in_tile, tile_index);
-    products.bound(i, 0, kHeadLossPanel).bound(row, 0, rows).bound_extent(tile_index, 1);
+    products.bound(i, 0, kLinearCrossEntropyPanel).bound(row, 0, rows).bound_extent(tile_index, 1);
     products.compute_at(logits, tile_index).vectorize(i, lanes).unroll(i).unroll(row);
     products.update().reorder(i, row, depth).vectorize(i, lanes).unroll(i).unroll(row);
     for (Func f : {largest, sum}) schedule_panels(f.update().reorder(i, vocabulary, panel));
@@ -66,7 +67,7 @@ class HeadLoss : public FusibleGenerator<T> {
   }
 };
 
-class HeadLossLoss : public HeadLoss<HeadLossLoss> {
+class LinearCrossEntropyLoss : public LinearCrossEntropy<LinearCrossEntropyLoss> {
  public:
   Output<Func> results{"results", {Float(32), Float(32)}, 1};  // token_loss, correct
 
@@ -77,7 +78,7 @@ class HeadLossLoss : public HeadLoss<HeadLossLoss> {
   }
 };
 
-class HeadLossGradient : public HeadLoss<HeadLossGradient> {
+class LinearCrossEntropyGradient : public LinearCrossEntropy<LinearCrossEntropyGradient> {
  public:
   Tunable depth_block{
       this, "depth_block", 128, {32, 64, 128, 256, 512}};  // of the vocabulary: what of the embedding and of e stays in the cache for all of dx
@@ -106,9 +107,9 @@ class HeadLossGradient : public HeadLoss<HeadLossGradient> {
     products(d, n) = fused ? factor(n) * product : product;
     dx(d, n) = products(d, n) - gradient_scale * embedding(d, target(n));
 
-    if (!fused) schedule_panels(scaled.compute_root().bound(i, 0, kHeadLossPanel).bound(panel, 0, panels()));
+    if (!fused) schedule_panels(scaled.compute_root().bound(i, 0, kLinearCrossEntropyPanel).bound(panel, 0, panels()));
     RVar outer("outer"), inner("inner");
-    schedule_panels(sums.compute_root().bound(i, 0, kHeadLossPanel).bound(d_in_tile, 0, rows).bound(panel, 0, panels()));
+    schedule_panels(sums.compute_root().bound(i, 0, kLinearCrossEntropyPanel).bound(d_in_tile, 0, rows).bound(panel, 0, panels()));
     schedule_panels(sums.update()
                         .split(vocabulary, outer, inner, int(depth_block), TailStrategy::GuardWithIf)
                         .reorder(i, d_in_tile, inner, d_tile, outer, panel)
@@ -119,7 +120,7 @@ class HeadLossGradient : public HeadLoss<HeadLossGradient> {
 };
 
 /// dE of a block of rows from its panels of e.
-class HeadLossEmbeddingGradient : public FusibleGenerator<HeadLossEmbeddingGradient> {
+class LinearCrossEntropyEmbeddingGradient : public FusibleGenerator<LinearCrossEntropyEmbeddingGradient> {
  public:
   Input<Buffer<float, 2>> x{"x"};
   Input<Buffer<int32_t, 1>> targets{"targets"};
@@ -137,9 +138,10 @@ class HeadLossEmbeddingGradient : public FusibleGenerator<HeadLossEmbeddingGradi
     rows(d, n) = x(d, n) * factor(n);
     // Lanes of the last panel past the last row meet zeros.
     Matmul product(
-        "product", V, D, e.dim(2).extent() * kHeadLossPanel, [&](Expr k, Expr row) { return e(k % kHeadLossPanel, row, k / kHeadLossPanel); },
+        "product", V, D, e.dim(2).extent() * kLinearCrossEntropyPanel,
+        [&](Expr k, Expr row) { return e(k % kLinearCrossEntropyPanel, row, k / kLinearCrossEntropyPanel); },
         [&](Expr column, Expr k) { return select(k < N, rows(column, min(k, N - 1)), 0.f); }, tile());
-    product.split_depth(kHeadLossPanel);
+    product.split_depth(kLinearCrossEntropyPanel);
     const RDom row(0, N, "row");
     products(d, v) = product(d, v);
     dembedding(d, v) = dembedding_in(d, v) + products(d, v);
@@ -153,6 +155,6 @@ class HeadLossEmbeddingGradient : public FusibleGenerator<HeadLossEmbeddingGradi
 
 }  // namespace mmrec::generators
 
-HALIDE_REGISTER_GENERATOR(mmrec::generators::HeadLossLoss, head_loss_loss)
-HALIDE_REGISTER_GENERATOR(mmrec::generators::HeadLossGradient, head_loss_gradient)
-HALIDE_REGISTER_GENERATOR(mmrec::generators::HeadLossEmbeddingGradient, head_loss_embedding_gradient)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::LinearCrossEntropyLoss, linear_cross_entropy_loss)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::LinearCrossEntropyGradient, linear_cross_entropy_gradient)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::LinearCrossEntropyEmbeddingGradient, linear_cross_entropy_embedding_gradient)

@@ -1,4 +1,4 @@
-#include "runtime/ops/head_loss.h"
+#include "runtime/ops/linear_cross_entropy.h"
 
 #include <algorithm>
 
@@ -18,9 +18,9 @@ constexpr int kBlockRows = 256;
 
 /// A whole variant takes all rows, each of its steps being a pass over them. The others take a panel, so that its exponentials stay
 /// in a core's cache from step to step.
-int rows_a_call(const Kernel& kernel, const Sizes& sizes) { return kernel.choose(sizes).whole ? sizes.data()[0] : kHeadLossPanel; }
+int rows_a_call(const Kernel& kernel, const Sizes& sizes) { return kernel.choose(sizes).whole ? sizes.data()[0] : kLinearCrossEntropyPanel; }
 
-int panels_of(int rows) { return (rows + kHeadLossPanel - 1) / kHeadLossPanel; }
+int panels_of(int rows) { return (rows + kLinearCrossEntropyPanel - 1) / kLinearCrossEntropyPanel; }
 
 /// Rows [begin, end) in parts of rows_a_call, one a task: body(begin, end).
 template <class Body>
@@ -42,11 +42,11 @@ void check(const char* name, const Tensor& x, const Tensor& embedding, const Int
 
 }  // namespace
 
-void head_loss(const Tensor& x, const Tensor& embedding, const IntTensor& targets, const Tensor& token_loss, const Tensor& correct) {
-  check("head_loss", x, embedding, targets, token_loss, correct);
+void linear_cross_entropy(const Tensor& x, const Tensor& embedding, const IntTensor& targets, const Tensor& token_loss, const Tensor& correct) {
+  check("linear_cross_entropy", x, embedding, targets, token_loss, correct);
   const int N = x.size(0);
   if (N == 0) return;
-  static Kernel kernel("head_loss", "loss");
+  static Kernel kernel("linear_cross_entropy", "loss");
   const Sizes sizes{N, embedding.size(0), embedding.size(1)};
   for_each_call(0, N, rows_a_call(kernel, sizes), [&](int begin, int end) {
     kernel({.flops = 2.0 * (end - begin) * static_cast<double>(embedding.count()), .sizes = sizes}, x.rows(begin, end), embedding,
@@ -54,25 +54,25 @@ void head_loss(const Tensor& x, const Tensor& embedding, const IntTensor& target
   });
 }
 
-void head_loss_with_gradient(const Tensor& x, const Tensor& embedding, const IntTensor& targets, float gradient_scale, const Tensor& token_loss,
-                             const Tensor& correct, const Tensor& dx, const Tensor& dembedding) {
-  check("head_loss_with_gradient", x, embedding, targets, token_loss, correct);
-  check_shape("head_loss_with_gradient: dx", dx, {x.size(0), x.size(1)});
-  check_shape("head_loss_with_gradient: dembedding", dembedding, {embedding.size(0), embedding.size(1)});
-  static Kernel rows_kernel("head_loss", "gradient"), embedding_kernel("head_loss", "embedding_gradient");
+void linear_cross_entropy_with_gradient(const Tensor& x, const Tensor& embedding, const IntTensor& targets, float gradient_scale,
+                                        const Tensor& token_loss, const Tensor& correct, const Tensor& dx, const Tensor& dembedding) {
+  check("linear_cross_entropy_with_gradient", x, embedding, targets, token_loss, correct);
+  check_shape("linear_cross_entropy_with_gradient: dx", dx, {x.size(0), x.size(1)});
+  check_shape("linear_cross_entropy_with_gradient: dembedding", dembedding, {embedding.size(0), embedding.size(1)});
+  static Kernel rows_kernel("linear_cross_entropy", "gradient"), embedding_kernel("linear_cross_entropy", "embedding_gradient");
   const int N = x.size(0), V = embedding.size(0), D = x.size(1);
   const Sizes sizes{N, V, D};
   const int call_rows = rows_a_call(rows_kernel, sizes), block_rows = std::max(call_rows, std::min(N, kBlockRows));
   const double product_flops = 2.0 * static_cast<double>(embedding.count());
-  const size_t exponentials_count = static_cast<size_t>(panels_of(block_rows)) * V * kHeadLossPanel;
+  const size_t exponentials_count = static_cast<size_t>(panels_of(block_rows)) * V * kLinearCrossEntropyPanel;
   const Scratch memory((exponentials_count + block_rows) * sizeof(float));
   float* const exponentials = memory.data<float>();
   const Tensor factor(exponentials + exponentials_count, {block_rows});
   for (int begin = 0; begin < N; begin += block_rows) {
     const int end = std::min(begin + block_rows, N);
-    const Tensor e(exponentials, {panels_of(end - begin), V, kHeadLossPanel});
+    const Tensor e(exponentials, {panels_of(end - begin), V, kLinearCrossEntropyPanel});
     for_each_call(begin, end, call_rows, [&](int first, int last) {
-      const int panel = (first - begin) / kHeadLossPanel;
+      const int panel = (first - begin) / kLinearCrossEntropyPanel;
       rows_kernel({.flops = 2 * (last - first) * product_flops, .sizes = sizes}, x.rows(first, last), embedding, targets.rows(first, last),
                   gradient_scale, token_loss.rows(first, last), correct.rows(first, last), e.rows(panel, panel + panels_of(last - first)),
                   factor.rows(first - begin, last - begin), dx.rows(first, last));

@@ -4,15 +4,15 @@
 
 namespace mmrec::reference {
 
-struct HeadLoss {
+struct LinearCrossEntropy {
   Array token_loss, correct, p;  ///< [N], [N], the softmax [N][V]
 };
 
 /// Softmax cross-entropy of the logits x E^T against targets.
-inline HeadLoss head_loss(const Array& x, const Array& embedding, const std::vector<int32_t>& targets) {
+inline LinearCrossEntropy linear_cross_entropy(const Array& x, const Array& embedding, const std::vector<int32_t>& targets) {
   const int rows = x.size(0), vocabulary = embedding.size(0);
   const Array logits = gemm_nn(x, transposed(embedding));
-  HeadLoss r{{rows}, {rows}, {rows, vocabulary}};
+  LinearCrossEntropy r{{rows}, {rows}, {rows, vocabulary}};
   for (int n = 0; n < rows; ++n) {
     const Real target = logits(n, targets[n]);
     Real largest = target, sum = 0;
@@ -25,13 +25,14 @@ inline HeadLoss head_loss(const Array& x, const Array& embedding, const std::vec
   return r;
 }
 
-struct HeadLossGradient {
+struct LinearCrossEntropyGradient {
   Array dx, dembedding;
 };
 
 /// Of scale * sum_n token_loss[n]: the gradient in the logits is the softmax minus one at the target.
-inline HeadLossGradient head_loss_backward(const Array& x, const Array& embedding, const std::vector<int32_t>& targets, double scale) {
-  Array dlogits = head_loss(x, embedding, targets).p;
+inline LinearCrossEntropyGradient linear_cross_entropy_backward(const Array& x, const Array& embedding, const std::vector<int32_t>& targets,
+                                                                double scale) {
+  Array dlogits = linear_cross_entropy(x, embedding, targets).p;
   for (int n = 0; n < x.size(0); ++n)
     for (int v = 0; v < embedding.size(0); ++v) dlogits(n, v) = scale * (dlogits(n, v) - (v == targets[n] ? 1 : 0));
   return {gemm_nn(dlogits, embedding), gemm_nn(transposed(dlogits), x)};
