@@ -27,24 +27,24 @@ class FfnForward : public FusibleGenerator<FfnForward> {
   Input<uint32_t> hidden_key_low{"hidden_key_low"}, hidden_key_high{"hidden_key_high"}, out_key_low{"out_key_low"}, out_key_high{"out_key_high"};
   Input<uint32_t> threshold{"threshold"};
   Input<float> keep_scale{"keep_scale"};
-  Output<Buffer<float, 1>> scale{"scale"};
+  Output<Buffer<float, 1>> rstd{"rstd"};
   Output<Func> inner{"inner", {Float(32), Float(32)}, 2};  // mask gelu'(hidden), mask gelu(hidden)
   Output<Buffer<float, 2>> y{"y"};
 
   void generate() {
-    start_at_zero(r, norm, in, in_bias, out, out_bias, scale, y);
+    start_at_zero(r, norm, in, in_bias, out, out_bias, rstd, y);
     Var d("d"), f("f"), n("n");
     const Expr N = r.dim(1).extent(), D = r.dim(0).extent(), F = in_bias.dim(0).extent();
     const DropoutMask mask_hidden{hidden_key_low, hidden_key_high, threshold, keep_scale}, mask_out{out_key_low, out_key_high, threshold, keep_scale};
 
-    RmsnormScale rows(r, D, n, lanes());
-    scale(n) = rows(n);
+    RmsnormRstd rows(r, D, n, lanes());
+    rstd(n) = rows(n);
     Func normalized("normalized"), weights("weights"), first_sum("first_sum"), hidden("hidden"), gelus("gelus");
-    normalized(d, n) = fused ? r(d, n) : norm(d) * r(d, n) * scale(n);
+    normalized(d, n) = fused ? r(d, n) : norm(d) * r(d, n) * rstd(n);
     weights(d, f) = fused ? norm(d) * in(d, f) : in(d, f);
     Matmul first(
         "first", N, F, D, [&](Expr k, Expr row) { return normalized(k, row); }, [&](Expr column, Expr k) { return weights(k, column); }, tile());
-    first_sum(f, n) = fused ? scale(n) * first(f, n) : first(f, n);
+    first_sum(f, n) = fused ? rstd(n) * first(f, n) : first(f, n);
     hidden(f, n) = first_sum(f, n) + in_bias(f);
     const Expr slope = gelu_derivative(hidden(f, n)), activated = gelu(hidden(f, n)), mask = mask_hidden(n * F + f);
     gelus(f, n) = Tuple(slope, activated);
@@ -59,7 +59,7 @@ class FfnForward : public FusibleGenerator<FfnForward> {
     y(d, n) = r(d, n) + masked(mask_out, output(d, n), dropped(d, n));
 
     start_at_zero(inner_func);
-    rows.schedule(scale, n, rows_per_task);
+    rows.schedule(rstd, n, rows_per_task);
     schedule_steps({normalized}, {d, n, D, N});
     schedule_product(first, {first_sum, hidden, gelus, inner_func}, {f, n, F, N}, Matmul::Epilogue::kHeavy);
     schedule_product(second, {second_sum, output, dropped, y}, {d, n, D, N}, Matmul::Epilogue::kHeavy);
@@ -75,7 +75,7 @@ class FfnBackward : public FusibleGenerator<FfnBackward> {
   Input<Buffer<float, 2>> in{"in"}, out{"out"};
   Input<uint32_t> out_key_low{"out_key_low"}, out_key_high{"out_key_high"}, threshold{"threshold"};
   Input<float> keep_scale{"keep_scale"};
-  Input<Buffer<float, 1>> scale{"scale"};
+  Input<Buffer<float, 1>> rstd{"rstd"};
   Input<Buffer<float, 2>> slope{"slope"}, activated{"activated"};
   Output<Buffer<float, 2>> dr{"dr"};
   Output<Buffer<float, 1>> dnorm{"dnorm"};
@@ -85,7 +85,7 @@ class FfnBackward : public FusibleGenerator<FfnBackward> {
   Output<Buffer<float, 1>> dout_bias{"dout_bias"};
 
   void generate() {
-    start_at_zero(dy, r, norm, in, out, scale, slope, activated, dr, dnorm, din, din_bias, dout, dout_bias);
+    start_at_zero(dy, r, norm, in, out, rstd, slope, activated, dr, dnorm, din, din_bias, dout, dout_bias);
     Var d("d"), f("f"), n("n");
     const Expr N = r.dim(1).extent(), D = r.dim(0).extent(), F = din_bias.dim(0).extent();
     const DropoutMask mask_out{out_key_low, out_key_high, threshold, keep_scale};
@@ -103,12 +103,12 @@ class FfnBackward : public FusibleGenerator<FfnBackward> {
 
     // First layer and norm.
     Func normalized("normalized"), dnormalized("dnormalized"), through_norm("through_norm");
-    normalized(d, n) = fused ? r(d, n) * scale(n) : norm(d) * r(d, n) * scale(n);
+    normalized(d, n) = fused ? r(d, n) * rstd(n) : norm(d) * r(d, n) * rstd(n);
     Matmul into_in(
         "into_in", F, D, N, [&](Expr k, Expr m) { return dhidden(m, k); }, [&](Expr column, Expr k) { return normalized(column, k); }, tile());
     Matmul into_rows("into_rows", N, D, F, [&](Expr k, Expr m) { return dhidden(k, m); }, [&](Expr column, Expr k) { return in(column, k); }, tile());
     dnormalized(d, n) = into_rows(d, n);
-    RmsnormGradient gradient(dnormalized, r, scale, norm, D, N, d, n, lanes());
+    RmsnormGradient gradient(dnormalized, r, rstd, norm, D, N, d, n, lanes());
     through_norm(d, n) = gradient.dx(d, n);
     dr(d, n) = dy(d, n) + through_norm(d, n);
 

@@ -13,24 +13,24 @@ class HemForward : public FusibleGenerator<HemForward> {
   Input<Buffer<float, 1>> norm_weight{"norm_weight"};
   Input<Buffer<float, 2>> weight{"weight"};
   Input<Buffer<float, 1>> bias{"bias"};
-  Output<Buffer<float, 1>> scale{"scale"};
+  Output<Buffer<float, 1>> rstd{"rstd"};
   Output<Buffer<float, 2>> y{"y"};
 
   void generate() {
-    start_at_zero(x, norm_weight, weight, bias, scale, y);
+    start_at_zero(x, norm_weight, weight, bias, rstd, y);
     Var d("d"), p("p"), n("n");
     const Expr D = x.dim(0).extent(), N = x.dim(1).extent(), P = bias.dim(0).extent();
-    RmsnormScale norm(x, D, n, lanes());
-    scale(n) = norm(n);
+    RmsnormRstd norm(x, D, n, lanes());
+    rstd(n) = norm(n);
     Func rows("rows"), weights("weights"), projected("projected");
-    rows(d, n) = fused ? x(d, n) : norm_weight(d) * x(d, n) * scale(n);
+    rows(d, n) = fused ? x(d, n) : norm_weight(d) * x(d, n) * rstd(n);
     weights(d, p) = fused ? norm_weight(d) * weight(d, p) : weight(d, p);
     Matmul product(
         "product", N, P, D, [&](Expr k, Expr row) { return rows(k, row); }, [&](Expr column, Expr k) { return weights(k, column); }, tile());
-    projected(p, n) = fused ? scale(n) * product(p, n) : product(p, n);
+    projected(p, n) = fused ? rstd(n) * product(p, n) : product(p, n);
     y(p, n) = projected(p, n) + bias(p);
 
-    norm.schedule(scale, n, rows_per_task);
+    norm.schedule(rstd, n, rows_per_task);
     schedule_steps({rows}, {d, n, D, N});
     schedule_product(product, {projected, y}, {p, n, P, N});
   }
@@ -39,7 +39,7 @@ class HemForward : public FusibleGenerator<HemForward> {
 class HemBackward : public FusibleGenerator<HemBackward> {
  public:
   Input<Buffer<float, 2>> dy{"dy"}, residual{"residual"}, x{"x"};
-  Input<Buffer<float, 1>> scale{"scale"}, norm_weight{"norm_weight"};
+  Input<Buffer<float, 1>> rstd{"rstd"}, norm_weight{"norm_weight"};
   Input<Buffer<float, 2>> weight{"weight"};
   Output<Buffer<float, 2>> dx{"dx"};
   Output<Buffer<float, 1>> dnorm_weight{"dnorm_weight"};
@@ -47,22 +47,22 @@ class HemBackward : public FusibleGenerator<HemBackward> {
   Output<Buffer<float, 1>> dbias{"dbias"};
 
   void generate() {
-    start_at_zero(dy, residual, x, scale, norm_weight, weight, dx, dnorm_weight, dweight, dbias);
+    start_at_zero(dy, residual, x, rstd, norm_weight, weight, dx, dnorm_weight, dweight, dbias);
     Var d("d"), p("p"), n("n");
-    const Expr D = norm_weight.dim(0).extent(), N = scale.dim(0).extent(), P = dbias.dim(0).extent();
+    const Expr D = norm_weight.dim(0).extent(), N = rstd.dim(0).extent(), P = dbias.dim(0).extent();
 
     // The normalised rows' gradient dY W, then through the norm.
     Func dnormalized("dnormalized"), through_norm("through_norm");
     Matmul into_rows(
         "into_rows", N, D, P, [&](Expr k, Expr row) { return dy(k, row); }, [&](Expr column, Expr k) { return weight(column, k); }, tile());
     dnormalized(d, n) = into_rows(d, n);
-    RmsnormGradient norm(dnormalized, x, scale, norm_weight, D, N, d, n, lanes());
+    RmsnormGradient norm(dnormalized, x, rstd, norm_weight, D, N, d, n, lanes());
     through_norm(d, n) = norm.dx(d, n);
     dx(d, n) = residual(d, n) + through_norm(d, n);
 
     // dW[p,d] += w_d sum_n dy[n,p] (x[n,d] s_n)
     Func rows("rows");
-    rows(d, n) = fused ? x(d, n) * scale(n) : norm_weight(d) * x(d, n) * scale(n);
+    rows(d, n) = fused ? x(d, n) * rstd(n) : norm_weight(d) * x(d, n) * rstd(n);
     Matmul into_weight(
         "into_weight", P, D, N, [&](Expr row, Expr out) { return dy(out, row); }, [&](Expr column, Expr row) { return rows(column, row); }, tile());
     const RDom row(0, N);

@@ -8,16 +8,16 @@ class RmsnormPlainForward : public KernelGenerator<RmsnormPlainForward> {
   Input<Buffer<float, 2>> x{"x"};
   Input<Buffer<float, 1>> weight{"weight"};
   Output<Buffer<float, 2>> y{"y"};
-  Output<Buffer<float, 1>> scale{"scale"};
+  Output<Buffer<float, 1>> rstd{"rstd"};
 
   void generate() {
-    start_at_zero(x, weight, y, scale);
+    start_at_zero(x, weight, y, rstd);
     Var d("d"), n("n");
-    RmsnormScale norm(x, x.dim(0).extent(), n, lanes());
-    scale(n) = norm(n);
-    y(d, n) = weight(d) * x(d, n) * scale(n);
+    RmsnormRstd norm(x, x.dim(0).extent(), n, lanes());
+    rstd(n) = norm(n);
+    y(d, n) = weight(d) * x(d, n) * rstd(n);
 
-    norm.schedule(scale, n, rows_per_task);
+    norm.schedule(rstd, n, rows_per_task);
     schedule_rows(y, d, n);
   }
 };
@@ -25,14 +25,14 @@ class RmsnormPlainForward : public KernelGenerator<RmsnormPlainForward> {
 class RmsnormPlainBackward : public KernelGenerator<RmsnormPlainBackward> {
  public:
   Input<Buffer<float, 2>> dy{"dy"}, residual{"residual"}, x{"x"};
-  Input<Buffer<float, 1>> scale{"scale"}, weight{"weight"};
+  Input<Buffer<float, 1>> rstd{"rstd"}, weight{"weight"};
   Output<Buffer<float, 2>> dx{"dx"};
   Output<Buffer<float, 1>> dweight{"dweight"};
 
   void generate() {
-    start_at_zero(dy, residual, x, scale, weight, dx, dweight);
+    start_at_zero(dy, residual, x, rstd, weight, dx, dweight);
     Var d("d"), n("n");
-    RmsnormGradient norm(dy, x, scale, weight, x.dim(0).extent(), x.dim(1).extent(), d, n, lanes());
+    RmsnormGradient norm(dy, x, rstd, weight, x.dim(0).extent(), x.dim(1).extent(), d, n, lanes());
     dx(d, n) = residual(d, n) + norm.dx(d, n);
 
     norm.schedule(rows_per_task);

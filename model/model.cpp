@@ -32,12 +32,12 @@ struct Activations {
   int T, B, D;
   Model::Mode mode;
   std::vector<std::unique_ptr<Block>> blocks;
-  std::vector<Drawn> drawn;       // of all blocks, in their order
-  Tensor state;                   // [L][B][block's state_width()]
-  std::vector<Tensor> inputs;     // [N][D]; training keeps all of them, inference two in turn
-  Tensor head_input, head_scale;  // normalised rows [N][D], factors [N]
-  Tensor token_loss, correct;     // [N]
-  Tensor zeros, dhead, dx;        // training: [N][D]
+  std::vector<Drawn> drawn;      // of all blocks, in their order
+  Tensor state;                  // [L][B][block's state_width()]
+  std::vector<Tensor> inputs;    // [N][D]; training keeps all of them, inference two in turn
+  Tensor head_input, head_rstd;  // normalised rows [N][D], factors [N]
+  Tensor token_loss, correct;    // [N]
+  Tensor zeros, dhead, dx;       // training: [N][D]
 };
 
 Activations::Activations(const Config& config, int T, int B, Model::Mode mode) : T(T), B(B), D(config.dim), mode(mode) {
@@ -62,7 +62,7 @@ void Activations::lay_out(Arena& arena) {
     arena.overlay(blocks, [&](const auto& block) { block->lay_out_saved(arena); });
   arena.overlay(blocks, [&](const auto& block) { block->lay_out_scratch(arena, training()); });
   head_input = arena.tensor({N, D});
-  head_scale = arena.tensor({N});
+  head_rstd = arena.tensor({N});
   token_loss = arena.tensor({N});
   correct = arena.tensor({N});
   if (training()) {
@@ -125,13 +125,13 @@ void Model::Implementation::forward(const IntTensor& ids, const StepDropout& dro
   ops::embedding_forward(embedding, ids.reshape({rows()}), x(0));
   const int layers = static_cast<int>(blocks.size());
   for (int layer = 0; layer < layers; ++layer) blocks[layer]->forward(x(layer), state.at(layer), masks(layer, dropout), x(layer + 1));
-  ops::rmsnorm_forward(x(layers), weights.norm, head_input, head_scale);
+  ops::rmsnorm_forward(x(layers), weights.norm, head_input, head_rstd);
 }
 
 /// Mirrors forward; dhead is the gradient in head_input.
 void Model::Implementation::backward(const IntTensor& ids, const StepDropout& dropout) {
   const int layers = static_cast<int>(blocks.size());
-  ops::rmsnorm_backward(dhead, zeros, x(layers), head_scale, weights.norm, dx, gradients.norm);
+  ops::rmsnorm_backward(dhead, zeros, x(layers), head_rstd, weights.norm, dx, gradients.norm);
   for (int layer = layers - 1; layer >= 0; --layer) blocks[layer]->backward(dx, x(layer), masks(layer, dropout), dx);
   ops::embedding_backward(dx, ids.reshape({rows()}), embedding_gradient);
 }

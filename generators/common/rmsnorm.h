@@ -5,19 +5,19 @@
 
 namespace mmrec::generators {
 
-/// scale(n) = 1 / (rms(x[n,:]) + epsilon): the first stage of every kernel that normalises.
-class RmsnormScale {
+/// rstd(n) = 1 / (rms(x[n,:]) + epsilon): the first stage of every kernel that normalises.
+class RmsnormRstd {
  public:
-  RmsnormScale(Func x, Expr columns, Var n, int lanes)
+  RmsnormRstd(Func x, Expr columns, Var n, int lanes)
       : columns_(columns), square_sum_("square_sum", RowReduction::Kind::kSum, columns, {n}, [=](Expr c) { return x(c, n) * x(c, n); }, lanes) {}
 
   Expr operator()(Expr n) const { return 1.f / (sqrt(square_sum_.result(n) / cast<float>(columns_)) + kNormEpsilon); }
 
-  /// `scale` is the Func that was defined by the operator, one-dimensional.
-  void schedule(Func scale, Var n, int rows_per_task) {
+  /// `rstd` is the Func that was defined by the operator, one-dimensional.
+  void schedule(Func rstd, Var n, int rows_per_task) {
     Var task("task");
-    scale.compute_root().split(n, task, n, rows_per_task, TailStrategy::GuardWithIf).parallel(task);
-    square_sum_.schedule_at(scale, n);
+    rstd.compute_root().split(n, task, n, rows_per_task, TailStrategy::GuardWithIf).parallel(task);
+    square_sum_.schedule_at(rstd, n);
   }
 
  private:
@@ -30,21 +30,21 @@ class RmsnormScale {
 /// A row of zeros has r = 0 and takes the first term alone.
 class RmsnormGradient {
  public:
-  RmsnormGradient(Func dy, Func x, Func scale, Func weight, Expr columns, Expr rows, Var d, Var n, int lanes)
+  RmsnormGradient(Func dy, Func x, Func rstd, Func weight, Expr columns, Expr rows, Var d, Var n, int lanes)
       : factor("norm_factor"),
         dweight("dweight_sum"),
         dy_(dy),
         x_(x),
-        scale_(scale),
+        rstd_(rstd),
         weight_(weight),
         n_(n),
         dot_("norm_dot", RowReduction::Kind::kSum, columns, {n}, [=](Expr c) { return weight(c) * dy(c, n) * x(c, n); }, lanes) {
-    const Expr rms = 1.f / scale(n) - kNormEpsilon;
-    factor(n) = select(rms > 0.f, scale(n) * scale(n) / (cast<float>(columns) * rms) * dot_.result(n), 0.f);
+    const Expr rms = 1.f / rstd(n) - kNormEpsilon;
+    factor(n) = select(rms > 0.f, rstd(n) * rstd(n) / (cast<float>(columns) * rms) * dot_.result(n), 0.f);
     const RDom r(0, rows, "norm_row");
     row = r.x;
     dweight(d) = 0.f;
-    dweight(d) += dy(d, r) * x(d, r) * scale(r);
+    dweight(d) += dy(d, r) * x(d, r) * rstd(r);
   }
 
   /// output(d) += dw, for an output that is added to.
@@ -55,7 +55,7 @@ class RmsnormGradient {
     output.update().vectorize(d, lanes, TailStrategy::GuardWithIf);
   }
 
-  Expr dx(Expr d, Expr n) const { return scale_(n) * weight_(d) * dy_(d, n) - x_(d, n) * factor(n); }
+  Expr dx(Expr d, Expr n) const { return rstd_(n) * weight_(d) * dy_(d, n) - x_(d, n) * factor(n); }
 
   void schedule(int rows_per_task) {
     Var task("task");
@@ -67,7 +67,7 @@ class RmsnormGradient {
   RVar row;
 
  private:
-  Func dy_, x_, scale_, weight_;
+  Func dy_, x_, rstd_, weight_;
   Var n_;
   RowReduction dot_;
 };

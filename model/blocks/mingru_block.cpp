@@ -50,7 +50,7 @@ double MingruBlock::training_flops() const {
 void MingruBlock::lay_out_saved(Arena& arena) {
   const int N = rows(), D = D_;
   Saved& s = saved_;
-  s.scale = arena.tensor({N});
+  s.rstd = arena.tensor({N});
   s.gate_input = arena.tensor({N, 2 * D});
   for (Tensor* tensor : {&s.keep, &s.input, &s.r}) *tensor = arena.tensor({N, D});
   s.state = arena.tensor({T_ + 1, B_, D});
@@ -97,7 +97,7 @@ void MingruBlock::forward(const Tensor& x, const Tensor& state, const BlockDropo
   const Saved& s = saved_;
   const Tensor after = s.state.rows(1, T_ + 1);
 
-  ops::hem_forward(x, w.norm1, w.projection.weight, w.projection.bias, s.scale, s.gate_input);
+  ops::hem_forward(x, w.norm1, w.projection.weight, w.projection.bias, s.rstd, s.gate_input);
   gates_forward();
   copy_values(state, s.state.at(0));
   ops::affine_scan_forward(by_sequence(by_time(s.keep)), by_sequence(by_time(s.input)), s.state.at(0), by_sequence(after));
@@ -122,7 +122,7 @@ void MingruBlock::backward(const Tensor& dy, const Tensor& x, const BlockDropout
   ops::affine_scan_backward(by_sequence(by_time(d.dh)), by_sequence(by_time(s.keep)), by_sequence(after), s.state.at(0),
                             by_sequence(by_time(d.dkeep)), by_sequence(by_time(d.dinput)), d.dstate_in);
   gates_backward();
-  ops::hem_backward(d.dgate_input, d.dr, x, s.scale, w.norm1, w.projection.weight, dx, g.norm1, g.projection.weight, g.projection.bias);
+  ops::hem_backward(d.dgate_input, d.dr, x, s.rstd, w.norm1, w.projection.weight, dx, g.norm1, g.projection.weight, g.projection.bias);
 }
 
 std::vector<NamedTensor> MingruBlock::saved() const {

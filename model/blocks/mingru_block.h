@@ -38,7 +38,7 @@ class MingruBlock : public Block {
 
   /// What forward leaves for backward.
   struct Saved {
-    Tensor scale;        ///< [N], of norm1
+    Tensor rstd;         ///< [N], of norm1
     Tensor gate_input;   ///< [N][2D]: W_z x, then the candidate c
     Tensor keep, input;  ///< [N][D]: 1 - z and z c, the scan's a and b
     Tensor state;        ///< [T+1][B][D]

@@ -119,7 +119,7 @@ std::vector<Drawn> MmrecBlock::lay_out_drawn(Arena& arena) {
 void MmrecBlock::lay_out_saved(Arena& arena) {
   const int N = rows(), D = D_, R = mdi_gamma_width(D), padded = ops::recurrence_padded(D);
   Saved& s = saved_;
-  s.scale = arena.tensor({N});
+  s.rstd = arena.tensor({N});
   s.qkvz = arena.tensor({N, kProjected * D});
   s.mdi_gamma = {arena.tensor({N, R}), arena.tensor({N, R}), arena.tensor({N, D}), arena.tensor({N, D})};
   s.gm = arena.tensor({N, D});
@@ -154,7 +154,7 @@ void MmrecBlock::forward(const Tensor& x, const Tensor& state, const BlockDropou
   const Projected in(s.qkvz);
 
   // Everything that does not depend on h, for the whole sequence at once.
-  ops::hem_forward(x, w.norm1, fused.weight, fused.bias, s.scale, s.qkvz);
+  ops::hem_forward(x, w.norm1, fused.weight, fused.bias, s.rstd, s.qkvz);
   ops::mdi_gamma_forward(in.z, in.k, w.mdi_gamma, s.mdi_gamma, s.gm);
   ops::gemm_nt(in.z, mdi_gate.z, by_row(s.mdi_input), {.bias = w.mdi_gate.bias});
 
@@ -212,7 +212,7 @@ void MmrecBlock::backward(const Tensor& dy, const Tensor& x, const BlockDropout&
   ops::gemm_nn(dmdi, mdi_gate.z, din.z, {.residual = din.z, .beta = 1.f});
   // gm takes the place of gamma too: what reaches it is the gradient in gamma and kMdiShare of it.
   ops::mdi_gamma_backward(d.dgamma, 1.f + kMdiShare, din.z, in.z, in.k, w.mdi_gamma, s.mdi_gamma, din.z, din.k, g.mdi_gamma);
-  ops::hem_backward(d.dqkvz, d.dr, x, s.scale, w.norm1, fused.weight, dx, g.norm1, dfused.weight, dfused.bias);
+  ops::hem_backward(d.dqkvz, d.dr, x, s.rstd, w.norm1, fused.weight, dx, g.norm1, dfused.weight, dfused.bias);
 }
 
 std::vector<NamedTensor> MmrecBlock::saved() const {

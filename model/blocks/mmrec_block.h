@@ -50,8 +50,8 @@ class MmrecBlock : public Block {
 
   /// What forward leaves for backward.
   struct Saved {
-    Tensor scale;  ///< [N], of norm1
-    Tensor qkvz;   ///< [N][4D]
+    Tensor rstd;  ///< [N], of norm1
+    Tensor qkvz;  ///< [N][4D]
     ops::MdiGammaSaved mdi_gamma;
     Tensor gm;  ///< [N][D]
     ops::RecurrenceWeights packed;

@@ -16,7 +16,7 @@ void check(const char* name, const Tensor& r, const Tensor& y, const FfnWeights&
   check_shape(name, w.in_bias, {F});
   check_shape(name, w.out, {D, F});
   check_shape(name, w.out_bias, {D});
-  check_shape(name, saved.scale, {N});
+  check_shape(name, saved.rstd, {N});
   check_shape(name, saved.slope, {N, F});
   check_shape(name, saved.activated, {N, F});
 }
@@ -29,7 +29,7 @@ void ffn_forward(const Tensor& r, const FfnWeights& w, const Dropout& hidden, co
   if (r.size(0) == 0) return;
   static Kernel kernel("ffn", "forward");
   kernel({.flops = 4.0 * static_cast<double>(r.count()) * w.in.size(0), .sizes = {r.size(0), w.in.size(0), r.size(1)}}, r, w.norm, w.in, w.in_bias,
-         w.out, w.out_bias, hidden.key.low, hidden.key.high, out.key.low, out.key.high, dropout_threshold(out.p), 1.f / (1.f - out.p), saved.scale,
+         w.out, w.out_bias, hidden.key.low, hidden.key.high, out.key.low, out.key.high, dropout_threshold(out.p), 1.f / (1.f - out.p), saved.rstd,
          saved.slope, saved.activated, y);
 }
 
@@ -40,7 +40,7 @@ void ffn_backward(const Tensor& dy, const Tensor& r, const FfnWeights& w, const 
   if (r.size(0) == 0) return;
   static Kernel kernel("ffn", "backward");
   kernel({.flops = 8.0 * static_cast<double>(r.count()) * w.in.size(0), .sizes = {r.size(0), w.in.size(0), r.size(1)}}, dy, r, w.norm, w.in, w.out,
-         out.key.low, out.key.high, dropout_threshold(out.p), 1.f / (1.f - out.p), saved.scale, saved.slope, saved.activated, dr, gradients.norm,
+         out.key.low, out.key.high, dropout_threshold(out.p), 1.f / (1.f - out.p), saved.rstd, saved.slope, saved.activated, dr, gradients.norm,
          gradients.in, gradients.in_bias, gradients.out, gradients.out_bias);
 }
 

@@ -14,7 +14,7 @@ struct FfnWeights {
 
 /// What ffn_forward keeps for ffn_backward.
 struct FfnSaved {
-  Tensor scale;      ///< [N], the normalisation's factor per row
+  Tensor rstd;       ///< [N], the normalisation's factor per row
   Tensor slope;      ///< [N][F], mask_hidden gelu'(hidden)
   Tensor activated;  ///< [N][F], mask_hidden gelu(hidden)
 };

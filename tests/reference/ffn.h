@@ -11,7 +11,7 @@ struct FfnWeights {
 };
 
 struct Ffn {
-  Array scale, normalized, slope, activated, y;  // slope: mask_hidden gelu'(hidden)
+  Array rstd, normalized, slope, activated, y;  // slope: mask_hidden gelu'(hidden)
 };
 
 /// y = r + mask_out (out (mask_hidden gelu(in rmsnorm(r) + in_bias)) + out_bias).
@@ -19,7 +19,7 @@ inline Ffn ffn_forward(const Array& r, const FfnWeights& w, const ops::Dropout& 
   const Rmsnorm norm = rmsnorm_forward(r, w.norm);
   const Array hidden = linear_forward(norm.y, w.in, w.in_bias);
   const Array mask = dropout_mask(mask_hidden, hidden.shape()), activated = mask * map(hidden, gelu);
-  return {norm.scale, norm.y, mask * map(hidden, gelu_slope), activated,
+  return {norm.rstd, norm.y, mask * map(hidden, gelu_slope), activated,
           r + dropout_mask(mask_out, r.shape()) * linear_forward(activated, w.out, w.out_bias)};
 }
 

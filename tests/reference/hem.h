@@ -6,13 +6,13 @@
 namespace mmrec::reference {
 
 struct Hem {
-  Array scale, y;
+  Array rstd, y;
 };
 
 /// y = rmsnorm(x, norm_weight) W^T + b.
 inline Hem hem_forward(const Array& x, const Array& norm_weight, const Array& weight, const Array& bias) {
   const Rmsnorm norm = rmsnorm_forward(x, norm_weight);
-  return {norm.scale, linear_forward(norm.y, weight, bias)};
+  return {norm.rstd, linear_forward(norm.y, weight, bias)};
 }
 
 struct HemGradient {

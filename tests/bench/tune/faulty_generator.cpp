@@ -19,28 +19,28 @@ class FaultyRmsnorm : public Generator<FaultyRmsnorm> {
   Input<Buffer<float, 2>> x{"x"};
   Input<Buffer<float, 1>> w{"w"};
   Output<Buffer<float, 2>> y{"y"};
-  Output<Buffer<float, 1>> scale{"scale"};
+  Output<Buffer<float, 1>> rstd{"rstd"};
 
   void generate() {
     const std::string what = fault;
     if (what == "refused") throw CompileError("these parameters make no sense\n");
     if (what == "slow") std::this_thread::sleep_for(std::chrono::hours(1));
     if (what == "crash") std::abort();
-    generators::start_at_zero(x, w, y, scale);
+    generators::start_at_zero(x, w, y, rstd);
     Var d("d"), n("n");
     const Expr D = x.dim(0).extent(), N = x.dim(1).extent();
     const RDom c(0, D);
     Func sum("sum");
     sum(n) = 0.f;
     sum(n) += x(c, n) * x(c, n);
-    scale(n) = 1.f / (sqrt(sum(n) / cast<float>(D)) + kNormEpsilon);
-    Expr value = w(d) * x(d, n) * scale(n);
+    rstd(n) = 1.f / (sqrt(sum(n) / cast<float>(D)) + kNormEpsilon);
+    Expr value = w(d) * x(d, n) * rstd(n);
     if (what == "last_column") value = select(d == D - 1, 1.01f * value, value);
     if (what == "odd_sizes") value = select(d >= D / 8 * 8, 0.f, value);  // right wherever eight columns divide D
     if (what == "wild_read") value = value + x(d + 0x10000000, n);
     y(d, n) = value;
     sum.compute_root();
-    scale.compute_root();
+    rstd.compute_root();
   }
 };
 

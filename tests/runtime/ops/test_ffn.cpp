@@ -56,19 +56,19 @@ void check_ffn(const Size& size, float p, bool by_differences, float r_size = 1)
   }
 
   for_each_variant("ffn", "forward", [&] {
-    const GuardedTensor scale = output({rows}), slope = output({rows, hidden}), activated = output({rows, hidden}), y = output({rows, dim});
-    ops::ffn_forward(r, weights_of<ops::FfnWeights>(weights), mask_hidden, mask_out, {scale, slope, activated}, y);
-    expect_close("scale", scale, want.scale);
+    const GuardedTensor rstd = output({rows}), slope = output({rows, hidden}), activated = output({rows, hidden}), y = output({rows, dim});
+    ops::ffn_forward(r, weights_of<ops::FfnWeights>(weights), mask_hidden, mask_out, {rstd, slope, activated}, y);
+    expect_close("rstd", rstd, want.rstd);
     expect_close("slope", slope, want.slope);
     expect_close("activated", activated, want.activated);
     expect_close("y", y, want.y);
   });
 
-  const GuardedTensor saved_scale = input(want.scale), saved_slope = input(want.slope), saved_activated = input(want.activated);
+  const GuardedTensor saved_rstd = input(want.rstd), saved_slope = input(want.slope), saved_activated = input(want.activated);
   for_each_variant("ffn", "backward", [&] {
     const GuardedTensor dr = output({rows, dim});
     const std::vector<GuardedTensor> gradients = weight_outputs(size);
-    ops::ffn_backward(dy, r, weights_of<ops::FfnWeights>(weights), mask_out, {saved_scale, saved_slope, saved_activated}, dr,
+    ops::ffn_backward(dy, r, weights_of<ops::FfnWeights>(weights), mask_out, {saved_rstd, saved_slope, saved_activated}, dr,
                       weights_of<ops::FfnWeights>(gradients));
     expect_close("dr", dr, gradient.dr);
     for (size_t i = 0; i < std::size(kWeights); ++i) expect_added(kWeights[i].first, gradients[i], gradient.weights.*kWeights[i].second);
@@ -97,12 +97,12 @@ TEST(Ffn, SameBitsForAnyThreads) {
   const std::vector<GuardedTensor> weights = random_weights(random, size);
   for_each_variant("ffn", "forward and backward", [&] {
     expect_same_bits_for_any_threads([&]() -> Bits {
-      const GuardedTensor scale = output({520}), slope = output({520, 130}), activated = output({520, 130}), y = output({520, 48});
+      const GuardedTensor rstd = output({520}), slope = output({520, 130}), activated = output({520, 130}), y = output({520, 48});
       const GuardedTensor dr = output({520, 48});
       const std::vector<GuardedTensor> gradients = weight_outputs(size);
       const auto w = weights_of<ops::FfnWeights>(weights);
-      ops::ffn_forward(r, w, mask, mask, {scale, slope, activated}, y);
-      ops::ffn_backward(dy, r, w, mask, {scale, slope, activated}, dr, weights_of<ops::FfnWeights>(gradients));
+      ops::ffn_forward(r, w, mask, mask, {rstd, slope, activated}, y);
+      ops::ffn_backward(dy, r, w, mask, {rstd, slope, activated}, dr, weights_of<ops::FfnWeights>(gradients));
       Bits bits = {y.bits(), dr.bits()};
       for (const GuardedTensor& gradient : gradients) bits.push_back(gradient.bits());
       return bits;
@@ -114,10 +114,10 @@ TEST(Ffn, WrongShapes) {
   const Size size{4, 6, 9};
   const std::vector<GuardedTensor> weights = weight_outputs(size);
   const auto w = weights_of<ops::FfnWeights>(weights);
-  const GuardedTensor r = output({4, 6}), scale = output({4}), hidden = output({4, 9}), wrong = output({5, 6});
-  const ops::FfnSaved saved{scale, hidden, hidden};
+  const GuardedTensor r = output({4, 6}), rstd = output({4}), hidden = output({4, 9}), wrong = output({5, 6});
+  const ops::FfnSaved saved{rstd, hidden, hidden};
   expect_error([&] { ops::ffn_forward(r, w, {}, {}, saved, wrong); }, {"ffn"});
-  expect_error([&] { ops::ffn_forward(r, w, {}, {}, {scale, r, hidden}, r); }, {"ffn"});
+  expect_error([&] { ops::ffn_forward(r, w, {}, {}, {rstd, r, hidden}, r); }, {"ffn"});
   expect_error([&] { ops::ffn_backward(wrong, r, w, {}, saved, r, w); }, {"ffn"});
   auto swapped = w;
   std::swap(swapped.in, swapped.out);

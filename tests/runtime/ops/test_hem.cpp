@@ -33,17 +33,17 @@ void check_hem(const Size& size, bool aliased, bool by_differences, float x_size
     gradient.dweight = proven("weight", gradient.dweight, reference::numeric_gradient(at_weight, loss));
     gradient.dbias = proven("bias", gradient.dbias, reference::numeric_gradient(at_bias, loss));
   }
-  const GuardedTensor saved_scale = input(want.scale);
+  const GuardedTensor saved_rstd = input(want.rstd);
   for_each_variant("hem", "forward", [&] {
-    const GuardedTensor scale = output({rows}), y = output({rows, outputs});
-    ops::hem_forward(x, norm_weight, weight, bias, scale, y);
-    expect_close("scale", scale, want.scale);
+    const GuardedTensor rstd = output({rows}), y = output({rows, outputs});
+    ops::hem_forward(x, norm_weight, weight, bias, rstd, y);
+    expect_close("rstd", rstd, want.rstd);
     expect_close("y", y, want.y);
   });
   for_each_variant("hem", "backward", [&] {
     const GuardedTensor dx = aliased ? inout(residual) : output({rows, dim}), dnorm_weight = added_to({dim});
     const GuardedTensor dweight = added_to({outputs, dim}), dbias = added_to({outputs});
-    ops::hem_backward(dy, aliased ? dx : residual, x, saved_scale, norm_weight, weight, dx, dnorm_weight, dweight, dbias);
+    ops::hem_backward(dy, aliased ? dx : residual, x, saved_rstd, norm_weight, weight, dx, dnorm_weight, dweight, dbias);
     expect_close("dx", dx, gradient.dx);
     expect_added("dnorm_weight", dnorm_weight, gradient.dnorm_weight);
     expect_added("dweight", dweight, gradient.dweight);
@@ -68,23 +68,23 @@ TEST(Hem, SameBitsForAnyThreads) {
   const GuardedTensor weight = random.input({130, 64}), dy = random.input({520, 130});
   for_each_variant("hem", "forward and backward", [&] {
     expect_same_bits_for_any_threads([&]() -> Bits {
-      const GuardedTensor scale = output({520}), y = output({520, 130});
+      const GuardedTensor rstd = output({520}), y = output({520, 130});
       const GuardedTensor dx = output({520, 64}), dnorm_weight = added_to({64}), dweight = added_to({130, 64}), dbias = added_to({130});
-      ops::hem_forward(x, norm_weight, weight, bias, scale, y);
-      ops::hem_backward(dy, x, x, scale, norm_weight, weight, dx, dnorm_weight, dweight, dbias);
-      return {scale.bits(), y.bits(), dx.bits(), dnorm_weight.bits(), dweight.bits(), dbias.bits()};
+      ops::hem_forward(x, norm_weight, weight, bias, rstd, y);
+      ops::hem_backward(dy, x, x, rstd, norm_weight, weight, dx, dnorm_weight, dweight, dbias);
+      return {rstd.bits(), y.bits(), dx.bits(), dnorm_weight.bits(), dweight.bits(), dbias.bits()};
     });
   });
 }
 
 TEST(Hem, WrongShapes) {
-  const GuardedTensor x = output({4, 6}), w = output({6}), weight = output({9, 6}), bias = output({9}), scale = output({4}), y = output({4, 9});
+  const GuardedTensor x = output({4, 6}), w = output({6}), weight = output({9, 6}), bias = output({9}), rstd = output({4}), y = output({4, 9});
   const GuardedTensor wrong = output({5, 7});
-  expect_error([&] { ops::hem_forward(x, w, wrong, bias, scale, y); }, {"hem"});
-  expect_error([&] { ops::hem_forward(x, w, weight, bias, scale, wrong); }, {"hem"});
-  expect_error([&] { ops::hem_forward(x, w, weight, w, scale, y); }, {"hem"});
-  expect_error([&] { ops::hem_backward(y, x, x, scale, w, weight, x, w, wrong, bias); }, {"hem"});
-  expect_error([&] { ops::hem_backward(wrong, x, x, scale, w, weight, x, w, weight, bias); }, {"hem"});
+  expect_error([&] { ops::hem_forward(x, w, wrong, bias, rstd, y); }, {"hem"});
+  expect_error([&] { ops::hem_forward(x, w, weight, bias, rstd, wrong); }, {"hem"});
+  expect_error([&] { ops::hem_forward(x, w, weight, w, rstd, y); }, {"hem"});
+  expect_error([&] { ops::hem_backward(y, x, x, rstd, w, weight, x, w, wrong, bias); }, {"hem"});
+  expect_error([&] { ops::hem_backward(wrong, x, x, rstd, w, weight, x, w, weight, bias); }, {"hem"});
 }
 
 }  // namespace

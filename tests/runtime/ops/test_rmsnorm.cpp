@@ -20,16 +20,16 @@ void check_rmsnorm(int rows, int dim, float x_size, bool aliased, bool by_differ
     want_gradient.dx = proven("x", want_gradient.dx, reference::numeric_gradient(at_x, loss));
     want_gradient.dw = proven("w", want_gradient.dw, reference::numeric_gradient(at_w, loss));
   }
-  const GuardedTensor saved_scale = input(want.scale);
+  const GuardedTensor saved_rstd = input(want.rstd);
   for_each_variant("rmsnorm", "forward", [&] {
-    const GuardedTensor y = output(shape), scale = output({rows});
-    ops::rmsnorm_forward(x, w, y, scale);
+    const GuardedTensor y = output(shape), rstd = output({rows});
+    ops::rmsnorm_forward(x, w, y, rstd);
     expect_close("y", y, want.y);
-    expect_close("scale", scale, want.scale);
+    expect_close("rstd", rstd, want.rstd);
   });
   for_each_variant("rmsnorm", "backward", [&] {
     const GuardedTensor dx = aliased ? inout(residual) : output(shape), dw = added_to({dim});
-    ops::rmsnorm_backward(dy, aliased ? dx : residual, x, saved_scale, w, dx, dw);
+    ops::rmsnorm_backward(dy, aliased ? dx : residual, x, saved_rstd, w, dx, dw);
     expect_close("dx", dx, want_gradient.dx);
     expect_added("dw", dw, want_gradient.dw);
   });
@@ -56,23 +56,23 @@ TEST(Rmsnorm, RowsOfZeros) { check_rmsnorm(3, 20, 0, true, false); }
 TEST(Rmsnorm, SameBitsForAnyThreads) {
   Random random;
   const GuardedTensor x = random.input({1501, 65}), dy = random.input({1501, 65}), w = random.input({65});
-  const GuardedTensor scale = input(reference::rmsnorm_forward(x, w).scale);
+  const GuardedTensor rstd = input(reference::rmsnorm_forward(x, w).rstd);
   for_each_variant("rmsnorm", "backward", [&] {
     expect_same_bits_for_any_threads([&]() -> Bits {
       const GuardedTensor dx = output({1501, 65}), dw = added_to({65});
-      ops::rmsnorm_backward(dy, dy, x, scale, w, dx, dw);
+      ops::rmsnorm_backward(dy, dy, x, rstd, w, dx, dw);
       return {dx.bits(), dw.bits()};
     });
   });
 }
 
 TEST(Rmsnorm, WrongShapes) {
-  const GuardedTensor x = output({4, 6}), w = output({6}), scale = output({4}), wrong = output({4, 5});
-  expect_error([&] { ops::rmsnorm_forward(x, scale, x, scale); }, {"rmsnorm"});
-  expect_error([&] { ops::rmsnorm_forward(x, w, wrong, scale); }, {"rmsnorm"});
+  const GuardedTensor x = output({4, 6}), w = output({6}), rstd = output({4}), wrong = output({4, 5});
+  expect_error([&] { ops::rmsnorm_forward(x, rstd, x, rstd); }, {"rmsnorm"});
+  expect_error([&] { ops::rmsnorm_forward(x, w, wrong, rstd); }, {"rmsnorm"});
   expect_error([&] { ops::rmsnorm_forward(x, w, x, w); }, {"rmsnorm"});
-  expect_error([&] { ops::rmsnorm_backward(x, wrong, x, scale, w, x, w); }, {"rmsnorm"});
-  expect_error([&] { ops::rmsnorm_backward(x, x, x, scale, w, x, scale); }, {"rmsnorm"});
+  expect_error([&] { ops::rmsnorm_backward(x, wrong, x, rstd, w, x, w); }, {"rmsnorm"});
+  expect_error([&] { ops::rmsnorm_backward(x, x, x, rstd, w, x, rstd); }, {"rmsnorm"});
 }
 
 }  // namespace
