@@ -1,5 +1,5 @@
 // Attention of all rows over the memory's slots, per head (runtime/ops/attention.h): scores, softmax and the weighted sum of
-// the values, each a stage over all rows; separate, each step of the softmax is one. All buffers are split by head: q(i, h, n)
+// the values, each a stage over all rows; unfused, each step of the softmax is one. All buffers are split by head: q(i, h, n)
 // with i in a head.
 #include "generators/common/fusible.h"
 
@@ -19,7 +19,7 @@ class Attention : public FusibleGenerator<T> {
     schedule_heads(f);
     f.vectorize(s, this->lanes(), TailStrategy::GuardWithIf);
   }
-  /// Steps over (s, h, n) or (h, n) that are stages in the separate variant only.
+  /// Steps over (s, h, n) or (h, n) that are stages in the unfused variant only.
   void schedule_steps(std::initializer_list<Func> steps, Expr S, Expr H, Expr N) {
     if (this->fused) return;
     for (Func step : steps) {

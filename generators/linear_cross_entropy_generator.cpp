@@ -1,5 +1,5 @@
 // The tied output head and its softmax cross-entropy (runtime/ops/linear_cross_entropy.h). Fused, a call takes one panel of
-// kLinearCrossEntropyPanel rows: of the N x V logits only one panel exists for each thread, in a core's own cache. Separate, it
+// kLinearCrossEntropyPanel rows: of the N x V logits only one panel exists for each thread, in a core's own cache. Unfused, it
 // takes all rows, and every step is a pass over all panels.
 //
 // The rows lie in the vectors' lanes, [panels][V][panel]: the embedding then is what is broadcast in all three products and is

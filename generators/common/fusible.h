@@ -9,7 +9,7 @@ namespace mmrec::generators {
 /// Base of the generators that make two variants of an operation out of one definition. What happens before and after the
 /// products is written as steps, a Func each:
 ///   fused      steps are expressions, in the packing or the epilogue of a product or in the loop of another step;
-///   separate   every step is a pass over memory of its own, as where an operation is put together from a library's calls.
+///   unfused    every step is a pass over memory of its own, as where an operation is put together from a library's calls.
 template <class T>
 class FusibleGenerator : public MatmulGenerator<T> {
  public:
@@ -22,7 +22,7 @@ class FusibleGenerator : public MatmulGenerator<T> {
     Expr columns, rows;
   };
 
-  /// Steps that are passes in the separate variant, and expressions in their consumers in the fused one.
+  /// Steps that are passes in the unfused variant, and expressions in their consumers in the fused one.
   void schedule_steps(std::initializer_list<Func> steps, const Matrix& matrix) const {
     if (fused) return;
     for (Func step : steps) {

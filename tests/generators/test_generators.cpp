@@ -86,7 +86,7 @@ TEST(Generators, KnowWhatTheyDependOn) {
   EXPECT_EQ(read("scan", "forward", "serial"), (Names{"column_vectors", "stream_from"}));
   EXPECT_EQ(read("column_sum", "forward", "plain"), Names{"columns_per_task"});
   EXPECT_EQ(read("linear_cross_entropy", "gradient", "fused"), (Names{"depth_block", "dx_tile_rows", "tile_rows"}));
-  EXPECT_EQ(read("linear_cross_entropy", "gradient", "separate"), (Names{"depth_block", "dx_tile_rows", "rows_per_task", "tile_rows"}));
+  EXPECT_EQ(read("linear_cross_entropy", "gradient", "unfused"), (Names{"depth_block", "dx_tile_rows", "rows_per_task", "tile_rows"}));
 }
 
 // A tile of 14 rows and 4 vectors takes 61 registers.
