@@ -70,7 +70,7 @@ Space space_of(const Build& build) {
   const auto* tunables = dynamic_cast<const generators::Tunables*>(generator.get());
   if (!tunables) return space;
   space.sensible = [build](const Instance& instance) {
-    return dynamic_cast<generators::Tunables&>(*make_generator(build, instance.params)).objection().empty();
+    return dynamic_cast<generators::Tunables&>(*make_generator(build, instance.params)).why_rejected().empty();
   };
   for (const generators::Tunables::Declared& declared : tunables->tunables()) {
     if (!declared.read || build.params.contains(declared.name)) continue;

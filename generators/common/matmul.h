@@ -145,7 +145,7 @@ class MatmulGenerator : public KernelGenerator<T> {
   // Of some microseconds each: enough for a few cores to end together.
   Tunable tasks{this, "tasks", 128, {16, 32, 64, 128, 256}};
 
-  std::string objection() override {
+  std::string why_rejected() override {
     this->arginfos();  // parameters may be read once this has been asked for
     for (const auto& [value, automatic] : {std::pair(int(tile_rows), automatic_rows()), std::pair(int(tile_vectors), kVectors)})
       if (value == automatic) return "0 says the same as " + std::to_string(value);

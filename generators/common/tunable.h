@@ -16,14 +16,14 @@ class Tunables {
     std::string name;
     int standard;             ///< the default
     std::vector<int> values;  ///< worth trying; the default is one of them
-    bool read = false;        ///< by generate() or objection() so far: not every pipeline depends on all that its base classes declare
+    bool read = false;        ///< by generate() or why_rejected() so far: not every pipeline depends on all that its base classes declare
   };
 
   virtual ~Tunables() = default;
   const std::vector<Declared>& tunables() const { return declared_; }
   /// Why the parameters, which cannot be set any more then, are not worth trying; "" if they may be. They make a right kernel all the
   /// same.
-  virtual std::string objection() { return ""; }
+  virtual std::string why_rejected() { return ""; }
 
  private:
   friend class Tunable;

@@ -55,7 +55,7 @@ TEST(Generators, SayWhatIsWorthTrying) {
   for (const Build& build : kBuilds) {
     const auto generator = make_generator(build);
     if (auto* tunables = dynamic_cast<Tunables*>(generator.get())) {
-      EXPECT_EQ(tunables->objection(), "") << build.generator << " with its defaults";
+      EXPECT_EQ(tunables->why_rejected(), "") << build.generator << " with its defaults";
     }
     generator->build_pipeline();
     for (const Tunables::Declared& tunable : tunables_of(*generator)) {
@@ -95,8 +95,8 @@ TEST(Generators, ObjectToTilesThatDoNotFit) {
   const auto generator = make_generator(*build);
   generator->set_generatorparam_value("tile_rows", "14");
   generator->set_generatorparam_value("tile_vectors", "4");
-  const std::string objection = dynamic_cast<Tunables&>(*generator).objection();
-  EXPECT_NE(objection.find("61 registers"), objection.npos) << objection;
+  const std::string reason = dynamic_cast<Tunables&>(*generator).why_rejected();
+  EXPECT_NE(reason.find("61 registers"), reason.npos) << reason;
 }
 
 }  // namespace
