@@ -247,8 +247,8 @@ void Kernel::check_signature(const KernelEntry& entry, const Sizes& sizes, std::
   }
 }
 
-void Kernel::run(const Work& work, void** arguments, std::span<const detail::ArgumentType> types) {
-  const KernelEntry* entry = &checked(work.sizes, types);
+void Kernel::run(const CallInfo& info, void** arguments, std::span<const detail::ArgumentType> types) {
+  const KernelEntry* entry = &checked(info.sizes, types);
   if (verbose()) {
     const std::string line = fmt::format("dispatch: {}.{}{} -> {} ({}{}{})", op_, pass_, shapes(arguments, types), entry->variant, entry->params,
                                          *entry->params ? "; " : "", entry->level);
@@ -257,7 +257,7 @@ void Kernel::run(const Work& work, void** arguments, std::span<const detail::Arg
     if (forced.reported.insert(line).second) fmt::print(stderr, "{}\n", line);
   }
   const FlushDenormals flush;
-  const ProfiledCall profiled(*entry, work);
+  const ProfiledCall profiled(*entry, info);
   KernelCall call;
   const int code = call.run([&] { return entry->call(arguments); });
   check_interruption();  // first: a kernel without assertions does not look at what its parallel loops return

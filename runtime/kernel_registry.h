@@ -63,7 +63,7 @@ class ScopedKernel {
 };
 
 /// What a call is: the floating-point operations that it does at the least (an FMA is two), for the profile, and its sizes.
-struct Work {
+struct CallInfo {
   double flops = 0;
   Sizes sizes{};
 };
@@ -106,10 +106,10 @@ class Kernel {
 
   /// Tensors and scalars in the order of the generator's inputs, then its outputs.
   template <class... Args>
-  void operator()(const Work& work, const Args&... args) {
+  void operator()(const CallInfo& info, const Args&... args) {
     const std::array<void*, sizeof...(Args)> pointers{detail::argument_pointer(args)...};
     const std::array<detail::ArgumentType, sizeof...(Args)> types{detail::argument_type(args)...};
-    run(work, const_cast<void**>(pointers.data()), types);
+    run(info, const_cast<void**>(pointers.data()), types);
   }
 
   const char* op() const { return op_; }
@@ -118,7 +118,7 @@ class Kernel {
   const KernelEntry& choose(const Sizes& sizes) const;
 
  private:
-  void run(const Work& work, void** arguments, std::span<const detail::ArgumentType> types);
+  void run(const CallInfo& info, void** arguments, std::span<const detail::ArgumentType> types);
   const KernelEntry& checked(const Sizes& sizes, std::span<const detail::ArgumentType> types) const;
   void check_signature(const KernelEntry& entry, const Sizes& sizes, std::span<const detail::ArgumentType> types) const;
 

@@ -35,8 +35,8 @@ void reset_profile() {
   p.rows.clear();
 }
 
-ProfiledCall::ProfiledCall(const KernelEntry& kernel, const Work& work)
-    : profile_(profile()), kernel_(kernel), work_(work), timed_(profile_.on.load(std::memory_order_relaxed)) {
+ProfiledCall::ProfiledCall(const KernelEntry& kernel, const CallInfo& info)
+    : profile_(profile()), kernel_(kernel), info_(info), timed_(profile_.on.load(std::memory_order_relaxed)) {
   if (!timed_) return;
   std::lock_guard lock(profile_.mutex);
   profile_.clock.advance();
@@ -53,13 +53,13 @@ ProfiledCall::~ProfiledCall() {
   --p.clock.running;
   const KernelEntry& k = kernel_;
   auto row = std::find_if(p.rows.begin(), p.rows.end(), [&](const ProfileRow& r) {
-    return r.sizes == work_.sizes && r.op == k.op && r.pass == k.pass && r.variant == k.variant && r.params == k.params;
+    return r.sizes == info_.sizes && r.op == k.op && r.pass == k.pass && r.variant == k.variant && r.params == k.params;
   });
-  if (row == p.rows.end()) row = p.rows.insert(p.rows.end(), ProfileRow{k.op, k.pass, k.variant, k.params, k.level, work_.sizes});
+  if (row == p.rows.end()) row = p.rows.insert(p.rows.end(), ProfileRow{k.op, k.pass, k.variant, k.params, k.level, info_.sizes});
   ++row->calls;
   row->seconds += p.clock.shared - shared_begin_;
   row->call_seconds += p.clock.now - begin_;
-  row->flops += work_.flops;
+  row->flops += info_.flops;
 }
 
 }  // namespace mmrec

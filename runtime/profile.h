@@ -32,7 +32,7 @@ void reset_profile();
 /// For dispatch: a call that begins and ends with this, recorded if profiling is on when it begins.
 class ProfiledCall {
  public:
-  ProfiledCall(const KernelEntry& kernel, const Work& work);
+  ProfiledCall(const KernelEntry& kernel, const CallInfo& info);
   ~ProfiledCall();
   ProfiledCall(const ProfiledCall&) = delete;
   ProfiledCall& operator=(const ProfiledCall&) = delete;
@@ -40,7 +40,7 @@ class ProfiledCall {
  private:
   Profile& profile_;
   const KernelEntry& kernel_;
-  const Work& work_;
+  const CallInfo& info_;
   const bool timed_;
   double begin_ = 0, shared_begin_ = 0;
 };

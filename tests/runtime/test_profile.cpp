@@ -23,11 +23,11 @@ TEST(Profile, DividesTheTimeOfWhatRunsBesideEachOther) {
   reset_profile();
   set_profiling(true);
   {
-    const Work work{.flops = 100};
-    const ProfiledCall first(longer, work);
+    const CallInfo info{.flops = 100};
+    const ProfiledCall first(longer, info);
     wait();
     {
-      const ProfiledCall second(shorter, work);
+      const ProfiledCall second(shorter, info);
       wait();
     }
     wait();
@@ -47,9 +47,9 @@ TEST(Profile, DividesTheTimeOfWhatRunsBesideEachOther) {
 
 TEST(Profile, RecordsNothingWhenOff) {
   reset_profile();
-  const Work work{.flops = 100};
+  const CallInfo info{.flops = 100};
   {
-    const ProfiledCall call(kernels().front(), work);
+    const ProfiledCall call(kernels().front(), info);
   }
   EXPECT_TRUE(profile_rows().empty());
   EXPECT_EQ(profile_table(1).find("overlap"), std::string::npos);

@@ -206,12 +206,12 @@ TEST(Registry, WrongArgumentsAreRefused) {
   Random random;
   const GuardedTensor x = random.input({1, 4, 16}, 0.5f, 1), y = output({1, 4, 16});
   const GuardedIds ids = random.ids(4, 10);
-  const Work work{.sizes = {1, 4, 16}};
+  const CallInfo info{.sizes = {1, 4, 16}};
   static Kernel too_few("scan", "forward"), wrong_type("scan", "forward"), scalar_for_buffer("scan", "forward"), no_sizes("scan", "forward");
-  expect_error([&] { too_few(work, x.view()); }, {"scan"});
-  expect_error([&] { wrong_type(work, ids.view(), y.view()); }, {"scan"});
-  expect_error([&] { scalar_for_buffer(work, x.view(), 1.f); }, {"scan"});
-  expect_error([&] { no_sizes(Work{}, x.view(), y.view()); }, {"scan", "R T D"});
+  expect_error([&] { too_few(info, x.view()); }, {"scan"});
+  expect_error([&] { wrong_type(info, ids.view(), y.view()); }, {"scan"});
+  expect_error([&] { scalar_for_buffer(info, x.view(), 1.f); }, {"scan"});
+  expect_error([&] { no_sizes(CallInfo{}, x.view(), y.view()); }, {"scan", "R T D"});
   expect_error([] { Sizes{1, 2, 3, 4, 5}; }, {"5"});
 }
 
