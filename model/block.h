@@ -53,7 +53,7 @@ class Block {
 
   /// Floats of the state that a sequence carries from one call to the next.
   virtual int state_width() const = 0;
-  /// Elements a position of the widest array: the product with the positions must stay below 2^31.
+  /// Elements a token of the widest array: the product with the tokens must stay below 2^31.
   virtual int64_t widest_row() const = 0;
   /// Operations a token of the matrix products, forward and backward; everything else should be less than 2 % of it.
   virtual double training_flops() const = 0;

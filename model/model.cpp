@@ -137,7 +137,7 @@ void Model::Implementation::backward(const IntTensor& ids, const StepDropout& dr
 }
 
 LossSum Model::Implementation::sum() const {
-  LossSum total{.positions = rows()};
+  LossSum total{.tokens = rows()};
   for (int n = 0; n < rows(); ++n) {
     total.loss += token_loss.data()[n];
     total.correct += correct.data()[n];

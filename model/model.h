@@ -12,20 +12,20 @@
 
 namespace mmrec {
 
-/// What a batch came to. Sums over its B*T positions, so that batches of different size can be added up.
+/// What a batch came to. Sums over its B*T tokens, so that batches of different size can be added up.
 struct LossSum {
   double loss = 0;     ///< of the cross-entropy, in nats
-  double correct = 0;  ///< positions whose target was the most probable token
-  int64_t positions = 0;
+  double correct = 0;  ///< tokens whose target was the most probable token
+  int64_t tokens = 0;
 
   LossSum& operator+=(const LossSum& other) {
     loss += other.loss;
     correct += other.correct;
-    positions += other.positions;
+    tokens += other.tokens;
     return *this;
   }
-  double mean_loss() const { return loss / static_cast<double>(positions); }
-  double accuracy() const { return correct / static_cast<double>(positions); }
+  double mean_loss() const { return loss / static_cast<double>(tokens); }
+  double accuracy() const { return correct / static_cast<double>(tokens); }
 };
 
 /// Dropout of one training step: p and where the masks come from. Each use within the step has a mask of its own.
@@ -64,7 +64,7 @@ class Model {
 
   /// Loss of predicting targets.
   LossSum loss(const IntTensor& ids, const IntTensor& targets);
-  /// The same, and adds `share` of the gradient of the mean over all B*T positions to parameters.gradients(). Mode::kTraining only.
+  /// The same, and adds `share` of the gradient of the mean over all B*T tokens to parameters.gradients(). Mode::kTraining only.
   LossSum loss_and_gradients(const IntTensor& ids, const IntTensor& targets, const StepDropout& dropout, float share = 1.f);
   /// Takes the state past the ids and predicts nothing.
   void read(const IntTensor& ids);

@@ -96,7 +96,7 @@ class SmallRuns : public testing::Test {
     const WindowSet windows(checkpoint.tokenizer.encode(corpus.validation, "test"), options.validation_sequence, "the validation text");
     Evaluation evaluation(checkpoint.config, model_vocabulary(checkpoint.config, checkpoint.tokenizer), parameters, options.seed, windows);
     const LossSum sum = evaluation.run();
-    return sum.loss / static_cast<double>(sum.positions);
+    return sum.loss / static_cast<double>(sum.tokens);
   }
 
   TemporaryDirectory directory_;

@@ -245,7 +245,7 @@ void check_gradients(const Config& config, float dropout) {
   const auto loss = [&] {
     set_state(model, 3);
     const LossSum sum = model.loss_and_gradients(s.ids(), s.targets(), {.p = dropout, .seed = 5, .step = 9});
-    return sum.loss / static_cast<double>(sum.positions);
+    return sum.loss / static_cast<double>(sum.tokens);
   };
   loss();
   const std::vector<float> gradients = copy(s.parameters.gradients());
@@ -380,7 +380,7 @@ TEST(Model, LossIsTheCrossEntropyOfTheLogits) {
     loss += std::log(exponentials) - target;
     correct += std::all_of(row, row + kVocabulary, [&](float logit) { return logit <= target; });
   }
-  EXPECT_EQ(sum.positions, s.T * s.B);
+  EXPECT_EQ(sum.tokens, s.T * s.B);
   EXPECT_NEAR(sum.loss, loss, 1e-4);
   EXPECT_EQ(sum.correct, correct);
 }

@@ -53,7 +53,7 @@ LossSum Evaluation::run(const EvaluationObserver& observe) {
     const float* loss = shape.model->token_loss().data();
     for (double& sum : loss_)
       for (int b = 0; b < shape.model->B(); ++b) sum += *loss++;
-    if (observe) observe(total.positions);
+    if (observe) observe(total.tokens);
   });
   return total;
 }
@@ -71,7 +71,7 @@ double Evaluation::mean_loss_in_pieces() {
       for (const float value : loss.subspan(static_cast<size_t>(begin - first) * static_cast<size_t>(shape.piece->B()))) total += value;
     }
   });
-  return total / static_cast<double>(positions());
+  return total / static_cast<double>(tokens());
 }
 
 int Evaluation::finite_tokens() const {
@@ -101,11 +101,11 @@ LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters
     if (!std::isfinite(sum.loss)) {
       const std::span<const float> loss(model->token_loss().data(), static_cast<size_t>(length));
       const auto first = std::ranges::find_if_not(loss, [](float value) { return std::isfinite(value); });
-      return {.loss = sum.loss, .positions = begin + (first - loss.begin())};
+      return {.loss = sum.loss, .tokens = begin + (first - loss.begin())};
     }
     total += sum;
     begin += length;
-    if (observe) observe(total.positions);
+    if (observe) observe(total.tokens);
   }
   return total;
 }

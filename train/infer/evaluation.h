@@ -12,7 +12,7 @@
 
 namespace mmrec {
 
-using EvaluationObserver = std::function<void(int64_t positions)>;
+using EvaluationObserver = std::function<void(int64_t tokens)>;
 
 /// Loss of a model on the windows of a text, each from a fresh state.
 class Evaluation {
@@ -21,7 +21,7 @@ class Evaluation {
   /// the same; 0: all. piece: tokens, fewer than a window has, for mean_loss_in_pieces(); 0: without.
   Evaluation(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed, WindowSet windows, int64_t most_tokens = 0, int piece = 0);
 
-  /// With the parameters as they are now. Allocates nothing. `observe` is told the positions that are done, batch by batch.
+  /// With the parameters as they are now. Allocates nothing. `observe` is told how many tokens are done, batch by batch.
   LossSum run(const EvaluationObserver& observe = {});
   /// The mean loss of the same tokens in the windows' pieces, each from a fresh state. Of a last piece that is not whole, the tokens before
   /// are read along. Allocates nothing.
@@ -31,7 +31,7 @@ class Evaluation {
   /// What its models take, at most: for windows of T tokens.
   static size_t bytes(const Config& config, int T, int piece = 0);
   int window() const { return windows_.T(); }
-  int64_t positions() const { return static_cast<int64_t>(chosen_.size()) * windows_.T(); }
+  int64_t tokens() const { return static_cast<int64_t>(chosen_.size()) * windows_.T(); }
 
  private:
   /// A batch size and what belongs to it.
@@ -52,7 +52,7 @@ class Evaluation {
 };
 
 /// Loss of a model on a whole text from its first token to its last, with one state carried all the way. T: tokens that are
-/// read at once; it changes rounding only. Where the loss is no longer finite it ends, and `positions` are those before that.
+/// read at once; it changes rounding only. Where the loss is no longer finite it ends, and the result's `tokens` are those before that.
 LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed, const Tokens& tokens, int T,
                     const EvaluationObserver& observe = {});
 

@@ -90,17 +90,17 @@ int main(int argc, char** argv) {
     int window = sequence;
     for (const Tokens& text : parts) {
       window = static_cast<int>(std::min<int64_t>(sequence, text.count() - 1));
-      const int64_t before = sum.positions;
-      const auto observe = [&](int64_t positions) {
+      const int64_t before = sum.tokens;
+      const auto observe = [&](int64_t tokens) {
         if (!console.has_status() || Clock::now() - shown < std::chrono::milliseconds(100)) return;
         shown = Clock::now();
-        console.status(percent(static_cast<double>(before + positions) / static_cast<double>(characters)));
+        console.status(percent(static_cast<double>(before + tokens) / static_cast<double>(characters)));
       };
       LossSum of_part;
       int64_t finite = 0;
       if (stream) {
         of_part = stream_loss(checkpoint.config, vocabulary, parameters, checkpoint.state.seed, text, window, observe);
-        finite = of_part.positions;
+        finite = of_part.tokens;
       } else {
         Evaluation evaluation(checkpoint.config, vocabulary, parameters, checkpoint.state.seed, WindowSet(text, window, "the text"));
         of_part = evaluation.run(observe);
@@ -116,7 +116,7 @@ int main(int argc, char** argv) {
     }
     console.erase_status();
     const std::chrono::duration<double> time = Clock::now() - begin;
-    const double loss = sum.mean_loss(), speed = static_cast<double>(sum.positions) / time.count();
+    const double loss = sum.mean_loss(), speed = static_cast<double>(sum.tokens) / time.count();
 
     const double bits = loss / std::numbers::ln2;  // a token is a character
     if (json) {
@@ -125,7 +125,7 @@ int main(int argc, char** argv) {
                                              {"data", text_of_name(source.data)},
                                              {"part", part},
                                              {"characters", characters},
-                                             {"positions", sum.positions},
+                                             {"positions", sum.tokens},
                                              {"stream", stream},
                                              {"window", window},
                                              {"loss", loss},
@@ -137,7 +137,7 @@ int main(int argc, char** argv) {
       print(stdout, result.dump(2) + "\n");
       return;
     }
-    console.line(fmt::format("predicted           {} characters, {}", sum.positions,
+    console.line(fmt::format("predicted           {} characters, {}", sum.tokens,
                              stream ? "the state carried through the text" : fmt::format("in windows of {} that each start afresh", window)));
     console.line(fmt::format("loss                {:.4f}", loss));
     console.line(fmt::format("perplexity          {:.4f}", std::exp(loss)));

@@ -87,7 +87,7 @@ json to_json(const TrainingProgress& progress) {
   const DataFingerprint& data = progress.data;
   json result = {{"options", to_json(progress.options)},
                  {"data", {{"train", {data.train_tokens, data.train_crc}}, {"validation", {data.validation_tokens, data.validation_crc}}}},
-                 {"epoch", {{"loss", progress.epoch.loss}, {"correct", progress.epoch.correct}, {"positions", progress.epoch.positions}}},
+                 {"epoch", {{"loss", progress.epoch.loss}, {"correct", progress.epoch.correct}, {"positions", progress.epoch.tokens}}},
                  {"best", {{"loss", progress.best_loss}, {"step", progress.best_step}, {"validations_since", progress.validations_since_best}}},
                  {"seconds", progress.seconds}};
   if (!progress.unfinished.empty()) result["unfinished"] = progress.unfinished;

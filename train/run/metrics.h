@@ -20,7 +20,7 @@ struct MetricsRow {
   /// Of a validation whose windows are longer than the training's: the loss of the same tokens in pieces of them, as long as a training
   /// window, each from a fresh state. It compares with the training loss where the state does not keep beyond them.
   double loss_in_trained_window = kNone;
-  double accuracy = kNone;  ///< part of the positions, 0 .. 1
+  double accuracy = kNone;  ///< part of the tokens, 0 .. 1
   double lr = kNone;
   double grad_norm = kNone;  ///< before clipping
   int64_t tokens = 0;        ///< trained on since the start of the run

@@ -77,7 +77,7 @@ MetricsRow Trainer::step() {
                        .lr = rate,
                        .grad_norm = norm,
                        .tokens = number * options_.batch * options_.accumulate * options_.sequence,
-                       .tokens_per_second = static_cast<double>(sum.positions) / seconds_since(begin)};
+                       .tokens_per_second = static_cast<double>(sum.tokens) / seconds_since(begin)};
   if (!std::isfinite(norm)) return row;
   if (epoch_is_over()) progress().epoch = {};  // this step is the first of the next
   state_.step = number;
@@ -127,7 +127,7 @@ MetricsRow Trainer::validate() {
           .loss_in_trained_window = in_trained_window,
           .accuracy = sum.accuracy(),
           .tokens = state_.tokens,
-          .tokens_per_second = static_cast<double>(sum.positions) / taken};
+          .tokens_per_second = static_cast<double>(sum.tokens) / taken};
 }
 
 Sample Trainer::sample() {
@@ -158,7 +158,7 @@ std::vector<Note> Trainer::description() const {
   notes.insert(notes.end(), data_.notes.begin(), data_.notes.end());
   notes.push_back(
       {fmt::format("data: {}: {} windows of {}, {} steps an epoch, {} in all; validation: {}", options_.data, windows_.count(), options_.sequence,
-                   order_.steps_per_epoch(), steps(), evaluation_ ? fmt::format("{} characters", evaluation_->positions()) : "none")});
+                   order_.steps_per_epoch(), steps(), evaluation_ ? fmt::format("{} characters", evaluation_->tokens()) : "none")});
   notes.push_back({"learning rate: " + rate_.describe()});
   if (const std::string warning = rate_.warning(); !warning.empty()) notes.push_back({warning, Style::kWarning});
   return notes;

@@ -47,7 +47,7 @@ TEST_F(StreamLoss, IsThatOfOneWindowOverTheWholeText) {
     for (const int T : {1, 7, 32, 64, 1000}) {
       SCOPED_TRACE(fmt::format("{} tokens, {} at once", length, T));
       const LossSum sum = stream(tokens, T);
-      EXPECT_EQ(sum.positions, length - 1);
+      EXPECT_EQ(sum.tokens, length - 1);
       EXPECT_NEAR(sum.loss, want.loss, 1e-5 * want.loss);
       EXPECT_EQ(sum.correct, want.correct);
     }
@@ -72,7 +72,7 @@ TEST_F(StreamLoss, AStateThatOutgrowsAFloatIsToldWithItsTokens) {
 
   const LossSum sum = stream(tokens, 32);
   EXPECT_FALSE(std::isfinite(sum.loss));
-  EXPECT_NEAR(sum.positions, finite, 2) << "of the first window alone";
+  EXPECT_NEAR(sum.tokens, finite, 2) << "of the first window alone";
 
   Generator generator(config_, kVocabulary, parameters_, kSeed, {.seed = 1}, 1, 64);
   generator.read_prompt(std::vector<int32_t>{3});

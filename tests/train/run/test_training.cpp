@@ -216,7 +216,7 @@ TEST(Evaluation, IsTheSumOverWindowsFromAFreshStateEach) {
   parameters.initialise(1);
   const WindowSet windows(random_tokens(kWindows * T + 3, kVocabulary), T, "the text");
   Evaluation evaluation(config, kVocabulary, parameters, /*seed=*/9, windows);
-  EXPECT_EQ(evaluation.positions(), kWindows * T);
+  EXPECT_EQ(evaluation.tokens(), kWindows * T);
 
   Model model(config, kVocabulary, parameters, T, 1, Model::Mode::kInference, 9);
   const auto expect_sum_over_windows = [&] {
@@ -226,12 +226,12 @@ TEST(Evaluation, IsTheSumOverWindowsFromAFreshStateEach) {
       windows.fill(std::span(&window, 1), IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1}));
       model.clear_state();
       const LossSum sum = model.loss(IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1}));
-      want = {want.loss + sum.loss, want.correct + sum.correct, want.positions + sum.positions};
+      want = {want.loss + sum.loss, want.correct + sum.correct, want.tokens + sum.tokens};
     }
     const LossSum got = evaluation.run();
     EXPECT_NEAR(got.loss, want.loss, 1e-5 * want.loss);
     EXPECT_EQ(got.correct, want.correct);
-    EXPECT_EQ(got.positions, want.positions);
+    EXPECT_EQ(got.tokens, want.tokens);
     return got.loss;
   };
   const double before = expect_sum_over_windows();
@@ -240,7 +240,7 @@ TEST(Evaluation, IsTheSumOverWindowsFromAFreshStateEach) {
 
   // Of the eleven windows about every fourth.
   Evaluation limited(config, kVocabulary, parameters, 9, windows, /*most_tokens=*/4 * T - 1);
-  EXPECT_EQ(limited.positions(), 3 * T);
+  EXPECT_EQ(limited.tokens(), 3 * T);
   double want = 0;
   for (const int window : {0, 3, 7}) {
     std::vector<int32_t> ids(T), targets(T);
@@ -249,7 +249,7 @@ TEST(Evaluation, IsTheSumOverWindowsFromAFreshStateEach) {
     want += model.loss(IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1})).loss;
   }
   EXPECT_NEAR(limited.run().loss, want, 1e-5 * want);
-  EXPECT_EQ(Evaluation(config, kVocabulary, parameters, 9, windows, 1).positions(), T) << "one at least";
+  EXPECT_EQ(Evaluation(config, kVocabulary, parameters, 9, windows, 1).tokens(), T) << "one at least";
 
   Evaluation whole(config, kVocabulary, parameters, 9, windows);
   const LossSum of_windows = whole.run();
@@ -280,7 +280,7 @@ TEST(Evaluation, IsTheSumOverWindowsFromAFreshStateEach) {
     }
     EXPECT_NEAR(cut.mean_loss_in_pieces(), want, 1e-5 * want) << "after a stop";
   }
-  EXPECT_EQ(Evaluation(config, kVocabulary, parameters, 9, windows, 1000).positions(), kWindows * T);
+  EXPECT_EQ(Evaluation(config, kVocabulary, parameters, 9, windows, 1000).tokens(), kWindows * T);
 }
 
 // --------------------------------------------------------------------------------------------------------------- runs
@@ -349,7 +349,7 @@ TEST_F(Training, StepsAreWhatTheirPartsMakeOfThem) {
     model.clear_state();
     parameters.clear_gradients();
     const LossSum sum = model.loss_and_gradients(ids, targets, {.p = run.dropout, .seed = run.seed, .step = step});
-    EXPECT_EQ(sum.loss / static_cast<double>(sum.positions), row.loss) << "step " << step;
+    EXPECT_EQ(sum.loss / static_cast<double>(sum.tokens), row.loss) << "step " << step;
     EXPECT_EQ(optimizer_step(parameters, run.optimizer, row.lr, row.step), row.grad_norm) << "step " << step;
   }
   final.read_weights(result);

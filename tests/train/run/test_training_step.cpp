@@ -50,7 +50,7 @@ TEST_F(TrainingStepTest, AccumulatedBatchesAreTheLargerBatch) {
   for (const int accumulate : {2, 3, 8, 24}) {
     SCOPED_TRACE(accumulate);
     const std::vector<float> parts = gradients(step(24 / accumulate, accumulate), windows);
-    EXPECT_EQ(last_.positions, want.positions);
+    EXPECT_EQ(last_.tokens, want.tokens);
     EXPECT_EQ(last_.correct, want.correct);
     EXPECT_NEAR(last_.loss, want.loss, 1e-6 * want.loss);
     for (const Parameter& parameter : parameters_.table()) {
