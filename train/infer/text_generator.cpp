@@ -24,8 +24,8 @@ void copy_state(const Model& from, const Model& to) {
 
 std::vector<int32_t> neutral_prompt(const Tokenizer& tokenizer) { return tokenizer.encode("\n", "the beginning"); }
 
-Generator::Generator(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed, const Sampling& sampling, int samples,
-                     int trained_window)
+TextGenerator::TextGenerator(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed, const Sampling& sampling, int samples,
+                             int trained_window)
     : sampling_(sampling),
       sampler_(sampling),
       window_(config, vocabulary, parameters, kWindow, 1, Model::Mode::kInference, seed),
@@ -42,7 +42,7 @@ Generator::Generator(const Config& config, int vocabulary, Parameters& parameter
   });
 }
 
-void Generator::read_prompt(std::span<const int32_t> ids) {
+void TextGenerator::read_prompt(std::span<const int32_t> ids) {
   if (ids.empty()) fail_usage("there must be at least one character to continue");
   std::span<const int32_t> first = ids.first(ids.size() - 1);
   for (; first.size() >= kWindow; first = first.subspan(kWindow)) {
@@ -61,7 +61,7 @@ void Generator::read_prompt(std::span<const int32_t> ids) {
   read(std::vector<int32_t>(recent_.size(), ids.back()));
 }
 
-Tensor Generator::read(std::span<const int32_t> ids) {
+Tensor TextGenerator::read(std::span<const int32_t> ids) {
   if (ids.size() != recent_.size()) fail_usage("{} tokens for {} samples", ids.size(), recent_.size());
   std::ranges::copy(ids, ids_.data());
   model_.logits(ids_, logits_);
@@ -75,7 +75,7 @@ Tensor Generator::read(std::span<const int32_t> ids) {
   return logits_.reshape({logits_.size(1), logits_.size(2)});
 }
 
-std::span<const int32_t> Generator::choose() {
+std::span<const int32_t> TextGenerator::choose() {
   const auto vocabulary = static_cast<size_t>(logits_.size(2));
   for (size_t b = 0; b < chosen_.size(); ++b)
     chosen_[b] = sampler_.choose({logits_.data() + b * vocabulary, vocabulary}, recent_[b],

@@ -15,12 +15,12 @@ std::vector<int32_t> neutral_prompt(const Tokenizer& tokenizer);
 
 /// Text from a model, one token at a time, several samples side by side in one batch: the recurrent state is all that is
 /// carried from one token to the next, so a token costs the same however long the text is.
-class Generator {
+class TextGenerator {
  public:
   /// seed: the run's, for what the model draws. Sample b draws from a random stream of its own.
   /// trained_window: tokens of the training's windows, for the error where the state outgrows them; 0: not known.
-  Generator(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed, const Sampling& sampling, int samples = 1,
-            int trained_window = 0);
+  TextGenerator(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed, const Sampling& sampling, int samples = 1,
+                int trained_window = 0);
 
   /// What all samples begin with, at least one token; before anything else, and once.
   void read_prompt(std::span<const int32_t> ids);

@@ -66,8 +66,8 @@ int main(int argc, char** argv) {
       prompt = tokenizer.decode(ids);
     }
 
-    Generator generator(checkpoint.config, tokenizer.size(), parameters, checkpoint.state.seed, sampling, samples,
-                        checkpoint.state.progress ? checkpoint.state.progress->options.sequence : 0);
+    TextGenerator generator(checkpoint.config, tokenizer.size(), parameters, checkpoint.state.seed, sampling, samples,
+                            checkpoint.state.progress ? checkpoint.state.progress->options.sequence : 0);
     const bool streams = samples == 1 && !json;
     // A model may have learnt the escape sequences that were in its text: on a terminal they are shown and do nothing.
     // Whether a carriage return ends a line is known with the next character only: till then it waits.
@@ -111,8 +111,7 @@ int main(int argc, char** argv) {
                                              {"tokens_per_second", static_cast<double>(tokens * samples) / time.count()}};
       print(stdout, result.dump(2) + "\n");
     } else {
-      for (int b = 0; b < samples; ++b)
-        show(fmt::format("{}--- sample {} of {} ---\n{}{}\n", b > 0 ? "\n" : "", b + 1, samples, prompt, texts[b]));
+      for (int b = 0; b < samples; ++b) show(fmt::format("{}--- sample {} of {} ---\n{}{}\n", b > 0 ? "\n" : "", b + 1, samples, prompt, texts[b]));
     }
   });
 }

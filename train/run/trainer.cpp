@@ -132,7 +132,7 @@ MetricsRow Trainer::validate() {
 
 Sample Trainer::sample() {
   const Tokenizer& tokenizer = data_.tokenizer;
-  Generator generator(config(), tokenizer.size(), parameters_, options_.seed, {.seed = options_.seed}, 1, options_.sequence);
+  TextGenerator generator(config(), tokenizer.size(), parameters_, options_.seed, {.seed = options_.seed}, 1, options_.sequence);
   Sample sample;
   do_part(TrainingProgress::kSample, [&] {
     try {

@@ -74,7 +74,7 @@ TEST_F(StreamLoss, AStateThatOutgrowsAFloatIsToldWithItsTokens) {
   EXPECT_FALSE(std::isfinite(sum.loss));
   EXPECT_NEAR(sum.tokens, finite, 2) << "of the first window alone";
 
-  Generator generator(config_, kVocabulary, parameters_, kSeed, {.seed = 1}, 1, 64);
+  TextGenerator generator(config_, kVocabulary, parameters_, kSeed, {.seed = 1}, 1, 64);
   generator.read_prompt(std::vector<int32_t>{3});
   const auto read_all = [&] {
     for (const int32_t token : tokens) generator.read(std::span(&token, 1));

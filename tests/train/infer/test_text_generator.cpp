@@ -88,18 +88,20 @@ TEST(Sampler, RefusesWhatCannotBeChosenFrom) {
 
 // ---------------------------------------------------------------------------------------------------------- generating
 
-class GeneratorTest : public testing::Test {
+class TextGeneratorTest : public testing::Test {
  protected:
   static constexpr int kVocabulary = 19;
   static constexpr uint64_t kSeed = 9;
 
-  GeneratorTest() : parameters_(config_) {
+  TextGeneratorTest() : parameters_(config_) {
     parameters_.initialise(1);
     const Tensor embedding = parameters_.weight("embedding.weight");
     for (int64_t i = 0; i < embedding.count(); ++i) embedding.data()[i] *= 3;  // some tokens are much more probable than others
   }
 
-  Generator generator(const Sampling& sampling, int samples = 1) { return Generator(config_, kVocabulary, parameters_, kSeed, sampling, samples); }
+  TextGenerator generator(const Sampling& sampling, int samples = 1) {
+    return TextGenerator(config_, kVocabulary, parameters_, kSeed, sampling, samples);
+  }
 
   static std::vector<int32_t> random_tokens(size_t count) {
     Random random;
@@ -110,7 +112,7 @@ class GeneratorTest : public testing::Test {
 
   /// Thirty tokens of each sample.
   std::vector<std::vector<int32_t>> texts(const Sampling& sampling, int samples = 1, const std::vector<int32_t>& prompt = {3}) {
-    Generator generator = this->generator(sampling, samples);
+    TextGenerator generator = this->generator(sampling, samples);
     generator.read_prompt(prompt);
     std::vector<std::vector<int32_t>> texts(samples);
     while (texts[0].size() < 30) {
@@ -144,31 +146,31 @@ TEST(NeutralPrompt, IsANewlineOrNothingThatIsKnown) {
   EXPECT_EQ(neutral_prompt(Tokenizer({{U'a', 5}, {U'\r', 4}})), std::vector<int32_t>{Tokenizer::kUnknown});
 }
 
-TEST_F(GeneratorTest, TheSeedDecides) {
+TEST_F(TextGeneratorTest, TheSeedDecides) {
   const std::vector<std::vector<int32_t>> first = texts({.seed = 1});
   EXPECT_EQ(texts({.seed = 1}), first);
   EXPECT_NE(texts({.seed = 2}), first);
 }
 
-TEST_F(GeneratorTest, OnlyCharactersAreChosen) {
+TEST_F(TextGeneratorTest, OnlyCharactersAreChosen) {
   const Tensor embedding = parameters_.weight("embedding.weight");
   for (int64_t i = 0; i < 2 * config_.dim; ++i) embedding.data()[i] = embedding.data()[10 * config_.dim + i] * 1.5f;
   for (const std::vector<int32_t>& text : texts({.temperature = 5}, 8))
     for (const int32_t id : text) EXPECT_GE(id, kFirst);
 }
 
-TEST_F(GeneratorTest, LogitsAreThoseOfTheFullForwardPass) {
+TEST_F(TextGeneratorTest, LogitsAreThoseOfTheFullForwardPass) {
   const std::vector<int32_t> ids = random_tokens(30);
   const std::vector<float> want = full_pass(ids);
-  Generator generator = this->generator({});
+  TextGenerator generator = this->generator({});
   for (size_t t = 0; t < ids.size(); ++t) expect_logits(generator.read(std::span(ids).subspan(t, 1)), 0, want.data() + t * kVocabulary);
 }
 
-TEST_F(GeneratorTest, EverySampleContinuesThePrompt) {
+TEST_F(TextGeneratorTest, EverySampleContinuesThePrompt) {
   for (const int length : {1, 2, 64, 65, 66, 200}) {
     SCOPED_TRACE(length);
     const std::vector<int32_t> prompt = random_tokens(length);
-    Generator generator = this->generator({}, 3);
+    TextGenerator generator = this->generator({}, 3);
     generator.read_prompt(prompt);
     const std::vector<int32_t> next = {5, 9, 2};
     const Tensor logits = generator.read(next);
@@ -180,13 +182,13 @@ TEST_F(GeneratorTest, EverySampleContinuesThePrompt) {
   }
 }
 
-TEST_F(GeneratorTest, SamplesDifferAndTheFirstIsThatOfASingleText) {
+TEST_F(TextGeneratorTest, SamplesDifferAndTheFirstIsThatOfASingleText) {
   const std::vector<std::vector<int32_t>> three = texts({.seed = 1}, 3);
   EXPECT_EQ(three[0], texts({.seed = 1})[0]);
   EXPECT_EQ((std::set(three.begin(), three.end())).size(), 3u);
 }
 
-TEST_F(GeneratorTest, ThePenaltyLooksBackOverTheWindowAndIntoThePrompt) {
+TEST_F(TextGeneratorTest, ThePenaltyLooksBackOverTheWindowAndIntoThePrompt) {
   const Sampling sampling{.greedy = true, .repetition_penalty = 3, .repetition_window = 5};
   for (const std::vector<int32_t>& prompt : {std::vector<int32_t>{3}, std::vector<int32_t>{3, 4, 5, 6, 7, 8, 9}}) {
     const std::vector<int32_t> generated = texts(sampling, 1, prompt)[0];
@@ -207,8 +209,8 @@ TEST_F(GeneratorTest, ThePenaltyLooksBackOverTheWindowAndIntoThePrompt) {
   }
 }
 
-TEST_F(GeneratorTest, WrongUseThrows) {
-  Generator generator = this->generator({});
+TEST_F(TextGeneratorTest, WrongUseThrows) {
+  TextGenerator generator = this->generator({});
   const auto read = [&](std::vector<int32_t> ids) { generator.read(ids); };
   test::expect_error([&] { read({kVocabulary}); }, {"id 19"});
   test::expect_error([&] { read({-1}); }, {"id -1"});
