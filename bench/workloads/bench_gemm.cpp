@@ -14,13 +14,13 @@ namespace mmrec::bench {
 
 namespace {
 
-/// C = A B with the operands of a pass.
-struct Layout {
-  const char* pass;
+/// How the operands of C = A B lie in memory, a pass of gemm each.
+struct GemmLayout {
+  const char* name;
   void (*product)(const Tensor& a, const Tensor& b, const Tensor& c, const ops::GemmEpilogue& epilogue);
   bool a_transposed, b_transposed;
 };
-constexpr Layout kNN{"nn", ops::gemm_nn, false, false}, kNT{"nt", ops::gemm_nt, false, true}, kTN{"tn", ops::gemm_tn, true, false};
+constexpr GemmLayout kNN{"nn", ops::gemm_nn, false, false}, kNT{"nt", ops::gemm_nt, false, true}, kTN{"tn", ops::gemm_tn, true, false};
 
 struct Shape {
   int M, N, K;
@@ -42,10 +42,10 @@ constexpr Shape kOddShapes[] = {{1, 512, 128}, {1, 5000, 128}, {512, 128, 33}, {
 
 /// A product; make_call(a, b, c) returns what does it.
 template <class MakeCall>
-Workload product(const Layout& layout, const Shape& shape, const MakeCall& make_call) {
+Workload product(const GemmLayout& layout, const Shape& shape, const MakeCall& make_call) {
   const int M = shape.M, N = shape.N, K = shape.K;
   return {.op = "gemm",
-          .pass = {layout.pass, "fwd", std::string(layout.pass) + "_"},
+          .pass = {layout.name, "fwd", std::string(layout.name) + "_"},
           .sizes = {M, N, K},
           .flops = 2. * M * N * K,
           .bytes = 4. * (1. * M * K + 1. * K * N + 1. * M * N),
@@ -58,7 +58,7 @@ Workload product(const Layout& layout, const Shape& shape, const MakeCall& make_
           }};
 }
 
-Workload own_product(const Layout& layout, const Shape& shape) {
+Workload own_product(const GemmLayout& layout, const Shape& shape) {
   return product(layout, shape, [layout](const Tensor& a, const Tensor& b, const Tensor& c) { return [=] { layout.product(a, b, c, {}); }; });
 }
 
@@ -69,7 +69,7 @@ Workload column_sum(int N, int D) {
           }};
 }
 
-void add(Cases& cases, const Layout& layout, const Shape& shape) {
+void add(Cases& cases, const GemmLayout& layout, const Shape& shape) {
   cases.add(own_product(layout, shape));
   for (const Rival& rival : rivals()) {
     if (rival.packed_b && !layout.b_transposed) continue;  // only a layer's weights serve many products
@@ -84,8 +84,8 @@ void add(Cases& cases, const Layout& layout, const Shape& shape) {
 }  // namespace
 
 Workload gemm_workload(std::string_view pass, const std::vector<int>& sizes) {
-  for (const Layout& layout : {kNN, kNT, kTN})
-    if (pass == layout.pass) return own_product(layout, {sizes.at(0), sizes.at(1), sizes.at(2)});
+  for (const GemmLayout& layout : {kNN, kNT, kTN})
+    if (pass == layout.name) return own_product(layout, {sizes.at(0), sizes.at(1), sizes.at(2)});
   fail("gemm has no pass {}", pass);
 }
 
@@ -94,8 +94,8 @@ Workload column_sum_workload(std::string_view, const std::vector<int>& sizes) { 
 void add_gemm(Cases& cases) {
   constexpr int kRows = 512;                                    // a batch of 2 x 256
   std::set<std::tuple<std::string_view, int, int, int>> added;  // some layers of two models have the same sizes
-  const auto add_once = [&](const Layout& layout, const Shape& shape) {
-    if (added.emplace(layout.pass, shape.M, shape.N, shape.K).second) add(cases, layout, shape);
+  const auto add_once = [&](const GemmLayout& layout, const Shape& shape) {
+    if (added.emplace(layout.name, shape.M, shape.N, shape.K).second) add(cases, layout, shape);
   };
   for (const char* name : {"tiny", "mini", "small"})
     for (const Layer& layer : layers(preset(name))) {
@@ -104,7 +104,7 @@ void add_gemm(Cases& cases) {
       add_once(kTN, {layer.out, layer.in, kRows});  // the gradient of its weights
     }
   for (const Shape& shape : kOddShapes)
-    for (const Layout& layout : {kNT, kNN, kTN}) add_once(layout, shape);
+    for (const GemmLayout& layout : {kNT, kNN, kTN}) add_once(layout, shape);
 
   for (const ModelShape& shape : model_shapes()) cases.add(column_sum(shape.N, shape.D));
 }

@@ -23,12 +23,12 @@ enum class Epilogue { kNone, kBias, kResidual, kBiasAndResidual, kAccumulate };
 constexpr int kEpilogues = 5;
 
 /// One of the three products: how its operands lie in memory, and the function.
-struct Pass {
+struct Product {
   const char* name;
   bool a_transposed, b_transposed;
   void (*call)(const Tensor&, const Tensor&, const Tensor&, const ops::GemmEpilogue&);
 };
-const Pass kPasses[] = {{"nn", false, false, ops::gemm_nn}, {"nt", false, true, ops::gemm_nt}, {"tn", true, false, ops::gemm_tn}};
+const Product kProducts[] = {{"nn", false, false, ops::gemm_nn}, {"nt", false, true, ops::gemm_nt}, {"tn", true, false, ops::gemm_tn}};
 
 void check_gemm(const Size& size, Epilogue kind, Layout layout) {
   Random random;
@@ -39,10 +39,10 @@ void check_gemm(const Size& size, Epilogue kind, Layout layout) {
   const bool with_residual = kind == Epilogue::kResidual || kind == Epilogue::kBiasAndResidual || kind == Epilogue::kAccumulate;
   const float beta = kind == Epilogue::kBiasAndResidual ? -0.75f : 1.f;
   const Array want = reference::gemm_nn(a, b, with_bias ? bias.array() : Array(), with_residual ? residual.array() : Array(), beta);
-  for (const Pass& pass : kPasses) {
-    const GuardedTensor first = input(pass.a_transposed ? reference::transposed(a) : a, layout);
-    const GuardedTensor second = input(pass.b_transposed ? reference::transposed(b) : b, layout);
-    for_each_variant("gemm", pass.name, [&] {
+  for (const Product& gemm : kProducts) {
+    const GuardedTensor first = input(gemm.a_transposed ? reference::transposed(a) : a, layout);
+    const GuardedTensor second = input(gemm.b_transposed ? reference::transposed(b) : b, layout);
+    for_each_variant("gemm", gemm.name, [&] {
       const GuardedTensor c = kind == Epilogue::kAccumulate ? inout(residual, layout) : output({m, n}, layout);
       ops::GemmEpilogue epilogue;
       if (with_bias) epilogue.bias = bias;
@@ -50,7 +50,7 @@ void check_gemm(const Size& size, Epilogue kind, Layout layout) {
         epilogue.residual = kind == Epilogue::kAccumulate ? c : residual;
         epilogue.beta = beta;
       }
-      pass.call(first, second, c, epilogue);
+      gemm.call(first, second, c, epilogue);
       expect_close("C", c, want);
     });
   }
@@ -118,13 +118,13 @@ TEST(Gemm, SameBitsForAnyThreads) {
 
 TEST(Gemm, WrongShapes) {
   const GuardedTensor a = output({4, 6}), b = output({6, 8}), b_rows = output({8, 6}), c = output({4, 8}), wrong = output({5, 8});
-  for (const Pass& pass : kPasses) {
-    const GuardedTensor &first = pass.a_transposed ? b : a, &second = pass.b_transposed ? b_rows : b;
-    const GuardedTensor product = pass.a_transposed ? output({8, 8}) : output({4, 8});
-    expect_error([&] { pass.call(first, second, wrong, {}); }, {"gemm"});
-    expect_error([&] { pass.call(first, wrong, product, {}); }, {"gemm"});
-    expect_error([&] { pass.call(first, second, product, {.bias = output({7}), .residual = {}, .beta = 0}); }, {"gemm"});
-    expect_error([&] { pass.call(first, second, product, {.bias = {}, .residual = wrong, .beta = 1}); }, {"gemm"});
+  for (const Product& gemm : kProducts) {
+    const GuardedTensor &first = gemm.a_transposed ? b : a, &second = gemm.b_transposed ? b_rows : b;
+    const GuardedTensor product = gemm.a_transposed ? output({8, 8}) : output({4, 8});
+    expect_error([&] { gemm.call(first, second, wrong, {}); }, {"gemm"});
+    expect_error([&] { gemm.call(first, wrong, product, {}); }, {"gemm"});
+    expect_error([&] { gemm.call(first, second, product, {.bias = output({7}), .residual = {}, .beta = 0}); }, {"gemm"});
+    expect_error([&] { gemm.call(first, second, product, {.bias = {}, .residual = wrong, .beta = 1}); }, {"gemm"});
   }
 }
 
