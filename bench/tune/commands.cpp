@@ -218,7 +218,7 @@ void verify(const Common& common) {
   verify_kernels(Tree::ours(), database, display);
 }
 
-void measure(const Common& common, const Step& step, bool alone) {
+void measure(const Common& common, const ModelStep& step, bool alone) {
   if (const std::filesystem::path before = Tree::ours().program_before(); !alone && std::filesystem::exists(before))
     return print_before_after(before, step, common.threads, common.seed, common.json);
   const Measured measured = tune::measure(step, common.seed);

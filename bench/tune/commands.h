@@ -36,7 +36,7 @@ void show(const Common& common);
 void compare(const Common& common, const Selection& selection);
 void apply(const Common& common);
 void verify(const Common& common);
-void measure(const Common& common, const Step& step, bool alone);
+void measure(const Common& common, const ModelStep& step, bool alone);
 
 /// The calls that are meant, with their parts of the steps' time.
 std::vector<StepCall> selected_calls(const Selection& selection, uint64_t seed);

@@ -77,7 +77,7 @@ void compare(const Common& common, const Selection& selection) {
       names.push_back(way->name);
     }
     if (kernels.empty()) fail("{}: {}", call_string(call), fmt::join(failures, "; "));
-    const std::vector<Run> runs = Contest(call, common.seed).race(kernels, kernels.size(), {.seconds = 10});
+    const std::vector<RaceResult> runs = Contest(call, common.seed).race(kernels, kernels.size(), {.seconds = 10});
 
     const double flops = bench::workload_of(call.op, call.pass, sizes_of(call)).flops;
     if (!common.json) bench::print_line("{:<60}{:>12}{:>12}{:>12}{:>10}", call_string(call), "best", "median", "GFLOP/s", "speed-up");

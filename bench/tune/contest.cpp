@@ -28,8 +28,8 @@ double time_calls(const bench::Prepared& call, int64_t calls) {
 
 Contest::Contest(const Call& call, uint64_t seed) : work_(bench::workload_of(call.op, call.pass, sizes_of(call))), call_(work_, seed) {}
 
-std::vector<Run> Contest::race(std::span<const KernelEntry* const> kernels, size_t staying, const Racing& racing,
-                               const std::function<bool()>& in_time) const {
+std::vector<RaceResult> Contest::race(std::span<const KernelEntry* const> kernels, size_t staying, const Racing& racing,
+                                      const std::function<bool()>& in_time) const {
   std::vector<Contestant> contestants;
   for (const KernelEntry* kernel : kernels) {
     const ScopedKernel forced(*kernel);
@@ -47,11 +47,11 @@ std::vector<Run> Contest::race(std::span<const KernelEntry* const> kernels, size
     };
     contestants.push_back({sample, contestants.size() < staying});
   }
-  std::vector<Run> quietest;
+  std::vector<RaceResult> quietest;
   double least_load = INFINITY;
   for (int i = 0; i == 0 || (i < kTries && least_load > bench::kQuiet && in_time()); ++i) {
     const bench::OtherLoad others;
-    std::vector<Run> runs = tune::race(contestants, racing);
+    std::vector<RaceResult> runs = tune::race(contestants, racing);
     if (const double load = others.cores(); load < least_load) {
       least_load = load;
       quietest = std::move(runs);

@@ -71,7 +71,7 @@ struct Measurements {
   std::map<Call, std::string> kernel;
 };
 
-nlohmann::json run_measure(const std::filesystem::path& program, const Step& step, int threads, uint64_t seed) {
+nlohmann::json run_measure(const std::filesystem::path& program, const ModelStep& step, int threads, uint64_t seed) {
   const std::filesystem::path output = Tree::ours().folder() / "measure.json", errors = Tree::ours().folder() / "measure.err";
   const Ending ending = run_command({{program, "measure", "--json", "--alone", "--config", step.config, "--batch", std::to_string(step.batch),
                                       "--seq", std::to_string(step.sequence), "--threads", std::to_string(threads), "--seed", std::to_string(seed)},
@@ -85,7 +85,7 @@ std::string ratio_string(double ratio) { return fmt::format("{:.3f}x", ratio); }
 
 }  // namespace
 
-Measured measure(const Step& step, uint64_t seed) {
+Measured measure(const ModelStep& step, uint64_t seed) {
   Measured measured;
   const bench::Workload work = bench::train_workload(load_config(step.config), step.config, step.batch, step.sequence);
   measured.step = time_for(work, kStepSeconds, seed);
@@ -110,7 +110,7 @@ nlohmann::json measured_json(const Measured& measured) {
   return {{"step", {{"seconds", seconds_json(measured.step)}, {"tokens", measured.step_tokens}}}, {"calls", calls}};
 }
 
-void print_before_after(const std::filesystem::path& before, const Step& step, int threads, uint64_t seed, bool json) {
+void print_before_after(const std::filesystem::path& before, const ModelStep& step, int threads, uint64_t seed, bool json) {
   Measurements old, today;
   for (int i = 0; i < kRounds; ++i) {
     old.add(run_measure(before, step, threads, seed));

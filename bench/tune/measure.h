@@ -22,10 +22,10 @@ struct Measured {
   std::vector<OfCall> calls;
 };
 
-Measured measure(const Step& step, uint64_t seed);
+Measured measure(const ModelStep& step, uint64_t seed);
 nlohmann::json measured_json(const Measured& measured);
 
 /// Runs this program's `measure` and that of the program of before in turn, and prints both side by side.
-void print_before_after(const std::filesystem::path& before, const Step& step, int threads, uint64_t seed, bool json);
+void print_before_after(const std::filesystem::path& before, const ModelStep& step, int threads, uint64_t seed, bool json);
 
 }  // namespace mmrec::tune

@@ -16,7 +16,7 @@ constexpr double kErrors = 3;
 /// which is 1.4826 median deviations.
 constexpr double kErrorOfMedian = 1.2533 * 1.4826;
 
-std::vector<double> ratios(const Run& run, const Run& base) {
+std::vector<double> ratios(const RaceResult& run, const RaceResult& base) {
   std::vector<double> ratios;
   for (size_t i = 0; i < std::min(run.samples.size(), base.samples.size()); ++i) ratios.push_back(run.samples[i] / base.samples[i]);
   return ratios;
@@ -40,9 +40,9 @@ double median_deviation(std::vector<double> values) {
 
 Seconds summary(const std::vector<double>& samples) { return {std::ranges::min(samples), median(samples), median_deviation(samples)}; }
 
-double relative(const Run& run, const Run& base) { return median(ratios(run, base)); }
+double relative(const RaceResult& run, const RaceResult& base) { return median(ratios(run, base)); }
 
-Outcome outcome(const Run& challenger, const Run& incumbent) {
+Outcome outcome(const RaceResult& challenger, const RaceResult& incumbent) {
   const std::vector<double> all = ratios(challenger, incumbent);
   if (all.size() < kLeastRounds) return Outcome::kOpen;
   const double gain = 1 - median(all), error = kErrors * kErrorOfMedian * median_deviation(all) / std::sqrt(static_cast<double>(all.size()));
@@ -50,10 +50,10 @@ Outcome outcome(const Run& challenger, const Run& incumbent) {
   return gain + error < kLeastGain ? Outcome::kNotFaster : Outcome::kOpen;
 }
 
-std::vector<Run> race(const std::vector<Contestant>& contestants, const Racing& racing) {
+std::vector<RaceResult> race(const std::vector<Contestant>& contestants, const Racing& racing) {
   using Clock = std::chrono::steady_clock;
   const auto end = Clock::now() + std::chrono::duration<double>(racing.seconds);
-  std::vector<Run> runs(contestants.size());
+  std::vector<RaceResult> runs(contestants.size());
   for (int round = 0; round < racing.rounds && (round < racing.early || Clock::now() < end); ++round) {
     for (size_t i = 0; i < contestants.size(); ++i) {
       const size_t turn = (i + static_cast<size_t>(round)) % contestants.size();
@@ -62,7 +62,7 @@ std::vector<Run> race(const std::vector<Contestant>& contestants, const Racing& 
     if (racing.decided(runs)) break;
     if (round + 1 < racing.early) continue;
     std::vector<double> times;
-    for (const Run& run : runs) times.push_back(relative(run, runs.front()));
+    for (const RaceResult& run : runs) times.push_back(relative(run, runs.front()));
     const double best = std::ranges::min(times);
     for (size_t i = 0; i < runs.size(); ++i)
       if (!contestants[i].stays && times[i] > racing.drop * best) runs[i].dropped = true;

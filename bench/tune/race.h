@@ -18,7 +18,7 @@ struct Contestant {
 };
 
 /// What a race says of a contestant.
-struct Run {
+struct RaceResult {
   std::vector<double> samples;  ///< in the order of the rounds
   bool dropped = false;
 };
@@ -30,12 +30,12 @@ struct Racing {
   double drop = 1.25;     ///< those above this many times the best
   double seconds = 2;     ///< no new round begins later than this, once there are `early` ones
   /// Asked after each round: whether that is enough.
-  std::function<bool(const std::vector<Run>&)> decided = [](const std::vector<Run>&) { return false; };
+  std::function<bool(const std::vector<RaceResult>&)> decided = [](const std::vector<RaceResult>&) { return false; };
 };
 
 /// Samples of all in turn, round by round, each round beginning with another one. The first contestant has to stay: the others are
 /// compared by their ratios to it.
-std::vector<Run> race(const std::vector<Contestant>& contestants, const Racing& racing);
+std::vector<RaceResult> race(const std::vector<Contestant>& contestants, const Racing& racing);
 
 double median(std::vector<double> values);
 /// The median absolute deviation from the median.
@@ -43,7 +43,7 @@ double median_deviation(std::vector<double> values);
 Seconds summary(const std::vector<double>& samples);
 
 /// The median of the ratios of samples of the same round: what slows a round down slows both.
-double relative(const Run& run, const Run& base);
+double relative(const RaceResult& run, const RaceResult& base);
 
 enum class Outcome {
   kOpen,
@@ -52,6 +52,6 @@ enum class Outcome {
 };
 /// What the samples of the same rounds say of a challenger. `Surely` is three standard errors of the median of the gains away, the
 /// error estimated from their median deviation; before sixteen rounds nothing is sure.
-Outcome outcome(const Run& challenger, const Run& incumbent);
+Outcome outcome(const RaceResult& challenger, const RaceResult& incumbent);
 
 }  // namespace mmrec::tune

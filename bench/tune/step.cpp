@@ -35,7 +35,7 @@ std::optional<SweptStep> read_swept_step(const std::filesystem::path& file) {
   }
 }
 
-std::vector<StepCall> record_step(const Step& step, uint64_t seed) {
+std::vector<StepCall> record_step(const ModelStep& step, uint64_t seed) {
   constexpr int kSteps = 5;
   const bench::Workload work = bench::train_workload(load_config(step.config), step.config, step.batch, step.sequence);
   const bench::Prepared call(work, seed);

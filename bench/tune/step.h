@@ -17,14 +17,14 @@ struct StepCall {
 };
 
 /// A training step of a model.
-struct Step {
+struct ModelStep {
   std::string config = "tiny";  ///< a preset or a JSON file of fields
   int batch = 2, sequence = 256;
 };
 
 /// What the last sweep was for: what `tune measure` measures where nothing else is asked for.
 struct SweptStep {
-  Step step;
+  ModelStep step;
   int threads = 1;
 };
 void write_swept_step(const std::filesystem::path& file, const SweptStep& swept);
@@ -32,6 +32,6 @@ void write_swept_step(const std::filesystem::path& file, const SweptStep& swept)
 std::optional<SweptStep> read_swept_step(const std::filesystem::path& file);
 
 /// What a step calls, the longest first.
-std::vector<StepCall> record_step(const Step& step, uint64_t seed);
+std::vector<StepCall> record_step(const ModelStep& step, uint64_t seed);
 
 }  // namespace mmrec::tune

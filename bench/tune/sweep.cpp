@@ -12,7 +12,7 @@
 #include "bench/tune/builds.h"
 #include "bench/tune/contest.h"
 #include "bench/tune/derive.h"
-#include "bench/tune/search.h"
+#include "bench/tune/instance_search.h"
 #include "support/atomic_file.h"
 #include "support/error.h"
 
@@ -65,14 +65,14 @@ class Task {
     std::vector<Instance> seeds;
     for (const Row& row : database.table().rows)
       if (row.call.op == op() && row.call.pass == pass()) seeds.push_back(row.instance);
-    search_.emplace(options.grid ? Search::grid(std::move(spaces), std::move(weights))
-                                 : Search(std::move(spaces), std::move(weights), seeds, options.seed));
+    search_.emplace(options.grid ? InstanceSearch::grid(std::move(spaces), std::move(weights))
+                                 : InstanceSearch(std::move(spaces), std::move(weights), seeds, options.seed));
   }
 
   const std::string& op() const { return calls_.front().call.op; }
   const std::string& pass() const { return calls_.front().call.pass; }
   const std::vector<StepCall>& calls() const { return calls_; }
-  Search& search() { return *search_; }
+  InstanceSearch& search() { return *search_; }
   Swept& swept() { return swept_; }
   bool has(const std::string& variant) const { return std::ranges::find(builds_, variant, &Build::variant) != builds_.end(); }
   const Build& build(const std::string& variant) const {
@@ -93,7 +93,7 @@ class Task {
  private:
   std::vector<StepCall> calls_;
   std::vector<Build> builds_;
-  std::optional<Search> search_;
+  std::optional<InstanceSearch> search_;
   Swept swept_;
 };
 
@@ -301,11 +301,11 @@ class Sweeper {
     auto contest = contests_.find(call);
     if (contest == contests_.end()) contest = contests_.emplace(call, std::make_unique<Contest>(call, options_.seed)).first;
     const auto in_time = [this] { return now() < end_; };
-    const std::vector<Run> runs = contest->second->race(kernels, staying, {.seconds = kQualifyingSeconds}, in_time);
+    const std::vector<RaceResult> runs = contest->second->race(kernels, staying, {.seconds = kQualifyingSeconds}, in_time);
 
     std::vector<Verdict> verdicts;
     const std::string name = fmt::format("{}-{}", utc_time(), unique_token());
-    const auto add = [&](const Instance& instance, const Run& run, const Run& beaten, const Run& defaults) -> Verdict& {
+    const auto add = [&](const Instance& instance, const RaceResult& run, const RaceResult& beaten, const RaceResult& defaults) -> Verdict& {
       Verdict verdict = database_.verdict(call, instance, run.dropped ? Status::kDropped : Status::kOk);
       verdict.race = name;
       verdict.seconds = summary(run.samples);
@@ -324,13 +324,14 @@ class Sweeper {
     if (best != champion) {
       std::vector<const KernelEntry*> duellists{kernels[champion], kernels[best]};
       if (champion != 0 && best != 0) duellists.push_back(kernels.front());
-      const std::vector<Run> duel = contest->second->race(duellists, duellists.size(),
-                                                          {.slice = 3e-3,
-                                                           .rounds = INT_MAX,
-                                                           .early = 1,
-                                                           .seconds = kDuelSeconds,
-                                                           .decided = [](const auto& runs) { return outcome(runs[1], runs[0]) != Outcome::kOpen; }},
-                                                          in_time);
+      const std::vector<RaceResult> duel =
+          contest->second->race(duellists, duellists.size(),
+                                {.slice = 3e-3,
+                                 .rounds = INT_MAX,
+                                 .early = 1,
+                                 .seconds = kDuelSeconds,
+                                 .decided = [](const auto& runs) { return outcome(runs[1], runs[0]) != Outcome::kOpen; }},
+                                in_time);
       add(instances[best], duel[1], duel[0],
           champion == 0 ? duel[0]
           : best == 0   ? duel[1]

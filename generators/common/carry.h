@@ -79,8 +79,8 @@ class CarryLowering : public Internal::IRMutator {
   bool is_time(const std::string& loop) const { return (loop + ".").find("." + carry_.time_.name() + ".") != std::string::npos; }
 
   /// Whether a statement has calls, and whether some of them are in loops around that over time.
-  struct Search : Internal::IRVisitor {
-    explicit Search(const CarryLowering& lowering) : lowering(lowering) {}
+  struct CallSearch : Internal::IRVisitor {
+    explicit CallSearch(const CarryLowering& lowering) : lowering(lowering) {}
     using IRVisitor::visit;
     void visit(const Internal::For* loop) override {
       const bool was_in_time = in_time, was_found = found;
@@ -107,7 +107,7 @@ class CarryLowering : public Internal::IRMutator {
   template <class Node>
   Stmt around(const Node* node) {
     if (within_) return IRMutator::visit(node);
-    Search search(*this);
+    CallSearch search(*this);
     Stmt(node).accept(&search);
     if (!search.found || search.loops_around) return IRMutator::visit(node);
     within_ = true;

@@ -30,7 +30,7 @@ class StepStores : public Internal::IRMutator {
   using Stmt = Internal::Stmt;
 
   /// The store of a vector into an array, in a statement without loops and branches.
-  struct Search : Internal::IRVisitor {
+  struct StoreSearch : Internal::IRVisitor {
     using IRVisitor::visit;
     void visit(const Internal::LetStmt* let) override {
       lets[let->name] = Internal::substitute(lets, let->value);
@@ -66,7 +66,7 @@ class StepStores : public Internal::IRMutator {
     flatten(block, parts);
     const size_t arrays = arrays_.size(), vectors = parts.size() / arrays;
     if (parts.size() % arrays != 0) return IRMutator::visit(block);
-    std::vector<Search> stores(parts.size());
+    std::vector<StoreSearch> stores(parts.size());
     for (size_t i = 0; i < parts.size(); ++i) {
       stores[i].array = arrays_[i % arrays];
       parts[i].accept(&stores[i]);

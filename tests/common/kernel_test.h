@@ -34,12 +34,14 @@ using test::expect_error;
 // ---------------------------------------------------------------------------------------------------------- variants
 
 /// What is under test, for the messages.
-struct Case {
+struct TestedVariant {
   std::string op, pass, variant;
 };
-inline Case current_case;
+inline TestedVariant current_variant;
 
-inline std::string case_string() { return fmt::format("{} {}, variant {}", current_case.op, current_case.pass, current_case.variant); }
+inline std::string current_variant_string() {
+  return fmt::format("{} {}, variant {}", current_variant.op, current_variant.pass, current_variant.variant);
+}
 
 /// Every variant of any pass of an operation: an operation's function may call several passes, and one that the forced
 /// variant does not implement falls back on the default.
@@ -67,11 +69,11 @@ void for_each_variant(const std::string& op, const std::string& pass, Body body)
     const ScopedVariant forced_variant(op, variant);
     for (size_t turn = 0; turn < most; ++turn) {
       std::list<ScopedKernel> forced;
-      current_case = {op, pass, variant};
+      current_variant = {op, pass, variant};
       for (const auto& [of, entries] : instances) {
         const KernelEntry& entry = *entries[std::min(turn, entries.size() - 1)];
         forced.emplace_back(entry);
-        if (*entry.params) current_case.variant += fmt::format(" ({}: {})", of, entry.params);
+        if (*entry.params) current_variant.variant += fmt::format(" ({}: {})", of, entry.params);
       }
       body();
     }
@@ -81,10 +83,10 @@ void for_each_variant(const std::string& op, const std::string& pass, Body body)
 // ----------------------------------------------------------------------------------------------------------- tensors
 
 /// kStrided: the rows of a wider matrix, so that there is a gap between rows and no row is aligned.
-enum class Layout { kDense, kStrided };
-using enum Layout;
+enum class RowLayout { kDense, kStrided };
+using enum RowLayout;
 
-inline Layout alternate(int counter) { return counter % 2 ? kStrided : kDense; }
+inline RowLayout alternate(int counter) { return counter % 2 ? kStrided : kDense; }
 
 /// A tensor that owns its memory, in the middle of a guard zone. Guards, gaps between rows and the elements of outputs start
 /// as one peculiar NaN: it poisons what is computed from a read out of bounds or of a stale output, and where it is gone
@@ -93,7 +95,7 @@ template <class T>
 class Guarded {
  public:
   /// An output: no element has a value yet.
-  explicit Guarded(const std::vector<int>& shape, Layout layout = kDense) {
+  explicit Guarded(const std::vector<int>& shape, RowLayout layout = kDense) {
     static_assert(sizeof(T) == sizeof(kCanary));
     std::vector<int> wide = shape;
     const bool gaps = layout == kStrided && !shape.empty();
@@ -115,7 +117,8 @@ class Guarded {
         before_[&now - memory_.data()] = now;
       }
     EXPECT_TRUE(std::memcmp(before_.data(), memory_.data(), memory_.size() * sizeof(T)) == 0)
-        << case_string() << " wrote " << (read_only_ ? "to, or next to, an input" : "outside an output") << " of shape " << view_.shape_string();
+        << current_variant_string() << " wrote " << (read_only_ ? "to, or next to, an input" : "outside an output") << " of shape "
+        << view_.shape_string();
   }
 
   /// From now on every byte stays as it is now.
@@ -146,10 +149,10 @@ class Guarded {
 using GuardedTensor = Guarded<float>;
 using GuardedIds = Guarded<int32_t>;
 
-inline GuardedTensor output(const std::vector<int>& shape, Layout layout = kDense) { return GuardedTensor(shape, layout); }
+inline GuardedTensor output(const std::vector<int>& shape, RowLayout layout = kDense) { return GuardedTensor(shape, layout); }
 
 /// What a kernel updates in place: starts with these values, rounded.
-inline GuardedTensor inout(const Array& values, Layout layout = kDense) {
+inline GuardedTensor inout(const Array& values, RowLayout layout = kDense) {
   GuardedTensor tensor(values.shape(), layout);
   for (size_t i = 0; i < values.count(); ++i) tensor[i] = static_cast<float>(values[i].value);
   return tensor;
@@ -157,11 +160,11 @@ inline GuardedTensor inout(const Array& values, Layout layout = kDense) {
 
 /// What an operation adds to: each element has a value already, and expect_added compares with that and the gradient.
 inline constexpr double kBefore = 0.25;
-inline GuardedTensor added_to(const std::vector<int>& shape, Layout layout = kDense) {
+inline GuardedTensor added_to(const std::vector<int>& shape, RowLayout layout = kDense) {
   return inout(reference::map(Array(shape), [](reference::Real) { return reference::Real(kBefore); }), layout);
 }
 
-inline GuardedTensor input(const Array& values, Layout layout = kDense) {
+inline GuardedTensor input(const Array& values, RowLayout layout = kDense) {
   GuardedTensor tensor = inout(values, layout);
   tensor.freeze();
   return tensor;
@@ -175,13 +178,13 @@ class Random {
   float uniform(float low, float high) { return low + (high - low) * std::ldexp(static_cast<float>(engine_() >> 8), -24); }
   int below(int n) { return static_cast<int>(engine_() % n); }
 
-  GuardedTensor input(const std::vector<int>& shape, float low = -1, float high = 1, Layout layout = kDense) {
+  GuardedTensor input(const std::vector<int>& shape, float low = -1, float high = 1, RowLayout layout = kDense) {
     GuardedTensor tensor(shape, layout);
     for (int64_t i = 0; i < tensor.view().count(); ++i) tensor[i] = uniform(low, high);
     tensor.freeze();
     return tensor;
   }
-  GuardedTensor input(const std::vector<int>& shape, Layout layout) { return input(shape, -1, 1, layout); }
+  GuardedTensor input(const std::vector<int>& shape, RowLayout layout) { return input(shape, -1, 1, layout); }
   GuardedIds ids(int count, int vocabulary) {
     GuardedIds ids({count});
     for (int i = 0; i < count; ++i) ids[i] = below(vocabulary);
@@ -209,7 +212,7 @@ inline std::string index_string(size_t flat, const std::vector<int>& shape) {
 
 /// Every element of `got` within the tolerance of `want`; the message shows the worst.
 inline void expect_close(std::string_view name, const Tensor& got, const Array& want) {
-  ASSERT_EQ(reference::shape_of(got), want.shape()) << case_string() << ", " << name;
+  ASSERT_EQ(reference::shape_of(got), want.shape()) << current_variant_string() << ", " << name;
   size_t wrong = 0, worst = 0;
   double worst_ratio = 0, widest = 0, largest = 0;
   for (size_t i = 0; i < want.count(); ++i) {
@@ -221,11 +224,12 @@ inline void expect_close(std::string_view name, const Tensor& got, const Array& 
     if (ratio > worst_ratio || std::isnan(ratio)) worst = i, worst_ratio = ratio;
   }
   if (wrong > 0)
-    ADD_FAILURE() << fmt::format("{}: {} of {} elements of {} {} are wrong, the worst at {}: got {}, want {} within {:.3g}", case_string(), wrong,
-                                 want.count(), name, got.shape_string(), index_string(worst, want.shape()), reference::element(got, worst),
+    ADD_FAILURE() << fmt::format("{}: {} of {} elements of {} {} are wrong, the worst at {}: got {}, want {} within {:.3g}", current_variant_string(),
+                                 wrong, want.count(), name, got.shape_string(), index_string(worst, want.shape()), reference::element(got, worst),
                                  want[worst].value, tolerance(want[worst]));
   // A test whose tolerance has grown to the size of what it compares would prove nothing.
-  EXPECT_LE(widest, 0.01 * std::max(largest, 0.01)) << case_string() << ", " << name << " " << got.shape_string() << ": the error bound says nothing";
+  EXPECT_LE(widest, 0.01 * std::max(largest, 0.01))
+      << current_variant_string() << ", " << name << " " << got.shape_string() << ": the error bound says nothing";
 }
 
 inline void expect_added(std::string_view name, const Tensor& got, const Array& gradient) {
@@ -273,7 +277,7 @@ void expect_same_bits_for_any_threads(Run run) {
   for (int threads : {2, 3}) {
     const Bits several = compute(threads);
     for (size_t i = 0; i < one.size(); ++i)
-      EXPECT_TRUE(one[i] == several[i]) << case_string() << ": result " << i << " of " << threads << " threads differs from that of one";
+      EXPECT_TRUE(one[i] == several[i]) << current_variant_string() << ": result " << i << " of " << threads << " threads differs from that of one";
   }
 }
 

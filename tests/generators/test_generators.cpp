@@ -12,17 +12,17 @@ namespace {
 using generators::Tunables;
 
 /// A kernel as the build makes it, from the registry line of its variant.
-struct Build {
+struct KernelBuild {
   std::string op, pass, variant, generator, fixed, source, tunables;
 };
-const std::vector<Build> kBuilds = {
+const std::vector<KernelBuild> kBuilds = {
 #define MMREC_KERNEL_BUILD(op, pass, variant, generator, fixed, baseline, source, tunables) \
   {#op, #pass, #variant, generator, fixed, source, tunables},
 #include "kernel_build.inc"
 #undef MMREC_KERNEL_BUILD
 };
 
-Halide::Internal::AbstractGeneratorPtr make_generator(const Build& build) {
+Halide::Internal::AbstractGeneratorPtr make_generator(const KernelBuild& build) {
   auto generator = Halide::Internal::GeneratorRegistry::create(build.generator, Halide::GeneratorContext(Halide::Target(MMREC_BUILD_TARGET)));
   if (const size_t equals = build.fixed.find('='); equals != std::string::npos)
     generator->set_generatorparam_value(build.fixed.substr(0, equals), build.fixed.substr(equals + 1));
@@ -37,7 +37,7 @@ std::vector<Tunables::Declared> tunables_of(const Halide::Internal::AbstractGene
 
 // The tuner asks the generators, the build looks for the declarations in their sources: both must find the same.
 TEST(Generators, BuildKnowsTheTunables) {
-  for (const Build& build : kBuilds) {
+  for (const KernelBuild& build : kBuilds) {
     const auto generator = make_generator(build);
     std::vector<std::string> declared;
     for (const Tunables::Declared& tunable : tunables_of(*generator))
@@ -52,7 +52,7 @@ TEST(Generators, BuildKnowsTheTunables) {
 }
 
 TEST(Generators, SayWhatIsWorthTrying) {
-  for (const Build& build : kBuilds) {
+  for (const KernelBuild& build : kBuilds) {
     const auto generator = make_generator(build);
     if (auto* tunables = dynamic_cast<Tunables*>(generator.get())) {
       EXPECT_EQ(tunables->why_rejected(), "") << build.generator << " with its defaults";
@@ -68,7 +68,7 @@ TEST(Generators, SayWhatIsWorthTrying) {
 // Of what a base class declares a pipeline may need a part.
 TEST(Generators, KnowWhatTheyDependOn) {
   const auto read = [](std::string_view op, std::string_view pass, std::string_view variant) {
-    const auto build = std::ranges::find_if(kBuilds, [&](const Build& b) { return b.op == op && b.pass == pass && b.variant == variant; });
+    const auto build = std::ranges::find_if(kBuilds, [&](const KernelBuild& b) { return b.op == op && b.pass == pass && b.variant == variant; });
     const auto generator = make_generator(*build);
     std::vector<std::string> names;
     const auto add = [&] {
@@ -91,7 +91,7 @@ TEST(Generators, KnowWhatTheyDependOn) {
 
 // A tile of 14 rows and 4 vectors takes 61 registers.
 TEST(Generators, ObjectToTilesThatDoNotFit) {
-  const auto build = std::ranges::find(kBuilds, "gemm_packed_nt", &Build::generator);
+  const auto build = std::ranges::find(kBuilds, "gemm_packed_nt", &KernelBuild::generator);
   const auto generator = make_generator(*build);
   generator->set_generatorparam_value("tile_rows", "14");
   generator->set_generatorparam_value("tile_vectors", "4");

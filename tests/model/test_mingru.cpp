@@ -67,7 +67,7 @@ void expect_golden(const std::string& name, const Tensor& got, const Array& want
     const double difference = std::abs(reference::element(got, i) - want[i].value);
     if (!(difference <= off)) off = difference;  // not finite stays
   }
-  EXPECT_LE(off, part * largest) << case_string() << ", " << name;
+  EXPECT_LE(off, part * largest) << current_variant_string() << ", " << name;
 }
 
 void check(int T, int B, int D, float p, bool by_differences) {

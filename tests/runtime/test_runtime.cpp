@@ -120,34 +120,34 @@ TEST(TensorView, CheckShape) {
 // ------------------------------------------------------------------------------------------------------------- arena
 
 TEST(Arena, MeasuredThenFilled) {
-  struct Layout {
+  struct Arrays {
     TensorView<uint8_t> bytes;
     Tensor a, b;
     IntTensor ids;
   };
   const auto lay_out = [](Arena& arena) {
-    return Layout{arena.take<uint8_t>({3}), arena.tensor({5, 7}), arena.tensor({0, 9}), arena.take<int32_t>({17})};
+    return Arrays{arena.take<uint8_t>({3}), arena.tensor({5, 7}), arena.tensor({0, 9}), arena.take<int32_t>({17})};
   };
   Arena counting;
   EXPECT_EQ(lay_out(counting).a.data(), nullptr);
   EXPECT_GE(counting.used(), 3 + 35 * sizeof(float) + 17 * sizeof(int32_t));
 
   Arena arena(counting.used());
-  const Layout layout = lay_out(arena);
+  const Arrays arrays = lay_out(arena);
   EXPECT_EQ(arena.used(), counting.used());
-  EXPECT_EQ(layout.a.shape_string(), "[5,7]");
+  EXPECT_EQ(arrays.a.shape_string(), "[5,7]");
   const auto address = [](auto* pointer) { return reinterpret_cast<uintptr_t>(pointer); };
-  for (uintptr_t start : {address(layout.bytes.data()), address(layout.a.data()), address(layout.ids.data())}) {
+  for (uintptr_t start : {address(arrays.bytes.data()), address(arrays.a.data()), address(arrays.ids.data())}) {
     EXPECT_NE(start, 0u);
     EXPECT_EQ(start % Arena::kAlignment, 0u);
   }
-  EXPECT_GE(address(layout.a.data()), address(layout.bytes.data()) + 3);
-  EXPECT_GE(address(layout.ids.data()), address(layout.a.data()) + 35 * sizeof(float));
-  for (float value : elements(layout.a)) EXPECT_EQ(value, 0);
+  EXPECT_GE(address(arrays.a.data()), address(arrays.bytes.data()) + 3);
+  EXPECT_GE(address(arrays.ids.data()), address(arrays.a.data()) + 35 * sizeof(float));
+  for (float value : elements(arrays.a)) EXPECT_EQ(value, 0);
 
   Arena moved = std::move(arena);
   EXPECT_EQ(moved.used(), counting.used());
-  EXPECT_EQ(layout.a.data()[34], 0);  // the memory has moved along
+  EXPECT_EQ(arrays.a.data()[34], 0);  // the memory has moved along
   EXPECT_THROW(moved.tensor({1}), Error);
 }
 

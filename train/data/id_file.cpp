@@ -48,7 +48,7 @@ std::string IdFile::problem() {
   return "";
 }
 
-void IdFile::check(const Layout& layout) {
+void IdFile::check(const FileLayout& layout) {
   layout_ = layout;
   if (const std::string what = problem(); !what.empty()) fail("{}: {}; run 'prepare' again", name_, what);
 }

@@ -14,7 +14,7 @@ namespace mmrec {
 class IdFile {
  public:
   /// Where the ids are, and what is known of them.
-  struct Layout {
+  struct FileLayout {
     int64_t begin, count;
     int width;            ///< bytes an id: 1, 2 or 4, little-endian
     uint32_t vocabulary;  ///< ids are below
@@ -29,8 +29,8 @@ class IdFile {
   size_t begin(std::span<std::byte> bytes) const { return file_.read_at(0, bytes); }
 
   /// Reads all ids once. Throws an Error where they are not as the layout says.
-  void check(const Layout& layout);
-  const Layout& layout() const { return layout_; }
+  void check(const FileLayout& layout);
+  const FileLayout& layout() const { return layout_; }
 
   /// The ids from place `first` on, as they are stored; check() must have been there. Throws an Error where the file has others now.
   void read(int64_t first, std::span<std::byte> bytes);
@@ -42,7 +42,7 @@ class IdFile {
   std::string name_;
   FileDescriptor file_;
   FileStamp stamp_;  // of the content that was checked
-  Layout layout_{};
+  FileLayout layout_{};
 };
 
 }  // namespace mmrec

@@ -16,9 +16,9 @@
 #include "bench/tune/check.h"
 #include "bench/tune/commands.h"
 #include "bench/tune/derive.h"
+#include "bench/tune/instance_search.h"
 #include "bench/tune/process.h"
 #include "bench/tune/race.h"
-#include "bench/tune/search.h"
 #include "runtime/threads.h"
 #include "support/atomic_file.h"
 #include "tests/common/expect_error.h"
@@ -404,7 +404,7 @@ class NoisyMachine {
   NoisyMachine(uint64_t seed, double noise) : random_(seed), noise_(noise) {}
   /// A duel of a challenger that takes `time` times what the incumbent does, up to so many rounds.
   Outcome duel(double time, int rounds) {
-    tune::Run incumbent, challenger;
+    tune::RaceResult incumbent, challenger;
     for (int i = 0; i < rounds && outcome(challenger, incumbent) == Outcome::kOpen; ++i) {
       if (uniform_(random_) < 0.05) phase_ = phase_ == 1 ? 1.4 : 1;
       incumbent.samples.push_back(phase_ * sample());
@@ -440,7 +440,7 @@ TEST(TuneRace, EqualOnesDoNotWinAndThreePercentDo) {
 }
 
 TEST(TuneRace, AFewRoundsDecideNothing) {
-  const tune::Run slow{std::vector<double>(15, 2.), false}, fast{std::vector<double>(15, 1.), false};
+  const tune::RaceResult slow{std::vector<double>(15, 2.), false}, fast{std::vector<double>(15, 1.), false};
   EXPECT_EQ(outcome(fast, slow), Outcome::kOpen);
   EXPECT_EQ(outcome({std::vector<double>(16, 1.), false}, {std::vector<double>(16, 2.), false}), Outcome::kFaster);
 }
@@ -454,13 +454,14 @@ TEST(TuneRace, DropsTheHopelessEarly) {
   const auto contestant = [&](size_t i, double seconds, bool stays) {
     return Contestant{[&calls, i, seconds] { return ++calls[i], seconds; }, stays};
   };
-  const std::vector<tune::Run> runs = race({contestant(0, 2, true), contestant(1, 1, false), contestant(2, 1.2, false), contestant(3, 1.3, false)},
-                                           {.rounds = 20, .early = 5, .drop = 1.25, .seconds = 1000});
+  const std::vector<tune::RaceResult> runs =
+      race({contestant(0, 2, true), contestant(1, 1, false), contestant(2, 1.2, false), contestant(3, 1.3, false)},
+           {.rounds = 20, .early = 5, .drop = 1.25, .seconds = 1000});
   EXPECT_EQ(calls, (std::vector<int>{20, 20, 20, 5}));
   EXPECT_TRUE(runs[3].dropped);
   EXPECT_FALSE(runs[0].dropped) << "it stays, as slow as it is";
   EXPECT_EQ(race({contestant(0, 1, true)}, {.rounds = 20, .early = 5, .drop = 1.25, .seconds = 0})[0].samples.size(), 5) << "no time for more";
-  const auto decided = [](const std::vector<tune::Run>& runs) { return runs[0].samples.size() == 3; };
+  const auto decided = [](const std::vector<tune::RaceResult>& runs) { return runs[0].samples.size() == 3; };
   EXPECT_EQ(race({contestant(0, 1, true)}, {.seconds = 1000, .decided = decided})[0].samples.size(), 3);
 }
 
@@ -518,7 +519,7 @@ struct Found {
   double best = INFINITY;
   size_t tried = 0;
 };
-Found run(Search search) {
+Found run(InstanceSearch search) {
   Found found;
   std::set<Instance> seen;
   for (auto instances = search.next(4); !instances.empty(); instances = search.next(4))
@@ -533,10 +534,10 @@ Found run(Search search) {
 }
 
 TEST(TuneSearch, FindsWhatTheGridFindsInAFraction) {
-  const Found grid = run(Search::grid({kTile, kOther}, {1}));
+  const Found grid = run(InstanceSearch::grid({kTile, kOther}, {1}));
   EXPECT_EQ(grid.tried, 644);
   for (const uint64_t seed : {1, 2, 3, 4, 5}) {
-    const Found search = run(Search({kTile, kOther}, {1}, {}, seed));
+    const Found search = run(InstanceSearch({kTile, kOther}, {1}, {}, seed));
     EXPECT_LE(search.best, 1.01 * grid.best) << "seed " << seed;
     EXPECT_LE(search.tried, grid.tried / 3) << "seed " << seed;
   }
@@ -544,12 +545,12 @@ TEST(TuneSearch, FindsWhatTheGridFindsInAFraction) {
 
 TEST(TuneSearch, SeedsComeAfterTheDefaults) {
   const Instance seed{"packed", {{"rows", "6"}, {"vectors", "4"}}};
-  Search search({kTile, kOther}, {1}, {seed}, 1);
+  InstanceSearch search({kTile, kOther}, {1}, {seed}, 1);
   EXPECT_EQ(search.next(3), (std::vector<Instance>{{"packed", {}}, {"direct", {}}, seed}));
 }
 
 TEST(TuneSearch, EndsWhenNothingIsACandidate) {
-  Search search({kTile}, {1}, {}, 1);
+  InstanceSearch search({kTile}, {1}, {}, 1);
   size_t tried = 0;
   for (auto instances = search.next(4); !instances.empty(); instances = search.next(4))
     for (const Instance& instance : instances) ++tried, search.tell(instance, std::nullopt);
@@ -559,7 +560,7 @@ TEST(TuneSearch, EndsWhenNothingIsACandidate) {
 /// Two shapes that want opposite things are both served.
 TEST(TuneSearch, EveryShapeHasItsBest) {
   const Space space{"packed", {{"size", {1, 2, 4, 8, 16, 32, 64, 128}, 3}}};
-  Search search({space}, {0.9, 0.1}, {}, 1);
+  InstanceSearch search({space}, {0.9, 0.1}, {}, 1);
   double best[] = {INFINITY, INFINITY};
   for (auto instances = search.next(2); !instances.empty(); instances = search.next(2))
     for (const Instance& instance : instances) {

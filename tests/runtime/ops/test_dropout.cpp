@@ -9,7 +9,7 @@ namespace {
 constexpr DropoutKey kKey{0x9e3779b9u, 0x7f4a7c15u};
 
 /// `aliased`: da is dy itself.
-void check_dropout(int rows, int dim, float p, Layout layout, bool aliased, bool by_differences) {
+void check_dropout(int rows, int dim, float p, RowLayout layout, bool aliased, bool by_differences) {
   Random random;
   const std::vector<int> shape = {rows, dim};
   constexpr float kBeta = 0.1f;

@@ -33,7 +33,7 @@ void check_embedding(int count, int vocabulary, int dim, bool by_differences) {
     const GuardedTensor dtable = inout(before);
     ops::embedding_backward(dx, ids, dtable);
     expect_close("dtable", dtable, want_dtable);
-    EXPECT_TRUE(dtable.bits() == sums.bits()) << case_string() << ": not in the order of n";
+    EXPECT_TRUE(dtable.bits() == sums.bits()) << current_variant_string() << ": not in the order of n";
   });
 }
 

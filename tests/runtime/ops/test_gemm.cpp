@@ -23,14 +23,14 @@ enum class Epilogue { kNone, kBias, kResidual, kBiasAndResidual, kAccumulate };
 constexpr int kEpilogues = 5;
 
 /// One of the three products: how its operands lie in memory, and the function.
-struct Product {
+struct OwnProduct {
   const char* name;
   bool a_transposed, b_transposed;
   void (*call)(const Tensor&, const Tensor&, const Tensor&, const ops::GemmEpilogue&);
 };
-const Product kProducts[] = {{"nn", false, false, ops::gemm_nn}, {"nt", false, true, ops::gemm_nt}, {"tn", true, false, ops::gemm_tn}};
+const OwnProduct kProducts[] = {{"nn", false, false, ops::gemm_nn}, {"nt", false, true, ops::gemm_nt}, {"tn", true, false, ops::gemm_tn}};
 
-void check_gemm(const Size& size, Epilogue kind, Layout layout) {
+void check_gemm(const Size& size, Epilogue kind, RowLayout layout) {
   Random random;
   const int m = size.m, n = size.n, k = size.k;
   const GuardedTensor a = random.input({m, k}, layout), b = random.input({k, n}, layout), bias = random.input({n});
@@ -39,7 +39,7 @@ void check_gemm(const Size& size, Epilogue kind, Layout layout) {
   const bool with_residual = kind == Epilogue::kResidual || kind == Epilogue::kBiasAndResidual || kind == Epilogue::kAccumulate;
   const float beta = kind == Epilogue::kBiasAndResidual ? -0.75f : 1.f;
   const Array want = reference::gemm_nn(a, b, with_bias ? bias.array() : Array(), with_residual ? residual.array() : Array(), beta);
-  for (const Product& gemm : kProducts) {
+  for (const OwnProduct& gemm : kProducts) {
     const GuardedTensor first = input(gemm.a_transposed ? reference::transposed(a) : a, layout);
     const GuardedTensor second = input(gemm.b_transposed ? reference::transposed(b) : b, layout);
     for_each_variant("gemm", gemm.name, [&] {
@@ -67,7 +67,7 @@ TEST(Gemm, MatchesTheReference) {
 TEST(Gemm, EveryEpilogueInEveryLayout) {
   for (const Size& size : std::vector<Size>{{1, 1, 1}, {5, 17, 0}, {13, 33, 7}, {14, 64, 32}, {70, 130, 65}})
     for (int kind = 0; kind < kEpilogues; ++kind)
-      for (Layout layout : {kDense, kStrided}) check_gemm(size, static_cast<Epilogue>(kind), layout);
+      for (RowLayout layout : {kDense, kStrided}) check_gemm(size, static_cast<Epilogue>(kind), layout);
 }
 
 // beta is 0 unless said otherwise: what a residual holds then counts for nothing, be it NaN.
@@ -118,7 +118,7 @@ TEST(Gemm, SameBitsForAnyThreads) {
 
 TEST(Gemm, WrongShapes) {
   const GuardedTensor a = output({4, 6}), b = output({6, 8}), b_rows = output({8, 6}), c = output({4, 8}), wrong = output({5, 8});
-  for (const Product& gemm : kProducts) {
+  for (const OwnProduct& gemm : kProducts) {
     const GuardedTensor &first = gemm.a_transposed ? b : a, &second = gemm.b_transposed ? b_rows : b;
     const GuardedTensor product = gemm.a_transposed ? output({8, 8}) : output({4, 8});
     expect_error([&] { gemm.call(first, second, wrong, {}); }, {"gemm"});

@@ -42,7 +42,7 @@ struct Outputs {
 struct Options {
   bool aliased = false, by_differences = false;
   bool clamped = false;  ///< a third of the columns against the lower limit, a third against the upper one
-  Layout layout = kDense;
+  RowLayout layout = kDense;
 };
 
 void check_mdi_gamma(const Size& size, const Options& options) {

@@ -57,7 +57,7 @@ TEST(SumOfSquares, MatchesTheReference) {
     const double want = reference::sum_of_squares(x);
     // No partial sum may be so long that its rounding shows: the bound is a few roundings, not one for each of n terms.
     for_each_variant("sum_of_squares", "forward",
-                     [&] { EXPECT_NEAR(ops::sum_of_squares(x), want, 16 * FLT_EPSILON * want) << case_string() << ", n = " << count; });
+                     [&] { EXPECT_NEAR(ops::sum_of_squares(x), want, 16 * FLT_EPSILON * want) << current_variant_string() << ", n = " << count; });
   }
 }
 

@@ -12,7 +12,7 @@ struct Size {
 
 /// Random inputs of a size, and the packed weights.
 struct Problem {
-  Problem(const Size& size, Layout layout)
+  Problem(const Size& size, RowLayout layout)
       : Problem(Random(), std::vector{size.steps, size.batch, size.dim}, size.dim, 1 / std::sqrt(static_cast<float>(size.dim)), layout) {}
 
   reference::RecurrenceInputs arrays() const { return {core_gate, mdi_gate, core_bias, mdi_input, z, gamma, gm, state_in}; }
@@ -21,7 +21,7 @@ struct Problem {
   GuardedTensor core_gate, mdi_gate, core_bias, mdi_input, z, gamma, gm, state_in, dstate, packed_forward, packed_backward;
 
  private:
-  Problem(Random random, const std::vector<int>& shape, int dim, float weight, Layout layout)
+  Problem(Random random, const std::vector<int>& shape, int dim, float weight, RowLayout layout)
       : core_gate(random.input({dim, dim}, -weight, weight)),
         mdi_gate(random.input({dim, dim}, -weight, weight, layout)),
         core_bias(random.input({dim})),
@@ -40,13 +40,13 @@ struct Problem {
 };
 
 /// A state tensor [T+1][B][D] of which only state[0] has a value.
-GuardedTensor state_from(const GuardedTensor& state_in, const Size& size, Layout layout) {
+GuardedTensor state_from(const GuardedTensor& state_in, const Size& size, RowLayout layout) {
   GuardedTensor state = output({size.steps + 1, size.batch, size.dim}, layout);
   for (int64_t i = 0; i < state_in.view().count(); ++i) state[i] = state_in[i];
   return state;
 }
 
-void check_recurrence(const Size& size, Layout layout, bool by_differences) {
+void check_recurrence(const Size& size, RowLayout layout, bool by_differences) {
   const int steps = size.steps, batch = size.batch, dim = size.dim;
   const std::vector<int> shape = {steps, batch, dim}, gates_shape = {steps, batch, 2 * dim};
   const Problem problem(size, layout);
@@ -146,7 +146,7 @@ TEST(Recurrence, StateHandedOn) {
     run(once, gates, 0, 6);
     run(pieces, gates, 0, 2);
     run(pieces, gates, 2, 6);
-    EXPECT_TRUE(once.bits() == pieces.bits()) << case_string();
+    EXPECT_TRUE(once.bits() == pieces.bits()) << current_variant_string();
   });
 }
 

@@ -131,7 +131,7 @@ TEST(AffineScan, SeesTimeMajorRowsWithSwappedAxes) {
     const GuardedTensor at = swapped(a), bt = swapped(b), dht = swapped(dh);
     const auto expect_same = [&](const char* name, const GuardedTensor& got, const GuardedTensor& want) {
       for (int64_t i = 0; i < want.view().count(); ++i)
-        ASSERT_EQ(reference::element(got.view().swap_outer(), i), want[i]) << case_string() << ", " << name << " " << i;
+        ASSERT_EQ(reference::element(got.view().swap_outer(), i), want[i]) << current_variant_string() << ", " << name << " " << i;
     };
     for_each_variant("affine_scan", "forward and backward", [&] {
       const GuardedTensor h = output(shape), da = output(shape), db = output(shape), dh0 = output({size.rows, size.columns});
@@ -144,15 +144,15 @@ TEST(AffineScan, SeesTimeMajorRowsWithSwappedAxes) {
                                 dbt.view().swap_outer(), dh0t);
       expect_same("da", dat, da);
       expect_same("db", dbt, db);
-      EXPECT_EQ(dh0t.bits(), dh0.bits()) << case_string();
+      EXPECT_EQ(dh0t.bits(), dh0.bits()) << current_variant_string();
     });
   }
 }
 
-/// Tensors too large for the caches, whose rows may lie as Layout says; the guards are for the small ones.
+/// Tensors too large for the caches, whose rows may lie as RowLayout says; the guards are for the small ones.
 class LargeTensors {
  public:
-  LargeTensors(std::vector<int> shape, Layout layout) : shape_(std::move(shape)), shift_(layout == kStrided ? 3 : 0) {}
+  LargeTensors(std::vector<int> shape, RowLayout layout) : shape_(std::move(shape)), shift_(layout == kStrided ? 3 : 0) {}
 
   Tensor filled(float low, float high) {
     const Tensor whole = memory_.emplace_back(bytes()).tensor({shape_[0], shape_[1], shape_[2] + shift_});
@@ -201,7 +201,8 @@ TEST(Scan, LargeIsAsItsRows) {
         for (int i = 0; i < outputs; ++i) tensors.forget(together[i]), tensors.forget(apart[i]);
         scan(together, 0, kRows);
         for (int row = 0; row < kRows; ++row) scan(apart, row, row + 1);
-        for (int i = 0; i < outputs; ++i) EXPECT_TRUE(tensors.same(together[i], apart[i])) << case_string() << ", " << columns << " columns";
+        for (int i = 0; i < outputs; ++i)
+          EXPECT_TRUE(tensors.same(together[i], apart[i])) << current_variant_string() << ", " << columns << " columns";
       });
     };
     using Outputs = std::array<Tensor, 2>;

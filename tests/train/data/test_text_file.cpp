@@ -229,13 +229,13 @@ TEST_F(TextFile, AByteOrderMarkIsNoPartOfAText) {
 }
 
 TEST_F(TextFile, WhatIsNoTextSaysWhatItIs) {
-  struct Case {
+  struct NoText {
     std::string bytes;
     std::string_view what, advice;
   };
   std::string tar(1024, '\0');
   tar.replace(0, 5, "a.txt").replace(257, 5, "ustar").replace(512, 4, "text");
-  const Case cases[] = {
+  const NoText cases[] = {
       {"\xfd"
        "7zXZ\0\0\4"s,
        "compressed by xz", "unxz"},
@@ -255,7 +255,7 @@ TEST_F(TextFile, WhatIsNoTextSaysWhatItIs) {
       {"\0a\0b\0\n"s, "UTF-16BE", "iconv -f UTF-16BE"},
       {"\x1f\4@\4 \0<\0\n\0"s, "UTF-16LE", "iconv"},  // Cyrillic: zeros are in spaces and line ends only
   };
-  for (const Case& bad : cases) {
+  for (const NoText& bad : cases) {
     SCOPED_TRACE(bad.what);
     expect_error([&] { text_of(bad.bytes); }, {path_.string() + " ", bad.what, bad.advice});
     expect_error([&] { text_of(gzip(bad.bytes)); }, {path_.string() + ", decompressed, ", bad.what, bad.advice});

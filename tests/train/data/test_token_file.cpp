@@ -35,10 +35,10 @@ void write_tokens(const std::filesystem::path& path, const TokenFileSource& sour
 }
 
 TEST(TokenFile, IdsTakeAsManyBytesAsTheVocabularyNeeds) {
-  struct Case {
+  struct IdWidth {
     int vocabulary, width;
   };
-  for (const auto [vocabulary, width] : {Case{3, 1}, {256, 1}, {257, 2}, {65'536, 2}, {65'537, 4}, {1'114'000, 4}}) {
+  for (const auto [vocabulary, width] : {IdWidth{3, 1}, {256, 1}, {257, 2}, {65'536, 2}, {65'537, 4}, {1'114'000, 4}}) {
     SCOPED_TRACE(vocabulary);
     const TemporaryDirectory directory;
     const std::vector<int32_t> ids = {0, 1, vocabulary / 2, vocabulary - 1, 2, vocabulary - 1, 0};

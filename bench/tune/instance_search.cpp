@@ -1,4 +1,4 @@
-#include "bench/tune/search.h"
+#include "bench/tune/instance_search.h"
 
 #include <algorithm>
 #include <numeric>
@@ -8,7 +8,7 @@
 
 namespace mmrec::tune {
 
-Search::Search(std::vector<Space> spaces, std::vector<double> weights, const std::vector<Instance>& seeds, uint64_t seed)
+InstanceSearch::InstanceSearch(std::vector<Space> spaces, std::vector<double> weights, const std::vector<Instance>& seeds, uint64_t seed)
     : spaces_(std::move(spaces)), weights_(std::move(weights)) {
   for (size_t i = 0; i < spaces_.size(); ++i) add(i, spaces_[i].defaults());
   for (const Instance& instance : seeds)
@@ -18,24 +18,24 @@ Search::Search(std::vector<Space> spaces, std::vector<double> weights, const std
     for (int draw = 0; draw < kRandomPoints; ++draw) add(i, spaces_[i].random(seed, i * kRandomPoints + static_cast<size_t>(draw)));
 }
 
-Search Search::grid(std::vector<Space> spaces, std::vector<double> weights) {
-  Search search({}, std::move(weights), {}, 0);
+InstanceSearch InstanceSearch::grid(std::vector<Space> spaces, std::vector<double> weights) {
+  InstanceSearch search({}, std::move(weights), {}, 0);
   search.spaces_ = std::move(spaces);
   search.grid_ = true;
   for (size_t i = 0; i < search.spaces_.size(); ++i) search.add_all(i, search.spaces_[i].grid());
   return search;
 }
 
-void Search::add(size_t space, const Point& point) {
+void InstanceSearch::add(size_t space, const Point& point) {
   const auto& sensible = spaces_[space].sensible;
   if (known_.insert({space, point}).second && (!sensible || sensible(instance({space, point})))) queue_.push_back({space, point});
 }
 
-void Search::add_all(size_t space, const std::vector<Point>& points) {
+void InstanceSearch::add_all(size_t space, const std::vector<Point>& points) {
   for (const Point& point : points) add(space, point);
 }
 
-std::vector<Instance> Search::next(size_t count) {
+std::vector<Instance> InstanceSearch::next(size_t count) {
   if (queue_.empty() && !grid_) extend();
   std::vector<Instance> instances;
   const auto end = queue_.begin() + static_cast<std::ptrdiff_t>(std::min(count, queue_.size()));
@@ -47,7 +47,7 @@ std::vector<Instance> Search::next(size_t count) {
   return instances;
 }
 
-void Search::tell(const Instance& instance, const std::optional<std::vector<double>>& scores) {
+void InstanceSearch::tell(const Instance& instance, const std::optional<std::vector<double>>& scores) {
   if (!scores) return;
   const auto candidate = returned_.find(instance);
   if (candidate == returned_.end() || scores->size() != weights_.size()) fail("the search has not asked for {}", instance.string());
@@ -55,7 +55,7 @@ void Search::tell(const Instance& instance, const std::optional<std::vector<doub
 }
 
 /// Puts the neighbours of what is best into the queue.
-void Search::extend() {
+void InstanceSearch::extend() {
   // The best of all and the best at each shape, one after the other: their steps, then their trades.
   std::vector<Result*> best;
   const auto add_best = [&](const auto& score) {

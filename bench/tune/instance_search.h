@@ -21,16 +21,16 @@ namespace mmrec::tune {
 /// and at each shape, is left in all directions, a step at a time: each neighbour differs in one parameter by one value. When no
 /// neighbour of the best is untried, those that trade one parameter for another follow, then the neighbours of what is nearly
 /// as good (kPromising), and then it ends.
-class Search {
+class InstanceSearch {
  public:
   /// How far from the best something may be to be worth leaving from.
   static constexpr double kPromising = 1.05;
   static constexpr int kRandomPoints = 1;  ///< of each variant, to begin with
 
   /// `weights` are the shapes' parts of the time, and `seeds` instances that are good elsewhere.
-  Search(std::vector<Space> spaces, std::vector<double> weights, const std::vector<Instance>& seeds, uint64_t seed);
+  InstanceSearch(std::vector<Space> spaces, std::vector<double> weights, const std::vector<Instance>& seeds, uint64_t seed);
   /// All instances of the spaces in turn, whatever comes out.
-  static Search grid(std::vector<Space> spaces, std::vector<double> weights);
+  static InstanceSearch grid(std::vector<Space> spaces, std::vector<double> weights);
 
   /// At most `count` instances that have not been returned yet; none when it is over.
   std::vector<Instance> next(size_t count);
