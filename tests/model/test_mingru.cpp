@@ -30,7 +30,7 @@ constexpr Named kWeights[] = {{"norm1.weight", [](MingruWeights& w) -> Array& { 
 /// A block with weights, a state, input rows and a gradient in its output.
 struct Setting {
   Setting(int T, int B, int D, float p) : T(T), B(B), D(D), config(config_of(D)), parameters(config), block(config, T, B) {
-    current_case = {"mingru", fmt::format("{} x {} x {}", T, B, D), "block"};
+    current_variant = {"mingru", fmt::format("{} x {} x {}", T, B, D), "block"};
     dropout = {{p, {1, 2}}, {p, {3, 4}}, {p, {5, 6}}};
     for (const Parameter& parameter : parameters.table())
       for (int64_t i = 0; i < parameter.count; ++i) parameters.weight(parameter.name).data()[i] = random.uniform(-0.5f, 0.5f);

@@ -483,7 +483,7 @@ void check_threads(Config config) {
   config.dim = 64;
   Setting s(config, 12, 3, 300);
   Model model = s.model(Model::Mode::kTraining);
-  current_case = {"model", "training step", "default"};
+  current_variant = {"model", "training step", "default"};
   const auto bits = [](const std::vector<float>& values) {
     std::vector<uint32_t> bits;
     for (const float value : values) bits.push_back(std::bit_cast<uint32_t>(value));
