@@ -3,7 +3,7 @@
 # would not see it. Override: cmake --preset release -DMMREC_TARGET=x86-64-linux-avx2-fma-f16c-sse41-avx (or MMREC_TARGET in
 # the environment at the first configuration).
 #
-# MMREC_CPU and MMREC_MICROARCHITECTURE: this machine's, by which the tables of tuned schedules are chosen (ScheduleDb.cmake); set
+# MMREC_CPU and MMREC_MICROARCHITECTURE: this machine's, by which the tables of tuned schedules are chosen (registry/build_description.h); set
 # them too where the kernels are for another one. MMREC_ISA follows from the target.
 
 if (NOT DEFINED CACHE{MMREC_TARGET})

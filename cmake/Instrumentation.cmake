@@ -1,4 +1,11 @@
-# What sanitizers and libFuzzer add to the code of the folders that follow.
+# What sanitizers and libFuzzer add to the code of the folders that follow. mmrec_uninstrumented() takes it away again in the folder that
+# calls it: the generators' programs would take ten times as long.
+get_property(mmrec_plain_compile_options DIRECTORY PROPERTY COMPILE_OPTIONS)
+get_property(mmrec_plain_link_options DIRECTORY PROPERTY LINK_OPTIONS)
+macro(mmrec_uninstrumented)
+  set_property(DIRECTORY PROPERTY COMPILE_OPTIONS ${mmrec_plain_compile_options})
+  set_property(DIRECTORY PROPERTY LINK_OPTIONS ${mmrec_plain_link_options})
+endmacro()
 
 if (MMREC_SANITIZE)
   add_compile_options(-fsanitize=${MMREC_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)

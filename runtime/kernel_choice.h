@@ -11,27 +11,30 @@
 #include <string_view>
 #include <vector>
 
+#include "generators/registry/registry.h"
 #include "support/error.h"
 
 namespace mmrec {
 
 /// One compiled kernel, an instance: a pass (forward, backward, nn, ..) of an operation in one variant, with certain parameters of its
-/// schedule. The rows come from the registry lines in generators/CMakeLists.txt and from the schedule tables.
+/// schedule. A generator's program emits its rows (generators/program/main.cpp).
 struct KernelEntry {
   const char* name;  ///< of its files and, behind mmrec_, of its function
   const char* op;
   const char* pass;
   const char* variant;
-  const char* params;                ///< "tile_rows=6 tile_vectors=4": those that are not the generator's defaults
-  const char* level;                 ///< of the schedule tables that has it: "cpu amd_epyc_9r14", .., "generator default"
-  bool whole;                        ///< takes in one call what the operation's function otherwise cuts into many
-  const char* size_names;            ///< of the operation: "M N K"
-  bool (*serves)(const int* sizes);  ///< the variant's WHEN, null where it has none
+  const char* dtype;    ///< of the arrays' elements: "f32"
+  const char* params;   ///< "tile_rows=6 tile_vectors=4": those that are not the generator's defaults
+  const char* level;    ///< of the schedule tables that has it: "cpu amd_epyc_9r14", .., "generator default"
+  const char* lowered;  ///< fingerprint of its code
+  const registry::Variant* line;
   int (*call)(void** arguments);
   const halide_filter_metadata_t* (*metadata)();
+
+  bool whole() const { return line->traits & registry::kWhole; }
 };
 
-/// The sizes of a call, in the order of the operation's SIZES in generators/CMakeLists.txt: what the variants' conditions see.
+/// The sizes of a call, in the order of the operation's line in generators/kernels.def: what the variants' conditions see.
 class Sizes {
  public:
   static constexpr size_t kMost = 4;
@@ -58,15 +61,16 @@ struct ScheduleRow {
   std::array<int, Sizes::kMost> sizes;
 };
 
-/// Which kernel serves a call of one pass of an operation:
-///   the variant is that of the nearest row, if no size is more than twice or less than half the row's, or else the first variant
-///   whose condition holds for the sizes, or else the first one, the default;
-///   of that variant it is the instance of the nearest of its own rows, if no size is more than eight times or less than an eighth of
-///   the row's, or else that of the generator's defaults, which stands first.
-/// Near is where the sizes have small ratios.
+/// Which kernel serves a call of one pass of an operation. The conditions in the registry divide the sizes into regions, one a variant: of
+/// several that hold the last counts, where none holds it is the first variant's region. In the region of a call
+///   the nearest of the tables' rows that are in it says which variant serves and which instance of it;
+///   where there is no row it is the region's variant with its generator's defaults.
+/// A variant that is forced is served by the nearest row of its own, or by its defaults. Near is where the sizes have small ratios. So a size
+/// that changes by little changes the kernel only where a condition says so or another row becomes the nearest.
 class KernelChoice {
  public:
-  KernelChoice(std::string_view op, std::string_view pass, std::span<const KernelEntry> kernels, std::span<const ScheduleRow> rows);
+  KernelChoice(std::string_view op, std::string_view pass, std::string_view dtype, std::span<const KernelEntry> kernels,
+               std::span<const ScheduleRow> rows);
 
   /// `variant` forces one of the kernels' variants; null forces none.
   const KernelEntry& operator()(const Sizes& sizes, const char* variant) const;
@@ -78,14 +82,17 @@ class KernelChoice {
   using Scales = std::array<int32_t, Sizes::kMost>;  // see scales_of
   struct Row {
     Scales scales;
+    size_t region;
     const KernelEntry* kernel;
   };
 
   static Scales scales_of(std::span<const int, Sizes::kMost> sizes);
+  size_t region_of(std::span<const int, Sizes::kMost> sizes) const;
   template <class Eligible>
-  const Row* nearest(const Scales& scales, int32_t reach, const Eligible& eligible) const;
+  const KernelEntry* nearest(const Scales& scales, const Eligible& eligible) const;
 
   std::vector<const KernelEntry*> kernels_;
+  std::vector<const KernelEntry*> defaults_;  // of each variant, in the registry's order: a region is an index of it
   std::vector<Row> rows_;
 };
 

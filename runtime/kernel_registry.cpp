@@ -20,29 +20,39 @@
 #include "runtime/threads.h"
 #include "support/error.h"
 
-#define MMREC_KERNEL(name, op, pass, variant, params, level, whole, sizes, when) \
-  extern "C" int mmrec_##name##_argv(void** arguments);                          \
+#define MMREC_SCHEDULE_ROW(kernel, ...)
+#define MMREC_INSTANCE(name, op, pass, variant, dtype, params, level, lowered) \
+  extern "C" int mmrec_##name##_argv(void** arguments);                        \
   extern "C" const halide_filter_metadata_t* mmrec_##name##_metadata();
 #include "kernels.inc"
-#undef MMREC_KERNEL
+#undef MMREC_INSTANCE
 
 namespace mmrec {
 
 namespace {
 
-#include "kernel_conditions.inc"
-
 constexpr KernelEntry kKernels[] = {
-#define MMREC_KERNEL(name, op, pass, variant, params, level, whole, sizes, when) \
-  {#name, #op, #pass, #variant, params, level, whole, sizes, when, mmrec_##name##_argv, mmrec_##name##_metadata},
+#define MMREC_INSTANCE(name, op, pass, variant, dtype, params, level, lowered) \
+  {#name,                                                                      \
+   #op,                                                                        \
+   #pass,                                                                      \
+   #variant,                                                                   \
+   #dtype,                                                                     \
+   params,                                                                     \
+   level,                                                                      \
+   lowered,                                                                    \
+   &registry::kVariants[registry::index::op##_##variant##_##dtype],            \
+   mmrec_##name##_argv,                                                        \
+   mmrec_##name##_metadata},
 #include "kernels.inc"
-#undef MMREC_KERNEL
+#undef MMREC_SCHEDULE_ROW
+#undef MMREC_INSTANCE
 };
 
 constexpr ScheduleRow kScheduleRows[] = {
+#define MMREC_INSTANCE(name, op, pass, variant, dtype, params, level, lowered)
 #define MMREC_SCHEDULE_ROW(kernel, ...) {#kernel, {__VA_ARGS__}},
-#include "schedule_rows.inc"
-#undef MMREC_SCHEDULE_ROW
+#include "kernels.inc"
     {"", {}}};  // there may be no row
 
 void check_names(std::string_view op, std::string_view variant) {
@@ -139,8 +149,7 @@ std::span<const KernelEntry> kernels() { return kKernels; }
 
 std::vector<std::string> operations() {
   std::vector<std::string> names;
-  for (const KernelEntry& entry : kKernels)
-    if (std::find(names.begin(), names.end(), entry.op) == names.end()) names.push_back(entry.op);
+  for (const registry::Operation& operation : registry::operations()) names.push_back(operation.name);
   return names;
 }
 
@@ -195,7 +204,7 @@ Kernel::Kernel(const char* op, const char* pass)
         static std::atomic<uint64_t> last{0};
         return ++last;
       }()),
-      choice_(op, pass, kKernels, kScheduleRows) {
+      choice_(op, pass, "f32", kKernels, kScheduleRows) {
   install_halide_runtime();
 }
 
@@ -232,9 +241,9 @@ const KernelEntry& Kernel::checked(const Sizes& sizes, std::span<const detail::A
 }
 
 void Kernel::check_signature(const KernelEntry& entry, const Sizes& sizes, std::span<const detail::ArgumentType> types) const {
-  const std::string_view names = entry.size_names;
-  const auto named = names.empty() ? 0 : 1 + std::count(names.begin(), names.end(), ' ');
-  if (sizes.count() != named) fail("{}.{}: the operation passes {} sizes, its registry line names {}: '{}'", op_, pass_, sizes.count(), named, names);
+  const std::vector<std::string>& names = registry::find_operation(op_)->sizes;
+  if (sizes.count() != std::ssize(names))
+    fail("{}.{}: the operation passes {} sizes, its registry line names {}: '{}'", op_, pass_, sizes.count(), names.size(), fmt::join(names, " "));
   const halide_filter_metadata_t* metadata = entry.metadata();
   if (metadata->num_arguments != static_cast<int32_t>(types.size()))
     fail("{}.{}: variant {} takes {} arguments, the operation passes {}", op_, pass_, entry.variant, metadata->num_arguments, types.size());

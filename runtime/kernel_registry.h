@@ -22,7 +22,7 @@ std::string kernel_schedule();
 /// For programs, before anything else: throws an Error where this machine lacks instructions that the kernels use, and a
 /// UsageError for a MMREC_FORCE that names no variant.
 void check_kernels();
-/// All kernels, in the order of the registry lines.
+/// All kernels, an operation after the other, its variants in the order of the registry.
 std::span<const KernelEntry> kernels();
 /// The operations, and the variants that implement a pass of one, in that order.
 std::vector<std::string> operations();

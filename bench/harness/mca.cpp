@@ -17,6 +17,7 @@
 #include "bench/harness/print.h"
 #include "runtime/kernel_registry.h"
 #include "support/atomic_file.h"
+#include "support/child_process.h"
 #include "support/error.h"
 
 namespace mmrec::bench {
@@ -121,8 +122,16 @@ double peak_flops_a_cycle(const fs::path& program) {
   return 2. * kSums * (wide ? 16 : 8) / parse_prediction(run_llvm_mca(program, instructions)).throughput;
 }
 
+/// Has the kernel's generator write its assembly, which a build does not, beside its object; returns where.
+fs::path assembly_of(const KernelEntry& kernel) {
+  const fs::path generators = MMREC_GENERATORS_DIR, folder = generators / kernel.op;
+  ChildProcess generator({folder / fmt::format("{}_generator", kernel.op), "--inspect", generators / "build.txt", folder, kernel.name});
+  if (const int code = generator.wait(); code != 0) fail("the generator of {} ended with code {}", kernel.name, code);
+  return folder / fmt::format("{}.s", kernel.name);
+}
+
 void print_kernel(const KernelEntry& kernel, const fs::path& program) {
-  const fs::path file = fs::path(MMREC_ASSEMBLY_DIR) / fmt::format("{}.s", kernel.name);
+  const fs::path file = assembly_of(kernel);
   const Loop loop = hottest_loop(read_file(file));
   const InstructionMix mix = instruction_mix(loop);
   const Prediction prediction = parse_prediction(run_llvm_mca(program, loop.instructions));

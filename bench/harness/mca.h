@@ -40,8 +40,8 @@ struct Prediction {
 };
 Prediction parse_prediction(std::string_view output);
 
-/// Prints, for a kernel "op:variant:pass" or all passes of "op:variant", the hottest loop of the assembly that the build has
-/// emitted, its instruction mix, llvm-mca's prediction for this CPU, and the part of the FMA peak that follows.
+/// Prints, for a kernel "op:variant:pass" or all passes of "op:variant", the hottest loop of its assembly, its
+/// instruction mix, llvm-mca's prediction for this CPU, and the part of the FMA peak that follows.
 void print_mca(const std::string& kernel);
 
 }  // namespace mmrec::bench

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstdlib>
 #include <map>
 #include <set>
 
@@ -54,12 +55,13 @@ void build(const Tree& tree, const std::vector<std::string>& targets, const std:
   run_tool(tree, words, what);
 }
 
-/// Each kernel's library and when it was made.
-std::map<std::filesystem::path, std::filesystem::file_time_type> kernel_libraries(const Tree& tree) {
-  std::map<std::filesystem::path, std::filesystem::file_time_type> libraries;
-  for (const auto& entry : std::filesystem::directory_iterator(tree.build / "generators"))
-    if (entry.path().extension() == ".a") libraries[entry.path()] = entry.last_write_time();
-  return libraries;
+/// Each kernel's object and when it was made.
+std::map<std::filesystem::path, std::filesystem::file_time_type> kernel_objects(const Tree& tree) {
+  std::map<std::filesystem::path, std::filesystem::file_time_type> objects;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(tree.build / "generators"))
+    if (entry.path().extension() == ".o" && std::filesystem::exists(std::filesystem::path(entry.path()).replace_extension(".key")))
+      objects[entry.path()] = entry.last_write_time();
+  return objects;
 }
 
 /// The test program of an operation: test_<op>, but for those that share one.
@@ -74,7 +76,7 @@ using Operations = std::set<std::string>;
 
 /// Builds and runs the tests of operations; returns those whose tests fail. Throws an Error where tests were ended before they had said
 /// anything: by the limit of time, or, as a machine without memory does, by SIGKILL.
-Operations failing_operations(const Tree& tree, const Operations& operations, Console& display, const Log::Warn& warn) {
+Operations failing_operations(const Tree& tree, const Operations& operations, Console& display, const Warn& warn) {
   std::map<std::string, Operations> tests;
   for (const std::string& op : operations) tests[test_of(op)].insert(op);
   std::vector<std::string> programs;
@@ -98,7 +100,7 @@ Operations failing_operations(const Tree& tree, const Operations& operations, Co
 
 /// What apply_table does, under the lock of the caller.
 int build_table(const Tree& tree, Console& display) {
-  const auto before = kernel_libraries(tree);
+  const auto before = kernel_objects(tree);
   display.status("configuring");
   // With the tables that the tuner reads and writes, and none that is forced.
   run_tool(tree, {MMREC_CMAKE, "-S", tree.source, "-B", tree.build, "-DMMREC_SCHEDULE=", "-DMMREC_SCHEDULE_DIR=" + user_schedule_folder().string()},
@@ -106,8 +108,8 @@ int build_table(const Tree& tree, Console& display) {
   display.status("building");
   build(tree, {"programs"}, "the build");
   int rebuilt = 0;
-  for (const auto& [library, time] : kernel_libraries(tree)) {
-    const auto old = before.find(library);
+  for (const auto& [object, time] : kernel_objects(tree)) {
+    const auto old = before.find(object);
     rebuilt += old == before.end() || old->second != time;
   }
   return rebuilt;
@@ -120,6 +122,18 @@ Tree Tree::ours() {
   if (!within(MMREC_BUILD_DIR)(program))
     fail("{} was built for {} and would write there; run 'make build' for its own place first", program.string(), MMREC_BUILD_DIR);
   return {MMREC_SOURCE_DIR, MMREC_BUILD_DIR};
+}
+
+std::filesystem::path user_schedule_folder() {
+  const char* folder = std::getenv("MMREC_SCHEDULE_DIR");
+  if (!folder || !*folder) return "";
+  const std::filesystem::path path = std::filesystem::absolute(folder).lexically_normal();
+  return path.has_filename() ? path : path.parent_path();  // without a slash at its end
+}
+
+std::filesystem::path schedule_folder() {
+  const std::filesystem::path users = user_schedule_folder();
+  return users.empty() ? std::filesystem::path(MMREC_SOURCE_DIR) / "generators/schedules" : users;
 }
 
 int apply_table(const Tree& tree, Console& display) {
@@ -144,7 +158,7 @@ int apply_table_and_keep(const Tree& tree, Console& display) {
 
 void verify_kernels(const Tree& tree, Database& database, Console& display) {
   const Machine& machine = database.machine();
-  const std::vector<std::string> known = operations();
+  const std::vector<std::string> known = mmrec::operations();
   const auto ours = [&](const Row& row) {  // for any number of threads: the build takes them where there are no others
     return row.cpu == machine.cpu && row.isa == machine.isa && std::ranges::find(known, row.call.op) != known.end();
   };
@@ -165,7 +179,7 @@ void verify_kernels(const Tree& tree, Database& database, Console& display) {
     for (const Row& row : database.table().rows) {
       if (!failing.contains(row.call.op) || !ours(row) || row.instance.params.empty()) continue;
       verdicts.push_back(database.verdict({row.call.op, row.call.pass, {}}, row.instance, Status::kWrong));
-      verdicts.back().source = row.source;
+      verdicts.back().lowered = row.lowered;
       verdicts.back().message = "the tests of its operation fail";
     }
     if (verdicts.empty())

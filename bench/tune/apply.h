@@ -23,6 +23,11 @@ struct Tree {
   std::filesystem::path program_before() const { return folder() / "before"; }
 };
 
+/// $MMREC_SCHEDULE_DIR in its absolute normal form, in which builds are configured with it, or nothing.
+std::filesystem::path user_schedule_folder();
+/// The folder of tables and logs: the user's, or the project's.
+std::filesystem::path schedule_folder();
+
 // What builds waits for another build of the folder, and says so.
 
 /// Configures, and builds the programs with the kernels of the tables. Returns how many kernels were rebuilt.

@@ -1,14 +1,11 @@
 #include "bench/tune/builds.h"
 
-#include <Halide.h>
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <map>
 #include <memory>
-#include <sstream>
 
-#include "generators/common/tunable.h"
+#include "bench/tune/log.h"
+#include "generators/program/lowering.h"
 #include "runtime/cpu_info.h"
 #include "runtime/threads.h"
 #include "support/error.h"
@@ -17,29 +14,20 @@ namespace mmrec::tune {
 
 namespace {
 
-#define MMREC_KERNEL_BUILD(op, pass, variant, generator, params, baseline, source, tunables) \
-  {#op, #pass, #variant, generator, parse_params(params), baseline, source},
-std::vector<Build> all_builds() {
-  return {
-#include "kernel_build.inc"
-  };
-}
-#undef MMREC_KERNEL_BUILD
-
-const char* size_names(const std::string& op) {
-  for (const KernelEntry& entry : kernels())
-    if (entry.op == op) return entry.size_names;
-  fail("there is no operation {}", op);
-}
-
-Halide::Internal::AbstractGeneratorPtr make_generator(const Build& build, const Params& params) {
-  auto generator = Halide::Internal::GeneratorRegistry::create(build.generator, Halide::GeneratorContext(Halide::Target(build_target())));
-  for (const Params& some : {build.params, params})
-    for (const auto& [name, value] : some) generator->set_generatorparam_value(name, value);
-  return generator;
+Halide::Internal::AbstractGeneratorPtr make(const Build& build, const Params& params) {
+  return generators::make_generator(build.generator, Halide::Target(build_target()), {params, build.params});
 }
 
 Instance instance_of(const KernelEntry& kernel) { return {kernel.variant, parse_params(kernel.params)}; }
+
+std::vector<Build> all_builds() {
+  std::vector<Build> all;
+  for (const KernelEntry& kernel : kernels())
+    if (!*kernel.params)
+      all.push_back({kernel.op, kernel.pass, kernel.variant, std::string(kernel.line->generator) + "_" + kernel.pass,
+                     parse_params(kernel.line->params), (kernel.line->traits & registry::kBaseline) != 0, kernel.lowered});
+  return all;
+}
 
 }  // namespace
 
@@ -64,13 +52,13 @@ bool has_generator(const std::string& name) {
 }
 
 Space space_of(const Build& build) {
-  const auto generator = make_generator(build, {});
+  const auto generator = make(build, {});
   generator->build_pipeline();  // which reads the parameters that it depends on
   Space space{build.variant, {}};
   const auto* tunables = dynamic_cast<const generators::Tunables*>(generator.get());
   if (!tunables) return space;
   space.sensible = [build](const Instance& instance) {
-    return dynamic_cast<generators::Tunables&>(*make_generator(build, instance.params)).why_rejected().empty();
+    return dynamic_cast<generators::Tunables&>(*make(build, instance.params)).why_rejected().empty();
   };
   for (const generators::Tunables::Declared& declared : tunables->tunables()) {
     if (!declared.read || build.params.contains(declared.name)) continue;
@@ -82,62 +70,20 @@ Space space_of(const Build& build) {
   return space;
 }
 
-const KernelEntry* built_kernel(const Build& build, const Instance& instance) {
+const KernelEntry* built_kernel(const std::string& op, const std::string& pass, const Instance& instance) {
   for (const KernelEntry& entry : kernels())
-    if (entry.op == build.op && entry.pass == build.pass && instance_of(entry) == instance) return &entry;
+    if (entry.op == op && entry.pass == pass && entry.variant == instance.variant && parse_params(entry.params) == instance.params) return &entry;
   return nullptr;
 }
 
 const KernelEntry& chosen_kernel(const Call& call) {
-  // Dispatch keeps an eye on every Kernel that there is: they stay.
-  static std::map<std::pair<std::string, std::string>, std::unique_ptr<Kernel>> kernels_of_calls;
+  static std::map<std::pair<std::string, std::string>, std::unique_ptr<Kernel>> kernels_of_calls;  // a Kernel keeps the names that it is given
   const auto [place, first] = kernels_of_calls.try_emplace({call.op, call.pass});
   if (first) place->second = std::make_unique<Kernel>(place->first.first.c_str(), place->first.second.c_str());
   return place->second->choose(Sizes(sizes_of(call)));
 }
 
 Instance chosen_instance(const Call& call) { return instance_of(chosen_kernel(call)); }
-
-void check_sizes(const Call& call) {
-  const auto entry = std::ranges::find(kernels(), call.op, &KernelEntry::op);
-  if (entry == kernels().end()) return;
-  std::istringstream names(entry->size_names);
-  size_t count = 0;
-  for (std::string name; names >> name; ++count)
-    if (!call.sizes.contains(name)) break;
-  if (names || count != call.sizes.size()) fail("its sizes are not {}", entry->size_names);
-}
-
-std::vector<int> sizes_of(const Call& call) {
-  std::vector<int> sizes;
-  std::istringstream names(size_names(call.op));
-  for (std::string name; names >> name;) {
-    const auto size = call.sizes.find(name);
-    if (size == call.sizes.end()) fail("{}.{} needs the size {}", call.op, call.pass, name);
-    sizes.push_back(size->second);
-  }
-  return sizes;
-}
-
-Call call_of(const std::string& op, const std::string& pass, const std::vector<int>& sizes) {
-  Call call{op, pass, {}};
-  std::istringstream names(size_names(op));
-  size_t count = 0;
-  for (std::string name; names >> name; ++count)
-    if (count < sizes.size()) call.sizes[name] = sizes[count];
-  if (count != sizes.size()) fail_usage("{} has {} sizes, {}, not {}", op, count, size_names(op), fmt::join(sizes, "x"));
-  return call;
-}
-
-std::string call_string(const Call& call) {
-  std::vector<int> sizes;
-  for (const auto& [name, size] : call.sizes) sizes.push_back(size);
-  try {
-    sizes = sizes_of(call);
-  } catch (const Error&) {
-  }
-  return fmt::format("{}.{} {}", call.op, call.pass, fmt::join(sizes, "x"));
-}
 
 Machine Machine::current() {
   return {.cpu = cpu_id(),

@@ -6,7 +6,6 @@
 #include <nlohmann/json.hpp>
 
 #include "bench/tune/process.h"
-#include "runtime/threads.h"
 #include "support/atomic_file.h"
 #include "support/error.h"
 
@@ -38,7 +37,7 @@ nlohmann::json recipe_json(const Recipe& recipe) {
           {"params", recipe.params},
           {"shapes", recipe.shapes},
           {"seed", recipe.seed},
-          {"threads", num_threads()},
+          {"threads", recipe.threads},
           {"autoscheduler", recipe.autoscheduler},
           {"exactly", recipe.exactly}};
 }
@@ -52,11 +51,12 @@ DirectoryLock make_workshop(const std::filesystem::path& folder) {
 
 }  // namespace
 
-Candidate::Candidate(const Recipe& recipe, const std::filesystem::path& library)
+Candidate::Candidate(const Recipe& recipe, const std::filesystem::path& library, std::string lowered)
     : op_(recipe.op),
       pass_(recipe.pass),
       variant_(recipe.variant),
       params_(params_string(recipe.params)),
+      lowered_(std::move(lowered)),
       library_(::dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL)) {
   if (!library_) fail("cannot load a candidate: {}", ::dlerror());
   const KernelEntry& like = registered(recipe);
@@ -64,11 +64,11 @@ Candidate::Candidate(const Recipe& recipe, const std::filesystem::path& library)
             .op = op_.c_str(),
             .pass = pass_.c_str(),
             .variant = variant_.c_str(),
+            .dtype = like.dtype,
             .params = params_.c_str(),
             .level = "candidate",
-            .whole = like.whole,
-            .size_names = like.size_names,
-            .serves = nullptr,
+            .lowered = lowered_.c_str(),
+            .line = like.line,
             .call = symbol<int(void**)>(library_, fmt::format("{}_argv", kCandidateFunction)),
             .metadata = symbol<const halide_filter_metadata_t*()>(library_, fmt::format("{}_metadata", kCandidateFunction))};
 }
@@ -107,7 +107,9 @@ std::vector<Compiled> Workshop::make(const std::vector<Recipe>& recipes, double 
       const nlohmann::json result = nlohmann::json::parse(read_file(files[i].string() + ".result.json"));
       compiled.status = status_from_name(result.at("status"));
       compiled.message = result.at("message");
-      if (compiled.status == Status::kOk) compiled.candidate = std::make_shared<const Candidate>(recipes[i], files[i].string() + ".so");
+      compiled.lowered = result.at("lowered");
+      if (compiled.status == Status::kOk)
+        compiled.candidate = std::make_shared<const Candidate>(recipes[i], files[i].string() + ".so", compiled.lowered);
     }
     for (const char* suffix : {".json", ".result.json", ".out", ".o", ".so"}) std::filesystem::remove(files[i].string() + suffix);
   }

@@ -8,9 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "bench/tune/instance.h"
 #include "bench/tune/log.h"
+#include "generators/registry/instance.h"
 #include "runtime/kernel_registry.h"
+#include "runtime/threads.h"
 #include "support/directory_lock.h"
 
 namespace mmrec::tune {
@@ -22,15 +23,16 @@ struct Recipe {
   Params params;                         ///< all that are set: those of the registry line, and those that are tried
   std::vector<std::vector<int>> shapes;  ///< at which it must be right
   uint64_t seed = 0;                     ///< of the operands there
-  std::string autoscheduler = "";        ///< Adams2019, Mullapudi2016, or none
-  bool exactly = false;                  ///< right at these shapes is enough: it is not for any other
+  int threads = num_threads();
+  std::string autoscheduler = "";  ///< Adams2019, Mullapudi2016, or none
+  bool exactly = false;            ///< right at these shapes is enough: it is not for any other
 };
 
 /// A kernel that has been compiled and found right, loaded into this process.
 class Candidate {
  public:
-  /// Loads a shared object that a worker has made.
-  Candidate(const Recipe& recipe, const std::filesystem::path& library);
+  /// Loads a shared object that a worker has made, from code with that fingerprint.
+  Candidate(const Recipe& recipe, const std::filesystem::path& library, std::string lowered);
   ~Candidate();
   Candidate(const Candidate&) = delete;
   Candidate& operator=(const Candidate&) = delete;
@@ -38,7 +40,7 @@ class Candidate {
   const KernelEntry& entry() const { return entry_; }
 
  private:
-  std::string op_, pass_, variant_, params_;
+  std::string op_, pass_, variant_, params_, lowered_;
   void* library_;
   KernelEntry entry_;
 };
@@ -47,6 +49,7 @@ class Candidate {
 struct Compiled {
   Status status = Status::kFailed;
   std::string message;                         ///< why there is no candidate
+  std::string lowered;                         ///< fingerprint of its code, as far as it came
   std::shared_ptr<const Candidate> candidate;  ///< where the status is kOk
 };
 
@@ -68,8 +71,7 @@ class Workshop {
 
   /// One result for each recipe. What is not ready after `seconds` for all together was too slow as well; `wait` is called a hundred
   /// times a second meanwhile.
-  std::vector<Compiled> make(
-      const std::vector<Recipe>& recipes, double seconds = INFINITY, const std::function<void()>& wait = [] {});
+  std::vector<Compiled> make(const std::vector<Recipe>& recipes, double seconds = INFINITY, const std::function<void()>& wait = [] {});
 
  private:
   Settings settings_;

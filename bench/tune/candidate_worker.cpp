@@ -11,6 +11,8 @@
 #include "bench/tune/candidate.h"
 #include "bench/tune/check.h"
 #include "bench/tune/process.h"
+#include "generators/program/child.h"
+#include "generators/program/lowering.h"
 #include "runtime/threads.h"
 #include "support/atomic_file.h"
 #include "support/error.h"
@@ -20,29 +22,34 @@ namespace mmrec::tune {
 namespace {
 
 Recipe recipe_from(const nlohmann::json& json) {
-  return {json.at("op"),     json.at("pass"), json.at("variant"),       json.at("generator"), json.at("params"),
-          json.at("shapes"), json.at("seed"), json.at("autoscheduler"), json.at("exactly")};
+  return {json.at("op"),     json.at("pass"), json.at("variant"), json.at("generator"),     json.at("params"),
+          json.at("shapes"), json.at("seed"), json.at("threads"), json.at("autoscheduler"), json.at("exactly")};
 }
 
-/// Compiles exactly what a build compiles.
-void compile(const Recipe& recipe, const std::filesystem::path& object) {
-  const Halide::Target target(build_target());
+/// Compiles exactly what a build compiles; returns its fingerprint.
+std::string compile(const Recipe& recipe, const std::filesystem::path& object) {
+  const Halide::Target target(build_target()), canonical = generators::without_assertions(target);
+  const auto lower = [&](const Halide::Target& of, const Halide::AutoschedulerParams& autoscheduler) {
+    return generators::make_generator(recipe.generator, of, {recipe.params}, autoscheduler)->build_module(kCandidateFunction);
+  };
   Halide::AutoschedulerParams autoscheduler;
   if (!recipe.autoscheduler.empty()) {
     std::string name = recipe.autoscheduler;
     name[0] = static_cast<char>(std::tolower(name[0]));
     Halide::load_plugin(fmt::format("{}/libautoschedule_{}.so", MMREC_HALIDE_LIBRARIES, name));
-    autoscheduler = {recipe.autoscheduler, {{"parallelism", std::to_string(num_threads())}}};
+    autoscheduler = {recipe.autoscheduler, {{"parallelism", std::to_string(recipe.threads)}}};
   }
-  const auto generator = Halide::Internal::GeneratorRegistry::create(recipe.generator, Halide::GeneratorContext(target, autoscheduler));
-  if (!generator) fail("there is no generator {}", recipe.generator);
-  for (const auto& [name, value] : recipe.params) generator->set_generatorparam_value(name, value);
-  const Halide::Module module = generator->build_module(kCandidateFunction);
+  // In a child, as a fingerprint is of the first module that a process makes.
+  std::string lowered;
+  if (canonical != target) lowered = generators::in_child([&] { return generators::fingerprint(lower(canonical, autoscheduler)); });
+  const Halide::Module module = lower(target, autoscheduler);
+  if (lowered.empty()) lowered = generators::fingerprint(module);
   try {
     module.compile({{Halide::OutputFileType::object, object}});
   } catch (const Halide::Error& error) {  // of the disk, say, and not of the parameters
     fail("{}", error.what());
   }
+  return lowered;
 }
 
 void link(const std::filesystem::path& object, const std::filesystem::path& library) {
@@ -59,7 +66,7 @@ const KernelEntry& trusted_kernel(const Recipe& recipe) {
 }
 
 std::string find_any_fault(const Recipe& recipe, const std::filesystem::path& library) {
-  const Candidate candidate(recipe, library);
+  const Candidate candidate(recipe, library, "");
   for (const std::vector<int>& given : recipe.shapes)
     for (const std::vector<int>& sizes : recipe.exactly ? std::vector<std::vector<int>>{given} : shapes_to_check(given))
       if (std::string fault = find_fault(trusted_kernel(recipe), candidate.entry(), sizes, recipe.seed); !fault.empty()) return fault;
@@ -70,13 +77,13 @@ std::string find_any_fault(const Recipe& recipe, const std::filesystem::path& li
 
 int candidate_main(const std::filesystem::path& file) {
   ::setenv("TMPDIR", file.parent_path().c_str(), 1);  // for what the compilers leave behind when they are ended
-  nlohmann::json result = {{"status", status_name(Status::kFailed)}, {"message", ""}};
+  nlohmann::json result = {{"status", status_name(Status::kFailed)}, {"message", ""}, {"lowered", ""}};
   try {
     const nlohmann::json json = nlohmann::json::parse(read_file(file.string() + ".json"));
     const Recipe recipe = recipe_from(json);
-    set_num_threads(json.at("threads"));
     const std::filesystem::path object = file.string() + ".o", library = file.string() + ".so";
-    compile(recipe, object);
+    result["lowered"] = compile(recipe, object);
+    set_num_threads(recipe.threads);
     link(object, library);
     std::filesystem::remove(object);
     const std::string fault = find_any_fault(recipe, library);

@@ -47,7 +47,7 @@ std::vector<Build> selected_builds(const Selection& selection) {
   for (const Build& build : builds())
     if ((selection.op.empty() || build.op == selection.op) && (selection.pass.empty() || build.pass == selection.pass)) found.push_back(build);
   if (!found.empty()) return found;
-  std::vector<std::string> ops = operations();
+  std::vector<std::string> ops = mmrec::operations();
   fail_usage("there is no kernel {}{}{}; operations are: {}", selection.op, selection.pass.empty() ? "" : ".", selection.pass, fmt::join(ops, ", "));
 }
 
@@ -144,8 +144,7 @@ void sweep(const Common& common, const SweepCommand& command) {
   if (selection.shape.empty())
     write_swept_step(Tree::ours().swept_step(), {{selection.configs.front(), selection.batch, selection.sequence}, common.threads});
   display.line(fmt::format("{}\n{} calls to tune in {}, for {}\n", describe_machine(num_threads()), options.calls.size(),
-                           format_duration(options.budget),
-                           database.table_path().string()));
+                           format_duration(options.budget), database.table_path().string()));
   const std::vector<Swept> swept = tune::sweep(options, database, display);
 
   double all = 0, tuned = 0;  // of the calls' time
@@ -195,11 +194,12 @@ void show(const Common& common) {
       return build.op == row.call.op && build.pass == row.call.pass && build.variant == row.instance.variant;
     };
     const auto build = std::ranges::find_if(builds(), known);
-    const std::string state = build == builds().end()       ? "no such kernel"
-                              : build->source != row.source ? "measured with another source"
-                              : !here                       ? "another machine's"
-                              : is_built(row)               ? ""
-                                                            : "not built yet: tune apply";
+    const KernelEntry* built = built_kernel(row.call.op, row.call.pass, row.instance);
+    const std::string state = build == builds().end()                  ? "no such kernel"
+                              : built && built->lowered != row.lowered ? "measured with other code"
+                              : !here                                  ? "another machine's"
+                              : is_built(row)                          ? ""
+                                                                       : "not built yet: tune apply";
     print_line("{:<40}{:>9} {:>2} {:>12}{:>12}{:>8}  {}{}{}", call_string(row.call), row.isa, row.threads, bench::time_string(row.default_seconds),
                bench::time_string(row.seconds), fmt::format("{:.2f}x", row.default_seconds / row.seconds), row.instance.string(),
                state.empty() ? "" : "  ", state);

@@ -32,7 +32,7 @@ Way instance_way(const std::string& name, const Call& call, const Instance& inst
   if (build == all.end()) fail("{}.{} has no variant {}", call.op, call.pass, instance.variant);
   Recipe recipe{call.op, call.pass, instance.variant, build->generator, build->params, {sizes_of(call)}, seed};
   for (const auto& [param, value] : instance.params) recipe.params[param] = value;
-  return {fmt::format("{}: {}", name, instance.string()), recipe, built_kernel(*build, instance)};
+  return {fmt::format("{}: {}", name, instance.string()), recipe, built_kernel(call.op, call.pass, instance)};
 }
 
 std::vector<Way> ways(const Call& call, const Row* row, uint64_t seed) {

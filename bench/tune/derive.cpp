@@ -67,23 +67,23 @@ void drop_barred_rows(ScheduleTable& table, std::span<const Verdict> verdicts, c
   for (const Verdict& verdict : verdicts) {
     if (!verdict.bars() || !same_build(verdict, machine)) continue;
     std::erase_if(table.rows, [&](const Row& row) {
-      return row.cpu == machine.cpu && row.isa == machine.isa && row.source == verdict.source && row.call.op == verdict.call.op &&
+      return row.cpu == machine.cpu && row.isa == machine.isa && row.lowered == verdict.lowered && row.call.op == verdict.call.op &&
              row.call.pass == verdict.call.pass && row.instance == verdict.instance;
     });
   }
 }
 
 std::vector<Row> derive_rows(std::span<const Verdict> verdicts, const Machine& machine, const Sources& sources) {
-  const auto of_today = [&](const Verdict& verdict) { return verdict.source == sources.source(verdict.call, verdict.instance.variant); };
   std::set<std::tuple<std::string, std::string, Instance>> barred;
   for (const Verdict& verdict : verdicts)
-    if (verdict.bars() && same_build(verdict, machine) && of_today(verdict)) barred.emplace(verdict.call.op, verdict.call.pass, verdict.instance);
+    if (verdict.bars() && same_build(verdict, machine) && sources.of_today(verdict))
+      barred.emplace(verdict.call.op, verdict.call.pass, verdict.instance);
 
   std::map<std::pair<std::string, std::string>, CallsOfPass> passes;
   for (const Verdict& verdict : verdicts) {
     const Call& call = verdict.call;
     if (verdict.status != Status::kOk || barred.contains({call.op, call.pass, verdict.instance}) || !same_machine(verdict, machine) ||
-        !of_today(verdict))
+        !sources.of_today(verdict))
       continue;
     const auto [place, first] = passes[{call.op, call.pass}].try_emplace(call);
     Timings& timings = place->second;
@@ -106,6 +106,7 @@ std::vector<Row> derive_rows(std::span<const Verdict> verdicts, const Machine& m
         if (timings.served_by(instance) && (!best || timings.score(instance) < timings.score(*best))) best = &instance;
       const Verdict& verdict = *timings.latest.at(*best);
       rows.push_back({.call = call,
+                      .dtype = "f32",
                       .isa = machine.isa,
                       .threads = machine.threads,
                       .cpu = machine.cpu,
@@ -113,7 +114,7 @@ std::vector<Row> derive_rows(std::span<const Verdict> verdicts, const Machine& m
                       .seconds = verdict.seconds.median,
                       .default_seconds = verdict.default_seconds,
                       .halide = machine.halide,
-                      .source = verdict.source,
+                      .lowered = verdict.lowered,
                       .date = verdict.time.substr(0, verdict.time.find('T'))});
     }
   }

@@ -7,15 +7,15 @@
 
 #include "bench/tune/log.h"
 #include "bench/tune/race.h"
-#include "bench/tune/schedule_table.h"
+#include "generators/registry/schedule_table.h"
 
 namespace mmrec::tune {
 
 /// What derive_rows has to know of the registry.
 struct Sources {
   std::function<std::string(const Call&)> default_variant;
-  /// The hash of the source files of a variant's generator; empty where there is no such variant any more.
-  std::function<std::string(const Call&, const std::string& variant)> source;
+  /// Whether a verdict is on code as it is today.
+  std::function<bool(const Verdict&)> of_today;
 };
 
 /// The rows that a machine's log gives, one for each call that was timed: its champion. The first one is what the first race's

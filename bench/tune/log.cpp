@@ -13,7 +13,6 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "bench/tune/builds.h"
 #include "support/console.h"
 #include "support/error.h"
 #include "support/exceptions.h"
@@ -48,7 +47,8 @@ std::string to_line(const Verdict& verdict) {
   line["sizes"] = verdict.call.sizes;
   line["variant"] = verdict.instance.variant;
   line["params"] = params_json(verdict.instance.params);
-  line["source"] = verdict.source;
+  line["code"] = verdict.code;
+  if (!verdict.lowered.empty()) line["lowered"] = verdict.lowered;
   line["status"] = status_name(verdict.status);
   if (verdict.timed()) {
     line["race"] = verdict.race;
@@ -74,10 +74,11 @@ Verdict from_line(std::string_view text) {
                      .threads = count_from_json(line.at("threads"))};
   verdict.call = {line.at("op"), line.at("pass"), sizes_from_json(line.at("sizes"))};
   verdict.instance = instance_from(line);
-  verdict.source = line.at("source");
+  verdict.code = line.at("code");
+  verdict.lowered = line.value("lowered", "");
   verdict.status = status_from_name(line.at("status"));
   if (verdict.timed()) {
-    check_sizes(verdict.call);
+    if (const std::string wrong = wrong_sizes(verdict.call); !wrong.empty()) fail("{}", wrong);
     verdict.race = line.at("race");
     const nlohmann::json& seconds = line.at("seconds");
     verdict.seconds = {seconds.at("best"), seconds_from_json(seconds.at("median")), seconds.at("mad")};

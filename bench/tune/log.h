@@ -9,9 +9,22 @@
 #include <string_view>
 #include <vector>
 
-#include "bench/tune/instance.h"
+#include "generators/registry/schedule_table.h"
 
 namespace mmrec::tune {
+
+using namespace registry;  // calls, instances and rows are the tables'
+
+/// What times depend on besides the kernel.
+struct Machine {
+  std::string cpu, microarchitecture;  ///< runtime/cpu_info.h: amd_epyc_9r14, amd_zen4
+  std::string isa;                     ///< tier of the kernels' target: avx512
+  std::string target, halide;
+  int threads = 1;
+
+  /// With the kernels' target and the number of threads that are set.
+  static Machine current();
+};
 
 /// What became of a candidate.
 enum class Status {
@@ -38,7 +51,8 @@ struct Verdict {
   Machine machine;
   Call call;  ///< its sizes are empty where a verdict holds for all
   Instance instance;
-  std::string source;  ///< hash of the generator's source files
+  std::string code;          ///< as in a Build
+  std::string lowered = {};  ///< the instance's own fingerprint; empty where it was not lowered
   Status status = Status::kOk;
   std::string race = {};         ///< the same for all that ran against each other
   Seconds seconds = {};          ///< zeros where it was not timed
@@ -66,8 +80,6 @@ std::string utc_time(std::filesystem::file_time_type time);
 /// The append-only log of a machine: JSON lines. Any number of tuners may have it open.
 class Log {
  public:
-  using Warn = std::function<void(const std::string&)>;
-
   /// Opens or creates it, and reads what is there.
   Log(std::filesystem::path path, Warn warn);
   ~Log();
@@ -80,8 +92,7 @@ class Log {
 
   /// Adds lines, each with one write(), and reads those that others have added before them. `then` runs before anybody else
   /// may write: the table that is derived from the log.
-  void append(
-      std::span<const Verdict> verdicts, const std::function<void()>& then = [] {});
+  void append(std::span<const Verdict> verdicts, const std::function<void()>& then = [] {});
 
  private:
   void update();

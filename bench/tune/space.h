@@ -5,9 +5,11 @@
 #include <string>
 #include <vector>
 
-#include "bench/tune/instance.h"
+#include "generators/registry/instance.h"
 
 namespace mmrec::tune {
+
+using namespace registry;  // calls, instances and rows are the tables'
 
 /// A parameter of a generator and its values worth trying, in ascending order.
 struct Axis {

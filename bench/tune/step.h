@@ -6,9 +6,11 @@
 #include <string>
 #include <vector>
 
-#include "bench/tune/instance.h"
+#include "generators/registry/instance.h"
 
 namespace mmrec::tune {
+
+using namespace registry;  // calls, instances and rows are the tables'
 
 /// What a training step does of one call.
 struct StepCall {

@@ -37,17 +37,24 @@ std::vector<Build> candidates_of(const std::string& op, const std::string& pass)
   return found;
 }
 
+/// Whether an instance's fingerprint is today's, as far as the build knows it.
+bool is_of_today(const Call& call, const Instance& instance, const std::string& lowered) {
+  const KernelEntry* built = built_kernel(call.op, call.pass, instance);
+  return !built || lowered.empty() || built->lowered == lowered;
+}
+
 Sources sources() {
   return {.default_variant =
               [](const Call& call) {
                 const std::vector<Build> candidates = candidates_of(call.op, call.pass);
                 return candidates.empty() ? "" : candidates.front().variant;
               },
-          .source = [](const Call& call, const std::string& variant) -> std::string {
-            for (const Build& build : candidates_of(call.op, call.pass))
-              if (build.variant == variant) return build.source;
-            return "";
-          }};
+          .of_today =
+              [](const Verdict& verdict) {
+                const Call& call = verdict.call;
+                const auto today = [&](const Build& build) { return build.variant == verdict.instance.variant && build.code == verdict.code; };
+                return std::ranges::any_of(candidates_of(call.op, call.pass), today) && is_of_today(call, verdict.instance, verdict.lowered);
+              }};
 }
 
 /// A pass of an operation with the calls that it is tuned for.
@@ -196,10 +203,10 @@ class Sweeper {
 
   Known known(const Task& task, const Instance& instance) {
     Known known;
-    const std::string& source = task.build(instance.variant).source;
+    const std::string& code = task.build(instance.variant).code;
     for (const Verdict& verdict : database_.log().verdicts()) {
-      if (verdict.call.op != task.op() || verdict.call.pass != task.pass() || verdict.instance != instance || verdict.source != source ||
-          !same_build(verdict, database_.machine()))
+      if (verdict.call.op != task.op() || verdict.call.pass != task.pass() || verdict.instance != instance || verdict.code != code ||
+          !is_of_today(verdict.call, instance, verdict.lowered) || !same_build(verdict, database_.machine()))
         continue;
       known.barred |= verdict.bars();
       if (verdict.timed() && same_machine(verdict, database_.machine())) known.times[verdict.call] = &verdict;
@@ -257,6 +264,7 @@ class Sweeper {
       if (!made[i].candidate && !cut_short) {
         failures.push_back(database_.verdict({task.op(), task.pass(), {}}, missing[i], made[i].status));
         failures.back().message = made[i].message;
+        failures.back().lowered = made[i].lowered;
       }
       task.made[missing[i]] = std::move(made[i]);
     }
@@ -265,7 +273,7 @@ class Sweeper {
 
   /// A kernel to run; null where it is neither built nor made.
   const KernelEntry* kernel_of(const Task& task, const Instance& instance) const {
-    if (const KernelEntry* built = built_kernel(task.build(instance.variant), instance)) return built;
+    if (const KernelEntry* built = built_kernel(task.op(), task.pass(), instance)) return built;
     const auto made = task.made.find(instance);
     return made != task.made.end() && made->second.candidate ? &made->second.candidate->entry() : nullptr;
   }
@@ -308,6 +316,7 @@ class Sweeper {
     const auto add = [&](const Instance& instance, const RaceResult& run, const RaceResult& beaten, const RaceResult& defaults) -> Verdict& {
       Verdict verdict = database_.verdict(call, instance, run.dropped ? Status::kDropped : Status::kOk);
       verdict.race = name;
+      verdict.lowered = kernel_of(task, instance)->lowered;
       verdict.seconds = summary(run.samples);
       verdict.incumbent = incumbent;
       verdict.incumbent_seconds = verdict.seconds.median / relative(run, beaten);
@@ -352,7 +361,7 @@ class Sweeper {
 
 }  // namespace
 
-Database::Database(const std::filesystem::path& folder, Machine machine, Log::Warn warn)
+Database::Database(const std::filesystem::path& folder, Machine machine, Warn warn)
     : machine_(std::move(machine)),
       table_path_(folder / (machine_.microarchitecture + ".json")),
       log_path_(folder / (machine_.cpu + ".log.jsonl")),
@@ -370,18 +379,16 @@ Log& Database::log() {
 const Row* Database::row(const Call& call) const {
   for (const Row& row : table_.rows)
     if (row.call == call && row.isa == machine_.isa && row.threads == machine_.threads && row.cpu == machine_.cpu && row.halide == machine_.halide &&
-        row.source == sources().source(call, row.instance.variant))
+        !row.lowered.empty() && is_of_today(call, row.instance, row.lowered))
       return &row;
   return nullptr;
 }
 
 Verdict Database::verdict(const Call& call, const Instance& instance, Status status) const {
-  return {.time = utc_time(),
-          .machine = machine_,
-          .call = call,
-          .instance = instance,
-          .source = sources().source(call, instance.variant),
-          .status = status};
+  Verdict verdict{.time = utc_time(), .machine = machine_, .call = call, .instance = instance, .code = "", .status = status};
+  for (const Build& build : candidates_of(call.op, call.pass))
+    if (build.variant == instance.variant) verdict.code = build.code;
+  return verdict;
 }
 
 void Database::add(std::span<const Verdict> verdicts) {

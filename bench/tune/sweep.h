@@ -8,10 +8,10 @@
 
 #include "bench/tune/builds.h"
 #include "bench/tune/candidate.h"
-#include "bench/tune/instance.h"
 #include "bench/tune/log.h"
-#include "bench/tune/schedule_table.h"
 #include "bench/tune/step.h"
+#include "generators/registry/instance.h"
+#include "generators/registry/schedule_table.h"
 #include "support/console.h"
 
 namespace mmrec::tune {
@@ -29,16 +29,16 @@ struct SweepOptions {
 /// A machine's log and the table that is derived from it.
 class Database {
  public:
-  Database(const std::filesystem::path& folder, Machine machine, Log::Warn warn);
+  Database(const std::filesystem::path& folder, Machine machine, Warn warn);
 
   const Machine& machine() const { return machine_; }
-  const Log::Warn& warn() const { return warn_; }
+  const Warn& warn() const { return warn_; }
   const std::filesystem::path& table_path() const { return table_path_; }
   /// Opened at the first use, and created if need be: who only looks at the table needs no right to write.
   Log& log();
   /// What the table says now.
   const ScheduleTable& table() const { return table_; }
-  /// The table's row of a call for this machine, if it was measured with today's source.
+  /// The table's row of a call for this machine, if it was measured with today's code.
   const Row* row(const Call& call) const;
 
   /// Adds to the log, and brings the table up to date before anybody else adds something: the rows of the calls that the verdicts are
@@ -50,7 +50,7 @@ class Database {
  private:
   Machine machine_;
   std::filesystem::path table_path_, log_path_;
-  Log::Warn warn_;
+  Warn warn_;
   std::optional<Log> log_;
   ScheduleTable table_;
 };

@@ -7,16 +7,15 @@
 #include <string>
 #include <vector>
 
+#include "generators/registry/instance.h"
+
 namespace mmrec::generators {
 
 /// What a generator says about its Tunables. The tuner finds it with dynamic_cast<const Tunables*> from Halide's AbstractGenerator.
 class Tunables {
  public:
-  struct Declared {
-    std::string name;
-    int standard;             ///< the default
-    std::vector<int> values;  ///< worth trying; the default is one of them
-    bool read = false;        ///< by generate() or why_rejected() so far: not every pipeline depends on all that its base classes declare
+  struct Declared : registry::Parameter {
+    bool read = false;  ///< by generate() or why_rejected() so far: not every pipeline depends on all that its base classes declare
   };
 
   virtual ~Tunables() = default;
@@ -32,13 +31,12 @@ class Tunables {
 
 /// A GeneratorParam of a schedule, and the values that are worth trying on one CPU or another:
 ///   Tunable rows_per_task{this, "rows_per_task", 16, {4, 8, 16, 32, 64}};
-/// Every combination makes a right kernel on every target: a table must not break the build. The name is the member's, and all
-/// numbers are literals: cmake/ScheduleDb.cmake finds them in the source when it checks tables.
+/// Every combination makes a right kernel on every target: a table must not break the build. The name is the member's.
 class Tunable {
  public:
   Tunable(Tunables* generator, const std::string& name, int standard, std::initializer_list<int> values)
       : value_(name, standard), generator_(generator), index_(generator->declared_.size()) {
-    generator->declared_.push_back({name, standard, values});
+    generator->declared_.push_back({{name, standard, values}});
   }
 
   operator int() const {

@@ -18,7 +18,7 @@ constexpr int kBlockRows = 256;
 
 /// A whole variant takes all rows, each of its steps being a pass over them. The others take a panel, so that its exponentials stay
 /// in a core's cache from step to step.
-int rows_a_call(const Kernel& kernel, const Sizes& sizes) { return kernel.choose(sizes).whole ? sizes.data()[0] : kLinearCrossEntropyPanel; }
+int rows_a_call(const Kernel& kernel, const Sizes& sizes) { return kernel.choose(sizes).whole() ? sizes.data()[0] : kLinearCrossEntropyPanel; }
 
 int panels_of(int rows) { return (rows + kLinearCrossEntropyPanel - 1) / kLinearCrossEntropyPanel; }
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A file includes headers of its own folder and of those that its folder's library links: folders.txt has them, a line a folder. Tests
+# A file includes headers (lists, .def, are for all) of its own folder and of those that its folder's library links: folders.txt has them, a line a folder. Tests
 # may include everything, and nothing may include them.  Usage: include_rule.sh SOURCES FOLDERS.TXT
 set -euo pipefail
 cd "$1"
@@ -22,7 +22,7 @@ for folder in $(find support runtime generators model train bench -name '*.h' -p
       fi
       from=${from%/*}
     done
-  done < <(grep -oE '^#include "[^"]+/[^"]+"' /dev/null "$folder"/*.h "$folder"/*.cpp 2>/dev/null | sed 's/#include "\(.*\)"/\1/')
+  done < <(grep -oE '^#include "[^"]+/[^"]+\.h"' /dev/null "$folder"/*.h "$folder"/*.cpp 2>/dev/null | sed 's/#include "\(.*\)"/\1/')
 done
 ((checked > 100)) || { echo "only $checked includes were found"; exit 1; }
 exit $status

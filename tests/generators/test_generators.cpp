@@ -1,32 +1,18 @@
 #include <Halide.h>
 
 #include <algorithm>
-#include <sstream>
 
-#include "generators/common/tunable.h"
+#include "generators/program/lowering.h"
 #include "tests/common/kernel_test.h"
 
 namespace mmrec {
 namespace {
 
+using generators::Kernel;
 using generators::Tunables;
 
-/// A kernel as the build makes it, from the registry line of its variant.
-struct KernelBuild {
-  std::string op, pass, variant, generator, fixed, source, tunables;
-};
-const std::vector<KernelBuild> kBuilds = {
-#define MMREC_KERNEL_BUILD(op, pass, variant, generator, fixed, baseline, source, tunables) \
-  {#op, #pass, #variant, generator, fixed, source, tunables},
-#include "kernel_build.inc"
-#undef MMREC_KERNEL_BUILD
-};
-
-Halide::Internal::AbstractGeneratorPtr make_generator(const KernelBuild& build) {
-  auto generator = Halide::Internal::GeneratorRegistry::create(build.generator, Halide::GeneratorContext(Halide::Target(MMREC_BUILD_TARGET)));
-  if (const size_t equals = build.fixed.find('='); equals != std::string::npos)
-    generator->set_generatorparam_value(build.fixed.substr(0, equals), build.fixed.substr(equals + 1));
-  return generator;
+Halide::Internal::AbstractGeneratorPtr make_generator(const Kernel& kernel) {
+  return generators::make_generator(kernel.generator(), Halide::Target(kernel_target()), {registry::parse_params(kernel.variant->params)});
 }
 
 /// None of a generator that is no Tunables.
@@ -35,32 +21,16 @@ std::vector<Tunables::Declared> tunables_of(const Halide::Internal::AbstractGene
   return tunables ? tunables->tunables() : std::vector<Tunables::Declared>();
 }
 
-// The tuner asks the generators, the build looks for the declarations in their sources: both must find the same.
-TEST(Generators, BuildKnowsTheTunables) {
-  for (const KernelBuild& build : kBuilds) {
-    const auto generator = make_generator(build);
-    std::vector<std::string> declared;
-    for (const Tunables::Declared& tunable : tunables_of(*generator))
-      declared.push_back(fmt::format("{}={}:{}", tunable.name, tunable.standard, fmt::join(tunable.values, ",")));
-    std::ranges::sort(declared);
-    std::istringstream list(build.tunables);
-    std::vector<std::string> found;
-    for (std::string item; std::getline(list, item, ';');) found.push_back(item);
-    std::ranges::sort(found);
-    EXPECT_EQ(found, declared) << build.generator;
-  }
-}
-
 TEST(Generators, SayWhatIsWorthTrying) {
-  for (const KernelBuild& build : kBuilds) {
-    const auto generator = make_generator(build);
+  for (const Kernel& kernel : generators::kernels()) {
+    const auto generator = make_generator(kernel);
     if (auto* tunables = dynamic_cast<Tunables*>(generator.get())) {
-      EXPECT_EQ(tunables->why_rejected(), "") << build.generator << " with its defaults";
+      EXPECT_EQ(tunables->why_rejected(), "") << kernel.generator() << " with its defaults";
     }
     generator->build_pipeline();
     for (const Tunables::Declared& tunable : tunables_of(*generator)) {
-      EXPECT_TRUE(std::ranges::is_sorted(tunable.values)) << build.generator << " " << tunable.name;
-      EXPECT_EQ(std::ranges::count(tunable.values, tunable.standard), 1) << build.generator << " " << tunable.name;
+      EXPECT_TRUE(std::ranges::is_sorted(tunable.values)) << kernel.generator() << " " << tunable.name;
+      EXPECT_EQ(std::ranges::count(tunable.values, tunable.standard), 1) << kernel.generator() << " " << tunable.name;
     }
   }
 }
@@ -68,8 +38,7 @@ TEST(Generators, SayWhatIsWorthTrying) {
 // Of what a base class declares a pipeline may need a part.
 TEST(Generators, KnowWhatTheyDependOn) {
   const auto read = [](std::string_view op, std::string_view pass, std::string_view variant) {
-    const auto build = std::ranges::find_if(kBuilds, [&](const KernelBuild& b) { return b.op == op && b.pass == pass && b.variant == variant; });
-    const auto generator = make_generator(*build);
+    const auto generator = make_generator({registry::find_variant(op, variant, "f32"), std::string(pass)});
     std::vector<std::string> names;
     const auto add = [&] {
       for (const Tunables::Declared& tunable : tunables_of(*generator))
@@ -91,8 +60,7 @@ TEST(Generators, KnowWhatTheyDependOn) {
 
 // A tile of 14 rows and 4 vectors takes 61 registers.
 TEST(Generators, ObjectToTilesThatDoNotFit) {
-  const auto build = std::ranges::find(kBuilds, "gemm_packed_nt", &KernelBuild::generator);
-  const auto generator = make_generator(*build);
+  const auto generator = make_generator({registry::find_variant("gemm", "packed", "f32"), "nt"});
   generator->set_generatorparam_value("tile_rows", "14");
   generator->set_generatorparam_value("tile_vectors", "4");
   const std::string reason = dynamic_cast<Tunables&>(*generator).why_rejected();

@@ -1,4 +1,5 @@
 #include <array>
+#include <cmath>
 #include <cstdlib>
 #include <sstream>
 
@@ -98,67 +99,78 @@ TEST(Registry, ScopedKernelServes) {
 
 // ------------------------------------------------------------------------------------------------------- choice by size
 
-/// Kernels of an operation "op" with the pass "pass": name, variant, condition.
-KernelEntry kernel(const char* name, const char* variant, bool (*serves)(const int*) = nullptr) {
-  return {name, "op", "pass", variant, "", "", false, "M N", serves, nullptr, nullptr};
+/// Lines of an operation "op" with the sizes M and N, in their order: packed, and two with conditions.
+const registry::Variant kPacked{"op", "packed", "", "", "f32", registry::kNone, [](const int*) { return true; }};
+const registry::Variant kDirect{"op", "direct", "", "", "f32", registry::kNone, [](const int* sizes) { return sizes[0] < 8; }};
+const registry::Variant kBlocked{"op", "blocked", "", "", "f32", registry::kNone, [](const int* sizes) { return sizes[1] < 8; }};
+
+KernelEntry kernel(const char* name, const registry::Variant& line) {
+  return {name, "op", "pass", line.name, "f32", "", "", "", &line, nullptr, nullptr};
 }
 
 struct Choices {
   std::vector<KernelEntry> kernels;
   std::vector<ScheduleRow> rows;
   std::string operator()(const Sizes& sizes, const char* variant = nullptr) const {
-    return KernelChoice("op", "pass", kernels, rows)(sizes, variant).name;
+    return KernelChoice("op", "pass", "f32", kernels, rows)(sizes, variant).name;
   }
 };
 
 TEST(KernelChoice, WithoutRowsConditionsDecide) {
-  Choices choose{{kernel("a", "packed"), kernel("b", "direct", [](const int* sizes) { return sizes[0] < 8; }),
-                  kernel("c", "blocked", [](const int* sizes) { return sizes[1] < 8; })},
-                 {}};
+  Choices choose{{kernel("a", kPacked), kernel("b", kDirect), kernel("c", kBlocked)}, {}};
   EXPECT_EQ(choose({8, 8}), "a");
   EXPECT_EQ(choose({7, 8}), "b");
-  EXPECT_EQ(choose({7, 7}), "b") << "the first whose condition holds";
   EXPECT_EQ(choose({8, 7}), "c");
+  EXPECT_EQ(choose({7, 7}), "c") << "the last whose condition holds";
   EXPECT_EQ(choose({8, 7}, "packed"), "a");
   EXPECT_EQ(choose({8, 8}, "direct"), "b");
-  for (KernelEntry& entry : choose.kernels) entry.pass = "another";
-  expect_error([&] { choose({1, 1}); }, {"op.pass"});
+  for (KernelEntry& entry : choose.kernels) entry.dtype = "bf16";
+  expect_error([&] { choose({1, 1}); }, {"op.pass", "f32"});
 }
 
-// One variant in three instances, and another with a condition.
-TEST(KernelChoice, NearestRowDecides) {
-  const Choices choose{{kernel("defaults", "packed"), kernel("small", "packed"), kernel("large", "packed"), kernel("flat", "packed"),
-                        kernel("direct", "direct", [](const int* sizes) { return sizes[0] == 1; })},
-                       {{"small", {64, 64}}, {"large", {1024, 1024}}, {"flat", {64, 4096}}, {"small", {1, 1000}}}};
+// One variant in four instances, and another with a condition.
+TEST(KernelChoice, TheNearestRowOfTheRegionDecides) {
+  const Choices choose{{kernel("defaults", kPacked), kernel("small", kPacked), kernel("large", kPacked), kernel("flat", kPacked),
+                        kernel("direct", kDirect), kernel("tuned", kDirect)},
+                       {{"small", {64, 64}}, {"large", {1024, 1024}}, {"flat", {64, 4096}}, {"tuned", {1, 100}}, {"small", {1, 1000}}}};
   EXPECT_EQ(choose({64, 64}), "small");
   EXPECT_EQ(choose({100, 100}), "small");
   EXPECT_EQ(choose({700, 900}), "large");
   EXPECT_EQ(choose({64, 3000}), "flat");
-  EXPECT_EQ(choose({1, 1000}), "small") << "a row goes before a condition";
-  EXPECT_EQ(choose({1, 2000}), "small") << "twice as large is near";
-  EXPECT_EQ(choose({1, 2001}), "direct") << "more is not, and the condition holds";
-  EXPECT_EQ(choose({1, 499}), "direct");
-  EXPECT_EQ(choose({32, 30000}), "flat") << "near to none: the default variant's nearest instance";
-  EXPECT_EQ(choose({64, 64}, "direct"), "direct");
-  EXPECT_EQ(choose({16, 32768}, "packed"), "flat");
-  EXPECT_EQ(choose({16, 32769}, "packed"), "defaults") << "more than eight times as large";
-  EXPECT_EQ(choose({7, 4096}, "packed"), "defaults") << "less than an eighth";
-  EXPECT_EQ(choose({1 << 20, 1 << 20}), "defaults");
+  EXPECT_EQ(choose({8, 1000000}), "flat") << "however far the nearest is";
+  EXPECT_EQ(choose({1 << 20, 1 << 20}), "large");
+  EXPECT_EQ(choose({1, 100}), "tuned");
+  EXPECT_EQ(choose({7, 64}), "tuned") << "nearer to {64, 64}, which is in another region";
+  EXPECT_EQ(choose({1, 1000}), "small") << "in its region a row goes before the condition";
+  EXPECT_EQ(choose({64, 64}, "direct"), "tuned") << "the nearest of its own rows";
+  EXPECT_EQ(choose({1, 1}, "packed"), "small");
+  EXPECT_EQ(Choices({choose.kernels, {}})({64, 64}, "direct"), "direct");
+}
+
+// Between two rows the choice changes once, in the geometric middle: no factor makes a cliff.
+TEST(KernelChoice, ChangesOnceBetweenTwoRows) {
+  const Choices choose{{kernel("defaults", kPacked), kernel("small", kPacked), kernel("large", kPacked)},
+                       {{"small", {64, 64}}, {"large", {65536, 64}}}};
+  std::string last = "small";
+  int changes = 0;
+  for (int M = 8; M < (1 << 24); M += 1 + M / 16) {
+    const std::string now = choose({M, 64});
+    changes += now != last;
+    if (now != last) {
+      EXPECT_NEAR(std::log2(M), 11, 0.2);
+    }
+    last = now;
+  }
+  EXPECT_EQ(last, "large");
+  EXPECT_EQ(changes, 1);
 }
 
 TEST(KernelChoice, RowsGiveVariantsTheirShapes) {
-  const Choices choose{{kernel("serial", "serial"), kernel("blocked", "blocked")}, {{"blocked", {1, 65536}}}};
-  EXPECT_EQ(choose({1, 65536}), "blocked");
-  EXPECT_EQ(choose({2, 40000}), "blocked");
-  EXPECT_EQ(choose({4, 65536}), "serial");
-  EXPECT_EQ(choose({4, 65536}, "blocked"), "blocked");
-  EXPECT_EQ(choose({0, 65536}), "serial") << "nothing is near a size of 0";
-}
-
-// A call without sizes is as near as can be to a row without.
-TEST(KernelChoice, OperationsWithoutSizes) {
-  const Choices choose{{kernel("a", "plain"), kernel("b", "plain")}, {{"b", {}}}};
-  EXPECT_EQ(choose({}), "b");
+  const Choices choose{{kernel("packed", kPacked), kernel("other", kBlocked)}, {{"other", {1, 65536}}, {"packed", {64, 64}}}};
+  EXPECT_EQ(choose({1, 65536}), "other");
+  EXPECT_EQ(choose({2, 40000}), "other");
+  EXPECT_EQ(choose({64, 100}), "packed");
+  EXPECT_EQ(choose({1, 65536}, "packed"), "packed");
 }
 
 // What a call gets is what the registry's rows say, whichever were compiled in.

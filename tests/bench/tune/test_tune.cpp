@@ -45,7 +45,8 @@ Verdict timed(const Instance& instance, double score, std::optional<bool> wins =
           .machine = kMachine,
           .call = call,
           .instance = instance,
-          .source = "0123",
+          .code = "0123",
+          .lowered = "4567",
           .status = Status::kOk,
           .race = "1",
           .seconds = {0.9e-3 * score, 1e-3 * score, 1e-6},
@@ -71,7 +72,7 @@ Verdict of_all_shapes(const Instance& instance, Status status) {
 
 /// A log that remembers what it warns of.
 struct Warnings {
-  Log::Warn warn() {
+  Warn warn() {
     return [this](const std::string& text) { texts.push_back(text); };
   }
   std::vector<std::string> texts;
@@ -97,7 +98,8 @@ TEST(TuneLog, ReadsWhatItWrites) {
   EXPECT_EQ(first.incumbent, kDefault);
   EXPECT_EQ(first.machine.target, kMachine.target);
   EXPECT_EQ(first.machine.threads, 2);
-  EXPECT_EQ(first.source, "0123");
+  EXPECT_EQ(first.code, "0123");
+  EXPECT_EQ(first.lowered, "4567");
   EXPECT_EQ(first.wins, true);
   EXPECT_DOUBLE_EQ(first.score(), 0.5);
   EXPECT_EQ(log.verdicts()[1].status, Status::kSlowCompile);
@@ -215,6 +217,7 @@ TEST(TuneLog, SeesWhatOthersAdd) {
 
 Row row_of(const Call& call, const Instance& instance, const std::string& cpu = "some_cpu") {
   return {.call = call,
+          .dtype = "f32",
           .isa = "avx2",
           .threads = 2,
           .cpu = cpu,
@@ -222,7 +225,7 @@ Row row_of(const Call& call, const Instance& instance, const std::string& cpu = 
           .seconds = 0.00012345678,
           .default_seconds = 2e-4,
           .halide = "21.0.0",
-          .source = "0123",
+          .lowered = "4567",
           .date = "2026-11-21"};
 }
 
@@ -233,7 +236,7 @@ TEST(TuneTable, RowALineInOrder) {
   write_schedule_table(path,
                        {"some_cores", {row_of(product(512), tile(6)), row_of(product(8), kDefault), row_of(product(8), kDefault, "other_cpu")}});
   const std::string text = read_file(path);
-  EXPECT_NE(text.find("\n  {\"op\":\"gemm\",\"pass\":\"nt\",\"sizes\":{\"K\":32,\"M\":512,\"N\":128},"), text.npos) << text;
+  EXPECT_NE(text.find("\n  {\"op\":\"gemm\",\"pass\":\"nt\",\"dtype\":\"f32\",\"sizes\":{\"K\":32,\"M\":512,\"N\":128},"), text.npos) << text;
   const ScheduleTable table = read_schedule_table(path, "some_cores", warnings.warn());
   ASSERT_EQ(table.rows.size(), 3);
   EXPECT_EQ(table.rows[0].call, product(8));
@@ -283,7 +286,8 @@ TEST(TuneTable, MergedRowsReplaceThoseOfTheSameKey) {
 
 // ----------------------------------------------------------------------------------------------------------- derive
 
-const Sources kSources{.default_variant = [](const Call&) { return "packed"; }, .source = [](const Call&, const std::string&) { return "0123"; }};
+const Sources kSources{.default_variant = [](const Call&) { return "packed"; },
+                       .of_today = [](const Verdict& verdict) { return verdict.code == "0123"; }};
 
 std::vector<Row> derive(const std::vector<Verdict>& verdicts) { return derive_rows(verdicts, kMachine, kSources); }
 
@@ -352,9 +356,9 @@ TEST(TuneDerive, OthersDoNotCount) {
   };
   for (const Verdict& other : {changed([](Verdict& v) { v.machine.cpu = "other"; }), changed([](Verdict& v) { v.machine.threads = 1; }),
                                changed([](Verdict& v) { v.machine.target = "x86-64"; }), changed([](Verdict& v) { v.machine.halide = "20"; }),
-                               changed([](Verdict& v) { v.source = "old"; }), changed([](Verdict& v) { v.status = Status::kDropped; })})
+                               changed([](Verdict& v) { v.code = "old"; }), changed([](Verdict& v) { v.status = Status::kDropped; })})
     EXPECT_EQ(derive({timed(kDefault, 1), other})[0].instance, kDefault);
-  EXPECT_TRUE(derive({changed([](Verdict& v) { v.source = "old"; })}).empty());
+  EXPECT_TRUE(derive({changed([](Verdict& v) { v.code = "old"; })}).empty());
 }
 
 /// The same, of a call that takes so many times as long.
@@ -657,6 +661,8 @@ class TuneDatabase : public testing::Test {
   static Verdict timed_here(const Database& database, const Call& call, const Instance& instance, double score, std::optional<bool> wins = {}) {
     Verdict verdict = database.verdict(call, instance, Status::kOk);
     const Verdict like = timed(instance, score, wins);
+    const KernelEntry* built = built_kernel(call.op, call.pass, instance);
+    verdict.lowered = built ? built->lowered : like.lowered;
     verdict.seconds = like.seconds;
     verdict.incumbent = kDefault;
     verdict.incumbent_seconds = verdict.default_seconds = like.default_seconds;
@@ -696,7 +702,7 @@ TEST_F(TuneDatabase, BaselinesAreNeverChosen) {
   Verdict baseline = timed_here(mine, call, {"logspace", {}}, 0.5, true), standard = timed_here(mine, call, serial, 1);
   baseline.incumbent = standard.incumbent = serial;
   const std::vector<Build> all = builds_of("scan", "forward");
-  baseline.source = std::ranges::find(all, "logspace", &Build::variant)->source;  // before it was declared a baseline
+  baseline.code = std::ranges::find(all, "logspace", &Build::variant)->code;  // before it was declared a baseline
   mine.add(std::vector{standard, baseline});
   ASSERT_NE(mine.row(call), nullptr);
   EXPECT_EQ(mine.row(call)->instance, serial);
@@ -785,15 +791,16 @@ class TuneTree : public TuneDatabase {
       tests += fmt::format("add_custom_target({})\n", name);
     };
     std::set<std::string> names{"scan", "optimizer"};
-    for (const std::string& op : operations()) names.insert(op);
+    for (const std::string& op : mmrec::operations()) names.insert(op);
     names.erase("gemm");
     for (const std::string& name : names) add_test("test_" + name, "exit 0");
     add_test("test_gemm", fmt::format("! grep -q '\"tile_rows\":6' {}", table().string()));
     write_file_atomically(tree_.source / "CMakeLists.txt", fmt::format(R"(cmake_minimum_required(VERSION 3.28)
 project(toy NONE)
 file(WRITE ${{PROJECT_BINARY_DIR}}/folder "${{MMREC_SCHEDULE_DIR}} '${{MMREC_SCHEDULE}}'")
-add_custom_command(OUTPUT generators/kernel.a COMMAND ${{CMAKE_COMMAND}} -E copy {0} generators/kernel.a DEPENDS {0})
-add_custom_target(programs DEPENDS generators/kernel.a)
+add_custom_command(OUTPUT generators/kernel.o COMMAND ${{CMAKE_COMMAND}} -E copy {0} generators/kernel.o
+  COMMAND ${{CMAKE_COMMAND}} -E touch generators/kernel.key DEPENDS {0})
+add_custom_target(programs DEPENDS generators/kernel.o)
 {1})",
                                                                        table().string(), tests));
     const std::vector<std::string> configure{MMREC_CMAKE,
@@ -869,7 +876,7 @@ TEST_F(TuneTree, TwoAtOnceTakeTurns) {
       ASSERT_EQ(::waitpid(child, &status, 0), child);
       EXPECT_EQ(status, 0) << "an apply failed beside another";
     }
-    std::filesystem::remove(tree_.build / "generators/kernel.a");
+    std::filesystem::remove(tree_.build / "generators/kernel.o");
   }
   EXPECT_NE(read_file(said).find("waiting for another build in " + tree_.build.string()), std::string::npos);
   EXPECT_EQ(apply_table(tree_, quiet_), 1) << "the build folder is still good";
@@ -886,7 +893,7 @@ TEST_F(TuneTree, VerifyDropsWhatFails) {
   verify_kernels(tree_, mine, quiet_);
   ASSERT_EQ(mine.table().rows.size(), 1) << "rows of other numbers of threads are built too";
   EXPECT_EQ(mine.table().rows[0].call.op, "rmsnorm");
-  EXPECT_EQ(read_file(tree_.build / "generators/kernel.a"), read_file(table())) << "not built anew";
+  EXPECT_EQ(read_file(tree_.build / "generators/kernel.o"), read_file(table())) << "not built anew";
   EXPECT_EQ(std::filesystem::last_write_time(tree_.program_before()), kept) << "the program of before is lost";
 
   write_test("test_rmsnorm", "exit 1");
@@ -1044,7 +1051,7 @@ TEST_F(TuneProgram, ShowOnlyLooks) {
     Row mine = row_of(product(512), {build.variant, {}}, Machine::current().cpu);
     mine.isa = Machine::current().isa;
     mine.threads = available_threads();
-    mine.source = build.source;
+    mine.lowered = build.code;
     write_schedule_table(table, {"cores", {mine}});
     ASSERT_EQ(run_command(show).code, 0) << output();
     EXPECT_EQ(output().find(pending) == std::string::npos, chosen_instance(mine.call) == mine.instance) << output();

@@ -1,17 +1,18 @@
-#include "bench/tune/instance.h"
+#include "generators/registry/instance.h"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <climits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <sstream>
 
+#include "generators/registry/registry.h"
 #include "support/error.h"
 #include "support/parse_number.h"
 #include "support/strict_json.h"
 
-namespace mmrec::tune {
+namespace mmrec::registry {
 
 std::string params_string(const Params& params) {
   std::string text;
@@ -73,4 +74,43 @@ double seconds_from_json(const nlohmann::json& json) {
   return json;
 }
 
-}  // namespace mmrec::tune
+std::string wrong_sizes(const Call& call) {
+  const Operation* operation = find_operation(call.op);
+  if (!operation) return "";
+  const bool all = std::ranges::all_of(operation->sizes, [&](const std::string& name) { return call.sizes.contains(name); });
+  return all && call.sizes.size() == operation->sizes.size() ? "" : fmt::format("its sizes are not {}", fmt::join(operation->sizes, " "));
+}
+
+std::vector<int> sizes_of(const Call& call) {
+  const Operation* operation = find_operation(call.op);
+  if (!operation) fail("there is no operation {}", call.op);
+  std::vector<int> sizes;
+  for (const std::string& name : operation->sizes) {
+    const auto size = call.sizes.find(name);
+    if (size == call.sizes.end()) fail("{}.{} needs the size {}", call.op, call.pass, name);
+    sizes.push_back(size->second);
+  }
+  return sizes;
+}
+
+Call call_of(const std::string& op, const std::string& pass, const std::vector<int>& sizes) {
+  const Operation* operation = find_operation(op);
+  if (!operation) fail("there is no operation {}", op);
+  const std::vector<std::string>& names = operation->sizes;
+  if (sizes.size() != names.size())
+    fail_usage("{} has {} sizes, {}, not {}", op, names.size(), fmt::join(names, " "), fmt::join(sizes, "x"));
+  Call call{op, pass, {}};
+  for (size_t i = 0; i < sizes.size(); ++i) call.sizes[names[i]] = sizes[i];
+  return call;
+}
+
+std::string call_string(const Call& call) {
+  std::vector<int> sizes;
+  if (find_operation(call.op) && wrong_sizes(call).empty())
+    sizes = sizes_of(call);
+  else
+    for (const auto& [name, size] : call.sizes) sizes.push_back(size);
+  return fmt::format("{}.{} {}", call.op, call.pass, fmt::join(sizes, "x"));
+}
+
+}  // namespace mmrec::registry

@@ -1,32 +1,50 @@
-#include "bench/tune/schedule_table.h"
+#include "generators/registry/schedule_table.h"
 
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <tuple>
 
-#include "bench/tune/builds.h"
+#include "generators/registry/registry.h"
 #include "support/atomic_file.h"
 #include "support/error.h"
 #include "support/exceptions.h"
 #include "support/parse_number.h"
 #include "support/strict_json.h"
 
-namespace mmrec::tune {
+namespace mmrec::registry {
 
 namespace {
 
-auto key(const Row& row) { return std::tie(row.call, row.isa, row.threads, row.cpu); }
+auto key(const Row& row) { return std::tie(row.call, row.dtype, row.isa, row.threads, row.cpu); }
 
 /// Four digits: more would say nothing and make every line of a difference differ.
 double rounded(double seconds) { return parse_number<double>(fmt::format("{:.4g}", seconds)).value_or(seconds); }
+
+Row row_from(const nlohmann::json& line) {
+  Row row{.call = {line.at("op"), line.at("pass"), sizes_from_json(line.at("sizes"))},
+          .dtype = line.value("dtype", "f32"),
+          .isa = line.at("isa"),
+          .threads = count_from_json(line.at("threads")),
+          .cpu = line.at("cpu"),
+          .instance = {line.at("variant"), params_from_json(line.at("params"))},
+          .seconds = seconds_from_json(line.at("seconds")),
+          .default_seconds = seconds_from_json(line.at("default_seconds")),
+          .halide = line.at("halide"),
+          .lowered = line.value("lowered", ""),
+          .date = line.at("date")};
+  if (const std::string wrong = wrong_sizes(row.call); !wrong.empty()) fail("{}", wrong);
+  return row;
+}
+
+}  // namespace
 
 std::string row_line(const Row& row) {
   nlohmann::ordered_json line;
   line["op"] = row.call.op;
   line["pass"] = row.call.pass;
+  line["dtype"] = row.dtype;
   line["sizes"] = row.call.sizes;
   line["isa"] = row.isa;
   line["threads"] = row.threads;
@@ -36,43 +54,14 @@ std::string row_line(const Row& row) {
   line["seconds"] = rounded(row.seconds);
   line["default_seconds"] = rounded(row.default_seconds);
   line["halide"] = row.halide;
-  line["source"] = row.source;
+  line["lowered"] = row.lowered;
   line["date"] = row.date;
   return line.dump();
 }
 
-Row row_from(const nlohmann::json& line) {
-  Row row{.call = {line.at("op"), line.at("pass"), sizes_from_json(line.at("sizes"))},
-          .isa = line.at("isa"),
-          .threads = count_from_json(line.at("threads")),
-          .cpu = line.at("cpu"),
-          .instance = {line.at("variant"), params_from_json(line.at("params"))},
-          .seconds = seconds_from_json(line.at("seconds")),
-          .default_seconds = seconds_from_json(line.at("default_seconds")),
-          .halide = line.at("halide"),
-          .source = line.at("source"),
-          .date = line.at("date")};
-  check_sizes(row.call);
-  return row;
-}
-
-}  // namespace
-
 bool Row::same_key(const Row& other) const { return key(*this) == key(other); }
 
-std::filesystem::path user_schedule_folder() {
-  const char* folder = std::getenv("MMREC_SCHEDULE_DIR");
-  if (!folder || !*folder) return "";
-  const std::filesystem::path path = std::filesystem::absolute(folder).lexically_normal();
-  return path.has_filename() ? path : path.parent_path();  // without a slash at its end
-}
-
-std::filesystem::path schedule_folder() {
-  const std::filesystem::path users = user_schedule_folder();
-  return users.empty() ? std::filesystem::path(MMREC_SOURCE_DIR) / "generators/schedules" : users;
-}
-
-ScheduleTable read_schedule_table(const std::filesystem::path& path, const std::string& microarchitecture, const Log::Warn& warn) {
+ScheduleTable read_schedule_table(const std::filesystem::path& path, const std::string& microarchitecture, const Warn& warn) {
   ScheduleTable table{microarchitecture, {}};
   if (!std::filesystem::exists(path)) return table;
   nlohmann::json json;
@@ -107,4 +96,25 @@ void merge_rows(ScheduleTable& table, const std::vector<Row>& rows) {
   }
 }
 
-}  // namespace mmrec::tune
+std::string why_unknown(const Row& row) {
+  const Operation* operation = find_operation(row.call.op);
+  if (!operation || std::ranges::find(operation->passes, row.call.pass) == operation->passes.end() ||
+      !find_variant(row.call.op, row.instance.variant, row.dtype))
+    return fmt::format("the registry has no kernel '{} {} {} {}'", row.call.op, row.call.pass, row.instance.variant, row.dtype);
+  return wrong_sizes(row.call);
+}
+
+std::string why_wrong(Instance& instance, const std::vector<Parameter>& parameters) {
+  for (auto param = instance.params.begin(); param != instance.params.end();) {
+    const auto& [name, text] = *param;
+    const auto known = std::ranges::find(parameters, name, &Parameter::name);
+    if (known == parameters.end()) return fmt::format("the generator has no parameter '{}'", name);
+    const std::optional<int> value = parse_number<int>(text);
+    if (!value || std::ranges::find(known->values, *value) == known->values.end())
+      return fmt::format("{} is none of {}", name, fmt::join(known->values, ", "));
+    param = *value == known->standard ? instance.params.erase(param) : std::next(param);
+  }
+  return "";
+}
+
+}  // namespace mmrec::registry

@@ -8,7 +8,7 @@ template <class T>
 class AutoscheduledScanGenerator : public Generator<T> {
  public:
   void schedule() {
-    load_plugin(MMREC_AUTOSCHEDULER);
+    load_plugin(MMREC_HALIDE_LIBRARIES "/libautoschedule_mullapudi2016.so");
     this->get_pipeline().apply_autoscheduler(this->get_target(), {"Mullapudi2016", {{"parallelism", "2"}}});
     // Its tails of definitions that are no updates are ShiftInwards, which cannot do with less than a vector of columns.
     for (const Func& output : this->get_pipeline().outputs())

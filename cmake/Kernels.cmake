@@ -1,0 +1,104 @@
+# The kernels: a program for each folder generators/<op>/ with *_generator.cpp in it, and what it emits. Which kernels there are and
+# what schedules they get, the programs know: generators/kernels.def is the registry, generators/schedules/ has the tables, and
+# generators/program/main.cpp says what a program does.
+#
+#   mmrec_kernels(<target> <generators>)
+#     <target> links all kernels and brings kernels.inc, the X-macro lists of instances and of the tables' rows, from which the dispatch
+#     takes its own. <generators> has the generators' objects, for programs that compile kernels themselves.
+
+set(MMREC_SCHEDULE "" CACHE STRING "The only schedule table to use: a name in generators/schedules, a path, or none (empty: by CPU)")
+# The environment counts when a build is first configured: `make` begins afresh where another folder is asked for, and `tune apply` gives its own.
+set(MMREC_SCHEDULE_DIR "$ENV{MMREC_SCHEDULE_DIR}" CACHE PATH "Folder of schedule tables that come before the project's")
+
+# Writes what generators/registry/build_description.h reads: the target, and the tables in the order in which they are asked.
+function(mmrec_write_build_description file)
+  set(schedules ${PROJECT_SOURCE_DIR}/generators/schedules)
+  set(features no_runtime)
+  if (NOT MMREC_KERNEL_ASSERTS)
+    # The typed functions in runtime/ops check shapes; what a kernel could add costs a tenth of a microsecond a call.
+    list(PREPEND features no_asserts no_bounds_query)
+  endif ()
+  list(JOIN features - features)
+  set(tables "")
+  if (MMREC_SCHEDULE AND NOT MMREC_SCHEDULE STREQUAL "none")
+    set(table ${schedules}/${MMREC_SCHEDULE}.json)
+    if (NOT EXISTS ${table})
+      get_filename_component(table ${MMREC_SCHEDULE} ABSOLUTE BASE_DIR ${PROJECT_SOURCE_DIR})
+    endif ()
+    if (NOT EXISTS ${table})
+      message(FATAL_ERROR "MMREC_SCHEDULE=${MMREC_SCHEDULE}: there is no ${schedules}/${MMREC_SCHEDULE}.json and no ${table}")
+    endif ()
+    set(tables ${table})
+    set(kind only_table)
+  elseif (NOT MMREC_SCHEDULE)
+    set(kind table)
+    foreach (folder IN LISTS MMREC_SCHEDULE_DIR schedules)
+      file(GLOB found CONFIGURE_DEPENDS ${folder}/*.json)
+      list(APPEND tables ${found})
+    endforeach ()
+  endif ()
+  set(lines "target ${MMREC_TARGET}-${features}\nhalide ${Halide_VERSION}\nisa ${MMREC_ISA}\ncpu ${MMREC_CPU}\n")
+  string(APPEND lines "microarchitecture ${MMREC_MICROARCHITECTURE}\n")
+  foreach (table IN LISTS tables)
+    string(APPEND lines "${kind} ${table}\n")
+  endforeach ()
+  file(CONFIGURE OUTPUT ${file} CONTENT "@lines@" @ONLY)
+  set(mmrec_tables ${tables} PARENT_SCOPE)
+  set(mmrec_kernel_target ${MMREC_TARGET}-${features} PARENT_SCOPE)
+endfunction()
+
+function(mmrec_kernels target generators)
+  set(description ${CMAKE_CURRENT_BINARY_DIR}/build.txt)
+  mmrec_write_build_description(${description})
+
+  # What all programs have. Its own objects of support/ and registry/, as sanitizers stay away from the generators.
+  set(support ${PROJECT_SOURCE_DIR}/support)
+  add_library(mmrec_generator_program STATIC program/main.cpp registry/build_description.cpp registry/instance.cpp
+    registry/registry.cpp registry/schedule_table.cpp ${support}/atomic_file.cpp ${support}/directory_lock.cpp ${support}/exceptions.cpp
+    ${support}/file_descriptor.cpp ${support}/names.cpp ${support}/path_at.cpp ${support}/strict_json.cpp)
+  target_include_directories(mmrec_generator_program PUBLIC ${PROJECT_SOURCE_DIR})
+  target_link_libraries(mmrec_generator_program PUBLIC Halide::Halide fmt::fmt nlohmann_json::nlohmann_json)
+  target_compile_definitions(mmrec_generator_program PUBLIC MMREC_HALIDE_LIBRARIES="$<TARGET_FILE_DIR:Halide::Halide>")
+  target_precompile_headers(mmrec_generator_program PRIVATE <Halide.h>)  # which takes longer to parse than any file here
+
+  set(archives "")
+  set(objects "")
+  set(includes "")
+  file(GLOB sources CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} */*_generator.cpp)
+  list(TRANSFORM sources REPLACE "/.*" "" OUTPUT_VARIABLE ops)
+  list(REMOVE_DUPLICATES ops)
+  foreach (op IN LISTS ops)
+    set(files "${sources}")
+    list(FILTER files INCLUDE REGEX "^${op}/")
+    add_executable(${op}_generator ${files})
+    target_link_libraries(${op}_generator PRIVATE mmrec_generator_program)
+    target_precompile_headers(${op}_generator REUSE_FROM mmrec_generator_program)
+    set(folder ${CMAKE_CURRENT_BINARY_DIR}/${op})
+    set_target_properties(${op}_generator PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${folder})
+    add_custom_command(OUTPUT ${folder}/kernels.a ${folder}/kernels.inc
+      COMMAND ${op}_generator --emit ${description} ${folder}
+      DEPENDS ${op}_generator ${description} ${mmrec_tables} COMMENT "Emitting the kernels of ${op}" VERBATIM)
+    add_custom_target(${op}_kernels DEPENDS ${folder}/kernels.a ${folder}/kernels.inc)
+    list(APPEND archives ${folder}/kernels.a)
+    list(APPEND objects $<TARGET_OBJECTS:${op}_generator>)
+    string(APPEND includes "#include \"${folder}/kernels.inc\"\n")
+  endforeach ()
+  file(CONFIGURE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/include/kernels.inc CONTENT "@includes@" @ONLY)
+  list(TRANSFORM archives REPLACE "kernels.a$" "kernels.inc" OUTPUT_VARIABLE lists)
+
+  list(GET ops 0 any)
+  set(halide_runtime ${CMAKE_CURRENT_BINARY_DIR}/halide_runtime.o)
+  add_custom_command(OUTPUT ${halide_runtime} COMMAND ${any}_generator --runtime ${description} ${halide_runtime}
+    DEPENDS ${any}_generator ${description} COMMENT "Compiling Halide's runtime" VERBATIM)
+  add_library(mmrec_halide_runtime STATIC ${halide_runtime})
+  set_target_properties(mmrec_halide_runtime PROPERTIES LINKER_LANGUAGE CXX)
+
+  add_library(${target} INTERFACE)
+  set_property(TARGET ${target} PROPERTY kernel_lists ${lists})  # for the file that includes them to wait for
+  set_property(TARGET ${target} PROPERTY kernel_target ${mmrec_kernel_target})  # with all features
+  target_include_directories(${target} INTERFACE ${CMAKE_CURRENT_BINARY_DIR}/include)
+  target_link_libraries(${target} INTERFACE ${archives} mmrec_stream_store mmrec_halide_runtime Halide::Runtime)
+  add_library(${generators} INTERFACE)
+  target_sources(${generators} INTERFACE ${objects})
+  target_link_libraries(${generators} INTERFACE Halide::Halide)
+endfunction()
