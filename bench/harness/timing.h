@@ -6,16 +6,12 @@
 
 #include "bench/harness/case.h"
 #include "bench/harness/machine_peak.h"
+#include "bench/harness/race.h"
 
 namespace mmrec::bench {
 
 /// Long enough for the first time that a row runs.
 constexpr double kWarmUpSeconds = 0.02;
-
-/// Seconds of one call.
-struct Timing {
-  double best = 0, median = 0;
-};
 
 /// A row that has been timed.
 struct Result {
@@ -25,6 +21,9 @@ struct Result {
   double other_load;                    ///< cores that other programs took meanwhile
   std::string params = {}, level = {};  ///< of its kernel, see KernelEntry
 };
+
+/// Seconds of a call, the mean of so many.
+double time_calls(const Prepared& call, int64_t calls);
 
 /// Times rows of one group in turn, a short sample of each again and again, so that what disturbs the machine disturbs all of
 /// them; `seconds` is how long each is measured for. Where other programs run meanwhile, that is tried again a few times and the

@@ -11,7 +11,7 @@
 #include <map>
 #include <set>
 
-#include "bench/tune/process.h"
+#include "support/run_commands.h"
 #include "runtime/kernel_registry.h"
 #include "support/atomic_file.h"
 #include "support/error.h"

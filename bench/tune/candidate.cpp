@@ -5,7 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "bench/tune/process.h"
+#include "support/run_commands.h"
 #include "support/atomic_file.h"
 #include "support/error.h"
 

@@ -10,7 +10,7 @@
 #include "bench/tune/builds.h"
 #include "bench/tune/candidate.h"
 #include "bench/tune/check.h"
-#include "bench/tune/process.h"
+#include "support/run_commands.h"
 #include "generators/program/child.h"
 #include "generators/program/lowering.h"
 #include "runtime/threads.h"

@@ -82,7 +82,7 @@ void compare(const Common& common, const Selection& selection) {
     const double flops = bench::workload_of(call.op, call.pass, sizes_of(call)).flops;
     if (!common.json) bench::print_line("{:<60}{:>12}{:>12}{:>12}{:>10}", call_string(call), "best", "median", "GFLOP/s", "speed-up");
     for (size_t i = 0; i < runs.size(); ++i) {
-      const Seconds seconds = summary(runs[i].samples);
+      const Timing seconds = summary(runs[i].samples);
       const double speed_up = summary(runs[0].samples).median / seconds.median;
       report.push_back({{"op", call.op},
                         {"pass", call.pass},

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "bench/harness/case.h"
-#include "bench/tune/race.h"
+#include "bench/tune/log.h"
 
 namespace mmrec::tune {
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "bench/tune/log.h"
-#include "bench/tune/race.h"
+#include "bench/harness/race.h"
 #include "generators/registry/schedule_table.h"
 
 namespace mmrec::tune {

@@ -9,11 +9,13 @@
 #include <string_view>
 #include <vector>
 
+#include "bench/harness/race.h"
 #include "generators/registry/schedule_table.h"
 
 namespace mmrec::tune {
 
 using namespace registry;  // calls, instances and rows are the tables'
+using namespace bench;     // timings and races are the harness's
 
 /// What times depend on besides the kernel.
 struct Machine {
@@ -39,12 +41,6 @@ std::string status_name(Status status);
 /// The inverse; throws an Error.
 Status status_from_name(const std::string& name);
 
-/// Seconds of a call.
-struct Seconds {
-  double best = 0, median = 0;
-  double mad = 0;  ///< the samples' median absolute deviation from the median
-};
-
 /// One line of the log: a verdict on a candidate, at one shape where it was timed.
 struct Verdict {
   std::string time;  ///< of day, UTC: "2026-11-21T20:15:00Z"
@@ -55,7 +51,7 @@ struct Verdict {
   std::string lowered = {};  ///< the instance's own fingerprint; empty where it was not lowered
   Status status = Status::kOk;
   std::string race = {};         ///< the same for all that ran against each other
-  Seconds seconds = {};          ///< zeros where it was not timed
+  Timing seconds = {};          ///< zeros where it was not timed
   Instance incumbent = {};       ///< what had to be beaten,
   double incumbent_seconds = 0;  ///< what it took: seconds.median, by the median ratio of the samples of the same rounds
   double default_seconds = 0;    ///< the same of the default variant with the generator's defaults

@@ -13,8 +13,8 @@
 #include "bench/harness/timing.h"
 #include "bench/tune/apply.h"
 #include "bench/tune/builds.h"
-#include "bench/tune/process.h"
-#include "bench/tune/race.h"
+#include "support/run_commands.h"
+#include "bench/harness/race.h"
 #include "bench/workloads/workloads.h"
 #include "model/config_file.h"
 #include "support/atomic_file.h"
@@ -29,7 +29,7 @@ namespace {
 constexpr double kStepSeconds = 1, kCallSeconds = 0.02;  // that each is measured for
 constexpr int kRounds = 5;                               // of both programs
 
-Seconds time_for(const bench::Workload& work, double seconds, uint64_t seed) {
+Timing time_for(const bench::Workload& work, double seconds, uint64_t seed) {
   using Clock = std::chrono::steady_clock;
   const bench::Prepared call(work, seed);
   call.warm_up(bench::kWarmUpSeconds);
@@ -42,7 +42,7 @@ Seconds time_for(const bench::Workload& work, double seconds, uint64_t seed) {
   return summary(samples);
 }
 
-nlohmann::json seconds_json(const Seconds& seconds) { return {{"best", seconds.best}, {"median", seconds.median}, {"mad", seconds.mad}}; }
+nlohmann::json seconds_json(const Timing& seconds) { return {{"best", seconds.best}, {"median", seconds.median}, {"mad", seconds.mad}}; }
 
 /// The best of all rounds, and the median of their medians.
 struct Rounds {
@@ -50,7 +50,7 @@ struct Rounds {
     best.push_back(seconds.at("best"));
     medians.push_back(seconds.at("median"));
   }
-  Seconds seconds() const { return {std::ranges::min(best), median(medians), median_deviation(medians)}; }
+  Timing seconds() const { return {std::ranges::min(best), median(medians), median_deviation(medians)}; }
   std::vector<double> best, medians;
 };
 
@@ -116,7 +116,7 @@ void print_before_after(const std::filesystem::path& before, const ModelStep& st
     old.add(run_measure(before, step, threads, seed));
     today.add(run_measure("/proc/self/exe", step, threads, seed));
   }
-  const Seconds step_before = old.step.seconds(), step_after = today.step.seconds();
+  const Timing step_before = old.step.seconds(), step_after = today.step.seconds();
   nlohmann::json report = {{"step",
                             {{"before", seconds_json(step_before)},
                              {"after", seconds_json(step_after)},
@@ -133,7 +133,7 @@ void print_before_after(const std::filesystem::path& before, const ModelStep& st
   }
   for (const auto& [call, rounds] : today.calls) {
     if (!old.calls.contains(call)) continue;
-    const Seconds was = old.calls.at(call).seconds(), is = rounds.seconds();
+    const Timing was = old.calls.at(call).seconds(), is = rounds.seconds();
     report["calls"].push_back({{"op", call.op},
                                {"pass", call.pass},
                                {"sizes", call.sizes},

@@ -12,12 +12,12 @@ namespace mmrec::tune {
 
 /// A training step and everything that it calls, timed with the kernels that this program was built with.
 struct Measured {
-  Seconds step;
+  Timing step;
   double step_tokens = 0;
   struct OfCall {
     Call call;
     std::string kernel, level;
-    Seconds seconds;
+    Timing seconds;
   };
   std::vector<OfCall> calls;
 };

@@ -17,8 +17,8 @@
 #include "bench/tune/commands.h"
 #include "bench/tune/derive.h"
 #include "bench/tune/instance_search.h"
-#include "bench/tune/process.h"
-#include "bench/tune/race.h"
+#include "support/run_commands.h"
+#include "bench/harness/race.h"
 #include "runtime/threads.h"
 #include "support/atomic_file.h"
 #include "tests/common/expect_error.h"
@@ -396,7 +396,7 @@ TEST(TuneRace, Statistics) {
   EXPECT_DOUBLE_EQ(median({3, 1, 2}), 2);
   EXPECT_DOUBLE_EQ(median({4, 1, 2, 3}), 2.5);
   EXPECT_DOUBLE_EQ(median_deviation({1, 2, 3, 4, 100}), 1);
-  const Seconds seconds = summary({2, 1, 9});
+  const Timing seconds = summary({2, 1, 9});
   EXPECT_DOUBLE_EQ(seconds.best, 1);
   EXPECT_DOUBLE_EQ(seconds.median, 2);
   EXPECT_DOUBLE_EQ(seconds.mad, 1);
@@ -408,7 +408,7 @@ class NoisyMachine {
   NoisyMachine(uint64_t seed, double noise) : random_(seed), noise_(noise) {}
   /// A duel of a challenger that takes `time` times what the incumbent does, up to so many rounds.
   Outcome duel(double time, int rounds) {
-    tune::RaceResult incumbent, challenger;
+    RaceResult incumbent, challenger;
     for (int i = 0; i < rounds && outcome(challenger, incumbent) == Outcome::kOpen; ++i) {
       if (uniform_(random_) < 0.05) phase_ = phase_ == 1 ? 1.4 : 1;
       incumbent.samples.push_back(phase_ * sample());
@@ -444,7 +444,7 @@ TEST(TuneRace, EqualOnesDoNotWinAndThreePercentDo) {
 }
 
 TEST(TuneRace, AFewRoundsDecideNothing) {
-  const tune::RaceResult slow{std::vector<double>(15, 2.), false}, fast{std::vector<double>(15, 1.), false};
+  const RaceResult slow{std::vector<double>(15, 2.), false}, fast{std::vector<double>(15, 1.), false};
   EXPECT_EQ(outcome(fast, slow), Outcome::kOpen);
   EXPECT_EQ(outcome({std::vector<double>(16, 1.), false}, {std::vector<double>(16, 2.), false}), Outcome::kFaster);
 }
@@ -458,14 +458,14 @@ TEST(TuneRace, DropsTheHopelessEarly) {
   const auto contestant = [&](size_t i, double seconds, bool stays) {
     return Contestant{[&calls, i, seconds] { return ++calls[i], seconds; }, stays};
   };
-  const std::vector<tune::RaceResult> runs =
+  const std::vector<RaceResult> runs =
       race({contestant(0, 2, true), contestant(1, 1, false), contestant(2, 1.2, false), contestant(3, 1.3, false)},
            {.rounds = 20, .early = 5, .drop = 1.25, .seconds = 1000});
   EXPECT_EQ(calls, (std::vector<int>{20, 20, 20, 5}));
   EXPECT_TRUE(runs[3].dropped);
   EXPECT_FALSE(runs[0].dropped) << "it stays, as slow as it is";
   EXPECT_EQ(race({contestant(0, 1, true)}, {.rounds = 20, .early = 5, .drop = 1.25, .seconds = 0})[0].samples.size(), 5) << "no time for more";
-  const auto decided = [](const std::vector<tune::RaceResult>& runs) { return runs[0].samples.size() == 3; };
+  const auto decided = [](const std::vector<RaceResult>& runs) { return runs[0].samples.size() == 3; };
   EXPECT_EQ(race({contestant(0, 1, true)}, {.seconds = 1000, .decided = decided})[0].samples.size(), 3);
 }
 

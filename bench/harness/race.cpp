@@ -1,15 +1,17 @@
-#include "bench/tune/race.h"
+#include "bench/harness/race.h"
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 
+#include "bench/harness/other_load.h"
 #include "support/error.h"
 
-namespace mmrec::tune {
+namespace mmrec::bench {
 
 namespace {
 
+constexpr int kQuietTries = 3;  // to find the machine quiet
 constexpr size_t kLeastRounds = 16;
 constexpr double kErrors = 3;
 /// Of the median of n samples, over their median deviation / sqrt(n): sqrt(pi / 2) of a normal distribution's standard deviation,
@@ -38,7 +40,7 @@ double median_deviation(std::vector<double> values) {
   return median(std::move(values));
 }
 
-Seconds summary(const std::vector<double>& samples) { return {std::ranges::min(samples), median(samples), median_deviation(samples)}; }
+Timing summary(const std::vector<double>& samples) { return {std::ranges::min(samples), median(samples), median_deviation(samples)}; }
 
 double relative(const RaceResult& run, const RaceResult& base) { return median(ratios(run, base)); }
 
@@ -70,4 +72,14 @@ std::vector<RaceResult> race(const std::vector<Contestant>& contestants, const R
   return runs;
 }
 
-}  // namespace mmrec::tune
+Quietest race_quietly(const std::vector<Contestant>& contestants, const Racing& racing, const std::function<bool()>& in_time) {
+  Quietest quietest{{}, INFINITY};
+  for (int i = 0; i == 0 || (i < kQuietTries && quietest.other_load > kQuiet && in_time()); ++i) {
+    const OtherLoad others;
+    std::vector<RaceResult> results = race(contestants, racing);
+    if (const double load = others.cores(); load < quietest.other_load) quietest = {std::move(results), load};
+  }
+  return quietest;
+}
+
+}  // namespace mmrec::bench

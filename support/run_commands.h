@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace mmrec::tune {
+namespace mmrec {
 
 /// A program that is run, and where what it prints goes.
 struct Command {
@@ -29,4 +29,4 @@ std::vector<Ending> run_commands(
 
 Ending run_command(const Command& command, double limit = INFINITY);
 
-}  // namespace mmrec::tune
+}  // namespace mmrec

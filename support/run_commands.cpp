@@ -1,4 +1,4 @@
-#include "bench/tune/process.h"
+#include "support/run_commands.h"
 
 #include <fmt/format.h>
 
@@ -12,7 +12,7 @@
 #include "support/child_process.h"
 #include "support/stop_signals.h"
 
-namespace mmrec::tune {
+namespace mmrec {
 
 namespace {
 
@@ -76,4 +76,4 @@ std::vector<Ending> run_commands(const std::vector<Command>& commands, int at_on
 
 Ending run_command(const Command& command, double limit) { return run_commands({command}, 1, limit).front(); }
 
-}  // namespace mmrec::tune
+}  // namespace mmrec

@@ -4,9 +4,13 @@
 #include <span>
 #include <vector>
 
-#include "bench/tune/log.h"
+namespace mmrec::bench {
 
-namespace mmrec::tune {
+/// Seconds of a call.
+struct Timing {
+  double best = 0, median = 0;
+  double mad = 0;  ///< the samples' median absolute deviation from the median
+};
 
 /// What a winner must save of the incumbent's time.
 constexpr double kLeastGain = 0.02;
@@ -37,10 +41,19 @@ struct Racing {
 /// compared by their ratios to it.
 std::vector<RaceResult> race(const std::vector<Contestant>& contestants, const Racing& racing);
 
+/// Runs a race again, a few times at the most and while `in_time`, when other programs ran meanwhile; returns the result of the quietest time
+/// and the cores that others took then.
+struct Quietest {
+  std::vector<RaceResult> results;
+  double other_load;
+};
+Quietest race_quietly(
+    const std::vector<Contestant>& contestants, const Racing& racing, const std::function<bool()>& in_time = [] { return true; });
+
 double median(std::vector<double> values);
 /// The median absolute deviation from the median.
 double median_deviation(std::vector<double> values);
-Seconds summary(const std::vector<double>& samples);
+Timing summary(const std::vector<double>& samples);
 
 /// The median of the ratios of samples of the same round: what slows a round down slows both.
 double relative(const RaceResult& run, const RaceResult& base);
@@ -54,4 +67,4 @@ enum class Outcome {
 /// error estimated from their median deviation; before sixteen rounds nothing is sure.
 Outcome outcome(const RaceResult& challenger, const RaceResult& incumbent);
 
-}  // namespace mmrec::tune
+}  // namespace mmrec::bench
