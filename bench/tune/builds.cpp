@@ -25,7 +25,7 @@ std::vector<Build> all_builds() {
   for (const KernelEntry& kernel : kernels())
     if (!*kernel.params)
       all.push_back({kernel.op, kernel.pass, kernel.variant, std::string(kernel.line->generator) + "_" + kernel.pass,
-                     parse_params(kernel.line->params), (kernel.line->traits & registry::kBaseline) != 0, kernel.lowered});
+                     generators::fixed_params(*kernel.line), (kernel.line->traits & registry::kBaseline) != 0, kernel.lowered});
   return all;
 }
 

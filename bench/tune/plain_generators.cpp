@@ -7,7 +7,7 @@
 namespace mmrec::generators {
 
 template <class T, Layout layout>
-class PlainGemm : public GemmGenerator<Generator<T>, layout> {
+class PlainGemm : public GemmGenerator<KernelGenerator<T>, layout> {
  public:
   GeneratorParam<int> rows{"M", 512}, columns{"N", 512}, depth{"K", 512};
 

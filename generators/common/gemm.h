@@ -2,19 +2,21 @@
 
 #include <Halide.h>
 
+#include "generators/common/kernel_generator.h"
+
 namespace mmrec::generators {
 
 using namespace Halide;
 
 enum class Layout { kNN, kNT, kTN };
 
-/// What the variants of gemm (runtime/ops/gemm.h) share: C = A B + bias + beta R, with A, B or neither transposed in memory. Base is
-/// the generators' base class that a variant's schedule needs.
+/// What the variants of gemm (runtime/ops/gemm.h) share: C = A B + bias + beta R, with A, B or neither transposed in memory. A and B
+/// have the generator's element type, all else is float. Base is the generators' base class that a variant's schedule needs.
 template <class Base, Layout layout>
 class GemmGenerator : public Base {
  public:
   using Matrix = GeneratorInput<Buffer<float, 2>>;
-  Matrix a{"a"}, b{"b"};
+  ElementInput<2> a{this, "a"}, b{this, "b"};
   GeneratorInput<Buffer<float, 1>> bias{"bias"};
   Matrix residual{"residual"};
   GeneratorInput<float> beta{"beta"};
@@ -24,8 +26,8 @@ class GemmGenerator : public Base {
   Expr M() const { return c.dim(1).extent(); }
   Expr N() const { return c.dim(0).extent(); }
   Expr K() const { return layout == Layout::kTN ? a.dim(1).extent() : a.dim(0).extent(); }
-  Expr a_at(Expr k, Expr m) const { return layout == Layout::kTN ? a(m, k) : a(k, m); }
-  Expr b_at(Expr n, Expr k) const { return layout == Layout::kNT ? b(k, n) : b(n, k); }
+  Expr a_at(Expr k, Expr m) const { return cast<float>(layout == Layout::kTN ? a(m, k) : a(k, m)); }
+  Expr b_at(Expr n, Expr k) const { return cast<float>(layout == Layout::kNT ? b(k, n) : b(n, k)); }
 
   /// beta R. beta = 0 must not let through what an uninitialised residual holds.
   Expr scaled_residual(Expr n, Expr m) const { return select(beta == 0.f, 0.f, beta * residual(n, m)); }

@@ -12,10 +12,40 @@ namespace mmrec::generators {
 
 using namespace Halide;
 
+/// What a generator says about its arrays of elements.
+class ElementArrays {
+ private:
+  template <class Base>
+  friend class ElementArray;
+  template <class T>
+  friend class KernelGenerator;
+  std::vector<std::function<void(Type)>> set_types_;
+};
+
+/// An input or output whose element type is the generator's parameter `element`: a kernel for another type is another line of the
+/// registry, and no other generator.
+///   ElementInput<2> a{this, "a"};
+/// A generator computes in float: it reads cast<float>(a(k, m)).
+template <class Base>
+class ElementArray : public Base {
+ public:
+  ElementArray(ElementArrays* generator, const std::string& name) : Base(name) {
+    generator->set_types_.push_back([this](Type type) { this->set_type(type); });
+  }
+};
+template <int dimensions>
+using ElementInput = ElementArray<GeneratorInput<Buffer<void, dimensions>>>;
+
 /// Base of the generators: what every schedule here starts from.
 template <class T>
-class KernelGenerator : public Generator<T>, public Tunables {
+class KernelGenerator : public Generator<T>, public Tunables, public ElementArrays {
  public:
+  GeneratorParam<Type> element{"element", Float(32)};
+  /// Halide calls it when the parameters are set.
+  void configure() {
+    for (const auto& set_type : set_types_) set_type(element);
+  }
+
   /// Rows that one task of a parallel loop takes: enough to pay for handing the task over, few enough to balance.
   Tunable rows_per_task{this, "rows_per_task", 16, {4, 8, 16, 32, 64}};
   /// Columns whose sums over all rows stay in registers at once.

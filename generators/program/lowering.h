@@ -21,6 +21,17 @@ struct Kernel {
   std::string generator() const { return std::string(variant->generator) + "_" + pass; }
 };
 
+/// The parameters that all instances of a variant get: those of its line, and the element type where it is not float.
+inline registry::Params fixed_params(const registry::Variant& variant) {
+  registry::Params params = registry::parse_params(variant.params);
+  const std::string_view dtype = variant.dtype;
+  if (dtype == "bf16")
+    params["element"] = "bfloat16";
+  else if (dtype != "f32")
+    fail("there is no element type {}", dtype);
+  return params;
+}
+
 /// All that this program has generators for, in the order of the registry.
 inline std::vector<Kernel> kernels() {
   const std::vector<std::string> generators = Halide::Internal::GeneratorRegistry::enumerate();

@@ -45,7 +45,7 @@ struct Instance {
     return text;
   }
   Halide::Module lower(const Halide::Target& target) const {
-    return make_generator(kernel->generator(), target, {params, registry::parse_params(kernel->variant->params)})->build_module("mmrec_" + name());
+    return make_generator(kernel->generator(), target, {params, fixed_params(*kernel->variant)})->build_module("mmrec_" + name());
   }
 };
 

@@ -1,6 +1,8 @@
 #include <Halide.h>
 
 #include <algorithm>
+#include <map>
+#include <sstream>
 
 #include "generators/program/lowering.h"
 #include "tests/common/kernel_test.h"
@@ -12,7 +14,7 @@ using generators::Kernel;
 using generators::Tunables;
 
 Halide::Internal::AbstractGeneratorPtr make_generator(const Kernel& kernel) {
-  return generators::make_generator(kernel.generator(), Halide::Target(kernel_target()), {registry::parse_params(kernel.variant->params)});
+  return generators::make_generator(kernel.generator(), Halide::Target(kernel_target()), {generators::fixed_params(*kernel.variant)});
 }
 
 /// None of a generator that is no Tunables.
@@ -65,6 +67,30 @@ TEST(Generators, ObjectToTilesThatDoNotFit) {
   generator->set_generatorparam_value("tile_vectors", "4");
   const std::string reason = dynamic_cast<Tunables&>(*generator).why_rejected();
   EXPECT_NE(reason.find("61 registers"), reason.npos) << reason;
+}
+
+// A line of the registry with another element type needs no generator of its own: the products' operands have that type, and they are
+// added up in float.
+TEST(Generators, HaveTheElementTypeAsAParameter) {
+  registry::Variant bf16 = *registry::find_variant("gemm", "packed", "f32");
+  bf16.dtype = "bf16";
+  for (const char* variant : {"gemm_packed", "gemm_direct"}) {
+    bf16.generator = variant;
+    for (const char* pass : {"nn", "nt", "tn"}) {
+      const auto generator = make_generator({&bf16, pass});
+      const Halide::Module module = generator->build_module("kernel");
+      std::map<std::string, Halide::Type> types;
+      for (const Halide::Argument& argument : module.functions().back().args) types[argument.name] = argument.type;
+      EXPECT_EQ(types["a"], Halide::BFloat(16)) << variant << " " << pass;
+      EXPECT_EQ(types["b"], Halide::BFloat(16));
+      for (const char* name : {"bias", "residual"}) EXPECT_EQ(types[name], Halide::Float(32)) << name;
+      std::ostringstream code;
+      code << module;
+      EXPECT_EQ(code.str().find("(bfloat16"), std::string::npos) << "something is computed in bfloat16";
+    }
+  }
+  bf16.dtype = "f8";
+  expect_error([&] { generators::fixed_params(bf16); }, {"f8"});
 }
 
 }  // namespace
