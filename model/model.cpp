@@ -7,6 +7,7 @@
 #include "model/architecture.h"
 #include "runtime/arena.h"
 #include "runtime/context.h"
+#include "runtime/flush_denormals.h"
 #include "runtime/ops/embedding.h"
 #include "runtime/ops/gemm.h"
 #include "runtime/ops/linear_cross_entropy.h"
@@ -122,6 +123,7 @@ Model::Implementation::Implementation(const Config& config, int vocabulary, Para
 
 void Model::Implementation::forward(const IntTensor& ids, const StepDropout& dropout) {
   check_shape("model: ids", ids, {T, B});
+  const FlushDenormals once_for_all_kernels;
   ops::embedding_forward(embedding, ids.reshape({rows()}), x(0));
   const int layers = static_cast<int>(blocks.size());
   for (int layer = 0; layer < layers; ++layer) blocks[layer]->forward(x(layer), state.at(layer), masks(layer, dropout), x(layer + 1));
@@ -130,6 +132,7 @@ void Model::Implementation::forward(const IntTensor& ids, const StepDropout& dro
 
 /// Mirrors forward; dhead is the gradient in head_input.
 void Model::Implementation::backward(const IntTensor& ids, const StepDropout& dropout) {
+  const FlushDenormals once_for_all_kernels;
   const int layers = static_cast<int>(blocks.size());
   ops::rmsnorm_backward(dhead, zeros, x(layers), head_rstd, weights.norm, dx, gradients.norm);
   for (int layer = layers - 1; layer >= 0; --layer) blocks[layer]->backward(dx, x(layer), masks(layer, dropout), dx);

@@ -79,7 +79,7 @@ void* KernelCall::take(size_t bytes) {
 
 void KernelCall::end_without_memory(size_t bytes) {
   lacking_ = bytes;
-  std::longjmp(end_, 1);
+  __builtin_longjmp(end_, 1);
 }
 
 }  // namespace mmrec
