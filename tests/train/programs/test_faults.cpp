@@ -73,6 +73,10 @@ class Faults : public testing::Test {
     for (int waited = 0; waited < 60'000 && !has_metrics(out, rows); ++waited) std::this_thread::sleep_for(milliseconds(1));
   }
 
+  static void wait_for_checkpoint(const fs::path& out) {
+    for (int waited = 0; waited < 60'000 && !has_checkpoint(out); ++waited) std::this_thread::sleep_for(milliseconds(1));
+  }
+
   /// Whatever has a checkpoint's name is a whole one.
   static void expect_good_checkpoints(const fs::path& out) {
     for (const fs::directory_entry& entry : fs::directory_iterator(out)) {
@@ -118,11 +122,18 @@ TEST_F(Faults, KilledAtAnyMomentARunEndsAsIfNothingHadHappened) {
   Arguments first = frequent;
   first.insert(first.end(), {"--save-every", "2", "--keep", "2", "--overwrite"});
   int killed = 0, resumed = 0, begun = -1;  // the first start is no restart
+  milliseconds to_checkpoint{};             // from a start: how fast this build is on this machine
   while (killed < kills) {
     const bool resumes = has_checkpoint(out);
     ++(resumes ? resumed : begun);
     test::Process process(command(resumes ? resumed_run(out) : new_run(out, steps, first)), {}, directory_.path());
-    std::this_thread::sleep_for(milliseconds(random() % 400));
+    if (killed == 0) {
+      const auto begin = std::chrono::steady_clock::now();
+      wait_for_checkpoint(out);
+      to_checkpoint = std::chrono::ceil<milliseconds>(std::chrono::steady_clock::now() - begin);
+    } else {
+      std::this_thread::sleep_for(milliseconds(random() % (4 * to_checkpoint.count())));
+    }
     process.send(SIGKILL);
     const int end = process.wait();
     ASSERT_EQ(end, -SIGKILL) << "life " << killed + 1 << " ended by itself: " << errors();
@@ -297,7 +308,7 @@ TEST_F(Faults, ARunKeepsToItsFolderWhenItsNameIsGivenAway) {
   fs::create_directory(directory_ / "second");
   {
     test::Process second(start("2", "5"), {}, directory_ / "second");
-    for (int waited = 0; waited < 60'000 && !has_checkpoint(out); ++waited) std::this_thread::sleep_for(milliseconds(1));
+    wait_for_checkpoint(out);
     first.send(SIGTERM);
     EXPECT_EQ(first.wait(), 128 + SIGTERM) << errors();
     second.send(SIGKILL);
