@@ -21,7 +21,8 @@ setup:  ## install the tools and libraries that are missing
 build: setup  ## build every program into build/bin (PRESET=dev, asan: build-dev, build-asan)
 	@cmake/build.sh $(PRESET) $(BUILD_DIR)
 
-train: build  ## train the tiny model on Tiny Shakespeare (about two minutes) and print a sample
+train: setup  ## build what that needs, train the tiny model on Tiny Shakespeare (about two minutes) and print a sample
+	@cmake/build.sh $(PRESET) $(BUILD_DIR) train
 	@$(BUILD_DIR)/bin/train --config tiny --data data/tiny_shakespeare/input.txt --vocab auto --out checkpoints/shakespeare --overwrite \
 	  --steps 2000 --batch 6 --seq 128 --lr 6e-3 --lr-min 0.02x --beta2 0.99 --dropout 0 --val-split 0.1
 

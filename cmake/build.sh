@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# build.sh PRESET BUILD_DIR: configures where that is needed, and builds. Another compiler, kernel target or folder of schedule
-# tables in the environment than last time's ($CXX, $MMREC_TARGET, $MMREC_SCHEDULE_DIR) starts the configuration afresh, and so does a
-# build folder that has been copied or moved: its files name the old place.
+# build.sh PRESET BUILD_DIR [TARGET..]: configures where that is needed, and builds the targets, or else what the preset names.
+# Another compiler, kernel target or folder of schedule tables in the environment than last time's ($CXX, $MMREC_TARGET,
+# $MMREC_SCHEDULE_DIR) starts the configuration afresh, and so does a build folder that has been copied or moved: its files name the
+# old place.
 set -euo pipefail
 [ -z "${MMREC_SCHEDULE_DIR:-}" ] || MMREC_SCHEDULE_DIR=$(realpath -ms "$MMREC_SCHEDULE_DIR")  # as the tuner names it
 cd "$(dirname "$0")/.."
 source cmake/lock.sh
 preset=$1 build_dir=$2
+shift 2
 
 mkdir -p "$build_dir"
 lock "$build_dir" build
@@ -20,4 +22,4 @@ if [ ! -f "$build_dir/build.ninja" ] || [ "$(cat "$build_dir/configured-for" 2>/
   }
   echo "$wanted" >"$build_dir/configured-for"
 fi
-cmake --build --preset "$preset" 9<&-
+cmake --build --preset "$preset" ${1:+--target "$@"} 9<&-
