@@ -41,6 +41,7 @@ project(toy NONE)
 set(MMREC_SCHEDULE_DIR "$ENV{MMREC_SCHEDULE_DIR}" CACHE PATH "")
 add_custom_command(OUTPUT result COMMAND sh ${PROJECT_SOURCE_DIR}/step ${PROJECT_SOURCE_DIR}/text result DEPENDS text)
 add_custom_target(toy ALL DEPENDS result)
+add_custom_target(other COMMAND echo other >other)
 include(cmake/OwnFolder.cmake)
 mmrec_own_folder()
 EOF
@@ -58,6 +59,11 @@ did_not_say 'Installing'
 cp tree/build/configure.log before
 build tree
 cmp -s before tree/build/configure.log || fail "nothing had changed, and it was configured again"
+
+# A target alone, in place of all.
+tree/cmake/build.sh release build other >said 2>&1 || fail "the other target was not built"
+is tree/build/other other
+is tree/build/result first
 
 # A copy builds its own sources into its own folder. `cmake --build` alone builds nothing there and says what to do.
 cp -a tree copy
