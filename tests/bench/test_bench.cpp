@@ -3,10 +3,10 @@
 
 #include "bench/harness/mca.h"
 #include "bench/harness/report.h"
+#include "bench/reference/gemm.h"
 #include "bench/rivals/rivals.h"
 #include "tests/common/expect_error.h"
 #include "tests/common/kernel_test.h"
-#include "tests/reference/gemm.h"
 
 namespace mmrec::bench {
 namespace {

@@ -19,11 +19,11 @@
 #include <utility>
 #include <vector>
 
+#include "bench/reference/array.h"
 #include "runtime/kernel_registry.h"
 #include "runtime/tensor.h"
 #include "runtime/threads.h"
 #include "tests/common/expect_error.h"
-#include "tests/reference/array.h"
 
 namespace mmrec {
 

@@ -2,8 +2,8 @@
 
 #include <cmath>
 
+#include "bench/reference/mingru.h"
 #include "tests/common/kernel_test.h"
-#include "tests/reference/mingru.h"
 
 namespace mmrec {
 namespace {

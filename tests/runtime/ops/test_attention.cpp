@@ -1,7 +1,7 @@
 #include "runtime/ops/attention.h"
 
+#include "bench/reference/attention.h"
 #include "tests/common/kernel_test.h"
-#include "tests/reference/attention.h"
 
 namespace mmrec {
 namespace {

@@ -1,7 +1,7 @@
 #include "runtime/ops/dropout.h"
 
+#include "bench/reference/dropout.h"
 #include "tests/common/kernel_test.h"
-#include "tests/reference/dropout.h"
 
 namespace mmrec {
 namespace {

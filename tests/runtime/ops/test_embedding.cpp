@@ -1,7 +1,7 @@
 #include "runtime/ops/embedding.h"
 
+#include "bench/reference/embedding.h"
 #include "tests/common/kernel_test.h"
-#include "tests/reference/embedding.h"
 
 namespace mmrec {
 namespace {

@@ -1,7 +1,7 @@
 #include "runtime/ops/ffn.h"
 
+#include "bench/reference/ffn.h"
 #include "tests/common/kernel_test.h"
-#include "tests/reference/ffn.h"
 
 namespace mmrec {
 namespace {

@@ -1,7 +1,7 @@
 #include "runtime/ops/gemm.h"
 
+#include "bench/reference/gemm.h"
 #include "tests/common/kernel_test.h"
-#include "tests/reference/gemm.h"
 
 namespace mmrec {
 namespace {

@@ -1,7 +1,7 @@
 #include "runtime/ops/hem.h"
 
+#include "bench/reference/hem.h"
 #include "tests/common/kernel_test.h"
-#include "tests/reference/hem.h"
 
 namespace mmrec {
 namespace {

@@ -1,7 +1,7 @@
 #include "runtime/ops/linear_cross_entropy.h"
 
+#include "bench/reference/linear_cross_entropy.h"
 #include "tests/common/kernel_test.h"
-#include "tests/reference/linear_cross_entropy.h"
 
 namespace mmrec {
 namespace {

@@ -1,7 +1,7 @@
 #include "runtime/ops/mdi_gamma.h"
 
+#include "bench/reference/mdi_gamma.h"
 #include "tests/common/kernel_test.h"
-#include "tests/reference/mdi_gamma.h"
 
 namespace mmrec {
 namespace {

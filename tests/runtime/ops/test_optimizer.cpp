@@ -1,7 +1,7 @@
 #include "runtime/ops/optimizer.h"
 
+#include "bench/reference/optimizer.h"
 #include "tests/common/kernel_test.h"
-#include "tests/reference/optimizer.h"
 
 namespace mmrec {
 namespace {

@@ -1,7 +1,7 @@
 #include "runtime/ops/recurrence.h"
 
+#include "bench/reference/recurrence.h"
 #include "tests/common/kernel_test.h"
-#include "tests/reference/recurrence.h"
 
 namespace mmrec {
 namespace {

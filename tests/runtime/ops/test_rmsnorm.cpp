@@ -1,7 +1,7 @@
 #include "runtime/ops/rmsnorm.h"
 
+#include "bench/reference/rmsnorm.h"
 #include "tests/common/kernel_test.h"
-#include "tests/reference/rmsnorm.h"
 
 namespace mmrec {
 namespace {

@@ -1,8 +1,8 @@
 #include "runtime/ops/scan.h"
 
+#include "bench/reference/scan.h"
 #include "runtime/arena.h"
 #include "tests/common/kernel_test.h"
-#include "tests/reference/scan.h"
 
 namespace mmrec {
 namespace {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "tests/reference/array.h"
+#include "bench/reference/array.h"
 
 namespace mmrec::reference {
 

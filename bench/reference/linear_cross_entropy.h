@@ -1,6 +1,6 @@
 #pragma once
 
-#include "tests/reference/gemm.h"
+#include "bench/reference/gemm.h"
 
 namespace mmrec::reference {
 

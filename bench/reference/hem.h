@@ -1,7 +1,7 @@
 #pragma once
 
-#include "tests/reference/gemm.h"
-#include "tests/reference/rmsnorm.h"
+#include "bench/reference/gemm.h"
+#include "bench/reference/rmsnorm.h"
 
 namespace mmrec::reference {
 

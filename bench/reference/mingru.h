@@ -1,7 +1,7 @@
 #pragma once
 
-#include "tests/reference/ffn.h"
-#include "tests/reference/hem.h"
+#include "bench/reference/ffn.h"
+#include "bench/reference/hem.h"
 
 namespace mmrec::reference {
 

@@ -1,7 +1,7 @@
 #pragma once
 
+#include "bench/reference/array.h"
 #include "runtime/ops/optimizer.h"
-#include "tests/reference/array.h"
 
 namespace mmrec::reference {
 

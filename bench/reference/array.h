@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "bench/reference/real.h"
 #include "runtime/tensor.h"
-#include "tests/reference/real.h"
 
 namespace mmrec::reference {
 

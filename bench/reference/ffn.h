@@ -1,8 +1,8 @@
 #pragma once
 
-#include "tests/reference/dropout.h"
-#include "tests/reference/gemm.h"
-#include "tests/reference/rmsnorm.h"
+#include "bench/reference/dropout.h"
+#include "bench/reference/gemm.h"
+#include "bench/reference/rmsnorm.h"
 
 namespace mmrec::reference {
 

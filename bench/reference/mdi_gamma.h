@@ -1,7 +1,7 @@
 #pragma once
 
+#include "bench/reference/gemm.h"
 #include "runtime/ops/mdi_gamma.h"
-#include "tests/reference/gemm.h"
 
 namespace mmrec::reference {
 
