@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 #include <utility>
 
@@ -12,17 +13,40 @@ namespace mmrec::bench {
 
 namespace {
 
+/// What outputs and guards start as: a NaN that no computation makes.
+const float kNothing = std::bit_cast<float>(0x7fc0deadu);
+
 /// The bytes of a workload's arrays.
-size_t measure(const Workload& work, uint64_t seed) {
-  Operands operands(seed, Arena());
+size_t measure(const Workload& work, uint64_t seed, int guard) {
+  Operands operands(seed, Arena(), guard);
   work.prepare(operands);
   return operands.bytes();
 }
 
 }  // namespace
 
+template <class T>
+TensorView<T> Operands::take(std::initializer_list<int> shape) {
+  const auto guard = [&] {
+    const Tensor zone = arena_.tensor({guard_});
+    if (!zone.data()) return;
+    if (!begin_) begin_ = reinterpret_cast<std::byte*>(zone.data());
+    std::fill_n(zone.data(), guard_, kNothing);
+  };
+  guard();
+  const TensorView<T> tensor = arena_.take<T>(shape);
+  guard();
+  return tensor;
+}
+
+Tensor Operands::output(std::initializer_list<int> shape) {
+  const Tensor tensor = arrays_.emplace_back(take<float>(shape));
+  if (tensor.data()) std::fill_n(tensor.data(), tensor.count(), kNothing);
+  return tensor;
+}
+
 Tensor Operands::uniform(std::initializer_list<int> shape, float low, float high) {
-  const Tensor tensor = zeros(shape);
+  const Tensor tensor = arrays_.emplace_back(take<float>(shape));
   if (!tensor.data()) return tensor;
   // The dropout masks' generator is good enough and fast: the largest arrays have millions of elements.
   const DropoutKey key{static_cast<uint32_t>(seed_), ++next_};
@@ -32,7 +56,7 @@ Tensor Operands::uniform(std::initializer_list<int> shape, float low, float high
 }
 
 IntTensor Operands::ids(int count, int end) {
-  const IntTensor tensor = arena_.take<int32_t>({count});
+  const IntTensor tensor = take<int32_t>({count});
   if (!tensor.data()) return tensor;
   const Philox random(seed_, rng_stream(Stream::kSampling, ++next_));
   for (int i = 0; i < count; ++i) tensor.data()[i] = static_cast<int32_t>(random.below(i, end));
@@ -47,12 +71,14 @@ std::string Case::group() const { return fmt::format("{}/{}/{}/{}", work->op, wo
 
 std::unique_ptr<ScopedVariant> Case::force() const { return registered ? std::make_unique<ScopedVariant>(work->op, variant) : nullptr; }
 
-Prepared::Prepared(const Workload& work, uint64_t seed)
-    : operands_(seed, Arena(measure(work, seed))), call_(work.prepare(operands_)), rest_(work.rest) {}
+Prepared::Prepared(const Workload& work, uint64_t seed, int guard)
+    : operands_(seed, Arena(measure(work, seed, guard)), guard), invocation_(work.prepare(operands_)), rest_(work.rest) {
+  if (invocation_.before) invocation_.before();
+}
 
 void Prepared::warm_up(double seconds) const {
   const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
-  do call_();
+  do invocation_.run();
   while (std::chrono::steady_clock::now() < end);
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <initializer_list>
@@ -9,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "bench/reference/array.h"
 #include "runtime/arena.h"
 #include "runtime/kernel_registry.h"
 #include "runtime/tensor.h"
@@ -18,11 +20,13 @@ namespace mmrec::bench {
 /// The arrays that a workload reads and writes, in one arena as in the model.
 class Operands {
  public:
-  /// Without an arena's memory it only counts, and the tensors have no data.
-  Operands(uint64_t seed, Arena arena) : seed_(seed), arena_(std::move(arena)) {}
+  /// Without an arena's memory it only counts, and the tensors have no data. `guard` is the number of floats before and behind every array
+  /// that belong to none.
+  Operands(uint64_t seed, Arena arena, int guard = 0) : seed_(seed), guard_(guard), arena_(std::move(arena)) {}
 
-  Tensor zeros(std::initializer_list<int> shape) { return arrays_.emplace_back(arena_.tensor(shape)); }
-  /// Random numbers in [low, high), the same for the same seed.
+  /// What a call writes without reading it. It starts as NaN, which shows where nothing was written, or what was read nevertheless.
+  Tensor output(std::initializer_list<int> shape);
+  /// Random numbers in [low, high), the same for the same seed: what a call reads, or adds to.
   Tensor uniform(std::initializer_list<int> shape, float low = -1, float high = 1);
   /// Random ids in [0, end).
   IntTensor ids(int count, int end);
@@ -31,12 +35,36 @@ class Operands {
   size_t bytes() const { return arena_.used(); }
   /// All arrays of floats, in the order in which they were taken.
   std::span<const Tensor> arrays() const { return arrays_; }
+  /// Everything from the first array's guard to the last one's.
+  std::span<std::byte> memory() const { return {begin_, bytes()}; }
 
  private:
+  template <class T>
+  TensorView<T> take(std::initializer_list<int> shape);
+
   uint64_t seed_;
+  int guard_;
   Arena arena_;
+  std::byte* begin_ = nullptr;
   std::vector<Tensor> arrays_;
   uint32_t next_ = 0;  // of the random numbers
+};
+
+/// What a call leaves in one of its arrays.
+struct Expected {
+  const char* name;
+  Tensor array;
+  reference::Array want;
+};
+
+/// A call with its operands.
+struct Invocation {
+  /// Makes operands out of others, as a pass does that comes earlier. It is called once, before anything else; there may be none.
+  std::function<void()> before{};
+  std::function<void()> run{};
+  /// What the next run leaves in each array that it writes, computed in double precision from what the operands hold before. Only what the
+  /// description of an operation (workloads/workloads.h) prepares has this.
+  std::function<std::vector<Expected>()> expect{};
 };
 
 /// A pass as the registry and as the rows' names have it: <op>/<prefix><variant>/<label>/<sizes>.
@@ -54,7 +82,7 @@ struct Workload {
   double flops, bytes;
   double tokens = 0;  ///< that a call trains on
   /// Takes its arrays and returns the call to time. Comes twice: the first time to count the arrays' bytes, without data.
-  std::function<std::function<void()>(Operands&)> prepare;
+  std::function<Invocation(Operands&)> prepare;
   /// Ends threads of the call's own, which would disturb what is timed next; called after each sample.
   void (*rest)() = nullptr;
 };
@@ -76,13 +104,15 @@ struct Case {
 /// A workload with its arrays in memory.
 class Prepared {
  public:
-  Prepared(const Workload& work, uint64_t seed);
+  Prepared(const Workload& work, uint64_t seed, int guard = 0);
   /// Call after force(), for a time that does not count: brings caches, threads and scratch memory into the state that they have
   /// in the middle of a run.
   void warm_up(double seconds) const;
-  void operator()() const { call_(); }
+  void operator()() const { invocation_.run(); }
+  std::vector<Expected> expect() const { return invocation_.expect(); }
   /// What the call reads and writes.
   std::span<const Tensor> arrays() const { return operands_.arrays(); }
+  std::span<std::byte> memory() const { return operands_.memory(); }
   /// Call when a sample has been taken: what is timed next finds all cores free.
   void rest() const {
     if (rest_) rest_();
@@ -90,7 +120,7 @@ class Prepared {
 
  private:
   Operands operands_;
-  std::function<void()> call_;
+  Invocation invocation_;
   void (*rest_)();
 };
 

@@ -39,7 +39,7 @@ class Array {
     data_.resize(count);
   }
   Array(std::initializer_list<int> shape) : Array(std::vector<int>(shape)) {}
-  explicit Array(const Tensor& tensor) : Array(shape_of(tensor)) {
+  Array(const Tensor& tensor) : Array(shape_of(tensor)) {
     for (size_t i = 0; i < count(); ++i) data_[i] = element(tensor, i);
   }
 

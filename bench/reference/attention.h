@@ -32,13 +32,14 @@ inline Attention attention_forward(const Array& q, const Array& keys, const Arra
 
 struct AttentionGradients {
   Array q, keys, values;
+  Array scores;  ///< in the products q . keys, [H][N][S]
 };
 
 /// Through the values to p, through the softmax to the scores, through these to q and the keys.
 inline AttentionGradients attention_backward(const Array& dcontext, const Array& q, const Array& keys, const Array& values, int heads) {
   const int rows = q.size(0), slots = keys.size(0), width = q.size(1) / heads;
   const Array p = attention_forward(q, keys, values, heads).p;
-  AttentionGradients g{Array(q.shape()), Array(keys.shape()), Array(values.shape())};
+  AttentionGradients g{Array(q.shape()), Array(keys.shape()), Array(values.shape()), {heads, rows, slots}};
   for (int n = 0; n < rows; ++n)
     for (int h = 0; h < heads; ++h) {
       std::vector<Real> dp(slots);
@@ -48,7 +49,7 @@ inline AttentionGradients attention_backward(const Array& dcontext, const Array&
         mean += p(n, h, s) * dp[s];
       }
       for (int s = 0; s < slots; ++s) {
-        const Real dproduct = p(n, h, s) * (dp[s] - mean) / sqrt(width);
+        const Real dproduct = g.scores(h, n, s) = p(n, h, s) * (dp[s] - mean) / sqrt(width);
         for (int d = h * width; d < (h + 1) * width; ++d) {
           g.q(n, d) += dproduct * keys(s, d);
           g.keys(s, d) += dproduct * q(n, d);

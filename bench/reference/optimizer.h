@@ -22,6 +22,10 @@ inline AdamWState adamw(const ops::AdamW& settings, const Array& gradient, AdamW
   return state;
 }
 
-inline double sum_of_squares(const Array& x) { return dot(x, x); }
+/// No partial sum may be so long that its rounding shows: the bound is a few roundings, not one for each of n terms.
+inline Real sum_of_squares(const Array& x) {
+  const double sum = dot(x, x);
+  return {sum, 8 * sum};
+}
 
 }  // namespace mmrec::reference

@@ -8,41 +8,45 @@
 
 namespace mmrec::bench {
 
+namespace {
+
+struct Described {
+  std::string_view op;
+  Description description;
+};
+
+/// In the order of the registry.
+const std::vector<Described>& descriptions() {
+  static const std::vector<Described> all = {
+#define MMREC_OP(op, passes, ...) {#op, describe_##op()},
+#define MMREC_KERNEL(op, variant, generator, params, element, traits, condition)
+#include "generators/kernels.def"
+#undef MMREC_OP
+#undef MMREC_KERNEL
+  };
+  return all;
+}
+
+}  // namespace
+
+const Description& description_of(std::string_view op) {
+  const auto found = std::ranges::find(descriptions(), op, &Described::op);
+  if (found == descriptions().end()) fail("there is no operation {}", op);
+  return found->description;
+}
+
+Workload workload_of(std::string_view op, std::string_view pass, const std::vector<int>& sizes) { return description_of(op).workload(pass, sizes); }
+
 std::vector<Case> all_cases() {
   Cases cases;
-  for (const auto add : {add_scan, add_gemm, add_recurrence, add_embedding, add_hem, add_mdi_gamma, add_attention, add_dropout, add_ffn, add_rmsnorm,
-                         add_linear_cross_entropy, add_optimizer, add_train})
-    add(cases);
+  for (const Described& described : descriptions()) described.description.add(cases);
+  add_train(cases);
   // An operation's forward rows before its backward rows.
   std::vector<Case> rows = cases.all();
   const auto kind = [](const Case& row) { return std::pair(row.work->op, row.work->pass.registry); };
   for (auto begin = rows.begin(); begin != rows.end();)
     begin = std::stable_partition(begin, rows.end(), [&, first = kind(*begin)](const Case& row) { return kind(row) == first; });
   return rows;
-}
-
-Workload workload_of(std::string_view op, std::string_view pass, const std::vector<int>& sizes) {
-  constexpr struct {
-    std::string_view op;
-    WorkloadOf* workload;
-  } kWorkloads[] = {{"adamw", adamw_workload},
-                    {"affine_scan", affine_scan_workload},
-                    {"attention", attention_workload},
-                    {"column_sum", column_sum_workload},
-                    {"dropout", dropout_workload},
-                    {"embedding", embedding_workload},
-                    {"ffn", ffn_workload},
-                    {"gemm", gemm_workload},
-                    {"hem", hem_workload},
-                    {"linear_cross_entropy", linear_cross_entropy_workload},
-                    {"mdi_gamma", mdi_gamma_workload},
-                    {"recurrence", recurrence_workload},
-                    {"rmsnorm", rmsnorm_workload},
-                    {"scan", scan_workload},
-                    {"sum_of_squares", sum_of_squares_workload}};
-  for (const auto& [name, workload] : kWorkloads)
-    if (op == name) return workload(pass, sizes);
-  fail("bench has no workload for the operation {}", op);
 }
 
 std::vector<ModelShape> model_shapes() {
@@ -56,6 +60,18 @@ std::vector<ModelShape> model_shapes() {
     shapes.push_back({batch.B * batch.T, config.dim, config.heads, top_slots(config)});
   }
   return shapes;
+}
+
+std::vector<std::vector<int>> crossed(const std::vector<int>& first, const std::vector<std::vector<int>>& others,
+                                      const std::vector<std::vector<int>>& more) {
+  std::vector<std::vector<int>> all;
+  for (const int size : first)
+    for (const std::vector<int>& behind : others) {
+      all.push_back({size});
+      all.back().insert(all.back().end(), behind.begin(), behind.end());
+    }
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
 }
 
 }  // namespace mmrec::bench

@@ -9,8 +9,34 @@
 
 namespace mmrec::bench {
 
-/// Every row, in the order of the documentation.
+/// THE DESCRIPTION of an operation of the registry, each in <operation>.cpp. It is all that tests, benchmark and tuner know of it.
+struct Description {
+  /// A call of a pass, of sizes as the operation's line in generators/kernels.def names them.
+  Workload (*workload)(std::string_view pass, const std::vector<int>& sizes);
+  /// Sizes at which every variant of every pass is set against the reference: nothing at all, less than a vector, what no tile divides, a
+  /// little more than one tile, and as much as several threads share.
+  std::vector<std::vector<int>> tested;
+  /// Adds the rows that are timed.
+  void (*add)(Cases& cases);
+};
+#define MMREC_OP(op, passes, ...) Description describe_##op();
+#define MMREC_KERNEL(op, variant, generator, params, element, traits, condition)
+#include "generators/kernels.def"
+#undef MMREC_OP
+#undef MMREC_KERNEL
+
+/// That of an operation by its name.
+const Description& description_of(std::string_view op);
+Workload workload_of(std::string_view op, std::string_view pass, const std::vector<int>& sizes);
+
+/// A training step of a model; `name` is what the rows call it.
+Workload train_workload(const Config& config, const std::string& name, int B, int T);
+void add_train(Cases& cases);
+
+/// Every row: the operations in the order of the registry, and the training steps.
 std::vector<Case> all_cases();
+
+// For descriptions.
 
 /// The sizes of a batch of the model's presets: N = B*T rows of D columns, attention with `heads` over `slots`.
 struct ModelShape {
@@ -18,30 +44,8 @@ struct ModelShape {
 };
 std::vector<ModelShape> model_shapes();
 
-// bench_<operation>.cpp, one each.
-
-/// A call of a pass of the registry, of sizes as the operation's SIZES name them.
-using WorkloadOf = Workload(std::string_view pass, const std::vector<int>& sizes);
-WorkloadOf adamw_workload, affine_scan_workload, attention_workload, column_sum_workload, dropout_workload, embedding_workload, ffn_workload,
-    gemm_workload, hem_workload, linear_cross_entropy_workload, mdi_gamma_workload, recurrence_workload, rmsnorm_workload, scan_workload,
-    sum_of_squares_workload;
-/// That of an operation by its name.
-Workload workload_of(std::string_view op, std::string_view pass, const std::vector<int>& sizes);
-/// A training step of a model; `name` is what the rows call it.
-Workload train_workload(const Config& config, const std::string& name, int B, int T);
-
-void add_attention(Cases& cases);
-void add_dropout(Cases& cases);
-void add_embedding(Cases& cases);
-void add_ffn(Cases& cases);
-void add_gemm(Cases& cases);
-void add_hem(Cases& cases);
-void add_linear_cross_entropy(Cases& cases);
-void add_mdi_gamma(Cases& cases);
-void add_optimizer(Cases& cases);
-void add_recurrence(Cases& cases);
-void add_rmsnorm(Cases& cases);
-void add_scan(Cases& cases);
-void add_train(Cases& cases);
+/// Each of `first` with each of `others` behind it, then `more`.
+std::vector<std::vector<int>> crossed(const std::vector<int>& first, const std::vector<std::vector<int>>& others,
+                                      const std::vector<std::vector<int>>& more = {});
 
 }  // namespace mmrec::bench

@@ -44,11 +44,11 @@ Workload train_workload(const Config& config, const std::string& name, int B, in
           // The optimiser's part: weights and both moments, read and written.
           .bytes = 24. * static_cast<double>(parameter_count(parameter_table(config))),
           .tokens = 1. * B * T,
-          .prepare = [=](Operands& o) -> std::function<void()> {
+          .prepare = [=](Operands& o) -> Invocation {
             const IntTensor ids = o.ids(B * T, config.vocab_size).reshape({T, B}), targets = o.ids(B * T, config.vocab_size).reshape({T, B});
             if (!ids.data()) return {};
             const auto training = std::make_shared<Training>(config, B, T, o.seed(), ids, targets);
-            return [training] { training->step(); };
+            return {.run = [training] { training->step(); }};
           }};
 }
 

@@ -1,3 +1,5 @@
+#include "bench/reference/gemm.h"
+
 #include <set>
 #include <string_view>
 #include <tuple>
@@ -40,21 +42,24 @@ std::vector<Layer> layers(const Config& config) {
 /// Edges: fewer rows than a register tile, sizes that no tile divides, a single row as in generation, and a large square.
 constexpr Shape kOddShapes[] = {{1, 512, 128}, {1, 5000, 128}, {512, 128, 33}, {17, 19, 33}, {512, 768, 128}, {1024, 1024, 1024}};
 
-/// A product; make_call(a, b, c) returns what does it.
-template <class MakeCall>
-Workload product(const GemmLayout& layout, const Shape& shape, const MakeCall& make_call) {
+/// A product; make_run(a, b, c) returns what does it.
+template <class MakeRun>
+Workload product(const GemmLayout& layout, const Shape& shape, const MakeRun& make_run) {
   const int M = shape.M, N = shape.N, K = shape.K;
   return {.op = "gemm",
           .pass = {layout.name, "fwd", std::string(layout.name) + "_"},
           .sizes = {M, N, K},
           .flops = 2. * M * N * K,
           .bytes = 4. * (1. * M * K + 1. * K * N + 1. * M * N),
-          .prepare = [=](Operands& o) -> std::function<void()> {
+          .prepare = [=](Operands& o) -> Invocation {
             const Tensor a = layout.a_transposed ? o.uniform({K, M}) : o.uniform({M, K});
             const Tensor b = layout.b_transposed ? o.uniform({N, K}) : o.uniform({K, N});
-            const Tensor c = o.zeros({M, N});
+            const Tensor c = o.output({M, N});
             if (!c.data()) return {};
-            return make_call(a, b, c);
+            return {.run = make_run(a, b, c), .expect = [=]() -> std::vector<Expected> {
+                      const auto plain = [](const Tensor& x, bool transposed) { return transposed ? reference::transposed(x) : reference::Array(x); };
+                      return {{"c", c, reference::gemm_nn(plain(a, layout.a_transposed), plain(b, layout.b_transposed))}};
+                    }};
           }};
 }
 
@@ -62,14 +67,7 @@ Workload own_product(const GemmLayout& layout, const Shape& shape) {
   return product(layout, shape, [layout](const Tensor& a, const Tensor& b, const Tensor& c) { return [=] { layout.product(a, b, c, {}); }; });
 }
 
-Workload column_sum(int N, int D) {
-  return {.op = "column_sum", .pass = kForward, .sizes = {N, D}, .flops = 1. * N * D, .bytes = 4. * N * D, .prepare = [=](Operands& o) {
-            const Tensor x = o.uniform({N, D}), s = o.zeros({D});
-            return [=] { ops::column_sum(x, s); };
-          }};
-}
-
-void add(Cases& cases, const GemmLayout& layout, const Shape& shape) {
+void add_product(Cases& cases, const GemmLayout& layout, const Shape& shape) {
   cases.add(own_product(layout, shape));
   for (const Rival& rival : rivals()) {
     if (rival.packed_b && !layout.b_transposed) continue;  // only a layer's weights serve many products
@@ -81,21 +79,17 @@ void add(Cases& cases, const GemmLayout& layout, const Shape& shape) {
   }
 }
 
-}  // namespace
-
-Workload gemm_workload(std::string_view pass, const std::vector<int>& sizes) {
+Workload workload(std::string_view pass, const std::vector<int>& sizes) {
   for (const GemmLayout& layout : {kNN, kNT, kTN})
     if (pass == layout.name) return own_product(layout, {sizes.at(0), sizes.at(1), sizes.at(2)});
   fail("gemm has no pass {}", pass);
 }
 
-Workload column_sum_workload(std::string_view, const std::vector<int>& sizes) { return column_sum(sizes.at(0), sizes.at(1)); }
-
-void add_gemm(Cases& cases) {
+void add(Cases& cases) {
   constexpr int kRows = 512;                                    // a batch of 2 x 256
   std::set<std::tuple<std::string_view, int, int, int>> added;  // some layers of two models have the same sizes
   const auto add_once = [&](const GemmLayout& layout, const Shape& shape) {
-    if (added.emplace(layout.name, shape.M, shape.N, shape.K).second) add(cases, layout, shape);
+    if (added.emplace(layout.name, shape.M, shape.N, shape.K).second) add_product(cases, layout, shape);
   };
   for (const char* name : {"tiny", "mini", "small"})
     for (const Layer& layer : layers(preset(name))) {
@@ -105,8 +99,17 @@ void add_gemm(Cases& cases) {
     }
   for (const Shape& shape : kOddShapes)
     for (const GemmLayout& layout : {kNT, kNN, kTN}) add_once(layout, shape);
+}
 
-  for (const ModelShape& shape : model_shapes()) cases.add(column_sum(shape.N, shape.D));
+}  // namespace
+
+Description describe_gemm() {
+  return {
+      .workload = workload,
+      .tested = crossed({0, 1, 5, 6, 7, 8, 9, 14, 16, 29}, crossed({0, 1, 15, 16, 17, 32, 33, 48, 65, 97}, {{0}, {1}, {2}, {3}, {16}, {33}}),
+                        // Several blocks of every extent; as much as one task does, and a little less and more; many tasks.
+                        {{65, 200, 300}, {14, 520, 257}, {130, 131, 515}, {16, 64, 63}, {16, 64, 64}, {16, 64, 65}, {70, 130, 700}, {700, 130, 70}}),
+      .add = add};
 }
 
 }  // namespace mmrec::bench
