@@ -86,8 +86,6 @@ void for_each_variant(const std::string& op, const std::string& pass, Body body)
 enum class RowLayout { kDense, kStrided };
 using enum RowLayout;
 
-inline RowLayout alternate(int counter) { return counter % 2 ? kStrided : kDense; }
-
 /// A tensor that owns its memory, in the middle of a guard zone. Guards, gaps between rows and the elements of outputs start
 /// as one peculiar NaN: it poisons what is computed from a read out of bounds or of a stale output, and where it is gone
 /// afterwards something wrote out of bounds. An input must come through unchanged altogether. The destructor checks.

@@ -44,11 +44,9 @@ void check_attention(const Size& size, float q_size, bool by_differences) {
   });
 }
 
-TEST(Attention, MatchesTheReference) {
-  for (int rows : {0, 1, 7, 16, 33})
-    for (auto [heads, width] : {std::pair{1, 1}, {2, 8}, {3, 5}, {4, 16}, {2, 33}, {4, 32}})
-      for (int slots : {1, 8, 17, 64}) check_attention({rows, heads, width, slots}, 1, false);
-  check_attention({5, 2, 16, 130}, 1, false);
+TEST(Attention, GradientsOfALearnedMemory) {
+  for (auto [heads, width] : {std::pair{1, 1}, {3, 5}, {4, 32}})
+    for (int slots : {1, 17, 64}) check_attention({33, heads, width, slots}, 1, false);
 }
 
 TEST(Attention, BackwardIsTheGradientOfForward) {

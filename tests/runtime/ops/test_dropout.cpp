@@ -37,14 +37,11 @@ void check_dropout(int rows, int dim, float p, RowLayout layout, bool aliased, b
   });
 }
 
-TEST(Dropout, MatchesTheReference) {
-  int counter = 0;  // three probabilities and all four combinations of layout and aliasing take turns
-  for (int rows : {0, 1, 6, 33, 70})
-    for (int dim : {1, 15, 16, 17, 64, 65})
-      for (float p : {0.f, 0.1f, 0.5f}) {
-        check_dropout(rows, dim, p, alternate(counter), counter / 2 % 2 == 1, false);
-        ++counter;
-      }
+TEST(Dropout, EveryLayoutAndProbability) {
+  for (float p : {0.f, 0.1f, 0.5f})
+    for (RowLayout layout : {kDense, kStrided})
+      for (bool aliased : {false, true})
+        for (int dim : {1, 17, 64}) check_dropout(33, dim, p, layout, aliased, false);
 }
 
 TEST(Dropout, BackwardIsTheGradientOfForward) { check_dropout(5, 9, 0.3f, kDense, false, true); }

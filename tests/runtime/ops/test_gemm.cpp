@@ -10,15 +10,6 @@ struct Size {
   int m, n, k;
 };
 
-std::vector<Size> sizes() {
-  std::vector<Size> all = {{65, 200, 300}, {14, 520, 257}, {130, 131, 515},  // several blocks of every extent
-                           {16, 64, 63},   {16, 64, 64},   {16, 64, 65}};    // as much as one task does, and a little less and more
-  for (int m : {0, 1, 5, 6, 7, 8, 9, 14, 16, 29})
-    for (int n : {0, 1, 15, 16, 17, 32, 33, 48, 65, 97})
-      for (int k : {0, 1, 2, 3, 16, 33}) all.push_back({m, n, k});
-  return all;
-}
-
 enum class Epilogue { kNone, kBias, kResidual, kBiasAndResidual, kAccumulate };
 constexpr int kEpilogues = 5;
 
@@ -56,16 +47,8 @@ void check_gemm(const Size& size, Epilogue kind, RowLayout layout) {
   }
 }
 
-TEST(Gemm, MatchesTheReference) {
-  int counter = 0;  // the epilogues and layouts take turns: 5 and 2 share no factor with the lists' 6 depths and each other
-  for (const Size& size : sizes()) {
-    check_gemm(size, static_cast<Epilogue>(counter % kEpilogues), alternate(counter));
-    ++counter;
-  }
-}
-
 TEST(Gemm, EveryEpilogueInEveryLayout) {
-  for (const Size& size : std::vector<Size>{{1, 1, 1}, {5, 17, 0}, {13, 33, 7}, {14, 64, 32}, {70, 130, 65}})
+  for (const Size& size : std::vector<Size>{{1, 1, 1}, {5, 17, 0}, {13, 33, 7}, {14, 64, 32}, {70, 130, 65}, {14, 520, 257}, {30, 67, 515}})
     for (int kind = 0; kind < kEpilogues; ++kind)
       for (RowLayout layout : {kDense, kStrided}) check_gemm(size, static_cast<Epilogue>(kind), layout);
 }
@@ -102,20 +85,6 @@ TEST(Gemm, GradientsOfALinearLayer) {
   });
 }
 
-TEST(Gemm, SameBitsForAnyThreads) {
-  Random random;
-  const GuardedTensor a = random.input({700, 70}), b = random.input({700, 130}), b_rows = random.input({70, 130});
-  for_each_variant("gemm", "nn, nt, tn", [&] {
-    expect_same_bits_for_any_threads([&]() -> Bits {
-      const GuardedTensor tn = output({70, 130}), nn = output({700, 130}), nt = output({700, 700});
-      ops::gemm_tn(a, b, tn);
-      ops::gemm_nn(a, b_rows, nn);
-      ops::gemm_nt(a, a, nt);
-      return {tn.bits(), nn.bits(), nt.bits()};
-    });
-  });
-}
-
 TEST(Gemm, WrongShapes) {
   const GuardedTensor a = output({4, 6}), b = output({6, 8}), b_rows = output({8, 6}), c = output({4, 8}), wrong = output({5, 8});
   for (const OwnProduct& gemm : kProducts) {
@@ -128,31 +97,17 @@ TEST(Gemm, WrongShapes) {
   }
 }
 
-TEST(ColumnSum, MatchesTheReference) {
+TEST(ColumnSum, StridedRows) {
   Random random;
-  int counter = 0;
-  for (int rows : {0, 1, 2, 7, 33, 300})
-    for (int columns : {0, 1, 15, 16, 17, 64, 65, 130}) {
-      const GuardedTensor x = random.input({rows, columns}, alternate(counter++));
-      const Array want = reference::column_sum(x);
-      for_each_variant("column_sum", "forward", [&] {
-        const GuardedTensor s = added_to({columns});
-        ops::column_sum(x, s);
-        expect_added("s", s, want);
-      });
-    }
-}
-
-TEST(ColumnSum, SameBitsForAnyThreads) {
-  Random random;
-  const GuardedTensor x = random.input({3001, 97}, kStrided);
-  for_each_variant("column_sum", "forward", [&] {
-    expect_same_bits_for_any_threads([&]() -> Bits {
-      const GuardedTensor s = added_to({97});
+  for (int columns : {1, 17, 130}) {
+    const GuardedTensor x = random.input({33, columns}, kStrided);
+    const Array want = reference::column_sum(x);
+    for_each_variant("column_sum", "forward", [&] {
+      const GuardedTensor s = added_to({columns});
       ops::column_sum(x, s);
-      return {s.bits()};
+      expect_added("s", s, want);
     });
-  });
+  }
 }
 
 TEST(ColumnSum, WrongShapes) {

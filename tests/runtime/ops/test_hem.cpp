@@ -10,13 +10,6 @@ struct Size {
   int rows, dim, outputs;
 };
 
-std::vector<Size> sizes() {
-  std::vector<Size> all = {{65, 128, 130}, {29, 65, 260}};
-  for (int rows : {0, 1, 6, 8, 13, 33})
-    for (auto [dim, outputs] : {std::pair{1, 1}, {3, 17}, {16, 64}, {17, 31}, {48, 32}, {64, 49}}) all.push_back({rows, dim, outputs});
-  return all;
-}
-
 void check_hem(const Size& size, bool aliased, bool by_differences, float x_size = 1) {
   Random random;
   const int rows = size.rows, dim = size.dim, outputs = size.outputs;
@@ -51,31 +44,13 @@ void check_hem(const Size& size, bool aliased, bool by_differences, float x_size
   });
 }
 
-TEST(Hem, MatchesTheReference) {
-  bool aliased = false;
-  for (const Size& size : sizes()) check_hem(size, aliased = !aliased, false);
-}
-
 TEST(Hem, BackwardIsTheGradientOfForward) {
   for (const Size& size : std::vector<Size>{{1, 1, 1}, {3, 5, 17}, {2, 17, 6}}) check_hem(size, false, true);
 }
 
-TEST(Hem, RowsOfZeros) { check_hem({3, 20, 5}, false, false, 0); }
+TEST(Hem, ResidualMayBeDx) { check_hem({33, 48, 32}, true, false); }
 
-TEST(Hem, SameBitsForAnyThreads) {
-  Random random;
-  const GuardedTensor x = random.input({520, 64}), norm_weight = random.input({64}), bias = random.input({130});
-  const GuardedTensor weight = random.input({130, 64}), dy = random.input({520, 130});
-  for_each_variant("hem", "forward and backward", [&] {
-    expect_same_bits_for_any_threads([&]() -> Bits {
-      const GuardedTensor rstd = output({520}), y = output({520, 130});
-      const GuardedTensor dx = output({520, 64}), dnorm_weight = added_to({64}), dweight = added_to({130, 64}), dbias = added_to({130});
-      ops::hem_forward(x, norm_weight, weight, bias, rstd, y);
-      ops::hem_backward(dy, x, x, rstd, norm_weight, weight, dx, dnorm_weight, dweight, dbias);
-      return {rstd.bits(), y.bits(), dx.bits(), dnorm_weight.bits(), dweight.bits(), dbias.bits()};
-    });
-  });
-}
+TEST(Hem, RowsOfZeros) { check_hem({3, 20, 5}, false, false, 0); }
 
 TEST(Hem, WrongShapes) {
   const GuardedTensor x = output({4, 6}), w = output({6}), weight = output({9, 6}), bias = output({9}), rstd = output({4}), y = output({4, 9});

@@ -95,14 +95,9 @@ void check_mdi_gamma(const Size& size, const Options& options) {
   });
 }
 
-TEST(MdiGamma, MatchesTheReference) {
-  int counter = 0;  // all four combinations of layout and aliasing take turns
-  for (int rows : {0, 1, 6, 8, 13, 33})
-    for (auto [dim, hidden] : {std::pair{1, 1}, {4, 1}, {16, 4}, {17, 5}, {48, 12}, {64, 16}, {65, 33}}) {
-      check_mdi_gamma({rows, dim, hidden}, {.aliased = counter / 2 % 2 == 1, .layout = alternate(counter)});
-      ++counter;
-    }
-  check_mdi_gamma({29, 128, 32}, {.aliased = true, .layout = kStrided});
+TEST(MdiGamma, ResidualMayBeDz) {
+  for (RowLayout layout : {kDense, kStrided})
+    for (const Size& size : {Size{13, 17, 5}, Size{29, 128, 32}}) check_mdi_gamma(size, {.aliased = true, .layout = layout});
 }
 
 TEST(MdiGamma, BackwardIsTheGradientOfForward) {
@@ -112,28 +107,6 @@ TEST(MdiGamma, BackwardIsTheGradientOfForward) {
 TEST(MdiGamma, AtTheClamp) {
   check_mdi_gamma({7, 33, 8}, {.clamped = true});
   check_mdi_gamma({2, 6, 3}, {.by_differences = true, .clamped = true});
-}
-
-TEST(MdiGamma, SameBitsForAnyThreads) {
-  Random random;
-  const Size size{520, 64, 16};
-  const GuardedTensor z = random.input({520, 64}), k = random.input({520, 64}), dgm = random.input({520, 64});
-  std::vector<GuardedTensor> weights;
-  for (const std::vector<int>& shape : weight_shapes(size)) weights.push_back(random.input(shape, -0.5f, 0.5f));
-  for_each_variant("mdi_gamma", "forward and backward", [&] {
-    expect_same_bits_for_any_threads([&]() -> Bits {
-      const Outputs out(size);
-      const auto w = weights_of<ops::MdiGammaWeights>(weights);
-      ops::mdi_gamma_forward(z, k, w, out.saved(), out.gm);
-      const GuardedTensor dz = output({520, 64}), dk = output({520, 64});
-      std::vector<GuardedTensor> gradients;
-      for (const std::vector<int>& shape : weight_shapes(size)) gradients.push_back(added_to(shape));
-      ops::mdi_gamma_backward(dgm, 1, z, z, k, w, out.saved(), dz, dk, weights_of<ops::MdiGammaWeights>(gradients));
-      Bits bits = {out.gm.bits(), dz.bits(), dk.bits()};
-      for (const GuardedTensor& gradient : gradients) bits.push_back(gradient.bits());
-      return bits;
-    });
-  });
 }
 
 TEST(MdiGamma, WrongShapes) {
