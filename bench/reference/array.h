@@ -29,6 +29,9 @@ std::vector<int> shape_of(const TensorView<T>& tensor) {
   return shape;
 }
 
+/// Of dense ids.
+inline std::vector<int32_t> values_of(const IntTensor& ids) { return {ids.data(), ids.data() + ids.count()}; }
+
 /// A dense array that owns its numbers: what the references take and return. Zero at first.
 class Array {
  public:

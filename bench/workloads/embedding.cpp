@@ -10,20 +10,21 @@ namespace {
 /// The vocabulary may follow the registry's sizes.
 Workload workload(std::string_view pass, const std::vector<int>& sizes) {
   const int N = sizes.at(0), D = sizes.at(1), V = sizes.size() > 2 ? sizes[2] : 5000;
-  const auto values = [](const IntTensor& ids) { return std::vector<int32_t>(ids.data(), ids.data() + ids.count()); };
   if (pass == kForward.registry)
     return {.op = "embedding", .pass = kForward, .sizes = sizes, .flops = 0, .bytes = 8. * N * D, .prepare = [=](Operands& o) {
               const Tensor table = o.uniform({V, D}), x = o.output({N, D});
               const IntTensor ids = o.ids(N, V);
-              return Invocation{.run = [=] { ops::embedding_forward(table, ids, x); },
-                                .expect = [=]() -> std::vector<Expected> { return {{"x", x, reference::embedding_forward(table, values(ids))}}; }};
+              return Invocation{
+                  .run = [=] { ops::embedding_forward(table, ids, x); },
+                  .expect = [=]() -> std::vector<Expected> { return {{"x", x, reference::embedding_forward(table, reference::values_of(ids))}}; }};
             }};
   return {.op = "embedding", .pass = kBackward, .sizes = sizes, .flops = 1. * N * D, .bytes = 12. * N * D, .prepare = [=](Operands& o) {
             const Tensor dx = o.uniform({N, D}), dtable = o.uniform({V, D});
             const IntTensor ids = o.ids(N, V);
-            return Invocation{
-                .run = [=] { ops::embedding_backward(dx, ids, dtable); },
-                .expect = [=]() -> std::vector<Expected> { return {{"dtable", dtable, reference::embedding_backward(dx, values(ids), dtable)}}; }};
+            return Invocation{.run = [=] { ops::embedding_backward(dx, ids, dtable); },
+                              .expect = [=]() -> std::vector<Expected> {
+                                return {{"dtable", dtable, reference::embedding_backward(dx, reference::values_of(ids), dtable)}};
+                              }};
           }};
 }
 

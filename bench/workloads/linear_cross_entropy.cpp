@@ -12,7 +12,6 @@ namespace {
 Workload workload(std::string_view pass, const std::vector<int>& sizes) {
   const int N = sizes.at(0), V = sizes.at(1), D = sizes.at(2);
   const double product = 2. * N * V * D;
-  const auto values = [](const IntTensor& ids) { return std::vector<int32_t>(ids.data(), ids.data() + ids.count()); };
   if (pass == "loss")
     return {.op = "linear_cross_entropy",
             .pass = {"loss", "fwd"},
@@ -24,7 +23,8 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
               const IntTensor targets = o.ids(N, V);
               return Invocation{.run = [=] { ops::linear_cross_entropy(x, embedding, targets, token_loss, correct); },
                                 .expect = [=]() -> std::vector<Expected> {
-                                  const reference::LinearCrossEntropy want = reference::linear_cross_entropy(x, embedding, values(targets));
+                                  const reference::LinearCrossEntropy want =
+                                      reference::linear_cross_entropy(x, embedding, reference::values_of(targets));
                                   return {{"token_loss", token_loss, want.token_loss}, {"correct", correct, want.correct}};
                                 }};
             }};
@@ -42,8 +42,8 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
             return Invocation{
                 .run = [=] { ops::linear_cross_entropy_with_gradient(x, embedding, targets, scale, token_loss, correct, dx, dembedding); },
                 .expect = [=]() -> std::vector<Expected> {
-                  const reference::LinearCrossEntropy forward = reference::linear_cross_entropy(x, embedding, values(targets));
-                  const auto want = reference::linear_cross_entropy_backward(x, embedding, values(targets), scale);
+                  const reference::LinearCrossEntropy forward = reference::linear_cross_entropy(x, embedding, reference::values_of(targets));
+                  const auto want = reference::linear_cross_entropy_backward(x, embedding, reference::values_of(targets), scale);
                   return {{"token_loss", token_loss, forward.token_loss},
                           {"correct", correct, forward.correct},
                           {"dx", dx, want.dx},

@@ -12,8 +12,7 @@ void check_embedding(int count, int vocabulary, int dim, bool by_differences) {
   Random random;
   const GuardedTensor table = random.input({vocabulary, dim}), dx = random.input({count, dim}), before = random.input({vocabulary, dim});
   const GuardedIds ids = random.ids(count, vocabulary);
-  std::vector<int32_t> id_values;
-  for (int n = 0; n < count; ++n) id_values.push_back(ids[n]);
+  const std::vector<int32_t> id_values = reference::values_of(ids);
   Array want_dtable = reference::embedding_backward(dx, id_values, before);
   if (by_differences) {
     Array at_table = table;

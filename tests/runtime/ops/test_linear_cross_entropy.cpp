@@ -10,19 +10,13 @@ struct Size {
   int rows, dim, vocabulary;
 };
 
-std::vector<int32_t> values_of(const GuardedIds& ids) {
-  std::vector<int32_t> values;
-  for (int64_t i = 0; i < ids.view().count(); ++i) values.push_back(ids[i]);
-  return values;
-}
-
 void check_linear_cross_entropy(const Size& size, float x_size, bool by_differences) {
   Random random;
   const int rows = size.rows, dim = size.dim, vocabulary = size.vocabulary;
   const float scale = 1.f / static_cast<float>(std::max(rows, 1));
   const GuardedTensor x = random.input({rows, dim}, -x_size, x_size), embedding = random.input({vocabulary, dim});
   const GuardedIds targets = random.ids(rows, vocabulary);
-  const std::vector<int32_t> target_values = values_of(targets);
+  const std::vector<int32_t> target_values = reference::values_of(targets);
   const reference::LinearCrossEntropy want = reference::linear_cross_entropy(x, embedding, target_values);
   reference::LinearCrossEntropyGradient gradient = reference::linear_cross_entropy_backward(x, embedding, target_values, scale);
   if (by_differences) {
