@@ -20,7 +20,8 @@ Arena::Arena(size_t bytes) : capacity_(bytes) {
   const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
   memory_ = static_cast<uint8_t*>(std::aligned_alloc(alignment, rounded));
   if (!memory_) fail("out of memory: could not allocate {:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
-  if (alignment == kHugePage) madvise(memory_, rounded, MADV_HUGEPAGE);  // fewer TLB misses; a hint, its failure is none
+  // Fewer TLB misses. Only a hint: ignore failure.
+  if (alignment == kHugePage) madvise(memory_, rounded, MADV_HUGEPAGE);
   std::memset(memory_, 0, bytes);
 }
 

@@ -9,14 +9,17 @@
 
 namespace mmrec {
 
-/// One block of memory, laid out once. Without memory (the default) it only counts.
+/// Bump allocator: one block of memory that is laid out once.
+/// A default-constructed Arena owns no memory. It only counts the bytes that a layout needs; the
+/// views it hands out have null data.
 class Arena {
  public:
-  static constexpr size_t kAlignment = 64;  // bytes: a cache line and a 512-bit vector
+  static constexpr size_t kAlignment = 64;  // bytes; one cache line, one 512-bit vector
 
   Arena() = default;
   explicit Arena(size_t bytes);
-  /// An arena with just the room that lay_out(arena) takes: it is called twice, first over an arena that only counts.
+  /// Returns an arena with exactly the room that lay_out(arena) needs. lay_out is called twice:
+  /// first on a counting arena, then on the real one.
   template <class LayOut>
   static Arena fitted(const LayOut& lay_out) {
     Arena counting;
@@ -29,7 +32,8 @@ class Arena {
   Arena(Arena&& other) noexcept;
   Arena& operator=(Arena&& other) noexcept;
 
-  /// An uninitialised array (zeroed once, when the arena is made). Throws when the arena is full.
+  /// Returns an uninitialised array of the given shape, aligned to kAlignment. The whole arena is
+  /// zeroed once, on construction. Throws an Error when the arena is full.
   template <class T>
   TensorView<T> take(std::initializer_list<int> shape) {
     TensorView<T> view(nullptr, shape);
@@ -38,7 +42,8 @@ class Arena {
   }
   Tensor tensor(std::initializer_list<int> shape) { return take<float>(shape); }
 
-  /// Lays out every part in the same place, which has room for the largest: for what only one of them uses at a time.
+  /// Lays out all parts at the same offset. The region is as large as the largest part. Use it for
+  /// parts that are never in use at the same time.
   template <class Parts, class LayOut>
   void overlay(const Parts& parts, const LayOut& lay_out) {
     const size_t begin = used_;

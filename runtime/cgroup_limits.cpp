@@ -24,7 +24,8 @@ std::vector<std::string> split(const std::string& text, char separator) {
 
 bool is_in(const std::vector<std::string>& list, std::string_view item) { return std::ranges::find(list, item) != list.end(); }
 
-/// The word number `index` of a small file as a number above 0; nothing for "max", -1, and where there is no such file.
+/// Reads word number `index` of a small file as a positive number. Returns nullopt for "max", for
+/// -1 and if the file does not exist.
 std::optional<double> number_in(const fs::path& file, size_t index = 0) {
   std::ifstream stream(file);
   std::string word;
@@ -36,14 +37,16 @@ std::optional<double> number_in(const fs::path& file, size_t index = 0) {
   return static_cast<double>(number);
 }
 
-/// A mounted hierarchy: its version, what of it is mounted, and where.
+/// A mounted cgroup hierarchy.
+///   mounted  the group at the root of the mount
+///   place    the mount point
 struct Hierarchy {
   bool second_version;
-  std::vector<std::string> controllers;  // of version 1
+  std::vector<std::string> controllers;  // version 1 only
   fs::path mounted, place;
 };
 
-/// A path in /proc/self/mountinfo: \040 is a space.
+/// Decodes the octal escapes of /proc/self/mountinfo, for example \040 for a space.
 std::string unescaped(const std::string& text) {
   std::string result;
   for (size_t i = 0; i < text.size(); ++i) {
@@ -58,7 +61,8 @@ std::string unescaped(const std::string& text) {
   return result;
 }
 
-/// The lines of mountinfo: ID PARENT DEVICE ROOT PLACE OPTIONS [TAG ..] - TYPE SOURCE OPTIONS.
+/// Parses mountinfo. Line format: ID PARENT DEVICE ROOT PLACE OPTIONS [TAG ..] - TYPE SOURCE
+/// OPTIONS.
 std::vector<Hierarchy> hierarchies(const fs::path& root) {
   std::vector<Hierarchy> found;
   std::ifstream file(root / "proc/self/mountinfo");
@@ -73,7 +77,8 @@ std::vector<Hierarchy> hierarchies(const fs::path& root) {
   return found;
 }
 
-/// The process's group in each hierarchy, from lines ID:CONTROLLERS:PATH, where version 2 has no controllers.
+/// Returns the process's group in a hierarchy. Line format of /proc/self/cgroup:
+/// ID:CONTROLLERS:PATH. CONTROLLERS is empty for version 2.
 std::optional<fs::path> group_in(const Hierarchy& hierarchy, std::string_view controller, const fs::path& root) {
   std::ifstream file(root / "proc/self/cgroup");
   for (std::string line; std::getline(file, line);) {
@@ -85,8 +90,8 @@ std::optional<fs::path> group_in(const Hierarchy& hierarchy, std::string_view co
   return std::nullopt;
 }
 
-/// The folders of the process's group and of those around it that are mounted here. A group outside of what is mounted, as in a container
-/// that has the host's names, is the mounted one.
+/// Returns the mounted folders of the process's group and of its ancestors. A container may see the
+/// host's group names; then the group lies outside of the mount, and the mount's root is the group.
 std::vector<fs::path> groups(std::string_view controller, bool second_version, const fs::path& root) {
   std::vector<fs::path> folders;
   for (const Hierarchy& hierarchy : hierarchies(root)) {
@@ -110,7 +115,7 @@ void lower(std::optional<T>& limit, std::optional<double> other) {
 }  // namespace
 
 CgroupLimits cgroup_limits(const fs::path& root) {
-  // Version 1 says of memory without a limit that the limit is as much as its counters hold.
+  // Version 1 reports "no limit" as the largest value of its counter.
   constexpr double kNoLimit = 1LL << 60;
   CgroupLimits limits;
   const auto quota = [&](std::optional<double> time, std::optional<double> period) {

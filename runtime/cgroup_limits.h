@@ -6,13 +6,15 @@
 
 namespace mmrec {
 
-/// What the control groups of this process (a container's, a service's) let it have; nothing where they set no limit.
+/// Limits that the control groups (container, service) set for this process. An empty field means
+/// no limit.
 struct CgroupLimits {
-  std::optional<double> cpus;     ///< a quota of CPU time: 1.5 is a CPU and a half
+  std::optional<double> cpus;     ///< CPU time quota; 1.5 means one and a half CPUs
   std::optional<int64_t> memory;  ///< bytes
 };
 
-/// Of versions 1 and 2, and of the groups around the process's own as far as they can be seen from here. `root`: where proc and sys are.
+/// Reads the limits of cgroup v1 and v2, of the process's own group and of all its visible
+/// ancestors; the lowest limit wins. `root` is the directory that contains proc and sys.
 CgroupLimits cgroup_limits(const std::filesystem::path& root = "/");
 
 }  // namespace mmrec

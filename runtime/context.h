@@ -6,27 +6,33 @@
 
 namespace mmrec {
 
-/// What kernels, loops and models compute with: the number of threads and the threads (threads.h), scratch memory (scratch.h), which kernels
-/// are forced (kernel_registry.h), the profile (profile.h) and the last error of Halide's runtime (halide_runtime.h). The functions of
-/// those files are about the current context. Two contexts share nothing that changes: two host threads with one each compute
-/// side by side. Two host threads with the same one compute right too, but only one of them uses the pool's threads at a time.
+/// The state that kernels, parallel loops and models compute with: thread count and threads
+/// (threads.h), scratch memory (scratch.h), forced kernels (kernel_registry.h), the profile
+/// (profile.h) and the last error of Halide's runtime (halide_runtime.h). The functions of those
+/// headers act on the current context.
+///
+/// Two contexts share no mutable state: two host threads with a context each compute side by side.
+/// Two host threads may also share one context; the results are correct, but only one of them uses
+/// the pool's threads at a time.
 class Context {
  public:
-  /// Nothing is forced but what MMREC_FORCE says, and nothing started: threads come with the first parallel loop.
+  /// Forces only the kernels that MMREC_FORCE names. Starts no threads: the first parallel loop
+  /// starts them.
   Context();
-  /// Not while anything computes with it; models and memory that were made with it must be gone.
+  /// Destroy only when nothing computes with the context. Destroy models and memory created with it
+  /// first.
   ~Context();
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
-  /// That of the innermost Use on the calling thread, or of the pool that the thread belongs to; else the default one, which serves
-  /// programs and every thread that makes none.
+  /// Returns the context of the innermost Use on the calling thread. A pool's worker returns its
+  /// pool's context. All other threads return the default context of the program.
   static Context& current() {
     Context* const context = thread_state.context;
     return context ? *context : of_programs();
   }
 
-  /// While it lives, the context is the calling thread's current one.
+  /// Makes `context` the current context of the calling thread during the lifetime of this object.
   class Use {
    public:
     explicit Use(Context& context);
@@ -39,12 +45,12 @@ class Context {
     bool inside_task_before_;
   };
 
-  /// For the runtime alone (context_parts.h).
+  /// For the runtime only (context_parts.h).
   struct Parts;
   Parts& parts() { return *parts_; }
 
  private:
-  /// The default one.
+  /// The default context.
   static Context& of_programs();
 
   const std::unique_ptr<Parts> parts_;

@@ -17,28 +17,32 @@
 
 namespace mmrec {
 
-/// What threads.cpp keeps. The pool has the size that was last asked for, or as many threads as the system starts.
+/// State of threads.cpp. The pool has the requested number of threads, or as many as the system
+/// could start.
 struct PoolOfContext {
   std::atomic<int> threads{0};  // 0: not set yet
   std::function<void(int started, int wanted)> tell_of_missing_threads;
-  std::mutex mutex;              // of what follows
-  std::atomic<int> made_for{0};  // threads; 0: there is no pool yet
+  std::mutex mutex;              // guards the members below
+  std::atomic<int> made_for{0};  // size of the pool; 0: no pool yet
   std::unique_ptr<ThreadPool> pool;
 };
 
-/// What kernel_registry.cpp keeps.
+/// State of kernel_registry.cpp.
 struct ForcedKernels {
-  std::atomic<uint64_t> epoch{0};                            // no other choice of any context has the same, but for 0: as the environment says
-  std::mutex mutex;                                          // of what follows
+  // Identifies this set of forced kernels; unique over all contexts. 0: only the environment's
+  // choice.
+  std::atomic<uint64_t> epoch{0};
+  std::mutex mutex;                                          // guards the members below
   std::map<std::string, std::string, std::less<>> variants;  // op -> variant, "" for none
-  std::vector<const KernelEntry*> kernels;                   // one of a pass at most
-  std::set<std::string> reported;                            // lines of MMREC_VERBOSE=dispatch that have been printed
+  std::vector<const KernelEntry*> kernels;                   // at most one per pass
+  std::set<std::string> reported;  // MMREC_VERBOSE=dispatch lines already printed
 };
 
-/// What profile.cpp keeps.
+/// State of profile.cpp.
 struct Profile {
-  /// Seconds of wall time, and those that each of the calls now running has had to itself: the integral over time of one over
-  /// their number. A call's part of the time is by how much the latter grows while it runs.
+  /// now: wall time, seconds. shared: the integral over time of 1 / running, seconds. `running`
+  /// counts the calls in progress. The growth of `shared` during a call is the call's share of the
+  /// wall time.
   struct Clock {
     double now = 0, shared = 0;
     int running = 0;
@@ -46,15 +50,16 @@ struct Profile {
   };
 
   std::atomic<bool> on{false};
-  std::mutex mutex;  // of what follows
+  std::mutex mutex;  // guards the members below
   std::vector<ProfileRow> rows;
   Clock clock;
 };
 
-/// What halide_runtime.cpp keeps.
+/// State of halide_runtime.cpp.
 struct HalideError {
   std::mutex mutex;
-  std::string message;  // of any thread: a kernel's tasks fail where they run, its caller reports it
+  // Last error of any thread: a kernel's tasks fail on workers, its caller reports the error.
+  std::string message;
 };
 
 struct Context::Parts {
@@ -62,7 +67,7 @@ struct Context::Parts {
   ForcedKernels forced;
   Profile profile;
   HalideError error;
-  PoolOfContext pool;  // its threads end before the rest
+  PoolOfContext pool;  // last member: its threads end before the other parts are destroyed
 };
 
 }  // namespace mmrec

@@ -18,7 +18,7 @@ namespace {
 
 bool contains(const std::vector<std::string>& list, const std::string& item) { return std::find(list.begin(), list.end(), item) != list.end(); }
 
-/// A field of the first processor in /proc/cpuinfo; "" where there is no such one.
+/// Returns a field of the first processor in /proc/cpuinfo, or "" if the field does not exist.
 std::string cpuinfo_field(const std::string& name) {
   std::ifstream cpuinfo("/proc/cpuinfo");
   for (std::string line; std::getline(cpuinfo, line);)
@@ -26,7 +26,7 @@ std::string cpuinfo_field(const std::string& name) {
   return "";
 }
 
-/// What is between the hyphens of a target string.
+/// Splits a target string at its hyphens.
 std::vector<std::string> parts(const std::string& target) {
   std::vector<std::string> result;
   std::istringstream list(target);
@@ -34,7 +34,7 @@ std::vector<std::string> parts(const std::string& target) {
   return result;
 }
 
-/// Words of small letters and digits, joined by underscores.
+/// Returns lower-case words of letters and digits, joined by underscores.
 std::string slug(const std::string& text) {
   std::string result;
   for (const unsigned char c : text) {
@@ -47,7 +47,8 @@ std::string slug(const std::string& text) {
   return result;
 }
 
-/// Models of a family (Intel's are numbers of family 6, AMD's ranges) or parts of an implementer, by what their cores are called.
+/// Maps a range of models in a CPU family (Intel, AMD), or of parts of an implementer (Arm), to the
+/// name of the microarchitecture.
 struct Cores {
   int family, first, last;
   const char* name;
@@ -66,7 +67,8 @@ std::string cpu_name() {
 }
 
 std::string cpu_slug(std::string name) {
-  // "Intel(R) Xeon(R) Platinum 8488C CPU @ 2.40GHz", "AMD EPYC 7763 64-Core Processor", "AMD Ryzen 7 7840U w/ Radeon 780M Graphics"
+  // "Intel(R) Xeon(R) Platinum 8488C CPU @ 2.40GHz", "AMD EPYC 7763 64-Core Processor",
+  // "AMD Ryzen 7 7840U w/ Radeon 780M Graphics"
   name = name.substr(0, std::min(name.find(" @ "), name.find(" w/ ")));
   name = std::regex_replace(name, std::regex(R"(\(\w+\)|\b\d+-Core\b|\bProcessor\b|\bCPU\b)"), " ");
   return slug(name);
@@ -101,7 +103,8 @@ std::string microarchitecture() {
   return vendor + "_" + (cores ? cores : "family" + std::to_string(family) + "_model" + std::to_string(model));
 }
 
-// __builtin_cpu_supports asks CPUID and XGETBV: what the CPU has and the operating system saves on a context switch.
+// __builtin_cpu_supports reads CPUID and XGETBV: features that the CPU has and whose registers the
+// operating system saves on a context switch.
 std::vector<std::string> host_features() {
   __builtin_cpu_init();
   std::vector<std::string> features;
@@ -109,7 +112,7 @@ std::vector<std::string> host_features() {
   features.push_back("sse41");
   if (!__builtin_cpu_supports("avx")) return features;
   features.push_back("avx");
-  // Every CPU with AVX2 has F16C and FMA; Halide's tiers take them together.
+  // Every CPU with AVX2 has F16C and FMA. Halide's feature levels require all three.
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return features;
   features.insert(features.end(), {"f16c", "fma", "avx2"});
   if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512cd")) return features;
@@ -129,7 +132,7 @@ std::string host_target() {
 
 #else
 
-// Linux names no model here, only the implementer's number and its number of the part.
+// Linux gives no model name on Arm, only the implementer's and the part's numbers.
 std::string microarchitecture() {
   constexpr int kArm = 0x41;
   static constexpr Cores kParts[] = {{kArm, 0xd08, 0xd08, "cortex_a72"},  {kArm, 0xd0b, 0xd0b, "cortex_a76"},  {kArm, 0xd0c, 0xd0c, "neoverse_n1"},

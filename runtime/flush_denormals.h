@@ -8,8 +8,9 @@
 
 namespace mmrec {
 
-/// While it lives, denormals are flushed to zero on this thread: the recurrence's fading states would otherwise slow every multiplication
-/// they meet a hundredfold. Afterwards the thread's mode is as before. A nanosecond where they are flushed already, ten else.
+/// Flushes denormals to zero on this thread during the lifetime of the object, then restores the
+/// thread's mode. Reason: decaying recurrence states become denormal and slow every multiplication
+/// on them a hundredfold. Cost: 1 ns if denormals are already flushed, otherwise 10 ns.
 class FlushDenormals {
  public:
   FlushDenormals() {
@@ -45,7 +46,7 @@ class FlushDenormals {
   static void write(Control) {}
 #endif
 
-  Control missing_;  // of kFlush, on this thread before
+  Control missing_;  // the bits of kFlush that were not set before
 };
 
 }  // namespace mmrec

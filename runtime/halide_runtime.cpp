@@ -19,7 +19,7 @@ int parallel_loop(void* user_context, halide_task_t task, int min, int size, uin
     halide_task_t task;
     int min;
     uint8_t* closure;
-    std::atomic<size_t> lacking{0};  // the memory that ended a task
+    std::atomic<size_t> lacking{0};  // bytes that a task requested when memory ran out
   } loop{user_context, task, min, closure};
   const int result = current_pool().run(
       size,

@@ -9,15 +9,19 @@
 
 namespace mmrec {
 
-/// Installs what is behind Halide's runtime: parallel loops on the current context's pool, scratch memory from it, errors reported to it. Once
-/// for the process; whichever thread a kernel runs on has its context. Idempotent.
+/// Installs the hooks of Halide's runtime: parallel loops run on the current context's pool,
+/// scratch memory comes from the context, errors are stored in the context. Installed once for the
+/// process; every thread that runs a kernel has the right context. Idempotent.
 void install_halide_runtime();
 
-/// The message of the last error that Halide's runtime reported in the current context, on whichever thread.
+/// Returns the message of the last error that Halide's runtime reported in the current context, on
+/// any thread.
 std::string last_halide_error();
 
-/// A call of generated code, or of a task of it, by this thread. No exception can leave such code, which has no unwind tables, and it
-/// does not look at what halide_malloc returns. So where there is no memory, a jump ends it, and this gives back what it held.
+/// One call of generated code, or of one of its tasks, on this thread. Generated code has no unwind
+/// tables, so no exception can leave it, and it does not check the result of halide_malloc. When
+/// memory runs out, longjmp therefore ends the code, and the destructor returns the scratch blocks
+/// it held.
 class KernelCall {
  public:
   KernelCall();
@@ -25,18 +29,19 @@ class KernelCall {
   KernelCall(const KernelCall&) = delete;
   KernelCall& operator=(const KernelCall&) = delete;
 
-  /// Once: calls code() and returns its result, or Halide's code for it where memory ran out. The compiler's own jump, a quarter of
-  /// setjmp's time, keeps no registers: so this is a function of its own, which saves all of them for its caller.
+  /// Calls code() and returns its result, or halide_error_code_out_of_memory if memory ran out.
+  /// Call it once. The compiler's own jump takes a quarter of setjmp's time but keeps no registers.
+  /// So this is a separate function, which saves all of them for its caller.
   template <class Code>
   [[gnu::noinline]] int run(const Code& code) {
     return __builtin_setjmp(end_) == 0 ? code() : static_cast<int>(halide_error_code_out_of_memory);
   }
-  /// The bytes that were asked for when memory ran out, or 0.
+  /// The number of bytes requested when memory ran out; 0 if it did not.
   size_t lacking() const { return lacking_; }
 
-  /// Memory for what it runs.
+  /// Scratch memory for the running code. Does not return if there is none.
   void* take(size_t bytes);
-  /// Ends what it runs.
+  /// Ends the running code with a jump to run().
   [[noreturn]] void end_without_memory(size_t bytes);
 
  private:

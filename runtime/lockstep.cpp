@@ -7,9 +7,9 @@
 namespace mmrec::detail {
 
 namespace {
-// Some microseconds: several times what a step's parts differ by when all threads are there.
+// Some microseconds: several times the spread of the parts' ends when all threads are running.
 constexpr int kBriefly = 200;
-// As in thread_pool.cpp: before the core is given away.
+// Spins before sched_yield, as in thread_pool.cpp.
 constexpr int kSpins = 1000;
 }  // namespace
 

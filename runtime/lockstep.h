@@ -10,24 +10,26 @@ namespace mmrec {
 
 namespace detail {
 
-/// How far one part of a lockstep loop has come.
+/// Progress of one part of a lockstep loop.
 struct PartProgress {
-  alignas(64) std::atomic<int> claimed{0};  // steps that somebody has begun; a line of its own, which others rarely look at
+  // Steps that a thread has begun. On a cache line of its own: other threads rarely read it.
+  alignas(64) std::atomic<int> claimed{0};
   alignas(64) std::atomic<int> done{0};     // steps whose results may be read
 };
 
-/// The parts of one team.
+/// Shared state of all parts of one lockstep loop.
 class Lockstep {
  public:
   static constexpr int kMaxParts = 16;
 
-  /// Step t of a part, if nobody has begun it.
+  /// Claims step t of a part for the calling thread. Returns false if another thread has begun it.
   bool claim(int part, int t) { return parts_[part].claimed.compare_exchange_strong(t, t + 1, std::memory_order_relaxed); }
   void finish(int part, int t) { parts_[part].done.store(t + 1, std::memory_order_release); }
   bool finished(int part, int t) const { return parts_[part].done.load(std::memory_order_acquire) > t; }
-  /// A little while for step t of a part to end; whether it has.
+  /// Waits some microseconds for the end of step t of a part. Returns whether the step has ended.
   bool wait_briefly(int part, int t) const;
-  /// Until step t of a part, which somebody has begun, has ended or failed; false if anything has failed.
+  /// Waits until a claimed step t of a part has ended. Returns false if any step of the loop has
+  /// failed.
   bool wait(int part, int t) const;
   void fail() { failed_.store(true, std::memory_order_relaxed); }
 
@@ -38,11 +40,14 @@ class Lockstep {
 
 }  // namespace detail
 
-/// For t = 0 .. steps-1, every part's step t, then every part's step t + 1: what is sequential in t, and in each t has work for
-/// several threads of a microsecond or less. make(part) returns the callable whose (t) does a step of that part; it is made anew
-/// wherever the part runs. Part p stays on one thread as long as that comes in time, so that what p reads in every step stays
-/// in that core's cache. A thread that does not come (the system has taken it off its core) is not waited for: others take its
-/// part's steps over. Parts are to be at most max_lockstep_parts().
+/// Runs step t of every part before step t + 1 of any part, for t = 0 .. steps-1. For loops that
+/// are sequential in t and whose steps have a microsecond of work or less for several threads.
+///
+/// make(part) returns a callable; calling it with t runs one step of that part. Each thread that
+/// runs a part makes its own callable. Part p stays on one thread if possible: the data that p
+/// reads in every step stays in that core's cache. If the thread of a part is late (the system has
+/// taken it off its core), other threads run its steps instead of waiting. `parts` must not exceed
+/// max_lockstep_parts().
 template <class Make>
 void lockstep(int parts, int steps, const Make& make) {
   if (parts == 1) {
@@ -54,7 +59,8 @@ void lockstep(int parts, int steps, const Make& make) {
   parallel_for(parts, [&](int own) {
     try {
       auto step = make(own);
-      std::array<bool, detail::Lockstep::kMaxParts> absent{};  // parts whose last step this thread had to do
+      // parts whose last step this thread ran for a late thread
+      std::array<bool, detail::Lockstep::kMaxParts> absent{};
       for (int t = 0; t < steps; ++t) {
         if (shared.claim(own, t)) {
           step(t);

@@ -4,7 +4,8 @@
 
 namespace mmrec {
 
-/// What train, evaluate, search and tune say first: CPU, threads, the kernels' instruction sets and where their schedules are from.
+/// Returns the first line that train, evaluate, search and tune print: CPU, thread count,
+/// instruction sets of the kernels and the source of their schedules.
 std::string describe_machine(int threads);
 
 }  // namespace mmrec

@@ -10,26 +10,28 @@ namespace mmrec {
 
 struct Profile;
 
-/// Time and work of a kernel's calls of one shape, collected by dispatch while it is switched on.
+/// Time and work of all calls of one kernel with one shape. Dispatch records them while profiling
+/// is on.
 struct ProfileRow {
   std::string op, pass, variant, params, level;  // see KernelEntry
   Sizes sizes;
   int64_t calls = 0;
-  /// Of wall time. While several calls run beside each other on different threads each gets an equal part of it, so that the
-  /// seconds of all rows together are the time in which at least one kernel ran.
+  /// Wall time. Calls that run at the same time on different threads get equal shares of it, so the
+  /// sum over all rows is the time in which at least one kernel ran.
   double seconds = 0;
-  double call_seconds = 0;  ///< from each call's beginning to its end, whatever ran beside it
+  double call_seconds = 0;  ///< sum of each call's duration, without sharing
   double flops = 0;
 };
 
 // The profile of the current context (context.h).
 void set_profiling(bool on);
 bool profiling();
-/// The rows since the last reset, the longest first.
+/// Returns the rows since the last reset, sorted by seconds in descending order.
 std::vector<ProfileRow> profile_rows();
 void reset_profile();
 
-/// For dispatch: a call that begins and ends with this, recorded if profiling is on when it begins.
+/// For dispatch. Records one call that lasts as long as this object, if profiling is on at its
+/// construction.
 class ProfiledCall {
  public:
   ProfiledCall(const KernelEntry& kernel, const CallInfo& info);

@@ -14,7 +14,7 @@ namespace mmrec {
 
 std::string profile_table(double seconds) {
   std::string table = fmt::format("{:<38}{:>10}{:>12}{:>12}{:>10}{:>9}\n", "operation (variant)", "calls", "ms", "us a call", "GFLOP/s", "share");
-  // Of all shapes together.
+  // Sums over all shapes.
   struct Kernel {
     std::string name;
     int64_t calls = 0;

@@ -4,9 +4,10 @@
 
 namespace mmrec {
 
-/// What the kernels' profile holds (runtime/profile.h) as a table: for each pass of an operation its calls, milliseconds of wall time,
-/// how long a call takes, GFLOP/s and share of `seconds`, the wall time of the whole; then what no kernel accounts for. Shares
-/// sum to 100 %: what ran beside each other has divided its time.
+/// Formats the kernel profile (runtime/profile.h) as a table. One row per pass of an operation:
+/// calls, wall time in ms, us a call, GFLOP/s and its share of `seconds`, the total wall time. The
+/// last rows are the time outside kernels and the total. Shares sum to 100 %: concurrent calls
+/// divide their time.
 std::string profile_table(double seconds);
 
 }  // namespace mmrec

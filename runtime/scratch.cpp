@@ -15,20 +15,21 @@ namespace {
 constexpr size_t kAlignment = 64;  // bytes; also the size of the header before each block
 }
 
-/// Lies in the kAlignment bytes before a block.
+/// Stored in the kAlignment bytes before each block.
 struct ScratchPool::Header {
   ScratchPool* pool;
-  int index;  // of its class
+  int index;  // size class
   bool in_task;
-  Header* next;     // the next free one, or the next one that the same Held holds
-  Header** before;  // where that Held's list points to this one; null where there is no Held
+  Header* next;     // next free block, or next block of the same Held
+  Header** before;  // the pointer in the Held's list that points here; null without a Held
 
   void* block() { return reinterpret_cast<uint8_t*>(this) + kAlignment; }
 };
 
 namespace {
 
-thread_local std::array<int, ScratchPool::kClasses> held_by_task{};  // blocks of this thread
+// blocks that this thread's task holds, per size class
+thread_local std::array<int, ScratchPool::kClasses> held_by_task{};
 
 template <class Header>
 void push(Header*& list, Header* header) {
@@ -38,7 +39,7 @@ void push(Header*& list, Header* header) {
 
 }  // namespace
 
-/// Size classes in eighths of powers of two: at most an eighth is wasted.
+/// Size classes are eighths of powers of two: at most one eighth is wasted.
 ScratchPool::SizeClass ScratchPool::size_class(size_t bytes) {
   if (bytes < 1024) bytes = 1024;
   const int octave = std::bit_width(bytes - 1) - 1;  // 2^octave < bytes <= 2^(octave + 1)
@@ -82,7 +83,7 @@ void* ScratchPool::take(size_t bytes, Held* held) {
     blocks.free[in_task] = header->next;
   } else {
     header = take_from_system(size);
-    if (!header) {  // what nobody uses may be enough
+    if (!header) {  // freeing the unused blocks may be enough
       release_free_blocks();
       header = take_from_system(size);
     }

@@ -9,15 +9,17 @@
 
 namespace mmrec {
 
-/// Scratch memory, of the kernels (halide_malloc) and of their callers: blocks that are given back are kept and handed out again for the
-/// same size class, so once every kernel has run, nothing is allocated any more. Thread-safe.
+/// Pool of scratch memory for kernels (halide_malloc) and their callers. Freed blocks are kept and
+/// reused for the same size class: after every kernel has run once, nothing more is allocated.
+/// Thread-safe.
 class ScratchPool {
  public:
   static constexpr int kClassesPerOctave = 8;
   static constexpr size_t kClasses = 64 * kClassesPerOctave;
 
   struct Header;
-  /// Blocks that are held by somebody who may end without giving them back one by one: all of them are given back at its end.
+  /// Owns blocks whose user may end without freeing them one by one (longjmp). The destructor gives
+  /// all of them back.
   class Held {
    public:
     Held() = default;
@@ -34,26 +36,28 @@ class ScratchPool {
   };
 
   ScratchPool() = default;
-  /// Blocks that have not been given back are lost.
+  /// Blocks that are still in use leak.
   ~ScratchPool() { release_free_blocks(); }
   ScratchPool(const ScratchPool&) = delete;
   ScratchPool& operator=(const ScratchPool&) = delete;
 
-  /// At least so many bytes, aligned to 64; null where the system has no more. `held` remembers the block, on this thread alone.
+  /// Returns at least `bytes` bytes, aligned to 64, or null if the system has no more memory.
+  /// `held` takes ownership of the block; use one Held on one thread only.
   void* take(size_t bytes, Held* held = nullptr);
-  /// To the pool that it is from; on the thread that took it. Null is nothing.
+  /// Returns a block to its pool. Call it on the thread that took the block. Null is allowed.
   static void give_back(void* block);
 
-  /// How often it had to ask the system for memory, ever.
+  /// Returns how often this pool has allocated memory from the system since its construction.
   int64_t system_allocations() const { return system_allocations_.load(std::memory_order_relaxed); }
 
  private:
-  /// The blocks of a class. Those of tasks of parallel loops are apart: how many of them are in use at once depends on how the
-  /// threads happen to meet, so there are as many as all threads together can want as soon as one task has wanted them.
+  /// Blocks of one size class. Blocks for tasks of parallel loops are kept apart: how many are in
+  /// use at once depends on thread timing. Once one task has needed n blocks, the pool holds n
+  /// blocks per thread, so later runs allocate nothing.
   struct Class {
-    Header* free[2] = {};    // [in a task]
-    int most_in_a_task = 0;  // blocks that one task has held at once
-    int of_tasks = 0;        // blocks that there are for tasks
+    Header* free[2] = {};    // indexed by in_task
+    int most_in_a_task = 0;  // largest number of blocks held by one task
+    int of_tasks = 0;        // blocks allocated for tasks
   };
   struct SizeClass {
     int index;
@@ -69,7 +73,8 @@ class ScratchPool {
   std::atomic<int64_t> system_allocations_{0};
 };
 
-/// A block of the current context's for as long as this lives; aligned to 64 bytes. Throws an Error that says how much was asked for.
+/// A scratch block of the current context, aligned to 64 bytes, held for the lifetime of this
+/// object. Throws an Error that names the requested size if there is no memory.
 class Scratch {
  public:
   explicit Scratch(size_t bytes);
@@ -89,7 +94,8 @@ class Scratch {
 /// "out of memory: 12.5 MiB of scratch memory were asked for".
 std::string out_of_scratch(size_t bytes);
 
-/// How often the current context had to ask the system for scratch memory, ever: a training step must not change it.
+/// Returns how often the current context has allocated scratch memory from the system. A training
+/// step after the first must not change it.
 int64_t scratch_system_allocations();
 
 }  // namespace mmrec

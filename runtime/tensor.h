@@ -16,10 +16,10 @@ namespace detail {
 [[noreturn]] void fail_count(std::span<const int> shape);
 }  // namespace detail
 
-/// A view of a dense array, outermost dimension first as in the formulas ([T][B][C]: C is contiguous). It owns nothing
-/// and copies nothing: it is a halide_buffer_t (whose dimension 0 is the innermost) that can be handed to a kernel as it
-/// is. Kernels count elements in 32 bits: there are fewer than 2^31. Like a pointer, a const view still gives access to writable
-/// elements.
+/// Non-owning view of an array. Axes are numbered from the outermost, as in the formulas: in
+/// [T][B][C], C is contiguous. The view is a halide_buffer_t (whose dimension 0 is the innermost)
+/// and is passed to kernels without a copy. Kernels count elements in 32 bits: a view has fewer
+/// than 2^31 elements. As with a pointer, a const view gives access to writable elements.
 template <class T>
 class TensorView {
  public:
@@ -49,7 +49,7 @@ class TensorView {
 
   T* data() const { return reinterpret_cast<T*>(buffer_.host); }
   int rank() const { return buffer_.dimensions; }
-  /// Extent and stride (in elements) of an axis, counted from the outermost.
+  /// Extent and stride (in elements) of an axis; axis 0 is the outermost.
   int size(int axis) const { return dim_[rank() - 1 - axis].extent; }
   int stride(int axis) const { return dim_[rank() - 1 - axis].stride; }
   int64_t count() const {
@@ -66,30 +66,31 @@ class TensorView {
     return true;
   }
 
-  /// The part [begin, end) of an axis.
+  /// Returns the part [begin, end) of an axis. Throws an Error if it is out of range.
   TensorView slice(int axis, int begin, int end) const;
   TensorView rows(int begin, int end) const { return slice(0, begin, end); }
   TensorView columns(int begin, int end) const { return slice(rank() - 1, begin, end); }
 
-  /// The outermost axis is dropped at `index`: [T][B][C] -> [B][C].
+  /// Returns the sub-view at `index` of the outermost axis: [T][B][C] -> [B][C].
   TensorView at(int index) const {
     TensorView part = slice(0, index, index + 1);
     --part.buffer_.dimensions;
     return part;
   }
 
-  /// The two outermost axes in the other order: [T][B][C] as [B][T][C].
+  /// Swaps the two outermost axes: [T][B][C] -> [B][T][C].
   TensorView swap_outer() const;
 
-  /// The same elements under another shape; all but the innermost axis may be merged or split while the innermost stays,
-  /// so rows of a wider matrix ([T*B][C] out of [T*B][4C]) can be seen as [T][B][C].
+  /// Returns the same elements in another shape. A strided view must keep its innermost axis; the
+  /// other axes may be merged or split: columns of a wider matrix, [T*B][C] out of [T*B][4C],
+  /// become [T][B][C]. Throws an Error for any other shape.
   TensorView reshape(std::initializer_list<int> shape) const;
 
   std::string shape_string() const;
 
-  /// For kernels. The descriptor belongs to this view and lives as long as it.
+  /// The descriptor for kernels. It belongs to this view and lives as long as the view.
   halide_buffer_t* buffer() const { return const_cast<halide_buffer_t*>(&buffer_); }
-  /// Moves the view to another place of the same shape: the cheap way to step through time.
+  /// Points the view at other data of the same shape. The cheap way to step through time.
   void set_data(T* data) { buffer_.host = reinterpret_cast<uint8_t*>(data); }
 
  private:
@@ -107,10 +108,11 @@ class TensorView {
 using Tensor = TensorView<float>;
 using IntTensor = TensorView<int32_t>;
 
-/// Writes zeros to every element; rows may be strided.
+/// Sets every element to zero. Rows may be strided.
 void set_zero(const Tensor& tensor);
 
-/// Throws unless the tensor has this shape; -1 stands for any extent. `what` names the operation and the argument.
+/// Throws an Error unless the tensor has this shape and a contiguous last axis. An extent of -1
+/// accepts any. `what` names the operation and the argument in the message.
 template <class T>
 void check_shape(const char* what, const TensorView<T>& tensor, std::initializer_list<int> shape);
 

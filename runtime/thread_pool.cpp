@@ -18,8 +18,8 @@ namespace mmrec {
 
 namespace {
 
-// How long a thread looks for work before it sleeps, and the caller for the last tasks' end before it gives its core away:
-// some ten microseconds, several times what lies between two loops of a training step.
+// Spins before a worker sleeps, and before the caller yields its core while the last tasks end.
+// Some ten microseconds: several times the gap between two loops of a training step.
 constexpr int kSpins = 1000;
 
 bool address_space_is_limited() {
@@ -47,7 +47,8 @@ bool inside_parallel_loop() { return thread_state.inside_task; }
 ThreadPool::ThreadPool(int workers) : parts_(std::make_unique<Part[]>(workers + 1)) {
   workers_.reserve(workers);
   if (start(workers) || !address_space_is_limited()) return;
-  // Their stacks have taken all of it, and a thread's own allocations take several times its stack. So few leave most of it to the model.
+  // The stacks have used up the address space, and a thread's own allocations take several times
+  // its stack. A sixteenth of the threads leaves most of the space to the model.
   const int some = static_cast<int>(workers_.size()) / 16;
   stop();
   start(some);
@@ -61,7 +62,7 @@ bool ThreadPool::start(int workers) {
   try {
     for (int i = 0; i < workers; ++i) workers_.emplace_back([this, context, i] { serve(context, i + 1); });
     return true;
-  } catch (const std::system_error&) {  // the system's limits: those that there are do
+  } catch (const std::system_error&) {  // system limit reached: run with the threads that started
   } catch (const std::bad_alloc&) {
   }
   return false;
@@ -98,7 +99,7 @@ int ThreadPool::run(int count, int (*task)(void* closure, int i), void* closure)
   if (sleeping_.load() > 0) bell_.notify_all();
 
   take_tasks(0);
-  // Nobody enters any more; whoever is inside may still be at a task.
+  // No thread can enter any more. Threads inside may still run a task.
   gate_.fetch_and(~kOpen);
   for (int spins = 0; gate_.load(std::memory_order_acquire) % kOpen != 0; ++spins)
     if (spins < kSpins)
@@ -134,7 +135,8 @@ void ThreadPool::serve(Context* context, int thread) {
   }
 }
 
-/// Enters a job that is not `last` and returns its number, or 0 when the pool stops.
+/// Waits for a job other than `last`, enters it and returns its number. Returns 0 when the pool
+/// stops.
 uint64_t ThreadPool::next_job(uint64_t last) {
   for (int spins = 0;; ++spins) {
     const uint32_t heard = bell_.load();

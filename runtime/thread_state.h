@@ -7,12 +7,13 @@ namespace mmrec {
 class Context;
 class KernelCall;
 
-/// What the runtime knows of the thread that it runs on.
+/// State of the runtime per thread.
 struct ThreadState {
-  Context* context = nullptr;                    // null: the default one
-  bool inside_task = false;                      // of a pool of that context
-  const std::atomic<int>* stop_asked = nullptr;  // of Interruptible, also at the tasks of that thread's loops
-  KernelCall* call = nullptr;                    // the innermost that is under way
+  Context* context = nullptr;                    // null: the default context
+  bool inside_task = false;                      // running a task of this context's pool
+  // flag of Interruptible; tasks inherit their caller's
+  const std::atomic<int>* stop_asked = nullptr;
+  KernelCall* call = nullptr;                    // innermost kernel call in progress
 };
 inline constinit thread_local ThreadState thread_state;
 

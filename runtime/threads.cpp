@@ -21,7 +21,7 @@ namespace mmrec {
 
 namespace {
 
-/// The current context's.
+/// The current context's pool state.
 PoolOfContext& of_context() { return Context::current().parts().pool; }
 
 }  // namespace
@@ -52,7 +52,7 @@ ThreadPool& current_pool() {
     std::lock_guard lock(context.mutex);
     if (const int wanted = num_threads(); context.made_for.load(std::memory_order_relaxed) != wanted) {
       context.made_for = 0;
-      context.pool.reset();  // its threads count among those that the system allows
+      context.pool.reset();  // its threads count towards the system's limit
       context.pool = std::make_unique<ThreadPool>(wanted - 1);
       const int started = context.pool->threads();
       context.threads = started;

@@ -6,33 +6,39 @@
 
 namespace mmrec {
 
-// The threads of the current context (context.h). One pool (thread_pool.h) serves host loops and Halide's parallel loops. A parallel loop
-// inside a parallel loop runs inline on the thread that meets it. Every thread that takes part flushes denormals to zero meanwhile.
+// Threads of the current context (context.h). One pool (thread_pool.h) serves host loops and
+// Halide's parallel loops. A nested parallel loop runs inline on its thread. All threads of a loop
+// flush denormals to zero while they run it.
 
-/// Number of cores that this process may run on; fewer where a control group's quota is less CPU time than theirs, rounded up.
+/// Returns the number of cores this process may run on. A smaller control group quota of CPU time
+/// limits it (rounded up).
 int available_threads();
-/// 1 .. 1024, from now on. Not while a parallel loop is running.
+/// Sets the number of threads, 1 .. 1024; throws a UsageError otherwise. Do not call it while a
+/// parallel loop is running.
 void set_num_threads(int threads);
-/// As many as were asked for; once they have been started, as many as there are.
+/// Returns the requested number of threads. After the threads have started: the number that did.
 int num_threads();
-/// Starts them, which the first parallel loop does otherwise, and returns how many there are: fewer than were asked for where the system
-/// starts no more (limits on processes or memory), which the function of on_missing_threads is told then, once.
+/// Starts the threads now instead of in the first parallel loop. Returns how many there are. If the
+/// system limits (processes, memory) allow fewer than requested, calls the function set by
+/// on_missing_threads once.
 int start_threads();
 void on_missing_threads(std::function<void(int started, int wanted)> tell);
 
-/// body(i) for i in [0, count), in any order, on the pool. The first exception is rethrown when all are done.
+/// Runs body(i) for i in [0, count), in any order, on the pool. Rethrows the first exception after
+/// all tasks have ended.
 void parallel_for(int count, void (*call)(void* body, int i), void* body);
 template <class Body>
-void parallel_for(int count, Body&& body) {  // not a std::function, which would allocate
+void parallel_for(int count, Body&& body) {  // not std::function, which would allocate
   parallel_for(count, [](void* body, int i) { (*static_cast<std::remove_reference_t<Body>*>(body))(i); }, &body);
 }
 
-/// What is under way has been given up because a stop was asked for; see Interruptible.
+/// Thrown by work that a requested stop has ended; see Interruptible.
 struct Interrupted {};
 
-/// While it lives, kernels and parallel loops that this thread calls throw Interrupted soon after `asked` is no longer 0: no further task is
-/// begun. What they were writing then has any values. Of several objects on a thread the youngest counts. It belongs to the calls and not to the
-/// context: other threads that compute with the same context go on.
+/// During the lifetime of this object, kernels and parallel loops that this thread calls throw
+/// Interrupted soon after `asked` becomes non-zero: no further task begins. Their outputs are then
+/// undefined. The newest object on a thread counts. The flag belongs to the calls of this thread,
+/// not to the context: other threads of the same context go on.
 class Interruptible {
  public:
   explicit Interruptible(const std::atomic<int>& asked);
@@ -44,7 +50,8 @@ class Interruptible {
   const std::atomic<int>* before_;
 };
 
-/// Throws Interrupted where this thread, or the one whose loop's task it is at, is Interruptible and a stop was asked for.
+/// Throws Interrupted if a stop was requested from this thread, or from the caller whose task this
+/// thread runs.
 void check_interruption();
 
 }  // namespace mmrec

@@ -12,7 +12,7 @@ void check_heads(const char* name, int D, int heads) {
   if (heads == 0 || D % heads != 0) fail("{}: {} columns do not divide among {} heads", name, D, heads);
 }
 
-/// [N][D] as [N][H][D/H].
+/// Views [N][D] as [N][H][D/H].
 Tensor by_head(const char* name, const Tensor& rows, int N, int heads) {
   check_shape(name, rows, {N, -1});
   check_heads(name, rows.size(1), heads);

@@ -12,7 +12,8 @@ namespace {
 void run(Kernel& kernel, const char* name, const Tensor& a, const Tensor& b, const Tensor& c, int K, const GemmEpilogue& epilogue) {
   const int M = c.size(0), N = c.size(1);
   if (M == 0 || N == 0) return;
-  // Kernels always add a bias and read a residual where beta is not 0: without a bias it is a row of zeros.
+  // The kernels always add a bias: a missing bias becomes a row of zeros. They read the residual
+  // only if beta is not 0.
   std::optional<Scratch> zeros;
   Tensor bias = epilogue.bias;
   if (bias.rank() == 0) {

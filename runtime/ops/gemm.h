@@ -4,25 +4,27 @@
 
 namespace mmrec::ops {
 
-/// What is added to a product: C = A B + bias + beta R.
+/// Terms added to a product: C = A B + bias + beta R.
 struct GemmEpilogue {
-  Tensor bias = {};      ///< [N], or an empty tensor for none
-  Tensor residual = {};  ///< R [M][N], or an empty tensor for none; it may be C itself (accumulation), or strided
+  Tensor bias = {};      ///< [N]; empty: none
+  Tensor residual = {};  ///< R [M][N]; empty: none. May be strided, or C itself (accumulation)
   float beta = 0.f;
 };
 
-/// C[m,n] = sum_k A[m,k] B[k,n] (+ epilogue). A [M][K], B [K][N], C [M][N]; rows may be strided. Any size, 0 included.
+/// C[m,n] = sum_k A[m,k] B[k,n] (+ epilogue). A [M][K], B [K][N], C [M][N]. Rows may be strided.
+/// Sizes may be 0.
 void gemm_nn(const Tensor& a, const Tensor& b, const Tensor& c, const GemmEpilogue& epilogue = {});
-/// C[m,n] = sum_k A[m,k] B[n,k] (+ epilogue): a linear layer with weights [out, in]. A [M][K], B [N][K].
+/// C[m,n] = sum_k A[m,k] B[n,k] (+ epilogue): a linear layer with weights [out][in]. A [M][K], B
+/// [N][K].
 void gemm_nt(const Tensor& a, const Tensor& b, const Tensor& c, const GemmEpilogue& epilogue = {});
 /// C[m,n] = sum_k A[k,m] B[k,n] (+ epilogue). A [K][M], B [K][N].
 void gemm_tn(const Tensor& a, const Tensor& b, const Tensor& c, const GemmEpilogue& epilogue = {});
 
-/// A linear layer's gradients: dweight += dY^T X, dbias += the sum of dY's rows. dY [N][out], X [N][in] (rows may be strided); dbias may be
-/// empty.
+/// Gradients of a linear layer: dweight += dY^T X, dbias += sum of dY's rows. dY [N][out], X
+/// [N][in]; rows may be strided. dbias may be empty.
 void linear_gradients(const Tensor& dy, const Tensor& x, const Tensor& dweight, const Tensor& dbias = {});
 
-/// s[c] += sum_r x[r,c]: the gradient of a bias. x [R][C] (rows may be strided), s [C].
+/// s[c] += sum_r x[r,c]: the gradient of a bias. x [R][C], s [C]; rows of x may be strided.
 void column_sum(const Tensor& x, const Tensor& s);
 
 }  // namespace mmrec::ops

@@ -12,17 +12,20 @@ namespace mmrec::ops {
 
 namespace {
 
-/// Rows whose exponentials exist at the same time, for the embedding's gradient: enough for that to be read and written
-/// seldom, few enough for the exponentials (5 MB at V = 5000) to stay in the last-level cache.
+/// Rows whose exponentials exist at the same time for the embedding's gradient. Large enough that
+/// the gradient is read and written rarely; small enough that the exponentials (5 MB at V = 5000)
+/// stay in the last-level cache.
 constexpr int kBlockRows = 256;
 
-/// A whole variant takes all rows, each of its steps being a pass over them. The others take a panel, so that its exponentials stay
-/// in a core's cache from step to step.
+/// A "whole" variant takes all rows: each of its steps is a pass over all of them. Any other
+/// variant takes one panel of rows: the panel's exponentials stay in a core's cache from step to
+/// step.
 int rows_a_call(const Kernel& kernel, const Sizes& sizes) { return kernel.choose(sizes).whole() ? sizes.data()[0] : kLinearCrossEntropyPanel; }
 
 int panels_of(int rows) { return (rows + kLinearCrossEntropyPanel - 1) / kLinearCrossEntropyPanel; }
 
-/// Rows [begin, end) in parts of rows_a_call, one a task: body(begin, end).
+/// Splits rows [begin, end) into chunks of rows_a_call rows and runs body(begin, end) for each
+/// chunk as a parallel task.
 template <class Body>
 void for_each_call(int begin, int end, int rows_a_call, const Body& body) {
   parallel_for((end - begin + rows_a_call - 1) / rows_a_call, [&](int i) {

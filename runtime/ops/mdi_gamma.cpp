@@ -6,7 +6,7 @@ namespace mmrec::ops {
 
 namespace {
 
-/// N, D and R of a call, when all shapes fit.
+/// Sizes of a call, after the shape checks.
 struct MdiGammaSizes {
   int N, D, R;
 };

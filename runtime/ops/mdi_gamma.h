@@ -4,24 +4,29 @@
 
 namespace mmrec::ops {
 
-/// The two small MLPs of MDI's gamma, the decay; weights are [out][in], R = D / 4 in the model. Used for values and for gradients.
+/// Weights, or their gradients, of the two small MLPs that compute MDI's decay gamma. Matrices are
+/// [out][in]; R = D / 4 in the model.
 struct MdiGammaWeights {
   Tensor gamma_in, gamma_in_bias, gamma_out, gamma_out_bias;          ///< mdi.W_gamma.0 [R][D], [R], .2 [D][R], [D]
-  Tensor context_in, context_in_bias, context_out, context_out_bias;  ///< mdi.W_context.0 and .2, likewise
+  /// mdi.W_context.0 and .2, same shapes
+  Tensor context_in, context_in_bias, context_out, context_out_bias;
 };
 
-/// What mdi_gamma_forward keeps for mdi_gamma_backward.
+/// Intermediate results that mdi_gamma_forward keeps for mdi_gamma_backward.
 struct MdiGammaSaved {
-  Tensor gamma_hidden, context_hidden;    ///< [N][R], before the gelu
-  Tensor gamma_sigmoid, context_sigmoid;  ///< [N][D], the two factors of the decay
+  Tensor gamma_hidden, context_hidden;    ///< [N][R], before gelu
+  Tensor gamma_sigmoid, context_sigmoid;  ///< [N][D], both factors of the decay
 };
 
-/// gm = clamp(sigmoid(G2 gelu(G1 z)) * sigmoid(C2 gelu(C1 k)), kMdiGammaMin, 1 - kMdiGammaMin). z, k [N][D] (rows may be strided)
-/// -> gm [N][D].
+/// gm = clamp(sigmoid(G2 gelu(G1 z)) * sigmoid(C2 gelu(C1 k)), kMdiGammaMin, 1 - kMdiGammaMin). G,
+/// C: the gamma and context MLPs, with their biases. z, k [N][D] (rows may be strided) -> gm
+/// [N][D].
 void mdi_gamma_forward(const Tensor& z, const Tensor& k, const MdiGammaWeights& weights, const MdiGammaSaved& saved, const Tensor& gm);
 
-/// Gradient of mdi_gamma_forward for the gradient dgm_scale * dgm in gm: dz = dz_residual + gradient in z (dz_residual may be dz itself), dk =
-/// gradient in k, and those of the weights, which are added to. Where the clamp acts the gradient is zero.
+/// Gradient of mdi_gamma_forward. The gradient with respect to gm is dgm_scale * dgm. dz =
+/// dz_residual + gradient with respect to z (dz_residual may be dz itself), dk = gradient with
+/// respect to k; all [N][D]. Adds the weight gradients to `gradients`. The gradient is zero where
+/// the clamp is active.
 void mdi_gamma_backward(const Tensor& dgm, float dgm_scale, const Tensor& dz_residual, const Tensor& z, const Tensor& k,
                         const MdiGammaWeights& weights, const MdiGammaSaved& saved, const Tensor& dz, const Tensor& dk,
                         const MdiGammaWeights& gradients);

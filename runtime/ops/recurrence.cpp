@@ -11,8 +11,9 @@ namespace mmrec::ops {
 
 namespace {
 
-/// The sequences of a batch are independent: groups of them go through all of t on a thread each. Below four, a group would
-/// hold a single sequence, and every thread would stream all the weights for it alone.
+/// The sequences of a batch are independent: each thread takes a group of sequences through all
+/// time steps. With fewer than 4 sequences a group would hold only one, and every thread would
+/// stream all weights for a single sequence.
 constexpr int kLeastGrouped = 4;
 
 template <class Body>
@@ -21,12 +22,12 @@ void for_sequence_groups(int B, const Body& body) {
   parallel_for(groups, [&](int group) { body(B * group / groups, B * (group + 1) / groups); });
 }
 
-/// Some of a step's units, and the columns of the packed weights that belong to them.
+/// A range of units of a step, and the end of its columns in the packed weights (whole tiles).
 struct Units {
   int begin, end, padded_end;
 };
 
-/// The units in parts of whole tiles: what a batch too small for groups of sequences is divided into.
+/// Divides the units into parts of whole tiles. For batches too small for groups of sequences.
 struct UnitParts {
   explicit UnitParts(int D) : D(D), tiles(recurrence_padded(D) / kRecurrenceTile), count(std::min(tiles, max_lockstep_parts())) {}
   Units operator[](int part) const {
@@ -36,7 +37,8 @@ struct UnitParts {
   int D, tiles, count;
 };
 
-/// Some sequences' rows of a time-major tensor, to be moved through time; `offset` is the row's time at t = 0.
+/// The rows of some sequences in a time-major tensor, at a movable time. At step t the view is at
+/// time t + offset.
 struct Rows {
   Rows(const Tensor& sequence, int begin, int end, int offset)
       : view(sequence.at(0).rows(begin, end)), stride(sequence.stride(0)), at_zero(view.data() + static_cast<int64_t>(offset) * stride) {}
@@ -55,7 +57,7 @@ void recurrence_pack(const Tensor& core_gate, const Tensor& mdi_gate, const Recu
   check_shape("recurrence_pack: forward", packed.forward, {D, 2, recurrence_padded(D)});
   check_shape("recurrence_pack: backward", packed.backward, {2, D, recurrence_padded(D)});
   static Kernel kernel("recurrence", "pack");
-  kernel({.sizes = {0, D}},  // no batch here
+  kernel({.sizes = {0, D}},  // packing has no batch
          core_gate, mdi_gate, packed.forward, packed.backward);
 }
 
@@ -71,7 +73,7 @@ void recurrence_forward(const RecurrenceWeights& packed, const Tensor& core_bias
   if (z.count() == 0) return;
 
   static Kernel kernel("recurrence", "forward");
-  // Sequences [begin, end) from step to step, some units of them.
+  // Returns a callable that runs step t for sequences [begin, end) and a range of units.
   const auto steps = [&](int begin, int end, Units units) {
     const auto all = [&](const Tensor& tensor, int t) { return Rows(tensor, begin, end, t); };
     const auto own = [&](const Tensor& tensor, int t) { return Rows(tensor.columns(units.begin, units.end), begin, end, t); };
@@ -115,7 +117,8 @@ void recurrence_backward(const RecurrenceWeights& packed, const Tensor& dstate, 
                               Rows(gamma, begin, end, 0),  Rows(gm, begin, end, 0), Rows(state, begin, end, 0), Rows(ds, begin, end, 0),
                               Rows(dg, begin, end, 0),     Rows(dz, begin, end, 0), Rows(dgamma, begin, end, 0)};
     auto& [dstate_t, s_t, g_t, z_t, gamma_t, gm_t, h_previous, ds_t, dg_t, dz_t, dgamma_t] = rows;
-    // dstate_in holds the gradient that step t + 1 handed to h_t until it is that in the state handed in.
+    // dstate_in carries the gradient from step t + 1 to h_t. After t = 0 it is the gradient of the
+    // initial state.
     const Tensor carry = dstate_in.rows(begin, end);
     for (int t = T - 1; t >= 0; --t) {
       for (Rows& row : rows) row.move_to(t);

@@ -4,11 +4,13 @@
 
 namespace mmrec::ops {
 
-/// y[n,:] = w x[n,:] rstd[n] with rstd[n] = 1 / (rms(x[n,:]) + kNormEpsilon), the epsilon outside the root. x, y [N][D], w [D], rstd [N].
+/// y[n,:] = w x[n,:] rstd[n] with rstd[n] = 1 / (rms(x[n,:]) + kNormEpsilon); the epsilon is
+/// outside the square root. x, y [N][D], w [D], rstd [N].
 void rmsnorm_forward(const Tensor& x, const Tensor& w, const Tensor& y, const Tensor& rstd);
 
-/// dX = residual + gradient of rmsnorm_forward in x; dw [D] is added to. `residual` [N][D] is the gradient that reaches x by other ways;
-/// it may be dX itself. The gradient in x of a row of zeros is taken as dY w rstd.
+/// dx = residual + gradient of rmsnorm_forward with respect to x; adds the gradient of w to dw [D].
+/// `residual` [N][D] is the gradient that reaches x along other paths; it may be dx itself. For a
+/// row of zeros the gradient with respect to x is defined as dy w rstd.
 void rmsnorm_backward(const Tensor& dy, const Tensor& residual, const Tensor& x, const Tensor& rstd, const Tensor& w, const Tensor& dx,
                       const Tensor& dw);
 
