@@ -8,11 +8,13 @@
 
 namespace mmrec {
 
-/// The architectures' names: what the field `arch` may be.
+/// Returns the allowed values of the field `arch`.
 std::vector<std::string> architecture_names();
-/// A block of the configuration's architecture; throws a UsageError for one that there is not.
+/// Makes a block of the configuration's architecture. Throws a UsageError for an unknown
+/// architecture.
 std::unique_ptr<Block> make_block(const Config& config, int T, int B);
-/// "4 layers, 4 heads, vocabulary 5000": layers, what the architecture says of them, vocabulary.
+/// Returns for example "4 layers, 4 heads, vocabulary 5000": layers, the block's describe(),
+/// vocabulary.
 std::string describe_layers(const Config& config);
 
 }  // namespace mmrec

@@ -13,7 +13,7 @@
 
 namespace mmrec {
 
-/// The masks of one block in one step.
+/// The dropout masks of one block in one training step.
 struct BlockDropout {
   ops::Dropout mixer, ffn_hidden, ffn_output;
 };
@@ -23,60 +23,70 @@ struct NamedTensor {
   Tensor tensor;
 };
 
-/// An array that is drawn anew for each step, N(0, deviation); its size is a multiple of 4.
+/// An array of random numbers, redrawn for each training step from N(0, deviation^2). Its size is a
+/// multiple of 4.
 struct Drawn {
   std::string name;
   Tensor tensor;
   float deviation;
 };
 
-/// One layer of an architecture, for windows of T positions of B sequences: all that a model has to know of it. Rows are time-major:
-/// [N][D] stands for [T][B][D], N = T * B. A new block is cheap, it holds views only: its weights come with bind(), its memory
-/// with lay_out_*(). A new architecture is a class that derives from this one and a row in model/architecture.cpp.
+/// Interface of one layer of an architecture, for windows of T positions of B sequences. Rows are
+/// time-major: [N][D] means [T][B][D] with N = T * B.
+/// A new block holds only views and is cheap to make: bind() attaches the weights, lay_out_*() the
+/// memory.
+/// To add an architecture, derive a class from Block and add a row to model/architecture.cpp.
 class Block {
  public:
   Block(const Config& config, int T, int B) : config_(config), T_(T), B_(B), D_(config.dim) {}
   virtual ~Block() = default;
 
-  /// Throws a UsageError for a field of the configuration that makes no sense here.
+  /// Throws a UsageError if a field of the configuration has an impossible value.
   virtual void check_values() const {}
-  /// The same for values that can be planned with only, since this version does not support them.
+  /// Throws a UsageError for values that this version can plan with but not run.
   virtual void check_supported() const {}
 
-  /// What a run's log says of the layers, in a few words.
+  /// Returns a few words about the layers for the run's log.
   virtual std::string describe() const = 0;
 
-  /// Declares the parameters, by the names that they have in checkpoints after "blocks.0.".
+  /// Declares the parameters. Names are as in checkpoints, without the prefix "blocks.0.".
   virtual void declare(const ParameterScope& parameters) const = 0;
-  /// Takes the views of weights and gradients; before forward and backward.
+  /// Attaches the views of weights and gradients. Call it before forward and backward.
   virtual void bind(const ParameterScope& weights, const ParameterScope& gradients) = 0;
 
-  /// Floats of the state that a sequence carries from one call to the next.
+  /// Number of floats of recurrent state per sequence, carried from one call to the next.
   virtual int state_width() const = 0;
-  /// Elements a token of the widest array: the product with the tokens must stay below 2^31.
+  /// Elements per token of the largest array. Multiplied by the number of tokens it must stay below
+  /// 2^31.
   virtual int64_t widest_row() const = 0;
-  /// Operations a token of the matrix products, forward and backward; everything else should be less than 2 % of it.
+  /// Floating-point operations per token of all matrix products, forward and backward. All other
+  /// work should be less than 2 % of it.
   virtual double training_flops() const = 0;
 
-  /// What is drawn anew for each training step, and once for evaluation and generation.
+  /// Allocates the arrays that are redrawn for each training step. Evaluation and generation draw
+  /// them once.
   virtual std::vector<Drawn> lay_out_drawn(Arena&) { return {}; }
-  /// What forward leaves for backward. Layers of a model that only infers share one place.
+  /// Allocates the tensors that forward keeps for backward. All layers of an inference model share
+  /// one region.
   virtual void lay_out_saved(Arena& arena) = 0;
-  /// What is needed within one call only; all layers share one place.
+  /// Allocates the tensors used within one call. All layers share one region.
   virtual void lay_out_scratch(Arena& arena, bool backward) = 0;
 
-  /// y = block(x), both [N][D]. state [B][state_width()] is the one to start from, and afterwards the one after the last position.
+  /// y = block(x); x, y [N][D]. state [B][state_width()]: on entry the initial state, on return the
+  /// state after the last position.
   virtual void forward(const Tensor& x, const Tensor& state, const BlockDropout& dropout, const Tensor& y) = 0;
-  /// dx from dy, which may be the same tensor, for the x and the masks of the last forward; adds to the weights' gradients. It mirrors forward
-  /// from its last line to its first.
+  /// Computes dx [N][D] from dy [N][D] for the x and the masks of the last forward; adds to the
+  /// weight gradients. dx may be dy itself. The code mirrors forward from its last line to its
+  /// first.
   virtual void backward(const Tensor& dy, const Tensor& x, const BlockDropout& dropout, const Tensor& dx) = 0;
 
-  /// What the last forward has made, in the order of computation: where a value that is not finite is looked for.
+  /// Returns the tensors that the last forward computed, in order of computation. Used to find the
+  /// first non-finite value.
   virtual std::vector<NamedTensor> saved() const = 0;
 
  protected:
   int rows() const { return T_ * B_; }
-  /// [N][C] as [T][B][C], and back.
+  /// Views [N][C] as [T][B][C], and the inverse.
   Tensor by_time(const Tensor& rows) const { return rows.reshape({T_, B_, rows.size(1)}); }
   Tensor by_row(const Tensor& sequence) const { return sequence.reshape({rows(), sequence.size(2)}); }
 

@@ -17,7 +17,7 @@ namespace {
 
 using nlohmann::json;
 
-/// Every field by its name; all that reads, writes or lists fields goes through here.
+/// Calls visit(name, field) for every field. All code that reads, writes or lists fields uses it.
 template <class C, class Visit>
 void for_each_field(C& c, Visit&& visit) {
   visit("arch", c.arch);
@@ -50,7 +50,8 @@ struct Preset {
   int mem_slots = 1024;
 };
 
-// Documented sizes. Those with DPG or UBOO can be planned only, until the model has these parts.
+// The documented sizes. Presets with DPG or UBOO can only be planned with until the model supports
+// these parts.
 constexpr std::array kPresets{
     Preset{"tiny", 5000, 128, 4, 4, 1024},
     Preset{"mini", 10000, 256, 6, 4, 2048},
@@ -133,7 +134,7 @@ void set_field(Config& config, std::string_view assignment) {
   const size_t equals = assignment.find('=');
   if (equals == std::string_view::npos) fail_usage("--set {}: expected field=value", assignment);
   const std::string field(assignment.substr(0, equals)), text(assignment.substr(equals + 1));
-  // A value's type is that of its text, whatever the field's is.
+  // The text alone decides the type of the value; assign() compares it with the field's type.
   json value = text;
   if (text == "true" || text == "false")
     value = text == "true";
@@ -149,7 +150,8 @@ void require_field(bool holds, const char* field, const std::string& problem) {
 }
 
 void check_values(const Config& c) {
-  constexpr int kMaxDim = 1 << 16, kMaxLayers = 1 << 12;  // far beyond any model; products of sizes stay in range
+  // far beyond any model; keeps products of sizes in range
+  constexpr int kMaxDim = 1 << 16, kMaxLayers = 1 << 12;
   require_field(c.vocab_size >= 2, "vocab_size", fmt::format("must be at least 2, not {}", c.vocab_size));
   require_field(c.dim >= 4 && c.dim <= kMaxDim && c.dim % 4 == 0, "dim", fmt::format("must be a multiple of 4 up to {}, not {}", kMaxDim, c.dim));
   require_field(c.layers >= 1 && c.layers <= kMaxLayers, "layers", fmt::format("must be between 1 and {}, not {}", kMaxLayers, c.layers));

@@ -16,7 +16,7 @@ namespace mmrec {
 Config load_config(const std::string& preset_or_file) {
   const std::vector<std::string> names = preset_names();
   if (std::find(names.begin(), names.end(), preset_or_file) != names.end()) return preset(preset_or_file);
-  std::error_code ignored;  // what cannot be looked at is no file either
+  std::error_code ignored;  // a file that cannot be accessed counts as missing
   if (!std::filesystem::exists(preset_or_file, ignored))
     fail_usage("--config {}: neither a preset ({}) nor a file", preset_or_file, fmt::join(names, ", "));
   nlohmann::json fields = parse_json(read_file(preset_or_file), preset_or_file);
@@ -26,7 +26,8 @@ Config load_config(const std::string& preset_or_file) {
     base = preset(fields["preset"].get<std::string>());
     fields.erase("preset");
   }
-  if (fields.is_object()) fields.erase("run");  // a run's own config.json says whose it is
+  // a run's config.json also records the run; ignore that
+  if (fields.is_object()) fields.erase("run");
   return config_from_json(fields, base, preset_or_file);
 }
 

@@ -6,8 +6,9 @@
 
 namespace mmrec {
 
-/// `--config`: a preset's name or a JSON file of fields; {"preset": "mini", ..} starts from a preset, else from tiny. Throws
-/// a UsageError for what is neither, for unknown fields and impossible values.
+/// Loads `--config`: a preset's name or a JSON file of fields. {"preset": "mini", ..} starts from
+/// that preset, otherwise from tiny. Throws a UsageError if the argument is neither, for an unknown
+/// field and for an impossible value.
 Config load_config(const std::string& preset_or_file);
 
 }  // namespace mmrec

@@ -20,25 +20,25 @@ namespace mmrec {
 
 namespace {
 
-/// What a model computes with beside its parameters; all of it in one arena.
+/// All memory of a model except its parameters. Allocated from one arena.
 struct Activations {
   Activations(const Config& config, int T, int B, Model::Mode mode);
 
   void lay_out(Arena& arena);
   int rows() const { return T * B; }
-  /// The input of block i; x(layers) is what the final norm reads.
+  /// The input of block i. x(layers) is the input of the final norm.
   const Tensor& x(int i) const { return inputs[training() ? i : i % 2]; }
   bool training() const { return mode == Model::Mode::kTraining; }
 
   int T, B, D;
   Model::Mode mode;
   std::vector<std::unique_ptr<Block>> blocks;
-  std::vector<Drawn> drawn;      // of all blocks, in their order
+  std::vector<Drawn> drawn;      // of all blocks, in order
   Tensor state;                  // [L][B][block's state_width()]
-  std::vector<Tensor> inputs;    // [N][D]; training keeps all of them, inference two in turn
-  Tensor head_input, head_rstd;  // normalised rows [N][D], factors [N]
+  std::vector<Tensor> inputs;    // [N][D]; training keeps all, inference alternates two
+  Tensor head_input, head_rstd;  // normalised rows [N][D], row factors [N]
   Tensor token_loss, correct;    // [N]
-  Tensor zeros, dhead, dx;       // training: [N][D]
+  Tensor zeros, dhead, dx;       // training only: [N][D]
 };
 
 Activations::Activations(const Config& config, int T, int B, Model::Mode mode) : T(T), B(B), D(config.dim), mode(mode) {
@@ -71,7 +71,7 @@ void Activations::lay_out(Arena& arena) {
   }
 }
 
-/// The masks of a layer.
+/// Returns the dropout masks of a layer.
 BlockDropout masks(int layer, const StepDropout& dropout) {
   const auto words = Philox(dropout.seed, rng_stream(Stream::kDropout, dropout.step));
   const auto first = words.block(2 * layer), second = words.block(2 * layer + 1);
@@ -94,14 +94,14 @@ double training_flops(const Config& config, int64_t tokens) {
 struct Model::Implementation : Activations {
   Implementation(const Config& config, int vocabulary, Parameters& parameters, int T, int B, Mode mode, uint64_t seed);
 
-  /// From ids to the normalised rows that the head reads.
+  /// Computes the normalised rows that the head reads from the ids.
   void forward(const IntTensor& ids, const StepDropout& dropout);
   void backward(const IntTensor& ids, const StepDropout& dropout);
   LossSum sum() const;
 
   Context& context = Context::current();
   OuterWeights weights, gradients;
-  Tensor embedding, embedding_gradient;  // the vocabulary's rows
+  Tensor embedding, embedding_gradient;  // the rows of real tokens
   uint64_t seed;
   Arena arena;
 };
@@ -130,7 +130,7 @@ void Model::Implementation::forward(const IntTensor& ids, const StepDropout& dro
   ops::rmsnorm_forward(x(layers), weights.norm, head_input, head_rstd);
 }
 
-/// Mirrors forward; dhead is the gradient in head_input.
+/// Mirrors forward. dhead is the gradient with respect to head_input.
 void Model::Implementation::backward(const IntTensor& ids, const StepDropout& dropout) {
   const FlushDenormals once_for_all_kernels;
   const int layers = static_cast<int>(blocks.size());
@@ -167,7 +167,7 @@ void Model::draw(uint64_t number) {
   const Context::Use use(implementation_->context);
   const Philox random(implementation_->seed, rng_stream(Stream::kMemory, number));
   parallel_for(static_cast<int>(drawn().size()), [&](int i) {
-    uint64_t counter = 0;  // which gives four numbers at once
+    uint64_t counter = 0;  // one counter value gives four numbers
     for (int before = 0; before < i; ++before) counter += static_cast<uint64_t>(drawn()[before].tensor.count() / 4);
     const Drawn& array = drawn()[i];
     random.fill_normal(counter, array.deviation, array.tensor.data(), array.tensor.count());

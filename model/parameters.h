@@ -12,57 +12,59 @@
 
 namespace mmrec {
 
-/// How a parameter starts: every element `value`, or uniform within +-value, or normal with that deviation.
+/// Initial distribution of a parameter: constant `value`, uniform in [-value, value], or normal
+/// with standard deviation `value`.
 struct Initial {
   enum class Kind { kConstant, kUniform, kNormal };
   static Initial constant(double value) { return {Kind::kConstant, value}; }
   static Initial uniform(double bound) { return {Kind::kUniform, bound}; }
   static Initial normal(double deviation) { return {Kind::kNormal, deviation}; }
-  /// Of a linear layer: U(-1/sqrt(in), 1/sqrt(in)).
+  /// The default of a linear layer: U(-1/sqrt(in), 1/sqrt(in)).
   static Initial fan_in(int in);
 
   Kind kind;
   double value;
 };
 
-/// One row of the table: where a named parameter lies in the flat arrays.
+/// One row of the parameter table: a named parameter and its place in the flat arrays.
 struct Parameter {
-  std::string name;        ///< as in every checkpoint, for example "blocks.0.ffn.0.weight"
+  std::string name;        ///< as in checkpoints, for example "blocks.0.ffn.0.weight"
   std::vector<int> shape;  ///< [out, in] for weights
   Initial initial;
-  bool last;              ///< comes after all that are not
+  bool last;              ///< placed after all parameters without this flag
   int64_t offset, count;  ///< in floats; offsets are multiples of 16
 };
 
-/// What the names of a block's parameters begin with.
+/// Returns the name prefix of a block's parameters, "blocks.<layer>.".
 std::string block_prefix(int layer);
-/// The parameters of a configuration, in the order of the checkpoints.
+/// Returns the parameters of a configuration in the order of checkpoints.
 std::vector<Parameter> parameter_table(const Config& config);
-/// Number of parameters, without the padding between them.
+/// Returns the number of parameters, without the padding between them.
 int64_t parameter_count(const std::vector<Parameter>& table);
 
-/// Weights, gradients and AdamW's moments as four flat arrays of the same layout, with the table of named views.
+/// Weights, gradients and AdamW's moments: four flat arrays with the same layout, and the table of
+/// named views into them.
 class Parameters {
  public:
   explicit Parameters(const Config& config);
 
   const std::vector<Parameter>& table() const { return table_; }
-  const Parameter& find(std::string_view name) const;  ///< throws for an unknown name
+  const Parameter& find(std::string_view name) const;  ///< throws an Error for an unknown name
 
-  /// The flat arrays [n]; the padding between parameters is zero in all of them and stays so.
+  /// The flat arrays [n]. The padding between parameters is always zero.
   const Tensor& weights() const { return weights_; }
   const Tensor& gradients() const { return gradients_; }
   const Tensor& first_moments() const { return m_; }
   const Tensor& second_moments() const { return v_; }
 
-  /// The part of a flat array that belongs to a parameter, in its shape.
+  /// Returns the view of one parameter in a flat array, in the parameter's shape.
   Tensor view(const Tensor& flat, const Parameter& parameter) const;
   Tensor weight(std::string_view name) const { return view(weights_, find(name)); }
   Tensor gradient(std::string_view name) const { return view(gradients_, find(name)); }
 
-  /// Zeros in gradients(), to which a model adds.
+  /// Sets gradients() to zero. Models add to them.
   void clear_gradients();
-  /// Draws the weights (the same for the same seed), clears gradients and moments.
+  /// Draws the weights from `seed`; sets gradients and moments to zero.
   void initialise(uint64_t seed);
 
  private:
@@ -71,13 +73,14 @@ class Parameters {
   Tensor weights_, gradients_, m_, v_;
 };
 
-/// A linear layer's parameters: [out][in], [out].
+/// Parameters of a linear layer: weight [out][in], bias [out].
 struct Linear {
   Tensor weight, bias;
 };
 
-/// Where parameters are declared, each by its name after the prefix ("blocks.0."). Over a table a declaration adds a row and returns an empty
-/// tensor; over a flat array it returns the view of the row that was added. So one constructor names every parameter of a part once.
+/// Declares parameters by name, after a prefix ("blocks.0."). Constructed over a table, declare()
+/// adds a row and returns an empty tensor. Constructed over a flat array, declare() returns the
+/// view of that row. So one constructor names every parameter of a part once.
 class ParameterScope {
  public:
   ParameterScope(std::vector<Parameter>& table, std::string prefix) : table_(&table), prefix_(std::move(prefix)) {}
@@ -85,11 +88,12 @@ class ParameterScope {
       : parameters_(&parameters), flat_(flat), prefix_(std::move(prefix)) {}
 
   Tensor declare(std::string_view name, std::vector<int> shape, const Initial& initial) const;
-  /// For parameters that only some configurations have: their rows come after all others, which so begin as they do without.
+  /// For parameters that only some configurations have. Their rows come after all others, so the
+  /// layout of the other parameters does not change.
   Tensor declare_last(std::string_view name, std::vector<int> shape, const Initial& initial) const;
-  /// name.weight [D], ones.
+  /// Declares name.weight [D], initially ones.
   Tensor norm(const std::string& name, int D) const { return declare(name + ".weight", {D}, Initial::constant(1)); }
-  /// name.weight and name.bias.
+  /// Declares name.weight [out][in] and name.bias [out].
   Linear linear(const std::string& name, int out, int in) const;
 
  private:
@@ -101,11 +105,11 @@ class ParameterScope {
   std::string prefix_;
 };
 
-/// What a model has beside its blocks.
+/// The parameters outside the blocks.
 struct OuterWeights {
   OuterWeights(const Config& config, const ParameterScope& parameters);
 
-  Tensor embedding;  ///< [V][D], the head's too
+  Tensor embedding;  ///< [V][D], shared with the head
   Tensor norm;       ///< [D], after the last block
 };
 

@@ -22,15 +22,15 @@ using nlohmann::json;
 
 static_assert(std::endian::native == std::endian::little, "tensors are stored and read as they lie in memory");
 
-constexpr uint64_t kMaxHeader = 100'000'000;  // bytes; the format's own limit
+constexpr uint64_t kMaxHeader = 100'000'000;  // bytes; the limit of the format
 constexpr size_t kLengthBytes = 8;
 constexpr size_t kDataAlignment = 64;
-constexpr size_t kElementBytes = 4;  // of both types
+constexpr size_t kElementBytes = 4;  // of both dtypes
 constexpr const char* kMetadataKey = "__metadata__";
 
 const char* dtype_name(Dtype dtype) { return dtype == Dtype::kF32 ? "F32" : "I32"; }
 
-/// Nothing where the product does not fit.
+/// Returns nullopt on overflow.
 std::optional<uint64_t> byte_count(std::span<const int64_t> shape) {
   uint64_t bytes = kElementBytes;
   for (int64_t extent : shape)
@@ -46,12 +46,12 @@ StoredTensor stored_as(const TensorView<T>& tensor, Dtype dtype) {
   return stored;
 }
 
-/// What a file has behind its header.
+/// The data section of a file: the bytes after the header.
 struct Data {
   uint64_t begin, bytes;
 };
 
-/// One entry of the header.
+/// Parses one entry of the header.
 TensorEntry parse_entry(const json& entry, const Data& data, const std::string& where) {
   if (!entry.is_object() || entry.size() != 3 || !entry.contains("dtype") || !entry.contains("shape") || !entry.contains("data_offsets"))
     fail("{}: expected an object of dtype, shape and data_offsets", where);
@@ -91,7 +91,7 @@ std::vector<const TensorEntries::value_type*> in_order_of_place(const TensorEntr
   return in_order;
 }
 
-/// The format leaves no byte of the data to nobody and none to two.
+/// The format requires that every byte of the data belongs to exactly one tensor.
 void check_coverage(const TensorEntries& tensors, const Data& data, const std::string& file) {
   uint64_t end = 0;
   for (const auto* row : in_order_of_place(tensors)) {
@@ -108,7 +108,7 @@ void read_exactly(const FileDescriptor& file, uint64_t place, std::span<std::byt
   if (file.read_at(static_cast<int64_t>(place), bytes) < bytes.size()) fail("{}: the file has become shorter while it was read", shown);
 }
 
-/// The destination's memory, where it has the entry's type and shape.
+/// Returns the destination's memory, after checking the entry's dtype and shape.
 template <class T>
 std::span<std::byte> room_for(const TensorEntry& entry, std::string_view name, const TensorView<T>& destination, Dtype dtype,
                               const std::string& file) {

@@ -16,59 +16,62 @@
 
 namespace mmrec {
 
-// The safetensors format (https://github.com/huggingface/safetensors): the header's length as 8 little-endian bytes, a JSON
-// header, the tensors' bytes without holes. Elements here are float32 and int32.
+// The safetensors format (https://github.com/huggingface/safetensors): the length of the header as
+// 8 little-endian bytes, a JSON header, the tensors' bytes without gaps. Only float32 and int32 are
+// supported here.
 
 enum class Dtype { kF32, kI32 };
 
-/// A tensor to be stored; `bytes` belongs to whoever made it and need not be aligned.
+/// A tensor to write. `bytes` is owned by the caller and need not be aligned.
 struct StoredTensor {
   Dtype dtype;
   std::vector<int64_t> shape;
   std::span<const std::byte> bytes;
 };
 
-/// A contiguous tensor as it is to be stored.
+/// Describes a contiguous tensor for writing. Throws an Error for a strided tensor.
 StoredTensor to_store(const Tensor& tensor);
 StoredTensor to_store(const IntTensor& tensor);
 
 using StoredTensors = std::map<std::string, StoredTensor, std::less<>>;
 using Metadata = std::map<std::string, std::string, std::less<>>;
 
-/// Writes tensors in the order of their names, straight from where they are, and atomically (see atomic_file.h). The data
-/// starts at a multiple of 64 bytes.
+/// Writes tensors in the order of their names, directly from their memory, atomically (see
+/// atomic_file.h). The data starts at a multiple of 64 bytes.
 void write_safetensors(const PathAt& path, const StoredTensors& tensors, const Metadata& metadata = {});
 
-/// What a file's header says of a tensor.
+/// A tensor's entry in the header.
 struct TensorEntry {
   Dtype dtype;
   std::vector<int64_t> shape;
-  uint64_t begin, bytes;  ///< its place in the file and its size
+  uint64_t begin, bytes;  ///< byte offset in the file, size in bytes
 };
 using TensorEntries = std::map<std::string, TensorEntry, std::less<>>;
-/// Where the tensors of these names are to be read to.
+/// Destinations of tensors to read, by name.
 using TensorPlaces = std::vector<std::pair<std::string, Tensor>>;
 
-/// A file that is held open, whose header has been read and checked: types, shapes, and that the tensors fill the file without overlap or hole.
-/// Tensors are read straight to where they are wanted. Whatever is wrong throws an Error that names the file and the tensor or byte.
+/// An open file with a validated header: dtypes, shapes, and full coverage of the data without
+/// overlaps or gaps. Tensors are read directly to their destination. Any problem throws an Error
+/// that names the file and the tensor or byte.
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(const PathAt& path);
-  /// Errors call the file `shown`.
+  /// `shown` is the file's name in error messages.
   SafetensorsFile(std::shared_ptr<const FileDescriptor> file, std::string shown);
 
   const TensorEntries& tensors() const { return tensors_; }
   const Metadata& metadata() const { return metadata_; }
 
-  const TensorEntry& find(std::string_view name) const;  ///< throws if there is none
-  /// Reads a tensor to a contiguous destination; its type and shape must be the same.
+  const TensorEntry& find(std::string_view name) const;  ///< throws an Error if there is none
+  /// Reads a tensor to a contiguous destination of the same dtype and shape.
   void read(std::string_view name, const Tensor& destination) const;
   void read(std::string_view name, const IntTensor& destination) const;
-  /// A tensor's bytes, as they are stored.
+  /// Returns a tensor's raw bytes.
   std::vector<std::byte> bytes(std::string_view name) const;
 
-  /// Reads all tensors that have a place, as read() does, and all other bytes, each once, from the file's beginning to its end. Returns the CRC-32
-  /// of these bytes. Names, types and shapes are compared before any place is written to.
+  /// Reads the whole file once, from beginning to end, and returns its CRC-32. Tensors with a
+  /// destination are stored there; all other bytes only go into the checksum. All names, dtypes and
+  /// shapes are checked before anything is written to a destination.
   uint32_t read_all(const TensorPlaces& places) const;
 
  private:

@@ -6,13 +6,13 @@
 
 namespace mmrec {
 
-/// The hidden width of a block's feed-forward half, F.
+/// F, the hidden width of a block's feed-forward half.
 constexpr int ffn_width(int D) { return 4 * D; }
 
-/// Multiply-adds a position of its two products.
+/// Multiply-adds per position of the two matrix products.
 constexpr double ffn_products(double D) { return 2 * ffn_width(1) * D * D; }
 
-/// `norm` has been declared.
+/// Declares the feed-forward parameters. `norm` must be declared already.
 inline ops::FfnWeights declare_ffn(const Tensor& norm, const ParameterScope& p, int D) {
   const Linear in = p.linear("ffn.0", ffn_width(D), D), out = p.linear("ffn.3", D, ffn_width(D));
   return {norm, in.weight, in.bias, out.weight, out.bias};

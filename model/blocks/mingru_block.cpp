@@ -15,10 +15,10 @@ namespace {
 
 constexpr int kRowsPerTask = 16;
 
-/// [T][B][D] as the scans take it, [B][T][D].
+/// Views [T][B][D] as [B][T][D], the layout of the scans.
 Tensor by_sequence(const Tensor& by_time) { return by_time.swap_outer(); }
 
-/// body(n) for every row, in tasks of some.
+/// Runs body(n) for every row in parallel, kRowsPerTask rows a task.
 template <class Body>
 void for_each_row(int rows, const Body& body) {
   parallel_for((rows + kRowsPerTask - 1) / kRowsPerTask, [&](int task) {
@@ -115,7 +115,8 @@ void MingruBlock::backward(const Tensor& dy, const Tensor& x, const BlockDropout
   const Tensor after = s.state.rows(1, T_ + 1);
 
   ops::ffn_backward(dy, s.r, w.ffn, dropout.ffn_output, s.ffn, d.dr, g.ffn);
-  ops::dropout_backward(d.dr, 0.f, dropout.mixer, d.dmixed, d.dh);  // dh: of the second summand, which is none
+  // dh is a dummy output here: the second summand has factor 0
+  ops::dropout_backward(d.dr, 0.f, dropout.mixer, d.dmixed, d.dh);
   ops::linear_gradients(d.dmixed, by_row(after), g.output.weight, g.output.bias);
   ops::gemm_nn(d.dmixed, w.output.weight, d.dh);
 

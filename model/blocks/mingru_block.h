@@ -5,9 +5,10 @@
 
 namespace mmrec {
 
-/// minGRU (Feng et al. 2024, "Were RNNs All We Needed?"): z = sigmoid(W_z x), c = W_h x, h_t = (1 - z_t) h_{t-1} + z_t c_t. Neither gate nor
-/// candidate looks at the state, so a whole sequence is one affine scan. Norm, output product, residual and feed-forward half are as
-/// MM-Rec's.
+/// minGRU (Feng et al. 2024, "Were RNNs All We Needed?"): z = sigmoid(W_z x), c = W_h x, h_t = (1 -
+/// z_t) h_{t-1} + z_t c_t. Gate and candidate do not depend on the state, so a whole sequence is
+/// one affine scan. Norm, output product, residual and feed-forward half are the same as in
+/// MM-Rec's block.
 class MingruBlock : public Block {
  public:
   using Block::Block;
@@ -25,35 +26,35 @@ class MingruBlock : public Block {
   std::vector<NamedTensor> saved() const override;
 
  private:
-  /// The parameters, or their gradients.
+  /// Parameters, or their gradients.
   struct Weights {
     Weights() = default;
     Weights(const Config& config, const ParameterScope& parameters);
 
     Tensor norm1;
-    Linear projection;  ///< the rows of W_z, then those of W_h: [2D][D]
+    Linear projection;  ///< rows of W_z, then rows of W_h: [2D][D]
     Linear output;      ///< [D][D]
     ops::FfnWeights ffn;
   };
 
-  /// What forward leaves for backward.
+  /// Tensors that forward keeps for backward.
   struct Saved {
     Tensor rstd;         ///< [N], of norm1
     Tensor gate_input;   ///< [N][2D]: W_z x, then the candidate c
-    Tensor keep, input;  ///< [N][D]: 1 - z and z c, the scan's a and b
+    Tensor keep, input;  ///< [N][D]: 1 - z and z c, coefficients a and b of the scan
     Tensor state;        ///< [T+1][B][D]
     Tensor r;            ///< [N][D], between the block's halves
     ops::FfnSaved ffn;
   };
 
   struct Scratch {
-    Tensor mixed;                       ///< the output product
+    Tensor mixed;                       ///< output product, [N][D]
     Tensor dr, dmixed, dh;              ///< backward only, [N][D]
     Tensor dkeep, dinput, dgate_input;  ///< [N][D], [N][2D]
     Tensor dstate_in;                   ///< [B][D]
   };
 
-  /// keep and input from gate_input, and the gradient in gate_input from theirs.
+  /// forward: computes keep and input from gate_input. backward: dgate_input from dkeep and dinput.
   void gates_forward() const;
   void gates_backward() const;
 

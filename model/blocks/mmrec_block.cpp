@@ -17,10 +17,10 @@ namespace mmrec {
 
 namespace {
 
-constexpr float kQueryShare = 0.5f;  // of q in the attention's query
-constexpr float kValueShare = 0.1f;  // of v in the residual stream
+constexpr float kQueryShare = 0.5f;  // weight of q in the attention's query
+constexpr float kValueShare = 0.1f;  // weight of v in the residual stream
 
-/// The parts of the projection.
+/// Views of the parts of the projection, [N][D] each.
 struct Projected {
   explicit Projected(const Tensor& qkvz) : Projected(qkvz, qkvz.size(1) / MmrecBlock::kProjected) {}
   Projected(const Tensor& qkvz, int D)
@@ -28,13 +28,13 @@ struct Projected {
   Tensor q, k, v, z;
 };
 
-/// Of a fused projection's weights or gradients those that are used.
+/// Returns the used rows (q k v z) of the fused projection's weights or gradients.
 Linear used(const Linear& fused, int D) {
   const int rows = MmrecBlock::kProjected * D;
   return {fused.weight.rows(0, rows), fused.bias.rows(0, rows)};
 }
 
-/// The halves of mdi.W_g.
+/// Views of the two halves of mdi.W_g, [D][D] each.
 struct MdiGate {
   MdiGate(const Linear& gate, int D) : z(gate.weight.columns(0, D)), h(gate.weight.columns(D, 2 * D)) {}
   Tensor z, h;
@@ -43,7 +43,7 @@ struct MdiGate {
 }  // namespace
 
 void MmrecBlock::check_values() const {
-  constexpr int kMaxSlots = 1 << 20;  // far beyond any model; products of sizes stay in range
+  constexpr int kMaxSlots = 1 << 20;  // far beyond any model; keeps products of sizes in range
   const Config& c = config_;
   require_field(c.heads >= 1 && c.dim % c.heads == 0, "heads", fmt::format("must divide dim = {}, not be {}", c.dim, c.heads));
   require_field(c.mem_slots >= 16 && c.mem_slots <= kMaxSlots && c.mem_slots % 16 == 0, "mem_slots",
@@ -64,7 +64,7 @@ std::string MmrecBlock::describe() const {
 
 MmrecBlock::Weights::Weights(const Config& config, const ParameterScope& p) {
   const int D = config.dim, R = mdi_gamma_width(D);
-  const double xavier = std::sqrt(6.0 / (2.0 * D));  // of each D x D part
+  const double xavier = std::sqrt(6.0 / (2.0 * D));  // bound for each D x D part
   fused = {p.declare("W_fused.weight", {kProjections * D, D}, Initial::uniform(xavier)),
            p.declare("W_fused.bias", {kProjections * D}, Initial::constant(0))};
   core_gate = p.linear("W_g", D, D);
@@ -82,7 +82,7 @@ MmrecBlock::Weights::Weights(const Config& config, const ParameterScope& p) {
     memory_keys = p.declare_last("memory.k", {top_slots(config), D}, Initial::normal(kSlotDeviation));
     memory_values = p.declare_last("memory.v", {top_slots(config), D}, Initial::normal(kSlotDeviation));
   }
-  // Of parts that this version has no kernels for.
+  // Parts without kernels in this version.
   if (config.dpg) {
     p.declare_last("W_gamma_down.weight", {config.dpg_rank, D}, Initial::fan_in(D));
     p.declare_last("W_gamma_up.weight", {D, config.dpg_rank}, Initial::fan_in(config.dpg_rank));
@@ -106,7 +106,7 @@ double MmrecBlock::training_flops() const {
   const double dpg = config_.dpg ? 2 * config_.dpg_rank * D : 0, uboo = config_.uboo ? 4 * D * D : 0;
   const double products = projection + mdi_gamma + mdi_input + recurrence + query + output + ffn_products(D_) + dpg + uboo;
   const double attention = 2 * top_slots(config_) * D;
-  // Backward takes twice what forward does, but for the attention where its memory has no gradient.
+  // Backward does twice the work of forward, except attention whose memory has no gradient.
   return 2 * (3 * products + (learns_memory(config_) ? 3 : 2) * attention);
 }
 
@@ -153,7 +153,7 @@ void MmrecBlock::forward(const Tensor& x, const Tensor& state, const BlockDropou
   const MdiGate mdi_gate(w.mdi_gate, D_);
   const Projected in(s.qkvz);
 
-  // Everything that does not depend on h, for the whole sequence at once.
+  // Everything independent of h: the whole sequence at once.
   ops::hem_forward(x, w.norm1, fused.weight, fused.bias, s.rstd, s.qkvz);
   ops::mdi_gamma_forward(in.z, in.k, w.mdi_gamma, s.mdi_gamma, s.gm);
   ops::gemm_nt(in.z, mdi_gate.z, by_row(s.mdi_input), {.bias = w.mdi_gate.bias});
@@ -187,7 +187,8 @@ void MmrecBlock::backward(const Tensor& dy, const Tensor& x, const BlockDropout&
   ops::gemm_nn(d.dmixed, w.output.weight, d.dcontext);
   ops::attention_backward(d.dcontext, keys(), values(), s.p, d.dscores, d.dq);
   if (g.memory_keys.rank()) ops::attention_backward_memory(d.dcontext, s.q, s.p, d.dscores, g.memory_keys, g.memory_values);
-  ops::dropout_backward(d.dq, kQueryShare, {}, d.dq, din.q);  // no mask: q's share of the query
+  // no mask; da scales in place, db is q's share
+  ops::dropout_backward(d.dq, kQueryShare, {}, d.dq, din.q);
   ops::gemm_nn(d.dq, w.query.weight, d.dstate, {.residual = d.dmixed, .beta = 1.f});
 
   const auto recurrence = [&] {
@@ -196,7 +197,8 @@ void MmrecBlock::backward(const Tensor& dy, const Tensor& x, const BlockDropout&
   };
   const auto output_gradients = [&] { ops::linear_gradients(d.dmixed, s.context, g.output.weight, g.output.bias); };
   const auto query_gradients = [&] { ops::linear_gradients(d.dq, h, g.query.weight, g.query.bias); };
-  if (ops::recurrence_backward_on_one_core(B_)) {  // the other cores take gradients that nothing waits for
+  // nothing depends on these gradients: compute them on the idle cores
+  if (ops::recurrence_backward_on_one_core(B_)) {
     parallel_for(3, [&](int task) { task == 0 ? recurrence() : task == 1 ? output_gradients() : query_gradients(); });
   } else {
     recurrence();
@@ -210,7 +212,7 @@ void MmrecBlock::backward(const Tensor& dy, const Tensor& x, const BlockDropout&
   ops::linear_gradients(dmdi, h_previous, dmdi_gate.h, g.mdi_gate.bias);
   ops::linear_gradients(dmdi, in.z, dmdi_gate.z);
   ops::gemm_nn(dmdi, mdi_gate.z, din.z, {.residual = din.z, .beta = 1.f});
-  // gm takes the place of gamma too: what reaches it is the gradient in gamma and kMdiShare of it.
+  // gm is passed as gamma too. Its gradient is therefore dgamma + kMdiShare * dgamma.
   ops::mdi_gamma_backward(d.dgamma, 1.f + kMdiShare, din.z, in.z, in.k, w.mdi_gamma, s.mdi_gamma, din.z, din.k, g.mdi_gamma);
   ops::hem_backward(d.dqkvz, d.dr, x, s.rstd, w.norm1, fused.weight, dx, g.norm1, dfused.weight, dfused.bias);
 }

@@ -7,14 +7,16 @@
 
 namespace mmrec {
 
-/// MM-Rec's block: a gated recurrence whose gates look at the state, attention over the slots of a memory, a feed-forward half.
+/// MM-Rec's block: a gated recurrence whose gates depend on the state, attention over memory slots,
+/// and a feed-forward half.
 class MmrecBlock : public Block {
  public:
   using Block::Block;
 
-  /// Parts of the fused projection that are used (q k v z) and that there are (p and e feed nothing), each of D columns.
+  /// Number of D-wide parts of the fused projection: used (q k v z), and stored (also p and e,
+  /// which feed nothing).
   static constexpr int kProjected = 4, kProjections = 6;
-  /// The width of the hidden layers of MDI's gamma, R.
+  /// R, the hidden width of MDI's gamma.
   static constexpr int mdi_gamma_width(int D) { return D / 4; }
 
   void check_values() const override;
@@ -33,7 +35,7 @@ class MmrecBlock : public Block {
   std::vector<NamedTensor> saved() const override;
 
  private:
-  /// The parameters, or their gradients.
+  /// Parameters, or their gradients.
   struct Weights {
     Weights() = default;
     Weights(const Config& config, const ParameterScope& parameters);
@@ -41,14 +43,14 @@ class MmrecBlock : public Block {
     Tensor norm1;
     Linear fused;      ///< HEM: the rows of q k v z p e, [6D][D]
     Linear core_gate;  ///< W_g
-    Linear mdi_gate;   ///< mdi.W_g, [D][2D]: the halves that z and h go into
+    Linear mdi_gate;   ///< mdi.W_g, [D][2D]: one half for z, one for h
     ops::MdiGammaWeights mdi_gamma;
     Linear query, output;  ///< multi_mem_attention.W_q and W_o
     ops::FfnWeights ffn;
-    Tensor memory_keys, memory_values;  ///< [S][D] where the memory is learned, else empty
+    Tensor memory_keys, memory_values;  ///< [S][D] if the memory is learned, else empty
   };
 
-  /// What forward leaves for backward.
+  /// Tensors that forward keeps for backward.
   struct Saved {
     Tensor rstd;  ///< [N], of norm1
     Tensor qkvz;  ///< [N][4D]
@@ -56,18 +58,18 @@ class MmrecBlock : public Block {
     Tensor gm;  ///< [N][D]
     ops::RecurrenceWeights packed;
     Tensor mdi_input, state, gates;  ///< [T][B][D], [T+1][B][D], [T][B][2D]
-    Tensor q, p, context;            ///< of the attention: [N][D], [N][H][S], [N][D]
+    Tensor q, p, context;            ///< attention: [N][D], [N][H][S], [N][D]
     Tensor r;                        ///< [N][D], between the block's halves
     ops::FfnSaved ffn;
   };
 
   struct Scratch {
-    Tensor mixed;                                                ///< h + attention
+    Tensor mixed;                                                ///< h + attention, [N][D]
     Tensor dr, dmixed, dcontext, dq, dstate, dgamma, dstate_in;  ///< backward only; [N][D], dstate_in [B][D]
     Tensor dpre, dqkvz, dscores;                                 ///< [T][B][2D], [N][4D], [H][N][S]
   };
 
-  /// The slots that the attention reads, [S][D]: parameters, or drawn.
+  /// The slots that attention reads, [S][D]: parameters, or drawn.
   const Tensor& keys() const { return weights_.memory_keys.rank() ? weights_.memory_keys : drawn_keys_; }
   const Tensor& values() const { return weights_.memory_values.rank() ? weights_.memory_values : drawn_values_; }
 
