@@ -24,7 +24,7 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-constexpr int kFormat = 2;  // 1 had no progress
+constexpr int kFormat = 2;  // format 1 had no progress
 constexpr const char* kStateFile = "state.json";
 constexpr const char* kFiles[] = {"config.json", "tokenizer.json", "model.safetensors", "optimizer.safetensors"};
 
@@ -36,7 +36,7 @@ struct FileSum {
   uint32_t crc32 = 0;
 };
 
-/// Reads a file in pieces.
+/// Reads a file piecewise and returns its size and CRC-32.
 FileSum sum_of(const FileDescriptor& file) {
   std::vector<std::byte> room(size_t{1} << 20);
   FileSum sum;
@@ -53,7 +53,8 @@ StoredTensors stored(const Parameters& parameters, const Tensor& flat, const std
   return tensors;
 }
 
-/// Numbers of an integer's type are whole, not negative, and fit.
+/// Reads a field of type T. Integers must be whole, not negative and in range; otherwise throws an
+/// Error.
 template <class T>
 T field(const json& object, const char* name, const fs::path& file) {
   try {
@@ -68,7 +69,7 @@ T field(const json& object, const char* name, const fs::path& file) {
   fail("{}: field '{}' is missing or of the wrong type", file.string(), name);
 }
 
-/// A text's number of tokens and their checksum.
+/// Reads [number of tokens, checksum] of a text.
 std::pair<int64_t, uint32_t> read_fingerprint(const json& data, const char* name, const fs::path& file) {
   const json pair = field<json>(data, name, file);
   if (pair.is_array() && pair.size() == 2)
@@ -77,7 +78,7 @@ std::pair<int64_t, uint32_t> read_fingerprint(const json& data, const char* name
   fail("{}: field '{}' is not a number of tokens and a checksum", file.string(), name);
 }
 
-/// JSON has no NaN and no infinity: null stands for them.
+/// null stands for NaN and infinity, which JSON lacks.
 double number_or_nan(const json& object, const char* name, const fs::path& file) {
   const json value = field<json>(object, name, file);
   return value.is_null() ? std::nan("") : field<double>(object, name, file);
@@ -107,7 +108,8 @@ TrainingProgress read_progress(const json& progress, const fs::path& file) {
           .unfinished = progress.contains("unfinished") ? field<std::string>(progress, "unfinished", file) : ""};
 }
 
-/// Takes a run's folder to the checkpoint to use. One that is only the latest may be gone a moment later.
+/// Returns the checkpoint to use in a checkpoint's or a run's folder. The latest checkpoint may be
+/// deleted by its run at any moment.
 PathAt find_checkpoint(const PathAt& path) {
   check_is_directory(path, "give a checkpoint's folder or a run's");
   if (is_checkpoint(path)) return path;
@@ -117,7 +119,8 @@ PathAt find_checkpoint(const PathAt& path) {
   fail("{}: not a checkpoint (no state.json) and not a run (no best_model, final_checkpoint or latest)", path.shown().string());
 }
 
-/// The text of state.json, after it has been compared with its own checksum. A newer version may have another one, so that the format is first.
+/// Parses state.json and verifies its own checksum. The format number is checked first: a newer
+/// version may compute the checksum differently.
 json parse_state(const std::string& text, const fs::path& file) {
   json state = parse_json(text, file.string());
   const int format = field<int>(state, "format", file);
@@ -139,8 +142,8 @@ RunState read_state(const json& state, const fs::path& file) {
   return result;
 }
 
-/// Whatever is no checkpoint's file gets into the new folder as well, by links where the file system has them: whenever the
-/// process ends, nothing is lost.
+/// Copies all foreign files to the new folder, by hard links if the file system has them. Nothing
+/// is lost if the process ends at any point.
 void carry_over_others(const PathAt& old_folder, const PathAt& new_folder) {
   if (!is_directory(old_folder)) return;
   for (const std::string& name : names_in(old_folder)) {
@@ -182,7 +185,7 @@ void CheckpointFile::read(const TensorPlaces& places) const {
   compare(static_cast<uint64_t>(file_->size()), tensors.read_all(places));
 }
 
-/// All files of a checkpoint, opened while they belonged together.
+/// All files of a checkpoint, opened at a moment when they belonged together.
 struct Checkpoint::Files {
   explicit Files(const PathAt& folder) : shown(folder.shown()) {
     read_replaceable_folder(folder, [&](const PathAt& held) { read(held); });
@@ -193,7 +196,7 @@ struct Checkpoint::Files {
 
   fs::path shown;
   json state;
-  std::vector<CheckpointFile> files;  // as kFiles
+  std::vector<CheckpointFile> files;  // in the order of kFiles
 
  private:
   void read(const PathAt& folder) {

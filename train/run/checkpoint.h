@@ -16,29 +16,30 @@
 
 namespace mmrec {
 
-// A checkpoint is a folder: config.json, tokenizer.json, model.safetensors (the weights by their names),
-// optimizer.safetensors (`m.NAME`, `v.NAME`) and state.json, which has the run's state and every file's size and checksum.
+// A checkpoint is a folder of config.json, tokenizer.json, model.safetensors (weights by name),
+// optimizer.safetensors (moments, `m.NAME` and `v.NAME`) and state.json (the run's state, and the
+// size and checksum of every other file).
 
-/// Whether a checkpoint has a file of this name.
+/// Returns whether `name` is the name of a file in a checkpoint.
 bool is_checkpoint_file(const std::string& name);
 
-/// Whether a folder is a checkpoint, whatever it is called.
+/// Returns whether a folder is a checkpoint. Its name does not matter.
 bool is_checkpoint(const PathAt& folder);
 
-/// Writes a checkpoint as a whole or not at all. Other files that somebody has put into an older checkpoint of this name are
-/// in the new one too.
+/// Writes a checkpoint atomically: all of it or nothing. Foreign files in an older checkpoint of
+/// the same name are kept in the new one.
 void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer& tokenizer, const Parameters& parameters, const RunState& state);
 
-/// A file of a checkpoint, held open, and what state.json says of it.
+/// An open file of a checkpoint, with the size and checksum that state.json gives for it.
 class CheckpointFile {
  public:
   CheckpointFile(const PathAt& path, uint64_t bytes, std::string crc32);
-  /// Throws an Error where the file is not what was saved.
+  /// Throws an Error if size or checksum differ from what was saved.
   void check() const;
-  /// Its bytes, which have been checked.
+  /// Returns the file's content. Throws an Error if it differs from what was saved.
   std::string content() const;
-  /// Reads a safetensors file's tensors to their places. Throws an Error where what was read is not what was saved: then the places have any
-  /// values.
+  /// Reads the tensors of a safetensors file to their destinations. Throws an Error if the file
+  /// differs from what was saved; the destinations are then undefined.
   void read(const TensorPlaces& places) const;
   const std::string& shown() const { return shown_; }
   uint64_t bytes() const { return bytes_; }
@@ -53,23 +54,26 @@ class CheckpointFile {
   std::string crc32_;
 };
 
-/// A checkpoint that has been read and checked. Anything missing, truncated or altered throws an Error that says what. Its files stay open:
-/// what is read later is of this checkpoint, also when its run has replaced it meanwhile.
+/// A checkpoint that has been read and verified. A missing, truncated or altered file throws an
+/// Error that says which. The files stay open: later reads see this checkpoint even if its run has
+/// replaced it meanwhile.
 struct Checkpoint {
-  /// `path`: a checkpoint's folder, or a run's, of which the best model is taken, else the final one, else the latest.
+  /// `path`: a checkpoint's folder or a run's folder. Of a run takes the best model, else the final
+  /// checkpoint, else the latest.
   explicit Checkpoint(const PathAt& path);
 
-  std::filesystem::path folder;  ///< as messages call it
+  std::filesystem::path folder;  ///< the name used in messages
   RunState state;
   Config config;
   Tokenizer tokenizer;
 
-  /// The weights, read straight to where `parameters` (of the same configuration) has them. If its embedding has more rows, those keep
-  /// what they have. Where this throws for a file that was altered meanwhile, the parameters have any values.
+  /// Reads the weights directly into `parameters` (of the same configuration). If its embedding has
+  /// more rows, the additional rows keep their values. Throws an Error if the file was altered
+  /// meanwhile; the parameters are then undefined.
   void read_weights(Parameters& parameters) const;
-  /// The optimiser's moments.
+  /// Reads the optimiser's moments, like read_weights.
   void read_moments(Parameters& parameters) const;
-  /// What tells its weights from others: their step, bytes and checksum.
+  /// Identifies the weights: step, bytes and checksum.
   std::string describe_weights() const;
 
  private:
@@ -80,15 +84,16 @@ struct Checkpoint {
   CheckpointFile weights_, moments_;
 };
 
-/// The file in a run's folder with the name of the checkpoint that was saved last, other than as the best.
+/// File in a run's folder that holds the name of the latest checkpoint (best_model excluded).
 constexpr const char* kLatestFile = "latest";
-/// That name, or nothing where there is no such file.
+/// Returns that name, or "" if there is no such file.
 std::filesystem::path latest_checkpoint(const PathAt& run);
 
-/// The step of a checkpoint by its state.json alone; nothing where that cannot be read.
+/// Returns a checkpoint's step, reading only its state.json; nullopt if that is unreadable.
 std::optional<int64_t> checkpoint_step(const PathAt& folder);
 
-/// The options of the run that wrote a checkpoint, by its state.json alone; nothing where that cannot be read or no run wrote it.
+/// Returns the options of the run that wrote a checkpoint, reading only its state.json; nullopt if
+/// that is unreadable or if no run wrote the checkpoint.
 std::optional<TrainOptions> checkpoint_options(const PathAt& folder);
 
 }  // namespace mmrec

@@ -14,7 +14,7 @@ namespace mmrec {
 
 namespace {
 
-/// Of all ids that are characters.
+/// Counts the characters of a prepared text. Ids that are not characters are skipped.
 CharacterCounts characters_of(const PreparedData& data) {
   constexpr int kPiece = 1 << 20;
   std::vector<int64_t> occurrences(static_cast<size_t>(data.tokenizer.size()));
@@ -34,7 +34,8 @@ CharacterCounts characters_of(const PreparedData& data) {
 
 Tokenizer extended_on_demand(const Tokenizer& known, const CharacterCounts& counts, bool extend) { return extend ? known.extended(counts) : known; }
 
-/// For messages that a text is another one than before. Of what is in a folder of prepare's only its manifest knows the sources.
+/// Returns the part of a "not the same text" message that explains how earlier versions read the
+/// data. For a folder made by prepare both reasons may apply: only its manifest knows the sources.
 std::string read_otherwise(bool json_lines, bool marks) {
   if (!json_lines && !marks) return "";
   return fmt::format(" (if the data are as they were: earlier versions {}{}{}; their runs and searches on such data cannot go on)",
@@ -79,7 +80,7 @@ std::string describe(const DataFingerprint& data) {
 }
 
 std::string absolute_data(const std::string& data) {
-  std::error_code ignored;  // what cannot be looked at cannot be read either, and then the reason is told
+  std::error_code ignored;  // inaccessible: reading it later reports the reason
   if (data == "sample" || !std::filesystem::exists(data, ignored)) return data;
   const std::filesystem::path path = std::filesystem::absolute(data, ignored);
   return ignored ? data : path.lexically_normal().string();
@@ -115,7 +116,7 @@ int model_vocabulary(const Config& config, const Tokenizer& tokenizer) {
 }
 
 void check_can_be_split(const std::string& data, const std::string& val_split) {
-  std::error_code ignored;  // what cannot be looked at cannot be read either, and then the reason is told
+  std::error_code ignored;  // inaccessible: reading it later reports the reason
   if (std::filesystem::is_directory(data, ignored))
     fail_usage("--val-split {}: {} is divided already; leave the option out, or divide the text anew with 'prepare --val-split'", val_split, data);
 }

@@ -26,7 +26,7 @@ std::string little_endian(T value) {
   return {reinterpret_cast<const char*>(&value), sizeof value};
 }
 
-/// Fields of a message of protocol buffers: https://protobuf.dev/programming-guides/encoding.
+/// Fields of a protocol buffers message; see https://protobuf.dev/programming-guides/encoding.
 enum class Wire { kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5 };
 
 std::string varint(uint64_t value) {
@@ -41,7 +41,8 @@ std::string double_field(int field, double value) { return tag(field, Wire::kFix
 std::string float_field(int field, float value) { return tag(field, Wire::kFixed32) + little_endian(value); }
 std::string bytes_field(int field, std::string_view bytes) { return tag(field, Wire::kBytes) + varint(bytes.size()).append(bytes); }
 
-// The numbers of fields are those of tensorflow/core/util/event.proto and tensorflow/core/framework/summary.proto.
+// Field numbers are from tensorflow/core/util/event.proto and
+// tensorflow/core/framework/summary.proto.
 
 std::string event(const std::string& content, int64_t step) { return double_field(1, now()) + integer_field(2, step) + content; }
 std::string file_version() { return bytes_field(3, "brain.Event:2"); }
@@ -53,14 +54,15 @@ std::string summary_value(std::string_view name, double value) {
   return bytes_field(1, bytes_field(1, name) + float_field(2, static_cast<float>(value)));
 }
 
-/// A TFRecord: length, its checksum, the bytes, theirs.
+/// A TFRecord: length, checksum of the length, bytes, checksum of the bytes.
 std::string record(const std::string& bytes) {
   const auto masked = [](std::string_view text) { return little_endian(std::rotr(crc32c_of(text), 15) + 0xa282ead8u); };
   const std::string length = little_endian(uint64_t{bytes.size()});
   return length + masked(length) + bytes + masked(bytes);
 }
 
-/// events.out.tfevents.SECONDS.HOST.PROCESS, SECONDS being the time, or more where an earlier file has that already.
+/// Returns events.out.tfevents.SECONDS.HOST.PROCESS. SECONDS is the time, or larger than in all
+/// existing files.
 PathAt next_name(const PathAt& folder) {
   auto seconds = static_cast<int64_t>(now());
   for (const std::string& name : names_in(folder)) {

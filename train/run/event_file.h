@@ -8,20 +8,23 @@
 
 namespace mmrec {
 
-/// Whether a file is one of these by its name.
+/// Returns whether `name` is the name of an event file.
 bool is_event_file(const std::string& name);
 
-/// The figures of a run as TensorBoard reads them: https://www.tensorflow.org/tensorboard, records of TFRecord's framing, each an
-/// Event message of protocol buffers. A run's folder has a file for each time that the run was started or taken up; TensorBoard
-/// reads them in the order of their names, which is that of their making.
+/// A run's figures in TensorBoard's format (https://www.tensorflow.org/tensorboard): TFRecord
+/// records, each an Event message of protocol buffers. A run's folder gets one file per start or
+/// resume. TensorBoard reads them in the order of their names, which is the order of their
+/// creation.
 class EventFile {
  public:
-  /// Begins a new file in the folder. What earlier ones have from first_step on is no longer of the run.
+  /// Begins a new file in the folder. Tells TensorBoard to discard events from first_step on in
+  /// earlier files.
   EventFile(const PathAt& folder, int64_t first_step);
 
-  /// loss/train, lr, grad_norm and so on, or loss/val: what the row has, as floats. In the file when this returns.
+  /// Appends the row's figures as floats: loss/train, lr, grad_norm and so on, or loss/val. They
+  /// are in the file when this returns.
   void append(const MetricsRow& row);
-  /// Waits until the rows are on the disk.
+  /// Waits until the rows are on disk.
   void flush() { file_.flush(); }
 
  private:

@@ -23,31 +23,34 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kStepPrefix = "checkpoint_step_";
 constexpr const char* kPrevious = "previous";
-constexpr const char* kMoving = "previous.moving";      // becomes `previous` when all of the run is in it
-constexpr const char* kReplaced = "previous.replaced";  // was `previous` before
+// becomes `previous` when it holds all of the run
+constexpr const char* kMoving = "previous.moving";
+constexpr const char* kReplaced = "previous.replaced";  // the old `previous`, to be removed
 constexpr const char* kSetAside = "set_aside";
-constexpr const char* kRun = "run";  // the field of config.json with the run's id
+constexpr const char* kRun = "run";  // field of config.json with the run's id
 
-/// The step in a name such as checkpoint_step_000100.
+/// Returns the step in a name such as checkpoint_step_000100.
 std::optional<int64_t> step_of(const std::string& name) {
   if (!name.starts_with(kStepPrefix)) return std::nullopt;
   const std::optional<int64_t> step = parse_number<int64_t>(std::string_view(name).substr(kStepPrefix.size()));
   return step.value_or(-1) >= 0 ? step : std::nullopt;
 }
 
-/// Whether a run writes something of this name.
+/// Returns whether a run writes files or folders of this name.
 bool belongs_to_a_run(const std::string& name) {
   constexpr std::string_view kNames[] = {RunFolder::kBest, RunFolder::kFinal, kLatestFile, RunFolder::kMetrics, RunFolder::kLog, RunFolder::kConfig};
   if (name == std::string(RunFolder::kMetrics) + kUnreadable) return true;
   return step_of(name) || is_event_file(name) || std::ranges::find(kNames, name) != std::end(kNames);
 }
 
-/// Whether a half copy of something of this name may be found in a run's folder.
+/// Returns whether a killed process may leave a partial copy of something with this name in a run's
+/// folder.
 bool may_be_left(const std::string& name) { return belongs_to_a_run(name) || name == kPrevious || name == kMoving || name == kReplaced; }
 
 bool has_only_checkpoint_files(const PathAt& folder) { return std::ranges::all_of(names_in(folder), is_checkpoint_file); }
 
-/// Moves a file or folder to where an earlier move, which was killed, may have left a copy of it. Copies are whole.
+/// Moves a file or folder. If an earlier, killed move has left a copy at the destination, the copy
+/// is complete: removes the source only.
 void move_once(const PathAt& from, const PathAt& to) {
   if (exists(to))
     remove_tree(from);
@@ -55,8 +58,9 @@ void move_once(const PathAt& from, const PathAt& to) {
     move_tree(from, to);
 }
 
-/// Moves a run to `previous`, in steps that can be gone on with after each: its parts into a folder of their own, that folder into the place
-/// of what is in `previous`, which is removed last.
+/// Moves a run to `previous`. A killed move can be continued after any step: (1) move the run's
+/// parts to `previous.moving`, (2) move the old `previous` to `previous.replaced`, (3) rename
+/// `previous.moving` to `previous`, (4) remove `previous.replaced`.
 void move_to_previous(const PathAt& folder, const std::vector<std::string>& names) {
   const PathAt moving = folder / kMoving, previous = folder / kPrevious, replaced = folder / kReplaced;
   if (!exists(moving)) remove_tree(replaced);
@@ -71,7 +75,7 @@ void undo_move_to_previous(const PathAt& folder) {
   const PathAt moving = folder / kMoving, previous = folder / kPrevious, replaced = folder / kReplaced;
   if (!exists(moving)) return remove_tree(replaced);
   for (const std::string& name : names_in(moving)) {
-    remove_tree(folder / name);  // at most a part of it
+    remove_tree(folder / name);  // at most a partial copy
     move_tree(moving / name, folder / name);
   }
   if (exists(replaced)) {
@@ -81,10 +85,11 @@ void undo_move_to_previous(const PathAt& folder) {
   remove_tree(moving);
 }
 
-/// Whether a run's entry is a checkpoint that took a step at least: that of a run that was stopped at once is worth no other run's.
+/// Returns whether a run's entry is a checkpoint after at least one step. The checkpoint of a run
+/// that was stopped at once is not worth replacing another run in `previous`.
 bool has_steps(const std::string& name) { return is_checkpoint_name(name) && step_of(name) != 0; }
 
-/// What config.json says: the configuration and the run's id.
+/// Reads config.json: the configuration and the run's id.
 std::pair<Config, std::string> read_run_config(const PathAt& file) {
   const std::string shown = file.shown().string();
   nlohmann::json fields = parse_json(read_file(file), shown);
@@ -97,8 +102,9 @@ std::pair<Config, std::string> read_run_config(const PathAt& file) {
   return {config_from_json(fields, Config{}, shown), id};
 }
 
-/// Throws a UsageError where a folder is not for runs: another program's, or one with files that have a run's names and are none's. A run
-/// begins with its config.json; until then its other files are empty.
+/// Throws a UsageError if a folder must not be used for runs: another program made it, or it has
+/// files with a run's file names but no run. A run writes config.json first; until then its other
+/// files are empty.
 void check_is_free(const PathAt& folder, const std::vector<std::string>& names) {
   const std::string shown = folder.shown().string();
   for (const auto& [file, program] : {std::pair("train.tokens", "prepare"), {"search.json", "search"}})
@@ -140,8 +146,9 @@ RunFolder RunFolder::for_new_run(const fs::path& path, bool overwrite) {
                (path / kPrevious).string());
   if (half_moved || std::ranges::any_of(earlier, has_steps)) {
     move_to_previous(here, earlier);
-  } else {  // it ended before its first checkpoint, and what is in `previous` is worth more
-    std::ranges::partition(earlier, [](const std::string& name) { return name != kConfig; });  // by which it is a run's folder, to the last
+  } else {  // It ended before its first checkpoint: the run in `previous` is worth more.
+    // Remove config.json last: it marks the folder as a run's.
+    std::ranges::partition(earlier, [](const std::string& name) { return name != kConfig; });
     for (const std::string& name : earlier) remove_tree(here / name);
   }
   folder.id_ = unique_token();
@@ -171,8 +178,8 @@ std::vector<RunFolder::Entry> RunFolder::newest_first() const {
     const std::optional<int64_t> written = checkpoint_step(*this / name), named = step_of(name);
     entries.push_back({*this / name, written ? *written : named.value_or(INT64_MAX)});
   }
-  // Of equal ones first that which was written last, of the options that the run ended with, and the best model last: it stays where it is,
-  // whatever becomes of the others.
+  // Order of equal steps: first the latest written, whose options are those the run ended with;
+  // last the best model, which stays in place whatever happens to the others.
   const fs::path latest = latest_checkpoint(root());
   std::ranges::sort(entries, std::greater<>(), [&](const Entry& entry) {
     const std::string name = entry.path.name();
@@ -214,7 +221,8 @@ RunFolder::Newest RunFolder::newest_checkpoint() const {
 std::vector<std::string> RunFolder::go_back_to(const Checkpoint& checkpoint) {
   std::vector<std::string> later;
   for (const Entry& entry : newest_first()) {
-    const bool damaged_best = entry.step == INT64_MAX && entry.path.name() == kBest;  // the next one takes its place
+    // the next best model replaces it
+    const bool damaged_best = entry.step == INT64_MAX && entry.path.name() == kBest;
     if (entry.step > checkpoint.state.step && !damaged_best) later.push_back(entry.path.name());
   }
   if (!later.empty()) make_directory(*this / kSetAside);

@@ -12,13 +12,14 @@
 
 namespace mmrec {
 
-/// Whether a run gives a checkpoint this name.
+/// Returns whether `name` is a name that a run gives to a checkpoint.
 bool is_checkpoint_name(const std::string& name);
 
-/// A run's folder (`--out`), to which one process at a time writes: checkpoint_step_NNNNNN, best_model, final_checkpoint
-/// (folders), latest (the name of the newest), metrics.jsonl, training_output.log, config.json, and with --tensorboard event
-/// files. Other files in it are nobody's business here and stay. It is held open: all goes to this very folder, also when somebody
-/// renames it and puts another one in its place.
+/// A run's folder (`--out`). One process at a time writes to it: checkpoint_step_NNNNNN,
+/// best_model, final_checkpoint (folders), latest (name of the newest), metrics.jsonl,
+/// training_output.log, config.json, and event files with --tensorboard. All other files in it are
+/// left alone. The folder is held open: writes go to this folder even if it is renamed and another
+/// one takes its name.
 class RunFolder {
  public:
   static constexpr const char* kBest = "best_model";
@@ -28,44 +29,47 @@ class RunFolder {
   static constexpr const char* kConfig = "config.json";
   static std::string step_name(int64_t step);
 
-  /// For a new run: makes the folder. One that holds a run already is refused, or with `overwrite` that run goes to the folder
-  /// `previous` in it: a new run that is stopped early must not have cost the old one. One without any checkpoint is removed. A move that
-  /// was killed is finished. A checkpoint's folder is no place for a run.
+  /// Opens the folder for a new run and makes it if needed. If it holds a run already, throws a
+  /// UsageError. With `overwrite` the old run is instead moved to the subfolder `previous`, so that
+  /// a new run that stops early does not cost the old one; an old run without any checkpoint is
+  /// removed. Completes an earlier move that was killed. Throws a UsageError if `path` is a
+  /// checkpoint.
   static RunFolder for_new_run(const std::filesystem::path& path, bool overwrite);
-  /// For the run that is in the folder. A move to `previous` that was killed is undone.
+  /// Opens the folder to resume its run. Undoes a move to `previous` that was killed.
   static RunFolder for_resuming(const std::filesystem::path& path);
 
   PathAt root() const { return lock_.path(); }
   PathAt operator/(const std::filesystem::path& name) const { return lock_ / name; }
-  /// What it is called now.
+  /// The folder's current name.
   std::filesystem::path path() const { return lock_.current_path(); }
-  /// Tells this run from all others. "" in folders of earlier versions, whose checkpoints have none either.
+  /// Identifies the run. "" in folders of earlier versions; their checkpoints have no id either.
   const std::string& id() const { return id_; }
 
-  /// config.json: the configuration and the run's id.
+  /// Writes config.json: the configuration and the run's id.
   void write_config(const Config& config) const;
 
-  /// The newest checkpoint that is good and of the run's configuration, and for each newer one why it was passed over. Throws
-  /// where there is none.
+  /// The newest valid checkpoint of this run's configuration, and the reason for each newer one
+  /// that was rejected. Throws an Error if there is none.
   struct Newest {
     Checkpoint checkpoint;
     std::vector<std::string> refused;
   };
   Newest newest_checkpoint() const;
-  /// Why this run cannot be resumed from a checkpoint, or "".
+  /// Returns why this run cannot resume from the checkpoint, or "".
   std::string obstacle(const Checkpoint& checkpoint) const;
 
-  /// Makes the checkpoint the newest: later ones and damaged ones (but for a damaged best_model) are moved to the folder
-  /// `set_aside`. Returns their names.
+  /// Makes the checkpoint the newest: moves later and damaged checkpoints (except a damaged
+  /// best_model) to the subfolder `set_aside`. Returns their names.
   std::vector<std::string> go_back_to(const Checkpoint& checkpoint);
 
-  /// Saves under a name, and notes it in `latest` unless it is the best model.
+  /// Saves a checkpoint under a name. Unless it is the best model, also writes the name to
+  /// `latest`.
   void save(const std::string& name, const Config& config, const Tokenizer& tokenizer, const Parameters& parameters, const RunState& state);
-  /// Removes all but the newest `keep` checkpoints of steps. Those that somebody has put a file into stay.
+  /// Removes all but the newest `keep` step checkpoints. Keeps those that contain foreign files.
   void remove_old(int keep);
 
  private:
-  /// A checkpoint's folder and the step that its state, or else its name, has; the largest number where neither tells one.
+  /// A checkpoint and its step: from state.json, else from the folder's name, else INT64_MAX.
   struct Entry {
     PathAt path;
     int64_t step;

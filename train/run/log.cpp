@@ -35,7 +35,7 @@ void Progress::update(const MetricsRow& row) {
   const int64_t steps_done = row.step - first_->step;
   const double seconds_per_step = steps_done > 0 ? (row.seconds - first_->seconds) / static_cast<double>(steps_done) : MetricsRow::kNone;
   const std::string time_left = steps_done > 0 ? format_duration(seconds_per_step * static_cast<double>(steps_ - row.step)) : "-:--";
-  // The most wanted first: a narrow terminal shows those that fit.
+  // Most important first: a narrow terminal shows only the first fields.
   const std::array<std::string, 7> fields = {fmt::format("step {}/{}", row.step, steps_),
                                              fmt::format("loss {:.4f}", row.loss),
                                              fmt::format("{} left", time_left),

@@ -11,19 +11,20 @@
 
 namespace mmrec {
 
-/// What the line before a generated text begins with, and the line after it.
+/// The beginning of the line before a generated text, and the line after the text.
 constexpr const char* kSampleHeading = "sample of generated text";
 constexpr const char* kSampleEnd = "end of the sample";
 
-/// What a run says: on standard output (unless quiet) and, without colours, at the end of a log file.
+/// Output of a run: standard output (unless quiet), and a log file that is appended to without
+/// colours.
 class RunLog {
  public:
   RunLog(const PathAt& file, bool quiet, std::FILE* output = stdout) : file_(file), console_(quiet, output) {}
 
   void line(std::string_view text, Style style = Style::kPlain);
-  /// A line for the file alone.
+  /// Writes a line to the file only.
   void note(std::string_view text);
-  /// Console's, which is not logged.
+  /// The console's status line; it is not logged.
   bool has_status() const { return console_.has_status(); }
   void status(std::string_view text) { console_.status(text); }
   size_t status_width() const { return console_.status_width(); }
@@ -33,18 +34,18 @@ class RunLog {
   Console console_;
 };
 
-/// The display of a run's progress: a status line that is redrawn at most ten times a second where there is one, else a plain
-/// line every ten seconds or twentieth of the run, and the last step in any case.
+/// Displays a run's progress. With a status line: redraws it at most ten times a second. Otherwise:
+/// prints a line every ten seconds or every twentieth of the run. The last step is always shown.
 class Progress {
  public:
   Progress(RunLog& log, int64_t steps, int64_t epochs) : log_(log), steps_(steps), epochs_(epochs) {}
-  /// Once a training step, with its row.
+  /// Call it once per training step, with the step's row.
   void update(const MetricsRow& row);
 
  private:
   RunLog& log_;
   int64_t steps_, epochs_;
-  std::optional<MetricsRow> first_, shown_;  // the first update; the last that was displayed
+  std::optional<MetricsRow> first_, shown_;  // first update; last displayed update
 };
 
 }  // namespace mmrec

@@ -13,7 +13,7 @@ namespace mmrec {
 namespace {
 
 std::string to_line(const MetricsRow& row) {
-  // JSON has no NaN and no infinity: the library writes null for them.
+  // The JSON library writes null for NaN and infinity, which JSON lacks.
   nlohmann::ordered_json json = {
       {"step", row.step},
       {"epoch", row.epoch},

@@ -9,18 +9,20 @@
 
 namespace mmrec {
 
-/// A line of metrics.jsonl. What does not apply (a validation has no gradient norm) is NaN here and null in the file.
+/// A line of metrics.jsonl. A field that does not apply (a validation has no gradient norm) is NaN
+/// here and null in the file.
 struct MetricsRow {
   static constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 
   int64_t step = 0;
   int64_t epoch = 0;
   std::string split = "train";  ///< or "val"
-  double loss = kNone;          ///< mean cross-entropy, in nats
-  /// Of a validation whose windows are longer than the training's: the loss of the same tokens in pieces of them, as long as a training
-  /// window, each from a fresh state. It compares with the training loss where the state does not keep beyond them.
+  double loss = kNone;          ///< mean cross-entropy in nats
+  /// Only if validation windows are longer than training windows: the loss of the same tokens, cut
+  /// into pieces as long as a training window, each from a zero state. Comparable with the training
+  /// loss when the state does not carry over beyond a training window.
   double loss_in_trained_window = kNone;
-  double accuracy = kNone;  ///< part of the tokens, 0 .. 1
+  double accuracy = kNone;  ///< fraction of tokens, 0 .. 1
   double lr = kNone;
   double grad_norm = kNone;  ///< before clipping
   int64_t tokens = 0;        ///< trained on since the start of the run
@@ -30,25 +32,27 @@ struct MetricsRow {
   double perplexity() const;
 };
 
-/// metrics.jsonl, to which rows are appended one by one: each is in the file when append returns.
+/// Appends rows to metrics.jsonl. A row is in the file when append returns.
 class MetricsFile {
  public:
   explicit MetricsFile(const PathAt& path) : file_(path) {}
   void append(const MetricsRow& row);
-  /// Waits until the rows are on the disk.
+  /// Waits until the rows are on disk.
   void flush() { file_.flush(); }
 
  private:
   AppendFile file_;
 };
 
-/// The rows of a file; an incomplete last line, as a crash leaves it, is passed over. Errors name the file and the line.
+/// Reads the rows of a file. Skips an incomplete last line (left by a crash). Errors name file and
+/// line.
 std::vector<MetricsRow> read_metrics(const PathAt& path);
-/// Behind the name of a metrics file: what was in it and was no row.
+/// Suffix of the file that keeps lines of a metrics file that are not rows.
 constexpr const char* kUnreadable = ".unreadable";
-/// Drops the rows after `step`, which a resumed run is about to write again, and lines that are no rows, as a power cut leaves
-/// them. Those go to the file `<path>.unreadable`; their number is returned. The others keep every byte. No file is as good as an empty one.
-/// validated: the validation after `step` is done, too.
+/// Prepares a metrics file for resuming. Drops the rows after `step`, which the resumed run will
+/// write again. Moves lines that are not rows (left by a power cut) to `<path>.unreadable` and
+/// returns their number. All other lines keep every byte. A missing file counts as empty.
+/// `validated`: keep the validation row of `step` too.
 int64_t drop_metrics_after(const PathAt& path, int64_t step, bool validated);
 
 }  // namespace mmrec

@@ -22,13 +22,14 @@ namespace {
 
 using nlohmann::json;
 
-/// Throws a UsageError: "--dropout 1 makes no sense; it must be at least 0 and, as a float, less than 1".
+/// Throws a UsageError unless `holds`: "--dropout 1 makes no sense; it must be at least 0 and, as a
+/// float, less than 1".
 template <class Value>
 void require(bool holds, const char* option, const Value& value, std::string_view demand) {
   if (!holds) fail_usage("--{} {} makes no sense; it must be {}", option, value, demand);
 }
 
-/// "at least 0 and, as a float, less than 1".
+/// Describes bounds: "at least 0 and, as a float, less than 1".
 std::string demand(const Bounds& bounds, bool is_float) {
   std::vector<std::string> parts;
   for (const auto& [words, bound] : {std::pair("at least", bounds.at_least), {"more than", bounds.more_than}, {"at most", bounds.at_most}})
@@ -41,7 +42,7 @@ std::string demand(const Bounds& bounds, bool is_float) {
 json to_field(const std::string& value) { return text_of_name(value); }
 json to_field(const auto& value) { return value; }
 
-/// False where the field has another type or is out of the value's range.
+/// Reads a value. Returns false if the field has another type or is out of range.
 template <class T>
 bool read_field(const json& field, T& value) {
   if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
@@ -144,7 +145,7 @@ TrainOptions options_from_json(const json& values, const std::string& where) {
   size_t known = 0;
   for (const TrainOption& row : train_option_table()) {
     if (row.scope != TrainOption::Scope::kRun || !values.is_object() || !values.contains(row.name))
-      continue;  // written by a version that had no such option
+      continue;  // written by a version without this option
     ++known;
     const json& field = values.at(row.name);
     row.visit(

@@ -18,62 +18,68 @@ namespace mmrec {
 
 constexpr int64_t kAuto = -1;
 
-/// What `train` is told. Defaults are the documented run's.
+/// Options of `train`. The defaults are those of the documented run.
 struct TrainOptions {
   Config config;
-  int vocabulary = 0;  ///< --vocab: the tokenizer's limit and the embedding's rows; 0: auto
+  int vocabulary = 0;  ///< --vocab: limit of the tokenizer and rows of the embedding; 0: auto
   std::string data = "sample";
   std::filesystem::path out;
   bool overwrite = false;
-  std::string init;           ///< a checkpoint whose weights, configuration and tokenizer a new run starts from; "": none
-  bool extend_vocab = false;  ///< give the characters that its tokenizer lacks ids of their own
+  /// checkpoint that gives a new run its weights, configuration and tokenizer; "": none
+  std::string init;
+  bool extend_vocab = false;  ///< add ids for characters missing in the checkpoint's tokenizer
   int epochs = 3;
-  int64_t steps = 0;  ///< of the whole run; 0: what the epochs come to
+  int64_t steps = 0;  ///< of the whole run; 0: computed from the epochs
   int batch = 2, sequence = 256;
-  int accumulate = 1;  ///< batches a step
+  int accumulate = 1;  ///< batches per step
   OptimizerSettings optimizer;
-  std::string minimum_rate = "0.1x";  ///< as parse_minimum_rate takes it
-  int64_t warmup = kAuto;             ///< steps; kAuto: as warmup_steps() says
+  std::string minimum_rate = "0.1x";  ///< see parse_minimum_rate
+  int64_t warmup = kAuto;             ///< steps; kAuto: see warmup_steps()
   float dropout = 0.1f;
-  std::string validation_split = "auto";  ///< as parse_validation_split takes it
+  std::string validation_split = "auto";  ///< see parse_validation_split
   int validation_sequence = 256;
-  int64_t validation_tokens = kAuto;  ///< of a validation, at most; 0: the whole text; kAuto: as validation_tokens() says
+  /// limit per validation; 0: the whole text; kAuto: see validation_tokens()
+  int64_t validation_tokens = kAuto;
   int64_t eval_every = 0;             ///< steps between validations; 0: at the end of each epoch
-  int patience = 3;                   ///< validations without a better loss; 0: no early stopping
+  int patience = 3;  ///< validations without improvement before stopping early; 0: never stop
   int64_t save_every = 100;           ///< steps; 0: only at the end
-  int keep = 3;                       ///< checkpoints of steps that stay on disk
+  int keep = 3;                       ///< number of step checkpoints kept on disk
   int64_t sample_every = 0;           ///< steps between samples of generated text; 0: only at the end
-  int64_t sample_tokens = 300;        ///< a sample's length
-  bool tensorboard = false;           ///< writes event files beside metrics.jsonl
+  int64_t sample_tokens = 300;        ///< length of a sample
+  bool tensorboard = false;           ///< also write event files
   uint64_t seed = 42;
   bool quiet = false;
   bool profile = false;
-  std::string program = "train";  ///< as the user called it, for the command line that resumes
+  std::string program = "train";  ///< as the user called it; for the printed resume command
 };
 
-/// A row of the table of train's options, from which come the command line, the file of --options, what a checkpoint keeps, the checks of
-/// ranges, what a resumed run compares, and what a search may set. Defaults are those of TrainOptions.
+/// A row of the table of train's options. The table drives the command line, the --options file,
+/// the options in a checkpoint, range checks, the comparison on resume and what a search may set.
+/// Default values are those of TrainOptions.
 struct TrainOption {
   using Member = std::variant<bool TrainOptions::*, int TrainOptions::*, int64_t TrainOptions::*, uint64_t TrainOptions::*, float TrainOptions::*,
                               float OptimizerSettings::*, std::string TrainOptions::*, std::filesystem::path TrainOptions::*>;
-  /// How a value is written, beside what the member's type says (a bool is a flag): also as the word auto, which is kAuto; or as
-  /// parse_vocabulary() takes it.
+  /// Syntax of a value, in addition to the member's type (a bool is a flag). kOrAuto: also the word
+  /// auto, stored as kAuto. kVocabulary: see parse_vocabulary().
   enum class Form { kPlain, kOrAuto, kVocabulary };
-  /// Of the run: a checkpoint keeps it, and a search may set it. Or of one call of the program.
+  /// kRun: belongs to the run; a checkpoint stores it and a search may set it. kCall: belongs to
+  /// one call of the program.
   enum class Scope { kRun, kCall };
-  /// Given to a run that goes on, it counts from now on; or it must be what it was, for it decides which text a step takes, what the model is
-  /// or how losses compare; or it says where and how a new run begins.
+  /// Meaning for a resumed run. kOverrides: applies from now on. kIsFixed: must not change, because
+  /// it decides the text of a step, the model, or how losses compare. kIsForNewRuns: says where and
+  /// how a new run begins.
   enum class Resume { kOverrides, kIsFixed, kIsForNewRuns };
 
-  const char* name;  ///< on the command line, without dashes, and in state.json
+  const char* name;  ///< on the command line (without dashes) and in state.json
   Member member;
-  const char* help;    ///< nullptr: every program has the option
-  Bounds bounds = {};  ///< of a number; the default is always allowed, it may stand for something (kAuto, 0)
+  const char* help;    ///< nullptr: an option of every program
+  /// of a number; the default is always allowed, it may be a marker (kAuto, 0)
+  Bounds bounds = {};
   Resume resume = Resume::kOverrides;
   Scope scope = Scope::kRun;
   Form form = Form::kPlain;
 
-  /// Calls `visit` with its value in each of `options`, which may be const.
+  /// Calls `visit` with the option's value in each of `options`, which may be const.
   template <class Visit, class... Options>
   void visit(Visit visit, Options&... options) const {
     const auto value = [](auto place, auto& all) -> auto& {
@@ -89,33 +95,40 @@ struct TrainOption {
 /// The table, in the order of --help.
 std::span<const TrainOption> train_option_table();
 
-/// Throws a UsageError for values that make no sense, also those that only do when rounded to a float.
+/// Throws a UsageError for impossible values, also for values that become impossible when rounded
+/// to a float.
 void check_options(const TrainOptions& options);
 
-/// The options that a checkpoint keeps for --resume: those of the run. The configuration has a file of its own.
+/// Returns the options that a checkpoint stores for --resume (Scope::kRun). The configuration has
+/// its own file.
 nlohmann::json to_json(const TrainOptions& options);
-/// `where` (a file's name) goes into the error for an unknown field or a wrong type.
+/// Reads such options. Throws an Error with `where` (a file's name) for an unknown field or a wrong
+/// type.
 TrainOptions options_from_json(const nlohmann::json& json, const std::string& where);
 
-/// Sets in `run`, the options that a run was begun with, those of `given` that have one of these names. A validation that is auto stays what
-/// it was, epochs without steps take the place of the steps. Throws a UsageError for a warm-up that is auto: the run has one.
+/// Copies the options with these names from `given` to `run`, the options the run began with. An
+/// automatic validation size keeps its resolved value; epochs without steps replace the steps.
+/// Throws a UsageError for an automatic warm-up: the run's warm-up is already fixed.
 void override_options(TrainOptions& run, const TrainOptions& given, const std::set<std::string>& names);
-/// Throws a UsageError where a resumed run's options would make it another run: where one that is fixed differs.
+/// Throws a UsageError if an option that is fixed for a resumed run differs.
 void check_fixed_options(const TrainOptions& saved, const TrainOptions& now);
 
-/// Steps of the warm-up of a run of `steps`. Where the options leave it open: 100 with the built-in corpus, and with any other text at most
-/// a tenth of the steps.
+/// Returns the warm-up steps of a run of `steps` steps. Automatic: 100 for the built-in corpus; for
+/// any other text at most a tenth of the steps.
 int64_t warmup_steps(const TrainOptions& options, int64_t steps);
 
-/// Steps of the whole run. Throws a UsageError where its tokens are more than 64 bits can count.
+/// Returns the steps of the whole run. Throws a UsageError if its tokens overflow 64 bits.
 int64_t total_steps(const TrainOptions& options, int steps_per_epoch);
-/// Tokens of a validation, at most; 0: the whole text. Where the options leave it open, a fortieth of what is trained on between two
-/// validations, which takes about 1 % of the time: a token forward takes a third of one forward and backward. But at least 10,000,
-/// so that the figure means something, and at most 500,000, beyond which it hardly gets more precise.
+/// Returns the maximum number of tokens per validation; 0: the whole text. Automatic: a fortieth of
+/// the tokens trained on between two validations. That costs about 1 % of the time, because forward
+/// alone takes a third of forward and backward. At least 10,000 tokens, for a meaningful loss; at
+/// most 500,000, beyond which precision hardly improves.
 int64_t validation_tokens(const TrainOptions& options, int steps_per_epoch);
-/// Tokens of a validation window: a text that is shorter than its windows is one window. 0: there is no validation.
+/// Returns the tokens of a validation window. A text shorter than a window is one window. 0: no
+/// validation.
 int validation_window(const TrainOptions& options, int64_t tokens);
-/// Tokens of the pieces in which its windows are measured too, where they are longer than the training's: as many as those have; else 0.
+/// Returns the length of the pieces in which validation windows are also measured: the training
+/// window's length if validation windows are longer, else 0.
 int validation_piece(const TrainOptions& options, int window);
 
 }  // namespace mmrec

@@ -18,7 +18,8 @@ namespace {
   fail_usage("{}: line {}: {}", where, place.begin.line, problem);
 }
 
-/// What is written at a place of one line; toml++ counts lines and code points from 1, without a byte-order mark.
+/// Returns the source text at a place within one line. toml++ counts lines and code points from 1,
+/// without a byte order mark.
 std::string written(std::string_view text, const toml::source_region& place) {
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
   for (toml::source_index line = 1; line < place.begin.line; ++line) text.remove_prefix(text.find('\n') + 1);
@@ -33,7 +34,8 @@ std::string written(std::string_view text, const toml::source_region& place) {
   return std::string(text.substr(begin, offset(place.end.column) - begin));
 }
 
-/// A value as the command line has it. What TOML allows of numbers and the command line does not (0x10, 1_000) is refused there.
+/// Returns a value as the command line expects it. Number syntax that only TOML allows (0x10,
+/// 1_000) is passed on as written; the command line rejects it.
 std::string value_text(const toml::node& node, std::string_view text_of_file, std::string_view where) {
   if (const auto* text = node.as_string()) {
     std::string value = name_of_text(text->get());
@@ -45,7 +47,8 @@ std::string value_text(const toml::node& node, std::string_view text_of_file, st
   refuse(where, node.source(), "a value is a text in quotes, a number, true or false, or a list of these");
 }
 
-/// Bytes that are no UTF-8, which TOML does not allow, as escapes: earlier versions took them in texts as they were.
+/// Replaces bytes that are not UTF-8 by escapes. TOML forbids them, but earlier versions accepted
+/// them in strings.
 std::string with_escapes(std::string_view text) {
   std::string result;
   for (const char c : text_of_name(text)) result += c == '\0' ? "\\u0000" : std::string(1, c);
@@ -58,7 +61,8 @@ std::string quoted(const std::string& text) {
   return stream.str();
 }
 
-/// Puts quotes around the value of a line name = word, which earlier versions took without them. Whether it is such a line.
+/// If line `number` is name = word, puts quotes around the word, which earlier versions accepted
+/// without quotes. Returns whether the line had that form.
 bool quote_word(std::string& text, toml::source_index number) {
   size_t begin = 0;
   for (toml::source_index line = 1; line < number; ++line) begin = text.find('\n', begin) + 1;

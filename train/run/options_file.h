@@ -7,16 +7,19 @@
 
 namespace mmrec {
 
-// A file of options, as `search` writes it and `train --options` reads it: TOML, of lines name = value. A value is a text, a number, true or
-// false; a list of such is several values. A number is handed on as it is written; a word alone is a text without quotes too. Texts are names:
-// what of one is no UTF-8 is written as text_of_name() does.
+// The file format that `search` writes and `train --options` reads: TOML lines name = value. A
+// value is a string, a number, true or false, or a list of these (several values). Numbers are
+// passed on as written; a single word is a string even without quotes. Strings are file names:
+// bytes that are not UTF-8 are written as in text_of_name().
 
 /// An option's name and its values.
 using FileOption = std::pair<std::string, std::vector<std::string>>;
 
-/// In the order of the lines. Throws a UsageError with `where` (the file) and the line.
+/// Parses a file; options are in the order of the lines. Throws a UsageError with `where` (the
+/// file) and the line.
 std::vector<FileOption> parse_options_file(std::string_view text, std::string_view where);
-/// A value alone is written as a text, several are a list; `about` becomes a comment above them.
+/// Formats a file. One value is written as a string, several as a list. `about` becomes a comment
+/// at the top.
 std::string options_file_text(std::string_view about, const std::vector<FileOption>& options);
 
 }  // namespace mmrec

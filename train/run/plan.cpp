@@ -28,10 +28,11 @@ namespace mmrec {
 
 namespace {
 
-/// What a training step reaches of the rate of large matrix products, as measured for tiny and mini.
+/// Ratio of a training step's rate to the rate of large matrix products; measured for tiny and
+/// mini.
 constexpr double kStepShare = 0.75;
 
-/// Operations a second of the best of many products of 512 x 512 x 512.
+/// Returns FLOP/s of 512 x 512 x 512 matrix products: the best of many.
 double product_rate() {
   using Clock = std::chrono::steady_clock;
   constexpr int kSize = 512;
@@ -161,7 +162,7 @@ std::string plan_text(const Plan& plan) {
 nlohmann::ordered_json to_json(const Plan& plan) {
   nlohmann::ordered_json summary = nlohmann::ordered_json::array();
   for (const Note& note : plan.notes) summary.push_back(visible(note.text));
-  constexpr double kMost = 0x1p62;  // more than any machine has, and a whole number of 64 bits
+  constexpr double kMost = 0x1p62;  // more than any machine has; exact in 64 bits
   const auto bytes = [&](double number) { return static_cast<int64_t>(std::min(number, kMost)); };
   return {{"config", to_json(plan.options.config)},
           {"data", text_of_name(plan.options.data)},

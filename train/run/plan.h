@@ -10,23 +10,23 @@
 
 namespace mmrec {
 
-/// What a run would take. Memory and disk are in bytes.
+/// The resources a run would need. Memory and disk are in bytes.
 struct Plan {
-  TrainOptions options;  ///< with the vocabulary that the text needs
+  TrainOptions options;  ///< with the vocabulary the text needs
   int64_t parameters = 0, embedding_parameters = 0;
   double weights = 0, gradients = 0, moments = 0, activations = 0, validation = 0, text = 0;
   bool text_is_on_disk = false;
   double machine_memory = 0;
-  bool memory_is_limited = false;  ///< by a control group, to less than the machine has
+  bool memory_is_limited = false;  ///< a control group allows less than the machine has
   double checkpoint = 0;
-  int64_t checkpoints = 0;  ///< on the disk at the end
+  int64_t checkpoints = 0;  ///< on disk at the end
   double flops_per_token = 0;
   double product_rate = 0;  ///< of matrix products on this machine, FLOP/s
   double tokens_per_second = 0;
   int64_t train_characters = 0, validation_characters = 0;
   int64_t steps = 0, steps_per_epoch = 0, tokens_per_step = 0;
-  std::string warmup_warning = {};  ///< "" where the warm-up is shorter than the run
-  std::vector<Note> notes = {};     ///< of RunData: what is to be said of the text
+  std::string warmup_warning = {};  ///< "" if the warm-up is shorter than the run
+  std::vector<Note> notes = {};     ///< remarks about the text, from RunData
 
   double memory() const;
   double disk() const { return static_cast<double>(checkpoints) * checkpoint; }
@@ -34,11 +34,11 @@ struct Plan {
   double seconds() const { return static_cast<double>(tokens()) / tokens_per_second; }
 };
 
-/// The rate of this machine's matrix products is measured for a quarter of a second. No model is allocated, so any configuration
-/// works, also those that this version cannot train.
+/// Computes the plan. Measures the rate of matrix products for a quarter of a second. Allocates no
+/// model, so any configuration works, also those that this version cannot train.
 Plan plan(const TrainOptions& options);
 
-/// As lines for people.
+/// Formats the plan for people.
 std::string plan_text(const Plan& plan);
 nlohmann::ordered_json to_json(const Plan& plan);
 

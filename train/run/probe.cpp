@@ -16,7 +16,7 @@ namespace mmrec {
 
 namespace {
 
-/// Between the file's [B][T] and the model's [T][B], for elements of `width` values.
+/// Transposes between the file's [B][T] and the model's [T][B]; elements have `width` values.
 template <class T>
 void swap_outer(const TensorView<T>& from, const TensorView<T>& to, int rows, int columns, int width) {
   for (int r = 0; r < rows; ++r)
@@ -59,7 +59,7 @@ void probe(const std::filesystem::path& input, const std::filesystem::path& outp
   swap_outer(ids_by_sequence, ids, B, T, 1);
   swap_outer(targets_by_sequence, targets, B, T, 1);
   StoredTensors result;
-  if (!model.drawn().empty()) {  // keys and values, layer by layer
+  if (!model.drawn().empty()) {  // per layer: keys, then values
     for (const auto& [name, all] : {std::pair("memory", bank), {"memory_v", bank_v}}) {
       file.read(name, all);
       result[name] = to_store(all);

@@ -29,11 +29,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Drives a Trainer and records what comes of it: folder, log, metrics, events, checkpoints. Signals stop it.
+/// Runs a Trainer and records its results: folder, log, metrics, events, checkpoints. Signals stop
+/// it.
 class RecordedRun {
  public:
   RecordedRun(const TrainOptions& options, RunStart start);
-  /// Returns the signal that stopped it, or 0. What it throws is in the log, too.
+  /// Returns the signal that stopped the run, or 0. Exceptions are also logged.
   int train();
 
  private:
@@ -42,26 +43,28 @@ class RecordedRun {
   int64_t steps_taken() const { return trainer_.state().step; }
   double seconds() const { return seconds_before_ + std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
 
-  /// Takes the run up where the checkpoint left it.
+  /// Restores the run's state from the checkpoint.
   void take_up(const Checkpoint& checkpoint);
   void describe(const RunStart& start);
   void check_stop() const;
   void step();
   int take_steps();
-  /// What is due after a step: validation, samples, checkpoints. unfinished: what of it is still due after a step that a checkpoint has.
+  /// Does what is due after a step: validation, samples, checkpoints. `unfinished`: when resuming,
+  /// the work after the checkpoint's step that is still to do.
   void after_step(const std::string& unfinished = "");
-  /// The line of an epoch's end or a validation; what the validation, if there is one, is followed by.
+  /// Prints the line of an epoch or a validation. After a validation also saves the best model and
+  /// reports early stopping.
   void report(bool validates);
-  /// Its part of the line.
+  /// Validates and returns the text for that line.
   std::string validate();
   void save(const std::string& name);
   void save_step();
   void write(const MetricsRow& row);
   void say(std::string_view text, Style style = Style::kPlain);
   void note_error(std::string_view text);
-  /// An error's text and how the run can go on.
+  /// Returns an error's text with advice on how to resume.
   std::string advised(std::string_view problem) const;
-  /// Calls `body`, which writes files; an error of it also tells how the run can go on.
+  /// Calls `body`, which writes files. Errors get advice on how to resume.
   template <class Body>
   void with_advice(Body body);
   void interrupt(int signal);
@@ -69,21 +72,21 @@ class RecordedRun {
   void print_sample(const std::string& heading);
   [[noreturn]] void stop_non_finite(const MetricsRow& row);
   std::string resume_command() const;
-  /// For errors, without a full stop.
+  /// For error messages; without a full stop.
   std::string last_checkpoint() const;
 
   Trainer trainer_;
-  const StopSignals stop_;  // before there is anything to lose
+  const StopSignals stop_;  // installed before there is anything to lose
   RunFolder folder_;
   RunLog log_;
   MetricsFile metrics_;
   std::optional<EventFile> events_;
   Progress display_;
-  std::string unfinished_;   // of the checkpoint that the run goes on from
-  std::string last_saved_;   // a checkpoint's folder
-  int64_t saved_step_ = -1;  // of the newest that is not just the best model
+  std::string unfinished_;   // from the checkpoint that the run resumes from
+  std::string last_saved_;   // folder of a checkpoint
+  int64_t saved_step_ = -1;  // step of the newest checkpoint other than best_model
   std::chrono::steady_clock::time_point start_;
-  double seconds_before_ = 0;  // of the run's earlier parts
+  double seconds_before_ = 0;  // of earlier parts of the run
 };
 
 RecordedRun::RecordedRun(const TrainOptions& options, RunStart start)
@@ -154,7 +157,7 @@ int RecordedRun::train() {
 void RecordedRun::note_error(std::string_view text) {
   try {
     log_.note(fmt::format("error: {}", text));
-  } catch (const Error&) {  // the disk is full
+  } catch (const Error&) {  // the disk may be full
   }
 }
 
@@ -163,7 +166,7 @@ int RecordedRun::take_steps() {
   set_profiling(options().profile);
   try {
     if (!unfinished_.empty()) {
-      saved_step_ = -1;  // what is done now is not in the checkpoint
+      saved_step_ = -1;  // the work below is not in the checkpoint
       after_step(unfinished_);
     }
     while (!trainer_.is_done()) {
@@ -254,7 +257,7 @@ std::string RecordedRun::advised(std::string_view problem) const {
 
 void RecordedRun::save(const std::string& name) {
   const Parameters& parameters = trainer_.parameters();
-  // Weights or moments beyond a float's range can come from finite gradients; no checkpoint has them.
+  // Finite gradients can give weights or moments beyond a float's range; never save those.
   for (const Tensor& flat : {parameters.weights(), parameters.first_moments(), parameters.second_moments()})
     if (const std::string bad = first_non_finite(parameters, flat); !bad.empty())
       fail("step {}: {} or its moments are not finite and are not saved. {}. A lower --lr helps.", steps_taken(), bad, last_checkpoint());
@@ -284,7 +287,8 @@ void RecordedRun::interrupt(int signal) {
 }
 
 void RecordedRun::finish() {
-  // Where the run went on with no step left to take, from a checkpoint within it or without its best model.
+  // The run resumed with no step left, from a checkpoint without validation or without its best
+  // model.
   if (trainer_.evaluation() && (std::isnan(trainer_.state().validation_loss) || progress().best_step == 0)) report(true);
   save(RunFolder::kFinal);
   if (!trainer_.evaluation()) save(RunFolder::kBest);
@@ -314,7 +318,7 @@ void RecordedRun::print_sample(const std::string& heading) {
 }
 
 void RecordedRun::stop_non_finite(const MetricsRow& row) {
-  // Neither figure is below 0, and a NaN's sign says nothing.
+  // Both figures are >= 0; abs() removes the meaningless sign of a NaN.
   fail("step {}: {} is not finite (loss {}, gradient norm {}); the weights were not changed by it. {}. A lower --lr or --clip helps.", row.step,
        trainer_.first_non_finite(), std::abs(row.loss), std::abs(row.grad_norm), last_checkpoint());
 }

@@ -7,15 +7,17 @@
 
 namespace mmrec {
 
-// A Trainer whose run is recorded: it leaves in its folder checkpoint_step_NNNNNN, best_model, final_checkpoint (folders), latest (the name of
-// the newest), metrics.jsonl, training_output.log, config.json, and with tensorboard event files. Both functions return the signal (see
-// StopSignals) that stopped the run, which has saved itself then, or 0 when it came to its end.
+// Runs a Trainer and records the run in its folder: checkpoint_step_NNNNNN, best_model,
+// final_checkpoint (folders), latest (name of the newest), metrics.jsonl, training_output.log,
+// config.json, and event files with tensorboard. Both functions return 0 when the run has ended, or
+// the signal (see StopSignals) that stopped it; a stopped run has saved itself.
 
-/// Trains a model in options.out; with options.init from a checkpoint's weights.
+/// Trains a new model in options.out, from a checkpoint's weights if options.init is set.
 int train(const TrainOptions& options);
 
-/// Goes on with a run as if it had never stopped, bit for bit: the run in a folder, from its newest good checkpoint, or from
-/// the one that is named. `change` is handed the options that the checkpoint has and may make others of them.
+/// Resumes a run bit for bit, as if it had never stopped. Takes the named checkpoint, or the newest
+/// valid one of a run's folder. `change` receives the options stored in the checkpoint and may
+/// modify them.
 int resume_training(const std::filesystem::path& run_or_checkpoint, const std::function<void(TrainOptions&)>& change);
 
 }  // namespace mmrec

@@ -30,7 +30,7 @@ RunStart start_new(const TrainOptions& options) {
 
 RunStart start_again(const fs::path& run_or_checkpoint) {
   fs::path path = run_or_checkpoint.lexically_normal();
-  if (!path.has_filename()) path = path.parent_path();  // a slash at the end
+  if (!path.has_filename()) path = path.parent_path();  // trailing slash
   std::error_code unknown;
   if (path == "." || path.filename() == ".." || fs::is_symlink(path, unknown)) path = PathAt(path).destination().path();
   const std::string name = path.filename().string();

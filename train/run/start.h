@@ -11,35 +11,39 @@
 
 namespace mmrec {
 
-/// What a run begins with: nothing, a checkpoint's weights (--init), or all that a stopped run had (--resume).
+/// Where a run starts from: nothing, a checkpoint's weights (--init), or all of a stopped run
+/// (--resume).
 struct RunStart {
   std::optional<Checkpoint> checkpoint;
-  std::optional<RunFolder> folder;  ///< of the run that goes on
-  std::vector<std::string> notes;   ///< what was found on the way, for the log
+  std::optional<RunFolder> folder;  ///< of the run to resume
+  std::vector<std::string> notes;   ///< findings for the log
 
   bool resumes() const { return folder.has_value(); }
   std::optional<Tokenizer> tokenizer() const { return checkpoint ? std::optional(checkpoint->tokenizer) : std::nullopt; }
 };
 
 RunStart start_new(const TrainOptions& options);
-/// Of the run in a folder the newest good checkpoint, or the one that is named.
+/// Takes the named checkpoint, or the newest valid one of a run's folder.
 RunStart start_again(const std::filesystem::path& run_or_checkpoint);
 
-/// The configuration of the run. A new one takes its vocabulary from the options or the text, one from a checkpoint has that of
-/// the checkpoint, with more rows if the tokenizer was extended. Throws a UsageError where the options ask for another model.
+/// Returns the configuration of the run. A new run takes vocab_size from the options or the text. A
+/// run from a checkpoint takes the checkpoint's, with more rows if the tokenizer was extended.
+/// Throws a UsageError if the options ask for another model.
 Config run_config(const TrainOptions& options, const RunStart& start, const Tokenizer& tokenizer);
 
-/// The run's trainer, with the weights of a new run and `options` that have the run's configuration. Throws an Error where a run goes on and its
-/// data are not the text that it was begun with.
+/// Makes the run's trainer, with freshly drawn weights and with `options` completed by the run's
+/// configuration. Throws an Error if a resumed run's data are not the text it began with.
 Trainer make_trainer(TrainOptions options, const RunStart& start);
-/// Puts the weights of the checkpoint, if there is one, into the trainer's parameters; of a run that goes on the moments too. Rows of the
-/// embedding for characters that the checkpoint's tokenizer did not have begin like any new row, not as the padding that they were.
+/// Copies the checkpoint's weights, if there is one, to the trainer's parameters; for a resumed run
+/// also the moments. Embedding rows for characters that the checkpoint's tokenizer lacked keep
+/// their freshly drawn values: in the checkpoint they were padding.
 void read_parameters(const RunStart& start, Trainer& trainer);
 
-/// The folder as it is when the run of so many steps begins. Whatever can be refused has been, before anything in it is changed.
+/// Opens the folder for a run of `steps` steps. All checks that can fail come before the first
+/// change in it.
 RunFolder open_folder(const TrainOptions& options, RunStart& start, int64_t steps);
 
-/// The options as a checkpoint keeps them: a text is found again from any directory.
+/// Returns the options as a checkpoint stores them: the text's name is made absolute.
 TrainOptions to_save(TrainOptions options);
 
 }  // namespace mmrec

@@ -79,7 +79,7 @@ MetricsRow Trainer::step() {
                        .tokens = number * options_.batch * options_.accumulate * options_.sequence,
                        .tokens_per_second = static_cast<double>(sum.tokens) / seconds_since(begin)};
   if (!std::isfinite(norm)) return row;
-  if (epoch_is_over()) progress().epoch = {};  // this step is the first of the next
+  if (epoch_is_over()) progress().epoch = {};  // this step begins the next epoch
   state_.step = number;
   state_.tokens = row.tokens;
   state_.validation_loss = MetricsRow::kNone;

@@ -9,9 +9,10 @@
 
 namespace mmrec {
 
-/// A training step up to the gradients. It takes `accumulate` batches one after the other and averages their gradients: the
-/// same step as with one batch of all their windows, but for rounding and dropout's masks, in the memory of one batch. Like its model, it
-/// computes with the context that was current when it was made.
+/// Computes the gradients of a training step. Processes `accumulate` batches one after the other
+/// and averages their gradients. The result equals one batch of all windows, except for rounding
+/// and the dropout masks, but needs the memory of one batch only. Computes with the context that
+/// was current at construction, like its model.
 class TrainingStep {
  public:
   struct Settings {
@@ -21,14 +22,16 @@ class TrainingStep {
   };
   TrainingStep(const Config& config, int vocabulary, Parameters& parameters, const WindowSet& windows, const Settings& settings);
 
-  /// Step number `step` (from 1) on batch * accumulate windows; the gradient is in the parameters' gradients afterwards. The
-  /// loss is not finite where any batch's was not; the batches after it are not computed. Allocates nothing. Interrupted (threads.h)
-  /// ends the step; nothing but gradients has changed then.
+  /// Runs step number `step` (from 1) on batch * accumulate windows; leaves the gradient in
+  /// parameters.gradients(). If a batch's loss is not finite, skips the remaining batches and
+  /// returns a non-finite loss. Allocates nothing. Throws Interrupted (threads.h) when stopped;
+  /// only the gradients have changed then.
   LossSum run(int64_t step, const Batch& batch);
 
-  /// Where something that is not finite came up first in the last run: in a weight, on the way to the loss, or in a gradient.
+  /// Returns where the first non-finite value of the last run appeared: a weight, an intermediate
+  /// result, or a gradient.
   std::string first_non_finite() const;
-  /// Of activations.
+  /// Bytes of activations.
   size_t bytes() const { return model_.bytes() + arena_.used(); }
 
  private:
