@@ -19,7 +19,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// With the line's end 64.6 characters on average and nearly of one length, so that the number of windows does not depend on the draw.
+// Average length 64.6 characters with the line end. All lengths are similar, so the number of
+// windows does not depend on the draw.
 constexpr std::array<std::string_view, 10> kSentences = {
     "The river carried small boats past the mill before the sun rose.", "Every morning the baker opens his window and greets the street.",
     "A quiet library keeps more stories than any traveler could tell.", "The old clock in the hall was always seven minutes behind time.",
@@ -57,7 +58,8 @@ Corpus load_file(const fs::path& path, double val_split) {
   return corpus;
 }
 
-/// "a.txt, b.txt, c.txt and 7 more" of the files of which something holds; "" where it holds of none.
+/// Returns "a.txt, b.txt, c.txt and 7 more" for the files that satisfy `holds`; "" if there are
+/// none.
 template <class Holds>
 std::string names_of(const std::vector<FileFacts>& files, Holds holds) {
   constexpr int kNamed = 3;
@@ -122,8 +124,8 @@ CorpusFacts read_corpus(const std::vector<fs::path>& files, Format format, doubl
   DocumentSplit split(val_split);
   CorpusFacts facts;
   facts.format = format;
-  int64_t bytes_before = 0;  // of the files before
-  char last = '\n';          // of the text before
+  int64_t bytes_before = 0;  // of the previous files
+  char last = '\n';          // last character of the previous file
   for (const fs::path& file : files) {
     const ReadObserver observe_all = [&](int64_t bytes) { observe(bytes_before + bytes); };
     if (format == Format::kText) {
@@ -159,7 +161,7 @@ Corpus load_corpus(std::string_view data, std::optional<double> val_split) {
     return {sample_lines(0, kSampleLines), sample_lines(kSampleLines, kSampleLines + validation_lines)};
   }
   const fs::path path(data);
-  std::error_code ignored;  // what cannot be looked at cannot be read either, and then the reason is told
+  std::error_code ignored;  // inaccessible: reading it later reports the reason
   if (!fs::is_directory(path, ignored)) {
     const uintmax_t bytes = fs::file_size(path, ignored);
     return load_file(path, validation_part(val_split, ignored ? 0 : static_cast<int64_t>(bytes)));

@@ -32,23 +32,23 @@ using std::chrono::milliseconds;
 constexpr long kConnectSeconds = 30;
 constexpr long kStallSeconds = 60;  // without a byte
 constexpr long kRedirections = 10;
-constexpr size_t kBeginning = 4096;  // bytes of a body that tell a page from a text
+constexpr size_t kBeginning = 4096;  // bytes of a body, enough to tell a page from a text
 
 constexpr std::string_view kHtml = "text/html";
 
-/// Which file of the server a file is, or the beginning of.
+/// Identifies a file on the server, of which a local file is a (possibly partial) copy.
 struct Identity {
   std::string url;
   std::string validator;  // for If-Range: a strong ETag, else Last-Modified, else ""
-  int64_t bytes = -1;     // of the whole file; -1: the server did not say
-  std::string type = {};  // as the server calls it
+  int64_t bytes = -1;     // of the whole file; -1: unknown
+  std::string type = {};  // media type from the server
 };
 
-/// FILE's: beside it, and hidden, so that nobody takes it for a text.
+/// Path of FILE's description. Hidden, so that nothing reads it as a text.
 fs::path description_of(const fs::path& file) { return file.parent_path() / ("." + file.filename().string() + ".url.json"); }
 fs::path part_of(const fs::path& file) { return fs::path(file) += ".part"; }
 
-/// What a description says; nothing known where it is damaged or not there.
+/// Reads a description. Returns an empty Identity if it is damaged or missing.
 Identity read_identity(const fs::path& description) {
   if (kind_of_file(description) != fs::file_type::regular) return {};
   try {
@@ -60,7 +60,7 @@ Identity read_identity(const fs::path& description) {
   }
 }
 
-/// The headers of one answer.
+/// The relevant headers of one response.
 struct Headers {
   std::string etag, last_modified, content_range, content_type;
 
@@ -69,7 +69,7 @@ struct Headers {
       const size_t begin = std::min(text.find_first_not_of(" \t\r\n"), text.size());
       return text.substr(begin, text.find_last_not_of(" \t\r\n") + 1 - begin);
     };
-    if (line.starts_with("HTTP/")) *this = {};  // after a redirection comes another answer
+    if (line.starts_with("HTTP/")) *this = {};  // a redirection is followed by another response
     const size_t colon = std::min(line.find(':'), line.size());
     const std::string name = lower_case(line.substr(0, colon));
     const std::string_view value = trimmed(line.substr(std::min(colon + 1, line.size())));
@@ -82,7 +82,8 @@ struct Headers {
   std::string validator() const { return !etag.empty() && !etag.starts_with("W/") ? etag : last_modified; }
 };
 
-/// Of "bytes 100-999/1000": {100, 1000}; nothing where it is not such a range. -1 for a total of "*".
+/// Parses "bytes 100-999/1000" to {100, 1000}; a total of "*" gives -1. Returns nullopt for
+/// anything else.
 std::optional<std::pair<int64_t, int64_t>> parse_content_range(std::string_view text) {
   int64_t first = 0, last = 0, total = -1;
   const auto number = [&](int64_t& value) {
@@ -101,13 +102,14 @@ std::optional<std::pair<int64_t, int64_t>> parse_content_range(std::string_view 
   return std::pair(first, total);
 }
 
-/// FILE.part and what it is the beginning of.
+/// FILE.part and its description.
 class PartialFile {
  public:
   PartialFile(const Download& what)
       : path_(part_of(what.file)), description_(fs::path(path_) += ".json"), file_("write", path_, O_WRONLY | O_CREAT, what.file) {
     const bool is_held = ::flock(file_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
-    if (!is_held || !file_.is_at(path_))  // the other one may have finished since the file was opened
+    // the other process may have finished since the file was opened
+    if (!is_held || !file_.is_at(path_))
       fail("{}: another process is downloading it now; wait for it, or choose another --out", what.file.string());
     bytes_ = file_.size();
     if (bytes_ > 0) identity_ = read_identity(description_);
@@ -118,10 +120,11 @@ class PartialFile {
   int64_t bytes() const { return bytes_; }
   const Identity& identity() const { return identity_; }
   bool is_complete() const { return bytes_ > 0 && bytes_ == identity_.bytes; }
-  /// Whether the server can be asked for the rest and will know whether it is that of the same file.
+  /// Returns whether the server can be asked for the rest and can verify that it belongs to the
+  /// same file.
   bool can_go_on() const { return bytes_ > 0 && !identity_.validator.empty(); }
 
-  /// Starts over.
+  /// Starts over with an empty part.
   void begin(Identity identity) {
     identity_ = std::move(identity);
     file_.truncate(0);
@@ -138,7 +141,8 @@ class PartialFile {
     file_.write(bytes);
     bytes_ += static_cast<int64_t>(bytes.size());
   }
-  /// At no time an old file has a new description, or a new one an old one: in between it has none, and is downloaded again.
+  /// Renames the part to its target. The target and its description never mismatch: in between
+  /// there is no description, and the file would be downloaded again.
   void finish(const fs::path& target) {
     file_.flush();
     std::error_code error;
@@ -155,7 +159,7 @@ class PartialFile {
   Identity identity_;
 };
 
-/// One request for what is missing of a file.
+/// One HTTP request for the missing bytes of a file.
 class Request {
  public:
   Request(const Download& what, PartialFile& part, Console& console, const std::function<void()>& check_stop)
@@ -185,12 +189,14 @@ class Request {
     }
   }
 
-  /// Whether the file is complete now. If not, it is worth another try. Throws an Error where that makes no sense.
+  /// Returns whether the file is complete now. If not, a retry may help; if a retry cannot help,
+  /// throws an Error.
   bool perform() {
     const CURLcode code = ::curl_easy_perform(curl_.get());
     if (thrown_) std::rethrow_exception(thrown_);
     ::curl_easy_getinfo(curl_.get(), CURLINFO_RESPONSE_CODE, &status_);
-    if (!started_ && (code == CURLE_OK || !beginning_.empty())) begin_body();  // a short or an empty file, or what came of it
+    // a body shorter than kBeginning
+    if (!started_ && (code == CURLE_OK || !beginning_.empty())) begin_body();
     const int64_t expected = part_.identity().bytes;
     if (code == CURLE_OK && (expected < 0 || part_.bytes() == expected)) return true;
     switch (code) {
@@ -231,9 +237,9 @@ class Request {
     }
   }
 
-  /// Why the file is not complete, in words.
+  /// Why the file is not complete.
   const std::string& problem() const { return problem_; }
-  /// How long the server asks to wait.
+  /// The delay that the server asks for.
   milliseconds wait_asked() const {
     curl_off_t seconds = 0;
     ::curl_easy_getinfo(curl_.get(), CURLINFO_RETRY_AFTER, &seconds);
@@ -263,7 +269,7 @@ class Request {
       case 401:
       case 403:
         fail("{}: the server denies access (it answers {}); get the file in another way and give it with --input-file", shown(), status_);
-      case 416:  // the part is longer than the server's file, which must be another one
+      case 416:  // the part is longer than the server's file: that file has changed
         part_.begin({});
         return false;
       case 408:
@@ -275,8 +281,8 @@ class Request {
     }
   }
 
-  /// What comes is the rest of the part, or a file from its beginning. Before it takes the place of a part, its beginning is looked at, in
-  /// however small pieces it comes.
+  /// The body is the rest of the part, or a whole file. A whole file replaces the part only after
+  /// its first kBeginning bytes have been inspected, however small the pieces are.
   void take_body(std::string_view bytes) {
     if (started_) return part_.append(std::as_bytes(std::span(bytes)));
     beginning_ += bytes;
@@ -306,7 +312,7 @@ class Request {
     progress_.emplace(console_, "downloading", std::max<int64_t>(part_.identity().bytes, 0), part_.bytes());
   }
 
-  /// libcurl is C: exceptions wait until it has returned.
+  /// libcurl is C: exceptions are stored and rethrown after it has returned.
   template <class Body>
   bool guarded(Body body) {
     try {
@@ -358,7 +364,7 @@ void wait(milliseconds time, const std::function<void()>& check_stop) {
   }
 }
 
-/// Whether a file has the SHA-256 that was asked for.
+/// Returns whether a file has the requested SHA-256.
 bool has_sha256(const Download& what, const fs::path& file, Console& console, const std::function<void()>& check_stop) {
   ByteProgress progress(console, "checking", FileDescriptor("read", file, O_RDONLY).size());
   const std::string sha256 = sha256_of_file(file, [&](int64_t bytes) {
@@ -368,7 +374,7 @@ bool has_sha256(const Download& what, const fs::path& file, Console& console, co
   return sha256 == lower_case(what.sha256);
 }
 
-/// Whether the file is there.
+/// Returns whether the right file exists already.
 bool is_there(const Download& what, Console& console, const std::function<void()>& check_stop) {
   if (kind_of_file(what.file) == fs::file_type::not_found) return false;
   const Identity known = read_identity(description_of(what.file));
@@ -427,7 +433,7 @@ std::vector<Note> download(const Download& what, Console& console, const std::fu
 
 namespace {
 
-/// All that may be a user name and a password goes, also of what is no URL.
+/// Removes everything that may be a user name or password, also from texts that are no URL.
 std::string without_credentials(std::string text) {
   const size_t end = text.rfind('@');
   if (end == text.npos) return text;

@@ -13,10 +13,10 @@ namespace {
 
 using namespace std::string_view_literals;
 
-constexpr int kJsonLines = 20;                    // looked at
-constexpr size_t kUtf16Bytes = size_t{64} << 10;  // looked at
+constexpr int kJsonLines = 20;                    // lines to inspect
+constexpr size_t kUtf16Bytes = size_t{64} << 10;  // bytes to inspect
 
-/// What a file is known by, and what to do about it.
+/// A file type: its signature, name and advice.
 struct Kind {
   size_t place;
   std::string_view magic;
@@ -46,10 +46,10 @@ constexpr Kind kKinds[] = {
     {0, "\xfe\xff"sv, "in UTF-16", "convert it with iconv -f UTF-16 -t UTF-8"},
 };
 
-/// Without a byte order mark: the upper halves of a Western text's characters, or at least of its spaces and line ends, are zeros. Returns the
-/// encoding's name, or nullptr.
+/// Detects UTF-16 without a byte order mark: the upper bytes of a Western text's characters, or at
+/// least of its spaces and line ends, are zero. Returns the encoding's name, or nullptr.
 const char* utf16_of(std::string_view begin) {
-  constexpr size_t kFewest = 2, kRarest = 20;  // zeros; bytes a zero
+  constexpr size_t kFewest = 2, kRarest = 20;  // minimum number of zeros; maximum bytes per zero
   size_t zeros[2] = {};
   begin = begin.substr(0, kUtf16Bytes);
   for (size_t place = begin.find('\0'); place != begin.npos; place = begin.find('\0', place + 1)) ++zeros[place % 2];
@@ -65,7 +65,7 @@ bool begins_like_html(std::string_view begin) {
     begin.remove_prefix(std::min(begin.find_first_not_of(kSpace), begin.size()));
     const std::string_view end = begin.starts_with("<!--") ? "-->" : begin.starts_with("<?xml") ? "?>" : "";
     if (end.empty()) break;
-    const size_t place = begin.find(end, 4);  // behind "<!--"
+    const size_t place = begin.find(end, 4);  // after "<!--"
     if (place == begin.npos) return false;
     begin.remove_prefix(place + end.size());
   }
@@ -77,14 +77,15 @@ bool begins_like_html(std::string_view begin) {
 
 enum class Object { kNone, kWhole, kCut };
 
-/// What a line that begins with a brace is.
+/// Classifies a line that begins with a brace.
 Object object_of(std::string_view line) {
   try {
     [[maybe_unused]] const nlohmann::json object = nlohmann::json::parse(line);
     return Object::kWhole;
   } catch (const nlohmann::json::parse_error& error) {
-    return error.byte > line.size() ? Object::kCut : Object::kNone;  // behind the last byte where the end is what is missing
-  } catch (const nlohmann::json::out_of_range&) {  // a number like 1e400
+    // an error after the last byte means: input ended early
+    return error.byte > line.size() ? Object::kCut : Object::kNone;
+  } catch (const nlohmann::json::out_of_range&) {  // a number such as 1e400
     return Object::kWhole;
   }
 }
@@ -127,7 +128,7 @@ bool begins_like_json_lines(std::string_view begin) {
     const std::string_view line = begin.substr(0, end);
     const size_t first = line.find_first_not_of(" \t\r");
     if (first == line.npos) continue;
-    if (end == begin.size() && objects > 0) break;  // it may go on
+    if (end == begin.size() && objects > 0) break;  // the line may be cut off
     const Object object = line[first] == '{' ? object_of(line) : Object::kNone;
     if (object == Object::kNone || (object == Object::kCut && end < begin.size())) return false;
     ++objects;

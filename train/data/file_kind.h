@@ -6,26 +6,28 @@
 
 namespace mmrec {
 
-/// What a text in UTF-8 may begin with and is no part of it.
+/// A UTF-8 text may begin with this mark; it is not part of the text.
 constexpr std::string_view kByteOrderMark = "\uFEFF";
 
-/// ASCII letters in lower case.
+/// Converts ASCII letters to lower case.
 std::string lower_case(std::string_view text);
 
-/// What a file's name, without .gz, ends in, in lower case: ".jsonl" of "A.JSONL.gz".
+/// Returns a file name's extension in lower case, ignoring .gz: ".jsonl" for "A.JSONL.gz".
 std::string extension_of(const std::filesystem::path& path);
 
-/// Throws an Error where a file's content, decompressed if `is_compressed`, begins as no text in UTF-8 does: an archive, data of another
-/// compression, UTF-16. It says what the file is and what to do.
+/// Throws an Error if a file's content (decompressed if `is_compressed`) begins like something
+/// other than UTF-8 text: an archive, another compression, UTF-16. The message says what the file
+/// is and what to do.
 void check_begins_like_text(std::string_view begin, const std::filesystem::path& path, bool is_compressed);
 
-/// Whether a file's name says that it is an HTML page.
+/// Returns whether the file's name is that of an HTML page.
 bool is_called_html(const std::filesystem::path& path);
 
-/// Whether a text begins as an HTML page does, and is not called one.
+/// Returns whether a text begins like an HTML page although its name does not say so.
 bool is_unexpected_html(std::string_view begin, const std::filesystem::path& path);
 
-/// Whether the first lines of a text are JSON objects, at least one and each of them; the first may go on behind what is looked at.
+/// Returns whether the first lines of a text are JSON objects: at least one, and all of them.
+/// `begin` may cut off the first line.
 bool begins_like_json_lines(std::string_view begin);
 
 }  // namespace mmrec

@@ -30,7 +30,7 @@ uint32_t highest_id(std::span<const std::byte> ids, int width) {
 IdFile::IdFile(const PathAt& path) : name_(path.shown().string()), file_("read", path, O_RDONLY), stamp_(file_.stamp()) {}
 
 std::string IdFile::problem() {
-  stamp_ = file_.stamp();  // of before the ids are read: what changes from now on is found by the next read
+  stamp_ = file_.stamp();  // taken before reading: the next read() detects later changes
   const int64_t end = layout_.begin + layout_.count * layout_.width;
   if (stamp_.size != end) return fmt::format("it has {} bytes, not {}", stamp_.size, end);
   std::vector<std::byte> block(kBlock);
@@ -54,7 +54,7 @@ void IdFile::check(const FileLayout& layout) {
 }
 
 void IdFile::read(int64_t first, std::span<std::byte> bytes) {
-  // The stamp after the bytes: what was written before they were read shows in it.
+  // Compare the stamp after reading: it then shows every write before the read.
   while (file_.read_at(layout_.begin + first * layout_.width, bytes) < bytes.size() || file_.stamp() != stamp_)
     if (const std::string what = problem(); !what.empty())
       fail("{}: the file was changed while it was in use: {}; run 'prepare' again", name_, what);

@@ -32,11 +32,11 @@ using Json = nlohmann::ordered_json;
 using CheckStop = std::function<void()>;
 
 constexpr const char* kManifest = "manifest.json";
-constexpr std::string_view kLeftOut = "left out: ";  // begins the summary's line
+constexpr std::string_view kLeftOut = "left out: ";  // prefix of the summary's line
 constexpr const char* kFiles[] = {"train.txt", "val.txt", "tokenizer.json", "train.tokens", "val.tokens"};
 constexpr size_t kBuffer = size_t{1} << 20;  // bytes written at once
 
-/// A ByteProgress and the question whether to stop, for those who say how far they are.
+/// Progress callback that also checks for a stop.
 class Watch {
  public:
   Watch(Console& console, const CheckStop& check_stop, std::string what, int64_t total)
@@ -51,12 +51,12 @@ class Watch {
   const CheckStop& check_stop_;
 };
 
-/// A part's text on its way to the disk.
+/// Writes the text of one part (training or validation) to disk and counts its characters.
 class TextWriter {
  public:
   TextWriter(const fs::path& path, CharacterCounts& counts) : path_(path), file_("write", path, O_RDWR | O_CREAT | O_EXCL), counts_(counts) {}
 
-  /// Pieces end between characters.
+  /// `piece` must end between characters.
   void append(std::string_view piece) {
     buffer_ += piece;
     if (buffer_.size() >= kBuffer) write_out();
@@ -67,7 +67,7 @@ class TextWriter {
     bytes_ += static_cast<int64_t>(buffer_.size());
     buffer_.clear();
   }
-  /// The last bytes become the beginning of another part.
+  /// Moves the end of this text to the beginning of another part.
   void move_end(double val_split, TextWriter& to, Watch& watch) {
     const auto text_at = [&](int64_t first, int64_t count) {
       std::string text(static_cast<size_t>(count), '\0');
@@ -94,7 +94,7 @@ class TextWriter {
   FileDescriptor file_;
   CharacterCounts& counts_;
   std::string buffer_;
-  int64_t bytes_ = 0;  // written
+  int64_t bytes_ = 0;  // bytes written
 };
 
 Json describe_file(const fs::path& file, const fs::path& relative_to, int64_t bytes, const std::string& sha256) {
@@ -143,7 +143,7 @@ std::vector<fs::path> result_files(const fs::path& folder) {
   return files;
 }
 
-/// The deepest folder that all files are in.
+/// Returns the deepest folder that contains all files.
 fs::path common_folder(const std::vector<fs::path>& files) {
   fs::path folder = files.front().parent_path();
   for (const fs::path& file : files)
@@ -157,7 +157,7 @@ std::string describe_rule(const PrepareOptions& options, double val_split) {
   return "a document but for the first is for validation if that brings the part of the bytes that are nearer to val_split";
 }
 
-/// With the files all that decides what comes out; of two equal ones the same does.
+/// Together with the files, this determines the result completely: equal inputs give equal results.
 Json describe_inputs(const PrepareOptions& options, double val_split) {
   return {{"version", 2},
           {"format", options.format == Format::kText ? "text" : "jsonl"},
@@ -167,7 +167,8 @@ Json describe_inputs(const PrepareOptions& options, double val_split) {
           {"split_rule", describe_rule(options, val_split)}};
 }
 
-/// The manifest of a folder that holds, unchanged, what would be made of the inputs and the files; null if it does not.
+/// Returns the manifest of a folder that holds, unchanged, the result of these inputs and files;
+/// null if it does not.
 Json find_made(const PrepareOptions& options, Json inputs, int64_t bytes, Console& console, const CheckStop& check_stop) {
   const fs::path& out = options.out;
   if (kind_of_file(out / kManifest) == fs::file_type::not_found) return nullptr;
@@ -181,12 +182,12 @@ Json find_made(const PrepareOptions& options, Json inputs, int64_t bytes, Consol
     Watch watch(console, check_stop, "checking", bytes + total_bytes(results));
     if (made_of.at("files") != describe_files(options.files, common_folder(options.files), watch)) return nullptr;
     return manifest.at("files") == describe_files(results, out, watch) ? manifest : nullptr;
-  } catch (const Json::exception&) {  // no manifest of ours
+  } catch (const Json::exception&) {  // not our manifest
     return nullptr;
   }
 }
 
-/// What is left out may be other files than when the summary was made.
+/// Replaces the remarks in a stored summary: other files may be left out now.
 void renew_remarks(Json& summary, const std::vector<Note>& remarks) {
   Json now = Json::array();
   for (const Json& line : summary)
@@ -196,7 +197,8 @@ void renew_remarks(Json& summary, const std::vector<Note>& remarks) {
   summary = std::move(now);
 }
 
-/// A folder of other things must not take part in what follows, and better now than after an hour.
+/// Throws if a folder holds foreign files: they must not be replaced. Checked now rather than after
+/// an hour of work.
 void check_is_ours(const fs::path& out) {
   const fs::file_type kind = kind_of_file(out);
   if (kind == fs::file_type::not_found) return;
@@ -206,7 +208,7 @@ void check_is_ours(const fs::path& out) {
       fail_usage("--out {}: it holds other files ('{}'); choose a new folder", out.string(), name);
 }
 
-/// Returns the number of tokens.
+/// Writes a part's token file. Returns the number of tokens.
 int64_t write_tokens(const fs::path& folder, const std::string& part, const Tokenizer& tokenizer, int64_t text_bytes, int64_t bytes_before,
                      Watch& watch) {
   TokenFileWriter writer(folder / (part + ".tokens"), tokenizer.size());
@@ -223,7 +225,7 @@ int64_t write_tokens(const fs::path& folder, const std::string& part, const Toke
   return count;
 }
 
-/// Writes everything but the manifest, in which it says what was read and what came of it.
+/// Writes all files except the manifest; fills in the manifest.
 void write_results(const PrepareOptions& options, double val_split, int64_t source_bytes, const fs::path& folder, Json& manifest, Console& console,
                    const CheckStop& check_stop) {
   CharacterCounts counts;
@@ -272,7 +274,7 @@ void write_results(const PrepareOptions& options, double val_split, int64_t sour
   }
 }
 
-/// The files below a folder, and what is left out of them.
+/// The files below a folder, and those left out.
 class Collection {
  public:
   Collection(const fs::path& directory, bool all_kinds, const fs::path& result)
@@ -283,7 +285,7 @@ class Collection {
 
   std::vector<fs::path> files;
 
-  /// In words; "" for nothing.
+  /// Describes the files left out; "" if none.
   std::string left_out() const {
     std::string text;
     for (const auto& [kind, names] : left_out_)
@@ -311,7 +313,7 @@ class Collection {
     if (path.filename().string().starts_with('.')) return leave_out("hidden", path);
     if (is_leftover(path)) return leave_out("left by another prepare", path);
     if (is_folder && is_link) return leave_out("by a link to a folder", path);
-    // Of what is in a folder only links can lead elsewhere than the folder.
+    // Inside a folder only links can lead outside of it.
     if (is_below_ && (is_folder || is_link) && is_of_result_(path)) return leave_out("of --out", path);
     if (is_folder) return add_folder(path);
     if (is_link && kind != fs::file_type::regular) return leave_out("by a link to no file", path);
@@ -326,7 +328,7 @@ class Collection {
 
   bool all_kinds_;
   std::function<bool(const fs::path&)> is_of_result_;
-  bool is_below_;  // what is found is not of the result, but for links and folders
+  bool is_below_;  // the directory is not inside the result: only links and folders can lead there
   std::map<std::string, Names> left_out_;
 };
 

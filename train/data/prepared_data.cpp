@@ -17,7 +17,7 @@ namespace mmrec {
 namespace fs = std::filesystem;
 
 bool is_prepared(const fs::path& path) {
-  std::error_code ignored;  // what cannot be looked at cannot be read either, and then the reason is told
+  std::error_code ignored;  // inaccessible: reading it later reports the reason
   return fs::exists(path / "train.tokens", ignored);
 }
 
@@ -35,7 +35,7 @@ PreparedData read_prepared(const PathAt& held, int vocabulary) {
     TokenFile file = read_token_file(held / (part + ".tokens"));
     if (file.source.tokenizer_crc32 != crc || file.source.vocabulary != tokenizer.size())
       fail("{}: {}.tokens was made with another tokenizer.json; run 'prepare' again", folder.string(), part);
-    const PathAt text = held / (part + ".txt");  // for people; without it a folder is as good
+    const PathAt text = held / (part + ".txt");  // for people only; the folder works without it
     if (exists(text) && FileDescriptor("read", text, O_RDONLY).size() != file.source.text_bytes)
       fail("{}: {}.txt is no longer the text that {}.tokens was made from; run 'prepare' again", folder.string(), part, part);
     return std::move(file.tokens);

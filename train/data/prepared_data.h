@@ -7,17 +7,17 @@
 
 namespace mmrec {
 
-/// A folder that `prepare` made.
+/// The content of a folder made by `prepare`.
 struct PreparedData {
   Tokenizer tokenizer;
-  Tokens train, validation;  ///< on the disk
+  Tokens train, validation;  ///< on disk
 };
 
-/// Whether a path is such a folder: it has train.tokens.
+/// Returns whether a path is such a folder, that is, contains train.tokens.
 bool is_prepared(const std::filesystem::path& path);
 
-/// Throws a UsageError where the folder's tokenizer has more ids than `vocabulary` (0: no limit), an Error where its files do
-/// not belong together.
+/// Opens such a folder. Throws a UsageError if its tokenizer has more than `vocabulary` ids (0: no
+/// limit), an Error if its files do not belong together.
 PreparedData load_prepared(const std::filesystem::path& folder, int vocabulary);
 
 }  // namespace mmrec

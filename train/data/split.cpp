@@ -12,7 +12,7 @@ namespace {
 constexpr int64_t kLargeText = 10'000'000;  // bytes
 constexpr double kOfSmallTexts = 0.2, kOfLargeTexts = 0.05;
 constexpr int64_t kShortLine = 200, kLongLine = 1'000'000;  // bytes
-constexpr double kFarOff = 0.5;                            // of the smaller part that was asked for
+constexpr double kFarOff = 0.5;  // fraction of the smaller of the requested parts
 
 }  // namespace
 
@@ -32,7 +32,7 @@ double validation_part(std::optional<double> asked, int64_t bytes) {
 int64_t split_point(int64_t bytes, double val_split, const std::function<std::string(int64_t, int64_t)>& text_at) {
   if (val_split == 0) return bytes;
   const int64_t cut = static_cast<int64_t>(static_cast<double>(bytes) * (1 - val_split));
-  // A line end far away (a text may be one long line) would leave another split than was asked for.
+  // A distant line end (a text may be one long line) would change the split too much.
   const int64_t from = std::max<int64_t>(0, cut - std::clamp(bytes / 50, kShortLine, kLongLine));
   const std::string before = text_at(from, std::min(cut + 1, bytes) - from);
   size_t end = static_cast<size_t>(cut - from);

@@ -24,9 +24,11 @@ namespace fs = std::filesystem;
 
 constexpr size_t kPiece = size_t{1} << 20;         // bytes
 constexpr size_t kLongestLine = size_t{32} << 20;  // bytes
-constexpr size_t kLongestInteger = 290;            // digits: with an exponent of one digit it is within a double's range
+// digits; with a one-digit exponent still in a double's range
+constexpr size_t kLongestInteger = 290;
 
-/// The bytes at the end that begin a character and do not end it. Whether they are UTF-8 is not their question.
+/// Returns the number of bytes at the end that begin an unfinished character. Does not check that
+/// they are valid UTF-8.
 size_t unfinished_bytes(std::string_view text) {
   constexpr size_t kLongest = 4;
   for (size_t back = 1; back <= std::min(kLongest - 1, text.size()); ++back) {
@@ -38,13 +40,13 @@ size_t unfinished_bytes(std::string_view text) {
   return 0;
 }
 
-/// Finds a string field of one JSON object without keeping the others.
+/// SAX handler: extracts one string field of a JSON object without storing the others.
 class TextField : public nlohmann::json_sax<nlohmann::json> {
  public:
   std::optional<std::string> text;
-  std::string problem;      // why the line is none that we read, or ""
-  size_t problem_byte = 0;  // of broken JSON: from 1; 0: none in particular
-  bool is_broken = false;   // the library cannot read the line
+  std::string problem;      // why the line is rejected, or ""
+  size_t problem_byte = 0;  // of invalid JSON, from 1; 0: unknown
+  bool is_broken = false;   // the library cannot parse the line
 
   bool null() override { return plain("null"); }
   bool boolean(bool) override { return plain("a boolean"); }
@@ -95,10 +97,10 @@ class TextField : public nlohmann::json_sax<nlohmann::json> {
   }
 
   int depth_ = 0;
-  bool is_text_ = false;  // the value that comes is that of the line's own field "text"
+  bool is_text_ = false;  // the next value belongs to the top-level field "text"
 };
 
-/// The four hexadecimal digits of \uXXXX, which begins at `place`; nothing where it is none.
+/// Returns the value of \uXXXX at `place`; nullopt if there is no such escape.
 std::optional<uint32_t> escaped_unit(std::string_view line, size_t place) {
   if (line.size() < place + 6 || line[place] != '\\' || line[place + 1] != 'u') return std::nullopt;
   const auto digits = line.substr(place + 2, 4);
@@ -106,8 +108,8 @@ std::optional<uint32_t> escaped_unit(std::string_view line, size_t place) {
   return static_cast<uint32_t>(std::stoul(std::string(digits), nullptr, 16));
 }
 
-/// A line that JSON's grammar allows and the library cannot hold: numbers beyond a double become others, halves of a UTF-16 pair U+FFFD.
-/// What the grammar does not allow stays so.
+/// Rewrites valid JSON that the library cannot represent: numbers beyond a double become smaller
+/// numbers, halves of a UTF-16 pair become U+FFFD. Invalid JSON stays invalid.
 std::string within_limits(std::string_view line) {
   std::string result;
   bool is_string = false;
@@ -134,7 +136,7 @@ std::string within_limits(std::string_view line) {
       const size_t digits = std::min(line.find_first_not_of("0123456789", place), line.size()) - place;
       const size_t sign = result.find_last_not_of("+-");
       const bool is_exponent = sign != result.npos && (result[sign] == 'e' || result[sign] == 'E');
-      // Two digits: what begins with 00 is no number and must not become one.
+      // Keep two digits: an invalid number that begins with 00 must stay invalid.
       result += line.substr(place, is_exponent ? 1 : digits > kLongestInteger ? 2 : digits);
       place += digits;
     } else {
@@ -144,7 +146,7 @@ std::string within_limits(std::string_view line) {
   return result;
 }
 
-/// Returns whether something of the text was replaced.
+/// Handles one line. Returns whether part of its text was replaced by U+FFFD.
 bool visit_json_line(std::string_view line, const fs::path& path, int64_t number, int64_t offset,
                      const std::function<void(std::string_view)>& visit) {
   if (line.find_first_not_of(" \t\r") == line.npos) return false;
@@ -156,7 +158,7 @@ bool visit_json_line(std::string_view line, const fs::path& path, int64_t number
     if ((is_changed = changed != line)) {
       field = {};
       nlohmann::json::sax_parse(changed.begin(), changed.end(), &field);
-      field.problem_byte = 0;  // it is the changed line's
+      field.problem_byte = 0;  // its position refers to the changed line
     }
   }
   if (field.problem.empty() && !field.text) field.problem = "there is no field \"text\"";
@@ -169,15 +171,15 @@ bool visit_json_line(std::string_view line, const fs::path& path, int64_t number
 
 }  // namespace
 
-/// A file's own bytes, and how far zlib is with them. zlib's functions for files (gzread) take what follows a member and is no member
-/// for the end, so that a damaged member would be lost without a word.
+/// A file's raw bytes and the state of zlib. zlib's gzread treats data after a member that is not a
+/// member as the end: it would silently drop a damaged member.
 struct PlainReader::Source {
   Source(const fs::path& path, Sha256* digest) : file("read", path, O_RDONLY), opened(file.stamp()), digest(digest) {}
   ~Source() {
     if (compressed) ::inflateEnd(&stream);
   }
 
-  /// Whether there are bytes that have not been taken.
+  /// Returns whether unread input is available; reads more if needed.
   bool refill() {
     if (stream.avail_in > 0) return true;
     stream.next_in = reinterpret_cast<Bytef*>(buffer.data());
@@ -186,7 +188,7 @@ struct PlainReader::Source {
     taken += stream.avail_in;
     return stream.avail_in > 0;
   }
-  /// Zeros may follow the last member, to fill a block.
+  /// Skips padding: zeros may follow the last member, to fill a block. Returns false at the end.
   bool skip_zeros() {
     while (refill()) {
       for (; stream.avail_in > 0; --stream.avail_in, ++stream.next_in)
@@ -200,7 +202,7 @@ struct PlainReader::Source {
   Sha256* digest;
   std::vector<char> buffer = std::vector<char>(kPiece / 4);
   z_stream stream{};
-  int64_t taken = 0;  // bytes of the file
+  int64_t taken = 0;  // bytes read from the file
   bool compressed = false, within_member = false;
 };
 
@@ -251,12 +253,13 @@ bool PlainReader::was_changed() const { return source_->file.stamp() != source_-
 
 namespace {
 
-/// Calls visit(piece, offset) with pieces that end between characters, after begin(the first of them) has said how many of its bytes to skip.
+/// Calls visit(piece, offset) with pieces that end between characters. First calls begin() with the
+/// first bytes; it returns how many of them to skip.
 void read_pieces(PlainReader& reader, const fs::path& path, const std::function<size_t(std::string_view)>& begin,
                  const std::function<void(std::string_view, int64_t)>& visit, const ReadObserver& observe) {
   std::string room(kPiece, '\0');
-  size_t kept = 0;     // bytes at the room's beginning: the beginning of a character
-  int64_t offset = 0;  // of the room's first byte
+  size_t kept = 0;     // bytes of an unfinished character, at the start of `room`
+  int64_t offset = 0;  // of the first byte in `room`
   for (bool first = true;; first = false) {
     const size_t got = reader.read(std::span(room).subspan(kept));
     std::string_view all(room.data(), kept + got);
@@ -277,7 +280,8 @@ void read_pieces(PlainReader& reader, const fs::path& path, const std::function<
   }
 }
 
-/// The same of a file of the user's, without a byte order mark; begin(text) is told what it begins with.
+/// The same for a user's file: inspects it and skips a byte order mark. begin(text) receives its
+/// first bytes.
 FileFacts read_and_look(const fs::path& path, const std::function<void(std::string_view)>& begin,
                         const std::function<void(std::string_view, int64_t)>& visit, const ReadObserver& observe) {
   Sha256 digest;
@@ -333,8 +337,8 @@ void read_own_text(const fs::path& path, const std::function<void(std::string_vi
 }
 
 FileFacts read_json_lines(const fs::path& path, const std::function<void(std::string_view)>& visit, const ReadObserver& observe) {
-  std::string begun;               // of a line that goes on in the next piece
-  int64_t number = 1, offset = 0;  // of the line
+  std::string begun;               // a line that continues in the next piece
+  int64_t number = 1, offset = 0;  // of the current line
   int64_t zeros = 0, replaced = 0;
   const auto visit_text = [&](std::string_view text) {
     zeros += count_zeros(text);

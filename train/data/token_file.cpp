@@ -13,18 +13,18 @@
 namespace mmrec {
 namespace {
 
-/// As it is in the file.
+/// The header's layout in the file.
 struct Header {
   char magic[8] = {'M', 'M', 'R', 'T', 'O', 'K', 'E', 'N'};
   uint32_t version = 1;
-  uint32_t width = 0;  // bytes an id
+  uint32_t width = 0;  // bytes per id
   uint64_t count = 0;
   uint32_t vocabulary = 0;
   uint32_t tokenizer_crc32 = 0;
   uint64_t text_bytes = 0;
   uint32_t ids_crc32 = 0;
   uint8_t reserved[16] = {};
-  uint32_t header_crc32 = 0;  // of the bytes before
+  uint32_t header_crc32 = 0;  // of the bytes above
 };
 static_assert(sizeof(Header) == 64 && std::endian::native == std::endian::little);
 

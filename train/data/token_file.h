@@ -11,24 +11,25 @@
 
 namespace mmrec {
 
-// A token file is a header of 64 bytes and then the ids of a text, 1, 2 or 4 bytes each: as few as the vocabulary needs, and
-// all numbers little-endian. docs/data.md has the header's fields.
+// A token file is a header of 64 bytes followed by the ids of a text. An id has 1, 2 or 4 bytes, as
+// few as the vocabulary needs. All numbers are little-endian. docs/data.md describes the header.
 
-/// What a token file was made from; it is of no use with another tokenizer or text.
+/// What a token file was made from. The file is useless with another tokenizer or text.
 struct TokenFileSource {
-  int vocabulary;            ///< ids are below
+  int vocabulary;            ///< all ids are below this
   uint32_t tokenizer_crc32;  ///< of tokenizer.json
   int64_t text_bytes;
 
   bool operator==(const TokenFileSource&) const = default;
 };
 
-/// Writes a new token file piece by piece. Without finish() it has no header and nobody reads it.
+/// Writes a new token file piece by piece. Before finish() it has no valid header, so no reader
+/// accepts it.
 class TokenFileWriter {
  public:
   TokenFileWriter(const std::filesystem::path& path, int vocabulary);
   void append(std::span<const int32_t> ids);
-  /// Returns when the file is on the disk.
+  /// Writes the header. Returns when the file is on disk.
   void finish(const TokenFileSource& source);
 
  private:
@@ -44,8 +45,9 @@ struct TokenFile {
   TokenFileSource source;
 };
 
-/// Opens a token file, whose ids stay on the disk. Its header and (by reading them once) its ids are compared with their checksums, the
-/// ids with the vocabulary. Throws an Error for what is no token file, of another version, truncated or altered.
+/// Opens a token file; its ids stay on disk. Verifies the checksum of the header and, by reading
+/// all ids once, their checksum and range. Throws an Error for a file that is no token file, of
+/// another version, truncated or altered.
 TokenFile read_token_file(const PathAt& path);
 
 }  // namespace mmrec

@@ -25,7 +25,8 @@ constexpr size_t kShownCharacters = 8;
 
 bool is_ascii(char byte) { return static_cast<unsigned char>(byte) < 0x80; }
 
-/// The first byte from `place` on that is not ASCII, or the end; eight at a time, because most texts are little else.
+/// Returns the first non-ASCII byte from `place` on, or `end`. Tests eight bytes at a time, because
+/// most texts are mostly ASCII.
 const char* skip_ascii(const char* place, const char* end) {
   constexpr uint64_t kHighBits = 0x8080808080808080;
   for (uint64_t bytes; end - place >= 8; place += 8) {
@@ -35,7 +36,7 @@ const char* skip_ascii(const char* place, const char* end) {
   return std::find_if_not(place, end, is_ascii);
 }
 
-/// Whether all that a character lacks is bytes behind the text's end.
+/// Returns whether a character is invalid only because the text ends too early.
 bool is_cut_character(const char* place, const char* end) {
   try {
     utf8::next(place, end);
@@ -78,7 +79,7 @@ void check_utf8(std::string_view text, std::string_view where, int64_t first_byt
 }
 
 void count_characters(std::string_view text, std::string_view where, CharacterCounts& counts) {
-  std::array<int64_t, 0x80> ascii{};  // without a look-up
+  std::array<int64_t, 0x80> ascii{};  // avoids a hash lookup
   for_each_character(text, where, [&](char32_t character) { ++(character < ascii.size() ? ascii[character] : counts[character]); });
   for (char32_t character = 0; character < ascii.size(); ++character)
     if (ascii[character] > 0) counts[character] += ascii[character];
@@ -160,7 +161,8 @@ std::string Tokenizer::decode(std::span<const int32_t> ids) const {
 }
 
 std::string describe_unknown(const Tokenizer& tokenizer, const CharacterCounts& counts) {
-  std::vector<std::pair<int64_t, char32_t>> unknown;  // occurrences, the most first
+  // (-occurrences, character): most frequent first
+  std::vector<std::pair<int64_t, char32_t>> unknown;
   int64_t occurrences = 0, all = 0;
   for (const auto& [character, count] : counts) {
     all += count;

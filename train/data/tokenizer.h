@@ -11,41 +11,48 @@
 
 namespace mmrec {
 
-/// Throws an Error that names `where` (a file, an option) and the offset of the first byte that is not UTF-8, or of the character that
-/// the text's end cuts off; `first_byte` is the offset of the text's first byte, for a text that comes in pieces.
+/// Throws an Error unless `text` is valid UTF-8. The message names `where` (a file, an option) and
+/// the offset of the first invalid byte, or of a character that the end of the text cuts off.
+/// `first_byte` is the offset of the text's first byte, for texts read in pieces.
 void check_utf8(std::string_view text, std::string_view where, int64_t first_byte = 0);
 
-/// What stands for a character that is unknown.
+/// Decoded text of an unknown character.
 constexpr std::string_view kReplacementCharacter = "\uFFFD";
 
-/// How often each character (code point) occurs.
+/// Number of occurrences of each character (code point).
 using CharacterCounts = std::unordered_map<char32_t, int64_t>;
-/// Adds a UTF-8 text's characters; a long text may come in pieces that end between characters.
+/// Adds a UTF-8 text's characters to the counts. A long text may be passed in pieces that end
+/// between characters.
 void count_characters(std::string_view text, std::string_view where, CharacterCounts& counts);
 
-/// A token is a character. Id 0 is <UNK>, 1 is <PAD>, then come the characters by falling frequency, ties by code point.
+/// Character tokenizer. Id 0 is <UNK>, 1 is <PAD>; then come the characters by descending
+/// frequency, ties by code point.
 class Tokenizer {
  public:
   static constexpr int32_t kUnknown = 0;
   static constexpr int32_t kPadding = 1;
   static constexpr int kMinSize = 3;  ///< <UNK>, <PAD> and a character
 
-  /// With a limit on the number of ids (--vocab N, at least kMinSize; 0: none) the rarest characters become <UNK>.
+  /// limit: maximum number of ids (--vocab N, at least kMinSize; 0: none). The rarest characters
+  /// beyond it become <UNK>.
   explicit Tokenizer(const CharacterCounts& counts, int limit = 0);
-  /// tokenizer.json: {"type": "char", "tokens": [..]}, the tokens in the order of their ids.
+  /// Reads tokenizer.json: {"type": "char", "tokens": [..]}, tokens in the order of their ids.
   static Tokenizer load(const PathAt& path);
-  /// Of such a file's text; errors call it `file`.
+  /// Parses such a file's text. `file` is its name in errors.
   static Tokenizer parse(std::string_view text, const std::string& file);
   void save(const PathAt& path) const;
-  /// This one with ids, after its own, for the characters that it does not know: by falling frequency, ties by code point.
+  /// Returns a copy with additional ids, after the existing ones, for the unknown characters: by
+  /// descending frequency, ties by code point.
   Tokenizer extended(const CharacterCounts& counts) const;
 
   /// Number of ids.
   int size() const { return static_cast<int>(tokens_.size()); }
   bool knows(char32_t character) const { return id_of(character) != kUnknown; }
-  /// Characters that have no id become <UNK>; invalid UTF-8 throws as in check_utf8.
+  /// Returns the ids of a text. Characters without an id become <UNK>. Throws for invalid UTF-8 as
+  /// check_utf8 does.
   std::vector<int32_t> encode(std::string_view text, std::string_view where) const;
-  /// The text of one token, a whole character: U+FFFD for <UNK>, nothing for <PAD>. An id that is none throws an Error.
+  /// Returns the text of a token, one whole character: U+FFFD for <UNK>, "" for <PAD>. Throws an
+  /// Error for an invalid id.
   std::string_view decode(int32_t id) const;
   std::string decode(std::span<const int32_t> ids) const;
 
@@ -57,17 +64,18 @@ class Tokenizer {
   int32_t id_of(char32_t character) const { return character < ids_.size() ? ids_[character] : kUnknown; }
 
   std::vector<std::string> tokens_;  // by id
-  std::vector<int32_t> ids_;         // by code point, up to the highest that has a token: at most 4.4 MB
+  std::vector<int32_t> ids_;  // by code point, up to the highest with a token: at most 4.4 MB
 };
 
-/// Which characters of a text have no token, in words; "" where all have one.
+/// Describes the characters of a text that have no token; "" if there are none.
 std::string describe_unknown(const Tokenizer& tokenizer, const CharacterCounts& counts);
 
-/// `--vocab auto`: rounded up to a multiple of 16, so that the output layer's rows fill whole vectors.
+/// Returns the vocabulary of `--vocab auto`: `size` rounded up to a multiple of 16, so that the
+/// output layer's rows fill whole vectors.
 int padded_vocabulary(int size);
 
-/// `--vocab`: "auto" gives 0, a number at least Tokenizer::kMinSize itself, nothing the configuration's. Throws a UsageError
-/// for anything else.
+/// Parses `--vocab`: "auto" returns 0, a number of at least Tokenizer::kMinSize itself, "" returns
+/// `configured`. Throws a UsageError for anything else.
 int parse_vocabulary(std::string_view text, int configured);
 
 }  // namespace mmrec

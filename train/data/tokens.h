@@ -16,19 +16,21 @@ namespace mmrec {
 class Tokens {
  public:
   Tokens(std::vector<int32_t> ids);
-  /// The ids of a file, which stay there.
+  /// Uses the ids of a file; they stay on disk.
   Tokens(std::shared_ptr<IdFile> file);
 
   int64_t count() const { return count_; }
-  /// Of the ids, in the bytes an id that they are stored in: with the count, enough to tell a text from others.
+  /// CRC-32 of the ids as stored (in their stored width). Together with count() it identifies a
+  /// text.
   uint32_t crc32() const { return crc32_; }
-  /// Of the ids in so many bytes each, 1, 2 or 4; goes through all of them.
+  /// CRC-32 of the ids with `width` bytes each: 1, 2 or 4. Reads all ids.
   uint32_t crc32_in(int width) const;
 
-  /// The same text with the ids of another tokenizer: new_ids[id] in place of id.
+  /// Returns the same text in another tokenizer's ids: new_ids[id] replaces id.
   Tokens translated(std::vector<int32_t> new_ids) const;
 
-  /// Calls visit(i, id) for i = 0 .. n-1 with the ids from place `first` on, which must be there.
+  /// Calls visit(i, id) for i = 0 .. n-1 with the n ids from index `first` on. The range must
+  /// exist.
   template <class Visit>
   void read(int64_t first, int n, Visit visit) const {
     if (!file_) return visit_ids(ids_.get() + first, n, 0, visit);
@@ -47,15 +49,15 @@ class Tokens {
   }
 
  private:
-  /// `begin` is the first one's number for visit.
+  /// `begin` is the index i of the first id.
   template <class Id, class Visit>
   void visit_ids(const Id* ids, int n, int begin, Visit& visit) const {
     for (int i = 0; i < n; ++i) visit(begin + i, new_ids_ ? new_ids_->at(static_cast<size_t>(ids[i])) : static_cast<int32_t>(ids[i]));
   }
 
-  std::shared_ptr<IdFile> file_;                         // empty: in memory
-  std::shared_ptr<const int32_t> ids_;                   // in memory; owned along with what holds them
-  std::shared_ptr<const std::vector<int32_t>> new_ids_;  // empty: the ids as they are stored
+  std::shared_ptr<IdFile> file_;                         // empty: ids are in memory
+  std::shared_ptr<const int32_t> ids_;  // in memory; shares ownership of the vector
+  std::shared_ptr<const std::vector<int32_t>> new_ids_;  // empty: ids as stored
   int64_t count_;
   int width_;
   uint32_t crc32_;

@@ -11,13 +11,13 @@
 namespace mmrec {
 namespace {
 
-/// Enough that no order is noticeably more likely than another.
+/// Number of rounds of swap-or-not: enough that no order is noticeably more likely than another.
 int rounds_for(int windows) { return 32 + 4 * std::bit_width(static_cast<unsigned>(windows)); }
 
-// Where they are in an epoch's stream; before come the pairs' bits.
+// Counters in an epoch's random stream. The counters below are used for the pairs' bits.
 constexpr uint64_t kPivots = uint64_t{1} << 63, kShift = kPivots - 1;
 
-/// Every epoch has a stream of its own.
+/// Every epoch has its own random stream.
 Philox stream_of(uint64_t seed, int64_t epoch) { return Philox(seed, rng_stream(Stream::kShuffle, static_cast<uint64_t>(epoch))); }
 
 }  // namespace
@@ -74,8 +74,8 @@ void BatchOrder::begin_epoch(int64_t epoch) {
     pivots_[round] = static_cast<int>(random.below(kPivots + round, static_cast<uint32_t>(windows_)));
 }
 
-/// A round pairs each window with another (their sum is the pivot, modulo the number of windows) and swaps the pair or does not,
-/// by a random bit of the pair.
+/// Swap-or-not: each round pairs each window with a partner (their sum is the pivot, modulo the
+/// number of windows) and swaps the pair if the pair's random bit is set.
 int BatchOrder::window_at(int place) const {
   const Philox random = stream_of(seed_, epoch_);
   int window = place;
