@@ -87,7 +87,7 @@ LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters
   IntTensor ids, targets;
   for (int64_t begin = 0; begin + 1 < tokens.count();) {
     const int length = static_cast<int>(std::min<int64_t>(T, tokens.count() - 1 - begin));
-    if (!model || model->T() != length) {  // the first time, and for what is left at the end
+    if (!model || model->T() != length) {  // at the beginning, and for the shorter rest at the end
       auto next = std::make_unique<Model>(config, vocabulary, parameters, length, 1, Model::Mode::kInference, seed);
       if (model) std::copy_n(model->state().data(), model->state().count(), next->state().data());
       model = std::move(next);

@@ -34,7 +34,7 @@ int32_t Sampler::choose(std::span<const float> logits, std::span<const int32_t> 
     rest -= candidate.value;
     if (rest < 0) return candidate.id;
   }
-  return likeliest.id;  // rounding left nothing of the sum
+  return likeliest.id;  // rounding made the sum too large
 }
 
 void Sampler::penalise(std::span<const int32_t> recent) {

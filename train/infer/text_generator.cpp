@@ -11,7 +11,7 @@ namespace mmrec {
 
 namespace {
 
-constexpr int kWindow = 64;  // tokens of the prompt that are read at once
+constexpr int kWindow = 64;  // tokens of the prompt read in one call
 
 /// Copies the state of one sequence to all sequences of another model.
 void copy_state(const Model& from, const Model& to) {
