@@ -60,7 +60,8 @@ ordered_json to_json(const Settings& settings) {
   return object;
 }
 
-/// A folder's name for settings: themselves, as far as they can be one.
+/// Returns a folder name for settings. Characters that a folder name should not have become
+/// underscores; then, and for long texts, a checksum makes it unique.
 std::string folder_name(const Settings& settings) {
   constexpr size_t kLongest = 100;
   const std::string text = describe(settings);
@@ -81,7 +82,7 @@ std::vector<std::string> arguments(const Settings& settings) {
   return words;
 }
 
-/// What `train --options` reads.
+/// Formats settings for `train --options`.
 std::string options_file(const std::string& about, const Settings& settings) {
   std::vector<FileOption> options;
   std::vector<std::string> fields;
@@ -95,9 +96,10 @@ std::string options_file(const std::string& about, const Settings& settings) {
   return options_file_text(about, options);
 }
 
-/// Why a run failed, from what it printed.
+/// Returns why a run failed, from its output.
 std::string reason(const fs::path& output, int code) {
-  const std::string text = exists(PathAt(output)) ? read_file(output) : "";  // somebody may have removed it
+  // the file may have been removed
+  const std::string text = exists(PathAt(output)) ? read_file(output) : "";
   constexpr std::string_view kError = "error: ";
   if (const size_t place = text.rfind(kError); place != text.npos)
     return text.substr(place + kError.size(), text.find('\n', place) - place - kError.size());
@@ -116,7 +118,7 @@ SearchResult failed(const Settings& settings, const std::string& folder, const s
   return {settings, folder, error, "", kNone, kNone, kNone, kNone, 0, 0, 0, kNone};
 }
 
-/// Of a run that has ended.
+/// Returns the result of a run that has ended.
 SearchResult result_of(const Settings& settings, const std::string& folder, const fs::path& run_folder) try {
   const RunReport run = read_run(run_folder);
   if (!run.best) return failed(settings, folder, "there was no validation; give --val-split or a text with a part for it");
@@ -133,7 +135,7 @@ SearchResult result_of(const Settings& settings, const std::string& folder, cons
           .steps = run.steps(),
           .tokens = run.tokens(),
           .seconds = run.seconds()};
-} catch (const Error& error) {  // somebody has damaged what it wrote
+} catch (const Error& error) {  // the run's files were damaged
   return failed(settings, folder, error.what());
 }
 
@@ -161,17 +163,17 @@ SearchResult from_json(const ordered_json& row, const std::string& where) {
 
 /// A text that experiments read.
 struct Text {
-  std::string identity;        ///< tells it from others
-  std::string read_otherwise;  ///< as of RunData, and so is the next
+  std::string identity;        ///< distinguishes it from other texts
+  std::string read_otherwise;  ///< see RunData; `notes` too
   std::vector<Note> notes;
 };
 
-/// What experiments are told by name, as it was when the search first had it.
+/// The named inputs of experiments, as they were when the search first used them.
 struct Sources {
-  std::map<std::string, Config> configs;                 // by the name of --config
-  std::map<std::string, Text> texts;                     // of --data
-  std::map<std::string, std::string> weights;            // of --init: what tells them from others
-  std::map<std::string, std::exception_ptr> unreadable;  // and why
+  std::map<std::string, Config> configs;                 // by the value of --config
+  std::map<std::string, Text> texts;                     // by the value of --data
+  std::map<std::string, std::string> weights;  // by the value of --init: identity of the weights
+  std::map<std::string, std::exception_ptr> unreadable;  // names that could not be read, and why
 };
 
 class Search {
@@ -190,29 +192,32 @@ class Search {
     make_directory(path);
     return path;
   }
-  /// The folder's name now: experiments are told where to work.
+  /// The folder's current name. Experiments get it as their working place.
   fs::path here() const { return lock_.current_path(); }
   fs::path run_folder(const std::string& folder) const { return here() / "experiments" / folder; }
   fs::path output(const std::string& folder) const { return here() / "experiments" / (folder + ".output"); }
   size_t done() const { return experiments_.size() - pending_.size() - running_.size() - interrupted_.size(); }
-  /// Compares search.json with what this search is about, and puts the next one together.
+  /// Compares an existing search.json with this search, and builds the new one.
   void check_description();
-  /// Refuses a name of --data, --init or --config that cannot be read.
+  /// Throws if a value of --data, --init or --config cannot be read.
   void check_sources() const;
-  /// What train is told of an experiment: a configuration's fields in place of the file that --config names, which may change or go.
+  /// Returns all settings of an experiment for train. A configuration file is replaced by its
+  /// fields, because the file may change or disappear.
   Settings with_common(const Settings& settings) const;
   void read_results();
-  /// Whether a process of an earlier search that was killed is still in an experiment's folder, where it saves what it has.
+  /// Returns whether a process of a killed earlier search is still saving its state in an
+  /// experiment's folder.
   bool is_in_use(const Settings& settings);
-  /// Whether it could be started, or else is a result by now: not where it may be tried again, when another has ended.
+  /// Starts an experiment. Returns false if it could not be started and may be retried when another
+  /// experiment has ended. Returns true if it was started or already has a result.
   bool start(const Settings& settings);
   SearchOutcome run_experiments();
-  /// Asks the experiments to save their state and end.
+  /// Asks the experiments to save their state and to end.
   void stop_all();
   void finish(const Running& running, int code);
   void add(const SearchResult& result);
   void write_best() const;
-  /// What there is to say of them, once for all experiments.
+  /// Prints the notes about the texts, once for all experiments.
   void describe_texts();
 
   const SearchOptions& options_;
@@ -228,8 +233,9 @@ class Search {
   std::deque<Settings> pending_;
   std::vector<Running> running_;
   std::vector<Settings> interrupted_;
-  std::set<std::string> waited_for_;  // folders
-  int room_ = options_.jobs;          // for experiments side by side; less while the system starts no more
+  std::set<std::string> waited_for_;  // folders with a message about waiting
+  // Limit of running experiments; reduced while the system starts no more.
+  int room_ = options_.jobs;
 };
 
 std::vector<Settings> planned(const SearchOptions& options) {
@@ -252,7 +258,8 @@ bool has(const Settings& settings, std::string_view name) {
 
 bool is_preset(const std::string& config) { return std::ranges::count(preset_names(), config) > 0; }
 
-/// A text, a checkpoint to start from and a configuration are found again from any directory.
+/// Makes the paths of texts, checkpoints and configurations absolute, so that they are found from
+/// any directory.
 Settings with_absolute_paths(Settings settings) {
   for (auto& [name, value] : settings)
     if ((name == "data" && value != "sample") || name == "init" || (name == "config" && !is_preset(value)))
@@ -332,7 +339,8 @@ void Search::check_description() {
     if (!whole.is_object() || !is_object("common") || !is_object("texts"))
       fail("{}: there are no objects \"common\" and \"texts\"; it is not what a search wrote, choose another --out", shown);
     nlohmann::json before = whole["common"];
-    const bool of_an_earlier_version = !is_object("configs");  // whose experiments had a warm-up of 100 steps, whatever their number
+    // its experiments had a warm-up of 100 steps, whatever their length
+    const bool of_an_earlier_version = !is_object("configs");
     if (of_an_earlier_version)
       default_warmup_ = "100";
     else if (whole.contains("default_warmup"))
@@ -399,10 +407,10 @@ void Search::read_results() {
   const PathAt file = lock_ / "results.jsonl";
   if (!exists(file)) return;
   const std::string content = read_file(file);
-  std::string kept;  // but for a last line that a crash has cut
+  std::string kept;  // without a last line that a crash has cut
   for (const std::string_view line : whole_lines(content)) {
     const std::string where = fmt::format("{}: line {}", file.shown().string(), results_.size() + 1);
-    parse_json(line, where);  // which keeps no order
+    parse_json(line, where);  // strict checks; does not keep the order of keys
     SearchResult result = from_json(ordered_json::parse(line), where);
     if (!result.error.empty() && options_.retry_failed && std::ranges::find(experiments_, result.settings) != experiments_.end()) continue;
     kept.append(line).append("\n");
@@ -423,7 +431,7 @@ bool Search::is_in_use(const Settings& settings) {
 bool Search::start(const Settings& settings) {
   const std::string folder = folder_name(settings);
   const fs::path out = run_folder(folder);
-  const bool has_ended = fs::exists(out / RunFolder::kFinal);  // with the search before
+  const bool has_ended = fs::exists(out / RunFolder::kFinal);  // in an earlier search
   if (has_ended)
     if (const SearchResult result = result_of(settings, folder, out); result.error.empty() || !options_.retry_failed) {
       add(result);
@@ -433,7 +441,8 @@ bool Search::start(const Settings& settings) {
                                     fmt::format("--threads={}", std::max(options_.threads / options_.jobs, 1))};
   const bool resumes = !has_ended && fs::exists(out / kLatestFile);
   Settings all = with_common(settings);
-  if (resumes) std::erase(all, Settings::value_type("warmup", "auto"));  // the run keeps what that was
+  // the run keeps its resolved warm-up
+  if (resumes) std::erase(all, Settings::value_type("warmup", "auto"));
   const std::vector<std::string> given = arguments(all);
   words.insert(words.end(), given.begin(), given.end());
   for (const auto& [name, value] : {std::pair("keep", "1"), {"sample-tokens", "0"}})
@@ -505,7 +514,7 @@ void Search::describe_texts() {
 SearchOutcome Search::run() {
   try {
     return run_experiments();
-  } catch (...) {  // what runs saves its state
+  } catch (...) {  // running experiments save their state
     stop_all();
     for (Running& running : running_) running.process.wait();
     throw;
@@ -591,7 +600,7 @@ ordered_json to_json(const SearchResult& result) {
 }
 
 std::string search_table(const std::vector<SearchResult>& results, size_t width) {
-  std::vector<std::string> names;  // experiments of several calls may differ in what they set
+  std::vector<std::string> names;  // experiments of different calls may set different names
   for (const SearchResult& result : results)
     for (const auto& [name, value] : result.settings)
       if (std::ranges::find(names, name) == names.end()) names.push_back(name);

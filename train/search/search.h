@@ -12,23 +12,23 @@ namespace mmrec {
 
 struct SearchOptions {
   SearchSpace space;
-  int random = 0;   ///< draws; 0: every combination of the grids
-  Settings common;  ///< options of train for all experiments
+  int random = 0;   ///< number of random draws; 0: every combination of the grids
+  Settings common;  ///< train options for all experiments
   std::filesystem::path out;
-  int jobs = 1;     ///< experiments side by side
-  int threads = 1;  ///< that they share
+  int jobs = 1;     ///< experiments running at the same time
+  int threads = 1;  ///< shared by all running experiments
   uint64_t seed = 42;
   bool retry_failed = false;
-  bool quiet = false;         ///< nothing on standard output
-  bool hide_warnings = true;  ///< of the texts, which go to standard error where `quiet`
+  bool quiet = false;         ///< print nothing to standard output
+  bool hide_warnings = true;  ///< about the texts; with `quiet` warnings would go to standard error
 };
 
-/// What came of an experiment: a line of results.jsonl. Figures are NaN where it failed.
+/// Result of an experiment: a line of results.jsonl. Figures are NaN if it failed.
 struct SearchResult {
   Settings settings;
-  std::string folder;      ///< of the run, in the search's folder
+  std::string folder;      ///< name of the run's folder in experiments/
   std::string error;       ///< why it failed, or ""
-  std::string warning;     ///< of a warm-up that fills the run, or ""
+  std::string warning;     ///< about a warm-up that fills the run, or ""
   double validation_loss;  ///< of the last validation
   double accuracy, best_validation_loss, train_loss;
   int64_t best_step, steps, tokens;
@@ -36,21 +36,26 @@ struct SearchResult {
 };
 
 struct SearchOutcome {
-  std::vector<SearchResult> results;  ///< the best first, failed ones last
-  std::vector<Settings> interrupted;  ///< experiments that somebody stopped by a signal; they can go on
-  std::filesystem::path folder;       ///< options.out, or what it is called in the end
-  int signal = 0;                     ///< that asked the search for a stop before all was done, or 0
+  std::vector<SearchResult> results;  ///< best first, failed last
+  /// experiments stopped by a signal from outside; they can be resumed
+  std::vector<Settings> interrupted;
+  std::filesystem::path folder;       ///< options.out, or its new name if it was renamed
+  int signal = 0;                     ///< signal that stopped the search, or 0
 };
 
-/// Trains once for each of the settings, each in a process of its own: one that fails, runs out of memory or is killed is a row
-/// among the results and no more; one that cannot be started waits for another's end. Leaves in options.out: search.json (what all
-/// experiments have in common, and what the names of texts, weights and configurations stand for), results.jsonl (a line for each
-/// that ended), the runs in experiments/, and best.toml, the options of the best experiment for `train --options`. A search in a
-/// folder that has results already goes on with it: what ended is not done again, what was interrupted is resumed. A text, weights or
-/// a configuration that cannot be read is an error before the first experiment.
+/// Trains once for each combination of settings, each in its own process. An experiment that fails,
+/// runs out of memory or is killed becomes a failed result, nothing more. If a process cannot be
+/// started, the search waits for another experiment to end. Writes to options.out:
+/// - search.json: common settings, and the identity of the named texts, weights and configurations
+/// - results.jsonl: one line per finished experiment
+/// - experiments/: the runs
+/// - best.toml: options of the best experiment, for `train --options`
+/// If the folder already holds results, the search continues: finished experiments are not
+/// repeated, interrupted ones are resumed. Throws before the first experiment if a text, checkpoint
+/// or configuration cannot be read.
 SearchOutcome search(const SearchOptions& options);
 
-/// A table, one row a result, of at most `width` characters where the settings allow it.
+/// Formats a table, one row per result, at most `width` characters wide if the settings allow it.
 std::string search_table(const std::vector<SearchResult>& results, size_t width);
 nlohmann::ordered_json to_json(const SearchResult& result);
 

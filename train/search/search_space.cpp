@@ -23,7 +23,7 @@ std::vector<std::string> parts_of(std::string_view text, char separator) {
   return parts;
 }
 
-/// The name and what follows the first "=".
+/// Splits at the first "=". Returns the name (without "--") and the rest.
 std::pair<std::string, std::string_view> split_name(std::string_view text, const char* option, const char* example) {
   const size_t equals = text.find('=');
   std::string_view name = text.substr(0, equals);
@@ -32,15 +32,17 @@ std::pair<std::string, std::string_view> split_name(std::string_view text, const
   return {std::string(name), text.substr(equals + 1)};
 }
 
-constexpr int64_t kLargestDrawn = int64_t{1} << 53;  // a double has every whole number up to it
+// a double represents every whole number up to this
+constexpr int64_t kLargestDrawn = int64_t{1} << 53;
 
-/// Whether a number's text has only digits, with or without a sign.
+/// Returns whether a number's text has only digits, with or without a minus sign.
 bool is_whole(std::string_view number) { return number.find_first_not_of("0123456789", number.starts_with('-') ? 1 : 0) == number.npos; }
 
-/// The same for texts of the same number: "1", "01" and "1.0".
+/// Normalises texts of the same number: "1", "01" and "1.0" give the same text.
 std::string number_or_text(const std::string& text) {
   if (const auto whole = parse_number<uint64_t>(text)) return fmt::format("{}", *whole);
-  if (const auto number = parse_number<double>(text)) return fmt::format("{}", *number + 0.0);  // no -0
+  // avoids -0
+  if (const auto number = parse_number<double>(text)) return fmt::format("{}", *number + 0.0);
   return text;
 }
 
@@ -107,10 +109,11 @@ Settings SearchSpace::draw(uint64_t seed, uint64_t index) const {
   for (const GridAxis& grid : grids) settings.emplace_back(grid.name, grid.values[random.below(draws++, static_cast<uint32_t>(grid.values.size()))]);
   for (const RangeAxis& range : ranges) {
     const double u = random.uniform(draws++);
-    // The whole numbers low .. high each have the room from half below to half above.
+    // Each whole number low .. high owns the interval from 0.5 below to 0.5 above it.
     const double low = range.whole ? range.low - 0.5 : range.low, high = range.whole ? range.high + 0.5 : range.high;
     double value = range.logarithmic ? low * std::pow(high / low, u) : low + u * (high - low);
-    if (range.whole) value = std::clamp(std::round(value), range.low, range.high) + 0.0;  // no -0
+    // avoids -0
+    if (range.whole) value = std::clamp(std::round(value), range.low, range.high) + 0.0;
     settings.emplace_back(range.name, range.whole ? fmt::format("{:.0f}", value) : fmt::format("{:.4g}", value));
   }
   return settings;

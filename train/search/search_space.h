@@ -8,7 +8,7 @@
 
 namespace mmrec {
 
-/// Names of settings and their values as text, in the order that they were asked for.
+/// Names of settings and their values as text, in the order given.
 using Settings = std::vector<std::pair<std::string, std::string>>;
 
 /// `--grid lr=1e-4,3e-4`.
@@ -22,28 +22,28 @@ struct RangeAxis {
   std::string name;
   double low, high;
   bool logarithmic;
-  bool whole;  ///< only whole numbers
+  bool whole;  ///< whole numbers only
 };
 
-// Throw a UsageError for what cannot be understood.
+// Both throw a UsageError for invalid text.
 GridAxis parse_grid(std::string_view text);
 RangeAxis parse_range(std::string_view text);
 
-/// What a search tries.
+/// The settings that a search tries.
 struct SearchSpace {
   std::vector<GridAxis> grids;
   std::vector<RangeAxis> ranges;
 
-  /// Throws a UsageError where a name occurs twice.
+  /// Throws a UsageError if a name occurs twice.
   void check() const;
-  /// Every combination of the grids; the last varies fastest.
+  /// Returns every combination of the grids; the last grid varies fastest.
   std::vector<Settings> combinations() const;
-  /// One of each grid's values and a number of each range, drawn. A function of the seed and the index: more draws begin with
-  /// the same.
+  /// Draws one value of each grid and a number of each range. Depends only on seed and index: a
+  /// larger number of draws begins with the same draws.
   Settings draw(uint64_t seed, uint64_t index) const;
 };
 
-/// "lr=0.003 batch=4".
+/// Returns "lr=0.003 batch=4".
 std::string describe(const Settings& settings);
 
 }  // namespace mmrec
