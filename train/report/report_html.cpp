@@ -37,7 +37,7 @@ details { margin: 10px 0; } summary { cursor: pointer; font-weight: 600; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; border-left: 3px solid var(--line); padding: 4px 0 4px 14px; font: 14px/1.5 Georgia, "Times New Roman", serif; }
 )";
 
-/// Shows the values under the pointer. Without it the page has all but that.
+/// Shows the values under the pointer. The page is complete without it.
 constexpr std::string_view kScript = R"(<script>
 for (const figure of document.querySelectorAll('figure')) {
   const curves = JSON.parse(figure.querySelector('script').textContent), tip = figure.querySelector('.tip');
@@ -71,7 +71,8 @@ for (const figure of document.querySelectorAll('figure')) {
 
 using Value = std::function<double(const MetricsRow&)>;
 
-/// What is drawn of a run's rows: means of neighbours where there are more than fit, and between which values these were.
+/// A drawn curve of a run. If there are more rows than points, a point is the mean of neighbouring
+/// rows; low and high are their range.
 struct Curve {
   std::string name;
   size_t run = 0;
@@ -85,7 +86,7 @@ struct Figure {
   bool from_zero = false;
 };
 
-constexpr size_t kPoints = 300;  // of a curve; more are not seen
+constexpr size_t kPoints = 300;  // per curve; more would not be visible
 
 Curve curve_of(std::string name, size_t run, bool validation, const std::vector<MetricsRow>& rows, const Value& x, const Value& y) {
   Curve curve{.name = std::move(name), .run = run, .validation = validation};
@@ -131,7 +132,7 @@ std::string plot(const Figure& figure, const std::string& axis, const char* css,
   const std::vector<double> y_ticks = y.ticks(static_cast<int>((height - kTop - kBottom) / 28));
   size_t longest = 0;
   for (const double tick : y_ticks) longest = std::max(longest, axis_label(tick).size());
-  constexpr double kCharacter = 7.5;  // of digits of 12 px, at most
+  constexpr double kCharacter = 7.5;  // maximum width of a digit at 12 px
   const double label_room = std::max(48., 12 + kCharacter * static_cast<double>(longest));
   const PlotAxis x(left, right, width - label_room - kRight, PlotAxis::Scale::kLinear);
   const auto px = [&](double value) { return label_room + x.place(value); };
@@ -180,7 +181,8 @@ std::string figure_html(const Figure& figure, const std::string& axis, double wi
   for (const Curve& curve : figure.curves)
     if (!curve.x.empty()) data.push_back({visible_in_line(curve.name), rounded(curve.x), rounded(curve.mean)});
   std::string json = data.dump();
-  for (size_t place = 0; (place = json.find('<', place)) != json.npos;) json.replace(place, 1, "\\u003c");  // no </script> in a name
+  // prevents </script> in a name
+  for (size_t place = 0; (place = json.find('<', place)) != json.npos;) json.replace(place, 1, "\\u003c");
   return fmt::format(
       "<figure data-axis='{}'><figcaption>{} <small>{}</small></figcaption>{}{}<div class='tip'></div>"
       "<script type='application/json'>{}</script></figure>\n",

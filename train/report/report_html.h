@@ -7,8 +7,8 @@
 
 namespace mmrec {
 
-/// What `report --html` writes: one page that needs nothing else, with the runs over each other in plots of loss, validation,
-/// learning rate, gradient norm and tokens/s, and the tables.
+/// Returns the page of `report --html`: self-contained, with the runs overlaid in plots of loss,
+/// validation loss, learning rate, gradient norm and tokens/s, and with the tables.
 std::string report_html(const std::vector<RunReport>& runs);
 
 }  // namespace mmrec

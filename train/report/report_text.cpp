@@ -15,7 +15,8 @@ namespace mmrec {
 
 namespace {
 
-/// Words in lines of at most `width`, the first after `head`, the others indented.
+/// Wraps words to lines of at most `width`. The first line begins with `head`, the others are
+/// indented.
 std::string wrapped(std::string_view head, std::string_view text, size_t width) {
   std::string lines, line(head);
   const std::string indent(head.size(), ' ');
@@ -130,7 +131,8 @@ std::string text_plot(const std::vector<TextCurve>& curves, const std::string& x
     text += line.erase(line.find_last_not_of(' ') + 1) + "\n";
   }
   std::string rule(columns, '-'), names(columns, ' ');
-  size_t free = 0, before_end = 0, last_begin = 0;  // where the next number may begin; between the last two
+  // where the next number may begin; the gap between the last two numbers
+  size_t free = 0, before_end = 0, last_begin = 0;
   for (const double tick : horizontal.ticks(static_cast<int>(columns / 10))) {
     const auto column = static_cast<size_t>(std::lround(horizontal.place(tick)));
     const std::string name = axis_label(tick);
@@ -142,7 +144,7 @@ std::string text_plot(const std::vector<TextCurve>& curves, const std::string& x
     last_begin = begin;
     free = begin + name.size() + 1;
   }
-  // The axis' name stands between the last two numbers.
+  // Put the axis' name between the last two numbers.
   if (const size_t gap = last_begin - before_end; gap >= x.size() + 2) names.replace(before_end + (gap - x.size()) / 2, x.size(), x);
   names.erase(names.find_last_not_of(' ') + 1);
   return text + fmt::format("{:>{}}+{}\n{:>{}}{}\n", "", kLabel - 1, rule, "", kLabel, names);

@@ -29,7 +29,7 @@ double median(std::vector<double> values) {
   return *middle;
 }
 
-/// Mean training loss of the steps (end - count, end], or NaN.
+/// Returns the mean training loss of the steps (end - count, end], or NaN.
 double mean_loss_before(const RunReport& run, int64_t end, int64_t count) {
   double sum = 0;
   int64_t rows = 0;
@@ -89,26 +89,27 @@ void check_finite(RunReport& run) {
   check(run.validation, {{"the validation loss", &MetricsRow::loss}});
 }
 
-/// Of windows as long as the training's, as far as the validation tells.
+/// Returns the loss in windows of the training's length, if the validation measured it.
 double comparable_loss(const MetricsRow& validation) {
   return std::isnan(validation.loss_in_trained_window) ? validation.loss : validation.loss_in_trained_window;
 }
 
-/// Whether the same tokens have a worse loss in longer windows, where more context would make it better.
+/// Warns if the same tokens have a higher loss in longer windows. More context should lower it.
 void check_window(RunReport& run) {
-  constexpr double kWorse = 1.05;  // less may be chance
+  constexpr double kWorse = 1.05;  // a smaller difference may be chance
   if (run.validation.empty()) return;
   const MetricsRow& last = run.validation.back();
-  if (std::isnan(last.loss_in_trained_window) || last.loss <= kWorse * last.loss_in_trained_window) return;  // a NaN is worse
+  // NaN counts as worse
+  if (std::isnan(last.loss_in_trained_window) || last.loss <= kWorse * last.loss_in_trained_window) return;
   run.warnings.push_back(fmt::format(
       "the state outgrows the training's windows: in validation windows, which are longer, the loss is {}, and {:.4f} for the same tokens in "
       "windows as long as the training's. Longer training windows (--seq) or a lower --lr help; 'evaluate --seq' measures with shorter ones",
       std::isfinite(last.loss) ? fmt::format("{:.4f}", last.loss) : "not finite", last.loss_in_trained_window));
 }
 
-/// options: the run's, where a checkpoint tells them.
+/// options: the run's, if a checkpoint has them.
 void check_overfitting(RunReport& run, const std::optional<TrainOptions>& options) {
-  constexpr double kRise = 1.01;  // less is noise
+  constexpr double kRise = 1.01;  // a smaller rise is noise
   constexpr double kGap = 1.5, kSmallGap = 0.3;
   const MetricsRow* lowest = nullptr;
   for (const MetricsRow& row : run.validation)
@@ -118,11 +119,12 @@ void check_overfitting(RunReport& run, const std::optional<TrainOptions>& option
   const double best_loss = comparable_loss(best), last_loss = comparable_loss(last);
   const int64_t span = std::max<int64_t>(run.steps() / 10, 1);
   const double then = mean_loss_before(run, best.step, span), now = mean_loss_before(run, last.step, span);
-  // Where the loss in the longer windows is at its best, best_model is of that step: there is nothing to go back to.
+  // If the loss in the longer windows is at its best here, best_model is of this step: there is no
+  // earlier model to go back to.
   const bool is_best = run.best && run.best->step == last.step;
   const bool rose = !is_best && last_loss > kRise * best_loss && now < then, is_far_above = last_loss > kGap * now && last_loss > now + kSmallGap;
   if (!rose && !is_far_above) return;
-  // A run of an earlier version, whose metrics have no figure for equal windows.
+  // Metrics of an earlier version have no loss for windows of equal length.
   if (std::isnan(last.loss_in_trained_window) && options && options->validation_sequence > options->sequence)
     run.warnings.push_back(fmt::format(
         "the validation loss, {:.4f} in windows of {}, does not follow the training loss, {:.4f} in windows of {}: overfitting, or a state that "
@@ -140,7 +142,7 @@ void check_overfitting(RunReport& run, const std::optional<TrainOptions>& option
         last_loss, now));
 }
 
-/// The options of a run by its newest checkpoint; nothing before the first.
+/// Returns a run's options from its newest checkpoint; nullopt before the first checkpoint.
 std::optional<TrainOptions> options_of(const fs::path& run) {
   for (const fs::path& name : {latest_checkpoint(run), fs::path(RunFolder::kBest)})
     if (!name.empty())
@@ -151,18 +153,19 @@ std::optional<TrainOptions> options_of(const fs::path& run) {
 void check_warmup(RunReport& run, const TrainOptions& options) {
   const bool has_ended = fs::is_directory(run.folder / RunFolder::kFinal);
   const int64_t steps = has_ended ? run.steps() : options.steps;
-  if (steps == 0) return;  // as many as the epochs come to
+  if (steps == 0) return;  // determined by the epochs
   run.warmup_warning = LearningRate{.peak = options.optimizer.learning_rate, .warmup = options.warmup, .steps = steps}.warning();
   if (!run.warmup_warning.empty()) run.warnings.push_back(run.warmup_warning);
 }
 
-/// The text of the log's last sample.
+/// Returns the log's last sample.
 std::string last_sample(const fs::path& log) {
   if (!fs::exists(log)) return "";
   const std::string text = read_file(log);
   const size_t heading = text.rfind(kSampleHeading), begin = text.find('\n', heading);
   if (heading == text.npos || begin == text.npos) return "";
-  const size_t end = text.find(fmt::format("\n{}\n", kSampleEnd), begin);  // missing where the run was killed in the middle
+  // missing if the run was killed while writing
+  const size_t end = text.find(fmt::format("\n{}\n", kSampleEnd), begin);
   return end <= begin ? "" : text.substr(begin + 1, end == text.npos ? end : end - begin - 1);
 }
 

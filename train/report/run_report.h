@@ -12,46 +12,54 @@
 
 namespace mmrec {
 
-/// The training steps of an epoch, and the last validation in it. Steps whose loss is not finite are in no figure.
+/// The training steps of an epoch, and its last validation. Steps with a non-finite loss are
+/// excluded from all figures.
 struct EpochSummary {
   int64_t epoch = 0;
   int64_t first_step = 0, last_step = 0;
-  double start = 0, end = 0, mean = 0, minimum = 0, maximum = 0;  ///< loss
+  double start = 0, end = 0, mean = 0, minimum = 0, maximum = 0;  ///< of the loss
   double accuracy = 0;                                            ///< mean
   double seconds = 0;
   std::optional<MetricsRow> validation = {};
 };
 
-/// A run as its metrics tell it.
+/// A run, summarised from its metrics.
 struct RunReport {
   std::string name = {};
   std::filesystem::path folder = {};
-  std::vector<MetricsRow> train = {}, validation = {};  ///< in the order of the steps
+  std::vector<MetricsRow> train = {}, validation = {};  ///< sorted by step
   std::vector<EpochSummary> epochs = {};
-  std::optional<MetricsRow> best = {};     ///< the validation of the lowest loss
-  double median_speed = 0;                 ///< tokens/s of the steps
-  std::vector<std::string> warnings = {};  ///< what is not finite, overfitting, a state that outgrows the training's windows, ..
-  std::string warmup_warning = {};         ///< of a warm-up that fills the run, which is among the warnings too; "" of another
-  std::string sample = {};                 ///< the last text that the run generated, or ""
+  std::optional<MetricsRow> best = {};     ///< validation with the lowest loss
+  double median_speed = 0;                 ///< tokens/s, over the steps
+  /// non-finite figures, overfitting, state overflow beyond training windows, ..
+  std::vector<std::string> warnings = {};
+  /// the warning about a warm-up that fills the run, which `warnings` also has; or ""
+  std::string warmup_warning = {};
+  std::string sample = {};                 ///< last generated text, or ""
 
   int64_t steps() const { return train.back().step; }
   int64_t tokens() const { return train.back().tokens; }
   double seconds() const;
 };
 
-/// `path`: a run's folder, or its metrics.jsonl. Throws an Error where there are no metrics of a training step.
+/// Reads a run. `path`: the run's folder or its metrics.jsonl. Throws an Error if there are no
+/// metrics of a training step.
 RunReport read_run(const std::filesystem::path& path);
-/// Several, by names that tell them apart. One that cannot be read is left out, which `warn` is told, unless there is no other.
+/// Reads several runs and gives them distinct names. Reports unreadable runs to `warn` and leaves
+/// them out. Throws if none can be read.
 std::vector<RunReport> read_runs(
     const std::vector<std::string>& paths, const std::function<void(const std::string& problem)>& warn = [](const std::string&) {});
 
-/// Steps at which the learning rate is worth telling: the first, the peak, the last, and some between.
+/// Returns rows that show the course of the learning rate: the first, the peak, the last, and some
+/// between.
 std::vector<MetricsRow> learning_rate_trace(const RunReport& run, int at_most);
 
-/// "step", or "tokens" where the runs' steps are not of the same size: what their curves can be compared over.
+/// Returns the x axis on which the runs' curves are comparable: "step", or "tokens" if their steps
+/// differ in size.
 std::string common_axis(const std::vector<RunReport>& runs);
 
-/// All of it: [{"name", "steps", .., "epochs": [..], "best_validation": {..}, "learning_rate": [..], "warnings": [..]}, ..]
+/// Returns everything as JSON: [{"name", "steps", .., "epochs": [..], "best_validation": {..},
+/// "learning_rate": [..], "warnings": [..]}, ..]
 nlohmann::ordered_json to_json(const std::vector<RunReport>& runs);
 
 }  // namespace mmrec
