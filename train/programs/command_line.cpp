@@ -39,20 +39,21 @@ int report(ExitCode code, std::string_view message) {
   return code;
 }
 
-/// Whether standard output is a pipe that nobody reads any more.
+/// Returns whether standard output is a pipe without a reader.
 bool nobody_reads() {
   pollfd output{STDOUT_FILENO, 0, 0};
   return ::poll(&output, 1, 0) == 1 && (output.revents & POLLERR) != 0;
 }
 
-/// The program and the subcommand that was given.
+/// Returns the program and the given subcommand.
 std::vector<CLI::App*> parts(CLI::App& app) {
   std::vector<CLI::App*> apps = app.get_subcommands();
   apps.push_back(&app);
   return apps;
 }
 
-/// CLI11 takes "[a,b]" apart. A word that ends with this behind the bracket stays whole; no argument of a program has it.
+/// CLI11 splits arguments such as "[a,b]". A character after the closing bracket prevents that. NUL
+/// cannot occur in an argument.
 constexpr char kWhole = '\0';
 
 std::string without_marks(std::string text) {
@@ -60,7 +61,7 @@ std::string without_marks(std::string text) {
   return text;
 }
 
-/// The arguments, last first, as CLI11 takes them.
+/// Returns the arguments in reverse order, as CLI11 expects, with these marks.
 std::vector<std::string> marked_arguments(int argc, const char* const* argv) {
   std::vector<std::string> words;
   for (int i = argc - 1; i > 0; --i) {
@@ -75,7 +76,7 @@ void take_marks_off(CLI::App& app) {
   for (CLI::App* subcommand : app.get_subcommands([](CLI::App*) { return true; })) take_marks_off(*subcommand);
 }
 
-/// Their options.
+/// Returns the long option names of the program and the given subcommand.
 std::vector<std::string> option_names(CLI::App& app) {
   std::vector<std::string> names;
   for (CLI::App* part : parts(app))
@@ -90,7 +91,7 @@ std::vector<std::string> subcommand_names(CLI::App& app) {
   return names;
 }
 
-/// What to say about an argument that no option or subcommand took.
+/// Returns the message for an argument that no option or subcommand took.
 std::string describe_unknown(CLI::App& app, std::string_view argument) {
   const bool is_option = argument.starts_with('-');
   const std::string_view name = argument.substr(0, argument.find('='));
@@ -98,7 +99,7 @@ std::string describe_unknown(CLI::App& app, std::string_view argument) {
   return fmt::format("{} {}{}", is_option ? "unknown option" : "unexpected argument", name, did_you_mean(name, candidates));
 }
 
-/// Why the file of options cannot be read; "" where it can.
+/// Returns why the --options file cannot be read, or "".
 std::string describe_unreadable_options(CLI::App& app) {
   const CLI::Option* option = app.get_config_ptr();
   try {
@@ -109,7 +110,7 @@ std::string describe_unreadable_options(CLI::App& app) {
   }
 }
 
-/// Options without a value are all that the library converts itself.
+/// For CLI11's conversion errors: CLI11 itself converts only flags.
 std::string describe_flag(CLI::App& app) {
   for (CLI::App* part : parts(app))
     for (const CLI::Option* option : part->get_options())
@@ -135,12 +136,13 @@ std::string describe_excluded(CLI::App& app) {
   return "there are options that do not go together";
 }
 
-/// Only the name is taken of what the library says.
+/// Only the option's name is taken from CLI11's message.
 std::string describe_no_value(std::string_view text) {
   return fmt::format("{} is given without a value; give it one, or leave it out", text.substr(0, text.find(':')));
 }
 
-/// An argument that nobody took is told first: it is often the reason why another is missing.
+/// Returns the message for a parse error. An unknown argument is reported first: it is often the
+/// reason why another one is missing.
 std::string describe(CLI::App& app, const CLI::ParseError& error) {
   for (const std::string& argument : app.remaining(true))
     if (argument != "--") return describe_unknown(app, argument);
@@ -154,11 +156,12 @@ std::string describe(CLI::App& app, const CLI::ParseError& error) {
   if (dynamic_cast<const CLI::RequiredError*>(&error)) return describe_missing(app);
   if (dynamic_cast<const CLI::ExcludesError*>(&error)) return describe_excluded(app);
   if (dynamic_cast<const CLI::ArgumentMismatch*>(&error)) return describe_no_value(error.what());
-  if (dynamic_cast<const CLI::ValidationError*>(&error)) return error.what();  // the programs' own words
+  // messages of our own checks
+  if (dynamic_cast<const CLI::ValidationError*>(&error)) return error.what();
   return "the command line cannot be read";
 }
 
-/// "--out --overwrite": the library would take the second one for the first one's value.
+/// Rejects "--out --overwrite": CLI11 would take the second option as the value of the first.
 void check_values_are_no_options(CLI::App& app, int argc, const char* const* argv) {
   const std::vector<std::string> names = option_names(app);
   const auto is_name = [&](std::string_view word) { return std::ranges::find(names, word) != names.end(); };
@@ -184,7 +187,8 @@ std::string range_in_words(const Bounds& bounds) {
   return fmt::format("a number {}", fmt::join(parts, " and "));
 }
 
-/// An option whose text `parse` takes; where it gives nothing, the text is none of `what`.
+/// Adds an option whose text is parsed by `parse`. If `parse` returns nullopt, the error says that
+/// the text is not `what`.
 template <class Number>
 CLI::Option* parsed_option(CLI::App& app, const std::string& name, Number& value, const std::string& description, const std::string& what,
                            std::function<std::optional<Number>(const std::string&)> parse, std::function<std::string()> standard) {
@@ -197,7 +201,8 @@ CLI::Option* parsed_option(CLI::App& app, const std::string& name, Number& value
   return app.add_option(name, read, description, false, std::move(standard))->type_name(std::is_integral_v<Number> ? "INT" : "FLOAT");
 }
 
-/// A float is compared as it was written: what it becomes is looked at where the option's meaning is known.
+/// A float is compared with the bounds as a double, as written. Whether its rounded value is
+/// allowed is checked where the option's meaning is known.
 template <class Number>
 std::optional<Number> parse_within(const Bounds& bounds, const std::string& text) {
   using Parsed = std::conditional_t<std::is_integral_v<Number>, Number, double>;
@@ -220,10 +225,11 @@ Program::Program(std::string name, std::string description, const std::string& e
 }
 
 int Program::run(int argc, const char* const* argv, const std::function<void()>& body) {
-  // A closed standard descriptor would be given to the first file that is opened, which then received what is printed.
+  // If a standard descriptor is closed, the first opened file would get its number and receive the
+  // program's output.
   for (const int descriptor : {0, 1, 2})
     if (::fcntl(descriptor, F_GETFD) == -1 && errno == EBADF && ::open("/dev/null", O_RDWR) < 0) return kFailed;
-  std::signal(SIGXFSZ, SIG_IGN);  // a file-size limit is an error of write(), with a message, like a full disk
+  std::signal(SIGXFSZ, SIG_IGN);  // makes a file-size limit an error of write(), like a full disk
   try {
     take_marks_off(app_);
     check_values_are_no_options(app_, argc, argv);

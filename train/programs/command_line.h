@@ -11,7 +11,8 @@
 
 namespace mmrec {
 
-/// A program's command line, what all of them share of it, and the way from an exception to an exit code:
+/// A program's command line with the common options, and the conversion of exceptions to exit
+/// codes:
 ///
 ///     int main(int argc, char** argv) {
 ///       mmrec::Program program("evaluate", "Measures a model on a text.", "evaluate --checkpoint best --data text.txt");
@@ -20,7 +21,8 @@ namespace mmrec {
 ///       return program.run(argc, argv, [&] { evaluate(checkpoint, program.seed()); });
 ///     }
 ///
-/// Defaults appear in --help; the common options may also follow a subcommand. Every argument is taken as it is, also one in brackets.
+/// --help shows defaults. The common options may also follow a subcommand. Arguments are taken
+/// literally, also those in brackets.
 class Program {
  public:
   Program(std::string name, std::string description, const std::string& example);
@@ -29,9 +31,10 @@ class Program {
   uint64_t seed() const { return seed_; }
   bool quiet() const { return quiet_; }
 
-  /// Parses the command line, sets the number of threads and calls `body`. What goes wrong becomes a line "error: .." on
-  /// standard error. Returns the exit code: 0 success (and --help), 1 failed, 2 wrong use (a bad command line, a UsageError), 141 where
-  /// nobody reads standard output any more, without a word, as the system does by SIGPIPE where that is not caught or ignored.
+  /// Parses the command line, sets the number of threads and calls `body`. Problems are printed to
+  /// standard error as "error: ..". Returns the exit code: 0 success (also for --help), 1 failure,
+  /// 2 wrong use (bad command line, UsageError), 141 if the reader of standard output has closed
+  /// it; then nothing is printed, as with an uncaught SIGPIPE.
   int run(int argc, const char* const* argv, const std::function<void()>& body);
 
  private:
@@ -41,16 +44,17 @@ class Program {
   bool quiet_ = false;
 };
 
-/// An option that takes a number: number(app, "--beta1", beta1, "AdamW's first decay rate", {.at_least = 0, .less_than = 1}). The whole text is
-/// the number, in decimal; another text, a number that is out of bounds or that Number cannot hold, NaN and infinity are wrong use, which
-/// names the option, the text and what may stand there. Number: int, int64_t, uint64_t, float or double.
+/// Adds an option that takes a number: number(app, "--beta1", beta1, "AdamW's first decay rate",
+/// {.at_least = 0, .less_than = 1}). The whole text must be a decimal number. Any other text, a
+/// number out of bounds or not representable in Number, NaN and infinity are wrong use; the message
+/// names the option, the text and what is allowed. Number: int, int64_t, uint64_t, float or double.
 template <class Number>
 CLI::Option* number(CLI::App& app, const std::string& name, Number& value, const std::string& description, const Bounds& bounds = {});
-/// The same, also for the word auto, which becomes the number that stands for it.
+/// Like number(); also accepts the word auto, which is stored as `automatic`.
 CLI::Option* number_or_auto(CLI::App& app, const std::string& name, int64_t& value, int64_t automatic, const std::string& description,
                             const Bounds& bounds = {});
 
-/// For CLI::Option::check(): the value is one of these words.
+/// For CLI::Option::check(): the value must be one of these words.
 CLI::Validator one_of(std::vector<std::string> words);
 
 }  // namespace mmrec

@@ -39,7 +39,7 @@ int main(int argc, char** argv) {
     checkpoint.read_weights(parameters);
 
     TrainOptions source;
-    int trained = 0;  // tokens of the training's windows, where that is known
+    int trained = 0;  // length of the training windows; 0: unknown
     if (checkpoint.state.progress) {
       source.data = checkpoint.state.progress->options.data;
       source.validation_split = checkpoint.state.progress->options.validation_split;

@@ -69,8 +69,9 @@ int main(int argc, char** argv) {
     TextGenerator generator(checkpoint.config, tokenizer.size(), parameters, checkpoint.state.seed, sampling, samples,
                             checkpoint.state.progress ? checkpoint.state.progress->options.sequence : 0);
     const bool streams = samples == 1 && !json;
-    // A model may have learnt the escape sequences that were in its text: on a terminal they are shown and do nothing.
-    // Whether a carriage return ends a line is known with the next character only: till then it waits.
+    // A model may have learnt escape sequences from its text. On a terminal they are shown and have
+    // no effect. A carriage return is held back until the next character, which decides whether it
+    // ends a line.
     auto show = [on_terminal = ::isatty(STDOUT_FILENO) == 1, waiting = std::string()](std::string_view text) mutable {
       if (!on_terminal) return print(stdout, text);
       const std::string shown = std::exchange(waiting, "") + std::string(text);

@@ -17,7 +17,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The data sets that come with the project: beside the build that this program is of, wherever that was moved, or where it was made.
+/// Returns a data set that comes with the project: beside the build directory of this program,
+/// wherever it was moved, or in the source directory it was built from.
 fs::path bundled(const std::string& name) {
   if (name != "tiny_shakespeare") mmrec::fail_usage("--dataset {}: there is only tiny_shakespeare", name);
   std::error_code unknown;

@@ -14,8 +14,8 @@ namespace {
 
 using namespace mmrec;
 
-/// Options of train as they follow "--": --name value, --name=value, or --name alone for a flag; --set field=value is a setting
-/// of that field's name.
+/// Parses the options of train after "--": --name value, --name=value, or --name alone for a flag.
+/// --set field=value becomes a setting with the field's name.
 Settings train_options(const std::vector<std::string>& words) {
   Settings settings;
   for (size_t i = 0; i < words.size(); ++i) {

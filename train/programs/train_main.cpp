@@ -24,10 +24,14 @@
 
 namespace {
 
-/// Reads the file of --options, as parse_options_file() does. CLI11 drops what it says of an option that the command line has too, which
-/// is not enough for some of them: the file's fields of --set, and --arch and --memory, which are some, count beside the command line's,
-/// which come after them; where the command line says by --epochs or --steps how long the run is, the file says neither; with --init the file
-/// has no --vocab; and with --resume its --warmup auto, which search always writes, is that of the run's begin.
+/// Reads the --options file with parse_options_file(). Command line beats file; CLI11 implements
+/// that per option. Exceptions handled here:
+/// - The file's --set fields, and its --arch and --memory, which are such fields, apply together
+/// with the command line's, which come after them.
+/// - With --epochs or --steps on the command line, the file's --epochs and --steps are ignored.
+/// - With --init, the file's --vocab is ignored.
+/// - With --resume, the file's --warmup auto, which search always writes, is ignored: the run keeps
+/// its warm-up.
 class OptionsFile : public CLI::ConfigBase {
  public:
   explicit OptionsFile(CLI::App& app)
@@ -77,9 +81,9 @@ class OptionsFile : public CLI::ConfigBase {
   const CLI::Option *epochs_, *steps_, *init_, *resume_;
 };
 
-constexpr int kConfigured = -1;  // --vocab: the configuration's
+constexpr int kConfigured = -1;  // --vocab: take it from the configuration
 
-/// The options of the table, for values in `given`.
+/// Adds the options of the table; their values go to `given`.
 void add_options(CLI::App& app, mmrec::TrainOptions& given) {
   using namespace mmrec;
   for (const TrainOption& row : train_option_table()) {
@@ -133,7 +137,8 @@ int main(int argc, char** argv) {
   app.config_formatter(std::make_shared<OptionsFile>(app));
   const auto is_given = [&](const char* name) { return app.get_option(fmt::format("--{}", name))->count() > 0; };
 
-  /// The configuration that the command line asks for, where `base` is a checkpoint's; its vocabulary is that of `base`.
+  /// Returns the configuration of the command line. `base`: a checkpoint's configuration, if there
+  /// is one; the vocabulary is always that of `base`.
   const auto with_given_fields = [&](const Config& base) {
     Config result = config_option->count() > 0 ? load_config(config) : base;
     result.vocab_size = base.vocab_size;
@@ -143,12 +148,12 @@ int main(int argc, char** argv) {
     return result;
   };
 
-  /// Goes on with a run, with what is given in place of what it was begun with.
+  /// Resumes a run; given options replace those the run began with.
   const auto resume_run = [&] {
     if (given.overwrite || is_given("init"))
       fail_usage("--resume goes on with a run; --overwrite and --init begin a new one: leave out one or the other");
     return resume_training(resume.empty() ? given.out : std::filesystem::path(resume), [&](TrainOptions& run) {
-      std::error_code missing;  // then it is another folder too
+      std::error_code missing;  // a missing folder is a different folder too
       if (!resume.empty() && is_given("out") && !std::filesystem::equivalent(given.out, run.out, missing))
         fail_usage("--out {}: {} is of the run in {} and goes on there; leave --out out, or start a new run with --init", given.out.string(), resume,
                    run.out.string());
