@@ -32,11 +32,11 @@ PathAt with_token(const PathAt& path, const char* kind) { return path + fmt::for
 void remove_quietly(const PathAt& path) {
   try {
     remove_tree(path);
-  } catch (const Error&) {  // it is out of the way, and the next start tries again
+  } catch (const Error&) {  // not in the way; the next start tries again
   }
 }
 
-/// Of a leftover: "partial", "old" or "kept"; "" of any other name.
+/// Returns "partial", "old" or "kept" for a leftover's name, "" for any other name.
 std::string_view leftover_kind(const std::string& name) {
   for (const std::string_view kind : {"partial", "old", "kept"}) {
     const size_t dash = name.rfind('-');
@@ -53,7 +53,7 @@ void rename_or_fail(const PathAt& from, const PathAt& to) {
   if (!rename_succeeds(from, to)) fail_on_file("write", to.shown(), errno);
 }
 
-/// Where a file's new content goes in the end, and where it is written first.
+/// The final path of a file's new content, and the temporary path it is written to first.
 struct FilePlaces {
   explicit FilePlaces(const PathAt& path) : target(path.destination()), partial(partial_name(target)) {
     // A rename would replace even a device.
@@ -63,13 +63,13 @@ struct FilePlaces {
   PathAt target, partial;
 };
 
-/// The name without what makes it a leftover's.
+/// Returns a leftover's name without its suffix.
 std::string name_before(const std::string& leftover) { return fs::path(leftover).stem().string(); }
 
 void tidy_up(const PathAt& leftover) {
   const PathAt target = leftover.parent() / name_before(leftover.name());
   const std::string_view kind = leftover_kind(leftover.name());
-  if (kind == "kept") remove_tree(target);  // which may be half of itself
+  if (kind == "kept") remove_tree(target);  // may be partly deleted
   if (kind == "kept" || (kind == "old" && !exists(target)))
     rename_or_fail(leftover, target);
   else
@@ -84,7 +84,8 @@ void check_nothing_is_lost(const PathAt& old_directory, const PathAt& new_direct
     if (!exists(new_directory / name)) fail("will not replace {}: its '{}' would be lost; choose another name or remove it first", shown, name);
 }
 
-/// Copies a directory in such a way that the name `to` leads to all of it or to nothing. The copy is locked.
+/// Copies a directory: the name `to` leads to all of it or to nothing. Returns the lock of the
+/// copy.
 DirectoryLock copy_directory_atomically(const PathAt& from, const PathAt& to) {
   const PathAt partial = partial_name(to);
   DirectoryLock lock = make_locked_directory(partial);
@@ -102,7 +103,7 @@ DirectoryLock copy_directory_atomically(const PathAt& from, const PathAt& to) {
 void put_in_place(const PathAt& partial, const PathAt& target) {
   if (!exists(target)) return rename_or_fail(partial, target);
   if (::renameat2(partial.directory(), partial.c_str(), target.directory(), target.c_str(), RENAME_EXCHANGE) == 0) return remove_quietly(partial);
-  if (errno == EXDEV) {  // in an overlay's lower layer
+  if (errno == EXDEV) {  // the target is in the lower layer of an overlay
     const PathAt kept = with_token(target, "kept");
     const DirectoryLock lock = copy_directory_atomically(target, kept);
     remove_tree(target);
@@ -121,7 +122,7 @@ void put_in_place(const PathAt& partial, const PathAt& target) {
   remove_quietly(old);
 }
 
-/// Whether a process is just putting a new version of a folder into its place.
+/// Returns whether a process is putting a new version of a folder into place.
 bool is_being_replaced(const PathAt& folder) {
   const PathAt place = folder.destination();
   return is_directory(place.parent()) && std::ranges::any_of(names_in(place.parent()), [&](const std::string& name) {
@@ -149,7 +150,7 @@ void copy_file_or_link(const PathAt& from, const PathAt& to) {
   copy.flush();
 }
 
-/// Of what is there itself, a link or not; 0 for nothing.
+/// Returns the mode of the entry itself, links not followed; 0 if there is none.
 mode_t mode_of(const PathAt& path) {
   struct stat status;
   return ::fstatat(path.directory(), path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0 ? status.st_mode : 0;
@@ -168,7 +169,7 @@ PathAt partial_name(const PathAt& path) { return with_token(path, "partial"); }
 DirectoryLock make_locked_directory(const PathAt& path) {
   for (;;) {
     if (::mkdirat(path.directory(), path.c_str(), 0777) != 0 && errno != EEXIST) fail_on_file("create directory", path.shown(), errno);
-    try {  // another process may take it for abandoned before it is locked
+    try {  // another process may take it for abandoned until it is locked
       DirectoryLock lock(path);
       if (is_same(lock.path(), path)) return lock;
     } catch (const Error&) {
@@ -287,7 +288,7 @@ void remove_directory_atomically(const PathAt& path) {
 
 void remove_leftovers(const PathAt& directory, const std::function<bool(const std::string& name)>& ours) {
   for (const std::string& name : names_in(directory)) {
-    std::string whole = name;  // a copy that was not finished may be one of a leftover
+    std::string whole = name;  // an unfinished copy may itself be a copy of a leftover
     while (is_leftover(whole)) whole = name_before(whole);
     if (whole != name && ours(whole)) tidy_up(directory / name);
   }
@@ -304,7 +305,7 @@ void read_replaceable_folder(const PathAt& folder, const std::function<void(cons
         return read(held);
       } catch (const Error&) {
         if (is_same(held, folder)) throw;
-        continue;  // a new version has taken its place, and what is held is being deleted
+        continue;  // a new version has replaced it; the held one is being deleted
       }
     } catch (const Error&) {
       if (tries >= kTries || !is_being_replaced(folder)) throw;
@@ -322,10 +323,10 @@ std::vector<fs::path> remove_abandoned(const fs::path& path) {
     if (!is_leftover(name) || name_before(name) != target.filename() || !is_directory(left)) continue;
     try {
       const DirectoryLock lock(left);
-      if (!lock.is_held()) continue;  // nobody knows
+      if (!lock.is_held()) continue;  // no locks here: its writer may be alive
       tidy_up(left);
       abandoned.push_back(left);
-    } catch (const Error&) {  // somebody writes it
+    } catch (const Error&) {  // a living process is writing it
     }
   }
   return abandoned;

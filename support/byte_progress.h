@@ -8,16 +8,17 @@
 
 namespace mmrec {
 
-/// "999 bytes", "1.1 MB", "2.00 GB": powers of ten, three digits.
+/// Formats "999 bytes", "1.1 MB", "2.00 GB": powers of ten, three digits.
 std::string format_bytes(int64_t bytes);
 
-/// The display of something that goes through bytes: a bar on a terminal, redrawn at most ten times a second, else a plain line
-/// every ten seconds, and nothing for what takes less.
+/// Displays progress in bytes. On a terminal: a bar, redrawn at most ten times a second. Otherwise:
+/// a line every ten seconds; nothing for shorter work.
 class ByteProgress {
  public:
-  /// `what` ("reading") names it. total: how many there are in all, 0: unknown; begun: how many were done before.
+  /// `what` ("reading") names the work. total: number of bytes, 0: unknown. begun: bytes done
+  /// before.
   ByteProgress(Console& console, std::string what, int64_t total, int64_t begun = 0);
-  /// The bar goes with its owner.
+  /// Erases the bar.
   ~ByteProgress() { console_.erase_status(); }
   ByteProgress(const ByteProgress&) = delete;
   ByteProgress& operator=(const ByteProgress&) = delete;

@@ -25,11 +25,11 @@ ChildProcess::ChildProcess(const std::vector<std::string>& words, const fs::path
   std::vector<char*> arguments;
   for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
-  int failure[2];  // tells why exec failed; closed by one that succeeds
+  int failure[2];  // The child reports a failed exec here; a successful exec closes the pipe.
   if (::pipe2(failure, O_CLOEXEC) != 0) fail("cannot make a pipe: {}", std::strerror(errno));
   const pid_t parent = ::getpid();
   id_ = ::fork();
-  if (id_ == 0) {  // only calls that are safe between fork and exec
+  if (id_ == 0) {  // only async-signal-safe calls between fork and exec
     ::setpgid(0, 0);
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (::getppid() == parent && ::dup2(none, STDIN_FILENO) >= 0 &&

@@ -9,25 +9,27 @@
 
 namespace mmrec {
 
-/// A program that runs beside this one, in a process group of its own, so that the terminal's Ctrl-C and Ctrl-Z do not reach it: whoever
-/// started it passes signals on. It reads nothing. If this process ends without having waited for it, however that happens, the
-/// child is sent SIGTERM.
+/// A program that runs beside this one, in its own process group. The terminal's Ctrl-C and Ctrl-Z
+/// do not reach it; the parent must pass signals on. Its standard input is empty. If this process
+/// ends without having waited for the child, for whatever reason, the child gets SIGTERM.
 class ChildProcess {
  public:
-  /// words: the program, looked for in PATH where it has no slash, and its arguments. What it prints goes to the file `output`, or
-  /// where that is empty to where this program's goes, and its errors to the file `errors`, or where that is empty to the same. Throws an Error where
-  /// it cannot be started.
+  /// words: the program (searched in PATH if it has no slash) and its arguments. Standard output
+  /// goes to the file `output`; if that is empty, it is inherited. Standard error goes to the file
+  /// `errors`; if that is empty, to the same place as standard output. Throws an Error if the
+  /// program cannot be started.
   explicit ChildProcess(const std::vector<std::string>& words, const std::filesystem::path& output = {}, const std::filesystem::path& errors = {});
-  /// Ends it, with all that it has started, if it still runs.
+  /// Kills the child and its process group if it is still running.
   ~ChildProcess();
   ChildProcess(ChildProcess&& other) noexcept;
   ChildProcess& operator=(ChildProcess&& other) noexcept;
 
-  /// To the child and all that it has started.
+  /// Sends a signal to the child and its process group.
   void send(int signal) const;
-  /// The exit code, or minus the signal that ended it; nothing while it runs. Once it has answered, not again.
+  /// Returns the exit code, or minus the signal that ended the child; nullopt while it runs. Do not
+  /// call again after it has returned a value.
   std::optional<int> poll();
-  /// The same after its end.
+  /// Waits for the end; returns the same value.
   int wait();
 
  private:
@@ -35,7 +37,7 @@ class ChildProcess {
   pid_t id_ = 0;
 };
 
-/// The path of another of the project's programs, which are all in one folder.
+/// Returns the path of another program of the project; all are in one folder.
 std::filesystem::path sibling_program(const std::string& name);
 
 }  // namespace mmrec

@@ -60,7 +60,7 @@ void print(std::FILE* output, std::string_view text) {
     } else if (errno == EAGAIN) {
       pollfd room{::fileno(output), POLLOUT, 0};
       ::poll(&room, 1, -1);
-    } else if (errno != EINTR) {  // meets the stream, too
+    } else if (errno != EINTR) {  // let the stream meet the error too, so that it is recorded
       std::fwrite(text.data(), 1, text.size(), output);
       std::fflush(output);
       return;

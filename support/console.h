@@ -7,29 +7,30 @@
 
 namespace mmrec {
 
-/// "0:42", "1:05:09"; "-:--" of what is not finite.
+/// Formats "0:42", "1:05:09"; "-:--" for a non-finite value.
 std::string format_duration(double seconds);
-/// "21.1 %" of 0.211.
+/// Formats 0.211 as "21.1 %".
 std::string percent(double part);
-/// "+3.2 %"; "-" where there is no such figure, after 0 for example.
+/// Formats "+3.2 %"; "-" if the change is undefined, for example from 0.
 std::string relative_change(double before, double now);
 
-/// A line "warning: .." on standard error.
+/// Prints "warning: .." to standard error.
 void print_warning(std::string_view text);
-/// Writes all of a text at once. A pipe that does not block (O_NONBLOCK) is waited for; any other failure is noted by the stream, as
-/// std::ferror tells.
+/// Writes a text at once. Waits for a non-blocking pipe (O_NONBLOCK). Any other failure is recorded
+/// in the stream; see std::ferror.
 void print(std::FILE* output, std::string_view text);
 
 enum class Style { kPlain, kHeading, kWarning };
 
-/// A line to be said later.
+/// A line to print later.
 struct Note {
   std::string text;
   Style style = Style::kPlain;
 };
 
-/// What a program says while it works: lines, and on a terminal a status line below them. Of what is in a text, a file's name for
-/// example, nothing acts on the terminal: see visible().
+/// Progress output of a program: lines, and on a terminal a status line below them. Control
+/// characters in a text, for example in a file's name, have no effect on the terminal; see
+/// visible().
 class Console {
  public:
   explicit Console(bool quiet, std::FILE* output = stdout);
@@ -37,13 +38,14 @@ class Console {
   Console(const Console&) = delete;
   Console& operator=(const Console&) = delete;
 
-  /// A line, or several; colours appear only on a terminal and not under NO_COLOR (https://no-color.org). Nothing if quiet.
+  /// Prints one or more lines, nothing if quiet. Colours appear only on a terminal, and not under
+  /// NO_COLOR (https://no-color.org).
   void line(std::string_view text, Style style = Style::kPlain);
 
-  /// Whether there is a status line: on a terminal that can redraw one, unless quiet.
+  /// Returns whether there is a status line: on a terminal that can redraw one, unless quiet.
   bool has_status() const { return has_status_; }
-  /// Draws the status line in place of the one before; the next line() takes it away. What is wider than status_width(), one byte a
-  /// column, is cut off.
+  /// Replaces the status line. The next line() erases it. Cuts off text beyond status_width(),
+  /// counting one column per byte.
   void status(std::string_view text);
   void erase_status();
   size_t status_width() const;

@@ -9,9 +9,10 @@
 namespace mmrec {
 namespace {
 
-/// Levenshtein: insertions, deletions and replacements.
+/// Levenshtein distance: insertions, deletions and replacements.
 size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);  // distances of the first i characters of a to all beginnings of b
+  // row[j]: distance of the first i characters of a to the first j of b
+  std::vector<size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), size_t{0});
   for (size_t i = 1; i <= a.size(); ++i) {
     size_t diagonal = std::exchange(row[0], i);

@@ -6,7 +6,8 @@
 
 namespace mmrec {
 
-/// "; did you mean NAME?" with the candidate that is nearest to a mistyped name, "" where there is none.
+/// Returns "; did you mean NAME?" with the candidate closest to a mistyped name, or "" if none is
+/// close.
 std::string did_you_mean(std::string_view name, const std::vector<std::string>& candidates);
 
 }  // namespace mmrec

@@ -25,9 +25,9 @@ DirectoryLock::DirectoryLock(const PathAt& directory)
 
 std::filesystem::path DirectoryLock::current_path() const {
   if (is_same(path(), shown_)) return shown_;
-  std::error_code unknown;  // no /proc
+  std::error_code unknown;  // fails without /proc
   const std::filesystem::path now = std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(directory_), unknown);
-  return is_same(path(), now) ? now : shown_;  // it may have been deleted
+  return is_same(path(), now) ? now : shown_;  // the directory may have been deleted
 }
 
 bool is_locked(const PathAt& directory) { return ::flock(open_directory(directory), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK; }

@@ -6,19 +6,22 @@
 
 namespace mmrec {
 
-/// Holds a directory open and keeps other processes that use this class out of it while it lives. The system drops the lock with
-/// the process, however that ends; nothing is left in the directory. On a file system without locks it keeps nobody out.
+/// Holds a directory open and locks it against other processes that use this class. The system
+/// drops the lock when the process ends, however that happens; nothing is left in the directory.
+/// Without effect on a file system without locks.
 class DirectoryLock {
  public:
-  /// Throws an Error where another process holds the lock.
+  /// Throws an Error if another process holds the lock.
   explicit DirectoryLock(const PathAt& directory);
 
-  /// The directory, by what it was called when it was opened, and a path in it. They lead there also when it has been renamed.
+  /// The directory, or a path in it. Both still lead there after the directory was renamed.
+  /// Messages show the name it was opened by.
   PathAt path() const { return {directory_, shown_}; }
   PathAt operator/(const std::filesystem::path& below) const { return path() / below; }
-  /// Whether the file system has locks: else others may be in the directory.
+  /// Returns whether the directory is locked. False on a file system without locks: other processes
+  /// may be using the directory.
   bool is_held() const { return held_; }
-  /// What it is called now.
+  /// Returns the directory's current name.
   std::filesystem::path current_path() const;
 
  private:
@@ -27,7 +30,7 @@ class DirectoryLock {
   bool held_;
 };
 
-/// Whether another process holds it.
+/// Returns whether another process holds the lock.
 bool is_locked(const PathAt& directory);
 
 }  // namespace mmrec

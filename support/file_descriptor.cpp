@@ -103,7 +103,8 @@ size_t FileDescriptor::read_at(int64_t place, std::span<std::byte> bytes) const 
 }
 
 std::string FileDescriptor::read_rest() const {
-  // The size is a first guess (a pipe has none); one byte more lets the end of the file show without growing.
+  // The size is only a first guess (a pipe has none). One extra byte detects the end of the file
+  // without growing the buffer.
   std::string content(static_cast<size_t>(size()) + 1, '\0');
   size_t used = 0;
   while (const size_t got = read(std::as_writable_bytes(std::span(content)).subspan(used))) {
@@ -133,7 +134,7 @@ void FileDescriptor::truncate(int64_t size) const {
 }
 
 void FileDescriptor::flush() const {
-  // EINVAL: a file system that has no notion of flushing a directory.
+  // EINVAL: the file system cannot flush directories.
   if (::fsync(value_) != 0 && errno != EINVAL) fail_on_file("write", name_, errno);
 }
 

@@ -10,25 +10,27 @@
 
 namespace mmrec {
 
-/// The kind of what a path leads to, `not_found` for nothing. Throws as fail_on_file does for what cannot be looked at.
+/// Returns the type of the file at a path, links followed; `not_found` if there is none. Throws as
+/// fail_on_file does if it cannot be accessed.
 std::filesystem::file_type kind_of_file(const std::filesystem::path& path);
 
-/// "cannot <action> <path>: <the reason of errno's value code>; <what to do>".
+/// Returns "cannot <action> <path>: <the reason of errno's value code>; <what to do>".
 std::string file_problem(const char* action, const std::filesystem::path& path, int code);
-/// Throws it as an Error.
+/// Throws file_problem() as an Error.
 [[noreturn]] void fail_on_file(const char* action, const std::filesystem::path& path, int code);
 
-/// What a change of a file's content changes: the size, and when the file was changed last (its ctime, which nobody can set).
+/// Changes whenever the file's content does: size and ctime, which no program can set.
 struct FileStamp {
   int64_t size, seconds, nanoseconds;
   bool operator==(const FileStamp&) const = default;
 };
 
-/// An open file or directory, closed with its owner. Everything here throws as fail_on_file does.
+/// An open file or directory, closed by the destructor. Every method throws as fail_on_file does.
 class FileDescriptor {
  public:
-  /// `action` ("read", "write") is what fails where the file cannot be opened; flags are those of open(). Errors call the file
-  /// `name` where that is given: a temporary file that the user need not know.
+  /// action: "read" or "write", for the message if the file cannot be opened. flags: those of
+  /// open(). name: the name in messages, if the path is a temporary file that the user need not
+  /// know.
   FileDescriptor(const char* action, const PathAt& path, int flags, std::filesystem::path name = {});
   ~FileDescriptor();
   FileDescriptor(FileDescriptor&& other) noexcept;
@@ -38,20 +40,20 @@ class FileDescriptor {
 
   int64_t size() const { return stamp().size; }
   FileStamp stamp() const;
-  /// Whether a path leads to this very file.
+  /// Returns whether a path leads to this very file.
   bool is_at(const PathAt& path) const;
-  /// Fills the bytes and returns their number; fewer at the file's end only.
+  /// Fills the bytes and returns how many were read; fewer only at the file's end.
   size_t read(std::span<std::byte> bytes) const;
-  /// The same from a place of the file on, whatever the place of the next read.
+  /// The same from position `place` on. Does not move the position of read().
   size_t read_at(int64_t place, std::span<std::byte> bytes) const;
-  /// All that is from here to the end.
+  /// Reads from the current position to the end.
   std::string read_rest() const;
-  /// All of the bytes.
+  /// Writes all bytes.
   void write(std::span<const std::byte> bytes) const;
-  /// The place of the next read or write, in bytes from the beginning.
+  /// Sets the position of the next read or write, in bytes from the beginning.
   void seek(int64_t place) const;
   void truncate(int64_t size) const;
-  /// Returns when what was written is on the disk. Of a directory: the names in it.
+  /// Waits until written data are on disk. For a directory: until its entries are.
   void flush() const;
 
  private:

@@ -6,16 +6,19 @@
 
 namespace mmrec {
 
-/// Text for an element or a quoted attribute, as visible() shows it.
+/// Escapes a text for an element or a quoted attribute; control characters are shown as visible()
+/// does.
 std::string html_escaped(std::string_view text);
 
-/// A page that needs nothing else, light or dark as the reader's system is. Its colours are the variables --paper, --ink,
-/// --soft, --line and --c0 .. --c7 for series; plots come as a `svg.plot.wide` and a `svg.plot.narrow`, of which the one for
-/// the window's width is shown; `.legend`, `.scroll`, tables and lists of `dl` are styled. `style` is CSS after that.
+/// Returns a self-contained page in the reader's light or dark mode. CSS variables: --paper, --ink,
+/// --soft, --line, and --c0 .. --c7 for series. Plots come in two versions, `svg.plot.wide` and
+/// `svg.plot.narrow`; the window's width decides which one is shown. `.legend`, `.scroll`, tables
+/// and `dl` lists have styles. `style` is additional CSS.
 std::string html_page(std::string_view title, std::string_view style, std::string_view body);
 constexpr int kHtmlColours = 8;
 
-/// Throws a UsageError where a file is there that is no such page: a mistyped name must not cost it.
+/// Throws a UsageError if the file exists and is not such a page: a mistyped name must not destroy
+/// it.
 void check_is_page(const std::filesystem::path& file);
 
 }  // namespace mmrec

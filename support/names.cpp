@@ -12,7 +12,8 @@ namespace mmrec {
 
 namespace {
 
-/// Calls `character` with each character's bytes and code point, and `stray` with each byte that belongs to none.
+/// Calls `character` with the bytes and code point of each character, and `stray` with each invalid
+/// byte.
 template <class Character, class Stray>
 void for_each_part(std::string_view text, Character character, Stray stray) {
   for (const char* place = text.data(); place != text.data() + text.size();) {
@@ -33,7 +34,7 @@ std::string visible_but_for(std::string_view text, std::string_view kept) {
       text,
       [&](std::string_view bytes, char32_t code) {
         const bool control = code < 0x20 || (code >= 0x7f && code < 0xa0);
-        // A carriage return moves nothing before the end of a line.
+        // A carriage return directly before a line end has no effect.
         const std::string_view from_here = text.substr(static_cast<size_t>(bytes.data() - text.data()));
         const bool at_line_end = from_here.starts_with("\r\n") && kept.find('\n') != kept.npos;
         if (!control || at_line_end || (bytes.size() == 1 && kept.find(bytes.front()) != kept.npos))
@@ -45,7 +46,7 @@ std::string visible_but_for(std::string_view text, std::string_view kept) {
   return result;
 }
 
-/// A stray byte's digits, which follow a NUL.
+/// Number of hexadecimal digits of a stray byte, after NUL.
 constexpr size_t kDigits = 2;
 
 std::optional<char> stray_byte(std::string_view digits) {
@@ -90,7 +91,7 @@ std::string shell_quoted(const std::string& word) {
     return "'" + quoted + "'";
   }
   for (const char c : word) quoted += c == '\'' || c == '\\' ? std::string{'\\', c} : std::string(1, c);
-  return "$'" + visible_in_line(quoted) + "'";  // which knows \x1b and \u009b
+  return "$'" + visible_in_line(quoted) + "'";  // $'..' understands \x1b and \u009b
 }
 
 }  // namespace mmrec

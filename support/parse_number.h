@@ -7,7 +7,8 @@
 
 namespace mmrec {
 
-/// The number that a whole text is, in decimal; nothing for any other text, also for a number that Number cannot hold.
+/// Parses a whole text as a decimal number. Returns nullopt for any other text and for a number out
+/// of Number's range.
 template <class Number>
 std::optional<Number> parse_number(std::string_view text) {
   Number value{};

@@ -57,11 +57,11 @@ PathAt PathAt::destination() const {
     return {directory_, real.has_filename() ? real : real.parent_path(), shown_.has_filename() ? shown_ : shown_.parent_path()};
   }
   PathAt place = *this;
-  constexpr int kMostLinks = 40;  // as the system
+  constexpr int kMostLinks = 40;  // the system's limit
   for (int links = 0; links < kMostLinks; ++links) {
     std::array<char, PATH_MAX> target;
     const ssize_t length = ::readlinkat(place.directory_, place.c_str(), target.data(), target.size());
-    if (length <= 0) break;  // no link
+    if (length <= 0) break;  // not a link
     const fs::path leads_to(std::string(target.data(), static_cast<size_t>(length)));
     if (leads_to.is_absolute()) return PathAt(AT_FDCWD, leads_to, shown_).destination();
     place = {place.directory_, place.path_.parent_path() / leads_to, shown_};
@@ -95,7 +95,7 @@ bool is_same(const PathAt& a, const PathAt& b) {
 std::vector<std::string> names_in(const PathAt& directory) {
   const int descriptor = ::openat(directory.directory(), directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) fail_on_file("read directory", directory.shown(), errno);
-  DIR* const stream = ::fdopendir(descriptor);  // which owns the descriptor from here on
+  DIR* const stream = ::fdopendir(descriptor);  // owns the descriptor from here on
   if (!stream) {
     const int code = errno;
     ::close(descriptor);

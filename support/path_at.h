@@ -10,14 +10,15 @@ namespace mmrec {
 
 class FileDescriptor;
 
-/// A path below a directory that is held open, as openat() and its kin take it; or a plain path. Below a held directory every
-/// operation goes to that very directory, whatever its name leads to meanwhile. The descriptor belongs to whoever opened it.
+/// A plain path, or a path below a directory that is held open (for openat() and related calls).
+/// Operations below a held directory always reach that directory, whatever its name leads to
+/// meanwhile. The descriptor belongs to its opener.
 class PathAt {
  public:
   PathAt(std::filesystem::path path);
   template <std::convertible_to<std::filesystem::path> Text>
   PathAt(const Text& path) : PathAt(std::filesystem::path(path)) {}
-  /// The directory itself; `shown` is what messages call it.
+  /// The directory itself. `shown` is its name in messages.
   PathAt(const FileDescriptor& directory, std::filesystem::path shown);
 
   int directory() const { return directory_; }  ///< AT_FDCWD for a plain path
@@ -30,9 +31,9 @@ class PathAt {
 
   PathAt operator/(const std::filesystem::path& below) const;
   PathAt parent() const;
-  /// The same with more behind the name.
+  /// Appends `suffix` to the name.
   PathAt operator+(const std::string& suffix) const;
-  /// Where its name leads: links followed, no slash at the end; of a plain path an absolute one.
+  /// Follows links and removes a trailing slash. A plain path becomes absolute.
   PathAt destination() const;
 
  private:
@@ -42,16 +43,18 @@ class PathAt {
   std::filesystem::path path_, shown_;
 };
 
-/// What is there, links followed. What cannot be looked at counts as not there: its use then fails and gives the reason.
+/// Returns the file's type, links followed. An inaccessible file counts as missing: using it then
+/// fails and gives the reason.
 std::filesystem::file_type type_of(const PathAt& path);
-/// Fails where a path does not lead to a directory: with the system's reason, or `advice` where nothing is there.
+/// Throws unless the path leads to a directory: with the system's reason, or with `advice` if
+/// nothing is there.
 void check_is_directory(const PathAt& path, std::string_view advice);
 bool exists(const PathAt& path);
 bool is_directory(const PathAt& path);
-/// Whether both lead to the same file or directory; false where one is not there.
+/// Returns whether both paths lead to the same file or directory; false if one does not exist.
 bool is_same(const PathAt& a, const PathAt& b);
 
-/// The names in a directory, in no order, without . and .. Throws as fail_on_file does.
+/// Returns the names in a directory, unordered, without . and .. Throws as fail_on_file does.
 std::vector<std::string> names_in(const PathAt& directory);
 
 }  // namespace mmrec

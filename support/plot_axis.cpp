@@ -10,7 +10,7 @@ namespace mmrec {
 
 namespace {
 
-/// Differences of what is at most so large are finite.
+/// Clamps a value so that differences of two such values stay finite.
 double drawable(double value) {
   constexpr double kLargest = 1e307;
   return std::clamp(value, -kLargest, kLargest);
@@ -45,7 +45,8 @@ std::vector<double> PlotAxis::ticks(int at_most) const {
           if (const double value = step * std::pow(10, decade); value >= low_ * kBelow && value <= high_ * kAbove) ticks.push_back(value);
       try_ticks(std::move(ticks));
     }
-    for (int every = 2; best.empty() && every <= last - first + 1; ++every) {  // too many decades for a tick each
+    // too many decades for a tick in each
+    for (int every = 2; best.empty() && every <= last - first + 1; ++every) {
       std::vector<double> ticks;
       for (int decade = first + 1; decade <= last; decade += every) ticks.push_back(std::pow(10, decade));
       try_ticks(std::move(ticks));
@@ -71,7 +72,8 @@ PlotAxis::Scale scale_for(double low, double high) { return low > 0 && high > 4 
 
 std::string axis_label(double value) {
   const double size = std::abs(value);
-  if (size >= 1e9 || (size < 1e-3 && size >= 1e-15)) {  // 2.5e-4, without a plus and zeros in the exponent
+  // 2.5e-4, without "+" and zeros in the exponent
+  if (size >= 1e9 || (size < 1e-3 && size >= 1e-15)) {
     const std::string text = fmt::format("{:.3e}", value);
     const size_t exponent = text.find('e');
     std::string digits = text.substr(0, exponent);

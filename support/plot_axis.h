@@ -5,16 +5,16 @@
 
 namespace mmrec {
 
-/// An axis of a plot: values from `low` to `high` on `length` pixels or characters.
+/// An axis of a plot: maps values low .. high to 0 .. length (pixels or characters).
 class PlotAxis {
  public:
   enum class Scale { kLinear, kLogarithmic };
-  /// Logarithmic: low > 0. An empty range is widened.
+  /// A logarithmic scale needs low > 0. An empty range is widened.
   PlotAxis(double low, double high, double length, Scale scale);
 
-  /// From 0 (low) to length (high).
+  /// Returns the position of a value: 0 at `low`, length at `high`.
   double place(double value) const;
-  /// Round numbers on the axis, at most this many.
+  /// Returns round numbers on the axis, at most `at_most`.
   std::vector<double> ticks(int at_most) const;
 
  private:
@@ -24,10 +24,10 @@ class PlotAxis {
   Scale scale_;
 };
 
-/// Logarithmic where all values are positive and the largest is more than four times the smallest.
+/// Logarithmic if all values are positive and the largest is more than four times the smallest.
 PlotAxis::Scale scale_for(double low, double high);
 
-/// "0.002", "1500", "20k", "1.5M", "3e-05".
+/// Formats "0.002", "1500", "20k", "1.5M", "3e-05".
 std::string axis_label(double value);
 
 }  // namespace mmrec

@@ -38,7 +38,7 @@ StopSignals::StopSignals(bool announce) {
   announced = announce;
   struct sigaction action {};
   action.sa_handler = on_signal;
-  action.sa_flags = SA_RESTART;  // no call that is under way fails with EINTR
+  action.sa_flags = SA_RESTART;  // system calls in progress do not fail with EINTR
   for (size_t i = 0; i < kSignals.size(); ++i) {
     ::sigaction(kSignals[i], nullptr, &before_[i]);
     if (before_[i].sa_handler != SIG_IGN) ::sigaction(kSignals[i], &action, nullptr);

@@ -7,20 +7,22 @@
 
 namespace mmrec {
 
-/// While it lives, the first SIGINT (Ctrl-C), SIGTERM or SIGHUP only asks for a stop; a second one does what it always does and
-/// ends the process at once. SIGPIPE, which comes with each line that nobody reads any more (`train | head`), asks and never
-/// ends. A signal that was ignored before (as under nohup) stays so. One object at a time.
+/// During the lifetime of this object the first SIGINT (Ctrl-C), SIGTERM or SIGHUP only requests a
+/// stop. A second one has its default effect and ends the process at once. SIGPIPE, which arrives
+/// with each write that nobody reads (`train | head`), requests a stop and never ends the process.
+/// A signal that was ignored before (as under nohup) stays ignored. One object at a time.
 class StopSignals {
  public:
-  /// announce: the first signal says on standard error that a second one ends the process; SIGPIPE says nothing.
+  /// announce: on the first signal, print to standard error that a second one ends the process.
+  /// SIGPIPE prints nothing.
   explicit StopSignals(bool announce);
   ~StopSignals();
   StopSignals(const StopSignals&) = delete;
   StopSignals& operator=(const StopSignals&) = delete;
 
-  /// The signal that asked for a stop, or 0.
+  /// The signal that requested a stop, or 0.
   int received() const { return asked(); }
-  /// Where received() stands, for Interruptible.
+  /// The variable behind received(), for Interruptible.
   const std::atomic<int>& asked() const;
 
  private:
@@ -28,8 +30,9 @@ class StopSignals {
   std::array<struct sigaction, kSignals.size()> before_{};
 };
 
-/// While it lives, SIGTSTP (Ctrl-Z) only asks: whoever has processes that it does not reach stops them first. A signal that was ignored
-/// before stays so. One object at a time.
+/// During the lifetime of this object SIGTSTP (Ctrl-Z) only sets a flag, so that the program can
+/// first stop child processes that the signal does not reach. A signal that was ignored before
+/// stays ignored. One object at a time.
 class SuspendSignal {
  public:
   SuspendSignal();
@@ -38,7 +41,7 @@ class SuspendSignal {
   SuspendSignal& operator=(const SuspendSignal&) = delete;
 
   bool received() const;
-  /// Stops this process, as the signal does by itself. Returns when it goes on (fg, bg).
+  /// Stops this process, as the signal would. Returns when the process continues (fg, bg).
   void obey();
 
  private:
@@ -46,7 +49,7 @@ class SuspendSignal {
   struct sigaction before_ {};
 };
 
-/// "SIGINT".
+/// Returns the name, such as "SIGINT".
 std::string signal_name(int signal);
 
 }  // namespace mmrec

@@ -15,7 +15,8 @@ namespace mmrec {
 
 nlohmann::json parse_json(std::string_view text, std::string_view where, int max_depth) {
   using Event = nlohmann::json::parse_event_t;
-  std::vector<std::set<std::string>> open_objects;  // the keys of each object that is being read, the outermost first
+  // keys of each object being parsed, outermost first
+  std::vector<std::set<std::string>> open_objects;
   const auto check = [&](int depth, Event event, const nlohmann::json& parsed) {
     if ((event == Event::object_start || event == Event::array_start) && depth >= max_depth)
       fail("{}: nested deeper than {} levels", where, max_depth);
@@ -28,7 +29,7 @@ nlohmann::json parse_json(std::string_view text, std::string_view where, int max
   try {
     return nlohmann::json::parse(text, check);
   } catch (const nlohmann::json::parse_error& error) {
-    // The byte is counted from 1.
+    // error.byte counts from 1.
     const std::string_view before = text.substr(0, std::max<size_t>(error.byte, 1) - 1);
     fail("{}: not valid JSON at line {}, column {}", where, std::ranges::count(before, '\n') + 1, before.size() - (before.rfind('\n') + 1) + 1);
   } catch (const nlohmann::json::exception&) {

@@ -6,8 +6,9 @@
 
 namespace mmrec {
 
-/// Rows of cells in columns as wide as their widest, the first column to the left, the others to the right. Where they do not
-/// fit into `width`, the last columns are left out. What a cell holds is shown as visible_in_line() does.
+/// Formats rows of cells. A column is as wide as its widest cell; the first column is left-aligned,
+/// the others right-aligned. Columns that do not fit into `width` are dropped from the right. Cells
+/// are shown as visible_in_line() does.
 std::string text_table(std::vector<std::vector<std::string>> rows, size_t width);
 
 }  // namespace mmrec
