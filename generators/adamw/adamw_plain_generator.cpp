@@ -1,4 +1,5 @@
-// AdamW with decay and the clip's scale in one pass over flat arrays (runtime/ops/optimizer.h). 28 bytes an element.
+// AdamW with weight decay and gradient scale in one pass over flat arrays
+// (runtime/ops/optimizer.h). 28 bytes of memory traffic per element.
 #include "generators/common/kernel_generator.h"
 
 namespace mmrec::generators {
@@ -10,7 +11,7 @@ class AdamwPlainStep : public KernelGenerator<AdamwPlainStep> {
   Input<Buffer<float, 1>> gradient{"gradient"}, weight_in{"weight_in"}, m_in{"m_in"}, v_in{"v_in"};
   Input<float> learning_rate{"learning_rate"}, beta1{"beta1"}, beta2{"beta2"}, epsilon{"epsilon"}, decay{"decay"}, gradient_scale{"gradient_scale"};
   Input<float> correction1{"correction1"}, correction2{"correction2"};    // 1 / (1 - beta^step)
-  Output<Func> updated{"updated", {Float(32), Float(32), Float(32)}, 1};  // weight, m, v: in place
+  Output<Func> updated{"updated", {Float(32), Float(32), Float(32)}, 1};  // weight, m, v; in place
 
   void generate() {
     start_at_zero(gradient, weight_in, m_in, v_in);

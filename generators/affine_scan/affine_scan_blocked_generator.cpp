@@ -1,4 +1,5 @@
-// The affine scan of runtime/ops/scan.h, T in blocks and groups (generators/common/blocked_scan.h).
+// The affine scan of runtime/ops/scan.h. T is processed in blocks and groups
+// (generators/common/blocked_scan.h).
 #include "generators/common/blocked_scan.h"
 
 namespace mmrec::generators {
@@ -27,8 +28,9 @@ class AffineScanBlockedBackward : public BlockedScanGenerator<AffineScanBlockedB
 
   void generate() {
     start_at_zero(dh, a, h, h0, dh0);
-    // db_t = dh_t + a_{t+1} db_{t+1}, da_t = db_t h_{t-1}, from the end: the step i is t = T - 1 - i. What is behind the end is 0.
-    // One loop writes both: db is not read again, least of all by another core than has written it.
+    // db_t = dh_t + a_{t+1} db_{t+1}, da_t = db_t h_{t-1}, scanned from the end: step i is t = T -
+    // 1 - i. Terms after the end are 0. One loop writes both outputs, so db is never read again, in
+    // particular not by another core.
     Func f = gradients;
     start_at_zero(f);
     const OutputImageParam da = f.output_buffers()[0];
@@ -40,7 +42,7 @@ class AffineScanBlockedBackward : public BlockedScanGenerator<AffineScanBlockedB
           const Expr now = T - 1 - i;
           f(d, now, r) = Tuple(db * select(now > 0, likely(h(d, max(now - 1, 0), r)), h0(d, r)), kept);
         });
-    f.bound(d, 0, columns);  // dh0 reads no more of it
+    f.bound(d, 0, columns);  // dh0 reads no other columns
     dh0(d, r) = a(d, 0, r) * f(d, 0, r)[1];
     dh0.vectorize(d, lanes(), TailStrategy::GuardWithIf);
   }

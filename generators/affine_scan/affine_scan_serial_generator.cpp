@@ -1,4 +1,5 @@
-// h_t = a_t h_{t-1} + b_t along T and its gradient (runtime/ops/scan.h), step by step: one FMA and 12 bytes an element.
+// h_t = a_t h_{t-1} + b_t along T and its gradient (runtime/ops/scan.h), step by step: one FMA and
+// 12 bytes per element.
 #include "generators/common/scan.h"
 
 namespace mmrec::generators {

@@ -1,6 +1,6 @@
-// Attention of all rows over the memory's slots, per head (runtime/ops/attention.h): scores, softmax and the weighted sum of
-// the values, each a stage over all rows; unfused, each step of the softmax is one. All buffers are split by head: q(i, h, n)
-// with i in a head.
+// Attention of all rows over the memory slots, per head (runtime/ops/attention.h). Fused: scores,
+// softmax and weighted sum of the values are one stage each over all rows. Unfused: each step of
+// the softmax is a stage too. All buffers are split by head: q(i, h, n) with i within a head.
 #include "generators/common/fusible.h"
 
 namespace mmrec::generators {
@@ -10,16 +10,16 @@ class Attention : public FusibleGenerator<T> {
  protected:
   Var i{"i"}, h{"h"}, n{"n"}, s{"s"}, task{"task"};
 
-  /// A stage over (h, n): tasks of rows in parallel, each row's heads one after the other.
+  /// Schedules a stage over (h, n): parallel tasks of rows; the heads of a row one after the other.
   void schedule_heads(Func f) {
     f.compute_root().split(n, task, n, int(this->rows_per_task), TailStrategy::GuardWithIf).reorder(h, n, task).parallel(task);
   }
-  /// And one that has slots as well, in vectors.
+  /// Schedules a stage over (s, h, n): the same, with vectors of slots.
   void schedule_slots(Func f) {
     schedule_heads(f);
     f.vectorize(s, this->lanes(), TailStrategy::GuardWithIf);
   }
-  /// Steps over (s, h, n) or (h, n) that are stages in the unfused variant only.
+  /// Schedules steps over (s, h, n) or (h, n) that are stages only in the unfused variant.
   void schedule_steps(std::initializer_list<Func> steps, Expr S, Expr H, Expr N) {
     if (this->fused) return;
     for (Func step : steps) {
@@ -63,7 +63,7 @@ class AttentionForward : public Attention<AttentionForward> {
     score.schedule(fused ? scores : products, s, n);
     schedule_steps({scores, peak, exponentials, inverse}, S, H, N);
     schedule_slots(p);
-    if (fused) {  // one row of one head at a time, with memory that a task takes once
+    if (fused) {  // per row and head; each task allocates the memory once
       exponentials.bound(s, 0, S).store_at(p, task).compute_at(p, h).vectorize(s, lanes(), TailStrategy::GuardWithIf);
       inverse.compute_at(p, h);
     }

@@ -6,11 +6,11 @@ namespace mmrec::generators {
 
 using Halide::Expr;
 
-// Built on exp and erf, which Halide turns into vector code; its tanh would be a libm call for every lane.
+// Built on exp and erf, which Halide vectorises. Its tanh would call libm for every lane.
 
 inline Expr sigmoid(Expr x) { return 1.f / (1.f + Halide::exp(-x)); }
 
-/// The exact gelu, x Phi(x), and its derivative Phi(x) + x phi(x).
+/// The exact gelu, x Phi(x), and its derivative, Phi(x) + x phi(x).
 inline Expr gelu(Expr x) {
   const float half_sqrt = 0.70710678118654752f;  // 1 / sqrt(2)
   return 0.5f * x * (1.f + Halide::erf(x * half_sqrt));

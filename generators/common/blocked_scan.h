@@ -6,13 +6,16 @@
 
 namespace mmrec::generators {
 
-/// Base of the scans that do not go step by step: v(i) = addend(i) + factor(i) v(i-1) over the steps i = 0 .. T-1, which count
-/// from the end of time where a gradient is scanned.
+/// Base of the blocked scans: v(i) = addend(i) + factor(i) v(i-1) over the steps i = 0 .. T-1. The
+/// scan of a gradient counts the steps from the end of time.
 ///
-/// A few neighbouring steps, a group, are composed with each other, v(i+j) = S_j + P_j v(i-1), before the value that enters
-/// the group is known: so a chain of dependent operations has one link a group, and reads and writes stay in order. That a row's
-/// steps may run in parallel they are cut into blocks: every block is first composed into one factor and one addend, and these
-/// make the value that enters each. The steps after the last whole group of each block come at the end.
+/// A group is a few neighbouring steps. Its steps are composed before the value that enters the
+/// group is known: v(i+j) = S_j + P_j v(i-1). The chain of dependent operations therefore has one
+/// link per group, and reads and writes stay in order.
+///
+/// The steps of a row are also cut into blocks, which run in parallel. A first pass composes every
+/// block into one factor and one addend; from these follows the value that enters each block. The
+/// steps after the last whole group of each block are done at the end.
 template <class T>
 class BlockedScanGenerator : public CarryGenerator<T> {
  public:
@@ -24,9 +27,10 @@ class BlockedScanGenerator : public CarryGenerator<T> {
 
   using CarryGenerator<T>::d, CarryGenerator<T>::t, CarryGenerator<T>::r;
 
-  /// Defines and schedules the updates of `output` (d, t, r), of `columns` and `steps`: define(step, v, kept) is called for the steps in
-  /// blocks and for the rest; kept is v too, and hands it on: the definition's last value has it once. `start` is v(-1); without
-  /// `addend` v is a product.
+  /// Defines and schedules the updates of `output` (d, t, r) with the given numbers of columns and
+  /// steps. Calls define(step, v, kept) for the steps in blocks and for the remaining steps. kept
+  /// equals v and also passes it on; the last value of the definition must contain kept exactly
+  /// once. `start` is v(-1). Without `addend`, v is a product.
   template <class Define>
   void scan(Func output, const Expr& columns, const Expr& steps, const Term& factor, const Term& addend, const Expr& start, const Define& define) {
     const Expr groups = steps / (int(blocks) * int(group)), length = groups * int(group);
@@ -41,7 +45,7 @@ class BlockedScanGenerator : public CarryGenerator<T> {
     Expr v = composed(into_group);
     for (int i = 1; i < group; ++i) {
       composed = step_at(factor, addend, first + i)(composed);
-      v = select(j < i, v, composed(into_group));  // j is a constant as soon as its loop has been unrolled
+      v = select(j < i, v, composed(into_group));  // j is constant once its loop is unrolled
     }
     define(first + j, v, value.next(v));
 
@@ -57,7 +61,8 @@ class BlockedScanGenerator : public CarryGenerator<T> {
     for_widths(last, columns, [&](Stage stage, const Var& tile) { stage.reorder(d, rest, tile, r); });
   }
 
-  /// The schedule with vectors as narrow as there are columns, when these are few: guarded vectors wait for each other's stores.
+  /// Applies the schedule with narrower vectors if there are few columns: guarded vectors wait for
+  /// each other's stores.
   template <class Schedule>
   void for_widths(Stage stage, const Expr& columns, const Schedule& schedule) const {
     const Var tile("tile");
@@ -73,12 +78,13 @@ class BlockedScanGenerator : public CarryGenerator<T> {
   }
 
  private:
-  /// v -> addend + factor v, or without an addend factor v.
+  /// The map v -> addend + factor v; without an addend, v -> factor v.
   struct Linear {
     Expr factor, addend;
 
     Expr operator()(const Expr& v) const { return addend.defined() ? addend + factor * v : factor * v; }
-    /// This one after `first`. LLVM would multiply by the factors one after the other, were it not for strict_float.
+    /// Returns the composition: first `first`, then this map. strict_float keeps LLVM from
+    /// multiplying by the factors one after the other.
     Linear operator()(const Linear& first) const {
       return {strict_float(factor * first.factor), addend.defined() ? addend + factor * first.addend : Expr()};
     }
@@ -86,7 +92,8 @@ class BlockedScanGenerator : public CarryGenerator<T> {
 
   static Linear step_at(const Term& factor, const Term& addend, const Expr& step) { return {factor(step), addend ? addend(step) : Expr()}; }
 
-  /// entering(d, block, r): the value before a block's first step, and before the rest's.
+  /// Returns entering(d, block, r): the value before a block's first step; for block = blocks,
+  /// before the remaining steps.
   Func entering(const Expr& columns, const Expr& groups, const Term& factor, const Term& addend, const Expr& start) {
     Var block("block");
     RDom g(0, groups, "g"), b(0, int(blocks), "b");

@@ -13,15 +13,18 @@ namespace mmrec::generators {
 
 using namespace Halide;
 
-/// What a scan hands from one step of its time loop to the next, in registers. An update of Halide's has to take that from the
-/// array it updates, where the next step waits for the store, and what is no output needs an array of its own.
+/// A value that a scan passes from one step of its time loop to the next in registers. Without it,
+/// a Halide update must read the value from the array it updates, where the next step waits for the
+/// store, and a value that is not an output needs an extra array.
 ///
 ///   Carry product("product", time, {{d, tile_width}}, 1.f);
 ///   y(d, time, r) = product.next(product.previous() * x(d, time, r));
 ///
-/// Each run of the loop over `time`, with the loops in it, begins with `start`. There is one value for every combination of the
-/// slots, expressions that grow by less than their extents in the body of the time loop, which has to be unrolled; the first
-/// may be a vector. One definition, with one call of next(), may use a carry; CarryGenerator attaches it to the pipeline.
+/// Every run of the loop over `time`, with its inner loops, begins with `start`. There is one value
+/// for each combination of the slots. A slot is an expression that grows by less than its extent in
+/// the body of the time loop; that body must be unrolled. The first slot may be a vector. Only one
+/// definition, with one call of next(), may use a carry. CarryGenerator attaches it to the
+/// pipeline.
 class Carry {
  public:
   struct Slot {
@@ -32,11 +35,11 @@ class Carry {
   Carry(std::string name, RVar time, std::vector<Slot> slots, Expr start)
       : name_(std::move(name)), time_(std::move(time)), slots_(std::move(slots)), start_(std::move(start)) {}
 
-  /// The value that the step before left.
+  /// The value left by the previous step.
   Expr previous() const { return call("previous", indices(), {}); }
-  /// What it left in the slots of these indices.
+  /// The value that the previous step left in the slots with these indices.
   Expr previous(const std::vector<Expr>& slots) const { return call("previous", slots, {}); }
-  /// `value`, left for the step after.
+  /// Returns `value` and leaves it for the next step.
   Expr next(const Expr& value) const { return call("next", indices(), {value}); }
 
   void attach(Pipeline pipeline) const;
@@ -51,7 +54,7 @@ class Carry {
   }
 
   Expr call(const std::string& what, const std::vector<Expr>& slots, const std::vector<Expr>& value) const {
-    std::vector<Expr> arguments{time_};  // so that the calls of two steps are not the same expression
+    std::vector<Expr> arguments{time_};  // time makes the calls of two steps different expressions
     arguments.insert(arguments.end(), slots.begin(), slots.end());
     arguments.insert(arguments.end(), value.begin(), value.end());
     return Internal::Call::make(Float(32), name_ + "." + what, arguments, Internal::Call::PureExtern);
@@ -63,8 +66,8 @@ class Carry {
   Expr start_;
 };
 
-/// Puts an array on the stack around each time loop and loads and stores in the place of the calls. As their indices are
-/// constant, LLVM makes the array registers.
+/// Initialises the carry just outside each time loop, in an array on the stack, and replaces the
+/// calls by loads and stores. Their indices are constant, so LLVM keeps the array in registers.
 class CarryLowering : public Internal::IRMutator {
  public:
   explicit CarryLowering(Carry carry) : carry_(std::move(carry)) {
@@ -75,10 +78,11 @@ class CarryLowering : public Internal::IRMutator {
   using IRMutator::visit;
   using Stmt = Internal::Stmt;
 
-  /// Loops are called <func>.<stage>.<variable>, with more behind it where they have been cut.
+  /// Loops are named <func>.<stage>.<variable>, with a suffix after a split.
   bool is_time(const std::string& loop) const { return (loop + ".").find("." + carry_.time_.name() + ".") != std::string::npos; }
 
-  /// Whether a statement has calls, and whether some of them are in loops around that over time.
+  /// Searches a statement for calls. loops_around: some calls are in loops outside of the time
+  /// loop.
   struct CallSearch : Internal::IRVisitor {
     explicit CallSearch(const CarryLowering& lowering) : lowering(lowering) {}
     using IRVisitor::visit;
@@ -103,7 +107,8 @@ class CarryLowering : public Internal::IRMutator {
   Stmt visit(const Internal::For* loop) override { return around(loop); }
   Stmt visit(const Internal::IfThenElse* branch) override { return around(branch); }
 
-  /// The largest statements without a loop around that over time are those that begin with `start`.
+  /// Initialises the carry before the largest statements that contain calls and no loop outside of
+  /// the time loop.
   template <class Node>
   Stmt around(const Node* node) {
     if (within_) return IRMutator::visit(node);
@@ -148,7 +153,7 @@ class CarryLowering : public Internal::IRMutator {
     return Internal::Store::make(carry_.name_, value, index, Parameter(), Internal::const_true(value.type().lanes()), Internal::ModulusRemainder());
   }
 
-  /// Those of the array that a call means.
+  /// Returns the array elements that a call refers to.
   Expr elements(const Internal::Call* call) {
     const bool is_first = first_.empty();
     Expr first = 0;
@@ -171,13 +176,15 @@ class CarryLowering : public Internal::IRMutator {
   int count_ = 1;
   bool within_ = false;
   std::map<std::string, Expr> lets_;
-  std::vector<Expr> first_;  // indices of the first call in a time loop, from which those of the others are counted where they are not constant
+  // Indices of the first call in a time loop. Non-constant indices of other calls are counted from
+  // them.
+  std::vector<Expr> first_;
   Expr next_, next_index_;   // of the store being rewritten
 };
 
 inline void Carry::attach(Pipeline pipeline) const { pipeline.add_custom_lowering_pass(new CarryLowering(*this)); }
 
-/// Base of the generators with carries, over (d, t, r): column, time, row.
+/// Base of the generators with carries. Dimensions (d, t, r): column, time, row.
 template <class T>
 class CarryGenerator : public KernelGenerator<T> {
  public:
@@ -188,7 +195,7 @@ class CarryGenerator : public KernelGenerator<T> {
  protected:
   Var d{"d"}, t{"t"}, r{"r"};
 
-  /// A carry that schedule() attaches.
+  /// Makes a carry that schedule() attaches.
   Carry carry(const std::string& name, const RVar& time, std::vector<Carry::Slot> slots, const Expr& start) {
     carries_.emplace_back(name, time, std::move(slots), start);
     return carries_.back();

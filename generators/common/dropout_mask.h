@@ -6,13 +6,13 @@ namespace mmrec::generators {
 
 using Halide::Expr;
 
-/// A dropout mask as the kernels' arguments give it (ops::Dropout): threshold 0 keeps everything.
+/// A dropout mask, as passed to the kernels (ops::Dropout). Threshold 0 keeps all elements.
 struct DropoutMask {
   Expr key_low, key_high;  // uint32
-  Expr threshold;          // uint32: an element is dropped where its bits are below
+  Expr threshold;          // uint32; elements whose bits are below are dropped
   Expr keep_scale;         // float: 1 / (1 - p)
 
-  /// The factor of element `index`: the same bits as dropout_bits in runtime/rng.h.
+  /// The factor of element `index`. Same bits as dropout_bits in runtime/rng.h.
   Expr operator()(Expr index) const {
     auto avalanche = [](Expr x) {
       x = (x ^ (x >> 16)) * Expr(0x21f0aaadu);

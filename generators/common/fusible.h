@@ -6,23 +6,24 @@
 
 namespace mmrec::generators {
 
-/// Base of the generators that make two variants of an operation out of one definition. What happens before and after the
-/// products is written as steps, a Func each:
-///   fused      steps are expressions, in the packing or the epilogue of a product or in the loop of another step;
-///   unfused    every step is a pass over memory of its own, as where an operation is put together from a library's calls.
+/// Base of the generators that make two variants of an operation from one definition. The work
+/// before and after the matrix products is written as steps, one Func each.
+///   fused    a step is an expression in a product's packing or epilogue, or in another step's loop
+///   unfused  a step is a separate pass over memory, as in an operation composed of library calls
 template <class T>
 class FusibleGenerator : public MatmulGenerator<T> {
  public:
   GeneratorParam<bool> fused{"fused", true};
 
  protected:
-  /// The matrix that a step makes: step(column, row).
+  /// The matrix computed by a step: step(column, row).
   struct Matrix {
     Var column, row;
     Expr columns, rows;
   };
 
-  /// Steps that are passes in the unfused variant, and expressions in their consumers in the fused one.
+  /// Schedules steps that are passes in the unfused variant and inlined expressions in the fused
+  /// one.
   void schedule_steps(std::initializer_list<Func> steps, const Matrix& matrix) const {
     if (fused) return;
     for (Func step : steps) {
@@ -31,7 +32,8 @@ class FusibleGenerator : public MatmulGenerator<T> {
     }
   }
 
-  /// The sums of a product and the steps after it, each made from the one before: passes, or all of them its `epilogue`.
+  /// Schedules a product and the steps after it; each step reads the one before. Unfused: each is a
+  /// pass. Fused: all of them are the product's epilogue.
   void schedule_product(Matmul& product, const std::vector<Func>& steps, const Matrix& matrix,
                         Matmul::Epilogue epilogue = Matmul::Epilogue::kLight) const {
     if (fused)

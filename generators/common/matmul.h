@@ -11,31 +11,38 @@
 
 namespace mmrec::generators {
 
-/// The register tile of a matmul and what is around it.
+/// The register tile of a matrix product, and how tiles are grouped into tasks.
 struct MatmulTile {
-  int rows;            // of the register tile; rows * columns / lanes accumulators should fill most of the vector registers
-  int columns;         // of the register tile, a multiple of the lanes
-  int tiles_per_task;  // register tiles, one above the other, that share a panel of B in the first-level cache
-  int tasks;           // that there are at least, where the product is large enough
+  // of the register tile; rows * columns / lanes accumulators should fill most vector registers
+  int rows;
+  int columns;         // of the register tile; a multiple of the lanes
+  // register tiles, one below the other, that share a panel of B in the L1 cache
+  int tiles_per_task;
+  int tasks;           // minimum number, if the product is large enough
   int lanes;
 };
 
-/// sum_k a(k, m) b(n, k) as a stage inside a larger kernel: the product that every operation here is made of.
+/// sum_k a(k, m) b(n, k) as a stage inside a larger kernel: the product that all operations use.
 ///
-/// B is packed into panels [n / columns][k][columns], so the inner loop reads whole aligned vectors whatever N and B's layout are; what the
-/// last one has past B's edge is left as it is and goes into sums that nobody stores. Rows of A past the end repeat the last row. Every
-/// register tile is therefore full and only the consumer's stores are guarded; nothing is read that is not there.
+/// B is packed into panels [n / columns][k][columns], so the inner loop reads whole aligned vectors
+/// for any N and any layout of B. The part of the last panel past B's edge is left uninitialised;
+/// it only reaches sums that are never stored. Rows past the end of A repeat the last row.
+/// Therefore every register tile is full, only the consumer's stores are guarded, and nothing is
+/// read out of bounds.
 /// On Zen 4 this form reaches 80 to 90 % of the FMA peak for K >= 128.
 class Matmul {
  public:
   using Element = std::function<Expr(Expr, Expr)>;
 
-  /// What the consumer does with a sum: so little that it is unrolled over the tile, whose sums then go from the registers where
-  /// they are to go (15 % of the time at K = 32, 3 % at K = 128), or so much that this would be all too much code.
+  /// The amount of work in the consumer.
+  /// kLight: unroll the consumer; sums are stored from registers. That saves 15 % of the time at K
+  /// = 32, 3 % at K = 128.
+  /// kHeavy: do not unroll, since the unrolled code would be too large.
   enum class Epilogue { kLight, kHeavy };
 
-  /// a(k, m) and b(n, k) may be any expressions: a is evaluated for every column tile, b once, while it is packed.
-  /// `batch` are further variables that both a and b, captured, may use: a product for each of their values.
+  /// a(k, m) and b(n, k) may be any expressions. a is evaluated for every column tile; b only once,
+  /// during packing. `batch`: further variables that a and b may use through capture; there is one
+  /// product for each of their values.
   Matmul(const std::string& name, Expr M, Expr N, Expr K, const Element& a, const Element& b, MatmulTile tile, std::vector<Var> batch = {})
       : M_(M), N_(N), K_(K), tile_(tile), batch_(std::move(batch)), panel_(name + "_panel"), accumulator_(name + "_accumulator") {
     const RDom k(0, K, name + "_k");
@@ -53,19 +60,21 @@ class Matmul {
   /// Element (n, m) of the product, for the consumer's definition.
   Expr operator()(Expr n, Expr m) const { return accumulator_(with_batch({n % tile_.columns, m % tile_.rows, n / tile_.columns, m / tile_.rows})); }
 
-  /// Lets threads divide the columns before the rows, for sums over many rows with a small result, as weights' gradients are: each
-  /// thread then reads all of A but only the panels of B that it has packed itself (tn at 128 x 512 x 512 on two cores that share no
-  /// cache: 83 % of the FMA peak instead of 51).
+  /// Divides the columns among threads before the rows. For sums over many rows with a small
+  /// result, such as weight gradients: each thread then reads all of A, but only the panels of B
+  /// that it has packed itself. (tn at 128 x 512 x 512 on two cores without a shared cache: 83 % of
+  /// the FMA peak instead of 51 %.)
   void divide_columns_first() { columns_first_ = true; }
 
-  /// Lets k run in blocks of a size that divides K: for factors whose index is simpler within one.
+  /// Runs k in blocks of a size that divides K. For factors whose index expression is simpler
+  /// within a block.
   void split_depth(int block) { depth_block_ = block; }
 
-  /// Schedules the product and its one consumer, a Func over (n, m, batch..), as a stage of its own: tasks of row tiles in
-  /// parallel; within a task a panel of B serves all its tiles.
+  /// Schedules the product and its only consumer, a Func over (n, m, batch..), as a separate stage:
+  /// parallel tasks of row tiles; within a task, one panel of B serves all tiles.
   void schedule(Func consumer, Var n, Var m, Epilogue epilogue = Epilogue::kLight) { schedule(consumer, consumer, n, m, epilogue); }
 
-  /// The same for sum(n, m), where `sum` is an output of the kernel that is to be added to: defines and schedules the addition.
+  /// Defines and schedules sum(n, m) += value, where `sum` is an output of the kernel.
   void add_to(Func sum, Var n, Var m, const Expr& value) {
     sum(n, m) = undef<float>();
     sum(n, m) += value;
@@ -76,15 +85,17 @@ class Matmul {
   void schedule(Func func, Stage consumer, Var n, Var m, Epilogue epilogue) {
     Var column_in_tile("column_in_tile"), row_in_tile("row_in_tile"), column_tile("column_tile"), row_tile("row_tile"), task("task");
     Var column_group("column_group");
-    // Tiles begin at multiples of their size: an intermediate consumer must not start where its own consumer happens to.
+    // Tiles must begin at multiples of their size: an intermediate consumer must not start where
+    // its own consumer does.
     func.bound(n, 0, N_).bound(m, 0, M_).compute_root();
     consumer.split(m, row_tile, row_in_tile, tile_.rows, TailStrategy::GuardWithIf)
         .split(n, column_tile, column_in_tile, tile_.columns, TailStrategy::GuardWithIf);
     const Expr row_tiles = (M_ + tile_.rows - 1) / tile_.rows, column_tiles = (N_ + tile_.columns - 1) / tile_.columns;
-    // Work of a microsecond is done sooner than shared. (Halide must see that what the loops are split by is positive.)
+    // Less than a microsecond of work is faster on one thread. (max(.., 1): Halide must see that
+    // the split factors are positive.)
     const Expr one_task = batch_.empty() ? row_tiles * column_tiles <= kSerial / (tile_.rows * tile_.columns) / max(K_, 1) : Expr(false);
     consumer.split(row_tile, task, row_tile, max(select(one_task, row_tiles, tile_.tiles_per_task), 1), TailStrategy::GuardWithIf);
-    // Columns are divided too where the rows alone give too few tasks to balance.
+    // Divide the columns too, if the rows alone give too few tasks for load balance.
     const Expr row_groups = (row_tiles + tile_.tiles_per_task - 1) / tile_.tiles_per_task;
     consumer.split(column_tile, column_group, column_tile,
                    clamp(select(one_task, column_tiles, row_groups * column_tiles / tile_.tasks), 1, column_tiles), TailStrategy::GuardWithIf);
@@ -96,7 +107,8 @@ class Matmul {
     consumer.reorder(order).vectorize(column_in_tile, tile_.lanes, TailStrategy::GuardWithIf).fuse(inner, outer, outer).parallel(outer);
     if (epilogue == Epilogue::kLight) consumer.unroll(column_in_tile).unroll(row_in_tile);
 
-    // Halide cannot prove at the edges that a tile of the consumer needs a single tile of the product.
+    // At the edges Halide cannot prove that a tile of the consumer needs a single tile of the
+    // product.
     accumulator_.bound(column_, 0, tile_.columns).bound(row_, 0, tile_.rows).bound_extent(column_tile_, 1).bound_extent(row_tile_, 1);
     accumulator_.compute_at(func, row_tile).vectorize(column_, tile_.lanes).unroll(column_).unroll(row_);
     Stage sum = accumulator_.update();
@@ -107,9 +119,10 @@ class Matmul {
       sum.reorder(column_, row_, k_);
     }
     sum.vectorize(column_, tile_.lanes).unroll(column_).unroll(row_);
-    // One vector of columns along all of k, then the next: of a B with k innermost, twice the columns would be twice the rows at
-    // the same time, more than the first-level cache has ways for where a row is a multiple of 2 KiB. Only the vector at B's edge is
-    // masked; clamping its columns would load it element by element.
+    // Pack one vector of columns along all of k, then the next. If k is B's innermost dimension, a
+    // column of the panel is a row of B: twice the columns would read twice the rows at a time,
+    // more than the L1 cache has ways if a row is a multiple of 2 KiB. Only the vector at B's edge
+    // is masked: clamping its columns would load it element by element.
     RVar vector("vector"), lane("lane");
     panel_.compute_root().bound(column_, 0, tile_.columns);
     std::vector<VarOrRVar> packing_order{lane, k_in_panel_, vector};
@@ -123,7 +136,8 @@ class Matmul {
     return args;
   }
 
-  static constexpr int kSerial = 1 << 16;  // multiply-adds that one thread does alone, those of filled-up tiles included
+  // multiply-adds that one thread does alone, counting padded tiles
+  static constexpr int kSerial = 1 << 16;
   Expr M_, N_, K_;
   MatmulTile tile_;
   std::vector<Var> batch_;
@@ -134,19 +148,21 @@ class Matmul {
   bool columns_first_ = false;
 };
 
-/// Base of the generators that multiply matrices.
+/// Base of the generators that use matrix products.
 template <class T>
 class MatmulGenerator : public KernelGenerator<T> {
  public:
-  // Of the register tile; 0: by the target's registers.
+  // Rows of the register tile; 0: chosen by the target's registers.
   Tunable tile_rows{this, "tile_rows", 0, {0, 2, 4, 6, 8, 10, 12, 14}};
-  Tunable tile_vectors{this, "tile_vectors", 0, {0, 1, 2, 3, 4}};  // of columns
+  // vectors of columns of the register tile
+  Tunable tile_vectors{this, "tile_vectors", 0, {0, 1, 2, 3, 4}};
   Tunable tiles_per_task{this, "tiles_per_task", 2, {1, 2, 4, 8}};
-  // Of some microseconds each: enough for a few cores to end together.
+  // Minimum number of tasks, of some microseconds each: enough that a few cores end at the same
+  // time.
   Tunable tasks{this, "tasks", 128, {16, 32, 64, 128, 256}};
 
   std::string why_rejected() override {
-    this->arginfos();  // parameters may be read once this has been asked for
+    this->arginfos();  // makes the parameters readable
     for (const auto& [value, automatic] : {std::pair(int(tile_rows), automatic_rows()), std::pair(int(tile_vectors), kVectors)})
       if (value == automatic) return "0 says the same as " + std::to_string(value);
     const int needed = rows_of_tile() * vectors_of_tile() + vectors_of_tile() + 1;
@@ -155,8 +171,9 @@ class MatmulGenerator : public KernelGenerator<T> {
   }
 
  protected:
-  /// By default two vectors of columns, and rows for 16 of AVX-512's 32 registers or 12 of AVX2's 16 to be accumulators: enough for the
-  /// latency of multiply-adds. More rows of A, 4 KiB apart where K is 1024, would be more than the first-level cache has ways.
+  /// Default: two vectors of columns, and as many rows as use 16 of AVX-512's 32 registers or 12 of
+  /// AVX2's 16 for accumulators. That covers the latency of multiply-adds. More rows of A, 4 KiB
+  /// apart at K = 1024, would exceed the ways of the L1 cache.
   static constexpr int kVectors = 2;
   int automatic_rows() const { return this->lanes() >= 16 ? 8 : 6; }
   int rows_of_tile() const { return tile_rows ? tile_rows : automatic_rows(); }

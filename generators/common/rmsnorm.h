@@ -13,7 +13,7 @@ class RmsnormRstd {
 
   Expr operator()(Expr n) const { return 1.f / (sqrt(square_sum_.result(n) / cast<float>(columns_)) + kNormEpsilon); }
 
-  /// `rstd` is the Func that was defined by the operator, one-dimensional.
+  /// `rstd`: the one-dimensional Func defined with operator().
   void schedule(Func rstd, Var n, int rows_per_task) {
     Var task("task");
     rstd.compute_root().split(n, task, n, rows_per_task, TailStrategy::GuardWithIf).parallel(task);
@@ -27,7 +27,7 @@ class RmsnormRstd {
 
 /// The gradient of y = w x s, s = 1 / (r + epsilon), r = rms(x):
 ///   dx_i = s w_i dy_i - x_i (s^2 / (D r)) sum_j w_j dy_j x_j,   dw_j = sum_n dy_j x_j s
-/// A row of zeros has r = 0 and takes the first term alone.
+/// For a row of zeros r = 0, and only the first term remains.
 class RmsnormGradient {
  public:
   RmsnormGradient(Func dy, Func x, Func rstd, Func weight, Expr columns, Expr rows, Var d, Var n, int lanes)
@@ -47,7 +47,7 @@ class RmsnormGradient {
     dweight(d) += dy(d, r) * x(d, r) * rstd(r);
   }
 
-  /// output(d) += dw, for an output that is added to.
+  /// Defines and schedules output(d) += dw.
   template <class Output>
   void add_dweight_to(Output& output, Var d, int lanes) {
     output(d) = undef<float>();

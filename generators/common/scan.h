@@ -5,12 +5,15 @@
 
 namespace mmrec::generators {
 
-/// Base of the scans along t of (d, t, r): tiles of columns d, rows r in parallel, t in order.
+/// Base of the serial scans along t of (d, t, r): tiles of columns d, rows r in parallel, t in
+/// order.
 template <class T>
 class ScanGenerator : public CarryGenerator<T> {
  public:
-  Tunable column_vectors{this, "column_vectors", 4, {1, 2, 4, 8}};  // vectors of columns that advance together hide each other's latency
-  // Elements of an output that is not going to be found in the cache.
+  // Vectors of columns that advance together; they hide each other's latency.
+  Tunable column_vectors{this, "column_vectors", 4, {1, 2, 4, 8}};
+  // Number of output elements from which the output will not be found in a cache: use streaming
+  // stores.
   Tunable stream_from{this, "stream_from", 4194304, {1048576, 2097152, 4194304, 8388608}};
 
   void schedule() {
@@ -21,19 +24,21 @@ class ScanGenerator : public CarryGenerator<T> {
  protected:
   using CarryGenerator<T>::d, CarryGenerator<T>::t, CarryGenerator<T>::r;
 
-  /// What an update over time hands on, of every column.
+  /// A carry of an update over time, for every column.
   Carry carry(const std::string& name, const RVar& time, const Expr& start) {
     return CarryGenerator<T>::carry(name, time, {{d, 2 * column_vectors * this->lanes()}}, start);
   }
 
   enum class Direction { kUpwards, kDownwards };
 
-  /// An output's update over time: vectors of columns together where the columns are a multiple of that, else one by one.
+  /// Schedules an output's update over time. If the number of columns is a multiple of several
+  /// vectors, these advance together; otherwise one vector at a time.
   void schedule_step(const Func& output, RVar time, Direction direction) {
     const OutputImageParam size = output.output_buffers()[0];
     const Expr columns = size.dim(0).extent(), count = cast<int64_t>(columns) * size.dim(1).extent() * size.dim(2).extent();
     Stage step = Func(output).update();
-    // Twice as many make runs of 512 bytes, which the memory is faster with when D is large enough.
+    // Twice as many vectors give runs of 512 bytes, which are faster in memory if D is large
+    // enough.
     for (const int together : {2 * column_vectors * this->lanes(), column_vectors * this->lanes()})
       step.specialize(columns % together == 0)
           .split(d, tile, d, together, TailStrategy::GuardWithIf)

@@ -12,16 +12,18 @@ namespace mmrec::generators {
 
 using namespace Halide;
 
-/// What becomes of the unrolled vectors that each step of a scan stores, neighbours in memory. Halide unrolls upwards only and
-/// has no streaming stores.
+/// Rewrites the stores of a scan's step: unrolled vectors, adjacent in memory. Halide itself
+/// unrolls only upwards and has no streaming stores.
 ///
-/// Where time runs `downwards`, so do the vectors: a step that goes up where the next goes down misleads the hardware's prefetchers.
+/// `downwards`: if time runs downwards, the vectors are stored in descending order too. Ascending
+/// stores within descending steps would mislead the hardware prefetchers.
 ///
-/// In loops over the variable `streamed` the vectors go to a line on the stack and from there, by a call (runtime/stream_store.h),
-/// past the caches into memory, which is then written only and not read before.
+/// Loops over the variable `streamed`: the vectors go to a line buffer on the stack, and from there
+/// by a call (runtime/stream_store.h) past the caches to memory. The memory is then only written,
+/// not read first.
 class StepStores : public Internal::IRMutator {
  public:
-  /// `arrays` are those that each vector's step stores into, in that order.
+  /// arrays: the arrays that each vector's step stores into, in that order.
   StepStores(std::vector<std::string> arrays, const std::string& streamed, bool downwards)
       : arrays_(std::move(arrays)), streamed_("." + streamed), downwards_(downwards) {}
 
@@ -29,7 +31,7 @@ class StepStores : public Internal::IRMutator {
   using IRMutator::visit;
   using Stmt = Internal::Stmt;
 
-  /// The store of a vector into an array, in a statement without loops and branches.
+  /// Finds the store of a vector into an array, in a statement without loops and branches.
   struct StoreSearch : Internal::IRVisitor {
     using IRVisitor::visit;
     void visit(const Internal::LetStmt* let) override {
@@ -62,7 +64,7 @@ class StepStores : public Internal::IRMutator {
   }
 
   Stmt visit(const Internal::Block* block) override {
-    std::vector<Stmt> parts;  // an array's store each, the arrays in turn
+    std::vector<Stmt> parts;  // one store each; the arrays alternate
     flatten(block, parts);
     const size_t arrays = arrays_.size(), vectors = parts.size() / arrays;
     if (parts.size() % arrays != 0) return IRMutator::visit(block);
@@ -119,7 +121,7 @@ class StepStores : public Internal::IRMutator {
   std::string streamed_;
   bool downwards_, within_streamed_ = false, streams_ = false;
   std::string array_;  // of the store being rewritten
-  int at_ = 0;         // where in the line it goes
+  int at_ = 0;         // its position in the line buffer
 };
 
 }  // namespace mmrec::generators

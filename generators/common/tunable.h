@@ -11,17 +11,20 @@
 
 namespace mmrec::generators {
 
-/// What a generator says about its Tunables. The tuner finds it with dynamic_cast<const Tunables*> from Halide's AbstractGenerator.
+/// A generator's Tunables. The tuner finds them with dynamic_cast<const Tunables*> from Halide's
+/// AbstractGenerator.
 class Tunables {
  public:
   struct Declared : registry::Parameter {
-    bool read = false;  ///< by generate() or why_rejected() so far: not every pipeline depends on all that its base classes declare
+    /// by generate() or why_rejected() so far; a pipeline may not use all parameters of its base
+    /// classes
+    bool read = false;
   };
 
   virtual ~Tunables() = default;
   const std::vector<Declared>& tunables() const { return declared_; }
-  /// Why the parameters, which cannot be set any more then, are not worth trying; "" if they may be. They make a right kernel all the
-  /// same.
+  /// Returns why the current parameter values are not worth trying, or "". They still make a
+  /// correct kernel. Parameters cannot be set after this call.
   virtual std::string why_rejected() { return ""; }
 
  private:
@@ -29,9 +32,10 @@ class Tunables {
   std::vector<Declared> declared_;
 };
 
-/// A GeneratorParam of a schedule, and the values that are worth trying on one CPU or another:
+/// A GeneratorParam of a schedule, with the values worth trying on some CPU:
 ///   Tunable rows_per_task{this, "rows_per_task", 16, {4, 8, 16, 32, 64}};
-/// Every combination makes a right kernel on every target: a table must not break the build. The name is the member's.
+/// Every combination must make a correct kernel on every target: a table must not break the build.
+/// The name must be the member's.
 class Tunable {
  public:
   Tunable(Tunables* generator, const std::string& name, int standard, std::initializer_list<int> values)

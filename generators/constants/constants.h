@@ -2,21 +2,23 @@
 
 namespace mmrec {
 
-// What generators and runtime must agree on. The references in tests/ have their own, so that a wrong one is found.
+// Constants shared by generators and runtime. The references in tests/ define their own copies, to
+// detect a wrong value here.
 
-/// The model's normalisation adds its epsilon to the root-mean-square, outside the root.
+/// Epsilon of the normalisation. It is added to the root-mean-square, outside the root.
 inline constexpr float kNormEpsilon = 1e-6f;
 
-/// MDI's gamma, the decay, stays within [kMdiGammaMin, 1 - kMdiGammaMin].
+/// MDI's decay gamma is clamped to [kMdiGammaMin, 1 - kMdiGammaMin].
 inline constexpr float kMdiGammaMin = 1e-6f;
 
-/// MDI's share of the state's update.
+/// MDI's share of the state update.
 inline constexpr float kMdiShare = 0.1f;
 
-/// The recurrence's packed weights have columns padded with zeros to a multiple of this, the steps' column tile.
+/// Column tile of the recurrence steps. The packed weights are padded with zeros to a multiple of
+/// it.
 inline constexpr int kRecurrenceTile = 64;
 
-/// Rows that a task of the fused linear_cross_entropy works off together.
+/// Rows per task of the fused linear_cross_entropy.
 inline constexpr int kLinearCrossEntropyPanel = 32;
 
 }  // namespace mmrec

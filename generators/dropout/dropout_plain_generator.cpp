@@ -1,5 +1,5 @@
-// y = residual + mask (a + beta b) and its gradient (runtime/ops/dropout.h). The mask is a function of the element's index:
-// it is drawn in both directions and never stored. Memory-bound.
+// y = residual + mask (a + beta b) and its gradient (runtime/ops/dropout.h). The mask is a function
+// of the element's index: forward and backward compute it, nothing stores it. Memory-bound.
 #include "generators/common/dropout_mask.h"
 #include "generators/common/kernel_generator.h"
 

@@ -1,4 +1,5 @@
-// Rows of a table, and the scatter-add of their gradients (runtime/ops/embedding.h). Memory-bound.
+// Gathers rows of a table; backward scatter-adds their gradients (runtime/ops/embedding.h).
+// Memory-bound.
 #include "generators/common/kernel_generator.h"
 
 namespace mmrec::generators {
@@ -27,10 +28,10 @@ class EmbeddingPlainBackward : public KernelGenerator<EmbeddingPlainBackward> {
     start_at_zero(dx, ids, dtable);
     Var d("d"), v("v"), task("task"), vector("vector");
     const RDom n(0, ids.dim(0).extent());
-    dtable(d, v) = undef<float>();  // adds to what is there
+    dtable(d, v) = undef<float>();  // adds to the existing values
     dtable(d, clamp(ids(n), 0, dtable.dim(1).extent() - 1)) += dx(d, n);
 
-    // Tasks own columns: rows may repeat an id, and are added in their order.
+    // A task owns columns: an id may occur in several rows, which must be added in order.
     dtable.update()
         .split(d, task, d, int(columns_per_task), TailStrategy::GuardWithIf)
         .split(d, vector, d, lanes(), TailStrategy::GuardWithIf)

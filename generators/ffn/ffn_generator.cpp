@@ -1,7 +1,8 @@
-// The feed-forward half of a block, y = r + mask_out (W2 (mask_hidden gelu(W1 rmsnorm(r) + b1)) + b2), and its gradients
-// (runtime/ops/ffn.h). Fused, norm, bias, gelu, both dropout masks and the residual are in the packing or the epilogue of the two
-// matmuls. Forward, the gelu's derivative times the mask is made beside the gelu, with which it shares the erf: backward, it is
-// one multiplication in the epilogue of the matmul that makes the hidden gradient.
+// The feed-forward half of a block, y = r + mask_out (W2 (mask_hidden gelu(W1 rmsnorm(r) + b1)) +
+// b2), and its gradients (runtime/ops/ffn.h). Fused: norm, bias, gelu, both dropout masks and the
+// residual are in the packing or the epilogue of the two matrix products. Forward computes the
+// gelu's derivative times the mask together with the gelu, because both use the same erf; backward
+// then needs one multiplication, in the epilogue of the product that computes the hidden gradient.
 #include "generators/common/activations.h"
 #include "generators/common/dropout_mask.h"
 #include "generators/common/fusible.h"
@@ -11,7 +12,8 @@ namespace mmrec::generators {
 
 namespace {
 
-/// `dropped`, which is the mask times a value, and the value itself in a branch of its own where there is no dropout.
+/// Returns `dropped` (mask times value), or `value` without dropout. specialize() makes that a
+/// separate branch.
 Expr masked(const DropoutMask& mask, Expr value, Expr dropped) { return select(mask.threshold == 0, value, dropped); }
 
 }  // namespace

@@ -1,7 +1,8 @@
-// HEM, RMSNorm and projection in one kernel (runtime/ops/hem.h):
+// HEM: RMSNorm and projection in one kernel (runtime/ops/hem.h).
 //   y[n,p] = s_n sum_d x[n,d] (w_d W[p,d]) + b_p,  s_n = 1 / (rms(x[n,:]) + epsilon)
-// Fused, the norm's weight is multiplied into W while W is packed and the row's factor into the finished sums, so normalising
-// costs one reading of x and the normalised rows are never stored, forward or backward.
+// Fused: the norm's weight is multiplied into W during packing, and the row's factor into the
+// finished sums. Normalising costs one read of x, and the normalised rows are never stored, forward
+// or backward.
 #include "generators/common/fusible.h"
 #include "generators/common/rmsnorm.h"
 
@@ -51,7 +52,7 @@ class HemBackward : public FusibleGenerator<HemBackward> {
     Var d("d"), p("p"), n("n");
     const Expr D = norm_weight.dim(0).extent(), N = rstd.dim(0).extent(), P = dbias.dim(0).extent();
 
-    // The normalised rows' gradient dY W, then through the norm.
+    // Gradient of the normalised rows, dY W; then through the norm.
     Func dnormalized("dnormalized"), through_norm("through_norm");
     Matmul into_rows(
         "into_rows", N, D, P, [&](Expr k, Expr row) { return dy(k, row); }, [&](Expr column, Expr k) { return weight(column, k); }, tile());

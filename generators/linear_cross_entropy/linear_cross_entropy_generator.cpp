@@ -1,10 +1,12 @@
-// The tied output head and its softmax cross-entropy (runtime/ops/linear_cross_entropy.h). Fused, a call takes one panel of
-// kLinearCrossEntropyPanel rows: of the N x V logits only one panel exists for each thread, in a core's own cache. Unfused, it
-// takes all rows, and every step is a pass over all panels.
+// The tied output head and its softmax cross-entropy (runtime/ops/linear_cross_entropy.h). Fused: a
+// call takes one panel of kLinearCrossEntropyPanel rows. Of the N x V logits only one panel per
+// thread exists, in a core's own cache. Unfused: a call takes all rows, and every step is a pass
+// over all panels.
 //
-// The rows lie in the vectors' lanes, [panels][V][panel]: the embedding then is what is broadcast in all three products and is
-// never packed, and maxima and sums over the vocabulary add no lane to another.
-//   e[v,n] = exp(logit[n,v] - largest[n]),  token_loss[n] = log sum_v e + (largest - logit of the target)
+// Rows lie in the vector lanes, [panels][V][panel]. So all three products broadcast the embedding,
+// which is never packed, and maxima and sums over the vocabulary need no horizontal operations.
+//   e[v,n] = exp(logit[n,v] - largest[n])
+//   token_loss[n] = log sum_v e + (largest - logit of the target)
 //   dx[n,:] = scale (sum_v e E[v,:] / sum_v e - E[target,:])
 //   dE[v,:] = scale (sum_n x[n,:] e / sum_v e - sum of the x[n,:] whose target is v)
 #include "generators/common/fusible.h"
@@ -31,14 +33,16 @@ class LinearCrossEntropy : public FusibleGenerator<T> {
   Expr panel_of(Expr n) const { return this->fused ? Expr(0) : n / kLinearCrossEntropyPanel; }
   Expr lane_of(Expr n) const { return this->fused ? n : n % kLinearCrossEntropyPanel; }
 
-  /// A stage over (i, .., panel), an update's loop over the vocabulary or the depth inside the panel's.
+  /// Schedules a stage over (i, .., panel). An update's loop over the vocabulary or the depth is
+  /// inside the panel's loop.
   template <class FuncOrStage>
   void schedule_panels(FuncOrStage f) {
     f.vectorize(i, this->lanes()).unroll(i);
     if (!this->fused) f.parallel(panel);
   }
 
-  /// e(i, v, panel), where the lanes past the last row repeat it, and every row's token_loss and correct.
+  /// Defines e(i, v, panel) and each row's token_loss and correct. Lanes past the last row repeat
+  /// the last row.
   void define_loss(Func e, Func results) {
     Func packed("packed"), products("products"), logits("logits");
     const int rows = this->rows_of_tile(), lanes = this->lanes();
@@ -80,8 +84,9 @@ class LinearCrossEntropyLoss : public LinearCrossEntropy<LinearCrossEntropyLoss>
 
 class LinearCrossEntropyGradient : public LinearCrossEntropy<LinearCrossEntropyGradient> {
  public:
+  // Block of the vocabulary: this part of the embedding and of e stays in the cache for all of dx.
   Tunable depth_block{
-      this, "depth_block", 128, {32, 64, 128, 256, 512}};  // of the vocabulary: what of the embedding and of e stays in the cache for all of dx
+      this, "depth_block", 128, {32, 64, 128, 256, 512}};
   Tunable dx_tile_rows{this, "dx_tile_rows", 8, {2, 4, 6, 8, 10, 12}};
 
   Input<float> gradient_scale{"gradient_scale"};
@@ -119,7 +124,7 @@ class LinearCrossEntropyGradient : public LinearCrossEntropy<LinearCrossEntropyG
   }
 };
 
-/// dE of a block of rows from its panels of e.
+/// dE of a block of rows, computed from its panels of e.
 class LinearCrossEntropyEmbeddingGradient : public FusibleGenerator<LinearCrossEntropyEmbeddingGradient> {
  public:
   Input<Buffer<float, 2>> x{"x"};
@@ -127,7 +132,8 @@ class LinearCrossEntropyEmbeddingGradient : public FusibleGenerator<LinearCrossE
   Input<float> gradient_scale{"gradient_scale"};
   Input<Buffer<float, 3>> e{"e"};  // [panels][V][panel]
   Input<Buffer<float, 1>> factor{"factor"};
-  Input<Buffer<float, 2>> dembedding_in{"dembedding_in"};  // what the blocks before have added up; the first finds zeros
+  // sum of the previous blocks; initially zeros
+  Input<Buffer<float, 2>> dembedding_in{"dembedding_in"};
   Output<Buffer<float, 2>> dembedding{"dembedding"};
 
   void generate() {
@@ -136,7 +142,7 @@ class LinearCrossEntropyEmbeddingGradient : public FusibleGenerator<LinearCrossE
     const Expr N = x.dim(1).extent(), D = x.dim(0).extent(), V = e.dim(1).extent();
     Func rows("rows"), products("products");
     rows(d, n) = x(d, n) * factor(n);
-    // Lanes of the last panel past the last row meet zeros.
+    // Lanes past the last row of the last panel are multiplied by zeros.
     Matmul product(
         "product", V, D, e.dim(2).extent() * kLinearCrossEntropyPanel,
         [&](Expr k, Expr row) { return e(k % kLinearCrossEntropyPanel, row, k / kLinearCrossEntropyPanel); },

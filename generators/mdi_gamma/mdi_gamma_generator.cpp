@@ -1,6 +1,7 @@
-// The two small MLPs of MDI's gamma, gm = clamp(sigmoid(G2 gelu(G1 z)) sigmoid(C2 gelu(C1 k))), and their gradients
-// (runtime/ops/mdi_gamma.h). Fused, biases and sigmoids are in the matmuls' epilogues, and the backward pass has the sigmoids'
-// derivatives, both in one pass, ahead of the matmuls that use them.
+// The two small MLPs of MDI's gamma, gm = clamp(sigmoid(G2 gelu(G1 z)) sigmoid(C2 gelu(C1 k))), and
+// their gradients (runtime/ops/mdi_gamma.h). Fused: biases and sigmoids are in the epilogues of the
+// matrix products; backward computes both sigmoids' derivatives in one pass, before the products
+// that use them.
 #include "generators/common/activations.h"
 #include "generators/common/fusible.h"
 #include "generators/constants/constants.h"
@@ -77,7 +78,7 @@ class MdiGammaBackward : public FusibleGenerator<MdiGammaBackward> {
     Var d("d"), r("r"), n("n");
     const Expr N = dz.dim(1).extent(), D = dz.dim(0).extent(), R = dgamma_in_bias.dim(0).extent();
 
-    // Both MLPs' gradients before the sigmoids, fused in one pass.
+    // Gradients of both MLPs before the sigmoids; fused: one pass.
     Func scaled("scaled"), dproduct("dproduct"), dgamma_sigmoid("dgamma_sigmoid"), dcontext_sigmoid("dcontext_sigmoid");
     Func dsum("dsum"), dgamma("dgamma"), dcontext("dcontext");
     const Expr g = gamma_sigmoid(d, n), c = context_sigmoid(d, n);
@@ -91,7 +92,8 @@ class MdiGammaBackward : public FusibleGenerator<MdiGammaBackward> {
     if (fused) schedule_rows(dsum, d, n);
     schedule_steps({scaled, dproduct, dgamma_sigmoid, dcontext_sigmoid, dgamma, dcontext}, {d, n, D, N});
 
-    // The gradients of one MLP's weights from dout, the gradient in its output; what is returned is the one in its input.
+    // Defines one MLP's weight gradients from dout, the gradient of its output. Returns the
+    // gradient of its input.
     const RDom row(0, N);
     auto mlp = [&](const std::string& name, Func dout, Func x, Func hidden, Func in, Func out, auto& din, auto& din_bias, auto& dout_weight,
                    auto& dout_bias) {

@@ -1,7 +1,9 @@
-// One step of the recurrence, forward and backward (runtime/ops/recurrence.h), called once for every t: a step needs the whole
-// state before it, which a Func cannot feed back into itself. The product with [W_g ; mdi.W_g(h half)] and the gates are one
-// tile: for kRecurrenceTile units of a few sequences, both gates' sums stay in registers until the state is written.
-// The limit at small B is the streaming of the weights from the second-level cache (128 KiB a step at D = 128), then FMA.
+// One step of the recurrence, forward and backward (runtime/ops/recurrence.h), called once for
+// every t. Reason: a step needs the whole previous state, and a Func cannot feed that back into
+// itself. The product with [W_g ; mdi.W_g(h half)] and the gates are one tile: for kRecurrenceTile
+// units of a few sequences, the sums of both gates stay in registers until the state is written. At
+// small B the limit is the streaming of the weights from the L2 cache (128 KiB a step at D = 128),
+// then FMA.
 #include "generators/common/activations.h"
 #include "generators/common/kernel_generator.h"
 #include "generators/constants/constants.h"
@@ -10,17 +12,18 @@ namespace mmrec::generators {
 
 namespace {
 
-/// The register tiles of a step: a few sequences times up to kRecurrenceTile units, whose sums over k stay in registers. The last
-/// tile of a batch repeats its last sequence to be full; of the heights from two to `tallest` sequences a call takes the one
-/// that repeats the fewest, the tallest if equal.
+/// The register tiles of a step: a few sequences times up to kRecurrenceTile units. Their sums over
+/// k stay in registers. The last tile of a batch is filled up by repeating its last sequence. A
+/// call chooses the tile height, from 2 to `tallest` sequences, that repeats the fewest; the
+/// tallest of equals.
 class StepTiles {
  public:
-  /// sums_per_unit: values of a Tuple of sums, each with a weight of its own to load.
+  /// sums_per_unit: size of the Tuple of sums; each sum loads its own weight.
   StepTiles(int tallest, int sums_per_unit, int registers, int lanes)
       : tallest_(tallest), per_unit_(sums_per_unit), registers_(registers), lanes_(lanes) {}
 
-  /// output(d, b) = value(sums of unit d of sequence b), and its schedule. The sums, a Tuple, begin with `zero`; term(d, b, sums) is
-  /// the sums with the product at k added.
+  /// Defines and schedules output(d, b) = value(sums of unit d of sequence b). The sums, a Tuple,
+  /// start at `zero`. term(d, b, sums) returns the sums plus the product at k.
   template <class Term, class Value>
   void compute(Func output, Var d, Var b, Expr B, const Tuple& zero, RVar k, const Term& term, const Value& value) const {
     const auto filled = [&](int rows) { return (B + rows - 1) / rows * rows; };
@@ -29,7 +32,7 @@ class StepTiles {
     const Tile& last = tiles.back();
     Tuple result = value(last.sum(d, b));
     Expr fewest = filled(last.rows);
-    std::vector<Expr> takes;  // for every tile but the last: whether it is the one, if no taller one is
+    std::vector<Expr> takes;  // for every tile but the last: use it, if no taller one is used
     for (size_t i = tiles.size() - 1; i-- > 0;) {
       const Expr taken = filled(tiles[i].rows) <= fewest;
       takes.insert(takes.begin(), taken);
@@ -62,8 +65,9 @@ class StepTiles {
           .split(d, vector, d, lanes, TailStrategy::GuardWithIf)
           .reorder(d, vector, b, unit_tile, sequence_tile)
           .vectorize(d)
-          .unroll(vector);  // else the gates' loop is the innermost, and its constants take registers from the sums
-      // Halide cannot prove at the edges that a tile of the output needs a single tile of the sums.
+          // otherwise the gates' loop is innermost, and its constants take registers from the sums
+          .unroll(vector);
+      // At the edges Halide cannot prove that a tile of the output needs a single tile of the sums.
       sums.bound(unit, 0, columns).bound(sequence, 0, rows).bound_extent(unit_tile, 1).bound_extent(sequence_tile, 1);
       sums.compute_at(output, unit_tile).vectorize(unit, lanes).unroll(unit).unroll(sequence);
       sums.update().reorder(unit, sequence, k).vectorize(unit, lanes).unroll(unit).unroll(sequence);
@@ -72,7 +76,7 @@ class StepTiles {
 
   template <class Term>
   Tile tile(int rows, const Expr& B, const Tuple& zero, const Term& term) const {
-    int columns = kRecurrenceTile;  // as many as leave room for their weights and for one state
+    int columns = kRecurrenceTile;  // as many as leave registers for their weights and one state
     while (columns > lanes_ && per_unit_ * (rows + 1) * (columns / lanes_) + 1 > registers_) columns /= 2;
     Tile t{rows, columns, Func("sums_of_" + std::to_string(rows))};
     t.sums(t.unit, t.sequence, t.unit_tile, t.sequence_tile) = zero;
@@ -86,7 +90,8 @@ class StepTiles {
 
 }  // namespace
 
-/// W_g and mdi.W_g(h half) [D][D], output-major -> input-major [D][2][P] and output-major [2][D][P], zero in the padding.
+/// Packs W_g and mdi.W_g(h half), [D][D] output-major, to input-major [D][2][P] and output-major
+/// [2][D][P]. The padding is zero.
 class RecurrenceStepPack : public KernelGenerator<RecurrenceStepPack> {
  public:
   Input<Buffer<float, 2>> core_gate{"core_gate"}, mdi_gate{"mdi_gate"};
@@ -99,8 +104,9 @@ class RecurrenceStepPack : public KernelGenerator<RecurrenceStepPack> {
     const Expr inside = column < D, unit = min(column, D - 1);
     forward(column, gate, row) = select(inside, select(gate == 0, core_gate(row, unit), mdi_gate(row, unit)), 0.f);
     backward(column, row, gate) = select(inside, select(gate == 0, core_gate(unit, row), mdi_gate(unit, row)), 0.f);
-    // The transposition goes square by square through a copy: the lines of a column are D or 2D floats apart, which puts them into so
-    // few sets of the first-level cache that they throw each other out before their next element is read.
+    // Transpose square by square through a copy. The cache lines of a column are D or 2D floats
+    // apart, so they fall into few sets of the L1 cache and would evict each other before their
+    // next element is read.
     const Var square("square"), task("task");
     forward.bound(gate, 0, 2)
         .split(column, square, column, lanes(), TailStrategy::GuardWithIf)
@@ -119,13 +125,14 @@ class RecurrenceStepPack : public KernelGenerator<RecurrenceStepPack> {
 
 class RecurrenceStepForward : public KernelGenerator<RecurrenceStepForward> {
  public:
-  // At the most; at least 2. With more than three heights to choose from, Halide computes all of them in each, some of them wrongly.
+  // Largest tile height, at least 2. With more than three heights to choose from, Halide computes
+  // all of them in each branch, some of them wrongly.
   Tunable tile_sequences{this, "tile_sequences", 4, {2, 3, 4}};
 
   Input<Buffer<float, 3>> weights{"weights"};
   Input<Buffer<float, 1>> core_bias{"core_bias"};
   Input<Buffer<float, 2>> mdi_input{"mdi_input"}, z{"z"}, gamma{"gamma"}, gm{"gm"}, previous{"previous"},
-      own{"own"};                                                   // own: the columns of previous that the step makes anew
+      own{"own"};  // the columns of `previous` that this step recomputes
   Output<Func> step{"step", {Float(32), Float(32), Float(32)}, 2};  // h, s, g
 
   void generate() {
@@ -148,7 +155,8 @@ class RecurrenceStepForward : public KernelGenerator<RecurrenceStepForward> {
 
 class RecurrenceStepBackward : public KernelGenerator<RecurrenceStepBackward> {
  public:
-  // At the most; at least 2. With more than three heights to choose from, Halide computes all of them in each, some of them wrongly.
+  // Largest tile height, at least 2. With more than three heights to choose from, Halide computes
+  // all of them in each branch, some of them wrongly.
   Tunable tile_sequences{this, "tile_sequences", 4, {2, 3, 4}};
 
   Input<Buffer<float, 3>> weights{"weights"};

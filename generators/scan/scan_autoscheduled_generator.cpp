@@ -1,5 +1,5 @@
-// The scan of runtime/ops/scan.h as one of Halide's autoschedulers schedules it, told of the documented benchmark's sizes: for
-// comparison with the variants that are scheduled by hand.
+// The scan of runtime/ops/scan.h, scheduled by one of Halide's autoschedulers for the sizes of the
+// documented benchmark. For comparison with the hand-scheduled variants.
 #include "generators/common/kernel_generator.h"
 
 namespace mmrec::generators {
@@ -10,7 +10,8 @@ class AutoscheduledScanGenerator : public Generator<T> {
   void schedule() {
     load_plugin(MMREC_HALIDE_LIBRARIES "/libautoschedule_mullapudi2016.so");
     this->get_pipeline().apply_autoscheduler(this->get_target(), {"Mullapudi2016", {{"parallelism", "2"}}});
-    // Its tails of definitions that are no updates are ShiftInwards, which cannot do with less than a vector of columns.
+    // The autoscheduler gives pure definitions ShiftInwards tails, which need at least a vector of
+    // columns.
     for (const Func& output : this->get_pipeline().outputs())
       for (Internal::Split& split : output.function().definition().schedule().splits()) split.tail = TailStrategy::GuardWithIf;
   }
@@ -46,8 +47,9 @@ class ScanAutoscheduledBackward : public AutoscheduledScanGenerator<ScanAutosche
 
   void generate() {
     start_at_zero(dy, x, y, dx);
-    // s_t = dy_t + x_{t+1} s_{t+1}, dx_t = y_{t-1} s_t: dx itself holds s_t until the step after has used it, because the
-    // autoschedulers' scratch arrays are computed past their ends at small sizes.
+    // s_t = dy_t + x_{t+1} s_{t+1}, dx_t = y_{t-1} s_t. dx itself holds s_t until the following
+    // step has used it: scratch arrays of the autoscheduler are computed past their ends at small
+    // sizes.
     const Expr T = dx.dim(1).extent();
     const RDom step(0, 2, 0, T);
     const Expr now = T - 1 - step.y, after = min(now + 1, T - 1);

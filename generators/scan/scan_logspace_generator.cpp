@@ -1,6 +1,7 @@
-// The scan of runtime/ops/scan.h in log space: y = exp(running sum of log x), as MM-Rec's first implementation computed it.
-// It is here as the documented baseline, with the same care as the serial variant: a logarithm and an exponential an
-// element, both in vectors, the same tiles and threads. It wins nowhere.
+// The scan of runtime/ops/scan.h in log space, y = exp(running sum of log x), as in MM-Rec's first
+// implementation. Kept as the documented baseline and written with the same care as the serial
+// variant: one logarithm and one exponential per element, both vectorised, the same tiles and
+// threads. It is never the fastest.
 #include "generators/common/scan.h"
 
 namespace mmrec::generators {
@@ -12,7 +13,8 @@ class ScanLogspaceForward : public ScanGenerator<ScanLogspaceForward> {
 
   void generate() {
     start_at_zero(x, y);
-    // In two loops, logarithms and then exponentials: both in one need more constants than there are registers, and take longer.
+    // Two loops, logarithms first, then exponentials: a single loop needs more constants than there
+    // are registers, and is slower.
     const RDom time(1, y.dim(1).extent() - 1);
     Func sum("sum");
     sum(d, t, r) = undef<float>();

@@ -1,5 +1,6 @@
-// Cumulative product along T of x [R][T][D] and its gradient (runtime/ops/scan.h), step by step: vectors of columns, rows in
-// parallel. One multiplication and 8 bytes an element: it runs at the speed of memory as soon as the data leave the cache.
+// Cumulative product along T of x [R][T][D] and its gradient (runtime/ops/scan.h), step by step:
+// vectors of columns, rows in parallel. One multiplication and 8 bytes per element: memory-bound as
+// soon as the data do not fit the cache.
 #include "generators/common/scan.h"
 
 namespace mmrec::generators {

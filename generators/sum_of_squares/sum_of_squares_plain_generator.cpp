@@ -1,5 +1,6 @@
-// Sums of squares over chunks of a flat array (runtime/ops/optimizer.h); the caller adds the chunks in double precision. The
-// order is fixed by the chunk and the lanes, not by the threads. Reads x once.
+// Sums of squares over chunks of a flat array (runtime/ops/optimizer.h). The caller adds the chunks
+// in double precision. The order of summation depends on the chunk size and the lanes, not on the
+// threads. Reads x once.
 #include "generators/common/kernel_generator.h"
 
 namespace mmrec::generators {
