@@ -1,10 +1,12 @@
-# MMREC_TARGET: the Halide target that the kernels are compiled for. By default that of this machine, from what the
-# operating system enables and not from the CPU's model alone: a virtual machine may mask AVX-512, and Halide's own `host`
-# would not see it. Override: cmake --preset release -DMMREC_TARGET=x86-64-linux-avx2-fma-f16c-sse41-avx (or MMREC_TARGET in
-# the environment at the first configuration).
+# MMREC_TARGET: the Halide target of the kernels. Default: this machine's, from the features that
+# the operating system enables, not from the CPU model alone. A virtual machine may mask AVX-512,
+# which Halide's own `host` target would not notice. Override: cmake --preset release
+# -DMMREC_TARGET=x86-64-linux-avx2-fma-f16c-sse41-avx (or MMREC_TARGET in the environment of the
+# first configuration).
 #
-# MMREC_CPU and MMREC_MICROARCHITECTURE: this machine's, by which the tables of tuned schedules are chosen (registry/build_description.h); set
-# them too where the kernels are for another one. MMREC_ISA follows from the target.
+# MMREC_CPU and MMREC_MICROARCHITECTURE select the tables of tuned schedules
+# (registry/build_description.h). Default: this machine's. Set them too if the kernels are for
+# another machine. MMREC_ISA is derived from the target.
 
 if (NOT DEFINED CACHE{MMREC_TARGET})
   set(MMREC_TARGET "$ENV{MMREC_TARGET}" CACHE STRING "Halide target of the kernels")

@@ -1,14 +1,15 @@
-# A folder is a library, which links the folders that it may include, and no others.
+# A folder is a library. It links the folders whose headers it may include, and no others.
 #
 #   mmrec_folder(<library> SOURCES <file>.. [USES <library>..] [PROGRAMS_USE <library>..])
-#     The folder that calls this, as a static library. Its files may include those of the libraries in USES and what those may include;
-#     PROGRAMS_USE is what the programs in it may include beside that.
+#     Makes the calling folder a static library. Its files may include the folders of USES and what
+#     those may include. The folder's programs may also include those of PROGRAMS_USE.
 #   mmrec_folder_rule(<library> [USES ..] [PROGRAMS_USE ..])
-#     The same for a library that is made otherwise.
+#     Declares the same rule for a library that is made in another way.
 #   mmrec_write_folder_rules()
-#     Writes folders.txt into the build folder, lines "<folder> <folder that it may include>..", which tests/cmake/include_rule.sh checks.
+#     Writes folders.txt to the build folder, with lines "<folder> <folder it may include>..", for
+#     tests/cmake/include_rule.sh to check.
 
-# The folders of libraries, and those that they may include.
+# Returns the folders of the given libraries and the folders these may include.
 function(mmrec_folders_of result)
   set(folders "")
   foreach (library IN LISTS ARGN)

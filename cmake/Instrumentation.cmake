@@ -1,5 +1,6 @@
-# What sanitizers and libFuzzer add to the code of the folders that follow. mmrec_uninstrumented() takes it away again in the folder that
-# calls it: the generators' programs would take ten times as long.
+# Compile and link options of sanitizers and libFuzzer, for all folders added later.
+# mmrec_uninstrumented() removes them in the calling folder: the generators' programs would take ten
+# times as long.
 get_property(mmrec_plain_compile_options DIRECTORY PROPERTY COMPILE_OPTIONS)
 get_property(mmrec_plain_link_options DIRECTORY PROPERTY LINK_OPTIONS)
 macro(mmrec_uninstrumented)
@@ -9,12 +10,13 @@ endmacro()
 
 if (MMREC_SANITIZE)
   add_compile_options(-fsanitize=${MMREC_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
-  add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)  # false alarms in instrumented standard headers
+  # false positives in instrumented standard headers
+  add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   add_link_options(-fsanitize=${MMREC_SANITIZE})
 endif ()
 
 if (MMREC_LIBFUZZER)
-  add_compile_options(-fsanitize=fuzzer-no-link)  # it sees which ways through the code an input takes
+  add_compile_options(-fsanitize=fuzzer-no-link)  # reports the code paths that an input takes
   include(CheckCXXSourceCompiles)
   set(CMAKE_REQUIRED_FLAGS -fsanitize=fuzzer)
   check_cxx_source_compiles("extern \"C\" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }" MMREC_HAS_LIBFUZZER)

@@ -1,7 +1,9 @@
-# mmrec_own_folder(): a build folder that has been copied or moved builds nothing. Its files name the sources and, in their custom commands,
-# the folder that it was made for: it would compile that one's sources and write into it. To be called when all targets are there.
+# mmrec_own_folder(): a copied or moved build folder builds nothing. Its files contain the paths of
+# the sources and of the original build folder: it would compile the original's sources and write
+# into the original. Call it after all targets are defined.
 function(mmrec_own_folder)
-  # Ninja gives each command the folder of its target; its own is where it was called.
+  # Ninja runs each command in its target's folder. Ninja's own working directory is where it was
+  # started.
   add_custom_target(own_folder
     COMMAND test "/proc/$$PPID/cwd" -ef . ||
       (echo "This build folder was made for ${PROJECT_BINARY_DIR}. make build configures it for this place." && false)

@@ -1,8 +1,9 @@
-# The compiler's company: cache and linker where they are installed, warnings.
+# Compiler cache and linker, if installed; warnings.
 
 find_program(MMREC_CCACHE ccache)
 if (MMREC_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  # Halide's header is precompiled; ccache caches users of a precompiled header only when told that it may.
+  # Halide's header is precompiled. ccache caches users of a precompiled header only with this
+  # setting.
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${MMREC_CCACHE})
   add_compile_options($<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>)
 endif ()
@@ -13,7 +14,8 @@ if (MMREC_MOLD AND NOT MMREC_SANITIZE)
 endif ()
 
 add_compile_options(-Wall -Wextra)
-add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)  # false alarms over std::string in GCC 12
+# false positives for std::string in GCC 12
+add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
 if (MMREC_WARNINGS_AS_ERRORS)
   add_compile_options(-Werror)
 endif ()

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# build.sh PRESET BUILD_DIR [TARGET..]: configures where that is needed, and builds the targets, or else what the preset names.
-# Another compiler, kernel target or folder of schedule tables in the environment than last time's ($CXX, $MMREC_TARGET,
-# $MMREC_SCHEDULE_DIR) starts the configuration afresh, and so does a build folder that has been copied or moved: its files name the
-# old place.
+# build.sh PRESET BUILD_DIR [TARGET..]: configures if necessary, then builds the targets, by default
+# those of the preset. Configures from scratch if the compiler, the kernel target or the folder of
+# schedule tables in the environment ($CXX, $MMREC_TARGET, $MMREC_SCHEDULE_DIR) has changed since the
+# last build, and if the build folder was copied or moved: its files contain the old path.
 set -euo pipefail
-[ -z "${MMREC_SCHEDULE_DIR:-}" ] || MMREC_SCHEDULE_DIR=$(realpath -ms "$MMREC_SCHEDULE_DIR")  # as the tuner names it
+# the same form as in the tuner
+[ -z "${MMREC_SCHEDULE_DIR:-}" ] || MMREC_SCHEDULE_DIR=$(realpath -ms "$MMREC_SCHEDULE_DIR")
 cd "$(dirname "$0")/.."
 source cmake/lock.sh
 preset=$1 build_dir=$2
@@ -12,7 +13,8 @@ shift 2
 
 mkdir -p "$build_dir"
 lock "$build_dir" build
-trap 'exit 143' TERM HUP  # after the build that runs has ended, which would else go on without the lock
+# Handled after the running build has ended; it would otherwise go on without the lock.
+trap 'exit 143' TERM HUP
 wanted="CXX=${CXX:-} MMREC_TARGET=${MMREC_TARGET:-} in $(pwd -P)"
 if [ ! -f "$build_dir/build.ninja" ] || [ "$(cat "$build_dir/configured-for" 2>/dev/null)" != "$wanted" ] ||
   ! grep -qxF "MMREC_SCHEDULE_DIR:PATH=${MMREC_SCHEDULE_DIR:-}" "$build_dir/CMakeCache.txt"; then

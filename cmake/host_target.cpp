@@ -1,5 +1,5 @@
-// host_target [TARGET]: prints TARGET, or the Halide target of the machine that configures the build where none is given, its ISA tier,
-// and this machine's CPU and microarchitecture, joined by semicolons.
+// host_target [TARGET]: prints four fields separated by semicolons: TARGET (default: this machine's
+// Halide target), its ISA tier, this machine's CPU and its microarchitecture.
 #include <cstdio>
 
 #include "runtime/cpu_info.h"

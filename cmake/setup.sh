@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Installs what is missing to build MM-Rec on Debian 12 and 13: the packages of packages.txt with apt, the tools of
-# requirements.txt into .venv. Quick when nothing is missing. Uses sudo when not root.
+# Installs what MM-Rec needs to build on Debian 12 and 13: the packages of packages.txt with apt,
+# the tools of requirements.txt into .venv. Fast if nothing is missing. Uses sudo unless run as
+# root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source cmake/lock.sh
@@ -30,8 +31,8 @@ if [ ${#missing[@]} -gt 0 ]; then
   rm -f .setup.log
 fi
 
-# The virtual environment is whole when it holds a copy of the requirements it was made from. Its programs name its folder: one that has
-# been copied or moved is made anew.
+# The virtual environment is complete if it holds a copy of the requirements it was made from. Its
+# programs contain its path: remake it if it was copied or moved.
 here=$(pwd -P)/.venv/bin/
 if ! cmp -s cmake/requirements.txt .venv/requirements.txt || ! grep -qF -e "#!$here" -e " $here" -e "\"$here" .venv/bin/cmake; then
   echo "Installing Halide, CMake and Ninja into .venv"
