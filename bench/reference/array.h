@@ -11,7 +11,7 @@
 
 namespace mmrec::reference {
 
-/// Element `flat` (row-major) of a tensor of any strides.
+/// Returns element `flat` (row-major) of a tensor with any strides.
 template <class T>
 T& element(const TensorView<T>& tensor, int64_t flat) {
   int64_t offset = 0;
@@ -29,10 +29,10 @@ std::vector<int> shape_of(const TensorView<T>& tensor) {
   return shape;
 }
 
-/// Of dense ids.
+/// The values of dense ids.
 inline std::vector<int32_t> values_of(const IntTensor& ids) { return {ids.data(), ids.data() + ids.count()}; }
 
-/// A dense array that owns its numbers: what the references take and return. Zero at first.
+/// A dense array that owns its values; argument and result of the references. Initially zero.
 class Array {
  public:
   Array() = default;
@@ -49,7 +49,7 @@ class Array {
   const std::vector<int>& shape() const { return shape_; }
   int size(int axis) const { return shape_[axis]; }
   size_t count() const { return data_.size(); }
-  /// No array at all (an optional argument left out), as opposed to one without elements.
+  /// Returns whether this is an omitted optional argument, as opposed to an array without elements.
   bool absent() const { return shape_.empty(); }
 
   template <class... Index>
@@ -75,7 +75,7 @@ class Array {
   std::vector<Real> data_;
 };
 
-/// f of each element.
+/// Applies f to each element.
 template <class Function>
 Array map(const Array& x, Function f) {
   Array y(x.shape());
@@ -83,7 +83,7 @@ Array map(const Array& x, Function f) {
   return y;
 }
 
-/// f of each pair of elements of two arrays of one shape.
+/// Applies f to each pair of elements of two arrays of equal shape.
 template <class Function>
 Array map(const Array& x, const Array& y, Function f) {
   Array z(x.shape());
@@ -98,17 +98,19 @@ inline Array operator*(const Array& x, const Array& y) {
   return map(x, y, [](Real a, Real b) { return a * b; });
 }
 
-/// sum_i x[i] y[i]: the scalar loss whose gradient in y is x.
+/// sum_i x[i] y[i]: a scalar loss whose gradient with respect to y is x.
 inline double dot(const Array& x, const Array& y) {
   double sum = 0;
   for (size_t i = 0; i < x.count(); ++i) sum += x[i].value * y[i].value;
   return sum;
 }
 
-/// Central differences of loss() in each element of x, which `loss` reads (it is as before on return).
+/// Returns the gradient of loss() with respect to x by central differences. `loss` reads x; x is
+/// unchanged on return.
 template <class Loss>
 Array numeric_gradient(Array& x, Loss loss) {
-  constexpr double kStep = 2e-5;  // for values around 1 rounding and truncation are both below 1e-8
+  // for values near 1, rounding and truncation errors are below 1e-8
+  constexpr double kStep = 2e-5;
   Array gradient(x.shape());
   for (size_t i = 0; i < x.count(); ++i) {
     const Real kept = x[i];

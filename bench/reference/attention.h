@@ -8,7 +8,7 @@ struct Attention {
   Array p, context;  ///< [N][H][S], [N][D]
 };
 
-/// q [N][D], keys, values [S][D]; head h owns the columns [h D/H, (h+1) D/H).
+/// q [N][D]; keys, values [S][D]. Head h owns the columns [h D/H, (h+1) D/H).
 inline Attention attention_forward(const Array& q, const Array& keys, const Array& values, int heads) {
   const int rows = q.size(0), slots = keys.size(0), width = q.size(1) / heads;
   Attention r{{rows, heads, slots}, {rows, q.size(1)}};
@@ -35,7 +35,8 @@ struct AttentionGradients {
   Array scores;  ///< in the products q . keys, [H][N][S]
 };
 
-/// Through the values to p, through the softmax to the scores, through these to q and the keys.
+/// Backpropagates through the values to p, through the softmax to the scores, and to q and the
+/// keys.
 inline AttentionGradients attention_backward(const Array& dcontext, const Array& q, const Array& keys, const Array& values, int heads) {
   const int rows = q.size(0), slots = keys.size(0), width = q.size(1) / heads;
   const Array p = attention_forward(q, keys, values, heads).p;

@@ -5,7 +5,7 @@
 
 namespace mmrec::reference {
 
-/// The mask as factors, 0 or 1 / (1 - p), laid over a tensor of this shape.
+/// Returns the mask for a tensor of this shape, as factors 0 or 1 / (1 - p).
 inline Array dropout_mask(const ops::Dropout& dropout, const std::vector<int>& shape) {
   Array mask(shape);
   const Real kept = dropout.p > 0 ? 1 / (1 - Real(dropout.p)) : 1;

@@ -12,7 +12,7 @@ inline Array embedding_forward(const Array& table, const std::vector<int32_t>& i
   return x;
 }
 
-/// dtable[ids[n],:] + dx[n,:] in the order of n.
+/// Returns dtable[ids[n],:] + dx[n,:], added in the order of n.
 inline Array embedding_backward(const Array& dx, const std::vector<int32_t>& ids, Array dtable) {
   for (int n = 0; n < dx.size(0); ++n)
     for (int d = 0; d < dx.size(1); ++d) dtable(ids[n], d) += dx(n, d);

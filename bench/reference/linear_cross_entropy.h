@@ -5,7 +5,7 @@
 namespace mmrec::reference {
 
 struct LinearCrossEntropy {
-  Array token_loss, correct, p;  ///< [N], [N], the softmax [N][V]
+  Array token_loss, correct, p;  ///< [N], [N]; the softmax [N][V]
 };
 
 /// Softmax cross-entropy of the logits x E^T against targets.
@@ -29,7 +29,8 @@ struct LinearCrossEntropyGradient {
   Array dx, dembedding;
 };
 
-/// Of scale * sum_n token_loss[n]: the gradient in the logits is the softmax minus one at the target.
+/// Gradient of scale * sum_n token_loss[n]. With respect to the logits it is the softmax minus one
+/// at the target.
 inline LinearCrossEntropyGradient linear_cross_entropy_backward(const Array& x, const Array& embedding, const std::vector<int32_t>& targets,
                                                                 double scale) {
   Array dlogits = linear_cross_entropy(x, embedding, targets).p;

@@ -14,7 +14,7 @@ struct MdiGamma {
   Array gamma_hidden, context_hidden, gamma_sigmoid, context_sigmoid, gm;
 };
 
-/// The clamp's limits as floats have them, give or take a rounding of the upper one.
+/// The clamp's limits as floats; the upper one may be off by one rounding.
 inline constexpr Real kMdiGammaLow{1e-6f}, kMdiGammaHigh{1.f - 1e-6f, 1};
 
 /// gm = clamp(sigmoid(G2 gelu(G1 z)) * sigmoid(C2 gelu(C1 k)), low, high).
@@ -33,7 +33,8 @@ struct MdiGammaGradient {
   MdiGammaWeights weights;
 };
 
-/// One of the two MLPs, out sigmoid(out_weight gelu(hidden)), for the gradient in its sigmoid: returns the gradient in the input.
+/// Gradient of one MLP, sigmoid(out gelu(hidden)), given the gradient of its sigmoid. Returns the
+/// gradient of the input.
 inline Array gamma_mlp_backward(const Array& dsigmoid, const Array& sigmoid_value, const Array& hidden, const Array& input, const Array& in,
                                 const Array& out, Array& din, Array& din_bias, Array& dout, Array& dout_bias) {
   const Array dpre = map(dsigmoid, sigmoid_value, [](Real d, Real s) { return d * s * (1 - s); });

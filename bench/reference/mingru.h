@@ -5,13 +5,14 @@
 
 namespace mmrec::reference {
 
-/// The parameters of a minGRU block: norm1 [D], projection [2D][D] (the gate's rows, then the candidate's), output [D][D].
+/// Parameters of a minGRU block: norm1 [D], projection [2D][D] (rows of the gate, then of the
+/// candidate), output [D][D].
 struct MingruWeights {
   Array norm1, projection, projection_bias, output, output_bias;
   FfnWeights ffn;
 };
 
-/// x [T*B][D] by time, state_in [B][D], and the masks.
+/// x [T*B][D] time-major, state_in [B][D], and the dropout masks.
 struct MingruInputs {
   Array x, state_in;
   MingruWeights weights;
@@ -19,7 +20,7 @@ struct MingruInputs {
 };
 
 struct Mingru {
-  Array z, c, h;  ///< [T*B][D]: the gate, the candidate, the state after each position
+  Array z, c, h;  ///< [T*B][D]: gate, candidate, state after each position
   Array r, y;
 };
 
@@ -49,7 +50,8 @@ inline MingruGradient mingru_backward(const Array& dy, const MingruInputs& in) {
   const Mingru f = mingru_forward(in);
   const FfnGradient ffn = ffn_backward(dy, f.r, in.weights.ffn, in.ffn_hidden, in.ffn_output);
   const LinearGradient output = linear_backward(dropout_mask(in.mixer, in.x.shape()) * ffn.dr, f.h, in.weights.output);
-  Array through({B, D}), dprojected({rows, 2 * D});  // through: the gradient in h_t by way of h_{t+1}
+  // through: gradient that reaches h_t from h_{t+1}
+  Array through({B, D}), dprojected({rows, 2 * D});
   for (int n = rows - 1; n >= 0; --n)
     for (int d = 0; d < D; ++d) {
       const Real z = f.z(n, d), before = n < B ? in.state_in(n, d) : f.h(n - B, d), dh = output.dx(n, d) + through(n % B, d);

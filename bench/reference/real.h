@@ -5,18 +5,19 @@
 
 namespace mmrec::reference {
 
-/// A number in double precision with a bound of the error that single precision makes on the way to it: to first order, in
-/// units of float's epsilon, every operation adding the size of what it rounds. The references compute with it, so the
-/// tolerance of each element of each result follows from the magnitude of the terms that were accumulated in it, and
-/// cancellation, long sums and chains of layers need no tolerance of their own. Sums add the size of both operands rather
-/// than of the result: kernels add in other orders, and may meet larger partial sums than the reference does.
+/// A double with a bound on the error that single precision makes on the way to it. The bound is
+/// first-order, in units of float's epsilon; every operation adds the size of what it rounds. The
+/// references compute with Real: the tolerance of each result element follows from the magnitude of
+/// its terms, so cancellation, long sums and chains of layers need no special tolerances. A sum
+/// adds the size of both operands rather than of the result: kernels add in other orders and may
+/// have larger partial sums than the reference.
 struct Real {
   constexpr Real(double value = 0, double error = 0) : value(value), error(error) {}
   double value, error;
 };
 
-/// What single-precision exp and log may be off by, relatively, and erf absolutely (float code takes a rational
-/// approximation with an absolute bound).
+/// Allowed error of single-precision exp and log (relative) and of erf (absolute: float code uses a
+/// rational approximation with an absolute bound).
 inline constexpr double kFunctionError = 4, kErfError = 8;
 
 inline Real operator-(Real a) { return {-a.value, a.error}; }

@@ -5,7 +5,7 @@
 
 namespace mmrec::reference {
 
-/// MDI's share of the state's update.
+/// MDI's share of the state update.
 inline constexpr double kMdiShare = 0.1f;
 
 struct RecurrencePacked {
@@ -21,7 +21,8 @@ inline RecurrencePacked recurrence_pack(const Array& core_gate, const Array& mdi
   return packed;
 }
 
-/// What the recurrence reads, without T: core_gate, mdi_gate [D][D], core_bias [D], state_in [B][D]; the rest [T][B][D].
+/// Inputs of the recurrence: core_gate, mdi_gate [D][D], core_bias [D], state_in [B][D]; all others
+/// [T][B][D].
 struct RecurrenceInputs {
   Array core_gate, mdi_gate, core_bias, mdi_input, z, gamma, gm, state_in;
 };
@@ -61,7 +62,7 @@ inline RecurrenceGradient recurrence_backward(const Array& dstate, const Recurre
   const Recurrence f = recurrence_forward(in);
   RecurrenceGradient r{{steps, batch, 2 * dim}, {steps, batch, dim}, {steps, batch, dim}, {batch, dim}};
   for (int b = 0; b < batch; ++b) {
-    std::vector<Real> through(dim);  // the gradient in h_t by way of h_{t+1}
+    std::vector<Real> through(dim);  // gradient that reaches h_t from h_{t+1}
     for (int t = steps - 1; t >= 0; --t) {
       std::vector<Real> earlier(through.size());
       for (int d = 0; d < dim; ++d) {

@@ -4,7 +4,7 @@
 
 namespace mmrec::reference {
 
-/// Added to the root-mean-square, outside the root.
+/// Epsilon, added to the root-mean-square outside the root.
 inline constexpr double kNormEpsilon = 1e-6f;
 
 struct Rmsnorm {
@@ -31,7 +31,7 @@ struct RmsnormGradient {
   Array dx, dw;
 };
 
-/// By the product rule, with d rstd / d x_d = -rstd^2 x_d / (D rms), which a row of zeros takes as 0.
+/// Product rule with d rstd / d x_d = -rstd^2 x_d / (D rms), defined as 0 for a row of zeros.
 inline RmsnormGradient rmsnorm_backward(const Array& dy, const Array& residual, const Array& x, const Array& w) {
   RmsnormGradient gradient{Array(x.shape()), Array(w.shape())};
   for (int n = 0; n < x.size(0); ++n) {

@@ -48,7 +48,7 @@ struct AffineScanGradient {
   Array da, db, dh0;
 };
 
-/// `state` is the gradient in h_t by all ways: from outside, and through h_{t+1}.
+/// `state` is the total gradient of h_t: from outside, and through h_{t+1}.
 inline AffineScanGradient affine_scan_backward(const Array& dh, const Array& a, const Array& b, const Array& h0) {
   const Array h = affine_scan_forward(a, b, h0);
   AffineScanGradient gradient{Array(a.shape()), Array(a.shape()), Array(h0.shape())};

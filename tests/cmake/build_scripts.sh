@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# build_scripts.sh SOURCE_DIR CMAKE NINJA: cmake/build.sh, setup.sh and OwnFolder.cmake with a project of one command in the place of this
-# one: a tree that was copied or moved, two builds at once.
+# build_scripts.sh SOURCE_DIR CMAKE NINJA: tests cmake/build.sh, setup.sh and OwnFolder.cmake with a
+# project of a single command: a tree that was copied or moved, two builds at once.
 set -euo pipefail
 source=$1
 work=$(mktemp -d)
@@ -18,7 +18,8 @@ said() { grep -qF -- "$1" said || fail "expected to read '$1'"; }
 did_not_say() { ! grep -qF -- "$1" said || fail "did not expect to read '$1'"; }
 is() { [ "$(cat "$1")" = "$2" ] || fail "$1 says '$(cat "$1")', not '$2'"; }
 
-# Debian's packages are all there, and what pip installs is one script, which names its folder as pip's do.
+# All Debian packages count as installed. pip installs one script, which contains its folder's path
+# as pip's scripts do.
 mkdir tools
 ln -s "$2" tools/cmake
 ln -s "$3" tools/ninja
@@ -60,12 +61,13 @@ cp tree/build/configure.log before
 build tree
 cmp -s before tree/build/configure.log || fail "nothing had changed, and it was configured again"
 
-# A target alone, in place of all.
+# A single target.
 tree/cmake/build.sh release build other >said 2>&1 || fail "the other target was not built"
 is tree/build/other other
 is tree/build/result first
 
-# A copy builds its own sources into its own folder. `cmake --build` alone builds nothing there and says what to do.
+# A copy builds its own sources into its own folder. `cmake --build` alone builds nothing there and
+# says what to do.
 cp -a tree copy
 echo second >copy/text
 ! cmake --build copy/build >said 2>&1 || fail "the copy's build folder, which is the tree's, was built"
@@ -78,7 +80,7 @@ is copy/build/result second
 is tree/build/result first
 cmake --build copy/build >said 2>&1 || fail "the copy was not built"
 
-# One that was moved: also where its new place's name is the end of the old one's.
+# A moved tree; also if the new path is a suffix of the old one.
 mkdir -p "outer$work"
 cp -a tree "outer$work/moved"
 (cd "outer$work/moved" && ./cmake/setup.sh && ./cmake/build.sh release build) >said 2>&1 || fail "not built"
@@ -89,7 +91,8 @@ said 'Installing Halide'
 build moved
 is moved/build/result third
 
-# Of two builds of a folder the second waits; a helper that outlives the first does not keep it waiting.
+# The second of two builds of a folder waits. A helper that outlives the first build does not keep
+# it waiting.
 cat >tree/step <<'EOF'
 mkdir "$2.busy" || echo overlap >"$2.overlap"
 sleep 1
@@ -110,7 +113,7 @@ is tree/build/result fifth
 build tree
 did_not_say 'waiting'
 
-# Nor do two set-ups work at once.
+# Two set-ups do not run at once either.
 (flock 9 && sleep 1) 9<tree/cmake &
 until ! flock -n tree/cmake true; do sleep 0.01; done
 setup tree

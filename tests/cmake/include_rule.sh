@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# A file includes headers (lists, .def, are for all) of its own folder and of those that its folder's library links: folders.txt has them, a line a folder. Tests
-# may include everything, and nothing may include them.  Usage: include_rule.sh SOURCES FOLDERS.TXT
+# Checks that a file includes only headers of its own folder and of the folders that its library
+# links, as listed in folders.txt, one line per folder. Lists (.def) are for everybody. Tests may
+# include everything; nothing may include tests. Usage: include_rule.sh SOURCES FOLDERS.TXT
 set -euo pipefail
 cd "$1"
 status=0
 checked=0
 for folder in $(find support runtime generators model train bench -name '*.h' -printf '%h\n' -o -name '*.cpp' -printf '%h\n' | sort -u); do
-  owner=$folder  # a folder without a library belongs to the one that it is in
+  owner=$folder  # a folder without a library belongs to its parent
   until rule=$(grep -E "^$owner " "$2"); do
     [[ $owner == */* ]] || { echo "$folder: no library and so no rule"; exit 1; }
     owner=${owner%/*}

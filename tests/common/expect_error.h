@@ -11,7 +11,7 @@
 
 namespace mmrec::test {
 
-/// Expects body() to throw exactly this kind of exception, with a message that holds each of the parts.
+/// Expects body() to throw exactly this exception type, with a message that contains every part.
 template <class Exception = Error, class Body>
 void expect_error(Body body, std::initializer_list<std::string_view> parts) {
   try {

@@ -8,7 +8,7 @@
 
 namespace mmrec::test {
 
-/// Makes the state grow by a fifth with each token, so that it leaves a float's range after some hundreds of them.
+/// Makes the state grow by a fifth per token: it overflows a float after some hundreds of tokens.
 inline void let_state_grow(const Config& config, Parameters& parameters) {
   const auto set = [&](int layer, const char* name, float value) {
     const Tensor tensor = parameters.weight(fmt::format("blocks.{}.{}", layer, name));

@@ -8,7 +8,7 @@
 
 namespace mmrec::test {
 
-/// As the program gzip would have it.
+/// Compresses a text as the program gzip does.
 inline std::string gzip(std::string_view text) {
   z_stream stream{};
   if (deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK) throw std::runtime_error("deflateInit2");

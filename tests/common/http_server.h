@@ -17,8 +17,9 @@
 
 namespace mmrec::test {
 
-/// A server on this machine that answers as a test wants it to, faults included: a request's head comes in, the bytes of the
-/// whole answer go out, and then the connection ends. One request a connection, one connection at a time.
+/// A local HTTP server whose answers, faults included, the test defines. It receives the head of a
+/// request, sends the bytes of the whole answer and closes the connection. One request per
+/// connection, one connection at a time.
 class HttpServer {
  public:
   using Answer = std::function<std::string(const std::string& request)>;
@@ -32,7 +33,7 @@ class HttpServer {
         ::getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &length) != 0)
       throw std::runtime_error("cannot serve on 127.0.0.1");
     port_ = ntohs(address.sin_port);
-    ::setenv("no_proxy", "127.0.0.1", 1);  // libcurl would ask a proxy of the environment
+    ::setenv("no_proxy", "127.0.0.1", 1);  // libcurl must not use a proxy from the environment
     thread_ = std::thread([this] { serve(); });
   }
   ~HttpServer() {
@@ -70,7 +71,8 @@ class HttpServer {
         rest.remove_prefix(static_cast<size_t>(sent));
       }
       ::shutdown(connection, SHUT_WR);
-      while (::recv(connection, block, sizeof block, 0) > 0) {  // until the client has all and hangs up
+      // until the client has received all and hangs up
+      while (::recv(connection, block, sizeof block, 0) > 0) {
       }
       ::close(connection);
     }
@@ -84,7 +86,7 @@ class HttpServer {
   std::thread thread_;
 };
 
-/// The value of a request's header, or "".
+/// Returns the value of a request's header, or "".
 inline std::string header_of(const std::string& request, const std::string& name) {
   const size_t begin = request.find("\r\n" + name + ": ");
   if (begin == request.npos) return "";
@@ -92,7 +94,7 @@ inline std::string header_of(const std::string& request, const std::string& name
   return request.substr(value, request.find("\r\n", value) - value);
 }
 
-/// What a good server answers that has `content` under this ETag: all of it, or the range that was asked for.
+/// Returns the answer of a correct server: `content` with this ETag, whole or the requested range.
 inline std::string serve_file(const std::string& request, const std::string& content, const std::string& etag = "\"v1\"") {
   const std::string range = header_of(request, "Range"), if_range = header_of(request, "If-Range");
   if (!range.empty() && if_range == etag) {

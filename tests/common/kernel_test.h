@@ -31,9 +31,9 @@ using reference::Array;
 using reference::Real;
 using test::expect_error;
 
-// ---------------------------------------------------------------------------------------------------------- variants
+// ---------------------------------------------------------------------------------------- variants
 
-/// What is under test, for the messages.
+/// The variant under test, for messages.
 struct TestedVariant {
   std::string op, pass, variant;
 };
@@ -43,8 +43,8 @@ inline std::string current_variant_string() {
   return fmt::format("{} {}, variant {}", current_variant.op, current_variant.pass, current_variant.variant);
 }
 
-/// Every variant of any pass of an operation: an operation's function may call several passes, and one that the forced
-/// variant does not implement falls back on the default.
+/// Returns the variants of all passes of an operation. An operation may call several passes; a pass
+/// that the forced variant does not implement uses its default.
 inline std::vector<std::string> all_variants(std::string_view op) {
   std::vector<std::string> names;
   for (const KernelEntry& entry : kernels())
@@ -52,8 +52,9 @@ inline std::vector<std::string> all_variants(std::string_view op) {
   return names;
 }
 
-/// body() with each variant of `op` forced in turn, and of each variant all instances that the schedule tables ask for: first every
-/// pass's first one, then the second ones, until each has had its turn. `pass` is what the messages call it.
+/// Calls body() with each variant of `op` forced, for all instances of it in the schedule tables:
+/// first with the first instance of every pass, then with the second ones, and so on. `pass` is the
+/// name in messages.
 template <class Body>
 void for_each_variant(const std::string& op, const std::string& pass, Body body) {
   const std::vector<std::string> names = all_variants(op);
@@ -80,19 +81,20 @@ void for_each_variant(const std::string& op, const std::string& pass, Body body)
   }
 }
 
-// ----------------------------------------------------------------------------------------------------------- tensors
+// ----------------------------------------------------------------------------------------- tensors
 
-/// kStrided: the rows of a wider matrix, so that there is a gap between rows and no row is aligned.
+/// kStrided: rows of a wider matrix; there is a gap between rows, and no row is aligned.
 enum class RowLayout { kDense, kStrided };
 using enum RowLayout;
 
-/// A tensor that owns its memory, in the middle of a guard zone. Guards, gaps between rows and the elements of outputs start
-/// as one peculiar NaN: it poisons what is computed from a read out of bounds or of a stale output, and where it is gone
-/// afterwards something wrote out of bounds. An input must come through unchanged altogether. The destructor checks.
+/// A tensor that owns its memory, surrounded by guard zones. Guards, gaps between rows and output
+/// elements are initialised with one special NaN. A read out of bounds or of an uninitialised
+/// output poisons the results with NaN; a write out of bounds overwrites it. Inputs must not change
+/// at all. The destructor checks this.
 template <class T>
 class Guarded {
  public:
-  /// An output: no element has a value yet.
+  /// An output: all elements are uninitialised.
   explicit Guarded(const std::vector<int>& shape, RowLayout layout = kDense) {
     static_assert(sizeof(T) == sizeof(kCanary));
     std::vector<int> wide = shape;
@@ -119,7 +121,7 @@ class Guarded {
         << view_.shape_string();
   }
 
-  /// From now on every byte stays as it is now.
+  /// Makes the tensor an input: no byte may change from now on.
   void freeze() {
     before_ = memory_;
     read_only_ = true;
@@ -137,8 +139,10 @@ class Guarded {
   }
 
  private:
-  static constexpr uint32_t kCanary = 0x7fc0dead;                       // as a float a quiet NaN, as an id one far out of range
-  static constexpr int kGuard = 64, kAlign = 16, kGap = 7, kShift = 3;  // elements; an arena aligns to 64 bytes too
+  // a quiet NaN as a float; far out of range as an id
+  static constexpr uint32_t kCanary = 0x7fc0dead;
+  // elements; an arena also aligns to 64 bytes
+  static constexpr int kGuard = 64, kAlign = 16, kGap = 7, kShift = 3;
 
   std::vector<T> memory_, before_;
   TensorView<T> view_;
@@ -149,14 +153,15 @@ using GuardedIds = Guarded<int32_t>;
 
 inline GuardedTensor output(const std::vector<int>& shape, RowLayout layout = kDense) { return GuardedTensor(shape, layout); }
 
-/// What a kernel updates in place: starts with these values, rounded.
+/// A tensor that a kernel updates in place, with these initial values, rounded.
 inline GuardedTensor inout(const Array& values, RowLayout layout = kDense) {
   GuardedTensor tensor(values.shape(), layout);
   for (size_t i = 0; i < values.count(); ++i) tensor[i] = static_cast<float>(values[i].value);
   return tensor;
 }
 
-/// What an operation adds to: each element has a value already, and expect_added compares with that and the gradient.
+/// An output that an operation adds to. All elements start at kBefore; expect_added compares with
+/// kBefore + gradient.
 inline constexpr double kBefore = 0.25;
 inline GuardedTensor added_to(const std::vector<int>& shape, RowLayout layout = kDense) {
   return inout(reference::map(Array(shape), [](reference::Real) { return reference::Real(kBefore); }), layout);
@@ -194,11 +199,12 @@ class Random {
   std::mt19937 engine_;
 };
 
-// ------------------------------------------------------------------------------------------------------- comparisons
+// ------------------------------------------------------------------------------------- comparisons
 
-/// The one tolerance: this many float epsilons times the error bound that the reference carries (see reference::Real),
-/// plus what flushing denormals to zero may lose. Rounding errs by half an epsilon at most, so the reference's own order and
-/// formula would do with 0.5; the rest is for the kernels' freedom in both.
+/// The only tolerance: kUnits float epsilons times the error bound of the reference (see
+/// reference::Real), plus the effect of flushing denormals to zero. Rounding errs by at most half
+/// an epsilon, so with the reference's order and formula 0.5 would suffice. The rest allows kernels
+/// another order and formula.
 inline constexpr double kUnits = 2;
 inline double tolerance(Real want) { return kUnits * FLT_EPSILON * want.error + 16 * FLT_MIN; }
 
@@ -208,7 +214,8 @@ inline std::string index_string(size_t flat, const std::vector<int>& shape) {
   return fmt::format("[{}]", fmt::join(index, ","));
 }
 
-/// Every element of `got` within the tolerance of `want`; the message shows the worst.
+/// Expects every element of `got` to be within the tolerance of `want`. The message shows the
+/// worst.
 inline void expect_close(std::string_view name, const Tensor& got, const Array& want) {
   ASSERT_EQ(reference::shape_of(got), want.shape()) << current_variant_string() << ", " << name;
   size_t wrong = 0, worst = 0;
@@ -225,7 +232,7 @@ inline void expect_close(std::string_view name, const Tensor& got, const Array& 
     ADD_FAILURE() << fmt::format("{}: {} of {} elements of {} {} are wrong, the worst at {}: got {}, want {} within {:.3g}", current_variant_string(),
                                  wrong, want.count(), name, got.shape_string(), index_string(worst, want.shape()), reference::element(got, worst),
                                  want[worst].value, tolerance(want[worst]));
-  // A test whose tolerance has grown to the size of what it compares would prove nothing.
+  // A tolerance as large as the compared values would prove nothing.
   EXPECT_LE(widest, 0.01 * std::max(largest, 0.01))
       << current_variant_string() << ", " << name << " " << got.shape_string() << ": the error bound says nothing";
 }
@@ -234,8 +241,8 @@ inline void expect_added(std::string_view name, const Tensor& got, const Array& 
   expect_close(name, got, reference::map(gradient, [](reference::Real g) { return kBefore + g; }));
 }
 
-/// A gradient from the formulas, checked against central differences of the forward reference. Returns the differences,
-/// with the formula's error bounds, for the kernel to be compared with.
+/// Checks a gradient computed with formulas against central differences of the forward reference.
+/// Returns the differences, with the formula's error bounds, to compare a kernel with.
 inline Array proven(std::string_view name, const Array& formula, Array differences) {
   EXPECT_EQ(formula.shape(), differences.shape()) << name;
   double largest = 0;
@@ -249,7 +256,7 @@ inline Array proven(std::string_view name, const Array& formula, Array differenc
   return differences;
 }
 
-// ----------------------------------------------------------------------------------------------------------- threads
+// ----------------------------------------------------------------------------------------- threads
 
 class ScopedThreads {
  public:
@@ -264,7 +271,7 @@ class ScopedThreads {
 
 using Bits = std::vector<std::vector<uint32_t>>;
 
-/// run() computes something and returns the bits of every result: they must not depend on the number of threads.
+/// run() returns the bits of all results. They must not depend on the number of threads.
 template <class Run>
 void expect_same_bits_for_any_threads(Run run) {
   const auto compute = [&](int threads) -> Bits {

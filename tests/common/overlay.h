@@ -7,11 +7,11 @@
 
 namespace mmrec::test {
 
-/// What a container sees: a folder as the lower layer of an overlay, whose changes go elsewhere. A directory that is in the lower layer
-/// cannot be renamed: the system answers EXDEV. Needs the right to mount.
+/// A folder as in a container: the lower layer of an overlay, with changes stored elsewhere. The
+/// system refuses to rename a directory of the lower layer (EXDEV). Needs the right to mount.
 class Overlay {
  public:
-  /// Mounts over `lower`, which then is the overlay; `room` must not exist.
+  /// Mounts the overlay over `lower`; `room` must not exist.
   Overlay(const std::filesystem::path& lower, const std::filesystem::path& room) : lower_(lower), room_(room) {
     std::filesystem::create_directory(room);
     if (::mount("tmpfs", room.c_str(), "tmpfs", 0, nullptr) != 0) return;

@@ -18,12 +18,15 @@
 
 namespace mmrec::test {
 
-/// A program that runs beside the test, with its standard input and output in files of a directory: stdin, stdout, stderr.
+/// A program that runs beside the test. Its standard streams are files in a directory: stdin,
+/// stdout, stderr.
 class Process {
  public:
-  /// words: the program's file and its arguments; environment: NAME=value, before what the test itself has.
+  /// words: the program's file and its arguments. environment: NAME=value, overrides the test's
+  /// environment.
   Process(std::vector<std::string> words, std::vector<std::string> environment, const std::filesystem::path& directory) {
-    for (char** variable = environ; *variable; ++variable) environment.push_back(*variable);  // of two of one name the first counts
+    // the first of equal names counts
+    for (char** variable = environ; *variable; ++variable) environment.push_back(*variable);
     const auto pointers = [](std::vector<std::string>& strings) {
       std::vector<char*> pointers;
       for (std::string& string : strings) pointers.push_back(string.data());
@@ -35,7 +38,7 @@ class Process {
     posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, (directory / "stdin").c_str(), O_RDONLY | O_CREAT, 0600);
     posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, (directory / "stdout").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
     posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, (directory / "stderr").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    // Signals act as in a shell, however the test was started.
+    // Restore default signal handling, as in a shell, however the test was started.
     posix_spawnattr_t attributes;
     posix_spawnattr_init(&attributes);
     sigset_t all;
@@ -61,8 +64,8 @@ class Process {
   void send(int signal) const {
     if (id_ != 0) ::kill(id_, signal);
   }
-  /// Waits for its end: the exit code, or minus the signal that ended it; -1 where it never ran. One that takes longer than the limit fails
-  /// the test and is killed.
+  /// Waits for the end. Returns the exit code, or minus the signal that ended the process; -1 if it
+  /// never ran. After the limit the test fails and the process is killed.
   int wait(std::chrono::milliseconds limit) {
     siginfo_t ended{};
     for (const auto end = std::chrono::steady_clock::now() + limit; id_ != 0;) {

@@ -40,7 +40,7 @@ inline Config small_config(int vocab_size) {
 
 inline std::vector<float> values(const Tensor& tensor) { return {tensor.data(), tensor.data() + tensor.count()}; }
 
-/// Everything in a folder: path and content.
+/// Returns path and content of all files in a folder.
 inline std::map<std::string, std::string> contents(const fs::path& folder) {
   std::map<std::string, std::string> contents;
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder))
@@ -48,7 +48,7 @@ inline std::map<std::string, std::string> contents(const fs::path& folder) {
   return contents;
 }
 
-/// Runs of a small model on the beginning of a play.
+/// Fixture: runs of a small model on the beginning of a play.
 class SmallRuns : public testing::Test {
  protected:
   SmallRuns() {
@@ -87,7 +87,7 @@ class SmallRuns : public testing::Test {
     return names;
   }
 
-  /// Loss on the run's validation text with a checkpoint's weights.
+  /// Returns the loss on the run's validation text with a checkpoint's weights.
   static double validation_loss(const TrainOptions& options, const fs::path& folder) {
     const Checkpoint checkpoint(folder);
     Parameters parameters(checkpoint.config);
@@ -100,7 +100,7 @@ class SmallRuns : public testing::Test {
   }
 
   TemporaryDirectory directory_;
-  ScopedThreads one_thread_{1};  // more would only wait for each other over so small a model
+  ScopedThreads one_thread_{1};  // for so small a model more threads would only wait for each other
 };
 
 }  // namespace mmrec::test

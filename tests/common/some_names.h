@@ -6,7 +6,8 @@
 
 namespace mmrec::test {
 
-/// Names of all kinds of bytes but NUL: printable ones, what means something in some language, UTF-8 and parts of it, anything.
+/// Names made of all kinds of bytes except NUL: printable ones, special characters of various
+/// languages, UTF-8 and fragments of it, random bytes.
 inline std::vector<std::string> some_names(int count) {
   std::mt19937 random(42);
   const std::vector<std::string> parts = {

@@ -7,7 +7,7 @@
 
 namespace mmrec::test {
 
-/// A new empty directory that goes with its owner.
+/// A new empty directory, removed by the destructor.
 class TemporaryDirectory {
  public:
   TemporaryDirectory() {

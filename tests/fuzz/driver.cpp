@@ -1,5 +1,7 @@
-// In place of libFuzzer where the compiler has none, and called like it: fuzz_json -runs=1000 -seed=1 FILE_OR_FOLDER ..
-// Runs the target on all files and then on so many that are made of them by random changes, without looking at what they reach.
+// Replaces libFuzzer if the compiler has none; same usage: fuzz_json -runs=1000 -seed=1
+// FILE_OR_FOLDER ..
+// Runs the target on all files, then on as many random mutations of them as requested. Does not
+// measure coverage.
 
 #include <algorithm>
 #include <charconv>
@@ -78,7 +80,7 @@ int main(int argc, char** argv) {
   }
   std::sort(files.begin(), files.end());
 
-  // Where the process ends, its input stays behind.
+  // If the process crashes, the last input remains in this file.
   const fs::path last = fs::path(argv[0]).filename().concat(".last-input");
   const auto run = [&](const std::string& input) {
     std::ofstream(last, std::ios::binary) << input;

@@ -13,7 +13,7 @@ namespace {
 
 std::string checksum(std::string_view content) { return fmt::format("{:08x}", crc32_of(content)); }
 
-/// A checkpoint's folder without state.json, and how that describes the other files.
+/// A checkpoint's folder without state.json, and the entries that describe its files.
 class Folder {
  public:
   Folder() {
@@ -54,7 +54,8 @@ void read(const Folder& folder, const std::string& text) {
 
 }  // namespace
 
-/// state.json of a checkpoint: as it is, and with the checksums mended, which let hardly anything else through.
+/// state.json of a checkpoint: as given, and with corrected checksums. Wrong checksums would reject
+/// nearly every input.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const Folder folder;
   const std::string text(fuzz::text_of(data, size));

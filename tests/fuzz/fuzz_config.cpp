@@ -5,7 +5,7 @@
 
 using namespace mmrec;
 
-/// A configuration file; and what --set is given.
+/// A configuration file, and the argument of --set.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static fuzz::MemoryFile input;
   const std::string_view text = fuzz::text_of(data, size);

@@ -13,8 +13,8 @@ using namespace mmrec;
 
 namespace {
 
-/// The field `text` of all lines; nothing where a line has no such thing, as far as the library can tell: numbers beyond a double and halves
-/// of a UTF-16 pair are too much for it.
+/// Returns the field `text` of all lines, found with the JSON library; nullopt if a line has none.
+/// The library cannot represent numbers beyond a double and halves of a UTF-16 pair.
 std::optional<std::vector<std::string>> texts_of(std::string_view content) {
   std::vector<std::string> texts;
   if (content.starts_with(kByteOrderMark)) content.remove_prefix(kByteOrderMark.size());
@@ -33,7 +33,7 @@ std::optional<std::vector<std::string>> texts_of(std::string_view content) {
 
 }  // namespace
 
-/// JSON lines, not compressed.
+/// Uncompressed JSON lines.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static fuzz::MemoryFile input;
   const std::string_view content = fuzz::text_of(data, size);

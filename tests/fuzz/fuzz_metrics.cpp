@@ -6,7 +6,7 @@
 
 using namespace mmrec;
 
-/// metrics.jsonl, and all that report makes of it.
+/// metrics.jsonl, and everything that report derives from it.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static fuzz::MemoryFile input;
   input.write(fuzz::text_of(data, size));

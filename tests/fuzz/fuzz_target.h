@@ -15,8 +15,9 @@
 #include "support/error.h"
 #include "support/file_descriptor.h"
 
-// A target is a file with this function (libFuzzer's entry point): it gives the bytes to a reader. Whatever they are, the reader
-// takes them or throws an Error; any other exception, a sanitizer's finding and a false require() end the process.
+// A target is a file that defines this function (libFuzzer's entry point) and passes the bytes to a
+// reader. For any bytes the reader must succeed or throw an Error. Any other exception, a sanitizer
+// report and a false require() end the process.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 
 namespace mmrec::fuzz {
@@ -29,7 +30,7 @@ inline void require(bool holds, const char* what) {
   std::abort();
 }
 
-/// Whether body() came to its end and did not refuse its input with an Error.
+/// Returns true if body() completed, false if it rejected its input with an Error.
 template <class Body>
 bool accepts(Body body) {
   try {
@@ -40,7 +41,7 @@ bool accepts(Body body) {
   return true;
 }
 
-/// A file that is nowhere but in memory, for readers that want a path.
+/// A file that exists only in memory, for readers that need a path.
 class MemoryFile {
  public:
   explicit MemoryFile(std::string_view content = {}) : path_("/proc/self/fd/" + std::to_string(descriptor_)) {
@@ -52,7 +53,7 @@ class MemoryFile {
   MemoryFile& operator=(const MemoryFile&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
-  /// In place of what follows the first `kept` bytes, which must be there.
+  /// Replaces the content after the first `kept` bytes, which must exist.
   void write(std::string_view content, size_t kept = 0) {
     if (::ftruncate(descriptor_, static_cast<off_t>(kept)) != 0 ||
         ::pwrite(descriptor_, content.data(), content.size(), static_cast<off_t>(kept)) != static_cast<ssize_t>(content.size()))

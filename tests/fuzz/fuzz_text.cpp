@@ -7,9 +7,9 @@ using namespace mmrec;
 
 namespace {
 
-constexpr size_t kPiece = size_t{1} << 20;  // of read_text
+constexpr size_t kPiece = size_t{1} << 20;  // piece size of read_text
 
-/// What read_text makes of a file; false where it refuses it.
+/// Reads a file with read_text. Returns false if it is rejected.
 bool read(const fuzz::MemoryFile& file, std::string& text) {
   return fuzz::accepts([&] {
     read_text(
@@ -24,8 +24,8 @@ bool read(const fuzz::MemoryFile& file, std::string& text) {
 
 }  // namespace
 
-/// A file of text. The first byte says how many of the others lie before a piece's end, so that it cuts characters; with 0 they
-/// are the whole file, which may be compressed.
+/// A text file. The first byte says how many of the other bytes come before the end of a piece, so
+/// that characters are cut there. 0: the other bytes are the whole file, which may be compressed.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::string_view content = fuzz::text_of(data + 1, size - 1);

@@ -9,7 +9,8 @@ using namespace mmrec;
 
 namespace {
 
-constexpr size_t kHeader = 64, kIdsChecksum = 40, kHeaderChecksum = 60;  // bytes; the places are docs/data.md's
+// bytes; offsets from docs/data.md
+constexpr size_t kHeader = 64, kIdsChecksum = 40, kHeaderChecksum = 60;
 
 void read(std::string_view content) {
   static fuzz::MemoryFile input;
@@ -30,7 +31,8 @@ void read(std::string_view content) {
 
 }  // namespace
 
-/// A token file: as it is, and with the checksums mended, which let hardly anything else through.
+/// A token file: as given, and with corrected checksums. Wrong checksums would reject nearly every
+/// input.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string content(fuzz::text_of(data, size));
   read(content);

@@ -6,7 +6,7 @@
 
 using namespace mmrec;
 
-/// tokenizer.json, and after a zero byte a text to encode.
+/// tokenizer.json; after a zero byte, a text to encode.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static fuzz::MemoryFile input;
   const std::string_view all = fuzz::text_of(data, size), file = all.substr(0, all.find('\0')), text = all.substr(std::min(file.size() + 1, size));

@@ -4,7 +4,7 @@
 
 using namespace mmrec;
 
-/// A text, and the tokenizer made of it.
+/// A text, and the tokenizer made from it.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text = fuzz::text_of(data, size);
   const size_t valid = fuzz::valid_bytes(text);

@@ -5,7 +5,8 @@
 
 namespace mmrec::fuzz {
 
-/// The length of the well-formed UTF-8 character at the text's beginning, or 0: the table of RFC 3629, section 4.
+/// Returns the length of the well-formed UTF-8 character at the beginning of a text, or 0. Follows
+/// the table of RFC 3629, section 4.
 inline size_t character_length(std::string_view text) {
   const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
   const auto is_in = [&](size_t i, unsigned low, unsigned high) { return byte(i) >= low && byte(i) <= high; };
@@ -18,7 +19,7 @@ inline size_t character_length(std::string_view text) {
   return 0;
 }
 
-/// The bytes before the first that is not UTF-8.
+/// Returns the number of bytes before the first one that is not UTF-8.
 inline size_t valid_bytes(std::string_view text) {
   size_t place = 0;
   while (const size_t length = character_length(text.substr(place))) place += length;

@@ -16,7 +16,8 @@
 namespace mmrec {
 namespace {
 
-/// What an independent implementation computed in float64, and what probe makes of the same inputs.
+/// Compares probe's results with those of an independent implementation in float64 on the same
+/// inputs.
 class Golden : public testing::Test {
  protected:
   static void SetUpTestSuite() {
@@ -41,7 +42,7 @@ class Golden : public testing::Test {
   static std::vector<float> truth(std::string_view name) { return values(*truth_, name); }
   static std::vector<float> result(std::string_view name) { return values(*result_, name); }
 
-  /// The parameters' names, without the prefix under which the file has them.
+  /// Returns the parameters' names, without their prefix in the file.
   static std::vector<std::string> parameters() {
     std::vector<std::string> names;
     for (const auto& [name, tensor] : truth_->tensors())
@@ -59,7 +60,7 @@ double largest(const std::vector<float>& values) {
   return largest;
 }
 
-/// Not finite where an element of `got` is not.
+/// Returns a non-finite value if an element of `got` is not finite.
 double largest_difference(const std::vector<float>& got, const std::vector<float>& want) {
   EXPECT_EQ(got.size(), want.size());
   double largest = 0;
@@ -91,7 +92,7 @@ TEST_F(Golden, WeightsAfterTheOptimizersStep) {
     ASSERT_EQ(got.size(), want.size()) << name;
     size_t compared = 0;
     for (size_t i = 0; i < want.size(); ++i) {
-      // Below that, rounding decides the sign of Adam's first step.
+      // Below this, rounding decides the sign of Adam's first step.
       if (clip * std::abs(gradient[i]) > 1e-6)
         ++compared;
       else
@@ -116,7 +117,8 @@ TEST_F(Golden, TheSameKeysComeBackAndTheInputsBitForBit) {
   }
 }
 
-/// The same slots as parameters: the same results, and gradients and updates of the slots beside them.
+/// The same slots as parameters give the same results, and in addition gradients and updates of the
+/// slots.
 TEST_F(Golden, WithTheMemoryAmongTheParameters) {
   const test::TemporaryDirectory directory;
   StoredTensors inputs;
@@ -149,7 +151,8 @@ TEST_F(Golden, WithTheMemoryAmongTheParameters) {
     for (const char* parameter : {"k", "v"}) {
       const std::string name = fmt::format("blocks.{}.memory.{}", layer, parameter);
       for (const float gradient : values(learned, "g." + name)) squares += static_cast<double>(gradient) * gradient;
-      // The first step moves by the learning rate, 3e-4, whatever has a gradient; decay alone would move these by 6e-5 at most.
+      // The first step moves everything with a gradient by the learning rate, 3e-4. Decay alone
+      // would move these by at most 6e-5.
       EXPECT_GT(largest_difference(values(learned, "w1." + name), values(learned, "w." + name)), 2e-4) << name;
     }
   const double norm = result("grad_norm").at(0);

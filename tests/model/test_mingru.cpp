@@ -27,7 +27,7 @@ constexpr Named kWeights[] = {{"norm1.weight", [](MingruWeights& w) -> Array& { 
                               {"ffn.3.weight", [](MingruWeights& w) -> Array& { return w.ffn.out; }},
                               {"ffn.3.bias", [](MingruWeights& w) -> Array& { return w.ffn.out_bias; }}};
 
-/// A block with weights, a state, input rows and a gradient in its output.
+/// A block with weights, a state, input rows and a gradient of its output.
 struct Setting {
   Setting(int T, int B, int D, float p) : T(T), B(B), D(D), config(config_of(D)), parameters(config), block(config, T, B) {
     current_variant = {"mingru", fmt::format("{} x {} x {}", T, B, D), "block"};
@@ -59,13 +59,14 @@ struct Setting {
   GuardedTensor x = random.input({T * B, D}), state_in = random.input({B, D}), dy = random.input({T * B, D});
 };
 
-/// Every element within a part of the largest, as the golden test compares: over a whole block the references' error bounds say little.
+/// Expects every element to be within `part` of the largest, as in the golden test: over a whole
+/// block the references' error bounds become too wide to prove anything.
 void expect_golden(const std::string& name, const Tensor& got, const Array& want, double part) {
   double largest = 0, off = 0;
   for (size_t i = 0; i < want.count(); ++i) {
     largest = std::max(largest, std::abs(want[i].value));
     const double difference = std::abs(reference::element(got, i) - want[i].value);
-    if (!(difference <= off)) off = difference;  // not finite stays
+    if (!(difference <= off)) off = difference;  // a non-finite value is kept
   }
   EXPECT_LE(off, part * largest) << current_variant_string() << ", " << name;
 }

@@ -15,7 +15,7 @@
 namespace mmrec {
 namespace {
 
-// -------------------------------------------------------------------------------------------------------- parameters
+// -------------------------------------------------------------------------------------- parameters
 
 std::map<std::string, std::vector<int>> shapes(const Config& config) {
   std::map<std::string, std::vector<int>> shapes;
@@ -82,7 +82,7 @@ TEST(Parameters, LieApartAndAlignedInTheFlatArrays) {
   expect_error([&] { parameters.find("blocks.4.W_g.weight"); }, {"blocks.4.W_g.weight"});
 }
 
-/// Of a uniform distribution within +-bound: its mean, and that it fills the range.
+/// Expects values uniform in +-bound: checks the mean, and that they fill the range.
 void expect_uniform(const std::string& name, const Tensor& values, double bound) {
   double sum = 0, largest = 0;
   for (int64_t i = 0; i < values.count(); ++i) {
@@ -91,8 +91,8 @@ void expect_uniform(const std::string& name, const Tensor& values, double bound)
   }
   const double n = static_cast<double>(values.count());
   EXPECT_LE(largest, bound) << name;
-  EXPECT_GE(largest, bound * (1 - 10 / n)) << name;                    // misses with a probability of exp(-10)
-  EXPECT_LE(std::abs(sum / n), 5 * bound / std::sqrt(3 * n)) << name;  // standard deviations
+  EXPECT_GE(largest, bound * (1 - 10 / n)) << name;  // fails with probability exp(-10)
+  EXPECT_LE(std::abs(sum / n), 5 * bound / std::sqrt(3 * n)) << name;  // five standard deviations
 }
 
 TEST(Parameters, AreInitialisedAsDocumented) {
@@ -130,7 +130,7 @@ TEST(Parameters, InitialisationDependsOnTheSeedAlone) {
   EXPECT_FALSE(same(parameters.weight("blocks.0.W_g.weight"), parameters.weight("blocks.1.W_g.weight")));
 }
 
-// ------------------------------------------------------------------------------------------------------------ memory
+// ------------------------------------------------------------------------------------------ memory
 
 TEST(MemoryBanks, AreDrawnAsTheMeanOf16SlotsWould) {
   const Config config = preset("tiny");
@@ -159,7 +159,7 @@ TEST(MemoryBanks, AreDrawnAsTheMeanOf16SlotsWould) {
   EXPECT_NE(draw(43, 3), values);
 }
 
-// ------------------------------------------------------------------------------------------------------------- model
+// ------------------------------------------------------------------------------------------- model
 
 constexpr int kVocabulary = 19;
 
@@ -174,8 +174,8 @@ Config small_config() {
   return config;
 }
 
-/// Weights, memory and tokens. Biases are not 0, norms not 1 and the memory is far wider than a real one, so that nothing
-/// hides behind a neutral value and every part shows in the loss.
+/// Weights, memory and tokens. Biases are not 0, norms are not 1, and the memory is far wider than
+/// a real one: no part is hidden by a neutral value, every part affects the loss.
 struct Setting {
   explicit Setting(const Config& config, int T, int B, int vocabulary = kVocabulary)
       : config(config), vocabulary(vocabulary), parameters(config), keys(bank()), values(bank()), T(T), B(B) {
@@ -192,7 +192,7 @@ struct Setting {
   Model model(Model::Mode mode) { return model(mode, T, B); }
   Model model(Model::Mode mode, int T, int B) {
     Model model(config, vocabulary, parameters, T, B, mode, 1);
-    for (size_t i = 0; i < model.drawn().size(); ++i) {  // keys and values, layer by layer
+    for (size_t i = 0; i < model.drawn().size(); ++i) {  // per layer: keys, then values
       const Tensor bank = (i % 2 == 0 ? keys : values).view().at(static_cast<int>(i / 2));
       std::copy_n(bank.data(), bank.count(), model.drawn()[i].tensor.data());
     }
@@ -201,7 +201,7 @@ struct Setting {
   IntTensor ids() { return IntTensor(sequence.data(), {T, B}); }
   IntTensor targets() { return IntTensor(sequence.data() + B, {T, B}); }
 
-  ScopedThreads one_thread{1};  // more would only wait for each other over so small a model
+  ScopedThreads one_thread{1};  // for so small a model more threads would only wait for each other
   Random random;
   Config config;
   int vocabulary;
@@ -213,13 +213,14 @@ struct Setting {
 
 std::vector<float> copy(const Tensor& tensor) { return std::vector<float>(tensor.data(), tensor.data() + tensor.count()); }
 
-/// A random state to start from, so that the first position has a past as well.
+/// Sets a random initial state, so that the first position also has a past.
 void set_state(const Model& model, uint32_t seed) {
   Random random(seed);
   for (int64_t i = 0; i < model.state().count(); ++i) model.state().data()[i] = random.uniform(-1, 1);
 }
 
-/// Derivative of loss() along a direction in the space of a parameter, by central differences of fourth order.
+/// Returns the derivative of loss() along a direction in a parameter's space, by fourth-order
+/// central differences.
 template <class Loss>
 double difference(const Tensor& weight, const std::vector<float>& direction, Loss loss) {
   constexpr double kStep = 0.02;
@@ -239,7 +240,8 @@ Config with_learned_memory(Config config) {
 }
 
 void check_gradients(const Config& config, float dropout) {
-  constexpr double kTolerance = 3e-5;  // rounding of the float32 losses over the step; the differences' own error is below that
+  // rounding of the float32 losses over the step; the error of the differences is smaller
+  constexpr double kTolerance = 3e-5;
   Setting s(config, /*T=*/5, /*B=*/3);
   Model model = s.model(Model::Mode::kTraining);
   const auto loss = [&] {
@@ -266,7 +268,7 @@ void check_gradients(const Config& config, float dropout) {
       direction[element] = 1;
       check(fmt::format("element {}", element), direction);
     }
-    // All elements at once: an error in any of them shows.
+    // All elements at once: an error in any of them is detected.
     std::vector<float> direction(count);
     for (float& part : direction) part = (s.random.below(2) ? 1.f : -1.f) / std::sqrt(static_cast<float>(count));
     check("a random direction", direction);
@@ -283,7 +285,7 @@ TEST(Model, GradientsAreThoseOfTheLoss) { check_gradients(small_config(), 0); }
 TEST(Model, GradientsAreThoseOfTheLossWithDropout) { check_gradients(small_config(), 0.3f); }
 TEST(Model, GradientsAreThoseOfTheLossWithALearnedMemory) { check_gradients(with_learned_memory(small_config()), 0.3f); }
 
-/// Everything but the memory's gradients is as if the same slots had been drawn.
+/// Everything but the memory's gradients equals the result with the same slots drawn.
 TEST(Model, ALearnedMemoryIsReadAsADrawnOneIs) {
   Setting s(with_learned_memory(small_config()), 5, 3), drawn(small_config(), 5, 3);
   for (const Parameter& parameter : drawn.parameters.table()) {
@@ -301,7 +303,7 @@ TEST(Model, ALearnedMemoryIsReadAsADrawnOneIs) {
     EXPECT_EQ(copy(s.parameters.gradient(parameter.name)), copy(drawn.parameters.gradient(parameter.name))) << parameter.name;
 }
 
-/// Whatever a parameter's gradient comes from, it is added: in the order of the calls, and of the model's parts within one.
+/// All gradients are accumulated: over several calls, and over the model's parts within a call.
 void check_sum(const Config& config) {
   Setting s(config, 5, 3);
   Model model = s.model(Model::Mode::kTraining);
@@ -334,7 +336,8 @@ TEST(Model, TheProjectionsThatFeedNothingHaveNoGradient) {
   }
 }
 
-// Few sequences and more: what goes beside the recurrence is another way through the block.
+// With few sequences the block computes other gradients beside the recurrence; with more it does
+// not.
 TEST(Model, GradientsDoNotDependOnTheThreads) {
   for (const int B : {1, 2, 3, 5}) {
     Setting s(small_config(), 33, B);
@@ -385,7 +388,7 @@ TEST(Model, LossIsTheCrossEntropyOfTheLogits) {
   EXPECT_EQ(sum.correct, correct);
 }
 
-/// Windows of four, and token by token as text is generated.
+/// Compares one run with windows of four, and with single tokens as in generation.
 void check_windows(const Config& config) {
   Setting s(config, 12, 3);
   Model whole = s.model(Model::Mode::kInference);
@@ -555,7 +558,7 @@ TEST(Model, RefusesWhatMakesNoSense) {
   expect_error([&] { s.model(Model::Mode::kInference).loss_and_gradients(s.ids(), s.targets(), {}); }, {"training mode"});
 }
 
-// ----------------------------------------------------------------------------------------------------- configuration
+// ----------------------------------------------------------------------------------- configuration
 
 TEST(Configuration, PresetsHaveTheDocumentedSizes) {
   EXPECT_EQ(preset_names(), (std::vector<std::string>{"tiny", "mini", "small", "base", "medium", "large", "7b"}));
@@ -654,7 +657,7 @@ TEST(Configuration, ImpossibleValuesNameTheField) {
   expect_refused("max_seq", 0);
   for (const int slots : {0, 8, 100, 2'000'000'000}) expect_refused("mem_slots", slots);
   expect_refused("arch", "lstm");
-  // Not in this version.
+  // Not supported by this version.
   expect_refused("hem", false);
   expect_refused("dpg", true);
   expect_refused("uboo", true);

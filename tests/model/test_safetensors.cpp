@@ -22,14 +22,14 @@ using test::TemporaryDirectory;
 
 constexpr size_t kLengthBytes = 8;
 
-/// A file with this header, as it is, and so many data bytes.
+/// Returns a file with exactly this header and this number of data bytes.
 std::string make_file(const std::string& header, size_t data_bytes) {
   const uint64_t length = header.size();
   std::string file(reinterpret_cast<const char*>(&length), kLengthBytes);
   return file + header + std::string(data_bytes, '\1');
 }
 
-/// Without the flushing of write_file_atomically, which takes its time where a test writes thousands of files.
+/// Writes without the flush of write_file_atomically, which is slow for thousands of files.
 void put(const std::filesystem::path& path, std::string_view content) { std::ofstream(path, std::ios::binary) << content; }
 
 void expect_refused(const std::string& content, std::initializer_list<std::string_view> parts) {
@@ -40,7 +40,7 @@ void expect_refused(const std::string& content, std::initializer_list<std::strin
   expect_error([&] { SafetensorsFile(directory / "bad.safetensors"); }, parts);
 }
 
-/// A small file with each kind of tensor in it.
+/// A small file with one tensor of each kind.
 struct Small {
   std::vector<float> weight = {1.5f, -0.f, std::numeric_limits<float>::infinity(), 1e-40f, 3e38f, std::nanf("")};
   std::vector<int32_t> ids = {0, -1, 2147483647, 7};
@@ -97,7 +97,7 @@ TEST(Safetensors, DataIsAligned) {
   }
 }
 
-/// The bytes of the format's own documentation, not of this writer.
+/// Bytes built from the format's documentation, not with this writer.
 TEST(Safetensors, ReadsAnyOrderAndUnalignedData) {
   const TemporaryDirectory directory;
   const std::string header =
@@ -129,7 +129,7 @@ TEST(Safetensors, RefusesEveryTruncation) {
   expect_error([&] { SafetensorsFile(directory / "longer"); }, {"longer", "1 bytes after the last tensor"});
 }
 
-/// A flipped bit gives an error or a file that is still consistent, never a crash.
+/// A flipped bit gives an error or a consistent file, never a crash.
 TEST(Safetensors, SurvivesEveryFlippedHeaderBit) {
   const TemporaryDirectory directory;
   float values[2] = {1.f, 2.f};
@@ -211,13 +211,13 @@ TEST(Safetensors, ReadsAllInOnePassWithTheFilesChecksum) {
   EXPECT_EQ(std::memcmp(weight.data(), small.weight.data(), sizeof(float) * 6), 0);
   EXPECT_EQ(file.read_all({}), crc32_of(content)) << "what has no place is read too";
 
-  // Nothing is written where a place does not fit.
+  // Nothing is written if a destination does not fit.
   std::ranges::fill(all, 0.f);
   expect_error([&] { file.read_all({{"large", {all.data(), {700, 1000}}}, {"weight", {weight.data(), {3, 2}}}}); }, {"'weight' has shape [2,3]"});
   expect_error([&] { file.read_all({{"large", {all.data(), {700, 1000}}}, {"missing", {weight.data(), {2, 3}}}}); }, {"no tensor 'missing'"});
   EXPECT_EQ(all, std::vector<float>(large.size()));
 
-  // The same open file, altered and cut.
+  // The same open file after it was altered and cut.
   std::fstream(directory / "file", std::ios::binary | std::ios::in | std::ios::out).seekp(-1, std::ios::end).put('x');
   EXPECT_NE(file.read_all(places), crc32_of(content));
   std::filesystem::resize_file(directory / "file", content.size() - 4);

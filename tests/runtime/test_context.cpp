@@ -24,7 +24,7 @@
 #include "tests/common/kernel_test.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-// Out of memory is what the tests here ask for.
+// The tests here run out of memory on purpose.
 extern "C" const char* __asan_default_options() { return "allocator_may_return_null=1"; }
 extern "C" const char* __tsan_default_options() { return "allocator_may_return_null=1"; }
 #endif
@@ -68,7 +68,8 @@ TEST(Context, HasThreadsOfItsOwn) {
   EXPECT_EQ(num_threads(), before);
 }
 
-/// Each task waits until the other loop's tasks have come too: both loops have two threads at the same time.
+/// Each task waits for the other loop's tasks to start: both loops have two threads at the same
+/// time.
 TEST(Context, LoopsOfTwoRunBesideEachOther) {
   std::atomic<int> arrived{0};
   const auto loop = [&] {
@@ -101,7 +102,8 @@ TEST(Context, LoopsInATaskOfAnotherUseItsThreads) {
       const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(20);
       while (arrived < 2 && std::chrono::steady_clock::now() < patience) std::this_thread::yield();
       EXPECT_EQ(arrived, 2);
-      const Context::Use again(outer);  // whose pool is in use, by this very thread or the one that waits for it
+      // outer's pool is in use: by this thread, or by the one that waits for it
+      const Context::Use again(outer);
       int visits = 0;
       parallel_for(10, [&](int) { ++visits; });
       EXPECT_EQ(visits, 10);
@@ -124,9 +126,9 @@ TEST(Context, ServesSeveralThreadsAtOnce) {
   for (std::thread& caller : callers) caller.join();
 }
 
-// ------------------------------------------------------------------------------------------- what is not shared
+// ------------------------------------------------------------------------------ what is not shared
 
-/// The variant that serves a scan_forward, as the profile of the current context sees it.
+/// Returns the variant that serves a scan_forward, from the profile of the current context.
 std::string variant_that_runs() {
   Random random;
   const GuardedTensor x = random.input({1, 4, 16}, 0.5f, 1), y = output({1, 4, 16});
@@ -230,7 +232,7 @@ TEST(Context, AnInterruptionOfOneThreadDoesNotStopAnother) {
   EXPECT_EQ(visits, 100 * 100);
 }
 
-// A Kernel that ends leaves nothing behind: another one in its place has choices of its own.
+// A destroyed Kernel leaves no cached choice: another Kernel at the same address makes its own.
 TEST(Context, AKernelThatEndsLeavesNoChoice) {
   Random random;
   const GuardedTensor x = random.input({4, 16}, 0.5f, 1), sum = output({16}), scanned = output({1, 4, 16});
@@ -244,7 +246,7 @@ TEST(Context, AKernelThatEndsLeavesNoChoice) {
   expect_error([&] { (*kernel)({.sizes = {4, 16}}, x.view(), sum.view()); }, {"scan.forward"});
 }
 
-// ------------------------------------------------------------------------------------------- the floating-point mode
+// ------------------------------------------------------------------------- the floating-point mode
 
 bool denormals_are_flushed() {
   volatile float smallest = FLT_MIN;
@@ -282,7 +284,7 @@ TEST(FloatingPointMode, RoundingAndFlagsStay) {
   std::fesetround(FE_TONEAREST);
 }
 
-// A kernel flushes on any thread that calls it, also where it has no parallel loop.
+// A kernel flushes on the thread that calls it, even if it has no parallel loop.
 TEST(FloatingPointMode, IsSetWhileAKernelRuns) {
   static bool flushed;
   KernelEntry candidate = *std::ranges::find(kernels(), std::string_view("scan_serial_forward"), &KernelEntry::name);
@@ -303,9 +305,9 @@ TEST(FloatingPointMode, IsSetWhileAKernelRuns) {
   }
 }
 
-// -------------------------------------------------------------------------------------------------- out of memory
+// ----------------------------------------------------------------------------------- out of memory
 
-/// What a copy of this process finds; 0: it holds.
+/// Returns 0 if holds() is true in a forked copy of this process.
 int in_a_child(const std::function<bool()>& holds) {
   const pid_t child = ::fork();
   if (child == 0) ::_exit(holds() ? 0 : 1);
@@ -314,7 +316,7 @@ int in_a_child(const std::function<bool()>& holds) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
-/// The address space that this process has may grow by so much; less than no bytes: without end.
+/// Limits the growth of this process's address space. Negative: unlimited.
 void limit_growth(int64_t bytes) {
   int64_t pages = 0;
   std::ifstream("/proc/self/statm") >> pages;
@@ -324,7 +326,7 @@ void limit_growth(int64_t bytes) {
   ::setrlimit(RLIMIT_AS, &limit);
 }
 
-/// Products that need 64 MiB of packed weights and more, at once or in the tasks.
+/// Products that need 64 MiB of packed weights and more, at once or in tasks.
 void out_of_memory_is_an_exception(const std::string& variant, int threads) {
   EXPECT_EQ(in_a_child([&] {
               Context context;
@@ -346,7 +348,7 @@ void out_of_memory_is_an_exception(const std::string& variant, int threads) {
                            std::string_view(error.what()).find("MiB") != std::string_view::npos;
                 }
                 if (!thrown) return false;
-                // Another one goes on, with the memory that there is.
+                // Another call succeeds with the memory that is left.
                 ops::gemm_nt(left.columns(0, 16), right.rows(0, 64).columns(0, 16), product.columns(0, 64));
                 if (c[0] != 8) return false;
               }
@@ -365,7 +367,7 @@ TEST(OutOfMemory, IsAnExceptionOfTheOperation) {
   for (const int threads : {1, 2}) out_of_memory_is_an_exception("packed", threads);
 }
 
-/// In tasks too, where a call has a block already, and whatever the kernel makes of it.
+/// In tasks too, also when a call already holds a block, whatever the kernel does with it.
 TEST(OutOfMemory, EndsTheTaskAndTheCall) {
   constexpr size_t kTooMuch = size_t{1} << 60;
   static std::atomic<bool> went_on;
@@ -395,7 +397,8 @@ TEST(OutOfMemory, EndsTheTaskAndTheCall) {
       expect_error([&] { ops::scan_forward(x, y); }, {"scan.forward", "out of memory", "1099511627776.0 MiB"});
       EXPECT_FALSE(went_on);
       const Scratch first(100'000), second(200'000);
-      // What the call held is there again: the first two calls have taken the tasks' blocks, and others have all been released.
+      // The blocks that the call held are back. The first two calls have taken the tasks' blocks;
+      // all other blocks were released.
       EXPECT_LE(scratch_system_allocations() - allocations, i > 0 ? 12 : 1000);
       allocations = scratch_system_allocations();
     }

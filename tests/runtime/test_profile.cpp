@@ -16,7 +16,7 @@ const ProfileRow& row_of(const std::vector<ProfileRow>& rows, const KernelEntry&
   return *row;
 }
 
-/// A call with another beside it for a while, and with nothing else after that.
+/// A call that runs beside another for a while, then alone.
 TEST(Profile, DividesTheTimeOfWhatRunsBesideEachOther) {
   static KernelEntry longer = kernels().front(), shorter = longer;
   longer.pass = "longer", shorter.pass = "shorter";

@@ -97,7 +97,7 @@ TEST(Registry, ScopedKernelServes) {
   expect_error<UsageError>([&] { ScopedKernel{candidate}; }, {"no_such_op"});
 }
 
-// ------------------------------------------------------------------------------------------------------- choice by size
+// ---------------------------------------------------------------------------------- choice by size
 
 /// Lines of an operation "op" with the sizes M and N, in their order: packed, and two with conditions.
 const registry::Variant kPacked{"op", "packed", "", "", "f32", registry::kNone, [](const int*) { return true; }};

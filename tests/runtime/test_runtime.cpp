@@ -20,9 +20,9 @@
 namespace mmrec {
 namespace {
 
-// ------------------------------------------------------------------------------------------------------------ tensor
+// ------------------------------------------------------------------------------------------ tensor
 
-/// 0, 1, 2, .. as a tensor of a shape.
+/// A tensor with the elements 0, 1, 2, ..
 struct Counting {
   explicit Counting(std::initializer_list<int> shape) : view(nullptr, shape), values(view.count()) {
     for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i);
@@ -52,7 +52,8 @@ TEST(TensorView, RowMajor) {
 TEST(TensorView, HalideDescriptorIsItsOwn) {
   const Counting c({2, 3});
   const Tensor copy = c.view;
-  ASSERT_NE(copy.buffer()->dim, c.view.buffer()->dim);  // it would dangle when the original goes
+  // it would dangle when the original is destroyed
+  ASSERT_NE(copy.buffer()->dim, c.view.buffer()->dim);
   EXPECT_EQ(copy.buffer()->dim[0].extent, 3);           // Halide's dimension 0 is the innermost
   EXPECT_EQ(copy.buffer()->dim[1].stride, 3);
   EXPECT_EQ(copy.buffer()->host, reinterpret_cast<uint8_t*>(c.view.data()));
@@ -67,7 +68,7 @@ TEST(TensorView, SlicesAndAt) {
   EXPECT_EQ(elements(c.view.columns(1, 3).at(0).at(2)), (std::vector<float>{9, 10}));
   EXPECT_FALSE(c.view.columns(1, 3).contiguous());
   EXPECT_TRUE(c.view.rows(1, 2).contiguous());
-  EXPECT_EQ(c.view.slice(1, 3, 3).count(), 0);  // an empty part, even at the end
+  EXPECT_EQ(c.view.slice(1, 3, 3).count(), 0);  // an empty part is allowed, even at the end
   expect_error([&] { c.view.slice(3, 0, 1); }, {"[2,3,4]"});
   expect_error([&] { c.view.slice(-1, 0, 1); }, {"[2,3,4]"});
   expect_error([&] { c.view.slice(1, 0, 4); }, {"[2,3,4]", "4"});
@@ -80,7 +81,7 @@ TEST(TensorView, Reshape) {
   const Counting c({6, 4});
   EXPECT_EQ(elements(c.view.reshape({2, 3, 4}).at(1)), (std::vector<float>{12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23}));
   EXPECT_EQ(c.view.reshape({24}).rank(), 1);
-  EXPECT_EQ(c.view.reshape({3, 8}).stride(0), 8);  // a contiguous tensor may be cut anyhow
+  EXPECT_EQ(c.view.reshape({3, 8}).stride(0), 8);  // a contiguous tensor may be reshaped freely
   expect_error([&] { c.view.reshape({5, 5}); }, {"[6,4]", "[5,5]"});
 
   const Tensor part = c.view.columns(1, 3);  // rows of a wider matrix
@@ -117,7 +118,7 @@ TEST(TensorView, CheckShape) {
   expect_error([&] { check_shape("op x", c.view, {6}); }, {"op x"});
 }
 
-// ------------------------------------------------------------------------------------------------------------- arena
+// ------------------------------------------------------------------------------------------- arena
 
 TEST(Arena, MeasuredThenFilled) {
   struct Arrays {
@@ -147,11 +148,11 @@ TEST(Arena, MeasuredThenFilled) {
 
   Arena moved = std::move(arena);
   EXPECT_EQ(moved.used(), counting.used());
-  EXPECT_EQ(arrays.a.data()[34], 0);  // the memory has moved along
+  EXPECT_EQ(arrays.a.data()[34], 0);  // the memory has moved too
   EXPECT_THROW(moved.tensor({1}), Error);
 }
 
-// ------------------------------------------------------------------------------------------------------------ random
+// ------------------------------------------------------------------------------------------ random
 
 // Known answers of philox4x32-10 from the Random123 distribution (kat_vectors).
 TEST(Philox, KnownAnswers) {
@@ -168,7 +169,7 @@ TEST(Philox, BitsAreTheWordsOfTheBlocks) {
     EXPECT_EQ(philox.bits(i), philox.block(i / 4)[i % 4]);
 }
 
-/// Mean of f(i) for i below n.
+/// Returns the mean of f(i) for 0 <= i < n.
 template <class Function>
 double mean(int n, Function f) {
   double sum = 0;
@@ -177,7 +178,8 @@ double mean(int n, Function f) {
 }
 
 constexpr int kDraws = 100'000;
-/// Four standard deviations of a mean of kDraws draws with this variance; the draws are fixed, so nothing is flaky.
+/// Four standard deviations of a mean of kDraws draws with this variance. The draws are fixed, so
+/// the tests are not flaky.
 double four_sigma(double variance) { return 4 * std::sqrt(variance / kDraws); }
 
 TEST(Philox, Uniform) {
@@ -231,7 +233,7 @@ TEST(DropoutBits, KeepRate) {
   EXPECT_EQ(dropout_threshold(0), 0u);
 }
 
-// Masks of keys that differ in one bit, and of neighbouring elements, must look independent.
+// Masks with keys that differ in one bit, and neighbouring elements, must look independent.
 TEST(DropoutBits, Independence) {
   const uint32_t threshold = dropout_threshold(0.5f);
   const auto sign = [&](DropoutKey key, uint32_t i) { return dropout_bits(key, i) >= threshold ? 1. : -1.; };
@@ -244,7 +246,7 @@ TEST(DropoutBits, Independence) {
   }
 }
 
-// ---------------------------------------------------------------------------------------------------- control groups
+// ---------------------------------------------------------------------------------- control groups
 
 /// A tree of files as in /proc and /sys.
 class CgroupLimitsTest : public testing::Test {
@@ -253,7 +255,7 @@ class CgroupLimitsTest : public testing::Test {
     std::filesystem::create_directories((root_ / file).parent_path());
     std::ofstream(root_ / file) << text;
   }
-  /// A version's hierarchy is mounted from the group `mounted` on.
+  /// Mounts a version's hierarchy from the group `mounted` on.
   void mount(int version, const std::string& place, const std::string& mounted, const std::string& controllers = "") {
     mounts_ += version == 2 ? fmt::format("36 25 0:32 {} {} rw,nosuid shared:9 - cgroup2 cgroup rw\n", mounted, place)
                             : fmt::format("36 25 0:32 {} {} rw,nosuid master:7 shared:9 - cgroup cgroup rw,{}\n", mounted, place, controllers);
@@ -311,7 +313,7 @@ TEST_F(CgroupLimitsTest, AContainerMayHaveTheHostsNamesOfItsGroups) {
   EXPECT_EQ(limits().memory.value(), 512 << 20);
 }
 
-/// A real group, as far as this process may make one.
+/// A real group, if this process may create one.
 TEST(CgroupLimitsOfThisMachine, AreFound) {
   namespace fs = std::filesystem;
   for (const fs::path hierarchy : {"/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup"}) {
@@ -337,7 +339,7 @@ TEST(CgroupLimitsOfThisMachine, AreFound) {
   GTEST_SKIP() << "no group with a quota can be made here";
 }
 
-// ---------------------------------------------------------------------------------------------------------- CPU and errors
+// ---------------------------------------------------------------------------------- CPU and errors
 
 TEST(CpuInfo, KernelsFitThisMachine) {
   EXPECT_FALSE(cpu_name().empty());
@@ -345,7 +347,7 @@ TEST(CpuInfo, KernelsFitThisMachine) {
   EXPECT_NO_THROW(check_kernels());
 }
 
-// Tables and logs are files of these names.
+// Tables and logs are files with these names.
 TEST(CpuInfo, NamesAreSlugs) {
   EXPECT_EQ(cpu_slug("AMD EPYC 9R14"), "amd_epyc_9r14");
   EXPECT_EQ(cpu_slug("AMD EPYC 7763 64-Core Processor"), "amd_epyc_7763");

@@ -35,7 +35,7 @@ TEST(Threads, CountIsChecked) {
   for (int wrong : {0, -1, 1025}) EXPECT_THROW(set_num_threads(wrong), Error) << wrong;
 }
 
-/// What a copy of this process finds, in which user 54321 may have so many threads.
+/// Runs holds() in a forked copy of this process, as user 54321 with a limit on threads.
 int with_threads_limited(rlim_t limit, const std::function<bool()>& holds) {
   const pid_t child = ::fork();
   if (child == 0) {
@@ -104,7 +104,7 @@ TEST(ParallelFor, EveryIndexOnce) {
 
 TEST(ParallelFor, UsesTheThreads) {
   const ScopedThreads scoped(2);
-  // Each of the two indices waits until the other has come: one thread alone would wait in vain.
+  // Each of the two indices waits for the other to start: a single thread would wait forever.
   std::atomic<int> arrived{0};
   parallel_for(2, [&](int) {
     ++arrived;
@@ -125,7 +125,7 @@ TEST(ParallelFor, ExceptionsAreRethrown) {
     } catch (const std::out_of_range& error) {
       EXPECT_STREQ(error.what(), "thirty-seven");
     }
-    std::atomic<int> visits{0};  // and the pool is as good as before
+    std::atomic<int> visits{0};  // the pool still works
     parallel_for(100, [&](int) { ++visits; });
     EXPECT_EQ(visits, 100);
   }
@@ -192,12 +192,13 @@ TEST(Interruptible, StepsInLockstepEndEarlyToo) {
   EXPECT_LT(last, 12);
 }
 
-/// Every part's step t adds up what all parts wrote in step t - 1: wrong unless every step came once, and in turn.
+/// Step t of every part adds up what all parts wrote in step t - 1. The sum is wrong unless every
+/// step ran once and in order.
 void check_lockstep(int parts, int steps) {
   std::vector<int64_t> values((steps + 1) * parts, 1);
   lockstep(parts, steps, [&](int part) {
     return [&, part](int t) {
-      int64_t sum = values[(t + 1) * parts + part] - 1;  // 0 the first time
+      int64_t sum = values[(t + 1) * parts + part] - 1;  // 0 at the first step
       for (int other = 0; other < parts; ++other) sum += values[t * parts + other] % 1000003;
       values[(t + 1) * parts + part] = sum + part;
     };
@@ -213,9 +214,9 @@ void check_lockstep(int parts, int steps) {
   }
 }
 
-// Tasks may meet later than the first time that they run, on a machine that has other things to do.
+// On a busy machine tasks may overlap only after the first run.
 TEST(Scratch, ThereIsEnoughForAllThreadsOnceOneTaskHasWantedIt) {
-  constexpr size_t kBytes = 123'457'000;  // no other test's size class
+  constexpr size_t kBytes = 123'457'000;  // a size class that no other test uses
   for (const int threads : {1, 3, 2, 4}) {
     const ScopedThreads scoped(threads);
     for (const int blocks : {1, 2}) {
@@ -249,7 +250,8 @@ TEST(Lockstep, EveryStepOnceAndInTurn) {
 
 TEST(Lockstep, DoesWithoutThreadsThatDoNotCome) {
   const ScopedThreads scoped(3);
-  parallel_for(2, [](int) { check_lockstep(3, 100); });  // inside a loop there is only the calling thread
+  // inside a loop there is only the calling thread
+  parallel_for(2, [](int) { check_lockstep(3, 100); });
 }
 
 TEST(Lockstep, ExceptionsAreRethrown) {
@@ -270,13 +272,14 @@ TEST(ParallelFor, FlushesDenormals) {
   std::atomic<int> denormal_results{0};
   parallel_for(64, [&](int) {
     volatile float smallest_normal = FLT_MIN, denormal = std::bit_cast<float>(0x00400000u);
-    const float halved = smallest_normal * 0.5f, scaled = denormal * 0x1p100f;  // a denormal as a result, and as an operand
+    // a denormal as a result, and as an operand
+    const float halved = smallest_normal * 0.5f, scaled = denormal * 0x1p100f;
     if (halved != 0 || scaled != 0) ++denormal_results;
   });
   EXPECT_EQ(denormal_results, 0);
 }
 
-// What Halide's runtime is told through do_par_for comes back as the loop's result: the first failure, and nothing new begins.
+// The result of do_par_for is that of the loop: the first failure. No task begins after it.
 TEST(HalideRuntime, ParallelLoopsReturnTheFirstFailure) {
   install_halide_runtime();
   const auto task = [](void*, int i, uint8_t* begun) {

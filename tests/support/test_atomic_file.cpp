@@ -41,7 +41,7 @@ std::set<std::string> entries(const fs::path& directory) {
   return names;
 }
 
-/// A small file system of its own; needs the right to mount one.
+/// A small file system; needs the right to mount one.
 class TinyDisk {
  public:
   TinyDisk(const fs::path& path, const char* options) : path_(path) {
@@ -130,7 +130,7 @@ TEST(AtomicFile, ReadsFilesThatTellNoSize) {
   EXPECT_GT(read_file("/proc/self/maps").size(), 1000u);
 }
 
-/// Works without any rights: the process' own limit on the size of files takes the place of a full disk.
+/// Needs no special rights: the process's limit on file sizes simulates a full disk.
 TEST(AtomicFile, FailedWriteKeepsTheOldFile) {
   const TemporaryDirectory directory;
   write_file_atomically(directory / "file", "old");
@@ -230,7 +230,7 @@ TEST(AtomicDirectory, FailureKeepsTheOldOne) {
   EXPECT_EQ(entries(directory.path()), std::set<std::string>{"checkpoint"});
 }
 
-/// A process that stays in the middle of write_directory_atomically until it is killed.
+/// A process that stops in the middle of write_directory_atomically until it is killed.
 class Writer {
  public:
   explicit Writer(const fs::path& path) {
@@ -301,7 +301,7 @@ TEST(AtomicDirectory, RefusesToLoseOtherFiles) {
   EXPECT_EQ(entries(directory / "home"), std::set<std::string>{"thesis"});
 }
 
-/// From here on the system cannot swap names, as on some network file systems; other renames work.
+/// From here on the system cannot swap names, as on some network file systems. Other renames work.
 bool forbid_swapping_names() {
   std::array<sock_filter, 6> program = {
       {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_renameat2, 0, 3),
@@ -311,7 +311,7 @@ bool forbid_swapping_names() {
   return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
 }
 
-/// From here on the system knows no locks, as on some network file systems.
+/// From here on the system has no file locks, as on some network file systems.
 bool forbid_locks() {
   std::array<sock_filter, 4> program = {{BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
                                          BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_flock, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOLCK),

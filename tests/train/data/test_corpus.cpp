@@ -63,13 +63,14 @@ TEST(Corpus, FileIsCutAtALineEnd) {
   const TemporaryDirectory directory;
   const Split splits[] = {
       {"aa\nbb\ncc\ndd\n", 0.25, "aa\nbb\ncc\n"},  // exactly at a line end
-      {"aa\nbb\ncc\ndd\n", 0.3, "aa\nbb\n"},       // within cc: the line end before
-      {"aa\nbb\ncc\ndd\n", 0.9, "a"},              // within aa, where no line ends before
+      {"aa\nbb\ncc\ndd\n", 0.3, "aa\nbb\n"},       // within cc: cut at the line end before
+      {"aa\nbb\ncc\ndd\n", 0.9, "a"},              // within aa, with no line end before
       {"aa\nbb\ncc\ndd", 0, "aa\nbb\ncc\ndd"},
-      {"abcdefghij", 0.2, "abcdefgh"},  // no line ends at all
-      {"€€€", 0.5, "€"},                // byte 4 is inside the second
+      {"abcdefghij", 0.2, "abcdefgh"},  // no line end at all
+      {"€€€", 0.5, "€"},                // byte 4 is inside the second character
       {"ééé", 1.0 / 3, "éé"},
-      {"Title\n" + std::string(994, 'x'), 0.1, "Title\n" + std::string(894, 'x')},  // the only line end is far from the place
+      // the only line end is too far away
+      {"Title\n" + std::string(994, 'x'), 0.1, "Title\n" + std::string(894, 'x')},
   };
   for (const Split& split : splits) {
     SCOPED_TRACE(split.text);

@@ -41,7 +41,7 @@ class Downloads : public testing::Test {
     return download({.url = {server.url("/text.txt")}, .file = file_, .sha256 = sha256, .retries = 2, .first_wait = milliseconds(1)}, console,
                     [this] { check_stop_(); });
   }
-  /// The first part of what a good server answers: then the connection is lost.
+  /// Returns the first bytes of a correct answer; then the connection is lost.
   static std::string cut(const std::string& answer, size_t bytes) { return answer.substr(0, bytes); }
 
   void expect_complete() const {
@@ -78,7 +78,8 @@ TEST_F(Downloads, ALostConnectionGoesOnWhereItWas) {
   int answers = 0;
   const HttpServer server([&](const std::string& request) {
     const std::string answer = serve_file(request, content_);
-    return ++answers <= 3 ? cut(answer, 900'000) : answer;  // more in a row than retries, but each brings bytes
+    // more failures than retries, but each brings bytes
+    return ++answers <= 3 ? cut(answer, 900'000) : answer;
   });
   get(server);
   expect_complete();
@@ -127,7 +128,8 @@ TEST_F(Downloads, StartsOverWhereTheFileIsAnotherNow) {
 
 TEST_F(Downloads, StartsOverWhereTheServerCannotTell) {
   int answers = 0;
-  const HttpServer server([&](const std::string&) {  // no validator; or a weak one, which does not promise the same bytes
+  // no validator, or a weak one, which does not guarantee the same bytes
+  const HttpServer server([&](const std::string&) {
     const std::string answer =
         fmt::format("HTTP/1.1 200 OK\r\n{}Content-Length: {}\r\n\r\n{}", answers % 2 ? "ETag: W/\"v1\"\r\n" : "", content_.size(), content_);
     return ++answers <= 2 ? cut(answer, 1'000'000) : answer;
@@ -211,7 +213,7 @@ TEST_F(Downloads, AFileOfAnotherUrlIsNotTakenForIt) {
   EXPECT_EQ(server.requests().size(), 2u) << "it is there now";
   get(server);
   expect_complete();
-  for (const char* damaged : {"", "{", "[]", "{\"url\":1}"}) {  // then nobody knows what it is
+  for (const char* damaged : {"", "{", "[]", "{\"url\":1}"}) {  // then its origin is unknown
     write_file_atomically(file_, "xxxx");
     write_file_atomically(file_description_, damaged);
     get(server);
@@ -236,7 +238,7 @@ TEST_F(Downloads, AnOldFileStaysUntilTheNewOneIsComplete) {
   EXPECT_EQ(read_file(file_), "from another URL");
 }
 
-/// Half of a file beside the description of the whole, as a disk that was full while it was copied leaves it.
+/// Half of a file beside the description of the whole: the result of a copy to a full disk.
 TEST_F(Downloads, AFileThatWasCutIsDownloadedAgain) {
   const HttpServer server([&](const std::string& request) { return serve_file(request, content_); });
   get(server);
@@ -350,7 +352,7 @@ TEST_F(Downloads, WhatPassesIsTriedAgain) {
   const HttpServer server([&](const std::string& request) -> std::string {
     ++answers;
     if (answers == 1) return "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
-    if (answers == 2) return "";  // hangs up
+    if (answers == 2) return "";  // closes the connection
     return serve_file(request, content_);
   });
   get(server);

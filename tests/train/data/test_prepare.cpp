@@ -60,7 +60,7 @@ class Prepare : public testing::Test {
     std::fflush(output_.get());
     return read_file(directory_ / "output");
   }
-  /// The two texts, after all files of the folder have been compared with each other.
+  /// Returns the two texts, after comparing all files of the folder with each other.
   Corpus result() const {
     EXPECT_EQ(entries(out_), (std::set<std::string>{"train.txt", "val.txt", "tokenizer.json", "train.tokens", "val.tokens", "manifest.json"}));
     const PreparedData data = load_prepared(out_, 0);
@@ -76,7 +76,7 @@ class Prepare : public testing::Test {
   std::function<void()> check_stop_ = [] {};
 };
 
-/// More than two pieces of a file that is read, with characters of every length.
+/// Longer than two read pieces, with characters of every length.
 std::string long_text() {
   std::string text;
   for (int i = 0; text.size() < 2'500'000; ++i) text += fmt::format("line {} of a text € \U0001F600 é{}", i, i % 7 == 0 ? "\n\n" : "\n");
@@ -184,7 +184,7 @@ TEST_F(Prepare, SaysWhatAFolderHasAndIsNotRead) {
   EXPECT_EQ(manifest["summary"].size(), 3u);
   EXPECT_EQ(manifest["summary"][1], left_out);
 
-  // What is left out does not make the result another one.
+  // Files that are left out do not change the result.
   write("in/e.txt.xz", "\xfd");
   asked.remarks = corpus_files(directory_ / "in", false, directory_ / "in/prepared").left_out;
   const nlohmann::ordered_json again = run(asked);
@@ -205,7 +205,7 @@ TEST_F(Prepare, WarnsOfASplitFarFromWhatWasAskedFor) {
   EXPECT_NE(output().find("split: 2.0 % of the bytes for validation, 20.0 % asked for, which is far off"), std::string::npos) << output();
 }
 
-/// The manifest is of the bytes that were read, though the source is another one before and after.
+/// The manifest describes the bytes that were read, although the source differs before and after.
 TEST_F(Prepare, ASourceThatGrowsIsDescribedAsItWasRead) {
   const fs::path file = write("text", long_text());
   int asked = 0;
@@ -229,7 +229,7 @@ TEST_F(Prepare, ASourceThatGrowsIsDescribedAsItWasRead) {
   EXPECT_TRUE(result().train.ends_with("another\n"));
 }
 
-/// What a user's file must not begin with may be the beginning of a document.
+/// A document may begin with bytes that a file must not begin with.
 TEST_F(Prepare, DocumentsMayBeginAsTheyLike) {
   PrepareOptions asked = options({write("x.jsonl", R"({"text":"\ufeffPK\u0003\u0004"})")});
   asked.val_split = 0;
@@ -252,7 +252,7 @@ TEST_F(Prepare, WhatCannotBeLookedAtIsNamed) {
   fs::permissions(directory_ / "in/closed", fs::perms::owner_all);
 }
 
-/// The result may lie among its sources, and is none.
+/// The result may lie among its sources, but is not read as one.
 TEST_F(Prepare, DoesNotReadItsOwnResult) {
   write("in/a.txt", "first\n");
   out_ = directory_ / "in/prepared";
@@ -275,7 +275,8 @@ TEST_F(Prepare, TheManifestSaysWhatWasMadeOfWhat) {
   const nlohmann::ordered_json& file = manifest["inputs"]["files"][0];
   EXPECT_EQ(file["name"], "text");
   EXPECT_EQ(file["bytes"], 4);
-  EXPECT_EQ(file["sha256"], "edeaaff3f1774ad2888673770c6d64097e391bc362d7d6fb34982ddf0efd18cb");  // sha256sum's
+  // computed with sha256sum
+  EXPECT_EQ(file["sha256"], "edeaaff3f1774ad2888673770c6d64097e391bc362d7d6fb34982ddf0efd18cb");
   EXPECT_EQ(manifest["inputs"]["val_split"], 0.2);
   EXPECT_EQ(manifest["results"], nlohmann::ordered_json({{"vocabulary", 6}, {"characters", 4}, {"train_tokens", 3}, {"val_tokens", 1}}));
   for (const nlohmann::ordered_json& made : manifest["files"]) EXPECT_EQ(made["bytes"], fs::file_size(out_ / made["name"].get<std::string>()));
@@ -308,7 +309,8 @@ TEST_F(Prepare, WhatIsThereIsNotMadeAgain) {
   EXPECT_EQ(load_prepared(out_, 10).tokenizer.size(), 10);
   run(other = options({moved}));
   EXPECT_FALSE(made_again(other));
-  for (const char* name : {"train.txt", "val.tokens", "tokenizer.json"}) {  // a flipped bit, the size as it was
+  // a flipped bit; the size is unchanged
+  for (const char* name : {"train.txt", "val.tokens", "tokenizer.json"}) {
     std::string bytes = read_file(out_ / name);
     bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
     write_file_atomically(out_ / name, bytes);
@@ -337,7 +339,7 @@ TEST_F(Prepare, FailureLeavesTheOldFolderAndNothingElse) {
   expect_error([&] { run(options({write("empty", "")})); }, {"there is no text"});
   expect_as_before();
 
-  // A stop at every point in time leaves no traces.
+  // A stop at any moment leaves no traces.
   PrepareOptions other = options({file});
   other.val_split = 0.3;
   int stops = 0;
@@ -369,7 +371,7 @@ TEST_F(Prepare, AFolderOfOtherThingsIsLeftAlone) {
 }
 
 #ifndef __SANITIZE_ADDRESS__  // which keeps what was freed
-/// The most memory of this process since the last call, in bytes.
+/// Returns this process's peak memory since the last call, in bytes.
 int64_t peak_memory() {
   std::ifstream status("/proc/self/status");
   std::string line;

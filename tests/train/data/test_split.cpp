@@ -40,7 +40,7 @@ TEST(Split, ALineEndIsLookedForNearby) {
   EXPECT_EQ(rest_after(lines, 0.2).size(), 2000u);
   EXPECT_EQ(rest_after(lines, 0.2005).size(), 2100u) << "never less than was asked for";
   EXPECT_EQ(rest_after(lines, 0), "");
-  // Of a long text no more than a megabyte is looked through.
+  // In a long text at most a megabyte is searched.
   std::string text(120'000'000, 'x');
   text[58'999'999] = '\n';
   EXPECT_EQ(split_point(text, 0.5), 60'000'000u);
@@ -64,7 +64,7 @@ TEST(Split, DocumentsForValidationComeFromAllOver) {
   }
 }
 
-/// The part of the bytes that are for validation.
+/// Returns the part of the bytes that is for validation.
 double validation_share(double val_split, const std::vector<size_t>& documents) {
   DocumentSplit split(val_split);
   double all = 0, validation = 0;

@@ -56,13 +56,14 @@ class TextFile : public testing::Test {
 
   TemporaryDirectory directory_;
   std::filesystem::path path_ = directory_ / "input";
-  FileFacts facts_;  // of the file that was read last
+  FileFacts facts_;  // of the last file read
 };
 
 TEST_F(TextFile, PiecesEndBetweenCharacters) {
   EXPECT_EQ(text_of(""), "");
   EXPECT_EQ(text_of("é"), "é");
-  for (size_t shift = 0; shift < 4; ++shift) {  // every place of a piece's end within a character
+  // every position of a piece's end within a character
+  for (size_t shift = 0; shift < 4; ++shift) {
     std::string text(shift, 'x');
     while (text.size() < 2'500'000) text += "a\U0001F600é€";
     EXPECT_TRUE(text_of(text) == text);
@@ -98,7 +99,7 @@ TEST_F(TextFile, RefusesDamagedCompressedFiles) {
   expect_error([&] { text_of(wrong_sum); }, {path_.string(), "damaged"});
   for (const std::string& behind : {"junk"s, "\x1e"s + good.substr(1), good.substr(0, 1) + "\x8a" + good.substr(2), "\0\0junk"s})
     expect_error([&] { text_of(good + behind); }, {path_.string(), "damaged"});
-  // A text that is longer than a piece is handed out before its end shows; the error comes all the same.
+  // A text longer than a piece is passed on before its end is seen; the error still comes.
   const std::string longer = gzip(std::string(3'000'000, 'x'));
   expect_error([&] { text_of(longer.substr(0, longer.size() - 4)); }, {"ends too early"});
 }
@@ -156,7 +157,8 @@ TEST_F(TextFile, JsonLinesGiveTheirTexts) {
 
   std::string lines;
   Documents expected;
-  for (int i = 0; i < 400; ++i) {  // lines begin and end anywhere in pieces, and some are longer
+  // lines begin and end anywhere in pieces; some are longer than a piece
+  for (int i = 0; i < 400; ++i) {
     expected.push_back(std::string(static_cast<size_t>(i % 50 == 0 ? 1'200'000 : 4001 + i), static_cast<char>('a' + i % 26)) + "€");
     lines += "{\"text\": \"" + expected.back() + "\"}\n";
   }
@@ -188,7 +190,7 @@ TEST_F(TextFile, JsonLinesThatAreNoneHaveAPlace) {
   }
 }
 
-/// What other fields hold does not matter, also where the JSON library has no room for it.
+/// The content of other fields does not matter, even if the JSON library cannot represent it.
 TEST_F(TextFile, OtherFieldsOfJsonLinesDoNotMatter) {
   using Documents = std::vector<std::string>;
   const std::string digits(400, '9');
@@ -253,7 +255,8 @@ TEST_F(TextFile, WhatIsNoTextSaysWhatItIs) {
       {"\xff\xfe\0\0a\0\0\0"s, "in UTF-32", "iconv -f UTF-32"},
       {"a\0b\0\n\0"s, "UTF-16LE", "iconv -f UTF-16LE"},
       {"\0a\0b\0\n"s, "UTF-16BE", "iconv -f UTF-16BE"},
-      {"\x1f\4@\4 \0<\0\n\0"s, "UTF-16LE", "iconv"},  // Cyrillic: zeros are in spaces and line ends only
+      // Cyrillic: only spaces and line ends have zeros
+      {"\x1f\4@\4 \0<\0\n\0"s, "UTF-16LE", "iconv"},
   };
   for (const NoText& bad : cases) {
     SCOPED_TRACE(bad.what);
@@ -297,7 +300,8 @@ TEST_F(TextFile, WhatIsOddIsFound) {
   EXPECT_FALSE(facts_.has_json);
   text_of("{\"text\":\n" + std::string(2'000'000, ' ') + "\"one\"}\n");
   EXPECT_FALSE(facts_.has_json);
-  for (const char* character : {"x", "\u20ac"}) {  // three bytes, of which one or two are behind what is looked at
+  // three bytes, of which one or two lie after the inspected part
+  for (const char* character : {"x", "\u20ac"}) {
     std::string long_text;
     while (long_text.size() < 2'000'000) long_text += character;
     text_of("{\"id\":1e400,\"text\":\"" + long_text + "\"}\n{\"text\":\"two\"}\n");

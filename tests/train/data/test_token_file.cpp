@@ -51,7 +51,7 @@ TEST(TokenFile, IdsTakeAsManyBytesAsTheVocabularyNeeds) {
   }
 }
 
-/// As docs/data.md has it: what other programs may read.
+/// The format of docs/data.md, which other programs may read.
 TEST(TokenFile, HasTheDocumentedBytes) {
   const TemporaryDirectory directory;
   write_tokens(directory / "t", {.vocabulary = 300, .tokenizer_crc32 = 0x04030201, .text_bytes = 5}, std::vector{2, 258, 299});
@@ -89,7 +89,7 @@ TEST(TokenFile, RefusesEveryCutAndEveryFlippedBit) {
   expect_error([&] { read_token_file(directory / "missing"); }, {"missing", "No such file"});
 }
 
-/// The checksums are right, and other programs than prepare write such files, too.
+/// With correct checksums: other programs may write such files.
 TEST(TokenFile, RefusesIdsBeyondTheVocabulary) {
   for (const int vocabulary : {100, 300, 70'000}) {
     SCOPED_TRACE(vocabulary);
@@ -128,7 +128,7 @@ TEST_F(TokenFileInUse, IsRefusedOnceItHasOtherIds) {
     std::ofstream(path_) << good;
     const Tokens tokens = read_token_file(path_).tokens;
     EXPECT_EQ(ids_of(tokens), ids_);
-    ::usleep(10'000);  // the clock of files goes by ticks
+    ::usleep(10'000);  // file timestamps have a coarse resolution
     std::ofstream(path_) << bytes;  // into the same file
     expect_error([&] { ids_of(tokens); }, {path_.string(), "changed while it was in use", "prepare"});
   };
@@ -158,8 +158,8 @@ TEST(TokenFile, IsOfNoUseBeforeItIsFinished) {
   expect_error([&] { read_token_file(directory / "t"); }, {"not a token file"});
 }
 
-#ifndef __SANITIZE_ADDRESS__  // which keeps a shadow of what is used
-/// Bytes of files that count as this process's memory now.
+#ifndef __SANITIZE_ADDRESS__  // it keeps shadow memory for every used byte
+/// Returns the bytes of files that currently count as this process's memory.
 int64_t resident_file_bytes() {
   std::ifstream file("/proc/self/statm");
   int64_t total = 0, resident = 0, shared = 0;

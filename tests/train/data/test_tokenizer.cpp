@@ -68,9 +68,9 @@ TEST(Tokenizer, InvalidUtf8HasAPlace) {
       {"ab\xff", "byte 2 (0xff)"},  // never part of UTF-8
       {"0123456789abcdef\xff", "byte 16 (0xff)"},
       {"0123456789é0123456789\xe2\x82 €", "byte 22 (0xe2)"},
-      {"é\x80", "byte 2 (0x80)"},            // continues nothing
-      {"abc\xc3", "byte 3 (0xc3)"},          // cut
-      {"a\xc0\xaf", "byte 1 (0xc0)"},        // longer than need be
+      {"é\x80", "byte 2 (0x80)"},            // a continuation byte without a beginning
+      {"abc\xc3", "byte 3 (0xc3)"},          // cut off
+      {"a\xc0\xaf", "byte 1 (0xc0)"},        // overlong encoding
       {"\xed\xa0\x80", "byte 0 (0xed)"},     // half of a UTF-16 pair
       {"\xf4\x90\x80\x80", "byte 0 (0xf4)"}  // beyond U+10FFFF
   };

@@ -39,7 +39,7 @@ TEST(Windows, TargetsAreTheNextTokensTimeMajor) {
   EXPECT_TRUE(std::ranges::equal(targets, std::vector{7, 1, 8, 2, 9, 3}));
 }
 
-/// The text ends before the last window has moved all the way.
+/// The text ends before the last window has been shifted completely.
 TEST(Windows, AShiftMovesAllWindowsWithinTheText) {
   constexpr int T = 3, B = 4;
   const WindowSet windows(counting(14), T, "the text");
@@ -121,8 +121,8 @@ TEST(BatchOrder, DependsOnSeedAndStepOnly) {
   EXPECT_NE(epoch_order(other, 3), third);
 }
 
-/// Chi-squared over where each of 4 windows comes in 24,000 epochs, 24 orders of 1000 each: 23 degrees of freedom, and 64 is
-/// beyond chance (p = 1e-5).
+/// Chi-squared test of the order of 4 windows in 24,000 epochs: 24 orders of 1000 each, 23 degrees
+/// of freedom. A value of 64 is beyond chance (p = 1e-5).
 TEST(BatchOrder, AllOrdersAreEquallyLikely) {
   constexpr int kEpochs = 24'000, kOrders = 24;
   BatchOrder order(4, 4, 42);

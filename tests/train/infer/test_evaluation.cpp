@@ -30,7 +30,7 @@ class StreamLoss : public testing::Test {
     return tokens;
   }
   LossSum stream(const std::vector<int32_t>& tokens, int T) { return stream_loss(config_, kVocabulary, parameters_, kSeed, tokens, T); }
-  /// From a fresh state in each window.
+  /// Each window starts from a zero state.
   LossSum windows(const std::vector<int32_t>& tokens, int T) {
     return Evaluation(config_, kVocabulary, parameters_, kSeed, WindowSet(tokens, T, "the text")).run();
   }

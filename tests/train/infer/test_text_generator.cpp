@@ -14,12 +14,12 @@
 namespace mmrec {
 namespace {
 
-// ------------------------------------------------------------------------------------------------------------ choosing
+// ---------------------------------------------------------------------------------------- choosing
 
-const std::vector<float> kLogits = {9, 8, 2, -1, 4, 0, 3};  // <UNK> and <PAD> the largest
+const std::vector<float> kLogits = {9, 8, 2, -1, 4, 0, 3};  // <UNK> and <PAD> have the largest
 constexpr int kFirst = 2;
 
-/// How often each token is chosen as `random` goes through [0, 1).
+/// Returns how often each token is chosen while `random` runs through [0, 1).
 std::map<int32_t, double> chosen(const Sampling& sampling, const std::vector<int32_t>& recent = {}) {
   constexpr int kDraws = 20'000;
   Sampler sampler(sampling);
@@ -28,7 +28,7 @@ std::map<int32_t, double> chosen(const Sampling& sampling, const std::vector<int
   return parts;
 }
 
-/// The softmax of `logits` over the tokens that are named.
+/// Returns the softmax of `logits` over the given tokens.
 std::map<int32_t, double> softmax(const std::set<int32_t>& ids, double temperature = 1, std::vector<float> logits = kLogits) {
   std::map<int32_t, double> parts;
   double sum = 0;
@@ -64,7 +64,7 @@ TEST(Sampler, TopPKeepsTheSmallestSetOfThatProbability) {
   expect_close(chosen({.temperature = 1, .top_p = all.at(4) - 1e-6}), softmax({4}));
   expect_close(chosen({.temperature = 1, .top_p = all.at(4) + 1e-6}), softmax({4, 6}));
   expect_close(chosen({.temperature = 1, .top_p = all.at(4) + all.at(6) + 1e-6}), softmax({2, 4, 6}));
-  // Of what top-k leaves: there 4 and 6 are all.
+  // Applied to what top-k keeps: only 4 and 6.
   expect_close(chosen({.temperature = 1, .top_k = 2, .top_p = 0.99}), softmax({4, 6}));
 }
 
@@ -86,7 +86,7 @@ TEST(Sampler, RefusesWhatCannotBeChosenFrom) {
   }
 }
 
-// ---------------------------------------------------------------------------------------------------------- generating
+// -------------------------------------------------------------------------------------- generating
 
 class TextGeneratorTest : public testing::Test {
  protected:
@@ -96,7 +96,8 @@ class TextGeneratorTest : public testing::Test {
   TextGeneratorTest() : parameters_(config_) {
     parameters_.initialise(1);
     const Tensor embedding = parameters_.weight("embedding.weight");
-    for (int64_t i = 0; i < embedding.count(); ++i) embedding.data()[i] *= 3;  // some tokens are much more probable than others
+    // makes some tokens much more probable than others
+    for (int64_t i = 0; i < embedding.count(); ++i) embedding.data()[i] *= 3;
   }
 
   TextGenerator generator(const Sampling& sampling, int samples = 1) {
@@ -110,7 +111,7 @@ class TextGeneratorTest : public testing::Test {
     return tokens;
   }
 
-  /// Thirty tokens of each sample.
+  /// Returns thirty tokens per sample.
   std::vector<std::vector<int32_t>> texts(const Sampling& sampling, int samples = 1, const std::vector<int32_t>& prompt = {3}) {
     TextGenerator generator = this->generator(sampling, samples);
     generator.read_prompt(prompt);
@@ -123,7 +124,7 @@ class TextGeneratorTest : public testing::Test {
     return texts;
   }
 
-  /// Logits after each token of a text, [T][V'], by one pass over it.
+  /// Returns the logits after each token of a text, [T][V'], computed in one pass.
   std::vector<float> full_pass(std::vector<int32_t> ids) {
     const int T = static_cast<int>(ids.size());
     std::vector<float> logits(ids.size() * kVocabulary);

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# story.sh BIN_DIR: all that a person does with a text, from the text to a page about the runs, on Tiny Shakespeare and with the
-# built programs: prepare, train, a power cut, resume, evaluate, generate, search, report. Each step says what it must leave, and
-# the script ends at the first that does not. It is a test of `make test`, and can be read as an example of every program.
+# story.sh BIN_DIR: everything a user does with a text, on Tiny Shakespeare and with the built
+# programs: prepare, train, a power cut, resume, evaluate, generate, search, report. Each step
+# states what it must leave behind; the script stops at the first that does not. It is a test of
+# `make test`, and an example for every program.
 set -euo pipefail
 bin=$(cd "$1" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 
-# Prints a command, as it would be typed, and runs it; what it prints is also in the file `said`.
+# Prints a command as it would be typed, and runs it. Its output also goes to the file `said`.
 run() {
   printf '\n$ %s\n' "$*"
   "$bin/$1" "${@:2}" 2>&1 | tee said
@@ -22,25 +23,27 @@ is_there() { for path in "$@"; do [ -s "$path" ] || fail "$path is not there"; d
 same() { cmp "$1" "$2" || fail "$1 is not $2"; }
 steps_of() { grep -c '"split":"train"' "$1/metrics.jsonl" 2>/dev/null || true; }
 
-# A folder for training: the two texts, their tokens, the tokenizer, and what all that was made of. Nothing is done twice.
+# A folder for training: the two texts, their tokens, the tokenizer, and a manifest of how they were
+# made. Nothing is made twice.
 run prepare --dataset tiny_shakespeare --val-split 0.02 --out data
 is_there data/{train.txt,val.txt,train.tokens,val.tokens,tokenizer.json,manifest.json}
 said '67 tokens in the vocabulary'
 run prepare --dataset tiny_shakespeare --val-split 0.02 --out data
 said 'is up to date'
 
-# What will it take? Nothing is written for the answer.
+# How much memory, disk and time will it take? The answer writes nothing.
 settings=(--data data --vocab auto --set dim=64 --set layers=3 --batch 4 --seq 64 --steps 200 --val-tokens 0 --save-every 40 --lr 3e-3 --dropout 0.1)
 run train "${settings[@]}" --plan
 said 'parameters'
 said 'tokens/s'
 
-# A run that nothing happens to,
+# An undisturbed run,
 run train "${settings[@]}" --out whole
 said 'step 200/200'
 said 'sample of generated text'
 
-# and one with the same settings whose process is killed in the middle. No warning, no chance to save anything.
+# and one with the same settings that is killed in the middle, without warning or a chance to save
+# anything.
 printf '\n$ %s\n' "train ${settings[*]} --out run & sleep ..; kill -KILL"
 "$bin/train" "${settings[@]}" --out run --quiet &
 train=$!
@@ -54,7 +57,8 @@ wait $train 2>/dev/null || status=$?
 [ $status = 137 ] || fail "the run was to be killed and ended with $status"
 [ ! -e run/final_checkpoint ] || fail "the run came to its end"
 
-# It goes on from its newest checkpoint and ends with the weights, the moments and the figures of the other one, bit for bit.
+# It resumes from its newest checkpoint and ends with the same weights, moments and figures as the
+# first run, bit for bit.
 run train --resume --out run
 said 'going on after step [48]0\|going on after step 1[26]0'
 for checkpoint in best_model final_checkpoint; do
@@ -63,14 +67,14 @@ for checkpoint in best_model final_checkpoint; do
 done
 [ "$(steps_of run)" = 200 ] || fail "metrics.jsonl has $(steps_of run) steps"
 
-# The model on the text that it was not trained on: just the loss that the run logged.
+# Evaluate the model on the validation text: the loss is exactly the one that the run logged.
 run evaluate --checkpoint run
 said 'bits per character'
 run evaluate --checkpoint run --json
 logged=$(sed -n 's/.*"split":"val","loss":\([^,]*\),.*/\1/p' run/metrics.jsonl)
 said "\"loss\": $logged,"
 
-# A text of its own, as long as asked and, with the same seed, the same again.
+# Generate a text of the requested length. The same seed gives the same text.
 run generate --checkpoint run --prompt 'ROMEO:' --tokens 200 --temperature 0.8 --seed 1
 said '^ROMEO:'
 [ "$(wc -m <said)" = 207 ] || fail "expected the prompt, 200 characters and a line end"
@@ -78,7 +82,7 @@ mv said first
 run generate --checkpoint run --prompt 'ROMEO:' --tokens 200 --temperature 0.8 --seed 1 >/dev/null
 same said first
 
-# Four experiments, the best of which is a file of options; a second call finds them done.
+# Four experiments. The best becomes a file of options. A second call finds them done.
 run search --data data --grid lr=1e-3,1e-2 --grid batch=2,4 --steps 60 --out search -- --vocab auto --set dim=64 --set layers=2 --seq 64
 said '4/4'
 said 'perplexity'
@@ -89,7 +93,8 @@ said 'going on after 4 results'
 run train --options search/best.toml --out better --steps 80
 said 'step 80/80'
 
-# Another architecture, in the same ways: a run that goes on, its loss, its text, and a search over both.
+# Another architecture, in the same way: a resumed run, its loss, its text, and a search over both
+# architectures.
 other=(--data data --vocab auto --arch mingru --set dim=64 --set layers=2 --batch 4 --seq 64 --val-tokens 0 --save-every 20)
 run train "${other[@]}" --plan
 said 'minGRU'
@@ -103,7 +108,7 @@ said '^ROMEO:'
 run search --data data --grid arch=mmrec,mingru --steps 40 --out architectures -- --vocab auto --set dim=64 --set layers=2 --seq 64
 said 'mingru .*40'
 
-# How the runs went, in the terminal and as a page that needs nothing else.
+# Show how the runs went: in the terminal, and as a self-contained page.
 run report run better other
 said 'best'
 run report run better search/experiments/*/ --html report.html --quiet

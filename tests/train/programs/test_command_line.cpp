@@ -22,7 +22,7 @@ struct Outcome {
   std::string output, errors;
 };
 
-/// A program with a few options and subcommands, as it behaves with these arguments.
+/// Runs a program with a few options and subcommands on given arguments.
 class CommandLineTest : public testing::Test {
  protected:
   CommandLineTest() {

@@ -1,4 +1,4 @@
-// What the trainer leaves when it is killed, interrupted, or the disk fails.
+// What the trainer leaves behind when it is killed, interrupted, or the disk fails.
 #include <gtest/gtest.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -77,7 +77,7 @@ class Faults : public testing::Test {
     for (int waited = 0; waited < 60'000 && !has_checkpoint(out); ++waited) std::this_thread::sleep_for(milliseconds(1));
   }
 
-  /// Whatever has a checkpoint's name is a whole one.
+  /// Everything with a checkpoint's name is a complete checkpoint.
   static void expect_good_checkpoints(const fs::path& out) {
     for (const fs::directory_entry& entry : fs::directory_iterator(out)) {
       const std::string name = entry.path().filename().string();
@@ -109,7 +109,7 @@ class Faults : public testing::Test {
   test::TemporaryDirectory directory_;
 };
 
-/// A variable in the environment makes it longer: MMREC_KILLS=100.
+/// MMREC_KILLS=100 in the environment makes it longer.
 TEST_F(Faults, KilledAtAnyMomentARunEndsAsIfNothingHadHappened) {
   const char* wanted = std::getenv("MMREC_KILLS");
   const int kills = wanted ? std::atoi(wanted) : 10;
@@ -121,7 +121,7 @@ TEST_F(Faults, KilledAtAnyMomentARunEndsAsIfNothingHadHappened) {
   std::mt19937 random(1);
   Arguments first = frequent;
   first.insert(first.end(), {"--save-every", "2", "--keep", "2", "--overwrite"});
-  int killed = 0, resumed = 0, begun = -1;  // the first start is no restart
+  int killed = 0, resumed = 0, begun = -1;  // the first start is not a restart
   milliseconds to_checkpoint{};             // from a start: how fast this build is on this machine
   while (killed < kills) {
     const bool resumes = has_checkpoint(out);
@@ -177,7 +177,7 @@ TEST_F(Faults, ASecondSignalEndsAtOnce) {
   const fs::path out = directory_ / "run";
   test::Process process(command(new_run(out, 1'000'000, {"--accumulate", "30", "--save-every", "0"})), {}, directory_.path());
   wait_for_metrics(out, 1);
-  process.send(SIGSTOP);  // both are pending before the process can act on the first
+  process.send(SIGSTOP);  // makes both signals pending before the process can react to the first
   process.send(SIGTERM);
   process.send(SIGINT);
   process.send(SIGCONT);
@@ -212,7 +212,7 @@ TEST_F(Faults, AFileThatMayNotGrowCostsNoCheckpoint) {
   EXPECT_EQ(Checkpoint(out / "final_checkpoint").state.step, 10);
 }
 
-/// A file system of little room, as far as this process may mount one.
+/// A small file system, if this process may mount one.
 class SmallDisk {
  public:
   explicit SmallDisk(const fs::path& place) : place_(place) { fs::create_directory(place); }
@@ -230,7 +230,8 @@ class SmallDisk {
 
 TEST_F(Faults, OnceThereIsRoomAgainTheRunGoesOn) {
   SmallDisk disk(directory_ / "disk");
-  if (!disk.mount(1500)) GTEST_SKIP() << "this process may not mount a file system: " << std::strerror(errno);  // a checkpoint takes about 570
+  // a checkpoint takes about 570
+  if (!disk.mount(1500)) GTEST_SKIP() << "this process may not mount a file system: " << std::strerror(errno);
   const fs::path whole = directory_ / "whole", out = directory_ / "disk/run";
   ASSERT_EQ(train(new_run(whole, 12)), 0) << errors();
   EXPECT_EQ(train(new_run(out, 12, {"--save-every", "2", "--keep", "9"})), 1);
@@ -284,7 +285,8 @@ TEST_F(Faults, AnErrorOfAnyKindIsInTheLogWithTheWayToGoOn) {
   process.send(SIGSTOP);
   rlim_t pages = 0;
   std::ifstream(fmt::format("/proc/{}/statm", process.id())) >> pages;
-  const rlim_t room = pages * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE)) + 200'000;  // the first checkpoint takes more
+  // not enough for the first checkpoint
+  const rlim_t room = pages * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE)) + 200'000;
   const rlimit no_more{room, room};
   ASSERT_EQ(::prlimit(process.id(), RLIMIT_AS, &no_more, nullptr), 0);
   process.send(SIGCONT);
@@ -323,7 +325,7 @@ TEST_F(Faults, ARunKeepsToItsFolderWhenItsNameIsGivenAway) {
     EXPECT_EQ(Checkpoint(entry.path()).state.seed, 2u) << entry.path();
   }
 
-  // What somebody copies from one run's folder into another's is not gone on with.
+  // A checkpoint copied from another run's folder is not resumed from.
   const std::string foreign = read_line(moved / "latest");
   fs::copy(moved / foreign, out / "checkpoint_step_900000");
   test::Process resumed(command(resumed_run(out, {"--save-every", "5"})), {}, directory_.path());
@@ -354,7 +356,7 @@ TEST_F(Faults, ACheckpointIsReadWholeWhileItsRunReplacesIt) {
   EXPECT_GT(steps.size(), 1u) << "it was replaced meanwhile";
 }
 
-/// Each call of the program is killed at the next of its renames: none of them loses what there was.
+/// Each call of the program is killed at its next rename. None of them loses anything.
 TEST_F(Faults, OverwritingKilledAtAnyRenameLosesNothing) {
   const fs::path out = directory_ / "run";
   const auto hash = [](const fs::path& run) { return read_file(run / "final_checkpoint/model.safetensors"); };
@@ -376,7 +378,8 @@ TEST_F(Faults, OverwritingKilledAtAnyRenameLosesNothing) {
       if (end == 0) break;
       ASSERT_EQ(end, -SIGKILL) << errors();
       const bool half_moved = fs::exists(out / "previous.moving"), tidy = !half_moved && !fs::exists(out / "previous.replaced");
-      if (tidy && hash(out / "previous") == second) break;  // from here on it is the new run that is killed
+      // from here on the new run is the one killed
+      if (tidy && hash(out / "previous") == second) break;
       ++killed;
       if (resumes && (half_moved || tidy)) {
         ASSERT_EQ(train(resumed_run(out)), 0) << "rename " << rename << ": " << errors();
@@ -403,7 +406,8 @@ TEST_F(Faults, InTheLowerLayerOfAnOverlayARunGoesOnAndIsOverwritten) {
   const test::TemporaryDirectory elsewhere;
   const test::Overlay overlay(base, elsewhere / "room");
   if (!overlay.mounted()) GTEST_SKIP() << "may not mount an overlay";
-  ASSERT_EQ(train(resumed_run(out / "checkpoint_step_000010", {"--steps", "20"})), 0) << errors();  // sets aside, rotates, replaces
+  // sets aside, rotates, replaces
+  ASSERT_EQ(train(resumed_run(out / "checkpoint_step_000010", {"--steps", "20"})), 0) << errors();
   EXPECT_EQ(Checkpoint(out / "final_checkpoint").state.step, 20);
   EXPECT_TRUE(fs::exists(out / "set_aside"));
   EXPECT_GT(read_metrics(out / "metrics.jsonl").size(), metrics_before);
@@ -416,21 +420,23 @@ TEST_F(Faults, InTheLowerLayerOfAnOverlayARunGoesOnAndIsOverwritten) {
   EXPECT_GT(read_metrics(out / "previous/metrics.jsonl").size(), metrics_before);
 }
 
-// ---------------------------------------------------------------------------------------------------------- injected
+// ---------------------------------------------------------------------------------------- injected
 
-/// Has strace fail a program's calls of the system, or kill the program at one, and looks at what is left and how it goes on. Which calls of
-/// an undisturbed run these are is drawn, with equal shares for each kind of call and fault. A variable in the environment makes it longer:
-/// MMREC_INJECTIONS=200 of each program.
+/// Uses strace to fail a program's system calls, or to kill the program at one. Then checks what is
+/// left and how it can continue. The call is drawn from those of an undisturbed run, with equal
+/// probability for each kind of call and fault. MMREC_INJECTIONS=200 (per program) in the
+/// environment makes it longer.
 class InjectedFaults : public Faults {
  protected:
   using Contents = std::map<std::string, std::string>;
 
-  /// All functions that say what was expected do so by EXPECT.
+  /// All these functions report failures with EXPECT.
   struct Scenario {
     std::vector<std::string> words;             ///< the program and its arguments
-    std::function<void()> begin;                ///< lays out what is there before
-    std::function<void()> expect_nothing_lost;  ///< right after the fault
-    std::function<void()> go_on;                ///< as a user does, to the undisturbed run's result
+    std::function<void()> begin;                ///< creates the initial state
+    std::function<void()> expect_nothing_lost;  ///< checked right after the fault
+    /// what a user does next, up to the result of the undisturbed run
+    std::function<void()> go_on;
   };
 
   void SetUp() override {
@@ -473,12 +479,12 @@ class InjectedFaults : public Faults {
     print(all);
   }
 
-  /// A command that is to go well.
+  /// Runs a command that must succeed.
   void expect_done(const std::vector<std::string>& words) {
     EXPECT_EQ(test::Process(words, {}, directory_.path()).wait(), 0) << fmt::format("{}: {}", fmt::join(words, " "), errors());
   }
 
-  /// Files by their paths below a folder.
+  /// Returns the files below a folder, by path.
   static Contents contents(const fs::path& folder) {
     Contents contents;
     for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder))
@@ -486,7 +492,7 @@ class InjectedFaults : public Faults {
     return contents;
   }
 
-  /// The largest step of a whole checkpoint of the seed's run, or 0.
+  /// Returns the largest step of a complete checkpoint of the run with this seed, or 0.
   static int64_t newest_step(const fs::path& out, uint64_t seed) {
     int64_t newest = 0;
     if (!fs::exists(out)) return newest;
@@ -510,7 +516,7 @@ class InjectedFaults : public Faults {
   static constexpr std::string_view kCalls[] = {"rename", "renameat", "renameat2", "write",   "pwrite64", "fsync",     "openat",          "unlink",
                                                 "rmdir",  "unlinkat", "mkdir",     "mkdirat", "linkat",   "ftruncate", "copy_file_range", "mmap"};
 
-  /// Calls of one kind, counted from 1, and what becomes of one of them.
+  /// System calls of one kind, counted from 1, and the fault for one of them.
   struct Group {
     std::string call, fault;
     std::vector<int> numbers;
@@ -535,16 +541,18 @@ class InjectedFaults : public Faults {
     std::vector<std::string> traced = {"/usr/bin/strace", "-qq", "-o", directory_ / "trace"};
     for (const std::string& expression : expressions) traced.insert(traced.end(), {"-e", expression});
     traced.insert(traced.end(), words.begin(), words.end());
-    return test::Process(traced, {"ASAN_OPTIONS=detect_leaks=0"}, directory_.path()).wait(milliseconds(60'000));  // leaks are looked for by tracing
+    // LeakSanitizer needs ptrace, which strace already uses
+    return test::Process(traced, {"ASAN_OPTIONS=detect_leaks=0"}, directory_.path()).wait(milliseconds(60'000));
   }
 
-  /// Whether it maps less than what malloc maps by itself for the program: then it is the system's libraries' at their start.
+  /// Returns whether a call maps less than malloc itself maps for the program. Such calls belong to
+  /// the start of system libraries.
   static bool maps_little(std::string_view line) {
     const size_t size = line.find(", ");
     return line.starts_with("mmap(") && size != line.npos && std::atol(line.data() + size + 2) < 128 * 1024;
   }
 
-  /// Of the run that has been traced, those after the libraries are loaded.
+  /// Returns the calls of the traced run after the libraries were loaded.
   std::vector<Group> possible_faults() const {
     const std::string log = read_file(directory_ / "trace");
     const std::vector<std::string_view> lines = whole_lines(log);
@@ -575,7 +583,8 @@ class InjectedFaults : public Faults {
     const testing::ScopedTrace trace(__FILE__, __LINE__,
                                      fmt::format("{} {} {}: {}\nthe program said: {}", group.call, group.fault, number, where, errors()));
     if (group.fault == "signal=KILL") {
-      EXPECT_TRUE(code == -SIGKILL || code == 0) << code;  // 0: it had fewer calls this time
+      // 0: the program made fewer calls this time
+      EXPECT_TRUE(code == -SIGKILL || code == 0) << code;
     } else {
       EXPECT_TRUE(code == 0 || code == 1) << code;
       const bool silenced = where.starts_with("write(2,");
@@ -668,7 +677,7 @@ TEST_F(InjectedFaults, AFolderOfData) {
     fs::remove_all(place);
     fs::create_directory(place);
     Contents earlier;
-    if (is_there) {  // of another split
+    if (is_there) {  // with another split
       expect_done(program("prepare", {"--input-file", directory_ / "play.txt", "--val-split", "0.3", "--out", out}));
       earlier = contents(out);
     }
@@ -697,7 +706,8 @@ TEST_F(InjectedFaults, ASearch) {
   for (const char* field : {"dim=32", "layers=2", "heads=2", "mem_slots=64"}) arguments.insert(arguments.end(), {"--set", field});
   arguments.insert(arguments.end(), {"--vocab", "auto", "--seq", "32", "--batch", "4", "--val-seq", "64"});
   const std::vector<std::string> words = program("search", arguments);
-  arguments.insert(arguments.begin(), "--retry-failed");  // an experiment whose files could not be read is a failed one
+  // an experiment whose files could not be read counts as failed
+  arguments.insert(arguments.begin(), "--retry-failed");
   const std::vector<std::string> again = program("search", arguments);
   const auto losses = [&] {
     std::map<std::string, double> losses;
@@ -731,7 +741,8 @@ TEST_F(InjectedFaults, APage) {
   ASSERT_EQ(train(new_run(run, 4)), 0) << errors();
   const std::vector<std::string> words = program("report", {run, "--html", page});
   expect_done(words);
-  const std::string whole = read_file(page), earlier = whole.substr(0, whole.size() / 2);  // as much as tells a page from other files
+  // enough to tell a page from other files
+  const std::string whole = read_file(page), earlier = whole.substr(0, whole.size() / 2);
   inject({.words = words,
           .begin = [&] { std::ofstream(page) << earlier; },
           .expect_nothing_lost = [&] { EXPECT_TRUE(read_file(page) == earlier || read_file(page) == whole) << read_file(page); },

@@ -49,7 +49,7 @@ struct Outcome {
   std::string output, errors;
 };
 
-/// Options with their values; setting one that is there already changes it.
+/// Options with their values. Setting an existing option changes it.
 class Options {
  public:
   Options(std::initializer_list<std::pair<std::string, std::string>> options) {
@@ -79,7 +79,7 @@ class Programs : public testing::Test {
 
   static std::string play() { return read_file(fs::path(MMREC_SOURCE_DIR) / "data/tiny_shakespeare/input.txt").substr(0, 3000); }
 
-  /// Runs one of the project's programs; `environment` has NAME=value.
+  /// Runs one of the project's programs. `environment`: NAME=value.
   Outcome run(const std::string& program, const Arguments& arguments, std::vector<std::string> environment = {}, std::string_view input = "") const {
     std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / program).string()};
     words.insert(words.end(), arguments.begin(), arguments.end());
@@ -88,7 +88,7 @@ class Programs : public testing::Test {
     return {code, read_file(directory_ / "stdout"), read_file(directory_ / "stderr")};
   }
 
-  /// Runs a line of shell.
+  /// Runs a shell command.
   Outcome run_line(const std::string& line) const {
     const int code = test::Process({"/bin/bash", "-c", line}, {}, directory_.path()).wait();
     return {code, read_file(directory_ / "stdout"), read_file(directory_ / "stderr")};
@@ -125,7 +125,7 @@ class Programs : public testing::Test {
   TemporaryDirectory directory_;
 };
 
-/// A container or a chroot may have none.
+/// Returns whether the system provides terminals; a container or chroot may not.
 bool has_terminals() {
   const int terminal = ::posix_openpt(O_RDWR | O_NOCTTY);
   if (terminal >= 0) ::close(terminal);
@@ -140,7 +140,7 @@ void expect_failed(const Outcome& outcome, int code, const std::vector<std::stri
   for (const std::string_view part : mentions) EXPECT_NE(outcome.errors.find(part), std::string::npos) << part << " is not in: " << outcome.errors;
 }
 
-/// Neither a checkpoint nor a part of one.
+/// Expects neither a checkpoint nor a part of one.
 void expect_no_checkpoint(const fs::path& out) {
   if (!fs::exists(out)) return;
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(out)) {
@@ -179,7 +179,8 @@ TEST_F(Programs, QuietTrainingSaysNothing) {
   EXPECT_TRUE(fs::exists(out() / "final_checkpoint"));
 }
 
-/// Runs a line of shell that begins with a program of the project, in front of a reader that soon goes away.
+/// Runs a shell command that begins with one of the project's programs, connected to a reader that
+/// exits early.
 Outcome run_before_reader(const fs::path& directory, const std::string& line, const std::string& reader, const std::string& before = "") {
   const std::string script =
       fmt::format("{} cd {}; {{ sleep 0.1; {}/{} 2>errors; echo $? >code; }} | {} >read", before, directory.string(), MMREC_BINARY_DIR, line, reader);
@@ -194,7 +195,7 @@ TEST_F(Programs, AReaderThatGoesAwayEndsTheProgramQuietly) {
     EXPECT_EQ(outcome.code, kBrokenPipe) << line;
     EXPECT_EQ(outcome.errors, "") << line;
   };
-  // A run saves itself and can go on.
+  // A run saves itself and can be resumed.
   expect_quiet_end("train " + command(small_run().set("--steps", "1000000").set("--save-every", "0")), "head -1");
   const std::string log = read_file(out() / "training_output.log");
   EXPECT_NE(log.find("stopped by SIGPIPE"), std::string::npos) << log;
@@ -203,7 +204,8 @@ TEST_F(Programs, AReaderThatGoesAwayEndsTheProgramQuietly) {
   EXPECT_EQ(resumed.code, 0) << resumed.errors;
   EXPECT_NE(resumed.output.find(fmt::format("going on after step {} of {}", steps - 2, steps)), std::string::npos) << resumed.output;
 
-  for (const std::string before : {"", "trap '' PIPE;"}) {  // as shells leave it, and ignored as services do
+  // default, as shells leave it; ignored, as in services
+  for (const std::string before : {"", "trap '' PIPE;"}) {
     expect_quiet_end("report run", "sleep 0", before);
     expect_quiet_end("report run --json", "sleep 0", before);
     expect_quiet_end("evaluate --checkpoint run --json", "sleep 0", before);
@@ -288,7 +290,7 @@ TEST_F(Programs, NumbersAreDecimalAndFitWhatHoldsThem) {
   EXPECT_EQ(state["seed"], 8);
   EXPECT_EQ(nlohmann::json::parse(read_file(out() / "config.json"))["layers"], 1);
 
-  // Epochs and a plan's figures are counted in 64 bits.
+  // Epochs and the figures of a plan are counted in 64 bits.
   const Options endless = small_run().set("--steps", "1000000000000").set("--keep", "2147483647").set("--out", (directory_ / "endless").string());
   Arguments plan = endless.arguments();
   plan.insert(plan.end(), {"--plan", "--json"});
@@ -347,7 +349,8 @@ TEST_F(Programs, TheCommandLineCountsBeforeAFileOfOptions) {
   EXPECT_EQ(steps(), 2);
 
   fs::copy(out(), directory_ / "origin", fs::copy_options::recursive);
-  small({"--init", (directory_ / "origin").string(), "--steps", "1"});  // whose tokenizer counts, not the file's vocab
+  // its tokenizer counts, not the file's vocab
+  small({"--init", (directory_ / "origin").string(), "--steps", "1"});
   EXPECT_EQ(steps(), 1);
 }
 
@@ -400,7 +403,7 @@ TEST_F(Programs, TheCurrentFoldersNameIsBytes) {
   here("train --options search/best.toml --out best --threads 1");
 }
 
-// Whatever the names are.
+// For any names.
 TEST_F(Programs, TheBestOfASearchIsReadBack) {
   for (const std::string name : {"a#b \"c\" 'd' \\e\\x41.txt", "tab\tnewline\n\r\x7f$.txt", "[\xe9,\xff].txt", "[x]"}) {
     const fs::path text = directory_ / name, out = directory_ / "search";
@@ -452,7 +455,7 @@ TEST_F(Programs, NothingInNamesAndTextsActsOnATerminal) {
   expect_plain(run("report", {run_folder.string()}));
   expect_plain(run("report", {run_folder.string(), (directory_ / ("no" + name)).string()}));
 
-  // What generate writes is the text; on a terminal it is shown.
+  // generate writes the text as it is; only on a terminal it is made visible.
   if (!has_terminals()) GTEST_SKIP() << "the system gives no terminals";
   const std::string line = fmt::format("{}/generate --checkpoint {} --prompt {} --tokens 2 --threads 1", MMREC_BINARY_DIR,
                                        shell_quoted(run_folder.string()), shell_quoted("\x1b[31m"));
@@ -473,7 +476,7 @@ TEST_F(Programs, GeneratedEndsOfLinesAreNotShown) {
                                          shell_quoted(out().string()), shell_quoted(prompt), tokens);
     return run_line(fmt::format("SHELL=/bin/bash script -qec {} /dev/null", shell_quoted(line))).output;
   };
-  // The terminal itself makes \r\n of \n.
+  // The terminal itself turns \n into \r\n.
   EXPECT_EQ(on_terminal("a", 8), "ab\r\r\nab\r\r\na\r\n");
   EXPECT_EQ(on_terminal("ab\r\na", 2), "ab\r\r\nab\r\r\n") << "the last end of line is the program's";
   EXPECT_EQ(on_terminal("ab\r", 0), "ab\r\r\n");
@@ -564,7 +567,7 @@ TEST_F(Programs, TrainRefusesAnOutputFolderItCannotHave) {
 
 TEST_F(Programs, TrainResumes) {
   ASSERT_EQ(train(small_run()).code, 0);
-  // The same command line again, and --resume; or that alone and what is to be different.
+  // First the same command line again with --resume; then --resume with only the changed options.
   Arguments arguments = small_run().set("--steps", "5").set("--val-tokens", "auto").arguments();
   arguments.push_back("--resume");
   const Outcome again = run("train", arguments);
@@ -575,7 +578,7 @@ TEST_F(Programs, TrainResumes) {
   EXPECT_EQ(more.output, "");
   const std::string log = read_file(out() / "training_output.log");
   EXPECT_NE(log.find("changed: epochs 3 -> 1, lr 0.0003 -> 0.001, steps 5 -> 0"), std::string::npos) << log;
-  // search writes it for every experiment, and the run was begun with it.
+  // search writes this line for every experiment, and the run began with it.
   std::ofstream(directory_ / "best.toml") << "warmup = \"auto\"\n";
   const Outcome of_a_file = run("train", {"--options", (directory_ / "best.toml").string(), "--resume", out().string(), "--quiet"});
   EXPECT_EQ(of_a_file.code, 0) << of_a_file.errors;
@@ -598,7 +601,7 @@ TEST_F(Programs, TrainResumes) {
   expect_failed(run("train", {"--out", (directory_ / "nothing").string(), "--resume"}), 1, {"nothing", "no such folder"});
 }
 
-/// The gigabytes, or whatever number, that stand after a line's name.
+/// Returns the number after a line's name, such as gigabytes.
 double figure(const std::string& text, const std::string& name) {
   const size_t place = text.find("\n" + name);
   if (place == text.npos) {
@@ -663,7 +666,7 @@ TEST_F(Programs, PlansSayWhatTheWarmUpIs) {
   EXPECT_EQ(json["warmup_warning"], "");
 }
 
-/// Runs a program as another user, who may have so many processes and threads.
+/// Runs a program as another user with a limit on processes and threads.
 Outcome run_limited(const fs::path& directory, rlim_t most, std::vector<std::string> words) {
   fs::permissions(directory, fs::perms::all);
   const pid_t child = ::fork();
@@ -728,7 +731,7 @@ TEST_F(Programs, TrainStopsWhereTheLossIsNoLongerFinite) {
   expect_no_checkpoint(out());
 }
 
-/// A file system of little room, as far as this process may mount one.
+/// A small file system, if this process may mount one.
 class TinyFileSystem {
  public:
   TinyFileSystem(const fs::path& place, int kibibytes) : place_(place) {
@@ -765,7 +768,7 @@ TEST_F(Programs, AFullDiskCostsNoEarlierCheckpoint) {
   }
 }
 
-/// The same text, split in the same way, gives the same run, whether from the file or from a folder that was made of it.
+/// The same text with the same split gives the same run, from the file or from a folder made of it.
 TEST_F(Programs, PreparedDataTrainsLikeTheText) {
   const fs::path folder = directory_ / "data/play", text = directory_ / "play.txt";
   const Outcome prepared = run("prepare", {"--input-file", text.string(), "--out", folder.string()});
@@ -786,7 +789,7 @@ TEST_F(Programs, PreparedDataTrainsLikeTheText) {
   for (const char* file : {"model.safetensors", "optimizer.safetensors", "tokenizer.json"})
     EXPECT_TRUE(read_file(out() / "final_checkpoint" / file) == read_file(from_folder / "final_checkpoint" / file)) << file;
 
-  // A run that was begun on one of them goes on with the other.
+  // A run that began with one of them can be resumed with the other.
   for (const auto& [run_folder, data] : {std::pair(out(), folder), {from_folder, text}}) {
     const Outcome longer = run("train", {"--resume", "--out", run_folder.string(), "--data", data.string(), "--steps", "5", "--quiet"});
     EXPECT_EQ(longer.code, 0) << longer.errors;
@@ -811,7 +814,7 @@ TEST_F(Programs, PreparedDataGoesOnAndMeetsAnotherTokenizer) {
   expect_failed(run("train", {"--resume", "--out", out().string(), "--steps", "7", "--data", second}), 1,
                 {"not the text that the run was begun with"});
 
-  // The weights' own tokenizer stays, with a folder as with the text that it was made of.
+  // The weights keep their own tokenizer, with a folder as with the text it was made from.
   for (const char* more : {"--seed=1", "--extend-vocab"}) {
     SCOPED_TRACE(more);
     const auto outcome = [&](const std::string& data, const std::string& name) {
@@ -848,7 +851,8 @@ TEST_F(Programs, PrepareDownloads) {
   EXPECT_EQ(server.requests().size(), 2u) << "the second of the good ones asked for it again";
 }
 
-/// A name and a password of a URL are in nothing that is written, and two URLs of one last name are two texts.
+/// User name and password of a URL appear in nothing that is written. Two URLs with the same last
+/// name are two texts.
 TEST_F(Programs, PrepareKnowsDownloadsByTheirUrl) {
   const test::HttpServer server([](const std::string& request) {
     return test::serve_file(request, request.starts_with("GET /one/") ? play() : std::string(5000, 'x') + "\n");
@@ -870,7 +874,7 @@ TEST_F(Programs, PrepareKnowsDownloadsByTheirUrl) {
     }
 }
 
-/// The data lie beside the build that the program is of.
+/// The data are found beside the build that the program belongs to.
 TEST_F(Programs, PrepareFindsTheDataOfAMovedBuild) {
   const fs::path moved = directory_ / "moved/build/bin", data = directory_ / "moved/data/tiny_shakespeare";
   fs::create_directories(moved);
@@ -1044,7 +1048,7 @@ TEST_F(Programs, EvaluateRepeatsTheValidation) {
   EXPECT_EQ(in_all, 3000);
   EXPECT_EQ(figures({"--part", "train"})["characters"].get<int>() + validation["characters"].get<int>(), in_all);
 
-  // Without --data it is what the model was trained on.
+  // Without --data: the text the model was trained on.
   EXPECT_EQ(nlohmann::json::parse(run("evaluate", {"--checkpoint", out().string(), "--json"}).output)["loss"], validation["loss"]);
 
   const Outcome table = evaluate({"--seq", "64"});
@@ -1053,7 +1057,7 @@ TEST_F(Programs, EvaluateRepeatsTheValidation) {
        {"best_model (step 3)", "validation part", "windows of 64", "loss ", "perplexity ", "accuracy ", "bits per character ", "tokens/s"})
     EXPECT_NE(table.output.find(part), std::string::npos) << part << " is not in: " << table.output;
 
-  // Windows are as in the validations of the training, and a text that has changed since is told.
+  // Windows are as in the validations of the training. A text that has changed since is reported.
   ASSERT_EQ(train(small_run().set("--val-seq", "64").set("--out", (directory_ / "other").string())).code, 0);
   const Arguments other = {"--checkpoint", (directory_ / "other").string(), "--json"};
   const Outcome windows = run("evaluate", other);
@@ -1160,7 +1164,7 @@ TEST_F(Programs, GenerateBeginsATextThatHasNoLines) {
     EXPECT_EQ(outcome.errors, "");
     ASSERT_EQ(outcome.output.size(), 11u) << outcome.output;
     EXPECT_EQ(outcome.output.find_first_not_of("ACGT\r"), 10u) << outcome.output;
-    // The same as train's own sample.
+    // Identical to the sample that train printed.
     EXPECT_NE(trained.output.find("sample of generated text:\n" + visible(outcome.output)), std::string::npos) << trained.output;
     const Outcome json = run("generate", {"--checkpoint", out().string(), "--tokens", "10", "--threads", "1", "--json"});
     EXPECT_EQ(nlohmann::json::parse(json.output)["prompt"], "");
@@ -1232,7 +1236,7 @@ TEST_F(Programs, ReportShowsRuns) {
 class Searches : public Programs {
  protected:
   fs::path folder() const { return directory_ / "search"; }
-  /// What a search of small runs with these options is called by.
+  /// Arguments of a search over small runs with these options.
   Arguments search(Arguments options, const std::string& steps = "3") const {
     options.insert(options.end(),
                    {"--out", folder().string(), "--threads", "1", "--data", (directory_ / "play.txt").string(), "--steps", steps, "--"});
@@ -1272,17 +1276,17 @@ TEST_F(Searches, FindTheBestAndSurviveFailures) {
   EXPECT_LT(table.find("1e-2"), table.find("1e-5")) << table;
   EXPECT_LT(table.find("1e-5"), table.find("failed")) << table;
 
-  // Its file makes the same run.
+  // Its options file makes the same run.
   const Outcome best =
       run("train", {"--options", (folder() / "best.toml").string(), "--out", out().string(), "--threads", "1", "--sample-tokens", "0"});
   ASSERT_EQ(best.code, 0) << best.errors;
   EXPECT_EQ(read_metrics(out() / "metrics.jsonl").back().loss, good["1e-2"]["validation_loss"]);
-  // What the command line says counts before the file.
+  // Command line beats file.
   const Outcome other = run("train", {"--options", (folder() / "best.toml").string(), "--out", out().string(), "--overwrite", "--steps", "2"});
   ASSERT_EQ(other.code, 0) << other.errors;
   EXPECT_EQ(read_metrics(out() / "metrics.jsonl").back().step, 2);
 
-  // Again, nothing is left to do; with one value more, that is.
+  // Called again, nothing is left to do. With one more value, only that is done.
   const std::string before = read_file(folder() / "results.jsonl");
   EXPECT_EQ(run("search", arguments).code, 0);
   EXPECT_EQ(read_file(folder() / "results.jsonl"), before);
@@ -1294,7 +1298,7 @@ TEST_F(Searches, FindTheBestAndSurviveFailures) {
   for (size_t i = 1; i < 3; ++i) EXPECT_LE(all[i - 1]["validation_loss"], all[i]["validation_loss"]);
   EXPECT_NE(all[3]["error"], "");
 
-  // Failed ones are tried again on demand.
+  // Failed experiments are retried on request.
   ASSERT_EQ(run("search", search({"--grid", "lr=1e-5", "--grid", "seq=32,2000", "--retry-failed"})).code, 0);
   EXPECT_EQ(results().size(), 5u) << "and those that this search does not try stay";
   expect_failed(run("search", search({"--grid", "lr=1e-5,1e-2"}, "4")), 2, {"other settings in common", "steps", "--out"});
@@ -1302,7 +1306,7 @@ TEST_F(Searches, FindTheBestAndSurviveFailures) {
 
 TEST_F(Searches, GoOnAfterAStop) {
   Arguments arguments = search({"--grid", "lr=1e-3,1e-2", "--grid", "seq=32", "--jobs", "2"}, "120");
-  arguments.resize(arguments.size() - 2);  // no --warmup: auto, which a run that goes on keeps
+  arguments.resize(arguments.size() - 2);  // without --warmup: auto, which a resumed run keeps
   ASSERT_EQ(run("search", arguments).code, 0);
   const std::vector<nlohmann::json> want = results();
   ASSERT_EQ(want.size(), 2u);
@@ -1312,7 +1316,7 @@ TEST_F(Searches, GoOnAfterAStop) {
     std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / "search").string()};
     words.insert(words.end(), arguments.begin(), arguments.end());
     test::Process process(words, {}, directory_.path());
-    // Both are under way when the second has written some steps that were not there before.
+    // Both are running when the second has written steps that it had not written before.
     const auto steps = [&](const char* lr) {
       const fs::path metrics = folder() / fmt::format("experiments/lr={},seq=32/metrics.jsonl", lr);
       return fs::exists(metrics) ? read_metrics(metrics).size() : 0;
@@ -1335,7 +1339,7 @@ TEST_F(Searches, GoOnAfterAStop) {
   }
 }
 
-/// The id of a process that was started with this word.
+/// Returns the id of a process that was started with this argument.
 std::optional<pid_t> process_with_argument(const std::string& word) {
   for (const fs::directory_entry& entry : fs::directory_iterator("/proc")) {
     std::ifstream file(entry.path() / "cmdline", std::ios::binary);
@@ -1463,14 +1467,16 @@ TEST_F(Searches, AreOfOneConfiguration) {
   write(32);
   const std::string relative = "--config=" + fs::relative(config).string();
   ASSERT_EQ(search_with(relative, "1e-3").code, 0);
-  // Edited, it is another search; as it was, it is the same by any of its names.
+  // An edited configuration is another search. An unchanged one is the same search under any of its
+  // names.
   write(64);
   expect_failed(search_with(relative, "1e-3,1e-2"), 2, {"small.json is no longer the configuration", "dim 32 -> 64", "choose another --out"});
   EXPECT_EQ(results().size(), 1u);
   write(32);
   ASSERT_EQ(search_with("--config=" + config.string(), "1e-3,1e-2").code, 0);
   ASSERT_EQ(results().size(), 2u);
-  // Deleted, it is not needed any more, and the best one's file does without it and without the search's folder.
+  // After deletion it is not needed any more. The best one's file works without it and without the
+  // search's folder.
   fs::remove(config);
   ASSERT_EQ(search_with("--config=" + config.string(), "1e-3,1e-2,1e-4").code, 0);
   ASSERT_EQ(results().size(), 3u);
@@ -1482,7 +1488,7 @@ TEST_F(Searches, AreOfOneConfiguration) {
   EXPECT_EQ(nlohmann::json::parse(read_file(out() / "config.json"))["dim"], 32);
   EXPECT_EQ(nlohmann::json::parse(read_file(out() / "config.json"))["vocab_size"], 80);
 
-  // Among what is tried, too.
+  // Also as a value of a grid.
   fs::remove_all(folder());
   const auto try_both = [&] { return search_with("--grid=config=tiny," + config.string(), "1e-3", {"--retry-failed"}); };
   ASSERT_EQ(try_both().code, 0);
@@ -1526,7 +1532,7 @@ TEST_F(Searches, WhatCannotBeReadIsNoExperiment) {
 
 TEST_F(Searches, OfAnEarlierVersionGoOnAsTheyBegan) {
   Arguments arguments = search({"--grid", "lr=1e-3"}, "20");
-  arguments.erase(arguments.end() - 2, arguments.end());  // --warmup
+  arguments.erase(arguments.end() - 2, arguments.end());  // without --warmup
   ASSERT_EQ(run("search", arguments).code, 0);
   const auto peak_step = [&](const std::string& lr) {
     const std::vector<MetricsRow> rows = read_metrics(folder() / ("experiments/lr=" + lr) / "metrics.jsonl");
@@ -1556,7 +1562,8 @@ TEST_F(Searches, SayThatAWarmUpFillsTheRuns) {
 }
 
 TEST_F(Searches, AnExperimentThatCannotBeStartedCostsNoOther) {
-  fs::create_directories(folder() / "experiments/lr=1e-2.output");  // where its output was to go
+  // its output cannot be written here
+  fs::create_directories(folder() / "experiments/lr=1e-2.output");
   const Outcome outcome = run("search", search({"--grid", "lr=1e-3,1e-2,1e-4", "--jobs", "2"}));
   ASSERT_EQ(outcome.code, 0) << outcome.errors;
   ASSERT_EQ(results().size(), 3u) << outcome.output;
@@ -1568,7 +1575,7 @@ TEST_F(Searches, AnExperimentThatCannotBeStartedCostsNoOther) {
   EXPECT_NE(outcome.output.find("it waits for another experiment to end"), std::string::npos) << outcome.output;
 }
 
-/// The state letter of a process, '-' where there is none.
+/// Returns the state letter of a process, '-' if there is none.
 char state_of(pid_t process) {
   std::ifstream file(fmt::format("/proc/{}/stat", process));
   const std::string line((std::istreambuf_iterator<char>(file)), {});
@@ -1579,7 +1586,8 @@ char state_of(pid_t process) {
 TEST_F(Searches, AreSuspendedWithTheirExperiments) {
   std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / "search").string()};
   for (const std::string& word : search({"--grid", "lr=1e-3"}, "1000000")) words.push_back(word);
-  ChildProcess process(words, directory_ / "stdout");  // in a group of its own, as a shell's job
+  // in its own process group, like a shell's job
+  ChildProcess process(words, directory_ / "stdout");
   const fs::path metrics = folder() / "experiments/lr=1e-3/metrics.jsonl";
   const auto wait_until = [](const auto& holds) {
     for (int i = 0; i < 3000 && !holds(); ++i) ::usleep(10'000);
@@ -1608,7 +1616,7 @@ TEST_F(Searches, DrawAtRandom) {
   const std::vector<nlohmann::json> three = results();
   ASSERT_EQ(three.size(), 3u);
   for (size_t i = 0; i < 2; ++i) EXPECT_EQ(three[i], two[i]) << "more draws begin with the same";
-  // A line that a crash has cut is no result.
+  // A line cut by a crash is not a result.
   const std::string content = read_file(folder() / "results.jsonl");
   std::ofstream(folder() / "results.jsonl", std::ios::binary) << content.substr(0, content.size() - 20);
   ASSERT_EQ(run("search", draw("3")).code, 0);
@@ -1634,7 +1642,7 @@ TEST_F(Searches, RefuseWrongUse) {
     expect_failed(run("search", {"--grid", "lr=1", "--out", folder().string(), name, value}), 2, {fmt::format("{}: {} is not", name, value)});
   expect_refused({"--grid", "lr=1", "--grdi", "batch=2"}, {"unknown option --grdi", "did you mean --grid?"});
   expect_failed(run("search", {"--grid", "lr=1", "--out", folder().string(), "--", "bets"}), 2, {"unexpected argument bets"});
-  // An experiment that cannot run is a row; where all are, the search has failed.
+  // An experiment that cannot run becomes a failed row. If all fail, the search fails.
   expect_failed(run("search", {"--grid", "lr=1", "--out", folder().string(), "--", "--seq=2000"}), 1, {"no experiment succeeded", "--seq 2000"});
   std::ofstream(directory_ / "options.toml") << "lrr = \"1\"\n";
   expect_failed(run("train", {"--options", (directory_ / "options.toml").string()}), 2, {"unknown option lrr", "did you mean lr?"});
@@ -1688,7 +1696,7 @@ TEST_F(Programs, BenchRefusesWrongUse) {
   expect_failed(run("bench", {"--mca", "gemm:sideways"}), 2, {"no kernel 'gemm:sideways'", "gemm:packed:nt"});
   for (const char* option : {"--suite", "--compare", "--mca", "--json", "--html"}) expect_failed(run("bench", {option, ""}), 2, {option, "empty"});
   EXPECT_FALSE(fs::exists(json));
-  // Before anything is measured.
+  // Checked before anything is measured.
   for (const char* option : {"--json", "--html"}) {
     const Outcome outcome = run("bench", {"--suite", "gemm", option, (directory_ / "missing/report").string()});
     expect_failed(outcome, 1, {"missing/report", "No such file"});

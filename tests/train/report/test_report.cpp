@@ -32,7 +32,7 @@ class Report : public testing::Test {
   static constexpr int kEpochSteps = 50;
   using Curve = std::function<double(int step)>;
 
-  /// A run of three epochs, with a validation at the end of each.
+  /// Writes a run of three epochs with a validation at the end of each.
   fs::path write_run(const std::string& name, const Curve& train, const Curve& validation, int tokens_a_step = 512, int steps = 3 * kEpochSteps) {
     const fs::path folder = directory_ / name;
     make_directory(folder);
@@ -126,13 +126,13 @@ TEST_F(Report, WarnsOfOverfitting) {
   const RunReport by_heart = read_run(write_run("heart", falls, [](int step) { return 3.5 - 0.001 * step; }));
   ASSERT_EQ(by_heart.warnings.size(), 1u);
   EXPECT_NE(by_heart.warnings[0].find("by heart"), std::string::npos) << by_heart.warnings[0];
-  // A training loss that rises too is something else.
+  // A training loss that rises too is not overfitting.
   EXPECT_TRUE(read_run(write_run(
                            "worse", [](int step) { return 2 + 0.01 * step; }, [](int step) { return 2.1 + 0.01 * step; }))
                   .warnings.empty());
 }
 
-/// Validation windows are longer than the training's here.
+/// Validation windows are longer than training windows here.
 TEST_F(Report, ComparesEqualWindows) {
   const auto run_with = [&](const std::string& name, double loss, double in_trained_window) {
     const fs::path folder = directory_ / name;
@@ -215,7 +215,7 @@ TEST_F(Report, TextFitsItsWidth) {
     for (const std::vector<RunReport>* runs : {&one, &two}) {
       std::istringstream lines(report_text(*runs, width));
       for (std::string line; std::getline(lines, line);)
-        if (!line.starts_with("run ")) {  // a path is not cut
+        if (!line.starts_with("run ")) {  // a path is not wrapped
           EXPECT_LE(line.size(), width) << line;
         }
     }
@@ -259,7 +259,7 @@ TEST_F(Report, ALongRunMakesNoLargePage) {
   EXPECT_LT(report_html({read_run(folder)}).size(), 400'000u);
 }
 
-// Also where they are the smallest and the largest numbers that there are.
+// Also if they are the smallest and largest representable numbers.
 TEST_F(Report, ExtremeFiguresAreShown) {
   constexpr double kLargest = std::numeric_limits<double>::max(), kSmallest = std::numeric_limits<double>::denorm_min();
   int number = 0;

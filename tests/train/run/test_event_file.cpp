@@ -16,9 +16,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kStart = 1;  // SessionLog's status
+constexpr int64_t kStart = 1;  // status value of SessionLog
 
-/// CRC-32C bit by bit.
+/// Computes CRC-32C bit by bit.
 uint32_t slow_crc32c(std::string_view text) {
   uint32_t crc = 0xFFFFFFFF;
   for (const char byte : text) {
@@ -36,7 +36,7 @@ T read_number(std::string_view bytes) {
   return value;
 }
 
-/// Fields of a message by their numbers: a varint or the bytes of anything else, in their order.
+/// A field of a message: a varint, or the bytes of any other type.
 struct Field {
   int wire = 0;
   uint64_t integer = 0;
@@ -99,7 +99,7 @@ Event parse_event(std::string_view bytes) {
   return event;
 }
 
-/// All whole records; their checksums must be right.
+/// Parses all complete records; expects correct checksums.
 std::vector<Event> read_events(std::string_view bytes) {
   const auto masked = [](std::string_view text) {
     const uint32_t crc = slow_crc32c(text);
@@ -117,7 +117,7 @@ std::vector<Event> read_events(std::string_view bytes) {
   return events;
 }
 
-/// In the order of the names, in which TensorBoard reads them.
+/// Returns the event files sorted by name, the order in which TensorBoard reads them.
 std::vector<fs::path> event_files(const fs::path& folder) {
   std::set<fs::path> paths;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder))
@@ -125,7 +125,7 @@ std::vector<fs::path> event_files(const fs::path& folder) {
   return {paths.begin(), paths.end()};
 }
 
-/// What TensorBoard shows: a start's step and what lies after it no longer count.
+/// Returns what TensorBoard shows: a session start discards its step and later ones.
 std::map<std::string, std::map<int64_t, float>> shown(const fs::path& folder) {
   std::map<std::string, std::map<int64_t, float>> curves;
   for (const fs::path& path : event_files(folder))
@@ -154,7 +154,7 @@ void expect_shows_metrics(const fs::path& folder) {
 }
 
 TEST(EventFile, Crc32cIsTheStandards) {
-  EXPECT_EQ(crc32c_of("123456789"), 0xE3069283u);            // the check value of the catalogue of CRCs
+  EXPECT_EQ(crc32c_of("123456789"), 0xE3069283u);  // check value from the catalogue of CRCs
   EXPECT_EQ(crc32c_of(std::string(32, '\0')), 0x8A9136AAu);  // RFC 3720, B.4
   EXPECT_EQ(crc32c_of(""), 0u);
 }
@@ -235,7 +235,7 @@ TEST_F(EventFileOfARun, ShowsWhatMetricsHold) {
 TEST_F(EventFileOfARun, GoesOnWhereTheRunDoes) {
   const TrainOptions whole = run("whole");
   train(whole);
-  // Taken up from an earlier step; the file of before may have been cut anywhere, as a kill or a power cut leaves it.
+  // Resumed from an earlier step. The previous file may be cut anywhere, by a kill or a power cut.
   const fs::path first = event_files(whole.out).front();
   fs::resize_file(first, fs::file_size(first) - 5);
   resume_training(whole.out / "checkpoint_step_000003", [](TrainOptions& options) { options.quiet = true; });

@@ -22,7 +22,7 @@ namespace {
 
 using test::TemporaryDirectory;
 
-/// Sets an environment variable while it lives; nullptr unsets it.
+/// Sets an environment variable during its lifetime; nullptr unsets it.
 class ScopedVariable {
  public:
   ScopedVariable(const char* name, const char* value) : name_(name) {
@@ -40,7 +40,7 @@ class ScopedVariable {
   std::optional<std::string> before_;
 };
 
-/// A terminal of its own, and what was printed on it.
+/// A pseudo-terminal that records what is printed on it.
 class Terminal {
  public:
   explicit Terminal(unsigned short columns) {
@@ -57,7 +57,7 @@ class Terminal {
   Terminal& operator=(const Terminal&) = delete;
 
   std::FILE* output() const { return output_.get(); }
-  /// What came since the last call, with the terminal's "\r\n" as "\n".
+  /// Returns the output since the last call, with "\r\n" as "\n".
   std::string printed() {
     std::string text;
     char buffer[4096];
@@ -78,7 +78,7 @@ class Terminal {
 class RunLogTest : public testing::Test {
  protected:
   std::string logged() const { return read_file(log_file_); }
-  /// What went to a file that stands for standard output.
+  /// Returns the output to a file that replaces standard output.
   std::string printed() const { return read_file(output_file_); }
 
   TemporaryDirectory directory_;
@@ -212,7 +212,7 @@ TEST_F(RunLogTest, ProgressRedrawsAtMostTenTimesASecond) {
   std::string during;
   for (int step = 1; step <= 1000; ++step) {
     progress.update(row_at(step, step * 0.001));
-    if (step % 250 == 0) during += terminal_.printed();  // before too much would wait to be read
+    if (step % 250 == 0) during += terminal_.printed();  // before the terminal's buffer is full
   }
   EXPECT_GE(std::ranges::count(during, '\r'), 9);
   EXPECT_LE(std::ranges::count(during, '\r'), 11);

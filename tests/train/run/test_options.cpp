@@ -15,7 +15,7 @@ namespace {
 
 using test::expect_error;
 
-/// Every option with a value that is allowed and not its default.
+/// Returns options in which every value is allowed and differs from its default.
 TrainOptions all_changed() {
   TrainOptions options;
   for (const TrainOption& row : train_option_table())
@@ -28,7 +28,7 @@ TrainOptions all_changed() {
           else if constexpr (std::is_arithmetic_v<T>)
             value += 3;
           else
-            value = "0.05";  // of --lr-min and --val-split, too
+            value = "0.05";  // also valid for --lr-min and --val-split
         },
         options);
   options.optimizer.learning_rate = 0.5f;

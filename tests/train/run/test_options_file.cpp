@@ -35,7 +35,7 @@ TEST(OptionsFile, ReadsWhatPeopleWrite) {
             "# best\nlr = \"3e-3\"\ndata = \"a#\\\"\\\\\\t\\n\"\nset = [\"dim=32\", \"layers=2\"]\n");
 }
 
-// The command line's own rules then refuse what TOML alone allows.
+// The command line's own rules then reject number syntax that only TOML allows.
 TEST(OptionsFile, NumbersAreHandedOnAsTheyAreWritten) {
   for (const char* number : {"1_000", "0x10", "0o17", "0b11", "+5", "-3", "1e-3", "1_0.5", "3", "010", "18446744073709551615",
                              "99999999999999999999"}) {

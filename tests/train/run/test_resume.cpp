@@ -25,9 +25,10 @@ using test::contents;
 using test::expect_error;
 using test::values;
 
-constexpr auto kChangeNothing = [](TrainOptions& options) { options.quiet = true; };  // but what is printed
+// except for the output
+constexpr auto kChangeNothing = [](TrainOptions& options) { options.quiet = true; };
 
-/// What a checkpoint holds, without the time it took, where the run is and which it is.
+/// Returns a checkpoint's state without its duration, location and run id.
 nlohmann::json comparable_state(const fs::path& checkpoint) {
   nlohmann::json state = nlohmann::json::parse(read_file(checkpoint / "state.json"));
   state.erase("crc32");
@@ -47,10 +48,11 @@ void change_state(const fs::path& checkpoint, const std::function<void(nlohmann:
 
 class Resume : public test::SmallRuns {
  protected:
-  /// A run over several epochs with dropout, a validation more often than the epochs end, and a checkpoint at each step.
+  /// A run over several epochs with dropout, validations more frequent than epoch ends, and a
+  /// checkpoint at each step.
   TrainOptions long_run(const std::string& out) const {
     TrainOptions run = options(out);
-    run.batch = 32;  // five steps an epoch
+    run.batch = 32;  // five steps per epoch
     run.steps = 12;
     run.eval_every = 4;
     run.save_every = 1;
@@ -59,7 +61,7 @@ class Resume : public test::SmallRuns {
     return run;
   }
 
-  /// Weights, moments, state and figures: all but the time it took.
+  /// Compares weights, moments, state and figures: everything but the duration.
   static void expect_same_run(const TrainOptions& got, const TrainOptions& want) {
     for (const char* checkpoint : {"final_checkpoint", "best_model"}) {
       for (const char* file : {"model.safetensors", "optimizer.safetensors", "config.json", "tokenizer.json"})
@@ -75,7 +77,7 @@ class Resume : public test::SmallRuns {
       EXPECT_EQ(rows[i].loss, want_rows[i].loss) << "row " << i;
       EXPECT_EQ(rows[i].accuracy, want_rows[i].accuracy) << "row " << i;
       EXPECT_EQ(rows[i].tokens, want_rows[i].tokens) << "row " << i;
-      if (rows[i].split == "val") continue;  // whose rate and norm are no numbers
+      if (rows[i].split == "val") continue;  // its rate and norm are NaN
       EXPECT_EQ(rows[i].lr, want_rows[i].lr) << "row " << i;
       EXPECT_EQ(rows[i].grad_norm, want_rows[i].grad_norm) << "row " << i;
     }
@@ -87,7 +89,7 @@ class Resume : public test::SmallRuns {
   }
 };
 
-/// Sends this process a signal as soon as the run has written so many rows, while `body` runs.
+/// Runs `body` and sends this process a signal as soon as the run has written this many rows.
 int with_signal_after(const fs::path& metrics, int rows, int signal, const std::function<int()>& body) {
   std::jthread sender([&](const std::stop_token& stop) {
     while (!stop.stop_requested()) {
@@ -103,7 +105,7 @@ TEST_F(Resume, AStoppedRunEndsLikeOneThatWasNot) {
   whole.steps = 1000;
   whole.save_every = 300;
   whole.eval_every = 70;
-  whole.patience = 0;  // all steps, whatever the validations say
+  whole.patience = 0;  // all steps, regardless of the validations
   train(whole);
   TrainOptions stopped = whole;
   stopped.out = directory_ / "stop ped";
@@ -123,7 +125,8 @@ TEST_F(Resume, AStoppedRunEndsLikeOneThatWasNot) {
   expect_logged(stopped, {"stopped by SIGTERM", "stopped by SIGHUP", "going on after step", "trained 1000 steps"});
 }
 
-/// A run whose validations, samples or steps take some tenths of a second, so that a stop comes in the middle of one.
+/// Runs whose validations, samples or steps take some tenths of a second, so that a stop hits the
+/// middle of one.
 class StopInTheMiddle : public Resume {
  protected:
   StopInTheMiddle() {
@@ -138,8 +141,8 @@ class StopInTheMiddle : public Resume {
     run.eval_every = 100;
     return run;
   }
-  /// Stops a run like `whole`, which has ended, as soon as it has written so many rows, and expects it to have left `unfinished` after `step`
-  /// and to end like the other.
+  /// Stops a run like `whole` (which has ended) as soon as it has written this many rows. Expects
+  /// it to leave `unfinished` after `step`, and to end like `whole` when resumed.
   void expect_no_trace(const TrainOptions& whole, int rows, int64_t step, const std::string& unfinished) {
     TrainOptions stopped = whole;
     stopped.out = directory_ / "stopped";
@@ -158,7 +161,7 @@ TEST_F(StopInTheMiddle, OfAValidation) {
   whole.steps = 3;
   train(whole);
   expect_no_trace(whole, 2, 2, "validation");
-  // Where the process was killed before it saved what it had done anew, no row is there twice.
+  // If the process is killed before it saves the redone work, no row appears twice.
   TrainOptions again = whole;
   again.out = directory_ / "stopped";
   const fs::path metrics = again.out / "metrics.jsonl";
@@ -202,7 +205,7 @@ TEST_F(Resume, FromEachCheckpointToTheSameEnd) {
     ASSERT_EQ(resume_training(checkpoint, kChangeNothing), 0);
     expect_same_run(again, whole);
   }
-  // An epoch's mean is over all its steps, also over those before the run went on.
+  // An epoch's mean covers all its steps, also those before the resume.
   const std::string want = log(whole), got = log(again);
   const size_t begin = want.find("epoch 2/3: train loss"), length = want.find(" | ", begin) - begin;
   ASSERT_NE(begin, want.npos);
@@ -214,7 +217,7 @@ TEST_F(Resume, FromEachCheckpointToTheSameEnd) {
 TEST_F(Resume, ALearnedMemoryIsPartOfTheRun) {
   TrainOptions whole = long_run("whole"), again = long_run("again");
   whole.config.memory = again.config.memory = "learned";
-  whole.optimizer.decay = again.optimizer.decay = 0;  // gradients alone move the slots
+  whole.optimizer.decay = again.optimizer.decay = 0;  // only gradients move the slots
   train(whole);
   train(again);
   ASSERT_EQ(resume_training(again.out / "checkpoint_step_000004", kChangeNothing), 0);
@@ -305,7 +308,7 @@ TEST_F(Resume, RefusesWhatWouldBeAnotherRun) {
   expect_refused({"--config", "dim 32 -> 64"}, [](TrainOptions& now) { now.quiet = true, now.config.dim = 64; });
   expect_refused({"--lr inf"}, [](TrainOptions& now) { now.quiet = true, now.optimizer.learning_rate = INFINITY; });
 
-  // The text itself counts, not where it is.
+  // The text counts, not its location.
   std::ofstream(directory_ / "play.txt", std::ios::app) << "x";
   expect_error([&] { resume_training(run.out, kChangeNothing); }, {"play.txt", "not the text", "--data", "--init"});
   EXPECT_EQ(contents(run.out), before);
@@ -313,7 +316,8 @@ TEST_F(Resume, RefusesWhatWouldBeAnotherRun) {
   EXPECT_EQ(resume_training(run.out, [&](TrainOptions& now) { now.quiet = true, now.data = directory_ / "moved.txt"; }), 0);
 }
 
-/// A run that an earlier version began on them cannot go on, though nobody has changed them.
+/// A run that an earlier version began on these data cannot be resumed, although nobody changed
+/// them.
 TEST_F(Resume, NamesTheDataThatEarlierVersionsReadAsOthers) {
   const auto message = [&](const std::string& name, const std::string& val_split = "auto") -> std::string {
     TrainOptions source;
@@ -357,7 +361,8 @@ TEST_F(Resume, FallsBackToTheNewestGoodCheckpoint) {
   whole.validation_split = run.validation_split = "0";
   train(whole);
   train(run);
-  // Damage of each kind, from the end backwards; a foreign checkpoint of another configuration among them.
+  // Damage of each kind, from the newest backwards, including a checkpoint of another
+  // configuration.
   fs::resize_file(run.out / "best_model/state.json", 100);
   fs::resize_file(run.out / "final_checkpoint/model.safetensors", 1000);
   fs::remove(run.out / "checkpoint_step_000012/optimizer.safetensors");
@@ -393,7 +398,7 @@ TEST_F(Resume, WhereThereIsNoGoodCheckpoint) {
   expect_error([&] { resume_training(run.out, kChangeNothing); }, {"no checkpoint that can be resumed", "best_model is passed over", "7 bytes"});
   expect_error([&] { resume_training(run.out / "final_checkpoint", kChangeNothing); }, {"final_checkpoint/model.safetensors", "not what was saved"});
 
-  // As versions without --resume wrote them.
+  // As written by versions without --resume.
   const fs::path old = run.out / "checkpoint_step_000003";
   Parameters parameters(run.config);
   parameters.initialise(1);
@@ -401,7 +406,7 @@ TEST_F(Resume, WhereThereIsNoGoodCheckpoint) {
   expect_error([&] { resume_training(old, kChangeNothing); }, {"checkpoint_step_000003", "earlier versions", "--init"});
 }
 
-/// Both are of the same step; the older one is of a run that was to go on for longer.
+/// Both have the same step; the older one belongs to a run that was meant to be longer.
 TEST_F(Resume, OfEqualCheckpointsTheOneThatWasSavedLast) {
   TrainOptions run = long_run("run");
   train(run);
@@ -478,7 +483,7 @@ TEST_F(Resume, ACheckpointThatWasTakenOutOfItsRunIsAStartAndNoRun) {
 TEST_F(Resume, RefusesTheCheckpointOfAnotherRun) {
   TrainOptions run = options("run"), other = options("other");
   train(run);
-  train(other);  // all alike but for the id
+  train(other);  // identical except for the id
   fs::remove_all(run.out / "final_checkpoint");
   fs::copy(other.out / "final_checkpoint", run.out / "final_checkpoint");
   expect_error([&] { resume_training(run.out / "final_checkpoint", kChangeNothing); }, {"cannot go on", "of another run", "--init"});
@@ -524,7 +529,8 @@ TEST_F(Resume, TidiesUpAfterAKilledProcess) {
   run.save_every = 1;
   train(run);
   fs::copy(run.out / "best_model", run.out / "checkpoint_step_000009.partial-0123456789abcdef");
-  fs::rename(run.out / "best_model", run.out / "best_model.old-0123456789abcdef");  // killed between two renames
+  // killed between two renames
+  fs::rename(run.out / "best_model", run.out / "best_model.old-0123456789abcdef");
   fs::copy(run.out / "final_checkpoint", run.out / "final_checkpoint.old-0123456789abcdef");
   std::ofstream(run.out / "latest.partial-0123456789abcdef") << "che";
   std::ofstream(run.out / "notes.old-4711") << "mine";

@@ -14,14 +14,14 @@
 namespace mmrec {
 namespace {
 
-/// A training of some steps, in a context of its own.
+/// A training of some steps in its own context.
 struct Training {
   Config config;
   int vocabulary, T, batch, accumulate;
   float dropout;
   int threads, steps;
 
-  /// Weights and both moments at the end, and the losses.
+  /// Returns the final weights and moments, and the losses.
   std::vector<std::vector<float>> run() const {
     Context context;
     const Context::Use use(context);
@@ -44,7 +44,8 @@ struct Training {
   }
 };
 
-/// A small one, with one sequence, whose recurrence is in lockstep; and a larger one, with groups of sequences.
+/// A small training with one sequence, whose recurrence runs in lockstep, and a larger one with
+/// groups of sequences.
 std::vector<Training> two_trainings() {
   Config small = test::small_config(19), large = test::small_config(64);
   small.dim = 192;  // three parts of lockstep
@@ -75,7 +76,7 @@ TEST(SideBySide, TrainingsAreBitEqualToThoseOneAfterTheOther) {
   }
 }
 
-/// Two models in one context: only one of them has its pool's threads at a time, and both are right.
+/// Two models in one context: only one at a time has the pool's threads; both compute correctly.
 TEST(SideBySide, ModelsOfOneContextAreRightToo) {
   Context context;
   const Config config = test::small_config(19);
@@ -105,7 +106,7 @@ TEST(SideBySide, ModelsOfOneContextAreRightToo) {
   EXPECT_EQ(got_other, want_other);
 }
 
-/// A model is made with a context and called by a thread that has another.
+/// The model's context counts, not that of the calling thread.
 TEST(SideBySide, AModelComputesWithTheContextItWasMadeWith) {
   Context context;
   const Config config = test::small_config(19);

@@ -17,7 +17,7 @@ namespace {
 
 using test::values;
 
-/// What `train` reads of play.txt, made in memory.
+/// Makes in memory what `train` reads from play.txt.
 RunData data_of(std::string_view play, int vocabulary) {
   const size_t cut = split_point(play, 0.1);
   CharacterCounts counts;
@@ -26,7 +26,7 @@ RunData data_of(std::string_view play, int vocabulary) {
   return {tokenizer, tokenizer.encode(play.substr(0, cut), "play"), tokenizer.encode(play.substr(cut), "play"), {}, "", ""};
 }
 
-/// A Trainer alone, beside the runs that train() records.
+/// Tests a Trainer directly, and compares it with runs that train() records.
 class TrainerTest : public test::SmallRuns {
  protected:
   TrainerTest() : play_(read_file(directory_ / "play.txt")) {}

@@ -41,7 +41,7 @@
 #define MMREC_COUNTS_BY_REPLACEMENT
 #endif
 
-// -------------------------------------------------------------------------------------------- allocations are counted
+// ------------------------------------------------------------------------- allocations are counted
 
 namespace {
 
@@ -60,7 +60,8 @@ extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*malloc_hook)(con
 #endif
 
 #ifdef MMREC_COUNTS_BY_REPLACEMENT
-// These take the place of glibc's for the whole program, shared libraries included; operator new calls them too.
+// These replace glibc's functions for the whole program including shared libraries. operator new
+// calls them too.
 extern "C" {
 void* __libc_malloc(size_t bytes);
 void* __libc_calloc(size_t count, size_t bytes);
@@ -100,7 +101,8 @@ using test::small_config;
 using test::TemporaryDirectory;
 using test::values;
 
-/// How often body() and the threads that work for it asked for memory; nothing where that cannot be known.
+/// Returns how often body() and its worker threads allocated memory; nullopt if that cannot be
+/// counted.
 std::optional<int> allocations(const std::function<void()>& body) {
 #if defined(MMREC_COUNTS_BY_HOOK)
   static const int installed =
@@ -123,7 +125,7 @@ std::vector<int32_t> random_tokens(size_t count, int vocabulary) {
   return tokens;
 }
 
-// -------------------------------------------------------------------------------------------------------- one step
+// ---------------------------------------------------------------------------------------- one step
 
 void check_allocations(int B) {
   constexpr int T = 64, kVocabulary = 300;
@@ -138,7 +140,8 @@ void check_allocations(int B) {
 
   for (const int threads : {1, 2}) {
     const ScopedThreads scoped(threads);
-    BatchOrder order(windows.count(), B, 1);  // two steps an epoch: the third shuffles
+    // two steps per epoch: the third one begins a new order
+    BatchOrder order(windows.count(), B, 1);
     const auto step = [&](int64_t number) {
       windows.fill(order.batch(number).windows, IntTensor(ids.data(), {T, B}), IntTensor(targets.data(), {T, B}));
       model.draw(static_cast<uint64_t>(number));
@@ -209,7 +212,7 @@ TEST(OptimizerStep, ChangesNothingWhereAGradientIsNotFinite) {
 }
 
 TEST(Evaluation, IsTheSumOverWindowsFromAFreshStateEach) {
-  constexpr int T = 7, kVocabulary = 19, kWindows = 11;  // a whole batch and a rest
+  constexpr int T = 7, kVocabulary = 19, kWindows = 11;  // a full batch and a remainder
   const ScopedThreads one_thread(1);
   const Config config = small_config(kVocabulary);
   Parameters parameters(config);
@@ -238,7 +241,7 @@ TEST(Evaluation, IsTheSumOverWindowsFromAFreshStateEach) {
   parameters.initialise(2);
   EXPECT_NE(expect_sum_over_windows(), before) << "the parameters as they are now";
 
-  // Of the eleven windows about every fourth.
+  // About every fourth of the eleven windows.
   Evaluation limited(config, kVocabulary, parameters, 9, windows, /*most_tokens=*/4 * T - 1);
   EXPECT_EQ(limited.tokens(), 3 * T);
   double want = 0;
@@ -254,7 +257,7 @@ TEST(Evaluation, IsTheSumOverWindowsFromAFreshStateEach) {
   Evaluation whole(config, kVocabulary, parameters, 9, windows);
   const LossSum of_windows = whole.run();
   EXPECT_EQ(whole.finite_tokens(), T);
-  // The same tokens in pieces. One that is not whole reads the tokens before it.
+  // The same tokens in pieces. An incomplete piece is extended backwards.
   for (const int piece : {1, 5, T / 2, T - 1}) {
     double want = 0;
     for (int window = 0; window < kWindows; ++window) {
@@ -283,7 +286,7 @@ TEST(Evaluation, IsTheSumOverWindowsFromAFreshStateEach) {
   EXPECT_EQ(Evaluation(config, kVocabulary, parameters, 9, windows, 1000).tokens(), kWindows * T);
 }
 
-// --------------------------------------------------------------------------------------------------------------- runs
+// -------------------------------------------------------------------------------------------- runs
 
 using Training = test::SmallRuns;
 
@@ -323,10 +326,11 @@ TEST_F(Training, LossFallsAndTheRunLeavesWhatItPromises) {
     EXPECT_NE(log.find(part), log.npos) << part << " is not in the log";
 }
 
-/// Memory, order, shift and masks of a step follow from the seed and its number; each window starts from a fresh state.
+/// Memory, order, shift and masks of a step depend only on the seed and its number. Each window
+/// starts from a zero state.
 TEST_F(Training, StepsAreWhatTheirPartsMakeOfThem) {
   TrainOptions run = options("run");
-  run.batch = 64;  // two steps an epoch
+  run.batch = 64;  // two steps per epoch
   run.steps = 3;
   train(run);
 
@@ -385,7 +389,7 @@ TEST_F(Training, KeepsTheNewestCheckpoints) {
   EXPECT_EQ(Checkpoint(run.out / "checkpoint_step_000006").state.step, 6);
   EXPECT_EQ(Checkpoint(run.out / "final_checkpoint").state.step, 7);
 
-  // A file that somebody has given such a name is none.
+  // A file with a checkpoint's name is not a checkpoint.
   const fs::path other = run.out / "checkpoint_step_000099";
   std::ofstream(other) << "text";
   resume_training(run.out, [](TrainOptions& now) {
@@ -419,7 +423,8 @@ TEST_F(Training, ValidatesAndSamplesAsOftenAsAsked) {
   EXPECT_EQ(read_file(run.out / "final_checkpoint/model.safetensors"), read_file(plain.out / "final_checkpoint/model.safetensors"));
 }
 
-/// The validation text has no character of the training text, so that its loss is best after the first epoch.
+/// The validation text has no character of the training text, so its loss is best after the first
+/// epoch.
 TEST_F(Training, StopsEarlyAndKeepsTheBestModel) {
   TrainOptions run = options("run");
   fs::create_directory(directory_ / "texts");
@@ -534,7 +539,8 @@ TEST_F(Training, AFolderThatIsNoRunsStaysAsItIs) {
   test::expect_error([&] { resume_training(directory_ / "nothing", [](TrainOptions&) {}); }, {"nothing is not a run's folder", "config.json"});
 }
 
-/// A run that was stopped before its first step has a checkpoint of step 0, from which it could go on.
+/// A run that was stopped before its first step has a checkpoint of step 0 and could be resumed
+/// from it.
 TEST_F(Training, ARunWithoutAStepIsNotWorthAnother) {
   TrainOptions run = options("run");
   run.steps = 3;
@@ -560,7 +566,7 @@ TEST_F(Training, TheWarmUpIsSaidAndSaved) {
   EXPECT_EQ(log.find("fills the run"), log.npos);
   EXPECT_EQ(Checkpoint(run.out).state.progress->options.warmup, 3);
   EXPECT_EQ(rows(run, "train")[3].lr, run.optimizer.learning_rate);
-  // A longer run has the warm-up that it was begun with.
+  // A longer run keeps the warm-up it began with.
   resume_training(run.out, [](TrainOptions& now) {
     now.quiet = true;
     now.steps = 300;
@@ -577,7 +583,7 @@ TEST_F(Training, TheWarmUpIsSaidAndSaved) {
   EXPECT_EQ(read_run(run.out).warmup_warning, "");
 }
 
-/// The validation windows are longer than the training's.
+/// Validation windows are longer than training windows.
 TEST_F(Training, TheReportComparesEqualWindows) {
   TrainOptions run = options("run");
   run.warmup = 1;
@@ -592,7 +598,7 @@ TEST_F(Training, TheReportComparesEqualWindows) {
   const double want = rows(equal, "val").front().loss;
   EXPECT_NEAR(validations[0].loss_in_trained_window, want, 1e-5 * want) << "the same tokens";
 
-  // A run of an earlier version, which did not have that figure.
+  // Metrics of an earlier version, which lack that figure.
   const fs::path metrics = run.out / "metrics.jsonl";
   std::string text;
   std::istringstream lines(read_file(metrics));
@@ -630,7 +636,7 @@ TEST_F(Training, AnEarlierRunIsReplacedOnlyOnDemand) {
   EXPECT_TRUE(fs::exists(run.out / "previous" / "checkpoint_step_000004")) << "the earlier run is kept";
   EXPECT_NO_THROW(Checkpoint(run.out / "previous"));
 
-  // A run that ended before its first checkpoint does not take that place.
+  // A run that ended before its first checkpoint does not replace the one in `previous`.
   for (const char* name : {"best_model", "final_checkpoint", "checkpoint_step_000003", "latest"}) fs::remove_all(run.out / name);
   train(run);
   EXPECT_TRUE(fs::exists(run.out / "previous" / "checkpoint_step_000004"));
@@ -643,7 +649,8 @@ TEST_F(Training, StartsFromACheckpointsWeightsAndTokenizer) {
   train(first);
   const Checkpoint origin(first.out);
 
-  // Another text, with characters that the first has not; a learning rate that leaves the weights as they are.
+  // Another text with characters that the first one lacks; a learning rate too small to change the
+  // weights.
   std::ofstream(directory_ / "other.txt") << read_file(first.data).substr(2000, 3000) << std::string(50, '#') << "\u20ac\u20ac\u00df";
   TrainOptions second = options("second");
   second.data = (directory_ / "other.txt").string();
@@ -686,7 +693,7 @@ TEST_F(Training, StartsFromACheckpointsWeightsAndTokenizer) {
   EXPECT_EQ(rows_of(after, known, known + 3), rows_of(drawn, known, known + 3)) << "new rows are drawn";
   EXPECT_EQ(read_file(second.out / "training_output.log").find("have no token"), std::string::npos);
 
-  // Fine-tuning starts where the model stands, not where an untrained one does.
+  // Fine-tuning starts at the trained model's loss, not at that of an untrained one.
   TrainOptions third = options("third");
   third.init = (first.out / "final_checkpoint").string();
   third.config = origin.config;
@@ -699,7 +706,7 @@ TEST_F(Training, StartsFromACheckpointsWeightsAndTokenizer) {
   third.init = (directory_ / "missing").string();
   test::expect_error([&] { train(third); }, {"missing", "no such folder"});
 
-  // What --overwrite moves away, or deletes, is nothing to start from.
+  // A run that --overwrite moves away or deletes cannot be the start.
   third.config.layers = 2;
   fs::rename(first.out, third.out / "previous");
   const auto contents_before = contents(third.out);
@@ -766,7 +773,7 @@ TEST_F(Training, StopsWhereTheLossIsNoLongerFinite) {
   EXPECT_FALSE(fs::exists(run.out / "best_model"));
   EXPECT_FALSE(fs::exists(run.out / "final_checkpoint"));
 
-  // An epoch of one step: it is the validation that meets the weights which that step has spoilt.
+  // An epoch of one step: the validation is the first to use the weights that this step has ruined.
   run.out = directory_ / "validation";
   run.batch = 160;
   test::expect_error([&] { train(run); }, {"step 1", "validation loss is not finite", "No checkpoint was written yet"});
@@ -783,7 +790,7 @@ TEST_F(Training, NoCheckpointHasWeightsThatAreNotFinite) {
     now.steps = 20;
     now.save_every = 1;
     now.warmup = 0;
-    now.optimizer.learning_rate = 3.3e38f;  // a step takes the weights beyond a float's range
+    now.optimizer.learning_rate = 3.3e38f;  // one step takes the weights beyond a float's range
     now.optimizer.decay = 1;
   };
   test::expect_error([&] { resume_training(run.out, spoil); }, {"step 5", "not finite", "not saved", "The last checkpoint is", "final_checkpoint"});
@@ -792,9 +799,9 @@ TEST_F(Training, NoCheckpointHasWeightsThatAreNotFinite) {
   EXPECT_FALSE(fs::exists(run.out / "checkpoint_step_000005"));
 }
 
-// -------------------------------------------------------------------------------------------------------- checkpoints
+// ------------------------------------------------------------------------------------- checkpoints
 
-/// A checkpoint of numbers that are all different.
+/// A checkpoint whose numbers are all different.
 class CheckpointTest : public testing::Test {
  protected:
   CheckpointTest() : tokenizer_({{'a', 5}, {'b', 4}, {U'é', 3}, {U'\U0001F600', 2}}), config_(small_config(8)), parameters_(config_) {
@@ -875,7 +882,7 @@ TEST_F(CheckpointTest, RefusesMissingTruncatedAndAlteredFiles) {
     const auto put = [&](std::string_view content) { std::ofstream(folder / name, std::ios::binary) << content; };
 
     fs::remove(folder / name);
-    if (name == "state.json")  // without it the folder is none
+    if (name == "state.json")  // without it the folder is not a checkpoint
       test::expect_error([&] { const Checkpoint damaged(folder); }, {folder.string(), "not a checkpoint"});
     else
       expect_refused(name.c_str(), "missing");
@@ -884,7 +891,7 @@ TEST_F(CheckpointTest, RefusesMissingTruncatedAndAlteredFiles) {
       put(std::string_view(good).substr(0, length));
       expect_refused(name.c_str(), fmt::format("of {} bytes", length));
     }
-    // Every byte of the state, which has no other file to vouch for it.
+    // Every byte of the state, which no other file vouches for.
     for (size_t byte = 0; byte < good.size(); byte += name == "state.json" ? 1 : good.size() / 8) {
       std::string altered = good;
       altered[byte] ^= 1;
@@ -898,7 +905,8 @@ TEST_F(CheckpointTest, RefusesMissingTruncatedAndAlteredFiles) {
   }
 }
 
-/// Of a model so small that there is time for each: every length of every file, and every byte with a bit turned over.
+/// With a model small enough to try everything: every truncation of every file, and a flipped bit
+/// in every byte.
 TEST_F(CheckpointTest, RefusesEveryLengthAndEveryAlteredByte) {
   Config config = small_config(8);
   config.dim = 4;
@@ -908,7 +916,8 @@ TEST_F(CheckpointTest, RefusesEveryLengthAndEveryAlteredByte) {
   parameters.initialise(1);
   const fs::path folder = directory_ / "c";
   TrainingProgress progress;
-  progress.options.validation_tokens = progress.options.warmup = 0;  // a run saves numbers
+  // a run saves numbers, not auto
+  progress.options.validation_tokens = progress.options.warmup = 0;
   save_checkpoint(folder, config, tokenizer_, parameters, {.step = 1, .progress = progress});
   int refused = 0, accepted = 0, expected = 0;
   const auto try_to_read = [&](const fs::path& file, const std::string& damage) {
@@ -923,10 +932,10 @@ TEST_F(CheckpointTest, RefusesEveryLengthAndEveryAlteredByte) {
   for (const char* name : kCheckpointFiles) {
     const fs::path file = folder / name;
     const std::string good = read_file(file);
-    // The line end after the state's JSON says nothing.
+    // The line end after the state's JSON carries no information.
     const size_t counted = good.size() - (std::string_view(name) == "state.json" ? 1 : 0);
     expected += 2 * static_cast<int>(counted);
-    // In place, without a new file each time, which some file systems are slow to make.
+    // Modify in place: creating a new file each time is slow on some file systems.
     for (size_t byte = 0; byte < counted && accepted == 0; ++byte) {
       std::fstream stream(file, std::ios::binary | std::ios::in | std::ios::out);
       const auto put = [&](char value) { stream.seekp(static_cast<std::streamoff>(byte)).put(value).flush(); };
@@ -960,7 +969,7 @@ TEST_F(CheckpointTest, WeightsOfAnotherConfigurationAreRefused) {
 
 TEST_F(CheckpointTest, AllRowsCanBePredictedUnlessTheEmbeddingWasMadeForTheTokenizer) {
   Config config = config_;
-  config.vocab_size = 16;  // --vocab auto
+  config.vocab_size = 16;  // as with --vocab auto
   EXPECT_EQ(model_vocabulary(config, tokenizer_), tokenizer_.size());
   config.vocab_size = 32;
   EXPECT_EQ(model_vocabulary(config, tokenizer_), 32);

@@ -30,7 +30,7 @@ class TrainingStepTest : public testing::Test {
   TrainingStep step(int batch, int accumulate, float dropout = 0) {
     return TrainingStep(config_, kVocabulary, parameters_, windows_, {.batch = batch, .accumulate = accumulate, .dropout = dropout, .seed = 7});
   }
-  /// The gradients that step number 5 leaves.
+  /// Returns the gradients of step number 5.
   std::vector<float> gradients(TrainingStep step, const std::vector<int>& windows) {
     last_ = step.run(5, {.epoch = 1, .windows = windows});
     return values(parameters_.gradients());

@@ -110,11 +110,11 @@ TEST_F(ChildProcessTest, CanBePolledAndStopped) {
   EXPECT_FALSE(child.poll());
   child.send(SIGTERM);
   EXPECT_EQ(child.wait(), -SIGTERM);
-  child.send(SIGTERM);  // to nobody
+  child.send(SIGTERM);  // no process receives it
   { const ChildProcess forgotten = shell("sleep 60"); }
 }
 
-// However that ends: here a copy of this process is killed.
+// Even if the parent is killed: here a forked copy of this process.
 TEST_F(ChildProcessTest, DoesNotOutliveItsParent) {
   const pid_t parent = ::fork();
   if (parent == 0) {
