@@ -109,7 +109,7 @@ TEST(Mingru, BackwardIsTheGradientOfForward) {
   check(5, 2, 4, 0.3f, true);
 }
 
-TEST(Mingru, WholeSequenceIsAsStepByStep) {
+TEST(Mingru, WholeSequenceEqualsStepByStep) {
   constexpr int T = 200, B = 3, D = 32;
   Setting s(T, B, D, 0);
   MingruBlock step(s.config, 1, B);

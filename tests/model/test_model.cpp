@@ -68,7 +68,7 @@ TEST(Parameters, ALearnedMemoryAddsTheDocumentedOnes) {
   EXPECT_NEAR(std::sqrt(squares / n), 0.02, 5 * 0.02 / std::sqrt(2 * n));
 }
 
-TEST(Parameters, LieApartAndAlignedInTheFlatArrays) {
+TEST(Parameters, AreDisjointAndAlignedInTheFlatArrays) {
   const Parameters parameters(preset("tiny"));
   int64_t end = 0;
   for (const Parameter& parameter : parameters.table()) {
@@ -115,7 +115,7 @@ TEST(Parameters, AreInitialisedAsDocumented) {
   }
 }
 
-TEST(Parameters, InitialisationDependsOnTheSeedAlone) {
+TEST(Parameters, InitialisationDependsOnlyOnTheSeed) {
   const Config config = preset("tiny");
   Parameters parameters(config), again(config), other(config);
   again.gradients().data()[0] = again.first_moments().data()[1] = again.second_moments().data()[2] = 1;
@@ -132,7 +132,7 @@ TEST(Parameters, InitialisationDependsOnTheSeedAlone) {
 
 // ------------------------------------------------------------------------------------------ memory
 
-TEST(MemoryBanks, AreDrawnAsTheMeanOf16SlotsWould) {
+TEST(MemoryBanks, AreDrawnLikeTheMeanOf16Slots) {
   const Config config = preset("tiny");
   EXPECT_EQ(top_slots(config), 64);
   Parameters parameters(config);
@@ -280,13 +280,13 @@ Config with_mingru(Config config) {
   return config;
 }
 
-TEST(Model, GradientsAreThoseOfTheLossOfMingru) { check_gradients(with_mingru(small_config()), 0.3f); }
-TEST(Model, GradientsAreThoseOfTheLoss) { check_gradients(small_config(), 0); }
-TEST(Model, GradientsAreThoseOfTheLossWithDropout) { check_gradients(small_config(), 0.3f); }
-TEST(Model, GradientsAreThoseOfTheLossWithALearnedMemory) { check_gradients(with_learned_memory(small_config()), 0.3f); }
+TEST(Model, GradientsMatchTheLossOfMingru) { check_gradients(with_mingru(small_config()), 0.3f); }
+TEST(Model, GradientsMatchTheLoss) { check_gradients(small_config(), 0); }
+TEST(Model, GradientsMatchTheLossWithDropout) { check_gradients(small_config(), 0.3f); }
+TEST(Model, GradientsMatchTheLossWithALearnedMemory) { check_gradients(with_learned_memory(small_config()), 0.3f); }
 
 /// Everything but the memory's gradients equals the result with the same slots drawn.
-TEST(Model, ALearnedMemoryIsReadAsADrawnOneIs) {
+TEST(Model, LearnedMemoryIsReadLikeADrawnOne) {
   Setting s(with_learned_memory(small_config()), 5, 3), drawn(small_config(), 5, 3);
   for (const Parameter& parameter : drawn.parameters.table()) {
     const Tensor weight = s.parameters.weight(parameter.name);
@@ -325,7 +325,7 @@ TEST(Model, GradientsAddUp) {
   check_sum(with_mingru(small_config()));
 }
 
-TEST(Model, TheProjectionsThatFeedNothingHaveNoGradient) {
+TEST(Model, UnusedProjectionsHaveNoGradient) {
   Setting s(small_config(), 5, 3);
   s.model(Model::Mode::kTraining).loss_and_gradients(s.ids(), s.targets(), {});
   const int D = s.config.dim;
@@ -414,7 +414,7 @@ void check_windows(const Config& config) {
 TEST(Model, WindowsWithTheStateCarriedEqualOneRun) { check_windows(small_config()); }
 TEST(Model, WindowsWithTheStateCarriedEqualOneRunOfMingru) { check_windows(with_mingru(small_config())); }
 
-TEST(Model, SequencesOfABatchDoNotMeet) {
+TEST(Model, SequencesOfABatchAreIndependent) {
   Setting s(small_config(), 7, 3);
   Model together = s.model(Model::Mode::kInference), alone = s.model(Model::Mode::kInference, s.T, 1);
   const std::vector<float> all = logits(together, s.ids());
@@ -442,7 +442,7 @@ TEST(Model, TrainingAndInferenceAgree) {
   EXPECT_EQ(with_gradients.correct, without.correct);
 }
 
-TEST(Model, DropoutMasksDependOnSeedAndStepAlone) {
+TEST(Model, DropoutMasksDependOnlyOnSeedAndStep) {
   Setting s(small_config(), 7, 3);
   Model model = s.model(Model::Mode::kTraining);
   const auto gradients = [&](const StepDropout& dropout) {
@@ -505,7 +505,7 @@ void check_threads(Config config) {
 TEST(Model, TheNumberOfThreadsDoesNotChangeABit) { check_threads(small_config()); }
 TEST(Model, TheNumberOfThreadsDoesNotChangeABitOfMingru) { check_threads(with_mingru(small_config())); }
 
-TEST(Model, SizeIsKnownWithoutAModel) {
+TEST(Model, SizeIsKnownWithoutMakingAModel) {
   Setting s(small_config(), 7, 3);
   for (const Model::Mode mode : {Model::Mode::kTraining, Model::Mode::kInference})
     EXPECT_EQ(model_bytes(s.config, s.T, s.B, mode), s.model(mode).bytes());
@@ -548,7 +548,7 @@ TEST(Model, WrongShapesThrow) {
   expect_error([&] { model.logits(s.ids(), Tensor(room.data(), {s.T, s.B, kVocabulary + 1})); }, {"logits", "[5,3,19]", "[5,3,20]"});
 }
 
-TEST(Model, RefusesWhatMakesNoSense) {
+TEST(Model, RefusesImpossibleArguments) {
   Setting s(small_config(), 5, 3);
   const auto make = [&](int vocabulary, int T, int B) { Model(s.config, vocabulary, s.parameters, T, B, Model::Mode::kInference, 1); };
   expect_error<UsageError>([&] { make(kVocabulary, 0, 3); }, {"at least one position", "not 0 and 3"});
@@ -585,7 +585,7 @@ TEST(Configuration, PresetsHaveTheDocumentedSizes) {
   expect_error<UsageError>([] { preset("huge"); }, {"'huge'", "tiny", "base"});
 }
 
-TEST(Configuration, GoesThroughJsonAndBack) {
+TEST(Configuration, JsonRoundTrip) {
   Config config = small_config();
   config.lambda_p = 0.25f;
   config.dpg_rank = 7;
@@ -665,7 +665,7 @@ TEST(Configuration, ImpossibleValuesNameTheField) {
   expect_refused("memory", "no such memory");
 }
 
-TEST(Configuration, FieldsOfAnotherArchitectureDoNotMatter) {
+TEST(Configuration, IgnoresFieldsOfAnotherArchitecture) {
   Config config = preset("large");
   config.arch = "mingru";
   config.heads = 7;

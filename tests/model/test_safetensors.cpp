@@ -151,7 +151,7 @@ TEST(Safetensors, SurvivesEveryFlippedHeaderBit) {
   EXPECT_GT(refused, 500);
 }
 
-TEST(Safetensors, RefusesHeadersThatMakeNoSense) {
+TEST(Safetensors, RefusesInvalidHeaders) {
   const auto entry = [](const std::string& fields) { return make_file("{\"w\":{" + fields + "}}", 8); };
   expect_refused(make_file("", 0), {"byte 8"});
   expect_refused(make_file("[1]", 0), {"byte 8"});
@@ -194,7 +194,7 @@ TEST(Safetensors, ReadingChecksNameTypeAndShape) {
   expect_error([&] { SafetensorsFile(directory / "nothing"); }, {"cannot read", "nothing"});
 }
 
-TEST(Safetensors, ReadsAllInOnePassWithTheFilesChecksum) {
+TEST(Safetensors, ReadAllReturnsTheFilesChecksum) {
   const TemporaryDirectory directory;
   Small small;
   std::vector<float> large(700'000);  // more than one piece
@@ -224,7 +224,7 @@ TEST(Safetensors, ReadsAllInOnePassWithTheFilesChecksum) {
   expect_error([&] { file.read_all(places); }, {"file", "shorter"});
 }
 
-TEST(Safetensors, WritingChecksWhatItIsGiven) {
+TEST(Safetensors, WritingChecksItsArguments) {
   const TemporaryDirectory directory;
   Small small;
   StoredTensor wrong = to_store(small.weight_view());

@@ -32,7 +32,7 @@ extern "C" const char* __tsan_default_options() { return "allocator_may_return_n
 namespace mmrec {
 namespace {
 
-TEST(Context, IsTheOneOfTheInnermostUse) {
+TEST(Context, InnermostUseIsCurrent) {
   Context& of_programs = Context::current();
   Context first, second;
   {
@@ -48,7 +48,7 @@ TEST(Context, IsTheOneOfTheInnermostUse) {
   EXPECT_EQ(&Context::current(), &of_programs);
 }
 
-TEST(Context, IsThatOfTheTasksOfItsLoops) {
+TEST(Context, TasksRunInTheContextOfTheirLoop) {
   Context context;
   const Context::Use use(context);
   set_num_threads(3);
@@ -57,7 +57,7 @@ TEST(Context, IsThatOfTheTasksOfItsLoops) {
   EXPECT_EQ(others, 0);
 }
 
-TEST(Context, HasThreadsOfItsOwn) {
+TEST(Context, ThreadsAreNotShared) {
   const int before = num_threads();
   Context context;
   {
@@ -70,7 +70,7 @@ TEST(Context, HasThreadsOfItsOwn) {
 
 /// Each task waits for the other loop's tasks to start: both loops have two threads at the same
 /// time.
-TEST(Context, LoopsOfTwoRunBesideEachOther) {
+TEST(Context, LoopsOfTwoContextsRunConcurrently) {
   std::atomic<int> arrived{0};
   const auto loop = [&] {
     Context context;
@@ -88,7 +88,7 @@ TEST(Context, LoopsOfTwoRunBesideEachOther) {
   other.join();
 }
 
-TEST(Context, LoopsInATaskOfAnotherUseItsThreads) {
+TEST(Context, TaskOfAnotherContextUsesThisContextsThreads) {
   Context outer, inner;
   const Context::Use use(outer);
   set_num_threads(2);
@@ -139,7 +139,7 @@ std::string variant_that_runs() {
   return profile_rows().at(0).variant;
 }
 
-TEST(Context, WhatIsForcedInOneIsNotInAnother) {
+TEST(Context, ForcedKernelsAreNotShared) {
   const std::string first = variants("scan", "forward").front(), last = variants("scan", "forward").back();
   KernelEntry candidate = *std::ranges::find(kernels(), std::string_view("scan_serial_forward"), &KernelEntry::name);
   candidate.variant = "candidate";
@@ -166,7 +166,7 @@ TEST(Context, WhatIsForcedInOneIsNotInAnother) {
   EXPECT_EQ(variant_that_runs(), last);
 }
 
-TEST(Context, HasAProfileOfItsOwn) {
+TEST(Context, ProfileIsNotShared) {
   Context profiled, other;
   Random random;
   const GuardedTensor x = random.input({1, 4, 16}, 0.5f, 1), y = output({1, 4, 16});
@@ -183,7 +183,7 @@ TEST(Context, HasAProfileOfItsOwn) {
   EXPECT_EQ(profile_rows().size(), 1u);
 }
 
-TEST(Context, HasAnErrorOfItsOwn) {
+TEST(Context, ErrorIsNotShared) {
   install_halide_runtime();
   Context one, another;
   const Context::Use use(one);
@@ -196,7 +196,7 @@ TEST(Context, HasAnErrorOfItsOwn) {
   EXPECT_EQ(last_halide_error(), "of one");
 }
 
-TEST(Context, ScratchGoesBackToTheOneThatItIsFrom) {
+TEST(Context, ScratchReturnsToItsContext) {
   Context one, another;
   const Context::Use use(one);
   auto scratch = std::make_unique<Scratch>(1000);
@@ -209,7 +209,7 @@ TEST(Context, ScratchGoesBackToTheOneThatItIsFrom) {
   EXPECT_EQ(scratch_system_allocations(), 1);
 }
 
-TEST(Context, AnInterruptionOfOneThreadDoesNotStopAnother) {
+TEST(Context, InterruptionStopsOneThreadOnly) {
   std::atomic<int> asked{1}, begun{0}, visits{0};
   const auto run = [&](bool interruptible) {
     Context context;
@@ -233,7 +233,7 @@ TEST(Context, AnInterruptionOfOneThreadDoesNotStopAnother) {
 }
 
 // A destroyed Kernel leaves no cached choice: another Kernel at the same address makes its own.
-TEST(Context, AKernelThatEndsLeavesNoChoice) {
+TEST(Context, DestroyedKernelLeavesNoCachedChoice) {
   Random random;
   const GuardedTensor x = random.input({4, 16}, 0.5f, 1), sum = output({16}), scanned = output({1, 4, 16});
   std::optional<Kernel> kernel(std::in_place, "column_sum", "forward");
@@ -254,7 +254,7 @@ bool denormals_are_flushed() {
   return half == 0;
 }
 
-TEST(FloatingPointMode, IsAsBeforeWhenACallReturns) {
+TEST(FloatingPointMode, IsRestoredWhenACallReturns) {
   Random random;
   const GuardedTensor x = random.input({1, 4, 16}, 0.5f, 1), y = output({1, 4, 16});
   for (const int threads : {1, 2}) {
@@ -275,7 +275,7 @@ TEST(FloatingPointMode, IsAsBeforeWhenACallReturns) {
   EXPECT_TRUE(denormals_are_flushed()) << "what the caller has set stays too";
 }
 
-TEST(FloatingPointMode, RoundingAndFlagsStay) {
+TEST(FloatingPointMode, RoundingAndFlagsAreKept) {
   Random random;
   const GuardedTensor x = random.input({1, 4, 16}, 0.5f, 1), y = output({1, 4, 16});
   ASSERT_EQ(std::fesetround(FE_UPWARD), 0);
@@ -405,7 +405,7 @@ TEST(OutOfMemory, EndsTheTaskAndTheCall) {
   }
 }
 
-TEST(OutOfMemory, OfScratchIsAnExceptionToo) {
+TEST(OutOfMemory, OfScratchIsAnException) {
   expect_error([] { Scratch(size_t{1} << 60); }, {"out of memory", "1099511627776.0 MiB"});
 }
 

@@ -17,7 +17,7 @@ const ProfileRow& row_of(const std::vector<ProfileRow>& rows, const KernelEntry&
 }
 
 /// A call that runs beside another for a while, then alone.
-TEST(Profile, DividesTheTimeOfWhatRunsBesideEachOther) {
+TEST(Profile, DividesTheTimeOfConcurrentCalls) {
   static KernelEntry longer = kernels().front(), shorter = longer;
   longer.pass = "longer", shorter.pass = "shorter";
   reset_profile();

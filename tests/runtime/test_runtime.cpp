@@ -49,7 +49,7 @@ TEST(TensorView, RowMajor) {
   EXPECT_EQ(Tensor().data(), nullptr);
 }
 
-TEST(TensorView, HalideDescriptorIsItsOwn) {
+TEST(TensorView, EachViewHasItsOwnHalideDescriptor) {
   const Counting c({2, 3});
   const Tensor copy = c.view;
   // it would dangle when the original is destroyed
@@ -277,7 +277,7 @@ TEST_F(CgroupLimitsTest, WithoutGroupsThereIsNoLimit) {
   EXPECT_FALSE(limits().cpus || limits().memory);
 }
 
-TEST_F(CgroupLimitsTest, TheSmallestOfTheGroupsAroundCounts) {
+TEST_F(CgroupLimitsTest, SmallestLimitOfAllAncestorsCounts) {
   mount(2, "/sys/fs/cgroup", "/");
   write("proc/self/cgroup", "0::/outer/inner\n");
   write("sys/fs/cgroup/outer/cpu.max", "150000 100000\n");
@@ -289,7 +289,7 @@ TEST_F(CgroupLimitsTest, TheSmallestOfTheGroupsAroundCounts) {
   EXPECT_EQ(limits().memory.value(), 1 << 30);
 }
 
-TEST_F(CgroupLimitsTest, ANamespaceShowsTheOwnGroupAsTheRoot) {
+TEST_F(CgroupLimitsTest, NamespaceShowsTheOwnGroupAsTheRoot) {
   mount(2, "/sys/fs/cgroup", "/");
   write("proc/self/cgroup", "0::/\n");
   write("sys/fs/cgroup/cpu.max", "200000 100000\n");
@@ -298,7 +298,7 @@ TEST_F(CgroupLimitsTest, ANamespaceShowsTheOwnGroupAsTheRoot) {
   EXPECT_DOUBLE_EQ(limits().cpus.value(), 2) << "what is mounted is all that can be seen";
 }
 
-TEST_F(CgroupLimitsTest, AContainerMayHaveTheHostsNamesOfItsGroups) {
+TEST_F(CgroupLimitsTest, ContainerMaySeeTheHostsGroupNames) {
   mount(1, "/sys/fs/cgroup/cpu,cpuacct", "/docker/42", "cpu,cpuacct");
   mount(1, "/sys/fs/cgroup/mem\\040ory", "/docker/42", "memory");
   write("proc/self/cgroup", "4:cpu,cpuacct:/docker/42/inner\n3:memory:/docker/42\n1:name=systemd:/docker/42\n0::/\n");

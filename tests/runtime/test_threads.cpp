@@ -49,7 +49,7 @@ int with_threads_limited(rlim_t limit, const std::function<bool()>& holds) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
-TEST(ThreadPool, DoesWithTheThreadsThatThereAre) {
+TEST(ThreadPool, WorksWithFewerThreadsThanRequested) {
 #if defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "the sanitizer has a thread of its own";
 #endif
@@ -70,7 +70,7 @@ TEST(ThreadPool, DoesWithTheThreadsThatThereAre) {
         << limit;
 }
 
-TEST(ThreadPool, LeavesMostOfALimitedAddressSpaceToOthers) {
+TEST(ThreadPool, LeavesMostOfALimitedAddressSpaceFree) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "the sanitizer has an address space of its own";
 #endif
@@ -144,7 +144,7 @@ TEST(ParallelFor, NestedRunsInline) {
   EXPECT_EQ(visits, 100);
 }
 
-TEST(Interruptible, LoopsEndEarlyOnceAStopIsAsked) {
+TEST(Interruptible, LoopsEndEarlyAfterAStopRequest) {
   for (int threads : {1, 2}) {
     const ScopedThreads scoped(threads);
     std::atomic<int> asked{0}, visits{0};
@@ -167,7 +167,7 @@ TEST(Interruptible, LoopsEndEarlyOnceAStopIsAsked) {
   }
 }
 
-TEST(Interruptible, TheYoungestCountsAndTheOneBeforeIsBack) {
+TEST(Interruptible, NewestCountsAndThePreviousIsRestored) {
   std::atomic<int> asked{1}, not_asked{0};
   const Interruptible outer(asked);
   {
@@ -177,7 +177,7 @@ TEST(Interruptible, TheYoungestCountsAndTheOneBeforeIsBack) {
   EXPECT_THROW(check_interruption(), Interrupted);
 }
 
-TEST(Interruptible, StepsInLockstepEndEarlyToo) {
+TEST(Interruptible, LockstepLoopsEndEarlyToo) {
   const ScopedThreads scoped(2);
   std::atomic<int> asked{0}, last{0};
   const Interruptible giving_up(asked);
@@ -215,7 +215,7 @@ void check_lockstep(int parts, int steps) {
 }
 
 // On a busy machine tasks may overlap only after the first run.
-TEST(Scratch, ThereIsEnoughForAllThreadsOnceOneTaskHasWantedIt) {
+TEST(Scratch, HasEnoughForAllThreadsAfterOneTask) {
   constexpr size_t kBytes = 123'457'000;  // a size class that no other test uses
   for (const int threads : {1, 3, 2, 4}) {
     const ScopedThreads scoped(threads);
@@ -240,7 +240,7 @@ TEST(Scratch, ThereIsEnoughForAllThreadsOnceOneTaskHasWantedIt) {
   }
 }
 
-TEST(Lockstep, EveryStepOnceAndInTurn) {
+TEST(Lockstep, EveryStepRunsOnceAndInOrder) {
   for (int threads : {1, 2, 3}) {
     const ScopedThreads scoped(threads);
     for (int parts = 1; parts <= max_lockstep_parts(); ++parts)
@@ -248,7 +248,7 @@ TEST(Lockstep, EveryStepOnceAndInTurn) {
   }
 }
 
-TEST(Lockstep, DoesWithoutThreadsThatDoNotCome) {
+TEST(Lockstep, DoesNotWaitForAbsentThreads) {
   const ScopedThreads scoped(3);
   // inside a loop there is only the calling thread
   parallel_for(2, [](int) { check_lockstep(3, 100); });

@@ -62,7 +62,7 @@ class TinyDisk {
   bool mounted_;
 };
 
-TEST(AtomicFile, TellsBeforehandWhatCannotBeWritten) {
+TEST(AtomicFile, ChecksInAdvanceWhatCannotBeWritten) {
   const TemporaryDirectory directory;
   const fs::path file = directory / "file";
   check_writable(file);
@@ -84,7 +84,7 @@ TEST(AtomicFile, WritesPiecesOneAfterAnother) {
   EXPECT_EQ(read_file(directory / "file"), first + second + third);
 }
 
-TEST(AtomicFile, ReplacesAndLeavesNothingElse) {
+TEST(AtomicFile, ReplacesTheFileAndLeavesNoOther) {
   const TemporaryDirectory directory;
   write_file_atomically(directory / "file", "a longer old text");
   write_file_atomically(directory / "file", "new");
@@ -104,7 +104,7 @@ TEST(AtomicFile, FollowsLinks) {
   EXPECT_EQ(read_file(directory / "elsewhere/file"), "new");
 }
 
-TEST(AtomicFile, RefusesWhatIsNoFile) {
+TEST(AtomicFile, RefusesWhatIsNotARegularFile) {
   const TemporaryDirectory directory;
   fs::create_directory(directory / "sub");
   expect_error([&] { write_file_atomically(directory / "sub", "text"); }, {"sub", "not a regular file"});
@@ -124,7 +124,7 @@ TEST(AtomicFile, ReadErrors) {
   expect_error([&] { read_file(directory / "secret"); }, {"Permission denied", "check the permissions"});
 }
 
-TEST(AtomicFile, ReadsFilesThatTellNoSize) {
+TEST(AtomicFile, ReadsFilesWithoutAKnownSize) {
   std::ifstream stream("/proc/self/maps");
   if (!stream) GTEST_SKIP() << "no /proc";
   EXPECT_GT(read_file("/proc/self/maps").size(), 1000u);
@@ -198,7 +198,7 @@ void fill_with(const PathAt& partial, std::string_view text) {
   write_file_atomically(partial / "b", text);
 }
 
-TEST(AtomicDirectory, AppearsWholeAndIsReplacedWhole) {
+TEST(AtomicDirectory, AppearsAndIsReplacedAtomically) {
   const TemporaryDirectory directory;
   const fs::path target = directory / "checkpoint";
   write_directory_atomically(target, [&](const PathAt& partial) {
@@ -261,7 +261,7 @@ class Writer {
   fs::path partial_;
 };
 
-TEST(AtomicDirectory, WhatKilledProcessesLeftIsRemovedAndWhatOthersWriteIsNot) {
+TEST(AtomicDirectory, RemovesLeftoversOfKilledProcessesOnly) {
   const TemporaryDirectory directory;
   const fs::path target = directory / "data";
   Writer dead(target), alive(target), other(directory / "data2");
@@ -320,7 +320,7 @@ bool forbid_locks() {
   return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
 }
 
-TEST(AtomicDirectory, WithoutLocksNothingIsTakenForAbandoned) {
+TEST(AtomicDirectory, NothingCountsAsAbandonedWithoutLocks) {
   constexpr int kKept = 0, kRemoved = 1, kNoFilter = 2;
   const TemporaryDirectory directory;
   const fs::path partial = directory / "data.partial-0123456789abcdef";
@@ -339,7 +339,7 @@ TEST(AtomicDirectory, WithoutLocksNothingIsTakenForAbandoned) {
   EXPECT_EQ(remove_abandoned(directory / "data").size(), 1u) << "with locks it is";
 }
 
-TEST(AtomicDirectory, IsReadInOneVersion) {
+TEST(AtomicDirectory, IsReadInASingleVersion) {
   const TemporaryDirectory directory;
   const fs::path target = directory / "data";
   write_directory_atomically(target, [](const PathAt& partial) { fill_with(partial, "0"); });
@@ -382,7 +382,7 @@ TEST(AtomicDirectory, ReplacesWithoutSwappingNames) {
   EXPECT_EQ(entries(directory.path()), std::set<std::string>{"checkpoint"});
 }
 
-TEST(AtomicDirectory, TokensAreNobodyElses) {
+TEST(AtomicDirectory, TokensAreUnique) {
   std::set<std::string> tokens;
   for (int i = 0; i < 1000; ++i) tokens.insert(unique_token());
   EXPECT_EQ(tokens.size(), 1000u);
@@ -394,7 +394,7 @@ TEST(AtomicDirectory, TokensAreNobodyElses) {
     EXPECT_FALSE(is_leftover(name)) << name;
 }
 
-TEST(HeldDirectory, StaysTheSameWhateverItsNameLeadsTo) {
+TEST(HeldDirectory, StaysTheSameWhenItsNameIsReused) {
   const TemporaryDirectory directory;
   fs::create_directory(directory / "run");
   const DirectoryLock held(directory / "run");

@@ -15,7 +15,7 @@ namespace {
 
 using test::some_names;
 
-TEST(Names, AreKeptInJsonWhateverTheirBytes) {
+TEST(Names, SurviveJsonWithAnyBytes) {
   std::set<std::string> texts;
   const std::vector<std::string> names = some_names(5000);
   for (const std::string& name : names) {
@@ -28,7 +28,7 @@ TEST(Names, AreKeptInJsonWhateverTheirBytes) {
   EXPECT_EQ(texts.size(), std::set<std::string>(names.begin(), names.end()).size());
 }
 
-TEST(Names, OfUtf8StayAsTheyAre) {
+TEST(Names, Utf8StaysUnchanged) {
   for (const char* name : {"", "data/book.txt", "C:\\x41\\xe9", "\\\\xff", "Größe \u20ac", "a\tb\nc", "\x1b"}) {
     EXPECT_EQ(text_of_name(name), name);
     EXPECT_EQ(name_of_text(name), name) << "as earlier versions wrote it";
@@ -36,7 +36,7 @@ TEST(Names, OfUtf8StayAsTheyAre) {
   EXPECT_EQ(nlohmann::json(text_of_name("caf\xe9.txt")).dump(), R"("caf\u0000e9.txt")");
 }
 
-TEST(Names, NothingOfATextActsOnATerminal) {
+TEST(Names, ControlCharactersHaveNoEffectOnATerminal) {
   EXPECT_EQ(visible("one\n\ttwo \u20ac é\r\n"), "one\n\ttwo \u20ac é\r\n");
   EXPECT_EQ(visible("\x1b]0;title\x07 \x7f a\rb \u009b31m caf\xe9 \x9b"), "\\x1b]0;title\\x07 \\x7f a\\x0db \\u009b31m caf\\xe9 \\x9b");
   EXPECT_EQ(visible(std::string_view("\0\r", 2)), "\\x00\\x0d");
@@ -50,7 +50,7 @@ TEST(Names, NothingOfATextActsOnATerminal) {
   }
 }
 
-TEST(Names, AShellReadsThemBack) {
+TEST(Names, ShellReadsQuotedNamesBack) {
   const test::TemporaryDirectory directory;
   const std::vector<std::string> names = some_names(300);
   std::string script = "export LC_ALL=C.UTF-8\n", want;

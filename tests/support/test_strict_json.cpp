@@ -12,7 +12,7 @@ namespace {
 
 using test::expect_error;
 
-TEST(StrictJson, ParsesWhatIsPlain) {
+TEST(StrictJson, ParsesPlainJson) {
   const nlohmann::json json = parse_json(R"({"a": [1, 2], "b": {"a": null}, "c": {"a": "\u00e9"}})", "file");
   EXPECT_EQ(json["a"][1], 2);
   EXPECT_EQ(json["c"]["a"], "é");
@@ -44,7 +44,7 @@ TEST(StrictJson, DescribesWhatChanged) {
   EXPECT_EQ(describe_changes(before, before), "");
 }
 
-TEST(StrictJson, WholeNumbersAreWhole) {
+TEST(StrictJson, AcceptsOnlyWholeNumbers) {
   const nlohmann::json numbers = parse_json("[0, 7, 18446744073709551615, -1, 7.0, 1e3, 1e300, \"7\", true, null]", "file");
   EXPECT_EQ(whole_number(numbers[0]), 0u);
   EXPECT_EQ(whole_number(numbers[1], 7), 7u);

@@ -107,7 +107,7 @@ TEST(Corpus, FilesMayBeCompressedOrJsonLines) {
   }
 }
 
-TEST(Corpus, ByDefaultAFifthOfASmallFileIsForValidation) {
+TEST(Corpus, SmallFileIsOneFifthValidationByDefault) {
   const TemporaryDirectory directory;
   write_file_atomically(directory / "text", "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n");
   EXPECT_EQ(load_corpus((directory / "text").string(), std::nullopt).validation, "8\n9\n");
@@ -144,7 +144,7 @@ TEST(Corpus, FormatsFollowFromNames) {
   expect_error<UsageError>([] { common_format({"a.json", "b.txt"}); }, {"a.json and b.txt", "--format"});
 }
 
-TEST(Corpus, SaysWhatWasReadAndWhatIsOdd) {
+TEST(Corpus, DescribesTheFilesAndTheirOddities) {
   const TemporaryDirectory directory;
   const auto notes_of = [&](const std::vector<std::pair<std::string, std::string>>& contents, Format format) {
     std::vector<std::filesystem::path> files;
@@ -173,7 +173,7 @@ TEST(Corpus, SaysWhatWasReadAndWhatIsOdd) {
   EXPECT_NE(notes_of({{"a", R"({"text":"\ud800"})"}}, Format::kJsonLines).find("WARNING " + a + ": half a UTF-16 pair"), std::string::npos);
 }
 
-TEST(Corpus, RefusesTextsThatAreNone) {
+TEST(Corpus, RefusesUnusableTexts) {
   const TemporaryDirectory directory;
   const std::string file = (directory / "text").string();
   expect_error([&] { load_corpus(file, 0.1); }, {file, "No such file"});

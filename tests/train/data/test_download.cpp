@@ -74,7 +74,7 @@ TEST_F(Downloads, AWholeFileInOneRequest) {
   EXPECT_EQ(server.requests().size(), 1u) << "a file that is there is downloaded again";
 }
 
-TEST_F(Downloads, ALostConnectionGoesOnWhereItWas) {
+TEST_F(Downloads, LostConnectionIsResumed) {
   int answers = 0;
   const HttpServer server([&](const std::string& request) {
     const std::string answer = serve_file(request, content_);
@@ -98,7 +98,7 @@ TEST_F(Downloads, ALostConnectionGoesOnWhereItWas) {
   EXPECT_NE(output().find("trying again in 0.0 s (1 of 2)"), std::string::npos) << output();
 }
 
-TEST_F(Downloads, TheNextCallGoesOnToo) {
+TEST_F(Downloads, NextCallResumesToo) {
   bool cut_off = true;
   const HttpServer server([&](const std::string& request) {
     if (cut_off && !header_of(request, "Range").empty()) return std::string();
@@ -116,7 +116,7 @@ TEST_F(Downloads, TheNextCallGoesOnToo) {
   EXPECT_NE(output().find("going on with"), std::string::npos);
 }
 
-TEST_F(Downloads, StartsOverWhereTheFileIsAnotherNow) {
+TEST_F(Downloads, StartsOverIfTheFileHasChanged) {
   int answers = 0;
   const HttpServer server([&](const std::string& request) {
     return ++answers == 1 ? cut(serve_file(request, std::string(2'000'000, 'x'), "\"v0\""), 1'000'000) : serve_file(request, content_, "\"v1\"");
@@ -126,7 +126,7 @@ TEST_F(Downloads, StartsOverWhereTheFileIsAnotherNow) {
   EXPECT_EQ(header_of(server.requests()[1], "If-Range"), "\"v0\"");
 }
 
-TEST_F(Downloads, StartsOverWhereTheServerCannotTell) {
+TEST_F(Downloads, StartsOverWithoutAStrongValidator) {
   int answers = 0;
   // no validator, or a weak one, which does not guarantee the same bytes
   const HttpServer server([&](const std::string&) {
@@ -139,7 +139,7 @@ TEST_F(Downloads, StartsOverWhereTheServerCannotTell) {
   for (const std::string& request : server.requests()) EXPECT_EQ(header_of(request, "Range"), "");
 }
 
-TEST_F(Downloads, GoesOnByLastModified) {
+TEST_F(Downloads, ResumesByLastModified) {
   const std::string date = "Tue, 01 Apr 2025 10:00:00 GMT";
   int answers = 0;
   const HttpServer server([&](const std::string& request) {
@@ -196,7 +196,7 @@ TEST_F(Downloads, ARangeThatWasNotAskedForIsRefused) {
 }
 
 /// Two URLs may end in the same name.
-TEST_F(Downloads, AFileOfAnotherUrlIsNotTakenForIt) {
+TEST_F(Downloads, FileOfAnotherUrlIsReplaced) {
   const HttpServer server([&](const std::string& request) {
     return request.starts_with("GET /other/") ? serve_file(request, "another text\n", "\"v7\"") : serve_file(request, content_);
   });
@@ -247,14 +247,14 @@ TEST_F(Downloads, AFileThatWasCutIsDownloadedAgain) {
   expect_complete();
 }
 
-TEST_F(Downloads, AFileWithTheSha256IsTheRightOneWhereverItIsFrom) {
+TEST_F(Downloads, FileWithTheSha256IsAcceptedFromAnySource) {
   const HttpServer server([&](const std::string& request) { return serve_file(request, content_); });
   write_file_atomically(file_, content_);
   get(server, sha256_of_file(file_, [](int64_t) {}));
   EXPECT_TRUE(server.requests().empty());
 }
 
-TEST_F(Downloads, OnlyTheFileIsTheFile) {
+TEST_F(Downloads, RefusesAnswersThatAreNotTheFile) {
   const auto expect_refused = [&](const std::string& answer, std::initializer_list<std::string_view> parts) {
     SCOPED_TRACE(answer);
     const HttpServer server([&](const std::string&) { return "HTTP/1.1 " + answer; });
@@ -295,7 +295,7 @@ TEST_F(Downloads, APageInPlaceOfTheFileIsRefused) {
   EXPECT_EQ(read_file(file_), body) << "it is called so";
 }
 
-TEST_F(Downloads, APageIsKnownHoweverItsBeginningComes) {
+TEST_F(Downloads, PageIsDetectedInPiecesOfAnySize) {
   int answers = 0;
   const HttpServer server([&](const std::string& request) -> std::string {
     if (++answers == 1) return cut(serve_file(request, content_), 1'000'000);
@@ -306,7 +306,7 @@ TEST_F(Downloads, APageIsKnownHoweverItsBeginningComes) {
   EXPECT_GT(fs::file_size(part_), 900'000u) << "a page takes the place of nothing";
 }
 
-TEST_F(Downloads, PasswordsGoToTheServerAlone) {
+TEST_F(Downloads, PasswordsGoOnlyToTheServer) {
   content_ = "a text\n";
   bool good = false;
   const HttpServer server([&](const std::string& request) -> std::string {
@@ -347,7 +347,7 @@ TEST_F(Downloads, PasswordsGoToTheServerAlone) {
   EXPECT_EQ(Url("http://example.org/@joe/x@y").shown(), "http://example.org/@joe/x@y");
 }
 
-TEST_F(Downloads, WhatPassesIsTriedAgain) {
+TEST_F(Downloads, TemporaryFailuresAreRetried) {
   int answers = 0;
   const HttpServer server([&](const std::string& request) -> std::string {
     ++answers;
@@ -361,7 +361,7 @@ TEST_F(Downloads, WhatPassesIsTriedAgain) {
   EXPECT_NE(output().find("the server answers 503: trying again"), std::string::npos) << output();
 }
 
-TEST_F(Downloads, WhatDoesNotPassIsNot) {
+TEST_F(Downloads, PermanentFailuresAreNotRetried) {
   const auto expect_refused = [&](int status, std::initializer_list<std::string_view> parts) {
     SCOPED_TRACE(status);
     const HttpServer server([&](const std::string&) { return fmt::format("HTTP/1.1 {} No\r\nContent-Length: 4\r\n\r\nbody", status); });
@@ -401,7 +401,7 @@ TEST_F(Downloads, RedirectionsAreFollowed) {
   expect_error<UsageError>([&] { get(away); }, {"not an http or https URL"});
 }
 
-TEST_F(Downloads, AnEmptyFileIsAFile) {
+TEST_F(Downloads, EmptyFileIsDownloaded) {
   content_.clear();
   const HttpServer server([&](const std::string& request) { return serve_file(request, content_); });
   get(server);
@@ -421,7 +421,7 @@ TEST_F(Downloads, TheChecksumIsCompared) {
   expect_error([&] { get(server, sha256); }, {"SHA-256", sha256});
 }
 
-TEST_F(Downloads, StoppingKeepsWhatCame) {
+TEST_F(Downloads, StoppingKeepsTheReceivedBytes) {
   const HttpServer server([&](const std::string& request) { return serve_file(request, content_); });
   check_stop_ = [&] {
     std::error_code ignored;
@@ -436,7 +436,7 @@ TEST_F(Downloads, StoppingKeepsWhatCame) {
   EXPECT_NE(header_of(server.requests().back(), "Range"), "");
 }
 
-TEST_F(Downloads, AFullDiskIsSaidAndTheRestComesLater) {
+TEST_F(Downloads, FullDiskIsReportedAndTheDownloadResumes) {
   const HttpServer server([&](const std::string& request) { return serve_file(request, content_); });
   const auto before = std::signal(SIGXFSZ, SIG_IGN);
   rlimit old{};
@@ -453,7 +453,7 @@ TEST_F(Downloads, AFullDiskIsSaidAndTheRestComesLater) {
   EXPECT_EQ(header_of(server.requests().back(), "Range"), "bytes=1000000-");
 }
 
-TEST_F(Downloads, TwoDoNotWriteTheSameFile) {
+TEST_F(Downloads, TwoProcessesDoNotWriteTheSameFile) {
   const HttpServer server([&](const std::string& request) { return serve_file(request, content_); });
   const FileDescriptor other("write", part_, O_WRONLY | O_CREAT);
   ASSERT_EQ(::flock(other, LOCK_EX), 0);

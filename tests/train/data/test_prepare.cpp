@@ -146,7 +146,7 @@ TEST_F(Prepare, AFolderIsOneCorpusInTheOrderOfItsPaths) {
   expect_error<UsageError>([&] { corpus_files(directory_ / "pictures", false, directory_ / "out"); }, {"no files", "1 of other kinds", "--format"});
 }
 
-TEST_F(Prepare, SaysWhatAFolderHasAndIsNotRead) {
+TEST_F(Prepare, ReportsFilesThatAreLeftOut) {
   write("in/a.TXT", "first\n");
   write("in/B.Text.GZ", gzip("second\n"));
   write("in/c.txt.xz", "\xfd");
@@ -206,7 +206,7 @@ TEST_F(Prepare, WarnsOfASplitFarFromWhatWasAskedFor) {
 }
 
 /// The manifest describes the bytes that were read, although the source differs before and after.
-TEST_F(Prepare, ASourceThatGrowsIsDescribedAsItWasRead) {
+TEST_F(Prepare, GrowingSourceIsDescribedAsRead) {
   const fs::path file = write("text", long_text());
   int asked = 0;
   check_stop_ = [&] {
@@ -230,14 +230,14 @@ TEST_F(Prepare, ASourceThatGrowsIsDescribedAsItWasRead) {
 }
 
 /// A document may begin with bytes that a file must not begin with.
-TEST_F(Prepare, DocumentsMayBeginAsTheyLike) {
+TEST_F(Prepare, DocumentsMayBeginWithAnyBytes) {
   PrepareOptions asked = options({write("x.jsonl", R"({"text":"\ufeffPK\u0003\u0004"})")});
   asked.val_split = 0;
   run(asked);
   EXPECT_EQ(result().train, "\uFEFFPK\3\4\n\n");
 }
 
-TEST_F(Prepare, WhatCannotBeLookedAtIsNamed) {
+TEST_F(Prepare, InaccessibleFilesAreNamed) {
   const fs::path file = write("in/x.txt", "text\n");
   fs::create_symlink("loop", directory_ / "loop");
   expect_error([&] { run(options({directory_ / "loop"})); }, {(directory_ / "loop").string(), "symbolic links", "check the links"});
@@ -268,7 +268,7 @@ TEST_F(Prepare, DoesNotReadItsOwnResult) {
   EXPECT_EQ(read_file(out_ / "train.txt"), train);
 }
 
-TEST_F(Prepare, TheManifestSaysWhatWasMadeOfWhat) {
+TEST_F(Prepare, ManifestDescribesSourcesAndResults) {
   const nlohmann::ordered_json manifest = run(options({write("text", "abc\n")}));
   EXPECT_EQ(nlohmann::ordered_json::parse(read_file(out_ / "manifest.json")), manifest);
   EXPECT_EQ(manifest["source"], "a test");
@@ -283,7 +283,7 @@ TEST_F(Prepare, TheManifestSaysWhatWasMadeOfWhat) {
   EXPECT_EQ(manifest["files"].size(), 5u);
 }
 
-TEST_F(Prepare, WhatIsThereIsNotMadeAgain) {
+TEST_F(Prepare, ExistingResultIsNotMadeAgain) {
   const fs::path file = write("text", long_text());
   const auto made_again = [&](const PrepareOptions& asked) {
     const fs::file_time_type before = fs::last_write_time(out_ / "manifest.json");
@@ -360,7 +360,7 @@ TEST_F(Prepare, FailureLeavesTheOldFolderAndNothingElse) {
   EXPECT_NE(read_file(out_ / "manifest.json"), before) << "the run that was not stopped";
 }
 
-TEST_F(Prepare, AFolderOfOtherThingsIsLeftAlone) {
+TEST_F(Prepare, FolderWithForeignFilesIsLeftAlone) {
   const fs::path file = write("text", "abc\n");
   write("data/prepared/notes.txt", "mine");
   expect_error<UsageError>([&] { run(options({file})); }, {out_.string(), "other files ('notes.txt')", "new folder"});

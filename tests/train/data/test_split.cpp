@@ -32,7 +32,7 @@ TEST(Split, ThePartForValidationFollowsFromTheSize) {
     expect_error<UsageError>([&] { validation_part(bad, 5); }, {"validation split", fmt::format("{}", bad)});
 }
 
-TEST(Split, ALineEndIsLookedForNearby) {
+TEST(Split, CutMovesToANearbyLineEnd) {
   const auto rest_after = [](const std::string& text, double val_split) { return text.substr(split_point(text, val_split)); };
   const std::string line = std::string(99, 'x') + "\n";
   std::string lines;
@@ -48,7 +48,7 @@ TEST(Split, ALineEndIsLookedForNearby) {
   EXPECT_EQ(split_point(text, 0.5), 59'000'001u);
 }
 
-TEST(Split, DocumentsForValidationComeFromAllOver) {
+TEST(Split, ValidationDocumentsComeFromTheWholeCorpus) {
   for (const double part : {0.05, 0.2, 0.5}) {
     SCOPED_TRACE(part);
     DocumentSplit split(part);
@@ -75,7 +75,7 @@ double validation_share(double val_split, const std::vector<size_t>& documents) 
   return validation / all;
 }
 
-TEST(Split, ADocumentIsForValidationOnlyWhereThatBringsThePartNearer) {
+TEST(Split, DocumentIsForValidationOnlyIfThatImprovesTheSplit) {
   EXPECT_LT(validation_share(0.2, {100, 10'000, 100, 100}), 0.03) << "with the long one it would be 97 %";
   EXPECT_LT(validation_share(0.2, {100, 100, 100, 30'000}), 0.2);
   EXPECT_NEAR(validation_share(0.2, {10'000, 100, 100, 100, 100}), 0.04, 0.01) << "all that there is";
@@ -85,7 +85,7 @@ TEST(Split, ADocumentIsForValidationOnlyWhereThatBringsThePartNearer) {
   EXPECT_EQ(validation_share(0, {10, 10, 10, 10}), 0);
 }
 
-TEST(Split, APartFarFromWhatWasAskedForIsAWarning) {
+TEST(Split, WarnsOfASplitFarFromTheRequest) {
   const auto expect = [](std::optional<double> asked, int64_t train, int64_t validation, Style style, std::initializer_list<std::string_view> parts) {
     const Note note = describe_split(asked, train, validation);
     EXPECT_EQ(note.style, style) << note.text;

@@ -76,7 +76,7 @@ TEST_F(TextFile, ReadsAllMembersOfACompressedFile) {
   EXPECT_EQ(text_of(gzip("one ") + gzip("two") + std::string(1'000'000, '\0')), "one two") << "filled up with zeros";
 }
 
-TEST_F(TextFile, InvalidUtf8HasItsPlaceInTheWholeText) {
+TEST_F(TextFile, InvalidUtf8IsLocatedInTheWholeText) {
   for (const size_t place : {size_t{0}, size_t{7}, (size_t{1} << 20) - 1, size_t{1} << 20, size_t{3'000'001}}) {
     std::string text(3'000'007, 'x');
     text[place] = '\xff';
@@ -104,7 +104,7 @@ TEST_F(TextFile, RefusesDamagedCompressedFiles) {
   expect_error([&] { text_of(longer.substr(0, longer.size() - 4)); }, {"ends too early"});
 }
 
-TEST_F(TextFile, RefusesWhatIsNoFile) {
+TEST_F(TextFile, RefusesWhatIsNotARegularFile) {
   expect_error(
       [&] {
         read_text(
@@ -126,7 +126,7 @@ TEST_F(TextFile, RefusesWhatIsNoFile) {
       {"pipe", "not a regular file"});
 }
 
-TEST_F(TextFile, TheObserverSeesTheFilesOwnBytesAndMayEndIt) {
+TEST_F(TextFile, ObserverGetsRawBytesAndMayStop) {
   const std::string bytes = gzip(std::string(5'000'000, 'x'));
   write_file_atomically(path_, bytes);
   int64_t seen = -1;
@@ -165,7 +165,7 @@ TEST_F(TextFile, JsonLinesGiveTheirTexts) {
   EXPECT_TRUE(documents_of(lines) == expected);
 }
 
-TEST_F(TextFile, JsonLinesThatAreNoneHaveAPlace) {
+TEST_F(TextFile, InvalidJsonLinesAreLocated) {
   const std::string good = "{\"text\":\"é\"}\n";  // 14 bytes
   expect_refused(good + "{\"text\": tru}\n", {"line 2 (byte 26)", "not valid JSON"});
   expect_refused(good + "\n" + "{\"text\":\"one\"\n", {"line 3", "not valid JSON"});
@@ -220,7 +220,7 @@ TEST_F(TextFile, HalfAUtf16PairIsReadAsTheReplacementCharacter) {
   EXPECT_EQ(facts_.replaced, 2);
 }
 
-TEST_F(TextFile, AByteOrderMarkIsNoPartOfAText) {
+TEST_F(TextFile, ByteOrderMarkIsSkipped) {
   const std::string mark = "\xef\xbb\xbf";
   EXPECT_EQ(text_of(mark + "text" + mark), "text" + mark);
   EXPECT_EQ(text_of(gzip(mark + "text")), "text");
@@ -230,7 +230,7 @@ TEST_F(TextFile, AByteOrderMarkIsNoPartOfAText) {
   expect_refused(mark + "{\"text\":\"one\"}\n[]", {"line 2 (byte 18)"});
 }
 
-TEST_F(TextFile, WhatIsNoTextSaysWhatItIs) {
+TEST_F(TextFile, NonTextFilesAreNamed) {
   struct NoText {
     std::string bytes;
     std::string_view what, advice;
@@ -270,7 +270,7 @@ TEST_F(TextFile, WhatIsNoTextSaysWhatItIs) {
   EXPECT_EQ(text_of("a text"), "a text") << "the content counts";
 }
 
-TEST_F(TextFile, WhatIsOddIsFound) {
+TEST_F(TextFile, OdditiesAreFound) {
   text_of("A text\nof {\"lines\":1}.\n");
   EXPECT_FALSE(facts_.is_html || facts_.has_json || facts_.was_changed || facts_.is_compressed);
   EXPECT_EQ(facts_.zeros, 0);
@@ -318,7 +318,7 @@ TEST_F(TextFile, WhatIsOddIsFound) {
   EXPECT_FALSE(facts_.is_html) << "it is called so";
 }
 
-TEST_F(TextFile, FactsAreOfTheBytesThatWereRead) {
+TEST_F(TextFile, FactsDescribeTheBytesRead) {
   std::string text;
   while (text.size() < 3'000'000) text += fmt::format("line {}\n", text.size());
   write_file_atomically(path_, text);
@@ -342,7 +342,7 @@ TEST_F(TextFile, ALineOfJsonHasALimit) {
                  {"line 2 (byte 13)", "longer than 33554432 bytes"});
 }
 
-TEST(FileErrors, AdviseWhatHelps) {
+TEST(FileErrors, GiveAdvice) {
   expect_error([] { fail_on_file("read", "text.txt", ENOMEM); }, {"cannot read text.txt: Cannot allocate memory", "free some memory"});
   expect_error([] { fail_on_file("read", "text.txt", ELOOP); }, {"check the links"});
   expect_error([] { fail_on_file("read", "text.txt", EIO); }, {"check the disk"});

@@ -67,7 +67,7 @@ TEST(TokenFile, MayBeEmpty) {
   EXPECT_EQ(read_token_file(directory / "t").tokens.count(), 0);
 }
 
-TEST(TokenFile, RefusesEveryCutAndEveryFlippedBit) {
+TEST(TokenFile, RefusesEveryTruncationAndEveryFlippedBit) {
   const TemporaryDirectory directory;
   write_tokens(directory / "t", {.vocabulary = 300, .tokenizer_crc32 = 7, .text_bytes = 9}, std::vector{2, 3, 4, 5, 6, 7, 8, 299, 0});
   const std::string good = read_file(directory / "t");
@@ -113,7 +113,7 @@ class TokenFileInUse : public testing::Test {
   const std::vector<int32_t> ids_ = {2, 3, 4, 5, 6, 7, 8, 299, 0}, others_ = {2, 3, 4, 5, 6, 7, 8, 298, 0};
 };
 
-TEST_F(TokenFileInUse, IsTheOneThatWasCheckedWhateverTakesItsName) {
+TEST_F(TokenFileInUse, IsTheCheckedFileEvenIfItsNameIsReused) {
   const Tokens tokens = read_token_file(path_).tokens;
   write_tokens(directory_ / "other", kSource, others_);
   std::filesystem::rename(directory_ / "other", path_);
@@ -122,7 +122,7 @@ TEST_F(TokenFileInUse, IsTheOneThatWasCheckedWhateverTakesItsName) {
   EXPECT_EQ(ids_of(tokens), ids_);
 }
 
-TEST_F(TokenFileInUse, IsRefusedOnceItHasOtherIds) {
+TEST_F(TokenFileInUse, IsRefusedIfItsIdsHaveChanged) {
   const std::string good = read_file(path_);
   const auto expect_refused = [&](const std::string& bytes) {
     std::ofstream(path_) << good;
@@ -139,7 +139,7 @@ TEST_F(TokenFileInUse, IsRefusedOnceItHasOtherIds) {
   expect_refused(good + "more");
 }
 
-TEST_F(TokenFileInUse, MayBeWrittenAgainAsItWas) {
+TEST_F(TokenFileInUse, MayBeRewrittenWithEqualContent) {
   const Tokens tokens = read_token_file(path_).tokens;
   const std::string bytes = read_file(path_);
   ::usleep(10'000);
@@ -149,7 +149,7 @@ TEST_F(TokenFileInUse, MayBeWrittenAgainAsItWas) {
   EXPECT_EQ(ids_of(tokens), ids_);
 }
 
-TEST(TokenFile, IsOfNoUseBeforeItIsFinished) {
+TEST(TokenFile, IsInvalidBeforeItIsFinished) {
   const TemporaryDirectory directory;
   {
     TokenFileWriter writer(directory / "t", 300);
@@ -167,7 +167,7 @@ int64_t resident_file_bytes() {
   return shared * ::sysconf(_SC_PAGESIZE);
 }
 
-TEST(TokenFile, ALongOneIsNeverInMemoryAsAWhole) {
+TEST(TokenFile, LongFileIsNeverWhollyInMemory) {
   constexpr int kCount = 100 << 20, kPiece = 1 << 20, kT = 1023;
   const TemporaryDirectory directory;
   TokenFileWriter writer(directory / "t", 256);
@@ -212,7 +212,7 @@ class PreparedFolder : public testing::Test {
   TemporaryDirectory directory_;
 };
 
-TEST_F(PreparedFolder, IsLoadedAsItIs) {
+TEST_F(PreparedFolder, IsLoaded) {
   EXPECT_TRUE(is_prepared(directory_.path()));
   EXPECT_FALSE(is_prepared(directory_ / "val.tokens"));
   const PreparedData data = load();
@@ -223,7 +223,7 @@ TEST_F(PreparedFolder, IsLoadedAsItIs) {
   EXPECT_EQ(load().train.count(), 5) << "the texts are for people";
 }
 
-TEST_F(PreparedFolder, RefusesATokenizerThatTheModelHasNoRoomFor) {
+TEST_F(PreparedFolder, RefusesATokenizerTooLargeForTheModel) {
   expect_error<UsageError>([&] { load(4); }, {"5 tokens", "--vocab auto", "prepare"});
 }
 

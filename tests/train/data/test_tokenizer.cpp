@@ -59,7 +59,7 @@ TEST(Tokenizer, LimitTurnsTheRarestIntoUnknown) {
   expect_error<UsageError>([] { tokenizer_of("abc", -1); }, {"-1"});
 }
 
-TEST(Tokenizer, InvalidUtf8HasAPlace) {
+TEST(Tokenizer, InvalidUtf8IsLocated) {
   const Tokenizer tokenizer = tokenizer_of("abc");
   struct Bad {
     std::string text, place;
@@ -91,7 +91,7 @@ TEST(Tokenizer, FileRoundTrip) {
   EXPECT_EQ(read_file(directory / "tokenizer.json"), "{\"type\":\"char\",\"tokens\":[\"<UNK>\",\"<PAD>\",\"a\",\"b\"]}\n");
 }
 
-TEST(Tokenizer, RefusesFilesThatMakeNoSense) {
+TEST(Tokenizer, RefusesInvalidFiles) {
   const TemporaryDirectory directory;
   const auto refused = [&](const std::string& json, std::initializer_list<std::string_view> parts) {
     write_file_atomically(directory / "tokenizer.json", json);

@@ -21,7 +21,7 @@ std::vector<int32_t> counting(int n) {
   return tokens;
 }
 
-TEST(Windows, HowManyThereAre) {
+TEST(Windows, Count) {
   EXPECT_EQ(WindowSet(counting(5), 4, "the text").count(), 1);
   EXPECT_EQ(WindowSet(counting(8), 4, "the text").count(), 1);
   EXPECT_EQ(WindowSet(counting(9), 4, "the text").count(), 2);
@@ -40,7 +40,7 @@ TEST(Windows, TargetsAreTheNextTokensTimeMajor) {
 }
 
 /// The text ends before the last window has been shifted completely.
-TEST(Windows, AShiftMovesAllWindowsWithinTheText) {
+TEST(Windows, ShiftedWindowsStayWithinTheText) {
   constexpr int T = 3, B = 4;
   const WindowSet windows(counting(14), T, "the text");
   int32_t ids[T * B], targets[T * B];
@@ -49,7 +49,7 @@ TEST(Windows, AShiftMovesAllWindowsWithinTheText) {
   EXPECT_TRUE(std::ranges::equal(targets, std::vector{3, 6, 9, 11, 4, 7, 10, 12, 5, 8, 11, 13}));
 }
 
-TEST(Windows, EpochsAfterTheFirstAreShiftedEachByItsOwn) {
+TEST(Windows, EachLaterEpochHasItsOwnShift) {
   constexpr int T = 8, kEpochs = 4001;
   const WindowSet windows(counting(T + 1), T, "the text");
   std::vector<int> seen(T);
@@ -91,7 +91,7 @@ std::vector<int> epoch_order(BatchOrder& order, int epoch) {
   return windows;
 }
 
-TEST(BatchOrder, EveryWindowOncePerEpochAndEachEpochAnew) {
+TEST(BatchOrder, EveryWindowOncePerEpochInANewOrder) {
   BatchOrder order(252, 2, 42);
   const std::vector<int> first = epoch_order(order, 1), second = epoch_order(order, 2);
   for (std::vector<int> epoch : {first, second}) {
@@ -135,7 +135,7 @@ TEST(BatchOrder, AllOrdersAreEquallyLikely) {
   EXPECT_LT(chi_squared, 64);
 }
 
-TEST(BatchOrder, RefusesWhatMakesNoSense) {
+TEST(BatchOrder, RefusesImpossibleArguments) {
   expect_error<UsageError>([] { BatchOrder(3, 4, 42); }, {"3 windows", "batch of 4", "--batch"});
   expect_error<UsageError>([] { BatchOrder(3, 0, 42); }, {"batch of 0"});
   expect_error([] { BatchOrder(3, 1, 42).batch(0); }, {"step 0"});

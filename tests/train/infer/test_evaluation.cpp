@@ -40,7 +40,7 @@ class StreamLoss : public testing::Test {
   Parameters parameters_;
 };
 
-TEST_F(StreamLoss, IsThatOfOneWindowOverTheWholeText) {
+TEST_F(StreamLoss, EqualsOneWindowOverTheWholeText) {
   for (const int length : {2, 3, 33, 100}) {
     const std::vector<int32_t> tokens = text(length);
     const LossSum want = windows(tokens, length - 1);
@@ -56,7 +56,7 @@ TEST_F(StreamLoss, IsThatOfOneWindowOverTheWholeText) {
   EXPECT_GT(std::abs(stream(tokens, 32).loss - windows(tokens, 32).loss), 1e-3) << "the state is not carried";
 }
 
-TEST_F(StreamLoss, AStateThatOutgrowsAFloatIsToldWithItsTokens) {
+TEST_F(StreamLoss, OverflowOfTheStateIsReportedWithItsPosition) {
   config_.max_seq = 512;
   test::let_state_grow(config_, parameters_);
   const std::vector<int32_t> tokens = text(1025);
@@ -82,7 +82,7 @@ TEST_F(StreamLoss, AStateThatOutgrowsAFloatIsToldWithItsTokens) {
   test::expect_error(read_all, {"the state left a float's range after", "the training's windows have 64"});
 }
 
-TEST(Overflow, IsToldByWhatTheTrainingSaw) {
+TEST(Overflow, IsExplainedByTheTrainingWindow) {
   for (const int tokens : {64, 93})
     EXPECT_EQ(
         describe_overflow(tokens, 64),

@@ -46,7 +46,7 @@ TEST(Sampler, FollowsTheSoftmaxOfAllCharacters) {
   for (const double temperature : {0.5, 1.0, 2.0}) expect_close(chosen({.temperature = temperature}), softmax({2, 3, 4, 5, 6}, temperature));
 }
 
-TEST(Sampler, TakesTheMostProbableCharacterOnDemand) {
+TEST(Sampler, GreedyTakesTheMostProbableCharacter) {
   expect_close(chosen({.temperature = 100, .greedy = true}), {{4, 1.0}});
   expect_close(chosen({.temperature = 0}), {{4, 1.0}});
   expect_close(chosen({.temperature = 1e-30}), {{4, 1.0}});
@@ -68,7 +68,7 @@ TEST(Sampler, TopPKeepsTheSmallestSetOfThatProbability) {
   expect_close(chosen({.temperature = 1, .top_k = 2, .top_p = 0.99}), softmax({4, 6}));
 }
 
-TEST(Sampler, PenalisesWhatWasUsedLately) {
+TEST(Sampler, PenalisesRecentTokens) {
   std::vector<float> logits = kLogits;
   logits[4] /= 2;
   logits[3] *= 2;
@@ -76,7 +76,7 @@ TEST(Sampler, PenalisesWhatWasUsedLately) {
   expect_close(chosen({.greedy = true, .repetition_penalty = 2}, {4}), {{6, 1.0}});
 }
 
-TEST(Sampler, RefusesWhatCannotBeChosenFrom) {
+TEST(Sampler, RefusesUnusableLogits) {
   Sampler sampler({});
   const std::vector<float> specials = {1, 2};
   test::expect_error([&] { sampler.choose(specials, {}, 0.5); }, {"no characters"});
@@ -142,12 +142,12 @@ class TextGeneratorTest : public testing::Test {
   Parameters parameters_;
 };
 
-TEST(NeutralPrompt, IsANewlineOrNothingThatIsKnown) {
+TEST(NeutralPrompt, IsANewlineOrUnknown) {
   EXPECT_EQ(neutral_prompt(Tokenizer({{U'a', 5}, {U'\n', 4}})), std::vector<int32_t>{3});
   EXPECT_EQ(neutral_prompt(Tokenizer({{U'a', 5}, {U'\r', 4}})), std::vector<int32_t>{Tokenizer::kUnknown});
 }
 
-TEST_F(TextGeneratorTest, TheSeedDecides) {
+TEST_F(TextGeneratorTest, SeedDeterminesTheText) {
   const std::vector<std::vector<int32_t>> first = texts({.seed = 1});
   EXPECT_EQ(texts({.seed = 1}), first);
   EXPECT_NE(texts({.seed = 2}), first);
@@ -183,13 +183,13 @@ TEST_F(TextGeneratorTest, EverySampleContinuesThePrompt) {
   }
 }
 
-TEST_F(TextGeneratorTest, SamplesDifferAndTheFirstIsThatOfASingleText) {
+TEST_F(TextGeneratorTest, SamplesDifferAndTheFirstEqualsASingleText) {
   const std::vector<std::vector<int32_t>> three = texts({.seed = 1}, 3);
   EXPECT_EQ(three[0], texts({.seed = 1})[0]);
   EXPECT_EQ((std::set(three.begin(), three.end())).size(), 3u);
 }
 
-TEST_F(TextGeneratorTest, ThePenaltyLooksBackOverTheWindowAndIntoThePrompt) {
+TEST_F(TextGeneratorTest, PenaltyCoversTheWindowIncludingThePrompt) {
   const Sampling sampling{.greedy = true, .repetition_penalty = 3, .repetition_window = 5};
   for (const std::vector<int32_t>& prompt : {std::vector<int32_t>{3}, std::vector<int32_t>{3, 4, 5, 6, 7, 8, 9}}) {
     const std::vector<int32_t> generated = texts(sampling, 1, prompt)[0];

@@ -97,7 +97,7 @@ TEST_F(CommandLineTest, ArgumentsInBracketsStayWhole) {
   expect_wrong_use({"--quiet=[2]"}, {"--quiet takes no value, but [2] is given\n"});
 }
 
-TEST_F(CommandLineTest, WrongUseIsToldInWordsOfTheProject) {
+TEST_F(CommandLineTest, WrongUseIsReportedInOurWords) {
   std::string format;
   bool json = false;
   program_.app().add_flag("--json", json, "as JSON");
@@ -138,7 +138,7 @@ TEST_F(CommandLineTest, UnknownOptionComesBeforeTheOneMissingForIt) {
   expect_wrong_use({}, {"--checkpoint is missing: what to measure"});
 }
 
-TEST_F(CommandLineTest, ValuesThatMakeNoSense) {
+TEST_F(CommandLineTest, ImpossibleValues) {
   expect_wrong_use({"--batch", "0"}, {"--batch: 0 is not a whole number from 1 to 2147483647"});
   for (const char* text : {"-3", "1.5", "1e1", "99999999999", "two", "", " 4", "4 ", "0x10", "4k", "+4", "nan"})
     expect_wrong_use({"--batch", text}, {fmt::format("--batch: {} is not a whole number", text)});
@@ -169,7 +169,7 @@ TEST_F(CommandLineTest, NumbersAreDecimal) {
   EXPECT_EQ(run({"--tokens", "auto"}).code, 0);
 }
 
-TEST_F(CommandLineTest, BoundsThemselvesAreGood) {
+TEST_F(CommandLineTest, BoundsAreInclusive) {
   EXPECT_EQ(run({"--batch", "1", "--dropout", "0", "sweep", "--budget", "60"}).code, 0);
   EXPECT_EQ(run({"--lr", "1e-300"}).code, 0);
 }

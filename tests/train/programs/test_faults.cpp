@@ -148,7 +148,7 @@ TEST_F(Faults, KilledAtAnyMomentARunEndsAsIfNothingHadHappened) {
   fmt::print("{} kills, {} restarts resumed, {} began anew before the first checkpoint\n", killed, resumed, begun);
 }
 
-TEST_F(Faults, ASignalSavesAndTheLineThatIsPrintedGoesOn) {
+TEST_F(Faults, SignalSavesAndThePrintedCommandResumes) {
   const fs::path whole = directory_ / "whole", out = directory_ / "the run";
   constexpr int64_t kSteps = 2000;
   const Arguments seldom = {"--save-every", "0", "--eval-every", "500"};
@@ -186,7 +186,7 @@ TEST_F(Faults, ASecondSignalEndsAtOnce) {
   EXPECT_FALSE(has_checkpoint(out));
 }
 
-TEST_F(Faults, ASignalThatIsIgnoredStaysSo) {
+TEST_F(Faults, IgnoredSignalStaysIgnored) {
   const fs::path out = directory_ / "run";
   std::string line = "trap '' HUP; exec \"$@\"";
   std::vector<std::string> words = {"/bin/sh", "-c", line, "sh"};
@@ -197,7 +197,7 @@ TEST_F(Faults, ASignalThatIsIgnoredStaysSo) {
   EXPECT_EQ(process.wait(), 0) << errors();
 }
 
-TEST_F(Faults, AFileThatMayNotGrowCostsNoCheckpoint) {
+TEST_F(Faults, FileSizeLimitCostsNoCheckpoint) {
   const fs::path whole = directory_ / "whole", out = directory_ / "run";
   ASSERT_EQ(train(new_run(whole, 20)), 0) << errors();
   ASSERT_EQ(train(new_run(out, 10, {"--lr-min", "3e-5"})), 0) << errors();
@@ -228,7 +228,7 @@ class SmallDisk {
   fs::path place_;
 };
 
-TEST_F(Faults, OnceThereIsRoomAgainTheRunGoesOn) {
+TEST_F(Faults, RunResumesWhenThereIsRoomAgain) {
   SmallDisk disk(directory_ / "disk");
   // a checkpoint takes about 570
   if (!disk.mount(1500)) GTEST_SKIP() << "this process may not mount a file system: " << std::strerror(errno);
@@ -245,7 +245,7 @@ TEST_F(Faults, OnceThereIsRoomAgainTheRunGoesOn) {
   expect_same_result(out, whole);
 }
 
-TEST_F(Faults, ADiskThatIsFullForTheFiguresCostsNoCheckpointEither) {
+TEST_F(Faults, FullDiskForMetricsCostsNoCheckpoint) {
   SmallDisk disk(directory_ / "disk");
   if (!disk.mount(3000)) GTEST_SKIP() << "this process may not mount a file system: " << std::strerror(errno);
   const fs::path out = directory_ / "disk/run";
@@ -262,7 +262,7 @@ TEST_F(Faults, ADiskThatIsFullForTheFiguresCostsNoCheckpointEither) {
   expect_good_checkpoints(out);
 }
 
-TEST_F(Faults, AFolderThatCannotBeWrittenIsRefused) {
+TEST_F(Faults, ReadOnlyFolderIsRefused) {
   SmallDisk disk(directory_ / "disk");
   if (!disk.mount(10'000)) GTEST_SKIP() << "this process may not mount a file system: " << std::strerror(errno);
   const fs::path out = directory_ / "disk/run";
@@ -275,7 +275,7 @@ TEST_F(Faults, AFolderThatCannotBeWrittenIsRefused) {
   expect_good_checkpoints(out);
 }
 
-TEST_F(Faults, AnErrorOfAnyKindIsInTheLogWithTheWayToGoOn) {
+TEST_F(Faults, EveryErrorIsLoggedWithTheResumeCommand) {
 #ifdef __SANITIZE_ADDRESS__
   GTEST_SKIP() << "AddressSanitizer ends a program that has no memory";
 #endif
@@ -296,7 +296,7 @@ TEST_F(Faults, AnErrorOfAnyKindIsInTheLogWithTheWayToGoOn) {
   EXPECT_NE(read_file(out / "training_output.log").find("error: not enough memory"), std::string::npos);
 }
 
-TEST_F(Faults, ARunKeepsToItsFolderWhenItsNameIsGivenAway) {
+TEST_F(Faults, RunStaysInItsFolderWhenTheNameIsReused) {
   const fs::path out = directory_ / "mm", moved = directory_ / "mm_old";
   const Arguments endless = {"--patience", "0", "--eval-every", "100000", "--seed"};
   const auto start = [&](const char* seed, const char* save_every) {
@@ -336,7 +336,7 @@ TEST_F(Faults, ARunKeepsToItsFolderWhenItsNameIsGivenAway) {
   EXPECT_EQ(Checkpoint(out / read_line(out / "latest")).state.seed, 2u);
 }
 
-TEST_F(Faults, ACheckpointIsReadWholeWhileItsRunReplacesIt) {
+TEST_F(Faults, CheckpointIsReadInOneVersionWhileItIsReplaced) {
   const fs::path out = directory_ / "run";
   test::Process process(command(new_run(out, 1'000'000, {"--save-every", "1", "--keep", "1", "--eval-every", "1", "--patience", "0"})), {},
                         directory_.path());
@@ -396,7 +396,7 @@ TEST_F(Faults, OverwritingKilledAtAnyRenameLosesNothing) {
   fmt::print("{} kills\n", killed);
 }
 
-TEST_F(Faults, InTheLowerLayerOfAnOverlayARunGoesOnAndIsOverwritten) {
+TEST_F(Faults, RunInAnOverlaysLowerLayerResumesAndIsOverwritten) {
   const fs::path base = directory_ / "base", out = base / "run", whole = directory_ / "whole";
   fs::create_directory(base);
   const Arguments often = {"--save-every", "2", "--keep", "2", "--eval-every", "4"};
@@ -600,7 +600,7 @@ class InjectedFaults : public Faults {
   }
 };
 
-TEST_F(InjectedFaults, ANewRun) {
+TEST_F(InjectedFaults, NewRun) {
   const fs::path whole = directory_ / "whole", out = directory_ / "run";
   const Arguments often = {"--save-every", "2", "--keep", "2", "--eval-every", "4", "--patience", "0"};
   Arguments again = often;
@@ -623,7 +623,7 @@ TEST_F(InjectedFaults, ANewRun) {
               }});
 }
 
-TEST_F(InjectedFaults, ARunInPlaceOfAnother) {
+TEST_F(InjectedFaults, OverwritingRun) {
   const fs::path whole = directory_ / "whole", earlier = directory_ / "earlier", out = directory_ / "run";
   const Arguments often = {"--save-every", "2", "--seed", "7", "--overwrite"};
   ASSERT_EQ(train(new_run(whole, 8, often)), 0) << errors();
@@ -651,7 +651,7 @@ TEST_F(InjectedFaults, ARunInPlaceOfAnother) {
          20);
 }
 
-TEST_F(InjectedFaults, AResumedRun) {
+TEST_F(InjectedFaults, ResumedRun) {
   const fs::path whole = directory_ / "whole", earlier = directory_ / "earlier", out = directory_ / "run";
   ASSERT_EQ(train(new_run(earlier, 6, {"--save-every", "2"})), 0) << errors();
   const Arguments more = {"--steps", "12", "--save-every", "2", "--keep", "2"};
@@ -671,7 +671,7 @@ TEST_F(InjectedFaults, AResumedRun) {
               }});
 }
 
-TEST_F(InjectedFaults, AFolderOfData) {
+TEST_F(InjectedFaults, PreparedFolder) {
   const fs::path place = directory_ / "place", out = place / "data", template_folder = directory_ / "template";
   for (const bool is_there : {false, true}) {
     fs::remove_all(place);
@@ -700,7 +700,7 @@ TEST_F(InjectedFaults, AFolderOfData) {
   }
 }
 
-TEST_F(InjectedFaults, ASearch) {
+TEST_F(InjectedFaults, Search) {
   const fs::path out = directory_ / "search";
   Arguments arguments = {"--data", directory_ / "play.txt", "--grid", "lr=1e-3,1e-2", "--steps", "3", "--out", out, "--threads", "1", "--"};
   for (const char* field : {"dim=32", "layers=2", "heads=2", "mem_slots=64"}) arguments.insert(arguments.end(), {"--set", field});
@@ -736,7 +736,7 @@ TEST_F(InjectedFaults, ASearch) {
               }});
 }
 
-TEST_F(InjectedFaults, APage) {
+TEST_F(InjectedFaults, ReportPage) {
   const fs::path run = directory_ / "run", page = directory_ / "page.html";
   ASSERT_EQ(train(new_run(run, 4)), 0) << errors();
   const std::vector<std::string> words = program("report", {run, "--html", page});

@@ -188,7 +188,7 @@ Outcome run_before_reader(const fs::path& directory, const std::string& line, co
   return {std::stoi(read_file(directory / "code")), read_file(directory / "read"), read_file(directory / "errors")};
 }
 
-TEST_F(Programs, AReaderThatGoesAwayEndsTheProgramQuietly) {
+TEST_F(Programs, ClosedPipeEndsTheProgramQuietly) {
   constexpr int kBrokenPipe = 128 + SIGPIPE;
   const auto expect_quiet_end = [&](const std::string& line, const std::string& reader, const std::string& before = "") {
     const Outcome outcome = run_before_reader(directory_.path(), line, reader, before);
@@ -272,7 +272,7 @@ TEST_F(Programs, TrainRefusesWrongUse) {
   expect_refused("--config", config.string(), {"config.json", "not valid JSON at line 1, column 12"}, 1);
 }
 
-TEST_F(Programs, NumbersAreDecimalAndFitWhatHoldsThem) {
+TEST_F(Programs, NumbersAreDecimalAndInRange) {
   const auto expect_refused = [&](const std::string& name, const std::string& value, std::string_view range) {
     expect_failed(train(small_run().set(name, value)), 2, {fmt::format("{}: {} is not", name, value), range});
   };
@@ -307,7 +307,7 @@ TEST_F(Programs, NumbersAreDecimalAndFitWhatHoldsThem) {
   EXPECT_EQ(nlohmann::json::parse(run("train", too_many).output)["tokens"], int64_t{1'000'000'000'000} * 4 * 2 * 32);
 }
 
-TEST_F(Programs, TheCommandLineCountsBeforeAFileOfOptions) {
+TEST_F(Programs, CommandLineBeatsTheOptionsFile) {
   const fs::path file = directory_ / "options.toml";
   const auto small = [&](const Arguments& more) {
     Arguments arguments = {"--options", file.string(), "--out", out().string(), "--overwrite", "--threads", "1"};
@@ -354,7 +354,7 @@ TEST_F(Programs, TheCommandLineCountsBeforeAFileOfOptions) {
   EXPECT_EQ(steps(), 1);
 }
 
-TEST_F(Programs, NamesAreBytes) {
+TEST_F(Programs, NamesMayHaveAnyBytes) {
   const fs::path folder = directory_ / "caf\xe9", text = folder / "pl\xff#\\y.txt", run_folder = folder / "r\xe9n";
   fs::create_directory(folder);
   fs::copy(directory_ / "play.txt", text);
@@ -381,7 +381,7 @@ TEST_F(Programs, NamesAreBytes) {
   EXPECT_EQ(json_of("train", {"--data", text.string(), "--vocab", "auto", "--plan", "--json"})["data"], text_of_name(text.string()));
 }
 
-TEST_F(Programs, TheCurrentFoldersNameIsBytes) {
+TEST_F(Programs, CurrentFoldersNameMayHaveAnyBytes) {
   const fs::path folder = directory_ / "caf\xe9\x1b";
   fs::create_directory(folder);
   fs::copy(directory_ / "play.txt", folder / "play.txt");
@@ -404,7 +404,7 @@ TEST_F(Programs, TheCurrentFoldersNameIsBytes) {
 }
 
 // For any names.
-TEST_F(Programs, TheBestOfASearchIsReadBack) {
+TEST_F(Programs, BestOfASearchIsReadBack) {
   for (const std::string name : {"a#b \"c\" 'd' \\e\\x41.txt", "tab\tnewline\n\r\x7f$.txt", "[\xe9,\xff].txt", "[x]"}) {
     const fs::path text = directory_ / name, out = directory_ / "search";
     fs::copy(directory_ / "play.txt", text);
@@ -421,7 +421,7 @@ TEST_F(Programs, TheBestOfASearchIsReadBack) {
   }
 }
 
-TEST_F(Programs, NothingInNamesAndTextsActsOnATerminal) {
+TEST_F(Programs, NamesAndTextsHaveNoEffectOnATerminal) {
   const std::string name = "\x1b[2J\u009b31m\xe9\r.txt";
   std::string text;
   for (const char c : play()) text += c == ' ' ? "\x1b[31m" : std::string(1, c);
@@ -483,7 +483,7 @@ TEST_F(Programs, GeneratedEndsOfLinesAreNotShown) {
   EXPECT_TRUE(on_terminal("ab\rb", 1).starts_with("ab\\x0db"));
 }
 
-TEST_F(Programs, NoLibrarysSentenceReachesTheUser) {
+TEST_F(Programs, NoLibraryMessageReachesTheUser) {
   const std::string loop = (directory_ / "loop").string(), folder = directory_.path().string();
   fs::create_symlink(loop, loop);
   std::ofstream(directory_ / "large.json") << "{\"dim\": 1e400}";
@@ -552,7 +552,7 @@ TEST_F(Programs, TrainRefusesUnusableTexts) {
   expect_refused("folder", 1, {"folder", "train.txt"});
 }
 
-TEST_F(Programs, TrainRefusesAnOutputFolderItCannotHave) {
+TEST_F(Programs, TrainRefusesUnusableOutputFolders) {
   const fs::path file = directory_ / "file";
   std::ofstream(file) << "text";
   for (const fs::path& path : {file, file / "below"})
@@ -650,7 +650,7 @@ TEST_F(Programs, TrainPlans) {
   expect_failed(run("train", {"--plan", "--batch", "1000000"}), 2, {"1000000 sequences of 256 positions"});
 }
 
-TEST_F(Programs, PlansSayWhatTheWarmUpIs) {
+TEST_F(Programs, PlansShowTheWarmUp) {
   const auto plan = [&](Options options, const Arguments& more = {}) {
     Arguments arguments = options.arguments();
     arguments.emplace_back("--plan");
@@ -690,7 +690,7 @@ Outcome run_limited(const fs::path& directory, rlim_t most, std::vector<std::str
   return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_file(directory / "stdout"), read_file(directory / "stderr")};
 }
 
-TEST_F(Programs, FewerThreadsThanAskedForDoTheSame) {
+TEST_F(Programs, FewerThreadsThanRequestedGiveTheSameResult) {
   ASSERT_EQ(train(small_run()).code, 0);
   const std::string weights = read_file(out() / "final_checkpoint/model.safetensors");
   std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / "train").string()};
@@ -726,7 +726,7 @@ TEST_F(Programs, TrainStartsFromACheckpoint) {
     EXPECT_NE(outcome.output.find(part), std::string::npos) << part << " is not in: " << outcome.output;
 }
 
-TEST_F(Programs, TrainStopsWhereTheLossIsNoLongerFinite) {
+TEST_F(Programs, TrainStopsAtANonFiniteLoss) {
   expect_failed(train(small_run().set("--lr", "1e30").set("--warmup", "0")), 1, {"step 2", "not finite (loss nan,", "--lr"});
   expect_no_checkpoint(out());
 }
@@ -750,7 +750,7 @@ class TinyFileSystem {
   bool mounted_;
 };
 
-TEST_F(Programs, AFullDiskCostsNoEarlierCheckpoint) {
+TEST_F(Programs, FullDiskCostsNoEarlierCheckpoint) {
   const TinyFileSystem disk(directory_ / "disk", 1500);  // a checkpoint takes about 570
   if (!disk.mounted()) GTEST_SKIP() << "this process may not mount a file system: " << std::strerror(errno);
   const fs::path out = directory_ / "disk/run";
@@ -797,7 +797,7 @@ TEST_F(Programs, PreparedDataTrainsLikeTheText) {
   EXPECT_TRUE(read_file(out() / "final_checkpoint/model.safetensors") == read_file(from_folder / "final_checkpoint/model.safetensors"));
 }
 
-TEST_F(Programs, PreparedDataGoesOnAndMeetsAnotherTokenizer) {
+TEST_F(Programs, PreparedDataResumeAndUseAnotherTokenizer) {
   const auto prepare = [&](const std::string& name, const std::string& text) {
     std::ofstream(directory_ / (name + ".txt")) << text;
     const Outcome outcome =
@@ -853,7 +853,7 @@ TEST_F(Programs, PrepareDownloads) {
 
 /// User name and password of a URL appear in nothing that is written. Two URLs with the same last
 /// name are two texts.
-TEST_F(Programs, PrepareKnowsDownloadsByTheirUrl) {
+TEST_F(Programs, PrepareIdentifiesDownloadsByUrl) {
   const test::HttpServer server([](const std::string& request) {
     return test::serve_file(request, request.starts_with("GET /one/") ? play() : std::string(5000, 'x') + "\n");
   });
@@ -887,7 +887,7 @@ TEST_F(Programs, PrepareFindsTheDataOfAMovedBuild) {
   EXPECT_EQ(read_file(out() / "train.txt"), "the moved text\n");
 }
 
-TEST_F(Programs, TrainSaysWhatItReads) {
+TEST_F(Programs, TrainDescribesItsText) {
   const auto say = [&](const fs::path& data, std::initializer_list<std::string_view> parts) {
     const Outcome outcome = train(small_run().set("--data", data.string()).set("--steps", "1"));
     EXPECT_EQ(outcome.code, 0) << outcome.errors;
@@ -907,7 +907,7 @@ TEST_F(Programs, TrainSaysWhatItReads) {
   say(directory_ / "data", {"read: " + (directory_ / "data").string() + ", made by prepare: "});
 }
 
-TEST_F(Programs, PlansAndEvaluationsSayWhatTheyRead) {
+TEST_F(Programs, PlansAndEvaluationsDescribeTheirText) {
   const fs::path lines = directory_ / "part-00000";
   for (int i = 0; i < 20; ++i) std::ofstream(lines, std::ios::app) << nlohmann::json{{"text", play()}} << "\n";
   const std::string read = "read: " + lines.string() + " as text: ", odd = "warning: " + lines.string() + ": its lines are JSON objects";
@@ -970,7 +970,7 @@ TEST_F(Programs, PrepareRefusesWrongUse) {
   expect_refused({"--input-file", text, "--format", "jsonl"}, 1, {"play.txt: line 1 (byte 0)", "not valid JSON"});
 }
 
-TEST_F(Programs, PrepareIsStoppedWithoutTraces) {
+TEST_F(Programs, StoppedPrepareLeavesNoTraces) {
   {
     std::ofstream large(directory_ / "large.txt");
     for (int i = 0; i < 200; ++i) large << std::string(999'999, 'x') << '\n';
@@ -989,7 +989,7 @@ TEST_F(Programs, PrepareIsStoppedWithoutTraces) {
   }
 }
 
-TEST_F(Programs, PrepareTidiesUpAfterOneThatWasKilled) {
+TEST_F(Programs, PrepareCleansUpAfterAKilledOne) {
   {
     std::ofstream large(directory_ / "large.txt");
     for (int i = 0; i < 200; ++i) large << std::string(999'999, 'x') << '\n';
@@ -1013,7 +1013,7 @@ TEST_F(Programs, PrepareTidiesUpAfterOneThatWasKilled) {
   EXPECT_TRUE(fs::exists(out / "manifest.json"));
 }
 
-TEST_F(Programs, EvaluateRepeatsTheValidation) {
+TEST_F(Programs, EvaluateReproducesTheValidation) {
   const Outcome trained = train(small_run());
   ASSERT_EQ(trained.code, 0) << trained.errors;
   const std::vector<MetricsRow> rows = read_metrics(out() / "metrics.jsonl");
@@ -1076,7 +1076,7 @@ TEST_F(Programs, EvaluateRepeatsTheValidation) {
   expect_failed(run("evaluate", {"--checkpoint", "missing", "--data", "sample"}), 1, {"missing", "no such folder"});
 }
 
-TEST_F(Programs, AStateThatOutgrowsTheTrainingsWindowsIsNamed) {
+TEST_F(Programs, StateOverflowBeyondTrainingWindowsIsReported) {
   ASSERT_EQ(train(small_run().set("--seq", "64").set("--batch", "2").set("--val-seq", "1000").set("--val-split", "0.4")).code, 0);
   const fs::path grown = directory_ / "grown";
   {
@@ -1123,7 +1123,7 @@ TEST_F(Programs, GenerateSamples) {
   EXPECT_EQ(json["tokens"], 20);
 }
 
-TEST_F(Programs, GenerateSaysWhatItDoesNotKnow) {
+TEST_F(Programs, GenerateReportsUnknownCharacters) {
   ASSERT_EQ(train(small_run()).code, 0);
   const Options options = {{"--checkpoint", out().string()}, {"--prompt", "Rosé, René…\x01 "}};
   const Outcome outcome = generate(options);
@@ -1150,7 +1150,7 @@ TEST_F(Programs, GenerateNeverCutsACharacter) {
   }
 }
 
-TEST_F(Programs, GenerateBeginsATextThatHasNoLines) {
+TEST_F(Programs, GenerateWorksWithoutANewlineToken) {
   for (const bool has_returns : {false, true}) {
     std::string text;
     for (int i = 0; i < 3000; ++i) text += has_returns && i % 60 == 59 ? '\r' : "ACGT"[(i * i + i / 7) % 4];
@@ -1349,7 +1349,7 @@ std::optional<pid_t> process_with_argument(const std::string& word) {
   return std::nullopt;
 }
 
-TEST_F(Searches, WaitForAProcessThatIsStillInAnExperimentsFolder) {
+TEST_F(Searches, WaitForAProcessInAnExperimentsFolder) {
   const fs::path experiment = folder() / "experiments/lr=1e-3";
   fs::create_directories(experiment);
   std::optional<DirectoryLock> lock(experiment);
@@ -1370,7 +1370,7 @@ TEST_F(Searches, WaitForAProcessThatIsStillInAnExperimentsFolder) {
   EXPECT_NE(said.find("lr=1e-3: waiting for the process that is still in"), said.npos) << said;
 }
 
-TEST_F(Searches, KeepToTheirFolderWhenItsNameIsGivenAway) {
+TEST_F(Searches, StayInTheirFolderWhenTheNameIsReused) {
   const fs::path moved = directory_ / "moved";
   std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / "search").string()};
   for (const std::string& word : search({"--grid", "lr=1e-3,3e-3,1e-2"}, "60")) words.push_back(word);
@@ -1387,7 +1387,7 @@ TEST_F(Searches, KeepToTheirFolderWhenItsNameIsGivenAway) {
   for (const nlohmann::json& row : results()) EXPECT_EQ(row["error"], "") << row;
 }
 
-TEST_F(Searches, AnExperimentThatIsStoppedFromOutsideIsNamed) {
+TEST_F(Searches, ExternallyStoppedExperimentIsReported) {
   std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / "search").string()};
   const Arguments arguments = search({"--grid", "seq=32,2000"}, "1000000");
   words.insert(words.end(), arguments.begin(), arguments.end());
@@ -1405,7 +1405,7 @@ TEST_F(Searches, AnExperimentThatIsStoppedFromOutsideIsNamed) {
   EXPECT_NE(said.find("1 failed; with --retry-failed"), said.npos) << said;
 }
 
-TEST_F(Searches, AnExperimentWhoseFiguresAreDamagedIsARow) {
+TEST_F(Searches, DamagedExperimentBecomesAFailedRow) {
   ASSERT_EQ(run("search", search({"--grid", "lr=1e-3,1e-2"})).code, 0);
   fs::remove(folder() / "results.jsonl");
   std::ofstream(folder() / "experiments/lr=1e-3/metrics.jsonl") << "{}\n";
@@ -1417,7 +1417,7 @@ TEST_F(Searches, AnExperimentWhoseFiguresAreDamagedIsARow) {
   for (const nlohmann::json& row : results()) EXPECT_EQ(row["error"], "") << row;
 }
 
-TEST_F(Searches, AreOfOneText) {
+TEST_F(Searches, UseOneText) {
   Arguments arguments = search({"--grid", "lr=1e-3"});
   *std::ranges::find(arguments, (directory_ / "play.txt").string()) = fs::relative(directory_ / "play.txt").string();
   ASSERT_EQ(run("search", arguments).code, 0);
@@ -1432,7 +1432,7 @@ TEST_F(Searches, AreOfOneText) {
   EXPECT_EQ(results().size(), 1u);
 }
 
-TEST_F(Searches, SayWhatTheyReadOnceForAllExperiments) {
+TEST_F(Searches, DescribeTheirTextOnce) {
   const fs::path lines = directory_ / "play.txt";
   std::ofstream(lines, std::ios::trunc);
   for (int i = 0; i < 20; ++i) std::ofstream(lines, std::ios::app) << nlohmann::json{{"text", play()}} << "\n";
@@ -1452,7 +1452,7 @@ TEST_F(Searches, SayWhatTheyReadOnceForAllExperiments) {
   EXPECT_EQ(run("search", search({"--grid", "lr=1e-3,1e-2", "--json", "--quiet"})).errors, "");
 }
 
-TEST_F(Searches, AreOfOneConfiguration) {
+TEST_F(Searches, UseOneConfiguration) {
   const fs::path config = directory_ / "small.json";
   const auto write = [&](int dim) {
     std::ofstream(config) << fmt::format(R"({{"dim": {}, "layers": 1, "heads": 2, "mem_slots": 64, "vocab_size": 80}})", dim);
@@ -1497,7 +1497,7 @@ TEST_F(Searches, AreOfOneConfiguration) {
   expect_failed(try_both(), 2, {"small.json is no longer the configuration", "dim 64 -> 32"});
 }
 
-TEST_F(Searches, AreOfOneStart) {
+TEST_F(Searches, UseOneCheckpoint) {
   const auto train_first = [&](const std::string& seed) {
     ASSERT_EQ(run("train", {"--out", out().string(), "--overwrite", "--data", (directory_ / "play.txt").string(), "--steps", "2", "--seed", seed,
                             "--set=dim=32", "--set=layers=1", "--set=heads=2", "--set=mem_slots=64", "--vocab=auto", "--seq=32", "--batch=4",
@@ -1519,7 +1519,7 @@ TEST_F(Searches, AreOfOneStart) {
   EXPECT_EQ(results().size(), 2u);
 }
 
-TEST_F(Searches, WhatCannotBeReadIsNoExperiment) {
+TEST_F(Searches, UnreadableSourcesStartNoExperiment) {
   const std::string none = (directory_ / "none").string();
   for (const char* option : {"data", "init", "config"}) {
     const Outcome tried = run("search", {"--grid", fmt::format("{}={}", option, none), "--grid=lr=1e-3", "--out", folder().string(), "--steps=1"});
@@ -1530,7 +1530,7 @@ TEST_F(Searches, WhatCannotBeReadIsNoExperiment) {
   EXPECT_EQ(run("search", search({"--grid=lr=1e-3"})).code, 0) << "and the folder can be used";
 }
 
-TEST_F(Searches, OfAnEarlierVersionGoOnAsTheyBegan) {
+TEST_F(Searches, OfAnEarlierVersionKeepTheirWarmUp) {
   Arguments arguments = search({"--grid", "lr=1e-3"}, "20");
   arguments.erase(arguments.end() - 2, arguments.end());  // without --warmup
   ASSERT_EQ(run("search", arguments).code, 0);
@@ -1550,7 +1550,7 @@ TEST_F(Searches, OfAnEarlierVersionGoOnAsTheyBegan) {
   }
 }
 
-TEST_F(Searches, SayThatAWarmUpFillsTheRuns) {
+TEST_F(Searches, WarnOfAWarmUpThatFillsTheRuns) {
   Arguments arguments = search({"--grid", "lr=1e-3,1e-2"});
   arguments.back() = "3";
   const Outcome outcome = run("search", arguments);
@@ -1561,7 +1561,7 @@ TEST_F(Searches, SayThatAWarmUpFillsTheRuns) {
   EXPECT_EQ(run("search", arguments).code, 0) << "and the results can be read again";
 }
 
-TEST_F(Searches, AnExperimentThatCannotBeStartedCostsNoOther) {
+TEST_F(Searches, UnstartableExperimentCostsNoOther) {
   // its output cannot be written here
   fs::create_directories(folder() / "experiments/lr=1e-2.output");
   const Outcome outcome = run("search", search({"--grid", "lr=1e-3,1e-2,1e-4", "--jobs", "2"}));
@@ -1755,7 +1755,7 @@ TEST_F(Programs, VariantsCanBeForced) {
   EXPECT_EQ(forced.code, 0) << forced.errors;
 }
 
-TEST_F(Programs, DispatchIsShownOnDemand) {
+TEST_F(Programs, DispatchIsShownOnRequest) {
   const Outcome outcome = train(small_run(), {"MMREC_VERBOSE=dispatch"});
   EXPECT_EQ(outcome.code, 0);
   EXPECT_EQ(outcome.output.find("dispatch:"), std::string::npos);

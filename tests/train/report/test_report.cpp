@@ -98,7 +98,7 @@ TEST_F(Report, SummarisesEachEpoch) {
   EXPECT_TRUE(std::ranges::any_of(rates, [](const MetricsRow& row) { return row.step == 10; })) << "the peak";
 }
 
-TEST_F(Report, WarnsOfWhatIsNotFinite) {
+TEST_F(Report, WarnsOfNonFiniteFigures) {
   const double nan = std::nan("");
   const RunReport run = read_run(write_run(
       "bad", [&](int step) { return step > 120 ? nan : 3.; }, [&](int step) { return step > 100 ? nan : 3.1; }));
@@ -168,7 +168,7 @@ TEST_F(Report, ShowsTheLastSample) {
   EXPECT_NE(report_html({run}).find("<pre>To be &lt;&amp;> not\n\nHAMLET</pre>"), std::string::npos);
 }
 
-TEST_F(Report, RefusesWhatIsNoRun) {
+TEST_F(Report, RefusesFoldersThatAreNoRun) {
   test::expect_error([&] { read_run(directory_ / "missing"); }, {"missing", "no such folder"});
   test::expect_error([&] { read_run(directory_.path()); }, {"no metrics.jsonl", "--out of train"});
   std::ofstream(directory_ / "metrics.jsonl");
@@ -192,7 +192,7 @@ TEST_F(Report, ComparesRuns) {
   EXPECT_NEAR(json[1]["best_validation"]["loss"].get<double>(), 2.6, 1e-9);
 }
 
-TEST_F(Report, ARunThatCannotBeReadIsLeftOutWhereThereAreOthers) {
+TEST_F(Report, UnreadableRunIsLeftOutAmongOthers) {
   const std::string empty = (directory_ / "empty").string(), damaged = (directory_ / "damaged").string();
   fs::create_directory(empty);
   fs::create_directory(damaged);
@@ -225,7 +225,7 @@ TEST_F(Report, TextFitsItsWidth) {
     EXPECT_NE(text.find(part), std::string::npos) << part << " is not in:\n" << text;
 }
 
-TEST_F(Report, ThePageNeedsNothingElse) {
+TEST_F(Report, PageIsSelfContained) {
   const std::vector<RunReport> runs = read_runs({good_run("a<b'&\"").string(), good_run("other", 1).string()});
   for (const std::vector<RunReport>& some : {runs, {runs[0]}}) {
     const std::string page = report_html(some);
@@ -242,7 +242,7 @@ TEST_F(Report, ThePageNeedsNothingElse) {
   }
 }
 
-TEST_F(Report, ThePageIsValidWhateverTheNames) {
+TEST_F(Report, PageIsValidForAnyNames) {
   const std::vector<RunReport> runs = read_runs({good_run("caf\xe9\x1b</script>").string(), good_run("\xff").string()});
   for (const std::vector<RunReport>& some : {runs, {runs[0]}}) {
     const std::string page = report_html(some);
@@ -286,7 +286,7 @@ TEST_F(Report, ExtremeFiguresAreShown) {
       }
 }
 
-TEST_F(Report, AChangeAfterALossOf0IsNone) {
+TEST_F(Report, NoRelativeChangeFromALossOf0) {
   const std::string text = report_text({read_run(write_run(
                                            "zero", [](int step) { return step <= kEpochSteps ? 0 : 1. / step; }, [](int) { return 1; }))},
                                        200);
@@ -294,7 +294,7 @@ TEST_F(Report, AChangeAfterALossOf0IsNone) {
   EXPECT_EQ(text.find("inf %"), text.npos) << text;
 }
 
-TEST(TextPlot, PutsMarksWhereTheValuesAre) {
+TEST(TextPlot, MarksAreAtTheValues) {
   EXPECT_EQ(text_plot({{'x', {{0, 0}, {10, 10}, {20, 20}}}}, "step", 30, 5),
             "    20 +                    x\n"
             "       |\n"
@@ -307,7 +307,7 @@ TEST(TextPlot, PutsMarksWhereTheValuesAre) {
   EXPECT_NE(text_plot({{'x', {{1, 3}}}}, "step", 80, 20).find('x'), std::string::npos);
 }
 
-TEST(TextTable, LeavesOutTheLastColumnsWhereTheyDoNotFit) {
+TEST(TextTable, DropsLastColumnsThatDoNotFit) {
   const std::vector<std::vector<std::string>> rows = {{"name", "a", "bbbb"}, {"x", "100", "2"}};
   EXPECT_EQ(text_table(rows, 80), "name    a  bbbb\nx     100     2\n");
   EXPECT_EQ(text_table(rows, 14), "name    a\nx     100\n");
@@ -315,7 +315,7 @@ TEST(TextTable, LeavesOutTheLastColumnsWhereTheyDoNotFit) {
   EXPECT_EQ(text_table({{"a\x1b\n", "b"}, {"c", "d"}}, 80), "a\\x1b\\x0a  b\nc          d\n");
 }
 
-TEST(PlotAxis, TicksAreRoundNumbersWithin) {
+TEST(PlotAxis, TicksAreRoundNumbersInRange) {
   using Scale = PlotAxis::Scale;
   EXPECT_EQ(PlotAxis(0, 20, 100, Scale::kLinear).ticks(5), (std::vector<double>{0, 5, 10, 15, 20}));
   EXPECT_EQ(PlotAxis(1, 150, 100, Scale::kLinear).ticks(4), (std::vector<double>{50, 100, 150}));

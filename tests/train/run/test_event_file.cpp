@@ -153,7 +153,7 @@ void expect_shows_metrics(const fs::path& folder) {
   EXPECT_EQ(shown(folder), want);
 }
 
-TEST(EventFile, Crc32cIsTheStandards) {
+TEST(EventFile, Crc32cMatchesTheStandard) {
   EXPECT_EQ(crc32c_of("123456789"), 0xE3069283u);  // check value from the catalogue of CRCs
   EXPECT_EQ(crc32c_of(std::string(32, '\0')), 0x8A9136AAu);  // RFC 3720, B.4
   EXPECT_EQ(crc32c_of(""), 0u);
@@ -220,7 +220,7 @@ class EventFileOfARun : public test::SmallRuns {
   }
 };
 
-TEST_F(EventFileOfARun, ShowsWhatMetricsHold) {
+TEST_F(EventFileOfARun, EqualsTheMetrics) {
   const TrainOptions whole = run("whole");
   train(whole);
   EXPECT_EQ(event_files(whole.out).size(), 1u);
@@ -232,7 +232,7 @@ TEST_F(EventFileOfARun, ShowsWhatMetricsHold) {
   EXPECT_TRUE(event_files(without.out).empty());
 }
 
-TEST_F(EventFileOfARun, GoesOnWhereTheRunDoes) {
+TEST_F(EventFileOfARun, ContinuesAtTheResumedStep) {
   const TrainOptions whole = run("whole");
   train(whole);
   // Resumed from an earlier step. The previous file may be cut anywhere, by a kill or a power cut.
@@ -245,7 +245,7 @@ TEST_F(EventFileOfARun, GoesOnWhereTheRunDoes) {
   EXPECT_EQ(shown(whole.out).at("loss/val").size(), 6u);
 }
 
-TEST_F(EventFileOfARun, IsMovedAwayWithIt) {
+TEST_F(EventFileOfARun, IsMovedAwayWithTheRun) {
   TrainOptions again = run("again");
   train(again);
   const std::string before = read_file(event_files(again.out).front());

@@ -37,7 +37,7 @@ TEST(LearningRate, ShortRuns) {
   EXPECT_DOUBLE_EQ(never_warm.at(10), 0.1 + 0.9 * 0.09);
 }
 
-TEST(LearningRate, TellsOfAWarmUpThatFillsTheRun) {
+TEST(LearningRate, WarnsOfAWarmUpThatFillsTheRun) {
   const LearningRate fills{.peak = 1e-3, .minimum = 1e-4, .warmup = 100, .steps = 60};
   for (const char* part : {"100 steps fills the run of 60", "ends at 6.31e-04", "peak of 1.00e-03", "--warmup"})
     EXPECT_NE(fills.warning().find(part), std::string::npos) << part << " is not in: " << fills.warning();

@@ -165,7 +165,7 @@ TEST_F(RunLogTest, NoColorAndDumbTerminals) {
   EXPECT_EQ(terminal_.printed(), "heading\n");
 }
 
-TEST_F(RunLogTest, LinesTakeTheStatusAway) {
+TEST_F(RunLogTest, LinesEraseTheStatus) {
   if (!terminal_.output()) GTEST_SKIP() << "no terminal";
   {
     RunLog log(log_file_, false, terminal_.output());
@@ -179,7 +179,7 @@ TEST_F(RunLogTest, LinesTakeTheStatusAway) {
   EXPECT_EQ(logged(), "line\n");
 }
 
-TEST_F(RunLogTest, NothingInATextActsOnTheTerminal) {
+TEST_F(RunLogTest, TextHasNoEffectOnTheTerminal) {
   if (!terminal_.output()) GTEST_SKIP() << "no terminal";
   RunLog log(log_file_, false, terminal_.output());
   log.line("a \x1b[31mfile\xe9\nand a\tline");
@@ -220,7 +220,7 @@ TEST_F(RunLogTest, ProgressRedrawsAtMostTenTimesASecond) {
   EXPECT_NE(terminal_.printed().find("step 1001/1001"), std::string::npos) << "the last step shows in any case";
 }
 
-TEST_F(RunLogTest, ProgressWithoutATerminalIsAPlainLineNowAndThen) {
+TEST_F(RunLogTest, ProgressWithoutATerminalIsOccasionalPlainLines) {
   RunLog log(log_file_, false, file_.get());
   Progress progress(log, 100, 3);
   for (int step = 1; step <= 100; ++step) progress.update(row_at(step, step * 0.01));

@@ -39,7 +39,7 @@ TEST(Metrics, ARowHasExactlyTheDocumentedFields) {
             "\"tokens\":3584,\"tokens_per_second\":12345.5,\"seconds\":0.5}\n");
 }
 
-TEST(Metrics, WhatIsNotFiniteIsNull) {
+TEST(Metrics, NonFiniteIsNull) {
   const TemporaryDirectory directory;
   MetricsRow row = training_row(1);
   row.loss = 1000;  // its perplexity is infinite

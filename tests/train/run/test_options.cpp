@@ -74,7 +74,7 @@ TEST(OptionTable, ChecksTheRangeOfEachNumber) {
   expect_error<UsageError>([&] { check_options(options); }, {"--dropout 1 makes no sense; it must be at least 0 and, as a float, less than 1"});
 }
 
-TEST(OptionTable, AResumedRunTakesWhatIsGivenAndNoMore) {
+TEST(OptionTable, ResumedRunTakesOnlyTheGivenOptions) {
   const TrainOptions given = all_changed();
   for (const TrainOption& row : train_option_table()) {
     TrainOptions run;
@@ -91,7 +91,7 @@ TEST(OptionTable, AResumedRunTakesWhatIsGivenAndNoMore) {
   }
 }
 
-TEST(OptionTable, AutoIsWhatTheRunWasBegunWith) {
+TEST(OptionTable, AutoKeepsTheRunsValue) {
   TrainOptions run, given;
   run.validation_tokens = 1000;
   run.warmup = 7;

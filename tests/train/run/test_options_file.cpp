@@ -22,7 +22,7 @@ TEST(OptionsFile, ReadsBackEveryName) {
   EXPECT_EQ(text_of_name(text), text) << "it is UTF-8";
 }
 
-TEST(OptionsFile, ReadsWhatPeopleWrite) {
+TEST(OptionsFile, ReadsHandWrittenFiles) {
   const std::vector<FileOption> want = {{"data", {"a book.txt"}}, {"steps", {"3"}},       {"lr", {"3e-3"}},     {"tensorboard", {"true"}},
                                         {"init", {"a\\b"}},       {"seed", {"-1"}},       {"out", {"caf\xe9"}},  {"val-split", {"0.25"}},
                                         {"set", {"dim=32", "layers=2"}}, {"memory", {"learned"}}};
@@ -36,7 +36,7 @@ TEST(OptionsFile, ReadsWhatPeopleWrite) {
 }
 
 // The command line's own rules then reject number syntax that only TOML allows.
-TEST(OptionsFile, NumbersAreHandedOnAsTheyAreWritten) {
+TEST(OptionsFile, NumbersArePassedOnAsWritten) {
   for (const char* number : {"1_000", "0x10", "0o17", "0b11", "+5", "-3", "1e-3", "1_0.5", "3", "010", "18446744073709551615",
                              "99999999999999999999"}) {
     const std::vector<FileOption> want = {{"lr", {"1"}}, {"seed", {number}}, {"set", {"\u00e9", number, number}}};
@@ -49,7 +49,7 @@ TEST(OptionsFile, NumbersAreHandedOnAsTheyAreWritten) {
   }
 }
 
-TEST(OptionsFile, AWordNeedsNoQuotes) {
+TEST(OptionsFile, WordsNeedNoQuotes) {
   EXPECT_EQ(parse_options_file("vocab = auto\ndata=a/caf\xe9-\u00e9.txt # the text\n  lr-min = 0.1x\t\r\nout = true-runs\nset = 'a'\ninit=~/x",
                                "file"),
             (std::vector<FileOption>{{"vocab", {"auto"}},
@@ -60,7 +60,7 @@ TEST(OptionsFile, AWordNeedsNoQuotes) {
                                      {"init", {"~/x"}}}));
 }
 
-TEST(OptionsFile, WhatCannotBeReadIsToldByItsLine) {
+TEST(OptionsFile, ErrorsNameTheLine) {
   for (const char* line : {"data = \"a", "data = \"a\\q\"", "data = a b", "data = a\\b", "set = [a]", "data = a\"b", "steps", "= 3",
                            "steps = 3\nsteps = 4", "a\x1b = 1"})
     test::expect_error<UsageError>([&] { parse_options_file(fmt::format("# first\nlr = 1\n{}\n", line), "my.toml"); }, {"my.toml: line ", "name = "});

@@ -100,7 +100,7 @@ int with_signal_after(const fs::path& metrics, int rows, int signal, const std::
   return body();
 }
 
-TEST_F(Resume, AStoppedRunEndsLikeOneThatWasNot) {
+TEST_F(Resume, StoppedRunEndsLikeAnUninterruptedOne) {
   TrainOptions whole = options("whole");
   whole.steps = 1000;
   whole.save_every = 300;
@@ -230,7 +230,7 @@ TEST_F(Resume, ALearnedMemoryIsPartOfTheRun) {
   for (const char* slots : {"blocks.0.memory.k", "blocks.1.memory.v"}) EXPECT_NE(values(begun.weight(slots)), values(ended.weight(slots))) << slots;
 }
 
-TEST_F(Resume, AnotherArchitectureGoesOnLikeMmrec) {
+TEST_F(Resume, AnotherArchitectureResumesLikeMmrec) {
   TrainOptions whole = long_run("whole"), again = long_run("again");
   whole.config.arch = again.config.arch = "mingru";
   train(whole);
@@ -293,7 +293,7 @@ TEST_F(Resume, MoreEpochsOnceTheRunHasEnded) {
                            {"has taken", "steps already"});
 }
 
-TEST_F(Resume, RefusesWhatWouldBeAnotherRun) {
+TEST_F(Resume, RefusesOptionsOfAnotherRun) {
   TrainOptions run = options("run");
   train(run);
   const auto before = contents(run.out);
@@ -318,7 +318,7 @@ TEST_F(Resume, RefusesWhatWouldBeAnotherRun) {
 
 /// A run that an earlier version began on these data cannot be resumed, although nobody changed
 /// them.
-TEST_F(Resume, NamesTheDataThatEarlierVersionsReadAsOthers) {
+TEST_F(Resume, NamesDataThatEarlierVersionsReadDifferently) {
   const auto message = [&](const std::string& name, const std::string& val_split = "auto") -> std::string {
     TrainOptions source;
     source.data = directory_ / name;
@@ -385,7 +385,7 @@ TEST_F(Resume, FallsBackToTheNewestGoodCheckpoint) {
   for (int step = 1; step <= 12; ++step) EXPECT_NO_THROW(Checkpoint(run.out / fmt::format("checkpoint_step_{:06}", step)));
 }
 
-TEST_F(Resume, WhereThereIsNoGoodCheckpoint) {
+TEST_F(Resume, WithoutAValidCheckpoint) {
   expect_error([&] { resume_training(directory_ / "missing", kChangeNothing); }, {"missing", "no such folder"});
   TrainOptions run = options("run");
   fs::create_directory(run.out);
@@ -407,7 +407,7 @@ TEST_F(Resume, WhereThereIsNoGoodCheckpoint) {
 }
 
 /// Both have the same step; the older one belongs to a run that was meant to be longer.
-TEST_F(Resume, OfEqualCheckpointsTheOneThatWasSavedLast) {
+TEST_F(Resume, PrefersTheCheckpointSavedLast) {
   TrainOptions run = long_run("run");
   train(run);
   ASSERT_EQ(resume_training(run.out / "checkpoint_step_000006", [](TrainOptions& now) { now.quiet = true, now.steps = 6; }), 0);
@@ -418,7 +418,7 @@ TEST_F(Resume, OfEqualCheckpointsTheOneThatWasSavedLast) {
   EXPECT_EQ(Checkpoint(run.out / "final_checkpoint").state.step, 12);
 }
 
-TEST_F(Resume, GoesBackToTheCheckpointThatIsNamed) {
+TEST_F(Resume, GoesBackToTheNamedCheckpoint) {
   TrainOptions run = long_run("run");
   train(run);
   const fs::path named = run.out / "checkpoint_step_000004/";
@@ -434,7 +434,7 @@ TEST_F(Resume, GoesBackToTheCheckpointThatIsNamed) {
   expect_logged(run, {"going on after step 6 of 7"});
 }
 
-TEST_F(Resume, ALostBestModelIsMadeAgain) {
+TEST_F(Resume, LostBestModelIsRecreated) {
   TrainOptions run = options("run");
   train(run);
   fs::remove(run.out / "best_model/model.safetensors");
@@ -457,7 +457,7 @@ TEST_F(Resume, OneRunAtATimeInAFolder) {
   EXPECT_EQ(train(run), 0);
 }
 
-TEST_F(Resume, ACheckpointThatWasTakenOutOfItsRunIsAStartAndNoRun) {
+TEST_F(Resume, CheckpointOutsideItsRunCanOnlyStartANewRun) {
   TrainOptions run = options("run");
   train(run);
   const fs::path kept = directory_ / "keep", renamed = run.out / "my favourite";
@@ -490,7 +490,7 @@ TEST_F(Resume, RefusesTheCheckpointOfAnotherRun) {
   EXPECT_EQ(load_config((run.out / "config.json").string()), Checkpoint(other.out / "final_checkpoint").config) << "the id is no field of a model";
 }
 
-TEST_F(Resume, DoesNotTakeAnotherRunsBestModelForItsOwn) {
+TEST_F(Resume, IgnoresAnotherRunsBestModel) {
   TrainOptions run = long_run("run"), other = long_run("other");
   train(run);
   train(other);
@@ -501,7 +501,7 @@ TEST_F(Resume, DoesNotTakeAnotherRunsBestModelForItsOwn) {
   EXPECT_EQ(Checkpoint(run.out / "best_model").state.run, Checkpoint(run.out / "final_checkpoint").state.run);
 }
 
-TEST_F(Resume, KeepsCopiesThatAreCalledLikeLeftovers) {
+TEST_F(Resume, KeepsCopiesNamedLikeLeftovers) {
   TrainOptions run = options("run");
   train(run);
   for (const char* name : {"best_model.kept-1", "best_model.old-2"}) fs::copy(run.out / "best_model", run.out / name);
@@ -540,7 +540,7 @@ TEST_F(Resume, TidiesUpAfterAKilledProcess) {
                                    "final_checkpoint", "latest", "metrics.jsonl", "notes.old-4711", "training_output.log"}));
 }
 
-TEST_F(Resume, OtherPeoplesFilesStayWhereTheyAre) {
+TEST_F(Resume, ForeignFilesAreKept) {
   TrainOptions run = options("run");
   run.save_every = 1;
   run.keep = 2;

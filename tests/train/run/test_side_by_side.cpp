@@ -58,7 +58,7 @@ std::vector<Training> two_trainings() {
           {.config = large, .vocabulary = 64, .T = 16, .batch = 6, .accumulate = 1, .dropout = 0.2f, .threads = 2, .steps = 12}};
 }
 
-TEST(SideBySide, TrainingsAreBitEqualToThoseOneAfterTheOther) {
+TEST(SideBySide, ConcurrentTrainingsEqualSequentialOnesBitForBit) {
   const std::vector<Training> trainings = two_trainings();
   std::vector<std::vector<std::vector<float>>> want;
   for (const Training& training : trainings) want.push_back(training.run());
@@ -77,7 +77,7 @@ TEST(SideBySide, TrainingsAreBitEqualToThoseOneAfterTheOther) {
 }
 
 /// Two models in one context: only one at a time has the pool's threads; both compute correctly.
-TEST(SideBySide, ModelsOfOneContextAreRightToo) {
+TEST(SideBySide, ModelsSharingAContextAreCorrect) {
   Context context;
   const Config config = test::small_config(19);
   const auto losses = [&](uint64_t seed) {
@@ -107,7 +107,7 @@ TEST(SideBySide, ModelsOfOneContextAreRightToo) {
 }
 
 /// The model's context counts, not that of the calling thread.
-TEST(SideBySide, AModelComputesWithTheContextItWasMadeWith) {
+TEST(SideBySide, ModelComputesWithItsOwnContext) {
   Context context;
   const Config config = test::small_config(19);
   Parameters parameters(config);
@@ -128,7 +128,7 @@ TEST(SideBySide, AModelComputesWithTheContextItWasMadeWith) {
   EXPECT_FALSE(profile_rows().empty());
 }
 
-TEST(SideBySide, AStopOfOneTrainingLeavesTheOther) {
+TEST(SideBySide, StopOfOneTrainingDoesNotStopTheOther) {
   const std::vector<Training> trainings = two_trainings();
   const auto want = trainings[1].run();
   std::atomic<int> asked{0};

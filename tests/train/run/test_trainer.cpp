@@ -49,7 +49,7 @@ class TrainerTest : public test::SmallRuns {
   std::string play_;
 };
 
-TEST_F(TrainerTest, TakesTheStepsOfARecordedRunWithoutAFile) {
+TEST_F(TrainerTest, TakesTheSameStepsAsARecordedRun) {
   const TrainOptions run = options("run");
   Trainer trainer(run, data());
   EXPECT_FALSE(std::filesystem::exists(run.out));
@@ -85,7 +85,7 @@ TEST_F(TrainerTest, TakesTheStepsOfARecordedRunWithoutAFile) {
   EXPECT_EQ(trainer.state().progress->data, final.state.progress->data);
 }
 
-TEST_F(TrainerTest, GoesOnFromAStateAndItsParameters) {
+TEST_F(TrainerTest, ContinuesFromAStateAndItsParameters) {
   const TrainOptions run = options("run");
   Trainer whole(run, data()), first(run, data()), second(run, data());
   const auto take = [](Trainer& trainer, int64_t steps) {
@@ -129,7 +129,7 @@ TEST_F(TrainerTest, AStopChangesNothing) {
   EXPECT_TRUE(trainer.is_best());
 }
 
-TEST_F(TrainerTest, TakesNoStepThatIsNotFinite) {
+TEST_F(TrainerTest, DiscardsNonFiniteSteps) {
   Trainer trainer(options("run"), data());
   trainer.step();
   trainer.parameters().weight("blocks.1.ffn.0.weight").data()[3] = INFINITY;

@@ -196,7 +196,7 @@ TEST(OptimizerStep, ClipsTheGlobalNorm) {
   EXPECT_FLOAT_EQ(first_moment_after_step(0), share * 3) << "no limit";
 }
 
-TEST(OptimizerStep, ChangesNothingWhereAGradientIsNotFinite) {
+TEST(OptimizerStep, ChangesNothingIfAGradientIsNotFinite) {
   Parameters parameters(small_config(19));
   for (const float bad : {std::nanf(""), INFINITY}) {
     parameters.initialise(1);
@@ -211,7 +211,7 @@ TEST(OptimizerStep, ChangesNothingWhereAGradientIsNotFinite) {
   }
 }
 
-TEST(Evaluation, IsTheSumOverWindowsFromAFreshStateEach) {
+TEST(Evaluation, SumsOverWindowsThatStartFromAZeroState) {
   constexpr int T = 7, kVocabulary = 19, kWindows = 11;  // a full batch and a remainder
   const ScopedThreads one_thread(1);
   const Config config = small_config(kVocabulary);
@@ -290,7 +290,7 @@ TEST(Evaluation, IsTheSumOverWindowsFromAFreshStateEach) {
 
 using Training = test::SmallRuns;
 
-TEST_F(Training, LossFallsAndTheRunLeavesWhatItPromises) {
+TEST_F(Training, LossFallsAndTheRunLeavesItsFiles) {
   TrainOptions run = options("run");
   run.steps = 80;
   run.save_every = 50;
@@ -328,7 +328,7 @@ TEST_F(Training, LossFallsAndTheRunLeavesWhatItPromises) {
 
 /// Memory, order, shift and masks of a step depend only on the seed and its number. Each window
 /// starts from a zero state.
-TEST_F(Training, StepsAreWhatTheirPartsMakeOfThem) {
+TEST_F(Training, StepsEqualTheirParts) {
   TrainOptions run = options("run");
   run.batch = 64;  // two steps per epoch
   run.steps = 3;
@@ -400,7 +400,7 @@ TEST_F(Training, KeepsTheNewestCheckpoints) {
   EXPECT_EQ(Checkpoint(run.out / "checkpoint_step_000008").state.step, 8);
 }
 
-TEST_F(Training, ValidatesAndSamplesAsOftenAsAsked) {
+TEST_F(Training, ValidatesAndSamplesAtTheRequestedSteps) {
   TrainOptions run = options("run");
   run.steps = 8;
   run.eval_every = 3;
@@ -479,7 +479,7 @@ TEST_F(Training, EpochsAndStepsBeyondThem) {
   EXPECT_EQ(validation.back().step, run.steps);
 }
 
-TEST_F(Training, WithoutAValidationTextTheBestModelIsTheLast) {
+TEST_F(Training, BestModelIsTheLastWithoutAValidationText) {
   TrainOptions run = options("run");
   run.validation_split = "0";
   train(run);
@@ -509,7 +509,7 @@ TEST(ValidationTokens, AreATwentiethOfWhatIsTrainedOnBetweenTwoWithinBounds) {
   }
 }
 
-TEST(WarmupSteps, AreAtMostATenthOfTheRunUnlessAskedFor) {
+TEST(WarmupSteps, DefaultToAtMostATenthOfTheRun) {
   TrainOptions options;
   EXPECT_EQ(warmup_steps(options, 378), 100) << "the documented run";
   EXPECT_EQ(warmup_steps(options, 60), 100);
@@ -521,7 +521,7 @@ TEST(WarmupSteps, AreAtMostATenthOfTheRunUnlessAskedFor) {
   EXPECT_EQ(warmup_steps(options, 60), 70);
 }
 
-TEST_F(Training, AFolderThatIsNoRunsStaysAsItIs) {
+TEST_F(Training, FolderThatIsNoRunIsNotChanged) {
   const std::vector<std::map<std::string, std::string>> folders = {{{"config.json", "x"}},       {{"config.json", "{\"port\": 80}"}, {"latest", "y"}},
                                                                    {{"metrics.jsonl", "{}\n"}},  {{"training_output.log", "mine"}},
                                                                    {{"train.tokens", "tokens"}}, {{"search.json", "{}"}}};
@@ -541,7 +541,7 @@ TEST_F(Training, AFolderThatIsNoRunsStaysAsItIs) {
 
 /// A run that was stopped before its first step has a checkpoint of step 0 and could be resumed
 /// from it.
-TEST_F(Training, ARunWithoutAStepIsNotWorthAnother) {
+TEST_F(Training, RunWithoutStepsDoesNotReplacePrevious) {
   TrainOptions run = options("run");
   run.steps = 3;
   train(run);
@@ -556,7 +556,7 @@ TEST_F(Training, ARunWithoutAStepIsNotWorthAnother) {
   EXPECT_FALSE(fs::exists(run.out / "checkpoint_step_000000"));
 }
 
-TEST_F(Training, TheWarmUpIsSaidAndSaved) {
+TEST_F(Training, WarmUpIsPrintedAndSaved) {
   TrainOptions run = options("run");
   run.warmup = kAuto;
   run.steps = 30;
@@ -615,7 +615,7 @@ TEST_F(Training, TheReportComparesEqualWindows) {
     EXPECT_NE(warnings[0].find(part), std::string::npos) << warnings[0];
 }
 
-TEST_F(Training, AnEarlierRunIsReplacedOnlyOnDemand) {
+TEST_F(Training, EarlierRunIsReplacedOnlyOnRequest) {
   TrainOptions run = options("run");
   run.save_every = 4;
   train(run);
@@ -757,7 +757,7 @@ TEST_F(Training, RefusesBeforeItWritesAnything) {
   expect_refused({"vocabulary of 2"}, [](TrainOptions& run) { run.vocabulary = 2; });
 }
 
-TEST_F(Training, StopsWhereTheLossIsNoLongerFinite) {
+TEST_F(Training, StopsAtANonFiniteLoss) {
   TrainOptions run = options("run");
   run.optimizer.learning_rate = 1e30f;
   run.warmup = 0;
@@ -781,7 +781,7 @@ TEST_F(Training, StopsWhereTheLossIsNoLongerFinite) {
   EXPECT_FALSE(fs::exists(run.out / "best_model"));
 }
 
-TEST_F(Training, NoCheckpointHasWeightsThatAreNotFinite) {
+TEST_F(Training, NoCheckpointHasNonFiniteWeights) {
   TrainOptions run = options("run");
   run.save_every = 2;
   train(run);
@@ -847,7 +847,7 @@ TEST_F(CheckpointTest, RoundTrip) {
   EXPECT_TRUE(std::isnan(Checkpoint(directory_ / "c").state.validation_loss)) << "the newer one";
 }
 
-TEST_F(CheckpointTest, ARunStandsForItsBestModelThenTheFinalOneThenTheLatest) {
+TEST_F(CheckpointTest, RunMeansBestModelElseFinalElseLatest) {
   const fs::path run = directory_ / "run";
   fs::create_directory(run);
   test::expect_error([&] { const Checkpoint none(run); }, {run.string(), "not a checkpoint"});
@@ -862,7 +862,7 @@ TEST_F(CheckpointTest, ARunStandsForItsBestModelThenTheFinalOneThenTheLatest) {
   EXPECT_EQ(Checkpoint(run / "checkpoint_step_000001").state.step, 1);
 }
 
-TEST_F(CheckpointTest, RefusesWhatIsNoCheckpoint) {
+TEST_F(CheckpointTest, RefusesFoldersThatAreNoCheckpoint) {
   const fs::path file = directory_ / "file", missing = directory_ / "missing";
   std::ofstream(file) << "text";
   for (const fs::path& path : {file, missing, file / "below"})
@@ -967,7 +967,7 @@ TEST_F(CheckpointTest, WeightsOfAnotherConfigurationAreRefused) {
   test::expect_error([&] { Checkpoint(directory_ / "c").read_weights(parameters); }, {"model.safetensors", "embedding.weight", "[8,32]", "[8,64]"});
 }
 
-TEST_F(CheckpointTest, AllRowsCanBePredictedUnlessTheEmbeddingWasMadeForTheTokenizer) {
+TEST_F(CheckpointTest, PredictsAllRowsUnlessTheEmbeddingFitsTheTokenizer) {
   Config config = config_;
   config.vocab_size = 16;  // as with --vocab auto
   EXPECT_EQ(model_vocabulary(config, tokenizer_), tokenizer_.size());

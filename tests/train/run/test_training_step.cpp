@@ -86,7 +86,7 @@ TEST_F(TrainingStepTest, TheNumberOfThreadsDoesNotChangeABit) {
   EXPECT_EQ(gradients(step(6, 4, 0.1f), windows), want);
 }
 
-TEST_F(TrainingStepTest, OneThatWasGivenUpLeavesNoTrace) {
+TEST_F(TrainingStepTest, AbandonedStepLeavesNoTrace) {
   std::vector<int> windows(24);
   std::iota(windows.begin(), windows.end(), 0);
   const ScopedThreads two(2);
@@ -117,7 +117,7 @@ TEST_F(TrainingStepTest, OneThatWasGivenUpLeavesNoTrace) {
   EXPECT_GT(given_up, 0);
 }
 
-TEST_F(TrainingStepTest, NamesWhereItStoppedToBeFinite) {
+TEST_F(TrainingStepTest, NamesTheFirstNonFiniteValue) {
   const auto first_after = [&](const char* parameter, int element, float value) {
     parameters_.initialise(1);
     parameters_.weight(parameter).data()[element] = value;

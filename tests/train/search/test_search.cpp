@@ -29,7 +29,7 @@ TEST(SearchSpace, GridsAreCombined) {
   EXPECT_EQ(describe(all[5]), "lr=3e-3 batch=8");
 }
 
-TEST(SearchSpace, WhatCannotBeUnderstoodIsRefused) {
+TEST(SearchSpace, InvalidTextIsRefused) {
   const auto refused = [](auto parse, const char* text, std::initializer_list<std::string_view> parts) {
     SCOPED_TRACE(text);
     test::expect_error<UsageError>([&] { parse(text); }, parts);
@@ -98,7 +98,7 @@ class ChildProcessTest : public testing::Test {
   test::TemporaryDirectory directory_;
 };
 
-TEST_F(ChildProcessTest, TellsHowItEnded) {
+TEST_F(ChildProcessTest, ReturnsTheExitCode) {
   EXPECT_EQ(shell("echo out; echo err >&2; exit 3").wait(), 3);
   EXPECT_EQ(output(), "out\nerr\n");
   EXPECT_EQ(shell("kill -9 $$").wait(), -9);
@@ -128,9 +128,9 @@ TEST_F(ChildProcessTest, DoesNotOutliveItsParent) {
   EXPECT_TRUE(test::ends(child));
 }
 
-TEST_F(ChildProcessTest, IsLookedForInThePath) { EXPECT_EQ(ChildProcess({"sh", "-c", "exit 4"}).wait(), 4); }
+TEST_F(ChildProcessTest, IsSearchedInThePath) { EXPECT_EQ(ChildProcess({"sh", "-c", "exit 4"}).wait(), 4); }
 
-TEST_F(ChildProcessTest, WhatCannotBeStartedThrows) {
+TEST_F(ChildProcessTest, ThrowsIfItCannotStart) {
   test::expect_error([&] { ChildProcess({(directory_ / "missing").string()}, directory_ / "output"); }, {"cannot start", "missing", "No such file"});
   test::expect_error([&] { ChildProcess({"/bin/sh"}, directory_ / "no/such/folder"); }, {"cannot write", "no/such/folder"});
   test::expect_error([&] { sibling_program("no_such_program"); }, {"no_such_program", "make build"});
