@@ -10,7 +10,7 @@
 namespace mmrec {
 namespace {
 
-/// The variant that serves a scan_forward of [R][T][D], as the profile sees it.
+/// Returns the variant that serves a scan_forward of [R][T][D], from the profile.
 std::string variant_that_runs(int R = 1, int T = 4, int D = 16) {
   Random random;
   const GuardedTensor x = random.input({R, T, D}, 0.5f, 1), y = output({R, T, D});
@@ -67,7 +67,8 @@ TEST(Registry, ScopesEndWithWhatWasForcedBefore) {
 
 int calls_of_candidate = 0;
 
-// A kernel that is in no registry serves while it is forced, also where a variant is forced and where another one of its kind served.
+// A kernel outside the registry serves while it is forced, even if a variant is forced too and even
+// after another such kernel has served.
 TEST(Registry, ScopedKernelServes) {
   const auto first =
       std::ranges::find_if(kernels(), [](const KernelEntry& e) { return std::string_view(e.name).starts_with("scan_serial_forward"); });
@@ -99,7 +100,8 @@ TEST(Registry, ScopedKernelServes) {
 
 // ---------------------------------------------------------------------------------- choice by size
 
-/// Lines of an operation "op" with the sizes M and N, in their order: packed, and two with conditions.
+/// Registry lines of an operation "op" with the sizes M and N, in order: packed, and two with
+/// conditions.
 const registry::Variant kPacked{"op", "packed", "", "", "f32", registry::kNone, [](const int*) { return true; }};
 const registry::Variant kDirect{"op", "direct", "", "", "f32", registry::kNone, [](const int* sizes) { return sizes[0] < 8; }};
 const registry::Variant kBlocked{"op", "blocked", "", "", "f32", registry::kNone, [](const int* sizes) { return sizes[1] < 8; }};
@@ -128,7 +130,7 @@ TEST(KernelChoice, WithoutRowsConditionsDecide) {
   expect_error([&] { choose({1, 1}); }, {"op.pass", "f32"});
 }
 
-// One variant in four instances, and another with a condition.
+// One variant with four instances, and another one with a condition.
 TEST(KernelChoice, TheNearestRowOfTheRegionDecides) {
   const Choices choose{{kernel("defaults", kPacked), kernel("small", kPacked), kernel("large", kPacked), kernel("flat", kPacked),
                         kernel("direct", kDirect), kernel("tuned", kDirect)},
@@ -147,7 +149,7 @@ TEST(KernelChoice, TheNearestRowOfTheRegionDecides) {
   EXPECT_EQ(Choices({choose.kernels, {}})({64, 64}, "direct"), "direct");
 }
 
-// Between two rows the choice changes once, in the geometric middle: no factor makes a cliff.
+// Between two rows the choice changes once, at the geometric mean: no size factor causes a cliff.
 TEST(KernelChoice, ChangesOnceBetweenTwoRows) {
   const Choices choose{{kernel("defaults", kPacked), kernel("small", kPacked), kernel("large", kPacked)},
                        {{"small", {64, 64}}, {"large", {65536, 64}}}};
@@ -173,7 +175,7 @@ TEST(KernelChoice, RowsGiveVariantsTheirShapes) {
   EXPECT_EQ(choose({1, 65536}, "packed"), "packed");
 }
 
-// What a call gets is what the registry's rows say, whichever were compiled in.
+// Dispatch follows the registry's rows, whichever rows were compiled in.
 TEST(Registry, DispatchFollowsTheRows) {
   Kernel scan("scan", "forward");
   for (const auto& [R, T, D] : {std::array{1, 1, 1}, {1, 4, 16}, {1, 3, 1000}, {40, 4, 8}, {1, 40000, 8}, {1, 70000, 1}, {2, 40000, 40}}) {
@@ -204,7 +206,8 @@ TEST(Registry, UnknownNamesListWhatThereIs) {
   EXPECT_EQ(variant_that_runs(), variants("scan", "forward").front()) << "a refused name changed the choice";
 }
 
-// The environment is read at start: a death test of the "threadsafe" style starts the program anew.
+// The environment is read at program start. A death test of the "threadsafe" style restarts the
+// program.
 TEST(RegistryDeathTest, ForceFromTheEnvironment) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const std::string last = variants("scan", "forward").back();
@@ -213,7 +216,8 @@ TEST(RegistryDeathTest, ForceFromTheEnvironment) {
   unsetenv("MMREC_FORCE");
 }
 
-// A kernel called with other arguments than its generator declares would read its stack as buffers.
+// A kernel called with arguments that its generator did not declare would read its stack as
+// buffers.
 TEST(Registry, WrongArgumentsAreRefused) {
   Random random;
   const GuardedTensor x = random.input({1, 4, 16}, 0.5f, 1), y = output({1, 4, 16});
