@@ -58,6 +58,13 @@ inline Halide::Target without_assertions(const Halide::Target& target) {
   return target.with_feature(Halide::Target::NoAsserts).with_feature(Halide::Target::NoBoundsQuery);
 }
 
+/// FNV-1a, in hexadecimal.
+inline std::string hash_of(std::string_view text) {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  return fmt::format("{:016x}", hash);
+}
+
 /// A fingerprint of the code as Halide lowered it, before LLVM; the function's own name does not matter. Halide numbers the names of
 /// a process one after the other: it is the same only for the first module that a process makes.
 inline std::string fingerprint(const Halide::Module& module) {
@@ -66,9 +73,7 @@ inline std::string fingerprint(const Halide::Module& module) {
   for (const auto& function : module.functions()) stream << function;
   std::string text = stream.str();
   for (size_t at = 0; (at = text.find(module.name(), at)) != std::string::npos;) text.replace(at, module.name().size(), "kernel");
-  uint64_t hash = 0xcbf29ce484222325;  // FNV-1a
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  return fmt::format("{:016x}", hash);
+  return hash_of(text);
 }
 
 }  // namespace mmrec::generators

@@ -161,11 +161,26 @@ std::string compile(const Instance& instance, const BuildDescription& build, con
   return canonical == target ? lowered : in_child([&] { return fingerprint(instance.lower(canonical)); });
 }
 
+/// All that the outputs depend on: this program, the build, and what the tables ask for.
+std::string emission_key(const BuildDescription& build, const std::vector<Instance>& instances) {
+  std::string key = fmt::format("{} {} {}\n", hash_of(read_file("/proc/self/exe")), build.target, build.halide);
+  for (const Instance& instance : instances) {
+    key += fmt::format("{} {}\n", instance.name(), instance.level);
+    for (const UsedRow& used : instance.rows) key += registry::row_line(used.row) + "\n";
+  }
+  return key;
+}
+
 void emit(const BuildDescription& build, const fs::path& folder, const std::vector<Kernel>& kernels) {
   fs::create_directories(folder);
+  const std::vector<Instance> all = instances(build, kernels);
+  // A table of many operations has changed, and not in the rows of this one: lowering would take seconds.
+  const fs::path key_file = folder / "kernels.key";
+  const std::string key = emission_key(build, all);
+  if (fs::exists(key_file) && fs::exists(folder / "kernels.a") && fs::exists(folder / "kernels.inc") && read_file(key_file) == key) return;
   std::string lines = "// What the registry and the schedule tables ask for, with the fingerprints of the code.\n", rows;
   std::vector<std::string> objects;
-  for (const Instance& instance : instances(build, kernels)) {
+  for (const Instance& instance : all) {
     const registry::Variant& variant = *instance.kernel->variant;
     const std::string name = instance.name();
     std::string lowered;
@@ -187,6 +202,7 @@ void emit(const BuildDescription& build, const fs::path& folder, const std::vect
   update(folder / "kernels.a", read_file(partial));
   fs::remove(partial);
   update(folder / "kernels.inc", lines + rows);
+  update(key_file, key);
 }
 
 void inspect(const BuildDescription& build, const fs::path& folder, const std::string& name, const std::vector<Kernel>& kernels) {

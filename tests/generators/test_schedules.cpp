@@ -211,6 +211,8 @@ TEST_F(GeneratorProgram, CompilesOnlyWhatChanged) {
   write({row(4), row(64, {{"N", 7}, {"D", 5}})});
   EXPECT_EQ(compiled(), Strings{}) << "both were compiled before";
   fs::remove(out() / (kForward + ".o"));
+  EXPECT_EQ(compiled(), Strings{}) << "nothing has changed, and the archive has it";
+  write({row(4)});
   EXPECT_EQ(compiled(), Strings{kForward});
 }
 
