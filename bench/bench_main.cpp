@@ -27,7 +27,9 @@ void print_header(const Header& header) {
 
 /// Comes last, where it is read.
 void warn_of_other_programs() {
-  print(stderr, "\nwarning: other programs ran meanwhile: figures are worse than the machine's, above all the rivals'\n");
+  print(stderr,
+        "\nwarning: other programs ran meanwhile: figures are worse than the machine's, above all "
+        "the rivals'\n");
 }
 
 }  // namespace
@@ -37,53 +39,78 @@ int main(int argc, char** argv) {
   using namespace mmrec;
   using namespace mmrec::bench;
   Program program("bench",
-                  "Times every operation in every variant, and the whole training step, on the model's shapes.\n"
-                  "Without --suite or --compare all rows run under Google Benchmark, whose options (--benchmark_filter=<regex>,\n"
-                  "--benchmark_repetitions=<n>, --benchmark_format=json, --benchmark_out=<file>, ..) are all there.",
-                  "bench --suite gemm --html gemm.html\n  bench --compare scan\n  bench --mca gemm:packed:nt\n  bench "
+                  "Times every operation in every variant, and the whole training step, on the "
+                  "model's shapes.\n"
+                  "Without --suite or --compare all rows run under Google Benchmark, whose options "
+                  "(--benchmark_filter=<regex>,\n"
+                  "--benchmark_repetitions=<n>, --benchmark_format=json, --benchmark_out=<file>, "
+                  "..) are all there.",
+                  "bench --suite gemm --html gemm.html\n  bench --compare scan\n  bench --mca "
+                  "gemm:packed:nt\n  bench "
                   "--benchmark_filter='^linear_cross_entropy/.*/512x5000x128$' "
                   "--benchmark_repetitions=5");
   std::string suite, op, mca, json_file, html_file;
-  const CLI::Validator not_empty([](std::string& text) { return text.empty() ? "the value is empty" : ""; }, "");
+  const CLI::Validator not_empty(
+      [](std::string& text) { return text.empty() ? "the value is empty" : ""; }, "");
   double seconds = 0.25;
   bool list = false;
   CLI::App& app = program.app();
-  app.add_option("--suite", suite, fmt::format("print a table, variants timed in turn: {}", fmt::join(suite_names(), ", ")))->check(not_empty);
-  app.add_option("--compare", op, "print such a table of one operation and where its schedules come from")->check(not_empty)->excludes("--suite");
-  app.add_option("--mca", mca, "show llvm-mca's view of a kernel's inner loop: op:variant or op:variant:pass")
+  app.add_option(
+         "--suite", suite,
+         fmt::format("print a table, variants timed in turn: {}", fmt::join(suite_names(), ", ")))
+      ->check(not_empty);
+  app.add_option("--compare", op,
+                 "print such a table of one operation and where its schedules come from")
+      ->check(not_empty)
+      ->excludes("--suite");
+  app.add_option("--mca", mca,
+                 "show llvm-mca's view of a kernel's inner loop: op:variant or op:variant:pass")
       ->check(not_empty)
       ->excludes("--suite")
       ->excludes("--compare");
   number(app, "--seconds", seconds, "of measuring for each row of a table", {.more_than = 0});
-  app.add_option("--json", json_file, "also write machine, times and rates of a table to this file")->check(not_empty);
-  app.add_option("--html", html_file, "also write them as a page with a roofline plot")->check(not_empty);
-  app.add_flag("--list", list, "print the names of the rows, of the suite or operation if one is given");
+  app.add_option("--json", json_file, "also write machine, times and rates of a table to this file")
+      ->check(not_empty);
+  app.add_option("--html", html_file, "also write them as a page with a roofline plot")
+      ->check(not_empty);
+  app.add_flag("--list", list,
+               "print the names of the rows, of the suite or operation if one is given");
 
   std::string name = visible_in_line(argv[0]);  // which goes into the JSON
   std::vector<char*> ours{argv[0]}, google{name.data()};
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
-    (argument.starts_with("--benchmark_") || argument.starts_with("--v=") ? google : ours).push_back(argv[i]);
+    (argument.starts_with("--benchmark_") || argument.starts_with("--v=") ? google : ours)
+        .push_back(argv[i]);
   }
   return program.run(static_cast<int>(ours.size()), ours.data(), [&] {
     const bool table = !suite.empty() || !op.empty();
-    if ((table || list || !mca.empty()) && google.size() > 1) fail_usage("{} does not go with --suite, --compare, --mca or --list", google[1]);
+    if ((table || list || !mca.empty()) && google.size() > 1)
+      fail_usage("{} does not go with --suite, --compare, --mca or --list", google[1]);
     if (!table && !(json_file.empty() && html_file.empty()))
-      fail_usage("--json and --html go with --suite or --compare; for all rows there is --benchmark_out=<file>");
+      fail_usage(
+          "--json and --html go with --suite or --compare; for all rows there is "
+          "--benchmark_out=<file>");
     if (!mca.empty()) return print_mca(mca);
-    const std::vector<Case> rows = !suite.empty() ? suite_cases(suite) : !op.empty() ? operation_cases(op) : all_cases();
+    const std::vector<Case> rows = !suite.empty() ? suite_cases(suite)
+                                   : !op.empty()  ? operation_cases(op)
+                                                  : all_cases();
     if (list) {
       for (const Case& row : rows) print_line("{}", row.name());
       return;
     }
     const auto measure_peak = [] {
       const MachinePeak peak = measure_machine_peak();
-      if (peak.disturbed()) print_warning("the machine's peak may be higher than what was measured: " + peak.disturbance());
+      if (peak.disturbed())
+        print_warning("the machine's peak may be higher than what was measured: " +
+                      peak.disturbance());
       return peak;
     };
     if (!table) {
       const OtherLoad others;
-      if (run_google_benchmark(all_cases(), google, measure_peak, program.seed()) && others.cores() > kQuiet) warn_of_other_programs();
+      if (run_google_benchmark(all_cases(), google, measure_peak, program.seed()) &&
+          others.cores() > kQuiet)
+        warn_of_other_programs();
       return;
     }
     for (const std::string& file : {json_file, html_file})
@@ -93,7 +120,9 @@ int main(int argc, char** argv) {
     if (!program.quiet()) print_header(header_lines(peak));
     const Measuring measuring{.seconds = seconds, .seed = program.seed()};
     const Report report{suite.empty() ? "operation " + op : "suite " + suite,
-                        suite.empty() ? print_comparison(rows, peak, measuring) : print_suite(suite, peak, measuring), peak};
+                        suite.empty() ? print_comparison(rows, peak, measuring)
+                                      : print_suite(suite, peak, measuring),
+                        peak};
     if (disturbed(report.groups)) warn_of_other_programs();
     if (!json_file.empty()) write_file_atomically(json_file, report_json(report).dump(1) + "\n");
     if (!html_file.empty()) write_file_atomically(html_file, report_html(report));

@@ -6,5 +6,6 @@
 
 int main(int argc, char** argv) {
   const std::string target = argc > 1 ? argv[1] : mmrec::host_target();
-  std::printf("%s;%s;%s;%s", target.c_str(), mmrec::isa_tier(target).c_str(), mmrec::cpu_id().c_str(), mmrec::microarchitecture().c_str());
+  std::printf("%s;%s;%s;%s", target.c_str(), mmrec::isa_tier(target).c_str(),
+              mmrec::cpu_id().c_str(), mmrec::microarchitecture().c_str());
 }

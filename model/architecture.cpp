@@ -34,13 +34,15 @@ std::vector<std::string> architecture_names() {
 }
 
 std::string describe_layers(const Config& config) {
-  return fmt::format("{} layers, {}, vocabulary {}", config.layers, make_block(config, 1, 1)->describe(), config.vocab_size);
+  return fmt::format("{} layers, {}, vocabulary {}", config.layers,
+                     make_block(config, 1, 1)->describe(), config.vocab_size);
 }
 
 std::unique_ptr<Block> make_block(const Config& config, int T, int B) {
   for (const auto& architecture : kArchitectures)
     if (config.arch == architecture.name) return architecture.make(config, T, B);
-  fail_usage("configuration: arch must be one of {}, not {}", fmt::join(architecture_names(), ", "), config.arch);
+  fail_usage("configuration: arch must be one of {}, not {}", fmt::join(architecture_names(), ", "),
+             config.arch);
 }
 
 }  // namespace mmrec

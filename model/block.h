@@ -74,11 +74,13 @@ class Block {
 
   /// y = block(x); x, y [N][D]. state [B][state_width()]: on entry the initial state, on return the
   /// state after the last position.
-  virtual void forward(const Tensor& x, const Tensor& state, const BlockDropout& dropout, const Tensor& y) = 0;
+  virtual void forward(const Tensor& x, const Tensor& state, const BlockDropout& dropout,
+                       const Tensor& y) = 0;
   /// Computes dx [N][D] from dy [N][D] for the x and the masks of the last forward; adds to the
   /// weight gradients. dx may be dy itself. The code mirrors forward from its last line to its
   /// first.
-  virtual void backward(const Tensor& dy, const Tensor& x, const BlockDropout& dropout, const Tensor& dx) = 0;
+  virtual void backward(const Tensor& dy, const Tensor& x, const BlockDropout& dropout,
+                        const Tensor& dx) = 0;
 
   /// Returns the tensors that the last forward computed, in order of computation. Used to find the
   /// first non-finite value.
@@ -88,9 +90,13 @@ class Block {
   int rows() const { return T_ * B_; }
   /// Views [N][C] as [T][B][C], and the inverse.
   Tensor by_time(const Tensor& rows) const { return rows.reshape({T_, B_, rows.size(1)}); }
-  Tensor by_row(const Tensor& sequence) const { return sequence.reshape({rows(), sequence.size(2)}); }
+  Tensor by_row(const Tensor& sequence) const {
+    return sequence.reshape({rows(), sequence.size(2)});
+  }
 
-  static void copy_values(const Tensor& from, const Tensor& to) { std::copy_n(from.data(), from.count(), to.data()); }
+  static void copy_values(const Tensor& from, const Tensor& to) {
+    std::copy_n(from.data(), from.count(), to.data());
+  }
 
   const Config config_;
   const int T_, B_, D_;

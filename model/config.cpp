@@ -73,8 +73,10 @@ const char* type_name() {
 template <class T>
 bool has_type(const json& value) {
   if constexpr (std::is_same_v<T, bool>) return value.is_boolean();
-  if constexpr (std::is_same_v<T, int>) return value.is_number_integer() && value >= 0 && value <= INT32_MAX;
-  if constexpr (std::is_same_v<T, float>) return value.is_number() && std::isfinite(value.get<float>());
+  if constexpr (std::is_same_v<T, int>)
+    return value.is_number_integer() && value >= 0 && value <= INT32_MAX;
+  if constexpr (std::is_same_v<T, float>)
+    return value.is_number() && std::isfinite(value.get<float>());
   return value.is_string();
 }
 
@@ -85,10 +87,13 @@ void assign(Config& config, const std::string& field, const json& value, std::st
     known = true;
     using T = std::remove_reference_t<decltype(target)>;
     if (!has_type<T>(value))
-      fail_usage("{}: field '{}' must be {}, not {}", where, field, type_name<T>(), value.dump(-1, ' ', false, json::error_handler_t::replace));
+      fail_usage("{}: field '{}' must be {}, not {}", where, field, type_name<T>(),
+                 value.dump(-1, ' ', false, json::error_handler_t::replace));
     target = value.get<T>();
   });
-  if (!known) fail_usage("{}: unknown field '{}'; the fields are {}", where, field, fmt::join(field_names(), ", "));
+  if (!known)
+    fail_usage("{}: unknown field '{}'; the fields are {}", where, field,
+               fmt::join(field_names(), ", "));
 }
 
 }  // namespace
@@ -152,9 +157,12 @@ void require_field(bool holds, const char* field, const std::string& problem) {
 void check_values(const Config& c) {
   // far beyond any model; keeps products of sizes in range
   constexpr int kMaxDim = 1 << 16, kMaxLayers = 1 << 12;
-  require_field(c.vocab_size >= 2, "vocab_size", fmt::format("must be at least 2, not {}", c.vocab_size));
-  require_field(c.dim >= 4 && c.dim <= kMaxDim && c.dim % 4 == 0, "dim", fmt::format("must be a multiple of 4 up to {}, not {}", kMaxDim, c.dim));
-  require_field(c.layers >= 1 && c.layers <= kMaxLayers, "layers", fmt::format("must be between 1 and {}, not {}", kMaxLayers, c.layers));
+  require_field(c.vocab_size >= 2, "vocab_size",
+                fmt::format("must be at least 2, not {}", c.vocab_size));
+  require_field(c.dim >= 4 && c.dim <= kMaxDim && c.dim % 4 == 0, "dim",
+                fmt::format("must be a multiple of 4 up to {}, not {}", kMaxDim, c.dim));
+  require_field(c.layers >= 1 && c.layers <= kMaxLayers, "layers",
+                fmt::format("must be between 1 and {}, not {}", kMaxLayers, c.layers));
   require_field(c.max_seq >= 1, "max_seq", fmt::format("must be at least 1, not {}", c.max_seq));
   make_block(c, 1, 1)->check_values();
 }

@@ -19,9 +19,9 @@ struct Config {
   bool hem = true;       ///< q, k, v, z from one fused projection
   bool dpg = false;      ///< a separate low-rank decay beside MDI's
   int dpg_rank = 128;
-  bool uboo = false;              ///< auxiliary planning loss
-  float lambda_p = 0.1f;          ///< weight of the planning loss
-  int chunk_size = 0;             ///< longer sequences are split; 0: never
+  bool uboo = false;      ///< auxiliary planning loss
+  float lambda_p = 0.1f;  ///< weight of the planning loss
+  int chunk_size = 0;     ///< longer sequences are split; 0: never
   /// "random": slots are redrawn for each training step; "learned": slots are parameters
   std::string memory = "random";
 

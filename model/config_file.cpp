@@ -15,14 +15,17 @@ namespace mmrec {
 
 Config load_config(const std::string& preset_or_file) {
   const std::vector<std::string> names = preset_names();
-  if (std::find(names.begin(), names.end(), preset_or_file) != names.end()) return preset(preset_or_file);
+  if (std::find(names.begin(), names.end(), preset_or_file) != names.end())
+    return preset(preset_or_file);
   std::error_code ignored;  // a file that cannot be accessed counts as missing
   if (!std::filesystem::exists(preset_or_file, ignored))
-    fail_usage("--config {}: neither a preset ({}) nor a file", preset_or_file, fmt::join(names, ", "));
+    fail_usage("--config {}: neither a preset ({}) nor a file", preset_or_file,
+               fmt::join(names, ", "));
   nlohmann::json fields = parse_json(read_file(preset_or_file), preset_or_file);
   Config base;
   if (fields.is_object() && fields.contains("preset")) {
-    if (!fields["preset"].is_string()) fail_usage("{}: field 'preset' must be a string", preset_or_file);
+    if (!fields["preset"].is_string())
+      fail_usage("{}: field 'preset' must be a string", preset_or_file);
     base = preset(fields["preset"].get<std::string>());
     fields.erase("preset");
   }

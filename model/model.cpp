@@ -41,19 +41,25 @@ struct Activations {
   Tensor zeros, dhead, dx;       // training only: [N][D]
 };
 
-Activations::Activations(const Config& config, int T, int B, Model::Mode mode) : T(T), B(B), D(config.dim), mode(mode) {
-  if (T < 1 || B < 1) fail_usage("a model needs at least one position and one sequence, not {} and {}", T, B);
+Activations::Activations(const Config& config, int T, int B, Model::Mode mode)
+    : T(T), B(B), D(config.dim), mode(mode) {
+  if (T < 1 || B < 1)
+    fail_usage("a model needs at least one position and one sequence, not {} and {}", T, B);
   for (int layer = 0; layer < config.layers; ++layer) blocks.push_back(make_block(config, T, B));
   const int64_t rows = (int64_t{T} + 1) * B;
   if (rows > INT32_MAX / blocks[0]->widest_row())
-    fail_usage("{} sequences of {} positions at once are too many for dim {}: an array would have more than {} elements", B, T, D, INT32_MAX);
+    fail_usage(
+        "{} sequences of {} positions at once are too many for dim {}: an array would have more "
+        "than {} elements",
+        B, T, D, INT32_MAX);
 }
 
 void Activations::lay_out(Arena& arena) {
   const int N = rows(), L = static_cast<int>(blocks.size());
   drawn.clear();
   for (int layer = 0; layer < L; ++layer)
-    for (const Drawn& array : blocks[layer]->lay_out_drawn(arena)) drawn.push_back({block_prefix(layer) + array.name, array.tensor, array.deviation});
+    for (const Drawn& array : blocks[layer]->lay_out_drawn(arena))
+      drawn.push_back({block_prefix(layer) + array.name, array.tensor, array.deviation});
   state = arena.tensor({L, B, blocks[0]->state_width()});
   inputs.clear();
   for (int i = 0; i < (training() ? L + 1 : 2); ++i) inputs.push_back(arena.tensor({N, D}));
@@ -75,7 +81,9 @@ void Activations::lay_out(Arena& arena) {
 BlockDropout masks(int layer, const StepDropout& dropout) {
   const auto words = Philox(dropout.seed, rng_stream(Stream::kDropout, dropout.step));
   const auto first = words.block(2 * layer), second = words.block(2 * layer + 1);
-  return {{dropout.p, {first[0], first[1]}}, {dropout.p, {first[2], first[3]}}, {dropout.p, {second[0], second[1]}}};
+  return {{dropout.p, {first[0], first[1]}},
+          {dropout.p, {first[2], first[3]}},
+          {dropout.p, {second[0], second[1]}}};
 }
 
 }  // namespace
@@ -88,11 +96,13 @@ size_t model_bytes(const Config& config, int T, int B, Model::Mode mode) {
 
 double training_flops(const Config& config, int64_t tokens) {
   const double head = 3 * (2. * config.vocab_size * config.dim);
-  return static_cast<double>(tokens) * (config.layers * make_block(config, 1, 1)->training_flops() + head);
+  return static_cast<double>(tokens) *
+         (config.layers * make_block(config, 1, 1)->training_flops() + head);
 }
 
 struct Model::Implementation : Activations {
-  Implementation(const Config& config, int vocabulary, Parameters& parameters, int T, int B, Mode mode, uint64_t seed);
+  Implementation(const Config& config, int vocabulary, Parameters& parameters, int T, int B,
+                 Mode mode, uint64_t seed);
 
   /// Computes the normalised rows that the head reads from the ids.
   void forward(const IntTensor& ids, const StepDropout& dropout);
@@ -106,13 +116,15 @@ struct Model::Implementation : Activations {
   Arena arena;
 };
 
-Model::Implementation::Implementation(const Config& config, int vocabulary, Parameters& parameters, int T, int B, Mode mode, uint64_t seed)
+Model::Implementation::Implementation(const Config& config, int vocabulary, Parameters& parameters,
+                                      int T, int B, Mode mode, uint64_t seed)
     : Activations(config, T, B, mode),
       weights(config, ParameterScope(parameters, parameters.weights(), "")),
       gradients(config, ParameterScope(parameters, parameters.gradients(), "")),
       seed(seed) {
   if (vocabulary < 1 || vocabulary > config.vocab_size)
-    fail_usage("a vocabulary of {} tokens does not fit a model with vocab_size {}", vocabulary, config.vocab_size);
+    fail_usage("a vocabulary of {} tokens does not fit a model with vocab_size {}", vocabulary,
+               config.vocab_size);
   embedding = weights.embedding.rows(0, vocabulary);
   embedding_gradient = gradients.embedding.rows(0, vocabulary);
   for (int layer = 0; layer < config.layers; ++layer)
@@ -126,7 +138,8 @@ void Model::Implementation::forward(const IntTensor& ids, const StepDropout& dro
   const FlushDenormals once_for_all_kernels;
   ops::embedding_forward(embedding, ids.reshape({rows()}), x(0));
   const int layers = static_cast<int>(blocks.size());
-  for (int layer = 0; layer < layers; ++layer) blocks[layer]->forward(x(layer), state.at(layer), masks(layer, dropout), x(layer + 1));
+  for (int layer = 0; layer < layers; ++layer)
+    blocks[layer]->forward(x(layer), state.at(layer), masks(layer, dropout), x(layer + 1));
   ops::rmsnorm_forward(x(layers), weights.norm, head_input, head_rstd);
 }
 
@@ -135,7 +148,8 @@ void Model::Implementation::backward(const IntTensor& ids, const StepDropout& dr
   const FlushDenormals once_for_all_kernels;
   const int layers = static_cast<int>(blocks.size());
   ops::rmsnorm_backward(dhead, zeros, x(layers), head_rstd, weights.norm, dx, gradients.norm);
-  for (int layer = layers - 1; layer >= 0; --layer) blocks[layer]->backward(dx, x(layer), masks(layer, dropout), dx);
+  for (int layer = layers - 1; layer >= 0; --layer)
+    blocks[layer]->backward(dx, x(layer), masks(layer, dropout), dx);
   ops::embedding_backward(dx, ids.reshape({rows()}), embedding_gradient);
 }
 
@@ -148,8 +162,10 @@ LossSum Model::Implementation::sum() const {
   return total;
 }
 
-Model::Model(const Config& config, int vocabulary, Parameters& parameters, int T, int B, Mode mode, uint64_t seed)
-    : implementation_(std::make_unique<Implementation>(config, vocabulary, parameters, T, B, mode, seed)) {
+Model::Model(const Config& config, int vocabulary, Parameters& parameters, int T, int B, Mode mode,
+             uint64_t seed)
+    : implementation_(
+          std::make_unique<Implementation>(config, vocabulary, parameters, T, B, mode, seed)) {
   draw(0);
 }
 Model::Model(Model&&) noexcept = default;
@@ -168,7 +184,8 @@ void Model::draw(uint64_t number) {
   const Philox random(implementation_->seed, rng_stream(Stream::kMemory, number));
   parallel_for(static_cast<int>(drawn().size()), [&](int i) {
     uint64_t counter = 0;  // one counter value gives four numbers
-    for (int before = 0; before < i; ++before) counter += static_cast<uint64_t>(drawn()[before].tensor.count() / 4);
+    for (int before = 0; before < i; ++before)
+      counter += static_cast<uint64_t>(drawn()[before].tensor.count() / 4);
     const Drawn& array = drawn()[i];
     random.fill_normal(counter, array.deviation, array.tensor.data(), array.tensor.count());
   });
@@ -179,17 +196,20 @@ LossSum Model::loss(const IntTensor& ids, const IntTensor& targets) {
   check_shape("model: targets", targets, {m.T, m.B});
   const Context::Use use(m.context);
   m.forward(ids, {});
-  ops::linear_cross_entropy(m.head_input, m.embedding, targets.reshape({m.rows()}), m.token_loss, m.correct);
+  ops::linear_cross_entropy(m.head_input, m.embedding, targets.reshape({m.rows()}), m.token_loss,
+                            m.correct);
   return m.sum();
 }
 
-LossSum Model::loss_and_gradients(const IntTensor& ids, const IntTensor& targets, const StepDropout& dropout, float share) {
+LossSum Model::loss_and_gradients(const IntTensor& ids, const IntTensor& targets,
+                                  const StepDropout& dropout, float share) {
   Implementation& m = *implementation_;
   if (!m.training()) fail("loss_and_gradients needs a model in training mode");
   check_shape("model: targets", targets, {m.T, m.B});
   const Context::Use use(m.context);
   m.forward(ids, dropout);
-  ops::linear_cross_entropy_with_gradient(m.head_input, m.embedding, targets.reshape({m.rows()}), share / static_cast<float>(m.rows()), m.token_loss,
+  ops::linear_cross_entropy_with_gradient(m.head_input, m.embedding, targets.reshape({m.rows()}),
+                                          share / static_cast<float>(m.rows()), m.token_loss,
                                           m.correct, m.dhead, m.embedding_gradient);
   m.backward(ids, dropout);
   return m.sum();
@@ -197,9 +217,11 @@ LossSum Model::loss_and_gradients(const IntTensor& ids, const IntTensor& targets
 
 std::string Model::first_non_finite() const {
   const Implementation& m = *implementation_;
-  if (!m.training()) fail("first_non_finite needs a model in training mode: another does not keep a layer's values");
+  if (!m.training())
+    fail("first_non_finite needs a model in training mode: another does not keep a layer's values");
   const auto is_finite = [](const Tensor& tensor) {
-    return std::all_of(tensor.data(), tensor.data() + tensor.count(), [](float value) { return std::isfinite(value); });
+    return std::all_of(tensor.data(), tensor.data() + tensor.count(),
+                       [](float value) { return std::isfinite(value); });
   };
   const int layers = static_cast<int>(m.blocks.size());
   for (int layer = 0; layer < layers; ++layer) {

@@ -48,7 +48,8 @@ class Model {
   /// vocabulary: number of real tokens, <= config.vocab_size. The padding rows above it get no
   /// probability and no gradient.
   /// seed: the run's seed, for the arrays that draw() fills.
-  Model(const Config& config, int vocabulary, Parameters& parameters, int T, int B, Mode mode, uint64_t seed);
+  Model(const Config& config, int vocabulary, Parameters& parameters, int T, int B, Mode mode,
+        uint64_t seed);
   Model(Model&& other) noexcept;
   ~Model();
 
@@ -72,7 +73,8 @@ class Model {
   LossSum loss(const IntTensor& ids, const IntTensor& targets);
   /// Like loss(). Also adds `share` times the gradient of the mean loss over all B*T tokens to
   /// parameters.gradients(). Mode::kTraining only.
-  LossSum loss_and_gradients(const IntTensor& ids, const IntTensor& targets, const StepDropout& dropout, float share = 1.f);
+  LossSum loss_and_gradients(const IntTensor& ids, const IntTensor& targets,
+                             const StepDropout& dropout, float share = 1.f);
   /// Advances the state over the ids without predicting.
   void read(const IntTensor& ids);
   /// Writes logits [T][B][vocabulary] to a tensor of the caller.

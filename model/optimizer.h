@@ -15,7 +15,8 @@ struct OptimizerSettings {
 
 /// Clips the gradients and does AdamW step number `step` (from 1). Returns the global norm before
 /// clipping. If the norm is not finite, changes nothing; see first_non_finite.
-double optimizer_step(Parameters& parameters, const OptimizerSettings& settings, double learning_rate, int64_t step);
+double optimizer_step(Parameters& parameters, const OptimizerSettings& settings,
+                      double learning_rate, int64_t step);
 
 /// Returns the name of the first parameter that has a non-finite element in the flat array, or "".
 std::string first_non_finite(const Parameters& parameters, const Tensor& flat);

@@ -15,13 +15,16 @@ std::string block_prefix(int layer) { return fmt::format("blocks.{}.", layer); }
 Initial Initial::fan_in(int in) { return uniform(1 / std::sqrt(static_cast<double>(in))); }
 
 OuterWeights::OuterWeights(const Config& config, const ParameterScope& p)
-    : embedding(p.declare("embedding.weight", {config.vocab_size, config.dim}, Initial::fan_in(config.dim))), norm(p.norm("norm", config.dim)) {}
+    : embedding(p.declare("embedding.weight", {config.vocab_size, config.dim},
+                          Initial::fan_in(config.dim))),
+      norm(p.norm("norm", config.dim)) {}
 
 std::vector<Parameter> parameter_table(const Config& config) {
   std::vector<Parameter> table;
   OuterWeights(config, ParameterScope(table, ""));
   const auto block = make_block(config, 1, 1);
-  for (int layer = 0; layer < config.layers; ++layer) block->declare(ParameterScope(table, block_prefix(layer)));
+  for (int layer = 0; layer < config.layers; ++layer)
+    block->declare(ParameterScope(table, block_prefix(layer)));
   std::ranges::stable_partition(table, [](const Parameter& parameter) { return !parameter.last; });
   int64_t offset = 0;
   for (Parameter& parameter : table) {
@@ -39,7 +42,8 @@ int64_t parameter_count(const std::vector<Parameter>& table) {
 
 Parameters::Parameters(const Config& config) : table_(parameter_table(config)) {
   const int64_t floats = table_.back().offset + (table_.back().count + 15) / 16 * 16;
-  if (floats > INT32_MAX) fail("a model of {} parameters is too large for this version (at most {})", floats, INT32_MAX);
+  if (floats > INT32_MAX)
+    fail("a model of {} parameters is too large for this version (at most {})", floats, INT32_MAX);
   const int n = static_cast<int>(floats);
   arena_ = Arena::fitted([&](Arena& arena) {
     for (Tensor* flat : {&weights_, &gradients_, &m_, &v_}) *flat = arena.tensor({n});
@@ -47,7 +51,8 @@ Parameters::Parameters(const Config& config) : table_(parameter_table(config)) {
 }
 
 const Parameter& Parameters::find(std::string_view name) const {
-  const auto found = std::find_if(table_.begin(), table_.end(), [&](const Parameter& p) { return p.name == name; });
+  const auto found = std::find_if(table_.begin(), table_.end(),
+                                  [&](const Parameter& p) { return p.name == name; });
   if (found == table_.end()) fail("there is no parameter '{}'", name);
   return *found;
 }
@@ -59,8 +64,10 @@ Tensor Parameters::view(const Tensor& flat, const Parameter& parameter) const {
 void Parameters::clear_gradients() {
   constexpr int kChunk = 1 << 16;
   const int count = gradients_.size(0);
-  parallel_for((count + kChunk - 1) / kChunk,
-               [&](int chunk) { set_zero(gradients_.rows(chunk * kChunk, std::min<int64_t>(count, (int64_t{chunk} + 1) * kChunk))); });
+  parallel_for((count + kChunk - 1) / kChunk, [&](int chunk) {
+    set_zero(
+        gradients_.rows(chunk * kChunk, std::min<int64_t>(count, (int64_t{chunk} + 1) * kChunk)));
+  });
 }
 
 void Parameters::initialise(uint64_t seed) {
@@ -75,7 +82,8 @@ void Parameters::initialise(uint64_t seed) {
         std::fill_n(values, parameter.count, static_cast<float>(value));
         break;
       case Initial::Kind::kUniform:
-        for (int64_t j = 0; j < parameter.count; ++j) values[j] = static_cast<float>(value * (2.0 * random.uniform(j) - 1.0));
+        for (int64_t j = 0; j < parameter.count; ++j)
+          values[j] = static_cast<float>(value * (2.0 * random.uniform(j) - 1.0));
         break;
       case Initial::Kind::kNormal:
         random.fill_normal(0, static_cast<float>(value), values, parameter.count);
@@ -84,24 +92,33 @@ void Parameters::initialise(uint64_t seed) {
   }
 }
 
-Tensor ParameterScope::declare(std::string_view name, std::vector<int> shape, const Initial& initial) const {
+Tensor ParameterScope::declare(std::string_view name, std::vector<int> shape,
+                               const Initial& initial) const {
   return add(name, std::move(shape), initial, false);
 }
 
-Tensor ParameterScope::declare_last(std::string_view name, std::vector<int> shape, const Initial& initial) const {
+Tensor ParameterScope::declare_last(std::string_view name, std::vector<int> shape,
+                                    const Initial& initial) const {
   return add(name, std::move(shape), initial, true);
 }
 
 Linear ParameterScope::linear(const std::string& name, int out, int in) const {
-  return {declare(name + ".weight", {out, in}, Initial::fan_in(in)), declare(name + ".bias", {out}, Initial::fan_in(in))};
+  return {declare(name + ".weight", {out, in}, Initial::fan_in(in)),
+          declare(name + ".bias", {out}, Initial::fan_in(in))};
 }
 
-Tensor ParameterScope::add(std::string_view name, std::vector<int> shape, const Initial& initial, bool last) const {
+Tensor ParameterScope::add(std::string_view name, std::vector<int> shape, const Initial& initial,
+                           bool last) const {
   std::string full = fmt::format("{}{}", prefix_, name);
   if (parameters_) return parameters_->view(flat_, parameters_->find(full));
   int64_t count = 1;
   for (const int extent : shape) count *= extent;
-  table_->push_back({.name = std::move(full), .shape = std::move(shape), .initial = initial, .last = last, .offset = 0, .count = count});
+  table_->push_back({.name = std::move(full),
+                     .shape = std::move(shape),
+                     .initial = initial,
+                     .last = last,
+                     .offset = 0,
+                     .count = count});
   return {};
 }
 

@@ -83,7 +83,8 @@ struct Linear {
 /// view of that row. So one constructor names every parameter of a part once.
 class ParameterScope {
  public:
-  ParameterScope(std::vector<Parameter>& table, std::string prefix) : table_(&table), prefix_(std::move(prefix)) {}
+  ParameterScope(std::vector<Parameter>& table, std::string prefix)
+      : table_(&table), prefix_(std::move(prefix)) {}
   ParameterScope(const Parameters& parameters, const Tensor& flat, std::string prefix)
       : parameters_(&parameters), flat_(flat), prefix_(std::move(prefix)) {}
 
@@ -92,12 +93,15 @@ class ParameterScope {
   /// layout of the other parameters does not change.
   Tensor declare_last(std::string_view name, std::vector<int> shape, const Initial& initial) const;
   /// Declares name.weight [D], initially ones.
-  Tensor norm(const std::string& name, int D) const { return declare(name + ".weight", {D}, Initial::constant(1)); }
+  Tensor norm(const std::string& name, int D) const {
+    return declare(name + ".weight", {D}, Initial::constant(1));
+  }
   /// Declares name.weight [out][in] and name.bias [out].
   Linear linear(const std::string& name, int out, int in) const;
 
  private:
-  Tensor add(std::string_view name, std::vector<int> shape, const Initial& initial, bool last) const;
+  Tensor add(std::string_view name, std::vector<int> shape, const Initial& initial,
+             bool last) const;
 
   std::vector<Parameter>* table_ = nullptr;
   const Parameters* parameters_ = nullptr;

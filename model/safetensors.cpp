@@ -20,7 +20,8 @@ namespace {
 
 using nlohmann::json;
 
-static_assert(std::endian::native == std::endian::little, "tensors are stored and read as they lie in memory");
+static_assert(std::endian::native == std::endian::little,
+              "tensors are stored and read as they lie in memory");
 
 constexpr uint64_t kMaxHeader = 100'000'000;  // bytes; the limit of the format
 constexpr size_t kLengthBytes = 8;
@@ -40,8 +41,12 @@ std::optional<uint64_t> byte_count(std::span<const int64_t> shape) {
 
 template <class T>
 StoredTensor stored_as(const TensorView<T>& tensor, Dtype dtype) {
-  if (!tensor.contiguous()) fail("a strided tensor of shape {} is not one piece of memory", tensor.shape_string());
-  StoredTensor stored{dtype, {}, std::as_bytes(std::span<const T>(tensor.data(), static_cast<size_t>(tensor.count())))};
+  if (!tensor.contiguous())
+    fail("a strided tensor of shape {} is not one piece of memory", tensor.shape_string());
+  StoredTensor stored{
+      dtype,
+      {},
+      std::as_bytes(std::span<const T>(tensor.data(), static_cast<size_t>(tensor.count())))};
   for (int axis = 0; axis < tensor.rank(); ++axis) stored.shape.push_back(tensor.size(axis));
   return stored;
 }
@@ -53,7 +58,8 @@ struct Data {
 
 /// Parses one entry of the header.
 TensorEntry parse_entry(const json& entry, const Data& data, const std::string& where) {
-  if (!entry.is_object() || entry.size() != 3 || !entry.contains("dtype") || !entry.contains("shape") || !entry.contains("data_offsets"))
+  if (!entry.is_object() || entry.size() != 3 || !entry.contains("dtype") ||
+      !entry.contains("shape") || !entry.contains("data_offsets"))
     fail("{}: expected an object of dtype, shape and data_offsets", where);
 
   TensorEntry tensor{};
@@ -68,17 +74,23 @@ TensorEntry parse_entry(const json& entry, const Data& data, const std::string& 
   const json& shape = entry["shape"];
   if (!shape.is_array()) fail("{}: the shape is not a list", where);
   for (const json& extent : shape) {
-    if (!extent.is_number_unsigned() || extent.get<uint64_t>() > INT64_MAX) fail("{}: the shape's {} is not a size", where, extent.dump());
+    if (!extent.is_number_unsigned() || extent.get<uint64_t>() > INT64_MAX)
+      fail("{}: the shape's {} is not a size", where, extent.dump());
     tensor.shape.push_back(extent.get<int64_t>());
   }
 
   const json& offsets = entry["data_offsets"];
-  if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() || !offsets[1].is_number_unsigned())
+  if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() ||
+      !offsets[1].is_number_unsigned())
     fail("{}: data_offsets is not a pair of byte offsets", where);
   const uint64_t begin = offsets[0].get<uint64_t>(), end = offsets[1].get<uint64_t>();
   if (begin > end) fail("{}: it ends at data byte {}, before its start at {}", where, end, begin);
-  if (end > data.bytes) fail("{}: it ends at data byte {}, but the file has only {}: it is truncated or damaged", where, end, data.bytes);
-  if (byte_count(tensor.shape) != end - begin) fail("{}: shape {} does not take the {} bytes of its offsets", where, shape.dump(), end - begin);
+  if (end > data.bytes)
+    fail("{}: it ends at data byte {}, but the file has only {}: it is truncated or damaged", where,
+         end, data.bytes);
+  if (byte_count(tensor.shape) != end - begin)
+    fail("{}: shape {} does not take the {} bytes of its offsets", where, shape.dump(),
+         end - begin);
   tensor.begin = data.begin + begin;
   tensor.bytes = end - begin;
   return tensor;
@@ -87,7 +99,9 @@ TensorEntry parse_entry(const json& entry, const Data& data, const std::string& 
 std::vector<const TensorEntries::value_type*> in_order_of_place(const TensorEntries& tensors) {
   std::vector<const TensorEntries::value_type*> in_order;
   for (const auto& row : tensors) in_order.push_back(&row);
-  std::ranges::sort(in_order, {}, [](const auto* row) { return std::pair(row->second.begin, row->second.bytes); });
+  std::ranges::sort(in_order, {}, [](const auto* row) {
+    return std::pair(row->second.begin, row->second.bytes);
+  });
   return in_order;
 }
 
@@ -97,26 +111,34 @@ void check_coverage(const TensorEntries& tensors, const Data& data, const std::s
   for (const auto* row : in_order_of_place(tensors)) {
     const uint64_t begin = row->second.begin - data.begin;
     if (begin != end)
-      fail("{}: tensor '{}' starts at data byte {}, but what lies before it ends at {}: {}", file, row->first, begin, end,
-           begin < end ? "they overlap" : "there is a hole");
+      fail("{}: tensor '{}' starts at data byte {}, but what lies before it ends at {}: {}", file,
+           row->first, begin, end, begin < end ? "they overlap" : "there is a hole");
     end += row->second.bytes;
   }
-  if (end != data.bytes) fail("{}: {} bytes after the last tensor belong to none", file, data.bytes - end);
+  if (end != data.bytes)
+    fail("{}: {} bytes after the last tensor belong to none", file, data.bytes - end);
 }
 
-void read_exactly(const FileDescriptor& file, uint64_t place, std::span<std::byte> bytes, const std::string& shown) {
-  if (file.read_at(static_cast<int64_t>(place), bytes) < bytes.size()) fail("{}: the file has become shorter while it was read", shown);
+void read_exactly(const FileDescriptor& file, uint64_t place, std::span<std::byte> bytes,
+                  const std::string& shown) {
+  if (file.read_at(static_cast<int64_t>(place), bytes) < bytes.size())
+    fail("{}: the file has become shorter while it was read", shown);
 }
 
 /// Returns the destination's memory, after checking the entry's dtype and shape.
 template <class T>
-std::span<std::byte> room_for(const TensorEntry& entry, std::string_view name, const TensorView<T>& destination, Dtype dtype,
+std::span<std::byte> room_for(const TensorEntry& entry, std::string_view name,
+                              const TensorView<T>& destination, Dtype dtype,
                               const std::string& file) {
   const StoredTensor expected = stored_as(destination, dtype);
-  if (entry.dtype != dtype) fail("{}: tensor '{}' is {}, expected {}", file, name, dtype_name(entry.dtype), dtype_name(dtype));
+  if (entry.dtype != dtype)
+    fail("{}: tensor '{}' is {}, expected {}", file, name, dtype_name(entry.dtype),
+         dtype_name(dtype));
   if (entry.shape != expected.shape)
-    fail("{}: tensor '{}' has shape [{}], expected {}", file, name, fmt::join(entry.shape, ","), destination.shape_string());
-  return std::as_writable_bytes(std::span<T>(destination.data(), static_cast<size_t>(destination.count())));
+    fail("{}: tensor '{}' has shape [{}], expected {}", file, name, fmt::join(entry.shape, ","),
+         destination.shape_string());
+  return std::as_writable_bytes(
+      std::span<T>(destination.data(), static_cast<size_t>(destination.count())));
 }
 
 }  // namespace
@@ -131,15 +153,18 @@ void write_safetensors(const PathAt& path, const StoredTensors& tensors, const M
   size_t offset = 0;
   for (const auto& [name, tensor] : tensors) {
     if (name == kMetadataKey || byte_count(tensor.shape) != tensor.bytes.size())
-      fail("{}: tensor '{}' of shape [{}] and {} bytes cannot be stored", path.shown().string(), name, fmt::join(tensor.shape, ","),
-           tensor.bytes.size());
+      fail("{}: tensor '{}' of shape [{}] and {} bytes cannot be stored", path.shown().string(),
+           name, fmt::join(tensor.shape, ","), tensor.bytes.size());
     const size_t end = offset + tensor.bytes.size();
-    header[name] = {{"dtype", dtype_name(tensor.dtype)}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
+    header[name] = {{"dtype", dtype_name(tensor.dtype)},
+                    {"shape", tensor.shape},
+                    {"data_offsets", {offset, end}}};
     pieces.push_back(tensor.bytes);
     offset = end;
   }
   std::string text = header.dump();
-  const size_t data_start = (kLengthBytes + text.size() + kDataAlignment - 1) / kDataAlignment * kDataAlignment;
+  const size_t data_start =
+      (kLengthBytes + text.size() + kDataAlignment - 1) / kDataAlignment * kDataAlignment;
   text.resize(data_start - kLengthBytes, ' ');
   const uint64_t length = text.size();
   pieces[0] = std::as_bytes(std::span(&length, 1));
@@ -148,32 +173,41 @@ void write_safetensors(const PathAt& path, const StoredTensors& tensors, const M
 }
 
 SafetensorsFile::SafetensorsFile(const PathAt& path)
-    : SafetensorsFile(std::make_shared<const FileDescriptor>("read", path, O_RDONLY), path.shown().string()) {}
+    : SafetensorsFile(std::make_shared<const FileDescriptor>("read", path, O_RDONLY),
+                      path.shown().string()) {}
 
-SafetensorsFile::SafetensorsFile(std::shared_ptr<const FileDescriptor> file, std::string shown) : file_(std::move(file)), shown_(std::move(shown)) {
+SafetensorsFile::SafetensorsFile(std::shared_ptr<const FileDescriptor> file, std::string shown)
+    : file_(std::move(file)), shown_(std::move(shown)) {
   const auto size = static_cast<uint64_t>(file_->size());
   if (size < kLengthBytes) fail("{}: {} bytes are too few for a safetensors file", shown_, size);
   uint64_t length;
   const std::span<std::byte> length_bytes = std::as_writable_bytes(std::span(&length, 1));
   read_exactly(*file_, 0, length_bytes, shown_);
-  if (length > kMaxHeader) fail("{}: a header of {} bytes is beyond the format's {}: not a safetensors file, or damaged", shown_, length, kMaxHeader);
+  if (length > kMaxHeader)
+    fail("{}: a header of {} bytes is beyond the format's {}: not a safetensors file, or damaged",
+         shown_, length, kMaxHeader);
   if (length > size - kLengthBytes)
-    fail("{}: the header should have {} bytes, but only {} are there: the file is truncated", shown_, length, size - kLengthBytes);
+    fail("{}: the header should have {} bytes, but only {} are there: the file is truncated",
+         shown_, length, size - kLengthBytes);
   std::string text(length, '\0');
   read_exactly(*file_, kLengthBytes, std::as_writable_bytes(std::span(text)), shown_);
   head_crc32_ = crc32_of(std::as_bytes(std::span(text)), crc32_of(length_bytes));
 
-  if (!text.starts_with('{')) fail("{}: byte {} does not begin a JSON object: not a safetensors file, or damaged", shown_, kLengthBytes);
+  if (!text.starts_with('{'))
+    fail("{}: byte {} does not begin a JSON object: not a safetensors file, or damaged", shown_,
+         kLengthBytes);
   const json header = parse_json(text, shown_ + ": header", 3);  // levels: header, entry, shape
   const Data data{.begin = kLengthBytes + length, .bytes = size - kLengthBytes - length};
   for (const auto& [name, entry] : header.items()) {
     if (name != kMetadataKey) {
-      tensors_.emplace(name, parse_entry(entry, data, fmt::format("{}: tensor '{}'", shown_, name)));
+      tensors_.emplace(name,
+                       parse_entry(entry, data, fmt::format("{}: tensor '{}'", shown_, name)));
       continue;
     }
     if (!entry.is_object()) fail("{}: {} is not an object", shown_, kMetadataKey);
     for (const auto& [key, value] : entry.items()) {
-      if (!value.is_string()) fail("{}: {}: the value of '{}' is not a string", shown_, kMetadataKey, key);
+      if (!value.is_string())
+        fail("{}: {}: the value of '{}' is not a string", shown_, kMetadataKey, key);
       metadata_.emplace(key, value.get<std::string>());
     }
   }
@@ -188,12 +222,14 @@ const TensorEntry& SafetensorsFile::find(std::string_view name) const {
 
 void SafetensorsFile::read(std::string_view name, const Tensor& destination) const {
   const TensorEntry& entry = find(name);
-  read_exactly(*file_, entry.begin, room_for(entry, name, destination, Dtype::kF32, shown_), shown_);
+  read_exactly(*file_, entry.begin, room_for(entry, name, destination, Dtype::kF32, shown_),
+               shown_);
 }
 
 void SafetensorsFile::read(std::string_view name, const IntTensor& destination) const {
   const TensorEntry& entry = find(name);
-  read_exactly(*file_, entry.begin, room_for(entry, name, destination, Dtype::kI32, shown_), shown_);
+  read_exactly(*file_, entry.begin, room_for(entry, name, destination, Dtype::kI32, shown_),
+               shown_);
 }
 
 std::vector<std::byte> SafetensorsFile::bytes(std::string_view name) const {
@@ -206,7 +242,8 @@ std::vector<std::byte> SafetensorsFile::bytes(std::string_view name) const {
 uint32_t SafetensorsFile::read_all(const TensorPlaces& places) const {
   constexpr uint64_t kPiece = uint64_t{1} << 20;  // bytes
   std::map<std::string_view, std::span<std::byte>> rooms;
-  for (const auto& [name, place] : places) rooms[name] = room_for(find(name), name, place, Dtype::kF32, shown_);
+  for (const auto& [name, place] : places)
+    rooms[name] = room_for(find(name), name, place, Dtype::kF32, shown_);
   std::vector<std::byte> nowhere(kPiece);
   uint32_t crc32 = head_crc32_;
   for (const auto* row : in_order_of_place(tensors_)) {
@@ -214,7 +251,8 @@ uint32_t SafetensorsFile::read_all(const TensorPlaces& places) const {
     const auto room = rooms.find(name);
     for (uint64_t done = 0; done < entry.bytes; done += kPiece) {
       const uint64_t count = std::min(kPiece, entry.bytes - done);
-      const std::span<std::byte> piece = room == rooms.end() ? std::span(nowhere).first(count) : room->second.subspan(done, count);
+      const std::span<std::byte> piece =
+          room == rooms.end() ? std::span(nowhere).first(count) : room->second.subspan(done, count);
       read_exactly(*file_, entry.begin + done, piece, shown_);
       crc32 = crc32_of(piece, crc32);
     }

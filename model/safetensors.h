@@ -38,7 +38,8 @@ using Metadata = std::map<std::string, std::string, std::less<>>;
 
 /// Writes tensors in the order of their names, directly from their memory, atomically (see
 /// atomic_file.h). The data starts at a multiple of 64 bytes.
-void write_safetensors(const PathAt& path, const StoredTensors& tensors, const Metadata& metadata = {});
+void write_safetensors(const PathAt& path, const StoredTensors& tensors,
+                       const Metadata& metadata = {});
 
 /// A tensor's entry in the header.
 struct TensorEntry {

@@ -22,7 +22,9 @@ std::vector<std::string> split(const std::string& text, char separator) {
   return parts;
 }
 
-bool is_in(const std::vector<std::string>& list, std::string_view item) { return std::ranges::find(list, item) != list.end(); }
+bool is_in(const std::vector<std::string>& list, std::string_view item) {
+  return std::ranges::find(list, item) != list.end();
+}
 
 /// Reads word number `index` of a small file as a positive number. Returns nullopt for "max", for
 /// -1 and if the file does not exist.
@@ -51,7 +53,8 @@ std::string unescaped(const std::string& text) {
   std::string result;
   for (size_t i = 0; i < text.size(); ++i) {
     int code = 0;
-    if (text[i] == '\\' && i + 3 < text.size() && std::from_chars(&text[i + 1], &text[i + 4], code, 8).ptr == &text[i + 4]) {
+    if (text[i] == '\\' && i + 3 < text.size() &&
+        std::from_chars(&text[i + 1], &text[i + 4], code, 8).ptr == &text[i + 4]) {
       result += static_cast<char>(code);
       i += 3;
     } else {
@@ -72,30 +75,36 @@ std::vector<Hierarchy> hierarchies(const fs::path& root) {
     if (hyphen - words.begin() < 6 || words.end() - hyphen < 4) continue;
     const std::string& type = hyphen[1];
     if (type != "cgroup" && type != "cgroup2") continue;
-    found.push_back({type == "cgroup2", split(hyphen[3], ','), unescaped(words[3]), root / fs::path(unescaped(words[4])).relative_path()});
+    found.push_back({type == "cgroup2", split(hyphen[3], ','), unescaped(words[3]),
+                     root / fs::path(unescaped(words[4])).relative_path()});
   }
   return found;
 }
 
 /// Returns the process's group in a hierarchy. Line format of /proc/self/cgroup:
 /// ID:CONTROLLERS:PATH. CONTROLLERS is empty for version 2.
-std::optional<fs::path> group_in(const Hierarchy& hierarchy, std::string_view controller, const fs::path& root) {
+std::optional<fs::path> group_in(const Hierarchy& hierarchy, std::string_view controller,
+                                 const fs::path& root) {
   std::ifstream file(root / "proc/self/cgroup");
   for (std::string line; std::getline(file, line);) {
     const size_t first = line.find(':'), second = line.find(':', first + 1);
     if (second == line.npos) continue;
     const std::string controllers = line.substr(first + 1, second - first - 1);
-    if (hierarchy.second_version ? controllers.empty() : is_in(split(controllers, ','), controller)) return line.substr(second + 1);
+    if (hierarchy.second_version ? controllers.empty() : is_in(split(controllers, ','), controller))
+      return line.substr(second + 1);
   }
   return std::nullopt;
 }
 
 /// Returns the mounted folders of the process's group and of its ancestors. A container may see the
 /// host's group names; then the group lies outside of the mount, and the mount's root is the group.
-std::vector<fs::path> groups(std::string_view controller, bool second_version, const fs::path& root) {
+std::vector<fs::path> groups(std::string_view controller, bool second_version,
+                             const fs::path& root) {
   std::vector<fs::path> folders;
   for (const Hierarchy& hierarchy : hierarchies(root)) {
-    if (hierarchy.second_version != second_version || !(second_version || is_in(hierarchy.controllers, controller))) continue;
+    if (hierarchy.second_version != second_version ||
+        !(second_version || is_in(hierarchy.controllers, controller)))
+      continue;
     const std::optional<fs::path> group = group_in(hierarchy, controller, root);
     if (!group) continue;
     folders.push_back(hierarchy.place);
@@ -124,10 +133,14 @@ CgroupLimits cgroup_limits(const fs::path& root) {
   const auto memory = [&](std::optional<double> bytes) {
     if (bytes && *bytes < kNoLimit) lower(limits.memory, bytes);
   };
-  for (const fs::path& folder : groups("cpu", true, root)) quota(number_in(folder / "cpu.max"), number_in(folder / "cpu.max", 1));
-  for (const fs::path& folder : groups("memory", true, root)) memory(number_in(folder / "memory.max"));
-  for (const fs::path& folder : groups("cpu", false, root)) quota(number_in(folder / "cpu.cfs_quota_us"), number_in(folder / "cpu.cfs_period_us"));
-  for (const fs::path& folder : groups("memory", false, root)) memory(number_in(folder / "memory.limit_in_bytes"));
+  for (const fs::path& folder : groups("cpu", true, root))
+    quota(number_in(folder / "cpu.max"), number_in(folder / "cpu.max", 1));
+  for (const fs::path& folder : groups("memory", true, root))
+    memory(number_in(folder / "memory.max"));
+  for (const fs::path& folder : groups("cpu", false, root))
+    quota(number_in(folder / "cpu.cfs_quota_us"), number_in(folder / "cpu.cfs_period_us"));
+  for (const fs::path& folder : groups("memory", false, root))
+    memory(number_in(folder / "memory.limit_in_bytes"));
   return limits;
 }
 

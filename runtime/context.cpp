@@ -16,7 +16,8 @@ Context& Context::of_programs() {
 
 /// A task of another context's loop does not count as a task of this context: its loops may use
 /// this context's threads.
-Context::Use::Use(Context& context) : before_(thread_state.context), inside_task_before_(thread_state.inside_task) {
+Context::Use::Use(Context& context)
+    : before_(thread_state.context), inside_task_before_(thread_state.inside_task) {
   if (&context != &current()) thread_state.inside_task = false;
   thread_state.context = &context;
 }

@@ -26,7 +26,8 @@ int parallel_loop(void* user_context, halide_task_t task, int min, int size, uin
       [](void* closure, int i) {
         auto& loop = *static_cast<Loop*>(closure);
         KernelCall call;
-        const int result = call.run([&] { return loop.task(loop.user_context, loop.min + i, loop.closure); });
+        const int result =
+            call.run([&] { return loop.task(loop.user_context, loop.min + i, loop.closure); });
         if (call.lacking() != 0) loop.lacking.store(call.lacking(), std::memory_order_relaxed);
         return result;
       },

@@ -6,25 +6,32 @@
 
 namespace mmrec {
 
-KernelChoice::KernelChoice(std::string_view op, std::string_view pass, std::string_view dtype, std::span<const KernelEntry> kernels,
+KernelChoice::KernelChoice(std::string_view op, std::string_view pass, std::string_view dtype,
+                           std::span<const KernelEntry> kernels,
                            std::span<const ScheduleRow> rows) {
   for (const KernelEntry& kernel : kernels) {
     if (kernel.op != op || kernel.pass != pass || kernel.dtype != dtype) continue;
     kernels_.push_back(&kernel);
-    if (std::ranges::none_of(defaults_, [&](const KernelEntry* other) { return std::string_view(other->variant) == kernel.variant; }))
+    if (std::ranges::none_of(defaults_, [&](const KernelEntry* other) {
+          return std::string_view(other->variant) == kernel.variant;
+        }))
       defaults_.push_back(&kernel);
   }
-  if (kernels_.empty()) fail("no kernel implements {}.{} for {}: its line is missing in generators/kernels.def", op, pass, dtype);
+  if (kernels_.empty())
+    fail("no kernel implements {}.{} for {}: its line is missing in generators/kernels.def", op,
+         pass, dtype);
   for (const KernelEntry* kernel : kernels_)
     for (const ScheduleRow& row : rows)
-      if (row.kernel == kernel->name) rows_.push_back({scales_of(row.sizes), region_of(row.sizes), kernel});
+      if (row.kernel == kernel->name)
+        rows_.push_back({scales_of(row.sizes), region_of(row.sizes), kernel});
 }
 
-/// Numbers whose differences are near to those of the sizes' logarithms: a float's bits are its exponent with the fraction behind it.
-/// That of 0 is far from all others.
+/// Numbers whose differences are near to those of the sizes' logarithms: a float's bits are its
+/// exponent with the fraction behind it. That of 0 is far from all others.
 KernelChoice::Scales KernelChoice::scales_of(std::span<const int, Sizes::kMost> sizes) {
   Scales scales;
-  std::ranges::transform(sizes, scales.begin(), [](int size) { return std::bit_cast<int32_t>(static_cast<float>(size)); });
+  std::ranges::transform(sizes, scales.begin(),
+                         [](int size) { return std::bit_cast<int32_t>(static_cast<float>(size)); });
   return scales;
 }
 
@@ -40,7 +47,8 @@ const KernelEntry* KernelChoice::nearest(const Scales& scales, const Eligible& e
   int64_t least = std::numeric_limits<int64_t>::max();
   for (const Row& row : rows_) {
     int64_t distance = 0;
-    for (size_t i = 0; i < scales.size(); ++i) distance += std::abs(int64_t{row.scales[i]} - scales[i]);
+    for (size_t i = 0; i < scales.size(); ++i)
+      distance += std::abs(int64_t{row.scales[i]} - scales[i]);
     if (distance < least && eligible(row)) best = row.kernel, least = distance;
   }
   return best;
@@ -53,7 +61,9 @@ const KernelEntry& KernelChoice::operator()(const Sizes& sizes, const char* vari
     const KernelEntry* best = nearest(scales, [&](const Row& row) { return row.region == region; });
     return best ? *best : *defaults_[region];
   }
-  const auto is_variant = [&](const KernelEntry* kernel) { return std::string_view(kernel->variant) == variant; };
+  const auto is_variant = [&](const KernelEntry* kernel) {
+    return std::string_view(kernel->variant) == variant;
+  };
   const KernelEntry* best = nearest(scales, [&](const Row& row) { return is_variant(row.kernel); });
   return best ? *best : **std::ranges::find_if(defaults_, is_variant);
 }

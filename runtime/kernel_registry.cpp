@@ -63,9 +63,11 @@ void check_names(std::string_view op, std::string_view variant) {
       op_exists = true;
       names.insert(entry.variant);
     }
-  if (!op_exists) fail_usage("there is no operation '{}'; there are: {}", op, fmt::join(operations(), ", "));
+  if (!op_exists)
+    fail_usage("there is no operation '{}'; there are: {}", op, fmt::join(operations(), ", "));
   if (!variant.empty() && !names.contains(std::string(variant)))
-    fail_usage("operation '{}' has no variant '{}'; it has: {}", op, variant, fmt::join(names, ", "));
+    fail_usage("operation '{}' has no variant '{}'; it has: {}", op, variant,
+               fmt::join(names, ", "));
 }
 
 /// op -> variant, of the environment's MMREC_FORCE=op:variant[,op:variant..].
@@ -76,7 +78,8 @@ const std::map<std::string, std::string, std::less<>>& forced_by_environment() {
     std::istringstream list(force ? force : "");
     for (std::string item; std::getline(list, item, ',');) {
       const size_t colon = item.find(':');
-      if (colon == std::string::npos) fail_usage("MMREC_FORCE: expected op:variant[,op:variant..], got '{}'", item);
+      if (colon == std::string::npos)
+        fail_usage("MMREC_FORCE: expected op:variant[,op:variant..], got '{}'", item);
       check_names(item.substr(0, colon), item.substr(colon + 1));
       forced[item.substr(0, colon)] = item.substr(colon + 1);
     }
@@ -97,7 +100,9 @@ std::string_view forced_variant(const ForcedKernels& forced, std::string_view op
 
 /// Under the lock.
 auto forced_kernel(const ForcedKernels& forced, std::string_view op, std::string_view pass) {
-  return std::ranges::find_if(forced.kernels, [&](const KernelEntry* kernel) { return kernel->op == op && kernel->pass == pass; });
+  return std::ranges::find_if(forced.kernels, [&](const KernelEntry* kernel) {
+    return kernel->op == op && kernel->pass == pass;
+  });
 }
 
 /// Something else is forced: what threads remember is the choice no more.
@@ -120,7 +125,8 @@ std::string shapes(void** arguments, std::span<const detail::ArgumentType> types
     if (!types[i].buffer) continue;
     const auto* buffer = static_cast<const halide_buffer_t*>(arguments[i]);
     text += " [";
-    for (int axis = buffer->dimensions - 1; axis >= 0; --axis) text += std::to_string(buffer->dim[axis].extent) + (axis ? "," : "");
+    for (int axis = buffer->dimensions - 1; axis >= 0; --axis)
+      text += std::to_string(buffer->dim[axis].extent) + (axis ? "," : "");
     text += "]";
   }
   return text;
@@ -134,14 +140,18 @@ std::string kernel_schedule() {
   std::vector<std::string> levels;
   for (const KernelEntry& entry : kKernels)
     if (std::ranges::find(levels, entry.level) == levels.end()) levels.push_back(entry.level);
-  for (std::string& level : levels) level = fmt::format("{} by {}", std::ranges::count(kKernels, level, &KernelEntry::level), level);
+  for (std::string& level : levels)
+    level =
+        fmt::format("{} by {}", std::ranges::count(kKernels, level, &KernelEntry::level), level);
   return fmt::format("{}", fmt::join(levels, ", "));
 }
 
 void check_kernels() {
   if (const std::vector<std::string> missing = missing_features(kernel_target()); !missing.empty())
-    fail("the kernels were compiled for {}, and this machine ({}) does not offer {}. Build on this machine, or configure with MMREC_TARGET={}",
-         kernel_target(), cpu_name(), fmt::join(missing, ", "), host_target());
+    fail(
+        "the kernels were compiled for {}, and this machine ({}) does not offer {}. Build on this "
+        "machine, or configure with MMREC_TARGET={}",
+        kernel_target(), cpu_name(), fmt::join(missing, ", "), host_target());
   forced_by_environment();
 }
 
@@ -149,14 +159,17 @@ std::span<const KernelEntry> kernels() { return kKernels; }
 
 std::vector<std::string> operations() {
   std::vector<std::string> names;
-  for (const registry::Operation& operation : registry::operations()) names.push_back(operation.name);
+  for (const registry::Operation& operation : registry::operations())
+    names.push_back(operation.name);
   return names;
 }
 
 std::vector<std::string> variants(std::string_view op, std::string_view pass) {
   std::vector<std::string> names;
   for (const KernelEntry& entry : kKernels)
-    if (entry.op == op && entry.pass == pass && std::ranges::find(names, entry.variant) == names.end()) names.push_back(entry.variant);
+    if (entry.op == op && entry.pass == pass &&
+        std::ranges::find(names, entry.variant) == names.end())
+      names.push_back(entry.variant);
   return names;
 }
 
@@ -211,15 +224,18 @@ Kernel::Kernel(const char* op, const char* pass)
 const KernelEntry& Kernel::choose(const Sizes& sizes) const {
   ForcedKernels& forced = forced_kernels();
   std::lock_guard lock(forced.mutex);
-  if (const auto kernel = forced_kernel(forced, op_, pass_); kernel != forced.kernels.end()) return **kernel;
+  if (const auto kernel = forced_kernel(forced, op_, pass_); kernel != forced.kernels.end())
+    return **kernel;
   // A variant that does not implement this pass forces nothing.
-  const auto variant = std::ranges::find(choice_.kernels(), forced_variant(forced, op_), &KernelEntry::variant);
+  const auto variant =
+      std::ranges::find(choice_.kernels(), forced_variant(forced, op_), &KernelEntry::variant);
   return choice_(sizes, variant == choice_.kernels().end() ? nullptr : (*variant)->variant);
 }
 
-/// choose() with a memory, a few of a thread's latest choices: a step of the recurrence takes a microsecond, and many rows take a
-/// tenth of one to be compared.
-const KernelEntry& Kernel::checked(const Sizes& sizes, std::span<const detail::ArgumentType> types) const {
+/// choose() with a memory, a few of a thread's latest choices: a step of the recurrence takes a
+/// microsecond, and many rows take a tenth of one to be compared.
+const KernelEntry& Kernel::checked(const Sizes& sizes,
+                                   std::span<const detail::ArgumentType> types) const {
   struct Choice {
     uint64_t kernel = 0, epoch = 0;
     Sizes sizes;
@@ -240,27 +256,34 @@ const KernelEntry& Kernel::checked(const Sizes& sizes, std::span<const detail::A
   return *choice.entry;
 }
 
-void Kernel::check_signature(const KernelEntry& entry, const Sizes& sizes, std::span<const detail::ArgumentType> types) const {
+void Kernel::check_signature(const KernelEntry& entry, const Sizes& sizes,
+                             std::span<const detail::ArgumentType> types) const {
   const std::vector<std::string>& names = registry::find_operation(op_)->sizes;
   if (sizes.count() != std::ssize(names))
-    fail("{}.{}: the operation passes {} sizes, its registry line names {}: '{}'", op_, pass_, sizes.count(), names.size(), fmt::join(names, " "));
+    fail("{}.{}: the operation passes {} sizes, its registry line names {}: '{}'", op_, pass_,
+         sizes.count(), names.size(), fmt::join(names, " "));
   const halide_filter_metadata_t* metadata = entry.metadata();
   if (metadata->num_arguments != static_cast<int32_t>(types.size()))
-    fail("{}.{}: variant {} takes {} arguments, the operation passes {}", op_, pass_, entry.variant, metadata->num_arguments, types.size());
+    fail("{}.{}: variant {} takes {} arguments, the operation passes {}", op_, pass_, entry.variant,
+         metadata->num_arguments, types.size());
   for (size_t i = 0; i < types.size(); ++i) {
     const halide_filter_argument_t& argument = metadata->arguments[i];
     const bool buffer = argument.kind != halide_argument_kind_input_scalar;
     if (buffer != types[i].buffer || !(argument.type == types[i].type))
-      fail("{}.{}: variant {} takes another kind or type of argument {} ('{}') than the operation passes", op_, pass_, entry.variant, i + 1,
-           argument.name);
+      fail(
+          "{}.{}: variant {} takes another kind or type of argument {} ('{}') than the operation "
+          "passes",
+          op_, pass_, entry.variant, i + 1, argument.name);
   }
 }
 
-void Kernel::run(const CallInfo& info, void** arguments, std::span<const detail::ArgumentType> types) {
+void Kernel::run(const CallInfo& info, void** arguments,
+                 std::span<const detail::ArgumentType> types) {
   const KernelEntry* entry = &checked(info.sizes, types);
   if (verbose()) {
-    const std::string line = fmt::format("dispatch: {}.{}{} -> {} ({}{}{})", op_, pass_, shapes(arguments, types), entry->variant, entry->params,
-                                         *entry->params ? "; " : "", entry->level);
+    const std::string line =
+        fmt::format("dispatch: {}.{}{} -> {} ({}{}{})", op_, pass_, shapes(arguments, types),
+                    entry->variant, entry->params, *entry->params ? "; " : "", entry->level);
     ForcedKernels& forced = forced_kernels();
     std::lock_guard lock(forced.mutex);
     if (forced.reported.insert(line).second) fmt::print(stderr, "{}\n", line);
@@ -269,11 +292,14 @@ void Kernel::run(const CallInfo& info, void** arguments, std::span<const detail:
   const ProfiledCall profiled(*entry, info);
   KernelCall call;
   const int code = call.run([&] { return entry->call(arguments); });
-  check_interruption();  // first: a kernel without assertions does not look at what its parallel loops return
+  check_interruption();  // first: a kernel without assertions does not look at what its parallel
+                         // loops return
   if (call.lacking() != 0)
-    fail("{}.{} ({}): {} (arguments:{})", op_, pass_, entry->variant, out_of_scratch(call.lacking()), shapes(arguments, types));
+    fail("{}.{} ({}): {} (arguments:{})", op_, pass_, entry->variant,
+         out_of_scratch(call.lacking()), shapes(arguments, types));
   if (code != 0)
-    fail("{}.{} ({}) failed with code {}: {} (arguments:{})", op_, pass_, entry->variant, code, last_halide_error(), shapes(arguments, types));
+    fail("{}.{} ({}) failed with code {}: {} (arguments:{})", op_, pass_, entry->variant, code,
+         last_halide_error(), shapes(arguments, types));
 }
 
 }  // namespace mmrec

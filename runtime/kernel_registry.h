@@ -17,10 +17,11 @@ namespace mmrec {
 
 /// The Halide target that the kernels were compiled for.
 const char* kernel_target();
-/// Which levels of the schedule tables serve how many of them: "31 by cpu amd_epyc_9r14, 20 by generator default".
+/// Which levels of the schedule tables serve how many of them: "31 by cpu amd_epyc_9r14, 20 by
+/// generator default".
 std::string kernel_schedule();
-/// For programs, before anything else: throws an Error where this machine lacks instructions that the kernels use, and a
-/// UsageError for a MMREC_FORCE that names no variant.
+/// For programs, before anything else: throws an Error where this machine lacks instructions that
+/// the kernels use, and a UsageError for a MMREC_FORCE that names no variant.
 void check_kernels();
 /// All kernels, an operation after the other, its variants in the order of the registry.
 std::span<const KernelEntry> kernels();
@@ -28,12 +29,14 @@ std::span<const KernelEntry> kernels();
 std::vector<std::string> operations();
 std::vector<std::string> variants(std::string_view op, std::string_view pass);
 
-/// Makes `variant` the current context's choice for every pass of `op` that it implements, whatever the sizes; an empty variant restores the
-/// choice by size. Unknown names throw a UsageError that lists what there is. The environment's MMREC_FORCE=op:variant[,op:variant..] does the
-/// same for every context when it is made.
+/// Makes `variant` the current context's choice for every pass of `op` that it implements, whatever
+/// the sizes; an empty variant restores the choice by size. Unknown names throw a UsageError that
+/// lists what there is. The environment's MMREC_FORCE=op:variant[,op:variant..] does the same for
+/// every context when it is made.
 void force_variant(std::string_view op, std::string_view variant);
 
-/// Forces a variant while it lives: for tests and benchmarks, which go through all that variants() lists.
+/// Forces a variant while it lives: for tests and benchmarks, which go through all that variants()
+/// lists.
 class ScopedVariant {
  public:
   ScopedVariant(std::string op, std::string_view variant);
@@ -45,8 +48,9 @@ class ScopedVariant {
   std::string op_, before_;
 };
 
-/// Makes a kernel the current context's choice for its pass while both live: one of kernels(), or one that has been compiled meanwhile. To be
-/// made and ended while no kernel of the context runs, and on the same context.
+/// Makes a kernel the current context's choice for its pass while both live: one of kernels(), or
+/// one that has been compiled meanwhile. To be made and ended while no kernel of the context runs,
+/// and on the same context.
 class ScopedKernel {
  public:
   explicit ScopedKernel(const KernelEntry& kernel);
@@ -62,7 +66,8 @@ class ScopedKernel {
   const KernelEntry* before_;
 };
 
-/// What a call is: the floating-point operations that it does at the least (an FMA is two), for the profile, and its sizes.
+/// What a call is: the floating-point operations that it does at the least (an FMA is two), for the
+/// profile, and its sizes.
 struct CallInfo {
   double flops = 0;
   Sizes sizes{};
@@ -70,7 +75,8 @@ struct CallInfo {
 
 namespace detail {
 
-/// What the caller passes for one argument, compared with the kernel's own metadata when a kernel is first chosen.
+/// What the caller passes for one argument, compared with the kernel's own metadata when a kernel
+/// is first chosen.
 struct ArgumentType {
   bool buffer;
   halide_type_t type;
@@ -98,8 +104,9 @@ void* argument_pointer(const T& scalar) {
 
 }  // namespace detail
 
-/// One pass of one operation as the typed functions in runtime/ops call it: chooses the variant for the sizes, calls it, turns an error
-/// code into an exception, and keeps time when a profile is wanted. It computes with the current context. Make it a function's static.
+/// One pass of one operation as the typed functions in runtime/ops call it: chooses the variant for
+/// the sizes, calls it, turns an error code into an exception, and keeps time when a profile is
+/// wanted. It computes with the current context. Make it a function's static.
 class Kernel {
  public:
   Kernel(const char* op, const char* pass);
@@ -120,7 +127,8 @@ class Kernel {
  private:
   void run(const CallInfo& info, void** arguments, std::span<const detail::ArgumentType> types);
   const KernelEntry& checked(const Sizes& sizes, std::span<const detail::ArgumentType> types) const;
-  void check_signature(const KernelEntry& entry, const Sizes& sizes, std::span<const detail::ArgumentType> types) const;
+  void check_signature(const KernelEntry& entry, const Sizes& sizes,
+                       std::span<const detail::ArgumentType> types) const;
 
   const char* op_;
   const char* pass_;

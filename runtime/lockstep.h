@@ -14,7 +14,7 @@ namespace detail {
 struct PartProgress {
   // Steps that a thread has begun. On a cache line of its own: other threads rarely read it.
   alignas(64) std::atomic<int> claimed{0};
-  alignas(64) std::atomic<int> done{0};     // steps whose results may be read
+  alignas(64) std::atomic<int> done{0};  // steps whose results may be read
 };
 
 /// Shared state of all parts of one lockstep loop.
@@ -23,9 +23,13 @@ class Lockstep {
   static constexpr int kMaxParts = 16;
 
   /// Claims step t of a part for the calling thread. Returns false if another thread has begun it.
-  bool claim(int part, int t) { return parts_[part].claimed.compare_exchange_strong(t, t + 1, std::memory_order_relaxed); }
+  bool claim(int part, int t) {
+    return parts_[part].claimed.compare_exchange_strong(t, t + 1, std::memory_order_relaxed);
+  }
   void finish(int part, int t) { parts_[part].done.store(t + 1, std::memory_order_release); }
-  bool finished(int part, int t) const { return parts_[part].done.load(std::memory_order_acquire) > t; }
+  bool finished(int part, int t) const {
+    return parts_[part].done.load(std::memory_order_acquire) > t;
+  }
   /// Waits some microseconds for the end of step t of a part. Returns whether the step has ended.
   bool wait_briefly(int part, int t) const;
   /// Waits until a claimed step t of a part has ended. Returns false if any step of the loop has

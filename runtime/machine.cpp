@@ -8,7 +8,8 @@
 namespace mmrec {
 
 std::string describe_machine(int threads) {
-  return fmt::format("{}, {} threads; kernels for {}, schedules: {}", cpu_name(), threads, kernel_target(), kernel_schedule());
+  return fmt::format("{}, {} threads; kernels for {}, schedules: {}", cpu_name(), threads,
+                     kernel_target(), kernel_schedule());
 }
 
 }  // namespace mmrec

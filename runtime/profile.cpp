@@ -13,7 +13,8 @@ Profile& profile() { return Context::current().parts().profile; }
 }  // namespace
 
 void Profile::Clock::advance() {
-  const double time = std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  const double time =
+      std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
   if (running > 0) shared += (time - now) / running;
   now = time;
 }
@@ -25,7 +26,8 @@ std::vector<ProfileRow> profile_rows() {
   Profile& p = profile();
   std::lock_guard lock(p.mutex);
   std::vector<ProfileRow> sorted = p.rows;
-  std::sort(sorted.begin(), sorted.end(), [](const ProfileRow& a, const ProfileRow& b) { return a.seconds > b.seconds; });
+  std::sort(sorted.begin(), sorted.end(),
+            [](const ProfileRow& a, const ProfileRow& b) { return a.seconds > b.seconds; });
   return sorted;
 }
 
@@ -36,7 +38,10 @@ void reset_profile() {
 }
 
 ProfiledCall::ProfiledCall(const KernelEntry& kernel, const CallInfo& info)
-    : profile_(profile()), kernel_(kernel), info_(info), timed_(profile_.on.load(std::memory_order_relaxed)) {
+    : profile_(profile()),
+      kernel_(kernel),
+      info_(info),
+      timed_(profile_.on.load(std::memory_order_relaxed)) {
   if (!timed_) return;
   std::lock_guard lock(profile_.mutex);
   profile_.clock.advance();
@@ -53,9 +58,12 @@ ProfiledCall::~ProfiledCall() {
   --p.clock.running;
   const KernelEntry& k = kernel_;
   auto row = std::find_if(p.rows.begin(), p.rows.end(), [&](const ProfileRow& r) {
-    return r.sizes == info_.sizes && r.op == k.op && r.pass == k.pass && r.variant == k.variant && r.params == k.params;
+    return r.sizes == info_.sizes && r.op == k.op && r.pass == k.pass && r.variant == k.variant &&
+           r.params == k.params;
   });
-  if (row == p.rows.end()) row = p.rows.insert(p.rows.end(), ProfileRow{k.op, k.pass, k.variant, k.params, k.level, info_.sizes});
+  if (row == p.rows.end())
+    row = p.rows.insert(p.rows.end(),
+                        ProfileRow{k.op, k.pass, k.variant, k.params, k.level, info_.sizes});
   ++row->calls;
   row->seconds += p.clock.shared - shared_begin_;
   row->call_seconds += p.clock.now - begin_;

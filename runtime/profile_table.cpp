@@ -13,7 +13,8 @@
 namespace mmrec {
 
 std::string profile_table(double seconds) {
-  std::string table = fmt::format("{:<38}{:>10}{:>12}{:>12}{:>10}{:>9}\n", "operation (variant)", "calls", "ms", "us a call", "GFLOP/s", "share");
+  std::string table = fmt::format("{:<38}{:>10}{:>12}{:>12}{:>10}{:>9}\n", "operation (variant)",
+                                  "calls", "ms", "us a call", "GFLOP/s", "share");
   // Sums over all shapes.
   struct Kernel {
     std::string name;
@@ -33,18 +34,23 @@ std::string profile_table(double seconds) {
   std::ranges::sort(kernels, std::ranges::greater(), &Kernel::seconds);
   double known = 0, calls = 0, flops = 0;
   for (const Kernel& kernel : kernels) {
-    table += fmt::format("{:<38}{:>10}{:>12.1f}{:>12.1f}{:>10.1f}{:>8.1f}%\n", kernel.name, kernel.calls, 1e3 * kernel.seconds,
-                         1e6 * kernel.call_seconds / static_cast<double>(kernel.calls), kernel.flops / kernel.seconds / 1e9,
-                         100 * kernel.seconds / seconds);
+    table += fmt::format("{:<38}{:>10}{:>12.1f}{:>12.1f}{:>10.1f}{:>8.1f}%\n", kernel.name,
+                         kernel.calls, 1e3 * kernel.seconds,
+                         1e6 * kernel.call_seconds / static_cast<double>(kernel.calls),
+                         kernel.flops / kernel.seconds / 1e9, 100 * kernel.seconds / seconds);
     known += kernel.seconds;
     calls += kernel.call_seconds;
     flops += kernel.flops;
   }
-  table += fmt::format("{:<38}{:>10}{:>12.1f}{:>12}{:>10}{:>8.1f}%\n", "everything else", "", 1e3 * (seconds - known), "", "",
-                       100 * (1 - known / seconds));
-  table += fmt::format("{:<38}{:>10}{:>12.1f}{:>12}{:>10.1f}{:>8.1f}%", "all", "", 1e3 * seconds, "", flops / seconds / 1e9, 100.);
+  table += fmt::format("{:<38}{:>10}{:>12.1f}{:>12}{:>10}{:>8.1f}%\n", "everything else", "",
+                       1e3 * (seconds - known), "", "", 100 * (1 - known / seconds));
+  table += fmt::format("{:<38}{:>10}{:>12.1f}{:>12}{:>10.1f}{:>8.1f}%", "all", "", 1e3 * seconds,
+                       "", flops / seconds / 1e9, 100.);
   if (calls > 1.001 * known)
-    table += fmt::format("\ncalls on several threads overlap by {:.1f} ms; ms, GFLOP/s and share divide such time among them", 1e3 * (calls - known));
+    table += fmt::format(
+        "\ncalls on several threads overlap by {:.1f} ms; ms, GFLOP/s and share divide such time "
+        "among them",
+        1e3 * (calls - known));
   return table;
 }
 

@@ -7,10 +7,20 @@ namespace mmrec {
 
 /// Purposes of random numbers. Each purpose draws from its own streams, so purposes with the same
 /// seed share no numbers.
-enum class Stream : uint32_t { kInitialisation, kShuffle, kMemory, kDropout, kSampling, kCorpus, kSearch };
+enum class Stream : uint32_t {
+  kInitialisation,
+  kShuffle,
+  kMemory,
+  kDropout,
+  kSampling,
+  kCorpus,
+  kSearch
+};
 
 /// The stream number of a purpose and an index within it (parameter, epoch or draw; below 2^56).
-constexpr uint64_t rng_stream(Stream use, uint64_t index) { return (static_cast<uint64_t>(use) << 56) | index; }
+constexpr uint64_t rng_stream(Stream use, uint64_t index) {
+  return (static_cast<uint64_t>(use) << 56) | index;
+}
 
 /// Counter-based random numbers: every draw is a pure function of (seed, stream, counter). A run
 /// can be repeated, resumed or split over threads without generator state. Algorithm: Philox4x32-10

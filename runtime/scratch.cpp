@@ -45,12 +45,14 @@ ScratchPool::SizeClass ScratchPool::size_class(size_t bytes) {
   const int octave = std::bit_width(bytes - 1) - 1;  // 2^octave < bytes <= 2^(octave + 1)
   const size_t step = (size_t{1} << octave) / kClassesPerOctave;
   const size_t eighths = (bytes - (size_t{1} << octave) + step - 1) / step;
-  return {octave * kClassesPerOctave + static_cast<int>(eighths), (size_t{1} << octave) + eighths * step};
+  return {octave * kClassesPerOctave + static_cast<int>(eighths),
+          (size_t{1} << octave) + eighths * step};
 }
 
 ScratchPool::Header* ScratchPool::take_from_system(const SizeClass& size) {
   system_allocations_.fetch_add(1, std::memory_order_relaxed);
-  auto* header = static_cast<Header*>(std::aligned_alloc(kAlignment, (size.bytes + 2 * kAlignment - 1) / kAlignment * kAlignment));
+  auto* header = static_cast<Header*>(
+      std::aligned_alloc(kAlignment, (size.bytes + 2 * kAlignment - 1) / kAlignment * kAlignment));
   if (header) *header = {this, size.index, false, nullptr, nullptr};
   return header;
 }
@@ -121,9 +123,12 @@ Scratch::Scratch(size_t bytes) : block_(Context::current().parts().scratch.take(
 }
 
 std::string out_of_scratch(size_t bytes) {
-  return fmt::format("out of memory: {:.1f} MiB of scratch memory were asked for", static_cast<double>(bytes) / (1 << 20));
+  return fmt::format("out of memory: {:.1f} MiB of scratch memory were asked for",
+                     static_cast<double>(bytes) / (1 << 20));
 }
 
-int64_t scratch_system_allocations() { return Context::current().parts().scratch.system_allocations(); }
+int64_t scratch_system_allocations() {
+  return Context::current().parts().scratch.system_allocations();
+}
 
 }  // namespace mmrec

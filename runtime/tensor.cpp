@@ -9,19 +9,26 @@
 
 namespace mmrec {
 
-void detail::fail_rank(size_t rank) { fail("a tensor has at most {} dimensions, not {}", Tensor::kMaxRank, rank); }
+void detail::fail_rank(size_t rank) {
+  fail("a tensor has at most {} dimensions, not {}", Tensor::kMaxRank, rank);
+}
 
 void detail::fail_count(std::span<const int> shape) {
-  fail("a tensor of shape [{}] has too many elements: kernels count fewer than 2^31; take a smaller batch", fmt::join(shape, ","));
+  fail(
+      "a tensor of shape [{}] has too many elements: kernels count fewer than 2^31; take a smaller "
+      "batch",
+      fmt::join(shape, ","));
 }
 
 template <class T>
 TensorView<T> TensorView<T>::slice(int axis, int begin, int end) const {
   if (axis < 0 || axis >= rank() || begin < 0 || begin > end || end > size(axis))
-    fail("slice [{}, {}) of axis {} is outside a tensor of shape {}", begin, end, axis, shape_string());
+    fail("slice [{}, {}) of axis {} is outside a tensor of shape {}", begin, end, axis,
+         shape_string());
   TensorView part = *this;
   part.dim_[rank() - 1 - axis].extent = end - begin;
-  part.buffer_.host = reinterpret_cast<uint8_t*>(data() + static_cast<int64_t>(begin) * stride(axis));
+  part.buffer_.host =
+      reinterpret_cast<uint8_t*>(data() + static_cast<int64_t>(begin) * stride(axis));
   return part;
 }
 
@@ -36,12 +43,17 @@ TensorView<T> TensorView<T>::swap_outer() const {
 template <class T>
 TensorView<T> TensorView<T>::reshape(std::initializer_list<int> shape) const {
   TensorView result(data(), shape);
-  if (result.count() != count()) fail("cannot see a tensor of shape {} as {}", shape_string(), result.shape_string());
+  if (result.count() != count())
+    fail("cannot see a tensor of shape {} as {}", shape_string(), result.shape_string());
   if (contiguous()) return result;
-  const bool same_columns = rank() >= 2 && result.rank() >= 2 && result.dim_[0].extent == dim_[0].extent;
+  const bool same_columns =
+      rank() >= 2 && result.rank() >= 2 && result.dim_[0].extent == dim_[0].extent;
   bool regular = same_columns;
-  for (int i = 2; i < rank(); ++i) regular = regular && dim_[i].stride == dim_[i - 1].stride * dim_[i - 1].extent;
-  if (!regular) fail("a strided tensor of shape {} cannot be seen as {}", shape_string(), result.shape_string());
+  for (int i = 2; i < rank(); ++i)
+    regular = regular && dim_[i].stride == dim_[i - 1].stride * dim_[i - 1].extent;
+  if (!regular)
+    fail("a strided tensor of shape {} cannot be seen as {}", shape_string(),
+         result.shape_string());
   int stride = dim_[1].stride;
   for (int i = 1; i < result.rank(); ++i) {
     result.dim_[i].stride = stride;
@@ -66,7 +78,8 @@ void check_shape(const char* what, const TensorView<T>& tensor, std::initializer
     ++axis;
   }
   if (same && (tensor.rank() == 0 || tensor.stride(tensor.rank() - 1) == 1)) return;
-  fail("{}: expected shape [{}] with a contiguous last axis, got {}", what, fmt::join(shape, ","), tensor.shape_string());
+  fail("{}: expected shape [{}] with a contiguous last axis, got {}", what, fmt::join(shape, ","),
+       tensor.shape_string());
 }
 
 void set_zero(const Tensor& tensor) {
@@ -80,6 +93,7 @@ void set_zero(const Tensor& tensor) {
 template class TensorView<float>;
 template class TensorView<int32_t>;
 template void check_shape(const char* what, const Tensor& tensor, std::initializer_list<int> shape);
-template void check_shape(const char* what, const IntTensor& tensor, std::initializer_list<int> shape);
+template void check_shape(const char* what, const IntTensor& tensor,
+                          std::initializer_list<int> shape);
 
 }  // namespace mmrec

@@ -26,7 +26,8 @@ class TensorView {
   static constexpr int kMaxRank = 4;
 
   TensorView() = default;
-  TensorView(T* data, std::initializer_list<int> shape) : TensorView(data, std::span<const int>(shape.begin(), shape.size())) {}
+  TensorView(T* data, std::initializer_list<int> shape)
+      : TensorView(data, std::span<const int>(shape.begin(), shape.size())) {}
   TensorView(T* data, std::span<const int> shape) {
     if (shape.size() > kMaxRank) detail::fail_rank(shape.size());
     buffer_.host = reinterpret_cast<uint8_t*>(data);

@@ -60,7 +60,8 @@ bool ThreadPool::start(int workers) {
   stopping_ = false;
   Context* const context = &Context::current();
   try {
-    for (int i = 0; i < workers; ++i) workers_.emplace_back([this, context, i] { serve(context, i + 1); });
+    for (int i = 0; i < workers; ++i)
+      workers_.emplace_back([this, context, i] { serve(context, i + 1); });
     return true;
   } catch (const std::system_error&) {  // system limit reached: run with the threads that started
   } catch (const std::bad_alloc&) {
@@ -78,7 +79,8 @@ void ThreadPool::stop() {
 
 int ThreadPool::run(int count, int (*task)(void* closure, int i), void* closure) {
   const FlushDenormals flush;
-  if (count < 2 || thread_state.inside_task || workers_.empty() || in_use_.test_and_set(std::memory_order_acquire)) {
+  if (count < 2 || thread_state.inside_task || workers_.empty() ||
+      in_use_.test_and_set(std::memory_order_acquire)) {
     for (int i = 0; i < count; ++i) {
       if (interruption_asked()) return kInterrupted;
       if (const int result = task(closure, i)) return result;
@@ -116,7 +118,8 @@ void ThreadPool::take_tasks(int thread) {
   thread_state.stop_asked = stop_asked_;
   for (int i = 0; i < threads(); ++i) {
     Part& part = parts_[(thread + i) % threads()];
-    for (int task; failure_.load(std::memory_order_relaxed) == 0 && (task = part.next.fetch_add(1, std::memory_order_relaxed)) < part.end;)
+    for (int task; failure_.load(std::memory_order_relaxed) == 0 &&
+                   (task = part.next.fetch_add(1, std::memory_order_relaxed)) < part.end;)
       if (const int result = interruption_asked() ? kInterrupted : task_(closure_, task)) {
         int none = 0;
         failure_.compare_exchange_strong(none, result, std::memory_order_relaxed);

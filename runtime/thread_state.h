@@ -9,11 +9,11 @@ class KernelCall;
 
 /// State of the runtime per thread.
 struct ThreadState {
-  Context* context = nullptr;                    // null: the default context
-  bool inside_task = false;                      // running a task of this context's pool
+  Context* context = nullptr;  // null: the default context
+  bool inside_task = false;    // running a task of this context's pool
   // flag of Interruptible; tasks inherit their caller's
   const std::atomic<int>* stop_asked = nullptr;
-  KernelCall* call = nullptr;                    // innermost kernel call in progress
+  KernelCall* call = nullptr;  // innermost kernel call in progress
 };
 inline constinit thread_local ThreadState thread_state;
 

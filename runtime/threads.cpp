@@ -34,7 +34,8 @@ int available_threads() {
 }
 
 void set_num_threads(int threads) {
-  if (threads < 1 || threads > 1024) fail_usage("the number of threads must be 1 to 1024, not {}", threads);
+  if (threads < 1 || threads > 1024)
+    fail_usage("the number of threads must be 1 to 1024, not {}", threads);
   of_context().threads = threads;
 }
 
@@ -50,14 +51,16 @@ ThreadPool& current_pool() {
   PoolOfContext& context = of_context();
   if (context.made_for.load(std::memory_order_acquire) != num_threads()) {
     std::lock_guard lock(context.mutex);
-    if (const int wanted = num_threads(); context.made_for.load(std::memory_order_relaxed) != wanted) {
+    if (const int wanted = num_threads();
+        context.made_for.load(std::memory_order_relaxed) != wanted) {
       context.made_for = 0;
       context.pool.reset();  // its threads count towards the system's limit
       context.pool = std::make_unique<ThreadPool>(wanted - 1);
       const int started = context.pool->threads();
       context.threads = started;
       context.made_for.store(started, std::memory_order_release);
-      if (started < wanted && context.tell_of_missing_threads) context.tell_of_missing_threads(started, wanted);
+      if (started < wanted && context.tell_of_missing_threads)
+        context.tell_of_missing_threads(started, wanted);
     }
   }
   return *context.pool;
@@ -68,7 +71,9 @@ int start_threads() {
   return num_threads();
 }
 
-void on_missing_threads(std::function<void(int started, int wanted)> tell) { of_context().tell_of_missing_threads = std::move(tell); }
+void on_missing_threads(std::function<void(int started, int wanted)> tell) {
+  of_context().tell_of_missing_threads = std::move(tell);
+}
 
 void parallel_for(int count, void (*call)(void* body, int i), void* body) {
   struct Loop {
@@ -94,7 +99,8 @@ void parallel_for(int count, void (*call)(void* body, int i), void* body) {
   if (result == ThreadPool::kInterrupted) throw Interrupted();
 }
 
-Interruptible::Interruptible(const std::atomic<int>& asked) : before_(std::exchange(thread_state.stop_asked, &asked)) {}
+Interruptible::Interruptible(const std::atomic<int>& asked)
+    : before_(std::exchange(thread_state.stop_asked, &asked)) {}
 Interruptible::~Interruptible() { thread_state.stop_asked = before_; }
 
 void check_interruption() {

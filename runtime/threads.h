@@ -29,7 +29,9 @@ void on_missing_threads(std::function<void(int started, int wanted)> tell);
 void parallel_for(int count, void (*call)(void* body, int i), void* body);
 template <class Body>
 void parallel_for(int count, Body&& body) {  // not std::function, which would allocate
-  parallel_for(count, [](void* body, int i) { (*static_cast<std::remove_reference_t<Body>*>(body))(i); }, &body);
+  parallel_for(
+      count, [](void* body, int i) { (*static_cast<std::remove_reference_t<Body>*>(body))(i); },
+      &body);
 }
 
 /// Thrown by work that a requested stop has ended; see Interruptible.

@@ -60,7 +60,8 @@ void write_file_atomically(const PathAt& path, std::string_view text);
 /// On a file system that cannot swap two names, the old directory is `<path>.old-<token>` between
 /// two renames. Where it cannot even be renamed, `<path>.kept-<token>` is a copy of it until the
 /// new one is in place.
-void write_directory_atomically(const PathAt& path, const std::function<void(const PathAt& partial)>& fill);
+void write_directory_atomically(const PathAt& path,
+                                const std::function<void(const PathAt& partial)>& fill);
 
 /// Removes a directory written by write_directory_atomically. Its name leads to all of it or to
 /// nothing, except for a directory in the lower layer of an overlay.
@@ -69,7 +70,8 @@ void remove_directory_atomically(const PathAt& path);
 /// Calls `read` with a folder that write_directory_atomically may replace. The folder is held open,
 /// so all reads see one version. If `read` fails and another version has replaced the folder
 /// meanwhile, tries again.
-void read_replaceable_folder(const PathAt& folder, const std::function<void(const PathAt& held)>& read);
+void read_replaceable_folder(const PathAt& folder,
+                             const std::function<void(const PathAt& held)>& read);
 
 /// Returns sixteen random hexadecimal digits, unique among processes, also across containers.
 std::string unique_token();
@@ -87,7 +89,8 @@ bool is_leftover(const std::filesystem::path& path);
 /// Cleans up a directory after processes that were killed in one of the functions above. No process
 /// may be writing to the directory. Removes unfinished versions. Restores an old version if nothing
 /// complete has its name. Touches only names for which ours(NAME) is true.
-void remove_leftovers(const PathAt& directory, const std::function<bool(const std::string& name)>& ours);
+void remove_leftovers(const PathAt& directory,
+                      const std::function<bool(const std::string& name)>& ours);
 
 /// Cleans up beside `path` after processes that were killed in write_directory_atomically(path,
 /// ..), while others may be running. Leaves the files of living processes, also those in other

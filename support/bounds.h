@@ -12,8 +12,10 @@ struct Bounds {
 
 /// NaN and infinity are never within bounds.
 inline bool is_within(const Bounds& bounds, double value) {
-  return std::isfinite(value) && value >= bounds.at_least.value_or(value) && value <= bounds.at_most.value_or(value) &&
-         !(value <= bounds.more_than.value_or(-INFINITY)) && !(value >= bounds.less_than.value_or(INFINITY));
+  return std::isfinite(value) && value >= bounds.at_least.value_or(value) &&
+         value <= bounds.at_most.value_or(value) &&
+         !(value <= bounds.more_than.value_or(-INFINITY)) &&
+         !(value >= bounds.less_than.value_or(INFINITY));
 }
 
 }  // namespace mmrec

@@ -15,7 +15,8 @@ constexpr int kBarWidth = 24;  // columns
 
 std::string bar(double part) {
   const int full = static_cast<int>(part * kBarWidth);
-  return fmt::format("[{}{}{}]", std::string(full, '='), full < kBarWidth ? ">" : "", std::string(std::max(kBarWidth - full - 1, 0), ' '));
+  return fmt::format("[{}{}{}]", std::string(full, '='), full < kBarWidth ? ">" : "",
+                     std::string(std::max(kBarWidth - full - 1, 0), ' '));
 }
 
 }  // namespace
@@ -34,7 +35,9 @@ ByteProgress::ByteProgress(Console& console, std::string what, int64_t total, in
 
 void ByteProgress::update(int64_t done) {
   const Clock::time_point now = Clock::now();
-  const auto seconds_since = [&](Clock::time_point then) { return std::chrono::duration<double>(now - then).count(); };
+  const auto seconds_since = [&](Clock::time_point then) {
+    return std::chrono::duration<double>(now - then).count();
+  };
   if (seconds_since(shown_) < (console_.has_status() ? kRedrawSeconds : kPlainSeconds)) return;
   shown_ = now;
 
@@ -43,12 +46,16 @@ void ByteProgress::update(int64_t done) {
   if (total_ > 0) {
     const double part = std::clamp(static_cast<double>(done) / static_cast<double>(total_), 0., 1.);
     if (console_.has_status()) text += fmt::format(" {}", bar(part));
-    text += fmt::format(" {:.0f} %  {} of {}", 100 * part, format_bytes(done), format_bytes(total_));
+    text +=
+        fmt::format(" {:.0f} %  {} of {}", 100 * part, format_bytes(done), format_bytes(total_));
   } else {
     text += fmt::format(" {}", format_bytes(done));
   }
   text += fmt::format("  {}/s", format_bytes(static_cast<int64_t>(rate)));
-  if (total_ > 0 && rate > 0) text += fmt::format("  {} left", format_duration(static_cast<double>(std::max<int64_t>(total_ - done, 0)) / rate));
+  if (total_ > 0 && rate > 0)
+    text += fmt::format(
+        "  {} left",
+        format_duration(static_cast<double>(std::max<int64_t>(total_ - done, 0)) / rate));
   if (console_.has_status())
     console_.status(text);
   else

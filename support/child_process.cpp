@@ -17,11 +17,13 @@ namespace mmrec {
 
 namespace fs = std::filesystem;
 
-ChildProcess::ChildProcess(const std::vector<std::string>& words, const fs::path& output, const fs::path& errors) {
+ChildProcess::ChildProcess(const std::vector<std::string>& words, const fs::path& output,
+                           const fs::path& errors) {
   const FileDescriptor none("read", "/dev/null", O_RDONLY | O_CLOEXEC);
   std::optional<FileDescriptor> file, errors_file;
   if (!output.empty()) file.emplace("write", output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC);
-  if (!errors.empty()) errors_file.emplace("write", errors, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC);
+  if (!errors.empty())
+    errors_file.emplace("write", errors, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC);
   std::vector<char*> arguments;
   for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
@@ -49,7 +51,8 @@ ChildProcess::ChildProcess(const std::vector<std::string>& words, const fs::path
   if (id_ > 0) wait();
   id_ = 0;
   fail("cannot start {}: {}", words[0],
-       error == EAGAIN ? "the system allows no more processes (ulimit -u, or a container's limit)" : std::strerror(error));
+       error == EAGAIN ? "the system allows no more processes (ulimit -u, or a container's limit)"
+                       : std::strerror(error));
 }
 
 ChildProcess::~ChildProcess() {

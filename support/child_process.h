@@ -18,7 +18,9 @@ class ChildProcess {
   /// goes to the file `output`; if that is empty, it is inherited. Standard error goes to the file
   /// `errors`; if that is empty, to the same place as standard output. Throws an Error if the
   /// program cannot be started.
-  explicit ChildProcess(const std::vector<std::string>& words, const std::filesystem::path& output = {}, const std::filesystem::path& errors = {});
+  explicit ChildProcess(const std::vector<std::string>& words,
+                        const std::filesystem::path& output = {},
+                        const std::filesystem::path& errors = {});
   /// Kills the child and its process group if it is still running.
   ~ChildProcess();
   ChildProcess(ChildProcess&& other) noexcept;

@@ -48,7 +48,8 @@ std::string format_duration(double seconds) {
   if (std::abs(seconds) > kLongest) return fmt::format("{:.3g} s", seconds);
   const int64_t whole = std::llround(seconds);
   const int64_t hours = whole / 3600, minutes = whole / 60 % 60;
-  return hours > 0 ? fmt::format("{}:{:02}:{:02}", hours, minutes, whole % 60) : fmt::format("{}:{:02}", minutes, whole % 60);
+  return hours > 0 ? fmt::format("{}:{:02}:{:02}", hours, minutes, whole % 60)
+                   : fmt::format("{}:{:02}", minutes, whole % 60);
 }
 
 void print(std::FILE* output, std::string_view text) {

@@ -28,7 +28,8 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::string did_you_mean(std::string_view name, const std::vector<std::string>& candidates) {
-  const auto nearest = std::ranges::min_element(candidates, {}, [&](const std::string& candidate) { return edit_distance(name, candidate); });
+  const auto nearest = std::ranges::min_element(
+      candidates, {}, [&](const std::string& candidate) { return edit_distance(name, candidate); });
   return nearest == candidates.end() ? "" : fmt::format("; did you mean {}?", *nearest);
 }
 

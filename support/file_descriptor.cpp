@@ -52,13 +52,18 @@ std::filesystem::file_type kind_of_file(const std::filesystem::path& path) {
 }
 
 std::string file_problem(const char* action, const std::filesystem::path& path, int code) {
-  return fmt::format("cannot {} {}: {}; {}", action, path.string(), std::generic_category().message(code), advice(code));
+  return fmt::format("cannot {} {}: {}; {}", action, path.string(),
+                     std::generic_category().message(code), advice(code));
 }
 
-void fail_on_file(const char* action, const std::filesystem::path& path, int code) { throw Error(file_problem(action, path, code)); }
+void fail_on_file(const char* action, const std::filesystem::path& path, int code) {
+  throw Error(file_problem(action, path, code));
+}
 
-FileDescriptor::FileDescriptor(const char* action, const PathAt& path, int flags, std::filesystem::path name)
-    : name_(name.empty() ? path.shown() : std::move(name)), value_(::openat(path.directory(), path.c_str(), flags | O_CLOEXEC, 0666)) {
+FileDescriptor::FileDescriptor(const char* action, const PathAt& path, int flags,
+                               std::filesystem::path name)
+    : name_(name.empty() ? path.shown() : std::move(name)),
+      value_(::openat(path.directory(), path.c_str(), flags | O_CLOEXEC, 0666)) {
   if (value_ < 0) fail_on_file(action, name_, errno);
 }
 
@@ -66,12 +71,13 @@ FileDescriptor::~FileDescriptor() {
   if (value_ >= 0) ::close(value_);
 }
 
-FileDescriptor::FileDescriptor(FileDescriptor&& other) noexcept : name_(std::move(other.name_)), value_(std::exchange(other.value_, -1)) {}
+FileDescriptor::FileDescriptor(FileDescriptor&& other) noexcept
+    : name_(std::move(other.name_)), value_(std::exchange(other.value_, -1)) {}
 
 bool FileDescriptor::is_at(const PathAt& path) const {
   struct stat own, other;
-  return ::fstat(value_, &own) == 0 && ::fstatat(path.directory(), path.c_str(), &other, 0) == 0 && own.st_dev == other.st_dev &&
-         own.st_ino == other.st_ino;
+  return ::fstat(value_, &own) == 0 && ::fstatat(path.directory(), path.c_str(), &other, 0) == 0 &&
+         own.st_dev == other.st_dev && own.st_ino == other.st_ino;
 }
 
 FileStamp FileDescriptor::stamp() const {
@@ -95,11 +101,15 @@ size_t FileDescriptor::read_all(std::span<std::byte> bytes, Read read) const {
 }
 
 size_t FileDescriptor::read(std::span<std::byte> bytes) const {
-  return read_all(bytes, [&](size_t used) { return ::read(value_, bytes.data() + used, bytes.size() - used); });
+  return read_all(
+      bytes, [&](size_t used) { return ::read(value_, bytes.data() + used, bytes.size() - used); });
 }
 
 size_t FileDescriptor::read_at(int64_t place, std::span<std::byte> bytes) const {
-  return read_all(bytes, [&](size_t used) { return ::pread(value_, bytes.data() + used, bytes.size() - used, place + static_cast<int64_t>(used)); });
+  return read_all(bytes, [&](size_t used) {
+    return ::pread(value_, bytes.data() + used, bytes.size() - used,
+                   place + static_cast<int64_t>(used));
+  });
 }
 
 std::string FileDescriptor::read_rest() const {

@@ -31,7 +31,8 @@ class FileDescriptor {
   /// action: "read" or "write", for the message if the file cannot be opened. flags: those of
   /// open(). name: the name in messages, if the path is a temporary file that the user need not
   /// know.
-  FileDescriptor(const char* action, const PathAt& path, int flags, std::filesystem::path name = {});
+  FileDescriptor(const char* action, const PathAt& path, int flags,
+                 std::filesystem::path name = {});
   ~FileDescriptor();
   FileDescriptor(FileDescriptor&& other) noexcept;
   FileDescriptor& operator=(FileDescriptor&&) = delete;

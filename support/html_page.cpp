@@ -60,7 +60,8 @@ std::string html_escaped(std::string_view text) {
 
 std::string html_page(std::string_view title, std::string_view style, std::string_view body) {
   return fmt::format(
-      "{}<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
+      "{}<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
+      "content=\"width=device-width, initial-scale=1\">"
       "<title>{}</title><style>{}{}</style></head><body>\n{}</body></html>\n",
       kPageBegin, html_escaped(title), kStyle, style, body);
 }
@@ -68,8 +69,10 @@ std::string html_page(std::string_view title, std::string_view style, std::strin
 void check_is_page(const std::filesystem::path& file) {
   if (!exists(PathAt(file))) return;
   const std::string content = read_file(file);
-  if (!content.empty() && !(content.starts_with(kPageBegin) && content.find(kColours) != content.npos))
-    fail_usage("--html {}: it is a file of another kind; choose another name or remove it first", file.string());
+  if (!content.empty() &&
+      !(content.starts_with(kPageBegin) && content.find(kColours) != content.npos))
+    fail_usage("--html {}: it is a file of another kind; choose another name or remove it first",
+               file.string());
 }
 
 }  // namespace mmrec

@@ -35,12 +35,14 @@ std::string visible_but_for(std::string_view text, std::string_view kept) {
       [&](std::string_view bytes, char32_t code) {
         const bool control = code < 0x20 || (code >= 0x7f && code < 0xa0);
         // A carriage return directly before a line end has no effect.
-        const std::string_view from_here = text.substr(static_cast<size_t>(bytes.data() - text.data()));
+        const std::string_view from_here =
+            text.substr(static_cast<size_t>(bytes.data() - text.data()));
         const bool at_line_end = from_here.starts_with("\r\n") && kept.find('\n') != kept.npos;
         if (!control || at_line_end || (bytes.size() == 1 && kept.find(bytes.front()) != kept.npos))
           result += bytes;
         else
-          result += fmt::format(fmt::runtime(bytes.size() == 1 ? "\\x{:02x}" : "\\u{:04x}"), static_cast<uint32_t>(code));
+          result += fmt::format(fmt::runtime(bytes.size() == 1 ? "\\x{:02x}" : "\\u{:04x}"),
+                                static_cast<uint32_t>(code));
       },
       [&](unsigned char byte) { result += fmt::format("\\x{:02x}", byte); });
   return result;
@@ -53,7 +55,9 @@ std::optional<char> stray_byte(std::string_view digits) {
   unsigned byte = 0;
   const char* const end = digits.data() + digits.size();
   const auto [stop, error] = std::from_chars(digits.data(), end, byte, 16);
-  return error == std::errc() && stop == end && digits.size() == kDigits ? std::optional(static_cast<char>(byte)) : std::nullopt;
+  return error == std::errc() && stop == end && digits.size() == kDigits
+             ? std::optional(static_cast<char>(byte))
+             : std::nullopt;
 }
 
 }  // namespace
@@ -72,7 +76,8 @@ std::string text_of_name(std::string_view name) {
 std::string name_of_text(std::string_view text) {
   std::string name;
   for (size_t place = 0; place < text.size(); ++place) {
-    const std::optional<char> stray = text[place] == '\0' ? stray_byte(text.substr(place + 1, kDigits)) : std::nullopt;
+    const std::optional<char> stray =
+        text[place] == '\0' ? stray_byte(text.substr(place + 1, kDigits)) : std::nullopt;
     name += stray.value_or(text[place]);
     if (stray) place += kDigits;
   }
@@ -83,14 +88,16 @@ std::string visible(std::string_view text) { return visible_but_for(text, "\n\t"
 std::string visible_in_line(std::string_view text) { return visible_but_for(text, ""); }
 
 std::string shell_quoted(const std::string& word) {
-  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+=:@%,";
+  constexpr std::string_view kPlain =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+=:@%,";
   if (!word.empty() && word.find_first_not_of(kPlain) == word.npos) return word;
   std::string quoted;
   if (visible_in_line(word) == word) {
     for (const char c : word) quoted += c == '\'' ? "'\\''" : std::string(1, c);
     return "'" + quoted + "'";
   }
-  for (const char c : word) quoted += c == '\'' || c == '\\' ? std::string{'\\', c} : std::string(1, c);
+  for (const char c : word)
+    quoted += c == '\'' || c == '\\' ? std::string{'\\', c} : std::string(1, c);
   return "$'" + visible_in_line(quoted) + "'";  // $'..' understands \x1b and \u009b
 }
 

@@ -28,17 +28,21 @@ std::optional<struct stat> status_of(const PathAt& path) {
 
 }  // namespace
 
-PathAt::PathAt(int directory, fs::path path, fs::path shown) : directory_(directory), path_(std::move(path)), shown_(std::move(shown)) {}
+PathAt::PathAt(int directory, fs::path path, fs::path shown)
+    : directory_(directory), path_(std::move(path)), shown_(std::move(shown)) {}
 PathAt::PathAt(fs::path path) : directory_(AT_FDCWD), path_(std::move(path)), shown_(path_) {}
-PathAt::PathAt(const FileDescriptor& directory, fs::path shown) : PathAt(directory, ".", std::move(shown)) {}
+PathAt::PathAt(const FileDescriptor& directory, fs::path shown)
+    : PathAt(directory, ".", std::move(shown)) {}
 
 PathAt PathAt::operator/(const fs::path& below) const {
-  return {directory_, directory_ != AT_FDCWD && path_ == "." ? below : path_ / below, shown_ / below};
+  return {directory_, directory_ != AT_FDCWD && path_ == "." ? below : path_ / below,
+          shown_ / below};
 }
 
 PathAt PathAt::parent() const {
   const fs::path above = path_.parent_path();
-  return {directory_, above.empty() ? "." : above, shown_.has_parent_path() ? shown_.parent_path() : "."};
+  return {directory_, above.empty() ? "." : above,
+          shown_.has_parent_path() ? shown_.parent_path() : "."};
 }
 
 PathAt PathAt::operator+(const std::string& suffix) const {
@@ -54,13 +58,15 @@ PathAt PathAt::destination() const {
     const fs::path absolute = fs::absolute(path_, error);
     fs::path real = fs::weakly_canonical(absolute, error);
     if (error) real = absolute;
-    return {directory_, real.has_filename() ? real : real.parent_path(), shown_.has_filename() ? shown_ : shown_.parent_path()};
+    return {directory_, real.has_filename() ? real : real.parent_path(),
+            shown_.has_filename() ? shown_ : shown_.parent_path()};
   }
   PathAt place = *this;
   constexpr int kMostLinks = 40;  // the system's limit
   for (int links = 0; links < kMostLinks; ++links) {
     std::array<char, PATH_MAX> target;
-    const ssize_t length = ::readlinkat(place.directory_, place.c_str(), target.data(), target.size());
+    const ssize_t length =
+        ::readlinkat(place.directory_, place.c_str(), target.data(), target.size());
     if (length <= 0) break;  // not a link
     const fs::path leads_to(std::string(target.data(), static_cast<size_t>(length)));
     if (leads_to.is_absolute()) return PathAt(AT_FDCWD, leads_to, shown_).destination();
@@ -72,7 +78,9 @@ PathAt PathAt::destination() const {
 fs::file_type type_of(const PathAt& path) {
   const std::optional<struct stat> status = status_of(path);
   if (!status) return fs::file_type::not_found;
-  return S_ISREG(status->st_mode) ? fs::file_type::regular : S_ISDIR(status->st_mode) ? fs::file_type::directory : fs::file_type::unknown;
+  return S_ISREG(status->st_mode)   ? fs::file_type::regular
+         : S_ISDIR(status->st_mode) ? fs::file_type::directory
+                                    : fs::file_type::unknown;
 }
 
 void check_is_directory(const PathAt& path, std::string_view advice) {
@@ -89,11 +97,13 @@ bool is_directory(const PathAt& path) { return type_of(path) == fs::file_type::d
 
 bool is_same(const PathAt& a, const PathAt& b) {
   const std::optional<struct stat> status_a = status_of(a), status_b = status_of(b);
-  return status_a && status_b && status_a->st_dev == status_b->st_dev && status_a->st_ino == status_b->st_ino;
+  return status_a && status_b && status_a->st_dev == status_b->st_dev &&
+         status_a->st_ino == status_b->st_ino;
 }
 
 std::vector<std::string> names_in(const PathAt& directory) {
-  const int descriptor = ::openat(directory.directory(), directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const int descriptor =
+      ::openat(directory.directory(), directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) fail_on_file("read directory", directory.shown(), errno);
   DIR* const stream = ::fdopendir(descriptor);  // owns the descriptor from here on
   if (!stream) {

@@ -18,16 +18,24 @@ double drawable(double value) {
 
 }  // namespace
 
-PlotAxis::PlotAxis(double low, double high, double length, Scale scale) : low_(drawable(low)), high_(drawable(high)), length_(length), scale_(scale) {
+PlotAxis::PlotAxis(double low, double high, double length, Scale scale)
+    : low_(drawable(low)), high_(drawable(high)), length_(length), scale_(scale) {
   if (low_ < high_) return;
-  const double margin = scale == Scale::kLogarithmic || std::abs(low_) >= std::numeric_limits<double>::min() ? std::abs(low_) / 10 : 1;
+  const double margin =
+      scale == Scale::kLogarithmic || std::abs(low_) >= std::numeric_limits<double>::min()
+          ? std::abs(low_) / 10
+          : 1;
   low_ -= margin;
   high_ = low_ + 2 * margin;
 }
 
-double PlotAxis::on_scale(double value) const { return scale_ == Scale::kLogarithmic ? std::log10(drawable(value)) : drawable(value); }
+double PlotAxis::on_scale(double value) const {
+  return scale_ == Scale::kLogarithmic ? std::log10(drawable(value)) : drawable(value);
+}
 
-double PlotAxis::place(double value) const { return (on_scale(value) - on_scale(low_)) / (on_scale(high_) - on_scale(low_)) * length_; }
+double PlotAxis::place(double value) const {
+  return (on_scale(value) - on_scale(low_)) / (on_scale(high_) - on_scale(low_)) * length_;
+}
 
 std::vector<double> PlotAxis::ticks(int at_most) const {
   std::vector<double> best;
@@ -36,19 +44,27 @@ std::vector<double> PlotAxis::ticks(int at_most) const {
   };
   if (scale_ == Scale::kLogarithmic) {
     constexpr double kBelow = 1 - 1e-9, kAbove = 1 + 1e-9;  // rounding must not lose an end
-    const int first = static_cast<int>(std::floor(std::log10(low_))), last = static_cast<int>(std::floor(std::log10(high_)));
+    const int first = static_cast<int>(std::floor(std::log10(low_))),
+              last = static_cast<int>(std::floor(std::log10(high_)));
     for (const std::vector<double>& steps :
-         {std::vector{1.}, {1., 3.}, {1., 2., 5.}, {1., 1.5, 2., 3., 5., 7.}, {1., 1.2, 1.4, 1.6, 1.8, 2., 2.5, 3., 3.5, 4., 5., 6., 7., 8., 9.}}) {
+         {std::vector{1.},
+          {1., 3.},
+          {1., 2., 5.},
+          {1., 1.5, 2., 3., 5., 7.},
+          {1., 1.2, 1.4, 1.6, 1.8, 2., 2.5, 3., 3.5, 4., 5., 6., 7., 8., 9.}}) {
       std::vector<double> ticks;
       for (int decade = first; decade <= last; ++decade)
         for (const double step : steps)
-          if (const double value = step * std::pow(10, decade); value >= low_ * kBelow && value <= high_ * kAbove) ticks.push_back(value);
+          if (const double value = step * std::pow(10, decade);
+              value >= low_ * kBelow && value <= high_ * kAbove)
+            ticks.push_back(value);
       try_ticks(std::move(ticks));
     }
     // too many decades for a tick in each
     for (int every = 2; best.empty() && every <= last - first + 1; ++every) {
       std::vector<double> ticks;
-      for (int decade = first + 1; decade <= last; decade += every) ticks.push_back(std::pow(10, decade));
+      for (int decade = first + 1; decade <= last; decade += every)
+        ticks.push_back(std::pow(10, decade));
       try_ticks(std::move(ticks));
     }
     return best;
@@ -62,13 +78,16 @@ std::vector<double> PlotAxis::ticks(int at_most) const {
       std::vector<double> ticks;
       const double first = std::ceil((low_ - slack) / step);
       for (int i = 0; i <= at_most && (first + i) * step <= high_ + slack; ++i)
-        if (const double tick = (first + i) * step; ticks.empty() || tick > ticks.back()) ticks.push_back(tick);
+        if (const double tick = (first + i) * step; ticks.empty() || tick > ticks.back())
+          ticks.push_back(tick);
       try_ticks(std::move(ticks));
     }
   return best;
 }
 
-PlotAxis::Scale scale_for(double low, double high) { return low > 0 && high > 4 * low ? PlotAxis::Scale::kLogarithmic : PlotAxis::Scale::kLinear; }
+PlotAxis::Scale scale_for(double low, double high) {
+  return low > 0 && high > 4 * low ? PlotAxis::Scale::kLogarithmic : PlotAxis::Scale::kLinear;
+}
 
 std::string axis_label(double value) {
   const double size = std::abs(value);

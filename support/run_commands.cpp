@@ -28,12 +28,15 @@ struct Running {
 
 std::string Ending::describe() const {
   if (too_late) return "took too long";
-  return code < 0 ? fmt::format("ended by signal {} ({})", -code, ::strsignal(-code)) : fmt::format("exit code {}", code);
+  return code < 0 ? fmt::format("ended by signal {} ({})", -code, ::strsignal(-code))
+                  : fmt::format("exit code {}", code);
 }
 
-std::vector<Ending> run_commands(const std::vector<Command>& commands, int at_once, double limit, double all, const std::function<void()>& wait) {
+std::vector<Ending> run_commands(const std::vector<Command>& commands, int at_once, double limit,
+                                 double all, const std::function<void()>& wait) {
   const auto duration = [](double seconds) {
-    return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(std::min(seconds, 1e8)));
+    return std::chrono::duration_cast<Clock::duration>(
+        std::chrono::duration<double>(std::min(seconds, 1e8)));
   };
   auto last = Clock::now() + duration(all);
   SuspendSignal suspend;
@@ -42,7 +45,8 @@ std::vector<Ending> run_commands(const std::vector<Command>& commands, int at_on
   for (size_t next = 0; next < commands.size() || !running.empty();) {
     while (next < commands.size() && std::ssize(running) < at_once) {
       running.push_back(
-          {next, ChildProcess(commands[next].words, commands[next].output, commands[next].errors), std::min(last, Clock::now() + duration(limit))});
+          {next, ChildProcess(commands[next].words, commands[next].output, commands[next].errors),
+           std::min(last, Clock::now() + duration(limit))});
       ++next;
     }
     std::erase_if(running, [&](Running& one) {
@@ -74,6 +78,8 @@ std::vector<Ending> run_commands(const std::vector<Command>& commands, int at_on
   return endings;
 }
 
-Ending run_command(const Command& command, double limit) { return run_commands({command}, 1, limit).front(); }
+Ending run_command(const Command& command, double limit) {
+  return run_commands({command}, 1, limit).front();
+}
 
 }  // namespace mmrec

@@ -31,14 +31,16 @@ nlohmann::json parse_json(std::string_view text, std::string_view where, int max
   } catch (const nlohmann::json::parse_error& error) {
     // error.byte counts from 1.
     const std::string_view before = text.substr(0, std::max<size_t>(error.byte, 1) - 1);
-    fail("{}: not valid JSON at line {}, column {}", where, std::ranges::count(before, '\n') + 1, before.size() - (before.rfind('\n') + 1) + 1);
+    fail("{}: not valid JSON at line {}, column {}", where, std::ranges::count(before, '\n') + 1,
+         before.size() - (before.rfind('\n') + 1) + 1);
   } catch (const nlohmann::json::exception&) {
     fail("{}: not valid JSON: a number is larger than a double can be", where);
   }
 }
 
 std::optional<uint64_t> whole_number(const nlohmann::json& value, uint64_t most) {
-  if (!value.is_number_integer() || (!value.is_number_unsigned() && value.get<int64_t>() < 0)) return std::nullopt;
+  if (!value.is_number_integer() || (!value.is_number_unsigned() && value.get<int64_t>() < 0))
+    return std::nullopt;
   const auto number = value.get<uint64_t>();
   return number <= most ? std::optional(number) : std::nullopt;
 }

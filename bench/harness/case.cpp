@@ -48,10 +48,13 @@ Tensor Operands::output(std::initializer_list<int> shape) {
 Tensor Operands::uniform(std::initializer_list<int> shape, float low, float high) {
   const Tensor tensor = arrays_.emplace_back(take<float>(shape));
   if (!tensor.data()) return tensor;
-  // The dropout masks' generator is good enough and fast: the largest arrays have millions of elements.
+  // The dropout masks' generator is good enough and fast: the largest arrays have millions of
+  // elements.
   const DropoutKey key{static_cast<uint32_t>(seed_), ++next_};
   for (int64_t i = 0; i < tensor.count(); ++i)
-    tensor.data()[i] = low + (high - low) * (static_cast<float>(dropout_bits(key, static_cast<uint32_t>(i)) >> 8) * 0x1p-24f);
+    tensor.data()[i] =
+        low + (high - low) *
+                  (static_cast<float>(dropout_bits(key, static_cast<uint32_t>(i)) >> 8) * 0x1p-24f);
   return tensor;
 }
 
@@ -64,15 +67,23 @@ IntTensor Operands::ids(int count, int end) {
 }
 
 std::string Case::name() const {
-  return fmt::format("{}/{}{}/{}/{}", work->op, work->pass.prefix, variant, work->pass.label, fmt::join(work->sizes, "x"));
+  return fmt::format("{}/{}{}/{}/{}", work->op, work->pass.prefix, variant, work->pass.label,
+                     fmt::join(work->sizes, "x"));
 }
 
-std::string Case::group() const { return fmt::format("{}/{}/{}/{}", work->op, work->pass.prefix, work->pass.label, fmt::join(work->sizes, "x")); }
+std::string Case::group() const {
+  return fmt::format("{}/{}/{}/{}", work->op, work->pass.prefix, work->pass.label,
+                     fmt::join(work->sizes, "x"));
+}
 
-std::unique_ptr<ScopedVariant> Case::force() const { return registered ? std::make_unique<ScopedVariant>(work->op, variant) : nullptr; }
+std::unique_ptr<ScopedVariant> Case::force() const {
+  return registered ? std::make_unique<ScopedVariant>(work->op, variant) : nullptr;
+}
 
 Prepared::Prepared(const Workload& work, uint64_t seed, int guard)
-    : operands_(seed, Arena(measure(work, seed, guard)), guard), invocation_(work.prepare(operands_)), rest_(work.rest) {
+    : operands_(seed, Arena(measure(work, seed, guard)), guard),
+      invocation_(work.prepare(operands_)),
+      rest_(work.rest) {
   if (invocation_.before) invocation_.before();
 }
 
@@ -84,15 +95,18 @@ void Prepared::warm_up(double seconds) const {
 
 void Cases::add(Workload workload) {
   const auto work = std::make_shared<const Workload>(std::move(workload));
-  for (const std::string& variant : variants(work->op, work->pass.registry)) cases_.push_back({work, variant, true});
+  for (const std::string& variant : variants(work->op, work->pass.registry))
+    cases_.push_back({work, variant, true});
 }
 
 void Cases::add(Workload workload, std::string variant) {
-  cases_.push_back({std::make_shared<const Workload>(std::move(workload)), std::move(variant), false});
+  cases_.push_back(
+      {std::make_shared<const Workload>(std::move(workload)), std::move(variant), false});
 }
 
 void Cases::add_limit(Workload workload, std::string variant) {
-  cases_.push_back({std::make_shared<const Workload>(std::move(workload)), std::move(variant), false, true});
+  cases_.push_back(
+      {std::make_shared<const Workload>(std::move(workload)), std::move(variant), false, true});
 }
 
 }  // namespace mmrec::bench

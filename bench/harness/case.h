@@ -20,11 +20,13 @@ namespace mmrec::bench {
 /// The arrays that a workload reads and writes, in one arena as in the model.
 class Operands {
  public:
-  /// Without an arena's memory it only counts, and the tensors have no data. `guard` is the number of floats before and behind every array
-  /// that belong to none.
-  Operands(uint64_t seed, Arena arena, int guard = 0) : seed_(seed), guard_(guard), arena_(std::move(arena)) {}
+  /// Without an arena's memory it only counts, and the tensors have no data. `guard` is the number
+  /// of floats before and behind every array that belong to none.
+  Operands(uint64_t seed, Arena arena, int guard = 0)
+      : seed_(seed), guard_(guard), arena_(std::move(arena)) {}
 
-  /// What a call writes without reading it. It starts as NaN, which shows where nothing was written, or what was read nevertheless.
+  /// What a call writes without reading it. It starts as NaN, which shows where nothing was
+  /// written, or what was read nevertheless.
   Tensor output(std::initializer_list<int> shape);
   /// Random numbers in [low, high), the same for the same seed: what a call reads, or adds to.
   Tensor uniform(std::initializer_list<int> shape, float low = -1, float high = 1);
@@ -59,11 +61,13 @@ struct Expected {
 
 /// A call with its operands.
 struct Invocation {
-  /// Makes operands out of others, as a pass does that comes earlier. It is called once, before anything else; there may be none.
+  /// Makes operands out of others, as a pass does that comes earlier. It is called once, before
+  /// anything else; there may be none.
   std::function<void()> before{};
   std::function<void()> run{};
-  /// What the next run leaves in each array that it writes, computed in double precision from what the operands hold before. Only what the
-  /// description of an operation (workloads/workloads.h) prepares has this.
+  /// What the next run leaves in each array that it writes, computed in double precision from what
+  /// the operands hold before. Only what the description of an operation (workloads/workloads.h)
+  /// prepares has this.
   std::function<std::vector<Expected>()> expect{};
 };
 
@@ -73,17 +77,20 @@ struct Pass {
 };
 inline const Pass kForward{"forward", "fwd"}, kBackward{"backward", "bwd"};
 
-/// What is timed, whoever does it. Its flops and bytes are what a call does at the least, whatever the variant: a fused
-/// multiply-add is two operations; an operand is read once and a result, or what is kept for the backward pass, written once.
+/// What is timed, whoever does it. Its flops and bytes are what a call does at the least, whatever
+/// the variant: a fused multiply-add is two operations; an operand is read once and a result, or
+/// what is kept for the backward pass, written once.
 struct Workload {
   std::string op;
   Pass pass;
   std::vector<int> sizes;
   double flops, bytes;
   double tokens = 0;  ///< that a call trains on
-  /// Takes its arrays and returns the call to time. Comes twice: the first time to count the arrays' bytes, without data.
+  /// Takes its arrays and returns the call to time. Comes twice: the first time to count the
+  /// arrays' bytes, without data.
   std::function<Invocation(Operands&)> prepare;
-  /// Ends threads of the call's own, which would disturb what is timed next; called after each sample.
+  /// Ends threads of the call's own, which would disturb what is timed next; called after each
+  /// sample.
   void (*rest)() = nullptr;
 };
 
@@ -91,8 +98,10 @@ struct Workload {
 struct Case {
   std::shared_ptr<const Workload> work;
   std::string variant;
-  bool registered;     ///< one of the registry's variants, to be forced; otherwise the workload's own call is all there is
-  bool limit = false;  ///< does only what bounds the others of its group, and so is no rival of theirs
+  bool registered;  ///< one of the registry's variants, to be forced; otherwise the workload's own
+                    ///< call is all there is
+  bool limit =
+      false;  ///< does only what bounds the others of its group, and so is no rival of theirs
 
   std::string name() const;
   /// What rows must share to be compared: the name without the variant.
@@ -105,8 +114,8 @@ struct Case {
 class Prepared {
  public:
   Prepared(const Workload& work, uint64_t seed, int guard = 0);
-  /// Call after force(), for a time that does not count: brings caches, threads and scratch memory into the state that they have
-  /// in the middle of a run.
+  /// Call after force(), for a time that does not count: brings caches, threads and scratch memory
+  /// into the state that they have in the middle of a run.
   void warm_up(double seconds) const;
   void operator()() const { invocation_.run(); }
   std::vector<Expected> expect() const { return invocation_.expect(); }

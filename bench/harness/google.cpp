@@ -21,8 +21,10 @@ namespace mmrec::bench {
 
 namespace {
 
-/// Google Benchmark calls this several times for a row, with more and more iterations: the arrays stay until the next row.
-void run_row(benchmark::State& state, const Case& row, const MachinePeak& peak, bool csv, uint64_t seed) {
+/// Google Benchmark calls this several times for a row, with more and more iterations: the arrays
+/// stay until the next row.
+void run_row(benchmark::State& state, const Case& row, const MachinePeak& peak, bool csv,
+             uint64_t seed) {
   static const Workload* prepared_work = nullptr;
   static std::unique_ptr<const Prepared> prepared;
   const auto forced = row.force();
@@ -35,7 +37,9 @@ void run_row(benchmark::State& state, const Case& row, const MachinePeak& peak, 
 
   const auto begin = std::chrono::steady_clock::now();
   for (auto _ : state) (*prepared)();
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / static_cast<double>(state.iterations());
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() /
+      static_cast<double>(state.iterations());
   prepared->rest();
   const Rate rate(*row.work, seconds, peak.all_threads);
   state.counters["GFLOP/s"] = rate.flops / 1e9;
@@ -45,43 +49,53 @@ void run_row(benchmark::State& state, const Case& row, const MachinePeak& peak, 
   if (row.work->tokens > 0 || csv) state.counters["tokens/s"] = row.work->tokens / seconds;
 }
 
-/// Google Benchmark's options as they were given. It takes some values that mean nothing, and answers others with its usage and success.
+/// Google Benchmark's options as they were given. It takes some values that mean nothing, and
+/// answers others with its usage and success.
 class Options {
  public:
   explicit Options(std::vector<std::string_view> given) : given_(std::move(given)) {}
 
   bool is(std::string_view name, std::string_view value) const {
-    return std::ranges::any_of(given_, [&](std::string_view option) { return name_of(option) == name && value_of(option) == value; });
+    return std::ranges::any_of(given_, [&](std::string_view option) {
+      return name_of(option) == name && value_of(option) == value;
+    });
   }
   /// Whether rows are to be listed instead of run.
   bool list() const {
     bool list = false;
     for (const std::string_view option : given_)
-      if (name_of(option) == "--benchmark_list_tests") list = std::ranges::find(kFalse, value_of(option)) == std::end(kFalse);
+      if (name_of(option) == "--benchmark_list_tests")
+        list = std::ranges::find(kFalse, value_of(option)) == std::end(kFalse);
     return list;
   }
   void check() const {
     for (const std::string_view option : given_) {
       const std::string_view name = name_of(option), value = value_of(option);
       const auto one_of = [&](const auto& values) {
-        if (std::ranges::find(values, value) == std::end(values)) fail_usage("{} is one of {}, not '{}'", name, fmt::join(values, ", "), value);
+        if (std::ranges::find(values, value) == std::end(values))
+          fail_usage("{} is one of {}, not '{}'", name, fmt::join(values, ", "), value);
       };
       if (name == "--benchmark_format" || name == "--benchmark_out_format") one_of(kFormats);
       if (name == "--benchmark_time_unit") one_of(kUnits);
       if (name == "--benchmark_repetitions" && !parse_number<int>(value)) refuse(option);
       const bool has_unit = value.ends_with('s') || value.ends_with('x');  // of later versions
-      if (name.starts_with("--benchmark_min_") && !parse_number<double>(value.substr(0, value.size() - (has_unit ? 1 : 0)))) refuse(option);
+      if (name.starts_with("--benchmark_min_") &&
+          !parse_number<double>(value.substr(0, value.size() - (has_unit ? 1 : 0))))
+        refuse(option);
       if (name == "--benchmark_out" && !std::filesystem::is_other(value)) check_writable(value);
     }
   }
   static void refuse(std::string_view option) {
     const std::string_view name = name_of(option);
-    if (std::ranges::find(kNames, name) != std::end(kNames)) fail_usage("{} does not take the value '{}'", name, value_of(option));
-    fail_usage("Google Benchmark has no option {}{}", name, did_you_mean(name, {std::begin(kNames), std::end(kNames)}));
+    if (std::ranges::find(kNames, name) != std::end(kNames))
+      fail_usage("{} does not take the value '{}'", name, value_of(option));
+    fail_usage("Google Benchmark has no option {}{}", name,
+               did_you_mean(name, {std::begin(kNames), std::end(kNames)}));
   }
 
  private:
-  static constexpr std::string_view kFormats[] = {"console", "json", "csv"}, kUnits[] = {"ns", "us", "ms", "s"},
+  static constexpr std::string_view kFormats[] = {"console", "json", "csv"},
+                                    kUnits[] = {"ns", "us", "ms", "s"},
                                     kFalse[] = {"0", "f", "false", "n", "no", "off"};
   static constexpr std::string_view kNames[] = {"--benchmark_list_tests",
                                                 "--benchmark_filter",
@@ -100,7 +114,9 @@ class Options {
                                                 "--benchmark_context",
                                                 "--benchmark_time_unit"};
 
-  static std::string_view name_of(std::string_view option) { return option.substr(0, option.find('=')); }
+  static std::string_view name_of(std::string_view option) {
+    return option.substr(0, option.find('='));
+  }
   static std::string_view value_of(std::string_view option) {
     const size_t equals = option.find('=');
     return equals == option.npos ? "" : option.substr(equals + 1);
@@ -120,31 +136,36 @@ void initialize(std::vector<char*> arguments, std::string option) {
 /// A line for each row that the filter lets through, as Google Benchmark itself lists them.
 std::string matching_rows(std::vector<char*> arguments) {
   // These have an effect each time.
-  std::erase_if(arguments,
-                [](std::string_view option) { return option.starts_with("--benchmark_context=") || option.starts_with("--benchmark_out="); });
+  std::erase_if(arguments, [](std::string_view option) {
+    return option.starts_with("--benchmark_context=") || option.starts_with("--benchmark_out=");
+  });
   initialize(arguments, "--benchmark_list_tests=true");
   std::ostringstream names, errors;
   benchmark::ConsoleReporter reporter;
   reporter.SetOutputStream(&names);
   reporter.SetErrorStream(&errors);
-  if (benchmark::RunSpecifiedBenchmarks(&reporter) == 0) fail_usage("--benchmark_filter matches no row; bench --list prints them\n{}", errors.str());
+  if (benchmark::RunSpecifiedBenchmarks(&reporter) == 0)
+    fail_usage("--benchmark_filter matches no row; bench --list prints them\n{}", errors.str());
   return names.str();
 }
 
 }  // namespace
 
-bool run_google_benchmark(const std::vector<Case>& rows, std::vector<char*> arguments, const std::function<MachinePeak()>& measure_peak,
-                          uint64_t seed) {
+bool run_google_benchmark(const std::vector<Case>& rows, std::vector<char*> arguments,
+                          const std::function<MachinePeak()>& measure_peak, uint64_t seed) {
   const Options options({arguments.begin() + 1, arguments.end()});
   options.check();
   benchmark::SetDefaultTimeUnit(benchmark::kMicrosecond);
 
   MachinePeak peak;
-  const bool csv = options.is("--benchmark_format", "csv") || options.is("--benchmark_out_format", "csv");
+  const bool csv =
+      options.is("--benchmark_format", "csv") || options.is("--benchmark_out_format", "csv");
   for (const Case& row : rows)
-    // No UseRealTime, which would add /real_time to the name: the calling thread takes its part in all work, so its CPU time,
-    // from which the number of iterations follows, is about the same. Times and rates are of the wall clock all the same.
-    benchmark::RegisterBenchmark(row.name().c_str(), [&](benchmark::State& state) { run_row(state, row, peak, csv, seed); });
+    // No UseRealTime, which would add /real_time to the name: the calling thread takes its part in
+    // all work, so its CPU time, from which the number of iterations follows, is about the same.
+    // Times and rates are of the wall clock all the same.
+    benchmark::RegisterBenchmark(
+        row.name().c_str(), [&](benchmark::State& state) { run_row(state, row, peak, csv, seed); });
 
   const std::string names = matching_rows(arguments);
   const bool run = !options.list();

@@ -22,7 +22,8 @@ namespace mmrec::bench {
 
 namespace {
 
-/// Independent sums: more than the latency (4 or 5 cycles) times the units (2) that a CPU has, fewer than its registers (16).
+/// Independent sums: more than the latency (4 or 5 cycles) times the units (2) that a CPU has,
+/// fewer than its registers (16).
 constexpr int kSums = 12;
 constexpr int64_t kRounds = 1 << 20;  // 3 to 6 ms
 
@@ -77,7 +78,8 @@ float multiply_add_baseline() {
 #pragma GCC unroll 16
     for (int i = 0; i < kSums; ++i) {
 #if defined(__FP_FAST_FMAF)
-      for (int lane = 0; lane < 4; ++lane) sums[i][lane] = __builtin_fmaf(sums[i][lane], 0.5f, 0.5f);
+      for (int lane = 0; lane < 4; ++lane)
+        sums[i][lane] = __builtin_fmaf(sums[i][lane], 0.5f, 0.5f);
 #else
       sums[i] = sums[i] * 0.5f + 0.5f;
 #endif
@@ -92,7 +94,8 @@ MultiplyAdd widest_multiply_add() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f")) return {"avx512", 16, multiply_add_avx512};
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {"avx2", 8, multiply_add_avx2};
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    return {"avx2", 8, multiply_add_avx2};
 #endif
   return {"128 bits", 4, multiply_add_baseline};
 }
@@ -124,12 +127,14 @@ double best_time(int tries, int threads, Body body) {
   for (int i = 0; i < tries; ++i) {
     const auto begin = std::chrono::steady_clock::now();
     parallel_for(threads, body);
-    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    best = std::min(
+        best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   }
   return best;
 }
 
-/// Floats of an array of the copy: four times the last-level cache, where that is known and within reason.
+/// Floats of an array of the copy: four times the last-level cache, where that is known and within
+/// reason.
 int64_t copy_floats(int threads) {
   int64_t cache = 0;
 #if defined(_SC_LEVEL3_CACHE_SIZE)
@@ -143,16 +148,22 @@ int64_t copy_floats(int threads) {
 }  // namespace
 
 std::string MachinePeak::disturbance() const {
-  return falls_short() ? fmt::format("{} threads together do only {:.1f} times what one does alone: the machine is busy, or they share cores",
-                                     threads, all_threads.flops / one_thread.flops)
-                       : fmt::format("other programs took {:.2f} cores while it was measured", other_load);
+  return falls_short()
+             ? fmt::format(
+                   "{} threads together do only {:.1f} times what one does alone: the machine is "
+                   "busy, or they share cores",
+                   threads, all_threads.flops / one_thread.flops)
+             : fmt::format("other programs took {:.2f} cores while it was measured", other_load);
 }
 
 MachinePeak measure_machine_peak() {
   const int threads = num_threads();
   const MultiplyAdd multiply_add = widest_multiply_add();
-  MachinePeak peak{
-      .all_threads = {}, .one_thread = {}, .vectors = multiply_add.name, .threads = threads, .other_load = std::numeric_limits<double>::infinity()};
+  MachinePeak peak{.all_threads = {},
+                   .one_thread = {},
+                   .vectors = multiply_add.name,
+                   .threads = threads,
+                   .other_load = std::numeric_limits<double>::infinity()};
 
   std::atomic<float> used = 0;
   const auto flops = [&](int n) {
@@ -165,17 +176,21 @@ MachinePeak measure_machine_peak() {
   float* target = to.tensor({static_cast<int>(count)}).data();
   const auto bytes = [&](auto copy, int n) {
     const int64_t part = count / n;
-    const double seconds = best_time(8, n, [&](int i) { copy(target + i * part, source + i * part, part); });
+    const double seconds =
+        best_time(8, n, [&](int i) { copy(target + i * part, source + i * part, part); });
     return 2. * sizeof(float) * static_cast<double>(part) * n / seconds;
   };
-  // What a busy machine does is below its limits, never above: the best of all tries counts, and the load of the quietest.
+  // What a busy machine does is below its limits, never above: the best of all tries counts, and
+  // the load of the quietest.
   const auto raise = [](double& most, double rate) { most = std::max(most, rate); };
   for (int i = 0; i < kTries && peak.other_load > kQuiet; ++i) {
     const OtherLoad others;
     raise(peak.one_thread.flops, flops(1));
     raise(peak.all_threads.flops, flops(threads));
-    for (int again = 0; again < 9 && peak.falls_short(); ++again) raise(peak.all_threads.flops, flops(threads));
-    for (auto [result, n] : {std::pair(&peak.one_thread, 1), std::pair(&peak.all_threads, threads)}) {
+    for (int again = 0; again < 9 && peak.falls_short(); ++again)
+      raise(peak.all_threads.flops, flops(threads));
+    for (auto [result, n] :
+         {std::pair(&peak.one_thread, 1), std::pair(&peak.all_threads, threads)}) {
       raise(result->plain_bytes, bytes(copy_plain, n));
       raise(result->bytes, std::max(result->plain_bytes, bytes(copy_streaming, n)));
     }

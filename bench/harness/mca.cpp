@@ -39,7 +39,8 @@ std::string jump_target(const std::string& instruction) {
   return target.starts_with(".L") ? target : "";
 }
 
-/// Halide's name of a loop from the comment behind its label: # %"5_for_product_accumulator.s1.product_k$x"
+/// Halide's name of a loop from the comment behind its label: #
+/// %"5_for_product_accumulator.s1.product_k$x"
 std::string loop_name(std::string_view comment) {
   const size_t percent = comment.find('%');
   if (percent == comment.npos) return "";
@@ -49,10 +50,12 @@ std::string loop_name(std::string_view comment) {
   return start == name.npos ? name : name.substr(start);
 }
 
-/// Whether Halide's name of a loop is that of a stage which updates what earlier ones have left: a sum's, or a scan's.
+/// Whether Halide's name of a loop is that of a stage which updates what earlier ones have left: a
+/// sum's, or a scan's.
 bool is_update(std::string_view name) {
   const size_t stage = name.find(".s");
-  return stage != name.npos && stage + 2 < name.size() && name[stage + 2] >= '1' && name[stage + 2] <= '9';
+  return stage != name.npos && stage + 2 < name.size() && name[stage + 2] >= '1' &&
+         name[stage + 2] <= '9';
 }
 
 /// The last operand, which is where the result goes.
@@ -68,37 +71,53 @@ std::string_view destination(std::string_view instruction) {
 int lanes_of(const std::string& instruction) {
   const std::string mnemonic = instruction.substr(0, instruction.find_first_of(" \t"));
   if (mnemonic.ends_with("ss")) return 1;
-  return instruction.find("%zmm") != instruction.npos ? 16 : instruction.find("%ymm") != instruction.npos ? 8 : 4;
+  return instruction.find("%zmm") != instruction.npos   ? 16
+         : instruction.find("%ymm") != instruction.npos ? 8
+                                                        : 4;
 }
 
 /// The newest llvm-mca on the PATH.
 fs::path find_llvm_mca() {
   const char* path = std::getenv("PATH");
   std::vector<std::string> names;
-  for (int version = 30; version >= 14; --version) names.push_back(fmt::format("llvm-mca-{}", version));
+  for (int version = 30; version >= 14; --version)
+    names.push_back(fmt::format("llvm-mca-{}", version));
   names.push_back("llvm-mca");
   for (const std::string& name : names) {
     std::istringstream folders(path ? path : "");
     for (std::string folder; std::getline(folders, folder, ':');)
-      if (const fs::path program = fs::path(folder) / name; ::access(program.c_str(), X_OK) == 0) return program;
+      if (const fs::path program = fs::path(folder) / name; ::access(program.c_str(), X_OK) == 0)
+        return program;
   }
-  fail("--mca needs the program llvm-mca, which is not on the PATH: install Debian's package llvm-19 (a release that knows your CPU), or llvm");
+  fail(
+      "--mca needs the program llvm-mca, which is not on the PATH: install Debian's package "
+      "llvm-19 (a release that knows your CPU), or llvm");
 }
 
 /// What llvm-mca prints for these instructions on this CPU.
 std::string run_llvm_mca(const fs::path& program, const std::vector<std::string>& instructions) {
   std::string file = (fs::temp_directory_path() / "mmrec-mca-XXXXXX").string();
   const int descriptor = ::mkstemp(file.data());
-  if (descriptor < 0) fail("cannot make a temporary file in {}", fs::temp_directory_path().string());
+  if (descriptor < 0)
+    fail("cannot make a temporary file in {}", fs::temp_directory_path().string());
   ::close(descriptor);
   write_file_atomically(file, fmt::format("{}\n", fmt::join(instructions, "\n")));
-  FILE* pipe = ::popen(fmt::format("'{}' -mcpu=native -iterations=1000 -instruction-info=false '{}' 2>&1", program.string(), file).c_str(), "r");
+  FILE* pipe =
+      ::popen(fmt::format("'{}' -mcpu=native -iterations=1000 -instruction-info=false '{}' 2>&1",
+                          program.string(), file)
+                  .c_str(),
+              "r");
   std::string output;
   std::array<char, 4096> buffer;
-  for (size_t n; pipe && (n = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;) output.append(buffer.data(), n);
+  for (size_t n; pipe && (n = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;)
+    output.append(buffer.data(), n);
   const int status = pipe ? ::pclose(pipe) : -1;
   fs::remove(file);
-  if (status != 0) fail("{} failed; a newer one may know this CPU's instructions (Debian has llvm-19). It says:\n{}", program.string(), output);
+  if (status != 0)
+    fail(
+        "{} failed; a newer one may know this CPU's instructions (Debian has llvm-19). It "
+        "says:\n{}",
+        program.string(), output);
   return output;
 }
 
@@ -107,26 +126,36 @@ double field(std::string_view output, std::string_view title) {
   const size_t at = output.find(title);
   double value = 0;
   if (at != output.npos) {
-    const std::string text = trimmed(output.substr(at + title.size(), output.find('\n', at) - at - title.size()));
-    if (std::from_chars(text.data(), text.data() + text.size(), value).ec == std::errc()) return value;
+    const std::string text =
+        trimmed(output.substr(at + title.size(), output.find('\n', at) - at - title.size()));
+    if (std::from_chars(text.data(), text.data() + text.size(), value).ec == std::errc())
+      return value;
   }
-  fail("llvm-mca's output has no number behind '{}'; it begins with:\n{}", title, output.substr(0, 400));
+  fail("llvm-mca's output has no number behind '{}'; it begins with:\n{}", title,
+       output.substr(0, 400));
 }
 
-/// Operations in a cycle that this CPU does of the widest multiply-adds and nothing else, as the same model has it.
+/// Operations in a cycle that this CPU does of the widest multiply-adds and nothing else, as the
+/// same model has it.
 double peak_flops_a_cycle(const fs::path& program) {
   constexpr int kSums = 12;  // more than latency times units
   const bool wide = std::string_view(kernel_target()).find("avx512") != std::string_view::npos;
   std::vector<std::string> instructions;
-  for (int i = 0; i < kSums; ++i) instructions.push_back(fmt::format("vfmadd231ps %{0}mm14, %{0}mm15, %{0}mm{1}", wide ? 'z' : 'y', i));
-  return 2. * kSums * (wide ? 16 : 8) / parse_prediction(run_llvm_mca(program, instructions)).throughput;
+  for (int i = 0; i < kSums; ++i)
+    instructions.push_back(
+        fmt::format("vfmadd231ps %{0}mm14, %{0}mm15, %{0}mm{1}", wide ? 'z' : 'y', i));
+  return 2. * kSums * (wide ? 16 : 8) /
+         parse_prediction(run_llvm_mca(program, instructions)).throughput;
 }
 
-/// Has the kernel's generator write its assembly, which a build does not, beside its object; returns where.
+/// Has the kernel's generator write its assembly, which a build does not, beside its object;
+/// returns where.
 fs::path assembly_of(const KernelEntry& kernel) {
   const fs::path generators = MMREC_GENERATORS_DIR, folder = generators / kernel.op;
-  ChildProcess generator({folder / fmt::format("{}_generator", kernel.op), "--inspect", generators / "build.txt", folder, kernel.name});
-  if (const int code = generator.wait(); code != 0) fail("the generator of {} ended with code {}", kernel.name, code);
+  ChildProcess generator({folder / fmt::format("{}_generator", kernel.op), "--inspect",
+                          generators / "build.txt", folder, kernel.name});
+  if (const int code = generator.wait(); code != 0)
+    fail("the generator of {} ended with code {}", kernel.name, code);
   return folder / fmt::format("{}.s", kernel.name);
 }
 
@@ -145,21 +174,32 @@ void print_kernel(const KernelEntry& kernel, const fs::path& program) {
     if (number > 0) print_line("  {:<18}{}{}", what, number, more);
   };
   count("multiply-adds", mix.multiply_adds,
-        fmt::format(" of {} lanes{}", mix.lanes, mix.multiply_adds_of_memory ? fmt::format(", {} of memory", mix.multiply_adds_of_memory) : ""));
+        fmt::format(" of {} lanes{}", mix.lanes,
+                    mix.multiply_adds_of_memory
+                        ? fmt::format(", {} of memory", mix.multiply_adds_of_memory)
+                        : ""));
   count("other arithmetic", mix.arithmetic);
   count("broadcasts", mix.broadcasts);
   count("loads", mix.loads);
   count("stores", mix.stores);
   count("others", mix.others);
 
-  print_line("\n{:<20}{:.2f} cycles an iteration, {:.2f} instructions a cycle; by the units' throughput alone {:.2f} cycles",
-             program.filename().string(), prediction.cycles, prediction.instructions_a_cycle, prediction.throughput);
+  print_line(
+      "\n{:<20}{:.2f} cycles an iteration, {:.2f} instructions a cycle; by the units' throughput "
+      "alone {:.2f} cycles",
+      program.filename().string(), prediction.cycles, prediction.instructions_a_cycle,
+      prediction.throughput);
   for (const auto& [unit, cycles] : prediction.pressure)
-    print_line("  {:<16}{:>8.2f} {}", unit, cycles, std::string(static_cast<size_t>(std::min(40., 40 * cycles / prediction.cycles) + 0.5), '#'));
+    print_line("  {:<16}{:>8.2f} {}", unit, cycles,
+               std::string(
+                   static_cast<size_t>(std::min(40., 40 * cycles / prediction.cycles) + 0.5), '#'));
   if (mix.multiply_adds > 0) {
     const double peak = peak_flops_a_cycle(program), flops = 2. * mix.multiply_adds * mix.lanes;
-    print_line("{:<20}{:.1f} operations a cycle of {:.0f}: {:.0f} %, by the units' throughput alone {:.0f} %", "of the FMA peak",
-               flops / prediction.cycles, peak, 100 * flops / prediction.cycles / peak, 100 * flops / prediction.throughput / peak);
+    print_line(
+        "{:<20}{:.1f} operations a cycle of {:.0f}: {:.0f} %, by the units' throughput alone "
+        "{:.0f} %",
+        "of the FMA peak", flops / prediction.cycles, peak, 100 * flops / prediction.cycles / peak,
+        100 * flops / prediction.throughput / peak);
   }
 }
 
@@ -178,7 +218,8 @@ std::vector<Loop> innermost_loops(std::string_view assembly) {
   std::istringstream lines{std::string(assembly)};
   for (std::string line; std::getline(lines, line);) {
     const size_t hash = line.find('#');
-    const std::string comment = hash == line.npos ? "" : line.substr(hash), text = trimmed(std::string_view(line).substr(0, hash));
+    const std::string comment = hash == line.npos ? "" : line.substr(hash),
+                      text = trimmed(std::string_view(line).substr(0, hash));
     if (text.empty()) continue;
     if (text.ends_with(':')) {
       const std::string label = text.substr(0, text.size() - 1);
@@ -200,7 +241,8 @@ std::vector<Loop> innermost_loops(std::string_view assembly) {
     loops.push_back({function,
                      start->first,
                      start->second.name,
-                     {instructions.begin() + static_cast<std::ptrdiff_t>(start->second.instruction), instructions.end()}});
+                     {instructions.begin() + static_cast<std::ptrdiff_t>(start->second.instruction),
+                      instructions.end()}});
   }
   return loops;
 }
@@ -209,11 +251,14 @@ InstructionMix instruction_mix(const Loop& loop) {
   InstructionMix mix;
   for (const std::string& instruction : loop.instructions) {
     const std::string mnemonic = instruction.substr(0, instruction.find_first_of(" \t"));
-    const bool memory = instruction.find('(') != instruction.npos && !mnemonic.starts_with("lea") && !mnemonic.starts_with("prefetch");
+    const bool memory = instruction.find('(') != instruction.npos && !mnemonic.starts_with("lea") &&
+                        !mnemonic.starts_with("prefetch");
     const bool moves = mnemonic.find("mov") != mnemonic.npos;
     // Of floats: vaddps, vmulss, ..
-    const bool floats = mnemonic.front() == 'v' && (mnemonic.ends_with("ps") || mnemonic.ends_with("ss")) && !moves &&
-                        !mnemonic.starts_with("vbroadcast") && !mnemonic.starts_with("vperm") && !mnemonic.starts_with("vunpck");
+    const bool floats = mnemonic.front() == 'v' &&
+                        (mnemonic.ends_with("ps") || mnemonic.ends_with("ss")) && !moves &&
+                        !mnemonic.starts_with("vbroadcast") && !mnemonic.starts_with("vperm") &&
+                        !mnemonic.starts_with("vunpck");
     if (mnemonic.starts_with("vfm") || mnemonic.starts_with("vfnm")) {
       ++mix.multiply_adds;
       mix.multiply_adds_of_memory += memory;
@@ -238,22 +283,28 @@ Loop hottest_loop(std::string_view assembly) {
   if (loops.empty()) fail("the assembly has no loop");
   return *std::ranges::max_element(loops, {}, [](const Loop& loop) {
     const InstructionMix mix = instruction_mix(loop);
-    const auto jumps = std::ranges::count_if(loop.instructions, [](const std::string& instruction) { return instruction.front() == 'j'; });
-    return std::tuple(jumps == 1, mix.multiply_adds > 0 && is_update(loop.name), mix.multiply_adds * mix.lanes, mix.arithmetic,
-                      loop.instructions.size());
+    const auto jumps = std::ranges::count_if(loop.instructions, [](const std::string& instruction) {
+      return instruction.front() == 'j';
+    });
+    return std::tuple(jumps == 1, mix.multiply_adds > 0 && is_update(loop.name),
+                      mix.multiply_adds * mix.lanes, mix.arithmetic, loop.instructions.size());
   });
 }
 
 Prediction parse_prediction(std::string_view output) {
-  Prediction prediction{
-      field(output, "Total Cycles:") / field(output, "Iterations:"), field(output, "Block RThroughput:"), field(output, "IPC:"), {}};
+  Prediction prediction{field(output, "Total Cycles:") / field(output, "Iterations:"),
+                        field(output, "Block RThroughput:"),
+                        field(output, "IPC:"),
+                        {}};
 
-  // "[8]   - Zn4FP0" names a unit; below "Resource pressure per iteration:" are a line of the numbers and one of cycles or "-".
+  // "[8]   - Zn4FP0" names a unit; below "Resource pressure per iteration:" are a line of the
+  // numbers and one of cycles or "-".
   std::vector<std::string> units;
   std::istringstream lines{std::string(output)};
   for (std::string line; std::getline(lines, line);) {
     const size_t dash = line.find("] ");
-    if (line.starts_with('[') && dash != line.npos && trimmed(line.substr(dash + 1)).starts_with("- "))
+    if (line.starts_with('[') && dash != line.npos &&
+        trimmed(line.substr(dash + 1)).starts_with("- "))
       units.push_back(trimmed(trimmed(line.substr(dash + 1)).substr(2)));
     if (!line.starts_with("Resource pressure per iteration:")) continue;
     std::getline(lines, line);
@@ -262,11 +313,13 @@ Prediction parse_prediction(std::string_view output) {
     std::string cell;
     for (size_t i = 0; i < units.size() && cells >> cell; ++i) {
       if (cell == "-") continue;
-      const bool first_of_unit = prediction.pressure.empty() || prediction.pressure.back().first != units[i];
+      const bool first_of_unit =
+          prediction.pressure.empty() || prediction.pressure.back().first != units[i];
       if (first_of_unit)
         prediction.pressure.emplace_back(units[i], std::stod(cell));
       else  // one of several of a kind: they share their work
-        prediction.pressure.back().second = std::max(prediction.pressure.back().second, std::stod(cell));
+        prediction.pressure.back().second =
+            std::max(prediction.pressure.back().second, std::stod(cell));
     }
   }
   return prediction;
@@ -276,15 +329,19 @@ void print_mca(const std::string& kernel) {
   std::vector<std::string> parts;
   std::istringstream text(kernel);
   for (std::string part; std::getline(text, part, ':');) parts.push_back(part);
-  if (parts.size() < 2 || parts.size() > 3) fail_usage("--mca: expected op:variant or op:variant:pass, got '{}'", kernel);
+  if (parts.size() < 2 || parts.size() > 3)
+    fail_usage("--mca: expected op:variant or op:variant:pass, got '{}'", kernel);
   std::vector<KernelEntry> chosen;
   std::vector<std::string> known;
   for (const KernelEntry& entry : kernels()) {
     const std::string name = fmt::format("{}:{}:{}", entry.op, entry.variant, entry.pass);
     if (known.empty() || known.back() != name) known.push_back(name);  // once for all its instances
-    if (entry.op == parts[0] && entry.variant == parts[1] && (parts.size() == 2 || entry.pass == parts[2])) chosen.push_back(entry);
+    if (entry.op == parts[0] && entry.variant == parts[1] &&
+        (parts.size() == 2 || entry.pass == parts[2]))
+      chosen.push_back(entry);
   }
-  if (chosen.empty()) fail_usage("there is no kernel '{}'; there are: {}", kernel, fmt::join(known, ", "));
+  if (chosen.empty())
+    fail_usage("there is no kernel '{}'; there are: {}", kernel, fmt::join(known, ", "));
   const fs::path program = find_llvm_mca();
   for (const KernelEntry& entry : chosen) {
     if (&entry != &chosen.front()) print_line("");

@@ -25,10 +25,12 @@ struct InstructionMix {
 };
 InstructionMix instruction_mix(const Loop& loop);
 
-/// The loop where a kernel spends its time, as far as that can be seen: the one with most multiply-adds, else most arithmetic,
-/// else most instructions, of the loops without a branch if there are such ones, and of these of sums of products if there are such
-/// ones. (What branches is what is done at a tile's edges, and llvm-mca would take it as if it all ran. A sum's loop runs for each
-/// result, on which an epilogue works once, with a long polynomial perhaps.) Throws an Error if there is no loop.
+/// The loop where a kernel spends its time, as far as that can be seen: the one with most
+/// multiply-adds, else most arithmetic, else most instructions, of the loops without a branch if
+/// there are such ones, and of these of sums of products if there are such ones. (What branches is
+/// what is done at a tile's edges, and llvm-mca would take it as if it all ran. A sum's loop runs
+/// for each result, on which an epilogue works once, with a long polynomial perhaps.) Throws an
+/// Error if there is no loop.
 Loop hottest_loop(std::string_view assembly);
 
 /// What llvm-mca says of a block of instructions that runs again and again.
@@ -36,12 +38,14 @@ struct Prediction {
   double cycles;      ///< an iteration
   double throughput;  ///< cycles that an iteration would take without any latency
   double instructions_a_cycle;
-  std::vector<std::pair<std::string, double>> pressure;  ///< cycles an iteration that a unit is busy; only those that are used
+  std::vector<std::pair<std::string, double>>
+      pressure;  ///< cycles an iteration that a unit is busy; only those that are used
 };
 Prediction parse_prediction(std::string_view output);
 
-/// Prints, for a kernel "op:variant:pass" or all passes of "op:variant", the hottest loop of its assembly, its
-/// instruction mix, llvm-mca's prediction for this CPU, and the part of the FMA peak that follows.
+/// Prints, for a kernel "op:variant:pass" or all passes of "op:variant", the hottest loop of its
+/// assembly, its instruction mix, llvm-mca's prediction for this CPU, and the part of the FMA peak
+/// that follows.
 void print_mca(const std::string& kernel);
 
 }  // namespace mmrec::bench

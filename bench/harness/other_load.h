@@ -5,8 +5,9 @@ namespace mmrec::bench {
 /// Cores that other programs may take without being noticed.
 constexpr double kQuiet = 0.05;
 
-/// What other programs take of this machine while something is measured. Libraries whose threads wait for each other in loops
-/// fall to a hundredth of their speed beside a busy neighbour; such figures must not pass for theirs.
+/// What other programs take of this machine while something is measured. Libraries whose threads
+/// wait for each other in loops fall to a hundredth of their speed beside a busy neighbour; such
+/// figures must not pass for theirs.
 class OtherLoad {
  public:
   OtherLoad();

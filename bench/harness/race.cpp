@@ -14,13 +14,14 @@ namespace {
 constexpr int kQuietTries = 3;  // to find the machine quiet
 constexpr size_t kLeastRounds = 16;
 constexpr double kErrors = 3;
-/// Of the median of n samples, over their median deviation / sqrt(n): sqrt(pi / 2) of a normal distribution's standard deviation,
-/// which is 1.4826 median deviations.
+/// Of the median of n samples, over their median deviation / sqrt(n): sqrt(pi / 2) of a normal
+/// distribution's standard deviation, which is 1.4826 median deviations.
 constexpr double kErrorOfMedian = 1.2533 * 1.4826;
 
 std::vector<double> ratios(const RaceResult& run, const RaceResult& base) {
   std::vector<double> ratios;
-  for (size_t i = 0; i < std::min(run.samples.size(), base.samples.size()); ++i) ratios.push_back(run.samples[i] / base.samples[i]);
+  for (size_t i = 0; i < std::min(run.samples.size(), base.samples.size()); ++i)
+    ratios.push_back(run.samples[i] / base.samples[i]);
   return ratios;
 }
 
@@ -40,14 +41,17 @@ double median_deviation(std::vector<double> values) {
   return median(std::move(values));
 }
 
-Timing summary(const std::vector<double>& samples) { return {std::ranges::min(samples), median(samples), median_deviation(samples)}; }
+Timing summary(const std::vector<double>& samples) {
+  return {std::ranges::min(samples), median(samples), median_deviation(samples)};
+}
 
 double relative(const RaceResult& run, const RaceResult& base) { return median(ratios(run, base)); }
 
 Outcome outcome(const RaceResult& challenger, const RaceResult& incumbent) {
   const std::vector<double> all = ratios(challenger, incumbent);
   if (all.size() < kLeastRounds) return Outcome::kOpen;
-  const double gain = 1 - median(all), error = kErrors * kErrorOfMedian * median_deviation(all) / std::sqrt(static_cast<double>(all.size()));
+  const double gain = 1 - median(all), error = kErrors * kErrorOfMedian * median_deviation(all) /
+                                               std::sqrt(static_cast<double>(all.size()));
   if (gain > kLeastGain && gain - error > kLeastGain / 2) return Outcome::kFaster;
   return gain + error < kLeastGain ? Outcome::kNotFaster : Outcome::kOpen;
 }
@@ -56,7 +60,8 @@ std::vector<RaceResult> race(const std::vector<Contestant>& contestants, const R
   using Clock = std::chrono::steady_clock;
   const auto end = Clock::now() + std::chrono::duration<double>(racing.seconds);
   std::vector<RaceResult> runs(contestants.size());
-  for (int round = 0; round < racing.rounds && (round < racing.early || Clock::now() < end); ++round) {
+  for (int round = 0; round < racing.rounds && (round < racing.early || Clock::now() < end);
+       ++round) {
     for (size_t i = 0; i < contestants.size(); ++i) {
       const size_t turn = (i + static_cast<size_t>(round)) % contestants.size();
       if (!runs[turn].dropped) runs[turn].samples.push_back(contestants[turn].sample());
@@ -72,12 +77,14 @@ std::vector<RaceResult> race(const std::vector<Contestant>& contestants, const R
   return runs;
 }
 
-Quietest race_quietly(const std::vector<Contestant>& contestants, const Racing& racing, const std::function<bool()>& in_time) {
+Quietest race_quietly(const std::vector<Contestant>& contestants, const Racing& racing,
+                      const std::function<bool()>& in_time) {
   Quietest quietest{{}, INFINITY};
   for (int i = 0; i == 0 || (i < kQuietTries && quietest.other_load > kQuiet && in_time()); ++i) {
     const OtherLoad others;
     std::vector<RaceResult> results = race(contestants, racing);
-    if (const double load = others.cores(); load < quietest.other_load) quietest = {std::move(results), load};
+    if (const double load = others.cores(); load < quietest.other_load)
+      quietest = {std::move(results), load};
   }
   return quietest;
 }

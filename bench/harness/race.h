@@ -34,21 +34,24 @@ struct Racing {
   double drop = 1.25;     ///< those above this many times the best
   double seconds = 2;     ///< no new round begins later than this, once there are `early` ones
   /// Asked after each round: whether that is enough.
-  std::function<bool(const std::vector<RaceResult>&)> decided = [](const std::vector<RaceResult>&) { return false; };
+  std::function<bool(const std::vector<RaceResult>&)> decided = [](const std::vector<RaceResult>&) {
+    return false;
+  };
 };
 
-/// Samples of all in turn, round by round, each round beginning with another one. The first contestant has to stay: the others are
-/// compared by their ratios to it.
+/// Samples of all in turn, round by round, each round beginning with another one. The first
+/// contestant has to stay: the others are compared by their ratios to it.
 std::vector<RaceResult> race(const std::vector<Contestant>& contestants, const Racing& racing);
 
-/// Runs a race again, a few times at the most and while `in_time`, when other programs ran meanwhile; returns the result of the quietest time
-/// and the cores that others took then.
+/// Runs a race again, a few times at the most and while `in_time`, when other programs ran
+/// meanwhile; returns the result of the quietest time and the cores that others took then.
 struct Quietest {
   std::vector<RaceResult> results;
   double other_load;
 };
 Quietest race_quietly(
-    const std::vector<Contestant>& contestants, const Racing& racing, const std::function<bool()>& in_time = [] { return true; });
+    const std::vector<Contestant>& contestants, const Racing& racing,
+    const std::function<bool()>& in_time = [] { return true; });
 
 double median(std::vector<double> values);
 /// The median absolute deviation from the median.
@@ -63,8 +66,9 @@ enum class Outcome {
   kFaster,     ///< by more than kLeastGain, and surely by more than half of that
   kNotFaster,  ///< surely not by kLeastGain
 };
-/// What the samples of the same rounds say of a challenger. `Surely` is three standard errors of the median of the gains away, the
-/// error estimated from their median deviation; before sixteen rounds nothing is sure.
+/// What the samples of the same rounds say of a challenger. `Surely` is three standard errors of
+/// the median of the gains away, the error estimated from their median deviation; before sixteen
+/// rounds nothing is sure.
 Outcome outcome(const RaceResult& challenger, const RaceResult& incumbent);
 
 }  // namespace mmrec::bench

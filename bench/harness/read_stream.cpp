@@ -6,7 +6,8 @@ namespace mmrec::bench {
 
 namespace {
 
-/// Independent exclusive ors of the bits: cheap and never slowed by what the floats are, so that the loads are all that takes time.
+/// Independent exclusive ors of the bits: cheap and never slowed by what the floats are, so that
+/// the loads are all that takes time.
 template <class Vector>
 [[gnu::always_inline]] inline float read_in(const float* data, int64_t count) {
   constexpr int kSums = 8, kLanes = sizeof(Vector) / sizeof(int32_t);
@@ -30,8 +31,12 @@ typedef int32_t Lanes4 __attribute__((vector_size(16)));
 typedef int32_t Lanes8 __attribute__((vector_size(32)));
 typedef int32_t Lanes16 __attribute__((vector_size(64)));
 
-__attribute__((target("avx512f"))) float read_avx512(const float* data, int64_t count) { return read_in<Lanes16>(data, count); }
-__attribute__((target("avx2"))) float read_avx2(const float* data, int64_t count) { return read_in<Lanes8>(data, count); }
+__attribute__((target("avx512f"))) float read_avx512(const float* data, int64_t count) {
+  return read_in<Lanes16>(data, count);
+}
+__attribute__((target("avx2"))) float read_avx2(const float* data, int64_t count) {
+  return read_in<Lanes8>(data, count);
+}
 
 #endif
 

@@ -22,24 +22,31 @@ std::vector<std::string> rival_libraries() {
   return names;
 }
 
-json peak_json(const Peak& peak) { return {{"gflops", peak.flops / 1e9}, {"gbytes", peak.bytes / 1e9}, {"gbytes_plain", peak.plain_bytes / 1e9}}; }
+json peak_json(const Peak& peak) {
+  return {{"gflops", peak.flops / 1e9},
+          {"gbytes", peak.bytes / 1e9},
+          {"gbytes_plain", peak.plain_bytes / 1e9}};
+}
 
 }  // namespace
 
 Header header_lines(const MachinePeak& peak) {
   const auto line = [&](const Peak& p) {
-    return fmt::format("{:.1f} GFLOP/s ({}), copy {:.1f} GB/s ({:.1f} without streaming stores)", p.flops / 1e9, peak.vectors, p.bytes / 1e9,
-                       p.plain_bytes / 1e9);
+    return fmt::format("{:.1f} GFLOP/s ({}), copy {:.1f} GB/s ({:.1f} without streaming stores)",
+                       p.flops / 1e9, peak.vectors, p.bytes / 1e9, p.plain_bytes / 1e9);
   };
   const std::vector<std::string> rivals = rival_libraries();
   Header lines = {{"CPU", cpu_name()},
                   {"threads", fmt::format("{} of {}", num_threads(), available_threads())},
                   {"kernel target", kernel_target()},
                   {"schedules", kernel_schedule()},
-                  {"rivals", rivals.empty() ? "none was found when this was configured" : fmt::format("{}", fmt::join(rivals, ", "))},
+                  {"rivals", rivals.empty() ? "none was found when this was configured"
+                                            : fmt::format("{}", fmt::join(rivals, ", "))},
                   {"peak", line(peak.all_threads)},
                   {"peak of one thread", line(peak.one_thread)}};
-  if (peak.disturbed()) lines.emplace_back("peak is disturbed", peak.disturbance() + "; parts of the peak may be too high");
+  if (peak.disturbed())
+    lines.emplace_back("peak is disturbed",
+                       peak.disturbance() + "; parts of the peak may be too high");
   return lines;
 }
 

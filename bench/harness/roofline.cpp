@@ -23,7 +23,8 @@ td.part { background: linear-gradient(90deg, var(--bar) var(--p), transparent va
 )";
 
 /// Outlines around (0, 0).
-constexpr std::array kShapes = {"M-4.5,0a4.5,4.5 0 1,0 9,0a4.5,4.5 0 1,0 -9,0z", "M-4,-4h8v8h-8z", "M0,-5.6L5.6,0L0,5.6L-5.6,0z", "M0,-5.2L5,4H-5z",
+constexpr std::array kShapes = {"M-4.5,0a4.5,4.5 0 1,0 9,0a4.5,4.5 0 1,0 -9,0z", "M-4,-4h8v8h-8z",
+                                "M0,-5.6L5.6,0L0,5.6L-5.6,0z", "M0,-5.2L5,4H-5z",
                                 "M0,5.2L5,-4H-5z"};
 
 /// The rows of one variant.
@@ -45,33 +46,45 @@ struct Chart {
 
 Chart chart(const Groups& groups, const MachinePeak& peak) {
   const std::string& first = groups.front().front().row.work->op;
-  const bool one_op = std::ranges::all_of(groups, [&](const auto& group) { return group.front().row.work->op == first; });
+  const bool one_op = std::ranges::all_of(
+      groups, [&](const auto& group) { return group.front().row.work->op == first; });
   Chart chart;
   for (const std::vector<Result>& group : groups)
     for (const Result& result : group) {
       const Workload& work = *result.row.work;
       if (work.flops == 0) continue;
-      const std::string name = result.row.variant.empty() ? work.op : one_op ? result.row.variant : work.op + " " + result.row.variant;
+      const std::string name = result.row.variant.empty() ? work.op
+                               : one_op                   ? result.row.variant
+                                                          : work.op + " " + result.row.variant;
       const auto known = std::ranges::find(chart.series, name, &Series::name);
       const size_t index = known - chart.series.begin();
-      if (known == chart.series.end()) chart.series.push_back({name, !result.row.registered && group.front().row.registered});
+      if (known == chart.series.end())
+        chart.series.push_back({name, !result.row.registered && group.front().row.registered});
       const Rate rate(work, result.timing.best, peak.all_threads);
-      chart.points.push_back({work.flops / work.bytes, rate.flops / 1e9, index,
-                              fmt::format("{}\n{:.1f} GFLOP/s, {:.1f} GB/s\n{:.0f} % of {}\n{} (median {})", result.row.name(), rate.flops / 1e9,
-                                          rate.bytes / 1e9, 100 * rate.part_of_peak, rate.arithmetic ? "the FMA peak" : "the copy bandwidth",
-                                          time_string(result.timing.best), time_string(result.timing.median))});
+      chart.points.push_back(
+          {work.flops / work.bytes, rate.flops / 1e9, index,
+           fmt::format("{}\n{:.1f} GFLOP/s, {:.1f} GB/s\n{:.0f} % of {}\n{} (median {})",
+                       result.row.name(), rate.flops / 1e9, rate.bytes / 1e9,
+                       100 * rate.part_of_peak,
+                       rate.arithmetic ? "the FMA peak" : "the copy bandwidth",
+                       time_string(result.timing.best), time_string(result.timing.median))});
     }
   return chart;
 }
 
-std::string marker(size_t series, bool rival, const std::string& attributes, const std::string& title) {
-  return fmt::format("<path class='mark s{}{}' d='{}' style='{}:var(--c{})'{}>{}</path>", series, rival ? " rival" : "",
-                     kShapes[series % kShapes.size()], rival ? "stroke" : "fill", series % kHtmlColours, attributes, title);
+std::string marker(size_t series, bool rival, const std::string& attributes,
+                   const std::string& title) {
+  return fmt::format("<path class='mark s{}{}' d='{}' style='{}:var(--c{})'{}>{}</path>", series,
+                     rival ? " rival" : "", kShapes[series % kShapes.size()],
+                     rival ? "stroke" : "fill", series % kHtmlColours, attributes, title);
 }
 
 /// An axis of decades on `length` pixels.
 struct Axis {
-  Axis(double low, double high, double length) : low(std::log10(low)), scale(length / (std::log10(high) - std::log10(low))), high(std::log10(high)) {}
+  Axis(double low, double high, double length)
+      : low(std::log10(low)),
+        scale(length / (std::log10(high) - std::log10(low))),
+        high(std::log10(high)) {}
   double pixels(double value) const { return (std::log10(value) - low) * scale; }
   /// Round numbers on the axis, some forty pixels apart.
   std::vector<double> ticks() const {
@@ -88,7 +101,8 @@ struct Axis {
   double low, scale, high;
 };
 
-std::string plot(const Chart& chart, const Peak& peak, const char* css, double width, double height) {
+std::string plot(const Chart& chart, const Peak& peak, const char* css, double width,
+                 double height) {
   constexpr double kLeft = 52, kRight = 16, kTop = 30, kBottom = 46;
   const double flops = peak.flops / 1e9, bytes = peak.bytes / 1e9, ridge = flops / bytes;
   const auto [left, right] = std::ranges::minmax(chart.points | std::views::transform(&Point::x));
@@ -98,56 +112,73 @@ std::string plot(const Chart& chart, const Peak& peak, const char* css, double w
   const auto px = [&](double value) { return kLeft + x.pixels(value); };
   const auto py = [&](double value) { return height - kBottom - y.pixels(value); };
 
-  std::string svg = fmt::format("<svg class='plot {}' viewBox='0 0 {} {}' role='img' aria-label='roofline plot'>", css, width, height);
+  std::string svg =
+      fmt::format("<svg class='plot {}' viewBox='0 0 {} {}' role='img' aria-label='roofline plot'>",
+                  css, width, height);
   for (const double tick : x.ticks())
-    svg += fmt::format("<line class='grid' x1='{0:.1f}' x2='{0:.1f}' y1='{1}' y2='{2}'/><text x='{0:.1f}' y='{3}' text-anchor='middle'>{4:g}</text>",
-                       px(tick), kTop, height - kBottom, height - kBottom + 17, tick);
+    svg += fmt::format(
+        "<line class='grid' x1='{0:.1f}' x2='{0:.1f}' y1='{1}' y2='{2}'/><text x='{0:.1f}' y='{3}' "
+        "text-anchor='middle'>{4:g}</text>",
+        px(tick), kTop, height - kBottom, height - kBottom + 17, tick);
   for (const double tick : y.ticks())
-    svg += fmt::format("<line class='grid' x1='{1}' x2='{2}' y1='{0:.1f}' y2='{0:.1f}'/><text x='{3}' y='{4:.1f}' text-anchor='end'>{5:g}</text>",
-                       py(tick), kLeft, width - kRight, kLeft - 7, py(tick) + 4, tick);
-  svg += fmt::format("<text x='{}' y='{}' text-anchor='end'>operations a byte</text>", width - kRight, height - 8);
+    svg += fmt::format(
+        "<line class='grid' x1='{1}' x2='{2}' y1='{0:.1f}' y2='{0:.1f}'/><text x='{3}' y='{4:.1f}' "
+        "text-anchor='end'>{5:g}</text>",
+        py(tick), kLeft, width - kRight, kLeft - 7, py(tick) + 4, tick);
+  svg += fmt::format("<text x='{}' y='{}' text-anchor='end'>operations a byte</text>",
+                     width - kRight, height - 8);
   svg += "<text x='0' y='14'>GFLOP/s</text>";
 
   for (const Point& point : chart.points)
-    svg += marker(point.series, chart.series[point.series].rival, fmt::format(" transform='translate({:.1f},{:.1f})'", px(point.x), py(point.y)),
+    svg += marker(point.series, chart.series[point.series].rival,
+                  fmt::format(" transform='translate({:.1f},{:.1f})'", px(point.x), py(point.y)),
                   fmt::format("<title>{}</title>", html_escaped(point.title)));
 
   // The roof, and on it what its two parts are; the slope's name is where fewest points are.
   const double enters = std::max(std::pow(10., x.low), std::pow(10., y.low) / bytes);
-  svg +=
-      fmt::format("<path class='roof' d='M{:.1f},{:.1f}L{:.1f},{:.1f}H{}'/>", px(enters), py(enters * bytes), px(ridge), py(flops), width - kRight);
-  svg += fmt::format("<text class='roof' x='{}' y='{:.1f}' text-anchor='end'>multiply-adds: {:.0f} GFLOP/s</text>", width - kRight - 4, py(flops) - 9,
-                     flops);
-  const double run = px(ridge) - px(enters), rise = py(enters * bytes) - py(flops), length = std::hypot(run, rise);
+  svg += fmt::format("<path class='roof' d='M{:.1f},{:.1f}L{:.1f},{:.1f}H{}'/>", px(enters),
+                     py(enters * bytes), px(ridge), py(flops), width - kRight);
+  svg += fmt::format(
+      "<text class='roof' x='{}' y='{:.1f}' text-anchor='end'>multiply-adds: {:.0f} GFLOP/s</text>",
+      width - kRight - 4, py(flops) - 9, flops);
+  const double run = px(ridge) - px(enters), rise = py(enters * bytes) - py(flops),
+               length = std::hypot(run, rise);
   constexpr double kTextWidth = 108, kOffset = 13;  // of the middle of its letters from the line
   struct {
     double distance, along, side;
   } best{-1, 0, 1};
   for (const double side : {1., -1.})  // above and below the slope
-    for (double along = kTextWidth / 2; along <= std::max(length - kTextWidth / 2, kTextWidth / 2); along += 10) {
+    for (double along = kTextWidth / 2; along <= std::max(length - kTextWidth / 2, kTextWidth / 2);
+         along += 10) {
       double distance = 60;  // far enough
       for (const double letter : {-0.5, -0.25, 0., 0.25, 0.5}) {
-        const double x = px(enters) + ((along + letter * kTextWidth) * run - side * kOffset * rise) / length;
-        const double y = py(enters * bytes) - ((along + letter * kTextWidth) * rise + side * kOffset * run) / length;
-        for (const Point& point : chart.points) distance = std::min(distance, std::hypot(px(point.x) - x, py(point.y) - y));
+        const double x =
+            px(enters) + ((along + letter * kTextWidth) * run - side * kOffset * rise) / length;
+        const double y = py(enters * bytes) -
+                         ((along + letter * kTextWidth) * rise + side * kOffset * run) / length;
+        for (const Point& point : chart.points)
+          distance = std::min(distance, std::hypot(px(point.x) - x, py(point.y) - y));
       }
       if (distance > best.distance) best = {distance, along, side};
     }
-  svg +=
-      fmt::format("<text class='roof' transform='translate({:.1f},{:.1f}) rotate({:.1f})' y='{:.0f}' text-anchor='middle'>copies: {:.0f} GB/s</text>",
-                  px(enters) + best.along * run / length, py(enters * bytes) - best.along * rise / length,
-                  -std::atan2(rise, run) * 180 / std::acos(-1.), best.side > 0 ? -9. : 17., bytes);
+  svg += fmt::format(
+      "<text class='roof' transform='translate({:.1f},{:.1f}) rotate({:.1f})' y='{:.0f}' "
+      "text-anchor='middle'>copies: {:.0f} GB/s</text>",
+      px(enters) + best.along * run / length, py(enters * bytes) - best.along * rise / length,
+      -std::atan2(rise, run) * 180 / std::acos(-1.), best.side > 0 ? -9. : 17., bytes);
   return svg + "</svg>\n";
 }
 
 std::string legend(const Chart& chart) {
   std::string list = "<ul class=\"legend\">";
   for (size_t i = 0; i < chart.series.size(); ++i)
-    list += fmt::format("<li class=\"l{}\"><svg width=\"14\" height=\"14\" viewBox=\"-7 -7 14 14\">{}</svg>{}</li>", i,
-                        marker(i, chart.series[i].rival, "", ""), html_escaped(chart.series[i].name));
+    list += fmt::format(
+        "<li class=\"l{}\"><svg width=\"14\" height=\"14\" viewBox=\"-7 -7 14 14\">{}</svg>{}</li>",
+        i, marker(i, chart.series[i].rival, "", ""), html_escaped(chart.series[i].name));
   // A series in the legend under the pointer stands alone in the plot.
   list += "</ul>\n<style>";
-  for (size_t i = 0; i < chart.series.size(); ++i) list += fmt::format("body:has(.l{0}:hover) .plot .mark:not(.s{0}) {{ opacity: 0.08; }}\n", i);
+  for (size_t i = 0; i < chart.series.size(); ++i)
+    list += fmt::format("body:has(.l{0}:hover) .plot .mark:not(.s{0}) {{ opacity: 0.08; }}\n", i);
   return list + "</style>\n";
 }
 
@@ -163,15 +194,20 @@ std::string table(const Groups& groups, const MachinePeak& peak) {
       const std::string words = marks(group, i);
       const double part = 100 * rate.part_of_peak;
       rows += fmt::format(
-          "<tr{}><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.1f}</td><td class=\"part\" style=\"--p:{:.0f}%\">{:.0f} %</td><td>{}</td>"
+          "<tr{}><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.1f}</td><td class=\"part\" "
+          "style=\"--p:{:.0f}%\">{:.0f} %</td><td>{}</td>"
           "<td>{}</td></tr>\n",
-          words.starts_with("fastest") ? " class=\"fastest\"" : "", html_escaped(result.row.name()), time_string(result.timing.best),
-          time_string(result.timing.median), work.flops > 0 ? fmt::format("{:.1f}", rate.flops / 1e9) : "", rate.bytes / 1e9, std::min(part, 100.),
-          part, group.size() > 1 ? fmt::format("{:.2f}x", ratios[i]) : "", words);
+          words.starts_with("fastest") ? " class=\"fastest\"" : "", html_escaped(result.row.name()),
+          time_string(result.timing.best), time_string(result.timing.median),
+          work.flops > 0 ? fmt::format("{:.1f}", rate.flops / 1e9) : "", rate.bytes / 1e9,
+          std::min(part, 100.), part, group.size() > 1 ? fmt::format("{:.2f}x", ratios[i]) : "",
+          words);
     }
     rows += "</tbody>\n";
   }
-  return "<div class=\"scroll\"><table><thead><tr><th></th><th>best</th><th>median</th><th>GFLOP/s</th><th>GB/s</th><th>of the limit</th>"
+  return "<div "
+         "class=\"scroll\"><table><thead><tr><th></th><th>best</th><th>median</th><th>GFLOP/s</"
+         "th><th>GB/s</th><th>of the limit</th>"
          "<th>speed-up</th><th></th></tr></thead>\n" +
          rows + "</table></div>\n";
 }
@@ -181,18 +217,22 @@ std::string table(const Groups& groups, const MachinePeak& peak) {
 std::string report_html(const Report& report) {
   const MachinePeak& peak = report.peak;
   std::string facts;
-  for (const auto& [key, value] : header_lines(peak)) facts += fmt::format("<dt>{}</dt><dd>{}</dd>", key, html_escaped(value));
+  for (const auto& [key, value] : header_lines(peak))
+    facts += fmt::format("<dt>{}</dt><dd>{}</dd>", key, html_escaped(value));
   std::string page = fmt::format("<h1>bench: {}</h1>\n", html_escaped(report.title));
   const Chart points = chart(report.groups, peak);
   if (!points.points.empty()) {
     const bool rivals = std::ranges::any_of(points.series, &Series::rival);
     page += fmt::format(
-        "<p>A point is a kernel on one shape: how much it computes for each byte that it must read or write, and how fast. The line is the "
+        "<p>A point is a kernel on one shape: how much it computes for each byte that it must read "
+        "or write, and how fast. The line is the "
         "limit that this machine sets; only data in the caches gets past its slope.{}</p>\n",
         rivals ? " Hollow points are other libraries." : "");
-    page += plot(points, peak.all_threads, "wide", 1040, 560) + plot(points, peak.all_threads, "narrow", 400, 440) + legend(points);
+    page += plot(points, peak.all_threads, "wide", 1040, 560) +
+            plot(points, peak.all_threads, "narrow", 400, 440) + legend(points);
   }
-  return html_page("bench: " + report.title, kStyle, page + "<dl>" + facts + "</dl>\n" + table(report.groups, peak));
+  return html_page("bench: " + report.title, kStyle,
+                   page + "<dl>" + facts + "</dl>\n" + table(report.groups, peak));
 }
 
 }  // namespace mmrec::bench

@@ -37,7 +37,9 @@ size_t baseline(const std::vector<Result>& group) {
 
 /// Where a kernel's schedule comes from; "" for what is no kernel.
 std::string schedule_string(const Result& result) {
-  return result.level.empty() ? "" : fmt::format("  [{}{}{}]", result.level, result.params.empty() ? "" : ": ", result.params);
+  return result.level.empty() ? ""
+                              : fmt::format("  [{}{}{}]", result.level,
+                                            result.params.empty() ? "" : ": ", result.params);
 }
 
 std::string ratio_string(double ratio) { return fmt::format("{:.2f}x", ratio); }
@@ -47,7 +49,9 @@ std::string ratio_string(double ratio) { return fmt::format("{:.2f}x", ratio); }
 std::vector<std::vector<Case>> grouped(const std::vector<Case>& rows) {
   std::vector<std::vector<Case>> groups;
   for (const Case& row : rows) {
-    const auto group = std::ranges::find_if(groups, [&](const std::vector<Case>& other) { return other.front().group() == row.group(); });
+    const auto group = std::ranges::find_if(groups, [&](const std::vector<Case>& other) {
+      return other.front().group() == row.group();
+    });
     if (group != groups.end())
       group->push_back(row);
     else
@@ -57,7 +61,9 @@ std::vector<std::vector<Case>> grouped(const std::vector<Case>& rows) {
 }
 
 std::string time_string(double seconds) {
-  const auto [value, unit] = seconds < 1e-3 ? std::pair(1e6 * seconds, "us") : seconds < 1 ? std::pair(1e3 * seconds, "ms") : std::pair(seconds, "s");
+  const auto [value, unit] = seconds < 1e-3 ? std::pair(1e6 * seconds, "us")
+                             : seconds < 1  ? std::pair(1e3 * seconds, "ms")
+                                            : std::pair(seconds, "s");
   return fmt::format("{:.{}f} {}", value, value < 10 ? 3 : value < 100 ? 2 : 1, unit);
 }
 
@@ -69,16 +75,21 @@ std::vector<double> speed_ups(const std::vector<Result>& group) {
 }
 
 bool disturbed(const Groups& groups) {
-  return std::ranges::any_of(groups, [](const std::vector<Result>& group) { return group.front().other_load > kQuiet; });
+  return std::ranges::any_of(
+      groups, [](const std::vector<Result>& group) { return group.front().other_load > kQuiet; });
 }
 
 size_t winner(const std::vector<Result>& group) {
-  return std::ranges::min_element(group, {}, [](const Result& result) { return std::pair(result.row.limit, result.timing.best); }) - group.begin();
+  return std::ranges::min_element(
+             group, {},
+             [](const Result& result) { return std::pair(result.row.limit, result.timing.best); }) -
+         group.begin();
 }
 
 std::string marks(const std::vector<Result>& group, size_t row) {
   const Result& result = group[row];
-  const bool several = std::ranges::count(group, false, [](const Result& other) { return other.row.limit; }) > 1;
+  const bool several =
+      std::ranges::count(group, false, [](const Result& other) { return other.row.limit; }) > 1;
   std::vector<const char*> words;
   if (several && row == winner(group)) words.push_back("fastest");
   if (several && result.dispatched) words.push_back("default");
@@ -87,9 +98,12 @@ std::string marks(const std::vector<Result>& group, size_t row) {
   return fmt::format("{}", fmt::join(words, " "));
 }
 
-Groups print_table(const std::vector<Case>& rows, const MachinePeak& peak, const Measuring& measuring, bool schedules) {
-  const bool trains = std::ranges::any_of(rows, [](const Case& row) { return row.work->tokens > 0; });
-  print_line("{:<44}{:>11}{:>11}{:>16}{:>9}{:>15}", "", "best", "median", "best rate", "of peak", trains ? "best tokens/s" : "speed-up");
+Groups print_table(const std::vector<Case>& rows, const MachinePeak& peak,
+                   const Measuring& measuring, bool schedules) {
+  const bool trains =
+      std::ranges::any_of(rows, [](const Case& row) { return row.work->tokens > 0; });
+  print_line("{:<44}{:>11}{:>11}{:>16}{:>9}{:>15}", "", "best", "median", "best rate", "of peak",
+             trains ? "best tokens/s" : "speed-up");
   Groups groups;
   std::string before;
   for (const std::vector<Case>& group : grouped(rows)) {
@@ -103,24 +117,31 @@ Groups print_table(const std::vector<Case>& rows, const MachinePeak& peak, const
       const Workload& work = *results[i].row.work;
       const Timing& timing = results[i].timing;
       const Rate rate(work, timing.best, peak.all_threads);
-      const std::string last = trains ? fmt::format("{:.0f}", work.tokens / timing.best) : results.size() > 1 ? ratio_string(ratios[i]) : "";
+      const std::string last = trains ? fmt::format("{:.0f}", work.tokens / timing.best)
+                               : results.size() > 1 ? ratio_string(ratios[i])
+                                                    : "";
       const std::string words = marks(results, i);
-      print_line("{:<44}{:>11}{:>11}{:>16}{:>7.0f} %{:>15}{}{}{}", results[i].row.name(), time_string(timing.best), time_string(timing.median),
-                 rate.string(), 100 * rate.part_of_peak, last, words.empty() ? "" : "  ", words, schedules ? schedule_string(results[i]) : "");
+      print_line("{:<44}{:>11}{:>11}{:>16}{:>7.0f} %{:>15}{}{}{}", results[i].row.name(),
+                 time_string(timing.best), time_string(timing.median), rate.string(),
+                 100 * rate.part_of_peak, last, words.empty() ? "" : "  ", words,
+                 schedules ? schedule_string(results[i]) : "");
     }
     groups.push_back(results);
   }
   return groups;
 }
 
-Groups print_comparison(const std::vector<Case>& rows, const MachinePeak& peak, const Measuring& measuring) {
+Groups print_comparison(const std::vector<Case>& rows, const MachinePeak& peak,
+                        const Measuring& measuring) {
   const Groups groups = print_table(rows, peak, measuring, true);
   print_rivals(groups);
-  std::map<std::string, std::pair<int, int>> wins;  // by variant: groups in which it is the fastest of the registry, and dispatched
+  std::map<std::string, std::pair<int, int>>
+      wins;  // by variant: groups in which it is the fastest of the registry, and dispatched
   int compared = 0;
   for (const std::vector<Result>& group : groups) {
     std::vector<Result> ours;
-    std::ranges::copy_if(group, std::back_inserter(ours), [](const Result& result) { return result.row.registered; });
+    std::ranges::copy_if(group, std::back_inserter(ours),
+                         [](const Result& result) { return result.row.registered; });
     if (ours.size() < 2) continue;
     ++compared;
     for (const Result& result : ours) {
@@ -131,36 +152,45 @@ Groups print_comparison(const std::vector<Case>& rows, const MachinePeak& peak, 
   }
   print_line("");
   for (const auto& [variant, counts] : wins)
-    print_line("{:<20}fastest of the project's in {} of {}, default in {}", variant, counts.first, compared, counts.second);
+    print_line("{:<20}fastest of the project's in {} of {}, default in {}", variant, counts.first,
+               compared, counts.second);
   print_line("{:<20}{}", "schedules from", kernel_schedule());
   return groups;
 }
 
 void print_rivals(const Groups& groups) {
   std::vector<std::string> passes, names;
-  std::map<std::string, std::map<std::string, Ratios>> ratios;  // by rival and pass; the pass "" is all of them
+  std::map<std::string, std::map<std::string, Ratios>>
+      ratios;  // by rival and pass; the pass "" is all of them
   for (const std::vector<Result>& group : groups) {
     const size_t ours = baseline(group);
     for (const Result& result : group) {
       if (result.row.registered || result.row.limit || !group[ours].row.registered) continue;
       const std::string& pass = result.row.work->pass.registry;
       if (std::ranges::find(passes, pass) == passes.end()) passes.push_back(pass);
-      if (std::ranges::find(names, result.row.variant) == names.end()) names.push_back(result.row.variant);
+      if (std::ranges::find(names, result.row.variant) == names.end())
+        names.push_back(result.row.variant);
       for (const std::string& of : {std::string(), pass})
-        ratios[result.row.variant][of].add(result.timing.best / group[ours].timing.best,
-                                           fmt::format("{} {}", pass, fmt::join(result.row.work->sizes, "x")));
+        ratios[result.row.variant][of].add(
+            result.timing.best / group[ours].timing.best,
+            fmt::format("{} {}", pass, fmt::join(result.row.work->sizes, "x")));
     }
   }
   if (names.empty()) return;
   std::string head;
   for (const std::string& pass : passes) head += fmt::format("{:>9}", pass);
-  print_line("\nRivals' time over that of the default variant: geometric means, and the lowest of all shapes\n");
+  print_line(
+      "\nRivals' time over that of the default variant: geometric means, and the lowest of all "
+      "shapes\n");
   print_line("{:<18}{:>8}{:>9}{}{:>9}  {}", "", "shapes", "mean", head, "lowest", "at");
   for (const std::string& name : names) {
     const Ratios& all = ratios[name][""];
     std::string parts;
-    for (const std::string& pass : passes) parts += fmt::format("{:>9}", ratios[name].contains(pass) ? ratio_string(ratios[name][pass].mean()) : "");
-    print_line("{:<18}{:>8}{:>9}{}{:>9}  {}", name, all.count, ratio_string(all.mean()), parts, ratio_string(all.lowest), all.lowest_where);
+    for (const std::string& pass : passes)
+      parts += fmt::format(
+          "{:>9}", ratios[name].contains(pass) ? ratio_string(ratios[name][pass].mean()) : "");
+    print_line("{:<18}{:>8}{:>9}{}{:>9}  {}", name, all.count, ratio_string(all.mean()), parts,
+               ratio_string(all.lowest), all.lowest_where);
   }
 }
 

@@ -12,8 +12,10 @@ namespace mmrec::bench {
 
 namespace {
 
-constexpr double kSampleSeconds = 1e-3;    // long against the clock's resolution, short against what disturbs
-constexpr double kSettleSeconds = 0.3e-3;  // for the caches, and the threads of who has his own, after the others' samples
+constexpr double kSampleSeconds =
+    1e-3;  // long against the clock's resolution, short against what disturbs
+constexpr double kSettleSeconds =
+    0.3e-3;  // for the caches, and the threads of who has his own, after the others' samples
 constexpr int kMinimumSamples = 7, kMaximumSamples = 1000;
 
 /// The kernel that serves a call, as the profile has it.
@@ -32,7 +34,8 @@ ProfileRow served_by(const Workload& work, const Prepared& call) {
 double time_calls(const Prepared& call, int64_t calls) {
   const auto begin = std::chrono::steady_clock::now();
   for (int64_t i = 0; i < calls; ++i) call();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / static_cast<double>(calls);
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() /
+         static_cast<double>(calls);
 }
 
 std::vector<Result> time_in_turn(const std::vector<Case>& rows, double seconds, uint64_t seed) {
@@ -41,11 +44,13 @@ std::vector<Result> time_in_turn(const std::vector<Case>& rows, double seconds, 
   double slowest = 0;  // call
   for (const Case& row : rows) {
     const auto same = std::ranges::find(rows, row.work, &Case::work) - rows.begin();
-    calls.push_back(same < std::ssize(calls) ? calls[same] : std::make_shared<const Prepared>(*row.work, seed));
+    calls.push_back(same < std::ssize(calls) ? calls[same]
+                                             : std::make_shared<const Prepared>(*row.work, seed));
     const auto forced = row.force();
     const auto call = calls.back();
     call->warm_up(kWarmUpSeconds);
-    const double once = std::min({time_calls(*call, 1), time_calls(*call, 1), time_calls(*call, 1)});
+    const double once =
+        std::min({time_calls(*call, 1), time_calls(*call, 1), time_calls(*call, 1)});
     call->rest();
     slowest = std::max(slowest, once);
     const auto calls_per_sample = static_cast<int64_t>(std::ceil(kSampleSeconds / once));
@@ -58,7 +63,8 @@ std::vector<Result> time_in_turn(const std::vector<Case>& rows, double seconds, 
                            },
                            true});
   }
-  const int samples = std::clamp(static_cast<int>(seconds / std::max(kSampleSeconds, slowest)), kMinimumSamples, kMaximumSamples);
+  const int samples = std::clamp(static_cast<int>(seconds / std::max(kSampleSeconds, slowest)),
+                                 kMinimumSamples, kMaximumSamples);
   const Quietest quietest = race_quietly(contestants, {.rounds = samples, .early = samples});
 
   std::vector<Result> results;
@@ -83,6 +89,9 @@ Rate::Rate(const Workload& work, double seconds, const Peak& peak)
       arithmetic(work.flops / peak.flops > work.bytes / peak.bytes),
       part_of_peak(arithmetic ? flops / peak.flops : bytes / peak.bytes) {}
 
-std::string Rate::string() const { return arithmetic ? fmt::format("{:.1f} GFLOP/s", flops / 1e9) : fmt::format("{:.1f} GB/s   ", bytes / 1e9); }
+std::string Rate::string() const {
+  return arithmetic ? fmt::format("{:.1f} GFLOP/s", flops / 1e9)
+                    : fmt::format("{:.1f} GB/s   ", bytes / 1e9);
+}
 
 }  // namespace mmrec::bench

@@ -30,7 +30,9 @@ std::vector<int> shape_of(const TensorView<T>& tensor) {
 }
 
 /// The values of dense ids.
-inline std::vector<int32_t> values_of(const IntTensor& ids) { return {ids.data(), ids.data() + ids.count()}; }
+inline std::vector<int32_t> values_of(const IntTensor& ids) {
+  return {ids.data(), ids.data() + ids.count()};
+}
 
 /// A dense array that owns its values; argument and result of the references. Initially zero.
 class Array {

@@ -9,7 +9,8 @@ struct Attention {
 };
 
 /// q [N][D]; keys, values [S][D]. Head h owns the columns [h D/H, (h+1) D/H).
-inline Attention attention_forward(const Array& q, const Array& keys, const Array& values, int heads) {
+inline Attention attention_forward(const Array& q, const Array& keys, const Array& values,
+                                   int heads) {
   const int rows = q.size(0), slots = keys.size(0), width = q.size(1) / heads;
   Attention r{{rows, heads, slots}, {rows, q.size(1)}};
   for (int n = 0; n < rows; ++n)
@@ -24,7 +25,8 @@ inline Attention attention_forward(const Array& q, const Array& keys, const Arra
       for (Real s : score) sum += exp(s - largest);
       for (int s = 0; s < slots; ++s) {
         r.p(n, h, s) = exp(score[s] - largest) / sum;
-        for (int d = h * width; d < (h + 1) * width; ++d) r.context(n, d) += r.p(n, h, s) * values(s, d);
+        for (int d = h * width; d < (h + 1) * width; ++d)
+          r.context(n, d) += r.p(n, h, s) * values(s, d);
       }
     }
   return r;
@@ -37,10 +39,12 @@ struct AttentionGradients {
 
 /// Backpropagates through the values to p, through the softmax to the scores, and to q and the
 /// keys.
-inline AttentionGradients attention_backward(const Array& dcontext, const Array& q, const Array& keys, const Array& values, int heads) {
+inline AttentionGradients attention_backward(const Array& dcontext, const Array& q,
+                                             const Array& keys, const Array& values, int heads) {
   const int rows = q.size(0), slots = keys.size(0), width = q.size(1) / heads;
   const Array p = attention_forward(q, keys, values, heads).p;
-  AttentionGradients g{Array(q.shape()), Array(keys.shape()), Array(values.shape()), {heads, rows, slots}};
+  AttentionGradients g{
+      Array(q.shape()), Array(keys.shape()), Array(values.shape()), {heads, rows, slots}};
   for (int n = 0; n < rows; ++n)
     for (int h = 0; h < heads; ++h) {
       std::vector<Real> dp(slots);

@@ -12,7 +12,8 @@ inline Array transposed(const Array& x) {
 }
 
 /// A [M][K] B [K][N] + bias [N] + beta R [M][N]; bias and R may be absent.
-inline Array gemm_nn(const Array& a, const Array& b, const Array& bias = {}, const Array& residual = {}, double beta = 0) {
+inline Array gemm_nn(const Array& a, const Array& b, const Array& bias = {},
+                     const Array& residual = {}, double beta = 0) {
   Array c{a.size(0), b.size(1)};
   for (int m = 0; m < c.size(0); ++m)
     for (int n = 0; n < c.size(1); ++n) {
@@ -34,7 +35,9 @@ inline Array column_sum(const Array& x) {
 }
 
 /// y = x W^T + b: x [N][K], W [M][K], b [M].
-inline Array linear_forward(const Array& x, const Array& weight, const Array& bias) { return gemm_nn(x, transposed(weight), bias); }
+inline Array linear_forward(const Array& x, const Array& weight, const Array& bias) {
+  return gemm_nn(x, transposed(weight), bias);
+}
 
 struct LinearGradient {
   Array dx, dweight, dbias;

@@ -10,7 +10,8 @@ struct Hem {
 };
 
 /// y = rmsnorm(x, norm_weight) W^T + b.
-inline Hem hem_forward(const Array& x, const Array& norm_weight, const Array& weight, const Array& bias) {
+inline Hem hem_forward(const Array& x, const Array& norm_weight, const Array& weight,
+                       const Array& bias) {
   const Rmsnorm norm = rmsnorm_forward(x, norm_weight);
   return {norm.rstd, linear_forward(norm.y, weight, bias)};
 }
@@ -19,7 +20,8 @@ struct HemGradient {
   Array dx, dnorm_weight, dweight, dbias;
 };
 
-inline HemGradient hem_backward(const Array& dy, const Array& residual, const Array& x, const Array& norm_weight, const Array& weight) {
+inline HemGradient hem_backward(const Array& dy, const Array& residual, const Array& x,
+                                const Array& norm_weight, const Array& weight) {
   const LinearGradient linear = linear_backward(dy, rmsnorm_forward(x, norm_weight).y, weight);
   const RmsnormGradient norm = rmsnorm_backward(linear.dx, residual, x, norm_weight);
   return {norm.dx, norm.dw, linear.dweight, linear.dbias};

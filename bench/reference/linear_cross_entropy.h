@@ -9,7 +9,8 @@ struct LinearCrossEntropy {
 };
 
 /// Softmax cross-entropy of the logits x E^T against targets.
-inline LinearCrossEntropy linear_cross_entropy(const Array& x, const Array& embedding, const std::vector<int32_t>& targets) {
+inline LinearCrossEntropy linear_cross_entropy(const Array& x, const Array& embedding,
+                                               const std::vector<int32_t>& targets) {
   const int rows = x.size(0), vocabulary = embedding.size(0);
   const Array logits = gemm_nn(x, transposed(embedding));
   LinearCrossEntropy r{{rows}, {rows}, {rows, vocabulary}};
@@ -31,11 +32,14 @@ struct LinearCrossEntropyGradient {
 
 /// Gradient of scale * sum_n token_loss[n]. With respect to the logits it is the softmax minus one
 /// at the target.
-inline LinearCrossEntropyGradient linear_cross_entropy_backward(const Array& x, const Array& embedding, const std::vector<int32_t>& targets,
+inline LinearCrossEntropyGradient linear_cross_entropy_backward(const Array& x,
+                                                                const Array& embedding,
+                                                                const std::vector<int32_t>& targets,
                                                                 double scale) {
   Array dlogits = linear_cross_entropy(x, embedding, targets).p;
   for (int n = 0; n < x.size(0); ++n)
-    for (int v = 0; v < embedding.size(0); ++v) dlogits(n, v) = scale * (dlogits(n, v) - (v == targets[n] ? 1 : 0));
+    for (int v = 0; v < embedding.size(0); ++v)
+      dlogits(n, v) = scale * (dlogits(n, v) - (v == targets[n] ? 1 : 0));
   return {gemm_nn(dlogits, embedding), gemm_nn(transposed(dlogits), x)};
 }
 

@@ -21,7 +21,9 @@ struct Real {
 inline constexpr double kFunctionError = 4, kErfError = 8;
 
 inline Real operator-(Real a) { return {-a.value, a.error}; }
-inline Real operator+(Real a, Real b) { return {a.value + b.value, a.error + b.error + std::abs(a.value) + std::abs(b.value)}; }
+inline Real operator+(Real a, Real b) {
+  return {a.value + b.value, a.error + b.error + std::abs(a.value) + std::abs(b.value)};
+}
 inline Real operator-(Real a, Real b) { return a + -b; }
 inline Real operator*(Real a, Real b) {
   const double value = a.value * b.value;

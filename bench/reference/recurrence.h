@@ -9,7 +9,8 @@ namespace mmrec::reference {
 inline constexpr double kMdiShare = 0.1f;
 
 struct RecurrencePacked {
-  Array forward, backward;  ///< ops::RecurrenceWeights: [D][2][P], [2][D][P], P = ops::recurrence_padded(D)
+  Array forward,
+      backward;  ///< ops::RecurrenceWeights: [D][2][P], [2][D][P], P = ops::recurrence_padded(D)
 };
 
 inline RecurrencePacked recurrence_pack(const Array& core_gate, const Array& mdi_gate) {
@@ -17,7 +18,9 @@ inline RecurrencePacked recurrence_pack(const Array& core_gate, const Array& mdi
   RecurrencePacked packed{{dim, 2, padded}, {2, dim, padded}};
   for (int gate = 0; gate < 2; ++gate)
     for (int out = 0; out < dim; ++out)
-      for (int in = 0; in < dim; ++in) packed.forward(in, gate, out) = packed.backward(gate, out, in) = (gate ? mdi_gate : core_gate)(out, in);
+      for (int in = 0; in < dim; ++in)
+        packed.forward(in, gate, out) = packed.backward(gate, out, in) =
+            (gate ? mdi_gate : core_gate)(out, in);
   return packed;
 }
 
@@ -48,7 +51,8 @@ inline Recurrence recurrence_forward(const RecurrenceInputs& in) {
         const Real z = in.z(t, b, d), h = r.state(t, b, d);
         r.gates(t, b, d) = s;
         r.gates(t, b, dim + d) = g;
-        r.state(t + 1, b, d) = z * s + in.gamma(t, b, d) * h + kMdiShare * ((1 - g) * h + g * z + in.gm(t, b, d) * h);
+        r.state(t + 1, b, d) =
+            z * s + in.gamma(t, b, d) * h + kMdiShare * ((1 - g) * h + g * z + in.gm(t, b, d) * h);
       }
   return r;
 }
@@ -60,14 +64,16 @@ struct RecurrenceGradient {
 inline RecurrenceGradient recurrence_backward(const Array& dstate, const RecurrenceInputs& in) {
   const int steps = in.z.size(0), batch = in.z.size(1), dim = in.z.size(2);
   const Recurrence f = recurrence_forward(in);
-  RecurrenceGradient r{{steps, batch, 2 * dim}, {steps, batch, dim}, {steps, batch, dim}, {batch, dim}};
+  RecurrenceGradient r{
+      {steps, batch, 2 * dim}, {steps, batch, dim}, {steps, batch, dim}, {batch, dim}};
   for (int b = 0; b < batch; ++b) {
     std::vector<Real> through(dim);  // gradient that reaches h_t from h_{t+1}
     for (int t = steps - 1; t >= 0; --t) {
       std::vector<Real> earlier(through.size());
       for (int d = 0; d < dim; ++d) {
         const Real dh = dstate(t, b, d) + through[d];
-        const Real s = f.gates(t, b, d), g = f.gates(t, b, dim + d), z = in.z(t, b, d), h = f.state(t, b, d);
+        const Real s = f.gates(t, b, d), g = f.gates(t, b, dim + d), z = in.z(t, b, d),
+                   h = f.state(t, b, d);
         r.dpre(t, b, d) = dh * z * s * (1 - s);
         r.dpre(t, b, dim + d) = dh * kMdiShare * (z - h) * g * (1 - g);
         r.dz(t, b, d) = dh * (s + kMdiShare * g);
@@ -75,7 +81,9 @@ inline RecurrenceGradient recurrence_backward(const Array& dstate, const Recurre
         earlier[d] = dh * (in.gamma(t, b, d) + kMdiShare * (1 - g + in.gm(t, b, d)));
       }
       for (int i = 0; i < dim; ++i)
-        for (int d = 0; d < dim; ++d) earlier[i] += in.core_gate(d, i) * r.dpre(t, b, d) + in.mdi_gate(d, i) * r.dpre(t, b, dim + d);
+        for (int d = 0; d < dim; ++d)
+          earlier[i] +=
+              in.core_gate(d, i) * r.dpre(t, b, d) + in.mdi_gate(d, i) * r.dpre(t, b, dim + d);
       through = earlier;
     }
     for (int d = 0; d < dim; ++d) r.dstate_in(b, d) = through[d];

@@ -32,14 +32,16 @@ struct RmsnormGradient {
 };
 
 /// Product rule with d rstd / d x_d = -rstd^2 x_d / (D rms), defined as 0 for a row of zeros.
-inline RmsnormGradient rmsnorm_backward(const Array& dy, const Array& residual, const Array& x, const Array& w) {
+inline RmsnormGradient rmsnorm_backward(const Array& dy, const Array& residual, const Array& x,
+                                        const Array& w) {
   RmsnormGradient gradient{Array(x.shape()), Array(w.shape())};
   for (int n = 0; n < x.size(0); ++n) {
     const Real rms = root_mean_square(x, n), rstd = 1 / (rms + kNormEpsilon);
     Real drstd = 0;
     for (int d = 0; d < x.size(1); ++d) drstd += dy(n, d) * w(d) * x(n, d);
     for (int d = 0; d < x.size(1); ++d) {
-      const Real through_rstd = rms.value > 0 ? drstd * rstd * rstd * (x(n, d) / (x.size(1) * rms)) : 0;
+      const Real through_rstd =
+          rms.value > 0 ? drstd * rstd * rstd * (x(n, d) / (x.size(1) * rms)) : 0;
       gradient.dx(n, d) = residual(n, d) + dy(n, d) * w(d) * rstd - through_rstd;
       gradient.dw(d) += dy(n, d) * x(n, d) * rstd;
     }

@@ -49,7 +49,8 @@ struct AffineScanGradient {
 };
 
 /// `state` is the total gradient of h_t: from outside, and through h_{t+1}.
-inline AffineScanGradient affine_scan_backward(const Array& dh, const Array& a, const Array& b, const Array& h0) {
+inline AffineScanGradient affine_scan_backward(const Array& dh, const Array& a, const Array& b,
+                                               const Array& h0) {
   const Array h = affine_scan_forward(a, b, h0);
   AffineScanGradient gradient{Array(a.shape()), Array(a.shape()), Array(h0.shape())};
   for (int r = 0; r < a.size(0); ++r)

@@ -17,7 +17,8 @@ void multiply(const A& a, const B& b, Eigen::Map<Matrix> c) {
 std::function<void()> prepare(const Product& p, int threads) {
   set_openmp_threads(threads);
   return [p] {
-    const Operand a(p.a, p.a_transposed ? p.K : p.M, p.a_transposed ? p.M : p.K), b(p.b, p.b_transposed ? p.N : p.K, p.b_transposed ? p.K : p.N);
+    const Operand a(p.a, p.a_transposed ? p.K : p.M, p.a_transposed ? p.M : p.K),
+        b(p.b, p.b_transposed ? p.N : p.K, p.b_transposed ? p.K : p.N);
     const Eigen::Map<Matrix> c(p.c, p.M, p.N);
     if (p.a_transposed)
       p.b_transposed ? multiply(a.transpose(), b.transpose(), c) : multiply(a.transpose(), b, c);
@@ -30,7 +31,8 @@ std::function<void()> prepare(const Product& p, int threads) {
 
 Rival eigen() {
   return {"eigen",
-          "Eigen " + std::to_string(EIGEN_WORLD_VERSION) + "." + std::to_string(EIGEN_MAJOR_VERSION) + "." + std::to_string(EIGEN_MINOR_VERSION) +
+          "Eigen " + std::to_string(EIGEN_WORLD_VERSION) + "." +
+              std::to_string(EIGEN_MAJOR_VERSION) + "." + std::to_string(EIGEN_MINOR_VERSION) +
               " (" + Eigen::SimdInstructionSetsInUse() + ")",
           false, prepare, rest_openmp};
 }

@@ -16,17 +16,23 @@ const dnnl::engine& engine() {
   return instance;
 }
 
-/// A rows x columns matrix in memory that is row-major, or column-major where it is the transpose that is stored.
+/// A rows x columns matrix in memory that is row-major, or column-major where it is the transpose
+/// that is stored.
 memory::desc plain(int rows, int columns, bool transposed) {
-  return {{rows, columns}, memory::data_type::f32, transposed ? memory::dims{1, rows} : memory::dims{columns, 1}};
+  return {{rows, columns},
+          memory::data_type::f32,
+          transposed ? memory::dims{1, rows} : memory::dims{columns, 1}};
 }
 
-/// The primitive is made once; a call only runs it. Without `pack` B stays as it is in memory, as for the project's own kernels,
-/// and is brought into another layout, where that is good, in every call.
+/// The primitive is made once; a call only runs it. Without `pack` B stays as it is in memory, as
+/// for the project's own kernels, and is brought into another layout, where that is good, in every
+/// call.
 std::function<void()> prepare(const Product& p, int threads, bool pack) {
   set_openmp_threads(threads);
-  const memory::desc a = plain(p.M, p.K, p.a_transposed), b = plain(p.K, p.N, p.b_transposed), c = plain(p.M, p.N, false);
-  const memory::desc b_used = pack ? memory::desc({p.K, p.N}, memory::data_type::f32, memory::format_tag::any) : b;
+  const memory::desc a = plain(p.M, p.K, p.a_transposed), b = plain(p.K, p.N, p.b_transposed),
+                     c = plain(p.M, p.N, false);
+  const memory::desc b_used =
+      pack ? memory::desc({p.K, p.N}, memory::data_type::f32, memory::format_tag::any) : b;
   const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(a, b_used, c), engine());
   dnnl::stream stream(engine());
   memory weights(b, engine(), const_cast<float*>(p.b));
@@ -37,22 +43,28 @@ std::function<void()> prepare(const Product& p, int threads, bool pack) {
     weights = packed;
   }
   const std::unordered_map<int, memory> arguments = {
-      {DNNL_ARG_SRC, memory(a, engine(), const_cast<float*>(p.a))}, {DNNL_ARG_WEIGHTS, weights}, {DNNL_ARG_DST, memory(c, engine(), p.c)}};
+      {DNNL_ARG_SRC, memory(a, engine(), const_cast<float*>(p.a))},
+      {DNNL_ARG_WEIGHTS, weights},
+      {DNNL_ARG_DST, memory(c, engine(), p.c)}};
   return [matmul = dnnl::matmul(description), stream, arguments]() mutable {
     matmul.execute(stream, arguments);
     stream.wait();
   };
 }
 
-std::function<void()> prepare_plain(const Product& product, int threads) { return prepare(product, threads, false); }
-std::function<void()> prepare_packed(const Product& product, int threads) { return prepare(product, threads, true); }
+std::function<void()> prepare_plain(const Product& product, int threads) {
+  return prepare(product, threads, false);
+}
+std::function<void()> prepare_packed(const Product& product, int threads) {
+  return prepare(product, threads, true);
+}
 
 /// The library's BLAS-like product: another implementation, on some shapes the faster one.
 std::function<void()> prepare_sgemm(const Product& p, int threads) {
   set_openmp_threads(threads);
   return [p] {
-    dnnl::sgemm(p.a_transposed ? 'T' : 'N', p.b_transposed ? 'T' : 'N', p.M, p.N, p.K, 1, p.a, p.a_transposed ? p.M : p.K, p.b,
-                p.b_transposed ? p.K : p.N, 0, p.c, p.N);
+    dnnl::sgemm(p.a_transposed ? 'T' : 'N', p.b_transposed ? 'T' : 'N', p.M, p.N, p.K, 1, p.a,
+                p.a_transposed ? p.M : p.K, p.b, p.b_transposed ? p.K : p.N, 0, p.c, p.N);
   };
 }
 
@@ -72,7 +84,8 @@ const char* instructions() {
 
 std::string about() {
   const dnnl_version_t& version = *dnnl_version();
-  return fmt::format("oneDNN {}.{}.{} ({})", version.major, version.minor, version.patch, instructions());
+  return fmt::format("oneDNN {}.{}.{} ({})", version.major, version.minor, version.patch,
+                     instructions());
 }
 
 }  // namespace

@@ -13,7 +13,8 @@ namespace {
 std::function<void()> prepare(const Product& p, int threads) {
   openblas_set_num_threads(threads);
   return [p] {
-    cblas_sgemm(CblasRowMajor, p.a_transposed ? CblasTrans : CblasNoTrans, p.b_transposed ? CblasTrans : CblasNoTrans, p.M, p.N, p.K, 1, p.a,
+    cblas_sgemm(CblasRowMajor, p.a_transposed ? CblasTrans : CblasNoTrans,
+                p.b_transposed ? CblasTrans : CblasNoTrans, p.M, p.N, p.K, 1, p.a,
                 p.a_transposed ? p.M : p.K, p.b, p.b_transposed ? p.K : p.N, 0, p.c, p.N);
   };
 }
@@ -26,8 +27,10 @@ void rest() {
 
 Rival openblas() {
   const std::string config = openblas_get_config();  // "OpenBLAS 0.3.21 .."
-  return {"openblas", fmt::format("{} for {}", config.substr(0, config.find(' ', config.find(' ') + 1)), openblas_get_corename()), false, prepare,
-          rest};
+  return {"openblas",
+          fmt::format("{} for {}", config.substr(0, config.find(' ', config.find(' ') + 1)),
+                      openblas_get_corename()),
+          false, prepare, rest};
 }
 
 }  // namespace mmrec::bench

@@ -5,13 +5,13 @@ namespace mmrec::bench {
 std::vector<Rival> rivals() {
   return {
 #if defined(MMREC_RIVAL_ONEDNN)
-    onednn(), onednn_sgemm(), onednn_packed(),
+      onednn(),   onednn_sgemm(), onednn_packed(),
 #endif
 #if defined(MMREC_RIVAL_OPENBLAS)
-        openblas(),
+      openblas(),
 #endif
 #if defined(MMREC_RIVAL_EIGEN)
-        eigen(),
+      eigen(),
 #endif
   };
 }

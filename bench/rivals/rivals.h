@@ -6,7 +6,8 @@
 
 namespace mmrec::bench {
 
-/// C = A B of row-major matrices without gaps; C is [M][N], A is [M][K] in memory or, transposed, [K][M], and B [K][N] or [N][K].
+/// C = A B of row-major matrices without gaps; C is [M][N], A is [M][K] in memory or, transposed,
+/// [K][M], and B [K][N] or [N][K].
 struct Product {
   bool a_transposed, b_transposed;
   int M, N, K;
@@ -18,11 +19,14 @@ struct Product {
 struct Rival {
   const char* variant;  ///< in the rows' names
   std::string about;    ///< its version and the instructions that it chose
-  /// True for products with a B that the library has brought into its own layout beforehand, as it may with a layer's weights.
+  /// True for products with a B that the library has brought into its own layout beforehand, as it
+  /// may with a layer's weights.
   bool packed_b;
-  /// Does what one product of a shape can do for all that follow, and returns the product, on `threads` threads.
+  /// Does what one product of a shape can do for all that follow, and returns the product, on
+  /// `threads` threads.
   std::function<void()> (*prepare)(const Product& product, int threads);
-  /// Ends the library's threads, which otherwise look for work long after the last call. The next call starts them again.
+  /// Ends the library's threads, which otherwise look for work long after the last call. The next
+  /// call starts them again.
   void (*rest)();
 };
 

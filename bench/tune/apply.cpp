@@ -11,11 +11,11 @@
 #include <map>
 #include <set>
 
-#include "support/run_commands.h"
 #include "runtime/kernel_registry.h"
 #include "support/atomic_file.h"
 #include "support/error.h"
 #include "support/file_descriptor.h"
+#include "support/run_commands.h"
 
 namespace mmrec::tune {
 
@@ -23,11 +23,13 @@ namespace {
 
 constexpr double kTestSeconds = 600;  // of one test program
 
-/// Keeps other builds, of cmake/build.sh too, out of the build folder, and waits for one that is there. The tools that are started do not
-/// inherit the lock. On a file system without locks it does nothing.
+/// Keeps other builds, of cmake/build.sh too, out of the build folder, and waits for one that is
+/// there. The tools that are started do not inherit the lock. On a file system without locks it
+/// does nothing.
 class BuildLock {
  public:
-  BuildLock(const Tree& tree, Console& display) : folder_("open", tree.build, O_RDONLY | O_DIRECTORY | O_CLOEXEC) {
+  BuildLock(const Tree& tree, Console& display)
+      : folder_("open", tree.build, O_RDONLY | O_DIRECTORY | O_CLOEXEC) {
     if (::flock(folder_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
     display.line("waiting for another build in " + tree.build.string());
     while (::flock(folder_, LOCK_EX) != 0 && errno == EINTR) {
@@ -45,7 +47,8 @@ void run_tool(const Tree& tree, const std::vector<std::string>& words, const std
   const Ending ending = run_command({words, output});
   if (ending.code == 0) return;
   const std::string text = read_file(output);
-  fail("{} failed ({}):\n{}", what, ending.describe(), text.substr(text.size() - std::min<size_t>(text.size(), 4000)));
+  fail("{} failed ({}):\n{}", what, ending.describe(),
+       text.substr(text.size() - std::min<size_t>(text.size(), 4000)));
 }
 
 /// Not by way of CMake, which ends without ending the tool that it has started.
@@ -59,24 +62,29 @@ void build(const Tree& tree, const std::vector<std::string>& targets, const std:
 std::map<std::filesystem::path, std::filesystem::file_time_type> kernel_objects(const Tree& tree) {
   std::map<std::filesystem::path, std::filesystem::file_time_type> objects;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(tree.build / "generators"))
-    if (entry.path().extension() == ".o" && std::filesystem::exists(std::filesystem::path(entry.path()).replace_extension(".key")))
+    if (entry.path().extension() == ".o" &&
+        std::filesystem::exists(std::filesystem::path(entry.path()).replace_extension(".key")))
       objects[entry.path()] = entry.last_write_time();
   return objects;
 }
 
 /// The test program of an operation: test_<op>, but for those that share one.
 std::string test_of(const std::string& op) {
-  static const std::map<std::string, std::string> kShared = {
-      {"affine_scan", "scan"}, {"column_sum", "gemm"}, {"adamw", "optimizer"}, {"sum_of_squares", "optimizer"}};
+  static const std::map<std::string, std::string> kShared = {{"affine_scan", "scan"},
+                                                             {"column_sum", "gemm"},
+                                                             {"adamw", "optimizer"},
+                                                             {"sum_of_squares", "optimizer"}};
   const auto shared = kShared.find(op);
   return "test_" + (shared == kShared.end() ? op : shared->second);
 }
 
 using Operations = std::set<std::string>;
 
-/// Builds and runs the tests of operations; returns those whose tests fail. Throws an Error where tests were ended before they had said
-/// anything: by the limit of time, or, as a machine without memory does, by SIGKILL.
-Operations failing_operations(const Tree& tree, const Operations& operations, Console& display, const Warn& warn) {
+/// Builds and runs the tests of operations; returns those whose tests fail. Throws an Error where
+/// tests were ended before they had said anything: by the limit of time, or, as a machine without
+/// memory does, by SIGKILL.
+Operations failing_operations(const Tree& tree, const Operations& operations, Console& display,
+                              const Warn& warn) {
   std::map<std::string, Operations> tests;
   for (const std::string& op : operations) tests[test_of(op)].insert(op);
   std::vector<std::string> programs;
@@ -89,8 +97,10 @@ Operations failing_operations(const Tree& tree, const Operations& operations, Co
     const std::filesystem::path output = tree.folder() / (test + ".out");
     const Ending ending = run_command({{tree.build / "bin" / test}, output}, kTestSeconds);
     if (ending.code == 0) continue;
-    const std::string what = fmt::format("{} ({}); what it printed is in {}", test, ending.describe(), output.string());
-    if (ending.too_late || ending.code == -SIGKILL) fail("nothing is known of the kernels: no end of {}", what);
+    const std::string what =
+        fmt::format("{} ({}); what it printed is in {}", test, ending.describe(), output.string());
+    if (ending.too_late || ending.code == -SIGKILL)
+      fail("nothing is known of the kernels: no end of {}", what);
     display.erase_status();
     warn("these tests failed: " + what);
     failing.insert(ops.begin(), ops.end());
@@ -103,7 +113,9 @@ int build_table(const Tree& tree, Console& display) {
   const auto before = kernel_objects(tree);
   display.status("configuring");
   // With the tables that the tuner reads and writes, and none that is forced.
-  run_tool(tree, {MMREC_CMAKE, "-S", tree.source, "-B", tree.build, "-DMMREC_SCHEDULE=", "-DMMREC_SCHEDULE_DIR=" + user_schedule_folder().string()},
+  run_tool(tree,
+           {MMREC_CMAKE, "-S", tree.source, "-B", tree.build,
+            "-DMMREC_SCHEDULE=", "-DMMREC_SCHEDULE_DIR=" + user_schedule_folder().string()},
            "the configuration");
   display.status("building");
   build(tree, {"programs"}, "the build");
@@ -120,7 +132,8 @@ int build_table(const Tree& tree, Console& display) {
 Tree Tree::ours() {
   const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe");
   if (!within(MMREC_BUILD_DIR)(program))
-    fail("{} was built for {} and would write there; run 'make build' for its own place first", program.string(), MMREC_BUILD_DIR);
+    fail("{} was built for {} and would write there; run 'make build' for its own place first",
+         program.string(), MMREC_BUILD_DIR);
   return {MMREC_SOURCE_DIR, MMREC_BUILD_DIR};
 }
 
@@ -149,7 +162,8 @@ int apply_table_and_keep(const Tree& tree, Console& display) {
   const auto built = std::filesystem::last_write_time(program);
   std::filesystem::copy_file(program, kept, std::filesystem::copy_options::overwrite_existing);
   const int rebuilt = build_table(tree, display);
-  if (rebuilt > 0 || std::filesystem::last_write_time(program) != built)  // an apply that was ended may have built the kernels already
+  if (rebuilt > 0 || std::filesystem::last_write_time(program) !=
+                         built)  // an apply that was ended may have built the kernels already
     std::filesystem::rename(kept, tree.program_before());
   else
     std::filesystem::remove(kept);
@@ -159,34 +173,42 @@ int apply_table_and_keep(const Tree& tree, Console& display) {
 void verify_kernels(const Tree& tree, Database& database, Console& display) {
   const Machine& machine = database.machine();
   const std::vector<std::string> known = mmrec::operations();
-  const auto ours = [&](const Row& row) {  // for any number of threads: the build takes them where there are no others
-    return row.cpu == machine.cpu && row.isa == machine.isa && std::ranges::find(known, row.call.op) != known.end();
+  const auto ours = [&](const Row& row) {  // for any number of threads: the build takes them where
+                                           // there are no others
+    return row.cpu == machine.cpu && row.isa == machine.isa &&
+           std::ranges::find(known, row.call.op) != known.end();
   };
   Operations tuned;
   for (const KernelEntry& kernel : kernels())
     if (*kernel.params) tuned.insert(kernel.op);
   for (const Row& row : database.table().rows)
     if (ours(row)) tuned.insert(row.call.op);
-  if (tuned.empty()) return display.line("no kernel is built from a table: there is nothing to verify");
+  if (tuned.empty())
+    return display.line("no kernel is built from a table: there is nothing to verify");
   const BuildLock lock(tree, display);  // the tests that run are those of this build
   Operations failing = failing_operations(tree, tuned, display, database.warn());
   if (failing.empty())
-    return display.line(fmt::format("the tests of {} operations passed with the tuned kernels: {}", tuned.size(), fmt::join(tuned, ", ")));
+    return display.line(fmt::format("the tests of {} operations passed with the tuned kernels: {}",
+                                    tuned.size(), fmt::join(tuned, ", ")));
 
-  // Which of an operation's kernels it is, the tests do not say: none of them stays. What the log has as the next best takes their place.
+  // Which of an operation's kernels it is, the tests do not say: none of them stays. What the log
+  // has as the next best takes their place.
   while (!failing.empty()) {
     std::vector<Verdict> verdicts;
     for (const Row& row : database.table().rows) {
       if (!failing.contains(row.call.op) || !ours(row) || row.instance.params.empty()) continue;
-      verdicts.push_back(database.verdict({row.call.op, row.call.pass, {}}, row.instance, Status::kWrong));
+      verdicts.push_back(
+          database.verdict({row.call.op, row.call.pass, {}}, row.instance, Status::kWrong));
       verdicts.back().lowered = row.lowered;
       verdicts.back().message = "the tests of its operation fail";
     }
     if (verdicts.empty())
-      fail("the tests of {} fail, and not because of this machine's rows in {}", fmt::join(failing, ", "), database.table_path().string());
+      fail("the tests of {} fail, and not because of this machine's rows in {}",
+           fmt::join(failing, ", "), database.table_path().string());
     database.add(verdicts);
     display.erase_status();
-    database.warn()(fmt::format("{} rows dropped, of {}; building without them", verdicts.size(), fmt::join(failing, ", ")));
+    database.warn()(fmt::format("{} rows dropped, of {}; building without them", verdicts.size(),
+                                fmt::join(failing, ", ")));
     build_table(tree, display);
     failing = failing_operations(tree, failing, display, database.warn());
   }

@@ -15,17 +15,22 @@ namespace mmrec::tune {
 namespace {
 
 Halide::Internal::AbstractGeneratorPtr make(const Build& build, const Params& params) {
-  return generators::make_generator(build.generator, Halide::Target(build_target()), {params, build.params});
+  return generators::make_generator(build.generator, Halide::Target(build_target()),
+                                    {params, build.params});
 }
 
-Instance instance_of(const KernelEntry& kernel) { return {kernel.variant, parse_params(kernel.params)}; }
+Instance instance_of(const KernelEntry& kernel) {
+  return {kernel.variant, parse_params(kernel.params)};
+}
 
 std::vector<Build> all_builds() {
   std::vector<Build> all;
   for (const KernelEntry& kernel : kernels())
     if (!*kernel.params)
-      all.push_back({kernel.op, kernel.pass, kernel.variant, std::string(kernel.line->generator) + "_" + kernel.pass,
-                     generators::fixed_params(*kernel.line), (kernel.line->traits & registry::kBaseline) != 0, kernel.lowered});
+      all.push_back({kernel.op, kernel.pass, kernel.variant,
+                     std::string(kernel.line->generator) + "_" + kernel.pass,
+                     generators::fixed_params(*kernel.line),
+                     (kernel.line->traits & registry::kBaseline) != 0, kernel.lowered});
   return all;
 }
 
@@ -38,7 +43,8 @@ const std::vector<Build>& builds() {
 
 std::vector<Build> builds_of(const std::string& op, const std::string& pass) {
   std::vector<Build> found;
-  std::ranges::copy_if(builds(), std::back_inserter(found), [&](const Build& build) { return build.op == op && build.pass == pass; });
+  std::ranges::copy_if(builds(), std::back_inserter(found),
+                       [&](const Build& build) { return build.op == op && build.pass == pass; });
   if (found.empty()) fail("no kernel implements {}.{}", op, pass);
   return found;
 }
@@ -58,28 +64,38 @@ Space space_of(const Build& build) {
   const auto* tunables = dynamic_cast<const generators::Tunables*>(generator.get());
   if (!tunables) return space;
   space.sensible = [build](const Instance& instance) {
-    return dynamic_cast<generators::Tunables&>(*make(build, instance.params)).why_rejected().empty();
+    return dynamic_cast<generators::Tunables&>(*make(build, instance.params))
+        .why_rejected()
+        .empty();
   };
   for (const generators::Tunables::Declared& declared : tunables->tunables()) {
     if (!declared.read || build.params.contains(declared.name)) continue;
     Axis axis{declared.name, declared.values};
-    axis.standard = static_cast<size_t>(std::ranges::find(axis.values, declared.standard) - axis.values.begin());
-    if (axis.standard == axis.values.size()) fail("the default of {}'s {} is none of its values", build.generator, declared.name);
+    axis.standard = static_cast<size_t>(std::ranges::find(axis.values, declared.standard) -
+                                        axis.values.begin());
+    if (axis.standard == axis.values.size())
+      fail("the default of {}'s {} is none of its values", build.generator, declared.name);
     space.axes.push_back(std::move(axis));
   }
   return space;
 }
 
-const KernelEntry* built_kernel(const std::string& op, const std::string& pass, const Instance& instance) {
+const KernelEntry* built_kernel(const std::string& op, const std::string& pass,
+                                const Instance& instance) {
   for (const KernelEntry& entry : kernels())
-    if (entry.op == op && entry.pass == pass && entry.variant == instance.variant && parse_params(entry.params) == instance.params) return &entry;
+    if (entry.op == op && entry.pass == pass && entry.variant == instance.variant &&
+        parse_params(entry.params) == instance.params)
+      return &entry;
   return nullptr;
 }
 
 const KernelEntry& chosen_kernel(const Call& call) {
-  static std::map<std::pair<std::string, std::string>, std::unique_ptr<Kernel>> kernels_of_calls;  // a Kernel keeps the names that it is given
+  static std::map<std::pair<std::string, std::string>, std::unique_ptr<Kernel>>
+      kernels_of_calls;  // a Kernel keeps the names that it is given
   const auto [place, first] = kernels_of_calls.try_emplace({call.op, call.pass});
-  if (first) place->second = std::make_unique<Kernel>(place->first.first.c_str(), place->first.second.c_str());
+  if (first)
+    place->second =
+        std::make_unique<Kernel>(place->first.first.c_str(), place->first.second.c_str());
   return place->second->choose(Sizes(sizes_of(call)));
 }
 

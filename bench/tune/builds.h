@@ -14,7 +14,8 @@ struct Build {
   std::string generator;  ///< in Halide's registry
   Params params;          ///< those of the registry line
   bool baseline = false;  ///< is only for comparisons, and never chosen
-  std::string code;       ///< fingerprint of the instance with the generator's defaults: another one, and no verdict of the log counts
+  std::string code;  ///< fingerprint of the instance with the generator's defaults: another one,
+                     ///< and no verdict of the log counts
 };
 
 /// All that the registry has, in its order: the first of a pass is its default variant.
@@ -32,7 +33,8 @@ bool has_generator(const std::string& name);
 Space space_of(const Build& build);
 
 /// The kernel of an instance, if the build has it.
-const KernelEntry* built_kernel(const std::string& op, const std::string& pass, const Instance& instance);
+const KernelEntry* built_kernel(const std::string& op, const std::string& pass,
+                                const Instance& instance);
 /// What a call gets today, and as an instance of its variant.
 const KernelEntry& chosen_kernel(const Call& call);
 Instance chosen_instance(const Call& call);

@@ -5,9 +5,9 @@
 
 #include <nlohmann/json.hpp>
 
-#include "support/run_commands.h"
 #include "support/atomic_file.h"
 #include "support/error.h"
+#include "support/run_commands.h"
 
 namespace mmrec::tune {
 
@@ -24,7 +24,9 @@ Function* symbol(void* library, const std::string& name) {
 const KernelEntry& registered(const Recipe& recipe) {
   const KernelEntry* found = nullptr;
   for (const KernelEntry& entry : kernels())
-    if (entry.op == recipe.op && entry.pass == recipe.pass && (!found || entry.variant == recipe.variant)) found = &entry;
+    if (entry.op == recipe.op && entry.pass == recipe.pass &&
+        (!found || entry.variant == recipe.variant))
+      found = &entry;
   if (!found) fail("no kernel implements {}.{}", recipe.op, recipe.pass);
   return *found;
 }
@@ -42,7 +44,8 @@ nlohmann::json recipe_json(const Recipe& recipe) {
           {"exactly", recipe.exactly}};
 }
 
-/// A folder of this process alone; those of processes that were killed stay until the next one comes.
+/// A folder of this process alone; those of processes that were killed stay until the next one
+/// comes.
 DirectoryLock make_workshop(const std::filesystem::path& folder) {
   remove_abandoned(folder);
   make_directory(folder.parent_path());
@@ -51,7 +54,8 @@ DirectoryLock make_workshop(const std::filesystem::path& folder) {
 
 }  // namespace
 
-Candidate::Candidate(const Recipe& recipe, const std::filesystem::path& library, std::string lowered)
+Candidate::Candidate(const Recipe& recipe, const std::filesystem::path& library,
+                     std::string lowered)
     : op_(recipe.op),
       pass_(recipe.pass),
       variant_(recipe.variant),
@@ -70,12 +74,14 @@ Candidate::Candidate(const Recipe& recipe, const std::filesystem::path& library,
             .lowered = lowered_.c_str(),
             .line = like.line,
             .call = symbol<int(void**)>(library_, fmt::format("{}_argv", kCandidateFunction)),
-            .metadata = symbol<const halide_filter_metadata_t*()>(library_, fmt::format("{}_metadata", kCandidateFunction))};
+            .metadata = symbol<const halide_filter_metadata_t*()>(
+                library_, fmt::format("{}_metadata", kCandidateFunction))};
 }
 
 Candidate::~Candidate() { ::dlclose(library_); }
 
-Workshop::Workshop(Settings settings) : settings_(std::move(settings)), lock_(make_workshop(settings_.folder)) {
+Workshop::Workshop(Settings settings)
+    : settings_(std::move(settings)), lock_(make_workshop(settings_.folder)) {
   settings_.folder = lock_.path().shown();
 }
 
@@ -84,34 +90,42 @@ Workshop::~Workshop() {
   std::filesystem::remove_all(settings_.folder, ignored);
 }
 
-std::vector<Compiled> Workshop::make(const std::vector<Recipe>& recipes, double seconds, const std::function<void()>& wait) {
+std::vector<Compiled> Workshop::make(const std::vector<Recipe>& recipes, double seconds,
+                                     const std::function<void()>& wait) {
   std::vector<std::filesystem::path> files;
   std::vector<Command> commands;
   for (const Recipe& recipe : recipes) {
     files.push_back(settings_.folder / fmt::format("candidate{:06}", made_++));
     write_file_atomically(files.back().string() + ".json", recipe_json(recipe).dump());
-    commands.push_back({{settings_.program, kCandidateCommand, files.back()}, files.back().string() + ".out"});
+    commands.push_back(
+        {{settings_.program, kCandidateCommand, files.back()}, files.back().string() + ".out"});
   }
-  const std::vector<Ending> endings = run_commands(commands, settings_.workers, settings_.limit, seconds, wait);
+  const std::vector<Ending> endings =
+      run_commands(commands, settings_.workers, settings_.limit, seconds, wait);
   std::vector<Compiled> made(recipes.size());
   for (size_t i = 0; i < recipes.size(); ++i) {
     Compiled& compiled = made[i];
     if (endings[i].too_late) {
       compiled.status = Status::kSlowCompile;
-      compiled.message = fmt::format("not ready after {:g} seconds", std::min(settings_.limit, seconds));
+      compiled.message =
+          fmt::format("not ready after {:g} seconds", std::min(settings_.limit, seconds));
     } else if (endings[i].code != 0) {
       // What a crashing program says comes last.
       const std::string said = read_file(files[i].string() + ".out");
-      compiled.message = fmt::format("{}: {}", endings[i].describe(), said.substr(said.size() - std::min<size_t>(said.size(), 300)));
+      compiled.message = fmt::format("{}: {}", endings[i].describe(),
+                                     said.substr(said.size() - std::min<size_t>(said.size(), 300)));
     } else {
-      const nlohmann::json result = nlohmann::json::parse(read_file(files[i].string() + ".result.json"));
+      const nlohmann::json result =
+          nlohmann::json::parse(read_file(files[i].string() + ".result.json"));
       compiled.status = status_from_name(result.at("status"));
       compiled.message = result.at("message");
       compiled.lowered = result.at("lowered");
       if (compiled.status == Status::kOk)
-        compiled.candidate = std::make_shared<const Candidate>(recipes[i], files[i].string() + ".so", compiled.lowered);
+        compiled.candidate = std::make_shared<const Candidate>(
+            recipes[i], files[i].string() + ".so", compiled.lowered);
     }
-    for (const char* suffix : {".json", ".result.json", ".out", ".o", ".so"}) std::filesystem::remove(files[i].string() + suffix);
+    for (const char* suffix : {".json", ".result.json", ".out", ".o", ".so"})
+      std::filesystem::remove(files[i].string() + suffix);
   }
   return made;
 }

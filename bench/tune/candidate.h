@@ -19,8 +19,8 @@ namespace mmrec::tune {
 /// What a candidate is made from.
 struct Recipe {
   std::string op, pass, variant;
-  std::string generator;                 ///< in Halide's registry
-  Params params;                         ///< all that are set: those of the registry line, and those that are tried
+  std::string generator;  ///< in Halide's registry
+  Params params;  ///< all that are set: those of the registry line, and those that are tried
   std::vector<std::vector<int>> shapes;  ///< at which it must be right
   uint64_t seed = 0;                     ///< of the operands there
   int threads = num_threads();
@@ -53,15 +53,16 @@ struct Compiled {
   std::shared_ptr<const Candidate> candidate;  ///< where the status is kOk
 };
 
-/// Makes candidates in processes of their own: what crashes, or takes longer than `limit` seconds to be compiled and
-/// checked, is ended there.
+/// Makes candidates in processes of their own: what crashes, or takes longer than `limit` seconds
+/// to be compiled and checked, is ended there.
 class Workshop {
  public:
   struct Settings {
     std::filesystem::path folder;  ///< for its files; made, and removed in the end
     int workers = 1;               ///< at once
     double limit = 60;             ///< seconds
-    /// The program whose main() hands its arguments to candidate_main() when the first of them is kCandidateCommand.
+    /// The program whose main() hands its arguments to candidate_main() when the first of them is
+    /// kCandidateCommand.
     std::filesystem::path program = "/proc/self/exe";
   };
   explicit Workshop(Settings settings);
@@ -69,9 +70,11 @@ class Workshop {
   Workshop(const Workshop&) = delete;
   Workshop& operator=(const Workshop&) = delete;
 
-  /// One result for each recipe. What is not ready after `seconds` for all together was too slow as well; `wait` is called a hundred
-  /// times a second meanwhile.
-  std::vector<Compiled> make(const std::vector<Recipe>& recipes, double seconds = INFINITY, const std::function<void()>& wait = [] {});
+  /// One result for each recipe. What is not ready after `seconds` for all together was too slow as
+  /// well; `wait` is called a hundred times a second meanwhile.
+  std::vector<Compiled> make(
+      const std::vector<Recipe>& recipes, double seconds = INFINITY,
+      const std::function<void()>& wait = [] {});
 
  private:
   Settings settings_;
@@ -82,7 +85,8 @@ class Workshop {
 /// The worker's side, candidate_worker.cpp.
 constexpr const char* kCandidateFunction = "mmrec_candidate";
 constexpr const char* kCandidateCommand = "candidate";
-/// `<program> candidate <file>` compiles and checks what <file>.json says, and leaves <file>.so and <file>.result.json.
+/// `<program> candidate <file>` compiles and checks what <file>.json says, and leaves <file>.so and
+/// <file>.result.json.
 int candidate_main(const std::filesystem::path& file);
 
 }  // namespace mmrec::tune

@@ -10,27 +10,31 @@
 #include "bench/tune/builds.h"
 #include "bench/tune/candidate.h"
 #include "bench/tune/check.h"
-#include "support/run_commands.h"
 #include "generators/program/child.h"
 #include "generators/program/lowering.h"
 #include "runtime/threads.h"
 #include "support/atomic_file.h"
 #include "support/error.h"
+#include "support/run_commands.h"
 
 namespace mmrec::tune {
 
 namespace {
 
 Recipe recipe_from(const nlohmann::json& json) {
-  return {json.at("op"),     json.at("pass"), json.at("variant"), json.at("generator"),     json.at("params"),
-          json.at("shapes"), json.at("seed"), json.at("threads"), json.at("autoscheduler"), json.at("exactly")};
+  return {json.at("op"),        json.at("pass"),    json.at("variant"),
+          json.at("generator"), json.at("params"),  json.at("shapes"),
+          json.at("seed"),      json.at("threads"), json.at("autoscheduler"),
+          json.at("exactly")};
 }
 
 /// Compiles exactly what a build compiles; returns its fingerprint.
 std::string compile(const Recipe& recipe, const std::filesystem::path& object) {
   const Halide::Target target(build_target()), canonical = generators::without_assertions(target);
-  const auto lower = [&](const Halide::Target& of, const Halide::AutoschedulerParams& autoscheduler) {
-    return generators::make_generator(recipe.generator, of, {recipe.params}, autoscheduler)->build_module(kCandidateFunction);
+  const auto lower = [&](const Halide::Target& of,
+                         const Halide::AutoschedulerParams& autoscheduler) {
+    return generators::make_generator(recipe.generator, of, {recipe.params}, autoscheduler)
+        ->build_module(kCandidateFunction);
   };
   Halide::AutoschedulerParams autoscheduler;
   if (!recipe.autoscheduler.empty()) {
@@ -41,7 +45,9 @@ std::string compile(const Recipe& recipe, const std::filesystem::path& object) {
   }
   // In a child, as a fingerprint is of the first module that a process makes.
   std::string lowered;
-  if (canonical != target) lowered = generators::in_child([&] { return generators::fingerprint(lower(canonical, autoscheduler)); });
+  if (canonical != target)
+    lowered = generators::in_child(
+        [&] { return generators::fingerprint(lower(canonical, autoscheduler)); });
   const Halide::Module module = lower(target, autoscheduler);
   if (lowered.empty()) lowered = generators::fingerprint(module);
   try {
@@ -54,7 +60,8 @@ std::string compile(const Recipe& recipe, const std::filesystem::path& object) {
 
 void link(const std::filesystem::path& object, const std::filesystem::path& library) {
   // The kernel's own functions first, and Halide's runtime from the program that loads it.
-  const Ending ending = run_command({{MMREC_CXX, "-shared", "-Wl,-Bsymbolic", "-o", library, object}, {}});
+  const Ending ending =
+      run_command({{MMREC_CXX, "-shared", "-Wl,-Bsymbolic", "-o", library, object}, {}});
   if (ending.code != 0) fail("{} could not link: {}", MMREC_CXX, ending.describe());
 }
 
@@ -68,16 +75,22 @@ const KernelEntry& trusted_kernel(const Recipe& recipe) {
 std::string find_any_fault(const Recipe& recipe, const std::filesystem::path& library) {
   const Candidate candidate(recipe, library, "");
   for (const std::vector<int>& given : recipe.shapes)
-    for (const std::vector<int>& sizes : recipe.exactly ? std::vector<std::vector<int>>{given} : shapes_to_check(given))
-      if (std::string fault = find_fault(trusted_kernel(recipe), candidate.entry(), sizes, recipe.seed); !fault.empty()) return fault;
+    for (const std::vector<int>& sizes :
+         recipe.exactly ? std::vector<std::vector<int>>{given} : shapes_to_check(given))
+      if (std::string fault =
+              find_fault(trusted_kernel(recipe), candidate.entry(), sizes, recipe.seed);
+          !fault.empty())
+        return fault;
   return "";
 }
 
 }  // namespace
 
 int candidate_main(const std::filesystem::path& file) {
-  ::setenv("TMPDIR", file.parent_path().c_str(), 1);  // for what the compilers leave behind when they are ended
-  nlohmann::json result = {{"status", status_name(Status::kFailed)}, {"message", ""}, {"lowered", ""}};
+  ::setenv("TMPDIR", file.parent_path().c_str(),
+           1);  // for what the compilers leave behind when they are ended
+  nlohmann::json result = {
+      {"status", status_name(Status::kFailed)}, {"message", ""}, {"lowered", ""}};
   try {
     const nlohmann::json json = nlohmann::json::parse(read_file(file.string() + ".json"));
     const Recipe recipe = recipe_from(json);
@@ -95,7 +108,8 @@ int candidate_main(const std::filesystem::path& file) {
   } catch (const std::exception& error) {
     result["message"] = error.what();
   }
-  write_file_atomically(file.string() + ".result.json", result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  write_file_atomically(file.string() + ".result.json",
+                        result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
   return 0;
 }
 

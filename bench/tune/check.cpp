@@ -15,8 +15,9 @@ namespace mmrec::tune {
 
 namespace {
 
-/// Of an array's root mean square, and of the element: some hundred times what single precision loses in the sums that there are,
-/// and less than a single missing term makes. What a kernel's rounding may be is a matter for the tests.
+/// Of an array's root mean square, and of the element: some hundred times what single precision
+/// loses in the sums that there are, and less than a single missing term makes. What a kernel's
+/// rounding may be is a matter for the tests.
 constexpr double kTolerance = 1e-4;
 
 using Arrays = std::vector<std::vector<float>>;
@@ -32,7 +33,8 @@ Arrays results(const KernelEntry& kernel, const bench::Workload& work, uint64_t 
   }
   set_num_threads(before);
   Arrays arrays;
-  for (const Tensor& array : call.arrays()) arrays.emplace_back(array.data(), array.data() + array.count());
+  for (const Tensor& array : call.arrays())
+    arrays.emplace_back(array.data(), array.data() + array.count());
   return arrays;
 }
 
@@ -56,7 +58,8 @@ std::string difference(const Arrays& got, const Arrays& want) {
       const double a = got[i][j], b = want[i][j];
       if (std::memcmp(&got[i][j], &want[i][j], sizeof(float)) == 0) continue;
       if (!(std::abs(a - b) <= kTolerance * (scale + std::abs(b))))
-        return fmt::format("element {} of array {} is {}, {} expected", j, i, got[i][j], want[i][j]);
+        return fmt::format("element {} of array {} is {}, {} expected", j, i, got[i][j],
+                           want[i][j]);
     }
   }
   return "";
@@ -78,7 +81,8 @@ std::vector<std::vector<int>> shapes_to_check(const std::vector<int>& sizes) {
   return shapes;
 }
 
-std::string find_fault(const KernelEntry& trusted, const KernelEntry& candidate, const std::vector<int>& sizes, uint64_t seed) {
+std::string find_fault(const KernelEntry& trusted, const KernelEntry& candidate,
+                       const std::vector<int>& sizes, uint64_t seed) {
   const bench::Workload work = bench::workload_of(candidate.op, candidate.pass, sizes);
   const int threads = std::max(2, num_threads());
   Arrays want;
@@ -89,9 +93,12 @@ std::string find_fault(const KernelEntry& trusted, const KernelEntry& candidate,
   }
   const std::string where = fmt::format("at {}", fmt::join(sizes, "x"));
   const Arrays got = results(candidate, work, seed, threads);
-  if (const std::string found = difference(got, want); !found.empty()) return fmt::format("{} {}", where, found);
-  if (!same_bits(got, results(candidate, work, seed, threads))) return fmt::format("{} two calls gave different bits", where);
-  if (!same_bits(got, results(candidate, work, seed, 1))) return fmt::format("{} one thread and {} gave different bits", where, threads);
+  if (const std::string found = difference(got, want); !found.empty())
+    return fmt::format("{} {}", where, found);
+  if (!same_bits(got, results(candidate, work, seed, threads)))
+    return fmt::format("{} two calls gave different bits", where);
+  if (!same_bits(got, results(candidate, work, seed, 1)))
+    return fmt::format("{} one thread and {} gave different bits", where, threads);
   return "";
 }
 

@@ -34,8 +34,10 @@ std::vector<int> parse_shape(const std::string& text) {
   std::vector<int> sizes;
   for (size_t begin = 0; begin <= text.size();) {
     const size_t end = std::min(text.find('x', begin), text.size());
-    const int size = parse_number<int>(std::string_view(text).substr(begin, end - begin)).value_or(0);
-    if (size < 1 || size >= kTooLarge) fail_usage("--shape {}: expected sizes joined by x, such as 512x128x128", text);
+    const int size =
+        parse_number<int>(std::string_view(text).substr(begin, end - begin)).value_or(0);
+    if (size < 1 || size >= kTooLarge)
+      fail_usage("--shape {}: expected sizes joined by x, such as 512x128x128", text);
     sizes.push_back(size);
     begin = end + 1;
   }
@@ -45,10 +47,13 @@ std::vector<int> parse_shape(const std::string& text) {
 std::vector<Build> selected_builds(const Selection& selection) {
   std::vector<Build> found;
   for (const Build& build : builds())
-    if ((selection.op.empty() || build.op == selection.op) && (selection.pass.empty() || build.pass == selection.pass)) found.push_back(build);
+    if ((selection.op.empty() || build.op == selection.op) &&
+        (selection.pass.empty() || build.pass == selection.pass))
+      found.push_back(build);
   if (!found.empty()) return found;
   std::vector<std::string> ops = mmrec::operations();
-  fail_usage("there is no kernel {}{}{}; operations are: {}", selection.op, selection.pass.empty() ? "" : ".", selection.pass, fmt::join(ops, ", "));
+  fail_usage("there is no kernel {}{}{}; operations are: {}", selection.op,
+             selection.pass.empty() ? "" : ".", selection.pass, fmt::join(ops, ", "));
 }
 
 nlohmann::json row_json(const Row& row) {
@@ -66,8 +71,11 @@ nlohmann::json row_json(const Row& row) {
           {"date", row.date}};
 }
 
-/// Whether calls get what a row of this CPU says. Of rows for several numbers of threads a build takes those for all that the machine has.
-bool is_built(const Row& row) { return row.threads != available_threads() || chosen_instance(row.call) == row.instance; }
+/// Whether calls get what a row of this CPU says. Of rows for several numbers of threads a build
+/// takes those for all that the machine has.
+bool is_built(const Row& row) {
+  return row.threads != available_threads() || chosen_instance(row.call) == row.instance;
+}
 
 }  // namespace
 
@@ -78,16 +86,20 @@ std::vector<StepCall> selected_calls(const Selection& selection, uint64_t seed) 
     if (selection.op.empty()) fail_usage("--shape goes with --op");
     for (const Build& build : meant) {
       const Call call = call_of(build.op, build.pass, parse_shape(selection.shape));
-      if (std::ranges::find(calls, call, &StepCall::call) == calls.end()) calls.push_back({.call = call, .seconds = 1});
+      if (std::ranges::find(calls, call, &StepCall::call) == calls.end())
+        calls.push_back({.call = call, .seconds = 1});
     }
     return calls;
   }
   for (const std::string& config : selection.configs) {
-    const std::vector<StepCall> of_step = record_step({config, selection.batch, selection.sequence}, seed);
+    const std::vector<StepCall> of_step =
+        record_step({config, selection.batch, selection.sequence}, seed);
     double all = 0;
     for (const StepCall& call : of_step) all += call.seconds;
     for (const StepCall& call : of_step) {
-      const auto means = [&](const Build& build) { return build.op == call.call.op && build.pass == call.call.pass; };
+      const auto means = [&](const Build& build) {
+        return build.op == call.call.op && build.pass == call.call.pass;
+      };
       if (call.seconds < kLeastShare * all || std::ranges::none_of(meant, means)) continue;
       const auto same = std::ranges::find(calls, call.call, &StepCall::call);
       if (same == calls.end())
@@ -97,17 +109,21 @@ std::vector<StepCall> selected_calls(const Selection& selection, uint64_t seed) 
     }
   }
   if (calls.empty())
-    fail_usage("a training step of {} calls no {}{}{}; give --shape", fmt::join(selection.configs, ", "), selection.op,
-               selection.pass.empty() ? "" : ".", selection.pass);
+    fail_usage("a training step of {} calls no {}{}{}; give --shape",
+               fmt::join(selection.configs, ", "), selection.op, selection.pass.empty() ? "" : ".",
+               selection.pass);
   return calls;
 }
 
 double parse_duration(const std::string& text) {
   const std::map<char, double> kUnits = {{'s', 1}, {'m', 60}, {'h', 3600}};
   const bool has_unit = !text.empty() && kUnits.contains(text.back());
-  const double value = parse_number<double>(std::string_view(text).substr(0, text.size() - (has_unit ? 1 : 0))).value_or(0);
+  const double value =
+      parse_number<double>(std::string_view(text).substr(0, text.size() - (has_unit ? 1 : 0)))
+          .value_or(0);
   const double seconds = has_unit ? value * kUnits.at(text.back()) : value;
-  if (!(seconds > 0) || !std::isfinite(seconds)) fail_usage("'{}' is no duration; give seconds, or 90s, 5m, 1h", text);
+  if (!(seconds > 0) || !std::isfinite(seconds))
+    fail_usage("'{}' is no duration; give seconds, or 90s, 5m, 1h", text);
   return seconds;
 }
 
@@ -118,13 +134,20 @@ void list(const Common& common, const Selection& selection) {
     nlohmann::json axes = nlohmann::json::array();
     std::vector<std::string> texts;
     for (const Axis& axis : space.axes) {
-      axes.push_back({{"name", axis.name}, {"values", axis.values}, {"default", axis.values[axis.standard]}});
-      texts.push_back(fmt::format("{} {} of {}", axis.name, axis.values[axis.standard], fmt::join(axis.values, " ")));
+      axes.push_back(
+          {{"name", axis.name}, {"values", axis.values}, {"default", axis.values[axis.standard]}});
+      texts.push_back(fmt::format("{} {} of {}", axis.name, axis.values[axis.standard],
+                                  fmt::join(axis.values, " ")));
     }
     if (common.json)
-      report.push_back({{"op", build.op}, {"pass", build.pass}, {"variant", build.variant}, {"space", space.size()}, {"parameters", axes}});
+      report.push_back({{"op", build.op},
+                        {"pass", build.pass},
+                        {"variant", build.variant},
+                        {"space", space.size()},
+                        {"parameters", axes}});
     else
-      print_line("{:<36}{:>6.0f}  {}", fmt::format("{}.{} {}", build.op, build.pass, build.variant), space.size(), fmt::join(texts, ", "));
+      print_line("{:<36}{:>6.0f}  {}", fmt::format("{}.{} {}", build.op, build.pass, build.variant),
+                 space.size(), fmt::join(texts, ", "));
   }
   if (common.json) print_line("{}", report.dump(1));
 }
@@ -135,16 +158,21 @@ void sweep(const Common& common, const SweepCommand& command) {
   options.budget = parse_duration(command.budget);
   options.grid = command.grid;
   options.seed = common.seed;
-  options.workshop = {.folder = Tree::ours().folder() / "work", .workers = available_threads(), .limit = command.compile_limit};
+  options.workshop = {.folder = Tree::ours().folder() / "work",
+                      .workers = available_threads(),
+                      .limit = command.compile_limit};
   Console display(common.quiet || common.json);
   Database database(schedule_folder(), Machine::current(), warn_once());
   display.status("running a training step");
   const Selection& selection = command.selection;
   options.calls = selected_calls(selection, common.seed);
   if (selection.shape.empty())
-    write_swept_step(Tree::ours().swept_step(), {{selection.configs.front(), selection.batch, selection.sequence}, common.threads});
-  display.line(fmt::format("{}\n{} calls to tune in {}, for {}\n", describe_machine(num_threads()), options.calls.size(),
-                           format_duration(options.budget), database.table_path().string()));
+    write_swept_step(
+        Tree::ours().swept_step(),
+        {{selection.configs.front(), selection.batch, selection.sequence}, common.threads});
+  display.line(fmt::format("{}\n{} calls to tune in {}, for {}\n", describe_machine(num_threads()),
+                           options.calls.size(), format_duration(options.budget),
+                           database.table_path().string()));
   const std::vector<Swept> swept = tune::sweep(options, database, display);
 
   double all = 0, tuned = 0;  // of the calls' time
@@ -167,12 +195,15 @@ void sweep(const Common& common, const SweepCommand& command) {
       tuned += part * row.seconds / row.default_seconds;
     }
   }
-  if (common.json) return print_line("{}", nlohmann::json({{"rows", rows}, {"kernels", kernels}}).dump(1));
-  display.line(fmt::format("\n{} instances compiled, {} timed; {} of {} searches have tried all that is near their best", compiled, timed,
-                           std::ranges::count(swept, true, &Swept::finished), swept.size()));
+  if (common.json)
+    return print_line("{}", nlohmann::json({{"rows", rows}, {"kernels", kernels}}).dump(1));
+  display.line(fmt::format(
+      "\n{} instances compiled, {} timed; {} of {} searches have tried all that is near their best",
+      compiled, timed, std::ranges::count(swept, true, &Swept::finished), swept.size()));
   if (all > 0)
     display.line(
-        fmt::format("by their parts of the step, the tuned calls are {:.3f} times as fast as with the generators' defaults\n"
+        fmt::format("by their parts of the step, the tuned calls are {:.3f} times as fast as with "
+                    "the generators' defaults\n"
                     "'tune apply' builds them",
                     all / tuned));
 }
@@ -185,23 +216,27 @@ void show(const Common& common) {
     for (const Row& row : database.table().rows) rows.push_back(row_json(row));
     return print_line("{}", rows.dump(1));
   }
-  print_line("{}: {} rows; this machine is {}, {}, {} threads", visible(database.table_path().string()), database.table().rows.size(), machine.cpu,
+  print_line("{}: {} rows; this machine is {}, {}, {} threads",
+             visible(database.table_path().string()), database.table().rows.size(), machine.cpu,
              machine.isa, machine.threads);
   print_line("this program's kernels: {}\n", kernel_schedule());
   for (const Row& row : database.table().rows) {
     const bool here = row.isa == machine.isa && row.cpu == machine.cpu;
     const auto known = [&](const Build& build) {
-      return build.op == row.call.op && build.pass == row.call.pass && build.variant == row.instance.variant;
+      return build.op == row.call.op && build.pass == row.call.pass &&
+             build.variant == row.instance.variant;
     };
     const auto build = std::ranges::find_if(builds(), known);
     const KernelEntry* built = built_kernel(row.call.op, row.call.pass, row.instance);
     const std::string state = build == builds().end()                  ? "no such kernel"
                               : built && built->lowered != row.lowered ? "measured with other code"
                               : !here                                  ? "another machine's"
-                              : is_built(row)                          ? ""
-                                                                       : "not built yet: tune apply";
-    print_line("{:<40}{:>9} {:>2} {:>12}{:>12}{:>8}  {}{}{}", call_string(row.call), row.isa, row.threads, bench::time_string(row.default_seconds),
-               bench::time_string(row.seconds), fmt::format("{:.2f}x", row.default_seconds / row.seconds), row.instance.string(),
+                              : is_built(row) ? ""
+                                              : "not built yet: tune apply";
+    print_line("{:<40}{:>9} {:>2} {:>12}{:>12}{:>8}  {}{}{}", call_string(row.call), row.isa,
+               row.threads, bench::time_string(row.default_seconds),
+               bench::time_string(row.seconds),
+               fmt::format("{:.2f}x", row.default_seconds / row.seconds), row.instance.string(),
                state.empty() ? "" : "  ", state);
   }
 }
@@ -219,14 +254,17 @@ void verify(const Common& common) {
 }
 
 void measure(const Common& common, const ModelStep& step, bool alone) {
-  if (const std::filesystem::path before = Tree::ours().program_before(); !alone && std::filesystem::exists(before))
+  if (const std::filesystem::path before = Tree::ours().program_before();
+      !alone && std::filesystem::exists(before))
     return print_before_after(before, step, common.threads, common.seed, common.json);
   const Measured measured = tune::measure(step, common.seed);
   if (common.json) return print_line("{}", measured_json(measured).dump(1));
-  print_line("train step {} {}x{}: best {}, median {}, {:.0f} tokens/s", visible(step.config), step.batch, step.sequence,
-             bench::time_string(measured.step.best), bench::time_string(measured.step.median), measured.step_tokens / measured.step.median);
+  print_line("train step {} {}x{}: best {}, median {}, {:.0f} tokens/s", visible(step.config),
+             step.batch, step.sequence, bench::time_string(measured.step.best),
+             bench::time_string(measured.step.median), measured.step_tokens / measured.step.median);
   for (const Measured::OfCall& call : measured.calls)
-    print_line("{:<44}{:>12}{:>12}  {} ({})", call_string(call.call), bench::time_string(call.seconds.best), bench::time_string(call.seconds.median),
+    print_line("{:<44}{:>12}{:>12}  {} ({})", call_string(call.call),
+               bench::time_string(call.seconds.best), bench::time_string(call.seconds.median),
                call.kernel, call.level);
 }
 

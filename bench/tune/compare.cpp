@@ -26,17 +26,21 @@ struct Way {
   const KernelEntry* built;  ///< null where it has to be compiled first
 };
 
-Way instance_way(const std::string& name, const Call& call, const Instance& instance, uint64_t seed) {
+Way instance_way(const std::string& name, const Call& call, const Instance& instance,
+                 uint64_t seed) {
   const std::vector<Build> all = builds_of(call.op, call.pass);
   const auto build = std::ranges::find(all, instance.variant, &Build::variant);
   if (build == all.end()) fail("{}.{} has no variant {}", call.op, call.pass, instance.variant);
-  Recipe recipe{call.op, call.pass, instance.variant, build->generator, build->params, {sizes_of(call)}, seed};
+  Recipe recipe{call.op,          call.pass, instance.variant, build->generator, build->params,
+                {sizes_of(call)}, seed};
   for (const auto& [param, value] : instance.params) recipe.params[param] = value;
-  return {fmt::format("{}: {}", name, instance.string()), recipe, built_kernel(call.op, call.pass, instance)};
+  return {fmt::format("{}: {}", name, instance.string()), recipe,
+          built_kernel(call.op, call.pass, instance)};
 }
 
 std::vector<Way> ways(const Call& call, const Row* row, uint64_t seed) {
-  std::vector<Way> ways{instance_way("defaults by hand", call, {builds_of(call.op, call.pass).front().variant, {}}, seed)};
+  std::vector<Way> ways{instance_way("defaults by hand", call,
+                                     {builds_of(call.op, call.pass).front().variant, {}}, seed)};
   if (row) ways.push_back(instance_way("tuned", call, row->instance, seed));
   const std::string plain = fmt::format("plain_{}_{}", call.op, call.pass);
   if (!has_generator(plain)) return ways;
@@ -69,7 +73,9 @@ void compare(const Common& common, const Selection& selection) {
       const KernelEntry* kernel = way->built;
       if (!kernel) {
         kernel = compiled->candidate ? &compiled->candidate->entry() : nullptr;
-        if (!kernel) failures.push_back(fmt::format("{}: {}: {}", way->name, status_name(compiled->status), compiled->message));
+        if (!kernel)
+          failures.push_back(fmt::format("{}: {}: {}", way->name, status_name(compiled->status),
+                                         compiled->message));
         ++compiled;
       }
       if (!kernel) continue;
@@ -77,10 +83,13 @@ void compare(const Common& common, const Selection& selection) {
       names.push_back(way->name);
     }
     if (kernels.empty()) fail("{}: {}", call_string(call), fmt::join(failures, "; "));
-    const std::vector<RaceResult> runs = Contest(call, common.seed).race(kernels, kernels.size(), {.seconds = 10});
+    const std::vector<RaceResult> runs =
+        Contest(call, common.seed).race(kernels, kernels.size(), {.seconds = 10});
 
     const double flops = bench::workload_of(call.op, call.pass, sizes_of(call)).flops;
-    if (!common.json) bench::print_line("{:<60}{:>12}{:>12}{:>12}{:>10}", call_string(call), "best", "median", "GFLOP/s", "speed-up");
+    if (!common.json)
+      bench::print_line("{:<60}{:>12}{:>12}{:>12}{:>10}", call_string(call), "best", "median",
+                        "GFLOP/s", "speed-up");
     for (size_t i = 0; i < runs.size(); ++i) {
       const Timing seconds = summary(runs[i].samples);
       const double speed_up = summary(runs[0].samples).median / seconds.median;
@@ -92,7 +101,8 @@ void compare(const Common& common, const Selection& selection) {
                         {"median", seconds.median},
                         {"speed_up", speed_up}});
       if (!common.json)
-        bench::print_line("  {:<58}{:>12}{:>12}{:>12.1f}{:>10}", names[i], bench::time_string(seconds.best), bench::time_string(seconds.median),
+        bench::print_line("  {:<58}{:>12}{:>12}{:>12.1f}{:>10}", names[i],
+                          bench::time_string(seconds.best), bench::time_string(seconds.median),
                           flops / seconds.best / 1e9, fmt::format("{:.2f}x", speed_up));
     }
     if (!common.json)

@@ -11,15 +11,18 @@ namespace mmrec::tune {
 
 namespace {
 
-constexpr double kSampleSeconds = 0.7e-3;  // long against the clock's resolution, short against what disturbs; a slice's best counts
+constexpr double kSampleSeconds = 0.7e-3;  // long against the clock's resolution, short against
+                                           // what disturbs; a slice's best counts
 constexpr double kSettleSeconds = 0.2e-3;  // for the caches after the others' samples,
 constexpr double kLongCall = 5e-3;         // but for calls in which that is lost
 
 }  // namespace
 
-Contest::Contest(const Call& call, uint64_t seed) : work_(bench::workload_of(call.op, call.pass, sizes_of(call))), call_(work_, seed) {}
+Contest::Contest(const Call& call, uint64_t seed)
+    : work_(bench::workload_of(call.op, call.pass, sizes_of(call))), call_(work_, seed) {}
 
-std::vector<RaceResult> Contest::race(std::span<const KernelEntry* const> kernels, size_t staying, const Racing& racing,
+std::vector<RaceResult> Contest::race(std::span<const KernelEntry* const> kernels, size_t staying,
+                                      const Racing& racing,
                                       const std::function<bool()>& in_time) const {
   std::vector<Contestant> contestants;
   for (const KernelEntry* kernel : kernels) {
@@ -27,7 +30,8 @@ std::vector<RaceResult> Contest::race(std::span<const KernelEntry* const> kernel
     call_.warm_up(kSettleSeconds);
     const double once = std::min(bench::time_calls(call_, 1), bench::time_calls(call_, 1));
     const auto calls = static_cast<int64_t>(std::ceil(kSampleSeconds / once));
-    const auto times = std::max<int64_t>(1, std::llround(racing.slice / (once * static_cast<double>(calls))));
+    const auto times =
+        std::max<int64_t>(1, std::llround(racing.slice / (once * static_cast<double>(calls))));
     const bool settles = once < kLongCall;
     const auto sample = [this, kernel, calls, times, settles] {
       const ScopedKernel in_turn(*kernel);

@@ -15,8 +15,9 @@ class Contest {
  public:
   Contest(const Call& call, uint64_t seed);
 
-  /// Races kernels; the first `staying`, one at least, are never dropped. When other programs run meanwhile it is run again, a few times at the most
-  /// and only while there is time for that, and the quietest one counts.
+  /// Races kernels; the first `staying`, one at least, are never dropped. When other programs run
+  /// meanwhile it is run again, a few times at the most and only while there is time for that, and
+  /// the quietest one counts.
   std::vector<RaceResult> race(
       std::span<const KernelEntry* const> kernels, size_t staying, const Racing& racing,
       const std::function<bool()>& in_time = [] { return true; }) const;

@@ -17,10 +17,12 @@ struct Timings {
   std::vector<const Verdict*> duels;          ///< in the order of the log
 
   double score(const Instance& instance) const { return latest.at(instance)->score(); }
-  /// Whether an instance is as good here as the champion, or nearly, and not slower than the defaults where that is not.
+  /// Whether an instance is as good here as the champion, or nearly, and not slower than the
+  /// defaults where that is not.
   bool served_by(const Instance& instance) const {
     const double best = score(champion);
-    return latest.contains(instance) && score(instance) <= std::min((1 + kLeastGain) * best, std::max(1., best));
+    return latest.contains(instance) &&
+           score(instance) <= std::min((1 + kLeastGain) * best, std::max(1., best));
   }
   void find_champion();
 };
@@ -32,17 +34,21 @@ void Timings::find_champion() {
   for (const Verdict* duel : duels) last[pair(*duel)] = duel;
   for (const Verdict* duel : duels) {
     if (last.at(pair(*duel)) != duel || !*duel->wins) continue;
-    if (duel->incumbent == champion || duel->score() < (1 - kLeastGain) * score(champion)) champion = duel->instance;
+    if (duel->incumbent == champion || duel->score() < (1 - kLeastGain) * score(champion))
+      champion = duel->instance;
   }
 }
 
 using CallsOfPass = std::map<Call, Timings>;
 
-/// Few instances that together serve all calls: the champion of the longest, then that of the longest which it does not serve, and so on.
+/// Few instances that together serve all calls: the champion of the longest, then that of the
+/// longest which it does not serve, and so on.
 std::vector<Instance> few_instances(const CallsOfPass& calls) {
   std::vector<const Timings*> left;
   for (const auto& [call, timings] : calls) left.push_back(&timings);
-  std::ranges::stable_sort(left, std::greater(), [](const Timings* timings) { return timings->latest.at(timings->champion)->seconds.median; });
+  std::ranges::stable_sort(left, std::greater(), [](const Timings* timings) {
+    return timings->latest.at(timings->champion)->seconds.median;
+  });
   std::vector<Instance> chosen;
   while (!left.empty()) {
     chosen.push_back(left.front()->champion);
@@ -55,25 +61,28 @@ std::vector<Instance> few_instances(const CallsOfPass& calls) {
 
 bool same_build(const Verdict& verdict, const Machine& machine) {
   const Machine& other = verdict.machine;
-  return other.cpu == machine.cpu && other.microarchitecture == machine.microarchitecture && other.target == machine.target &&
-         other.halide == machine.halide;
+  return other.cpu == machine.cpu && other.microarchitecture == machine.microarchitecture &&
+         other.target == machine.target && other.halide == machine.halide;
 }
 
 bool same_machine(const Verdict& verdict, const Machine& machine) {
   return same_build(verdict, machine) && verdict.machine.threads == machine.threads;
 }
 
-void drop_barred_rows(ScheduleTable& table, std::span<const Verdict> verdicts, const Machine& machine) {
+void drop_barred_rows(ScheduleTable& table, std::span<const Verdict> verdicts,
+                      const Machine& machine) {
   for (const Verdict& verdict : verdicts) {
     if (!verdict.bars() || !same_build(verdict, machine)) continue;
     std::erase_if(table.rows, [&](const Row& row) {
-      return row.cpu == machine.cpu && row.isa == machine.isa && row.lowered == verdict.lowered && row.call.op == verdict.call.op &&
-             row.call.pass == verdict.call.pass && row.instance == verdict.instance;
+      return row.cpu == machine.cpu && row.isa == machine.isa && row.lowered == verdict.lowered &&
+             row.call.op == verdict.call.op && row.call.pass == verdict.call.pass &&
+             row.instance == verdict.instance;
     });
   }
 }
 
-std::vector<Row> derive_rows(std::span<const Verdict> verdicts, const Machine& machine, const Sources& sources) {
+std::vector<Row> derive_rows(std::span<const Verdict> verdicts, const Machine& machine,
+                             const Sources& sources) {
   std::set<std::tuple<std::string, std::string, Instance>> barred;
   for (const Verdict& verdict : verdicts)
     if (verdict.bars() && same_build(verdict, machine) && sources.of_today(verdict))
@@ -82,8 +91,8 @@ std::vector<Row> derive_rows(std::span<const Verdict> verdicts, const Machine& m
   std::map<std::pair<std::string, std::string>, CallsOfPass> passes;
   for (const Verdict& verdict : verdicts) {
     const Call& call = verdict.call;
-    if (verdict.status != Status::kOk || barred.contains({call.op, call.pass, verdict.instance}) || !same_machine(verdict, machine) ||
-        !sources.of_today(verdict))
+    if (verdict.status != Status::kOk || barred.contains({call.op, call.pass, verdict.instance}) ||
+        !same_machine(verdict, machine) || !sources.of_today(verdict))
       continue;
     const auto [place, first] = passes[{call.op, call.pass}].try_emplace(call);
     Timings& timings = place->second;
@@ -95,15 +104,20 @@ std::vector<Row> derive_rows(std::span<const Verdict> verdicts, const Machine& m
   std::vector<Row> rows;
   for (auto& [pass, calls] : passes) {
     for (auto& [call, timings] : calls) {
-      if (!timings.latest.contains(timings.champion)) timings.champion = {sources.default_variant(call), {}};  // barred since, or of old sources
+      if (!timings.latest.contains(timings.champion))
+        timings.champion = {sources.default_variant(call), {}};  // barred since, or of old sources
       if (timings.latest.contains(timings.champion)) timings.find_champion();
     }
-    std::erase_if(calls, [](const auto& entry) { return !entry.second.latest.contains(entry.second.champion); });
+    std::erase_if(calls, [](const auto& entry) {
+      return !entry.second.latest.contains(entry.second.champion);
+    });
     const std::vector<Instance> chosen = few_instances(calls);
     for (const auto& [call, timings] : calls) {
       const Instance* best = nullptr;
       for (const Instance& instance : chosen)
-        if (timings.served_by(instance) && (!best || timings.score(instance) < timings.score(*best))) best = &instance;
+        if (timings.served_by(instance) &&
+            (!best || timings.score(instance) < timings.score(*best)))
+          best = &instance;
       const Verdict& verdict = *timings.latest.at(*best);
       rows.push_back({.call = call,
                       .dtype = "f32",

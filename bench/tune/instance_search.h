@@ -11,16 +11,17 @@
 
 namespace mmrec::tune {
 
-/// Looks for the instances of a kernel that take the least time, at several shapes at once, by trying few of them. It is asked for what
-/// to try next, and told what came out:
+/// Looks for the instances of a kernel that take the least time, at several shapes at once, by
+/// trying few of them. It is asked for what to try next, and told what came out:
 ///
 ///     for (auto instances = search.next(4); !instances.empty(); instances = search.next(4))
 ///       for (const Instance& instance : instances) search.tell(instance, scores of it);
 ///
-/// First come the defaults of all variants, what is known to be good elsewhere, and a random point of each variant. Then the best so far, overall
-/// and at each shape, is left in all directions, a step at a time: each neighbour differs in one parameter by one value. When no
-/// neighbour of the best is untried, those that trade one parameter for another follow, then the neighbours of what is nearly
-/// as good (kPromising), and then it ends.
+/// First come the defaults of all variants, what is known to be good elsewhere, and a random point
+/// of each variant. Then the best so far, overall and at each shape, is left in all directions, a
+/// step at a time: each neighbour differs in one parameter by one value. When no neighbour of the
+/// best is untried, those that trade one parameter for another follow, then the neighbours of what
+/// is nearly as good (kPromising), and then it ends.
 class InstanceSearch {
  public:
   /// How far from the best something may be to be worth leaving from.
@@ -28,13 +29,15 @@ class InstanceSearch {
   static constexpr int kRandomPoints = 1;  ///< of each variant, to begin with
 
   /// `weights` are the shapes' parts of the time, and `seeds` instances that are good elsewhere.
-  InstanceSearch(std::vector<Space> spaces, std::vector<double> weights, const std::vector<Instance>& seeds, uint64_t seed);
+  InstanceSearch(std::vector<Space> spaces, std::vector<double> weights,
+                 const std::vector<Instance>& seeds, uint64_t seed);
   /// All instances of the spaces in turn, whatever comes out.
   static InstanceSearch grid(std::vector<Space> spaces, std::vector<double> weights);
 
   /// At most `count` instances that have not been returned yet; none when it is over.
   std::vector<Instance> next(size_t count);
-  /// Times of an instance, a shape each, over those of one that is the same for all; none where it is no candidate.
+  /// Times of an instance, a shape each, over those of one that is the same for all; none where it
+  /// is no candidate.
   void tell(const Instance& instance, const std::optional<std::vector<double>>& scores);
 
   /// Instances that next() would go through if the search ended with those that are known now.
@@ -57,7 +60,9 @@ class InstanceSearch {
   void add(size_t space, const Point& point);
   void add_all(size_t space, const std::vector<Point>& points);
   void extend();
-  Instance instance(const Candidate& candidate) const { return spaces_[candidate.space].instance(candidate.point); }
+  Instance instance(const Candidate& candidate) const {
+    return spaces_[candidate.space].instance(candidate.point);
+  }
 
   std::vector<Space> spaces_;
   std::vector<double> weights_;

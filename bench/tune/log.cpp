@@ -22,16 +22,21 @@ namespace mmrec::tune {
 
 namespace {
 
-constexpr std::array<std::pair<Status, const char*>, 6> kStatusNames = {{{Status::kOk, "ok"},
-                                                                         {Status::kDropped, "dropped"},
-                                                                         {Status::kWrong, "wrong"},
-                                                                         {Status::kRefused, "refused"},
-                                                                         {Status::kFailed, "failed"},
-                                                                         {Status::kSlowCompile, "slow_compile"}}};
+constexpr std::array<std::pair<Status, const char*>, 6> kStatusNames = {
+    {{Status::kOk, "ok"},
+     {Status::kDropped, "dropped"},
+     {Status::kWrong, "wrong"},
+     {Status::kRefused, "refused"},
+     {Status::kFailed, "failed"},
+     {Status::kSlowCompile, "slow_compile"}}};
 
-nlohmann::json instance_json(const Instance& instance) { return {{"variant", instance.variant}, {"params", params_json(instance.params)}}; }
+nlohmann::json instance_json(const Instance& instance) {
+  return {{"variant", instance.variant}, {"params", params_json(instance.params)}};
+}
 
-Instance instance_from(const nlohmann::json& json) { return {json.at("variant"), params_from_json(json.at("params"))}; }
+Instance instance_from(const nlohmann::json& json) {
+  return {json.at("variant"), params_from_json(json.at("params"))};
+}
 
 std::string to_line(const Verdict& verdict) {
   nlohmann::ordered_json line;
@@ -52,7 +57,9 @@ std::string to_line(const Verdict& verdict) {
   line["status"] = status_name(verdict.status);
   if (verdict.timed()) {
     line["race"] = verdict.race;
-    line["seconds"] = {{"best", verdict.seconds.best}, {"median", verdict.seconds.median}, {"mad", verdict.seconds.mad}};
+    line["seconds"] = {{"best", verdict.seconds.best},
+                       {"median", verdict.seconds.median},
+                       {"mad", verdict.seconds.mad}};
     line["incumbent"] = instance_json(verdict.incumbent);
     line["incumbent_seconds"] = verdict.incumbent_seconds;
     line["default_seconds"] = verdict.default_seconds;
@@ -81,7 +88,8 @@ Verdict from_line(std::string_view text) {
     if (const std::string wrong = wrong_sizes(verdict.call); !wrong.empty()) fail("{}", wrong);
     verdict.race = line.at("race");
     const nlohmann::json& seconds = line.at("seconds");
-    verdict.seconds = {seconds.at("best"), seconds_from_json(seconds.at("median")), seconds.at("mad")};
+    verdict.seconds = {seconds.at("best"), seconds_from_json(seconds.at("median")),
+                       seconds.at("mad")};
     verdict.incumbent = instance_from(line.at("incumbent"));
     verdict.incumbent_seconds = seconds_from_json(line.at("incumbent_seconds"));
     verdict.default_seconds = seconds_from_json(line.at("default_seconds"));
@@ -130,12 +138,17 @@ std::string utc_time() { return utc_time(std::filesystem::file_time_type::clock:
 
 std::string utc_time(std::filesystem::file_time_type time) {
   using Clock = std::filesystem::file_time_type::clock;
-  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(Clock::to_sys(time))));
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}",
+                     fmt::gmtime(std::chrono::system_clock::to_time_t(Clock::to_sys(time))));
 }
 
 Log::Log(std::filesystem::path path, Warn warn)
-    : path_(std::move(path)), warn_(std::move(warn)), descriptor_(::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
-  if (descriptor_ < 0) fail("cannot open {}: {}; check the permissions of it and of its directory", path_.string(), std::strerror(errno));
+    : path_(std::move(path)),
+      warn_(std::move(warn)),
+      descriptor_(::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
+  if (descriptor_ < 0)
+    fail("cannot open {}: {}; check the permissions of it and of its directory", path_.string(),
+         std::strerror(errno));
   const FileLock lock(descriptor_, path_);
   update();
 }
@@ -147,30 +160,41 @@ void Log::append(std::span<const Verdict> verdicts, const std::function<void()>&
   update();
   bool cut = cut_;
   for (const Verdict& verdict : verdicts) {
-    const std::string line = (cut ? "\n" : "") + to_line(verdict);  // what was cut off stays a line of its own
+    const std::string line =
+        (cut ? "\n" : "") + to_line(verdict);  // what was cut off stays a line of its own
     const ssize_t written = ::write(descriptor_, line.data(), line.size());
     if (written != static_cast<ssize_t>(line.size()))
-      fail("cannot write {}: {}", path_.string(), written < 0 ? std::strerror(errno) : "the disk is full");
+      fail("cannot write {}: {}", path_.string(),
+           written < 0 ? std::strerror(errno) : "the disk is full");
     cut = false;
   }
   update();
   then();
 }
 
-/// With the lock held: whoever writes has written whole lines, unless he was ended in the middle of one.
+/// With the lock held: whoever writes has written whole lines, unless he was ended in the middle of
+/// one.
 void Log::update() {
   struct stat status;
-  if (::fstat(descriptor_, &status) != 0) fail("cannot read {}: {}", path_.string(), std::strerror(errno));
-  if (status.st_size < static_cast<off_t>(offset_)) {  // somebody has emptied it, or cut it: it begins anew
+  if (::fstat(descriptor_, &status) != 0)
+    fail("cannot read {}: {}", path_.string(), std::strerror(errno));
+  if (status.st_size <
+      static_cast<off_t>(offset_)) {  // somebody has emptied it, or cut it: it begins anew
     offset_ = 0;
     line_ = 0;
     cut_ = false;
     verdicts_.clear();
   }
-  std::string text(status.st_size > static_cast<off_t>(offset_) ? static_cast<size_t>(status.st_size) - offset_ : 0, '\0');
+  std::string text(status.st_size > static_cast<off_t>(offset_)
+                       ? static_cast<size_t>(status.st_size) - offset_
+                       : 0,
+                   '\0');
   for (size_t got = 0; got < text.size();) {
-    const ssize_t count = ::pread(descriptor_, text.data() + got, text.size() - got, static_cast<off_t>(offset_ + got));
-    if (count <= 0) fail("cannot read {}: {}", path_.string(), count < 0 ? std::strerror(errno) : "it has become shorter");
+    const ssize_t count = ::pread(descriptor_, text.data() + got, text.size() - got,
+                                  static_cast<off_t>(offset_ + got));
+    if (count <= 0)
+      fail("cannot read {}: {}", path_.string(),
+           count < 0 ? std::strerror(errno) : "it has become shorter");
     got += static_cast<size_t>(count);
   }
   if (text.empty()) return;
@@ -180,14 +204,17 @@ void Log::update() {
 }
 
 void Log::read_lines(std::string_view text) {
-  if (cut_) text.remove_prefix(text.front() == '\n' ? 1 : 0);  // the end of the line that has been counted already
+  if (cut_)
+    text.remove_prefix(
+        text.front() == '\n' ? 1 : 0);  // the end of the line that has been counted already
   while (!text.empty()) {
     const size_t end = std::min(text.find('\n'), text.size());
     ++line_;
     try {
       verdicts_.push_back(from_line(text.substr(0, end)));
     } catch (const std::exception& error) {
-      warn_(fmt::format("{}:{}: skipped, no line of a tuning log: {}", path_.string(), line_, in_words(error)));
+      warn_(fmt::format("{}:{}: skipped, no line of a tuning log: {}", path_.string(), line_,
+                        in_words(error)));
     }
     text.remove_prefix(std::min(end + 1, text.size()));
   }

@@ -30,11 +30,12 @@ struct Machine {
 
 /// What became of a candidate.
 enum class Status {
-  kOk,           ///< timed to the end of a race
-  kDropped,      ///< timed and left a race early: far behind
-  kWrong,        ///< other results than the trusted kernel's, or not the same ones every time
-  kRefused,      ///< the generator or Halide refused its parameters
-  kFailed,       ///< could not be made this time: the compiler crashed, or there was no memory or disk for it
+  kOk,       ///< timed to the end of a race
+  kDropped,  ///< timed and left a race early: far behind
+  kWrong,    ///< other results than the trusted kernel's, or not the same ones every time
+  kRefused,  ///< the generator or Halide refused its parameters
+  kFailed,   ///< could not be made this time: the compiler crashed, or there was no memory or disk
+             ///< for it
   kSlowCompile,  ///< took longer to compile than a candidate may
 };
 std::string status_name(Status status);
@@ -50,19 +51,23 @@ struct Verdict {
   std::string code;          ///< as in a Build
   std::string lowered = {};  ///< the instance's own fingerprint; empty where it was not lowered
   Status status = Status::kOk;
-  std::string race = {};         ///< the same for all that ran against each other
-  Timing seconds = {};          ///< zeros where it was not timed
-  Instance incumbent = {};       ///< what had to be beaten,
-  double incumbent_seconds = 0;  ///< what it took: seconds.median, by the median ratio of the samples of the same rounds
-  double default_seconds = 0;    ///< the same of the default variant with the generator's defaults
-  /// Of a race that a challenger runs alone against the incumbent: whether it has won. Others have none.
+  std::string race = {};    ///< the same for all that ran against each other
+  Timing seconds = {};      ///< zeros where it was not timed
+  Instance incumbent = {};  ///< what had to be beaten,
+  double incumbent_seconds =
+      0;  ///< what it took: seconds.median, by the median ratio of the samples of the same rounds
+  double default_seconds = 0;  ///< the same of the default variant with the generator's defaults
+  /// Of a race that a challenger runs alone against the incumbent: whether it has won. Others have
+  /// none.
   std::optional<bool> wins = {};
   std::string message = {};  ///< why it is wrong or failed
 
-  /// Time over that of the generator's defaults in the same race: comparable between races, whatever the machine's mood.
+  /// Time over that of the generator's defaults in the same race: comparable between races,
+  /// whatever the machine's mood.
   double score() const { return seconds.median / default_seconds; }
   bool timed() const { return status == Status::kOk || status == Status::kDropped; }
-  /// Whether the instance is never to be tried again. Failures may be those of a machine that was busy.
+  /// Whether the instance is never to be tried again. Failures may be those of a machine that was
+  /// busy.
   bool bars() const { return status == Status::kWrong || status == Status::kRefused; }
 };
 
@@ -83,11 +88,12 @@ class Log {
   Log& operator=(const Log&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
-  /// All lines that were there when it was opened or last added to. A line that is cut off or corrupted is none; a warning names it once.
+  /// All lines that were there when it was opened or last added to. A line that is cut off or
+  /// corrupted is none; a warning names it once.
   const std::vector<Verdict>& verdicts() const { return verdicts_; }
 
-  /// Adds lines, each with one write(), and reads those that others have added before them. `then` runs before anybody else
-  /// may write: the table that is derived from the log.
+  /// Adds lines, each with one write(), and reads those that others have added before them. `then`
+  /// runs before anybody else may write: the table that is derived from the log.
   void append(std::span<const Verdict> verdicts, const std::function<void()>& then = [] {});
 
  private:

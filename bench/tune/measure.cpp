@@ -9,17 +9,17 @@
 
 #include "bench/harness/case.h"
 #include "bench/harness/print.h"
+#include "bench/harness/race.h"
 #include "bench/harness/table.h"
 #include "bench/harness/timing.h"
 #include "bench/tune/apply.h"
 #include "bench/tune/builds.h"
-#include "support/run_commands.h"
-#include "bench/harness/race.h"
 #include "bench/workloads/workloads.h"
 #include "model/config_file.h"
 #include "support/atomic_file.h"
 #include "support/error.h"
 #include "support/names.h"
+#include "support/run_commands.h"
 #include "support/strict_json.h"
 
 namespace mmrec::tune {
@@ -34,7 +34,8 @@ Timing time_for(const bench::Workload& work, double seconds, uint64_t seed) {
   const bench::Prepared call(work, seed);
   call.warm_up(bench::kWarmUpSeconds);
   std::vector<double> samples;
-  for (const auto end = Clock::now() + std::chrono::duration<double>(seconds); samples.size() < 5 || Clock::now() < end;) {
+  for (const auto end = Clock::now() + std::chrono::duration<double>(seconds);
+       samples.size() < 5 || Clock::now() < end;) {
     const auto begin = Clock::now();
     call();
     samples.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
@@ -42,7 +43,9 @@ Timing time_for(const bench::Workload& work, double seconds, uint64_t seed) {
   return summary(samples);
 }
 
-nlohmann::json seconds_json(const Timing& seconds) { return {{"best", seconds.best}, {"median", seconds.median}, {"mad", seconds.mad}}; }
+nlohmann::json seconds_json(const Timing& seconds) {
+  return {{"best", seconds.best}, {"median", seconds.median}, {"mad", seconds.mad}};
+}
 
 /// The best of all rounds, and the median of their medians.
 struct Rounds {
@@ -50,7 +53,9 @@ struct Rounds {
     best.push_back(seconds.at("best"));
     medians.push_back(seconds.at("median"));
   }
-  Timing seconds() const { return {std::ranges::min(best), median(medians), median_deviation(medians)}; }
+  Timing seconds() const {
+    return {std::ranges::min(best), median(medians), median_deviation(medians)};
+  }
   std::vector<double> best, medians;
 };
 
@@ -71,13 +76,18 @@ struct Measurements {
   std::map<Call, std::string> kernel;
 };
 
-nlohmann::json run_measure(const std::filesystem::path& program, const ModelStep& step, int threads, uint64_t seed) {
-  const std::filesystem::path output = Tree::ours().folder() / "measure.json", errors = Tree::ours().folder() / "measure.err";
-  const Ending ending = run_command({{program, "measure", "--json", "--alone", "--config", step.config, "--batch", std::to_string(step.batch),
-                                      "--seq", std::to_string(step.sequence), "--threads", std::to_string(threads), "--seed", std::to_string(seed)},
-                                     output,
-                                     errors});
-  if (ending.code != 0) fail("{} measure: {}: {}", program.string(), ending.describe(), read_file(errors));
+nlohmann::json run_measure(const std::filesystem::path& program, const ModelStep& step, int threads,
+                           uint64_t seed) {
+  const std::filesystem::path output = Tree::ours().folder() / "measure.json",
+                              errors = Tree::ours().folder() / "measure.err";
+  const Ending ending =
+      run_command({{program, "measure", "--json", "--alone", "--config", step.config, "--batch",
+                    std::to_string(step.batch), "--seq", std::to_string(step.sequence), "--threads",
+                    std::to_string(threads), "--seed", std::to_string(seed)},
+                   output,
+                   errors});
+  if (ending.code != 0)
+    fail("{} measure: {}: {}", program.string(), ending.describe(), read_file(errors));
   return parse_json(read_file(output), output.string());
 }
 
@@ -87,13 +97,16 @@ std::string ratio_string(double ratio) { return fmt::format("{:.3f}x", ratio); }
 
 Measured measure(const ModelStep& step, uint64_t seed) {
   Measured measured;
-  const bench::Workload work = bench::train_workload(load_config(step.config), step.config, step.batch, step.sequence);
+  const bench::Workload work =
+      bench::train_workload(load_config(step.config), step.config, step.batch, step.sequence);
   measured.step = time_for(work, kStepSeconds, seed);
   measured.step_tokens = work.tokens;
   for (const StepCall& call : record_step(step, seed)) {
     const KernelEntry& kernel = chosen_kernel(call.call);
-    measured.calls.push_back({call.call, Instance{kernel.variant, parse_params(kernel.params)}.string(), kernel.level,
-                              time_for(bench::workload_of(call.call.op, call.call.pass, sizes_of(call.call)), kCallSeconds, seed)});
+    measured.calls.push_back(
+        {call.call, Instance{kernel.variant, parse_params(kernel.params)}.string(), kernel.level,
+         time_for(bench::workload_of(call.call.op, call.call.pass, sizes_of(call.call)),
+                  kCallSeconds, seed)});
   }
   return measured;
 }
@@ -107,10 +120,12 @@ nlohmann::json measured_json(const Measured& measured) {
                      {"kernel", call.kernel},
                      {"level", call.level},
                      {"seconds", seconds_json(call.seconds)}});
-  return {{"step", {{"seconds", seconds_json(measured.step)}, {"tokens", measured.step_tokens}}}, {"calls", calls}};
+  return {{"step", {{"seconds", seconds_json(measured.step)}, {"tokens", measured.step_tokens}}},
+          {"calls", calls}};
 }
 
-void print_before_after(const std::filesystem::path& before, const ModelStep& step, int threads, uint64_t seed, bool json) {
+void print_before_after(const std::filesystem::path& before, const ModelStep& step, int threads,
+                        uint64_t seed, bool json) {
   Measurements old, today;
   for (int i = 0; i < kRounds; ++i) {
     old.add(run_measure(before, step, threads, seed));
@@ -124,12 +139,19 @@ void print_before_after(const std::filesystem::path& before, const ModelStep& st
                              {"ratio_median", step_before.median / step_after.median}}},
                            {"calls", nlohmann::json::array()}};
   if (!json) {
-    bench::print_line("{:<44}{:>12}{:>12}{:>9}  {}", fmt::format("best of {} rounds, both in turn", kRounds), "before", "after", "ratio", "kernel");
-    bench::print_line("{:<44}{:>12}{:>12}{:>9}", fmt::format("train step {} {}x{}", visible(step.config), step.batch, step.sequence),
-                      bench::time_string(step_before.best), bench::time_string(step_after.best), ratio_string(step_before.best / step_after.best));
-    bench::print_line("{:<44}{:>12}{:>12}{:>9}", "  median", bench::time_string(step_before.median), bench::time_string(step_after.median),
+    bench::print_line("{:<44}{:>12}{:>12}{:>9}  {}",
+                      fmt::format("best of {} rounds, both in turn", kRounds), "before", "after",
+                      "ratio", "kernel");
+    bench::print_line(
+        "{:<44}{:>12}{:>12}{:>9}",
+        fmt::format("train step {} {}x{}", visible(step.config), step.batch, step.sequence),
+        bench::time_string(step_before.best), bench::time_string(step_after.best),
+        ratio_string(step_before.best / step_after.best));
+    bench::print_line("{:<44}{:>12}{:>12}{:>9}", "  median", bench::time_string(step_before.median),
+                      bench::time_string(step_after.median),
                       ratio_string(step_before.median / step_after.median));
-    bench::print_line("{:<44}{:>12.0f}{:>12.0f}", "  tokens/s (median)", old.tokens / step_before.median, today.tokens / step_after.median);
+    bench::print_line("{:<44}{:>12.0f}{:>12.0f}", "  tokens/s (median)",
+                      old.tokens / step_before.median, today.tokens / step_after.median);
   }
   for (const auto& [call, rounds] : today.calls) {
     if (!old.calls.contains(call)) continue;
@@ -143,7 +165,8 @@ void print_before_after(const std::filesystem::path& before, const ModelStep& st
                                {"kernel_before", old.kernel.at(call)},
                                {"kernel_after", today.kernel.at(call)}});
     if (!json)
-      bench::print_line("{:<44}{:>12}{:>12}{:>9}  {}", call_string(call), bench::time_string(was.best), bench::time_string(is.best),
+      bench::print_line("{:<44}{:>12}{:>12}{:>9}  {}", call_string(call),
+                        bench::time_string(was.best), bench::time_string(is.best),
                         ratio_string(was.best / is.best), today.kernel.at(call));
   }
   if (json) bench::print_line("{}", report.dump(1));

@@ -10,7 +10,8 @@
 
 namespace mmrec::tune {
 
-/// A training step and everything that it calls, timed with the kernels that this program was built with.
+/// A training step and everything that it calls, timed with the kernels that this program was built
+/// with.
 struct Measured {
   Timing step;
   double step_tokens = 0;
@@ -25,7 +26,9 @@ struct Measured {
 Measured measure(const ModelStep& step, uint64_t seed);
 nlohmann::json measured_json(const Measured& measured);
 
-/// Runs this program's `measure` and that of the program of before in turn, and prints both side by side.
-void print_before_after(const std::filesystem::path& before, const ModelStep& step, int threads, uint64_t seed, bool json);
+/// Runs this program's `measure` and that of the program of before in turn, and prints both side by
+/// side.
+void print_before_after(const std::filesystem::path& before, const ModelStep& step, int threads,
+                        uint64_t seed, bool json);
 
 }  // namespace mmrec::tune

@@ -1,5 +1,5 @@
-// Operations without a schedule, for `tune compare`: what Halide makes of them by itself, and its autoschedulers. The estimates, which these
-// need, are parameters named as the operation's SIZES.
+// Operations without a schedule, for `tune compare`: what Halide makes of them by itself, and its
+// autoschedulers. The estimates, which these need, are parameters named as the operation's SIZES.
 #include <Halide.h>
 
 #include "generators/common/gemm.h"
@@ -19,7 +19,9 @@ class PlainGemm : public GemmGenerator<KernelGenerator<T>, layout> {
     sum(n, m) += this->a_at(k, m) * this->b_at(n, k);
     this->c(n, m) = sum(n, m) + this->bias(n) + this->scaled_residual(n, m);
 
-    const auto estimate = [](auto& matrix, int width, int height) { matrix.set_estimates({{0, width}, {0, height}}); };
+    const auto estimate = [](auto& matrix, int width, int height) {
+      matrix.set_estimates({{0, width}, {0, height}});
+    };
     layout == Layout::kTN ? estimate(this->a, rows, depth) : estimate(this->a, depth, rows);
     layout == Layout::kNT ? estimate(this->b, depth, columns) : estimate(this->b, columns, depth);
     this->bias.set_estimates({{0, columns}});

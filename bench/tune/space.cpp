@@ -10,7 +10,8 @@ namespace mmrec::tune {
 namespace {
 
 /// One value up or down, where there is one.
-void add_step(const Axis& axis, const Point& from, size_t i, int direction, std::vector<Point>& to) {
+void add_step(const Axis& axis, const Point& from, size_t i, int direction,
+              std::vector<Point>& to) {
   const size_t index = from[i] + static_cast<size_t>(direction);  // below 0: beyond the end
   if (axis.automatic(from[i]) || index >= axis.values.size() || axis.automatic(index)) return;
   to.push_back(from);
@@ -34,7 +35,8 @@ Point Space::defaults() const {
 Instance Space::instance(const Point& point) const {
   Instance instance{variant, {}};
   for (size_t i = 0; i < axes.size(); ++i)
-    if (point[i] != axes[i].standard) instance.params[axes[i].name] = std::to_string(axes[i].values[point[i]]);
+    if (point[i] != axes[i].standard)
+      instance.params[axes[i].name] = std::to_string(axes[i].values[point[i]]);
   return instance;
 }
 
@@ -45,7 +47,8 @@ Point Space::nearest(const Instance& instance) const {
     if (param == instance.params.end()) continue;
     const double value = std::strtod(param->second.c_str(), nullptr);
     const auto distance = [&](int other) { return std::abs(other - value); };
-    point[i] = static_cast<size_t>(std::ranges::min_element(axes[i].values, {}, distance) - axes[i].values.begin());
+    point[i] = static_cast<size_t>(std::ranges::min_element(axes[i].values, {}, distance) -
+                                   axes[i].values.begin());
   }
   return point;
 }
@@ -53,7 +56,8 @@ Point Space::nearest(const Instance& instance) const {
 Point Space::random(uint64_t seed, uint64_t draw) const {
   const Philox random(seed, rng_stream(Stream::kSampling, draw));
   Point point;
-  for (size_t i = 0; i < axes.size(); ++i) point.push_back(random.below(i, static_cast<uint32_t>(axes[i].values.size())));
+  for (size_t i = 0; i < axes.size(); ++i)
+    point.push_back(random.below(i, static_cast<uint32_t>(axes[i].values.size())));
   return point;
 }
 

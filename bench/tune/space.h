@@ -42,7 +42,8 @@ struct Space {
   std::vector<Point> grid() const;
   /// One parameter, one value up or down; from 0 to all values.
   std::vector<Point> steps(const Point& from) const;
-  /// Two parameters, one up and one down: a register tile that grows in one direction has to shrink in the other.
+  /// Two parameters, one up and one down: a register tile that grows in one direction has to shrink
+  /// in the other.
   std::vector<Point> trades(const Point& from) const;
 };
 

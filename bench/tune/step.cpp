@@ -20,7 +20,10 @@ namespace mmrec::tune {
 void write_swept_step(const std::filesystem::path& file, const SweptStep& swept) {
   make_directory(file.parent_path());
   const auto& [config, batch, sequence] = swept.step;
-  const nlohmann::json json = {{"config", text_of_name(config)}, {"batch", batch}, {"seq", sequence}, {"threads", swept.threads}};
+  const nlohmann::json json = {{"config", text_of_name(config)},
+                               {"batch", batch},
+                               {"seq", sequence},
+                               {"threads", swept.threads}};
   write_file_atomically(file, json.dump() + "\n");
 }
 
@@ -29,15 +32,18 @@ std::optional<SweptStep> read_swept_step(const std::filesystem::path& file) {
   try {
     const nlohmann::json json = parse_json(read_file(file), file.string());
     const std::string config = name_of_text(json.at("config").get<std::string>());
-    return SweptStep{{config, count_from_json(json.at("batch")), count_from_json(json.at("seq"))}, count_from_json(json.at("threads"))};
+    return SweptStep{{config, count_from_json(json.at("batch")), count_from_json(json.at("seq"))},
+                     count_from_json(json.at("threads"))};
   } catch (const std::exception& error) {
-    fail("{} does not say what the last sweep was for; delete it: {}", file.string(), in_words(error));
+    fail("{} does not say what the last sweep was for; delete it: {}", file.string(),
+         in_words(error));
   }
 }
 
 std::vector<StepCall> record_step(const ModelStep& step, uint64_t seed) {
   constexpr int kSteps = 5;
-  const bench::Workload work = bench::train_workload(load_config(step.config), step.config, step.batch, step.sequence);
+  const bench::Workload work =
+      bench::train_workload(load_config(step.config), step.config, step.batch, step.sequence);
   const bench::Prepared call(work, seed);
   call.warm_up(bench::kWarmUpSeconds);
   reset_profile();
@@ -47,7 +53,8 @@ std::vector<StepCall> record_step(const ModelStep& step, uint64_t seed) {
 
   std::vector<StepCall> calls;
   for (const ProfileRow& row : profile_rows()) {
-    const Call made = call_of(row.op, row.pass, {row.sizes.data().begin(), row.sizes.data().begin() + row.sizes.count()});
+    const Call made = call_of(
+        row.op, row.pass, {row.sizes.data().begin(), row.sizes.data().begin() + row.sizes.count()});
     const auto same = std::ranges::find(calls, made, &StepCall::call);  // by another kernel
     StepCall& sum = same != calls.end() ? *same : calls.emplace_back(StepCall{.call = made});
     sum.seconds += row.seconds / kSteps;

@@ -24,7 +24,8 @@ using Clock = std::chrono::steady_clock;
 
 /// Gives the best a chance of more than one half to win by kLeastGain.
 constexpr double kPromisingGain = kLeastGain / 2;
-constexpr double kQualifyingSeconds = 2, kDuelSeconds = 6;  // even where the budget ends: a race that is begun is decided
+constexpr double kQualifyingSeconds = 2,
+                 kDuelSeconds = 6;  // even where the budget ends: a race that is begun is decided
 constexpr const char* kReport = "{:<42} {:>9}{:>8}{:>12}{:>7}  {}";
 
 double now() { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
@@ -32,8 +33,9 @@ double now() { return std::chrono::duration<double>(Clock::now().time_since_epoc
 /// The variants that may be chosen; of an operation that there is not, none.
 std::vector<Build> candidates_of(const std::string& op, const std::string& pass) {
   std::vector<Build> found;
-  std::ranges::copy_if(builds(), std::back_inserter(found),
-                       [&](const Build& build) { return build.op == op && build.pass == pass && !build.baseline; });
+  std::ranges::copy_if(builds(), std::back_inserter(found), [&](const Build& build) {
+    return build.op == op && build.pass == pass && !build.baseline;
+  });
   return found;
 }
 
@@ -52,8 +54,11 @@ Sources sources() {
           .of_today =
               [](const Verdict& verdict) {
                 const Call& call = verdict.call;
-                const auto today = [&](const Build& build) { return build.variant == verdict.instance.variant && build.code == verdict.code; };
-                return std::ranges::any_of(candidates_of(call.op, call.pass), today) && is_of_today(call, verdict.instance, verdict.lowered);
+                const auto today = [&](const Build& build) {
+                  return build.variant == verdict.instance.variant && build.code == verdict.code;
+                };
+                return std::ranges::any_of(candidates_of(call.op, call.pass), today) &&
+                       is_of_today(call, verdict.instance, verdict.lowered);
               }};
 }
 
@@ -61,7 +66,9 @@ Sources sources() {
 class Task {
  public:
   Task(const SweepOptions& options, std::vector<StepCall> calls, const Database& database)
-      : calls_(std::move(calls)), builds_(candidates_of(op(), pass())), swept_{.op = op(), .pass = pass()} {
+      : calls_(std::move(calls)),
+        builds_(candidates_of(op(), pass())),
+        swept_{.op = op(), .pass = pass()} {
     for (const Build& build : options.strangers)
       if (build.op == op() && build.pass == pass()) builds_.push_back(build);
     std::vector<Space> spaces;
@@ -72,8 +79,9 @@ class Task {
     std::vector<Instance> seeds;
     for (const Row& row : database.table().rows)
       if (row.call.op == op() && row.call.pass == pass()) seeds.push_back(row.instance);
-    search_.emplace(options.grid ? InstanceSearch::grid(std::move(spaces), std::move(weights))
-                                 : InstanceSearch(std::move(spaces), std::move(weights), seeds, options.seed));
+    search_.emplace(
+        options.grid ? InstanceSearch::grid(std::move(spaces), std::move(weights))
+                     : InstanceSearch(std::move(spaces), std::move(weights), seeds, options.seed));
   }
 
   const std::string& op() const { return calls_.front().call.op; }
@@ -81,7 +89,9 @@ class Task {
   const std::vector<StepCall>& calls() const { return calls_; }
   InstanceSearch& search() { return *search_; }
   Swept& swept() { return swept_; }
-  bool has(const std::string& variant) const { return std::ranges::find(builds_, variant, &Build::variant) != builds_.end(); }
+  bool has(const std::string& variant) const {
+    return std::ranges::find(builds_, variant, &Build::variant) != builds_.end();
+  }
   const Build& build(const std::string& variant) const {
     const auto build = std::ranges::find(builds_, variant, &Build::variant);
     if (build == builds_.end()) fail("{}.{} has no variant {}", op(), pass(), variant);
@@ -113,12 +123,17 @@ struct Known {
 class Sweeper {
  public:
   Sweeper(const SweepOptions& options, Database& database, Console& display)
-      : options_(options), database_(database), display_(display), workshop_(options.workshop), end_(now() + options.budget) {}
+      : options_(options),
+        database_(database),
+        display_(display),
+        workshop_(options.workshop),
+        end_(now() + options.budget) {}
 
   std::vector<Swept> run() {
     database_.add({});  // a table that was lost comes back from the log
     std::map<std::pair<std::string, std::string>, std::vector<StepCall>> passes;
-    for (const StepCall& call : options_.calls) passes[{call.call.op, call.call.pass}].push_back(call);
+    for (const StepCall& call : options_.calls)
+      passes[{call.call.op, call.call.pass}].push_back(call);
     std::vector<Task> tasks;
     for (auto& [pass, calls] : passes) {
       Task task(options_, std::move(calls), database_);
@@ -126,13 +141,17 @@ class Sweeper {
     }
     std::ranges::sort(tasks, std::greater(), &Task::seconds);
     display_.line(fmt::format(kReport, "call", "time", "gain", "tried", "took", "best"));
-    // At first each is given a few instances, the defaults among them; then shares by time; what is left goes to those whose search
-    // goes on, by what it has found.
-    for (int round = 0; now() < end_ && std::ranges::any_of(tasks, [](Task& task) { return !task.swept().finished; }); ++round)
+    // At first each is given a few instances, the defaults among them; then shares by time; what is
+    // left goes to those whose search goes on, by what it has found.
+    for (int round = 0;
+         now() < end_ &&
+         std::ranges::any_of(tasks, [](Task& task) { return !task.swept().finished; });
+         ++round)
       for (size_t i = 0; i < tasks.size() && now() < end_; ++i) {
         if (tasks[i].swept().finished) continue;
         double all = 0;
-        for (size_t j = i; j < tasks.size(); ++j) all += tasks[j].swept().finished ? 0 : promise(tasks[j], round);
+        for (size_t j = i; j < tasks.size(); ++j)
+          all += tasks[j].swept().finished ? 0 : promise(tasks[j], round);
         task_end_ = round == 0 ? 0 : now() + (end_ - now()) * promise(tasks[i], round) / all;
         work_on(tasks[i]);
         if (round > 0) report(tasks[i]);
@@ -150,7 +169,8 @@ class Sweeper {
     double promise = 1e-9;
     for (const StepCall& call : task.calls()) {
       const Row* row = round > 1 ? database_.row(call.call) : nullptr;
-      promise += call.seconds * (row ? 0.05 + std::max(0., 1 - row->seconds / row->default_seconds) : 1);
+      promise +=
+          call.seconds * (row ? 0.05 + std::max(0., 1 - row->seconds / row->default_seconds) : 1);
     }
     return promise;
   }
@@ -180,10 +200,13 @@ class Sweeper {
     const Swept& swept = task.swept();
     std::string tried = fmt::format("{}/{:.0f}", task.search().tried(), swept.space);
     std::string took = fmt::format("{:.0f} s", swept.seconds);
-    if (swept.rows.empty()) display_.line(fmt::format(kReport, swept.op + "." + swept.pass, "-", "-", tried, took, "none timed yet"));
+    if (swept.rows.empty())
+      display_.line(fmt::format(kReport, swept.op + "." + swept.pass, "-", "-", tried, took,
+                                "none timed yet"));
     for (const Row& row : swept.rows) {
       const std::string speed_up = fmt::format("{:.2f}x", row.default_seconds / row.seconds);
-      display_.line(fmt::format(kReport, call_string(row.call), bench::time_string(row.seconds), speed_up, tried, took, row.instance.string()));
+      display_.line(fmt::format(kReport, call_string(row.call), bench::time_string(row.seconds),
+                                speed_up, tried, took, row.instance.string()));
       tried = took = "";
     }
   }
@@ -194,10 +217,14 @@ class Sweeper {
     const double done = 1 - std::max(0., end_ - now()) / options_.budget;
     const int filled = static_cast<int>(done * kBar);
     const Row* row = database_.row(call ? *call : task.calls().front().call);
-    const std::string best = row ? fmt::format(", best {} ({:.2f}x)", bench::time_string(row->seconds), row->default_seconds / row->seconds) : "";
-    const std::string text =
-        fmt::format("[{:#<{}}{:.<{}}] {} left  {}: {} to try{}", "", filled, "", kBar - filled, format_duration(std::max(0., end_ - now())),
-                    call ? call_string(*call) : "compiling " + task.op() + "." + task.pass(), left, best);
+    const std::string best =
+        row ? fmt::format(", best {} ({:.2f}x)", bench::time_string(row->seconds),
+                          row->default_seconds / row->seconds)
+            : "";
+    const std::string text = fmt::format(
+        "[{:#<{}}{:.<{}}] {} left  {}: {} to try{}", "", filled, "", kBar - filled,
+        format_duration(std::max(0., end_ - now())),
+        call ? call_string(*call) : "compiling " + task.op() + "." + task.pass(), left, best);
     display_.status(std::string_view(text).substr(0, display_.status_width()));
   }
 
@@ -205,11 +232,14 @@ class Sweeper {
     Known known;
     const std::string& code = task.build(instance.variant).code;
     for (const Verdict& verdict : database_.log().verdicts()) {
-      if (verdict.call.op != task.op() || verdict.call.pass != task.pass() || verdict.instance != instance || verdict.code != code ||
-          !is_of_today(verdict.call, instance, verdict.lowered) || !same_build(verdict, database_.machine()))
+      if (verdict.call.op != task.op() || verdict.call.pass != task.pass() ||
+          verdict.instance != instance || verdict.code != code ||
+          !is_of_today(verdict.call, instance, verdict.lowered) ||
+          !same_build(verdict, database_.machine()))
         continue;
       known.barred |= verdict.bars();
-      if (verdict.timed() && same_machine(verdict, database_.machine())) known.times[verdict.call] = &verdict;
+      if (verdict.timed() && same_machine(verdict, database_.machine()))
+        known.times[verdict.call] = &verdict;
     }
     return known;
   }
@@ -228,27 +258,31 @@ class Sweeper {
       if (now() >= end_) break;
       std::vector<Instance> entrants;
       for (const Instance& instance : unknown)
-        if (kernel_of(task, instance) && !known(task, instance).times.contains(call.call)) entrants.push_back(instance);
+        if (kernel_of(task, instance) && !known(task, instance).times.contains(call.call))
+          entrants.push_back(instance);
       if (!entrants.empty()) race(task, call.call, entrants, left);
     }
     for (const Instance& instance : instances) {
       const Known after = known(task, instance);
       std::vector<double> scores;
       for (const StepCall& call : task.calls())
-        if (const auto time = after.times.find(call.call); time != after.times.end()) scores.push_back(time->second->score());
+        if (const auto time = after.times.find(call.call); time != after.times.end())
+          scores.push_back(time->second->score());
       const bool whole = !after.barred && scores.size() == task.calls().size();
       task.search().tell(instance, whole ? std::optional(scores) : std::nullopt);
     }
   }
 
-  /// Makes those of the instances that there are not yet, as far as the time allows; failures go into the log.
+  /// Makes those of the instances that there are not yet, as far as the time allows; failures go
+  /// into the log.
   void compile(Task& task, const std::vector<Instance>& instances, size_t left) {
     std::vector<Instance> missing;
     std::vector<Recipe> recipes;
     for (const Instance& instance : instances) {
       if (kernel_of(task, instance) || task.made.contains(instance)) continue;
       const Build& build = task.build(instance.variant);
-      Recipe recipe{task.op(), task.pass(), instance.variant, build.generator, build.params, {}, options_.seed};
+      Recipe recipe{task.op(),    task.pass(), instance.variant, build.generator,
+                    build.params, {},          options_.seed};
       for (const auto& [name, value] : instance.params) recipe.params[name] = value;
       for (const StepCall& call : task.calls()) recipe.shapes.push_back(sizes_of(call.call));
       recipes.push_back(std::move(recipe));
@@ -256,13 +290,16 @@ class Sweeper {
     }
     if (recipes.empty()) return;
     const double begin = now();
-    std::vector<Compiled> made = workshop_.make(recipes, end_ - begin, [&] { show(task, nullptr, left); });
+    std::vector<Compiled> made =
+        workshop_.make(recipes, end_ - begin, [&] { show(task, nullptr, left); });
     std::vector<Verdict> failures;
     for (size_t i = 0; i < made.size(); ++i) {
-      const bool cut_short = made[i].status == Status::kSlowCompile && now() >= end_;  // by the budget, which says nothing of it
+      const bool cut_short = made[i].status == Status::kSlowCompile &&
+                             now() >= end_;  // by the budget, which says nothing of it
       task.swept().compiled += !cut_short;
       if (!made[i].candidate && !cut_short) {
-        failures.push_back(database_.verdict({task.op(), task.pass(), {}}, missing[i], made[i].status));
+        failures.push_back(
+            database_.verdict({task.op(), task.pass(), {}}, missing[i], made[i].status));
         failures.back().message = made[i].message;
         failures.back().lowered = made[i].lowered;
       }
@@ -275,28 +312,32 @@ class Sweeper {
   const KernelEntry* kernel_of(const Task& task, const Instance& instance) const {
     if (const KernelEntry* built = built_kernel(task.op(), task.pass(), instance)) return built;
     const auto made = task.made.find(instance);
-    return made != task.made.end() && made->second.candidate ? &made->second.candidate->entry() : nullptr;
+    return made != task.made.end() && made->second.candidate ? &made->second.candidate->entry()
+                                                             : nullptr;
   }
 
   /// What is to be beaten: the table's instance, or what a call gets today.
   Instance incumbent_of(const Task& task, const Call& call) {
     const Row* row = database_.row(call);
     const Instance incumbent = row ? row->instance : chosen_instance(call);
-    return task.has(incumbent.variant) && !known(task, incumbent).barred ? incumbent : task.defaults();
+    return task.has(incumbent.variant) && !known(task, incumbent).barred ? incumbent
+                                                                         : task.defaults();
   }
 
   void race(Task& task, const Call& call, const std::vector<Instance>& entrants, size_t left) {
     // The defaults, with which all times are compared, and the incumbent stay to the end.
     compile(task, {task.defaults(), incumbent_of(task, call)}, left);
-    const Instance incumbent = incumbent_of(task, call);  // another one where it was barred just now
+    const Instance incumbent =
+        incumbent_of(task, call);  // another one where it was barred just now
     std::vector<Instance> instances{task.defaults()};
     if (incumbent != instances.front()) instances.push_back(incumbent);
     for (const Instance& instance : instances)
       if (!kernel_of(task, instance)) {  // and nobody else may win without a race against it
         if (now() < end_) {
           display_.erase_status();
-          database_.warn()(
-              fmt::format("{}: left out, {} could not be compiled: {}", call_string(call), instance.string(), task.made.at(instance).message));
+          database_.warn()(fmt::format("{}: left out, {} could not be compiled: {}",
+                                       call_string(call), instance.string(),
+                                       task.made.at(instance).message));
         }
         return;
       }
@@ -307,14 +348,18 @@ class Sweeper {
     for (const Instance& instance : instances) kernels.push_back(kernel_of(task, instance));
     show(task, &call, left);
     auto contest = contests_.find(call);
-    if (contest == contests_.end()) contest = contests_.emplace(call, std::make_unique<Contest>(call, options_.seed)).first;
+    if (contest == contests_.end())
+      contest = contests_.emplace(call, std::make_unique<Contest>(call, options_.seed)).first;
     const auto in_time = [this] { return now() < end_; };
-    const std::vector<RaceResult> runs = contest->second->race(kernels, staying, {.seconds = kQualifyingSeconds}, in_time);
+    const std::vector<RaceResult> runs =
+        contest->second->race(kernels, staying, {.seconds = kQualifyingSeconds}, in_time);
 
     std::vector<Verdict> verdicts;
     const std::string name = fmt::format("{}-{}", utc_time(), unique_token());
-    const auto add = [&](const Instance& instance, const RaceResult& run, const RaceResult& beaten, const RaceResult& defaults) -> Verdict& {
-      Verdict verdict = database_.verdict(call, instance, run.dropped ? Status::kDropped : Status::kOk);
+    const auto add = [&](const Instance& instance, const RaceResult& run, const RaceResult& beaten,
+                         const RaceResult& defaults) -> Verdict& {
+      Verdict verdict =
+          database_.verdict(call, instance, run.dropped ? Status::kDropped : Status::kOk);
       verdict.race = name;
       verdict.lowered = kernel_of(task, instance)->lowered;
       verdict.seconds = summary(run.samples);
@@ -323,24 +368,27 @@ class Sweeper {
       verdict.default_seconds = verdict.seconds.median / relative(run, defaults);
       return verdicts.emplace_back(std::move(verdict));
     };
-    for (size_t i = 0; i < runs.size(); ++i) add(instances[i], runs[i], runs[champion], runs.front());
+    for (size_t i = 0; i < runs.size(); ++i)
+      add(instances[i], runs[i], runs[champion], runs.front());
 
-    // Of many, one may look good by chance: it has to win again, alone against the incumbent and the defaults, and clearly.
+    // Of many, one may look good by chance: it has to win again, alone against the incumbent and
+    // the defaults, and clearly.
     size_t best = champion;
     double least = 1 - kPromisingGain;
     for (size_t i = 0; i < runs.size(); ++i)
-      if (const double time = relative(runs[i], runs[champion]); time < least) best = i, least = time;
+      if (const double time = relative(runs[i], runs[champion]); time < least)
+        best = i, least = time;
     if (best != champion) {
       std::vector<const KernelEntry*> duellists{kernels[champion], kernels[best]};
       if (champion != 0 && best != 0) duellists.push_back(kernels.front());
-      const std::vector<RaceResult> duel =
-          contest->second->race(duellists, duellists.size(),
-                                {.slice = 3e-3,
-                                 .rounds = INT_MAX,
-                                 .early = 1,
-                                 .seconds = kDuelSeconds,
-                                 .decided = [](const auto& runs) { return outcome(runs[1], runs[0]) != Outcome::kOpen; }},
-                                in_time);
+      const std::vector<RaceResult> duel = contest->second->race(
+          duellists, duellists.size(),
+          {.slice = 3e-3,
+           .rounds = INT_MAX,
+           .early = 1,
+           .seconds = kDuelSeconds,
+           .decided = [](const auto& runs) { return outcome(runs[1], runs[0]) != Outcome::kOpen; }},
+          in_time);
       add(instances[best], duel[1], duel[0],
           champion == 0 ? duel[0]
           : best == 0   ? duel[1]
@@ -378,14 +426,20 @@ Log& Database::log() {
 
 const Row* Database::row(const Call& call) const {
   for (const Row& row : table_.rows)
-    if (row.call == call && row.isa == machine_.isa && row.threads == machine_.threads && row.cpu == machine_.cpu && row.halide == machine_.halide &&
-        !row.lowered.empty() && is_of_today(call, row.instance, row.lowered))
+    if (row.call == call && row.isa == machine_.isa && row.threads == machine_.threads &&
+        row.cpu == machine_.cpu && row.halide == machine_.halide && !row.lowered.empty() &&
+        is_of_today(call, row.instance, row.lowered))
       return &row;
   return nullptr;
 }
 
 Verdict Database::verdict(const Call& call, const Instance& instance, Status status) const {
-  Verdict verdict{.time = utc_time(), .machine = machine_, .call = call, .instance = instance, .code = "", .status = status};
+  Verdict verdict{.time = utc_time(),
+                  .machine = machine_,
+                  .call = call,
+                  .instance = instance,
+                  .code = "",
+                  .status = status};
   for (const Build& build : candidates_of(call.op, call.pass))
     if (build.variant == instance.variant) verdict.code = build.code;
   return verdict;
@@ -393,20 +447,26 @@ Verdict Database::verdict(const Call& call, const Instance& instance, Status sta
 
 void Database::add(std::span<const Verdict> verdicts) {
   log().append(verdicts, [&] {
-    // News is also what the log has from after the table was written: a tuner was ended between the two.
-    const std::string written = std::filesystem::exists(table_path_) ? utc_time(std::filesystem::last_write_time(table_path_)) : "";
+    // News is also what the log has from after the table was written: a tuner was ended between the
+    // two.
+    const std::string written = std::filesystem::exists(table_path_)
+                                    ? utc_time(std::filesystem::last_write_time(table_path_))
+                                    : "";
     std::vector<Call> news;
     for (const Verdict& verdict : verdicts) news.push_back(verdict.call);
     for (const Verdict& verdict : log().verdicts())
       if (verdict.time > written) news.push_back(verdict.call);
     const auto is_news = [&](const Call& call) {
-      return std::ranges::any_of(
-          news, [&](const Call& known) { return known == call || (known.sizes.empty() && known.op == call.op && known.pass == call.pass); });
+      return std::ranges::any_of(news, [&](const Call& known) {
+        return known == call ||
+               (known.sizes.empty() && known.op == call.op && known.pass == call.pass);
+      });
     };
     table_ = read_schedule_table(table_path_, machine_.microarchitecture, warn_);
     drop_barred_rows(table_, log().verdicts(), machine_);
     std::vector<Row> rows = derive_rows(log().verdicts(), machine_, sources());
-    std::erase_if(rows, [&](const Row& derived) { return !is_news(derived.call) && row(derived.call); });
+    std::erase_if(rows,
+                  [&](const Row& derived) { return !is_news(derived.call) && row(derived.call); });
     merge_rows(table_, rows);
     write_schedule_table(table_path_, table_);
   });
@@ -415,10 +475,13 @@ void Database::add(std::span<const Verdict> verdicts) {
 void check_may_tune(const std::string& target, const std::filesystem::path& user_folder) {
   if (target.find("no_asserts") == target.npos && user_folder.empty())
     fail(
-        "this build's kernels check their arguments, and the table is for those that do not: tune with a release build, or set "
+        "this build's kernels check their arguments, and the table is for those that do not: tune "
+        "with a release build, or set "
         "MMREC_SCHEDULE_DIR to a folder for these");
 }
 
-std::vector<Swept> sweep(const SweepOptions& options, Database& database, Console& display) { return Sweeper(options, database, display).run(); }
+std::vector<Swept> sweep(const SweepOptions& options, Database& database, Console& display) {
+  return Sweeper(options, database, display).run();
+}
 
 }  // namespace mmrec::tune

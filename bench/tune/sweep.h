@@ -34,15 +34,17 @@ class Database {
   const Machine& machine() const { return machine_; }
   const Warn& warn() const { return warn_; }
   const std::filesystem::path& table_path() const { return table_path_; }
-  /// Opened at the first use, and created if need be: who only looks at the table needs no right to write.
+  /// Opened at the first use, and created if need be: who only looks at the table needs no right to
+  /// write.
   Log& log();
   /// What the table says now.
   const ScheduleTable& table() const { return table_; }
   /// The table's row of a call for this machine, if it was measured with today's code.
   const Row* row(const Call& call) const;
 
-  /// Adds to the log, and brings the table up to date before anybody else adds something: the rows of the calls that the verdicts are
-  /// about (one without sizes: of its operation's pass), and those that are missing. Others stay, whether edited or from elsewhere.
+  /// Adds to the log, and brings the table up to date before anybody else adds something: the rows
+  /// of the calls that the verdicts are about (one without sizes: of its operation's pass), and
+  /// those that are missing. Others stay, whether edited or from elsewhere.
   void add(std::span<const Verdict> verdicts);
   /// A verdict with all that is not about the candidate filled in.
   Verdict verdict(const Call& call, const Instance& instance, Status status) const;
@@ -55,8 +57,8 @@ class Database {
   ScheduleTable table_;
 };
 
-/// Throws an Error where what is tuned for a target would take the place of what the project's builds use: kernels that check their arguments
-/// at every call are slower, and in another way.
+/// Throws an Error where what is tuned for a target would take the place of what the project's
+/// builds use: kernels that check their arguments at every call are slower, and in another way.
 void check_may_tune(const std::string& target, const std::filesystem::path& user_folder);
 
 /// What a sweep did to a kernel.
@@ -69,8 +71,8 @@ struct Swept {
   std::vector<Row> rows = {};  ///< of its calls
 };
 
-/// Tries instances of the kernels that the calls go to, the longest of a step first, each for its share of the budget, and writes
-/// down what came out as it goes.
+/// Tries instances of the kernels that the calls go to, the longest of a step first, each for its
+/// share of the budget, and writes down what came out as it goes.
 std::vector<Swept> sweep(const SweepOptions& options, Database& database, Console& display);
 
 }  // namespace mmrec::tune

@@ -10,9 +10,11 @@ namespace mmrec::tune {
 namespace {
 
 void add_step(CLI::App* command, Selection& selection, bool several) {
-  CLI::Option* config = command->add_option("--config", selection.configs, "whose training step: a preset or a JSON file of fields");
+  CLI::Option* config = command->add_option(
+      "--config", selection.configs, "whose training step: a preset or a JSON file of fields");
   if (several)
-    config->description("whose training steps: presets or JSON files of fields, joined by commas")->delimiter(',');
+    config->description("whose training steps: presets or JSON files of fields, joined by commas")
+        ->delimiter(',');
   else
     config->expected(1);
   number(*command, "--batch", selection.batch, "windows a step", {.at_least = 1});
@@ -32,8 +34,9 @@ int main(int argc, char** argv) {
   using namespace mmrec::tune;
   if (argc == 3 && std::strcmp(argv[1], kCandidateCommand) == 0) return candidate_main(argv[2]);
 
-  Program program("tune", "Finds the schedules that are fastest on this machine, and remembers them.",
-                  "tune sweep --config tiny --budget 5m && tune apply && tune verify && tune measure");
+  Program program(
+      "tune", "Finds the schedules that are fastest on this machine, and remembers them.",
+      "tune sweep --config tiny --budget 5m && tune apply && tune verify && tune measure");
   Common common;
   Selection selection;
   SweepCommand sweep_command;
@@ -42,28 +45,41 @@ int main(int argc, char** argv) {
   app.add_flag("--json", common.json, "print results as JSON");
   app.require_subcommand(1);
 
-  CLI::App* list_app = app.add_subcommand("list", "the parameters of each kernel that may be tuned, and their values");
+  CLI::App* list_app = app.add_subcommand(
+      "list", "the parameters of each kernel that may be tuned, and their values");
   add_kernels(list_app, selection);
 
-  CLI::App* sweep_app =
-      app.add_subcommand("sweep", "try instances of the kernels that a training step calls; can be stopped at any time and goes on there");
+  CLI::App* sweep_app = app.add_subcommand("sweep",
+                                           "try instances of the kernels that a training step "
+                                           "calls; can be stopped at any time and goes on there");
   add_step(sweep_app, selection, true);
   add_kernels(sweep_app, selection);
-  sweep_app->add_option("--shape", selection.shape, "only this shape, such as 512x128x128, whether or not a step has it; goes with --op");
-  sweep_app->add_option("--budget", sweep_command.budget, "how long it may take: seconds, or 90s, 5m, 1h");
-  sweep_app->add_flag("--grid", sweep_command.grid, "try all instances in turn instead of searching");
-  number(*sweep_app, "--compile-limit", sweep_command.compile_limit, "seconds that compiling and checking an instance may take", {.more_than = 0});
+  sweep_app->add_option(
+      "--shape", selection.shape,
+      "only this shape, such as 512x128x128, whether or not a step has it; goes with --op");
+  sweep_app->add_option("--budget", sweep_command.budget,
+                        "how long it may take: seconds, or 90s, 5m, 1h");
+  sweep_app->add_flag("--grid", sweep_command.grid,
+                      "try all instances in turn instead of searching");
+  number(*sweep_app, "--compile-limit", sweep_command.compile_limit,
+         "seconds that compiling and checking an instance may take", {.more_than = 0});
 
-  CLI::App* show_app = app.add_subcommand("show", "the table, with the time of the generators' defaults and of the tuned instance");
-  CLI::App* compare_app = app.add_subcommand(
-      "compare", "time an operation's kernels by hand, tuned and, where there is a plain algorithm, as Halide and its autoschedulers make them");
+  CLI::App* show_app = app.add_subcommand(
+      "show", "the table, with the time of the generators' defaults and of the tuned instance");
+  CLI::App* compare_app =
+      app.add_subcommand("compare",
+                         "time an operation's kernels by hand, tuned and, where there is a plain "
+                         "algorithm, as Halide and its autoschedulers make them");
   add_step(compare_app, selection, true);
   add_kernels(compare_app, selection);
   compare_app->add_option("--shape", selection.shape, "only this shape, such as 512x128x128");
   CLI::App* apply_app = app.add_subcommand("apply", "build the kernels that the table says");
-  CLI::App* verify_app = app.add_subcommand("verify", "run the tests of the tuned operations; rows of one whose tests fail are dropped");
+  CLI::App* verify_app = app.add_subcommand(
+      "verify", "run the tests of the tuned operations; rows of one whose tests fail are dropped");
   CLI::App* measure_app =
-      app.add_subcommand("measure", "time a training step, by default the last sweep's, and its kernels before and after the last apply, in turn");
+      app.add_subcommand("measure",
+                         "time a training step, by default the last sweep's, and its kernels "
+                         "before and after the last apply, in turn");
   add_step(measure_app, selection, false);
   measure_app->add_flag("--alone", alone, "only as they are built now");
 

@@ -19,10 +19,12 @@ namespace {
 /// How the operands of C = A B lie in memory, a pass of gemm each.
 struct GemmLayout {
   const char* name;
-  void (*product)(const Tensor& a, const Tensor& b, const Tensor& c, const ops::GemmEpilogue& epilogue);
+  void (*product)(const Tensor& a, const Tensor& b, const Tensor& c,
+                  const ops::GemmEpilogue& epilogue);
   bool a_transposed, b_transposed;
 };
-constexpr GemmLayout kNN{"nn", ops::gemm_nn, false, false}, kNT{"nt", ops::gemm_nt, false, true}, kTN{"tn", ops::gemm_tn, true, false};
+constexpr GemmLayout kNN{"nn", ops::gemm_nn, false, false}, kNT{"nt", ops::gemm_nt, false, true},
+    kTN{"tn", ops::gemm_tn, true, false};
 
 struct Shape {
   int M, N, K;
@@ -33,14 +35,17 @@ struct Layer {
   int out, in;
 };
 
-/// One of each size that a block has, and the head: projections, gates, the small networks of MDI's gamma, the feed-forward layer.
+/// One of each size that a block has, and the head: projections, gates, the small networks of MDI's
+/// gamma, the feed-forward layer.
 std::vector<Layer> layers(const Config& config) {
   const int D = config.dim, R = MmrecBlock::mdi_gamma_width(D), F = ffn_width(D);
   return {{D, D}, {F, D}, {D, F}, {R, D}, {D, R}, {config.vocab_size, D}};
 }
 
-/// Edges: fewer rows than a register tile, sizes that no tile divides, a single row as in generation, and a large square.
-constexpr Shape kOddShapes[] = {{1, 512, 128}, {1, 5000, 128}, {512, 128, 33}, {17, 19, 33}, {512, 768, 128}, {1024, 1024, 1024}};
+/// Edges: fewer rows than a register tile, sizes that no tile divides, a single row as in
+/// generation, and a large square.
+constexpr Shape kOddShapes[] = {{1, 512, 128}, {1, 5000, 128},  {512, 128, 33},
+                                {17, 19, 33},  {512, 768, 128}, {1024, 1024, 1024}};
 
 /// A product; make_run(a, b, c) returns what does it.
 template <class MakeRun>
@@ -57,22 +62,31 @@ Workload product(const GemmLayout& layout, const Shape& shape, const MakeRun& ma
             const Tensor c = o.output({M, N});
             if (!c.data()) return {};
             return {.run = make_run(a, b, c), .expect = [=]() -> std::vector<Expected> {
-                      const auto plain = [](const Tensor& x, bool transposed) { return transposed ? reference::transposed(x) : reference::Array(x); };
-                      return {{"c", c, reference::gemm_nn(plain(a, layout.a_transposed), plain(b, layout.b_transposed))}};
+                      const auto plain = [](const Tensor& x, bool transposed) {
+                        return transposed ? reference::transposed(x) : reference::Array(x);
+                      };
+                      return {{"c", c,
+                               reference::gemm_nn(plain(a, layout.a_transposed),
+                                                  plain(b, layout.b_transposed))}};
                     }};
           }};
 }
 
 Workload own_product(const GemmLayout& layout, const Shape& shape) {
-  return product(layout, shape, [layout](const Tensor& a, const Tensor& b, const Tensor& c) { return [=] { layout.product(a, b, c, {}); }; });
+  return product(layout, shape, [layout](const Tensor& a, const Tensor& b, const Tensor& c) {
+    return [=] { layout.product(a, b, c, {}); };
+  });
 }
 
 void add_product(Cases& cases, const GemmLayout& layout, const Shape& shape) {
   cases.add(own_product(layout, shape));
   for (const Rival& rival : rivals()) {
-    if (rival.packed_b && !layout.b_transposed) continue;  // only a layer's weights serve many products
+    if (rival.packed_b && !layout.b_transposed)
+      continue;  // only a layer's weights serve many products
     Workload work = product(layout, shape, [=](const Tensor& a, const Tensor& b, const Tensor& c) {
-      return rival.prepare({layout.a_transposed, layout.b_transposed, shape.M, shape.N, shape.K, a.data(), b.data(), c.data()}, num_threads());
+      return rival.prepare({layout.a_transposed, layout.b_transposed, shape.M, shape.N, shape.K,
+                            a.data(), b.data(), c.data()},
+                           num_threads());
     });
     work.rest = rival.rest;
     cases.add(std::move(work), rival.variant);
@@ -86,10 +100,12 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
 }
 
 void add(Cases& cases) {
-  constexpr int kRows = 512;                                    // a batch of 2 x 256
-  std::set<std::tuple<std::string_view, int, int, int>> added;  // some layers of two models have the same sizes
+  constexpr int kRows = 512;  // a batch of 2 x 256
+  std::set<std::tuple<std::string_view, int, int, int>>
+      added;  // some layers of two models have the same sizes
   const auto add_once = [&](const GemmLayout& layout, const Shape& shape) {
-    if (added.emplace(layout.name, shape.M, shape.N, shape.K).second) add_product(cases, layout, shape);
+    if (added.emplace(layout.name, shape.M, shape.N, shape.K).second)
+      add_product(cases, layout, shape);
   };
   for (const char* name : {"tiny", "mini", "small"})
     for (const Layer& layer : layers(preset(name))) {
@@ -104,12 +120,21 @@ void add(Cases& cases) {
 }  // namespace
 
 Description describe_gemm() {
-  return {
-      .workload = workload,
-      .tested = crossed({0, 1, 5, 6, 7, 8, 9, 14, 16, 29}, crossed({0, 1, 15, 16, 17, 32, 33, 48, 65, 97}, {{0}, {1}, {2}, {3}, {16}, {33}}),
-                        // Several blocks of every extent; as much as one task does, and a little less and more; many tasks.
-                        {{65, 200, 300}, {14, 520, 257}, {130, 131, 515}, {16, 64, 63}, {16, 64, 64}, {16, 64, 65}, {70, 130, 700}, {700, 130, 70}}),
-      .add = add};
+  return {.workload = workload,
+          .tested = crossed(
+              {0, 1, 5, 6, 7, 8, 9, 14, 16, 29},
+              crossed({0, 1, 15, 16, 17, 32, 33, 48, 65, 97}, {{0}, {1}, {2}, {3}, {16}, {33}}),
+              // Several blocks of every extent; as much as one task does, and a little less and
+              // more; many tasks.
+              {{65, 200, 300},
+               {14, 520, 257},
+               {130, 131, 515},
+               {16, 64, 63},
+               {16, 64, 64},
+               {16, 64, 65},
+               {70, 130, 700},
+               {700, 130, 70}}),
+          .add = add};
 }
 
 }  // namespace mmrec::bench

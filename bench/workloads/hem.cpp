@@ -12,12 +12,19 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
   const int N = sizes.at(0), P = sizes.at(1), D = sizes.at(2);
   const double product = 2. * N * P * D;
   if (pass == kForward.registry)
-    return {.op = "hem", .pass = kForward, .sizes = sizes, .flops = product, .bytes = 4. * (N * D + P * D + N * P), .prepare = [=](Operands& o) {
-              const Tensor x = o.uniform({N, D}), norm = o.uniform({D}), weight = o.uniform({P, D}), bias = o.uniform({P});
+    return {.op = "hem",
+            .pass = kForward,
+            .sizes = sizes,
+            .flops = product,
+            .bytes = 4. * (N * D + P * D + N * P),
+            .prepare = [=](Operands& o) {
+              const Tensor x = o.uniform({N, D}), norm = o.uniform({D}), weight = o.uniform({P, D}),
+                           bias = o.uniform({P});
               const Tensor rstd = o.output({N}), y = o.output({N, P});
               return Invocation{.run = [=] { ops::hem_forward(x, norm, weight, bias, rstd, y); },
                                 .expect = [=]() -> std::vector<Expected> {
-                                  const reference::Hem want = reference::hem_forward(x, norm, weight, bias);
+                                  const reference::Hem want =
+                                      reference::hem_forward(x, norm, weight, bias);
                                   return {{"rstd", rstd, want.rstd}, {"y", y, want.y}};
                                 }};
             }};
@@ -27,13 +34,21 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
           .flops = 2 * product,
           .bytes = 4. * (3. * N * D + 2. * P * D + N * P),
           .prepare = [=](Operands& o) {
-            const Tensor dy = o.uniform({N, P}), residual = o.uniform({N, D}), x = o.uniform({N, D}), rstd = o.output({N});
-            const Tensor norm = o.uniform({D}), weight = o.uniform({P, D}), bias = o.uniform({P}), y = o.output({N, P});
-            const Tensor dx = o.output({N, D}), dnorm = o.uniform({D}), dweight = o.uniform({P, D}), dbias = o.uniform({P});
+            const Tensor dy = o.uniform({N, P}), residual = o.uniform({N, D}),
+                         x = o.uniform({N, D}), rstd = o.output({N});
+            const Tensor norm = o.uniform({D}), weight = o.uniform({P, D}), bias = o.uniform({P}),
+                         y = o.output({N, P});
+            const Tensor dx = o.output({N, D}), dnorm = o.uniform({D}), dweight = o.uniform({P, D}),
+                         dbias = o.uniform({P});
             return Invocation{.before = [=] { ops::hem_forward(x, norm, weight, bias, rstd, y); },
-                              .run = [=] { ops::hem_backward(dy, residual, x, rstd, norm, weight, dx, dnorm, dweight, dbias); },
+                              .run =
+                                  [=] {
+                                    ops::hem_backward(dy, residual, x, rstd, norm, weight, dx,
+                                                      dnorm, dweight, dbias);
+                                  },
                               .expect = [=]() -> std::vector<Expected> {
-                                const reference::HemGradient want = reference::hem_backward(dy, residual, x, norm, weight);
+                                const reference::HemGradient want =
+                                    reference::hem_backward(dy, residual, x, norm, weight);
                                 return {{"dx", dx, want.dx},
                                         {"dnorm", dnorm, dnorm + want.dnorm_weight},
                                         {"dweight", dweight, dweight + want.dweight},
@@ -44,14 +59,16 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
 
 void add(Cases& cases) {
   for (const ModelShape& shape : model_shapes())
-    for (const Pass& pass : {kForward, kBackward}) cases.add(workload(pass.registry, {shape.N, MmrecBlock::kProjected * shape.D, shape.D}));
+    for (const Pass& pass : {kForward, kBackward})
+      cases.add(workload(pass.registry, {shape.N, MmrecBlock::kProjected * shape.D, shape.D}));
 }
 
 }  // namespace
 
 Description describe_hem() {
   return {.workload = workload,
-          .tested = crossed({0, 1, 6, 8, 13, 33}, {{1, 1}, {17, 3}, {64, 16}, {31, 17}, {32, 48}, {49, 64}},
+          .tested = crossed({0, 1, 6, 8, 13, 33},
+                            {{1, 1}, {17, 3}, {64, 16}, {31, 17}, {32, 48}, {49, 64}},
                             {{65, 130, 128}, {29, 260, 65}, {520, 130, 64}}),
           .add = add};
 }

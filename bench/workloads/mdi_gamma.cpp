@@ -9,7 +9,8 @@ namespace mmrec::bench {
 namespace {
 
 ops::MdiGammaWeights random_weights(Operands& o, int D, int R) {
-  return {o.uniform({R, D}), o.uniform({R}), o.uniform({D, R}), o.uniform({D}), o.uniform({R, D}), o.uniform({R}), o.uniform({D, R}), o.uniform({D})};
+  return {o.uniform({R, D}), o.uniform({R}), o.uniform({D, R}), o.uniform({D}),
+          o.uniform({R, D}), o.uniform({R}), o.uniform({D, R}), o.uniform({D})};
 }
 
 Workload workload(std::string_view pass, const std::vector<int>& sizes) {
@@ -17,8 +18,9 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
   const int N = sizes.at(0), D = sizes.at(1), R = sizes.at(2);
   const double products = 8. * N * D * R;
   const auto arrays = [](const ops::MdiGammaWeights& w) {
-    return reference::MdiGammaWeights{w.gamma_in,   w.gamma_in_bias,   w.gamma_out,   w.gamma_out_bias,
-                                      w.context_in, w.context_in_bias, w.context_out, w.context_out_bias};
+    return reference::MdiGammaWeights{w.gamma_in,       w.gamma_in_bias,   w.gamma_out,
+                                      w.gamma_out_bias, w.context_in,      w.context_in_bias,
+                                      w.context_out,    w.context_out_bias};
   };
   // As in the model: k and z are quarters of the projection's columns.
   if (pass == kForward.registry)
@@ -28,19 +30,23 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
             .flops = products,
             .bytes = 4. * (5. * N * D + 2. * N * R + 4. * D * R),
             .prepare = [=](Operands& o) {
-              const Tensor qkvz = o.uniform({N, 4 * D}), k = qkvz.columns(D, 2 * D), z = qkvz.columns(3 * D, 4 * D);
+              const Tensor qkvz = o.uniform({N, 4 * D}), k = qkvz.columns(D, 2 * D),
+                           z = qkvz.columns(3 * D, 4 * D);
               const ops::MdiGammaWeights weights = random_weights(o, D, R);
-              const ops::MdiGammaSaved saved{o.output({N, R}), o.output({N, R}), o.output({N, D}), o.output({N, D})};
+              const ops::MdiGammaSaved saved{o.output({N, R}), o.output({N, R}), o.output({N, D}),
+                                             o.output({N, D})};
               const Tensor gm = o.output({N, D});
-              return Invocation{.run = [=] { ops::mdi_gamma_forward(z, k, weights, saved, gm); },
-                                .expect = [=]() -> std::vector<Expected> {
-                                  const reference::MdiGamma want = reference::mdi_gamma_forward(z, k, arrays(weights));
-                                  return {{"gamma_hidden", saved.gamma_hidden, want.gamma_hidden},
-                                          {"context_hidden", saved.context_hidden, want.context_hidden},
-                                          {"gamma_sigmoid", saved.gamma_sigmoid, want.gamma_sigmoid},
-                                          {"context_sigmoid", saved.context_sigmoid, want.context_sigmoid},
-                                          {"gm", gm, want.gm}};
-                                }};
+              return Invocation{
+                  .run = [=] { ops::mdi_gamma_forward(z, k, weights, saved, gm); },
+                  .expect = [=]() -> std::vector<Expected> {
+                    const reference::MdiGamma want =
+                        reference::mdi_gamma_forward(z, k, arrays(weights));
+                    return {{"gamma_hidden", saved.gamma_hidden, want.gamma_hidden},
+                            {"context_hidden", saved.context_hidden, want.context_hidden},
+                            {"gamma_sigmoid", saved.gamma_sigmoid, want.gamma_sigmoid},
+                            {"context_sigmoid", saved.context_sigmoid, want.context_sigmoid},
+                            {"gm", gm, want.gm}};
+                  }};
             }};
   return {.op = "mdi_gamma",
           .pass = kBackward,
@@ -48,39 +54,57 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
           .flops = 2 * products,
           .bytes = 4. * (8. * N * D + 2. * N * R + 8. * D * R),
           .prepare = [=](Operands& o) {
-            const Tensor qkvz = o.uniform({N, 4 * D}), k = qkvz.columns(D, 2 * D), z = qkvz.columns(3 * D, 4 * D);
-            const Tensor dqkvz = o.output({N, 4 * D}), dk = dqkvz.columns(D, 2 * D), dz = dqkvz.columns(3 * D, 4 * D);
-            const Tensor dgm = o.uniform({N, D}), residual = o.uniform({N, D}), gm = o.output({N, D});
-            const ops::MdiGammaWeights weights = random_weights(o, D, R), sums = random_weights(o, D, R);
-            const ops::MdiGammaSaved saved{o.output({N, R}), o.output({N, R}), o.output({N, D}), o.output({N, D})};
-            return Invocation{.before = [=] { ops::mdi_gamma_forward(z, k, weights, saved, gm); },
-                              .run = [=] { ops::mdi_gamma_backward(dgm, kScale, residual, z, k, weights, saved, dz, dk, sums); },
-                              .expect = [=]() -> std::vector<Expected> {
-                                const auto [want_dz, want_dk, want] = reference::mdi_gamma_backward(dgm, kScale, residual, z, k, arrays(weights));
-                                return {{"dz", dz, want_dz},
-                                        {"dk", dk, want_dk},
-                                        {"gamma_in", sums.gamma_in, sums.gamma_in + want.gamma_in},
-                                        {"gamma_in_bias", sums.gamma_in_bias, sums.gamma_in_bias + want.gamma_in_bias},
-                                        {"gamma_out", sums.gamma_out, sums.gamma_out + want.gamma_out},
-                                        {"gamma_out_bias", sums.gamma_out_bias, sums.gamma_out_bias + want.gamma_out_bias},
-                                        {"context_in", sums.context_in, sums.context_in + want.context_in},
-                                        {"context_in_bias", sums.context_in_bias, sums.context_in_bias + want.context_in_bias},
-                                        {"context_out", sums.context_out, sums.context_out + want.context_out},
-                                        {"context_out_bias", sums.context_out_bias, sums.context_out_bias + want.context_out_bias}};
-                              }};
+            const Tensor qkvz = o.uniform({N, 4 * D}), k = qkvz.columns(D, 2 * D),
+                         z = qkvz.columns(3 * D, 4 * D);
+            const Tensor dqkvz = o.output({N, 4 * D}), dk = dqkvz.columns(D, 2 * D),
+                         dz = dqkvz.columns(3 * D, 4 * D);
+            const Tensor dgm = o.uniform({N, D}), residual = o.uniform({N, D}),
+                         gm = o.output({N, D});
+            const ops::MdiGammaWeights weights = random_weights(o, D, R),
+                                       sums = random_weights(o, D, R);
+            const ops::MdiGammaSaved saved{o.output({N, R}), o.output({N, R}), o.output({N, D}),
+                                           o.output({N, D})};
+            return Invocation{
+                .before = [=] { ops::mdi_gamma_forward(z, k, weights, saved, gm); },
+                .run =
+                    [=] {
+                      ops::mdi_gamma_backward(dgm, kScale, residual, z, k, weights, saved, dz, dk,
+                                              sums);
+                    },
+                .expect = [=]() -> std::vector<Expected> {
+                  const auto [want_dz, want_dk, want] =
+                      reference::mdi_gamma_backward(dgm, kScale, residual, z, k, arrays(weights));
+                  return {{"dz", dz, want_dz},
+                          {"dk", dk, want_dk},
+                          {"gamma_in", sums.gamma_in, sums.gamma_in + want.gamma_in},
+                          {"gamma_in_bias", sums.gamma_in_bias,
+                           sums.gamma_in_bias + want.gamma_in_bias},
+                          {"gamma_out", sums.gamma_out, sums.gamma_out + want.gamma_out},
+                          {"gamma_out_bias", sums.gamma_out_bias,
+                           sums.gamma_out_bias + want.gamma_out_bias},
+                          {"context_in", sums.context_in, sums.context_in + want.context_in},
+                          {"context_in_bias", sums.context_in_bias,
+                           sums.context_in_bias + want.context_in_bias},
+                          {"context_out", sums.context_out, sums.context_out + want.context_out},
+                          {"context_out_bias", sums.context_out_bias,
+                           sums.context_out_bias + want.context_out_bias}};
+                }};
           }};
 }
 
 void add(Cases& cases) {
   for (const ModelShape& shape : model_shapes())
-    for (const Pass& pass : {kForward, kBackward}) cases.add(workload(pass.registry, {shape.N, shape.D, MmrecBlock::mdi_gamma_width(shape.D)}));
+    for (const Pass& pass : {kForward, kBackward})
+      cases.add(workload(pass.registry, {shape.N, shape.D, MmrecBlock::mdi_gamma_width(shape.D)}));
 }
 
 }  // namespace
 
 Description describe_mdi_gamma() {
   return {.workload = workload,
-          .tested = crossed({0, 1, 6, 8, 13, 33}, {{1, 1}, {4, 1}, {16, 4}, {17, 5}, {48, 12}, {64, 16}, {65, 33}}, {{29, 128, 32}, {520, 64, 16}}),
+          .tested = crossed({0, 1, 6, 8, 13, 33},
+                            {{1, 1}, {4, 1}, {16, 4}, {17, 5}, {48, 12}, {64, 16}, {65, 33}},
+                            {{29, 128, 32}, {520, 64, 16}}),
           .add = add};
 }
 

@@ -12,13 +12,14 @@ namespace mmrec::bench {
 
 namespace {
 
-/// Weights of the size that they have at the start of a training run, and the room for them packed. As in the model, the mdi gate's are half
-/// of a wider matrix.
+/// Weights of the size that they have at the start of a training run, and the room for them packed.
+/// As in the model, the mdi gate's are half of a wider matrix.
 struct Gates {
   Gates(Operands& o, int D)
       : core(o.uniform({D, D}, -0.1f, 0.1f)),
         mdi(o.uniform({D, 2 * D}, -0.1f, 0.1f).columns(D, 2 * D)),
-        packed{o.output({D, 2, ops::recurrence_padded(D)}), o.output({2, D, ops::recurrence_padded(D)})} {}
+        packed{o.output({D, 2, ops::recurrence_padded(D)}),
+               o.output({2, D, ops::recurrence_padded(D)})} {}
 
   void pack() const { ops::recurrence_pack(core, mdi, packed); }
 
@@ -26,8 +27,9 @@ struct Gates {
   ops::RecurrenceWeights packed;
 };
 
-/// The limit at small B: what reads the weights T times and does nothing else, whole on one core, or in as many parts as there
-/// are threads. A step takes as many times longer as these rows' speed-up says.
+/// The limit at small B: what reads the weights T times and does nothing else, whole on one core,
+/// or in as many parts as there are threads. A step takes as many times longer as these rows'
+/// speed-up says.
 void add_limits(Cases& cases, const Workload& work, int T, int D) {
   const int64_t count = 2LL * D * ops::recurrence_padded(D);
   for (const bool all_cores : {false, true}) {
@@ -37,11 +39,14 @@ void add_limits(Cases& cases, const Workload& work, int T, int D) {
     limit.prepare = [=](Operands& o) {
       const Tensor weights = o.uniform({D, 2, ops::recurrence_padded(D)}, -0.1f, 0.1f);
       return Invocation{.run = [=] {
-        const int64_t unit = 128, parts = all_cores ? std::min<int64_t>(num_threads(), count / unit) : 1;
+        const int64_t unit = 128,
+                      parts = all_cores ? std::min<int64_t>(num_threads(), count / unit) : 1;
         parallel_for(static_cast<int>(parts), [&](int part) {
-          const int64_t begin = count / unit * part / parts * unit, end = count / unit * (part + 1) / parts * unit;
+          const int64_t begin = count / unit * part / parts * unit,
+                        end = count / unit * (part + 1) / parts * unit;
           static std::atomic<float> used;
-          for (int t = 0; t < T; ++t) used.store(read_stream(weights.data() + begin, end - begin), std::memory_order_relaxed);
+          for (int t = 0; t < T; ++t)
+            used.store(read_stream(weights.data() + begin, end - begin), std::memory_order_relaxed);
         });
       }};
     };
@@ -50,12 +55,19 @@ void add_limits(Cases& cases, const Workload& work, int T, int D) {
 }
 
 Workload packing(int D) {
-  return {.op = "recurrence", .pass = {"pack", "pack"}, .sizes = {D}, .flops = 0, .bytes = 24. * D * D, .prepare = [D](Operands& o) {
+  return {.op = "recurrence",
+          .pass = {"pack", "pack"},
+          .sizes = {D},
+          .flops = 0,
+          .bytes = 24. * D * D,
+          .prepare = [D](Operands& o) {
             const Gates gates(o, D);
             return Invocation{.run = [=] { gates.pack(); },
                               .expect = [=]() -> std::vector<Expected> {
-                                const reference::RecurrencePacked want = reference::recurrence_pack(gates.core, gates.mdi);
-                                return {{"forward", gates.packed.forward, want.forward}, {"backward", gates.packed.backward, want.backward}};
+                                const reference::RecurrencePacked want =
+                                    reference::recurrence_pack(gates.core, gates.mdi);
+                                return {{"forward", gates.packed.forward, want.forward},
+                                        {"backward", gates.packed.backward, want.backward}};
                               }};
           }};
 }
@@ -74,12 +86,20 @@ Workload sequences(std::string_view pass, const std::vector<int>& sizes) {
           .flops = flops,
           .bytes = weights + (forward ? 6 : 10) * array,
           .prepare = [=](Operands& o) -> Invocation {
-            // As in the model: z is a quarter of the projection's columns, and the decay serves as gamma too.
+            // As in the model: z is a quarter of the projection's columns, and the decay serves as
+            // gamma too.
             const Gates gates(o, D);
-            const Tensor bias = o.uniform({D}), mdi_input = o.uniform({T, B, D}), z = o.uniform({T, B, 4 * D}).columns(3 * D, 4 * D);
-            const Tensor gm = o.uniform({T, B, D}, 0.1f, 0.7f), state = o.uniform({T + 1, B, D}), sigmoids = o.output({T, B, 2 * D});
-            const auto run_forward = [=] { ops::recurrence_forward(gates.packed, bias, mdi_input, z, gm, gm, state, sigmoids); };
-            const auto inputs = [=] { return reference::RecurrenceInputs{gates.core, gates.mdi, bias, mdi_input, z, gm, gm, state.at(0)}; };
+            const Tensor bias = o.uniform({D}), mdi_input = o.uniform({T, B, D}),
+                         z = o.uniform({T, B, 4 * D}).columns(3 * D, 4 * D);
+            const Tensor gm = o.uniform({T, B, D}, 0.1f, 0.7f), state = o.uniform({T + 1, B, D}),
+                         sigmoids = o.output({T, B, 2 * D});
+            const auto run_forward = [=] {
+              ops::recurrence_forward(gates.packed, bias, mdi_input, z, gm, gm, state, sigmoids);
+            };
+            const auto inputs = [=] {
+              return reference::RecurrenceInputs{gates.core, gates.mdi, bias, mdi_input,
+                                                 z,          gm,        gm,   state.at(0)};
+            };
             if (forward)
               return {.before = [=] { gates.pack(); },
                       .run = run_forward,
@@ -87,18 +107,26 @@ Workload sequences(std::string_view pass, const std::vector<int>& sizes) {
                         const reference::Recurrence want = reference::recurrence_forward(inputs());
                         return {{"state", state, want.state}, {"gates", sigmoids, want.gates}};
                       }};
-            const Tensor dstate = o.uniform({T, B, D}), dpre = o.output({T, B, 2 * D}), dz = o.output({T, B, 4 * D}).columns(3 * D, 4 * D);
+            const Tensor dstate = o.uniform({T, B, D}), dpre = o.output({T, B, 2 * D}),
+                         dz = o.output({T, B, 4 * D}).columns(3 * D, 4 * D);
             const Tensor dgamma = o.output({T, B, D}), dstate_in = o.output({B, D});
             return {.before =
                         [=] {
                           gates.pack();
                           run_forward();
                         },
-                    .run = [=] { ops::recurrence_backward(gates.packed, dstate, sigmoids, z, gm, gm, state, dpre, dz, dgamma, dstate_in); },
+                    .run =
+                        [=] {
+                          ops::recurrence_backward(gates.packed, dstate, sigmoids, z, gm, gm, state,
+                                                   dpre, dz, dgamma, dstate_in);
+                        },
                     .expect = [=]() -> std::vector<Expected> {
-                      const reference::RecurrenceGradient want = reference::recurrence_backward(dstate, inputs());
-                      return {
-                          {"dpre", dpre, want.dpre}, {"dz", dz, want.dz}, {"dgamma", dgamma, want.dgamma}, {"dstate_in", dstate_in, want.dstate_in}};
+                      const reference::RecurrenceGradient want =
+                          reference::recurrence_backward(dstate, inputs());
+                      return {{"dpre", dpre, want.dpre},
+                              {"dz", dz, want.dz},
+                              {"dgamma", dgamma, want.dgamma},
+                              {"dstate_in", dstate_in, want.dstate_in}};
                     }};
           }};
 }
@@ -113,9 +141,10 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
 }
 
 void add(Cases& cases) {
-  const std::vector<std::vector<int>> whole_sequences = {{256, 1, 128}, {256, 2, 128},  {256, 3, 128}, {256, 4, 128}, {128, 6, 128},
-                                                         {256, 8, 128}, {256, 16, 128}, {256, 1, 256}, {256, 2, 256}, {64, 8, 256},
-                                                         {64, 1, 512},  {64, 2, 512},   {64, 8, 512}};
+  const std::vector<std::vector<int>> whole_sequences = {
+      {256, 1, 128}, {256, 2, 128},  {256, 3, 128}, {256, 4, 128}, {128, 6, 128},
+      {256, 8, 128}, {256, 16, 128}, {256, 1, 256}, {256, 2, 256}, {64, 8, 256},
+      {64, 1, 512},  {64, 2, 512},   {64, 8, 512}};
   for (const std::vector<int>& sizes : whole_sequences)
     for (const Pass& pass : {kForward, kBackward}) {
       const Workload work = workload(pass.registry, sizes);
@@ -128,11 +157,13 @@ void add(Cases& cases) {
 }  // namespace
 
 Description describe_recurrence() {
-  return {.workload = workload,
-          .tested = crossed({0, 1, 2, 5}, crossed({0, 1, 2, 3, 4, 7, 9}, {{1}, {3}, {16}, {17}, {48}, {64}, {65}}),
-                            // What is divided among the threads: many sequences, and a few sequences' units.
-                            {{9, 5, 130}, {3, 1, 200}, {3, 2, 200}, {3, 3, 200}, {4, 33, 65}, {6, 2, 150}}),
-          .add = add};
+  return {
+      .workload = workload,
+      .tested = crossed(
+          {0, 1, 2, 5}, crossed({0, 1, 2, 3, 4, 7, 9}, {{1}, {3}, {16}, {17}, {48}, {64}, {65}}),
+          // What is divided among the threads: many sequences, and a few sequences' units.
+          {{9, 5, 130}, {3, 1, 200}, {3, 2, 200}, {3, 3, 200}, {4, 33, 65}, {6, 2, 150}}),
+      .add = add};
 }
 
 }  // namespace mmrec::bench

@@ -12,38 +12,57 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
   const double count = 1. * R * T * D;
   // Factors around 1, so that a product of many neither vanishes nor overflows.
   if (pass == kForward.registry)
-    return {.op = "scan", .pass = kForward, .sizes = sizes, .flops = count, .bytes = 8 * count, .prepare = [=](Operands& o) {
+    return {.op = "scan",
+            .pass = kForward,
+            .sizes = sizes,
+            .flops = count,
+            .bytes = 8 * count,
+            .prepare = [=](Operands& o) {
               const Tensor x = o.uniform({R, T, D}, 0.98f, 1.02f), y = o.output({R, T, D});
               return Invocation{.run = [=] { ops::scan_forward(x, y); },
                                 .expect = [=]() -> std::vector<Expected> {
-                                  // A variant may take exp of a sum of logs: what these are off by shows where few factors are multiplied.
+                                  // A variant may take exp of a sum of logs: what these are off by
+                                  // shows where few factors are multiplied.
                                   const auto by_logs = [](reference::Real y) {
-                                    return reference::Real(y.value, y.error + 2 * reference::kFunctionError * y.value);
+                                    return reference::Real(
+                                        y.value, y.error + 2 * reference::kFunctionError * y.value);
                                   };
                                   return {{"y", y, map(reference::scan_forward(x), by_logs)}};
                                 }};
             }};
-  return {.op = "scan", .pass = kBackward, .sizes = sizes, .flops = 3 * count, .bytes = 16 * count, .prepare = [=](Operands& o) {
-            const Tensor dy = o.uniform({R, T, D}), x = o.uniform({R, T, D}, 0.98f, 1.02f), y = o.output({R, T, D}), dx = o.output({R, T, D});
+  return {.op = "scan",
+          .pass = kBackward,
+          .sizes = sizes,
+          .flops = 3 * count,
+          .bytes = 16 * count,
+          .prepare = [=](Operands& o) {
+            const Tensor dy = o.uniform({R, T, D}), x = o.uniform({R, T, D}, 0.98f, 1.02f),
+                         y = o.output({R, T, D}), dx = o.output({R, T, D});
             return Invocation{.before = [=] { ops::scan_forward(x, y); },
                               .run = [=] { ops::scan_backward(dy, x, y, dx); },
-                              .expect = [=]() -> std::vector<Expected> { return {{"dx", dx, reference::scan_backward(dy, x)}}; }};
+                              .expect = [=]() -> std::vector<Expected> {
+                                return {{"dx", dx, reference::scan_backward(dy, x)}};
+                              }};
           }};
 }
 
 void add(Cases& cases) {
-  // The documented shape, a longer one, few columns and long T, and 16.8 million elements, far beyond the caches.
-  for (const std::vector<int>& sizes : std::vector<std::vector<int>>{{8, 128, 64}, {8, 256, 128}, {1, 65536, 8}, {64, 2048, 128}})
+  // The documented shape, a longer one, few columns and long T, and 16.8 million elements, far
+  // beyond the caches.
+  for (const std::vector<int>& sizes :
+       std::vector<std::vector<int>>{{8, 128, 64}, {8, 256, 128}, {1, 65536, 8}, {64, 2048, 128}})
     for (const Pass& pass : {kForward, kBackward}) cases.add(workload(pass.registry, sizes));
 }
 
 }  // namespace
 
 Description describe_scan() {
-  return {.workload = workload,
-          .tested = crossed({0, 1, 3}, crossed({0, 1, 2, 7, 8, 16, 33, 65, 130}, {{1}, {5}, {16}, {17}, {64}, {65}}),
-                            {{1, 1000, 3}, {2, 515, 1}, {1, 515, 2}, {3, 300, 4}, {1, 1000, 8}, {8, 128, 64}}),
-          .add = add};
+  return {
+      .workload = workload,
+      .tested = crossed(
+          {0, 1, 3}, crossed({0, 1, 2, 7, 8, 16, 33, 65, 130}, {{1}, {5}, {16}, {17}, {64}, {65}}),
+          {{1, 1000, 3}, {2, 515, 1}, {1, 515, 2}, {3, 300, 4}, {1, 1000, 8}, {8, 128, 64}}),
+      .add = add};
 }
 
 }  // namespace mmrec::bench

@@ -21,29 +21,39 @@ struct Suite {
   std::vector<const char*> ops;
 };
 /// `block` is the operations that no other suite has.
-const Suite kSuites[] = {
-    {"scan", {"scan", "affine_scan"}}, {"gemm", {"gemm", "column_sum"}}, {"recurrence", {"recurrence"}}, {"block", {}}, {"train", {"train"}},
-    {"documented", {"scan"}}};
+const Suite kSuites[] = {{"scan", {"scan", "affine_scan"}},
+                         {"gemm", {"gemm", "column_sum"}},
+                         {"recurrence", {"recurrence"}},
+                         {"block", {}},
+                         {"train", {"train"}},
+                         {"documented", {"scan"}}};
 
 /// The variant of the documented baseline, and the documented milliseconds of both at [8,128,64].
 constexpr const char* kDocumentedBaseline = "logspace";
 constexpr double kDocumentedLogspace = 0.101, kDocumentedProduct = 0.038;
 
 Groups print_documented(const MachinePeak& peak, const Measuring& measuring) {
-  print_line("The scan in log space against the product: ms a call, best (median); GB/s of the product\n");
+  print_line(
+      "The scan in log space against the product: ms a call, best (median); GB/s of the product\n");
   print_line("{:<30}{:>20}{:>20}{:>10}{:>10}", "scan", "log space", "product", "ratio", "GB/s");
-  const auto cell = [](const Timing& timing) { return fmt::format("{:.4f} ({:.4f})", 1e3 * timing.best, 1e3 * timing.median); };
-  print_line("{:<30}{:>20}{:>20}{:>10}", "fwd/8x128x64, documented", fmt::format("{:.3f}", kDocumentedLogspace),
-             fmt::format("{:.3f}", kDocumentedProduct), "2.9x");
+  const auto cell = [](const Timing& timing) {
+    return fmt::format("{:.4f} ({:.4f})", 1e3 * timing.best, 1e3 * timing.median);
+  };
+  print_line("{:<30}{:>20}{:>20}{:>10}", "fwd/8x128x64, documented",
+             fmt::format("{:.3f}", kDocumentedLogspace), fmt::format("{:.3f}", kDocumentedProduct),
+             "2.9x");
   Groups groups;
   for (const std::vector<Case>& rows : grouped(operation_cases("scan"))) {
     const std::vector<Result> group = time_in_turn(rows, measuring.seconds, measuring.seed);
-    const auto baseline = std::ranges::find(group, kDocumentedBaseline, [](const Result& result) { return result.row.variant; });
+    const auto baseline = std::ranges::find(
+        group, kDocumentedBaseline, [](const Result& result) { return result.row.variant; });
     const auto product = std::ranges::find(group, true, &Result::dispatched);
     if (baseline != group.end() && product != group.end() && product != baseline)
       print_line("{:<30}{:>20}{:>20}{:>9.1f}x{:>10.1f}",
-                 fmt::format("{}/{}", product->row.work->pass.label, fmt::join(product->row.work->sizes, "x")), cell(baseline->timing),
-                 cell(product->timing), baseline->timing.best / product->timing.best,
+                 fmt::format("{}/{}", product->row.work->pass.label,
+                             fmt::join(product->row.work->sizes, "x")),
+                 cell(baseline->timing), cell(product->timing),
+                 baseline->timing.best / product->timing.best,
                  Rate(*product->row.work, product->timing.best, peak.all_threads).bytes / 1e9);
     groups.push_back(group);
   }
@@ -59,7 +69,8 @@ void print_profile(const Case& row, uint64_t seed) {
   set_profiling(true);
   const auto begin = std::chrono::steady_clock::now();
   for (int i = 0; i < kSteps; ++i) step();
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  const double seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   set_profiling(false);
   print_line("\n{} steps of {}, dropout 0.1:", kSteps, row.name());
   print_line("{}", profile_table(seconds));
@@ -80,18 +91,26 @@ std::vector<Case> operation_cases(const std::string& op) {
     if (row.work->op == op) rows.push_back(row);
     if (std::ranges::find(ops, row.work->op) == ops.end()) ops.push_back(row.work->op);
   }
-  if (rows.empty()) fail_usage("there is no operation '{}' to time; there are: {}", op, fmt::join(ops, ", "));
+  if (rows.empty())
+    fail_usage("there is no operation '{}' to time; there are: {}", op, fmt::join(ops, ", "));
   return rows;
 }
 
 std::vector<Case> suite_cases(const std::string& name) {
-  const auto suite = std::ranges::find_if(kSuites, [&](const Suite& candidate) { return candidate.name == name; });
-  if (suite == std::end(kSuites)) fail_usage("there is no suite '{}'; there are: {}", name, fmt::join(suite_names(), ", "));
-  const auto has = [](const Suite& one, const std::string& op) { return std::ranges::find(one.ops, op) != one.ops.end(); };
+  const auto suite =
+      std::ranges::find_if(kSuites, [&](const Suite& candidate) { return candidate.name == name; });
+  if (suite == std::end(kSuites))
+    fail_usage("there is no suite '{}'; there are: {}", name, fmt::join(suite_names(), ", "));
+  const auto has = [](const Suite& one, const std::string& op) {
+    return std::ranges::find(one.ops, op) != one.ops.end();
+  };
   std::vector<Case> rows;
   for (const Case& row : all_cases()) {
     const std::string& op = row.work->op;
-    if (suite->ops.empty() ? std::ranges::none_of(kSuites, [&](const Suite& one) { return has(one, op); }) : has(*suite, op)) rows.push_back(row);
+    if (suite->ops.empty()
+            ? std::ranges::none_of(kSuites, [&](const Suite& one) { return has(one, op); })
+            : has(*suite, op))
+      rows.push_back(row);
   }
   return rows;
 }

@@ -10,12 +10,18 @@ struct Batch {
   const char* preset;
   int B, T;
 };
-constexpr Batch kBatches[] = {{"tiny", 2, 256}, {"tiny", 6, 128}, {"tiny", 4, 512}, {"mini", 2, 256}};
+constexpr Batch kBatches[] = {
+    {"tiny", 2, 256}, {"tiny", 6, 128}, {"tiny", 4, 512}, {"mini", 2, 256}};
 
 /// A training run, step by step over the same batch.
 struct Training {
-  Training(const Config& config, int B, int T, uint64_t seed, const IntTensor& ids, const IntTensor& targets)
-      : parameters(config), model(config, config.vocab_size, parameters, T, B, Model::Mode::kTraining, seed), seed(seed), ids(ids), targets(targets) {
+  Training(const Config& config, int B, int T, uint64_t seed, const IntTensor& ids,
+           const IntTensor& targets)
+      : parameters(config),
+        model(config, config.vocab_size, parameters, T, B, Model::Mode::kTraining, seed),
+        seed(seed),
+        ids(ids),
+        targets(targets) {
     parameters.initialise(seed);
   }
 
@@ -45,7 +51,8 @@ Workload train_workload(const Config& config, const std::string& name, int B, in
           .bytes = 24. * static_cast<double>(parameter_count(parameter_table(config))),
           .tokens = 1. * B * T,
           .prepare = [=](Operands& o) -> Invocation {
-            const IntTensor ids = o.ids(B * T, config.vocab_size).reshape({T, B}), targets = o.ids(B * T, config.vocab_size).reshape({T, B});
+            const IntTensor ids = o.ids(B * T, config.vocab_size).reshape({T, B}),
+                            targets = o.ids(B * T, config.vocab_size).reshape({T, B});
             if (!ids.data()) return {};
             const auto training = std::make_shared<Training>(config, B, T, o.seed(), ids, targets);
             return {.run = [training] { training->step(); }};
@@ -53,7 +60,8 @@ Workload train_workload(const Config& config, const std::string& name, int B, in
 }
 
 void add_train(Cases& cases) {
-  for (const Batch& batch : kBatches) cases.add(train_workload(preset(batch.preset), batch.preset, batch.B, batch.T), "");
+  for (const Batch& batch : kBatches)
+    cases.add(train_workload(preset(batch.preset), batch.preset, batch.B, batch.T), "");
 }
 
 }  // namespace mmrec::bench

@@ -35,7 +35,9 @@ const Description& description_of(std::string_view op) {
   return found->description;
 }
 
-Workload workload_of(std::string_view op, std::string_view pass, const std::vector<int>& sizes) { return description_of(op).workload(pass, sizes); }
+Workload workload_of(std::string_view op, std::string_view pass, const std::vector<int>& sizes) {
+  return description_of(op).workload(pass, sizes);
+}
 
 std::vector<Case> all_cases() {
   Cases cases;
@@ -43,9 +45,13 @@ std::vector<Case> all_cases() {
   add_train(cases);
   // An operation's forward rows before its backward rows.
   std::vector<Case> rows = cases.all();
-  const auto kind = [](const Case& row) { return std::pair(row.work->op, row.work->pass.registry); };
+  const auto kind = [](const Case& row) {
+    return std::pair(row.work->op, row.work->pass.registry);
+  };
   for (auto begin = rows.begin(); begin != rows.end();)
-    begin = std::stable_partition(begin, rows.end(), [&, first = kind(*begin)](const Case& row) { return kind(row) == first; });
+    begin = std::stable_partition(begin, rows.end(), [&, first = kind(*begin)](const Case& row) {
+      return kind(row) == first;
+    });
   return rows;
 }
 
@@ -62,7 +68,8 @@ std::vector<ModelShape> model_shapes() {
   return shapes;
 }
 
-std::vector<std::vector<int>> crossed(const std::vector<int>& first, const std::vector<std::vector<int>>& others,
+std::vector<std::vector<int>> crossed(const std::vector<int>& first,
+                                      const std::vector<std::vector<int>>& others,
                                       const std::vector<std::vector<int>>& more) {
   std::vector<std::vector<int>> all;
   for (const int size : first)

@@ -6,10 +6,12 @@ namespace mmrec::generators {
 
 class AdamwPlainStep : public KernelGenerator<AdamwPlainStep> {
  public:
-  Tunable elements_per_task{this, "elements_per_task", 8192, {1024, 2048, 4096, 8192, 16384, 32768, 65536}};
+  Tunable elements_per_task{
+      this, "elements_per_task", 8192, {1024, 2048, 4096, 8192, 16384, 32768, 65536}};
 
   Input<Buffer<float, 1>> gradient{"gradient"}, weight_in{"weight_in"}, m_in{"m_in"}, v_in{"v_in"};
-  Input<float> learning_rate{"learning_rate"}, beta1{"beta1"}, beta2{"beta2"}, epsilon{"epsilon"}, decay{"decay"}, gradient_scale{"gradient_scale"};
+  Input<float> learning_rate{"learning_rate"}, beta1{"beta1"}, beta2{"beta2"}, epsilon{"epsilon"},
+      decay{"decay"}, gradient_scale{"gradient_scale"};
   Input<float> correction1{"correction1"}, correction2{"correction2"};    // 1 / (1 - beta^step)
   Output<Func> updated{"updated", {Float(32), Float(32), Float(32)}, 1};  // weight, m, v; in place
 
@@ -24,7 +26,9 @@ class AdamwPlainStep : public KernelGenerator<AdamwPlainStep> {
 
     Func f = updated;
     start_at_zero(f);
-    f.split(i, task, i, int(elements_per_task), TailStrategy::GuardWithIf).vectorize(i, lanes(), TailStrategy::GuardWithIf).parallel(task);
+    f.split(i, task, i, int(elements_per_task), TailStrategy::GuardWithIf)
+        .vectorize(i, lanes(), TailStrategy::GuardWithIf)
+        .parallel(task);
   }
 };
 

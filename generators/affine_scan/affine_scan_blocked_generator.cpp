@@ -14,7 +14,8 @@ class AffineScanBlockedForward : public BlockedScanGenerator<AffineScanBlockedFo
     start_at_zero(a, b, h0, h);
     h(d, t, r) = undef<float>();
     scan(
-        h, h.dim(0).extent(), h.dim(1).extent(), [&](Expr i) { return a(d, i, r); }, [&](Expr i) { return b(d, i, r); }, h0(d, r),
+        h, h.dim(0).extent(), h.dim(1).extent(), [&](Expr i) { return a(d, i, r); },
+        [&](Expr i) { return b(d, i, r); }, h0(d, r),
         [&](const Expr& i, const Expr&, const Expr& kept) { h(d, i, r) = kept; });
   }
 };
@@ -37,10 +38,12 @@ class AffineScanBlockedBackward : public BlockedScanGenerator<AffineScanBlockedB
     const Expr columns = da.dim(0).extent(), T = da.dim(1).extent();
     f(d, t, r) = Tuple(undef<float>(), undef<float>());
     scan(
-        f, columns, T, [&](Expr i) { return a(d, min(likely(T - i), T - 1), r); }, [&](Expr i) { return dh(d, T - 1 - i, r); }, 0.f,
+        f, columns, T, [&](Expr i) { return a(d, min(likely(T - i), T - 1), r); },
+        [&](Expr i) { return dh(d, T - 1 - i, r); }, 0.f,
         [&](const Expr& i, const Expr& db, const Expr& kept) {
           const Expr now = T - 1 - i;
-          f(d, now, r) = Tuple(db * select(now > 0, likely(h(d, max(now - 1, 0), r)), h0(d, r)), kept);
+          f(d, now, r) =
+              Tuple(db * select(now > 0, likely(h(d, max(now - 1, 0), r)), h0(d, r)), kept);
         });
     f.bound(d, 0, columns);  // dh0 reads no other columns
     dh0(d, r) = a(d, 0, r) * f(d, 0, r)[1];
@@ -51,4 +54,5 @@ class AffineScanBlockedBackward : public BlockedScanGenerator<AffineScanBlockedB
 }  // namespace mmrec::generators
 
 HALIDE_REGISTER_GENERATOR(mmrec::generators::AffineScanBlockedForward, affine_scan_blocked_forward)
-HALIDE_REGISTER_GENERATOR(mmrec::generators::AffineScanBlockedBackward, affine_scan_blocked_backward)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::AffineScanBlockedBackward,
+                          affine_scan_blocked_backward)

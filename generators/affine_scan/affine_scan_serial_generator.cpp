@@ -15,7 +15,8 @@ class AffineScanSerialForward : public ScanGenerator<AffineScanSerialForward> {
     const RDom time(0, h.dim(1).extent());
     const Carry state = carry("state", time, 0.f);
     h(d, t, r) = undef<float>();
-    h(d, time, r) = state.next(a(d, time, r) * select(time == 0, h0(d, r), likely(state.previous())) + b(d, time, r));
+    h(d, time, r) = state.next(
+        a(d, time, r) * select(time == 0, h0(d, r), likely(state.previous())) + b(d, time, r));
 
     schedule_step(h, time, Direction::kUpwards);
   }
@@ -39,7 +40,8 @@ class AffineScanSerialBackward : public ScanGenerator<AffineScanSerialBackward> 
     const Expr now = T - 1 - time;
     const Expr db = dh(d, now, r) + a(d, min(now + 1, T - 1), r) * state.previous();
     f(d, t, r) = Tuple(undef<float>(), undef<float>());
-    f(d, now, r) = Tuple(db * select(now > 0, likely(h(d, max(now - 1, 0), r)), h0(d, r)), state.next(db));
+    f(d, now, r) =
+        Tuple(db * select(now > 0, likely(h(d, max(now - 1, 0), r)), h0(d, r)), state.next(db));
     dh0(d, r) = a(d, 0, r) * f(d, 0, r)[1];
 
     f.compute_root().bound(d, 0, f.output_buffers()[0].dim(0).extent());

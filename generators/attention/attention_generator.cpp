@@ -12,7 +12,10 @@ class Attention : public FusibleGenerator<T> {
 
   /// Schedules a stage over (h, n): parallel tasks of rows; the heads of a row one after the other.
   void schedule_heads(Func f) {
-    f.compute_root().split(n, task, n, int(this->rows_per_task), TailStrategy::GuardWithIf).reorder(h, n, task).parallel(task);
+    f.compute_root()
+        .split(n, task, n, int(this->rows_per_task), TailStrategy::GuardWithIf)
+        .reorder(h, n, task)
+        .parallel(task);
   }
   /// Schedules a stage over (s, h, n): the same, with vectors of slots.
   void schedule_slots(Func f) {
@@ -39,19 +42,24 @@ class AttentionForward : public Attention<AttentionForward> {
 
   void generate() {
     start_at_zero(q, keys, values, p, context);
-    const Expr head_size = q.dim(0).extent(), H = q.dim(1).extent(), N = q.dim(2).extent(), S = keys.dim(2).extent();
+    const Expr head_size = q.dim(0).extent(), H = q.dim(1).extent(), N = q.dim(2).extent(),
+               S = keys.dim(2).extent();
 
     Matmul score(
-        "score", N, S, head_size, [&](Expr k, Expr row) { return q(k, h, row); }, [&](Expr slot, Expr k) { return keys(k, h, slot); }, tile(), {h});
-    Func products("products"), scores("scores"), peak("peak"), exponentials("exponentials"), inverse("inverse");
+        "score", N, S, head_size, [&](Expr k, Expr row) { return q(k, h, row); },
+        [&](Expr slot, Expr k) { return keys(k, h, slot); }, tile(), {h});
+    Func products("products"), scores("scores"), peak("peak"), exponentials("exponentials"),
+        inverse("inverse");
     products(s, n, h) = score(s, n);
     scores(s, n, h) = products(s, n, h) / sqrt(cast<float>(head_size));
     RowReduction largest(
-        "largest", RowReduction::Kind::kMax, S, {h, n}, [&](Expr slot) { return scores(slot, n, h); }, lanes());
+        "largest", RowReduction::Kind::kMax, S, {h, n},
+        [&](Expr slot) { return scores(slot, n, h); }, lanes());
     peak(h, n) = largest.result(h, n);
     exponentials(s, h, n) = exp(scores(s, n, h) - peak(h, n));
     RowReduction sum(
-        "sum", RowReduction::Kind::kSum, S, {h, n}, [&](Expr slot) { return exponentials(slot, h, n); }, lanes());
+        "sum", RowReduction::Kind::kSum, S, {h, n},
+        [&](Expr slot) { return exponentials(slot, h, n); }, lanes());
     inverse(h, n) = 1.f / sum.result(h, n);
     p(s, h, n) = exponentials(s, h, n) * inverse(h, n);
 
@@ -64,7 +72,8 @@ class AttentionForward : public Attention<AttentionForward> {
     schedule_steps({scores, peak, exponentials, inverse}, S, H, N);
     schedule_slots(p);
     if (fused) {  // per row and head; each task allocates the memory once
-      exponentials.bound(s, 0, S).store_at(p, task).compute_at(p, h).vectorize(s, lanes(), TailStrategy::GuardWithIf);
+      exponentials.bound(s, 0, S).store_at(p, task).compute_at(p, h).vectorize(
+          s, lanes(), TailStrategy::GuardWithIf);
       inverse.compute_at(p, h);
     }
     largest.schedule_at(fused ? p : peak, h);
@@ -80,16 +89,18 @@ class AttentionBackward : public Attention<AttentionBackward> {
 
   void generate() {
     start_at_zero(dcontext, keys, values, p, dscores, dq);
-    const Expr head_size = dq.dim(0).extent(), H = dq.dim(1).extent(), N = dq.dim(2).extent(), S = keys.dim(2).extent();
+    const Expr head_size = dq.dim(0).extent(), H = dq.dim(1).extent(), N = dq.dim(2).extent(),
+               S = keys.dim(2).extent();
 
     Matmul into_p(
-        "into_p", N, S, head_size, [&](Expr k, Expr row) { return dcontext(k, h, row); }, [&](Expr slot, Expr k) { return values(k, h, slot); },
-        tile(), {h});
+        "into_p", N, S, head_size, [&](Expr k, Expr row) { return dcontext(k, h, row); },
+        [&](Expr slot, Expr k) { return values(k, h, slot); }, tile(), {h});
     Func dp("dp"), weighted("weighted"), dot_value("dot_value"), through_softmax("through_softmax");
     dp(s, n, h) = into_p(s, n);
     weighted(s, h, n) = p(s, h, n) * dp(s, n, h);
     RowReduction dot(
-        "dot", RowReduction::Kind::kSum, S, {h, n}, [&](Expr slot) { return weighted(slot, h, n); }, lanes());
+        "dot", RowReduction::Kind::kSum, S, {h, n}, [&](Expr slot) { return weighted(slot, h, n); },
+        lanes());
     dot_value(h, n) = dot.result(h, n);
     through_softmax(s, h, n) = p(s, h, n) * (dp(s, n, h) - dot_value(h, n));
     dscores(s, n, h) = through_softmax(s, h, n) / sqrt(cast<float>(head_size));

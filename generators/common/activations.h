@@ -16,8 +16,10 @@ inline Expr gelu(Expr x) {
   return 0.5f * x * (1.f + Halide::erf(x * half_sqrt));
 }
 inline Expr gelu_derivative(Expr x) {
-  const float half_sqrt = 0.70710678118654752f, inverse_sqrt_tau = 0.39894228040143268f;  // 1 / sqrt(2), 1 / sqrt(2 pi)
-  return 0.5f * (1.f + Halide::erf(x * half_sqrt)) + x * inverse_sqrt_tau * Halide::exp(-0.5f * x * x);
+  const float half_sqrt = 0.70710678118654752f,
+              inverse_sqrt_tau = 0.39894228040143268f;  // 1 / sqrt(2), 1 / sqrt(2 pi)
+  return 0.5f * (1.f + Halide::erf(x * half_sqrt)) +
+         x * inverse_sqrt_tau * Halide::exp(-0.5f * x * x);
 }
 
 }  // namespace mmrec::generators

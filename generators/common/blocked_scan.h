@@ -32,7 +32,8 @@ class BlockedScanGenerator : public CarryGenerator<T> {
   /// equals v and also passes it on; the last value of the definition must contain kept exactly
   /// once. `start` is v(-1). Without `addend`, v is a product.
   template <class Define>
-  void scan(Func output, const Expr& columns, const Expr& steps, const Term& factor, const Term& addend, const Expr& start, const Define& define) {
+  void scan(Func output, const Expr& columns, const Expr& steps, const Term& factor,
+            const Term& addend, const Expr& start, const Define& define) {
     const Expr groups = steps / (int(blocks) * int(group)), length = groups * int(group);
     const Func before = entering(columns, groups, factor, addend, start);
 
@@ -40,7 +41,8 @@ class BlockedScanGenerator : public CarryGenerator<T> {
     const RVar j = in_blocks.x, g = in_blocks.y, block = in_blocks.z;
     const Expr first = block * length + g * int(group);
     const Carry value = this->carry("carry", g, {{d, this->lanes()}, {j, group}}, 0.f);
-    const Expr into_group = select(g == 0, before(d, block, r), likely(value.previous({d, int(group) - 1})));
+    const Expr into_group =
+        select(g == 0, before(d, block, r), likely(value.previous({d, int(group) - 1})));
     Linear composed = step_at(factor, addend, first);
     Expr v = composed(into_group);
     for (int i = 1; i < group; ++i) {
@@ -52,13 +54,16 @@ class BlockedScanGenerator : public CarryGenerator<T> {
     const RDom rest(0, steps - length * int(blocks));
     const Carry last_value = this->carry("last_carry", rest, {{d, this->lanes()}}, 0.f);
     const Expr step = length * int(blocks) + rest;
-    const Expr last_v = step_at(factor, addend, step)(select(rest == 0, before(d, int(blocks), r), likely(last_value.previous())));
+    const Expr last_v = step_at(factor, addend, step)(
+        select(rest == 0, before(d, int(blocks), r), likely(last_value.previous())));
     define(step, last_v, last_value.next(last_v));
 
     Stage blocked = output.update(0), last = output.update(1);
     blocked.allow_race_conditions().unroll(j).parallel(block).parallel(r);
-    for_widths(blocked, columns, [&](Stage stage, const Var& tile) { stage.reorder(d, j, g, tile, block, r); });
-    for_widths(last, columns, [&](Stage stage, const Var& tile) { stage.reorder(d, rest, tile, r); });
+    for_widths(blocked, columns,
+               [&](Stage stage, const Var& tile) { stage.reorder(d, j, g, tile, block, r); });
+    for_widths(last, columns,
+               [&](Stage stage, const Var& tile) { stage.reorder(d, rest, tile, r); });
   }
 
   /// Applies the schedule with narrower vectors if there are few columns: guarded vectors wait for
@@ -82,19 +87,25 @@ class BlockedScanGenerator : public CarryGenerator<T> {
   struct Linear {
     Expr factor, addend;
 
-    Expr operator()(const Expr& v) const { return addend.defined() ? addend + factor * v : factor * v; }
+    Expr operator()(const Expr& v) const {
+      return addend.defined() ? addend + factor * v : factor * v;
+    }
     /// Returns the composition: first `first`, then this map. strict_float keeps LLVM from
     /// multiplying by the factors one after the other.
     Linear operator()(const Linear& first) const {
-      return {strict_float(factor * first.factor), addend.defined() ? addend + factor * first.addend : Expr()};
+      return {strict_float(factor * first.factor),
+              addend.defined() ? addend + factor * first.addend : Expr()};
     }
   };
 
-  static Linear step_at(const Term& factor, const Term& addend, const Expr& step) { return {factor(step), addend ? addend(step) : Expr()}; }
+  static Linear step_at(const Term& factor, const Term& addend, const Expr& step) {
+    return {factor(step), addend ? addend(step) : Expr()};
+  }
 
   /// Returns entering(d, block, r): the value before a block's first step; for block = blocks,
   /// before the remaining steps.
-  Func entering(const Expr& columns, const Expr& groups, const Term& factor, const Term& addend, const Expr& start) {
+  Func entering(const Expr& columns, const Expr& groups, const Term& factor, const Term& addend,
+                const Expr& start) {
     Var block("block");
     RDom g(0, groups, "g"), b(0, int(blocks), "b");
     const Expr first = (block * groups + g) * int(group);
@@ -116,7 +127,8 @@ class BlockedScanGenerator : public CarryGenerator<T> {
     }
     total.compute_root();
     total.update().parallel(block).parallel(r);
-    for_widths(total.update(), columns, [&](Stage stage, const Var& tile) { stage.reorder(d, g, tile, block, r); });
+    for_widths(total.update(), columns,
+               [&](Stage stage, const Var& tile) { stage.reorder(d, g, tile, block, r); });
     entering.compute_root();
     return entering;
   }

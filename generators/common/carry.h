@@ -33,7 +33,10 @@ class Carry {
   };
 
   Carry(std::string name, RVar time, std::vector<Slot> slots, Expr start)
-      : name_(std::move(name)), time_(std::move(time)), slots_(std::move(slots)), start_(std::move(start)) {}
+      : name_(std::move(name)),
+        time_(std::move(time)),
+        slots_(std::move(slots)),
+        start_(std::move(start)) {}
 
   /// The value left by the previous step.
   Expr previous() const { return call("previous", indices(), {}); }
@@ -53,11 +56,13 @@ class Carry {
     return indices;
   }
 
-  Expr call(const std::string& what, const std::vector<Expr>& slots, const std::vector<Expr>& value) const {
+  Expr call(const std::string& what, const std::vector<Expr>& slots,
+            const std::vector<Expr>& value) const {
     std::vector<Expr> arguments{time_};  // time makes the calls of two steps different expressions
     arguments.insert(arguments.end(), slots.begin(), slots.end());
     arguments.insert(arguments.end(), value.begin(), value.end());
-    return Internal::Call::make(Float(32), name_ + "." + what, arguments, Internal::Call::PureExtern);
+    return Internal::Call::make(Float(32), name_ + "." + what, arguments,
+                                Internal::Call::PureExtern);
   }
 
   std::string name_;
@@ -79,7 +84,9 @@ class CarryLowering : public Internal::IRMutator {
   using Stmt = Internal::Stmt;
 
   /// Loops are named <func>.<stage>.<variable>, with a suffix after a split.
-  bool is_time(const std::string& loop) const { return (loop + ".").find("." + carry_.time_.name() + ".") != std::string::npos; }
+  bool is_time(const std::string& loop) const {
+    return (loop + ".").find("." + carry_.time_.name() + ".") != std::string::npos;
+  }
 
   /// Searches a statement for calls. loops_around: some calls are in loops outside of the time
   /// loop.
@@ -119,8 +126,10 @@ class CarryLowering : public Internal::IRMutator {
     first_.clear();
     const Stmt body = IRMutator::visit(node);
     within_ = false;
-    const Stmt start = store(Internal::Broadcast::make(carry_.start_, count_), Internal::Ramp::make(0, 1, count_));
-    return Internal::Allocate::make(carry_.name_, Float(32), MemoryType::Stack, {count_}, Internal::const_true(), Internal::Block::make(start, body));
+    const Stmt start =
+        store(Internal::Broadcast::make(carry_.start_, count_), Internal::Ramp::make(0, 1, count_));
+    return Internal::Allocate::make(carry_.name_, Float(32), MemoryType::Stack, {count_},
+                                    Internal::const_true(), Internal::Block::make(start, body));
   }
 
   Stmt visit(const Internal::LetStmt* let) override {
@@ -131,15 +140,19 @@ class CarryLowering : public Internal::IRMutator {
   Stmt visit(const Internal::Store* node) override {
     next_ = Expr();
     const Expr value = mutate(Internal::substitute_in_all_lets(node->value));
-    const Stmt stored = Internal::Store::make(node->name, value, node->index, node->param, node->predicate, node->alignment);
+    const Stmt stored = Internal::Store::make(node->name, value, node->index, node->param,
+                                              node->predicate, node->alignment);
     if (!next_.defined()) return stored;
-    return Internal::LetStmt::make(next_name(), next_,
-                                   Internal::Block::make(stored, store(Internal::Variable::make(next_.type(), next_name()), next_index_)));
+    return Internal::LetStmt::make(
+        next_name(), next_,
+        Internal::Block::make(
+            stored, store(Internal::Variable::make(next_.type(), next_name()), next_index_)));
   }
 
   Expr visit(const Internal::Call* call) override {
     if (call->name == carry_.name_ + ".previous")
-      return Internal::Load::make(call->type, carry_.name_, elements(call), Buffer<>(), Parameter(), Internal::const_true(call->type.lanes()),
+      return Internal::Load::make(call->type, carry_.name_, elements(call), Buffer<>(), Parameter(),
+                                  Internal::const_true(call->type.lanes()),
                                   Internal::ModulusRemainder());
     if (call->name != next_name()) return IRMutator::visit(call);
     next_ = mutate(call->args.back());
@@ -150,7 +163,9 @@ class CarryLowering : public Internal::IRMutator {
   std::string next_name() const { return carry_.name_ + ".next"; }
 
   Stmt store(const Expr& value, const Expr& index) const {
-    return Internal::Store::make(carry_.name_, value, index, Parameter(), Internal::const_true(value.type().lanes()), Internal::ModulusRemainder());
+    return Internal::Store::make(carry_.name_, value, index, Parameter(),
+                                 Internal::const_true(value.type().lanes()),
+                                 Internal::ModulusRemainder());
   }
 
   /// Returns the array elements that a call refers to.
@@ -164,7 +179,8 @@ class CarryLowering : public Internal::IRMutator {
       if (const auto* ramp = at.as<Internal::Ramp>()) at = ramp->base;
       if (is_first) first_.push_back(Internal::is_const(at) ? 0 : at);
       at = Internal::simplify(at - first_[i]);
-      if (!Internal::can_prove(at >= 0 && at < carry_.slots_[i].extent)) throw CompileError(carry_.name_ + ": a slot is out of range");
+      if (!Internal::can_prove(at >= 0 && at < carry_.slots_[i].extent))
+        throw CompileError(carry_.name_ + ": a slot is out of range");
       first = first + at * stride;
       stride *= carry_.slots_[i].extent;
     }
@@ -179,10 +195,12 @@ class CarryLowering : public Internal::IRMutator {
   // Indices of the first call in a time loop. Non-constant indices of other calls are counted from
   // them.
   std::vector<Expr> first_;
-  Expr next_, next_index_;   // of the store being rewritten
+  Expr next_, next_index_;  // of the store being rewritten
 };
 
-inline void Carry::attach(Pipeline pipeline) const { pipeline.add_custom_lowering_pass(new CarryLowering(*this)); }
+inline void Carry::attach(Pipeline pipeline) const {
+  pipeline.add_custom_lowering_pass(new CarryLowering(*this));
+}
 
 /// Base of the generators with carries. Dimensions (d, t, r): column, time, row.
 template <class T>
@@ -196,7 +214,8 @@ class CarryGenerator : public KernelGenerator<T> {
   Var d{"d"}, t{"t"}, r{"r"};
 
   /// Makes a carry that schedule() attaches.
-  Carry carry(const std::string& name, const RVar& time, std::vector<Carry::Slot> slots, const Expr& start) {
+  Carry carry(const std::string& name, const RVar& time, std::vector<Carry::Slot> slots,
+              const Expr& start) {
     carries_.emplace_back(name, time, std::move(slots), start);
     return carries_.back();
   }

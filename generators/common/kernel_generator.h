@@ -22,8 +22,8 @@ class ElementArrays {
   std::vector<std::function<void(Type)>> set_types_;
 };
 
-/// An input or output whose element type is the generator's parameter `element`: a kernel for another type is another line of the
-/// registry, and no other generator.
+/// An input or output whose element type is the generator's parameter `element`: a kernel for
+/// another type is another line of the registry, and no other generator.
 ///   ElementInput<2> a{this, "a"};
 /// A generator computes in float: it reads cast<float>(a(k, m)).
 template <class Base>
@@ -46,7 +46,8 @@ class KernelGenerator : public Generator<T>, public Tunables, public ElementArra
     for (const auto& set_type : set_types_) set_type(element);
   }
 
-  /// Rows that one task of a parallel loop takes: enough to pay for handing the task over, few enough to balance.
+  /// Rows that one task of a parallel loop takes: enough to pay for handing the task over, few
+  /// enough to balance.
   Tunable rows_per_task{this, "rows_per_task", 16, {4, 8, 16, 32, 64}};
   /// Columns whose sums over all rows stay in registers at once.
   Tunable columns_per_task{this, "columns_per_task", 64, {16, 32, 64, 128, 256}};
@@ -77,7 +78,8 @@ class KernelGenerator : public Generator<T>, public Tunables, public ElementArra
     schedule_column_sum(sum, column, row);
   }
 
-  /// f(column) = sum of something over the rows r, in the order of the rows whatever the number of threads.
+  /// f(column) = sum of something over the rows r, in the order of the rows whatever the number of
+  /// threads.
   void schedule_column_sum(Func f, Var column, RVar r) const {
     Var task("task"), vector("vector");
     f.compute_root().vectorize(column, lanes(), TailStrategy::GuardWithIf);
@@ -107,13 +109,15 @@ inline void start_at_zero(Func tuple_output) {
   for (int i = 0; i < first.dimensions(); ++i) first.dim(i).set_min(0);
 }
 
-/// The sum (or the maximum) of term(c) over the columns c, for each row: one partial result a vector lane, combined at the
-/// end, then the columns that fill no vector. The order is fixed by the number of lanes alone.
+/// The sum (or the maximum) of term(c) over the columns c, for each row: one partial result a
+/// vector lane, combined at the end, then the columns that fill no vector. The order is fixed by
+/// the number of lanes alone.
 class RowReduction {
  public:
   enum class Kind { kSum, kMax };
 
-  RowReduction(const std::string& name, Kind kind, Expr columns, std::vector<Var> row, const std::function<Expr(Expr)>& term, int lanes)
+  RowReduction(const std::string& name, Kind kind, Expr columns, std::vector<Var> row,
+               const std::function<Expr(Expr)>& term, int lanes)
       : result(name), partial_(name + "_partial"), lane_("lane") {
     const Expr start = kind == Kind::kSum ? Expr(0.f) : Float(32).min();
     auto combine = [&](Expr a, Expr b) { return kind == Kind::kSum ? a + b : max(a, b); };
@@ -122,7 +126,8 @@ class RowReduction {
       args.insert(args.end(), row.begin(), row.end());
       return args;
     };
-    const RDom chunk(0, columns / lanes, name + "_chunk"), lane(0, lanes, name + "_lane"), rest(0, columns % lanes, name + "_rest");
+    const RDom chunk(0, columns / lanes, name + "_chunk"), lane(0, lanes, name + "_lane"),
+        rest(0, columns % lanes, name + "_rest");
     chunk_ = chunk.x;
     lane_sum_ = lane.x;
     partial_(with_row(lane_)) = start;

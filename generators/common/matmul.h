@@ -15,10 +15,10 @@ namespace mmrec::generators {
 struct MatmulTile {
   // of the register tile; rows * columns / lanes accumulators should fill most vector registers
   int rows;
-  int columns;         // of the register tile; a multiple of the lanes
+  int columns;  // of the register tile; a multiple of the lanes
   // register tiles, one below the other, that share a panel of B in the L1 cache
   int tiles_per_task;
-  int tasks;           // minimum number, if the product is large enough
+  int tasks;  // minimum number, if the product is large enough
   int lanes;
 };
 
@@ -43,22 +43,34 @@ class Matmul {
   /// a(k, m) and b(n, k) may be any expressions. a is evaluated for every column tile; b only once,
   /// during packing. `batch`: further variables that a and b may use through capture; there is one
   /// product for each of their values.
-  Matmul(const std::string& name, Expr M, Expr N, Expr K, const Element& a, const Element& b, MatmulTile tile, std::vector<Var> batch = {})
-      : M_(M), N_(N), K_(K), tile_(tile), batch_(std::move(batch)), panel_(name + "_panel"), accumulator_(name + "_accumulator") {
+  Matmul(const std::string& name, Expr M, Expr N, Expr K, const Element& a, const Element& b,
+         MatmulTile tile, std::vector<Var> batch = {})
+      : M_(M),
+        N_(N),
+        K_(K),
+        tile_(tile),
+        batch_(std::move(batch)),
+        panel_(name + "_panel"),
+        accumulator_(name + "_accumulator") {
     const RDom k(0, K, name + "_k");
     k_ = k.x;
     RDom column(0, tile_.columns, name + "_column");
     column.where(likely(panel_index_ * tile_.columns + column < N));
     packed_column_ = column.x;
     panel_(with_batch({column_, k_in_panel_, panel_index_})) = undef<float>();
-    panel_(with_batch({column, k_in_panel_, panel_index_})) = b(unsafe_promise_clamped(panel_index_ * tile_.columns + column, 0, N - 1), k_in_panel_);
+    panel_(with_batch({column, k_in_panel_, panel_index_})) =
+        b(unsafe_promise_clamped(panel_index_ * tile_.columns + column, 0, N - 1), k_in_panel_);
     accumulator_(with_batch({column_, row_, column_tile_, row_tile_})) = 0.f;
     accumulator_(with_batch({column_, row_, column_tile_, row_tile_})) +=
-        a(k, min(row_tile_ * tile_.rows + row_, M - 1)) * panel_(with_batch({column_, k, column_tile_}));
+        a(k, min(row_tile_ * tile_.rows + row_, M - 1)) *
+        panel_(with_batch({column_, k, column_tile_}));
   }
 
   /// Element (n, m) of the product, for the consumer's definition.
-  Expr operator()(Expr n, Expr m) const { return accumulator_(with_batch({n % tile_.columns, m % tile_.rows, n / tile_.columns, m / tile_.rows})); }
+  Expr operator()(Expr n, Expr m) const {
+    return accumulator_(
+        with_batch({n % tile_.columns, m % tile_.rows, n / tile_.columns, m / tile_.rows}));
+  }
 
   /// Divides the columns among threads before the rows. For sums over many rows with a small
   /// result, such as weight gradients: each thread then reads all of A, but only the panels of B
@@ -72,7 +84,9 @@ class Matmul {
 
   /// Schedules the product and its only consumer, a Func over (n, m, batch..), as a separate stage:
   /// parallel tasks of row tiles; within a task, one panel of B serves all tiles.
-  void schedule(Func consumer, Var n, Var m, Epilogue epilogue = Epilogue::kLight) { schedule(consumer, consumer, n, m, epilogue); }
+  void schedule(Func consumer, Var n, Var m, Epilogue epilogue = Epilogue::kLight) {
+    schedule(consumer, consumer, n, m, epilogue);
+  }
 
   /// Defines and schedules sum(n, m) += value, where `sum` is an output of the kernel.
   void add_to(Func sum, Var n, Var m, const Expr& value) {
@@ -83,38 +97,57 @@ class Matmul {
 
  private:
   void schedule(Func func, Stage consumer, Var n, Var m, Epilogue epilogue) {
-    Var column_in_tile("column_in_tile"), row_in_tile("row_in_tile"), column_tile("column_tile"), row_tile("row_tile"), task("task");
+    Var column_in_tile("column_in_tile"), row_in_tile("row_in_tile"), column_tile("column_tile"),
+        row_tile("row_tile"), task("task");
     Var column_group("column_group");
     // Tiles must begin at multiples of their size: an intermediate consumer must not start where
     // its own consumer does.
     func.bound(n, 0, N_).bound(m, 0, M_).compute_root();
     consumer.split(m, row_tile, row_in_tile, tile_.rows, TailStrategy::GuardWithIf)
         .split(n, column_tile, column_in_tile, tile_.columns, TailStrategy::GuardWithIf);
-    const Expr row_tiles = (M_ + tile_.rows - 1) / tile_.rows, column_tiles = (N_ + tile_.columns - 1) / tile_.columns;
+    const Expr row_tiles = (M_ + tile_.rows - 1) / tile_.rows,
+               column_tiles = (N_ + tile_.columns - 1) / tile_.columns;
     // Less than a microsecond of work is faster on one thread. (max(.., 1): Halide must see that
     // the split factors are positive.)
-    const Expr one_task = batch_.empty() ? row_tiles * column_tiles <= kSerial / (tile_.rows * tile_.columns) / max(K_, 1) : Expr(false);
-    consumer.split(row_tile, task, row_tile, max(select(one_task, row_tiles, tile_.tiles_per_task), 1), TailStrategy::GuardWithIf);
+    const Expr one_task = batch_.empty() ? row_tiles * column_tiles <=
+                                               kSerial / (tile_.rows * tile_.columns) / max(K_, 1)
+                                         : Expr(false);
+    consumer.split(row_tile, task, row_tile,
+                   max(select(one_task, row_tiles, tile_.tiles_per_task), 1),
+                   TailStrategy::GuardWithIf);
     // Divide the columns too, if the rows alone give too few tasks for load balance.
     const Expr row_groups = (row_tiles + tile_.tiles_per_task - 1) / tile_.tiles_per_task;
     consumer.split(column_tile, column_group, column_tile,
-                   clamp(select(one_task, column_tiles, row_groups * column_tiles / tile_.tasks), 1, column_tiles), TailStrategy::GuardWithIf);
+                   clamp(select(one_task, column_tiles, row_groups * column_tiles / tile_.tasks), 1,
+                         column_tiles),
+                   TailStrategy::GuardWithIf);
     std::vector<VarOrRVar> order{column_in_tile, row_in_tile, row_tile, column_tile};
     order.insert(order.end(), batch_.begin(), batch_.end());
-    const auto [inner, outer] = columns_first_ ? std::pair(task, column_group) : std::pair(column_group, task);
+    const auto [inner, outer] =
+        columns_first_ ? std::pair(task, column_group) : std::pair(column_group, task);
     order.push_back(inner);
     order.push_back(outer);
-    consumer.reorder(order).vectorize(column_in_tile, tile_.lanes, TailStrategy::GuardWithIf).fuse(inner, outer, outer).parallel(outer);
+    consumer.reorder(order)
+        .vectorize(column_in_tile, tile_.lanes, TailStrategy::GuardWithIf)
+        .fuse(inner, outer, outer)
+        .parallel(outer);
     if (epilogue == Epilogue::kLight) consumer.unroll(column_in_tile).unroll(row_in_tile);
 
     // At the edges Halide cannot prove that a tile of the consumer needs a single tile of the
     // product.
-    accumulator_.bound(column_, 0, tile_.columns).bound(row_, 0, tile_.rows).bound_extent(column_tile_, 1).bound_extent(row_tile_, 1);
-    accumulator_.compute_at(func, row_tile).vectorize(column_, tile_.lanes).unroll(column_).unroll(row_);
+    accumulator_.bound(column_, 0, tile_.columns)
+        .bound(row_, 0, tile_.rows)
+        .bound_extent(column_tile_, 1)
+        .bound_extent(row_tile_, 1);
+    accumulator_.compute_at(func, row_tile)
+        .vectorize(column_, tile_.lanes)
+        .unroll(column_)
+        .unroll(row_);
     Stage sum = accumulator_.update();
     if (depth_block_) {
       RVar k_block("k_block"), k_in_block("k_in_block");
-      sum.split(k_, k_block, k_in_block, depth_block_, TailStrategy::GuardWithIf).reorder(column_, row_, k_in_block, k_block);
+      sum.split(k_, k_block, k_in_block, depth_block_, TailStrategy::GuardWithIf)
+          .reorder(column_, row_, k_in_block, k_block);
     } else {
       sum.reorder(column_, row_, k_);
     }
@@ -128,7 +161,11 @@ class Matmul {
     std::vector<VarOrRVar> packing_order{lane, k_in_panel_, vector};
     packing_order.insert(packing_order.end(), batch_.begin(), batch_.end());
     packing_order.push_back(panel_index_);
-    panel_.update().split(packed_column_, vector, lane, tile_.lanes).reorder(packing_order).vectorize(lane).parallel(panel_index_);
+    panel_.update()
+        .split(packed_column_, vector, lane, tile_.lanes)
+        .reorder(packing_order)
+        .vectorize(lane)
+        .parallel(panel_index_);
   }
 
   std::vector<Expr> with_batch(std::vector<Expr> args) const {
@@ -142,7 +179,8 @@ class Matmul {
   MatmulTile tile_;
   std::vector<Var> batch_;
   Func panel_, accumulator_;
-  Var column_{"column"}, row_{"row"}, column_tile_{"column_tile"}, row_tile_{"row_tile"}, k_in_panel_{"k_in_panel"}, panel_index_{"panel_index"};
+  Var column_{"column"}, row_{"row"}, column_tile_{"column_tile"}, row_tile_{"row_tile"},
+      k_in_panel_{"k_in_panel"}, panel_index_{"panel_index"};
   RVar k_, packed_column_;
   int depth_block_ = 0;
   bool columns_first_ = false;
@@ -163,11 +201,13 @@ class MatmulGenerator : public KernelGenerator<T> {
 
   std::string why_rejected() override {
     this->arginfos();  // makes the parameters readable
-    for (const auto& [value, automatic] : {std::pair(int(tile_rows), automatic_rows()), std::pair(int(tile_vectors), kVectors)})
+    for (const auto& [value, automatic] :
+         {std::pair(int(tile_rows), automatic_rows()), std::pair(int(tile_vectors), kVectors)})
       if (value == automatic) return "0 says the same as " + std::to_string(value);
     const int needed = rows_of_tile() * vectors_of_tile() + vectors_of_tile() + 1;
     return needed <= this->registers() ? ""
-                                       : "the register tile takes " + std::to_string(needed) + " registers of " + std::to_string(this->registers());
+                                       : "the register tile takes " + std::to_string(needed) +
+                                             " registers of " + std::to_string(this->registers());
   }
 
  protected:
@@ -178,7 +218,10 @@ class MatmulGenerator : public KernelGenerator<T> {
   int automatic_rows() const { return this->lanes() >= 16 ? 8 : 6; }
   int rows_of_tile() const { return tile_rows ? tile_rows : automatic_rows(); }
   int vectors_of_tile() const { return tile_vectors ? tile_vectors : kVectors; }
-  MatmulTile tile() const { return {rows_of_tile(), vectors_of_tile() * this->lanes(), tiles_per_task, tasks, this->lanes()}; }
+  MatmulTile tile() const {
+    return {rows_of_tile(), vectors_of_tile() * this->lanes(), tiles_per_task, tasks,
+            this->lanes()};
+  }
 };
 
 }  // namespace mmrec::generators

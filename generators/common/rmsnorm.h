@@ -9,9 +9,14 @@ namespace mmrec::generators {
 class RmsnormRstd {
  public:
   RmsnormRstd(Func x, Expr columns, Var n, int lanes)
-      : columns_(columns), square_sum_("square_sum", RowReduction::Kind::kSum, columns, {n}, [=](Expr c) { return x(c, n) * x(c, n); }, lanes) {}
+      : columns_(columns),
+        square_sum_(
+            "square_sum", RowReduction::Kind::kSum, columns, {n},
+            [=](Expr c) { return x(c, n) * x(c, n); }, lanes) {}
 
-  Expr operator()(Expr n) const { return 1.f / (sqrt(square_sum_.result(n) / cast<float>(columns_)) + kNormEpsilon); }
+  Expr operator()(Expr n) const {
+    return 1.f / (sqrt(square_sum_.result(n) / cast<float>(columns_)) + kNormEpsilon);
+  }
 
   /// `rstd`: the one-dimensional Func defined with operator().
   void schedule(Func rstd, Var n, int rows_per_task) {
@@ -30,7 +35,8 @@ class RmsnormRstd {
 /// For a row of zeros r = 0, and only the first term remains.
 class RmsnormGradient {
  public:
-  RmsnormGradient(Func dy, Func x, Func rstd, Func weight, Expr columns, Expr rows, Var d, Var n, int lanes)
+  RmsnormGradient(Func dy, Func x, Func rstd, Func weight, Expr columns, Expr rows, Var d, Var n,
+                  int lanes)
       : factor("norm_factor"),
         dweight("dweight_sum"),
         dy_(dy),
@@ -38,9 +44,12 @@ class RmsnormGradient {
         rstd_(rstd),
         weight_(weight),
         n_(n),
-        dot_("norm_dot", RowReduction::Kind::kSum, columns, {n}, [=](Expr c) { return weight(c) * dy(c, n) * x(c, n); }, lanes) {
+        dot_(
+            "norm_dot", RowReduction::Kind::kSum, columns, {n},
+            [=](Expr c) { return weight(c) * dy(c, n) * x(c, n); }, lanes) {
     const Expr rms = 1.f / rstd(n) - kNormEpsilon;
-    factor(n) = select(rms > 0.f, rstd(n) * rstd(n) / (cast<float>(columns) * rms) * dot_.result(n), 0.f);
+    factor(n) =
+        select(rms > 0.f, rstd(n) * rstd(n) / (cast<float>(columns) * rms) * dot_.result(n), 0.f);
     const RDom r(0, rows, "norm_row");
     row = r.x;
     dweight(d) = 0.f;
@@ -59,7 +68,9 @@ class RmsnormGradient {
 
   void schedule(int rows_per_task) {
     Var task("task");
-    factor.compute_root().split(n_, task, n_, rows_per_task, TailStrategy::GuardWithIf).parallel(task);
+    factor.compute_root()
+        .split(n_, task, n_, rows_per_task, TailStrategy::GuardWithIf)
+        .parallel(task);
     dot_.schedule_at(factor, n_);
   }
 

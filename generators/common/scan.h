@@ -18,7 +18,8 @@ class ScanGenerator : public CarryGenerator<T> {
 
   void schedule() {
     CarryGenerator<T>::schedule();
-    for (const StepStores& stores : step_stores_) this->get_pipeline().add_custom_lowering_pass(new StepStores(stores));
+    for (const StepStores& stores : step_stores_)
+      this->get_pipeline().add_custom_lowering_pass(new StepStores(stores));
   }
 
  protected:
@@ -35,7 +36,8 @@ class ScanGenerator : public CarryGenerator<T> {
   /// vectors, these advance together; otherwise one vector at a time.
   void schedule_step(const Func& output, RVar time, Direction direction) {
     const OutputImageParam size = output.output_buffers()[0];
-    const Expr columns = size.dim(0).extent(), count = cast<int64_t>(columns) * size.dim(1).extent() * size.dim(2).extent();
+    const Expr columns = size.dim(0).extent(),
+               count = cast<int64_t>(columns) * size.dim(1).extent() * size.dim(2).extent();
     Stage step = Func(output).update();
     // Twice as many vectors give runs of 512 bytes, which are faster in memory if D is large
     // enough.
@@ -49,7 +51,10 @@ class ScanGenerator : public CarryGenerator<T> {
           .parallel(r)
           .specialize(count >= stream_from)
           .rename(tile, streamed);
-    step.split(d, tile, d, this->lanes(), TailStrategy::GuardWithIf).reorder(d, time, tile, r).vectorize(d).parallel(r);
+    step.split(d, tile, d, this->lanes(), TailStrategy::GuardWithIf)
+        .reorder(d, time, tile, r)
+        .vectorize(d)
+        .parallel(r);
     std::vector<std::string> arrays;
     for (const OutputImageParam& array : output.output_buffers()) arrays.push_back(array.name());
     step_stores_.emplace_back(arrays, streamed.name(), direction == Direction::kDownwards);

@@ -58,7 +58,8 @@ class StepStores : public Internal::IRMutator {
     within_streamed_ = within_streamed_ || is_streamed;
     const Stmt result = IRMutator::visit(loop);
     if (!is_streamed) return result;
-    if (!std::exchange(streams_, false)) throw CompileError(loop->name + ": there are no steps' vectors to stream");
+    if (!std::exchange(streams_, false))
+      throw CompileError(loop->name + ": there are no steps' vectors to stream");
     within_streamed_ = false;
     return Internal::Block::make(result, call("mmrec_stream_fence", {}));
   }
@@ -85,15 +86,21 @@ class StepStores : public Internal::IRMutator {
       }
     if (downwards_)
       for (size_t low = 0, high = vectors - 1; low < high; ++low, --high)
-        std::swap_ranges(parts.begin() + low * arrays, parts.begin() + (low + 1) * arrays, parts.begin() + high * arrays);
+        std::swap_ranges(parts.begin() + low * arrays, parts.begin() + (low + 1) * arrays,
+                         parts.begin() + high * arrays);
     if (!within_streamed_) return Internal::Block::make(parts);
     streams_ = true;
-    const auto address = [](const std::string& name) { return Internal::Variable::make(Handle(), name); };
+    const auto address = [](const std::string& name) {
+      return Internal::Variable::make(Handle(), name);
+    };
     for (size_t i = 0; i < arrays; ++i)
-      parts.push_back(call("mmrec_stream_store", {address(arrays_[i]), cast<int64_t>(stores[i].base), address(line(arrays_[i])), count}));
+      parts.push_back(call(
+          "mmrec_stream_store",
+          {address(arrays_[i]), cast<int64_t>(stores[i].base), address(line(arrays_[i])), count}));
     Stmt step = Internal::Block::make(parts);
     for (const std::string& array : arrays_)
-      step = Internal::Allocate::make(line(array), Float(32), MemoryType::Stack, {count}, Internal::const_true(), step);
+      step = Internal::Allocate::make(line(array), Float(32), MemoryType::Stack, {count},
+                                      Internal::const_true(), step);
     return step;
   }
 
@@ -101,7 +108,8 @@ class StepStores : public Internal::IRMutator {
     if (store->name != array_) return IRMutator::visit(store);
     array_.clear();
     const Expr index = Internal::Ramp::make(at_, 1, store->value.type().lanes());
-    return Internal::Store::make(line(store->name), store->value, index, Parameter(), store->predicate, Internal::ModulusRemainder());
+    return Internal::Store::make(line(store->name), store->value, index, Parameter(),
+                                 store->predicate, Internal::ModulusRemainder());
   }
 
   static void flatten(const Stmt& stmt, std::vector<Stmt>& parts) {
@@ -112,7 +120,8 @@ class StepStores : public Internal::IRMutator {
   }
 
   static Stmt call(const char* function, const std::vector<Expr>& arguments) {
-    return Internal::Evaluate::make(Internal::Call::make(Int(32), function, arguments, Internal::Call::Extern));
+    return Internal::Evaluate::make(
+        Internal::Call::make(Int(32), function, arguments, Internal::Call::Extern));
   }
 
   static std::string line(const std::string& array) { return array + ".line"; }

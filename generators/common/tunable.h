@@ -38,7 +38,8 @@ class Tunables {
 /// The name must be the member's.
 class Tunable {
  public:
-  Tunable(Tunables* generator, const std::string& name, int standard, std::initializer_list<int> values)
+  Tunable(Tunables* generator, const std::string& name, int standard,
+          std::initializer_list<int> values)
       : value_(name, standard), generator_(generator), index_(generator->declared_.size()) {
     generator->declared_.push_back({{name, standard, values}});
   }

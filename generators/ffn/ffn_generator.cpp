@@ -14,7 +14,9 @@ namespace {
 
 /// Returns `dropped` (mask times value), or `value` without dropout. specialize() makes that a
 /// separate branch.
-Expr masked(const DropoutMask& mask, Expr value, Expr dropped) { return select(mask.threshold == 0, value, dropped); }
+Expr masked(const DropoutMask& mask, Expr value, Expr dropped) {
+  return select(mask.threshold == 0, value, dropped);
+}
 
 }  // namespace
 
@@ -26,7 +28,8 @@ class FfnForward : public FusibleGenerator<FfnForward> {
   Input<Buffer<float, 1>> in_bias{"in_bias"};
   Input<Buffer<float, 2>> out{"out"};
   Input<Buffer<float, 1>> out_bias{"out_bias"};
-  Input<uint32_t> hidden_key_low{"hidden_key_low"}, hidden_key_high{"hidden_key_high"}, out_key_low{"out_key_low"}, out_key_high{"out_key_high"};
+  Input<uint32_t> hidden_key_low{"hidden_key_low"}, hidden_key_high{"hidden_key_high"},
+      out_key_low{"out_key_low"}, out_key_high{"out_key_high"};
   Input<uint32_t> threshold{"threshold"};
   Input<float> keep_scale{"keep_scale"};
   Output<Buffer<float, 1>> rstd{"rstd"};
@@ -37,23 +40,29 @@ class FfnForward : public FusibleGenerator<FfnForward> {
     start_at_zero(r, norm, in, in_bias, out, out_bias, rstd, y);
     Var d("d"), f("f"), n("n");
     const Expr N = r.dim(1).extent(), D = r.dim(0).extent(), F = in_bias.dim(0).extent();
-    const DropoutMask mask_hidden{hidden_key_low, hidden_key_high, threshold, keep_scale}, mask_out{out_key_low, out_key_high, threshold, keep_scale};
+    const DropoutMask mask_hidden{hidden_key_low, hidden_key_high, threshold, keep_scale},
+        mask_out{out_key_low, out_key_high, threshold, keep_scale};
 
     RmsnormRstd rows(r, D, n, lanes());
     rstd(n) = rows(n);
-    Func normalized("normalized"), weights("weights"), first_sum("first_sum"), hidden("hidden"), gelus("gelus");
+    Func normalized("normalized"), weights("weights"), first_sum("first_sum"), hidden("hidden"),
+        gelus("gelus");
     normalized(d, n) = fused ? r(d, n) : norm(d) * r(d, n) * rstd(n);
     weights(d, f) = fused ? norm(d) * in(d, f) : in(d, f);
     Matmul first(
-        "first", N, F, D, [&](Expr k, Expr row) { return normalized(k, row); }, [&](Expr column, Expr k) { return weights(k, column); }, tile());
+        "first", N, F, D, [&](Expr k, Expr row) { return normalized(k, row); },
+        [&](Expr column, Expr k) { return weights(k, column); }, tile());
     first_sum(f, n) = fused ? rstd(n) * first(f, n) : first(f, n);
     hidden(f, n) = first_sum(f, n) + in_bias(f);
-    const Expr slope = gelu_derivative(hidden(f, n)), activated = gelu(hidden(f, n)), mask = mask_hidden(n * F + f);
+    const Expr slope = gelu_derivative(hidden(f, n)), activated = gelu(hidden(f, n)),
+               mask = mask_hidden(n * F + f);
     gelus(f, n) = Tuple(slope, activated);
-    inner(f, n) = Tuple(masked(mask_hidden, slope, mask * gelus(f, n)[0]), masked(mask_hidden, activated, mask * gelus(f, n)[1]));
+    inner(f, n) = Tuple(masked(mask_hidden, slope, mask * gelus(f, n)[0]),
+                        masked(mask_hidden, activated, mask * gelus(f, n)[1]));
     Func inner_func = inner;
     Matmul second(
-        "second", N, D, F, [&](Expr k, Expr row) { return inner_func(k, row)[1]; }, [&](Expr column, Expr k) { return out(k, column); }, tile());
+        "second", N, D, F, [&](Expr k, Expr row) { return inner_func(k, row)[1]; },
+        [&](Expr column, Expr k) { return out(k, column); }, tile());
     Func second_sum("second_sum"), output("output"), dropped("dropped");
     second_sum(d, n) = second(d, n);
     output(d, n) = second_sum(d, n) + out_bias(d);
@@ -63,8 +72,10 @@ class FfnForward : public FusibleGenerator<FfnForward> {
     start_at_zero(inner_func);
     rows.schedule(rstd, n, rows_per_task);
     schedule_steps({normalized}, {d, n, D, N});
-    schedule_product(first, {first_sum, hidden, gelus, inner_func}, {f, n, F, N}, Matmul::Epilogue::kHeavy);
-    schedule_product(second, {second_sum, output, dropped, y}, {d, n, D, N}, Matmul::Epilogue::kHeavy);
+    schedule_product(first, {first_sum, hidden, gelus, inner_func}, {f, n, F, N},
+                     Matmul::Epilogue::kHeavy);
+    schedule_product(second, {second_sum, output, dropped, y}, {d, n, D, N},
+                     Matmul::Epilogue::kHeavy);
     inner_func.specialize(threshold == 0);
     y.specialize(threshold == 0);
   }
@@ -87,7 +98,8 @@ class FfnBackward : public FusibleGenerator<FfnBackward> {
   Output<Buffer<float, 1>> dout_bias{"dout_bias"};
 
   void generate() {
-    start_at_zero(dy, r, norm, in, out, rstd, slope, activated, dr, dnorm, din, din_bias, dout, dout_bias);
+    start_at_zero(dy, r, norm, in, out, rstd, slope, activated, dr, dnorm, din, din_bias, dout,
+                  dout_bias);
     Var d("d"), f("f"), n("n");
     const Expr N = r.dim(1).extent(), D = r.dim(0).extent(), F = din_bias.dim(0).extent();
     const DropoutMask mask_out{out_key_low, out_key_high, threshold, keep_scale};
@@ -97,9 +109,11 @@ class FfnBackward : public FusibleGenerator<FfnBackward> {
     Func dsecond("dsecond"), dactivated("dactivated"), dhidden("dhidden");
     dsecond(d, n) = masked(mask_out, dy(d, n), mask_out(n * D + d) * dy(d, n));
     Matmul into_out(
-        "into_out", D, F, N, [&](Expr k, Expr m) { return dsecond(m, k); }, [&](Expr column, Expr k) { return activated(column, k); }, tile());
+        "into_out", D, F, N, [&](Expr k, Expr m) { return dsecond(m, k); },
+        [&](Expr column, Expr k) { return activated(column, k); }, tile());
     Matmul into_hidden(
-        "into_hidden", N, F, D, [&](Expr k, Expr m) { return dsecond(k, m); }, [&](Expr column, Expr k) { return out(column, k); }, tile());
+        "into_hidden", N, F, D, [&](Expr k, Expr m) { return dsecond(k, m); },
+        [&](Expr column, Expr k) { return out(column, k); }, tile());
     dactivated(f, n) = into_hidden(f, n);
     dhidden(f, n) = dactivated(f, n) * slope(f, n);
 
@@ -107,8 +121,11 @@ class FfnBackward : public FusibleGenerator<FfnBackward> {
     Func normalized("normalized"), dnormalized("dnormalized"), through_norm("through_norm");
     normalized(d, n) = fused ? r(d, n) * rstd(n) : norm(d) * r(d, n) * rstd(n);
     Matmul into_in(
-        "into_in", F, D, N, [&](Expr k, Expr m) { return dhidden(m, k); }, [&](Expr column, Expr k) { return normalized(column, k); }, tile());
-    Matmul into_rows("into_rows", N, D, F, [&](Expr k, Expr m) { return dhidden(k, m); }, [&](Expr column, Expr k) { return in(column, k); }, tile());
+        "into_in", F, D, N, [&](Expr k, Expr m) { return dhidden(m, k); },
+        [&](Expr column, Expr k) { return normalized(column, k); }, tile());
+    Matmul into_rows(
+        "into_rows", N, D, F, [&](Expr k, Expr m) { return dhidden(k, m); },
+        [&](Expr column, Expr k) { return in(column, k); }, tile());
     dnormalized(d, n) = into_rows(d, n);
     RmsnormGradient gradient(dnormalized, r, rstd, norm, D, N, d, n, lanes());
     through_norm(d, n) = gradient.dx(d, n);

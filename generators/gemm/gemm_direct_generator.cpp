@@ -1,5 +1,6 @@
-// The three products of gemm_packed_generator.cpp without packing B, for a few rows: a text that is generated has one. Every
-// element of B is used M times only, so it is read where it lies, once: the limit is the cache or memory that B comes from.
+// The three products of gemm_packed_generator.cpp without packing B, for a few rows: a text that is
+// generated has one. Every element of B is used M times only, so it is read where it lies, once:
+// the limit is the cache or memory that B comes from.
 #include "generators/common/gemm.h"
 #include "generators/common/kernel_generator.h"
 
@@ -8,9 +9,11 @@ namespace mmrec::generators {
 template <class T, Layout layout>
 class GemmDirect : public GemmGenerator<KernelGenerator<T>, layout> {
  public:
-  Tunable tile_columns{this, "tile_columns", 64, {32, 64, 128, 256}};         // (nn, tn)
-  Tunable dots_at_once{this, "dots_at_once", 4, {1, 2, 4, 8}};                // dot products that run side by side (nt)
-  Tunable tiles_per_task{this, "tiles_per_task", 16, {2, 4, 8, 16, 32, 64}};  // of so many dot products
+  Tunable tile_columns{this, "tile_columns", 64, {32, 64, 128, 256}};  // (nn, tn)
+  Tunable dots_at_once{
+      this, "dots_at_once", 4, {1, 2, 4, 8}};  // dot products that run side by side (nt)
+  Tunable tiles_per_task{
+      this, "tiles_per_task", 16, {2, 4, 8, 16, 32, 64}};  // of so many dot products
 
   void generate() {
     start_at_zero(this->a, this->b, this->bias, this->residual, this->c);
@@ -20,8 +23,8 @@ class GemmDirect : public GemmGenerator<KernelGenerator<T>, layout> {
  private:
   Var n{"n"}, m{"m"};
 
-  /// nn, tn: C's rows are sums of B's rows. The last tile overlaps the one before, so that whole vectors of B are read, but
-  /// stores its own columns only.
+  /// nn, tn: C's rows are sums of B's rows. The last tile overlaps the one before, so that whole
+  /// vectors of B are read, but stores its own columns only.
   void row_sums() {
     const int columns = tile_columns;
     const Expr N = this->N();
@@ -36,7 +39,8 @@ class GemmDirect : public GemmGenerator<KernelGenerator<T>, layout> {
     Func narrow("narrow");
     narrow(n, m) = 0.f;
     narrow(n, m) += this->a_at(k, m) * this->b_at(n, k);
-    c(n, m) = select(N >= columns, sums(n - first(n / columns), n / columns, m), narrow(n, m)) + (this->bias(n) + this->scaled_residual(n, m));
+    c(n, m) = select(N >= columns, sums(n - first(n / columns), n / columns, m), narrow(n, m)) +
+              (this->bias(n) + this->scaled_residual(n, m));
 
     c.bound(n, 0, N).split(n, tile, n, columns, TailStrategy::GuardWithIf).reorder(n, m, tile);
     c.vectorize(n, this->lanes(), TailStrategy::GuardWithIf).parallel(tile);
@@ -58,16 +62,21 @@ class GemmDirect : public GemmGenerator<KernelGenerator<T>, layout> {
     Var l("l"), column("column"), tile("tile");
     const Expr row = min(tile * at_once + column, N - 1);
     partial(l, column, tile, m) = 0.f;
-    partial(l, column, tile, m) += this->a_at(chunk * lanes + l, m) * this->b_at(row, chunk * lanes + l);
+    partial(l, column, tile, m) +=
+        this->a_at(chunk * lanes + l, m) * this->b_at(row, chunk * lanes + l);
     dot(column, tile, m) = 0.f;
     dot(column, tile, m) += partial(lane, column, tile, m);
-    dot(column, tile, m) += this->a_at(K / lanes * lanes + rest, m) * this->b_at(row, K / lanes * lanes + rest);
+    dot(column, tile, m) +=
+        this->a_at(K / lanes * lanes + rest, m) * this->b_at(row, K / lanes * lanes + rest);
     c(n, m) = dot(n % at_once, n / at_once, m) + (this->bias(n) + this->scaled_residual(n, m));
 
     Var task("task");
-    c.bound(n, 0, N).split(n, tile, n, at_once, TailStrategy::GuardWithIf).split(tile, task, tile, int(tiles_per_task), TailStrategy::GuardWithIf);
+    c.bound(n, 0, N)
+        .split(n, tile, n, at_once, TailStrategy::GuardWithIf)
+        .split(tile, task, tile, int(tiles_per_task), TailStrategy::GuardWithIf);
     c.reorder(n, tile, m, task).parallel(task);
-    for (Func f : {partial, dot}) f.bound(column, 0, at_once).bound_extent(tile, 1).bound_extent(m, 1);
+    for (Func f : {partial, dot})
+      f.bound(column, 0, at_once).bound_extent(tile, 1).bound_extent(m, 1);
     dot.compute_at(c, tile).unroll(column);
     dot.update(0).atomic().vectorize(lane).unroll(column);
     dot.update(1).reorder(column, rest).unroll(column);

@@ -1,6 +1,6 @@
-// C = A B + bias + beta R in the three layouts that a linear layer needs (runtime/ops/gemm.h); see common/matmul.h for how
-// B is packed and the register tile. Measured on two Zen 4 cores (2.6 GHz base, FMA peak about 236 GFLOP/s): 180-200 GFLOP/s
-// at M=512, N, K in 128..512.
+// C = A B + bias + beta R in the three layouts that a linear layer needs (runtime/ops/gemm.h); see
+// common/matmul.h for how B is packed and the register tile. Measured on two Zen 4 cores (2.6 GHz
+// base, FMA peak about 236 GFLOP/s): 180-200 GFLOP/s at M=512, N, K in 128..512.
 #include "generators/common/gemm.h"
 #include "generators/common/matmul.h"
 
@@ -13,7 +13,8 @@ class GemmPacked : public GemmGenerator<MatmulGenerator<T>, layout> {
     start_at_zero(this->a, this->b, this->bias, this->residual, this->c);
     Var n("n"), m("m");
     Matmul product(
-        "product", this->M(), this->N(), this->K(), [&](Expr k, Expr row) { return this->a_at(k, row); },
+        "product", this->M(), this->N(), this->K(),
+        [&](Expr k, Expr row) { return this->a_at(k, row); },
         [&](Expr column, Expr k) { return this->b_at(column, k); }, this->tile());
     this->c(n, m) = product(n, m) + this->bias(n) + this->scaled_residual(n, m);
     if (layout == Layout::kTN) product.divide_columns_first();

@@ -27,7 +27,8 @@ class HemForward : public FusibleGenerator<HemForward> {
     rows(d, n) = fused ? x(d, n) : norm_weight(d) * x(d, n) * rstd(n);
     weights(d, p) = fused ? norm_weight(d) * weight(d, p) : weight(d, p);
     Matmul product(
-        "product", N, P, D, [&](Expr k, Expr row) { return rows(k, row); }, [&](Expr column, Expr k) { return weights(k, column); }, tile());
+        "product", N, P, D, [&](Expr k, Expr row) { return rows(k, row); },
+        [&](Expr column, Expr k) { return weights(k, column); }, tile());
     projected(p, n) = fused ? rstd(n) * product(p, n) : product(p, n);
     y(p, n) = projected(p, n) + bias(p);
 
@@ -55,7 +56,8 @@ class HemBackward : public FusibleGenerator<HemBackward> {
     // Gradient of the normalised rows, dY W; then through the norm.
     Func dnormalized("dnormalized"), through_norm("through_norm");
     Matmul into_rows(
-        "into_rows", N, D, P, [&](Expr k, Expr row) { return dy(k, row); }, [&](Expr column, Expr k) { return weight(column, k); }, tile());
+        "into_rows", N, D, P, [&](Expr k, Expr row) { return dy(k, row); },
+        [&](Expr column, Expr k) { return weight(column, k); }, tile());
     dnormalized(d, n) = into_rows(d, n);
     RmsnormGradient norm(dnormalized, x, rstd, norm_weight, D, N, d, n, lanes());
     through_norm(d, n) = norm.dx(d, n);
@@ -65,7 +67,8 @@ class HemBackward : public FusibleGenerator<HemBackward> {
     Func rows("rows");
     rows(d, n) = fused ? x(d, n) * rstd(n) : norm_weight(d) * x(d, n) * rstd(n);
     Matmul into_weight(
-        "into_weight", P, D, N, [&](Expr row, Expr out) { return dy(out, row); }, [&](Expr column, Expr row) { return rows(column, row); }, tile());
+        "into_weight", P, D, N, [&](Expr row, Expr out) { return dy(out, row); },
+        [&](Expr column, Expr row) { return rows(column, row); }, tile());
     const RDom row(0, N);
 
     into_rows.schedule(dnormalized, d, n);
@@ -74,7 +77,8 @@ class HemBackward : public FusibleGenerator<HemBackward> {
     schedule_rows(dx, d, n);
     schedule_column_sum(norm.dweight, d, norm.row);
     norm.add_dweight_to(dnorm_weight, d, lanes());
-    into_weight.add_to(dweight, d, p, fused ? norm_weight(d) * into_weight(d, p) : into_weight(d, p));
+    into_weight.add_to(dweight, d, p,
+                       fused ? norm_weight(d) * into_weight(d, p) : into_weight(d, p));
     add_column_sum(dbias, dy, p, row);
   }
 };

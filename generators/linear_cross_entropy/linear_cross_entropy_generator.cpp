@@ -29,7 +29,9 @@ class LinearCrossEntropy : public FusibleGenerator<T> {
   Expr V() const { return embedding.dim(1).extent(); }
   Expr target(Expr n) const { return clamp(targets(n), 0, V() - 1); }
 
-  Expr panels() const { return this->fused ? Expr(1) : (N() + kLinearCrossEntropyPanel - 1) / kLinearCrossEntropyPanel; }
+  Expr panels() const {
+    return this->fused ? Expr(1) : (N() + kLinearCrossEntropyPanel - 1) / kLinearCrossEntropyPanel;
+  }
   Expr panel_of(Expr n) const { return this->fused ? Expr(0) : n / kLinearCrossEntropyPanel; }
   Expr lane_of(Expr n) const { return this->fused ? n : n % kLinearCrossEntropyPanel; }
 
@@ -49,7 +51,8 @@ class LinearCrossEntropy : public FusibleGenerator<T> {
     const RDom depth(0, D(), "depth"), vocabulary(0, V(), "vocabulary");
     packed(i, k, panel) = x(k, min(panel * kLinearCrossEntropyPanel + i, N() - 1));
     products(i, row, tile_index, panel) = 0.f;
-    products(i, row, tile_index, panel) += packed(i, depth, panel) * embedding(depth, min(tile_index * rows + row, V() - 1));
+    products(i, row, tile_index, panel) +=
+        packed(i, depth, panel) * embedding(depth, min(tile_index * rows + row, V() - 1));
     logits(i, v, panel) = products(i, v % rows, v / rows, panel);
     largest(i, panel) = Float(32).min();
     largest(i, panel) = max(largest(i, panel), logits(i, vocabulary, panel));
@@ -57,12 +60,16 @@ class LinearCrossEntropy : public FusibleGenerator<T> {
     sum(i, panel) = 0.f;
     sum(i, panel) += e(i, vocabulary, panel);
     const Expr lane = lane_of(n), of = panel_of(n), target_logit = logits(lane, target(n), of);
-    results(n) = Tuple(log(sum(lane, of)) + (largest(lane, of) - target_logit), select(target_logit >= largest(lane, of), 1.f, 0.f));
+    results(n) = Tuple(log(sum(lane, of)) + (largest(lane, of) - target_logit),
+                       select(target_logit >= largest(lane, of), 1.f, 0.f));
 
     for (Func f : {packed, logits, largest, e, sum})
-      schedule_panels(f.compute_root().bound(i, 0, kLinearCrossEntropyPanel).bound(panel, 0, panels()));
+      schedule_panels(
+          f.compute_root().bound(i, 0, kLinearCrossEntropyPanel).bound(panel, 0, panels()));
     Var in_tile("in_tile");
-    logits.bound(v, 0, V()).split(v, tile_index, in_tile, rows, TailStrategy::GuardWithIf).reorder(i, in_tile, tile_index);
+    logits.bound(v, 0, V())
+        .split(v, tile_index, in_tile, rows, TailStrategy::GuardWithIf)
+        .reorder(i, in_tile, tile_index);
     products.bound(i, 0, kLinearCrossEntropyPanel).bound(row, 0, rows).bound_extent(tile_index, 1);
     products.compute_at(logits, tile_index).vectorize(i, lanes).unroll(i).unroll(row);
     products.update().reorder(i, row, depth).vectorize(i, lanes).unroll(i).unroll(row);
@@ -85,8 +92,7 @@ class LinearCrossEntropyLoss : public LinearCrossEntropy<LinearCrossEntropyLoss>
 class LinearCrossEntropyGradient : public LinearCrossEntropy<LinearCrossEntropyGradient> {
  public:
   // Block of the vocabulary: this part of the embedding and of e stays in the cache for all of dx.
-  Tunable depth_block{
-      this, "depth_block", 128, {32, 64, 128, 256, 512}};
+  Tunable depth_block{this, "depth_block", 128, {32, 64, 128, 256, 512}};
   Tunable dx_tile_rows{this, "dx_tile_rows", 8, {2, 4, 6, 8, 10, 12}};
 
   Input<float> gradient_scale{"gradient_scale"};
@@ -105,27 +111,37 @@ class LinearCrossEntropyGradient : public LinearCrossEntropy<LinearCrossEntropyG
     Var d_tile("d_tile"), d_in_tile("d_in_tile");
     const RDom vocabulary(0, V(), "vocabulary");
     const int rows = dx_tile_rows;
-    scaled(i, v, panel) = fused ? e(i, v, panel) : e(i, v, panel) * (gradient_scale / sum(i, panel));
+    scaled(i, v, panel) =
+        fused ? e(i, v, panel) : e(i, v, panel) * (gradient_scale / sum(i, panel));
     sums(i, d_in_tile, d_tile, panel) = 0.f;
-    sums(i, d_in_tile, d_tile, panel) += scaled(i, vocabulary, panel) * embedding(min(d_tile * rows + d_in_tile, D() - 1), vocabulary);
+    sums(i, d_in_tile, d_tile, panel) +=
+        scaled(i, vocabulary, panel) *
+        embedding(min(d_tile * rows + d_in_tile, D() - 1), vocabulary);
     const Expr product = sums(lane_of(n), d % rows, d / rows, panel_of(n));
     products(d, n) = fused ? factor(n) * product : product;
     dx(d, n) = products(d, n) - gradient_scale * embedding(d, target(n));
 
-    if (!fused) schedule_panels(scaled.compute_root().bound(i, 0, kLinearCrossEntropyPanel).bound(panel, 0, panels()));
+    if (!fused)
+      schedule_panels(
+          scaled.compute_root().bound(i, 0, kLinearCrossEntropyPanel).bound(panel, 0, panels()));
     RVar outer("outer"), inner("inner");
-    schedule_panels(sums.compute_root().bound(i, 0, kLinearCrossEntropyPanel).bound(d_in_tile, 0, rows).bound(panel, 0, panels()));
-    schedule_panels(sums.update()
-                        .split(vocabulary, outer, inner, int(depth_block), TailStrategy::GuardWithIf)
-                        .reorder(i, d_in_tile, inner, d_tile, outer, panel)
-                        .unroll(d_in_tile));
+    schedule_panels(sums.compute_root()
+                        .bound(i, 0, kLinearCrossEntropyPanel)
+                        .bound(d_in_tile, 0, rows)
+                        .bound(panel, 0, panels()));
+    schedule_panels(
+        sums.update()
+            .split(vocabulary, outer, inner, int(depth_block), TailStrategy::GuardWithIf)
+            .reorder(i, d_in_tile, inner, d_tile, outer, panel)
+            .unroll(d_in_tile));
     schedule_steps({products, dx}, {d, n, D(), N()});
     if (fused) dx.vectorize(d, lanes(), TailStrategy::GuardWithIf);
   }
 };
 
 /// dE of a block of rows, computed from its panels of e.
-class LinearCrossEntropyEmbeddingGradient : public FusibleGenerator<LinearCrossEntropyEmbeddingGradient> {
+class LinearCrossEntropyEmbeddingGradient
+    : public FusibleGenerator<LinearCrossEntropyEmbeddingGradient> {
  public:
   Input<Buffer<float, 2>> x{"x"};
   Input<Buffer<int32_t, 1>> targets{"targets"};
@@ -145,8 +161,11 @@ class LinearCrossEntropyEmbeddingGradient : public FusibleGenerator<LinearCrossE
     // Lanes past the last row of the last panel are multiplied by zeros.
     Matmul product(
         "product", V, D, e.dim(2).extent() * kLinearCrossEntropyPanel,
-        [&](Expr k, Expr row) { return e(k % kLinearCrossEntropyPanel, row, k / kLinearCrossEntropyPanel); },
-        [&](Expr column, Expr k) { return select(k < N, rows(column, min(k, N - 1)), 0.f); }, tile());
+        [&](Expr k, Expr row) {
+          return e(k % kLinearCrossEntropyPanel, row, k / kLinearCrossEntropyPanel);
+        },
+        [&](Expr column, Expr k) { return select(k < N, rows(column, min(k, N - 1)), 0.f); },
+        tile());
     product.split_depth(kLinearCrossEntropyPanel);
     const RDom row(0, N, "row");
     products(d, v) = product(d, v);
@@ -162,5 +181,7 @@ class LinearCrossEntropyEmbeddingGradient : public FusibleGenerator<LinearCrossE
 }  // namespace mmrec::generators
 
 HALIDE_REGISTER_GENERATOR(mmrec::generators::LinearCrossEntropyLoss, linear_cross_entropy_loss)
-HALIDE_REGISTER_GENERATOR(mmrec::generators::LinearCrossEntropyGradient, linear_cross_entropy_gradient)
-HALIDE_REGISTER_GENERATOR(mmrec::generators::LinearCrossEntropyEmbeddingGradient, linear_cross_entropy_embedding_gradient)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::LinearCrossEntropyGradient,
+                          linear_cross_entropy_gradient)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::LinearCrossEntropyEmbeddingGradient,
+                          linear_cross_entropy_embedding_gradient)

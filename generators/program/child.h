@@ -16,8 +16,8 @@
 
 namespace mmrec::generators {
 
-/// Runs `work` in a child process, which begins as this one is now, and returns its text. Throws an Error with what went wrong there.
-/// This process must have one thread.
+/// Runs `work` in a child process, which begins as this one is now, and returns its text. Throws an
+/// Error with what went wrong there. This process must have one thread.
 inline std::string in_child(const std::function<std::string()>& work) {
   const auto outcome = [&]() -> std::pair<std::string, int> {
     try {
@@ -45,13 +45,15 @@ inline std::string in_child(const std::function<std::string()>& work) {
   ::close(ends[1]);
   std::string text;
   char part[4096];
-  for (ssize_t count; (count = ::read(ends[0], part, sizeof(part))) > 0 || (count < 0 && errno == EINTR);)
+  for (ssize_t count;
+       (count = ::read(ends[0], part, sizeof(part))) > 0 || (count < 0 && errno == EINTR);)
     if (count > 0) text.append(part, static_cast<size_t>(count));
   ::close(ends[0]);
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
-  if (WIFSIGNALED(status)) fail("ended by signal {} ({}) {}", WTERMSIG(status), ::strsignal(WTERMSIG(status)), text);
+  if (WIFSIGNALED(status))
+    fail("ended by signal {} ({}) {}", WTERMSIG(status), ::strsignal(WTERMSIG(status)), text);
   if (WEXITSTATUS(status) != 0) fail("{}", text);
   return text;
 }

@@ -1,6 +1,8 @@
 // The main() of every <op>_generator, the program with the generators of generators/<op>/:
-//   --describe                            says in JSON which kernels it makes, with their parameters
-//   --emit BUILD FOLDER                   compiles what the schedule tables ask for: FOLDER/kernels.a, FOLDER/kernels.inc
+//   --describe                            says in JSON which kernels it makes, with their
+//   parameters
+//   --emit BUILD FOLDER                   compiles what the schedule tables ask for:
+//   FOLDER/kernels.a, FOLDER/kernels.inc
 //   --inspect BUILD FOLDER INSTANCE       writes FOLDER/INSTANCE.stmt, .s and .ll
 //   --runtime BUILD FILE                  compiles Halide's runtime for the target, an object
 // BUILD is what CMake says of the build (registry/build_description.h).
@@ -41,16 +43,18 @@ struct Instance {
     const registry::Variant& variant = *kernel->variant;
     std::string text = fmt::format("{}_{}_{}", variant.op, variant.name, kernel->pass);
     if (std::string_view(variant.dtype) != "f32") text += fmt::format("_{}", variant.dtype);
-    for (const auto& [param, value] : params) text += fmt::format("_{}{}", param, value[0] == '-' ? "_" + value.substr(1) : value);
+    for (const auto& [param, value] : params)
+      text += fmt::format("_{}{}", param, value[0] == '-' ? "_" + value.substr(1) : value);
     return text;
   }
   Halide::Module lower(const Halide::Target& target) const {
-    return make_generator(kernel->generator(), target, {params, fixed_params(*kernel->variant)})->build_module("mmrec_" + name());
+    return make_generator(kernel->generator(), target, {params, fixed_params(*kernel->variant)})
+        ->build_module("mmrec_" + name());
   }
 };
 
-/// The kernels of this program's operations and what each generator declares. A generator that is made takes names that the next one
-/// cannot have: a child makes them.
+/// The kernels of this program's operations and what each generator declares. A generator that is
+/// made takes names that the next one cannot have: a child makes them.
 nlohmann::json describe(const std::vector<Kernel>& kernels) {
   return nlohmann::json::parse(in_child([&] {
     nlohmann::json all = nlohmann::json::array();
@@ -59,7 +63,8 @@ nlohmann::json describe(const std::vector<Kernel>& kernels) {
       nlohmann::json parameters = nlohmann::json::array();
       if (const auto* tunables = dynamic_cast<const Tunables*>(generator.get()))
         for (const Parameter& one : tunables->tunables())
-          parameters.push_back({{"name", one.name}, {"default", one.standard}, {"values", one.values}});
+          parameters.push_back(
+              {{"name", one.name}, {"default", one.standard}, {"values", one.values}});
       const registry::Variant& variant = *kernel.variant;
       all.push_back({{"op", variant.op},
                      {"pass", kernel.pass},
@@ -75,41 +80,56 @@ nlohmann::json describe(const std::vector<Kernel>& kernels) {
 
 std::vector<Parameter> parameters_of(const nlohmann::json& kernel) {
   std::vector<Parameter> parameters;
-  for (const nlohmann::json& one : kernel.at("parameters")) parameters.push_back({one.at("name"), one.at("default"), one.at("values")});
+  for (const nlohmann::json& one : kernel.at("parameters"))
+    parameters.push_back({one.at("name"), one.at("default"), one.at("values")});
   return parameters;
 }
 
-/// Throws an Error where the lines of the registry and the files of this program's operations do not go together.
+/// Throws an Error where the lines of the registry and the files of this program's operations do
+/// not go together.
 void check_lines(const std::vector<Kernel>& kernels) {
   std::set<std::string> used;
   for (const Kernel& kernel : kernels) used.insert(kernel.generator());
   for (const std::string& generator : Halide::Internal::GeneratorRegistry::enumerate())
-    if (!used.contains(generator)) fail("no line of generators/kernels.def names the generator {}", generator);
+    if (!used.contains(generator))
+      fail("no line of generators/kernels.def names the generator {}", generator);
   std::set<std::string_view> ops;
   for (const Kernel& kernel : kernels) ops.insert(kernel.variant->op);
   for (const registry::Variant& variant : registry::kVariants)
-    if (ops.contains(variant.op) && std::ranges::none_of(kernels, [&](const Kernel& kernel) { return kernel.variant == &variant; }))
-      fail("generators/kernels.def, MMREC_KERNEL({}, {}, ..): no file generators/{}/*_generator.cpp registers a generator {}_<pass>", variant.op,
-           variant.name, variant.op, variant.generator);
+    if (ops.contains(variant.op) && std::ranges::none_of(kernels, [&](const Kernel& kernel) {
+          return kernel.variant == &variant;
+        }))
+      fail(
+          "generators/kernels.def, MMREC_KERNEL({}, {}, ..): no file generators/{}/*_generator.cpp "
+          "registers a generator {}_<pass>",
+          variant.op, variant.name, variant.op, variant.generator);
 }
 
-/// The tables with the rows of this program's kernels. Rows that are wrong are left out with a warning; of what is no operation's the
-/// program of the first one warns.
-std::vector<ScheduleTable> read_tables(const BuildDescription& build, const std::vector<Kernel>& kernels, const nlohmann::json& described) {
-  const bool first = std::string_view(kernels.front().variant->op) == registry::operations().front().name;
+/// The tables with the rows of this program's kernels. Rows that are wrong are left out with a
+/// warning; of what is no operation's the program of the first one warns.
+std::vector<ScheduleTable> read_tables(const BuildDescription& build,
+                                       const std::vector<Kernel>& kernels,
+                                       const nlohmann::json& described) {
+  const bool first =
+      std::string_view(kernels.front().variant->op) == registry::operations().front().name;
   std::vector<ScheduleTable> tables;
   for (const fs::path& path : build.tables) try {
-      ScheduleTable table = registry::read_schedule_table(path, path.stem(), first ? warn : registry::Warn([](const std::string&) {}));
+      ScheduleTable table = registry::read_schedule_table(
+          path, path.stem(), first ? warn : registry::Warn([](const std::string&) {}));
       std::erase_if(table.rows, [&](registry::Row& row) {
         const auto ours = [&](const Kernel& kernel) { return kernel.variant->op == row.call.op; };
         const bool of_ours = std::ranges::any_of(kernels, ours);
-        if (row.isa != build.isa || (!of_ours && (!first || registry::find_operation(row.call.op)))) return true;
+        if (row.isa != build.isa || (!of_ours && (!first || registry::find_operation(row.call.op))))
+          return true;
         std::string wrong = registry::why_unknown(row);
         for (size_t i = 0; i < kernels.size() && wrong.empty(); ++i)
-          if (ours(kernels[i]) && kernels[i].pass == row.call.pass && kernels[i].variant->name == row.instance.variant &&
+          if (ours(kernels[i]) && kernels[i].pass == row.call.pass &&
+              kernels[i].variant->name == row.instance.variant &&
               kernels[i].variant->dtype == row.dtype)
             wrong = registry::why_wrong(row.instance, parameters_of(described[i]));
-        if (!wrong.empty()) warn(fmt::format("{}: a row is left out, {}: {}", path.string(), wrong, registry::row_line(row)));
+        if (!wrong.empty())
+          warn(fmt::format("{}: a row is left out, {}: {}", path.string(), wrong,
+                           registry::row_line(row)));
         return !wrong.empty();
       });
       tables.push_back(std::move(table));
@@ -119,7 +139,8 @@ std::vector<ScheduleTable> read_tables(const BuildDescription& build, const std:
   return tables;
 }
 
-/// Each variant of a pass is compiled with its generator's defaults, and once for every other choice of parameters in the rows.
+/// Each variant of a pass is compiled with its generator's defaults, and once for every other
+/// choice of parameters in the rows.
 std::vector<Instance> instances(const BuildDescription& build, const std::vector<Kernel>& kernels) {
   const std::vector<ScheduleTable> tables = read_tables(build, kernels, describe(kernels));
   cpu_set_t cpus;
@@ -128,8 +149,11 @@ std::vector<Instance> instances(const BuildDescription& build, const std::vector
   for (const Kernel& kernel : kernels) {
     const size_t defaults = all.size();
     all.push_back({&kernel, {}, "generator default"});
-    for (const UsedRow& used : registry::used_rows(build, tables, kernel.variant->op, kernel.pass, threads)) {
-      if (used.row.instance.variant != kernel.variant->name || used.row.dtype != kernel.variant->dtype) continue;
+    for (const UsedRow& used :
+         registry::used_rows(build, tables, kernel.variant->op, kernel.pass, threads)) {
+      if (used.row.instance.variant != kernel.variant->name ||
+          used.row.dtype != kernel.variant->dtype)
+        continue;
       size_t i = defaults;
       while (i < all.size() && all[i].params != used.row.instance.params) ++i;
       if (i == all.size()) all.push_back({&kernel, used.row.instance.params, used.level});
@@ -145,25 +169,31 @@ void update(const fs::path& path, const std::string& content) {
   if (!fs::exists(path) || read_file(path) != content) write_file_atomically(path, content);
 }
 
-/// Compiles an instance in a child if its code or its target is another one than last time; returns its fingerprint.
-std::string compile(const Instance& instance, const BuildDescription& build, const fs::path& folder) {
-  const fs::path object = folder / (instance.name() + ".o"), key_file = folder / (instance.name() + ".key");
+/// Compiles an instance in a child if its code or its target is another one than last time; returns
+/// its fingerprint.
+std::string compile(const Instance& instance, const BuildDescription& build,
+                    const fs::path& folder) {
+  const fs::path object = folder / (instance.name() + ".o"),
+                 key_file = folder / (instance.name() + ".key");
   const Halide::Target target(build.target), canonical = without_assertions(target);
   const std::string lowered = in_child([&] {
     const Halide::Module module = instance.lower(target);
-    const std::string lowered = fingerprint(module), key = fmt::format("{} {} {}\n", lowered, build.target, build.halide);
+    const std::string lowered = fingerprint(module),
+                      key = fmt::format("{} {} {}\n", lowered, build.target, build.halide);
     if (fs::exists(object) && fs::exists(key_file) && read_file(key_file) == key) return lowered;
     fs::remove(key_file);
     module.compile({{Halide::OutputFileType::object, object}});
     write_file_atomically(key_file, key);
     return lowered;
   });
-  return canonical == target ? lowered : in_child([&] { return fingerprint(instance.lower(canonical)); });
+  return canonical == target ? lowered
+                             : in_child([&] { return fingerprint(instance.lower(canonical)); });
 }
 
 /// All that the outputs depend on: this program, the build, and what the tables ask for.
 std::string emission_key(const BuildDescription& build, const std::vector<Instance>& instances) {
-  std::string key = fmt::format("{} {} {}\n", hash_of(read_file("/proc/self/exe")), build.target, build.halide);
+  std::string key =
+      fmt::format("{} {} {}\n", hash_of(read_file("/proc/self/exe")), build.target, build.halide);
   for (const Instance& instance : instances) {
     key += fmt::format("{} {}\n", instance.name(), instance.level);
     for (const UsedRow& used : instance.rows) key += registry::row_line(used.row) + "\n";
@@ -171,14 +201,21 @@ std::string emission_key(const BuildDescription& build, const std::vector<Instan
   return key;
 }
 
-void emit(const BuildDescription& build, const fs::path& folder, const std::vector<Kernel>& kernels) {
+void emit(const BuildDescription& build, const fs::path& folder,
+          const std::vector<Kernel>& kernels) {
   fs::create_directories(folder);
   const std::vector<Instance> all = instances(build, kernels);
-  // A table of many operations has changed, and not in the rows of this one: lowering would take seconds.
+  // A table of many operations has changed, and not in the rows of this one: lowering would take
+  // seconds.
   const fs::path key_file = folder / "kernels.key";
   const std::string key = emission_key(build, all);
-  if (fs::exists(key_file) && fs::exists(folder / "kernels.a") && fs::exists(folder / "kernels.inc") && read_file(key_file) == key) return;
-  std::string lines = "// What the registry and the schedule tables ask for, with the fingerprints of the code.\n", rows;
+  if (fs::exists(key_file) && fs::exists(folder / "kernels.a") &&
+      fs::exists(folder / "kernels.inc") && read_file(key_file) == key)
+    return;
+  std::string lines =
+                  "// What the registry and the schedule tables ask for, with the fingerprints of "
+                  "the code.\n",
+              rows;
   std::vector<std::string> objects;
   for (const Instance& instance : all) {
     const registry::Variant& variant = *instance.kernel->variant;
@@ -189,12 +226,17 @@ void emit(const BuildDescription& build, const fs::path& folder, const std::vect
     } catch (const Error& error) {
       fail("{}: {}", name, error.what());
     }
-    const auto is_old = [&](const UsedRow& used) { return used.row.lowered != lowered || used.row.halide != build.halide; };
+    const auto is_old = [&](const UsedRow& used) {
+      return used.row.lowered != lowered || used.row.halide != build.halide;
+    };
     const bool old = std::ranges::any_of(instance.rows, is_old);
-    lines += fmt::format("MMREC_INSTANCE({}, {}, {}, {}, {}, \"{}\", \"{}{}\", \"{}\")\n", name, variant.op, instance.kernel->pass, variant.name,
-                         variant.dtype, registry::params_string(instance.params), instance.level, old ? " (measured with other code)" : "", lowered);
+    lines += fmt::format("MMREC_INSTANCE({}, {}, {}, {}, {}, \"{}\", \"{}{}\", \"{}\")\n", name,
+                         variant.op, instance.kernel->pass, variant.name, variant.dtype,
+                         registry::params_string(instance.params), instance.level,
+                         old ? " (measured with other code)" : "", lowered);
     for (const UsedRow& used : instance.rows)
-      rows += fmt::format("MMREC_SCHEDULE_ROW({}, {})\n", name, fmt::join(registry::sizes_of(used.row.call), ", "));
+      rows += fmt::format("MMREC_SCHEDULE_ROW({}, {})\n", name,
+                          fmt::join(registry::sizes_of(used.row.call), ", "));
     objects.push_back(folder / (name + ".o"));
   }
   const fs::path partial = folder / "kernels.a.partial";
@@ -205,14 +247,18 @@ void emit(const BuildDescription& build, const fs::path& folder, const std::vect
   update(key_file, key);
 }
 
-void inspect(const BuildDescription& build, const fs::path& folder, const std::string& name, const std::vector<Kernel>& kernels) {
+void inspect(const BuildDescription& build, const fs::path& folder, const std::string& name,
+             const std::vector<Kernel>& kernels) {
   const std::vector<Instance> all = instances(build, kernels);
-  const auto instance = std::ranges::find_if(all, [&](const Instance& one) { return one.name() == name; });
+  const auto instance =
+      std::ranges::find_if(all, [&](const Instance& one) { return one.name() == name; });
   if (instance == all.end()) fail("there is no instance {}", name);
   using Halide::OutputFileType;
   const std::string path = folder / name;
   instance->lower(Halide::Target(build.target))
-      .compile({{OutputFileType::stmt, path + ".stmt"}, {OutputFileType::assembly, path + ".s"}, {OutputFileType::llvm_assembly, path + ".ll"}});
+      .compile({{OutputFileType::stmt, path + ".stmt"},
+                {OutputFileType::assembly, path + ".s"},
+                {OutputFileType::llvm_assembly, path + ".ll"}});
 }
 
 int run(const std::vector<std::string>& words) {
@@ -225,16 +271,21 @@ int run(const std::vector<std::string>& words) {
   else if (words.size() == 4 && words[0] == "--inspect")
     inspect(registry::read_build_description(words[1]), words[2], words[3], all);
   else if (words.size() == 3 && words[0] == "--runtime")
-    Halide::compile_standalone_runtime(words[2], Halide::Target(registry::read_build_description(words[1]).target));
+    Halide::compile_standalone_runtime(
+        words[2], Halide::Target(registry::read_build_description(words[1]).target));
   else
-    fail("usage: --describe | --emit BUILD FOLDER | --inspect BUILD FOLDER INSTANCE | --runtime BUILD FILE");
+    fail(
+        "usage: --describe | --emit BUILD FOLDER | --inspect BUILD FOLDER INSTANCE | --runtime "
+        "BUILD FILE");
   return 0;
 }
 
 }  // namespace
 }  // namespace mmrec::generators
 
-int main(int argc, char** argv) try { return mmrec::generators::run({argv + 1, argv + argc}); } catch (const Halide::Error& error) {
+int main(int argc, char** argv) try {
+  return mmrec::generators::run({argv + 1, argv + argc});
+} catch (const Halide::Error& error) {
   fmt::print(stderr, "error: {}\n", error.what());
   return 1;
 } catch (const std::exception& error) {

@@ -25,7 +25,8 @@ class StepTiles {
   /// Defines and schedules output(d, b) = value(sums of unit d of sequence b). The sums, a Tuple,
   /// start at `zero`. term(d, b, sums) returns the sums plus the product at k.
   template <class Term, class Value>
-  void compute(Func output, Var d, Var b, Expr B, const Tuple& zero, RVar k, const Term& term, const Value& value) const {
+  void compute(Func output, Var d, Var b, Expr B, const Tuple& zero, RVar k, const Term& term,
+               const Value& value) const {
     const auto filled = [&](int rows) { return (B + rows - 1) / rows * rows; };
     std::vector<Tile> tiles;
     for (int rows = tallest_; rows >= 2; --rows) tiles.push_back(tile(rows, B, zero, term));
@@ -41,21 +42,26 @@ class StepTiles {
     }
     output(d, b) = result;
     for (size_t i = 0; i < tiles.size(); ++i)
-      tiles[i].schedule(output, i < takes.size() ? output.specialize(takes[i]) : Stage(output), d, b, k, lanes_);
+      tiles[i].schedule(output, i < takes.size() ? output.specialize(takes[i]) : Stage(output), d,
+                        b, k, lanes_);
   }
 
  private:
   struct Tile {
     int rows, columns;
     Func sums;
-    Var unit{"unit"}, sequence{"sequence"}, unit_tile{"unit_tile"}, sequence_tile{"sequence_tile"}, vector{"vector"};
+    Var unit{"unit"}, sequence{"sequence"}, unit_tile{"unit_tile"}, sequence_tile{"sequence_tile"},
+        vector{"vector"};
 
-    Tuple sum(Expr d, Expr b) const { return values({d % columns, b % rows, d / columns, b / rows}); }
+    Tuple sum(Expr d, Expr b) const {
+      return values({d % columns, b % rows, d / columns, b / rows});
+    }
     Tuple sum_here() const { return values({unit, sequence, unit_tile, sequence_tile}); }
 
     Tuple values(const std::vector<Expr>& at) const {
       std::vector<Expr> all;
-      for (int i = 0; i < sums.outputs(); ++i) all.push_back(sums.outputs() == 1 ? Expr(sums(at)) : Expr(sums(at)[i]));
+      for (int i = 0; i < sums.outputs(); ++i)
+        all.push_back(sums.outputs() == 1 ? Expr(sums(at)) : Expr(sums(at)[i]));
       return Tuple(all);
     }
 
@@ -68,7 +74,10 @@ class StepTiles {
           // otherwise the gates' loop is innermost, and its constants take registers from the sums
           .unroll(vector);
       // At the edges Halide cannot prove that a tile of the output needs a single tile of the sums.
-      sums.bound(unit, 0, columns).bound(sequence, 0, rows).bound_extent(unit_tile, 1).bound_extent(sequence_tile, 1);
+      sums.bound(unit, 0, columns)
+          .bound(sequence, 0, rows)
+          .bound_extent(unit_tile, 1)
+          .bound_extent(sequence_tile, 1);
       sums.compute_at(output, unit_tile).vectorize(unit, lanes).unroll(unit).unroll(sequence);
       sums.update().reorder(unit, sequence, k).vectorize(unit, lanes).unroll(unit).unroll(sequence);
     }
@@ -77,11 +86,13 @@ class StepTiles {
   template <class Term>
   Tile tile(int rows, const Expr& B, const Tuple& zero, const Term& term) const {
     int columns = kRecurrenceTile;  // as many as leave registers for their weights and one state
-    while (columns > lanes_ && per_unit_ * (rows + 1) * (columns / lanes_) + 1 > registers_) columns /= 2;
+    while (columns > lanes_ && per_unit_ * (rows + 1) * (columns / lanes_) + 1 > registers_)
+      columns /= 2;
     Tile t{rows, columns, Func("sums_of_" + std::to_string(rows))};
     t.sums(t.unit, t.sequence, t.unit_tile, t.sequence_tile) = zero;
     t.sums(t.unit, t.sequence, t.unit_tile, t.sequence_tile) =
-        term(t.unit_tile * columns + t.unit, min(t.sequence_tile * rows + t.sequence, B - 1), t.sum_here());
+        term(t.unit_tile * columns + t.unit, min(t.sequence_tile * rows + t.sequence, B - 1),
+             t.sum_here());
     return t;
   }
 
@@ -102,8 +113,10 @@ class RecurrenceStepPack : public KernelGenerator<RecurrenceStepPack> {
     Var column("column"), gate("gate"), row("row");
     const Expr D = core_gate.dim(0).extent();
     const Expr inside = column < D, unit = min(column, D - 1);
-    forward(column, gate, row) = select(inside, select(gate == 0, core_gate(row, unit), mdi_gate(row, unit)), 0.f);
-    backward(column, row, gate) = select(inside, select(gate == 0, core_gate(unit, row), mdi_gate(unit, row)), 0.f);
+    forward(column, gate, row) =
+        select(inside, select(gate == 0, core_gate(row, unit), mdi_gate(row, unit)), 0.f);
+    backward(column, row, gate) =
+        select(inside, select(gate == 0, core_gate(unit, row), mdi_gate(unit, row)), 0.f);
     // Transpose square by square through a copy. The cache lines of a column are D or 2D floats
     // apart, so they fall into few sets of the L1 cache and would evict each other before their
     // next element is read.
@@ -117,9 +130,12 @@ class RecurrenceStepPack : public KernelGenerator<RecurrenceStepPack> {
         .parallel(task);
     for (Input<Buffer<float, 2>>* weights : {&core_gate, &mdi_gate}) {
       Func copy = Func(*weights).in(forward);
-      copy.compute_at(forward, square).vectorize(copy.args()[0], lanes(), TailStrategy::GuardWithIf);
+      copy.compute_at(forward, square)
+          .vectorize(copy.args()[0], lanes(), TailStrategy::GuardWithIf);
     }
-    backward.bound(gate, 0, 2).vectorize(column, lanes(), TailStrategy::GuardWithIf).parallel(row, int(rows_per_task), TailStrategy::GuardWithIf);
+    backward.bound(gate, 0, 2)
+        .vectorize(column, lanes(), TailStrategy::GuardWithIf)
+        .parallel(row, int(rows_per_task), TailStrategy::GuardWithIf);
   }
 };
 
@@ -131,8 +147,8 @@ class RecurrenceStepForward : public KernelGenerator<RecurrenceStepForward> {
 
   Input<Buffer<float, 3>> weights{"weights"};
   Input<Buffer<float, 1>> core_bias{"core_bias"};
-  Input<Buffer<float, 2>> mdi_input{"mdi_input"}, z{"z"}, gamma{"gamma"}, gm{"gm"}, previous{"previous"},
-      own{"own"};  // the columns of `previous` that this step recomputes
+  Input<Buffer<float, 2>> mdi_input{"mdi_input"}, z{"z"}, gamma{"gamma"}, gm{"gm"},
+      previous{"previous"}, own{"own"};  // the columns of `previous` that this step recomputes
   Output<Func> step{"step", {Float(32), Float(32), Float(32)}, 2};  // h, s, g
 
   void generate() {
@@ -142,13 +158,18 @@ class RecurrenceStepForward : public KernelGenerator<RecurrenceStepForward> {
     Func f = step;
     const auto term = [&](Expr column, Expr sequence, Tuple sums) {
       const Expr state = previous(k, sequence);
-      return Tuple(sums[0] + weights(column, 0, k) * state, sums[1] + weights(column, 1, k) * state);
+      return Tuple(sums[0] + weights(column, 0, k) * state,
+                   sums[1] + weights(column, 1, k) * state);
     };
     const auto value = [&](Tuple sum) {
-      const Expr s = sigmoid(sum[0] + core_bias(d)), g = sigmoid(sum[1] + mdi_input(d, b)), h = own(d, b);
-      return Tuple(z(d, b) * s + gamma(d, b) * h + kMdiShare * ((1.f - g) * h + g * z(d, b) + gm(d, b) * h), s, g);
+      const Expr s = sigmoid(sum[0] + core_bias(d)), g = sigmoid(sum[1] + mdi_input(d, b)),
+                 h = own(d, b);
+      return Tuple(
+          z(d, b) * s + gamma(d, b) * h + kMdiShare * ((1.f - g) * h + g * z(d, b) + gm(d, b) * h),
+          s, g);
     };
-    StepTiles(tile_sequences, 2, registers(), lanes()).compute(f, d, b, previous.dim(1).extent(), Tuple(0.f, 0.f), k, term, value);
+    StepTiles(tile_sequences, 2, registers(), lanes())
+        .compute(f, d, b, previous.dim(1).extent(), Tuple(0.f, 0.f), k, term, value);
     start_at_zero(f);
   }
 };
@@ -162,7 +183,8 @@ class RecurrenceStepBackward : public KernelGenerator<RecurrenceStepBackward> {
   Input<Buffer<float, 3>> weights{"weights"};
   Input<Buffer<float, 2>> dstate{"dstate"}, dnext{"dnext"};  // from outside and from step t + 1
   Input<Buffer<float, 2>> s{"s"}, g{"g"}, z{"z"}, gamma{"gamma"}, gm{"gm"}, previous{"previous"};
-  Output<Func> gates{"gates", {Float(32), Float(32), Float(32), Float(32)}, 2};  // dpre_s, dpre_g, dz, dgamma
+  Output<Func> gates{
+      "gates", {Float(32), Float(32), Float(32), Float(32)}, 2};  // dpre_s, dpre_g, dz, dgamma
   Output<Buffer<float, 2>> dprevious{"dprevious"};
 
   void generate() {
@@ -170,8 +192,8 @@ class RecurrenceStepBackward : public KernelGenerator<RecurrenceStepBackward> {
     Var d("d"), b("b");
     auto dh = [&](Expr i, Expr j) { return dstate(i, j) + dnext(i, j); };
     const Expr ds = dh(d, b) * z(d, b), dg = kMdiShare * dh(d, b) * (z(d, b) - previous(d, b));
-    gates(d, b) =
-        Tuple(ds * s(d, b) * (1.f - s(d, b)), dg * g(d, b) * (1.f - g(d, b)), dh(d, b) * (s(d, b) + kMdiShare * g(d, b)), dh(d, b) * previous(d, b));
+    gates(d, b) = Tuple(ds * s(d, b) * (1.f - s(d, b)), dg * g(d, b) * (1.f - g(d, b)),
+                        dh(d, b) * (s(d, b) + kMdiShare * g(d, b)), dh(d, b) * previous(d, b));
 
     Func f = gates, output = dprevious;
     start_at_zero(f);
@@ -181,8 +203,11 @@ class RecurrenceStepBackward : public KernelGenerator<RecurrenceStepBackward> {
       const Tuple dpre = f(k, sequence);
       return Tuple(sum[0] + weights(column, k, 0) * dpre[0] + weights(column, k, 1) * dpre[1]);
     };
-    const auto value = [&](Tuple sum) { return Tuple(sum[0] + dh(d, b) * (gamma(d, b) + kMdiShare * ((1.f - g(d, b)) + gm(d, b)))); };
-    StepTiles(tile_sequences, 1, registers(), lanes()).compute(output, d, b, previous.dim(1).extent(), Tuple(0.f), k, term, value);
+    const auto value = [&](Tuple sum) {
+      return Tuple(sum[0] + dh(d, b) * (gamma(d, b) + kMdiShare * ((1.f - g(d, b)) + gm(d, b))));
+    };
+    StepTiles(tile_sequences, 1, registers(), lanes())
+        .compute(output, d, b, previous.dim(1).extent(), Tuple(0.f), k, term, value);
   }
 };
 

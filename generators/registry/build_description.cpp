@@ -19,15 +19,17 @@ enum class Level { kCpu, kMicroarchitecture, kTier };
 
 BuildDescription read_build_description(const std::filesystem::path& path) {
   BuildDescription build;
-  const std::map<std::string, std::string*> fields = {{"target", &build.target},
-                                                      {"halide", &build.halide},
-                                                      {"isa", &build.isa},
-                                                      {"cpu", &build.cpu},
-                                                      {"microarchitecture", &build.microarchitecture}};
+  const std::map<std::string, std::string*> fields = {
+      {"target", &build.target},
+      {"halide", &build.halide},
+      {"isa", &build.isa},
+      {"cpu", &build.cpu},
+      {"microarchitecture", &build.microarchitecture}};
   std::istringstream lines(read_file(path));
   for (std::string line; std::getline(lines, line);) {
     const size_t space = std::min(line.find(' '), line.size());
-    const std::string name = line.substr(0, space), value = line.substr(std::min(space + 1, line.size()));
+    const std::string name = line.substr(0, space),
+                      value = line.substr(std::min(space + 1, line.size()));
     if (const auto field = fields.find(name); field != fields.end())
       *field->second = value;
     else if (name == "table" || name == "only_table") {
@@ -41,7 +43,8 @@ BuildDescription read_build_description(const std::filesystem::path& path) {
   return build;
 }
 
-std::vector<UsedRow> used_rows(const BuildDescription& build, const std::vector<ScheduleTable>& tables, const std::string& op,
+std::vector<UsedRow> used_rows(const BuildDescription& build,
+                               const std::vector<ScheduleTable>& tables, const std::string& op,
                                const std::string& pass, int threads) {
   std::vector<UsedRow> used;
   Level best = Level::kTier;
@@ -49,18 +52,24 @@ std::vector<UsedRow> used_rows(const BuildDescription& build, const std::vector<
     for (const Row& row : table.rows) {
       if (row.call.op != op || row.call.pass != pass || row.isa != build.isa) continue;
       const bool ours = build.only_table || table.microarchitecture == build.microarchitecture;
-      const Level level = !ours ? Level::kTier : row.cpu == build.cpu ? Level::kCpu : Level::kMicroarchitecture;
-      const std::string name = build.only_table        ? "table " + table.microarchitecture
-                               : level == Level::kCpu  ? "cpu " + row.cpu
-                               : level == Level::kTier ? fmt::format("ISA tier {} (from {})", build.isa, table.microarchitecture)
-                                                       : "microarchitecture " + table.microarchitecture;
+      const Level level = !ours                  ? Level::kTier
+                          : row.cpu == build.cpu ? Level::kCpu
+                                                 : Level::kMicroarchitecture;
+      const std::string name =
+          build.only_table       ? "table " + table.microarchitecture
+          : level == Level::kCpu ? "cpu " + row.cpu
+          : level == Level::kTier
+              ? fmt::format("ISA tier {} (from {})", build.isa, table.microarchitecture)
+              : "microarchitecture " + table.microarchitecture;
       const Level served = build.only_table ? Level::kTier : level;
-      if (served > best || (!used.empty() && served == best && used.front().level != name)) continue;
+      if (served > best || (!used.empty() && served == best && used.front().level != name))
+        continue;
       if (served < best) {
         used.clear();
         best = served;
       }
-      const auto same = std::ranges::find_if(used, [&](const UsedRow& other) { return other.row.call.sizes == row.call.sizes; });
+      const auto same = std::ranges::find_if(
+          used, [&](const UsedRow& other) { return other.row.call.sizes == row.call.sizes; });
       if (same == used.end())
         used.push_back({row, name});
       else if (same->row.threads != threads && row.threads == threads)

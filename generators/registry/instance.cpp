@@ -16,7 +16,8 @@ namespace mmrec::registry {
 
 std::string params_string(const Params& params) {
   std::string text;
-  for (const auto& [name, value] : params) text += fmt::format("{}{}={}", text.empty() ? "" : " ", name, value);
+  for (const auto& [name, value] : params)
+    text += fmt::format("{}{}={}", text.empty() ? "" : " ", name, value);
   return text;
 }
 
@@ -31,7 +32,9 @@ Params parse_params(const std::string& text) {
   return params;
 }
 
-std::string Instance::string() const { return params.empty() ? variant : fmt::format("{} {}", variant, params_string(params)); }
+std::string Instance::string() const {
+  return params.empty() ? variant : fmt::format("{} {}", variant, params_string(params));
+}
 
 nlohmann::json params_json(const Params& params) {
   nlohmann::json json = nlohmann::json::object();
@@ -50,7 +53,8 @@ Params params_from_json(const nlohmann::json& json) {
   if (!json.is_object()) fail("params is no object");
   Params params;
   for (const auto& [name, value] : json.items()) {
-    if (!value.is_primitive() || value.is_null()) fail("the parameter {} is no number, text or truth value", name);
+    if (!value.is_primitive() || value.is_null())
+      fail("the parameter {} is no number, text or truth value", name);
     params[name] = value.is_string() ? value.get<std::string>() : value.dump();
   }
   return params;
@@ -58,7 +62,8 @@ Params params_from_json(const nlohmann::json& json) {
 
 int count_from_json(const nlohmann::json& json, int least) {
   const std::optional<uint64_t> number = whole_number(json, INT_MAX);
-  if (!number || *number < static_cast<uint64_t>(least)) fail("{} is no whole number from {}", json.dump(), least);
+  if (!number || *number < static_cast<uint64_t>(least))
+    fail("{} is no whole number from {}", json.dump(), least);
   return static_cast<int>(*number);
 }
 
@@ -77,8 +82,11 @@ double seconds_from_json(const nlohmann::json& json) {
 std::string wrong_sizes(const Call& call) {
   const Operation* operation = find_operation(call.op);
   if (!operation) return "";
-  const bool all = std::ranges::all_of(operation->sizes, [&](const std::string& name) { return call.sizes.contains(name); });
-  return all && call.sizes.size() == operation->sizes.size() ? "" : fmt::format("its sizes are not {}", fmt::join(operation->sizes, " "));
+  const bool all = std::ranges::all_of(
+      operation->sizes, [&](const std::string& name) { return call.sizes.contains(name); });
+  return all && call.sizes.size() == operation->sizes.size()
+             ? ""
+             : fmt::format("its sizes are not {}", fmt::join(operation->sizes, " "));
 }
 
 std::vector<int> sizes_of(const Call& call) {
@@ -98,7 +106,8 @@ Call call_of(const std::string& op, const std::string& pass, const std::vector<i
   if (!operation) fail("there is no operation {}", op);
   const std::vector<std::string>& names = operation->sizes;
   if (sizes.size() != names.size())
-    fail_usage("{} has {} sizes, {}, not {}", op, names.size(), fmt::join(names, " "), fmt::join(sizes, "x"));
+    fail_usage("{} has {} sizes, {}, not {}", op, names.size(), fmt::join(names, " "),
+               fmt::join(sizes, "x"));
   Call call{op, pass, {}};
   for (size_t i = 0; i < sizes.size(); ++i) call.sizes[names[i]] = sizes[i];
   return call;

@@ -7,7 +7,8 @@
 
 namespace mmrec::registry {
 
-/// A parameter of a generator that tables may set, and the values that are worth trying, in ascending order.
+/// A parameter of a generator that tables may set, and the values that are worth trying, in
+/// ascending order.
 struct Parameter {
   std::string name;
   int standard;  ///< the default, one of the values
@@ -48,18 +49,22 @@ struct Call {
   auto operator<=>(const Call&) const = default;
 };
 
-/// What files have for a number of something, and for a call's sizes, which may be 0. Throw an Error for what is no whole number.
+/// What files have for a number of something, and for a call's sizes, which may be 0. Throw an
+/// Error for what is no whole number.
 int count_from_json(const nlohmann::json& json, int least = 1);
 NamedSizes sizes_from_json(const nlohmann::json& json);
 /// Throws an Error for what is no positive number.
 double seconds_from_json(const nlohmann::json& json);
 
-/// Why a call's sizes are not those of its operation: "its sizes are not N D"; "" where they are, or where the registry has no such operation.
+/// Why a call's sizes are not those of its operation: "its sizes are not N D"; "" where they are,
+/// or where the registry has no such operation.
 std::string wrong_sizes(const Call& call);
-/// A call's sizes in the order of its operation's line, and the inverse. Throw an Error where a size is missing or too many.
+/// A call's sizes in the order of its operation's line, and the inverse. Throw an Error where a
+/// size is missing or too many.
 std::vector<int> sizes_of(const Call& call);
 Call call_of(const std::string& op, const std::string& pass, const std::vector<int>& sizes);
-/// "gemm.nt 512x128x128"; of what the registry does not know the sizes stand in the order of their names.
+/// "gemm.nt 512x128x128"; of what the registry does not know the sizes stand in the order of their
+/// names.
 std::string call_string(const Call& call);
 
 }  // namespace mmrec::registry

@@ -18,7 +18,8 @@ enum Trait : unsigned {
   kWhole = 2,     ///< takes in one call what the operation's function otherwise cuts into many
 };
 
-/// A line MMREC_OP: an operation, its passes, and the names of a call's sizes in the order in which its typed function gives them.
+/// A line MMREC_OP: an operation, its passes, and the names of a call's sizes in the order in which
+/// its typed function gives them.
 struct Operation {
   std::string name;
   std::vector<std::string> passes, sizes;
@@ -69,13 +70,20 @@ bool holds(const int* sizes) {
 inline constexpr Variant kVariants[] = {
 #define MMREC_OP(op, passes, ...)
 #define MMREC_KERNEL(op, variant, generator, params, element, traits, condition) \
-  {#op, #variant, #generator, params, #element, traits, conditions::holds<conditions::op##_##variant##_##element>},
+  {#op,                                                                          \
+   #variant,                                                                     \
+   #generator,                                                                   \
+   params,                                                                       \
+   #element,                                                                     \
+   traits,                                                                       \
+   conditions::holds<conditions::op##_##variant##_##element>},
 #include "generators/kernels.def"
 #undef MMREC_KERNEL
 };
 namespace index {
 enum : size_t {
-#define MMREC_KERNEL(op, variant, generator, params, element, traits, condition) op##_##variant##_##element,
+#define MMREC_KERNEL(op, variant, generator, params, element, traits, condition) \
+  op##_##variant##_##element,
 #include "generators/kernels.def"
 #undef MMREC_KERNEL
 #undef MMREC_OP

@@ -20,7 +20,9 @@ namespace {
 auto key(const Row& row) { return std::tie(row.call, row.dtype, row.isa, row.threads, row.cpu); }
 
 /// Four digits: more would say nothing and make every line of a difference differ.
-double rounded(double seconds) { return parse_number<double>(fmt::format("{:.4g}", seconds)).value_or(seconds); }
+double rounded(double seconds) {
+  return parse_number<double>(fmt::format("{:.4g}", seconds)).value_or(seconds);
+}
 
 Row row_from(const nlohmann::json& line) {
   Row row{.call = {line.at("op"), line.at("pass"), sizes_from_json(line.at("sizes"))},
@@ -61,7 +63,8 @@ std::string row_line(const Row& row) {
 
 bool Row::same_key(const Row& other) const { return key(*this) == key(other); }
 
-ScheduleTable read_schedule_table(const std::filesystem::path& path, const std::string& microarchitecture, const Warn& warn) {
+ScheduleTable read_schedule_table(const std::filesystem::path& path,
+                                  const std::string& microarchitecture, const Warn& warn) {
   ScheduleTable table{microarchitecture, {}};
   if (!std::filesystem::exists(path)) return table;
   nlohmann::json json;
@@ -69,20 +72,23 @@ ScheduleTable read_schedule_table(const std::filesystem::path& path, const std::
     json = parse_json(read_file(path), path.string());
     if (!json.at("rows").is_array()) fail("{}: rows is no array", path.string());
   } catch (const std::exception& error) {
-    fail("{} is no table of schedules; mend it, or move it away: {}", path.string(), in_words(error));
+    fail("{} is no table of schedules; mend it, or move it away: {}", path.string(),
+         in_words(error));
   }
   for (const nlohmann::json& row : json.at("rows")) try {
       table.rows.push_back(row_from(row));
     } catch (const std::exception& error) {
       table.unreadable.push_back(row.dump());
-      warn(fmt::format("{}: a row cannot be read and is left as it is, {}: {}", path.string(), in_words(error), table.unreadable.back()));
+      warn(fmt::format("{}: a row cannot be read and is left as it is, {}: {}", path.string(),
+                       in_words(error), table.unreadable.back()));
     }
   return table;
 }
 
 void write_schedule_table(const std::filesystem::path& path, ScheduleTable table) {
   std::ranges::sort(table.rows, [](const Row& a, const Row& b) { return key(a) < key(b); });
-  const std::string text = fmt::format("{{\"microarchitecture\": {},\n \"rows\": [", nlohmann::json(table.microarchitecture).dump());
+  const std::string text = fmt::format("{{\"microarchitecture\": {},\n \"rows\": [",
+                                       nlohmann::json(table.microarchitecture).dump());
   std::vector<std::string> lines;
   for (const Row& row : table.rows) lines.push_back(row_line(row));
   lines.insert(lines.end(), table.unreadable.begin(), table.unreadable.end());
@@ -98,9 +104,11 @@ void merge_rows(ScheduleTable& table, const std::vector<Row>& rows) {
 
 std::string why_unknown(const Row& row) {
   const Operation* operation = find_operation(row.call.op);
-  if (!operation || std::ranges::find(operation->passes, row.call.pass) == operation->passes.end() ||
+  if (!operation ||
+      std::ranges::find(operation->passes, row.call.pass) == operation->passes.end() ||
       !find_variant(row.call.op, row.instance.variant, row.dtype))
-    return fmt::format("the registry has no kernel '{} {} {} {}'", row.call.op, row.call.pass, row.instance.variant, row.dtype);
+    return fmt::format("the registry has no kernel '{} {} {} {}'", row.call.op, row.call.pass,
+                       row.instance.variant, row.dtype);
   return wrong_sizes(row.call);
 }
 

@@ -9,11 +9,13 @@ class AutoscheduledScanGenerator : public Generator<T> {
  public:
   void schedule() {
     load_plugin(MMREC_HALIDE_LIBRARIES "/libautoschedule_mullapudi2016.so");
-    this->get_pipeline().apply_autoscheduler(this->get_target(), {"Mullapudi2016", {{"parallelism", "2"}}});
+    this->get_pipeline().apply_autoscheduler(this->get_target(),
+                                             {"Mullapudi2016", {{"parallelism", "2"}}});
     // The autoscheduler gives pure definitions ShiftInwards tails, which need at least a vector of
     // columns.
     for (const Func& output : this->get_pipeline().outputs())
-      for (Internal::Split& split : output.function().definition().schedule().splits()) split.tail = TailStrategy::GuardWithIf;
+      for (Internal::Split& split : output.function().definition().schedule().splits())
+        split.tail = TailStrategy::GuardWithIf;
   }
 
  protected:
@@ -55,8 +57,9 @@ class ScanAutoscheduledBackward : public AutoscheduledScanGenerator<ScanAutosche
     const Expr now = T - 1 - step.y, after = min(now + 1, T - 1);
     dx(d, t, r) = undef<float>();
     const Expr s_after = dx(d, after, r);
-    dx(d, min(now + step.x, T - 1), r) = select(step.x == 0, dy(d, now, r) + select(step.y > 0, likely(x(d, after, r) * s_after), 0.f),
-                                                select(step.y > 0, likely(s_after * y(d, now, r)), s_after));
+    dx(d, min(now + step.x, T - 1), r) = select(
+        step.x == 0, dy(d, now, r) + select(step.y > 0, likely(x(d, after, r) * s_after), 0.f),
+        select(step.y > 0, likely(s_after * y(d, now, r)), s_after));
     of_documented_size(dy, x, y, dx);
   }
 };

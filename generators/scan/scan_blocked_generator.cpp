@@ -31,7 +31,8 @@ class ScanBlockedBackward : public BlockedScanGenerator<ScanBlockedBackward> {
     const Expr T = dx.dim(1).extent();
     dx(d, t, r) = undef<float>();
     scan(
-        dx, dx.dim(0).extent(), T, [&](Expr i) { return x(d, min(likely(T - i), T - 1), r); }, [&](Expr i) { return dy(d, T - 1 - i, r); }, 0.f,
+        dx, dx.dim(0).extent(), T, [&](Expr i) { return x(d, min(likely(T - i), T - 1), r); },
+        [&](Expr i) { return dy(d, T - 1 - i, r); }, 0.f,
         [&](const Expr& i, const Expr&, const Expr& kept) {
           const Expr now = T - 1 - i;
           dx(d, now, r) = kept * select(now > 0, likely(y(d, max(now - 1, 0), r)), 1.f);

@@ -29,7 +29,10 @@ class ScanLogspaceForward : public ScanGenerator<ScanLogspaceForward> {
         .parallel(r);
     sum.compute_at(y, tile);
     sum.update(0).vectorize(d, lanes(), TailStrategy::GuardWithIf);
-    sum.update(1).split(d, vector, d, lanes(), TailStrategy::GuardWithIf).reorder(d, vector, time).vectorize(d);
+    sum.update(1)
+        .split(d, vector, d, lanes(), TailStrategy::GuardWithIf)
+        .reorder(d, vector, time)
+        .vectorize(d);
   }
 };
 

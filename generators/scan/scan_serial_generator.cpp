@@ -34,7 +34,8 @@ class ScanSerialBackward : public ScanGenerator<ScanSerialBackward> {
     const Carry s = carry("s", time, 0.f);
     const Expr now = T - 1 - time;
     dx(d, t, r) = undef<float>();
-    dx(d, now, r) = s.next(dy(d, now, r) + x(d, min(now + 1, T - 1), r) * s.previous()) * select(now > 0, likely(y(d, max(now - 1, 0), r)), 1.f);
+    dx(d, now, r) = s.next(dy(d, now, r) + x(d, min(now + 1, T - 1), r) * s.previous()) *
+                    select(now > 0, likely(y(d, max(now - 1, 0), r)), 1.f);
 
     schedule_step(dx, time, Direction::kDownwards);
   }

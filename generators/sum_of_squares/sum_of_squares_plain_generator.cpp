@@ -16,7 +16,8 @@ class SumOfSquaresPlain : public KernelGenerator<SumOfSquaresPlain> {
     start_at_zero(x, sums);
     Var chunk("chunk");
     RowReduction square_sum(
-        "square_sum", RowReduction::Kind::kSum, x.dim(0).extent(), {chunk}, [&](Expr i) { return x(i, chunk) * x(i, chunk); }, lanes());
+        "square_sum", RowReduction::Kind::kSum, x.dim(0).extent(), {chunk},
+        [&](Expr i) { return x(i, chunk) * x(i, chunk); }, lanes());
     sums(chunk) = square_sum.result(chunk);
 
     sums.parallel(chunk, int(chunks_per_task), TailStrategy::GuardWithIf);

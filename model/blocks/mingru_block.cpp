@@ -28,7 +28,8 @@ void for_each_row(int rows, const Body& body) {
 
 }  // namespace
 
-MingruBlock::Weights::Weights(const Config& config, const ParameterScope& p) : norm1(p.norm("norm1", config.dim)) {
+MingruBlock::Weights::Weights(const Config& config, const ParameterScope& p)
+    : norm1(p.norm("norm1", config.dim)) {
   const int D = config.dim;
   projection = p.linear("W_zh", 2 * D, D);
   output = p.linear("W_o", D, D);
@@ -62,7 +63,8 @@ void MingruBlock::lay_out_scratch(Arena& arena, bool backward) {
   Scratch& d = scratch_;
   d.mixed = arena.tensor({N, D});
   if (!backward) return;
-  for (Tensor* tensor : {&d.dr, &d.dmixed, &d.dh, &d.dkeep, &d.dinput}) *tensor = arena.tensor({N, D});
+  for (Tensor* tensor : {&d.dr, &d.dmixed, &d.dh, &d.dkeep, &d.dinput})
+    *tensor = arena.tensor({N, D});
   d.dgate_input = arena.tensor({N, 2 * D});
   d.dstate_in = arena.tensor({B_, D});
 }
@@ -92,7 +94,8 @@ void MingruBlock::gates_backward() const {
   });
 }
 
-void MingruBlock::forward(const Tensor& x, const Tensor& state, const BlockDropout& dropout, const Tensor& y) {
+void MingruBlock::forward(const Tensor& x, const Tensor& state, const BlockDropout& dropout,
+                          const Tensor& y) {
   const Weights& w = weights_;
   const Saved& s = saved_;
   const Tensor after = s.state.rows(1, T_ + 1);
@@ -100,7 +103,8 @@ void MingruBlock::forward(const Tensor& x, const Tensor& state, const BlockDropo
   ops::hem_forward(x, w.norm1, w.projection.weight, w.projection.bias, s.rstd, s.gate_input);
   gates_forward();
   copy_values(state, s.state.at(0));
-  ops::affine_scan_forward(by_sequence(by_time(s.keep)), by_sequence(by_time(s.input)), s.state.at(0), by_sequence(after));
+  ops::affine_scan_forward(by_sequence(by_time(s.keep)), by_sequence(by_time(s.input)),
+                           s.state.at(0), by_sequence(after));
   copy_values(s.state.at(T_), state);
 
   ops::gemm_nt(by_row(after), w.output.weight, scratch_.mixed, {.bias = w.output.bias});
@@ -108,7 +112,8 @@ void MingruBlock::forward(const Tensor& x, const Tensor& state, const BlockDropo
   ops::ffn_forward(s.r, w.ffn, dropout.ffn_hidden, dropout.ffn_output, s.ffn, y);
 }
 
-void MingruBlock::backward(const Tensor& dy, const Tensor& x, const BlockDropout& dropout, const Tensor& dx) {
+void MingruBlock::backward(const Tensor& dy, const Tensor& x, const BlockDropout& dropout,
+                           const Tensor& dx) {
   const Weights &w = weights_, &g = gradients_;
   const Saved& s = saved_;
   const Scratch& d = scratch_;
@@ -120,14 +125,18 @@ void MingruBlock::backward(const Tensor& dy, const Tensor& x, const BlockDropout
   ops::linear_gradients(d.dmixed, by_row(after), g.output.weight, g.output.bias);
   ops::gemm_nn(d.dmixed, w.output.weight, d.dh);
 
-  ops::affine_scan_backward(by_sequence(by_time(d.dh)), by_sequence(by_time(s.keep)), by_sequence(after), s.state.at(0),
-                            by_sequence(by_time(d.dkeep)), by_sequence(by_time(d.dinput)), d.dstate_in);
+  ops::affine_scan_backward(by_sequence(by_time(d.dh)), by_sequence(by_time(s.keep)),
+                            by_sequence(after), s.state.at(0), by_sequence(by_time(d.dkeep)),
+                            by_sequence(by_time(d.dinput)), d.dstate_in);
   gates_backward();
-  ops::hem_backward(d.dgate_input, d.dr, x, s.rstd, w.norm1, w.projection.weight, dx, g.norm1, g.projection.weight, g.projection.bias);
+  ops::hem_backward(d.dgate_input, d.dr, x, s.rstd, w.norm1, w.projection.weight, dx, g.norm1,
+                    g.projection.weight, g.projection.bias);
 }
 
 std::vector<NamedTensor> MingruBlock::saved() const {
-  return {{"the gate's input and the candidate", saved_.gate_input}, {"the state h", saved_.state}, {"the residual r", saved_.r}};
+  return {{"the gate's input and the candidate", saved_.gate_input},
+          {"the state h", saved_.state},
+          {"the residual r", saved_.r}};
 }
 
 }  // namespace mmrec

@@ -21,8 +21,10 @@ class MingruBlock : public Block {
   double training_flops() const override;
   void lay_out_saved(Arena& arena) override;
   void lay_out_scratch(Arena& arena, bool backward) override;
-  void forward(const Tensor& x, const Tensor& state, const BlockDropout& dropout, const Tensor& y) override;
-  void backward(const Tensor& dy, const Tensor& x, const BlockDropout& dropout, const Tensor& dx) override;
+  void forward(const Tensor& x, const Tensor& state, const BlockDropout& dropout,
+               const Tensor& y) override;
+  void backward(const Tensor& dy, const Tensor& x, const BlockDropout& dropout,
+                const Tensor& dx) override;
   std::vector<NamedTensor> saved() const override;
 
  private:

@@ -30,8 +30,10 @@ class MmrecBlock : public Block {
   std::vector<Drawn> lay_out_drawn(Arena& arena) override;
   void lay_out_saved(Arena& arena) override;
   void lay_out_scratch(Arena& arena, bool backward) override;
-  void forward(const Tensor& x, const Tensor& state, const BlockDropout& dropout, const Tensor& y) override;
-  void backward(const Tensor& dy, const Tensor& x, const BlockDropout& dropout, const Tensor& dx) override;
+  void forward(const Tensor& x, const Tensor& state, const BlockDropout& dropout,
+               const Tensor& y) override;
+  void backward(const Tensor& dy, const Tensor& x, const BlockDropout& dropout,
+                const Tensor& dx) override;
   std::vector<NamedTensor> saved() const override;
 
  private:
@@ -64,14 +66,19 @@ class MmrecBlock : public Block {
   };
 
   struct Scratch {
-    Tensor mixed;                                                ///< h + attention, [N][D]
-    Tensor dr, dmixed, dcontext, dq, dstate, dgamma, dstate_in;  ///< backward only; [N][D], dstate_in [B][D]
-    Tensor dpre, dqkvz, dscores;                                 ///< [T][B][2D], [N][4D], [H][N][S]
+    Tensor mixed;  ///< h + attention, [N][D]
+    Tensor dr, dmixed, dcontext, dq, dstate, dgamma,
+        dstate_in;                ///< backward only; [N][D], dstate_in [B][D]
+    Tensor dpre, dqkvz, dscores;  ///< [T][B][2D], [N][4D], [H][N][S]
   };
 
   /// The slots that attention reads, [S][D]: parameters, or drawn.
-  const Tensor& keys() const { return weights_.memory_keys.rank() ? weights_.memory_keys : drawn_keys_; }
-  const Tensor& values() const { return weights_.memory_values.rank() ? weights_.memory_values : drawn_values_; }
+  const Tensor& keys() const {
+    return weights_.memory_keys.rank() ? weights_.memory_keys : drawn_keys_;
+  }
+  const Tensor& values() const {
+    return weights_.memory_values.rank() ? weights_.memory_values : drawn_values_;
+  }
 
   Weights weights_, gradients_;
   Saved saved_;

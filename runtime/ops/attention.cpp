@@ -9,7 +9,8 @@ namespace mmrec::ops {
 namespace {
 
 void check_heads(const char* name, int D, int heads) {
-  if (heads == 0 || D % heads != 0) fail("{}: {} columns do not divide among {} heads", name, D, heads);
+  if (heads == 0 || D % heads != 0)
+    fail("{}: {} columns do not divide among {} heads", name, D, heads);
 }
 
 /// Views [N][D] as [N][H][D/H].
@@ -21,7 +22,8 @@ Tensor by_head(const char* name, const Tensor& rows, int N, int heads) {
 
 }  // namespace
 
-void attention_forward(const Tensor& q, const Tensor& keys, const Tensor& values, const Tensor& p, const Tensor& context) {
+void attention_forward(const Tensor& q, const Tensor& keys, const Tensor& values, const Tensor& p,
+                       const Tensor& context) {
   check_shape("attention_forward: p", p, {-1, -1, -1});
   check_shape("attention_forward: q", q, {p.size(0), -1});
   const int N = p.size(0), H = p.size(1), S = p.size(2), D = q.size(1);
@@ -30,11 +32,14 @@ void attention_forward(const Tensor& q, const Tensor& keys, const Tensor& values
   check_shape("attention_forward: context", context, {N, D});
   if (N == 0) return;
   static Kernel kernel("attention", "forward");
-  kernel({.flops = 4.0 * N * S * D, .sizes = {N, S, H, D}}, by_head("attention_forward: q", q, N, H), by_head("attention_forward: keys", keys, S, H),
-         by_head("attention_forward: values", values, S, H), p, by_head("attention_forward: context", context, N, H));
+  kernel({.flops = 4.0 * N * S * D, .sizes = {N, S, H, D}},
+         by_head("attention_forward: q", q, N, H), by_head("attention_forward: keys", keys, S, H),
+         by_head("attention_forward: values", values, S, H), p,
+         by_head("attention_forward: context", context, N, H));
 }
 
-void attention_backward(const Tensor& dcontext, const Tensor& keys, const Tensor& values, const Tensor& p, const Tensor& dscores, const Tensor& dq) {
+void attention_backward(const Tensor& dcontext, const Tensor& keys, const Tensor& values,
+                        const Tensor& p, const Tensor& dscores, const Tensor& dq) {
   check_shape("attention_backward: p", p, {-1, -1, -1});
   check_shape("attention_backward: dcontext", dcontext, {p.size(0), -1});
   const int N = p.size(0), H = p.size(1), S = p.size(2), D = dcontext.size(1);
@@ -44,13 +49,15 @@ void attention_backward(const Tensor& dcontext, const Tensor& keys, const Tensor
   check_shape("attention_backward: dq", dq, {N, D});
   if (N == 0) return;
   static Kernel kernel("attention", "backward");
-  kernel({.flops = 4.0 * N * S * D, .sizes = {N, S, H, D}}, by_head("attention_backward: dcontext", dcontext, N, H),
-         by_head("attention_backward: keys", keys, S, H), by_head("attention_backward: values", values, S, H), p, dscores,
+  kernel({.flops = 4.0 * N * S * D, .sizes = {N, S, H, D}},
+         by_head("attention_backward: dcontext", dcontext, N, H),
+         by_head("attention_backward: keys", keys, S, H),
+         by_head("attention_backward: values", values, S, H), p, dscores,
          by_head("attention_backward: dq", dq, N, H));
 }
 
-void attention_backward_memory(const Tensor& dcontext, const Tensor& q, const Tensor& p, const Tensor& dscores, const Tensor& dkeys,
-                               const Tensor& dvalues) {
+void attention_backward_memory(const Tensor& dcontext, const Tensor& q, const Tensor& p,
+                               const Tensor& dscores, const Tensor& dkeys, const Tensor& dvalues) {
   check_shape("attention_backward_memory: p", p, {-1, -1, -1});
   check_shape("attention_backward_memory: q", q, {p.size(0), -1});
   const int N = p.size(0), H = p.size(1), S = p.size(2), D = q.size(1);

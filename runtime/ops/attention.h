@@ -9,15 +9,17 @@ namespace mmrec::ops {
 ///   context[n,h,:] = sum_s p[n,h,s] values[s,h,:]
 /// q, context [N][D]; keys, values [S][D]; p [N][H][S], which gives the number of heads. Head h
 /// owns the columns [h D/H, (h+1) D/H).
-void attention_forward(const Tensor& q, const Tensor& keys, const Tensor& values, const Tensor& p, const Tensor& context);
+void attention_forward(const Tensor& q, const Tensor& keys, const Tensor& values, const Tensor& p,
+                       const Tensor& context);
 
 /// Gradients of attention_forward: dscores [H][N][S] with respect to the products q[n,h,:] .
 /// keys[s,h,:], and dq [N][D] with respect to q.
-void attention_backward(const Tensor& dcontext, const Tensor& keys, const Tensor& values, const Tensor& p, const Tensor& dscores, const Tensor& dq);
+void attention_backward(const Tensor& dcontext, const Tensor& keys, const Tensor& values,
+                        const Tensor& p, const Tensor& dscores, const Tensor& dq);
 
 /// Adds the gradients with respect to keys and values to dkeys and dvalues [S][D]. For a learned
 /// memory.
-void attention_backward_memory(const Tensor& dcontext, const Tensor& q, const Tensor& p, const Tensor& dscores, const Tensor& dkeys,
-                               const Tensor& dvalues);
+void attention_backward_memory(const Tensor& dcontext, const Tensor& q, const Tensor& p,
+                               const Tensor& dscores, const Tensor& dkeys, const Tensor& dvalues);
 
 }  // namespace mmrec::ops

@@ -14,10 +14,12 @@ struct Dropout {
 };
 
 /// y = residual + mask (a + beta b). All tensors are [N][D]; rows may be strided.
-void dropout_forward(const Tensor& residual, const Tensor& a, const Tensor& b, float beta, const Dropout& mask, const Tensor& y);
+void dropout_forward(const Tensor& residual, const Tensor& a, const Tensor& b, float beta,
+                     const Dropout& mask, const Tensor& y);
 
 /// Gradient of dropout_forward: da = mask dy, db = beta da. The gradient with respect to the
 /// residual is dy. da may be dy itself.
-void dropout_backward(const Tensor& dy, float beta, const Dropout& mask, const Tensor& da, const Tensor& db);
+void dropout_backward(const Tensor& dy, float beta, const Dropout& mask, const Tensor& da,
+                      const Tensor& db);
 
 }  // namespace mmrec::ops

@@ -22,7 +22,8 @@ void embedding_backward(const Tensor& dx, const IntTensor& ids, const Tensor& dt
   check_ids("embedding_backward", ids, dtable.size(0));
   if (ids.size(0) == 0) return;
   static Kernel kernel("embedding", "backward");
-  kernel({.flops = static_cast<double>(dx.count()), .sizes = {dx.size(0), dx.size(1)}}, dx, ids, dtable);
+  kernel({.flops = static_cast<double>(dx.count()), .sizes = {dx.size(0), dx.size(1)}}, dx, ids,
+         dtable);
 }
 
 }  // namespace mmrec::ops

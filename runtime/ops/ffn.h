@@ -21,13 +21,14 @@ struct FfnSaved {
 };
 
 /// y = r + mask_out (out (mask_hidden gelu(in rmsnorm(r) + in_bias)) + out_bias). r, y [N][D].
-void ffn_forward(const Tensor& r, const FfnWeights& weights, const Dropout& mask_hidden, const Dropout& mask_out, const FfnSaved& saved,
-                 const Tensor& y);
+void ffn_forward(const Tensor& r, const FfnWeights& weights, const Dropout& mask_hidden,
+                 const Dropout& mask_out, const FfnSaved& saved, const Tensor& y);
 
 /// Gradient of ffn_forward. dr [N][D] is the total gradient with respect to r: the residual path
 /// plus the path through the feed-forward network. Adds the weight gradients to `gradients`. Takes
 /// the hidden mask from `saved`.
-void ffn_backward(const Tensor& dy, const Tensor& r, const FfnWeights& weights, const Dropout& mask_out, const FfnSaved& saved, const Tensor& dr,
+void ffn_backward(const Tensor& dy, const Tensor& r, const FfnWeights& weights,
+                  const Dropout& mask_out, const FfnSaved& saved, const Tensor& dr,
                   const FfnWeights& gradients);
 
 }  // namespace mmrec::ops

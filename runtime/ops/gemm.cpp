@@ -9,7 +9,8 @@ namespace mmrec::ops {
 
 namespace {
 
-void run(Kernel& kernel, const char* name, const Tensor& a, const Tensor& b, const Tensor& c, int K, const GemmEpilogue& epilogue) {
+void run(Kernel& kernel, const char* name, const Tensor& a, const Tensor& b, const Tensor& c, int K,
+         const GemmEpilogue& epilogue) {
   const int M = c.size(0), N = c.size(1);
   if (M == 0 || N == 0) return;
   // The kernels always add a bias: a missing bias becomes a row of zeros. They read the residual
@@ -55,7 +56,8 @@ void gemm_tn(const Tensor& a, const Tensor& b, const Tensor& c, const GemmEpilog
   run(kernel, "gemm_tn: bias or residual", a, b, c, a.size(0), epilogue);
 }
 
-void linear_gradients(const Tensor& dy, const Tensor& x, const Tensor& dweight, const Tensor& dbias) {
+void linear_gradients(const Tensor& dy, const Tensor& x, const Tensor& dweight,
+                      const Tensor& dbias) {
   gemm_tn(dy, x, dweight, {.residual = dweight, .beta = 1.f});
   if (dbias.rank() != 0) column_sum(dy, dbias);
 }

@@ -22,7 +22,8 @@ void gemm_tn(const Tensor& a, const Tensor& b, const Tensor& c, const GemmEpilog
 
 /// Gradients of a linear layer: dweight += dY^T X, dbias += sum of dY's rows. dY [N][out], X
 /// [N][in]; rows may be strided. dbias may be empty.
-void linear_gradients(const Tensor& dy, const Tensor& x, const Tensor& dweight, const Tensor& dbias = {});
+void linear_gradients(const Tensor& dy, const Tensor& x, const Tensor& dweight,
+                      const Tensor& dbias = {});
 
 /// s[c] += sum_r x[r,c]: the gradient of a bias. x [R][C], s [C]; rows of x may be strided.
 void column_sum(const Tensor& x, const Tensor& s);

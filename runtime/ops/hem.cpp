@@ -4,7 +4,8 @@
 
 namespace mmrec::ops {
 
-void hem_forward(const Tensor& x, const Tensor& norm_weight, const Tensor& weight, const Tensor& bias, const Tensor& rstd, const Tensor& y) {
+void hem_forward(const Tensor& x, const Tensor& norm_weight, const Tensor& weight,
+                 const Tensor& bias, const Tensor& rstd, const Tensor& y) {
   check_shape("hem_forward: x", x, {-1, -1});
   check_shape("hem_forward: weight", weight, {-1, x.size(1)});
   const int N = x.size(0), D = x.size(1), P = weight.size(0);
@@ -17,8 +18,9 @@ void hem_forward(const Tensor& x, const Tensor& norm_weight, const Tensor& weigh
   kernel({.flops = 2.0 * N * P * D, .sizes = {N, P, D}}, x, norm_weight, weight, bias, rstd, y);
 }
 
-void hem_backward(const Tensor& dy, const Tensor& residual, const Tensor& x, const Tensor& rstd, const Tensor& norm_weight, const Tensor& weight,
-                  const Tensor& dx, const Tensor& dnorm_weight, const Tensor& dweight, const Tensor& dbias) {
+void hem_backward(const Tensor& dy, const Tensor& residual, const Tensor& x, const Tensor& rstd,
+                  const Tensor& norm_weight, const Tensor& weight, const Tensor& dx,
+                  const Tensor& dnorm_weight, const Tensor& dweight, const Tensor& dbias) {
   check_shape("hem_backward: x", x, {-1, -1});
   check_shape("hem_backward: weight", weight, {-1, x.size(1)});
   const int N = x.size(0), D = x.size(1), P = weight.size(0);
@@ -32,7 +34,8 @@ void hem_backward(const Tensor& dy, const Tensor& residual, const Tensor& x, con
   check_shape("hem_backward: dbias", dbias, {P});
   if (N == 0) return;
   static Kernel kernel("hem", "backward");
-  kernel({.flops = 4.0 * N * P * D, .sizes = {N, P, D}}, dy, residual, x, rstd, norm_weight, weight, dx, dnorm_weight, dweight, dbias);
+  kernel({.flops = 4.0 * N * P * D, .sizes = {N, P, D}}, dy, residual, x, rstd, norm_weight, weight,
+         dx, dnorm_weight, dweight, dbias);
 }
 
 }  // namespace mmrec::ops

@@ -8,12 +8,14 @@ namespace mmrec::ops {
 /// are never stored: the kernel multiplies w into W while it packs W, and scales each row of the
 /// product by its factor. Shapes: x [N][D], w [D], W [P][D], b [P] -> rstd [N], y [N][P]. P = 4 D
 /// in the model (q k v z); any P works here.
-void hem_forward(const Tensor& x, const Tensor& norm_weight, const Tensor& weight, const Tensor& bias, const Tensor& rstd, const Tensor& y);
+void hem_forward(const Tensor& x, const Tensor& norm_weight, const Tensor& weight,
+                 const Tensor& bias, const Tensor& rstd, const Tensor& y);
 
 /// Gradient of hem_forward: dx = residual + gradient with respect to x. `residual` [N][D] is the
 /// gradient that reaches x around the block; it may be dx itself. Adds the weight gradients to
 /// dnorm_weight [D], dweight [P][D] and dbias [P].
-void hem_backward(const Tensor& dy, const Tensor& residual, const Tensor& x, const Tensor& rstd, const Tensor& norm_weight, const Tensor& weight,
-                  const Tensor& dx, const Tensor& dnorm_weight, const Tensor& dweight, const Tensor& dbias);
+void hem_backward(const Tensor& dy, const Tensor& residual, const Tensor& x, const Tensor& rstd,
+                  const Tensor& norm_weight, const Tensor& weight, const Tensor& dx,
+                  const Tensor& dnorm_weight, const Tensor& dweight, const Tensor& dbias);
 
 }  // namespace mmrec::ops

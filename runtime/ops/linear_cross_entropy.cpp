@@ -20,7 +20,9 @@ constexpr int kBlockRows = 256;
 /// A "whole" variant takes all rows: each of its steps is a pass over all of them. Any other
 /// variant takes one panel of rows: the panel's exponentials stay in a core's cache from step to
 /// step.
-int rows_a_call(const Kernel& kernel, const Sizes& sizes) { return kernel.choose(sizes).whole() ? sizes.data()[0] : kLinearCrossEntropyPanel; }
+int rows_a_call(const Kernel& kernel, const Sizes& sizes) {
+  return kernel.choose(sizes).whole() ? sizes.data()[0] : kLinearCrossEntropyPanel;
+}
 
 int panels_of(int rows) { return (rows + kLinearCrossEntropyPanel - 1) / kLinearCrossEntropyPanel; }
 
@@ -34,7 +36,8 @@ void for_each_call(int begin, int end, int rows_a_call, const Body& body) {
   });
 }
 
-void check(const char* name, const Tensor& x, const Tensor& embedding, const IntTensor& targets, const Tensor& token_loss, const Tensor& correct) {
+void check(const char* name, const Tensor& x, const Tensor& embedding, const IntTensor& targets,
+           const Tensor& token_loss, const Tensor& correct) {
   check_shape(name, x, {-1, -1});
   check_shape(name, embedding, {-1, x.size(1)});
   check_shape(name, targets, {x.size(0)});
@@ -45,29 +48,37 @@ void check(const char* name, const Tensor& x, const Tensor& embedding, const Int
 
 }  // namespace
 
-void linear_cross_entropy(const Tensor& x, const Tensor& embedding, const IntTensor& targets, const Tensor& token_loss, const Tensor& correct) {
+void linear_cross_entropy(const Tensor& x, const Tensor& embedding, const IntTensor& targets,
+                          const Tensor& token_loss, const Tensor& correct) {
   check("linear_cross_entropy", x, embedding, targets, token_loss, correct);
   const int N = x.size(0);
   if (N == 0) return;
   static Kernel kernel("linear_cross_entropy", "loss");
   const Sizes sizes{N, embedding.size(0), embedding.size(1)};
   for_each_call(0, N, rows_a_call(kernel, sizes), [&](int begin, int end) {
-    kernel({.flops = 2.0 * (end - begin) * static_cast<double>(embedding.count()), .sizes = sizes}, x.rows(begin, end), embedding,
-           targets.rows(begin, end), token_loss.rows(begin, end), correct.rows(begin, end));
+    kernel({.flops = 2.0 * (end - begin) * static_cast<double>(embedding.count()), .sizes = sizes},
+           x.rows(begin, end), embedding, targets.rows(begin, end), token_loss.rows(begin, end),
+           correct.rows(begin, end));
   });
 }
 
-void linear_cross_entropy_with_gradient(const Tensor& x, const Tensor& embedding, const IntTensor& targets, float gradient_scale,
-                                        const Tensor& token_loss, const Tensor& correct, const Tensor& dx, const Tensor& dembedding) {
+void linear_cross_entropy_with_gradient(const Tensor& x, const Tensor& embedding,
+                                        const IntTensor& targets, float gradient_scale,
+                                        const Tensor& token_loss, const Tensor& correct,
+                                        const Tensor& dx, const Tensor& dembedding) {
   check("linear_cross_entropy_with_gradient", x, embedding, targets, token_loss, correct);
   check_shape("linear_cross_entropy_with_gradient: dx", dx, {x.size(0), x.size(1)});
-  check_shape("linear_cross_entropy_with_gradient: dembedding", dembedding, {embedding.size(0), embedding.size(1)});
-  static Kernel rows_kernel("linear_cross_entropy", "gradient"), embedding_kernel("linear_cross_entropy", "embedding_gradient");
+  check_shape("linear_cross_entropy_with_gradient: dembedding", dembedding,
+              {embedding.size(0), embedding.size(1)});
+  static Kernel rows_kernel("linear_cross_entropy", "gradient"),
+      embedding_kernel("linear_cross_entropy", "embedding_gradient");
   const int N = x.size(0), V = embedding.size(0), D = x.size(1);
   const Sizes sizes{N, V, D};
-  const int call_rows = rows_a_call(rows_kernel, sizes), block_rows = std::max(call_rows, std::min(N, kBlockRows));
+  const int call_rows = rows_a_call(rows_kernel, sizes),
+            block_rows = std::max(call_rows, std::min(N, kBlockRows));
   const double product_flops = 2.0 * static_cast<double>(embedding.count());
-  const size_t exponentials_count = static_cast<size_t>(panels_of(block_rows)) * V * kLinearCrossEntropyPanel;
+  const size_t exponentials_count =
+      static_cast<size_t>(panels_of(block_rows)) * V * kLinearCrossEntropyPanel;
   const Scratch memory((exponentials_count + block_rows) * sizeof(float));
   float* const exponentials = memory.data<float>();
   const Tensor factor(exponentials + exponentials_count, {block_rows});
@@ -76,12 +87,15 @@ void linear_cross_entropy_with_gradient(const Tensor& x, const Tensor& embedding
     const Tensor e(exponentials, {panels_of(end - begin), V, kLinearCrossEntropyPanel});
     for_each_call(begin, end, call_rows, [&](int first, int last) {
       const int panel = (first - begin) / kLinearCrossEntropyPanel;
-      rows_kernel({.flops = 2 * (last - first) * product_flops, .sizes = sizes}, x.rows(first, last), embedding, targets.rows(first, last),
-                  gradient_scale, token_loss.rows(first, last), correct.rows(first, last), e.rows(panel, panel + panels_of(last - first)),
+      rows_kernel({.flops = 2 * (last - first) * product_flops, .sizes = sizes},
+                  x.rows(first, last), embedding, targets.rows(first, last), gradient_scale,
+                  token_loss.rows(first, last), correct.rows(first, last),
+                  e.rows(panel, panel + panels_of(last - first)),
                   factor.rows(first - begin, last - begin), dx.rows(first, last));
     });
-    embedding_kernel({.flops = (end - begin) * product_flops, .sizes = sizes}, x.rows(begin, end), targets.rows(begin, end), gradient_scale, e,
-                     factor.rows(0, end - begin), dembedding, dembedding);
+    embedding_kernel({.flops = (end - begin) * product_flops, .sizes = sizes}, x.rows(begin, end),
+                     targets.rows(begin, end), gradient_scale, e, factor.rows(0, end - begin),
+                     dembedding, dembedding);
   }
 }
 

@@ -11,14 +11,17 @@ struct MdiGammaSizes {
   int N, D, R;
 };
 
-MdiGammaSizes check(const char* name, const Tensor& z, const Tensor& k, const MdiGammaWeights& w, const MdiGammaSaved& saved) {
+MdiGammaSizes check(const char* name, const Tensor& z, const Tensor& k, const MdiGammaWeights& w,
+                    const MdiGammaSaved& saved) {
   check_shape(name, z, {-1, -1});
   check_shape(name, w.gamma_in, {-1, z.size(1)});
   const MdiGammaSizes sizes{z.size(0), z.size(1), w.gamma_in.size(0)};
   const auto [N, D, R] = sizes;
   check_shape(name, k, {N, D});
-  for (const Tensor& hidden : {saved.gamma_hidden, saved.context_hidden}) check_shape(name, hidden, {N, R});
-  for (const Tensor& factor : {saved.gamma_sigmoid, saved.context_sigmoid}) check_shape(name, factor, {N, D});
+  for (const Tensor& hidden : {saved.gamma_hidden, saved.context_hidden})
+    check_shape(name, hidden, {N, R});
+  for (const Tensor& factor : {saved.gamma_sigmoid, saved.context_sigmoid})
+    check_shape(name, factor, {N, D});
   return sizes;
 }
 
@@ -32,31 +35,40 @@ void check_weights(const char* name, const MdiGammaWeights& w, const MdiGammaSiz
 
 }  // namespace
 
-void mdi_gamma_forward(const Tensor& z, const Tensor& k, const MdiGammaWeights& w, const MdiGammaSaved& saved, const Tensor& gm) {
+void mdi_gamma_forward(const Tensor& z, const Tensor& k, const MdiGammaWeights& w,
+                       const MdiGammaSaved& saved, const Tensor& gm) {
   const MdiGammaSizes sizes = check("mdi_gamma_forward", z, k, w, saved);
   check_weights("mdi_gamma_forward", w, sizes);
   const auto [N, D, R] = sizes;
   check_shape("mdi_gamma_forward: gm", gm, {N, D});
   if (N == 0) return;
   static Kernel kernel("mdi_gamma", "forward");
-  kernel({.flops = 8.0 * N * D * R, .sizes = {N, D, R}}, z, k, w.gamma_in, w.gamma_in_bias, w.gamma_out, w.gamma_out_bias, w.context_in,
-         w.context_in_bias, w.context_out, w.context_out_bias, saved.gamma_hidden, saved.context_hidden, saved.gamma_sigmoid, saved.context_sigmoid,
-         gm);
+  kernel({.flops = 8.0 * N * D * R, .sizes = {N, D, R}}, z, k, w.gamma_in, w.gamma_in_bias,
+         w.gamma_out, w.gamma_out_bias, w.context_in, w.context_in_bias, w.context_out,
+         w.context_out_bias, saved.gamma_hidden, saved.context_hidden, saved.gamma_sigmoid,
+         saved.context_sigmoid, gm);
 }
 
-void mdi_gamma_backward(const Tensor& dgm, float dgm_scale, const Tensor& dz_residual, const Tensor& z, const Tensor& k, const MdiGammaWeights& w,
-                        const MdiGammaSaved& saved, const Tensor& dz, const Tensor& dk, const MdiGammaWeights& g) {
+void mdi_gamma_backward(const Tensor& dgm, float dgm_scale, const Tensor& dz_residual,
+                        const Tensor& z, const Tensor& k, const MdiGammaWeights& w,
+                        const MdiGammaSaved& saved, const Tensor& dz, const Tensor& dk,
+                        const MdiGammaWeights& g) {
   const MdiGammaSizes sizes = check("mdi_gamma_backward", z, k, w, saved);
   check_weights("mdi_gamma_backward", g, sizes);
   const auto [N, D, R] = sizes;
-  for (const Tensor& rows : {dgm, dz_residual, dz, dk}) check_shape("mdi_gamma_backward: dgm, dz_residual, dz, dk", rows, {N, D});
-  for (const Tensor& in : {w.gamma_in, w.context_in}) check_shape("mdi_gamma_backward: weights", in, {R, D});
-  for (const Tensor& out : {w.gamma_out, w.context_out}) check_shape("mdi_gamma_backward: weights", out, {D, R});
+  for (const Tensor& rows : {dgm, dz_residual, dz, dk})
+    check_shape("mdi_gamma_backward: dgm, dz_residual, dz, dk", rows, {N, D});
+  for (const Tensor& in : {w.gamma_in, w.context_in})
+    check_shape("mdi_gamma_backward: weights", in, {R, D});
+  for (const Tensor& out : {w.gamma_out, w.context_out})
+    check_shape("mdi_gamma_backward: weights", out, {D, R});
   if (N == 0) return;
   static Kernel kernel("mdi_gamma", "backward");
-  kernel({.flops = 16.0 * N * D * R, .sizes = {N, D, R}}, dgm, dgm_scale, dz_residual, z, k, w.gamma_in, w.gamma_out, w.context_in, w.context_out,
-         saved.gamma_hidden, saved.context_hidden, saved.gamma_sigmoid, saved.context_sigmoid, dz, dk, g.gamma_in, g.gamma_in_bias, g.gamma_out,
-         g.gamma_out_bias, g.context_in, g.context_in_bias, g.context_out, g.context_out_bias);
+  kernel({.flops = 16.0 * N * D * R, .sizes = {N, D, R}}, dgm, dgm_scale, dz_residual, z, k,
+         w.gamma_in, w.gamma_out, w.context_in, w.context_out, saved.gamma_hidden,
+         saved.context_hidden, saved.gamma_sigmoid, saved.context_sigmoid, dz, dk, g.gamma_in,
+         g.gamma_in_bias, g.gamma_out, g.gamma_out_bias, g.context_in, g.context_in_bias,
+         g.context_out, g.context_out_bias);
 }
 
 }  // namespace mmrec::ops

@@ -7,7 +7,8 @@ namespace mmrec::ops {
 /// Weights, or their gradients, of the two small MLPs that compute MDI's decay gamma. Matrices are
 /// [out][in]; R = D / 4 in the model.
 struct MdiGammaWeights {
-  Tensor gamma_in, gamma_in_bias, gamma_out, gamma_out_bias;          ///< mdi.W_gamma.0 [R][D], [R], .2 [D][R], [D]
+  Tensor gamma_in, gamma_in_bias, gamma_out,
+      gamma_out_bias;  ///< mdi.W_gamma.0 [R][D], [R], .2 [D][R], [D]
   /// mdi.W_context.0 and .2, same shapes
   Tensor context_in, context_in_bias, context_out, context_out_bias;
 };
@@ -21,14 +22,16 @@ struct MdiGammaSaved {
 /// gm = clamp(sigmoid(G2 gelu(G1 z)) * sigmoid(C2 gelu(C1 k)), kMdiGammaMin, 1 - kMdiGammaMin). G,
 /// C: the gamma and context MLPs, with their biases. z, k [N][D] (rows may be strided) -> gm
 /// [N][D].
-void mdi_gamma_forward(const Tensor& z, const Tensor& k, const MdiGammaWeights& weights, const MdiGammaSaved& saved, const Tensor& gm);
+void mdi_gamma_forward(const Tensor& z, const Tensor& k, const MdiGammaWeights& weights,
+                       const MdiGammaSaved& saved, const Tensor& gm);
 
 /// Gradient of mdi_gamma_forward. The gradient with respect to gm is dgm_scale * dgm. dz =
 /// dz_residual + gradient with respect to z (dz_residual may be dz itself), dk = gradient with
 /// respect to k; all [N][D]. Adds the weight gradients to `gradients`. The gradient is zero where
 /// the clamp is active.
-void mdi_gamma_backward(const Tensor& dgm, float dgm_scale, const Tensor& dz_residual, const Tensor& z, const Tensor& k,
-                        const MdiGammaWeights& weights, const MdiGammaSaved& saved, const Tensor& dz, const Tensor& dk,
+void mdi_gamma_backward(const Tensor& dgm, float dgm_scale, const Tensor& dz_residual,
+                        const Tensor& z, const Tensor& k, const MdiGammaWeights& weights,
+                        const MdiGammaSaved& saved, const Tensor& dz, const Tensor& dk,
                         const MdiGammaWeights& gradients);
 
 }  // namespace mmrec::ops

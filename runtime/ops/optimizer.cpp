@@ -8,15 +8,20 @@
 
 namespace mmrec::ops {
 
-void adamw(const AdamW& settings, const Tensor& gradient, const Tensor& weight, const Tensor& m, const Tensor& v) {
+void adamw(const AdamW& settings, const Tensor& gradient, const Tensor& weight, const Tensor& m,
+           const Tensor& v) {
   check_shape("adamw: gradient", gradient, {-1});
-  for (const Tensor& array : {weight, m, v}) check_shape("adamw: weight, m, v", array, {gradient.size(0)});
+  for (const Tensor& array : {weight, m, v})
+    check_shape("adamw: weight, m, v", array, {gradient.size(0)});
   if (settings.step < 1) fail("adamw: steps count from 1, not {}", settings.step);
   const double step = static_cast<double>(settings.step);
-  const auto correction = [&](float beta) { return static_cast<float>(1 / (1 - std::pow(static_cast<double>(beta), step))); };
+  const auto correction = [&](float beta) {
+    return static_cast<float>(1 / (1 - std::pow(static_cast<double>(beta), step)));
+  };
   static Kernel kernel("adamw", "step");
-  kernel({.flops = 16.0 * gradient.size(0), .sizes = {gradient.size(0)}}, gradient, weight, m, v, settings.learning_rate, settings.beta1,
-         settings.beta2, settings.epsilon, settings.decay, settings.gradient_scale, correction(settings.beta1), correction(settings.beta2), weight, m,
+  kernel({.flops = 16.0 * gradient.size(0), .sizes = {gradient.size(0)}}, gradient, weight, m, v,
+         settings.learning_rate, settings.beta1, settings.beta2, settings.epsilon, settings.decay,
+         settings.gradient_scale, correction(settings.beta1), correction(settings.beta2), weight, m,
          v);
 }
 
@@ -27,7 +32,8 @@ double sum_of_squares(const Tensor& x) {
   const Scratch sums((whole + 1) * sizeof(float));
   static Kernel kernel("sum_of_squares", "forward");
   auto add_chunks = [&](int begin, int chunks, int length) {
-    kernel({.flops = 2.0 * chunks * length, .sizes = {chunks * length}}, Tensor(x.data() + begin, {chunks, length}),
+    kernel({.flops = 2.0 * chunks * length, .sizes = {chunks * length}},
+           Tensor(x.data() + begin, {chunks, length}),
            Tensor(sums.data<float>() + begin / kChunk, {chunks}));
   };
   add_chunks(0, whole, kChunk);

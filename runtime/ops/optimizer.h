@@ -15,7 +15,8 @@ struct AdamW {
 ///   m = beta1 m + (1 - beta1) g';  v = beta2 v + (1 - beta2) g'^2
 ///   w = w - learning_rate
 ///       * (decay * w + (m / (1 - beta1^step)) / (sqrt(v / (1 - beta2^step)) + epsilon))
-void adamw(const AdamW& settings, const Tensor& gradient, const Tensor& weight, const Tensor& m, const Tensor& v);
+void adamw(const AdamW& settings, const Tensor& gradient, const Tensor& weight, const Tensor& m,
+           const Tensor& v);
 
 /// Returns the sum of x[i]^2 over a flat array [n]. The order of summation does not depend on the
 /// number of threads.

@@ -6,7 +6,9 @@
 namespace mmrec::ops {
 
 /// Number of columns of the packed weights: D rounded up to whole tiles.
-constexpr int recurrence_padded(int D) { return (D + kRecurrenceTile - 1) / kRecurrenceTile * kRecurrenceTile; }
+constexpr int recurrence_padded(int D) {
+  return (D + kRecurrenceTile - 1) / kRecurrenceTile * kRecurrenceTile;
+}
 
 /// W_g and mdi.W_g(h half), packed in the two orders in which the steps stream them. P =
 /// recurrence_padded(D).
@@ -16,7 +18,8 @@ struct RecurrenceWeights {
 };
 
 /// Packs core_gate = W_g [D][D] and mdi_gate [D][D], the h half of mdi.W_g (a view of [D][2D]).
-void recurrence_pack(const Tensor& core_gate, const Tensor& mdi_gate, const RecurrenceWeights& packed);
+void recurrence_pack(const Tensor& core_gate, const Tensor& mdi_gate,
+                     const RecurrenceWeights& packed);
 
 /// The recurrence over t = 0 .. T-1. All tensors are time-major, [T][B][D] unless stated otherwise;
 /// rows may be strided.
@@ -26,7 +29,8 @@ void recurrence_pack(const Tensor& core_gate, const Tensor& mdi_gate, const Recu
 /// mdi_input = mdi.W_g(z half) z + bias, computed by the caller. state [T+1][B][D]: state[0] is the
 /// initial state (input), state[t+1] = h_t (output). gates [T][B][2D] (output): [s_t ; g_t]. gamma
 /// and gm may be the same tensor (they are, without DPG).
-void recurrence_forward(const RecurrenceWeights& packed, const Tensor& core_bias, const Tensor& mdi_input, const Tensor& z, const Tensor& gamma,
+void recurrence_forward(const RecurrenceWeights& packed, const Tensor& core_bias,
+                        const Tensor& mdi_input, const Tensor& z, const Tensor& gamma,
                         const Tensor& gm, const Tensor& state, const Tensor& gates);
 
 /// Backpropagation through time. Input: dstate [T][B][D], the gradient that reaches each h_t from
@@ -36,8 +40,10 @@ void recurrence_forward(const RecurrenceWeights& packed, const Tensor& core_bias
 ///   dz [T][B][D]       gradient of z along the direct paths only, not through mdi_input
 ///   dgamma [T][B][D]   gradient of gamma; the gradient of gm is kMdiShare * dgamma
 ///   dstate_in [B][D]   gradient of the initial state
-void recurrence_backward(const RecurrenceWeights& packed, const Tensor& dstate, const Tensor& gates, const Tensor& z, const Tensor& gamma,
-                         const Tensor& gm, const Tensor& state, const Tensor& dpre, const Tensor& dz, const Tensor& dgamma, const Tensor& dstate_in);
+void recurrence_backward(const RecurrenceWeights& packed, const Tensor& dstate, const Tensor& gates,
+                         const Tensor& z, const Tensor& gamma, const Tensor& gm,
+                         const Tensor& state, const Tensor& dpre, const Tensor& dz,
+                         const Tensor& dgamma, const Tensor& dstate_in);
 
 /// Returns whether the batch has too few sequences for recurrence_backward to use more than one
 /// thread.

@@ -10,11 +10,12 @@ void rmsnorm_forward(const Tensor& x, const Tensor& w, const Tensor& y, const Te
   check_shape("rmsnorm_forward: y", y, {x.size(0), x.size(1)});
   check_shape("rmsnorm_forward: rstd", rstd, {x.size(0)});
   static Kernel kernel("rmsnorm", "forward");
-  kernel({.flops = 4.0 * static_cast<double>(x.count()), .sizes = {x.size(0), x.size(1)}}, x, w, y, rstd);
+  kernel({.flops = 4.0 * static_cast<double>(x.count()), .sizes = {x.size(0), x.size(1)}}, x, w, y,
+         rstd);
 }
 
-void rmsnorm_backward(const Tensor& dy, const Tensor& residual, const Tensor& x, const Tensor& rstd, const Tensor& w, const Tensor& dx,
-                      const Tensor& dw) {
+void rmsnorm_backward(const Tensor& dy, const Tensor& residual, const Tensor& x, const Tensor& rstd,
+                      const Tensor& w, const Tensor& dx, const Tensor& dw) {
   check_shape("rmsnorm_backward: x", x, {-1, -1});
   const std::initializer_list<int> shape{x.size(0), x.size(1)};
   check_shape("rmsnorm_backward: dy", dy, shape);
@@ -24,7 +25,8 @@ void rmsnorm_backward(const Tensor& dy, const Tensor& residual, const Tensor& x,
   check_shape("rmsnorm_backward: dx", dx, shape);
   check_shape("rmsnorm_backward: dw", dw, {x.size(1)});
   static Kernel kernel("rmsnorm", "backward");
-  kernel({.flops = 11.0 * static_cast<double>(x.count()), .sizes = shape}, dy, residual, x, rstd, w, dx, dw);
+  kernel({.flops = 11.0 * static_cast<double>(x.count()), .sizes = shape}, dy, residual, x, rstd, w,
+         dx, dw);
 }
 
 }  // namespace mmrec::ops

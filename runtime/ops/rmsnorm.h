@@ -11,7 +11,7 @@ void rmsnorm_forward(const Tensor& x, const Tensor& w, const Tensor& y, const Te
 /// dx = residual + gradient of rmsnorm_forward with respect to x; adds the gradient of w to dw [D].
 /// `residual` [N][D] is the gradient that reaches x along other paths; it may be dx itself. For a
 /// row of zeros the gradient with respect to x is defined as dy w rstd.
-void rmsnorm_backward(const Tensor& dy, const Tensor& residual, const Tensor& x, const Tensor& rstd, const Tensor& w, const Tensor& dx,
-                      const Tensor& dw);
+void rmsnorm_backward(const Tensor& dy, const Tensor& residual, const Tensor& x, const Tensor& rstd,
+                      const Tensor& w, const Tensor& dx, const Tensor& dw);
 
 }  // namespace mmrec::ops

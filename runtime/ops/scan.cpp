@@ -9,7 +9,8 @@ void scan_forward(const Tensor& x, const Tensor& y) {
   check_shape("scan_forward: y", y, {x.size(0), x.size(1), x.size(2)});
   if (x.count() == 0) return;
   static Kernel kernel("scan", "forward");
-  kernel({.flops = static_cast<double>(x.count()), .sizes = {x.size(0), x.size(1), x.size(2)}}, x, y);
+  kernel({.flops = static_cast<double>(x.count()), .sizes = {x.size(0), x.size(1), x.size(2)}}, x,
+         y);
 }
 
 void scan_backward(const Tensor& dy, const Tensor& x, const Tensor& y, const Tensor& dx) {
@@ -34,8 +35,8 @@ void affine_scan_forward(const Tensor& a, const Tensor& b, const Tensor& h0, con
   kernel({.flops = 2.0 * static_cast<double>(a.count()), .sizes = shape}, a, b, h0, h);
 }
 
-void affine_scan_backward(const Tensor& dh, const Tensor& a, const Tensor& h, const Tensor& h0, const Tensor& da, const Tensor& db,
-                          const Tensor& dh0) {
+void affine_scan_backward(const Tensor& dh, const Tensor& a, const Tensor& h, const Tensor& h0,
+                          const Tensor& da, const Tensor& db, const Tensor& dh0) {
   check_shape("affine_scan_backward: a", a, {-1, -1, -1});
   const std::initializer_list<int> shape{a.size(0), a.size(1), a.size(2)};
   check_shape("affine_scan_backward: dh", dh, shape);
@@ -46,7 +47,8 @@ void affine_scan_backward(const Tensor& dh, const Tensor& a, const Tensor& h, co
   check_shape("affine_scan_backward: dh0", dh0, {a.size(0), a.size(2)});
   if (a.count() == 0) return set_zero(dh0);
   static Kernel kernel("affine_scan", "backward");
-  kernel({.flops = 3.0 * static_cast<double>(a.count()), .sizes = shape}, dh, a, h, h0, da, db, dh0);
+  kernel({.flops = 3.0 * static_cast<double>(a.count()), .sizes = shape}, dh, a, h, h0, da, db,
+         dh0);
 }
 
 }  // namespace mmrec::ops

@@ -20,7 +20,7 @@ void affine_scan_forward(const Tensor& a, const Tensor& b, const Tensor& h0, con
 
 /// Gradient of affine_scan_forward: db_t = dh_t + a_{t+1} db_{t+1}, da_t = db_t h_{t-1}, dh0 = a_0
 /// db_0.
-void affine_scan_backward(const Tensor& dh, const Tensor& a, const Tensor& h, const Tensor& h0, const Tensor& da, const Tensor& db,
-                          const Tensor& dh0);
+void affine_scan_backward(const Tensor& dh, const Tensor& a, const Tensor& h, const Tensor& h0,
+                          const Tensor& da, const Tensor& db, const Tensor& dh0);
 
 }  // namespace mmrec::ops

@@ -19,7 +19,8 @@ TEST(BenchRivals, MatchTheReference) {
   };
   Random random;
   for (const Size& size : {Size{1, 1, 1}, Size{1, 33, 16}, Size{17, 19, 33}, Size{64, 50, 128}})
-    for (const auto& [a_transposed, b_transposed] : {std::pair(false, false), std::pair(false, true), std::pair(true, false)}) {
+    for (const auto& [a_transposed, b_transposed] :
+         {std::pair(false, false), std::pair(false, true), std::pair(true, false)}) {
       const GuardedTensor a = random.input({size.m, size.k}), b = random.input({size.k, size.n});
       const Array want = reference::gemm_nn(a, b, Array(), Array(), 0);
       const GuardedTensor first = input(a_transposed ? reference::transposed(a) : a.array());
@@ -29,7 +30,9 @@ TEST(BenchRivals, MatchTheReference) {
         SCOPED_TRACE(fmt::format("{} {}x{}x{}", rival.variant, size.m, size.n, size.k));
         const GuardedTensor c = output({size.m, size.n});
         const auto product =
-            rival.prepare({a_transposed, b_transposed, size.m, size.n, size.k, Tensor(first).data(), Tensor(second).data(), Tensor(c).data()}, 2);
+            rival.prepare({a_transposed, b_transposed, size.m, size.n, size.k, Tensor(first).data(),
+                           Tensor(second).data(), Tensor(c).data()},
+                          2);
         product();
         rival.rest();
         product();  // its threads start again
@@ -41,7 +44,8 @@ TEST(BenchRivals, MatchTheReference) {
 
 TEST(BenchRate, IsPartOfTheLimitThatBinds) {
   const Peak peak{.flops = 100e9, .bytes = 10e9, .plain_bytes = 5e9};
-  Workload work{.op = "gemm", .pass = kForward, .sizes = {1}, .flops = 50e9, .bytes = 1e9, .prepare = {}};
+  Workload work{
+      .op = "gemm", .pass = kForward, .sizes = {1}, .flops = 50e9, .bytes = 1e9, .prepare = {}};
   const Rate computes(work, 1, peak);
   EXPECT_TRUE(computes.arithmetic);
   EXPECT_DOUBLE_EQ(computes.part_of_peak, 0.5);
@@ -60,9 +64,18 @@ MachinePeak machine() {
 
 /// A group of a default variant, a faster one and a rival.
 Groups groups() {
-  const auto work = std::make_shared<const Workload>(
-      Workload{.op = "gemm", .pass = {"nt", "fwd", "nt_"}, .sizes = {4, 5, 6}, .flops = 240, .bytes = 296, .prepare = {}});
-  return {{{{work, "plain", true}, {.best = 4e-9, .median = 5e-9}, true, 0.25, "tile_rows=6", "cpu some"},
+  const auto work = std::make_shared<const Workload>(Workload{.op = "gemm",
+                                                              .pass = {"nt", "fwd", "nt_"},
+                                                              .sizes = {4, 5, 6},
+                                                              .flops = 240,
+                                                              .bytes = 296,
+                                                              .prepare = {}});
+  return {{{{work, "plain", true},
+            {.best = 4e-9, .median = 5e-9},
+            true,
+            0.25,
+            "tile_rows=6",
+            "cpu some"},
            {{work, "fast", true}, {.best = 2e-9, .median = 3e-9}, false, 0.25},
            {{work, "other<library>", false}, {.best = 8e-9, .median = 8e-9}, false, 0.25}}};
 }
@@ -93,7 +106,8 @@ TEST(BenchReport, Json) {
 TEST(BenchReport, LimitsAreNoRivals) {
   Groups with_limit = groups();
   const auto work = with_limit[0][0].row.work;
-  with_limit[0].push_back({{work, "weights", false, true}, {.best = 1e-9, .median = 1e-9}, false, 0});
+  with_limit[0].push_back(
+      {{work, "weights", false, true}, {.best = 1e-9, .median = 1e-9}, false, 0});
   EXPECT_EQ(winner(with_limit[0]), 1) << "faster than anything, but no variant";
   EXPECT_EQ(marks(with_limit[0], 0), "default disturbed");
   EXPECT_EQ(marks(with_limit[0], 1), "fastest disturbed");
@@ -112,7 +126,8 @@ TEST(BenchReport, LimitsAreNoRivals) {
   EXPECT_EQ(table.find("weights"), table.npos);
 
   const std::vector<Result> alone = {with_limit[0][0], with_limit[0][3]};
-  EXPECT_EQ(marks(alone, 0), "disturbed") << "a variant alone is neither the fastest nor the default one";
+  EXPECT_EQ(marks(alone, 0), "disturbed")
+      << "a variant alone is neither the fastest nor the default one";
 }
 
 TEST(BenchReport, SaysThatThePeakIsDisturbed) {
@@ -132,7 +147,8 @@ TEST(BenchReport, SaysThatThePeakIsDisturbed) {
 TEST(BenchReport, TokensASecondAreOfTheBestTimeAsAllRates) {
   Workload step = *groups()[0][0].row.work;
   step.tokens = 8;
-  const Groups one = {{{{std::make_shared<const Workload>(step), "", false}, {.best = 2, .median = 4}, false, 0}}};
+  const Groups one = {
+      {{{std::make_shared<const Workload>(step), "", false}, {.best = 2, .median = 4}, false, 0}}};
   EXPECT_EQ(report_json({"suite train", one, machine()}).at("rows")[0].at("tokens_per_second"), 4);
 }
 
@@ -148,13 +164,17 @@ TEST(BenchReport, PageNeedsNothingElse) {
   EXPECT_EQ(occurrences(page, "<title>gemm/"), 2 * 3);
   EXPECT_EQ(occurrences(page, "<tr class=\"fastest\"><td>gemm/nt_fast/"), 1);
   EXPECT_EQ(occurrences(page, "other&lt;library>"), 2 * 1 + 1 + 1) << "points, legend, table";
-  for (const char* part : {"http", "src=", "href=", "<script", "nan", "inf"}) EXPECT_EQ(occurrences(page, part), 0) << part;
+  for (const char* part : {"http", "src=", "href=", "<script", "nan", "inf"})
+    EXPECT_EQ(occurrences(page, part), 0) << part;
 }
 
 TEST(BenchReport, PageOfWhatComputesNothingHasNoPlot) {
-  const auto work =
-      std::make_shared<const Workload>(Workload{.op = "embedding", .pass = kForward, .sizes = {4}, .flops = 0, .bytes = 64, .prepare = {}});
-  const std::string page = report_html({"operation embedding", {{{{work, "plain", true}, {.best = 1e-9, .median = 1e-9}, true, 0}}}, machine()});
+  const auto work = std::make_shared<const Workload>(Workload{
+      .op = "embedding", .pass = kForward, .sizes = {4}, .flops = 0, .bytes = 64, .prepare = {}});
+  const std::string page =
+      report_html({"operation embedding",
+                   {{{{work, "plain", true}, {.best = 1e-9, .median = 1e-9}, true, 0}}},
+                   machine()});
   EXPECT_EQ(page.find("<svg"), page.npos);
   EXPECT_NE(page.find("embedding/plain/fwd/4"), page.npos);
 }
@@ -206,15 +226,19 @@ TEST(BenchMca, FindsInnermostLoops) {
   EXPECT_EQ(loops[0].instructions[2], "vfmadd231ps\t%zmm5, %zmm4, %zmm0");
   EXPECT_EQ(loops[1].function, "second");
   EXPECT_EQ(loops[1].instructions.size(), 4);
-  EXPECT_EQ(hottest_loop(kAssembly).label, ".LBB0_2") << "two of 16 lanes count more than two of one";
+  EXPECT_EQ(hottest_loop(kAssembly).label, ".LBB0_2")
+      << "two of 16 lanes count more than two of one";
   const char* const edges =
-      "f:\n.LBB0_1:\n\tjle\t.LBB0_9\n\tvfmadd231ps\t%zmm0, %zmm1, %zmm2\n\tjne\t.LBB0_1\n.LBB0_2:\n\tdecl\t%eax\n\tjne\t.LBB0_2\n";
+      "f:\n.LBB0_1:\n\tjle\t.LBB0_9\n\tvfmadd231ps\t%zmm0, %zmm1, "
+      "%zmm2\n\tjne\t.LBB0_1\n.LBB0_2:\n\tdecl\t%eax\n\tjne\t.LBB0_2\n";
   EXPECT_EQ(hottest_loop(edges).label, ".LBB0_2") << "what branches is at the edges";
   const char* const epilogue =
       "f:\n.LBB0_1:\t# %\"3_for_sums.s1.k$x\"\n\tvfmadd231ps\t%zmm0, %zmm1, %zmm2\n\tjne\t.LBB0_1\n"
-      ".LBB0_2:\t# %\"4_for_y.s0.d\"\n\tvfmadd231ps\t%zmm0, %zmm1, %zmm2\n\tvfmadd231ps\t%zmm0, %zmm1, %zmm3\n\tjne\t.LBB0_2\n"
+      ".LBB0_2:\t# %\"4_for_y.s0.d\"\n\tvfmadd231ps\t%zmm0, %zmm1, %zmm2\n\tvfmadd231ps\t%zmm0, "
+      "%zmm1, %zmm3\n\tjne\t.LBB0_2\n"
       ".LBB0_3:\t# %\"5_for_largest.s1.v$x\"\n\tvmaxps\t%zmm0, %zmm1, %zmm2\n\tjne\t.LBB0_3\n";
-  EXPECT_EQ(hottest_loop(epilogue).label, ".LBB0_1") << "sums of products before the polynomials of what is done with them";
+  EXPECT_EQ(hottest_loop(epilogue).label, ".LBB0_1")
+      << "sums of products before the polynomials of what is done with them";
   expect_error([] { hottest_loop("f:\n\tretq\n"); }, {"no loop"});
 }
 
@@ -233,15 +257,19 @@ TEST(BenchMca, CountsWhatInstructionsDo) {
 
 TEST(BenchMca, ReadsThePrediction) {
   const std::string output =
-      "Iterations:        100\nInstructions:      400\nTotal Cycles:      250\nTotal uOps:        500\n\nDispatch Width:    6\nuOps Per Cycle:    "
+      "Iterations:        100\nInstructions:      400\nTotal Cycles:      250\nTotal uOps:        "
+      "500\n\nDispatch Width:    6\nuOps Per Cycle:    "
       "2.00\n"
-      "IPC:               1.60\nBlock RThroughput: 2.0\n\n\nResources:\n[0]   - ALU\n[1.0] - Load\n[1.1] - Load\n[2]   - FP0\n[3]   - FP1\n\n\n"
-      "Resource pressure per iteration:\n[0]    [1.0]  [1.1]  [2]    [3]    \n0.25   0.50   0.75    -     2.00   \n";
+      "IPC:               1.60\nBlock RThroughput: 2.0\n\n\nResources:\n[0]   - ALU\n[1.0] - "
+      "Load\n[1.1] - Load\n[2]   - FP0\n[3]   - FP1\n\n\n"
+      "Resource pressure per iteration:\n[0]    [1.0]  [1.1]  [2]    [3]    \n0.25   0.50   0.75   "
+      " -     2.00   \n";
   const Prediction prediction = parse_prediction(output);
   EXPECT_DOUBLE_EQ(prediction.cycles, 2.5);
   EXPECT_DOUBLE_EQ(prediction.throughput, 2);
   EXPECT_DOUBLE_EQ(prediction.instructions_a_cycle, 1.6);
-  EXPECT_EQ(prediction.pressure, (std::vector<std::pair<std::string, double>>{{"ALU", 0.25}, {"Load", 0.75}, {"FP1", 2}}));
+  EXPECT_EQ(prediction.pressure, (std::vector<std::pair<std::string, double>>{
+                                     {"ALU", 0.25}, {"Load", 0.75}, {"FP1", 2}}));
   expect_error([] { parse_prediction("error: unknown CPU"); }, {"Total Cycles", "unknown CPU"});
 }
 

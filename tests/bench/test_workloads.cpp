@@ -13,7 +13,9 @@ namespace {
 struct Tested {
   std::string op, pass;
   /// For the messages.
-  friend void PrintTo(const Tested& tested, std::ostream* out) { *out << tested.op << "." << tested.pass; }
+  friend void PrintTo(const Tested& tested, std::ostream* out) {
+    *out << tested.op << "." << tested.pass;
+  }
 };
 
 std::vector<Tested> passes() {
@@ -34,17 +36,22 @@ std::string difference(const Prepared& call, const Bytes& a, const Bytes& b) {
   const auto* const byte = call.memory().data() + at;
   std::string text = fmt::format("byte {} of {}", at, a.size());
   for (size_t i = 0; i < call.arrays().size(); ++i)
-    if (const auto* const begin = reinterpret_cast<const std::byte*>(call.arrays()[i].data()); begin <= byte)
-      text = fmt::format("byte {} of the array {} {}", byte - begin, i, call.arrays()[i].shape_string());
+    if (const auto* const begin = reinterpret_cast<const std::byte*>(call.arrays()[i].data());
+        begin <= byte)
+      text = fmt::format("byte {} of the array {} {}", byte - begin, i,
+                         call.arrays()[i].shape_string());
   return text;
 }
 
-/// What the memory holds after a call if it was `before` earlier and the call has written nothing but what is expected of it.
-Bytes with_results(const Prepared& call, const Bytes& before, const std::vector<Expected>& results) {
+/// What the memory holds after a call if it was `before` earlier and the call has written nothing
+/// but what is expected of it.
+Bytes with_results(const Prepared& call, const Bytes& before,
+                   const std::vector<Expected>& results) {
   Bytes bytes = before;
   for (const Expected& result : results)
     for (int64_t i = 0; i < result.array.count(); ++i) {
-      const auto* const element = reinterpret_cast<const std::byte*>(&reference::element(result.array, i));
+      const auto* const element =
+          reinterpret_cast<const std::byte*>(&reference::element(result.array, i));
       std::copy_n(element, sizeof(float), bytes.begin() + (element - call.memory().data()));
     }
   return bytes;
@@ -73,7 +80,8 @@ void check(const Tested& tested, const std::vector<int>& sizes) {
       }
       for (const Expected& result : results) expect_close(result.name, result.array, result.want);
       of_one_thread = bytes_of(call);
-      EXPECT_EQ(difference(call, with_results(call, before, results), of_one_thread), "") << current_variant_string() << " wrote outside its results";
+      EXPECT_EQ(difference(call, with_results(call, before, results), of_one_thread), "")
+          << current_variant_string() << " wrote outside its results";
     }
   });
 }
@@ -88,12 +96,15 @@ TEST_P(Workloads, LeaveWhatTheReferenceWants) {
   for (const std::vector<int>& sizes : description_of(op).tested) check(GetParam(), sizes);
   set_profiling(false);
   const std::vector<ProfileRow> rows = profile_rows();
-  EXPECT_TRUE(std::ranges::any_of(rows, [&](const ProfileRow& row) { return row.op == op && row.pass == pass; }))
+  EXPECT_TRUE(std::ranges::any_of(
+      rows, [&](const ProfileRow& row) { return row.op == op && row.pass == pass; }))
       << "no call of the description is one of " << op << "." << pass;
 }
 
 INSTANTIATE_TEST_SUITE_P(Registry, Workloads, testing::ValuesIn(passes()),
-                         [](const testing::TestParamInfo<Tested>& info) { return info.param.op + "_" + info.param.pass; });
+                         [](const testing::TestParamInfo<Tested>& info) {
+                           return info.param.op + "_" + info.param.pass;
+                         });
 
 }  // namespace
 }  // namespace mmrec::bench

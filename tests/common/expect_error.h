@@ -19,7 +19,8 @@ void expect_error(Body body, std::initializer_list<std::string_view> parts) {
   } catch (const Exception& error) {
     EXPECT_TRUE(typeid(error) == typeid(Exception)) << typeid(error).name() << ": " << error.what();
     for (std::string_view part : parts)
-      EXPECT_NE(std::string_view(error.what()).find(part), std::string_view::npos) << "'" << part << "' is not in: " << error.what();
+      EXPECT_NE(std::string_view(error.what()).find(part), std::string_view::npos)
+          << "'" << part << "' is not in: " << error.what();
     return;
   }
   ADD_FAILURE() << "nothing was thrown";

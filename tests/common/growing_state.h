@@ -15,7 +15,8 @@ inline void let_state_grow(const Config& config, Parameters& parameters) {
     std::fill_n(tensor.data(), tensor.count(), value);
   };
   for (int layer = 0; layer < config.layers; ++layer) {
-    for (const char* name : {"mdi.W_gamma.2.weight", "mdi.W_context.2.weight", "mdi.W_g.weight"}) set(layer, name, 0);
+    for (const char* name : {"mdi.W_gamma.2.weight", "mdi.W_context.2.weight", "mdi.W_g.weight"})
+      set(layer, name, 0);
     for (const char* name : {"mdi.W_gamma.2.bias", "mdi.W_context.2.bias"}) set(layer, name, 20);
     set(layer, "mdi.W_g.bias", -20);
     set(layer, "W_fused.bias", 1e8f);

@@ -24,12 +24,14 @@ class HttpServer {
  public:
   using Answer = std::function<std::string(const std::string& request)>;
 
-  explicit HttpServer(Answer answer) : answer_(std::move(answer)), socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit HttpServer(Answer answer)
+      : answer_(std::move(answer)), socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     socklen_t length = sizeof address;
-    if (socket_ < 0 || ::bind(socket_, reinterpret_cast<sockaddr*>(&address), length) != 0 || ::listen(socket_, 8) != 0 ||
+    if (socket_ < 0 || ::bind(socket_, reinterpret_cast<sockaddr*>(&address), length) != 0 ||
+        ::listen(socket_, 8) != 0 ||
         ::getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &length) != 0)
       throw std::runtime_error("cannot serve on 127.0.0.1");
     port_ = ntohs(address.sin_port);
@@ -44,7 +46,9 @@ class HttpServer {
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
-  std::string url(const std::string& path) const { return fmt::format("http://127.0.0.1:{}{}", port_, path); }
+  std::string url(const std::string& path) const {
+    return fmt::format("http://127.0.0.1:{}{}", port_, path);
+  }
   std::vector<std::string> requests() const {
     const std::lock_guard lock(mutex_);
     return requests_;
@@ -95,16 +99,25 @@ inline std::string header_of(const std::string& request, const std::string& name
 }
 
 /// Returns the answer of a correct server: `content` with this ETag, whole or the requested range.
-inline std::string serve_file(const std::string& request, const std::string& content, const std::string& etag = "\"v1\"") {
+inline std::string serve_file(const std::string& request, const std::string& content,
+                              const std::string& etag = "\"v1\"") {
   const std::string range = header_of(request, "Range"), if_range = header_of(request, "If-Range");
   if (!range.empty() && if_range == etag) {
     const size_t first = std::stoul(range.substr(std::string_view("bytes=").size()));
     if (first >= content.size())
-      return fmt::format("HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */{}\r\nContent-Length: 0\r\n\r\n", content.size());
-    return fmt::format("HTTP/1.1 206 Partial Content\r\nETag: {}\r\nContent-Range: bytes {}-{}/{}\r\nContent-Length: {}\r\n\r\n{}", etag, first,
-                       content.size() - 1, content.size(), content.size() - first, content.substr(first));
+      return fmt::format(
+          "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */{}\r\nContent-Length: "
+          "0\r\n\r\n",
+          content.size());
+    return fmt::format(
+        "HTTP/1.1 206 Partial Content\r\nETag: {}\r\nContent-Range: bytes "
+        "{}-{}/{}\r\nContent-Length: {}\r\n\r\n{}",
+        etag, first, content.size() - 1, content.size(), content.size() - first,
+        content.substr(first));
   }
-  return fmt::format("HTTP/1.1 200 OK\r\nETag: {}\r\nAccept-Ranges: bytes\r\nContent-Length: {}\r\n\r\n{}", etag, content.size(), content);
+  return fmt::format(
+      "HTTP/1.1 200 OK\r\nETag: {}\r\nAccept-Ranges: bytes\r\nContent-Length: {}\r\n\r\n{}", etag,
+      content.size(), content);
 }
 
 }  // namespace mmrec::test

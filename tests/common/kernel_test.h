@@ -40,7 +40,8 @@ struct TestedVariant {
 inline TestedVariant current_variant;
 
 inline std::string current_variant_string() {
-  return fmt::format("{} {}, variant {}", current_variant.op, current_variant.pass, current_variant.variant);
+  return fmt::format("{} {}, variant {}", current_variant.op, current_variant.pass,
+                     current_variant.variant);
 }
 
 /// Returns the variants of all passes of an operation. An operation may call several passes; a pass
@@ -48,7 +49,8 @@ inline std::string current_variant_string() {
 inline std::vector<std::string> all_variants(std::string_view op) {
   std::vector<std::string> names;
   for (const KernelEntry& entry : kernels())
-    if (entry.op == op && std::find(names.begin(), names.end(), entry.variant) == names.end()) names.push_back(entry.variant);
+    if (entry.op == op && std::find(names.begin(), names.end(), entry.variant) == names.end())
+      names.push_back(entry.variant);
   return names;
 }
 
@@ -117,7 +119,8 @@ class Guarded {
         before_[&now - memory_.data()] = now;
       }
     EXPECT_TRUE(std::memcmp(before_.data(), memory_.data(), memory_.size() * sizeof(T)) == 0)
-        << current_variant_string() << " wrote " << (read_only_ ? "to, or next to, an input" : "outside an output") << " of shape "
+        << current_variant_string() << " wrote "
+        << (read_only_ ? "to, or next to, an input" : "outside an output") << " of shape "
         << view_.shape_string();
   }
 
@@ -151,7 +154,9 @@ class Guarded {
 using GuardedTensor = Guarded<float>;
 using GuardedIds = Guarded<int32_t>;
 
-inline GuardedTensor output(const std::vector<int>& shape, RowLayout layout = kDense) { return GuardedTensor(shape, layout); }
+inline GuardedTensor output(const std::vector<int>& shape, RowLayout layout = kDense) {
+  return GuardedTensor(shape, layout);
+}
 
 /// A tensor that a kernel updates in place, with these initial values, rounded.
 inline GuardedTensor inout(const Array& values, RowLayout layout = kDense) {
@@ -164,7 +169,9 @@ inline GuardedTensor inout(const Array& values, RowLayout layout = kDense) {
 /// kBefore + gradient.
 inline constexpr double kBefore = 0.25;
 inline GuardedTensor added_to(const std::vector<int>& shape, RowLayout layout = kDense) {
-  return inout(reference::map(Array(shape), [](reference::Real) { return reference::Real(kBefore); }), layout);
+  return inout(
+      reference::map(Array(shape), [](reference::Real) { return reference::Real(kBefore); }),
+      layout);
 }
 
 inline GuardedTensor input(const Array& values, RowLayout layout = kDense) {
@@ -178,16 +185,21 @@ class Random {
  public:
   explicit Random(uint32_t seed = 1) : engine_(seed) {}
 
-  float uniform(float low, float high) { return low + (high - low) * std::ldexp(static_cast<float>(engine_() >> 8), -24); }
+  float uniform(float low, float high) {
+    return low + (high - low) * std::ldexp(static_cast<float>(engine_() >> 8), -24);
+  }
   int below(int n) { return static_cast<int>(engine_() % n); }
 
-  GuardedTensor input(const std::vector<int>& shape, float low = -1, float high = 1, RowLayout layout = kDense) {
+  GuardedTensor input(const std::vector<int>& shape, float low = -1, float high = 1,
+                      RowLayout layout = kDense) {
     GuardedTensor tensor(shape, layout);
     for (int64_t i = 0; i < tensor.view().count(); ++i) tensor[i] = uniform(low, high);
     tensor.freeze();
     return tensor;
   }
-  GuardedTensor input(const std::vector<int>& shape, RowLayout layout) { return input(shape, -1, 1, layout); }
+  GuardedTensor input(const std::vector<int>& shape, RowLayout layout) {
+    return input(shape, -1, 1, layout);
+  }
   GuardedIds ids(int count, int vocabulary) {
     GuardedIds ids({count});
     for (int i = 0; i < count; ++i) ids[i] = below(vocabulary);
@@ -210,7 +222,8 @@ inline double tolerance(Real want) { return kUnits * FLT_EPSILON * want.error + 
 
 inline std::string index_string(size_t flat, const std::vector<int>& shape) {
   std::vector<size_t> index(shape.size());
-  for (size_t axis = shape.size(); axis-- > 0; flat /= shape[axis]) index[axis] = flat % shape[axis];
+  for (size_t axis = shape.size(); axis-- > 0; flat /= shape[axis])
+    index[axis] = flat % shape[axis];
   return fmt::format("[{}]", fmt::join(index, ","));
 }
 
@@ -229,12 +242,15 @@ inline void expect_close(std::string_view name, const Tensor& got, const Array& 
     if (ratio > worst_ratio || std::isnan(ratio)) worst = i, worst_ratio = ratio;
   }
   if (wrong > 0)
-    ADD_FAILURE() << fmt::format("{}: {} of {} elements of {} {} are wrong, the worst at {}: got {}, want {} within {:.3g}", current_variant_string(),
-                                 wrong, want.count(), name, got.shape_string(), index_string(worst, want.shape()), reference::element(got, worst),
-                                 want[worst].value, tolerance(want[worst]));
+    ADD_FAILURE() << fmt::format(
+        "{}: {} of {} elements of {} {} are wrong, the worst at {}: got {}, want {} within {:.3g}",
+        current_variant_string(), wrong, want.count(), name, got.shape_string(),
+        index_string(worst, want.shape()), reference::element(got, worst), want[worst].value,
+        tolerance(want[worst]));
   // A tolerance as large as the compared values would prove nothing.
   EXPECT_LE(widest, 0.01 * std::max(largest, 0.01))
-      << current_variant_string() << ", " << name << " " << got.shape_string() << ": the error bound says nothing";
+      << current_variant_string() << ", " << name << " " << got.shape_string()
+      << ": the error bound says nothing";
 }
 
 inline void expect_added(std::string_view name, const Tensor& got, const Array& gradient) {
@@ -246,11 +262,13 @@ inline void expect_added(std::string_view name, const Tensor& got, const Array& 
 inline Array proven(std::string_view name, const Array& formula, Array differences) {
   EXPECT_EQ(formula.shape(), differences.shape()) << name;
   double largest = 0;
-  for (size_t i = 0; i < formula.count(); ++i) largest = std::max(largest, std::abs(formula[i].value));
+  for (size_t i = 0; i < formula.count(); ++i)
+    largest = std::max(largest, std::abs(formula[i].value));
   const double allowed = 1e-7 * (1 + largest);
   for (size_t i = 0; i < formula.count(); ++i) {
     EXPECT_NEAR(formula[i].value, differences[i].value, allowed)
-        << "the reference's gradient of " << name << " at " << index_string(i, formula.shape()) << " is not that of its forward pass";
+        << "the reference's gradient of " << name << " at " << index_string(i, formula.shape())
+        << " is not that of its forward pass";
     differences[i].error = formula[i].error + allowed / FLT_EPSILON;
   }
   return differences;
@@ -282,7 +300,8 @@ void expect_same_bits_for_any_threads(Run run) {
   for (int threads : {2, 3}) {
     const Bits several = compute(threads);
     for (size_t i = 0; i < one.size(); ++i)
-      EXPECT_TRUE(one[i] == several[i]) << current_variant_string() << ": result " << i << " of " << threads << " threads differs from that of one";
+      EXPECT_TRUE(one[i] == several[i]) << current_variant_string() << ": result " << i << " of "
+                                        << threads << " threads differs from that of one";
   }
 }
 

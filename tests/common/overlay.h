@@ -12,12 +12,14 @@ namespace mmrec::test {
 class Overlay {
  public:
   /// Mounts the overlay over `lower`; `room` must not exist.
-  Overlay(const std::filesystem::path& lower, const std::filesystem::path& room) : lower_(lower), room_(room) {
+  Overlay(const std::filesystem::path& lower, const std::filesystem::path& room)
+      : lower_(lower), room_(room) {
     std::filesystem::create_directory(room);
     if (::mount("tmpfs", room.c_str(), "tmpfs", 0, nullptr) != 0) return;
     for (const char* name : {"upper", "work"}) std::filesystem::create_directory(room / name);
-    const std::string options = fmt::format("lowerdir={},upperdir={},workdir={},redirect_dir=off", lower.string(), (room / "upper").string(),
-                                            (room / "work").string());
+    const std::string options =
+        fmt::format("lowerdir={},upperdir={},workdir={},redirect_dir=off", lower.string(),
+                    (room / "upper").string(), (room / "work").string());
     mounted_ = ::mount("overlay", lower.c_str(), "overlay", 0, options.c_str()) == 0;
   }
   ~Overlay() {

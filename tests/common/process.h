@@ -24,7 +24,8 @@ class Process {
  public:
   /// words: the program's file and its arguments. environment: NAME=value, overrides the test's
   /// environment.
-  Process(std::vector<std::string> words, std::vector<std::string> environment, const std::filesystem::path& directory) {
+  Process(std::vector<std::string> words, std::vector<std::string> environment,
+          const std::filesystem::path& directory) {
     // the first of equal names counts
     for (char** variable = environ; *variable; ++variable) environment.push_back(*variable);
     const auto pointers = [](std::vector<std::string>& strings) {
@@ -35,9 +36,12 @@ class Process {
     };
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, (directory / "stdin").c_str(), O_RDONLY | O_CREAT, 0600);
-    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, (directory / "stdout").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, (directory / "stderr").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, (directory / "stdin").c_str(),
+                                     O_RDONLY | O_CREAT, 0600);
+    posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, (directory / "stdout").c_str(),
+                                     O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, (directory / "stderr").c_str(),
+                                     O_WRONLY | O_CREAT | O_TRUNC, 0600);
     // Restore default signal handling, as in a shell, however the test was started.
     posix_spawnattr_t attributes;
     posix_spawnattr_init(&attributes);
@@ -45,7 +49,8 @@ class Process {
     sigfillset(&all);
     posix_spawnattr_setsigdefault(&attributes, &all);
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF);
-    const int error = posix_spawn(&id_, words[0].c_str(), &actions, &attributes, pointers(words).data(), pointers(environment).data());
+    const int error = posix_spawn(&id_, words[0].c_str(), &actions, &attributes,
+                                  pointers(words).data(), pointers(environment).data());
     posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     if (error == 0) return;
@@ -69,7 +74,9 @@ class Process {
   int wait(std::chrono::milliseconds limit) {
     siginfo_t ended{};
     for (const auto end = std::chrono::steady_clock::now() + limit; id_ != 0;) {
-      if (waitid(P_PID, static_cast<id_t>(id_), &ended, WEXITED | WNOHANG | WNOWAIT) != 0 || ended.si_pid != 0) break;
+      if (waitid(P_PID, static_cast<id_t>(id_), &ended, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+          ended.si_pid != 0)
+        break;
       if (std::chrono::steady_clock::now() > end) {
         ADD_FAILURE() << "no end after " << limit.count() << " ms";
         send(SIGKILL);

@@ -38,7 +38,9 @@ inline Config small_config(int vocab_size) {
   return config;
 }
 
-inline std::vector<float> values(const Tensor& tensor) { return {tensor.data(), tensor.data() + tensor.count()}; }
+inline std::vector<float> values(const Tensor& tensor) {
+  return {tensor.data(), tensor.data() + tensor.count()};
+}
 
 /// Returns path and content of all files in a folder.
 inline std::map<std::string, std::string> contents(const fs::path& folder) {
@@ -52,7 +54,8 @@ inline std::map<std::string, std::string> contents(const fs::path& folder) {
 class SmallRuns : public testing::Test {
  protected:
   SmallRuns() {
-    const std::string play = read_file(fs::path(MMREC_SOURCE_DIR) / "data/tiny_shakespeare/input.txt");
+    const std::string play =
+        read_file(fs::path(MMREC_SOURCE_DIR) / "data/tiny_shakespeare/input.txt");
     std::ofstream(directory_ / "play.txt") << play.substr(0, 6000);
   }
 
@@ -83,7 +86,8 @@ class SmallRuns : public testing::Test {
 
   static std::set<std::string> entries(const fs::path& folder) {
     std::set<std::string> names;
-    for (const fs::directory_entry& entry : fs::directory_iterator(folder)) names.insert(entry.path().filename().string());
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder))
+      names.insert(entry.path().filename().string());
     return names;
   }
 
@@ -92,9 +96,13 @@ class SmallRuns : public testing::Test {
     const Checkpoint checkpoint(folder);
     Parameters parameters(checkpoint.config);
     checkpoint.read_weights(parameters);
-    const Corpus corpus = load_corpus(options.data, parse_validation_split(options.validation_split));
-    const WindowSet windows(checkpoint.tokenizer.encode(corpus.validation, "test"), options.validation_sequence, "the validation text");
-    Evaluation evaluation(checkpoint.config, model_vocabulary(checkpoint.config, checkpoint.tokenizer), parameters, options.seed, windows);
+    const Corpus corpus =
+        load_corpus(options.data, parse_validation_split(options.validation_split));
+    const WindowSet windows(checkpoint.tokenizer.encode(corpus.validation, "test"),
+                            options.validation_sequence, "the validation text");
+    Evaluation evaluation(checkpoint.config,
+                          model_vocabulary(checkpoint.config, checkpoint.tokenizer), parameters,
+                          options.seed, windows);
     const LossSum sum = evaluation.run();
     return sum.loss / static_cast<double>(sum.tokens);
   }

@@ -22,14 +22,16 @@ using Random = std::mt19937_64;
 size_t below(Random& random, size_t end) { return random() % end; }
 
 std::string changed(std::string input, const std::vector<std::string>& corpus, Random& random) {
-  constexpr char kBytes[] = {'\0', '\xff', '\x7f', '\x80', '"', '{', '}', '[', ']', ',', ':', '-', '9', 'e', '.', '\n', '\\'};
+  constexpr char kBytes[] = {'\0', '\xff', '\x7f', '\x80', '"', '{', '}',  '[', ']',
+                             ',',  ':',    '-',    '9',    'e', '.', '\n', '\\'};
   for (size_t changes = 1 + below(random, 4); changes > 0; --changes) {
     const size_t place = below(random, input.size() + 1), length = 1 + below(random, 8);
     const std::string& other = corpus[below(random, corpus.size())];
     const char byte = kBytes[below(random, std::size(kBytes))];
     switch (below(random, 6)) {
       case 0:
-        if (place < input.size()) input[place] = static_cast<char>(input[place] ^ (1 << below(random, 8)));
+        if (place < input.size())
+          input[place] = static_cast<char>(input[place] ^ (1 << below(random, 8)));
         break;
       case 1:
         if (place < input.size()) input[place] = byte;
@@ -62,11 +64,14 @@ int main(int argc, char** argv) {
   std::vector<fs::path> files;
   for (const std::string_view word : std::vector<std::string_view>(argv + 1, argv + argc)) {
     const auto option = [&](std::string_view name, uint64_t& value) {
-      return word.starts_with(name) && std::from_chars(word.data() + name.size(), word.data() + word.size(), value).ptr == word.data() + word.size();
+      return word.starts_with(name) &&
+             std::from_chars(word.data() + name.size(), word.data() + word.size(), value).ptr ==
+                 word.data() + word.size();
     };
     if (option("-runs=", runs) || option("-seed=", seed)) continue;
     if (!fs::exists(word)) {
-      std::fprintf(stderr, "%.*s: neither -runs=N, -seed=N nor a file or folder\n", static_cast<int>(word.size()), word.data());
+      std::fprintf(stderr, "%.*s: neither -runs=N, -seed=N nor a file or folder\n",
+                   static_cast<int>(word.size()), word.data());
       return 2;
     }
     if (fs::is_directory(word))
@@ -92,7 +97,9 @@ int main(int argc, char** argv) {
     run(corpus.emplace_back(content_of(file)));
   }
   Random random(seed);
-  for (uint64_t i = 0; i < runs; ++i) run(changed(corpus[below(random, corpus.size())], corpus, random));
+  for (uint64_t i = 0; i < runs; ++i)
+    run(changed(corpus[below(random, corpus.size())], corpus, random));
   fs::remove(last);
-  std::fprintf(stderr, "%zu files and %llu inputs made of them\n", files.size(), static_cast<unsigned long long>(runs));
+  std::fprintf(stderr, "%zu files and %llu inputs made of them\n", files.size(),
+               static_cast<unsigned long long>(runs));
 }

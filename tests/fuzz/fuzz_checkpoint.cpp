@@ -24,7 +24,9 @@ class Folder {
   }
   const std::filesystem::path& path() const { return directory_.path(); }
   const json& files() const { return files_; }
-  void write_state(const std::string& content) const { std::ofstream(directory_ / "state.json", std::ios::binary) << content; }
+  void write_state(const std::string& content) const {
+    std::ofstream(directory_ / "state.json", std::ios::binary) << content;
+  }
 
  private:
   void put(const std::string& name, const std::string& content) {
@@ -41,13 +43,18 @@ void read(const Folder& folder, const std::string& text) {
   fuzz::accepts([&] {
     const RunState state = Checkpoint(folder.path()).state;
     const json written = json::parse(text);
-    fuzz::require(written["step"] == state.step && written["tokens"] == state.tokens && written["seed"] == state.seed, "numbers are what is written");
-    fuzz::require(state.step >= 0 && state.tokens >= 0, "a run's place is at or after its beginning");
+    fuzz::require(written["step"] == state.step && written["tokens"] == state.tokens &&
+                      written["seed"] == state.seed,
+                  "numbers are what is written");
+    fuzz::require(state.step >= 0 && state.tokens >= 0,
+                  "a run's place is at or after its beginning");
     fuzz::require(checkpoint_step(folder.path()) == state.step, "both readers find the same step");
     if (!state.progress) return;
-    const json options = to_json(state.progress->options), written_options = written["course"]["options"];
+    const json options = to_json(state.progress->options),
+               written_options = written["course"]["options"];
     for (const auto& [name, value] : options.items())
-      fuzz::require(!value.is_number_integer() || written_options.value(name, value) == value, "numbers of the options are what is written");
+      fuzz::require(!value.is_number_integer() || written_options.value(name, value) == value,
+                    "numbers of the options are what is written");
     check_options(state.progress->options);
   });
 }

@@ -12,7 +12,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   input.write(text);
   fuzz::accepts([&] {
     const Config config = load_config(input.path());
-    fuzz::require(config_from_json(to_json(config), Config{}, "its own output") == config, "a configuration survives being written and read");
+    fuzz::require(config_from_json(to_json(config), Config{}, "its own output") == config,
+                  "a configuration survives being written and read");
   });
   fuzz::accepts([&] {
     Config config;

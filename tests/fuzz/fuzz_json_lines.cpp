@@ -23,7 +23,8 @@ std::optional<std::vector<std::string>> texts_of(std::string_view content) {
     const std::string_view line = content.substr(begin, end - begin);
     if (line.find_first_not_of(" \t\r") != line.npos) {
       const nlohmann::json json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-      if (!json.is_object() || !json.contains("text") || !json["text"].is_string()) return std::nullopt;
+      if (!json.is_object() || !json.contains("text") || !json["text"].is_string())
+        return std::nullopt;
       texts.push_back(json["text"]);
     }
     begin = end + 1;
@@ -49,6 +50,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (const std::string& text : texts) check_utf8(text, "a document");
   const auto expected = texts_of(content);
   fuzz::require(!expected || texts == *expected, "the texts are those that the library finds");
-  fuzz::require(expected || content.find_first_of("0123456789\\") != content.npos, "the library cannot hold a number or a pair");
+  fuzz::require(expected || content.find_first_of("0123456789\\") != content.npos,
+                "the library cannot hold a number or a pair");
   return 0;
 }

@@ -12,7 +12,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   input.write(fuzz::text_of(data, size));
   fuzz::accepts([&] {
     for (const MetricsRow& row : read_metrics(input.path()))
-      fuzz::require(row.step >= 0 && row.epoch >= 0 && row.tokens >= 0 && (row.split == "train" || row.split == "val"), "a row makes sense");
+      fuzz::require(row.step >= 0 && row.epoch >= 0 && row.tokens >= 0 &&
+                        (row.split == "train" || row.split == "val"),
+                    "a row makes sense");
     const std::vector<RunReport> runs = {read_run(input.path())};
     report_text(runs, 80);
     report_html(runs);

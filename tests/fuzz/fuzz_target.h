@@ -22,7 +22,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 
 namespace mmrec::fuzz {
 
-inline std::string_view text_of(const uint8_t* data, size_t size) { return {reinterpret_cast<const char*>(data), size}; }
+inline std::string_view text_of(const uint8_t* data, size_t size) {
+  return {reinterpret_cast<const char*>(data), size};
+}
 
 inline void require(bool holds, const char* what) {
   if (holds) return;
@@ -44,7 +46,8 @@ bool accepts(Body body) {
 /// A file that exists only in memory, for readers that need a path.
 class MemoryFile {
  public:
-  explicit MemoryFile(std::string_view content = {}) : path_("/proc/self/fd/" + std::to_string(descriptor_)) {
+  explicit MemoryFile(std::string_view content = {})
+      : path_("/proc/self/fd/" + std::to_string(descriptor_)) {
     if (descriptor_ < 0) fail_on_file("make", "a file in memory", errno);
     write(content);
   }
@@ -56,7 +59,8 @@ class MemoryFile {
   /// Replaces the content after the first `kept` bytes, which must exist.
   void write(std::string_view content, size_t kept = 0) {
     if (::ftruncate(descriptor_, static_cast<off_t>(kept)) != 0 ||
-        ::pwrite(descriptor_, content.data(), content.size(), static_cast<off_t>(kept)) != static_cast<ssize_t>(content.size()))
+        ::pwrite(descriptor_, content.data(), content.size(), static_cast<off_t>(kept)) !=
+            static_cast<ssize_t>(content.size()))
       fail_on_file("write", path_, errno);
   }
 

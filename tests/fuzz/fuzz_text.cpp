@@ -15,7 +15,8 @@ bool read(const fuzz::MemoryFile& file, std::string& text) {
     read_text(
         file.path(),
         [&](std::string_view piece) {
-          fuzz::require(!piece.empty() && fuzz::valid_bytes(piece) == piece.size(), "a piece is whole characters");
+          fuzz::require(!piece.empty() && fuzz::valid_bytes(piece) == piece.size(),
+                        "a piece is whole characters");
           text += piece;
         },
         [](int64_t) {});
@@ -34,8 +35,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     static fuzz::MemoryFile file;
     file.write(content);
     const bool is_read = read(file, text);
-    if (content.starts_with("\x1f") || !fuzz::accepts([&] { check_begins_like_text(content, file.path(), false); })) return 0;
-    fuzz::require(is_read == (fuzz::valid_bytes(content) == content.size()), "just what is not UTF-8 is refused");
+    if (content.starts_with("\x1f") ||
+        !fuzz::accepts([&] { check_begins_like_text(content, file.path(), false); }))
+      return 0;
+    fuzz::require(is_read == (fuzz::valid_bytes(content) == content.size()),
+                  "just what is not UTF-8 is refused");
     const size_t mark = content.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0;
     fuzz::require(!is_read || text == content.substr(mark), "the pieces are the text");
     return 0;
@@ -45,7 +49,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const size_t kept = kPiece - 255, before = kPiece - data[0];
   file.write(filling.substr(kept, before - kept) + std::string(content), kept);
   const bool is_read = read(file, text);
-  fuzz::require(is_read == (fuzz::valid_bytes(content) == content.size()), "just what is not UTF-8 is refused, wherever a piece ends");
-  fuzz::require(!is_read || std::string_view(text).substr(before) == content, "the pieces are the text");
+  fuzz::require(is_read == (fuzz::valid_bytes(content) == content.size()),
+                "just what is not UTF-8 is refused, wherever a piece ends");
+  fuzz::require(!is_read || std::string_view(text).substr(before) == content,
+                "the pieces are the text");
   return 0;
 }

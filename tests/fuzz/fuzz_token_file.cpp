@@ -17,13 +17,16 @@ void read(std::string_view content) {
   input.write(content);
   fuzz::accepts([&] {
     const auto [tokens, source] = read_token_file(input.path());
-    fuzz::require(tokens.count() >= 0 && static_cast<size_t>(tokens.count()) <= content.size() - kHeader, "no more ids than bytes");
+    fuzz::require(
+        tokens.count() >= 0 && static_cast<size_t>(tokens.count()) <= content.size() - kHeader,
+        "no more ids than bytes");
     int64_t visited = 0, beyond = 0;
     for (int64_t first = 0; first < tokens.count(); first += 1000)
-      tokens.read(first, static_cast<int>(std::min<int64_t>(1000, tokens.count() - first)), [&](int, int32_t id) {
-        ++visited;
-        beyond += static_cast<uint32_t>(id) >= static_cast<uint32_t>(source.vocabulary);
-      });
+      tokens.read(first, static_cast<int>(std::min<int64_t>(1000, tokens.count() - first)),
+                  [&](int, int32_t id) {
+                    ++visited;
+                    beyond += static_cast<uint32_t>(id) >= static_cast<uint32_t>(source.vocabulary);
+                  });
     fuzz::require(visited == tokens.count(), "all ids are there");
     fuzz::require(beyond == 0, "all ids are below the vocabulary");
   });

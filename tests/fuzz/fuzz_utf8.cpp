@@ -19,8 +19,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   CharacterCounts counts;
   count_characters(characters, "input", counts);
   const Tokenizer tokenizer(counts), none((CharacterCounts()));
-  fuzz::require(tokenizer.decode(tokenizer.encode(characters, "input")) == characters, "a text survives being encoded and decoded");
-  fuzz::require(none.extended(counts) == tokenizer, "an empty tokenizer is extended to the one made at once");
+  fuzz::require(tokenizer.decode(tokenizer.encode(characters, "input")) == characters,
+                "a text survives being encoded and decoded");
+  fuzz::require(none.extended(counts) == tokenizer,
+                "an empty tokenizer is extended to the one made at once");
   fuzz::require(describe_unknown(tokenizer, counts).empty(), "nothing is unknown");
   describe_unknown(none, counts);
   return 0;

@@ -14,7 +14,8 @@ using generators::Kernel;
 using generators::Tunables;
 
 Halide::Internal::AbstractGeneratorPtr make_generator(const Kernel& kernel) {
-  return generators::make_generator(kernel.generator(), Halide::Target(kernel_target()), {generators::fixed_params(*kernel.variant)});
+  return generators::make_generator(kernel.generator(), Halide::Target(kernel_target()),
+                                    {generators::fixed_params(*kernel.variant)});
 }
 
 /// None of a generator that is no Tunables.
@@ -31,8 +32,10 @@ TEST(Generators, SayWhatIsWorthTrying) {
     }
     generator->build_pipeline();
     for (const Tunables::Declared& tunable : tunables_of(*generator)) {
-      EXPECT_TRUE(std::ranges::is_sorted(tunable.values)) << kernel.generator() << " " << tunable.name;
-      EXPECT_EQ(std::ranges::count(tunable.values, tunable.standard), 1) << kernel.generator() << " " << tunable.name;
+      EXPECT_TRUE(std::ranges::is_sorted(tunable.values))
+          << kernel.generator() << " " << tunable.name;
+      EXPECT_EQ(std::ranges::count(tunable.values, tunable.standard), 1)
+          << kernel.generator() << " " << tunable.name;
     }
   }
 }
@@ -40,7 +43,8 @@ TEST(Generators, SayWhatIsWorthTrying) {
 // Of what a base class declares a pipeline may need a part.
 TEST(Generators, KnowWhatTheyDependOn) {
   const auto read = [](std::string_view op, std::string_view pass, std::string_view variant) {
-    const auto generator = make_generator({registry::find_variant(op, variant, "f32"), std::string(pass)});
+    const auto generator =
+        make_generator({registry::find_variant(op, variant, "f32"), std::string(pass)});
     std::vector<std::string> names;
     const auto add = [&] {
       for (const Tunables::Declared& tunable : tunables_of(*generator))
@@ -56,8 +60,10 @@ TEST(Generators, KnowWhatTheyDependOn) {
   using Names = std::vector<std::string>;
   EXPECT_EQ(read("scan", "forward", "serial"), (Names{"column_vectors", "stream_from"}));
   EXPECT_EQ(read("column_sum", "forward", "plain"), Names{"columns_per_task"});
-  EXPECT_EQ(read("linear_cross_entropy", "gradient", "fused"), (Names{"depth_block", "dx_tile_rows", "tile_rows"}));
-  EXPECT_EQ(read("linear_cross_entropy", "gradient", "unfused"), (Names{"depth_block", "dx_tile_rows", "rows_per_task", "tile_rows"}));
+  EXPECT_EQ(read("linear_cross_entropy", "gradient", "fused"),
+            (Names{"depth_block", "dx_tile_rows", "tile_rows"}));
+  EXPECT_EQ(read("linear_cross_entropy", "gradient", "unfused"),
+            (Names{"depth_block", "dx_tile_rows", "rows_per_task", "tile_rows"}));
 }
 
 // A tile of 14 rows and 4 vectors takes 61 registers.
@@ -69,8 +75,8 @@ TEST(Generators, ObjectToTilesThatDoNotFit) {
   EXPECT_NE(reason.find("61 registers"), reason.npos) << reason;
 }
 
-// A line of the registry with another element type needs no generator of its own: the products' operands have that type, and they are
-// added up in float.
+// A line of the registry with another element type needs no generator of its own: the products'
+// operands have that type, and they are added up in float.
 TEST(Generators, HaveTheElementTypeAsAParameter) {
   registry::Variant bf16 = *registry::find_variant("gemm", "packed", "f32");
   bf16.dtype = "bf16";
@@ -80,13 +86,16 @@ TEST(Generators, HaveTheElementTypeAsAParameter) {
       const auto generator = make_generator({&bf16, pass});
       const Halide::Module module = generator->build_module("kernel");
       std::map<std::string, Halide::Type> types;
-      for (const Halide::Argument& argument : module.functions().back().args) types[argument.name] = argument.type;
+      for (const Halide::Argument& argument : module.functions().back().args)
+        types[argument.name] = argument.type;
       EXPECT_EQ(types["a"], Halide::BFloat(16)) << variant << " " << pass;
       EXPECT_EQ(types["b"], Halide::BFloat(16));
-      for (const char* name : {"bias", "residual"}) EXPECT_EQ(types[name], Halide::Float(32)) << name;
+      for (const char* name : {"bias", "residual"})
+        EXPECT_EQ(types[name], Halide::Float(32)) << name;
       std::ostringstream code;
       code << module;
-      EXPECT_EQ(code.str().find("(bfloat16"), std::string::npos) << "something is computed in bfloat16";
+      EXPECT_EQ(code.str().find("(bfloat16"), std::string::npos)
+          << "something is computed in bfloat16";
     }
   }
   bf16.dtype = "f8";

@@ -12,7 +12,8 @@
 #include "tests/common/expect_error.h"
 #include "tests/common/temporary_directory.h"
 
-// Which rows of the tables a build uses, and what a generator's program makes of them: dropout's, with files of the test's own.
+// Which rows of the tables a build uses, and what a generator's program makes of them: dropout's,
+// with files of the test's own.
 namespace mmrec::registry {
 namespace {
 
@@ -39,62 +40,84 @@ Row changed(Row row, const std::function<void(Row&)>& change) {
   return row;
 }
 
-constexpr const char* kTarget = "x86-64-linux-avx2-fma-f16c-sse41-avx-no_asserts-no_bounds_query-no_runtime";
-const BuildDescription kBuild{
-    .target = kTarget, .halide = "21.0.0", .isa = "avx2", .cpu = "this_cpu", .microarchitecture = "this_arch", .tables = {}};
+constexpr const char* kTarget =
+    "x86-64-linux-avx2-fma-f16c-sse41-avx-no_asserts-no_bounds_query-no_runtime";
+const BuildDescription kBuild{.target = kTarget,
+                              .halide = "21.0.0",
+                              .isa = "avx2",
+                              .cpu = "this_cpu",
+                              .microarchitecture = "this_arch",
+                              .tables = {}};
 
 /// "4 at 64x32 by cpu this_cpu", ..: what the tables give dropout's forward pass with two threads.
 Strings used(const std::vector<ScheduleTable>& tables, const BuildDescription& build = kBuild) {
   Strings all;
   for (const UsedRow& one : used_rows(build, tables, "dropout", "forward", 2))
-    all.push_back(fmt::format("{} at {}x{} by {}", one.row.instance.params.at("rows_per_task"), one.row.call.sizes.at("N"),
-                              one.row.call.sizes.at("D"), one.level));
+    all.push_back(fmt::format("{} at {}x{} by {}", one.row.instance.params.at("rows_per_task"),
+                              one.row.call.sizes.at("N"), one.row.call.sizes.at("D"), one.level));
   return all;
 }
 
 TEST(UsedRows, EachLevelDisplacesTheOneBelow) {
   const std::map<std::string, int> far{{"N", 640}, {"D", 32}};
-  const auto brother = [](Row row) { return changed(std::move(row), [](Row& r) { r.cpu = "its_brother"; }); };
+  const auto brother = [](Row row) {
+    return changed(std::move(row), [](Row& r) { r.cpu = "its_brother"; });
+  };
   const ScheduleTable other{"other_arch", {row(4), row(8, far)}}, third{"third_arch", {row(32)}};
   EXPECT_TRUE(used({}).empty());
-  EXPECT_EQ(used({other, third}), (Strings{"4 at 64x32 by ISA tier avx2 (from other_arch)", "8 at 640x32 by ISA tier avx2 (from other_arch)"}))
+  EXPECT_EQ(used({other, third}), (Strings{"4 at 64x32 by ISA tier avx2 (from other_arch)",
+                                           "8 at 640x32 by ISA tier avx2 (from other_arch)"}))
       << "the first of the tables of other microarchitectures";
-  EXPECT_EQ(used({other, {"this_arch", {brother(row(64))}}}), Strings{"64 at 64x32 by microarchitecture this_arch"});
-  EXPECT_EQ(used({other, {"this_arch", {brother(row(64, far)), row(32)}}}), Strings{"32 at 64x32 by cpu this_cpu"});
+  EXPECT_EQ(used({other, {"this_arch", {brother(row(64))}}}),
+            Strings{"64 at 64x32 by microarchitecture this_arch"});
+  EXPECT_EQ(used({other, {"this_arch", {brother(row(64, far)), row(32)}}}),
+            Strings{"32 at 64x32 by cpu this_cpu"});
   EXPECT_EQ(used({{"this_arch", {row(32)}}, other}), Strings{"32 at 64x32 by cpu this_cpu"});
-  EXPECT_TRUE(used({{"this_arch", {changed(row(4), [](Row& r) { r.isa = "avx512"; })}}}).empty()) << "another tier's row was taken";
-  EXPECT_TRUE(used({{"this_arch", {changed(row(4), [](Row& r) { r.call.pass = "backward"; })}}}).empty());
+  EXPECT_TRUE(used({{"this_arch", {changed(row(4), [](Row& r) { r.isa = "avx512"; })}}}).empty())
+      << "another tier's row was taken";
+  EXPECT_TRUE(
+      used({{"this_arch", {changed(row(4), [](Row& r) { r.call.pass = "backward"; })}}}).empty());
 }
 
 TEST(UsedRows, OfTheSameSizesThatOfTheMachinesThreads) {
-  const auto threads = [](int count, Row row) { return changed(std::move(row), [&](Row& r) { r.threads = count; }); };
-  EXPECT_EQ(used({{"this_arch", {threads(3, row(4)), threads(2, row(8)), threads(4, row(32))}}}), Strings{"8 at 64x32 by cpu this_cpu"});
-  EXPECT_EQ(used({{"this_arch", {threads(3, row(4)), threads(4, row(32))}}}), Strings{"4 at 64x32 by cpu this_cpu"}) << "else the first";
-  EXPECT_EQ(used({{"this_arch", {threads(2, row(4))}}, {"this_arch", {threads(2, row(32))}}}), Strings{"4 at 64x32 by cpu this_cpu"})
+  const auto threads = [](int count, Row row) {
+    return changed(std::move(row), [&](Row& r) { r.threads = count; });
+  };
+  EXPECT_EQ(used({{"this_arch", {threads(3, row(4)), threads(2, row(8)), threads(4, row(32))}}}),
+            Strings{"8 at 64x32 by cpu this_cpu"});
+  EXPECT_EQ(used({{"this_arch", {threads(3, row(4)), threads(4, row(32))}}}),
+            Strings{"4 at 64x32 by cpu this_cpu"})
+      << "else the first";
+  EXPECT_EQ(used({{"this_arch", {threads(2, row(4))}}, {"this_arch", {threads(2, row(32))}}}),
+            Strings{"4 at 64x32 by cpu this_cpu"})
       << "the user's table is the first";
 }
 
 TEST(UsedRows, ATableThatWasAskedForServesAnyMachine) {
   BuildDescription only = kBuild;
   only.only_table = true;
-  EXPECT_EQ(used({{"poor", {changed(row(4), [](Row& r) { r.cpu = "poor"; })}}}, only), Strings{"4 at 64x32 by table poor"});
+  EXPECT_EQ(used({{"poor", {changed(row(4), [](Row& r) { r.cpu = "poor"; })}}}, only),
+            Strings{"4 at 64x32 by table poor"});
 }
 
 TEST(BuildDescription, IsReadBack) {
   const test::TemporaryDirectory directory;
   write_file_atomically(directory / "build.txt",
-                        "target a-b\nhalide 21.0.0\nisa avx2\ncpu c\nmicroarchitecture m\ntable /with space/a.json\ntable b.json\n");
+                        "target a-b\nhalide 21.0.0\nisa avx2\ncpu c\nmicroarchitecture m\ntable "
+                        "/with space/a.json\ntable b.json\n");
   const BuildDescription build = read_build_description(directory / "build.txt");
   EXPECT_EQ(build.target, "a-b");
   EXPECT_EQ(build.tables, (std::vector<fs::path>{"/with space/a.json", "b.json"}));
   EXPECT_FALSE(build.only_table);
   write_file_atomically(directory / "build.txt", "target a\n");
-  test::expect_error([&] { read_build_description(directory / "build.txt"); }, {"build.txt", "it has no"});
+  test::expect_error([&] { read_build_description(directory / "build.txt"); },
+                     {"build.txt", "it has no"});
   write_file_atomically(directory / "build.txt", "tarjet a\n");
   test::expect_error([&] { read_build_description(directory / "build.txt"); }, {"tarjet"});
 }
 
-// -------------------------------------------------------------------------------------------------------- the program
+// -------------------------------------------------------------------------------------------------
+// the program
 
 class GeneratorProgram : public testing::Test {
  protected:
@@ -104,26 +127,36 @@ class GeneratorProgram : public testing::Test {
   fs::path out() const { return directory_ / "out"; }
 
   void describe(const std::vector<fs::path>& tables) const {
-    std::string text = fmt::format("target {}\nhalide 21.0.0\nisa avx2\ncpu this_cpu\nmicroarchitecture this_arch\n", kTarget);
+    std::string text = fmt::format(
+        "target {}\nhalide 21.0.0\nisa avx2\ncpu this_cpu\nmicroarchitecture this_arch\n", kTarget);
     for (const fs::path& path : tables) text += fmt::format("table {}\n", path.string());
     write_file_atomically(directory_ / "build.txt", text);
   }
-  void write(const std::vector<Row>& rows) const { write_schedule_table(table(), {"this_arch", rows}); }
+  void write(const std::vector<Row>& rows) const {
+    write_schedule_table(table(), {"this_arch", rows});
+  }
 
   /// What the program says on both outputs; one that fails fails the test.
   std::string run(const std::string& options) const {
     const fs::path said = directory_ / "said";
-    const int status = std::system(fmt::format("{}/dropout/dropout_generator {} > {} 2>&1", MMREC_GENERATORS_DIR, options, said.string()).c_str());
-    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << options << "\n" << read_file(said);
+    const int status = std::system(fmt::format("{}/dropout/dropout_generator {} > {} 2>&1",
+                                               MMREC_GENERATORS_DIR, options, said.string())
+                                       .c_str());
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << options << "\n"
+                                                               << read_file(said);
     return read_file(said);
   }
-  std::string emit() const { return run(fmt::format("--emit {} {}", (directory_ / "build.txt").string(), out().string())); }
+  std::string emit() const {
+    return run(fmt::format("--emit {} {}", (directory_ / "build.txt").string(), out().string()));
+  }
 
-  /// "dropout_plain_forward_rows_per_task4 'rows_per_task=4' by cpu this_cpu", ..: the instances of the forward pass.
+  /// "dropout_plain_forward_rows_per_task4 'rows_per_task=4' by cpu this_cpu", ..: the instances of
+  /// the forward pass.
   Strings instances() const {
     const std::string text = read_file(out() / "kernels.inc");
     Strings all;
-    const std::regex line(R"re(MMREC_INSTANCE\((\w+), dropout, forward, plain, f32, "([^"]*)", "([^"]*)", "[0-9a-f]{16}"\))re");
+    const std::regex line(
+        R"re(MMREC_INSTANCE\((\w+), dropout, forward, plain, f32, "([^"]*)", "([^"]*)", "[0-9a-f]{16}"\))re");
     for (std::sregex_iterator it(text.begin(), text.end(), line), end; it != end; ++it)
       all.push_back(fmt::format("{} '{}' by {}", (*it)[1].str(), (*it)[2].str(), (*it)[3].str()));
     return all;
@@ -132,13 +165,16 @@ class GeneratorProgram : public testing::Test {
     const std::string text = read_file(out() / "kernels.inc");
     Strings all;
     const std::regex line(R"(MMREC_SCHEDULE_ROW\((.*)\))");
-    for (std::sregex_iterator it(text.begin(), text.end(), line), end; it != end; ++it) all.push_back((*it)[1]);
+    for (std::sregex_iterator it(text.begin(), text.end(), line), end; it != end; ++it)
+      all.push_back((*it)[1]);
     return all;
   }
   std::string lowered_of(const std::string& instance) const {
     const std::string text = read_file(out() / "kernels.inc");
     std::smatch found;
-    EXPECT_TRUE(std::regex_search(text, found, std::regex("\\(" + instance + ",.*\"([0-9a-f]{16})\"\\)"))) << instance;
+    EXPECT_TRUE(
+        std::regex_search(text, found, std::regex("\\(" + instance + ",.*\"([0-9a-f]{16})\"\\)")))
+        << instance;
     return found[1];
   }
   /// The kernels that an --emit compiles, in alphabetical order.
@@ -166,20 +202,26 @@ const std::string kForward = "dropout_plain_forward";
 TEST_F(GeneratorProgram, EmitsWhatTheTablesAskFor) {
   EXPECT_EQ(emit(), "") << "a table that is not there is an empty one";
   EXPECT_EQ(instances(), Strings{kForward + " '' by generator default"});
-  write({row(4), row(64, {{"N", 640}, {"D", 32}}), row(16, {{"N", 7}, {"D", 5}}), row(4, {{"N", 8}, {"D", 8}})});
+  write({row(4), row(64, {{"N", 640}, {"D", 32}}), row(16, {{"N", 7}, {"D", 5}}),
+         row(4, {{"N", 8}, {"D", 8}})});
   EXPECT_EQ(emit(), "");
   const std::string level = " by cpu this_cpu (measured with other code)";
-  EXPECT_EQ(instances(), (Strings{kForward + " ''" + level, kForward + "_rows_per_task4 'rows_per_task=4'" + level,
+  EXPECT_EQ(instances(), (Strings{kForward + " ''" + level,
+                                  kForward + "_rows_per_task4 'rows_per_task=4'" + level,
                                   kForward + "_rows_per_task64 'rows_per_task=64'" + level}));
-  EXPECT_EQ(rows(), (Strings{kForward + ", 7, 5", kForward + "_rows_per_task4, 8, 8", kForward + "_rows_per_task4, 64, 32",
-                             kForward + "_rows_per_task64, 640, 32"}))
+  EXPECT_EQ(rows(),
+            (Strings{kForward + ", 7, 5", kForward + "_rows_per_task4, 8, 8",
+                     kForward + "_rows_per_task4, 64, 32", kForward + "_rows_per_task64, 640, 32"}))
       << "sizes stand as the operation has them, and a parameter that is the default is none";
   const std::string archive = read_file(out() / "kernels.a");
-  for (const char* instance : {"dropout_plain_forward_argv", "dropout_plain_forward_rows_per_task64_metadata", "dropout_plain_backward_argv"})
+  for (const char* instance :
+       {"dropout_plain_forward_argv", "dropout_plain_forward_rows_per_task64_metadata",
+        "dropout_plain_backward_argv"})
     EXPECT_NE(archive.find(fmt::format("mmrec_{}", instance)), archive.npos) << instance;
 }
 
-// Stale is a row whose kernel is lowered to other code than when it was measured, or compiled by another Halide.
+// Stale is a row whose kernel is lowered to other code than when it was measured, or compiled by
+// another Halide.
 TEST_F(GeneratorProgram, KnowsWhatWasMeasuredWithOtherCode) {
   write({row(4)});
   emit();
@@ -190,7 +232,8 @@ TEST_F(GeneratorProgram, KnowsWhatWasMeasuredWithOtherCode) {
   write({today});
   emit();
   EXPECT_EQ(instances()[1], fresh);
-  EXPECT_EQ(lowered_of(kForward + "_rows_per_task4"), lowered) << "the fingerprint depends on what else there is";
+  EXPECT_EQ(lowered_of(kForward + "_rows_per_task4"), lowered)
+      << "the fingerprint depends on what else there is";
   write({changed(today, [](Row& r) { r.halide = "20.0.0"; })});
   emit();
   EXPECT_EQ(instances()[1], fresh + " (measured with other code)");
@@ -221,30 +264,40 @@ TEST_F(GeneratorProgram, NothingInATableBreaksTheBuild) {
     std::function<void(Row&)> change;
     std::string message;
   } wrong[] = {
-      {[](Row& r) { r.call.pass = "sideways"; }, "the registry has no kernel 'dropout sideways plain f32'"},
-      {[](Row& r) { r.instance.variant = "splendid"; }, "the registry has no kernel 'dropout forward splendid f32'"},
+      {[](Row& r) { r.call.pass = "sideways"; },
+       "the registry has no kernel 'dropout sideways plain f32'"},
+      {[](Row& r) { r.instance.variant = "splendid"; },
+       "the registry has no kernel 'dropout forward splendid f32'"},
       {[](Row& r) { r.dtype = "f64"; }, "the registry has no kernel 'dropout forward plain f64'"},
       {[](Row& r) { r.call.sizes.erase("N"); }, "its sizes are not N D"},
       {[](Row& r) { r.call.sizes["K"] = 1; }, "its sizes are not N D"},
-      {[](Row& r) { r.instance.params = {{"rolled", "4"}}; }, "the generator has no parameter 'rolled'"},
+      {[](Row& r) { r.instance.params = {{"rolled", "4"}}; },
+       "the generator has no parameter 'rolled'"},
       {[](Row& r) { r.instance.params = {{"(", "4"}}; }, "the generator has no parameter '('"},
-      {[](Row& r) { r.instance.params = {{"rows_per_task", "3"}}; }, "rows_per_task is none of 4, 8, 16, 32, 64"},
-      {[](Row& r) { r.instance.params = {{"rows_per_task", "many"}}; }, "rows_per_task is none of 4, 8, 16, 32, 64"},
+      {[](Row& r) { r.instance.params = {{"rows_per_task", "3"}}; },
+       "rows_per_task is none of 4, 8, 16, 32, 64"},
+      {[](Row& r) { r.instance.params = {{"rows_per_task", "many"}}; },
+       "rows_per_task is none of 4, 8, 16, 32, 64"},
   };
   const Row good = row(4, {{"N", 7}, {"D", 32}});
   for (const auto& [change, message] : wrong) {
     write({good, changed(row(8), change)});
     const std::string said = emit();
-    const bool readable = message.find("sizes") == message.npos;  // the sizes are looked at when a row is read
+    const bool readable =
+        message.find("sizes") == message.npos;  // the sizes are looked at when a row is read
     if (readable) {
-      EXPECT_NE(said.find("this_arch.json: a row is left out, " + message), said.npos) << message << "\n" << said;
+      EXPECT_NE(said.find("this_arch.json: a row is left out, " + message), said.npos)
+          << message << "\n"
+          << said;
     }
     EXPECT_EQ(instances().size(), 2) << message;
     EXPECT_EQ(rows(), Strings{kForward + "_rows_per_task4, 7, 32"}) << message;
   }
   const std::string deep = "{\"rows\": " + std::string(5000, '[') + std::string(5000, ']') + "}";
-  for (const std::string& text : {std::string(), std::string("{\"rows\": ["), std::string("[]"), std::string("{\"rows\": 3}"),
-                                  std::string("{\"kernels\": {}}"), std::string("\xff\xfe"), std::string("{\"rows\": [3, {}, null]}"), deep}) {
+  for (const std::string& text :
+       {std::string(), std::string("{\"rows\": ["), std::string("[]"), std::string("{\"rows\": 3}"),
+        std::string("{\"kernels\": {}}"), std::string("\xff\xfe"),
+        std::string("{\"rows\": [3, {}, null]}"), deep}) {
     write_file_atomically(table(), text);
     emit();
     EXPECT_EQ(instances(), Strings{kForward + " '' by generator default"}) << text.substr(0, 40);
@@ -257,13 +310,17 @@ TEST_F(GeneratorProgram, SaysWhatItMakes) {
   EXPECT_EQ(kernels[0].at("op"), "dropout");
   EXPECT_EQ(kernels[0].at("pass"), "forward");
   EXPECT_EQ(kernels[0].at("generator"), "dropout_plain_forward");
-  EXPECT_EQ(kernels[0].at("parameters")[0], (nlohmann::json{{"name", "rows_per_task"}, {"default", 16}, {"values", {4, 8, 16, 32, 64}}}));
+  EXPECT_EQ(
+      kernels[0].at("parameters")[0],
+      (nlohmann::json{{"name", "rows_per_task"}, {"default", 16}, {"values", {4, 8, 16, 32, 64}}}));
 }
 
 TEST_F(GeneratorProgram, ShowsCode) {
   emit();
-  run(fmt::format("--inspect {} {} {}", (directory_ / "build.txt").string(), out().string(), kForward));
-  for (const char* suffix : {".stmt", ".s", ".ll"}) EXPECT_GT(fs::file_size(out() / (kForward + suffix)), 100) << suffix;
+  run(fmt::format("--inspect {} {} {}", (directory_ / "build.txt").string(), out().string(),
+                  kForward));
+  for (const char* suffix : {".stmt", ".s", ".ll"})
+    EXPECT_GT(fs::file_size(out() / (kForward + suffix)), 100) << suffix;
 }
 
 }  // namespace

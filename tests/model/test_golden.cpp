@@ -21,7 +21,8 @@ namespace {
 class Golden : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    const std::filesystem::path file = std::filesystem::path(MMREC_SOURCE_DIR) / "tests/model/golden/base.safetensors";
+    const std::filesystem::path file =
+        std::filesystem::path(MMREC_SOURCE_DIR) / "tests/model/golden/base.safetensors";
     const test::TemporaryDirectory directory;
     truth_ = std::make_unique<SafetensorsFile>(file);
     probe(file, directory / "out.safetensors");
@@ -56,7 +57,8 @@ std::unique_ptr<SafetensorsFile> Golden::truth_, Golden::result_;
 
 double largest(const std::vector<float>& values) {
   double largest = 0;
-  for (const float value : values) largest = std::max(largest, std::abs(static_cast<double>(value)));
+  for (const float value : values)
+    largest = std::max(largest, std::abs(static_cast<double>(value)));
   return largest;
 }
 
@@ -73,7 +75,8 @@ double largest_difference(const std::vector<float>& got, const std::vector<float
 }
 
 TEST_F(Golden, ForwardPass) {
-  for (const char* name : {"logits", "token_loss", "loss"}) EXPECT_LE(largest_difference(result(name), truth(name)), 1e-5) << name;
+  for (const char* name : {"logits", "token_loss", "loss"})
+    EXPECT_LE(largest_difference(result(name), truth(name)), 1e-5) << name;
 }
 
 TEST_F(Golden, Gradients) {
@@ -112,7 +115,8 @@ TEST_F(Golden, OutputHasTheReferencesKeysAndTheExactInputs) {
   for (const auto& [name, tensor] : truth_->tensors()) {
     const TensorEntry& back = result_->find(name);
     EXPECT_TRUE(back.dtype == tensor.dtype && back.shape == tensor.shape) << name;
-    const bool is_input = name.starts_with("w.") || name == "ids" || name == "targets" || name == "memory" || name == "memory_v";
+    const bool is_input = name.starts_with("w.") || name == "ids" || name == "targets" ||
+                          name == "memory" || name == "memory_v";
     EXPECT_TRUE(!is_input || result_->bytes(name) == truth_->bytes(name)) << name;
   }
 }
@@ -123,9 +127,11 @@ TEST_F(Golden, WithTheMemoryAmongTheParameters) {
   const test::TemporaryDirectory directory;
   StoredTensors inputs;
   std::vector<std::vector<std::byte>> bytes;
-  for (const auto& [name, tensor] : truth_->tensors()) inputs[name] = {tensor.dtype, tensor.shape, bytes.emplace_back(truth_->bytes(name))};
+  for (const auto& [name, tensor] : truth_->tensors())
+    inputs[name] = {tensor.dtype, tensor.shape, bytes.emplace_back(truth_->bytes(name))};
   nlohmann::json config = nlohmann::json::parse(truth_->metadata().at("config"));
-  const int layers = config["layers"], slots = config["mem_slots"], D = config["dim"], top = slots / 16;
+  const int layers = config["layers"], slots = config["mem_slots"], D = config["dim"],
+            top = slots / 16;
   config["memory"] = "learned";
   std::vector<std::vector<float>> banks;
   for (const auto& [bank, parameter] : {std::pair("memory", "k"), {"memory_v", "v"}}) {
@@ -143,17 +149,21 @@ TEST_F(Golden, WithTheMemoryAmongTheParameters) {
 
   const SafetensorsFile learned(directory / "out.safetensors");
   for (const auto& [name, tensor] : result_->tensors()) {
-    const bool is_the_same = name.starts_with("g.") || name == "logits" || name == "loss" || name == "token_loss";
+    const bool is_the_same =
+        name.starts_with("g.") || name == "logits" || name == "loss" || name == "token_loss";
     EXPECT_TRUE(!is_the_same || values(learned, name) == result(name)) << name;
   }
   double squares = 0;
   for (int layer = 0; layer < layers; ++layer)
     for (const char* parameter : {"k", "v"}) {
       const std::string name = fmt::format("blocks.{}.memory.{}", layer, parameter);
-      for (const float gradient : values(learned, "g." + name)) squares += static_cast<double>(gradient) * gradient;
+      for (const float gradient : values(learned, "g." + name))
+        squares += static_cast<double>(gradient) * gradient;
       // The first step moves everything with a gradient by the learning rate, 3e-4. Decay alone
       // would move these by at most 6e-5.
-      EXPECT_GT(largest_difference(values(learned, "w1." + name), values(learned, "w." + name)), 2e-4) << name;
+      EXPECT_GT(largest_difference(values(learned, "w1." + name), values(learned, "w." + name)),
+                2e-4)
+          << name;
     }
   const double norm = result("grad_norm").at(0);
   EXPECT_GT(squares, 0);

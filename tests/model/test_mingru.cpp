@@ -16,36 +16,44 @@ struct Named {
   const char* name;
   Array& (*of)(MingruWeights&);
 };
-constexpr Named kWeights[] = {{"norm1.weight", [](MingruWeights& w) -> Array& { return w.norm1; }},
-                              {"W_zh.weight", [](MingruWeights& w) -> Array& { return w.projection; }},
-                              {"W_zh.bias", [](MingruWeights& w) -> Array& { return w.projection_bias; }},
-                              {"W_o.weight", [](MingruWeights& w) -> Array& { return w.output; }},
-                              {"W_o.bias", [](MingruWeights& w) -> Array& { return w.output_bias; }},
-                              {"norm2.weight", [](MingruWeights& w) -> Array& { return w.ffn.norm; }},
-                              {"ffn.0.weight", [](MingruWeights& w) -> Array& { return w.ffn.in; }},
-                              {"ffn.0.bias", [](MingruWeights& w) -> Array& { return w.ffn.in_bias; }},
-                              {"ffn.3.weight", [](MingruWeights& w) -> Array& { return w.ffn.out; }},
-                              {"ffn.3.bias", [](MingruWeights& w) -> Array& { return w.ffn.out_bias; }}};
+constexpr Named kWeights[] = {
+    {"norm1.weight", [](MingruWeights& w) -> Array& { return w.norm1; }},
+    {"W_zh.weight", [](MingruWeights& w) -> Array& { return w.projection; }},
+    {"W_zh.bias", [](MingruWeights& w) -> Array& { return w.projection_bias; }},
+    {"W_o.weight", [](MingruWeights& w) -> Array& { return w.output; }},
+    {"W_o.bias", [](MingruWeights& w) -> Array& { return w.output_bias; }},
+    {"norm2.weight", [](MingruWeights& w) -> Array& { return w.ffn.norm; }},
+    {"ffn.0.weight", [](MingruWeights& w) -> Array& { return w.ffn.in; }},
+    {"ffn.0.bias", [](MingruWeights& w) -> Array& { return w.ffn.in_bias; }},
+    {"ffn.3.weight", [](MingruWeights& w) -> Array& { return w.ffn.out; }},
+    {"ffn.3.bias", [](MingruWeights& w) -> Array& { return w.ffn.out_bias; }}};
 
 /// A block with weights, a state, input rows and a gradient of its output.
 struct Setting {
-  Setting(int T, int B, int D, float p) : T(T), B(B), D(D), config(config_of(D)), parameters(config), block(config, T, B) {
+  Setting(int T, int B, int D, float p)
+      : T(T), B(B), D(D), config(config_of(D)), parameters(config), block(config, T, B) {
     current_variant = {"mingru", fmt::format("{} x {} x {}", T, B, D), "block"};
     dropout = {{p, {1, 2}}, {p, {3, 4}}, {p, {5, 6}}};
     for (const Parameter& parameter : parameters.table())
-      for (int64_t i = 0; i < parameter.count; ++i) parameters.weight(parameter.name).data()[i] = random.uniform(-0.5f, 0.5f);
-    block.bind(ParameterScope(parameters, parameters.weights(), "blocks.0."), ParameterScope(parameters, parameters.gradients(), "blocks.0."));
+      for (int64_t i = 0; i < parameter.count; ++i)
+        parameters.weight(parameter.name).data()[i] = random.uniform(-0.5f, 0.5f);
+    block.bind(ParameterScope(parameters, parameters.weights(), "blocks.0."),
+               ParameterScope(parameters, parameters.gradients(), "blocks.0."));
     arena = Arena::fitted([&](Arena& fitted) {
       block.lay_out_saved(fitted);
       block.lay_out_scratch(fitted, true);
     });
   }
 
-  static Config config_of(int D) { return {.arch = "mingru", .vocab_size = 2, .dim = D, .layers = 1}; }
+  static Config config_of(int D) {
+    return {.arch = "mingru", .vocab_size = 2, .dim = D, .layers = 1};
+  }
 
   reference::MingruInputs inputs() const {
-    reference::MingruInputs in{x, state_in, {}, dropout.mixer, dropout.ffn_hidden, dropout.ffn_output};
-    for (const Named& weight : kWeights) weight.of(in.weights) = Array(parameters.weight(std::string("blocks.0.") + weight.name));
+    reference::MingruInputs in{
+        x, state_in, {}, dropout.mixer, dropout.ffn_hidden, dropout.ffn_output};
+    for (const Named& weight : kWeights)
+      weight.of(in.weights) = Array(parameters.weight(std::string("blocks.0.") + weight.name));
     return in;
   }
 
@@ -56,7 +64,8 @@ struct Setting {
   MingruBlock block;
   Arena arena;
   BlockDropout dropout;
-  GuardedTensor x = random.input({T * B, D}), state_in = random.input({B, D}), dy = random.input({T * B, D});
+  GuardedTensor x = random.input({T * B, D}), state_in = random.input({B, D}),
+                dy = random.input({T * B, D});
 };
 
 /// Expects every element to be within `part` of the largest, as in the golden test: over a whole
@@ -81,7 +90,9 @@ void check(int T, int B, int D, float p, bool by_differences) {
     const auto loss = [&] { return dot(dy, reference::mingru_forward(in).y); };
     gradient.dx = proven("x", gradient.dx, reference::numeric_gradient(in.x, loss));
     for (const Named& weight : kWeights)
-      weight.of(gradient.weights) = proven(weight.name, weight.of(gradient.weights), reference::numeric_gradient(weight.of(in.weights), loss));
+      weight.of(gradient.weights) =
+          proven(weight.name, weight.of(gradient.weights),
+                 reference::numeric_gradient(weight.of(in.weights), loss));
   }
 
   const GuardedTensor state = inout(s.state_in), y = output({T * B, D}), dx = output({T * B, D});
@@ -95,7 +106,8 @@ void check(int T, int B, int D, float p, bool by_differences) {
   s.block.backward(s.dy, s.x, s.dropout, dx);
   expect_golden("dx", dx, gradient.dx, 5e-5);
   for (const Named& weight : kWeights)
-    expect_golden(weight.name, s.parameters.gradient(std::string("blocks.0.") + weight.name), weight.of(gradient.weights), 5e-5);
+    expect_golden(weight.name, s.parameters.gradient(std::string("blocks.0.") + weight.name),
+                  weight.of(gradient.weights), 5e-5);
 }
 
 TEST(Mingru, MatchesTheReference) {
@@ -113,14 +125,18 @@ TEST(Mingru, WholeSequenceEqualsStepByStep) {
   constexpr int T = 200, B = 3, D = 32;
   Setting s(T, B, D, 0);
   MingruBlock step(s.config, 1, B);
-  step.bind(ParameterScope(s.parameters, s.parameters.weights(), "blocks.0."), ParameterScope(s.parameters, s.parameters.gradients(), "blocks.0."));
+  step.bind(ParameterScope(s.parameters, s.parameters.weights(), "blocks.0."),
+            ParameterScope(s.parameters, s.parameters.gradients(), "blocks.0."));
   const Arena arena = Arena::fitted([&](Arena& fitted) {
     step.lay_out_saved(fitted);
     step.lay_out_scratch(fitted, false);
   });
-  const GuardedTensor state = inout(s.state_in), step_state = inout(s.state_in), y = output({T * B, D}), step_y = output({T * B, D});
+  const GuardedTensor state = inout(s.state_in), step_state = inout(s.state_in),
+                      y = output({T * B, D}), step_y = output({T * B, D});
   s.block.forward(s.x, state, {}, y);
-  for (int t = 0; t < T; ++t) step.forward(s.x.view().rows(t * B, (t + 1) * B), step_state, {}, step_y.view().rows(t * B, (t + 1) * B));
+  for (int t = 0; t < T; ++t)
+    step.forward(s.x.view().rows(t * B, (t + 1) * B), step_state, {},
+                 step_y.view().rows(t * B, (t + 1) * B));
   for (int i = 0; i < T * B * D; ++i) ASSERT_NEAR(y[i], step_y[i], 1e-5) << i;
   for (int i = 0; i < B * D; ++i) ASSERT_NEAR(state[i], step_state[i], 1e-5) << i;
 }

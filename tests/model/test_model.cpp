@@ -19,7 +19,8 @@ namespace {
 
 std::map<std::string, std::vector<int>> shapes(const Config& config) {
   std::map<std::string, std::vector<int>> shapes;
-  for (const Parameter& parameter : parameter_table(config)) shapes[parameter.name] = parameter.shape;
+  for (const Parameter& parameter : parameter_table(config))
+    shapes[parameter.name] = parameter.shape;
   return shapes;
 }
 
@@ -28,7 +29,8 @@ TEST(Parameters, TinyHasTheDocumentedNamesShapesAndCount) {
   EXPECT_EQ(parameter_count(parameter_table(tiny)), 1'960'832);
 
   constexpr int D = 128;
-  std::map<std::string, std::vector<int>> want = {{"embedding.weight", {5000, D}}, {"norm.weight", {D}}};
+  std::map<std::string, std::vector<int>> want = {{"embedding.weight", {5000, D}},
+                                                  {"norm.weight", {D}}};
   for (int layer = 0; layer < 4; ++layer) {
     const std::string block = fmt::format("blocks.{}.", layer);
     const auto add_linear = [&](const std::string& name, int out, int in) {
@@ -55,7 +57,8 @@ TEST(Parameters, ALearnedMemoryAddsTheDocumentedOnes) {
   Config tiny = preset("tiny");
   std::map<std::string, std::vector<int>> want = shapes(tiny);
   for (int layer = 0; layer < 4; ++layer)
-    for (const char* bank : {"k", "v"}) want[fmt::format("blocks.{}.memory.{}", layer, bank)] = {64, 128};
+    for (const char* bank : {"k", "v"})
+      want[fmt::format("blocks.{}.memory.{}", layer, bank)] = {64, 128};
   tiny.memory = "learned";
   EXPECT_EQ(shapes(tiny), want);
 
@@ -63,7 +66,8 @@ TEST(Parameters, ALearnedMemoryAddsTheDocumentedOnes) {
   parameters.initialise(1);
   double squares = 0;
   const Tensor slots = parameters.weight("blocks.3.memory.v");
-  for (int64_t i = 0; i < slots.count(); ++i) squares += static_cast<double>(slots.data()[i]) * slots.data()[i];
+  for (int64_t i = 0; i < slots.count(); ++i)
+    squares += static_cast<double>(slots.data()[i]) * slots.data()[i];
   const double n = static_cast<double>(slots.count());
   EXPECT_NEAR(std::sqrt(squares / n), 0.02, 5 * 0.02 / std::sqrt(2 * n));
 }
@@ -76,7 +80,9 @@ TEST(Parameters, AreDisjointAndAlignedInTheFlatArrays) {
     EXPECT_GE(parameter.offset, end) << parameter.name;
     end = parameter.offset + parameter.count;
     EXPECT_EQ(parameters.weight(parameter.name).count(), parameter.count) << parameter.name;
-    EXPECT_EQ(parameters.gradient(parameter.name).data() - parameters.gradients().data(), parameter.offset) << parameter.name;
+    EXPECT_EQ(parameters.gradient(parameter.name).data() - parameters.gradients().data(),
+              parameter.offset)
+        << parameter.name;
   }
   EXPECT_LE(end, parameters.weights().size(0));
   expect_error([&] { parameters.find("blocks.4.W_g.weight"); }, {"blocks.4.W_g.weight"});
@@ -101,7 +107,10 @@ TEST(Parameters, AreInitialisedAsDocumented) {
   for (const Parameter& parameter : parameters.table()) {
     const Tensor weight = parameters.weight(parameter.name);
     const std::string& name = parameter.name;
-    const auto all_are = [&](float value) { return std::all_of(weight.data(), weight.data() + weight.count(), [&](float w) { return w == value; }); };
+    const auto all_are = [&](float value) {
+      return std::all_of(weight.data(), weight.data() + weight.count(),
+                         [&](float w) { return w == value; });
+    };
     if (name.find("norm") != name.npos)
       EXPECT_TRUE(all_are(1)) << name;
     else if (name.ends_with("W_fused.bias"))
@@ -109,7 +118,10 @@ TEST(Parameters, AreInitialisedAsDocumented) {
     else if (name.ends_with("W_fused.weight"))
       expect_uniform(name, weight, std::sqrt(6.0 / (128 + 128)));
     else if (name.ends_with(".bias"))
-      expect_uniform(name, weight, 1 / std::sqrt(static_cast<double>(parameters.weight(name.substr(0, name.size() - 4) + "weight").size(1))));
+      expect_uniform(
+          name, weight,
+          1 / std::sqrt(static_cast<double>(
+                  parameters.weight(name.substr(0, name.size() - 4) + "weight").size(1))));
     else
       expect_uniform(name, weight, 1 / std::sqrt(static_cast<double>(weight.size(1))));
   }
@@ -118,16 +130,22 @@ TEST(Parameters, AreInitialisedAsDocumented) {
 TEST(Parameters, InitialisationDependsOnlyOnTheSeed) {
   const Config config = preset("tiny");
   Parameters parameters(config), again(config), other(config);
-  again.gradients().data()[0] = again.first_moments().data()[1] = again.second_moments().data()[2] = 1;
+  again.gradients().data()[0] = again.first_moments().data()[1] = again.second_moments().data()[2] =
+      1;
   parameters.initialise(7);
   again.initialise(7);
   other.initialise(8);
-  const auto same = [&](const Tensor& a, const Tensor& b) { return std::equal(a.data(), a.data() + a.count(), b.data()); };
+  const auto same = [&](const Tensor& a, const Tensor& b) {
+    return std::equal(a.data(), a.data() + a.count(), b.data());
+  };
   EXPECT_TRUE(same(parameters.weights(), again.weights()));
   for (const Tensor& flat : {again.gradients(), again.first_moments(), again.second_moments()})
-    EXPECT_TRUE(std::all_of(flat.data(), flat.data() + flat.count(), [](float value) { return value == 0; }));
-  EXPECT_FALSE(same(parameters.weight("blocks.3.ffn.0.weight"), other.weight("blocks.3.ffn.0.weight")));
-  EXPECT_FALSE(same(parameters.weight("blocks.0.W_g.weight"), parameters.weight("blocks.1.W_g.weight")));
+    EXPECT_TRUE(std::all_of(flat.data(), flat.data() + flat.count(),
+                            [](float value) { return value == 0; }));
+  EXPECT_FALSE(
+      same(parameters.weight("blocks.3.ffn.0.weight"), other.weight("blocks.3.ffn.0.weight")));
+  EXPECT_FALSE(
+      same(parameters.weight("blocks.0.W_g.weight"), parameters.weight("blocks.1.W_g.weight")));
 }
 
 // ------------------------------------------------------------------------------------------ memory
@@ -152,7 +170,8 @@ TEST(MemoryBanks, AreDrawnLikeTheMeanOf16Slots) {
   const double n = static_cast<double>(values.size()), deviation = 0.02 / 4;
   EXPECT_LE(std::abs(sum / n), 5 * deviation / std::sqrt(n));
   EXPECT_NEAR(std::sqrt(squares / n), deviation, 5 * deviation / std::sqrt(2 * n));
-  EXPECT_GT(std::set<float>(values.begin(), values.end()).size(), 0.9 * n) << "layers or banks share their numbers";
+  EXPECT_GT(std::set<float>(values.begin(), values.end()).size(), 0.9 * n)
+      << "layers or banks share their numbers";
 
   EXPECT_EQ(draw(42, 3), values);
   EXPECT_NE(draw(42, 4), values);
@@ -178,17 +197,26 @@ Config small_config() {
 /// a real one: no part is hidden by a neutral value, every part affects the loss.
 struct Setting {
   explicit Setting(const Config& config, int T, int B, int vocabulary = kVocabulary)
-      : config(config), vocabulary(vocabulary), parameters(config), keys(bank()), values(bank()), T(T), B(B) {
+      : config(config),
+        vocabulary(vocabulary),
+        parameters(config),
+        keys(bank()),
+        values(bank()),
+        T(T),
+        B(B) {
     parameters.initialise(1);
     for (const Parameter& parameter : parameters.table()) {
       const float more = parameter.name.find(".memory.") == std::string::npos ? 0.3f : 2;
-      for (int64_t i = 0; i < parameter.count; ++i) parameters.weights().data()[parameter.offset + i] += random.uniform(-more, more);
+      for (int64_t i = 0; i < parameter.count; ++i)
+        parameters.weights().data()[parameter.offset + i] += random.uniform(-more, more);
     }
     const GuardedIds tokens = random.ids((T + 1) * B, vocabulary);
     for (int i = 0; i < (T + 1) * B; ++i) sequence.push_back(tokens[i]);
   }
 
-  GuardedTensor bank() { return random.input({config.layers, top_slots(config), config.dim}, -2, 2); }
+  GuardedTensor bank() {
+    return random.input({config.layers, top_slots(config), config.dim}, -2, 2);
+  }
   Model model(Model::Mode mode) { return model(mode, T, B); }
   Model model(Model::Mode mode, int T, int B) {
     Model model(config, vocabulary, parameters, T, B, mode, 1);
@@ -211,12 +239,15 @@ struct Setting {
   std::vector<int32_t> sequence;  // [T + 1][B]
 };
 
-std::vector<float> copy(const Tensor& tensor) { return std::vector<float>(tensor.data(), tensor.data() + tensor.count()); }
+std::vector<float> copy(const Tensor& tensor) {
+  return std::vector<float>(tensor.data(), tensor.data() + tensor.count());
+}
 
 /// Sets a random initial state, so that the first position also has a past.
 void set_state(const Model& model, uint32_t seed) {
   Random random(seed);
-  for (int64_t i = 0; i < model.state().count(); ++i) model.state().data()[i] = random.uniform(-1, 1);
+  for (int64_t i = 0; i < model.state().count(); ++i)
+    model.state().data()[i] = random.uniform(-1, 1);
 }
 
 /// Returns the derivative of loss() along a direction in a parameter's space, by fourth-order
@@ -226,7 +257,8 @@ double difference(const Tensor& weight, const std::vector<float>& direction, Los
   constexpr double kStep = 0.02;
   const std::vector<float> before = copy(weight);
   const auto at = [&](double step) {
-    for (size_t i = 0; i < before.size(); ++i) weight.data()[i] = static_cast<float>(before[i] + step * direction[i]);
+    for (size_t i = 0; i < before.size(); ++i)
+      weight.data()[i] = static_cast<float>(before[i] + step * direction[i]);
     const double result = loss();
     std::copy(before.begin(), before.end(), weight.data());
     return result;
@@ -246,7 +278,8 @@ void check_gradients(const Config& config, float dropout) {
   Model model = s.model(Model::Mode::kTraining);
   const auto loss = [&] {
     set_state(model, 3);
-    const LossSum sum = model.loss_and_gradients(s.ids(), s.targets(), {.p = dropout, .seed = 5, .step = 9});
+    const LossSum sum =
+        model.loss_and_gradients(s.ids(), s.targets(), {.p = dropout, .seed = 5, .step = 9});
     return sum.loss / static_cast<double>(sum.tokens);
   };
   loss();
@@ -258,19 +291,25 @@ void check_gradients(const Config& config, float dropout) {
     const auto check = [&](const std::string& what, const std::vector<float>& direction) {
       double formula = 0;
       for (int i = 0; i < count; ++i) formula += static_cast<double>(gradient[i]) * direction[i];
-      EXPECT_NEAR(formula, difference(s.parameters.weight(parameter.name), direction, loss), kTolerance) << parameter.name << ", " << what;
+      EXPECT_NEAR(formula, difference(s.parameters.weight(parameter.name), direction, loss),
+                  kTolerance)
+          << parameter.name << ", " << what;
     };
     const auto smaller = [](float a, float b) { return std::abs(a) < std::abs(b); };
-    const int largest = static_cast<int>(std::max_element(gradient, gradient + count, smaller) - gradient);
-    EXPECT_GT(std::abs(gradient[largest]), 30 * kTolerance) << parameter.name << ": the tolerance hides the gradient";
-    for (const int element : {largest, s.random.below(count), s.random.below(count), s.random.below(count)}) {
+    const int largest =
+        static_cast<int>(std::max_element(gradient, gradient + count, smaller) - gradient);
+    EXPECT_GT(std::abs(gradient[largest]), 30 * kTolerance)
+        << parameter.name << ": the tolerance hides the gradient";
+    for (const int element :
+         {largest, s.random.below(count), s.random.below(count), s.random.below(count)}) {
       std::vector<float> direction(count);
       direction[element] = 1;
       check(fmt::format("element {}", element), direction);
     }
     // All elements at once: an error in any of them is detected.
     std::vector<float> direction(count);
-    for (float& part : direction) part = (s.random.below(2) ? 1.f : -1.f) / std::sqrt(static_cast<float>(count));
+    for (float& part : direction)
+      part = (s.random.below(2) ? 1.f : -1.f) / std::sqrt(static_cast<float>(count));
     check("a random direction", direction);
   }
 }
@@ -283,7 +322,9 @@ Config with_mingru(Config config) {
 TEST(Model, GradientsMatchTheLossOfMingru) { check_gradients(with_mingru(small_config()), 0.3f); }
 TEST(Model, GradientsMatchTheLoss) { check_gradients(small_config(), 0); }
 TEST(Model, GradientsMatchTheLossWithDropout) { check_gradients(small_config(), 0.3f); }
-TEST(Model, GradientsMatchTheLossWithALearnedMemory) { check_gradients(with_learned_memory(small_config()), 0.3f); }
+TEST(Model, GradientsMatchTheLossWithALearnedMemory) {
+  check_gradients(with_learned_memory(small_config()), 0.3f);
+}
 
 /// Everything but the memory's gradients equals the result with the same slots drawn.
 TEST(Model, LearnedMemoryIsReadLikeADrawnOne) {
@@ -298,9 +339,12 @@ TEST(Model, LearnedMemoryIsReadLikeADrawnOne) {
     std::copy_n(weight.data(), weight.count(), slots.tensor.data());
   }
   EXPECT_EQ(other.drawn().size(), 4u);
-  EXPECT_EQ(model.loss_and_gradients(s.ids(), s.targets(), {}).loss, other.loss_and_gradients(s.ids(), s.targets(), {}).loss);
+  EXPECT_EQ(model.loss_and_gradients(s.ids(), s.targets(), {}).loss,
+            other.loss_and_gradients(s.ids(), s.targets(), {}).loss);
   for (const Parameter& parameter : drawn.parameters.table())
-    EXPECT_EQ(copy(s.parameters.gradient(parameter.name)), copy(drawn.parameters.gradient(parameter.name))) << parameter.name;
+    EXPECT_EQ(copy(s.parameters.gradient(parameter.name)),
+              copy(drawn.parameters.gradient(parameter.name)))
+        << parameter.name;
 }
 
 /// All gradients are accumulated: over several calls, and over the model's parts within a call.
@@ -352,7 +396,8 @@ TEST(Model, GradientsDoNotDependOnTheThreads) {
     };
     const std::vector<float> want = gradients(1);
     for (const int threads : {2, 3, 5})
-      for (int again = 0; again < 3; ++again) EXPECT_TRUE(gradients(threads) == want) << B << " sequences, " << threads << " threads";
+      for (int again = 0; again < 3; ++again)
+        EXPECT_TRUE(gradients(threads) == want) << B << " sequences, " << threads << " threads";
   }
 }
 
@@ -362,9 +407,11 @@ std::vector<float> logits(Model& model, const IntTensor& ids, int vocabulary = k
   return values;
 }
 
-void expect_near(const std::vector<float>& got, const std::vector<float>& want, double tolerance = 1e-5) {
+void expect_near(const std::vector<float>& got, const std::vector<float>& want,
+                 double tolerance = 1e-5) {
   ASSERT_EQ(got.size(), want.size());
-  for (size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], want[i], tolerance) << "element " << i;
+  for (size_t i = 0; i < got.size(); ++i)
+    ASSERT_NEAR(got[i], want[i], tolerance) << "element " << i;
 }
 
 TEST(Model, LossIsTheCrossEntropyOfTheLogits) {
@@ -379,7 +426,8 @@ TEST(Model, LossIsTheCrossEntropyOfTheLogits) {
     double exponentials = 0;
     for (int v = 0; v < kVocabulary; ++v) exponentials += std::exp(static_cast<double>(row[v]));
     const float target = row[s.targets().data()[n]];
-    EXPECT_NEAR(model.token_loss().data()[n], std::log(exponentials) - target, 1e-5) << "position " << n;
+    EXPECT_NEAR(model.token_loss().data()[n], std::log(exponentials) - target, 1e-5)
+        << "position " << n;
     loss += std::log(exponentials) - target;
     correct += std::all_of(row, row + kVocabulary, [&](float logit) { return logit <= target; });
   }
@@ -407,16 +455,20 @@ void check_windows(const Config& config) {
     part.clear_state();
     const std::vector<float> afresh = logits(part, s.ids().rows(0, T));
     EXPECT_NE(carried, afresh);
-    expect_near(afresh, std::vector<float>(want.begin(), want.begin() + static_cast<ptrdiff_t>(afresh.size())));
+    expect_near(afresh, std::vector<float>(want.begin(),
+                                           want.begin() + static_cast<ptrdiff_t>(afresh.size())));
   }
 }
 
 TEST(Model, WindowsWithTheStateCarriedEqualOneRun) { check_windows(small_config()); }
-TEST(Model, WindowsWithTheStateCarriedEqualOneRunOfMingru) { check_windows(with_mingru(small_config())); }
+TEST(Model, WindowsWithTheStateCarriedEqualOneRunOfMingru) {
+  check_windows(with_mingru(small_config()));
+}
 
 TEST(Model, SequencesOfABatchAreIndependent) {
   Setting s(small_config(), 7, 3);
-  Model together = s.model(Model::Mode::kInference), alone = s.model(Model::Mode::kInference, s.T, 1);
+  Model together = s.model(Model::Mode::kInference),
+        alone = s.model(Model::Mode::kInference, s.T, 1);
   const std::vector<float> all = logits(together, s.ids());
   for (int b = 0; b < s.B; ++b) {
     std::vector<int32_t> ids;
@@ -437,7 +489,8 @@ TEST(Model, TrainingAndInferenceAgree) {
   EXPECT_EQ(logits(training, s.ids()), logits(inference, s.ids()));
   training.clear_state();
   inference.clear_state();
-  const LossSum with_gradients = training.loss_and_gradients(s.ids(), s.targets(), {}), without = inference.loss(s.ids(), s.targets());
+  const LossSum with_gradients = training.loss_and_gradients(s.ids(), s.targets(), {}),
+                without = inference.loss(s.ids(), s.targets());
   EXPECT_NEAR(with_gradients.loss, without.loss, 1e-4);
   EXPECT_EQ(with_gradients.correct, without.correct);
 }
@@ -498,34 +551,42 @@ void check_threads(Config config) {
     model.clear_state();
     s.parameters.clear_gradients();
     model.loss_and_gradients(s.ids(), s.targets(), {.p = 0.1f, .seed = 5, .step = 9});
-    return {bits(all), bits(copy(model.token_loss())), bits(copy(model.state())), bits(copy(s.parameters.gradients()))};
+    return {bits(all), bits(copy(model.token_loss())), bits(copy(model.state())),
+            bits(copy(s.parameters.gradients()))};
   });
 }
 
 TEST(Model, TheNumberOfThreadsDoesNotChangeABit) { check_threads(small_config()); }
-TEST(Model, TheNumberOfThreadsDoesNotChangeABitOfMingru) { check_threads(with_mingru(small_config())); }
+TEST(Model, TheNumberOfThreadsDoesNotChangeABitOfMingru) {
+  check_threads(with_mingru(small_config()));
+}
 
 TEST(Model, SizeIsKnownWithoutMakingAModel) {
   Setting s(small_config(), 7, 3);
   for (const Model::Mode mode : {Model::Mode::kTraining, Model::Mode::kInference})
     EXPECT_EQ(model_bytes(s.config, s.T, s.B, mode), s.model(mode).bytes());
   const Config large = preset("7b");
-  const double activations = static_cast<double>(model_bytes(large, 256, 2, Model::Mode::kTraining));
+  const double activations =
+      static_cast<double>(model_bytes(large, 256, 2, Model::Mode::kTraining));
   EXPECT_GT(activations, 4. * 512 * large.dim * large.layers * 20);
-  expect_error<UsageError>([&] { model_bytes(large, 32768, 100, Model::Mode::kTraining); }, {"100 sequences of 32768"});
-  expect_error<UsageError>([&] { model_bytes(large, INT32_MAX, 1, Model::Mode::kTraining); }, {"2147483647"});
+  expect_error<UsageError>([&] { model_bytes(large, 32768, 100, Model::Mode::kTraining); },
+                           {"100 sequences of 32768"});
+  expect_error<UsageError>([&] { model_bytes(large, INT32_MAX, 1, Model::Mode::kTraining); },
+                           {"2147483647"});
 }
 
 TEST(Model, IdsOutOfRangeThrow) {
   Setting s(small_config(), 5, 3);
   Model model = s.model(Model::Mode::kTraining);
   std::vector<float> room(s.T * s.B * kVocabulary);
-  for (const int32_t bad : {-1, kVocabulary, std::numeric_limits<int32_t>::max(), std::numeric_limits<int32_t>::min()}) {
+  for (const int32_t bad : {-1, kVocabulary, std::numeric_limits<int32_t>::max(),
+                            std::numeric_limits<int32_t>::min()}) {
     std::vector<int32_t> ids = s.sequence;
     ids[7] = bad;
     const IntTensor wrong(ids.data(), {s.T, s.B});
     const std::string message = fmt::format("id {} at position 7", bad);
-    expect_error([&] { model.logits(wrong, Tensor(room.data(), {s.T, s.B, kVocabulary})); }, {message});
+    expect_error([&] { model.logits(wrong, Tensor(room.data(), {s.T, s.B, kVocabulary})); },
+                 {message});
     expect_error([&] { model.loss(wrong, s.targets()); }, {message});
     expect_error([&] { model.loss(s.ids(), wrong); }, {message});
     expect_error([&] { model.loss_and_gradients(wrong, s.targets(), {}); }, {message});
@@ -543,26 +604,36 @@ TEST(Model, WrongShapesThrow) {
     expect_error([&] { model.logits(wrong, good); }, {"ids", "[5,3]", wrong.shape_string()});
     expect_error([&] { model.loss(wrong, s.targets()); }, {"ids", "[5,3]", wrong.shape_string()});
     expect_error([&] { model.loss(s.ids(), wrong); }, {"targets", "[5,3]", wrong.shape_string()});
-    expect_error([&] { model.loss_and_gradients(s.ids(), wrong, {}); }, {"targets", "[5,3]", wrong.shape_string()});
+    expect_error([&] { model.loss_and_gradients(s.ids(), wrong, {}); },
+                 {"targets", "[5,3]", wrong.shape_string()});
   }
-  expect_error([&] { model.logits(s.ids(), Tensor(room.data(), {s.T, s.B, kVocabulary + 1})); }, {"logits", "[5,3,19]", "[5,3,20]"});
+  expect_error([&] { model.logits(s.ids(), Tensor(room.data(), {s.T, s.B, kVocabulary + 1})); },
+               {"logits", "[5,3,19]", "[5,3,20]"});
 }
 
 TEST(Model, RefusesImpossibleArguments) {
   Setting s(small_config(), 5, 3);
-  const auto make = [&](int vocabulary, int T, int B) { Model(s.config, vocabulary, s.parameters, T, B, Model::Mode::kInference, 1); };
-  expect_error<UsageError>([&] { make(kVocabulary, 0, 3); }, {"at least one position", "not 0 and 3"});
-  expect_error<UsageError>([&] { make(kVocabulary, 5, 0); }, {"at least one position", "not 5 and 0"});
+  const auto make = [&](int vocabulary, int T, int B) {
+    Model(s.config, vocabulary, s.parameters, T, B, Model::Mode::kInference, 1);
+  };
+  expect_error<UsageError>([&] { make(kVocabulary, 0, 3); },
+                           {"at least one position", "not 0 and 3"});
+  expect_error<UsageError>([&] { make(kVocabulary, 5, 0); },
+                           {"at least one position", "not 5 and 0"});
   expect_error<UsageError>([&] { make(20, 5, 3); }, {"vocabulary of 20", "vocab_size 19"});
   expect_error<UsageError>([&] { make(0, 5, 3); }, {"vocabulary of 0"});
-  expect_error([&] { s.model(Model::Mode::kInference).loss_and_gradients(s.ids(), s.targets(), {}); }, {"training mode"});
+  expect_error(
+      [&] { s.model(Model::Mode::kInference).loss_and_gradients(s.ids(), s.targets(), {}); },
+      {"training mode"});
 }
 
 // ----------------------------------------------------------------------------------- configuration
 
 TEST(Configuration, PresetsHaveTheDocumentedSizes) {
-  EXPECT_EQ(preset_names(), (std::vector<std::string>{"tiny", "mini", "small", "base", "medium", "large", "7b"}));
-  const auto expect_sizes = [](const char* name, int vocab_size, int dim, int layers, int heads, int max_seq) {
+  EXPECT_EQ(preset_names(),
+            (std::vector<std::string>{"tiny", "mini", "small", "base", "medium", "large", "7b"}));
+  const auto expect_sizes = [](const char* name, int vocab_size, int dim, int layers, int heads,
+                               int max_seq) {
     Config want;
     want.vocab_size = vocab_size;
     want.dim = dim;
@@ -592,15 +663,19 @@ TEST(Configuration, JsonRoundTrip) {
   EXPECT_EQ(config_from_json(to_json(config), Config{}, "test"), config);
   Config want = config;
   want.layers = 5;
-  EXPECT_EQ(config_from_json({{"layers", 5}}, config, "test"), want) << "absent fields keep their value";
+  EXPECT_EQ(config_from_json({{"layers", 5}}, config, "test"), want)
+      << "absent fields keep their value";
   nlohmann::json earlier = to_json(config);
   earlier.erase("arch");
-  EXPECT_EQ(config_from_json(earlier, Config{}, "test").arch, "mmrec") << "as in files from before there was another";
+  EXPECT_EQ(config_from_json(earlier, Config{}, "test").arch, "mmrec")
+      << "as in files from before there was another";
 }
 
 TEST(Configuration, SetChangesOneField) {
   Config config, want;
-  for (const char* assignment : {"dim=64", "hem=true", "lambda_p=0.5", "memory=random", "lambda_p=2"}) set_field(config, assignment);
+  for (const char* assignment :
+       {"dim=64", "hem=true", "lambda_p=0.5", "memory=random", "lambda_p=2"})
+    set_field(config, assignment);
   want.dim = 64;
   want.lambda_p = 2;
   EXPECT_EQ(config, want);
@@ -609,7 +684,8 @@ TEST(Configuration, SetChangesOneField) {
 }
 
 TEST(Configuration, WrongAssignmentsNameTheField) {
-  const auto expect_refused = [](const char* assignment, std::initializer_list<std::string_view> mentions) {
+  const auto expect_refused = [](const char* assignment,
+                                 std::initializer_list<std::string_view> mentions) {
     SCOPED_TRACE(assignment);
     Config config;
     expect_error<UsageError>([&] { set_field(config, assignment); }, mentions);
@@ -625,9 +701,11 @@ TEST(Configuration, WrongAssignmentsNameTheField) {
   expect_refused("dim=-64", {"'dim'", "-64"});
   expect_refused("dim=4294967360", {"'dim'", "from 0 to 2147483647", "4294967360"});  // 2^32 + 64
   for (const char* text : {"0x40", "+64", "64 ", "6e1", "[64]", "null"})
-    expect_refused(fmt::format("dim={}", text).c_str(), {"'dim'", "a whole number from 0 to 2147483647"});
+    expect_refused(fmt::format("dim={}", text).c_str(),
+                   {"'dim'", "a whole number from 0 to 2147483647"});
   expect_refused("dim=18446744073709551680", {"'dim'", "from 0 to 2147483647"});  // 2^64 + 64
-  for (const char* text : {"nan", "inf", "1e39", "0x1"}) expect_refused(fmt::format("lambda_p={}", text).c_str(), {"'lambda_p'", "a number"});
+  for (const char* text : {"nan", "inf", "1e39", "0x1"})
+    expect_refused(fmt::format("lambda_p={}", text).c_str(), {"'lambda_p'", "a number"});
   expect_refused("hem=1", {"'hem'", "true or false"});
   expect_refused("lambda_p=much", {"'lambda_p'", "a number"});
   expect_refused("memory=7", {"'memory'", "a string"});
@@ -636,7 +714,8 @@ TEST(Configuration, WrongAssignmentsNameTheField) {
 TEST(Configuration, FilesWithErrorsNameTheFileAndTheField) {
   const auto expect_refused = [](const nlohmann::json& json, std::string_view field) {
     SCOPED_TRACE(json.dump());
-    expect_error<UsageError>([&] { config_from_json(json, Config{}, "my.json"); }, {"my.json", field});
+    expect_error<UsageError>([&] { config_from_json(json, Config{}, "my.json"); },
+                             {"my.json", field});
   };
   expect_refused({{"dims", 64}}, "unknown field 'dims'");
   expect_refused({{"dim", "64"}}, "'dim'");
@@ -648,7 +727,8 @@ TEST(Configuration, FilesWithErrorsNameTheFileAndTheField) {
 TEST(Configuration, ImpossibleValuesNameTheField) {
   const auto expect_refused = [](const char* field, const nlohmann::json& value) {
     SCOPED_TRACE(fmt::format("{} = {}", field, value.dump()));
-    expect_error<UsageError>([&] { config_from_json({{field, value}}, Config{}, "a file"); }, {field});
+    expect_error<UsageError>([&] { config_from_json({{field, value}}, Config{}, "a file"); },
+                             {field});
   };
   expect_refused("vocab_size", 1);
   for (const int dim : {0, 2, 130, 1'000'000'000}) expect_refused("dim", dim);
@@ -671,7 +751,8 @@ TEST(Configuration, IgnoresFieldsOfAnotherArchitecture) {
   config.heads = 7;
   EXPECT_NO_THROW(check_config(config));
   config.arch = "gru";
-  expect_error<UsageError>([&] { check_config(config); }, {"arch must be one of mmrec, mingru, not gru"});
+  expect_error<UsageError>([&] { check_config(config); },
+                           {"arch must be one of mmrec, mingru, not gru"});
 }
 
 }  // namespace

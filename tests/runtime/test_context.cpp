@@ -43,7 +43,9 @@ TEST(Context, InnermostUseIsCurrent) {
       EXPECT_EQ(&Context::current(), &second);
     }
     EXPECT_EQ(&Context::current(), &first);
-    std::thread([&] { EXPECT_EQ(&Context::current(), &of_programs) << "a thread begins with the default one"; }).join();
+    std::thread([&] {
+      EXPECT_EQ(&Context::current(), &of_programs) << "a thread begins with the default one";
+    }).join();
   }
   EXPECT_EQ(&Context::current(), &of_programs);
 }
@@ -140,8 +142,10 @@ std::string variant_that_runs() {
 }
 
 TEST(Context, ForcedKernelsAreNotShared) {
-  const std::string first = variants("scan", "forward").front(), last = variants("scan", "forward").back();
-  KernelEntry candidate = *std::ranges::find(kernels(), std::string_view("scan_serial_forward"), &KernelEntry::name);
+  const std::string first = variants("scan", "forward").front(),
+                    last = variants("scan", "forward").back();
+  KernelEntry candidate =
+      *std::ranges::find(kernels(), std::string_view("scan_serial_forward"), &KernelEntry::name);
   candidate.variant = "candidate";
   Context one, another;
   const Context::Use use(one);
@@ -235,7 +239,8 @@ TEST(Context, InterruptionStopsOneThreadOnly) {
 // A destroyed Kernel leaves no cached choice: another Kernel at the same address makes its own.
 TEST(Context, DestroyedKernelLeavesNoCachedChoice) {
   Random random;
-  const GuardedTensor x = random.input({4, 16}, 0.5f, 1), sum = output({16}), scanned = output({1, 4, 16});
+  const GuardedTensor x = random.input({4, 16}, 0.5f, 1), sum = output({16}),
+                      scanned = output({1, 4, 16});
   std::optional<Kernel> kernel(std::in_place, "column_sum", "forward");
   (*kernel)({.sizes = {4, 16}}, x.view(), sum.view());
   const Kernel* const place = &*kernel;
@@ -287,7 +292,8 @@ TEST(FloatingPointMode, RoundingAndFlagsAreKept) {
 // A kernel flushes on the thread that calls it, even if it has no parallel loop.
 TEST(FloatingPointMode, IsSetWhileAKernelRuns) {
   static bool flushed;
-  KernelEntry candidate = *std::ranges::find(kernels(), std::string_view("scan_serial_forward"), &KernelEntry::name);
+  KernelEntry candidate =
+      *std::ranges::find(kernels(), std::string_view("scan_serial_forward"), &KernelEntry::name);
   candidate.call = [](void**) {
     flushed = denormals_are_flushed();
     return 0;
@@ -322,7 +328,8 @@ void limit_growth(int64_t bytes) {
   std::ifstream("/proc/self/statm") >> pages;
   rlimit limit{};
   ::getrlimit(RLIMIT_AS, &limit);
-  limit.rlim_cur = bytes < 0 ? limit.rlim_max : static_cast<rlim_t>(pages * ::sysconf(_SC_PAGESIZE) + bytes);
+  limit.rlim_cur =
+      bytes < 0 ? limit.rlim_max : static_cast<rlim_t>(pages * ::sysconf(_SC_PAGESIZE) + bytes);
   ::setrlimit(RLIMIT_AS, &limit);
 }
 
@@ -336,7 +343,8 @@ void out_of_memory_is_an_exception(const std::string& variant, int threads) {
               constexpr int M = 64, N = 4096, K = 4096;
               const std::vector<float> a(M * K, 1.f), b(N * K, 0.5f);
               std::vector<float> c(M * N);
-              const Tensor left(const_cast<float*>(a.data()), {M, K}), right(const_cast<float*>(b.data()), {N, K}), product(c.data(), {M, N});
+              const Tensor left(const_cast<float*>(a.data()), {M, K}),
+                  right(const_cast<float*>(b.data()), {N, K}), product(c.data(), {M, N});
               const ScopedVariant forced("gemm", variant);
               limit_growth(8 << 20);
               for (int i = 0; i < 3; ++i) {
@@ -344,12 +352,14 @@ void out_of_memory_is_an_exception(const std::string& variant, int threads) {
                 try {
                   ops::gemm_nt(left, right, product);
                 } catch (const Error& error) {
-                  thrown = std::string_view(error.what()).find("out of memory") != std::string_view::npos &&
+                  thrown = std::string_view(error.what()).find("out of memory") !=
+                               std::string_view::npos &&
                            std::string_view(error.what()).find("MiB") != std::string_view::npos;
                 }
                 if (!thrown) return false;
                 // Another call succeeds with the memory that is left.
-                ops::gemm_nt(left.columns(0, 16), right.rows(0, 64).columns(0, 16), product.columns(0, 64));
+                ops::gemm_nt(left.columns(0, 16), right.rows(0, 64).columns(0, 16),
+                             product.columns(0, 64));
                 if (c[0] != 8) return false;
               }
               limit_growth(-1);
@@ -371,7 +381,8 @@ TEST(OutOfMemory, IsAnExceptionOfTheOperation) {
 TEST(OutOfMemory, EndsTheTaskAndTheCall) {
   constexpr size_t kTooMuch = size_t{1} << 60;
   static std::atomic<bool> went_on;
-  KernelEntry candidate = *std::ranges::find(kernels(), std::string_view("scan_serial_forward"), &KernelEntry::name);
+  KernelEntry candidate =
+      *std::ranges::find(kernels(), std::string_view("scan_serial_forward"), &KernelEntry::name);
   candidate.call = [](void**) {
     halide_malloc(nullptr, 100'000);
     const auto task = [](void*, int i, uint8_t*) {
@@ -394,7 +405,8 @@ TEST(OutOfMemory, EndsTheTaskAndTheCall) {
     went_on = false;
     int64_t allocations = 0;
     for (int i = 0; i < 10; ++i) {
-      expect_error([&] { ops::scan_forward(x, y); }, {"scan.forward", "out of memory", "1099511627776.0 MiB"});
+      expect_error([&] { ops::scan_forward(x, y); },
+                   {"scan.forward", "out of memory", "1099511627776.0 MiB"});
       EXPECT_FALSE(went_on);
       const Scratch first(100'000), second(200'000);
       // The blocks that the call held are back. The first two calls have taken the tasks' blocks;

@@ -39,10 +39,12 @@ TEST(Profile, DividesTheTimeOfConcurrentCalls) {
   EXPECT_GE(second.call_seconds, 0.002);
   EXPECT_GE(first.call_seconds, second.call_seconds + 0.004);
   EXPECT_NEAR(second.seconds, second.call_seconds / 2, 1e-9);
-  EXPECT_NEAR(first.seconds + second.seconds, first.call_seconds, 1e-9) << "the rows' sum is wall time";
+  EXPECT_NEAR(first.seconds + second.seconds, first.call_seconds, 1e-9)
+      << "the rows' sum is wall time";
   const std::string table = profile_table(first.call_seconds);
   EXPECT_NE(table.find("overlap by"), table.npos);
-  EXPECT_NE(table.find(" 0.0%\nall "), table.npos) << "nothing is left for what is no kernel: " << table;
+  EXPECT_NE(table.find(" 0.0%\nall "), table.npos)
+      << "nothing is left for what is no kernel: " << table;
 }
 
 TEST(Profile, RecordsNothingWhenOff) {

@@ -35,7 +35,8 @@ TEST(Registry, EveryOperationHasAVariant) {
     ASSERT_NE(entry.metadata(), nullptr);
     EXPECT_GT(entry.metadata()->num_arguments, 0) << entry.name;
   }
-  EXPECT_GE(variants("scan", "forward").size(), 2u) << "the comparison with the log-space baseline needs both";
+  EXPECT_GE(variants("scan", "forward").size(), 2u)
+      << "the comparison with the log-space baseline needs both";
   EXPECT_TRUE(variants("scan", "sideways").empty());
 }
 
@@ -53,7 +54,8 @@ TEST(Registry, ForcedVariantRuns) {
 }
 
 TEST(Registry, ScopesEndWithWhatWasForcedBefore) {
-  const std::string first = variants("scan", "forward").front(), last = variants("scan", "forward").back();
+  const std::string first = variants("scan", "forward").front(),
+                    last = variants("scan", "forward").back();
   {
     const ScopedVariant outer("scan", last);
     {
@@ -70,8 +72,9 @@ int calls_of_candidate = 0;
 // A kernel outside the registry serves while it is forced, even if a variant is forced too and even
 // after another such kernel has served.
 TEST(Registry, ScopedKernelServes) {
-  const auto first =
-      std::ranges::find_if(kernels(), [](const KernelEntry& e) { return std::string_view(e.name).starts_with("scan_serial_forward"); });
+  const auto first = std::ranges::find_if(kernels(), [](const KernelEntry& e) {
+    return std::string_view(e.name).starts_with("scan_serial_forward");
+  });
   static const KernelEntry* const trusted = &*first;
   KernelEntry candidate = *trusted, second = *trusted;
   candidate.variant = "candidate";
@@ -102,9 +105,12 @@ TEST(Registry, ScopedKernelServes) {
 
 /// Registry lines of an operation "op" with the sizes M and N, in order: packed, and two with
 /// conditions.
-const registry::Variant kPacked{"op", "packed", "", "", "f32", registry::kNone, [](const int*) { return true; }};
-const registry::Variant kDirect{"op", "direct", "", "", "f32", registry::kNone, [](const int* sizes) { return sizes[0] < 8; }};
-const registry::Variant kBlocked{"op", "blocked", "", "", "f32", registry::kNone, [](const int* sizes) { return sizes[1] < 8; }};
+const registry::Variant kPacked{
+    "op", "packed", "", "", "f32", registry::kNone, [](const int*) { return true; }};
+const registry::Variant kDirect{
+    "op", "direct", "", "", "f32", registry::kNone, [](const int* sizes) { return sizes[0] < 8; }};
+const registry::Variant kBlocked{
+    "op", "blocked", "", "", "f32", registry::kNone, [](const int* sizes) { return sizes[1] < 8; }};
 
 KernelEntry kernel(const char* name, const registry::Variant& line) {
   return {name, "op", "pass", line.name, "f32", "", "", "", &line, nullptr, nullptr};
@@ -132,9 +138,14 @@ TEST(KernelChoice, WithoutRowsConditionsDecide) {
 
 // One variant with four instances, and another one with a condition.
 TEST(KernelChoice, TheNearestRowOfTheRegionDecides) {
-  const Choices choose{{kernel("defaults", kPacked), kernel("small", kPacked), kernel("large", kPacked), kernel("flat", kPacked),
-                        kernel("direct", kDirect), kernel("tuned", kDirect)},
-                       {{"small", {64, 64}}, {"large", {1024, 1024}}, {"flat", {64, 4096}}, {"tuned", {1, 100}}, {"small", {1, 1000}}}};
+  const Choices choose{
+      {kernel("defaults", kPacked), kernel("small", kPacked), kernel("large", kPacked),
+       kernel("flat", kPacked), kernel("direct", kDirect), kernel("tuned", kDirect)},
+      {{"small", {64, 64}},
+       {"large", {1024, 1024}},
+       {"flat", {64, 4096}},
+       {"tuned", {1, 100}},
+       {"small", {1, 1000}}}};
   EXPECT_EQ(choose({64, 64}), "small");
   EXPECT_EQ(choose({100, 100}), "small");
   EXPECT_EQ(choose({700, 900}), "large");
@@ -151,8 +162,9 @@ TEST(KernelChoice, TheNearestRowOfTheRegionDecides) {
 
 // Between two rows the choice changes once, at the geometric mean: no size factor causes a cliff.
 TEST(KernelChoice, ChangesOnceBetweenTwoRows) {
-  const Choices choose{{kernel("defaults", kPacked), kernel("small", kPacked), kernel("large", kPacked)},
-                       {{"small", {64, 64}}, {"large", {65536, 64}}}};
+  const Choices choose{
+      {kernel("defaults", kPacked), kernel("small", kPacked), kernel("large", kPacked)},
+      {{"small", {64, 64}}, {"large", {65536, 64}}}};
   std::string last = "small";
   int changes = 0;
   for (int M = 8; M < (1 << 24); M += 1 + M / 16) {
@@ -168,7 +180,8 @@ TEST(KernelChoice, ChangesOnceBetweenTwoRows) {
 }
 
 TEST(KernelChoice, RowsGiveVariantsTheirShapes) {
-  const Choices choose{{kernel("packed", kPacked), kernel("other", kBlocked)}, {{"other", {1, 65536}}, {"packed", {64, 64}}}};
+  const Choices choose{{kernel("packed", kPacked), kernel("other", kBlocked)},
+                       {{"other", {1, 65536}}, {"packed", {64, 64}}}};
   EXPECT_EQ(choose({1, 65536}), "other");
   EXPECT_EQ(choose({2, 40000}), "other");
   EXPECT_EQ(choose({64, 100}), "packed");
@@ -178,8 +191,15 @@ TEST(KernelChoice, RowsGiveVariantsTheirShapes) {
 // Dispatch follows the registry's rows, whichever rows were compiled in.
 TEST(Registry, DispatchFollowsTheRows) {
   Kernel scan("scan", "forward");
-  for (const auto& [R, T, D] : {std::array{1, 1, 1}, {1, 4, 16}, {1, 3, 1000}, {40, 4, 8}, {1, 40000, 8}, {1, 70000, 1}, {2, 40000, 40}}) {
-    EXPECT_EQ(variant_that_runs(R, T, D), scan.choose({R, T, D}).variant) << R << " x " << T << " x " << D;
+  for (const auto& [R, T, D] : {std::array{1, 1, 1},
+                                {1, 4, 16},
+                                {1, 3, 1000},
+                                {40, 4, 8},
+                                {1, 40000, 8},
+                                {1, 70000, 1},
+                                {2, 40000, 40}}) {
+    EXPECT_EQ(variant_that_runs(R, T, D), scan.choose({R, T, D}).variant)
+        << R << " x " << T << " x " << D;
     for (const std::string& name : variants("scan", "forward")) {
       const ScopedVariant forced("scan", name);
       EXPECT_EQ(variant_that_runs(R, T, D), name) << R << " x " << T << " x " << D;
@@ -200,10 +220,13 @@ TEST(Registry, LevelsAreSummedUp) {
 }
 
 TEST(Registry, UnknownNamesListWhatThereIs) {
-  for (const std::string& op : operations()) expect_error<UsageError>([] { force_variant("no_such_op", "serial"); }, {"no_such_op", op});
+  for (const std::string& op : operations())
+    expect_error<UsageError>([] { force_variant("no_such_op", "serial"); }, {"no_such_op", op});
   for (const std::string& variant : all_variants("scan"))
-    expect_error<UsageError>([] { force_variant("scan", "no_such_variant"); }, {"no_such_variant", variant});
-  EXPECT_EQ(variant_that_runs(), variants("scan", "forward").front()) << "a refused name changed the choice";
+    expect_error<UsageError>([] { force_variant("scan", "no_such_variant"); },
+                             {"no_such_variant", variant});
+  EXPECT_EQ(variant_that_runs(), variants("scan", "forward").front())
+      << "a refused name changed the choice";
 }
 
 // The environment is read at program start. A death test of the "threadsafe" style restarts the
@@ -211,7 +234,8 @@ TEST(Registry, UnknownNamesListWhatThereIs) {
 TEST(RegistryDeathTest, ForceFromTheEnvironment) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const std::string last = variants("scan", "forward").back();
-  setenv("MMREC_FORCE", fmt::format("gemm:{},scan:{}", all_variants("gemm").front(), last).c_str(), 1);
+  setenv("MMREC_FORCE", fmt::format("gemm:{},scan:{}", all_variants("gemm").front(), last).c_str(),
+         1);
   EXPECT_EXIT(std::exit(variant_that_runs() == last ? 0 : 1), testing::ExitedWithCode(0), "");
   unsetenv("MMREC_FORCE");
 }
@@ -223,7 +247,8 @@ TEST(Registry, WrongArgumentsAreRefused) {
   const GuardedTensor x = random.input({1, 4, 16}, 0.5f, 1), y = output({1, 4, 16});
   const GuardedIds ids = random.ids(4, 10);
   const CallInfo info{.sizes = {1, 4, 16}};
-  static Kernel too_few("scan", "forward"), wrong_type("scan", "forward"), scalar_for_buffer("scan", "forward"), no_sizes("scan", "forward");
+  static Kernel too_few("scan", "forward"), wrong_type("scan", "forward"),
+      scalar_for_buffer("scan", "forward"), no_sizes("scan", "forward");
   expect_error([&] { too_few(info, x.view()); }, {"scan"});
   expect_error([&] { wrong_type(info, ids.view(), y.view()); }, {"scan"});
   expect_error([&] { scalar_for_buffer(info, x.view(), 1.f); }, {"scan"});

@@ -43,7 +43,8 @@ TEST(TensorView, RowMajor) {
   EXPECT_EQ(c.view.rank(), 3);
   EXPECT_EQ(c.view.count(), 24);
   EXPECT_EQ(reference::shape_of(c.view), (std::vector{2, 3, 4}));
-  EXPECT_EQ((std::array{c.view.stride(0), c.view.stride(1), c.view.stride(2)}), (std::array{12, 4, 1}));
+  EXPECT_EQ((std::array{c.view.stride(0), c.view.stride(1), c.view.stride(2)}),
+            (std::array{12, 4, 1}));
   EXPECT_TRUE(c.view.contiguous());
   EXPECT_EQ(c.view.shape_string(), "[2,3,4]");
   EXPECT_EQ(Tensor().data(), nullptr);
@@ -54,7 +55,7 @@ TEST(TensorView, EachViewHasItsOwnHalideDescriptor) {
   const Tensor copy = c.view;
   // it would dangle when the original is destroyed
   ASSERT_NE(copy.buffer()->dim, c.view.buffer()->dim);
-  EXPECT_EQ(copy.buffer()->dim[0].extent, 3);           // Halide's dimension 0 is the innermost
+  EXPECT_EQ(copy.buffer()->dim[0].extent, 3);  // Halide's dimension 0 is the innermost
   EXPECT_EQ(copy.buffer()->dim[1].stride, 3);
   EXPECT_EQ(copy.buffer()->host, reinterpret_cast<uint8_t*>(c.view.data()));
   EXPECT_EQ(copy.buffer()->type, halide_type_of<float>());
@@ -62,7 +63,8 @@ TEST(TensorView, EachViewHasItsOwnHalideDescriptor) {
 
 TEST(TensorView, SlicesAndAt) {
   const Counting c({2, 3, 4});
-  EXPECT_EQ(elements(c.view.columns(1, 3).rows(1, 2)), (std::vector<float>{13, 14, 17, 18, 21, 22}));
+  EXPECT_EQ(elements(c.view.columns(1, 3).rows(1, 2)),
+            (std::vector<float>{13, 14, 17, 18, 21, 22}));
   EXPECT_EQ(elements(c.view.at(1).rows(0, 1)), (std::vector<float>{12, 13, 14, 15}));
   EXPECT_EQ(c.view.at(1).rank(), 2);
   EXPECT_EQ(elements(c.view.columns(1, 3).at(0).at(2)), (std::vector<float>{9, 10}));
@@ -79,7 +81,8 @@ TEST(TensorView, SlicesAndAt) {
 
 TEST(TensorView, Reshape) {
   const Counting c({6, 4});
-  EXPECT_EQ(elements(c.view.reshape({2, 3, 4}).at(1)), (std::vector<float>{12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23}));
+  EXPECT_EQ(elements(c.view.reshape({2, 3, 4}).at(1)),
+            (std::vector<float>{12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23}));
   EXPECT_EQ(c.view.reshape({24}).rank(), 1);
   EXPECT_EQ(c.view.reshape({3, 8}).stride(0), 8);  // a contiguous tensor may be reshaped freely
   expect_error([&] { c.view.reshape({5, 5}); }, {"[6,4]", "[5,5]"});
@@ -87,13 +90,15 @@ TEST(TensorView, Reshape) {
   const Tensor part = c.view.columns(1, 3);  // rows of a wider matrix
   const Tensor split = part.reshape({2, 3, 2});
   EXPECT_EQ(elements(split), elements(part));
-  EXPECT_EQ((std::array{split.stride(0), split.stride(1), split.stride(2)}), (std::array{12, 4, 1}));
+  EXPECT_EQ((std::array{split.stride(0), split.stride(1), split.stride(2)}),
+            (std::array{12, 4, 1}));
   EXPECT_EQ(elements(split.reshape({3, 2, 2})), elements(part));
   EXPECT_EQ(elements(split.reshape({6, 2})), elements(part));
   expect_error([&] { part.reshape({12}); }, {"[6,2]", "[12]"});
   expect_error([&] { part.reshape({3, 4}); }, {"[6,2]", "[3,4]"});
   const Tensor irregular = c.view.reshape({2, 3, 4}).slice(1, 0, 2);  // rows 0 1 3 4
-  EXPECT_EQ(elements(irregular), (std::vector<float>{0, 1, 2, 3, 4, 5, 6, 7, 12, 13, 14, 15, 16, 17, 18, 19}));
+  EXPECT_EQ(elements(irregular),
+            (std::vector<float>{0, 1, 2, 3, 4, 5, 6, 7, 12, 13, 14, 15, 16, 17, 18, 19}));
   expect_error([&] { irregular.reshape({4, 4}); }, {"[2,2,4]", "[4,4]"});
 }
 
@@ -127,7 +132,8 @@ TEST(Arena, MeasuredThenFilled) {
     IntTensor ids;
   };
   const auto lay_out = [](Arena& arena) {
-    return Arrays{arena.take<uint8_t>({3}), arena.tensor({5, 7}), arena.tensor({0, 9}), arena.take<int32_t>({17})};
+    return Arrays{arena.take<uint8_t>({3}), arena.tensor({5, 7}), arena.tensor({0, 9}),
+                  arena.take<int32_t>({17})};
   };
   Arena counting;
   EXPECT_EQ(lay_out(counting).a.data(), nullptr);
@@ -138,7 +144,8 @@ TEST(Arena, MeasuredThenFilled) {
   EXPECT_EQ(arena.used(), counting.used());
   EXPECT_EQ(arrays.a.shape_string(), "[5,7]");
   const auto address = [](auto* pointer) { return reinterpret_cast<uintptr_t>(pointer); };
-  for (uintptr_t start : {address(arrays.bytes.data()), address(arrays.a.data()), address(arrays.ids.data())}) {
+  for (uintptr_t start :
+       {address(arrays.bytes.data()), address(arrays.a.data()), address(arrays.ids.data())}) {
     EXPECT_NE(start, 0u);
     EXPECT_EQ(start % Arena::kAlignment, 0u);
   }
@@ -158,9 +165,11 @@ TEST(Arena, MeasuredThenFilled) {
 TEST(Philox, KnownAnswers) {
   using Block = std::array<uint32_t, 4>;
   EXPECT_EQ(Philox(0, 0).block(0), (Block{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
-  EXPECT_EQ(Philox(UINT64_MAX, UINT64_MAX).block(UINT64_MAX), (Block{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  EXPECT_EQ(Philox(UINT64_MAX, UINT64_MAX).block(UINT64_MAX),
+            (Block{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
   // counter 243f6a88 85a308d3 | stream 13198a2e 03707344 | key a4093822 299f31d0, low words first
-  EXPECT_EQ(Philox(0x299f31d0a4093822, 0x0370734413198a2e).block(0x85a308d3243f6a88), (Block{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+  EXPECT_EQ(Philox(0x299f31d0a4093822, 0x0370734413198a2e).block(0x85a308d3243f6a88),
+            (Block{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
 
 TEST(Philox, BitsAreTheWordsOfTheBlocks) {
@@ -192,16 +201,22 @@ TEST(Philox, Uniform) {
   }
   const auto centred = [&](int i) { return philox.uniform(i) - 0.5; };
   EXPECT_NEAR(mean(kDraws, centred), 0, four_sigma(1. / 12));
-  EXPECT_NEAR(mean(kDraws, [&](int i) { return centred(i) * centred(i); }), 1. / 12, four_sigma(1. / 180));
-  EXPECT_NEAR(mean(kDraws, [&](int i) { return centred(i) * centred(i + 1); }), 0, four_sigma(1. / 144));
-  EXPECT_NEAR(mean(kDraws, [&](int i) { return centred(i) * (Philox(1, 3).uniform(i) - 0.5); }), 0, four_sigma(1. / 144));  // another stream
-  EXPECT_NEAR(mean(kDraws, [&](int i) { return centred(i) * (Philox(2, 2).uniform(i) - 0.5); }), 0, four_sigma(1. / 144));  // another seed
+  EXPECT_NEAR(mean(kDraws, [&](int i) { return centred(i) * centred(i); }), 1. / 12,
+              four_sigma(1. / 180));
+  EXPECT_NEAR(mean(kDraws, [&](int i) { return centred(i) * centred(i + 1); }), 0,
+              four_sigma(1. / 144));
+  EXPECT_NEAR(mean(kDraws, [&](int i) { return centred(i) * (Philox(1, 3).uniform(i) - 0.5); }), 0,
+              four_sigma(1. / 144));  // another stream
+  EXPECT_NEAR(mean(kDraws, [&](int i) { return centred(i) * (Philox(2, 2).uniform(i) - 0.5); }), 0,
+              four_sigma(1. / 144));  // another seed
 }
 
 TEST(Philox, Normal) {
   const Philox philox(5, 6);
   const auto normal = [&](int i) { return philox.normals(i / 4)[i % 4]; };
-  const auto moment = [&](int power) { return mean(kDraws, [&](int i) { return std::pow(static_cast<double>(normal(i)), power); }); };
+  const auto moment = [&](int power) {
+    return mean(kDraws, [&](int i) { return std::pow(static_cast<double>(normal(i)), power); });
+  };
   EXPECT_NEAR(moment(1), 0, four_sigma(1));
   EXPECT_NEAR(moment(2), 1, four_sigma(2));
   EXPECT_NEAR(moment(3), 0, four_sigma(15));
@@ -219,7 +234,8 @@ TEST(Philox, Below) {
     ASSERT_LT(face, static_cast<uint32_t>(kFaces));
     ++count[face];
   }
-  for (int n : count) EXPECT_NEAR(static_cast<double>(n) / kDraws, 1. / kFaces, four_sigma(5. / 36));
+  for (int n : count)
+    EXPECT_NEAR(static_cast<double>(n) / kDraws, 1. / kFaces, four_sigma(5. / 36));
   for (int i = 0; i < 100; ++i) EXPECT_EQ(philox.below(i, 1), 0u);
 }
 
@@ -227,7 +243,8 @@ TEST(DropoutBits, KeepRate) {
   for (float p : {0.1f, 0.5f, 0.9f}) {
     const uint32_t threshold = dropout_threshold(p);
     EXPECT_NEAR(threshold / 4294967296.0, p, 1e-9);
-    const double kept = mean(kDraws, [&](int i) { return dropout_bits({0x12345678, 0x9abcdef0}, i) >= threshold; });
+    const double kept =
+        mean(kDraws, [&](int i) { return dropout_bits({0x12345678, 0x9abcdef0}, i) >= threshold; });
     EXPECT_NEAR(kept, 1 - static_cast<double>(p), four_sigma(p * (1 - p)));
   }
   EXPECT_EQ(dropout_threshold(0), 0u);
@@ -236,13 +253,19 @@ TEST(DropoutBits, KeepRate) {
 // Masks with keys that differ in one bit, and neighbouring elements, must look independent.
 TEST(DropoutBits, Independence) {
   const uint32_t threshold = dropout_threshold(0.5f);
-  const auto sign = [&](DropoutKey key, uint32_t i) { return dropout_bits(key, i) >= threshold ? 1. : -1.; };
+  const auto sign = [&](DropoutKey key, uint32_t i) {
+    return dropout_bits(key, i) >= threshold ? 1. : -1.;
+  };
   const DropoutKey key{0x12345678, 0x9abcdef0};
   for (uint32_t bit = 1; bit != 0; bit <<= 1) {
-    const auto correlation = [&](DropoutKey other) { return mean(kDraws, [&](int i) { return sign(key, i) * sign(other, i); }); };
+    const auto correlation = [&](DropoutKey other) {
+      return mean(kDraws, [&](int i) { return sign(key, i) * sign(other, i); });
+    };
     EXPECT_NEAR(correlation({key.low ^ bit, key.high}), 0, four_sigma(1)) << "low, bit " << bit;
     EXPECT_NEAR(correlation({key.low, key.high ^ bit}), 0, four_sigma(1)) << "high, bit " << bit;
-    EXPECT_NEAR(mean(kDraws, [&](int i) { return sign(key, i) * sign(key, i + bit); }), 0, four_sigma(1)) << "distance " << bit;
+    EXPECT_NEAR(mean(kDraws, [&](int i) { return sign(key, i) * sign(key, i + bit); }), 0,
+                four_sigma(1))
+        << "distance " << bit;
   }
 }
 
@@ -256,9 +279,14 @@ class CgroupLimitsTest : public testing::Test {
     std::ofstream(root_ / file) << text;
   }
   /// Mounts a version's hierarchy from the group `mounted` on.
-  void mount(int version, const std::string& place, const std::string& mounted, const std::string& controllers = "") {
-    mounts_ += version == 2 ? fmt::format("36 25 0:32 {} {} rw,nosuid shared:9 - cgroup2 cgroup rw\n", mounted, place)
-                            : fmt::format("36 25 0:32 {} {} rw,nosuid master:7 shared:9 - cgroup cgroup rw,{}\n", mounted, place, controllers);
+  void mount(int version, const std::string& place, const std::string& mounted,
+             const std::string& controllers = "") {
+    mounts_ +=
+        version == 2
+            ? fmt::format("36 25 0:32 {} {} rw,nosuid shared:9 - cgroup2 cgroup rw\n", mounted,
+                          place)
+            : fmt::format("36 25 0:32 {} {} rw,nosuid master:7 shared:9 - cgroup cgroup rw,{}\n",
+                          mounted, place, controllers);
     write("proc/self/mountinfo", "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n" + mounts_);
   }
   CgroupLimits limits() const { return cgroup_limits(root_.path()); }
@@ -301,7 +329,8 @@ TEST_F(CgroupLimitsTest, NamespaceShowsTheOwnGroupAsTheRoot) {
 TEST_F(CgroupLimitsTest, ContainerMaySeeTheHostsGroupNames) {
   mount(1, "/sys/fs/cgroup/cpu,cpuacct", "/docker/42", "cpu,cpuacct");
   mount(1, "/sys/fs/cgroup/mem\\040ory", "/docker/42", "memory");
-  write("proc/self/cgroup", "4:cpu,cpuacct:/docker/42/inner\n3:memory:/docker/42\n1:name=systemd:/docker/42\n0::/\n");
+  write("proc/self/cgroup",
+        "4:cpu,cpuacct:/docker/42/inner\n3:memory:/docker/42\n1:name=systemd:/docker/42\n0::/\n");
   write("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1\n");
   write("sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n");
   write("sys/fs/cgroup/cpu,cpuacct/inner/cpu.cfs_quota_us", "25000\n");
@@ -316,18 +345,22 @@ TEST_F(CgroupLimitsTest, ContainerMaySeeTheHostsGroupNames) {
 /// A real group, if this process may create one.
 TEST(CgroupLimitsOfThisMachine, AreFound) {
   namespace fs = std::filesystem;
-  for (const fs::path hierarchy : {"/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup"}) {
+  for (const fs::path hierarchy :
+       {"/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup"}) {
     const fs::path group = hierarchy / fmt::format("mmrec-test-{}", ::getpid());
     std::error_code ignored;
     if (!fs::create_directory(group, ignored)) continue;
-    const bool second = fs::exists(group / "cpu.max"), first = fs::exists(group / "cpu.cfs_quota_us");
+    const bool second = fs::exists(group / "cpu.max"),
+               first = fs::exists(group / "cpu.cfs_quota_us");
     if (first) std::ofstream(group / "cpu.cfs_quota_us") << 50000 << std::flush;
     if (second) std::ofstream(group / "cpu.max") << "50000 100000" << std::flush;
     int status = -1;
     if (const pid_t child = ::fork(); child == 0) {
       std::ofstream procs(group / "cgroup.procs");
       procs << ::getpid() << std::flush;
-      ::_exit(!procs ? 2 : cgroup_limits().cpus.value_or(0) == 0.5 && available_threads() == 1 ? 0 : 1);
+      ::_exit(!procs                                                                ? 2
+              : cgroup_limits().cpus.value_or(0) == 0.5 && available_threads() == 1 ? 0
+                                                                                    : 1);
     } else {
       ::waitpid(child, &status, 0);
     }
@@ -371,7 +404,8 @@ TEST(CpuInfo, IsaTiers) {
 }
 
 TEST(CpuInfo, MissingFeaturesAreNamed) {
-  EXPECT_EQ(missing_features("x86-64-linux-sse41-avx512_imagined-no_runtime"), std::vector<std::string>{"avx512_imagined"});
+  EXPECT_EQ(missing_features("x86-64-linux-sse41-avx512_imagined-no_runtime"),
+            std::vector<std::string>{"avx512_imagined"});
 }
 
 }  // namespace

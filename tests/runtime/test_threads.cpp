@@ -41,7 +41,9 @@ int with_threads_limited(rlim_t limit, const std::function<bool()>& holds) {
   if (child == 0) {
     constexpr int kUser = 54321;
     const rlimit limits{limit, limit};
-    const bool limited = ::setresgid(kUser, kUser, kUser) == 0 && ::setresuid(kUser, kUser, kUser) == 0 && ::setrlimit(RLIMIT_NPROC, &limits) == 0;
+    const bool limited = ::setresgid(kUser, kUser, kUser) == 0 &&
+                         ::setresuid(kUser, kUser, kUser) == 0 &&
+                         ::setrlimit(RLIMIT_NPROC, &limits) == 0;
     ::_exit(!limited ? 2 : holds() ? 0 : 1);
   }
   int status = 0;
@@ -55,17 +57,19 @@ TEST(ThreadPool, WorksWithFewerThreadsThanRequested) {
 #endif
   if (::geteuid() != 0) GTEST_SKIP() << "another user's limits need root";
   for (const int limit : {1, 3})
-    EXPECT_EQ(with_threads_limited(static_cast<rlim_t>(limit),
-                                   [&] {
-                                     ThreadPool pool(7);
-                                     std::array<std::atomic<int>, 100> visits{};
-                                     const auto visit = [](void* closure, int i) {
-                                       ++(*static_cast<std::array<std::atomic<int>, 100>*>(closure))[i];
-                                       return 0;
-                                     };
-                                     return pool.threads() == limit && pool.run(100, visit, &visits) == 0 &&
-                                            std::ranges::all_of(visits, [](const std::atomic<int>& count) { return count == 1; });
-                                   }),
+    EXPECT_EQ(with_threads_limited(
+                  static_cast<rlim_t>(limit),
+                  [&] {
+                    ThreadPool pool(7);
+                    std::array<std::atomic<int>, 100> visits{};
+                    const auto visit = [](void* closure, int i) {
+                      ++(*static_cast<std::array<std::atomic<int>, 100>*>(closure))[i];
+                      return 0;
+                    };
+                    return pool.threads() == limit && pool.run(100, visit, &visits) == 0 &&
+                           std::ranges::all_of(
+                               visits, [](const std::atomic<int>& count) { return count == 1; });
+                  }),
               0)
         << limit;
 }
@@ -97,7 +101,8 @@ TEST(ParallelFor, EveryIndexOnce) {
     for (int count : {0, 1, 2, 7, 1000}) {
       std::vector<std::atomic<int>> visits(count);
       parallel_for(count, [&](int i) { ++visits[i]; });
-      for (int i = 0; i < count; ++i) EXPECT_EQ(visits[i], 1) << i << " of " << count << ", " << threads << " threads";
+      for (int i = 0; i < count; ++i)
+        EXPECT_EQ(visits[i], 1) << i << " of " << count << ", " << threads << " threads";
     }
   }
 }
@@ -158,7 +163,8 @@ TEST(Interruptible, LoopsEndEarlyAfterAStopRequest) {
       EXPECT_THROW(parallel_for(1, visit), Interrupted) << "none is begun any more";
       asked = 0;
       visits = 0;
-      EXPECT_THROW(parallel_for(2, [&](int) { parallel_for(1000, visit); }), Interrupted) << "a loop in a loop";
+      EXPECT_THROW(parallel_for(2, [&](int) { parallel_for(1000, visit); }), Interrupted)
+          << "a loop in a loop";
       EXPECT_LT(visits, 5 + threads);
     }
     visits = 0;
@@ -209,7 +215,8 @@ void check_lockstep(int parts, int steps) {
     for (int64_t value : before) sum += value % 1000003;
     for (int part = 0; part < parts; ++part) {
       before[part] = sum + part;
-      ASSERT_EQ(values[(t + 1) * parts + part], sum + part) << "step " << t << ", part " << part << " of " << parts;
+      ASSERT_EQ(values[(t + 1) * parts + part], sum + part)
+          << "step " << t << ", part " << part << " of " << parts;
     }
   }
 }
@@ -233,9 +240,11 @@ TEST(Scratch, HasEnoughForAllThreadsAfterOneTask) {
         if (blocks > 1) second.emplace(kBytes);
         ++holding;
         const auto patience = std::chrono::steady_clock::now() + std::chrono::milliseconds(100);
-        while (holding < threads && std::chrono::steady_clock::now() < patience) std::this_thread::yield();
+        while (holding < threads && std::chrono::steady_clock::now() < patience)
+          std::this_thread::yield();
       });
-      EXPECT_EQ(scratch_system_allocations(), before) << threads << " threads, " << blocks << " blocks";
+      EXPECT_EQ(scratch_system_allocations(), before)
+          << threads << " threads, " << blocks << " blocks";
     }
   }
 }

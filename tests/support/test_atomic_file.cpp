@@ -37,7 +37,8 @@ using test::TemporaryDirectory;
 
 std::set<std::string> entries(const fs::path& directory) {
   std::set<std::string> names;
-  for (const fs::directory_entry& entry : fs::directory_iterator(directory)) names.insert(entry.path().filename().string());
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory))
+    names.insert(entry.path().filename().string());
   return names;
 }
 
@@ -55,7 +56,9 @@ class TinyDisk {
   TinyDisk& operator=(const TinyDisk&) = delete;
 
   bool mounted() const { return mounted_; }
-  bool make_read_only() { return ::mount("tmpfs", path_.c_str(), "tmpfs", MS_REMOUNT | MS_RDONLY, nullptr) == 0; }
+  bool make_read_only() {
+    return ::mount("tmpfs", path_.c_str(), "tmpfs", MS_REMOUNT | MS_RDONLY, nullptr) == 0;
+  }
 
  private:
   fs::path path_;
@@ -71,15 +74,18 @@ TEST(AtomicFile, ChecksInAdvanceWhatCannotBeWritten) {
   check_writable(file);
   EXPECT_EQ(read_file(file), "old");
   EXPECT_EQ(entries(directory.path()), std::set<std::string>{"file"});
-  expect_error([&] { check_writable(directory / "missing" / "file"); }, {"missing/file", "No such file"});
+  expect_error([&] { check_writable(directory / "missing" / "file"); },
+               {"missing/file", "No such file"});
   expect_error([&] { check_writable(directory.path()); }, {"not a regular file"});
 }
 
 TEST(AtomicFile, WritesPiecesOneAfterAnother) {
   const TemporaryDirectory directory;
   const std::string first = "one ", second(100'000, 'x'), third("\0three", 6);
-  const std::array<std::span<const std::byte>, 4> pieces = {
-      std::as_bytes(std::span(first)), std::as_bytes(std::span(second)), {}, std::as_bytes(std::span(third))};
+  const std::array<std::span<const std::byte>, 4> pieces = {std::as_bytes(std::span(first)),
+                                                            std::as_bytes(std::span(second)),
+                                                            {},
+                                                            std::as_bytes(std::span(third))};
   write_file_atomically(directory / "file", pieces);
   EXPECT_EQ(read_file(directory / "file"), first + second + third);
 }
@@ -107,21 +113,27 @@ TEST(AtomicFile, FollowsLinks) {
 TEST(AtomicFile, RefusesWhatIsNotARegularFile) {
   const TemporaryDirectory directory;
   fs::create_directory(directory / "sub");
-  expect_error([&] { write_file_atomically(directory / "sub", "text"); }, {"sub", "not a regular file"});
+  expect_error([&] { write_file_atomically(directory / "sub", "text"); },
+               {"sub", "not a regular file"});
   ASSERT_EQ(::mkfifo((directory / "fifo").c_str(), 0600), 0);
-  expect_error([&] { write_file_atomically(directory / "fifo", "text"); }, {"fifo", "not a regular file"});
-  expect_error([&] { write_file_atomically(directory / "missing/file", "text"); }, {"missing/file", "No such file or directory", "check the path"});
+  expect_error([&] { write_file_atomically(directory / "fifo", "text"); },
+               {"fifo", "not a regular file"});
+  expect_error([&] { write_file_atomically(directory / "missing/file", "text"); },
+               {"missing/file", "No such file or directory", "check the path"});
   expect_error([&] { write_file_atomically("", "text"); }, {"cannot write"});
 }
 
 TEST(AtomicFile, ReadErrors) {
   const TemporaryDirectory directory;
-  expect_error([&] { read_file(directory / "missing"); }, {"cannot read", "missing", "No such file or directory"});
-  expect_error([&] { read_file(directory.path()); }, {"cannot read", directory.path().string(), "Is a directory"});
+  expect_error([&] { read_file(directory / "missing"); },
+               {"cannot read", "missing", "No such file or directory"});
+  expect_error([&] { read_file(directory.path()); },
+               {"cannot read", directory.path().string(), "Is a directory"});
   if (::geteuid() == 0) GTEST_SKIP() << "root reads everything";
   write_file_atomically(directory / "secret", "text");
   fs::permissions(directory / "secret", fs::perms::none);
-  expect_error([&] { read_file(directory / "secret"); }, {"Permission denied", "check the permissions"});
+  expect_error([&] { read_file(directory / "secret"); },
+               {"Permission denied", "check the permissions"});
 }
 
 TEST(AtomicFile, ReadsFilesWithoutAKnownSize) {
@@ -139,11 +151,13 @@ TEST(AtomicFile, FailedWriteKeepsTheOldFile) {
   const rlimit small{4096, limit.rlim_max};
   const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
   ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
-  expect_error([&] { write_file_atomically(directory / "file", std::string(10'000, 'x')); }, {"file", "File too large", "ulimit -f"});
+  expect_error([&] { write_file_atomically(directory / "file", std::string(10'000, 'x')); },
+               {"file", "File too large", "ulimit -f"});
   expect_error(
       [&] {
-        write_directory_atomically(directory / "dir",
-                                   [](const PathAt& partial) { write_file_atomically(partial / "a", std::string(10'000, 'x')); });
+        write_directory_atomically(directory / "dir", [](const PathAt& partial) {
+          write_file_atomically(partial / "a", std::string(10'000, 'x'));
+        });
       },
       {"File too large"});
   ::setrlimit(RLIMIT_FSIZE, &limit);
@@ -157,7 +171,8 @@ TEST(AtomicFile, FullDisk) {
   TinyDisk disk(directory / "disk", "size=64k");
   if (!disk.mounted()) GTEST_SKIP() << "may not mount a file system";
   write_file_atomically(directory / "disk/file", "old");
-  expect_error([&] { write_file_atomically(directory / "disk/file", std::string(1 << 20, 'x')); }, {"disk/file", "No space left", "free some space"});
+  expect_error([&] { write_file_atomically(directory / "disk/file", std::string(1 << 20, 'x')); },
+               {"disk/file", "No space left", "free some space"});
   EXPECT_EQ(read_file(directory / "disk/file"), "old");
   EXPECT_EQ(entries(directory / "disk"), std::set<std::string>{"file"});
 
@@ -169,8 +184,10 @@ TEST(AtomicFile, ReadOnlyFileSystem) {
   const TemporaryDirectory directory;
   TinyDisk disk(directory / "disk", "size=64k");
   if (!disk.mounted() || !disk.make_read_only()) GTEST_SKIP() << "may not mount a file system";
-  expect_error([&] { write_file_atomically(directory / "disk/file", "text"); }, {"Read-only file system"});
-  expect_error([&] { write_directory_atomically(directory / "disk/dir", [](const PathAt&) {}); }, {"Read-only file system"});
+  expect_error([&] { write_file_atomically(directory / "disk/file", "text"); },
+               {"Read-only file system"});
+  expect_error([&] { write_directory_atomically(directory / "disk/dir", [](const PathAt&) {}); },
+               {"Read-only file system"});
   expect_error([&] { make_directory(directory / "disk/a/b"); }, {"Read-only file system"});
   expect_error([&] { AppendFile(directory / "disk/log"); }, {"Read-only file system"});
 }
@@ -181,12 +198,15 @@ TEST(AtomicFile, MakesDirectories) {
   make_directory(directory / "a/b/c");
   EXPECT_TRUE(fs::is_directory(directory / "a/b/c"));
   write_file_atomically(directory / "file", "text");
-  expect_error([&] { make_directory(directory / "file/sub"); }, {"cannot create directory", "file/sub"});
+  expect_error([&] { make_directory(directory / "file/sub"); },
+               {"cannot create directory", "file/sub"});
 }
 
 TEST(AtomicFile, AppendsAcrossOpenings) {
   const TemporaryDirectory directory;
-  { AppendFile(directory / "log").append("one\n"); }
+  {
+    AppendFile(directory / "log").append("one\n");
+  }
   AppendFile log(directory / "log");
   log.append("two\n");
   log.append("three\n");
@@ -243,7 +263,9 @@ class Writer {
     const std::string prefix = path.filename().string() + ".partial-";
     for (; partial_.empty(); ::usleep(1000))
       for (const std::string& name : entries(path.parent_path()))
-        if (name.starts_with(prefix) && !others.contains(name) && is_locked(path.parent_path() / name)) partial_ = path.parent_path() / name;
+        if (name.starts_with(prefix) && !others.contains(name) &&
+            is_locked(path.parent_path() / name))
+          partial_ = path.parent_path() / name;
   }
   ~Writer() { kill(); }
   Writer(const Writer&) = delete;
@@ -267,7 +289,8 @@ TEST(AtomicDirectory, RemovesLeftoversOfKilledProcessesOnly) {
   Writer dead(target), alive(target), other(directory / "data2");
   dead.kill();
   other.kill();
-  const fs::path locked = directory / "data.partial-00000000deadbeef", old = directory / "data.old-0123456789abcdef";
+  const fs::path locked = directory / "data.partial-00000000deadbeef",
+                 old = directory / "data.old-0123456789abcdef";
   fs::create_directory(locked);
   fs::create_directory(old);
   write_file_atomically(old / "a", "the only one");
@@ -292,11 +315,13 @@ TEST(AtomicDirectory, RefusesToLoseOtherFiles) {
   fs::create_directory(directory / "home");
   write_file_atomically(directory / "home/thesis", "years of work");
   const auto write = [&](const char* name) {
-    write_directory_atomically(directory / name, [](const PathAt& partial) { fill_with(partial, "x"); });
+    write_directory_atomically(directory / name,
+                               [](const PathAt& partial) { fill_with(partial, "x"); });
   };
   expect_error([&] { write("home"); }, {"home", "'thesis' would be lost"});
   expect_error([&] { write("home/thesis"); }, {"thesis", "not a directory"});
-  expect_error([&] { write("missing/checkpoint"); }, {"missing/checkpoint", "No such file or directory"});
+  expect_error([&] { write("missing/checkpoint"); },
+               {"missing/checkpoint", "No such file or directory"});
   EXPECT_EQ(read_file(directory / "home/thesis"), "years of work");
   EXPECT_EQ(entries(directory / "home"), std::set<std::string>{"thesis"});
 }
@@ -304,20 +329,27 @@ TEST(AtomicDirectory, RefusesToLoseOtherFiles) {
 /// From here on the system cannot swap names, as on some network file systems. Other renames work.
 bool forbid_swapping_names() {
   std::array<sock_filter, 6> program = {
-      {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_renameat2, 0, 3),
-       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[4])), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, RENAME_EXCHANGE, 0, 1),
-       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)}};
+      {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_renameat2, 0, 3),
+       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[4])),
+       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, RENAME_EXCHANGE, 0, 1),
+       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)}};
   const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
-  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
 }
 
 /// From here on the system has no file locks, as on some network file systems.
 bool forbid_locks() {
-  std::array<sock_filter, 4> program = {{BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-                                         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_flock, 0, 1), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOLCK),
-                                         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)}};
+  std::array<sock_filter, 4> program = {
+      {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_flock, 0, 1),
+       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOLCK),
+       BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)}};
   const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
-  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
 }
 
 TEST(AtomicDirectory, NothingCountsAsAbandonedWithoutLocks) {
@@ -328,7 +360,8 @@ TEST(AtomicDirectory, NothingCountsAsAbandonedWithoutLocks) {
   const pid_t child = ::fork();
   if (child == 0) {
     if (!forbid_locks()) ::_exit(kNoFilter);
-    const bool held = DirectoryLock(directory.path()).is_held(), tidied = !remove_abandoned(directory / "data").empty();
+    const bool held = DirectoryLock(directory.path()).is_held(),
+               tidied = !remove_abandoned(directory / "data").empty();
     ::_exit(held || tidied ? kRemoved : kKept);
   }
   int status = 0;
@@ -346,7 +379,8 @@ TEST(AtomicDirectory, IsReadInASingleVersion) {
   std::atomic<bool> stop = false;
   std::thread writer([&] {
     for (int version = 1; !stop; ++version)
-      write_directory_atomically(target, [&](const PathAt& partial) { fill_with(partial, std::to_string(version)); });
+      write_directory_atomically(
+          target, [&](const PathAt& partial) { fill_with(partial, std::to_string(version)); });
   });
   std::set<std::string> versions;
   for (int i = 0; i < 300; ++i)
@@ -359,7 +393,8 @@ TEST(AtomicDirectory, IsReadInASingleVersion) {
   stop = true;
   writer.join();
   EXPECT_GT(versions.size(), 1u);
-  expect_error([&] { read_replaceable_folder(directory / "missing", [](const PathAt&) {}); }, {"missing", "No such file"});
+  expect_error([&] { read_replaceable_folder(directory / "missing", [](const PathAt&) {}); },
+               {"missing", "No such file"});
 }
 
 TEST(AtomicDirectory, ReplacesWithoutSwappingNames) {
@@ -387,10 +422,12 @@ TEST(AtomicDirectory, TokensAreUnique) {
   for (int i = 0; i < 1000; ++i) tokens.insert(unique_token());
   EXPECT_EQ(tokens.size(), 1000u);
   EXPECT_EQ(tokens.begin()->size(), 16u);
-  for (const char* name : {"a.partial-0000000000004711", "a.b.old-0123456789abcdef", "a-b.kept-ffffffffffffffff"})
+  for (const char* name :
+       {"a.partial-0000000000004711", "a.b.old-0123456789abcdef", "a-b.kept-ffffffffffffffff"})
     EXPECT_TRUE(is_leftover(name)) << name;
-  for (const char* name : {"a", "a.partial", "a.partial-", "a.old-1999", "a.kept-2", "a.partial-012345678X123456",
-                           ".partial-0123456789abcdef", "a.old-0123456789abcdef.txt", "my.golden-0123456789abcdef"})
+  for (const char* name :
+       {"a", "a.partial", "a.partial-", "a.old-1999", "a.kept-2", "a.partial-012345678X123456",
+        ".partial-0123456789abcdef", "a.old-0123456789abcdef.txt", "my.golden-0123456789abcdef"})
     EXPECT_FALSE(is_leftover(name)) << name;
 }
 
@@ -402,8 +439,10 @@ TEST(HeldDirectory, StaysTheSameWhenItsNameIsReused) {
   fs::rename(directory / "run", directory / "moved");
   fs::create_directory(directory / "run");
   write_file_atomically(held / "file", "text");
-  write_directory_atomically(held / "folder", [](const PathAt& partial) { fill_with(partial, "x"); });
-  write_directory_atomically(held / "folder", [](const PathAt& partial) { fill_with(partial, "y"); });
+  write_directory_atomically(held / "folder",
+                             [](const PathAt& partial) { fill_with(partial, "x"); });
+  write_directory_atomically(held / "folder",
+                             [](const PathAt& partial) { fill_with(partial, "y"); });
   make_directory(held / "deep/er");
   move_tree(held / "folder", held / "deep/er/folder");
   fs::create_symlink("deep/er/folder/a", directory / "moved/link");
@@ -417,7 +456,8 @@ TEST(HeldDirectory, StaysTheSameWhenItsNameIsReused) {
   EXPECT_EQ(held.current_path(), fs::canonical(directory / "moved"));
   remove_tree(held / "deep");
   EXPECT_EQ(entries(directory / "moved"), (std::set<std::string>{"file", "link", "log"}));
-  expect_error([&] { read_file(held / "missing"); }, {"cannot read", (directory / "run/missing").string(), "No such file"});
+  expect_error([&] { read_file(held / "missing"); },
+               {"cannot read", (directory / "run/missing").string(), "No such file"});
 }
 
 TEST(Trees, AreCopiedWithLinksAndRemovedWithoutFollowingThem) {
@@ -440,13 +480,15 @@ TEST(Trees, AreCopiedWithLinksAndRemovedWithoutFollowingThem) {
 TEST(Overlay, DirectoriesOfTheLowerLayerAreReplacedMovedAndRemoved) {
   const TemporaryDirectory directory;
   for (const char* name : {"replaced", "moved", "removed"})
-    write_directory_atomically(directory / name, [](const PathAt& partial) { fill_with(partial, "old"); });
+    write_directory_atomically(directory / name,
+                               [](const PathAt& partial) { fill_with(partial, "old"); });
   const TemporaryDirectory elsewhere;
   const test::Overlay overlay(directory.path(), elsewhere / "room");
   if (!overlay.mounted()) GTEST_SKIP() << "may not mount an overlay";
   ASSERT_NE(std::rename((directory / "moved").c_str(), (directory / "new").c_str()), 0);
   ASSERT_EQ(errno, EXDEV);
-  write_directory_atomically(directory / "replaced", [](const PathAt& partial) { fill_with(partial, "new"); });
+  write_directory_atomically(directory / "replaced",
+                             [](const PathAt& partial) { fill_with(partial, "new"); });
   move_tree(directory / "moved", directory / "new");
   remove_directory_atomically(directory / "removed");
   EXPECT_EQ(entries(directory.path()), (std::set<std::string>{"new", "replaced"}));

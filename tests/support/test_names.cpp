@@ -29,7 +29,8 @@ TEST(Names, SurviveJsonWithAnyBytes) {
 }
 
 TEST(Names, Utf8StaysUnchanged) {
-  for (const char* name : {"", "data/book.txt", "C:\\x41\\xe9", "\\\\xff", "Größe \u20ac", "a\tb\nc", "\x1b"}) {
+  for (const char* name :
+       {"", "data/book.txt", "C:\\x41\\xe9", "\\\\xff", "Größe \u20ac", "a\tb\nc", "\x1b"}) {
     EXPECT_EQ(text_of_name(name), name);
     EXPECT_EQ(name_of_text(name), name) << "as earlier versions wrote it";
   }
@@ -38,7 +39,8 @@ TEST(Names, Utf8StaysUnchanged) {
 
 TEST(Names, ControlCharactersHaveNoEffectOnATerminal) {
   EXPECT_EQ(visible("one\n\ttwo \u20ac é\r\n"), "one\n\ttwo \u20ac é\r\n");
-  EXPECT_EQ(visible("\x1b]0;title\x07 \x7f a\rb \u009b31m caf\xe9 \x9b"), "\\x1b]0;title\\x07 \\x7f a\\x0db \\u009b31m caf\\xe9 \\x9b");
+  EXPECT_EQ(visible("\x1b]0;title\x07 \x7f a\rb \u009b31m caf\xe9 \x9b"),
+            "\\x1b]0;title\\x07 \\x7f a\\x0db \\u009b31m caf\\xe9 \\x9b");
   EXPECT_EQ(visible(std::string_view("\0\r", 2)), "\\x00\\x0d");
   EXPECT_EQ(visible_in_line("a\nb\tc\r\n"), "a\\x0ab\\x09c\\x0d\\x0a");
   for (const std::string& name : some_names(2000)) {
@@ -61,7 +63,9 @@ TEST(Names, ShellReadsQuotedNamesBack) {
   EXPECT_EQ(shell_quoted("checkpoints/a b"), "'checkpoints/a b'");
   EXPECT_EQ(shell_quoted("caf\xe9's"), "$'caf\\xe9\\'s'");
   write_file_atomically(directory / "script", script);
-  EXPECT_EQ(test::Process({"/bin/bash", (directory / "script").string()}, {}, directory.path()).wait(), 0);
+  EXPECT_EQ(
+      test::Process({"/bin/bash", (directory / "script").string()}, {}, directory.path()).wait(),
+      0);
   EXPECT_EQ(read_file(directory / "stdout"), want);
 }
 

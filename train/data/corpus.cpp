@@ -22,11 +22,16 @@ namespace fs = std::filesystem;
 // Average length 64.6 characters with the line end. All lengths are similar, so the number of
 // windows does not depend on the draw.
 constexpr std::array<std::string_view, 10> kSentences = {
-    "The river carried small boats past the mill before the sun rose.", "Every morning the baker opens his window and greets the street.",
-    "A quiet library keeps more stories than any traveler could tell.", "The old clock in the hall was always seven minutes behind time.",
-    "She planted apple trees along the garden for her grandchildren.",  "Rain fell upon the copper roof and woke the cat from its dreams.",
-    "Three engineers measured the bridge again and found no mistake.",  "When the lamps went out, we finished our suppers by candlelight.",
-    "He wrote a short letter to the farmers who had lent him a horse.", "Winter came early that year and covered the whole harbor in ice.",
+    "The river carried small boats past the mill before the sun rose.",
+    "Every morning the baker opens his window and greets the street.",
+    "A quiet library keeps more stories than any traveler could tell.",
+    "The old clock in the hall was always seven minutes behind time.",
+    "She planted apple trees along the garden for her grandchildren.",
+    "Rain fell upon the copper roof and woke the cat from its dreams.",
+    "Three engineers measured the bridge again and found no mistake.",
+    "When the lamps went out, we finished our suppers by candlelight.",
+    "He wrote a short letter to the farmers who had lent him a horse.",
+    "Winter came early that year and covered the whole harbor in ice.",
 };
 constexpr int kSampleLines = 1000;
 constexpr uint64_t kSampleSeed = 2024;
@@ -46,7 +51,10 @@ Corpus load_file(const fs::path& path, double val_split) {
   const Format format = format_of(path);
   Corpus corpus;
   corpus.facts = read_corpus(
-      {path}, format, val_split, [&](bool validation, std::string_view piece) { (validation ? corpus.validation : corpus.train) += piece; },
+      {path}, format, val_split,
+      [&](bool validation, std::string_view piece) {
+        (validation ? corpus.validation : corpus.train) += piece;
+      },
       [](int64_t) {});
   if (corpus.train.empty()) fail("{} is empty; give a file with text", path.string());
   if (format == Format::kText) {
@@ -83,8 +91,10 @@ Format common_format(const std::vector<fs::path>& files) {
   const Format format = format_of(files.front());
   for (const fs::path& file : files)
     if (format_of(file) != format)
-      fail_usage("{} and {} are of different formats, text and JSON lines; put them into folders of their own, or give --format",
-                 files.front().string(), file.string());
+      fail_usage(
+          "{} and {} are of different formats, text and JSON lines; put them into folders of their "
+          "own, or give --format",
+          files.front().string(), file.string());
   return format;
 }
 
@@ -93,34 +103,44 @@ std::vector<Note> describe(const CorpusFacts& facts, int64_t characters) {
   const std::vector<FileFacts>& files = facts.files;
   const bool is_text = facts.format == Format::kText;
   const auto compressed = std::ranges::count(files, true, &FileFacts::is_compressed);
-  std::string read = fmt::format("read: {} as {}", files.size() == 1 ? files.front().path.string() : fmt::format("{} files", files.size()),
-                                 is_text ? "text" : "JSON lines");
-  if (compressed > 0) read += files.size() == 1 ? ", compressed" : fmt::format(", {} of them compressed", compressed);
+  std::string read = fmt::format(
+      "read: {} as {}",
+      files.size() == 1 ? files.front().path.string() : fmt::format("{} files", files.size()),
+      is_text ? "text" : "JSON lines");
+  if (compressed > 0)
+    read += files.size() == 1 ? ", compressed" : fmt::format(", {} of them compressed", compressed);
   if (!is_text) read += fmt::format(": {} documents", facts.documents);
-  if (facts.empty_documents > 0) read += fmt::format(" and {} without text, left out", facts.empty_documents);
+  if (facts.empty_documents > 0)
+    read += fmt::format(" and {} without text, left out", facts.empty_documents);
   notes.push_back({fmt::format("{}{} {} characters", read, is_text ? ":" : ",", characters)});
 
   const auto warn = [&](auto holds, std::string_view what) {
-    if (const std::string names = names_of(files, holds); !names.empty()) notes.push_back({fmt::format("{}: {}", names, what), Style::kWarning});
+    if (const std::string names = names_of(files, holds); !names.empty())
+      notes.push_back({fmt::format("{}: {}", names, what), Style::kWarning});
   };
-  const auto sum = [&](int64_t FileFacts::*number) {
+  const auto sum = [&](int64_t FileFacts::* number) {
     int64_t result = 0;
     for (const FileFacts& file : files) result += file.*number;
     return result;
   };
-  warn([](const FileFacts& file) { return file.was_changed; }, "written to while it was read; repeat this when it is complete");
+  warn([](const FileFacts& file) { return file.was_changed; },
+       "written to while it was read; repeat this when it is complete");
   warn([](const FileFacts& file) { return file.has_json; },
-       "its lines are JSON objects, all read as text; for the documents in them call it .jsonl, or use prepare --format jsonl");
+       "its lines are JSON objects, all read as text; for the documents in them call it .jsonl, or "
+       "use prepare --format jsonl");
   warn([](const FileFacts& file) { return file.is_html; },
        "an HTML page, by its beginning, and read as text with all its tags; is it the right file?");
-  warn([](const FileFacts& file) { return file.zeros > 0; }, fmt::format("NUL characters ({}); is it a text?", sum(&FileFacts::zeros)));
+  warn([](const FileFacts& file) { return file.zeros > 0; },
+       fmt::format("NUL characters ({}); is it a text?", sum(&FileFacts::zeros)));
   warn([](const FileFacts& file) { return file.replaced > 0; },
-       fmt::format("half a UTF-16 pair (\\ud800 to \\udfff alone) in {} documents, read as U+FFFD", sum(&FileFacts::replaced)));
+       fmt::format("half a UTF-16 pair (\\ud800 to \\udfff alone) in {} documents, read as U+FFFD",
+                   sum(&FileFacts::replaced)));
   return notes;
 }
 
 CorpusFacts read_corpus(const std::vector<fs::path>& files, Format format, double val_split,
-                        const std::function<void(bool validation, std::string_view piece)>& visit, const ReadObserver& observe) {
+                        const std::function<void(bool validation, std::string_view piece)>& visit,
+                        const ReadObserver& observe) {
   DocumentSplit split(val_split);
   CorpusFacts facts;
   facts.format = format;
@@ -157,8 +177,10 @@ CorpusFacts read_corpus(const std::vector<fs::path>& files, Format format, doubl
 
 Corpus load_corpus(std::string_view data, std::optional<double> val_split) {
   if (data == "sample") {
-    const int validation_lines = static_cast<int>(std::lround(validation_part(val_split.value_or(kSampleValidation), 0) * kSampleLines));
-    return {sample_lines(0, kSampleLines), sample_lines(kSampleLines, kSampleLines + validation_lines)};
+    const int validation_lines = static_cast<int>(
+        std::lround(validation_part(val_split.value_or(kSampleValidation), 0) * kSampleLines));
+    return {sample_lines(0, kSampleLines),
+            sample_lines(kSampleLines, kSampleLines + validation_lines)};
   }
   const fs::path path(data);
   std::error_code ignored;  // inaccessible: reading it later reports the reason
@@ -168,7 +190,9 @@ Corpus load_corpus(std::string_view data, std::optional<double> val_split) {
   }
   for (const char* name : {"train.txt", "val.txt"})
     if (kind_of_file(path / name) == fs::file_type::not_found)
-      fail("the directory {} has no {}; make both train.txt and val.txt, for example with 'prepare'", path.string(), name);
+      fail(
+          "the directory {} has no {}; make both train.txt and val.txt, for example with 'prepare'",
+          path.string(), name);
   Corpus corpus = load_file(path / "train.txt", 0), validation = load_file(path / "val.txt", 0);
   corpus.validation = std::move(validation.train);
   corpus.facts.files.push_back(std::move(validation.facts.files.front()));

@@ -36,13 +36,15 @@ std::vector<Note> describe(const CorpusFacts& facts, int64_t characters);
 /// A JSON lines document gets a line end and an empty line. DocumentSplit divides documents. Text
 /// is all passed as training text: the caller cuts the whole at its split_point. `observe` gets the
 /// bytes read so far of all files.
-CorpusFacts read_corpus(const std::vector<std::filesystem::path>& files, Format format, double val_split,
-                        const std::function<void(bool validation, std::string_view piece)>& visit, const ReadObserver& observe);
+CorpusFacts read_corpus(const std::vector<std::filesystem::path>& files, Format format,
+                        double val_split,
+                        const std::function<void(bool validation, std::string_view piece)>& visit,
+                        const ReadObserver& observe);
 
 /// A corpus in memory. All text is valid UTF-8. The validation text is empty if val_split is 0.
 struct Corpus {
   std::string train, validation;
-  CorpusFacts facts = {};           ///< no files for the sample
+  CorpusFacts facts = {};  ///< no files for the sample
   /// requested validation part; empty if the text was split already
   std::optional<double> asked = {};
 };

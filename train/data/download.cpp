@@ -45,7 +45,9 @@ struct Identity {
 };
 
 /// Path of FILE's description. Hidden, so that nothing reads it as a text.
-fs::path description_of(const fs::path& file) { return file.parent_path() / ("." + file.filename().string() + ".url.json"); }
+fs::path description_of(const fs::path& file) {
+  return file.parent_path() / ("." + file.filename().string() + ".url.json");
+}
 fs::path part_of(const fs::path& file) { return fs::path(file) += ".part"; }
 
 /// Reads a description. Returns an empty Identity if it is damaged or missing.
@@ -53,7 +55,8 @@ Identity read_identity(const fs::path& description) {
   if (kind_of_file(description) != fs::file_type::regular) return {};
   try {
     const nlohmann::json json = parse_json(read_file(description), description.string());
-    return {name_of_text(json.at("url").get<std::string>()), name_of_text(json.at("validator").get<std::string>()), json.at("bytes"),
+    return {name_of_text(json.at("url").get<std::string>()),
+            name_of_text(json.at("validator").get<std::string>()), json.at("bytes"),
             name_of_text(json.value("type", ""))};
   } catch (const std::exception&) {
     return {};
@@ -79,7 +82,9 @@ struct Headers {
     if (name == "content-type") content_type = lower_case(value);
   }
 
-  std::string validator() const { return !etag.empty() && !etag.starts_with("W/") ? etag : last_modified; }
+  std::string validator() const {
+    return !etag.empty() && !etag.starts_with("W/") ? etag : last_modified;
+  }
 };
 
 /// Parses "bytes 100-999/1000" to {100, 1000}; a total of "*" gives -1. Returns nullopt for
@@ -97,7 +102,8 @@ std::optional<std::pair<int64_t, int64_t>> parse_content_range(std::string_view 
     text.remove_prefix(part.size());
     return true;
   };
-  if (!literal("bytes ") || !number(first) || !literal("-") || !number(last) || !literal("/")) return std::nullopt;
+  if (!literal("bytes ") || !number(first) || !literal("-") || !number(last) || !literal("/"))
+    return std::nullopt;
   if (!literal("*") && !number(total)) return std::nullopt;
   return std::pair(first, total);
 }
@@ -106,11 +112,14 @@ std::optional<std::pair<int64_t, int64_t>> parse_content_range(std::string_view 
 class PartialFile {
  public:
   PartialFile(const Download& what)
-      : path_(part_of(what.file)), description_(fs::path(path_) += ".json"), file_("write", path_, O_WRONLY | O_CREAT, what.file) {
+      : path_(part_of(what.file)),
+        description_(fs::path(path_) += ".json"),
+        file_("write", path_, O_WRONLY | O_CREAT, what.file) {
     const bool is_held = ::flock(file_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK;
     // the other process may have finished since the file was opened
     if (!is_held || !file_.is_at(path_))
-      fail("{}: another process is downloading it now; wait for it, or choose another --out", what.file.string());
+      fail("{}: another process is downloading it now; wait for it, or choose another --out",
+           what.file.string());
     bytes_ = file_.size();
     if (bytes_ > 0) identity_ = read_identity(description_);
     if (identity_.url != what.url.shown() || !can_go_on()) begin({});
@@ -162,8 +171,13 @@ class PartialFile {
 /// One HTTP request for the missing bytes of a file.
 class Request {
  public:
-  Request(const Download& what, PartialFile& part, Console& console, const std::function<void()>& check_stop)
-      : what_(what), part_(part), console_(console), check_stop_(check_stop), curl_(::curl_easy_init(), ::curl_easy_cleanup) {
+  Request(const Download& what, PartialFile& part, Console& console,
+          const std::function<void()>& check_stop)
+      : what_(what),
+        part_(part),
+        console_(console),
+        check_stop_(check_stop),
+        curl_(::curl_easy_init(), ::curl_easy_cleanup) {
     if (!curl_) fail("libcurl cannot be used: curl_easy_init failed");
     set(CURLOPT_URL, what.url.full().c_str());
     set(CURLOPT_PROTOCOLS_STR, "http,https");
@@ -184,7 +198,8 @@ class Request {
     set(CURLOPT_XFERINFODATA, this);
     if (part.can_go_on()) {
       set(CURLOPT_RANGE, fmt::format("{}-", part.bytes()).c_str());
-      lines_.reset(::curl_slist_append(nullptr, ("If-Range: " + part.identity().validator).c_str()));
+      lines_.reset(
+          ::curl_slist_append(nullptr, ("If-Range: " + part.identity().validator).c_str()));
       set(CURLOPT_HTTPHEADER, lines_.get());
     }
   }
@@ -212,10 +227,14 @@ class Request {
       case CURLE_COULDNT_RESOLVE_HOST:
         fail("{}: the server is not found; check the network and the URL", shown());
       case CURLE_COULDNT_RESOLVE_PROXY:
-        fail("{}: the proxy is not found; check the environment's http_proxy and https_proxy", shown());
+        fail("{}: the proxy is not found; check the environment's http_proxy and https_proxy",
+             shown());
       case CURLE_PEER_FAILED_VERIFICATION:
       case CURLE_SSL_CACERT_BADFILE:
-        fail("{}: the server's certificate is not trusted; check the clock and Debian's package ca-certificates", shown());
+        fail(
+            "{}: the server's certificate is not trusted; check the clock and Debian's package "
+            "ca-certificates",
+            shown());
       case CURLE_TOO_MANY_REDIRECTS:
         fail("{}: redirected more than {} times; check the URL", shown(), kRedirections);
       case CURLE_COULDNT_CONNECT:
@@ -232,8 +251,10 @@ class Request {
       case CURLE_SEND_ERROR:
         return try_again("the connection was lost");
       default:
-        fail("{}: libcurl cannot download it (its error {}); get the file in another way and give it with --input-file", shown(),
-             static_cast<int>(code));
+        fail(
+            "{}: libcurl cannot download it (its error {}); get the file in another way and give "
+            "it with --input-file",
+            shown(), static_cast<int>(code));
     }
   }
 
@@ -250,7 +271,8 @@ class Request {
   template <class T>
   void set(CURLoption option, T value) {
     if (const CURLcode code = ::curl_easy_setopt(curl_.get(), option, value); code != CURLE_OK)
-      fail("libcurl cannot be used: its option {} gives error {}", static_cast<int>(option), static_cast<int>(code));
+      fail("libcurl cannot be used: its option {} gives error {}", static_cast<int>(option),
+           static_cast<int>(code));
   }
 
   const std::string& shown() const { return what_.url.shown(); }
@@ -268,7 +290,10 @@ class Request {
         fail("{}: the server has no such file (it answers {}); check the URL", shown(), status_);
       case 401:
       case 403:
-        fail("{}: the server denies access (it answers {}); get the file in another way and give it with --input-file", shown(), status_);
+        fail(
+            "{}: the server denies access (it answers {}); get the file in another way and give it "
+            "with --input-file",
+            shown(), status_);
       case 416:  // the part is longer than the server's file: that file has changed
         part_.begin({});
         return false;
@@ -293,23 +318,34 @@ class Request {
     started_ = true;
     ::curl_easy_getinfo(curl_.get(), CURLINFO_RESPONSE_CODE, &status_);
     if (status_ >= 300)
-      fail("{}: the server answers {}, which is no file, and does not say where there is one; check the URL", shown(), status_);
+      fail(
+          "{}: the server answers {}, which is no file, and does not say where there is one; check "
+          "the URL",
+          shown(), status_);
     if (status_ != 200 && !(status_ == 206 && part_.can_go_on()))
       fail("{}: the server answers {}, which is not the file; check the URL", shown(), status_);
     if (headers_.content_type.starts_with(kHtml) && is_unexpected_html(beginning_, what_.file))
-      fail("{}: the server sends an HTML page in place of the file; check the URL, or give the page itself with --input-file", shown());
+      fail(
+          "{}: the server sends an HTML page in place of the file; check the URL, or give the page "
+          "itself with --input-file",
+          shown());
     curl_off_t length = -1;
     ::curl_easy_getinfo(curl_.get(), CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
     if (status_ == 206) {
       const auto range = parse_content_range(headers_.content_range);
-      if (!range || range->first != part_.bytes() || (range->second >= 0 && range->second != part_.identity().bytes))
-        fail("{}: asked for the bytes from {} of {}, the server sends '{}'; delete {}.part and try again", shown(), part_.bytes(),
-             part_.identity().bytes, headers_.content_range, what_.file.string());
+      if (!range || range->first != part_.bytes() ||
+          (range->second >= 0 && range->second != part_.identity().bytes))
+        fail(
+            "{}: asked for the bytes from {} of {}, the server sends '{}'; delete {}.part and try "
+            "again",
+            shown(), part_.bytes(), part_.identity().bytes, headers_.content_range,
+            what_.file.string());
     } else {
       part_.begin({shown(), headers_.validator(), length, headers_.content_type});
     }
     part_.append(std::as_bytes(std::span(beginning_)));
-    progress_.emplace(console_, "downloading", std::max<int64_t>(part_.identity().bytes, 0), part_.bytes());
+    progress_.emplace(console_, "downloading", std::max<int64_t>(part_.identity().bytes, 0),
+                      part_.bytes());
   }
 
   /// libcurl is C: exceptions are stored and rethrown after it has returned.
@@ -347,7 +383,8 @@ class Request {
   Console& console_;
   const std::function<void()>& check_stop_;
   std::unique_ptr<CURL, decltype(&::curl_easy_cleanup)> curl_;
-  std::unique_ptr<curl_slist, decltype(&::curl_slist_free_all)> lines_{nullptr, ::curl_slist_free_all};
+  std::unique_ptr<curl_slist, decltype(&::curl_slist_free_all)> lines_{nullptr,
+                                                                       ::curl_slist_free_all};
   std::string problem_, beginning_;
   Headers headers_;
   std::optional<ByteProgress> progress_;
@@ -365,7 +402,8 @@ void wait(milliseconds time, const std::function<void()>& check_stop) {
 }
 
 /// Returns whether a file has the requested SHA-256.
-bool has_sha256(const Download& what, const fs::path& file, Console& console, const std::function<void()>& check_stop) {
+bool has_sha256(const Download& what, const fs::path& file, Console& console,
+                const std::function<void()>& check_stop) {
   ByteProgress progress(console, "checking", FileDescriptor("read", file, O_RDONLY).size());
   const std::string sha256 = sha256_of_file(file, [&](int64_t bytes) {
     check_stop();
@@ -380,32 +418,45 @@ bool is_there(const Download& what, Console& console, const std::function<void()
   const Identity known = read_identity(description_of(what.file));
   const std::string& url = known.url;
   if (known.bytes >= 0 && FileDescriptor("read", what.file, O_RDONLY).size() != known.bytes) {
-    console.line(fmt::format("{} is not as it was downloaded: another one takes its place", what.file.string()), Style::kWarning);
+    console.line(fmt::format("{} is not as it was downloaded: another one takes its place",
+                             what.file.string()),
+                 Style::kWarning);
     return false;
   }
-  const bool is_right = what.sha256.empty() ? url == what.url.shown() : has_sha256(what, what.file, console, check_stop);
+  const bool is_right = what.sha256.empty() ? url == what.url.shown()
+                                            : has_sha256(what, what.file, console, check_stop);
   if (!is_right && url == what.url.shown())
-    fail("{}: its SHA-256 is not {} as it should be; delete it to download it again", what.file.string(), what.sha256);
-  console.line(is_right ? fmt::format("{} is there already: not downloaded again", what.file.string())
-                        : fmt::format("{} is there, but from {}: another one takes its place", what.file.string(),
-                                      url.empty() ? "an unknown URL" : url));
+    fail("{}: its SHA-256 is not {} as it should be; delete it to download it again",
+         what.file.string(), what.sha256);
+  console.line(is_right
+                   ? fmt::format("{} is there already: not downloaded again", what.file.string())
+                   : fmt::format("{} is there, but from {}: another one takes its place",
+                                 what.file.string(), url.empty() ? "an unknown URL" : url));
   return is_right;
 }
 
 std::vector<Note> notes_of(const Download& what) {
-  if (is_called_html(what.file) || !read_identity(description_of(what.file)).type.starts_with(kHtml)) return {};
-  return {{fmt::format("{}: the server calls it an HTML page (text/html); is it the right file?", what.url.shown()), Style::kWarning}};
+  if (is_called_html(what.file) ||
+      !read_identity(description_of(what.file)).type.starts_with(kHtml))
+    return {};
+  return {{fmt::format("{}: the server calls it an HTML page (text/html); is it the right file?",
+                       what.url.shown()),
+           Style::kWarning}};
 }
 
 }  // namespace
 
-std::vector<Note> download(const Download& what, Console& console, const std::function<void()>& check_stop) {
+std::vector<Note> download(const Download& what, Console& console,
+                           const std::function<void()>& check_stop) {
   static const CURLcode initialised = ::curl_global_init(CURL_GLOBAL_DEFAULT);
-  if (initialised != CURLE_OK) fail("libcurl cannot be used: its error {}", static_cast<int>(initialised));
+  if (initialised != CURLE_OK)
+    fail("libcurl cannot be used: its error {}", static_cast<int>(initialised));
   if (is_there(what, console, check_stop)) return notes_of(what);
 
   PartialFile part(what);
-  if (part.bytes() > 0) console.line(fmt::format("going on with {}, of which {} are there", part_of(what.file).string(), format_bytes(part.bytes())));
+  if (part.bytes() > 0)
+    console.line(fmt::format("going on with {}, of which {} are there", part_of(what.file).string(),
+                             format_bytes(part.bytes())));
   int64_t most = part.bytes();
   milliseconds delay = what.first_wait;
   for (int failures = 0; !part.is_complete();) {
@@ -417,16 +468,18 @@ std::vector<Note> download(const Download& what, Console& console, const std::fu
       delay = what.first_wait;
     }
     if (++failures > what.retries)
-      fail("{}: {}, {} times in a row; try again later, the download then goes on where it is", what.url.shown(), request.problem(), failures);
+      fail("{}: {}, {} times in a row; try again later, the download then goes on where it is",
+           what.url.shown(), request.problem(), failures);
     const milliseconds pause = std::max(delay, request.wait_asked());
-    console.line(
-        fmt::format("{}: trying again in {:.1f} s ({} of {})", request.problem(), static_cast<double>(pause.count()) / 1000, failures, what.retries),
-        Style::kWarning);
+    console.line(fmt::format("{}: trying again in {:.1f} s ({} of {})", request.problem(),
+                             static_cast<double>(pause.count()) / 1000, failures, what.retries),
+                 Style::kWarning);
     wait(pause, check_stop);
     delay *= 2;
   }
   if (!what.sha256.empty() && !has_sha256(what, part_of(what.file), console, check_stop))
-    fail("{}: its SHA-256 is not {} as it should be; delete it to download it again", part_of(what.file).string(), what.sha256);
+    fail("{}: its SHA-256 is not {} as it should be; delete it to download it again",
+         part_of(what.file).string(), what.sha256);
   part.finish(what.file);
   return notes_of(what);
 }
@@ -444,7 +497,8 @@ std::string without_credentials(std::string text) {
 }  // namespace
 
 Url::Url(const std::string& text) : full_(text) {
-  const std::unique_ptr<CURLU, decltype(&::curl_url_cleanup)> parsed(::curl_url(), ::curl_url_cleanup);
+  const std::unique_ptr<CURLU, decltype(&::curl_url_cleanup)> parsed(::curl_url(),
+                                                                     ::curl_url_cleanup);
   const auto part = [&](CURLUPart which, unsigned flags = 0) {
     char* value = nullptr;
     const bool good = ::curl_url_get(parsed.get(), which, &value, flags) == CURLUE_OK;
@@ -453,11 +507,14 @@ Url::Url(const std::string& text) : full_(text) {
     return copy;
   };
   bool good = parsed && ::curl_url_set(parsed.get(), CURLUPART_URL, text.c_str(), 0) == CURLUE_OK;
-  if (const std::string scheme = good ? part(CURLUPART_SCHEME) : ""; scheme != "http" && scheme != "https") good = false;
+  if (const std::string scheme = good ? part(CURLUPART_SCHEME) : "";
+      scheme != "http" && scheme != "https")
+    good = false;
   if (!good) fail_usage("--url {}: not an http or https URL", without_credentials(text));
   shown_ = text;
   if (!part(CURLUPART_USER).empty() || !part(CURLUPART_PASSWORD).empty()) {
-    for (const CURLUPart which : {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_OPTIONS}) ::curl_url_set(parsed.get(), which, nullptr, 0);
+    for (const CURLUPart which : {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_OPTIONS})
+      ::curl_url_set(parsed.get(), which, nullptr, 0);
     shown_ = part(CURLUPART_URL);
   }
   file_name_ = fs::path(part(CURLUPART_PATH, CURLU_URLDECODE)).filename().string();

@@ -46,6 +46,7 @@ struct Download {
 /// other failures, throws an Error that says what is wrong.
 /// - check_stop is called often and may throw; received bytes are kept.
 /// Returns warnings about the file.
-std::vector<Note> download(const Download& what, Console& console, const std::function<void()>& check_stop);
+std::vector<Note> download(const Download& what, Console& console,
+                           const std::function<void()>& check_stop);
 
 }  // namespace mmrec

@@ -26,8 +26,9 @@ struct Kind {
 constexpr const char* kUnpack = "unpack it and give the files in it";
 constexpr Kind kKinds[] = {
     {0, "\x1f\x8b"sv, "still compressed by gzip", "decompress it once with gunzip"},
-    {0, "\xfd"
-        "7zXZ\0"sv,
+    {0,
+     "\xfd"
+     "7zXZ\0"sv,
      "compressed by xz", "decompress it with unxz"},
     {4, "1AY&SY"sv, "compressed by bzip2", "decompress it with bunzip2"},
     {0, "\x28\xb5\x2f\xfd"sv, "compressed by zstd", "decompress it with unzstd"},
@@ -52,7 +53,8 @@ const char* utf16_of(std::string_view begin) {
   constexpr size_t kFewest = 2, kRarest = 20;  // minimum number of zeros; maximum bytes per zero
   size_t zeros[2] = {};
   begin = begin.substr(0, kUtf16Bytes);
-  for (size_t place = begin.find('\0'); place != begin.npos; place = begin.find('\0', place + 1)) ++zeros[place % 2];
+  for (size_t place = begin.find('\0'); place != begin.npos; place = begin.find('\0', place + 1))
+    ++zeros[place % 2];
   const size_t most = std::max(zeros[0], zeros[1]), least = std::min(zeros[0], zeros[1]);
   if (most < kFewest || most * kRarest < begin.size() || least * 100 > most) return nullptr;
   return zeros[0] > zeros[1] ? "UTF-16BE" : "UTF-16LE";
@@ -63,16 +65,21 @@ bool begins_like_html(std::string_view begin) {
   constexpr std::string_view kSpace = " \t\r\n";
   for (;;) {
     begin.remove_prefix(std::min(begin.find_first_not_of(kSpace), begin.size()));
-    const std::string_view end = begin.starts_with("<!--") ? "-->" : begin.starts_with("<?xml") ? "?>" : "";
+    const std::string_view end = begin.starts_with("<!--")    ? "-->"
+                                 : begin.starts_with("<?xml") ? "?>"
+                                                              : "";
     if (end.empty()) break;
     const size_t place = begin.find(end, 4);  // after "<!--"
     if (place == begin.npos) return false;
     begin.remove_prefix(place + end.size());
   }
   const std::string start = lower_case(begin.substr(0, 14));
-  return start == "<!doctype html" || std::ranges::any_of(std::array{"<html"sv, "<head"sv, "<body"sv}, [&](std::string_view tag) {
-           return start.size() > tag.size() && start.starts_with(tag) && (start[tag.size()] == '>' || kSpace.find(start[tag.size()]) != kSpace.npos);
-         });
+  return start == "<!doctype html" ||
+         std::ranges::any_of(
+             std::array{"<html"sv, "<head"sv, "<body"sv}, [&](std::string_view tag) {
+               return start.size() > tag.size() && start.starts_with(tag) &&
+                      (start[tag.size()] == '>' || kSpace.find(start[tag.size()]) != kSpace.npos);
+             });
 }
 
 enum class Object { kNone, kWhole, kCut };
@@ -94,7 +101,8 @@ Object object_of(std::string_view line) {
 
 std::string lower_case(std::string_view text) {
   std::string result(text);
-  std::ranges::transform(result, result.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::ranges::transform(result, result.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return result;
 }
 
@@ -103,15 +111,22 @@ std::string extension_of(const std::filesystem::path& path) {
   return (name.extension() == ".gz" ? name.stem() : name).extension().string();
 }
 
-void check_begins_like_text(std::string_view begin, const std::filesystem::path& path, bool is_compressed) {
+void check_begins_like_text(std::string_view begin, const std::filesystem::path& path,
+                            bool is_compressed) {
   const std::string name = path.string() + (is_compressed ? ", decompressed," : "");
   for (const auto& [place, magic, what, advice] : kKinds)
-    if (begin.substr(std::min(place, begin.size())).starts_with(magic)) fail("{} is {}; {}", name, what, advice);
+    if (begin.substr(std::min(place, begin.size())).starts_with(magic))
+      fail("{} is {}; {}", name, what, advice);
   if (const char* encoding = utf16_of(begin))
-    fail("{} has a zero in every other byte, as a text in {} has; convert it with iconv -f {} -t UTF-8", name, encoding, encoding);
+    fail(
+        "{} has a zero in every other byte, as a text in {} has; convert it with iconv -f {} -t "
+        "UTF-8",
+        name, encoding, encoding);
   if (!is_compressed && lower_case(path.extension().string()) == ".gz" && begins_like_html(begin))
-    fail("{} is an HTML page and not compressed, as its name says: probably a server's message in place of the file; get the file again",
-         path.string());
+    fail(
+        "{} is an HTML page and not compressed, as its name says: probably a server's message in "
+        "place of the file; get the file again",
+        path.string());
 }
 
 bool is_called_html(const std::filesystem::path& path) {
@@ -119,11 +134,14 @@ bool is_called_html(const std::filesystem::path& path) {
   return kNames.contains(extension_of(path));
 }
 
-bool is_unexpected_html(std::string_view begin, const std::filesystem::path& path) { return begins_like_html(begin) && !is_called_html(path); }
+bool is_unexpected_html(std::string_view begin, const std::filesystem::path& path) {
+  return begins_like_html(begin) && !is_called_html(path);
+}
 
 bool begins_like_json_lines(std::string_view begin) {
   int objects = 0;
-  for (size_t end; objects < kJsonLines && !begin.empty(); begin.remove_prefix(std::min(end + 1, begin.size()))) {
+  for (size_t end; objects < kJsonLines && !begin.empty();
+       begin.remove_prefix(std::min(end + 1, begin.size()))) {
     end = std::min(begin.find('\n'), begin.size());
     const std::string_view line = begin.substr(0, end);
     const size_t first = line.find_first_not_of(" \t\r");

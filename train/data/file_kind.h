@@ -18,7 +18,8 @@ std::string extension_of(const std::filesystem::path& path);
 /// Throws an Error if a file's content (decompressed if `is_compressed`) begins like something
 /// other than UTF-8 text: an archive, another compression, UTF-16. The message says what the file
 /// is and what to do.
-void check_begins_like_text(std::string_view begin, const std::filesystem::path& path, bool is_compressed);
+void check_begins_like_text(std::string_view begin, const std::filesystem::path& path,
+                            bool is_compressed);
 
 /// Returns whether the file's name is that of an HTML page.
 bool is_called_html(const std::filesystem::path& path);

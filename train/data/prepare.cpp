@@ -33,7 +33,8 @@ using CheckStop = std::function<void()>;
 
 constexpr const char* kManifest = "manifest.json";
 constexpr std::string_view kLeftOut = "left out: ";  // prefix of the summary's line
-constexpr const char* kFiles[] = {"train.txt", "val.txt", "tokenizer.json", "train.tokens", "val.tokens"};
+constexpr const char* kFiles[] = {"train.txt", "val.txt", "tokenizer.json", "train.tokens",
+                                  "val.tokens"};
 constexpr size_t kBuffer = size_t{1} << 20;  // bytes written at once
 
 /// Progress callback that also checks for a stop.
@@ -54,7 +55,8 @@ class Watch {
 /// Writes the text of one part (training or validation) to disk and counts its characters.
 class TextWriter {
  public:
-  TextWriter(const fs::path& path, CharacterCounts& counts) : path_(path), file_("write", path, O_RDWR | O_CREAT | O_EXCL), counts_(counts) {}
+  TextWriter(const fs::path& path, CharacterCounts& counts)
+      : path_(path), file_("write", path, O_RDWR | O_CREAT | O_EXCL), counts_(counts) {}
 
   /// `piece` must end between characters.
   void append(std::string_view piece) {
@@ -77,7 +79,9 @@ class TextWriter {
     const int64_t cut = split_point(bytes_, val_split, text_at);
     for (int64_t place = cut; place < bytes_;) {
       const std::string piece = text_at(place, std::min<int64_t>(kBuffer, bytes_ - place));
-      if (piece.empty()) fail("{}: it became shorter while it was written; is another program at work on it?", path_.string());
+      if (piece.empty())
+        fail("{}: it became shorter while it was written; is another program at work on it?",
+             path_.string());
       to.file_.write(std::as_bytes(std::span(piece)));
       place += static_cast<int64_t>(piece.size());
       watch(place - cut);
@@ -97,8 +101,11 @@ class TextWriter {
   int64_t bytes_ = 0;  // bytes written
 };
 
-Json describe_file(const fs::path& file, const fs::path& relative_to, int64_t bytes, const std::string& sha256) {
-  return {{"name", text_of_name(file.lexically_relative(relative_to).generic_string())}, {"bytes", bytes}, {"sha256", sha256}};
+Json describe_file(const fs::path& file, const fs::path& relative_to, int64_t bytes,
+                   const std::string& sha256) {
+  return {{"name", text_of_name(file.lexically_relative(relative_to).generic_string())},
+          {"bytes", bytes},
+          {"sha256", sha256}};
 }
 
 /// [{"name", "bytes", "sha256"}, ..]
@@ -107,7 +114,8 @@ Json describe_files(const std::vector<fs::path>& files, const fs::path& relative
   int64_t bytes_before = 0;
   for (const fs::path& file : files) {
     int64_t bytes = 0;
-    const std::string sha256 = sha256_of_file(file, [&](int64_t read) { watch(bytes_before + (bytes = read)); });
+    const std::string sha256 =
+        sha256_of_file(file, [&](int64_t read) { watch(bytes_before + (bytes = read)); });
     list.push_back(describe_file(file, relative_to, bytes, sha256));
     bytes_before += bytes;
   }
@@ -119,7 +127,8 @@ int64_t total_bytes(const std::vector<fs::path>& files) {
   for (const fs::path& file : files) {
     const fs::file_type kind = kind_of_file(file);
     if (kind == fs::file_type::not_found) fail_on_file("read", file, ENOENT);
-    if (kind != fs::file_type::regular) fail("cannot read {}: it is not a regular file", file.string());
+    if (kind != fs::file_type::regular)
+      fail("cannot read {}: it is not a regular file", file.string());
     std::error_code error;
     total += static_cast<int64_t>(fs::file_size(file, error));
     if (error) fail_on_file("read", file, error.value());
@@ -130,7 +139,8 @@ int64_t total_bytes(const std::vector<fs::path>& files) {
 std::vector<fs::directory_entry> entries_of(const fs::path& folder) {
   std::vector<fs::directory_entry> entries;
   std::error_code error;
-  for (auto entry = fs::directory_iterator(folder, error); !error && entry != fs::directory_iterator(); entry.increment(error))
+  for (auto entry = fs::directory_iterator(folder, error);
+       !error && entry != fs::directory_iterator(); entry.increment(error))
     entries.push_back(*entry);
   if (error) fail_on_file("read", folder, error.value());
   std::ranges::sort(entries);
@@ -147,14 +157,18 @@ std::vector<fs::path> result_files(const fs::path& folder) {
 fs::path common_folder(const std::vector<fs::path>& files) {
   fs::path folder = files.front().parent_path();
   for (const fs::path& file : files)
-    while (!folder.empty() && *file.lexically_relative(folder).begin() == "..") folder = folder.parent_path();
+    while (!folder.empty() && *file.lexically_relative(folder).begin() == "..")
+      folder = folder.parent_path();
   return folder;
 }
 
 std::string describe_rule(const PrepareOptions& options, double val_split) {
   if (val_split == 0) return "no validation text";
-  if (options.format == Format::kText) return "validation is the end of the text, from the beginning of a line if one is near, else of a character";
-  return "a document but for the first is for validation if that brings the part of the bytes that are nearer to val_split";
+  if (options.format == Format::kText)
+    return "validation is the end of the text, from the beginning of a line if one is near, else "
+           "of a character";
+  return "a document but for the first is for validation if that brings the part of the bytes that "
+         "are nearer to val_split";
 }
 
 /// Together with the files, this determines the result completely: equal inputs give equal results.
@@ -169,7 +183,8 @@ Json describe_inputs(const PrepareOptions& options, double val_split) {
 
 /// Returns the manifest of a folder that holds, unchanged, the result of these inputs and files;
 /// null if it does not.
-Json find_made(const PrepareOptions& options, Json inputs, int64_t bytes, Console& console, const CheckStop& check_stop) {
+Json find_made(const PrepareOptions& options, Json inputs, int64_t bytes, Console& console,
+               const CheckStop& check_stop) {
   const fs::path& out = options.out;
   if (kind_of_file(out / kManifest) == fs::file_type::not_found) return nullptr;
   try {
@@ -177,10 +192,13 @@ Json find_made(const PrepareOptions& options, Json inputs, int64_t bytes, Consol
     const Json& made_of = manifest.at("inputs");
     inputs["files"] = made_of.at("files");
     const std::vector<fs::path> results = result_files(out);
-    if (made_of != inputs || !std::ranges::all_of(results, [](const fs::path& file) { return kind_of_file(file) == fs::file_type::regular; }))
+    if (made_of != inputs || !std::ranges::all_of(results, [](const fs::path& file) {
+          return kind_of_file(file) == fs::file_type::regular;
+        }))
       return nullptr;
     Watch watch(console, check_stop, "checking", bytes + total_bytes(results));
-    if (made_of.at("files") != describe_files(options.files, common_folder(options.files), watch)) return nullptr;
+    if (made_of.at("files") != describe_files(options.files, common_folder(options.files), watch))
+      return nullptr;
     return manifest.at("files") == describe_files(results, out, watch) ? manifest : nullptr;
   } catch (const Json::exception&) {  // not our manifest
     return nullptr;
@@ -193,7 +211,8 @@ void renew_remarks(Json& summary, const std::vector<Note>& remarks) {
   for (const Json& line : summary)
     if (line.is_string() && !line.get<std::string>().starts_with(kLeftOut)) now.push_back(line);
   for (const Note& note : remarks)
-    if (const Json line = visible(note.text); std::ranges::find(now, line) == now.end()) now.push_back(line);
+    if (const Json line = visible(note.text); std::ranges::find(now, line) == now.end())
+      now.push_back(line);
   summary = std::move(now);
 }
 
@@ -202,15 +221,16 @@ void renew_remarks(Json& summary, const std::vector<Note>& remarks) {
 void check_is_ours(const fs::path& out) {
   const fs::file_type kind = kind_of_file(out);
   if (kind == fs::file_type::not_found) return;
-  if (kind != fs::file_type::directory) fail("cannot write {}: it exists and is not a directory", out.string());
+  if (kind != fs::file_type::directory)
+    fail("cannot write {}: it exists and is not a directory", out.string());
   for (const std::string& name : names_in(out))
     if (name != kManifest && std::ranges::find(kFiles, name) == std::end(kFiles))
       fail_usage("--out {}: it holds other files ('{}'); choose a new folder", out.string(), name);
 }
 
 /// Writes a part's token file. Returns the number of tokens.
-int64_t write_tokens(const fs::path& folder, const std::string& part, const Tokenizer& tokenizer, int64_t text_bytes, int64_t bytes_before,
-                     Watch& watch) {
+int64_t write_tokens(const fs::path& folder, const std::string& part, const Tokenizer& tokenizer,
+                     int64_t text_bytes, int64_t bytes_before, Watch& watch) {
   TokenFileWriter writer(folder / (part + ".tokens"), tokenizer.size());
   int64_t count = 0;
   read_own_text(
@@ -221,12 +241,15 @@ int64_t write_tokens(const fs::path& folder, const std::string& part, const Toke
         count += static_cast<int64_t>(ids.size());
       },
       [&](int64_t bytes) { watch(bytes_before + bytes); });
-  writer.finish({.vocabulary = tokenizer.size(), .tokenizer_crc32 = crc32_of(read_file(folder / "tokenizer.json")), .text_bytes = text_bytes});
+  writer.finish({.vocabulary = tokenizer.size(),
+                 .tokenizer_crc32 = crc32_of(read_file(folder / "tokenizer.json")),
+                 .text_bytes = text_bytes});
   return count;
 }
 
 /// Writes all files except the manifest; fills in the manifest.
-void write_results(const PrepareOptions& options, double val_split, int64_t source_bytes, const fs::path& folder, Json& manifest, Console& console,
+void write_results(const PrepareOptions& options, double val_split, int64_t source_bytes,
+                   const fs::path& folder, Json& manifest, Console& console,
                    const CheckStop& check_stop) {
   CharacterCounts counts;
   TextWriter train(folder / "train.txt", counts), validation(folder / "val.txt", counts);
@@ -235,7 +258,9 @@ void write_results(const PrepareOptions& options, double val_split, int64_t sour
     Watch watch(console, check_stop, "reading", source_bytes);
     facts = read_corpus(
         options.files, options.format, val_split,
-        [&](bool is_validation, std::string_view piece) { (is_validation ? validation : train).append(piece); },
+        [&](bool is_validation, std::string_view piece) {
+          (is_validation ? validation : train).append(piece);
+        },
         [&](int64_t bytes) { watch(bytes); });
   }
   train.write_out();
@@ -244,7 +269,9 @@ void write_results(const PrepareOptions& options, double val_split, int64_t sour
   if (options.format == Format::kText) {
     Watch watch(console, check_stop, "splitting", 0);
     train.move_end(val_split, validation, watch);
-    if (train.bytes() == 0) fail("{}: it is too short to be divided; with --val-split 0 all of it is for training", options.source);
+    if (train.bytes() == 0)
+      fail("{}: it is too short to be divided; with --val-split 0 all of it is for training",
+           options.source);
   }
   train.flush();
   validation.flush();
@@ -255,18 +282,25 @@ void write_results(const PrepareOptions& options, double val_split, int64_t sour
   {
     Watch watch(console, check_stop, "writing tokens", train.bytes() + validation.bytes());
     const int64_t train_tokens = write_tokens(folder, "train", tokenizer, train.bytes(), 0, watch);
-    const int64_t validation_tokens = write_tokens(folder, "val", tokenizer, validation.bytes(), train.bytes(), watch);
-    results = {{"vocabulary", tokenizer.size()}, {"characters", counts.size()}, {"train_tokens", train_tokens}, {"val_tokens", validation_tokens}};
+    const int64_t validation_tokens =
+        write_tokens(folder, "val", tokenizer, validation.bytes(), train.bytes(), watch);
+    results = {{"vocabulary", tokenizer.size()},
+               {"characters", counts.size()},
+               {"train_tokens", train_tokens},
+               {"val_tokens", validation_tokens}};
     if (options.format == Format::kJsonLines) results["documents"] = facts.documents;
   }
 
   const fs::path sources = common_folder(options.files);
   Json& list = manifest["inputs"]["files"] = Json::array();
-  for (const FileFacts& file : facts.files) list.push_back(describe_file(file.path, sources, file.bytes, file.sha256));
-  std::vector<Note> notes = describe(facts, results["train_tokens"].get<int64_t>() + results["val_tokens"].get<int64_t>());
+  for (const FileFacts& file : facts.files)
+    list.push_back(describe_file(file.path, sources, file.bytes, file.sha256));
+  std::vector<Note> notes = describe(
+      facts, results["train_tokens"].get<int64_t>() + results["val_tokens"].get<int64_t>());
   notes.insert(notes.end(), options.remarks.begin(), options.remarks.end());
   notes.push_back(describe_split(val_split, train.bytes(), validation.bytes()));
-  if (const std::string unknown = describe_unknown(tokenizer, counts); !unknown.empty()) notes.push_back({unknown, Style::kWarning});
+  if (const std::string unknown = describe_unknown(tokenizer, counts); !unknown.empty())
+    notes.push_back({unknown, Style::kWarning});
   Json& summary = manifest["summary"] = Json::array();
   for (const Note& note : notes) {
     console.line(note.text, note.style);
@@ -289,7 +323,8 @@ class Collection {
   std::string left_out() const {
     std::string text;
     for (const auto& [kind, names] : left_out_)
-      text += fmt::format("{}{} {} ({}{})", text.empty() ? "" : "; ", names.count, kind, names.first, names.count > kNamed ? ", .." : "");
+      text += fmt::format("{}{} {} ({}{})", text.empty() ? "" : "; ", names.count, kind,
+                          names.first, names.count > kNamed ? ", .." : "");
     return text;
   }
 
@@ -314,11 +349,14 @@ class Collection {
     if (is_leftover(path)) return leave_out("left by another prepare", path);
     if (is_folder && is_link) return leave_out("by a link to a folder", path);
     // Inside a folder only links can lead outside of it.
-    if (is_below_ && (is_folder || is_link) && is_of_result_(path)) return leave_out("of --out", path);
+    if (is_below_ && (is_folder || is_link) && is_of_result_(path))
+      return leave_out("of --out", path);
     if (is_folder) return add_folder(path);
     if (is_link && kind != fs::file_type::regular) return leave_out("by a link to no file", path);
-    static const std::set<std::string> kExtensions = {".txt", ".text", ".md", ".jsonl", ".jsonlines", ".ndjson", ".json"};
-    if (kind != fs::file_type::regular || !(all_kinds_ || kExtensions.contains(extension_of(path)))) return leave_out("of other kinds", path);
+    static const std::set<std::string> kExtensions = {".txt",       ".text",   ".md",  ".jsonl",
+                                                      ".jsonlines", ".ndjson", ".json"};
+    if (kind != fs::file_type::regular || !(all_kinds_ || kExtensions.contains(extension_of(path))))
+      return leave_out("of other kinds", path);
     files.push_back(path);
   }
   void leave_out(const char* kind, const fs::path& path) {
@@ -338,8 +376,10 @@ FolderFiles corpus_files(const fs::path& directory, bool all_kinds, const fs::pa
   Collection found(directory, all_kinds, result);
   const std::string left_out = found.left_out();
   if (found.files.empty())
-    fail_usage("--input-dir {}: there are no files of text or JSON lines{}; --format takes all kinds as what it says", directory.string(),
-               left_out.empty() ? "" : ", but " + left_out);
+    fail_usage(
+        "--input-dir {}: there are no files of text or JSON lines{}; --format takes all kinds as "
+        "what it says",
+        directory.string(), left_out.empty() ? "" : ", but " + left_out);
   std::vector<Note> notes;
   if (!left_out.empty()) notes.push_back({fmt::format("{}{}", kLeftOut, left_out)});
   return {std::move(found.files), std::move(notes)};
@@ -349,12 +389,14 @@ Json prepare(const PrepareOptions& options, Console& console, const CheckStop& c
   const auto is_of_result = within(options.out);
   for (const fs::path& file : options.files)
     if (is_of_result(file))
-      fail_usage("{}: it is in --out {}, whose files make place for new ones; choose another --out", file.string(), options.out.string());
+      fail_usage("{}: it is in --out {}, whose files make place for new ones; choose another --out",
+                 file.string(), options.out.string());
   const int64_t bytes = total_bytes(options.files);
   const double val_split = validation_part(options.val_split, bytes);
   check_is_ours(options.out);
   for (const fs::path& left : remove_abandoned(options.out))
-    console.line(fmt::format("tidied up {}, which a prepare that was killed had left", left.string()));
+    console.line(
+        fmt::format("tidied up {}, which a prepare that was killed had left", left.string()));
   const Json inputs = describe_inputs(options, val_split);
   if (Json made = find_made(options, inputs, bytes, console, check_stop); !made.is_null()) {
     for (const Note& note : options.remarks) console.line(note.text, note.style);
@@ -374,9 +416,11 @@ Json prepare(const PrepareOptions& options, Console& console, const CheckStop& c
     write_file_atomically(folder / kManifest, manifest.dump(2) + "\n");
   });
   const Json& results = manifest["results"];
-  console.line(fmt::format("{}: {} characters for training, {} for validation, {} tokens in the vocabulary", options.out.string(),
-                           results["train_tokens"].get<int64_t>(), results["val_tokens"].get<int64_t>(), results["vocabulary"].get<int>()),
-               Style::kHeading);
+  console.line(
+      fmt::format("{}: {} characters for training, {} for validation, {} tokens in the vocabulary",
+                  options.out.string(), results["train_tokens"].get<int64_t>(),
+                  results["val_tokens"].get<int64_t>(), results["vocabulary"].get<int>()),
+      Style::kHeading);
   return manifest;
 }
 

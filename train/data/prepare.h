@@ -34,13 +34,15 @@ struct FolderFiles {
 /// .ndjson, .json, each also with .gz, in any case), or all files with `all_kinds`. Leaves out
 /// hidden files, linked folders, partial results of another prepare, and the folder `result`.
 /// Sorted by the bytes of their paths. Throws a UsageError if there are none.
-FolderFiles corpus_files(const std::filesystem::path& directory, bool all_kinds, const std::filesystem::path& result);
+FolderFiles corpus_files(const std::filesystem::path& directory, bool all_kinds,
+                         const std::filesystem::path& result);
 
 /// Makes the folder options.out for `train --data`, atomically: train.txt, val.txt, tokenizer.json,
 /// train.tokens, val.tokens, manifest.json. Does nothing if the folder already holds the result of
 /// the same files and options. Memory is bounded for any corpus size. Prints what was read and left
 /// out and how the split came out; for an up-to-date folder only what is left out now. check_stop
 /// is called often and may throw. Returns the manifest.
-nlohmann::ordered_json prepare(const PrepareOptions& options, Console& console, const std::function<void()>& check_stop);
+nlohmann::ordered_json prepare(const PrepareOptions& options, Console& console,
+                               const std::function<void()>& check_stop);
 
 }  // namespace mmrec

@@ -28,16 +28,20 @@ PreparedData read_prepared(const PathAt& held, int vocabulary) {
   const std::string json = read_file(held / "tokenizer.json");
   Tokenizer tokenizer = Tokenizer::parse(json, (folder / "tokenizer.json").string());
   if (vocabulary != 0 && tokenizer.size() > vocabulary)
-    fail_usage("{} has {} tokens, more than the {} of --vocab; say --vocab auto, or prepare it with --vocab {}", folder.string(), tokenizer.size(),
-               vocabulary, vocabulary);
+    fail_usage(
+        "{} has {} tokens, more than the {} of --vocab; say --vocab auto, or prepare it with "
+        "--vocab {}",
+        folder.string(), tokenizer.size(), vocabulary, vocabulary);
   const uint32_t crc = crc32_of(json);
   const auto tokens_of = [&](const std::string& part) {
     TokenFile file = read_token_file(held / (part + ".tokens"));
     if (file.source.tokenizer_crc32 != crc || file.source.vocabulary != tokenizer.size())
-      fail("{}: {}.tokens was made with another tokenizer.json; run 'prepare' again", folder.string(), part);
+      fail("{}: {}.tokens was made with another tokenizer.json; run 'prepare' again",
+           folder.string(), part);
     const PathAt text = held / (part + ".txt");  // for people only; the folder works without it
     if (exists(text) && FileDescriptor("read", text, O_RDONLY).size() != file.source.text_bytes)
-      fail("{}: {}.txt is no longer the text that {}.tokens was made from; run 'prepare' again", folder.string(), part, part);
+      fail("{}: {}.txt is no longer the text that {}.tokens was made from; run 'prepare' again",
+           folder.string(), part, part);
     return std::move(file.tokens);
   };
   Tokens train = tokens_of("train"), validation = tokens_of("val");
@@ -48,7 +52,8 @@ PreparedData read_prepared(const PathAt& held, int vocabulary) {
 
 PreparedData load_prepared(const fs::path& folder, int vocabulary) {
   std::optional<PreparedData> data;
-  read_replaceable_folder(folder, [&](const PathAt& held) { data.emplace(read_prepared(held, vocabulary)); });
+  read_replaceable_folder(
+      folder, [&](const PathAt& held) { data.emplace(read_prepared(held, vocabulary)); });
   return std::move(*data);
 }
 

@@ -25,7 +25,9 @@ Sha256::Sha256() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
   check(EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr));
 }
 
-void Sha256::update(std::span<const std::byte> bytes) { check(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size())); }
+void Sha256::update(std::span<const std::byte> bytes) {
+  check(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()));
+}
 
 std::string Sha256::hex() {
   std::array<unsigned char, 32> digest;
@@ -35,7 +37,8 @@ std::string Sha256::hex() {
   return text;
 }
 
-std::string sha256_of_file(const std::filesystem::path& path, const std::function<void(int64_t bytes_read)>& observe) {
+std::string sha256_of_file(const std::filesystem::path& path,
+                           const std::function<void(int64_t bytes_read)>& observe) {
   const FileDescriptor file("read", path, O_RDONLY);
   Sha256 digest;
   std::vector<std::byte> block(size_t{1} << 20);

@@ -24,7 +24,8 @@ double validation_part(std::optional<double> asked, int64_t bytes);
 /// validation. The cut moves back to the nearest line end if that is within 200 bytes or 2 % of the
 /// text (at most 1 MB), otherwise to a character boundary. text_at(first, count) returns bytes of
 /// the text.
-int64_t split_point(int64_t bytes, double val_split, const std::function<std::string(int64_t first, int64_t count)>& text_at);
+int64_t split_point(int64_t bytes, double val_split,
+                    const std::function<std::string(int64_t first, int64_t count)>& text_at);
 size_t split_point(std::string_view text, double val_split);
 
 /// Describes a split (sizes in bytes). Warns if the result is far from the part that was asked for;

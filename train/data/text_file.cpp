@@ -81,7 +81,8 @@ class TextField : public nlohmann::json_sax<nlohmann::json> {
   }
   bool plain(const char* kind) {
     if (depth_ == 0) return stop(fmt::format("{} instead of an object", kind));
-    if (depth_ == 1 && is_text_) return stop(fmt::format("the field \"text\" is {}, not a string", kind));
+    if (depth_ == 1 && is_text_)
+      return stop(fmt::format("the field \"text\" is {}, not a string", kind));
     return true;
   }
   bool begin(const char* kind) {
@@ -104,7 +105,8 @@ class TextField : public nlohmann::json_sax<nlohmann::json> {
 std::optional<uint32_t> escaped_unit(std::string_view line, size_t place) {
   if (line.size() < place + 6 || line[place] != '\\' || line[place + 1] != 'u') return std::nullopt;
   const auto digits = line.substr(place + 2, 4);
-  if (!std::ranges::all_of(digits, [](unsigned char c) { return std::isxdigit(c); })) return std::nullopt;
+  if (!std::ranges::all_of(digits, [](unsigned char c) { return std::isxdigit(c); }))
+    return std::nullopt;
   return static_cast<uint32_t>(std::stoul(std::string(digits), nullptr, 16));
 }
 
@@ -123,7 +125,8 @@ std::string within_limits(std::string_view line) {
       take(1);
     } else if (is_string && line[place] == '\\') {
       const auto unit = escaped_unit(line, place), next = escaped_unit(line, place + 6);
-      const bool is_first = unit && *unit >= 0xD800 && *unit < 0xDC00, is_second = unit && *unit >= 0xDC00 && *unit < 0xE000;
+      const bool is_first = unit && *unit >= 0xD800 && *unit < 0xDC00,
+                 is_second = unit && *unit >= 0xDC00 && *unit < 0xE000;
       if (is_first && next && *next >= 0xDC00 && *next < 0xE000) {
         take(12);
       } else if (is_first || is_second) {
@@ -133,7 +136,8 @@ std::string within_limits(std::string_view line) {
         take(2);
       }
     } else if (!is_string && std::isdigit(static_cast<unsigned char>(line[place]))) {
-      const size_t digits = std::min(line.find_first_not_of("0123456789", place), line.size()) - place;
+      const size_t digits =
+          std::min(line.find_first_not_of("0123456789", place), line.size()) - place;
       const size_t sign = result.find_last_not_of("+-");
       const bool is_exponent = sign != result.npos && (result[sign] == 'e' || result[sign] == 'E');
       // Keep two digits: an invalid number that begins with 00 must stay invalid.
@@ -163,8 +167,11 @@ bool visit_json_line(std::string_view line, const fs::path& path, int64_t number
   }
   if (field.problem.empty() && !field.text) field.problem = "there is no field \"text\"";
   if (!field.problem.empty())
-    fail("{}: line {} (byte {}): {}; a file of JSON lines has an object with a field \"text\" in each", path.string(), number,
-         offset + static_cast<int64_t>(std::max<size_t>(field.problem_byte, 1)) - 1, field.problem);
+    fail(
+        "{}: line {} (byte {}): {}; a file of JSON lines has an object with a field \"text\" in "
+        "each",
+        path.string(), number,
+        offset + static_cast<int64_t>(std::max<size_t>(field.problem_byte, 1)) - 1, field.problem);
   visit(*field.text);
   return is_changed && field.text->find(kReplacementCharacter) != std::string::npos;
 }
@@ -174,7 +181,8 @@ bool visit_json_line(std::string_view line, const fs::path& path, int64_t number
 /// A file's raw bytes and the state of zlib. zlib's gzread treats data after a member that is not a
 /// member as the end: it would silently drop a damaged member.
 struct PlainReader::Source {
-  Source(const fs::path& path, Sha256* digest) : file("read", path, O_RDONLY), opened(file.stamp()), digest(digest) {}
+  Source(const fs::path& path, Sha256* digest)
+      : file("read", path, O_RDONLY), opened(file.stamp()), digest(digest) {}
   ~Source() {
     if (compressed) ::inflateEnd(&stream);
   }
@@ -207,13 +215,17 @@ struct PlainReader::Source {
 };
 
 PlainReader::PlainReader(fs::path path, Sha256* digest) : path_(std::move(path)) {
-  if (const fs::file_type kind = kind_of_file(path_); kind != fs::file_type::regular && kind != fs::file_type::not_found)
+  if (const fs::file_type kind = kind_of_file(path_);
+      kind != fs::file_type::regular && kind != fs::file_type::not_found)
     fail("cannot read {}: it is not a regular file", path_.string());
   source_ = std::make_unique<Source>(path_, digest);
   constexpr char kMagic[] = {'\x1f', '\x8b'};
-  source_->compressed = source_->refill() && std::string_view(source_->buffer.data(), source_->stream.avail_in).starts_with({kMagic, 2});
+  source_->compressed =
+      source_->refill() &&
+      std::string_view(source_->buffer.data(), source_->stream.avail_in).starts_with({kMagic, 2});
   constexpr int kGzip = 16;
-  if (source_->compressed && ::inflateInit2(&source_->stream, MAX_WBITS + kGzip) != Z_OK) throw std::bad_alloc();
+  if (source_->compressed && ::inflateInit2(&source_->stream, MAX_WBITS + kGzip) != Z_OK)
+    throw std::bad_alloc();
 }
 
 PlainReader::~PlainReader() = default;
@@ -236,10 +248,13 @@ size_t PlainReader::read(std::span<char> bytes) {
       ::inflateReset(&stream);
       source_->within_member = true;
     }
-    if (!source_->refill()) fail("{}: the compressed data ends too early; the file is incomplete, get it again", path_.string());
+    if (!source_->refill())
+      fail("{}: the compressed data ends too early; the file is incomplete, get it again",
+           path_.string());
     const int code = ::inflate(&stream, Z_NO_FLUSH);
     if (code != Z_OK && code != Z_STREAM_END)
-      fail("{}: the compressed data is damaged before byte {}; get the file again", path_.string(), bytes_read());
+      fail("{}: the compressed data is damaged before byte {}; get the file again", path_.string(),
+           bytes_read());
     source_->within_member = code == Z_OK;
   }
   return bytes.size() - stream.avail_out;
@@ -255,8 +270,10 @@ namespace {
 
 /// Calls visit(piece, offset) with pieces that end between characters. First calls begin() with the
 /// first bytes; it returns how many of them to skip.
-void read_pieces(PlainReader& reader, const fs::path& path, const std::function<size_t(std::string_view)>& begin,
-                 const std::function<void(std::string_view, int64_t)>& visit, const ReadObserver& observe) {
+void read_pieces(PlainReader& reader, const fs::path& path,
+                 const std::function<size_t(std::string_view)>& begin,
+                 const std::function<void(std::string_view, int64_t)>& visit,
+                 const ReadObserver& observe) {
   std::string room(kPiece, '\0');
   size_t kept = 0;     // bytes of an unfinished character, at the start of `room`
   int64_t offset = 0;  // of the first byte in `room`
@@ -283,7 +300,8 @@ void read_pieces(PlainReader& reader, const fs::path& path, const std::function<
 /// The same for a user's file: inspects it and skips a byte order mark. begin(text) receives its
 /// first bytes.
 FileFacts read_and_look(const fs::path& path, const std::function<void(std::string_view)>& begin,
-                        const std::function<void(std::string_view, int64_t)>& visit, const ReadObserver& observe) {
+                        const std::function<void(std::string_view, int64_t)>& visit,
+                        const ReadObserver& observe) {
   Sha256 digest;
   PlainReader reader(path, &digest);
   size_t skipped = 0;
@@ -304,13 +322,15 @@ FileFacts read_and_look(const fs::path& path, const std::function<void(std::stri
 
 int64_t count_zeros(std::string_view text) {
   int64_t count = 0;
-  for (size_t place = text.find('\0'); place != text.npos; place = text.find('\0', place + 1)) ++count;
+  for (size_t place = text.find('\0'); place != text.npos; place = text.find('\0', place + 1))
+    ++count;
   return count;
 }
 
 }  // namespace
 
-FileFacts read_text(const fs::path& path, const std::function<void(std::string_view)>& visit, const ReadObserver& observe) {
+FileFacts read_text(const fs::path& path, const std::function<void(std::string_view)>& visit,
+                    const ReadObserver& observe) {
   bool is_html = false, has_json = false;
   int64_t zeros = 0;
   FileFacts facts = read_and_look(
@@ -330,13 +350,16 @@ FileFacts read_text(const fs::path& path, const std::function<void(std::string_v
   return facts;
 }
 
-void read_own_text(const fs::path& path, const std::function<void(std::string_view)>& visit, const ReadObserver& observe) {
+void read_own_text(const fs::path& path, const std::function<void(std::string_view)>& visit,
+                   const ReadObserver& observe) {
   PlainReader reader(path);
   read_pieces(
-      reader, path, [](std::string_view) { return 0; }, [&](std::string_view piece, int64_t) { visit(piece); }, observe);
+      reader, path, [](std::string_view) { return 0; },
+      [&](std::string_view piece, int64_t) { visit(piece); }, observe);
 }
 
-FileFacts read_json_lines(const fs::path& path, const std::function<void(std::string_view)>& visit, const ReadObserver& observe) {
+FileFacts read_json_lines(const fs::path& path, const std::function<void(std::string_view)>& visit,
+                          const ReadObserver& observe) {
   std::string begun;               // a line that continues in the next piece
   int64_t number = 1, offset = 0;  // of the current line
   int64_t zeros = 0, replaced = 0;
@@ -364,8 +387,10 @@ FileFacts read_json_lines(const fs::path& path, const std::function<void(std::st
         }
         begun += piece;
         if (begun.size() > kLongestLine)
-          fail("{}: line {} (byte {}) is longer than {} bytes; are these JSON lines, one object a line?", path.string(), number, offset,
-               kLongestLine);
+          fail(
+              "{}: line {} (byte {}) is longer than {} bytes; are these JSON lines, one object a "
+              "line?",
+              path.string(), number, offset, kLongestLine);
       },
       observe);
   finish_line(begun, begun.size());

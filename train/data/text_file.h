@@ -59,14 +59,20 @@ struct FileFacts {
 /// Skips a leading byte order mark. Throws an Error with the offset of the first byte that is not
 /// UTF-8 (an offset in the decompressed text if the file is compressed), and for content that
 /// begins like something other than text (an archive, UTF-16).
-FileFacts read_text(const std::filesystem::path& path, const std::function<void(std::string_view piece)>& visit, const ReadObserver& observe);
+FileFacts read_text(const std::filesystem::path& path,
+                    const std::function<void(std::string_view piece)>& visit,
+                    const ReadObserver& observe);
 
 /// Like read_text, for a file that this program wrote: skips all inspection.
-void read_own_text(const std::filesystem::path& path, const std::function<void(std::string_view piece)>& visit, const ReadObserver& observe);
+void read_own_text(const std::filesystem::path& path,
+                   const std::function<void(std::string_view piece)>& visit,
+                   const ReadObserver& observe);
 
 /// Reads a UTF-8 file of JSON objects, one per line; skips empty lines. Calls visit(text) with the
 /// field `text` of each. Other fields are ignored. Throws an Error with line and byte for an
 /// invalid line or one of more than 32 MB.
-FileFacts read_json_lines(const std::filesystem::path& path, const std::function<void(std::string_view text)>& visit, const ReadObserver& observe);
+FileFacts read_json_lines(const std::filesystem::path& path,
+                          const std::function<void(std::string_view text)>& visit,
+                          const ReadObserver& observe);
 
 }  // namespace mmrec

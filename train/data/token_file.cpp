@@ -28,7 +28,9 @@ struct Header {
 };
 static_assert(sizeof(Header) == 64 && std::endian::native == std::endian::little);
 
-uint32_t checksum(const Header& header) { return crc32_of(std::as_bytes(std::span(&header, 1)).first(offsetof(Header, header_crc32))); }
+uint32_t checksum(const Header& header) {
+  return crc32_of(std::as_bytes(std::span(&header, 1)).first(offsetof(Header, header_crc32)));
+}
 
 int width_for(int vocabulary) { return vocabulary <= 1 << 8 ? 1 : vocabulary <= 1 << 16 ? 2 : 4; }
 
@@ -80,18 +82,23 @@ TokenFile read_token_file(const PathAt& path) {
   if (got < sizeof header || std::memcmp(header.magic, Header().magic, sizeof header.magic) != 0)
     fail("{}: not a token file; make it with 'prepare'", name);
   if (header.version != Header().version)
-    fail("{}: a token file of version {}, this program reads version {}; run 'prepare' again", name, header.version, Header().version);
-  if (checksum(header) != header.header_crc32 || (header.width != 1 && header.width != 2 && header.width != 4))
+    fail("{}: a token file of version {}, this program reads version {}; run 'prepare' again", name,
+         header.version, Header().version);
+  if (checksum(header) != header.header_crc32 ||
+      (header.width != 1 && header.width != 2 && header.width != 4))
     fail("{}: the header was altered (its checksum differs); run 'prepare' again", name);
   const uint64_t id_bytes = static_cast<uint64_t>(file->bytes()) - sizeof header;
   if (id_bytes % header.width != 0 || id_bytes / header.width != header.count)
-    fail("{}: {} bytes do not hold {} ids of {} bytes; run 'prepare' again", name, id_bytes, header.count, header.width);
+    fail("{}: {} bytes do not hold {} ids of {} bytes; run 'prepare' again", name, id_bytes,
+         header.count, header.width);
   file->check({.begin = sizeof header,
                .count = static_cast<int64_t>(header.count),
                .width = static_cast<int>(header.width),
                .vocabulary = header.vocabulary,
                .crc32 = header.ids_crc32});
-  return {Tokens(file), {static_cast<int>(header.vocabulary), header.tokenizer_crc32, static_cast<int64_t>(header.text_bytes)}};
+  return {Tokens(file),
+          {static_cast<int>(header.vocabulary), header.tokenizer_crc32,
+           static_cast<int64_t>(header.text_bytes)}};
 }
 
 }  // namespace mmrec

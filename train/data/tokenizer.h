@@ -61,7 +61,9 @@ class Tokenizer {
  private:
   explicit Tokenizer(const std::vector<char32_t>& characters);
   void add(const std::vector<char32_t>& characters);
-  int32_t id_of(char32_t character) const { return character < ids_.size() ? ids_[character] : kUnknown; }
+  int32_t id_of(char32_t character) const {
+    return character < ids_.size() ? ids_[character] : kUnknown;
+  }
 
   std::vector<std::string> tokens_;  // by id
   std::vector<int32_t> ids_;  // by code point, up to the highest with a token: at most 4.4 MB

@@ -13,13 +13,18 @@ namespace mmrec {
 static_assert(std::endian::native == std::endian::little, "ids are used as they are stored");
 
 Tokens::Tokens(std::vector<int32_t> ids)
-    : count_(static_cast<int64_t>(ids.size())), width_(sizeof(int32_t)), crc32_(crc32_of(std::as_bytes(std::span(ids)))) {
+    : count_(static_cast<int64_t>(ids.size())),
+      width_(sizeof(int32_t)),
+      crc32_(crc32_of(std::as_bytes(std::span(ids)))) {
   const auto owner = std::make_shared<const std::vector<int32_t>>(std::move(ids));
   ids_ = std::shared_ptr<const int32_t>(owner, owner->data());
 }
 
 Tokens::Tokens(std::shared_ptr<IdFile> file)
-    : file_(std::move(file)), count_(file_->layout().count), width_(file_->layout().width), crc32_(file_->layout().crc32) {}
+    : file_(std::move(file)),
+      count_(file_->layout().count),
+      width_(file_->layout().width),
+      crc32_(file_->layout().crc32) {}
 
 uint32_t Tokens::crc32_in(int width) const {
   constexpr int kPiece = 1 << 16;

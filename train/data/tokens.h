@@ -52,10 +52,12 @@ class Tokens {
   /// `begin` is the index i of the first id.
   template <class Id, class Visit>
   void visit_ids(const Id* ids, int n, int begin, Visit& visit) const {
-    for (int i = 0; i < n; ++i) visit(begin + i, new_ids_ ? new_ids_->at(static_cast<size_t>(ids[i])) : static_cast<int32_t>(ids[i]));
+    for (int i = 0; i < n; ++i)
+      visit(begin + i,
+            new_ids_ ? new_ids_->at(static_cast<size_t>(ids[i])) : static_cast<int32_t>(ids[i]));
   }
 
-  std::shared_ptr<IdFile> file_;                         // empty: ids are in memory
+  std::shared_ptr<IdFile> file_;        // empty: ids are in memory
   std::shared_ptr<const int32_t> ids_;  // in memory; shares ownership of the vector
   std::shared_ptr<const std::vector<int32_t>> new_ids_;  // empty: ids as stored
   int64_t count_;

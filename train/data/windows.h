@@ -24,7 +24,8 @@ class WindowSet {
 
   /// Copies windows to the columns of ids and targets, time-major [T][number of windows]. `shift`
   /// must be below T.
-  void fill(std::span<const int> windows, const IntTensor& ids, const IntTensor& targets, int shift = 0) const;
+  void fill(std::span<const int> windows, const IntTensor& ids, const IntTensor& targets,
+            int shift = 0) const;
 
   /// Returns the shift of a training epoch's windows: 0 in the first epoch, a random shift in later
   /// ones, so that text read again comes in a new context.

@@ -12,31 +12,42 @@ namespace {
 constexpr int kBatch = 8;  // windows
 }
 
-Evaluation::Evaluation(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed, WindowSet windows, int64_t most_tokens, int piece)
+Evaluation::Evaluation(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed,
+                       WindowSet windows, int64_t most_tokens, int piece)
     : windows_(std::move(windows)), loss_(static_cast<size_t>(windows_.T())) {
-  const int64_t most = most_tokens == 0 ? windows_.count() : std::clamp<int64_t>(most_tokens / windows_.T(), 1, windows_.count());
-  for (int64_t i = 0; i < most; ++i) chosen_.push_back(static_cast<int>(i * windows_.count() / most));
+  const int64_t most = most_tokens == 0
+                           ? windows_.count()
+                           : std::clamp<int64_t>(most_tokens / windows_.T(), 1, windows_.count());
+  for (int64_t i = 0; i < most; ++i)
+    chosen_.push_back(static_cast<int>(i * windows_.count() / most));
   const int count = static_cast<int>(most);
   const auto model_of = [&](int T, int batch) {
-    return T > 0 ? std::make_unique<Model>(config, vocabulary, parameters, T, batch, Model::Mode::kInference, seed) : nullptr;
+    return T > 0 ? std::make_unique<Model>(config, vocabulary, parameters, T, batch,
+                                           Model::Mode::kInference, seed)
+                 : nullptr;
   };
   for (const int batch : {std::min(kBatch, count), count % kBatch})
-    if (batch > 0) shapes_.push_back({model_of(windows_.T(), batch), model_of(piece, batch), {}, {}});
+    if (batch > 0)
+      shapes_.push_back({model_of(windows_.T(), batch), model_of(piece, batch), {}, {}});
   arena_ = Arena::fitted([&](Arena& arena) {
     for (Shape& shape : shapes_)
-      for (IntTensor* tensor : {&shape.ids, &shape.targets}) *tensor = arena.take<int32_t>({windows_.T(), shape.model->B()});
+      for (IntTensor* tensor : {&shape.ids, &shape.targets})
+        *tensor = arena.take<int32_t>({windows_.T(), shape.model->B()});
   });
 }
 
 size_t Evaluation::bytes(const Config& config, int T, int piece) {
-  const auto bytes_of = [&](int tokens) { return tokens > 0 ? model_bytes(config, tokens, kBatch, Model::Mode::kInference) : 0; };
+  const auto bytes_of = [&](int tokens) {
+    return tokens > 0 ? model_bytes(config, tokens, kBatch, Model::Mode::kInference) : 0;
+  };
   return 2 * (bytes_of(T) + bytes_of(piece));
 }
 
 template <class Body>
 void Evaluation::for_each_batch(Body body) {
   for (std::span<const int> rest = chosen_; !rest.empty();) {
-    const Shape& shape = rest.size() >= static_cast<size_t>(shapes_[0].model->B()) ? shapes_[0] : shapes_.back();
+    const Shape& shape =
+        rest.size() >= static_cast<size_t>(shapes_[0].model->B()) ? shapes_[0] : shapes_.back();
     const size_t B = static_cast<size_t>(shape.model->B());
     windows_.fill(rest.first(B), shape.ids, shape.targets);
     body(shape);
@@ -65,22 +76,28 @@ double Evaluation::mean_loss_in_pieces() {
     for (int begin = 0; begin < windows_.T(); begin += length) {
       const int first = std::min(begin, last);
       shape.piece->clear_state();
-      shape.piece->loss(shape.ids.rows(first, first + length), shape.targets.rows(first, first + length));
+      shape.piece->loss(shape.ids.rows(first, first + length),
+                        shape.targets.rows(first, first + length));
       const Tensor& losses = shape.piece->token_loss();
       const std::span<const float> loss(losses.data(), static_cast<size_t>(losses.count()));
-      for (const float value : loss.subspan(static_cast<size_t>(begin - first) * static_cast<size_t>(shape.piece->B()))) total += value;
+      for (const float value :
+           loss.subspan(static_cast<size_t>(begin - first) * static_cast<size_t>(shape.piece->B())))
+        total += value;
     }
   });
   return total / static_cast<double>(tokens());
 }
 
 int Evaluation::finite_tokens() const {
-  return static_cast<int>(std::ranges::find_if_not(loss_, [](double loss) { return std::isfinite(loss); }) - loss_.begin());
+  return static_cast<int>(
+      std::ranges::find_if_not(loss_, [](double loss) { return std::isfinite(loss); }) -
+      loss_.begin());
 }
 
-LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed, const Tokens& tokens, int T,
-                    const EvaluationObserver& observe) {
-  if (tokens.count() < 2) fail_usage("a text of {} characters predicts nothing; it must have at least 2", tokens.count());
+LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed,
+                    const Tokens& tokens, int T, const EvaluationObserver& observe) {
+  if (tokens.count() < 2)
+    fail_usage("a text of {} characters predicts nothing; it must have at least 2", tokens.count());
   LossSum total;
   std::unique_ptr<Model> model;
   Arena arena;
@@ -88,7 +105,8 @@ LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters
   for (int64_t begin = 0; begin + 1 < tokens.count();) {
     const int length = static_cast<int>(std::min<int64_t>(T, tokens.count() - 1 - begin));
     if (!model || model->T() != length) {  // at the beginning, and for the shorter rest at the end
-      auto next = std::make_unique<Model>(config, vocabulary, parameters, length, 1, Model::Mode::kInference, seed);
+      auto next = std::make_unique<Model>(config, vocabulary, parameters, length, 1,
+                                          Model::Mode::kInference, seed);
       if (model) std::copy_n(model->state().data(), model->state().count(), next->state().data());
       model = std::move(next);
       arena = Arena::fitted([&](Arena& fitted) {
@@ -100,7 +118,8 @@ LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters
     const LossSum sum = model->loss(ids, targets);
     if (!std::isfinite(sum.loss)) {
       const std::span<const float> loss(model->token_loss().data(), static_cast<size_t>(length));
-      const auto first = std::ranges::find_if_not(loss, [](float value) { return std::isfinite(value); });
+      const auto first =
+          std::ranges::find_if_not(loss, [](float value) { return std::isfinite(value); });
       return {.loss = sum.loss, .tokens = begin + (first - loss.begin())};
     }
     total += sum;
@@ -111,11 +130,15 @@ LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters
 }
 
 std::string describe_overflow(int64_t tokens, int trained) {
-  if (tokens == 0) return "the loss is not finite from the first token on: the weights cannot be used";
+  if (tokens == 0)
+    return "the loss is not finite from the first token on: the weights cannot be used";
   const std::string where = fmt::format("the state left a float's range after {} tokens", tokens);
   if (trained == 0) return where;
-  if (tokens < trained) return fmt::format("{}, within the {} of the training's windows: the weights cannot be used", where, trained);
-  return fmt::format("{}; the training's windows have {}, and for so many the model can be used", where, trained);
+  if (tokens < trained)
+    return fmt::format("{}, within the {} of the training's windows: the weights cannot be used",
+                       where, trained);
+  return fmt::format("{}; the training's windows have {}, and for so many the model can be used",
+                     where, trained);
 }
 
 }  // namespace mmrec

@@ -20,7 +20,8 @@ class Evaluation {
   /// seed: the run's, for the model's random arrays. most_tokens: limit; a longer text is sampled
   /// by windows spread evenly over it, always the same; 0: all. piece: length in tokens, less than
   /// a window, for mean_loss_in_pieces(); 0: none.
-  Evaluation(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed, WindowSet windows, int64_t most_tokens = 0, int piece = 0);
+  Evaluation(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed,
+             WindowSet windows, int64_t most_tokens = 0, int piece = 0);
 
   /// Evaluates the current parameters. Allocates nothing. `observe` is called after each batch with
   /// the tokens done.
@@ -57,8 +58,8 @@ class Evaluation {
 /// Loss of a model on a whole text, with one state carried from the first token to the last. T:
 /// tokens per call of the model; it affects rounding only. Stops at the first non-finite loss;
 /// `tokens` is then the number of tokens before it.
-LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed, const Tokens& tokens, int T,
-                    const EvaluationObserver& observe = {});
+LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed,
+                    const Tokens& tokens, int T, const EvaluationObserver& observe = {});
 
 /// Explains a non-finite loss. `tokens`: finite tokens from a zero state; `trained`: length of the
 /// training windows (0: unknown). Either the state has grown beyond what training saw, or the

@@ -13,10 +13,12 @@ namespace {
 constexpr int32_t kFirstCharacter = Tokenizer::kPadding + 1;
 }
 
-int32_t Sampler::choose(std::span<const float> logits, std::span<const int32_t> recent, double random) {
+int32_t Sampler::choose(std::span<const float> logits, std::span<const int32_t> recent,
+                        double random) {
   candidates_.clear();
   for (int32_t id = kFirstCharacter; id < static_cast<int32_t>(logits.size()); ++id) {
-    if (!std::isfinite(logits[id])) fail("the model's logit of token {} is {}: its weights cannot be used", id, logits[id]);
+    if (!std::isfinite(logits[id]))
+      fail("the model's logit of token {} is {}: its weights cannot be used", id, logits[id]);
     candidates_.push_back({logits[id], id});
   }
   if (candidates_.empty()) fail("the tokenizer has no characters to generate");
@@ -24,7 +26,8 @@ int32_t Sampler::choose(std::span<const float> logits, std::span<const int32_t> 
   const Candidate likeliest = *std::ranges::max_element(candidates_, {}, &Candidate::value);
   if (sampling_.greedy || sampling_.temperature == 0) return likeliest.id;
   keep_top_k();
-  for (Candidate& candidate : candidates_) candidate.value = std::exp((candidate.value - likeliest.value) / sampling_.temperature);
+  for (Candidate& candidate : candidates_)
+    candidate.value = std::exp((candidate.value - likeliest.value) / sampling_.temperature);
   keep_top_p();
 
   double rest = 0;
@@ -41,13 +44,15 @@ void Sampler::penalise(std::span<const int32_t> recent) {
   if (sampling_.repetition_penalty == 1) return;
   for (Candidate& candidate : candidates_)
     if (std::ranges::find(recent, candidate.id) != recent.end())
-      candidate.value = candidate.value > 0 ? candidate.value / sampling_.repetition_penalty : candidate.value * sampling_.repetition_penalty;
+      candidate.value = candidate.value > 0 ? candidate.value / sampling_.repetition_penalty
+                                            : candidate.value * sampling_.repetition_penalty;
 }
 
 void Sampler::keep_top_k() {
   const auto k = static_cast<size_t>(sampling_.top_k);
   if (k == 0 || k >= candidates_.size()) return;
-  std::ranges::nth_element(candidates_, candidates_.begin() + static_cast<int64_t>(k), std::greater(), &Candidate::value);
+  std::ranges::nth_element(candidates_, candidates_.begin() + static_cast<int64_t>(k),
+                           std::greater(), &Candidate::value);
   candidates_.resize(k);
 }
 

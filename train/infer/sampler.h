@@ -8,10 +8,10 @@ namespace mmrec {
 
 /// How to choose the next token from the logits.
 struct Sampling {
-  double temperature = 0.8;        ///< divides the logits; 0: greedy
-  bool greedy = false;             ///< always the most probable token
-  int64_t top_k = 0;               ///< keep the k most probable tokens; 0: all
-  double top_p = 1;                ///< keep the most probable tokens with this total probability
+  double temperature = 0.8;  ///< divides the logits; 0: greedy
+  bool greedy = false;       ///< always the most probable token
+  int64_t top_k = 0;         ///< keep the k most probable tokens; 0: all
+  double top_p = 1;          ///< keep the most probable tokens with this total probability
   /// for recent tokens: divides positive logits, multiplies negative ones
   double repetition_penalty = 1;
   int64_t repetition_window = 64;  ///< number of recent tokens

@@ -17,14 +17,18 @@ constexpr int kWindow = 64;  // tokens of the prompt read in one call
 void copy_state(const Model& from, const Model& to) {
   const int64_t D = from.state().size(2);
   for (int layer = 0; layer < from.state().size(0); ++layer)
-    for (int b = 0; b < to.B(); ++b) std::copy_n(from.state().at(layer).data(), D, to.state().at(layer).data() + b * D);
+    for (int b = 0; b < to.B(); ++b)
+      std::copy_n(from.state().at(layer).data(), D, to.state().at(layer).data() + b * D);
 }
 
 }  // namespace
 
-std::vector<int32_t> neutral_prompt(const Tokenizer& tokenizer) { return tokenizer.encode("\n", "the beginning"); }
+std::vector<int32_t> neutral_prompt(const Tokenizer& tokenizer) {
+  return tokenizer.encode("\n", "the beginning");
+}
 
-TextGenerator::TextGenerator(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed, const Sampling& sampling, int samples,
+TextGenerator::TextGenerator(const Config& config, int vocabulary, Parameters& parameters,
+                             uint64_t seed, const Sampling& sampling, int samples,
                              int trained_window)
     : sampling_(sampling),
       sampler_(sampling),
@@ -56,21 +60,25 @@ void TextGenerator::read_prompt(std::span<const int32_t> ids) {
   }
   copy_state(token_, model_);
   tokens_ = std::ssize(ids) - 1;
-  const auto remembered = ids.first(ids.size() - 1).last(std::min<size_t>(sampling_.repetition_window, ids.size() - 1));
+  const auto remembered =
+      ids.first(ids.size() - 1).last(std::min<size_t>(sampling_.repetition_window, ids.size() - 1));
   for (std::vector<int32_t>& recent : recent_) recent.assign(remembered.begin(), remembered.end());
   read(std::vector<int32_t>(recent_.size(), ids.back()));
 }
 
 Tensor TextGenerator::read(std::span<const int32_t> ids) {
-  if (ids.size() != recent_.size()) fail_usage("{} tokens for {} samples", ids.size(), recent_.size());
+  if (ids.size() != recent_.size())
+    fail_usage("{} tokens for {} samples", ids.size(), recent_.size());
   std::ranges::copy(ids, ids_.data());
   model_.logits(ids_, logits_);
   const std::span<const float> logits(logits_.data(), static_cast<size_t>(logits_.count()));
-  if (!std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); })) fail("{}", describe_overflow(tokens_, trained_window_));
+  if (!std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); }))
+    fail("{}", describe_overflow(tokens_, trained_window_));
   ++tokens_;
   for (size_t b = 0; b < ids.size(); ++b) {
     recent_[b].push_back(ids[b]);
-    if (recent_[b].size() > static_cast<size_t>(sampling_.repetition_window)) recent_[b].erase(recent_[b].begin());
+    if (recent_[b].size() > static_cast<size_t>(sampling_.repetition_window))
+      recent_[b].erase(recent_[b].begin());
   }
   return logits_.reshape({logits_.size(1), logits_.size(2)});
 }
@@ -78,8 +86,9 @@ Tensor TextGenerator::read(std::span<const int32_t> ids) {
 std::span<const int32_t> TextGenerator::choose() {
   const auto vocabulary = static_cast<size_t>(logits_.size(2));
   for (size_t b = 0; b < chosen_.size(); ++b)
-    chosen_[b] = sampler_.choose({logits_.data() + b * vocabulary, vocabulary}, recent_[b],
-                                 Philox(sampling_.seed, rng_stream(Stream::kSampling, b)).uniform(draws_));
+    chosen_[b] =
+        sampler_.choose({logits_.data() + b * vocabulary, vocabulary}, recent_[b],
+                        Philox(sampling_.seed, rng_stream(Stream::kSampling, b)).uniform(draws_));
   ++draws_;
   return chosen_;
 }

@@ -21,8 +21,8 @@ class TextGenerator {
   /// seed: the run's, for the model's random arrays. Each sample draws from its own random stream.
   /// trained_window: length of the training windows, for the message when the state overflows; 0:
   /// unknown.
-  TextGenerator(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed, const Sampling& sampling, int samples = 1,
-                int trained_window = 0);
+  TextGenerator(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed,
+                const Sampling& sampling, int samples = 1, int trained_window = 0);
 
   /// Reads the common prompt of all samples, at least one token. Call it first, and once.
   void read_prompt(std::span<const int32_t> ids);

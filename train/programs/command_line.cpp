@@ -73,7 +73,8 @@ std::vector<std::string> marked_arguments(int argc, const char* const* argv) {
 
 void take_marks_off(CLI::App& app) {
   for (CLI::Option* option : app.get_options()) option->transform(without_marks);
-  for (CLI::App* subcommand : app.get_subcommands([](CLI::App*) { return true; })) take_marks_off(*subcommand);
+  for (CLI::App* subcommand : app.get_subcommands([](CLI::App*) { return true; }))
+    take_marks_off(*subcommand);
 }
 
 /// Returns the long option names of the program and the given subcommand.
@@ -87,7 +88,8 @@ std::vector<std::string> option_names(CLI::App& app) {
 
 std::vector<std::string> subcommand_names(CLI::App& app) {
   std::vector<std::string> names;
-  for (const CLI::App* subcommand : app.get_subcommands([](CLI::App*) { return true; })) names.push_back(subcommand->get_name());
+  for (const CLI::App* subcommand : app.get_subcommands([](CLI::App*) { return true; }))
+    names.push_back(subcommand->get_name());
   return names;
 }
 
@@ -96,7 +98,8 @@ std::string describe_unknown(CLI::App& app, std::string_view argument) {
   const bool is_option = argument.starts_with('-');
   const std::string_view name = argument.substr(0, argument.find('='));
   const std::vector<std::string> candidates = is_option ? option_names(app) : subcommand_names(app);
-  return fmt::format("{} {}{}", is_option ? "unknown option" : "unexpected argument", name, did_you_mean(name, candidates));
+  return fmt::format("{} {}{}", is_option ? "unknown option" : "unexpected argument", name,
+                     did_you_mean(name, candidates));
 }
 
 /// Returns why the --options file cannot be read, or "".
@@ -116,15 +119,18 @@ std::string describe_flag(CLI::App& app) {
     for (const CLI::Option* option : part->get_options())
       if (option->get_expected_max() == 0)
         for (const std::string& value : option->results())
-          if (value != "true" && value != "false") return fmt::format("{} takes no value, but {} is given", option->get_name(), value);
+          if (value != "true" && value != "false")
+            return fmt::format("{} takes no value, but {} is given", option->get_name(), value);
   return "an option that takes no value is given one";
 }
 
 std::string describe_missing(CLI::App& app) {
   for (CLI::App* part : parts(app))
     for (const CLI::Option* option : part->get_options())
-      if (option->get_required() && option->count() == 0) return fmt::format("{} is missing: {}", option->get_name(), option->get_description());
-  return fmt::format("a command is missing; give one of {}", fmt::join(subcommand_names(app), ", "));
+      if (option->get_required() && option->count() == 0)
+        return fmt::format("{} is missing: {}", option->get_name(), option->get_description());
+  return fmt::format("a command is missing; give one of {}",
+                     fmt::join(subcommand_names(app), ", "));
 }
 
 std::string describe_excluded(CLI::App& app) {
@@ -132,13 +138,15 @@ std::string describe_excluded(CLI::App& app) {
     for (const CLI::Option* option : part->get_options())
       for (const CLI::Option* other : option->get_excludes())
         if (option->count() > 0 && other->count() > 0)
-          return fmt::format("{} and {} do not go together; leave one of them out", option->get_name(), other->get_name());
+          return fmt::format("{} and {} do not go together; leave one of them out",
+                             option->get_name(), other->get_name());
   return "there are options that do not go together";
 }
 
 /// Only the option's name is taken from CLI11's message.
 std::string describe_no_value(std::string_view text) {
-  return fmt::format("{} is given without a value; give it one, or leave it out", text.substr(0, text.find(':')));
+  return fmt::format("{} is given without a value; give it one, or leave it out",
+                     text.substr(0, text.find(':')));
 }
 
 /// Returns the message for a parse error. An unknown argument is reported first: it is often the
@@ -149,9 +157,11 @@ std::string describe(CLI::App& app, const CLI::ParseError& error) {
   for (CLI::App* part : parts(app))
     for (const CLI::Option* option : part->get_options())
       if (option->get_expected_max() == 1 && option->count() > 1)
-        return fmt::format("{} is given {} times; give it once", option->get_name(), option->count());
+        return fmt::format("{} is given {} times; give it once", option->get_name(),
+                           option->count());
   if (dynamic_cast<const CLI::FileError*>(&error))
-    if (const std::string problem = describe_unreadable_options(app); !problem.empty()) return problem;
+    if (const std::string problem = describe_unreadable_options(app); !problem.empty())
+      return problem;
   if (dynamic_cast<const CLI::ConversionError*>(&error)) return describe_flag(app);
   if (dynamic_cast<const CLI::RequiredError*>(&error)) return describe_missing(app);
   if (dynamic_cast<const CLI::ExcludesError*>(&error)) return describe_excluded(app);
@@ -164,25 +174,37 @@ std::string describe(CLI::App& app, const CLI::ParseError& error) {
 /// Rejects "--out --overwrite": CLI11 would take the second option as the value of the first.
 void check_values_are_no_options(CLI::App& app, int argc, const char* const* argv) {
   const std::vector<std::string> names = option_names(app);
-  const auto is_name = [&](std::string_view word) { return std::ranges::find(names, word) != names.end(); };
+  const auto is_name = [&](std::string_view word) {
+    return std::ranges::find(names, word) != names.end();
+  };
   for (int i = 1; i + 1 < argc && std::string_view(argv[i]) != "--"; ++i) {
     const std::string_view word = argv[i], next = argv[i + 1];
     if (!is_name(word) || !is_name(next.substr(0, next.find('=')))) continue;
     for (CLI::App* part : parts(app))
-      if (const CLI::Option* option = part->get_option_no_throw(std::string(word)); option && option->get_expected_min() > 0)
-        fail_usage("{} is given without a value: the option {} follows; give it one, or write {}={} if that is meant", word, next, word, next);
+      if (const CLI::Option* option = part->get_option_no_throw(std::string(word));
+          option && option->get_expected_min() > 0)
+        fail_usage(
+            "{} is given without a value: the option {} follows; give it one, or write {}={} if "
+            "that is meant",
+            word, next, word, next);
   }
 }
 
 template <class Number>
 std::string range_in_words(const Bounds& bounds) {
   if constexpr (std::is_integral_v<Number>) {
-    const auto bound = [](std::optional<double> asked, Number of_type) { return asked ? static_cast<Number>(*asked) : of_type; };
+    const auto bound = [](std::optional<double> asked, Number of_type) {
+      return asked ? static_cast<Number>(*asked) : of_type;
+    };
     using Limits = std::numeric_limits<Number>;
-    return fmt::format("a whole number from {} to {}", bound(bounds.at_least, Limits::min()), bound(bounds.at_most, Limits::max()));
+    return fmt::format("a whole number from {} to {}", bound(bounds.at_least, Limits::min()),
+                       bound(bounds.at_most, Limits::max()));
   }
   std::vector<std::string> parts;
-  for (const auto& [symbol, bound] : {std::pair(">=", bounds.at_least), {">", bounds.more_than}, {"<=", bounds.at_most}, {"<", bounds.less_than}})
+  for (const auto& [symbol, bound] : {std::pair(">=", bounds.at_least),
+                                      {">", bounds.more_than},
+                                      {"<=", bounds.at_most},
+                                      {"<", bounds.less_than}})
     if (bound) parts.push_back(fmt::format("{} {}", symbol, *bound));
   return fmt::format("a number {}", fmt::join(parts, " and "));
 }
@@ -190,15 +212,18 @@ std::string range_in_words(const Bounds& bounds) {
 /// Adds an option whose text is parsed by `parse`. If `parse` returns nullopt, the error says that
 /// the text is not `what`.
 template <class Number>
-CLI::Option* parsed_option(CLI::App& app, const std::string& name, Number& value, const std::string& description, const std::string& what,
-                           std::function<std::optional<Number>(const std::string&)> parse, std::function<std::string()> standard) {
+CLI::Option* parsed_option(CLI::App& app, const std::string& name, Number& value,
+                           const std::string& description, const std::string& what,
+                           std::function<std::optional<Number>(const std::string&)> parse,
+                           std::function<std::string()> standard) {
   const auto read = [&value, name, what, parse = std::move(parse)](const CLI::results_t& texts) {
     const std::optional<Number> parsed = parse(texts.front());
     if (!parsed) throw CLI::ValidationError(name, fmt::format("{} is not {}", texts.front(), what));
     value = *parsed;
     return true;
   };
-  return app.add_option(name, read, description, false, std::move(standard))->type_name(std::is_integral_v<Number> ? "INT" : "FLOAT");
+  return app.add_option(name, read, description, false, std::move(standard))
+      ->type_name(std::is_integral_v<Number> ? "INT" : "FLOAT");
 }
 
 /// A float is compared with the bounds as a double, as written. Whether its rounded value is
@@ -218,7 +243,9 @@ Program::Program(std::string name, std::string description, const std::string& e
   app_.footer("Example:\n  " + example);
   app_.fallthrough();
   app_.option_defaults()->always_capture_default();
-  number(app_, "--threads", threads_, "threads to compute with; the default is the cores this process may use, or a container's share of them",
+  number(app_, "--threads", threads_,
+         "threads to compute with; the default is the cores this process may use, or a container's "
+         "share of them",
          {.at_least = 1, .at_most = 1024});
   number(app_, "--seed", seed_, "seed of everything that is random");
   app_.add_flag("--quiet", quiet_, "print errors only");
@@ -228,7 +255,8 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
   // If a standard descriptor is closed, the first opened file would get its number and receive the
   // program's output.
   for (const int descriptor : {0, 1, 2})
-    if (::fcntl(descriptor, F_GETFD) == -1 && errno == EBADF && ::open("/dev/null", O_RDWR) < 0) return kFailed;
+    if (::fcntl(descriptor, F_GETFD) == -1 && errno == EBADF && ::open("/dev/null", O_RDWR) < 0)
+      return kFailed;
   std::signal(SIGXFSZ, SIG_IGN);  // makes a file-size limit an error of write(), like a full disk
   try {
     take_marks_off(app_);
@@ -239,7 +267,8 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
     on_missing_threads([this](int started, int wanted) {
       if (!quiet_)
         print_warning(
-            fmt::format("{} threads in place of {}: the system starts no more; limits on processes (ulimit -u, a container's) or memory "
+            fmt::format("{} threads in place of {}: the system starts no more; limits on processes "
+                        "(ulimit -u, a container's) or memory "
                         "(ulimit -v) are reached",
                         started, wanted));
     });
@@ -251,7 +280,8 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
     print(stdout, app_.help());
     return kSuccess;
   } catch (const CLI::ParseError& error) {
-    return report(kWrongUse, fmt::format("{}\nrun '{} --help' for the options", without_marks(describe(app_, error)), app_.get_name()));
+    return report(kWrongUse, fmt::format("{}\nrun '{} --help' for the options",
+                                         without_marks(describe(app_, error)), app_.get_name()));
   } catch (const UsageError& error) {
     return report(kWrongUse, error.what());
   } catch (const std::exception& error) {
@@ -262,22 +292,32 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
 }
 
 template <class Number>
-CLI::Option* number(CLI::App& app, const std::string& name, Number& value, const std::string& description, const Bounds& bounds) {
+CLI::Option* number(CLI::App& app, const std::string& name, Number& value,
+                    const std::string& description, const Bounds& bounds) {
   return parsed_option<Number>(
-      app, name, value, description, range_in_words<Number>(bounds), [bounds](const std::string& text) { return parse_within<Number>(bounds, text); },
+      app, name, value, description, range_in_words<Number>(bounds),
+      [bounds](const std::string& text) { return parse_within<Number>(bounds, text); },
       [&value] { return fmt::format("{}", value); });
 }
-template CLI::Option* number(CLI::App&, const std::string&, int&, const std::string&, const Bounds&);
-template CLI::Option* number(CLI::App&, const std::string&, int64_t&, const std::string&, const Bounds&);
-template CLI::Option* number(CLI::App&, const std::string&, uint64_t&, const std::string&, const Bounds&);
-template CLI::Option* number(CLI::App&, const std::string&, float&, const std::string&, const Bounds&);
-template CLI::Option* number(CLI::App&, const std::string&, double&, const std::string&, const Bounds&);
+template CLI::Option* number(CLI::App&, const std::string&, int&, const std::string&,
+                             const Bounds&);
+template CLI::Option* number(CLI::App&, const std::string&, int64_t&, const std::string&,
+                             const Bounds&);
+template CLI::Option* number(CLI::App&, const std::string&, uint64_t&, const std::string&,
+                             const Bounds&);
+template CLI::Option* number(CLI::App&, const std::string&, float&, const std::string&,
+                             const Bounds&);
+template CLI::Option* number(CLI::App&, const std::string&, double&, const std::string&,
+                             const Bounds&);
 
-CLI::Option* number_or_auto(CLI::App& app, const std::string& name, int64_t& value, int64_t automatic, const std::string& description,
+CLI::Option* number_or_auto(CLI::App& app, const std::string& name, int64_t& value,
+                            int64_t automatic, const std::string& description,
                             const Bounds& bounds) {
   return parsed_option<int64_t>(
       app, name, value, description, "auto and not " + range_in_words<int64_t>(bounds),
-      [=](const std::string& text) { return text == "auto" ? automatic : parse_within<int64_t>(bounds, text); },
+      [=](const std::string& text) {
+        return text == "auto" ? automatic : parse_within<int64_t>(bounds, text);
+      },
       [&value, automatic] { return value == automatic ? "auto" : fmt::format("{}", value); });
 }
 

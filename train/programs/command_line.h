@@ -15,10 +15,10 @@ namespace mmrec {
 /// codes:
 ///
 ///     int main(int argc, char** argv) {
-///       mmrec::Program program("evaluate", "Measures a model on a text.", "evaluate --checkpoint best --data text.txt");
-///       std::string checkpoint;
-///       program.app().add_option("--checkpoint", checkpoint, "what to measure")->required();
-///       return program.run(argc, argv, [&] { evaluate(checkpoint, program.seed()); });
+///       mmrec::Program program("evaluate", "Measures a model on a text.", "evaluate --checkpoint
+///       best --data text.txt"); std::string checkpoint; program.app().add_option("--checkpoint",
+///       checkpoint, "what to measure")->required(); return program.run(argc, argv, [&] {
+///       evaluate(checkpoint, program.seed()); });
 ///     }
 ///
 /// --help shows defaults. The common options may also follow a subcommand. Arguments are taken
@@ -49,9 +49,11 @@ class Program {
 /// number out of bounds or not representable in Number, NaN and infinity are wrong use; the message
 /// names the option, the text and what is allowed. Number: int, int64_t, uint64_t, float or double.
 template <class Number>
-CLI::Option* number(CLI::App& app, const std::string& name, Number& value, const std::string& description, const Bounds& bounds = {});
+CLI::Option* number(CLI::App& app, const std::string& name, Number& value,
+                    const std::string& description, const Bounds& bounds = {});
 /// Like number(); also accepts the word auto, which is stored as `automatic`.
-CLI::Option* number_or_auto(CLI::App& app, const std::string& name, int64_t& value, int64_t automatic, const std::string& description,
+CLI::Option* number_or_auto(CLI::App& app, const std::string& name, int64_t& value,
+                            int64_t automatic, const std::string& description,
                             const Bounds& bounds = {});
 
 /// For CLI::Option::check(): the value must be one of these words.

@@ -37,7 +37,9 @@ struct Result {
   double seconds;
 
   double tokens_per_second() const { return static_cast<double>(sum.tokens) / seconds; }
-  double bits_per_character() const { return sum.mean_loss() / std::numbers::ln2; }  // a token is a character
+  double bits_per_character() const {
+    return sum.mean_loss() / std::numbers::ln2;
+  }  // a token is a character
 };
 
 /// Returns options that name the text and its split.
@@ -47,7 +49,8 @@ TrainOptions source_of(const Request& request, const Checkpoint& checkpoint) {
     source.data = progress->options.data;
     source.validation_split = progress->options.validation_split;
   } else if (request.data.empty()) {
-    fail_usage("--data is required: {} does not say what it was trained on", checkpoint.folder.string());
+    fail_usage("--data is required: {} does not say what it was trained on",
+               checkpoint.folder.string());
   }
   if (!request.data.empty()) source.data = request.data;
   if (!request.validation_split.empty()) {
@@ -58,7 +61,8 @@ TrainOptions source_of(const Request& request, const Checkpoint& checkpoint) {
   return source;
 }
 
-void describe_texts(const Request& request, const Checkpoint& checkpoint, const TrainOptions& source, const RunData& texts, Console& console,
+void describe_texts(const Request& request, const Checkpoint& checkpoint,
+                    const TrainOptions& source, const RunData& texts, Console& console,
                     bool quiet) {
   const auto warn = [&](const std::string& text) {
     if (!quiet) print_warning(text);
@@ -70,25 +74,34 @@ void describe_texts(const Request& request, const Checkpoint& checkpoint, const 
       console.line(note.text);
   if (!texts.unknown.empty()) warn(source.data + ": " + texts.unknown);
   if (request.is_of_training() && !texts.is(checkpoint.state.progress->data))
-    warn(fmt::format("{} has changed since the model was trained on it: {} now, {} then{}", source.data, describe(texts.fingerprint()),
+    warn(fmt::format("{} has changed since the model was trained on it: {} now, {} then{}",
+                     source.data, describe(texts.fingerprint()),
                      describe(checkpoint.state.progress->data), texts.read_otherwise));
 }
 
-/// Returns the requested texts that have something to predict. Throws a UsageError if there are none.
-std::vector<Tokens> requested_parts(const std::string& part, const RunData& texts, const std::string& data) {
+/// Returns the requested texts that have something to predict. Throws a UsageError if there are
+/// none.
+std::vector<Tokens> requested_parts(const std::string& part, const RunData& texts,
+                                    const std::string& data) {
   std::vector<Tokens> parts;
   if (part != "validation") parts.push_back(texts.train);
   if (part != "train") parts.push_back(texts.validation);
   std::erase_if(parts, [](const Tokens& text) { return text.count() < 2; });
-  if (parts.empty()) fail_usage("--part {}: there are not two characters of it in {}; give another --part or --val-split", part, data);
+  if (parts.empty())
+    fail_usage(
+        "--part {}: there are not two characters of it in {}; give another --part or --val-split",
+        part, data);
   return parts;
 }
 
-Result measure(const Request& request, const Checkpoint& checkpoint, Parameters& parameters, const std::vector<Tokens>& parts, int64_t characters,
-               Console& console) {
+Result measure(const Request& request, const Checkpoint& checkpoint, Parameters& parameters,
+               const std::vector<Tokens>& parts, int64_t characters, Console& console) {
   const std::optional<TrainingProgress>& progress = checkpoint.state.progress;
-  const int trained = progress ? progress->options.sequence : 0;  // length of the training windows; 0: unknown
-  const int sequence = progress && !request.sequence_is_given ? progress->options.validation_sequence : request.sequence;
+  const int trained =
+      progress ? progress->options.sequence : 0;  // length of the training windows; 0: unknown
+  const int sequence = progress && !request.sequence_is_given
+                           ? progress->options.validation_sequence
+                           : request.sequence;
   const int vocabulary = model_vocabulary(checkpoint.config, checkpoint.tokenizer);
   const auto begin = Clock::now();
   auto shown = begin;
@@ -100,23 +113,29 @@ Result measure(const Request& request, const Checkpoint& checkpoint, Parameters&
     const auto observe = [&](int64_t tokens) {
       if (!console.has_status() || Clock::now() - shown < std::chrono::milliseconds(100)) return;
       shown = Clock::now();
-      console.status(percent(static_cast<double>(before + tokens) / static_cast<double>(characters)));
+      console.status(
+          percent(static_cast<double>(before + tokens) / static_cast<double>(characters)));
     };
     LossSum of_part;
     int64_t finite = 0;
     if (request.stream) {
-      of_part = stream_loss(checkpoint.config, vocabulary, parameters, checkpoint.state.seed, text, window, observe);
+      of_part = stream_loss(checkpoint.config, vocabulary, parameters, checkpoint.state.seed, text,
+                            window, observe);
       finite = of_part.tokens;
     } else {
-      Evaluation evaluation(checkpoint.config, vocabulary, parameters, checkpoint.state.seed, WindowSet(text, window, "the text"));
+      Evaluation evaluation(checkpoint.config, vocabulary, parameters, checkpoint.state.seed,
+                            WindowSet(text, window, "the text"));
       of_part = evaluation.run(observe);
       finite = evaluation.finite_tokens();
     }
     if (!std::isfinite(of_part.loss)) {
       console.erase_status();
       const bool is_outgrown = trained > 0 && finite >= trained;
-      fail("{}: the loss is {}: {}{}", checkpoint.folder.string(), std::abs(of_part.loss), describe_overflow(finite, trained),
-           is_outgrown ? fmt::format("; measure {}with --seq {}", request.stream ? "without --stream and " : "", trained) : "");
+      fail("{}: the loss is {}: {}{}", checkpoint.folder.string(), std::abs(of_part.loss),
+           describe_overflow(finite, trained),
+           is_outgrown ? fmt::format("; measure {}with --seq {}",
+                                     request.stream ? "without --stream and " : "", trained)
+                       : "");
     }
     sum += of_part;
   }
@@ -125,7 +144,8 @@ Result measure(const Request& request, const Checkpoint& checkpoint, Parameters&
   return {sum, window, time.count()};
 }
 
-void print_json(const Request& request, const Checkpoint& checkpoint, const std::string& data, int64_t characters, const Result& result) {
+void print_json(const Request& request, const Checkpoint& checkpoint, const std::string& data,
+                int64_t characters, const Result& result) {
   const double loss = result.sum.mean_loss();
   const nlohmann::ordered_json figures = {{"checkpoint", text_of_name(checkpoint.folder.string())},
                                           {"step", checkpoint.state.step},
@@ -146,9 +166,10 @@ void print_json(const Request& request, const Checkpoint& checkpoint, const std:
 
 void print_lines(const Request& request, const Result& result, Console& console) {
   const double loss = result.sum.mean_loss();
-  console.line(
-      fmt::format("predicted           {} characters, {}", result.sum.tokens,
-                  request.stream ? "the state carried through the text" : fmt::format("in windows of {} that each start afresh", result.window)));
+  console.line(fmt::format(
+      "predicted           {} characters, {}", result.sum.tokens,
+      request.stream ? "the state carried through the text"
+                     : fmt::format("in windows of {} that each start afresh", result.window)));
   console.line(fmt::format("loss                {:.4f}", loss));
   console.line(fmt::format("perplexity          {:.4f}", std::exp(loss)));
   console.line(fmt::format("accuracy            {:.2f} %", 100 * result.sum.accuracy()));
@@ -170,9 +191,10 @@ void evaluate(const Request& request, bool quiet) {
   for (const Tokens& text : parts) characters += text.count();
 
   console.line(describe_machine(start_threads()));
-  console.line(fmt::format("checkpoint          {} (step {})", checkpoint.folder.string(), checkpoint.state.step));
-  console.line(fmt::format("text                {}, {}: {} characters", source.data, request.part == "all" ? "all" : request.part + " part",
-                           characters));
+  console.line(fmt::format("checkpoint          {} (step {})", checkpoint.folder.string(),
+                           checkpoint.state.step));
+  console.line(fmt::format("text                {}, {}: {} characters", source.data,
+                           request.part == "all" ? "all" : request.part + " part", characters));
   const Result result = measure(request, checkpoint, parameters, parts, characters, console);
   if (request.json)
     print_json(request, checkpoint, source.data, characters, result);
@@ -183,16 +205,27 @@ void evaluate(const Request& request, bool quiet) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  Program program("evaluate", "Measures a model on a text.", "evaluate --checkpoint checkpoints/book --data book.txt");
+  Program program("evaluate", "Measures a model on a text.",
+                  "evaluate --checkpoint checkpoints/book --data book.txt");
   Request request;
   CLI::App& app = program.app();
-  app.add_option("--checkpoint", request.checkpoint, "a checkpoint's folder, or a run's: then its best model")->required();
-  app.add_option("--data", request.data, "as of train: sample, a text file, or a folder (default: what the model was trained on)");
-  app.add_option("--part", request.part, "of the text: validation, train, or all")->check(one_of({"validation", "train", "all"}));
-  app.add_option("--val-split", request.validation_split, "as of train, for a text file (default: as when the model was trained)");
+  app.add_option("--checkpoint", request.checkpoint,
+                 "a checkpoint's folder, or a run's: then its best model")
+      ->required();
+  app.add_option(
+      "--data", request.data,
+      "as of train: sample, a text file, or a folder (default: what the model was trained on)");
+  app.add_option("--part", request.part, "of the text: validation, train, or all")
+      ->check(one_of({"validation", "train", "all"}));
+  app.add_option("--val-split", request.validation_split,
+                 "as of train, for a text file (default: as when the model was trained)");
   const CLI::Option* sequence_option =
-      number(app, "--seq", request.sequence, "tokens a window (default: as in the validations of the training)", {.at_least = 1})->default_str("");
-  app.add_flag("--stream", request.stream, "carry the state through the whole text, in place of windows that each start afresh");
+      number(app, "--seq", request.sequence,
+             "tokens a window (default: as in the validations of the training)", {.at_least = 1})
+          ->default_str("");
+  app.add_flag(
+      "--stream", request.stream,
+      "carry the state through the whole text, in place of windows that each start afresh");
   app.add_flag("--json", request.json, "print the figures as JSON");
 
   return program.run(argc, argv, [&] {

@@ -36,7 +36,8 @@ struct Request {
 std::vector<int32_t> prompt_ids(Request& request, const Tokenizer& tokenizer, bool quiet) {
   std::string& prompt = request.prompt;
   if (prompt == "-") {
-    if (::isatty(STDIN_FILENO)) print(stderr, "type the text to continue; Ctrl-D on a line of its own ends it\n");
+    if (::isatty(STDIN_FILENO))
+      print(stderr, "type the text to continue; Ctrl-D on a line of its own ends it\n");
     prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
   }
   std::vector<int32_t> ids = neutral_prompt(tokenizer);
@@ -46,7 +47,8 @@ std::vector<int32_t> prompt_ids(Request& request, const Tokenizer& tokenizer, bo
     CharacterCounts counts;
     count_characters(prompt, "--prompt", counts);
     const std::string unknown = describe_unknown(tokenizer, counts);
-    if (std::ranges::count(ids, Tokenizer::kUnknown) == std::ssize(ids)) fail("--prompt: the model knows none of it: {}", unknown);
+    if (std::ranges::count(ids, Tokenizer::kUnknown) == std::ssize(ids))
+      fail("--prompt: the model knows none of it: {}", unknown);
     if (!unknown.empty() && !quiet) print_warning("--prompt: " + unknown);
   } else if (ids.front() != Tokenizer::kUnknown) {
     prompt = tokenizer.decode(ids);
@@ -54,9 +56,9 @@ std::vector<int32_t> prompt_ids(Request& request, const Tokenizer& tokenizer, bo
   return ids;
 }
 
-/// Prints text piece by piece. A model may have learnt escape sequences from its text: on a terminal
-/// they are shown and have no effect. A carriage return is held back until the next character, which
-/// decides whether it ends a line.
+/// Prints text piece by piece. A model may have learnt escape sequences from its text: on a
+/// terminal they are shown and have no effect. A carriage return is held back until the next
+/// character, which decides whether it ends a line.
 class Display {
  public:
   void show(std::string_view text) {
@@ -71,36 +73,42 @@ class Display {
   std::string waiting_;
 };
 
-void print_json(const Request& request, const Checkpoint& checkpoint, const std::vector<std::string>& texts, double seconds) {
+void print_json(const Request& request, const Checkpoint& checkpoint,
+                const std::vector<std::string>& texts, double seconds) {
   const Sampling& sampling = request.sampling;
-  const nlohmann::ordered_json result = {{"checkpoint", text_of_name(checkpoint.folder.string())},
-                                         {"prompt", request.prompt},
-                                         {"texts", texts},
-                                         {"tokens", request.tokens},
-                                         {"temperature", sampling.temperature},
-                                         {"top_k", sampling.top_k},
-                                         {"top_p", sampling.top_p},
-                                         {"repetition_penalty", sampling.repetition_penalty},
-                                         {"repetition_window", sampling.repetition_window},
-                                         {"greedy", sampling.greedy},
-                                         {"seed", sampling.seed},
-                                         {"seconds", seconds},
-                                         {"tokens_per_second", static_cast<double>(request.tokens * request.samples) / seconds}};
+  const nlohmann::ordered_json result = {
+      {"checkpoint", text_of_name(checkpoint.folder.string())},
+      {"prompt", request.prompt},
+      {"texts", texts},
+      {"tokens", request.tokens},
+      {"temperature", sampling.temperature},
+      {"top_k", sampling.top_k},
+      {"top_p", sampling.top_p},
+      {"repetition_penalty", sampling.repetition_penalty},
+      {"repetition_window", sampling.repetition_window},
+      {"greedy", sampling.greedy},
+      {"seed", sampling.seed},
+      {"seconds", seconds},
+      {"tokens_per_second", static_cast<double>(request.tokens * request.samples) / seconds}};
   print(stdout, result.dump(2) + "\n");
 }
 
 void generate(Request& request, bool quiet) {
   const int samples = request.samples;
   if (samples > 1 && (request.sampling.greedy || request.sampling.temperature == 0))
-    fail_usage("--samples {}: greedy texts are all the same; give a --temperature above 0 or leave --samples out", samples);
+    fail_usage(
+        "--samples {}: greedy texts are all the same; give a --temperature above 0 or leave "
+        "--samples out",
+        samples);
   const Checkpoint checkpoint(request.checkpoint);
   const Tokenizer& tokenizer = checkpoint.tokenizer;
   Parameters parameters(checkpoint.config);
   checkpoint.read_weights(parameters);
   const std::vector<int32_t> ids = prompt_ids(request, tokenizer, quiet);
 
-  TextGenerator generator(checkpoint.config, tokenizer.size(), parameters, checkpoint.state.seed, request.sampling, samples,
-                          checkpoint.state.progress ? checkpoint.state.progress->options.sequence : 0);
+  TextGenerator generator(
+      checkpoint.config, tokenizer.size(), parameters, checkpoint.state.seed, request.sampling,
+      samples, checkpoint.state.progress ? checkpoint.state.progress->options.sequence : 0);
   const bool streams = samples == 1 && !request.json;
   Display display;
   const auto begin = std::chrono::steady_clock::now();
@@ -125,25 +133,39 @@ void generate(Request& request, bool quiet) {
     print_json(request, checkpoint, texts, time.count());
   else
     for (int b = 0; b < samples; ++b)
-      display.show(fmt::format("{}--- sample {} of {} ---\n{}{}\n", b > 0 ? "\n" : "", b + 1, samples, request.prompt, texts[b]));
+      display.show(fmt::format("{}--- sample {} of {} ---\n{}{}\n", b > 0 ? "\n" : "", b + 1,
+                               samples, request.prompt, texts[b]));
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  Program program("generate", "Continues a text with a trained model.", "generate --checkpoint checkpoints/tiny --prompt \"KING:\" --tokens 500");
+  Program program("generate", "Continues a text with a trained model.",
+                  "generate --checkpoint checkpoints/tiny --prompt \"KING:\" --tokens 500");
   Request request;
   CLI::App& app = program.app();
-  app.add_option("--checkpoint", request.checkpoint, "a checkpoint's folder, or a run's: then its best model")->required();
+  app.add_option("--checkpoint", request.checkpoint,
+                 "a checkpoint's folder, or a run's: then its best model")
+      ->required();
   const CLI::Option* prompt_option =
-      app.add_option("--prompt", request.prompt, "the text to continue; - reads it from standard input (default: a text begins)")->default_str("");
+      app.add_option(
+             "--prompt", request.prompt,
+             "the text to continue; - reads it from standard input (default: a text begins)")
+          ->default_str("");
   number(app, "--tokens", request.tokens, "tokens to generate", {.at_least = 0});
-  number(app, "--samples", request.samples, "continuations, made side by side", {.at_least = 1, .at_most = 65536});
-  number(app, "--temperature", request.sampling.temperature, "below 1: more probable text, above: more varied; 0: as --greedy", {.at_least = 0});
-  number(app, "--top-k", request.sampling.top_k, "choose among the k most probable tokens only, 0: among all", {.at_least = 0});
-  number(app, "--top-p", request.sampling.top_p, "choose among the most probable tokens that together have this probability", {.more_than = 0, .at_most = 1});
-  number(app, "--repetition-penalty", request.sampling.repetition_penalty, "above 1: tokens that were used lately become less probable", {.more_than = 0});
-  number(app, "--repetition-window", request.sampling.repetition_window, "how many of the last tokens were used lately", {.at_least = 0, .at_most = 1e6});
+  number(app, "--samples", request.samples, "continuations, made side by side",
+         {.at_least = 1, .at_most = 65536});
+  number(app, "--temperature", request.sampling.temperature,
+         "below 1: more probable text, above: more varied; 0: as --greedy", {.at_least = 0});
+  number(app, "--top-k", request.sampling.top_k,
+         "choose among the k most probable tokens only, 0: among all", {.at_least = 0});
+  number(app, "--top-p", request.sampling.top_p,
+         "choose among the most probable tokens that together have this probability",
+         {.more_than = 0, .at_most = 1});
+  number(app, "--repetition-penalty", request.sampling.repetition_penalty,
+         "above 1: tokens that were used lately become less probable", {.more_than = 0});
+  number(app, "--repetition-window", request.sampling.repetition_window,
+         "how many of the last tokens were used lately", {.at_least = 0, .at_most = 1e6});
   app.add_flag("--greedy", request.sampling.greedy, "always the most probable token");
   app.add_flag("--json", request.json, "print texts and settings as JSON, at the end");
 

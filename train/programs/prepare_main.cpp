@@ -20,43 +20,60 @@ namespace fs = std::filesystem;
 /// Returns a data set that comes with the project: beside the build directory of this program,
 /// wherever it was moved, or in the source directory it was built from.
 fs::path bundled(const std::string& name) {
-  if (name != "tiny_shakespeare") mmrec::fail_usage("--dataset {}: there is only tiny_shakespeare", name);
+  if (name != "tiny_shakespeare")
+    mmrec::fail_usage("--dataset {}: there is only tiny_shakespeare", name);
   std::error_code unknown;
   const fs::path program = fs::read_symlink("/proc/self/exe", unknown);
-  const fs::path beside = program.parent_path().parent_path().parent_path() / "data", made = MMREC_DATA_DIR;
+  const fs::path beside = program.parent_path().parent_path().parent_path() / "data",
+                 made = MMREC_DATA_DIR;
   for (const fs::path& folder : {beside, made})
-    if (const fs::path file = folder / name / "input.txt"; mmrec::kind_of_file(file) == fs::file_type::regular) return file;
-  mmrec::fail("--dataset {}: it is neither in {} nor in {}; give the text with --input-file", name, beside.string(), made.string());
+    if (const fs::path file = folder / name / "input.txt";
+        mmrec::kind_of_file(file) == fs::file_type::regular)
+      return file;
+  mmrec::fail("--dataset {}: it is neither in {} nor in {}; give the text with --input-file", name,
+              beside.string(), made.string());
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
   using namespace mmrec;
-  Program program("prepare", "Makes a folder for 'train --data' of a text of any size.", "prepare --input-file book.txt --out data/book");
+  Program program("prepare", "Makes a folder for 'train --data' of a text of any size.",
+                  "prepare --input-file book.txt --out data/book");
   PrepareOptions options;
-  std::string dataset, input_file, input_dir, url, sha256, format, tokenizer = "char", vocabulary = "auto", val_split = "auto";
+  std::string dataset, input_file, input_dir, url, sha256, format,
+      tokenizer = "char", vocabulary = "auto", val_split = "auto";
   bool json = false;
 
   CLI::App& app = program.app();
   app.add_option("--dataset", dataset, "a data set that comes with the project: tiny_shakespeare");
-  app.add_option("--input-file", input_file, "a file of text or JSON lines, also compressed by gzip");
+  app.add_option("--input-file", input_file,
+                 "a file of text or JSON lines, also compressed by gzip");
   app.add_option("--input-dir", input_dir, "all such files below a folder");
-  app.add_option("--url", url, "such a file on the web; it is kept in the folder OUT.download, and a broken download goes on when repeated");
+  app.add_option("--url", url,
+                 "such a file on the web; it is kept in the folder OUT.download, and a broken "
+                 "download goes on when repeated");
   app.add_option("--out", options.out, "the folder to make")->required();
-  app.add_option("--val-split", val_split, "part of the text that is for validation; auto: 0.2, of 10 MB and more 0.05");
-  app.add_option("--format", format, "text, or jsonl: an object with a field \"text\" in each line (default: by the files' names)")
+  app.add_option("--val-split", val_split,
+                 "part of the text that is for validation; auto: 0.2, of 10 MB and more 0.05");
+  app.add_option("--format", format,
+                 "text, or jsonl: an object with a field \"text\" in each line (default: by the "
+                 "files' names)")
       ->check(one_of({"text", "jsonl"}));
   app.add_option("--tokenizer", tokenizer, "char: a token is a character")->check(one_of({"char"}));
-  app.add_option("--vocab", vocabulary, "auto: a token for every character; or a number of tokens, for the most frequent");
+  app.add_option("--vocab", vocabulary,
+                 "auto: a token for every character; or a number of tokens, for the most frequent");
   app.add_option("--sha256", sha256, "what the file of --url must have");
   app.add_flag("--json", json, "print the manifest and nothing else");
 
   const StopSignals signals(/*announce=*/false);
   const int code = program.run(argc, argv, [&] {
-    if (!sha256.empty() && (url.empty() || sha256.size() != 64 || sha256.find_first_not_of("0123456789abcdefABCDEF") != sha256.npos))
+    if (!sha256.empty() && (url.empty() || sha256.size() != 64 ||
+                            sha256.find_first_not_of("0123456789abcdefABCDEF") != sha256.npos))
       fail_usage("--sha256 {}: expected 64 hexadecimal digits, and a --url", sha256);
-    if ((dataset.empty() ? 0 : 1) + (input_file.empty() ? 0 : 1) + (input_dir.empty() ? 0 : 1) + (url.empty() ? 0 : 1) != 1)
+    if ((dataset.empty() ? 0 : 1) + (input_file.empty() ? 0 : 1) + (input_dir.empty() ? 0 : 1) +
+            (url.empty() ? 0 : 1) !=
+        1)
       fail_usage("say with one of --dataset, --input-file, --input-dir and --url what to prepare");
     options.vocabulary = parse_vocabulary(vocabulary, 0);
     options.val_split = parse_validation_split(val_split);
@@ -64,8 +81,11 @@ int main(int argc, char** argv) {
     if (!options.out.has_filename()) options.out = options.out.parent_path();
     Console console(program.quiet() || json);
     const auto check_stop = [&] {
-      if (signals.received() == SIGPIPE) throw std::system_error(std::make_error_code(std::errc::broken_pipe));
-      if (signals.received() != 0) fail("stopped by a signal: {} is as it was before; a download goes on when it is repeated", options.out.string());
+      if (signals.received() == SIGPIPE)
+        throw std::system_error(std::make_error_code(std::errc::broken_pipe));
+      if (signals.received() != 0)
+        fail("stopped by a signal: {} is as it was before; a download goes on when it is repeated",
+             options.out.string());
     };
 
     options.source = dataset + input_file + input_dir;
@@ -74,7 +94,8 @@ int main(int argc, char** argv) {
     } else if (!input_file.empty()) {
       options.files = {input_file};
     } else if (!input_dir.empty()) {
-      if (kind_of_file(input_dir) != fs::file_type::directory) fail_usage("--input-dir {}: there is no such folder", input_dir);
+      if (kind_of_file(input_dir) != fs::file_type::directory)
+        fail_usage("--input-dir {}: there is no such folder", input_dir);
       FolderFiles found = corpus_files(input_dir, !format.empty(), options.out);
       options.files = std::move(found.files);
       options.remarks = std::move(found.left_out);
@@ -84,9 +105,12 @@ int main(int argc, char** argv) {
       options.source = from.shown();
       options.files = {folder / from.file_name()};
       make_directory(folder);
-      options.remarks = download({.url = from, .file = options.files.front(), .sha256 = sha256}, console, check_stop);
+      options.remarks = download({.url = from, .file = options.files.front(), .sha256 = sha256},
+                                 console, check_stop);
     }
-    options.format = format.empty() ? common_format(options.files) : format == "jsonl" ? Format::kJsonLines : Format::kText;
+    options.format = format.empty()      ? common_format(options.files)
+                     : format == "jsonl" ? Format::kJsonLines
+                                         : Format::kText;
     const nlohmann::ordered_json manifest = prepare(options, console, check_stop);
     if (json && !program.quiet()) print(stdout, manifest.dump(2) + "\n");
   });

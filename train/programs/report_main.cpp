@@ -13,13 +13,15 @@
 
 int main(int argc, char** argv) {
   using namespace mmrec;
-  Program program("report", "Shows how runs of train went.", "report checkpoints/first checkpoints/second --html report.html");
+  Program program("report", "Shows how runs of train went.",
+                  "report checkpoints/first checkpoints/second --html report.html");
   std::vector<std::string> paths;
   std::string html;
   bool json = false;
 
   CLI::App& app = program.app();
-  app.add_option("run", paths, "folders of runs (the --out of train); several are compared")->required();
+  app.add_option("run", paths, "folders of runs (the --out of train); several are compared")
+      ->required();
   app.add_option("--html", html, "also write a page with plots to this file");
   app.add_flag("--json", json, "print the figures as JSON");
 

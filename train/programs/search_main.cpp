@@ -19,7 +19,8 @@ using namespace mmrec;
 Settings train_options(const std::vector<std::string>& words) {
   Settings settings;
   for (size_t i = 0; i < words.size(); ++i) {
-    if (!words[i].starts_with("--")) fail_usage("unexpected argument {}; options of train follow -- as --name value", words[i]);
+    if (!words[i].starts_with("--"))
+      fail_usage("unexpected argument {}; options of train follow -- as --name value", words[i]);
     const size_t equals = words[i].find('=');
     std::string name = words[i].substr(2, equals - 2), value = "true";
     if (equals != words[i].npos)
@@ -41,7 +42,8 @@ Settings train_options(const std::vector<std::string>& words) {
 
 int main(int argc, char** argv) {
   Program program("search", "Trains with several settings and says which are best.",
-                  "search --data book.txt --grid lr=1e-3,3e-3 --grid batch=4,8 --steps 500 --out checkpoints/search -- --vocab auto --dropout 0");
+                  "search --data book.txt --grid lr=1e-3,3e-3 --grid batch=4,8 --steps 500 --out "
+                  "checkpoints/search -- --vocab auto --dropout 0");
   SearchOptions options;
   std::vector<std::string> grids, ranges, rest;
   std::string data, config;
@@ -51,18 +53,27 @@ int main(int argc, char** argv) {
   options.out = "checkpoints/search";
 
   CLI::App& app = program.app();
-  app.add_option("--grid", grids, "name=value,value,..: values to try of an option of train or a field of its configuration; may be repeated")
+  app.add_option("--grid", grids,
+                 "name=value,value,..: values to try of an option of train or a field of its "
+                 "configuration; may be repeated")
       ->allow_extra_args(false);
   app.add_option("--range", ranges,
-                 "name=low:high, also with :linear or :log behind: with --random, numbers to draw from; whole ones if both ends are")
+                 "name=low:high, also with :linear or :log behind: with --random, numbers to draw "
+                 "from; whole ones if both ends are")
       ->allow_extra_args(false);
-  number(app, "--random", options.random, "experiments to draw, in place of every combination", {.at_least = 1, .at_most = 100'000});
+  number(app, "--random", options.random, "experiments to draw, in place of every combination",
+         {.at_least = 1, .at_most = 100'000});
   app.add_option("--data", data, "as of train");
   app.add_option("--config", config, "as of train");
-  number(app, "--epochs", epochs, "of each experiment (default: 1)", {.at_least = 1})->default_str("");
-  number(app, "--steps", steps, "of each experiment, in place of --epochs", {.at_least = 1, .at_most = 1e12})->default_str("");
-  app.add_option("--out", options.out, "where the experiments and results go; a search that is there goes on");
-  number(app, "--jobs", options.jobs, "experiments side by side, which share the threads", {.at_least = 1, .at_most = 1024});
+  number(app, "--epochs", epochs, "of each experiment (default: 1)", {.at_least = 1})
+      ->default_str("");
+  number(app, "--steps", steps, "of each experiment, in place of --epochs",
+         {.at_least = 1, .at_most = 1e12})
+      ->default_str("");
+  app.add_option("--out", options.out,
+                 "where the experiments and results go; a search that is there goes on");
+  number(app, "--jobs", options.jobs, "experiments side by side, which share the threads",
+         {.at_least = 1, .at_most = 1024});
   app.add_flag("--retry-failed", options.retry_failed, "do failed experiments again");
   app.add_flag("--json", json, "print the results as JSON");
   app.add_option("train", rest, "further options of train for all experiments, after --");
@@ -95,16 +106,22 @@ int main(int argc, char** argv) {
       if (!options.quiet) print(stdout, "stopped; the same command goes on\n");
       return;
     }
-    const auto failures = std::ranges::count_if(outcome.results, [](const SearchResult& result) { return !result.error.empty(); });
-    if (failures > 0 && !options.quiet) print(stdout, fmt::format("{} failed; with --retry-failed they are done again\n", failures));
+    const auto failures = std::ranges::count_if(
+        outcome.results, [](const SearchResult& result) { return !result.error.empty(); });
+    if (failures > 0 && !options.quiet)
+      print(stdout, fmt::format("{} failed; with --retry-failed they are done again\n", failures));
     if (!outcome.interrupted.empty()) {
       std::vector<std::string> names;
       for (const Settings& settings : outcome.interrupted) names.push_back(describe(settings));
-      fail("{} of the experiments stopped from outside ({}); the same command goes on", names.size(), fmt::join(names, "; "));
+      fail("{} of the experiments stopped from outside ({}); the same command goes on",
+           names.size(), fmt::join(names, "; "));
     }
-    if (!outcome.results.front().error.empty()) fail("no experiment succeeded; the first failed with: {}", outcome.results.front().error);
+    if (!outcome.results.front().error.empty())
+      fail("no experiment succeeded; the first failed with: {}", outcome.results.front().error);
     const std::string best = shell_quoted((outcome.folder / "best.toml").string());
-    if (!options.quiet) print(stdout, fmt::format("\nthe best as a file: train --options {} --out checkpoints/best\n", best));
+    if (!options.quiet)
+      print(stdout,
+            fmt::format("\nthe best as a file: train --options {} --out checkpoints/best\n", best));
   });
   return code == 0 && signal != 0 ? 128 + signal : code;
 }

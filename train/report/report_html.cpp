@@ -88,7 +88,8 @@ struct Figure {
 
 constexpr size_t kPoints = 300;  // per curve; more would not be visible
 
-Curve curve_of(std::string name, size_t run, bool validation, const std::vector<MetricsRow>& rows, const Value& x, const Value& y) {
+Curve curve_of(std::string name, size_t run, bool validation, const std::vector<MetricsRow>& rows,
+               const Value& x, const Value& y) {
   Curve curve{.name = std::move(name), .run = run, .validation = validation};
   std::vector<const MetricsRow*> finite;
   for (const MetricsRow& row : rows)
@@ -113,7 +114,8 @@ Curve curve_of(std::string name, size_t run, bool validation, const std::vector<
   return curve;
 }
 
-std::string plot(const Figure& figure, const std::string& axis, const char* css, double width, double height) {
+std::string plot(const Figure& figure, const std::string& axis, const char* css, double width,
+                 double height) {
   constexpr double kRight = 18, kTop = 12, kBottom = 36;
   const double infinity = std::numeric_limits<double>::infinity();
   double left = infinity, right = -infinity, low = infinity, high = -infinity;
@@ -128,7 +130,8 @@ std::string plot(const Figure& figure, const std::string& axis, const char* css,
   if (figure.from_zero) low = 0;
   const double margin = scale == PlotAxis::Scale::kLinear ? 0.04 * (high - low) : 0;
   if (left == right) std::tie(left, right) = std::pair(left - 1, right + 1);
-  const PlotAxis y(figure.from_zero ? 0 : low - margin, high + margin, height - kTop - kBottom, scale);
+  const PlotAxis y(figure.from_zero ? 0 : low - margin, high + margin, height - kTop - kBottom,
+                   scale);
   const std::vector<double> y_ticks = y.ticks(static_cast<int>((height - kTop - kBottom) / 28));
   size_t longest = 0;
   for (const double tick : y_ticks) longest = std::max(longest, axis_label(tick).size());
@@ -138,60 +141,80 @@ std::string plot(const Figure& figure, const std::string& axis, const char* css,
   const auto px = [&](double value) { return label_room + x.place(value); };
   const auto py = [&](double value) { return height - kBottom - y.place(value); };
 
-  std::string svg =
-      fmt::format("<svg class='plot {}' viewBox='0 0 {} {}' role='img' aria-label='{}' data-left='{}' data-right='{}' data-x0='{}' data-x1='{}'>",
-                  css, width, height, html_escaped(figure.title), label_room, width - kRight, left, right);
+  std::string svg = fmt::format(
+      "<svg class='plot {}' viewBox='0 0 {} {}' role='img' aria-label='{}' data-left='{}' "
+      "data-right='{}' data-x0='{}' data-x1='{}'>",
+      css, width, height, html_escaped(figure.title), label_room, width - kRight, left, right);
   for (const double tick : x.ticks(static_cast<int>((width - label_room - kRight) / 70)))
-    svg += fmt::format("<line class='grid' x1='{0:.1f}' x2='{0:.1f}' y1='{1}' y2='{2}'/><text x='{0:.1f}' y='{3}' text-anchor='middle'>{4}</text>",
-                       px(tick), kTop, height - kBottom, height - kBottom + 15, axis_label(tick));
+    svg += fmt::format(
+        "<line class='grid' x1='{0:.1f}' x2='{0:.1f}' y1='{1}' y2='{2}'/><text x='{0:.1f}' y='{3}' "
+        "text-anchor='middle'>{4}</text>",
+        px(tick), kTop, height - kBottom, height - kBottom + 15, axis_label(tick));
   for (const double tick : y_ticks)
-    svg += fmt::format("<line class='grid' x1='{1}' x2='{2}' y1='{0:.1f}' y2='{0:.1f}'/><text x='{3}' y='{4:.1f}' text-anchor='end'>{5}</text>",
-                       py(tick), label_room, width - kRight, label_room - 6, py(tick) + 4, axis_label(tick));
-  svg += fmt::format("<text x='{}' y='{}' text-anchor='end'>{}</text>", width - kRight, height - 5, axis);
+    svg += fmt::format(
+        "<line class='grid' x1='{1}' x2='{2}' y1='{0:.1f}' y2='{0:.1f}'/><text x='{3}' y='{4:.1f}' "
+        "text-anchor='end'>{5}</text>",
+        py(tick), label_room, width - kRight, label_room - 6, py(tick) + 4, axis_label(tick));
+  svg += fmt::format("<text x='{}' y='{}' text-anchor='end'>{}</text>", width - kRight, height - 5,
+                     axis);
 
   for (const Curve& curve : figure.curves) {
     if (curve.x.empty()) continue;
     const auto path = [&](const std::vector<double>& values) {
       std::string d;
-      for (size_t i = 0; i < curve.x.size(); ++i) d += fmt::format("{}{:.1f},{:.1f}", i == 0 ? "M" : "L", px(curve.x[i]), py(values[i]));
+      for (size_t i = 0; i < curve.x.size(); ++i)
+        d += fmt::format("{}{:.1f},{:.1f}", i == 0 ? "M" : "L", px(curve.x[i]), py(values[i]));
       return d;
     };
     const std::string colour = fmt::format("var(--c{})", curve.run % kHtmlColours);
     if (!curve.validation) {
       std::string band = path(curve.high);
-      for (size_t i = curve.x.size(); i-- > 0;) band += fmt::format("L{:.1f},{:.1f}", px(curve.x[i]), py(curve.low[i]));
-      if (curve.low != curve.high) svg += fmt::format("<path class='band' d='{}Z' style='fill:{}'/>", band, colour);
+      for (size_t i = curve.x.size(); i-- > 0;)
+        band += fmt::format("L{:.1f},{:.1f}", px(curve.x[i]), py(curve.low[i]));
+      if (curve.low != curve.high)
+        svg += fmt::format("<path class='band' d='{}Z' style='fill:{}'/>", band, colour);
     }
-    svg += fmt::format("<path class='line{}' d='{}' style='stroke:{}'/>", curve.validation ? " dashed" : "", path(curve.mean), colour);
+    svg += fmt::format("<path class='line{}' d='{}' style='stroke:{}'/>",
+                       curve.validation ? " dashed" : "", path(curve.mean), colour);
     if (curve.validation && curve.x.size() <= 60)
       for (size_t i = 0; i < curve.x.size(); ++i)
-        svg += fmt::format("<circle class='dot' cx='{:.1f}' cy='{:.1f}' r='4' style='fill:{}'/>", px(curve.x[i]), py(curve.mean[i]), colour);
+        svg += fmt::format("<circle class='dot' cx='{:.1f}' cy='{:.1f}' r='4' style='fill:{}'/>",
+                           px(curve.x[i]), py(curve.mean[i]), colour);
   }
   return svg + fmt::format("<line class='cursor' y1='{}' y2='{}'/></svg>", kTop, height - kBottom);
 }
 
 std::string figure_html(const Figure& figure, const std::string& axis, double width) {
-  if (std::ranges::all_of(figure.curves, [](const Curve& curve) { return curve.x.empty(); })) return "";
+  if (std::ranges::all_of(figure.curves, [](const Curve& curve) { return curve.x.empty(); }))
+    return "";
   nlohmann::json data = nlohmann::json::array();
   const auto rounded = [](const std::vector<double>& values) {
     nlohmann::json numbers = nlohmann::json::array();
-    for (const double value : values) numbers.push_back(parse_number<double>(fmt::format("{:.6g}", value)).value_or(value));
+    for (const double value : values)
+      numbers.push_back(parse_number<double>(fmt::format("{:.6g}", value)).value_or(value));
     return numbers;
   };
   for (const Curve& curve : figure.curves)
-    if (!curve.x.empty()) data.push_back({visible_in_line(curve.name), rounded(curve.x), rounded(curve.mean)});
+    if (!curve.x.empty())
+      data.push_back({visible_in_line(curve.name), rounded(curve.x), rounded(curve.mean)});
   std::string json = data.dump();
   // prevents </script> in a name
-  for (size_t place = 0; (place = json.find('<', place)) != json.npos;) json.replace(place, 1, "\\u003c");
+  for (size_t place = 0; (place = json.find('<', place)) != json.npos;)
+    json.replace(place, 1, "\\u003c");
   return fmt::format(
-      "<figure data-axis='{}'><figcaption>{} <small>{}</small></figcaption>{}{}<div class='tip'></div>"
+      "<figure data-axis='{}'><figcaption>{} <small>{}</small></figcaption>{}{}<div "
+      "class='tip'></div>"
       "<script type='application/json'>{}</script></figure>\n",
-      axis, html_escaped(figure.title), html_escaped(figure.about), plot(figure, axis, "wide", width, width > 600 ? 400 : 250),
+      axis, html_escaped(figure.title), html_escaped(figure.about),
+      plot(figure, axis, "wide", width, width > 600 ? 400 : 250),
       plot(figure, axis, "narrow", 400, 270), json);
 }
 
 std::string cell(const std::string& text) { return "<td>" + text + "</td>"; }
-std::string swatch(size_t run) { return fmt::format("<span class='swatch' style='background:var(--c{})'></span>", run % kHtmlColours); }
+std::string swatch(size_t run) {
+  return fmt::format("<span class='swatch' style='background:var(--c{})'></span>",
+                     run % kHtmlColours);
+}
 
 std::string cards(const RunReport& run) {
   const auto card = [](const std::string& value, const std::string& about) {
@@ -199,12 +222,14 @@ std::string cards(const RunReport& run) {
   };
   std::string html = "<div class='cards'>";
   if (run.best) {
-    html += card(fmt::format("{:.4f}", run.best->loss), fmt::format("best validation loss, step {}", run.best->step));
+    html += card(fmt::format("{:.4f}", run.best->loss),
+                 fmt::format("best validation loss, step {}", run.best->step));
     html += card(fmt::format("{:.2f}", run.best->perplexity()), "its perplexity");
     html += card(percent(run.best->accuracy), "characters guessed right");
   }
   html += card(fmt::format("{:.4f}", run.epochs.back().mean), "training loss, last epoch");
-  html += card(axis_label(static_cast<double>(run.tokens())), fmt::format("tokens in {} steps", run.steps()));
+  html += card(axis_label(static_cast<double>(run.tokens())),
+               fmt::format("tokens in {} steps", run.steps()));
   html += card(format_duration(run.seconds()), fmt::format("{:.0f} tokens/s", run.median_speed));
   return html + "</div>\n";
 }
@@ -212,54 +237,77 @@ std::string cards(const RunReport& run) {
 std::string comparison(const std::vector<RunReport>& runs) {
   std::vector<size_t> order;
   for (size_t i = 0; i < runs.size(); ++i) order.push_back(i);
-  std::ranges::stable_sort(order, {}, [&](size_t i) { return runs[i].best ? runs[i].best->loss : std::numeric_limits<double>::infinity(); });
+  std::ranges::stable_sort(order, {}, [&](size_t i) {
+    return runs[i].best ? runs[i].best->loss : std::numeric_limits<double>::infinity();
+  });
   std::string html =
-      "<div class='scroll'><table><thead><tr><th>run</th><th>validation loss</th><th>perplexity</th><th>accuracy</th><th>at step</th>"
-      "<th>training loss</th><th>steps</th><th>tokens</th><th>time</th><th>tokens/s</th></tr></thead><tbody>\n";
+      "<div class='scroll'><table><thead><tr><th>run</th><th>validation "
+      "loss</th><th>perplexity</th><th>accuracy</th><th>at step</th>"
+      "<th>training "
+      "loss</th><th>steps</th><th>tokens</th><th>time</th><th>tokens/s</th></tr></thead><tbody>\n";
   for (const size_t i : order) {
     const RunReport& run = runs[i];
-    html += "<tr>" + cell(swatch(i) + html_escaped(run.name)) + cell(run.best ? fmt::format("{:.4f}", run.best->loss) : "") +
-            cell(run.best ? fmt::format("{:.3f}", run.best->perplexity()) : "") + cell(run.best ? percent(run.best->accuracy) : "") +
-            cell(run.best ? fmt::format("{}", run.best->step) : "") + cell(fmt::format("{:.4f}", run.epochs.back().mean)) +
-            cell(fmt::format("{}", run.steps())) + cell(axis_label(static_cast<double>(run.tokens()))) + cell(format_duration(run.seconds())) +
-            cell(fmt::format("{:.0f}", run.median_speed)) + "</tr>\n";
+    html +=
+        "<tr>" + cell(swatch(i) + html_escaped(run.name)) +
+        cell(run.best ? fmt::format("{:.4f}", run.best->loss) : "") +
+        cell(run.best ? fmt::format("{:.3f}", run.best->perplexity()) : "") +
+        cell(run.best ? percent(run.best->accuracy) : "") +
+        cell(run.best ? fmt::format("{}", run.best->step) : "") +
+        cell(fmt::format("{:.4f}", run.epochs.back().mean)) + cell(fmt::format("{}", run.steps())) +
+        cell(axis_label(static_cast<double>(run.tokens()))) + cell(format_duration(run.seconds())) +
+        cell(fmt::format("{:.0f}", run.median_speed)) + "</tr>\n";
   }
   return html + "</tbody></table></div>\n";
 }
 
 std::string epochs(const RunReport& run) {
   std::string html =
-      "<div class='scroll'><table><thead><tr><th>epoch</th><th>steps</th><th>start</th><th>end</th><th>mean</th><th>min</th><th>max</th>"
-      "<th>change</th><th>accuracy</th><th>validation</th><th>perplexity</th><th>time</th></tr></thead><tbody>\n";
+      "<div "
+      "class='scroll'><table><thead><tr><th>epoch</th><th>steps</th><th>start</th><th>end</"
+      "th><th>mean</th><th>min</th><th>max</th>"
+      "<th>change</th><th>accuracy</th><th>validation</th><th>perplexity</th><th>time</th></tr></"
+      "thead><tbody>\n";
   const EpochSummary* before = nullptr;
   for (const EpochSummary& epoch : run.epochs) {
-    html += "<tr>" + cell(fmt::format("{}", epoch.epoch)) + cell(fmt::format("{}-{}", epoch.first_step, epoch.last_step));
-    for (const double loss : {epoch.start, epoch.end, epoch.mean, epoch.minimum, epoch.maximum}) html += cell(fmt::format("{:.4f}", loss));
-    html += cell(before ? relative_change(before->mean, epoch.mean) : "") + cell(percent(epoch.accuracy)) +
+    html += "<tr>" + cell(fmt::format("{}", epoch.epoch)) +
+            cell(fmt::format("{}-{}", epoch.first_step, epoch.last_step));
+    for (const double loss : {epoch.start, epoch.end, epoch.mean, epoch.minimum, epoch.maximum})
+      html += cell(fmt::format("{:.4f}", loss));
+    html += cell(before ? relative_change(before->mean, epoch.mean) : "") +
+            cell(percent(epoch.accuracy)) +
             cell(epoch.validation ? fmt::format("{:.4f}", epoch.validation->loss) : "") +
-            cell(epoch.validation ? fmt::format("{:.3f}", epoch.validation->perplexity()) : "") + cell(format_duration(epoch.seconds)) + "</tr>\n";
+            cell(epoch.validation ? fmt::format("{:.3f}", epoch.validation->perplexity()) : "") +
+            cell(format_duration(epoch.seconds)) + "</tr>\n";
     before = &epoch;
   }
   return html + "</tbody></table></div>\n";
 }
 
 std::string checks(const RunReport& run) {
-  if (run.warnings.empty()) return "<p class='check'>\u2713 every figure is finite, no sign of overfitting</p>\n";
+  if (run.warnings.empty())
+    return "<p class='check'>\u2713 every figure is finite, no sign of overfitting</p>\n";
   std::string html;
-  for (const std::string& warning : run.warnings) html += "<p class='check bad'>\u26a0 " + html_escaped(warning) + "</p>\n";
+  for (const std::string& warning : run.warnings)
+    html += "<p class='check bad'>\u26a0 " + html_escaped(warning) + "</p>\n";
   return html;
 }
 
 std::vector<Figure> figures(const std::vector<RunReport>& runs, const std::string& axis) {
-  const Value x = [by_step = axis == "step"](const MetricsRow& row) { return static_cast<double>(by_step ? row.step : row.tokens); };
-  Figure loss{.title = "Loss", .about = "training (with the range of neighbouring steps) and, dashed, validation"};
+  const Value x = [by_step = axis == "step"](const MetricsRow& row) {
+    return static_cast<double>(by_step ? row.step : row.tokens);
+  };
+  Figure loss{.title = "Loss",
+              .about = "training (with the range of neighbouring steps) and, dashed, validation"};
   Figure validation{.title = "Validation loss"}, rate{.title = "Learning rate", .from_zero = true};
-  Figure norm{.title = "Gradient norm", .about = "before clipping"}, speed{.title = "Tokens per second", .from_zero = true};
+  Figure norm{.title = "Gradient norm", .about = "before clipping"},
+      speed{.title = "Tokens per second", .from_zero = true};
   for (size_t i = 0; i < runs.size(); ++i) {
     const RunReport& run = runs[i];
     const bool one = runs.size() == 1;
-    const auto add = [&](Figure& figure, const std::vector<MetricsRow>& rows, double MetricsRow::*value, const char* what, bool dashed = false) {
-      figure.curves.push_back(curve_of(one ? what : run.name, i, dashed, rows, x, [value](const MetricsRow& row) { return row.*value; }));
+    const auto add = [&](Figure& figure, const std::vector<MetricsRow>& rows,
+                         double MetricsRow::* value, const char* what, bool dashed = false) {
+      figure.curves.push_back(curve_of(one ? what : run.name, i, dashed, rows, x,
+                                       [value](const MetricsRow& row) { return row.*value; }));
     };
     add(loss, run.train, &MetricsRow::loss, "training");
     add(loss, run.validation, &MetricsRow::loss, "validation", true);
@@ -276,10 +324,12 @@ std::vector<Figure> figures(const std::vector<RunReport>& runs, const std::strin
 
 std::string report_html(const std::vector<RunReport>& runs) {
   const bool one = runs.size() == 1;
-  const std::string axis = common_axis(runs), title = one ? runs.front().name : fmt::format("{} runs", runs.size());
+  const std::string axis = common_axis(runs),
+                    title = one ? runs.front().name : fmt::format("{} runs", runs.size());
   std::string body = fmt::format("<h1>{}</h1>\n", html_escaped(title));
   if (one)
-    body += fmt::format("<p>{}</p>\n", html_escaped(runs.front().folder.string())) + cards(runs.front()) + checks(runs.front());
+    body += fmt::format("<p>{}</p>\n", html_escaped(runs.front().folder.string())) +
+            cards(runs.front()) + checks(runs.front());
   else
     body += "<p>The best validation loss first.</p>\n" + comparison(runs);
 
@@ -287,7 +337,8 @@ std::string report_html(const std::vector<RunReport>& runs) {
   body += figure_html(all[0], axis, 1040);
   if (!one) {
     body += "<ul class='legend'>";
-    for (size_t i = 0; i < runs.size(); ++i) body += fmt::format("<li>{}{}</li>", swatch(i), html_escaped(runs[i].name));
+    for (size_t i = 0; i < runs.size(); ++i)
+      body += fmt::format("<li>{}{}</li>", swatch(i), html_escaped(runs[i].name));
     body += "</ul>\n";
   }
   body += "<div class='pairs'>";
@@ -298,10 +349,12 @@ std::string report_html(const std::vector<RunReport>& runs) {
     const RunReport& run = runs[i];
     body +=
         one ? "<h2>Epochs</h2>\n"
-            : fmt::format("<h2>{} {} <small>{}</small></h2>\n{}", swatch(i), html_escaped(run.name), html_escaped(run.folder.string()), checks(run));
+            : fmt::format("<h2>{} {} <small>{}</small></h2>\n{}", swatch(i), html_escaped(run.name),
+                          html_escaped(run.folder.string()), checks(run));
     body += epochs(run);
     if (!run.sample.empty())
-      body += fmt::format("<details{}><summary>What it writes</summary><pre>{}</pre></details>\n", one ? " open" : "", html_escaped(run.sample));
+      body += fmt::format("<details{}><summary>What it writes</summary><pre>{}</pre></details>\n",
+                          one ? " open" : "", html_escaped(run.sample));
   }
   return html_page("report: " + title, kStyle, body + std::string(kScript));
 }

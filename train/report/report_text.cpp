@@ -40,27 +40,36 @@ std::string wrapped(std::string_view head, std::string_view text, size_t width) 
 std::string comparison(const std::vector<RunReport>& runs, size_t width) {
   std::vector<const RunReport*> order;
   for (const RunReport& run : runs) order.push_back(&run);
-  std::ranges::stable_sort(order, {}, [](const RunReport* run) { return run->best ? run->best->loss : std::numeric_limits<double>::infinity(); });
-  std::vector<std::vector<std::string>> rows = {{"run", "validation", "perplexity", "at step", "train loss", "steps", "tokens", "time", "tokens/s"}};
+  std::ranges::stable_sort(order, {}, [](const RunReport* run) {
+    return run->best ? run->best->loss : std::numeric_limits<double>::infinity();
+  });
+  std::vector<std::vector<std::string>> rows = {{"run", "validation", "perplexity", "at step",
+                                                 "train loss", "steps", "tokens", "time",
+                                                 "tokens/s"}};
   for (const RunReport* run : order)
     rows.push_back({run->name, run->best ? fmt::format("{:.4f}", run->best->loss) : "-",
-                    run->best ? fmt::format("{:.3f}", run->best->perplexity()) : "-", run->best ? fmt::format("{}", run->best->step) : "-",
-                    fmt::format("{:.4f}", run->epochs.back().mean), fmt::format("{}", run->steps()), axis_label(static_cast<double>(run->tokens())),
-                    format_duration(run->seconds()), fmt::format("{:.0f}", run->median_speed)});
+                    run->best ? fmt::format("{:.3f}", run->best->perplexity()) : "-",
+                    run->best ? fmt::format("{}", run->best->step) : "-",
+                    fmt::format("{:.4f}", run->epochs.back().mean), fmt::format("{}", run->steps()),
+                    axis_label(static_cast<double>(run->tokens())), format_duration(run->seconds()),
+                    fmt::format("{:.0f}", run->median_speed)});
   return text_table(std::move(rows), width);
 }
 
 std::string epochs(const RunReport& run, size_t width) {
-  std::vector<std::vector<std::string>> rows = {
-      {"epoch", "steps", "start", "end", "mean", "min", "max", "validation", "change", "perplexity", "accuracy", "time"}};
+  std::vector<std::vector<std::string>> rows = {{"epoch", "steps", "start", "end", "mean", "min",
+                                                 "max", "validation", "change", "perplexity",
+                                                 "accuracy", "time"}};
   const EpochSummary* before = nullptr;
   for (const EpochSummary& epoch : run.epochs) {
     const auto loss = [](double value) { return fmt::format("{:.4f}", value); };
-    rows.push_back({fmt::format("{}", epoch.epoch), fmt::format("{}-{}", epoch.first_step, epoch.last_step), loss(epoch.start), loss(epoch.end),
-                    loss(epoch.mean), loss(epoch.minimum), loss(epoch.maximum), epoch.validation ? loss(epoch.validation->loss) : "-",
+    rows.push_back({fmt::format("{}", epoch.epoch),
+                    fmt::format("{}-{}", epoch.first_step, epoch.last_step), loss(epoch.start),
+                    loss(epoch.end), loss(epoch.mean), loss(epoch.minimum), loss(epoch.maximum),
+                    epoch.validation ? loss(epoch.validation->loss) : "-",
                     before ? relative_change(before->mean, epoch.mean) : "",
-                    epoch.validation ? fmt::format("{:.3f}", epoch.validation->perplexity()) : "-", percent(epoch.accuracy),
-                    format_duration(epoch.seconds)});
+                    epoch.validation ? fmt::format("{:.3f}", epoch.validation->perplexity()) : "-",
+                    percent(epoch.accuracy), format_duration(epoch.seconds)});
     before = &epoch;
   }
   return text_table(std::move(rows), width);
@@ -68,21 +77,28 @@ std::string epochs(const RunReport& run, size_t width) {
 
 std::string describe(const RunReport& run, size_t width) {
   std::string text;
-  const auto add = [&](const char* head, const std::string& about) { text += wrapped(fmt::format("{:<15}", head), about, width); };
+  const auto add = [&](const char* head, const std::string& about) {
+    text += wrapped(fmt::format("{:<15}", head), about, width);
+  };
   add("run", run.folder.string());
-  add("steps", fmt::format("{} in {} epoch{}: {} tokens in {}, {:.0f} tokens/s (median)", run.steps(), run.epochs.size(),
-                           run.epochs.size() == 1 ? "" : "s", run.tokens(), format_duration(run.seconds()), run.median_speed));
+  add("steps", fmt::format("{} in {} epoch{}: {} tokens in {}, {:.0f} tokens/s (median)",
+                           run.steps(), run.epochs.size(), run.epochs.size() == 1 ? "" : "s",
+                           run.tokens(), format_duration(run.seconds()), run.median_speed));
   if (run.best)
-    add("validation", fmt::format("best {:.4f} after step {}: perplexity {:.3f}, accuracy {}", run.best->loss, run.best->step, run.best->perplexity(),
-                                  percent(run.best->accuracy)));
+    add("validation",
+        fmt::format("best {:.4f} after step {}: perplexity {:.3f}, accuracy {}", run.best->loss,
+                    run.best->step, run.best->perplexity(), percent(run.best->accuracy)));
   std::string rates;
-  for (const MetricsRow& row : learning_rate_trace(run, 8)) rates += fmt::format("{}step {}: {:.2e}", rates.empty() ? "" : ", ", row.step, row.lr);
+  for (const MetricsRow& row : learning_rate_trace(run, 8))
+    rates += fmt::format("{}step {}: {:.2e}", rates.empty() ? "" : ", ", row.step, row.lr);
   add("learning rate", rates);
   const MetricsRow* steepest = nullptr;
   for (const MetricsRow& row : run.train)
-    if (std::isfinite(row.grad_norm) && (!steepest || row.grad_norm > steepest->grad_norm)) steepest = &row;
+    if (std::isfinite(row.grad_norm) && (!steepest || row.grad_norm > steepest->grad_norm))
+      steepest = &row;
   if (steepest)
-    add("gradient norm", fmt::format("largest {:.3f} (step {}), last {:.3f}", steepest->grad_norm, steepest->step, run.train.back().grad_norm));
+    add("gradient norm", fmt::format("largest {:.3f} (step {}), last {:.3f}", steepest->grad_norm,
+                                     steepest->step, run.train.back().grad_norm));
   if (run.warnings.empty()) add("checks", "every figure is finite, no sign of overfitting");
   for (const std::string& warning : run.warnings) add("WARNING", warning);
   return text + "\n" + epochs(run, width);
@@ -90,7 +106,8 @@ std::string describe(const RunReport& run, size_t width) {
 
 }  // namespace
 
-std::string text_plot(const std::vector<TextCurve>& curves, const std::string& x, size_t width, size_t height) {
+std::string text_plot(const std::vector<TextCurve>& curves, const std::string& x, size_t width,
+                      size_t height) {
   double left = std::numeric_limits<double>::infinity(), right = -left, low = left, high = -left;
   for (const TextCurve& curve : curves)
     for (const auto& [place, value] : curve.points) {
@@ -100,10 +117,12 @@ std::string text_plot(const std::vector<TextCurve>& curves, const std::string& x
   if (left > right) return "";
   constexpr size_t kLabel = 8;  // characters left of the plot
   const size_t columns = std::max(width, kLabel + 12) - kLabel - 1;
-  const PlotAxis horizontal(left, right, static_cast<double>(columns - 1), PlotAxis::Scale::kLinear);
+  const PlotAxis horizontal(left, right, static_cast<double>(columns - 1),
+                            PlotAxis::Scale::kLinear);
   std::vector<std::vector<double>> means;
   for (const TextCurve& curve : curves) {
-    std::vector<double>& mean = means.emplace_back(columns, std::numeric_limits<double>::quiet_NaN());
+    std::vector<double>& mean =
+        means.emplace_back(columns, std::numeric_limits<double>::quiet_NaN());
     std::vector<double> counts(columns);
     for (const auto& [place, value] : curve.points) {
       const auto column = static_cast<size_t>(std::lround(horizontal.place(place)));
@@ -117,17 +136,21 @@ std::string text_plot(const std::vector<TextCurve>& curves, const std::string& x
     }
   }
   const PlotAxis vertical(low, high, static_cast<double>(height - 1), scale_for(low, high));
-  const auto row_of = [&](double value) { return height - 1 - static_cast<size_t>(std::lround(vertical.place(value))); };
+  const auto row_of = [&](double value) {
+    return height - 1 - static_cast<size_t>(std::lround(vertical.place(value)));
+  };
   std::vector<std::string> lines(height, std::string(columns, ' '));
   for (size_t i = 0; i < curves.size(); ++i)
     for (size_t column = 0; column < columns; ++column)
       if (!std::isnan(means[i][column])) lines[row_of(means[i][column])][column] = curves[i].mark;
 
   std::map<size_t, std::string> labels;
-  for (const double tick : vertical.ticks(static_cast<int>(height / 2))) labels[row_of(tick)] = axis_label(tick);
+  for (const double tick : vertical.ticks(static_cast<int>(height / 2)))
+    labels[row_of(tick)] = axis_label(tick);
   std::string text;
   for (size_t row = 0; row < height; ++row) {
-    std::string line = fmt::format("{:>{}} {}{}", labels.contains(row) ? labels[row] : "", kLabel - 2, labels.contains(row) ? '+' : '|', lines[row]);
+    std::string line = fmt::format("{:>{}} {}{}", labels.contains(row) ? labels[row] : "",
+                                   kLabel - 2, labels.contains(row) ? '+' : '|', lines[row]);
     text += line.erase(line.find_last_not_of(' ') + 1) + "\n";
   }
   std::string rule(columns, '-'), names(columns, ' ');
@@ -136,7 +159,8 @@ std::string text_plot(const std::vector<TextCurve>& curves, const std::string& x
   for (const double tick : horizontal.ticks(static_cast<int>(columns / 10))) {
     const auto column = static_cast<size_t>(std::lround(horizontal.place(tick)));
     const std::string name = axis_label(tick);
-    const size_t begin = std::min(column - std::min(column, name.size() / 2), columns - name.size());
+    const size_t begin =
+        std::min(column - std::min(column, name.size() / 2), columns - name.size());
     rule[column] = '+';
     if (begin < free) continue;
     names.replace(begin, name.size(), name);
@@ -145,7 +169,8 @@ std::string text_plot(const std::vector<TextCurve>& curves, const std::string& x
     free = begin + name.size() + 1;
   }
   // Put the axis' name between the last two numbers.
-  if (const size_t gap = last_begin - before_end; gap >= x.size() + 2) names.replace(before_end + (gap - x.size()) / 2, x.size(), x);
+  if (const size_t gap = last_begin - before_end; gap >= x.size() + 2)
+    names.replace(before_end + (gap - x.size()) / 2, x.size(), x);
   names.erase(names.find_last_not_of(' ') + 1);
   return text + fmt::format("{:>{}}+{}\n{:>{}}{}\n", "", kLabel - 1, rule, "", kLabel, names);
 }
@@ -162,7 +187,8 @@ std::string report_text(const std::vector<RunReport>& runs, size_t width) {
     const auto points = [&](const std::vector<MetricsRow>& rows) {
       std::vector<std::pair<double, double>> points;
       for (const MetricsRow& row : rows)
-        if (std::isfinite(row.loss)) points.emplace_back(static_cast<double>(x == "step" ? row.step : row.tokens), row.loss);
+        if (std::isfinite(row.loss))
+          points.emplace_back(static_cast<double>(x == "step" ? row.step : row.tokens), row.loss);
       return points;
     };
     const bool one = runs.size() == 1;
@@ -175,7 +201,8 @@ std::string report_text(const std::vector<RunReport>& runs, size_t width) {
   curves.insert(curves.end(), validation.begin(), validation.end());
   const std::string plot = text_plot(curves, x, width, 20);
   if (plot.empty()) return text;
-  text += runs.size() == 1 ? "loss: . training, V validation\n" : "training loss; in capitals: validation\n" + legend;
+  text += runs.size() == 1 ? "loss: . training, V validation\n"
+                           : "training loss; in capitals: validation\n" + legend;
   return text + plot;
 }
 

@@ -19,6 +19,7 @@ struct TextCurve {
 
 /// Draws overlaid curves; later curves are on top. Each column shows the mean of a curve's points
 /// in it. `x` names the axis.
-std::string text_plot(const std::vector<TextCurve>& curves, const std::string& x, size_t width, size_t height);
+std::string text_plot(const std::vector<TextCurve>& curves, const std::string& x, size_t width,
+                      size_t height);
 
 }  // namespace mmrec

@@ -45,8 +45,12 @@ std::vector<EpochSummary> summarise_epochs(const RunReport& run) {
   std::vector<EpochSummary> epochs;
   double began = 0;
   for (auto row = run.train.begin(); row != run.train.end();) {
-    const auto end = std::find_if(row, run.train.end(), [&](const MetricsRow& other) { return other.epoch != row->epoch; });
-    EpochSummary epoch{.epoch = row->epoch, .first_step = row->step, .last_step = (end - 1)->step, .seconds = (end - 1)->seconds - began};
+    const auto end = std::find_if(
+        row, run.train.end(), [&](const MetricsRow& other) { return other.epoch != row->epoch; });
+    EpochSummary epoch{.epoch = row->epoch,
+                       .first_step = row->step,
+                       .last_step = (end - 1)->step,
+                       .seconds = (end - 1)->seconds - began};
     began = (end - 1)->seconds;
     std::vector<double> losses;
     double accuracy = 0;
@@ -63,7 +67,8 @@ std::vector<EpochSummary> summarise_epochs(const RunReport& run) {
       epoch.start = losses.front();
       epoch.end = losses.back();
       for (const double loss : losses) epoch.mean += loss / count;
-      std::tie(epoch.minimum, epoch.maximum) = std::pair(std::ranges::min(losses), std::ranges::max(losses));
+      std::tie(epoch.minimum, epoch.maximum) =
+          std::pair(std::ranges::min(losses), std::ranges::max(losses));
     }
     for (const MetricsRow& validation : run.validation)
       if (validation.epoch == epoch.epoch) epoch.validation = validation;
@@ -75,23 +80,29 @@ std::vector<EpochSummary> summarise_epochs(const RunReport& run) {
 void check_finite(RunReport& run) {
   struct Figure {
     const char* name;
-    double MetricsRow::*value;
+    double MetricsRow::* value;
   };
-  const auto check = [&](const std::vector<MetricsRow>& rows, std::initializer_list<Figure> figures) {
+  const auto check = [&](const std::vector<MetricsRow>& rows,
+                         std::initializer_list<Figure> figures) {
     for (const Figure& figure : figures) {
       int64_t count = 0, first = 0;
       for (const MetricsRow& row : rows)
         if (!std::isfinite(row.*figure.value) && count++ == 0) first = row.step;
-      if (count > 0) run.warnings.push_back(fmt::format("{} is not finite at step {} ({} of {} rows)", figure.name, first, count, rows.size()));
+      if (count > 0)
+        run.warnings.push_back(fmt::format("{} is not finite at step {} ({} of {} rows)",
+                                           figure.name, first, count, rows.size()));
     }
   };
-  check(run.train, {{"the loss", &MetricsRow::loss}, {"the learning rate", &MetricsRow::lr}, {"the gradients' norm", &MetricsRow::grad_norm}});
+  check(run.train, {{"the loss", &MetricsRow::loss},
+                    {"the learning rate", &MetricsRow::lr},
+                    {"the gradients' norm", &MetricsRow::grad_norm}});
   check(run.validation, {{"the validation loss", &MetricsRow::loss}});
 }
 
 /// Returns the loss in windows of the training's length, if the validation measured it.
 double comparable_loss(const MetricsRow& validation) {
-  return std::isnan(validation.loss_in_trained_window) ? validation.loss : validation.loss_in_trained_window;
+  return std::isnan(validation.loss_in_trained_window) ? validation.loss
+                                                       : validation.loss_in_trained_window;
 }
 
 /// Warns if the same tokens have a higher loss in longer windows. More context should lower it.
@@ -100,11 +111,15 @@ void check_window(RunReport& run) {
   if (run.validation.empty()) return;
   const MetricsRow& last = run.validation.back();
   // NaN counts as worse
-  if (std::isnan(last.loss_in_trained_window) || last.loss <= kWorse * last.loss_in_trained_window) return;
-  run.warnings.push_back(fmt::format(
-      "the state outgrows the training's windows: in validation windows, which are longer, the loss is {}, and {:.4f} for the same tokens in "
-      "windows as long as the training's. Longer training windows (--seq) or a lower --lr help; 'evaluate --seq' measures with shorter ones",
-      std::isfinite(last.loss) ? fmt::format("{:.4f}", last.loss) : "not finite", last.loss_in_trained_window));
+  if (std::isnan(last.loss_in_trained_window) || last.loss <= kWorse * last.loss_in_trained_window)
+    return;
+  run.warnings.push_back(
+      fmt::format("the state outgrows the training's windows: in validation windows, which are "
+                  "longer, the loss is {}, and {:.4f} for the same tokens in "
+                  "windows as long as the training's. Longer training windows (--seq) or a lower "
+                  "--lr help; 'evaluate --seq' measures with shorter ones",
+                  std::isfinite(last.loss) ? fmt::format("{:.4f}", last.loss) : "not finite",
+                  last.loss_in_trained_window));
 }
 
 /// options: the run's, if a checkpoint has them.
@@ -113,33 +128,43 @@ void check_overfitting(RunReport& run, const std::optional<TrainOptions>& option
   constexpr double kGap = 1.5, kSmallGap = 0.3;
   const MetricsRow* lowest = nullptr;
   for (const MetricsRow& row : run.validation)
-    if (std::isfinite(comparable_loss(row)) && (!lowest || comparable_loss(row) < comparable_loss(*lowest))) lowest = &row;
+    if (std::isfinite(comparable_loss(row)) &&
+        (!lowest || comparable_loss(row) < comparable_loss(*lowest)))
+      lowest = &row;
   if (!lowest) return;
   const MetricsRow &best = *lowest, &last = run.validation.back();
   const double best_loss = comparable_loss(best), last_loss = comparable_loss(last);
   const int64_t span = std::max<int64_t>(run.steps() / 10, 1);
-  const double then = mean_loss_before(run, best.step, span), now = mean_loss_before(run, last.step, span);
+  const double then = mean_loss_before(run, best.step, span),
+               now = mean_loss_before(run, last.step, span);
   // If the loss in the longer windows is at its best here, best_model is of this step: there is no
   // earlier model to go back to.
   const bool is_best = run.best && run.best->step == last.step;
-  const bool rose = !is_best && last_loss > kRise * best_loss && now < then, is_far_above = last_loss > kGap * now && last_loss > now + kSmallGap;
+  const bool rose = !is_best && last_loss > kRise * best_loss &&
+                    now<then, is_far_above = last_loss> kGap * now && last_loss > now + kSmallGap;
   if (!rose && !is_far_above) return;
   // Metrics of an earlier version have no loss for windows of equal length.
-  if (std::isnan(last.loss_in_trained_window) && options && options->validation_sequence > options->sequence)
+  if (std::isnan(last.loss_in_trained_window) && options &&
+      options->validation_sequence > options->sequence)
     run.warnings.push_back(fmt::format(
-        "the validation loss, {:.4f} in windows of {}, does not follow the training loss, {:.4f} in windows of {}: overfitting, or a state that "
+        "the validation loss, {:.4f} in windows of {}, does not follow the training loss, {:.4f} "
+        "in windows of {}: overfitting, or a state that "
         "outgrows the training's windows; 'evaluate --seq {}' compares equal ones",
         last_loss, options->validation_sequence, now, options->sequence, options->sequence));
   else if (rose)
-    run.warnings.push_back(fmt::format(
-        "overfitting: the validation loss rose from {:.4f} (step {}) to {:.4f} (step {}) while the training loss fell from {:.4f} to {:.4f}. "
-        "best_model is {}; more text, more --dropout or fewer epochs help",
-        best_loss, best.step, last_loss, last.step, then, now,
-        run.best && run.best->step <= best.step ? "from before the rise" : fmt::format("of step {}", run.best ? run.best->step : 0)));
+    run.warnings.push_back(
+        fmt::format("overfitting: the validation loss rose from {:.4f} (step {}) to {:.4f} (step "
+                    "{}) while the training loss fell from {:.4f} to {:.4f}. "
+                    "best_model is {}; more text, more --dropout or fewer epochs help",
+                    best_loss, best.step, last_loss, last.step, then, now,
+                    run.best && run.best->step <= best.step
+                        ? "from before the rise"
+                        : fmt::format("of step {}", run.best ? run.best->step : 0)));
   else
-    run.warnings.push_back(fmt::format(
-        "overfitting: the validation loss, {:.4f}, is far above the training loss, {:.4f}: the model has learnt the training text by heart",
-        last_loss, now));
+    run.warnings.push_back(
+        fmt::format("overfitting: the validation loss, {:.4f}, is far above the training loss, "
+                    "{:.4f}: the model has learnt the training text by heart",
+                    last_loss, now));
 }
 
 /// Returns a run's options from its newest checkpoint; nullopt before the first checkpoint.
@@ -154,7 +179,10 @@ void check_warmup(RunReport& run, const TrainOptions& options) {
   const bool has_ended = fs::is_directory(run.folder / RunFolder::kFinal);
   const int64_t steps = has_ended ? run.steps() : options.steps;
   if (steps == 0) return;  // determined by the epochs
-  run.warmup_warning = LearningRate{.peak = options.optimizer.learning_rate, .warmup = options.warmup, .steps = steps}.warning();
+  run.warmup_warning =
+      LearningRate{
+          .peak = options.optimizer.learning_rate, .warmup = options.warmup, .steps = steps}
+          .warning();
   if (!run.warmup_warning.empty()) run.warnings.push_back(run.warmup_warning);
 }
 
@@ -171,19 +199,25 @@ std::string last_sample(const fs::path& log) {
 
 }  // namespace
 
-double RunReport::seconds() const { return std::max(train.back().seconds, validation.empty() ? 0. : validation.back().seconds); }
+double RunReport::seconds() const {
+  return std::max(train.back().seconds, validation.empty() ? 0. : validation.back().seconds);
+}
 
 RunReport read_run(const fs::path& path) {
   const fs::path file = fs::is_directory(path) ? path / RunFolder::kMetrics : path;
   if (!fs::exists(file)) {
-    if (fs::exists(path)) fail("{}: there is no metrics.jsonl in it; give a run's folder (the --out of train)", path.string());
+    if (fs::exists(path))
+      fail("{}: there is no metrics.jsonl in it; give a run's folder (the --out of train)",
+           path.string());
     fail("{}: there is no such folder; give a run's (the --out of train)", path.string());
   }
   RunReport run{.folder = fs::absolute(file).lexically_normal().parent_path()};
   run.name = run.folder.filename().string();
-  for (MetricsRow& row : read_metrics(file)) (row.split == "val" ? run.validation : run.train).push_back(std::move(row));
+  for (MetricsRow& row : read_metrics(file))
+    (row.split == "val" ? run.validation : run.train).push_back(std::move(row));
   if (run.train.empty()) fail("{}: there is no training step in it yet", file.string());
-  for (std::vector<MetricsRow>* rows : {&run.train, &run.validation}) std::ranges::stable_sort(*rows, {}, &MetricsRow::step);
+  for (std::vector<MetricsRow>* rows : {&run.train, &run.validation})
+    std::ranges::stable_sort(*rows, {}, &MetricsRow::step);
   run.epochs = summarise_epochs(run);
   for (const MetricsRow& row : run.validation)
     if (std::isfinite(row.loss) && (!run.best || row.loss < run.best->loss)) run.best = row;
@@ -199,7 +233,8 @@ RunReport read_run(const fs::path& path) {
   return run;
 }
 
-std::vector<RunReport> read_runs(const std::vector<std::string>& paths, const std::function<void(const std::string& problem)>& warn) {
+std::vector<RunReport> read_runs(const std::vector<std::string>& paths,
+                                 const std::function<void(const std::string& problem)>& warn) {
   std::vector<RunReport> runs;
   std::set<fs::path> folders;
   for (const std::string& path : paths) {
@@ -213,23 +248,29 @@ std::vector<RunReport> read_runs(const std::vector<std::string>& paths, const st
   }
   if (runs.empty()) fail("none of the {} runs can be shown", paths.size());
   for (RunReport& run : runs)
-    if (std::ranges::count(runs, run.folder.filename(), [](const RunReport& other) { return other.folder.filename(); }) > 1)
+    if (std::ranges::count(runs, run.folder.filename(),
+                           [](const RunReport& other) { return other.folder.filename(); }) > 1)
       run.name = (run.folder.parent_path().filename() / run.folder.filename()).string();
   return runs;
 }
 
 std::vector<MetricsRow> learning_rate_trace(const RunReport& run, int at_most) {
   const size_t peak =
-      std::ranges::max_element(run.train, {}, [](const MetricsRow& row) { return std::isfinite(row.lr) ? row.lr : 0; }) - run.train.begin();
+      std::ranges::max_element(
+          run.train, {}, [](const MetricsRow& row) { return std::isfinite(row.lr) ? row.lr : 0; }) -
+      run.train.begin();
   std::set<size_t> places = {0, peak, run.train.size() - 1};
-  for (int i = 1; i < at_most - 2; ++i) places.insert(peak + (run.train.size() - 1 - peak) * i / (at_most - 2));
+  for (int i = 1; i < at_most - 2; ++i)
+    places.insert(peak + (run.train.size() - 1 - peak) * i / (at_most - 2));
   std::vector<MetricsRow> rows;
   for (const size_t place : places) rows.push_back(run.train[place]);
   return rows;
 }
 
 std::string common_axis(const std::vector<RunReport>& runs) {
-  const auto tokens_a_step = [](const RunReport& run) { return run.tokens() / std::max<int64_t>(run.steps(), 1); };
+  const auto tokens_a_step = [](const RunReport& run) {
+    return run.tokens() / std::max<int64_t>(run.steps(), 1);
+  };
   for (const RunReport& run : runs)
     if (tokens_a_step(run) != tokens_a_step(runs.front())) return "tokens";
   return "step";
@@ -238,7 +279,11 @@ std::string common_axis(const std::vector<RunReport>& runs) {
 nlohmann::ordered_json to_json(const std::vector<RunReport>& runs) {
   using json = nlohmann::ordered_json;
   const auto validation = [](const std::optional<MetricsRow>& row) {
-    return row ? json{{"step", row->step}, {"loss", row->loss}, {"perplexity", row->perplexity()}, {"accuracy", row->accuracy}} : json();
+    return row ? json{{"step", row->step},
+                      {"loss", row->loss},
+                      {"perplexity", row->perplexity()},
+                      {"accuracy", row->accuracy}}
+               : json();
   };
   json all = json::array();
   for (const RunReport& run : runs) {
@@ -255,18 +300,20 @@ nlohmann::ordered_json to_json(const std::vector<RunReport>& runs) {
                         {"accuracy", epoch.accuracy},
                         {"seconds", epoch.seconds},
                         {"validation", validation(epoch.validation)}});
-    for (const MetricsRow& row : learning_rate_trace(run, 8)) rates.push_back({{"step", row.step}, {"lr", row.lr}});
-    all.push_back({{"name", text_of_name(run.name)},
-                   {"folder", text_of_name(run.folder.string())},
-                   {"steps", run.steps()},
-                   {"tokens", run.tokens()},
-                   {"seconds", run.seconds()},
-                   {"tokens_per_second", run.median_speed},
-                   {"epochs", epochs},
-                   {"best_validation", validation(run.best)},
-                   {"last_validation", run.validation.empty() ? json() : validation(run.validation.back())},
-                   {"learning_rate", rates},
-                   {"warnings", run.warnings}});
+    for (const MetricsRow& row : learning_rate_trace(run, 8))
+      rates.push_back({{"step", row.step}, {"lr", row.lr}});
+    all.push_back(
+        {{"name", text_of_name(run.name)},
+         {"folder", text_of_name(run.folder.string())},
+         {"steps", run.steps()},
+         {"tokens", run.tokens()},
+         {"seconds", run.seconds()},
+         {"tokens_per_second", run.median_speed},
+         {"epochs", epochs},
+         {"best_validation", validation(run.best)},
+         {"last_validation", run.validation.empty() ? json() : validation(run.validation.back())},
+         {"learning_rate", rates},
+         {"warnings", run.warnings}});
   }
   return all;
 }

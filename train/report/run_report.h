@@ -29,13 +29,13 @@ struct RunReport {
   std::filesystem::path folder = {};
   std::vector<MetricsRow> train = {}, validation = {};  ///< sorted by step
   std::vector<EpochSummary> epochs = {};
-  std::optional<MetricsRow> best = {};     ///< validation with the lowest loss
-  double median_speed = 0;                 ///< tokens/s, over the steps
+  std::optional<MetricsRow> best = {};  ///< validation with the lowest loss
+  double median_speed = 0;              ///< tokens/s, over the steps
   /// non-finite figures, overfitting, state overflow beyond training windows, ..
   std::vector<std::string> warnings = {};
   /// the warning about a warm-up that fills the run, which `warnings` also has; or ""
   std::string warmup_warning = {};
-  std::string sample = {};                 ///< last generated text, or ""
+  std::string sample = {};  ///< last generated text, or ""
 
   int64_t steps() const { return train.back().step; }
   int64_t tokens() const { return train.back().tokens; }
@@ -48,7 +48,8 @@ RunReport read_run(const std::filesystem::path& path);
 /// Reads several runs and gives them distinct names. Reports unreadable runs to `warn` and leaves
 /// them out. Throws if none can be read.
 std::vector<RunReport> read_runs(
-    const std::vector<std::string>& paths, const std::function<void(const std::string& problem)>& warn = [](const std::string&) {});
+    const std::vector<std::string>& paths,
+    const std::function<void(const std::string& problem)>& warn = [](const std::string&) {});
 
 /// Returns rows that show the course of the learning rate: the first, the peak, the last, and some
 /// between.

@@ -26,7 +26,8 @@ using nlohmann::json;
 
 constexpr int kFormat = 2;  // format 1 had no progress
 constexpr const char* kStateFile = "state.json";
-constexpr const char* kFiles[] = {"config.json", "tokenizer.json", "model.safetensors", "optimizer.safetensors"};
+constexpr const char* kFiles[] = {"config.json", "tokenizer.json", "model.safetensors",
+                                  "optimizer.safetensors"};
 
 std::string in_hex(uint32_t crc32) { return fmt::format("{:08x}", crc32); }
 std::string checksum(const std::string& content) { return in_hex(crc32_of(content)); }
@@ -47,9 +48,11 @@ FileSum sum_of(const FileDescriptor& file) {
   return sum;
 }
 
-StoredTensors stored(const Parameters& parameters, const Tensor& flat, const std::string& prefix = "") {
+StoredTensors stored(const Parameters& parameters, const Tensor& flat,
+                     const std::string& prefix = "") {
   StoredTensors tensors;
-  for (const Parameter& parameter : parameters.table()) tensors[prefix + parameter.name] = to_store(parameters.view(flat, parameter));
+  for (const Parameter& parameter : parameters.table())
+    tensors[prefix + parameter.name] = to_store(parameters.view(flat, parameter));
   return tensors;
 }
 
@@ -60,7 +63,8 @@ T field(const json& object, const char* name, const fs::path& file) {
   try {
     const json& value = object.at(name);
     if constexpr (std::is_integral_v<T>) {
-      if (const std::optional<uint64_t> number = whole_number(value, std::numeric_limits<T>::max())) return static_cast<T>(*number);
+      if (const std::optional<uint64_t> number = whole_number(value, std::numeric_limits<T>::max()))
+        return static_cast<T>(*number);
     } else {
       return value.get<T>();
     }
@@ -70,10 +74,12 @@ T field(const json& object, const char* name, const fs::path& file) {
 }
 
 /// Reads [number of tokens, checksum] of a text.
-std::pair<int64_t, uint32_t> read_fingerprint(const json& data, const char* name, const fs::path& file) {
+std::pair<int64_t, uint32_t> read_fingerprint(const json& data, const char* name,
+                                              const fs::path& file) {
   const json pair = field<json>(data, name, file);
   if (pair.is_array() && pair.size() == 2)
-    if (const auto tokens = whole_number(pair[0]), crc = whole_number(pair[1], UINT32_MAX); tokens && crc)
+    if (const auto tokens = whole_number(pair[0]), crc = whole_number(pair[1], UINT32_MAX);
+        tokens && crc)
       return {static_cast<int64_t>(*tokens), static_cast<uint32_t>(*crc)};
   fail("{}: field '{}' is not a number of tokens and a checksum", file.string(), name);
 }
@@ -87,25 +93,39 @@ double number_or_nan(const json& object, const char* name, const fs::path& file)
 json to_json(const TrainingProgress& progress) {
   const DataFingerprint& data = progress.data;
   json result = {{"options", to_json(progress.options)},
-                 {"data", {{"train", {data.train_tokens, data.train_crc}}, {"validation", {data.validation_tokens, data.validation_crc}}}},
-                 {"epoch", {{"loss", progress.epoch.loss}, {"correct", progress.epoch.correct}, {"positions", progress.epoch.tokens}}},
-                 {"best", {{"loss", progress.best_loss}, {"step", progress.best_step}, {"validations_since", progress.validations_since_best}}},
+                 {"data",
+                  {{"train", {data.train_tokens, data.train_crc}},
+                   {"validation", {data.validation_tokens, data.validation_crc}}}},
+                 {"epoch",
+                  {{"loss", progress.epoch.loss},
+                   {"correct", progress.epoch.correct},
+                   {"positions", progress.epoch.tokens}}},
+                 {"best",
+                  {{"loss", progress.best_loss},
+                   {"step", progress.best_step},
+                   {"validations_since", progress.validations_since_best}}},
                  {"seconds", progress.seconds}};
   if (!progress.unfinished.empty()) result["unfinished"] = progress.unfinished;
   return result;
 }
 
 TrainingProgress read_progress(const json& progress, const fs::path& file) {
-  const json data = field<json>(progress, "data", file), epoch = field<json>(progress, "epoch", file), best = field<json>(progress, "best", file);
-  const auto train = read_fingerprint(data, "train", file), validation = read_fingerprint(data, "validation", file);
+  const json data = field<json>(progress, "data", file),
+             epoch = field<json>(progress, "epoch", file),
+             best = field<json>(progress, "best", file);
+  const auto train = read_fingerprint(data, "train", file),
+             validation = read_fingerprint(data, "validation", file);
   return {.options = options_from_json(field<json>(progress, "options", file), file.string()),
           .data = {train.first, validation.first, train.second, validation.second},
-          .epoch = {field<double>(epoch, "loss", file), field<double>(epoch, "correct", file), field<int64_t>(epoch, "positions", file)},
+          .epoch = {field<double>(epoch, "loss", file), field<double>(epoch, "correct", file),
+                    field<int64_t>(epoch, "positions", file)},
           .best_loss = number_or_nan(best, "loss", file),
           .best_step = field<int64_t>(best, "step", file),
           .validations_since_best = field<int>(best, "validations_since", file),
           .seconds = field<double>(progress, "seconds", file),
-          .unfinished = progress.contains("unfinished") ? field<std::string>(progress, "unfinished", file) : ""};
+          .unfinished = progress.contains("unfinished")
+                            ? field<std::string>(progress, "unfinished", file)
+                            : ""};
 }
 
 /// Returns the checkpoint to use in a checkpoint's or a run's folder. The latest checkpoint may be
@@ -116,7 +136,10 @@ PathAt find_checkpoint(const PathAt& path) {
   for (const char* name : {"best_model", "final_checkpoint"})
     if (is_directory(path / name)) return path / name;
   if (const fs::path name = latest_checkpoint(path); !name.empty()) return path / name;
-  fail("{}: not a checkpoint (no state.json) and not a run (no best_model, final_checkpoint or latest)", path.shown().string());
+  fail(
+      "{}: not a checkpoint (no state.json) and not a run (no best_model, final_checkpoint or "
+      "latest)",
+      path.shown().string());
 }
 
 /// Parses state.json and verifies its own checksum. The format number is checked first: a newer
@@ -124,10 +147,13 @@ PathAt find_checkpoint(const PathAt& path) {
 json parse_state(const std::string& text, const fs::path& file) {
   json state = parse_json(text, file.string());
   const int format = field<int>(state, "format", file);
-  if (format > kFormat) fail("{}: format {} was written by a newer version; this one reads formats up to {}", file.string(), format, kFormat);
+  if (format > kFormat)
+    fail("{}: format {} was written by a newer version; this one reads formats up to {}",
+         file.string(), format, kFormat);
   const std::string expected = field<std::string>(state, "crc32", file);
   state.erase("crc32");
-  if (checksum(state.dump()) != expected) fail("{}: the file is not what was saved (its own checksum differs)", file.string());
+  if (checksum(state.dump()) != expected)
+    fail("{}: the file is not what was saved (its own checksum differs)", file.string());
   return state;
 }
 
@@ -151,21 +177,28 @@ void carry_over_others(const PathAt& old_folder, const PathAt& new_folder) {
     try {
       copy_tree(old_folder / name, new_folder / name);
     } catch (const Error& error) {
-      fail("cannot keep {} in a new version of its folder, move it to another place: {}", (old_folder / name).shown().string(), error.what());
+      fail("cannot keep {} in a new version of its folder, move it to another place: {}",
+           (old_folder / name).shown().string(), error.what());
     }
   }
 }
 
-Config read_config(const CheckpointFile& file) { return config_from_json(parse_json(file.content(), file.shown()), Config{}, file.shown()); }
+Config read_config(const CheckpointFile& file) {
+  return config_from_json(parse_json(file.content(), file.shown()), Config{}, file.shown());
+}
 
 }  // namespace
 
 CheckpointFile::CheckpointFile(const PathAt& path, uint64_t bytes, std::string crc32)
-    : file_(std::make_shared<const FileDescriptor>("read", path, O_RDONLY)), shown_(path.shown().string()), bytes_(bytes), crc32_(std::move(crc32)) {}
+    : file_(std::make_shared<const FileDescriptor>("read", path, O_RDONLY)),
+      shown_(path.shown().string()),
+      bytes_(bytes),
+      crc32_(std::move(crc32)) {}
 
 void CheckpointFile::compare(uint64_t bytes, uint32_t crc32) const {
   if (bytes != bytes_ || in_hex(crc32) != crc32_)
-    fail("{}: the file is not what was saved ({} bytes; size or checksum differ from state.json's)", shown_, bytes);
+    fail("{}: the file is not what was saved ({} bytes; size or checksum differ from state.json's)",
+         shown_, bytes);
 }
 
 void CheckpointFile::check() const {
@@ -191,7 +224,9 @@ struct Checkpoint::Files {
     read_replaceable_folder(folder, [&](const PathAt& held) { read(held); });
   }
 
-  CheckpointFile& operator[](std::string_view name) { return files[static_cast<size_t>(std::ranges::find(kFiles, name) - kFiles)]; }
+  CheckpointFile& operator[](std::string_view name) {
+    return files[static_cast<size_t>(std::ranges::find(kFiles, name) - kFiles)];
+  }
   fs::path state_file() const { return shown / kStateFile; }
 
   fs::path shown;
@@ -204,21 +239,27 @@ struct Checkpoint::Files {
     state = parse_state(read_file(folder / kStateFile), state_file());
     const json listed = field<json>(state, "files", state_file());
     for (const char* name : kFiles) {
-      if (!exists(folder / name)) fail("{}: the checkpoint is incomplete, {} is missing", shown.string(), name);
+      if (!exists(folder / name))
+        fail("{}: the checkpoint is incomplete, {} is missing", shown.string(), name);
       const json entry = field<json>(listed, name, state_file());
-      files.emplace_back(folder / name, field<uint64_t>(entry, "bytes", state_file()), field<std::string>(entry, "crc32", state_file()));
+      files.emplace_back(folder / name, field<uint64_t>(entry, "bytes", state_file()),
+                         field<std::string>(entry, "crc32", state_file()));
     }
     for (const CheckpointFile& file : files) file.check();
   }
 };
 
-bool is_checkpoint(const PathAt& folder) { return type_of(folder / kStateFile) == fs::file_type::regular; }
-
-bool is_checkpoint_file(const std::string& name) {
-  return name == kStateFile || std::find(std::begin(kFiles), std::end(kFiles), name) != std::end(kFiles);
+bool is_checkpoint(const PathAt& folder) {
+  return type_of(folder / kStateFile) == fs::file_type::regular;
 }
 
-void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer& tokenizer, const Parameters& parameters, const RunState& state) {
+bool is_checkpoint_file(const std::string& name) {
+  return name == kStateFile ||
+         std::find(std::begin(kFiles), std::end(kFiles), name) != std::end(kFiles);
+}
+
+void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer& tokenizer,
+                     const Parameters& parameters, const RunState& state) {
   write_directory_atomically(folder, [&](const PathAt& partial) {
     write_file_atomically(partial / "config.json", to_json(config).dump(2) + "\n");
     tokenizer.save(partial / "tokenizer.json");
@@ -232,9 +273,12 @@ void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer
       const FileSum sum = sum_of(FileDescriptor("read", partial / name, O_RDONLY));
       files[name] = {{"bytes", sum.bytes}, {"crc32", in_hex(sum.crc32)}};
     }
-    json description = {
-        {"format", kFormat}, {"step", state.step}, {"tokens", state.tokens}, {"seed", state.seed}, {"validation_loss", state.validation_loss},
-        {"files", files}};
+    json description = {{"format", kFormat},
+                        {"step", state.step},
+                        {"tokens", state.tokens},
+                        {"seed", state.seed},
+                        {"validation_loss", state.validation_loss},
+                        {"files", files}};
     if (!state.run.empty()) description["run"] = state.run;
     if (state.progress) description["course"] = to_json(*state.progress);
     description["crc32"] = checksum(description.dump());
@@ -260,18 +304,21 @@ Checkpoint::Checkpoint(Files files)
     : folder(files.shown),
       state(read_state(files.state, files.state_file())),
       config(read_config(files["config.json"])),
-      tokenizer(Tokenizer::parse(files["tokenizer.json"].content(), files["tokenizer.json"].shown())),
+      tokenizer(
+          Tokenizer::parse(files["tokenizer.json"].content(), files["tokenizer.json"].shown())),
       weights_(std::move(files["model.safetensors"])),
       moments_(std::move(files["optimizer.safetensors"])) {
   if (tokenizer.size() > config.vocab_size)
-    fail("{}: the tokenizer has {} tokens, the model {} rows", folder.string(), tokenizer.size(), config.vocab_size);
+    fail("{}: the tokenizer has {} tokens, the model {} rows", folder.string(), tokenizer.size(),
+         config.vocab_size);
 }
 
 void Checkpoint::read_weights(Parameters& parameters) const {
   TensorPlaces places;
   for (const Parameter& parameter : parameters.table()) {
     const Tensor weight = parameters.weight(parameter.name);
-    const bool more_rows = parameter.name == "embedding.weight" && weight.size(0) > config.vocab_size;
+    const bool more_rows =
+        parameter.name == "embedding.weight" && weight.size(0) > config.vocab_size;
     places.emplace_back(parameter.name, more_rows ? weight.rows(0, config.vocab_size) : weight);
   }
   weights_.read(places);
@@ -280,14 +327,17 @@ void Checkpoint::read_weights(Parameters& parameters) const {
 void Checkpoint::read_moments(Parameters& parameters) const {
   TensorPlaces places;
   for (const Parameter& parameter : parameters.table()) {
-    places.emplace_back("m." + parameter.name, parameters.view(parameters.first_moments(), parameter));
-    places.emplace_back("v." + parameter.name, parameters.view(parameters.second_moments(), parameter));
+    places.emplace_back("m." + parameter.name,
+                        parameters.view(parameters.first_moments(), parameter));
+    places.emplace_back("v." + parameter.name,
+                        parameters.view(parameters.second_moments(), parameter));
   }
   moments_.read(places);
 }
 
 std::string Checkpoint::describe_weights() const {
-  return fmt::format("step {}, {} bytes with checksum {}", state.step, weights_.bytes(), weights_.crc32());
+  return fmt::format("step {}, {} bytes with checksum {}", state.step, weights_.bytes(),
+                     weights_.crc32());
 }
 
 fs::path latest_checkpoint(const PathAt& run) {

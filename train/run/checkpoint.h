@@ -28,7 +28,8 @@ bool is_checkpoint(const PathAt& folder);
 
 /// Writes a checkpoint atomically: all of it or nothing. Foreign files in an older checkpoint of
 /// the same name are kept in the new one.
-void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer& tokenizer, const Parameters& parameters, const RunState& state);
+void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer& tokenizer,
+                     const Parameters& parameters, const RunState& state);
 
 /// An open file of a checkpoint, with the size and checksum that state.json gives for it.
 class CheckpointFile {

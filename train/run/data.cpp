@@ -32,35 +32,51 @@ CharacterCounts characters_of(const PreparedData& data) {
   return counts;
 }
 
-Tokenizer extended_on_demand(const Tokenizer& known, const CharacterCounts& counts, bool extend) { return extend ? known.extended(counts) : known; }
+Tokenizer extended_on_demand(const Tokenizer& known, const CharacterCounts& counts, bool extend) {
+  return extend ? known.extended(counts) : known;
+}
 
 /// Returns the part of a "not the same text" message that explains how earlier versions read the
 /// data. For a folder made by prepare both reasons may apply: only its manifest knows the sources.
 std::string read_otherwise(bool json_lines, bool marks) {
   if (!json_lines && !marks) return "";
-  return fmt::format(" (if the data are as they were: earlier versions {}{}{}; their runs and searches on such data cannot go on)",
-                     json_lines ? "divided JSON lines by another rule" : "", json_lines && marks ? " and " : "",
-                     marks ? "kept a byte order mark at a text's beginning" : "");
+  return fmt::format(
+      " (if the data are as they were: earlier versions {}{}{}; their runs and searches on such "
+      "data cannot go on)",
+      json_lines ? "divided JSON lines by another rule" : "", json_lines && marks ? " and " : "",
+      marks ? "kept a byte order mark at a text's beginning" : "");
 }
 
 std::string read_otherwise(const Corpus& corpus) {
   const bool is_text = corpus.facts.format == Format::kText;
-  return read_otherwise(!is_text && corpus.asked != 0., is_text && std::ranges::count(corpus.facts.files, true, &FileFacts::has_mark) > 0);
+  return read_otherwise(
+      !is_text && corpus.asked != 0.,
+      is_text && std::ranges::count(corpus.facts.files, true, &FileFacts::has_mark) > 0);
 }
 
 RunData load_prepared_data(const TrainOptions& options, const std::optional<Tokenizer>& known) {
   PreparedData data = load_prepared(options.data, known ? 0 : options.vocabulary);
   const double characters = static_cast<double>(data.train.count() + data.validation.count());
-  const std::vector<Note> notes = {{fmt::format("read: {}, made by prepare: {:.0f} characters, {} of them for validation", options.data, characters,
-                                                percent(static_cast<double>(data.validation.count()) / std::max(1., characters)))}};
+  const std::vector<Note> notes = {{fmt::format(
+      "read: {}, made by prepare: {:.0f} characters, {} of them for validation", options.data,
+      characters,
+      percent(static_cast<double>(data.validation.count()) / std::max(1., characters)))}};
   const std::string otherwise = read_otherwise(true, true);
-  if (!known || *known == data.tokenizer) return {std::move(data.tokenizer), std::move(data.train), std::move(data.validation), notes, "", otherwise};
+  if (!known || *known == data.tokenizer)
+    return {std::move(data.tokenizer),
+            std::move(data.train),
+            std::move(data.validation),
+            notes,
+            "",
+            otherwise};
   const CharacterCounts counts = characters_of(data);
   const Tokenizer tokenizer = extended_on_demand(*known, counts, options.extend_vocab);
   std::vector<int32_t> new_ids = {Tokenizer::kUnknown, Tokenizer::kPadding};
   while (static_cast<int>(new_ids.size()) < data.tokenizer.size())
-    new_ids.push_back(tokenizer.encode(data.tokenizer.decode(static_cast<int32_t>(new_ids.size())), "the tokenizer")[0]);
-  return {tokenizer, data.train.translated(new_ids), data.validation.translated(new_ids), notes, describe_unknown(tokenizer, counts), otherwise};
+    new_ids.push_back(tokenizer.encode(data.tokenizer.decode(static_cast<int32_t>(new_ids.size())),
+                                       "the tokenizer")[0]);
+  return {tokenizer, data.train.translated(new_ids),      data.validation.translated(new_ids),
+          notes,     describe_unknown(tokenizer, counts), otherwise};
 }
 
 std::vector<Note> notes_of(const Corpus& corpus, const CharacterCounts& counts) {
@@ -68,15 +84,16 @@ std::vector<Note> notes_of(const Corpus& corpus, const CharacterCounts& counts) 
   int64_t characters = 0;
   for (const auto& [character, count] : counts) characters += count;
   std::vector<Note> notes = describe(corpus.facts, characters);
-  notes.push_back(describe_split(corpus.asked, static_cast<int64_t>(corpus.train.size()), static_cast<int64_t>(corpus.validation.size())));
+  notes.push_back(describe_split(corpus.asked, static_cast<int64_t>(corpus.train.size()),
+                                 static_cast<int64_t>(corpus.validation.size())));
   return notes;
 }
 
 }  // namespace
 
 std::string describe(const DataFingerprint& data) {
-  return fmt::format("{} characters (CRC {:08x}) and {} for validation ({:08x})", data.train_tokens, data.train_crc, data.validation_tokens,
-                     data.validation_crc);
+  return fmt::format("{} characters (CRC {:08x}) and {} for validation ({:08x})", data.train_tokens,
+                     data.train_crc, data.validation_tokens, data.validation_crc);
 }
 
 std::string absolute_data(const std::string& data) {
@@ -86,14 +103,19 @@ std::string absolute_data(const std::string& data) {
   return ignored ? data : path.lexically_normal().string();
 }
 
-DataFingerprint RunData::fingerprint() const { return {train.count(), validation.count(), train.crc32(), validation.crc32()}; }
+DataFingerprint RunData::fingerprint() const {
+  return {train.count(), validation.count(), train.crc32(), validation.crc32()};
+}
 
 bool RunData::is(const DataFingerprint& other) const {
   const auto same = [](const Tokens& tokens, int64_t count, uint32_t crc) {
     if (tokens.count() != count) return false;
-    return tokens.crc32() == crc || std::ranges::any_of(std::array{1, 2, 4}, [&](int width) { return tokens.crc32_in(width) == crc; });
+    return tokens.crc32() == crc || std::ranges::any_of(std::array{1, 2, 4}, [&](int width) {
+             return tokens.crc32_in(width) == crc;
+           });
   };
-  return same(train, other.train_tokens, other.train_crc) && same(validation, other.validation_tokens, other.validation_crc);
+  return same(train, other.train_tokens, other.train_crc) &&
+         same(validation, other.validation_tokens, other.validation_crc);
 }
 
 RunData load_data(const TrainOptions& options, const std::optional<Tokenizer>& known) {
@@ -102,7 +124,8 @@ RunData load_data(const TrainOptions& options, const std::optional<Tokenizer>& k
   CharacterCounts counts;
   count_characters(corpus.train, options.data, counts);
   count_characters(corpus.validation, options.data, counts);
-  const Tokenizer tokenizer = known ? extended_on_demand(*known, counts, options.extend_vocab) : Tokenizer(counts, options.vocabulary);
+  const Tokenizer tokenizer = known ? extended_on_demand(*known, counts, options.extend_vocab)
+                                    : Tokenizer(counts, options.vocabulary);
   return {tokenizer,
           tokenizer.encode(corpus.train, options.data),
           tokenizer.encode(corpus.validation, options.data),
@@ -112,19 +135,25 @@ RunData load_data(const TrainOptions& options, const std::optional<Tokenizer>& k
 }
 
 int model_vocabulary(const Config& config, const Tokenizer& tokenizer) {
-  return config.vocab_size == padded_vocabulary(tokenizer.size()) ? tokenizer.size() : config.vocab_size;
+  return config.vocab_size == padded_vocabulary(tokenizer.size()) ? tokenizer.size()
+                                                                  : config.vocab_size;
 }
 
 void check_can_be_split(const std::string& data, const std::string& val_split) {
   std::error_code ignored;  // inaccessible: reading it later reports the reason
   if (std::filesystem::is_directory(data, ignored))
-    fail_usage("--val-split {}: {} is divided already; leave the option out, or divide the text anew with 'prepare --val-split'", val_split, data);
+    fail_usage(
+        "--val-split {}: {} is divided already; leave the option out, or divide the text anew with "
+        "'prepare --val-split'",
+        val_split, data);
 }
 
-void check_same_data(const DataFingerprint& begun_with, const RunData& now, const std::string& name) {
+void check_same_data(const DataFingerprint& begun_with, const RunData& now,
+                     const std::string& name) {
   if (!now.is(begun_with))
     fail(
-        "{} is not the text that the run was begun with: {} now, {} then{}. Give the same --data and --val-split, or start a new run on this text "
+        "{} is not the text that the run was begun with: {} now, {} then{}. Give the same --data "
+        "and --val-split, or start a new run on this text "
         "from the checkpoint's weights with --init",
         name, describe(now.fingerprint()), describe(begun_with), now.read_otherwise);
 }

@@ -29,8 +29,8 @@ std::string absolute_data(const std::string& data);
 struct RunData {
   Tokenizer tokenizer;
   Tokens train, validation;
-  std::vector<Note> notes;     ///< for the log: files read, the split, warnings
-  std::string unknown;         ///< describes characters without a token; "" if there are none
+  std::vector<Note> notes;  ///< for the log: files read, the split, warnings
+  std::string unknown;      ///< describes characters without a token; "" if there are none
   /// How earlier versions read the same bytes differently, to end a message; "" if they did not.
   std::string read_otherwise;
 
@@ -55,6 +55,7 @@ int model_vocabulary(const Config& config, const Tokenizer& tokenizer);
 void check_can_be_split(const std::string& data, const std::string& val_split);
 
 /// Throws an Error if `now`, read from `name`, is not the text the run began with.
-void check_same_data(const DataFingerprint& begun_with, const RunData& now, const std::string& name);
+void check_same_data(const DataFingerprint& begun_with, const RunData& now,
+                     const std::string& name);
 
 }  // namespace mmrec

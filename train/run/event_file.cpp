@@ -18,7 +18,9 @@ namespace {
 
 constexpr std::string_view kPrefix = "events.out.tfevents.";
 
-double now() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
+double now() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
 
 template <class T>
 std::string little_endian(T value) {
@@ -35,16 +37,28 @@ std::string varint(uint64_t value) {
   return bytes + static_cast<char>(value);
 }
 
-std::string tag(uint64_t field, Wire wire) { return varint(field << 3 | static_cast<uint64_t>(wire)); }
-std::string integer_field(int field, int64_t value) { return tag(field, Wire::kVarint) + varint(static_cast<uint64_t>(value)); }
-std::string double_field(int field, double value) { return tag(field, Wire::kFixed64) + little_endian(value); }
-std::string float_field(int field, float value) { return tag(field, Wire::kFixed32) + little_endian(value); }
-std::string bytes_field(int field, std::string_view bytes) { return tag(field, Wire::kBytes) + varint(bytes.size()).append(bytes); }
+std::string tag(uint64_t field, Wire wire) {
+  return varint(field << 3 | static_cast<uint64_t>(wire));
+}
+std::string integer_field(int field, int64_t value) {
+  return tag(field, Wire::kVarint) + varint(static_cast<uint64_t>(value));
+}
+std::string double_field(int field, double value) {
+  return tag(field, Wire::kFixed64) + little_endian(value);
+}
+std::string float_field(int field, float value) {
+  return tag(field, Wire::kFixed32) + little_endian(value);
+}
+std::string bytes_field(int field, std::string_view bytes) {
+  return tag(field, Wire::kBytes) + varint(bytes.size()).append(bytes);
+}
 
 // Field numbers are from tensorflow/core/util/event.proto and
 // tensorflow/core/framework/summary.proto.
 
-std::string event(const std::string& content, int64_t step) { return double_field(1, now()) + integer_field(2, step) + content; }
+std::string event(const std::string& content, int64_t step) {
+  return double_field(1, now()) + integer_field(2, step) + content;
+}
 std::string file_version() { return bytes_field(3, "brain.Event:2"); }
 std::string session_start() {
   constexpr int kStart = 1;
@@ -56,7 +70,9 @@ std::string summary_value(std::string_view name, double value) {
 
 /// A TFRecord: length, checksum of the length, bytes, checksum of the bytes.
 std::string record(const std::string& bytes) {
-  const auto masked = [](std::string_view text) { return little_endian(std::rotr(crc32c_of(text), 15) + 0xa282ead8u); };
+  const auto masked = [](std::string_view text) {
+    return little_endian(std::rotr(crc32c_of(text), 15) + 0xa282ead8u);
+  };
   const std::string length = little_endian(uint64_t{bytes.size()});
   return length + masked(length) + bytes + masked(bytes);
 }
@@ -67,7 +83,9 @@ PathAt next_name(const PathAt& folder) {
   auto seconds = static_cast<int64_t>(now());
   for (const std::string& name : names_in(folder)) {
     int64_t other = 0;
-    if (is_event_file(name) && std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), other).ec == std::errc())
+    if (is_event_file(name) &&
+        std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), other).ec ==
+            std::errc())
       seconds = std::max(seconds, other + 1);
   }
   std::array<char, 256> host{};  // the last byte stays zero

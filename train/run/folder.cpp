@@ -32,22 +32,30 @@ constexpr const char* kRun = "run";  // field of config.json with the run's id
 /// Returns the step in a name such as checkpoint_step_000100.
 std::optional<int64_t> step_of(const std::string& name) {
   if (!name.starts_with(kStepPrefix)) return std::nullopt;
-  const std::optional<int64_t> step = parse_number<int64_t>(std::string_view(name).substr(kStepPrefix.size()));
+  const std::optional<int64_t> step =
+      parse_number<int64_t>(std::string_view(name).substr(kStepPrefix.size()));
   return step.value_or(-1) >= 0 ? step : std::nullopt;
 }
 
 /// Returns whether a run writes files or folders of this name.
 bool belongs_to_a_run(const std::string& name) {
-  constexpr std::string_view kNames[] = {RunFolder::kBest, RunFolder::kFinal, kLatestFile, RunFolder::kMetrics, RunFolder::kLog, RunFolder::kConfig};
+  constexpr std::string_view kNames[] = {RunFolder::kBest, RunFolder::kFinal,
+                                         kLatestFile,      RunFolder::kMetrics,
+                                         RunFolder::kLog,  RunFolder::kConfig};
   if (name == std::string(RunFolder::kMetrics) + kUnreadable) return true;
-  return step_of(name) || is_event_file(name) || std::ranges::find(kNames, name) != std::end(kNames);
+  return step_of(name) || is_event_file(name) ||
+         std::ranges::find(kNames, name) != std::end(kNames);
 }
 
 /// Returns whether a killed process may leave a partial copy of something with this name in a run's
 /// folder.
-bool may_be_left(const std::string& name) { return belongs_to_a_run(name) || name == kPrevious || name == kMoving || name == kReplaced; }
+bool may_be_left(const std::string& name) {
+  return belongs_to_a_run(name) || name == kPrevious || name == kMoving || name == kReplaced;
+}
 
-bool has_only_checkpoint_files(const PathAt& folder) { return std::ranges::all_of(names_in(folder), is_checkpoint_file); }
+bool has_only_checkpoint_files(const PathAt& folder) {
+  return std::ranges::all_of(names_in(folder), is_checkpoint_file);
+}
 
 /// Moves a file or folder. If an earlier, killed move has left a copy at the destination, the copy
 /// is complete: removes the source only.
@@ -62,7 +70,8 @@ void move_once(const PathAt& from, const PathAt& to) {
 /// parts to `previous.moving`, (2) move the old `previous` to `previous.replaced`, (3) rename
 /// `previous.moving` to `previous`, (4) remove `previous.replaced`.
 void move_to_previous(const PathAt& folder, const std::vector<std::string>& names) {
-  const PathAt moving = folder / kMoving, previous = folder / kPrevious, replaced = folder / kReplaced;
+  const PathAt moving = folder / kMoving, previous = folder / kPrevious,
+               replaced = folder / kReplaced;
   if (!exists(moving)) remove_tree(replaced);
   make_directory(moving);
   for (const std::string& name : names) move_once(folder / name, moving / name);
@@ -72,7 +81,8 @@ void move_to_previous(const PathAt& folder, const std::vector<std::string>& name
 }
 
 void undo_move_to_previous(const PathAt& folder) {
-  const PathAt moving = folder / kMoving, previous = folder / kPrevious, replaced = folder / kReplaced;
+  const PathAt moving = folder / kMoving, previous = folder / kPrevious,
+               replaced = folder / kReplaced;
   if (!exists(moving)) return remove_tree(replaced);
   for (const std::string& name : names_in(moving)) {
     remove_tree(folder / name);  // at most a partial copy
@@ -107,31 +117,46 @@ std::pair<Config, std::string> read_run_config(const PathAt& file) {
 /// files are empty.
 void check_is_free(const PathAt& folder, const std::vector<std::string>& names) {
   const std::string shown = folder.shown().string();
-  for (const auto& [file, program] : {std::pair("train.tokens", "prepare"), {"search.json", "search"}})
-    if (exists(folder / file)) fail_usage("--out {}: it is a folder of {} ({} is in it); choose another one", shown, program, file);
-  if (exists(folder / kMoving) || std::ranges::any_of(names, [&](const std::string& name) { return is_checkpoint(folder / name); })) return;
+  for (const auto& [file, program] :
+       {std::pair("train.tokens", "prepare"), {"search.json", "search"}})
+    if (exists(folder / file))
+      fail_usage("--out {}: it is a folder of {} ({} is in it); choose another one", shown, program,
+                 file);
+  if (exists(folder / kMoving) || std::ranges::any_of(names, [&](const std::string& name) {
+        return is_checkpoint(folder / name);
+      }))
+    return;
   const PathAt config = folder / RunFolder::kConfig;
   if (exists(config)) {
     try {
       read_run_config(config);
       return;
     } catch (const Error& error) {
-      fail_usage("--out {}: its {} is no run's, choose another folder: {}", shown, RunFolder::kConfig, error.what());
+      fail_usage("--out {}: its {} is no run's, choose another folder: {}", shown,
+                 RunFolder::kConfig, error.what());
     }
   }
   for (const std::string& name : names)
-    if (type_of(folder / name) != fs::file_type::regular || FileDescriptor("read", folder / name, O_RDONLY).size() > 0)
-      fail_usage("--out {}: it holds '{}' and is not a run's folder, for there is no {}; choose another one", shown, name, RunFolder::kConfig);
+    if (type_of(folder / name) != fs::file_type::regular ||
+        FileDescriptor("read", folder / name, O_RDONLY).size() > 0)
+      fail_usage(
+          "--out {}: it holds '{}' and is not a run's folder, for there is no {}; choose another "
+          "one",
+          shown, name, RunFolder::kConfig);
 }
 
 }  // namespace
 
-bool is_checkpoint_name(const std::string& name) { return step_of(name) || name == RunFolder::kBest || name == RunFolder::kFinal; }
+bool is_checkpoint_name(const std::string& name) {
+  return step_of(name) || name == RunFolder::kBest || name == RunFolder::kFinal;
+}
 
 std::string RunFolder::step_name(int64_t step) { return fmt::format("{}{:06}", kStepPrefix, step); }
 
 RunFolder RunFolder::for_new_run(const fs::path& path, bool overwrite) {
-  if (is_checkpoint(path)) fail_usage("--out {}: it is a checkpoint, in which a run has no place; choose another folder", path.string());
+  if (is_checkpoint(path))
+    fail_usage("--out {}: it is a checkpoint, in which a run has no place; choose another folder",
+               path.string());
   make_directory(path);
   RunFolder folder(path);
   const PathAt here = folder.root();
@@ -142,8 +167,10 @@ RunFolder RunFolder::for_new_run(const fs::path& path, bool overwrite) {
   check_is_free(here, earlier);
   const bool half_moved = exists(here / kMoving);
   if ((half_moved || !earlier.empty()) && !overwrite)
-    fail_usage("{} holds a run already; go on with it by --resume, choose another --out, or say --overwrite to move it to {}", path.string(),
-               (path / kPrevious).string());
+    fail_usage(
+        "{} holds a run already; go on with it by --resume, choose another --out, or say "
+        "--overwrite to move it to {}",
+        path.string(), (path / kPrevious).string());
   if (half_moved || std::ranges::any_of(earlier, has_steps)) {
     move_to_previous(here, earlier);
   } else {  // It ended before its first checkpoint: the run in `previous` is worth more.
@@ -189,13 +216,23 @@ std::vector<RunFolder::Entry> RunFolder::newest_first() const {
 }
 
 std::string RunFolder::obstacle(const Checkpoint& checkpoint) const {
-  if (!checkpoint.state.progress) return "it does not say how its run was going on, as checkpoints of earlier versions; --init can start from it";
+  if (!checkpoint.state.progress)
+    return "it does not say how its run was going on, as checkpoints of earlier versions; --init "
+           "can start from it";
   const PathAt file = *this / kConfig;
   const std::string shown = file.shown().string();
-  if (!exists(file)) return fmt::format("{} is missing: the folder is no run's; --init can start a new run from the checkpoint", shown);
-  const std::string difference = describe_changes(to_json(read_run_config(file).first), to_json(checkpoint.config));
-  if (!difference.empty()) return fmt::format("it is of another configuration than {}: {}", shown, difference);
-  return checkpoint.state.run == id_ ? "" : fmt::format("it is of another run than {}; --init can start a new run from it", shown);
+  if (!exists(file))
+    return fmt::format(
+        "{} is missing: the folder is no run's; --init can start a new run from the checkpoint",
+        shown);
+  const std::string difference =
+      describe_changes(to_json(read_run_config(file).first), to_json(checkpoint.config));
+  if (!difference.empty())
+    return fmt::format("it is of another configuration than {}: {}", shown, difference);
+  return checkpoint.state.run == id_
+             ? ""
+             : fmt::format("it is of another run than {}; --init can start a new run from it",
+                           shown);
 }
 
 RunFolder::Newest RunFolder::newest_checkpoint() const {
@@ -212,9 +249,13 @@ RunFolder::Newest RunFolder::newest_checkpoint() const {
     refused.push_back(fmt::format("{} is passed over: {}", entry.path.shown().string(), reason));
   }
   const std::string shown = path().string();
-  if (refused.empty() && !exists(*this / kConfig)) fail("{} is not a run's folder: there is no {}; give the --out of train", shown, kConfig);
+  if (refused.empty() && !exists(*this / kConfig))
+    fail("{} is not a run's folder: there is no {}; give the --out of train", shown, kConfig);
   if (refused.empty())
-    fail("{} holds no checkpoint: the run ended before its first one. Start it again with --overwrite in place of --resume", shown);
+    fail(
+        "{} holds no checkpoint: the run ended before its first one. Start it again with "
+        "--overwrite in place of --resume",
+        shown);
   fail("{} holds no checkpoint that can be resumed from:\n  {}", shown, fmt::join(refused, "\n  "));
 }
 
@@ -235,7 +276,8 @@ std::vector<std::string> RunFolder::go_back_to(const Checkpoint& checkpoint) {
   return later;
 }
 
-void RunFolder::save(const std::string& name, const Config& config, const Tokenizer& tokenizer, const Parameters& parameters, const RunState& state) {
+void RunFolder::save(const std::string& name, const Config& config, const Tokenizer& tokenizer,
+                     const Parameters& parameters, const RunState& state) {
   save_checkpoint(*this / name, config, tokenizer, parameters, state);
   if (name != kBest) write_file_atomically(*this / kLatestFile, name + "\n");
 }
@@ -243,10 +285,12 @@ void RunFolder::save(const std::string& name, const Config& config, const Tokeni
 void RunFolder::remove_old(int keep) {
   std::vector<std::pair<int64_t, PathAt>> by_step;
   for (const std::string& name : names_in(root()))
-    if (const std::optional<int64_t> step = step_of(name); step && is_directory(*this / name)) by_step.emplace_back(*step, *this / name);
+    if (const std::optional<int64_t> step = step_of(name); step && is_directory(*this / name))
+      by_step.emplace_back(*step, *this / name);
   std::ranges::sort(by_step, std::greater<>(), &std::pair<int64_t, PathAt>::first);
   for (size_t i = static_cast<size_t>(keep); i < by_step.size(); ++i)
-    if (has_only_checkpoint_files(by_step[i].second)) remove_directory_atomically(by_step[i].second);
+    if (has_only_checkpoint_files(by_step[i].second))
+      remove_directory_atomically(by_step[i].second);
 }
 
 }  // namespace mmrec

@@ -64,7 +64,8 @@ class RunFolder {
 
   /// Saves a checkpoint under a name. Unless it is the best model, also writes the name to
   /// `latest`.
-  void save(const std::string& name, const Config& config, const Tokenizer& tokenizer, const Parameters& parameters, const RunState& state);
+  void save(const std::string& name, const Config& config, const Tokenizer& tokenizer,
+            const Parameters& parameters, const RunState& state);
   /// Removes all but the newest `keep` step checkpoints. Keeps those that contain foreign files.
   void remove_old(int keep);
 

@@ -12,7 +12,8 @@ namespace mmrec {
 double LearningRate::at(int64_t step) const {
   constexpr double kWarmupStart = 0.1;
   const double done = static_cast<double>(step - 1);
-  if (step <= warmup) return peak * (kWarmupStart + (1 - kWarmupStart) * done / static_cast<double>(warmup));
+  if (step <= warmup)
+    return peak * (kWarmupStart + (1 - kWarmupStart) * done / static_cast<double>(warmup));
   const double decay_steps = static_cast<double>(std::max<int64_t>(steps - 1 - warmup, 1));
   const double progress = std::min((done - static_cast<double>(warmup)) / decay_steps, 1.0);
   return minimum + (peak - minimum) * 0.5 * (1 + std::cos(std::numbers::pi * progress));
@@ -25,18 +26,23 @@ std::string LearningRate::describe() const {
 
 std::string LearningRate::warning() const {
   if (warmup < steps) return "";
-  return fmt::format("the warm-up of {} steps fills the run of {}: the learning rate ends at {:.2e} and never comes to its peak of {:.2e}; a "
-                     "shorter --warmup or more --steps help",
-                     warmup, steps, at(steps), peak);
+  return fmt::format(
+      "the warm-up of {} steps fills the run of {}: the learning rate ends at {:.2e} and never "
+      "comes to its peak of {:.2e}; a "
+      "shorter --warmup or more --steps help",
+      warmup, steps, at(steps), peak);
 }
 
 double parse_minimum_rate(std::string_view text, double peak) {
   const bool relative = text.ends_with('x');
-  const std::optional<double> value = parse_number<double>(text.substr(0, text.size() - (relative ? 1 : 0)));
+  const std::optional<double> value =
+      parse_number<double>(text.substr(0, text.size() - (relative ? 1 : 0)));
   const double rate = value.value_or(-1) * (relative ? peak : 1);
   if (!(rate >= 0 && rate <= peak))
-    fail_usage("a minimum learning rate of '{}' makes no sense; give a part of the peak such as 0.1x, or a rate from 0 to the peak of {}", text,
-               peak);
+    fail_usage(
+        "a minimum learning rate of '{}' makes no sense; give a part of the peak such as 0.1x, or "
+        "a rate from 0 to the peak of {}",
+        text, peak);
   return rate;
 }
 

@@ -33,8 +33,12 @@ void Progress::update(const MetricsRow& row) {
   shown_ = row;
 
   const int64_t steps_done = row.step - first_->step;
-  const double seconds_per_step = steps_done > 0 ? (row.seconds - first_->seconds) / static_cast<double>(steps_done) : MetricsRow::kNone;
-  const std::string time_left = steps_done > 0 ? format_duration(seconds_per_step * static_cast<double>(steps_ - row.step)) : "-:--";
+  const double seconds_per_step =
+      steps_done > 0 ? (row.seconds - first_->seconds) / static_cast<double>(steps_done)
+                     : MetricsRow::kNone;
+  const std::string time_left =
+      steps_done > 0 ? format_duration(seconds_per_step * static_cast<double>(steps_ - row.step))
+                     : "-:--";
   // Most important first: a narrow terminal shows only the first fields.
   const std::array<std::string, 7> fields = {fmt::format("step {}/{}", row.step, steps_),
                                              fmt::format("loss {:.4f}", row.loss),
@@ -45,7 +49,9 @@ void Progress::update(const MetricsRow& row) {
                                              fmt::format("grad {:.3f}", row.grad_norm)};
   if (!log_.has_status()) return log_.line(fmt::format("{}", fmt::join(fields, "  ")));
   size_t shown = fields.size();
-  const auto text = [&] { return fmt::format("{}", fmt::join(fields.begin(), fields.begin() + shown, "  ")); };
+  const auto text = [&] {
+    return fmt::format("{}", fmt::join(fields.begin(), fields.begin() + shown, "  "));
+  };
   const size_t width = log_.status_width();
   while (shown > 0 && text().size() > width) --shown;
   log_.status(text());

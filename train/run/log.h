@@ -19,7 +19,8 @@ constexpr const char* kSampleEnd = "end of the sample";
 /// colours.
 class RunLog {
  public:
-  RunLog(const PathAt& file, bool quiet, std::FILE* output = stdout) : file_(file), console_(quiet, output) {}
+  RunLog(const PathAt& file, bool quiet, std::FILE* output = stdout)
+      : file_(file), console_(quiet, output) {}
 
   void line(std::string_view text, Style style = Style::kPlain);
   /// Writes a line to the file only.
@@ -38,7 +39,8 @@ class RunLog {
 /// prints a line every ten seconds or every twentieth of the run. The last step is always shown.
 class Progress {
  public:
-  Progress(RunLog& log, int64_t steps, int64_t epochs) : log_(log), steps_(steps), epochs_(epochs) {}
+  Progress(RunLog& log, int64_t steps, int64_t epochs)
+      : log_(log), steps_(steps), epochs_(epochs) {}
   /// Call it once per training step, with the step's row.
   void update(const MetricsRow& row);
 

@@ -27,25 +27,33 @@ std::string to_line(const MetricsRow& row) {
       {"tokens_per_second", row.tokens_per_second},
       {"seconds", row.seconds},
   };
-  if (!std::isnan(row.loss_in_trained_window)) json["loss_in_trained_window"] = row.loss_in_trained_window;
+  if (!std::isnan(row.loss_in_trained_window))
+    json["loss_in_trained_window"] = row.loss_in_trained_window;
   return json.dump() + "\n";
 }
 
 MetricsRow from_line(std::string_view line, const std::string& where) {
   const nlohmann::json json = parse_json(line, where, 1);
   try {
-    const auto number = [&](const char* field) { return json.at(field).is_null() ? MetricsRow::kNone : json.at(field).get<double>(); };
+    const auto number = [&](const char* field) {
+      return json.at(field).is_null() ? MetricsRow::kNone : json.at(field).get<double>();
+    };
     const auto count = [&](const char* field, int64_t most) {
-      if (const std::optional<uint64_t> value = whole_number(json.at(field), static_cast<uint64_t>(most))) return static_cast<int64_t>(*value);
+      if (const std::optional<uint64_t> value =
+              whole_number(json.at(field), static_cast<uint64_t>(most)))
+        return static_cast<int64_t>(*value);
       fail("{}: not a row of metrics: {} is {}", where, field, json.at(field).dump());
     };
     const std::string split = json.at("split");
-    if (split != "train" && split != "val") fail("{}: not a row of metrics: split is \"{}\"", where, split);
+    if (split != "train" && split != "val")
+      fail("{}: not a row of metrics: split is \"{}\"", where, split);
     return {.step = count("step", INT64_MAX),
             .epoch = count("epoch", INT64_MAX),
             .split = split,
             .loss = number("loss"),
-            .loss_in_trained_window = json.contains("loss_in_trained_window") ? number("loss_in_trained_window") : MetricsRow::kNone,
+            .loss_in_trained_window = json.contains("loss_in_trained_window")
+                                          ? number("loss_in_trained_window")
+                                          : MetricsRow::kNone,
             .accuracy = number("accuracy"),
             .lr = number("lr"),
             .grad_norm = number("grad_norm"),
@@ -67,7 +75,8 @@ std::vector<MetricsRow> read_metrics(const PathAt& path) {
   std::vector<MetricsRow> rows;
   const std::string content = read_file(path);
   for (const std::string_view line : whole_lines(content))
-    rows.push_back(from_line(line, fmt::format("{}: line {}", path.shown().string(), rows.size() + 1)));
+    rows.push_back(
+        from_line(line, fmt::format("{}: line {}", path.shown().string(), rows.size() + 1)));
   return rows;
 }
 
@@ -78,7 +87,8 @@ int64_t drop_metrics_after(const PathAt& path, int64_t step, bool validated) {
   for (const std::string_view line : whole_lines(content)) {
     try {
       const MetricsRow row = from_line(line, "");
-      if (row.step < step || (row.step == step && (validated || row.split == "train"))) kept.append(line).append("\n");
+      if (row.step < step || (row.step == step && (validated || row.split == "train")))
+        kept.append(line).append("\n");
     } catch (const Error&) {
       unreadable.append(line).append("\n");
     }

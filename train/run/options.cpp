@@ -32,10 +32,13 @@ void require(bool holds, const char* option, const Value& value, std::string_vie
 /// Describes bounds: "at least 0 and, as a float, less than 1".
 std::string demand(const Bounds& bounds, bool is_float) {
   std::vector<std::string> parts;
-  for (const auto& [words, bound] : {std::pair("at least", bounds.at_least), {"more than", bounds.more_than}, {"at most", bounds.at_most}})
+  for (const auto& [words, bound] : {std::pair("at least", bounds.at_least),
+                                     {"more than", bounds.more_than},
+                                     {"at most", bounds.at_most}})
     if (bound) parts.push_back(fmt::format("{} {}", words, *bound));
   const std::string text = fmt::format("{}", fmt::join(parts, " and "));
-  if (bounds.less_than) return fmt::format("{} and, as a float, less than {}", text, *bounds.less_than);
+  if (bounds.less_than)
+    return fmt::format("{} and, as a float, less than {}", text, *bounds.less_than);
   return is_float ? text + " and fit into a float" : text;
 }
 
@@ -66,8 +69,8 @@ void check_ranges(const TrainOptions& options) {
     row.visit(
         [&]<class T>(const T& value, const T& standard) {
           if constexpr (std::is_arithmetic_v<T>)
-            require(value == standard || is_within(row.bounds, static_cast<double>(value)), row.name, value,
-                    demand(row.bounds, std::is_floating_point_v<T>));
+            require(value == standard || is_within(row.bounds, static_cast<double>(value)),
+                    row.name, value, demand(row.bounds, std::is_floating_point_v<T>));
         },
         options, defaults);
 }
@@ -80,42 +83,67 @@ std::span<const TrainOption> train_option_table() {
   using enum TrainOption::Resume;
   using O = TrainOptions;
   using A = OptimizerSettings;
-  constexpr Bounds kAny{}, kFromZero{.at_least = 0}, kFromOne{.at_least = 1}, kBelowOne{.at_least = 0, .less_than = 1};
+  constexpr Bounds kAny{}, kFromZero{.at_least = 0}, kFromOne{.at_least = 1},
+      kBelowOne{.at_least = 0, .less_than = 1};
   static const TrainOption kTable[] = {
-      {"data", &O::data, "sample (the built-in corpus), a text file, or a folder with train.txt and val.txt, as prepare makes them"},
-      {"out", &O::out, "where the run goes (default: checkpoints/ and the configuration's name)", kAny, kIsForNewRuns, kCall},
-      {"overwrite", &O::overwrite, "an earlier run in --out is moved to its folder previous (which is replaced)", kAny, kIsForNewRuns, kCall},
-      {"init", &O::init, "a checkpoint, or a run's folder, whose weights and tokenizer to start from", kAny, kIsForNewRuns},
-      {"extend-vocab", &O::extend_vocab, "with --init: characters that its tokenizer does not know get tokens of their own", kAny, kIsFixed},
+      {"data", &O::data,
+       "sample (the built-in corpus), a text file, or a folder with train.txt and val.txt, as "
+       "prepare makes them"},
+      {"out", &O::out, "where the run goes (default: checkpoints/ and the configuration's name)",
+       kAny, kIsForNewRuns, kCall},
+      {"overwrite", &O::overwrite,
+       "an earlier run in --out is moved to its folder previous (which is replaced)", kAny,
+       kIsForNewRuns, kCall},
+      {"init", &O::init,
+       "a checkpoint, or a run's folder, whose weights and tokenizer to start from", kAny,
+       kIsForNewRuns},
+      {"extend-vocab", &O::extend_vocab,
+       "with --init: characters that its tokenizer does not know get tokens of their own", kAny,
+       kIsFixed},
       {"epochs", &O::epochs, "times through the text", kFromOne},
-      {"steps", &O::steps, "steps of the whole run, in place of --epochs", {.at_least = 1, .at_most = 1e12}},
+      {"steps",
+       &O::steps,
+       "steps of the whole run, in place of --epochs",
+       {.at_least = 1, .at_most = 1e12}},
       {"batch", &O::batch, "windows a batch", kFromOne, kIsFixed},
-      {"accumulate", &O::accumulate, "batches a step, whose gradients are averaged: a larger batch in the same memory", kFromOne, kIsFixed},
+      {"accumulate", &O::accumulate,
+       "batches a step, whose gradients are averaged: a larger batch in the same memory", kFromOne,
+       kIsFixed},
       {"seq", &O::sequence, "tokens a window", kFromOne, kIsFixed},
       {"lr", &A::learning_rate, "peak learning rate", {.more_than = 0}},
-      {"lr-min", &O::minimum_rate, "learning rate at the end: a rate, or a part of the peak as 0.1x"},
-      {"warmup", &O::warmup, "steps of linear warm-up; auto: 100, and of a text of one's own at most a tenth of the run", kFromZero, kOverrides, kRun,
-       kOrAuto},
+      {"lr-min", &O::minimum_rate,
+       "learning rate at the end: a rate, or a part of the peak as 0.1x"},
+      {"warmup", &O::warmup,
+       "steps of linear warm-up; auto: 100, and of a text of one's own at most a tenth of the run",
+       kFromZero, kOverrides, kRun, kOrAuto},
       {"beta1", &A::beta1, "AdamW's first decay rate", kBelowOne},
       {"beta2", &A::beta2, "AdamW's second decay rate", kBelowOne},
       {"decay", &A::decay, "weight decay", kFromZero},
       {"clip", &A::clip, "largest global norm of the gradients, 0: any", kFromZero},
       {"dropout", &O::dropout, "probability of dropping an activation", kBelowOne},
-      {"val-split", &O::validation_split, "part of a text file that is for validation; auto: 0.2, of 10 MB and more 0.05"},
+      {"val-split", &O::validation_split,
+       "part of a text file that is for validation; auto: 0.2, of 10 MB and more 0.05"},
       {"val-seq", &O::validation_sequence, "tokens a validation window", kFromOne, kIsFixed},
       {"val-tokens", &O::validation_tokens,
-       "tokens of a validation at most, from all over the validation text, 0: all of it; auto: as many as take about 1 % of the time", kFromZero,
-       kIsFixed, kRun, kOrAuto},
-      {"eval-every", &O::eval_every, "steps between validations, 0: at the end of each epoch", kFromZero},
-      {"patience", &O::patience, "validations without a better loss before the run stops, 0: never", kFromZero},
+       "tokens of a validation at most, from all over the validation text, 0: all of it; auto: as "
+       "many as take about 1 % of the time",
+       kFromZero, kIsFixed, kRun, kOrAuto},
+      {"eval-every", &O::eval_every, "steps between validations, 0: at the end of each epoch",
+       kFromZero},
+      {"patience", &O::patience, "validations without a better loss before the run stops, 0: never",
+       kFromZero},
       {"save-every", &O::save_every, "steps between checkpoints, 0: only at the end", kFromZero},
       {"keep", &O::keep, "checkpoints of steps that stay", kFromOne},
-      {"vocab", &O::vocabulary, "auto: as many tokens as the text needs; or a number (default: the configuration's)", kAny, kIsFixed, kRun,
-       kVocabulary},
-      {"sample-every", &O::sample_every, "steps between samples of generated text, 0: only at the end", kFromZero},
+      {"vocab", &O::vocabulary,
+       "auto: as many tokens as the text needs; or a number (default: the configuration's)", kAny,
+       kIsFixed, kRun, kVocabulary},
+      {"sample-every", &O::sample_every,
+       "steps between samples of generated text, 0: only at the end", kFromZero},
       {"sample-tokens", &O::sample_tokens, "a sample's length, 0: no samples", kFromZero},
-      {"tensorboard", &O::tensorboard, "write the figures for TensorBoard too, beside metrics.jsonl"},
-      {"profile", &O::profile, "print each kernel's share of the time at the end", kAny, kOverrides, kCall},
+      {"tensorboard", &O::tensorboard,
+       "write the figures for TensorBoard too, beside metrics.jsonl"},
+      {"profile", &O::profile, "print each kernel's share of the time at the end", kAny, kOverrides,
+       kCall},
       {"seed", &O::seed, nullptr, kAny, kIsFixed},
       {"quiet", &O::quiet, nullptr, kAny, kOverrides, kCall},
   };
@@ -124,19 +152,25 @@ std::span<const TrainOption> train_option_table() {
 
 void check_options(const TrainOptions& o) {
   check_ranges(o);
-  require(int64_t{o.batch} * o.accumulate <= INT32_MAX, "accumulate", o.accumulate, "smaller: a step's windows are counted in 31 bits");
-  require(!o.extend_vocab || !o.init.empty(), "extend-vocab", "without --init", "given with --init, whose tokenizer it extends");
+  require(int64_t{o.batch} * o.accumulate <= INT32_MAX, "accumulate", o.accumulate,
+          "smaller: a step's windows are counted in 31 bits");
+  require(!o.extend_vocab || !o.init.empty(), "extend-vocab", "without --init",
+          "given with --init, whose tokenizer it extends");
   parse_minimum_rate(o.minimum_rate, o.optimizer.learning_rate);
   parse_validation_split(o.validation_split);
-  if (o.sequence > o.config.max_seq) fail_usage("--seq {} is longer than the configuration's max_seq {}", o.sequence, o.config.max_seq);
+  if (o.sequence > o.config.max_seq)
+    fail_usage("--seq {} is longer than the configuration's max_seq {}", o.sequence,
+               o.config.max_seq);
   if (o.validation_sequence > o.config.max_seq)
-    fail_usage("--val-seq {} is longer than the configuration's max_seq {}", o.validation_sequence, o.config.max_seq);
+    fail_usage("--val-seq {} is longer than the configuration's max_seq {}", o.validation_sequence,
+               o.config.max_seq);
 }
 
 json to_json(const TrainOptions& options) {
   json result = json::object();
   for (const TrainOption& row : train_option_table())
-    if (row.scope == TrainOption::Scope::kRun) row.visit([&](const auto& value) { result[row.name] = to_field(value); }, options);
+    if (row.scope == TrainOption::Scope::kRun)
+      row.visit([&](const auto& value) { result[row.name] = to_field(value); }, options);
   return result;
 }
 
@@ -150,22 +184,27 @@ TrainOptions options_from_json(const json& values, const std::string& where) {
     const json& field = values.at(row.name);
     row.visit(
         [&](auto& value) {
-          if (!read_field(field, value)) fail("{}: option '{}' cannot be {}", where, row.name, field.dump());
+          if (!read_field(field, value))
+            fail("{}: option '{}' cannot be {}", where, row.name, field.dump());
         },
         options);
   }
-  if (!values.is_object() || known != values.size()) fail("{}: there are options that this version does not know", where);
+  if (!values.is_object() || known != values.size())
+    fail("{}: there are options that this version does not know", where);
   return options;
 }
 
-void override_options(TrainOptions& run, const TrainOptions& given, const std::set<std::string>& names) {
+void override_options(TrainOptions& run, const TrainOptions& given,
+                      const std::set<std::string>& names) {
   const TrainOptions begun_with = run;
   for (const TrainOption& row : train_option_table())
     if (row.resume != TrainOption::Resume::kIsForNewRuns && names.contains(row.name))
       row.visit([](auto& value, const auto& now) { value = now; }, run, given);
   if (run.validation_tokens == kAuto) run.validation_tokens = begun_with.validation_tokens;
   if (run.warmup == kAuto && begun_with.warmup != kAuto)
-    fail_usage("--warmup auto: a run that goes on keeps its warm-up, of {} steps; a number changes it", begun_with.warmup);
+    fail_usage(
+        "--warmup auto: a run that goes on keeps its warm-up, of {} steps; a number changes it",
+        begun_with.warmup);
   if (names.contains("epochs") && !names.contains("steps")) run.steps = 0;
 }
 
@@ -174,7 +213,8 @@ void check_fixed_options(const TrainOptions& saved, const TrainOptions& now) {
   for (const TrainOption& row : train_option_table())
     if (row.resume == TrainOption::Resume::kIsFixed && before[row.name] != after[row.name])
       fail_usage(
-          "--{} {}: the run was begun with {}, and with another it would no longer be the same run; leave the option out, or start a new run from "
+          "--{} {}: the run was begun with {}, and with another it would no longer be the same "
+          "run; leave the option out, or start a new run from "
           "the checkpoint with --init",
           row.name, plain_text(after[row.name]), plain_text(before[row.name]));
 }
@@ -186,22 +226,29 @@ int64_t warmup_steps(const TrainOptions& options, int64_t steps) {
 }
 
 int64_t total_steps(const TrainOptions& options, int steps_per_epoch) {
-  const int64_t steps = options.steps > 0 ? options.steps : int64_t{options.epochs} * steps_per_epoch;
+  const int64_t steps =
+      options.steps > 0 ? options.steps : int64_t{options.epochs} * steps_per_epoch;
   if (steps > INT64_MAX / (int64_t{options.batch} * options.accumulate * options.sequence))
-    fail_usage("{} steps have more tokens than can be counted; give fewer --steps or --epochs", steps);
+    fail_usage("{} steps have more tokens than can be counted; give fewer --steps or --epochs",
+               steps);
   return steps;
 }
 
 int64_t validation_tokens(const TrainOptions& options, int steps_per_epoch) {
   if (options.validation_tokens != kAuto) return options.validation_tokens;
-  const int64_t steps = std::min(total_steps(options, steps_per_epoch), options.eval_every > 0 ? options.eval_every : steps_per_epoch);
-  return std::clamp<int64_t>(steps * options.batch * options.accumulate * options.sequence / 40, 10'000, 500'000);
+  const int64_t steps = std::min(total_steps(options, steps_per_epoch),
+                                 options.eval_every > 0 ? options.eval_every : steps_per_epoch);
+  return std::clamp<int64_t>(steps * options.batch * options.accumulate * options.sequence / 40,
+                             10'000, 500'000);
 }
 
 int validation_window(const TrainOptions& options, int64_t tokens) {
-  return static_cast<int>(std::min<int64_t>(options.validation_sequence, std::max<int64_t>(tokens, 1) - 1));
+  return static_cast<int>(
+      std::min<int64_t>(options.validation_sequence, std::max<int64_t>(tokens, 1) - 1));
 }
 
-int validation_piece(const TrainOptions& options, int window) { return window > options.sequence ? options.sequence : 0; }
+int validation_piece(const TrainOptions& options, int window) {
+  return window > options.sequence ? options.sequence : 0;
+}
 
 }  // namespace mmrec

@@ -40,13 +40,13 @@ struct TrainOptions {
   int validation_sequence = 256;
   /// limit per validation; 0: the whole text; kAuto: see validation_tokens()
   int64_t validation_tokens = kAuto;
-  int64_t eval_every = 0;             ///< steps between validations; 0: at the end of each epoch
-  int patience = 3;  ///< validations without improvement before stopping early; 0: never stop
-  int64_t save_every = 100;           ///< steps; 0: only at the end
-  int keep = 3;                       ///< number of step checkpoints kept on disk
-  int64_t sample_every = 0;           ///< steps between samples of generated text; 0: only at the end
-  int64_t sample_tokens = 300;        ///< length of a sample
-  bool tensorboard = false;           ///< also write event files
+  int64_t eval_every = 0;  ///< steps between validations; 0: at the end of each epoch
+  int patience = 3;        ///< validations without improvement before stopping early; 0: never stop
+  int64_t save_every = 100;     ///< steps; 0: only at the end
+  int keep = 3;                 ///< number of step checkpoints kept on disk
+  int64_t sample_every = 0;     ///< steps between samples of generated text; 0: only at the end
+  int64_t sample_tokens = 300;  ///< length of a sample
+  bool tensorboard = false;     ///< also write event files
   uint64_t seed = 42;
   bool quiet = false;
   bool profile = false;
@@ -57,8 +57,10 @@ struct TrainOptions {
 /// the options in a checkpoint, range checks, the comparison on resume and what a search may set.
 /// Default values are those of TrainOptions.
 struct TrainOption {
-  using Member = std::variant<bool TrainOptions::*, int TrainOptions::*, int64_t TrainOptions::*, uint64_t TrainOptions::*, float TrainOptions::*,
-                              float OptimizerSettings::*, std::string TrainOptions::*, std::filesystem::path TrainOptions::*>;
+  using Member =
+      std::variant<bool TrainOptions::*, int TrainOptions::*, int64_t TrainOptions::*,
+                   uint64_t TrainOptions::*, float TrainOptions::*, float OptimizerSettings::*,
+                   std::string TrainOptions::*, std::filesystem::path TrainOptions::*>;
   /// Syntax of a value, in addition to the member's type (a bool is a flag). kOrAuto: also the word
   /// auto, stored as kAuto. kVocabulary: see parse_vocabulary().
   enum class Form { kPlain, kOrAuto, kVocabulary };
@@ -72,7 +74,7 @@ struct TrainOption {
 
   const char* name;  ///< on the command line (without dashes) and in state.json
   Member member;
-  const char* help;    ///< nullptr: an option of every program
+  const char* help;  ///< nullptr: an option of every program
   /// of a number; the default is always allowed, it may be a marker (kAuto, 0)
   Bounds bounds = {};
   Resume resume = Resume::kOverrides;
@@ -109,7 +111,8 @@ TrainOptions options_from_json(const nlohmann::json& json, const std::string& wh
 /// Copies the options with these names from `given` to `run`, the options the run began with. An
 /// automatic validation size keeps its resolved value; epochs without steps replace the steps.
 /// Throws a UsageError for an automatic warm-up: the run's warm-up is already fixed.
-void override_options(TrainOptions& run, const TrainOptions& given, const std::set<std::string>& names);
+void override_options(TrainOptions& run, const TrainOptions& given,
+                      const std::set<std::string>& names);
 /// Throws a UsageError if an option that is fixed for a resumed run differs.
 void check_fixed_options(const TrainOptions& saved, const TrainOptions& now);
 

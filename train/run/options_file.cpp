@@ -14,7 +14,8 @@ namespace mmrec {
 
 namespace {
 
-[[noreturn]] void refuse(std::string_view where, const toml::source_region& place, std::string_view problem) {
+[[noreturn]] void refuse(std::string_view where, const toml::source_region& place,
+                         std::string_view problem) {
   fail_usage("{}: line {}: {}", where, place.begin.line, problem);
 }
 
@@ -22,11 +23,12 @@ namespace {
 /// without a byte order mark.
 std::string written(std::string_view text, const toml::source_region& place) {
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
-  for (toml::source_index line = 1; line < place.begin.line; ++line) text.remove_prefix(text.find('\n') + 1);
+  for (toml::source_index line = 1; line < place.begin.line; ++line)
+    text.remove_prefix(text.find('\n') + 1);
   const auto offset = [text](toml::source_index column) {
     size_t at = 0;
-    for (toml::source_index i = 1; i < column; ++i)
-      do ++at;
+    for (toml::source_index i = 1; i < column; ++i) do
+        ++at;
       while (at < text.size() && (text[at] & 0xC0) == 0x80);
     return at;
   };
@@ -36,7 +38,8 @@ std::string written(std::string_view text, const toml::source_region& place) {
 
 /// Returns a value as the command line expects it. Number syntax that only TOML allows (0x10,
 /// 1_000) is passed on as written; the command line rejects it.
-std::string value_text(const toml::node& node, std::string_view text_of_file, std::string_view where) {
+std::string value_text(const toml::node& node, std::string_view text_of_file,
+                       std::string_view where) {
   if (const auto* text = node.as_string()) {
     std::string value = name_of_text(text->get());
     if (value.find('\0') != value.npos) refuse(where, node.source(), "a NUL is in no text");
@@ -44,7 +47,8 @@ std::string value_text(const toml::node& node, std::string_view text_of_file, st
   }
   if (node.is_number()) return written(text_of_file, node.source());
   if (const auto* flag = node.as_boolean()) return flag->get() ? "true" : "false";
-  refuse(where, node.source(), "a value is a text in quotes, a number, true or false, or a list of these");
+  refuse(where, node.source(),
+         "a value is a text in quotes, a number, true or false, or a list of these");
 }
 
 /// Replaces bytes that are not UTF-8 by escapes. TOML forbids them, but earlier versions accepted
@@ -57,7 +61,8 @@ std::string with_escapes(std::string_view text) {
 
 std::string quoted(const std::string& text) {
   std::ostringstream stream;
-  stream << toml::toml_formatter{toml::value<std::string>{text_of_name(text)}, toml::format_flags::none};
+  stream << toml::toml_formatter{toml::value<std::string>{text_of_name(text)},
+                                 toml::format_flags::none};
   return stream.str();
 }
 
@@ -66,7 +71,8 @@ std::string quoted(const std::string& text) {
 bool quote_word(std::string& text, toml::source_index number) {
   size_t begin = 0;
   for (toml::source_index line = 1; line < number; ++line) begin = text.find('\n', begin) + 1;
-  const std::string_view line = std::string_view(text).substr(begin, text.find('\n', begin) - begin);
+  const std::string_view line =
+      std::string_view(text).substr(begin, text.find('\n', begin) - begin);
   const size_t first = line.find_first_not_of(" \t", line.find('=') + 1);
   if (line.find('=') == line.npos || first == line.npos) return false;
   const std::string_view rest = line.substr(first);
@@ -74,7 +80,9 @@ bool quote_word(std::string& text, toml::source_index number) {
   const size_t behind = rest.find_first_not_of(" \t\r", word.size());
   if (word.empty() || (behind != rest.npos && rest[behind] != '#')) return false;
   for (const char c : word)
-    if (std::iscntrl(static_cast<unsigned char>(c)) || std::string_view("\"'\\[]{},=").find(c) != std::string_view::npos) return false;
+    if (std::iscntrl(static_cast<unsigned char>(c)) ||
+        std::string_view("\"'\\[]{},=").find(c) != std::string_view::npos)
+      return false;
   text.replace(begin + first, word.size(), quoted(word));
   return true;
 }
@@ -89,7 +97,8 @@ toml::table parse(std::string& text, std::string_view where) {
     } catch (const toml::parse_error& error) {
       if (quote_word(text, error.source().begin.line)) continue;
       refuse(where, error.source(),
-             "expected name = \"text\", name = word, name = 3, or name = [\"text\", ..], each name once; in \"..\" a \\ is written \\\\, in '..' "
+             "expected name = \"text\", name = word, name = 3, or name = [\"text\", ..], each name "
+             "once; in \"..\" a \\ is written \\\\, in '..' "
              "as it is");
     }
   }
@@ -120,7 +129,8 @@ std::string options_file_text(std::string_view about, const std::vector<FileOpti
   for (const auto& [name, values] : options) {
     std::vector<std::string> words;
     for (const std::string& value : values) words.push_back(quoted(value));
-    text += values.size() == 1 ? fmt::format("{} = {}\n", name, words.front()) : fmt::format("{} = [{}]\n", name, fmt::join(words, ", "));
+    text += values.size() == 1 ? fmt::format("{} = {}\n", name, words.front())
+                               : fmt::format("{} = [{}]\n", name, fmt::join(words, ", "));
   }
   return text;
 }

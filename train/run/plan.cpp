@@ -38,8 +38,12 @@ double product_rate() {
   constexpr int kSize = 512;
   constexpr double kSeconds = 0.25;
   std::vector<float> room(3 * kSize * kSize, 0.5f);
-  const auto matrix = [&](int i) { return Tensor(room.data() + i * kSize * kSize, {kSize, kSize}); };
-  const auto since = [](Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); };
+  const auto matrix = [&](int i) {
+    return Tensor(room.data() + i * kSize * kSize, {kSize, kSize});
+  };
+  const auto since = [](Clock::time_point begin) {
+    return std::chrono::duration<double>(Clock::now() - begin).count();
+  };
   double best = 1e30;
   for (const Clock::time_point start = Clock::now(); since(start) < kSeconds;) {
     const Clock::time_point begin = Clock::now();
@@ -49,21 +53,28 @@ double product_rate() {
   return 2. * kSize * kSize * kSize / best;
 }
 
-std::string gigabytes(double bytes) { return bytes < 1e9 ? fmt::format("{:.1f} MB", bytes / 1e6) : fmt::format("{:.1f} GB", bytes / 1e9); }
+std::string gigabytes(double bytes) {
+  return bytes < 1e9 ? fmt::format("{:.1f} MB", bytes / 1e6)
+                     : fmt::format("{:.1f} GB", bytes / 1e9);
+}
 
 std::string thousands(int64_t number) {
   std::string text = std::to_string(number);
-  for (ptrdiff_t place = std::ssize(text) - 3; place > 0; place -= 3) text.insert(static_cast<size_t>(place), ",");
+  for (ptrdiff_t place = std::ssize(text) - 3; place > 0; place -= 3)
+    text.insert(static_cast<size_t>(place), ",");
   return text;
 }
 
-std::string tokens_rate(double rate) { return rate < 100 ? fmt::format("{:.3g}", rate) : thousands(std::llround(rate)); }
+std::string tokens_rate(double rate) {
+  return rate < 100 ? fmt::format("{:.3g}", rate) : thousands(std::llround(rate));
+}
 
 }  // namespace
 
 double Plan::memory() const {
   double sum = 0;
-  for (const double part : {weights, gradients, moments, activations, validation, text}) sum += part;
+  for (const double part : {weights, gradients, moments, activations, validation, text})
+    sum += part;
   return sum;
 }
 
@@ -72,7 +83,8 @@ Plan plan(const TrainOptions& options) {
   const RunData data = load_data(options, std::nullopt);
   Plan plan{.options = options};
   Config& config = plan.options.config;
-  config.vocab_size = options.vocabulary == 0 ? padded_vocabulary(data.tokenizer.size()) : options.vocabulary;
+  config.vocab_size =
+      options.vocabulary == 0 ? padded_vocabulary(data.tokenizer.size()) : options.vocabulary;
   check_values(config);
 
   const std::vector<Parameter> table = parameter_table(config);
@@ -83,12 +95,19 @@ Plan plan(const TrainOptions& options) {
   const int window = validation_window(options, data.validation.count());
   plan.weights = plan.gradients = weights;
   plan.moments = 2 * weights;
-  plan.activations = static_cast<double>(model_bytes(config, options.sequence, options.batch, Model::Mode::kTraining));
-  plan.validation = window > 0 ? static_cast<double>(Evaluation::bytes(config, window, validation_piece(options, window))) : 0;
+  plan.activations = static_cast<double>(
+      model_bytes(config, options.sequence, options.batch, Model::Mode::kTraining));
+  plan.validation = window > 0 ? static_cast<double>(Evaluation::bytes(
+                                     config, window, validation_piece(options, window)))
+                               : 0;
   plan.text_is_on_disk = is_prepared(options.data);
-  plan.text = plan.text_is_on_disk ? 0 : 4. * static_cast<double>(data.train.count() + data.validation.count());
-  plan.machine_memory = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
-  if (const std::optional<int64_t> limit = cgroup_limits().memory; limit && static_cast<double>(*limit) < plan.machine_memory) {
+  plan.text = plan.text_is_on_disk
+                  ? 0
+                  : 4. * static_cast<double>(data.train.count() + data.validation.count());
+  plan.machine_memory =
+      static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
+  if (const std::optional<int64_t> limit = cgroup_limits().memory;
+      limit && static_cast<double>(*limit) < plan.machine_memory) {
     plan.machine_memory = static_cast<double>(*limit);
     plan.memory_is_limited = true;
   }
@@ -106,7 +125,10 @@ Plan plan(const TrainOptions& options) {
   plan.steps = total_steps(options, order.steps_per_epoch());
   plan.steps_per_epoch = order.steps_per_epoch();
   plan.options.warmup = warmup_steps(options, plan.steps);
-  plan.warmup_warning = LearningRate{.peak = options.optimizer.learning_rate, .warmup = plan.options.warmup, .steps = plan.steps}.warning();
+  plan.warmup_warning = LearningRate{.peak = options.optimizer.learning_rate,
+                                     .warmup = plan.options.warmup,
+                                     .steps = plan.steps}
+                            .warning();
   plan.tokens_per_step = int64_t{options.batch} * options.accumulate * options.sequence;
   plan.notes = data.notes;
   if (!data.unknown.empty()) plan.notes.push_back({data.unknown, Style::kWarning});
@@ -122,40 +144,53 @@ std::string plan_text(const Plan& plan) {
   };
   line("model", fmt::format("dim {}", config.dim), describe_layers(config));
   line("parameters", thousands(plan.parameters),
-       fmt::format("{} in the embedding, {} a block", thousands(plan.embedding_parameters),
-                   thousands((plan.parameters - plan.embedding_parameters - config.dim) / config.layers)));
+       fmt::format(
+           "{} in the embedding, {} a block", thousands(plan.embedding_parameters),
+           thousands((plan.parameters - plan.embedding_parameters - config.dim) / config.layers)));
 
   text += "\nmemory\n";
   line("  weights", gigabytes(plan.weights));
   line("  gradients", gigabytes(plan.gradients));
   line("  AdamW's moments", gigabytes(plan.moments));
-  line("  activations", gigabytes(plan.activations), fmt::format("{} x {} tokens at once", options.batch, options.sequence));
+  line("  activations", gigabytes(plan.activations),
+       fmt::format("{} x {} tokens at once", options.batch, options.sequence));
   line("  validation", gigabytes(plan.validation));
   line("  text", plan.text_is_on_disk ? "on disk" : gigabytes(plan.text));
-  line("  in all", gigabytes(plan.memory()),
-       fmt::format("of the {} {}{}", gigabytes(plan.machine_memory),
-                   plan.memory_is_limited ? "that the control group of this process allows" : "of this machine",
-                   plan.memory() > plan.machine_memory ? ": it does not fit; a smaller --batch with --accumulate, or a smaller model" : ""));
+  line(
+      "  in all", gigabytes(plan.memory()),
+      fmt::format("of the {} {}{}", gigabytes(plan.machine_memory),
+                  plan.memory_is_limited ? "that the control group of this process allows"
+                                         : "of this machine",
+                  plan.memory() > plan.machine_memory
+                      ? ": it does not fit; a smaller --batch with --accumulate, or a smaller model"
+                      : ""));
   line("disk", gigabytes(plan.disk()),
-       fmt::format("{} checkpoints of {}: --keep {}, the best, the final one", plan.checkpoints, gigabytes(plan.checkpoint), options.keep));
+       fmt::format("{} checkpoints of {}: --keep {}, the best, the final one", plan.checkpoints,
+                   gigabytes(plan.checkpoint), options.keep));
 
   text += "\nspeed\n";
-  line("  operations a token", fmt::format("{:.4g} MFLOP", plan.flops_per_token / 1e6), "forward and backward");
+  line("  operations a token", fmt::format("{:.4g} MFLOP", plan.flops_per_token / 1e6),
+       "forward and backward");
   line("  matrix products", fmt::format("{:.0f} GFLOP/s", plan.product_rate / 1e9),
        fmt::format("measured now: {}, {} threads", cpu_name(), num_threads()));
   line("  to expect", fmt::format("{} tokens/s", tokens_rate(plan.tokens_per_second)),
-       fmt::format("at {:.0f} % of that rate; all of it would be {}", 100 * kStepShare, tokens_rate(plan.product_rate / plan.flops_per_token)));
+       fmt::format("at {:.0f} % of that rate; all of it would be {}", 100 * kStepShare,
+                   tokens_rate(plan.product_rate / plan.flops_per_token)));
 
   text += "\nrun\n";
   line("  data", options.data,
-       fmt::format("{} characters and {} for validation", thousands(plan.train_characters), thousands(plan.validation_characters)));
-  line("  steps", thousands(plan.steps), fmt::format("of {} tokens, {} an epoch", thousands(plan.tokens_per_step), thousands(plan.steps_per_epoch)));
+       fmt::format("{} characters and {} for validation", thousands(plan.train_characters),
+                   thousands(plan.validation_characters)));
+  line("  steps", thousands(plan.steps),
+       fmt::format("of {} tokens, {} an epoch", thousands(plan.tokens_per_step),
+                   thousands(plan.steps_per_epoch)));
   line("  warm-up", thousands(options.warmup), "steps");
   line("  tokens", thousands(plan.tokens()));
   line("  time", format_duration(plan.seconds()), "without validation and checkpoints");
   if (!plan.warmup_warning.empty()) text += "\nwarning: " + plan.warmup_warning + "\n";
   if (!plan.notes.empty()) text += "\n";
-  for (const Note& note : plan.notes) text += (note.style == Style::kWarning ? "warning: " : "") + note.text + "\n";
+  for (const Note& note : plan.notes)
+    text += (note.style == Style::kWarning ? "warning: " : "") + note.text + "\n";
   return text;
 }
 

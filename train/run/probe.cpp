@@ -18,10 +18,12 @@ namespace {
 
 /// Transposes between the file's [B][T] and the model's [T][B]; elements have `width` values.
 template <class T>
-void swap_outer(const TensorView<T>& from, const TensorView<T>& to, int rows, int columns, int width) {
+void swap_outer(const TensorView<T>& from, const TensorView<T>& to, int rows, int columns,
+                int width) {
   for (int r = 0; r < rows; ++r)
     for (int c = 0; c < columns; ++c)
-      std::copy_n(from.data() + (static_cast<int64_t>(r) * columns + c) * width, width, to.data() + (static_cast<int64_t>(c) * rows + r) * width);
+      std::copy_n(from.data() + (static_cast<int64_t>(r) * columns + c) * width, width,
+                  to.data() + (static_cast<int64_t>(c) * rows + r) * width);
 }
 
 }  // namespace
@@ -29,21 +31,25 @@ void swap_outer(const TensorView<T>& from, const TensorView<T>& to, int rows, in
 void probe(const std::filesystem::path& input, const std::filesystem::path& output) {
   const SafetensorsFile file(input);
   const auto config_text = file.metadata().find("config");
-  if (config_text == file.metadata().end()) fail("{}: the metadata have no 'config'", input.string());
-  const Config config = config_from_json(parse_json(config_text->second, input.string()), Config{}, input.string());
+  if (config_text == file.metadata().end())
+    fail("{}: the metadata have no 'config'", input.string());
+  const Config config =
+      config_from_json(parse_json(config_text->second, input.string()), Config{}, input.string());
   const TensorEntry& stored_ids = file.find("ids");
   if (stored_ids.shape.size() != 2) fail("{}: ids must be [B][T]", input.string());
-  const int B = static_cast<int>(stored_ids.shape[0]), T = static_cast<int>(stored_ids.shape[1]), L = config.layers, D = config.dim,
-            V = config.vocab_size;
+  const int B = static_cast<int>(stored_ids.shape[0]), T = static_cast<int>(stored_ids.shape[1]),
+            L = config.layers, D = config.dim, V = config.vocab_size;
 
   Parameters parameters(config);
-  for (const Parameter& parameter : parameters.table()) file.read("w." + parameter.name, parameters.weight(parameter.name));
+  for (const Parameter& parameter : parameters.table())
+    file.read("w." + parameter.name, parameters.weight(parameter.name));
   Model model(config, V, parameters, T, B, Model::Mode::kTraining, 0);
 
   IntTensor ids_by_sequence, targets_by_sequence, ids, targets;
   Tensor bank, bank_v, logits_by_time, logits, token_loss, loss, grad_norm, weights_before;
   const Arena memory_of_all = Arena::fitted([&](Arena& arena) {
-    for (IntTensor* tensor : {&ids_by_sequence, &targets_by_sequence}) *tensor = arena.take<int32_t>({B, T});
+    for (IntTensor* tensor : {&ids_by_sequence, &targets_by_sequence})
+      *tensor = arena.take<int32_t>({B, T});
     for (IntTensor* tensor : {&ids, &targets}) *tensor = arena.take<int32_t>({T, B});
     if (!model.drawn().empty())
       for (Tensor* tensor : {&bank, &bank_v}) *tensor = arena.tensor({L, config.mem_slots, D});
@@ -77,7 +83,8 @@ void probe(const std::filesystem::path& input, const std::filesystem::path& outp
   swap_outer(model.token_loss(), token_loss, T, B, 1);
   loss.data()[0] = static_cast<float>(sum.mean_loss());
   std::copy_n(parameters.weights().data(), parameters.weights().size(0), weights_before.data());
-  grad_norm.data()[0] = static_cast<float>(optimizer_step(parameters, OptimizerSettings{}, OptimizerSettings{}.learning_rate, 1));
+  grad_norm.data()[0] = static_cast<float>(
+      optimizer_step(parameters, OptimizerSettings{}, OptimizerSettings{}.learning_rate, 1));
 
   result.insert({{"ids", to_store(ids_by_sequence)},
                  {"targets", to_store(targets_by_sequence)},

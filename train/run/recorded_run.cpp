@@ -41,7 +41,10 @@ class RecordedRun {
   const TrainOptions& options() const { return trainer_.options(); }
   const TrainingProgress& progress() const { return *trainer_.state().progress; }
   int64_t steps_taken() const { return trainer_.state().step; }
-  double seconds() const { return seconds_before_ + std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+  double seconds() const {
+    return seconds_before_ +
+           std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
+  }
 
   /// Restores the run's state from the checkpoint.
   void take_up(const Checkpoint& checkpoint);
@@ -113,9 +116,12 @@ void RecordedRun::take_up(const Checkpoint& checkpoint) {
   if (state.progress->best_step > 0) {
     try {
       const Checkpoint best(folder_ / RunFolder::kBest);
-      if (const std::string obstacle = folder_.obstacle(best); !obstacle.empty()) fail("{}: {}", best.folder.string(), obstacle);
+      if (const std::string obstacle = folder_.obstacle(best); !obstacle.empty())
+        fail("{}: {}", best.folder.string(), obstacle);
     } catch (const Error& error) {
-      log_.line(fmt::format("the best model so far is lost, the next validation begins anew: {}", error.what()), Style::kWarning);
+      log_.line(fmt::format("the best model so far is lost, the next validation begins anew: {}",
+                            error.what()),
+                Style::kWarning);
       state.progress->best_step = 0;
       state.progress->validations_since_best = 0;
     }
@@ -128,15 +134,20 @@ void RecordedRun::describe(const RunStart& start) {
   log_.line(describe_machine(start_threads()));
   for (const Note& note : trainer_.description()) log_.line(note.text, note.style);
   if (!trainer_.unknown_characters().empty())
-    log_.line(trainer_.unknown_characters() + (start.checkpoint && !options().extend_vocab ? "; --extend-vocab would add them" : ""),
-              Style::kWarning);
+    log_.line(
+        trainer_.unknown_characters() +
+            (start.checkpoint && !options().extend_vocab ? "; --extend-vocab would add them" : ""),
+        Style::kWarning);
   if (!start.checkpoint) return;
   const Checkpoint& checkpoint = *start.checkpoint;
   if (!start.resumes())
-    return log_.line(fmt::format("weights and tokenizer from {}, step {}; {} characters added", checkpoint.folder.string(), checkpoint.state.step,
+    return log_.line(fmt::format("weights and tokenizer from {}, step {}; {} characters added",
+                                 checkpoint.folder.string(), checkpoint.state.step,
                                  trainer_.tokenizer().size() - checkpoint.tokenizer.size()));
-  const std::string changes = describe_changes(to_json(checkpoint.state.progress->options), to_json(to_save(options())));
-  log_.line(fmt::format("going on after step {} of {}, from {}{}", checkpoint.state.step, trainer_.steps(), checkpoint.folder.string(),
+  const std::string changes =
+      describe_changes(to_json(checkpoint.state.progress->options), to_json(to_save(options())));
+  log_.line(fmt::format("going on after step {} of {}, from {}{}", checkpoint.state.step,
+                        trainer_.steps(), checkpoint.folder.string(),
                         changes.empty() ? "" : "; changed: " + changes),
             Style::kHeading);
 }
@@ -197,23 +208,29 @@ void RecordedRun::step() {
 void RecordedRun::after_step(const std::string& unfinished) {
   const auto is_due = [&](int64_t every) { return every > 0 && steps_taken() % every == 0; };
   const bool validates = trainer_.validation_is_due(), last = steps_taken() == trainer_.steps();
-  if (unfinished != TrainingProgress::kSample && (validates || last || trainer_.epoch_is_over())) report(validates);
-  if (is_due(options().sample_every)) print_sample(fmt::format("{} after step {}:", kSampleHeading, steps_taken()));
+  if (unfinished != TrainingProgress::kSample && (validates || last || trainer_.epoch_is_over()))
+    report(validates);
+  if (is_due(options().sample_every))
+    print_sample(fmt::format("{} after step {}:", kSampleHeading, steps_taken()));
   if (is_due(options().save_every)) save_step();
 }
 
 void RecordedRun::report(bool validates) {
   const LossSum& sum = progress().epoch;
-  std::string line = trainer_.epoch_is_over() || steps_taken() == trainer_.steps()
-                         ? fmt::format("epoch {}/{}: train loss {:.4f}, perplexity {:.2f}, accuracy {}", trainer_.epoch(), trainer_.epochs(),
-                                       sum.mean_loss(), std::exp(sum.mean_loss()), percent(sum.accuracy()))
-                         : fmt::format("step {}/{}", steps_taken(), trainer_.steps());
+  std::string line =
+      trainer_.epoch_is_over() || steps_taken() == trainer_.steps()
+          ? fmt::format("epoch {}/{}: train loss {:.4f}, perplexity {:.2f}, accuracy {}",
+                        trainer_.epoch(), trainer_.epochs(), sum.mean_loss(),
+                        std::exp(sum.mean_loss()), percent(sum.accuracy()))
+          : fmt::format("step {}/{}", steps_taken(), trainer_.steps());
   if (validates) line += validate();
   const bool best = validates && trainer_.is_best();
-  say(line + fmt::format(" | {}", format_duration(seconds())) + (best ? " | best so far" : ""), Style::kHeading);
+  say(line + fmt::format(" | {}", format_duration(seconds())) + (best ? " | best so far" : ""),
+      Style::kHeading);
   if (best) save(RunFolder::kBest);
   if (trainer_.out_of_patience() && steps_taken() < trainer_.steps())
-    say(fmt::format("no better validation loss for {} validations: stopped early", options().patience));
+    say(fmt::format("no better validation loss for {} validations: stopped early",
+                    options().patience));
 }
 
 std::string RecordedRun::validate() {
@@ -223,11 +240,13 @@ std::string RecordedRun::validate() {
   if (!std::isfinite(row.loss)) {
     const Evaluation& evaluation = *trainer_.evaluation();
     const bool longer = evaluation.window() > options().sequence;
-    fail("step {}: the validation loss is not finite ({}): {}. {}. A lower --lr{} helps.", row.step, std::abs(row.loss),
-         describe_overflow(evaluation.finite_tokens(), options().sequence), last_checkpoint(),
+    fail("step {}: the validation loss is not finite ({}): {}. {}. A lower --lr{} helps.", row.step,
+         std::abs(row.loss), describe_overflow(evaluation.finite_tokens(), options().sequence),
+         last_checkpoint(),
          longer ? fmt::format(" or, in a new run, --val-seq {}", options().sequence) : "");
   }
-  return fmt::format(" | validation loss {:.4f}, perplexity {:.2f}, accuracy {}", row.loss, row.perplexity(), percent(row.accuracy));
+  return fmt::format(" | validation loss {:.4f}, perplexity {:.2f}, accuracy {}", row.loss,
+                     row.perplexity(), percent(row.accuracy));
 }
 
 void RecordedRun::write(const MetricsRow& row) {
@@ -251,16 +270,19 @@ void RecordedRun::with_advice(Body body) {
 }
 
 std::string RecordedRun::advised(std::string_view problem) const {
-  return fmt::format("{}\n{}. Once that is mended, {}", problem, last_checkpoint(),
-                     last_saved_.empty() ? "begin again with --overwrite" : "go on with\n  " + resume_command());
+  return fmt::format(
+      "{}\n{}. Once that is mended, {}", problem, last_checkpoint(),
+      last_saved_.empty() ? "begin again with --overwrite" : "go on with\n  " + resume_command());
 }
 
 void RecordedRun::save(const std::string& name) {
   const Parameters& parameters = trainer_.parameters();
   // Finite gradients can give weights or moments beyond a float's range; never save those.
-  for (const Tensor& flat : {parameters.weights(), parameters.first_moments(), parameters.second_moments()})
+  for (const Tensor& flat :
+       {parameters.weights(), parameters.first_moments(), parameters.second_moments()})
     if (const std::string bad = first_non_finite(parameters, flat); !bad.empty())
-      fail("step {}: {} or its moments are not finite and are not saved. {}. A lower --lr helps.", steps_taken(), bad, last_checkpoint());
+      fail("step {}: {} or its moments are not finite and are not saved. {}. A lower --lr helps.",
+           steps_taken(), bad, last_checkpoint());
   RunState state = trainer_.state();
   state.run = folder_.id();
   state.progress->options = to_save(options());
@@ -281,15 +303,18 @@ void RecordedRun::save_step() {
 
 void RecordedRun::interrupt(int signal) {
   if (saved_step_ != steps_taken()) save_step();
-  say(fmt::format("stopped by {} after step {} of {}, saved in {}; to go on:\n  {}", signal_name(signal), steps_taken(), trainer_.steps(),
-                  last_saved_, resume_command()),
+  say(fmt::format("stopped by {} after step {} of {}, saved in {}; to go on:\n  {}",
+                  signal_name(signal), steps_taken(), trainer_.steps(), last_saved_,
+                  resume_command()),
       Style::kHeading);
 }
 
 void RecordedRun::finish() {
   // The run resumed with no step left, from a checkpoint without validation or without its best
   // model.
-  if (trainer_.evaluation() && (std::isnan(trainer_.state().validation_loss) || progress().best_step == 0)) report(true);
+  if (trainer_.evaluation() &&
+      (std::isnan(trainer_.state().validation_loss) || progress().best_step == 0))
+    report(true);
   save(RunFolder::kFinal);
   if (!trainer_.evaluation()) save(RunFolder::kBest);
   set_profiling(false);
@@ -297,12 +322,13 @@ void RecordedRun::finish() {
   const double time = seconds();
   const int64_t tokens = trainer_.state().tokens;
   say(fmt::format("{} {} steps, {} tokens in {}: {:.0f} tokens/s with validation and checkpoints",
-                  steps_taken() < trainer_.steps() ? "stopped after" : "trained", steps_taken(), tokens, format_duration(time),
-                  static_cast<double>(tokens) / time),
+                  steps_taken() < trainer_.steps() ? "stopped after" : "trained", steps_taken(),
+                  tokens, format_duration(time), static_cast<double>(tokens) / time),
       Style::kHeading);
   const Checkpoint best(folder_ / RunFolder::kBest);
   if (trainer_.evaluation())
-    say(fmt::format("best validation loss {:.4f} (step {}): {}", best.state.validation_loss, best.state.step, best.folder.string()));
+    say(fmt::format("best validation loss {:.4f} (step {}): {}", best.state.validation_loss,
+                    best.state.step, best.folder.string()));
   if (options().profile) say(profile_table(time));
   best.read_weights(trainer_.parameters());
   print_sample(fmt::format("{}:", kSampleHeading));
@@ -314,21 +340,27 @@ void RecordedRun::print_sample(const std::string& heading) {
   say(heading, Style::kHeading);
   say(sample.text);
   say(kSampleEnd);
-  if (!sample.problem.empty()) say(fmt::format("the sample ends early: {}", sample.problem), Style::kWarning);
+  if (!sample.problem.empty())
+    say(fmt::format("the sample ends early: {}", sample.problem), Style::kWarning);
 }
 
 void RecordedRun::stop_non_finite(const MetricsRow& row) {
   // Both figures are >= 0; abs() removes the meaningless sign of a NaN.
-  fail("step {}: {} is not finite (loss {}, gradient norm {}); the weights were not changed by it. {}. A lower --lr or --clip helps.", row.step,
-       trainer_.first_non_finite(), std::abs(row.loss), std::abs(row.grad_norm), last_checkpoint());
+  fail(
+      "step {}: {} is not finite (loss {}, gradient norm {}); the weights were not changed by it. "
+      "{}. A lower --lr or --clip helps.",
+      row.step, trainer_.first_non_finite(), std::abs(row.loss), std::abs(row.grad_norm),
+      last_checkpoint());
 }
 
 std::string RecordedRun::resume_command() const {
-  return fmt::format("{} --resume --out {}", shell_quoted(options().program), shell_quoted(folder_.path().string()));
+  return fmt::format("{} --resume --out {}", shell_quoted(options().program),
+                     shell_quoted(folder_.path().string()));
 }
 
 std::string RecordedRun::last_checkpoint() const {
-  return last_saved_.empty() ? "No checkpoint was written yet" : "The last checkpoint is " + last_saved_;
+  return last_saved_.empty() ? "No checkpoint was written yet"
+                             : "The last checkpoint is " + last_saved_;
 }
 
 }  // namespace
@@ -338,7 +370,8 @@ int train(const TrainOptions& options) {
   return RecordedRun(options, start_new(options)).train();
 }
 
-int resume_training(const fs::path& run_or_checkpoint, const std::function<void(TrainOptions&)>& change) {
+int resume_training(const fs::path& run_or_checkpoint,
+                    const std::function<void(TrainOptions&)>& change) {
   RunStart start = start_again(run_or_checkpoint);
   const TrainOptions& saved = start.checkpoint->state.progress->options;
   TrainOptions options = saved;

@@ -18,6 +18,7 @@ int train(const TrainOptions& options);
 /// Resumes a run bit for bit, as if it had never stopped. Takes the named checkpoint, or the newest
 /// valid one of a run's folder. `change` receives the options stored in the checkpoint and may
 /// modify them.
-int resume_training(const std::filesystem::path& run_or_checkpoint, const std::function<void(TrainOptions&)>& change);
+int resume_training(const std::filesystem::path& run_or_checkpoint,
+                    const std::function<void(TrainOptions&)>& change);
 
 }  // namespace mmrec

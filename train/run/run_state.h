@@ -29,9 +29,9 @@ struct TrainingProgress {
 
 /// State of a run after a step; stored in checkpoints.
 struct RunState {
-  int64_t step = 0;                               ///< steps taken
-  int64_t tokens = 0;                             ///< trained on
-  uint64_t seed = 0;  ///< of the run; reproduces drawn memory and order of the data
+  int64_t step = 0;      ///< steps taken
+  int64_t tokens = 0;    ///< trained on
+  uint64_t seed = 0;     ///< of the run; reproduces drawn memory and order of the data
   std::string run = {};  ///< RunFolder::id() of the run; "": no run, or one of an earlier version
   double validation_loss = 0;                     ///< of these weights, or NaN
   std::optional<TrainingProgress> progress = {};  ///< empty in checkpoints that no run wrote

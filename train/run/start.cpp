@@ -23,8 +23,10 @@ RunStart start_new(const TrainOptions& options) {
   if (options.init.empty()) return start;
   start.checkpoint.emplace(options.init);
   if (options.overwrite && within(options.out)(start.checkpoint->folder))
-    fail_usage("--init {}: it is within --out {}, out of which --overwrite moves what is there; choose another --out", options.init,
-               options.out.string());
+    fail_usage(
+        "--init {}: it is within --out {}, out of which --overwrite moves what is there; choose "
+        "another --out",
+        options.init, options.out.string());
   return start;
 }
 
@@ -32,13 +34,17 @@ RunStart start_again(const fs::path& run_or_checkpoint) {
   fs::path path = run_or_checkpoint.lexically_normal();
   if (!path.has_filename()) path = path.parent_path();  // trailing slash
   std::error_code unknown;
-  if (path == "." || path.filename() == ".." || fs::is_symlink(path, unknown)) path = PathAt(path).destination().path();
+  if (path == "." || path.filename() == ".." || fs::is_symlink(path, unknown))
+    path = PathAt(path).destination().path();
   const std::string name = path.filename().string();
   const bool names_checkpoint = is_checkpoint_name(name);
-  const fs::path run = !names_checkpoint ? path : path.has_parent_path() ? path.parent_path() : fs::path(".");
+  const fs::path run = !names_checkpoint        ? path
+                       : path.has_parent_path() ? path.parent_path()
+                                                : fs::path(".");
   if (is_checkpoint(path) && !(names_checkpoint && exists(run / RunFolder::kConfig)))
     fail(
-        "{} is a checkpoint, but not in its run's folder under its own name, where the run could go on; start a new run from its weights with --init "
+        "{} is a checkpoint, but not in its run's folder under its own name, where the run could "
+        "go on; start a new run from its weights with --init "
         "{}",
         run_or_checkpoint.string(), run_or_checkpoint.string());
   RunStart start;
@@ -58,15 +64,18 @@ RunStart start_again(const fs::path& run_or_checkpoint) {
 Config run_config(const TrainOptions& options, const RunStart& start, const Tokenizer& tokenizer) {
   Config config = options.config;
   if (!start.checkpoint) {
-    config.vocab_size = options.vocabulary == 0 ? padded_vocabulary(tokenizer.size()) : options.vocabulary;
+    config.vocab_size =
+        options.vocabulary == 0 ? padded_vocabulary(tokenizer.size()) : options.vocabulary;
   } else {
     const Config& given = start.checkpoint->config;
     config.vocab_size = given.vocab_size;
     if (config != given)
-      fail_usage("--config, --set, --arch or --memory asks for another model than {} holds: {}", start.checkpoint->folder.string(),
+      fail_usage("--config, --set, --arch or --memory asks for another model than {} holds: {}",
+                 start.checkpoint->folder.string(),
                  describe_changes(to_json(given), to_json(config)));
     const bool fitted = given.vocab_size == padded_vocabulary(start.checkpoint->tokenizer.size());
-    if (fitted || tokenizer.size() > given.vocab_size) config.vocab_size = padded_vocabulary(tokenizer.size());
+    if (fitted || tokenizer.size() > given.vocab_size)
+      config.vocab_size = padded_vocabulary(tokenizer.size());
   }
   check_config(config);
   return config;
@@ -82,7 +91,8 @@ Trainer make_trainer(TrainOptions options, const RunStart& start) {
 void read_parameters(const RunStart& start, Trainer& trainer) {
   if (!start.checkpoint) return;
   Parameters& parameters = trainer.parameters();
-  const Tensor added = parameters.weight("embedding.weight").rows(start.checkpoint->tokenizer.size(), trainer.tokenizer().size());
+  const Tensor added = parameters.weight("embedding.weight")
+                           .rows(start.checkpoint->tokenizer.size(), trainer.tokenizer().size());
   const std::vector<float> drawn(added.data(), added.data() + added.count());
   start.checkpoint->read_weights(parameters);
   std::ranges::copy(drawn, added.data());
@@ -92,12 +102,20 @@ void read_parameters(const RunStart& start, Trainer& trainer) {
 RunFolder open_folder(const TrainOptions& options, RunStart& start, int64_t steps) {
   if (!start.resumes()) return RunFolder::for_new_run(options.out, options.overwrite);
   const RunState& state = start.checkpoint->state;
-  if (state.step > steps) fail_usage("the run has taken {} steps already, which is more than the {} that it is to have in all", state.step, steps);
-  if (const std::vector<std::string> later = start.folder->go_back_to(*start.checkpoint); !later.empty())
-    start.notes.push_back(fmt::format("moved to set_aside, since the run goes on from an earlier step: {}", fmt::join(later, ", ")));
-  if (const int64_t lost = drop_metrics_after(*start.folder / RunFolder::kMetrics, state.step, !std::isnan(state.validation_loss)); lost > 0)
+  if (state.step > steps)
+    fail_usage(
+        "the run has taken {} steps already, which is more than the {} that it is to have in all",
+        state.step, steps);
+  if (const std::vector<std::string> later = start.folder->go_back_to(*start.checkpoint);
+      !later.empty())
     start.notes.push_back(
-        fmt::format("{} lines of {} are no figures and are in {}{} now", lost, RunFolder::kMetrics, RunFolder::kMetrics, kUnreadable));
+        fmt::format("moved to set_aside, since the run goes on from an earlier step: {}",
+                    fmt::join(later, ", ")));
+  if (const int64_t lost = drop_metrics_after(*start.folder / RunFolder::kMetrics, state.step,
+                                              !std::isnan(state.validation_loss));
+      lost > 0)
+    start.notes.push_back(fmt::format("{} lines of {} are no figures and are in {}{} now", lost,
+                                      RunFolder::kMetrics, RunFolder::kMetrics, kUnreadable));
   return std::move(*start.folder);
 }
 

@@ -19,7 +19,9 @@ struct RunStart {
   std::vector<std::string> notes;   ///< findings for the log
 
   bool resumes() const { return folder.has_value(); }
-  std::optional<Tokenizer> tokenizer() const { return checkpoint ? std::optional(checkpoint->tokenizer) : std::nullopt; }
+  std::optional<Tokenizer> tokenizer() const {
+    return checkpoint ? std::optional(checkpoint->tokenizer) : std::nullopt;
+  }
 };
 
 RunStart start_new(const TrainOptions& options);

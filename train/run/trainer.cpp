@@ -19,7 +19,9 @@ using Clock = std::chrono::steady_clock;
 
 const std::atomic<int> kNoStop{0};
 
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
 
 LearningRate rate_of(const TrainOptions& options, int steps_per_epoch) {
   const int64_t steps = total_steps(options, steps_per_epoch);
@@ -35,19 +37,25 @@ Trainer::Trainer(const TrainOptions& options, RunData data)
     : options_(options),
       data_(std::move(data)),
       vocabulary_(model_vocabulary(options.config, data_.tokenizer)),
-      state_{.seed = options.seed, .validation_loss = MetricsRow::kNone, .progress = TrainingProgress{.options = {}, .data = data_.fingerprint()}},
+      state_{.seed = options.seed,
+             .validation_loss = MetricsRow::kNone,
+             .progress = TrainingProgress{.options = {}, .data = data_.fingerprint()}},
       windows_(std::move(data_.train), options.sequence, "the training text"),
       order_(windows_.count(), options.batch * options.accumulate, options.seed),
       rate_(rate_of(options, order_.steps_per_epoch())),
       parameters_(options.config),
       training_step_(options.config, vocabulary_, parameters_, windows_,
-                     {.batch = options.batch, .accumulate = options.accumulate, .dropout = options.dropout, .seed = options.seed}),
+                     {.batch = options.batch,
+                      .accumulate = options.accumulate,
+                      .dropout = options.dropout,
+                      .seed = options.seed}),
       stop_(&kNoStop) {
   options_.validation_tokens = validation_tokens(options, order_.steps_per_epoch());
   options_.warmup = rate_.warmup;
   progress().options = options_;
   if (const int window = validation_window(options, data_.validation.count()); window > 0)
-    evaluation_.emplace(options.config, vocabulary_, parameters_, options.seed, WindowSet(std::move(data_.validation), window, "the validation text"),
+    evaluation_.emplace(options.config, vocabulary_, parameters_, options.seed,
+                        WindowSet(std::move(data_.validation), window, "the validation text"),
                         options_.validation_tokens, validation_piece(options, window));
   parameters_.initialise(options.seed);
 }
@@ -58,7 +66,9 @@ void Trainer::restore(const RunState& state) {
   progress().unfinished.clear();
 }
 
-int64_t Trainer::epoch() const { return (std::max<int64_t>(state_.step, 1) - 1) / order_.steps_per_epoch() + 1; }
+int64_t Trainer::epoch() const {
+  return (std::max<int64_t>(state_.step, 1) - 1) / order_.steps_per_epoch() + 1;
+}
 
 MetricsRow Trainer::step() {
   const Clock::time_point begin = Clock::now();
@@ -69,7 +79,9 @@ MetricsRow Trainer::step() {
     return training_step_.run(number, batch);
   }();
   const double rate = rate_.at(number);
-  const double norm = std::isfinite(sum.mean_loss()) ? optimizer_step(parameters_, options_.optimizer, rate, number) : MetricsRow::kNone;
+  const double norm = std::isfinite(sum.mean_loss())
+                          ? optimizer_step(parameters_, options_.optimizer, rate, number)
+                          : MetricsRow::kNone;
   const MetricsRow row{.step = number,
                        .epoch = batch.epoch,
                        .loss = sum.mean_loss(),
@@ -108,7 +120,8 @@ MetricsRow Trainer::validate() {
   do_part(TrainingProgress::kValidation, [&] {
     sum = evaluation_->run();
     taken = seconds_since(begin);
-    if (validation_piece(options_, evaluation_->window()) > 0) in_trained_window = evaluation_->mean_loss_in_pieces();
+    if (validation_piece(options_, evaluation_->window()) > 0)
+      in_trained_window = evaluation_->mean_loss_in_pieces();
   });
   const double loss = state_.validation_loss = sum.mean_loss();
   if (std::isfinite(loss)) {
@@ -132,7 +145,8 @@ MetricsRow Trainer::validate() {
 
 Sample Trainer::sample() {
   const Tokenizer& tokenizer = data_.tokenizer;
-  TextGenerator generator(config(), tokenizer.size(), parameters_, options_.seed, {.seed = options_.seed}, 1, options_.sequence);
+  TextGenerator generator(config(), tokenizer.size(), parameters_, options_.seed,
+                          {.seed = options_.seed}, 1, options_.sequence);
   Sample sample;
   do_part(TrainingProgress::kSample, [&] {
     try {
@@ -151,16 +165,19 @@ Sample Trainer::sample() {
 
 std::vector<Note> Trainer::description() const {
   std::vector<Note> notes;
-  notes.push_back(
-      {fmt::format("model: {} parameters, dim {}, {}; {:.0f} MB for a step of {} x {} tokens", parameter_count(parameters_.table()), config().dim,
-                   describe_layers(config()), static_cast<double>(training_step_.bytes() + 16 * parameters_.weights().count()) / 1e6,
-                   options_.batch * options_.accumulate, options_.sequence)});
+  notes.push_back({fmt::format(
+      "model: {} parameters, dim {}, {}; {:.0f} MB for a step of {} x {} tokens",
+      parameter_count(parameters_.table()), config().dim, describe_layers(config()),
+      static_cast<double>(training_step_.bytes() + 16 * parameters_.weights().count()) / 1e6,
+      options_.batch * options_.accumulate, options_.sequence)});
   notes.insert(notes.end(), data_.notes.begin(), data_.notes.end());
-  notes.push_back(
-      {fmt::format("data: {}: {} windows of {}, {} steps an epoch, {} in all; validation: {}", options_.data, windows_.count(), options_.sequence,
-                   order_.steps_per_epoch(), steps(), evaluation_ ? fmt::format("{} characters", evaluation_->tokens()) : "none")});
+  notes.push_back({fmt::format(
+      "data: {}: {} windows of {}, {} steps an epoch, {} in all; validation: {}", options_.data,
+      windows_.count(), options_.sequence, order_.steps_per_epoch(), steps(),
+      evaluation_ ? fmt::format("{} characters", evaluation_->tokens()) : "none")});
   notes.push_back({"learning rate: " + rate_.describe()});
-  if (const std::string warning = rate_.warning(); !warning.empty()) notes.push_back({warning, Style::kWarning});
+  if (const std::string warning = rate_.warning(); !warning.empty())
+    notes.push_back({warning, Style::kWarning});
   return notes;
 }
 

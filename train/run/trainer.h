@@ -68,11 +68,15 @@ class Trainer {
   bool epoch_is_over() const { return state_.step % order_.steps_per_epoch() == 0; }
   /// Returns whether the validation after the last step is the best so far.
   bool is_best() const { return state_.progress->best_step == state_.step; }
-  bool out_of_patience() const { return options_.patience > 0 && state_.progress->validations_since_best >= options_.patience; }
+  bool out_of_patience() const {
+    return options_.patience > 0 && state_.progress->validations_since_best >= options_.patience;
+  }
   bool is_done() const { return state_.step >= steps() || out_of_patience(); }
 
   int64_t steps() const { return rate_.steps; }  ///< of the whole run
-  int64_t epochs() const { return (rate_.steps + order_.steps_per_epoch() - 1) / order_.steps_per_epoch(); }
+  int64_t epochs() const {
+    return (rate_.steps + order_.steps_per_epoch() - 1) / order_.steps_per_epoch();
+  }
   int64_t epoch() const;  ///< of the last step, from 1
   /// Empty if there is no validation text.
   const std::optional<Evaluation>& evaluation() const { return evaluation_; }

@@ -20,7 +20,8 @@ class TrainingStep {
     float dropout;
     uint64_t seed;
   };
-  TrainingStep(const Config& config, int vocabulary, Parameters& parameters, const WindowSet& windows, const Settings& settings);
+  TrainingStep(const Config& config, int vocabulary, Parameters& parameters,
+               const WindowSet& windows, const Settings& settings);
 
   /// Runs step number `step` (from 1) on batch * accumulate windows; leaves the gradient in
   /// parameters.gradients(). If a batch's loss is not finite, skips the remaining batches and

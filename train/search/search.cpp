@@ -51,7 +51,9 @@ void check_name(const std::string& name) {
   const nlohmann::json fields = to_json(Config{});
   for (const auto& [field, value] : fields.items()) known.push_back(field);
   if (std::ranges::find(known, name) == known.end())
-    fail_usage("{}: neither an option of train that a search can set nor a field of its configuration{}", name, did_you_mean(name, known));
+    fail_usage(
+        "{}: neither an option of train that a search can set nor a field of its configuration{}",
+        name, did_you_mean(name, known));
 }
 
 ordered_json to_json(const Settings& settings) {
@@ -67,18 +69,21 @@ std::string folder_name(const Settings& settings) {
   const std::string text = describe(settings);
   std::string name;
   for (const char c : text) {
-    const bool plain = std::isalnum(static_cast<unsigned char>(c)) || std::string_view("=._+-").find(c) != std::string_view::npos;
+    const bool plain = std::isalnum(static_cast<unsigned char>(c)) ||
+                       std::string_view("=._+-").find(c) != std::string_view::npos;
     name += c == ' ' ? ',' : plain ? c : '_';
   }
   if (name.empty()) return "defaults";
-  if (name.size() <= kLongest && std::ranges::count(name, '_') == std::ranges::count(text, '_')) return name;
+  if (name.size() <= kLongest && std::ranges::count(name, '_') == std::ranges::count(text, '_'))
+    return name;
   return fmt::format("{}-{:08x}", name.substr(0, kLongest), crc32_of(text));
 }
 
 std::vector<std::string> arguments(const Settings& settings) {
   std::vector<std::string> words;
   for (const auto& [name, value] : settings)
-    words.push_back(is_field(name) ? fmt::format("--set={}={}", name, value) : fmt::format("--{}={}", name, value));
+    words.push_back(is_field(name) ? fmt::format("--set={}={}", name, value)
+                                   : fmt::format("--{}={}", name, value));
   return words;
 }
 
@@ -104,7 +109,8 @@ std::string reason(const fs::path& output, int code) {
   if (const size_t place = text.rfind(kError); place != text.npos)
     return text.substr(place + kError.size(), text.find('\n', place) - place - kError.size());
   if (code == -SIGKILL) return "killed (signal 9): out of memory?";
-  return code < 0 ? fmt::format("ended by signal {}", -code) : fmt::format("ended with code {}", code);
+  return code < 0 ? fmt::format("ended by signal {}", -code)
+                  : fmt::format("ended with code {}", code);
 }
 
 bool is_interruption(int code) {
@@ -119,9 +125,12 @@ SearchResult failed(const Settings& settings, const std::string& folder, const s
 }
 
 /// Returns the result of a run that has ended.
-SearchResult result_of(const Settings& settings, const std::string& folder, const fs::path& run_folder) try {
+SearchResult result_of(const Settings& settings, const std::string& folder,
+                       const fs::path& run_folder) try {
   const RunReport run = read_run(run_folder);
-  if (!run.best) return failed(settings, folder, "there was no validation; give --val-split or a text with a part for it");
+  if (!run.best)
+    return failed(settings, folder,
+                  "there was no validation; give --val-split or a text with a part for it");
   const MetricsRow& last = run.validation.back();
   return {.settings = settings,
           .folder = folder,
@@ -141,14 +150,18 @@ SearchResult result_of(const Settings& settings, const std::string& folder, cons
 
 SearchResult from_json(const ordered_json& row, const std::string& where) {
   try {
-    SearchResult result = failed({}, row.at("folder"), name_of_text(row.at("error").get<std::string>()));
-    for (const auto& [name, value] : row.at("settings").items()) result.settings.emplace_back(name, name_of_text(value.get<std::string>()));
+    SearchResult result =
+        failed({}, row.at("folder"), name_of_text(row.at("error").get<std::string>()));
+    for (const auto& [name, value] : row.at("settings").items())
+      result.settings.emplace_back(name, name_of_text(value.get<std::string>()));
     if (!result.error.empty()) return result;
     result.validation_loss = row.at("validation_loss");
     result.accuracy = row.at("accuracy");
     result.best_validation_loss = row.at("best_validation_loss");
     result.train_loss = row.at("train_loss");
-    for (const auto& [name, value] : {std::pair("best_step", &result.best_step), {"steps", &result.steps}, {"tokens", &result.tokens}}) {
+    for (const auto& [name, value] : {std::pair("best_step", &result.best_step),
+                                      {"steps", &result.steps},
+                                      {"tokens", &result.tokens}}) {
       const std::optional<uint64_t> number = whole_number(row.at(name));
       if (!number) fail("{}: not a result of a search: {} is {}", where, name, row.at(name).dump());
       *value = static_cast<int64_t>(*number);
@@ -170,8 +183,8 @@ struct Text {
 
 /// The named inputs of experiments, as they were when the search first used them.
 struct Sources {
-  std::map<std::string, Config> configs;                 // by the value of --config
-  std::map<std::string, Text> texts;                     // by the value of --data
+  std::map<std::string, Config> configs;       // by the value of --config
+  std::map<std::string, Text> texts;           // by the value of --data
   std::map<std::string, std::string> weights;  // by the value of --init: identity of the weights
   std::map<std::string, std::exception_ptr> unreadable;  // names that could not be read, and why
 };
@@ -195,8 +208,12 @@ class Search {
   /// The folder's current name. Experiments get it as their working place.
   fs::path here() const { return lock_.current_path(); }
   fs::path run_folder(const std::string& folder) const { return here() / "experiments" / folder; }
-  fs::path output(const std::string& folder) const { return here() / "experiments" / (folder + ".output"); }
-  size_t done() const { return experiments_.size() - pending_.size() - running_.size() - interrupted_.size(); }
+  fs::path output(const std::string& folder) const {
+    return here() / "experiments" / (folder + ".output");
+  }
+  size_t done() const {
+    return experiments_.size() - pending_.size() - running_.size() - interrupted_.size();
+  }
   /// Compares an existing search.json with this search, and builds the new one.
   void check_description();
   /// Throws if a value of --data, --init or --config cannot be read.
@@ -241,14 +258,19 @@ class Search {
 std::vector<Settings> planned(const SearchOptions& options) {
   const SearchSpace& space = options.space;
   space.check();
-  if (space.grids.empty() && space.ranges.empty()) fail_usage("there is nothing to try; give a --grid, or a --range and --random");
+  if (space.grids.empty() && space.ranges.empty())
+    fail_usage("there is nothing to try; give a --grid, or a --range and --random");
   if (options.random == 0) {
-    if (!space.ranges.empty()) fail_usage("--range {}: say with --random how many experiments to draw", space.ranges.front().name);
+    if (!space.ranges.empty())
+      fail_usage("--range {}: say with --random how many experiments to draw",
+                 space.ranges.front().name);
     return space.combinations();
   }
   std::vector<Settings> all;
   for (int i = 0; i < options.random; ++i)
-    if (Settings settings = space.draw(options.seed, i); std::ranges::find(all, settings) == all.end()) all.push_back(std::move(settings));
+    if (Settings settings = space.draw(options.seed, i);
+        std::ranges::find(all, settings) == all.end())
+      all.push_back(std::move(settings));
   return all;
 }
 
@@ -262,7 +284,8 @@ bool is_preset(const std::string& config) { return std::ranges::count(preset_nam
 /// any directory.
 Settings with_absolute_paths(Settings settings) {
   for (auto& [name, value] : settings)
-    if ((name == "data" && value != "sample") || name == "init" || (name == "config" && !is_preset(value)))
+    if ((name == "data" && value != "sample") || name == "init" ||
+        (name == "config" && !is_preset(value)))
       value = fs::absolute(value).lexically_normal().string();
   return settings;
 }
@@ -277,7 +300,9 @@ Settings with_defaults(const SearchOptions& options) {
     check_name(name);
     if (tried.contains(name)) fail_usage("--{} {}: it is among what the search tries", name, value);
   }
-  const auto given = [&](const std::string& name) { return tried.contains(name) || has(common, name); };
+  const auto given = [&](const std::string& name) {
+    return tried.contains(name) || has(common, name);
+  };
   if (!given("steps") && !given("epochs")) common.emplace_back("epochs", "1");
   if (!given("seed")) common.emplace_back("seed", fmt::format("{}", options.seed));
   return common;
@@ -285,7 +310,8 @@ Settings with_defaults(const SearchOptions& options) {
 
 Sources sources_of(const SearchSpace& space, const Settings& common) {
   Sources sources;
-  const auto for_each = [&](const std::string& option, std::vector<std::string> names, const auto& read) {
+  const auto for_each = [&](const std::string& option, std::vector<std::string> names,
+                            const auto& read) {
     for (const auto& [name, value] : common)
       if (name == option) names = {value};
     for (const GridAxis& grid : space.grids)
@@ -301,26 +327,38 @@ Sources sources_of(const SearchSpace& space, const Settings& common) {
   TrainOptions source;
   for (const auto& [name, value] : common)
     if (name == "val-split") source.validation_split = value;
-  for_each("config", {}, [&](const std::string& name) { sources.configs[name] = load_config(name); });
+  for_each("config", {},
+           [&](const std::string& name) { sources.configs[name] = load_config(name); });
   for_each("data", {source.data}, [&](const std::string& name) {
     source.data = name;
     const RunData data = load_data(source, std::nullopt);
     sources.texts[name] = {describe(data.fingerprint()), data.read_otherwise, data.notes};
   });
-  for_each("init", {}, [&](const std::string& name) { sources.weights[name] = Checkpoint(fs::path(name)).describe_weights(); });
+  for_each("init", {}, [&](const std::string& name) {
+    sources.weights[name] = Checkpoint(fs::path(name)).describe_weights();
+  });
   return sources;
 }
 
 Search::Search(const SearchOptions& options)
-    : options_(options), common_(with_defaults(options)), experiments_(planned(options)), lock_(made(options.out)), console_(options.quiet) {
-  if (is_checkpoint(lock_.path())) fail_usage("--out {}: it is a checkpoint; choose another folder", options.out.string());
-  for (const auto& [file, program] : {std::pair("config.json", "train"), {"train.tokens", "prepare"}})
-    if (exists(lock_ / file)) fail_usage("--out {}: it is a folder of {} ({} is in it); choose another one", options.out.string(), program, file);
+    : options_(options),
+      common_(with_defaults(options)),
+      experiments_(planned(options)),
+      lock_(made(options.out)),
+      console_(options.quiet) {
+  if (is_checkpoint(lock_.path()))
+    fail_usage("--out {}: it is a checkpoint; choose another folder", options.out.string());
+  for (const auto& [file, program] :
+       {std::pair("config.json", "train"), {"train.tokens", "prepare"}})
+    if (exists(lock_ / file))
+      fail_usage("--out {}: it is a folder of {} ({} is in it); choose another one",
+                 options.out.string(), program, file);
   make_directory(lock_ / "experiments");
   check_description();
   read_results();
   for (const Settings& settings : experiments_)
-    if (std::ranges::find(results_, settings, &SearchResult::settings) == results_.end()) pending_.push_back(settings);
+    if (std::ranges::find(results_, settings, &SearchResult::settings) == results_.end())
+      pending_.push_back(settings);
   if (!pending_.empty()) check_sources();
   write_file_atomically(lock_ / "search.json", description_.dump(2) + "\n");
 }
@@ -335,9 +373,14 @@ void Search::check_description() {
   for (const auto& [name, identity] : sources_.weights) weights[text_of_name(name)] = identity;
   if (exists(file)) {
     const nlohmann::json whole = parse_json(read_file(file), shown);
-    const auto is_object = [&](const char* name) { return whole.contains(name) && whole[name].is_object(); };
+    const auto is_object = [&](const char* name) {
+      return whole.contains(name) && whole[name].is_object();
+    };
     if (!whole.is_object() || !is_object("common") || !is_object("texts"))
-      fail("{}: there are no objects \"common\" and \"texts\"; it is not what a search wrote, choose another --out", shown);
+      fail(
+          "{}: there are no objects \"common\" and \"texts\"; it is not what a search wrote, "
+          "choose another --out",
+          shown);
     nlohmann::json before = whole["common"];
     // its experiments had a warm-up of 100 steps, whatever their length
     const bool of_an_earlier_version = !is_object("configs");
@@ -346,37 +389,50 @@ void Search::check_description() {
     else if (whole.contains("default_warmup"))
       default_warmup_ = plain_text(whole["default_warmup"]);
     if (of_an_earlier_version && before.contains("config") && before["config"].is_string())
-      before["config"] = text_of_name(with_absolute_paths({{"config", name_of_text(before["config"].get<std::string>())}}).front().second);
+      before["config"] = text_of_name(
+          with_absolute_paths({{"config", name_of_text(before["config"].get<std::string>())}})
+              .front()
+              .second);
     if (before != common)
-      fail_usage("{} holds a search whose experiments have other settings in common ({}); choose another --out", options_.out.string(),
-                 describe_changes(before, common));
-    const auto keep = [&](const char* key, const std::string& what, nlohmann::json& now, const auto& more) {
+      fail_usage(
+          "{} holds a search whose experiments have other settings in common ({}); choose another "
+          "--out",
+          options_.out.string(), describe_changes(before, common));
+    const auto keep = [&](const char* key, const std::string& what, nlohmann::json& now,
+                          const auto& more) {
       if (!is_object(key)) return;
       for (const auto& [name, then] : whole[key].items()) {
         if (now.contains(name) && now[name] != then)
-          fail_usage("{} {}: {} now, {} then{}; their losses do not compare, choose another --out", name_of_text(name), what, plain_text(now[name]),
-                     plain_text(then), more(name_of_text(name)));
+          fail_usage("{} {}: {} now, {} then{}; their losses do not compare, choose another --out",
+                     name_of_text(name), what, plain_text(now[name]), plain_text(then),
+                     more(name_of_text(name)));
         now[name] = then;
       }
     };
     const std::string out = options_.out.string();
-    keep("texts", fmt::format("is no longer the text that the search in {} has trained on", out), texts,
-         [&](const std::string& name) { return sources_.texts.at(name).read_otherwise; });
-    keep("weights", fmt::format("no longer has the weights that the search in {} has started from", out), weights,
-         [](const std::string&) { return ""; });
+    keep("texts", fmt::format("is no longer the text that the search in {} has trained on", out),
+         texts, [&](const std::string& name) { return sources_.texts.at(name).read_otherwise; });
+    keep("weights",
+         fmt::format("no longer has the weights that the search in {} has started from", out),
+         weights, [](const std::string&) { return ""; });
     if (!of_an_earlier_version)
       for (const auto& [text, fields] : whole["configs"].items()) {
         const std::string name = name_of_text(text);
         const Config config = config_from_json(fields, Config{}, shown);
         if (sources_.configs.contains(name) && sources_.configs[name] != config)
-          fail_usage("{} is no longer the configuration that the search in {} has trained with ({}); choose another --out", name, out,
-                     describe_changes(to_json(config), to_json(sources_.configs[name])));
+          fail_usage(
+              "{} is no longer the configuration that the search in {} has trained with ({}); "
+              "choose another --out",
+              name, out, describe_changes(to_json(config), to_json(sources_.configs[name])));
         sources_.configs[name] = config;
       }
   }
   for (const auto& [name, config] : sources_.configs) configs[text_of_name(name)] = to_json(config);
-  description_ =
-      nlohmann::json{{"common", common}, {"configs", configs}, {"default_warmup", default_warmup_}, {"texts", texts}, {"weights", weights}};
+  description_ = nlohmann::json{{"common", common},
+                                {"configs", configs},
+                                {"default_warmup", default_warmup_},
+                                {"texts", texts},
+                                {"weights", weights}};
 }
 
 void Search::check_sources() const {
@@ -409,10 +465,13 @@ void Search::read_results() {
   const std::string content = read_file(file);
   std::string kept;  // without a last line that a crash has cut
   for (const std::string_view line : whole_lines(content)) {
-    const std::string where = fmt::format("{}: line {}", file.shown().string(), results_.size() + 1);
+    const std::string where =
+        fmt::format("{}: line {}", file.shown().string(), results_.size() + 1);
     parse_json(line, where);  // strict checks; does not keep the order of keys
     SearchResult result = from_json(ordered_json::parse(line), where);
-    if (!result.error.empty() && options_.retry_failed && std::ranges::find(experiments_, result.settings) != experiments_.end()) continue;
+    if (!result.error.empty() && options_.retry_failed &&
+        std::ranges::find(experiments_, result.settings) != experiments_.end())
+      continue;
     kept.append(line).append("\n");
     results_.push_back(std::move(result));
   }
@@ -424,7 +483,9 @@ bool Search::is_in_use(const Settings& settings) {
   const fs::path out = run_folder(folder);
   if (!fs::is_directory(out) || !is_locked(out)) return false;
   if (waited_for_.insert(folder).second)
-    console_.line(fmt::format("{}: waiting for the process that is still in {}", describe(settings), out.string()), Style::kWarning);
+    console_.line(fmt::format("{}: waiting for the process that is still in {}", describe(settings),
+                              out.string()),
+                  Style::kWarning);
   return true;
 }
 
@@ -433,12 +494,14 @@ bool Search::start(const Settings& settings) {
   const fs::path out = run_folder(folder);
   const bool has_ended = fs::exists(out / RunFolder::kFinal);  // in an earlier search
   if (has_ended)
-    if (const SearchResult result = result_of(settings, folder, out); result.error.empty() || !options_.retry_failed) {
+    if (const SearchResult result = result_of(settings, folder, out);
+        result.error.empty() || !options_.retry_failed) {
       add(result);
       return true;
     }
-  std::vector<std::string> words = {train_.string(), "--out=" + out.string(), "--quiet",
-                                    fmt::format("--threads={}", std::max(options_.threads / options_.jobs, 1))};
+  std::vector<std::string> words = {
+      train_.string(), "--out=" + out.string(), "--quiet",
+      fmt::format("--threads={}", std::max(options_.threads / options_.jobs, 1))};
   const bool resumes = !has_ended && fs::exists(out / kLatestFile);
   Settings all = with_common(settings);
   // the run keeps its resolved warm-up
@@ -446,7 +509,8 @@ bool Search::start(const Settings& settings) {
   const std::vector<std::string> given = arguments(all);
   words.insert(words.end(), given.begin(), given.end());
   for (const auto& [name, value] : {std::pair("keep", "1"), {"sample-tokens", "0"}})
-    if (!has(common_, name) && !has(settings, name)) words.push_back(fmt::format("--{}={}", name, value));
+    if (!has(common_, name) && !has(settings, name))
+      words.push_back(fmt::format("--{}={}", name, value));
   words.push_back(resumes ? "--resume" : "--overwrite");
   try {
     running_.push_back({settings, folder, ChildProcess(words, output(folder))});
@@ -457,7 +521,9 @@ bool Search::start(const Settings& settings) {
     }
     room_ = static_cast<int>(running_.size());
     if (waited_for_.insert(folder).second)
-      console_.line(fmt::format("{}: {}; it waits for another experiment to end", describe(settings), error.what()), Style::kWarning);
+      console_.line(fmt::format("{}: {}; it waits for another experiment to end",
+                                describe(settings), error.what()),
+                    Style::kWarning);
     return false;
   }
   return true;
@@ -480,9 +546,11 @@ void Search::add(const SearchResult& result) {
   file.append(to_json(result).dump() + "\n");
   file.flush();
   results_.push_back(result);
-  const std::string about = fmt::format("{}/{}  {}: ", done(), experiments_.size(), describe(result.settings));
+  const std::string about =
+      fmt::format("{}/{}  {}: ", done(), experiments_.size(), describe(result.settings));
   if (result.error.empty())
-    console_.line(fmt::format("{}validation loss {:.4f}, perplexity {:.3f} in {}", about, result.validation_loss, std::exp(result.validation_loss),
+    console_.line(fmt::format("{}validation loss {:.4f}, perplexity {:.3f} in {}", about,
+                              result.validation_loss, std::exp(result.validation_loss),
                               format_duration(result.seconds)));
   else
     console_.line(fmt::format("{}failed: {}", about, result.error), Style::kWarning);
@@ -493,8 +561,10 @@ void Search::write_best() const {
   const SearchResult& best = results_.front();
   if (!best.error.empty()) return;
   const Settings settings = with_absolute_paths(with_common(best.settings));
-  const std::string about = fmt::format("{}: validation loss {:.4f}, perplexity {:.3f} after {} steps, the best of {} experiments",
-                                        describe(best.settings), best.validation_loss, std::exp(best.validation_loss), best.steps, results_.size());
+  const std::string about = fmt::format(
+      "{}: validation loss {:.4f}, perplexity {:.3f} after {} steps, the best of {} experiments",
+      describe(best.settings), best.validation_loss, std::exp(best.validation_loss), best.steps,
+      results_.size());
   write_file_atomically(lock_ / "best.toml", options_file(about, settings));
 }
 
@@ -526,7 +596,10 @@ SearchOutcome Search::run_experiments() {
   SuspendSignal suspend;
   describe_texts();
   console_.line(describe_machine(options_.threads));
-  if (!results_.empty()) console_.line(fmt::format("{}: going on after {} results", options_.out.string(), results_.size()), Style::kHeading);
+  if (!results_.empty())
+    console_.line(
+        fmt::format("{}: going on after {} results", options_.out.string(), results_.size()),
+        Style::kHeading);
   const auto begin = Clock::now();
   auto shown = begin - std::chrono::seconds(1);
   bool stopping = false;
@@ -535,7 +608,9 @@ SearchOutcome Search::run_experiments() {
       stopping = true;
       pending_.clear();
       stop_all();
-      console_.line("stopping: the experiments that run save their state; a second signal ends at once", Style::kHeading);
+      console_.line(
+          "stopping: the experiments that run save their state; a second signal ends at once",
+          Style::kHeading);
     }
     if (suspend.received()) {
       for (const Running& running : running_) running.process.send(SIGSTOP);
@@ -566,7 +641,8 @@ SearchOutcome Search::run_experiments() {
     if (console_.has_status() && Clock::now() - shown > std::chrono::milliseconds(500)) {
       shown = Clock::now();
       const std::chrono::duration<double> time = shown - begin;
-      console_.status(fmt::format("{} of {} done, {} running, {}", done(), experiments_.size(), running_.size(), format_duration(time.count())));
+      console_.status(fmt::format("{} of {} done, {} running, {}", done(), experiments_.size(),
+                                  running_.size(), format_duration(time.count())));
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
@@ -584,7 +660,9 @@ SearchOutcome Search::run_experiments() {
 SearchOutcome search(const SearchOptions& options) { return Search(options).run(); }
 
 ordered_json to_json(const SearchResult& result) {
-  ordered_json row = {{"settings", to_json(result.settings)}, {"folder", result.folder}, {"error", text_of_name(result.error)}};
+  ordered_json row = {{"settings", to_json(result.settings)},
+                      {"folder", result.folder},
+                      {"error", text_of_name(result.error)}};
   if (!result.error.empty()) return row;
   if (!result.warning.empty()) row["warning"] = result.warning;
   row.update({{"validation_loss", result.validation_loss},
@@ -605,7 +683,8 @@ std::string search_table(const std::vector<SearchResult>& results, size_t width)
     for (const auto& [name, value] : result.settings)
       if (std::ranges::find(names, name) == names.end()) names.push_back(name);
   std::vector<std::vector<std::string>> rows = {names};
-  rows.front().insert(rows.front().end(), {"perplexity", "loss", "accuracy", "train loss", "steps", "time"});
+  rows.front().insert(rows.front().end(),
+                      {"perplexity", "loss", "accuracy", "train loss", "steps", "time"});
   std::string failures, warning;
   int64_t warnings = 0;
   for (const SearchResult& result : results) {
@@ -614,17 +693,22 @@ std::string search_table(const std::vector<SearchResult>& results, size_t width)
       const auto setting = std::ranges::find(result.settings, name, &Settings::value_type::first);
       row.push_back(setting == result.settings.end() ? "" : setting->second);
     }
-    if (!result.warning.empty() && ++warnings == 1) warning = fmt::format("{}: {}", describe(result.settings), result.warning);
+    if (!result.warning.empty() && ++warnings == 1)
+      warning = fmt::format("{}: {}", describe(result.settings), result.warning);
     if (result.error.empty()) {
-      row.insert(row.end(),
-                 {fmt::format("{:.3f}", std::exp(result.validation_loss)), fmt::format("{:.4f}", result.validation_loss), percent(result.accuracy),
-                  fmt::format("{:.4f}", result.train_loss), fmt::format("{}", result.steps), format_duration(result.seconds)});
+      row.insert(row.end(), {fmt::format("{:.3f}", std::exp(result.validation_loss)),
+                             fmt::format("{:.4f}", result.validation_loss),
+                             percent(result.accuracy), fmt::format("{:.4f}", result.train_loss),
+                             fmt::format("{}", result.steps), format_duration(result.seconds)});
     } else {
       row.push_back("failed");
       failures += fmt::format("{} failed: {}\n", describe(result.settings), result.error);
     }
   }
-  if (warnings > 0) failures += fmt::format("warning: {}{}\n", warning, warnings > 1 ? fmt::format(" (so it is with {} experiments)", warnings) : "");
+  if (warnings > 0)
+    failures +=
+        fmt::format("warning: {}{}\n", warning,
+                    warnings > 1 ? fmt::format(" (so it is with {} experiments)", warnings) : "");
   return text_table(std::move(rows), width) + failures;
 }
 

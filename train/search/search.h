@@ -39,8 +39,8 @@ struct SearchOutcome {
   std::vector<SearchResult> results;  ///< best first, failed last
   /// experiments stopped by a signal from outside; they can be resumed
   std::vector<Settings> interrupted;
-  std::filesystem::path folder;       ///< options.out, or its new name if it was renamed
-  int signal = 0;                     ///< signal that stopped the search, or 0
+  std::filesystem::path folder;  ///< options.out, or its new name if it was renamed
+  int signal = 0;                ///< signal that stopped the search, or 0
 };
 
 /// Trains once for each combination of settings, each in its own process. An experiment that fails,

@@ -1,4 +1,5 @@
-// RMSNorm forward (runtime/ops/rmsnorm.h) with a fault of choice: what the tuner must never take. For tests only.
+// RMSNorm forward (runtime/ops/rmsnorm.h) with a fault of choice: what the tuner must never take.
+// For tests only.
 #include <Halide.h>
 
 #include <chrono>
@@ -36,7 +37,8 @@ class FaultyRmsnorm : public Generator<FaultyRmsnorm> {
     rstd(n) = 1.f / (sqrt(sum(n) / cast<float>(D)) + kNormEpsilon);
     Expr value = w(d) * x(d, n) * rstd(n);
     if (what == "last_column") value = select(d == D - 1, 1.01f * value, value);
-    if (what == "odd_sizes") value = select(d >= D / 8 * 8, 0.f, value);  // right wherever eight columns divide D
+    if (what == "odd_sizes")
+      value = select(d >= D / 8 * 8, 0.f, value);  // right wherever eight columns divide D
     if (what == "wild_read") value = value + x(d + 0x10000000, n);
     y(d, n) = value;
     sum.compute_root();

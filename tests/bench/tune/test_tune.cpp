@@ -10,6 +10,7 @@
 #include <set>
 #include <thread>
 
+#include "bench/harness/race.h"
 #include "bench/tune/apply.h"
 #include "bench/tune/builds.h"
 #include "bench/tune/candidate.h"
@@ -17,10 +18,9 @@
 #include "bench/tune/commands.h"
 #include "bench/tune/derive.h"
 #include "bench/tune/instance_search.h"
-#include "support/run_commands.h"
-#include "bench/harness/race.h"
 #include "runtime/threads.h"
 #include "support/atomic_file.h"
+#include "support/run_commands.h"
 #include "tests/common/expect_error.h"
 #include "tests/common/kernel_test.h"
 #include "tests/common/process_ends.h"
@@ -31,8 +31,12 @@ namespace {
 
 using test::TemporaryDirectory;
 
-const Machine kMachine{
-    .cpu = "some_cpu", .microarchitecture = "some_cores", .isa = "avx2", .target = "x86-64-avx2", .halide = "21.0.0", .threads = 2};
+const Machine kMachine{.cpu = "some_cpu",
+                       .microarchitecture = "some_cores",
+                       .isa = "avx2",
+                       .target = "x86-64-avx2",
+                       .halide = "21.0.0",
+                       .threads = 2};
 const Instance kDefault{"packed", {}};
 
 Instance tile(int rows) { return {"packed", {{"tile_rows", std::to_string(rows)}}}; }
@@ -40,7 +44,8 @@ Instance tile(int rows) { return {"packed", {{"tile_rows", std::to_string(rows)}
 Call product(int M) { return {"gemm", "nt", {{"M", M}, {"N", 128}, {"K", 32}}}; }
 
 /// What a race says of an instance that took `score` times as long as the defaults.
-Verdict timed(const Instance& instance, double score, std::optional<bool> wins = {}, const Call& call = product(512)) {
+Verdict timed(const Instance& instance, double score, std::optional<bool> wins = {},
+              const Call& call = product(512)) {
   return {.time = "2026-11-21T20:00:00Z",
           .machine = kMachine,
           .call = call,
@@ -78,7 +83,8 @@ struct Warnings {
   std::vector<std::string> texts;
 };
 
-// -------------------------------------------------------------------------------------------------------------- log
+// -------------------------------------------------------------------------------------------------
+// log
 
 TEST(TuneLog, ReadsWhatItWrites) {
   const TemporaryDirectory directory;
@@ -111,7 +117,8 @@ TEST(TuneLog, SkipsWhatIsCorruptedAndNamesIt) {
   const TemporaryDirectory directory;
   const std::filesystem::path path = directory / "log.jsonl";
   Warnings warnings;
-  Log(path, warnings.warn()).append(std::vector{timed(tile(4), 0.5), timed(tile(6), 0.6), timed(tile(8), 0.7)});
+  Log(path, warnings.warn())
+      .append(std::vector{timed(tile(4), 0.5), timed(tile(6), 0.6), timed(tile(8), 0.7)});
   std::string text = read_file(path);
   text[text.find('\n') + 20] = '\x01';  // in line 2
   write_file_atomically(path, text + "{\"time\": \"2026\"}\n[]\n\n" + text.substr(0, 50));
@@ -121,7 +128,9 @@ TEST(TuneLog, SkipsWhatIsCorruptedAndNamesIt) {
   ASSERT_EQ(warnings.texts.size(), 5);
   const int lines[] = {2, 4, 5, 6, 7};
   for (size_t i = 0; i < 5; ++i)
-    EXPECT_NE(warnings.texts[i].find(fmt::format("{}:{}: ", path.string(), lines[i])), std::string::npos) << warnings.texts[i];
+    EXPECT_NE(warnings.texts[i].find(fmt::format("{}:{}: ", path.string(), lines[i])),
+              std::string::npos)
+        << warnings.texts[i];
 
   // What comes after a line that was cut off is a line of its own, for this reader and the next.
   log.append(std::vector{timed(tile(10), 0.8)});
@@ -163,9 +172,14 @@ TEST(TuneLog, RefusesNumbersOfOtherKinds) {
   Warnings warnings;
   Log(path, warnings.warn()).append(std::vector{timed(tile(4), 0.5)});
   const std::string line = read_file(path);
-  const std::pair<const char*, const char*> changes[] = {
-      {"\"M\":512", "\"M\":512.9"}, {"\"M\":512", "\"M\":true"},      {"\"M\":512", "\"M\":1e20"},           {"\"M\":512", "\"M\":-1"},
-      {"\"M\":512", "\"P\":512"},   {"\"M\":512", "\"M\":1,\"P\":1"}, {"\"threads\":2", "\"threads\":true"}, {"\"threads\":2", "\"threads\":-1"}};
+  const std::pair<const char*, const char*> changes[] = {{"\"M\":512", "\"M\":512.9"},
+                                                         {"\"M\":512", "\"M\":true"},
+                                                         {"\"M\":512", "\"M\":1e20"},
+                                                         {"\"M\":512", "\"M\":-1"},
+                                                         {"\"M\":512", "\"P\":512"},
+                                                         {"\"M\":512", "\"M\":1,\"P\":1"},
+                                                         {"\"threads\":2", "\"threads\":true"},
+                                                         {"\"threads\":2", "\"threads\":-1"}};
   for (const auto& [part, by] : changes) {
     std::string changed = line;
     ASSERT_NE(changed.find(part), changed.npos) << part;
@@ -206,14 +220,16 @@ TEST(TuneLog, TwoTunersKeepEachOthersLines) {
 TEST(TuneLog, SeesWhatOthersAdd) {
   const TemporaryDirectory directory;
   Warnings warnings;
-  Log one(directory / "log.jsonl", warnings.warn()), other(directory / "log.jsonl", warnings.warn());
+  Log one(directory / "log.jsonl", warnings.warn()),
+      other(directory / "log.jsonl", warnings.warn());
   one.append(std::vector{timed(tile(4), 1)});
   size_t seen = 0;
   other.append(std::vector{timed(tile(6), 1)}, [&] { seen = other.verdicts().size(); });
   EXPECT_EQ(seen, 2);
 }
 
-// ------------------------------------------------------------------------------------------------------------ table
+// -------------------------------------------------------------------------------------------------
+// table
 
 Row row_of(const Call& call, const Instance& instance, const std::string& cpu = "some_cpu") {
   return {.call = call,
@@ -233,10 +249,15 @@ TEST(TuneTable, RowALineInOrder) {
   const TemporaryDirectory directory;
   const std::filesystem::path path = directory / "some_cores.json";
   Warnings warnings;
-  write_schedule_table(path,
-                       {"some_cores", {row_of(product(512), tile(6)), row_of(product(8), kDefault), row_of(product(8), kDefault, "other_cpu")}});
+  write_schedule_table(path, {"some_cores",
+                              {row_of(product(512), tile(6)), row_of(product(8), kDefault),
+                               row_of(product(8), kDefault, "other_cpu")}});
   const std::string text = read_file(path);
-  EXPECT_NE(text.find("\n  {\"op\":\"gemm\",\"pass\":\"nt\",\"dtype\":\"f32\",\"sizes\":{\"K\":32,\"M\":512,\"N\":128},"), text.npos) << text;
+  EXPECT_NE(text.find("\n  "
+                      "{\"op\":\"gemm\",\"pass\":\"nt\",\"dtype\":\"f32\",\"sizes\":{\"K\":32,"
+                      "\"M\":512,\"N\":128},"),
+            text.npos)
+      << text;
   const ScheduleTable table = read_schedule_table(path, "some_cores", warnings.warn());
   ASSERT_EQ(table.rows.size(), 3);
   EXPECT_EQ(table.rows[0].call, product(8));
@@ -252,19 +273,23 @@ TEST(TuneTable, KeepsWhatItCannotRead) {
   const TemporaryDirectory directory;
   const std::filesystem::path path = directory / "some_cores.json";
   Warnings warnings;
-  write_schedule_table(path, {"some_cores", {row_of(product(8), kDefault), row_of(product(512), tile(6))}});
+  write_schedule_table(
+      path, {"some_cores", {row_of(product(8), kDefault), row_of(product(512), tile(6))}});
   std::string text = read_file(path);
   text.replace(text.find("\"pass\""), 6, "\"past\"");
   write_file_atomically(path, text);
   const ScheduleTable table = read_schedule_table(path, "some_cores", warnings.warn());
   EXPECT_EQ(table.rows.size(), 1);
   ASSERT_EQ(warnings.texts.size(), 1);
-  EXPECT_NE(warnings.texts[0].find("the field 'pass' is missing"), std::string::npos) << warnings.texts[0];
+  EXPECT_NE(warnings.texts[0].find("the field 'pass' is missing"), std::string::npos)
+      << warnings.texts[0];
   write_schedule_table(path, table);
   EXPECT_NE(read_file(path).find("\"past\":\"nt\""), std::string::npos) << read_file(path);
   EXPECT_EQ(read_schedule_table(path, "some_cores", warnings.warn()).unreadable.size(), 1);
 
-  for (const auto& [part, by] : {std::pair("\"M\":512", "\"M\":512.5"), {"\"M\":512", "\"P\":512"}, {"\"seconds\":0.0001235", "\"seconds\":0"}}) {
+  for (const auto& [part, by] : {std::pair("\"M\":512", "\"M\":512.5"),
+                                 {"\"M\":512", "\"P\":512"},
+                                 {"\"seconds\":0.0001235", "\"seconds\":0"}}) {
     write_schedule_table(path, {"some_cores", {row_of(product(512), tile(6))}});
     text = read_file(path);
     ASSERT_NE(text.find(part), text.npos) << text;
@@ -273,28 +298,35 @@ TEST(TuneTable, KeepsWhatItCannotRead) {
   }
 
   write_file_atomically(path, "{\"rows\": [");
-  expect_error([&] { read_schedule_table(path, "some_cores", warnings.warn()); }, {"some_cores.json", "no table", "move it away"});
+  expect_error([&] { read_schedule_table(path, "some_cores", warnings.warn()); },
+               {"some_cores.json", "no table", "move it away"});
   EXPECT_EQ(read_file(path), "{\"rows\": [");
 }
 
 TEST(TuneTable, MergedRowsReplaceThoseOfTheSameKey) {
-  ScheduleTable table{"some_cores", {row_of(product(8), kDefault), row_of(product(8), kDefault, "other_cpu")}};
+  ScheduleTable table{"some_cores",
+                      {row_of(product(8), kDefault), row_of(product(8), kDefault, "other_cpu")}};
   merge_rows(table, {row_of(product(8), tile(6)), row_of(product(512), tile(6))});
   ASSERT_EQ(table.rows.size(), 3);
-  for (const Row& row : table.rows) EXPECT_EQ(row.instance, row.cpu == "other_cpu" ? kDefault : tile(6));
+  for (const Row& row : table.rows)
+    EXPECT_EQ(row.instance, row.cpu == "other_cpu" ? kDefault : tile(6));
 }
 
-// ----------------------------------------------------------------------------------------------------------- derive
+// -------------------------------------------------------------------------------------------------
+// derive
 
 const Sources kSources{.default_variant = [](const Call&) { return "packed"; },
                        .of_today = [](const Verdict& verdict) { return verdict.code == "0123"; }};
 
-std::vector<Row> derive(const std::vector<Verdict>& verdicts) { return derive_rows(verdicts, kMachine, kSources); }
+std::vector<Row> derive(const std::vector<Verdict>& verdicts) {
+  return derive_rows(verdicts, kMachine, kSources);
+}
 
 TEST(TuneDerive, WinnersAndDefaults) {
   const Call small = product(8);
   const std::vector<Row> rows =
-      derive({timed(kDefault, 1), timed(tile(6), 0.8, true), timed(tile(8), 0.9), timed(kDefault, 1, {}, small), timed(tile(10), 0.7, {}, small)});
+      derive({timed(kDefault, 1), timed(tile(6), 0.8, true), timed(tile(8), 0.9),
+              timed(kDefault, 1, {}, small), timed(tile(10), 0.7, {}, small)});
   ASSERT_EQ(rows.size(), 2);
   EXPECT_EQ(rows[1].call, product(512));
   EXPECT_EQ(rows[1].instance, tile(6));
@@ -305,18 +337,28 @@ TEST(TuneDerive, WinnersAndDefaults) {
 
 TEST(TuneDerive, WhoBeatsTheChampionTakesItsPlace) {
   const Verdict first = duel(tile(6), kDefault, true, 0.8);
-  EXPECT_EQ(derive({timed(kDefault, 1), first, duel(tile(8), tile(6), true, 0.79)})[0].instance, tile(8));
-  EXPECT_EQ(derive({timed(kDefault, 1), first, duel(tile(8), tile(6), false, 0.7)})[0].instance, tile(6));
+  EXPECT_EQ(derive({timed(kDefault, 1), first, duel(tile(8), tile(6), true, 0.79)})[0].instance,
+            tile(8));
+  EXPECT_EQ(derive({timed(kDefault, 1), first, duel(tile(8), tile(6), false, 0.7)})[0].instance,
+            tile(6));
   // Another tuner's, against an incumbent that is none any more.
-  EXPECT_EQ(derive({timed(kDefault, 1), first, duel(tile(8), kDefault, true, 0.7)})[0].instance, tile(8));
-  EXPECT_EQ(derive({timed(kDefault, 1), first, duel(tile(8), kDefault, true, 0.79)})[0].instance, tile(6));
-  EXPECT_EQ(derive({timed(kDefault, 1), first, duel(tile(8), kDefault, false, 0.99)})[0].instance, tile(6));
+  EXPECT_EQ(derive({timed(kDefault, 1), first, duel(tile(8), kDefault, true, 0.7)})[0].instance,
+            tile(8));
+  EXPECT_EQ(derive({timed(kDefault, 1), first, duel(tile(8), kDefault, true, 0.79)})[0].instance,
+            tile(6));
+  EXPECT_EQ(derive({timed(kDefault, 1), first, duel(tile(8), kDefault, false, 0.99)})[0].instance,
+            tile(6));
 }
 
 TEST(TuneDerive, WhatHasBecomeSlowIsTheBestNoMore) {
   const Verdict first = duel(tile(6), kDefault, true, 0.8);
-  EXPECT_EQ(derive({timed(kDefault, 1), first, timed(tile(6), 1.1), duel(kDefault, tile(6), true, 1)})[0].instance, kDefault);
-  EXPECT_EQ(derive({timed(kDefault, 1), first, duel(tile(6), kDefault, false, 1)})[0].instance, kDefault) << "the latest race of the two";
+  EXPECT_EQ(
+      derive({timed(kDefault, 1), first, timed(tile(6), 1.1), duel(kDefault, tile(6), true, 1)})[0]
+          .instance,
+      kDefault);
+  EXPECT_EQ(derive({timed(kDefault, 1), first, duel(tile(6), kDefault, false, 1)})[0].instance,
+            kDefault)
+      << "the latest race of the two";
 }
 
 TEST(TuneDerive, TheFirstIncumbentIsTheFirstChampion) {
@@ -324,24 +366,38 @@ TEST(TuneDerive, TheFirstIncumbentIsTheFirstChampion) {
     verdict.incumbent = tile(4);
     return verdict;
   };
-  EXPECT_EQ(derive({against(timed(kDefault, 1)), against(timed(tile(4), 0.9)), against(timed(tile(6), 0.95))})[0].instance, tile(4));
-  EXPECT_EQ(derive({against(timed(kDefault, 1)), against(timed(tile(6), 0.95))})[0].instance, kDefault) << "it has never run";
+  EXPECT_EQ(derive({against(timed(kDefault, 1)), against(timed(tile(4), 0.9)),
+                    against(timed(tile(6), 0.95))})[0]
+                .instance,
+            tile(4));
+  EXPECT_EQ(derive({against(timed(kDefault, 1)), against(timed(tile(6), 0.95))})[0].instance,
+            kDefault)
+      << "it has never run";
 }
 
 TEST(TuneDerive, BarredInstancesAreNeverChosen) {
   for (const Status status : {Status::kWrong, Status::kRefused}) {
     const Verdict barred = of_all_shapes(tile(6), status);
-    EXPECT_EQ(derive({timed(kDefault, 1), timed(tile(6), 0.1, true), timed(tile(8), 0.8, true), barred})[0].instance, tile(8));
-    EXPECT_EQ(derive({barred, timed(kDefault, 1), timed(tile(6), 0.1, true)})[0].instance, kDefault);
+    EXPECT_EQ(derive({timed(kDefault, 1), timed(tile(6), 0.1, true), timed(tile(8), 0.8, true),
+                      barred})[0]
+                  .instance,
+              tile(8));
+    EXPECT_EQ(derive({barred, timed(kDefault, 1), timed(tile(6), 0.1, true)})[0].instance,
+              kDefault);
   }
   for (const Status status : {Status::kFailed, Status::kSlowCompile})
-    EXPECT_EQ(derive({timed(kDefault, 1), timed(tile(6), 0.1, true), of_all_shapes(tile(6), status)})[0].instance, tile(6));
+    EXPECT_EQ(
+        derive({timed(kDefault, 1), timed(tile(6), 0.1, true), of_all_shapes(tile(6), status)})[0]
+            .instance,
+        tile(6));
 }
 
 TEST(TuneDerive, BarredRowsGoWhereverTheyAreFrom) {
   Verdict wrong = of_all_shapes(tile(6), Status::kWrong);
   wrong.machine.threads = 1;  // of any number of threads
-  ScheduleTable table{"some_cores", {row_of(product(8), tile(6)), row_of(product(8), tile(6), "other_cpu"), row_of(product(512), tile(8))}};
+  ScheduleTable table{"some_cores",
+                      {row_of(product(8), tile(6)), row_of(product(8), tile(6), "other_cpu"),
+                       row_of(product(512), tile(8))}};
   drop_barred_rows(table, std::vector{wrong}, kMachine);
   ASSERT_EQ(table.rows.size(), 2);
   EXPECT_EQ(table.rows[0].cpu, "other_cpu");
@@ -354,25 +410,31 @@ TEST(TuneDerive, OthersDoNotCount) {
     change(verdict);
     return verdict;
   };
-  for (const Verdict& other : {changed([](Verdict& v) { v.machine.cpu = "other"; }), changed([](Verdict& v) { v.machine.threads = 1; }),
-                               changed([](Verdict& v) { v.machine.target = "x86-64"; }), changed([](Verdict& v) { v.machine.halide = "20"; }),
-                               changed([](Verdict& v) { v.code = "old"; }), changed([](Verdict& v) { v.status = Status::kDropped; })})
+  for (const Verdict& other : {changed([](Verdict& v) { v.machine.cpu = "other"; }),
+                               changed([](Verdict& v) { v.machine.threads = 1; }),
+                               changed([](Verdict& v) { v.machine.target = "x86-64"; }),
+                               changed([](Verdict& v) { v.machine.halide = "20"; }),
+                               changed([](Verdict& v) { v.code = "old"; }),
+                               changed([](Verdict& v) { v.status = Status::kDropped; })})
     EXPECT_EQ(derive({timed(kDefault, 1), other})[0].instance, kDefault);
   EXPECT_TRUE(derive({changed([](Verdict& v) { v.code = "old"; })}).empty());
 }
 
 /// The same, of a call that takes so many times as long.
 Verdict longer(double times, Verdict verdict) {
-  for (double* seconds : {&verdict.seconds.best, &verdict.seconds.median, &verdict.incumbent_seconds, &verdict.default_seconds}) *seconds *= times;
+  for (double* seconds : {&verdict.seconds.best, &verdict.seconds.median,
+                          &verdict.incumbent_seconds, &verdict.default_seconds})
+    *seconds *= times;
   return verdict;
 }
 
 TEST(TuneDerive, ShapesShareInstances) {
   const Call a = product(100), b = product(200), c = product(300);
-  const std::vector<Row> rows = derive({timed(kDefault, 1, {}, a), longer(2, timed(kDefault, 1, {}, b)), timed(kDefault, 1, {}, c),
-                                        timed(tile(6), 0.80, true, a), timed(tile(8), 0.81, {}, a),  // 8 is nearly as good
-                                        longer(2, timed(tile(8), 0.70, true, b)), longer(2, timed(tile(6), 0.71, {}, b)),
-                                        timed(tile(4), 0.50, true, c), timed(tile(8), 0.60, {}, c)});  // 8 is not
+  const std::vector<Row> rows = derive(
+      {timed(kDefault, 1, {}, a), longer(2, timed(kDefault, 1, {}, b)), timed(kDefault, 1, {}, c),
+       timed(tile(6), 0.80, true, a), timed(tile(8), 0.81, {}, a),  // 8 is nearly as good
+       longer(2, timed(tile(8), 0.70, true, b)), longer(2, timed(tile(6), 0.71, {}, b)),
+       timed(tile(4), 0.50, true, c), timed(tile(8), 0.60, {}, c)});  // 8 is not
   ASSERT_EQ(rows.size(), 3);
   EXPECT_EQ(rows[0].instance, tile(8));
   EXPECT_EQ(rows[1].instance, tile(8)) << "the longest has its own";
@@ -382,15 +444,16 @@ TEST(TuneDerive, ShapesShareInstances) {
 TEST(TuneDerive, NoShapeGetsWhatIsSlowerThanTheDefaults) {
   const Call a = product(100), b = product(200);
   const auto instance_of_b = [&](double score) {
-    return derive({longer(2, timed(kDefault, 1, {}, a)), longer(2, timed(tile(6), 0.8, true, a)), timed(kDefault, 1, {}, b),
-                   timed(tile(6), score, {}, b)})[1]
+    return derive({longer(2, timed(kDefault, 1, {}, a)), longer(2, timed(tile(6), 0.8, true, a)),
+                   timed(kDefault, 1, {}, b), timed(tile(6), score, {}, b)})[1]
         .instance;
   };
   EXPECT_EQ(instance_of_b(1.01), kDefault);
   EXPECT_EQ(instance_of_b(0.995), tile(6));
 }
 
-// ------------------------------------------------------------------------------------------------------------- race
+// -------------------------------------------------------------------------------------------------
+// race
 
 TEST(TuneRace, Statistics) {
   EXPECT_DOUBLE_EQ(median({3, 1, 2}), 2);
@@ -402,7 +465,8 @@ TEST(TuneRace, Statistics) {
   EXPECT_DOUBLE_EQ(seconds.mad, 1);
 }
 
-/// A machine that flips between two speeds, with noise of its own on each sample and now and then a disturbance.
+/// A machine that flips between two speeds, with noise of its own on each sample and now and then a
+/// disturbance.
 class NoisyMachine {
  public:
   NoisyMachine(uint64_t seed, double noise) : random_(seed), noise_(noise) {}
@@ -418,7 +482,9 @@ class NoisyMachine {
   }
 
  private:
-  double sample() { return 1 + noise_ * normal_(random_) + (uniform_(random_) < 0.05 ? 0.5 * uniform_(random_) : 0); }
+  double sample() {
+    return 1 + noise_ * normal_(random_) + (uniform_(random_) < 0.05 ? 0.5 * uniform_(random_) : 0);
+  }
   std::mt19937_64 random_;
   std::normal_distribution<double> normal_;
   std::uniform_real_distribution<double> uniform_;
@@ -444,13 +510,16 @@ TEST(TuneRace, EqualOnesDoNotWinAndThreePercentDo) {
 }
 
 TEST(TuneRace, AFewRoundsDecideNothing) {
-  const RaceResult slow{std::vector<double>(15, 2.), false}, fast{std::vector<double>(15, 1.), false};
+  const RaceResult slow{std::vector<double>(15, 2.), false},
+      fast{std::vector<double>(15, 1.), false};
   EXPECT_EQ(outcome(fast, slow), Outcome::kOpen);
-  EXPECT_EQ(outcome({std::vector<double>(16, 1.), false}, {std::vector<double>(16, 2.), false}), Outcome::kFaster);
+  EXPECT_EQ(outcome({std::vector<double>(16, 1.), false}, {std::vector<double>(16, 2.), false}),
+            Outcome::kFaster);
 }
 
 TEST(TuneRace, ComparedAreSamplesOfTheSameRound) {
-  EXPECT_DOUBLE_EQ(relative({{2, 20, 200}, false}, {{1, 10, 100, 1000}, false}), 2) << "one left early";
+  EXPECT_DOUBLE_EQ(relative({{2, 20, 200}, false}, {{1, 10, 100, 1000}, false}), 2)
+      << "one left early";
 }
 
 TEST(TuneRace, DropsTheHopelessEarly) {
@@ -459,20 +528,32 @@ TEST(TuneRace, DropsTheHopelessEarly) {
     return Contestant{[&calls, i, seconds] { return ++calls[i], seconds; }, stays};
   };
   const std::vector<RaceResult> runs =
-      race({contestant(0, 2, true), contestant(1, 1, false), contestant(2, 1.2, false), contestant(3, 1.3, false)},
+      race({contestant(0, 2, true), contestant(1, 1, false), contestant(2, 1.2, false),
+            contestant(3, 1.3, false)},
            {.rounds = 20, .early = 5, .drop = 1.25, .seconds = 1000});
   EXPECT_EQ(calls, (std::vector<int>{20, 20, 20, 5}));
   EXPECT_TRUE(runs[3].dropped);
   EXPECT_FALSE(runs[0].dropped) << "it stays, as slow as it is";
-  EXPECT_EQ(race({contestant(0, 1, true)}, {.rounds = 20, .early = 5, .drop = 1.25, .seconds = 0})[0].samples.size(), 5) << "no time for more";
-  const auto decided = [](const std::vector<RaceResult>& runs) { return runs[0].samples.size() == 3; };
-  EXPECT_EQ(race({contestant(0, 1, true)}, {.seconds = 1000, .decided = decided})[0].samples.size(), 3);
+  EXPECT_EQ(
+      race({contestant(0, 1, true)}, {.rounds = 20, .early = 5, .drop = 1.25, .seconds = 0})[0]
+          .samples.size(),
+      5)
+      << "no time for more";
+  const auto decided = [](const std::vector<RaceResult>& runs) {
+    return runs[0].samples.size() == 3;
+  };
+  EXPECT_EQ(race({contestant(0, 1, true)}, {.seconds = 1000, .decided = decided})[0].samples.size(),
+            3);
 }
 
-// ----------------------------------------------------------------------------------------------------------- search
+// -------------------------------------------------------------------------------------------------
+// search
 
-const Space kTile{
-    "packed", {{"rows", {0, 2, 4, 6, 8, 10, 12, 14}, 0}, {"vectors", {0, 1, 2, 3, 4}, 0}, {"tasks", {1, 2, 4, 8}, 1}, {"unroll", {1, 2, 4, 8}, 0}}};
+const Space kTile{"packed",
+                  {{"rows", {0, 2, 4, 6, 8, 10, 12, 14}, 0},
+                   {"vectors", {0, 1, 2, 3, 4}, 0},
+                   {"tasks", {1, 2, 4, 8}, 1},
+                   {"unroll", {1, 2, 4, 8}, 0}}};
 const Space kOther{"direct", {{"dots", {1, 2, 4, 8}, 2}}};
 
 TEST(TuneSpace, PointsAndInstances) {
@@ -480,7 +561,8 @@ TEST(TuneSpace, PointsAndInstances) {
   EXPECT_EQ(kTile.instance(kTile.defaults()), (Instance{"packed", {}}));
   const Instance instance{"packed", {{"rows", "6"}, {"tasks", "8"}}};
   EXPECT_EQ(kTile.instance(kTile.nearest(instance)), instance);
-  EXPECT_EQ(kTile.instance(kTile.nearest({"packed", {{"rows", "100"}}})), (Instance{"packed", {{"rows", "14"}}}));
+  EXPECT_EQ(kTile.instance(kTile.nearest({"packed", {{"rows", "100"}}})),
+            (Instance{"packed", {{"rows", "14"}}}));
   const std::vector<Point> grid = kTile.grid();
   EXPECT_EQ(grid.size(), 640);
   EXPECT_EQ(std::set(grid.begin(), grid.end()).size(), 640);
@@ -492,7 +574,8 @@ TEST(TuneSpace, NeighboursAreAStepAway) {
   const Point inside{3, 2, 1, 1};
   EXPECT_EQ(kTile.steps(inside).size(), 8);
   const Point edge{1, 1, 0, 3};
-  EXPECT_EQ(kTile.steps(edge).size(), 4) << "0, which means as the target wants it, is no neighbour of 1";
+  EXPECT_EQ(kTile.steps(edge).size(), 4)
+      << "0, which means as the target wants it, is no neighbour of 1";
   EXPECT_EQ(kTile.steps(kTile.defaults()).size(), 7 + 4 + 2 + 1) << "but all are its neighbours";
   const std::vector<Point> trades = kTile.trades(inside);
   EXPECT_EQ(trades.size(), 12);
@@ -501,22 +584,32 @@ TEST(TuneSpace, NeighboursAreAStepAway) {
 
 TEST(TuneSpace, NoKernelIsTriedUnderTwoNames) {
   const Space space = space_of(builds_of("gemm", "nt").front());
-  const auto sensible = [&](const char* name, int value) { return space.sensible({"packed", {{name, std::to_string(value)}}}); };
+  const auto sensible = [&](const char* name, int value) {
+    return space.sensible({"packed", {{name, std::to_string(value)}}});
+  };
   EXPECT_TRUE(sensible("tile_rows", 4));
-  EXPECT_FALSE(sensible("tile_rows", Machine::current().isa == "avx512" ? 8 : 6)) << "0 says the same";
+  EXPECT_FALSE(sensible("tile_rows", Machine::current().isa == "avx512" ? 8 : 6))
+      << "0 says the same";
   EXPECT_TRUE(sensible("tile_vectors", 1));
   EXPECT_FALSE(sensible("tile_vectors", 2)) << "0 says the same";
 }
 
 /// A time like a matmul's: best where the register tile is full, and dear where it spills.
 double cost(const Instance& instance) {
-  if (instance.variant == "direct") return 2 + std::abs(std::stoi(instance.params.contains("dots") ? instance.params.at("dots") : "4") - 2);
-  const auto value = [&](const char* name, int standard) { return instance.params.contains(name) ? std::stoi(instance.params.at(name)) : standard; };
-  const int rows = value("rows", 0) ? value("rows", 0) : 12, vectors = value("vectors", 0) ? value("vectors", 0) : 2;
+  if (instance.variant == "direct")
+    return 2 +
+           std::abs(std::stoi(instance.params.contains("dots") ? instance.params.at("dots") : "4") -
+                    2);
+  const auto value = [&](const char* name, int standard) {
+    return instance.params.contains(name) ? std::stoi(instance.params.at(name)) : standard;
+  };
+  const int rows = value("rows", 0) ? value("rows", 0) : 12,
+            vectors = value("vectors", 0) ? value("vectors", 0) : 2;
   const int registers = rows * vectors;
   double time = 1 + 0.5 / vectors + 0.6 / rows;
   if (registers + vectors + 1 > 32) time *= 1.8;
-  return time + 0.02 * std::abs(std::log2(value("tasks", 2) / 4.)) + 0.03 * std::abs(std::log2(value("unroll", 1) / 2.));
+  return time + 0.02 * std::abs(std::log2(value("tasks", 2) / 4.)) +
+         0.03 * std::abs(std::log2(value("unroll", 1) / 2.));
 }
 
 struct Found {
@@ -568,8 +661,10 @@ TEST(TuneSearch, EveryShapeHasItsBest) {
   double best[] = {INFINITY, INFINITY};
   for (auto instances = search.next(2); !instances.empty(); instances = search.next(2))
     for (const Instance& instance : instances) {
-      const double size = instance.params.contains("size") ? std::stod(instance.params.at("size")) : 8;
-      const std::vector<double> scores{1 + std::abs(std::log2(size)), 1 + std::abs(std::log2(size / 128))};
+      const double size =
+          instance.params.contains("size") ? std::stod(instance.params.at("size")) : 8;
+      const std::vector<double> scores{1 + std::abs(std::log2(size)),
+                                       1 + std::abs(std::log2(size / 128))};
       for (size_t i = 0; i < 2; ++i) best[i] = std::min(best[i], scores[i]);
       search.tell(instance, scores);
     }
@@ -577,16 +672,20 @@ TEST(TuneSearch, EveryShapeHasItsBest) {
   EXPECT_EQ(best[1], 1);
 }
 
-// ------------------------------------------------------------------------------------------------------- candidates
+// -------------------------------------------------------------------------------------------------
+// candidates
 
 TEST(TuneProcess, EndsWhatTakesTooLong) {
   const TemporaryDirectory directory;
   const auto begin = std::chrono::steady_clock::now();
-  const std::string script = fmt::format("sleep 100 & echo $! > {}; wait", (directory / "id").string());
-  const std::vector<Ending> endings =
-      run_commands({{{"sh", "-c", script}, {}}, {{"sh", "-c", "exit 3"}, {}}, {{"sh", "-c", "kill -11 $$"}, {}}}, 2, 0.5);
+  const std::string script =
+      fmt::format("sleep 100 & echo $! > {}; wait", (directory / "id").string());
+  const std::vector<Ending> endings = run_commands(
+      {{{"sh", "-c", script}, {}}, {{"sh", "-c", "exit 3"}, {}}, {{"sh", "-c", "kill -11 $$"}, {}}},
+      2, 0.5);
   EXPECT_TRUE(endings[0].too_late);
-  EXPECT_TRUE(test::ends(std::stoi(read_file(directory / "id")))) << "what the command had started still runs";
+  EXPECT_TRUE(test::ends(std::stoi(read_file(directory / "id"))))
+      << "what the command had started still runs";
   EXPECT_EQ(endings[1].code, 3);
   EXPECT_EQ(endings[2].code, -SIGSEGV);
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(50));
@@ -606,7 +705,15 @@ class TuneCandidate : public testing::Test {
  protected:
   Compiled make(const std::string& fault, double limit = 60) {
     Workshop workshop({.folder = directory_ / "work", .workers = 1, .limit = limit});
-    return workshop.make({{"rmsnorm", "forward", "faulty", "test_faulty_rmsnorm", {{"fault", fault}}, {{48, 64}}, 1}}).front();
+    return workshop
+        .make({{"rmsnorm",
+                "forward",
+                "faulty",
+                "test_faulty_rmsnorm",
+                {{"fault", fault}},
+                {{48, 64}},
+                1}})
+        .front();
   }
   TemporaryDirectory directory_;
 };
@@ -615,9 +722,11 @@ TEST_F(TuneCandidate, GoodOnesRun) {
   const Compiled made = make("none");
   ASSERT_EQ(made.status, Status::kOk) << made.message;
   const std::vector<int> sizes{40, 24};
-  const KernelEntry& trusted = *std::ranges::find_if(kernels(), [](const KernelEntry& entry) { return std::string_view(entry.op) == "rmsnorm"; });
+  const KernelEntry& trusted = *std::ranges::find_if(
+      kernels(), [](const KernelEntry& entry) { return std::string_view(entry.op) == "rmsnorm"; });
   EXPECT_EQ(find_fault(trusted, made.candidate->entry(), sizes, 1), "");
-  EXPECT_TRUE(std::filesystem::is_empty(directory_.path())) << "the workshop's folder is still there";
+  EXPECT_TRUE(std::filesystem::is_empty(directory_.path()))
+      << "the workshop's folder is still there";
 }
 
 TEST_F(TuneCandidate, WrongOnesAreFound) {
@@ -631,7 +740,9 @@ TEST_F(TuneCandidate, WrongOnesAreFound) {
 
 TEST_F(TuneCandidate, WhatIsRefusedOrCrashes) {
   for (const auto& [fault, status, message] :
-       {std::tuple("refused", Status::kRefused, "make no sense"), {"crash", Status::kFailed, "signal 6"}, {"wild_read", Status::kFailed, ""}}) {
+       {std::tuple("refused", Status::kRefused, "make no sense"),
+        {"crash", Status::kFailed, "signal 6"},
+        {"wild_read", Status::kFailed, ""}}) {
     const Compiled made = make(fault);
     EXPECT_EQ(made.status, status) << fault;
     EXPECT_NE(made.message.find(message), std::string::npos) << made.message;
@@ -645,11 +756,13 @@ TEST_F(TuneCandidate, WhatCompilesTooLongIsEnded) {
 }
 
 TEST(TuneCheck, OddShapesAreTriedToo) {
-  EXPECT_EQ(shapes_to_check({512, 64, 4}), (std::vector<std::vector<int>>{{512, 64, 4}, {259, 64, 4}, {259, 35, 4}, {11, 11, 4}}));
+  EXPECT_EQ(shapes_to_check({512, 64, 4}),
+            (std::vector<std::vector<int>>{{512, 64, 4}, {259, 64, 4}, {259, 35, 4}, {11, 11, 4}}));
   EXPECT_EQ(shapes_to_check({2, 4}), (std::vector<std::vector<int>>{{2, 4}}));
 }
 
-// --------------------------------------------------------------------------------------------------- table and build
+// -------------------------------------------------------------------------------------------------
+// table and build
 
 class TuneDatabase : public testing::Test {
  protected:
@@ -658,7 +771,8 @@ class TuneDatabase : public testing::Test {
 
   std::filesystem::path folder() const { return directory_ / "schedules"; }
   Database database() { return {folder(), Machine::current(), warnings_.warn()}; }
-  static Verdict timed_here(const Database& database, const Call& call, const Instance& instance, double score, std::optional<bool> wins = {}) {
+  static Verdict timed_here(const Database& database, const Call& call, const Instance& instance,
+                            double score, std::optional<bool> wins = {}) {
     Verdict verdict = database.verdict(call, instance, Status::kOk);
     const Verdict like = timed(instance, score, wins);
     const KernelEntry* built = built_kernel(call.op, call.pass, instance);
@@ -699,26 +813,33 @@ TEST_F(TuneDatabase, BaselinesAreNeverChosen) {
   Database mine = database();
   const Call call{"scan", "forward", {{"R", 4}, {"T", 100}, {"D", 8}}};
   const Instance serial{"serial", {}};
-  Verdict baseline = timed_here(mine, call, {"logspace", {}}, 0.5, true), standard = timed_here(mine, call, serial, 1);
+  Verdict baseline = timed_here(mine, call, {"logspace", {}}, 0.5, true),
+          standard = timed_here(mine, call, serial, 1);
   baseline.incumbent = standard.incumbent = serial;
   const std::vector<Build> all = builds_of("scan", "forward");
-  baseline.code = std::ranges::find(all, "logspace", &Build::variant)->code;  // before it was declared a baseline
+  baseline.code = std::ranges::find(all, "logspace", &Build::variant)
+                      ->code;  // before it was declared a baseline
   mine.add(std::vector{standard, baseline});
   ASSERT_NE(mine.row(call), nullptr);
   EXPECT_EQ(mine.row(call)->instance, serial);
 }
 
 TEST_F(TuneDatabase, ASweepNeverTakesWhatIsWrong) {
-  SweepOptions options{.calls = {{call_of("rmsnorm", "forward", {64, 48}), 1}}, .workshop = {.folder = directory_ / "work"}};
+  SweepOptions options{.calls = {{call_of("rmsnorm", "forward", {64, 48}), 1}},
+                       .workshop = {.folder = directory_ / "work"}};
   for (const char* fault : {"none", "last_column", "odd_sizes"})
-    options.strangers.push_back({"rmsnorm", "forward", fault, "test_faulty_rmsnorm", {{"fault", fault}}, false, ""});
+    options.strangers.push_back(
+        {"rmsnorm", "forward", fault, "test_faulty_rmsnorm", {{"fault", fault}}, false, ""});
   Database mine = database();
   Console quiet(true);
   ASSERT_EQ(sweep(options, mine, quiet).size(), 1);
   std::map<std::string, std::set<Status>> said;
-  for (const Verdict& verdict : mine.log().verdicts()) said[verdict.instance.variant].insert(verdict.status);
-  for (const char* fault : {"last_column", "odd_sizes"}) EXPECT_EQ(said[fault], std::set{Status::kWrong}) << fault;
-  EXPECT_FALSE(said["none"].empty() || said["none"].contains(Status::kWrong)) << "the right one has not run";
+  for (const Verdict& verdict : mine.log().verdicts())
+    said[verdict.instance.variant].insert(verdict.status);
+  for (const char* fault : {"last_column", "odd_sizes"})
+    EXPECT_EQ(said[fault], std::set{Status::kWrong}) << fault;
+  EXPECT_FALSE(said["none"].empty() || said["none"].contains(Status::kWrong))
+      << "the right one has not run";
   ASSERT_NE(mine.row(options.calls[0].call), nullptr);
   EXPECT_FALSE(said.at(mine.row(options.calls[0].call)->instance.variant).contains(Status::kWrong));
 }
@@ -726,7 +847,8 @@ TEST_F(TuneDatabase, ASweepNeverTakesWhatIsWrong) {
 TEST_F(TuneDatabase, TwoSeeEachOthersRows) {
   Database one = database(), other = database();
   const Call call = product(512), second = product(64);
-  one.add(std::vector{timed_here(one, call, kDefault, 1), timed_here(one, call, tile(6), 0.8, true)});
+  one.add(
+      std::vector{timed_here(one, call, kDefault, 1), timed_here(one, call, tile(6), 0.8, true)});
   other.add(std::vector{timed_here(other, second, kDefault, 1)});
   ASSERT_NE(other.row(call), nullptr);
   EXPECT_EQ(other.row(call)->instance, tile(6));
@@ -740,7 +862,9 @@ TEST_F(TuneDatabase, TwoSeeEachOthersRows) {
 TEST_F(TuneDatabase, EditedRowsStayUntilThereIsNews) {
   Database mine = database();
   const Call edited = product(512), other = product(64);
-  mine.add(std::vector{timed_here(mine, edited, kDefault, 1), timed_here(mine, edited, tile(6), 0.8, true), timed_here(mine, other, kDefault, 1)});
+  mine.add(std::vector{timed_here(mine, edited, kDefault, 1),
+                       timed_here(mine, edited, tile(6), 0.8, true),
+                       timed_here(mine, other, kDefault, 1)});
   ScheduleTable table = mine.table();
   for (Row& row : table.rows)
     if (row.call == edited) row.instance = tile(8);
@@ -761,8 +885,11 @@ TEST_F(TuneDatabase, AWinnerIsNotLostBetweenLogAndTable) {
   mine.add(std::vector{timed_here(mine, call, kDefault, 1)});
   const std::string before = read_file(mine.table_path());
   mine.add(std::vector{timed_here(mine, call, tile(6), 0.8, true)});
-  write_file_atomically(mine.table_path(), before);  // as where SIGKILL came before the table was written
-  std::filesystem::last_write_time(mine.table_path(), std::filesystem::last_write_time(mine.table_path()) - std::chrono::seconds(10));
+  write_file_atomically(mine.table_path(),
+                        before);  // as where SIGKILL came before the table was written
+  std::filesystem::last_write_time(
+      mine.table_path(),
+      std::filesystem::last_write_time(mine.table_path()) - std::chrono::seconds(10));
   Database next = database();
   next.add({});
   EXPECT_EQ(next.row(call)->instance, tile(6));
@@ -772,14 +899,16 @@ TEST_F(TuneDatabase, ABrokenTableStays) {
   Database mine = database();
   make_directory(folder());
   write_file_atomically(mine.table_path(), "<<<<<<< mine");
-  expect_error([&] { mine.add(std::vector{timed_here(mine, product(512), kDefault, 1)}); }, {"no table"});
+  expect_error([&] { mine.add(std::vector{timed_here(mine, product(512), kDefault, 1)}); },
+               {"no table"});
   EXPECT_EQ(read_file(mine.table_path()), "<<<<<<< mine");
   std::filesystem::remove(mine.table_path());
   mine.add({});
   EXPECT_NE(mine.row(product(512)), nullptr) << "the log has it";
 }
 
-/// A project whose only kernel is a copy of the table, and whose tests of gemm fail while that has a tile of 6 rows.
+/// A project whose only kernel is a copy of the table, and whose tests of gemm fail while that has
+/// a tile of 6 rows.
 class TuneTree : public TuneDatabase {
  protected:
   TuneTree() {
@@ -795,14 +924,15 @@ class TuneTree : public TuneDatabase {
     names.erase("gemm");
     for (const std::string& name : names) add_test("test_" + name, "exit 0");
     add_test("test_gemm", fmt::format("! grep -q '\"tile_rows\":6' {}", table().string()));
-    write_file_atomically(tree_.source / "CMakeLists.txt", fmt::format(R"(cmake_minimum_required(VERSION 3.28)
+    write_file_atomically(tree_.source / "CMakeLists.txt",
+                          fmt::format(R"(cmake_minimum_required(VERSION 3.28)
 project(toy NONE)
 file(WRITE ${{PROJECT_BINARY_DIR}}/folder "${{MMREC_SCHEDULE_DIR}} '${{MMREC_SCHEDULE}}'")
 add_custom_command(OUTPUT generators/kernel.o COMMAND ${{CMAKE_COMMAND}} -E copy {0} generators/kernel.o
   COMMAND ${{CMAKE_COMMAND}} -E touch generators/kernel.key DEPENDS {0})
 add_custom_target(programs DEPENDS generators/kernel.o)
 {1})",
-                                                                       table().string(), tests));
+                                      table().string(), tests));
     const std::vector<std::string> configure{MMREC_CMAKE,
                                              "-G",
                                              "Ninja",
@@ -812,7 +942,8 @@ add_custom_target(programs DEPENDS generators/kernel.o)
                                              tree_.build,
                                              fmt::format("-DCMAKE_MAKE_PROGRAM={}", MMREC_NINJA),
                                              "-DMMREC_SCHEDULE=poor"};
-    EXPECT_EQ(run_command({configure, directory_ / "output"}).code, 0) << read_file(directory_ / "output");
+    EXPECT_EQ(run_command({configure, directory_ / "output"}).code, 0)
+        << read_file(directory_ / "output");
   }
 
   void write_test(const std::string& name, const std::string& script) const {
@@ -820,7 +951,9 @@ add_custom_target(programs DEPENDS generators/kernel.o)
     write_file_atomically(path, "#!/bin/sh\n" + script + "\n");
     std::filesystem::permissions(path, std::filesystem::perms::owner_all);
   }
-  std::filesystem::path table() const { return folder() / (Machine::current().microarchitecture + ".json"); }
+  std::filesystem::path table() const {
+    return folder() / (Machine::current().microarchitecture + ".json");
+  }
   void write_rows(const std::vector<Row>& rows) const {
     make_directory(folder());
     write_schedule_table(table(), {Machine::current().microarchitecture, rows});
@@ -844,7 +977,8 @@ TEST_F(TuneTree, ApplyBuildsWithTheTunersTables) {
   EXPECT_TRUE(std::filesystem::exists(tree_.program_before()));
   const auto kept = std::filesystem::last_write_time(tree_.program_before());
   EXPECT_EQ(apply_table_and_keep(tree_, quiet_), 0);
-  EXPECT_EQ(std::filesystem::last_write_time(tree_.program_before()), kept) << "nothing was built, and what was before is another";
+  EXPECT_EQ(std::filesystem::last_write_time(tree_.program_before()), kept)
+      << "nothing was built, and what was before is another";
   ::setenv("MMREC_SCHEDULE_DIR", "", 1);
   apply_table(tree_, quiet_);
   EXPECT_EQ(read_file(tree_.build / "folder"), " ''");
@@ -878,15 +1012,17 @@ TEST_F(TuneTree, TwoAtOnceTakeTurns) {
     }
     std::filesystem::remove(tree_.build / "generators/kernel.o");
   }
-  EXPECT_NE(read_file(said).find("waiting for another build in " + tree_.build.string()), std::string::npos);
+  EXPECT_NE(read_file(said).find("waiting for another build in " + tree_.build.string()),
+            std::string::npos);
   EXPECT_EQ(apply_table(tree_, quiet_), 1) << "the build folder is still good";
 }
 
 TEST_F(TuneTree, VerifyDropsWhatFails) {
   Row brother = row_here(product(64), tile(6));
   brother.instance = tile(4);
-  write_rows(
-      {row_here(product(512), tile(6)), brother, row_here({"rmsnorm", "forward", {{"N", 64}, {"D", 48}}}, {"plain", {{"rows_per_task", "4"}}})});
+  write_rows({row_here(product(512), tile(6)), brother,
+              row_here({"rmsnorm", "forward", {{"N", 64}, {"D", 48}}},
+                       {"plain", {{"rows_per_task", "4"}}})});
   EXPECT_EQ(apply_table_and_keep(tree_, quiet_), 1);
   const auto kept = std::filesystem::last_write_time(tree_.program_before());
   Database mine = database();
@@ -894,7 +1030,8 @@ TEST_F(TuneTree, VerifyDropsWhatFails) {
   ASSERT_EQ(mine.table().rows.size(), 1) << "rows of other numbers of threads are built too";
   EXPECT_EQ(mine.table().rows[0].call.op, "rmsnorm");
   EXPECT_EQ(read_file(tree_.build / "generators/kernel.o"), read_file(table())) << "not built anew";
-  EXPECT_EQ(std::filesystem::last_write_time(tree_.program_before()), kept) << "the program of before is lost";
+  EXPECT_EQ(std::filesystem::last_write_time(tree_.program_before()), kept)
+      << "the program of before is lost";
 
   write_test("test_rmsnorm", "exit 1");
   expect_error([&] { verify_kernels(tree_, mine, quiet_); }, {"rmsnorm", "not because of"});
@@ -903,7 +1040,8 @@ TEST_F(TuneTree, VerifyDropsWhatFails) {
 TEST_F(TuneTree, VerifyGoesOnToTheNextBest) {
   {
     Database mine = database();
-    mine.add(std::vector{timed_here(mine, product(512), kDefault, 1), timed_here(mine, product(512), tile(4), 0.9, true),
+    mine.add(std::vector{timed_here(mine, product(512), kDefault, 1),
+                         timed_here(mine, product(512), tile(4), 0.9, true),
                          timed_here(mine, product(512), tile(6), 0.8, true)});
     ASSERT_EQ(mine.row(product(512))->instance, tile(6));
   }
@@ -923,7 +1061,8 @@ TEST_F(TuneTree, TestsWithoutAnEndSayNothing) {
   EXPECT_EQ(database().table().rows.size(), 1);
 }
 
-// ---------------------------------------------------------------------------------------------------------- program
+// -------------------------------------------------------------------------------------------------
+// program
 
 TEST(TuneStep, TheLastSweepsIsRemembered) {
   const TemporaryDirectory directory;
@@ -954,8 +1093,8 @@ class TuneProgram : public testing::Test {
   ~TuneProgram() override { ::unsetenv("MMREC_SCHEDULE_DIR"); }
 
   Command sweep() const {
-    return {{(std::filesystem::path(MMREC_BINARY_DIR) / "tune").string(), "sweep", "--op", "rmsnorm", "--pass", "backward", "--shape", "64x48",
-             "--budget", "10m"},
+    return {{(std::filesystem::path(MMREC_BINARY_DIR) / "tune").string(), "sweep", "--op",
+             "rmsnorm", "--pass", "backward", "--shape", "64x48", "--budget", "10m"},
             directory_ / "output"};
   }
   std::string output() const { return read_file(directory_ / "output"); }
@@ -977,7 +1116,8 @@ class TuneProgram : public testing::Test {
       ::_exit(127);
     }
     int status = 0;
-    while (verdicts().size() < lines && ::waitpid(sweeper, &status, WNOHANG) == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    while (verdicts().size() < lines && ::waitpid(sweeper, &status, WNOHANG) == 0)
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
     ::kill(sweeper, SIGKILL);
     ::waitpid(sweeper, &status, 0);
     ASSERT_TRUE(WIFSIGNALED(status)) << "it had ended before";
@@ -986,7 +1126,8 @@ class TuneProgram : public testing::Test {
   TemporaryDirectory directory_;
 };
 
-// What a sweep that is killed loses is what it was at; the next one goes on from there, whatever has happened to the log.
+// What a sweep that is killed loses is what it was at; the next one goes on from there, whatever
+// has happened to the log.
 TEST_F(TuneProgram, GoesOnAfterItWasKilled) {
   kill_in_the_middle(3);
   const size_t before = verdicts().size();
@@ -994,29 +1135,37 @@ TEST_F(TuneProgram, GoesOnAfterItWasKilled) {
   AppendFile(log()).append("no JSON\n{\"time\": \"2026-11-2");
   ASSERT_EQ(run_command(sweep()).code, 0) << output();
   for (const size_t line : {before + 1, before + 2})
-    EXPECT_NE(output().find(fmt::format("{}:{}: skipped", log().string(), line)), std::string::npos) << output();
+    EXPECT_NE(output().find(fmt::format("{}:{}: skipped", log().string(), line)), std::string::npos)
+        << output();
   const auto expect_timed_once = [&] {
     std::map<Instance, int> times;
     for (const Verdict& verdict : verdicts())
-      if (verdict.instance != Instance{"plain", {}} && verdict.instance != verdict.incumbent && !verdict.wins) ++times[verdict.instance];
+      if (verdict.instance != Instance{"plain", {}} && verdict.instance != verdict.incumbent &&
+          !verdict.wins)
+        ++times[verdict.instance];
     EXPECT_GE(times.size(), 5) << "a search tries the defaults' neighbours at least";
-    for (const auto& [instance, count] : times) EXPECT_EQ(count, 1) << instance.string() << " was timed again";
+    for (const auto& [instance, count] : times)
+      EXPECT_EQ(count, 1) << instance.string() << " was timed again";
   };
   expect_timed_once();
 
-  const ScheduleTable table = read_schedule_table(directory_ / (Machine::current().microarchitecture + ".json"), "", [](const std::string&) {});
+  const ScheduleTable table = read_schedule_table(
+      directory_ / (Machine::current().microarchitecture + ".json"), "", [](const std::string&) {});
   ASSERT_EQ(table.rows.size(), 1);
   EXPECT_EQ(table.rows[0].call, call_of("rmsnorm", "backward", {64, 48}));
   ASSERT_EQ(run_command(sweep()).code, 0) << output();
   expect_timed_once();  // what is tried further depends on the times
 }
 
-// What a busy machine had no time for is tried again, and so is not the reason for a first one to win unopposed.
+// What a busy machine had no time for is tried again, and so is not the reason for a first one to
+// win unopposed.
 TEST_F(TuneProgram, TriesAgainWhatWasTooSlow) {
   Command hurried = sweep();
   hurried.words.insert(hurried.words.end(), {"--compile-limit", "0.01"});
   ASSERT_EQ(run_command(hurried).code, 0) << output();
-  const auto count = [this](Status status) { return std::ranges::count(verdicts(), status, &Verdict::status); };
+  const auto count = [this](Status status) {
+    return std::ranges::count(verdicts(), status, &Verdict::status);
+  };
   EXPECT_GT(count(Status::kSlowCompile), 0);
   const auto before = count(Status::kOk);
   ASSERT_EQ(run_command(sweep()).code, 0) << output();
@@ -1030,7 +1179,8 @@ TEST_F(TuneProgram, TheBudgetIsForCompilersToo) {
   const auto begin = std::chrono::steady_clock::now();
   ASSERT_EQ(run_command(brief).code, 0) << output();
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
-  for (const Verdict& verdict : verdicts()) EXPECT_TRUE(verdict.timed()) << status_name(verdict.status);
+  for (const Verdict& verdict : verdicts())
+    EXPECT_TRUE(verdict.timed()) << status_name(verdict.status);
 }
 
 TEST_F(TuneProgram, ShowOnlyLooks) {
@@ -1054,7 +1204,9 @@ TEST_F(TuneProgram, ShowOnlyLooks) {
     mine.lowered = build.code;
     write_schedule_table(table, {"cores", {mine}});
     ASSERT_EQ(run_command(show).code, 0) << output();
-    EXPECT_EQ(output().find(pending) == std::string::npos, chosen_instance(mine.call) == mine.instance) << output();
+    EXPECT_EQ(output().find(pending) == std::string::npos,
+              chosen_instance(mine.call) == mine.instance)
+        << output();
   }
   write_file_atomically(table, "broken");
   EXPECT_EQ(run_command(show).code, 1);
@@ -1067,20 +1219,22 @@ TEST_F(TuneProgram, ACopyDoesNotWriteWhereItWasBuilt) {
   std::filesystem::copy_file(std::filesystem::path(MMREC_BINARY_DIR) / "tune", elsewhere / "tune");
   const std::filesystem::path said = elsewhere / "said";
   EXPECT_EQ(run_command({{elsewhere / "tune", "apply"}, said}, 60).code, 1);
-  for (const std::string part : {"was built for", "make build"}) EXPECT_NE(read_file(said).find(part), std::string::npos) << read_file(said);
+  for (const std::string part : {"was built for", "make build"})
+    EXPECT_NE(read_file(said).find(part), std::string::npos) << read_file(said);
 }
 
 TEST_F(TuneProgram, WrongUse) {
   const std::string program = (std::filesystem::path(MMREC_BINARY_DIR) / "tune").string();
   using Words = std::vector<std::string>;
-  for (const auto& [words, message] : {std::pair(Words{}, "a command is missing"),
-                                       {Words{"sweep", "--op", "gem"}, "gemm"},
-                                       {Words{"swep"}, "sweep"},
-                                       {Words{"sweep", "--op", "gemm", "--shape", "512x128"}, "3 sizes, M N K"},
-                                       {Words{"sweep", "--op", "gemm", "--shape", "5a"}, "--shape"},
-                                       {Words{"sweep", "--budget", "5x"}, "duration"},
-                                       {Words{"sweep", "--budget", "inf"}, "duration"},
-                                       {Words{"sweep", "--budget=-5"}, "duration"}}) {
+  for (const auto& [words, message] :
+       {std::pair(Words{}, "a command is missing"),
+        {Words{"sweep", "--op", "gem"}, "gemm"},
+        {Words{"swep"}, "sweep"},
+        {Words{"sweep", "--op", "gemm", "--shape", "512x128"}, "3 sizes, M N K"},
+        {Words{"sweep", "--op", "gemm", "--shape", "5a"}, "--shape"},
+        {Words{"sweep", "--budget", "5x"}, "duration"},
+        {Words{"sweep", "--budget", "inf"}, "duration"},
+        {Words{"sweep", "--budget=-5"}, "duration"}}) {
     Command command{{program}, directory_ / "output"};
     command.words.insert(command.words.end(), words.begin(), words.end());
     EXPECT_EQ(run_command(command).code, 2) << output();
@@ -1092,7 +1246,8 @@ TEST_F(TuneProgram, WrongUse) {
 }  // namespace mmrec::tune
 
 int main(int argc, char** argv) {
-  if (argc == 3 && std::strcmp(argv[1], mmrec::tune::kCandidateCommand) == 0) return mmrec::tune::candidate_main(argv[2]);
+  if (argc == 3 && std::strcmp(argv[1], mmrec::tune::kCandidateCommand) == 0)
+    return mmrec::tune::candidate_main(argv[2]);
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
 }

@@ -9,18 +9,22 @@ namespace {
 constexpr DropoutKey kKey{0x9e3779b9u, 0x7f4a7c15u};
 
 /// `aliased`: da is dy itself.
-void check_dropout(int rows, int dim, float p, RowLayout layout, bool aliased, bool by_differences) {
+void check_dropout(int rows, int dim, float p, RowLayout layout, bool aliased,
+                   bool by_differences) {
   Random random;
   const std::vector<int> shape = {rows, dim};
   constexpr float kBeta = 0.1f;
   const ops::Dropout mask{p, kKey};
-  const GuardedTensor residual = random.input(shape, layout), a = random.input(shape, layout), b = random.input(shape, layout);
+  const GuardedTensor residual = random.input(shape, layout), a = random.input(shape, layout),
+                      b = random.input(shape, layout);
   const GuardedTensor dy = random.input(shape, layout);
   const Array want_y = reference::dropout_forward(residual, a, b, kBeta, mask);
   reference::DropoutGradient want = reference::dropout_backward(dy, kBeta, mask);
   if (by_differences) {
     Array at_a = a, at_b = b;
-    const auto loss = [&] { return dot(dy, reference::dropout_forward(residual, at_a, at_b, kBeta, mask)); };
+    const auto loss = [&] {
+      return dot(dy, reference::dropout_forward(residual, at_a, at_b, kBeta, mask));
+    };
     want.da = proven("a", want.da, reference::numeric_gradient(at_a, loss));
     want.db = proven("b", want.db, reference::numeric_gradient(at_b, loss));
   }
@@ -30,7 +34,8 @@ void check_dropout(int rows, int dim, float p, RowLayout layout, bool aliased, b
     expect_close("y", y, want_y);
   });
   for_each_variant("dropout", "backward", [&] {
-    const GuardedTensor da = aliased ? inout(dy, layout) : output(shape, layout), db = output(shape, layout);
+    const GuardedTensor da = aliased ? inout(dy, layout) : output(shape, layout),
+                        db = output(shape, layout);
     ops::dropout_backward(aliased ? da : dy, kBeta, mask, da, db);
     expect_close("da", da, want.da);
     expect_close("db", db, want.db);

@@ -6,17 +6,20 @@
 namespace mmrec {
 namespace {
 
-/// Both directions only copy and add in a given order, so the results are the same bits as plain float loops give; the
-/// reference adds the sizes and the gradient's proof.
+/// Both directions only copy and add in a given order, so the results are the same bits as plain
+/// float loops give; the reference adds the sizes and the gradient's proof.
 void check_embedding(int count, int vocabulary, int dim, bool by_differences) {
   Random random;
-  const GuardedTensor table = random.input({vocabulary, dim}), dx = random.input({count, dim}), before = random.input({vocabulary, dim});
+  const GuardedTensor table = random.input({vocabulary, dim}), dx = random.input({count, dim}),
+                      before = random.input({vocabulary, dim});
   const GuardedIds ids = random.ids(count, vocabulary);
   const std::vector<int32_t> id_values = reference::values_of(ids);
   Array want_dtable = reference::embedding_backward(dx, id_values, before);
   if (by_differences) {
     Array at_table = table;
-    const auto loss = [&] { return dot(before, at_table) + dot(dx, reference::embedding_forward(at_table, id_values)); };
+    const auto loss = [&] {
+      return dot(before, at_table) + dot(dx, reference::embedding_forward(at_table, id_values));
+    };
     want_dtable = proven("table", want_dtable, reference::numeric_gradient(at_table, loss));
   }
   const Array want_x = reference::embedding_forward(table, id_values);
@@ -32,7 +35,8 @@ void check_embedding(int count, int vocabulary, int dim, bool by_differences) {
     const GuardedTensor dtable = inout(before);
     ops::embedding_backward(dx, ids, dtable);
     expect_close("dtable", dtable, want_dtable);
-    EXPECT_TRUE(dtable.bits() == sums.bits()) << current_variant_string() << ": not in the order of n";
+    EXPECT_TRUE(dtable.bits() == sums.bits())
+        << current_variant_string() << ": not in the order of n";
   });
 }
 
@@ -45,12 +49,15 @@ TEST(Embedding, BackwardIsTheGradientOfForward) { check_embedding(9, 5, 3, true)
 
 TEST(Embedding, IdsOutOfRange) {
   Random random;
-  const GuardedTensor table = random.input({7, 4}), x = output({3, 4}), dx = random.input({3, 4}), dtable = output({7, 4});
+  const GuardedTensor table = random.input({7, 4}), x = output({3, 4}), dx = random.input({3, 4}),
+                      dtable = output({7, 4});
   for (int32_t wrong : {-1, 7, INT32_MIN, INT32_MAX}) {
     std::vector<int32_t> values = {0, wrong, 6};
     const IntTensor ids(values.data(), {3});
-    expect_error([&] { ops::embedding_forward(table, ids, x); }, {"embedding", std::to_string(wrong)});
-    expect_error([&] { ops::embedding_backward(dx, ids, dtable); }, {"embedding", std::to_string(wrong)});
+    expect_error([&] { ops::embedding_forward(table, ids, x); },
+                 {"embedding", std::to_string(wrong)});
+    expect_error([&] { ops::embedding_backward(dx, ids, dtable); },
+                 {"embedding", std::to_string(wrong)});
   }
 }
 

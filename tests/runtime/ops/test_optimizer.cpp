@@ -9,10 +9,13 @@ namespace {
 /// `g_size` is how far gradients reach; the moments start at zero as in a run, or anywhere.
 void check_adamw(int count, const ops::AdamW& settings, float g_size, bool from_zero) {
   Random random;
-  const GuardedTensor gradient = random.input({count}, -g_size, g_size), weight = random.input({count});
+  const GuardedTensor gradient = random.input({count}, -g_size, g_size),
+                      weight = random.input({count});
   const float m_size = from_zero ? 0 : g_size;
-  const GuardedTensor m_before = random.input({count}, -m_size, m_size), v_before = random.input({count}, 0, m_size * m_size);
-  const reference::AdamWState want = reference::adamw(settings, gradient, {weight, m_before, v_before});
+  const GuardedTensor m_before = random.input({count}, -m_size, m_size),
+                      v_before = random.input({count}, 0, m_size * m_size);
+  const reference::AdamWState want =
+      reference::adamw(settings, gradient, {weight, m_before, v_before});
   for_each_variant("adamw", "step", [&] {
     const GuardedTensor w = inout(weight), m = inout(m_before), v = inout(v_before);
     ops::adamw(settings, gradient, w, m, v);
@@ -24,19 +27,31 @@ void check_adamw(int count, const ops::AdamW& settings, float g_size, bool from_
 
 TEST(AdamW, EverySettingCounts) {
   check_adamw(1000, {}, 1, true);
-  check_adamw(1000, {.learning_rate = 0.1f, .beta1 = 0.8f, .beta2 = 0.99f, .epsilon = 1e-3f, .decay = 0.5f, .gradient_scale = 0.25f, .step = 7}, 3,
-              false);
+  check_adamw(1000,
+              {.learning_rate = 0.1f,
+               .beta1 = 0.8f,
+               .beta2 = 0.99f,
+               .epsilon = 1e-3f,
+               .decay = 0.5f,
+               .gradient_scale = 0.25f,
+               .step = 7},
+              3, false);
 }
 
-// The bias corrections go to 1 without harm, and to nothing near it at the first steps of slow moments.
+// The bias corrections go to 1 without harm, and to nothing near it at the first steps of slow
+// moments.
 TEST(AdamW, FirstAndLateSteps) {
-  for (int64_t step : {int64_t{1}, int64_t{2}, int64_t{100}, int64_t{1'000'000}, int64_t{5'000'000'000}})
-    check_adamw(100, {.learning_rate = 0.1f, .beta1 = 0.99f, .beta2 = 0.9999f, .step = step}, 1, false);
+  for (int64_t step :
+       {int64_t{1}, int64_t{2}, int64_t{100}, int64_t{1'000'000}, int64_t{5'000'000'000}})
+    check_adamw(100, {.learning_rate = 0.1f, .beta1 = 0.99f, .beta2 = 0.9999f, .step = step}, 1,
+                false);
 }
 
-// Without a gradient the weight only decays; with a tiny one the step is that of any other size, until epsilon matters.
+// Without a gradient the weight only decays; with a tiny one the step is that of any other size,
+// until epsilon matters.
 TEST(AdamW, TinyGradients) {
-  for (float g_size : {0.f, 1e-8f, 1e-5f}) check_adamw(100, {.learning_rate = 0.1f, .step = 1}, g_size, true);
+  for (float g_size : {0.f, 1e-8f, 1e-5f})
+    check_adamw(100, {.learning_rate = 0.1f, .step = 1}, g_size, true);
 }
 
 TEST(AdamW, WrongShapes) {

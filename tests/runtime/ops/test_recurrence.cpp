@@ -13,12 +13,16 @@ struct Size {
 /// Random inputs of a size, and the packed weights.
 struct Problem {
   Problem(const Size& size, RowLayout layout)
-      : Problem(Random(), std::vector{size.steps, size.batch, size.dim}, size.dim, 1 / std::sqrt(static_cast<float>(size.dim)), layout) {}
+      : Problem(Random(), std::vector{size.steps, size.batch, size.dim}, size.dim,
+                1 / std::sqrt(static_cast<float>(size.dim)), layout) {}
 
-  reference::RecurrenceInputs arrays() const { return {core_gate, mdi_gate, core_bias, mdi_input, z, gamma, gm, state_in}; }
+  reference::RecurrenceInputs arrays() const {
+    return {core_gate, mdi_gate, core_bias, mdi_input, z, gamma, gm, state_in};
+  }
   ops::RecurrenceWeights packed() const { return {packed_forward, packed_backward}; }
 
-  GuardedTensor core_gate, mdi_gate, core_bias, mdi_input, z, gamma, gm, state_in, dstate, packed_forward, packed_backward;
+  GuardedTensor core_gate, mdi_gate, core_bias, mdi_input, z, gamma, gm, state_in, dstate,
+      packed_forward, packed_backward;
 
  private:
   Problem(Random random, const std::vector<int>& shape, int dim, float weight, RowLayout layout)
@@ -58,15 +62,18 @@ void check_recurrence(const Size& size, RowLayout layout, bool by_differences) {
     const auto loss = [&] {
       const Array state = reference::recurrence_forward(in).state;
       double sum = 0;  // over h_0 .. h_{T-1}: state[0] is an input
-      for (size_t i = 0; i < dstate.count(); ++i) sum += dstate[i].value * state[state.count() - dstate.count() + i].value;
+      for (size_t i = 0; i < dstate.count(); ++i)
+        sum += dstate[i].value * state[state.count() - dstate.count() + i].value;
       return sum;
     };
     gradient.dz = proven("z", gradient.dz, reference::numeric_gradient(in.z, loss));
     gradient.dgamma = proven("gamma", gradient.dgamma, reference::numeric_gradient(in.gamma, loss));
-    gradient.dstate_in = proven("state_in", gradient.dstate_in, reference::numeric_gradient(in.state_in, loss));
-    proven("gm", map(gradient.dgamma, [](Real d) { return reference::kMdiShare * d; }), reference::numeric_gradient(in.gm, loss));
-    // dpre is proven by what is computed from it: its g half is the gradient in mdi_input, and the weights' and the bias's
-    // gradients are sums over it.
+    gradient.dstate_in =
+        proven("state_in", gradient.dstate_in, reference::numeric_gradient(in.state_in, loss));
+    proven("gm", map(gradient.dgamma, [](Real d) { return reference::kMdiShare * d; }),
+           reference::numeric_gradient(in.gm, loss));
+    // dpre is proven by what is computed from it: its g half is the gradient in mdi_input, and the
+    // weights' and the bias's gradients are sums over it.
     Array dmdi_input(shape), dcore_bias({dim}), dcore_gate({dim, dim}), dmdi_gate({dim, dim});
     for (int t = 0; t < steps; ++t)
       for (int b = 0; b < batch; ++b)
@@ -85,17 +92,21 @@ void check_recurrence(const Size& size, RowLayout layout, bool by_differences) {
   }
 
   for_each_variant("recurrence", "forward", [&] {
-    const GuardedTensor state = state_from(problem.state_in, size, layout), gates = output(gates_shape, layout);
-    ops::recurrence_forward(problem.packed(), problem.core_bias, problem.mdi_input, problem.z, problem.gamma, problem.gm, state, gates);
+    const GuardedTensor state = state_from(problem.state_in, size, layout),
+                        gates = output(gates_shape, layout);
+    ops::recurrence_forward(problem.packed(), problem.core_bias, problem.mdi_input, problem.z,
+                            problem.gamma, problem.gm, state, gates);
     expect_close("state", state, want.state);
     expect_close("gates", gates, want.gates);
   });
-  const GuardedTensor saved_state = input(want.state, layout), saved_gates = input(want.gates, layout);
+  const GuardedTensor saved_state = input(want.state, layout),
+                      saved_gates = input(want.gates, layout);
   for_each_variant("recurrence", "backward", [&] {
-    const GuardedTensor dpre = output(gates_shape, layout), dz = output(shape, layout), dgamma = output(shape, layout);
+    const GuardedTensor dpre = output(gates_shape, layout), dz = output(shape, layout),
+                        dgamma = output(shape, layout);
     const GuardedTensor dstate_in = output({batch, dim});
-    ops::recurrence_backward(problem.packed(), problem.dstate, saved_gates, problem.z, problem.gamma, problem.gm, saved_state, dpre, dz, dgamma,
-                             dstate_in);
+    ops::recurrence_backward(problem.packed(), problem.dstate, saved_gates, problem.z,
+                             problem.gamma, problem.gm, saved_state, dpre, dz, dgamma, dstate_in);
     expect_close("dpre", dpre, gradient.dpre);
     expect_close("dz", dz, gradient.dz);
     expect_close("dgamma", dgamma, gradient.dgamma);
@@ -106,11 +117,13 @@ void check_recurrence(const Size& size, RowLayout layout, bool by_differences) {
 // Without DPG gamma and gm are the same tensor; here they are not.
 TEST(Recurrence, GammaAndGmApart) {
   for (RowLayout layout : {kDense, kStrided})
-    for (const Size& size : {Size{5, 1, 17}, Size{5, 2, 65}, Size{5, 7, 48}, Size{7, 3, 200}}) check_recurrence(size, layout, false);
+    for (const Size& size : {Size{5, 1, 17}, Size{5, 2, 65}, Size{5, 7, 48}, Size{7, 3, 200}})
+      check_recurrence(size, layout, false);
 }
 
 TEST(Recurrence, BackwardIsTheGradientOfForward) {
-  for (const Size& size : std::vector<Size>{{1, 1, 1}, {4, 2, 3}, {3, 1, 6}}) check_recurrence(size, kDense, true);
+  for (const Size& size : std::vector<Size>{{1, 1, 1}, {4, 2, 3}, {3, 1, 6}})
+    check_recurrence(size, kDense, true);
 }
 
 // A sequence in two pieces, the state handed on, is the sequence in one piece, bit for bit.
@@ -118,12 +131,16 @@ TEST(Recurrence, StateHandedOn) {
   const Size whole{6, 2, 17};
   const Problem problem(whole, kDense);
   for_each_variant("recurrence", "forward", [&] {
-    const auto run = [&](const GuardedTensor& state, const GuardedTensor& gates, int begin, int end) {
-      ops::recurrence_forward(problem.packed(), problem.core_bias, problem.mdi_input.view().rows(begin, end), problem.z.view().rows(begin, end),
-                              problem.gamma.view().rows(begin, end), problem.gm.view().rows(begin, end), state.view().rows(begin, end + 1),
-                              gates.view().rows(begin, end));
+    const auto run = [&](const GuardedTensor& state, const GuardedTensor& gates, int begin,
+                         int end) {
+      ops::recurrence_forward(
+          problem.packed(), problem.core_bias, problem.mdi_input.view().rows(begin, end),
+          problem.z.view().rows(begin, end), problem.gamma.view().rows(begin, end),
+          problem.gm.view().rows(begin, end), state.view().rows(begin, end + 1),
+          gates.view().rows(begin, end));
     };
-    const GuardedTensor once = state_from(problem.state_in, whole, kDense), pieces = state_from(problem.state_in, whole, kDense);
+    const GuardedTensor once = state_from(problem.state_in, whole, kDense),
+                        pieces = state_from(problem.state_in, whole, kDense);
     const GuardedTensor gates = output({6, 2, 34});
     run(once, gates, 0, 6);
     run(pieces, gates, 0, 2);
@@ -134,19 +151,23 @@ TEST(Recurrence, StateHandedOn) {
 
 TEST(Recurrence, WrongShapes) {
   const Problem problem({3, 2, 5}, kDense);
-  const GuardedTensor state = output({4, 2, 5}), gates = output({3, 2, 10}), wrong = output({3, 2, 4}), state_in = output({2, 5});
+  const GuardedTensor state = output({4, 2, 5}), gates = output({3, 2, 10}),
+                      wrong = output({3, 2, 4}), state_in = output({2, 5});
   const auto forward = [&](const Tensor& z, const Tensor& all_states, const Tensor& all_gates) {
-    ops::recurrence_forward(problem.packed(), problem.core_bias, problem.mdi_input, z, problem.gamma, problem.gm, all_states, all_gates);
+    ops::recurrence_forward(problem.packed(), problem.core_bias, problem.mdi_input, z,
+                            problem.gamma, problem.gm, all_states, all_gates);
   };
   const auto backward = [&](const Tensor& dstate, const Tensor& dstate_in) {
-    ops::recurrence_backward(problem.packed(), dstate, gates, problem.z, problem.gamma, problem.gm, state, gates, problem.z, problem.z, dstate_in);
+    ops::recurrence_backward(problem.packed(), dstate, gates, problem.z, problem.gamma, problem.gm,
+                             state, gates, problem.z, problem.z, dstate_in);
   };
   expect_error([&] { forward(wrong, state, gates); }, {"recurrence"});
   expect_error([&] { forward(problem.z, problem.z, gates); }, {"recurrence"});  // one state short
   expect_error([&] { forward(problem.z, state, problem.z); }, {"recurrence"});
   expect_error([&] { backward(wrong, state_in); }, {"recurrence"});
   expect_error([&] { backward(problem.dstate, problem.core_bias); }, {"recurrence"});
-  expect_error([&] { ops::recurrence_pack(problem.core_gate, state_in, problem.packed()); }, {"recurrence"});
+  expect_error([&] { ops::recurrence_pack(problem.core_gate, state_in, problem.packed()); },
+               {"recurrence"});
 }
 
 }  // namespace

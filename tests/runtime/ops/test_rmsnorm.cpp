@@ -16,7 +16,9 @@ void check_rmsnorm(int rows, int dim, float x_size, bool aliased, bool by_differ
   reference::RmsnormGradient want_gradient = reference::rmsnorm_backward(dy, residual, x, w);
   if (by_differences) {
     Array at_x = x, at_w = w;
-    const auto loss = [&] { return dot(residual, at_x) + dot(dy, reference::rmsnorm_forward(at_x, at_w).y); };
+    const auto loss = [&] {
+      return dot(residual, at_x) + dot(dy, reference::rmsnorm_forward(at_x, at_w).y);
+    };
     want_gradient.dx = proven("x", want_gradient.dx, reference::numeric_gradient(at_x, loss));
     want_gradient.dw = proven("w", want_gradient.dw, reference::numeric_gradient(at_w, loss));
   }
@@ -42,7 +44,8 @@ TEST(Rmsnorm, BackwardIsTheGradientOfForward) {
 
 TEST(Rmsnorm, ResidualMayBeDx) { check_rmsnorm(33, 65, 1, true, false); }
 
-// Where rms(x) is of the order of the epsilon it matters that it is added outside the root; large rows must not overflow.
+// Where rms(x) is of the order of the epsilon it matters that it is added outside the root; large
+// rows must not overflow.
 TEST(Rmsnorm, TinyAndHugeRows) {
   for (float x_size : {1e-7f, 2e-6f, 1e-3f, 1e8f}) check_rmsnorm(5, 33, x_size, false, false);
 }
@@ -50,7 +53,8 @@ TEST(Rmsnorm, TinyAndHugeRows) {
 TEST(Rmsnorm, RowsOfZeros) { check_rmsnorm(3, 20, 0, true, false); }
 
 TEST(Rmsnorm, WrongShapes) {
-  const GuardedTensor x = output({4, 6}), w = output({6}), rstd = output({4}), wrong = output({4, 5});
+  const GuardedTensor x = output({4, 6}), w = output({6}), rstd = output({4}),
+                      wrong = output({4, 5});
   expect_error([&] { ops::rmsnorm_forward(x, rstd, x, rstd); }, {"rmsnorm"});
   expect_error([&] { ops::rmsnorm_forward(x, w, wrong, rstd); }, {"rmsnorm"});
   expect_error([&] { ops::rmsnorm_forward(x, w, x, w); }, {"rmsnorm"});

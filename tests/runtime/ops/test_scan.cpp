@@ -21,13 +21,19 @@ GuardedTensor factors(Random& random, const Size& size) {
 
 void check_scan(const Size& size, bool by_differences) {
   Random random;
-  const GuardedTensor x = factors(random, size), dy = random.input({size.rows, size.steps, size.columns});
-  // A variant may take exp of a sum of logs: what these are off by shows where few factors have been multiplied.
-  const Array want_y = map(reference::scan_forward(x), [](Real y) { return Real(y.value, y.error + 2 * reference::kFunctionError * y.value); });
+  const GuardedTensor x = factors(random, size),
+                      dy = random.input({size.rows, size.steps, size.columns});
+  // A variant may take exp of a sum of logs: what these are off by shows where few factors have
+  // been multiplied.
+  const Array want_y = map(reference::scan_forward(x), [](Real y) {
+    return Real(y.value, y.error + 2 * reference::kFunctionError * y.value);
+  });
   Array want_dx = reference::scan_backward(dy, x);
   if (by_differences) {
     Array at = x;
-    want_dx = proven("x", want_dx, reference::numeric_gradient(at, [&] { return dot(dy, reference::scan_forward(at)); }));
+    want_dx = proven("x", want_dx, reference::numeric_gradient(at, [&] {
+                       return dot(dy, reference::scan_forward(at));
+                     }));
   }
   const GuardedTensor saved_y = input(want_y);
   for_each_variant("scan", "forward", [&] {
@@ -43,7 +49,8 @@ void check_scan(const Size& size, bool by_differences) {
 }
 
 TEST(Scan, FactorsFarFromOne) {
-  for (const Size& size : {Size{3, 130, 65}, Size{1, 65, 17}, Size{3, 99, 1}}) check_scan(size, false);
+  for (const Size& size : {Size{3, 130, 65}, Size{1, 65, 17}, Size{3, 99, 1}})
+    check_scan(size, false);
 }
 
 TEST(Scan, BackwardIsTheGradientOfForward) {
@@ -63,7 +70,8 @@ TEST(Scan, FactorsOfOne) {
 }
 
 TEST(Scan, WrongShapes) {
-  const GuardedTensor x = output({2, 5, 3}), fewer_steps = output({2, 4, 3}), flat = output({10, 3});
+  const GuardedTensor x = output({2, 5, 3}), fewer_steps = output({2, 4, 3}),
+                      flat = output({10, 3});
   for (const GuardedTensor* wrong : {&fewer_steps, &flat}) {
     expect_error([&] { ops::scan_forward(x, *wrong); }, {"scan"});
     expect_error([&] { ops::scan_backward(*wrong, x, x, x); }, {"scan"});
@@ -74,7 +82,8 @@ TEST(Scan, WrongShapes) {
 void check_affine_scan(const Size& size, bool by_differences) {
   Random random;
   const std::vector<int> shape = {size.rows, size.steps, size.columns};
-  const GuardedTensor a = factors(random, size), b = random.input(shape), h0 = random.input({size.rows, size.columns}), dh = random.input(shape);
+  const GuardedTensor a = factors(random, size), b = random.input(shape),
+                      h0 = random.input({size.rows, size.columns}), dh = random.input(shape);
   const Array want_h = reference::affine_scan_forward(a, b, h0);
   reference::AffineScanGradient want = reference::affine_scan_backward(dh, a, b, h0);
   if (by_differences) {
@@ -91,7 +100,8 @@ void check_affine_scan(const Size& size, bool by_differences) {
     expect_close("h", h, want_h);
   });
   for_each_variant("affine_scan", "backward", [&] {
-    const GuardedTensor da = output(shape), db = output(shape), dh0 = output({size.rows, size.columns});
+    const GuardedTensor da = output(shape), db = output(shape),
+                        dh0 = output({size.rows, size.columns});
     ops::affine_scan_backward(dh, a, saved_h, h0, da, db, dh0);
     expect_close("da", da, want.da);
     expect_close("db", db, want.db);
@@ -107,27 +117,36 @@ TEST(AffineScan, BackwardIsTheGradientOfForward) {
 TEST(AffineScan, SeesTimeMajorRowsWithSwappedAxes) {
   for (const Size& size : {Size{1, 9, 5}, {3, 40, 64}, {6, 33, 130}, {2, 70, 4}}) {
     Random random;
-    const std::vector<int> shape = {size.rows, size.steps, size.columns}, by_time = {size.steps, size.rows, size.columns};
-    const GuardedTensor a = factors(random, size), b = random.input(shape), h0 = random.input({size.rows, size.columns}), dh = random.input(shape);
+    const std::vector<int> shape = {size.rows, size.steps, size.columns},
+                           by_time = {size.steps, size.rows, size.columns};
+    const GuardedTensor a = factors(random, size), b = random.input(shape),
+                        h0 = random.input({size.rows, size.columns}), dh = random.input(shape);
     const auto swapped = [&](const GuardedTensor& tensor) {
       GuardedTensor copy(by_time);
-      for (int64_t i = 0; i < tensor.view().count(); ++i) reference::element(copy.view().swap_outer(), i) = tensor[i];
+      for (int64_t i = 0; i < tensor.view().count(); ++i)
+        reference::element(copy.view().swap_outer(), i) = tensor[i];
       copy.freeze();
       return copy;
     };
     const GuardedTensor at = swapped(a), bt = swapped(b), dht = swapped(dh);
-    const auto expect_same = [&](const char* name, const GuardedTensor& got, const GuardedTensor& want) {
+    const auto expect_same = [&](const char* name, const GuardedTensor& got,
+                                 const GuardedTensor& want) {
       for (int64_t i = 0; i < want.view().count(); ++i)
-        ASSERT_EQ(reference::element(got.view().swap_outer(), i), want[i]) << current_variant_string() << ", " << name << " " << i;
+        ASSERT_EQ(reference::element(got.view().swap_outer(), i), want[i])
+            << current_variant_string() << ", " << name << " " << i;
     };
     for_each_variant("affine_scan", "forward and backward", [&] {
-      const GuardedTensor h = output(shape), da = output(shape), db = output(shape), dh0 = output({size.rows, size.columns});
-      const GuardedTensor ht = output(by_time), dat = output(by_time), dbt = output(by_time), dh0t = output({size.rows, size.columns});
+      const GuardedTensor h = output(shape), da = output(shape), db = output(shape),
+                          dh0 = output({size.rows, size.columns});
+      const GuardedTensor ht = output(by_time), dat = output(by_time), dbt = output(by_time),
+                          dh0t = output({size.rows, size.columns});
       ops::affine_scan_forward(a, b, h0, h);
-      ops::affine_scan_forward(at.view().swap_outer(), bt.view().swap_outer(), h0, ht.view().swap_outer());
+      ops::affine_scan_forward(at.view().swap_outer(), bt.view().swap_outer(), h0,
+                               ht.view().swap_outer());
       expect_same("h", ht, h);
       ops::affine_scan_backward(dh, a, h, h0, da, db, dh0);
-      ops::affine_scan_backward(dht.view().swap_outer(), at.view().swap_outer(), ht.view().swap_outer(), h0, dat.view().swap_outer(),
+      ops::affine_scan_backward(dht.view().swap_outer(), at.view().swap_outer(),
+                                ht.view().swap_outer(), h0, dat.view().swap_outer(),
                                 dbt.view().swap_outer(), dh0t);
       expect_same("da", dat, da);
       expect_same("db", dbt, db);
@@ -136,13 +155,16 @@ TEST(AffineScan, SeesTimeMajorRowsWithSwappedAxes) {
   }
 }
 
-/// Tensors too large for the caches, whose rows may lie as RowLayout says; the guards are for the small ones.
+/// Tensors too large for the caches, whose rows may lie as RowLayout says; the guards are for the
+/// small ones.
 class LargeTensors {
  public:
-  LargeTensors(std::vector<int> shape, RowLayout layout) : shape_(std::move(shape)), shift_(layout == kStrided ? 3 : 0) {}
+  LargeTensors(std::vector<int> shape, RowLayout layout)
+      : shape_(std::move(shape)), shift_(layout == kStrided ? 3 : 0) {}
 
   Tensor filled(float low, float high) {
-    const Tensor whole = memory_.emplace_back(bytes()).tensor({shape_[0], shape_[1], shape_[2] + shift_});
+    const Tensor whole =
+        memory_.emplace_back(bytes()).tensor({shape_[0], shape_[1], shape_[2] + shift_});
     uint32_t state = static_cast<uint32_t>(memory_.size());
     for (int64_t i = 0; i < whole.count(); ++i) {
       state = state * 1664525 + 1013904223;
@@ -161,7 +183,9 @@ class LargeTensors {
   bool same(const Tensor& a, const Tensor& b) const {
     for (int r = 0; r < shape_[0]; ++r)
       for (int t = 0; t < shape_[1]; ++t)
-        if (const float* row = a.at(r).at(t).data(); !std::equal(row, row + shape_[2], b.at(r).at(t).data())) return false;
+        if (const float* row = a.at(r).at(t).data();
+            !std::equal(row, row + shape_[2], b.at(r).at(t).data()))
+          return false;
     return true;
   }
 
@@ -173,14 +197,18 @@ class LargeTensors {
   std::vector<Arena> memory_;
 };
 
-// What is too large for the caches is written past them where rows are aligned: to the bit as each row alone, which is small.
-// (All rows have more elements than any value of the kernels' stream_from, one has fewer.)
+// What is too large for the caches is written past them where rows are aligned: to the bit as each
+// row alone, which is small. (All rows have more elements than any value of the kernels'
+// stream_from, one has fewer.)
 TEST(Scan, LargeIsAsItsRows) {
   constexpr int kRows = 9, kElements = 15 << 16;  // of a row
-  for (const auto& [columns, layout] : {std::pair(64, kDense), std::pair(128, kDense), std::pair(128, kStrided)}) {
+  for (const auto& [columns, layout] :
+       {std::pair(64, kDense), std::pair(128, kDense), std::pair(128, kStrided)}) {
     LargeTensors tensors({kRows, kElements / columns, columns}, layout);
-    const Tensor x = tensors.filled(0.999f, 1.001f), y = tensors.filled(-1, 1), dy = tensors.filled(-1, 1);
-    const std::array together{tensors.output(), tensors.output()}, apart{tensors.output(), tensors.output()};
+    const Tensor x = tensors.filled(0.999f, 1.001f), y = tensors.filled(-1, 1),
+                 dy = tensors.filled(-1, 1);
+    const std::array together{tensors.output(), tensors.output()},
+        apart{tensors.output(), tensors.output()};
     Random random;
     const GuardedTensor h0 = random.input({kRows, columns}), dh0 = output({kRows, columns});
     const auto check = [&](const std::string& op, const std::string& pass, int outputs, auto scan) {
@@ -189,19 +217,25 @@ TEST(Scan, LargeIsAsItsRows) {
         scan(together, 0, kRows);
         for (int row = 0; row < kRows; ++row) scan(apart, row, row + 1);
         for (int i = 0; i < outputs; ++i)
-          EXPECT_TRUE(tensors.same(together[i], apart[i])) << current_variant_string() << ", " << columns << " columns";
+          EXPECT_TRUE(tensors.same(together[i], apart[i]))
+              << current_variant_string() << ", " << columns << " columns";
       });
     };
     using Outputs = std::array<Tensor, 2>;
-    check("scan", "forward", 1, [&](const Outputs& out, int begin, int end) { ops::scan_forward(x.rows(begin, end), out[0].rows(begin, end)); });
+    check("scan", "forward", 1, [&](const Outputs& out, int begin, int end) {
+      ops::scan_forward(x.rows(begin, end), out[0].rows(begin, end));
+    });
     check("scan", "backward", 1, [&](const Outputs& out, int begin, int end) {
-      ops::scan_backward(dy.rows(begin, end), x.rows(begin, end), y.rows(begin, end), out[0].rows(begin, end));
+      ops::scan_backward(dy.rows(begin, end), x.rows(begin, end), y.rows(begin, end),
+                         out[0].rows(begin, end));
     });
     check("affine_scan", "forward", 1, [&](const Outputs& out, int begin, int end) {
-      ops::affine_scan_forward(x.rows(begin, end), y.rows(begin, end), h0.view().rows(begin, end), out[0].rows(begin, end));
+      ops::affine_scan_forward(x.rows(begin, end), y.rows(begin, end), h0.view().rows(begin, end),
+                               out[0].rows(begin, end));
     });
     check("affine_scan", "backward", 2, [&](const Outputs& out, int begin, int end) {
-      ops::affine_scan_backward(dy.rows(begin, end), x.rows(begin, end), y.rows(begin, end), h0.view().rows(begin, end), out[0].rows(begin, end),
+      ops::affine_scan_backward(dy.rows(begin, end), x.rows(begin, end), y.rows(begin, end),
+                                h0.view().rows(begin, end), out[0].rows(begin, end),
                                 out[1].rows(begin, end), dh0.view().rows(begin, end));
     });
   }

@@ -23,20 +23,24 @@ using test::TemporaryDirectory;
 
 std::vector<std::string> lines_of(std::string_view text) {
   std::vector<std::string> lines;
-  for (size_t end; (end = text.find('\n')) != text.npos; text.remove_prefix(end + 1)) lines.emplace_back(text.substr(0, end));
+  for (size_t end; (end = text.find('\n')) != text.npos; text.remove_prefix(end + 1))
+    lines.emplace_back(text.substr(0, end));
   EXPECT_TRUE(text.empty()) << "the last line has no end";
   return lines;
 }
 
 TEST(Corpus, SampleIsAThousandLinesFromTenSentences) {
   const Corpus corpus = load_corpus("sample", 0.1);
-  const std::vector<std::string> train = lines_of(corpus.train), validation = lines_of(corpus.validation);
+  const std::vector<std::string> train = lines_of(corpus.train),
+                                 validation = lines_of(corpus.validation);
   EXPECT_EQ(train.size(), 1000u);
   EXPECT_EQ(validation.size(), 100u);
   const std::set<std::string> sentences(train.begin(), train.end());
   EXPECT_EQ(sentences.size(), 10u);
-  for (const std::string& sentence : sentences) EXPECT_GT(std::ranges::count(train, sentence), 50) << sentence;
-  EXPECT_FALSE(std::ranges::equal(validation, std::span(train).first(100))) << "the validation lines are drawn anew";
+  for (const std::string& sentence : sentences)
+    EXPECT_GT(std::ranges::count(train, sentence), 50) << sentence;
+  EXPECT_FALSE(std::ranges::equal(validation, std::span(train).first(100)))
+      << "the validation lines are drawn anew";
 }
 
 TEST(Corpus, SampleHasTheDocumentedNumberOfWindows) {
@@ -84,7 +88,8 @@ TEST(Corpus, FileIsCutAtALineEnd) {
 TEST(Corpus, DirectoryHasItsOwnSplit) {
   const TemporaryDirectory directory;
   write_file_atomically(directory / "train.txt", "training\n");
-  expect_error([&] { load_corpus(directory.path().string(), 0.5); }, {directory.path().string(), "val.txt"});
+  expect_error([&] { load_corpus(directory.path().string(), 0.5); },
+               {directory.path().string(), "val.txt"});
   write_file_atomically(directory / "val.txt", "validation\n");
   const Corpus corpus = load_corpus(directory.path().string(), 0.5);
   EXPECT_EQ(corpus.train, "training\n");
@@ -98,9 +103,11 @@ TEST(Corpus, FilesMayBeCompressedOrJsonLines) {
   write_file_atomically(directory / "text.gz", gzip("aa\nbb\ncc\ndd\n"));
   EXPECT_EQ(load_corpus((directory / "text.gz").string(), 0.25).validation, "dd\n");
   std::string lines;
-  for (const char* text : {"one", "two\\n", "", "three"}) lines += fmt::format("{{\"text\":\"{}\"}}\n", text);
+  for (const char* text : {"one", "two\\n", "", "three"})
+    lines += fmt::format("{{\"text\":\"{}\"}}\n", text);
   for (const char* name : {"a.jsonl", "a.json.gz", "a.ndjson.gz"}) {
-    write_file_atomically(directory / name, std::string_view(name).ends_with(".gz") ? gzip(lines) : lines);
+    write_file_atomically(directory / name,
+                          std::string_view(name).ends_with(".gz") ? gzip(lines) : lines);
     const Corpus corpus = load_corpus((directory / name).string(), 0.4);
     EXPECT_EQ(corpus.train, "one\n\nthree\n\n");
     EXPECT_EQ(corpus.validation, "two\n\n");
@@ -111,7 +118,8 @@ TEST(Corpus, SmallFileIsOneFifthValidationByDefault) {
   const TemporaryDirectory directory;
   write_file_atomically(directory / "text", "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n");
   EXPECT_EQ(load_corpus((directory / "text").string(), std::nullopt).validation, "8\n9\n");
-  EXPECT_EQ(lines_of(load_corpus("sample", std::nullopt).validation).size(), 100u) << "of the sample a tenth";
+  EXPECT_EQ(lines_of(load_corpus("sample", std::nullopt).validation).size(), 100u)
+      << "of the sample a tenth";
 }
 
 TEST(Corpus, ManyFilesAreOneText) {
@@ -122,7 +130,8 @@ TEST(Corpus, ManyFilesAreOneText) {
   write_file_atomically(directory / "d", gzip("third"));
   std::string text;
   int64_t seen = 0;
-  const std::vector<std::filesystem::path> files = {directory / "a", directory / "b", directory / "c", directory / "d"};
+  const std::vector<std::filesystem::path> files = {directory / "a", directory / "b",
+                                                    directory / "c", directory / "d"};
   read_corpus(
       files, Format::kText, 0.5,
       [&](bool validation, std::string_view piece) {
@@ -135,42 +144,60 @@ TEST(Corpus, ManyFilesAreOneText) {
 }
 
 TEST(Corpus, FormatsFollowFromNames) {
-  for (const char* name : {"a.jsonl", "b.json", "c.ndjson", "d.jsonl.gz", "x/e.json.gz", "UP.JSONL", "c.jsonlines", "D.JsonLines.GZ"})
+  for (const char* name : {"a.jsonl", "b.json", "c.ndjson", "d.jsonl.gz", "x/e.json.gz", "UP.JSONL",
+                           "c.jsonlines", "D.JsonLines.GZ"})
     EXPECT_EQ(format_of(name), Format::kJsonLines) << name;
-  for (const char* name : {"a.txt", "json", "jsonl.gz", "a.jsonl.txt", "a.gz", "b.json/c", "UP.TXT", "part-00000"})
+  for (const char* name :
+       {"a.txt", "json", "jsonl.gz", "a.jsonl.txt", "a.gz", "b.json/c", "UP.TXT", "part-00000"})
     EXPECT_EQ(format_of(name), Format::kText) << name;
   EXPECT_EQ(common_format({"a.txt", "b.gz"}), Format::kText);
   EXPECT_EQ(common_format({"a.json", "b.jsonl.gz"}), Format::kJsonLines);
-  expect_error<UsageError>([] { common_format({"a.json", "b.txt"}); }, {"a.json and b.txt", "--format"});
+  expect_error<UsageError>([] { common_format({"a.json", "b.txt"}); },
+                           {"a.json and b.txt", "--format"});
 }
 
 TEST(Corpus, DescribesTheFilesAndTheirOddities) {
   const TemporaryDirectory directory;
-  const auto notes_of = [&](const std::vector<std::pair<std::string, std::string>>& contents, Format format) {
+  const auto notes_of = [&](const std::vector<std::pair<std::string, std::string>>& contents,
+                            Format format) {
     std::vector<std::filesystem::path> files;
-    for (const auto& [name, bytes] : contents) write_file_atomically(files.emplace_back(directory / name), bytes);
-    const CorpusFacts facts = read_corpus(
-        files, format, 0.2, [](bool, std::string_view) {}, [](int64_t) {});
+    for (const auto& [name, bytes] : contents)
+      write_file_atomically(files.emplace_back(directory / name), bytes);
+    const CorpusFacts facts =
+        read_corpus(files, format, 0.2, [](bool, std::string_view) {}, [](int64_t) {});
     std::string text;
-    for (const Note& note : describe(facts, 77)) text += (note.style == Style::kWarning ? "WARNING " : "") + note.text + "\n";
+    for (const Note& note : describe(facts, 77))
+      text += (note.style == Style::kWarning ? "WARNING " : "") + note.text + "\n";
     return text;
   };
   const std::string a = (directory / "a").string();
   EXPECT_EQ(notes_of({{"a", "text"}}, Format::kText), "read: " + a + " as text: 77 characters\n");
-  EXPECT_EQ(notes_of({{"a", gzip("text")}}, Format::kText), "read: " + a + " as text, compressed: 77 characters\n");
-  EXPECT_EQ(notes_of({{"a", "text"}, {"b", gzip("text")}}, Format::kText), "read: 2 files as text, 1 of them compressed: 77 characters\n");
-  EXPECT_EQ(notes_of({{"a", "{\"text\":\"x\"}\n{\"text\":\"\"}\n{\"text\":\"y\"}\n"}}, Format::kJsonLines),
-            "read: " + a + " as JSON lines: 2 documents and 1 without text, left out, 77 characters\n");
+  EXPECT_EQ(notes_of({{"a", gzip("text")}}, Format::kText),
+            "read: " + a + " as text, compressed: 77 characters\n");
+  EXPECT_EQ(notes_of({{"a", "text"}, {"b", gzip("text")}}, Format::kText),
+            "read: 2 files as text, 1 of them compressed: 77 characters\n");
+  EXPECT_EQ(
+      notes_of({{"a", "{\"text\":\"x\"}\n{\"text\":\"\"}\n{\"text\":\"y\"}\n"}},
+               Format::kJsonLines),
+      "read: " + a + " as JSON lines: 2 documents and 1 without text, left out, 77 characters\n");
   const std::string json = "{\"text\":\"x\"}\n";
-  const std::string of_json = notes_of({{"a", json}, {"b", json}, {"c", "text"}, {"d", json}, {"e", json}, {"f", json}}, Format::kText);
-  const std::string names = a + ", " + (directory / "b").string() + ", " + (directory / "d").string() + " and 2 more";
-  EXPECT_NE(of_json.find("WARNING " + names + ": its lines are JSON objects"),
-            of_json.npos)
+  const std::string of_json =
+      notes_of({{"a", json}, {"b", json}, {"c", "text"}, {"d", json}, {"e", json}, {"f", json}},
+               Format::kText);
+  const std::string names =
+      a + ", " + (directory / "b").string() + ", " + (directory / "d").string() + " and 2 more";
+  EXPECT_NE(of_json.find("WARNING " + names + ": its lines are JSON objects"), of_json.npos)
       << of_json;
-  EXPECT_NE(notes_of({{"a", "<!DOCTYPE html>"}}, Format::kText).find("WARNING " + a + ": an HTML page"), std::string::npos);
-  EXPECT_NE(notes_of({{"a", std::string("a text \0 of more than twenty letters", 36)}}, Format::kText).find("WARNING " + a + ": NUL characters (1)"),
+  EXPECT_NE(
+      notes_of({{"a", "<!DOCTYPE html>"}}, Format::kText).find("WARNING " + a + ": an HTML page"),
+      std::string::npos);
+  EXPECT_NE(
+      notes_of({{"a", std::string("a text \0 of more than twenty letters", 36)}}, Format::kText)
+          .find("WARNING " + a + ": NUL characters (1)"),
+      std::string::npos);
+  EXPECT_NE(notes_of({{"a", R"({"text":"\ud800"})"}}, Format::kJsonLines)
+                .find("WARNING " + a + ": half a UTF-16 pair"),
             std::string::npos);
-  EXPECT_NE(notes_of({{"a", R"({"text":"\ud800"})"}}, Format::kJsonLines).find("WARNING " + a + ": half a UTF-16 pair"), std::string::npos);
 }
 
 TEST(Corpus, RefusesUnusableTexts) {
@@ -184,7 +211,8 @@ TEST(Corpus, RefusesUnusableTexts) {
                         "d\n");
   expect_error([&] { load_corpus(file, 0.1); }, {file, "byte 6 (0xe9)"});
   for (double split : {-0.1, 1.0, 2.0, std::numeric_limits<double>::quiet_NaN()})
-    expect_error<UsageError>([&] { load_corpus("sample", split); }, {"validation split", fmt::format("{}", split)});
+    expect_error<UsageError>([&] { load_corpus("sample", split); },
+                             {"validation split", fmt::format("{}", split)});
 }
 
 }  // namespace

@@ -27,13 +27,15 @@ using test::TemporaryDirectory;
 
 std::string text_of(const Tokenizer& tokenizer, const Tokens& tokens) {
   std::string text;
-  tokens.read(0, static_cast<int>(tokens.count()), [&](int, int32_t id) { text += tokenizer.decode(id); });
+  tokens.read(0, static_cast<int>(tokens.count()),
+              [&](int, int32_t id) { text += tokenizer.decode(id); });
   return text;
 }
 
 std::set<std::string> entries(const fs::path& directory) {
   std::set<std::string> names;
-  for (const fs::directory_entry& entry : fs::directory_iterator(directory)) names.insert(entry.path().filename().string());
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory))
+    names.insert(entry.path().filename().string());
   return names;
 }
 
@@ -62,7 +64,9 @@ class Prepare : public testing::Test {
   }
   /// Returns the two texts, after comparing all files of the folder with each other.
   Corpus result() const {
-    EXPECT_EQ(entries(out_), (std::set<std::string>{"train.txt", "val.txt", "tokenizer.json", "train.tokens", "val.tokens", "manifest.json"}));
+    EXPECT_EQ(entries(out_),
+              (std::set<std::string>{"train.txt", "val.txt", "tokenizer.json", "train.tokens",
+                                     "val.tokens", "manifest.json"}));
     const PreparedData data = load_prepared(out_, 0);
     const Corpus texts{read_file(out_ / "train.txt"), read_file(out_ / "val.txt")};
     EXPECT_TRUE(text_of(data.tokenizer, data.train) == texts.train);
@@ -71,7 +75,8 @@ class Prepare : public testing::Test {
   }
 
   TemporaryDirectory directory_;
-  std::unique_ptr<std::FILE, decltype(&std::fclose)> output_{std::fopen((directory_ / "output").c_str(), "w"), std::fclose};
+  std::unique_ptr<std::FILE, decltype(&std::fclose)> output_{
+      std::fopen((directory_ / "output").c_str(), "w"), std::fclose};
   fs::path out_ = directory_ / "data/prepared";
   std::function<void()> check_stop_ = [] {};
 };
@@ -79,7 +84,8 @@ class Prepare : public testing::Test {
 /// Longer than two read pieces, with characters of every length.
 std::string long_text() {
   std::string text;
-  for (int i = 0; text.size() < 2'500'000; ++i) text += fmt::format("line {} of a text € \U0001F600 é{}", i, i % 7 == 0 ? "\n\n" : "\n");
+  for (int i = 0; text.size() < 2'500'000; ++i)
+    text += fmt::format("line {} of a text € \U0001F600 é{}", i, i % 7 == 0 ? "\n\n" : "\n");
   return text;
 }
 
@@ -108,7 +114,9 @@ TEST_F(Prepare, CompressionChangesNothing) {
 
 TEST_F(Prepare, DocumentsStayWhole) {
   std::string lines;
-  for (int i = 0; i < 3000; ++i) lines += fmt::format("{{\"text\":\"<{} {}>\"}}\n", i, std::string(static_cast<size_t>(i * 7919 % 2000), 'x'));
+  for (int i = 0; i < 3000; ++i)
+    lines += fmt::format("{{\"text\":\"<{} {}>\"}}\n", i,
+                         std::string(static_cast<size_t>(i * 7919 % 2000), 'x'));
   PrepareOptions asked = options({write("documents.jsonl.gz", gzip(lines))});
   asked.val_split = 0.1;
   run(asked);
@@ -119,7 +127,8 @@ TEST_F(Prepare, DocumentsStayWhole) {
       end = text.find('>');
       ASSERT_EQ(text.substr(end, 3), ">\n\n");
     }
-  EXPECT_NEAR(static_cast<double>(got.validation.size()), 0.1 * static_cast<double>(got.train.size() + got.validation.size()), 2100);
+  EXPECT_NEAR(static_cast<double>(got.validation.size()),
+              0.1 * static_cast<double>(got.train.size() + got.validation.size()), 2100);
   const Corpus same = load_corpus((directory_ / "documents.jsonl.gz").string(), 0.1);
   EXPECT_TRUE(got.train == same.train && got.validation == same.validation);
 }
@@ -131,8 +140,10 @@ TEST_F(Prepare, AFolderIsOneCorpusInTheOrderOfItsPaths) {
   write("in/picture.png", "\xff");
   write("in/.hidden/x.txt", "hidden");
   write("in/.y.txt", "hidden");
-  const std::vector<fs::path> files = corpus_files(directory_ / "in", false, directory_ / "out").files;
-  EXPECT_EQ(files, (std::vector{directory_ / "in/a/z.txt.gz", directory_ / "in/b.txt", directory_ / "in/c.md"}));
+  const std::vector<fs::path> files =
+      corpus_files(directory_ / "in", false, directory_ / "out").files;
+  EXPECT_EQ(files, (std::vector{directory_ / "in/a/z.txt.gz", directory_ / "in/b.txt",
+                                directory_ / "in/c.md"}));
   EXPECT_EQ(corpus_files(directory_ / "in", true, directory_ / "out").files.size(), 4u);
   PrepareOptions asked = options(files);
   asked.val_split = 0;
@@ -142,8 +153,11 @@ TEST_F(Prepare, AFolderIsOneCorpusInTheOrderOfItsPaths) {
   EXPECT_EQ(manifest["inputs"]["files"][0]["name"], "a/z.txt.gz");
   fs::create_directory(directory_ / "empty");
   write("pictures/picture.png", "\xff");
-  expect_error<UsageError>([&] { corpus_files(directory_ / "empty", false, directory_ / "out"); }, {"no files"});
-  expect_error<UsageError>([&] { corpus_files(directory_ / "pictures", false, directory_ / "out"); }, {"no files", "1 of other kinds", "--format"});
+  expect_error<UsageError>([&] { corpus_files(directory_ / "empty", false, directory_ / "out"); },
+                           {"no files"});
+  expect_error<UsageError>(
+      [&] { corpus_files(directory_ / "pictures", false, directory_ / "out"); },
+      {"no files", "1 of other kinds", "--format"});
 }
 
 TEST_F(Prepare, ReportsFilesThatAreLeftOut) {
@@ -160,17 +174,21 @@ TEST_F(Prepare, ReportsFilesThatAreLeftOut) {
   fs::create_symlink("loop.txt", directory_ / "in/loop.txt");
   write("in/prepared/train.txt", "mine");
   const FolderFiles found = corpus_files(directory_ / "in", false, directory_ / "in/prepared");
-  EXPECT_EQ(found.files, (std::vector{directory_ / "in/B.Text.GZ", directory_ / "in/a.TXT", directory_ / "in/data.partial-notes/d.txt",
-                                      directory_ / "in/link.txt"}));
+  EXPECT_EQ(found.files,
+            (std::vector{directory_ / "in/B.Text.GZ", directory_ / "in/a.TXT",
+                         directory_ / "in/data.partial-notes/d.txt", directory_ / "in/link.txt"}));
   ASSERT_EQ(found.left_out.size(), 1u);
   const std::string& left_out = found.left_out[0].text;
   const auto expect_said = [&](std::string_view what, std::initializer_list<const char*> names) {
     EXPECT_NE(left_out.find(what), left_out.npos) << left_out;
-    for (const char* name : names) EXPECT_NE(left_out.find((directory_ / name).string()), left_out.npos) << name << " is not in " << left_out;
+    for (const char* name : names)
+      EXPECT_NE(left_out.find((directory_ / name).string()), left_out.npos)
+          << name << " is not in " << left_out;
   };
   expect_said("1 of other kinds", {"in/c.txt.xz"});
   expect_said("1 hidden", {"in/.hidden"});
-  expect_said("2 left by another prepare", {"in/data.partial-0123456789abcdef", "in/data.old-0000000000000007"});
+  expect_said("2 left by another prepare",
+              {"in/data.partial-0123456789abcdef", "in/data.old-0000000000000007"});
   expect_said("1 by a link to a folder", {"in/linked"});
   expect_said("1 by a link to no file", {"in/loop.txt"});
   expect_said("1 of --out", {"in/prepared"});
@@ -178,7 +196,8 @@ TEST_F(Prepare, ReportsFilesThatAreLeftOut) {
   PrepareOptions asked = options(found.files);
   asked.remarks = found.left_out;
   const nlohmann::ordered_json manifest = run(asked);
-  EXPECT_NE(output().find("read: 4 files as text, 1 of them compressed: 26 characters\n" + left_out + "\nsplit: 26.9 % of the bytes for validation"),
+  EXPECT_NE(output().find("read: 4 files as text, 1 of them compressed: 26 characters\n" +
+                          left_out + "\nsplit: 26.9 % of the bytes for validation"),
             std::string::npos)
       << output();
   EXPECT_EQ(manifest["summary"].size(), 3u);
@@ -189,20 +208,33 @@ TEST_F(Prepare, ReportsFilesThatAreLeftOut) {
   asked.remarks = corpus_files(directory_ / "in", false, directory_ / "in/prepared").left_out;
   const nlohmann::ordered_json again = run(asked);
   EXPECT_NE(asked.remarks[0].text.find("2 of other kinds"), std::string::npos);
-  EXPECT_TRUE(output().ends_with("\n" + asked.remarks[0].text + "\n" + out_.string() + " is up to date\n")) << output();
-  EXPECT_EQ(again["summary"], (nlohmann::ordered_json{manifest["summary"][0], manifest["summary"][2], asked.remarks[0].text}));
+  EXPECT_TRUE(
+      output().ends_with("\n" + asked.remarks[0].text + "\n" + out_.string() + " is up to date\n"))
+      << output();
+  EXPECT_EQ(again["summary"],
+            (nlohmann::ordered_json{manifest["summary"][0], manifest["summary"][2],
+                                    asked.remarks[0].text}));
   write("other/picture.png", "\xff");
   fs::create_symlink("nowhere", directory_ / "other/x.txt");
-  expect_error<UsageError>([&] { corpus_files(directory_ / "other", false, out_); }, {"no files", "1 of other kinds", "1 by a link to no file"});
+  expect_error<UsageError>([&] { corpus_files(directory_ / "other", false, out_); },
+                           {"no files", "1 of other kinds", "1 by a link to no file"});
 }
 
 TEST_F(Prepare, WarnsOfASplitFarFromWhatWasAskedFor) {
   std::string lines;
-  for (const size_t bytes : {100, 10'000, 100, 100}) lines += fmt::format("{{\"text\":\"{}\"}}\n", std::string(bytes, 'x'));
-  const nlohmann::ordered_json manifest = run(options({write("x.jsonl", lines + "{\"text\":\"\"}\n")}));
+  for (const size_t bytes : {100, 10'000, 100, 100})
+    lines += fmt::format("{{\"text\":\"{}\"}}\n", std::string(bytes, 'x'));
+  const nlohmann::ordered_json manifest =
+      run(options({write("x.jsonl", lines + "{\"text\":\"\"}\n")}));
   EXPECT_EQ(manifest["results"]["documents"], 4);
-  EXPECT_NE(output().find("as JSON lines: 4 documents and 1 without text, left out, 10308 characters"), std::string::npos) << output();
-  EXPECT_NE(output().find("split: 2.0 % of the bytes for validation, 20.0 % asked for, which is far off"), std::string::npos) << output();
+  EXPECT_NE(
+      output().find("as JSON lines: 4 documents and 1 without text, left out, 10308 characters"),
+      std::string::npos)
+      << output();
+  EXPECT_NE(
+      output().find("split: 2.0 % of the bytes for validation, 20.0 % asked for, which is far off"),
+      std::string::npos)
+      << output();
 }
 
 /// The manifest describes the bytes that were read, although the source differs before and after.
@@ -240,8 +272,10 @@ TEST_F(Prepare, DocumentsMayBeginWithAnyBytes) {
 TEST_F(Prepare, InaccessibleFilesAreNamed) {
   const fs::path file = write("in/x.txt", "text\n");
   fs::create_symlink("loop", directory_ / "loop");
-  expect_error([&] { run(options({directory_ / "loop"})); }, {(directory_ / "loop").string(), "symbolic links", "check the links"});
-  expect_error([&] { corpus_files(directory_ / "loop", false, out_); }, {(directory_ / "loop").string(), "check the links"});
+  expect_error([&] { run(options({directory_ / "loop"})); },
+               {(directory_ / "loop").string(), "symbolic links", "check the links"});
+  expect_error([&] { corpus_files(directory_ / "loop", false, out_); },
+               {(directory_ / "loop").string(), "check the links"});
   out_ = directory_ / "loop";
   expect_error([&] { run(options({file})); }, {(directory_ / "loop").string(), "check the links"});
   if (::geteuid() == 0) GTEST_SKIP() << "root reads everything";
@@ -264,7 +298,8 @@ TEST_F(Prepare, DoesNotReadItsOwnResult) {
   const std::string train = read_file(out_ / "train.txt");
   fs::create_directory_symlink(out_, directory_ / "link");
   for (const fs::path& source : {out_ / "train.txt", directory_ / "link/val.txt"})
-    expect_error<UsageError>([&] { run(options({source})); }, {source.string(), "in --out", "another --out"});
+    expect_error<UsageError>([&] { run(options({source})); },
+                             {source.string(), "in --out", "another --out"});
   EXPECT_EQ(read_file(out_ / "train.txt"), train);
 }
 
@@ -278,8 +313,11 @@ TEST_F(Prepare, ManifestDescribesSourcesAndResults) {
   // computed with sha256sum
   EXPECT_EQ(file["sha256"], "edeaaff3f1774ad2888673770c6d64097e391bc362d7d6fb34982ddf0efd18cb");
   EXPECT_EQ(manifest["inputs"]["val_split"], 0.2);
-  EXPECT_EQ(manifest["results"], nlohmann::ordered_json({{"vocabulary", 6}, {"characters", 4}, {"train_tokens", 3}, {"val_tokens", 1}}));
-  for (const nlohmann::ordered_json& made : manifest["files"]) EXPECT_EQ(made["bytes"], fs::file_size(out_ / made["name"].get<std::string>()));
+  EXPECT_EQ(manifest["results"],
+            nlohmann::ordered_json(
+                {{"vocabulary", 6}, {"characters", 4}, {"train_tokens", 3}, {"val_tokens", 1}}));
+  for (const nlohmann::ordered_json& made : manifest["files"])
+    EXPECT_EQ(made["bytes"], fs::file_size(out_ / made["name"].get<std::string>()));
   EXPECT_EQ(manifest["files"].size(), 5u);
 }
 
@@ -335,7 +373,8 @@ TEST_F(Prepare, FailureLeavesTheOldFolderAndNothingElse) {
   };
   expect_error([&] { run(options({file, directory_ / "missing"})); }, {"missing", "No such file"});
   expect_error([&] { run(options({file, write("bad", "abc\xff")})); }, {"bad: byte 3 (0xff)"});
-  expect_error([&] { run(options({write("x.jsonl", "{\"text\":\"a\"}\nno\n")})); }, {"x.jsonl", "line 2 (byte 14)"});
+  expect_error([&] { run(options({write("x.jsonl", "{\"text\":\"a\"}\nno\n")})); },
+               {"x.jsonl", "line 2 (byte 14)"});
   expect_error([&] { run(options({write("empty", "")})); }, {"there is no text"});
   expect_as_before();
 
@@ -363,7 +402,8 @@ TEST_F(Prepare, FailureLeavesTheOldFolderAndNothingElse) {
 TEST_F(Prepare, FolderWithForeignFilesIsLeftAlone) {
   const fs::path file = write("text", "abc\n");
   write("data/prepared/notes.txt", "mine");
-  expect_error<UsageError>([&] { run(options({file})); }, {out_.string(), "other files ('notes.txt')", "new folder"});
+  expect_error<UsageError>([&] { run(options({file})); },
+                           {out_.string(), "other files ('notes.txt')", "new folder"});
   EXPECT_EQ(entries(out_), std::set<std::string>{"notes.txt"});
   fs::remove_all(out_);
   write_file_atomically(out_, "a file");
@@ -383,7 +423,9 @@ int64_t peak_memory() {
 }
 
 TEST_F(Prepare, MemoryDoesNotDependOnTheCorpus) {
-  const std::string part = long_text(), line = fmt::format("{}\n", nlohmann::json({{"text", part.substr(0, 100'000)}}).dump());
+  const std::string part = long_text(),
+                    line = fmt::format("{}\n",
+                                       nlohmann::json({{"text", part.substr(0, 100'000)}}).dump());
   std::ofstream text(directory_ / "text"), lines(directory_ / "lines.jsonl");
   for (int i = 0; i < 24; ++i) text << part;
   for (int i = 0; i < 600; ++i) lines << line;

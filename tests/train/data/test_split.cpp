@@ -19,7 +19,8 @@ TEST(Split, TheOptionIsAutoOrAPart) {
   EXPECT_EQ(parse_validation_split("0"), 0.);
   EXPECT_EQ(parse_validation_split("0.05"), 0.05);
   for (const char* bad : {"", "1", "-0.1", "nan", "0.1x", "Auto"})
-    expect_error<UsageError>([&] { parse_validation_split(bad); }, {fmt::format("--val-split {}:", bad), "auto"});
+    expect_error<UsageError>([&] { parse_validation_split(bad); },
+                             {fmt::format("--val-split {}:", bad), "auto"});
 }
 
 TEST(Split, ThePartForValidationFollowsFromTheSize) {
@@ -29,11 +30,14 @@ TEST(Split, ThePartForValidationFollowsFromTheSize) {
   EXPECT_EQ(validation_part(0.3, 10'000'000), 0.3);
   EXPECT_EQ(validation_part(0., 5), 0);
   for (const double bad : {-0.1, 1., 2., std::numeric_limits<double>::quiet_NaN()})
-    expect_error<UsageError>([&] { validation_part(bad, 5); }, {"validation split", fmt::format("{}", bad)});
+    expect_error<UsageError>([&] { validation_part(bad, 5); },
+                             {"validation split", fmt::format("{}", bad)});
 }
 
 TEST(Split, CutMovesToANearbyLineEnd) {
-  const auto rest_after = [](const std::string& text, double val_split) { return text.substr(split_point(text, val_split)); };
+  const auto rest_after = [](const std::string& text, double val_split) {
+    return text.substr(split_point(text, val_split));
+  };
   const std::string line = std::string(99, 'x') + "\n";
   std::string lines;
   for (int i = 0; i < 100; ++i) lines += line;
@@ -59,7 +63,8 @@ TEST(Split, ValidationDocumentsComeFromTheWholeCorpus) {
       const size_t bytes = 1 + (random >> 20);
       all += static_cast<int64_t>(bytes);
       if (split.next(bytes)) validation += static_cast<int64_t>(bytes);
-      EXPECT_NEAR(static_cast<double>(validation), part * static_cast<double>(all), 4097) << "within a document, after " << i;
+      EXPECT_NEAR(static_cast<double>(validation), part * static_cast<double>(all), 4097)
+          << "within a document, after " << i;
     }
   }
 }
@@ -76,20 +81,25 @@ double validation_share(double val_split, const std::vector<size_t>& documents) 
 }
 
 TEST(Split, DocumentIsForValidationOnlyIfThatImprovesTheSplit) {
-  EXPECT_LT(validation_share(0.2, {100, 10'000, 100, 100}), 0.03) << "with the long one it would be 97 %";
+  EXPECT_LT(validation_share(0.2, {100, 10'000, 100, 100}), 0.03)
+      << "with the long one it would be 97 %";
   EXPECT_LT(validation_share(0.2, {100, 100, 100, 30'000}), 0.2);
-  EXPECT_NEAR(validation_share(0.2, {10'000, 100, 100, 100, 100}), 0.04, 0.01) << "all that there is";
-  EXPECT_EQ(validation_share(0.05, {10, 10}), 0) << "half of it is further from a twentieth than nothing";
+  EXPECT_NEAR(validation_share(0.2, {10'000, 100, 100, 100, 100}), 0.04, 0.01)
+      << "all that there is";
+  EXPECT_EQ(validation_share(0.05, {10, 10}), 0)
+      << "half of it is further from a twentieth than nothing";
   EXPECT_NEAR(validation_share(0.4, {10, 10, 10}), 1. / 3, 1e-9);
   EXPECT_EQ(validation_share(0.9, {10}), 0) << "the first is for training";
   EXPECT_EQ(validation_share(0, {10, 10, 10, 10}), 0);
 }
 
 TEST(Split, WarnsOfASplitFarFromTheRequest) {
-  const auto expect = [](std::optional<double> asked, int64_t train, int64_t validation, Style style, std::initializer_list<std::string_view> parts) {
+  const auto expect = [](std::optional<double> asked, int64_t train, int64_t validation,
+                         Style style, std::initializer_list<std::string_view> parts) {
     const Note note = describe_split(asked, train, validation);
     EXPECT_EQ(note.style, style) << note.text;
-    for (const std::string_view part : parts) EXPECT_NE(note.text.find(part), note.text.npos) << note.text;
+    for (const std::string_view part : parts)
+      EXPECT_NE(note.text.find(part), note.text.npos) << note.text;
   };
   expect(0.2, 8000, 2000, Style::kPlain, {"20.0 % of the bytes", "20.0 % asked"});
   expect(0.2, 8500, 1500, Style::kPlain, {"15.0 %"});

@@ -48,7 +48,8 @@ class TextFile : public testing::Test {
         path_, [&](std::string_view text) { documents.emplace_back(text); }, kNobody);
     return documents;
   }
-  void expect_refused(const std::string& json_lines, std::initializer_list<std::string_view> parts) {
+  void expect_refused(const std::string& json_lines,
+                      std::initializer_list<std::string_view> parts) {
     SCOPED_TRACE(json_lines.substr(0, 200));
     expect_error([&] { documents_of(json_lines); }, {path_.string()});
     expect_error([&] { documents_of(json_lines); }, parts);
@@ -73,31 +74,38 @@ TEST_F(TextFile, PiecesEndBetweenCharacters) {
 
 TEST_F(TextFile, ReadsAllMembersOfACompressedFile) {
   EXPECT_EQ(text_of(gzip("one ") + gzip("") + gzip("two")), "one two");
-  EXPECT_EQ(text_of(gzip("one ") + gzip("two") + std::string(1'000'000, '\0')), "one two") << "filled up with zeros";
+  EXPECT_EQ(text_of(gzip("one ") + gzip("two") + std::string(1'000'000, '\0')), "one two")
+      << "filled up with zeros";
 }
 
 TEST_F(TextFile, InvalidUtf8IsLocatedInTheWholeText) {
-  for (const size_t place : {size_t{0}, size_t{7}, (size_t{1} << 20) - 1, size_t{1} << 20, size_t{3'000'001}}) {
+  for (const size_t place :
+       {size_t{0}, size_t{7}, (size_t{1} << 20) - 1, size_t{1} << 20, size_t{3'000'001}}) {
     std::string text(3'000'007, 'x');
     text[place] = '\xff';
     const std::string expected = fmt::format("byte {} (0xff)", place);
     expect_error([&] { text_of(text); }, {path_.string(), expected, "UTF-8"});
     expect_error([&] { text_of(gzip(text)); }, {path_.string(), expected});
   }
-  expect_error([&] { text_of("abc\xe2\x82"); }, {"byte 3 (0xe2)", "the text's end cuts the character off", "get the whole text"});
-  expect_error([&] { text_of(std::string((1 << 20) - 2, 'x') + "\xe2\x82x"); }, {"byte 1048574 (0xe2)"});
+  expect_error([&] { text_of("abc\xe2\x82"); },
+               {"byte 3 (0xe2)", "the text's end cuts the character off", "get the whole text"});
+  expect_error([&] { text_of(std::string((1 << 20) - 2, 'x') + "\xe2\x82x"); },
+               {"byte 1048574 (0xe2)"});
 }
 
 TEST_F(TextFile, RefusesDamagedCompressedFiles) {
-  const std::string good = gzip("a text that is compressed, and long enough to be more than a header");
+  const std::string good =
+      gzip("a text that is compressed, and long enough to be more than a header");
   for (size_t length = 2; length < good.size(); ++length) {
     SCOPED_TRACE(length);
-    expect_error([&] { text_of(good.substr(0, length)); }, {path_.string(), "ends too early", "get it again"});
+    expect_error([&] { text_of(good.substr(0, length)); },
+                 {path_.string(), "ends too early", "get it again"});
   }
   std::string wrong_sum = good;
   wrong_sum[good.size() - 8] = static_cast<char>(wrong_sum[good.size() - 8] ^ 1);
   expect_error([&] { text_of(wrong_sum); }, {path_.string(), "damaged"});
-  for (const std::string& behind : {"junk"s, "\x1e"s + good.substr(1), good.substr(0, 1) + "\x8a" + good.substr(2), "\0\0junk"s})
+  for (const std::string& behind : {"junk"s, "\x1e"s + good.substr(1),
+                                    good.substr(0, 1) + "\x8a" + good.substr(2), "\0\0junk"s})
     expect_error([&] { text_of(good + behind); }, {path_.string(), "damaged"});
   // A text longer than a piece is passed on before its end is seen; the error still comes.
   const std::string longer = gzip(std::string(3'000'000, 'x'));
@@ -105,25 +113,13 @@ TEST_F(TextFile, RefusesDamagedCompressedFiles) {
 }
 
 TEST_F(TextFile, RefusesWhatIsNotARegularFile) {
-  expect_error(
-      [&] {
-        read_text(
-            directory_ / "missing", [](std::string_view) {}, kNobody);
-      },
-      {"missing", "No such file"});
-  expect_error(
-      [&] {
-        read_text(
-            directory_.path(), [](std::string_view) {}, kNobody);
-      },
-      {"not a regular file"});
+  expect_error([&] { read_text(directory_ / "missing", [](std::string_view) {}, kNobody); },
+               {"missing", "No such file"});
+  expect_error([&] { read_text(directory_.path(), [](std::string_view) {}, kNobody); },
+               {"not a regular file"});
   ASSERT_EQ(::mkfifo((directory_ / "pipe").c_str(), 0600), 0);
-  expect_error(
-      [&] {
-        read_text(
-            directory_ / "pipe", [](std::string_view) {}, kNobody);
-      },
-      {"pipe", "not a regular file"});
+  expect_error([&] { read_text(directory_ / "pipe", [](std::string_view) {}, kNobody); },
+               {"pipe", "not a regular file"});
 }
 
 TEST_F(TextFile, ObserverGetsRawBytesAndMayStop) {
@@ -137,29 +133,32 @@ TEST_F(TextFile, ObserverGetsRawBytesAndMayStop) {
         seen = read;
       });
   EXPECT_EQ(seen, static_cast<int64_t>(bytes.size()));
-  expect_error(
-      [&] {
-        read_text(
-            path_, [](std::string_view) {}, [](int64_t) { fail("stop"); });
-      },
-      {"stop"});
+  expect_error([&] { read_text(path_, [](std::string_view) {}, [](int64_t) { fail("stop"); }); },
+               {"stop"});
 }
 
 TEST_F(TextFile, JsonLinesGiveTheirTexts) {
   using Documents = std::vector<std::string>;
   EXPECT_EQ(documents_of(""), Documents{});
   EXPECT_EQ(documents_of(R"({"text":"one"})"), Documents{"one"});
-  EXPECT_EQ(documents_of("{\"text\":\"one\"}\n\n \r\n{\"text\":\"\"}\r\n{\"id\":7,\"text\":\"two\\nlines\"}\n"),
-            (Documents{"one", "", "two\nlines"}));
-  EXPECT_EQ(documents_of(R"({"meta":{"text":1,"list":["text",{"text":null}]},"text":"\u00e9\ud83d\ude00\u0000é","more":[[]],"n":-1.5e3,"b":true})"),
-            Documents{std::string("é\U0001F600\0é", 9)});
-  EXPECT_EQ(documents_of(gzip("{\"text\":\"one\"}\n{\"text\":\"two\"}\n")), (Documents{"one", "two"}));
+  EXPECT_EQ(
+      documents_of(
+          "{\"text\":\"one\"}\n\n \r\n{\"text\":\"\"}\r\n{\"id\":7,\"text\":\"two\\nlines\"}\n"),
+      (Documents{"one", "", "two\nlines"}));
+  EXPECT_EQ(
+      documents_of(
+          R"({"meta":{"text":1,"list":["text",{"text":null}]},"text":"\u00e9\ud83d\ude00\u0000é","more":[[]],"n":-1.5e3,"b":true})"),
+      Documents{std::string("é\U0001F600\0é", 9)});
+  EXPECT_EQ(documents_of(gzip("{\"text\":\"one\"}\n{\"text\":\"two\"}\n")),
+            (Documents{"one", "two"}));
 
   std::string lines;
   Documents expected;
   // lines begin and end anywhere in pieces; some are longer than a piece
   for (int i = 0; i < 400; ++i) {
-    expected.push_back(std::string(static_cast<size_t>(i % 50 == 0 ? 1'200'000 : 4001 + i), static_cast<char>('a' + i % 26)) + "€");
+    expected.push_back(std::string(static_cast<size_t>(i % 50 == 0 ? 1'200'000 : 4001 + i),
+                                   static_cast<char>('a' + i % 26)) +
+                       "€");
     lines += "{\"text\": \"" + expected.back() + "\"}\n";
   }
   EXPECT_TRUE(documents_of(lines) == expected);
@@ -195,17 +194,21 @@ TEST_F(TextFile, OtherFieldsOfJsonLinesDoNotMatter) {
   using Documents = std::vector<std::string>;
   const std::string digits(400, '9');
   for (const std::string& field :
-       {R"("id":1e400)"s, R"("id":-1.5E+4000)"s, "\"id\":" + digits, "\"id\":-" + digits + "." + digits + "e-99", R"("id":[1,{"n":[1e400]}])"s,
+       {R"("id":1e400)"s, R"("id":-1.5E+4000)"s, "\"id\":" + digits,
+        "\"id\":-" + digits + "." + digits + "e-99", R"("id":[1,{"n":[1e400]}])"s,
         R"("title":"\ud800")"s, R"("title":"\udc00\ud83d\ude00")"s, R"("a\ud800":"\\\ud800")"s}) {
     SCOPED_TRACE(field.substr(0, 50));
-    EXPECT_EQ(documents_of("{" + field + R"(,"text":"one \ud83d\ude00 \\ud800 1e400"})"), Documents{"one \U0001F600 \\ud800 1e400"});
-    EXPECT_EQ(documents_of(R"({"text":"two",)" + field + "}\n{\"text\":\"three\"}"), (Documents{"two", "three"}));
+    EXPECT_EQ(documents_of("{" + field + R"(,"text":"one \ud83d\ude00 \\ud800 1e400"})"),
+              Documents{"one \U0001F600 \\ud800 1e400"});
+    EXPECT_EQ(documents_of(R"({"text":"two",)" + field + "}\n{\"text\":\"three\"}"),
+              (Documents{"two", "three"}));
     EXPECT_EQ(facts_.replaced, 0);
   }
   const std::string good = "{\"text\":\"a\"}\n";  // 13 bytes
   expect_refused(good + R"({"id":1e400,"text":tru})", {"line 2 (byte 13)", "not valid JSON"});
   expect_refused(good + "{\"id\":0" + digits + ",\"text\":\"a\"}", {"line 2", "not valid JSON"});
-  expect_refused(good + "{\"id\":" + std::string(400, '0') + ",\"text\":\"a\"}", {"line 2", "not valid JSON"});
+  expect_refused(good + "{\"id\":" + std::string(400, '0') + ",\"text\":\"a\"}",
+                 {"line 2", "not valid JSON"});
   expect_refused(good + R"({"id":1e400})", {"line 2", "there is no field \"text\""});
   expect_refused(good + R"({"id":1e400,"text":1e400})", {"line 2", "is a number, not a string"});
 }
@@ -261,12 +264,15 @@ TEST_F(TextFile, NonTextFilesAreNamed) {
   for (const NoText& bad : cases) {
     SCOPED_TRACE(bad.what);
     expect_error([&] { text_of(bad.bytes); }, {path_.string() + " ", bad.what, bad.advice});
-    expect_error([&] { text_of(gzip(bad.bytes)); }, {path_.string() + ", decompressed, ", bad.what, bad.advice});
+    expect_error([&] { text_of(gzip(bad.bytes)); },
+                 {path_.string() + ", decompressed, ", bad.what, bad.advice});
     expect_error([&] { documents_of(bad.bytes); }, {path_.string(), bad.what});
   }
-  expect_error([&] { text_of(gzip(gzip("a text"))); }, {path_.string(), "still compressed by gzip", "once"});
+  expect_error([&] { text_of(gzip(gzip("a text"))); },
+               {path_.string(), "still compressed by gzip", "once"});
   path_ = directory_ / "page.txt.gz";
-  expect_error([&] { text_of("\n<!doctype HTML>\n<p>404"); }, {path_.string(), "an HTML page", "not compressed", "get the file again"});
+  expect_error([&] { text_of("\n<!doctype HTML>\n<p>404"); },
+               {path_.string(), "an HTML page", "not compressed", "get the file again"});
   EXPECT_EQ(text_of("a text"), "a text") << "the content counts";
 }
 
@@ -279,12 +285,14 @@ TEST_F(TextFile, OdditiesAreFound) {
   text_of(gzip("<html lang=\"en\">"));
   EXPECT_TRUE(facts_.is_html);
   EXPECT_TRUE(facts_.is_compressed);
-  for (const char* page : {"<head>", "<BODY class=x>", "<html\nlang=en>", "<!-- a --> <!-- b -->\n<html>",
-                           "<?xml version='1.0'?>\n<!DOCTYPE html>"}) {
+  for (const char* page :
+       {"<head>", "<BODY class=x>", "<html\nlang=en>", "<!-- a --> <!-- b -->\n<html>",
+        "<?xml version='1.0'?>\n<!DOCTYPE html>"}) {
     text_of(page);
     EXPECT_TRUE(facts_.is_html) << page;
   }
-  for (const char* text : {"<header>", "<heading> of a play", "<!-- a licence -->\n# A title", "<?xml version='1.0'?>\n<TEI>", "<!-- <html>"}) {
+  for (const char* text : {"<header>", "<heading> of a play", "<!-- a licence -->\n# A title",
+                           "<?xml version='1.0'?>\n<TEI>", "<!-- <html>"}) {
     text_of(text);
     EXPECT_FALSE(facts_.is_html) << text;
   }
@@ -338,12 +346,14 @@ TEST_F(TextFile, FactsDescribeTheBytesRead) {
 }
 
 TEST_F(TextFile, ALineOfJsonHasALimit) {
-  expect_refused("{\"text\":\"a\"}\n{\"text\":\"" + std::string((32 << 20) + 2'000'000, 'x') + "\"}",
-                 {"line 2 (byte 13)", "longer than 33554432 bytes"});
+  expect_refused(
+      "{\"text\":\"a\"}\n{\"text\":\"" + std::string((32 << 20) + 2'000'000, 'x') + "\"}",
+      {"line 2 (byte 13)", "longer than 33554432 bytes"});
 }
 
 TEST(FileErrors, GiveAdvice) {
-  expect_error([] { fail_on_file("read", "text.txt", ENOMEM); }, {"cannot read text.txt: Cannot allocate memory", "free some memory"});
+  expect_error([] { fail_on_file("read", "text.txt", ENOMEM); },
+               {"cannot read text.txt: Cannot allocate memory", "free some memory"});
   expect_error([] { fail_on_file("read", "text.txt", ELOOP); }, {"check the links"});
   expect_error([] { fail_on_file("read", "text.txt", EIO); }, {"check the disk"});
 }

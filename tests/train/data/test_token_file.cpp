@@ -22,11 +22,13 @@ using test::TemporaryDirectory;
 
 std::vector<int32_t> ids_of(const Tokens& tokens) {
   std::vector<int32_t> ids(static_cast<size_t>(tokens.count()));
-  tokens.read(0, static_cast<int>(ids.size()), [&](int i, int32_t id) { ids[static_cast<size_t>(i)] = id; });
+  tokens.read(0, static_cast<int>(ids.size()),
+              [&](int i, int32_t id) { ids[static_cast<size_t>(i)] = id; });
   return ids;
 }
 
-void write_tokens(const std::filesystem::path& path, const TokenFileSource& source, std::span<const int32_t> ids) {
+void write_tokens(const std::filesystem::path& path, const TokenFileSource& source,
+                  std::span<const int32_t> ids) {
   TokenFileWriter writer(path, source.vocabulary);
   writer.append(ids.first(ids.size() / 3));
   writer.append({});
@@ -38,11 +40,13 @@ TEST(TokenFile, IdsTakeAsManyBytesAsTheVocabularyNeeds) {
   struct IdWidth {
     int vocabulary, width;
   };
-  for (const auto [vocabulary, width] : {IdWidth{3, 1}, {256, 1}, {257, 2}, {65'536, 2}, {65'537, 4}, {1'114'000, 4}}) {
+  for (const auto [vocabulary, width] :
+       {IdWidth{3, 1}, {256, 1}, {257, 2}, {65'536, 2}, {65'537, 4}, {1'114'000, 4}}) {
     SCOPED_TRACE(vocabulary);
     const TemporaryDirectory directory;
     const std::vector<int32_t> ids = {0, 1, vocabulary / 2, vocabulary - 1, 2, vocabulary - 1, 0};
-    const TokenFileSource source{.vocabulary = vocabulary, .tokenizer_crc32 = 0xfedcba98, .text_bytes = int64_t{1} << 40};
+    const TokenFileSource source{
+        .vocabulary = vocabulary, .tokenizer_crc32 = 0xfedcba98, .text_bytes = int64_t{1} << 40};
     write_tokens(directory / "t", source, ids);
     EXPECT_EQ(std::filesystem::file_size(directory / "t"), 64 + ids.size() * width);
     const TokenFile file = read_token_file(directory / "t");
@@ -54,9 +58,13 @@ TEST(TokenFile, IdsTakeAsManyBytesAsTheVocabularyNeeds) {
 /// The format of docs/data.md, which other programs may read.
 TEST(TokenFile, HasTheDocumentedBytes) {
   const TemporaryDirectory directory;
-  write_tokens(directory / "t", {.vocabulary = 300, .tokenizer_crc32 = 0x04030201, .text_bytes = 5}, std::vector{2, 258, 299});
+  write_tokens(directory / "t", {.vocabulary = 300, .tokenizer_crc32 = 0x04030201, .text_bytes = 5},
+               std::vector{2, 258, 299});
   const std::string bytes = read_file(directory / "t");
-  EXPECT_EQ(bytes.substr(0, 44), std::string("MMRTOKEN\1\0\0\0\2\0\0\0\3\0\0\0\0\0\0\0\x2c\1\0\0\1\2\3\4\5\0\0\0\0\0\0\0", 40) + bytes.substr(40, 4));
+  EXPECT_EQ(bytes.substr(0, 44),
+            std::string(
+                "MMRTOKEN\1\0\0\0\2\0\0\0\3\0\0\0\0\0\0\0\x2c\1\0\0\1\2\3\4\5\0\0\0\0\0\0\0", 40) +
+                bytes.substr(40, 4));
   EXPECT_EQ(bytes.substr(44, 16), std::string(16, '\0'));
   EXPECT_EQ(bytes.substr(64), std::string("\2\0\2\1\x2b\1", 6));
 }
@@ -69,11 +77,13 @@ TEST(TokenFile, MayBeEmpty) {
 
 TEST(TokenFile, RefusesEveryTruncationAndEveryFlippedBit) {
   const TemporaryDirectory directory;
-  write_tokens(directory / "t", {.vocabulary = 300, .tokenizer_crc32 = 7, .text_bytes = 9}, std::vector{2, 3, 4, 5, 6, 7, 8, 299, 0});
+  write_tokens(directory / "t", {.vocabulary = 300, .tokenizer_crc32 = 7, .text_bytes = 9},
+               std::vector{2, 3, 4, 5, 6, 7, 8, 299, 0});
   const std::string good = read_file(directory / "t");
   const auto expect_refused = [&](const std::string& bytes) {
     write_file_atomically(directory / "t", bytes);
-    expect_error([&] { read_token_file(directory / "t"); }, {(directory / "t").string(), "prepare"});
+    expect_error([&] { read_token_file(directory / "t"); },
+                 {(directory / "t").string(), "prepare"});
   };
   for (size_t length = 0; length < good.size(); ++length) {
     SCOPED_TRACE(length);
@@ -94,23 +104,29 @@ TEST(TokenFile, RefusesIdsBeyondTheVocabulary) {
   for (const int vocabulary : {100, 300, 70'000}) {
     SCOPED_TRACE(vocabulary);
     const TemporaryDirectory directory;
-    write_tokens(directory / "t", {.vocabulary = vocabulary, .tokenizer_crc32 = 7, .text_bytes = 3}, std::vector{2, vocabulary, 3});
+    write_tokens(directory / "t", {.vocabulary = vocabulary, .tokenizer_crc32 = 7, .text_bytes = 3},
+                 std::vector{2, vocabulary, 3});
     expect_error([&] { read_token_file(directory / "t"); },
-                 {(directory / "t").string(), fmt::format("an id of {}, where the vocabulary has {}", vocabulary, vocabulary), "prepare"});
+                 {(directory / "t").string(),
+                  fmt::format("an id of {}, where the vocabulary has {}", vocabulary, vocabulary),
+                  "prepare"});
   }
   const TemporaryDirectory directory;
-  write_tokens(directory / "t", {.vocabulary = 70'000, .tokenizer_crc32 = 7, .text_bytes = 3}, std::vector{2, -1, 3});
+  write_tokens(directory / "t", {.vocabulary = 70'000, .tokenizer_crc32 = 7, .text_bytes = 3},
+               std::vector{2, -1, 3});
   expect_error([&] { read_token_file(directory / "t"); }, {"an id of 4294967295"});
 }
 
 class TokenFileInUse : public testing::Test {
  protected:
   TokenFileInUse() { write_tokens(path_, kSource, ids_); }
-  static constexpr TokenFileSource kSource{.vocabulary = 300, .tokenizer_crc32 = 7, .text_bytes = 9};
+  static constexpr TokenFileSource kSource{
+      .vocabulary = 300, .tokenizer_crc32 = 7, .text_bytes = 9};
 
   TemporaryDirectory directory_;
   std::filesystem::path path_ = directory_ / "t";
-  const std::vector<int32_t> ids_ = {2, 3, 4, 5, 6, 7, 8, 299, 0}, others_ = {2, 3, 4, 5, 6, 7, 8, 298, 0};
+  const std::vector<int32_t> ids_ = {2, 3, 4, 5, 6, 7, 8, 299, 0},
+                             others_ = {2, 3, 4, 5, 6, 7, 8, 298, 0};
 };
 
 TEST_F(TokenFileInUse, IsTheCheckedFileEvenIfItsNameIsReused) {
@@ -128,9 +144,10 @@ TEST_F(TokenFileInUse, IsRefusedIfItsIdsHaveChanged) {
     std::ofstream(path_) << good;
     const Tokens tokens = read_token_file(path_).tokens;
     EXPECT_EQ(ids_of(tokens), ids_);
-    ::usleep(10'000);  // file timestamps have a coarse resolution
+    ::usleep(10'000);               // file timestamps have a coarse resolution
     std::ofstream(path_) << bytes;  // into the same file
-    expect_error([&] { ids_of(tokens); }, {path_.string(), "changed while it was in use", "prepare"});
+    expect_error([&] { ids_of(tokens); },
+                 {path_.string(), "changed while it was in use", "prepare"});
   };
   write_tokens(directory_ / "other", kSource, others_);
   expect_refused(read_file(directory_ / "other"));
@@ -145,7 +162,8 @@ TEST_F(TokenFileInUse, MayBeRewrittenWithEqualContent) {
   ::usleep(10'000);
   std::ofstream(path_) << bytes;
   EXPECT_EQ(ids_of(tokens), ids_);
-  std::filesystem::last_write_time(path_, std::filesystem::file_time_type::clock::now() + std::chrono::hours(1));
+  std::filesystem::last_write_time(
+      path_, std::filesystem::file_time_type::clock::now() + std::chrono::hours(1));
   EXPECT_EQ(ids_of(tokens), ids_);
 }
 
@@ -183,10 +201,12 @@ TEST(TokenFile, LongFileIsNeverWhollyInMemory) {
   std::vector<int32_t> ids(kT * 8), targets(kT * 8);
   int64_t most = 0;
   for (int step = 1; step <= order.steps_per_epoch(); ++step) {
-    windows.fill(order.batch(step).windows, IntTensor(ids.data(), {kT, 8}), IntTensor(targets.data(), {kT, 8}));
+    windows.fill(order.batch(step).windows, IntTensor(ids.data(), {kT, 8}),
+                 IntTensor(targets.data(), {kT, 8}));
     most = std::max(most, resident_file_bytes());
   }
-  EXPECT_LT(most - before, int64_t{40} << 20) << "of a file of 100 MB, every byte of which was read";
+  EXPECT_LT(most - before, int64_t{40} << 20)
+      << "of a file of 100 MB, every byte of which was read";
 }
 #endif
 
@@ -203,11 +223,17 @@ class PreparedFolder : public testing::Test {
 
   void write_part(const std::string& name, const std::vector<int32_t>& ids) {
     const std::string json = read_file(directory_ / "tokenizer.json");
-    write_file_atomically(directory_ / (name + ".txt"), Tokenizer::load(directory_ / "tokenizer.json").decode(ids));
+    write_file_atomically(directory_ / (name + ".txt"),
+                          Tokenizer::load(directory_ / "tokenizer.json").decode(ids));
     write_tokens(directory_ / (name + ".tokens"),
-                 {.vocabulary = 5, .tokenizer_crc32 = crc32_of(json), .text_bytes = static_cast<int64_t>(ids.size())}, ids);
+                 {.vocabulary = 5,
+                  .tokenizer_crc32 = crc32_of(json),
+                  .text_bytes = static_cast<int64_t>(ids.size())},
+                 ids);
   }
-  PreparedData load(int vocabulary = 0) const { return load_prepared(directory_.path(), vocabulary); }
+  PreparedData load(int vocabulary = 0) const {
+    return load_prepared(directory_.path(), vocabulary);
+  }
 
   TemporaryDirectory directory_;
 };

@@ -20,7 +20,8 @@ Tokenizer tokenizer_of(std::string_view text, int limit = 0) {
 }
 
 TEST(Tokenizer, OrdersByFrequencyThenCodePoint) {
-  const Tokenizer tokenizer = tokenizer_of("bbb é é aa zz\n");  // spaces 4, b 3, then a z é 2 each, the line end 1
+  const Tokenizer tokenizer =
+      tokenizer_of("bbb é é aa zz\n");  // spaces 4, b 3, then a z é 2 each, the line end 1
   ASSERT_EQ(tokenizer.size(), 8);
   EXPECT_EQ(tokenizer.encode(" bazé\n", "text"), (std::vector<int32_t>{2, 3, 4, 5, 6, 7}));
 }
@@ -43,8 +44,10 @@ TEST(Tokenizer, RoundTripOfEveryLengthOfUtf8) {
 
 TEST(Tokenizer, UnknownAndPadding) {
   const Tokenizer tokenizer = tokenizer_of("abc");
-  EXPECT_EQ(tokenizer.encode("a?\U0010FFFF", "text"), (std::vector<int32_t>{2, Tokenizer::kUnknown, Tokenizer::kUnknown}));
-  EXPECT_EQ(tokenizer.decode(std::vector<int32_t>{Tokenizer::kPadding, 3, Tokenizer::kUnknown, 4}), "b\uFFFDc");
+  EXPECT_EQ(tokenizer.encode("a?\U0010FFFF", "text"),
+            (std::vector<int32_t>{2, Tokenizer::kUnknown, Tokenizer::kUnknown}));
+  EXPECT_EQ(tokenizer.decode(std::vector<int32_t>{Tokenizer::kPadding, 3, Tokenizer::kUnknown, 4}),
+            "b\uFFFDc");
   expect_error([&] { tokenizer.decode(5); }, {"5", "0 .. 4"});
   expect_error([&] { tokenizer.decode(-1); }, {"-1"});
   EXPECT_TRUE(tokenizer.encode("", "text").empty());
@@ -75,7 +78,8 @@ TEST(Tokenizer, InvalidUtf8IsLocated) {
       {"\xf4\x90\x80\x80", "byte 0 (0xf4)"}  // beyond U+10FFFF
   };
   for (const Bad& bad : texts) {
-    expect_error([&] { tokenizer.encode(bad.text, "input.txt"); }, {"input.txt", bad.place, "not valid UTF-8"});
+    expect_error([&] { tokenizer.encode(bad.text, "input.txt"); },
+                 {"input.txt", bad.place, "not valid UTF-8"});
     expect_error([&] { tokenizer_of(bad.text); }, {"text", bad.place});
   }
   expect_error([] { check_utf8("ab\xff", "input.txt", 1'000'000); }, {"byte 1000002"});
@@ -84,11 +88,13 @@ TEST(Tokenizer, InvalidUtf8IsLocated) {
 
 TEST(Tokenizer, FileRoundTrip) {
   const TemporaryDirectory directory;
-  const Tokenizer tokenizer = tokenizer_of("the \"quick\" \\ brown\tfox\n — \u0001 \uFFFD \U0001F98A");
+  const Tokenizer tokenizer =
+      tokenizer_of("the \"quick\" \\ brown\tfox\n — \u0001 \uFFFD \U0001F98A");
   tokenizer.save(directory / "tokenizer.json");
   EXPECT_EQ(Tokenizer::load(directory / "tokenizer.json"), tokenizer);
   tokenizer_of("aab").save(directory / "tokenizer.json");
-  EXPECT_EQ(read_file(directory / "tokenizer.json"), "{\"type\":\"char\",\"tokens\":[\"<UNK>\",\"<PAD>\",\"a\",\"b\"]}\n");
+  EXPECT_EQ(read_file(directory / "tokenizer.json"),
+            "{\"type\":\"char\",\"tokens\":[\"<UNK>\",\"<PAD>\",\"a\",\"b\"]}\n");
 }
 
 TEST(Tokenizer, RefusesInvalidFiles) {
@@ -102,13 +108,16 @@ TEST(Tokenizer, RefusesInvalidFiles) {
   refused("", {"not valid JSON"});
   refused("[]", {"\"type\" and \"tokens\""});
   refused(R"({"type":"char"})", {"\"type\" and \"tokens\""});
-  refused(R"({"type":"char","tokens":["<UNK>","<PAD>","a"],"more":1})", {"\"type\" and \"tokens\""});
+  refused(R"({"type":"char","tokens":["<UNK>","<PAD>","a"],"more":1})",
+          {"\"type\" and \"tokens\""});
   refused(R"({"type":"bpe","tokens":["<UNK>","<PAD>","a"]})", {"\"bpe\" is not supported"});
   refused(R"({"type":"char","tokens":"abc"})", {"does not start with <UNK> and <PAD>"});
   refused(R"({"type":"char","tokens":["<PAD>","<UNK>","a"]})", {"does not start with"});
   refused(R"({"type":"char","tokens":["<UNK>","<PAD>","a",7]})", {"token 3", "not a string"});
-  refused(R"({"type":"char","tokens":["<UNK>","<PAD>","ab"]})", {"token 2", "not one character but 2"});
-  refused(R"({"type":"char","tokens":["<UNK>","<PAD>",""]})", {"token 2", "not one character but 0"});
+  refused(R"({"type":"char","tokens":["<UNK>","<PAD>","ab"]})",
+          {"token 2", "not one character but 2"});
+  refused(R"({"type":"char","tokens":["<UNK>","<PAD>",""]})",
+          {"token 2", "not one character but 0"});
   refused(R"({"type":"char","tokens":["<UNK>","<PAD>","a","b","a"]})", {"tokens 2 and 4"});
   expect_error([&] { Tokenizer::load(directory / "missing.json"); }, {"missing.json"});
 }

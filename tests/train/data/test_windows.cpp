@@ -25,8 +25,10 @@ TEST(Windows, Count) {
   EXPECT_EQ(WindowSet(counting(5), 4, "the text").count(), 1);
   EXPECT_EQ(WindowSet(counting(8), 4, "the text").count(), 1);
   EXPECT_EQ(WindowSet(counting(9), 4, "the text").count(), 2);
-  expect_error<UsageError>([] { WindowSet(counting(4), 4, "the training text"); }, {"the training text has 4 characters", "needs 5", "--seq"});
-  expect_error<UsageError>([] { WindowSet(counting(0), 4, "the training text"); }, {"0 characters"});
+  expect_error<UsageError>([] { WindowSet(counting(4), 4, "the training text"); },
+                           {"the training text has 4 characters", "needs 5", "--seq"});
+  expect_error<UsageError>([] { WindowSet(counting(0), 4, "the training text"); },
+                           {"0 characters"});
   expect_error<UsageError>([] { WindowSet(counting(4), 0, "the text"); }, {"window of 0"});
 }
 
@@ -53,7 +55,8 @@ TEST(Windows, EachLaterEpochHasItsOwnShift) {
   constexpr int T = 8, kEpochs = 4001;
   const WindowSet windows(counting(T + 1), T, "the text");
   std::vector<int> seen(T);
-  for (int epoch = 2; epoch <= kEpochs; ++epoch) ++seen.at(static_cast<size_t>(windows.shift(42, epoch)));
+  for (int epoch = 2; epoch <= kEpochs; ++epoch)
+    ++seen.at(static_cast<size_t>(windows.shift(42, epoch)));
   EXPECT_EQ(windows.shift(42, 1), 0);
   for (const int count : seen) EXPECT_NEAR(count, 500, 100) << "4.8 standard deviations";
   EXPECT_EQ(WindowSet(counting(2), 1, "the text").shift(42, 2), 0);
@@ -131,7 +134,8 @@ TEST(BatchOrder, AllOrdersAreEquallyLikely) {
   EXPECT_EQ(seen.size(), static_cast<size_t>(kOrders));
   const double expected = static_cast<double>(kEpochs) / kOrders;
   double chi_squared = 0;
-  for (const auto& [windows, count] : seen) chi_squared += (count - expected) * (count - expected) / expected;
+  for (const auto& [windows, count] : seen)
+    chi_squared += (count - expected) * (count - expected) / expected;
   EXPECT_LT(chi_squared, 64);
 }
 

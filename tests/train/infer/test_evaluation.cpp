@@ -29,14 +29,22 @@ class StreamLoss : public testing::Test {
     for (int32_t& token : tokens) token = random.below(kVocabulary);
     return tokens;
   }
-  LossSum stream(const std::vector<int32_t>& tokens, int T) { return stream_loss(config_, kVocabulary, parameters_, kSeed, tokens, T); }
+  LossSum stream(const std::vector<int32_t>& tokens, int T) {
+    return stream_loss(config_, kVocabulary, parameters_, kSeed, tokens, T);
+  }
   /// Each window starts from a zero state.
   LossSum windows(const std::vector<int32_t>& tokens, int T) {
-    return Evaluation(config_, kVocabulary, parameters_, kSeed, WindowSet(tokens, T, "the text")).run();
+    return Evaluation(config_, kVocabulary, parameters_, kSeed, WindowSet(tokens, T, "the text"))
+        .run();
   }
 
   ScopedThreads one_thread_{1};
-  Config config_{.vocab_size = kVocabulary, .dim = 32, .layers = 2, .heads = 2, .max_seq = 256, .mem_slots = 64};
+  Config config_{.vocab_size = kVocabulary,
+                 .dim = 32,
+                 .layers = 2,
+                 .heads = 2,
+                 .max_seq = 256,
+                 .mem_slots = 64};
   Parameters parameters_;
 };
 
@@ -53,19 +61,22 @@ TEST_F(StreamLoss, EqualsOneWindowOverTheWholeText) {
     }
   }
   const std::vector<int32_t> tokens = text(129);
-  EXPECT_GT(std::abs(stream(tokens, 32).loss - windows(tokens, 32).loss), 1e-3) << "the state is not carried";
+  EXPECT_GT(std::abs(stream(tokens, 32).loss - windows(tokens, 32).loss), 1e-3)
+      << "the state is not carried";
 }
 
 TEST_F(StreamLoss, OverflowOfTheStateIsReportedWithItsPosition) {
   config_.max_seq = 512;
   test::let_state_grow(config_, parameters_);
   const std::vector<int32_t> tokens = text(1025);
-  Evaluation long_windows(config_, kVocabulary, parameters_, kSeed, WindowSet(tokens, 512, "the text"), 0, 64);
+  Evaluation long_windows(config_, kVocabulary, parameters_, kSeed,
+                          WindowSet(tokens, 512, "the text"), 0, 64);
   EXPECT_FALSE(std::isfinite(long_windows.run().loss));
   const int finite = long_windows.finite_tokens();
   EXPECT_GT(finite, 64);
   EXPECT_LT(finite, 512);
-  Evaluation short_windows(config_, kVocabulary, parameters_, kSeed, WindowSet(tokens, 64, "the text"));
+  Evaluation short_windows(config_, kVocabulary, parameters_, kSeed,
+                           WindowSet(tokens, 64, "the text"));
   EXPECT_TRUE(std::isfinite(short_windows.run().loss));
   EXPECT_EQ(short_windows.finite_tokens(), 64);
   EXPECT_TRUE(std::isfinite(long_windows.mean_loss_in_pieces()));
@@ -79,22 +90,27 @@ TEST_F(StreamLoss, OverflowOfTheStateIsReportedWithItsPosition) {
   const auto read_all = [&] {
     for (const int32_t token : tokens) generator.read(std::span(&token, 1));
   };
-  test::expect_error(read_all, {"the state left a float's range after", "the training's windows have 64"});
+  test::expect_error(read_all,
+                     {"the state left a float's range after", "the training's windows have 64"});
 }
 
 TEST(Overflow, IsExplainedByTheTrainingWindow) {
   for (const int tokens : {64, 93})
-    EXPECT_EQ(
-        describe_overflow(tokens, 64),
-        fmt::format("the state left a float's range after {} tokens; the training's windows have 64, and for so many the model can be used", tokens));
+    EXPECT_EQ(describe_overflow(tokens, 64),
+              fmt::format("the state left a float's range after {} tokens; the training's windows "
+                          "have 64, and for so many the model can be used",
+                          tokens));
   EXPECT_EQ(describe_overflow(40, 64),
-            "the state left a float's range after 40 tokens, within the 64 of the training's windows: the weights cannot be used");
+            "the state left a float's range after 40 tokens, within the 64 of the training's "
+            "windows: the weights cannot be used");
   EXPECT_EQ(describe_overflow(93, 0), "the state left a float's range after 93 tokens");
-  EXPECT_EQ(describe_overflow(0, 64), "the loss is not finite from the first token on: the weights cannot be used");
+  EXPECT_EQ(describe_overflow(0, 64),
+            "the loss is not finite from the first token on: the weights cannot be used");
 }
 
 TEST_F(StreamLoss, ATextMustPredictSomething) {
-  for (const int length : {0, 1}) test::expect_error<UsageError>([&] { stream(text(length), 8); }, {"at least 2"});
+  for (const int length : {0, 1})
+    test::expect_error<UsageError>([&] { stream(text(length), 8); }, {"at least 2"});
 }
 
 }  // namespace

@@ -20,16 +20,19 @@ const std::vector<float> kLogits = {9, 8, 2, -1, 4, 0, 3};  // <UNK> and <PAD> h
 constexpr int kFirst = 2;
 
 /// Returns how often each token is chosen while `random` runs through [0, 1).
-std::map<int32_t, double> chosen(const Sampling& sampling, const std::vector<int32_t>& recent = {}) {
+std::map<int32_t, double> chosen(const Sampling& sampling,
+                                 const std::vector<int32_t>& recent = {}) {
   constexpr int kDraws = 20'000;
   Sampler sampler(sampling);
   std::map<int32_t, double> parts;
-  for (int i = 0; i < kDraws; ++i) parts[sampler.choose(kLogits, recent, (i + 0.5) / kDraws)] += 1.0 / kDraws;
+  for (int i = 0; i < kDraws; ++i)
+    parts[sampler.choose(kLogits, recent, (i + 0.5) / kDraws)] += 1.0 / kDraws;
   return parts;
 }
 
 /// Returns the softmax of `logits` over the given tokens.
-std::map<int32_t, double> softmax(const std::set<int32_t>& ids, double temperature = 1, std::vector<float> logits = kLogits) {
+std::map<int32_t, double> softmax(const std::set<int32_t>& ids, double temperature = 1,
+                                  std::vector<float> logits = kLogits) {
   std::map<int32_t, double> parts;
   double sum = 0;
   for (const int32_t id : ids) sum += parts[id] = std::exp(logits[id] / temperature);
@@ -38,12 +41,15 @@ std::map<int32_t, double> softmax(const std::set<int32_t>& ids, double temperatu
 }
 
 void expect_close(const std::map<int32_t, double>& have, const std::map<int32_t, double>& want) {
-  for (const auto& [id, part] : have) EXPECT_TRUE(want.contains(id)) << "token " << id << " was chosen";
-  for (const auto& [id, part] : want) EXPECT_NEAR(have.contains(id) ? have.at(id) : 0, part, 1e-4) << "token " << id;
+  for (const auto& [id, part] : have)
+    EXPECT_TRUE(want.contains(id)) << "token " << id << " was chosen";
+  for (const auto& [id, part] : want)
+    EXPECT_NEAR(have.contains(id) ? have.at(id) : 0, part, 1e-4) << "token " << id;
 }
 
 TEST(Sampler, FollowsTheSoftmaxOfAllCharacters) {
-  for (const double temperature : {0.5, 1.0, 2.0}) expect_close(chosen({.temperature = temperature}), softmax({2, 3, 4, 5, 6}, temperature));
+  for (const double temperature : {0.5, 1.0, 2.0})
+    expect_close(chosen({.temperature = temperature}), softmax({2, 3, 4, 5, 6}, temperature));
 }
 
 TEST(Sampler, GreedyTakesTheMostProbableCharacter) {
@@ -63,7 +69,8 @@ TEST(Sampler, TopPKeepsTheSmallestSetOfThatProbability) {
   expect_close(chosen({.temperature = 1, .top_p = 1e-9}), softmax({4}));
   expect_close(chosen({.temperature = 1, .top_p = all.at(4) - 1e-6}), softmax({4}));
   expect_close(chosen({.temperature = 1, .top_p = all.at(4) + 1e-6}), softmax({4, 6}));
-  expect_close(chosen({.temperature = 1, .top_p = all.at(4) + all.at(6) + 1e-6}), softmax({2, 4, 6}));
+  expect_close(chosen({.temperature = 1, .top_p = all.at(4) + all.at(6) + 1e-6}),
+               softmax({2, 4, 6}));
   // Applied to what top-k keeps: only 4 and 6.
   expect_close(chosen({.temperature = 1, .top_k = 2, .top_p = 0.99}), softmax({4, 6}));
 }
@@ -72,7 +79,8 @@ TEST(Sampler, PenalisesRecentTokens) {
   std::vector<float> logits = kLogits;
   logits[4] /= 2;
   logits[3] *= 2;
-  expect_close(chosen({.temperature = 1, .repetition_penalty = 2}, {3, 4, 4}), softmax({2, 3, 4, 5, 6}, 1, logits));
+  expect_close(chosen({.temperature = 1, .repetition_penalty = 2}, {3, 4, 4}),
+               softmax({2, 3, 4, 5, 6}, 1, logits));
   expect_close(chosen({.greedy = true, .repetition_penalty = 2}, {4}), {{6, 1.0}});
 }
 
@@ -80,7 +88,8 @@ TEST(Sampler, RefusesUnusableLogits) {
   Sampler sampler({});
   const std::vector<float> specials = {1, 2};
   test::expect_error([&] { sampler.choose(specials, {}, 0.5); }, {"no characters"});
-  for (const float bad : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
+  for (const float bad :
+       {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
     const std::vector<float> logits = {0, 0, 1, bad};
     test::expect_error([&] { sampler.choose(logits, {}, 0.5); }, {"token 3", "cannot be used"});
   }
@@ -112,7 +121,8 @@ class TextGeneratorTest : public testing::Test {
   }
 
   /// Returns thirty tokens per sample.
-  std::vector<std::vector<int32_t>> texts(const Sampling& sampling, int samples = 1, const std::vector<int32_t>& prompt = {3}) {
+  std::vector<std::vector<int32_t>> texts(const Sampling& sampling, int samples = 1,
+                                          const std::vector<int32_t>& prompt = {3}) {
     TextGenerator generator = this->generator(sampling, samples);
     generator.read_prompt(prompt);
     std::vector<std::vector<int32_t>> texts(samples);
@@ -134,17 +144,25 @@ class TextGeneratorTest : public testing::Test {
   }
 
   static void expect_logits(const Tensor& logits, int sample, const float* want) {
-    for (int v = 0; v < kVocabulary; ++v) EXPECT_NEAR(logits.at(sample).data()[v], want[v], 1e-5) << "sample " << sample << ", token " << v;
+    for (int v = 0; v < kVocabulary; ++v)
+      EXPECT_NEAR(logits.at(sample).data()[v], want[v], 1e-5)
+          << "sample " << sample << ", token " << v;
   }
 
   ScopedThreads one_thread_{1};
-  Config config_{.vocab_size = kVocabulary, .dim = 32, .layers = 2, .heads = 2, .max_seq = 256, .mem_slots = 64};
+  Config config_{.vocab_size = kVocabulary,
+                 .dim = 32,
+                 .layers = 2,
+                 .heads = 2,
+                 .max_seq = 256,
+                 .mem_slots = 64};
   Parameters parameters_;
 };
 
 TEST(NeutralPrompt, IsANewlineOrUnknown) {
   EXPECT_EQ(neutral_prompt(Tokenizer({{U'a', 5}, {U'\n', 4}})), std::vector<int32_t>{3});
-  EXPECT_EQ(neutral_prompt(Tokenizer({{U'a', 5}, {U'\r', 4}})), std::vector<int32_t>{Tokenizer::kUnknown});
+  EXPECT_EQ(neutral_prompt(Tokenizer({{U'a', 5}, {U'\r', 4}})),
+            std::vector<int32_t>{Tokenizer::kUnknown});
 }
 
 TEST_F(TextGeneratorTest, SeedDeterminesTheText) {
@@ -155,7 +173,8 @@ TEST_F(TextGeneratorTest, SeedDeterminesTheText) {
 
 TEST_F(TextGeneratorTest, OnlyCharactersAreChosen) {
   const Tensor embedding = parameters_.weight("embedding.weight");
-  for (int64_t i = 0; i < 2 * config_.dim; ++i) embedding.data()[i] = embedding.data()[10 * config_.dim + i] * 1.5f;
+  for (int64_t i = 0; i < 2 * config_.dim; ++i)
+    embedding.data()[i] = embedding.data()[10 * config_.dim + i] * 1.5f;
   for (const std::vector<int32_t>& text : texts({.temperature = 5}, 8))
     for (const int32_t id : text) EXPECT_GE(id, kFirst);
 }
@@ -164,7 +183,8 @@ TEST_F(TextGeneratorTest, LogitsAreThoseOfTheFullForwardPass) {
   const std::vector<int32_t> ids = random_tokens(30);
   const std::vector<float> want = full_pass(ids);
   TextGenerator generator = this->generator({});
-  for (size_t t = 0; t < ids.size(); ++t) expect_logits(generator.read(std::span(ids).subspan(t, 1)), 0, want.data() + t * kVocabulary);
+  for (size_t t = 0; t < ids.size(); ++t)
+    expect_logits(generator.read(std::span(ids).subspan(t, 1)), 0, want.data() + t * kVocabulary);
 }
 
 TEST_F(TextGeneratorTest, EverySampleContinuesThePrompt) {
@@ -191,16 +211,21 @@ TEST_F(TextGeneratorTest, SamplesDifferAndTheFirstEqualsASingleText) {
 
 TEST_F(TextGeneratorTest, PenaltyCoversTheWindowIncludingThePrompt) {
   const Sampling sampling{.greedy = true, .repetition_penalty = 3, .repetition_window = 5};
-  for (const std::vector<int32_t>& prompt : {std::vector<int32_t>{3}, std::vector<int32_t>{3, 4, 5, 6, 7, 8, 9}}) {
+  for (const std::vector<int32_t>& prompt :
+       {std::vector<int32_t>{3}, std::vector<int32_t>{3, 4, 5, 6, 7, 8, 9}}) {
     const std::vector<int32_t> generated = texts(sampling, 1, prompt)[0];
     std::vector<int32_t> text = prompt;
     int changed = 0;
     for (const int32_t id : generated) {
       const std::vector<float> logits = full_pass(text);
       std::vector<float> last(logits.end() - kVocabulary, logits.end());
-      const auto likeliest = [&] { return static_cast<int32_t>(std::max_element(last.begin() + kFirst, last.end()) - last.begin()); };
+      const auto likeliest = [&] {
+        return static_cast<int32_t>(std::max_element(last.begin() + kFirst, last.end()) -
+                                    last.begin());
+      };
       const int32_t unpenalised = likeliest();
-      for (const int32_t used : std::set(text.end() - std::min<int64_t>(5, std::ssize(text)), text.end()))
+      for (const int32_t used :
+           std::set(text.end() - std::min<int64_t>(5, std::ssize(text)), text.end()))
         last[used] *= last[used] > 0 ? 1 / 3.f : 3.f;
       EXPECT_EQ(id, likeliest()) << "token " << text.size();
       changed += id != unpenalised;

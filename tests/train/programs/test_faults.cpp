@@ -33,14 +33,21 @@ using Arguments = std::vector<std::string>;
 
 class Faults : public testing::Test {
  protected:
-  Faults() { std::ofstream(directory_ / "play.txt") << read_file(fs::path(MMREC_SOURCE_DIR) / "data/tiny_shakespeare/input.txt").substr(0, 6000); }
+  Faults() {
+    std::ofstream(directory_ / "play.txt")
+        << read_file(fs::path(MMREC_SOURCE_DIR) / "data/tiny_shakespeare/input.txt")
+               .substr(0, 6000);
+  }
 
   /// Arguments of a new run of a small model.
   Arguments new_run(const fs::path& out, int64_t steps, Arguments more = {}) const {
-    Arguments arguments = {"--data", directory_ / "play.txt", "--out", out, "--steps", std::to_string(steps)};
-    for (const char* field : {"dim=32", "layers=2", "heads=2", "mem_slots=64"}) arguments.insert(arguments.end(), {"--set", field});
+    Arguments arguments = {"--data",  directory_ / "play.txt", "--out", out,
+                           "--steps", std::to_string(steps)};
+    for (const char* field : {"dim=32", "layers=2", "heads=2", "mem_slots=64"})
+      arguments.insert(arguments.end(), {"--set", field});
     arguments.insert(arguments.end(),
-                     {"--vocab", "auto", "--seq", "32", "--batch", "4", "--val-seq", "64", "--sample-tokens", "0", "--threads", "1"});
+                     {"--vocab", "auto", "--seq", "32", "--batch", "4", "--val-seq", "64",
+                      "--sample-tokens", "0", "--threads", "1"});
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
   }
@@ -54,27 +61,35 @@ class Faults : public testing::Test {
     words.insert(words.end(), arguments.begin(), arguments.end());
     return words;
   }
-  static std::vector<std::string> command(const Arguments& arguments) { return program("train", arguments); }
-  int train(const Arguments& arguments) const { return test::Process(command(arguments), {}, directory_.path()).wait(); }
+  static std::vector<std::string> command(const Arguments& arguments) {
+    return program("train", arguments);
+  }
+  int train(const Arguments& arguments) const {
+    return test::Process(command(arguments), {}, directory_.path()).wait();
+  }
   std::string errors() const { return read_file(directory_ / "stderr"); }
   std::string output() const { return read_file(directory_ / "stdout"); }
   void expect_errors(std::initializer_list<std::string_view> parts) const {
-    for (const std::string_view part : parts) EXPECT_NE(errors().find(part), std::string::npos) << part << " is not in: " << errors();
+    for (const std::string_view part : parts)
+      EXPECT_NE(errors().find(part), std::string::npos) << part << " is not in: " << errors();
   }
 
   static bool has_metrics(const fs::path& out, int64_t rows) {
-    return fs::exists(out / "metrics.jsonl") && std::ranges::count(read_file(out / "metrics.jsonl"), '\n') >= rows;
+    return fs::exists(out / "metrics.jsonl") &&
+           std::ranges::count(read_file(out / "metrics.jsonl"), '\n') >= rows;
   }
   static std::string read_line(const fs::path& file) {
     const std::string text = read_file(file);
     return text.substr(0, text.find('\n'));
   }
   static void wait_for_metrics(const fs::path& out, int64_t rows) {
-    for (int waited = 0; waited < 60'000 && !has_metrics(out, rows); ++waited) std::this_thread::sleep_for(milliseconds(1));
+    for (int waited = 0; waited < 60'000 && !has_metrics(out, rows); ++waited)
+      std::this_thread::sleep_for(milliseconds(1));
   }
 
   static void wait_for_checkpoint(const fs::path& out) {
-    for (int waited = 0; waited < 60'000 && !has_checkpoint(out); ++waited) std::this_thread::sleep_for(milliseconds(1));
+    for (int waited = 0; waited < 60'000 && !has_checkpoint(out); ++waited)
+      std::this_thread::sleep_for(milliseconds(1));
   }
 
   /// Everything with a checkpoint's name is a complete checkpoint.
@@ -91,14 +106,18 @@ class Faults : public testing::Test {
   }
   static bool has_checkpoint(const fs::path& out) {
     if (!fs::exists(out)) return false;
-    return std::ranges::any_of(fs::directory_iterator(out), [](const auto& entry) { return is_checkpoint_name(entry.path().filename().string()); });
+    return std::ranges::any_of(fs::directory_iterator(out), [](const auto& entry) {
+      return is_checkpoint_name(entry.path().filename().string());
+    });
   }
 
   static void expect_same_result(const fs::path& got, const fs::path& want) {
     for (const char* checkpoint : {"final_checkpoint", "best_model"})
       for (const char* file : {"model.safetensors", "optimizer.safetensors"})
-        EXPECT_TRUE(read_file(got / checkpoint / file) == read_file(want / checkpoint / file)) << checkpoint << "/" << file;
-    const std::vector<MetricsRow> rows = read_metrics(got / "metrics.jsonl"), want_rows = read_metrics(want / "metrics.jsonl");
+        EXPECT_TRUE(read_file(got / checkpoint / file) == read_file(want / checkpoint / file))
+            << checkpoint << "/" << file;
+    const std::vector<MetricsRow> rows = read_metrics(got / "metrics.jsonl"),
+                                  want_rows = read_metrics(want / "metrics.jsonl");
     ASSERT_EQ(rows.size(), want_rows.size());
     for (size_t i = 0; i < rows.size(); ++i) {
       EXPECT_EQ(rows[i].step, want_rows[i].step) << "row " << i;
@@ -126,7 +145,8 @@ TEST_F(Faults, KilledAtAnyMomentARunEndsAsIfNothingHadHappened) {
   while (killed < kills) {
     const bool resumes = has_checkpoint(out);
     ++(resumes ? resumed : begun);
-    test::Process process(command(resumes ? resumed_run(out) : new_run(out, steps, first)), {}, directory_.path());
+    test::Process process(command(resumes ? resumed_run(out) : new_run(out, steps, first)), {},
+                          directory_.path());
     if (killed == 0) {
       const auto begin = std::chrono::steady_clock::now();
       wait_for_checkpoint(out);
@@ -144,8 +164,10 @@ TEST_F(Faults, KilledAtAnyMomentARunEndsAsIfNothingHadHappened) {
   ASSERT_EQ(train(resumed_run(out, {"--save-every", "0"})), 0) << errors();
   ++resumed;
   expect_same_result(out, whole);
-  EXPECT_EQ(read_file(out / "training_output.log").find("is passed over"), std::string::npos) << "each restart takes the newest checkpoint";
-  fmt::print("{} kills, {} restarts resumed, {} began anew before the first checkpoint\n", killed, resumed, begun);
+  EXPECT_EQ(read_file(out / "training_output.log").find("is passed over"), std::string::npos)
+      << "each restart takes the newest checkpoint";
+  fmt::print("{} kills, {} restarts resumed, {} began anew before the first checkpoint\n", killed,
+             resumed, begun);
 }
 
 TEST_F(Faults, SignalSavesAndThePrintedCommandResumes) {
@@ -175,7 +197,9 @@ TEST_F(Faults, SignalSavesAndThePrintedCommandResumes) {
 
 TEST_F(Faults, ASecondSignalEndsAtOnce) {
   const fs::path out = directory_ / "run";
-  test::Process process(command(new_run(out, 1'000'000, {"--accumulate", "30", "--save-every", "0"})), {}, directory_.path());
+  test::Process process(
+      command(new_run(out, 1'000'000, {"--accumulate", "30", "--save-every", "0"})), {},
+      directory_.path());
   wait_for_metrics(out, 1);
   process.send(SIGSTOP);  // makes both signals pending before the process can react to the first
   process.send(SIGTERM);
@@ -202,8 +226,10 @@ TEST_F(Faults, FileSizeLimitCostsNoCheckpoint) {
   ASSERT_EQ(train(new_run(whole, 20)), 0) << errors();
   ASSERT_EQ(train(new_run(out, 10, {"--lr-min", "3e-5"})), 0) << errors();
   const std::string before = read_file(out / "final_checkpoint/model.safetensors");
-  std::vector<std::string> words = {"/bin/sh", "-c", "ulimit -f 100; exec \"$@\"", "sh"};  // blocks of 512 bytes
-  for (const std::string& word : command(resumed_run(out, {"--steps", "20", "--save-every", "2"}))) words.push_back(word);
+  std::vector<std::string> words = {"/bin/sh", "-c", "ulimit -f 100; exec \"$@\"",
+                                    "sh"};  // blocks of 512 bytes
+  for (const std::string& word : command(resumed_run(out, {"--steps", "20", "--save-every", "2"})))
+    words.push_back(word);
   EXPECT_EQ(test::Process(words, {}, directory_.path()).wait(), 1);
   expect_errors({"error: cannot write", "checkpoint_step_000012", "ulimit -f"});
   expect_good_checkpoints(out);
@@ -219,9 +245,13 @@ class SmallDisk {
   ~SmallDisk() { ::umount2(place_.c_str(), MNT_DETACH); }
   SmallDisk(const SmallDisk&) = delete;
   SmallDisk& operator=(const SmallDisk&) = delete;
-  bool mount(int kibibytes) { return ::mount("tmpfs", place_.c_str(), "tmpfs", 0, fmt::format("size={}k", kibibytes).c_str()) == 0; }
+  bool mount(int kibibytes) {
+    return ::mount("tmpfs", place_.c_str(), "tmpfs", 0,
+                   fmt::format("size={}k", kibibytes).c_str()) == 0;
+  }
   bool resize(int kibibytes, unsigned long flags = 0) {
-    return ::mount("tmpfs", place_.c_str(), "tmpfs", MS_REMOUNT | flags, fmt::format("size={}k", kibibytes).c_str()) == 0;
+    return ::mount("tmpfs", place_.c_str(), "tmpfs", MS_REMOUNT | flags,
+                   fmt::format("size={}k", kibibytes).c_str()) == 0;
   }
 
  private:
@@ -231,12 +261,13 @@ class SmallDisk {
 TEST_F(Faults, RunResumesWhenThereIsRoomAgain) {
   SmallDisk disk(directory_ / "disk");
   // a checkpoint takes about 570
-  if (!disk.mount(1500)) GTEST_SKIP() << "this process may not mount a file system: " << std::strerror(errno);
+  if (!disk.mount(1500))
+    GTEST_SKIP() << "this process may not mount a file system: " << std::strerror(errno);
   const fs::path whole = directory_ / "whole", out = directory_ / "disk/run";
   ASSERT_EQ(train(new_run(whole, 12)), 0) << errors();
   EXPECT_EQ(train(new_run(out, 12, {"--save-every", "2", "--keep", "9"})), 1);
-  expect_errors(
-      {"error: cannot write", "No space left on device", "free some space", "The last checkpoint is", "go on with", "train --resume --out"});
+  expect_errors({"error: cannot write", "No space left on device", "free some space",
+                 "The last checkpoint is", "go on with", "train --resume --out"});
   expect_good_checkpoints(out);
   EXPECT_EQ(train(resumed_run(out)), 1) << "still full";
   expect_good_checkpoints(out);
@@ -247,10 +278,13 @@ TEST_F(Faults, RunResumesWhenThereIsRoomAgain) {
 
 TEST_F(Faults, FullDiskForMetricsCostsNoCheckpoint) {
   SmallDisk disk(directory_ / "disk");
-  if (!disk.mount(3000)) GTEST_SKIP() << "this process may not mount a file system: " << std::strerror(errno);
+  if (!disk.mount(3000))
+    GTEST_SKIP() << "this process may not mount a file system: " << std::strerror(errno);
   const fs::path out = directory_ / "disk/run";
   ASSERT_EQ(train(new_run(out, 10)), 0) << errors();
-  test::Process process(command(resumed_run(out, {"--steps", "1000000", "--save-every", "0", "--eval-every", "1000000"})), {}, directory_.path());
+  test::Process process(command(resumed_run(out, {"--steps", "1000000", "--save-every", "0",
+                                                  "--eval-every", "1000000"})),
+                        {}, directory_.path());
   wait_for_metrics(out, 15);
   {
     std::ofstream filler(directory_ / "disk/filler", std::ios::binary);
@@ -258,18 +292,21 @@ TEST_F(Faults, FullDiskForMetricsCostsNoCheckpoint) {
     }
   }
   EXPECT_EQ(process.wait(), 1);
-  expect_errors({"metrics.jsonl", "No space left on device", "free some space", "The last checkpoint is", "go on with", "train --resume --out"});
+  expect_errors({"metrics.jsonl", "No space left on device", "free some space",
+                 "The last checkpoint is", "go on with", "train --resume --out"});
   expect_good_checkpoints(out);
 }
 
 TEST_F(Faults, ReadOnlyFolderIsRefused) {
   SmallDisk disk(directory_ / "disk");
-  if (!disk.mount(10'000)) GTEST_SKIP() << "this process may not mount a file system: " << std::strerror(errno);
+  if (!disk.mount(10'000))
+    GTEST_SKIP() << "this process may not mount a file system: " << std::strerror(errno);
   const fs::path out = directory_ / "disk/run";
   ASSERT_EQ(train(new_run(out, 4)), 0) << errors();
   ASSERT_TRUE(disk.resize(10'000, MS_RDONLY));
   EXPECT_EQ(train(new_run(directory_ / "disk/other", 4)), 1);
-  expect_errors({"error: cannot create directory", "disk/other", "Read-only file system", "choose a place"});
+  expect_errors(
+      {"error: cannot create directory", "disk/other", "Read-only file system", "choose a place"});
   EXPECT_EQ(train(resumed_run(out, {"--steps", "8"})), 1);
   expect_errors({"error: cannot write", "disk/run", "Read-only file system"});
   expect_good_checkpoints(out);
@@ -280,7 +317,9 @@ TEST_F(Faults, EveryErrorIsLoggedWithTheResumeCommand) {
   GTEST_SKIP() << "AddressSanitizer ends a program that has no memory";
 #endif
   const fs::path out = directory_ / "run";
-  test::Process process(command(new_run(out, 1'000'000, {"--save-every", "0", "--eval-every", "1000000"})), {}, directory_.path());
+  test::Process process(
+      command(new_run(out, 1'000'000, {"--save-every", "0", "--eval-every", "1000000"})), {},
+      directory_.path());
   wait_for_metrics(out, 3);
   process.send(SIGSTOP);
   rlim_t pages = 0;
@@ -292,8 +331,10 @@ TEST_F(Faults, EveryErrorIsLoggedWithTheResumeCommand) {
   process.send(SIGCONT);
   process.send(SIGTERM);
   ASSERT_EQ(process.wait(), 1);
-  expect_errors({"error: not enough memory", "No checkpoint was written yet", "begin again with --overwrite"});
-  EXPECT_NE(read_file(out / "training_output.log").find("error: not enough memory"), std::string::npos);
+  expect_errors({"error: not enough memory", "No checkpoint was written yet",
+                 "begin again with --overwrite"});
+  EXPECT_NE(read_file(out / "training_output.log").find("error: not enough memory"),
+            std::string::npos);
 }
 
 TEST_F(Faults, RunStaysInItsFolderWhenTheNameIsReused) {
@@ -329,7 +370,9 @@ TEST_F(Faults, RunStaysInItsFolderWhenTheNameIsReused) {
   const std::string foreign = read_line(moved / "latest");
   fs::copy(moved / foreign, out / "checkpoint_step_900000");
   test::Process resumed(command(resumed_run(out, {"--save-every", "5"})), {}, directory_.path());
-  for (int waited = 0; waited < 60'000 && output().find("going on after") == std::string::npos; ++waited) std::this_thread::sleep_for(milliseconds(1));
+  for (int waited = 0; waited < 60'000 && output().find("going on after") == std::string::npos;
+       ++waited)
+    std::this_thread::sleep_for(milliseconds(1));
   resumed.send(SIGTERM);
   EXPECT_EQ(resumed.wait(), 128 + SIGTERM) << errors();
   EXPECT_NE(output().find("is passed over: it is of another run"), std::string::npos) << output();
@@ -338,12 +381,15 @@ TEST_F(Faults, RunStaysInItsFolderWhenTheNameIsReused) {
 
 TEST_F(Faults, CheckpointIsReadInOneVersionWhileItIsReplaced) {
   const fs::path out = directory_ / "run";
-  test::Process process(command(new_run(out, 1'000'000, {"--save-every", "1", "--keep", "1", "--eval-every", "1", "--patience", "0"})), {},
-                        directory_.path());
+  test::Process process(command(new_run(out, 1'000'000,
+                                        {"--save-every", "1", "--keep", "1", "--eval-every", "1",
+                                         "--patience", "0"})),
+                        {}, directory_.path());
   wait_for_metrics(out, 5);
   int read = 0;
   std::set<int64_t> steps;
-  for (const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(3); std::chrono::steady_clock::now() < end; ++read) {
+  for (const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(3);
+       std::chrono::steady_clock::now() < end; ++read) {
     const Checkpoint best(out);
     Parameters parameters(best.config);
     best.read_weights(parameters);
@@ -359,10 +405,14 @@ TEST_F(Faults, CheckpointIsReadInOneVersionWhileItIsReplaced) {
 /// Each call of the program is killed at its next rename. None of them loses anything.
 TEST_F(Faults, OverwritingKilledAtAnyRenameLosesNothing) {
   const fs::path out = directory_ / "run";
-  const auto hash = [](const fs::path& run) { return read_file(run / "final_checkpoint/model.safetensors"); };
-  if (test::Process({"/bin/sh", "-c", "strace -V"}, {}, directory_.path()).wait() != 0) GTEST_SKIP() << "there is no strace";
+  const auto hash = [](const fs::path& run) {
+    return read_file(run / "final_checkpoint/model.safetensors");
+  };
+  if (test::Process({"/bin/sh", "-c", "strace -V"}, {}, directory_.path()).wait() != 0)
+    GTEST_SKIP() << "there is no strace";
   ASSERT_EQ(train(new_run(directory_ / "first", 2, {"--seed", "1"})), 0) << errors();
-  ASSERT_EQ(train(new_run(directory_ / "second", 4, {"--seed", "2", "--save-every", "1"})), 0) << errors();
+  ASSERT_EQ(train(new_run(directory_ / "second", 4, {"--seed", "2", "--save-every", "1"})), 0)
+      << errors();
   const std::string first = hash(directory_ / "first"), second = hash(directory_ / "second");
   int killed = 0;
   for (const bool resumes : {false, true})
@@ -370,14 +420,19 @@ TEST_F(Faults, OverwritingKilledAtAnyRenameLosesNothing) {
       fs::remove_all(out);
       fs::copy(directory_ / "second", out, fs::copy_options::recursive);
       fs::copy(directory_ / "first", out / "previous", fs::copy_options::recursive);
-      std::vector<std::string> words = {"strace", "-f", "-o", "/dev/null", "-e", "trace=renameat,renameat2,rename", "-e",
-                                        fmt::format("inject=renameat,renameat2,rename:signal=KILL:when={}", rename)};
-      for (const std::string& word : command(new_run(out, 2, {"--seed", "3", "--overwrite"}))) words.push_back(word);
+      std::vector<std::string> words = {
+          "strace", "-f",
+          "-o",     "/dev/null",
+          "-e",     "trace=renameat,renameat2,rename",
+          "-e",     fmt::format("inject=renameat,renameat2,rename:signal=KILL:when={}", rename)};
+      for (const std::string& word : command(new_run(out, 2, {"--seed", "3", "--overwrite"})))
+        words.push_back(word);
       words.insert(words.begin(), {"/usr/bin/env"});
       const int end = test::Process(words, {}, directory_.path()).wait();
       if (end == 0) break;
       ASSERT_EQ(end, -SIGKILL) << errors();
-      const bool half_moved = fs::exists(out / "previous.moving"), tidy = !half_moved && !fs::exists(out / "previous.replaced");
+      const bool half_moved = fs::exists(out / "previous.moving"),
+                 tidy = !half_moved && !fs::exists(out / "previous.replaced");
       // from here on the new run is the one killed
       if (tidy && hash(out / "previous") == second) break;
       ++killed;
@@ -386,11 +441,13 @@ TEST_F(Faults, OverwritingKilledAtAnyRenameLosesNothing) {
         EXPECT_EQ(hash(out), second) << "rename " << rename;
         EXPECT_EQ(hash(out / "previous"), first) << "rename " << rename;
       } else {
-        ASSERT_EQ(train(new_run(out, 2, {"--seed", "3", "--overwrite"})), 0) << "rename " << rename << ": " << errors();
+        ASSERT_EQ(train(new_run(out, 2, {"--seed", "3", "--overwrite"})), 0)
+            << "rename " << rename << ": " << errors();
         EXPECT_EQ(Checkpoint(out / "final_checkpoint").state.seed, 3u);
         EXPECT_EQ(hash(out / "previous"), second) << "rename " << rename;
       }
-      EXPECT_FALSE(fs::exists(out / "previous.moving") || fs::exists(out / "previous.replaced")) << "rename " << rename;
+      EXPECT_FALSE(fs::exists(out / "previous.moving") || fs::exists(out / "previous.replaced"))
+          << "rename " << rename;
     }
   EXPECT_GT(killed, 10);
   fmt::print("{} kills\n", killed);
@@ -440,12 +497,14 @@ class InjectedFaults : public Faults {
   };
 
   void SetUp() override {
-    if (trace({"/bin/true"}, {}) != 0) GTEST_SKIP() << "strace is not installed, or may not trace here: " << errors();
+    if (trace({"/bin/true"}, {}) != 0)
+      GTEST_SKIP() << "strace is not installed, or may not trace here: " << errors();
   }
 
   void inject(const Scenario& scenario, int injections = 9) {
     scenario.begin();
-    ASSERT_EQ(trace(scenario.words, {fmt::format("trace={}", fmt::join(kCalls, ","))}), 0) << errors();
+    ASSERT_EQ(trace(scenario.words, {fmt::format("trace={}", fmt::join(kCalls, ","))}), 0)
+        << errors();
     std::vector<Group> groups = possible_faults();
     std::mt19937 random(1);
     std::ranges::shuffle(groups, random);
@@ -465,10 +524,12 @@ class InjectedFaults : public Faults {
     }
     Group all{.call = "all", .fault = "", .numbers = {}};
     const auto print = [&](const Group& group) {
-      fmt::print("{:<8} {:<15} {:<12} {:>5} injections {:>3} lost {:>3} ended badly\n", fs::path(scenario.words[0]).filename().string(), group.call,
-                 group.fault, group.injections, group.lost, group.ended_badly);
+      fmt::print("{:<8} {:<15} {:<12} {:>5} injections {:>3} lost {:>3} ended badly\n",
+                 fs::path(scenario.words[0]).filename().string(), group.call, group.fault,
+                 group.injections, group.lost, group.ended_badly);
     };
-    std::ranges::sort(groups, {}, [](const Group& group) { return std::pair(group.call, group.fault); });
+    std::ranges::sort(groups, {},
+                      [](const Group& group) { return std::pair(group.call, group.fault); });
     for (const Group& group : groups) {
       if (group.injections == 0) continue;
       print(group);
@@ -481,14 +542,16 @@ class InjectedFaults : public Faults {
 
   /// Runs a command that must succeed.
   void expect_done(const std::vector<std::string>& words) {
-    EXPECT_EQ(test::Process(words, {}, directory_.path()).wait(), 0) << fmt::format("{}: {}", fmt::join(words, " "), errors());
+    EXPECT_EQ(test::Process(words, {}, directory_.path()).wait(), 0)
+        << fmt::format("{}: {}", fmt::join(words, " "), errors());
   }
 
   /// Returns the files below a folder, by path.
   static Contents contents(const fs::path& folder) {
     Contents contents;
     for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder))
-      if (entry.is_regular_file()) contents[fs::relative(entry.path(), folder).string()] = read_file(entry.path());
+      if (entry.is_regular_file())
+        contents[fs::relative(entry.path(), folder).string()] = read_file(entry.path());
     return contents;
   }
 
@@ -513,8 +576,10 @@ class InjectedFaults : public Faults {
   }
 
  private:
-  static constexpr std::string_view kCalls[] = {"rename", "renameat", "renameat2", "write",   "pwrite64", "fsync",     "openat",          "unlink",
-                                                "rmdir",  "unlinkat", "mkdir",     "mkdirat", "linkat",   "ftruncate", "copy_file_range", "mmap"};
+  static constexpr std::string_view kCalls[] = {
+      "rename", "renameat",  "renameat2",       "write",    "pwrite64", "fsync",
+      "openat", "unlink",    "rmdir",           "unlinkat", "mkdir",    "mkdirat",
+      "linkat", "ftruncate", "copy_file_range", "mmap"};
 
   /// System calls of one kind, counted from 1, and the fault for one of them.
   struct Group {
@@ -533,23 +598,27 @@ class InjectedFaults : public Faults {
     }
     faults.push_back("error=EIO");
     if (call.starts_with("rename")) faults.push_back("error=EXDEV");
-    if (call != "fsync" && !call.starts_with("unlink") && call != "rmdir") faults.push_back("error=ENOSPC");
+    if (call != "fsync" && !call.starts_with("unlink") && call != "rmdir")
+      faults.push_back("error=ENOSPC");
     return faults;
   }
 
   int trace(const std::vector<std::string>& words, const std::vector<std::string>& expressions) {
     std::vector<std::string> traced = {"/usr/bin/strace", "-qq", "-o", directory_ / "trace"};
-    for (const std::string& expression : expressions) traced.insert(traced.end(), {"-e", expression});
+    for (const std::string& expression : expressions)
+      traced.insert(traced.end(), {"-e", expression});
     traced.insert(traced.end(), words.begin(), words.end());
     // LeakSanitizer needs ptrace, which strace already uses
-    return test::Process(traced, {"ASAN_OPTIONS=detect_leaks=0"}, directory_.path()).wait(milliseconds(60'000));
+    return test::Process(traced, {"ASAN_OPTIONS=detect_leaks=0"}, directory_.path())
+        .wait(milliseconds(60'000));
   }
 
   /// Returns whether a call maps less than malloc itself maps for the program. Such calls belong to
   /// the start of system libraries.
   static bool maps_little(std::string_view line) {
     const size_t size = line.find(", ");
-    return line.starts_with("mmap(") && size != line.npos && std::atol(line.data() + size + 2) < 128 * 1024;
+    return line.starts_with("mmap(") && size != line.npos &&
+           std::atol(line.data() + size + 2) < 128 * 1024;
   }
 
   /// Returns the calls of the traced run after the libraries were loaded.
@@ -572,16 +641,21 @@ class InjectedFaults : public Faults {
   }
 
   void try_one(const Scenario& scenario, Group& group, int number) {
-    const auto failures = [] { return testing::UnitTest::GetInstance()->current_test_info()->result()->total_part_count(); };
+    const auto failures = [] {
+      return testing::UnitTest::GetInstance()->current_test_info()->result()->total_part_count();
+    };
     int before = failures();
     scenario.begin();
-    const int code = trace(scenario.words, {"trace=" + group.call, fmt::format("inject={}:{}:when={}", group.call, group.fault, number)});
+    const int code = trace(scenario.words,
+                           {"trace=" + group.call,
+                            fmt::format("inject={}:{}:when={}", group.call, group.fault, number)});
     const std::string calls = read_file(directory_ / "trace");
     std::string where = calls;
     for (const std::string_view line : whole_lines(calls))
       if (group.fault == "signal=KILL" || line.find("(INJECTED)") != line.npos) where = line;
     const testing::ScopedTrace trace(__FILE__, __LINE__,
-                                     fmt::format("{} {} {}: {}\nthe program said: {}", group.call, group.fault, number, where, errors()));
+                                     fmt::format("{} {} {}: {}\nthe program said: {}", group.call,
+                                                 group.fault, number, where, errors()));
     if (group.fault == "signal=KILL") {
       // 0: the program made fewer calls this time
       EXPECT_TRUE(code == -SIGKILL || code == 0) << code;
@@ -602,7 +676,8 @@ class InjectedFaults : public Faults {
 
 TEST_F(InjectedFaults, NewRun) {
   const fs::path whole = directory_ / "whole", out = directory_ / "run";
-  const Arguments often = {"--save-every", "2", "--keep", "2", "--eval-every", "4", "--patience", "0"};
+  const Arguments often = {"--save-every", "2", "--keep",     "2",
+                           "--eval-every", "4", "--patience", "0"};
   Arguments again = often;
   again.push_back("--overwrite");
   ASSERT_EQ(train(new_run(whole, 12, often)), 0) << errors();
@@ -613,24 +688,31 @@ TEST_F(InjectedFaults, NewRun) {
                 if (!fs::exists(out)) return;
                 expect_good_checkpoints(out);
                 const fs::path figures = out / "metrics.jsonl";
-                const int64_t steps = fs::exists(figures) && fs::file_size(figures) > 0 ? read_metrics(figures).back().step : 0;
-                EXPECT_GE(newest_step(out, 42), std::max<int64_t>(steps - 1, 0) / 2 * 2) << "of " << steps << " steps";
+                const int64_t steps = fs::exists(figures) && fs::file_size(figures) > 0
+                                          ? read_metrics(figures).back().step
+                                          : 0;
+                EXPECT_GE(newest_step(out, 42), std::max<int64_t>(steps - 1, 0) / 2 * 2)
+                    << "of " << steps << " steps";
               },
           .go_on =
               [&] {
-                expect_done(command(has_checkpoint(out) ? resumed_run(out) : new_run(out, 12, again)));
+                expect_done(
+                    command(has_checkpoint(out) ? resumed_run(out) : new_run(out, 12, again)));
                 expect_same_result(out, whole);
               }});
 }
 
 TEST_F(InjectedFaults, OverwritingRun) {
-  const fs::path whole = directory_ / "whole", earlier = directory_ / "earlier", out = directory_ / "run";
+  const fs::path whole = directory_ / "whole", earlier = directory_ / "earlier",
+                 out = directory_ / "run";
   const Arguments often = {"--save-every", "2", "--seed", "7", "--overwrite"};
   ASSERT_EQ(train(new_run(whole, 8, often)), 0) << errors();
   ASSERT_EQ(train(new_run(earlier, 3, {"--save-every", "1"})), 0) << errors();
   const Contents before = contents(earlier);
   const auto expect_everything_in = [&](const fs::path& folder) {
-    for (const auto& [name, bytes] : before) EXPECT_TRUE(fs::exists(folder / name) && read_file(folder / name) == bytes) << name << " is lost";
+    for (const auto& [name, bytes] : before)
+      EXPECT_TRUE(fs::exists(folder / name) && read_file(folder / name) == bytes)
+          << name << " is lost";
   };
   inject({.words = command(new_run(out, 8, often)),
           .begin = [&] { remove_and_copy(earlier, out); },
@@ -638,13 +720,17 @@ TEST_F(InjectedFaults, OverwritingRun) {
               [&] {  // in the folder, in `previous`, or between them until the next start
                 const Contents now = contents(out);
                 for (const auto& [name, bytes] : before)
-                  EXPECT_TRUE(
-                      std::ranges::any_of(now, [&](const auto& file) { return ("/" + file.first).ends_with("/" + name) && file.second == bytes; }))
+                  EXPECT_TRUE(std::ranges::any_of(
+                      now,
+                      [&](const auto& file) {
+                        return ("/" + file.first).ends_with("/" + name) && file.second == bytes;
+                      }))
                       << name << " is lost";
               },
           .go_on =
               [&] {
-                expect_done(command(newest_step(out, 7) > 0 ? resumed_run(out) : new_run(out, 8, often)));
+                expect_done(
+                    command(newest_step(out, 7) > 0 ? resumed_run(out) : new_run(out, 8, often)));
                 expect_same_result(out, whole);
                 expect_everything_in(out / "previous");
               }},
@@ -652,7 +738,8 @@ TEST_F(InjectedFaults, OverwritingRun) {
 }
 
 TEST_F(InjectedFaults, ResumedRun) {
-  const fs::path whole = directory_ / "whole", earlier = directory_ / "earlier", out = directory_ / "run";
+  const fs::path whole = directory_ / "whole", earlier = directory_ / "earlier",
+                 out = directory_ / "run";
   ASSERT_EQ(train(new_run(earlier, 6, {"--save-every", "2"})), 0) << errors();
   const Arguments more = {"--steps", "12", "--save-every", "2", "--keep", "2"};
   remove_and_copy(earlier, whole);
@@ -672,17 +759,20 @@ TEST_F(InjectedFaults, ResumedRun) {
 }
 
 TEST_F(InjectedFaults, PreparedFolder) {
-  const fs::path place = directory_ / "place", out = place / "data", template_folder = directory_ / "template";
+  const fs::path place = directory_ / "place", out = place / "data",
+                 template_folder = directory_ / "template";
   for (const bool is_there : {false, true}) {
     fs::remove_all(place);
     fs::create_directory(place);
     Contents earlier;
     if (is_there) {  // with another split
-      expect_done(program("prepare", {"--input-file", directory_ / "play.txt", "--val-split", "0.3", "--out", out}));
+      expect_done(program("prepare", {"--input-file", directory_ / "play.txt", "--val-split", "0.3",
+                                      "--out", out}));
       earlier = contents(out);
     }
     remove_and_copy(place, template_folder);
-    const std::vector<std::string> words = program("prepare", {"--input-file", directory_ / "play.txt", "--val-split", "0.1", "--out", out});
+    const std::vector<std::string> words = program(
+        "prepare", {"--input-file", directory_ / "play.txt", "--val-split", "0.1", "--out", out});
     expect_done(words);
     const Contents whole = contents(place), result = contents(out);
     inject({.words = words,
@@ -690,28 +780,38 @@ TEST_F(InjectedFaults, PreparedFolder) {
             .expect_nothing_lost =
                 [&] {
                   const Contents now = fs::exists(out) ? contents(out) : Contents{};
-                  EXPECT_TRUE(now == earlier || now == result) << "it is neither whole nor as before";
+                  EXPECT_TRUE(now == earlier || now == result)
+                      << "it is neither whole nor as before";
                 },
             .go_on =
                 [&] {
                   expect_done(words);
-                  EXPECT_TRUE(contents(place) == whole) << "something else is there than after an undisturbed run";
+                  EXPECT_TRUE(contents(place) == whole)
+                      << "something else is there than after an undisturbed run";
                 }});
   }
 }
 
 TEST_F(InjectedFaults, Search) {
   const fs::path out = directory_ / "search";
-  Arguments arguments = {"--data", directory_ / "play.txt", "--grid", "lr=1e-3,1e-2", "--steps", "3", "--out", out, "--threads", "1", "--"};
-  for (const char* field : {"dim=32", "layers=2", "heads=2", "mem_slots=64"}) arguments.insert(arguments.end(), {"--set", field});
-  arguments.insert(arguments.end(), {"--vocab", "auto", "--seq", "32", "--batch", "4", "--val-seq", "64"});
+  Arguments arguments = {"--data",    directory_ / "play.txt",
+                         "--grid",    "lr=1e-3,1e-2",
+                         "--steps",   "3",
+                         "--out",     out,
+                         "--threads", "1",
+                         "--"};
+  for (const char* field : {"dim=32", "layers=2", "heads=2", "mem_slots=64"})
+    arguments.insert(arguments.end(), {"--set", field});
+  arguments.insert(arguments.end(),
+                   {"--vocab", "auto", "--seq", "32", "--batch", "4", "--val-seq", "64"});
   const std::vector<std::string> words = program("search", arguments);
   // an experiment whose files could not be read counts as failed
   arguments.insert(arguments.begin(), "--retry-failed");
   const std::vector<std::string> again = program("search", arguments);
   const auto losses = [&] {
     std::map<std::string, double> losses;
-    const std::string text = fs::exists(out / "results.jsonl") ? read_file(out / "results.jsonl") : "";
+    const std::string text =
+        fs::exists(out / "results.jsonl") ? read_file(out / "results.jsonl") : "";
     for (const std::string_view line : whole_lines(text)) {
       const nlohmann::json row = parse_json(line, "results.jsonl");
       if (row.at("error") == "") losses[row.at("folder")] = row.at("validation_loss");
@@ -726,7 +826,8 @@ TEST_F(InjectedFaults, Search) {
           .begin = [&] { fs::remove_all(out); },
           .expect_nothing_lost =
               [&] {
-                for (const auto& [folder, loss] : losses()) EXPECT_EQ(loss, whole.at(folder)) << folder;
+                for (const auto& [folder, loss] : losses())
+                  EXPECT_EQ(loss, whole.at(folder)) << folder;
               },
           .go_on =
               [&] {
@@ -745,7 +846,11 @@ TEST_F(InjectedFaults, ReportPage) {
   const std::string whole = read_file(page), earlier = whole.substr(0, whole.size() / 2);
   inject({.words = words,
           .begin = [&] { std::ofstream(page) << earlier; },
-          .expect_nothing_lost = [&] { EXPECT_TRUE(read_file(page) == earlier || read_file(page) == whole) << read_file(page); },
+          .expect_nothing_lost =
+              [&] {
+                EXPECT_TRUE(read_file(page) == earlier || read_file(page) == whole)
+                    << read_file(page);
+              },
           .go_on =
               [&] {
                 expect_done(words);

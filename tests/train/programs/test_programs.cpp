@@ -56,7 +56,8 @@ class Options {
     for (const auto& [name, value] : options) set(name, value);
   }
   Options& set(const std::string& name, const std::string& value) {
-    const auto same = std::find_if(options_.begin(), options_.end(), [&](const auto& option) { return option.first == name; });
+    const auto same = std::find_if(options_.begin(), options_.end(),
+                                   [&](const auto& option) { return option.first == name; });
     if (same == options_.end() || name == "--set")
       options_.emplace_back(name, value);
     else
@@ -77,14 +78,19 @@ class Programs : public testing::Test {
  protected:
   Programs() { std::ofstream(directory_ / "play.txt") << play(); }
 
-  static std::string play() { return read_file(fs::path(MMREC_SOURCE_DIR) / "data/tiny_shakespeare/input.txt").substr(0, 3000); }
+  static std::string play() {
+    return read_file(fs::path(MMREC_SOURCE_DIR) / "data/tiny_shakespeare/input.txt")
+        .substr(0, 3000);
+  }
 
   /// Runs one of the project's programs. `environment`: NAME=value.
-  Outcome run(const std::string& program, const Arguments& arguments, std::vector<std::string> environment = {}, std::string_view input = "") const {
+  Outcome run(const std::string& program, const Arguments& arguments,
+              std::vector<std::string> environment = {}, std::string_view input = "") const {
     std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / program).string()};
     words.insert(words.end(), arguments.begin(), arguments.end());
     std::ofstream(directory_ / "stdin", std::ios::binary) << input;
-    const int code = test::Process(std::move(words), std::move(environment), directory_.path()).wait();
+    const int code =
+        test::Process(std::move(words), std::move(environment), directory_.path()).wait();
     return {code, read_file(directory_ / "stdout"), read_file(directory_ / "stderr")};
   }
 
@@ -132,12 +138,17 @@ bool has_terminals() {
   return terminal >= 0;
 }
 
-std::string command(const Options& options) { return fmt::format("{}", fmt::join(options.arguments(), " ")); }
+std::string command(const Options& options) {
+  return fmt::format("{}", fmt::join(options.arguments(), " "));
+}
 
-void expect_failed(const Outcome& outcome, int code, const std::vector<std::string_view>& mentions) {
+void expect_failed(const Outcome& outcome, int code,
+                   const std::vector<std::string_view>& mentions) {
   EXPECT_EQ(outcome.code, code) << outcome.errors;
   EXPECT_TRUE(outcome.errors.starts_with("error: ")) << outcome.errors;
-  for (const std::string_view part : mentions) EXPECT_NE(outcome.errors.find(part), std::string::npos) << part << " is not in: " << outcome.errors;
+  for (const std::string_view part : mentions)
+    EXPECT_NE(outcome.errors.find(part), std::string::npos)
+        << part << " is not in: " << outcome.errors;
 }
 
 /// Expects neither a checkpoint nor a part of one.
@@ -145,7 +156,8 @@ void expect_no_checkpoint(const fs::path& out) {
   if (!fs::exists(out)) return;
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(out)) {
     const std::string name = entry.path().filename().string();
-    EXPECT_TRUE(name == "config.json" || name == "metrics.jsonl" || name == "training_output.log") << entry.path();
+    EXPECT_TRUE(name == "config.json" || name == "metrics.jsonl" || name == "training_output.log")
+        << entry.path();
   }
 }
 
@@ -153,21 +165,36 @@ TEST_F(Programs, TrainThenGenerate) {
   const Outcome trained = train(small_run());
   ASSERT_EQ(trained.code, 0) << trained.errors;
   EXPECT_EQ(trained.errors, "");
-  for (const char* part : {"step 1/3", "step 3/3", "epoch 1/1", "validation loss", "tokens/s", "sample of generated text:"})
-    EXPECT_NE(trained.output.find(part), std::string::npos) << part << " is not in: " << trained.output;
+  for (const char* part : {"step 1/3", "step 3/3", "epoch 1/1", "validation loss", "tokens/s",
+                           "sample of generated text:"})
+    EXPECT_NE(trained.output.find(part), std::string::npos)
+        << part << " is not in: " << trained.output;
   EXPECT_EQ(trained.output, read_file(out() / "training_output.log"));
-  EXPECT_EQ(trained.output.find('\x1b'), std::string::npos) << "colours, though the output is no terminal";
+  EXPECT_EQ(trained.output.find('\x1b'), std::string::npos)
+      << "colours, though the output is no terminal";
 
-  const Outcome text = generate({{"--checkpoint", out().string()}, {"--prompt", "ROMEO"}, {"--seed", "1"}});
+  const Outcome text =
+      generate({{"--checkpoint", out().string()}, {"--prompt", "ROMEO"}, {"--seed", "1"}});
   ASSERT_EQ(text.code, 0) << text.errors;
   EXPECT_EQ(text.errors, "");
   EXPECT_TRUE(text.output.starts_with("ROMEO")) << text.output;
   EXPECT_GT(text.output.size(), std::strlen("ROMEO") + 10);
 
-  EXPECT_EQ(generate({{"--checkpoint", out().string()}, {"--prompt", "ROMEO"}, {"--seed", "1"}}).output, text.output);
-  EXPECT_EQ(generate({{"--checkpoint", (out() / "best_model").string()}, {"--prompt", "-"}, {"--seed", "1"}}, "ROMEO").output, text.output);
-  EXPECT_NE(generate({{"--checkpoint", out().string()}, {"--prompt", "ROMEO"}, {"--seed", "2"}}).output, text.output);
-  EXPECT_EQ(run("generate", {"--checkpoint", out().string(), "--prompt", "ROMEO", "--tokens", "0"}).output, "ROMEO\n");
+  EXPECT_EQ(
+      generate({{"--checkpoint", out().string()}, {"--prompt", "ROMEO"}, {"--seed", "1"}}).output,
+      text.output);
+  EXPECT_EQ(
+      generate(
+          {{"--checkpoint", (out() / "best_model").string()}, {"--prompt", "-"}, {"--seed", "1"}},
+          "ROMEO")
+          .output,
+      text.output);
+  EXPECT_NE(
+      generate({{"--checkpoint", out().string()}, {"--prompt", "ROMEO"}, {"--seed", "2"}}).output,
+      text.output);
+  EXPECT_EQ(run("generate", {"--checkpoint", out().string(), "--prompt", "ROMEO", "--tokens", "0"})
+                .output,
+            "ROMEO\n");
 }
 
 TEST_F(Programs, QuietTrainingSaysNothing) {
@@ -181,28 +208,38 @@ TEST_F(Programs, QuietTrainingSaysNothing) {
 
 /// Runs a shell command that begins with one of the project's programs, connected to a reader that
 /// exits early.
-Outcome run_before_reader(const fs::path& directory, const std::string& line, const std::string& reader, const std::string& before = "") {
+Outcome run_before_reader(const fs::path& directory, const std::string& line,
+                          const std::string& reader, const std::string& before = "") {
   const std::string script =
-      fmt::format("{} cd {}; {{ sleep 0.1; {}/{} 2>errors; echo $? >code; }} | {} >read", before, directory.string(), MMREC_BINARY_DIR, line, reader);
+      fmt::format("{} cd {}; {{ sleep 0.1; {}/{} 2>errors; echo $? >code; }} | {} >read", before,
+                  directory.string(), MMREC_BINARY_DIR, line, reader);
   EXPECT_EQ(test::Process({"/bin/sh", "-c", script}, {}, directory).wait(), 0);
-  return {std::stoi(read_file(directory / "code")), read_file(directory / "read"), read_file(directory / "errors")};
+  return {std::stoi(read_file(directory / "code")), read_file(directory / "read"),
+          read_file(directory / "errors")};
 }
 
 TEST_F(Programs, ClosedPipeEndsTheProgramQuietly) {
   constexpr int kBrokenPipe = 128 + SIGPIPE;
-  const auto expect_quiet_end = [&](const std::string& line, const std::string& reader, const std::string& before = "") {
+  const auto expect_quiet_end = [&](const std::string& line, const std::string& reader,
+                                    const std::string& before = "") {
     const Outcome outcome = run_before_reader(directory_.path(), line, reader, before);
     EXPECT_EQ(outcome.code, kBrokenPipe) << line;
     EXPECT_EQ(outcome.errors, "") << line;
   };
   // A run saves itself and can be resumed.
-  expect_quiet_end("train " + command(small_run().set("--steps", "1000000").set("--save-every", "0")), "head -1");
+  expect_quiet_end(
+      "train " + command(small_run().set("--steps", "1000000").set("--save-every", "0")),
+      "head -1");
   const std::string log = read_file(out() / "training_output.log");
   EXPECT_NE(log.find("stopped by SIGPIPE"), std::string::npos) << log;
-  const int64_t steps = std::ranges::count(read_metrics(out() / "metrics.jsonl"), "train", &MetricsRow::split) + 2;
-  const Outcome resumed = run("train", {"--resume", "--out", out().string(), "--steps", std::to_string(steps), "--threads", "1"});
+  const int64_t steps =
+      std::ranges::count(read_metrics(out() / "metrics.jsonl"), "train", &MetricsRow::split) + 2;
+  const Outcome resumed = run("train", {"--resume", "--out", out().string(), "--steps",
+                                        std::to_string(steps), "--threads", "1"});
   EXPECT_EQ(resumed.code, 0) << resumed.errors;
-  EXPECT_NE(resumed.output.find(fmt::format("going on after step {} of {}", steps - 2, steps)), std::string::npos) << resumed.output;
+  EXPECT_NE(resumed.output.find(fmt::format("going on after step {} of {}", steps - 2, steps)),
+            std::string::npos)
+      << resumed.output;
 
   // default, as shells leave it; ignored, as in services
   for (const std::string before : {"", "trap '' PIPE;"}) {
@@ -212,20 +249,25 @@ TEST_F(Programs, ClosedPipeEndsTheProgramQuietly) {
     expect_quiet_end("generate --checkpoint run --tokens 100000 --threads 1", "head -c 1", before);
     expect_quiet_end("prepare --input-file play.txt --out data --json", "sleep 0", before);
   }
-  EXPECT_EQ(run("prepare", {"--input-file", (directory_ / "play.txt").string(), "--out", (directory_ / "data").string()}).output,
+  EXPECT_EQ(run("prepare", {"--input-file", (directory_ / "play.txt").string(), "--out",
+                            (directory_ / "data").string()})
+                .output,
             (directory_ / "data").string() + " is up to date\n");
 }
 
 TEST_F(Programs, HelpShowsAnExample) {
-  for (const char* program : {"train", "evaluate", "generate", "prepare", "probe", "report", "search", "bench"}) {
+  for (const char* program :
+       {"train", "evaluate", "generate", "prepare", "probe", "report", "search", "bench"}) {
     const Outcome outcome = run(program, {"--help"});
     EXPECT_EQ(outcome.code, 0) << program;
-    EXPECT_NE(outcome.output.find(std::string("Example:\n  ") + program), std::string::npos) << outcome.output;
+    EXPECT_NE(outcome.output.find(std::string("Example:\n  ") + program), std::string::npos)
+        << outcome.output;
   }
 }
 
 TEST_F(Programs, TrainRefusesWrongUse) {
-  const auto expect_refused = [&](const std::string& name, const std::string& value, std::initializer_list<std::string_view> mentions, int code = 2) {
+  const auto expect_refused = [&](const std::string& name, const std::string& value,
+                                  std::initializer_list<std::string_view> mentions, int code = 2) {
     const Options options = small_run().set(name, value);
     SCOPED_TRACE(name + " " + value);
     expect_failed(train(options), code, mentions);
@@ -269,48 +311,64 @@ TEST_F(Programs, TrainRefusesWrongUse) {
   std::ofstream(config) << R"({"preset": "tiny", "dims": 64})";
   expect_refused("--config", config.string(), {"config.json", "unknown field 'dims'"});
   std::ofstream(config) << R"({"dim": 64,})";
-  expect_refused("--config", config.string(), {"config.json", "not valid JSON at line 1, column 12"}, 1);
+  expect_refused("--config", config.string(),
+                 {"config.json", "not valid JSON at line 1, column 12"}, 1);
 }
 
 TEST_F(Programs, NumbersAreDecimalAndInRange) {
-  const auto expect_refused = [&](const std::string& name, const std::string& value, std::string_view range) {
-    expect_failed(train(small_run().set(name, value)), 2, {fmt::format("{}: {} is not", name, value), range});
+  const auto expect_refused = [&](const std::string& name, const std::string& value,
+                                  std::string_view range) {
+    expect_failed(train(small_run().set(name, value)), 2,
+                  {fmt::format("{}: {} is not", name, value), range});
   };
   expect_refused("--steps", "0x10", "a whole number from 1 to 1000000000000");
   expect_refused("--seed", "18446744073709551616", "from 0 to 18446744073709551615");
   expect_refused("--save-every", "9223372036854775808", "from 0 to 9223372036854775807");
   expect_refused("--val-tokens", "99999999999999999999", "from 0 to 9223372036854775807");
   expect_refused("--batch", "4294967297", "from 1 to 2147483647");
-  expect_failed(train(small_run().set("--epochs", "").set("--set", "dim=0x20")), 2, {"--epochs:  is not a whole number"});
+  expect_failed(train(small_run().set("--epochs", "").set("--set", "dim=0x20")), 2,
+                {"--epochs:  is not a whole number"});
   EXPECT_FALSE(fs::exists(out()));
 
-  ASSERT_EQ(train(small_run().set("--steps", "010").set("--seed", "08").set("--set", "layers=01")).code, 0);
+  ASSERT_EQ(
+      train(small_run().set("--steps", "010").set("--seed", "08").set("--set", "layers=01")).code,
+      0);
   EXPECT_EQ(read_metrics(out() / "metrics.jsonl").back().step, 10);
-  const nlohmann::json state = nlohmann::json::parse(read_file(out() / "final_checkpoint/state.json"));
+  const nlohmann::json state =
+      nlohmann::json::parse(read_file(out() / "final_checkpoint/state.json"));
   EXPECT_EQ(state["seed"], 8);
   EXPECT_EQ(nlohmann::json::parse(read_file(out() / "config.json"))["layers"], 1);
 
   // Epochs and the figures of a plan are counted in 64 bits.
-  const Options endless = small_run().set("--steps", "1000000000000").set("--keep", "2147483647").set("--out", (directory_ / "endless").string());
+  const Options endless = small_run()
+                              .set("--steps", "1000000000000")
+                              .set("--keep", "2147483647")
+                              .set("--out", (directory_ / "endless").string());
   Arguments plan = endless.arguments();
   plan.insert(plan.end(), {"--plan", "--json"});
   const nlohmann::json figures = nlohmann::json::parse(run("train", plan).output);
-  EXPECT_EQ(figures["disk_bytes"].get<double>(), 2147483649. * figures["checkpoint_bytes"].get<double>());
+  EXPECT_EQ(figures["disk_bytes"].get<double>(),
+            2147483649. * figures["checkpoint_bytes"].get<double>());
   EXPECT_EQ(figures["tokens"], int64_t{1'000'000'000'000} * 4 * 32);
   Options diverging = endless;
   const Outcome ended = train(diverging.set("--lr", "1e30").set("--warmup", "0"));
   EXPECT_EQ(ended.code, 1) << ended.errors;
-  const int64_t epochs = (1'000'000'000'000 + figures["steps_per_epoch"].get<int64_t>() - 1) / figures["steps_per_epoch"].get<int64_t>();
-  EXPECT_NE(ended.output.find(fmt::format("epoch 1/{}", epochs)), std::string::npos) << ended.output;
-  Arguments too_many = small_run().set("--steps", "1000000000000").set("--accumulate", "2").arguments();
+  const int64_t epochs = (1'000'000'000'000 + figures["steps_per_epoch"].get<int64_t>() - 1) /
+                         figures["steps_per_epoch"].get<int64_t>();
+  EXPECT_NE(ended.output.find(fmt::format("epoch 1/{}", epochs)), std::string::npos)
+      << ended.output;
+  Arguments too_many =
+      small_run().set("--steps", "1000000000000").set("--accumulate", "2").arguments();
   too_many.insert(too_many.end(), {"--plan", "--json"});
-  EXPECT_EQ(nlohmann::json::parse(run("train", too_many).output)["tokens"], int64_t{1'000'000'000'000} * 4 * 2 * 32);
+  EXPECT_EQ(nlohmann::json::parse(run("train", too_many).output)["tokens"],
+            int64_t{1'000'000'000'000} * 4 * 2 * 32);
 }
 
 TEST_F(Programs, CommandLineBeatsTheOptionsFile) {
   const fs::path file = directory_ / "options.toml";
   const auto small = [&](const Arguments& more) {
-    Arguments arguments = {"--options", file.string(), "--out", out().string(), "--overwrite", "--threads", "1"};
+    Arguments arguments = {"--options",   file.string(), "--out", out().string(),
+                           "--overwrite", "--threads",   "1"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     const Outcome outcome = run("train", arguments);
     EXPECT_EQ(outcome.code, 0) << outcome.errors;
@@ -355,7 +413,8 @@ TEST_F(Programs, CommandLineBeatsTheOptionsFile) {
 }
 
 TEST_F(Programs, NamesMayHaveAnyBytes) {
-  const fs::path folder = directory_ / "caf\xe9", text = folder / "pl\xff#\\y.txt", run_folder = folder / "r\xe9n";
+  const fs::path folder = directory_ / "caf\xe9", text = folder / "pl\xff#\\y.txt",
+                 run_folder = folder / "r\xe9n";
   fs::create_directory(folder);
   fs::copy(directory_ / "play.txt", text);
   const auto good = [&](const std::string& program, const Arguments& arguments) {
@@ -363,14 +422,27 @@ TEST_F(Programs, NamesMayHaveAnyBytes) {
     EXPECT_EQ(outcome.code, 0) << program << ": " << outcome.errors;
     return outcome.output;
   };
-  const auto json_of = [&](const std::string& program, const Arguments& arguments) { return nlohmann::json::parse(good(program, arguments)); };
-  good("train", small_run().set("--data", text.string()).set("--out", run_folder.string()).set("--save-every", "2").arguments());
-  EXPECT_NE(good("train", {"--resume", run_folder.string(), "--steps", "5", "--threads", "1"}).find("going on after step 3 of 5"), std::string::npos);
+  const auto json_of = [&](const std::string& program, const Arguments& arguments) {
+    return nlohmann::json::parse(good(program, arguments));
+  };
+  good("train", small_run()
+                    .set("--data", text.string())
+                    .set("--out", run_folder.string())
+                    .set("--save-every", "2")
+                    .arguments());
+  EXPECT_NE(good("train", {"--resume", run_folder.string(), "--steps", "5", "--threads", "1"})
+                .find("going on after step 3 of 5"),
+            std::string::npos);
   const std::string best = text_of_name((run_folder / "best_model").string());
-  EXPECT_EQ(json_of("evaluate", {"--checkpoint", run_folder.string(), "--json"})["data"], text_of_name(text.string()));
-  EXPECT_EQ(json_of("generate", {"--checkpoint", run_folder.string(), "--tokens", "1", "--json"})["checkpoint"], best);
+  EXPECT_EQ(json_of("evaluate", {"--checkpoint", run_folder.string(), "--json"})["data"],
+            text_of_name(text.string()));
+  EXPECT_EQ(json_of("generate",
+                    {"--checkpoint", run_folder.string(), "--tokens", "1", "--json"})["checkpoint"],
+            best);
   const fs::path page = folder / "\xe9.html";
-  EXPECT_EQ(json_of("report", {run_folder.string(), "--json", "--html", page.string()})[0]["folder"], text_of_name(run_folder.string()));
+  EXPECT_EQ(
+      json_of("report", {run_folder.string(), "--json", "--html", page.string()})[0]["folder"],
+      text_of_name(run_folder.string()));
   EXPECT_NE(read_file(page).find("caf\\xe9/r\\xe9n"), std::string::npos);
   EXPECT_EQ(text_of_name(read_file(page)), read_file(page)) << "the page is UTF-8";
   const Arguments prepare = {"--input-file", text.string(), "--out", (folder / "d\xe9").string()};
@@ -378,7 +450,9 @@ TEST_F(Programs, NamesMayHaveAnyBytes) {
   EXPECT_NE(good("prepare", prepare).find("up to date"), std::string::npos);
   const std::string manifest = read_file(folder / "d\xe9/manifest.json");
   EXPECT_EQ(nlohmann::json::parse(manifest)["source"], text_of_name(text.string()));
-  EXPECT_EQ(json_of("train", {"--data", text.string(), "--vocab", "auto", "--plan", "--json"})["data"], text_of_name(text.string()));
+  EXPECT_EQ(
+      json_of("train", {"--data", text.string(), "--vocab", "auto", "--plan", "--json"})["data"],
+      text_of_name(text.string()));
 }
 
 TEST_F(Programs, CurrentFoldersNameMayHaveAnyBytes) {
@@ -386,7 +460,8 @@ TEST_F(Programs, CurrentFoldersNameMayHaveAnyBytes) {
   fs::create_directory(folder);
   fs::copy(directory_ / "play.txt", folder / "play.txt");
   const auto here = [&](const std::string& line) {
-    const Outcome outcome = run_line(fmt::format("cd {} && {}/{}", shell_quoted(folder.string()), MMREC_BINARY_DIR, line));
+    const Outcome outcome = run_line(
+        fmt::format("cd {} && {}/{}", shell_quoted(folder.string()), MMREC_BINARY_DIR, line));
     EXPECT_EQ(outcome.code, 0) << line << ": " << outcome.errors;
     return outcome.output;
   };
@@ -394,7 +469,8 @@ TEST_F(Programs, CurrentFoldersNameMayHaveAnyBytes) {
   here("train --resume --out run --steps 4 --threads 1");
   here("report run --json");
   here("prepare --input-file play.txt --out data");
-  const std::string search = "search --data play.txt --steps 2 --threads 1 --out search --grid lr=1e-3,2e-3";
+  const std::string search =
+      "search --data play.txt --steps 2 --threads 1 --out search --grid lr=1e-3,2e-3";
   const std::string rest = " -- --vocab auto --set dim=32 --seq 32";
   here(search + rest);
   const std::string again = here(search + ",3e-3" + rest);
@@ -405,16 +481,21 @@ TEST_F(Programs, CurrentFoldersNameMayHaveAnyBytes) {
 
 // For any names.
 TEST_F(Programs, BestOfASearchIsReadBack) {
-  for (const std::string name : {"a#b \"c\" 'd' \\e\\x41.txt", "tab\tnewline\n\r\x7f$.txt", "[\xe9,\xff].txt", "[x]"}) {
+  for (const std::string name :
+       {"a#b \"c\" 'd' \\e\\x41.txt", "tab\tnewline\n\r\x7f$.txt", "[\xe9,\xff].txt", "[x]"}) {
     const fs::path text = directory_ / name, out = directory_ / "search";
     fs::copy(directory_ / "play.txt", text);
-    const Outcome searched = run("search", {"--grid", "seed=08,010", "--steps", "02", "--threads", "1", "--out", out.string(), "--", "--data",
-                                            text.string(), "--vocab", "auto", "--set", "dim=32", "--seq", "32"});
+    const Outcome searched =
+        run("search",
+            {"--grid", "seed=08,010", "--steps", "02", "--threads", "1", "--out", out.string(),
+             "--", "--data", text.string(), "--vocab", "auto", "--set", "dim=32", "--seq", "32"});
     ASSERT_EQ(searched.code, 0) << searched.errors;
-    const Outcome trained = run("train", {"--options", (out / "best.toml").string(), "--out", (directory_ / "best").string(), "--threads", "1"});
+    const Outcome trained = run("train", {"--options", (out / "best.toml").string(), "--out",
+                                          (directory_ / "best").string(), "--threads", "1"});
     ASSERT_EQ(trained.code, 0) << trained.errors << read_file(out / "best.toml");
     EXPECT_EQ(read_metrics(directory_ / "best/metrics.jsonl").back().step, 2);
-    const nlohmann::json state = nlohmann::json::parse(read_file(directory_ / "best/final_checkpoint/state.json"));
+    const nlohmann::json state =
+        nlohmann::json::parse(read_file(directory_ / "best/final_checkpoint/state.json"));
     EXPECT_EQ(name_of_text(state["course"]["options"]["data"].get<std::string>()), text.string());
     EXPECT_TRUE(state["seed"] == 8 || state["seed"] == 10) << state["seed"];
     for (const char* folder : {"search", "best"}) fs::remove_all(directory_ / folder);
@@ -433,17 +514,20 @@ TEST_F(Programs, NamesAndTextsHaveNoEffectOnATerminal) {
       EXPECT_EQ(text_of_name(printed), printed);
     }
   };
-  const Outcome trained = train(small_run().set("--data", (directory_ / name).string()).set("--sample-tokens", "200"));
+  const Outcome trained =
+      train(small_run().set("--data", (directory_ / name).string()).set("--sample-tokens", "200"));
   EXPECT_EQ(trained.code, 0) << trained.errors;
-  EXPECT_NE(trained.output.find("\\x1b[2J\\u009b31m\\xe9\\x0d.txt"), std::string::npos) << trained.output;
+  EXPECT_NE(trained.output.find("\\x1b[2J\\u009b31m\\xe9\\x0d.txt"), std::string::npos)
+      << trained.output;
   expect_plain(trained);
   EXPECT_EQ(read_file(out() / "training_output.log"), trained.output);
   const std::string missing = (directory_ / ("missing" + name)).string();
-  for (const auto& [program, arguments] : {std::pair<const char*, Arguments>("train", {"--data", missing}),
-                                           {"evaluate", {"--checkpoint", missing}},
-                                           {"generate", {"--checkpoint", missing}},
-                                           {"report", {missing}},
-                                           {"prepare", {"--input-dir", missing, "--out", (directory_ / "data").string()}}}) {
+  for (const auto& [program, arguments] :
+       {std::pair<const char*, Arguments>("train", {"--data", missing}),
+        {"evaluate", {"--checkpoint", missing}},
+        {"generate", {"--checkpoint", missing}},
+        {"report", {missing}},
+        {"prepare", {"--input-dir", missing, "--out", (directory_ / "data").string()}}}) {
     const Outcome outcome = run(program, arguments);
     EXPECT_NE(outcome.code, 0) << program;
     expect_plain(outcome);
@@ -457,11 +541,14 @@ TEST_F(Programs, NamesAndTextsHaveNoEffectOnATerminal) {
 
   // generate writes the text as it is; only on a terminal it is made visible.
   if (!has_terminals()) GTEST_SKIP() << "the system gives no terminals";
-  const std::string line = fmt::format("{}/generate --checkpoint {} --prompt {} --tokens 2 --threads 1", MMREC_BINARY_DIR,
-                                       shell_quoted(run_folder.string()), shell_quoted("\x1b[31m"));
+  const std::string line =
+      fmt::format("{}/generate --checkpoint {} --prompt {} --tokens 2 --threads 1",
+                  MMREC_BINARY_DIR, shell_quoted(run_folder.string()), shell_quoted("\x1b[31m"));
   EXPECT_EQ(run_line(line).output.substr(0, 5), "\x1b[31m");
-  const Outcome on_terminal = run_line(fmt::format("SHELL=/bin/bash script -qec {} /dev/null", shell_quoted(line)));
-  EXPECT_EQ(on_terminal.output.substr(0, 8), "\\x1b[31m") << on_terminal.output << on_terminal.errors;
+  const Outcome on_terminal =
+      run_line(fmt::format("SHELL=/bin/bash script -qec {} /dev/null", shell_quoted(line)));
+  EXPECT_EQ(on_terminal.output.substr(0, 8), "\\x1b[31m")
+      << on_terminal.output << on_terminal.errors;
   EXPECT_EQ(on_terminal.output.find('\x1b'), std::string::npos) << on_terminal.output;
 }
 
@@ -472,13 +559,16 @@ TEST_F(Programs, GeneratedEndsOfLinesAreNotShown) {
   std::ofstream(directory_ / "play.txt") << text;
   ASSERT_EQ(train(small_run().set("--steps", "60").set("--lr", "1e-2")).code, 0);
   const auto on_terminal = [&](const std::string& prompt, int tokens) {
-    const std::string line = fmt::format("{}/generate --checkpoint {} --prompt {} --tokens {} --greedy --threads 1", MMREC_BINARY_DIR,
-                                         shell_quoted(out().string()), shell_quoted(prompt), tokens);
-    return run_line(fmt::format("SHELL=/bin/bash script -qec {} /dev/null", shell_quoted(line))).output;
+    const std::string line =
+        fmt::format("{}/generate --checkpoint {} --prompt {} --tokens {} --greedy --threads 1",
+                    MMREC_BINARY_DIR, shell_quoted(out().string()), shell_quoted(prompt), tokens);
+    return run_line(fmt::format("SHELL=/bin/bash script -qec {} /dev/null", shell_quoted(line)))
+        .output;
   };
   // The terminal itself turns \n into \r\n.
   EXPECT_EQ(on_terminal("a", 8), "ab\r\r\nab\r\r\na\r\n");
-  EXPECT_EQ(on_terminal("ab\r\na", 2), "ab\r\r\nab\r\r\n") << "the last end of line is the program's";
+  EXPECT_EQ(on_terminal("ab\r\na", 2), "ab\r\r\nab\r\r\n")
+      << "the last end of line is the program's";
   EXPECT_EQ(on_terminal("ab\r", 0), "ab\r\r\n");
   EXPECT_TRUE(on_terminal("ab\rb", 1).starts_with("ab\\x0db"));
 }
@@ -489,35 +579,45 @@ TEST_F(Programs, NoLibraryMessageReachesTheUser) {
   std::ofstream(directory_ / "large.json") << "{\"dim\": 1e400}";
   std::ofstream(directory_ / "latin1.json") << "{\"dim\": \"\xe9\"}";
   fs::create_directories(directory_ / "search");
-  const auto expect_own_words = [&](const std::string& program, const Arguments& arguments, int code, const std::vector<std::string_view>& mentions) {
+  const auto expect_own_words = [&](const std::string& program, const Arguments& arguments,
+                                    int code, const std::vector<std::string_view>& mentions) {
     const Outcome outcome = run(program, arguments);
     SCOPED_TRACE(fmt::format("{} {}", program, fmt::join(arguments, " ")));
     expect_failed(outcome, code, mentions);
-    for (const char* words :
-         {"[json", "exception", "filesystem error", "Could not convert", "missing?", "parse error", "std::", " required", "allowed"})
+    for (const char* words : {"[json", "exception", "filesystem error", "Could not convert",
+                              "missing?", "parse error", "std::", " required", "allowed"})
       EXPECT_EQ(outcome.errors.find(words), std::string::npos) << outcome.errors;
   };
-  expect_own_words("train", {"--options", folder}, 2, {"--options: cannot read " + folder, "Is a directory"});
-  expect_own_words("train", {"--options", folder + "/none"}, 2, {"--options: cannot read", "none: No such file"});
+  expect_own_words("train", {"--options", folder}, 2,
+                   {"--options: cannot read " + folder, "Is a directory"});
+  expect_own_words("train", {"--options", folder + "/none"}, 2,
+                   {"--options: cannot read", "none: No such file"});
   expect_own_words("train", {"--quiet=loud"}, 2, {"--quiet takes no value, but loud is given"});
-  for (const auto& [line, words] : {std::pair("options = \"x\"", "option options is for the command line alone"),
-                                    {"help = true", "option help is for the command line alone"},
-                                    {"data = []", "option data in the file of --options has 0 values; give it one"},
-                                    {"quiet = [\"true\", \"false\"]", "option quiet in the file of --options has 2 values; give it one"},
-                                    {"steps = 0x10", "--steps: 0x10 is not a whole number from 1"},
-                                    {"seed = 18446744073709551616", "--seed: 18446744073709551616 is not a whole number from 0"},
-                                    {"quiet = \"loud\"", "--quiet takes no value, but loud is given"}}) {
+  for (const auto& [line, words] :
+       {std::pair("options = \"x\"", "option options is for the command line alone"),
+        {"help = true", "option help is for the command line alone"},
+        {"data = []", "option data in the file of --options has 0 values; give it one"},
+        {"quiet = [\"true\", \"false\"]",
+         "option quiet in the file of --options has 2 values; give it one"},
+        {"steps = 0x10", "--steps: 0x10 is not a whole number from 1"},
+        {"seed = 18446744073709551616",
+         "--seed: 18446744073709551616 is not a whole number from 0"},
+        {"quiet = \"loud\"", "--quiet takes no value, but loud is given"}}) {
     std::ofstream(directory_ / "options.toml") << line << "\n";
     expect_own_words("train", {"--options", folder + "/options.toml"}, 2, {words});
   }
   expect_own_words("train", {"--options"}, 2, {"--options is given without a value"});
   expect_own_words("generate", {"--samples"}, 2, {"--samples is given without a value"});
-  expect_own_words("prepare", {"--input-file", loop, "--out", folder + "/data", "--format", "xyz"}, 2, {"--format: xyz is not one of: text, jsonl"});
+  expect_own_words("prepare", {"--input-file", loop, "--out", folder + "/data", "--format", "xyz"},
+                   2, {"--format: xyz is not one of: text, jsonl"});
   expect_own_words("train", {"--config", folder}, 1, {"cannot read " + folder, "Is a directory"});
   expect_own_words("train", {"--config", loop}, 2, {"--config", "neither a preset"});
-  expect_own_words("train", {"--config", folder + "/large.json"}, 1, {"large.json: not valid JSON", "larger than a double"});
-  expect_own_words("train", {"--config", folder + "/latin1.json"}, 1, {"latin1.json: not valid JSON at line 1"});
-  for (const char* program : {"evaluate", "generate"}) expect_own_words(program, {"--checkpoint", loop}, 1, {loop});
+  expect_own_words("train", {"--config", folder + "/large.json"}, 1,
+                   {"large.json: not valid JSON", "larger than a double"});
+  expect_own_words("train", {"--config", folder + "/latin1.json"}, 1,
+                   {"latin1.json: not valid JSON at line 1"});
+  for (const char* program : {"evaluate", "generate"})
+    expect_own_words(program, {"--checkpoint", loop}, 1, {loop});
   expect_own_words("report", {loop}, 1, {loop, "Too many levels of symbolic links"});
   expect_own_words("train", {"--data", loop}, 1, {loop});
   expect_own_words("search", {"--grid", "lr=1,2", "--out", loop}, 1, {loop});
@@ -527,16 +627,19 @@ TEST_F(Programs, NoLibraryMessageReachesTheUser) {
     std::ofstream(directory_ / "metrics.jsonl") << row << "\n";
     expect_own_words("report", {folder}, 1, {"metrics.jsonl: line 1"});
   }
-  for (const char* row :
-       {"{}", "[]", "{", R"({"settings": 1, "folder": "", "error": ""})", R"({"settings": {"lr": 1}, "folder": "", "error": ""})"}) {
+  for (const char* row : {"{}", "[]", "{", R"({"settings": 1, "folder": "", "error": ""})",
+                          R"({"settings": {"lr": 1}, "folder": "", "error": ""})"}) {
     std::ofstream(directory_ / "search/results.jsonl") << row << "\n";
-    expect_own_words("search", {"--grid", "lr=1,2", "--data", folder + "/play.txt", "--out", folder + "/search", "--", "--vocab", "auto"}, 1,
-                     {"results.jsonl: line 1"});
+    expect_own_words("search",
+                     {"--grid", "lr=1,2", "--data", folder + "/play.txt", "--out",
+                      folder + "/search", "--", "--vocab", "auto"},
+                     1, {"results.jsonl: line 1"});
   }
 }
 
 TEST_F(Programs, TrainRefusesUnusableTexts) {
-  const auto expect_refused = [&](const std::string& file, int code, std::initializer_list<std::string_view> mentions) {
+  const auto expect_refused = [&](const std::string& file, int code,
+                                  std::initializer_list<std::string_view> mentions) {
     SCOPED_TRACE(file);
     expect_failed(train(small_run().set("--data", (directory_ / file).string())), code, mentions);
     EXPECT_FALSE(fs::exists(out()));
@@ -556,7 +659,8 @@ TEST_F(Programs, TrainRefusesUnusableOutputFolders) {
   const fs::path file = directory_ / "file";
   std::ofstream(file) << "text";
   for (const fs::path& path : {file, file / "below"})
-    expect_failed(train(small_run().set("--out", path.string())), 1, {"cannot create directory", path.string(), "check the path"});
+    expect_failed(train(small_run().set("--out", path.string())), 1,
+                  {"cannot create directory", path.string(), "check the path"});
   EXPECT_EQ(read_file(file), "text");
 
   ASSERT_EQ(train(small_run()).code, 0);
@@ -573,18 +677,22 @@ TEST_F(Programs, TrainResumes) {
   const Outcome again = run("train", arguments);
   ASSERT_EQ(again.code, 0) << again.errors;
   EXPECT_NE(again.output.find("going on after step 3 of 5"), std::string::npos) << again.output;
-  const Outcome more = run("train", {"--resume", (out() / "final_checkpoint").string(), "--epochs", "1", "--lr", "1e-3", "--quiet"});
+  const Outcome more = run("train", {"--resume", (out() / "final_checkpoint").string(), "--epochs",
+                                     "1", "--lr", "1e-3", "--quiet"});
   ASSERT_EQ(more.code, 0) << more.errors;
   EXPECT_EQ(more.output, "");
   const std::string log = read_file(out() / "training_output.log");
-  EXPECT_NE(log.find("changed: epochs 3 -> 1, lr 0.0003 -> 0.001, steps 5 -> 0"), std::string::npos) << log;
+  EXPECT_NE(log.find("changed: epochs 3 -> 1, lr 0.0003 -> 0.001, steps 5 -> 0"), std::string::npos)
+      << log;
   // search writes this line for every experiment, and the run began with it.
   std::ofstream(directory_ / "best.toml") << "warmup = \"auto\"\n";
-  const Outcome of_a_file = run("train", {"--options", (directory_ / "best.toml").string(), "--resume", out().string(), "--quiet"});
+  const Outcome of_a_file = run("train", {"--options", (directory_ / "best.toml").string(),
+                                          "--resume", out().string(), "--quiet"});
   EXPECT_EQ(of_a_file.code, 0) << of_a_file.errors;
 
   const std::string folder = out().string();
-  const auto expect_refused = [&](Arguments arguments, std::initializer_list<std::string_view> mentions) {
+  const auto expect_refused = [&](Arguments arguments,
+                                  std::initializer_list<std::string_view> mentions) {
     arguments.push_back("--resume");
     expect_failed(run("train", arguments), 2, mentions);
   };
@@ -593,12 +701,15 @@ TEST_F(Programs, TrainResumes) {
   expect_refused({"--out", folder, "--vocab", "100"}, {"--vocab 100"});
   expect_refused({"--out", folder, "--set", "dim=64"}, {"another model", "dim 32 -> 64"});
   expect_refused({"--out", folder, "--config", "mini"}, {"another model", "dim 32 -> 256"});
-  expect_refused({"--out", folder, "--warmup", "auto"}, {"--warmup auto", "keeps its warm-up, of 1 steps; a number changes it"});
+  expect_refused({"--out", folder, "--warmup", "auto"},
+                 {"--warmup auto", "keeps its warm-up, of 1 steps; a number changes it"});
   expect_refused({"--out", folder, "--overwrite"}, {"--resume", "--overwrite"});
   expect_refused({"--out", folder, "--init", folder}, {"--resume", "--init"});
   for (const fs::path& other : {directory_.path(), directory_ / "nothing"})
-    expect_failed(run("train", {"--out", other.string(), "--resume", folder}), 2, {"--out", "--init"});
-  expect_failed(run("train", {"--out", (directory_ / "nothing").string(), "--resume"}), 1, {"nothing", "no such folder"});
+    expect_failed(run("train", {"--out", other.string(), "--resume", folder}), 2,
+                  {"--out", "--init"});
+  expect_failed(run("train", {"--out", (directory_ / "nothing").string(), "--resume"}), 1,
+                {"nothing", "no such folder"});
 }
 
 /// Returns the number after a line's name, such as gigabytes.
@@ -622,7 +733,10 @@ TEST_F(Programs, TrainPlans) {
   EXPECT_FALSE(fs::exists(out()));
   ASSERT_EQ(train(small_run()).code, 0);
   const std::string log = read_file(out() / "training_output.log");
-  EXPECT_NE(log.find(fmt::format("model: {} parameters", static_cast<int64_t>(figure(small.output, "parameters")))), std::string::npos) << log;
+  EXPECT_NE(log.find(fmt::format("model: {} parameters",
+                                 static_cast<int64_t>(figure(small.output, "parameters")))),
+            std::string::npos)
+      << log;
   EXPECT_EQ(figure(small.output, "  steps"), 3);
   EXPECT_EQ(figure(small.output, "  tokens"), 3 * 4 * 32);
 
@@ -631,7 +745,8 @@ TEST_F(Programs, TrainPlans) {
   EXPECT_EQ(figures["parameters"], figure(small.output, "parameters"));
   EXPECT_EQ(figures["steps"], 3);
   EXPECT_EQ(figures["tokens"], 3 * 4 * 32);
-  EXPECT_NEAR(figures["memory_bytes"]["all"].get<double>() / 1e6, figure(small.output, "  in all"), 0.1);
+  EXPECT_NEAR(figures["memory_bytes"]["all"].get<double>() / 1e6, figure(small.output, "  in all"),
+              0.1);
   EXPECT_EQ(figures["disk_bytes"], 5 * 12 * figures["parameters"].get<int64_t>());
 
   const Outcome large = run("train", {"--plan", "--config", "7b", "--threads", "1"});
@@ -644,10 +759,13 @@ TEST_F(Programs, TrainPlans) {
       << "MFLOP: six a parameter, but for parts that feed nothing";
   EXPECT_GT(figure(large.output, "  to expect"), 0);
 
-  expect_failed(run("train", {"--config", "7b", "--out", out().string()}), 2, {"dpg", "not supported"});
+  expect_failed(run("train", {"--config", "7b", "--out", out().string()}), 2,
+                {"dpg", "not supported"});
   expect_failed(run("train", {"--json", "--out", out().string()}), 2, {"--json", "--plan"});
-  expect_failed(run("train", {"--plan", "--resume", "--out", out().string()}), 2, {"--plan", "--resume"});
-  expect_failed(run("train", {"--plan", "--batch", "1000000"}), 2, {"1000000 sequences of 256 positions"});
+  expect_failed(run("train", {"--plan", "--resume", "--out", out().string()}), 2,
+                {"--plan", "--resume"});
+  expect_failed(run("train", {"--plan", "--batch", "1000000"}), 2,
+                {"1000000 sequences of 256 positions"});
 }
 
 TEST_F(Programs, PlansShowTheWarmUp) {
@@ -658,10 +776,16 @@ TEST_F(Programs, PlansShowTheWarmUp) {
     return run("train", arguments).output;
   };
   EXPECT_EQ(figure(plan(small_run().set("--steps", "60").set("--warmup", "auto")), "  warm-up"), 6);
-  EXPECT_EQ(figure(plan(small_run().set("--data", "sample").set("--warmup", "auto").set("--steps", "378")), "  warm-up"), 100);
+  EXPECT_EQ(
+      figure(
+          plan(small_run().set("--data", "sample").set("--warmup", "auto").set("--steps", "378")),
+          "  warm-up"),
+      100);
   const std::string fills = plan(small_run().set("--steps", "60").set("--warmup", "60"));
-  EXPECT_NE(fills.find("warning: the warm-up of 60 steps fills the run of 60"), fills.npos) << fills;
-  const nlohmann::json json = nlohmann::json::parse(plan(small_run().set("--steps", "60"), {"--json"}));
+  EXPECT_NE(fills.find("warning: the warm-up of 60 steps fills the run of 60"), fills.npos)
+      << fills;
+  const nlohmann::json json =
+      nlohmann::json::parse(plan(small_run().set("--steps", "60"), {"--json"}));
   EXPECT_EQ(json["warmup"], 1);
   EXPECT_EQ(json["warmup_warning"], "");
 }
@@ -681,25 +805,33 @@ Outcome run_limited(const fs::path& directory, rlim_t most, std::vector<std::str
     };
     open("stdout", STDOUT_FILENO);
     open("stderr", STDERR_FILENO);
-    if (::setresgid(kUser, kUser, kUser) == 0 && ::setresuid(kUser, kUser, kUser) == 0 && ::setrlimit(RLIMIT_NPROC, &limits) == 0)
+    if (::setresgid(kUser, kUser, kUser) == 0 && ::setresuid(kUser, kUser, kUser) == 0 &&
+        ::setrlimit(RLIMIT_NPROC, &limits) == 0)
       ::execv(arguments[0], arguments.data());
     ::_exit(126);
   }
   int status = 0;
   ::waitpid(child, &status, 0);
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status), read_file(directory / "stdout"), read_file(directory / "stderr")};
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status),
+          read_file(directory / "stdout"), read_file(directory / "stderr")};
 }
 
 TEST_F(Programs, FewerThreadsThanRequestedGiveTheSameResult) {
   ASSERT_EQ(train(small_run()).code, 0);
   const std::string weights = read_file(out() / "final_checkpoint/model.safetensors");
   std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / "train").string()};
-  for (const std::string& word : small_run().set("--threads", "8").set("--out", (directory_ / "limited").string()).arguments()) words.push_back(word);
+  for (const std::string& word : small_run()
+                                     .set("--threads", "8")
+                                     .set("--out", (directory_ / "limited").string())
+                                     .arguments())
+    words.push_back(word);
   if (::geteuid() != 0) GTEST_SKIP() << "another user's limits need root";
   const Outcome outcome = run_limited(directory_.path(), 3, words);
   if (outcome.code == 126) GTEST_SKIP() << "another user cannot run the programs";
   ASSERT_EQ(outcome.code, 0) << outcome.errors;
-  EXPECT_TRUE(outcome.errors.starts_with("warning: 3 threads in place of 8: the system starts no more")) << outcome.errors;
+  EXPECT_TRUE(
+      outcome.errors.starts_with("warning: 3 threads in place of 8: the system starts no more"))
+      << outcome.errors;
   EXPECT_EQ(std::ranges::count(outcome.errors, '\n'), 1) << outcome.errors;
   EXPECT_NE(outcome.output.find(", 3 threads; kernels for"), std::string::npos) << outcome.output;
   EXPECT_TRUE(read_file(directory_ / "limited/final_checkpoint/model.safetensors") == weights);
@@ -722,12 +854,15 @@ TEST_F(Programs, TrainStartsFromACheckpoint) {
                                "--threads",       "1"};
   const Outcome outcome = run("train", arguments);
   ASSERT_EQ(outcome.code, 0) << outcome.errors;
-  for (const char* part : {"weights and tokenizer from", "dim 32", "have no token", "U+20AC (2)", "--extend-vocab"})
-    EXPECT_NE(outcome.output.find(part), std::string::npos) << part << " is not in: " << outcome.output;
+  for (const char* part :
+       {"weights and tokenizer from", "dim 32", "have no token", "U+20AC (2)", "--extend-vocab"})
+    EXPECT_NE(outcome.output.find(part), std::string::npos)
+        << part << " is not in: " << outcome.output;
 }
 
 TEST_F(Programs, TrainStopsAtANonFiniteLoss) {
-  expect_failed(train(small_run().set("--lr", "1e30").set("--warmup", "0")), 1, {"step 2", "not finite (loss nan,", "--lr"});
+  expect_failed(train(small_run().set("--lr", "1e30").set("--warmup", "0")), 1,
+                {"step 2", "not finite (loss nan,", "--lr"});
   expect_no_checkpoint(out());
 }
 
@@ -736,7 +871,8 @@ class TinyFileSystem {
  public:
   TinyFileSystem(const fs::path& place, int kibibytes) : place_(place) {
     fs::create_directory(place);
-    mounted_ = ::mount("tmpfs", place.c_str(), "tmpfs", 0, fmt::format("size={}k", kibibytes).c_str()) == 0;
+    mounted_ = ::mount("tmpfs", place.c_str(), "tmpfs", 0,
+                       fmt::format("size={}k", kibibytes).c_str()) == 0;
   }
   ~TinyFileSystem() {
     if (mounted_) ::umount2(place_.c_str(), MNT_DETACH);
@@ -752,17 +888,24 @@ class TinyFileSystem {
 
 TEST_F(Programs, FullDiskCostsNoEarlierCheckpoint) {
   const TinyFileSystem disk(directory_ / "disk", 1500);  // a checkpoint takes about 570
-  if (!disk.mounted()) GTEST_SKIP() << "this process may not mount a file system: " << std::strerror(errno);
+  if (!disk.mounted())
+    GTEST_SKIP() << "this process may not mount a file system: " << std::strerror(errno);
   const fs::path out = directory_ / "disk/run";
-  expect_failed(train(small_run().set("--out", out.string()).set("--steps", "4").set("--save-every", "1").set("--keep", "9")), 1,
-                {"No space left on device", "checkpoint_step_000003", "free some space"});
+  expect_failed(train(small_run()
+                          .set("--out", out.string())
+                          .set("--steps", "4")
+                          .set("--save-every", "1")
+                          .set("--keep", "9")),
+                1, {"No space left on device", "checkpoint_step_000003", "free some space"});
   std::vector<std::string> folders;
   for (const fs::directory_entry& entry : fs::directory_iterator(out))
     if (entry.is_directory()) folders.push_back(entry.path().filename().string());
   std::sort(folders.begin(), folders.end());
-  EXPECT_EQ(folders, (std::vector<std::string>{"checkpoint_step_000001", "checkpoint_step_000002"}));
+  EXPECT_EQ(folders,
+            (std::vector<std::string>{"checkpoint_step_000001", "checkpoint_step_000002"}));
   EXPECT_EQ(read_file(out / "latest"), "checkpoint_step_000002\n");
-  for (const fs::path& checkpoint : {out / "checkpoint_step_000001", out / "checkpoint_step_000002", out}) {
+  for (const fs::path& checkpoint :
+       {out / "checkpoint_step_000001", out / "checkpoint_step_000002", out}) {
     const Outcome text = generate({{"--checkpoint", checkpoint.string()}});
     EXPECT_EQ(text.code, 0) << text.errors;
   }
@@ -771,82 +914,108 @@ TEST_F(Programs, FullDiskCostsNoEarlierCheckpoint) {
 /// The same text with the same split gives the same run, from the file or from a folder made of it.
 TEST_F(Programs, PreparedDataTrainsLikeTheText) {
   const fs::path folder = directory_ / "data/play", text = directory_ / "play.txt";
-  const Outcome prepared = run("prepare", {"--input-file", text.string(), "--out", folder.string()});
+  const Outcome prepared =
+      run("prepare", {"--input-file", text.string(), "--out", folder.string()});
   ASSERT_EQ(prepared.code, 0) << prepared.errors;
   EXPECT_NE(prepared.output.find("characters for training"), std::string::npos) << prepared.output;
-  const Outcome again = run("prepare", {"--input-file", text.string(), "--out", folder.string() + "/"});
+  const Outcome again =
+      run("prepare", {"--input-file", text.string(), "--out", folder.string() + "/"});
   EXPECT_EQ(again.output, folder.string() + " is up to date\n");
-  const Outcome few = run("prepare", {"--input-file", text.string(), "--out", (directory_ / "few").string(), "--vocab", "10"});
-  EXPECT_NE(few.output.find("have no token and are read as <UNK>"), std::string::npos) << few.output;
+  const Outcome few = run("prepare", {"--input-file", text.string(), "--out",
+                                      (directory_ / "few").string(), "--vocab", "10"});
+  EXPECT_NE(few.output.find("have no token and are read as <UNK>"), std::string::npos)
+      << few.output;
 
-  expect_failed(train(small_run().set("--data", folder.string()).set("--val-split", "0.5")), 2, {"--val-split 0.5", "divided already"});
+  expect_failed(train(small_run().set("--data", folder.string()).set("--val-split", "0.5")), 2,
+                {"--val-split 0.5", "divided already"});
 
   ASSERT_EQ(train(small_run()).code, 0);
-  expect_failed(run("evaluate", {"--checkpoint", out().string(), "--data", folder.string(), "--val-split", "0.5"}), 2, {"divided already"});
+  expect_failed(run("evaluate", {"--checkpoint", out().string(), "--data", folder.string(),
+                                 "--val-split", "0.5"}),
+                2, {"divided already"});
   const fs::path from_folder = directory_ / "from_folder";
-  const Outcome trained = train(small_run().set("--data", folder.string()).set("--out", from_folder.string()));
+  const Outcome trained =
+      train(small_run().set("--data", folder.string()).set("--out", from_folder.string()));
   ASSERT_EQ(trained.code, 0) << trained.errors;
   for (const char* file : {"model.safetensors", "optimizer.safetensors", "tokenizer.json"})
-    EXPECT_TRUE(read_file(out() / "final_checkpoint" / file) == read_file(from_folder / "final_checkpoint" / file)) << file;
+    EXPECT_TRUE(read_file(out() / "final_checkpoint" / file) ==
+                read_file(from_folder / "final_checkpoint" / file))
+        << file;
 
   // A run that began with one of them can be resumed with the other.
   for (const auto& [run_folder, data] : {std::pair(out(), folder), {from_folder, text}}) {
-    const Outcome longer = run("train", {"--resume", "--out", run_folder.string(), "--data", data.string(), "--steps", "5", "--quiet"});
+    const Outcome longer = run("train", {"--resume", "--out", run_folder.string(), "--data",
+                                         data.string(), "--steps", "5", "--quiet"});
     EXPECT_EQ(longer.code, 0) << longer.errors;
   }
-  EXPECT_TRUE(read_file(out() / "final_checkpoint/model.safetensors") == read_file(from_folder / "final_checkpoint/model.safetensors"));
+  EXPECT_TRUE(read_file(out() / "final_checkpoint/model.safetensors") ==
+              read_file(from_folder / "final_checkpoint/model.safetensors"));
 }
 
 TEST_F(Programs, PreparedDataResumeAndUseAnotherTokenizer) {
   const auto prepare = [&](const std::string& name, const std::string& text) {
     std::ofstream(directory_ / (name + ".txt")) << text;
-    const Outcome outcome =
-        run("prepare", {"--input-file", (directory_ / (name + ".txt")).string(), "--out", (directory_ / name).string(), "--quiet"});
+    const Outcome outcome = run("prepare", {"--input-file", (directory_ / (name + ".txt")).string(),
+                                            "--out", (directory_ / name).string(), "--quiet"});
     EXPECT_EQ(outcome.code, 0) << outcome.errors;
     EXPECT_EQ(outcome.output, "");
   };
   prepare("first", play());
   prepare("second", play() + " ÄÖÜ ÄÖ Ä");
-  const std::string first = (directory_ / "first").string(), second = (directory_ / "second").string();
+  const std::string first = (directory_ / "first").string(),
+                    second = (directory_ / "second").string();
   ASSERT_EQ(train(small_run().set("--data", first)).code, 0);
-  const Outcome longer = run("train", {"--resume", "--out", out().string(), "--steps", "5", "--quiet"});
+  const Outcome longer =
+      run("train", {"--resume", "--out", out().string(), "--steps", "5", "--quiet"});
   EXPECT_EQ(longer.code, 0) << longer.errors;
-  expect_failed(run("train", {"--resume", "--out", out().string(), "--steps", "7", "--data", second}), 1,
-                {"not the text that the run was begun with"});
+  expect_failed(
+      run("train", {"--resume", "--out", out().string(), "--steps", "7", "--data", second}), 1,
+      {"not the text that the run was begun with"});
 
   // The weights keep their own tokenizer, with a folder as with the text it was made from.
   for (const char* more : {"--seed=1", "--extend-vocab"}) {
     SCOPED_TRACE(more);
     const auto outcome = [&](const std::string& data, const std::string& name) {
-      return run("train", {"--init", out().string(), "--data", data, "--out", (directory_ / name).string(), "--steps", "2", "--seq", "32", "--batch",
+      return run("train", {"--init", out().string(), "--data", data, "--out",
+                           (directory_ / name).string(), "--steps", "2", "--seq", "32", "--batch",
                            "4", "--sample-tokens", "0", "--overwrite", "--threads", "1", more});
     };
-    const Outcome of_text = outcome(second + ".txt", "tuned_text"), of_folder = outcome(second, "tuned_folder");
+    const Outcome of_text = outcome(second + ".txt", "tuned_text"),
+                  of_folder = outcome(second, "tuned_folder");
     ASSERT_EQ(of_text.code, 0) << of_text.errors;
     ASSERT_EQ(of_folder.code, 0) << of_folder.errors;
     const bool extended = std::string_view(more) == "--extend-vocab";
-    EXPECT_EQ(of_folder.output.find("Ä U+00C4 (3), Ö U+00D6 (2), Ü U+00DC (1)") == std::string::npos, extended) << of_folder.output;
+    EXPECT_EQ(
+        of_folder.output.find("Ä U+00C4 (3), Ö U+00D6 (2), Ü U+00DC (1)") == std::string::npos,
+        extended)
+        << of_folder.output;
     for (const char* file : {"model.safetensors", "tokenizer.json"})
-      EXPECT_TRUE(read_file(directory_ / "tuned_text/final_checkpoint" / file) == read_file(directory_ / "tuned_folder/final_checkpoint" / file))
+      EXPECT_TRUE(read_file(directory_ / "tuned_text/final_checkpoint" / file) ==
+                  read_file(directory_ / "tuned_folder/final_checkpoint" / file))
           << file;
   }
 }
 
 TEST_F(Programs, PrepareDownloads) {
   const test::HttpServer server([](const std::string& request) {
-    return request.starts_with("GET /texts/play.txt ") ? test::serve_file(request, play()) : "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n";
+    return request.starts_with("GET /texts/play.txt ")
+               ? test::serve_file(request, play())
+               : "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n";
   });
   const std::string url = server.url("/texts/play.txt"), folder = (directory_ / "data").string();
   const auto prepare = [&](Arguments more) {
     more.insert(more.end(), {"--out", folder});
     return run("prepare", more);
   };
-  expect_failed(prepare({"--url", server.url("/missing.txt")}), 1, {"/missing.txt", "no such file", "404"});
-  expect_failed(prepare({"--url", url, "--sha256", std::string(64, '0')}), 1, {"play.txt", "SHA-256", std::string(64, '0')});
+  expect_failed(prepare({"--url", server.url("/missing.txt")}), 1,
+                {"/missing.txt", "no such file", "404"});
+  expect_failed(prepare({"--url", url, "--sha256", std::string(64, '0')}), 1,
+                {"play.txt", "SHA-256", std::string(64, '0')});
   EXPECT_FALSE(fs::exists(folder));
   const Outcome outcome = prepare({"--url", url});
   EXPECT_EQ(outcome.code, 0) << outcome.errors;
-  EXPECT_EQ(read_file(fs::path(folder) / "train.txt") + read_file(fs::path(folder) / "val.txt"), play());
+  EXPECT_EQ(read_file(fs::path(folder) / "train.txt") + read_file(fs::path(folder) / "val.txt"),
+            play());
   EXPECT_EQ(prepare({"--url", url}).code, 0);
   EXPECT_EQ(server.requests().size(), 2u) << "the second of the good ones asked for it again";
 }
@@ -855,19 +1024,22 @@ TEST_F(Programs, PrepareDownloads) {
 /// name are two texts.
 TEST_F(Programs, PrepareIdentifiesDownloadsByUrl) {
   const test::HttpServer server([](const std::string& request) {
-    return test::serve_file(request, request.starts_with("GET /one/") ? play() : std::string(5000, 'x') + "\n");
+    return test::serve_file(
+        request, request.starts_with("GET /one/") ? play() : std::string(5000, 'x') + "\n");
   });
   const std::string folder = (directory_ / "data").string();
   const auto prepare = [&](const std::string& url) {
     const Outcome outcome = run("prepare", {"--url", url, "--out", folder, "--val-split", "0"});
     EXPECT_EQ(outcome.code, 0) << outcome.errors;
-    EXPECT_EQ((outcome.output + outcome.errors).find("secret"), std::string::npos) << outcome.output << outcome.errors;
+    EXPECT_EQ((outcome.output + outcome.errors).find("secret"), std::string::npos)
+        << outcome.output << outcome.errors;
     return read_file(fs::path(folder) / "train.txt");
   };
   EXPECT_EQ(prepare("http://joe:secret@" + server.url("/one/play.txt").substr(7)), play());
   EXPECT_EQ(prepare(server.url("/two/play.txt")), std::string(5000, 'x') + "\n");
   EXPECT_EQ(prepare("http://joe:secret@" + server.url("/one/play.txt").substr(7)), play());
-  EXPECT_EQ(nlohmann::json::parse(read_file(fs::path(folder) / "manifest.json"))["source"], server.url("/one/play.txt"));
+  EXPECT_EQ(nlohmann::json::parse(read_file(fs::path(folder) / "manifest.json"))["source"],
+            server.url("/one/play.txt"));
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(directory_.path()))
     if (entry.is_regular_file()) {
       EXPECT_EQ(read_file(entry.path()).find("secret"), std::string::npos) << entry.path();
@@ -876,13 +1048,15 @@ TEST_F(Programs, PrepareIdentifiesDownloadsByUrl) {
 
 /// The data are found beside the build that the program belongs to.
 TEST_F(Programs, PrepareFindsTheDataOfAMovedBuild) {
-  const fs::path moved = directory_ / "moved/build/bin", data = directory_ / "moved/data/tiny_shakespeare";
+  const fs::path moved = directory_ / "moved/build/bin",
+                 data = directory_ / "moved/data/tiny_shakespeare";
   fs::create_directories(moved);
   fs::create_directories(data);
   fs::copy_file(fs::path(MMREC_BINARY_DIR) / "prepare", moved / "prepare");
   std::ofstream(data / "input.txt") << "the moved text\n";
-  test::Process process({(moved / "prepare").string(), "--dataset", "tiny_shakespeare", "--val-split", "0", "--out", out().string()}, {},
-                        directory_.path());
+  test::Process process({(moved / "prepare").string(), "--dataset", "tiny_shakespeare",
+                         "--val-split", "0", "--out", out().string()},
+                        {}, directory_.path());
   EXPECT_EQ(process.wait(), 0) << read_file(directory_ / "stderr");
   EXPECT_EQ(read_file(out() / "train.txt"), "the moved text\n");
 }
@@ -897,20 +1071,27 @@ TEST_F(Programs, TrainDescribesItsText) {
     }
     fs::remove_all(out());
   };
-  const fs::path text = directory_ / "play.txt", lines = directory_ / "part-00000", documents = directory_ / "UP.JSONL";
+  const fs::path text = directory_ / "play.txt", lines = directory_ / "part-00000",
+                 documents = directory_ / "UP.JSONL";
   say(text, {"read: " + text.string() + " as text: ", "split: 2", " % asked for"});
   for (const fs::path& file : {lines, documents})
-    std::ofstream(file) << nlohmann::json{{"text", play().substr(0, 100)}} << "\n" << nlohmann::json{{"text", play()}} << "\n";
+    std::ofstream(file) << nlohmann::json{{"text", play().substr(0, 100)}} << "\n"
+                        << nlohmann::json{{"text", play()}} << "\n";
   say(lines, {lines.string() + ": its lines are JSON objects"});
-  say(documents, {"read: " + documents.string() + " as JSON lines: 2 documents, ", "0.0 % of the bytes", "no validation text"});
-  EXPECT_EQ(run("prepare", {"--input-file", text.string(), "--out", (directory_ / "data").string()}).code, 0);
+  say(documents, {"read: " + documents.string() + " as JSON lines: 2 documents, ",
+                  "0.0 % of the bytes", "no validation text"});
+  EXPECT_EQ(
+      run("prepare", {"--input-file", text.string(), "--out", (directory_ / "data").string()}).code,
+      0);
   say(directory_ / "data", {"read: " + (directory_ / "data").string() + ", made by prepare: "});
 }
 
 TEST_F(Programs, PlansAndEvaluationsDescribeTheirText) {
   const fs::path lines = directory_ / "part-00000";
-  for (int i = 0; i < 20; ++i) std::ofstream(lines, std::ios::app) << nlohmann::json{{"text", play()}} << "\n";
-  const std::string read = "read: " + lines.string() + " as text: ", odd = "warning: " + lines.string() + ": its lines are JSON objects";
+  for (int i = 0; i < 20; ++i)
+    std::ofstream(lines, std::ios::app) << nlohmann::json{{"text", play()}} << "\n";
+  const std::string read = "read: " + lines.string() + " as text: ",
+                    odd = "warning: " + lines.string() + ": its lines are JSON objects";
   const auto has = [](const std::string& text, const std::string& part) {
     EXPECT_NE(text.find(part), std::string::npos) << part << " is not in: " << text;
   };
@@ -940,34 +1121,43 @@ TEST_F(Programs, PlansAndEvaluationsDescribeTheirText) {
 }
 
 TEST_F(Programs, PrepareHasTheDataSetsOfTheProject) {
-  const Outcome outcome = run("prepare", {"--dataset", "tiny_shakespeare", "--out", out().string(), "--json"});
+  const Outcome outcome =
+      run("prepare", {"--dataset", "tiny_shakespeare", "--out", out().string(), "--json"});
   ASSERT_EQ(outcome.code, 0) << outcome.errors;
   EXPECT_EQ(outcome.output, read_file(out() / "manifest.json"));
-  EXPECT_EQ(read_file(out() / "train.txt") + read_file(out() / "val.txt"), read_file(fs::path(MMREC_SOURCE_DIR) / "data/tiny_shakespeare/input.txt"));
+  EXPECT_EQ(read_file(out() / "train.txt") + read_file(out() / "val.txt"),
+            read_file(fs::path(MMREC_SOURCE_DIR) / "data/tiny_shakespeare/input.txt"));
 }
 
 TEST_F(Programs, PrepareRefusesWrongUse) {
   const std::string text = (directory_ / "play.txt").string();
-  const auto expect_refused = [&](Arguments arguments, int code, std::initializer_list<std::string_view> mentions) {
+  const auto expect_refused = [&](Arguments arguments, int code,
+                                  std::initializer_list<std::string_view> mentions) {
     SCOPED_TRACE(fmt::format("{}", fmt::join(arguments, " ")));
     arguments.insert(arguments.end(), {"--out", out().string()});
     expect_failed(run("prepare", arguments), code, mentions);
     EXPECT_FALSE(fs::exists(out()));
   };
   expect_refused({}, 2, {"--dataset, --input-file, --input-dir and --url"});
-  expect_refused({"--input-file", text, "--input-dir", directory_.path().string()}, 2, {"with one of"});
-  expect_refused({"--input-fiel", text}, 2, {"unknown option --input-fiel", "did you mean --input-file?"});
+  expect_refused({"--input-file", text, "--input-dir", directory_.path().string()}, 2,
+                 {"with one of"});
+  expect_refused({"--input-fiel", text}, 2,
+                 {"unknown option --input-fiel", "did you mean --input-file?"});
   expect_refused({"--dataset", "enwik8"}, 2, {"--dataset enwik8", "tiny_shakespeare"});
   expect_refused({"--input-file", text, "--val-split", "1"}, 2, {"--val-split 1"});
   expect_refused({"--input-file", text, "--vocab", "2"}, 2, {"--vocab 2"});
   expect_refused({"--input-file", text, "--format", "csv"}, 2, {"--format", "csv"});
-  expect_refused({"--input-file", text, "--sha256", std::string(64, 'a')}, 2, {"--sha256", "--url"});
-  expect_refused({"--url", "http://127.0.0.1/x", "--sha256", "abc"}, 2, {"--sha256 abc", "64 hexadecimal digits"});
+  expect_refused({"--input-file", text, "--sha256", std::string(64, 'a')}, 2,
+                 {"--sha256", "--url"});
+  expect_refused({"--url", "http://127.0.0.1/x", "--sha256", "abc"}, 2,
+                 {"--sha256 abc", "64 hexadecimal digits"});
   expect_refused({"--input-file", directory_.path().string()}, 1, {"not a regular file"});
   expect_refused({"--input-dir", text}, 2, {"--input-dir", "no such folder"});
   std::ofstream(directory_ / "one.txt") << "a";
-  expect_refused({"--input-file", (directory_ / "one.txt").string()}, 1, {"one.txt", "too short to be divided", "--val-split 0"});
-  expect_refused({"--input-file", text, "--format", "jsonl"}, 1, {"play.txt: line 1 (byte 0)", "not valid JSON"});
+  expect_refused({"--input-file", (directory_ / "one.txt").string()}, 1,
+                 {"one.txt", "too short to be divided", "--val-split 0"});
+  expect_refused({"--input-file", text, "--format", "jsonl"}, 1,
+                 {"play.txt: line 1 (byte 0)", "not valid JSON"});
 }
 
 TEST_F(Programs, StoppedPrepareLeavesNoTraces) {
@@ -977,14 +1167,17 @@ TEST_F(Programs, StoppedPrepareLeavesNoTraces) {
   }
   std::ofstream(directory_ / "stdin");
   fs::create_directory(directory_ / "data");
-  const std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / "prepare").string(), "--input-file", (directory_ / "large.txt").string(),
+  const std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / "prepare").string(),
+                                          "--input-file", (directory_ / "large.txt").string(),
                                           "--out", (directory_ / "data/large").string()};
   for (const int signal : {SIGINT, SIGTERM}) {
     test::Process process(words, {}, directory_.path());
-    while (fs::is_empty(directory_ / "data")) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    while (fs::is_empty(directory_ / "data"))
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
     process.send(signal);
     EXPECT_EQ(process.wait(), 128 + signal);
-    EXPECT_NE(read_file(directory_ / "stderr").find("stopped by a signal"), std::string::npos) << read_file(directory_ / "stderr");
+    EXPECT_NE(read_file(directory_ / "stderr").find("stopped by a signal"), std::string::npos)
+        << read_file(directory_ / "stderr");
     EXPECT_TRUE(fs::is_empty(directory_ / "data"));
   }
 }
@@ -997,16 +1190,18 @@ TEST_F(Programs, PrepareCleansUpAfterAKilledOne) {
   fs::create_directory(directory_ / "data");
   const fs::path out = directory_ / "data/text";
   {
-    test::Process process(
-        {(fs::path(MMREC_BINARY_DIR) / "prepare").string(), "--input-file", (directory_ / "large.txt").string(), "--out", out.string()}, {},
-        directory_.path());
-    while (fs::is_empty(directory_ / "data")) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    test::Process process({(fs::path(MMREC_BINARY_DIR) / "prepare").string(), "--input-file",
+                           (directory_ / "large.txt").string(), "--out", out.string()},
+                          {}, directory_.path());
+    while (fs::is_empty(directory_ / "data"))
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
     process.send(SIGKILL);
     EXPECT_EQ(process.wait(), -SIGKILL);
   }
   ASSERT_FALSE(fs::exists(out));
   const fs::path left = fs::directory_iterator(directory_ / "data")->path();
-  const Outcome again = run("prepare", {"--input-file", (directory_ / "play.txt").string(), "--out", out.string()});
+  const Outcome again =
+      run("prepare", {"--input-file", (directory_ / "play.txt").string(), "--out", out.string()});
   ASSERT_EQ(again.code, 0) << again.errors;
   EXPECT_NE(again.output.find("tidied up " + left.string()), std::string::npos) << again.output;
   EXPECT_FALSE(fs::exists(left));
@@ -1018,7 +1213,9 @@ TEST_F(Programs, EvaluateReproducesTheValidation) {
   ASSERT_EQ(trained.code, 0) << trained.errors;
   const std::vector<MetricsRow> rows = read_metrics(out() / "metrics.jsonl");
   ASSERT_EQ(rows.back().split, "val");
-  const Arguments arguments = {"--checkpoint", out().string(), "--data", (directory_ / "play.txt").string(), "--threads", "1"};
+  const Arguments arguments = {"--checkpoint", out().string(),
+                               "--data",       (directory_ / "play.txt").string(),
+                               "--threads",    "1"};
   const auto evaluate = [&](std::initializer_list<std::string> more) {
     Arguments all = arguments;
     all.insert(all.end(), more);
@@ -1046,38 +1243,59 @@ TEST_F(Programs, EvaluateReproducesTheValidation) {
   EXPECT_NE(stream["loss"], validation["loss"]);
   const int in_all = figures({"--part", "all"})["characters"];
   EXPECT_EQ(in_all, 3000);
-  EXPECT_EQ(figures({"--part", "train"})["characters"].get<int>() + validation["characters"].get<int>(), in_all);
+  EXPECT_EQ(
+      figures({"--part", "train"})["characters"].get<int>() + validation["characters"].get<int>(),
+      in_all);
 
   // Without --data: the text the model was trained on.
-  EXPECT_EQ(nlohmann::json::parse(run("evaluate", {"--checkpoint", out().string(), "--json"}).output)["loss"], validation["loss"]);
+  EXPECT_EQ(nlohmann::json::parse(
+                run("evaluate", {"--checkpoint", out().string(), "--json"}).output)["loss"],
+            validation["loss"]);
 
   const Outcome table = evaluate({"--seq", "64"});
-  EXPECT_LT(table.output.find("1 threads; kernels for"), table.output.find("best_model (step 3)")) << table.output;
-  for (const char* part :
-       {"best_model (step 3)", "validation part", "windows of 64", "loss ", "perplexity ", "accuracy ", "bits per character ", "tokens/s"})
+  EXPECT_LT(table.output.find("1 threads; kernels for"), table.output.find("best_model (step 3)"))
+      << table.output;
+  for (const char* part : {"best_model (step 3)", "validation part", "windows of 64", "loss ",
+                           "perplexity ", "accuracy ", "bits per character ", "tokens/s"})
     EXPECT_NE(table.output.find(part), std::string::npos) << part << " is not in: " << table.output;
 
   // Windows are as in the validations of the training. A text that has changed since is reported.
-  ASSERT_EQ(train(small_run().set("--val-seq", "64").set("--out", (directory_ / "other").string())).code, 0);
+  ASSERT_EQ(
+      train(small_run().set("--val-seq", "64").set("--out", (directory_ / "other").string())).code,
+      0);
   const Arguments other = {"--checkpoint", (directory_ / "other").string(), "--json"};
   const Outcome windows = run("evaluate", other);
   EXPECT_EQ(windows.errors, "");
   EXPECT_EQ(nlohmann::json::parse(windows.output)["window"], 64);
-  EXPECT_EQ(nlohmann::json::parse(windows.output)["loss"], read_metrics(directory_ / "other/metrics.jsonl").back().loss);
+  EXPECT_EQ(nlohmann::json::parse(windows.output)["loss"],
+            read_metrics(directory_ / "other/metrics.jsonl").back().loss);
   std::ofstream(directory_ / "play.txt") << play().substr(10);
-  EXPECT_NE(run("evaluate", other).errors.find("play.txt has changed since the model was trained on it"), std::string::npos);
+  EXPECT_NE(
+      run("evaluate", other).errors.find("play.txt has changed since the model was trained on it"),
+      std::string::npos);
   std::ofstream(directory_ / "play.txt") << "\uFEFF" << play().substr(10);
-  EXPECT_NE(run("evaluate", other).errors.find("then (if the data are as they were: earlier versions kept a byte order mark"), std::string::npos);
+  EXPECT_NE(run("evaluate", other)
+                .errors.find(
+                    "then (if the data are as they were: earlier versions kept a byte order mark"),
+            std::string::npos);
   std::ofstream(directory_ / "play.txt") << play();
 
   expect_failed(evaluate({"--part", "al"}), 2, {"--part", "al"});
   expect_failed(evaluate({"--val-split", "0"}), 2, {"--part validation", "not two characters"});
-  expect_failed(run("evaluate", {"--checkpoint", out().string(), "--data", "missing.txt"}), 1, {"missing.txt", "No such file"});
-  expect_failed(run("evaluate", {"--checkpoint", "missing", "--data", "sample"}), 1, {"missing", "no such folder"});
+  expect_failed(run("evaluate", {"--checkpoint", out().string(), "--data", "missing.txt"}), 1,
+                {"missing.txt", "No such file"});
+  expect_failed(run("evaluate", {"--checkpoint", "missing", "--data", "sample"}), 1,
+                {"missing", "no such folder"});
 }
 
 TEST_F(Programs, StateOverflowBeyondTrainingWindowsIsReported) {
-  ASSERT_EQ(train(small_run().set("--seq", "64").set("--batch", "2").set("--val-seq", "1000").set("--val-split", "0.4")).code, 0);
+  ASSERT_EQ(train(small_run()
+                      .set("--seq", "64")
+                      .set("--batch", "2")
+                      .set("--val-seq", "1000")
+                      .set("--val-split", "0.4"))
+                .code,
+            0);
   const fs::path grown = directory_ / "grown";
   {
     const Checkpoint checkpoint(out());
@@ -1090,29 +1308,43 @@ TEST_F(Programs, StateOverflowBeyondTrainingWindowsIsReported) {
     more.insert(more.end(), {"--checkpoint", grown.string(), "--threads", "1"});
     return run("evaluate", more);
   };
-  expect_failed(evaluate({}), 1, {"the state left a float's range after", "the training's windows have 64", "measure with --seq 64"});
-  expect_failed(evaluate({"--stream"}), 1, {"the state left a float's range after", "without --stream and with --seq 64"});
+  expect_failed(evaluate({}), 1,
+                {"the state left a float's range after", "the training's windows have 64",
+                 "measure with --seq 64"});
+  expect_failed(evaluate({"--stream"}), 1,
+                {"the state left a float's range after", "without --stream and with --seq 64"});
   EXPECT_EQ(evaluate({"--seq", "64"}).code, 0);
-  const Outcome text = run("generate", {"--checkpoint", grown.string(), "--tokens", "1000", "--threads", "1"});
+  const Outcome text =
+      run("generate", {"--checkpoint", grown.string(), "--tokens", "1000", "--threads", "1"});
   EXPECT_EQ(text.code, 1);
-  EXPECT_NE(text.errors.find("error: the state left a float's range after"), std::string::npos) << text.errors;
+  EXPECT_NE(text.errors.find("error: the state left a float's range after"), std::string::npos)
+      << text.errors;
   EXPECT_GT(text.output.size(), 64u) << "what it had written";
 }
 
 TEST_F(Programs, GenerateSamples) {
   ASSERT_EQ(train(small_run()).code, 0);
-  const Options options = {{"--checkpoint", out().string()}, {"--prompt", "ROMEO"}, {"--seed", "1"}};
-  const auto with = [&](const std::string& name, const std::string& value) { return generate(Options(options).set(name, value)); };
+  const Options options = {
+      {"--checkpoint", out().string()}, {"--prompt", "ROMEO"}, {"--seed", "1"}};
+  const auto with = [&](const std::string& name, const std::string& value) {
+    return generate(Options(options).set(name, value));
+  };
   const std::string text = generate(options).output;
   const Outcome three = with("--samples", "3");
   ASSERT_EQ(three.code, 0) << three.errors;
-  EXPECT_TRUE(three.output.starts_with("--- sample 1 of 3 ---\n" + text + "\n--- sample 2 of 3 ---\nROMEO")) << three.output;
+  EXPECT_TRUE(
+      three.output.starts_with("--- sample 1 of 3 ---\n" + text + "\n--- sample 2 of 3 ---\nROMEO"))
+      << three.output;
 
   EXPECT_EQ(with("--top-k", "1").output, with("--temperature", "0").output);
   EXPECT_EQ(with("--top-p", "1e-9").output, with("--temperature", "0").output);
   EXPECT_NE(with("--repetition-penalty", "1e9").output, text);
 
-  Arguments arguments = Options(options).set("--samples", "2").set("--tokens", "20").set("--threads", "1").arguments();
+  Arguments arguments = Options(options)
+                            .set("--samples", "2")
+                            .set("--tokens", "20")
+                            .set("--threads", "1")
+                            .arguments();
   arguments.push_back("--json");
   const Outcome outcome = run("generate", arguments);
   ASSERT_EQ(outcome.code, 0) << outcome.errors;
@@ -1129,7 +1361,8 @@ TEST_F(Programs, GenerateReportsUnknownCharacters) {
   const Outcome outcome = generate(options);
   EXPECT_EQ(outcome.code, 0);
   EXPECT_EQ(outcome.errors,
-            "warning: --prompt: 4 of 13 characters (30.77 %) have no token and are read as <UNK>: 3 different ones, é U+00E9 (2), U+0001 (1), "
+            "warning: --prompt: 4 of 13 characters (30.77 %) have no token and are read as <UNK>: "
+            "3 different ones, é U+00E9 (2), U+0001 (1), "
             "… U+2026 (1)\n");
   EXPECT_TRUE(outcome.output.starts_with("Rosé, René…\x01 ")) << outcome.output;
   Arguments quiet = options.arguments();
@@ -1143,7 +1376,10 @@ TEST_F(Programs, GenerateNeverCutsACharacter) {
   std::ofstream(directory_ / "play.txt") << text;
   ASSERT_EQ(train(small_run()).code, 0);
   for (const char* seed : {"1", "2", "3"}) {
-    const Outcome outcome = generate({{"--checkpoint", out().string()}, {"--prompt", "😀"}, {"--temperature", "5"}, {"--seed", seed}});
+    const Outcome outcome = generate({{"--checkpoint", out().string()},
+                                      {"--prompt", "😀"},
+                                      {"--temperature", "5"},
+                                      {"--seed", seed}});
     ASSERT_EQ(outcome.code, 0) << outcome.errors;
     EXPECT_NO_THROW(check_utf8(outcome.output, "the output"));
     EXPECT_EQ(outcome.output.find("�"), std::string::npos);
@@ -1153,20 +1389,25 @@ TEST_F(Programs, GenerateNeverCutsACharacter) {
 TEST_F(Programs, GenerateWorksWithoutANewlineToken) {
   for (const bool has_returns : {false, true}) {
     std::string text;
-    for (int i = 0; i < 3000; ++i) text += has_returns && i % 60 == 59 ? '\r' : "ACGT"[(i * i + i / 7) % 4];
+    for (int i = 0; i < 3000; ++i)
+      text += has_returns && i % 60 == 59 ? '\r' : "ACGT"[(i * i + i / 7) % 4];
     std::ofstream(directory_ / "play.txt") << text;
     Arguments arguments = small_run().arguments();
     arguments.emplace_back("--overwrite");
     const Outcome trained = run("train", arguments);
     ASSERT_EQ(trained.code, 0) << trained.errors;
-    const Outcome outcome = run("generate", {"--checkpoint", out().string(), "--tokens", "10", "--threads", "1"});
+    const Outcome outcome =
+        run("generate", {"--checkpoint", out().string(), "--tokens", "10", "--threads", "1"});
     EXPECT_EQ(outcome.code, 0) << outcome.errors;
     EXPECT_EQ(outcome.errors, "");
     ASSERT_EQ(outcome.output.size(), 11u) << outcome.output;
     EXPECT_EQ(outcome.output.find_first_not_of("ACGT\r"), 10u) << outcome.output;
     // Identical to the sample that train printed.
-    EXPECT_NE(trained.output.find("sample of generated text:\n" + visible(outcome.output)), std::string::npos) << trained.output;
-    const Outcome json = run("generate", {"--checkpoint", out().string(), "--tokens", "10", "--threads", "1", "--json"});
+    EXPECT_NE(trained.output.find("sample of generated text:\n" + visible(outcome.output)),
+              std::string::npos)
+        << trained.output;
+    const Outcome json = run(
+        "generate", {"--checkpoint", out().string(), "--tokens", "10", "--threads", "1", "--json"});
     EXPECT_EQ(nlohmann::json::parse(json.output)["prompt"], "");
   }
 }
@@ -1174,28 +1415,40 @@ TEST_F(Programs, GenerateWorksWithoutANewlineToken) {
 TEST_F(Programs, GenerateRefusesBadInput) {
   ASSERT_EQ(train(small_run()).code, 0);
   const fs::path good = out() / "final_checkpoint", damaged = directory_ / "damaged";
-  const auto expect_refused = [&](const Options& options, int code, std::initializer_list<std::string_view> mentions, std::string_view input = "") {
+  const auto expect_refused = [&](const Options& options, int code,
+                                  std::initializer_list<std::string_view> mentions,
+                                  std::string_view input = "") {
     SCOPED_TRACE(command(options));
     const Outcome outcome = generate(options, input);
     expect_failed(outcome, code, mentions);
     EXPECT_EQ(outcome.output, "");
   };
   expect_refused({{"--prompt", "ROMEO"}}, 2, {"--checkpoint is missing: a checkpoint's folder"});
-  expect_refused({{"--checkpoint", (directory_ / "missing").string()}}, 1, {"missing", "no such folder"});
-  expect_refused({{"--checkpoint", (good / "model.safetensors").string()}}, 1, {"model.safetensors", "no such folder"});
+  expect_refused({{"--checkpoint", (directory_ / "missing").string()}}, 1,
+                 {"missing", "no such folder"});
+  expect_refused({{"--checkpoint", (good / "model.safetensors").string()}}, 1,
+                 {"model.safetensors", "no such folder"});
   expect_refused({{"--checkpoint", directory_.path().string()}}, 1, {"not a checkpoint"});
-  expect_refused({{"--checkpoint", good.string()}, {"--prompt", ""}}, 2, {"--prompt", "at least one character"});
-  expect_refused({{"--checkpoint", good.string()}, {"--prompt", "-"}}, 1, {"--prompt", "byte 2 (0xff)", "UTF-8"}, "ab\xff");
-  expect_refused({{"--checkpoint", good.string()}, {"--temperature", "-1"}}, 2, {"--temperature", "-1"});
+  expect_refused({{"--checkpoint", good.string()}, {"--prompt", ""}}, 2,
+                 {"--prompt", "at least one character"});
+  expect_refused({{"--checkpoint", good.string()}, {"--prompt", "-"}}, 1,
+                 {"--prompt", "byte 2 (0xff)", "UTF-8"}, "ab\xff");
+  expect_refused({{"--checkpoint", good.string()}, {"--temperature", "-1"}}, 2,
+                 {"--temperature", "-1"});
   expect_refused({{"--checkpoint", good.string()}, {"--top-p", "0"}}, 2, {"--top-p", "0"});
   expect_refused({{"--checkpoint", good.string()}, {"--top-k", "-1"}}, 2, {"--top-k", "-1"});
-  expect_refused({{"--checkpoint", good.string()}, {"--repetition-penalty", "0"}}, 2, {"--repetition-penalty", "0"});
+  expect_refused({{"--checkpoint", good.string()}, {"--repetition-penalty", "0"}}, 2,
+                 {"--repetition-penalty", "0"});
   expect_refused({{"--checkpoint", good.string()}, {"--samples", "0"}}, 2, {"--samples", "0"});
-  expect_refused({{"--checkpoint", good.string()}, {"--samples", "2"}, {"--temperature", "0"}}, 2, {"--samples 2", "all the same"});
-  expect_refused({{"--checkpoint", good.string()}, {"--prompt", "日本"}}, 1, {"knows none of it", "日 U+65E5 (1), 本 U+672C (1)"});
-  expect_refused({{"--checkpoint", good.string()}, {"--temprature", "1"}}, 2, {"unknown option --temprature", "did you mean --temperature?"});
+  expect_refused({{"--checkpoint", good.string()}, {"--samples", "2"}, {"--temperature", "0"}}, 2,
+                 {"--samples 2", "all the same"});
+  expect_refused({{"--checkpoint", good.string()}, {"--prompt", "日本"}}, 1,
+                 {"knows none of it", "日 U+65E5 (1), 本 U+672C (1)"});
+  expect_refused({{"--checkpoint", good.string()}, {"--temprature", "1"}}, 2,
+                 {"unknown option --temprature", "did you mean --temperature?"});
 
-  for (const char* file : {"config.json", "tokenizer.json", "model.safetensors", "optimizer.safetensors"}) {
+  for (const char* file :
+       {"config.json", "tokenizer.json", "model.safetensors", "optimizer.safetensors"}) {
     fs::remove_all(damaged);
     fs::copy(good, damaged);
     fs::remove(damaged / file);
@@ -1204,16 +1457,20 @@ TEST_F(Programs, GenerateRefusesBadInput) {
   fs::remove_all(damaged);
   fs::copy(good, damaged);
   fs::resize_file(damaged / "model.safetensors", fs::file_size(good / "model.safetensors") / 2);
-  expect_refused({{"--checkpoint", damaged.string()}}, 1, {"model.safetensors", "not what was saved"});
+  expect_refused({{"--checkpoint", damaged.string()}}, 1,
+                 {"model.safetensors", "not what was saved"});
 }
 
 TEST_F(Programs, ReportShowsRuns) {
   ASSERT_EQ(train(small_run()).code, 0);
-  ASSERT_EQ(train(small_run().set("--out", (directory_ / "second").string()).set("--lr", "1e-2")).code, 0);
+  ASSERT_EQ(
+      train(small_run().set("--out", (directory_ / "second").string()).set("--lr", "1e-2")).code,
+      0);
   const fs::path html = directory_ / "report.html";
   const Outcome text = run("report", {out().string(), "--html", html.string()});
   ASSERT_EQ(text.code, 0) << text.errors;
-  for (const char* part : {"3 in 1 epoch", "validation     best", "learning rate", "every figure is finite", "1-3", "loss: . training, V validation"})
+  for (const char* part : {"3 in 1 epoch", "validation     best", "learning rate",
+                           "every figure is finite", "1-3", "loss: . training, V validation"})
     EXPECT_NE(text.output.find(part), std::string::npos) << part << " is not in: " << text.output;
   EXPECT_TRUE(read_file(html).starts_with("<!DOCTYPE html>"));
   EXPECT_NE(read_file(html).find("What it writes"), std::string::npos);
@@ -1224,12 +1481,17 @@ TEST_F(Programs, ReportShowsRuns) {
   EXPECT_EQ(nlohmann::json::parse(figures.output)[0]["steps"], 3);
 
   expect_failed(run("report", {}), 2, {"run is missing: folders of runs"});
-  expect_failed(run("report", {(directory_ / "missing").string()}), 1, {"missing", "no such folder"});
-  expect_failed(run("report", {out().string(), "--html", (directory_ / "no/such/folder.html").string()}), 1, {"no/such/folder.html"});
-  ASSERT_EQ(run("report", {out().string(), "--html", html.string()}).code, 0) << "a page takes an earlier one's place";
+  expect_failed(run("report", {(directory_ / "missing").string()}), 1,
+                {"missing", "no such folder"});
+  expect_failed(
+      run("report", {out().string(), "--html", (directory_ / "no/such/folder.html").string()}), 1,
+      {"no/such/folder.html"});
+  ASSERT_EQ(run("report", {out().string(), "--html", html.string()}).code, 0)
+      << "a page takes an earlier one's place";
   const fs::path metrics = out() / "metrics.jsonl";
   const std::string rows = read_file(metrics);
-  expect_failed(run("report", {out().string(), "--html", metrics.string()}), 2, {"--html", metrics.string(), "of another kind"});
+  expect_failed(run("report", {out().string(), "--html", metrics.string()}), 2,
+                {"--html", metrics.string(), "of another kind"});
   EXPECT_EQ(read_file(metrics), rows);
 }
 
@@ -1238,10 +1500,10 @@ class Searches : public Programs {
   fs::path folder() const { return directory_ / "search"; }
   /// Arguments of a search over small runs with these options.
   Arguments search(Arguments options, const std::string& steps = "3") const {
-    options.insert(options.end(),
-                   {"--out", folder().string(), "--threads", "1", "--data", (directory_ / "play.txt").string(), "--steps", steps, "--"});
-    for (const char* word :
-         {"--set", "dim=32", "--set", "layers=2", "--set", "heads=2", "--set", "mem_slots=64", "--vocab", "auto", "--batch=4", "--warmup", "1"})
+    options.insert(options.end(), {"--out", folder().string(), "--threads", "1", "--data",
+                                   (directory_ / "play.txt").string(), "--steps", steps, "--"});
+    for (const char* word : {"--set", "dim=32", "--set", "layers=2", "--set", "heads=2", "--set",
+                             "mem_slots=64", "--vocab", "auto", "--batch=4", "--warmup", "1"})
       options.emplace_back(word);
     return options;
   }
@@ -1254,7 +1516,8 @@ class Searches : public Programs {
 };
 
 TEST_F(Searches, FindTheBestAndSurviveFailures) {
-  const Arguments arguments = search({"--grid", "lr=1e-5,1e-2", "--grid", "seq=32,2000", "--jobs", "2"});
+  const Arguments arguments =
+      search({"--grid", "lr=1e-5,1e-2", "--grid", "seq=32,2000", "--jobs", "2"});
   const Outcome outcome = run("search", arguments);
   ASSERT_EQ(outcome.code, 0) << outcome.errors;
   const std::vector<nlohmann::json> rows = results();
@@ -1277,12 +1540,13 @@ TEST_F(Searches, FindTheBestAndSurviveFailures) {
   EXPECT_LT(table.find("1e-5"), table.find("failed")) << table;
 
   // Its options file makes the same run.
-  const Outcome best =
-      run("train", {"--options", (folder() / "best.toml").string(), "--out", out().string(), "--threads", "1", "--sample-tokens", "0"});
+  const Outcome best = run("train", {"--options", (folder() / "best.toml").string(), "--out",
+                                     out().string(), "--threads", "1", "--sample-tokens", "0"});
   ASSERT_EQ(best.code, 0) << best.errors;
   EXPECT_EQ(read_metrics(out() / "metrics.jsonl").back().loss, good["1e-2"]["validation_loss"]);
   // Command line beats file.
-  const Outcome other = run("train", {"--options", (folder() / "best.toml").string(), "--out", out().string(), "--overwrite", "--steps", "2"});
+  const Outcome other = run("train", {"--options", (folder() / "best.toml").string(), "--out",
+                                      out().string(), "--overwrite", "--steps", "2"});
   ASSERT_EQ(other.code, 0) << other.errors;
   EXPECT_EQ(read_metrics(out() / "metrics.jsonl").back().step, 2);
 
@@ -1290,22 +1554,28 @@ TEST_F(Searches, FindTheBestAndSurviveFailures) {
   const std::string before = read_file(folder() / "results.jsonl");
   EXPECT_EQ(run("search", arguments).code, 0);
   EXPECT_EQ(read_file(folder() / "results.jsonl"), before);
-  const Outcome more = run("search", search({"--grid", "lr=1e-5,1e-2,1e-3", "--grid", "seq=32", "--json"}));
+  const Outcome more =
+      run("search", search({"--grid", "lr=1e-5,1e-2,1e-3", "--grid", "seq=32", "--json"}));
   ASSERT_EQ(more.code, 0) << more.errors;
   EXPECT_TRUE(read_file(folder() / "results.jsonl").starts_with(before));
   const nlohmann::json all = nlohmann::json::parse(more.output);
   ASSERT_EQ(all.size(), 5u);
-  for (size_t i = 1; i < 3; ++i) EXPECT_LE(all[i - 1]["validation_loss"], all[i]["validation_loss"]);
+  for (size_t i = 1; i < 3; ++i)
+    EXPECT_LE(all[i - 1]["validation_loss"], all[i]["validation_loss"]);
   EXPECT_NE(all[3]["error"], "");
 
   // Failed experiments are retried on request.
-  ASSERT_EQ(run("search", search({"--grid", "lr=1e-5", "--grid", "seq=32,2000", "--retry-failed"})).code, 0);
+  ASSERT_EQ(
+      run("search", search({"--grid", "lr=1e-5", "--grid", "seq=32,2000", "--retry-failed"})).code,
+      0);
   EXPECT_EQ(results().size(), 5u) << "and those that this search does not try stay";
-  expect_failed(run("search", search({"--grid", "lr=1e-5,1e-2"}, "4")), 2, {"other settings in common", "steps", "--out"});
+  expect_failed(run("search", search({"--grid", "lr=1e-5,1e-2"}, "4")), 2,
+                {"other settings in common", "steps", "--out"});
 }
 
 TEST_F(Searches, GoOnAfterAStop) {
-  Arguments arguments = search({"--grid", "lr=1e-3,1e-2", "--grid", "seq=32", "--jobs", "2"}, "120");
+  Arguments arguments =
+      search({"--grid", "lr=1e-3,1e-2", "--grid", "seq=32", "--jobs", "2"}, "120");
   arguments.resize(arguments.size() - 2);  // without --warmup: auto, which a resumed run keeps
   ASSERT_EQ(run("search", arguments).code, 0);
   const std::vector<nlohmann::json> want = results();
@@ -1322,7 +1592,8 @@ TEST_F(Searches, GoOnAfterAStop) {
       return fs::exists(metrics) ? read_metrics(metrics).size() : 0;
     };
     const size_t first = steps("1e-3") + 5, second = steps("1e-2") + 5;
-    for (int i = 0; i < 2000 && (steps("1e-3") < first || steps("1e-2") < second); ++i) ::usleep(10'000);
+    for (int i = 0; i < 2000 && (steps("1e-3") < first || steps("1e-2") < second); ++i)
+      ::usleep(10'000);
     process.send(signal);
     EXPECT_EQ(process.wait(), 128 + signal) << read_file(directory_ / "stderr");
     EXPECT_NE(read_file(directory_ / "stdout").find("the same command goes on"), std::string::npos);
@@ -1333,9 +1604,11 @@ TEST_F(Searches, GoOnAfterAStop) {
   std::vector<nlohmann::json> have = results();
   ASSERT_EQ(have.size(), 2u);
   for (const nlohmann::json& row : want) {
-    const auto same = std::ranges::find_if(have, [&](const nlohmann::json& other) { return other["settings"] == row["settings"]; });
+    const auto same = std::ranges::find_if(
+        have, [&](const nlohmann::json& other) { return other["settings"] == row["settings"]; });
     ASSERT_NE(same, have.end());
-    for (const char* figure : {"error", "validation_loss", "accuracy", "steps", "tokens"}) EXPECT_EQ((*same)[figure], row[figure]) << figure;
+    for (const char* figure : {"error", "validation_loss", "accuracy", "steps", "tokens"})
+      EXPECT_EQ((*same)[figure], row[figure]) << figure;
   }
 }
 
@@ -1373,7 +1646,8 @@ TEST_F(Searches, WaitForAProcessInAnExperimentsFolder) {
 TEST_F(Searches, StayInTheirFolderWhenTheNameIsReused) {
   const fs::path moved = directory_ / "moved";
   std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / "search").string()};
-  for (const std::string& word : search({"--grid", "lr=1e-3,3e-3,1e-2"}, "60")) words.push_back(word);
+  for (const std::string& word : search({"--grid", "lr=1e-3,3e-3,1e-2"}, "60"))
+    words.push_back(word);
   test::Process process(words, {}, directory_.path());
   for (int i = 0; i < 6000 && !fs::exists(folder() / "results.jsonl"); ++i) ::usleep(10'000);
   fs::rename(folder(), moved);
@@ -1393,14 +1667,18 @@ TEST_F(Searches, ExternallyStoppedExperimentIsReported) {
   words.insert(words.end(), arguments.begin(), arguments.end());
   test::Process process(words, {}, directory_.path());
   const fs::path metrics = folder() / "experiments/seq=32/metrics.jsonl";
-  for (int i = 0; i < 3000 && (!fs::exists(metrics) || read_metrics(metrics).empty()); ++i) ::usleep(10'000);
+  for (int i = 0; i < 3000 && (!fs::exists(metrics) || read_metrics(metrics).empty()); ++i)
+    ::usleep(10'000);
   ASSERT_TRUE(fs::exists(metrics));
-  const std::optional<pid_t> experiment = process_with_argument("--out=" + metrics.parent_path().string());
+  const std::optional<pid_t> experiment =
+      process_with_argument("--out=" + metrics.parent_path().string());
   ASSERT_TRUE(experiment);
   ::kill(*experiment, SIGTERM);
   EXPECT_EQ(process.wait(), 1);
-  const std::string errors = read_file(directory_ / "stderr"), said = read_file(directory_ / "stdout");
-  for (const char* part : {"1 of the experiments stopped from outside", "seq=32", "the same command goes on"})
+  const std::string errors = read_file(directory_ / "stderr"),
+                    said = read_file(directory_ / "stdout");
+  for (const char* part :
+       {"1 of the experiments stopped from outside", "seq=32", "the same command goes on"})
     EXPECT_NE(errors.find(part), errors.npos) << part << " is not in: " << errors;
   EXPECT_NE(said.find("1 failed; with --retry-failed"), said.npos) << said;
 }
@@ -1411,7 +1689,9 @@ TEST_F(Searches, DamagedExperimentBecomesAFailedRow) {
   std::ofstream(folder() / "experiments/lr=1e-3/metrics.jsonl") << "{}\n";
   ASSERT_EQ(run("search", search({"--grid", "lr=1e-3,1e-2"})).code, 0);
   ASSERT_EQ(results().size(), 2u);
-  EXPECT_NE(results()[0]["error"].get<std::string>().find("metrics.jsonl: line 1"), std::string::npos) << results()[0];
+  EXPECT_NE(results()[0]["error"].get<std::string>().find("metrics.jsonl: line 1"),
+            std::string::npos)
+      << results()[0];
   EXPECT_EQ(results()[1]["error"], "");
   ASSERT_EQ(run("search", search({"--grid", "lr=1e-3,1e-2", "--retry-failed"})).code, 0);
   for (const nlohmann::json& row : results()) EXPECT_EQ(row["error"], "") << row;
@@ -1419,26 +1699,35 @@ TEST_F(Searches, DamagedExperimentBecomesAFailedRow) {
 
 TEST_F(Searches, UseOneText) {
   Arguments arguments = search({"--grid", "lr=1e-3"});
-  *std::ranges::find(arguments, (directory_ / "play.txt").string()) = fs::relative(directory_ / "play.txt").string();
+  *std::ranges::find(arguments, (directory_ / "play.txt").string()) =
+      fs::relative(directory_ / "play.txt").string();
   ASSERT_EQ(run("search", arguments).code, 0);
-  EXPECT_NE(read_file(folder() / "best.toml").find("data = \"" + (directory_ / "play.txt").string() + "\""), std::string::npos);
-  EXPECT_EQ(run("search", search({"--grid", "lr=1e-3"})).code, 0) << "the same text, by its whole path";
+  EXPECT_NE(read_file(folder() / "best.toml")
+                .find("data = \"" + (directory_ / "play.txt").string() + "\""),
+            std::string::npos);
+  EXPECT_EQ(run("search", search({"--grid", "lr=1e-3"})).code, 0)
+      << "the same text, by its whole path";
   std::ofstream(directory_ / "play.txt") << play().substr(100);
-  expect_failed(run("search", search({"--grid", "lr=1e-3,1e-2"})), 2, {"play.txt is no longer the text", "choose another --out"});
+  expect_failed(run("search", search({"--grid", "lr=1e-3,1e-2"})), 2,
+                {"play.txt is no longer the text", "choose another --out"});
   std::ofstream(directory_ / "play.txt") << "\uFEFF" << play();
-  EXPECT_EQ(run("search", search({"--grid", "lr=1e-3"})).code, 0) << "a mark is no part of the text";
+  EXPECT_EQ(run("search", search({"--grid", "lr=1e-3"})).code, 0)
+      << "a mark is no part of the text";
   std::ofstream(directory_ / "play.txt") << "\uFEFF" << play().substr(100);
-  expect_failed(run("search", search({"--grid", "lr=1e-3"})), 2, {"then (if the data are as they were: earlier versions kept a byte order mark"});
+  expect_failed(run("search", search({"--grid", "lr=1e-3"})), 2,
+                {"then (if the data are as they were: earlier versions kept a byte order mark"});
   EXPECT_EQ(results().size(), 1u);
 }
 
 TEST_F(Searches, DescribeTheirTextOnce) {
   const fs::path lines = directory_ / "play.txt";
   std::ofstream(lines, std::ios::trunc);
-  for (int i = 0; i < 20; ++i) std::ofstream(lines, std::ios::app) << nlohmann::json{{"text", play()}} << "\n";
+  for (int i = 0; i < 20; ++i)
+    std::ofstream(lines, std::ios::app) << nlohmann::json{{"text", play()}} << "\n";
   const auto count = [](std::string_view text, std::string_view part) {
     int found = 0;
-    for (size_t place = text.find(part); place != text.npos; place = text.find(part, place + 1)) ++found;
+    for (size_t place = text.find(part); place != text.npos; place = text.find(part, place + 1))
+      ++found;
     return found;
   };
   const std::string odd = lines.string() + ": its lines are JSON objects";
@@ -1455,11 +1744,14 @@ TEST_F(Searches, DescribeTheirTextOnce) {
 TEST_F(Searches, UseOneConfiguration) {
   const fs::path config = directory_ / "small.json";
   const auto write = [&](int dim) {
-    std::ofstream(config) << fmt::format(R"({{"dim": {}, "layers": 1, "heads": 2, "mem_slots": 64, "vocab_size": 80}})", dim);
+    std::ofstream(config) << fmt::format(
+        R"({{"dim": {}, "layers": 1, "heads": 2, "mem_slots": 64, "vocab_size": 80}})", dim);
   };
-  const auto search_with = [&](const std::string& name, const std::string& rates, const Arguments& more = {}) {
-    Arguments arguments = {"--grid", "lr=" + rates, "--out", folder().string(), "--threads",
-                           "1",      "--steps",     "3",     "--data",          (directory_ / "play.txt").string()};
+  const auto search_with = [&](const std::string& name, const std::string& rates,
+                               const Arguments& more = {}) {
+    Arguments arguments = {
+        "--grid", "lr=" + rates, "--out", folder().string(), "--threads",
+        "1",      "--steps",     "3",     "--data",          (directory_ / "play.txt").string()};
     arguments.insert(arguments.end(), more.begin(), more.end());
     arguments.insert(arguments.end(), {name, "--", "--seq", "32", "--batch=4"});
     return run("search", arguments);
@@ -1470,7 +1762,9 @@ TEST_F(Searches, UseOneConfiguration) {
   // An edited configuration is another search. An unchanged one is the same search under any of its
   // names.
   write(64);
-  expect_failed(search_with(relative, "1e-3,1e-2"), 2, {"small.json is no longer the configuration", "dim 32 -> 64", "choose another --out"});
+  expect_failed(
+      search_with(relative, "1e-3,1e-2"), 2,
+      {"small.json is no longer the configuration", "dim 32 -> 64", "choose another --out"});
   EXPECT_EQ(results().size(), 1u);
   write(32);
   ASSERT_EQ(search_with("--config=" + config.string(), "1e-3,1e-2").code, 0);
@@ -1481,16 +1775,20 @@ TEST_F(Searches, UseOneConfiguration) {
   ASSERT_EQ(search_with("--config=" + config.string(), "1e-3,1e-2,1e-4").code, 0);
   ASSERT_EQ(results().size(), 3u);
   for (const nlohmann::json& row : results()) EXPECT_EQ(row["error"], "") << row;
-  EXPECT_EQ(read_file(folder() / "best.toml").find((directory_ / "s").string()), std::string::npos) << "neither small.json nor search";
+  EXPECT_EQ(read_file(folder() / "best.toml").find((directory_ / "s").string()), std::string::npos)
+      << "neither small.json nor search";
   write(64);
-  const Outcome best = run("train", {"--options", (folder() / "best.toml").string(), "--out", out().string(), "--threads", "1"});
+  const Outcome best = run("train", {"--options", (folder() / "best.toml").string(), "--out",
+                                     out().string(), "--threads", "1"});
   ASSERT_EQ(best.code, 0) << best.errors;
   EXPECT_EQ(nlohmann::json::parse(read_file(out() / "config.json"))["dim"], 32);
   EXPECT_EQ(nlohmann::json::parse(read_file(out() / "config.json"))["vocab_size"], 80);
 
   // Also as a value of a grid.
   fs::remove_all(folder());
-  const auto try_both = [&] { return search_with("--grid=config=tiny," + config.string(), "1e-3", {"--retry-failed"}); };
+  const auto try_both = [&] {
+    return search_with("--grid=config=tiny," + config.string(), "1e-3", {"--retry-failed"});
+  };
   ASSERT_EQ(try_both().code, 0);
   EXPECT_EQ(results().size(), 2u);
   write(32);
@@ -1499,20 +1797,25 @@ TEST_F(Searches, UseOneConfiguration) {
 
 TEST_F(Searches, UseOneCheckpoint) {
   const auto train_first = [&](const std::string& seed) {
-    ASSERT_EQ(run("train", {"--out", out().string(), "--overwrite", "--data", (directory_ / "play.txt").string(), "--steps", "2", "--seed", seed,
-                            "--set=dim=32", "--set=layers=1", "--set=heads=2", "--set=mem_slots=64", "--vocab=auto", "--seq=32", "--batch=4",
-                            "--sample-tokens=0", "--threads=1"})
-                  .code,
-              0);
+    ASSERT_EQ(
+        run("train", {"--out", out().string(), "--overwrite", "--data",
+                      (directory_ / "play.txt").string(), "--steps", "2", "--seed", seed,
+                      "--set=dim=32", "--set=layers=1", "--set=heads=2", "--set=mem_slots=64",
+                      "--vocab=auto", "--seq=32", "--batch=4", "--sample-tokens=0", "--threads=1"})
+            .code,
+        0);
   };
   const auto search_with = [&](const std::string& rates) {
-    return run("search", {"--grid", "lr=" + rates, "--out", folder().string(), "--threads", "1", "--steps", "2", "--data",
-                          (directory_ / "play.txt").string(), "--", "--init", out().string(), "--seq=32", "--batch=4"});
+    return run("search", {"--grid", "lr=" + rates, "--out", folder().string(), "--threads", "1",
+                          "--steps", "2", "--data", (directory_ / "play.txt").string(), "--",
+                          "--init", out().string(), "--seq=32", "--batch=4"});
   };
   train_first("1");
   ASSERT_EQ(search_with("1e-3").code, 0);
   train_first("2");
-  expect_failed(search_with("1e-3,1e-2"), 2, {"no longer has the weights that the search in", "step 2, ", "choose another --out"});
+  expect_failed(
+      search_with("1e-3,1e-2"), 2,
+      {"no longer has the weights that the search in", "step 2, ", "choose another --out"});
   EXPECT_EQ(results().size(), 1u);
   train_first("1");
   ASSERT_EQ(search_with("1e-3,1e-2").code, 0) << "the same weights again";
@@ -1522,7 +1825,9 @@ TEST_F(Searches, UseOneCheckpoint) {
 TEST_F(Searches, UnreadableSourcesStartNoExperiment) {
   const std::string none = (directory_ / "none").string();
   for (const char* option : {"data", "init", "config"}) {
-    const Outcome tried = run("search", {"--grid", fmt::format("{}={}", option, none), "--grid=lr=1e-3", "--out", folder().string(), "--steps=1"});
+    const Outcome tried =
+        run("search", {"--grid", fmt::format("{}={}", option, none), "--grid=lr=1e-3", "--out",
+                       folder().string(), "--steps=1"});
     EXPECT_NE(tried.code, 0);
     EXPECT_NE(tried.errors.find(none), std::string::npos) << tried.errors;
     EXPECT_FALSE(fs::exists(folder() / "results.jsonl"));
@@ -1535,8 +1840,11 @@ TEST_F(Searches, OfAnEarlierVersionKeepTheirWarmUp) {
   arguments.erase(arguments.end() - 2, arguments.end());  // without --warmup
   ASSERT_EQ(run("search", arguments).code, 0);
   const auto peak_step = [&](const std::string& lr) {
-    const std::vector<MetricsRow> rows = read_metrics(folder() / ("experiments/lr=" + lr) / "metrics.jsonl");
-    return std::ranges::max_element(rows, {}, [](const MetricsRow& row) { return std::isnan(row.lr) ? 0 : row.lr; })->step;
+    const std::vector<MetricsRow> rows =
+        read_metrics(folder() / ("experiments/lr=" + lr) / "metrics.jsonl");
+    return std::ranges::max_element(
+               rows, {}, [](const MetricsRow& row) { return std::isnan(row.lr) ? 0 : row.lr; })
+        ->step;
   };
   EXPECT_EQ(peak_step("1e-3"), 3) << "after a warm-up of a tenth of the run";
   nlohmann::json description = nlohmann::json::parse(read_file(folder() / "search.json"));
@@ -1556,8 +1864,11 @@ TEST_F(Searches, WarnOfAWarmUpThatFillsTheRuns) {
   const Outcome outcome = run("search", arguments);
   ASSERT_EQ(outcome.code, 0) << outcome.errors;
   for (const nlohmann::json& row : results())
-    EXPECT_NE(row["warning"].get<std::string>().find("warm-up of 3 steps fills the run of 3"), std::string::npos) << row;
-  EXPECT_NE(outcome.output.find("(so it is with 2 experiments)"), std::string::npos) << outcome.output;
+    EXPECT_NE(row["warning"].get<std::string>().find("warm-up of 3 steps fills the run of 3"),
+              std::string::npos)
+        << row;
+  EXPECT_NE(outcome.output.find("(so it is with 2 experiments)"), std::string::npos)
+      << outcome.output;
   EXPECT_EQ(run("search", arguments).code, 0) << "and the results can be read again";
 }
 
@@ -1572,7 +1883,8 @@ TEST_F(Searches, UnstartableExperimentCostsNoOther) {
       EXPECT_NE(row["error"].get<std::string>().find("lr=1e-2.output"), std::string::npos) << row;
     else
       EXPECT_EQ(row["error"], "") << row;
-  EXPECT_NE(outcome.output.find("it waits for another experiment to end"), std::string::npos) << outcome.output;
+  EXPECT_NE(outcome.output.find("it waits for another experiment to end"), std::string::npos)
+      << outcome.output;
 }
 
 /// Returns the state letter of a process, '-' if there is none.
@@ -1596,10 +1908,12 @@ TEST_F(Searches, AreSuspendedWithTheirExperiments) {
   const auto size = [&] { return fs::exists(metrics) ? fs::file_size(metrics) : 0; };
   ASSERT_TRUE(wait_until([&] { return size() > 0; }));
   const std::optional<pid_t> search_id = process_with_argument(folder().string());
-  const std::optional<pid_t> experiment = process_with_argument("--out=" + metrics.parent_path().string());
+  const std::optional<pid_t> experiment =
+      process_with_argument("--out=" + metrics.parent_path().string());
   ASSERT_TRUE(search_id && experiment);
   process.send(SIGTSTP);
-  EXPECT_TRUE(wait_until([&] { return state_of(*search_id) == 'T' && state_of(*experiment) == 'T'; }));
+  EXPECT_TRUE(
+      wait_until([&] { return state_of(*search_id) == 'T' && state_of(*experiment) == 'T'; }));
   const auto before = size();
   process.send(SIGCONT);
   EXPECT_TRUE(wait_until([&] { return size() > before; }));
@@ -1608,7 +1922,9 @@ TEST_F(Searches, AreSuspendedWithTheirExperiments) {
 }
 
 TEST_F(Searches, DrawAtRandom) {
-  const auto draw = [&](const char* count) { return search({"--range", "lr=1e-4:1e-2:log", "--grid", "seq=16,32", "--random", count}); };
+  const auto draw = [&](const char* count) {
+    return search({"--range", "lr=1e-4:1e-2:log", "--grid", "seq=16,32", "--random", count});
+  };
   ASSERT_EQ(run("search", draw("2")).code, 0);
   const std::vector<nlohmann::json> two = results();
   ASSERT_EQ(two.size(), 2u);
@@ -1618,13 +1934,15 @@ TEST_F(Searches, DrawAtRandom) {
   for (size_t i = 0; i < 2; ++i) EXPECT_EQ(three[i], two[i]) << "more draws begin with the same";
   // A line cut by a crash is not a result.
   const std::string content = read_file(folder() / "results.jsonl");
-  std::ofstream(folder() / "results.jsonl", std::ios::binary) << content.substr(0, content.size() - 20);
+  std::ofstream(folder() / "results.jsonl", std::ios::binary)
+      << content.substr(0, content.size() - 20);
   ASSERT_EQ(run("search", draw("3")).code, 0);
   EXPECT_EQ(read_file(folder() / "results.jsonl"), content);
 }
 
 TEST_F(Searches, RefuseWrongUse) {
-  const auto expect_refused = [&](Arguments options, std::initializer_list<std::string_view> mentions) {
+  const auto expect_refused = [&](Arguments options,
+                                  std::initializer_list<std::string_view> mentions) {
     SCOPED_TRACE(fmt::format("{}", fmt::join(options, " ")));
     expect_failed(run("search", search(std::move(options))), 2, mentions);
     EXPECT_FALSE(fs::exists(folder()));
@@ -1638,44 +1956,62 @@ TEST_F(Searches, RefuseWrongUse) {
   expect_refused({"--grid", "lr=1", "--grid", "lr=2"}, {"lr is given twice"});
   expect_refused({"--grid", "lr=1", "--jobs", "0"}, {"--jobs", "0"});
   expect_refused({"--grid", "seed=1,01"}, {"--grid seed=1,01: 01 occurs twice"});
-  for (const auto& [name, value] : {std::pair("--steps", "1000000000001"), {"--steps", "0x1"}, {"--epochs", "2147483648"}, {"--epochs", "0x1"}})
-    expect_failed(run("search", {"--grid", "lr=1", "--out", folder().string(), name, value}), 2, {fmt::format("{}: {} is not", name, value)});
-  expect_refused({"--grid", "lr=1", "--grdi", "batch=2"}, {"unknown option --grdi", "did you mean --grid?"});
-  expect_failed(run("search", {"--grid", "lr=1", "--out", folder().string(), "--", "bets"}), 2, {"unexpected argument bets"});
+  for (const auto& [name, value] : {std::pair("--steps", "1000000000001"),
+                                    {"--steps", "0x1"},
+                                    {"--epochs", "2147483648"},
+                                    {"--epochs", "0x1"}})
+    expect_failed(run("search", {"--grid", "lr=1", "--out", folder().string(), name, value}), 2,
+                  {fmt::format("{}: {} is not", name, value)});
+  expect_refused({"--grid", "lr=1", "--grdi", "batch=2"},
+                 {"unknown option --grdi", "did you mean --grid?"});
+  expect_failed(run("search", {"--grid", "lr=1", "--out", folder().string(), "--", "bets"}), 2,
+                {"unexpected argument bets"});
   // An experiment that cannot run becomes a failed row. If all fail, the search fails.
-  expect_failed(run("search", {"--grid", "lr=1", "--out", folder().string(), "--", "--seq=2000"}), 1, {"no experiment succeeded", "--seq 2000"});
+  expect_failed(run("search", {"--grid", "lr=1", "--out", folder().string(), "--", "--seq=2000"}),
+                1, {"no experiment succeeded", "--seq 2000"});
   std::ofstream(directory_ / "options.toml") << "lrr = \"1\"\n";
-  expect_failed(run("train", {"--options", (directory_ / "options.toml").string()}), 2, {"unknown option lrr", "did you mean lr?"});
-  expect_failed(run("train", {"--options", (directory_ / "missing.toml").string()}), 2, {"missing.toml"});
+  expect_failed(run("train", {"--options", (directory_ / "options.toml").string()}), 2,
+                {"unknown option lrr", "did you mean lr?"});
+  expect_failed(run("train", {"--options", (directory_ / "missing.toml").string()}), 2,
+                {"missing.toml"});
 }
 
 TEST_F(Programs, Probe) {
-  const fs::path golden = fs::path(MMREC_SOURCE_DIR) / "tests/model/golden/base.safetensors", result = directory_ / "out.safetensors",
+  const fs::path golden = fs::path(MMREC_SOURCE_DIR) / "tests/model/golden/base.safetensors",
+                 result = directory_ / "out.safetensors",
                  truncated = directory_ / "truncated.safetensors";
   const Outcome outcome = run("probe", {golden.string(), result.string(), "--threads", "1"});
   EXPECT_EQ(outcome.code, 0) << outcome.errors;
-  EXPECT_GE(fs::file_size(result) + 4096, fs::file_size(golden)) << "the same keys, but for the header's layout";
+  EXPECT_GE(fs::file_size(result) + 4096, fs::file_size(golden))
+      << "the same keys, but for the header's layout";
 
   fs::remove(result);
   const std::string content = read_file(golden);
-  for (const size_t length : {size_t{0}, size_t{5}, size_t{100}, content.size() / 2, content.size() - 1}) {
+  for (const size_t length :
+       {size_t{0}, size_t{5}, size_t{100}, content.size() / 2, content.size() - 1}) {
     SCOPED_TRACE(length);
     std::ofstream(truncated, std::ios::binary) << content.substr(0, length);
-    expect_failed(run("probe", {truncated.string(), result.string(), "--threads", "1"}), 1, {"truncated.safetensors"});
+    expect_failed(run("probe", {truncated.string(), result.string(), "--threads", "1"}), 1,
+                  {"truncated.safetensors"});
     EXPECT_FALSE(fs::exists(result));
   }
-  expect_failed(run("probe", {(directory_ / "missing").string(), result.string()}), 1, {"missing", "No such file"});
-  expect_failed(run("probe", {golden.string(), (directory_ / "no/such/folder").string(), "--threads", "1"}), 1, {"no/such/folder"});
+  expect_failed(run("probe", {(directory_ / "missing").string(), result.string()}), 1,
+                {"missing", "No such file"});
+  expect_failed(
+      run("probe", {golden.string(), (directory_ / "no/such/folder").string(), "--threads", "1"}),
+      1, {"no/such/folder"});
   expect_failed(run("probe", {golden.string()}), 2, {"output is missing: what to write"});
 }
 
 TEST_F(Programs, BenchComparesAndReports) {
   const fs::path json = directory_ / "report.json", html = directory_ / "report.html";
-  const Outcome outcome =
-      run("bench", {"--compare", "column_sum", "--seconds", "1e-3", "--threads", "1", "--json", json.string(), "--html", html.string()});
+  const Outcome outcome = run("bench", {"--compare", "column_sum", "--seconds", "1e-3", "--threads",
+                                        "1", "--json", json.string(), "--html", html.string()});
   ASSERT_EQ(outcome.code, 0) << outcome.errors;
-  for (const char* part : {"CPU", "threads             1 of", "peak", "rivals", "column_sum/plain/fwd/512x128", "GB/s", "schedules from"})
-    EXPECT_NE(outcome.output.find(part), std::string::npos) << part << " is not in: " << outcome.output;
+  for (const char* part : {"CPU", "threads             1 of", "peak", "rivals",
+                           "column_sum/plain/fwd/512x128", "GB/s", "schedules from"})
+    EXPECT_NE(outcome.output.find(part), std::string::npos)
+        << part << " is not in: " << outcome.output;
   EXPECT_NE(read_file(json).find("\"name\": \"column_sum/plain/fwd/512x128\""), std::string::npos);
   EXPECT_TRUE(read_file(html).starts_with("<!DOCTYPE html>"));
 
@@ -1688,17 +2024,23 @@ TEST_F(Programs, BenchRefusesWrongUse) {
   const fs::path json = directory_ / "report.json";
   expect_failed(run("bench", {"--suite", "gem"}), 2, {"no suite 'gem'", "gemm"});
   expect_failed(run("bench", {"--compare", "gem"}), 2, {"no operation 'gem'", "gemm"});
-  expect_failed(run("bench", {"--suite", "gemm", "--compare", "gemm"}), 2, {"--compare", "--suite"});
+  expect_failed(run("bench", {"--suite", "gemm", "--compare", "gemm"}), 2,
+                {"--compare", "--suite"});
   expect_failed(run("bench", {"--suite", "gemm", "--seconds", "0"}), 2, {"--seconds", "0"});
-  expect_failed(run("bench", {"--json", json.string()}), 2, {"--json", "--suite", "--benchmark_out"});
-  expect_failed(run("bench", {"--benchmark_fliter=x", "--suite", "gemm"}), 2, {"--benchmark_fliter=x"});
+  expect_failed(run("bench", {"--json", json.string()}), 2,
+                {"--json", "--suite", "--benchmark_out"});
+  expect_failed(run("bench", {"--benchmark_fliter=x", "--suite", "gemm"}), 2,
+                {"--benchmark_fliter=x"});
   expect_failed(run("bench", {"--mca", "gemm"}), 2, {"op:variant", "'gemm'"});
-  expect_failed(run("bench", {"--mca", "gemm:sideways"}), 2, {"no kernel 'gemm:sideways'", "gemm:packed:nt"});
-  for (const char* option : {"--suite", "--compare", "--mca", "--json", "--html"}) expect_failed(run("bench", {option, ""}), 2, {option, "empty"});
+  expect_failed(run("bench", {"--mca", "gemm:sideways"}), 2,
+                {"no kernel 'gemm:sideways'", "gemm:packed:nt"});
+  for (const char* option : {"--suite", "--compare", "--mca", "--json", "--html"})
+    expect_failed(run("bench", {option, ""}), 2, {option, "empty"});
   EXPECT_FALSE(fs::exists(json));
   // Checked before anything is measured.
   for (const char* option : {"--json", "--html"}) {
-    const Outcome outcome = run("bench", {"--suite", "gemm", option, (directory_ / "missing/report").string()});
+    const Outcome outcome =
+        run("bench", {"--suite", "gemm", option, (directory_ / "missing/report").string()});
     expect_failed(outcome, 1, {"missing/report", "No such file"});
     EXPECT_EQ(outcome.output, "");
   }
@@ -1709,46 +2051,61 @@ TEST_F(Programs, BenchChecksGoogleBenchmarksOptionsBeforeItMeasures) {
   EXPECT_EQ(list.code, 0) << list.errors;
   EXPECT_TRUE(list.output.starts_with("column_sum/plain/fwd/512x128\n")) << list.output;
   EXPECT_EQ(list.output.find("gemm"), std::string::npos);
-  const auto refused = [&](const std::string& option, int code, const std::vector<std::string>& mentions) {
+  const auto refused = [&](const std::string& option, int code,
+                           const std::vector<std::string>& mentions) {
     const Outcome outcome = run("bench", {option});
     expect_failed(outcome, code, {mentions.begin(), mentions.end()});
     EXPECT_EQ(outcome.output, "") << option;
   };
-  refused("--benchmark_fliter=x", 2, {"no option --benchmark_fliter", "did you mean --benchmark_filter?"});
+  refused("--benchmark_fliter=x", 2,
+          {"no option --benchmark_fliter", "did you mean --benchmark_filter?"});
   refused("--benchmark_filter=nothing", 2, {"matches no row", "nothing"});
   refused("--benchmark_format=xml", 2, {"--benchmark_format", "'xml'", "csv"});
-  for (const std::string option : {"--benchmark_repetitions=x", "--benchmark_repetitions=0x10", "--benchmark_min_time=long"})
-    refused(option, 2, {option.substr(0, option.find('=')) + " does not take the value '" + option.substr(option.find('=') + 1) + "'"});
-  refused(fmt::format("--benchmark_out={}", (directory_ / "missing/out.json").string()), 1, {"missing/out.json", "No such file"});
+  for (const std::string option :
+       {"--benchmark_repetitions=x", "--benchmark_repetitions=0x10", "--benchmark_min_time=long"})
+    refused(option, 2,
+            {option.substr(0, option.find('=')) + " does not take the value '" +
+             option.substr(option.find('=') + 1) + "'"});
+  refused(fmt::format("--benchmark_out={}", (directory_ / "missing/out.json").string()), 1,
+          {"missing/out.json", "No such file"});
 }
 
 TEST_F(Programs, BenchShowsAnInnerLoop) {
   const std::string path = fmt::format("PATH={}", directory_.path().string());
-  expect_failed(run("bench", {"--mca", "gemm:packed:nt"}, {path}), 1, {"llvm-mca", "not on the PATH", "Debian's package llvm"});
+  expect_failed(run("bench", {"--mca", "gemm:packed:nt"}, {path}), 1,
+                {"llvm-mca", "not on the PATH", "Debian's package llvm"});
 
   const fs::path program = directory_ / "llvm-mca";
   const auto answer_with = [&](const std::string& script) {
     std::ofstream(program) << "#!/bin/sh\n" << script;
     fs::permissions(program, fs::perms::owner_all);
   };
-  answer_with("echo 'Iterations: 10'; echo 'Total Cycles: 300'; echo 'IPC: 1.5'; echo 'Block RThroughput: 24.0'\n");
+  answer_with(
+      "echo 'Iterations: 10'; echo 'Total Cycles: 300'; echo 'IPC: 1.5'; echo 'Block RThroughput: "
+      "24.0'\n");
   const Outcome outcome = run("bench", {"--mca", "gemm:packed:nt"}, {path});
   EXPECT_EQ(outcome.code, 0) << outcome.errors;
-  for (const char* part : {"gemm_packed_nt", "multiply-adds", "30.00 cycles an iteration", "of the FMA peak"})
-    EXPECT_NE(outcome.output.find(part), std::string::npos) << part << " is not in: " << outcome.output;
+  for (const char* part :
+       {"gemm_packed_nt", "multiply-adds", "30.00 cycles an iteration", "of the FMA peak"})
+    EXPECT_NE(outcome.output.find(part), std::string::npos)
+        << part << " is not in: " << outcome.output;
 
   answer_with("echo 'unknown CPU'; exit 1\n");
-  expect_failed(run("bench", {"--mca", "gemm:packed:nt"}, {path}), 1, {"unknown CPU", "a newer one"});
+  expect_failed(run("bench", {"--mca", "gemm:packed:nt"}, {path}), 1,
+                {"unknown CPU", "a newer one"});
 }
 
 TEST_F(Programs, VariantsCanBeForced) {
-  expect_failed(train(small_run(), {"MMREC_FORCE=scan:sideways"}), 2, {"'scan' has no variant 'sideways'", "logspace", "serial"});
+  expect_failed(train(small_run(), {"MMREC_FORCE=scan:sideways"}), 2,
+                {"'scan' has no variant 'sideways'", "logspace", "serial"});
   expect_no_checkpoint(out());
   fs::remove_all(out());
-  expect_failed(train(small_run(), {"MMREC_FORCE=skan:serial"}), 2, {"no operation 'skan'", "scan"});
+  expect_failed(train(small_run(), {"MMREC_FORCE=skan:serial"}), 2,
+                {"no operation 'skan'", "scan"});
   expect_no_checkpoint(out());
   fs::remove_all(out());
-  expect_failed(train(small_run(), {"MMREC_FORCE=scan"}), 2, {"MMREC_FORCE", "op:variant", "'scan'"});
+  expect_failed(train(small_run(), {"MMREC_FORCE=scan"}), 2,
+                {"MMREC_FORCE", "op:variant", "'scan'"});
   expect_no_checkpoint(out());
   fs::remove_all(out());
   const Outcome forced = train(small_run(), {"MMREC_FORCE=scan:logspace"});

@@ -23,7 +23,8 @@ namespace fs = std::filesystem;
 
 size_t occurrences(std::string_view text, std::string_view part) {
   size_t count = 0;
-  for (size_t place = 0; (place = text.find(part, place)) != text.npos; place += part.size()) ++count;
+  for (size_t place = 0; (place = text.find(part, place)) != text.npos; place += part.size())
+    ++count;
   return count;
 }
 
@@ -33,7 +34,8 @@ class Report : public testing::Test {
   using Curve = std::function<double(int step)>;
 
   /// Writes a run of three epochs with a validation at the end of each.
-  fs::path write_run(const std::string& name, const Curve& train, const Curve& validation, int tokens_a_step = 512, int steps = 3 * kEpochSteps) {
+  fs::path write_run(const std::string& name, const Curve& train, const Curve& validation,
+                     int tokens_a_step = 512, int steps = 3 * kEpochSteps) {
     const fs::path folder = directory_ / name;
     make_directory(folder);
     MetricsFile file(folder / "metrics.jsonl");
@@ -61,7 +63,8 @@ class Report : public testing::Test {
   }
   fs::path good_run(const std::string& name, double level = 0, int tokens_a_step = 512) {
     return write_run(
-        name, [=](int step) { return 4 - 0.01 * step + level; }, [=](int step) { return 4.1 - 0.01 * step + level; }, tokens_a_step);
+        name, [=](int step) { return 4 - 0.01 * step + level; },
+        [=](int step) { return 4.1 - 0.01 * step + level; }, tokens_a_step);
   }
 
   test::TemporaryDirectory directory_;
@@ -95,21 +98,23 @@ TEST_F(Report, SummarisesEachEpoch) {
   EXPECT_LE(rates.size(), 8u);
   EXPECT_EQ(rates.front().step, 1);
   EXPECT_EQ(rates.back().step, 150);
-  EXPECT_TRUE(std::ranges::any_of(rates, [](const MetricsRow& row) { return row.step == 10; })) << "the peak";
+  EXPECT_TRUE(std::ranges::any_of(rates, [](const MetricsRow& row) { return row.step == 10; }))
+      << "the peak";
 }
 
 TEST_F(Report, WarnsOfNonFiniteFigures) {
   const double nan = std::nan("");
   const RunReport run = read_run(write_run(
-      "bad", [&](int step) { return step > 120 ? nan : 3.; }, [&](int step) { return step > 100 ? nan : 3.1; }));
+      "bad", [&](int step) { return step > 120 ? nan : 3.; },
+      [&](int step) { return step > 100 ? nan : 3.1; }));
   ASSERT_EQ(run.warnings.size(), 2u);
   EXPECT_EQ(run.warnings[0], "the loss is not finite at step 121 (30 of 150 rows)");
   EXPECT_EQ(run.warnings[1], "the validation loss is not finite at step 150 (1 of 3 rows)");
   EXPECT_NEAR(run.epochs[2].mean, 3, 1e-9);
   EXPECT_EQ(run.best->step, 50);
 
-  const RunReport nothing = read_run(write_run(
-      "nothing", [&](int) { return nan; }, [&](int) { return nan; }));
+  const RunReport nothing =
+      read_run(write_run("nothing", [&](int) { return nan; }, [&](int) { return nan; }));
   EXPECT_FALSE(nothing.best);
   EXPECT_NE(report_text({nothing}, 80).find("WARNING"), std::string::npos);
   const std::string page = report_html({nothing});
@@ -119,16 +124,20 @@ TEST_F(Report, WarnsOfNonFiniteFigures) {
 
 TEST_F(Report, WarnsOfOverfitting) {
   const auto falls = [](int step) { return 4 - 0.02 * step; };
-  const RunReport rises = read_run(write_run("rises", falls, [](int step) { return step == 150 ? 3.0 : 3.5 - 0.01 * step; }));
+  const RunReport rises = read_run(
+      write_run("rises", falls, [](int step) { return step == 150 ? 3.0 : 3.5 - 0.01 * step; }));
   ASSERT_EQ(rises.warnings.size(), 1u);
-  EXPECT_TRUE(rises.warnings[0].starts_with("overfitting: the validation loss rose from 2.5000 (step 100) to 3.0000 (step 150)"))
+  EXPECT_TRUE(rises.warnings[0].starts_with(
+      "overfitting: the validation loss rose from 2.5000 (step 100) to 3.0000 (step 150)"))
       << rises.warnings[0];
-  const RunReport by_heart = read_run(write_run("heart", falls, [](int step) { return 3.5 - 0.001 * step; }));
+  const RunReport by_heart =
+      read_run(write_run("heart", falls, [](int step) { return 3.5 - 0.001 * step; }));
   ASSERT_EQ(by_heart.warnings.size(), 1u);
   EXPECT_NE(by_heart.warnings[0].find("by heart"), std::string::npos) << by_heart.warnings[0];
   // A training loss that rises too is not overfitting.
   EXPECT_TRUE(read_run(write_run(
-                           "worse", [](int step) { return 2 + 0.01 * step; }, [](int step) { return 2.1 + 0.01 * step; }))
+                           "worse", [](int step) { return 2 + 0.01 * step; },
+                           [](int step) { return 2.1 + 0.01 * step; }))
                   .warnings.empty());
 }
 
@@ -139,9 +148,19 @@ TEST_F(Report, ComparesEqualWindows) {
     make_directory(folder);
     MetricsFile file(folder / "metrics.jsonl");
     for (int step = 1; step <= 100; ++step)
-      file.append({.step = step, .epoch = 1, .loss = 3 - 0.01 * step, .accuracy = 0, .lr = 1e-3, .grad_norm = 1});
-    file.append({.step = 50, .epoch = 1, .split = "val", .loss = 2.5, .loss_in_trained_window = 2.55});
-    file.append({.step = 100, .epoch = 1, .split = "val", .loss = loss, .loss_in_trained_window = in_trained_window});
+      file.append({.step = step,
+                   .epoch = 1,
+                   .loss = 3 - 0.01 * step,
+                   .accuracy = 0,
+                   .lr = 1e-3,
+                   .grad_norm = 1});
+    file.append(
+        {.step = 50, .epoch = 1, .split = "val", .loss = 2.5, .loss_in_trained_window = 2.55});
+    file.append({.step = 100,
+                 .epoch = 1,
+                 .split = "val",
+                 .loss = loss,
+                 .loss_in_trained_window = in_trained_window});
     return read_run(folder);
   };
   const RunReport outgrown = run_with("outgrown", 8.5, 2.1);
@@ -150,22 +169,28 @@ TEST_F(Report, ComparesEqualWindows) {
     EXPECT_NE(outgrown.warnings[0].find(part), std::string::npos) << outgrown.warnings[0];
   const RunReport not_finite = run_with("not_finite", std::nan(""), 2.1);
   ASSERT_EQ(not_finite.warnings.size(), 2u);
-  EXPECT_NE(not_finite.warnings[1].find("the loss is not finite, and 2.1000"), std::string::npos) << not_finite.warnings[1];
+  EXPECT_NE(not_finite.warnings[1].find("the loss is not finite, and 2.1000"), std::string::npos)
+      << not_finite.warnings[1];
   EXPECT_TRUE(run_with("good", 2.0, 2.1).warnings.empty());
-  EXPECT_TRUE(run_with("best", 2.45, 2.6).warnings.empty()) << "the loss in the longer windows is at its best";
+  EXPECT_TRUE(run_with("best", 2.45, 2.6).warnings.empty())
+      << "the loss in the longer windows is at its best";
   const RunReport overfitted = run_with("overfitted", 3.9, 4.0);
   ASSERT_EQ(overfitted.warnings.size(), 1u);
-  EXPECT_TRUE(overfitted.warnings[0].starts_with("overfitting: the validation loss rose from 2.5500 (step 50) to 4.0000")) << overfitted.warnings[0];
+  EXPECT_TRUE(overfitted.warnings[0].starts_with(
+      "overfitting: the validation loss rose from 2.5500 (step 50) to 4.0000"))
+      << overfitted.warnings[0];
 }
 
 TEST_F(Report, ShowsTheLastSample) {
   const fs::path folder = good_run("good");
   std::ofstream(folder / "training_output.log")
-      << "step 1\nsample of generated text after step 1:\nfirst\nend of the sample\nstep 2\nsample of generated text:\nTo be <&> not\n\nHAMLET\n"
+      << "step 1\nsample of generated text after step 1:\nfirst\nend of the sample\nstep 2\nsample "
+         "of generated text:\nTo be <&> not\n\nHAMLET\n"
          "end of the sample\ngoing on after step 2\nstep 3\n";
   const RunReport run = read_run(folder / "metrics.jsonl");
   EXPECT_EQ(run.sample, "To be <&> not\n\nHAMLET");
-  EXPECT_NE(report_html({run}).find("<pre>To be &lt;&amp;> not\n\nHAMLET</pre>"), std::string::npos);
+  EXPECT_NE(report_html({run}).find("<pre>To be &lt;&amp;> not\n\nHAMLET</pre>"),
+            std::string::npos);
 }
 
 TEST_F(Report, RefusesFoldersThatAreNoRun) {
@@ -178,14 +203,18 @@ TEST_F(Report, RefusesFoldersThatAreNoRun) {
 }
 
 TEST_F(Report, ComparesRuns) {
-  const std::vector<RunReport> runs = read_runs({good_run("a/run", 0.5).string(), good_run("b/run").string(), (directory_ / "b/run/").string()});
+  const std::vector<RunReport> runs =
+      read_runs({good_run("a/run", 0.5).string(), good_run("b/run").string(),
+                 (directory_ / "b/run/").string()});
   ASSERT_EQ(runs.size(), 2u) << "one was named twice";
   EXPECT_EQ(runs[0].name, "a/run");
   EXPECT_EQ(runs[1].name, "b/run");
   const std::string text = report_text(runs, 200);
   EXPECT_LT(text.find("b/run  "), text.find("a/run  ")) << text;
   EXPECT_EQ(common_axis(runs), "step");
-  EXPECT_EQ(common_axis(read_runs({(directory_ / "a/run").string(), good_run("c", 0, 1024).string()})), "tokens");
+  EXPECT_EQ(
+      common_axis(read_runs({(directory_ / "a/run").string(), good_run("c", 0, 1024).string()})),
+      "tokens");
   const nlohmann::ordered_json json = to_json(runs);
   EXPECT_EQ(json[1]["name"], "b/run");
   EXPECT_NEAR(json[1]["epochs"][2]["mean"].get<double>(), 2.745, 1e-9);
@@ -193,7 +222,8 @@ TEST_F(Report, ComparesRuns) {
 }
 
 TEST_F(Report, UnreadableRunIsLeftOutAmongOthers) {
-  const std::string empty = (directory_ / "empty").string(), damaged = (directory_ / "damaged").string();
+  const std::string empty = (directory_ / "empty").string(),
+                    damaged = (directory_ / "damaged").string();
   fs::create_directory(empty);
   fs::create_directory(damaged);
   std::ofstream(fs::path(damaged) / "metrics.jsonl") << "{}\n";
@@ -210,7 +240,9 @@ TEST_F(Report, UnreadableRunIsLeftOutAmongOthers) {
 }
 
 TEST_F(Report, TextFitsItsWidth) {
-  const std::vector<RunReport> one = read_runs({good_run("a").string()}), two = read_runs({(directory_ / "a").string(), good_run("b").string()});
+  const std::vector<RunReport> one = read_runs({good_run("a").string()}),
+                               two =
+                                   read_runs({(directory_ / "a").string(), good_run("b").string()});
   for (const size_t width : {40, 79, 120, 200})
     for (const std::vector<RunReport>* runs : {&one, &two}) {
       std::istringstream lines(report_text(*runs, width));
@@ -220,22 +252,29 @@ TEST_F(Report, TextFitsItsWidth) {
         }
     }
   const std::string text = report_text(one, 120);
-  for (const char* part : {"epoch", "51-100", "3.2450", "change", "-13.4 %", "learning rate  step 1: 1.00e-04, step 10: 1.00e-03",
-                           "gradient norm  largest 1.000 (step 1)", "every figure is finite", "loss: . training, V validation"})
+  for (const char* part : {"epoch", "51-100", "3.2450", "change", "-13.4 %",
+                           "learning rate  step 1: 1.00e-04, step 10: 1.00e-03",
+                           "gradient norm  largest 1.000 (step 1)", "every figure is finite",
+                           "loss: . training, V validation"})
     EXPECT_NE(text.find(part), std::string::npos) << part << " is not in:\n" << text;
 }
 
 TEST_F(Report, PageIsSelfContained) {
-  const std::vector<RunReport> runs = read_runs({good_run("a<b'&\"").string(), good_run("other", 1).string()});
+  const std::vector<RunReport> runs =
+      read_runs({good_run("a<b'&\"").string(), good_run("other", 1).string()});
   for (const std::vector<RunReport>& some : {runs, {runs[0]}}) {
     const std::string page = report_html(some);
     EXPECT_TRUE(page.starts_with("<!DOCTYPE html>"));
-    for (const char* tag : {"html", "head", "body", "style", "figure", "svg", "table", "tbody", "tr", "td", "div", "script"})
-      EXPECT_EQ(occurrences(page, fmt::format("<{}>", tag)) + occurrences(page, fmt::format("<{} ", tag)),
-                occurrences(page, fmt::format("</{}>", tag)))
+    for (const char* tag : {"html", "head", "body", "style", "figure", "svg", "table", "tbody",
+                            "tr", "td", "div", "script"})
+      EXPECT_EQ(
+          occurrences(page, fmt::format("<{}>", tag)) + occurrences(page, fmt::format("<{} ", tag)),
+          occurrences(page, fmt::format("</{}>", tag)))
           << tag;
-    for (const char* bad : {"http:", "https:", "@import", "url(", " src=", "nan", "inf,", "a<b"}) EXPECT_EQ(page.find(bad), std::string::npos) << bad;
-    for (const char* title : {"Loss", "Validation loss", "Learning rate", "Gradient norm", "Tokens per second"})
+    for (const char* bad : {"http:", "https:", "@import", "url(", " src=", "nan", "inf,", "a<b"})
+      EXPECT_EQ(page.find(bad), std::string::npos) << bad;
+    for (const char* title :
+         {"Loss", "Validation loss", "Learning rate", "Gradient norm", "Tokens per second"})
       EXPECT_EQ(occurrences(page, fmt::format("<figcaption>{} ", title)), 1u) << title;
     EXPECT_EQ(occurrences(page, "<svg class='plot wide'"), 5u);
     EXPECT_EQ(occurrences(page, "<svg class='plot narrow'"), 5u);
@@ -243,7 +282,8 @@ TEST_F(Report, PageIsSelfContained) {
 }
 
 TEST_F(Report, PageIsValidForAnyNames) {
-  const std::vector<RunReport> runs = read_runs({good_run("caf\xe9\x1b</script>").string(), good_run("\xff").string()});
+  const std::vector<RunReport> runs =
+      read_runs({good_run("caf\xe9\x1b</script>").string(), good_run("\xff").string()});
   for (const std::vector<RunReport>& some : {runs, {runs[0]}}) {
     const std::string page = report_html(some);
     EXPECT_EQ(visible(page), page);
@@ -261,7 +301,8 @@ TEST_F(Report, ALongRunMakesNoLargePage) {
 
 // Also if they are the smallest and largest representable numbers.
 TEST_F(Report, ExtremeFiguresAreShown) {
-  constexpr double kLargest = std::numeric_limits<double>::max(), kSmallest = std::numeric_limits<double>::denorm_min();
+  constexpr double kLargest = std::numeric_limits<double>::max(),
+                   kSmallest = std::numeric_limits<double>::denorm_min();
   int number = 0;
   for (const double first : {0., kSmallest, 1., 1e300, kLargest})
     for (const double second : {0., kSmallest, 3e-310, 1., kLargest})
@@ -272,7 +313,13 @@ TEST_F(Report, ExtremeFiguresAreShown) {
         MetricsFile file(folder / "metrics.jsonl");
         for (int step = 1; step <= 4; ++step) {
           const double loss = step <= 2 ? first : second;
-          MetricsRow row{.step = step, .epoch = step, .loss = loss, .accuracy = 0, .lr = loss, .grad_norm = loss, .tokens = INT64_MAX - 10 + step};
+          MetricsRow row{.step = step,
+                         .epoch = step,
+                         .loss = loss,
+                         .accuracy = 0,
+                         .lr = loss,
+                         .grad_norm = loss,
+                         .tokens = INT64_MAX - 10 + step};
           row.tokens_per_second = loss;
           row.seconds = seconds * step / 4;
           file.append(row);
@@ -282,14 +329,17 @@ TEST_F(Report, ExtremeFiguresAreShown) {
         const std::vector<RunReport> runs = {read_run(folder)};
         const std::string text = report_text(runs, 120), page = report_html(runs);
         EXPECT_EQ(text.find("nan"), text.npos) << text;
-        for (const char* bad : {"nan", "inf,", "infinity"}) EXPECT_EQ(page.find(bad), page.npos) << bad << page.substr(page.find(bad) - 300, 600);
+        for (const char* bad : {"nan", "inf,", "infinity"})
+          EXPECT_EQ(page.find(bad), page.npos) << bad << page.substr(page.find(bad) - 300, 600);
       }
 }
 
 TEST_F(Report, NoRelativeChangeFromALossOf0) {
-  const std::string text = report_text({read_run(write_run(
-                                           "zero", [](int step) { return step <= kEpochSteps ? 0 : 1. / step; }, [](int) { return 1; }))},
-                                       200);
+  const std::string text =
+      report_text({read_run(write_run(
+                      "zero", [](int step) { return step <= kEpochSteps ? 0 : 1. / step; },
+                      [](int) { return 1; }))},
+                  200);
   EXPECT_EQ(text.find("nan %"), text.npos) << text;
   EXPECT_EQ(text.find("inf %"), text.npos) << text;
 }
@@ -319,7 +369,8 @@ TEST(PlotAxis, TicksAreRoundNumbersInRange) {
   using Scale = PlotAxis::Scale;
   EXPECT_EQ(PlotAxis(0, 20, 100, Scale::kLinear).ticks(5), (std::vector<double>{0, 5, 10, 15, 20}));
   EXPECT_EQ(PlotAxis(1, 150, 100, Scale::kLinear).ticks(4), (std::vector<double>{50, 100, 150}));
-  EXPECT_EQ(PlotAxis(0.5, 30, 100, Scale::kLogarithmic).ticks(7), (std::vector<double>{0.5, 1, 2, 5, 10, 20}));
+  EXPECT_EQ(PlotAxis(0.5, 30, 100, Scale::kLogarithmic).ticks(7),
+            (std::vector<double>{0.5, 1, 2, 5, 10, 20}));
   for (const Scale scale : {Scale::kLinear, Scale::kLogarithmic})
     for (double low = 1e-6; low < 1e6; low *= 7.3)
       for (double ratio = 1.01; ratio < 1e12; ratio *= 3.7)
@@ -330,7 +381,8 @@ TEST(PlotAxis, TicksAreRoundNumbersInRange) {
           if (scale == scale_for(low, low * ratio) && at_most > 2) {
             EXPECT_GE(ticks.size(), 1u) << low << " .. " << low * ratio;
           }
-          for (const double tick : ticks) EXPECT_TRUE(axis.place(tick) >= -1e-6 && axis.place(tick) <= 100 + 1e-6) << tick;
+          for (const double tick : ticks)
+            EXPECT_TRUE(axis.place(tick) >= -1e-6 && axis.place(tick) <= 100 + 1e-6) << tick;
         }
   const PlotAxis empty(3, 3, 100, Scale::kLinear);
   EXPECT_TRUE(empty.place(3) > 0 && empty.place(3) < 100);

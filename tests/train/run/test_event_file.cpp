@@ -88,12 +88,14 @@ Event parse_event(std::string_view bytes) {
     if (number == 1) event.wall_time = read_number<double>(field.bytes);
     if (number == 2) event.step = static_cast<int64_t>(field.integer);
     if (number == 3) event.version = field.bytes;
-    if (number == 7) event.session = static_cast<int64_t>(parse(field.bytes).find(1)->second.integer);
+    if (number == 7)
+      event.session = static_cast<int64_t>(parse(field.bytes).find(1)->second.integer);
     if (number != 5) continue;
     for (const auto& [one, value] : parse(field.bytes)) {
       EXPECT_EQ(one, 1);
       const Message parts = parse(value.bytes);
-      event.scalars[std::string(parts.find(1)->second.bytes)] = read_number<float>(parts.find(2)->second.bytes);
+      event.scalars[std::string(parts.find(1)->second.bytes)] =
+          read_number<float>(parts.find(2)->second.bytes);
     }
   }
   return event;
@@ -131,8 +133,10 @@ std::map<std::string, std::map<int64_t, float>> shown(const fs::path& folder) {
   for (const fs::path& path : event_files(folder))
     for (const Event& event : read_events(read_file(path))) {
       if (event.session == kStart)
-        for (auto& [name, points] : curves) points.erase(points.lower_bound(event.step), points.end());
-      for (const auto& [name, value] : event.scalars) EXPECT_TRUE(curves[name].emplace(event.step, value).second) << name << " at " << event.step;
+        for (auto& [name, points] : curves)
+          points.erase(points.lower_bound(event.step), points.end());
+      for (const auto& [name, value] : event.scalars)
+        EXPECT_TRUE(curves[name].emplace(event.step, value).second) << name << " at " << event.step;
     }
   return curves;
 }
@@ -161,31 +165,47 @@ TEST(EventFile, Crc32cMatchesTheStandard) {
 
 TEST(EventFile, HoldsARunsRows) {
   const test::TemporaryDirectory directory;
-  const double before = std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+  const double before =
+      std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
   EventFile file(directory.path(), 301);
   ASSERT_EQ(event_files(directory.path()).size(), 1u);
   const fs::path path = event_files(directory.path()).front();
   ASSERT_EQ(read_events(read_file(path)).size(), 2u);
 
-  file.append({.step = 301, .epoch = 1, .loss = 2.5, .accuracy = 0.25, .lr = 3e-4, .grad_norm = 0.1, .tokens = 512, .tokens_per_second = 12345.5});
+  file.append({.step = 301,
+               .epoch = 1,
+               .loss = 2.5,
+               .accuracy = 0.25,
+               .lr = 3e-4,
+               .grad_norm = 0.1,
+               .tokens = 512,
+               .tokens_per_second = 12345.5});
   EXPECT_EQ(read_events(read_file(path)).size(), 3u) << "a row is there as soon as it is written";
-  file.append({.step = int64_t{1} << 40, .epoch = 2, .split = "val", .loss = 2, .accuracy = 0.5, .tokens_per_second = 1});
+  file.append({.step = int64_t{1} << 40,
+               .epoch = 2,
+               .split = "val",
+               .loss = 2,
+               .accuracy = 0.5,
+               .tokens_per_second = 1});
   const std::vector<Event> events = read_events(read_file(path));
   ASSERT_EQ(events.size(), 4u);
   EXPECT_EQ(events[0].version, "brain.Event:2");
   EXPECT_EQ(events[1].session, kStart);
   EXPECT_EQ(events[1].step, 301);
   EXPECT_EQ(events[2].step, 301);
-  EXPECT_EQ(events[2].scalars, (std::map<std::string, float>{{"loss/train", 2.5f},
-                                                             {"perplexity/train", static_cast<float>(std::exp(2.5))},
-                                                             {"accuracy/train", 0.25f},
-                                                             {"tokens_per_second/train", 12345.5f},
-                                                             {"lr", 3e-4f},
-                                                             {"grad_norm", 0.1f}}));
+  EXPECT_EQ(events[2].scalars,
+            (std::map<std::string, float>{{"loss/train", 2.5f},
+                                          {"perplexity/train", static_cast<float>(std::exp(2.5))},
+                                          {"accuracy/train", 0.25f},
+                                          {"tokens_per_second/train", 12345.5f},
+                                          {"lr", 3e-4f},
+                                          {"grad_norm", 0.1f}}));
   EXPECT_EQ(events[3].step, int64_t{1} << 40);
   EXPECT_EQ(events[3].scalars,
-            (std::map<std::string, float>{
-                {"loss/val", 2.f}, {"perplexity/val", static_cast<float>(std::exp(2.))}, {"accuracy/val", 0.5f}, {"tokens_per_second/val", 1.f}}));
+            (std::map<std::string, float>{{"loss/val", 2.f},
+                                          {"perplexity/val", static_cast<float>(std::exp(2.))},
+                                          {"accuracy/val", 0.5f},
+                                          {"tokens_per_second/val", 1.f}}));
   for (const Event& event : events) {
     EXPECT_GE(event.wall_time, before);
     EXPECT_LE(event.wall_time, before + 60);
@@ -194,7 +214,8 @@ TEST(EventFile, HoldsARunsRows) {
 
 TEST(EventFile, LaterFilesHaveLaterNames) {
   const test::TemporaryDirectory directory;
-  for (const char* other : {"events.out.tfevents.9000000000.elsewhere.1", "events.out.tfevents.", "metrics.jsonl"})
+  for (const char* other :
+       {"events.out.tfevents.9000000000.elsewhere.1", "events.out.tfevents.", "metrics.jsonl"})
     std::ofstream(directory / other) << "";
   std::vector<fs::path> made;
   for (int i = 0; i < 3; ++i) {
@@ -202,7 +223,8 @@ TEST(EventFile, LaterFilesHaveLaterNames) {
     EventFile(directory.path(), 1);
     std::vector<fs::path> all = event_files(directory.path());
     ASSERT_EQ(all.size(), before.size() + 1);
-    EXPECT_EQ(all.back().filename().string().substr(0, 30), fmt::format("events.out.tfevents.{}", 9000000001 + i));
+    EXPECT_EQ(all.back().filename().string().substr(0, 30),
+              fmt::format("events.out.tfevents.{}", 9000000001 + i));
   }
 }
 
@@ -238,7 +260,8 @@ TEST_F(EventFileOfARun, ContinuesAtTheResumedStep) {
   // Resumed from an earlier step. The previous file may be cut anywhere, by a kill or a power cut.
   const fs::path first = event_files(whole.out).front();
   fs::resize_file(first, fs::file_size(first) - 5);
-  resume_training(whole.out / "checkpoint_step_000003", [](TrainOptions& options) { options.quiet = true; });
+  resume_training(whole.out / "checkpoint_step_000003",
+                  [](TrainOptions& options) { options.quiet = true; });
   EXPECT_EQ(event_files(whole.out).size(), 2u);
   expect_shows_metrics(whole.out);
   EXPECT_EQ(shown(whole.out).at("loss/train").size(), 12u);

@@ -20,7 +20,8 @@ TEST(LearningRate, KnownValuesOfTheDocumentedRun) {
   EXPECT_DOUBLE_EQ(rate.at(378), 3e-5);
   EXPECT_DOUBLE_EQ(rate.at(1000), 3e-5);
   const double sixth = 3e-5 + 2.7e-4 * (1 + std::sqrt(0.75)) / 2;  // cos(pi / 6)
-  EXPECT_NEAR((LearningRate{.peak = 3e-4, .minimum = 3e-5, .warmup = 0, .steps = 601}.at(101)), sixth, 1e-12);
+  EXPECT_NEAR((LearningRate{.peak = 3e-4, .minimum = 3e-5, .warmup = 0, .steps = 601}.at(101)),
+              sixth, 1e-12);
 }
 
 TEST(LearningRate, RisesThenFalls) {
@@ -39,12 +40,16 @@ TEST(LearningRate, ShortRuns) {
 
 TEST(LearningRate, WarnsOfAWarmUpThatFillsTheRun) {
   const LearningRate fills{.peak = 1e-3, .minimum = 1e-4, .warmup = 100, .steps = 60};
-  for (const char* part : {"100 steps fills the run of 60", "ends at 6.31e-04", "peak of 1.00e-03", "--warmup"})
-    EXPECT_NE(fills.warning().find(part), std::string::npos) << part << " is not in: " << fills.warning();
-  EXPECT_NE((LearningRate{.peak = 1, .minimum = 0, .warmup = 60, .steps = 60}.warning()), "") << "step 61 would have the peak";
+  for (const char* part :
+       {"100 steps fills the run of 60", "ends at 6.31e-04", "peak of 1.00e-03", "--warmup"})
+    EXPECT_NE(fills.warning().find(part), std::string::npos)
+        << part << " is not in: " << fills.warning();
+  EXPECT_NE((LearningRate{.peak = 1, .minimum = 0, .warmup = 60, .steps = 60}.warning()), "")
+      << "step 61 would have the peak";
   EXPECT_EQ((LearningRate{.peak = 1, .minimum = 0, .warmup = 59, .steps = 60}.warning()), "");
   EXPECT_EQ(fills.describe(), "warm-up of 100 steps to 1.00e-03, then down to 1.00e-04");
-  EXPECT_EQ((LearningRate{.peak = 1e-3, .minimum = 1e-4, .warmup = 0, .steps = 60}.describe()), "no warm-up, from 1.00e-03 down to 1.00e-04");
+  EXPECT_EQ((LearningRate{.peak = 1e-3, .minimum = 1e-4, .warmup = 0, .steps = 60}.describe()),
+            "no warm-up, from 1.00e-03 down to 1.00e-04");
 }
 
 TEST(LearningRate, MinimumIsRelativeOrAbsolute) {
@@ -52,8 +57,10 @@ TEST(LearningRate, MinimumIsRelativeOrAbsolute) {
   EXPECT_DOUBLE_EQ(parse_minimum_rate("1x", 3e-4), 3e-4);
   EXPECT_DOUBLE_EQ(parse_minimum_rate("2e-5", 3e-4), 2e-5);
   EXPECT_DOUBLE_EQ(parse_minimum_rate("0", 3e-4), 0);
-  for (const char* text : {"", "x", "0.1y", "0.1 x", "1.5x", "-0.1x", "-1e-5", "1e-3", "nan", "nanx", "inf"})
-    expect_error<UsageError>([&] { parse_minimum_rate(text, 3e-4); }, {fmt::format("'{}'", text), "0.1x"});
+  for (const char* text :
+       {"", "x", "0.1y", "0.1 x", "1.5x", "-0.1x", "-1e-5", "1e-3", "nan", "nanx", "inf"})
+    expect_error<UsageError>([&] { parse_minimum_rate(text, 3e-4); },
+                             {fmt::format("'{}'", text), "0.1x"});
 }
 
 }  // namespace

@@ -48,7 +48,8 @@ class Terminal {
     size.ws_row = 24;
     size.ws_col = columns;
     int terminal = -1;
-    if (::openpty(&screen_, &terminal, nullptr, nullptr, &size) == 0) output_.reset(::fdopen(terminal, "w"));
+    if (::openpty(&screen_, &terminal, nullptr, nullptr, &size) == 0)
+      output_.reset(::fdopen(terminal, "w"));
   }
   ~Terminal() {
     if (screen_ >= 0) ::close(screen_);
@@ -61,7 +62,8 @@ class Terminal {
   std::string printed() {
     std::string text;
     char buffer[4096];
-    for (pollfd ready{screen_, POLLIN, 0}; ::poll(&ready, 1, 50) == 1 && (ready.revents & POLLIN);) {
+    for (pollfd ready{screen_, POLLIN, 0};
+         ::poll(&ready, 1, 50) == 1 && (ready.revents & POLLIN);) {
       const ssize_t got = ::read(screen_, buffer, sizeof buffer);
       if (got <= 0) break;
       text.append(buffer, static_cast<size_t>(got));
@@ -82,14 +84,23 @@ class RunLogTest : public testing::Test {
   std::string printed() const { return read_file(output_file_); }
 
   TemporaryDirectory directory_;
-  std::filesystem::path log_file_ = directory_ / "training_output.log", output_file_ = directory_ / "stdout";
-  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file_{std::fopen(output_file_.c_str(), "w"), std::fclose};
+  std::filesystem::path log_file_ = directory_ / "training_output.log",
+                        output_file_ = directory_ / "stdout";
+  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file_{std::fopen(output_file_.c_str(), "w"),
+                                                        std::fclose};
   Terminal terminal_{60};
   ScopedVariable term_{"TERM", "xterm"}, no_color_{"NO_COLOR", nullptr};
 };
 
 MetricsRow row_at(int64_t step, double seconds) {
-  return {.step = step, .epoch = 1, .loss = 2.5, .lr = 3e-4, .grad_norm = 0.75, .tokens = 0, .tokens_per_second = 12345, .seconds = seconds};
+  return {.step = step,
+          .epoch = 1,
+          .loss = 2.5,
+          .lr = 3e-4,
+          .grad_norm = 0.75,
+          .tokens = 0,
+          .tokens_per_second = 12345,
+          .seconds = seconds};
 }
 
 TEST_F(RunLogTest, PlainLinesGoToBothPlaces) {
@@ -103,7 +114,9 @@ TEST_F(RunLogTest, PlainLinesGoToBothPlaces) {
 }
 
 TEST_F(RunLogTest, QuietOnlyLogsAndAppends) {
-  { RunLog(log_file_, true, file_.get()).line("first run"); }
+  {
+    RunLog(log_file_, true, file_.get()).line("first run");
+  }
   RunLog(log_file_, true, file_.get()).line("second run");
   EXPECT_EQ(printed(), "");
   EXPECT_EQ(logged(), "first run\nsecond run\n");
@@ -188,7 +201,8 @@ TEST_F(RunLogTest, TextHasNoEffectOnTheTerminal) {
   log.status("reading \x1b[31m\n");
   EXPECT_EQ(terminal_.printed(), "\r\x1b[Kreading \\x1b[31m\\x0a");
   log.status(std::string(58, 'x') + "\u20ac and more");
-  EXPECT_EQ(terminal_.printed(), "\r\x1b[K" + std::string(58, 'x')) << "59 columns, and no part of a character";
+  EXPECT_EQ(terminal_.printed(), "\r\x1b[K" + std::string(58, 'x'))
+      << "59 columns, and no part of a character";
 }
 
 TEST_F(RunLogTest, ProgressFitsTheTerminal) {
@@ -217,7 +231,8 @@ TEST_F(RunLogTest, ProgressRedrawsAtMostTenTimesASecond) {
   EXPECT_GE(std::ranges::count(during, '\r'), 9);
   EXPECT_LE(std::ranges::count(during, '\r'), 11);
   progress.update(row_at(1001, 1.001));
-  EXPECT_NE(terminal_.printed().find("step 1001/1001"), std::string::npos) << "the last step shows in any case";
+  EXPECT_NE(terminal_.printed().find("step 1001/1001"), std::string::npos)
+      << "the last step shows in any case";
 }
 
 TEST_F(RunLogTest, ProgressWithoutATerminalIsOccasionalPlainLines) {
@@ -225,7 +240,9 @@ TEST_F(RunLogTest, ProgressWithoutATerminalIsOccasionalPlainLines) {
   Progress progress(log, 100, 3);
   for (int step = 1; step <= 100; ++step) progress.update(row_at(step, step * 0.01));
   const std::string text = printed();
-  EXPECT_TRUE(text.starts_with("step 1/100  loss 2.5000  -:-- left  epoch 1/3  12345 tokens/s  lr 3.00e-04  grad 0.750\n")) << text;
+  EXPECT_TRUE(text.starts_with(
+      "step 1/100  loss 2.5000  -:-- left  epoch 1/3  12345 tokens/s  lr 3.00e-04  grad 0.750\n"))
+      << text;
   EXPECT_NE(text.find("\nstep 100/100  loss 2.5000  0:00 left"), std::string::npos) << text;
   EXPECT_EQ(std::ranges::count(text, '\n'), 21);  // 1, 6, 11, .., 96 and the last
   EXPECT_EQ(text, logged());
@@ -236,7 +253,8 @@ TEST_F(RunLogTest, ProgressOfSlowStepsIsALineEveryTenSeconds) {
   Progress progress(log, 1'000'000, 1);
   for (int step = 0; step <= 100; ++step) progress.update(row_at(500 + step, 100 + step));
   EXPECT_EQ(std::ranges::count(printed(), '\n'), 11);
-  EXPECT_NE(printed().find("step 510/1000000  loss 2.5000  277:38:10 left"), std::string::npos) << printed();
+  EXPECT_NE(printed().find("step 510/1000000  loss 2.5000  277:38:10 left"), std::string::npos)
+      << printed();
 }
 
 TEST(FormatDuration, KnownValues) {
@@ -246,7 +264,8 @@ TEST(FormatDuration, KnownValues) {
   EXPECT_EQ(format_duration(3909), "1:05:09");
   EXPECT_EQ(format_duration(1e13), "2777777777:46:40");
   EXPECT_EQ(format_duration(1e300), "1e+300 s");
-  for (const double none : {std::numeric_limits<double>::infinity(), MetricsRow::kNone}) EXPECT_EQ(format_duration(none), "-:--");
+  for (const double none : {std::numeric_limits<double>::infinity(), MetricsRow::kNone})
+    EXPECT_EQ(format_duration(none), "-:--");
 }
 
 }  // namespace

@@ -35,7 +35,8 @@ TEST(Metrics, ARowHasExactlyTheDocumentedFields) {
   row.loss = 0;
   MetricsFile(directory / "metrics.jsonl").append(row);
   EXPECT_EQ(read_file(directory / "metrics.jsonl"),
-            "{\"step\":7,\"epoch\":1,\"split\":\"train\",\"loss\":0.0,\"perplexity\":1.0,\"accuracy\":0.25,\"lr\":0.0003,\"grad_norm\":0.1,"
+            "{\"step\":7,\"epoch\":1,\"split\":\"train\",\"loss\":0.0,\"perplexity\":1.0,"
+            "\"accuracy\":0.25,\"lr\":0.0003,\"grad_norm\":0.1,"
             "\"tokens\":3584,\"tokens_per_second\":12345.5,\"seconds\":0.5}\n");
 }
 
@@ -48,7 +49,8 @@ TEST(Metrics, NonFiniteIsNull) {
   MetricsFile(directory / "metrics.jsonl").append(row);
   const nlohmann::json json = nlohmann::json::parse(read_file(directory / "metrics.jsonl"));
   EXPECT_EQ(json["loss"], 1000);
-  for (const char* field : {"perplexity", "grad_norm", "lr"}) EXPECT_TRUE(json[field].is_null()) << field;
+  for (const char* field : {"perplexity", "grad_norm", "lr"})
+    EXPECT_TRUE(json[field].is_null()) << field;
   const MetricsRow back = read_metrics(directory / "metrics.jsonl").at(0);
   EXPECT_TRUE(std::isnan(back.lr));
   EXPECT_TRUE(std::isnan(back.grad_norm));
@@ -65,7 +67,8 @@ TEST(Metrics, ReadsBackWhatItWrote) {
   {
     MetricsFile file(directory / "metrics.jsonl");
     file.append(training_row(2));
-    EXPECT_EQ(read_metrics(directory / "metrics.jsonl").size(), 1u) << "a row is there as soon as it is written";
+    EXPECT_EQ(read_metrics(directory / "metrics.jsonl").size(), 1u)
+        << "a row is there as soon as it is written";
   }
   MetricsFile(directory / "metrics.jsonl").append(row);
   const std::vector<MetricsRow> rows = read_metrics(directory / "metrics.jsonl");
@@ -117,9 +120,11 @@ TEST(Metrics, ErrorsNameTheLine) {
     std::string changed = good;
     changed.replace(changed.find(field), field.size(), wrong);
     write_file_atomically(path, good + changed);
-    expect_error([&] { read_metrics(path); }, {"metrics.jsonl: line 2", "not a row", wrong.substr(wrong.find(':') + 1)});
+    expect_error([&] { read_metrics(path); },
+                 {"metrics.jsonl: line 2", "not a row", wrong.substr(wrong.find(':') + 1)});
   };
-  for (const char* wrong : {"\"step\":-1", "\"step\":1.0", "\"step\":1e+300", "\"step\":9223372036854775808"})
+  for (const char* wrong :
+       {"\"step\":-1", "\"step\":1.0", "\"step\":1e+300", "\"step\":9223372036854775808"})
     expect_field_refused("\"step\":1", wrong);
   expect_field_refused("\"epoch\":1", "\"epoch\":9223372036854775808");
   expect_field_refused("\"tokens\":512", "\"tokens\":-1");

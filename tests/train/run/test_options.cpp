@@ -48,9 +48,12 @@ TEST(OptionTable, HasEachOptionOnceAndSavesThoseOfTheRun) {
     EXPECT_TRUE(names.insert(row.name).second) << row.name;
     EXPECT_EQ(saved.contains(row.name), row.scope == TrainOption::Scope::kRun) << row.name;
   }
-  const TrainOptions changed = all_changed(), back = options_from_json(to_json(changed), "state.json");
+  const TrainOptions changed = all_changed(),
+                     back = options_from_json(to_json(changed), "state.json");
   for (const TrainOption& row : train_option_table())
-    EXPECT_EQ(text_of(row, back), text_of(row, row.scope == TrainOption::Scope::kRun ? changed : TrainOptions{})) << row.name;
+    EXPECT_EQ(text_of(row, back),
+              text_of(row, row.scope == TrainOption::Scope::kRun ? changed : TrainOptions{}))
+        << row.name;
 }
 
 TEST(OptionTable, ChecksTheRangeOfEachNumber) {
@@ -67,11 +70,15 @@ TEST(OptionTable, ChecksTheRangeOfEachNumber) {
           }
         },
         options);
-    if (is_bounded) expect_error<UsageError>([&] { check_options(options); }, {std::string("--") + row.name + " -2 makes no sense"});
+    if (is_bounded)
+      expect_error<UsageError>([&] { check_options(options); },
+                               {std::string("--") + row.name + " -2 makes no sense"});
   }
   TrainOptions options;
   options.dropout = 1;
-  expect_error<UsageError>([&] { check_options(options); }, {"--dropout 1 makes no sense; it must be at least 0 and, as a float, less than 1"});
+  expect_error<UsageError>(
+      [&] { check_options(options); },
+      {"--dropout 1 makes no sense; it must be at least 0 and, as a float, less than 1"});
 }
 
 TEST(OptionTable, ResumedRunTakesOnlyTheGivenOptions) {
@@ -83,9 +90,13 @@ TEST(OptionTable, ResumedRunTakesOnlyTheGivenOptions) {
     override_options(run, given, {row.name});
     const bool taken = row.resume != TrainOption::Resume::kIsForNewRuns;
     EXPECT_EQ(text_of(row, run), text_of(row, taken ? given : before)) << row.name;
-    EXPECT_EQ(run.steps, std::string(row.name) == "epochs" ? 0 : std::string(row.name) == "steps" ? given.steps : 10) << row.name;
+    EXPECT_EQ(run.steps, std::string(row.name) == "epochs"  ? 0
+                         : std::string(row.name) == "steps" ? given.steps
+                                                            : 10)
+        << row.name;
     if (row.resume == TrainOption::Resume::kIsFixed)
-      expect_error<UsageError>([&] { check_fixed_options(before, run); }, {std::string("--") + row.name, "begun with"});
+      expect_error<UsageError>([&] { check_fixed_options(before, run); },
+                               {std::string("--") + row.name, "begun with"});
     else
       EXPECT_NO_THROW(check_fixed_options(before, run)) << row.name;
   }
@@ -97,7 +108,8 @@ TEST(OptionTable, AutoKeepsTheRunsValue) {
   run.warmup = 7;
   override_options(run, given, {"val-tokens"});
   EXPECT_EQ(run.validation_tokens, 1000);
-  expect_error<UsageError>([&] { override_options(run, given, {"warmup"}); }, {"--warmup auto", "of 7 steps"});
+  expect_error<UsageError>([&] { override_options(run, given, {"warmup"}); },
+                           {"--warmup auto", "of 7 steps"});
 }
 
 }  // namespace

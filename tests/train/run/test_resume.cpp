@@ -64,11 +64,16 @@ class Resume : public test::SmallRuns {
   /// Compares weights, moments, state and figures: everything but the duration.
   static void expect_same_run(const TrainOptions& got, const TrainOptions& want) {
     for (const char* checkpoint : {"final_checkpoint", "best_model"}) {
-      for (const char* file : {"model.safetensors", "optimizer.safetensors", "config.json", "tokenizer.json"})
-        EXPECT_TRUE(read_file(got.out / checkpoint / file) == read_file(want.out / checkpoint / file)) << checkpoint << "/" << file;
-      EXPECT_EQ(comparable_state(got.out / checkpoint), comparable_state(want.out / checkpoint)) << checkpoint;
+      for (const char* file :
+           {"model.safetensors", "optimizer.safetensors", "config.json", "tokenizer.json"})
+        EXPECT_TRUE(read_file(got.out / checkpoint / file) ==
+                    read_file(want.out / checkpoint / file))
+            << checkpoint << "/" << file;
+      EXPECT_EQ(comparable_state(got.out / checkpoint), comparable_state(want.out / checkpoint))
+          << checkpoint;
     }
-    const std::vector<MetricsRow> rows = read_metrics(got.out / "metrics.jsonl"), want_rows = read_metrics(want.out / "metrics.jsonl");
+    const std::vector<MetricsRow> rows = read_metrics(got.out / "metrics.jsonl"),
+                                  want_rows = read_metrics(want.out / "metrics.jsonl");
     ASSERT_EQ(rows.size(), want_rows.size());
     for (size_t i = 0; i < rows.size(); ++i) {
       EXPECT_EQ(rows[i].step, want_rows[i].step) << "row " << i;
@@ -83,17 +88,23 @@ class Resume : public test::SmallRuns {
     }
   }
 
-  static std::string log(const TrainOptions& run) { return read_file(run.out / "training_output.log"); }
-  static void expect_logged(const TrainOptions& run, std::initializer_list<std::string_view> parts) {
-    for (const std::string_view part : parts) EXPECT_NE(log(run).find(part), std::string::npos) << part << " is not in: " << log(run);
+  static std::string log(const TrainOptions& run) {
+    return read_file(run.out / "training_output.log");
+  }
+  static void expect_logged(const TrainOptions& run,
+                            std::initializer_list<std::string_view> parts) {
+    for (const std::string_view part : parts)
+      EXPECT_NE(log(run).find(part), std::string::npos) << part << " is not in: " << log(run);
   }
 };
 
 /// Runs `body` and sends this process a signal as soon as the run has written this many rows.
-int with_signal_after(const fs::path& metrics, int rows, int signal, const std::function<int()>& body) {
+int with_signal_after(const fs::path& metrics, int rows, int signal,
+                      const std::function<int()>& body) {
   std::jthread sender([&](const std::stop_token& stop) {
     while (!stop.stop_requested()) {
-      if (fs::exists(metrics) && std::ranges::count(read_file(metrics), '\n') >= rows) return void(::kill(::getpid(), signal));
+      if (fs::exists(metrics) && std::ranges::count(read_file(metrics), '\n') >= rows)
+        return void(::kill(::getpid(), signal));
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
   });
@@ -111,18 +122,23 @@ TEST_F(Resume, StoppedRunEndsLikeAnUninterruptedOne) {
   stopped.out = directory_ / "stop ped";
   stopped.program = "bin dir/train";
   int rows = 3;
-  int result = with_signal_after(stopped.out / "metrics.jsonl", rows, SIGINT, [&] { return train(stopped); });
+  int result = with_signal_after(stopped.out / "metrics.jsonl", rows, SIGINT,
+                                 [&] { return train(stopped); });
   EXPECT_EQ(result, SIGINT);
   EXPECT_FALSE(fs::exists(stopped.out / "final_checkpoint"));
-  expect_logged(stopped, {"stopped by SIGINT after step", fmt::format("'bin dir/train' --resume --out '{}'", stopped.out.string())});
+  expect_logged(stopped,
+                {"stopped by SIGINT after step",
+                 fmt::format("'bin dir/train' --resume --out '{}'", stopped.out.string())});
   for (const int signal : {SIGTERM, SIGHUP}) {
     rows += 200;
-    result = with_signal_after(stopped.out / "metrics.jsonl", rows, signal, [&] { return resume_training(stopped.out, kChangeNothing); });
+    result = with_signal_after(stopped.out / "metrics.jsonl", rows, signal,
+                               [&] { return resume_training(stopped.out, kChangeNothing); });
     EXPECT_EQ(result, signal);
   }
   EXPECT_EQ(resume_training(stopped.out, kChangeNothing), 0);
   expect_same_run(stopped, whole);
-  expect_logged(stopped, {"stopped by SIGTERM", "stopped by SIGHUP", "going on after step", "trained 1000 steps"});
+  expect_logged(stopped, {"stopped by SIGTERM", "stopped by SIGHUP", "going on after step",
+                          "trained 1000 steps"});
 }
 
 /// Runs whose validations, samples or steps take some tenths of a second, so that a stop hits the
@@ -130,7 +146,8 @@ TEST_F(Resume, StoppedRunEndsLikeAnUninterruptedOne) {
 class StopInTheMiddle : public Resume {
  protected:
   StopInTheMiddle() {
-    const std::string play = read_file(fs::path(MMREC_SOURCE_DIR) / "data/tiny_shakespeare/input.txt");
+    const std::string play =
+        read_file(fs::path(MMREC_SOURCE_DIR) / "data/tiny_shakespeare/input.txt");
     std::ofstream(directory_ / "long.txt") << play.substr(0, 400'000);
   }
   TrainOptions slow_run(const std::string& out) const {
@@ -143,11 +160,15 @@ class StopInTheMiddle : public Resume {
   }
   /// Stops a run like `whole` (which has ended) as soon as it has written this many rows. Expects
   /// it to leave `unfinished` after `step`, and to end like `whole` when resumed.
-  void expect_no_trace(const TrainOptions& whole, int rows, int64_t step, const std::string& unfinished) {
+  void expect_no_trace(const TrainOptions& whole, int rows, int64_t step,
+                       const std::string& unfinished) {
     TrainOptions stopped = whole;
     stopped.out = directory_ / "stopped";
-    EXPECT_EQ(with_signal_after(stopped.out / "metrics.jsonl", rows, SIGTERM, [&] { return train(stopped); }), SIGTERM);
-    const nlohmann::json state = nlohmann::json::parse(read_file(stopped.out / RunFolder::step_name(step) / "state.json"));
+    EXPECT_EQ(with_signal_after(stopped.out / "metrics.jsonl", rows, SIGTERM,
+                                [&] { return train(stopped); }),
+              SIGTERM);
+    const nlohmann::json state =
+        nlohmann::json::parse(read_file(stopped.out / RunFolder::step_name(step) / "state.json"));
     EXPECT_EQ(state["course"].value("unfinished", ""), unfinished) << state["course"];
     EXPECT_EQ(resume_training(stopped.out, kChangeNothing), 0);
     expect_same_run(stopped, whole);
@@ -210,7 +231,8 @@ TEST_F(Resume, FromEachCheckpointToTheSameEnd) {
   const size_t begin = want.find("epoch 2/3: train loss"), length = want.find(" | ", begin) - begin;
   ASSERT_NE(begin, want.npos);
   int lines = 0;
-  for (size_t place = 0; (place = got.find(want.substr(begin, length), place)) != got.npos; ++place) ++lines;
+  for (size_t place = 0; (place = got.find(want.substr(begin, length), place)) != got.npos; ++place)
+    ++lines;
   EXPECT_EQ(lines, 1 + 9) << "of the run itself, and from each checkpoint before step 10";
 }
 
@@ -227,7 +249,8 @@ TEST_F(Resume, ALearnedMemoryIsPartOfTheRun) {
   Parameters begun(final.config), ended(final.config);
   begun.initialise(whole.seed);
   final.read_weights(ended);
-  for (const char* slots : {"blocks.0.memory.k", "blocks.1.memory.v"}) EXPECT_NE(values(begun.weight(slots)), values(ended.weight(slots))) << slots;
+  for (const char* slots : {"blocks.0.memory.k", "blocks.1.memory.v"})
+    EXPECT_NE(values(begun.weight(slots)), values(ended.weight(slots))) << slots;
 }
 
 TEST_F(Resume, AnotherArchitectureResumesLikeMmrec) {
@@ -243,7 +266,8 @@ TEST_F(Resume, AnotherArchitectureResumesLikeMmrec) {
 TEST_F(Resume, EarlyStoppingRemembersItsPatience) {
   fs::create_directory(directory_ / "texts");
   std::string train_text, validation_text;
-  for (int i = 0; i < 200; ++i) train_text += i % 3 ? "ab" : "ba", validation_text += i % 3 ? "yz" : "zy";
+  for (int i = 0; i < 200; ++i)
+    train_text += i % 3 ? "ab" : "ba", validation_text += i % 3 ? "yz" : "zy";
   std::ofstream(directory_ / "texts/train.txt") << train_text;
   std::ofstream(directory_ / "texts/val.txt") << validation_text;
   TrainOptions whole = options("whole");
@@ -259,11 +283,13 @@ TEST_F(Resume, EarlyStoppingRemembersItsPatience) {
   again.out = directory_ / "again";
   train(again);
   for (const int64_t step : {stopped_at, stopped_at - 1, stopped_at / 2}) {
-    ASSERT_EQ(resume_training(again.out / fmt::format("checkpoint_step_{:06}", step), kChangeNothing), 0);
+    ASSERT_EQ(
+        resume_training(again.out / fmt::format("checkpoint_step_{:06}", step), kChangeNothing), 0);
     expect_same_run(again, whole);
   }
   resume_training(again.out, [](TrainOptions& now) { now.quiet = true, now.patience = 0; });
-  EXPECT_GT(Checkpoint(again.out / "final_checkpoint").state.step, stopped_at) << "with more patience it goes on";
+  EXPECT_GT(Checkpoint(again.out / "final_checkpoint").state.step, stopped_at)
+      << "with more patience it goes on";
 }
 
 TEST_F(Resume, MoreEpochsOnceTheRunHasEnded) {
@@ -274,7 +300,8 @@ TEST_F(Resume, MoreEpochsOnceTheRunHasEnded) {
   const int64_t per_epoch = Checkpoint(run.out / "final_checkpoint").state.step;
   const auto before = contents(run.out / "final_checkpoint");
   ASSERT_EQ(resume_training(run.out, kChangeNothing), 0) << "nothing is left to do";
-  EXPECT_EQ(contents(run.out / "final_checkpoint").at((run.out / "final_checkpoint/model.safetensors").string()),
+  EXPECT_EQ(contents(run.out / "final_checkpoint")
+                .at((run.out / "final_checkpoint/model.safetensors").string()),
             before.at((run.out / "final_checkpoint/model.safetensors").string()));
 
   ASSERT_EQ(resume_training(run.out,
@@ -286,40 +313,57 @@ TEST_F(Resume, MoreEpochsOnceTheRunHasEnded) {
             0);
   const Checkpoint longer(run.out / "final_checkpoint");
   EXPECT_EQ(longer.state.step, 2 * per_epoch);
-  EXPECT_EQ(longer.state.progress->options.epochs, 2) << "the next one goes on with what was given last";
+  EXPECT_EQ(longer.state.progress->options.epochs, 2)
+      << "the next one goes on with what was given last";
   EXPECT_EQ(rows(run, "train").size(), static_cast<size_t>(2 * per_epoch));
   expect_logged(run, {"changed: epochs 1 -> 2, lr 0.003 -> 0.001"});
-  expect_error<UsageError>([&] { resume_training(run.out, [](TrainOptions& now) { now.quiet = true, now.epochs = 1; }); },
-                           {"has taken", "steps already"});
+  expect_error<UsageError>(
+      [&] {
+        resume_training(run.out, [](TrainOptions& now) { now.quiet = true, now.epochs = 1; });
+      },
+      {"has taken", "steps already"});
 }
 
 TEST_F(Resume, RefusesOptionsOfAnotherRun) {
   TrainOptions run = options("run");
   train(run);
   const auto before = contents(run.out);
-  const auto expect_refused = [&](std::initializer_list<std::string_view> mentions, const std::function<void(TrainOptions&)>& change) {
+  const auto expect_refused = [&](std::initializer_list<std::string_view> mentions,
+                                  const std::function<void(TrainOptions&)>& change) {
     expect_error<UsageError>([&] { resume_training(run.out, change); }, mentions);
     EXPECT_EQ(contents(run.out), before);
   };
-  expect_refused({"--batch 5", "begun with 4", "--init"}, [](TrainOptions& now) { now.quiet = true, now.batch = 5; });
-  expect_refused({"--seq 16", "begun with 32"}, [](TrainOptions& now) { now.quiet = true, now.sequence = 16; });
-  expect_refused({"--accumulate 2", "begun with 1"}, [](TrainOptions& now) { now.quiet = true, now.accumulate = 2; });
-  expect_refused({"--seed 7", "begun with 42"}, [](TrainOptions& now) { now.quiet = true, now.seed = 7; });
-  expect_refused({"--config", "dim 32 -> 64"}, [](TrainOptions& now) { now.quiet = true, now.config.dim = 64; });
-  expect_refused({"--lr inf"}, [](TrainOptions& now) { now.quiet = true, now.optimizer.learning_rate = INFINITY; });
+  expect_refused({"--batch 5", "begun with 4", "--init"},
+                 [](TrainOptions& now) { now.quiet = true, now.batch = 5; });
+  expect_refused({"--seq 16", "begun with 32"},
+                 [](TrainOptions& now) { now.quiet = true, now.sequence = 16; });
+  expect_refused({"--accumulate 2", "begun with 1"},
+                 [](TrainOptions& now) { now.quiet = true, now.accumulate = 2; });
+  expect_refused({"--seed 7", "begun with 42"},
+                 [](TrainOptions& now) { now.quiet = true, now.seed = 7; });
+  expect_refused({"--config", "dim 32 -> 64"},
+                 [](TrainOptions& now) { now.quiet = true, now.config.dim = 64; });
+  expect_refused({"--lr inf"}, [](TrainOptions& now) {
+    now.quiet = true, now.optimizer.learning_rate = INFINITY;
+  });
 
   // The text counts, not its location.
   std::ofstream(directory_ / "play.txt", std::ios::app) << "x";
-  expect_error([&] { resume_training(run.out, kChangeNothing); }, {"play.txt", "not the text", "--data", "--init"});
+  expect_error([&] { resume_training(run.out, kChangeNothing); },
+               {"play.txt", "not the text", "--data", "--init"});
   EXPECT_EQ(contents(run.out), before);
   std::ofstream(directory_ / "moved.txt") << read_file(directory_ / "play.txt").substr(0, 6000);
-  EXPECT_EQ(resume_training(run.out, [&](TrainOptions& now) { now.quiet = true, now.data = directory_ / "moved.txt"; }), 0);
+  EXPECT_EQ(resume_training(
+                run.out,
+                [&](TrainOptions& now) { now.quiet = true, now.data = directory_ / "moved.txt"; }),
+            0);
 }
 
 /// A run that an earlier version began on these data cannot be resumed, although nobody changed
 /// them.
 TEST_F(Resume, NamesDataThatEarlierVersionsReadDifferently) {
-  const auto message = [&](const std::string& name, const std::string& val_split = "auto") -> std::string {
+  const auto message = [&](const std::string& name,
+                           const std::string& val_split = "auto") -> std::string {
     TrainOptions source;
     source.data = directory_ / name;
     source.validation_split = val_split;
@@ -330,18 +374,23 @@ TEST_F(Resume, NamesDataThatEarlierVersionsReadDifferently) {
     }
     return "";
   };
-  const std::string text = read_file(directory_ / "play.txt"), line = nlohmann::json{{"text", text}}.dump() + "\n";
+  const std::string text = read_file(directory_ / "play.txt"),
+                    line = nlohmann::json{{"text", text}}.dump() + "\n";
   std::ofstream(directory_ / "marked.txt") << "\uFEFF" << text;
   std::ofstream(directory_ / "x.jsonl") << "\uFEFF" << line << line;
   fs::create_directory(directory_ / "prepared");
   const Tokenizer tokenizer(CharacterCounts{{'a', 1}}, 0);
   tokenizer.save(directory_ / "prepared/tokenizer.json");
   for (const char* part : {"train", "val"}) {
-    TokenFileWriter writer(directory_ / "prepared" / fmt::format("{}.tokens", part), tokenizer.size());
+    TokenFileWriter writer(directory_ / "prepared" / fmt::format("{}.tokens", part),
+                           tokenizer.size());
     writer.append(tokenizer.encode("aaaa", "the test"));
-    writer.finish({.vocabulary = tokenizer.size(), .tokenizer_crc32 = crc32_of(read_file(directory_ / "prepared/tokenizer.json")), .text_bytes = 4});
+    writer.finish({.vocabulary = tokenizer.size(),
+                   .tokenizer_crc32 = crc32_of(read_file(directory_ / "prepared/tokenizer.json")),
+                   .text_bytes = 4});
   }
-  constexpr const char *kRule = "divided JSON lines by another rule", *kMark = "kept a byte order mark";
+  constexpr const char *kRule = "divided JSON lines by another rule",
+                       *kMark = "kept a byte order mark";
   constexpr const char* kCause = "then (if the data are as they were";
   for (const auto& [said, has_rule, has_mark] : {std::tuple(message("play.txt"), false, false),
                                                  {message("marked.txt"), false, true},
@@ -377,44 +426,59 @@ TEST_F(Resume, FallsBackToTheNewestGoodCheckpoint) {
 
   ASSERT_EQ(resume_training(run.out, kChangeNothing), 0);
   expect_same_run(run, whole);
-  expect_logged(run, {"model.safetensors: the file is not what was saved (1000 bytes", "optimizer.safetensors is missing",
-                      "checkpoint_step_000011 is passed over", "another configuration", "dim 32 -> 16", "checkpoint_step_000009 is passed over",
-                      "going on after step 8 of 12"});
-  EXPECT_EQ(entries(run.out / "set_aside"), (std::set<std::string>{"checkpoint_step_000009", "checkpoint_step_000010", "checkpoint_step_000011",
-                                                                   "checkpoint_step_000012", "final_checkpoint"}));
-  for (int step = 1; step <= 12; ++step) EXPECT_NO_THROW(Checkpoint(run.out / fmt::format("checkpoint_step_{:06}", step)));
+  expect_logged(run, {"model.safetensors: the file is not what was saved (1000 bytes",
+                      "optimizer.safetensors is missing", "checkpoint_step_000011 is passed over",
+                      "another configuration", "dim 32 -> 16",
+                      "checkpoint_step_000009 is passed over", "going on after step 8 of 12"});
+  EXPECT_EQ(entries(run.out / "set_aside"),
+            (std::set<std::string>{"checkpoint_step_000009", "checkpoint_step_000010",
+                                   "checkpoint_step_000011", "checkpoint_step_000012",
+                                   "final_checkpoint"}));
+  for (int step = 1; step <= 12; ++step)
+    EXPECT_NO_THROW(Checkpoint(run.out / fmt::format("checkpoint_step_{:06}", step)));
 }
 
 TEST_F(Resume, WithoutAValidCheckpoint) {
-  expect_error([&] { resume_training(directory_ / "missing", kChangeNothing); }, {"missing", "no such folder"});
+  expect_error([&] { resume_training(directory_ / "missing", kChangeNothing); },
+               {"missing", "no such folder"});
   TrainOptions run = options("run");
   fs::create_directory(run.out);
-  expect_error([&] { resume_training(run.out, kChangeNothing); }, {run.out.string(), "not a run's folder", "config.json"});
+  expect_error([&] { resume_training(run.out, kChangeNothing); },
+               {run.out.string(), "not a run's folder", "config.json"});
   train(run);
   fs::create_directory(directory_ / "early");
   fs::copy(run.out / "config.json", directory_ / "early");  // it ended before its first checkpoint
-  expect_error([&] { resume_training(directory_ / "early", kChangeNothing); }, {"early", "holds no checkpoint", "--overwrite"});
-  for (const char* name : {"best_model", "final_checkpoint"}) fs::resize_file(run.out / name / "model.safetensors", 7);
-  expect_error([&] { resume_training(run.out, kChangeNothing); }, {"no checkpoint that can be resumed", "best_model is passed over", "7 bytes"});
-  expect_error([&] { resume_training(run.out / "final_checkpoint", kChangeNothing); }, {"final_checkpoint/model.safetensors", "not what was saved"});
+  expect_error([&] { resume_training(directory_ / "early", kChangeNothing); },
+               {"early", "holds no checkpoint", "--overwrite"});
+  for (const char* name : {"best_model", "final_checkpoint"})
+    fs::resize_file(run.out / name / "model.safetensors", 7);
+  expect_error([&] { resume_training(run.out, kChangeNothing); },
+               {"no checkpoint that can be resumed", "best_model is passed over", "7 bytes"});
+  expect_error([&] { resume_training(run.out / "final_checkpoint", kChangeNothing); },
+               {"final_checkpoint/model.safetensors", "not what was saved"});
 
   // As written by versions without --resume.
   const fs::path old = run.out / "checkpoint_step_000003";
   Parameters parameters(run.config);
   parameters.initialise(1);
   save_checkpoint(old, run.config, Tokenizer(CharacterCounts{{'a', 1}}), parameters, {.step = 3});
-  expect_error([&] { resume_training(old, kChangeNothing); }, {"checkpoint_step_000003", "earlier versions", "--init"});
+  expect_error([&] { resume_training(old, kChangeNothing); },
+               {"checkpoint_step_000003", "earlier versions", "--init"});
 }
 
 /// Both have the same step; the older one belongs to a run that was meant to be longer.
 TEST_F(Resume, PrefersTheCheckpointSavedLast) {
   TrainOptions run = long_run("run");
   train(run);
-  ASSERT_EQ(resume_training(run.out / "checkpoint_step_000006", [](TrainOptions& now) { now.quiet = true, now.steps = 6; }), 0);
+  ASSERT_EQ(resume_training(run.out / "checkpoint_step_000006",
+                            [](TrainOptions& now) { now.quiet = true, now.steps = 6; }),
+            0);
   int64_t steps = 0;
-  ASSERT_EQ(resume_training(run.out, [&](TrainOptions& now) { now.quiet = true, steps = now.steps; }), 0);
+  ASSERT_EQ(
+      resume_training(run.out, [&](TrainOptions& now) { now.quiet = true, steps = now.steps; }), 0);
   EXPECT_EQ(steps, 6);
-  ASSERT_EQ(resume_training(run.out / "checkpoint_step_000006", kChangeNothing), 0) << "the older one can still be named";
+  ASSERT_EQ(resume_training(run.out / "checkpoint_step_000006", kChangeNothing), 0)
+      << "the older one can still be named";
   EXPECT_EQ(Checkpoint(run.out / "final_checkpoint").state.step, 12);
 }
 
@@ -425,12 +489,14 @@ TEST_F(Resume, GoesBackToTheNamedCheckpoint) {
   ASSERT_EQ(resume_training(named, [](TrainOptions& now) { now.quiet = true, now.steps = 6; }), 0);
   EXPECT_EQ(rows(run, "train").size(), 6u);
   EXPECT_EQ(Checkpoint(run.out / "final_checkpoint").state.step, 6);
-  EXPECT_LE(Checkpoint(run.out / "best_model").state.step, 6) << "what the steps that were given up had reached does not count";
+  EXPECT_LE(Checkpoint(run.out / "best_model").state.step, 6)
+      << "what the steps that were given up had reached does not count";
   EXPECT_GT(Checkpoint(run.out / "set_aside/best_model").state.step, 6);
   EXPECT_TRUE(fs::exists(run.out / "set_aside/checkpoint_step_000010")) << "nothing is deleted";
   EXPECT_FALSE(fs::exists(run.out / "checkpoint_step_000010"));
   expect_logged(run, {"moved to set_aside", "going on after step 4 of 6"});
-  ASSERT_EQ(resume_training(run.out, [](TrainOptions& now) { now.quiet = true, now.steps = 7; }), 0);
+  ASSERT_EQ(resume_training(run.out, [](TrainOptions& now) { now.quiet = true, now.steps = 7; }),
+            0);
   expect_logged(run, {"going on after step 6 of 7"});
 }
 
@@ -440,7 +506,8 @@ TEST_F(Resume, LostBestModelIsRecreated) {
   fs::remove(run.out / "best_model/model.safetensors");
   ASSERT_EQ(resume_training(run.out, kChangeNothing), 0);
   expect_logged(run, {"the best model so far is lost"});
-  EXPECT_EQ(read_file(run.out / "best_model/model.safetensors"), read_file(run.out / "final_checkpoint/model.safetensors"));
+  EXPECT_EQ(read_file(run.out / "best_model/model.safetensors"),
+            read_file(run.out / "final_checkpoint/model.safetensors"));
 }
 
 TEST_F(Resume, OneRunAtATimeInAFolder) {
@@ -451,7 +518,8 @@ TEST_F(Resume, OneRunAtATimeInAFolder) {
   {
     const DirectoryLock other(run.out);
     expect_error([&] { train(run); }, {run.out.string(), "in use by another run", "--out"});
-    expect_error([&] { resume_training(run.out, kChangeNothing); }, {run.out.string(), "in use by another run"});
+    expect_error([&] { resume_training(run.out, kChangeNothing); },
+                 {run.out.string(), "in use by another run"});
     EXPECT_EQ(contents(run.out), before);
   }
   EXPECT_EQ(train(run), 0);
@@ -466,18 +534,21 @@ TEST_F(Resume, CheckpointOutsideItsRunCanOnlyStartANewRun) {
   fs::copy(run.out / "final_checkpoint", directory_ / "other/final_checkpoint");
   const auto before = contents(directory_.path());
   for (const fs::path& copy : {kept, renamed, directory_ / "other/final_checkpoint"})
-    expect_error([&] { resume_training(copy, kChangeNothing); }, {copy.string(), "is a checkpoint", "--init " + copy.string()});
+    expect_error([&] { resume_training(copy, kChangeNothing); },
+                 {copy.string(), "is a checkpoint", "--init " + copy.string()});
   for (const bool overwrite : {false, true}) {
     TrainOptions into = options("keep");
     into.overwrite = overwrite;
-    test::expect_error<UsageError>([&] { train(into); }, {"--out", kept.string(), "is a checkpoint"});
+    test::expect_error<UsageError>([&] { train(into); },
+                                   {"--out", kept.string(), "is a checkpoint"});
   }
   EXPECT_EQ(contents(directory_.path()), before);
   TrainOptions tuned = options("tuned");
   tuned.init = kept.string();
   EXPECT_EQ(train(tuned), 0);
   fs::create_symlink(run.out / "final_checkpoint", directory_ / "link");
-  EXPECT_EQ(resume_training(directory_ / "link", kChangeNothing), 0) << "by a link it is in its run's folder";
+  EXPECT_EQ(resume_training(directory_ / "link", kChangeNothing), 0)
+      << "by a link it is in its run's folder";
 }
 
 TEST_F(Resume, RefusesTheCheckpointOfAnotherRun) {
@@ -486,8 +557,11 @@ TEST_F(Resume, RefusesTheCheckpointOfAnotherRun) {
   train(other);  // identical except for the id
   fs::remove_all(run.out / "final_checkpoint");
   fs::copy(other.out / "final_checkpoint", run.out / "final_checkpoint");
-  expect_error([&] { resume_training(run.out / "final_checkpoint", kChangeNothing); }, {"cannot go on", "of another run", "--init"});
-  EXPECT_EQ(load_config((run.out / "config.json").string()), Checkpoint(other.out / "final_checkpoint").config) << "the id is no field of a model";
+  expect_error([&] { resume_training(run.out / "final_checkpoint", kChangeNothing); },
+               {"cannot go on", "of another run", "--init"});
+  EXPECT_EQ(load_config((run.out / "config.json").string()),
+            Checkpoint(other.out / "final_checkpoint").config)
+      << "the id is no field of a model";
 }
 
 TEST_F(Resume, IgnoresAnotherRunsBestModel) {
@@ -498,18 +572,21 @@ TEST_F(Resume, IgnoresAnotherRunsBestModel) {
   fs::copy(other.out / "best_model", run.out / "best_model");
   ASSERT_EQ(resume_training(run.out, kChangeNothing), 0);
   expect_logged(run, {"the best model so far is lost", "of another run"});
-  EXPECT_EQ(Checkpoint(run.out / "best_model").state.run, Checkpoint(run.out / "final_checkpoint").state.run);
+  EXPECT_EQ(Checkpoint(run.out / "best_model").state.run,
+            Checkpoint(run.out / "final_checkpoint").state.run);
 }
 
 TEST_F(Resume, KeepsCopiesNamedLikeLeftovers) {
   TrainOptions run = options("run");
   train(run);
-  for (const char* name : {"best_model.kept-1", "best_model.old-2"}) fs::copy(run.out / "best_model", run.out / name);
+  for (const char* name : {"best_model.kept-1", "best_model.old-2"})
+    fs::copy(run.out / "best_model", run.out / name);
   std::ofstream(run.out / "metrics.jsonl.kept-2") << "mine";
   std::ofstream(run.out / "best_model.kept-1/mark") << "mine";
   ASSERT_EQ(resume_training(run.out, kChangeNothing), 0);
   EXPECT_FALSE(fs::exists(run.out / "best_model/mark"));
-  for (const char* name : {"best_model.kept-1/mark", "best_model.old-2", "metrics.jsonl.kept-2"}) EXPECT_TRUE(fs::exists(run.out / name)) << name;
+  for (const char* name : {"best_model.kept-1/mark", "best_model.old-2", "metrics.jsonl.kept-2"})
+    EXPECT_TRUE(fs::exists(run.out / name)) << name;
 }
 
 TEST_F(Resume, GoesOnWithARunOfAnEarlierVersion) {
@@ -520,7 +597,8 @@ TEST_F(Resume, GoesOnWithARunOfAnEarlierVersion) {
   write_file_atomically(run.out / "config.json", config.dump());
   for (const char* name : {"best_model", "final_checkpoint"})
     change_state(run.out / name, [](nlohmann::json& state) { ASSERT_EQ(state.erase("run"), 1u); });
-  ASSERT_EQ(resume_training(run.out, [](TrainOptions& now) { now.quiet = true, now.steps = 40; }), 0);
+  ASSERT_EQ(resume_training(run.out, [](TrainOptions& now) { now.quiet = true, now.steps = 40; }),
+            0);
   EXPECT_EQ(Checkpoint(run.out / "final_checkpoint").state.step, 40);
 }
 
@@ -535,9 +613,11 @@ TEST_F(Resume, TidiesUpAfterAKilledProcess) {
   std::ofstream(run.out / "latest.partial-0123456789abcdef") << "che";
   std::ofstream(run.out / "notes.old-4711") << "mine";
   ASSERT_EQ(resume_training(run.out, kChangeNothing), 0);
-  EXPECT_EQ(entries(run.out),
-            (std::set<std::string>{"best_model", "checkpoint_step_000002", "checkpoint_step_000003", "checkpoint_step_000004", "config.json",
-                                   "final_checkpoint", "latest", "metrics.jsonl", "notes.old-4711", "training_output.log"}));
+  EXPECT_EQ(
+      entries(run.out),
+      (std::set<std::string>{"best_model", "checkpoint_step_000002", "checkpoint_step_000003",
+                             "checkpoint_step_000004", "config.json", "final_checkpoint", "latest",
+                             "metrics.jsonl", "notes.old-4711", "training_output.log"}));
 }
 
 TEST_F(Resume, ForeignFilesAreKept) {
@@ -553,7 +633,8 @@ TEST_F(Resume, ForeignFilesAreKept) {
   put(run.out / "best_model");
   put(run.out / "final_checkpoint");
   put(run.out / "checkpoint_step_000003");
-  ASSERT_EQ(resume_training(run.out, [](TrainOptions& now) { now.quiet = true, now.steps = 40; }), 0);
+  ASSERT_EQ(resume_training(run.out, [](TrainOptions& now) { now.quiet = true, now.steps = 40; }),
+            0);
   for (const char* folder : {"best_model", "final_checkpoint", "checkpoint_step_000003"}) {
     EXPECT_EQ(read_file(run.out / folder / "mine/deep/notes.txt"), "mine") << folder;
     EXPECT_EQ(read_file(run.out / folder / "model.gguf"), "converted") << folder;

@@ -30,17 +30,22 @@ struct Training {
     parameters.initialise(3);
     Random random;
     std::vector<int32_t> tokens;
-    while (tokens.size() < static_cast<size_t>(64 * T + 1)) tokens.push_back(random.below(vocabulary));
+    while (tokens.size() < static_cast<size_t>(64 * T + 1))
+      tokens.push_back(random.below(vocabulary));
     const WindowSet windows(tokens, T, "the text");
-    TrainingStep step(config, vocabulary, parameters, windows, {.batch = batch, .accumulate = accumulate, .dropout = dropout, .seed = 7});
+    TrainingStep step(config, vocabulary, parameters, windows,
+                      {.batch = batch, .accumulate = accumulate, .dropout = dropout, .seed = 7});
     std::vector<float> losses;
     for (int i = 1; i <= steps; ++i) {
       std::vector<int> chosen;
-      for (int window = 0; window < batch * accumulate; ++window) chosen.push_back((i * 5 + window) % windows.count());
-      losses.push_back(static_cast<float>(step.run(i, {.epoch = 1, .windows = chosen}).mean_loss()));
+      for (int window = 0; window < batch * accumulate; ++window)
+        chosen.push_back((i * 5 + window) % windows.count());
+      losses.push_back(
+          static_cast<float>(step.run(i, {.epoch = 1, .windows = chosen}).mean_loss()));
       optimizer_step(parameters, {}, 1e-3, i);
     }
-    return {test::values(parameters.weights()), test::values(parameters.first_moments()), test::values(parameters.second_moments()), losses};
+    return {test::values(parameters.weights()), test::values(parameters.first_moments()),
+            test::values(parameters.second_moments()), losses};
   }
 };
 
@@ -54,8 +59,22 @@ std::vector<Training> two_trainings() {
   large.layers = 3;
   large.heads = 3;
   large.memory = "learned";
-  return {{.config = small, .vocabulary = 17, .T = 24, .batch = 1, .accumulate = 2, .dropout = 0.1f, .threads = 2, .steps = 12},
-          {.config = large, .vocabulary = 64, .T = 16, .batch = 6, .accumulate = 1, .dropout = 0.2f, .threads = 2, .steps = 12}};
+  return {{.config = small,
+           .vocabulary = 17,
+           .T = 24,
+           .batch = 1,
+           .accumulate = 2,
+           .dropout = 0.1f,
+           .threads = 2,
+           .steps = 12},
+          {.config = large,
+           .vocabulary = 64,
+           .T = 16,
+           .batch = 6,
+           .accumulate = 1,
+           .dropout = 0.2f,
+           .threads = 2,
+           .steps = 12}};
 }
 
 TEST(SideBySide, ConcurrentTrainingsEqualSequentialOnesBitForBit) {
@@ -72,7 +91,8 @@ TEST(SideBySide, ConcurrentTrainingsEqualSequentialOnesBitForBit) {
         got[i] = training.run();
       });
     for (std::thread& caller : callers) caller.join();
-    for (size_t i = 0; i < trainings.size(); ++i) EXPECT_TRUE(got[i] == want[i]) << "training " << i;
+    for (size_t i = 0; i < trainings.size(); ++i)
+      EXPECT_TRUE(got[i] == want[i]) << "training " << i;
   }
 }
 
@@ -113,9 +133,7 @@ TEST(SideBySide, ModelComputesWithItsOwnContext) {
   Parameters parameters(config);
   parameters.initialise(1);
   IntTensor ids;
-  const Arena arena = Arena::fitted([&](Arena& fitted) {
-    ids = fitted.take<int32_t>({4, 1});
-  });
+  const Arena arena = Arena::fitted([&](Arena& fitted) { ids = fitted.take<int32_t>({4, 1}); });
   std::unique_ptr<Model> model;
   {
     const Context::Use use(context);

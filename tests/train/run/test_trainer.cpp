@@ -23,7 +23,12 @@ RunData data_of(std::string_view play, int vocabulary) {
   CharacterCounts counts;
   count_characters(play, "play", counts);
   const Tokenizer tokenizer(counts, vocabulary);
-  return {tokenizer, tokenizer.encode(play.substr(0, cut), "play"), tokenizer.encode(play.substr(cut), "play"), {}, "", ""};
+  return {tokenizer,
+          tokenizer.encode(play.substr(0, cut), "play"),
+          tokenizer.encode(play.substr(cut), "play"),
+          {},
+          "",
+          ""};
 }
 
 /// Tests a Trainer directly, and compares it with runs that train() records.
@@ -96,7 +101,8 @@ TEST_F(TrainerTest, ContinuesFromAStateAndItsParameters) {
   };
   take(whole, 7);
   take(first, 4);
-  for (const auto& flat : {&Parameters::weights, &Parameters::first_moments, &Parameters::second_moments}) {
+  for (const auto& flat :
+       {&Parameters::weights, &Parameters::first_moments, &Parameters::second_moments}) {
     const Tensor &from = (first.parameters().*flat)(), &to = (second.parameters().*flat)();
     std::copy_n(from.data(), from.count(), to.data());
   }

@@ -49,14 +49,17 @@ std::atomic<bool> counting{false};
 std::atomic<int> allocation_count{0};
 
 void note_allocation() {
-  if (counting.load(std::memory_order_relaxed)) allocation_count.fetch_add(1, std::memory_order_relaxed);
+  if (counting.load(std::memory_order_relaxed))
+    allocation_count.fetch_add(1, std::memory_order_relaxed);
 }
 
 }  // namespace
 
 #ifdef MMREC_COUNTS_BY_HOOK
 // From sanitizer/allocator_interface.h, which GCC does not install.
-extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*malloc_hook)(const volatile void*, size_t), void (*free_hook)(const volatile void*));
+extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*malloc_hook)(const volatile void*,
+                                                                             size_t),
+                                                         void (*free_hook)(const volatile void*));
 #endif
 
 #ifdef MMREC_COUNTS_BY_REPLACEMENT
@@ -105,8 +108,8 @@ using test::values;
 /// counted.
 std::optional<int> allocations(const std::function<void()>& body) {
 #if defined(MMREC_COUNTS_BY_HOOK)
-  static const int installed =
-      __sanitizer_install_malloc_and_free_hooks([](const volatile void*, size_t) { note_allocation(); }, [](const volatile void*) {});
+  static const int installed = __sanitizer_install_malloc_and_free_hooks(
+      [](const volatile void*, size_t) { note_allocation(); }, [](const volatile void*) {});
   if (!installed) return std::nullopt;
 #elif !defined(MMREC_COUNTS_BY_REPLACEMENT)
   return std::nullopt;
@@ -135,7 +138,8 @@ void check_allocations(int B) {
   parameters.initialise(1);
   const WindowSet windows(random_tokens(2 * B * T + 1, kVocabulary), T, "the text");
   Model model(config, kVocabulary, parameters, T, B, Model::Mode::kTraining, 1);
-  Evaluation evaluation(config, kVocabulary, parameters, 1, WindowSet(random_tokens(11 * T + 1, kVocabulary), T, "the text"), 0, T / 2);
+  Evaluation evaluation(config, kVocabulary, parameters, 1,
+                        WindowSet(random_tokens(11 * T + 1, kVocabulary), T, "the text"), 0, T / 2);
   std::vector<int32_t> ids(T * B), targets(T * B);
 
   for (const int threads : {1, 2}) {
@@ -143,7 +147,8 @@ void check_allocations(int B) {
     // two steps per epoch: the third one begins a new order
     BatchOrder order(windows.count(), B, 1);
     const auto step = [&](int64_t number) {
-      windows.fill(order.batch(number).windows, IntTensor(ids.data(), {T, B}), IntTensor(targets.data(), {T, B}));
+      windows.fill(order.batch(number).windows, IntTensor(ids.data(), {T, B}),
+                   IntTensor(targets.data(), {T, B}));
       model.draw(static_cast<uint64_t>(number));
       model.clear_state();
       parameters.clear_gradients();
@@ -171,22 +176,26 @@ void check_allocations(int B) {
 }
 
 TEST(TrainingStep, AllocatesNothing) {
-  ASSERT_NE(allocations([] { ::operator delete(::operator new(100)); }), 0) << "allocations are not counted";
-  if (!allocations([] {})) GTEST_SKIP() << "there is no way to count allocations with this C library";
+  ASSERT_NE(allocations([] { ::operator delete(::operator new(100)); }), 0)
+      << "allocations are not counted";
+  if (!allocations([] {}))
+    GTEST_SKIP() << "there is no way to count allocations with this C library";
   for (const int B : {2, 4}) check_allocations(B);
 }
 
 TEST(OptimizerStep, ClipsTheGlobalNorm) {
   Parameters parameters(small_config(19));
   const Tensor gradients = parameters.gradients(), moments = parameters.first_moments();
-  const Tensor wide = parameters.gradient("blocks.1.ffn.0.weight"), narrow = parameters.gradient("norm.weight");
+  const Tensor wide = parameters.gradient("blocks.1.ffn.0.weight"),
+               narrow = parameters.gradient("norm.weight");
   const auto first_moment_after_step = [&](float clip) {
     parameters.initialise(1);
     wide.data()[5] = 3;
     narrow.data()[7] = 4;
     OptimizerSettings settings;
     settings.clip = clip;
-    EXPECT_FLOAT_EQ(static_cast<float>(optimizer_step(parameters, settings, 1e-3, 1)), 5) << "the norm before clipping";
+    EXPECT_FLOAT_EQ(static_cast<float>(optimizer_step(parameters, settings, 1e-3, 1)), 5)
+        << "the norm before clipping";
     return moments.data()[wide.data() + 5 - gradients.data()];
   };
   const float share = 1 - OptimizerSettings{}.beta1;
@@ -226,9 +235,11 @@ TEST(Evaluation, SumsOverWindowsThatStartFromAZeroState) {
     std::vector<int32_t> ids(T), targets(T);
     LossSum want;
     for (int window = 0; window < kWindows; ++window) {
-      windows.fill(std::span(&window, 1), IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1}));
+      windows.fill(std::span(&window, 1), IntTensor(ids.data(), {T, 1}),
+                   IntTensor(targets.data(), {T, 1}));
       model.clear_state();
-      const LossSum sum = model.loss(IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1}));
+      const LossSum sum =
+          model.loss(IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1}));
       want = {want.loss + sum.loss, want.correct + sum.correct, want.tokens + sum.tokens};
     }
     const LossSum got = evaluation.run();
@@ -247,12 +258,14 @@ TEST(Evaluation, SumsOverWindowsThatStartFromAZeroState) {
   double want = 0;
   for (const int window : {0, 3, 7}) {
     std::vector<int32_t> ids(T), targets(T);
-    windows.fill(std::span(&window, 1), IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1}));
+    windows.fill(std::span(&window, 1), IntTensor(ids.data(), {T, 1}),
+                 IntTensor(targets.data(), {T, 1}));
     model.clear_state();
     want += model.loss(IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1})).loss;
   }
   EXPECT_NEAR(limited.run().loss, want, 1e-5 * want);
-  EXPECT_EQ(Evaluation(config, kVocabulary, parameters, 9, windows, 1).tokens(), T) << "one at least";
+  EXPECT_EQ(Evaluation(config, kVocabulary, parameters, 9, windows, 1).tokens(), T)
+      << "one at least";
 
   Evaluation whole(config, kVocabulary, parameters, 9, windows);
   const LossSum of_windows = whole.run();
@@ -262,7 +275,8 @@ TEST(Evaluation, SumsOverWindowsThatStartFromAZeroState) {
     double want = 0;
     for (int window = 0; window < kWindows; ++window) {
       std::vector<int32_t> ids(T), targets(T);
-      windows.fill(std::span(&window, 1), IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1}));
+      windows.fill(std::span(&window, 1), IntTensor(ids.data(), {T, 1}),
+                   IntTensor(targets.data(), {T, 1}));
       Model shorter(config, kVocabulary, parameters, piece, 1, Model::Mode::kInference, 9);
       for (int t = 0; t < T; t += piece) {
         const int begin = std::min(t, T - piece);
@@ -309,20 +323,25 @@ TEST_F(Training, LossFallsAndTheRunLeavesItsFiles) {
   EXPECT_FLOAT_EQ(static_cast<float>(training[5].lr), 3e-3f);
   EXPECT_FLOAT_EQ(static_cast<float>(training[79].lr), 3e-4f);
   const Checkpoint best(run.out);
-  EXPECT_NEAR(training.front().loss, std::log(best.tokenizer.size()), 0.7) << "at first all characters are about equally probable";
+  EXPECT_NEAR(training.front().loss, std::log(best.tokenizer.size()), 0.7)
+      << "at first all characters are about equally probable";
   EXPECT_LT(training.back().loss, 3);
   EXPECT_GT(training.back().accuracy, training.front().accuracy);
 
-  EXPECT_EQ(entries(run.out), (std::set<std::string>{"best_model", "checkpoint_step_000050", "config.json", "final_checkpoint", "latest",
+  EXPECT_EQ(entries(run.out), (std::set<std::string>{"best_model", "checkpoint_step_000050",
+                                                     "config.json", "final_checkpoint", "latest",
                                                      "metrics.jsonl", "training_output.log"}));
   for (const char* checkpoint : {"best_model", "checkpoint_step_000050", "final_checkpoint"})
     EXPECT_EQ(entries(run.out / checkpoint),
-              (std::set<std::string>{"config.json", "model.safetensors", "optimizer.safetensors", "state.json", "tokenizer.json"}))
+              (std::set<std::string>{"config.json", "model.safetensors", "optimizer.safetensors",
+                                     "state.json", "tokenizer.json"}))
         << checkpoint;
   EXPECT_EQ(read_file(run.out / "latest"), "final_checkpoint\n");
-  EXPECT_EQ(load_config((run.out / "config.json").string()), load_config((run.out / "final_checkpoint/config.json").string()));
+  EXPECT_EQ(load_config((run.out / "config.json").string()),
+            load_config((run.out / "final_checkpoint/config.json").string()));
   const std::string log = read_file(run.out / "training_output.log");
-  for (const char* part : {"step 1/80", "step 80/80", "epoch 1/", "validation loss", "trained 80 steps", "sample of generated text:"})
+  for (const char* part : {"step 1/80", "step 80/80", "epoch 1/", "validation loss",
+                           "trained 80 steps", "sample of generated text:"})
     EXPECT_NE(log.find(part), log.npos) << part << " is not in the log";
 }
 
@@ -336,14 +355,18 @@ TEST_F(Training, StepsEqualTheirParts) {
 
   const Checkpoint final(run.out / "final_checkpoint");
   const Config& config = final.config;
-  const WindowSet windows(final.tokenizer.encode(load_corpus(run.data, parse_validation_split(run.validation_split)).train, "test"), run.sequence,
-                          "the text");
+  const WindowSet windows(
+      final.tokenizer.encode(
+          load_corpus(run.data, parse_validation_split(run.validation_split)).train, "test"),
+      run.sequence, "the text");
   BatchOrder order(windows.count(), run.batch, run.seed);
   Parameters parameters(config), result(config);
   parameters.initialise(run.seed);
-  Model model(config, model_vocabulary(config, final.tokenizer), parameters, run.sequence, run.batch, Model::Mode::kTraining, run.seed);
+  Model model(config, model_vocabulary(config, final.tokenizer), parameters, run.sequence,
+              run.batch, Model::Mode::kTraining, run.seed);
   std::vector<int32_t> room(2 * run.sequence * run.batch);
-  const IntTensor ids(room.data(), {run.sequence, run.batch}), targets(room.data() + ids.count(), {run.sequence, run.batch});
+  const IntTensor ids(room.data(), {run.sequence, run.batch}),
+      targets(room.data() + ids.count(), {run.sequence, run.batch});
   for (const MetricsRow& row : rows(run, "train")) {
     const uint64_t step = static_cast<uint64_t>(row.step);
     const Batch batch = order.batch(row.step);
@@ -352,9 +375,11 @@ TEST_F(Training, StepsEqualTheirParts) {
     model.draw(step);
     model.clear_state();
     parameters.clear_gradients();
-    const LossSum sum = model.loss_and_gradients(ids, targets, {.p = run.dropout, .seed = run.seed, .step = step});
+    const LossSum sum =
+        model.loss_and_gradients(ids, targets, {.p = run.dropout, .seed = run.seed, .step = step});
     EXPECT_EQ(sum.loss / static_cast<double>(sum.tokens), row.loss) << "step " << step;
-    EXPECT_EQ(optimizer_step(parameters, run.optimizer, row.lr, row.step), row.grad_norm) << "step " << step;
+    EXPECT_EQ(optimizer_step(parameters, run.optimizer, row.lr, row.step), row.grad_norm)
+        << "step " << step;
   }
   final.read_weights(result);
   EXPECT_EQ(values(parameters.weights()), values(result.weights()));
@@ -367,7 +392,8 @@ TEST_F(Training, TheSameSeedGivesTheSameBitsWithAnyNumberOfThreads) {
     run.seed = seed;
     run.steps = 10;
     train(run);
-    return std::pair(read_file(run.out / "final_checkpoint/model.safetensors"), read_file(run.out / "final_checkpoint/optimizer.safetensors"));
+    return std::pair(read_file(run.out / "final_checkpoint/model.safetensors"),
+                     read_file(run.out / "final_checkpoint/optimizer.safetensors"));
   };
   const auto first = result("first", 42, 1);
   EXPECT_TRUE(result("again", 42, 1) == first);
@@ -383,8 +409,10 @@ TEST_F(Training, KeepsTheNewestCheckpoints) {
   run.save_every = 2;
   run.keep = 2;
   train(run);
-  EXPECT_EQ(entries(run.out), (std::set<std::string>{"best_model", "checkpoint_step_000004", "checkpoint_step_000006", "config.json",
-                                                     "final_checkpoint", "latest", "metrics.jsonl", "training_output.log"}));
+  EXPECT_EQ(entries(run.out),
+            (std::set<std::string>{"best_model", "checkpoint_step_000004", "checkpoint_step_000006",
+                                   "config.json", "final_checkpoint", "latest", "metrics.jsonl",
+                                   "training_output.log"}));
   EXPECT_EQ(Checkpoint(run.out / "checkpoint_step_000004").state.step, 4);
   EXPECT_EQ(Checkpoint(run.out / "checkpoint_step_000006").state.step, 6);
   EXPECT_EQ(Checkpoint(run.out / "final_checkpoint").state.step, 7);
@@ -411,8 +439,8 @@ TEST_F(Training, ValidatesAndSamplesAtTheRequestedSteps) {
   for (const MetricsRow& row : rows(run, "val")) validated.push_back(row.step);
   EXPECT_EQ(validated, (std::vector<int64_t>{3, 6, 8})) << "and at the end";
   const std::string log = read_file(run.out / "training_output.log");
-  for (const char* part :
-       {"step 3/8 | validation loss", "epoch 1/1: train loss", "sample of generated text after step 4:", "after step 8:", "text:\n"})
+  for (const char* part : {"step 3/8 | validation loss", "epoch 1/1: train loss",
+                           "sample of generated text after step 4:", "after step 8:", "text:\n"})
     EXPECT_NE(log.find(part), log.npos) << part << " is not in: " << log;
   EXPECT_EQ(log.find("after step 3:"), log.npos);
 
@@ -420,7 +448,8 @@ TEST_F(Training, ValidatesAndSamplesAtTheRequestedSteps) {
   TrainOptions plain = options("plain");
   plain.steps = 8;
   train(plain);
-  EXPECT_EQ(read_file(run.out / "final_checkpoint/model.safetensors"), read_file(plain.out / "final_checkpoint/model.safetensors"));
+  EXPECT_EQ(read_file(run.out / "final_checkpoint/model.safetensors"),
+            read_file(plain.out / "final_checkpoint/model.safetensors"));
 }
 
 /// The validation text has no character of the training text, so its loss is best after the first
@@ -429,7 +458,8 @@ TEST_F(Training, StopsEarlyAndKeepsTheBestModel) {
   TrainOptions run = options("run");
   fs::create_directory(directory_ / "texts");
   std::string train_text, validation_text;
-  for (int i = 0; i < 200; ++i) train_text += i % 3 ? "ab" : "ba", validation_text += i % 3 ? "yz" : "zy";
+  for (int i = 0; i < 200; ++i)
+    train_text += i % 3 ? "ab" : "ba", validation_text += i % 3 ? "yz" : "zy";
   std::ofstream(directory_ / "texts/train.txt") << train_text;
   std::ofstream(directory_ / "texts/val.txt") << validation_text;
   run.data = (directory_ / "texts").string();
@@ -484,7 +514,8 @@ TEST_F(Training, BestModelIsTheLastWithoutAValidationText) {
   run.validation_split = "0";
   train(run);
   EXPECT_TRUE(rows(run, "val").empty());
-  EXPECT_EQ(read_file(run.out / "best_model/model.safetensors"), read_file(run.out / "final_checkpoint/model.safetensors"));
+  EXPECT_EQ(read_file(run.out / "best_model/model.safetensors"),
+            read_file(run.out / "final_checkpoint/model.safetensors"));
   EXPECT_TRUE(std::isnan(Checkpoint(run.out).state.validation_loss));
 }
 
@@ -522,9 +553,10 @@ TEST(WarmupSteps, DefaultToAtMostATenthOfTheRun) {
 }
 
 TEST_F(Training, FolderThatIsNoRunIsNotChanged) {
-  const std::vector<std::map<std::string, std::string>> folders = {{{"config.json", "x"}},       {{"config.json", "{\"port\": 80}"}, {"latest", "y"}},
-                                                                   {{"metrics.jsonl", "{}\n"}},  {{"training_output.log", "mine"}},
-                                                                   {{"train.tokens", "tokens"}}, {{"search.json", "{}"}}};
+  const std::vector<std::map<std::string, std::string>> folders = {
+      {{"config.json", "x"}},       {{"config.json", "{\"port\": 80}"}, {"latest", "y"}},
+      {{"metrics.jsonl", "{}\n"}},  {{"training_output.log", "mine"}},
+      {{"train.tokens", "tokens"}}, {{"search.json", "{}"}}};
   for (size_t i = 0; i < folders.size(); ++i)
     for (const bool overwrite : {false, true}) {
       TrainOptions run = options(fmt::format("out{}", i));
@@ -532,11 +564,14 @@ TEST_F(Training, FolderThatIsNoRunIsNotChanged) {
       fs::create_directories(run.out);
       for (const auto& [name, content] : folders[i]) write_file_atomically(run.out / name, content);
       const auto before = contents(run.out);
-      test::expect_error<UsageError>([&] { train(run); }, {"--out", run.out.string(), folders[i].begin()->first, "choose another"});
+      test::expect_error<UsageError>(
+          [&] { train(run); },
+          {"--out", run.out.string(), folders[i].begin()->first, "choose another"});
       EXPECT_EQ(contents(run.out), before);
     }
   fs::create_directory(directory_ / "nothing");
-  test::expect_error([&] { resume_training(directory_ / "nothing", [](TrainOptions&) {}); }, {"nothing is not a run's folder", "config.json"});
+  test::expect_error([&] { resume_training(directory_ / "nothing", [](TrainOptions&) {}); },
+                     {"nothing is not a run's folder", "config.json"});
 }
 
 /// A run that was stopped before its first step has a checkpoint of step 0 and could be resumed
@@ -562,7 +597,9 @@ TEST_F(Training, WarmUpIsPrintedAndSaved) {
   run.steps = 30;
   train(run);
   const std::string log = read_file(run.out / "training_output.log");
-  EXPECT_NE(log.find("learning rate: warm-up of 3 steps to 3.00e-03, then down to 3.00e-04\n"), log.npos) << log;
+  EXPECT_NE(log.find("learning rate: warm-up of 3 steps to 3.00e-03, then down to 3.00e-04\n"),
+            log.npos)
+      << log;
   EXPECT_EQ(log.find("fills the run"), log.npos);
   EXPECT_EQ(Checkpoint(run.out).state.progress->options.warmup, 3);
   EXPECT_EQ(rows(run, "train")[3].lr, run.optimizer.learning_rate);
@@ -577,9 +614,13 @@ TEST_F(Training, WarmUpIsPrintedAndSaved) {
   TrainOptions short_run = options("short");
   short_run.warmup = 4;
   train(short_run);
-  EXPECT_NE(read_file(short_run.out / "training_output.log").find("the warm-up of 4 steps fills the run of 4"), log.npos);
+  EXPECT_NE(read_file(short_run.out / "training_output.log")
+                .find("the warm-up of 4 steps fills the run of 4"),
+            log.npos);
   ASSERT_FALSE(read_run(short_run.out).warnings.empty());
-  EXPECT_NE(read_run(short_run.out).warmup_warning.find("the warm-up of 4 steps fills the run of 4"), log.npos);
+  EXPECT_NE(
+      read_run(short_run.out).warmup_warning.find("the warm-up of 4 steps fills the run of 4"),
+      log.npos);
   EXPECT_EQ(read_run(run.out).warmup_warning, "");
 }
 
@@ -611,7 +652,8 @@ TEST_F(Training, TheReportComparesEqualWindows) {
   write_file_atomically(metrics, text);
   const std::vector<std::string> warnings = read_run(run.out).warnings;
   ASSERT_EQ(warnings.size(), 1u);
-  for (const char* part : {"50.0000 in windows of 64", "in windows of 32", "'evaluate --seq 32' compares"})
+  for (const char* part :
+       {"50.0000 in windows of 64", "in windows of 32", "'evaluate --seq 32' compares"})
     EXPECT_NE(warnings[0].find(part), std::string::npos) << warnings[0];
 }
 
@@ -633,11 +675,13 @@ TEST_F(Training, EarlierRunIsReplacedOnlyOnRequest) {
   EXPECT_TRUE(fs::exists(run.out / "checkpoint_step_000003"));
   EXPECT_EQ(rows(run, "train").size(), 4u);
   EXPECT_EQ(read_file(run.out / "notes.txt"), "mine");
-  EXPECT_TRUE(fs::exists(run.out / "previous" / "checkpoint_step_000004")) << "the earlier run is kept";
+  EXPECT_TRUE(fs::exists(run.out / "previous" / "checkpoint_step_000004"))
+      << "the earlier run is kept";
   EXPECT_NO_THROW(Checkpoint(run.out / "previous"));
 
   // A run that ended before its first checkpoint does not replace the one in `previous`.
-  for (const char* name : {"best_model", "final_checkpoint", "checkpoint_step_000003", "latest"}) fs::remove_all(run.out / name);
+  for (const char* name : {"best_model", "final_checkpoint", "checkpoint_step_000003", "latest"})
+    fs::remove_all(run.out / name);
   train(run);
   EXPECT_TRUE(fs::exists(run.out / "previous" / "checkpoint_step_000004"));
   EXPECT_EQ(rows(run, "train").size(), 4u);
@@ -651,7 +695,8 @@ TEST_F(Training, StartsFromACheckpointsWeightsAndTokenizer) {
 
   // Another text with characters that the first one lacks; a learning rate too small to change the
   // weights.
-  std::ofstream(directory_ / "other.txt") << read_file(first.data).substr(2000, 3000) << std::string(50, '#') << "\u20ac\u20ac\u00df";
+  std::ofstream(directory_ / "other.txt")
+      << read_file(first.data).substr(2000, 3000) << std::string(50, '#') << "\u20ac\u20ac\u00df";
   TrainOptions second = options("second");
   second.data = (directory_ / "other.txt").string();
   second.validation_split = "0";
@@ -664,10 +709,12 @@ TEST_F(Training, StartsFromACheckpointsWeightsAndTokenizer) {
   const Checkpoint kept(second.out / "final_checkpoint");
   EXPECT_EQ(kept.tokenizer, origin.tokenizer);
   EXPECT_EQ(kept.config, origin.config);
-  EXPECT_EQ(read_file(second.out / "final_checkpoint/model.safetensors"), read_file(origin.folder / "model.safetensors"));
+  EXPECT_EQ(read_file(second.out / "final_checkpoint/model.safetensors"),
+            read_file(origin.folder / "model.safetensors"));
   EXPECT_EQ(kept.state.step, 1);
   const std::string log = read_file(second.out / "training_output.log");
-  for (const char* part : {"53 of 3053 characters (1.74 %)", "3 different ones, # U+0023 (50), € U+20AC (2), ß U+00DF (1)",
+  for (const char* part : {"53 of 3053 characters (1.74 %)",
+                           "3 different ones, # U+0023 (50), € U+20AC (2), ß U+00DF (1)",
                            "--extend-vocab would add them", "step 20; 0 characters added"})
     EXPECT_NE(log.find(part), log.npos) << part << " is not in: " << log;
 
@@ -686,11 +733,15 @@ TEST_F(Training, StartsFromACheckpointsWeightsAndTokenizer) {
   drawn.initialise(second.seed);
   for (const Parameter& parameter : before.table()) {
     if (parameter.name == "embedding.weight") continue;
-    EXPECT_EQ(values(after.weight(parameter.name)), values(before.weight(parameter.name))) << parameter.name;
+    EXPECT_EQ(values(after.weight(parameter.name)), values(before.weight(parameter.name)))
+        << parameter.name;
   }
-  const auto rows_of = [](Parameters& parameters, int begin, int end) { return values(parameters.weight("embedding.weight").rows(begin, end)); };
+  const auto rows_of = [](Parameters& parameters, int begin, int end) {
+    return values(parameters.weight("embedding.weight").rows(begin, end));
+  };
   EXPECT_EQ(rows_of(after, 0, known), rows_of(before, 0, known));
-  EXPECT_EQ(rows_of(after, known, known + 3), rows_of(drawn, known, known + 3)) << "new rows are drawn";
+  EXPECT_EQ(rows_of(after, known, known + 3), rows_of(drawn, known, known + 3))
+      << "new rows are drawn";
   EXPECT_EQ(read_file(second.out / "training_output.log").find("have no token"), std::string::npos);
 
   // Fine-tuning starts at the trained model's loss, not at that of an untrained one.
@@ -712,7 +763,8 @@ TEST_F(Training, StartsFromACheckpointsWeightsAndTokenizer) {
   const auto contents_before = contents(third.out);
   for (const char* inside : {"", "final_checkpoint", "previous", "previous/best_model"}) {
     third.init = (third.out / inside).string();
-    test::expect_error<UsageError>([&] { train(third); }, {"--init", "within --out", "another --out"});
+    test::expect_error<UsageError>([&] { train(third); },
+                                   {"--init", "within --out", "another --out"});
   }
   EXPECT_EQ(contents(third.out), contents_before);
 }
@@ -730,13 +782,15 @@ TEST_F(Training, AccumulatedBatchesTakeTheSameStepsAsLargerOnes) {
   ASSERT_EQ(got.size(), want.size());
   for (size_t i = 0; i < want.size(); ++i) {
     EXPECT_NEAR(got[i].loss, want[i].loss, 1e-4) << "step " << want[i].step;
-    EXPECT_NEAR(got[i].grad_norm, want[i].grad_norm, 1e-3 * want[i].grad_norm) << "step " << want[i].step;
+    EXPECT_NEAR(got[i].grad_norm, want[i].grad_norm, 1e-3 * want[i].grad_norm)
+        << "step " << want[i].step;
     EXPECT_EQ(got[i].tokens, want[i].tokens);
   }
 }
 
 TEST_F(Training, RefusesBeforeItWritesAnything) {
-  const auto expect_refused = [&](std::initializer_list<std::string_view> mentions, const std::function<void(TrainOptions&)>& change) {
+  const auto expect_refused = [&](std::initializer_list<std::string_view> mentions,
+                                  const std::function<void(TrainOptions&)>& change) {
     TrainOptions run = options("run");
     change(run);
     test::expect_error<UsageError>([&] { train(run); }, mentions);
@@ -751,7 +805,8 @@ TEST_F(Training, RefusesBeforeItWritesAnything) {
   expect_refused({"--beta2 1"}, [](TrainOptions& run) { run.optimizer.beta2 = 0.9999999999f; });
   expect_refused({"--decay inf"}, [](TrainOptions& run) { run.optimizer.decay = INFINITY; });
   expect_refused({"--accumulate 0"}, [](TrainOptions& run) { run.accumulate = 0; });
-  expect_refused({"--accumulate 2147483647"}, [](TrainOptions& run) { run.accumulate = INT32_MAX; });
+  expect_refused({"--accumulate 2147483647"},
+                 [](TrainOptions& run) { run.accumulate = INT32_MAX; });
   expect_refused({"--batch", "--accumulate"}, [](TrainOptions& run) { run.accumulate = 60; });
   expect_refused({"--extend-vocab", "--init"}, [](TrainOptions& run) { run.extend_vocab = true; });
   expect_refused({"vocabulary of 2"}, [](TrainOptions& run) { run.vocabulary = 2; });
@@ -776,7 +831,8 @@ TEST_F(Training, StopsAtANonFiniteLoss) {
   // An epoch of one step: the validation is the first to use the weights that this step has ruined.
   run.out = directory_ / "validation";
   run.batch = 160;
-  test::expect_error([&] { train(run); }, {"step 1", "validation loss is not finite", "No checkpoint was written yet"});
+  test::expect_error([&] { train(run); },
+                     {"step 1", "validation loss is not finite", "No checkpoint was written yet"});
   EXPECT_EQ(rows(run, "val").size(), 1u);
   EXPECT_FALSE(fs::exists(run.out / "best_model"));
 }
@@ -793,8 +849,11 @@ TEST_F(Training, NoCheckpointHasNonFiniteWeights) {
     now.optimizer.learning_rate = 3.3e38f;  // one step takes the weights beyond a float's range
     now.optimizer.decay = 1;
   };
-  test::expect_error([&] { resume_training(run.out, spoil); }, {"step 5", "not finite", "not saved", "The last checkpoint is", "final_checkpoint"});
-  for (const char* name : {"best_model", "final_checkpoint", "checkpoint_step_000002", "checkpoint_step_000004"})
+  test::expect_error(
+      [&] { resume_training(run.out, spoil); },
+      {"step 5", "not finite", "not saved", "The last checkpoint is", "final_checkpoint"});
+  for (const char* name :
+       {"best_model", "final_checkpoint", "checkpoint_step_000002", "checkpoint_step_000004"})
     EXPECT_NO_THROW(Checkpoint(run.out / name)) << name;
   EXPECT_FALSE(fs::exists(run.out / "checkpoint_step_000005"));
 }
@@ -804,14 +863,21 @@ TEST_F(Training, NoCheckpointHasNonFiniteWeights) {
 /// A checkpoint whose numbers are all different.
 class CheckpointTest : public testing::Test {
  protected:
-  CheckpointTest() : tokenizer_({{'a', 5}, {'b', 4}, {U'é', 3}, {U'\U0001F600', 2}}), config_(small_config(8)), parameters_(config_) {
+  CheckpointTest()
+      : tokenizer_({{'a', 5}, {'b', 4}, {U'é', 3}, {U'\U0001F600', 2}}),
+        config_(small_config(8)),
+        parameters_(config_) {
     config_.lambda_p = 0.25f;
     int64_t counter = 0;
-    for (const Tensor& flat : {parameters_.weights(), parameters_.first_moments(), parameters_.second_moments()})
-      for (int64_t i = 0; i < flat.count(); ++i) flat.data()[i] = 1.f / static_cast<float>(++counter);
+    for (const Tensor& flat :
+         {parameters_.weights(), parameters_.first_moments(), parameters_.second_moments()})
+      for (int64_t i = 0; i < flat.count(); ++i)
+        flat.data()[i] = 1.f / static_cast<float>(++counter);
   }
 
-  void save(const fs::path& folder, const RunState& state = {}) const { save_checkpoint(folder, config_, tokenizer_, parameters_, state); }
+  void save(const fs::path& folder, const RunState& state = {}) const {
+    save_checkpoint(folder, config_, tokenizer_, parameters_, state);
+  }
 
   TemporaryDirectory directory_;
   Tokenizer tokenizer_;
@@ -819,10 +885,12 @@ class CheckpointTest : public testing::Test {
   Parameters parameters_;
 };
 
-constexpr const char* kCheckpointFiles[] = {"config.json", "tokenizer.json", "model.safetensors", "optimizer.safetensors", "state.json"};
+constexpr const char* kCheckpointFiles[] = {"config.json", "tokenizer.json", "model.safetensors",
+                                            "optimizer.safetensors", "state.json"};
 
 TEST_F(CheckpointTest, RoundTrip) {
-  save(directory_ / "c", {.step = 123, .tokens = 1'000'000'007, .seed = UINT64_MAX, .validation_loss = 1.0 / 3});
+  save(directory_ / "c",
+       {.step = 123, .tokens = 1'000'000'007, .seed = UINT64_MAX, .validation_loss = 1.0 / 3});
   const Checkpoint checkpoint(directory_ / "c");
   EXPECT_EQ(checkpoint.config, config_);
   EXPECT_EQ(checkpoint.tokenizer, tokenizer_);
@@ -835,12 +903,15 @@ TEST_F(CheckpointTest, RoundTrip) {
   checkpoint.read_weights(weights);
   const SafetensorsFile moments(directory_ / "c/optimizer.safetensors");
   for (const Parameter& parameter : parameters_.table()) {
-    EXPECT_EQ(values(weights.weight(parameter.name)), values(parameters_.weight(parameter.name))) << parameter.name;
+    EXPECT_EQ(values(weights.weight(parameter.name)), values(parameters_.weight(parameter.name)))
+        << parameter.name;
     const Tensor room = weights.weight(parameter.name);
     moments.read("m." + parameter.name, room);
-    EXPECT_EQ(values(room), values(parameters_.view(parameters_.first_moments(), parameter))) << parameter.name;
+    EXPECT_EQ(values(room), values(parameters_.view(parameters_.first_moments(), parameter)))
+        << parameter.name;
     moments.read("v." + parameter.name, room);
-    EXPECT_EQ(values(room), values(parameters_.view(parameters_.second_moments(), parameter))) << parameter.name;
+    EXPECT_EQ(values(room), values(parameters_.view(parameters_.second_moments(), parameter)))
+        << parameter.name;
   }
 
   save(directory_ / "c", {.validation_loss = std::nan("")});
@@ -879,11 +950,14 @@ TEST_F(CheckpointTest, RefusesMissingTruncatedAndAlteredFiles) {
   };
   for (const std::string name : kCheckpointFiles) {
     const std::string good = read_file(folder / name);
-    const auto put = [&](std::string_view content) { std::ofstream(folder / name, std::ios::binary) << content; };
+    const auto put = [&](std::string_view content) {
+      std::ofstream(folder / name, std::ios::binary) << content;
+    };
 
     fs::remove(folder / name);
     if (name == "state.json")  // without it the folder is not a checkpoint
-      test::expect_error([&] { const Checkpoint damaged(folder); }, {folder.string(), "not a checkpoint"});
+      test::expect_error([&] { const Checkpoint damaged(folder); },
+                         {folder.string(), "not a checkpoint"});
     else
       expect_refused(name.c_str(), "missing");
 
@@ -938,7 +1012,9 @@ TEST_F(CheckpointTest, RefusesEveryLengthAndEveryAlteredByte) {
     // Modify in place: creating a new file each time is slow on some file systems.
     for (size_t byte = 0; byte < counted && accepted == 0; ++byte) {
       std::fstream stream(file, std::ios::binary | std::ios::in | std::ios::out);
-      const auto put = [&](char value) { stream.seekp(static_cast<std::streamoff>(byte)).put(value).flush(); };
+      const auto put = [&](char value) {
+        stream.seekp(static_cast<std::streamoff>(byte)).put(value).flush();
+      };
       put(static_cast<char>(good[byte] ^ (1 << byte % 8)));
       try_to_read(file, fmt::format("with byte {} altered", byte));
       put(good[byte]);
@@ -956,7 +1032,8 @@ TEST_F(CheckpointTest, RefusesEveryLengthAndEveryAlteredByte) {
 TEST_F(CheckpointTest, RefusesATokenizerLargerThanTheModel) {
   config_.vocab_size = tokenizer_.size() - 1;
   save_checkpoint(directory_ / "c", config_, tokenizer_, Parameters(config_), {});
-  test::expect_error([&] { const Checkpoint wrong(directory_ / "c"); }, {"tokenizer has 6 tokens", "the model 5"});
+  test::expect_error([&] { const Checkpoint wrong(directory_ / "c"); },
+                     {"tokenizer has 6 tokens", "the model 5"});
 }
 
 TEST_F(CheckpointTest, WeightsOfAnotherConfigurationAreRefused) {
@@ -964,7 +1041,8 @@ TEST_F(CheckpointTest, WeightsOfAnotherConfigurationAreRefused) {
   Config wider = config_;
   wider.dim = 64;
   Parameters parameters(wider);
-  test::expect_error([&] { Checkpoint(directory_ / "c").read_weights(parameters); }, {"model.safetensors", "embedding.weight", "[8,32]", "[8,64]"});
+  test::expect_error([&] { Checkpoint(directory_ / "c").read_weights(parameters); },
+                     {"model.safetensors", "embedding.weight", "[8,32]", "[8,64]"});
 }
 
 TEST_F(CheckpointTest, PredictsAllRowsUnlessTheEmbeddingFitsTheTokenizer) {

@@ -19,7 +19,9 @@ constexpr int T = 16, kVocabulary = 19;
 
 class TrainingStepTest : public testing::Test {
  protected:
-  TrainingStepTest() : windows_(random_tokens(24 * T + 1), T, "the text") { parameters_.initialise(1); }
+  TrainingStepTest() : windows_(random_tokens(24 * T + 1), T, "the text") {
+    parameters_.initialise(1);
+  }
 
   static std::vector<int32_t> random_tokens(size_t count) {
     Random random;
@@ -28,7 +30,8 @@ class TrainingStepTest : public testing::Test {
     return tokens;
   }
   TrainingStep step(int batch, int accumulate, float dropout = 0) {
-    return TrainingStep(config_, kVocabulary, parameters_, windows_, {.batch = batch, .accumulate = accumulate, .dropout = dropout, .seed = 7});
+    return TrainingStep(config_, kVocabulary, parameters_, windows_,
+                        {.batch = batch, .accumulate = accumulate, .dropout = dropout, .seed = 7});
   }
   /// Returns the gradients of step number 5.
   std::vector<float> gradients(TrainingStep step, const std::vector<int>& windows) {
@@ -71,8 +74,10 @@ TEST_F(TrainingStepTest, EachBatchHasDropoutMasksOfItsOwn) {
     largest = std::max(largest, std::abs(once[i]));
     difference = std::max(difference, std::abs(twice[i] - once[i]));
   }
-  EXPECT_LE(difference, 1e-6f * largest) << "without dropout the mean of two equal gradients is that gradient, but for rounding";
-  const std::vector<float> dropped = gradients(step(1, 1, 0.3f), {3}), dropped_twice = gradients(step(1, 2, 0.3f), {3, 3});
+  EXPECT_LE(difference, 1e-6f * largest)
+      << "without dropout the mean of two equal gradients is that gradient, but for rounding";
+  const std::vector<float> dropped = gradients(step(1, 1, 0.3f), {3}),
+                           dropped_twice = gradients(step(1, 2, 0.3f), {3, 3});
   EXPECT_NE(dropped_twice, dropped);
   EXPECT_EQ(gradients(step(1, 2, 0.3f), {3, 3}), dropped_twice);
 }
@@ -95,7 +100,8 @@ TEST_F(TrainingStepTest, AbandonedStepLeavesNoTrace) {
   const auto begin = std::chrono::steady_clock::now();
   step.run(5, batch);
   const auto whole = std::chrono::steady_clock::now() - begin;
-  const std::vector<float> want = values(parameters_.gradients()), weights = values(parameters_.weights());
+  const std::vector<float> want = values(parameters_.gradients()),
+                           weights = values(parameters_.weights());
   int given_up = 0;
   for (int i = 0; i < 20; ++i) {  // at moments from its beginning to its end
     std::atomic<int> asked{0};
@@ -130,7 +136,8 @@ TEST_F(TrainingStepTest, NamesTheFirstNonFiniteValue) {
   EXPECT_EQ(first_after("blocks.1.ffn.0.bias", 3, std::nanf("")), "the weight blocks.1.ffn.0.bias");
   EXPECT_EQ(first_after("blocks.0.ffn.3.bias", 3, -INFINITY), "the weight blocks.0.ffn.3.bias");
   const int z = 3 * config_.dim;
-  EXPECT_EQ(first_after("blocks.1.W_fused.bias", z, 3e38f), "blocks.1: the state h") << "it sums up z";
+  EXPECT_EQ(first_after("blocks.1.W_fused.bias", z, 3e38f), "blocks.1: the state h")
+      << "it sums up z";
 }
 
 }  // namespace

@@ -30,25 +30,35 @@ TEST(SearchSpace, GridsAreCombined) {
 }
 
 TEST(SearchSpace, InvalidTextIsRefused) {
-  const auto refused = [](auto parse, const char* text, std::initializer_list<std::string_view> parts) {
+  const auto refused = [](auto parse, const char* text,
+                          std::initializer_list<std::string_view> parts) {
     SCOPED_TRACE(text);
     test::expect_error<UsageError>([&] { parse(text); }, parts);
   };
-  for (const char* text : {"lr", "=1", ""}) refused(parse_grid, text, {"--grid", "name=value,value"});
-  for (const char* text : {"lr=", "lr=1,", "lr=,1", "lr=1,,2"}) refused(parse_grid, text, {"a value is missing"});
+  for (const char* text : {"lr", "=1", ""})
+    refused(parse_grid, text, {"--grid", "name=value,value"});
+  for (const char* text : {"lr=", "lr=1,", "lr=,1", "lr=1,,2"})
+    refused(parse_grid, text, {"a value is missing"});
   for (const char* text : {"lr=1,2,1", "seed=1,01", "steps=010,10", "lr=1e-3,0.001", "decay=0,0.0",
                            "seed=18446744073709551615,018446744073709551615"})
     refused(parse_grid, text, {"occurs twice"});
-  for (const char* text : {"data=1,01", "seed=18446744073709551615,18446744073709551614", "lr-min=1,1x"})
+  for (const char* text :
+       {"data=1,01", "seed=18446744073709551615,18446744073709551614", "lr-min=1,1x"})
     EXPECT_EQ(parse_grid(text).values.size(), 2u);
-  for (const char* text : {"lr", "lr=1", "lr=1:2:3:4", "lr=1:2:exp", "=1:2"}) refused(parse_range, text, {"--range", "name=low:high"});
-  for (const char* text : {"lr=a:2", "lr=1:2x", "lr=1:inf", "lr=nan:1", "lr=:"}) refused(parse_range, text, {"must be numbers"});
-  for (const char* text : {"x=0x1:0x10", "x=1:0x10", "x=+1:2"}) refused(parse_range, text, {"must be numbers"});
-  for (const char* text : {"seed=0:18446744073709551616", "seed=1:9007199254740994", "x=-9223372036854775809:0"})
+  for (const char* text : {"lr", "lr=1", "lr=1:2:3:4", "lr=1:2:exp", "=1:2"})
+    refused(parse_range, text, {"--range", "name=low:high"});
+  for (const char* text : {"lr=a:2", "lr=1:2x", "lr=1:inf", "lr=nan:1", "lr=:"})
+    refused(parse_range, text, {"must be numbers"});
+  for (const char* text : {"x=0x1:0x10", "x=1:0x10", "x=+1:2"})
+    refused(parse_range, text, {"must be numbers"});
+  for (const char* text :
+       {"seed=0:18446744073709551616", "seed=1:9007199254740994", "x=-9223372036854775809:0"})
     refused(parse_range, text, {"from -9007199254740992 to 9007199254740992"});
   refused(parse_range, "lr=2:1", {"2 is not below 1"});
   refused(parse_range, "lr=0:1:log", {"begins above 0"});
-  const auto check = [](const char*) { SearchSpace{{parse_grid("lr=1,2")}, {parse_range("lr=1:2")}}.check(); };
+  const auto check = [](const char*) {
+    SearchSpace{{parse_grid("lr=1,2")}, {parse_range("lr=1:2")}}.check();
+  };
   refused(check, "twice", {"lr is given twice"});
   const auto combine = [](const char*) {
     GridAxis many{"x", std::vector<std::string>(1000, "1")};
@@ -58,7 +68,9 @@ TEST(SearchSpace, InvalidTextIsRefused) {
 }
 
 TEST(SearchSpace, DrawsFollowTheirRanges) {
-  const SearchSpace space{{parse_grid("memory=a,b")}, {parse_range("lr=1e-5:1e-1:log"), parse_range("dropout=0:0.5"), parse_range("batch=1:4")}};
+  const SearchSpace space{
+      {parse_grid("memory=a,b")},
+      {parse_range("lr=1e-5:1e-1:log"), parse_range("dropout=0:0.5"), parse_range("batch=1:4")}};
   constexpr int kDraws = 4000;
   double log_sum = 0, sum = 0, b = 0;
   std::map<std::string, int> batches;
@@ -67,7 +79,8 @@ TEST(SearchSpace, DrawsFollowTheirRanges) {
     ASSERT_EQ(settings.size(), 4u);
     b += settings[0].second == "b" ? 1 : 0;
     const double lr = std::stod(settings[1].second), dropout = std::stod(settings[2].second);
-    EXPECT_TRUE(lr >= 0.99e-5 && lr <= 1.01e-1 && dropout >= 0 && dropout <= 0.5) << describe(settings);
+    EXPECT_TRUE(lr >= 0.99e-5 && lr <= 1.01e-1 && dropout >= 0 && dropout <= 0.5)
+        << describe(settings);
     log_sum += std::log10(lr);
     sum += dropout;
     ++batches[settings[3].second];
@@ -83,7 +96,8 @@ TEST(SearchSpace, DrawsFollowTheirRanges) {
   EXPECT_NE(space.draw(42, 7), space.draw(43, 7));
 
   const SearchSpace decimal{.grids = {}, .ranges = {parse_range("seed=08:010")}};
-  for (uint64_t i = 0; i < 30; ++i) EXPECT_TRUE(std::set<std::string>({"8", "9", "10"}).contains(decimal.draw(42, i)[0].second));
+  for (uint64_t i = 0; i < 30; ++i)
+    EXPECT_TRUE(std::set<std::string>({"8", "9", "10"}).contains(decimal.draw(42, i)[0].second));
 
   const SearchSpace around_zero{.grids = {}, .ranges = {parse_range("x=-1:1")}};
   std::set<std::string> drawn;
@@ -93,7 +107,9 @@ TEST(SearchSpace, DrawsFollowTheirRanges) {
 
 class ChildProcessTest : public testing::Test {
  protected:
-  ChildProcess shell(const std::string& script) const { return ChildProcess({"/bin/sh", "-c", script}, directory_ / "output"); }
+  ChildProcess shell(const std::string& script) const {
+    return ChildProcess({"/bin/sh", "-c", script}, directory_ / "output");
+  }
   std::string output() const { return read_file(directory_ / "output"); }
   test::TemporaryDirectory directory_;
 };
@@ -111,7 +127,9 @@ TEST_F(ChildProcessTest, CanBePolledAndStopped) {
   child.send(SIGTERM);
   EXPECT_EQ(child.wait(), -SIGTERM);
   child.send(SIGTERM);  // no process receives it
-  { const ChildProcess forgotten = shell("sleep 60"); }
+  {
+    const ChildProcess forgotten = shell("sleep 60");
+  }
 }
 
 // Even if the parent is killed: here a forked copy of this process.
@@ -121,19 +139,26 @@ TEST_F(ChildProcessTest, DoesNotOutliveItsParent) {
     const ChildProcess child = shell("echo $$; exec sleep 60");
     for (;;) ::pause();
   }
-  while (!std::filesystem::exists(directory_ / "output") || output().empty()) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  while (!std::filesystem::exists(directory_ / "output") || output().empty())
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
   const pid_t child = std::stoi(output());
   ::kill(parent, SIGKILL);
   ::waitpid(parent, nullptr, 0);
   EXPECT_TRUE(test::ends(child));
 }
 
-TEST_F(ChildProcessTest, IsSearchedInThePath) { EXPECT_EQ(ChildProcess({"sh", "-c", "exit 4"}).wait(), 4); }
+TEST_F(ChildProcessTest, IsSearchedInThePath) {
+  EXPECT_EQ(ChildProcess({"sh", "-c", "exit 4"}).wait(), 4);
+}
 
 TEST_F(ChildProcessTest, ThrowsIfItCannotStart) {
-  test::expect_error([&] { ChildProcess({(directory_ / "missing").string()}, directory_ / "output"); }, {"cannot start", "missing", "No such file"});
-  test::expect_error([&] { ChildProcess({"/bin/sh"}, directory_ / "no/such/folder"); }, {"cannot write", "no/such/folder"});
-  test::expect_error([&] { sibling_program("no_such_program"); }, {"no_such_program", "make build"});
+  test::expect_error(
+      [&] { ChildProcess({(directory_ / "missing").string()}, directory_ / "output"); },
+      {"cannot start", "missing", "No such file"});
+  test::expect_error([&] { ChildProcess({"/bin/sh"}, directory_ / "no/such/folder"); },
+                     {"cannot write", "no/such/folder"});
+  test::expect_error([&] { sibling_program("no_such_program"); },
+                     {"no_such_program", "make build"});
 }
 
 }  // namespace
