@@ -68,42 +68,31 @@ std::map<std::filesystem::path, std::filesystem::file_time_type> kernel_objects(
   return objects;
 }
 
-/// The test program of an operation: test_<op>, but for those that share one.
-std::string test_of(const std::string& op) {
-  static const std::map<std::string, std::string> kShared = {{"affine_scan", "scan"},
-                                                             {"column_sum", "gemm"},
-                                                             {"adamw", "optimizer"},
-                                                             {"sum_of_squares", "optimizer"}};
-  const auto shared = kShared.find(op);
-  return "test_" + (shared == kShared.end() ? op : shared->second);
-}
-
 using Operations = std::set<std::string>;
 
-/// Builds and runs the tests of operations; returns those whose tests fail. Throws an Error where
-/// tests were ended before they had said anything: by the limit of time, or, as a machine without
-/// memory does, by SIGKILL.
+/// Builds the test of all operations against their references and runs it for each of these;
+/// returns those that fail. Throws an Error if a test was ended before it had said anything: by the
+/// limit of time, or by SIGKILL, as on a machine without memory.
 Operations failing_operations(const Tree& tree, const Operations& operations, Console& display,
                               const Warn& warn) {
-  std::map<std::string, Operations> tests;
-  for (const std::string& op : operations) tests[test_of(op)].insert(op);
-  std::vector<std::string> programs;
-  for (const auto& [test, ops] : tests) programs.push_back(test);
+  const std::string program = "test_workloads";
   display.status("building the tests");
-  build(tree, programs, "building the tests");
+  build(tree, {program}, "building the tests");
   Operations failing;
-  for (const auto& [test, ops] : tests) {
-    display.status("running " + test);
-    const std::filesystem::path output = tree.folder() / (test + ".out");
-    const Ending ending = run_command({{tree.build / "bin" / test}, output}, kTestSeconds);
+  for (const std::string& op : operations) {
+    display.status("testing " + op);
+    const std::filesystem::path output = tree.folder() / (program + "." + op + ".out");
+    const Ending ending = run_command(
+        {{tree.build / "bin" / program, fmt::format("--gtest_filter=*/{}_*", op)}, output},
+        kTestSeconds);
     if (ending.code == 0) continue;
-    const std::string what =
-        fmt::format("{} ({}); what it printed is in {}", test, ending.describe(), output.string());
+    const std::string what = fmt::format("{} of {} ({}); what it printed is in {}", program, op,
+                                         ending.describe(), output.string());
     if (ending.too_late || ending.code == -SIGKILL)
       fail("nothing is known of the kernels: no end of {}", what);
     display.erase_status();
     warn("these tests failed: " + what);
-    failing.insert(ops.begin(), ops.end());
+    failing.insert(op);
   }
   return failing;
 }

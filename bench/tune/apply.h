@@ -40,10 +40,10 @@ int apply_table(const Tree& tree, Console& display);
 /// program_before().
 int apply_table_and_keep(const Tree& tree, Console& display);
 
-/// Runs the tests of all operations that have tuned kernels, in this program or in a build of
-/// today's tables. Where tests fail, the operation's rows of this machine are dropped and all is
-/// built without them, until they pass or none is left: then it throws an Error, as it does at once
-/// where tests do not come to an end.
+/// Sets all operations that have tuned kernels against their references (test_workloads), in this
+/// program or in a build of today's tables. Where tests fail, the operation's rows of this machine
+/// are dropped and all is built without them, until they pass or none is left: then it throws an
+/// Error, as it does at once where tests do not come to an end.
 void verify_kernels(const Tree& tree, Database& database, Console& display);
 
 }  // namespace mmrec::tune

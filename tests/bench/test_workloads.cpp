@@ -101,6 +101,23 @@ TEST_P(Workloads, LeaveWhatTheReferenceWants) {
       << "no call of the description is one of " << op << "." << pass;
 }
 
+// The benchmark's rates and the profile's shares of the peak must mean the same work.
+TEST_P(Workloads, CountTheOperationsOfTheTypedFunction) {
+  const auto& [op, pass] = GetParam();
+  for (const std::vector<int>& sizes : description_of(op).tested) {
+    const Workload work = workload_of(op, pass, sizes);
+    const Prepared call(work, 1);
+    reset_profile();
+    set_profiling(true);
+    call();
+    set_profiling(false);
+    double flops = 0;
+    for (const ProfileRow& row : profile_rows())
+      if (row.op == op && row.pass == pass) flops += row.flops;
+    EXPECT_DOUBLE_EQ(flops, work.flops) << fmt::format("sizes {}", fmt::join(sizes, "x"));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Registry, Workloads, testing::ValuesIn(passes()),
                          [](const testing::TestParamInfo<Tested>& info) {
                            return info.param.op + "_" + info.param.pass;
