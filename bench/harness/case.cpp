@@ -13,10 +13,10 @@ namespace mmrec::bench {
 
 namespace {
 
-/// What outputs and guards start as: a NaN that no computation makes.
+/// Initial value of outputs and guards: a NaN that no computation produces.
 const float kNothing = std::bit_cast<float>(0x7fc0deadu);
 
-/// The bytes of a workload's arrays.
+/// Returns the size of a workload's arrays, in bytes.
 size_t measure(const Workload& work, uint64_t seed, int guard) {
   Operands operands(seed, Arena(), guard);
   work.prepare(operands);
@@ -48,7 +48,7 @@ Tensor Operands::output(std::initializer_list<int> shape) {
 Tensor Operands::uniform(std::initializer_list<int> shape, float low, float high) {
   const Tensor tensor = arrays_.emplace_back(take<float>(shape));
   if (!tensor.data()) return tensor;
-  // The dropout masks' generator is good enough and fast: the largest arrays have millions of
+  // The generator of the dropout masks: fast, and good enough. The largest arrays have millions of
   // elements.
   const DropoutKey key{static_cast<uint32_t>(seed_), ++next_};
   for (int64_t i = 0; i < tensor.count(); ++i)

@@ -17,27 +17,28 @@
 
 namespace mmrec::bench {
 
-/// The arrays that a workload reads and writes, in one arena as in the model.
+/// The arrays that a workload reads and writes. They lie in one arena, as in the model.
 class Operands {
  public:
-  /// Without an arena's memory it only counts, and the tensors have no data. `guard` is the number
-  /// of floats before and behind every array that belong to none.
+  /// With an arena without memory the object only counts bytes, and the tensors have null data.
+  /// `guard`: number of floats before and after every array that belong to no array.
   Operands(uint64_t seed, Arena arena, int guard = 0)
       : seed_(seed), guard_(guard), arena_(std::move(arena)) {}
 
-  /// What a call writes without reading it. It starts as NaN, which shows where nothing was
-  /// written, or what was read nevertheless.
+  /// Returns an array that a call writes without reading it. It is filled with NaN, which shows
+  /// elements that the call did not write, or read before it wrote them.
   Tensor output(std::initializer_list<int> shape);
-  /// Random numbers in [low, high), the same for the same seed: what a call reads, or adds to.
+  /// Returns an array that a call reads or adds to: random numbers in [low, high), the same for the
+  /// same seed.
   Tensor uniform(std::initializer_list<int> shape, float low = -1, float high = 1);
-  /// Random ids in [0, end).
+  /// Returns random ids in [0, end).
   IntTensor ids(int count, int end);
 
   uint64_t seed() const { return seed_; }
   size_t bytes() const { return arena_.used(); }
-  /// All arrays of floats, in the order in which they were taken.
+  /// All float arrays, in the order of their creation.
   std::span<const Tensor> arrays() const { return arrays_; }
-  /// Everything from the first array's guard to the last one's.
+  /// All memory, from the first array's guard to the last array's guard.
   std::span<std::byte> memory() const { return {begin_, bytes()}; }
 
  private:
@@ -49,64 +50,66 @@ class Operands {
   Arena arena_;
   std::byte* begin_ = nullptr;
   std::vector<Tensor> arrays_;
-  uint32_t next_ = 0;  // of the random numbers
+  uint32_t next_ = 0;  // number of the next random stream
 };
 
-/// What a call leaves in one of its arrays.
+/// The expected content of an array after a call.
 struct Expected {
   const char* name;
   Tensor array;
   reference::Array want;
 };
 
-/// A call with its operands.
+/// A call and its operands.
 struct Invocation {
-  /// Makes operands out of others, as a pass does that comes earlier. It is called once, before
-  /// anything else; there may be none.
+  /// Computes operands from other operands, as an earlier pass would. Called once, before anything
+  /// else. May be empty.
   std::function<void()> before{};
   std::function<void()> run{};
-  /// What the next run leaves in each array that it writes, computed in double precision from what
-  /// the operands hold before. Only what the description of an operation (workloads/workloads.h)
-  /// prepares has this.
+  /// Returns the expected content of each array after the next run, computed in double precision
+  /// from the current operands. Only workloads made from an operation's description
+  /// (workloads/workloads.h) have it.
   std::function<std::vector<Expected>()> expect{};
 };
 
-/// A pass as the registry and as the rows' names have it: <op>/<prefix><variant>/<label>/<sizes>.
+/// A pass. `registry` is the registry's name of it; the names of rows are
+/// <op>/<prefix><variant>/<label>/<sizes>.
 struct Pass {
   std::string registry, label, prefix = "";
 };
 inline const Pass kForward{"forward", "fwd"}, kBackward{"backward", "bwd"};
 
-/// What is timed, whoever does it. Its flops and bytes are what a call does at the least, whatever
-/// the variant: a fused multiply-add is two operations; an operand is read once and a result, or
-/// what is kept for the backward pass, written once.
+/// A call to time, independent of the variant that executes it. `flops` and `bytes` are the minimum
+/// of any variant: a fused multiply-add counts as two operations; each operand is read once; each
+/// result, and each array kept for the backward pass, is written once.
 struct Workload {
   std::string op;
   Pass pass;
   std::vector<int> sizes;
   double flops, bytes;
-  double tokens = 0;  ///< that a call trains on
-  /// Takes its arrays and returns the call to time. Comes twice: the first time to count the
-  /// arrays' bytes, without data.
+  double tokens = 0;  ///< tokens that one call trains on
+  /// Takes its arrays from the Operands and returns the call to time. Called twice: first without
+  /// data, to count the arrays' bytes.
   std::function<Invocation(Operands&)> prepare;
-  /// Ends threads of the call's own, which would disturb what is timed next; called after each
-  /// sample.
+  /// Ends the call's own threads, which would disturb the next measurement. Called after each
+  /// sample. May be null.
   void (*rest)() = nullptr;
 };
 
-/// One row: a workload and a variant of it.
+/// One row of a table: a workload and one variant of it.
 struct Case {
   std::shared_ptr<const Workload> work;
   std::string variant;
-  bool registered;  ///< one of the registry's variants, to be forced; otherwise the workload's own
-                    ///< call is all there is
-  bool limit =
-      false;  ///< does only what bounds the others of its group, and so is no rival of theirs
+  /// True: a variant of the registry, which is forced. False: the workload's own call, the only
+  /// one.
+  bool registered;
+  /// Does only the work that bounds the other rows of its group, so it is not their rival.
+  bool limit = false;
 
   std::string name() const;
-  /// What rows must share to be compared: the name without the variant.
+  /// The name without the variant. Rows are compared if they share it.
   std::string group() const;
-  /// The variant's choice for as long as the result lives.
+  /// Forces the variant during the lifetime of the result.
   std::unique_ptr<ScopedVariant> force() const;
 };
 
@@ -114,15 +117,16 @@ struct Case {
 class Prepared {
  public:
   Prepared(const Workload& work, uint64_t seed, int guard = 0);
-  /// Call after force(), for a time that does not count: brings caches, threads and scratch memory
-  /// into the state that they have in the middle of a run.
+  /// Runs the call for `seconds`, untimed, to bring caches, threads and scratch memory into the
+  /// state they have in the middle of a run. Call it after force().
   void warm_up(double seconds) const;
   void operator()() const { invocation_.run(); }
   std::vector<Expected> expect() const { return invocation_.expect(); }
-  /// What the call reads and writes.
+  /// All float arrays that the call reads or writes.
   std::span<const Tensor> arrays() const { return operands_.arrays(); }
   std::span<std::byte> memory() const { return operands_.memory(); }
-  /// Call when a sample has been taken: what is timed next finds all cores free.
+  /// Ends the call's own threads, so that the next measurement finds all cores free. Call it after
+  /// each sample.
   void rest() const {
     if (rest_) rest_();
   }
@@ -135,11 +139,12 @@ class Prepared {
 
 class Cases {
  public:
-  /// A row for every variant that the registry has of the workload's pass.
+  /// Adds a row for each of the registry's variants of the workload's pass.
   void add(Workload workload);
-  /// A row of its own: what is no kernel of the registry, for example another library's product.
+  /// Adds one row for a call that is not in the registry, for example another library's matrix
+  /// product.
   void add(Workload workload, std::string variant);
-  /// A row that does only what bounds the workload's variants.
+  /// Adds one row that does only the work that bounds the workload's variants.
   void add_limit(Workload workload, std::string variant);
 
   const std::vector<Case>& all() const { return cases_; }

@@ -21,8 +21,8 @@ namespace mmrec::bench {
 
 namespace {
 
-/// Google Benchmark calls this several times for a row, with more and more iterations: the arrays
-/// stay until the next row.
+/// Google Benchmark calls this function several times per row, with more and more iterations. The
+/// arrays stay in memory until the next row.
 void run_row(benchmark::State& state, const Case& row, const MachinePeak& peak, bool csv,
              uint64_t seed) {
   static const Workload* prepared_work = nullptr;
@@ -45,12 +45,12 @@ void run_row(benchmark::State& state, const Case& row, const MachinePeak& peak, 
   state.counters["GFLOP/s"] = rate.flops / 1e9;
   state.counters["GB/s"] = rate.bytes / 1e9;
   state.counters["percent_of_peak"] = 100 * rate.part_of_peak;
-  // In CSV a column is one of the first row's counters.
+  // The first row's counters define the columns of a CSV file.
   if (row.work->tokens > 0 || csv) state.counters["tokens/s"] = row.work->tokens / seconds;
 }
 
-/// Google Benchmark's options as they were given. It takes some values that mean nothing, and
-/// answers others with its usage and success.
+/// Checks the given Google Benchmark options. Google Benchmark itself accepts some meaningless
+/// values, and answers others by printing its usage and exiting with success.
 class Options {
  public:
   explicit Options(std::vector<std::string_view> given) : given_(std::move(given)) {}
@@ -60,7 +60,7 @@ class Options {
       return name_of(option) == name && value_of(option) == value;
     });
   }
-  /// Whether rows are to be listed instead of run.
+  /// Whether to list the rows instead of running them.
   bool list() const {
     bool list = false;
     for (const std::string_view option : given_)
@@ -78,7 +78,8 @@ class Options {
       if (name == "--benchmark_format" || name == "--benchmark_out_format") one_of(kFormats);
       if (name == "--benchmark_time_unit") one_of(kUnits);
       if (name == "--benchmark_repetitions" && !parse_number<int>(value)) refuse(option);
-      const bool has_unit = value.ends_with('s') || value.ends_with('x');  // of later versions
+      // newer versions of Google Benchmark take units
+      const bool has_unit = value.ends_with('s') || value.ends_with('x');
       if (name.starts_with("--benchmark_min_") &&
           !parse_number<double>(value.substr(0, value.size() - (has_unit ? 1 : 0))))
         refuse(option);
@@ -125,7 +126,7 @@ class Options {
   std::vector<std::string_view> given_;
 };
 
-/// With an option more, which counts before what was given.
+/// Calls benchmark::Initialize with one more option, which overrides the earlier ones.
 void initialize(std::vector<char*> arguments, std::string option) {
   arguments.push_back(option.data());
   int count = static_cast<int>(arguments.size());
@@ -133,9 +134,9 @@ void initialize(std::vector<char*> arguments, std::string option) {
   if (count > 1) Options::refuse(arguments[1]);
 }
 
-/// A line for each row that the filter lets through, as Google Benchmark itself lists them.
+/// Returns one line for each row that matches the filter, as Google Benchmark lists them.
 std::string matching_rows(std::vector<char*> arguments) {
-  // These have an effect each time.
+  // These options have an effect at every Initialize; leave them for the second one.
   std::erase_if(arguments, [](std::string_view option) {
     return option.starts_with("--benchmark_context=") || option.starts_with("--benchmark_out=");
   });
@@ -161,9 +162,9 @@ bool run_google_benchmark(const std::vector<Case>& rows, std::vector<char*> argu
   const bool csv =
       options.is("--benchmark_format", "csv") || options.is("--benchmark_out_format", "csv");
   for (const Case& row : rows)
-    // No UseRealTime, which would add /real_time to the name: the calling thread takes its part in
-    // all work, so its CPU time, from which the number of iterations follows, is about the same.
-    // Times and rates are of the wall clock all the same.
+    // Without UseRealTime, which would add /real_time to the name. Google Benchmark derives the
+    // number of iterations from the calling thread's CPU time; that is close to the wall time,
+    // because this thread takes part in all work. The reported times and rates use the wall clock.
     benchmark::RegisterBenchmark(
         row.name().c_str(), [&](benchmark::State& state) { run_row(state, row, peak, csv, seed); });
 

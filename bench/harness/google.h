@@ -9,11 +9,11 @@
 
 namespace mmrec::bench {
 
-/// Google Benchmark over some rows, under its own options (argv[0] and those that begin with
-/// --benchmark_). What these are is looked at before `measure_peak` is called; the peak's header
-/// goes into the benchmark's context, and so into its JSON. False where rows were listed and
-/// nothing was measured. Options that it does not take, and a filter that matches nothing, throw a
-/// UsageError.
+/// Runs Google Benchmark on the rows. `arguments` holds argv[0] and the options that begin with
+/// --benchmark_. Checks the options before it calls `measure_peak`, which takes time. The peak's
+/// header lines go into the benchmark's context, and so into its JSON. Returns false if the rows
+/// were only listed. Throws a UsageError for an unknown option or value, and for a filter that
+/// matches no row.
 bool run_google_benchmark(const std::vector<Case>& rows, std::vector<char*> arguments,
                           const std::function<MachinePeak()>& measure_peak, uint64_t seed);
 

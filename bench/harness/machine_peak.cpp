@@ -22,12 +22,13 @@ namespace mmrec::bench {
 
 namespace {
 
-/// Independent sums: more than the latency (4 or 5 cycles) times the units (2) that a CPU has,
-/// fewer than its registers (16).
+/// Independent sums. The number exceeds latency (4 or 5 cycles) times FMA units (2), and stays
+/// below the number of vector registers (16).
 constexpr int kSums = 12;
 constexpr int64_t kRounds = 1 << 20;  // 3 to 6 ms
 
-/// One try of the multiply-adds on one thread; the result is there to be used.
+/// One run of multiply-adds on one thread. `run` returns the result so that the compiler cannot
+/// drop the work.
 struct MultiplyAdd {
   const char* name;
   int lanes;
@@ -68,7 +69,7 @@ __attribute__((target("avx2,fma"))) float multiply_add_avx2() {
 
 #endif
 
-/// In the baseline's vectors: NEON's, which multiply and add at once, or SSE's, which do not.
+/// 128-bit vectors: NEON has fused multiply-adds, SSE has not.
 float multiply_add_baseline() {
   typedef float Vector __attribute__((vector_size(16)));
   Vector sums[kSums];
@@ -100,16 +101,16 @@ MultiplyAdd widest_multiply_add() {
   return {"128 bits", 4, multiply_add_baseline};
 }
 
-constexpr int kTries = 2;  // to find other programs quiet
+constexpr int kTries = 2;  // attempts to measure while other programs are idle
 
-/// Copies go between aligned arrays of a multiple of this many floats.
-constexpr int64_t kPiece = 256;  // too few for memcpy to choose streaming stores by itself
+/// Copies work on aligned arrays whose length is a multiple of this many floats.
+constexpr int64_t kPiece = 256;  // too short for memcpy to choose streaming stores by itself
 
 void copy_plain(float* to, const float* from, int64_t count) {
   for (int64_t i = 0; i < count; i += kPiece) std::memcpy(to + i, from + i, kPiece * sizeof(float));
 }
 
-/// With stores that go past the caches, where there are such.
+/// Copies with stores that bypass the caches, on CPUs that have them.
 void copy_streaming(float* to, const float* from, int64_t count) {
 #if defined(__SSE__)
   for (int64_t i = 0; i < count; i += 16)
@@ -120,7 +121,7 @@ void copy_streaming(float* to, const float* from, int64_t count) {
 #endif
 }
 
-/// The shortest of `tries` runs of body(i) for i in [0, threads), in seconds.
+/// Returns the shortest time of `tries` runs of body(i) for i in [0, threads), in seconds.
 template <class Body>
 double best_time(int tries, int threads, Body body) {
   double best = 1e9;
@@ -133,8 +134,8 @@ double best_time(int tries, int threads, Body body) {
   return best;
 }
 
-/// Floats of an array of the copy: four times the last-level cache, where that is known and within
-/// reason.
+/// Returns the length of the copied arrays, in floats: four times the last-level cache, clamped to
+/// [64 MiB, 1 GiB], also if the cache size is unknown.
 int64_t copy_floats(int threads) {
   int64_t cache = 0;
 #if defined(_SC_LEVEL3_CACHE_SIZE)
@@ -180,8 +181,8 @@ MachinePeak measure_machine_peak() {
         best_time(8, n, [&](int i) { copy(target + i * part, source + i * part, part); });
     return 2. * sizeof(float) * static_cast<double>(part) * n / seconds;
   };
-  // What a busy machine does is below its limits, never above: the best of all tries counts, and
-  // the load of the quietest.
+  // Other programs only lower a rate, never raise it. So keep the best rate of all tries, and the
+  // lowest load of other programs.
   const auto raise = [](double& most, double rate) { most = std::max(most, rate); };
   for (int i = 0; i < kTries && peak.other_load > kQuiet; ++i) {
     const OtherLoad others;

@@ -6,34 +6,36 @@
 
 namespace mmrec::bench {
 
-/// What can be done in a second.
+/// Rates that can be reached, per second.
 struct Peak {
-  double flops =
-      0;  ///< fused multiply-adds of floats, two operations each, in independent registers
-  double bytes = 0;  ///< read and written by copying arrays far larger than the last-level cache
-  double plain_bytes =
-      0;  ///< the same without streaming stores: the lines written are read first, uncounted
+  /// Float operations by fused multiply-adds (two operations each) on independent registers.
+  double flops = 0;
+  /// Bytes read plus bytes written while copying arrays far larger than the last-level cache.
+  double bytes = 0;
+  /// The same without streaming stores. The CPU then reads each line before writing it; these reads
+  /// are not counted.
+  double plain_bytes = 0;
 };
 
-/// This machine's limits, which every row is compared with.
+/// The limits of this machine. Every row is compared with them.
 struct MachinePeak {
   Peak all_threads, one_thread;
-  std::string vectors;  ///< the instruction set of the multiply-adds
+  std::string vectors;  ///< instruction set of the multiply-adds
   int threads = 1;
-  double other_load = 0;  ///< cores that other programs took meanwhile
+  double other_load = 0;  ///< cores that other programs used during the measurement
 
-  /// Whether all threads together fall far short of each alone: other programs take their share, or
-  /// threads share cores.
+  /// Whether all threads together reach less than 80 % of the sum of single threads. Then other
+  /// programs use the cores, or threads share cores.
   bool falls_short() const { return all_threads.flops < 0.8 * threads * one_thread.flops; }
-  /// Whether this may be less than the machine can do, so that rows' parts of it are too high.
+  /// Whether the measured peak may be too low. The rows' parts of the peak are then too high.
   bool disturbed() const { return other_load > kQuiet || falls_short(); }
-  /// In words what is the matter when it is disturbed.
+  /// Explains why the peak is disturbed.
   std::string disturbance() const;
 };
 
-/// Takes about a second on num_threads() threads: the best of several short tries each, with the
-/// widest vectors that the CPU has, whatever the kernels were compiled for. Where other programs
-/// run meanwhile, it is tried again.
+/// Measures the peak on num_threads() threads, in about one second: the best of several short tries
+/// per rate. Uses the widest vectors of the CPU, independent of the kernels' target. Repeats the
+/// measurement if other programs run meanwhile.
 MachinePeak measure_machine_peak();
 
 }  // namespace mmrec::bench

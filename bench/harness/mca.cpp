@@ -31,7 +31,7 @@ std::string trimmed(std::string_view text) {
   return begin == text.npos ? "" : std::string(text.substr(begin, end - begin + 1));
 }
 
-/// "jne .LBB1_6" -> ".LBB1_6"; "" for what is no jump to a label.
+/// Returns the label a jump goes to: "jne .LBB1_6" -> ".LBB1_6". Returns "" for other instructions.
 std::string jump_target(const std::string& instruction) {
   const size_t space = instruction.find_first_of(" \t");
   if (instruction.front() != 'j' || space == instruction.npos) return "";
@@ -39,8 +39,8 @@ std::string jump_target(const std::string& instruction) {
   return target.starts_with(".L") ? target : "";
 }
 
-/// Halide's name of a loop from the comment behind its label: #
-/// %"5_for_product_accumulator.s1.product_k$x"
+/// Returns Halide's name of a loop, from the comment after its label:
+/// # %"5_for_product_accumulator.s1.product_k$x"
 std::string loop_name(std::string_view comment) {
   const size_t percent = comment.find('%');
   if (percent == comment.npos) return "";
@@ -50,15 +50,14 @@ std::string loop_name(std::string_view comment) {
   return start == name.npos ? name : name.substr(start);
 }
 
-/// Whether Halide's name of a loop is that of a stage which updates what earlier ones have left: a
-/// sum's, or a scan's.
+/// Whether Halide's loop name belongs to an update stage, such as a sum or a scan.
 bool is_update(std::string_view name) {
   const size_t stage = name.find(".s");
   return stage != name.npos && stage + 2 < name.size() && name[stage + 2] >= '1' &&
          name[stage + 2] <= '9';
 }
 
-/// The last operand, which is where the result goes.
+/// Returns the last operand, which is the destination.
 std::string_view destination(std::string_view instruction) {
   int depth = 0;
   for (size_t i = instruction.size(); i-- > 0;) {
@@ -76,7 +75,7 @@ int lanes_of(const std::string& instruction) {
                                                         : 4;
 }
 
-/// The newest llvm-mca on the PATH.
+/// Returns the newest llvm-mca on the PATH. Throws an Error if there is none.
 fs::path find_llvm_mca() {
   const char* path = std::getenv("PATH");
   std::vector<std::string> names;
@@ -94,7 +93,7 @@ fs::path find_llvm_mca() {
       "llvm-19 (a release that knows your CPU), or llvm");
 }
 
-/// What llvm-mca prints for these instructions on this CPU.
+/// Returns llvm-mca's output for these instructions on this CPU.
 std::string run_llvm_mca(const fs::path& program, const std::vector<std::string>& instructions) {
   std::string file = (fs::temp_directory_path() / "mmrec-mca-XXXXXX").string();
   const int descriptor = ::mkstemp(file.data());
@@ -121,7 +120,7 @@ std::string run_llvm_mca(const fs::path& program, const std::vector<std::string>
   return output;
 }
 
-/// The number behind a title such as "Total Cycles:".
+/// Returns the number after a title such as "Total Cycles:".
 double field(std::string_view output, std::string_view title) {
   const size_t at = output.find(title);
   double value = 0;
@@ -135,8 +134,8 @@ double field(std::string_view output, std::string_view title) {
        output.substr(0, 400));
 }
 
-/// Operations in a cycle that this CPU does of the widest multiply-adds and nothing else, as the
-/// same model has it.
+/// Returns the peak operations per cycle of this CPU according to llvm-mca: only multiply-adds on
+/// the widest vectors of the kernels' target.
 double peak_flops_a_cycle(const fs::path& program) {
   constexpr int kSums = 12;  // more than latency times units
   const bool wide = std::string_view(kernel_target()).find("avx512") != std::string_view::npos;
@@ -148,8 +147,8 @@ double peak_flops_a_cycle(const fs::path& program) {
          parse_prediction(run_llvm_mca(program, instructions)).throughput;
 }
 
-/// Has the kernel's generator write its assembly, which a build does not, beside its object;
-/// returns where.
+/// Runs the kernel's generator to write its assembly beside the object file (a build does not write
+/// it). Returns the assembly file.
 fs::path assembly_of(const KernelEntry& kernel) {
   const fs::path generators = MMREC_GENERATORS_DIR, folder = generators / kernel.op;
   ChildProcess generator({folder / fmt::format("{}_generator", kernel.op), "--inspect",
@@ -211,10 +210,10 @@ std::vector<Loop> innermost_loops(std::string_view assembly) {
     std::string name;
   };
   std::vector<Loop> loops;
-  std::map<std::string, Position> labels;  // of the function so far
-  std::vector<std::string> instructions;   // of the function so far
+  std::map<std::string, Position> labels;  // seen so far in the function
+  std::vector<std::string> instructions;   // seen so far in the function
   std::string function;
-  size_t innermost_from = 0;  // a loop that begins before has another inside
+  size_t innermost_from = 0;  // a loop that begins before this one contains another loop
   std::istringstream lines{std::string(assembly)};
   for (std::string line; std::getline(lines, line);) {
     const size_t hash = line.find('#');
@@ -233,7 +232,7 @@ std::vector<Loop> innermost_loops(std::string_view assembly) {
       }
       continue;
     }
-    if (text.front() == '.') continue;  // a directive
+    if (text.front() == '.') continue;  // directive
     instructions.push_back(text);
     const auto start = labels.find(jump_target(text));
     if (start == labels.end() || start->second.instruction < innermost_from) continue;
@@ -254,7 +253,7 @@ InstructionMix instruction_mix(const Loop& loop) {
     const bool memory = instruction.find('(') != instruction.npos && !mnemonic.starts_with("lea") &&
                         !mnemonic.starts_with("prefetch");
     const bool moves = mnemonic.find("mov") != mnemonic.npos;
-    // Of floats: vaddps, vmulss, ..
+    // Arithmetic on floats: vaddps, vmulss, ..
     const bool floats = mnemonic.front() == 'v' &&
                         (mnemonic.ends_with("ps") || mnemonic.ends_with("ss")) && !moves &&
                         !mnemonic.starts_with("vbroadcast") && !mnemonic.starts_with("vperm") &&
@@ -297,8 +296,8 @@ Prediction parse_prediction(std::string_view output) {
                         field(output, "IPC:"),
                         {}};
 
-  // "[8]   - Zn4FP0" names a unit; below "Resource pressure per iteration:" are a line of the
-  // numbers and one of cycles or "-".
+  // "[8]   - Zn4FP0" names a unit. Below "Resource pressure per iteration:" come one line with the
+  // units' numbers and one with their cycles, or "-".
   std::vector<std::string> units;
   std::istringstream lines{std::string(output)};
   for (std::string line; std::getline(lines, line);) {
@@ -317,7 +316,7 @@ Prediction parse_prediction(std::string_view output) {
           prediction.pressure.empty() || prediction.pressure.back().first != units[i];
       if (first_of_unit)
         prediction.pressure.emplace_back(units[i], std::stod(cell));
-      else  // one of several of a kind: they share their work
+      else  // several units of one kind share the work
         prediction.pressure.back().second =
             std::max(prediction.pressure.back().second, std::stod(cell));
     }
@@ -335,7 +334,7 @@ void print_mca(const std::string& kernel) {
   std::vector<std::string> known;
   for (const KernelEntry& entry : kernels()) {
     const std::string name = fmt::format("{}:{}:{}", entry.op, entry.variant, entry.pass);
-    if (known.empty() || known.back() != name) known.push_back(name);  // once for all its instances
+    if (known.empty() || known.back() != name) known.push_back(name);  // once for all instances
     if (entry.op == parts[0] && entry.variant == parts[1] &&
         (parts.size() == 2 || entry.pass == parts[2]))
       chosen.push_back(entry);

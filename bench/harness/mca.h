@@ -7,45 +7,50 @@
 
 namespace mmrec::bench {
 
-/// A loop that has no other inside, in a kernel's assembly (x86, AT&T syntax).
+/// An innermost loop in a kernel's assembly (x86, AT&T syntax).
 struct Loop {
   std::string function, label;
-  std::string name;  ///< Halide's, of the loop variable: "for_product_accumulator.s1.product_k$x"
+  /// Halide's name of the loop, for example "for_product_accumulator.s1.product_k$x".
+  std::string name;
   std::vector<std::string> instructions;
 };
 std::vector<Loop> innermost_loops(std::string_view assembly);
 
-/// What a loop's instructions do; each counts once.
+/// Number of instructions of each kind in a loop. Each instruction counts for one kind.
 struct InstructionMix {
-  int multiply_adds = 0, lanes = 0;  ///< fused ones, and the lanes of the widest
-  int multiply_adds_of_memory = 0;   ///< of them with an operand that is loaded
-  int arithmetic = 0;                ///< of floats, without multiply-adds
+  /// Fused multiply-adds, and the lanes of the widest one.
+  int multiply_adds = 0, lanes = 0;
+  int multiply_adds_of_memory = 0;  ///< multiply-adds with a memory operand
+  int arithmetic = 0;               ///< float arithmetic except multiply-adds
   int broadcasts = 0, loads = 0, stores = 0;
-  int others = 0;  ///< of addresses and counters, moves between registers, ..
+  int others = 0;  ///< address arithmetic, counters, register moves, ..
 };
 InstructionMix instruction_mix(const Loop& loop);
 
-/// The loop where a kernel spends its time, as far as that can be seen: the one with most
-/// multiply-adds, else most arithmetic, else most instructions, of the loops without a branch if
-/// there are such ones, and of these of sums of products if there are such ones. (What branches is
-/// what is done at a tile's edges, and llvm-mca would take it as if it all ran. A sum's loop runs
-/// for each result, on which an epilogue works once, with a long polynomial perhaps.) Throws an
-/// Error if there is no loop.
+/// Guesses the loop in which a kernel spends most of its time. Prefers, in this order: loops
+/// without a branch inside, sums of products, most multiply-adds, most arithmetic, most
+/// instructions.
+///
+/// A loop with branches handles a tile's edges, and llvm-mca would count all its paths as executed.
+/// The loop of a sum runs many times per result, an epilogue only once, even if the epilogue has
+/// more arithmetic, such as a long polynomial.
+///
+/// Throws an Error if there is no loop.
 Loop hottest_loop(std::string_view assembly);
 
-/// What llvm-mca says of a block of instructions that runs again and again.
+/// llvm-mca's prediction for a block of instructions that repeats.
 struct Prediction {
-  double cycles;      ///< an iteration
-  double throughput;  ///< cycles that an iteration would take without any latency
+  double cycles;      ///< per iteration
+  double throughput;  ///< cycles per iteration if no latency limited it
   double instructions_a_cycle;
-  std::vector<std::pair<std::string, double>>
-      pressure;  ///< cycles an iteration that a unit is busy; only those that are used
+  /// Cycles per iteration that each used unit is busy.
+  std::vector<std::pair<std::string, double>> pressure;
 };
 Prediction parse_prediction(std::string_view output);
 
-/// Prints, for a kernel "op:variant:pass" or all passes of "op:variant", the hottest loop of its
-/// assembly, its instruction mix, llvm-mca's prediction for this CPU, and the part of the FMA peak
-/// that follows.
+/// Prints for each chosen kernel the hottest loop of its assembly, the instruction mix, llvm-mca's
+/// prediction for this CPU and the resulting part of the FMA peak. `kernel` is "op:variant:pass",
+/// or "op:variant" for all passes. Throws a UsageError if there is no such kernel.
 void print_mca(const std::string& kernel);
 
 }  // namespace mmrec::bench

@@ -16,8 +16,8 @@ double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-/// Seconds of CPU time that everybody else has had since the machine's start, with what a virtual
-/// machine's host kept for itself.
+/// Returns the CPU time of all other processes since boot, in seconds. Includes time that a virtual
+/// machine's host did not give to this machine.
 double others_seconds() {
   std::ifstream file("/proc/stat");
   std::string cpu;

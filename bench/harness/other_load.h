@@ -2,16 +2,16 @@
 
 namespace mmrec::bench {
 
-/// Cores that other programs may take without being noticed.
+/// Load of other programs that is ignored, in cores.
 constexpr double kQuiet = 0.05;
 
-/// What other programs take of this machine while something is measured. Libraries whose threads
-/// wait for each other in loops fall to a hundredth of their speed beside a busy neighbour; such
-/// figures must not pass for theirs.
+/// Measures the load of other programs during a measurement. A busy neighbour slows libraries whose
+/// threads spin on each other a hundredfold; such figures must be marked.
 class OtherLoad {
  public:
   OtherLoad();
-  /// Cores' worth of CPU time since the construction, on average; 0 where the system does not tell.
+  /// Returns the average number of cores that other programs used since construction; 0 if the
+  /// system does not tell.
   double cores() const;
 
  private:

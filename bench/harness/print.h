@@ -9,7 +9,8 @@
 
 namespace mmrec::bench {
 
-/// A line at once, also into a pipe: measuring takes its time.
+/// Prints a line and flushes, also into a pipe: measurements take long, and the reader sees each
+/// result at once.
 template <class... Args>
 void print_line(fmt::format_string<Args...> format, Args&&... args) {
   print(stdout, fmt::format(format, std::forward<Args>(args)...) + "\n");

@@ -11,11 +11,12 @@ namespace mmrec::bench {
 
 namespace {
 
-constexpr int kQuietTries = 3;  // to find the machine quiet
+constexpr int kQuietTries = 3;  // attempts to race while other programs are idle
 constexpr size_t kLeastRounds = 16;
 constexpr double kErrors = 3;
-/// Of the median of n samples, over their median deviation / sqrt(n): sqrt(pi / 2) of a normal
-/// distribution's standard deviation, which is 1.4826 median deviations.
+/// Standard error of the median of n samples, in units of (median absolute deviation / sqrt(n)).
+/// For a normal distribution the standard error is sqrt(pi / 2) standard deviations / sqrt(n), and
+/// a standard deviation is 1.4826 median deviations.
 constexpr double kErrorOfMedian = 1.2533 * 1.4826;
 
 std::vector<double> ratios(const RaceResult& run, const RaceResult& base) {

@@ -6,45 +6,48 @@
 
 namespace mmrec::bench {
 
-/// Seconds of a call.
+/// Times of a call, in seconds.
 struct Timing {
   double best = 0, median = 0;
-  double mad = 0;  ///< the samples' median absolute deviation from the median
+  double mad = 0;  ///< median absolute deviation of the samples from the median
 };
 
-/// What a winner must save of the incumbent's time.
+/// A winner must save at least this part of the incumbent's time.
 constexpr double kLeastGain = 0.02;
 
-/// What is timed against others.
+/// A contestant of a race.
 struct Contestant {
-  std::function<double()> sample;  ///< takes one: seconds of a call
-  bool stays = false;              ///< is never dropped: the incumbent, and what all races share
+  std::function<double()> sample;  ///< takes one sample: seconds per call
+  bool stays = false;  ///< never dropped: the incumbent, and the common base of all races
 };
 
-/// What a race says of a contestant.
+/// The result of a race for one contestant.
 struct RaceResult {
   std::vector<double> samples;  ///< in the order of the rounds
   bool dropped = false;
 };
 
 struct Racing {
-  double slice = 1.4e-3;  ///< seconds of a sample, or one call where that takes longer
-  int rounds = 25;        ///< samples of each that stays to the end
-  int early = 5;          ///< samples after which the hopeless are dropped
-  double drop = 1.25;     ///< those above this many times the best
-  double seconds = 2;     ///< no new round begins later than this, once there are `early` ones
-  /// Asked after each round: whether that is enough.
+  /// Seconds per sample. A sample is at least one call.
+  double slice = 1.4e-3;
+  int rounds = 25;     ///< samples of each contestant that is not dropped
+  int early = 5;       ///< slow contestants are dropped from this round on
+  double drop = 1.25;  ///< drop contestants above this multiple of the best time
+  /// No new round begins after this time, except the first `early` rounds.
+  double seconds = 2;
+  /// Called after each round. Returns true to end the race.
   std::function<bool(const std::vector<RaceResult>&)> decided = [](const std::vector<RaceResult>&) {
     return false;
   };
 };
 
-/// Samples of all in turn, round by round, each round beginning with another one. The first
-/// contestant has to stay: the others are compared by their ratios to it.
+/// Takes samples of all contestants in turn, round by round; each round begins with another
+/// contestant. The first contestant must have `stays` set: the others are compared by their ratios
+/// to it.
 std::vector<RaceResult> race(const std::vector<Contestant>& contestants, const Racing& racing);
 
-/// Runs a race again, a few times at the most and while `in_time`, when other programs ran
-/// meanwhile; returns the result of the quietest time and the cores that others took then.
+/// Runs a race. If other programs ran meanwhile, repeats it, three times in total at most and only
+/// while in_time(). Returns the results of the attempt with the least load, and that load in cores.
 struct Quietest {
   std::vector<RaceResult> results;
   double other_load;
@@ -54,21 +57,22 @@ Quietest race_quietly(
     const std::function<bool()>& in_time = [] { return true; });
 
 double median(std::vector<double> values);
-/// The median absolute deviation from the median.
+/// Returns the median absolute deviation from the median.
 double median_deviation(std::vector<double> values);
 Timing summary(const std::vector<double>& samples);
 
-/// The median of the ratios of samples of the same round: what slows a round down slows both.
+/// Returns the median of the ratios of samples from the same round. A disturbance in a round slows
+/// both samples, so it cancels out.
 double relative(const RaceResult& run, const RaceResult& base);
 
 enum class Outcome {
   kOpen,
-  kFaster,     ///< by more than kLeastGain, and surely by more than half of that
+  kFaster,     ///< by more than kLeastGain; surely by more than half of it
   kNotFaster,  ///< surely not by kLeastGain
 };
-/// What the samples of the same rounds say of a challenger. `Surely` is three standard errors of
-/// the median of the gains away, the error estimated from their median deviation; before sixteen
-/// rounds nothing is sure.
+/// Compares a challenger with an incumbent, by the ratios of samples from the same rounds. "Surely"
+/// means three standard errors of the median, estimated from the median deviation. Returns kOpen
+/// for fewer than sixteen rounds.
 Outcome outcome(const RaceResult& challenger, const RaceResult& incumbent);
 
 }  // namespace mmrec::bench

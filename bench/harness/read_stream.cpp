@@ -6,8 +6,8 @@ namespace mmrec::bench {
 
 namespace {
 
-/// Independent exclusive ors of the bits: cheap and never slowed by what the floats are, so that
-/// the loads are all that takes time.
+/// Combines the loaded bits by independent exclusive ors. These are cheap and, unlike float
+/// operations, never slowed by the values, so only the loads take time.
 template <class Vector>
 [[gnu::always_inline]] inline float read_in(const float* data, int64_t count) {
   constexpr int kSums = 8, kLanes = sizeof(Vector) / sizeof(int32_t);

@@ -10,31 +10,29 @@
 
 namespace mmrec::bench {
 
-/// What figures depend on, in words: CPU, threads, target, schedules, rivals, peaks, and what
-/// disturbed these.
+/// The conditions of a measurement, as text: CPU, threads, target, schedules, rivals, peaks, and
+/// what disturbed the peaks.
 using Header = std::vector<std::pair<std::string, std::string>>;
 Header header_lines(const MachinePeak& peak);
 
-/// What was measured.
+/// The results of a run.
 struct Report {
   std::string title;
   Groups groups;
   MachinePeak peak;
 };
 
-/// Machine and rows, times in seconds and rates, which are those of the best time, in units of 10^9
-/// a second:
-/// {"machine": {"cpu", "threads", .., "peak": {"gflops", "gbytes", "gbytes_plain"},
-/// "peak_of_one_thread": {..},
-///              "peak_disturbed", "peak_other_load"},
-///  "rows": [{"name", "op", "variant", "pass", "sizes", "seconds_best", "seconds_median", "flops",
-///  "bytes", "gflops", "gbytes",
-///            "percent_of_peak", "limit", "is_limit", "speed_up", "fastest", "dispatched",
-///            "params", "level", "other_load"}, ..]}
+/// Returns machine and rows as JSON. Times are in seconds. Rates are those of the best time, in
+/// units of 10^9 per second:
+///   {"machine": {"cpu", "threads", .., "peak": {"gflops", "gbytes", "gbytes_plain"},
+///                "peak_of_one_thread": {..}, "peak_disturbed", "peak_other_load"},
+///    "rows": [{"name", "op", "variant", "pass", "sizes", "seconds_best", "seconds_median",
+///              "flops", "bytes", "gflops", "gbytes", "percent_of_peak", "limit", "is_limit",
+///              "speed_up", "fastest", "dispatched", "params", "level", "other_load"}, ..]}
 nlohmann::json report_json(const Report& report);
 
-/// A page that needs nothing else: a roofline plot with a point for each row that computes, under
-/// the machine's two limits, and the table.
+/// Returns a self-contained HTML page: a roofline plot with the machine's two limits and one point
+/// per row that computes, and the table.
 std::string report_html(const Report& report);
 
 }  // namespace mmrec::bench

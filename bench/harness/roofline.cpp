@@ -12,7 +12,7 @@ namespace mmrec::bench {
 
 namespace {
 
-/// A series is set apart by colour and shape. Hollow markers are rivals.
+/// Each series has its own colour and shape. Rivals have hollow markers.
 constexpr const char* kStyle = R"(
 .plot text.roof { fill: var(--ink); font-weight: 600; paint-order: stroke; stroke: var(--paper); stroke-width: 4px; stroke-linejoin: round; }
 .plot path.roof { fill: none; stroke: var(--ink); stroke-width: 2; }
@@ -22,7 +22,7 @@ td:last-child { text-align: left; color: var(--soft); } tr.fastest td:first-chil
 td.part { background: linear-gradient(90deg, var(--bar) var(--p), transparent var(--p)); min-width: 90px; }
 )";
 
-/// Outlines around (0, 0).
+/// Marker outlines around (0, 0).
 constexpr std::array kShapes = {"M-4.5,0a4.5,4.5 0 1,0 9,0a4.5,4.5 0 1,0 -9,0z", "M-4,-4h8v8h-8z",
                                 "M0,-5.6L5.6,0L0,5.6L-5.6,0z", "M0,-5.2L5,4H-5z",
                                 "M0,5.2L5,-4H-5z"};
@@ -34,7 +34,7 @@ struct Series {
 };
 
 struct Point {
-  double x, y;  ///< operations a byte, 10^9 operations a second
+  double x, y;  ///< operations per byte, 10^9 operations per second
   size_t series;
   std::string title;
 };
@@ -79,14 +79,14 @@ std::string marker(size_t series, bool rival, const std::string& attributes,
                      rival ? "stroke" : "fill", series % kHtmlColours, attributes, title);
 }
 
-/// An axis of decades on `length` pixels.
+/// A logarithmic axis of `length` pixels.
 struct Axis {
   Axis(double low, double high, double length)
       : low(std::log10(low)),
         scale(length / (std::log10(high) - std::log10(low))),
         high(std::log10(high)) {}
   double pixels(double value) const { return (std::log10(value) - low) * scale; }
-  /// Round numbers on the axis, some forty pixels apart.
+  /// Returns round numbers on the axis, at least about forty pixels apart.
   std::vector<double> ticks() const {
     std::vector<double> values;
     for (int decade = static_cast<int>(std::floor(low)); decade <= high; ++decade)
@@ -134,7 +134,8 @@ std::string plot(const Chart& chart, const Peak& peak, const char* css, double w
                   fmt::format(" transform='translate({:.1f},{:.1f})'", px(point.x), py(point.y)),
                   fmt::format("<title>{}</title>", html_escaped(point.title)));
 
-  // The roof, and on it what its two parts are; the slope's name is where fewest points are.
+  // The roof with a label on each of its two parts. The slope's label goes where it is farthest
+  // from all points.
   const double enters = std::max(std::pow(10., x.low), std::pow(10., y.low) / bytes);
   svg += fmt::format("<path class='roof' d='M{:.1f},{:.1f}L{:.1f},{:.1f}H{}'/>", px(enters),
                      py(enters * bytes), px(ridge), py(flops), width - kRight);
@@ -143,14 +144,15 @@ std::string plot(const Chart& chart, const Peak& peak, const char* css, double w
       width - kRight - 4, py(flops) - 9, flops);
   const double run = px(ridge) - px(enters), rise = py(enters * bytes) - py(flops),
                length = std::hypot(run, rise);
-  constexpr double kTextWidth = 108, kOffset = 13;  // of the middle of its letters from the line
+  // kOffset: distance between the line and the middle of the letters
+  constexpr double kTextWidth = 108, kOffset = 13;
   struct {
     double distance, along, side;
   } best{-1, 0, 1};
   for (const double side : {1., -1.})  // above and below the slope
     for (double along = kTextWidth / 2; along <= std::max(length - kTextWidth / 2, kTextWidth / 2);
          along += 10) {
-      double distance = 60;  // far enough
+      double distance = 60;  // larger distances count as equal
       for (const double letter : {-0.5, -0.25, 0., 0.25, 0.5}) {
         const double x =
             px(enters) + ((along + letter * kTextWidth) * run - side * kOffset * rise) / length;
@@ -175,7 +177,7 @@ std::string legend(const Chart& chart) {
     list += fmt::format(
         "<li class=\"l{}\"><svg width=\"14\" height=\"14\" viewBox=\"-7 -7 14 14\">{}</svg>{}</li>",
         i, marker(i, chart.series[i].rival, "", ""), html_escaped(chart.series[i].name));
-  // A series in the legend under the pointer stands alone in the plot.
+  // Hovering over a series in the legend dims all other series in the plot.
   list += "</ul>\n<style>";
   for (size_t i = 0; i < chart.series.size(); ++i)
     list += fmt::format("body:has(.l{0}:hover) .plot .mark:not(.s{0}) {{ opacity: 0.08; }}\n", i);

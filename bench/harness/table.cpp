@@ -15,7 +15,7 @@ namespace mmrec::bench {
 
 namespace {
 
-/// Ratios to a rival.
+/// Ratios of times to those of a rival.
 struct Ratios {
   void add(double ratio, const std::string& where) {
     logarithms += std::log(ratio);
@@ -29,13 +29,13 @@ struct Ratios {
   std::string lowest_where;
 };
 
-/// The dispatched row of a group, else the first.
+/// Returns the index of the dispatched row of a group, or 0 if there is none.
 size_t baseline(const std::vector<Result>& group) {
   const auto dispatched = std::ranges::find(group, true, &Result::dispatched);
   return dispatched == group.end() ? 0 : dispatched - group.begin();
 }
 
-/// Where a kernel's schedule comes from; "" for what is no kernel.
+/// Returns the origin of a kernel's schedule; "" if the row is not a kernel.
 std::string schedule_string(const Result& result) {
   return result.level.empty() ? ""
                               : fmt::format("  [{}{}{}]", result.level,
@@ -135,8 +135,9 @@ Groups print_comparison(const std::vector<Case>& rows, const MachinePeak& peak,
                         const Measuring& measuring) {
   const Groups groups = print_table(rows, peak, measuring, true);
   print_rivals(groups);
-  std::map<std::string, std::pair<int, int>>
-      wins;  // by variant: groups in which it is the fastest of the registry, and dispatched
+  // By variant: number of groups in which it is the fastest of the registry's variants, and number
+  // of groups in which it is dispatched.
+  std::map<std::string, std::pair<int, int>> wins;
   int compared = 0;
   for (const std::vector<Result>& group : groups) {
     std::vector<Result> ours;
@@ -160,8 +161,8 @@ Groups print_comparison(const std::vector<Case>& rows, const MachinePeak& peak,
 
 void print_rivals(const Groups& groups) {
   std::vector<std::string> passes, names;
-  std::map<std::string, std::map<std::string, Ratios>>
-      ratios;  // by rival and pass; the pass "" is all of them
+  // By rival and pass; the pass "" stands for all passes.
+  std::map<std::string, std::map<std::string, Ratios>> ratios;
   for (const std::vector<Result>& group : groups) {
     const size_t ours = baseline(group);
     for (const Result& result : group) {

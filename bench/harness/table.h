@@ -9,49 +9,49 @@
 
 namespace mmrec::bench {
 
-/// Rows that were timed, in groups of those that are compared.
+/// Timed rows, in groups whose rows are compared.
 using Groups = std::vector<std::vector<Result>>;
 
-/// How rows are measured.
+/// Settings of a measurement.
 struct Measuring {
-  double seconds;  ///< for each row
+  double seconds;  ///< per row
   uint64_t seed;
 };
 
-/// The rows in groups, in the order in which a group first appears.
+/// Groups the rows. The order of groups is that of their first rows.
 std::vector<std::vector<Case>> grouped(const std::vector<Case>& rows);
 
-/// Four digits: "9.213 us", "12.34 ms".
+/// Formats a time with four digits: "9.213 us", "12.34 ms".
 std::string time_string(double seconds);
 
-/// How many times faster than the row that dispatch chooses, or the first of the group where it
-/// chooses none.
+/// Returns for each row how many times faster it is than the dispatched row, or than the first row
+/// if none is dispatched.
 std::vector<double> speed_ups(const std::vector<Result>& group);
 
-/// Whether other programs ran while any of it was measured.
+/// Whether other programs ran during the measurement of any group.
 bool disturbed(const Groups& groups);
 
-/// The fastest row of a group that is no limit.
+/// Returns the index of the fastest row that is not a limit.
 size_t winner(const std::vector<Result>& group);
 
-/// What a table says behind a row: of several variants which is the fastest and which one dispatch
-/// chooses, what is a limit, and what other programs disturbed. Words with a space between them.
+/// Returns the words that a table prints after a row, separated by spaces: "fastest" and "default"
+/// (if the group has several variants), "limit", "disturbed" (other programs ran).
 std::string marks(const std::vector<Result>& group, size_t row);
 
-/// Measures rows and prints the table, group by group as they are done: name, time of a call (best
-/// and median), and of the best time the rate, its part of the machine's peak and the speed-up or
-/// the tokens a second; then the row's marks, and with `schedules` the level of the schedule tables
-/// that its parameters are from.
+/// Measures rows and prints the table, each group when it is done. Columns: name, best and median
+/// time per call; from the best time the rate, its part of the machine's peak, and the speed-up or
+/// the tokens per second; then marks(). `schedules` adds the kernel's parameters and the level of
+/// the schedule tables that they come from.
 Groups print_table(const std::vector<Case>& rows, const MachinePeak& peak,
                    const Measuring& measuring, bool schedules = false);
 
-/// The table with schedules, the rivals' summary, and below them the variants that dispatch chooses
-/// and the levels that serve all kernels.
+/// Prints the table with schedules and the rivals' summary. Below them: how often each variant is
+/// fastest and how often dispatched, and the source of the build's schedules.
 Groups print_comparison(const std::vector<Case>& rows, const MachinePeak& peak,
                         const Measuring& measuring);
 
-/// For each rival its time over that of the dispatched variant: the geometric mean of all groups,
-/// and of each pass, and the lowest. Nothing where there are no rivals.
+/// Prints for each rival its time relative to the dispatched variant: the geometric mean of all
+/// groups and of each pass, and the lowest ratio. Prints nothing without rivals.
 void print_rivals(const Groups& groups);
 
 }  // namespace mmrec::bench

@@ -12,13 +12,14 @@ namespace mmrec::bench {
 
 namespace {
 
-constexpr double kSampleSeconds =
-    1e-3;  // long against the clock's resolution, short against what disturbs
-constexpr double kSettleSeconds =
-    0.3e-3;  // for the caches, and the threads of who has his own, after the others' samples
+// Long compared with the clock's resolution, short compared with typical disturbances.
+constexpr double kSampleSeconds = 1e-3;
+// Warm-up after the other contestants' samples, for the caches and for contestants with threads of
+// their own.
+constexpr double kSettleSeconds = 0.3e-3;
 constexpr int kMinimumSamples = 7, kMaximumSamples = 1000;
 
-/// The kernel that serves a call, as the profile has it.
+/// Returns the profile's row of the kernel that serves a call.
 ProfileRow served_by(const Workload& work, const Prepared& call) {
   reset_profile();
   set_profiling(true);
@@ -41,7 +42,7 @@ double time_calls(const Prepared& call, int64_t calls) {
 std::vector<Result> time_in_turn(const std::vector<Case>& rows, double seconds, uint64_t seed) {
   std::vector<std::shared_ptr<const Prepared>> calls;
   std::vector<Contestant> contestants;
-  double slowest = 0;  // call
+  double slowest = 0;  // of one call
   for (const Case& row : rows) {
     const auto same = std::ranges::find(rows, row.work, &Case::work) - rows.begin();
     calls.push_back(same < std::ssize(calls) ? calls[same]

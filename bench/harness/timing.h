@@ -10,37 +10,38 @@
 
 namespace mmrec::bench {
 
-/// Long enough for the first time that a row runs.
+/// Warm-up before the first sample of a row.
 constexpr double kWarmUpSeconds = 0.02;
 
-/// A row that has been timed.
+/// A timed row.
 struct Result {
   Case row;
   Timing timing;
-  bool dispatched;    ///< whether this is the variant that a call gets where nothing is forced
-  double other_load;  ///< cores that other programs took meanwhile
-  std::string params = {}, level = {};  ///< of its kernel, see KernelEntry
+  bool dispatched;                      ///< whether a call without forced kernels gets this variant
+  double other_load;                    ///< cores that other programs used meanwhile
+  std::string params = {}, level = {};  ///< of its kernel; see KernelEntry
 };
 
-/// Seconds of a call, the mean of so many.
+/// Returns the mean time of `calls` calls, in seconds per call.
 double time_calls(const Prepared& call, int64_t calls);
 
-/// Times rows of one group in turn, a short sample of each again and again, so that what disturbs
-/// the machine disturbs all of them; `seconds` is how long each is measured for. Where other
-/// programs run meanwhile, that is tried again a few times and the quietest one counts. Rows of the
-/// same workload share its arrays.
+/// Times the rows of one group in turn with many short samples, so that a disturbance hits all rows
+/// alike. `seconds` is the measuring time per row. If other programs run meanwhile, repeats the
+/// measurement a few times and keeps the least disturbed one. Rows of the same workload share its
+/// arrays.
 std::vector<Result> time_in_turn(const std::vector<Case>& rows, double seconds, uint64_t seed);
 
-/// A row's work over `seconds` a call, and its part of the machine's limit: the longer of the times
-/// that its operations take at the peak of multiply-adds and its bytes at that of copies, over
-/// `seconds`. Above 1 where caches hold what would be copied.
+/// The rate of a workload that takes `seconds` per call, and its part of the machine's limit: the
+/// lower bound of the time divided by `seconds`. The lower bound is the longer of two times:
+/// operations at the multiply-add peak, bytes at the copy peak. The part exceeds 1 if the caches
+/// hold the data.
 struct Rate {
   Rate(const Workload& work, double seconds, const Peak& peak);
-  double flops, bytes;  ///< a second
-  bool arithmetic;      ///< which of the two is the limit
+  double flops, bytes;  ///< per second
+  bool arithmetic;      ///< whether operations, and not bytes, are the limit
   double part_of_peak;
 
-  /// The limiting one for people: "231.4 GFLOP/s".
+  /// The limiting rate as text: "231.4 GFLOP/s".
   std::string string() const;
 };
 
