@@ -7,7 +7,7 @@ namespace mmrec::bench {
 
 namespace {
 
-/// Reads gradient, weight and both moments, writes all but the gradient.
+/// The step reads the gradient, and reads and writes the weight and both moments.
 Workload workload(std::string_view, const std::vector<int>& sizes) {
   const int n = sizes.at(0);
   return {.op = "adamw",

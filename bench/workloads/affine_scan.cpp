@@ -45,7 +45,7 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
 }
 
 void add(Cases& cases) {
-  // Those of the scan without recurrence (scan.cpp), to be compared with it.
+  // The shapes of the scan without recurrence (scan.cpp), for comparison.
   for (const std::vector<int>& sizes :
        std::vector<std::vector<int>>{{8, 128, 64}, {8, 256, 128}, {1, 65536, 8}, {64, 2048, 128}})
     for (const Pass& pass : {kForward, kBackward}) cases.add(workload(pass.registry, sizes));

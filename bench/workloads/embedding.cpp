@@ -7,7 +7,7 @@ namespace mmrec::bench {
 
 namespace {
 
-/// The vocabulary may follow the registry's sizes.
+/// `sizes` may have the vocabulary size after the registry's sizes; default 5000.
 Workload workload(std::string_view pass, const std::vector<int>& sizes) {
   const int N = sizes.at(0), D = sizes.at(1), V = sizes.size() > 2 ? sizes[2] : 5000;
   if (pass == kForward.registry)

@@ -16,7 +16,7 @@ namespace mmrec::bench {
 
 namespace {
 
-/// How the operands of C = A B lie in memory, a pass of gemm each.
+/// Memory layout of the operands of C = A B. Each layout is a pass of gemm.
 struct GemmLayout {
   const char* name;
   void (*product)(const Tensor& a, const Tensor& b, const Tensor& c,
@@ -30,24 +30,23 @@ struct Shape {
   int M, N, K;
 };
 
-/// A linear layer's weights [out][in].
+/// A linear layer with weights [out][in].
 struct Layer {
   int out, in;
 };
 
-/// One of each size that a block has, and the head: projections, gates, the small networks of MDI's
-/// gamma, the feed-forward layer.
+/// Returns one layer of each size in a model: projections and gates, the feed-forward layer, the
+/// small networks of MDI's gamma, and the head.
 std::vector<Layer> layers(const Config& config) {
   const int D = config.dim, R = MmrecBlock::mdi_gamma_width(D), F = ffn_width(D);
   return {{D, D}, {F, D}, {D, F}, {R, D}, {D, R}, {config.vocab_size, D}};
 }
 
-/// Edges: fewer rows than a register tile, sizes that no tile divides, a single row as in
-/// generation, and a large square.
+/// Edge cases: one row (generation), few rows, sizes that no tile divides, and a large square.
 constexpr Shape kOddShapes[] = {{1, 512, 128}, {1, 5000, 128},  {512, 128, 33},
                                 {17, 19, 33},  {512, 768, 128}, {1024, 1024, 1024}};
 
-/// A product; make_run(a, b, c) returns what does it.
+/// Returns the workload of a product. make_run(a, b, c) returns the function that computes it.
 template <class MakeRun>
 Workload product(const GemmLayout& layout, const Shape& shape, const MakeRun& make_run) {
   const int M = shape.M, N = shape.N, K = shape.K;
@@ -82,7 +81,7 @@ void add_product(Cases& cases, const GemmLayout& layout, const Shape& shape) {
   cases.add(own_product(layout, shape));
   for (const Rival& rival : rivals()) {
     if (rival.packed_b && !layout.b_transposed)
-      continue;  // only a layer's weights serve many products
+      continue;  // only weights of a layer are packed once for many products
     Workload work = product(layout, shape, [=](const Tensor& a, const Tensor& b, const Tensor& c) {
       return rival.prepare({layout.a_transposed, layout.b_transposed, shape.M, shape.N, shape.K,
                             a.data(), b.data(), c.data()},
@@ -100,9 +99,9 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
 }
 
 void add(Cases& cases) {
-  constexpr int kRows = 512;  // a batch of 2 x 256
-  std::set<std::tuple<std::string_view, int, int, int>>
-      added;  // some layers of two models have the same sizes
+  constexpr int kRows = 512;  // a batch of 2 x 256 tokens
+  // Layers of different models may have the same sizes.
+  std::set<std::tuple<std::string_view, int, int, int>> added;
   const auto add_once = [&](const GemmLayout& layout, const Shape& shape) {
     if (added.emplace(layout.name, shape.M, shape.N, shape.K).second)
       add_product(cases, layout, shape);
@@ -110,8 +109,8 @@ void add(Cases& cases) {
   for (const char* name : {"tiny", "mini", "small"})
     for (const Layer& layer : layers(preset(name))) {
       add_once(kNT, {kRows, layer.out, layer.in});  // forward
-      add_once(kNN, {kRows, layer.in, layer.out});  // the gradient of its input
-      add_once(kTN, {layer.out, layer.in, kRows});  // the gradient of its weights
+      add_once(kNN, {kRows, layer.in, layer.out});  // gradient of the input
+      add_once(kTN, {layer.out, layer.in, kRows});  // gradient of the weights
     }
   for (const Shape& shape : kOddShapes)
     for (const GemmLayout& layout : {kNT, kNN, kTN}) add_once(layout, shape);
@@ -124,8 +123,8 @@ Description describe_gemm() {
           .tested = crossed(
               {0, 1, 5, 6, 7, 8, 9, 14, 16, 29},
               crossed({0, 1, 15, 16, 17, 32, 33, 48, 65, 97}, {{0}, {1}, {2}, {3}, {16}, {33}}),
-              // Several blocks of every extent; as much as one task does, and a little less and
-              // more; many tasks.
+              // Several blocks along every dimension; exactly one task's work, a little less and a
+              // little more; many tasks.
               {{65, 200, 300},
                {14, 520, 257},
                {130, 131, 515},

@@ -32,7 +32,7 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
                         {"correct", correct, want.correct}};
               }};
         }};
-  // One function calls both of the other passes.
+  // One function calls both other passes.
   return {.op = "linear_cross_entropy",
           .pass = {std::string(pass), "bwd"},
           .sizes = sizes,
@@ -64,7 +64,7 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
 }
 
 void add(Cases& cases) {
-  // Tiny with its own vocabulary and with one of characters, and mini.
+  // tiny with its own vocabulary, tiny with a character vocabulary, and mini
   for (const std::vector<int>& sizes : std::vector<std::vector<int>>{
            {512, 5000, 128}, {768, 5000, 128}, {512, 80, 128}, {512, 10000, 256}})
     for (const char* pass : {"loss", "gradient"}) cases.add(workload(pass, sizes));

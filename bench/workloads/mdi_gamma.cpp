@@ -22,7 +22,7 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
                                       w.gamma_out_bias, w.context_in,      w.context_in_bias,
                                       w.context_out,    w.context_out_bias};
   };
-  // As in the model: k and z are quarters of the projection's columns.
+  // As in the model, k and z are quarters of the projection's columns.
   if (pass == kForward.registry)
     return {.op = "mdi_gamma",
             .pass = kForward,

@@ -12,8 +12,8 @@ namespace mmrec::bench {
 
 namespace {
 
-/// Weights of the size that they have at the start of a training run, and the room for them packed.
-/// As in the model, the mdi gate's are half of a wider matrix.
+/// The gates' weights, with values as at the start of training, and memory for their packed form.
+/// As in the model, the mdi gate is one half of a wider matrix.
 struct Gates {
   Gates(Operands& o, int D)
       : core(o.uniform({D, D}, -0.1f, 0.1f)),
@@ -27,9 +27,8 @@ struct Gates {
   ops::RecurrenceWeights packed;
 };
 
-/// The limit at small B: what reads the weights T times and does nothing else, whole on one core,
-/// or in as many parts as there are threads. A step takes as many times longer as these rows'
-/// speed-up says.
+/// Adds the lower bound for small B: rows that only read the weights T times, on one core or split
+/// over all threads. The rows' speed-up shows how many times longer a step takes.
 void add_limits(Cases& cases, const Workload& work, int T, int D) {
   const int64_t count = 2LL * D * ops::recurrence_padded(D);
   for (const bool all_cores : {false, true}) {
@@ -75,9 +74,9 @@ Workload packing(int D) {
 /// A pass over whole sequences.
 Workload sequences(std::string_view pass, const std::vector<int>& sizes) {
   const int T = sizes.at(0), B = sizes.at(1), D = sizes.at(2);
-  // The matrix products of every step, s and g together.
+  // both matrix products of every step, for s and g
   const double flops = 4. * T * B * D * D;
-  // The weights once, and of each step's arrays of D columns 6 forward and 10 backward.
+  // Read the weights once. Each step reads and writes arrays [B][D]: 6 forward, 10 backward.
   const double weights = 8. * D * D, array = 4. * T * B * D;
   const bool forward = pass == kForward.registry;
   return {.op = "recurrence",
@@ -86,8 +85,7 @@ Workload sequences(std::string_view pass, const std::vector<int>& sizes) {
           .flops = flops,
           .bytes = weights + (forward ? 6 : 10) * array,
           .prepare = [=](Operands& o) -> Invocation {
-            // As in the model: z is a quarter of the projection's columns, and the decay serves as
-            // gamma too.
+            // As in the model, z is a quarter of the projection's columns. gm also serves as gamma.
             const Gates gates(o, D);
             const Tensor bias = o.uniform({D}), mdi_input = o.uniform({T, B, D}),
                          z = o.uniform({T, B, 4 * D}).columns(3 * D, 4 * D);
@@ -131,11 +129,11 @@ Workload sequences(std::string_view pass, const std::vector<int>& sizes) {
           }};
 }
 
-/// The registry's sizes are those of a step; T may come before them.
+/// The registry's sizes are those of a step, [B, D]. `sizes` may have T before them.
 Workload workload(std::string_view pass, const std::vector<int>& sizes) {
   if (pass == "pack") return packing(sizes.back());
   if (sizes.size() > 2) return sequences(pass, sizes);
-  // Larger batches are divided among the threads; a call is to get B of them.
+  // Larger batches are split over the threads; a kernel call must get B sequences.
   const int B = sizes.at(0) < 4 ? sizes.at(0) : sizes.at(0) * num_threads();
   return sequences(pass, {64, B, sizes.at(1)});
 }
@@ -161,7 +159,7 @@ Description describe_recurrence() {
       .workload = workload,
       .tested = crossed(
           {0, 1, 2, 5}, crossed({0, 1, 2, 3, 4, 7, 9}, {{1}, {3}, {16}, {17}, {48}, {64}, {65}}),
-          // What is divided among the threads: many sequences, and a few sequences' units.
+          // Cases with several tasks: many sequences, and the units of a few sequences.
           {{9, 5, 130}, {3, 1, 200}, {3, 2, 200}, {3, 3, 200}, {4, 33, 65}, {6, 2, 150}}),
       .add = add};
 }

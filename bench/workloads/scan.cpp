@@ -10,7 +10,7 @@ namespace {
 Workload workload(std::string_view pass, const std::vector<int>& sizes) {
   const int R = sizes.at(0), T = sizes.at(1), D = sizes.at(2);
   const double count = 1. * R * T * D;
-  // Factors around 1, so that a product of many neither vanishes nor overflows.
+  // Factors around 1: the product of many of them neither vanishes nor overflows.
   if (pass == kForward.registry)
     return {.op = "scan",
             .pass = kForward,
@@ -21,8 +21,8 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
               const Tensor x = o.uniform({R, T, D}, 0.98f, 1.02f), y = o.output({R, T, D});
               return Invocation{.run = [=] { ops::scan_forward(x, y); },
                                 .expect = [=]() -> std::vector<Expected> {
-                                  // A variant may take exp of a sum of logs: what these are off by
-                                  // shows where few factors are multiplied.
+                                  // A variant may compute exp of a sum of logs. The function errors
+                                  // of exp and log dominate if only few factors are multiplied.
                                   const auto by_logs = [](reference::Real y) {
                                     return reference::Real(
                                         y.value, y.error + 2 * reference::kFunctionError * y.value);
@@ -47,8 +47,8 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
 }
 
 void add(Cases& cases) {
-  // The documented shape, a longer one, few columns and long T, and 16.8 million elements, far
-  // beyond the caches.
+  // The documented shape, a longer one, few columns with long T, and 16.8 million elements, far
+  // more than the caches hold.
   for (const std::vector<int>& sizes :
        std::vector<std::vector<int>>{{8, 128, 64}, {8, 256, 128}, {1, 65536, 8}, {64, 2048, 128}})
     for (const Pass& pass : {kForward, kBackward}) cases.add(workload(pass.registry, sizes));

@@ -20,7 +20,7 @@ struct Suite {
   const char* name;
   std::vector<const char*> ops;
 };
-/// `block` is the operations that no other suite has.
+/// `block` has all operations that are in no other suite.
 const Suite kSuites[] = {{"scan", {"scan", "affine_scan"}},
                          {"gemm", {"gemm", "column_sum"}},
                          {"recurrence", {"recurrence"}},
@@ -28,7 +28,7 @@ const Suite kSuites[] = {{"scan", {"scan", "affine_scan"}},
                          {"train", {"train"}},
                          {"documented", {"scan"}}};
 
-/// The variant of the documented baseline, and the documented milliseconds of both at [8,128,64].
+/// The documented comparison: the baseline's variant, and both times in milliseconds at [8,128,64].
 constexpr const char* kDocumentedBaseline = "logspace";
 constexpr double kDocumentedLogspace = 0.101, kDocumentedProduct = 0.038;
 
@@ -60,7 +60,7 @@ Groups print_documented(const MachinePeak& peak, const Measuring& measuring) {
   return groups;
 }
 
-/// Where the time of some steps goes.
+/// Prints the profile of some training steps.
 void print_profile(const Case& row, uint64_t seed) {
   constexpr int kSteps = 50;
   const Prepared step(*row.work, seed);

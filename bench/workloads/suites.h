@@ -11,13 +11,14 @@ namespace mmrec::bench {
 
 std::vector<std::string> suite_names();
 
-/// The rows of a suite; those of an operation. A UsageError lists the operations if there is no
-/// such one.
+/// Returns the rows of a suite, or of an operation. Throws a UsageError that lists the valid names
+/// if there is no such suite or operation.
 std::vector<Case> suite_cases(const std::string& suite);
 std::vector<Case> operation_cases(const std::string& op);
 
-/// The tables of a suite. `documented` sets the scan in log space against the default one; `gemm`
-/// sums up the rivals, `train` adds the kernels' profile.
+/// Measures a suite and prints its tables. `documented` compares the log-space scan with the
+/// dispatched one. All others print the rivals' summary if they have rivals; `train` also prints
+/// the kernels' profile.
 Groups print_suite(const std::string& suite, const MachinePeak& peak, const Measuring& measuring);
 
 }  // namespace mmrec::bench

@@ -13,7 +13,7 @@ struct Batch {
 constexpr Batch kBatches[] = {
     {"tiny", 2, 256}, {"tiny", 6, 128}, {"tiny", 4, 512}, {"mini", 2, 256}};
 
-/// A training run, step by step over the same batch.
+/// A training run that repeats its step on the same batch.
 struct Training {
   Training(const Config& config, int B, int T, uint64_t seed, const IntTensor& ids,
            const IntTensor& targets)
@@ -47,7 +47,7 @@ Workload train_workload(const Config& config, const std::string& name, int B, in
           .pass = {"", "step", name},
           .sizes = {B, T},
           .flops = training_flops(config, B * T),
-          // The optimiser's part: weights and both moments, read and written.
+          // The optimiser's share: weights and both moments, read and written.
           .bytes = 24. * static_cast<double>(parameter_count(parameter_table(config))),
           .tokens = 1. * B * T,
           .prepare = [=](Operands& o) -> Invocation {

@@ -15,7 +15,7 @@ struct Described {
   Description description;
 };
 
-/// In the order of the registry.
+/// In the registry's order.
 const std::vector<Described>& descriptions() {
   static const std::vector<Described> all = {
 #define MMREC_OP(op, passes, ...) {#op, describe_##op()},
@@ -43,7 +43,7 @@ std::vector<Case> all_cases() {
   Cases cases;
   for (const Described& described : descriptions()) described.description.add(cases);
   add_train(cases);
-  // An operation's forward rows before its backward rows.
+  // Sort so that all forward rows of an operation come before its backward rows.
   std::vector<Case> rows = cases.all();
   const auto kind = [](const Case& row) {
     return std::pair(row.work->op, row.work->pass.registry);

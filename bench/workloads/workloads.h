@@ -9,16 +9,17 @@
 
 namespace mmrec::bench {
 
-/// THE DESCRIPTION of an operation of the registry, each in <operation>.cpp. It is all that tests,
-/// benchmark and tuner know of it.
+/// The description of a registered operation, one per <operation>.cpp. Tests, benchmark and tuner
+/// know operations only through it.
 struct Description {
-  /// A call of a pass, of sizes as the operation's line in generators/kernels.def names them.
+  /// Returns a call of a pass. `sizes` are those that the operation's line in
+  /// generators/kernels.def names.
   Workload (*workload)(std::string_view pass, const std::vector<int>& sizes);
-  /// Sizes at which every variant of every pass is set against the reference: nothing at all, less
-  /// than a vector, what no tile divides, a little more than one tile, and as much as several
-  /// threads share.
+  /// Sizes at which every variant of every pass is compared with the reference: empty, smaller than
+  /// a vector, not divisible by any tile, slightly more than one tile, and enough work for several
+  /// threads.
   std::vector<std::vector<int>> tested;
-  /// Adds the rows that are timed.
+  /// Adds the timed rows.
   void (*add)(Cases& cases);
 };
 #define MMREC_OP(op, passes, ...) Description describe_##op();
@@ -27,27 +28,29 @@ struct Description {
 #undef MMREC_OP
 #undef MMREC_KERNEL
 
-/// That of an operation by its name.
+/// Returns the description, or a workload, of an operation by its name. Throws an Error for an
+/// unknown operation.
 const Description& description_of(std::string_view op);
 Workload workload_of(std::string_view op, std::string_view pass, const std::vector<int>& sizes);
 
-/// A training step of a model; `name` is what the rows call it.
+/// Returns a training step of a model. `name` is its name in the rows.
 Workload train_workload(const Config& config, const std::string& name, int B, int T);
 void add_train(Cases& cases);
 
-/// Every row: the operations in the order of the registry, and the training steps.
+/// Returns all rows: operations in the registry's order, then training steps.
 std::vector<Case> all_cases();
 
-// For descriptions.
+// Helpers for descriptions.
 
-/// The sizes of a batch of the model's presets: N = B*T rows of D columns, attention with `heads`
-/// over `slots`.
+/// The sizes of one batch of a preset model: N = B*T rows of D columns, attention with `heads`
+/// heads over `slots` slots.
 struct ModelShape {
   int N, D, heads, slots;
 };
 std::vector<ModelShape> model_shapes();
 
-/// Each of `first` with each of `others` behind it, then `more`.
+/// Returns all concatenations of an element of `first` with an element of `others`, followed by
+/// `more`.
 std::vector<std::vector<int>> crossed(const std::vector<int>& first,
                                       const std::vector<std::vector<int>>& others,
                                       const std::vector<std::vector<int>>& more = {});
