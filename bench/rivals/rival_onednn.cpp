@@ -16,17 +16,16 @@ const dnnl::engine& engine() {
   return instance;
 }
 
-/// A rows x columns matrix in memory that is row-major, or column-major where it is the transpose
-/// that is stored.
+/// Describes a rows x columns matrix in row-major memory, or in column-major memory if the
+/// transpose is stored.
 memory::desc plain(int rows, int columns, bool transposed) {
   return {{rows, columns},
           memory::data_type::f32,
           transposed ? memory::dims{1, rows} : memory::dims{columns, 1}};
 }
 
-/// The primitive is made once; a call only runs it. Without `pack` B stays as it is in memory, as
-/// for the project's own kernels, and is brought into another layout, where that is good, in every
-/// call.
+/// Creates the primitive once; a call only executes it. Without `pack`, B keeps its layout in
+/// memory, as for the project's own kernels, and each call reorders B if oneDNN finds that faster.
 std::function<void()> prepare(const Product& p, int threads, bool pack) {
   set_openmp_threads(threads);
   const memory::desc a = plain(p.M, p.K, p.a_transposed), b = plain(p.K, p.N, p.b_transposed),
@@ -59,7 +58,7 @@ std::function<void()> prepare_packed(const Product& product, int threads) {
   return prepare(product, threads, true);
 }
 
-/// The library's BLAS-like product: another implementation, on some shapes the faster one.
+/// oneDNN's BLAS-like product: another implementation, which is faster on some shapes.
 std::function<void()> prepare_sgemm(const Product& p, int threads) {
   set_openmp_threads(threads);
   return [p] {

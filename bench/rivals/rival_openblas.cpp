@@ -3,7 +3,8 @@
 
 #include "bench/rivals/rivals.h"
 
-/// Exported for use around fork(): ends the threads, and the next product starts them again.
+/// Exported by OpenBLAS for use around fork(): ends its threads. The next product starts them
+/// again.
 extern "C" int blas_thread_shutdown_() __attribute__((weak));
 
 namespace mmrec::bench {

@@ -6,8 +6,8 @@
 
 namespace mmrec::bench {
 
-/// C = A B of row-major matrices without gaps; C is [M][N], A is [M][K] in memory or, transposed,
-/// [K][M], and B [K][N] or [N][K].
+/// C = A B with dense row-major matrices. C is [M][N]. A is [M][K], or [K][M] if transposed. B is
+/// [K][N], or [N][K] if transposed.
 struct Product {
   bool a_transposed, b_transposed;
   int M, N, K;
@@ -15,32 +15,32 @@ struct Product {
   float* c;
 };
 
-/// Another library's matrix product.
+/// A matrix product of another library.
 struct Rival {
-  const char* variant;  ///< in the rows' names
-  std::string about;    ///< its version and the instructions that it chose
-  /// True for products with a B that the library has brought into its own layout beforehand, as it
-  /// may with a layer's weights.
+  const char* variant;  ///< name in the rows
+  std::string about;    ///< the library's version and the instruction set that it uses
+  /// Whether the library packs B into its own layout beforehand, as it may do with a layer's
+  /// weights.
   bool packed_b;
-  /// Does what one product of a shape can do for all that follow, and returns the product, on
-  /// `threads` threads.
+  /// Does the work that many products of one shape share, and returns a function that computes one
+  /// product on `threads` threads.
   std::function<void()> (*prepare)(const Product& product, int threads);
-  /// Ends the library's threads, which otherwise look for work long after the last call. The next
-  /// call starts them again.
+  /// Ends the library's threads, which otherwise spin long after the last call. The next call
+  /// starts them again.
   void (*rest)();
 };
 
-/// Those that were found when the build was configured.
+/// Returns the rivals found when the build was configured.
 std::vector<Rival> rivals();
 
-// rival_<name>.cpp, one each.
+// Each is defined in rival_<name>.cpp.
 Rival onednn();
 Rival onednn_packed();
 Rival onednn_sgemm();
 Rival openblas();
 Rival eigen();
 
-/// For the rivals that use it: sets the number of OpenMP's threads, and ends them.
+/// For rivals on OpenMP: sets the number of OpenMP's threads; ends the threads.
 void set_openmp_threads(int threads);
 void rest_openmp();
 

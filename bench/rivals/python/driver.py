@@ -17,7 +17,7 @@ import workloads
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 GOLDEN = ROOT / "tests/model/golden/base.safetensors"
 RIVALS = {"PyTorch": "rival_torch", "torch.compile": "rival_compile", "JAX": "rival_jax"}
-SETTLE_SECONDS = 0.3  # the frameworks' threads spin for a while after the last of their work
+SETTLE_SECONDS = 0.3  # the frameworks' threads spin for a while after their last work
 
 
 def stop(message):
@@ -29,7 +29,7 @@ def note(message):
 
 
 class Ours:
-    """build/bin/bench, a process a round."""
+    """Our program build/bin/bench, started once per turn."""
 
     def __init__(self, bench):
         self.bench = bench
@@ -47,7 +47,7 @@ class Ours:
         return [name for name in self.names if re.search(workload.pattern, name)]
 
     def time(self, name, seconds):
-        """Seconds a call, of samples as long as the rivals'."""
+        """Return samples in seconds per call. A sample is as long as the rivals' samples."""
         repetitions = max(1, round(seconds / rival.SAMPLE_SECONDS))
         report = json.loads(self.run(f"--benchmark_filter=^{name}$", "--benchmark_format=json", f"--benchmark_repetitions={repetitions}",
                                      f"--benchmark_min_time={rival.SAMPLE_SECONDS}"))
@@ -56,7 +56,7 @@ class Ours:
 
 
 class Process:
-    """A rival's process, which waits for work between its turns."""
+    """The process of one rival. It waits for requests between its turns."""
 
     def __init__(self, name):
         self.name = name
@@ -65,7 +65,7 @@ class Process:
         self.version, self.forms = self.ask("describe")
 
     def ask(self, request, *arguments):
-        """The answer, or a RuntimeError with what the rival says."""
+        """Return the rival's answer. Raise a RuntimeError with the rival's message if it fails."""
         try:
             print(json.dumps([request, arguments]), file=self.process.stdin, flush=True)
             line = self.process.stdout.readline()
@@ -80,7 +80,7 @@ class Process:
 
 
 class Contestant:
-    """One of those who do a workload: a variant of ours or a rival's form."""
+    """A contestant of a workload: one of our variants, or one form of a rival."""
 
     def __init__(self, name, form, time):
         self.name, self.form, self.time = name, form, time
@@ -90,12 +90,12 @@ class Contestant:
     median = property(lambda self: statistics.median(self.samples))
 
     def times_of(self, ours):
-        """How many times the time of ours: of the best and of the medians."""
+        """Return the time in multiples of our time: of the best and of the medians."""
         return self.best / ours.best, self.median / ours.median
 
 
 def contestants(workload, ours, rivals):
-    """Prepares them; who can not is left out with a note."""
+    """Prepare the contestants. Leave out, with a note, those that fail to prepare."""
     found = [Contestant("ours", name, lambda seconds, name=name: ours.time(name, seconds)) for name in ours.variants(workload)]
     if not found:
         stop(f"{ours.bench} has no row {workload.pattern}")
@@ -125,7 +125,7 @@ def print_head(rivals):
 
 
 def print_rows(workload, found, rivals):
-    """A row for each form."""
+    """Print one row per form. Return our fastest contestant."""
     ours = min((c for c in found if c.name == "ours"), key=lambda c: c.best)
     scale, unit = (1e3, "ms") if ours.best > 1e-3 else (1e6, "us")
     number = lambda seconds: f"{scale * seconds:.{max(0, 4 - len(str(int(scale * seconds))))}f}"
@@ -147,7 +147,9 @@ def record(workload, found, ours):
 
 
 def check(rivals):
-    """Nobody is timed who computes something else."""
+    """Check all rivals against the reference values: a rival that computes something else must
+    not be timed.
+    """
     for process in rivals:
         compiles = " (compiles for a minute)" if process.name == "torch.compile" else ""
         note(f"{process.version}: checking against {GOLDEN.relative_to(ROOT)} and the scan's definition{compiles}")

@@ -1,4 +1,6 @@
-"""MM-Rec's training step in JAX, one jit of all of it. Activations are time-major: N = T*B rows of D columns."""
+"""MM-Rec's training step in JAX under one jit. Activations are time-major: N = T*B rows of D
+columns.
+"""
 
 import functools
 
@@ -7,11 +9,14 @@ import jax.numpy as jnp
 
 import parameters as P
 
-SHARE = 0.1  # of the MDI state in h
+SHARE = 0.1  # share of the MDI state in h
 
 
 def recurrence_forward(pre, z, gm, weight):
-    """h [T,B,D] and gates [T,B,2D] from pre [T,B,2D] (what the gates get besides h), z and gm [T,B,D] and weight [2D,D]."""
+    """Return h [T,B,D] and gates [T,B,2D].
+
+    pre [T,B,2D] is the gates' input without h; z and gm are [T,B,D]; weight is [2D,D].
+    """
 
     def step(h, inputs):
         pre_t, z_t, carried_t = inputs
@@ -29,7 +34,9 @@ def recurrence_by_autodiff(pre, z, gm, weight):
 
 @jax.custom_vjp
 def recurrence_by_hand(pre, z, gm, weight):
-    """The backward pass keeps all but three operations out of the loop: dh, and from it dpre and what goes to t - 1."""
+    """The recurrence with a backward pass by hand. Its loop has only three operations: dh, then
+    dpre and the gradient for t - 1.
+    """
     return recurrence_forward(pre, z, gm, weight)[0]
 
 
@@ -59,7 +66,7 @@ recurrence_by_hand.defvjp(_save, _backward)
 
 
 def norm(x, weight):
-    """The epsilon is added to the root-mean-square, outside the root."""
+    """RMSNorm. The epsilon is added to the root mean square, outside the root."""
     return weight * (x / (jnp.sqrt(jnp.square(x).mean(-1, keepdims=True)) + 1e-6))
 
 
@@ -76,7 +83,7 @@ def mlp(w, name, x):
 
 
 def attention(q, keys, values, heads):
-    """q [N,D] over keys and values [SLOTS,D], the same for all rows."""
+    """Attention of q [N,D] over keys and values [SLOTS,D], which all rows share."""
     q, keys, values = (rows.reshape(rows.shape[0], heads, -1) for rows in (q, keys, values))
     scores = jnp.einsum("nhd,shd->hns", q, keys) / q.shape[2] ** 0.5
     return jnp.einsum("hns,shd->nhd", jax.nn.softmax(scores), values).reshape(q.shape[0], -1)
@@ -99,7 +106,7 @@ def block(w, config, x, memory, B, drop, recurrence):
 
 
 def loss(w, config, ids, targets, memory, dropout, key, recurrence):
-    """Mean cross-entropy of targets; ids, targets [T,B], memory [L,2,SLOTS,D]."""
+    """Return the mean cross-entropy of targets. ids, targets: [T,B]; memory: [L,2,SLOTS,D]."""
     keys = iter(jax.random.split(key, 3 * config.layers))
 
     def drop(x):
@@ -117,7 +124,7 @@ def loss(w, config, ids, targets, memory, dropout, key, recurrence):
 
 
 def adamw(weights, gradients, moments, steps):
-    """Clips by the global norm, decays, updates. moments: name -> (first, second)."""
+    """Clip by the global norm, decay and update the weights. moments: name -> (first, second)."""
     norm = jnp.sqrt(sum(jnp.vdot(g, g) for g in gradients.values()))
     scale = jnp.minimum(1, P.CLIP / norm)
     beta1, beta2 = P.BETAS
@@ -132,7 +139,7 @@ def adamw(weights, gradients, moments, steps):
 
 
 class Training:
-    """A run, step by step over the same batch."""
+    """A training run that repeats its step on the same batch."""
 
     def __init__(self, config, weights, ids, targets, dropout, recurrence):
         of_loss = functools.partial(loss, config=config, dropout=dropout, recurrence=recurrence)

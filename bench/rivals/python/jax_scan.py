@@ -1,4 +1,8 @@
-"""y_t = x_1 .. x_t along the second dimension of [R,T,D], and its gradient, in JAX. Each call is given the last one's result to overwrite."""
+"""The cumulative product y_t = x_1 .. x_t along dimension 1 of x [R,T,D], and its gradient, in
+JAX.
+
+Each call gets the previous result as memory to overwrite.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +29,7 @@ def backward(dy, x, y):
 
 
 def prepare(label, form, x, dy):
-    """The call to time, which returns y or dx."""
+    """Return the function to time; it returns y (forward) or dx (backward)."""
     x, dy = jnp.asarray(x), jnp.asarray(dy)
     if label == "fwd":
         function, arguments = FORWARD[form], (x,)

@@ -1,4 +1,6 @@
-"""What the implementations have in common: the configurations, the parameters' names, shapes and first values, the golden file."""
+"""Common parts of all implementations: configurations, the parameters' names, shapes and initial
+values, the golden file.
+"""
 
 import dataclasses
 import json
@@ -7,8 +9,10 @@ import struct
 
 import numpy as np
 
-SLOTS, POOLED = 64, 16  # slots of the memory's top level, and how many of a bank's slots each is the mean of
-BANK_SCALE = 0.02 / POOLED**0.5  # a top slot's standard deviation where a bank's is 0.02
+# Slots of the memory's top level. Each is the mean of POOLED slots of a bank.
+SLOTS, POOLED = 64, 16
+# Standard deviation of a top slot; that of a bank's slot is 0.02.
+BANK_SCALE = 0.02 / POOLED**0.5
 DROPOUT = 0.1
 LEARNING_RATE, BETAS, EPSILON, WEIGHT_DECAY, CLIP = 3e-4, (0.9, 0.95), 1e-8, 0.1, 1.0
 
@@ -25,7 +29,7 @@ PRESETS = {"tiny": Config(5000, 128, 4, 4), "mini": Config(10000, 256, 6, 4)}
 
 
 def initial(config, seed=0):
-    """name -> float32 array; linear weights are [out, in]."""
+    """Return the initial parameters: name -> float32 array. Linear weights are [out, in]."""
     rng = np.random.default_rng(seed)
     D, weights = config.dim, {}
 
@@ -57,12 +61,15 @@ def initial(config, seed=0):
 
 
 def batch(config, B, T, seed=0):
-    """Random ids and targets, int32 [T,B]."""
+    """Return random ids and targets, int32 [T,B] each."""
     return np.random.default_rng(seed).integers(0, config.vocabulary, (2, T, B), dtype=np.int32)
 
 
 class Golden:
-    """One training step without dropout, computed in float64 by an independent implementation (a safetensors file)."""
+    """One training step without dropout, computed in float64 by an independent implementation.
+
+    The file is in the safetensors format.
+    """
 
     def __init__(self, path):
         with open(path, "rb") as file:
@@ -82,7 +89,9 @@ class Golden:
         self.memory = banks.mean(3, dtype=np.float64).astype(np.float32)
 
     def compare(self, loss, gradients, updated):
-        """Raises where the loss, a gradient or a weight after the step is not the golden one; the tolerances of tests/model/test_golden.cpp."""
+        """Raise an AssertionError if the loss, a gradient or an updated weight differs from the
+        golden file. The tolerances are those of tests/model/test_golden.cpp.
+        """
 
         def demand(difference, tolerance, what):
             if not difference <= tolerance:
@@ -92,6 +101,6 @@ class Golden:
         clip = min(1, CLIP / self.norm)
         for name, want in self.gradients.items():
             demand(np.abs(gradients[name] - want).max(), 5e-5 * np.abs(want).max(), f"the gradient of {name}")
-            # Below that, rounding decides the sign of Adam's first step.
+            # For smaller gradients, rounding decides the sign of Adam's first step.
             decided = clip * np.abs(want) > 1e-6
             demand(np.abs(updated[name] - self.updated[name])[decided].max(initial=0), 1e-6, f"{name} after the step")

@@ -1,4 +1,7 @@
-"""One rival in a process of its own, which prepares, checks and times workloads as the driver asks: a line of JSON each way."""
+"""One rival in its own process. It prepares, checks and times workloads on the driver's request.
+
+Requests and answers are JSON, one line each.
+"""
 
 import importlib
 import json
@@ -15,7 +18,7 @@ SAMPLE_SECONDS = 0.05
 
 
 def check_scan(implementation, label, form):
-    """Against the definition in float64."""
+    """Compare a scan with its definition in float64."""
     rng = np.random.default_rng(1)
     x, dy = rng.uniform(0.98, 1.02, (3, 70, 5)).astype(np.float32), rng.uniform(-1, 1, (3, 70, 5)).astype(np.float32)
     y = np.cumprod(x, 1, dtype=np.float64)
@@ -29,10 +32,10 @@ def check_scan(implementation, label, form):
 class Rival:
     def __init__(self, implementation):
         self.implementation = implementation
-        self.prepared = {}  # form -> (call, calls in a sample), of one workload
+        self.prepared = {}  # form -> (call, calls per sample), for the current workload
 
     def describe(self):
-        """The version, and the forms that there are of train, fwd and bwd."""
+        """Return the version, and the available forms of train, fwd and bwd."""
         return self.implementation.VERSION, self.implementation.FORMS
 
     def check(self, golden):
@@ -48,7 +51,7 @@ class Rival:
         self.implementation.clear()
 
     def prepare(self, kind, label, sizes, form):
-        """Makes the arrays, compiles and warms up."""
+        """Make the arrays, compile and warm up."""
         if kind == "train":
             config = parameters.PRESETS[label]
             ids, targets = parameters.batch(config, *sizes)
@@ -62,7 +65,7 @@ class Rival:
         self.prepared[form] = call, max(1, round(SAMPLE_SECONDS / self.sample(call, 1)))
 
     def sample(self, call, calls):
-        """Seconds a call."""
+        """Run `calls` calls. Return seconds per call."""
         begin = time.perf_counter()
         for _ in range(calls):
             result = call()
@@ -71,7 +74,7 @@ class Rival:
 
     def time(self, form, seconds):
         call, calls = self.prepared[form]
-        self.sample(call, 1)  # fetches what the others have displaced
+        self.sample(call, 1)  # brings data back that other contestants displaced from the caches
         samples, end = [], time.perf_counter() + seconds
         while not samples or time.perf_counter() < end:
             samples.append(self.sample(call, calls))
@@ -79,9 +82,9 @@ class Rival:
 
 
 def main():
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends with the driver, without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # end with the driver, without a traceback
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what the frameworks print is no answer
+    os.dup2(2, 1)  # keep the frameworks' output out of the answers
     rival = Rival(importlib.import_module(sys.argv[1]))
     for line in sys.stdin:
         request, arguments = json.loads(line)

@@ -1,4 +1,4 @@
-"""torch.compile: the same model and scans compiled."""
+"""Rival torch.compile: the same model and scans as PyTorch, compiled."""
 
 import torch
 
@@ -6,7 +6,7 @@ import parameters
 import torch_compiled
 import torch_model
 import torch_scan
-from rival_torch import wait  # which sets threads and denormals too
+from rival_torch import wait  # the import also sets threads and flushing of denormals
 
 FORMS = {"train": ["by hand"], "fwd": ["log space", "cumprod"], "bwd": ["log space", "cumprod", "by hand"]}
 VERSION = f"torch.compile {torch.__version__}"
@@ -25,5 +25,5 @@ def scan(label, form, x, dy):
 
 
 def clear():
-    """Compiled code is looked up by its guards one after the other."""
+    """Drop compiled code. Otherwise a call checks the guards of all earlier workloads in turn."""
     torch.compiler.reset()

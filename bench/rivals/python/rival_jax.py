@@ -1,4 +1,4 @@
-"""JAX: everything under jit."""
+"""Rival JAX: everything under jit."""
 
 import jax
 

@@ -1,4 +1,4 @@
-"""PyTorch as it comes: eager."""
+"""Rival PyTorch, in its default eager mode."""
 
 import os
 
@@ -13,7 +13,7 @@ FORMS = {"train": ["autograd", "by hand"], "fwd": ["log space", "cumprod"], "bwd
 VERSION = f"PyTorch {torch.__version__}"
 _RECURRENCE = {"autograd": torch_recurrence.by_autograd, "by hand": torch_recurrence.by_hand}
 
-torch.set_flush_denormal(True)  # before the first parallel loop: its threads inherit it
+torch.set_flush_denormal(True)  # before the first parallel loop: its threads inherit the mode
 torch.set_num_threads(len(os.sched_getaffinity(0)))
 
 

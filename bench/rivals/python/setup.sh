@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Installs the rivals, requirements.txt, into .venv-rivals. Quick when they are there.
+# Install the rivals (requirements.txt) into .venv-rivals. Returns at once if they are installed.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 requirements=bench/rivals/python/requirements.txt venv=.venv-rivals
 
-# The virtual environment is whole when it holds a copy of the requirements it was made from.
+# The last installation step copies the requirements into the environment. A matching copy means
+# that the environment is complete.
 cmp -s $requirements $venv/requirements.txt && exit
 
 fail() {
@@ -19,7 +20,8 @@ echo "Installing PyTorch and JAX into $venv: 300 MB to download, a few minutes"
 rm -rf $venv
 python3 -m venv $venv
 pip() { $venv/bin/pip --quiet --quiet --disable-pip-version-check "$@" || fail "pip could not install $requirements; is there a network? Then try again."; }
-# Where pip finds only PyTorch's ordinary build, that brings gigabytes for GPUs: ask for it alone first, and look.
+# If pip finds only PyTorch's default build, it would also download gigabytes of GPU libraries. So
+# install PyTorch alone first and check which build it is.
 pip install --no-deps "$(grep '^torch==' $requirements)"
 grep -q '^cuda.*= None$' $venv/lib/python3*/site-packages/torch/version.py ||
   fail "pip found only PyTorch's build for GPUs. Set PIP_EXTRA_INDEX_URL to PyTorch's index of CPU builds (pytorch.org names it) and try again."

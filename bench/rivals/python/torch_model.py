@@ -7,7 +7,7 @@ import parameters as P
 
 
 def norm(x, weight):
-    """The epsilon is added to the root-mean-square, outside the root."""
+    """RMSNorm. The epsilon is added to the root mean square, outside the root."""
     return weight * (x / (x.square().mean(-1, keepdim=True).sqrt() + 1e-6))
 
 
@@ -20,7 +20,7 @@ def mlp(w, name, x):
 
 
 def attention(q, keys, values, heads):
-    """q [N,D] over keys and values [SLOTS,D], the same for all rows."""
+    """Attention of q [N,D] over keys and values [SLOTS,D], which all rows share."""
     by_head = lambda rows: rows.unflatten(1, (heads, -1)).transpose(0, 1)
     return F.scaled_dot_product_attention(by_head(q), by_head(keys), by_head(values)).transpose(0, 1).flatten(1)
 
@@ -43,7 +43,7 @@ def block(w, i, config, x, memory, B, dropout, recurrence):
 
 
 def loss(w, config, ids, targets, memory, dropout, recurrence):
-    """Mean cross-entropy of targets; ids, targets [T,B], memory [L,2,SLOTS,D]."""
+    """Return the mean cross-entropy of targets. ids, targets: [T,B]; memory: [L,2,SLOTS,D]."""
     x = F.embedding(ids.flatten(), w["embedding.weight"])
     for i in range(config.layers):
         x = block(w, i, config, x, memory[i], ids.shape[1], dropout, recurrence)
@@ -51,7 +51,10 @@ def loss(w, config, ids, targets, memory, dropout, recurrence):
 
 
 class Training:
-    """A run, step by step over the same batch. `loss` is the function above or what torch.compile makes of it."""
+    """A training run that repeats its step on the same batch.
+
+    `loss` is the function above, or its form compiled by torch.compile.
+    """
 
     def __init__(self, config, weights, ids, targets, dropout, loss, recurrence):
         self.config, self.dropout, self.loss, self.recurrence = config, dropout, loss, recurrence
@@ -77,7 +80,7 @@ class Training:
 
 
 def golden_step(golden, loss, recurrence):
-    """Loss, gradients and updated weights of the golden file's step."""
+    """Return loss, gradients and updated weights of the golden file's step."""
     training = Training(golden.config, golden.weights, golden.ids, golden.targets, 0, loss, recurrence)
     value = training.gradients(torch.from_numpy(golden.memory)).item()
     gradients = {name: w.grad.numpy().copy() for name, w in training.weights.items()}

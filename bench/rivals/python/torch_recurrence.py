@@ -1,16 +1,17 @@
-"""The recurrence h_t = a_t h_{t-1} + b_t in PyTorch: differentiated by autograd, and by hand.
+"""The recurrence h_t = a_t h_{t-1} + b_t in PyTorch, differentiated by autograd or by hand.
 
-Both take pre [T,B,2D] (what the two gates get besides h), z and gm [T,B,D] and weight [2D,D] (both gates' weights on h), and return
-h [T,B,D]. With s, g = sigmoid(pre + h W^T): h_t = (1.1 gm + 0.1) h + s z + 0.1 g (z - h).
+Arguments: pre [T,B,2D] (the gates' input without h), z and gm [T,B,D], weight [2D,D] (both
+gates' weights on h). Result: h [T,B,D]. With s, g = sigmoid(pre + h W^T):
+h_t = (1.1 gm + 0.1) h + s z + 0.1 g (z - h).
 """
 
 import torch
 
-SHARE = 0.1  # of the MDI state in h
+SHARE = 0.1  # share of the MDI state in h
 
 
 def by_autograd(pre, z, gm, weight):
-    """A Python loop, differentiated by autograd."""
+    """The recurrence as a Python loop, differentiated by autograd."""
     carried = (1 + SHARE) * gm + SHARE
     transposed = weight.t()
     h = torch.zeros_like(z[0])
@@ -23,7 +24,7 @@ def by_autograd(pre, z, gm, weight):
 
 
 def forward_loop(pre, z, carried, weight, h, states, gates):
-    """Fills states and gates; six operations a step, none of which allocates."""
+    """Fill states and gates. Six operations per step; none allocates memory."""
     D = z.shape[2]
     transposed = weight.t()
     difference = torch.empty_like(h)
@@ -35,7 +36,9 @@ def forward_loop(pre, z, carried, weight, h, states, gates):
 
 
 def backward_loop(slopes, a, weight, dh, dpre):
-    """dh [T,B,D] comes as the gradient from outside and leaves with the gradient through time added; three operations a step."""
+    """Add the gradient through time to dh [T,B,D], in place, and fill dpre. Three operations per
+    step.
+    """
     dh, dpre = dh.unbind(), dpre.unbind()
     slopes, a = slopes.unbind(), a.unbind()
     for t in range(len(dh) - 1, -1, -1):
@@ -45,14 +48,16 @@ def backward_loop(slopes, a, weight, dh, dpre):
 
 
 def forward(pre, z, gm, weight, loop):
-    """h [T,B,D] and gates [T,B,2D] = sigmoid."""
+    """Return h [T,B,D] and the gates [T,B,2D] after the sigmoid."""
     states, gates = torch.empty_like(z), torch.empty_like(pre)
     loop(pre, z, (1 + SHARE) * gm + SHARE, weight, torch.zeros_like(z[0]), states, gates)
     return states, gates
 
 
 def backward(dh, states, gates, z, gm, weight, loop):
-    """dpre, dz, dgm, dweight from dh. Everything that does not depend on the gradient at t + 1 is outside the loop."""
+    """Return dpre, dz, dgm, dweight for dh. All work that does not depend on the gradient at t +
+    1 is outside the loop.
+    """
     T, B, D = z.shape
     s, g = gates.split(D, 2)
     previous = torch.cat([torch.zeros_like(states[:1]), states[:-1]])
@@ -65,7 +70,7 @@ def backward(dh, states, gates, z, gm, weight, loop):
 
 
 class ByHand(torch.autograd.Function):
-    """The same loop with a backward pass written by hand."""
+    """The same loop with a backward pass by hand."""
 
     @staticmethod
     def forward(ctx, pre, z, gm, weight):

@@ -1,4 +1,8 @@
-"""y_t = x_1 .. x_t along the second dimension of [R,T,D], and its gradient, in PyTorch. Results go to memory that is there already."""
+"""The cumulative product y_t = x_1 .. x_t along dimension 1 of x [R,T,D], and its gradient, in
+PyTorch.
+
+Results go to memory that is allocated before the call.
+"""
 
 import torch
 
@@ -24,7 +28,9 @@ def backward_into(dy, x, y, dx):
 
 
 def prepare(label, form, x, dy, wrap=lambda function: function):
-    """The call to time, which returns y or dx; wrap: torch.compile, or nothing."""
+    """Return the function to time; it returns y (forward) or dx (backward). wrap: torch.compile,
+    or identity.
+    """
     x, dy = torch.from_numpy(x), torch.from_numpy(dy)
     result = torch.empty_like(x)
     if label == "fwd":

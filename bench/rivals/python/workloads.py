@@ -1,14 +1,14 @@
-"""What is timed: names and sizes as build/bin/bench has them, and the forms in which the rivals come."""
+"""The timed workloads: names and sizes of build/bin/bench, and the rivals' forms."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    kind: str  # train, scan
-    label: str  # the preset; the pass, fwd or bwd
-    sizes: tuple  # B, T; R, T, D
-    forms: tuple  # each rival has some of them
+    kind: str  # "train" or "scan"
+    label: str  # train: the preset; scan: the pass, "fwd" or "bwd"
+    sizes: tuple  # train: (B, T); scan: (R, T, D)
+    forms: tuple  # a rival may have only some of them
 
     @property
     def name(self):
@@ -21,13 +21,17 @@ class Workload:
 
     @property
     def pattern(self):
-        """Of the rows of bench that do the same: a scan has a row for each variant, but its log-space form is a baseline."""
+        """Regular expression for the rows of bench that do the same work. A scan has one row per
+        variant; the log-space variant is a baseline and does not count.
+        """
         return f"^{self.name}$" if self.kind == "train" else f"^scan/(?!logspace)[a-z]+/{self.name.removeprefix('scan/')}$"
 
 
-TRAIN = ("autograd", "by hand")  # of the recurrence; everything around it is differentiated by the framework
+# Forms of the recurrence. The framework differentiates everything around it.
+TRAIN = ("autograd", "by hand")
 FORWARD = ("log space", "cumprod", "associative", "loop")
-BACKWARD = ("log space", "cumprod", "by hand")  # the gradients of the first two, or reversed sums
+# gradients of the first two forward forms, or reversed sums
+BACKWARD = ("log space", "cumprod", "by hand")
 
 ALL = [Workload("train", preset, (B, T), TRAIN) for preset, B, T in (("tiny", 2, 256), ("tiny", 6, 128), ("tiny", 4, 512), ("mini", 2, 256))]
 ALL += [Workload("scan", label, sizes, forms)
