@@ -25,7 +25,7 @@ void print_header(const Header& header) {
   print_line("");
 }
 
-/// Comes last, where it is read.
+/// Printed last, where the reader sees it.
 void warn_of_other_programs() {
   print(stderr,
         "\nwarning: other programs ran meanwhile: figures are worse than the machine's, above all "
@@ -76,7 +76,7 @@ int main(int argc, char** argv) {
   app.add_flag("--list", list,
                "print the names of the rows, of the suite or operation if one is given");
 
-  std::string name = visible_in_line(argv[0]);  // which goes into the JSON
+  std::string name = visible_in_line(argv[0]);  // goes into the JSON
   std::vector<char*> ours{argv[0]}, google{name.data()};
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
@@ -114,7 +114,7 @@ int main(int argc, char** argv) {
       return;
     }
     for (const std::string& file : {json_file, html_file})
-      if (!file.empty()) check_writable(file);  // measuring takes minutes
+      if (!file.empty()) check_writable(file);  // check now: measuring takes minutes
     if (!html_file.empty()) check_is_page(html_file);
     const MachinePeak peak = measure_peak();
     if (!program.quiet()) print_header(header_lines(peak));
