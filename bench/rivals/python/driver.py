@@ -49,10 +49,20 @@ class Ours:
     def time(self, name, seconds):
         """Return samples in seconds per call. A sample is as long as the rivals' samples."""
         repetitions = max(1, round(seconds / rival.SAMPLE_SECONDS))
-        report = json.loads(self.run(f"--benchmark_filter=^{name}$", "--benchmark_format=json", f"--benchmark_repetitions={repetitions}",
-                                     f"--benchmark_min_time={rival.SAMPLE_SECONDS}"))
+        report = json.loads(
+            self.run(
+                f"--benchmark_filter=^{name}$",
+                "--benchmark_format=json",
+                f"--benchmark_repetitions={repetitions}",
+                f"--benchmark_min_time={rival.SAMPLE_SECONDS}",
+            )
+        )
         scale = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1}
-        return [row["real_time"] * scale[row["time_unit"]] for row in report["benchmarks"] if row["run_type"] == "iteration"]
+        return [
+            row["real_time"] * scale[row["time_unit"]]
+            for row in report["benchmarks"]
+            if row["run_type"] == "iteration"
+        ]
 
 
 class Process:
@@ -61,7 +71,12 @@ class Process:
     def __init__(self, name):
         self.name = name
         program = pathlib.Path(__file__).with_name("rival.py")
-        self.process = subprocess.Popen([sys.executable, program, RIVALS[name]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            [sys.executable, program, RIVALS[name]],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         self.version, self.forms = self.ask("describe")
 
     def ask(self, request, *arguments):
@@ -96,10 +111,16 @@ class Contestant:
 
 def contestants(workload, ours, rivals):
     """Prepare the contestants. Leave out, with a note, those that fail to prepare."""
-    found = [Contestant("ours", name, lambda seconds, name=name: ours.time(name, seconds)) for name in ours.variants(workload)]
+    found = [
+        Contestant("ours", name, lambda seconds, name=name: ours.time(name, seconds))
+        for name in ours.variants(workload)
+    ]
     if not found:
         stop(f"{ours.bench} has no row {workload.pattern}")
-    note(f"{workload.name}: preparing{' (torch.compile takes a minute)' if workload.kind == 'train' else ''}")
+    note(
+        f"{workload.name}: preparing"
+        f"{' (torch.compile takes a minute)' if workload.kind == 'train' else ''}"
+    )
     for process in rivals:
         process.ask("clear")
         for form in process.forms[workload.pass_]:
@@ -108,7 +129,13 @@ def contestants(workload, ours, rivals):
             except RuntimeError as error:
                 note(f"{process.version} is left out of {workload.name}, {form}: {error}")
                 continue
-            found.append(Contestant(process.name, form, lambda seconds, process=process, form=form: process.ask("time", form, seconds)))
+            found.append(
+                Contestant(
+                    process.name,
+                    form,
+                    lambda seconds, process=process, form=form: process.ask("time", form, seconds),
+                )
+            )
     return found
 
 
@@ -120,8 +147,14 @@ def time_in_rounds(found, rounds, seconds):
 
 
 def print_head(rivals):
-    print(f"\n{'':<24}{'':<13}{'ours':>21}" + "".join(f"{process.version:>36}" for process in rivals))
-    print(f"{'':<24}{'':<13}{'best (median)':>21}" + f"{'best (median)   times ours':>36}" * len(rivals), flush=True)
+    print(
+        f"\n{'':<24}{'':<13}{'ours':>21}" + "".join(f"{process.version:>36}" for process in rivals)
+    )
+    print(
+        f"{'':<24}{'':<13}{'best (median)':>21}"
+        + f"{'best (median)   times ours':>36}" * len(rivals),
+        flush=True,
+    )
 
 
 def print_rows(workload, found, rivals):
@@ -134,16 +167,31 @@ def print_rows(workload, found, rivals):
         row = f"{workload.name:<24}{form:<13}{cell(ours) + ' ' + unit:>21}"
         for process in rivals:
             rival = next((c for c in found if (c.name, c.form) == (process.name, form)), None)
-            row += f"{'{}   {:.1f} ({:.1f})x'.format(cell(rival), *rival.times_of(ours)) if rival else '-':>36}"
+            result = "-"
+            if rival:
+                of_best, of_median = rival.times_of(ours)
+                result = f"{cell(rival)}   {of_best:.1f} ({of_median:.1f})x"
+            row += f"{result:>36}"
         print(row, flush=True)
     return ours
 
 
 def record(workload, found, ours):
-    return {"workload": workload.name,
-            "ours": {"row": ours.form, "best": ours.best, "median": ours.median},
-            "rivals": [{"name": c.name, "form": c.form, "best": c.best, "median": c.median,
-                        **dict(zip(("ratio_of_best", "ratio_of_median"), c.times_of(ours)))} for c in found if c.name != "ours"]}
+    return {
+        "workload": workload.name,
+        "ours": {"row": ours.form, "best": ours.best, "median": ours.median},
+        "rivals": [
+            {
+                "name": c.name,
+                "form": c.form,
+                "best": c.best,
+                "median": c.median,
+                **dict(zip(("ratio_of_best", "ratio_of_median"), c.times_of(ours))),
+            }
+            for c in found
+            if c.name != "ours"
+        ],
+    }
 
 
 def check(rivals):
@@ -152,7 +200,10 @@ def check(rivals):
     """
     for process in rivals:
         compiles = " (compiles for a minute)" if process.name == "torch.compile" else ""
-        note(f"{process.version}: checking against {GOLDEN.relative_to(ROOT)} and the scan's definition{compiles}")
+        note(
+            f"{process.version}: checking against {GOLDEN.relative_to(ROOT)} and the scan's "
+            f"definition{compiles}"
+        )
         try:
             process.ask("check", str(GOLDEN))
         except RuntimeError as error:
@@ -161,17 +212,34 @@ def check(rivals):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--bench", type=pathlib.Path, default=ROOT / "build/bin/bench", help="our program")
-    parser.add_argument("--check", action="store_true", help="only check that the rivals compute the same")
-    parser.add_argument("--filter", default="", metavar="REGEX", help="only the workloads whose name matches, for example 'tiny/step/2x256|scan/fwd'")
+    parser.add_argument(
+        "--bench", type=pathlib.Path, default=ROOT / "build/bin/bench", help="our program"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="only check that the rivals compute the same"
+    )
+    parser.add_argument(
+        "--filter",
+        default="",
+        metavar="REGEX",
+        help="only the workloads whose name matches, for example 'tiny/step/2x256|scan/fwd'",
+    )
     parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=RIVALS, help="only these")
     parser.add_argument("--rounds", type=int, default=5, help="everybody's turns (5)")
     parser.add_argument("--seconds", type=float, default=0.3, help="of a turn (0.3)")
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the results there too, times in seconds")
+    parser.add_argument(
+        "--json",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="write the results there too, times in seconds",
+    )
     options = parser.parse_args()
     chosen = [workload for workload in workloads.ALL if re.search(options.filter, workload.name)]
     if not chosen:
-        stop(f"no workload matches '{options.filter}'; there are: {', '.join(workload.name for workload in workloads.ALL)}")
+        stop(
+            f"no workload matches '{options.filter}'; there are: "
+            f"{', '.join(workload.name for workload in workloads.ALL)}"
+        )
     ours = None if options.check else Ours(options.bench)
 
     rivals = [Process(name) for name in options.rivals]
@@ -185,7 +253,11 @@ def main():
         time_in_rounds(found, options.rounds, options.seconds)
         records.append(record(workload, found, print_rows(workload, found, rivals)))
     if options.json:
-        report = {"threads": len(os.sched_getaffinity(0)), "versions": [process.version for process in rivals], "results": records}
+        report = {
+            "threads": len(os.sched_getaffinity(0)),
+            "versions": [process.version for process in rivals],
+            "results": records,
+        }
         options.json.write_text(json.dumps(report, indent=1) + "\n")
 
 

@@ -59,7 +59,12 @@ def _backward(saved, dh):
         return a_t * dh_t + dpre_t @ weight, (dh_t, dpre_t)
 
     dh, dpre = jax.lax.scan(step, jnp.zeros_like(dh[0]), (dh, slopes, a), reverse=True)[1]
-    return dpre, dh * (s + SHARE * g), (1 + SHARE) * dh * previous, jnp.einsum("tbg,tbd->gd", dpre, previous)
+    return (
+        dpre,
+        dh * (s + SHARE * g),
+        (1 + SHARE) * dh * previous,
+        jnp.einsum("tbg,tbd->gd", dpre, previous),
+    )
 
 
 recurrence_by_hand.defvjp(_save, _backward)
@@ -95,12 +100,22 @@ def block(w, config, x, memory, B, drop, recurrence):
 
     qkvz = norm(x, w["norm1.weight"]) @ w["W_fused.weight"][: 4 * D].T + w["W_fused.bias"][: 4 * D]
     q, k, v, z = jnp.split(qkvz, 4, 1)
-    gm = jnp.clip(jax.nn.sigmoid(mlp(w, "mdi.W_gamma", z)) * jax.nn.sigmoid(mlp(w, "mdi.W_context", k)), 1e-6, 1 - 1e-6)
+    gm = jnp.clip(
+        jax.nn.sigmoid(mlp(w, "mdi.W_gamma", z)) * jax.nn.sigmoid(mlp(w, "mdi.W_context", k)),
+        1e-6,
+        1 - 1e-6,
+    )
     gate_z, gate_h = jnp.split(w["mdi.W_g.weight"], 2, 1)
-    pre = jnp.concatenate([jnp.broadcast_to(w["W_g.bias"], z.shape), z @ gate_z.T + w["mdi.W_g.bias"]], 1)
-    h = recurrence(by_time(pre), by_time(z), by_time(gm), jnp.concatenate([w["W_g.weight"], gate_h])).reshape(-1, D)
+    pre = jnp.concatenate(
+        [jnp.broadcast_to(w["W_g.bias"], z.shape), z @ gate_z.T + w["mdi.W_g.bias"]], 1
+    )
+    h = recurrence(
+        by_time(pre), by_time(z), by_time(gm), jnp.concatenate([w["W_g.weight"], gate_h])
+    ).reshape(-1, D)
 
-    context = attention(linear(w, "multi_mem_attention.W_q", h) + 0.5 * q, memory[0], memory[1], config.heads)
+    context = attention(
+        linear(w, "multi_mem_attention.W_q", h) + 0.5 * q, memory[0], memory[1], config.heads
+    )
     x = x + drop(h + linear(w, "multi_mem_attention.W_o", context) + 0.1 * v)
     return x + drop(linear(w, "ffn.3", drop(gelu(linear(w, "ffn.0", norm(x, w["norm2.weight"]))))))
 
@@ -112,11 +127,17 @@ def loss(w, config, ids, targets, memory, dropout, key, recurrence):
     def drop(x):
         if dropout == 0:
             return x
-        return jnp.where(jax.random.bernoulli(next(keys), 1 - dropout, x.shape), x / (1 - dropout), 0)
+        return jnp.where(
+            jax.random.bernoulli(next(keys), 1 - dropout, x.shape), x / (1 - dropout), 0
+        )
 
     x = w["embedding.weight"][ids.reshape(-1)]
     for i in range(config.layers):
-        of_block = {name.removeprefix(f"blocks.{i}."): value for name, value in w.items() if name.startswith(f"blocks.{i}.")}
+        of_block = {
+            name.removeprefix(f"blocks.{i}."): value
+            for name, value in w.items()
+            if name.startswith(f"blocks.{i}.")
+        }
         x = block(of_block, config, x, memory[i], ids.shape[1], drop, recurrence)
     logits = norm(x, w["norm.weight"]) @ w["embedding.weight"].T
     of_targets = jnp.take_along_axis(logits, targets.reshape(-1, 1), 1)[:, 0]
@@ -132,9 +153,14 @@ def adamw(weights, gradients, moments, steps):
     updated, kept = {}, {}
     for name, w in weights.items():
         g = scale * gradients[name]
-        first, second = (beta1 * moments[name][0] + (1 - beta1) * g, beta2 * moments[name][1] + (1 - beta2) * g * g)
+        first, second = (
+            beta1 * moments[name][0] + (1 - beta1) * g,
+            beta2 * moments[name][1] + (1 - beta2) * g * g,
+        )
         direction = first * correct1 / (jnp.sqrt(second * correct2) + P.EPSILON)
-        updated[name], kept[name] = w * (1 - P.LEARNING_RATE * P.WEIGHT_DECAY) - P.LEARNING_RATE * direction, (first, second)
+        updated[name], kept[name] = w * (
+            1 - P.LEARNING_RATE * P.WEIGHT_DECAY
+        ) - P.LEARNING_RATE * direction, (first, second)
     return updated, kept
 
 
@@ -145,17 +171,26 @@ class Training:
         of_loss = functools.partial(loss, config=config, dropout=dropout, recurrence=recurrence)
         self.ids, self.targets = jnp.asarray(ids), jnp.asarray(targets)
         self.weights = {name: jnp.array(value) for name, value in weights.items()}
-        self.moments = {name: (jnp.zeros_like(w), jnp.zeros_like(w)) for name, w in self.weights.items()}
+        self.moments = {
+            name: (jnp.zeros_like(w), jnp.zeros_like(w)) for name, w in self.weights.items()
+        }
         self.steps = 0
         self.key = jax.random.key(0)
-        self.value_and_gradients = jax.jit(lambda w, ids, targets, memory: jax.value_and_grad(of_loss)(
-            w, ids=ids, targets=targets, memory=memory, key=jax.random.key(0)))
+        self.value_and_gradients = jax.jit(
+            lambda w, ids, targets, memory: jax.value_and_grad(of_loss)(
+                w, ids=ids, targets=targets, memory=memory, key=jax.random.key(0)
+            )
+        )
         self.update = jax.jit(adamw)
 
         def whole_step(weights, moments, steps, key, ids, targets):
             key, of_memory, of_masks = jax.random.split(key, 3)
-            memory = P.BANK_SCALE * jax.random.normal(of_memory, (config.layers, 2, P.SLOTS, config.dim))
-            value, gradients = jax.value_and_grad(of_loss)(weights, ids=ids, targets=targets, memory=memory, key=of_masks)
+            memory = P.BANK_SCALE * jax.random.normal(
+                of_memory, (config.layers, 2, P.SLOTS, config.dim)
+            )
+            value, gradients = jax.value_and_grad(of_loss)(
+                weights, ids=ids, targets=targets, memory=memory, key=of_masks
+            )
             return *adamw(weights, gradients, moments, steps), key, value
 
         self.whole_step = jax.jit(whole_step, donate_argnums=(0, 1))
@@ -163,5 +198,6 @@ class Training:
     def step(self):
         self.steps += 1
         self.weights, self.moments, self.key, value = self.whole_step(
-            self.weights, self.moments, jnp.float32(self.steps), self.key, self.ids, self.targets)
+            self.weights, self.moments, jnp.float32(self.steps), self.key, self.ids, self.targets
+        )
         return value.block_until_ready()

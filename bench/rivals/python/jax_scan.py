@@ -38,7 +38,9 @@ def prepare(label, form, x, dy):
     else:
         pullback = jax.jit(lambda x: jax.vjp(FORWARD[form], x)[1])(x)
         function, arguments = lambda pullback, dy: pullback(dy)[0], (pullback, dy)
-    compiled = jax.jit(lambda overwritten, arguments: function(*arguments), donate_argnums=0, keep_unused=True)
+    compiled = jax.jit(
+        lambda overwritten, arguments: function(*arguments), donate_argnums=0, keep_unused=True
+    )
     result = jnp.zeros_like(x)
 
     def call():

@@ -77,9 +77,15 @@ class Golden:
             data = file.read()
         fields = json.loads(header.pop("__metadata__")["config"])
         types = {"F32": np.float32, "I32": np.int32}
-        arrays = {name: np.frombuffer(data[slice(*entry["data_offsets"])], types[entry["dtype"]]).reshape(entry["shape"])
-                  for name, entry in header.items()}
-        part = lambda prefix: {name[len(prefix):]: array for name, array in arrays.items() if name.startswith(prefix)}
+        arrays = {
+            name: np.frombuffer(data[slice(*entry["data_offsets"])], types[entry["dtype"]]).reshape(
+                entry["shape"]
+            )
+            for name, entry in header.items()
+        }
+        part = lambda prefix: {
+            name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)
+        }
         self.config = Config(fields["vocab_size"], fields["dim"], fields["layers"], fields["heads"])
         self.weights, self.gradients, self.updated = part("w."), part("g."), part("w1.")
         self.ids, self.targets = arrays["ids"].T.copy(), arrays["targets"].T.copy()  # [T,B]
@@ -95,12 +101,22 @@ class Golden:
 
         def demand(difference, tolerance, what):
             if not difference <= tolerance:
-                raise AssertionError(f"{what} is {difference:.2g} from the golden file, more than {tolerance:.2g}")
+                raise AssertionError(
+                    f"{what} is {difference:.2g} from the golden file, more than {tolerance:.2g}"
+                )
 
         demand(abs(loss - self.loss), 1e-5, "the loss")
         clip = min(1, CLIP / self.norm)
         for name, want in self.gradients.items():
-            demand(np.abs(gradients[name] - want).max(), 5e-5 * np.abs(want).max(), f"the gradient of {name}")
+            demand(
+                np.abs(gradients[name] - want).max(),
+                5e-5 * np.abs(want).max(),
+                f"the gradient of {name}",
+            )
             # For smaller gradients, rounding decides the sign of Adam's first step.
             decided = clip * np.abs(want) > 1e-6
-            demand(np.abs(updated[name] - self.updated[name])[decided].max(initial=0), 1e-6, f"{name} after the step")
+            demand(
+                np.abs(updated[name] - self.updated[name])[decided].max(initial=0),
+                1e-6,
+                f"{name} after the step",
+            )

@@ -20,13 +20,17 @@ SAMPLE_SECONDS = 0.05
 def check_scan(implementation, label, form):
     """Compare a scan with its definition in float64."""
     rng = np.random.default_rng(1)
-    x, dy = rng.uniform(0.98, 1.02, (3, 70, 5)).astype(np.float32), rng.uniform(-1, 1, (3, 70, 5)).astype(np.float32)
+    x, dy = rng.uniform(0.98, 1.02, (3, 70, 5)).astype(np.float32), rng.uniform(
+        -1, 1, (3, 70, 5)
+    ).astype(np.float32)
     y = np.cumprod(x, 1, dtype=np.float64)
     want = y if label == "fwd" else np.cumsum((dy * y)[:, ::-1], 1)[:, ::-1] / x
     got = np.asarray(implementation.scan(label, form, x, dy)())
     difference = np.abs(got - want).max() / np.abs(want).max()
     if not difference <= 1e-5:
-        raise AssertionError(f"scan/{label}, {form}: {difference:.2g} of the largest element from the definition")
+        raise AssertionError(
+            f"scan/{label}, {form}: {difference:.2g} of the largest element from the definition"
+        )
 
 
 class Rival:
@@ -58,7 +62,10 @@ class Rival:
             call = self.implementation.train(config, parameters.initial(config), ids, targets, form)
         else:
             rng = np.random.default_rng(0)
-            x, dy = (rng.uniform(low, high, sizes).astype(np.float32) for low, high in ((0.98, 1.02), (-1, 1)))
+            x, dy = (
+                rng.uniform(low, high, sizes).astype(np.float32)
+                for low, high in ((0.98, 1.02), (-1, 1))
+            )
             call = self.implementation.scan(label, form, x, dy)
         for _ in range(3):
             self.sample(call, 1)
@@ -91,7 +98,10 @@ def main():
         try:
             answer = {"result": getattr(rival, request)(*arguments)}
         except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"}
+            answer = {
+                "error": f"{type(error).__name__}: "
+                f"{str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+            }
         print(json.dumps(answer), file=answers, flush=True)
 
 

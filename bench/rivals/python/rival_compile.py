@@ -8,12 +8,24 @@ import torch_model
 import torch_scan
 from rival_torch import wait  # the import also sets threads and flushing of denormals
 
-FORMS = {"train": ["by hand"], "fwd": ["log space", "cumprod"], "bwd": ["log space", "cumprod", "by hand"]}
+FORMS = {
+    "train": ["by hand"],
+    "fwd": ["log space", "cumprod"],
+    "bwd": ["log space", "cumprod", "by hand"],
+}
 VERSION = f"torch.compile {torch.__version__}"
 
 
 def train(config, weights, ids, targets, form):
-    return torch_model.Training(config, weights, ids, targets, parameters.DROPOUT, torch_compiled.loss, torch_compiled.recurrence).step
+    return torch_model.Training(
+        config,
+        weights,
+        ids,
+        targets,
+        parameters.DROPOUT,
+        torch_compiled.loss,
+        torch_compiled.recurrence,
+    ).step
 
 
 def golden_step(golden, form):

@@ -9,7 +9,11 @@ import torch_model
 import torch_recurrence
 import torch_scan
 
-FORMS = {"train": ["autograd", "by hand"], "fwd": ["log space", "cumprod"], "bwd": ["log space", "cumprod", "by hand"]}
+FORMS = {
+    "train": ["autograd", "by hand"],
+    "fwd": ["log space", "cumprod"],
+    "bwd": ["log space", "cumprod", "by hand"],
+}
 VERSION = f"PyTorch {torch.__version__}"
 _RECURRENCE = {"autograd": torch_recurrence.by_autograd, "by hand": torch_recurrence.by_hand}
 
@@ -18,7 +22,9 @@ torch.set_num_threads(len(os.sched_getaffinity(0)))
 
 
 def train(config, weights, ids, targets, form):
-    return torch_model.Training(config, weights, ids, targets, parameters.DROPOUT, torch_model.loss, _RECURRENCE[form]).step
+    return torch_model.Training(
+        config, weights, ids, targets, parameters.DROPOUT, torch_model.loss, _RECURRENCE[form]
+    ).step
 
 
 def golden_step(golden, form):

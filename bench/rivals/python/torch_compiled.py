@@ -41,20 +41,27 @@ def _backward_piece(slopes, a, transposed, dh, carry):
         dpre.append(dpre_t)
     return torch.stack(dstates[::-1]), torch.stack(dpre[::-1]), carry
 
+
 def _forward_loop(pre, z, carried, weight, h, states, gates):
     for piece in (slice(t, t + STEPS) for t in range(0, len(z), STEPS)):
-        states[piece], gates[piece] = _forward_piece(pre[piece], z[piece], carried[piece], weight, h)
+        states[piece], gates[piece] = _forward_piece(
+            pre[piece], z[piece], carried[piece], weight, h
+        )
         h = states[piece][-1]
 
 
 def _backward_loop(slopes, a, weight, dh, dpre):
     transposed, carry = weight.t().contiguous(), torch.zeros_like(dh[0])
     for piece in reversed([slice(t, t + STEPS) for t in range(0, len(dh), STEPS)]):
-        dh[piece], dpre[piece], carry = _backward_piece(slopes[piece], a[piece], transposed, dh[piece], carry)
+        dh[piece], dpre[piece], carry = _backward_piece(
+            slopes[piece], a[piece], transposed, dh[piece], carry
+        )
 
 
 @torch.library.custom_op("mmrec::recurrence", mutates_args=())
-def _forward(pre: torch.Tensor, z: torch.Tensor, gm: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _forward(
+    pre: torch.Tensor, z: torch.Tensor, gm: torch.Tensor, weight: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     return R.forward(pre, z, gm, weight, _forward_loop)
 
 
@@ -64,21 +71,34 @@ def _(pre, z, gm, weight):
 
 
 @torch.library.custom_op("mmrec::recurrence_backward", mutates_args=())
-def _backward(dh: torch.Tensor, states: torch.Tensor, gates: torch.Tensor, z: torch.Tensor, gm: torch.Tensor,
-              weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+def _backward(
+    dh: torch.Tensor,
+    states: torch.Tensor,
+    gates: torch.Tensor,
+    z: torch.Tensor,
+    gm: torch.Tensor,
+    weight: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     return R.backward(dh, states, gates, z, gm, weight, _backward_loop)
 
 
 @_backward.register_fake
 def _(dh, states, gates, z, gm, weight):
-    return torch.empty_like(gates), torch.empty_like(states), torch.empty_like(states), torch.empty_like(weight)
+    return (
+        torch.empty_like(gates),
+        torch.empty_like(states),
+        torch.empty_like(states),
+        torch.empty_like(weight),
+    )
 
 
 def _save(ctx, inputs, output):
     ctx.save_for_backward(*output, *inputs[1:])
 
 
-_forward.register_autograd(lambda ctx, dh, _: _backward(dh, *ctx.saved_tensors), setup_context=_save)
+_forward.register_autograd(
+    lambda ctx, dh, _: _backward(dh, *ctx.saved_tensors), setup_context=_save
+)
 
 
 def recurrence(pre, z, gm, weight):

@@ -22,24 +22,42 @@ def mlp(w, name, x):
 def attention(q, keys, values, heads):
     """Attention of q [N,D] over keys and values [SLOTS,D], which all rows share."""
     by_head = lambda rows: rows.unflatten(1, (heads, -1)).transpose(0, 1)
-    return F.scaled_dot_product_attention(by_head(q), by_head(keys), by_head(values)).transpose(0, 1).flatten(1)
+    return (
+        F.scaled_dot_product_attention(by_head(q), by_head(keys), by_head(values))
+        .transpose(0, 1)
+        .flatten(1)
+    )
 
 
 def block(w, i, config, x, memory, B, dropout, recurrence):
     D = config.dim
-    w = {name.removeprefix(f"blocks.{i}."): value for name, value in w.items() if name.startswith(f"blocks.{i}.")}
+    w = {
+        name.removeprefix(f"blocks.{i}."): value
+        for name, value in w.items()
+        if name.startswith(f"blocks.{i}.")
+    }
     drop = lambda rows: F.dropout(rows, dropout, dropout > 0)
     by_time = lambda rows: rows.unflatten(0, (-1, B))
 
-    q, k, v, z = F.linear(norm(x, w["norm1.weight"]), w["W_fused.weight"][: 4 * D], w["W_fused.bias"][: 4 * D]).split(D, 1)
-    gm = (mlp(w, "mdi.W_gamma", z).sigmoid() * mlp(w, "mdi.W_context", k).sigmoid()).clamp(1e-6, 1 - 1e-6)
+    q, k, v, z = F.linear(
+        norm(x, w["norm1.weight"]), w["W_fused.weight"][: 4 * D], w["W_fused.bias"][: 4 * D]
+    ).split(D, 1)
+    gm = (mlp(w, "mdi.W_gamma", z).sigmoid() * mlp(w, "mdi.W_context", k).sigmoid()).clamp(
+        1e-6, 1 - 1e-6
+    )
     gate_z, gate_h = w["mdi.W_g.weight"].split(D, 1)
     pre = torch.cat([w["W_g.bias"].expand_as(z), F.linear(z, gate_z, w["mdi.W_g.bias"])], 1)
-    h = recurrence(by_time(pre), by_time(z), by_time(gm), torch.cat([w["W_g.weight"], gate_h])).flatten(0, 1)
+    h = recurrence(
+        by_time(pre), by_time(z), by_time(gm), torch.cat([w["W_g.weight"], gate_h])
+    ).flatten(0, 1)
 
-    context = attention(linear(w, "multi_mem_attention.W_q", h) + 0.5 * q, memory[0], memory[1], config.heads)
+    context = attention(
+        linear(w, "multi_mem_attention.W_q", h) + 0.5 * q, memory[0], memory[1], config.heads
+    )
     x = x + drop(h + linear(w, "multi_mem_attention.W_o", context) + 0.1 * v)
-    return x + drop(linear(w, "ffn.3", drop(F.gelu(linear(w, "ffn.0", norm(x, w["norm2.weight"]))))))
+    return x + drop(
+        linear(w, "ffn.3", drop(F.gelu(linear(w, "ffn.0", norm(x, w["norm2.weight"])))))
+    )
 
 
 def loss(w, config, ids, targets, memory, dropout, recurrence):
@@ -47,7 +65,9 @@ def loss(w, config, ids, targets, memory, dropout, recurrence):
     x = F.embedding(ids.flatten(), w["embedding.weight"])
     for i in range(config.layers):
         x = block(w, i, config, x, memory[i], ids.shape[1], dropout, recurrence)
-    return F.cross_entropy(F.linear(norm(x, w["norm.weight"]), w["embedding.weight"]), targets.flatten())
+    return F.cross_entropy(
+        F.linear(norm(x, w["norm.weight"]), w["embedding.weight"]), targets.flatten()
+    )
 
 
 class Training:
@@ -58,13 +78,19 @@ class Training:
 
     def __init__(self, config, weights, ids, targets, dropout, loss, recurrence):
         self.config, self.dropout, self.loss, self.recurrence = config, dropout, loss, recurrence
-        self.weights = {name: torch.tensor(value, requires_grad=True) for name, value in weights.items()}
+        self.weights = {
+            name: torch.tensor(value, requires_grad=True) for name, value in weights.items()
+        }
         self.ids, self.targets = torch.tensor(ids).long(), torch.tensor(targets).long()
-        self.optimizer = torch.optim.AdamW(self.weights.values(), P.LEARNING_RATE, P.BETAS, P.EPSILON, P.WEIGHT_DECAY, fused=True)
+        self.optimizer = torch.optim.AdamW(
+            self.weights.values(), P.LEARNING_RATE, P.BETAS, P.EPSILON, P.WEIGHT_DECAY, fused=True
+        )
 
     def gradients(self, memory):
         self.optimizer.zero_grad()
-        loss = self.loss(self.weights, self.config, self.ids, self.targets, memory, self.dropout, self.recurrence)
+        loss = self.loss(
+            self.weights, self.config, self.ids, self.targets, memory, self.dropout, self.recurrence
+        )
         loss.backward()
         return loss
 
@@ -81,7 +107,9 @@ class Training:
 
 def golden_step(golden, loss, recurrence):
     """Return loss, gradients and updated weights of the golden file's step."""
-    training = Training(golden.config, golden.weights, golden.ids, golden.targets, 0, loss, recurrence)
+    training = Training(
+        golden.config, golden.weights, golden.ids, golden.targets, 0, loss, recurrence
+    )
     value = training.gradients(torch.from_numpy(golden.memory)).item()
     gradients = {name: w.grad.numpy().copy() for name, w in training.weights.items()}
     training.update()

@@ -29,10 +29,16 @@ def forward_loop(pre, z, carried, weight, h, states, gates):
     transposed = weight.t()
     difference = torch.empty_like(h)
     s, g = gates[..., :D].unbind(), gates[..., D:].unbind()
-    for pre_t, z_t, carried_t, gates_t, s_t, g_t, state in zip(pre.unbind(), z.unbind(), carried.unbind(), gates.unbind(), s, g, states.unbind()):
+    for pre_t, z_t, carried_t, gates_t, s_t, g_t, state in zip(
+        pre.unbind(), z.unbind(), carried.unbind(), gates.unbind(), s, g, states.unbind()
+    ):
         torch.addmm(pre_t, h, transposed, out=gates_t).sigmoid_()
         torch.sub(z_t, h, out=difference)
-        h = torch.mul(carried_t, h, out=state).addcmul_(s_t, z_t).addcmul_(g_t, difference, value=SHARE)
+        h = (
+            torch.mul(carried_t, h, out=state)
+            .addcmul_(s_t, z_t)
+            .addcmul_(g_t, difference, value=SHARE)
+        )
 
 
 def backward_loop(slopes, a, weight, dh, dpre):
@@ -66,7 +72,12 @@ def backward(dh, states, gates, z, gm, weight, loop):
     dh = dh.clone(memory_format=torch.contiguous_format)
     dpre = torch.empty_like(gates)
     loop(slopes.view(T, B, 2, D), a, weight, dh, dpre.view(T, B, 2, D))
-    return dpre, dh * (s + SHARE * g), (1 + SHARE) * dh * previous, dpre.flatten(0, 1).t() @ previous.flatten(0, 1)
+    return (
+        dpre,
+        dh * (s + SHARE * g),
+        (1 + SHARE) * dh * previous,
+        dpre.flatten(0, 1).t() @ previous.flatten(0, 1),
+    )
 
 
 class ByHand(torch.autograd.Function):

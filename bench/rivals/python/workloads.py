@@ -13,7 +13,11 @@ class Workload:
     @property
     def name(self):
         sizes = "x".join(map(str, self.sizes))
-        return f"train/{self.label}/step/{sizes}" if self.kind == "train" else f"scan/{self.label}/{sizes}"
+        return (
+            f"train/{self.label}/step/{sizes}"
+            if self.kind == "train"
+            else f"scan/{self.label}/{sizes}"
+        )
 
     @property
     def pass_(self):
@@ -24,7 +28,11 @@ class Workload:
         """Regular expression for the rows of bench that do the same work. A scan has one row per
         variant; the log-space variant is a baseline and does not count.
         """
-        return f"^{self.name}$" if self.kind == "train" else f"^scan/(?!logspace)[a-z]+/{self.name.removeprefix('scan/')}$"
+        return (
+            f"^{self.name}$"
+            if self.kind == "train"
+            else f"^scan/(?!logspace)[a-z]+/{self.name.removeprefix('scan/')}$"
+        )
 
 
 # Forms of the recurrence. The framework differentiates everything around it.
@@ -33,7 +41,12 @@ FORWARD = ("log space", "cumprod", "associative", "loop")
 # gradients of the first two forward forms, or reversed sums
 BACKWARD = ("log space", "cumprod", "by hand")
 
-ALL = [Workload("train", preset, (B, T), TRAIN) for preset, B, T in (("tiny", 2, 256), ("tiny", 6, 128), ("tiny", 4, 512), ("mini", 2, 256))]
-ALL += [Workload("scan", label, sizes, forms)
-        for label, forms in (("fwd", FORWARD), ("bwd", BACKWARD))
-        for sizes in ((8, 128, 64), (8, 256, 128), (1, 65536, 8), (64, 2048, 128))]
+ALL = [
+    Workload("train", preset, (B, T), TRAIN)
+    for preset, B, T in (("tiny", 2, 256), ("tiny", 6, 128), ("tiny", 4, 512), ("mini", 2, 256))
+]
+ALL += [
+    Workload("scan", label, sizes, forms)
+    for label, forms in (("fwd", FORWARD), ("bwd", BACKWARD))
+    for sizes in ((8, 128, 64), (8, 256, 128), (1, 65536, 8), (64, 2048, 128))
+]
