@@ -8,34 +8,34 @@
 
 namespace mmrec::registry {
 
-/// What kernels are built for, and from which schedule tables. CMake writes it
-/// (cmake/Kernels.cmake), a line a field: "<name> <value>".
+/// What kernels are built for, and the schedule tables to use. CMake writes it
+/// (cmake/Kernels.cmake), one field per line: "<name> <value>".
 struct BuildDescription {
-  std::string target;  ///< Halide's, with all features
-  std::string halide;  ///< version
+  std::string target;  ///< Halide target with all features
+  std::string halide;  ///< version of Halide
   std::string isa, cpu, microarchitecture;
-  bool only_table =
-      false;  ///< the table was asked for by name: it serves whatever machine it is of
-  std::vector<std::filesystem::path> tables;  ///< the user's come before the project's
+  /// The user named one table: use it whatever machine it belongs to.
+  bool only_table = false;
+  std::vector<std::filesystem::path> tables;  ///< the user's tables, then the project's
 };
 
-/// Throws an Error for a file that is no description.
+/// Throws an Error for an unknown or missing field.
 BuildDescription read_build_description(const std::filesystem::path& path);
 
-/// A row that a build uses, and what of its tables it is from.
+/// A row that a build uses, and the level of the tables that it comes from.
 struct UsedRow {
   Row row;
-  std::string level;  ///< "cpu amd_epyc_9r14", "microarchitecture amd_zen4", "ISA tier avx512 (from
-                      ///< amd_zen4)", or "table <name>"
+  /// "cpu amd_epyc_9r14", "microarchitecture amd_zen4", "ISA tier avx512 (from amd_zen4)" or "table
+  /// <name>".
+  std::string level;
 };
 
-/// Which rows of the tables serve a pass of an operation: those of the first of these levels that
-/// has any,
-///   cpu                those measured on this very CPU, in its microarchitecture's tables
-///   microarchitecture  the others in there
-///   ISA tier           those of the first table of another microarchitecture
-/// and of rows with the same sizes the one for as many threads as this machine has, else the first.
-/// All are of the build's ISA tier.
+/// Returns the rows of the tables that serve a pass of an operation. All are of the build's ISA
+/// tier. They come from the first of these levels that has rows:
+///   cpu                rows measured on this CPU, in the tables of its microarchitecture
+///   microarchitecture  the other rows in these tables
+///   ISA tier           the rows of the first table of another microarchitecture
+/// Of rows with equal sizes, the row for `threads` threads is used, else the first one.
 std::vector<UsedRow> used_rows(const BuildDescription& build,
                                const std::vector<ScheduleTable>& tables, const std::string& op,
                                const std::string& pass, int threads);

@@ -7,41 +7,41 @@
 
 namespace mmrec::registry {
 
-/// A parameter of a generator that tables may set, and the values that are worth trying, in
+/// A parameter of a generator that schedule tables may set, and its values worth trying, in
 /// ascending order.
 struct Parameter {
   std::string name;
-  int standard;  ///< the default, one of the values
+  int standard;  ///< the default; one of the values
   std::vector<int> values;
 };
 
-/// GeneratorParams by name, as texts; those that are not named have the generator's defaults.
+/// GeneratorParams by name, as text. Parameters that are not listed have the generator's default.
 using Params = std::map<std::string, std::string>;
 
-/// A kernel's sizes by their names in its operation's line of the registry.
+/// Sizes of a call, by their names in the operation's line of the registry.
 using NamedSizes = std::map<std::string, int>;
 
-/// Which kernel serves a pass of an operation: a variant, compiled with certain parameters.
+/// The kernel for a pass of an operation: a variant compiled with certain parameters.
 struct Instance {
   std::string variant;
   Params params;
 
   auto operator<=>(const Instance&) const = default;
-  /// For people: "packed tile_columns=64 tile_rows=6", or "packed" with the defaults.
+  /// As text: "packed tile_columns=64 tile_rows=6", or "packed" for the defaults.
   std::string string() const;
 };
 
-/// As texts, the way the registry writes them: "tile_columns=64 tile_rows=6".
+/// Converts to and from the registry's format: "tile_columns=64 tile_rows=6". parse_params throws
+/// an Error if a word has no '='.
 std::string params_string(const Params& params);
-/// The inverse.
 Params parse_params(const std::string& text);
 
-/// Numbers and truth values become JSON's.
+/// Converts to and from a JSON object. Numbers and booleans become JSON numbers and booleans.
+/// params_from_json throws an Error unless `json` is an object of scalars.
 nlohmann::json params_json(const Params& params);
-/// Throws an Error for what is no object of scalars.
 Params params_from_json(const nlohmann::json& json);
 
-/// A call that is tuned for: a pass of an operation with sizes.
+/// A call to tune for: a pass of an operation, with sizes.
 struct Call {
   std::string op, pass;
   NamedSizes sizes;
@@ -49,22 +49,22 @@ struct Call {
   auto operator<=>(const Call&) const = default;
 };
 
-/// What files have for a number of something, and for a call's sizes, which may be 0. Throw an
-/// Error for what is no whole number.
+/// Reads a count, or the sizes of a call (which may be 0), from JSON. Throws an Error if a value is
+/// not a whole number or is less than `least`.
 int count_from_json(const nlohmann::json& json, int least = 1);
 NamedSizes sizes_from_json(const nlohmann::json& json);
-/// Throws an Error for what is no positive number.
+/// Throws an Error unless `json` is a positive number.
 double seconds_from_json(const nlohmann::json& json);
 
-/// Why a call's sizes are not those of its operation: "its sizes are not N D"; "" where they are,
-/// or where the registry has no such operation.
+/// Returns why a call's sizes do not match its operation: "its sizes are not N D". Returns "" if
+/// they match, and for an unknown operation.
 std::string wrong_sizes(const Call& call);
-/// A call's sizes in the order of its operation's line, and the inverse. Throw an Error where a
-/// size is missing or too many.
+/// Converts a call to its sizes, in the order of the operation's registry line, and back. Throws an
+/// Error for an unknown operation and for missing or extra sizes.
 std::vector<int> sizes_of(const Call& call);
 Call call_of(const std::string& op, const std::string& pass, const std::vector<int>& sizes);
-/// "gemm.nt 512x128x128"; of what the registry does not know the sizes stand in the order of their
-/// names.
+/// Formats a call: "gemm.nt 512x128x128". For an unknown operation the sizes are in the order of
+/// their names.
 std::string call_string(const Call& call);
 
 }  // namespace mmrec::registry

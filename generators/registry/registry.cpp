@@ -6,7 +6,7 @@ namespace mmrec::registry {
 
 namespace {
 
-/// The words of "M, N, K" or "nn nt tn".
+/// Splits "M, N, K" or "nn nt tn" into words.
 std::vector<std::string> words(std::string text) {
   std::ranges::replace(text, ',', ' ');
   std::istringstream stream(text);

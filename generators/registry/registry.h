@@ -11,32 +11,35 @@
 
 namespace mmrec::registry {
 
-/// What a line of generators/kernels.def says of a variant besides its condition.
+/// Traits of a variant in generators/kernels.def.
 enum Trait : unsigned {
   kNone = 0,
-  kBaseline = 1,  ///< others are compared with it; the tuner never chooses it
-  kWhole = 2,     ///< takes in one call what the operation's function otherwise cuts into many
+  kBaseline = 1,  ///< only for comparison; the tuner never chooses it
+  /// computes in one call what the operation's function otherwise splits into many calls
+  kWhole = 2,
 };
 
-/// A line MMREC_OP: an operation, its passes, and the names of a call's sizes in the order in which
-/// its typed function gives them.
+/// A line MMREC_OP: an operation, its passes, and the names of a call's sizes, in the order in
+/// which its typed function passes them.
 struct Operation {
   std::string name;
   std::vector<std::string> passes, sizes;
 };
 
-/// A line MMREC_KERNEL.
+/// A line MMREC_KERNEL: a variant of an operation.
 struct Variant {
   const char* op;
   const char* name;
-  const char* generator;  ///< Halide knows it as <generator>_<pass>
-  const char* params;     ///< "fused=false": of the generator, the same in all instances
-  const char* dtype;      ///< of the arrays' elements: "f32"
+  const char* generator;  ///< registered with Halide as <generator>_<pass>
+  /// Parameters of the generator in all instances, for example "fused=false".
+  const char* params;
+  const char* dtype;  ///< element type of the arrays, for example "f32"
   unsigned traits;
-  bool (*serves)(const int* sizes);  ///< the condition
+  bool (*serves)(const int* sizes);  ///< whether the line's condition holds
 };
 
-// A condition is written in the operation's sizes: it is a member of a struct that inherits them.
+// A condition is an expression of the operation's sizes. So it is a member function of a struct
+// that inherits the sizes as members.
 namespace sizes {
 #define MMREC_OP(op, passes, ...) \
   struct op {                     \
@@ -66,7 +69,7 @@ bool holds(const int* sizes) {
 }
 }  // namespace conditions
 
-/// All variants, in the order of the lines, and the index of each.
+/// All variants in the order of their lines, and the index of each variant.
 inline constexpr Variant kVariants[] = {
 #define MMREC_OP(op, passes, ...)
 #define MMREC_KERNEL(op, variant, generator, params, element, traits, condition) \
@@ -90,9 +93,9 @@ enum : size_t {
 };
 }  // namespace index
 
-/// All operations, in the order of the lines.
+/// Returns all operations, in the order of their lines.
 const std::vector<Operation>& operations();
-/// Null where there is none.
+/// Return null if there is no such operation or variant.
 const Operation* find_operation(std::string_view op);
 const Variant* find_variant(std::string_view op, std::string_view variant, std::string_view dtype);
 

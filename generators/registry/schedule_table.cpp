@@ -19,7 +19,7 @@ namespace {
 
 auto key(const Row& row) { return std::tie(row.call, row.dtype, row.isa, row.threads, row.cpu); }
 
-/// Four digits: more would say nothing and make every line of a difference differ.
+/// Rounds to four digits. More digits are noise, and would make every line of a diff differ.
 double rounded(double seconds) {
   return parse_number<double>(fmt::format("{:.4g}", seconds)).value_or(seconds);
 }
