@@ -16,13 +16,13 @@
 
 namespace mmrec::generators {
 
-/// Runs `work` in a child process, which begins as this one is now, and returns its text. Throws an
-/// Error with what went wrong there. This process must have one thread.
+/// Runs `work` in a forked child process and returns its text. Throws an Error with the child's
+/// message if the child fails. The calling process must be single-threaded.
 inline std::string in_child(const std::function<std::string()>& work) {
   const auto outcome = [&]() -> std::pair<std::string, int> {
     try {
       return {work(), 0};
-    } catch (const Halide::Error& error) {  // no std::exception
+    } catch (const Halide::Error& error) {  // not derived from std::exception
       return {error.what(), 1};
     } catch (const std::exception& error) {
       return {error.what(), 1};

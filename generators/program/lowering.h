@@ -13,7 +13,7 @@
 
 namespace mmrec::generators {
 
-/// A pass of a variant of the registry that a generator of this program makes.
+/// One pass of a registered variant whose generator is in this program.
 struct Kernel {
   const registry::Variant* variant;
   std::string pass;
@@ -21,8 +21,8 @@ struct Kernel {
   std::string generator() const { return std::string(variant->generator) + "_" + pass; }
 };
 
-/// The parameters that all instances of a variant get: those of its line, and the element type
-/// where it is not float.
+/// Returns the parameters that all instances of a variant share: those of its registry line, and
+/// the element type unless it is float.
 inline registry::Params fixed_params(const registry::Variant& variant) {
   registry::Params params = registry::parse_params(variant.params);
   const std::string_view dtype = variant.dtype;
@@ -33,7 +33,7 @@ inline registry::Params fixed_params(const registry::Variant& variant) {
   return params;
 }
 
-/// All that this program has generators for, in the order of the registry.
+/// Returns all kernels that this program has generators for, in the registry's order.
 inline std::vector<Kernel> kernels() {
   const std::vector<std::string> generators = Halide::Internal::GeneratorRegistry::enumerate();
   std::vector<Kernel> all;
@@ -45,7 +45,8 @@ inline std::vector<Kernel> kernels() {
   return all;
 }
 
-/// A generator with parameters, of which later ones go before earlier ones.
+/// Makes a generator and sets its parameters. Later entries of `params` override earlier ones.
+/// Throws an Error for an unknown generator.
 inline Halide::Internal::AbstractGeneratorPtr make_generator(
     const std::string& name, const Halide::Target& target,
     std::initializer_list<registry::Params> params,
@@ -58,25 +59,25 @@ inline Halide::Internal::AbstractGeneratorPtr make_generator(
   return generator;
 }
 
-/// The target of which fingerprints are made: assertions are a matter of the build, not of the
-/// schedule.
+/// Returns the target for fingerprints. Assertions belong to the build, not to the schedule, so
+/// builds with and without them get equal fingerprints.
 inline Halide::Target without_assertions(const Halide::Target& target) {
   return target.with_feature(Halide::Target::NoAsserts).with_feature(Halide::Target::NoBoundsQuery);
 }
 
-/// FNV-1a, in hexadecimal.
+/// Returns the FNV-1a hash in hexadecimal.
 inline std::string hash_of(std::string_view text) {
   uint64_t hash = 0xcbf29ce484222325;
   for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
   return fmt::format("{:016x}", hash);
 }
 
-/// A fingerprint of the code as Halide lowered it, before LLVM; the function's own name does not
-/// matter. Halide numbers the names of a process one after the other: it is the same only for the
-/// first module that a process makes.
+/// Returns a fingerprint of the code that Halide lowered, before LLVM. It does not depend on the
+/// function's name. Halide numbers names over the whole process, so the fingerprint is reproducible
+/// only for the first module of a process.
 inline std::string fingerprint(const Halide::Module& module) {
   std::ostringstream stream;
-  stream.precision(60);  // a float's digits, all of them
+  stream.precision(60);  // prints all digits of a float
   for (const auto& function : module.functions()) stream << function;
   std::string text = stream.str();
   for (size_t at = 0; (at = text.find(module.name(), at)) != std::string::npos;)

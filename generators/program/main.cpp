@@ -1,11 +1,10 @@
-// The main() of every <op>_generator, the program with the generators of generators/<op>/:
-//   --describe                            says in JSON which kernels it makes, with their
-//   parameters
-//   --emit BUILD FOLDER                   compiles what the schedule tables ask for:
-//   FOLDER/kernels.a, FOLDER/kernels.inc
-//   --inspect BUILD FOLDER INSTANCE       writes FOLDER/INSTANCE.stmt, .s and .ll
-//   --runtime BUILD FILE                  compiles Halide's runtime for the target, an object
-// BUILD is what CMake says of the build (registry/build_description.h).
+// main() of every <op>_generator, the program that contains the generators of generators/<op>/:
+//   --describe                       prints its kernels and their parameters as JSON
+//   --emit BUILD FOLDER              compiles the instances that the schedule tables use;
+//                                    writes FOLDER/kernels.a and FOLDER/kernels.inc
+//   --inspect BUILD FOLDER INSTANCE  writes FOLDER/INSTANCE.stmt, .s and .ll
+//   --runtime BUILD FILE             compiles Halide's runtime for the target into an object file
+// BUILD is CMake's description of the build (registry/build_description.h).
 #include <fmt/ranges.h>
 #include <sched.h>
 
@@ -31,14 +30,15 @@ using registry::UsedRow;
 
 void warn(const std::string& text) { fmt::print(stderr, "warning: {}\n", text); }
 
-/// A kernel as it is compiled, with certain parameters beside the variant's own.
+/// A kernel to compile. `params` are set in addition to the variant's own parameters.
 struct Instance {
   const Kernel* kernel;
   registry::Params params;
-  std::string level;  // of the tables that have it
+  std::string level;  // the level of the tables that use it
   std::vector<UsedRow> rows = {};
 
-  /// Of its files and, behind mmrec_, of its function: gemm_packed_nt_tile_rows4.
+  /// Base name of the instance's files, and, after "mmrec_", of its function:
+  /// gemm_packed_nt_tile_rows4.
   std::string name() const {
     const registry::Variant& variant = *kernel->variant;
     std::string text = fmt::format("{}_{}_{}", variant.op, variant.name, kernel->pass);
@@ -53,8 +53,9 @@ struct Instance {
   }
 };
 
-/// The kernels of this program's operations and what each generator declares. A generator that is
-/// made takes names that the next one cannot have: a child makes them.
+/// Returns this program's kernels and the parameters that each generator declares. Runs in a child,
+/// because creating a generator uses up Halide names, which changes the fingerprints of later
+/// modules.
 nlohmann::json describe(const std::vector<Kernel>& kernels) {
   return nlohmann::json::parse(in_child([&] {
     nlohmann::json all = nlohmann::json::array();
@@ -85,8 +86,8 @@ std::vector<Parameter> parameters_of(const nlohmann::json& kernel) {
   return parameters;
 }
 
-/// Throws an Error where the lines of the registry and the files of this program's operations do
-/// not go together.
+/// Throws an Error if the registry lines and the generators of this program's operations do not
+/// match.
 void check_lines(const std::vector<Kernel>& kernels) {
   std::set<std::string> used;
   for (const Kernel& kernel : kernels) used.insert(kernel.generator());
@@ -105,8 +106,8 @@ void check_lines(const std::vector<Kernel>& kernels) {
           variant.op, variant.name, variant.op, variant.generator);
 }
 
-/// The tables with the rows of this program's kernels. Rows that are wrong are left out with a
-/// warning; of what is no operation's the program of the first one warns.
+/// Reads the tables' rows of this program's kernels. Leaves out invalid rows with a warning. The
+/// program of the registry's first operation also warns of rows with an unknown operation.
 std::vector<ScheduleTable> read_tables(const BuildDescription& build,
                                        const std::vector<Kernel>& kernels,
                                        const nlohmann::json& described) {
@@ -139,8 +140,8 @@ std::vector<ScheduleTable> read_tables(const BuildDescription& build,
   return tables;
 }
 
-/// Each variant of a pass is compiled with its generator's defaults, and once for every other
-/// choice of parameters in the rows.
+/// Returns the instances to compile: for each variant of a pass the generator's defaults, and one
+/// instance per other set of parameters in the used rows.
 std::vector<Instance> instances(const BuildDescription& build, const std::vector<Kernel>& kernels) {
   const std::vector<ScheduleTable> tables = read_tables(build, kernels, describe(kernels));
   cpu_set_t cpus;
@@ -164,13 +165,13 @@ std::vector<Instance> instances(const BuildDescription& build, const std::vector
   return all;
 }
 
-/// Writes only what is new, so that nothing that depends on it is made again.
+/// Writes the file only if its content changes, so that the build does not remake dependent files.
 void update(const fs::path& path, const std::string& content) {
   if (!fs::exists(path) || read_file(path) != content) write_file_atomically(path, content);
 }
 
-/// Compiles an instance in a child if its code or its target is another one than last time; returns
-/// its fingerprint.
+/// Compiles an instance in a child, unless code, target and Halide version are those of the last
+/// time. Returns its fingerprint.
 std::string compile(const Instance& instance, const BuildDescription& build,
                     const fs::path& folder) {
   const fs::path object = folder / (instance.name() + ".o"),
@@ -190,7 +191,7 @@ std::string compile(const Instance& instance, const BuildDescription& build,
                              : in_child([&] { return fingerprint(instance.lower(canonical)); });
 }
 
-/// All that the outputs depend on: this program, the build, and what the tables ask for.
+/// Returns a text of everything the outputs depend on: this program, the build, and the used rows.
 std::string emission_key(const BuildDescription& build, const std::vector<Instance>& instances) {
   std::string key =
       fmt::format("{} {} {}\n", hash_of(read_file("/proc/self/exe")), build.target, build.halide);
@@ -205,8 +206,8 @@ void emit(const BuildDescription& build, const fs::path& folder,
           const std::vector<Kernel>& kernels) {
   fs::create_directories(folder);
   const std::vector<Instance> all = instances(build, kernels);
-  // A table of many operations has changed, and not in the rows of this one: lowering would take
-  // seconds.
+  // A table of many operations may have changed only in rows of other operations. Then return at
+  // once: lowering takes seconds.
   const fs::path key_file = folder / "kernels.key";
   const std::string key = emission_key(build, all);
   if (fs::exists(key_file) && fs::exists(folder / "kernels.a") &&
