@@ -10,9 +10,9 @@ using namespace Halide;
 
 enum class Layout { kNN, kNT, kTN };
 
-/// What the variants of gemm (runtime/ops/gemm.h) share: C = A B + bias + beta R, with A, B or
-/// neither transposed in memory. A and B have the generator's element type, all else is float. Base
-/// is the generators' base class that a variant's schedule needs.
+/// Common base of the gemm variants (runtime/ops/gemm.h): C = A B + bias + beta R. A, B or neither
+/// is transposed in memory. A and B have the generator's element type, all other arrays are float.
+/// `Base` is the generator base class that the variant's schedule needs.
 template <class Base, Layout layout>
 class GemmGenerator : public Base {
  public:
@@ -30,7 +30,7 @@ class GemmGenerator : public Base {
   Expr a_at(Expr k, Expr m) const { return cast<float>(layout == Layout::kTN ? a(m, k) : a(k, m)); }
   Expr b_at(Expr n, Expr k) const { return cast<float>(layout == Layout::kNT ? b(k, n) : b(n, k)); }
 
-  /// beta R. beta = 0 must not let through what an uninitialised residual holds.
+  /// Returns beta R. The select makes the term 0 for beta = 0, even if R is uninitialised (NaN).
   Expr scaled_residual(Expr n, Expr m) const {
     return select(beta == 0.f, 0.f, beta * residual(n, m));
   }

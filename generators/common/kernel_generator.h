@@ -12,7 +12,7 @@ namespace mmrec::generators {
 
 using namespace Halide;
 
-/// What a generator says about its arrays of elements.
+/// The arrays of a generator whose element type is its parameter `element`.
 class ElementArrays {
  private:
   template <class Base>
@@ -22,10 +22,10 @@ class ElementArrays {
   std::vector<std::function<void(Type)>> set_types_;
 };
 
-/// An input or output whose element type is the generator's parameter `element`: a kernel for
-/// another type is another line of the registry, and no other generator.
+/// An input or output whose element type is the generator's parameter `element`. A kernel for
+/// another type needs only another line in the registry.
 ///   ElementInput<2> a{this, "a"};
-/// A generator computes in float: it reads cast<float>(a(k, m)).
+/// The generator computes in float: it reads cast<float>(a(k, m)).
 template <class Base>
 class ElementArray : public Base {
  public:
@@ -36,32 +36,32 @@ class ElementArray : public Base {
 template <int dimensions>
 using ElementInput = ElementArray<GeneratorInput<Buffer<void, dimensions>>>;
 
-/// Base of the generators: what every schedule here starts from.
+/// Base class of all generators: common parameters and schedules.
 template <class T>
 class KernelGenerator : public Generator<T>, public Tunables, public ElementArrays {
  public:
   GeneratorParam<Type> element{"element", Float(32)};
-  /// Halide calls it when the parameters are set.
+  /// Called by Halide after the parameters are set.
   void configure() {
     for (const auto& set_type : set_types_) set_type(element);
   }
 
-  /// Rows that one task of a parallel loop takes: enough to pay for handing the task over, few
-  /// enough to balance.
+  /// Rows per task of a parallel loop: enough to pay for the hand-over of a task, few enough to
+  /// balance the load.
   Tunable rows_per_task{this, "rows_per_task", 16, {4, 8, 16, 32, 64}};
-  /// Columns whose sums over all rows stay in registers at once.
+  /// Columns per task of a sum over rows. Their sums stay in registers.
   Tunable columns_per_task{this, "columns_per_task", 64, {16, 32, 64, 128, 256}};
 
  protected:
-  /// Lanes of a float vector on the target.
+  /// Float lanes of the target's vectors.
   int lanes() const { return this->template natural_vector_size<float>(); }
-  /// Vector registers that it has.
+  /// Number of vector registers.
   int registers() const {
     const Target target = this->get_target();
     return target.arch == Target::ARM || target.has_feature(Target::AVX512_Skylake) ? 32 : 16;
   }
 
-  /// Rows in parallel, columns in vectors.
+  /// Schedules f with rows in parallel and columns in vectors.
   void schedule_rows(Func f, Var column, Var row) const {
     Var task("task");
     f.compute_root()
@@ -70,7 +70,8 @@ class KernelGenerator : public Generator<T>, public Tunables, public ElementArra
         .vectorize(column, lanes(), TailStrategy::GuardWithIf);
   }
 
-  /// sum(column) += sum of x(column, row) over the rows, for an output that is added to.
+  /// sum(column) += sum of x(column, row) over all rows. The output keeps its previous value as a
+  /// summand.
   template <class Sum>
   void add_column_sum(Sum& sum, Func x, Var column, RVar row) const {
     sum(column) = undef<float>();
@@ -78,7 +79,7 @@ class KernelGenerator : public Generator<T>, public Tunables, public ElementArra
     schedule_column_sum(sum, column, row);
   }
 
-  /// f(column) = sum of something over the rows r, in the order of the rows whatever the number of
+  /// Schedules f(column) = sum over the rows r. Adds in the order of the rows, for any number of
   /// threads.
   void schedule_column_sum(Func f, Var column, RVar r) const {
     Var task("task"), vector("vector");
@@ -93,7 +94,7 @@ class KernelGenerator : public Generator<T>, public Tunables, public ElementArra
   }
 };
 
-/// Buffers start at 0: fewer scalars for the kernels to carry.
+/// Fixes the minimum of all dimensions to 0. The kernels then carry fewer scalars.
 template <class... Buffers>
   requires(!std::is_same_v<Buffers, Func> && ...)
 void start_at_zero(Buffers&... buffers) {
@@ -103,15 +104,16 @@ void start_at_zero(Buffers&... buffers) {
   (one(buffers), ...);
 }
 
-/// Several outputs of one loop nest, a Tuple: all are as large as the first.
+/// For a Tuple, whose outputs share one loop nest: fixes the minima of the first output. All
+/// outputs have its size.
 inline void start_at_zero(Func tuple_output) {
   OutputImageParam first = tuple_output.output_buffers()[0];
   for (int i = 0; i < first.dimensions(); ++i) first.dim(i).set_min(0);
 }
 
-/// The sum (or the maximum) of term(c) over the columns c, for each row: one partial result a
-/// vector lane, combined at the end, then the columns that fill no vector. The order is fixed by
-/// the number of lanes alone.
+/// The sum (or maximum) of term(c) over the columns c, for each row. Keeps one partial result per
+/// vector lane, combines the lanes, then adds the columns that fill no whole vector. The order
+/// depends only on the number of lanes.
 class RowReduction {
  public:
   enum class Kind { kSum, kMax };
@@ -137,7 +139,7 @@ class RowReduction {
     result(row) = combine(result(row), term(columns / lanes * lanes + rest));
   }
 
-  /// Within a consumer's loop.
+  /// Computes the reduction inside a loop of its consumer.
   void schedule_at(Func consumer, Var at) {
     result.compute_at(consumer, at);
     partial_.compute_at(consumer, at).vectorize(lane_);

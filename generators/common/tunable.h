@@ -16,8 +16,8 @@ namespace mmrec::generators {
 class Tunables {
  public:
   struct Declared : registry::Parameter {
-    /// by generate() or why_rejected() so far; a pipeline may not use all parameters of its base
-    /// classes
+    /// Read by generate() or why_rejected() so far. A pipeline may not use all parameters of its
+    /// base classes.
     bool read = false;
   };
 

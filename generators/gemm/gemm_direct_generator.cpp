@@ -1,6 +1,6 @@
-// The three products of gemm_packed_generator.cpp without packing B, for a few rows: a text that is
-// generated has one. Every element of B is used M times only, so it is read where it lies, once:
-// the limit is the cache or memory that B comes from.
+// gemm without packing B, for few rows; text generation has one row. The three layouts are those of
+// gemm_packed_generator.cpp. Every element of B is used only M times, so packing does not pay: B is
+// read once, from where it lies. The limit is the bandwidth of the cache or memory that holds B.
 #include "generators/common/gemm.h"
 #include "generators/common/kernel_generator.h"
 
@@ -9,11 +9,14 @@ namespace mmrec::generators {
 template <class T, Layout layout>
 class GemmDirect : public GemmGenerator<KernelGenerator<T>, layout> {
  public:
-  Tunable tile_columns{this, "tile_columns", 64, {32, 64, 128, 256}};  // (nn, tn)
+  Tunable tile_columns{this, "tile_columns", 64, {32, 64, 128, 256}};  // nn, tn
   Tunable dots_at_once{
-      this, "dots_at_once", 4, {1, 2, 4, 8}};  // dot products that run side by side (nt)
-  Tunable tiles_per_task{
-      this, "tiles_per_task", 16, {2, 4, 8, 16, 32, 64}};  // of so many dot products
+      this, "dots_at_once", 4, {1, 2, 4, 8}};  // nt: dot products computed side by side
+  Tunable tiles_per_task{                      // nt: a tile is `dots_at_once` dot products
+                         this,
+                         "tiles_per_task",
+                         16,
+                         {2, 4, 8, 16, 32, 64}};
 
   void generate() {
     start_at_zero(this->a, this->b, this->bias, this->residual, this->c);
@@ -23,8 +26,8 @@ class GemmDirect : public GemmGenerator<KernelGenerator<T>, layout> {
  private:
   Var n{"n"}, m{"m"};
 
-  /// nn, tn: C's rows are sums of B's rows. The last tile overlaps the one before, so that whole
-  /// vectors of B are read, but stores its own columns only.
+  /// nn, tn: rows of C are sums of rows of B. The last tile overlaps the one before, so that all
+  /// loads of B are whole vectors; it stores only its own columns.
   void row_sums() {
     const int columns = tile_columns;
     const Expr N = this->N();
@@ -35,7 +38,7 @@ class GemmDirect : public GemmGenerator<KernelGenerator<T>, layout> {
     const auto first = [&](Expr tile) { return min(tile * columns, N - columns); };
     sums(column, tile, m) = 0.f;
     sums(column, tile, m) += this->a_at(k, m) * this->b_at(first(tile) + column, k);
-    // Where B is narrower than a tile there is no whole vector to be sure of.
+    // If B is narrower than a tile, whole vectors may not fit.
     Func narrow("narrow");
     narrow(n, m) = 0.f;
     narrow(n, m) += this->a_at(k, m) * this->b_at(n, k);
@@ -52,7 +55,7 @@ class GemmDirect : public GemmGenerator<KernelGenerator<T>, layout> {
     c.specialize(N >= columns);
   }
 
-  /// nt: C's elements are dot products of rows, a partial sum in each lane.
+  /// nt: elements of C are dot products of rows, with one partial sum per vector lane.
   void dot_products() {
     const int lanes = this->lanes(), at_once = dots_at_once;
     const Expr N = this->N(), K = this->K();

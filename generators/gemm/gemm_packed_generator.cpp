@@ -1,6 +1,6 @@
-// C = A B + bias + beta R in the three layouts that a linear layer needs (runtime/ops/gemm.h); see
-// common/matmul.h for how B is packed and the register tile. Measured on two Zen 4 cores (2.6 GHz
-// base, FMA peak about 236 GFLOP/s): 180-200 GFLOP/s at M=512, N, K in 128..512.
+// C = A B + bias + beta R in the three layouts that a linear layer needs (runtime/ops/gemm.h).
+// common/matmul.h describes how B is packed, and the register tile. Measured on two Zen 4 cores
+// (2.6 GHz base, FMA peak about 236 GFLOP/s): 180-200 GFLOP/s at M = 512 with N, K in 128..512.
 #include "generators/common/gemm.h"
 #include "generators/common/matmul.h"
 
@@ -19,7 +19,7 @@ class GemmPacked : public GemmGenerator<MatmulGenerator<T>, layout> {
     this->c(n, m) = product(n, m) + this->bias(n) + this->scaled_residual(n, m);
     if (layout == Layout::kTN) product.divide_columns_first();
     product.schedule(this->c, n, m);
-    this->c.specialize(this->beta == 0.f);  // C need not be read then
+    this->c.specialize(this->beta == 0.f);  // then R is not read
   }
 };
 
