@@ -26,8 +26,8 @@ KernelChoice::KernelChoice(std::string_view op, std::string_view pass, std::stri
         rows_.push_back({scales_of(row.sizes), region_of(row.sizes), kernel});
 }
 
-/// Numbers whose differences are near to those of the sizes' logarithms: a float's bits are its
-/// exponent with the fraction behind it. That of 0 is far from all others.
+/// A float's bits approximate log2(size): the exponent, followed by the fraction. So differences of
+/// scales approximate log ratios of sizes. Size 0 is far from all others.
 KernelChoice::Scales KernelChoice::scales_of(std::span<const int, Sizes::kMost> sizes) {
   Scales scales;
   std::ranges::transform(sizes, scales.begin(),

@@ -16,20 +16,21 @@
 
 namespace mmrec {
 
-/// One compiled kernel, an instance: a pass (forward, backward, nn, ..) of an operation in one
-/// variant, with certain parameters of its schedule. A generator's program emits its rows
+/// One compiled kernel (an instance): a pass (forward, backward, nn, ..) of an operation in one
+/// variant, with certain schedule parameters. The generator programs emit the entries
 /// (generators/program/main.cpp).
 struct KernelEntry {
-  const char* name;  ///< of its files and, behind mmrec_, of its function
+  const char* name;  ///< base name of its files and, after "mmrec_", of its function
   const char* op;
   const char* pass;
   const char* variant;
-  const char* dtype;  ///< of the arrays' elements: "f32"
-  const char*
-      params;  ///< "tile_rows=6 tile_vectors=4": those that are not the generator's defaults
-  const char*
-      level;  ///< of the schedule tables that has it: "cpu amd_epyc_9r14", .., "generator default"
-  const char* lowered;  ///< fingerprint of its code
+  const char* dtype;  ///< element type of the arrays, for example "f32"
+  /// Parameters that are not the generator's defaults: "tile_rows=6 tile_vectors=4".
+  const char* params;
+  /// Level of the schedule tables that it comes from: "cpu amd_epyc_9r14", .., or "generator
+  /// default".
+  const char* level;
+  const char* lowered;  ///< fingerprint of its lowered code
   const registry::Variant* line;
   int (*call)(void** arguments);
   const halide_filter_metadata_t* (*metadata)();
@@ -37,8 +38,8 @@ struct KernelEntry {
   bool whole() const { return line->traits & registry::kWhole; }
 };
 
-/// The sizes of a call, in the order of the operation's line in generators/kernels.def: what the
-/// variants' conditions see.
+/// The sizes of a call, in the order of the operation's line in generators/kernels.def. The
+/// variants' conditions depend on them.
 class Sizes {
  public:
   static constexpr size_t kMost = 4;
@@ -50,7 +51,7 @@ class Sizes {
       fail("an operation has {} sizes at most, not {}", values_.size(), sizes.size());
     std::copy(sizes.begin(), sizes.end(), values_.begin());
   }
-  /// Those behind the last are 0.
+  /// All kMost values; those after the last size are 0.
   const std::array<int, kMost>& data() const { return values_; }
   int count() const { return count_; }
   bool operator==(const Sizes&) const = default;
@@ -60,29 +61,32 @@ class Sizes {
   int count_ = 0;
 };
 
-/// A row of the schedule tables: the kernel of this name is best for calls of these sizes.
+/// A row of the schedule tables: the named kernel is the best one for calls of these sizes.
 struct ScheduleRow {
   std::string_view kernel;
   std::array<int, Sizes::kMost> sizes;
 };
 
-/// Which kernel serves a call of one pass of an operation. The conditions in the registry divide
-/// the sizes into regions, one a variant: of several that hold the last counts, where none holds it
-/// is the first variant's region. In the region of a call
-///   the nearest of the tables' rows that are in it says which variant serves and which instance of
-///   it; where there is no row it is the region's variant with its generator's defaults.
-/// A variant that is forced is served by the nearest row of its own, or by its defaults. Near is
-/// where the sizes have small ratios. So a size that changes by little changes the kernel only
-/// where a condition says so or another row becomes the nearest.
+/// Chooses the kernel for calls of one pass of an operation.
+///
+/// The registry's conditions divide the sizes into regions, one per variant. If several conditions
+/// hold, the last one decides; if none holds, the sizes are in the first variant's region. In a
+/// call's region, the nearest row of the schedule tables gives variant and instance. Without a row
+/// in the region, the region's variant with its generator's defaults serves.
+///
+/// A forced variant is served by the nearest of its own rows, or by its defaults.
+///
+/// Nearness is measured by the ratios of sizes. A small change of a size therefore changes the
+/// kernel only where a condition or the nearest row changes.
 class KernelChoice {
  public:
   KernelChoice(std::string_view op, std::string_view pass, std::string_view dtype,
                std::span<const KernelEntry> kernels, std::span<const ScheduleRow> rows);
 
-  /// `variant` forces one of the kernels' variants; null forces none.
+  /// Returns the kernel for a call. `variant` forces one of the pass's variants; null forces none.
   const KernelEntry& operator()(const Sizes& sizes, const char* variant) const;
 
-  /// The pass's kernels.
+  /// All kernels of the pass.
   std::span<const KernelEntry* const> kernels() const { return kernels_; }
 
  private:
@@ -99,8 +103,8 @@ class KernelChoice {
   const KernelEntry* nearest(const Scales& scales, const Eligible& eligible) const;
 
   std::vector<const KernelEntry*> kernels_;
-  std::vector<const KernelEntry*>
-      defaults_;  // of each variant, in the registry's order: a region is an index of it
+  // The default instance of each variant, in the registry's order. A region is an index into it.
+  std::vector<const KernelEntry*> defaults_;
   std::vector<Row> rows_;
 };
 

@@ -15,28 +15,29 @@
 
 namespace mmrec {
 
-/// The Halide target that the kernels were compiled for.
+/// Returns the Halide target that the kernels were compiled for.
 const char* kernel_target();
-/// Which levels of the schedule tables serve how many of them: "31 by cpu amd_epyc_9r14, 20 by
-/// generator default".
+/// Returns how many kernels get their schedule from which level of the schedule tables, for example
+/// "31 by cpu amd_epyc_9r14, 20 by generator default".
 std::string kernel_schedule();
-/// For programs, before anything else: throws an Error where this machine lacks instructions that
-/// the kernels use, and a UsageError for a MMREC_FORCE that names no variant.
+/// Programs call this first. Throws an Error if this machine lacks instructions that the kernels
+/// use, and a UsageError if MMREC_FORCE is malformed or names an unknown variant.
 void check_kernels();
-/// All kernels, an operation after the other, its variants in the order of the registry.
+/// Returns all kernels: operation by operation, each with its variants in the registry's order.
 std::span<const KernelEntry> kernels();
-/// The operations, and the variants that implement a pass of one, in that order.
+/// Return the operations, and the variants that implement a pass of an operation, in the same
+/// order.
 std::vector<std::string> operations();
 std::vector<std::string> variants(std::string_view op, std::string_view pass);
 
-/// Makes `variant` the current context's choice for every pass of `op` that it implements, whatever
-/// the sizes; an empty variant restores the choice by size. Unknown names throw a UsageError that
-/// lists what there is. The environment's MMREC_FORCE=op:variant[,op:variant..] does the same for
-/// every context when it is made.
+/// Makes `variant` the current context's choice for all passes of `op` that it implements, at all
+/// sizes. An empty variant restores the choice by size. Throws a UsageError that lists the known
+/// names if a name is unknown. The environment's MMREC_FORCE=op:variant[,op:variant..] does the
+/// same for every context, from its creation.
 void force_variant(std::string_view op, std::string_view variant);
 
-/// Forces a variant while it lives: for tests and benchmarks, which go through all that variants()
-/// lists.
+/// Forces a variant during the lifetime of the object, then restores the previous choice. For tests
+/// and benchmarks, which iterate over variants().
 class ScopedVariant {
  public:
   ScopedVariant(std::string op, std::string_view variant);
@@ -48,9 +49,9 @@ class ScopedVariant {
   std::string op_, before_;
 };
 
-/// Makes a kernel the current context's choice for its pass while both live: one of kernels(), or
-/// one that has been compiled meanwhile. To be made and ended while no kernel of the context runs,
-/// and on the same context.
+/// Forces one kernel for its pass in the current context, during the lifetime of the object. The
+/// kernel is one of kernels(), or was compiled at run time; it must outlive this object. Construct
+/// and destroy the object in the same context, while none of its kernels runs.
 class ScopedKernel {
  public:
   explicit ScopedKernel(const KernelEntry& kernel);
@@ -59,15 +60,15 @@ class ScopedKernel {
   ScopedKernel& operator=(const ScopedKernel&) = delete;
 
  private:
-  /// Returns what was forced before.
+  /// Returns the kernel that was forced before, or null.
   const KernelEntry* force(const KernelEntry* kernel) const;
 
   std::string op_, pass_;
   const KernelEntry* before_;
 };
 
-/// What a call is: the floating-point operations that it does at the least (an FMA is two), for the
-/// profile, and its sizes.
+/// Properties of a call. flops: the minimum number of floating-point operations (an FMA counts as
+/// two), for the profile.
 struct CallInfo {
   double flops = 0;
   Sizes sizes{};
@@ -75,8 +76,8 @@ struct CallInfo {
 
 namespace detail {
 
-/// What the caller passes for one argument, compared with the kernel's own metadata when a kernel
-/// is first chosen.
+/// Kind and type of an argument that the caller passes. Compared with the kernel's metadata when a
+/// kernel is first chosen.
 struct ArgumentType {
   bool buffer;
   halide_type_t type;
@@ -104,14 +105,15 @@ void* argument_pointer(const T& scalar) {
 
 }  // namespace detail
 
-/// One pass of one operation as the typed functions in runtime/ops call it: chooses the variant for
-/// the sizes, calls it, turns an error code into an exception, and keeps time when a profile is
-/// wanted. It computes with the current context. Make it a function's static.
+/// One pass of one operation, for the typed functions in runtime/ops. A call chooses the variant
+/// for the sizes, runs it in the current context, turns an error code into an exception, and
+/// records the time if profiling is on. Make it a static variable of a function.
 class Kernel {
  public:
   Kernel(const char* op, const char* pass);
 
-  /// Tensors and scalars in the order of the generator's inputs, then its outputs.
+  /// Arguments: tensors and scalars, in the order of the generator's inputs and then its outputs.
+  /// Throws an Error if the arguments do not fit the kernel or the kernel fails.
   template <class... Args>
   void operator()(const CallInfo& info, const Args&... args) {
     const std::array<void*, sizeof...(Args)> pointers{detail::argument_pointer(args)...};
@@ -121,7 +123,7 @@ class Kernel {
 
   const char* op() const { return op_; }
   const char* pass() const { return pass_; }
-  /// What a call of these sizes gets in the current context.
+  /// Returns the kernel that a call of these sizes gets in the current context.
   const KernelEntry& choose(const Sizes& sizes) const;
 
  private:
@@ -132,7 +134,7 @@ class Kernel {
 
   const char* op_;
   const char* pass_;
-  const uint64_t id_;  // that no other has had, for the threads' memory of choices
+  const uint64_t id_;  // unique, also over time: the key of the thread-local cache
   KernelChoice choice_;
 };
 
