@@ -1,21 +1,24 @@
-# The kernels: a program for each folder generators/<op>/ with *_generator.cpp in it, and what it emits. Which kernels there are and
-# what schedules they get, the programs know: generators/kernels.def is the registry, generators/schedules/ has the tables, and
-# generators/program/main.cpp says what a program does.
+# Builds the kernels. Each folder generators/<op>/ with *_generator.cpp becomes a program, which
+# emits the operation's kernels. generators/kernels.def is the registry, generators/schedules/ has
+# the schedule tables; generators/program/main.cpp describes the programs.
 #
 #   mmrec_kernels(<target> <generators>)
-#     <target> links all kernels and brings kernels.inc, the X-macro lists of instances and of the tables' rows, from which the dispatch
-#     takes its own. <generators> has the generators' objects, for programs that compile kernels themselves.
+#     <target>      links all kernels. Its include folder has kernels.inc, X-macro lists of the
+#                   instances and of the tables' rows, from which dispatch is built.
+#     <generators>  has the object files of the generators, for programs that compile kernels.
 
 set(MMREC_SCHEDULE "" CACHE STRING "The only schedule table to use: a name in generators/schedules, a path, or none (empty: by CPU)")
-# The environment counts when a build is first configured: `make` begins afresh where another folder is asked for, and `tune apply` gives its own.
+# The environment variable counts only at the first configuration. `make` starts a new build folder
+# if it changes, and `tune apply` passes -DMMREC_SCHEDULE_DIR.
 set(MMREC_SCHEDULE_DIR "$ENV{MMREC_SCHEDULE_DIR}" CACHE PATH "Folder of schedule tables that come before the project's")
 
-# Writes what generators/registry/build_description.h reads: the target, and the tables in the order in which they are asked.
+# Writes the file that generators/registry/build_description.h reads: the target, and the tables in
+# order of precedence.
 function(mmrec_write_build_description file)
   set(schedules ${PROJECT_SOURCE_DIR}/generators/schedules)
   set(features no_runtime)
   if (NOT MMREC_KERNEL_ASSERTS)
-    # The typed functions in runtime/ops check shapes; what a kernel could add costs a tenth of a microsecond a call.
+    # The typed functions in runtime/ops check shapes. Kernel assertions would add 0.1 us per call.
     list(PREPEND features no_asserts no_bounds_query)
   endif ()
   list(JOIN features - features)
@@ -51,7 +54,8 @@ function(mmrec_kernels target generators)
   set(description ${CMAKE_CURRENT_BINARY_DIR}/build.txt)
   mmrec_write_build_description(${description})
 
-  # What all programs have. Its own objects of support/ and registry/, as sanitizers stay away from the generators.
+  # Code that all generator programs share. It compiles support/ and registry/ a second time,
+  # because generators are built without sanitizers.
   set(support ${PROJECT_SOURCE_DIR}/support)
   add_library(mmrec_generator_program STATIC program/main.cpp registry/build_description.cpp registry/instance.cpp
     registry/registry.cpp registry/schedule_table.cpp ${support}/atomic_file.cpp ${support}/directory_lock.cpp ${support}/exceptions.cpp
@@ -59,7 +63,8 @@ function(mmrec_kernels target generators)
   target_include_directories(mmrec_generator_program PUBLIC ${PROJECT_SOURCE_DIR})
   target_link_libraries(mmrec_generator_program PUBLIC Halide::Halide fmt::fmt nlohmann_json::nlohmann_json)
   target_compile_definitions(mmrec_generator_program PUBLIC MMREC_HALIDE_LIBRARIES="$<TARGET_FILE_DIR:Halide::Halide>")
-  target_precompile_headers(mmrec_generator_program PRIVATE <Halide.h>)  # which takes longer to parse than any file here
+  # parsing Halide.h takes longer than any file here
+  target_precompile_headers(mmrec_generator_program PRIVATE <Halide.h>)
 
   set(archives "")
   set(objects "")
@@ -94,7 +99,8 @@ function(mmrec_kernels target generators)
   set_target_properties(mmrec_halide_runtime PROPERTIES LINKER_LANGUAGE CXX)
 
   add_library(${target} INTERFACE)
-  set_property(TARGET ${target} PROPERTY kernel_lists ${lists})  # for the file that includes them to wait for
+  # the file that includes the lists depends on them
+  set_property(TARGET ${target} PROPERTY kernel_lists ${lists})
   set_property(TARGET ${target} PROPERTY kernel_target ${mmrec_kernel_target})  # with all features
   target_include_directories(${target} INTERFACE ${CMAKE_CURRENT_BINARY_DIR}/include)
   target_link_libraries(${target} INTERFACE ${archives} mmrec_stream_store mmrec_halide_runtime Halide::Runtime)
