@@ -35,7 +35,7 @@ TEST(BenchRivals, MatchTheReference) {
                           2);
         product();
         rival.rest();
-        product();  // its threads start again
+        product();  // this call starts its threads again
         rival.rest();
         expect_close("C", c, want);
       }
@@ -62,7 +62,7 @@ MachinePeak machine() {
   return {.all_threads = peak, .one_thread = peak, .vectors = "avx2", .threads = 1};
 }
 
-/// A group of a default variant, a faster one and a rival.
+/// One group: the default variant, a faster variant and a rival.
 Groups groups() {
   const auto work = std::make_shared<const Workload>(Workload{.op = "gemm",
                                                               .pass = {"nt", "fwd", "nt_"},
@@ -140,7 +140,7 @@ TEST(BenchReport, SaysThatThePeakIsDisturbed) {
   EXPECT_EQ(machine.at("peak_disturbed"), true);
   EXPECT_EQ(machine.at("peak_other_load"), 0.75);
   EXPECT_NE(facts().find("other programs took 0.75 cores"), std::string::npos);
-  peak.other_load = 0, peak.threads = 2;  // which together do what one does
+  peak.other_load = 0, peak.threads = 2;  // two threads reach no more than one thread
   EXPECT_NE(facts().find("2 threads together do only 1.0 times"), std::string::npos);
 }
 
@@ -179,7 +179,7 @@ TEST(BenchReport, PageOfWhatComputesNothingHasNoPlot) {
   EXPECT_NE(page.find("embedding/plain/fwd/4"), page.npos);
 }
 
-/// A nest of two loops in one function, a loop with a forward jump in another.
+/// Function 1: a nest of two loops. Function 2: a loop with a forward jump.
 constexpr const char* kAssembly = R"(
 	.section	.rodata,"a",@progbits
 .LCPI0_0:

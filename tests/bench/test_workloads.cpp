@@ -12,7 +12,7 @@ namespace {
 
 struct Tested {
   std::string op, pass;
-  /// For the messages.
+  /// for failure messages
   friend void PrintTo(const Tested& tested, std::ostream* out) {
     *out << tested.op << "." << tested.pass;
   }
@@ -29,7 +29,7 @@ using Bytes = std::vector<std::byte>;
 
 Bytes bytes_of(const Prepared& call) { return {call.memory().begin(), call.memory().end()}; }
 
-/// Where two states of a call's memory differ, for people; nothing where they do not.
+/// Describes where two states of a call's memory differ; "" if they are equal.
 std::string difference(const Prepared& call, const Bytes& a, const Bytes& b) {
   const auto at = std::mismatch(a.begin(), a.end(), b.begin()).first - a.begin();
   if (at == std::ssize(a)) return "";
@@ -43,8 +43,8 @@ std::string difference(const Prepared& call, const Bytes& a, const Bytes& b) {
   return text;
 }
 
-/// What the memory holds after a call if it was `before` earlier and the call has written nothing
-/// but what is expected of it.
+/// Returns the memory after a call if the call only writes the expected results: `before`, with
+/// these results in place.
 Bytes with_results(const Prepared& call, const Bytes& before,
                    const std::vector<Expected>& results) {
   Bytes bytes = before;
@@ -86,7 +86,7 @@ void check(const Tested& tested, const std::vector<int>& sizes) {
   });
 }
 
-/// Every pass of the registry.
+/// Parametrised over all passes of the registry.
 class Workloads : public testing::TestWithParam<Tested> {};
 
 TEST_P(Workloads, LeaveWhatTheReferenceWants) {

@@ -18,7 +18,7 @@ Halide::Internal::AbstractGeneratorPtr make_generator(const Kernel& kernel) {
                                     {generators::fixed_params(*kernel.variant)});
 }
 
-/// None of a generator that is no Tunables.
+/// Returns an empty list for a generator that is not derived from Tunables.
 std::vector<Tunables::Declared> tunables_of(const Halide::Internal::AbstractGenerator& generator) {
   const auto* tunables = dynamic_cast<const Tunables*>(&generator);
   return tunables ? tunables->tunables() : std::vector<Tunables::Declared>();
@@ -40,7 +40,7 @@ TEST(Generators, SayWhatIsWorthTrying) {
   }
 }
 
-// Of what a base class declares a pipeline may need a part.
+// A pipeline may need only some of the parameters of its base class.
 TEST(Generators, KnowWhatTheyDependOn) {
   const auto read = [](std::string_view op, std::string_view pass, std::string_view variant) {
     const auto generator =
@@ -66,7 +66,7 @@ TEST(Generators, KnowWhatTheyDependOn) {
             (Names{"depth_block", "dx_tile_rows", "rows_per_task", "tile_rows"}));
 }
 
-// A tile of 14 rows and 4 vectors takes 61 registers.
+// A tile of 14 rows and 4 vectors needs 61 registers.
 TEST(Generators, ObjectToTilesThatDoNotFit) {
   const auto generator = make_generator({registry::find_variant("gemm", "packed", "f32"), "nt"});
   generator->set_generatorparam_value("tile_rows", "14");
@@ -75,8 +75,8 @@ TEST(Generators, ObjectToTilesThatDoNotFit) {
   EXPECT_NE(reason.find("61 registers"), reason.npos) << reason;
 }
 
-// A line of the registry with another element type needs no generator of its own: the products'
-// operands have that type, and they are added up in float.
+// A registry line with another element type needs no generator of its own: the operands have that
+// type, and the sums are in float.
 TEST(Generators, HaveTheElementTypeAsAParameter) {
   registry::Variant bf16 = *registry::find_variant("gemm", "packed", "f32");
   bf16.dtype = "bf16";

@@ -12,15 +12,15 @@
 #include "tests/common/expect_error.h"
 #include "tests/common/temporary_directory.h"
 
-// Which rows of the tables a build uses, and what a generator's program makes of them: dropout's,
-// with files of the test's own.
+// Tests which rows of the schedule tables a build uses, and what a generator program emits for
+// them. Uses dropout's program, with tables written by the tests.
 namespace mmrec::registry {
 namespace {
 
 namespace fs = std::filesystem;
 using Strings = std::vector<std::string>;
 
-/// A row of a table for dropout forward.
+/// Returns a table row for dropout forward.
 Row row(int tasks, std::map<std::string, int> sizes = {{"N", 64}, {"D", 32}}) {
   return {.call = {"dropout", "forward", std::move(sizes)},
           .dtype = "f32",
@@ -49,7 +49,8 @@ const BuildDescription kBuild{.target = kTarget,
                               .microarchitecture = "this_arch",
                               .tables = {}};
 
-/// "4 at 64x32 by cpu this_cpu", ..: what the tables give dropout's forward pass with two threads.
+/// Returns the used rows of dropout's forward pass with two threads, in the form "4 at 64x32 by cpu
+/// this_cpu".
 Strings used(const std::vector<ScheduleTable>& tables, const BuildDescription& build = kBuild) {
   Strings all;
   for (const UsedRow& one : used_rows(build, tables, "dropout", "forward", 2))
@@ -136,7 +137,8 @@ class GeneratorProgram : public testing::Test {
     write_schedule_table(table(), {"this_arch", rows});
   }
 
-  /// What the program says on both outputs; one that fails fails the test.
+  /// Runs the program and returns its standard output and error. The test fails if the program
+  /// fails.
   std::string run(const std::string& options) const {
     const fs::path said = directory_ / "said";
     const int status = std::system(fmt::format("{}/dropout/dropout_generator {} > {} 2>&1",
@@ -150,8 +152,8 @@ class GeneratorProgram : public testing::Test {
     return run(fmt::format("--emit {} {}", (directory_ / "build.txt").string(), out().string()));
   }
 
-  /// "dropout_plain_forward_rows_per_task4 'rows_per_task=4' by cpu this_cpu", ..: the instances of
-  /// the forward pass.
+  /// Returns the emitted instances of the forward pass, in the form
+  /// "dropout_plain_forward_rows_per_task4 'rows_per_task=4' by cpu this_cpu".
   Strings instances() const {
     const std::string text = read_file(out() / "kernels.inc");
     Strings all;
@@ -177,7 +179,7 @@ class GeneratorProgram : public testing::Test {
         << instance;
     return found[1];
   }
-  /// The kernels that an --emit compiles, in alphabetical order.
+  /// Runs --emit and returns the kernels that it compiles, in alphabetical order.
   Strings compiled() const {
     const auto times = [&] {
       std::map<std::string, fs::file_time_type> times;
@@ -220,8 +222,8 @@ TEST_F(GeneratorProgram, EmitsWhatTheTablesAskFor) {
     EXPECT_NE(archive.find(fmt::format("mmrec_{}", instance)), archive.npos) << instance;
 }
 
-// Stale is a row whose kernel is lowered to other code than when it was measured, or compiled by
-// another Halide.
+// A row is stale if its kernel is now lowered to other code than when it was measured, or is
+// compiled by another version of Halide.
 TEST_F(GeneratorProgram, KnowsWhatWasMeasuredWithOtherCode) {
   write({row(4)});
   emit();
@@ -284,7 +286,7 @@ TEST_F(GeneratorProgram, NothingInATableBreaksTheBuild) {
     write({good, changed(row(8), change)});
     const std::string said = emit();
     const bool readable =
-        message.find("sizes") == message.npos;  // the sizes are looked at when a row is read
+        message.find("sizes") == message.npos;  // the reader of the table checks the sizes
     if (readable) {
       EXPECT_NE(said.find("this_arch.json: a row is left out, " + message), said.npos)
           << message << "\n"

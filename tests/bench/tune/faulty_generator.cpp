@@ -1,5 +1,5 @@
-// RMSNorm forward (runtime/ops/rmsnorm.h) with a fault of choice: what the tuner must never take.
-// For tests only.
+// RMSNorm forward (runtime/ops/rmsnorm.h) with a selectable fault. Only for tests, which check that
+// the tuner rejects it.
 #include <Halide.h>
 
 #include <chrono>
@@ -38,7 +38,7 @@ class FaultyRmsnorm : public Generator<FaultyRmsnorm> {
     Expr value = w(d) * x(d, n) * rstd(n);
     if (what == "last_column") value = select(d == D - 1, 1.01f * value, value);
     if (what == "odd_sizes")
-      value = select(d >= D / 8 * 8, 0.f, value);  // right wherever eight columns divide D
+      value = select(d >= D / 8 * 8, 0.f, value);  // correct only if 8 divides D
     if (what == "wild_read") value = value + x(d + 0x10000000, n);
     y(d, n) = value;
     sum.compute_root();

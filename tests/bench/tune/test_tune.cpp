@@ -43,7 +43,7 @@ Instance tile(int rows) { return {"packed", {{"tile_rows", std::to_string(rows)}
 
 Call product(int M) { return {"gemm", "nt", {{"M", M}, {"N", 128}, {"K", 32}}}; }
 
-/// What a race says of an instance that took `score` times as long as the defaults.
+/// The verdict of a race on an instance that took `score` times the defaults' time.
 Verdict timed(const Instance& instance, double score, std::optional<bool> wins = {},
               const Call& call = product(512)) {
   return {.time = "2026-11-21T20:00:00Z",
@@ -61,7 +61,7 @@ Verdict timed(const Instance& instance, double score, std::optional<bool> wins =
           .wins = wins};
 }
 
-/// What two say that ran alone against each other.
+/// The verdict of a duel: `challenger` alone against `incumbent`.
 Verdict duel(const Instance& challenger, const Instance& incumbent, bool wins, double score) {
   Verdict verdict = timed(challenger, score, wins);
   verdict.incumbent = incumbent;
@@ -75,7 +75,7 @@ Verdict of_all_shapes(const Instance& instance, Status status) {
   return verdict;
 }
 
-/// A log that remembers what it warns of.
+/// Records the warnings of a log.
 struct Warnings {
   Warn warn() {
     return [this](const std::string& text) { texts.push_back(text); };
@@ -132,7 +132,7 @@ TEST(TuneLog, SkipsWhatIsCorruptedAndNamesIt) {
               std::string::npos)
         << warnings.texts[i];
 
-  // What comes after a line that was cut off is a line of its own, for this reader and the next.
+  // The next line after a truncated one is a separate line, for this reader and for new ones.
   log.append(std::vector{timed(tile(10), 0.8)});
   EXPECT_EQ(log.verdicts().back().instance, tile(10));
   log.append(std::vector{timed(tile(12), 0.9)});
@@ -341,7 +341,7 @@ TEST(TuneDerive, WhoBeatsTheChampionTakesItsPlace) {
             tile(8));
   EXPECT_EQ(derive({timed(kDefault, 1), first, duel(tile(8), tile(6), false, 0.7)})[0].instance,
             tile(6));
-  // Another tuner's, against an incumbent that is none any more.
+  // By another tuner, against an instance that is no longer the champion.
   EXPECT_EQ(derive({timed(kDefault, 1), first, duel(tile(8), kDefault, true, 0.7)})[0].instance,
             tile(8));
   EXPECT_EQ(derive({timed(kDefault, 1), first, duel(tile(8), kDefault, true, 0.79)})[0].instance,
@@ -362,7 +362,7 @@ TEST(TuneDerive, WhatHasBecomeSlowIsTheBestNoMore) {
 }
 
 TEST(TuneDerive, TheFirstIncumbentIsTheFirstChampion) {
-  const auto against = [](Verdict verdict) {  // what the table had before there was a log
+  const auto against = [](Verdict verdict) {  // the table's instance from before the log
     verdict.incumbent = tile(4);
     return verdict;
   };
@@ -394,7 +394,7 @@ TEST(TuneDerive, BarredInstancesAreNeverChosen) {
 
 TEST(TuneDerive, BarredRowsGoWhereverTheyAreFrom) {
   Verdict wrong = of_all_shapes(tile(6), Status::kWrong);
-  wrong.machine.threads = 1;  // of any number of threads
+  wrong.machine.threads = 1;  // barred for any number of threads
   ScheduleTable table{"some_cores",
                       {row_of(product(8), tile(6)), row_of(product(8), tile(6), "other_cpu"),
                        row_of(product(512), tile(8))}};
@@ -420,7 +420,7 @@ TEST(TuneDerive, OthersDoNotCount) {
   EXPECT_TRUE(derive({changed([](Verdict& v) { v.code = "old"; })}).empty());
 }
 
-/// The same, of a call that takes so many times as long.
+/// Returns the verdict for a call that takes `times` times as long.
 Verdict longer(double times, Verdict verdict) {
   for (double* seconds : {&verdict.seconds.best, &verdict.seconds.median,
                           &verdict.incumbent_seconds, &verdict.default_seconds})
@@ -432,9 +432,9 @@ TEST(TuneDerive, ShapesShareInstances) {
   const Call a = product(100), b = product(200), c = product(300);
   const std::vector<Row> rows = derive(
       {timed(kDefault, 1, {}, a), longer(2, timed(kDefault, 1, {}, b)), timed(kDefault, 1, {}, c),
-       timed(tile(6), 0.80, true, a), timed(tile(8), 0.81, {}, a),  // 8 is nearly as good
+       timed(tile(6), 0.80, true, a), timed(tile(8), 0.81, {}, a),  // tile(8) is nearly as good
        longer(2, timed(tile(8), 0.70, true, b)), longer(2, timed(tile(6), 0.71, {}, b)),
-       timed(tile(4), 0.50, true, c), timed(tile(8), 0.60, {}, c)});  // 8 is not
+       timed(tile(4), 0.50, true, c), timed(tile(8), 0.60, {}, c)});  // tile(8) is much slower
   ASSERT_EQ(rows.size(), 3);
   EXPECT_EQ(rows[0].instance, tile(8));
   EXPECT_EQ(rows[1].instance, tile(8)) << "the longest has its own";
@@ -465,12 +465,13 @@ TEST(TuneRace, Statistics) {
   EXPECT_DOUBLE_EQ(seconds.mad, 1);
 }
 
-/// A machine that flips between two speeds, with noise of its own on each sample and now and then a
-/// disturbance.
+/// Simulates a machine that switches between two speeds, with noise on each sample and occasional
+/// disturbances.
 class NoisyMachine {
  public:
   NoisyMachine(uint64_t seed, double noise) : random_(seed), noise_(noise) {}
-  /// A duel of a challenger that takes `time` times what the incumbent does, up to so many rounds.
+  /// Runs a duel of at most `rounds` rounds. The challenger takes `time` times the incumbent's
+  /// time.
   Outcome duel(double time, int rounds) {
     RaceResult incumbent, challenger;
     for (int i = 0; i < rounds && outcome(challenger, incumbent) == Outcome::kOpen; ++i) {
@@ -594,7 +595,7 @@ TEST(TuneSpace, NoKernelIsTriedUnderTwoNames) {
   EXPECT_FALSE(sensible("tile_vectors", 2)) << "0 says the same";
 }
 
-/// A time like a matmul's: best where the register tile is full, and dear where it spills.
+/// A synthetic matmul time: lowest if the tile fills the registers, high if it spills.
 double cost(const Instance& instance) {
   if (instance.variant == "direct")
     return 2 +
@@ -654,7 +655,7 @@ TEST(TuneSearch, EndsWhenNothingIsACandidate) {
   EXPECT_LE(tried, 4);
 }
 
-/// Two shapes that want opposite things are both served.
+/// The two shapes have opposite optima.
 TEST(TuneSearch, EveryShapeHasItsBest) {
   const Space space{"packed", {{"size", {1, 2, 4, 8, 16, 32, 64, 128}, 3}}};
   InstanceSearch search({space}, {0.9, 0.1}, {}, 1);
@@ -818,7 +819,7 @@ TEST_F(TuneDatabase, BaselinesAreNeverChosen) {
   baseline.incumbent = standard.incumbent = serial;
   const std::vector<Build> all = builds_of("scan", "forward");
   baseline.code = std::ranges::find(all, "logspace", &Build::variant)
-                      ->code;  // before it was declared a baseline
+                      ->code;  // as logged before the variant was declared a baseline
   mine.add(std::vector{standard, baseline});
   ASSERT_NE(mine.row(call), nullptr);
   EXPECT_EQ(mine.row(call)->instance, serial);
@@ -886,7 +887,7 @@ TEST_F(TuneDatabase, AWinnerIsNotLostBetweenLogAndTable) {
   const std::string before = read_file(mine.table_path());
   mine.add(std::vector{timed_here(mine, call, tile(6), 0.8, true)});
   write_file_atomically(mine.table_path(),
-                        before);  // as where SIGKILL came before the table was written
+                        before);  // as if SIGKILL came before the table was written
   std::filesystem::last_write_time(
       mine.table_path(),
       std::filesystem::last_write_time(mine.table_path()) - std::chrono::seconds(10));
@@ -907,8 +908,8 @@ TEST_F(TuneDatabase, ABrokenTableStays) {
   EXPECT_NE(mine.row(product(512)), nullptr) << "the log has it";
 }
 
-/// A project whose only kernel is a copy of the table, and whose tests of gemm fail while that has
-/// a tile of 6 rows.
+/// A CMake project with one kernel, which is a copy of the table. test_gemm fails while the table
+/// has tile_rows = 6.
 class TuneTree : public TuneDatabase {
  protected:
   TuneTree() {
@@ -982,7 +983,7 @@ TEST_F(TuneTree, ApplyBuildsWithTheTunersTables) {
   EXPECT_EQ(read_file(tree_.build / "folder"), " ''");
 }
 
-/// Each in a process, as two terminals have them.
+/// Runs each apply in its own process, as two terminals would.
 TEST_F(TuneTree, TwoAtOnceTakeTurns) {
   write_rows({row_here(product(512), tile(8))});
   const std::filesystem::path said = directory_ / "said";
@@ -1102,7 +1103,7 @@ class TuneProgram : public testing::Test {
     return Log(log(), [](const std::string&) {}).verdicts();
   }
 
-  /// Starts a sweep and kills it as soon as its log has so many lines.
+  /// Starts a sweep, and kills it when its log has `lines` lines.
   void kill_in_the_middle(size_t lines) const {
     Command command = sweep();
     std::vector<char*> words;
@@ -1125,8 +1126,8 @@ class TuneProgram : public testing::Test {
   TemporaryDirectory directory_;
 };
 
-// What a sweep that is killed loses is what it was at; the next one goes on from there, whatever
-// has happened to the log.
+// A killed sweep loses only the work in progress. The next sweep continues from the log, even if
+// the log has broken lines.
 TEST_F(TuneProgram, GoesOnAfterItWasKilled) {
   kill_in_the_middle(3);
   const size_t before = verdicts().size();
@@ -1153,11 +1154,11 @@ TEST_F(TuneProgram, GoesOnAfterItWasKilled) {
   ASSERT_EQ(table.rows.size(), 1);
   EXPECT_EQ(table.rows[0].call, call_of("rmsnorm", "backward", {64, 48}));
   ASSERT_EQ(run_command(sweep()).code, 0) << output();
-  expect_timed_once();  // what is tried further depends on the times
+  expect_timed_once();  // the times decide which further instances are tried
 }
 
-// What a busy machine had no time for is tried again, and so is not the reason for a first one to
-// win unopposed.
+// An instance that timed out on a busy machine is tried again. Otherwise the first instance that
+// compiles would win without a race.
 TEST_F(TuneProgram, TriesAgainWhatWasTooSlow) {
   Command hurried = sweep();
   hurried.words.insert(hurried.words.end(), {"--compile-limit", "0.01"});
@@ -1171,7 +1172,7 @@ TEST_F(TuneProgram, TriesAgainWhatWasTooSlow) {
   EXPECT_GT(count(Status::kOk), before + 3);
 }
 
-// The budget ends a compilation, and what it ended was not too slow.
+// The end of the budget stops a compilation, and the log does not call that compilation too slow.
 TEST_F(TuneProgram, TheBudgetIsForCompilersToo) {
   Command brief = sweep();
   brief.words.back() = "0.05s";
@@ -1194,7 +1195,7 @@ TEST_F(TuneProgram, ShowOnlyLooks) {
   ASSERT_EQ(run_command(show).code, 0) << output();
   EXPECT_NE(output().find("gemm.nt 512x128x32 "), std::string::npos) << output();
   EXPECT_NE(output().find("convolution.forward 4x3 "), std::string::npos) << output();
-  // Both variants are built; which of them serves is what changes.
+  // Both variants are built. Only the variant that serves the call changes.
   const std::string pending = "not built yet: tune apply";
   for (const Build& build : builds_of("gemm", "nt")) {
     Row mine = row_of(product(512), {build.variant, {}}, Machine::current().cpu);

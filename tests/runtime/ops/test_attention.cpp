@@ -7,10 +7,10 @@ namespace mmrec {
 namespace {
 
 struct Size {
-  int rows, heads, width, slots;  // width: columns of a head
+  int rows, heads, width, slots;  // width: columns per head
 };
 
-/// Scores reach about q_size * width^0.5 / 3.
+/// Scores have magnitudes up to about q_size * width^0.5 / 3.
 void check_attention(const Size& size, float q_size, bool by_differences) {
   Random random;
   const int rows = size.rows, heads = size.heads, width = size.width, slots = size.slots;
@@ -45,8 +45,8 @@ void check_attention(const Size& size, float q_size, bool by_differences) {
     ops::attention_backward(dcontext, keys, values, saved_p, dscores, dq);
     ops::attention_backward_memory(dcontext, q, saved_p, dscores, dkeys, dvalues);
     expect_close("dq", dq, want_gradients.q);
-    if (slots > 1)
-      expect_added("dkeys", dkeys, want_gradients.keys);  // else 0: nothing but rounding to compare
+    // otherwise the gradient is 0, and only rounding would be compared
+    if (slots > 1) expect_added("dkeys", dkeys, want_gradients.keys);
     expect_added("dvalues", dvalues, want_gradients.values);
   });
 }
@@ -61,7 +61,7 @@ TEST(Attention, BackwardIsTheGradientOfForward) {
     check_attention(size, 2, true);
 }
 
-// Scores of +-100 and beyond: exp of them overflows unless each row's largest is subtracted first.
+// Scores of +-100 and more: exp overflows unless the row's maximum is subtracted first.
 TEST(Attention, LargeScores) { check_attention({9, 2, 16, 64}, 100, false); }
 
 TEST(Attention, WrongShapes) {

@@ -8,7 +8,7 @@ namespace {
 
 constexpr DropoutKey kKey{0x9e3779b9u, 0x7f4a7c15u};
 
-/// `aliased`: da is dy itself.
+/// `aliased`: da and dy share memory.
 void check_dropout(int rows, int dim, float p, RowLayout layout, bool aliased,
                    bool by_differences) {
   Random random;

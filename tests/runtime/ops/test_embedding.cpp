@@ -6,8 +6,8 @@
 namespace mmrec {
 namespace {
 
-/// Both directions only copy and add in a given order, so the results are the same bits as plain
-/// float loops give; the reference adds the sizes and the gradient's proof.
+/// Both passes only copy and add in a fixed order, so their results must equal those of plain float
+/// loops bit for bit. The reference is used for the numeric gradient.
 void check_embedding(int count, int vocabulary, int dim, bool by_differences) {
   Random random;
   const GuardedTensor table = random.input({vocabulary, dim}), dx = random.input({count, dim}),

@@ -22,7 +22,8 @@ std::vector<std::vector<int>> weight_shapes(const Size& size) {
   return {{dim}, {hidden, dim}, {hidden}, {dim, hidden}, {dim}};
 }
 
-/// The five tensors, in the order of kWeights, as the kernels' or the references' structure.
+/// Converts the five tensors, in the order of kWeights, to the structure of the kernels or the
+/// references.
 template <class Weights>
 Weights weights_of(const std::vector<GuardedTensor>& w) {
   return {w[0], w[1], w[2], w[3], w[4]};

@@ -13,7 +13,7 @@ struct Size {
 enum class Epilogue { kNone, kBias, kResidual, kBiasAndResidual, kAccumulate };
 constexpr int kEpilogues = 5;
 
-/// One of the three products: how its operands lie in memory, and the function.
+/// One of the three layouts: its operands' layout in memory, and its function.
 struct OwnProduct {
   const char* name;
   bool a_transposed, b_transposed;
@@ -66,7 +66,7 @@ TEST(Gemm, EveryEpilogueInEveryLayout) {
         check_gemm(size, static_cast<Epilogue>(kind), layout);
 }
 
-// beta is 0 unless said otherwise: what a residual holds then counts for nothing, be it NaN.
+// beta defaults to 0. The residual then has no effect, even if it is NaN.
 TEST(Gemm, ResidualWithBetaZero) {
   Random random;
   const GuardedTensor a = random.input({7, 9}), b = random.input({9, 18});
@@ -78,7 +78,7 @@ TEST(Gemm, ResidualWithBetaZero) {
   });
 }
 
-// The three passes are each other's gradients: of y = x W^T, dx = dy W and dW = dy^T x.
+// The three passes are each other's gradients: for y = x W^T, dx = dy W and dW = dy^T x.
 TEST(Gemm, GradientsOfALinearLayer) {
   Random random;
   const GuardedTensor x = random.input({5, 7}), w = random.input({18, 7}),

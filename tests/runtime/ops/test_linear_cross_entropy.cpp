@@ -58,13 +58,12 @@ TEST(LinearCrossEntropy, BackwardIsTheGradientOfForward) {
     check_linear_cross_entropy(size, 2, true);
 }
 
-// Logits of +-80 and beyond: exp of their sum overflows unless each row's largest is subtracted
-// first.
+// Logits of +-80 and more: the sum of exp overflows unless the row's maximum is subtracted first.
 TEST(LinearCrossEntropy, LargeLogits) {
   for (float x_size : {20.f, 60.f}) check_linear_cross_entropy({9, 16, 70}, x_size, false);
 }
 
-// All logits equal: the loss is log V, and a tie counts as correct.
+// If all logits are equal, the loss is log V, and a tie counts as correct.
 TEST(LinearCrossEntropy, Ties) { check_linear_cross_entropy({5, 8, 50}, 0, false); }
 
 TEST(LinearCrossEntropy, TargetsOutOfRange) {

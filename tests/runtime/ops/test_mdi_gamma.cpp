@@ -27,7 +27,8 @@ std::vector<std::vector<int>> weight_shapes(const Size& size) {
           {hidden, dim}, {hidden}, {dim, hidden}, {dim}};
 }
 
-/// The eight tensors, in the order of kWeights, as the kernels' or the references' structure.
+/// Converts the eight tensors, in the order of kWeights, to the structure of the kernels or the
+/// references.
 template <class Weights>
 Weights weights_of(const std::vector<GuardedTensor>& w) {
   return {w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]};
@@ -48,8 +49,8 @@ struct Outputs {
 
 struct Options {
   bool aliased = false, by_differences = false;
-  bool clamped =
-      false;  ///< a third of the columns against the lower limit, a third against the upper one
+  /// Moves one third of the columns to the lower limit and one third to the upper limit.
+  bool clamped = false;
   RowLayout layout = kDense;
 };
 

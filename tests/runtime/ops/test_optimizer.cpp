@@ -6,7 +6,8 @@
 namespace mmrec {
 namespace {
 
-/// `g_size` is how far gradients reach; the moments start at zero as in a run, or anywhere.
+/// `g_size`: largest magnitude of a gradient. `from_zero`: the moments start at zero, as in a
+/// training run.
 void check_adamw(int count, const ops::AdamW& settings, float g_size, bool from_zero) {
   Random random;
   const GuardedTensor gradient = random.input({count}, -g_size, g_size),
@@ -38,7 +39,7 @@ TEST(AdamW, EverySettingCounts) {
               3, false);
 }
 
-// The bias corrections go to 1 without harm, and to nothing near it at the first steps of slow
+// The bias corrections approach 1 for late steps, and are far from 1 in the first steps of slow
 // moments.
 TEST(AdamW, FirstAndLateSteps) {
   for (int64_t step :
@@ -47,8 +48,8 @@ TEST(AdamW, FirstAndLateSteps) {
                 false);
 }
 
-// Without a gradient the weight only decays; with a tiny one the step is that of any other size,
-// until epsilon matters.
+// Without a gradient the weight only decays. With a tiny gradient the step is as large as with any
+// other, until epsilon dominates.
 TEST(AdamW, TinyGradients) {
   for (float g_size : {0.f, 1e-8f, 1e-5f})
     check_adamw(100, {.learning_rate = 0.1f, .step = 1}, g_size, true);

@@ -10,7 +10,7 @@ struct Size {
   int steps, batch, dim;
 };
 
-/// Random inputs of a size, and the packed weights.
+/// Random inputs of a given size, and the packed weights.
 struct Problem {
   Problem(const Size& size, RowLayout layout)
       : Problem(Random(), std::vector{size.steps, size.batch, size.dim}, size.dim,
@@ -43,7 +43,7 @@ struct Problem {
   }
 };
 
-/// A state tensor [T+1][B][D] of which only state[0] has a value.
+/// Returns a state tensor [T+1][B][D] in which only state[0] is set.
 GuardedTensor state_from(const GuardedTensor& state_in, const Size& size, RowLayout layout) {
   GuardedTensor state = output({size.steps + 1, size.batch, size.dim}, layout);
   for (int64_t i = 0; i < state_in.view().count(); ++i) state[i] = state_in[i];
@@ -61,7 +61,7 @@ void check_recurrence(const Size& size, RowLayout layout, bool by_differences) {
     const Array dstate = problem.dstate;
     const auto loss = [&] {
       const Array state = reference::recurrence_forward(in).state;
-      double sum = 0;  // over h_0 .. h_{T-1}: state[0] is an input
+      double sum = 0;  // only states 1 .. T are results; state[0] is an input
       for (size_t i = 0; i < dstate.count(); ++i)
         sum += dstate[i].value * state[state.count() - dstate.count() + i].value;
       return sum;
@@ -72,8 +72,8 @@ void check_recurrence(const Size& size, RowLayout layout, bool by_differences) {
         proven("state_in", gradient.dstate_in, reference::numeric_gradient(in.state_in, loss));
     proven("gm", map(gradient.dgamma, [](Real d) { return reference::kMdiShare * d; }),
            reference::numeric_gradient(in.gm, loss));
-    // dpre is proven by what is computed from it: its g half is the gradient in mdi_input, and the
-    // weights' and the bias's gradients are sums over it.
+    // dpre is checked indirectly: its g half is the gradient of mdi_input, and the gradients of
+    // weights and bias are sums over it.
     Array dmdi_input(shape), dcore_bias({dim}), dcore_gate({dim, dim}), dmdi_gate({dim, dim});
     for (int t = 0; t < steps; ++t)
       for (int b = 0; b < batch; ++b)
@@ -114,7 +114,7 @@ void check_recurrence(const Size& size, RowLayout layout, bool by_differences) {
   });
 }
 
-// Without DPG gamma and gm are the same tensor; here they are not.
+// Without DPG, gamma and gm are the same tensor. Here they differ.
 TEST(Recurrence, GammaAndGmApart) {
   for (RowLayout layout : {kDense, kStrided})
     for (const Size& size : {Size{5, 1, 17}, Size{5, 2, 65}, Size{5, 7, 48}, Size{7, 3, 200}})
@@ -126,7 +126,8 @@ TEST(Recurrence, BackwardIsTheGradientOfForward) {
     check_recurrence(size, kDense, true);
 }
 
-// A sequence in two pieces, the state handed on, is the sequence in one piece, bit for bit.
+// Computing a sequence in two pieces, with the state passed on, gives the same bits as computing it
+// in one.
 TEST(Recurrence, StateHandedOn) {
   const Size whole{6, 2, 17};
   const Problem problem(whole, kDense);
@@ -162,7 +163,8 @@ TEST(Recurrence, WrongShapes) {
                              state, gates, problem.z, problem.z, dstate_in);
   };
   expect_error([&] { forward(wrong, state, gates); }, {"recurrence"});
-  expect_error([&] { forward(problem.z, problem.z, gates); }, {"recurrence"});  // one state short
+  // one state is missing
+  expect_error([&] { forward(problem.z, problem.z, gates); }, {"recurrence"});
   expect_error([&] { forward(problem.z, state, problem.z); }, {"recurrence"});
   expect_error([&] { backward(wrong, state_in); }, {"recurrence"});
   expect_error([&] { backward(problem.dstate, problem.core_bias); }, {"recurrence"});

@@ -6,7 +6,7 @@
 namespace mmrec {
 namespace {
 
-/// `x_size` is how far x reaches; `aliased`: the residual is dX itself.
+/// `x_size`: largest magnitude in x. `aliased`: the residual and dX share memory.
 void check_rmsnorm(int rows, int dim, float x_size, bool aliased, bool by_differences) {
   Random random;
   const std::vector<int> shape = {rows, dim};
@@ -44,8 +44,8 @@ TEST(Rmsnorm, BackwardIsTheGradientOfForward) {
 
 TEST(Rmsnorm, ResidualMayBeDx) { check_rmsnorm(33, 65, 1, true, false); }
 
-// Where rms(x) is of the order of the epsilon it matters that it is added outside the root; large
-// rows must not overflow.
+// If rms(x) is as small as epsilon, it matters that epsilon is added outside the root. Large rows
+// must not overflow.
 TEST(Rmsnorm, TinyAndHugeRows) {
   for (float x_size : {1e-7f, 2e-6f, 1e-3f, 1e8f}) check_rmsnorm(5, 33, x_size, false, false);
 }

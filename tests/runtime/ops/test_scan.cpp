@@ -13,7 +13,7 @@ struct Size {
 
 const std::vector<Size> kSmall = {{1, 1, 1}, {2, 9, 3}, {1, 17, 5}};
 
-/// Factors whose product over T neither vanishes nor overflows.
+/// Returns factors whose product over T neither vanishes nor overflows.
 GuardedTensor factors(Random& random, const Size& size) {
   const float spread = 0.4f / static_cast<float>(1 + size.steps / 100);
   return random.input({size.rows, size.steps, size.columns}, 1 - spread, 1 + 0.5f * spread);
@@ -23,8 +23,8 @@ void check_scan(const Size& size, bool by_differences) {
   Random random;
   const GuardedTensor x = factors(random, size),
                       dy = random.input({size.rows, size.steps, size.columns});
-  // A variant may take exp of a sum of logs: what these are off by shows where few factors have
-  // been multiplied.
+  // A variant may compute exp of a sum of logs. The function errors of exp and log dominate if only
+  // few factors are multiplied.
   const Array want_y = map(reference::scan_forward(x), [](Real y) {
     return Real(y.value, y.error + 2 * reference::kFunctionError * y.value);
   });
@@ -57,7 +57,7 @@ TEST(Scan, BackwardIsTheGradientOfForward) {
   for (const Size& size : kSmall) check_scan(size, true);
 }
 
-// A decay of exactly 1 never changes the product: the log-space variant must not drift from it.
+// A decay of exactly 1 never changes the product. The log-space variant must not drift.
 TEST(Scan, FactorsOfOne) {
   Array ones({2, 300, 17});
   for (size_t i = 0; i < ones.count(); ++i) ones[i] = Real(1, 1);
@@ -113,7 +113,8 @@ TEST(AffineScan, BackwardIsTheGradientOfForward) {
   for (const Size& size : kSmall) check_affine_scan(size, true);
 }
 
-/// Time outermost in memory, as a model's rows lie: the same bits as sequence by sequence.
+/// Time is outermost in memory, as in a model's rows. The results must equal those of separate
+/// sequences bit for bit.
 TEST(AffineScan, SeesTimeMajorRowsWithSwappedAxes) {
   for (const Size& size : {Size{1, 9, 5}, {3, 40, 64}, {6, 33, 130}, {2, 70, 4}}) {
     Random random;
@@ -155,8 +156,8 @@ TEST(AffineScan, SeesTimeMajorRowsWithSwappedAxes) {
   }
 }
 
-/// Tensors too large for the caches, whose rows may lie as RowLayout says; the guards are for the
-/// small ones.
+/// Tensors larger than the caches, with any RowLayout. They have no guards, unlike the small test
+/// tensors.
 class LargeTensors {
  public:
   LargeTensors(std::vector<int> shape, RowLayout layout)
@@ -174,7 +175,7 @@ class LargeTensors {
   }
   Tensor output() { return filled(0, 0); }
 
-  /// Fills an output with what is equal to nothing, not even to itself.
+  /// Fills an output with NaN, which is not equal to anything.
   void forget(const Tensor& out) const {
     for (int r = 0; r < shape_[0]; ++r)
       for (int t = 0; t < shape_[1]; ++t) std::fill_n(out.at(r).at(t).data(), shape_[2], NAN);
@@ -197,11 +198,11 @@ class LargeTensors {
   std::vector<Arena> memory_;
 };
 
-// What is too large for the caches is written past them where rows are aligned: to the bit as each
-// row alone, which is small. (All rows have more elements than any value of the kernels'
-// stream_from, one has fewer.)
+// Kernels write arrays larger than the caches with streaming stores, if rows are aligned. The
+// results must equal those of each row alone, which is small, bit for bit. (All rows together have
+// more elements than any value of the kernels' stream_from; one row has fewer.)
 TEST(Scan, LargeIsAsItsRows) {
-  constexpr int kRows = 9, kElements = 15 << 16;  // of a row
+  constexpr int kRows = 9, kElements = 15 << 16;  // kElements: per row
   for (const auto& [columns, layout] :
        {std::pair(64, kDense), std::pair(128, kDense), std::pair(128, kStrided)}) {
     LargeTensors tensors({kRows, kElements / columns, columns}, layout);
