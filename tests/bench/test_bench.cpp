@@ -42,7 +42,7 @@ TEST(BenchRivals, MatchTheReference) {
     }
 }
 
-TEST(BenchRate, IsPartOfTheLimitThatBinds) {
+TEST(BenchRate, UsesTheBindingLimit) {
   const Peak peak{.flops = 100e9, .bytes = 10e9, .plain_bytes = 5e9};
   Workload work{
       .op = "gemm", .pass = kForward, .sizes = {1}, .flops = 50e9, .bytes = 1e9, .prepare = {}};
@@ -103,7 +103,7 @@ TEST(BenchReport, Json) {
   EXPECT_NEAR(rows[2].at("speed_up").get<double>(), 0.5, 1e-9);
 }
 
-TEST(BenchReport, LimitsAreNoRivals) {
+TEST(BenchReport, LimitRowsAreNotRivals) {
   Groups with_limit = groups();
   const auto work = with_limit[0][0].row.work;
   with_limit[0].push_back(
@@ -130,7 +130,7 @@ TEST(BenchReport, LimitsAreNoRivals) {
       << "a variant alone is neither the fastest nor the default one";
 }
 
-TEST(BenchReport, SaysThatThePeakIsDisturbed) {
+TEST(BenchReport, ReportsADisturbedPeak) {
   MachinePeak peak = machine();
   const auto facts = [&] { return report_html({"suite gemm", groups(), peak}); };
   EXPECT_EQ(report_json({"suite gemm", groups(), peak}).at("machine").at("peak_disturbed"), false);
@@ -144,7 +144,7 @@ TEST(BenchReport, SaysThatThePeakIsDisturbed) {
   EXPECT_NE(facts().find("2 threads together do only 1.0 times"), std::string::npos);
 }
 
-TEST(BenchReport, TokensASecondAreOfTheBestTimeAsAllRates) {
+TEST(BenchReport, TokensPerSecondUseTheBestTime) {
   Workload step = *groups()[0][0].row.work;
   step.tokens = 8;
   const Groups one = {
@@ -158,7 +158,7 @@ size_t occurrences(const std::string& text, std::string_view part) {
   return count;
 }
 
-TEST(BenchReport, PageNeedsNothingElse) {
+TEST(BenchReport, PageIsSelfContained) {
   const std::string page = report_html({"suite gemm", groups(), machine()});
   EXPECT_EQ(occurrences(page, "<svg class='plot"), 2) << "for wide and narrow windows";
   EXPECT_EQ(occurrences(page, "<title>gemm/"), 2 * 3);
@@ -168,7 +168,7 @@ TEST(BenchReport, PageNeedsNothingElse) {
     EXPECT_EQ(occurrences(page, part), 0) << part;
 }
 
-TEST(BenchReport, PageOfWhatComputesNothingHasNoPlot) {
+TEST(BenchReport, NoPlotWithoutArithmetic) {
   const auto work = std::make_shared<const Workload>(Workload{
       .op = "embedding", .pass = kForward, .sizes = {4}, .flops = 0, .bytes = 64, .prepare = {}});
   const std::string page =
@@ -242,7 +242,7 @@ TEST(BenchMca, FindsInnermostLoops) {
   expect_error([] { hottest_loop("f:\n\tretq\n"); }, {"no loop"});
 }
 
-TEST(BenchMca, CountsWhatInstructionsDo) {
+TEST(BenchMca, CountsInstructionKinds) {
   const InstructionMix mix = instruction_mix(hottest_loop(kAssembly));
   EXPECT_EQ(mix.multiply_adds, 2);
   EXPECT_EQ(mix.multiply_adds_of_memory, 1);

@@ -89,7 +89,7 @@ void check(const Tested& tested, const std::vector<int>& sizes) {
 /// Parametrised over all passes of the registry.
 class Workloads : public testing::TestWithParam<Tested> {};
 
-TEST_P(Workloads, LeaveWhatTheReferenceWants) {
+TEST_P(Workloads, MatchTheReference) {
   const auto& [op, pass] = GetParam();
   reset_profile();
   set_profiling(true);

@@ -24,7 +24,7 @@ std::vector<Tunables::Declared> tunables_of(const Halide::Internal::AbstractGene
   return tunables ? tunables->tunables() : std::vector<Tunables::Declared>();
 }
 
-TEST(Generators, SayWhatIsWorthTrying) {
+TEST(Generators, DeclareValidTunables) {
   for (const Kernel& kernel : generators::kernels()) {
     const auto generator = make_generator(kernel);
     if (auto* tunables = dynamic_cast<Tunables*>(generator.get())) {
@@ -41,7 +41,7 @@ TEST(Generators, SayWhatIsWorthTrying) {
 }
 
 // A pipeline may need only some of the parameters of its base class.
-TEST(Generators, KnowWhatTheyDependOn) {
+TEST(Generators, RecordWhichTunablesTheyRead) {
   const auto read = [](std::string_view op, std::string_view pass, std::string_view variant) {
     const auto generator =
         make_generator({registry::find_variant(op, variant, "f32"), std::string(pass)});
@@ -67,7 +67,7 @@ TEST(Generators, KnowWhatTheyDependOn) {
 }
 
 // A tile of 14 rows and 4 vectors needs 61 registers.
-TEST(Generators, ObjectToTilesThatDoNotFit) {
+TEST(Generators, RejectTilesThatSpill) {
   const auto generator = make_generator({registry::find_variant("gemm", "packed", "f32"), "nt"});
   generator->set_generatorparam_value("tile_rows", "14");
   generator->set_generatorparam_value("tile_vectors", "4");
@@ -77,7 +77,7 @@ TEST(Generators, ObjectToTilesThatDoNotFit) {
 
 // A registry line with another element type needs no generator of its own: the operands have that
 // type, and the sums are in float.
-TEST(Generators, HaveTheElementTypeAsAParameter) {
+TEST(Generators, TakeTheElementTypeAsAParameter) {
   registry::Variant bf16 = *registry::find_variant("gemm", "packed", "f32");
   bf16.dtype = "bf16";
   for (const char* variant : {"gemm_packed", "gemm_direct"}) {

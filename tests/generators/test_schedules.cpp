@@ -59,7 +59,7 @@ Strings used(const std::vector<ScheduleTable>& tables, const BuildDescription& b
   return all;
 }
 
-TEST(UsedRows, EachLevelDisplacesTheOneBelow) {
+TEST(UsedRows, HigherLevelReplacesLowerLevels) {
   const std::map<std::string, int> far{{"N", 640}, {"D", 32}};
   const auto brother = [](Row row) {
     return changed(std::move(row), [](Row& r) { r.cpu = "its_brother"; });
@@ -80,7 +80,7 @@ TEST(UsedRows, EachLevelDisplacesTheOneBelow) {
       used({{"this_arch", {changed(row(4), [](Row& r) { r.call.pass = "backward"; })}}}).empty());
 }
 
-TEST(UsedRows, OfTheSameSizesThatOfTheMachinesThreads) {
+TEST(UsedRows, PreferTheMachinesThreadCount) {
   const auto threads = [](int count, Row row) {
     return changed(std::move(row), [&](Row& r) { r.threads = count; });
   };
@@ -94,7 +94,7 @@ TEST(UsedRows, OfTheSameSizesThatOfTheMachinesThreads) {
       << "the user's table is the first";
 }
 
-TEST(UsedRows, ATableThatWasAskedForServesAnyMachine) {
+TEST(UsedRows, NamedTableServesAnyMachine) {
   BuildDescription only = kBuild;
   only.only_table = true;
   EXPECT_EQ(used({{"poor", {changed(row(4), [](Row& r) { r.cpu = "poor"; })}}}, only),
@@ -201,7 +201,7 @@ class GeneratorProgram : public testing::Test {
 
 const std::string kForward = "dropout_plain_forward";
 
-TEST_F(GeneratorProgram, EmitsWhatTheTablesAskFor) {
+TEST_F(GeneratorProgram, EmitsTheInstancesOfTheTables) {
   EXPECT_EQ(emit(), "") << "a table that is not there is an empty one";
   EXPECT_EQ(instances(), Strings{kForward + " '' by generator default"});
   write({row(4), row(64, {{"N", 640}, {"D", 32}}), row(16, {{"N", 7}, {"D", 5}}),
@@ -224,7 +224,7 @@ TEST_F(GeneratorProgram, EmitsWhatTheTablesAskFor) {
 
 // A row is stale if its kernel is now lowered to other code than when it was measured, or is
 // compiled by another version of Halide.
-TEST_F(GeneratorProgram, KnowsWhatWasMeasuredWithOtherCode) {
+TEST_F(GeneratorProgram, MarksStaleRows) {
   write({row(4)});
   emit();
   const std::string lowered = lowered_of(kForward + "_rows_per_task4");
@@ -261,7 +261,7 @@ TEST_F(GeneratorProgram, CompilesOnlyWhatChanged) {
   EXPECT_EQ(compiled(), Strings{kForward});
 }
 
-TEST_F(GeneratorProgram, NothingInATableBreaksTheBuild) {
+TEST_F(GeneratorProgram, BadTablesDoNotBreakTheBuild) {
   const struct {
     std::function<void(Row&)> change;
     std::string message;
@@ -306,7 +306,7 @@ TEST_F(GeneratorProgram, NothingInATableBreaksTheBuild) {
   }
 }
 
-TEST_F(GeneratorProgram, SaysWhatItMakes) {
+TEST_F(GeneratorProgram, DescribesItsKernels) {
   const nlohmann::json kernels = nlohmann::json::parse(run("--describe"));
   ASSERT_EQ(kernels.size(), 2);
   EXPECT_EQ(kernels[0].at("op"), "dropout");
@@ -317,7 +317,7 @@ TEST_F(GeneratorProgram, SaysWhatItMakes) {
       (nlohmann::json{{"name", "rows_per_task"}, {"default", 16}, {"values", {4, 8, 16, 32, 64}}}));
 }
 
-TEST_F(GeneratorProgram, ShowsCode) {
+TEST_F(GeneratorProgram, InspectWritesCode) {
   emit();
   run(fmt::format("--inspect {} {} {}", (directory_ / "build.txt").string(), out().string(),
                   kForward));

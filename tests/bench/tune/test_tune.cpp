@@ -113,7 +113,7 @@ TEST(TuneLog, ReadsWhatItWrites) {
   EXPECT_TRUE(warnings.texts.empty());
 }
 
-TEST(TuneLog, SkipsWhatIsCorruptedAndNamesIt) {
+TEST(TuneLog, SkipsAndReportsCorruptLines) {
   const TemporaryDirectory directory;
   const std::filesystem::path path = directory / "log.jsonl";
   Warnings warnings;
@@ -141,7 +141,7 @@ TEST(TuneLog, SkipsWhatIsCorruptedAndNamesIt) {
   EXPECT_EQ(Log(path, warnings.warn()).verdicts().size(), 4);
 }
 
-TEST(TuneLog, BeginsAnewWhereItHasBeenCut) {
+TEST(TuneLog, RereadsATruncatedFile) {
   const TemporaryDirectory directory;
   Warnings warnings;
   Log log(directory / "log.jsonl", warnings.warn());
@@ -155,7 +155,7 @@ TEST(TuneLog, BeginsAnewWhereItHasBeenCut) {
   EXPECT_EQ(warnings.texts.size(), 1);
 }
 
-TEST(TuneLog, RefusesTimesThatAreNone) {
+TEST(TuneLog, RefusesInvalidTimes) {
   const TemporaryDirectory directory;
   Warnings warnings;
   Verdict verdict = timed(tile(4), 0.5);
@@ -166,7 +166,7 @@ TEST(TuneLog, RefusesTimesThatAreNone) {
   EXPECT_EQ(warnings.texts.size(), 1);
 }
 
-TEST(TuneLog, RefusesNumbersOfOtherKinds) {
+TEST(TuneLog, RefusesInvalidNumbers) {
   const TemporaryDirectory directory;
   const std::filesystem::path path = directory / "log.jsonl";
   Warnings warnings;
@@ -191,7 +191,7 @@ TEST(TuneLog, RefusesNumbersOfOtherKinds) {
   EXPECT_EQ(Log(path, warnings.warn()).verdicts().size(), 1) << "a size may be 0";
 }
 
-TEST(TuneLog, TwoTunersKeepEachOthersLines) {
+TEST(TuneLog, ConcurrentTunersKeepAllLines) {
   const TemporaryDirectory directory;
   const std::filesystem::path path = directory / "log.jsonl";
   constexpr int kLines = 200;
@@ -217,7 +217,7 @@ TEST(TuneLog, TwoTunersKeepEachOthersLines) {
   EXPECT_TRUE(warnings.texts.empty());
 }
 
-TEST(TuneLog, SeesWhatOthersAdd) {
+TEST(TuneLog, SeesLinesOfOtherTuners) {
   const TemporaryDirectory directory;
   Warnings warnings;
   Log one(directory / "log.jsonl", warnings.warn()),
@@ -245,7 +245,7 @@ Row row_of(const Call& call, const Instance& instance, const std::string& cpu = 
           .date = "2026-11-21"};
 }
 
-TEST(TuneTable, RowALineInOrder) {
+TEST(TuneTable, WritesSortedRowsOnePerLine) {
   const TemporaryDirectory directory;
   const std::filesystem::path path = directory / "some_cores.json";
   Warnings warnings;
@@ -269,7 +269,7 @@ TEST(TuneTable, RowALineInOrder) {
   EXPECT_TRUE(warnings.texts.empty());
 }
 
-TEST(TuneTable, KeepsWhatItCannotRead) {
+TEST(TuneTable, KeepsUnreadableRows) {
   const TemporaryDirectory directory;
   const std::filesystem::path path = directory / "some_cores.json";
   Warnings warnings;
@@ -303,7 +303,7 @@ TEST(TuneTable, KeepsWhatItCannotRead) {
   EXPECT_EQ(read_file(path), "{\"rows\": [");
 }
 
-TEST(TuneTable, MergedRowsReplaceThoseOfTheSameKey) {
+TEST(TuneTable, MergeReplacesRowsOfTheSameKey) {
   ScheduleTable table{"some_cores",
                       {row_of(product(8), kDefault), row_of(product(8), kDefault, "other_cpu")}};
   merge_rows(table, {row_of(product(8), tile(6)), row_of(product(512), tile(6))});
@@ -335,7 +335,7 @@ TEST(TuneDerive, WinnersAndDefaults) {
   EXPECT_EQ(rows[0].instance, kDefault) << "what did not beat the incumbent by enough is no winner";
 }
 
-TEST(TuneDerive, WhoBeatsTheChampionTakesItsPlace) {
+TEST(TuneDerive, WinnerOfADuelBecomesChampion) {
   const Verdict first = duel(tile(6), kDefault, true, 0.8);
   EXPECT_EQ(derive({timed(kDefault, 1), first, duel(tile(8), tile(6), true, 0.79)})[0].instance,
             tile(8));
@@ -350,7 +350,7 @@ TEST(TuneDerive, WhoBeatsTheChampionTakesItsPlace) {
             tile(6));
 }
 
-TEST(TuneDerive, WhatHasBecomeSlowIsTheBestNoMore) {
+TEST(TuneDerive, LaterVerdictsOverrideEarlierOnes) {
   const Verdict first = duel(tile(6), kDefault, true, 0.8);
   EXPECT_EQ(
       derive({timed(kDefault, 1), first, timed(tile(6), 1.1), duel(kDefault, tile(6), true, 1)})[0]
@@ -361,7 +361,7 @@ TEST(TuneDerive, WhatHasBecomeSlowIsTheBestNoMore) {
       << "the latest race of the two";
 }
 
-TEST(TuneDerive, TheFirstIncumbentIsTheFirstChampion) {
+TEST(TuneDerive, FirstChampionIsTheFirstIncumbent) {
   const auto against = [](Verdict verdict) {  // the table's instance from before the log
     verdict.incumbent = tile(4);
     return verdict;
@@ -392,7 +392,7 @@ TEST(TuneDerive, BarredInstancesAreNeverChosen) {
         tile(6));
 }
 
-TEST(TuneDerive, BarredRowsGoWhereverTheyAreFrom) {
+TEST(TuneDerive, DropsBarredRowsOfAnyOrigin) {
   Verdict wrong = of_all_shapes(tile(6), Status::kWrong);
   wrong.machine.threads = 1;  // barred for any number of threads
   ScheduleTable table{"some_cores",
@@ -404,7 +404,7 @@ TEST(TuneDerive, BarredRowsGoWhereverTheyAreFrom) {
   EXPECT_EQ(table.rows[1].instance, tile(8));
 }
 
-TEST(TuneDerive, OthersDoNotCount) {
+TEST(TuneDerive, IgnoresVerdictsOfOtherMachinesAndCode) {
   const auto changed = [](auto change) {
     Verdict verdict = timed(tile(6), 0.5, true);
     change(verdict);
@@ -441,7 +441,7 @@ TEST(TuneDerive, ShapesShareInstances) {
   EXPECT_EQ(rows[2].instance, tile(4));
 }
 
-TEST(TuneDerive, NoShapeGetsWhatIsSlowerThanTheDefaults) {
+TEST(TuneDerive, SharedInstanceIsNotSlowerThanDefaults) {
   const Call a = product(100), b = product(200);
   const auto instance_of_b = [&](double score) {
     return derive({longer(2, timed(kDefault, 1, {}, a)), longer(2, timed(tile(6), 0.8, true, a)),
@@ -492,7 +492,7 @@ class NoisyMachine {
   double noise_, phase_ = 1;
 };
 
-TEST(TuneRace, EqualOnesDoNotWinAndThreePercentDo) {
+TEST(TuneRace, OnlyClearGainsWin) {
   constexpr int kDuels = 200;
   for (const double noise : {0.005, 0.01, 0.02, 0.05}) {
     int equal = 0, faster = 0, hardly = 0, slower = 0;
@@ -510,7 +510,7 @@ TEST(TuneRace, EqualOnesDoNotWinAndThreePercentDo) {
   }
 }
 
-TEST(TuneRace, AFewRoundsDecideNothing) {
+TEST(TuneRace, FewRoundsDecideNothing) {
   const RaceResult slow{std::vector<double>(15, 2.), false},
       fast{std::vector<double>(15, 1.), false};
   EXPECT_EQ(outcome(fast, slow), Outcome::kOpen);
@@ -518,12 +518,12 @@ TEST(TuneRace, AFewRoundsDecideNothing) {
             Outcome::kFaster);
 }
 
-TEST(TuneRace, ComparedAreSamplesOfTheSameRound) {
+TEST(TuneRace, ComparesSamplesOfTheSameRound) {
   EXPECT_DOUBLE_EQ(relative({{2, 20, 200}, false}, {{1, 10, 100, 1000}, false}), 2)
       << "one left early";
 }
 
-TEST(TuneRace, DropsTheHopelessEarly) {
+TEST(TuneRace, DropsSlowContestantsEarly) {
   std::vector<int> calls(4);
   const auto contestant = [&](size_t i, double seconds, bool stays) {
     return Contestant{[&calls, i, seconds] { return ++calls[i], seconds; }, stays};
@@ -571,7 +571,7 @@ TEST(TuneSpace, PointsAndInstances) {
   EXPECT_EQ(parse_params(params_string(instance.params)), instance.params);
 }
 
-TEST(TuneSpace, NeighboursAreAStepAway) {
+TEST(TuneSpace, NeighboursDifferByOneStep) {
   const Point inside{3, 2, 1, 1};
   EXPECT_EQ(kTile.steps(inside).size(), 8);
   const Point edge{1, 1, 0, 3};
@@ -583,7 +583,7 @@ TEST(TuneSpace, NeighboursAreAStepAway) {
   EXPECT_NE(std::ranges::find(trades, Point{4, 1, 1, 1}), trades.end());
 }
 
-TEST(TuneSpace, NoKernelIsTriedUnderTwoNames) {
+TEST(TuneSpace, RejectsDuplicatesOfDefaults) {
   const Space space = space_of(builds_of("gemm", "nt").front());
   const auto sensible = [&](const char* name, int value) {
     return space.sensible({"packed", {{name, std::to_string(value)}}});
@@ -631,7 +631,7 @@ Found run(InstanceSearch search) {
   return found;
 }
 
-TEST(TuneSearch, FindsWhatTheGridFindsInAFraction) {
+TEST(TuneSearch, FindsTheGridsOptimumWithFewTries) {
   const Found grid = run(InstanceSearch::grid({kTile, kOther}, {1}));
   EXPECT_EQ(grid.tried, 644);
   for (const uint64_t seed : {1, 2, 3, 4, 5}) {
@@ -647,7 +647,7 @@ TEST(TuneSearch, SeedsComeAfterTheDefaults) {
   EXPECT_EQ(search.next(3), (std::vector<Instance>{{"packed", {}}, {"direct", {}}, seed}));
 }
 
-TEST(TuneSearch, EndsWhenNothingIsACandidate) {
+TEST(TuneSearch, EndsIfNoInstanceIsACandidate) {
   InstanceSearch search({kTile}, {1}, {}, 1);
   size_t tried = 0;
   for (auto instances = search.next(4); !instances.empty(); instances = search.next(4))
@@ -656,7 +656,7 @@ TEST(TuneSearch, EndsWhenNothingIsACandidate) {
 }
 
 /// The two shapes have opposite optima.
-TEST(TuneSearch, EveryShapeHasItsBest) {
+TEST(TuneSearch, FindsTheBestOfEachShape) {
   const Space space{"packed", {{"size", {1, 2, 4, 8, 16, 32, 64, 128}, 3}}};
   InstanceSearch search({space}, {0.9, 0.1}, {}, 1);
   double best[] = {INFINITY, INFINITY};
@@ -676,7 +676,7 @@ TEST(TuneSearch, EveryShapeHasItsBest) {
 // -------------------------------------------------------------------------------------------------
 // candidates
 
-TEST(TuneProcess, EndsWhatTakesTooLong) {
+TEST(TuneProcess, KillsCommandsAfterTheTimeLimit) {
   const TemporaryDirectory directory;
   const auto begin = std::chrono::steady_clock::now();
   const std::string script =
@@ -693,7 +693,7 @@ TEST(TuneProcess, EndsWhatTakesTooLong) {
   expect_error([] { run_command({{"/no/such/program"}, {}}); }, {"/no/such/program"});
 }
 
-TEST(TuneProcess, ErrorsApart) {
+TEST(TuneProcess, SeparatesOutputAndErrors) {
   const TemporaryDirectory directory;
   run_command({{"sh", "-c", "echo one; echo two >&2"}, directory / "both"});
   EXPECT_EQ(read_file(directory / "both"), "one\ntwo\n");
@@ -719,7 +719,7 @@ class TuneCandidate : public testing::Test {
   TemporaryDirectory directory_;
 };
 
-TEST_F(TuneCandidate, GoodOnesRun) {
+TEST_F(TuneCandidate, CorrectKernelRuns) {
   const Compiled made = make("none");
   ASSERT_EQ(made.status, Status::kOk) << made.message;
   const std::vector<int> sizes{40, 24};
@@ -730,7 +730,7 @@ TEST_F(TuneCandidate, GoodOnesRun) {
       << "the workshop's folder is still there";
 }
 
-TEST_F(TuneCandidate, WrongOnesAreFound) {
+TEST_F(TuneCandidate, WrongKernelsAreDetected) {
   for (const char* fault : {"last_column", "odd_sizes"}) {
     const Compiled made = make(fault);
     EXPECT_EQ(made.status, Status::kWrong) << fault;
@@ -739,7 +739,7 @@ TEST_F(TuneCandidate, WrongOnesAreFound) {
   }
 }
 
-TEST_F(TuneCandidate, WhatIsRefusedOrCrashes) {
+TEST_F(TuneCandidate, RefusalsAndCrashesAreReported) {
   for (const auto& [fault, status, message] :
        {std::tuple("refused", Status::kRefused, "make no sense"),
         {"crash", Status::kFailed, "signal 6"},
@@ -750,13 +750,13 @@ TEST_F(TuneCandidate, WhatIsRefusedOrCrashes) {
   }
 }
 
-TEST_F(TuneCandidate, WhatCompilesTooLongIsEnded) {
+TEST_F(TuneCandidate, SlowCompilationIsEnded) {
   const auto begin = std::chrono::steady_clock::now();
   EXPECT_EQ(make("slow", 2).status, Status::kSlowCompile);
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
 }
 
-TEST(TuneCheck, OddShapesAreTriedToo) {
+TEST(TuneCheck, ChecksOddShapes) {
   EXPECT_EQ(shapes_to_check({512, 64, 4}),
             (std::vector<std::vector<int>>{{512, 64, 4}, {259, 64, 4}, {259, 35, 4}, {11, 11, 4}}));
   EXPECT_EQ(shapes_to_check({2, 4}), (std::vector<std::vector<int>>{{2, 4}}));
@@ -789,12 +789,12 @@ class TuneDatabase : public testing::Test {
   Warnings warnings_;
 };
 
-TEST_F(TuneDatabase, LooksWithoutATrace) {
+TEST_F(TuneDatabase, ReadingCreatesNoFiles) {
   EXPECT_TRUE(database().table().rows.empty());
   EXPECT_FALSE(std::filesystem::exists(folder()));
 }
 
-TEST_F(TuneDatabase, FoldersHaveOneName) {
+TEST_F(TuneDatabase, FolderIsNormalised) {
   const std::filesystem::path here = std::filesystem::current_path();
   for (const char* name : {"own", "own/", "./own", "other/../own"}) {
     ::setenv("MMREC_SCHEDULE_DIR", name, 1);
@@ -804,7 +804,7 @@ TEST_F(TuneDatabase, FoldersHaveOneName) {
   EXPECT_EQ(user_schedule_folder(), "");
 }
 
-TEST_F(TuneDatabase, KernelsWithAssertionsHaveATableOfTheirOwn) {
+TEST_F(TuneDatabase, KernelsWithAssertionsNeedAnotherFolder) {
   check_may_tune("x86-64-linux-avx2-no_asserts-no_runtime", "");
   check_may_tune("x86-64-linux-avx2-no_runtime", folder());
   expect_error([] { check_may_tune("x86-64-linux-avx2-no_runtime", ""); }, {"MMREC_SCHEDULE_DIR"});
@@ -825,7 +825,7 @@ TEST_F(TuneDatabase, BaselinesAreNeverChosen) {
   EXPECT_EQ(mine.row(call)->instance, serial);
 }
 
-TEST_F(TuneDatabase, ASweepNeverTakesWhatIsWrong) {
+TEST_F(TuneDatabase, SweepNeverTakesWrongKernels) {
   SweepOptions options{.calls = {{call_of("rmsnorm", "forward", {64, 48}), 1}},
                        .workshop = {.folder = directory_ / "work"}};
   for (const char* fault : {"none", "last_column", "odd_sizes"})
@@ -845,7 +845,7 @@ TEST_F(TuneDatabase, ASweepNeverTakesWhatIsWrong) {
   EXPECT_FALSE(said.at(mine.row(options.calls[0].call)->instance.variant).contains(Status::kWrong));
 }
 
-TEST_F(TuneDatabase, TwoSeeEachOthersRows) {
+TEST_F(TuneDatabase, ConcurrentTunersShareRows) {
   Database one = database(), other = database();
   const Call call = product(512), second = product(64);
   one.add(
@@ -860,7 +860,7 @@ TEST_F(TuneDatabase, TwoSeeEachOthersRows) {
   EXPECT_TRUE(warnings_.texts.empty());
 }
 
-TEST_F(TuneDatabase, EditedRowsStayUntilThereIsNews) {
+TEST_F(TuneDatabase, EditedRowsStayUntilNewVerdicts) {
   Database mine = database();
   const Call edited = product(512), other = product(64);
   mine.add(std::vector{timed_here(mine, edited, kDefault, 1),
@@ -880,7 +880,7 @@ TEST_F(TuneDatabase, EditedRowsStayUntilThereIsNews) {
   EXPECT_EQ(mine.row(edited)->instance, tile(6)) << "there is news of it";
 }
 
-TEST_F(TuneDatabase, AWinnerIsNotLostBetweenLogAndTable) {
+TEST_F(TuneDatabase, RecoversAWinnerMissingInTheTable) {
   Database mine = database();
   const Call call = product(512);
   mine.add(std::vector{timed_here(mine, call, kDefault, 1)});
@@ -896,7 +896,7 @@ TEST_F(TuneDatabase, AWinnerIsNotLostBetweenLogAndTable) {
   EXPECT_EQ(next.row(call)->instance, tile(6));
 }
 
-TEST_F(TuneDatabase, ABrokenTableStays) {
+TEST_F(TuneDatabase, DoesNotOverwriteABrokenTable) {
   Database mine = database();
   make_directory(folder());
   write_file_atomically(mine.table_path(), "<<<<<<< mine");
@@ -984,7 +984,7 @@ TEST_F(TuneTree, ApplyBuildsWithTheTunersTables) {
 }
 
 /// Runs each apply in its own process, as two terminals would.
-TEST_F(TuneTree, TwoAtOnceTakeTurns) {
+TEST_F(TuneTree, ConcurrentAppliesTakeTurns) {
   write_rows({row_here(product(512), tile(8))});
   const std::filesystem::path said = directory_ / "said";
   const auto apply_in_child = [&] {
@@ -1016,7 +1016,7 @@ TEST_F(TuneTree, TwoAtOnceTakeTurns) {
   EXPECT_EQ(apply_table(tree_, quiet_), 1) << "the build folder is still good";
 }
 
-TEST_F(TuneTree, VerifyDropsWhatFails) {
+TEST_F(TuneTree, VerifyDropsFailingRows) {
   Row brother = row_here(product(64), tile(6));
   brother.instance = tile(4);
   write_rows({row_here(product(512), tile(6)), brother,
@@ -1036,7 +1036,7 @@ TEST_F(TuneTree, VerifyDropsWhatFails) {
   expect_error([&] { verify_kernels(tree_, mine, quiet_); }, {"rmsnorm", "not because of"});
 }
 
-TEST_F(TuneTree, VerifyGoesOnToTheNextBest) {
+TEST_F(TuneTree, VerifyFallsBackToTheNextBest) {
   {
     Database mine = database();
     mine.add(std::vector{timed_here(mine, product(512), kDefault, 1),
@@ -1051,7 +1051,7 @@ TEST_F(TuneTree, VerifyGoesOnToTheNextBest) {
   EXPECT_EQ(mine.row(product(512))->instance, kDefault);
 }
 
-TEST_F(TuneTree, TestsWithoutAnEndSayNothing) {
+TEST_F(TuneTree, UnfinishedTestsDropNothing) {
   write_rows({row_here(product(512), tile(6))});
   apply_table(tree_, quiet_);
   write_test("gemm", "kill -9 $$");
@@ -1064,7 +1064,7 @@ TEST_F(TuneTree, TestsWithoutAnEndSayNothing) {
 // -------------------------------------------------------------------------------------------------
 // program
 
-TEST(TuneStep, TheLastSweepsIsRemembered) {
+TEST(TuneStep, RemembersTheLastSweep) {
   const TemporaryDirectory directory;
   const std::filesystem::path file = directory / "tune/swept.json";
   EXPECT_FALSE(read_swept_step(file));
@@ -1128,7 +1128,7 @@ class TuneProgram : public testing::Test {
 
 // A killed sweep loses only the work in progress. The next sweep continues from the log, even if
 // the log has broken lines.
-TEST_F(TuneProgram, GoesOnAfterItWasKilled) {
+TEST_F(TuneProgram, ResumesAfterAKill) {
   kill_in_the_middle(3);
   const size_t before = verdicts().size();
   ASSERT_GE(before, 3);
@@ -1159,7 +1159,7 @@ TEST_F(TuneProgram, GoesOnAfterItWasKilled) {
 
 // An instance that timed out on a busy machine is tried again. Otherwise the first instance that
 // compiles would win without a race.
-TEST_F(TuneProgram, TriesAgainWhatWasTooSlow) {
+TEST_F(TuneProgram, RetriesSlowCompilations) {
   Command hurried = sweep();
   hurried.words.insert(hurried.words.end(), {"--compile-limit", "0.01"});
   ASSERT_EQ(run_command(hurried).code, 0) << output();
@@ -1173,7 +1173,7 @@ TEST_F(TuneProgram, TriesAgainWhatWasTooSlow) {
 }
 
 // The end of the budget stops a compilation, and the log does not call that compilation too slow.
-TEST_F(TuneProgram, TheBudgetIsForCompilersToo) {
+TEST_F(TuneProgram, BudgetEndsCompilations) {
   Command brief = sweep();
   brief.words.back() = "0.05s";
   const auto begin = std::chrono::steady_clock::now();
@@ -1183,7 +1183,7 @@ TEST_F(TuneProgram, TheBudgetIsForCompilersToo) {
     EXPECT_TRUE(verdict.timed()) << status_name(verdict.status);
 }
 
-TEST_F(TuneProgram, ShowOnlyLooks) {
+TEST_F(TuneProgram, ShowWritesNothing) {
   Command show{{sweep().words.front(), "show"}, directory_ / "output"};
   ASSERT_EQ(run_command(show).code, 0) << output();
   EXPECT_FALSE(std::filesystem::exists(log()));
@@ -1214,7 +1214,7 @@ TEST_F(TuneProgram, ShowOnlyLooks) {
   EXPECT_EQ(read_file(table), "broken");
 }
 
-TEST_F(TuneProgram, ACopyDoesNotWriteWhereItWasBuilt) {
+TEST_F(TuneProgram, CopiedProgramRefusesToWrite) {
   const TemporaryDirectory elsewhere;
   std::filesystem::copy_file(std::filesystem::path(MMREC_BINARY_DIR) / "tune", elsewhere / "tune");
   const std::filesystem::path said = elsewhere / "said";

@@ -115,7 +115,7 @@ void check_recurrence(const Size& size, RowLayout layout, bool by_differences) {
 }
 
 // Without DPG, gamma and gm are the same tensor. Here they differ.
-TEST(Recurrence, GammaAndGmApart) {
+TEST(Recurrence, GammaDiffersFromGm) {
   for (RowLayout layout : {kDense, kStrided})
     for (const Size& size : {Size{5, 1, 17}, Size{5, 2, 65}, Size{5, 7, 48}, Size{7, 3, 200}})
       check_recurrence(size, layout, false);
@@ -128,7 +128,7 @@ TEST(Recurrence, BackwardIsTheGradientOfForward) {
 
 // Computing a sequence in two pieces, with the state passed on, gives the same bits as computing it
 // in one.
-TEST(Recurrence, StateHandedOn) {
+TEST(Recurrence, StateIsPassedOn) {
   const Size whole{6, 2, 17};
   const Problem problem(whole, kDense);
   for_each_variant("recurrence", "forward", [&] {

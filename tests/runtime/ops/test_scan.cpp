@@ -115,7 +115,7 @@ TEST(AffineScan, BackwardIsTheGradientOfForward) {
 
 /// Time is outermost in memory, as in a model's rows. The results must equal those of separate
 /// sequences bit for bit.
-TEST(AffineScan, SeesTimeMajorRowsWithSwappedAxes) {
+TEST(AffineScan, AcceptsTimeMajorRows) {
   for (const Size& size : {Size{1, 9, 5}, {3, 40, 64}, {6, 33, 130}, {2, 70, 4}}) {
     Random random;
     const std::vector<int> shape = {size.rows, size.steps, size.columns},
@@ -201,7 +201,7 @@ class LargeTensors {
 // Kernels write arrays larger than the caches with streaming stores, if rows are aligned. The
 // results must equal those of each row alone, which is small, bit for bit. (All rows together have
 // more elements than any value of the kernels' stream_from; one row has fewer.)
-TEST(Scan, LargeIsAsItsRows) {
+TEST(Scan, LargeArraysMatchSeparateRows) {
   constexpr int kRows = 9, kElements = 15 << 16;  // kElements: per row
   for (const auto& [columns, layout] :
        {std::pair(64, kDense), std::pair(128, kDense), std::pair(128, kStrided)}) {
