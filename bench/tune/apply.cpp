@@ -21,11 +21,10 @@ namespace mmrec::tune {
 
 namespace {
 
-constexpr double kTestSeconds = 600;  // of one test program
+constexpr double kTestSeconds = 600;  // per test program
 
-/// Keeps other builds, of cmake/build.sh too, out of the build folder, and waits for one that is
-/// there. The tools that are started do not inherit the lock. On a file system without locks it
-/// does nothing.
+/// Locks the build folder against other builds, including cmake/build.sh. Waits for a running
+/// build. Child processes do not inherit the lock. No effect on a file system without locks.
 class BuildLock {
  public:
   BuildLock(const Tree& tree, Console& display)
@@ -40,7 +39,7 @@ class BuildLock {
   FileDescriptor folder_;
 };
 
-/// Runs a tool; where it fails, what it printed says why.
+/// Runs a tool. Throws an Error with the end of its output if it fails.
 void run_tool(const Tree& tree, const std::vector<std::string>& words, const std::string& what) {
   make_directory(tree.folder());
   const std::filesystem::path output = tree.folder() / "tool.out";
@@ -51,14 +50,15 @@ void run_tool(const Tree& tree, const std::vector<std::string>& words, const std
        text.substr(text.size() - std::min<size_t>(text.size(), 4000)));
 }
 
-/// Not by way of CMake, which ends without ending the tool that it has started.
+/// Calls the build tool directly: `cmake --build`, when killed, leaves the tool that it started
+/// running.
 void build(const Tree& tree, const std::vector<std::string>& targets, const std::string& what) {
   std::vector<std::string> words{MMREC_BUILD_TOOL, "-C", tree.build};
   words.insert(words.end(), targets.begin(), targets.end());
   run_tool(tree, words, what);
 }
 
-/// Each kernel's object and when it was made.
+/// Returns the object file of each kernel with its modification time.
 std::map<std::filesystem::path, std::filesystem::file_time_type> kernel_objects(const Tree& tree) {
   std::map<std::filesystem::path, std::filesystem::file_time_type> objects;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(tree.build / "generators"))
@@ -70,9 +70,9 @@ std::map<std::filesystem::path, std::filesystem::file_time_type> kernel_objects(
 
 using Operations = std::set<std::string>;
 
-/// Builds the test of all operations against their references and runs it for each of these;
-/// returns those that fail. Throws an Error if a test was ended before it had said anything: by the
-/// limit of time, or by SIGKILL, as on a machine without memory.
+/// Builds the test of all descriptions and runs it for each of the operations. Returns the
+/// operations whose tests fail. Throws an Error if a test ends without a result: by the time limit,
+/// or by SIGKILL, as when memory runs out.
 Operations failing_operations(const Tree& tree, const Operations& operations, Console& display,
                               const Warn& warn) {
   const std::string program = "test_workloads";
@@ -97,11 +97,11 @@ Operations failing_operations(const Tree& tree, const Operations& operations, Co
   return failing;
 }
 
-/// What apply_table does, under the lock of the caller.
+/// apply_table() without the lock, which the caller holds.
 int build_table(const Tree& tree, Console& display) {
   const auto before = kernel_objects(tree);
   display.status("configuring");
-  // With the tables that the tuner reads and writes, and none that is forced.
+  // Use the tables that the tuner reads and writes, without a forced one.
   run_tool(tree,
            {MMREC_CMAKE, "-S", tree.source, "-B", tree.build,
             "-DMMREC_SCHEDULE=", "-DMMREC_SCHEDULE_DIR=" + user_schedule_folder().string()},
@@ -130,7 +130,7 @@ std::filesystem::path user_schedule_folder() {
   const char* folder = std::getenv("MMREC_SCHEDULE_DIR");
   if (!folder || !*folder) return "";
   const std::filesystem::path path = std::filesystem::absolute(folder).lexically_normal();
-  return path.has_filename() ? path : path.parent_path();  // without a slash at its end
+  return path.has_filename() ? path : path.parent_path();  // without a trailing slash
 }
 
 std::filesystem::path schedule_folder() {
@@ -151,8 +151,9 @@ int apply_table_and_keep(const Tree& tree, Console& display) {
   const auto built = std::filesystem::last_write_time(program);
   std::filesystem::copy_file(program, kept, std::filesystem::copy_options::overwrite_existing);
   const int rebuilt = build_table(tree, display);
-  if (rebuilt > 0 || std::filesystem::last_write_time(program) !=
-                         built)  // an apply that was ended may have built the kernels already
+  // An interrupted earlier apply may already have built the kernels. So compare this program's
+  // time, too.
+  if (rebuilt > 0 || std::filesystem::last_write_time(program) != built)
     std::filesystem::rename(kept, tree.program_before());
   else
     std::filesystem::remove(kept);
@@ -162,8 +163,8 @@ int apply_table_and_keep(const Tree& tree, Console& display) {
 void verify_kernels(const Tree& tree, Database& database, Console& display) {
   const Machine& machine = database.machine();
   const std::vector<std::string> known = mmrec::operations();
-  const auto ours = [&](const Row& row) {  // for any number of threads: the build takes them where
-                                           // there are no others
+  // With any number of threads: the build uses such rows if there are no others.
+  const auto ours = [&](const Row& row) {
     return row.cpu == machine.cpu && row.isa == machine.isa &&
            std::ranges::find(known, row.call.op) != known.end();
   };
@@ -174,14 +175,14 @@ void verify_kernels(const Tree& tree, Database& database, Console& display) {
     if (ours(row)) tuned.insert(row.call.op);
   if (tuned.empty())
     return display.line("no kernel is built from a table: there is nothing to verify");
-  const BuildLock lock(tree, display);  // the tests that run are those of this build
+  const BuildLock lock(tree, display);  // the tests must run with this build
   Operations failing = failing_operations(tree, tuned, display, database.warn());
   if (failing.empty())
     return display.line(fmt::format("the tests of {} operations passed with the tuned kernels: {}",
                                     tuned.size(), fmt::join(tuned, ", ")));
 
-  // Which of an operation's kernels it is, the tests do not say: none of them stays. What the log
-  // has as the next best takes their place.
+  // The tests do not tell which of an operation's kernels is wrong, so drop all of them. The next
+  // best instances in the log replace them.
   while (!failing.empty()) {
     std::vector<Verdict> verdicts;
     for (const Row& row : database.table().rows) {

@@ -9,41 +9,41 @@
 
 namespace mmrec::tune {
 
-/// The project, and where it is built.
+/// The project's source folder and build folder.
 struct Tree {
   std::filesystem::path source, build;
-  /// Where this program was built; throws an Error where the program has been copied or moved away
-  /// from there.
+  /// Returns the tree that this program was built for. Throws an Error if the program was copied or
+  /// moved out of its build folder.
   static Tree ours();
 
-  /// For what the tuner keeps.
+  /// Folder for the tuner's files.
   std::filesystem::path folder() const { return build / "tune"; }
-  /// What the last sweep of a training step was for.
+  /// The step of the last sweep over a training step (SweptStep).
   std::filesystem::path swept_step() const { return folder() / "swept.json"; }
-  /// The tuner as it was before the last `tune apply` that changed something: what `tune measure`
-  /// compares with.
+  /// The tuner as it was before the last `tune apply` that changed something. `tune measure`
+  /// compares with it.
   std::filesystem::path program_before() const { return folder() / "before"; }
 };
 
-/// $MMREC_SCHEDULE_DIR in its absolute normal form, in which builds are configured with it, or
-/// nothing.
+/// Returns $MMREC_SCHEDULE_DIR as an absolute normal path, the form that builds are configured
+/// with, or an empty path.
 std::filesystem::path user_schedule_folder();
-/// The folder of tables and logs: the user's, or the project's.
+/// Returns the folder of tables and logs: the user's if set, else the project's.
 std::filesystem::path schedule_folder();
 
-// What builds waits for another build of the folder, and says so.
+// The following functions wait, with a message, for other builds of the same folder.
 
-/// Configures, and builds the programs with the kernels of the tables. Returns how many kernels
-/// were rebuilt.
+/// Configures, and builds the programs with the kernels that the tables name. Returns the number of
+/// kernels rebuilt.
 int apply_table(const Tree& tree, Console& display);
-/// The same, and where kernels or this program were built anew, what this program was becomes
+/// Like apply_table(). If kernels or this program were rebuilt, keeps the previous program as
 /// program_before().
 int apply_table_and_keep(const Tree& tree, Console& display);
 
-/// Sets all operations that have tuned kernels against their references (test_workloads), in this
-/// program or in a build of today's tables. Where tests fail, the operation's rows of this machine
-/// are dropped and all is built without them, until they pass or none is left: then it throws an
-/// Error, as it does at once where tests do not come to an end.
+/// Tests all operations with tuned kernels against their references (test_workloads), in this
+/// program or in a build of the current tables. If an operation's tests fail, drops its rows of
+/// this machine and rebuilds, until the tests pass. Throws an Error if tests fail without such
+/// rows, or end without a result.
 void verify_kernels(const Tree& tree, Database& database, Console& display);
 
 }  // namespace mmrec::tune

@@ -59,7 +59,7 @@ bool has_generator(const std::string& name) {
 
 Space space_of(const Build& build) {
   const auto generator = make(build, {});
-  generator->build_pipeline();  // which reads the parameters that it depends on
+  generator->build_pipeline();  // reads the parameters that the pipeline depends on
   Space space{build.variant, {}};
   const auto* tunables = dynamic_cast<const generators::Tunables*>(generator.get());
   if (!tunables) return space;
@@ -90,8 +90,8 @@ const KernelEntry* built_kernel(const std::string& op, const std::string& pass,
 }
 
 const KernelEntry& chosen_kernel(const Call& call) {
-  static std::map<std::pair<std::string, std::string>, std::unique_ptr<Kernel>>
-      kernels_of_calls;  // a Kernel keeps the names that it is given
+  // A Kernel keeps pointers to its names; the map's keys own them.
+  static std::map<std::pair<std::string, std::string>, std::unique_ptr<Kernel>> kernels_of_calls;
   const auto [place, first] = kernels_of_calls.try_emplace({call.op, call.pass});
   if (first)
     place->second =

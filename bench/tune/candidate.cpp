@@ -20,7 +20,8 @@ Function* symbol(void* library, const std::string& name) {
   return reinterpret_cast<Function*>(address);
 }
 
-/// What the registry says of a variant, or of its operation where it has no such variant.
+/// Returns a registered kernel of the variant, or of another variant of the pass if it is not
+/// registered.
 const KernelEntry& registered(const Recipe& recipe) {
   const KernelEntry* found = nullptr;
   for (const KernelEntry& entry : kernels())
@@ -44,8 +45,7 @@ nlohmann::json recipe_json(const Recipe& recipe) {
           {"exactly", recipe.exactly}};
 }
 
-/// A folder of this process alone; those of processes that were killed stay until the next one
-/// comes.
+/// Creates a folder for this process, and removes folders left by killed processes.
 DirectoryLock make_workshop(const std::filesystem::path& folder) {
   remove_abandoned(folder);
   make_directory(folder.parent_path());
@@ -110,7 +110,7 @@ std::vector<Compiled> Workshop::make(const std::vector<Recipe>& recipes, double 
       compiled.message =
           fmt::format("not ready after {:g} seconds", std::min(settings_.limit, seconds));
     } else if (endings[i].code != 0) {
-      // What a crashing program says comes last.
+      // A crashing program's last output is the most useful.
       const std::string said = read_file(files[i].string() + ".out");
       compiled.message = fmt::format("{}: {}", endings[i].describe(),
                                      said.substr(said.size() - std::min<size_t>(said.size(), 300)));

@@ -16,22 +16,22 @@
 
 namespace mmrec::tune {
 
-/// What a candidate is made from.
+/// Describes how to make a candidate kernel.
 struct Recipe {
   std::string op, pass, variant;
-  std::string generator;  ///< in Halide's registry
-  Params params;  ///< all that are set: those of the registry line, and those that are tried
-  std::vector<std::vector<int>> shapes;  ///< at which it must be right
-  uint64_t seed = 0;                     ///< of the operands there
+  std::string generator;  ///< name in Halide's registry
+  Params params;          ///< all parameters to set: those of the registry line and the instance's
+  std::vector<std::vector<int>> shapes;  ///< sizes at which it must be correct
+  uint64_t seed = 0;                     ///< of the operands for the check
   int threads = num_threads();
-  std::string autoscheduler = "";  ///< Adams2019, Mullapudi2016, or none
-  bool exactly = false;            ///< right at these shapes is enough: it is not for any other
+  std::string autoscheduler = "";  ///< Adams2019, Mullapudi2016, or empty for none
+  bool exactly = false;            ///< check only at these shapes: the kernel is for no other sizes
 };
 
-/// A kernel that has been compiled and found right, loaded into this process.
+/// A kernel that was compiled and checked, loaded into this process.
 class Candidate {
  public:
-  /// Loads a shared object that a worker has made, from code with that fingerprint.
+  /// Loads a worker's shared object. `lowered`: fingerprint of its code.
   Candidate(const Recipe& recipe, const std::filesystem::path& library, std::string lowered);
   ~Candidate();
   Candidate(const Candidate&) = delete;
@@ -45,23 +45,24 @@ class Candidate {
   KernelEntry entry_;
 };
 
-/// What became of a recipe.
+/// The result for a recipe.
 struct Compiled {
   Status status = Status::kFailed;
-  std::string message;                         ///< why there is no candidate
-  std::string lowered;                         ///< fingerprint of its code, as far as it came
-  std::shared_ptr<const Candidate> candidate;  ///< where the status is kOk
+  std::string message;  ///< why there is no candidate
+  std::string lowered;  ///< fingerprint of its code; empty if it was not lowered
+  std::shared_ptr<const Candidate> candidate;  ///< set if the status is kOk
 };
 
-/// Makes candidates in processes of their own: what crashes, or takes longer than `limit` seconds
-/// to be compiled and checked, is ended there.
+/// Makes candidates in separate processes. A process that crashes, or exceeds `limit` seconds for
+/// compiling and checking, ends without harm to the tuner.
 class Workshop {
  public:
   struct Settings {
-    std::filesystem::path folder;  ///< for its files; made, and removed in the end
-    int workers = 1;               ///< at once
-    double limit = 60;             ///< seconds
-    /// The program whose main() hands its arguments to candidate_main() when the first of them is
+    /// For its files. Created by the constructor, removed by the destructor.
+    std::filesystem::path folder;
+    int workers = 1;    ///< number of concurrent processes
+    double limit = 60;  ///< seconds per candidate
+    /// A program whose main() calls candidate_main() with its second argument if the first one is
     /// kCandidateCommand.
     std::filesystem::path program = "/proc/self/exe";
   };
@@ -70,8 +71,8 @@ class Workshop {
   Workshop(const Workshop&) = delete;
   Workshop& operator=(const Workshop&) = delete;
 
-  /// One result for each recipe. What is not ready after `seconds` for all together was too slow as
-  /// well; `wait` is called a hundred times a second meanwhile.
+  /// Makes a candidate from each recipe. Recipes that are not finished `seconds` after the start
+  /// get status kSlowCompile. Calls `wait` a hundred times per second meanwhile.
   std::vector<Compiled> make(
       const std::vector<Recipe>& recipes, double seconds = INFINITY,
       const std::function<void()>& wait = [] {});
@@ -82,11 +83,11 @@ class Workshop {
   int made_ = 0;
 };
 
-/// The worker's side, candidate_worker.cpp.
+/// The worker's side, in candidate_worker.cpp.
 constexpr const char* kCandidateFunction = "mmrec_candidate";
 constexpr const char* kCandidateCommand = "candidate";
-/// `<program> candidate <file>` compiles and checks what <file>.json says, and leaves <file>.so and
-/// <file>.result.json.
+/// Runs `<program> candidate <file>`: compiles and checks the recipe in <file>.json, and writes
+/// <file>.so and <file>.result.json.
 int candidate_main(const std::filesystem::path& file);
 
 }  // namespace mmrec::tune

@@ -28,7 +28,7 @@ Recipe recipe_from(const nlohmann::json& json) {
           json.at("exactly")};
 }
 
-/// Compiles exactly what a build compiles; returns its fingerprint.
+/// Compiles exactly as a build does. Returns the fingerprint.
 std::string compile(const Recipe& recipe, const std::filesystem::path& object) {
   const Halide::Target target(build_target()), canonical = generators::without_assertions(target);
   const auto lower = [&](const Halide::Target& of,
@@ -43,7 +43,7 @@ std::string compile(const Recipe& recipe, const std::filesystem::path& object) {
     Halide::load_plugin(fmt::format("{}/libautoschedule_{}.so", MMREC_HALIDE_LIBRARIES, name));
     autoscheduler = {recipe.autoscheduler, {{"parallelism", std::to_string(recipe.threads)}}};
   }
-  // In a child, as a fingerprint is of the first module that a process makes.
+  // In a child process: a fingerprint is reproducible only for the first module of a process.
   std::string lowered;
   if (canonical != target)
     lowered = generators::in_child(
@@ -52,20 +52,22 @@ std::string compile(const Recipe& recipe, const std::filesystem::path& object) {
   if (lowered.empty()) lowered = generators::fingerprint(module);
   try {
     module.compile({{Halide::OutputFileType::object, object}});
-  } catch (const Halide::Error& error) {  // of the disk, say, and not of the parameters
+  } catch (const Halide::Error& error) {  // such as a full disk; not the parameters' fault
     fail("{}", error.what());
   }
   return lowered;
 }
 
 void link(const std::filesystem::path& object, const std::filesystem::path& library) {
-  // The kernel's own functions first, and Halide's runtime from the program that loads it.
+  // -Bsymbolic: the candidate uses its own functions, and Halide's runtime from the loading
+  // program.
   const Ending ending =
       run_command({{MMREC_CXX, "-shared", "-Wl,-Bsymbolic", "-o", library, object}, {}});
   if (ending.code != 0) fail("{} could not link: {}", MMREC_CXX, ending.describe());
 }
 
-/// Of the generator's defaults: a tuned one that is wrong must not make others look so.
+/// Returns a kernel with the generator's defaults to compare with. A wrong tuned kernel must not
+/// make correct candidates look wrong.
 const KernelEntry& trusted_kernel(const Recipe& recipe) {
   for (const KernelEntry& entry : kernels())
     if (entry.op == recipe.op && entry.pass == recipe.pass && !*entry.params) return entry;
@@ -88,7 +90,9 @@ std::string find_any_fault(const Recipe& recipe, const std::filesystem::path& li
 
 int candidate_main(const std::filesystem::path& file) {
   ::setenv("TMPDIR", file.parent_path().c_str(),
-           1);  // for what the compilers leave behind when they are ended
+           // The compilers' temporary files: they stay behind if the worker is killed, and the
+           // workshop removes its folder.
+           1);
   nlohmann::json result = {
       {"status", status_name(Status::kFailed)}, {"message", ""}, {"lowered", ""}};
   try {
@@ -102,7 +106,7 @@ int candidate_main(const std::filesystem::path& file) {
     const std::string fault = find_any_fault(recipe, library);
     result["status"] = status_name(fault.empty() ? Status::kOk : Status::kWrong);
     result["message"] = fault;
-  } catch (const Halide::Error& error) {  // no std::exception
+  } catch (const Halide::Error& error) {  // not derived from std::exception
     result["status"] = status_name(Status::kRefused);
     result["message"] = error.what();
   } catch (const std::exception& error) {

@@ -15,14 +15,14 @@ namespace mmrec::tune {
 
 namespace {
 
-/// Of an array's root mean square, and of the element: some hundred times what single precision
-/// loses in the sums that there are, and less than a single missing term makes. What a kernel's
-/// rounding may be is a matter for the tests.
+/// Relative to the array's root mean square plus the element. About a hundred times the rounding
+/// error of single-precision sums of this length, and less than a single missing term. The tests
+/// check the exact rounding bounds.
 constexpr double kTolerance = 1e-4;
 
 using Arrays = std::vector<std::vector<float>>;
 
-/// What the arrays hold after one call of a kernel.
+/// Returns the arrays' contents after one call of a kernel.
 Arrays results(const KernelEntry& kernel, const bench::Workload& work, uint64_t seed, int threads) {
   const int before = num_threads();
   set_num_threads(threads);
@@ -50,7 +50,7 @@ double root_mean_square(const std::vector<float>& values) {
   return std::sqrt(sum / static_cast<double>(values.size()));
 }
 
-/// Where two calls left different things.
+/// Describes the first difference between two results; "" if they agree.
 std::string difference(const Arrays& got, const Arrays& want) {
   for (size_t i = 0; i < want.size(); ++i) {
     const double scale = root_mean_square(want[i]);
@@ -69,7 +69,7 @@ std::string difference(const Arrays& got, const Arrays& want) {
 
 std::vector<std::vector<int>> shapes_to_check(const std::vector<int>& sizes) {
   std::vector<std::vector<int>> shapes{sizes};
-  const auto add = [&](size_t first, const auto& change) {  // the first so many sizes
+  const auto add = [&](size_t first, const auto& change) {  // changes the first `first` sizes
     std::vector<int> changed = sizes;
     for (size_t i = 0; i < std::min(first, sizes.size()); ++i)
       if (sizes[i] > 8) changed[i] = change(sizes[i]);
@@ -89,7 +89,7 @@ std::string find_fault(const KernelEntry& trusted, const KernelEntry& candidate,
   try {
     want = results(trusted, work, seed, threads);
   } catch (const Error&) {
-    return "";  // sizes that the operation refuses
+    return "";  // the operation refuses these sizes
   }
   const std::string where = fmt::format("at {}", fmt::join(sizes, "x"));
   const Arrays got = results(candidate, work, seed, threads);

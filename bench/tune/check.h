@@ -8,14 +8,14 @@
 
 namespace mmrec::tune {
 
-/// Shapes at which a kernel that serves `sizes` should be right as well: those, and some at which
-/// nothing divides evenly.
+/// Returns the shapes at which a kernel that serves `sizes` is checked: `sizes`, and some that no
+/// tile divides evenly.
 std::vector<std::vector<int>> shapes_to_check(const std::vector<int>& sizes);
 
-/// Sets a candidate against a kernel that is trusted: on the same operands they must leave the same
-/// in every array, as near as two orders of summation are to each other, and the candidate the same
-/// bits every time and with any number of threads. Returns what is wrong, or nothing. A shape that
-/// the operation does not allow says nothing.
+/// Compares a candidate with a trusted kernel. On the same operands both must leave the same values
+/// in every array, up to rounding of sums in another order. The candidate must give the same bits
+/// in every call and with any number of threads. Returns a description of the fault, or "". Returns
+/// "" for sizes that the operation refuses.
 std::string find_fault(const KernelEntry& trusted, const KernelEntry& candidate,
                        const std::vector<int>& sizes, uint64_t seed);
 

@@ -26,7 +26,7 @@ namespace {
 
 using bench::print_line;
 
-/// Of a step's time: what takes less is not worth a kernel of its own.
+/// Calls with a smaller part of the step's time are not tuned.
 constexpr double kLeastShare = 1e-3;
 
 std::vector<int> parse_shape(const std::string& text) {
@@ -71,8 +71,8 @@ nlohmann::json row_json(const Row& row) {
           {"date", row.date}};
 }
 
-/// Whether calls get what a row of this CPU says. Of rows for several numbers of threads a build
-/// takes those for all that the machine has.
+/// Whether calls get the instance of a row of this CPU. Of rows for several thread counts, a build
+/// uses the row for all of the machine's threads.
 bool is_built(const Row& row) {
   return row.threads != available_threads() || chosen_instance(row.call) == row.instance;
 }
@@ -175,7 +175,7 @@ void sweep(const Common& common, const SweepCommand& command) {
                            database.table_path().string()));
   const std::vector<Swept> swept = tune::sweep(options, database, display);
 
-  double all = 0, tuned = 0;  // of the calls' time
+  double all = 0, tuned = 0;  // summed time of the calls
   int compiled = 0, timed = 0;
   nlohmann::json rows = nlohmann::json::array(), kernels = nlohmann::json::array();
   for (const Swept& kernel : swept) {

@@ -8,19 +8,19 @@
 
 namespace mmrec::tune {
 
-/// What all subcommands share.
+/// Options of all subcommands.
 struct Common {
   uint64_t seed = 42;
   int threads = 1;
   bool quiet = false, json = false;
 };
 
-/// Which calls are meant: those of steps, or of an operation.
+/// Selects calls: those of training steps, or those of one operation.
 struct Selection {
   std::vector<std::string> configs = {"tiny"};
   int batch = 2, sequence = 256;
   std::string op, pass;  ///< empty: all
-  std::string shape;     ///< "512x128x128"; empty: those of the steps
+  std::string shape;     ///< "512x128x128"; empty: the shapes of the steps
 };
 
 struct SweepCommand {
@@ -38,10 +38,10 @@ void apply(const Common& common);
 void verify(const Common& common);
 void measure(const Common& common, const ModelStep& step, bool alone);
 
-/// The calls that are meant, with their parts of the steps' time.
+/// Returns the selected calls with their time in the steps. Throws a UsageError if there are none.
 std::vector<StepCall> selected_calls(const Selection& selection, uint64_t seed);
 
-/// "90", "90s", "5m", "1h" in seconds.
+/// Parses "90", "90s", "5m" or "1h" into seconds. Throws a UsageError.
 double parse_duration(const std::string& text);
 
 }  // namespace mmrec::tune

@@ -23,7 +23,7 @@ namespace {
 struct Way {
   std::string name;
   Recipe recipe;
-  const KernelEntry* built;  ///< null where it has to be compiled first
+  const KernelEntry* built;  ///< null if it must be compiled first
 };
 
 Way instance_way(const std::string& name, const Call& call, const Instance& instance,

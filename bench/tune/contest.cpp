@@ -11,10 +11,13 @@ namespace mmrec::tune {
 
 namespace {
 
-constexpr double kSampleSeconds = 0.7e-3;  // long against the clock's resolution, short against
-                                           // what disturbs; a slice's best counts
-constexpr double kSettleSeconds = 0.2e-3;  // for the caches after the others' samples,
-constexpr double kLongCall = 5e-3;         // but for calls in which that is lost
+// Long compared with the clock's resolution, short compared with typical disturbances. The best
+// sample of a slice counts.
+constexpr double kSampleSeconds = 0.7e-3;
+// Warm-up after the other contestants' samples, for the caches. Calls longer than kLongCall need
+// none.
+constexpr double kSettleSeconds = 0.2e-3;
+constexpr double kLongCall = 5e-3;
 
 }  // namespace
 

@@ -10,14 +10,14 @@
 
 namespace mmrec::tune {
 
-/// A call with its operands in memory, for kernels to run against each other.
+/// A call with its operands in memory, on which kernels race.
 class Contest {
  public:
   Contest(const Call& call, uint64_t seed);
 
-  /// Races kernels; the first `staying`, one at least, are never dropped. When other programs run
-  /// meanwhile it is run again, a few times at the most and only while there is time for that, and
-  /// the quietest one counts.
+  /// Races kernels. The first `staying` kernels (at least one) are never dropped. If other programs
+  /// ran meanwhile, repeats the race a few times, while in_time(), and returns the least disturbed
+  /// one.
   std::vector<RaceResult> race(
       std::span<const KernelEntry* const> kernels, size_t staying, const Racing& racing,
       const std::function<bool()>& in_time = [] { return true; }) const;

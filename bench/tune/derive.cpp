@@ -10,15 +10,15 @@ namespace mmrec::tune {
 
 namespace {
 
-/// What the log says of a call.
+/// The log's verdicts on one call.
 struct Timings {
   Instance champion;
   std::map<Instance, const Verdict*> latest;  ///< of the instances that were timed to the end
   std::vector<const Verdict*> duels;          ///< in the order of the log
 
   double score(const Instance& instance) const { return latest.at(instance)->score(); }
-  /// Whether an instance is as good here as the champion, or nearly, and not slower than the
-  /// defaults where that is not.
+  /// Whether the call may use this instance: its time is within kLeastGain of the champion's, and
+  /// it is not slower than the defaults unless the champion is.
   bool served_by(const Instance& instance) const {
     const double best = score(champion);
     return latest.contains(instance) &&
@@ -27,9 +27,9 @@ struct Timings {
   void find_champion();
 };
 
-/// From the one that `champion` is at first.
+/// Finds the champion by the duels, starting from the current value of `champion`.
 void Timings::find_champion() {
-  std::map<std::pair<Instance, Instance>, const Verdict*> last;  // between two
+  std::map<std::pair<Instance, Instance>, const Verdict*> last;  // latest duel of each pair
   const auto pair = [](const Verdict& duel) { return std::minmax(duel.instance, duel.incumbent); };
   for (const Verdict* duel : duels) last[pair(*duel)] = duel;
   for (const Verdict* duel : duels) {
@@ -41,8 +41,8 @@ void Timings::find_champion() {
 
 using CallsOfPass = std::map<Call, Timings>;
 
-/// Few instances that together serve all calls: the champion of the longest, then that of the
-/// longest which it does not serve, and so on.
+/// Returns few instances that together serve all calls: the champion of the longest call, then the
+/// champion of the longest call that it does not serve, and so on.
 std::vector<Instance> few_instances(const CallsOfPass& calls) {
   std::vector<const Timings*> left;
   for (const auto& [call, timings] : calls) left.push_back(&timings);
@@ -104,8 +104,9 @@ std::vector<Row> derive_rows(std::span<const Verdict> verdicts, const Machine& m
   std::vector<Row> rows;
   for (auto& [pass, calls] : passes) {
     for (auto& [call, timings] : calls) {
+      // barred since, or measured with other code
       if (!timings.latest.contains(timings.champion))
-        timings.champion = {sources.default_variant(call), {}};  // barred since, or of old sources
+        timings.champion = {sources.default_variant(call), {}};
       if (timings.latest.contains(timings.champion)) timings.find_champion();
     }
     std::erase_if(calls, [](const auto& entry) {

@@ -11,31 +11,33 @@
 
 namespace mmrec::tune {
 
-/// What derive_rows has to know of the registry.
+/// What derive_rows() needs from the registry.
 struct Sources {
   std::function<std::string(const Call&)> default_variant;
-  /// Whether a verdict is on code as it is today.
+  /// Whether a verdict is about the current code.
   std::function<bool(const Verdict&)> of_today;
 };
 
-/// The rows that a machine's log gives, one for each call that was timed: its champion. The first
-/// one is what the first race's challengers had to beat; whoever beats the champion takes its
-/// place, and who beats another one where the times over the defaults' say so as well. Of several
-/// races between the same two the latest counts. Verdicts of other machines, targets, Halide
-/// versions and numbers of threads do not count, nor those of other sources, nor instances that are
-/// barred. Where the champion of a longer call is within kLeastGain of a call's own, and not slower
-/// than the defaults, both get that one: few instances are built.
+/// Derives the rows of a machine from its log: one row per timed call, with its champion.
+///
+/// The first champion is the incumbent of the first race. A challenger becomes champion if it wins
+/// a duel against the champion, or wins one against another instance and its time relative to the
+/// defaults is clearly lower than the champion's. Of several duels of the same pair, the latest one
+/// counts.
+///
+/// Ignores verdicts of other machines, targets, Halide versions, thread counts and code, and barred
+/// instances. To build few instances, a call gets the champion of a longer call if that is within
+/// kLeastGain of its own champion, and not slower than the defaults.
 std::vector<Row> derive_rows(std::span<const Verdict> verdicts, const Machine& machine,
                              const Sources& sources);
 
-/// Takes out this machine's rows with instances that are barred, wherever the rows are from and
-/// whatever the number of threads.
+/// Removes this machine's rows with barred instances, whatever their origin and thread count.
 void drop_barred_rows(ScheduleTable& table, std::span<const Verdict> verdicts,
                       const Machine& machine);
 
-/// Whether a verdict was given on this CPU with this target and Halide version.
+/// Whether a verdict was given on this CPU, with this target and Halide version.
 bool same_build(const Verdict& verdict, const Machine& machine);
-/// And with this number of threads.
+/// The same, with this number of threads.
 bool same_machine(const Verdict& verdict, const Machine& machine);
 
 }  // namespace mmrec::tune

@@ -60,10 +60,10 @@ void InstanceSearch::tell(const Instance& instance,
                       std::inner_product(scores->begin(), scores->end(), weights_.begin(), 0.)});
 }
 
-/// Puts the neighbours of what is best into the queue.
+/// Adds neighbours of the best instances to the queue.
 void InstanceSearch::extend() {
-  // The best of all and the best at each shape, one after the other: their steps, then their
-  // trades.
+  // First the steps of the best instance overall and of the best at each shape, then their trades.
+  // Last, the steps of instances that are nearly as good.
   std::vector<Result*> best;
   const auto add_best = [&](const auto& score) {
     const auto least = std::ranges::min_element(results_, {}, score);

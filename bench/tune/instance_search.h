@@ -11,36 +11,35 @@
 
 namespace mmrec::tune {
 
-/// Looks for the instances of a kernel that take the least time, at several shapes at once, by
-/// trying few of them. It is asked for what to try next, and told what came out:
+/// Searches for the fastest instances of a kernel at several shapes at once, with few tries. Usage:
 ///
 ///     for (auto instances = search.next(4); !instances.empty(); instances = search.next(4))
-///       for (const Instance& instance : instances) search.tell(instance, scores of it);
+///       for (const Instance& instance : instances) search.tell(instance, its scores);
 ///
-/// First come the defaults of all variants, what is known to be good elsewhere, and a random point
-/// of each variant. Then the best so far, overall and at each shape, is left in all directions, a
-/// step at a time: each neighbour differs in one parameter by one value. When no neighbour of the
-/// best is untried, those that trade one parameter for another follow, then the neighbours of what
-/// is nearly as good (kPromising), and then it ends.
+/// It starts with the defaults of all variants, instances known to be good elsewhere, and a random
+/// point of each variant. Then it is a local search: it tries the neighbours of the best instances
+/// so far, overall and at each shape. A neighbour differs in one parameter by one value. When no
+/// neighbours are left, it tries trades (one parameter up, another one down), then the neighbours
+/// of instances that are nearly as good (kPromising), and then ends.
 class InstanceSearch {
  public:
-  /// How far from the best something may be to be worth leaving from.
+  /// Neighbours of an instance are tried if its time is at most this multiple of the best one's.
   static constexpr double kPromising = 1.05;
-  static constexpr int kRandomPoints = 1;  ///< of each variant, to begin with
+  static constexpr int kRandomPoints = 1;  ///< random starting points per variant
 
-  /// `weights` are the shapes' parts of the time, and `seeds` instances that are good elsewhere.
+  /// `weights`: the shapes' parts of the time. `seeds`: instances that are good elsewhere.
   InstanceSearch(std::vector<Space> spaces, std::vector<double> weights,
                  const std::vector<Instance>& seeds, uint64_t seed);
-  /// All instances of the spaces in turn, whatever comes out.
+  /// Returns a search that tries all instances of the spaces in turn.
   static InstanceSearch grid(std::vector<Space> spaces, std::vector<double> weights);
 
-  /// At most `count` instances that have not been returned yet; none when it is over.
+  /// Returns up to `count` instances to try next; none at the end of the search.
   std::vector<Instance> next(size_t count);
-  /// Times of an instance, a shape each, over those of one that is the same for all; none where it
-  /// is no candidate.
+  /// Reports the result of an instance: one time per shape, relative to a reference that is the
+  /// same for all instances. nullopt: the instance cannot be used.
   void tell(const Instance& instance, const std::optional<std::vector<double>>& scores);
 
-  /// Instances that next() would go through if the search ended with those that are known now.
+  /// The number of instances in the queue: next() would return them if no result added others.
   size_t left() const { return queue_.size(); }
   size_t tried() const { return results_.size(); }
 
@@ -53,8 +52,9 @@ class InstanceSearch {
   struct Result {
     Candidate candidate;
     std::vector<double> scores;
-    double total;                       ///< of the scores, weighted
-    bool left = false, traded = false;  ///< whether its neighbours have been put into the queue
+    double total;  ///< weighted sum of the scores
+    /// whether its steps, and its trades, were added to the queue
+    bool left = false, traded = false;
   };
 
   void add(size_t space, const Point& point);
@@ -67,7 +67,7 @@ class InstanceSearch {
   std::vector<Space> spaces_;
   std::vector<double> weights_;
   bool grid_ = false;
-  std::vector<Candidate> queue_;  // what next() returns, from the front
+  std::vector<Candidate> queue_;  // next() takes from the front
   std::set<Candidate> known_;     // queued, returned or told
   std::map<Instance, Candidate> returned_;
   std::vector<Result> results_;

@@ -99,7 +99,7 @@ Verdict from_line(std::string_view text) {
   return verdict;
 }
 
-/// The file belongs to its holder while this lives.
+/// Holds an exclusive lock on a file during its lifetime.
 class FileLock {
  public:
   FileLock(int descriptor, const std::filesystem::path& path) : descriptor_(descriptor) {
@@ -160,8 +160,8 @@ void Log::append(std::span<const Verdict> verdicts, const std::function<void()>&
   update();
   bool cut = cut_;
   for (const Verdict& verdict : verdicts) {
-    const std::string line =
-        (cut ? "\n" : "") + to_line(verdict);  // what was cut off stays a line of its own
+    // Ends a truncated line first, so that it stays a line of its own.
+    const std::string line = (cut ? "\n" : "") + to_line(verdict);
     const ssize_t written = ::write(descriptor_, line.data(), line.size());
     if (written != static_cast<ssize_t>(line.size()))
       fail("cannot write {}: {}", path_.string(),
@@ -172,14 +172,14 @@ void Log::append(std::span<const Verdict> verdicts, const std::function<void()>&
   then();
 }
 
-/// With the lock held: whoever writes has written whole lines, unless he was ended in the middle of
-/// one.
+/// Reads the new lines. Call with the lock held: writers write whole lines, unless they are killed
+/// in the middle of one.
 void Log::update() {
   struct stat status;
   if (::fstat(descriptor_, &status) != 0)
     fail("cannot read {}: {}", path_.string(), std::strerror(errno));
-  if (status.st_size <
-      static_cast<off_t>(offset_)) {  // somebody has emptied it, or cut it: it begins anew
+  // The file was truncated or emptied: read it again from the start.
+  if (status.st_size < static_cast<off_t>(offset_)) {
     offset_ = 0;
     line_ = 0;
     cut_ = false;
@@ -204,9 +204,8 @@ void Log::update() {
 }
 
 void Log::read_lines(std::string_view text) {
-  if (cut_)
-    text.remove_prefix(
-        text.front() == '\n' ? 1 : 0);  // the end of the line that has been counted already
+  // The end of the truncated line, which is counted already.
+  if (cut_) text.remove_prefix(text.front() == '\n' ? 1 : 0);
   while (!text.empty()) {
     const size_t end = std::min(text.find('\n'), text.size());
     ++line_;

@@ -14,86 +14,88 @@
 
 namespace mmrec::tune {
 
-using namespace registry;  // calls, instances and rows are the tables'
-using namespace bench;     // timings and races are the harness's
+using namespace registry;  // for Call, Instance and Row
+using namespace bench;     // for Timing and the races
 
-/// What times depend on besides the kernel.
+/// The conditions that times depend on, other than the kernel.
 struct Machine {
-  std::string cpu, microarchitecture;  ///< runtime/cpu_info.h: amd_epyc_9r14, amd_zen4
-  std::string isa;                     ///< tier of the kernels' target: avx512
+  std::string cpu, microarchitecture;  ///< see runtime/cpu_info.h: amd_epyc_9r14, amd_zen4
+  std::string isa;                     ///< ISA tier of the kernels' target: avx512
   std::string target, halide;
   int threads = 1;
 
-  /// With the kernels' target and the number of threads that are set.
+  /// Returns this machine, with the kernels' target and the current number of threads.
   static Machine current();
 };
 
-/// What became of a candidate.
+/// The result of trying a candidate.
 enum class Status {
   kOk,       ///< timed to the end of a race
-  kDropped,  ///< timed and left a race early: far behind
-  kWrong,    ///< other results than the trusted kernel's, or not the same ones every time
+  kDropped,  ///< timed, and dropped from the race early: far behind
+  kWrong,    ///< its results differ from the trusted kernel's, or between calls
   kRefused,  ///< the generator or Halide refused its parameters
-  kFailed,   ///< could not be made this time: the compiler crashed, or there was no memory or disk
-             ///< for it
-  kSlowCompile,  ///< took longer to compile than a candidate may
+  /// Could not be made this time: compiler crash, no memory, full disk.
+  kFailed,
+  kSlowCompile,  ///< exceeded the time limit for compiling and checking
 };
 std::string status_name(Status status);
-/// The inverse; throws an Error.
+/// Inverse of status_name(). Throws an Error for an unknown name.
 Status status_from_name(const std::string& name);
 
-/// One line of the log: a verdict on a candidate, at one shape where it was timed.
+/// One line of the log: a verdict on a candidate, for one shape if it was timed.
 struct Verdict {
-  std::string time;  ///< of day, UTC: "2026-11-21T20:15:00Z"
+  std::string time;  ///< UTC: "2026-11-21T20:15:00Z"
   Machine machine;
-  Call call;  ///< its sizes are empty where a verdict holds for all
+  Call call;  ///< without sizes if the verdict holds for all sizes
   Instance instance;
-  std::string code;          ///< as in a Build
-  std::string lowered = {};  ///< the instance's own fingerprint; empty where it was not lowered
+  std::string code;          ///< see Build::code
+  std::string lowered = {};  ///< fingerprint of the instance; empty if it was not lowered
   Status status = Status::kOk;
-  std::string race = {};    ///< the same for all that ran against each other
-  Timing seconds = {};      ///< zeros where it was not timed
-  Instance incumbent = {};  ///< what had to be beaten,
-  double incumbent_seconds =
-      0;  ///< what it took: seconds.median, by the median ratio of the samples of the same rounds
-  double default_seconds = 0;  ///< the same of the default variant with the generator's defaults
-  /// Of a race that a challenger runs alone against the incumbent: whether it has won. Others have
-  /// none.
+  std::string race = {};    ///< name of the race, shared by all its contestants
+  Timing seconds = {};      ///< zeros if it was not timed
+  Instance incumbent = {};  ///< the instance to beat
+  /// The incumbent's time: seconds.median divided by the median ratio of samples from the same
+  /// rounds.
+  double incumbent_seconds = 0;
+  /// The same for the default variant with the generator's defaults.
+  double default_seconds = 0;
+  /// For a duel of a challenger against the incumbent: whether the challenger won. Empty for other
+  /// races.
   std::optional<bool> wins = {};
   std::string message = {};  ///< why it is wrong or failed
 
-  /// Time over that of the generator's defaults in the same race: comparable between races,
-  /// whatever the machine's mood.
+  /// Time relative to the generator's defaults in the same race. Comparable between races, since
+  /// both times share the machine's state.
   double score() const { return seconds.median / default_seconds; }
   bool timed() const { return status == Status::kOk || status == Status::kDropped; }
-  /// Whether the instance is never to be tried again. Failures may be those of a machine that was
-  /// busy.
+  /// Whether the instance is never tried again. Other failures may come from a busy machine.
   bool bars() const { return status == Status::kWrong || status == Status::kRefused; }
 };
 
-/// Prints warnings on standard error, each once.
+/// Returns a function that prints each warning once, on standard error.
 std::function<void(const std::string&)> warn_once();
 
-/// Now, or another time, as in Verdict::time.
+/// Formats the current time, or a file time, as in Verdict::time.
 std::string utc_time();
 std::string utc_time(std::filesystem::file_time_type time);
 
-/// The append-only log of a machine: JSON lines. Any number of tuners may have it open.
+/// The append-only log of a machine, in JSON lines. Several tuners may have it open at once.
 class Log {
  public:
-  /// Opens or creates it, and reads what is there.
+  /// Opens or creates the file and reads it. Throws an Error if that fails.
   Log(std::filesystem::path path, Warn warn);
   ~Log();
   Log(const Log&) = delete;
   Log& operator=(const Log&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
-  /// All lines that were there when it was opened or last added to. A line that is cut off or
-  /// corrupted is none; a warning names it once.
+  /// All verdicts up to the last opening or append(). Truncated or corrupt lines are skipped; each
+  /// causes one warning.
   const std::vector<Verdict>& verdicts() const { return verdicts_; }
 
-  /// Adds lines, each with one write(), and reads those that others have added before them. `then`
-  /// runs before anybody else may write: the table that is derived from the log.
+  /// Appends lines, each with one write(), after reading the lines that others have added. Calls
+  /// `then` before it releases the file to other writers, to write the table that is derived from
+  /// the log.
   void append(std::span<const Verdict> verdicts, const std::function<void()>& then = [] {});
 
  private:
@@ -103,9 +105,9 @@ class Log {
   std::filesystem::path path_;
   Warn warn_;
   int descriptor_;
-  size_t offset_ = 0;  ///< how far the file has been read
-  int line_ = 0;       ///< lines up to there
-  bool cut_ = false;   ///< the last one has no end
+  size_t offset_ = 0;  ///< bytes read so far
+  int line_ = 0;       ///< lines read so far
+  bool cut_ = false;   ///< the last line read has no end
   std::vector<Verdict> verdicts_;
 };
 

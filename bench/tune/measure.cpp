@@ -26,8 +26,9 @@ namespace mmrec::tune {
 
 namespace {
 
-constexpr double kStepSeconds = 1, kCallSeconds = 0.02;  // that each is measured for
-constexpr int kRounds = 5;                               // of both programs
+// measuring time of the step, and of each call
+constexpr double kStepSeconds = 1, kCallSeconds = 0.02;
+constexpr int kRounds = 5;  // of both programs in turn
 
 Timing time_for(const bench::Workload& work, double seconds, uint64_t seed) {
   using Clock = std::chrono::steady_clock;
@@ -47,7 +48,7 @@ nlohmann::json seconds_json(const Timing& seconds) {
   return {{"best", seconds.best}, {"median", seconds.median}, {"mad", seconds.mad}};
 }
 
-/// The best of all rounds, and the median of their medians.
+/// Collects one timing over all rounds: the best of the best times, the median of the medians.
 struct Rounds {
   void add(const nlohmann::json& seconds) {
     best.push_back(seconds.at("best"));
@@ -59,7 +60,7 @@ struct Rounds {
   std::vector<double> best, medians;
 };
 
-/// What a program said in all rounds.
+/// Results of one program in all rounds.
 struct Measurements {
   void add(const nlohmann::json& measured) {
     step.add(measured.at("step").at("seconds"));

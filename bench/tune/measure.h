@@ -10,8 +10,7 @@
 
 namespace mmrec::tune {
 
-/// A training step and everything that it calls, timed with the kernels that this program was built
-/// with.
+/// Times of a training step and of every call in it, with the kernels of this program.
 struct Measured {
   Timing step;
   double step_tokens = 0;
@@ -26,8 +25,8 @@ struct Measured {
 Measured measure(const ModelStep& step, uint64_t seed);
 nlohmann::json measured_json(const Measured& measured);
 
-/// Runs this program's `measure` and that of the program of before in turn, and prints both side by
-/// side.
+/// Runs `measure` of this program and of `before` in turn, in several rounds, and prints both
+/// results side by side.
 void print_before_after(const std::filesystem::path& before, const ModelStep& step, int threads,
                         uint64_t seed, bool json);
 

@@ -1,5 +1,6 @@
-// Operations without a schedule, for `tune compare`: what Halide makes of them by itself, and its
-// autoschedulers. The estimates, which these need, are parameters named as the operation's SIZES.
+// Operations without a schedule, for `tune compare`: compiled by Halide as they are, or by its
+// autoschedulers. Autoschedulers need estimates of the sizes: generator parameters with the names
+// of the operation's sizes.
 #include <Halide.h>
 
 #include "generators/common/gemm.h"
@@ -35,7 +36,7 @@ class PlainGemmNN : public PlainGemm<PlainGemmNN, Layout::kNN> {};
 class PlainGemmNT : public PlainGemm<PlainGemmNT, Layout::kNT> {};
 class PlainGemmTN : public PlainGemm<PlainGemmTN, Layout::kTN> {};
 
-/// y(d, t, r) = x(d, 0, r) .. x(d, t, r).
+/// y(d, t, r) = x(d, 0, r) * .. * x(d, t, r).
 class PlainScanForward : public Generator<PlainScanForward> {
  public:
   GeneratorParam<int> rows{"R", 8}, steps{"T", 128}, columns{"D", 64};

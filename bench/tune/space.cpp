@@ -9,10 +9,11 @@ namespace mmrec::tune {
 
 namespace {
 
-/// One value up or down, where there is one.
+/// Appends the point that is one value up or down on axis i, if there is one.
 void add_step(const Axis& axis, const Point& from, size_t i, int direction,
               std::vector<Point>& to) {
-  const size_t index = from[i] + static_cast<size_t>(direction);  // below 0: beyond the end
+  // below 0 wraps around, beyond the end
+  const size_t index = from[i] + static_cast<size_t>(direction);
   if (axis.automatic(from[i]) || index >= axis.values.size() || axis.automatic(index)) return;
   to.push_back(from);
   to.back()[i] = index;

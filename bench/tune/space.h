@@ -9,41 +9,41 @@
 
 namespace mmrec::tune {
 
-using namespace registry;  // calls, instances and rows are the tables'
+using namespace registry;  // for Instance
 
-/// A parameter of a generator and its values worth trying, in ascending order.
+/// A parameter of a generator, and its values worth trying, in ascending order.
 struct Axis {
   std::string name;
   std::vector<int> values;
   size_t standard = 0;  ///< index of the default
 
-  /// The value 0 says "as the target wants it": it has no place among the others.
+  /// The value 0 means "chosen by the target". It has no neighbours in the order of values.
   bool automatic(size_t index) const { return values[index] == 0; }
 };
 
-/// A point of a space: an index into each axis' values.
+/// A point of a space: for each axis, an index into its values.
 using Point = std::vector<size_t>;
 
 /// The instances of a variant that may be tried.
 struct Space {
   std::string variant;
   std::vector<Axis> axes;
-  /// Whether the parameters of an instance are worth trying together; empty: all are.
+  /// Whether an instance's parameters are worth trying together. Empty: all are.
   std::function<bool(const Instance&)> sensible = nullptr;
 
   double size() const;
   Point defaults() const;
-  /// What stands beside the defaults is named.
+  /// Names only the parameters that differ from the defaults.
   Instance instance(const Point& point) const;
-  /// The point of an instance, the nearest one where a value is none of those listed.
+  /// Returns the point of an instance. A value that is not listed becomes the nearest one.
   Point nearest(const Instance& instance) const;
   Point random(uint64_t seed, uint64_t draw) const;
-  /// All of it, whether sensible or not, the defaults first.
+  /// Returns all points, sensible or not, with the defaults first.
   std::vector<Point> grid() const;
-  /// One parameter, one value up or down; from 0 to all values.
+  /// Returns the neighbours: one parameter moved by one value. From the value 0, any other value.
   std::vector<Point> steps(const Point& from) const;
-  /// Two parameters, one up and one down: a register tile that grows in one direction has to shrink
-  /// in the other.
+  /// Returns the points with one parameter up and another one down. A register tile that grows in
+  /// one direction must shrink in the other.
   std::vector<Point> trades(const Point& from) const;
 };
 

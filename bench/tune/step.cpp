@@ -55,7 +55,8 @@ std::vector<StepCall> record_step(const ModelStep& step, uint64_t seed) {
   for (const ProfileRow& row : profile_rows()) {
     const Call made = call_of(
         row.op, row.pass, {row.sizes.data().begin(), row.sizes.data().begin() + row.sizes.count()});
-    const auto same = std::ranges::find(calls, made, &StepCall::call);  // by another kernel
+    // the same call, served by another kernel
+    const auto same = std::ranges::find(calls, made, &StepCall::call);
     StepCall& sum = same != calls.end() ? *same : calls.emplace_back(StepCall{.call = made});
     sum.seconds += row.seconds / kSteps;
   }

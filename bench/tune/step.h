@@ -10,30 +10,30 @@
 
 namespace mmrec::tune {
 
-using namespace registry;  // calls, instances and rows are the tables'
+using namespace registry;  // for Call
 
-/// What a training step does of one call.
+/// A call in a training step.
 struct StepCall {
   Call call;
-  double seconds = 0;  ///< of all such calls
+  double seconds = 0;  ///< of all equal calls of the step
 };
 
 /// A training step of a model.
 struct ModelStep {
-  std::string config = "tiny";  ///< a preset or a JSON file of fields
+  std::string config = "tiny";  ///< a preset, or a JSON file of fields
   int batch = 2, sequence = 256;
 };
 
-/// What the last sweep was for: what `tune measure` measures where nothing else is asked for.
+/// The step of the last sweep. `tune measure` uses it by default.
 struct SweptStep {
   ModelStep step;
   int threads = 1;
 };
 void write_swept_step(const std::filesystem::path& file, const SweptStep& swept);
-/// Nothing where there is no such file. Throws an Error for one that says something else.
+/// Returns nullopt if the file does not exist. Throws an Error if its content is invalid.
 std::optional<SweptStep> read_swept_step(const std::filesystem::path& file);
 
-/// What a step calls, the longest first.
+/// Returns the calls of a step, sorted by time, the longest first.
 std::vector<StepCall> record_step(const ModelStep& step, uint64_t seed);
 
 }  // namespace mmrec::tune

@@ -22,15 +22,17 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// Gives the best a chance of more than one half to win by kLeastGain.
+/// A contestant with this gain enters a duel. Half of kLeastGain: if the true gain is kLeastGain,
+/// more than half of the best contestants enter.
 constexpr double kPromisingGain = kLeastGain / 2;
-constexpr double kQualifyingSeconds = 2,
-                 kDuelSeconds = 6;  // even where the budget ends: a race that is begun is decided
+constexpr double kQualifyingSeconds = 2;
+/// A duel may run longer than the budget: a race that has begun is decided.
+constexpr double kDuelSeconds = 6;
 constexpr const char* kReport = "{:<42} {:>9}{:>8}{:>12}{:>7}  {}";
 
 double now() { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
 
-/// The variants that may be chosen; of an operation that there is not, none.
+/// Returns the variants of a pass that may be chosen; none for an unknown operation.
 std::vector<Build> candidates_of(const std::string& op, const std::string& pass) {
   std::vector<Build> found;
   std::ranges::copy_if(builds(), std::back_inserter(found), [&](const Build& build) {
@@ -39,7 +41,8 @@ std::vector<Build> candidates_of(const std::string& op, const std::string& pass)
   return found;
 }
 
-/// Whether an instance's fingerprint is today's, as far as the build knows it.
+/// Whether an instance's fingerprint is current. True if that is unknown: the
+/// build does not have the instance, or the verdict has no fingerprint.
 bool is_of_today(const Call& call, const Instance& instance, const std::string& lowered) {
   const KernelEntry* built = built_kernel(call.op, call.pass, instance);
   return !built || lowered.empty() || built->lowered == lowered;
@@ -104,8 +107,8 @@ class Task {
     return sum;
   }
 
-  std::map<Instance, Compiled> made;  ///< what this sweep has compiled
-  bool reported = false;              ///< whether the display has what came out
+  std::map<Instance, Compiled> made;  ///< compiled by this sweep
+  bool reported = false;              ///< whether report() has printed its result
 
  private:
   std::vector<StepCall> calls_;
@@ -114,10 +117,10 @@ class Task {
   Swept swept_;
 };
 
-/// What the log says of an instance.
+/// What the log has about an instance.
 struct Known {
   bool barred = false;
-  std::map<Call, const Verdict*> times;  ///< the latest
+  std::map<Call, const Verdict*> times;  ///< the latest of each call
 };
 
 class Sweeper {
@@ -130,7 +133,7 @@ class Sweeper {
         end_(now() + options.budget) {}
 
   std::vector<Swept> run() {
-    database_.add({});  // a table that was lost comes back from the log
+    database_.add({});  // restores a lost table from the log
     std::map<std::pair<std::string, std::string>, std::vector<StepCall>> passes;
     for (const StepCall& call : options_.calls)
       passes[{call.call.op, call.call.pass}].push_back(call);
@@ -141,8 +144,9 @@ class Sweeper {
     }
     std::ranges::sort(tasks, std::greater(), &Task::seconds);
     display_.line(fmt::format(kReport, "call", "time", "gain", "tried", "took", "best"));
-    // At first each is given a few instances, the defaults among them; then shares by time; what is
-    // left goes to those whose search goes on, by what it has found.
+    // In round 0 each task tries a few instances, among them the defaults. In round 1 each task
+    // gets a share of the budget by the time of its calls. In later rounds, the unfinished tasks
+    // share the rest, by the gains found so far.
     for (int round = 0;
          now() < end_ &&
          std::ranges::any_of(tasks, [](Task& task) { return !task.swept().finished; });
@@ -178,7 +182,7 @@ class Sweeper {
   void work_on(Task& task) {
     const double begin = now();
     contests_.clear();
-    // Workers come in pairs so that one race serves some candidates.
+    // Two candidates per worker: a race of many candidates costs less than several races.
     const auto at_once = static_cast<size_t>(2 * std::max(1, options_.workshop.workers));
     do {
       const std::vector<Instance> instances = task.search().next(at_once);
@@ -194,7 +198,8 @@ class Sweeper {
       if (const Row* row = database_.row(call.call)) task.swept().rows.push_back(*row);
   }
 
-  /// A line for each call: what is best for it, and for the first one what it took to find that.
+  /// Prints one line per call with its best instance; the first line also has the cost of the
+  /// search.
   void report(Task& task) {
     task.reported = true;
     const Swept& swept = task.swept();
@@ -244,7 +249,7 @@ class Sweeper {
     return known;
   }
 
-  /// Brings the log to know all about some instances, and tells the search.
+  /// Completes the log's knowledge of the instances, and tells the search their scores.
   void try_out(Task& task, const std::vector<Instance>& instances) {
     std::vector<Instance> unknown;
     for (const Instance& instance : instances) {
@@ -273,8 +278,8 @@ class Sweeper {
     }
   }
 
-  /// Makes those of the instances that there are not yet, as far as the time allows; failures go
-  /// into the log.
+  /// Compiles the instances that are neither built nor made yet, as far as time allows. Logs
+  /// failures.
   void compile(Task& task, const std::vector<Instance>& instances, size_t left) {
     std::vector<Instance> missing;
     std::vector<Recipe> recipes;
@@ -294,8 +299,8 @@ class Sweeper {
         workshop_.make(recipes, end_ - begin, [&] { show(task, nullptr, left); });
     std::vector<Verdict> failures;
     for (size_t i = 0; i < made.size(); ++i) {
-      const bool cut_short = made[i].status == Status::kSlowCompile &&
-                             now() >= end_;  // by the budget, which says nothing of it
+      // Ended by the budget: no verdict on the instance.
+      const bool cut_short = made[i].status == Status::kSlowCompile && now() >= end_;
       task.swept().compiled += !cut_short;
       if (!made[i].candidate && !cut_short) {
         failures.push_back(
@@ -308,7 +313,7 @@ class Sweeper {
     if (!failures.empty()) database_.add(failures);
   }
 
-  /// A kernel to run; null where it is neither built nor made.
+  /// Returns a kernel to run; null if it is neither built nor made.
   const KernelEntry* kernel_of(const Task& task, const Instance& instance) const {
     if (const KernelEntry* built = built_kernel(task.op(), task.pass(), instance)) return built;
     const auto made = task.made.find(instance);
@@ -316,7 +321,7 @@ class Sweeper {
                                                              : nullptr;
   }
 
-  /// What is to be beaten: the table's instance, or what a call gets today.
+  /// Returns the instance to beat: the table's, or the one that a call gets today.
   Instance incumbent_of(const Task& task, const Call& call) {
     const Row* row = database_.row(call);
     const Instance incumbent = row ? row->instance : chosen_instance(call);
@@ -325,14 +330,14 @@ class Sweeper {
   }
 
   void race(Task& task, const Call& call, const std::vector<Instance>& entrants, size_t left) {
-    // The defaults, with which all times are compared, and the incumbent stay to the end.
+    // The defaults, the base of all times, and the incumbent are never dropped.
     compile(task, {task.defaults(), incumbent_of(task, call)}, left);
-    const Instance incumbent =
-        incumbent_of(task, call);  // another one where it was barred just now
+    // Ask again: the incumbent may have been barred just now.
+    const Instance incumbent = incumbent_of(task, call);
     std::vector<Instance> instances{task.defaults()};
     if (incumbent != instances.front()) instances.push_back(incumbent);
     for (const Instance& instance : instances)
-      if (!kernel_of(task, instance)) {  // and nobody else may win without a race against it
+      if (!kernel_of(task, instance)) {  // without it, no other instance may win
         if (now() < end_) {
           display_.erase_status();
           database_.warn()(fmt::format("{}: left out, {} could not be compiled: {}",
@@ -371,8 +376,8 @@ class Sweeper {
     for (size_t i = 0; i < runs.size(); ++i)
       add(instances[i], runs[i], runs[champion], runs.front());
 
-    // Of many, one may look good by chance: it has to win again, alone against the incumbent and
-    // the defaults, and clearly.
+    // The best of many may be best by chance. So it must win a duel against the incumbent clearly;
+    // the defaults run beside them.
     size_t best = champion;
     double least = 1 - kPromisingGain;
     for (size_t i = 0; i < runs.size(); ++i)
@@ -447,8 +452,8 @@ Verdict Database::verdict(const Call& call, const Instance& instance, Status sta
 
 void Database::add(std::span<const Verdict> verdicts) {
   log().append(verdicts, [&] {
-    // News is also what the log has from after the table was written: a tuner was ended between the
-    // two.
+    // Calls with news also include verdicts that are newer than the table: a tuner was killed
+    // before it wrote the table.
     const std::string written = std::filesystem::exists(table_path_)
                                     ? utc_time(std::filesystem::last_write_time(table_path_))
                                     : "";

@@ -16,17 +16,18 @@
 
 namespace mmrec::tune {
 
-/// What a sweep is for, and how long it may take.
+/// What to tune, and for how long.
 struct SweepOptions {
-  std::vector<StepCall> calls;  ///< what is tuned, with its part of the time
+  std::vector<StepCall> calls;  ///< the calls to tune, with their time in the step
   double budget = 300;          ///< seconds
-  bool grid = false;            ///< tries all instances in turn instead of searching
+  bool grid = false;            ///< try all instances in turn instead of searching
   uint64_t seed = 42;
   Workshop::Settings workshop;
-  std::vector<Build> strangers = {};  ///< what competes besides the registry's variants: a test's
+  /// For tests: more builds to try besides the registry's variants.
+  std::vector<Build> strangers = {};
 };
 
-/// A machine's log and the table that is derived from it.
+/// A machine's log, and the table that is derived from it.
 class Database {
  public:
   Database(const std::filesystem::path& folder, Machine machine, Warn warn);
@@ -34,19 +35,19 @@ class Database {
   const Machine& machine() const { return machine_; }
   const Warn& warn() const { return warn_; }
   const std::filesystem::path& table_path() const { return table_path_; }
-  /// Opened at the first use, and created if need be: who only looks at the table needs no right to
-  /// write.
+  /// The log, opened or created at first use: reading only the table requires no write permission.
   Log& log();
-  /// What the table says now.
+  /// The current table.
   const ScheduleTable& table() const { return table_; }
-  /// The table's row of a call for this machine, if it was measured with today's code.
+  /// Returns the table's row of a call for this machine, or null if there is none or it was
+  /// measured with other code.
   const Row* row(const Call& call) const;
 
-  /// Adds to the log, and brings the table up to date before anybody else adds something: the rows
-  /// of the calls that the verdicts are about (one without sizes: of its operation's pass), and
-  /// those that are missing. Others stay, whether edited or from elsewhere.
+  /// Appends to the log, and updates the table before another tuner can append. Updates the rows of
+  /// the verdicts' calls (a verdict without sizes concerns all calls of its pass) and adds missing
+  /// rows. Keeps all other rows, such as edited ones or those of other machines.
   void add(std::span<const Verdict> verdicts);
-  /// A verdict with all that is not about the candidate filled in.
+  /// Returns a verdict with time, machine and code filled in.
   Verdict verdict(const Call& call, const Instance& instance, Status status) const;
 
  private:
@@ -57,22 +58,22 @@ class Database {
   ScheduleTable table_;
 };
 
-/// Throws an Error where what is tuned for a target would take the place of what the project's
-/// builds use: kernels that check their arguments at every call are slower, and in another way.
+/// Throws an Error if tuning for `target` would write into the project's tables although its
+/// kernels check their arguments: these kernels are slower, and not by a constant factor.
 void check_may_tune(const std::string& target, const std::filesystem::path& user_folder);
 
-/// What a sweep did to a kernel.
+/// Statistics of a sweep for a pass.
 struct Swept {
   std::string op, pass;
-  double space = 0;  ///< instances that there are
+  double space = 0;  ///< number of instances
   int compiled = 0, timed = 0;
-  double seconds = 0;          ///< that it took
+  double seconds = 0;          ///< time spent
   bool finished = false;       ///< whether the search came to its end
   std::vector<Row> rows = {};  ///< of its calls
 };
 
-/// Tries instances of the kernels that the calls go to, the longest of a step first, each for its
-/// share of the budget, and writes down what came out as it goes.
+/// Tunes the kernels of the calls, those with the longest time first. Each gets a share of the
+/// budget. Results go into the log and the table at once.
 std::vector<Swept> sweep(const SweepOptions& options, Database& database, Console& display);
 
 }  // namespace mmrec::tune

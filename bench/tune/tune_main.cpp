@@ -84,7 +84,7 @@ int main(int argc, char** argv) {
   measure_app->add_flag("--alone", alone, "only as they are built now");
 
   return program.run(argc, argv, [&] {
-    Tree::ours();  // or else nothing is written
+    Tree::ours();  // throws before anything is written
     common.seed = program.seed();
     common.quiet = program.quiet();
     common.threads = num_threads();
