@@ -36,6 +36,7 @@ struct KernelEntry {
   const halide_filter_metadata_t* (*metadata)();
 
   bool whole() const { return line->traits & registry::kWhole; }
+  bool baseline() const { return line->traits & registry::kBaseline; }
 };
 
 /// The sizes of a call, in the order of the operation's line in generators/kernels.def. The

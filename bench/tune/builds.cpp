@@ -1,8 +1,7 @@
 #include "bench/tune/builds.h"
 
 #include <algorithm>
-#include <map>
-#include <memory>
+#include <utility>
 
 #include "bench/tune/log.h"
 #include "generators/program/lowering.h"
@@ -14,70 +13,74 @@ namespace mmrec::tune {
 
 namespace {
 
-Halide::Internal::AbstractGeneratorPtr make(const Build& build, const Params& params) {
-  return generators::make_generator(build.generator, Halide::Target(build_target()),
-                                    {params, build.params});
+std::string generator_of(const KernelEntry& kernel) {
+  return generators::Kernel{kernel.line, kernel.pass}.generator();
 }
 
-Instance instance_of(const KernelEntry& kernel) {
-  return {kernel.variant, parse_params(kernel.params)};
-}
-
-std::vector<Build> all_builds() {
-  std::vector<Build> all;
-  for (const KernelEntry& kernel : kernels())
-    if (!*kernel.params)
-      all.push_back({kernel.op, kernel.pass, kernel.variant,
-                     std::string(kernel.line->generator) + "_" + kernel.pass,
-                     generators::fixed_params(*kernel.line),
-                     (kernel.line->traits & registry::kBaseline) != 0, kernel.lowered});
-  return all;
+Halide::Internal::AbstractGeneratorPtr make(const KernelEntry& defaults, const Params& params) {
+  return generators::make_generator(generator_of(defaults), Halide::Target(build_target()),
+                                    {params, generators::fixed_params(*defaults.line)});
 }
 
 }  // namespace
 
-const std::vector<Build>& builds() {
-  static const std::vector<Build> all = all_builds();
+std::vector<const KernelEntry*> default_kernels() {
+  std::vector<const KernelEntry*> all;
+  for (const KernelEntry& kernel : kernels())
+    if (!*kernel.params) all.push_back(&kernel);
   return all;
 }
 
-std::vector<Build> builds_of(const std::string& op, const std::string& pass) {
-  std::vector<Build> found;
-  std::ranges::copy_if(builds(), std::back_inserter(found),
-                       [&](const Build& build) { return build.op == op && build.pass == pass; });
+std::vector<const KernelEntry*> default_kernels(const std::string& op, const std::string& pass) {
+  std::vector<const KernelEntry*> found = default_kernels();
+  std::erase_if(
+      found, [&](const KernelEntry* kernel) { return kernel->op != op || kernel->pass != pass; });
   if (found.empty()) fail("no kernel implements {}.{}", op, pass);
   return found;
 }
 
 std::string build_target() { return MMREC_BUILD_TARGET; }
-std::string halide_version() { return MMREC_BUILD_HALIDE; }
 
 bool has_generator(const std::string& name) {
   const std::vector<std::string> all = Halide::Internal::GeneratorRegistry::enumerate();
   return std::ranges::find(all, name) != all.end();
 }
 
-Space space_of(const Build& build) {
-  const auto generator = make(build, {});
+Space space_of(const KernelEntry& defaults) {
+  const auto generator = make(defaults, {});
   generator->build_pipeline();  // reads the parameters that the pipeline depends on
-  Space space{build.variant, {}};
+  Space space{defaults.variant, {}};
   const auto* tunables = dynamic_cast<const generators::Tunables*>(generator.get());
   if (!tunables) return space;
-  space.sensible = [build](const Instance& instance) {
-    return dynamic_cast<generators::Tunables&>(*make(build, instance.params))
+  space.sensible = [defaults](const Instance& instance) {
+    return dynamic_cast<generators::Tunables&>(*make(defaults, instance.params))
         .why_rejected()
         .empty();
   };
+  const Params fixed = generators::fixed_params(*defaults.line);
   for (const generators::Tunables::Declared& declared : tunables->tunables()) {
-    if (!declared.read || build.params.contains(declared.name)) continue;
+    if (!declared.read || fixed.contains(declared.name)) continue;
     Axis axis{declared.name, declared.values};
     axis.standard = static_cast<size_t>(std::ranges::find(axis.values, declared.standard) -
                                         axis.values.begin());
     if (axis.standard == axis.values.size())
-      fail("the default of {}'s {} is none of its values", build.generator, declared.name);
+      fail("the default of {}'s {} is none of its values", generator_of(defaults), declared.name);
     space.axes.push_back(std::move(axis));
   }
   return space;
+}
+
+Recipe recipe_of(const KernelEntry& defaults, const Instance& instance,
+                 std::vector<std::vector<int>> shapes, uint64_t seed) {
+  Recipe recipe{defaults.op,
+                defaults.pass,
+                instance.variant,
+                generator_of(defaults),
+                generators::fixed_params(*defaults.line),
+                std::move(shapes),
+                seed};
+  for (const auto& [name, value] : instance.params) recipe.params[name] = value;
+  return recipe;
 }
 
 const KernelEntry* built_kernel(const std::string& op, const std::string& pass,
@@ -90,23 +93,21 @@ const KernelEntry* built_kernel(const std::string& op, const std::string& pass,
 }
 
 const KernelEntry& chosen_kernel(const Call& call) {
-  // A Kernel keeps pointers to its names; the map's keys own them.
-  static std::map<std::pair<std::string, std::string>, std::unique_ptr<Kernel>> kernels_of_calls;
-  const auto [place, first] = kernels_of_calls.try_emplace({call.op, call.pass});
-  if (first)
-    place->second =
-        std::make_unique<Kernel>(place->first.first.c_str(), place->first.second.c_str());
-  return place->second->choose(Sizes(sizes_of(call)));
+  const KernelEntry& any = *default_kernels(call.op, call.pass).front();
+  return Kernel(any.op, any.pass).choose(Sizes(sizes_of(call)));
 }
 
-Instance chosen_instance(const Call& call) { return instance_of(chosen_kernel(call)); }
+Instance chosen_instance(const Call& call) {
+  const KernelEntry& kernel = chosen_kernel(call);
+  return {kernel.variant, parse_params(kernel.params)};
+}
 
 Machine Machine::current() {
   return {.cpu = cpu_id(),
           .microarchitecture = mmrec::microarchitecture(),
           .isa = isa_tier(kernel_target()),
           .target = build_target(),
-          .halide = halide_version(),
+          .halide = MMREC_BUILD_HALIDE,
           .threads = num_threads()};
 }
 

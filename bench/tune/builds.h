@@ -3,35 +3,29 @@
 #include <string>
 #include <vector>
 
+#include "bench/tune/candidate.h"
 #include "bench/tune/space.h"
 #include "runtime/kernel_registry.h"
 
 namespace mmrec::tune {
 
-/// How the build compiles one pass of a variant.
-struct Build {
-  std::string op, pass, variant;
-  std::string generator;  ///< name in Halide's registry
-  Params params;          ///< parameters of the registry line
-  bool baseline = false;  ///< only for comparisons, never chosen
-  /// Fingerprint of the instance with the generator's defaults. If it changes, all earlier verdicts
-  /// of the log are invalid.
-  std::string code;
-};
+/// Returns the kernels with the generators' defaults, one per variant of a pass, in the registry's
+/// order. The first one of a pass is its default variant.
+std::vector<const KernelEntry*> default_kernels();
+/// Returns those of one pass. Throws an Error if there are none.
+std::vector<const KernelEntry*> default_kernels(const std::string& op, const std::string& pass);
 
-/// Returns all builds in the registry's order. The first build of a pass is its default variant.
-const std::vector<Build>& builds();
-std::vector<Build> builds_of(const std::string& op, const std::string& pass);
-
-/// The Halide target with all features that kernels are compiled for; the version of Halide.
+/// The Halide target with all features that kernels are compiled for.
 std::string build_target();
-std::string halide_version();
 
 /// Whether Halide's registry has a generator of this name.
 bool has_generator(const std::string& name);
 
-/// Returns the space of parameter values that the build's generator declares.
-Space space_of(const Build& build);
+/// Returns the space of parameter values that the generator of a variant declares.
+Space space_of(const KernelEntry& defaults);
+/// Returns the recipe of an instance of a variant, to be checked at these shapes.
+Recipe recipe_of(const KernelEntry& defaults, const Instance& instance,
+                 std::vector<std::vector<int>> shapes, uint64_t seed);
 
 /// Returns the kernel of an instance, or null if the build does not have it.
 const KernelEntry* built_kernel(const std::string& op, const std::string& pass,

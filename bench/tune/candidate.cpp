@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "bench/tune/builds.h"
 #include "support/atomic_file.h"
 #include "support/error.h"
 #include "support/run_commands.h"
@@ -18,18 +19,6 @@ Function* symbol(void* library, const std::string& name) {
   void* address = ::dlsym(library, name.c_str());
   if (!address) fail("a candidate lacks {}: {}", name, ::dlerror());
   return reinterpret_cast<Function*>(address);
-}
-
-/// Returns a registered kernel of the variant, or of another variant of the pass if it is not
-/// registered.
-const KernelEntry& registered(const Recipe& recipe) {
-  const KernelEntry* found = nullptr;
-  for (const KernelEntry& entry : kernels())
-    if (entry.op == recipe.op && entry.pass == recipe.pass &&
-        (!found || entry.variant == recipe.variant))
-      found = &entry;
-  if (!found) fail("no kernel implements {}.{}", recipe.op, recipe.pass);
-  return *found;
 }
 
 nlohmann::json recipe_json(const Recipe& recipe) {
@@ -63,7 +52,9 @@ Candidate::Candidate(const Recipe& recipe, const std::filesystem::path& library,
       lowered_(std::move(lowered)),
       library_(::dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL)) {
   if (!library_) fail("cannot load a candidate: {}", ::dlerror());
-  const KernelEntry& like = registered(recipe);
+  const KernelEntry* registered = built_kernel(recipe.op, recipe.pass, {recipe.variant, {}});
+  const KernelEntry& like =
+      registered ? *registered : *default_kernels(recipe.op, recipe.pass).front();
   entry_ = {.name = "candidate",
             .op = op_.c_str(),
             .pass = pass_.c_str(),

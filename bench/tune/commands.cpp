@@ -44,12 +44,12 @@ std::vector<int> parse_shape(const std::string& text) {
   return sizes;
 }
 
-std::vector<Build> selected_builds(const Selection& selection) {
-  std::vector<Build> found;
-  for (const Build& build : builds())
-    if ((selection.op.empty() || build.op == selection.op) &&
-        (selection.pass.empty() || build.pass == selection.pass))
-      found.push_back(build);
+std::vector<const KernelEntry*> selected_kernels(const Selection& selection) {
+  std::vector<const KernelEntry*> found = default_kernels();
+  std::erase_if(found, [&](const KernelEntry* kernel) {
+    return (!selection.op.empty() && kernel->op != selection.op) ||
+           (!selection.pass.empty() && kernel->pass != selection.pass);
+  });
   if (!found.empty()) return found;
   std::vector<std::string> ops = mmrec::operations();
   fail_usage("there is no kernel {}{}{}; operations are: {}", selection.op,
@@ -80,12 +80,12 @@ bool is_built(const Row& row) {
 }  // namespace
 
 std::vector<StepCall> selected_calls(const Selection& selection, uint64_t seed) {
-  const std::vector<Build> meant = selected_builds(selection);
+  const std::vector<const KernelEntry*> selected = selected_kernels(selection);
   std::vector<StepCall> calls;
   if (!selection.shape.empty()) {
     if (selection.op.empty()) fail_usage("--shape goes with --op");
-    for (const Build& build : meant) {
-      const Call call = call_of(build.op, build.pass, parse_shape(selection.shape));
+    for (const KernelEntry* kernel : selected) {
+      const Call call = call_of(kernel->op, kernel->pass, parse_shape(selection.shape));
       if (std::ranges::find(calls, call, &StepCall::call) == calls.end())
         calls.push_back({.call = call, .seconds = 1});
     }
@@ -97,10 +97,10 @@ std::vector<StepCall> selected_calls(const Selection& selection, uint64_t seed) 
     double all = 0;
     for (const StepCall& call : of_step) all += call.seconds;
     for (const StepCall& call : of_step) {
-      const auto means = [&](const Build& build) {
-        return build.op == call.call.op && build.pass == call.call.pass;
+      const auto serves = [&](const KernelEntry* kernel) {
+        return kernel->op == call.call.op && kernel->pass == call.call.pass;
       };
-      if (call.seconds < kLeastShare * all || std::ranges::none_of(meant, means)) continue;
+      if (call.seconds < kLeastShare * all || std::ranges::none_of(selected, serves)) continue;
       const auto same = std::ranges::find(calls, call.call, &StepCall::call);
       if (same == calls.end())
         calls.push_back(call);
@@ -129,8 +129,8 @@ double parse_duration(const std::string& text) {
 
 void list(const Common& common, const Selection& selection) {
   nlohmann::json report = nlohmann::json::array();
-  for (const Build& build : selected_builds(selection)) {
-    const Space space = space_of(build);
+  for (const KernelEntry* kernel : selected_kernels(selection)) {
+    const Space space = space_of(*kernel);
     nlohmann::json axes = nlohmann::json::array();
     std::vector<std::string> texts;
     for (const Axis& axis : space.axes) {
@@ -140,14 +140,15 @@ void list(const Common& common, const Selection& selection) {
                                   fmt::join(axis.values, " ")));
     }
     if (common.json)
-      report.push_back({{"op", build.op},
-                        {"pass", build.pass},
-                        {"variant", build.variant},
+      report.push_back({{"op", kernel->op},
+                        {"pass", kernel->pass},
+                        {"variant", kernel->variant},
                         {"space", space.size()},
                         {"parameters", axes}});
     else
-      print_line("{:<36}{:>6.0f}  {}", fmt::format("{}.{} {}", build.op, build.pass, build.variant),
-                 space.size(), fmt::join(texts, ", "));
+      print_line("{:<36}{:>6.0f}  {}",
+                 fmt::format("{}.{} {}", kernel->op, kernel->pass, kernel->variant), space.size(),
+                 fmt::join(texts, ", "));
   }
   if (common.json) print_line("{}", report.dump(1));
 }
@@ -222,13 +223,9 @@ void show(const Common& common) {
   print_line("this program's kernels: {}\n", kernel_schedule());
   for (const Row& row : database.table().rows) {
     const bool here = row.isa == machine.isa && row.cpu == machine.cpu;
-    const auto known = [&](const Build& build) {
-      return build.op == row.call.op && build.pass == row.call.pass &&
-             build.variant == row.instance.variant;
-    };
-    const auto build = std::ranges::find_if(builds(), known);
+    const bool known = built_kernel(row.call.op, row.call.pass, {row.instance.variant, {}});
     const KernelEntry* built = built_kernel(row.call.op, row.call.pass, row.instance);
-    const std::string state = build == builds().end()                  ? "no such kernel"
+    const std::string state = !known                                   ? "no such kernel"
                               : built && built->lowered != row.lowered ? "measured with other code"
                               : !here                                  ? "another machine's"
                               : is_built(row) ? ""

@@ -28,19 +28,16 @@ struct Way {
 
 Way instance_way(const std::string& name, const Call& call, const Instance& instance,
                  uint64_t seed) {
-  const std::vector<Build> all = builds_of(call.op, call.pass);
-  const auto build = std::ranges::find(all, instance.variant, &Build::variant);
-  if (build == all.end()) fail("{}.{} has no variant {}", call.op, call.pass, instance.variant);
-  Recipe recipe{call.op,          call.pass, instance.variant, build->generator, build->params,
-                {sizes_of(call)}, seed};
-  for (const auto& [param, value] : instance.params) recipe.params[param] = value;
-  return {fmt::format("{}: {}", name, instance.string()), recipe,
+  const KernelEntry* defaults = built_kernel(call.op, call.pass, {instance.variant, {}});
+  if (!defaults) fail("{}.{} has no variant {}", call.op, call.pass, instance.variant);
+  return {fmt::format("{}: {}", name, instance.string()),
+          recipe_of(*defaults, instance, {sizes_of(call)}, seed),
           built_kernel(call.op, call.pass, instance)};
 }
 
 std::vector<Way> ways(const Call& call, const Row* row, uint64_t seed) {
-  std::vector<Way> ways{instance_way("defaults by hand", call,
-                                     {builds_of(call.op, call.pass).front().variant, {}}, seed)};
+  std::vector<Way> ways{instance_way(
+      "defaults by hand", call, {default_kernels(call.op, call.pass).front()->variant, {}}, seed)};
   if (row) ways.push_back(instance_way("tuned", call, row->instance, seed));
   const std::string plain = fmt::format("plain_{}_{}", call.op, call.pass);
   if (!has_generator(plain)) return ways;

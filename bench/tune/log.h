@@ -48,7 +48,7 @@ struct Verdict {
   Machine machine;
   Call call;  ///< without sizes if the verdict holds for all sizes
   Instance instance;
-  std::string code;          ///< see Build::code
+  std::string code;          ///< fingerprint of the variant with the generator's defaults
   std::string lowered = {};  ///< fingerprint of the instance; empty if it was not lowered
   Status status = Status::kOk;
   std::string race = {};    ///< name of the race, shared by all its contestants

@@ -33,12 +33,18 @@ constexpr const char* kReport = "{:<42} {:>9}{:>8}{:>12}{:>7}  {}";
 double now() { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
 
 /// Returns the variants of a pass that may be chosen; none for an unknown operation.
-std::vector<Build> candidates_of(const std::string& op, const std::string& pass) {
-  std::vector<Build> found;
-  std::ranges::copy_if(builds(), std::back_inserter(found), [&](const Build& build) {
-    return build.op == op && build.pass == pass && !build.baseline;
+std::vector<const KernelEntry*> candidates_of(const std::string& op, const std::string& pass) {
+  std::vector<const KernelEntry*> found = default_kernels();
+  std::erase_if(found, [&](const KernelEntry* kernel) {
+    return kernel->op != op || kernel->pass != pass || kernel->baseline();
   });
   return found;
+}
+
+/// Returns the fingerprint of a variant with the generator's defaults; "" if it may not be chosen.
+std::string code_of(const Call& call, const Instance& instance) {
+  const KernelEntry* defaults = built_kernel(call.op, call.pass, {instance.variant, {}});
+  return defaults && !defaults->baseline() ? defaults->lowered : "";
 }
 
 /// Whether an instance's fingerprint is current. True if that is unknown: the
@@ -51,17 +57,15 @@ bool is_of_today(const Call& call, const Instance& instance, const std::string& 
 Sources sources() {
   return {.default_variant =
               [](const Call& call) {
-                const std::vector<Build> candidates = candidates_of(call.op, call.pass);
-                return candidates.empty() ? "" : candidates.front().variant;
+                const std::vector<const KernelEntry*> candidates =
+                    candidates_of(call.op, call.pass);
+                return candidates.empty() ? "" : candidates.front()->variant;
               },
           .of_today =
               [](const Verdict& verdict) {
-                const Call& call = verdict.call;
-                const auto today = [&](const Build& build) {
-                  return build.variant == verdict.instance.variant && build.code == verdict.code;
-                };
-                return std::ranges::any_of(candidates_of(call.op, call.pass), today) &&
-                       is_of_today(call, verdict.instance, verdict.lowered);
+                const std::string code = code_of(verdict.call, verdict.instance);
+                return !code.empty() && verdict.code == code &&
+                       is_of_today(verdict.call, verdict.instance, verdict.lowered);
               }};
 }
 
@@ -70,12 +74,12 @@ class Task {
  public:
   Task(const SweepOptions& options, std::vector<StepCall> calls, const Database& database)
       : calls_(std::move(calls)),
-        builds_(candidates_of(op(), pass())),
+        variants_(candidates_of(op(), pass())),
         swept_{.op = op(), .pass = pass()} {
-    for (const Build& build : options.strangers)
-      if (build.op == op() && build.pass == pass()) builds_.push_back(build);
+    for (const KernelEntry* stranger : options.strangers)
+      if (stranger->op == op() && stranger->pass == pass()) variants_.push_back(stranger);
     std::vector<Space> spaces;
-    for (const Build& build : builds_) spaces.push_back(space_of(build));
+    for (const KernelEntry* defaults : variants_) spaces.push_back(space_of(*defaults));
     for (const Space& space : spaces) swept_.space += space.size();
     std::vector<double> weights;
     for (const StepCall& call : calls_) weights.push_back(call.seconds);
@@ -92,15 +96,13 @@ class Task {
   const std::vector<StepCall>& calls() const { return calls_; }
   InstanceSearch& search() { return *search_; }
   Swept& swept() { return swept_; }
-  bool has(const std::string& variant) const {
-    return std::ranges::find(builds_, variant, &Build::variant) != builds_.end();
+  /// Returns a variant with its defaults; null if the task does not have it.
+  const KernelEntry* find(const std::string& variant) const {
+    const auto found = std::ranges::find_if(
+        variants_, [&](const KernelEntry* kernel) { return kernel->variant == variant; });
+    return found == variants_.end() ? nullptr : *found;
   }
-  const Build& build(const std::string& variant) const {
-    const auto build = std::ranges::find(builds_, variant, &Build::variant);
-    if (build == builds_.end()) fail("{}.{} has no variant {}", op(), pass(), variant);
-    return *build;
-  }
-  Instance defaults() const { return {builds_.front().variant, {}}; }
+  Instance defaults() const { return {variants_.front()->variant, {}}; }
   double seconds() const {
     double sum = 0;
     for (const StepCall& call : calls_) sum += call.seconds;
@@ -112,7 +114,7 @@ class Task {
 
  private:
   std::vector<StepCall> calls_;
-  std::vector<Build> builds_;
+  std::vector<const KernelEntry*> variants_;  // with their defaults
   std::optional<InstanceSearch> search_;
   Swept swept_;
 };
@@ -235,7 +237,7 @@ class Sweeper {
 
   Known known(const Task& task, const Instance& instance) {
     Known known;
-    const std::string& code = task.build(instance.variant).code;
+    const std::string_view code = task.find(instance.variant)->lowered;
     for (const Verdict& verdict : database_.log().verdicts()) {
       if (verdict.call.op != task.op() || verdict.call.pass != task.pass() ||
           verdict.instance != instance || verdict.code != code ||
@@ -281,16 +283,13 @@ class Sweeper {
   /// Compiles the instances that are neither built nor made yet, as far as time allows. Logs
   /// failures.
   void compile(Task& task, const std::vector<Instance>& instances, size_t left) {
+    std::vector<std::vector<int>> shapes;
+    for (const StepCall& call : task.calls()) shapes.push_back(sizes_of(call.call));
     std::vector<Instance> missing;
     std::vector<Recipe> recipes;
     for (const Instance& instance : instances) {
       if (kernel_of(task, instance) || task.made.contains(instance)) continue;
-      const Build& build = task.build(instance.variant);
-      Recipe recipe{task.op(),    task.pass(), instance.variant, build.generator,
-                    build.params, {},          options_.seed};
-      for (const auto& [name, value] : instance.params) recipe.params[name] = value;
-      for (const StepCall& call : task.calls()) recipe.shapes.push_back(sizes_of(call.call));
-      recipes.push_back(std::move(recipe));
+      recipes.push_back(recipe_of(*task.find(instance.variant), instance, shapes, options_.seed));
       missing.push_back(instance);
     }
     if (recipes.empty()) return;
@@ -325,8 +324,8 @@ class Sweeper {
   Instance incumbent_of(const Task& task, const Call& call) {
     const Row* row = database_.row(call);
     const Instance incumbent = row ? row->instance : chosen_instance(call);
-    return task.has(incumbent.variant) && !known(task, incumbent).barred ? incumbent
-                                                                         : task.defaults();
+    return task.find(incumbent.variant) && !known(task, incumbent).barred ? incumbent
+                                                                          : task.defaults();
   }
 
   void race(Task& task, const Call& call, const std::vector<Instance>& entrants, size_t left) {
@@ -439,15 +438,12 @@ const Row* Database::row(const Call& call) const {
 }
 
 Verdict Database::verdict(const Call& call, const Instance& instance, Status status) const {
-  Verdict verdict{.time = utc_time(),
-                  .machine = machine_,
-                  .call = call,
-                  .instance = instance,
-                  .code = "",
-                  .status = status};
-  for (const Build& build : candidates_of(call.op, call.pass))
-    if (build.variant == instance.variant) verdict.code = build.code;
-  return verdict;
+  return {.time = utc_time(),
+          .machine = machine_,
+          .call = call,
+          .instance = instance,
+          .code = code_of(call, instance),
+          .status = status};
 }
 
 void Database::add(std::span<const Verdict> verdicts) {

@@ -23,8 +23,8 @@ struct SweepOptions {
   bool grid = false;            ///< try all instances in turn instead of searching
   uint64_t seed = 42;
   Workshop::Settings workshop;
-  /// For tests: more builds to try besides the registry's variants.
-  std::vector<Build> strangers = {};
+  /// For tests: more variants to try, each with its defaults.
+  std::vector<const KernelEntry*> strangers = {};
 };
 
 /// A machine's log, and the table that is derived from it.

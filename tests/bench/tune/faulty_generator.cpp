@@ -48,4 +48,4 @@ class FaultyRmsnorm : public Generator<FaultyRmsnorm> {
 
 }  // namespace mmrec::test
 
-HALIDE_REGISTER_GENERATOR(mmrec::test::FaultyRmsnorm, test_faulty_rmsnorm)
+HALIDE_REGISTER_GENERATOR(mmrec::test::FaultyRmsnorm, test_faulty_rmsnorm_forward)

@@ -584,7 +584,7 @@ TEST(TuneSpace, NeighboursDifferByOneStep) {
 }
 
 TEST(TuneSpace, RejectsDuplicatesOfDefaults) {
-  const Space space = space_of(builds_of("gemm", "nt").front());
+  const Space space = space_of(*default_kernels("gemm", "nt").front());
   const auto sensible = [&](const char* name, int value) {
     return space.sensible({"packed", {{name, std::to_string(value)}}});
   };
@@ -710,7 +710,7 @@ class TuneCandidate : public testing::Test {
         .make({{"rmsnorm",
                 "forward",
                 "faulty",
-                "test_faulty_rmsnorm",
+                "test_faulty_rmsnorm_forward",
                 {{"fault", fault}},
                 {{48, 64}},
                 1}})
@@ -817,9 +817,8 @@ TEST_F(TuneDatabase, BaselinesAreNeverChosen) {
   Verdict baseline = timed_here(mine, call, {"logspace", {}}, 0.5, true),
           standard = timed_here(mine, call, serial, 1);
   baseline.incumbent = standard.incumbent = serial;
-  const std::vector<Build> all = builds_of("scan", "forward");
-  baseline.code = std::ranges::find(all, "logspace", &Build::variant)
-                      ->code;  // as logged before the variant was declared a baseline
+  // as logged before the variant was declared a baseline
+  baseline.code = built_kernel("scan", "forward", {"logspace", {}})->lowered;
   mine.add(std::vector{standard, baseline});
   ASSERT_NE(mine.row(call), nullptr);
   EXPECT_EQ(mine.row(call)->instance, serial);
@@ -828,9 +827,15 @@ TEST_F(TuneDatabase, BaselinesAreNeverChosen) {
 TEST_F(TuneDatabase, SweepNeverTakesWrongKernels) {
   SweepOptions options{.calls = {{call_of("rmsnorm", "forward", {64, 48}), 1}},
                        .workshop = {.folder = directory_ / "work"}};
-  for (const char* fault : {"none", "last_column", "odd_sizes"})
-    options.strangers.push_back(
-        {"rmsnorm", "forward", fault, "test_faulty_rmsnorm", {{"fault", fault}}, false, ""});
+  static constexpr registry::Variant kFaulty[] = {
+      {"rmsnorm", "none", "test_faulty_rmsnorm", "fault=none", "f32", 0, nullptr},
+      {"rmsnorm", "last_column", "test_faulty_rmsnorm", "fault=last_column", "f32", 0, nullptr},
+      {"rmsnorm", "odd_sizes", "test_faulty_rmsnorm", "fault=odd_sizes", "f32", 0, nullptr}};
+  std::vector<KernelEntry> faulty;
+  for (const registry::Variant& line : kFaulty)
+    faulty.push_back(
+        {"", "rmsnorm", "forward", line.name, "f32", "", "", "", &line, nullptr, nullptr});
+  for (const KernelEntry& kernel : faulty) options.strangers.push_back(&kernel);
   Database mine = database();
   Console quiet(true);
   ASSERT_EQ(sweep(options, mine, quiet).size(), 1);
@@ -1197,11 +1202,11 @@ TEST_F(TuneProgram, ShowWritesNothing) {
   EXPECT_NE(output().find("convolution.forward 4x3 "), std::string::npos) << output();
   // Both variants are built. Only the variant that serves the call changes.
   const std::string pending = "not built yet: tune apply";
-  for (const Build& build : builds_of("gemm", "nt")) {
-    Row mine = row_of(product(512), {build.variant, {}}, Machine::current().cpu);
+  for (const KernelEntry* kernel : default_kernels("gemm", "nt")) {
+    Row mine = row_of(product(512), {kernel->variant, {}}, Machine::current().cpu);
     mine.isa = Machine::current().isa;
     mine.threads = available_threads();
-    mine.lowered = build.code;
+    mine.lowered = kernel->lowered;
     write_schedule_table(table, {"cores", {mine}});
     ASSERT_EQ(run_command(show).code, 0) << output();
     EXPECT_EQ(output().find(pending) == std::string::npos,
