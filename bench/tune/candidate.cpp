@@ -12,6 +12,9 @@
 
 namespace mmrec::tune {
 
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Recipe, op, pass, variant, generator, params, shapes, seed,
+                                   threads, autoscheduler, exactly)
+
 namespace {
 
 template <class Function>
@@ -19,19 +22,6 @@ Function* symbol(void* library, const std::string& name) {
   void* address = ::dlsym(library, name.c_str());
   if (!address) fail("a candidate lacks {}: {}", name, ::dlerror());
   return reinterpret_cast<Function*>(address);
-}
-
-nlohmann::json recipe_json(const Recipe& recipe) {
-  return {{"op", recipe.op},
-          {"pass", recipe.pass},
-          {"variant", recipe.variant},
-          {"generator", recipe.generator},
-          {"params", recipe.params},
-          {"shapes", recipe.shapes},
-          {"seed", recipe.seed},
-          {"threads", recipe.threads},
-          {"autoscheduler", recipe.autoscheduler},
-          {"exactly", recipe.exactly}};
 }
 
 /// Creates a folder for this process, and removes folders left by killed processes.
@@ -81,13 +71,17 @@ Workshop::~Workshop() {
   std::filesystem::remove_all(settings_.folder, ignored);
 }
 
+Recipe read_recipe(const std::filesystem::path& file) {
+  return nlohmann::json::parse(read_file(file)).get<Recipe>();
+}
+
 std::vector<Compiled> Workshop::make(const std::vector<Recipe>& recipes, double seconds,
                                      const std::function<void()>& wait) {
   std::vector<std::filesystem::path> files;
   std::vector<Command> commands;
   for (const Recipe& recipe : recipes) {
     files.push_back(settings_.folder / fmt::format("candidate{:06}", made_++));
-    write_file_atomically(files.back().string() + ".json", recipe_json(recipe).dump());
+    write_file_atomically(files.back().string() + ".json", nlohmann::json(recipe).dump());
     commands.push_back(
         {{settings_.program, kCandidateCommand, files.back()}, files.back().string() + ".out"});
   }

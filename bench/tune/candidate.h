@@ -83,7 +83,9 @@ class Workshop {
   int made_ = 0;
 };
 
-/// The worker's side, in candidate_worker.cpp.
+/// The worker's side, in candidate_worker.cpp, except for read_recipe(), which reads what make()
+/// writes.
+Recipe read_recipe(const std::filesystem::path& file);
 constexpr const char* kCandidateFunction = "mmrec_candidate";
 constexpr const char* kCandidateCommand = "candidate";
 /// Runs `<program> candidate <file>`: compiles and checks the recipe in <file>.json, and writes

@@ -21,13 +21,6 @@ namespace mmrec::tune {
 
 namespace {
 
-Recipe recipe_from(const nlohmann::json& json) {
-  return {json.at("op"),        json.at("pass"),    json.at("variant"),
-          json.at("generator"), json.at("params"),  json.at("shapes"),
-          json.at("seed"),      json.at("threads"), json.at("autoscheduler"),
-          json.at("exactly")};
-}
-
 /// Compiles exactly as a build does. Returns the fingerprint.
 std::string compile(const Recipe& recipe, const std::filesystem::path& object) {
   const Halide::Target target(build_target()), canonical = generators::without_assertions(target);
@@ -89,8 +82,7 @@ int candidate_main(const std::filesystem::path& file) {
   nlohmann::json result = {
       {"status", status_name(Status::kFailed)}, {"message", ""}, {"lowered", ""}};
   try {
-    const nlohmann::json json = nlohmann::json::parse(read_file(file.string() + ".json"));
-    const Recipe recipe = recipe_from(json);
+    const Recipe recipe = read_recipe(file.string() + ".json");
     const std::filesystem::path object = file.string() + ".o", library = file.string() + ".so";
     result["lowered"] = compile(recipe, object);
     set_num_threads(recipe.threads);
