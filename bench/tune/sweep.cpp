@@ -125,6 +125,11 @@ struct Known {
   std::map<Call, const Verdict*> times;  ///< the latest of each call
 };
 
+/// The samples of a duel. The defaults may be one of the two.
+struct Duel {
+  RaceResult challenger, incumbent, defaults;
+};
+
 class Sweeper {
  public:
   Sweeper(const SweepOptions& options, Database& database, Console& display)
@@ -328,6 +333,8 @@ class Sweeper {
                                                                           : task.defaults();
   }
 
+  /// Races the entrants against the incumbent and the defaults. The best of them may be best by
+  /// chance, so it must also win a duel against the incumbent, clearly. Logs all verdicts.
   void race(Task& task, const Call& call, const std::vector<Instance>& entrants, size_t left) {
     // The defaults, the base of all times, and the incumbent are never dropped.
     compile(task, {task.defaults(), incumbent_of(task, call)}, left);
@@ -335,16 +342,10 @@ class Sweeper {
     const Instance incumbent = incumbent_of(task, call);
     std::vector<Instance> instances{task.defaults()};
     if (incumbent != instances.front()) instances.push_back(incumbent);
-    for (const Instance& instance : instances)
-      if (!kernel_of(task, instance)) {  // without it, no other instance may win
-        if (now() < end_) {
-          display_.erase_status();
-          database_.warn()(fmt::format("{}: left out, {} could not be compiled: {}",
-                                       call_string(call), instance.string(),
-                                       task.made.at(instance).message));
-        }
-        return;
-      }
+    // Without them, no other instance may win.
+    if (!std::ranges::all_of(instances,
+                             [&](const Instance& one) { return is_made(task, call, one); }))
+      return;
     const size_t staying = instances.size(), champion = staying - 1;
     for (const Instance& instance : entrants)
       if (std::ranges::find(instances, instance) == instances.end()) instances.push_back(instance);
@@ -354,53 +355,68 @@ class Sweeper {
     auto contest = contests_.find(call);
     if (contest == contests_.end())
       contest = contests_.emplace(call, std::make_unique<Contest>(call, options_.seed)).first;
-    const auto in_time = [this] { return now() < end_; };
     const std::vector<RaceResult> runs =
-        contest->second->race(kernels, staying, {.seconds = kQualifyingSeconds}, in_time);
+        contest->second->race(kernels, staying, {.seconds = kQualifyingSeconds}, in_time_);
 
     std::vector<Verdict> verdicts;
     const std::string name = fmt::format("{}-{}", utc_time(), unique_token());
-    const auto add = [&](const Instance& instance, const RaceResult& run, const RaceResult& beaten,
-                         const RaceResult& defaults) -> Verdict& {
+    const auto add = [&](size_t i, const RaceResult& run, const RaceResult& beaten,
+                         const RaceResult& defaults) {
       Verdict verdict =
-          database_.verdict(call, instance, run.dropped ? Status::kDropped : Status::kOk);
+          database_.verdict(call, instances[i], run.dropped ? Status::kDropped : Status::kOk);
       verdict.race = name;
-      verdict.lowered = kernel_of(task, instance)->lowered;
+      verdict.lowered = kernels[i]->lowered;
       verdict.seconds = summary(run.samples);
       verdict.incumbent = incumbent;
       verdict.incumbent_seconds = verdict.seconds.median / relative(run, beaten);
       verdict.default_seconds = verdict.seconds.median / relative(run, defaults);
-      return verdicts.emplace_back(std::move(verdict));
+      verdicts.push_back(std::move(verdict));
     };
-    for (size_t i = 0; i < runs.size(); ++i)
-      add(instances[i], runs[i], runs[champion], runs.front());
+    for (size_t i = 0; i < runs.size(); ++i) add(i, runs[i], runs[champion], runs.front());
+    if (const size_t best = most_promising(runs, champion); best != champion) {
+      const Duel duel =
+          duel_of(*contest->second, kernels[best], kernels[champion], kernels.front());
+      add(best, duel.challenger, duel.incumbent, duel.defaults);
+      verdicts.back().wins = outcome(duel.challenger, duel.incumbent) == Outcome::kFaster;
+    }
+    task.swept().timed += static_cast<int>(runs.size());
+    database_.add(verdicts);
+  }
 
-    // The best of many may be best by chance. So it must win a duel against the incumbent clearly;
-    // the defaults run beside them.
+  /// Whether there is a kernel of an instance. Warns if there is none, unless time is up.
+  bool is_made(const Task& task, const Call& call, const Instance& instance) const {
+    if (kernel_of(task, instance)) return true;
+    if (!in_time_()) return false;
+    display_.erase_status();
+    database_.warn()(fmt::format("{}: left out, {} could not be compiled: {}", call_string(call),
+                                 instance.string(), task.made.at(instance).message));
+    return false;
+  }
+
+  /// Returns the fastest contestant with at least kPromisingGain over the champion, or the
+  /// champion.
+  static size_t most_promising(const std::vector<RaceResult>& runs, size_t champion) {
     size_t best = champion;
     double least = 1 - kPromisingGain;
     for (size_t i = 0; i < runs.size(); ++i)
       if (const double time = relative(runs[i], runs[champion]); time < least)
         best = i, least = time;
-    if (best != champion) {
-      std::vector<const KernelEntry*> duellists{kernels[champion], kernels[best]};
-      if (champion != 0 && best != 0) duellists.push_back(kernels.front());
-      const std::vector<RaceResult> duel = contest->second->race(
-          duellists, duellists.size(),
-          {.slice = 3e-3,
-           .rounds = INT_MAX,
-           .early = 1,
-           .seconds = kDuelSeconds,
-           .decided = [](const auto& runs) { return outcome(runs[1], runs[0]) != Outcome::kOpen; }},
-          in_time);
-      add(instances[best], duel[1], duel[0],
-          champion == 0 ? duel[0]
-          : best == 0   ? duel[1]
-                        : duel[2])
-          .wins = outcome(duel[1], duel[0]) == Outcome::kFaster;
-    }
-    task.swept().timed += static_cast<int>(runs.size());
-    database_.add(verdicts);
+    return best;
+  }
+
+  /// Races two kernels until the outcome is clear; the defaults run beside them.
+  Duel duel_of(const Contest& contest, const KernelEntry* challenger, const KernelEntry* incumbent,
+               const KernelEntry* defaults) const {
+    std::vector<const KernelEntry*> kernels{incumbent, challenger};
+    if (defaults != incumbent && defaults != challenger) kernels.push_back(defaults);
+    const auto decided = [](const auto& runs) {
+      return outcome(runs[1], runs[0]) != Outcome::kOpen;
+    };
+    const std::vector<RaceResult> runs = contest.race(
+        kernels, kernels.size(),
+        {.slice = 3e-3, .rounds = INT_MAX, .early = 1, .seconds = kDuelSeconds, .decided = decided},
+        in_time_);
+    return {runs[1], runs[0], runs[std::ranges::find(kernels, defaults) - kernels.begin()]};
   }
 
   const SweepOptions& options_;
@@ -408,6 +424,7 @@ class Sweeper {
   Console& display_;
   Workshop workshop_;
   double end_, task_end_ = 0;
+  const std::function<bool()> in_time_ = [this] { return now() < end_; };
   std::map<Call, std::unique_ptr<Contest>> contests_;
 };
 
