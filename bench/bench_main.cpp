@@ -32,6 +32,86 @@ void warn_of_other_programs() {
         "the rivals'\n");
 }
 
+struct Options {
+  std::string suite, op, mca, json_file, html_file;
+  double seconds = 0.25;
+  bool list = false;
+};
+
+void add_options(CLI::App& app, Options& options) {
+  const CLI::Validator not_empty(
+      [](std::string& text) { return text.empty() ? "the value is empty" : ""; }, "");
+  app.add_option(
+         "--suite", options.suite,
+         fmt::format("print a table, variants timed in turn: {}", fmt::join(suite_names(), ", ")))
+      ->check(not_empty);
+  app.add_option("--compare", options.op,
+                 "print such a table of one operation and where its schedules come from")
+      ->check(not_empty)
+      ->excludes("--suite");
+  app.add_option("--mca", options.mca,
+                 "show llvm-mca's view of a kernel's inner loop: op:variant or op:variant:pass")
+      ->check(not_empty)
+      ->excludes("--suite")
+      ->excludes("--compare");
+  number(app, "--seconds", options.seconds, "of measuring for each row of a table",
+         {.more_than = 0});
+  app.add_option("--json", options.json_file,
+                 "also write machine, times and rates of a table to this file")
+      ->check(not_empty);
+  app.add_option("--html", options.html_file, "also write them as a page with a roofline plot")
+      ->check(not_empty);
+  app.add_flag("--list", options.list,
+               "print the names of the rows, of the suite or operation if one is given");
+}
+
+MachinePeak measure_peak() {
+  const MachinePeak peak = measure_machine_peak();
+  if (peak.disturbed())
+    print_warning("the machine's peak may be higher than what was measured: " + peak.disturbance());
+  return peak;
+}
+
+/// `google`: the program's name and the options for Google Benchmark.
+void run(const Options& options, const std::vector<char*>& google, const Program& program) {
+  const auto& [suite, op, mca, json_file, html_file, seconds, list] = options;
+  const bool table = !suite.empty() || !op.empty();
+  if ((table || list || !mca.empty()) && google.size() > 1)
+    fail_usage("{} does not go with --suite, --compare, --mca or --list", google[1]);
+  if (!table && !(json_file.empty() && html_file.empty()))
+    fail_usage(
+        "--json and --html go with --suite or --compare; for all rows there is "
+        "--benchmark_out=<file>");
+  if (!mca.empty()) return print_mca(mca);
+  const std::vector<Case> rows = !suite.empty() ? suite_cases(suite)
+                                 : !op.empty()  ? operation_cases(op)
+                                                : all_cases();
+  if (list) {
+    for (const Case& row : rows) print_line("{}", row.name());
+    return;
+  }
+  if (!table) {
+    const OtherLoad others;
+    if (run_google_benchmark(all_cases(), google, measure_peak, program.seed()) &&
+        others.cores() > kQuiet)
+      warn_of_other_programs();
+    return;
+  }
+  for (const std::string& file : {json_file, html_file})
+    if (!file.empty()) check_writable(file);  // check now: measuring takes minutes
+  if (!html_file.empty()) check_is_page(html_file);
+  const MachinePeak peak = measure_peak();
+  if (!program.quiet()) print_header(header_lines(peak));
+  const Measuring measuring{.seconds = seconds, .seed = program.seed()};
+  const Report report{
+      suite.empty() ? "operation " + op : "suite " + suite,
+      suite.empty() ? print_comparison(rows, peak, measuring) : print_suite(suite, peak, measuring),
+      peak};
+  if (disturbed(report.groups)) warn_of_other_programs();
+  if (!json_file.empty()) write_file_atomically(json_file, report_json(report).dump(1) + "\n");
+  if (!html_file.empty()) write_file_atomically(html_file, report_html(report));
+}
+
 }  // namespace
 }  // namespace mmrec::bench
 
@@ -49,32 +129,8 @@ int main(int argc, char** argv) {
                   "gemm:packed:nt\n  bench "
                   "--benchmark_filter='^linear_cross_entropy/.*/512x5000x128$' "
                   "--benchmark_repetitions=5");
-  std::string suite, op, mca, json_file, html_file;
-  const CLI::Validator not_empty(
-      [](std::string& text) { return text.empty() ? "the value is empty" : ""; }, "");
-  double seconds = 0.25;
-  bool list = false;
-  CLI::App& app = program.app();
-  app.add_option(
-         "--suite", suite,
-         fmt::format("print a table, variants timed in turn: {}", fmt::join(suite_names(), ", ")))
-      ->check(not_empty);
-  app.add_option("--compare", op,
-                 "print such a table of one operation and where its schedules come from")
-      ->check(not_empty)
-      ->excludes("--suite");
-  app.add_option("--mca", mca,
-                 "show llvm-mca's view of a kernel's inner loop: op:variant or op:variant:pass")
-      ->check(not_empty)
-      ->excludes("--suite")
-      ->excludes("--compare");
-  number(app, "--seconds", seconds, "of measuring for each row of a table", {.more_than = 0});
-  app.add_option("--json", json_file, "also write machine, times and rates of a table to this file")
-      ->check(not_empty);
-  app.add_option("--html", html_file, "also write them as a page with a roofline plot")
-      ->check(not_empty);
-  app.add_flag("--list", list,
-               "print the names of the rows, of the suite or operation if one is given");
+  Options options;
+  add_options(program.app(), options);
 
   std::string name = visible_in_line(argv[0]);  // goes into the JSON
   std::vector<char*> ours{argv[0]}, google{name.data()};
@@ -83,48 +139,6 @@ int main(int argc, char** argv) {
     (argument.starts_with("--benchmark_") || argument.starts_with("--v=") ? google : ours)
         .push_back(argv[i]);
   }
-  return program.run(static_cast<int>(ours.size()), ours.data(), [&] {
-    const bool table = !suite.empty() || !op.empty();
-    if ((table || list || !mca.empty()) && google.size() > 1)
-      fail_usage("{} does not go with --suite, --compare, --mca or --list", google[1]);
-    if (!table && !(json_file.empty() && html_file.empty()))
-      fail_usage(
-          "--json and --html go with --suite or --compare; for all rows there is "
-          "--benchmark_out=<file>");
-    if (!mca.empty()) return print_mca(mca);
-    const std::vector<Case> rows = !suite.empty() ? suite_cases(suite)
-                                   : !op.empty()  ? operation_cases(op)
-                                                  : all_cases();
-    if (list) {
-      for (const Case& row : rows) print_line("{}", row.name());
-      return;
-    }
-    const auto measure_peak = [] {
-      const MachinePeak peak = measure_machine_peak();
-      if (peak.disturbed())
-        print_warning("the machine's peak may be higher than what was measured: " +
-                      peak.disturbance());
-      return peak;
-    };
-    if (!table) {
-      const OtherLoad others;
-      if (run_google_benchmark(all_cases(), google, measure_peak, program.seed()) &&
-          others.cores() > kQuiet)
-        warn_of_other_programs();
-      return;
-    }
-    for (const std::string& file : {json_file, html_file})
-      if (!file.empty()) check_writable(file);  // check now: measuring takes minutes
-    if (!html_file.empty()) check_is_page(html_file);
-    const MachinePeak peak = measure_peak();
-    if (!program.quiet()) print_header(header_lines(peak));
-    const Measuring measuring{.seconds = seconds, .seed = program.seed()};
-    const Report report{suite.empty() ? "operation " + op : "suite " + suite,
-                        suite.empty() ? print_comparison(rows, peak, measuring)
-                                      : print_suite(suite, peak, measuring),
-                        peak};
-    if (disturbed(report.groups)) warn_of_other_programs();
-    if (!json_file.empty()) write_file_atomically(json_file, report_json(report).dump(1) + "\n");
-    if (!html_file.empty()) write_file_atomically(html_file, report_html(report));
-  });
+  return program.run(static_cast<int>(ours.size()), ours.data(),
+                     [&] { run(options, google, program); });
 }

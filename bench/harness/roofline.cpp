@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 #include <ranges>
+#include <utility>
+#include <vector>
 
 #include "bench/harness/report.h"
 #include "support/html_page.h"
@@ -101,6 +103,38 @@ struct Axis {
   double low, scale, high;
 };
 
+struct Pixel {
+  double x, y;
+};
+
+/// Finds the place for the slope's label that is farthest from all points. The slope goes from
+/// `start` by `run` pixels to the right and `rise` pixels up. Returns how many pixels along the
+/// slope the label's middle is, and its side: 1 above, -1 below.
+std::pair<double, double> place_label(const std::vector<Pixel>& points, const Pixel& start,
+                                      double run, double rise) {
+  // kOffset: distance between the line and the middle of the letters
+  constexpr double kTextWidth = 108, kOffset = 13;
+  const double length = std::hypot(run, rise);
+  struct {
+    double distance, along, side;
+  } best{-1, 0, 1};
+  for (const double side : {1., -1.})
+    for (double along = kTextWidth / 2; along <= std::max(length - kTextWidth / 2, kTextWidth / 2);
+         along += 10) {
+      double distance = 60;  // larger distances count as equal
+      for (const double letter : {-0.5, -0.25, 0., 0.25, 0.5}) {
+        const double x =
+            start.x + ((along + letter * kTextWidth) * run - side * kOffset * rise) / length;
+        const double y =
+            start.y - ((along + letter * kTextWidth) * rise + side * kOffset * run) / length;
+        for (const Pixel& point : points)
+          distance = std::min(distance, std::hypot(point.x - x, point.y - y));
+      }
+      if (distance > best.distance) best = {distance, along, side};
+    }
+  return {best.along, best.side};
+}
+
 std::string plot(const Chart& chart, const Peak& peak, const char* css, double width,
                  double height) {
   constexpr double kLeft = 52, kRight = 16, kTop = 30, kBottom = 46;
@@ -144,30 +178,14 @@ std::string plot(const Chart& chart, const Peak& peak, const char* css, double w
       width - kRight - 4, py(flops) - 9, flops);
   const double run = px(ridge) - px(enters), rise = py(enters * bytes) - py(flops),
                length = std::hypot(run, rise);
-  // kOffset: distance between the line and the middle of the letters
-  constexpr double kTextWidth = 108, kOffset = 13;
-  struct {
-    double distance, along, side;
-  } best{-1, 0, 1};
-  for (const double side : {1., -1.})  // above and below the slope
-    for (double along = kTextWidth / 2; along <= std::max(length - kTextWidth / 2, kTextWidth / 2);
-         along += 10) {
-      double distance = 60;  // larger distances count as equal
-      for (const double letter : {-0.5, -0.25, 0., 0.25, 0.5}) {
-        const double x =
-            px(enters) + ((along + letter * kTextWidth) * run - side * kOffset * rise) / length;
-        const double y = py(enters * bytes) -
-                         ((along + letter * kTextWidth) * rise + side * kOffset * run) / length;
-        for (const Point& point : chart.points)
-          distance = std::min(distance, std::hypot(px(point.x) - x, py(point.y) - y));
-      }
-      if (distance > best.distance) best = {distance, along, side};
-    }
+  std::vector<Pixel> points;
+  for (const Point& point : chart.points) points.push_back({px(point.x), py(point.y)});
+  const auto [along, side] = place_label(points, {px(enters), py(enters * bytes)}, run, rise);
   svg += fmt::format(
       "<text class='roof' transform='translate({:.1f},{:.1f}) rotate({:.1f})' y='{:.0f}' "
       "text-anchor='middle'>copies: {:.0f} GB/s</text>",
-      px(enters) + best.along * run / length, py(enters * bytes) - best.along * rise / length,
-      -std::atan2(rise, run) * 180 / std::acos(-1.), best.side > 0 ? -9. : 17., bytes);
+      px(enters) + along * run / length, py(enters * bytes) - along * rise / length,
+      -std::atan2(rise, run) * 180 / std::acos(-1.), side > 0 ? -9. : 17., bytes);
   return svg + "</svg>\n";
 }
 
@@ -202,8 +220,7 @@ std::string table(const Groups& groups, const MachinePeak& peak) {
           words.starts_with("fastest") ? " class=\"fastest\"" : "", html_escaped(result.row.name()),
           time_string(result.timing.best), time_string(result.timing.median),
           work.flops > 0 ? fmt::format("{:.1f}", rate.flops / 1e9) : "", rate.bytes / 1e9,
-          std::min(part, 100.), part, group.size() > 1 ? fmt::format("{:.2f}x", ratios[i]) : "",
-          words);
+          std::min(part, 100.), part, group.size() > 1 ? ratio_string(ratios[i]) : "", words);
     }
     rows += "</tbody>\n";
   }
