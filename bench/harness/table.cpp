@@ -42,8 +42,6 @@ std::string schedule_string(const Result& result) {
                                             result.params.empty() ? "" : ": ", result.params);
 }
 
-std::string ratio_string(double ratio) { return fmt::format("{:.2f}x", ratio); }
-
 }  // namespace
 
 std::vector<std::vector<Case>> grouped(const std::vector<Case>& rows) {
@@ -65,6 +63,10 @@ std::string time_string(double seconds) {
                              : seconds < 1  ? std::pair(1e3 * seconds, "ms")
                                             : std::pair(seconds, "s");
   return fmt::format("{:.{}f} {}", value, value < 10 ? 3 : value < 100 ? 2 : 1, unit);
+}
+
+std::string ratio_string(double ratio, int digits) {
+  return fmt::format("{:.{}f}x", ratio, digits);
 }
 
 std::vector<double> speed_ups(const std::vector<Result>& group) {

@@ -23,6 +23,8 @@ std::vector<std::vector<Case>> grouped(const std::vector<Case>& rows);
 
 /// Formats a time with four digits: "9.213 us", "12.34 ms".
 std::string time_string(double seconds);
+/// Formats a ratio: "1.25x".
+std::string ratio_string(double ratio, int digits = 2);
 
 /// Returns for each row how many times faster it is than the dispatched row, or than the first row
 /// if none is dispatched.

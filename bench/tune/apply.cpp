@@ -97,7 +97,8 @@ Operations failing_operations(const Tree& tree, const Operations& operations, Co
   return failing;
 }
 
-/// apply_table() without the lock, which the caller holds.
+/// Configures and builds the programs. Returns the number of kernels rebuilt. The caller holds the
+/// lock.
 int build_table(const Tree& tree, Console& display) {
   const auto before = kernel_objects(tree);
   display.status("configuring");
@@ -136,11 +137,6 @@ std::filesystem::path user_schedule_folder() {
 std::filesystem::path schedule_folder() {
   const std::filesystem::path users = user_schedule_folder();
   return users.empty() ? std::filesystem::path(MMREC_SOURCE_DIR) / "generators/schedules" : users;
-}
-
-int apply_table(const Tree& tree, Console& display) {
-  const BuildLock lock(tree, display);
-  return build_table(tree, display);
 }
 
 int apply_table_and_keep(const Tree& tree, Console& display) {

@@ -33,11 +33,9 @@ std::filesystem::path schedule_folder();
 
 // The following functions wait, with a message, for other builds of the same folder.
 
-/// Configures, and builds the programs with the kernels that the tables name. Returns the number of
+/// Configures, and builds the programs with the kernels that the tables name. If kernels or this
+/// program were rebuilt, keeps the previous program as program_before(). Returns the number of
 /// kernels rebuilt.
-int apply_table(const Tree& tree, Console& display);
-/// Like apply_table(). If kernels or this program were rebuilt, keeps the previous program as
-/// program_before().
 int apply_table_and_keep(const Tree& tree, Console& display);
 
 /// Tests all operations with tuned kernels against their references (test_workloads), in this

@@ -57,24 +57,50 @@ std::vector<const KernelEntry*> selected_kernels(const Selection& selection) {
 }
 
 nlohmann::json row_json(const Row& row) {
-  return {{"op", row.call.op},
-          {"pass", row.call.pass},
-          {"sizes", row.call.sizes},
-          {"isa", row.isa},
-          {"threads", row.threads},
-          {"cpu", row.cpu},
-          {"variant", row.instance.variant},
-          {"params", params_json(row.instance.params)},
-          {"seconds", row.seconds},
-          {"default_seconds", row.default_seconds},
-          {"speed_up", row.default_seconds / row.seconds},
-          {"date", row.date}};
+  nlohmann::json json = nlohmann::json::parse(row_line(row));
+  json["speed_up"] = row.speed_up();
+  return json;
 }
 
 /// Whether calls get the instance of a row of this CPU. Of rows for several thread counts, a build
 /// uses the row for all of the machine's threads.
 bool is_built(const Row& row) {
   return row.threads != available_threads() || chosen_instance(row.call) == row.instance;
+}
+
+/// Prints what a sweep did. `calls` has the calls' times in the step.
+void report(const std::vector<Swept>& swept, const std::vector<StepCall>& calls, bool json,
+            Console& display) {
+  double all = 0, tuned = 0;  // summed time of the calls
+  int compiled = 0, timed = 0;
+  nlohmann::json rows = nlohmann::json::array(), kernels = nlohmann::json::array();
+  for (const Swept& kernel : swept) {
+    compiled += kernel.compiled;
+    timed += kernel.timed;
+    kernels.push_back({{"op", kernel.op},
+                       {"pass", kernel.pass},
+                       {"space", kernel.space},
+                       {"compiled", kernel.compiled},
+                       {"timed", kernel.timed},
+                       {"seconds", kernel.seconds},
+                       {"finished", kernel.finished}});
+    for (const Row& row : kernel.rows) {
+      rows.push_back(row_json(row));
+      const double part = std::ranges::find(calls, row.call, &StepCall::call)->seconds;
+      all += part;
+      tuned += part * row.seconds / row.default_seconds;
+    }
+  }
+  if (json) return print_line("{}", nlohmann::json({{"rows", rows}, {"kernels", kernels}}).dump(1));
+  display.line(fmt::format(
+      "\n{} instances compiled, {} timed; {} of {} searches have tried all that is near their best",
+      compiled, timed, std::ranges::count(swept, true, &Swept::finished), swept.size()));
+  if (all > 0)
+    display.line(
+        fmt::format("by their parts of the step, the tuned calls are {:.3f} times as fast as with "
+                    "the generators' defaults\n"
+                    "'tune apply' builds them",
+                    all / tuned));
 }
 
 }  // namespace
@@ -176,37 +202,7 @@ void sweep(const Common& common, const SweepCommand& command) {
                            database.table_path().string()));
   const std::vector<Swept> swept = tune::sweep(options, database, display);
 
-  double all = 0, tuned = 0;  // summed time of the calls
-  int compiled = 0, timed = 0;
-  nlohmann::json rows = nlohmann::json::array(), kernels = nlohmann::json::array();
-  for (const Swept& kernel : swept) {
-    compiled += kernel.compiled;
-    timed += kernel.timed;
-    kernels.push_back({{"op", kernel.op},
-                       {"pass", kernel.pass},
-                       {"space", kernel.space},
-                       {"compiled", kernel.compiled},
-                       {"timed", kernel.timed},
-                       {"seconds", kernel.seconds},
-                       {"finished", kernel.finished}});
-    for (const Row& row : kernel.rows) {
-      rows.push_back(row_json(row));
-      const double part = std::ranges::find(options.calls, row.call, &StepCall::call)->seconds;
-      all += part;
-      tuned += part * row.seconds / row.default_seconds;
-    }
-  }
-  if (common.json)
-    return print_line("{}", nlohmann::json({{"rows", rows}, {"kernels", kernels}}).dump(1));
-  display.line(fmt::format(
-      "\n{} instances compiled, {} timed; {} of {} searches have tried all that is near their best",
-      compiled, timed, std::ranges::count(swept, true, &Swept::finished), swept.size()));
-  if (all > 0)
-    display.line(
-        fmt::format("by their parts of the step, the tuned calls are {:.3f} times as fast as with "
-                    "the generators' defaults\n"
-                    "'tune apply' builds them",
-                    all / tuned));
+  report(swept, options.calls, common.json, display);
 }
 
 void show(const Common& common) {
@@ -232,9 +228,8 @@ void show(const Common& common) {
                                               : "not built yet: tune apply";
     print_line("{:<40}{:>9} {:>2} {:>12}{:>12}{:>8}  {}{}{}", call_string(row.call), row.isa,
                row.threads, bench::time_string(row.default_seconds),
-               bench::time_string(row.seconds),
-               fmt::format("{:.2f}x", row.default_seconds / row.seconds), row.instance.string(),
-               state.empty() ? "" : "  ", state);
+               bench::time_string(row.seconds), bench::ratio_string(row.speed_up()),
+               row.instance.string(), state.empty() ? "" : "  ", state);
   }
 }
 

@@ -100,7 +100,7 @@ void compare(const Common& common, const Selection& selection) {
       if (!common.json)
         bench::print_line("  {:<58}{:>12}{:>12}{:>12.1f}{:>10}", names[i],
                           bench::time_string(seconds.best), bench::time_string(seconds.median),
-                          flops / seconds.best / 1e9, fmt::format("{:.2f}x", speed_up));
+                          flops / seconds.best / 1e9, bench::ratio_string(speed_up));
     }
     if (!common.json)
       for (const std::string& failure : failures) bench::print_line("  {}", failure);

@@ -57,9 +57,7 @@ std::string to_line(const Verdict& verdict) {
   line["status"] = status_name(verdict.status);
   if (verdict.timed()) {
     line["race"] = verdict.race;
-    line["seconds"] = {{"best", verdict.seconds.best},
-                       {"median", verdict.seconds.median},
-                       {"mad", verdict.seconds.mad}};
+    line["seconds"] = seconds_json(verdict.seconds);
     line["incumbent"] = instance_json(verdict.incumbent);
     line["incumbent_seconds"] = verdict.incumbent_seconds;
     line["default_seconds"] = verdict.default_seconds;
@@ -126,6 +124,10 @@ Status status_from_name(const std::string& name) {
   for (const auto& [status, known] : kStatusNames)
     if (name == known) return status;
   fail("there is no status '{}'", name);
+}
+
+nlohmann::json seconds_json(const Timing& seconds) {
+  return {{"best", seconds.best}, {"median", seconds.median}, {"mad", seconds.mad}};
 }
 
 std::function<void(const std::string&)> warn_once() {

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <functional>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <span>
 #include <string>
@@ -71,6 +72,9 @@ struct Verdict {
   /// Whether the instance is never tried again. Other failures may come from a busy machine.
   bool bars() const { return status == Status::kWrong || status == Status::kRefused; }
 };
+
+/// Returns times as the log has them: {"best": .., "median": .., "mad": ..}.
+nlohmann::json seconds_json(const Timing& seconds);
 
 /// Returns a function that prints each warning once, on standard error.
 std::function<void(const std::string&)> warn_once();

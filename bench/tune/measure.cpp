@@ -44,10 +44,6 @@ Timing time_for(const bench::Workload& work, double seconds, uint64_t seed) {
   return summary(samples);
 }
 
-nlohmann::json seconds_json(const Timing& seconds) {
-  return {{"best", seconds.best}, {"median", seconds.median}, {"mad", seconds.mad}};
-}
-
 /// Collects one timing over all rounds: the best of the best times, the median of the medians.
 struct Rounds {
   void add(const nlohmann::json& seconds) {
@@ -92,7 +88,7 @@ nlohmann::json run_measure(const std::filesystem::path& program, const ModelStep
   return parse_json(read_file(output), output.string());
 }
 
-std::string ratio_string(double ratio) { return fmt::format("{:.3f}x", ratio); }
+std::string ratio_string(double ratio) { return bench::ratio_string(ratio, 3); }
 
 }  // namespace
 

@@ -216,9 +216,9 @@ class Sweeper {
       display_.line(fmt::format(kReport, swept.op + "." + swept.pass, "-", "-", tried, took,
                                 "none timed yet"));
     for (const Row& row : swept.rows) {
-      const std::string speed_up = fmt::format("{:.2f}x", row.default_seconds / row.seconds);
       display_.line(fmt::format(kReport, call_string(row.call), bench::time_string(row.seconds),
-                                speed_up, tried, took, row.instance.string()));
+                                bench::ratio_string(row.speed_up()), tried, took,
+                                row.instance.string()));
       tried = took = "";
     }
   }
@@ -229,10 +229,9 @@ class Sweeper {
     const double done = 1 - std::max(0., end_ - now()) / options_.budget;
     const int filled = static_cast<int>(done * kBar);
     const Row* row = database_.row(call ? *call : task.calls().front().call);
-    const std::string best =
-        row ? fmt::format(", best {} ({:.2f}x)", bench::time_string(row->seconds),
-                          row->default_seconds / row->seconds)
-            : "";
+    const std::string best = row ? fmt::format(", best {} ({})", bench::time_string(row->seconds),
+                                               bench::ratio_string(row->speed_up()))
+                                 : "";
     const std::string text = fmt::format(
         "[{:#<{}}{:.<{}}] {} left  {}: {} to try{}", "", filled, "", kBar - filled,
         format_duration(std::max(0., end_ - now())),

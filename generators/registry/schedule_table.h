@@ -30,6 +30,7 @@ struct Row {
   /// Whether both rows have the same key: call, dtype, isa, threads and cpu. One then replaces the
   /// other.
   bool same_key(const Row& other) const;
+  double speed_up() const { return default_seconds / seconds; }
 };
 
 /// The tuned schedules of a microarchitecture, stored in <vendor>_<uarch>.json. The file has one

@@ -984,7 +984,7 @@ TEST_F(TuneTree, ApplyBuildsWithTheTunersTables) {
   EXPECT_EQ(std::filesystem::last_write_time(tree_.program_before()), kept)
       << "nothing was built, and what was before is another";
   ::setenv("MMREC_SCHEDULE_DIR", "", 1);
-  apply_table(tree_, quiet_);
+  apply_table_and_keep(tree_, quiet_);
   EXPECT_EQ(read_file(tree_.build / "folder"), " ''");
 }
 
@@ -1018,7 +1018,7 @@ TEST_F(TuneTree, ConcurrentAppliesTakeTurns) {
   }
   EXPECT_NE(read_file(said).find("waiting for another build in " + tree_.build.string()),
             std::string::npos);
-  EXPECT_EQ(apply_table(tree_, quiet_), 1) << "the build folder is still good";
+  EXPECT_EQ(apply_table_and_keep(tree_, quiet_), 1) << "the build folder is still good";
 }
 
 TEST_F(TuneTree, VerifyDropsFailingRows) {
@@ -1050,7 +1050,7 @@ TEST_F(TuneTree, VerifyFallsBackToTheNextBest) {
     ASSERT_EQ(mine.row(product(512))->instance, tile(6));
   }
   write_test("gemm", fmt::format("! grep -q 'tile_rows' {}", table().string()));
-  apply_table(tree_, quiet_);
+  apply_table_and_keep(tree_, quiet_);
   Database mine = database();
   verify_kernels(tree_, mine, quiet_);
   EXPECT_EQ(mine.row(product(512))->instance, kDefault);
@@ -1058,7 +1058,7 @@ TEST_F(TuneTree, VerifyFallsBackToTheNextBest) {
 
 TEST_F(TuneTree, UnfinishedTestsDropNothing) {
   write_rows({row_here(product(512), tile(6))});
-  apply_table(tree_, quiet_);
+  apply_table_and_keep(tree_, quiet_);
   write_test("gemm", "kill -9 $$");
   Database mine = database();
   expect_error([&] { verify_kernels(tree_, mine, quiet_); },
