@@ -3,13 +3,9 @@
 #include <fcntl.h>
 #include <fmt/chrono.h>
 #include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <array>
 #include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -102,7 +98,7 @@ class FileLock {
  public:
   FileLock(int descriptor, const std::filesystem::path& path) : descriptor_(descriptor) {
     while (::flock(descriptor_, LOCK_EX) != 0)
-      if (errno != EINTR) fail("cannot lock {}: {}", path.string(), std::strerror(errno));
+      if (errno != EINTR) fail_on_file("lock", path, errno);
   }
   ~FileLock() { ::flock(descriptor_, LOCK_UN); }
   FileLock(const FileLock&) = delete;
@@ -147,27 +143,19 @@ std::string utc_time(std::filesystem::file_time_type time) {
 Log::Log(std::filesystem::path path, Warn warn)
     : path_(std::move(path)),
       warn_(std::move(warn)),
-      descriptor_(::open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
-  if (descriptor_ < 0)
-    fail("cannot open {}: {}; check the permissions of it and of its directory", path_.string(),
-         std::strerror(errno));
-  const FileLock lock(descriptor_, path_);
+      file_("open", path_, O_RDWR | O_CREAT | O_APPEND) {
+  const FileLock lock(file_, path_);
   update();
 }
 
-Log::~Log() { ::close(descriptor_); }
-
 void Log::append(std::span<const Verdict> verdicts, const std::function<void()>& then) {
-  const FileLock lock(descriptor_, path_);
+  const FileLock lock(file_, path_);
   update();
   bool cut = cut_;
   for (const Verdict& verdict : verdicts) {
     // Ends a truncated line first, so that it stays a line of its own.
     const std::string line = (cut ? "\n" : "") + to_line(verdict);
-    const ssize_t written = ::write(descriptor_, line.data(), line.size());
-    if (written != static_cast<ssize_t>(line.size()))
-      fail("cannot write {}: {}", path_.string(),
-           written < 0 ? std::strerror(errno) : "the disk is full");
+    file_.write(std::as_bytes(std::span(line)));
     cut = false;
   }
   update();
@@ -177,31 +165,19 @@ void Log::append(std::span<const Verdict> verdicts, const std::function<void()>&
 /// Reads the new lines. Call with the lock held: writers write whole lines, unless they are killed
 /// in the middle of one.
 void Log::update() {
-  struct stat status;
-  if (::fstat(descriptor_, &status) != 0)
-    fail("cannot read {}: {}", path_.string(), std::strerror(errno));
+  const int64_t size = file_.size();
   // The file was truncated or emptied: read it again from the start.
-  if (status.st_size < static_cast<off_t>(offset_)) {
+  if (size < offset_) {
     offset_ = 0;
     line_ = 0;
     cut_ = false;
     verdicts_.clear();
   }
-  std::string text(status.st_size > static_cast<off_t>(offset_)
-                       ? static_cast<size_t>(status.st_size) - offset_
-                       : 0,
-                   '\0');
-  for (size_t got = 0; got < text.size();) {
-    const ssize_t count = ::pread(descriptor_, text.data() + got, text.size() - got,
-                                  static_cast<off_t>(offset_ + got));
-    if (count <= 0)
-      fail("cannot read {}: {}", path_.string(),
-           count < 0 ? std::strerror(errno) : "it has become shorter");
-    got += static_cast<size_t>(count);
-  }
+  std::string text(static_cast<size_t>(size - offset_), '\0');
+  text.resize(file_.read_at(offset_, std::as_writable_bytes(std::span(text))));
   if (text.empty()) return;
   read_lines(text);
-  offset_ += text.size();
+  offset_ += std::ssize(text);
   cut_ = text.back() != '\n';
 }
 

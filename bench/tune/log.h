@@ -1,6 +1,6 @@
 #pragma once
 
-#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
@@ -12,6 +12,7 @@
 
 #include "bench/harness/race.h"
 #include "generators/registry/schedule_table.h"
+#include "support/file_descriptor.h"
 
 namespace mmrec::tune {
 
@@ -88,9 +89,6 @@ class Log {
  public:
   /// Opens or creates the file and reads it. Throws an Error if that fails.
   Log(std::filesystem::path path, Warn warn);
-  ~Log();
-  Log(const Log&) = delete;
-  Log& operator=(const Log&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
   /// All verdicts up to the last opening or append(). Truncated or corrupt lines are skipped; each
@@ -108,10 +106,10 @@ class Log {
 
   std::filesystem::path path_;
   Warn warn_;
-  int descriptor_;
-  size_t offset_ = 0;  ///< bytes read so far
-  int line_ = 0;       ///< lines read so far
-  bool cut_ = false;   ///< the last line read has no end
+  FileDescriptor file_;
+  int64_t offset_ = 0;  ///< bytes read so far
+  int line_ = 0;        ///< lines read so far
+  bool cut_ = false;    ///< the last line read has no end
   std::vector<Verdict> verdicts_;
 };
 
