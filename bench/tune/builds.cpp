@@ -24,19 +24,18 @@ Halide::Internal::AbstractGeneratorPtr make(const KernelEntry& defaults, const P
 
 }  // namespace
 
-std::vector<const KernelEntry*> default_kernels() {
-  std::vector<const KernelEntry*> all;
+std::vector<const KernelEntry*> default_kernels(const std::string& op, const std::string& pass) {
+  std::vector<const KernelEntry*> found;
   for (const KernelEntry& kernel : kernels())
-    if (!*kernel.params) all.push_back(&kernel);
-  return all;
+    if (!*kernel.params && (op.empty() || kernel.op == op) && (pass.empty() || kernel.pass == pass))
+      found.push_back(&kernel);
+  return found;
 }
 
-std::vector<const KernelEntry*> default_kernels(const std::string& op, const std::string& pass) {
-  std::vector<const KernelEntry*> found = default_kernels();
-  std::erase_if(
-      found, [&](const KernelEntry* kernel) { return kernel->op != op || kernel->pass != pass; });
+const KernelEntry& default_kernel(const std::string& op, const std::string& pass) {
+  const std::vector<const KernelEntry*> found = default_kernels(op, pass);
   if (found.empty()) fail("no kernel implements {}.{}", op, pass);
-  return found;
+  return *found.front();
 }
 
 std::string build_target() { return MMREC_BUILD_TARGET; }
@@ -93,7 +92,7 @@ const KernelEntry* built_kernel(const std::string& op, const std::string& pass,
 }
 
 const KernelEntry& chosen_kernel(const Call& call) {
-  const KernelEntry& any = *default_kernels(call.op, call.pass).front();
+  const KernelEntry& any = default_kernel(call.op, call.pass);
   return Kernel(any.op, any.pass).choose(Sizes(sizes_of(call)));
 }
 

@@ -9,11 +9,12 @@
 
 namespace mmrec::tune {
 
-/// Returns the kernels with the generators' defaults, one per variant of a pass, in the registry's
-/// order. The first one of a pass is its default variant.
-std::vector<const KernelEntry*> default_kernels();
-/// Returns those of one pass. Throws an Error if there are none.
+/// Returns the kernels of a pass with the generators' defaults, one per variant, in the registry's
+/// order. An empty name stands for all operations or passes.
 std::vector<const KernelEntry*> default_kernels(const std::string& op, const std::string& pass);
+/// Returns the default variant of a pass, with the generator's defaults. Throws an Error if no
+/// kernel implements the pass.
+const KernelEntry& default_kernel(const std::string& op, const std::string& pass);
 
 /// The Halide target with all features that kernels are compiled for.
 std::string build_target();

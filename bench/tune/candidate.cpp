@@ -43,8 +43,7 @@ Candidate::Candidate(const Recipe& recipe, const std::filesystem::path& library,
       library_(::dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL)) {
   if (!library_) fail("cannot load a candidate: {}", ::dlerror());
   const KernelEntry* registered = built_kernel(recipe.op, recipe.pass, {recipe.variant, {}});
-  const KernelEntry& like =
-      registered ? *registered : *default_kernels(recipe.op, recipe.pass).front();
+  const KernelEntry& like = registered ? *registered : default_kernel(recipe.op, recipe.pass);
   entry_ = {.name = "candidate",
             .op = op_.c_str(),
             .pass = pass_.c_str(),

@@ -45,11 +45,7 @@ std::vector<int> parse_shape(const std::string& text) {
 }
 
 std::vector<const KernelEntry*> selected_kernels(const Selection& selection) {
-  std::vector<const KernelEntry*> found = default_kernels();
-  std::erase_if(found, [&](const KernelEntry* kernel) {
-    return (!selection.op.empty() && kernel->op != selection.op) ||
-           (!selection.pass.empty() && kernel->pass != selection.pass);
-  });
+  const std::vector<const KernelEntry*> found = default_kernels(selection.op, selection.pass);
   if (!found.empty()) return found;
   std::vector<std::string> ops = mmrec::operations();
   fail_usage("there is no kernel {}{}{}; operations are: {}", selection.op,

@@ -36,8 +36,8 @@ Way instance_way(const std::string& name, const Call& call, const Instance& inst
 }
 
 std::vector<Way> ways(const Call& call, const Row* row, uint64_t seed) {
-  std::vector<Way> ways{instance_way(
-      "defaults by hand", call, {default_kernels(call.op, call.pass).front()->variant, {}}, seed)};
+  std::vector<Way> ways{instance_way("defaults by hand", call,
+                                     {default_kernel(call.op, call.pass).variant, {}}, seed)};
   if (row) ways.push_back(instance_way("tuned", call, row->instance, seed));
   const std::string plain = fmt::format("plain_{}_{}", call.op, call.pass);
   if (!has_generator(plain)) return ways;

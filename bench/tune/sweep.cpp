@@ -34,10 +34,8 @@ double now() { return std::chrono::duration<double>(Clock::now().time_since_epoc
 
 /// Returns the variants of a pass that may be chosen; none for an unknown operation.
 std::vector<const KernelEntry*> candidates_of(const std::string& op, const std::string& pass) {
-  std::vector<const KernelEntry*> found = default_kernels();
-  std::erase_if(found, [&](const KernelEntry* kernel) {
-    return kernel->op != op || kernel->pass != pass || kernel->baseline();
-  });
+  std::vector<const KernelEntry*> found = default_kernels(op, pass);
+  std::erase_if(found, [](const KernelEntry* kernel) { return kernel->baseline(); });
   return found;
 }
 

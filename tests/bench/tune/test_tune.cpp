@@ -584,7 +584,7 @@ TEST(TuneSpace, NeighboursDifferByOneStep) {
 }
 
 TEST(TuneSpace, RejectsDuplicatesOfDefaults) {
-  const Space space = space_of(*default_kernels("gemm", "nt").front());
+  const Space space = space_of(default_kernel("gemm", "nt"));
   const auto sensible = [&](const char* name, int value) {
     return space.sensible({"packed", {{name, std::to_string(value)}}});
   };
