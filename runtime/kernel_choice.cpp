@@ -18,8 +18,10 @@ KernelChoice::KernelChoice(std::string_view op, std::string_view pass, std::stri
       defaults_.push_back(&kernel);
   }
   if (kernels_.empty())
-    fail("no kernel implements {}.{} for {}: its line is missing in generators/kernels.def", op,
-         pass, dtype);
+    fail(
+        "no kernel implements {}.{} for {}: generators/kernels.def has no MMREC_KERNEL line of the "
+        "operation, or none of the generators that its lines name is registered for this pass",
+        op, pass, dtype);
   for (const KernelEntry* kernel : kernels_)
     for (const ScheduleRow& row : rows)
       if (row.kernel == kernel->name)

@@ -49,6 +49,20 @@ constexpr KernelEntry kKernels[] = {
 #undef MMREC_INSTANCE
 };
 
+constexpr bool is_compiled(std::string_view op, std::string_view variant, std::string_view dtype) {
+  return std::ranges::any_of(kKernels, [&](const KernelEntry& entry) {
+    return entry.op == op && entry.variant == variant && entry.dtype == dtype;
+  });
+}
+#define MMREC_OP(op, passes, ...)
+#define MMREC_KERNEL(op, variant, generator, params, element, traits, condition)               \
+  static_assert(is_compiled(#op, #variant, #element),                                          \
+                "no file generators/" #op "/*_generator.cpp registers a generator " #generator \
+                "_<pass>");
+#include "generators/kernels.def"
+#undef MMREC_OP
+#undef MMREC_KERNEL
+
 constexpr ScheduleRow kScheduleRows[] = {
 #define MMREC_INSTANCE(name, op, pass, variant, dtype, params, level, lowered)
 #define MMREC_SCHEDULE_ROW(kernel, ...) {#kernel, {__VA_ARGS__}},
