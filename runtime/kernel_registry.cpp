@@ -12,6 +12,7 @@
 #include <sstream>
 #include <utility>
 
+#include "generators/registry/variants.h"
 #include "runtime/context_parts.h"
 #include "runtime/cpu_info.h"
 #include "runtime/flush_denormals.h"

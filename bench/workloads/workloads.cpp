@@ -8,6 +8,12 @@
 
 namespace mmrec::bench {
 
+#define MMREC_OP(op, passes, ...) Description describe_##op();
+#define MMREC_KERNEL(op, variant, generator, params, element, traits, condition)
+#include "generators/kernels.def"
+#undef MMREC_OP
+#undef MMREC_KERNEL
+
 namespace {
 
 struct Described {

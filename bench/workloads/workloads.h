@@ -9,8 +9,8 @@
 
 namespace mmrec::bench {
 
-/// The description of a registered operation, one per <operation>.cpp. Tests, benchmark and tuner
-/// know operations only through it.
+/// The description of a registered operation, returned by describe_<operation>() in
+/// <operation>.cpp. Tests, benchmark and tuner know operations only through it.
 struct Description {
   /// Returns a call of a pass. `sizes` are those that the operation's line in
   /// generators/kernels.def names.
@@ -22,11 +22,6 @@ struct Description {
   /// Adds the timed rows.
   void (*add)(Cases& cases);
 };
-#define MMREC_OP(op, passes, ...) Description describe_##op();
-#define MMREC_KERNEL(op, variant, generator, params, element, traits, condition)
-#include "generators/kernels.def"
-#undef MMREC_OP
-#undef MMREC_KERNEL
 
 /// Returns the description, or a workload, of an operation by its name. Throws an Error for an
 /// unknown operation.

@@ -2,6 +2,7 @@
 
 #include <Halide.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <sstream>
 #include <string>
@@ -37,7 +38,7 @@ inline registry::Params fixed_params(const registry::Variant& variant) {
 inline std::vector<Kernel> kernels() {
   const std::vector<std::string> generators = Halide::Internal::GeneratorRegistry::enumerate();
   std::vector<Kernel> all;
-  for (const registry::Variant& variant : registry::kVariants)
+  for (const registry::Variant& variant : registry::variants())
     for (const std::string& pass : registry::find_operation(variant.op)->passes)
       if (const Kernel kernel{&variant, pass};
           std::ranges::find(generators, kernel.generator()) != generators.end())

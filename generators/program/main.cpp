@@ -96,7 +96,7 @@ void check_lines(const std::vector<Kernel>& kernels) {
       fail("no line of generators/kernels.def names the generator {}", generator);
   std::set<std::string_view> ops;
   for (const Kernel& kernel : kernels) ops.insert(kernel.variant->op);
-  for (const registry::Variant& variant : registry::kVariants)
+  for (const registry::Variant& variant : registry::variants())
     if (ops.contains(variant.op) && std::ranges::none_of(kernels, [&](const Kernel& kernel) {
           return kernel.variant == &variant;
         }))

@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <climits>
 #include <nlohmann/json.hpp>
 #include <optional>

@@ -1,6 +1,9 @@
 #include "generators/registry/registry.h"
 
+#include <algorithm>
 #include <sstream>
+
+#include "generators/registry/variants.h"
 
 namespace mmrec::registry {
 
@@ -27,6 +30,8 @@ const std::vector<Operation>& operations() {
   };
   return all;
 }
+
+std::span<const Variant> variants() { return kVariants; }
 
 const Operation* find_operation(std::string_view op) {
   const auto found = std::ranges::find(operations(), op, &Operation::name);

@@ -1,9 +1,5 @@
 #pragma once
 
-#include <algorithm>
-#include <array>
-#include <bit>
-#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -38,63 +34,9 @@ struct Variant {
   bool (*serves)(const int* sizes);  ///< whether the line's condition holds
 };
 
-// A condition is an expression of the operation's sizes. So it is a member function of a struct
-// that inherits the sizes as members.
-namespace sizes {
-#define MMREC_OP(op, passes, ...) \
-  struct op {                     \
-    int64_t __VA_ARGS__;          \
-  };
-#define MMREC_KERNEL(op, variant, generator, params, element, traits, condition)
-#include "generators/kernels.def"
-#undef MMREC_OP
-#undef MMREC_KERNEL
-}  // namespace sizes
-
-namespace conditions {
-#define MMREC_OP(op, passes, ...)
-#define MMREC_KERNEL(op, variant, generator, params, element, traits, condition) \
-  struct op##_##variant##_##element : sizes::op {                                \
-    constexpr bool holds() const { return condition; }                           \
-  };
-#include "generators/kernels.def"
-#undef MMREC_OP
-#undef MMREC_KERNEL
-
-template <class Condition>
-bool holds(const int* sizes) {
-  std::array<int64_t, sizeof(Condition) / sizeof(int64_t)> values;
-  std::copy_n(sizes, values.size(), values.begin());
-  return std::bit_cast<Condition>(values).holds();
-}
-}  // namespace conditions
-
-/// All variants in the order of their lines, and the index of each variant.
-inline constexpr Variant kVariants[] = {
-#define MMREC_OP(op, passes, ...)
-#define MMREC_KERNEL(op, variant, generator, params, element, traits, condition) \
-  {#op,                                                                          \
-   #variant,                                                                     \
-   #generator,                                                                   \
-   params,                                                                       \
-   #element,                                                                     \
-   traits,                                                                       \
-   conditions::holds<conditions::op##_##variant##_##element>},
-#include "generators/kernels.def"
-#undef MMREC_KERNEL
-};
-namespace index {
-enum : size_t {
-#define MMREC_KERNEL(op, variant, generator, params, element, traits, condition) \
-  op##_##variant##_##element,
-#include "generators/kernels.def"
-#undef MMREC_KERNEL
-#undef MMREC_OP
-};
-}  // namespace index
-
-/// Returns all operations, in the order of their lines.
+/// Return all operations and all variants, in the order of their lines.
 const std::vector<Operation>& operations();
+std::span<const Variant> variants();
 /// Return null if there is no such operation or variant.
 const Operation* find_operation(std::string_view op);
 const Variant* find_variant(std::string_view op, std::string_view variant, std::string_view dtype);
