@@ -94,9 +94,12 @@ void report(const std::vector<Swept>& swept, const std::vector<StepCall>& calls,
   if (all > 0)
     display.line(
         fmt::format("by their parts of the step, the tuned calls are {:.3f} times as fast as with "
-                    "the generators' defaults\n"
-                    "'tune apply' builds them",
+                    "the generators' defaults",
                     all / tuned));
+  const auto pending = [](const Swept& kernel) {
+    return !std::ranges::all_of(kernel.rows, is_built);
+  };
+  if (std::ranges::any_of(swept, pending)) display.line("'tune apply' builds them");
 }
 
 }  // namespace
@@ -193,27 +196,35 @@ void sweep(const Common& common, const SweepCommand& command) {
     write_swept_step(
         Tree::ours().swept_step(),
         {{selection.configs.front(), selection.batch, selection.sequence}, common.threads});
-  display.line(fmt::format("{}\n{} calls to tune in {}, for {}\n", describe_machine(num_threads()),
-                           options.calls.size(), format_duration(options.budget),
-                           database.table_path().string()));
+  display.line(fmt::format("{}\ncalls to tune: {}, in {}, for {}\n",
+                           describe_machine(num_threads()), options.calls.size(),
+                           format_duration(options.budget), database.table_path().string()));
   const std::vector<Swept> swept = tune::sweep(options, database, display);
 
   report(swept, options.calls, common.json, display);
 }
 
-void show(const Common& common) {
+void show(const Common& common, const Selection& selection) {
   const Database database(schedule_folder(), Machine::current(), warn_once());
+  std::vector<Row> shown = database.table().rows;
+  if (!selection.op.empty() || !selection.pass.empty()) {
+    selected_kernels(selection);  // throws if there are none
+    std::erase_if(shown, [&](const Row& row) {
+      return (!selection.op.empty() && row.call.op != selection.op) ||
+             (!selection.pass.empty() && row.call.pass != selection.pass);
+    });
+  }
   const Machine& machine = database.machine();
   if (common.json) {
     nlohmann::json rows = nlohmann::json::array();
-    for (const Row& row : database.table().rows) rows.push_back(row_json(row));
+    for (const Row& row : shown) rows.push_back(row_json(row));
     return print_line("{}", rows.dump(1));
   }
   print_line("{}: {} rows; this machine is {}, {}, {} threads",
              visible(database.table_path().string()), database.table().rows.size(), machine.cpu,
              machine.isa, machine.threads);
   print_line("this program's kernels: {}\n", kernel_schedule());
-  for (const Row& row : database.table().rows) {
+  for (const Row& row : shown) {
     const bool here = row.isa == machine.isa && row.cpu == machine.cpu;
     const bool known = built_kernel(row.call.op, row.call.pass, {row.instance.variant, {}});
     const KernelEntry* built = built_kernel(row.call.op, row.call.pass, row.instance);

@@ -32,7 +32,7 @@ struct SweepCommand {
 
 void list(const Common& common, const Selection& selection);
 void sweep(const Common& common, const SweepCommand& command);
-void show(const Common& common);
+void show(const Common& common, const Selection& selection);
 void compare(const Common& common, const Selection& selection);
 void apply(const Common& common);
 void verify(const Common& common);

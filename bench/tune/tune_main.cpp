@@ -66,6 +66,7 @@ int main(int argc, char** argv) {
 
   CLI::App* show_app = app.add_subcommand(
       "show", "the table, with the time of the generators' defaults and of the tuned instance");
+  add_kernels(show_app, selection);
   CLI::App* compare_app =
       app.add_subcommand("compare",
                          "time an operation's kernels by hand, tuned and, where there is a plain "
@@ -91,7 +92,7 @@ int main(int argc, char** argv) {
     sweep_command.selection = selection;
     if (list_app->parsed()) list(common, selection);
     if (sweep_app->parsed()) sweep(common, sweep_command);
-    if (show_app->parsed()) show(common);
+    if (show_app->parsed()) show(common, selection);
     if (compare_app->parsed()) compare(common, selection);
     if (apply_app->parsed()) apply(common);
     if (verify_app->parsed()) verify(common);

@@ -1200,6 +1200,11 @@ TEST_F(TuneProgram, ShowWritesNothing) {
   ASSERT_EQ(run_command(show).code, 0) << output();
   EXPECT_NE(output().find("gemm.nt 512x128x32 "), std::string::npos) << output();
   EXPECT_NE(output().find("convolution.forward 4x3 "), std::string::npos) << output();
+  Command of_gemm = show;
+  of_gemm.words.insert(of_gemm.words.end(), {"--op", "gemm"});
+  ASSERT_EQ(run_command(of_gemm).code, 0) << output();
+  EXPECT_NE(output().find("gemm.nt 512x128x32 "), std::string::npos) << output();
+  EXPECT_EQ(output().find("convolution"), std::string::npos) << output();
   // Both variants are built. Only the variant that serves the call changes.
   const std::string pending = "not built yet: tune apply";
   for (const KernelEntry* kernel : default_kernels("gemm", "nt")) {
