@@ -10,7 +10,6 @@
 #include "bench/tune/builds.h"
 #include "bench/tune/candidate.h"
 #include "bench/tune/check.h"
-#include "generators/program/child.h"
 #include "generators/program/lowering.h"
 #include "runtime/threads.h"
 #include "support/atomic_file.h"
@@ -23,12 +22,6 @@ namespace {
 
 /// Compiles exactly as a build does. Returns the fingerprint.
 std::string compile(const Recipe& recipe, const std::filesystem::path& object) {
-  const Halide::Target target(build_target()), canonical = generators::without_assertions(target);
-  const auto lower = [&](const Halide::Target& of,
-                         const Halide::AutoschedulerParams& autoscheduler) {
-    return generators::make_generator(recipe.generator, of, {recipe.params}, autoscheduler)
-        ->build_module(kCandidateFunction);
-  };
   Halide::AutoschedulerParams autoscheduler;
   if (!recipe.autoscheduler.empty()) {
     std::string name = recipe.autoscheduler;
@@ -36,19 +29,17 @@ std::string compile(const Recipe& recipe, const std::filesystem::path& object) {
     Halide::load_plugin(fmt::format("{}/libautoschedule_{}.so", MMREC_HALIDE_LIBRARIES, name));
     autoscheduler = {recipe.autoscheduler, {{"parallelism", std::to_string(recipe.threads)}}};
   }
-  // In a child process: a fingerprint is reproducible only for the first module of a process.
-  std::string lowered;
-  if (canonical != target)
-    lowered = generators::in_child(
-        [&] { return generators::fingerprint(lower(canonical, autoscheduler)); });
-  const Halide::Module module = lower(target, autoscheduler);
-  if (lowered.empty()) lowered = generators::fingerprint(module);
+  // The fingerprint is reproducible: this is the first module of the process.
+  const Halide::Module module =
+      generators::make_generator(recipe.generator, Halide::Target(build_target()), {recipe.params},
+                                 autoscheduler)
+          ->build_module(kCandidateFunction);
   try {
     module.compile({{Halide::OutputFileType::object, object}});
   } catch (const Halide::Error& error) {  // such as a full disk; not the parameters' fault
     fail("{}", error.what());
   }
-  return lowered;
+  return generators::fingerprint(module);
 }
 
 void link(const std::filesystem::path& object, const std::filesystem::path& library) {

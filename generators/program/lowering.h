@@ -60,12 +60,6 @@ inline Halide::Internal::AbstractGeneratorPtr make_generator(
   return generator;
 }
 
-/// Returns the target for fingerprints. Assertions belong to the build, not to the schedule, so
-/// builds with and without them get equal fingerprints.
-inline Halide::Target without_assertions(const Halide::Target& target) {
-  return target.with_feature(Halide::Target::NoAsserts).with_feature(Halide::Target::NoBoundsQuery);
-}
-
 /// Returns the FNV-1a hash in hexadecimal.
 inline std::string hash_of(std::string_view text) {
   uint64_t hash = 0xcbf29ce484222325;

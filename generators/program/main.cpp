@@ -176,9 +176,8 @@ std::string compile(const Instance& instance, const BuildDescription& build,
                     const fs::path& folder) {
   const fs::path object = folder / (instance.name() + ".o"),
                  key_file = folder / (instance.name() + ".key");
-  const Halide::Target target(build.target), canonical = without_assertions(target);
-  const std::string lowered = in_child([&] {
-    const Halide::Module module = instance.lower(target);
+  return in_child([&] {
+    const Halide::Module module = instance.lower(Halide::Target(build.target));
     const std::string lowered = fingerprint(module),
                       key = fmt::format("{} {} {}\n", lowered, build.target, build.halide);
     if (fs::exists(object) && fs::exists(key_file) && read_file(key_file) == key) return lowered;
@@ -187,8 +186,6 @@ std::string compile(const Instance& instance, const BuildDescription& build,
     write_file_atomically(key_file, key);
     return lowered;
   });
-  return canonical == target ? lowered
-                             : in_child([&] { return fingerprint(instance.lower(canonical)); });
 }
 
 /// Returns a text of everything the outputs depend on: this program, the build, and the used rows.
