@@ -75,7 +75,7 @@ Verdict from_line(std::string_view text) {
                      .threads = count_from_json(line.at("threads"))};
   verdict.call = {line.at("op"), line.at("pass"), sizes_from_json(line.at("sizes"))};
   verdict.instance = instance_from(line);
-  verdict.code = line.at("code");
+  verdict.code = line.value("code", "");  // absent in earlier versions
   verdict.lowered = line.value("lowered", "");
   verdict.status = status_from_name(line.at("status"));
   if (verdict.timed()) {

@@ -322,6 +322,23 @@ std::vector<Row> derive(const std::vector<Verdict>& verdicts) {
   return derive_rows(verdicts, kMachine, kSources);
 }
 
+// A log of an earlier version is read without a word. Its verdicts are on other code.
+TEST(TuneDerive, IgnoresVerdictsOfEarlierVersions) {
+  const TemporaryDirectory directory;
+  const std::filesystem::path path = directory / "log.jsonl";
+  Warnings warnings;
+  {
+    Log(path, warnings.warn()).append(std::vector{timed(tile(4), 0.5, true)});
+  }
+  std::string text = read_file(path);
+  ASSERT_NE(text.find("\"code\""), text.npos) << text;
+  write_file_atomically(path, text.replace(text.find("\"code\""), 6, "\"source\""));
+  const Log log(path, warnings.warn());
+  ASSERT_EQ(log.verdicts().size(), 1);
+  EXPECT_TRUE(derive(log.verdicts()).empty());
+  EXPECT_TRUE(warnings.texts.empty());
+}
+
 TEST(TuneDerive, WinnersAndDefaults) {
   const Call small = product(8);
   const std::vector<Row> rows =
