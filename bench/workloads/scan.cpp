@@ -47,22 +47,12 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
 }
 
 void add(Cases& cases) {
-  // The documented shape, a longer one, few columns with long T, and 16.8 million elements, far
-  // more than the caches hold.
-  for (const std::vector<int>& sizes :
-       std::vector<std::vector<int>>{{8, 128, 64}, {8, 256, 128}, {1, 65536, 8}, {64, 2048, 128}})
+  for (const std::vector<int>& sizes : timed_scans())
     for (const Pass& pass : {kForward, kBackward}) cases.add(workload(pass.registry, sizes));
 }
 
 }  // namespace
 
-Description describe_scan() {
-  return {
-      .workload = workload,
-      .tested = crossed(
-          {0, 1, 3}, crossed({0, 1, 2, 7, 8, 16, 33, 65, 130}, {{1}, {5}, {16}, {17}, {64}, {65}}),
-          {{1, 1000, 3}, {2, 515, 1}, {1, 515, 2}, {3, 300, 4}, {1, 1000, 8}, {8, 128, 64}}),
-      .add = add};
-}
+Description describe_scan() { return {.workload = workload, .tested = tested_scans(), .add = add}; }
 
 }  // namespace mmrec::bench

@@ -87,4 +87,16 @@ std::vector<std::vector<int>> crossed(const std::vector<int>& first,
   return all;
 }
 
+std::vector<std::vector<int>> timed_scans() {
+  // The documented shape, a longer one, few columns with long T, and 16.8 million elements, far
+  // more than the caches hold.
+  return {{8, 128, 64}, {8, 256, 128}, {1, 65536, 8}, {64, 2048, 128}};
+}
+
+std::vector<std::vector<int>> tested_scans() {
+  return crossed({0, 1, 3},
+                 crossed({0, 1, 2, 7, 8, 16, 33, 65, 130}, {{1}, {5}, {16}, {17}, {64}, {65}}),
+                 {{1, 1000, 3}, {2, 515, 1}, {1, 515, 2}, {3, 300, 4}, {1, 1000, 8}, {8, 128, 64}});
+}
+
 }  // namespace mmrec::bench

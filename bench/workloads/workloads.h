@@ -50,4 +50,8 @@ std::vector<std::vector<int>> crossed(const std::vector<int>& first,
                                       const std::vector<std::vector<int>>& others,
                                       const std::vector<std::vector<int>>& more = {});
 
+/// Sizes R, T, D of both scans, timed and tested at the same ones for comparison.
+std::vector<std::vector<int>> timed_scans();
+std::vector<std::vector<int>> tested_scans();
+
 }  // namespace mmrec::bench
