@@ -16,6 +16,9 @@ struct MdiGamma {
 
 /// The clamp's limits as floats; the upper one may be off by one rounding.
 inline constexpr Real kMdiGammaLow{1e-6f}, kMdiGammaHigh{1.f - 1e-6f, 1};
+inline Real clamp_gamma(Real g) {
+  return g < kMdiGammaLow ? kMdiGammaLow : kMdiGammaHigh < g ? kMdiGammaHigh : g;
+}
 
 /// gm = clamp(sigmoid(G2 gelu(G1 z)) * sigmoid(C2 gelu(C1 k)), low, high).
 inline MdiGamma mdi_gamma_forward(const Array& z, const Array& k, const MdiGammaWeights& w) {
@@ -26,9 +29,7 @@ inline MdiGamma mdi_gamma_forward(const Array& z, const Array& k, const MdiGamma
       map(linear_forward(map(r.gamma_hidden, gelu), w.gamma_out, w.gamma_out_bias), sigmoid);
   r.context_sigmoid =
       map(linear_forward(map(r.context_hidden, gelu), w.context_out, w.context_out_bias), sigmoid);
-  r.gm = map(r.gamma_sigmoid * r.context_sigmoid, [](Real g) {
-    return g < kMdiGammaLow ? kMdiGammaLow : kMdiGammaHigh < g ? kMdiGammaHigh : g;
-  });
+  r.gm = map(r.gamma_sigmoid * r.context_sigmoid, clamp_gamma);
   return r;
 }
 

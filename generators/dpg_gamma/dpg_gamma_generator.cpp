@@ -1,0 +1,103 @@
+// DPG's decay, gamma = clamp(sigmoid(Up relu(Down z))), a low-rank layer, and its gradients
+// (runtime/ops/dpg_gamma.h). Fused: biases, relu, sigmoid, clamp and the residual are in the
+// epilogues of the matrix products.
+#include "generators/common/activations.h"
+#include "generators/common/fusible.h"
+#include "generators/constants/constants.h"
+
+namespace mmrec::generators {
+
+class DpgGammaForward : public FusibleGenerator<DpgGammaForward> {
+ public:
+  Input<Buffer<float, 2>> z{"z"};
+  Input<Buffer<float, 2>> down{"down"};
+  Input<Buffer<float, 1>> down_bias{"down_bias"};
+  Input<Buffer<float, 2>> up{"up"};
+  Input<Buffer<float, 1>> up_bias{"up_bias"};
+  Output<Buffer<float, 2>> hidden{"hidden"}, gamma{"gamma"};
+
+  void generate() {
+    start_at_zero(z, down, down_bias, up, up_bias, hidden, gamma);
+    Var d("d"), r("r"), n("n");
+    const Expr N = gamma.dim(1).extent(), D = gamma.dim(0).extent(), R = down_bias.dim(0).extent();
+    Matmul into_hidden(
+        "into_hidden", N, R, D, [&](Expr i, Expr row) { return z(i, row); },
+        [&](Expr column, Expr i) { return down(i, column); }, tile());
+    Func down_sum("down_sum"), biased("biased");
+    down_sum(r, n) = into_hidden(r, n);
+    biased(r, n) = down_sum(r, n) + down_bias(r);
+    hidden(r, n) = max(biased(r, n), 0.f);
+    schedule_product(into_hidden, {down_sum, biased, hidden}, {r, n, R, N});
+
+    Matmul into_gamma(
+        "into_gamma", N, D, R, [&](Expr i, Expr row) { return hidden(i, row); },
+        [&](Expr column, Expr i) { return up(i, column); }, tile());
+    Func up_sum("up_sum"), output("output"), factor("factor");
+    up_sum(d, n) = into_gamma(d, n);
+    output(d, n) = up_sum(d, n) + up_bias(d);
+    factor(d, n) = sigmoid(output(d, n));
+    gamma(d, n) = clamp(factor(d, n), kMdiGammaMin, 1.f - kMdiGammaMin);
+    schedule_product(into_gamma, {up_sum, output, factor, gamma}, {d, n, D, N},
+                     Matmul::Epilogue::kHeavy);
+  }
+};
+
+class DpgGammaBackward : public FusibleGenerator<DpgGammaBackward> {
+ public:
+  Input<Buffer<float, 2>> dgamma{"dgamma"}, dz_residual{"dz_residual"}, z{"z"};
+  Input<Buffer<float, 2>> down{"down"}, up{"up"};
+  Input<Buffer<float, 2>> hidden{"hidden"}, gamma{"gamma"};
+  Output<Buffer<float, 2>> dz{"dz"};
+  Output<Buffer<float, 2>> ddown{"ddown"};
+  Output<Buffer<float, 1>> ddown_bias{"ddown_bias"};
+  Output<Buffer<float, 2>> dup{"dup"};
+  Output<Buffer<float, 1>> dup_bias{"dup_bias"};
+
+  void generate() {
+    start_at_zero(dgamma, dz_residual, z, down, up, hidden, gamma, dz, ddown, ddown_bias, dup,
+                  dup_bias);
+    Var d("d"), r("r"), n("n");
+    const Expr N = dz.dim(1).extent(), D = dz.dim(0).extent(), R = ddown_bias.dim(0).extent();
+    const RDom row(0, N);
+
+    // No gradient where the clamp is active.
+    Func dfactor("dfactor"), doutput("doutput");
+    const Expr g = gamma(d, n);
+    dfactor(d, n) = select(g > kMdiGammaMin && g < 1.f - kMdiGammaMin, dgamma(d, n), 0.f);
+    doutput(d, n) = dfactor(d, n) * g * (1.f - g);
+    schedule_steps({dfactor}, {d, n, D, N});
+    schedule_rows(doutput, d, n);
+
+    Matmul into_hidden(
+        "into_hidden", N, R, D, [&](Expr i, Expr m) { return doutput(i, m); },
+        [&](Expr column, Expr i) { return up(column, i); }, tile());
+    Func dactivated("dactivated"), dhidden("dhidden");
+    dactivated(r, n) = into_hidden(r, n);
+    dhidden(r, n) = select(hidden(r, n) > 0.f, dactivated(r, n), 0.f);
+    schedule_product(into_hidden, {dactivated, dhidden}, {r, n, R, N});
+
+    Matmul into_up(
+        "into_up", D, R, N, [&](Expr i, Expr m) { return doutput(m, i); },
+        [&](Expr column, Expr i) { return hidden(column, i); }, tile());
+    into_up.add_to(dup, r, d, into_up(r, d));
+    add_column_sum(dup_bias, doutput, d, row);
+    Matmul into_down(
+        "into_down", R, D, N, [&](Expr i, Expr m) { return dhidden(m, i); },
+        [&](Expr column, Expr i) { return z(column, i); }, tile());
+    into_down.add_to(ddown, d, r, into_down(d, r));
+    add_column_sum(ddown_bias, dhidden, r, row);
+
+    Matmul into_z(
+        "into_z", N, D, R, [&](Expr i, Expr m) { return dhidden(i, m); },
+        [&](Expr column, Expr i) { return down(column, i); }, tile());
+    Func into_z_sum("into_z_sum");
+    into_z_sum(d, n) = into_z(d, n);
+    dz(d, n) = dz_residual(d, n) + into_z_sum(d, n);
+    schedule_product(into_z, {into_z_sum, dz}, {d, n, D, N});
+  }
+};
+
+}  // namespace mmrec::generators
+
+HALIDE_REGISTER_GENERATOR(mmrec::generators::DpgGammaForward, dpg_gamma_forward)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::DpgGammaBackward, dpg_gamma_backward)
