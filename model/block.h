@@ -18,9 +18,24 @@ struct BlockDropout {
   ops::Dropout mixer, ffn_hidden, ffn_output;
 };
 
+/// A tensor that forward computed, for messages. Its outermost axis is time, then come the
+/// sequences: [..][B][C]. first_token: the position in the window of its first element.
 struct NamedTensor {
   const char* name;
   Tensor tensor;
+  int first_token = 0;
+};
+
+/// The largest values of the last forward, over all tokens and units.
+struct StateRange {
+  double factor = 0;  ///< of the factor with which a step multiplies the state
+  double state = 0;   ///< of |h|
+
+  StateRange& operator|=(const StateRange& other) {
+    factor = std::max(factor, other.factor);
+    state = std::max(state, other.state);
+    return *this;
+  }
 };
 
 /// An array of random numbers, redrawn for each training step from N(0, deviation^2). Its size is a
@@ -43,8 +58,6 @@ class Block {
 
   /// Throws a UsageError if a field of the configuration has an impossible value.
   virtual void check_values() const {}
-  /// Throws a UsageError for values that this version can plan with but not run.
-  virtual void check_supported() const {}
 
   /// Returns a few words about the layers for the run's log.
   virtual std::string describe() const = 0;
@@ -77,10 +90,17 @@ class Block {
   virtual void forward(const Tensor& x, const Tensor& state, const BlockDropout& dropout,
                        const Tensor& y) = 0;
   /// Computes dx [N][D] from dy [N][D] for the x and the masks of the last forward; adds to the
-  /// weight gradients. dx may be dy itself. The code mirrors forward from its last line to its
-  /// first.
-  virtual void backward(const Tensor& dy, const Tensor& x, const BlockDropout& dropout,
+  /// weight gradients. dx may be dy itself. `share` is the weight of this batch in the training
+  /// step, for a block with a loss of its own; dy contains it already. The code mirrors forward
+  /// from its last line to its first.
+  virtual void backward(const Tensor& dy, const Tensor& x, const BlockDropout& dropout, float share,
                         const Tensor& dx) = 0;
+
+  /// The block's own loss in the last backward, a mean over the tokens, weighted as it is added to
+  /// the cross-entropy.
+  virtual double auxiliary_loss() const { return 0; }
+  /// The range of the last forward's recurrence.
+  virtual StateRange state_range() const = 0;
 
   /// Returns the tensors that the last forward computed, in order of computation. Used to find the
   /// first non-finite value.
@@ -88,14 +108,18 @@ class Block {
 
  protected:
   int rows() const { return T_ * B_; }
-  /// Views [N][C] as [T][B][C], and the inverse.
-  Tensor by_time(const Tensor& rows) const { return rows.reshape({T_, B_, rows.size(1)}); }
+  /// Views [T*B][C] as [T][B][C], and the inverse, for any number of positions.
+  Tensor by_time(const Tensor& rows) const {
+    return rows.reshape({rows.size(0) / B_, B_, rows.size(1)});
+  }
   Tensor by_row(const Tensor& sequence) const {
-    return sequence.reshape({rows(), sequence.size(2)});
+    return sequence.reshape({sequence.size(0) * B_, sequence.size(2)});
   }
 
+  /// Copies a matrix; rows may be strided.
   static void copy_values(const Tensor& from, const Tensor& to) {
-    std::copy_n(from.data(), from.count(), to.data());
+    for (int row = 0; row < from.size(0); ++row)
+      std::copy_n(from.at(row).data(), from.size(1), to.at(row).data());
   }
 
   const Config config_;

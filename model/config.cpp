@@ -33,6 +33,7 @@ void for_each_field(C& c, Visit&& visit) {
   visit("uboo", c.uboo);
   visit("lambda_p", c.lambda_p);
   visit("chunk_size", c.chunk_size);
+  visit("carry_state", c.carry_state);
   visit("memory", c.memory);
 }
 
@@ -50,8 +51,7 @@ struct Preset {
   int mem_slots = 1024;
 };
 
-// The documented sizes. Presets with DPG or UBOO can only be planned with until the model supports
-// these parts.
+// The documented sizes.
 constexpr std::array kPresets{
     Preset{"tiny", 5000, 128, 4, 4, 1024},
     Preset{"mini", 10000, 256, 6, 4, 2048},
@@ -154,7 +154,7 @@ void require_field(bool holds, const char* field, const std::string& problem) {
   if (!holds) fail_usage("configuration: {} {}", field, problem);
 }
 
-void check_values(const Config& c) {
+void check_config(const Config& c) {
   // far beyond any model; keeps products of sizes in range
   constexpr int kMaxDim = 1 << 16, kMaxLayers = 1 << 12;
   require_field(c.vocab_size >= 2, "vocab_size",
@@ -167,9 +167,9 @@ void check_values(const Config& c) {
   make_block(c, 1, 1)->check_values();
 }
 
-void check_config(const Config& c) {
-  check_values(c);
-  make_block(c, 1, 1)->check_supported();
+Config with_carried_state(Config config) {
+  config.carry_state = true;
+  return config;
 }
 
 }  // namespace mmrec

@@ -19,9 +19,10 @@ struct Config {
   bool hem = true;       ///< q, k, v, z from one fused projection
   bool dpg = false;      ///< a separate low-rank decay beside MDI's
   int dpg_rank = 128;
-  bool uboo = false;      ///< auxiliary planning loss
-  float lambda_p = 0.1f;  ///< weight of the planning loss
-  int chunk_size = 0;     ///< longer sequences are split; 0: never
+  bool uboo = false;         ///< auxiliary planning loss
+  float lambda_p = 0.1f;     ///< weight of the planning loss
+  int chunk_size = 0;        ///< longer sequences are split into chunks of this length; 0: never
+  bool carry_state = false;  ///< the recurrence's state goes from chunk to chunk
   /// "random": slots are redrawn for each training step; "learned": slots are parameters
   std::string memory = "random";
 
@@ -43,8 +44,9 @@ void set_field(Config& config, std::string_view assignment);
 /// Throws a UsageError that names the field, unless `holds`.
 void require_field(bool holds, const char* field, const std::string& problem);
 /// Throws a UsageError that names the field if a value is impossible.
-void check_values(const Config& config);
-/// Like check_values, but also rejects values that this version does not support.
 void check_config(const Config& config);
+/// Returns the configuration for reading a text that is longer than a window: like `config`, but
+/// with the state carried from chunk to chunk.
+Config with_carried_state(Config config);
 
 }  // namespace mmrec

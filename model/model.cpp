@@ -28,13 +28,16 @@ struct Activations {
   int rows() const { return T * B; }
   /// The input of block i. x(layers) is the input of the final norm.
   const Tensor& x(int i) const { return inputs[training() ? i : i % 2]; }
-  bool training() const { return mode == Model::Mode::kTraining; }
+  bool training() const { return mode != Model::Mode::kInference; }
+  bool recomputing() const { return mode == Model::Mode::kRecomputing; }
 
   int T, B, D;
   Model::Mode mode;
   std::vector<std::unique_ptr<Block>> blocks;
   std::vector<Drawn> drawn;      // of all blocks, in order
   Tensor state;                  // [L][B][block's state_width()]
+  Tensor initial_state;          // recomputing only: the states at the start of the window
+  Tensor scratch_state;          // recomputing only: [B][block's state_width()]
   std::vector<Tensor> inputs;    // [N][D]; training keeps all, inference alternates two
   Tensor head_input, head_rstd;  // normalised rows [N][D], row factors [N]
   Tensor token_loss, correct;    // [N]
@@ -60,10 +63,15 @@ void Activations::lay_out(Arena& arena) {
   for (int layer = 0; layer < L; ++layer)
     for (const Drawn& array : blocks[layer]->lay_out_drawn(arena))
       drawn.push_back({block_prefix(layer) + array.name, array.tensor, array.deviation});
-  state = arena.tensor({L, B, blocks[0]->state_width()});
+  const int width = blocks[0]->state_width();
+  state = arena.tensor({L, B, width});
+  if (recomputing()) {
+    initial_state = arena.tensor({L, B, width});
+    scratch_state = arena.tensor({B, width});
+  }
   inputs.clear();
   for (int i = 0; i < (training() ? L + 1 : 2); ++i) inputs.push_back(arena.tensor({N, D}));
-  if (training())
+  if (mode == Model::Mode::kTraining)
     for (const auto& block : blocks) block->lay_out_saved(arena);
   else
     arena.overlay(blocks, [&](const auto& block) { block->lay_out_saved(arena); });
@@ -94,10 +102,9 @@ size_t model_bytes(const Config& config, int T, int B, Model::Mode mode) {
   return counting.used();
 }
 
-double training_flops(const Config& config, int64_t tokens) {
+double training_flops(const Config& config, int T) {
   const double head = 3 * (2. * config.vocab_size * config.dim);
-  return static_cast<double>(tokens) *
-         (config.layers * make_block(config, 1, 1)->training_flops() + head);
+  return config.layers * make_block(config, T, 1)->training_flops() + head;
 }
 
 struct Model::Implementation : Activations {
@@ -106,13 +113,17 @@ struct Model::Implementation : Activations {
 
   /// Computes the normalised rows that the head reads from the ids.
   void forward(const IntTensor& ids, const StepDropout& dropout);
-  void backward(const IntTensor& ids, const StepDropout& dropout);
+  /// Adds the blocks' losses and ranges to `sum`.
+  void backward(const IntTensor& ids, const StepDropout& dropout, float share, LossSum& sum);
+  /// Computes the activations of a block again.
+  void recompute(int layer, const StepDropout& dropout);
   LossSum sum() const;
 
   Context& context = Context::current();
   OuterWeights weights, gradients;
   Tensor embedding, embedding_gradient;  // the rows of real tokens
   uint64_t seed;
+  StepDropout dropout;  // of the last loss_and_gradients
   Arena arena;
 };
 
@@ -136,6 +147,7 @@ Model::Implementation::Implementation(const Config& config, int vocabulary, Para
 void Model::Implementation::forward(const IntTensor& ids, const StepDropout& dropout) {
   check_shape("model: ids", ids, {T, B});
   const FlushDenormals once_for_all_kernels;
+  if (recomputing()) std::copy_n(state.data(), state.count(), initial_state.data());
   ops::embedding_forward(embedding, ids.reshape({rows()}), x(0));
   const int layers = static_cast<int>(blocks.size());
   for (int layer = 0; layer < layers; ++layer)
@@ -144,13 +156,26 @@ void Model::Implementation::forward(const IntTensor& ids, const StepDropout& dro
 }
 
 /// Mirrors forward. dhead is the gradient with respect to head_input.
-void Model::Implementation::backward(const IntTensor& ids, const StepDropout& dropout) {
+void Model::Implementation::backward(const IntTensor& ids, const StepDropout& dropout, float share,
+                                     LossSum& sum) {
   const FlushDenormals once_for_all_kernels;
   const int layers = static_cast<int>(blocks.size());
   ops::rmsnorm_backward(dhead, zeros, x(layers), head_rstd, weights.norm, dx, gradients.norm);
-  for (int layer = layers - 1; layer >= 0; --layer)
-    blocks[layer]->backward(dx, x(layer), masks(layer, dropout), dx);
+  for (int layer = layers - 1; layer >= 0; --layer) {
+    Block& block = *blocks[layer];
+    if (recomputing() && layer < layers - 1) recompute(layer, dropout);
+    sum.range |= block.state_range();
+    block.backward(dx, x(layer), masks(layer, dropout), share, dx);
+    sum.auxiliary += block.auxiliary_loss() * rows();
+  }
   ops::embedding_backward(dx, ids.reshape({rows()}), embedding_gradient);
+}
+
+void Model::Implementation::recompute(int layer, const StepDropout& dropout) {
+  const Tensor initial = initial_state.at(layer);
+  std::copy_n(initial.data(), initial.count(), scratch_state.data());
+  // the output is the next block's input, which gets the same values again
+  blocks[layer]->forward(x(layer), scratch_state, masks(layer, dropout), x(layer + 1));
 }
 
 LossSum Model::Implementation::sum() const {
@@ -207,30 +232,45 @@ LossSum Model::loss_and_gradients(const IntTensor& ids, const IntTensor& targets
   if (!m.training()) fail("loss_and_gradients needs a model in training mode");
   check_shape("model: targets", targets, {m.T, m.B});
   const Context::Use use(m.context);
+  m.dropout = dropout;
   m.forward(ids, dropout);
   ops::linear_cross_entropy_with_gradient(m.head_input, m.embedding, targets.reshape({m.rows()}),
                                           share / static_cast<float>(m.rows()), m.token_loss,
                                           m.correct, m.dhead, m.embedding_gradient);
-  m.backward(ids, dropout);
-  return m.sum();
+  LossSum sum = m.sum();
+  m.backward(ids, dropout, share, sum);
+  return sum;
 }
 
-std::string Model::first_non_finite() const {
-  const Implementation& m = *implementation_;
+std::string Model::first_non_finite() {
+  Implementation& m = *implementation_;
   if (!m.training())
     fail("first_non_finite needs a model in training mode: another does not keep a layer's values");
-  const auto is_finite = [](const Tensor& tensor) {
-    return std::all_of(tensor.data(), tensor.data() + tensor.count(),
-                       [](float value) { return std::isfinite(value); });
+  const Context::Use use(m.context);
+  // Returns the token of the first non-finite element, from 1, or 0. Time is the outermost axis.
+  const auto bad_token = [](const Tensor& tensor, int first_token = 0) {
+    for (int t = 0; t < tensor.size(0); ++t) {
+      const Tensor now = tensor.at(t);
+      if (!std::all_of(now.data(), now.data() + now.count(),
+                       [](float value) { return std::isfinite(value); }))
+        return first_token + t + 1;
+    }
+    return 0;
   };
+  const auto by_time = [&](const Tensor& rows) { return rows.reshape({m.T, m.B, m.D}); };
   const int layers = static_cast<int>(m.blocks.size());
   for (int layer = 0; layer < layers; ++layer) {
-    if (!is_finite(m.x(layer))) return fmt::format("blocks.{}: the input", layer);
-    for (const auto& [name, tensor] : m.blocks[layer]->saved())
-      if (!is_finite(tensor)) return fmt::format("blocks.{}: {}", layer, name);
+    if (const int token = bad_token(by_time(m.x(layer))))
+      return fmt::format("blocks.{}: the input of token {}", layer, token);
+    if (m.recomputing()) m.recompute(layer, m.dropout);
+    for (const auto& [name, tensor, first_token] : m.blocks[layer]->saved())
+      if (const int token = bad_token(tensor, first_token))
+        return fmt::format("blocks.{}: {} of token {}", layer, name, token);
   }
-  if (!is_finite(m.x(layers))) return "the last block's output";
-  return is_finite(m.token_loss) ? "" : "the loss";
+  if (const int token = bad_token(by_time(m.x(layers))))
+    return fmt::format("the last block's output of token {}", token);
+  const int token = bad_token(m.token_loss.reshape({m.T, m.B}));
+  return token ? fmt::format("the loss of token {}", token) : "";
 }
 
 void Model::read(const IntTensor& ids) {

@@ -15,17 +15,22 @@ namespace mmrec {
 /// Loss and accuracy of a batch, as sums over its B*T tokens: batches of different sizes can be
 /// added.
 struct LossSum {
-  double loss = 0;     ///< cross-entropy in nats
-  double correct = 0;  ///< tokens whose target had the highest probability
+  double loss = 0;       ///< cross-entropy in nats
+  double auxiliary = 0;  ///< the blocks' own losses, weighted; only with gradients
+  double correct = 0;    ///< tokens whose target had the highest probability
   int64_t tokens = 0;
+  StateRange range = {};  ///< the largest of all layers; only with gradients
 
   LossSum& operator+=(const LossSum& other) {
     loss += other.loss;
+    auxiliary += other.auxiliary;
     correct += other.correct;
     tokens += other.tokens;
+    range |= other.range;
     return *this;
   }
   double mean_loss() const { return loss / static_cast<double>(tokens); }
+  double mean_auxiliary() const { return auxiliary / static_cast<double>(tokens); }
   double accuracy() const { return correct / static_cast<double>(tokens); }
 };
 
@@ -44,7 +49,10 @@ struct StepDropout {
 /// targets are time-major, [T][B].
 class Model {
  public:
-  enum class Mode { kTraining, kInference };
+  /// kTraining keeps the activations of all blocks for the backward pass. kRecomputing keeps only
+  /// the blocks' inputs and computes the activations of a block again in the backward pass: the
+  /// same gradients, bit for bit, with less memory and one more forward pass.
+  enum class Mode { kTraining, kRecomputing, kInference };
   /// vocabulary: number of real tokens, <= config.vocab_size. The padding rows above it get no
   /// probability and no gradient.
   /// seed: the run's seed, for the arrays that draw() fills.
@@ -72,7 +80,8 @@ class Model {
   /// Returns the loss of predicting targets.
   LossSum loss(const IntTensor& ids, const IntTensor& targets);
   /// Like loss(). Also adds `share` times the gradient of the mean loss over all B*T tokens to
-  /// parameters.gradients(). Mode::kTraining only.
+  /// parameters.gradients(). Not in Mode::kInference. If the blocks have losses of their own, the
+  /// gradient contains theirs.
   LossSum loss_and_gradients(const IntTensor& ids, const IntTensor& targets,
                              const StepDropout& dropout, float share = 1.f);
   /// Advances the state over the ids without predicting.
@@ -82,19 +91,24 @@ class Model {
   /// Loss per position of the last call of loss or loss_and_gradients, [T][B].
   const Tensor& token_loss() const;
   /// Returns the first tensor, in order of computation, of the last loss_and_gradients call that
-  /// has a non-finite element ("blocks.2: the state h"), or "". Mode::kTraining only.
-  std::string first_non_finite() const;
+  /// has a non-finite element, and the first such token ("blocks.2: the state h of token 17";
+  /// tokens of a window count from 1), or "". Not in Mode::kInference.
+  std::string first_non_finite();
 
  private:
   struct Implementation;
   std::unique_ptr<Implementation> implementation_;
 };
 
+constexpr Model::Mode training_mode(bool recompute) {
+  return recompute ? Model::Mode::kRecomputing : Model::Mode::kTraining;
+}
+
 /// Returns the bytes() of a Model with these arguments, without making it.
 size_t model_bytes(const Config& config, int T, int B, Model::Mode mode);
 
-/// Floating-point operations of all matrix products of one training step. All other work is less
-/// than 2 % of it.
-double training_flops(const Config& config, int64_t tokens);
+/// Floating-point operations per token of all matrix products of a training step on windows of T
+/// positions. All other work is less than 2 % of it. Recomputing is not counted.
+double training_flops(const Config& config, int T);
 
 }  // namespace mmrec

@@ -26,10 +26,10 @@ std::vector<Parameter> parameter_table(const Config& config) {
   for (int layer = 0; layer < config.layers; ++layer)
     block->declare(ParameterScope(table, block_prefix(layer)));
   std::ranges::stable_partition(table, [](const Parameter& parameter) { return !parameter.last; });
-  int64_t offset = 0;
+  int64_t end = 0;
   for (Parameter& parameter : table) {
-    parameter.offset = offset;
-    offset += (parameter.count + 15) / 16 * 16;
+    parameter.offset = parameter.joined ? end : (end + 15) / 16 * 16;
+    end = parameter.offset + parameter.count;
   }
   return table;
 }
@@ -43,7 +43,10 @@ int64_t parameter_count(const std::vector<Parameter>& table) {
 Parameters::Parameters(const Config& config) : table_(parameter_table(config)) {
   const int64_t floats = table_.back().offset + (table_.back().count + 15) / 16 * 16;
   if (floats > INT32_MAX)
-    fail("a model of {} parameters is too large for this version (at most {})", floats, INT32_MAX);
+    fail_usage(
+        "a model of {} parameters is too large for this version (at most {}); train --plan shows "
+        "what it would need",
+        floats, INT32_MAX);
   const int n = static_cast<int>(floats);
   arena_ = Arena::fitted([&](Arena& arena) {
     for (Tensor* flat : {&weights_, &gradients_, &m_, &v_}) *flat = arena.tensor({n});
@@ -94,12 +97,21 @@ void Parameters::initialise(uint64_t seed) {
 
 Tensor ParameterScope::declare(std::string_view name, std::vector<int> shape,
                                const Initial& initial) const {
-  return add(name, std::move(shape), initial, false);
+  return add(name, std::move(shape), initial, {});
 }
 
 Tensor ParameterScope::declare_last(std::string_view name, std::vector<int> shape,
                                     const Initial& initial) const {
-  return add(name, std::move(shape), initial, true);
+  return add(name, std::move(shape), initial, {.last = true});
+}
+
+Tensor ParameterScope::declare_joined(const std::vector<std::string>& names,
+                                      const std::vector<int>& shape, const Initial& initial) const {
+  std::vector<int> all_shape = shape;
+  all_shape[0] *= static_cast<int>(names.size());
+  const Tensor first = add(names[0], shape, initial, {});
+  for (size_t i = 1; i < names.size(); ++i) add(names[i], shape, initial, {.joined = true});
+  return parameters_ ? Tensor(first.data(), std::span<const int>(all_shape)) : Tensor();
 }
 
 Linear ParameterScope::linear(const std::string& name, int out, int in) const {
@@ -107,8 +119,13 @@ Linear ParameterScope::linear(const std::string& name, int out, int in) const {
           declare(name + ".bias", {out}, Initial::fan_in(in))};
 }
 
+Linear ParameterScope::linear_last(const std::string& name, int out, int in) const {
+  return {declare_last(name + ".weight", {out, in}, Initial::fan_in(in)),
+          declare_last(name + ".bias", {out}, Initial::fan_in(in))};
+}
+
 Tensor ParameterScope::add(std::string_view name, std::vector<int> shape, const Initial& initial,
-                           bool last) const {
+                           Place place) const {
   std::string full = fmt::format("{}{}", prefix_, name);
   if (parameters_) return parameters_->view(flat_, parameters_->find(full));
   int64_t count = 1;
@@ -116,7 +133,8 @@ Tensor ParameterScope::add(std::string_view name, std::vector<int> shape, const 
   table_->push_back({.name = std::move(full),
                      .shape = std::move(shape),
                      .initial = initial,
-                     .last = last,
+                     .last = place.last,
+                     .joined = place.joined,
                      .offset = 0,
                      .count = count});
   return {};

@@ -32,7 +32,8 @@ struct Parameter {
   std::vector<int> shape;  ///< [out, in] for weights
   Initial initial;
   bool last;              ///< placed after all parameters without this flag
-  int64_t offset, count;  ///< in floats; offsets are multiples of 16
+  bool joined;            ///< begins where the parameter before it ends
+  int64_t offset, count;  ///< in floats; offsets are multiples of 16 unless joined
 };
 
 /// Returns the name prefix of a block's parameters, "blocks.<layer>.".
@@ -92,16 +93,25 @@ class ParameterScope {
   /// For parameters that only some configurations have. Their rows come after all others, so the
   /// layout of the other parameters does not change.
   Tensor declare_last(std::string_view name, std::vector<int> shape, const Initial& initial) const;
+  /// Declares parameters of the same shape that lie below each other, without padding. Returns one
+  /// view of all of them: the rows of the first, then those of the second, ..
+  Tensor declare_joined(const std::vector<std::string>& names, const std::vector<int>& shape,
+                        const Initial& initial) const;
   /// Declares name.weight [D], initially ones.
   Tensor norm(const std::string& name, int D) const {
     return declare(name + ".weight", {D}, Initial::constant(1));
   }
   /// Declares name.weight [out][in] and name.bias [out].
   Linear linear(const std::string& name, int out, int in) const;
+  /// The same, as declare_last.
+  Linear linear_last(const std::string& name, int out, int in) const;
 
  private:
+  struct Place {
+    bool last = false, joined = false;
+  };
   Tensor add(std::string_view name, std::vector<int> shape, const Initial& initial,
-             bool last) const;
+             Place place) const;
 
   std::vector<Parameter>* table_ = nullptr;
   const Parameters* parameters_ = nullptr;

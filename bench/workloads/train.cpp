@@ -46,7 +46,7 @@ Workload train_workload(const Config& config, const std::string& name, int B, in
   return {.op = "train",
           .pass = {"", "step", name},
           .sizes = {B, T},
-          .flops = training_flops(config, B * T),
+          .flops = static_cast<double>(B) * T * training_flops(config, T),
           // The optimiser's share: weights and both moments, read and written.
           .bytes = 24. * static_cast<double>(parameter_count(parameter_table(config))),
           .tokens = 1. * B * T,

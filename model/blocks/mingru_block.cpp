@@ -1,30 +1,19 @@
 #include "model/blocks/mingru_block.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "model/blocks/feed_forward.h"
+#include "model/rows.h"
 #include "runtime/ops/gemm.h"
 #include "runtime/ops/hem.h"
 #include "runtime/ops/scan.h"
-#include "runtime/threads.h"
 
 namespace mmrec {
 
 namespace {
 
-constexpr int kRowsPerTask = 16;
-
 /// Views [T][B][D] as [B][T][D], the layout of the scans.
 Tensor by_sequence(const Tensor& by_time) { return by_time.swap_outer(); }
-
-/// Runs body(n) for every row in parallel, kRowsPerTask rows a task.
-template <class Body>
-void for_each_row(int rows, const Body& body) {
-  parallel_for((rows + kRowsPerTask - 1) / kRowsPerTask, [&](int task) {
-    for (int n = task * kRowsPerTask; n < std::min(rows, (task + 1) * kRowsPerTask); ++n) body(n);
-  });
-}
 
 }  // namespace
 
@@ -113,7 +102,7 @@ void MingruBlock::forward(const Tensor& x, const Tensor& state, const BlockDropo
 }
 
 void MingruBlock::backward(const Tensor& dy, const Tensor& x, const BlockDropout& dropout,
-                           const Tensor& dx) {
+                           float /*share*/, const Tensor& dx) {
   const Weights &w = weights_, &g = gradients_;
   const Saved& s = saved_;
   const Scratch& d = scratch_;
@@ -133,10 +122,17 @@ void MingruBlock::backward(const Tensor& dy, const Tensor& x, const BlockDropout
                     g.projection.weight, g.projection.bias);
 }
 
+StateRange MingruBlock::state_range() const {
+  const float *keep = saved_.keep.data(), *h = saved_.state.at(1).data();
+  const int64_t D = D_;
+  return {largest(rows(), D_, [&](int64_t n, int d) { return keep[D * n + d]; }),
+          largest(rows(), D_, [&](int64_t n, int d) { return std::abs(h[D * n + d]); })};
+}
+
 std::vector<NamedTensor> MingruBlock::saved() const {
-  return {{"the gate's input and the candidate", saved_.gate_input},
-          {"the state h", saved_.state},
-          {"the residual r", saved_.r}};
+  return {{"the gate's input and the candidate", by_time(saved_.gate_input)},
+          {"the state h", saved_.state.rows(1, T_ + 1)},
+          {"the residual r", by_time(saved_.r)}};
 }
 
 }  // namespace mmrec

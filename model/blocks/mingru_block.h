@@ -23,8 +23,9 @@ class MingruBlock : public Block {
   void lay_out_scratch(Arena& arena, bool backward) override;
   void forward(const Tensor& x, const Tensor& state, const BlockDropout& dropout,
                const Tensor& y) override;
-  void backward(const Tensor& dy, const Tensor& x, const BlockDropout& dropout,
+  void backward(const Tensor& dy, const Tensor& x, const BlockDropout& dropout, float share,
                 const Tensor& dx) override;
+  StateRange state_range() const override;
   std::vector<NamedTensor> saved() const override;
 
  private:

@@ -1,14 +1,22 @@
 #pragma once
 
+#include <vector>
+
 #include "model/block.h"
+#include "runtime/ops/dpg_gamma.h"
 #include "runtime/ops/ffn.h"
 #include "runtime/ops/mdi_gamma.h"
+#include "runtime/ops/planning_loss.h"
 #include "runtime/ops/recurrence.h"
 
 namespace mmrec {
 
 /// MM-Rec's block: a gated recurrence whose gates depend on the state, attention over memory slots,
 /// and a feed-forward half.
+/// A sequence longer than chunk_size is computed chunk by chunk. In the first chunk, attention
+/// reads the memory bank. In a later one it reads a single slot per sequence: the mean of the
+/// block's output over the chunk before, without a gradient. The recurrence starts each chunk from
+/// zero, or from the state of the chunk before (carry_state).
 class MmrecBlock : public Block {
  public:
   using Block::Block;
@@ -20,11 +28,11 @@ class MmrecBlock : public Block {
   static constexpr int mdi_gamma_width(int D) { return D / 4; }
 
   void check_values() const override;
-  void check_supported() const override;
   std::string describe() const override;
   void declare(const ParameterScope& parameters) const override { Weights(config_, parameters); }
   void bind(const ParameterScope& weights, const ParameterScope& gradients) override;
-  int state_width() const override { return D_; }
+  /// [h], and with chunks also what the next chunk needs: see State.
+  int state_width() const override;
   int64_t widest_row() const override;
   double training_flops() const override;
   std::vector<Drawn> lay_out_drawn(Arena& arena) override;
@@ -32,8 +40,10 @@ class MmrecBlock : public Block {
   void lay_out_scratch(Arena& arena, bool backward) override;
   void forward(const Tensor& x, const Tensor& state, const BlockDropout& dropout,
                const Tensor& y) override;
-  void backward(const Tensor& dy, const Tensor& x, const BlockDropout& dropout,
+  void backward(const Tensor& dy, const Tensor& x, const BlockDropout& dropout, float share,
                 const Tensor& dx) override;
+  double auxiliary_loss() const override { return auxiliary_loss_; }
+  StateRange state_range() const override;
   std::vector<NamedTensor> saved() const override;
 
  private:
@@ -43,11 +53,15 @@ class MmrecBlock : public Block {
     Weights(const Config& config, const ParameterScope& parameters);
 
     Tensor norm1;
-    Linear fused;      ///< HEM: the rows of q k v z p e, [6D][D]
+    /// The rows of q k v z, [4D][D]. With HEM, the first part of W_fused; p and e follow there.
+    /// Without, the matrices W_q, W_k, W_v, W_z below each other.
+    Linear projection;
     Linear core_gate;  ///< W_g
     Linear mdi_gate;   ///< mdi.W_g, [D][2D]: one half for z, one for h
     ops::MdiGammaWeights mdi_gamma;
-    Linear query, output;  ///< multi_mem_attention.W_q and W_o
+    ops::DpgGammaWeights dpg_gamma;          ///< with DPG, else empty
+    ops::PlanningLossWeights planning_loss;  ///< with UBOO, else empty
+    Linear query, output;                    ///< multi_mem_attention.W_q and W_o
     ops::FfnWeights ffn;
     Tensor memory_keys, memory_values;  ///< [S][D] if the memory is learned, else empty
   };
@@ -57,20 +71,70 @@ class MmrecBlock : public Block {
     Tensor rstd;  ///< [N], of norm1
     Tensor qkvz;  ///< [N][4D]
     ops::MdiGammaSaved mdi_gamma;
-    Tensor gm;  ///< [N][D]
+    Tensor gm;                 ///< [N][D]
+    Tensor dpg_hidden, gamma;  ///< [N][R], [N][D]; without DPG empty, and gm itself
     ops::RecurrenceWeights packed;
-    Tensor mdi_input, state, gates;  ///< [T][B][D], [T+1][B][D], [T][B][2D]
-    Tensor q, p, context;            ///< attention: [N][D], [N][H][S], [N][D]
-    Tensor r;                        ///< [N][D], between the block's halves
+    Tensor mdi_input, gates;  ///< [T][B][D], [T][B][2D]
+    Tensor state;             ///< [T + chunks][B][D]: see Chunk
+    Tensor slots;             ///< [chunks][B][D]: what attention reads in later chunks
+    Tensor q, p, context;     ///< attention in the first chunk: [N][D], [N][H][S], [N][D]
+    Tensor r;                 ///< [N][D], between the block's halves
     ops::FfnSaved ffn;
   };
 
   struct Scratch {
-    Tensor mixed;  ///< h + attention, [N][D]
-    Tensor dr, dmixed, dcontext, dq, dstate, dgamma,
-        dstate_in;                ///< backward only; [N][D], dstate_in [B][D]
-    Tensor dpre, dqkvz, dscores;  ///< [T][B][2D], [N][4D], [H][N][S]
+    Tensor mixed;        ///< h + attention, [N][D]
+    Tensor slot_output;  ///< W_o of a chunk's slots, [B][D]
+    // backward only
+    Tensor dr, dmixed, dcontext, dq, dgamma;  ///< [N][D]
+    Tensor dstate;                            ///< as Saved::state
+    Tensor dstate_in, dmixed_sum;             ///< [B][D]
+    Tensor dpre, dqkvz, dscores;              ///< [T][B][2D], [N][4D], [H][N][S]
+    ops::PlanningLossSaved planning_loss;
+    Tensor planning_losses;  ///< [N]
   };
+
+  /// A part of the window that lies in one chunk. Its states are rows [state_row, state_row + T] of
+  /// Saved::state: the initial state, then h of each position.
+  struct Chunk {
+    int index;       ///< within the window
+    int begin, end;  ///< positions
+    bool first;      ///< of the sequence: attention reads the bank
+    int state_row() const { return begin + index; }
+  };
+
+  /// The upper bound of the chunks that a window of T positions has a part of.
+  int most_chunks() const;
+  /// Divides the window into chunks_, for sequences at the position that `state` says.
+  void divide(const Tensor& state);
+  /// The parts of an array that belong to a chunk: rows of [N][..], times of [T][..].
+  Tensor rows_of(const Chunk& chunk, const Tensor& rows) const {
+    return rows.rows(chunk.begin * B_, chunk.end * B_);
+  }
+  Tensor times_of(const Chunk& chunk, const Tensor& rows) const {
+    return by_time(rows_of(chunk, rows));
+  }
+  ops::FfnSaved ffn_of(const Chunk& chunk) const {
+    const ops::FfnSaved& all = saved_.ffn;
+    return {rows_of(chunk, all.rstd), rows_of(chunk, all.slope), rows_of(chunk, all.activated)};
+  }
+  /// Initial state and h's of a chunk, [T+1][B][D], in Saved::state or Scratch::dstate.
+  Tensor states_of(const Chunk& chunk, const Tensor& states) const {
+    return states.rows(chunk.state_row(), chunk.state_row() + chunk.end - chunk.begin + 1);
+  }
+
+  void forward_chunk(const Chunk& chunk, const Tensor& x, const Tensor& state,
+                     const BlockDropout& dropout, const Tensor& y);
+  /// After a chunk's part: updates the state from its last h and its output y.
+  void advance(const Chunk& chunk, const Tensor& y, const Tensor& state) const;
+  void backward_chunk(const Chunk& chunk, const Tensor& dy, const BlockDropout& dropout,
+                      float share);
+  void attention_backward(const Chunk& chunk, const Tensor& dmixed, const Tensor& dq,
+                          const Tensor& dprojected_q, const Tensor& dh);
+  /// Adds the gradient of a chunk's initial state to sum [B][D].
+  void add_initial_gradient(const Chunk& chunk, const Tensor& sum) const;
+  /// Computes the planning loss of a chunk and its gradients; adds to dstate.
+  void planning_loss(const Chunk& chunk, float share);
 
   /// The slots that attention reads, [S][D]: parameters, or drawn.
   const Tensor& keys() const {
@@ -83,6 +147,8 @@ class MmrecBlock : public Block {
   Weights weights_, gradients_;
   Saved saved_;
   Scratch scratch_;
+  std::vector<Chunk> chunks_;  // of the last forward
+  double auxiliary_loss_ = 0;
   Tensor drawn_keys_, drawn_values_;
 };
 

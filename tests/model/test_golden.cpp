@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -16,22 +17,30 @@
 namespace mmrec {
 namespace {
 
-/// Compares probe's results with those of an independent implementation in float64 on the same
-/// inputs.
-class Golden : public testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    const std::filesystem::path file =
-        std::filesystem::path(MMREC_SOURCE_DIR) / "tests/model/golden/base.safetensors";
+/// An input of probe with the results of an independent implementation in float64, and probe's own
+/// results.
+struct Files {
+  explicit Files(const std::filesystem::path& file) : truth(file) {
     const test::TemporaryDirectory directory;
-    truth_ = std::make_unique<SafetensorsFile>(file);
     probe(file, directory / "out.safetensors");
-    result_ = std::make_unique<SafetensorsFile>(directory / "out.safetensors");
+    result = std::make_unique<SafetensorsFile>(directory / "out.safetensors");
   }
-  static void TearDownTestSuite() {
-    truth_.reset();
-    result_.reset();
+  SafetensorsFile truth;
+  std::unique_ptr<SafetensorsFile> result;
+};
+
+class Golden : public testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    std::unique_ptr<Files>& files = all_[GetParam()];
+    if (!files)
+      files =
+          std::make_unique<Files>(std::filesystem::path(MMREC_SOURCE_DIR) / "tests/model/golden" /
+                                  fmt::format("{}.safetensors", GetParam()));
+    truth_ = &files->truth;
+    result_ = files->result.get();
   }
+  static void TearDownTestSuite() { all_.clear(); }
 
   static std::vector<float> values(const SafetensorsFile& file, std::string_view name) {
     EXPECT_TRUE(file.find(name).dtype == Dtype::kF32) << name;
@@ -40,20 +49,25 @@ class Golden : public testing::Test {
     std::memcpy(values.data(), bytes.data(), bytes.size());
     return values;
   }
-  static std::vector<float> truth(std::string_view name) { return values(*truth_, name); }
-  static std::vector<float> result(std::string_view name) { return values(*result_, name); }
+  std::vector<float> truth(std::string_view name) const { return values(*truth_, name); }
+  std::vector<float> result(std::string_view name) const { return values(*result_, name); }
 
   /// Returns the parameters' names, without their prefix in the file.
-  static std::vector<std::string> parameters() {
+  std::vector<std::string> parameters() const {
     std::vector<std::string> names;
     for (const auto& [name, tensor] : truth_->tensors())
       if (name.starts_with("w.")) names.push_back(name.substr(2));
     return names;
   }
 
-  static std::unique_ptr<SafetensorsFile> truth_, result_;
+  const SafetensorsFile *truth_ = nullptr, *result_ = nullptr;
+
+ private:
+  static inline std::map<std::string, std::unique_ptr<Files>> all_;
 };
-std::unique_ptr<SafetensorsFile> Golden::truth_, Golden::result_;
+INSTANTIATE_TEST_SUITE_P(Files, Golden,
+                         testing::Values("base", "no_hem", "dpg", "uboo", "dpg_uboo", "chunked"),
+                         [](const auto& info) { return std::string(info.param); });
 
 double largest(const std::vector<float>& values) {
   double largest = 0;
@@ -74,12 +88,13 @@ double largest_difference(const std::vector<float>& got, const std::vector<float
   return largest;
 }
 
-TEST_F(Golden, ForwardPass) {
-  for (const char* name : {"logits", "token_loss", "loss"})
-    EXPECT_LE(largest_difference(result(name), truth(name)), 1e-5) << name;
+TEST_P(Golden, ForwardPass) {
+  for (const char* name : {"logits", "token_loss", "loss", "aux_loss"})
+    if (truth_->tensors().contains(name))
+      EXPECT_LE(largest_difference(result(name), truth(name)), 1e-5) << name;
 }
 
-TEST_F(Golden, Gradients) {
+TEST_P(Golden, Gradients) {
   for (const std::string& name : parameters()) {
     const std::vector<float> want = truth("g." + name);
     EXPECT_LE(largest_difference(result("g." + name), want), 5e-5 * largest(want)) << name;
@@ -87,7 +102,7 @@ TEST_F(Golden, Gradients) {
   EXPECT_NEAR(result("grad_norm").at(0), truth("grad_norm").at(0), 1e-5 * truth("grad_norm").at(0));
 }
 
-TEST_F(Golden, WeightsAfterTheOptimizersStep) {
+TEST_P(Golden, WeightsAfterTheOptimizersStep) {
   const double clip = std::min(1.0, 1.0 / truth("grad_norm").at(0));
   for (const std::string& name : parameters()) {
     const std::vector<float> gradient = truth("g." + name);
@@ -106,7 +121,7 @@ TEST_F(Golden, WeightsAfterTheOptimizersStep) {
   }
 }
 
-TEST_F(Golden, OutputHasTheReferencesKeysAndTheExactInputs) {
+TEST_P(Golden, OutputHasTheReferencesKeysAndTheExactInputs) {
   std::vector<std::string> want, got;
   for (const auto& [name, tensor] : truth_->tensors()) want.push_back(name);
   for (const auto& [name, tensor] : result_->tensors()) got.push_back(name);
@@ -123,7 +138,7 @@ TEST_F(Golden, OutputHasTheReferencesKeysAndTheExactInputs) {
 
 /// The same slots as parameters give the same results, and in addition gradients and updates of the
 /// slots.
-TEST_F(Golden, WithTheMemoryAmongTheParameters) {
+TEST_P(Golden, WithTheMemoryAmongTheParameters) {
   const test::TemporaryDirectory directory;
   StoredTensors inputs;
   std::vector<std::vector<std::byte>> bytes;

@@ -103,7 +103,7 @@ void check(int T, int B, int D, float p, bool by_differences) {
     for (int d = 0; d < D; ++d) last(b, d) = want.h((T - 1) * B + b, d);
   expect_golden("state", state, last, 1e-5);
 
-  s.block.backward(s.dy, s.x, s.dropout, dx);
+  s.block.backward(s.dy, s.x, s.dropout, 1.f, dx);
   expect_golden("dx", dx, gradient.dx, 5e-5);
   for (const Named& weight : kWeights)
     expect_golden(weight.name, s.parameters.gradient(std::string("blocks.0.") + weight.name),
@@ -147,7 +147,7 @@ TEST(Mingru, SameBitsForAnyThreads) {
     const GuardedTensor state = inout(s.state_in), y = output({320, 48}), dx = output({320, 48});
     set_zero(s.parameters.gradients());
     s.block.forward(s.x, state, s.dropout, y);
-    s.block.backward(s.dy, s.x, s.dropout, dx);
+    s.block.backward(s.dy, s.x, s.dropout, 1.f, dx);
     const Tensor gradients = s.parameters.gradients();
     std::vector<uint32_t> bits(gradients.count());
     for (size_t i = 0; i < bits.size(); ++i) bits[i] = std::bit_cast<uint32_t>(gradients.data()[i]);

@@ -105,8 +105,8 @@ LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters
   for (int64_t begin = 0; begin + 1 < tokens.count();) {
     const int length = static_cast<int>(std::min<int64_t>(T, tokens.count() - 1 - begin));
     if (!model || model->T() != length) {  // at the beginning, and for the shorter rest at the end
-      auto next = std::make_unique<Model>(config, vocabulary, parameters, length, 1,
-                                          Model::Mode::kInference, seed);
+      auto next = std::make_unique<Model>(with_carried_state(config), vocabulary, parameters,
+                                          length, 1, Model::Mode::kInference, seed);
       if (model) std::copy_n(model->state().data(), model->state().count(), next->state().data());
       model = std::move(next);
       arena = Arena::fitted([&](Arena& fitted) {

@@ -32,9 +32,12 @@ TextGenerator::TextGenerator(const Config& config, int vocabulary, Parameters& p
                              int trained_window)
     : sampling_(sampling),
       sampler_(sampling),
-      window_(config, vocabulary, parameters, kWindow, 1, Model::Mode::kInference, seed),
-      token_(config, vocabulary, parameters, 1, 1, Model::Mode::kInference, seed),
-      model_(config, vocabulary, parameters, 1, samples, Model::Mode::kInference, seed),
+      window_(with_carried_state(config), vocabulary, parameters, kWindow, 1,
+              Model::Mode::kInference, seed),
+      token_(with_carried_state(config), vocabulary, parameters, 1, 1, Model::Mode::kInference,
+             seed),
+      model_(with_carried_state(config), vocabulary, parameters, 1, samples,
+             Model::Mode::kInference, seed),
       recent_(samples),
       chosen_(samples),
       trained_window_(trained_window) {

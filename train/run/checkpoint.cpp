@@ -117,8 +117,9 @@ TrainingProgress read_progress(const json& progress, const fs::path& file) {
              validation = read_fingerprint(data, "validation", file);
   return {.options = options_from_json(field<json>(progress, "options", file), file.string()),
           .data = {train.first, validation.first, train.second, validation.second},
-          .epoch = {field<double>(epoch, "loss", file), field<double>(epoch, "correct", file),
-                    field<int64_t>(epoch, "positions", file)},
+          .epoch = {.loss = field<double>(epoch, "loss", file),
+                    .correct = field<double>(epoch, "correct", file),
+                    .tokens = field<int64_t>(epoch, "positions", file)},
           .best_loss = number_or_nan(best, "loss", file),
           .best_step = field<int64_t>(best, "step", file),
           .validations_since_best = field<int>(best, "validations_since", file),

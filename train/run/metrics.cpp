@@ -4,6 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 
 #include "support/error.h"
 #include "support/exceptions.h"
@@ -11,6 +12,13 @@
 
 namespace mmrec {
 namespace {
+
+/// Fields that only some rows have.
+constexpr std::pair<const char*, double MetricsRow::*> kOptional[] = {
+    {"loss_in_trained_window", &MetricsRow::loss_in_trained_window},
+    {"aux_loss", &MetricsRow::aux_loss},
+    {"max_factor", &MetricsRow::max_factor},
+    {"max_state", &MetricsRow::max_state}};
 
 std::string to_line(const MetricsRow& row) {
   // The JSON library writes null for NaN and infinity, which JSON lacks.
@@ -27,8 +35,8 @@ std::string to_line(const MetricsRow& row) {
       {"tokens_per_second", row.tokens_per_second},
       {"seconds", row.seconds},
   };
-  if (!std::isnan(row.loss_in_trained_window))
-    json["loss_in_trained_window"] = row.loss_in_trained_window;
+  for (const auto& [name, member] : kOptional)
+    if (!std::isnan(row.*member)) json[name] = row.*member;
   return json.dump() + "\n";
 }
 
@@ -47,19 +55,19 @@ MetricsRow from_line(std::string_view line, const std::string& where) {
     const std::string split = json.at("split");
     if (split != "train" && split != "val")
       fail("{}: not a row of metrics: split is \"{}\"", where, split);
-    return {.step = count("step", INT64_MAX),
-            .epoch = count("epoch", INT64_MAX),
-            .split = split,
-            .loss = number("loss"),
-            .loss_in_trained_window = json.contains("loss_in_trained_window")
-                                          ? number("loss_in_trained_window")
-                                          : MetricsRow::kNone,
-            .accuracy = number("accuracy"),
-            .lr = number("lr"),
-            .grad_norm = number("grad_norm"),
-            .tokens = count("tokens", INT64_MAX),
-            .tokens_per_second = number("tokens_per_second"),
-            .seconds = number("seconds")};
+    MetricsRow row{.step = count("step", INT64_MAX),
+                   .epoch = count("epoch", INT64_MAX),
+                   .split = split,
+                   .loss = number("loss"),
+                   .accuracy = number("accuracy"),
+                   .lr = number("lr"),
+                   .grad_norm = number("grad_norm"),
+                   .tokens = count("tokens", INT64_MAX),
+                   .tokens_per_second = number("tokens_per_second"),
+                   .seconds = number("seconds")};
+    for (const auto& [name, member] : kOptional)
+      if (json.contains(name)) row.*member = number(name);
+    return row;
   } catch (const nlohmann::json::exception& error) {
     fail("{}: not a row of metrics: {}", where, in_words(error));
   }

@@ -25,7 +25,13 @@ struct MetricsRow {
   double accuracy = kNone;  ///< fraction of tokens, 0 .. 1
   double lr = kNone;
   double grad_norm = kNone;  ///< before clipping
-  int64_t tokens = 0;        ///< trained on since the start of the run
+  /// The blocks' own loss (UBOO), a mean over the tokens; it is part of the gradient, not of
+  /// `loss`.
+  double aux_loss = kNone;
+  /// Over all layers, tokens and units: the largest factor with which a step multiplies the state,
+  /// and the largest |h|. The state of a model whose factors are above 1 can grow without bound.
+  double max_factor = kNone, max_state = kNone;
+  int64_t tokens = 0;  ///< trained on since the start of the run
   double tokens_per_second = kNone;
   double seconds = 0;  ///< since the start of the run
 

@@ -109,6 +109,9 @@ std::span<const TrainOption> train_option_table() {
       {"accumulate", &O::accumulate,
        "batches a step, whose gradients are averaged: a larger batch in the same memory", kFromOne,
        kIsFixed},
+      {"recompute", &O::recompute,
+       "compute each block's activations again in the backward pass: less memory, more time, the "
+       "same weights"},
       {"seq", &O::sequence, "tokens a window", kFromOne, kIsFixed},
       {"lr", &A::learning_rate, "peak learning rate", {.more_than = 0}},
       {"lr-min", &O::minimum_rate,

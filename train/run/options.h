@@ -31,7 +31,8 @@ struct TrainOptions {
   int epochs = 3;
   int64_t steps = 0;  ///< of the whole run; 0: computed from the epochs
   int batch = 2, sequence = 256;
-  int accumulate = 1;  ///< batches per step
+  int accumulate = 1;      ///< batches per step
+  bool recompute = false;  ///< see Model::Mode::kRecomputing
   OptimizerSettings optimizer;
   std::string minimum_rate = "0.1x";  ///< see parse_minimum_rate
   int64_t warmup = kAuto;             ///< steps; kAuto: see warmup_steps()

@@ -85,7 +85,7 @@ Plan plan(const TrainOptions& options) {
   Config& config = plan.options.config;
   config.vocab_size =
       options.vocabulary == 0 ? padded_vocabulary(data.tokenizer.size()) : options.vocabulary;
-  check_values(config);
+  check_config(config);
 
   const std::vector<Parameter> table = parameter_table(config);
   plan.parameters = parameter_count(table);
@@ -96,7 +96,7 @@ Plan plan(const TrainOptions& options) {
   plan.weights = plan.gradients = weights;
   plan.moments = 2 * weights;
   plan.activations = static_cast<double>(
-      model_bytes(config, options.sequence, options.batch, Model::Mode::kTraining));
+      model_bytes(config, options.sequence, options.batch, training_mode(options.recompute)));
   plan.validation = window > 0 ? static_cast<double>(Evaluation::bytes(
                                      config, window, validation_piece(options, window)))
                                : 0;
@@ -114,7 +114,7 @@ Plan plan(const TrainOptions& options) {
   plan.checkpoint = 3 * weights;
   plan.checkpoints = int64_t{options.keep} + 2;
 
-  plan.flops_per_token = training_flops(config, 1);
+  plan.flops_per_token = training_flops(config, options.sequence);
   plan.product_rate = product_rate();
   plan.tokens_per_second = kStepShare * plan.product_rate / plan.flops_per_token;
 
@@ -153,17 +153,19 @@ std::string plan_text(const Plan& plan) {
   line("  gradients", gigabytes(plan.gradients));
   line("  AdamW's moments", gigabytes(plan.moments));
   line("  activations", gigabytes(plan.activations),
-       fmt::format("{} x {} tokens at once", options.batch, options.sequence));
+       fmt::format("{} x {} tokens at once{}", options.batch, options.sequence,
+                   options.recompute ? ", recomputed in the backward pass" : ""));
   line("  validation", gigabytes(plan.validation));
   line("  text", plan.text_is_on_disk ? "on disk" : gigabytes(plan.text));
-  line(
-      "  in all", gigabytes(plan.memory()),
-      fmt::format("of the {} {}{}", gigabytes(plan.machine_memory),
-                  plan.memory_is_limited ? "that the control group of this process allows"
-                                         : "of this machine",
-                  plan.memory() > plan.machine_memory
-                      ? ": it does not fit; a smaller --batch with --accumulate, or a smaller model"
-                      : ""));
+  line("  in all", gigabytes(plan.memory()),
+       fmt::format("of the {} {}{}", gigabytes(plan.machine_memory),
+                   plan.memory_is_limited ? "that the control group of this process allows"
+                                          : "of this machine",
+                   plan.memory() > plan.machine_memory
+                       ? fmt::format(": it does not fit; {}a smaller --batch with --accumulate, or "
+                                     "a smaller model",
+                                     options.recompute ? "" : "--recompute, ")
+                       : ""));
   line("disk", gigabytes(plan.disk()),
        fmt::format("{} checkpoints of {}: --keep {}, the best, the final one", plan.checkpoints,
                    gigabytes(plan.checkpoint), options.keep));

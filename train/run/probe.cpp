@@ -46,7 +46,8 @@ void probe(const std::filesystem::path& input, const std::filesystem::path& outp
   Model model(config, V, parameters, T, B, Model::Mode::kTraining, 0);
 
   IntTensor ids_by_sequence, targets_by_sequence, ids, targets;
-  Tensor bank, bank_v, logits_by_time, logits, token_loss, loss, grad_norm, weights_before;
+  Tensor bank, bank_v, logits_by_time, logits, token_loss, loss, auxiliary, grad_norm,
+      weights_before;
   const Arena memory_of_all = Arena::fitted([&](Arena& arena) {
     for (IntTensor* tensor : {&ids_by_sequence, &targets_by_sequence})
       *tensor = arena.take<int32_t>({B, T});
@@ -56,7 +57,7 @@ void probe(const std::filesystem::path& input, const std::filesystem::path& outp
     logits_by_time = arena.tensor({T, B, V});
     logits = arena.tensor({B, T, V});
     token_loss = arena.tensor({B, T});
-    for (Tensor* tensor : {&loss, &grad_norm}) *tensor = arena.tensor({1});
+    for (Tensor* tensor : {&loss, &auxiliary, &grad_norm}) *tensor = arena.tensor({1});
     weights_before = arena.tensor({parameters.weights().size(0)});
   });
 
@@ -81,7 +82,8 @@ void probe(const std::filesystem::path& input, const std::filesystem::path& outp
   model.clear_state();
   const LossSum sum = model.loss_and_gradients(ids, targets, {});
   swap_outer(model.token_loss(), token_loss, T, B, 1);
-  loss.data()[0] = static_cast<float>(sum.mean_loss());
+  loss.data()[0] = static_cast<float>(sum.mean_loss() + sum.mean_auxiliary());
+  auxiliary.data()[0] = static_cast<float>(sum.mean_auxiliary());
   std::copy_n(parameters.weights().data(), parameters.weights().size(0), weights_before.data());
   grad_norm.data()[0] = static_cast<float>(
       optimizer_step(parameters, OptimizerSettings{}, OptimizerSettings{}.learning_rate, 1));
@@ -92,6 +94,7 @@ void probe(const std::filesystem::path& input, const std::filesystem::path& outp
                  {"token_loss", to_store(token_loss)},
                  {"loss", to_store(loss)},
                  {"grad_norm", to_store(grad_norm)}});
+  if (config.uboo) result["aux_loss"] = to_store(auxiliary);
   for (const Parameter& parameter : parameters.table()) {
     result["w." + parameter.name] = to_store(parameters.view(weights_before, parameter));
     result["g." + parameter.name] = to_store(parameters.view(parameters.gradients(), parameter));

@@ -48,7 +48,8 @@ Trainer::Trainer(const TrainOptions& options, RunData data)
                      {.batch = options.batch,
                       .accumulate = options.accumulate,
                       .dropout = options.dropout,
-                      .seed = options.seed}),
+                      .seed = options.seed,
+                      .recompute = options.recompute}),
       stop_(&kNoStop) {
   options_.validation_tokens = validation_tokens(options, order_.steps_per_epoch());
   options_.warmup = rate_.warmup;
@@ -79,7 +80,7 @@ MetricsRow Trainer::step() {
     return training_step_.run(number, batch);
   }();
   const double rate = rate_.at(number);
-  const double norm = std::isfinite(sum.mean_loss())
+  const double norm = std::isfinite(sum.loss + sum.auxiliary)
                           ? optimizer_step(parameters_, options_.optimizer, rate, number)
                           : MetricsRow::kNone;
   const MetricsRow row{.step = number,
@@ -88,6 +89,9 @@ MetricsRow Trainer::step() {
                        .accuracy = sum.accuracy(),
                        .lr = rate,
                        .grad_norm = norm,
+                       .aux_loss = config().uboo ? sum.mean_auxiliary() : MetricsRow::kNone,
+                       .max_factor = sum.range.factor,
+                       .max_state = sum.range.state,
                        .tokens = number * options_.batch * options_.accumulate * options_.sequence,
                        .tokens_per_second = static_cast<double>(sum.tokens) / seconds_since(begin)};
   if (!std::isfinite(norm)) return row;

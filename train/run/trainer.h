@@ -55,7 +55,7 @@ class Trainer {
   MetricsRow step();
   /// Returns where the first non-finite value of the last step appeared: a weight, an intermediate
   /// result, or a gradient.
-  std::string first_non_finite() const { return training_step_.first_non_finite(); }
+  std::string first_non_finite() { return training_step_.first_non_finite(); }
   /// Measures the current weights on the validation text. A finite loss is compared with the best
   /// so far. Requires an evaluation().
   MetricsRow validate();

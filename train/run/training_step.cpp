@@ -12,8 +12,8 @@ TrainingStep::TrainingStep(const Config& config, int vocabulary, Parameters& par
       windows_(windows),
       settings_(settings),
       parameters_(parameters),
-      model_(config, vocabulary, parameters, windows.T(), settings.batch, Model::Mode::kTraining,
-             settings.seed) {
+      model_(config, vocabulary, parameters, windows.T(), settings.batch,
+             training_mode(settings.recompute), settings.seed) {
   arena_ = Arena::fitted([&](Arena& arena) {
     for (IntTensor* tensor : {&ids_, &targets_})
       *tensor = arena.take<int32_t>({windows.T(), settings.batch});
@@ -26,7 +26,8 @@ LossSum TrainingStep::run(int64_t step, const Batch& batch) {
   parameters_.clear_gradients();
   const int shift = windows_.shift(settings_.seed, batch.epoch);
   LossSum total;
-  for (int part = 0; part < settings_.accumulate && std::isfinite(total.loss); ++part) {
+  for (int part = 0; part < settings_.accumulate && std::isfinite(total.loss + total.auxiliary);
+       ++part) {
     windows_.fill(
         batch.windows.subspan(static_cast<size_t>(part) * settings_.batch, settings_.batch), ids_,
         targets_, shift);
@@ -39,7 +40,7 @@ LossSum TrainingStep::run(int64_t step, const Batch& batch) {
   return total;
 }
 
-std::string TrainingStep::first_non_finite() const {
+std::string TrainingStep::first_non_finite() {
   if (const std::string name = mmrec::first_non_finite(parameters_, parameters_.weights());
       !name.empty())
     return "the weight " + name;

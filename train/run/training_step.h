@@ -19,6 +19,7 @@ class TrainingStep {
     int batch, accumulate;
     float dropout;
     uint64_t seed;
+    bool recompute;
   };
   TrainingStep(const Config& config, int vocabulary, Parameters& parameters,
                const WindowSet& windows, const Settings& settings);
@@ -31,7 +32,7 @@ class TrainingStep {
 
   /// Returns where the first non-finite value of the last run appeared: a weight, an intermediate
   /// result, or a gradient.
-  std::string first_non_finite() const;
+  std::string first_non_finite();
   /// Bytes of activations.
   size_t bytes() const { return model_.bytes() + arena_.used(); }
 

@@ -760,7 +760,7 @@ TEST_F(Programs, TrainPlans) {
   EXPECT_GT(figure(large.output, "  to expect"), 0);
 
   expect_failed(run("train", {"--config", "7b", "--out", out().string()}), 2,
-                {"dpg", "not supported"});
+                {"parameters is too large", "--plan"});
   expect_failed(run("train", {"--json", "--out", out().string()}), 2, {"--json", "--plan"});
   expect_failed(run("train", {"--plan", "--resume", "--out", out().string()}), 2,
                 {"--plan", "--resume"});

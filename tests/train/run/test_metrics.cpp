@@ -40,6 +40,23 @@ TEST(Metrics, ARowHasExactlyTheDocumentedFields) {
             "\"tokens\":3584,\"tokens_per_second\":12345.5,\"seconds\":0.5}\n");
 }
 
+TEST(Metrics, OptionalFieldsAreWrittenWhereTheyApply) {
+  const TemporaryDirectory directory;
+  MetricsRow row = training_row(7);
+  row.aux_loss = 0.5;
+  row.max_factor = 1.125;
+  row.max_state = 3.5;
+  MetricsFile(directory / "metrics.jsonl").append(row);
+  EXPECT_NE(read_file(directory / "metrics.jsonl")
+                .find("\"aux_loss\":0.5,\"max_factor\":1.125,\"max_state\":3.5}"),
+            std::string::npos);
+  const MetricsRow back = read_metrics(directory / "metrics.jsonl").at(0);
+  EXPECT_EQ(back.aux_loss, 0.5);
+  EXPECT_EQ(back.max_factor, 1.125);
+  EXPECT_EQ(back.max_state, 3.5);
+  EXPECT_TRUE(std::isnan(back.loss_in_trained_window));
+}
+
 TEST(Metrics, NonFiniteIsNull) {
   const TemporaryDirectory directory;
   MetricsRow row = training_row(1);

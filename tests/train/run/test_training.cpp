@@ -240,7 +240,7 @@ TEST(Evaluation, SumsOverWindowsThatStartFromAZeroState) {
       model.clear_state();
       const LossSum sum =
           model.loss(IntTensor(ids.data(), {T, 1}), IntTensor(targets.data(), {T, 1}));
-      want = {want.loss + sum.loss, want.correct + sum.correct, want.tokens + sum.tokens};
+      want += sum;
     }
     const LossSum got = evaluation.run();
     EXPECT_NEAR(got.loss, want.loss, 1e-5 * want.loss);

@@ -29,9 +29,13 @@ class TrainingStepTest : public testing::Test {
     while (tokens.size() < count) tokens.push_back(random.below(kVocabulary));
     return tokens;
   }
-  TrainingStep step(int batch, int accumulate, float dropout = 0) {
+  TrainingStep step(int batch, int accumulate, float dropout = 0, bool recompute = false) {
     return TrainingStep(config_, kVocabulary, parameters_, windows_,
-                        {.batch = batch, .accumulate = accumulate, .dropout = dropout, .seed = 7});
+                        {.batch = batch,
+                         .accumulate = accumulate,
+                         .dropout = dropout,
+                         .seed = 7,
+                         .recompute = recompute});
   }
   /// Returns the gradients of step number 5.
   std::vector<float> gradients(TrainingStep step, const std::vector<int>& windows) {
@@ -124,10 +128,11 @@ TEST_F(TrainingStepTest, AbandonedStepLeavesNoTrace) {
 }
 
 TEST_F(TrainingStepTest, NamesTheFirstNonFiniteValue) {
-  const auto first_after = [&](const char* parameter, int element, float value) {
+  const auto first_after = [&](const char* parameter, int element, float value,
+                               bool recompute = false) {
     parameters_.initialise(1);
     parameters_.weight(parameter).data()[element] = value;
-    TrainingStep step = this->step(4, 2);
+    TrainingStep step = this->step(4, 2, 0, recompute);
     const std::vector<int> windows = {0, 1, 2, 3, 4, 5, 6, 7};
     const LossSum sum = step.run(1, {.epoch = 1, .windows = windows});
     EXPECT_FALSE(std::isfinite(sum.loss)) << parameter;
@@ -136,8 +141,10 @@ TEST_F(TrainingStepTest, NamesTheFirstNonFiniteValue) {
   EXPECT_EQ(first_after("blocks.1.ffn.0.bias", 3, std::nanf("")), "the weight blocks.1.ffn.0.bias");
   EXPECT_EQ(first_after("blocks.0.ffn.3.bias", 3, -INFINITY), "the weight blocks.0.ffn.3.bias");
   const int z = 3 * config_.dim;
-  EXPECT_EQ(first_after("blocks.1.W_fused.bias", z, 3e38f), "blocks.1: the state h")
+  EXPECT_EQ(first_after("blocks.1.W_fused.bias", z, 3e38f), "blocks.1: the state h of token 2")
       << "it sums up z";
+  EXPECT_EQ(first_after("blocks.0.W_fused.bias", z, 3e38f, true),
+            "blocks.0: the state h of token 2");
 }
 
 }  // namespace
