@@ -301,11 +301,14 @@ std::vector<Figure> figures(const std::vector<RunReport>& runs, const std::strin
   Figure validation{.title = "Validation loss"}, rate{.title = "Learning rate", .from_zero = true};
   Figure norm{.title = "Gradient norm", .about = "before clipping"},
       speed{.title = "Tokens per second", .from_zero = true};
+  Figure auxiliary{.title = "Auxiliary loss", .about = "beside the training loss"},
+      factor{.title = "Largest factor of the state", .about = "above 1 a state can grow"},
+      state{.title = "Largest |h|", .about = "over all layers, tokens and units"};
   for (size_t i = 0; i < runs.size(); ++i) {
     const RunReport& run = runs[i];
     const bool one = runs.size() == 1;
     const auto add = [&](Figure& figure, const std::vector<MetricsRow>& rows,
-                         double MetricsRow::* value, const char* what, bool dashed = false) {
+                         double MetricsRow::*value, const char* what, bool dashed = false) {
       figure.curves.push_back(curve_of(one ? what : run.name, i, dashed, rows, x,
                                        [value](const MetricsRow& row) { return row.*value; }));
     };
@@ -316,8 +319,15 @@ std::vector<Figure> figures(const std::vector<RunReport>& runs, const std::strin
     add(rate, run.train, &MetricsRow::lr, "learning rate");
     add(norm, run.train, &MetricsRow::grad_norm, "gradient norm");
     add(speed, run.train, &MetricsRow::tokens_per_second, "tokens/s");
+    add(auxiliary, run.train, &MetricsRow::aux_loss, "auxiliary loss");
+    add(factor, run.train, &MetricsRow::max_factor, "largest factor");
+    add(state, run.train, &MetricsRow::max_state, "largest |h|");
   }
-  return {loss, validation, rate, norm, speed};
+  std::vector<Figure> all{loss, validation, rate, norm, speed};
+  for (const Figure& figure : {auxiliary, factor, state})
+    if (std::ranges::any_of(figure.curves, [](const Curve& curve) { return !curve.x.empty(); }))
+      all.push_back(figure);
+  return all;
 }
 
 }  // namespace

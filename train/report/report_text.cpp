@@ -99,6 +99,13 @@ std::string describe(const RunReport& run, size_t width) {
   if (steepest)
     add("gradient norm", fmt::format("largest {:.3f} (step {}), last {:.3f}", steepest->grad_norm,
                                      steepest->step, run.train.back().grad_norm));
+  if (const MetricsRow& last = run.train.back(); std::isfinite(last.aux_loss))
+    add("auxiliary loss", fmt::format("first {:.4f}, last {:.4f}, beside the training loss",
+                                      run.train.front().aux_loss, last.aux_loss));
+  if (const auto [factor, state] = state_peaks(run); factor && state)
+    add("state",
+        fmt::format("largest factor of a step {:.4f} (step {}), largest |h| {:.4g} (step {})",
+                    factor->max_factor, factor->step, state->max_state, state->step));
   if (run.warnings.empty()) add("checks", "every figure is finite, no sign of overfitting");
   for (const std::string& warning : run.warnings) add("WARNING", warning);
   return text + "\n" + epochs(run, width);

@@ -80,7 +80,7 @@ std::vector<EpochSummary> summarise_epochs(const RunReport& run) {
 void check_finite(RunReport& run) {
   struct Figure {
     const char* name;
-    double MetricsRow::* value;
+    double MetricsRow::*value;
   };
   const auto check = [&](const std::vector<MetricsRow>& rows,
                          std::initializer_list<Figure> figures) {
@@ -267,6 +267,16 @@ std::vector<MetricsRow> learning_rate_trace(const RunReport& run, int at_most) {
   return rows;
 }
 
+StatePeaks state_peaks(const RunReport& run) {
+  const auto peak = [&](double MetricsRow::*value) {
+    const MetricsRow* largest = nullptr;
+    for (const MetricsRow& row : run.train)
+      if (!std::isnan(row.*value) && (!largest || row.*value > largest->*value)) largest = &row;
+    return largest;
+  };
+  return {peak(&MetricsRow::max_factor), peak(&MetricsRow::max_state)};
+}
+
 std::string common_axis(const std::vector<RunReport>& runs) {
   const auto tokens_a_step = [](const RunReport& run) {
     return run.tokens() / std::max<int64_t>(run.steps(), 1);
@@ -302,6 +312,10 @@ nlohmann::ordered_json to_json(const std::vector<RunReport>& runs) {
                         {"validation", validation(epoch.validation)}});
     for (const MetricsRow& row : learning_rate_trace(run, 8))
       rates.push_back({{"step", row.step}, {"lr", row.lr}});
+    const auto at = [](const MetricsRow* row, double MetricsRow::*value) {
+      return row ? json{{"step", row->step}, {"value", row->*value}} : json();
+    };
+    const StatePeaks peaks = state_peaks(run);
     all.push_back(
         {{"name", text_of_name(run.name)},
          {"folder", text_of_name(run.folder.string())},
@@ -313,6 +327,9 @@ nlohmann::ordered_json to_json(const std::vector<RunReport>& runs) {
          {"best_validation", validation(run.best)},
          {"last_validation", run.validation.empty() ? json() : validation(run.validation.back())},
          {"learning_rate", rates},
+         {"aux_loss", at(&run.train.back(), &MetricsRow::aux_loss)},
+         {"max_factor", at(peaks.factor, &MetricsRow::max_factor)},
+         {"max_state", at(peaks.state, &MetricsRow::max_state)},
          {"warnings", run.warnings}});
   }
   return all;

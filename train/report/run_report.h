@@ -55,6 +55,12 @@ std::vector<RunReport> read_runs(
 /// between.
 std::vector<MetricsRow> learning_rate_trace(const RunReport& run, int at_most);
 
+/// The steps with the largest factor and the largest state; nullptr if the metrics have none.
+struct StatePeaks {
+  const MetricsRow *factor = nullptr, *state = nullptr;
+};
+StatePeaks state_peaks(const RunReport& run);
+
 /// Returns the x axis on which the runs' curves are comparable: "step", or "tokens" if their steps
 /// differ in size.
 std::string common_axis(const std::vector<RunReport>& runs);

@@ -112,6 +112,9 @@ void EventFile::append(const MetricsRow& row) {
   add("tokens_per_second/" + row.split, row.tokens_per_second);
   add("lr", row.lr);
   add("grad_norm", row.grad_norm);
+  add("aux_loss", row.aux_loss);
+  add("max_factor", row.max_factor);
+  add("max_state", row.max_state);
   file_.append(record(event(bytes_field(5, values), row.step)));
 }
 

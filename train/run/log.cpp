@@ -40,8 +40,10 @@ void Progress::update(const MetricsRow& row) {
       steps_done > 0 ? format_duration(seconds_per_step * static_cast<double>(steps_ - row.step))
                      : "-:--";
   // Most important first: a narrow terminal shows only the first fields.
+  const std::string auxiliary =
+      std::isnan(row.aux_loss) ? "" : fmt::format(" + {:.4f}", row.aux_loss);
   const std::array<std::string, 7> fields = {fmt::format("step {}/{}", row.step, steps_),
-                                             fmt::format("loss {:.4f}", row.loss),
+                                             fmt::format("loss {:.4f}{}", row.loss, auxiliary),
                                              fmt::format("{} left", time_left),
                                              fmt::format("epoch {}/{}", row.epoch, epochs_),
                                              fmt::format("{:.0f} tokens/s", row.tokens_per_second),

@@ -47,6 +47,9 @@ class Report : public testing::Test {
                    .accuracy = 0.25,
                    .lr = step <= 10 ? 1e-4 * step : 1e-3 * (1 - step / 200.),
                    .grad_norm = 1. / step,
+                   .aux_loss = 2. / step,
+                   .max_factor = 1 + 0.001 * step,
+                   .max_state = 1000. / step,
                    .tokens = int64_t{step} * tokens_a_step,
                    .tokens_per_second = 1000. + step,
                    .seconds = 0.5 * step});
@@ -252,10 +255,12 @@ TEST_F(Report, TextFitsItsWidth) {
         }
     }
   const std::string text = report_text(one, 120);
-  for (const char* part : {"epoch", "51-100", "3.2450", "change", "-13.4 %",
-                           "learning rate  step 1: 1.00e-04, step 10: 1.00e-03",
-                           "gradient norm  largest 1.000 (step 1)", "every figure is finite",
-                           "loss: . training, V validation"})
+  for (const char* part :
+       {"epoch", "51-100", "3.2450", "change", "-13.4 %",
+        "learning rate  step 1: 1.00e-04, step 10: 1.00e-03",
+        "gradient norm  largest 1.000 (step 1)", "auxiliary loss first 2.0000, last 0.0133",
+        "largest factor of a step 1.1500 (step 150), largest |h| 1000 (step 1)",
+        "every figure is finite", "loss: . training, V validation"})
     EXPECT_NE(text.find(part), std::string::npos) << part << " is not in:\n" << text;
 }
 
@@ -274,10 +279,11 @@ TEST_F(Report, PageIsSelfContained) {
     for (const char* bad : {"http:", "https:", "@import", "url(", " src=", "nan", "inf,", "a<b"})
       EXPECT_EQ(page.find(bad), std::string::npos) << bad;
     for (const char* title :
-         {"Loss", "Validation loss", "Learning rate", "Gradient norm", "Tokens per second"})
+         {"Loss", "Validation loss", "Learning rate", "Gradient norm", "Tokens per second",
+          "Auxiliary loss", "Largest factor of the state", "Largest |h|"})
       EXPECT_EQ(occurrences(page, fmt::format("<figcaption>{} ", title)), 1u) << title;
-    EXPECT_EQ(occurrences(page, "<svg class='plot wide'"), 5u);
-    EXPECT_EQ(occurrences(page, "<svg class='plot narrow'"), 5u);
+    EXPECT_EQ(occurrences(page, "<svg class='plot wide'"), 8u);
+    EXPECT_EQ(occurrences(page, "<svg class='plot narrow'"), 8u);
   }
 }
 

@@ -153,6 +153,9 @@ void expect_shows_metrics(const fs::path& folder) {
     add("tokens_per_second/" + row.split, row.tokens_per_second);
     add("lr", row.lr);
     add("grad_norm", row.grad_norm);
+    add("aux_loss", row.aux_loss);
+    add("max_factor", row.max_factor);
+    add("max_state", row.max_state);
   }
   EXPECT_EQ(shown(folder), want);
 }

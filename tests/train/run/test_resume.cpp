@@ -85,6 +85,7 @@ class Resume : public test::SmallRuns {
       if (rows[i].split == "val") continue;  // its rate and norm are NaN
       EXPECT_EQ(rows[i].lr, want_rows[i].lr) << "row " << i;
       EXPECT_EQ(rows[i].grad_norm, want_rows[i].grad_norm) << "row " << i;
+      EXPECT_EQ(rows[i].max_state, want_rows[i].max_state) << "row " << i;
     }
   }
 
@@ -139,6 +140,34 @@ TEST_F(Resume, StoppedRunEndsLikeAnUninterruptedOne) {
   expect_same_run(stopped, whole);
   expect_logged(stopped, {"stopped by SIGTERM", "stopped by SIGHUP", "going on after step",
                           "trained 1000 steps"});
+}
+
+TEST_F(Resume, EverySwitchResumesLikeTheBase) {
+  for (const char* switches :
+       {"hem=false", "dpg=true dpg_rank=8", "uboo=true", "dpg=true dpg_rank=8 uboo=true hem=false",
+        "chunk_size=7", "chunk_size=7 carry_state=true memory=learned", "arch=mingru"}) {
+    SCOPED_TRACE(switches);
+    TrainOptions whole = long_run(fmt::format("whole {}", switches));
+    std::istringstream words(switches);
+    for (std::string assignment; words >> assignment;) set_field(whole.config, assignment);
+    whole.recompute = true;
+    train(whole);
+    TrainOptions stopped = whole;
+    stopped.out = directory_ / fmt::format("stopped {}", switches);
+    stopped.steps = 7;
+    train(stopped);
+    EXPECT_EQ(resume_training(stopped.out / RunFolder::step_name(5),
+                              [](TrainOptions& options) {
+                                options.quiet = true;
+                                options.steps = 12;
+                                options.recompute = false;  // changes no bit
+                              }),
+              0);
+    for (const char* file : {"model.safetensors", "optimizer.safetensors"})
+      EXPECT_TRUE(read_file(stopped.out / "final_checkpoint" / file) ==
+                  read_file(whole.out / "final_checkpoint" / file))
+          << file;
+  }
 }
 
 /// Runs whose validations, samples or steps take some tenths of a second, so that a stop hits the
