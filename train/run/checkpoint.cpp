@@ -26,8 +26,9 @@ using nlohmann::json;
 
 constexpr int kFormat = 2;  // format 1 had no progress
 constexpr const char* kStateFile = "state.json";
+constexpr const char* kMomentsFile = "optimizer.safetensors";
 constexpr const char* kFiles[] = {"config.json", "tokenizer.json", "model.safetensors",
-                                  "optimizer.safetensors"};
+                                  kMomentsFile};
 
 std::string in_hex(uint32_t crc32) { return fmt::format("{:08x}", crc32); }
 std::string checksum(const std::string& content) { return in_hex(crc32_of(content)); }
@@ -228,11 +229,15 @@ struct Checkpoint::Files {
   CheckpointFile& operator[](std::string_view name) {
     return files[static_cast<size_t>(std::ranges::find(kFiles, name) - kFiles)];
   }
+  std::optional<CheckpointFile> moments() {
+    return files.size() < std::size(kFiles) ? std::nullopt
+                                            : std::optional(std::move((*this)[kMomentsFile]));
+  }
   fs::path state_file() const { return shown / kStateFile; }
 
   fs::path shown;
   json state;
-  std::vector<CheckpointFile> files;  // in the order of kFiles
+  std::vector<CheckpointFile> files;  // in the order of kFiles, without moments not listed
 
  private:
   void read(const PathAt& folder) {
@@ -240,6 +245,7 @@ struct Checkpoint::Files {
     state = parse_state(read_file(folder / kStateFile), state_file());
     const json listed = field<json>(state, "files", state_file());
     for (const char* name : kFiles) {
+      if (std::string_view(name) == kMomentsFile && !listed.contains(name)) continue;
       if (!exists(folder / name))
         fail("{}: the checkpoint is incomplete, {} is missing", shown.string(), name);
       const json entry = field<json>(listed, name, state_file());
@@ -267,7 +273,7 @@ void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer
     write_safetensors(partial / "model.safetensors", stored(parameters, parameters.weights()));
     StoredTensors moments = stored(parameters, parameters.first_moments(), "m.");
     moments.merge(stored(parameters, parameters.second_moments(), "v."));
-    write_safetensors(partial / "optimizer.safetensors", moments);
+    write_safetensors(partial / kMomentsFile, moments);
 
     json files;
     for (const char* name : kFiles) {
@@ -308,7 +314,7 @@ Checkpoint::Checkpoint(Files files)
       tokenizer(
           Tokenizer::parse(files["tokenizer.json"].content(), files["tokenizer.json"].shown())),
       weights_(std::move(files["model.safetensors"])),
-      moments_(std::move(files["optimizer.safetensors"])) {
+      moments_(files.moments()) {
   if (tokenizer.size() > config.vocab_size)
     fail("{}: the tokenizer has {} tokens, the model {} rows", folder.string(), tokenizer.size(),
          config.vocab_size);
@@ -326,6 +332,7 @@ void Checkpoint::read_weights(Parameters& parameters) const {
 }
 
 void Checkpoint::read_moments(Parameters& parameters) const {
+  if (!moments_) fail("{}: the checkpoint {}", folder.string(), kWithoutMoments);
   TensorPlaces places;
   for (const Parameter& parameter : parameters.table()) {
     places.emplace_back("m." + parameter.name,
@@ -333,7 +340,7 @@ void Checkpoint::read_moments(Parameters& parameters) const {
     places.emplace_back("v." + parameter.name,
                         parameters.view(parameters.second_moments(), parameter));
   }
-  moments_.read(places);
+  moments_->read(places);
 }
 
 std::string Checkpoint::describe_weights() const {

@@ -18,7 +18,8 @@ namespace mmrec {
 
 // A checkpoint is a folder of config.json, tokenizer.json, model.safetensors (weights by name),
 // optimizer.safetensors (moments, `m.NAME` and `v.NAME`) and state.json (the run's state, and the
-// size and checksum of every other file).
+// size and checksum of every other file). A checkpoint whose state.json does not list
+// optimizer.safetensors holds weights only, as one that was imported from PyTorch.
 
 /// Returns whether `name` is the name of a file in a checkpoint.
 bool is_checkpoint_file(const std::string& name);
@@ -72,7 +73,9 @@ struct Checkpoint {
   /// more rows, the additional rows keep their values. Throws an Error if the file was altered
   /// meanwhile; the parameters are then undefined.
   void read_weights(Parameters& parameters) const;
-  /// Reads the optimiser's moments, like read_weights.
+  /// Whether there are moments, without which no run can be resumed.
+  bool has_moments() const { return moments_.has_value(); }
+  /// Reads the optimiser's moments, like read_weights. Throws an Error if there are none.
   void read_moments(Parameters& parameters) const;
   /// Identifies the weights: step, bytes and checksum.
   std::string describe_weights() const;
@@ -82,8 +85,13 @@ struct Checkpoint {
   static Files open(const PathAt& path);
   explicit Checkpoint(Files files);
 
-  CheckpointFile weights_, moments_;
+  CheckpointFile weights_;
+  std::optional<CheckpointFile> moments_;
 };
+
+/// What messages say of a checkpoint without moments: "the checkpoint ..".
+constexpr const char* kWithoutMoments =
+    "holds weights only and no optimizer's state (optimizer.safetensors)";
 
 /// File in a run's folder that holds the name of the latest checkpoint (best_model excluded).
 constexpr const char* kLatestFile = "latest";

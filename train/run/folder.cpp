@@ -216,6 +216,8 @@ std::vector<RunFolder::Entry> RunFolder::newest_first() const {
 }
 
 std::string RunFolder::obstacle(const Checkpoint& checkpoint) const {
+  if (!checkpoint.has_moments())
+    return fmt::format("it {}; --init can start a new run from it", kWithoutMoments);
   if (!checkpoint.state.progress)
     return "it does not say how its run was going on, as checkpoints of earlier versions; --init "
            "can start from it";

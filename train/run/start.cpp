@@ -42,11 +42,12 @@ RunStart start_again(const fs::path& run_or_checkpoint) {
                        : path.has_parent_path() ? path.parent_path()
                                                 : fs::path(".");
   if (is_checkpoint(path) && !(names_checkpoint && exists(run / RunFolder::kConfig)))
-    fail(
-        "{} is a checkpoint, but not in its run's folder under its own name, where the run could "
-        "go on; start a new run from its weights with --init "
-        "{}",
-        run_or_checkpoint.string(), run_or_checkpoint.string());
+    fail("{} is a checkpoint, but {}; start a new run from its weights with --init {}",
+         run_or_checkpoint.string(),
+         Checkpoint(path).has_moments()
+             ? "not in its run's folder under its own name, where the run could go on"
+             : kWithoutMoments,
+         run_or_checkpoint.string());
   RunStart start;
   start.folder.emplace(RunFolder::for_resuming(run));
   if (names_checkpoint) {

@@ -17,6 +17,7 @@
 #include "model/optimizer.h"
 #include "model/safetensors.h"
 #include "support/atomic_file.h"
+#include "support/checksum.h"
 #include "tests/common/expect_error.h"
 #include "tests/common/kernel_test.h"
 #include "tests/common/small_runs.h"
@@ -977,6 +978,28 @@ TEST_F(CheckpointTest, RefusesMissingTruncatedAndAlteredFiles) {
     put(good);
     EXPECT_NO_THROW(Checkpoint{folder});
   }
+}
+
+TEST_F(CheckpointTest, MayHoldWeightsOnly) {
+  const fs::path folder = directory_ / "c";
+  save(folder);
+  EXPECT_TRUE(Checkpoint(folder).has_moments());
+  nlohmann::json state = nlohmann::json::parse(read_file(folder / "state.json"));
+  state["files"].erase("optimizer.safetensors");
+  state.erase("crc32");
+  state["crc32"] = fmt::format("{:08x}", crc32_of(state.dump()));
+  write_file_atomically(folder / "state.json", state.dump());
+  fs::remove(folder / "optimizer.safetensors");
+
+  const Checkpoint checkpoint(folder);
+  EXPECT_FALSE(checkpoint.has_moments());
+  Parameters read(config_);
+  checkpoint.read_weights(read);
+  for (const Parameter& parameter : parameters_.table())
+    EXPECT_EQ(values(read.weight(parameter.name)), values(parameters_.weight(parameter.name)))
+        << parameter.name;
+  test::expect_error([&] { checkpoint.read_moments(read); },
+                     {folder.string(), "weights only", "optimizer.safetensors"});
 }
 
 /// With a model small enough to try everything: every truncation of every file, and a flipped bit
