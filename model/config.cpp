@@ -104,10 +104,10 @@ std::vector<std::string> preset_names() {
   return names;
 }
 
-Config preset(std::string_view name) {
+Config preset(std::string_view name, const Config& base) {
   for (const Preset& preset : kPresets)
     if (preset.name == name) {
-      Config config;
+      Config config = base;
       config.vocab_size = preset.vocab_size;
       config.dim = preset.dim;
       config.layers = preset.layers;

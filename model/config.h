@@ -29,10 +29,11 @@ struct Config {
   bool operator==(const Config&) const = default;
 };
 
-/// Returns the presets' names (tiny, mini, ..), or one preset. Throws a UsageError that lists the
-/// names if there is no such preset.
+/// Returns the presets' names (tiny, mini, ..).
 std::vector<std::string> preset_names();
-Config preset(std::string_view name);
+/// Returns one preset; fields that presets leave open keep their value in `base`. Throws a
+/// UsageError that lists the names if there is no such preset.
+Config preset(std::string_view name, const Config& base = {});
 
 nlohmann::json to_json(const Config& config);
 /// Reads the fields of a JSON object. Absent fields keep their value in `base`. Throws a UsageError

@@ -7,8 +7,9 @@
 namespace mmrec {
 
 /// Loads `--config`: a preset's name or a JSON file of fields. {"preset": "mini", ..} starts from
-/// that preset, otherwise from tiny. Throws a UsageError if the argument is neither, for an unknown
-/// field and for an impossible value.
-Config load_config(const std::string& preset_or_file);
+/// that preset, otherwise from `base` (by default tiny), which also has the fields that presets
+/// leave open. Throws a UsageError if the argument is neither, for an unknown field and for an
+/// impossible value.
+Config load_config(const std::string& preset_or_file, const Config& base = {});
 
 }  // namespace mmrec

@@ -256,8 +256,8 @@ TEST_F(Programs, ClosedPipeEndsTheProgramQuietly) {
 }
 
 TEST_F(Programs, HelpShowsAnExample) {
-  for (const char* program :
-       {"train", "evaluate", "generate", "prepare", "probe", "report", "search", "bench"}) {
+  for (const char* program : {"train", "evaluate", "generate", "prepare", "probe", "report",
+                              "search", "upscale", "bench"}) {
     const Outcome outcome = run(program, {"--help"});
     EXPECT_EQ(outcome.code, 0) << program;
     EXPECT_NE(outcome.output.find(std::string("Example:\n  ") + program), std::string::npos)
@@ -858,6 +858,46 @@ TEST_F(Programs, TrainStartsFromACheckpoint) {
        {"weights and tokenizer from", "dim 32", "have no token", "U+20AC (2)", "--extend-vocab"})
     EXPECT_NE(outcome.output.find(part), std::string::npos)
         << part << " is not in: " << outcome.output;
+}
+
+TEST_F(Programs, UpscaleGrowsAModel) {
+  ASSERT_EQ(train(small_run().set("--set", "memory=learned")).code, 0);
+  const std::string grown = (directory_ / "grown").string();
+  const Outcome outcome = run("upscale", {"--from", out().string(), "--set", "dim=64", "--set",
+                                          "layers=3", "--exact", "--out", grown});
+  ASSERT_EQ(outcome.code, 0) << outcome.errors;
+  for (const std::string& part :
+       {std::string("dim 64, 3 layers"), std::string("[192, 32] -> [384, 64]"),
+        std::string("block 2"), std::string("the logits are those of the old model"),
+        "train --init " + grown})
+    EXPECT_NE(outcome.output.find(part), std::string::npos)
+        << part << " is not in: " << outcome.output;
+  EXPECT_EQ(run("generate", {"--checkpoint", grown, "--prompt", "a", "--tokens", "5"}).code, 0);
+  const Outcome more = run("train", {"--init", grown, "--data", (directory_ / "play.txt").string(),
+                                     "--out", (directory_ / "more").string(), "--seq", "32",
+                                     "--batch", "4", "--steps", "2", "--sample-tokens", "0"});
+  EXPECT_EQ(more.code, 0) << more.errors;
+}
+
+TEST_F(Programs, UpscaleRefusesWrongUse) {
+  ASSERT_EQ(train(small_run()).code, 0);
+  const std::string from = out().string(), to = (directory_ / "grown").string();
+  const auto expect_refused = [&](Arguments arguments, std::vector<std::string_view> mentions,
+                                  int code = 2) {
+    expect_failed(run("upscale", arguments), code, mentions);
+    EXPECT_FALSE(fs::exists(to));
+  };
+  expect_refused({"--from", from, "--set", "dim=64"}, {"--out is missing"});
+  expect_refused({"--out", to, "--set", "dim=64"}, {"--from is missing"});
+  expect_refused({"--from", from, "--out", to}, {"say what to grow to", "--config"});
+  expect_refused({"--from", to, "--out", to, "--config", "mini"}, {"grown"}, 1);
+  expect_refused({"--from", from, "--out", to, "--config", "huge"},
+                 {"--config huge", "tiny, mini"});
+  expect_refused({"--from", from, "--out", to, "--set", "heads=3"}, {"heads must divide dim = 32"});
+  expect_refused({"--from", from, "--out", to, "--set", "layers=1", "--exact"},
+                 {"layers would shrink from 2 to 1"});
+  expect_failed(run("upscale", {"--from", from, "--out", from, "--set", "dim=64"}), 2,
+                {"--out", "something already"});
 }
 
 TEST_F(Programs, TrainStopsAtANonFiniteLoss) {
