@@ -19,6 +19,7 @@
 #include "train/run/checkpoint.h"
 #include "train/run/data.h"
 #include "train/run/options_file.h"
+#include "train/run/phases.h"
 #include "train/run/plan.h"
 #include "train/run/recorded_run.h"
 
@@ -170,6 +171,13 @@ int main(int argc, char** argv) {
     return result;
   };
 
+  /// Refuses options of a length that --grow has already.
+  const auto check_grows_alone = [&](const std::string& grow) {
+    for (const char* name : {"epochs", "steps"})
+      if (!grow.empty() && is_given(name))
+        fail_usage("--{}: the steps of a growing run are those of --grow {}", name, grow);
+  };
+
   /// Resumes a run; given options replace those the run began with.
   const auto resume_run = [&] {
     if (given.overwrite || is_given("init"))
@@ -188,6 +196,7 @@ int main(int argc, char** argv) {
                              std::set<std::string> names;
                              for (const TrainOption& row : train_option_table())
                                if (is_given(row.name)) names.insert(row.name);
+                             check_grows_alone(run.grow);
                              override_options(run, given, names);
                              run.program = given.program;
                              run.config = with_given_fields(run.config);
@@ -203,6 +212,7 @@ int main(int argc, char** argv) {
     given.program = argv[0];
     given.quiet = program.quiet();
     given.seed = program.seed();
+    if (given.out.empty() && !given.grow.empty()) given.out = "checkpoints/grown";
     if (given.out.empty())
       given.out = std::filesystem::path("checkpoints") / std::filesystem::path(config).stem();
     if (json && !only_plan)
@@ -217,13 +227,33 @@ int main(int argc, char** argv) {
     }
     if (is_given("val-split")) check_can_be_split(given.data, given.validation_split);
     if (is_given("init")) {
+      if (is_given("grow"))
+        fail_usage(
+            "--grow begins with a new model; to grow a checkpoint use upscale, and --init with "
+            "what "
+            "it makes");
       if (is_given("vocab"))
         fail_usage(
             "--vocab: with --init the tokenizer is the checkpoint's; --extend-vocab adds to it");
       given.vocabulary = TrainOptions().vocabulary;
       given.config = with_given_fields(Checkpoint(given.init).config);
     } else {
-      given.config = with_given_fields(load_config(config));
+      check_grows_alone(given.grow);
+      if (!given.grow.empty()) {
+        for (const char* name : {"config", "plan"})
+          if (is_given(name))
+            fail_usage(
+                "--{} is for runs of one size, and --grow names several: leave one of them "
+                "out",
+                name);
+        // the run's options say all of each phase, so that it can be resumed
+        if (!arch.empty()) fields.push_back("arch=" + arch);
+        if (!memory.empty()) fields.push_back("memory=" + memory);
+        given.grow = with_fields(given.grow, fields);
+        given.config = parse_phases(given.grow)[0].config;
+      } else {
+        given.config = with_given_fields(load_config(config));
+      }
       if (given.vocabulary == kConfigured) given.vocabulary = given.config.vocab_size;
       if (only_plan) {
         print(stdout, json ? to_json(plan(given)).dump(2) + "\n" : visible(plan_text(plan(given))));

@@ -227,8 +227,11 @@ std::string RunFolder::obstacle(const Checkpoint& checkpoint) const {
     return fmt::format(
         "{} is missing: the folder is no run's; --init can start a new run from the checkpoint",
         shown);
+  // a growing run has checkpoints of several sizes; its id tells them from another run's
+  const bool grows = !checkpoint.state.progress->options.grow.empty();
   const std::string difference =
-      describe_changes(to_json(read_run_config(file).first), to_json(checkpoint.config));
+      grows ? ""
+            : describe_changes(to_json(read_run_config(file).first), to_json(checkpoint.config));
   if (!difference.empty())
     return fmt::format("it is of another configuration than {}: {}", shown, difference);
   return checkpoint.state.run == id_

@@ -100,6 +100,14 @@ std::span<const TrainOption> train_option_table() {
       {"extend-vocab", &O::extend_vocab,
        "with --init: characters that its tokenizer does not know get tokens of their own", kAny,
        kIsFixed},
+      {"grow", &O::grow,
+       "sizes to train one after the other, each grown from the one before, and their steps: "
+       "tiny:2000,mini:2000; in place of --config and --steps",
+       kAny, kIsFixed},
+      {"exact", &O::exact,
+       "with --grow: choose what is new such that the logits stay as they are, in place of copying "
+       "the overlap of each tensor",
+       kAny, kIsFixed},
       {"epochs", &O::epochs, "times through the text", kFromOne},
       {"steps",
        &O::steps,

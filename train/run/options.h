@@ -27,6 +27,9 @@ struct TrainOptions {
   bool overwrite = false;
   /// checkpoint that gives a new run its weights, configuration and tokenizer; "": none
   std::string init;
+  /// sizes to train one after the other, and their steps; see parse_phases. "": one size
+  std::string grow;
+  bool exact = false;         ///< with grow: GrowthRule::kExact
   bool extend_vocab = false;  ///< add ids for characters missing in the checkpoint's tokenizer
   int epochs = 3;
   int64_t steps = 0;  ///< of the whole run; 0: computed from the epochs

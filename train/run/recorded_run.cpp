@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
@@ -33,12 +34,21 @@ namespace fs = std::filesystem;
 /// it.
 class RecordedRun {
  public:
-  RecordedRun(const TrainOptions& options, RunStart start);
+  using Signals = std::shared_ptr<const StopSignals>;
+
+  /// signals: of the phase before, so that none is missed between two; null: begins to listen.
+  RecordedRun(const TrainOptions& options, RunStart start, Signals signals);
   /// Returns the signal that stopped the run, or 0. Exceptions are also logged.
   int train();
 
- private:
   const TrainOptions& options() const { return trainer_.options(); }
+  const Signals& signals() const { return stop_; }
+  /// Returns whether this was a phase of a growing run, has ended, and another one follows.
+  bool phase_is_over() const;
+  /// Returns where the next phase starts, with the folder of this run, which ends with it.
+  RunStart next_phase() &&;
+
+ private:
   const TrainingProgress& progress() const { return *trainer_.state().progress; }
   int64_t steps_taken() const { return trainer_.state().step; }
   double seconds() const {
@@ -47,8 +57,8 @@ class RecordedRun {
   }
 
   /// Restores the run's state from the checkpoint.
-  void take_up(const Checkpoint& checkpoint);
-  void describe(const RunStart& start);
+  void take_up(const Checkpoint& checkpoint, bool begins_phase);
+  void describe(const RunStart& start, const std::string& growth);
   void check_stop() const;
   void step();
   int take_steps();
@@ -79,7 +89,7 @@ class RecordedRun {
   std::string last_checkpoint() const;
 
   Trainer trainer_;
-  const StopSignals stop_;  // installed before there is anything to lose
+  const Signals stop_;  // installed before there is anything to lose
   RunFolder folder_;
   RunLog log_;
   MetricsFile metrics_;
@@ -92,23 +102,28 @@ class RecordedRun {
   double seconds_before_ = 0;  // of earlier parts of the run
 };
 
-RecordedRun::RecordedRun(const TrainOptions& options, RunStart start)
+RecordedRun::RecordedRun(const TrainOptions& options, RunStart start, Signals signals)
     : trainer_(make_trainer(options, start)),
-      stop_(!options.quiet),
+      stop_(signals ? std::move(signals) : std::make_shared<const StopSignals>(!options.quiet)),
       folder_(open_folder(options, start, trainer_.steps())),
       log_(folder_ / RunFolder::kLog, options.quiet),
       metrics_(folder_ / RunFolder::kMetrics),
       display_(log_, trainer_.steps(), trainer_.epochs()) {
-  trainer_.obey(stop_.asked());
-  read_parameters(start, trainer_);
-  if (!start.resumes()) folder_.write_config(trainer_.config());
-  describe(start);
-  if (start.resumes()) take_up(*start.checkpoint);
+  trainer_.obey(stop_->asked());
+  const std::string growth = read_parameters(start, trainer_);
+  if (!start.resumes() || !growth.empty()) folder_.write_config(trainer_.config());
+  describe(start, growth);
+  if (start.resumes()) take_up(*start.checkpoint, !growth.empty());
   if (options.tensorboard) events_.emplace(folder_.root(), steps_taken() + 1);
 }
 
-void RecordedRun::take_up(const Checkpoint& checkpoint) {
+void RecordedRun::take_up(const Checkpoint& checkpoint, bool begins_phase) {
   RunState state = checkpoint.state;
+  if (begins_phase) {  // best_model and patience are of one size
+    state.progress->best_loss = state.validation_loss = MetricsRow::kNone;
+    state.progress->best_step = 0;
+    state.progress->validations_since_best = 0;
+  }
   seconds_before_ = state.progress->seconds;
   unfinished_ = state.progress->unfinished;
   last_saved_ = checkpoint.folder.string();
@@ -129,7 +144,7 @@ void RecordedRun::take_up(const Checkpoint& checkpoint) {
   trainer_.restore(state);
 }
 
-void RecordedRun::describe(const RunStart& start) {
+void RecordedRun::describe(const RunStart& start, const std::string& growth) {
   for (const std::string& note : start.notes) log_.line(note, Style::kWarning);
   log_.line(describe_machine(start_threads()));
   for (const Note& note : trainer_.description()) log_.line(note.text, note.style);
@@ -138,6 +153,7 @@ void RecordedRun::describe(const RunStart& start) {
         trainer_.unknown_characters() +
             (start.checkpoint && !options().extend_vocab ? "; --extend-vocab would add them" : ""),
         Style::kWarning);
+  if (!growth.empty()) return log_.line(growth, Style::kHeading);
   if (!start.checkpoint) return;
   const Checkpoint& checkpoint = *start.checkpoint;
   if (!start.resumes())
@@ -185,16 +201,33 @@ int RecordedRun::take_steps() {
       step();
       after_step();
     }
-    finish();
+    if (phase_is_over()) {
+      check_stop();
+      if (saved_step_ != steps_taken()) save_step();
+    } else {
+      finish();
+    }
     return 0;
   } catch (const Interrupted&) {
-    interrupt(stop_.received());
-    return stop_.received();
+    interrupt(stop_->received());
+    return stop_->received();
   }
 }
 
+bool RecordedRun::phase_is_over() const {
+  return !options().grow.empty() && steps_taken() == trainer_.steps() &&
+         steps_taken() < parse_phases(options().grow).back().end;
+}
+
+RunStart RecordedRun::next_phase() && {
+  RunStart start;
+  start.checkpoint.emplace(folder_ / RunFolder::step_name(steps_taken()));
+  start.folder.emplace(std::move(folder_));
+  return start;
+}
+
 void RecordedRun::check_stop() const {
-  if (stop_.received() != 0) throw Interrupted();
+  if (stop_->received() != 0) throw Interrupted();
 }
 
 void RecordedRun::step() {
@@ -363,11 +396,26 @@ std::string RecordedRun::last_checkpoint() const {
                              : "The last checkpoint is " + last_saved_;
 }
 
+/// Runs the phases of a growing run, or a run of one size. Each phase starts as if the run had been
+/// stopped and resumed at the end of the phase before.
+int train_phases(TrainOptions options, RunStart first) {
+  std::optional<RunStart> start(std::move(first));
+  for (RecordedRun::Signals signals;;) {
+    RecordedRun run(options, std::move(*start), signals);
+    const int signal = run.train();
+    if (signal != 0 || !run.phase_is_over()) return signal;
+    options = run.options();
+    signals = run.signals();
+    start.emplace(std::move(run).next_phase());
+  }
+}
+
 }  // namespace
 
 int train(const TrainOptions& options) {
   check_options(options);
-  return RecordedRun(options, start_new(options)).train();
+  check_phases(options);
+  return train_phases(options, start_new(options));
 }
 
 int resume_training(const fs::path& run_or_checkpoint,
@@ -380,7 +428,7 @@ int resume_training(const fs::path& run_or_checkpoint,
   change(options);
   check_options(options);
   check_fixed_options(saved, options);
-  return RecordedRun(options, std::move(start)).train();
+  return train_phases(std::move(options), std::move(start));
 }
 
 }  // namespace mmrec

@@ -13,6 +13,7 @@
 #include "support/error.h"
 #include "support/strict_json.h"
 #include "train/run/metrics.h"
+#include "train/run/upscale.h"
 
 namespace mmrec {
 
@@ -62,6 +63,19 @@ RunStart start_again(const fs::path& run_or_checkpoint) {
   return start;
 }
 
+size_t RunStart::phase(const std::vector<Phase>& phases) const {
+  if (!resumes()) return 0;
+  const RunState& state = checkpoint->state;
+  return phase_at(phases, state.step - (state.progress->unfinished.empty() ? 0 : 1));
+}
+
+bool RunStart::begins_phase(const TrainOptions& options) const {
+  if (options.grow.empty() || !resumes()) return false;
+  const std::vector<Phase> phases = parse_phases(options.grow);
+  const Phase& now = phases[phase(phases)];
+  return now.begin > 0 && now.begin == checkpoint->state.step;
+}
+
 Config run_config(const TrainOptions& options, const RunStart& start, const Tokenizer& tokenizer) {
   Config config = options.config;
   if (!start.checkpoint) {
@@ -78,6 +92,12 @@ Config run_config(const TrainOptions& options, const RunStart& start, const Toke
     if (fitted || tokenizer.size() > given.vocab_size)
       config.vocab_size = padded_vocabulary(tokenizer.size());
   }
+  if (!options.grow.empty()) {
+    const int vocab_size = config.vocab_size;
+    const std::vector<Phase> phases = parse_phases(options.grow);
+    config = phases[start.phase(phases)].config;
+    config.vocab_size = vocab_size;
+  }
   check_config(config);
   return config;
 }
@@ -86,18 +106,39 @@ Trainer make_trainer(TrainOptions options, const RunStart& start) {
   RunData data = load_data(options, start.tokenizer());
   options.config = run_config(options, start, data.tokenizer);
   if (start.resumes()) check_same_data(start.checkpoint->state.progress->data, data, options.data);
-  return Trainer(options, std::move(data));
+  if (options.grow.empty()) return Trainer(options, std::move(data));
+  const std::vector<Phase> phases = parse_phases(options.grow);
+  const Phase& now = phases[start.phase(phases)];
+  options.steps = now.end;
+  if (options.warmup == kAuto) {  // one number for all phases, as it is an option of the run
+    int64_t shortest = phases[0].end;
+    for (const Phase& phase : phases) shortest = std::min(shortest, phase.end - phase.begin);
+    options.warmup = warmup_steps(options, shortest);
+  }
+  return Trainer(options, std::move(data), now.begin);
 }
 
-void read_parameters(const RunStart& start, Trainer& trainer) {
-  if (!start.checkpoint) return;
+std::string read_parameters(const RunStart& start, Trainer& trainer) {
+  if (!start.checkpoint) return "";
   Parameters& parameters = trainer.parameters();
+  const TrainOptions& options = trainer.options();
+  if (start.begins_phase(options)) {
+    const std::vector<Phase> phases = parse_phases(options.grow);
+    const size_t now = start.phase(phases);
+    const Growth growth =
+        read_grown_weights(*start.checkpoint, trainer.config(), growth_rule(options), parameters);
+    return fmt::format(
+        "phase {} of {}, {}: steps {} to {}, grown from {}: {} of {} parameters are copied",
+        now + 1, phases.size(), phases[now].size, phases[now].begin + 1, phases[now].end,
+        start.checkpoint->folder.string(), growth.copied(), growth.count());
+  }
   const Tensor added = parameters.weight("embedding.weight")
                            .rows(start.checkpoint->tokenizer.size(), trainer.tokenizer().size());
   const std::vector<float> drawn(added.data(), added.data() + added.count());
   start.checkpoint->read_weights(parameters);
   std::ranges::copy(drawn, added.data());
   if (start.resumes()) start.checkpoint->read_moments(parameters);
+  return "";
 }
 
 RunFolder open_folder(const TrainOptions& options, RunStart& start, int64_t steps) {

@@ -23,8 +23,8 @@ double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-LearningRate rate_of(const TrainOptions& options, int steps_per_epoch) {
-  const int64_t steps = total_steps(options, steps_per_epoch);
+LearningRate rate_of(const TrainOptions& options, int steps_per_epoch, int64_t begin) {
+  const int64_t steps = total_steps(options, steps_per_epoch) - begin;
   return {.peak = options.optimizer.learning_rate,
           .minimum = parse_minimum_rate(options.minimum_rate, options.optimizer.learning_rate),
           .warmup = warmup_steps(options, steps),
@@ -33,7 +33,7 @@ LearningRate rate_of(const TrainOptions& options, int steps_per_epoch) {
 
 }  // namespace
 
-Trainer::Trainer(const TrainOptions& options, RunData data)
+Trainer::Trainer(const TrainOptions& options, RunData data, int64_t begin)
     : options_(options),
       data_(std::move(data)),
       vocabulary_(model_vocabulary(options.config, data_.tokenizer)),
@@ -42,7 +42,8 @@ Trainer::Trainer(const TrainOptions& options, RunData data)
              .progress = TrainingProgress{.options = {}, .data = data_.fingerprint()}},
       windows_(std::move(data_.train), options.sequence, "the training text"),
       order_(windows_.count(), options.batch * options.accumulate, options.seed),
-      rate_(rate_of(options, order_.steps_per_epoch())),
+      begin_(begin),
+      rate_(rate_of(options, order_.steps_per_epoch(), begin)),
       parameters_(options.config),
       training_step_(options.config, vocabulary_, parameters_, windows_,
                      {.batch = options.batch,
@@ -79,9 +80,9 @@ MetricsRow Trainer::step() {
     const Interruptible giving_up(*stop_);
     return training_step_.run(number, batch);
   }();
-  const double rate = rate_.at(number);
+  const double rate = rate_.at(number - begin_);
   const double norm = std::isfinite(sum.loss + sum.auxiliary)
-                          ? optimizer_step(parameters_, options_.optimizer, rate, number)
+                          ? optimizer_step(parameters_, options_.optimizer, rate, number - begin_)
                           : MetricsRow::kNone;
   const MetricsRow row{.step = number,
                        .epoch = batch.epoch,

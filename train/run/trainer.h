@@ -38,10 +38,12 @@ struct Sample {
 /// Rows contain all figures except `seconds`: only the caller knows when the run began.
 class Trainer {
  public:
-  /// Starts at step 0 with weights drawn from the seed. `options` must pass check_options(), and
-  /// its config's vocab_size must have room for the data's tokenizer (see run_config()). Throws a
-  /// UsageError if a text is shorter than a window.
-  Trainer(const TrainOptions& options, RunData data);
+  /// Starts with weights drawn from the seed. begin: steps of the run before this part of it, from
+  /// which learning rate and optimizer count, 0 but in a growing run; options.steps is the last
+  /// step of this part. The state is that of step 0: see restore(). `options` must pass
+  /// check_options(), and its config's vocab_size must have room for the data's tokenizer (see
+  /// run_config()). Throws a UsageError if a text is shorter than a window.
+  Trainer(const TrainOptions& options, RunData data, int64_t begin = 0);
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
 
@@ -73,9 +75,10 @@ class Trainer {
   }
   bool is_done() const { return state_.step >= steps() || out_of_patience(); }
 
-  int64_t steps() const { return rate_.steps; }  ///< of the whole run
+  /// The last step: of the whole run, or of this part of a growing one.
+  int64_t steps() const { return begin_ + rate_.steps; }
   int64_t epochs() const {
-    return (rate_.steps + order_.steps_per_epoch() - 1) / order_.steps_per_epoch();
+    return (steps() + order_.steps_per_epoch() - 1) / order_.steps_per_epoch();
   }
   int64_t epoch() const;  ///< of the last step, from 1
   /// Empty if there is no validation text.
@@ -109,6 +112,7 @@ class Trainer {
   RunState state_;
   WindowSet windows_;
   BatchOrder order_;
+  int64_t begin_;
   LearningRate rate_;
   Parameters parameters_;
   TrainingStep training_step_;

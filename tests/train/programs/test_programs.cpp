@@ -879,6 +879,42 @@ TEST_F(Programs, UpscaleGrowsAModel) {
   EXPECT_EQ(more.code, 0) << more.errors;
 }
 
+TEST_F(Programs, TrainGrows) {
+  const auto growing = [&](const Arguments& more) {
+    Arguments arguments = {"--grow",          "tiny+dim=32:2,tiny+dim=64:2",
+                           "--set",           "layers=2",
+                           "--set",           "mem_slots=64",
+                           "--data",          (directory_ / "play.txt").string(),
+                           "--vocab",         "auto",
+                           "--out",           out().string(),
+                           "--seq",           "32",
+                           "--batch",         "4",
+                           "--sample-tokens", "10",
+                           "--memory",        "learned"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run("train", arguments);
+  };
+  expect_failed(growing({"--steps", "4"}), 2, {"--steps", "--grow tiny+dim=32:2"});
+  expect_failed(growing({"--config", "mini"}), 2, {"--config", "--grow names several"});
+  expect_failed(growing({"--plan"}), 2, {"--plan", "--grow names several"});
+  expect_failed(growing({"--init", out().string()}), 2, {"--grow", "upscale"});
+  EXPECT_FALSE(fs::exists(out()));
+  const Outcome outcome = growing({"--exact"});
+  ASSERT_EQ(outcome.code, 0) << outcome.errors;
+  for (const char* part : {"phase 2 of 2, tiny+dim=64+layers=2+mem_slots=64+memory=learned",
+                           "steps 3 to 4", "trained 4 steps", "sample of generated text"})
+    EXPECT_NE(outcome.output.find(part), std::string::npos)
+        << part << " is not in: " << outcome.output;
+  EXPECT_EQ(Checkpoint(out()).config.dim, 64);
+  EXPECT_EQ(read_metrics(out() / "metrics.jsonl").size(), 6u);
+  expect_failed(run("train", {"--resume", out().string(), "--steps", "9"}), 2,
+                {"--steps", "--grow tiny+dim=32"});
+  expect_failed(run("train", {"--resume", out().string(), "--grow", "tiny:9"}), 2,
+                {"--grow", "was begun with"});
+  const Outcome report = run("report", {out().string()});
+  EXPECT_EQ(report.code, 0) << report.errors;
+}
+
 TEST_F(Programs, UpscaleRefusesWrongUse) {
   ASSERT_EQ(train(small_run()).code, 0);
   const std::string from = out().string(), to = (directory_ / "grown").string();

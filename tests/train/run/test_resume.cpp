@@ -15,6 +15,7 @@
 #include "train/data/token_file.h"
 #include "train/run/data.h"
 #include "train/run/folder.h"
+#include "train/run/phases.h"
 #include "train/run/recorded_run.h"
 
 namespace mmrec {
@@ -168,6 +169,129 @@ TEST_F(Resume, EverySwitchResumesLikeTheBase) {
                   read_file(whole.out / "final_checkpoint" / file))
           << file;
   }
+}
+
+/// Runs that grow twice, with validations in the middle of phases and a checkpoint at each step.
+class GrowingRun : public Resume {
+ protected:
+  TrainOptions growing(const std::string& out) const {
+    TrainOptions run = long_run(out);
+    run.grow = with_fields("tiny+dim=16+layers=1:5,tiny+dim=32+layers=1:3,tiny+dim=32+layers=2:4",
+                           {"heads=2", "mem_slots=64", "max_seq=256"});
+    run.config = parse_phases(run.grow)[0].config;
+    run.warmup = kAuto;
+    return run;
+  }
+  /// Copies a run up to a step.
+  TrainOptions begun_again(const TrainOptions& whole, int64_t step) const {
+    TrainOptions again = whole;
+    again.out = directory_ / fmt::format("again {}", step);
+    fs::copy(whole.out, again.out, fs::copy_options::recursive);
+    return again;
+  }
+};
+
+TEST_F(GrowingRun, EndsTheSameFromEveryStep) {
+  for (const bool exact : {false, true}) {
+    TrainOptions whole = growing(exact ? "exact" : "overlap");
+    whole.exact = exact;
+    ASSERT_EQ(train(whole), 0);
+    EXPECT_EQ(Checkpoint(whole.out / "final_checkpoint").config.dim, 32);
+    EXPECT_EQ(Checkpoint(whole.out / "final_checkpoint").config.layers, 2);
+    EXPECT_EQ(Checkpoint(whole.out / RunFolder::step_name(5)).config.dim, 16);
+    ASSERT_EQ(rows(whole, "train").size(), 12u);
+    for (int64_t step = 1; step < 12; ++step) {
+      SCOPED_TRACE(step);
+      const TrainOptions again = begun_again(whole, step);
+      EXPECT_EQ(resume_training(again.out / RunFolder::step_name(step), kChangeNothing), 0);
+      expect_same_run(again, whole);
+      fs::remove_all(again.out);
+    }
+  }
+}
+
+TEST_F(GrowingRun, DoesWhatIsUnfinishedBeforeItGrows) {
+  const TrainOptions whole = growing("whole");
+  ASSERT_EQ(train(whole), 0);
+  const TrainOptions again = begun_again(whole, 5);
+  change_state(again.out / RunFolder::step_name(5), [](nlohmann::json& state) {
+    state["course"]["unfinished"] = TrainingProgress::kValidation;
+    state["validation_loss"] = nullptr;
+  });
+  EXPECT_EQ(resume_training(again.out / RunFolder::step_name(5), kChangeNothing), 0);
+  expect_same_run(again, whole);
+}
+
+TEST_F(GrowingRun, EachPhaseHasItsOwnSchedule) {
+  TrainOptions run = growing("run");
+  run.warmup = 1;
+  ASSERT_EQ(train(run), 0);
+  const std::vector<MetricsRow> steps = rows(run, "train");
+  for (const size_t first : {0, 5, 8}) {
+    EXPECT_NEAR(steps[first].lr, 3e-4, 1e-9);      // a tenth of the peak
+    EXPECT_NEAR(steps[first + 1].lr, 3e-3, 1e-9);  // the peak
+  }
+  for (const size_t last : {4, 7, 11}) EXPECT_NEAR(steps[last].lr, 3e-4, 1e-9);
+}
+
+TEST_F(GrowingRun, StoppedOneEndsLikeAnUninterruptedOne) {
+  const TrainOptions whole = growing("whole");
+  ASSERT_EQ(train(whole), 0);
+  TrainOptions stopped = growing("stopped");
+  const fs::path metrics = stopped.out / "metrics.jsonl";
+  int result = with_signal_after(metrics, 2, SIGINT, [&] { return train(stopped); });
+  while (result == SIGINT) {
+    // more than there are, or the signal would come before the run listens to it
+    const auto rows = std::ranges::count(read_file(metrics), '\n') + 2;
+    result = with_signal_after(metrics, static_cast<int>(rows), SIGINT,
+                               [&] { return resume_training(stopped.out, kChangeNothing); });
+  }
+  EXPECT_EQ(result, 0);
+  expect_same_run(stopped, whole);
+}
+
+TEST_F(GrowingRun, KeepsTheLossWhereItGrowsExactly) {
+  for (const bool exact : {false, true}) {
+    TrainOptions run = growing(exact ? "exact" : "overlap");
+    run.exact = exact;
+    run.grow = with_fields(run.grow, {"memory=learned"});
+    run.config = parse_phases(run.grow)[0].config;
+    run.dropout = 0;
+    run.warmup =
+        0;  // and a constant rate: the first five steps do not depend on the phase's length
+    run.minimum_rate = "1x";
+    ASSERT_EQ(train(run), 0);
+    // the same run without growing after step 5: the loss of step 6 is of the old function
+    TrainOptions next = run;
+    next.out = directory_ / (exact ? "next exact" : "next overlap");
+    next.grow.replace(next.grow.find(":5"), 2, ":6");
+    ASSERT_EQ(train(next), 0);
+    const double small_loss = rows(next, "train")[5].loss, grown_loss = rows(run, "train")[5].loss;
+    if (exact)
+      EXPECT_NEAR(grown_loss, small_loss, 1e-5);
+    else
+      EXPECT_GT(std::abs(grown_loss - small_loss), 1e-3);
+  }
+}
+
+TEST_F(GrowingRun, RefusesImpossiblePhases) {
+  const auto expect_refused = [&](const std::string& grow, bool exact,
+                                  std::initializer_list<std::string_view> words) {
+    TrainOptions run = growing("refused");
+    run.grow = grow;
+    run.exact = exact;
+    expect_error<UsageError>([&] { train(run); }, words);
+    EXPECT_FALSE(fs::exists(run.out));
+  };
+  expect_refused("tiny", false, {"--grow tiny", "'tiny' is not a size", "tiny:2000,mini:2000"});
+  expect_refused("tiny:0", false, {"'tiny:0'"});
+  expect_refused("tiny:5,", false, {"''"});
+  expect_refused("huge:5", false, {"no preset 'huge'"});
+  expect_refused("tiny+dims=4:5", false, {"unknown field 'dims'"});
+  expect_refused("tiny:5,tiny+heads=3:5", false, {"heads must divide dim"});
+  expect_refused("tiny:5,tiny+max_seq=16:5", false, {"--seq 32", "max_seq 16"});
+  expect_refused("tiny:5,tiny+heads=8:5", true, {"a head would shrink from 32 to 16 units"});
+  expect_refused("", true, {"--exact is for --grow"});
 }
 
 /// Runs whose validations, samples or steps take some tenths of a second, so that a stop hits the
