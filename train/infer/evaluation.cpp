@@ -1,6 +1,7 @@
 #include "train/infer/evaluation.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <span>
 
@@ -10,14 +11,18 @@ namespace mmrec {
 
 namespace {
 constexpr int kBatch = 8;  // windows
+
+/// The sizes of batches: full ones, and the remainder (0: none).
+std::array<int, 2> batches(int64_t windows) {
+  if (windows < kBatch) return {static_cast<int>(windows), 0};
+  return {kBatch, static_cast<int>(windows % kBatch)};
 }
+}  // namespace
 
 Evaluation::Evaluation(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed,
                        WindowSet windows, int64_t most_tokens, int piece)
     : windows_(std::move(windows)), loss_(static_cast<size_t>(windows_.T())) {
-  const int64_t most = most_tokens == 0
-                           ? windows_.count()
-                           : std::clamp<int64_t>(most_tokens / windows_.T(), 1, windows_.count());
+  const int64_t most = evaluated_windows(windows_.count(), windows_.T(), most_tokens);
   for (int64_t i = 0; i < most; ++i)
     chosen_.push_back(static_cast<int>(i * windows_.count() / most));
   const int count = static_cast<int>(most);
@@ -26,7 +31,7 @@ Evaluation::Evaluation(const Config& config, int vocabulary, Parameters& paramet
                                            Model::Mode::kInference, seed)
                  : nullptr;
   };
-  for (const int batch : {std::min(kBatch, count), count % kBatch})
+  for (const int batch : batches(count))
     if (batch > 0)
       shapes_.push_back({model_of(windows_.T(), batch), model_of(piece, batch), {}, {}});
   arena_ = Arena::fitted([&](Arena& arena) {
@@ -36,11 +41,22 @@ Evaluation::Evaluation(const Config& config, int vocabulary, Parameters& paramet
   });
 }
 
-size_t Evaluation::bytes(const Config& config, int T, int piece) {
-  const auto bytes_of = [&](int tokens) {
-    return tokens > 0 ? model_bytes(config, tokens, kBatch, Model::Mode::kInference) : 0;
-  };
-  return 2 * (bytes_of(T) + bytes_of(piece));
+size_t Evaluation::bytes(const Config& config, int64_t windows, int T, int piece) {
+  size_t sum = 0;
+  for (const int batch : batches(windows))
+    for (const int tokens : {T, piece})
+      if (batch > 0 && tokens > 0)
+        sum += model_bytes(config, tokens, batch, Model::Mode::kInference);
+  return sum;
+}
+
+int64_t Evaluation::tokens_at_once(int64_t windows, int T) {
+  const auto [full, rest] = batches(windows);
+  return (int64_t{full} + rest) * T;
+}
+
+int64_t evaluated_windows(int64_t count, int T, int64_t most_tokens) {
+  return most_tokens == 0 ? count : std::clamp<int64_t>(most_tokens / T, 1, count);
 }
 
 template <class Body>

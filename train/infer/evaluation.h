@@ -32,8 +32,10 @@ class Evaluation {
   double mean_loss_in_pieces();
   /// In the last run: position of the first token with a non-finite loss in any window, or T.
   int finite_tokens() const;
-  /// Upper bound of the models' memory in bytes, for windows of T tokens.
-  static size_t bytes(const Config& config, int T, int piece = 0);
+  /// Returns the models' memory in bytes, of an evaluation of `windows` windows of T tokens.
+  static size_t bytes(const Config& config, int64_t windows, int T, int piece = 0);
+  /// Returns the tokens of all its models together: those computed at once, for each batch size.
+  static int64_t tokens_at_once(int64_t windows, int T);
   int window() const { return windows_.T(); }
   int64_t tokens() const { return static_cast<int64_t>(chosen_.size()) * windows_.T(); }
 
@@ -54,6 +56,10 @@ class Evaluation {
   std::vector<int> chosen_;    // windows to evaluate
   std::vector<double> loss_;   // per position, summed over the windows of the last run
 };
+
+/// Returns how many windows an evaluation of at most `most_tokens` tokens (0: all) takes of `count`
+/// windows of T tokens: one at least.
+int64_t evaluated_windows(int64_t count, int T, int64_t most_tokens);
 
 /// Loss of a model on a whole text, with one state carried from the first token to the last. T:
 /// tokens per call of the model; it affects rounding only. Stops at the first non-finite loss;

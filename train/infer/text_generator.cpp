@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "runtime/rng.h"
 #include "support/error.h"
@@ -47,6 +48,13 @@ TextGenerator::TextGenerator(const Config& config, int vocabulary, Parameters& p
     ids_ = arena.take<int32_t>({1, samples});
     logits_ = arena.tensor({1, samples, vocabulary});
   });
+}
+
+size_t TextGenerator::bytes(const Config& config, int samples) {
+  size_t sum = 0;
+  for (const auto& [T, B] : {std::pair(kWindow, 1), {1, 1}, {1, samples}})
+    sum += model_bytes(with_carried_state(config), T, B, Model::Mode::kInference);
+  return sum;
 }
 
 void TextGenerator::read_prompt(std::span<const int32_t> ids) {

@@ -31,6 +31,8 @@ class TextGenerator {
   Tensor read(std::span<const int32_t> ids);
   /// Chooses the next token of each sample. Pass them to read() to continue.
   std::span<const int32_t> choose();
+  /// Returns the models' memory in bytes.
+  static size_t bytes(const Config& config, int samples);
 
  private:
   Sampling sampling_;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "model/architecture.h"
+#include "model/blocks/feed_forward.h"
 #include "model/model.h"
 #include "runtime/cgroup_limits.h"
 #include "runtime/cpu_info.h"
@@ -20,6 +21,7 @@
 #include "train/data/prepared_data.h"
 #include "train/data/windows.h"
 #include "train/infer/evaluation.h"
+#include "train/infer/text_generator.h"
 #include "train/run/data.h"
 #include "train/run/learning_rate.h"
 #include "train/run/log.h"
@@ -31,6 +33,16 @@ namespace {
 /// Ratio of a training step's rate to the rate of large matrix products; measured for tiny and
 /// mini.
 constexpr double kStepShare = 0.75;
+
+/// Returns the bytes of the program itself: code, threads, and the kernels' temporary arrays, of
+/// which the largest are half of the embedding, packed, and, in some schedules, two hidden
+/// activations of the feed-forward half for each shape of a batch. The constant is measured.
+double program_bytes(const Config& config, int64_t tokens_at_once) {
+  constexpr double kCode = 24e6;
+  const double embedding = 4. * config.vocab_size * config.dim;
+  return kCode + embedding / 2 +
+         2 * 4. * static_cast<double>(tokens_at_once) * ffn_width(config.dim);
+}
 
 /// Returns FLOP/s of 512 x 512 x 512 matrix products: the best of many.
 double product_rate() {
@@ -73,7 +85,8 @@ std::string tokens_rate(double rate) {
 
 double Plan::memory() const {
   double sum = 0;
-  for (const double part : {weights, gradients, moments, activations, validation, text})
+  for (const double part :
+       {weights, gradients, moments, activations, validation, sample, text, program})
     sum += part;
   return sum;
 }
@@ -97,9 +110,7 @@ Plan plan(const TrainOptions& options) {
   plan.moments = 2 * weights;
   plan.activations = static_cast<double>(
       model_bytes(config, options.sequence, options.batch, training_mode(options.recompute)));
-  plan.validation = window > 0 ? static_cast<double>(Evaluation::bytes(
-                                     config, window, validation_piece(options, window)))
-                               : 0;
+  if (options.sample_tokens > 0) plan.sample = static_cast<double>(TextGenerator::bytes(config, 1));
   plan.text_is_on_disk = is_prepared(options.data);
   plan.text = plan.text_is_on_disk
                   ? 0
@@ -120,6 +131,16 @@ Plan plan(const TrainOptions& options) {
 
   const WindowSet windows(data.train, options.sequence, "the training text");
   const BatchOrder order(windows.count(), options.batch * options.accumulate, options.seed);
+  int64_t tokens_at_once = int64_t{options.batch} * options.sequence;
+  if (window > 0) {
+    const int64_t evaluated =
+        evaluated_windows((data.validation.count() - 1) / window, window,
+                          validation_tokens(options, order.steps_per_epoch()));
+    plan.validation = static_cast<double>(
+        Evaluation::bytes(config, evaluated, window, validation_piece(options, window)));
+    tokens_at_once += Evaluation::tokens_at_once(evaluated, window);
+  }
+  plan.program = program_bytes(config, tokens_at_once);
   plan.train_characters = data.train.count();
   plan.validation_characters = data.validation.count();
   plan.steps = total_steps(options, order.steps_per_epoch());
@@ -156,6 +177,8 @@ std::string plan_text(const Plan& plan) {
        fmt::format("{} x {} tokens at once{}", options.batch, options.sequence,
                    options.recompute ? ", recomputed in the backward pass" : ""));
   line("  validation", gigabytes(plan.validation));
+  line("  sample", gigabytes(plan.sample));
+  line("  program", gigabytes(plan.program), "code, threads, temporary arrays of the kernels");
   line("  text", plan.text_is_on_disk ? "on disk" : gigabytes(plan.text));
   line("  in all", gigabytes(plan.memory()),
        fmt::format("of the {} {}{}", gigabytes(plan.machine_memory),
@@ -212,6 +235,8 @@ nlohmann::ordered_json to_json(const Plan& plan) {
             {"moments", bytes(plan.moments)},
             {"activations", bytes(plan.activations)},
             {"validation", bytes(plan.validation)},
+            {"sample", bytes(plan.sample)},
+            {"program", bytes(plan.program)},
             {"text", bytes(plan.text)},
             {"all", bytes(plan.memory())},
             {"machine", bytes(plan.machine_memory)}}},

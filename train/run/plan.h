@@ -14,7 +14,8 @@ namespace mmrec {
 struct Plan {
   TrainOptions options;  ///< with the vocabulary the text needs
   int64_t parameters = 0, embedding_parameters = 0;
-  double weights = 0, gradients = 0, moments = 0, activations = 0, validation = 0, text = 0;
+  double weights = 0, gradients = 0, moments = 0, activations = 0, validation = 0, sample = 0,
+         text = 0, program = 0;
   bool text_is_on_disk = false;
   double machine_memory = 0;
   bool memory_is_limited = false;  ///< a control group allows less than the machine has
