@@ -36,36 +36,56 @@ class WindowSet {
   int T_, count_;
 };
 
-/// One step's batch. `windows` is valid until the next call of BatchOrder::batch.
+/// One step's batch. The spans are valid until the next call of BatchOrder::batch.
 struct Batch {
   int64_t epoch;  ///< from 1
   std::span<const int> windows;
+  /// Per row, 1: its window begins a walk, from a zero state; 0: it continues its stream's window
+  /// before. Empty: every window begins at zero.
+  std::span<const uint8_t> begins = {};
+  int first_stream = 0;  ///< row b is of stream first_stream + b
 };
 
 /// Chooses the windows of each training step. Every epoch visits the windows in a new order, which
 /// depends only on (seed, epoch): a resumed run needs only its step. Windows left over at the end
 /// of an epoch, too few for a batch, are skipped in that epoch.
+///
+/// With a walk of N > 1 windows, the text is cut into walks of N consecutive windows, at other
+/// places in every epoch, and the order is one of walks. Many streams, some per row of the batch,
+/// have a part of that order each; the steps take a window of each stream in turn. So a stream
+/// reads consecutive windows, but steps near each other read different passages: gradients of
+/// consecutive windows are alike, and steps that follow each other with them train worse. The
+/// streams begin at different places of a walk: in each step some rows begin a walk, and others are
+/// in the middle of one.
+///
 /// The order is never stored. Each window is computed on demand in a microsecond or two
 /// (swap-or-not: Hoang, Morris, Rogaway, "An enciphering scheme based on a card shuffle", 2012), so
 /// a text of any length costs no memory and no setup time.
 class BatchOrder {
  public:
-  /// B: windows per batch. Throws a UsageError if there are fewer windows.
-  BatchOrder(int windows, int B, uint64_t seed);
+  /// B: windows per batch. walk: windows per walk, 1: single windows. Throws a UsageError if there
+  /// are fewer windows than a batch or a walk needs.
+  BatchOrder(int windows, int B, uint64_t seed, int walk = 1);
 
-  int steps_per_epoch() const { return windows_ / static_cast<int>(batch_.size()); }
+  int steps_per_epoch() const { return walks_ * walk_ / streams_ * turns_; }
+  /// Number of streams, a multiple of B; B if walks have one window.
+  int streams() const { return streams_; }
   /// Returns the batch of a step (from 1). Allocates nothing.
   Batch batch(int64_t step);
 
  private:
   void begin_epoch(int64_t epoch);
-  int window_at(int place) const;
+  int walk_at(int place) const;
+  void choose_walking(int step);
 
-  int windows_;
+  int windows_, walk_, walks_;
+  int turns_, streams_;  // steps until a stream's turn comes again; B * turns_
   uint64_t seed_;
   int64_t epoch_ = 0;        // epoch of the pivots; 0: none yet
+  int first_window_ = 0;     // of the epoch's walk 0
   std::vector<int> pivots_;  // one per round
   std::vector<int> batch_;
+  std::vector<uint8_t> begins_;  // see Batch; empty if walk_ is 1
 };
 
 }  // namespace mmrec

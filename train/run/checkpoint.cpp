@@ -27,6 +27,7 @@ using nlohmann::json;
 constexpr int kFormat = 2;  // format 1 had no progress
 constexpr const char* kStateFile = "state.json";
 constexpr const char* kMomentsFile = "optimizer.safetensors";
+constexpr const char* kCarried = "carried";  // a tensor; names of moments have a dot
 constexpr const char* kFiles[] = {"config.json", "tokenizer.json", "model.safetensors",
                                   kMomentsFile};
 
@@ -48,6 +49,8 @@ FileSum sum_of(const FileDescriptor& file) {
   }
   return sum;
 }
+
+bool is_null(const Tensor& tensor) { return tensor.data() == nullptr; }
 
 StoredTensors stored(const Parameters& parameters, const Tensor& flat,
                      const std::string& prefix = "") {
@@ -266,13 +269,14 @@ bool is_checkpoint_file(const std::string& name) {
 }
 
 void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer& tokenizer,
-                     const Parameters& parameters, const RunState& state) {
+                     const Parameters& parameters, const RunState& state, const Tensor& carried) {
   write_directory_atomically(folder, [&](const PathAt& partial) {
     write_file_atomically(partial / "config.json", to_json(config).dump(2) + "\n");
     tokenizer.save(partial / "tokenizer.json");
     write_safetensors(partial / "model.safetensors", stored(parameters, parameters.weights()));
     StoredTensors moments = stored(parameters, parameters.first_moments(), "m.");
     moments.merge(stored(parameters, parameters.second_moments(), "v."));
+    if (!is_null(carried)) moments[kCarried] = to_store(carried);
     write_safetensors(partial / kMomentsFile, moments);
 
     json files;
@@ -331,7 +335,7 @@ void Checkpoint::read_weights(Parameters& parameters) const {
   weights_.read(places);
 }
 
-void Checkpoint::read_moments(Parameters& parameters) const {
+void Checkpoint::read_moments(Parameters& parameters, const Tensor& carried) const {
   if (!moments_) fail("{}: the checkpoint {}", folder.string(), kWithoutMoments);
   TensorPlaces places;
   for (const Parameter& parameter : parameters.table()) {
@@ -340,6 +344,7 @@ void Checkpoint::read_moments(Parameters& parameters) const {
     places.emplace_back("v." + parameter.name,
                         parameters.view(parameters.second_moments(), parameter));
   }
+  if (!is_null(carried)) places.emplace_back(kCarried, carried);
   moments_->read(places);
 }
 

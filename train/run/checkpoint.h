@@ -17,9 +17,10 @@
 namespace mmrec {
 
 // A checkpoint is a folder of config.json, tokenizer.json, model.safetensors (weights by name),
-// optimizer.safetensors (moments, `m.NAME` and `v.NAME`) and state.json (the run's state, and the
-// size and checksum of every other file). A checkpoint whose state.json does not list
-// optimizer.safetensors holds weights only, as one that was imported from PyTorch.
+// optimizer.safetensors (moments, `m.NAME` and `v.NAME`; of a run with --carry also the recurrent
+// states of its streams, `carried`) and state.json (the run's state, and the size and checksum of
+// every other file). A checkpoint whose state.json does not list optimizer.safetensors holds
+// weights only, as one that was imported from PyTorch.
 
 /// Returns whether `name` is the name of a file in a checkpoint.
 bool is_checkpoint_file(const std::string& name);
@@ -28,9 +29,11 @@ bool is_checkpoint_file(const std::string& name);
 bool is_checkpoint(const PathAt& folder);
 
 /// Writes a checkpoint atomically: all of it or nothing. Foreign files in an older checkpoint of
-/// the same name are kept in the new one.
+/// the same name are kept in the new one. `carried`: the recurrent states of the streams,
+/// [L][streams][state_width]; a null tensor: none.
 void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer& tokenizer,
-                     const Parameters& parameters, const RunState& state);
+                     const Parameters& parameters, const RunState& state,
+                     const Tensor& carried = {});
 
 /// An open file of a checkpoint, with the size and checksum that state.json gives for it.
 class CheckpointFile {
@@ -75,8 +78,10 @@ struct Checkpoint {
   void read_weights(Parameters& parameters) const;
   /// Whether there are moments, without which no run can be resumed.
   bool has_moments() const { return moments_.has_value(); }
-  /// Reads the optimiser's moments, like read_weights. Throws an Error if there are none.
-  void read_moments(Parameters& parameters) const;
+  /// Reads what only a resumed run needs: the optimiser's moments, like read_weights, and the
+  /// recurrent states of a run with --carry unless `carried` is null. Throws an Error if there are
+  /// no moments.
+  void read_moments(Parameters& parameters, const Tensor& carried = {}) const;
   /// Identifies the weights: step, bytes and checksum.
   std::string describe_weights() const;
 

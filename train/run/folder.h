@@ -62,10 +62,10 @@ class RunFolder {
   /// best_model) to the subfolder `set_aside`. Returns their names.
   std::vector<std::string> go_back_to(const Checkpoint& checkpoint);
 
-  /// Saves a checkpoint under a name. Unless it is the best model, also writes the name to
-  /// `latest`.
+  /// Saves a checkpoint under a name, see save_checkpoint(). Unless it is the best model, also
+  /// writes the name to `latest`.
   void save(const std::string& name, const Config& config, const Tokenizer& tokenizer,
-            const Parameters& parameters, const RunState& state);
+            const Parameters& parameters, const RunState& state, const Tensor& carried);
   /// Removes all but the newest `keep` step checkpoints. Keeps those that contain foreign files.
   void remove_old(int keep);
 

@@ -121,6 +121,10 @@ std::span<const TrainOption> train_option_table() {
        "compute each block's activations again in the backward pass: less memory, more time, the "
        "same weights"},
       {"seq", &O::sequence, "tokens a window", kFromOne, kIsFixed},
+      {"carry", &O::carry,
+       "consecutive windows of the text that a row of the batch reads, step after step, with its "
+       "state handed on; 1: every window begins with a zero state",
+       kFromOne, kIsFixed},
       {"lr", &A::learning_rate, "peak learning rate", {.more_than = 0}},
       {"lr-min", &O::minimum_rate,
        "learning rate at the end: a rate, or a part of the peak as 0.1x"},
@@ -172,6 +176,11 @@ void check_options(const TrainOptions& o) {
   if (o.sequence > o.config.max_seq)
     fail_usage("--seq {} is longer than the configuration's max_seq {}", o.sequence,
                o.config.max_seq);
+  if (o.carry > 1 && o.config.chunk_size > 0)
+    fail_usage(
+        "--carry {} does not go together with chunk_size {}: chunks hand on memory banks, too, "
+        "which are not handed from window to window; leave one of them out",
+        o.carry, o.config.chunk_size);
   if (o.validation_sequence > o.config.max_seq)
     fail_usage("--val-seq {} is longer than the configuration's max_seq {}", o.validation_sequence,
                o.config.max_seq);

@@ -36,6 +36,7 @@ struct TrainOptions {
   int batch = 2, sequence = 256;
   int accumulate = 1;      ///< batches per step
   bool recompute = false;  ///< see Model::Mode::kRecomputing
+  int carry = 1;           ///< consecutive windows that a state is handed through; see BatchOrder
   OptimizerSettings optimizer;
   std::string minimum_rate = "0.1x";  ///< see parse_minimum_rate
   int64_t warmup = kAuto;             ///< steps; kAuto: see warmup_steps()

@@ -130,7 +130,8 @@ Plan plan(const TrainOptions& options) {
   plan.tokens_per_second = kStepShare * plan.product_rate / plan.flops_per_token;
 
   const WindowSet windows(data.train, options.sequence, "the training text");
-  const BatchOrder order(windows.count(), options.batch * options.accumulate, options.seed);
+  const BatchOrder order(windows.count(), options.batch * options.accumulate, options.seed,
+                         options.carry);
   int64_t tokens_at_once = int64_t{options.batch} * options.sequence;
   if (window > 0) {
     const int64_t evaluated =

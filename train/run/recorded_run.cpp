@@ -323,7 +323,8 @@ void RecordedRun::save(const std::string& name) {
   with_advice([&] {
     metrics_.flush();
     if (events_) events_->flush();
-    folder_.save(name, trainer_.config(), trainer_.tokenizer(), parameters, state);
+    folder_.save(name, trainer_.config(), trainer_.tokenizer(), parameters, state,
+                 trainer_.carried());
   });
   last_saved_ = (folder_.path() / name).string();
   if (name != RunFolder::kBest) saved_step_ = state.step;

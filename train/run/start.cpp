@@ -137,7 +137,7 @@ std::string read_parameters(const RunStart& start, Trainer& trainer) {
   const std::vector<float> drawn(added.data(), added.data() + added.count());
   start.checkpoint->read_weights(parameters);
   std::ranges::copy(drawn, added.data());
-  if (start.resumes()) start.checkpoint->read_moments(parameters);
+  if (start.resumes()) start.checkpoint->read_moments(parameters, trainer.carried());
   return "";
 }
 

@@ -45,9 +45,9 @@ Config run_config(const TrainOptions& options, const RunStart& start, const Toke
 /// data are not the text it began with.
 Trainer make_trainer(TrainOptions options, const RunStart& start);
 /// Copies the checkpoint's weights, if there is one, to the trainer's parameters; for a resumed run
-/// also the moments. Embedding rows for characters that the checkpoint's tokenizer lacked keep
-/// their freshly drawn values: in the checkpoint they were padding. Where a phase begins, the
-/// weights grow and the moments start anew; returns a line about that, else "".
+/// also the moments and carried states. Embedding rows for characters that the checkpoint's
+/// tokenizer lacked keep their freshly drawn values: in the checkpoint they were padding. Where a
+/// phase begins, the weights grow and the moments start anew; returns a line about that, else "".
 std::string read_parameters(const RunStart& start, Trainer& trainer);
 
 /// Opens the folder for a run of `steps` steps. All checks that can fail come before the first

@@ -41,7 +41,7 @@ Trainer::Trainer(const TrainOptions& options, RunData data, int64_t begin)
              .validation_loss = MetricsRow::kNone,
              .progress = TrainingProgress{.options = {}, .data = data_.fingerprint()}},
       windows_(std::move(data_.train), options.sequence, "the training text"),
-      order_(windows_.count(), options.batch * options.accumulate, options.seed),
+      order_(windows_.count(), options.batch * options.accumulate, options.seed, options.carry),
       begin_(begin),
       rate_(rate_of(options, order_.steps_per_epoch(), begin)),
       parameters_(options.config),
@@ -50,7 +50,8 @@ Trainer::Trainer(const TrainOptions& options, RunData data, int64_t begin)
                       .accumulate = options.accumulate,
                       .dropout = options.dropout,
                       .seed = options.seed,
-                      .recompute = options.recompute}),
+                      .recompute = options.recompute,
+                      .streams = options.carry > 1 ? order_.streams() : 0}),
       stop_(&kNoStop) {
   options_.validation_tokens = validation_tokens(options, order_.steps_per_epoch());
   options_.warmup = rate_.warmup;
@@ -96,6 +97,7 @@ MetricsRow Trainer::step() {
                        .tokens = number * options_.batch * options_.accumulate * options_.sequence,
                        .tokens_per_second = static_cast<double>(sum.tokens) / seconds_since(begin)};
   if (!std::isfinite(norm)) return row;
+  training_step_.keep_states(batch);
   if (epoch_is_over()) progress().epoch = {};  // this step begins the next epoch
   state_.step = number;
   state_.tokens = row.tokens;

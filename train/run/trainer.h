@@ -92,12 +92,15 @@ class Trainer {
   /// Describes model, data and learning rate for people, with warnings.
   std::vector<Note> description() const;
 
-  /// Parameters and state are all that a checkpoint needs. The caller fills in the state's run ("")
-  /// and seconds (0).
+  /// Parameters, carried states and state are all that a checkpoint needs. The caller fills in the
+  /// state's run ("") and seconds (0).
   Parameters& parameters() { return parameters_; }
+  /// Recurrent states for --carry: see TrainingStep::states().
+  const Tensor& carried() const { return training_step_.states(); }
   const RunState& state() const { return state_; }
   /// Continues from the state of a run on the same data. The caller copies weights and moments to
-  /// parameters(). The options stay those of the constructor; no work is marked as unfinished.
+  /// parameters(), and the carried states to carried(). The options stay those of the constructor;
+  /// no work is marked as unfinished.
   void restore(const RunState& state);
 
  private:

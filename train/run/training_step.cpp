@@ -1,5 +1,6 @@
 #include "train/run/training_step.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "model/optimizer.h"
@@ -17,6 +18,10 @@ TrainingStep::TrainingStep(const Config& config, int vocabulary, Parameters& par
   arena_ = Arena::fitted([&](Arena& arena) {
     for (IntTensor* tensor : {&ids_, &targets_})
       *tensor = arena.take<int32_t>({windows.T(), settings.batch});
+    if (settings.streams == 0) return;
+    const int layers = model_.state().size(0), width = model_.state().size(2);
+    states_ = arena.tensor({layers, settings.streams, width});
+    next_states_ = arena.tensor({layers, settings.batch * settings.accumulate, width});
   });
 }
 
@@ -31,13 +36,44 @@ LossSum TrainingStep::run(int64_t step, const Batch& batch) {
     windows_.fill(
         batch.windows.subspan(static_cast<size_t>(part) * settings_.batch, settings_.batch), ids_,
         targets_, shift);
-    model_.clear_state();
+    load_states(part, batch);
     const auto masks = static_cast<uint64_t>((step - 1) * settings_.accumulate + part + 1);
     total += model_.loss_and_gradients(
         ids_, targets_, {.p = settings_.dropout, .seed = settings_.seed, .step = masks},
         1.f / static_cast<float>(settings_.accumulate));
+    store_states(part);
   }
   return total;
+}
+
+void TrainingStep::load_states(int part, const Batch& batch) {
+  model_.clear_state();
+  if (batch.begins.empty()) return;
+  for (int layer = 0; layer < states_.size(0); ++layer)
+    for (int b = 0; b < settings_.batch; ++b) {
+      const int row = part * settings_.batch + b;
+      if (batch.begins[row]) continue;
+      const Tensor state = states_.at(layer).at(batch.first_stream + row);
+      std::copy_n(state.data(), state.count(), model_.state().at(layer).at(b).data());
+    }
+}
+
+void TrainingStep::store_states(int part) {
+  if (settings_.streams == 0) return;
+  const int first = part * settings_.batch;
+  for (int layer = 0; layer < next_states_.size(0); ++layer) {
+    const Tensor state = model_.state().at(layer);
+    std::copy_n(state.data(), state.count(),
+                next_states_.at(layer).rows(first, first + settings_.batch).data());
+  }
+}
+
+void TrainingStep::keep_states(const Batch& batch) {
+  if (settings_.streams == 0) return;
+  for (int layer = 0; layer < next_states_.size(0); ++layer) {
+    const Tensor next = next_states_.at(layer);
+    std::copy_n(next.data(), next.count(), states_.at(layer).at(batch.first_stream).data());
+  }
 }
 
 std::string TrainingStep::first_non_finite() {

@@ -20,15 +20,22 @@ class TrainingStep {
     float dropout;
     uint64_t seed;
     bool recompute;
+    int streams = 0;  ///< whose state is carried, see BatchOrder; 0: none
   };
   TrainingStep(const Config& config, int vocabulary, Parameters& parameters,
                const WindowSet& windows, const Settings& settings);
 
   /// Runs step number `step` (from 1) on batch * accumulate windows; leaves the gradient in
-  /// parameters.gradients(). If a batch's loss is not finite, skips the remaining batches and
-  /// returns a non-finite loss. Allocates nothing. Throws Interrupted (threads.h) when stopped;
-  /// only the gradients have changed then.
+  /// parameters.gradients(). With streams, starts from their carried states, which only
+  /// keep_states() replaces. No gradient flows into earlier steps. If a batch's loss is not
+  /// finite, skips the remaining batches and returns a non-finite loss. Allocates nothing. Throws
+  /// Interrupted (threads.h) when stopped; only the gradients have changed then.
   LossSum run(int64_t step, const Batch& batch);
+
+  /// Recurrent states of the streams, [L][streams][state_width]. Null without streams.
+  const Tensor& states() const { return states_; }
+  /// Replaces those of the last run's batch by the states at its end: its step counts.
+  void keep_states(const Batch& batch);
 
   /// Returns where the first non-finite value of the last run appeared: a weight, an intermediate
   /// result, or a gradient.
@@ -37,6 +44,11 @@ class TrainingStep {
   size_t bytes() const { return model_.bytes() + arena_.used(); }
 
  private:
+  /// Sets the model's state for a part of the batch: zeros, or the state of a row's stream.
+  void load_states(int part, const Batch& batch);
+  /// Copies the model's state to the part's rows of next_states_, if there are streams.
+  void store_states(int part);
+
   Context& context_;
   const WindowSet& windows_;
   Settings settings_;
@@ -44,6 +56,7 @@ class TrainingStep {
   Model model_;
   Arena arena_;
   IntTensor ids_, targets_;
+  Tensor states_, next_states_;  // next: of the batch's rows
 };
 
 }  // namespace mmrec

@@ -1,10 +1,13 @@
 #include "train/data/windows.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <set>
+#include <tuple>
 
 #include "tests/common/expect_error.h"
 #include "train/data/corpus.h"
@@ -139,10 +142,103 @@ TEST(BatchOrder, AllOrdersAreEquallyLikely) {
   EXPECT_LT(chi_squared, 64);
 }
 
+/// A window of a stream.
+struct Visit {
+  int window;
+  bool begins;
+};
+
+/// Returns what each stream reads in an epoch, and checks that the streams come in turn.
+std::vector<std::vector<Visit>> read_streams(BatchOrder& order, int B, int epoch) {
+  std::vector<std::vector<Visit>> streams(static_cast<size_t>(order.streams()));
+  for (int step = 0; step < order.steps_per_epoch(); ++step) {
+    const Batch batch = order.batch(int64_t{epoch - 1} * order.steps_per_epoch() + step + 1);
+    EXPECT_EQ(batch.first_stream, step * B % order.streams());
+    EXPECT_EQ(batch.begins.size(), static_cast<size_t>(B));
+    for (int b = 0; b < B; ++b)
+      streams.at(static_cast<size_t>(batch.first_stream + b))
+          .push_back({batch.windows[b], batch.begins[b] != 0});
+  }
+  return streams;
+}
+
+TEST(BatchOrder, StreamsReadTheTextInOrderAndEveryWindowAtMostOnce) {
+  for (const auto& [windows, B, walk] :
+       {std::tuple(100, 4, 5), {101, 3, 7}, {64, 8, 2}, {10, 1, 10}, {12, 6, 5}, {9, 8, 8}}) {
+    SCOPED_TRACE(fmt::format("{} windows, {} rows, walks of {}", windows, B, walk));
+    BatchOrder order(windows, B, 42, walk);
+    for (int epoch = 1; epoch <= 5; ++epoch) {
+      std::set<int> seen;
+      for (const std::vector<Visit>& stream : read_streams(order, B, epoch))
+        for (size_t i = 0; i < stream.size(); ++i) {
+          const auto& [window, begins] = stream[i];
+          EXPECT_TRUE(seen.insert(window).second) << "window " << window << " twice";
+          EXPECT_TRUE(window >= 0 && window < windows) << window;
+          if (i == 0 || window == 0)
+            EXPECT_TRUE(begins) << i;
+          else if (!begins)
+            EXPECT_EQ(window, stream[i - 1].window + 1);
+        }
+    }
+  }
+}
+
+TEST(BatchOrder, FewWindowsAreLeftOverByStreams) {
+  for (const int B : {1, 2, 6})
+    for (const int walk : {2, 4, 16})
+      for (int walks = 4 * B; walks < 200 * B; ++walks) {
+        const BatchOrder order(walks * walk, B, 42, walk);
+        EXPECT_LE(order.streams(), 32 * B);
+        EXPECT_GE(order.steps_per_epoch() * B, 0.75 * walks * walk) << walks << " walks";
+        if (walks >= 64 * B)
+          EXPECT_GE(order.steps_per_epoch() * B, 0.9 * walks * walk) << walks << " walks";
+      }
+}
+
+TEST(BatchOrder, WalksHaveTheirLengthAndDoNotBeginTogether) {
+  constexpr int kRows = 6, kWalk = 4, kWindows = 5000;
+  BatchOrder order(kWindows, kRows, 42, kWalk);
+  const int turns = order.streams() / kRows;
+  EXPECT_GE(turns, 25);
+  int begins = 0, whole = 0, in_walk = 0;
+  for (const std::vector<Visit>& stream : read_streams(order, kRows, 1)) {
+    int length = 0;
+    for (const Visit& visit : stream) {
+      length = visit.begins ? 1 : length + 1;
+      EXPECT_LE(length, kWalk);
+      whole += length == kWalk;
+    }
+  }
+  EXPECT_GE(whole, kWindows / kWalk - 3 * order.streams()) << "a stream cuts three walks at most";
+  const int steps = order.steps_per_epoch();
+  for (int first = turns; first + turns <= steps - kWalk * turns; first += turns, ++in_walk) {
+    begins = 0;
+    for (int step = first; step < first + turns; ++step)
+      begins += static_cast<int>(std::ranges::count(order.batch(step + 1).begins, 1));
+    EXPECT_NEAR(begins, order.streams() / kWalk, 0.1 * order.streams()) << "from step " << first;
+  }
+  EXPECT_GE(in_walk, kWalk) << "rounds of all streams were counted";
+}
+
+TEST(BatchOrder, EachEpochHasWalksOfItsOwn) {
+  constexpr int kWindows = 40, kWalk = 10;
+  BatchOrder order(kWindows, 1, 42, kWalk), again(kWindows, 1, 42, kWalk);
+  std::set<int> beginnings;
+  for (int epoch = 1; epoch <= 20; ++epoch)
+    for (const std::vector<Visit>& stream : read_streams(order, 1, epoch))
+      for (const Visit& visit : stream)
+        if (visit.begins) beginnings.insert(visit.window % kWalk);
+  EXPECT_GE(beginnings.size(), 7u) << "of ten places modulo a walk";
+  EXPECT_EQ(epoch_order(again, 3), epoch_order(order, 3)) << "after other epochs, and at once";
+}
+
 TEST(BatchOrder, RefusesImpossibleArguments) {
   expect_error<UsageError>([] { BatchOrder(3, 4, 42); }, {"3 windows", "batch of 4", "--batch"});
   expect_error<UsageError>([] { BatchOrder(3, 0, 42); }, {"batch of 0"});
   expect_error([] { BatchOrder(3, 1, 42).batch(0); }, {"step 0"});
+  expect_error<UsageError>([] { BatchOrder(3, 1, 42, 4); }, {"3 windows", "walk of 4", "--carry"});
+  expect_error<UsageError>([] { BatchOrder(3, 3, 42, 2); },
+                           {"walks of 2", "batch of 3", "--carry"});
 }
 
 }  // namespace

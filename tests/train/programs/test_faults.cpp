@@ -134,7 +134,7 @@ TEST_F(Faults, KilledAtAnyMomentARunEndsAsIfNothingHadHappened) {
   const int kills = wanted ? std::atoi(wanted) : 10;
   const fs::path whole = directory_ / "whole", out = directory_ / "run";
   const int64_t steps = 100 * kills;
-  const Arguments frequent = {"--eval-every", "25", "--patience", "0"};
+  const Arguments frequent = {"--eval-every", "25", "--patience", "0", "--carry", "3"};
   ASSERT_EQ(train(new_run(whole, steps, frequent)), 0) << errors();
 
   std::mt19937 random(1);

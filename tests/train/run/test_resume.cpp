@@ -369,6 +369,15 @@ TEST_F(StopInTheMiddle, OfAnAccumulatedStep) {
   expect_no_trace(whole, 1, 1, "");
 }
 
+TEST_F(StopInTheMiddle, OfAStepThatCarriesStates) {
+  TrainOptions whole = slow_run("whole");
+  whole.steps = 3;
+  whole.accumulate = 300;
+  whole.carry = 5;
+  train(whole);
+  expect_no_trace(whole, 1, 1, "");
+}
+
 TEST_F(Resume, FromEachCheckpointToTheSameEnd) {
   TrainOptions whole = long_run("whole"), again = long_run("again");
   train(whole);
@@ -404,6 +413,31 @@ TEST_F(Resume, ALearnedMemoryIsPartOfTheRun) {
   final.read_weights(ended);
   for (const char* slots : {"blocks.0.memory.k", "blocks.1.memory.v"})
     EXPECT_NE(values(begun.weight(slots)), values(ended.weight(slots))) << slots;
+}
+
+TEST_F(Resume, CarriedStatesArePartOfTheRun) {
+  TrainOptions whole = long_run("whole"), again = long_run("again"), fresh = long_run("fresh");
+  for (TrainOptions* run : {&whole, &again, &fresh}) run->batch = 8, run->accumulate = 2;
+  whole.carry = again.carry = 3;
+  train(whole);
+  train(again);
+  train(fresh);
+  for (int64_t step = 1; step <= whole.steps; ++step) {
+    SCOPED_TRACE(step);
+    ASSERT_EQ(resume_training(again.out / RunFolder::step_name(step), kChangeNothing), 0);
+    expect_same_run(again, whole);
+  }
+  const Checkpoint carried(whole.out / "final_checkpoint"), without(fresh.out / "final_checkpoint");
+  Parameters parameters(carried.config);
+  const int streams = BatchOrder(168, 16, 42, 3).streams();
+  ASSERT_EQ(streams, 48) << "each has its turn at every third step";
+  std::vector<float> room(static_cast<size_t>(2 * streams * 32));
+  const Tensor states(room.data(), {carried.config.layers, streams, carried.config.dim});
+  carried.read_moments(parameters, states);
+  for (int stream = 0; stream < streams; ++stream)
+    EXPECT_NE(states.at(1).at(stream).data()[0], 0) << "stream " << stream << " has no state";
+  expect_error([&] { without.read_moments(parameters, states); },
+               {"optimizer.safetensors", "carried"});
 }
 
 TEST_F(Resume, AnotherArchitectureResumesLikeMmrec) {
@@ -492,6 +526,8 @@ TEST_F(Resume, RefusesOptionsOfAnotherRun) {
                  [](TrainOptions& now) { now.quiet = true, now.sequence = 16; });
   expect_refused({"--accumulate 2", "begun with 1"},
                  [](TrainOptions& now) { now.quiet = true, now.accumulate = 2; });
+  expect_refused({"--carry 4", "begun with 1"},
+                 [](TrainOptions& now) { now.quiet = true, now.carry = 4; });
   expect_refused({"--seed 7", "begun with 42"},
                  [](TrainOptions& now) { now.quiet = true, now.seed = 7; });
   expect_refused({"--config", "dim 32 -> 64"},

@@ -809,6 +809,10 @@ TEST_F(Training, RefusesBeforeItWritesAnything) {
   expect_refused({"--accumulate 2147483647"},
                  [](TrainOptions& run) { run.accumulate = INT32_MAX; });
   expect_refused({"--batch", "--accumulate"}, [](TrainOptions& run) { run.accumulate = 60; });
+  expect_refused({"--carry 0"}, [](TrainOptions& run) { run.carry = 0; });
+  expect_refused({"--carry", "walk of 1000"}, [](TrainOptions& run) { run.carry = 1000; });
+  expect_refused({"--carry 4", "chunk_size 16"},
+                 [](TrainOptions& run) { run.carry = 4, run.config.chunk_size = 16; });
   expect_refused({"--extend-vocab", "--init"}, [](TrainOptions& run) { run.extend_vocab = true; });
   expect_refused({"vocabulary of 2"}, [](TrainOptions& run) { run.vocabulary = 2; });
 }

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cmath>
 #include <numeric>
 #include <thread>
 
@@ -29,13 +30,15 @@ class TrainingStepTest : public testing::Test {
     while (tokens.size() < count) tokens.push_back(random.below(kVocabulary));
     return tokens;
   }
-  TrainingStep step(int batch, int accumulate, float dropout = 0, bool recompute = false) {
+  TrainingStep step(int batch, int accumulate, float dropout = 0, int streams = 0,
+                    bool recompute = false) {
     return TrainingStep(config_, kVocabulary, parameters_, windows_,
                         {.batch = batch,
                          .accumulate = accumulate,
                          .dropout = dropout,
                          .seed = 7,
-                         .recompute = recompute});
+                         .recompute = recompute,
+                         .streams = streams});
   }
   /// Returns the gradients of step number 5.
   std::vector<float> gradients(TrainingStep step, const std::vector<int>& windows) {
@@ -86,6 +89,75 @@ TEST_F(TrainingStepTest, EachBatchHasDropoutMasksOfItsOwn) {
   EXPECT_EQ(gradients(step(1, 2, 0.3f), {3, 3}), dropped_twice);
 }
 
+/// Two windows of T with the state handed on have the loss of one window of 2T.
+TEST_F(TrainingStepTest, CarriedStatesContinueEachRowsText) {
+  constexpr int kRows = 6;
+  config_.memory = "learned";  // the same in both steps
+  parameters_ = Parameters(config_);
+  parameters_.initialise(1);
+  const std::vector<int> first = {0, 2, 4, 6, 8, 10}, second = {1, 3, 5, 7, 9, 11},
+                         others = {12, 13, 14, 15, 16, 17};
+  const std::vector<uint8_t> all(kRows, 1), none(kRows, 0), third = {0, 0, 1, 0, 0, 0};
+  const auto sum_of = [&](int length, const std::vector<int>& which) {
+    const WindowSet windows(random_tokens(24 * T + 1), length, "the text");
+    TrainingStep fresh(
+        config_, kVocabulary, parameters_, windows,
+        {.batch = static_cast<int>(which.size()), .accumulate = 1, .dropout = 0, .seed = 7});
+    return fresh.run(1, {.epoch = 1, .windows = which}).loss;
+  };
+  const double whole = sum_of(2 * T, {0, 1, 2, 3, 4, 5}), fresh = sum_of(T, second);
+  for (const int accumulate : {1, 2, 6}) {
+    SCOPED_TRACE(accumulate);
+    TrainingStep step = this->step(kRows / accumulate, accumulate, 0, 2 * kRows);
+    const Batch begin{.epoch = 1, .windows = first, .begins = all, .first_stream = kRows},
+        other{.epoch = 1, .windows = others, .begins = all, .first_stream = 0};
+    const double begun = step.run(1, begin).loss;
+    step.keep_states(begin);
+    step.run(2, other);
+    step.keep_states(other);
+    const auto go_on = [&](const std::vector<uint8_t>& begins) {
+      return step.run(3, {.epoch = 1, .windows = second, .begins = begins, .first_stream = kRows})
+          .loss;
+    };
+    EXPECT_NEAR(begun + go_on(none), whole, 1e-6 * whole);
+    EXPECT_NEAR(begun + go_on(none), whole, 1e-6 * whole)
+        << "not kept, the step is as if not taken";
+    EXPECT_NEAR(go_on(all), fresh, 1e-6 * fresh);
+    const double row = sum_of(T, {5}), row_in_pair = sum_of(2 * T, {2}) - sum_of(T, {4});
+    ASSERT_GT(std::abs(row - row_in_pair), 1e-4 * row) << "the state makes a difference";
+    EXPECT_NEAR(begun + go_on(third), whole - row_in_pair + row, 1e-6 * whole);
+  }
+}
+
+/// The gradient is that of the second window alone, its first state being a constant: what finite
+/// differences of the window's loss say.
+TEST_F(TrainingStepTest, GradientsEndAtTheWindow) {
+  const std::vector<int> first = {0, 2}, second = {1, 3};
+  const std::vector<uint8_t> all = {1, 1}, none = {0, 0};
+  TrainingStep step = this->step(2, 1, 0, 2);
+  const Batch begun{.epoch = 1, .windows = first, .begins = all};
+  step.run(1, begun);
+  step.keep_states(begun);
+  const auto loss = [&] {
+    return step.run(2, {.epoch = 1, .windows = second, .begins = none}).mean_loss();
+  };
+  loss();
+  const std::vector<float> gradients = values(parameters_.gradients());
+  const Tensor weight = parameters_.weight("blocks.0.W_g.bias"),
+               gradient = parameters_.gradient("blocks.0.W_g.bias");
+  for (int i = 0; i < weight.size(0); i += 7) {
+    constexpr float kStep = 1e-2f;
+    const float before = weight.data()[i];
+    const float want = gradients[gradient.data() + i - parameters_.gradients().data()];
+    weight.data()[i] = before + kStep;
+    const double above = loss();
+    weight.data()[i] = before - kStep;
+    const double below = loss();
+    weight.data()[i] = before;
+    EXPECT_NEAR((above - below) / (2 * kStep), want, 2e-2 * std::abs(want) + 2e-5) << i;
+  }
+}
+
 TEST_F(TrainingStepTest, TheNumberOfThreadsDoesNotChangeABit) {
   std::vector<int> windows(24);
   std::iota(windows.begin(), windows.end(), 0);
@@ -132,7 +204,7 @@ TEST_F(TrainingStepTest, NamesTheFirstNonFiniteValue) {
                                bool recompute = false) {
     parameters_.initialise(1);
     parameters_.weight(parameter).data()[element] = value;
-    TrainingStep step = this->step(4, 2, 0, recompute);
+    TrainingStep step = this->step(4, 2, 0, 0, recompute);
     const std::vector<int> windows = {0, 1, 2, 3, 4, 5, 6, 7};
     const LossSum sum = step.run(1, {.epoch = 1, .windows = windows});
     EXPECT_FALSE(std::isfinite(sum.loss)) << parameter;
