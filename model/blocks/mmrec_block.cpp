@@ -424,7 +424,7 @@ void MmrecBlock::backward_chunk(const Chunk& chunk, const Tensor& dy, const Bloc
     if (chunk.first) ops::linear_gradients(dq, h, g.query.weight, g.query.bias);
   };
   // nothing depends on these gradients: compute them on the idle cores
-  if (ops::recurrence_backward_on_one_core(B_)) {
+  if (ops::recurrence_backward_on_one_core(T, B_)) {
     parallel_for(3, [&](int task) {
       task == 0 ? recurrence() : task == 1 ? output_gradients() : query_gradients();
     });

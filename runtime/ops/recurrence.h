@@ -45,8 +45,29 @@ void recurrence_backward(const RecurrenceWeights& packed, const Tensor& dstate, 
                          const Tensor& state, const Tensor& dpre, const Tensor& dz,
                          const Tensor& dgamma, const Tensor& dstate_in);
 
-/// Returns whether the batch has too few sequences for recurrence_backward to use more than one
-/// thread.
-bool recurrence_backward_on_one_core(int B);
+/// Returns whether the batch has too few sequences and steps for recurrence_backward to use more
+/// than one thread.
+bool recurrence_backward_on_one_core(int T, int B);
+
+/// Parallel in time. recurrence_forward and _backward cut T steps of B sequences into this number
+/// of pieces, which are computed side by side as if they were sequences; 1: they are not cut.
+/// Depends on nothing else, so that the results are the same for any number of threads.
+int recurrence_pieces(int T, int B);
+
+/// As recurrence_forward and _backward, with a given number of pieces of at least 128 steps each;
+/// B = 1 if there is more than one. In a first pass the pieces begin with a state (gradient) of 0.
+/// In a second pass they begin with what the first pass handed to them, and go on until the state
+/// (gradient) that is carried along is that of the first pass, up to 5e-7 of its largest element:
+/// the recurrence forgets where it began. Then the results of the first pass hold from there on. If
+/// the two passes never agree, everything is computed again step by step. Returns the number of
+/// steps of the second pass in every piece; T if it was in vain, 0 if there was none.
+int recurrence_forward_in_pieces(int pieces, const RecurrenceWeights& packed,
+                                 const Tensor& core_bias, const Tensor& mdi_input, const Tensor& z,
+                                 const Tensor& gamma, const Tensor& gm, const Tensor& state,
+                                 const Tensor& gates);
+int recurrence_backward_in_pieces(int pieces, const RecurrenceWeights& packed, const Tensor& dstate,
+                                  const Tensor& gates, const Tensor& z, const Tensor& gamma,
+                                  const Tensor& gm, const Tensor& state, const Tensor& dpre,
+                                  const Tensor& dz, const Tensor& dgamma, const Tensor& dstate_in);
 
 }  // namespace mmrec::ops

@@ -12,9 +12,10 @@ struct Size {
 
 /// Random inputs of a given size, and the packed weights.
 struct Problem {
-  Problem(const Size& size, RowLayout layout)
+  /// gamma is drawn from [least, least + 0.8).
+  Problem(const Size& size, RowLayout layout, float least = 0.1f)
       : Problem(Random(), std::vector{size.steps, size.batch, size.dim}, size.dim,
-                1 / std::sqrt(static_cast<float>(size.dim)), layout) {}
+                1 / std::sqrt(static_cast<float>(size.dim)), layout, least) {}
 
   reference::RecurrenceInputs arrays() const {
     return {core_gate, mdi_gate, core_bias, mdi_input, z, gamma, gm, state_in};
@@ -25,13 +26,14 @@ struct Problem {
       packed_forward, packed_backward;
 
  private:
-  Problem(Random random, const std::vector<int>& shape, int dim, float weight, RowLayout layout)
+  Problem(Random random, const std::vector<int>& shape, int dim, float weight, RowLayout layout,
+          float least)
       : core_gate(random.input({dim, dim}, -weight, weight)),
         mdi_gate(random.input({dim, dim}, -weight, weight, layout)),
         core_bias(random.input({dim})),
         mdi_input(random.input(shape, layout)),
         z(random.input(shape, layout)),
-        gamma(random.input(shape, 0.1f, 0.9f, layout)),
+        gamma(random.input(shape, least, least + 0.8f, layout)),
         gm(random.input(shape, 0.1f, 0.9f, layout)),
         state_in(random.input({shape[1], dim})),
         dstate(random.input(shape, layout)),
@@ -148,6 +150,119 @@ TEST(Recurrence, StateIsPassedOn) {
     run(pieces, gates, 2, 6);
     EXPECT_TRUE(once.bits() == pieces.bits()) << current_variant_string();
   });
+}
+
+/// The results of both passes of a single sequence in a number of pieces.
+struct InPieces {
+  InPieces(const Problem& problem, const Size& size, int pieces, RowLayout layout = kDense)
+      : state(state_from(problem.state_in, size, layout)),
+        gates(output({size.steps, 1, 2 * size.dim}, layout)),
+        dpre(output({size.steps, 1, 2 * size.dim}, layout)),
+        dz(output({size.steps, 1, size.dim}, layout)),
+        dgamma(output({size.steps, 1, size.dim}, layout)),
+        dstate_in(output({1, size.dim})) {
+    forward_steps = ops::recurrence_forward_in_pieces(pieces, problem.packed(), problem.core_bias,
+                                                      problem.mdi_input, problem.z, problem.gamma,
+                                                      problem.gm, state, gates);
+    backward_steps = ops::recurrence_backward_in_pieces(pieces, problem.packed(), problem.dstate,
+                                                        gates, problem.z, problem.gamma, problem.gm,
+                                                        state, dpre, dz, dgamma, dstate_in);
+  }
+  std::vector<const GuardedTensor*> all() const {
+    return {&state, &gates, &dpre, &dz, &dgamma, &dstate_in};
+  }
+  Bits bits() const {
+    Bits bits;
+    for (const GuardedTensor* tensor : all()) bits.push_back(tensor->bits());
+    return bits;
+  }
+
+  GuardedTensor state, gates, dpre, dz, dgamma, dstate_in;
+  int forward_steps, backward_steps;
+};
+
+/// Returns the largest difference of any result, relative to that result's largest element.
+double largest_difference(const InPieces& got, const InPieces& want) {
+  double worst = 0;
+  for (size_t i = 0; i < want.all().size(); ++i) {
+    double difference = 0, largest = 0;
+    for (int64_t at = 0; at < want.all()[i]->view().count(); ++at) {
+      const float value = (*want.all()[i])[at];
+      difference = std::max<double>(difference, std::abs((*got.all()[i])[at] - value));
+      largest = std::max<double>(largest, std::abs(value));
+    }
+    worst = std::max(worst, difference / largest);
+  }
+  return worst;
+}
+
+// 1023 steps: neither the pieces nor their blocks have equal lengths.
+TEST(Recurrence, PiecesGiveTheResultOfTheSequence) {
+  for (RowLayout layout : {kDense, kStrided})
+    // The wider one forgets within a block, the other one takes several.
+    for (const auto& [dim, least] : {std::pair{130, 0.1f}, {17, 0.35f}}) {
+      const Size size{1023, 1, dim};
+      const Problem problem(size, layout, least);
+      const InPieces want(problem, size, 1, layout);
+      EXPECT_EQ(want.forward_steps, 0);
+      for (const int pieces : {2, 3, 4}) {
+        const InPieces got(problem, size, pieces, layout);
+        EXPECT_LE(largest_difference(got, want), 1e-6) << dim << ", " << pieces << " pieces";
+        // The second pass was needed, and came to an end before the pieces did.
+        for (const int steps : {got.forward_steps, got.backward_steps}) {
+          EXPECT_GT(steps, 0);
+          EXPECT_LT(steps, size.steps / pieces);
+        }
+      }
+      expect_same_bits_for_any_threads([&] { return InPieces(problem, size, 4, layout).bits(); });
+    }
+}
+
+TEST(Recurrence, PiecesThatDoNotForgetAreComputedInSequence) {
+  const Size size{1023, 1, 17};
+  for (const float least : {0.5f, 1.6f}) {  // the state grows; it leaves the range of floats
+    const Problem problem(size, kDense, least);
+    const InPieces got(problem, size, 4), want(problem, size, 1);
+    EXPECT_EQ(got.forward_steps, size.steps);
+    EXPECT_EQ(got.backward_steps, size.steps);
+    EXPECT_TRUE(got.bits() == want.bits());
+  }
+}
+
+TEST(Recurrence, OnlyLongSingleSequencesAreCut) {
+  EXPECT_EQ(ops::recurrence_pieces(2047, 1), 1);
+  EXPECT_EQ(ops::recurrence_pieces(2048, 1), 4);
+  EXPECT_EQ(ops::recurrence_pieces(8192, 1), 8);
+  EXPECT_EQ(ops::recurrence_pieces(65536, 1), 16);
+  EXPECT_EQ(ops::recurrence_pieces(65536, 2), 1);
+
+  const Size size{2048, 1, 17};
+  const Problem problem(size, kDense);
+  const InPieces want(problem, size, 4);
+  const GuardedTensor state = state_from(problem.state_in, size, kDense),
+                      gates = output({2048, 1, 34}), dpre = output({2048, 1, 34}),
+                      dz = output({2048, 1, 17}), dgamma = output({2048, 1, 17}),
+                      dstate_in = output({1, 17});
+  ops::recurrence_forward(problem.packed(), problem.core_bias, problem.mdi_input, problem.z,
+                          problem.gamma, problem.gm, state, gates);
+  ops::recurrence_backward(problem.packed(), problem.dstate, gates, problem.z, problem.gamma,
+                           problem.gm, state, dpre, dz, dgamma, dstate_in);
+  EXPECT_TRUE((Bits{state.bits(), gates.bits(), dpre.bits(), dz.bits(), dgamma.bits(),
+                    dstate_in.bits()}) == want.bits());
+}
+
+TEST(Recurrence, WrongPieces) {
+  const Size pair{256, 2, 5}, single{256, 1, 5};
+  const Problem two(pair, kDense), one(single, kDense);
+  const GuardedTensor state = output({257, 2, 5}), gates = output({256, 2, 10});
+  expect_error(
+      [&] {
+        ops::recurrence_forward_in_pieces(2, two.packed(), two.core_bias, two.mdi_input, two.z,
+                                          two.gamma, two.gm, state, gates);
+      },
+      {"only a single sequence", "not 2"});
+  for (const int pieces : {0, 3})
+    expect_error([&] { InPieces(one, single, pieces); }, {"256 steps", "128"});
 }
 
 TEST(Recurrence, WrongShapes) {
