@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <memory>
 
+#include "bench/harness/print.h"
 #include "bench/harness/read_stream.h"
 #include "bench/workloads/workloads.h"
 #include "runtime/ops/recurrence.h"
@@ -11,6 +13,9 @@
 namespace mmrec::bench {
 
 namespace {
+
+/// Lengths of a single sequence, and the numbers of pieces in which they are timed.
+constexpr int kLongSequences[] = {512, 2048, 8192, 65536}, kPieces[] = {1, 4, 8, 16};
 
 /// The gates' weights, with values as at the start of training, and memory for their packed form.
 /// As in the model, the mdi gate is one half of a wider matrix.
@@ -71,8 +76,10 @@ Workload packing(int D) {
           }};
 }
 
-/// A pass over whole sequences.
-Workload sequences(std::string_view pass, const std::vector<int>& sizes) {
+/// A pass over whole sequences. `pieces`: number of pieces they are cut into, side by side. A run
+/// writes the length of the second pass to `second_pass`.
+Workload sequences(std::string_view pass, const std::vector<int>& sizes, int pieces,
+                   const std::shared_ptr<int>& second_pass = std::make_shared<int>()) {
   const int T = sizes.at(0), B = sizes.at(1), D = sizes.at(2);
   // both matrix products of every step, for s and g
   const double flops = 4. * T * B * D * D;
@@ -92,7 +99,8 @@ Workload sequences(std::string_view pass, const std::vector<int>& sizes) {
             const Tensor gm = o.uniform({T, B, D}, 0.1f, 0.7f), state = o.uniform({T + 1, B, D}),
                          sigmoids = o.output({T, B, 2 * D});
             const auto run_forward = [=] {
-              ops::recurrence_forward(gates.packed, bias, mdi_input, z, gm, gm, state, sigmoids);
+              *second_pass = ops::recurrence_forward_in_pieces(
+                  pieces, gates.packed, bias, mdi_input, z, gm, gm, state, sigmoids);
             };
             const auto inputs = [=] {
               return reference::RecurrenceInputs{gates.core, gates.mdi, bias, mdi_input,
@@ -115,8 +123,9 @@ Workload sequences(std::string_view pass, const std::vector<int>& sizes) {
                         },
                     .run =
                         [=] {
-                          ops::recurrence_backward(gates.packed, dstate, sigmoids, z, gm, gm, state,
-                                                   dpre, dz, dgamma, dstate_in);
+                          *second_pass = ops::recurrence_backward_in_pieces(
+                              pieces, gates.packed, dstate, sigmoids, z, gm, gm, state, dpre, dz,
+                              dgamma, dstate_in);
                         },
                     .expect = [=]() -> std::vector<Expected> {
                       const reference::RecurrenceGradient want =
@@ -127,6 +136,10 @@ Workload sequences(std::string_view pass, const std::vector<int>& sizes) {
                               {"dstate_in", dstate_in, want.dstate_in}};
                     }};
           }};
+}
+
+Workload sequences(std::string_view pass, const std::vector<int>& sizes) {
+  return sequences(pass, sizes, ops::recurrence_pieces(sizes.at(0), sizes.at(1)));
 }
 
 /// The registry's sizes are those of a step, [B, D]. `sizes` may have T before them.
@@ -149,10 +162,32 @@ void add(Cases& cases) {
       cases.add(work);
       if (const int T = sizes[0], B = sizes[1], D = sizes[2]; B <= 2) add_limits(cases, work, T, D);
     }
+  for (const int T : kLongSequences)
+    for (const Pass& pass : {kForward, kBackward})
+      for (const int pieces : kPieces)
+        if (T / pieces >= 128)
+          cases.add(sequences(pass.registry, {T, 1, 128}, pieces),
+                    pieces == 1 ? "sequence" : fmt::format("{}_pieces", pieces));
   for (const int D : {128, 256, 512}) cases.add(packing(D));
 }
 
 }  // namespace
+
+void print_second_passes(uint64_t seed) {
+  print_line("\nSteps of a piece, and of its second pass, forward and backward:");
+  for (const int T : kLongSequences)
+    for (const int pieces : kPieces)
+      if (pieces > 1 && T / pieces >= 128) {
+        const auto steps = std::make_shared<int>();
+        const Prepared forward(sequences("forward", {T, 1, 128}, pieces, steps), seed);
+        forward();
+        const int forward_steps = *steps;
+        const Prepared backward(sequences("backward", {T, 1, 128}, pieces, steps), seed);
+        backward();
+        print_line("{}x1x128 in {} pieces: {}, {}, {}{}", T, pieces, T / pieces, forward_steps,
+                   *steps, pieces == ops::recurrence_pieces(T, 1) ? "  default" : "");
+      }
+}
 
 Description describe_recurrence() {
   return {

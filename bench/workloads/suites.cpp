@@ -120,6 +120,7 @@ Groups print_suite(const std::string& suite, const MachinePeak& peak, const Meas
   const std::vector<Case> rows = suite_cases(suite);
   const Groups groups = print_table(rows, peak, measuring);
   print_rivals(groups);
+  if (suite == "recurrence") print_second_passes(measuring.seed);
   if (suite == "train") print_profile(rows.front(), measuring.seed);
   return groups;
 }

@@ -18,7 +18,7 @@ std::vector<Case> operation_cases(const std::string& op);
 
 /// Measures a suite and prints its tables. `documented` compares the log-space scan with the
 /// dispatched one. All others print the rivals' summary if they have rivals; `train` also prints
-/// the kernels' profile.
+/// the kernels' profile, `recurrence` the second passes of long sequences.
 Groups print_suite(const std::string& suite, const MachinePeak& peak, const Measuring& measuring);
 
 }  // namespace mmrec::bench

@@ -32,6 +32,9 @@ Workload workload_of(std::string_view op, std::string_view pass, const std::vect
 Workload train_workload(const Config& config, const std::string& name, int B, int T);
 void add_train(Cases& cases);
 
+/// Prints how long the second pass of a single sequence's pieces takes (runtime/ops/recurrence.h).
+void print_second_passes(uint64_t seed);
+
 /// Returns all rows: operations in the registry's order, then training steps.
 std::vector<Case> all_cases();
 

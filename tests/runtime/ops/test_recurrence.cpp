@@ -200,7 +200,7 @@ double largest_difference(const InPieces& got, const InPieces& want) {
 TEST(Recurrence, PiecesGiveTheResultOfTheSequence) {
   for (RowLayout layout : {kDense, kStrided})
     // The wider one forgets within a block, the other one takes several.
-    for (const auto& [dim, least] : {std::pair{130, 0.1f}, {17, 0.35f}}) {
+    for (const auto& [dim, least] : {std::pair{65, 0.1f}, {17, 0.35f}}) {
       const Size size{1023, 1, dim};
       const Problem problem(size, layout, least);
       const InPieces want(problem, size, 1, layout);
