@@ -10,17 +10,19 @@ inline constexpr double kMdiShare = 0.1f;
 
 struct RecurrencePacked {
   Array forward,
-      backward;  ///< ops::RecurrenceWeights: [D][2][P], [2][D][P], P = ops::recurrence_padded(D)
+      backward;  ///< as ops::RecurrenceWeights
 };
 
 inline RecurrencePacked recurrence_pack(const Array& core_gate, const Array& mdi_gate) {
-  const int dim = core_gate.size(0), padded = ops::recurrence_padded(dim);
-  RecurrencePacked packed{{dim, 2, padded}, {2, dim, padded}};
+  constexpr int kPanel = 16;
+  const int dim = core_gate.size(0);
+  const std::vector<int> shape{ops::recurrence_panels(dim), dim, 2, kPanel};
+  RecurrencePacked packed{Array(shape), Array(shape)};
   for (int gate = 0; gate < 2; ++gate)
     for (int out = 0; out < dim; ++out)
       for (int in = 0; in < dim; ++in)
-        packed.forward(in, gate, out) = packed.backward(gate, out, in) =
-            (gate ? mdi_gate : core_gate)(out, in);
+        packed.forward(out / kPanel, in, gate, out % kPanel) = packed.backward(
+            in / kPanel, out, gate, in % kPanel) = (gate ? mdi_gate : core_gate)(out, in);
   return packed;
 }
 

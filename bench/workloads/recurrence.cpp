@@ -23,8 +23,8 @@ struct Gates {
   Gates(Operands& o, int D)
       : core(o.uniform({D, D}, -0.1f, 0.1f)),
         mdi(o.uniform({D, 2 * D}, -0.1f, 0.1f).columns(D, 2 * D)),
-        packed{o.output({D, 2, ops::recurrence_padded(D)}),
-               o.output({2, D, ops::recurrence_padded(D)})} {}
+        packed{o.output({ops::recurrence_panels(D), D, 2, kRecurrencePanel}),
+               o.output({ops::recurrence_panels(D), D, 2, kRecurrencePanel})} {}
 
   void pack() const { ops::recurrence_pack(core, mdi, packed); }
 

@@ -18,6 +18,10 @@ inline constexpr float kMdiShare = 0.1f;
 /// it.
 inline constexpr int kRecurrenceTile = 64;
 
+/// Columns of a panel of the recurrence steps' packed weights: a divisor of the tile, and at least
+/// a vector.
+inline constexpr int kRecurrencePanel = 16;
+
 /// Rows per task of the fused linear_cross_entropy.
 inline constexpr int kLinearCrossEntropyPanel = 32;
 

@@ -18,6 +18,10 @@ namespace {
 /// tallest of equals.
 class StepTiles {
  public:
+  struct Column {
+    Expr begin, unit;  ///< of the tile; in the tile
+  };
+
   /// sums_per_unit: size of the Tuple of sums; each sum loads its own weight.
   StepTiles(int tallest, int sums_per_unit, int registers, int lanes)
       : tallest_(tallest), per_unit_(sums_per_unit), registers_(registers), lanes_(lanes) {}
@@ -91,7 +95,7 @@ class StepTiles {
     Tile t{rows, columns, Func("sums_of_" + std::to_string(rows))};
     t.sums(t.unit, t.sequence, t.unit_tile, t.sequence_tile) = zero;
     t.sums(t.unit, t.sequence, t.unit_tile, t.sequence_tile) =
-        term(t.unit_tile * columns + t.unit, min(t.sequence_tile * rows + t.sequence, B - 1),
+        term(Column{t.unit_tile * columns, t.unit}, min(t.sequence_tile * rows + t.sequence, B - 1),
              t.sum_here());
     return t;
   }
@@ -99,43 +103,62 @@ class StepTiles {
   int tallest_, per_unit_, registers_, lanes_;
 };
 
+/// The packed weights of a step: panels of kRecurrencePanel columns, [panel][k][gate][column]. A
+/// tile reads its panels from the beginning to the end: rows of the whole matrix would be so far
+/// apart that they fall into few sets of the caches and each on a page of its own.
+void declare_panels(GeneratorInput<Buffer<float, 4>>& weights) {
+  weights.dim(0).set_extent(kRecurrencePanel);
+  weights.dim(1).set_extent(2).set_stride(kRecurrencePanel);
+  weights.dim(2).set_stride(2 * kRecurrencePanel);
+}
+
+/// The weight of a gate in a column. The column is `unit` of a tile's first column; units are
+/// vectors of `lanes`, which lie in one panel.
+Expr panel_weight(const GeneratorInput<Buffer<float, 4>>& weights, const StepTiles::Column& column,
+                  Expr gate, Expr k, int lanes) {
+  const Expr vector = column.begin + column.unit / lanes * lanes;
+  return weights(vector % kRecurrencePanel + column.unit % lanes, gate, k,
+                 vector / kRecurrencePanel);
+}
+
 }  // namespace
 
-/// Packs W_g and mdi.W_g(h half), [D][D] output-major, to input-major [D][2][P] and output-major
-/// [2][D][P]. The padding is zero.
+/// Packs W_g and mdi.W_g(h half), [D][D] output-major: the forward pass's columns are outputs and
+/// its k inputs, the backward pass's the other way round. The padding is zero.
 class RecurrenceStepPack : public KernelGenerator<RecurrenceStepPack> {
  public:
   Input<Buffer<float, 2>> core_gate{"core_gate"}, mdi_gate{"mdi_gate"};
-  Output<Buffer<float, 3>> forward{"forward"}, backward{"backward"};
+  Output<Buffer<float, 4>> forward{"forward"}, backward{"backward"};
 
   void generate() {
     start_at_zero(core_gate, mdi_gate, forward, backward);
-    Var column("column"), gate("gate"), row("row");
-    const Expr D = core_gate.dim(0).extent();
-    const Expr inside = column < D, unit = min(column, D - 1);
-    forward(column, gate, row) =
-        select(inside, select(gate == 0, core_gate(row, unit), mdi_gate(row, unit)), 0.f);
-    backward(column, row, gate) =
-        select(inside, select(gate == 0, core_gate(unit, row), mdi_gate(unit, row)), 0.f);
+    Var column("column"), gate("gate"), k("k"), panel("panel");
+    const Expr D = core_gate.dim(0).extent(), index = panel * kRecurrencePanel + column;
+    const Expr inside = index < D, unit = min(index, D - 1);
+    forward(column, gate, k, panel) =
+        select(inside, select(gate == 0, core_gate(k, unit), mdi_gate(k, unit)), 0.f);
+    backward(column, gate, k, panel) =
+        select(inside, select(gate == 0, core_gate(unit, k), mdi_gate(unit, k)), 0.f);
     // Transpose square by square through a copy. The cache lines of a column are D or 2D floats
     // apart, so they fall into few sets of the L1 cache and would evict each other before their
     // next element is read.
-    const Var square("square"), task("task");
-    forward.bound(gate, 0, 2)
-        .split(column, square, column, lanes(), TailStrategy::GuardWithIf)
-        .split(row, task, row, lanes(), TailStrategy::GuardWithIf)
-        .reorder(column, gate, row, square, task)
-        .vectorize(column)
+    const Var square("square"), row("row");
+    forward.bound(column, 0, kRecurrencePanel)
+        .bound(gate, 0, 2)
+        .split(k, square, row, lanes(), TailStrategy::GuardWithIf)
+        .reorder(column, gate, row, square, panel)
+        .vectorize(column, lanes())
         .unroll(gate)
-        .parallel(task);
+        .parallel(panel);
     for (Input<Buffer<float, 2>>* weights : {&core_gate, &mdi_gate}) {
       Func copy = Func(*weights).in(forward);
       copy.compute_at(forward, square)
           .vectorize(copy.args()[0], lanes(), TailStrategy::GuardWithIf);
     }
-    backward.bound(gate, 0, 2)
-        .vectorize(column, lanes(), TailStrategy::GuardWithIf)
-        .parallel(row, int(rows_per_task), TailStrategy::GuardWithIf);
+    backward.bound(column, 0, kRecurrencePanel)
+        .bound(gate, 0, 2)
+        .vectorize(column, lanes())
+        .parallel(panel);
   }
 };
 
@@ -145,21 +168,22 @@ class RecurrenceStepForward : public KernelGenerator<RecurrenceStepForward> {
   // all of them in each branch, some of them wrongly.
   Tunable tile_sequences{this, "tile_sequences", 4, {2, 3, 4}};
 
-  Input<Buffer<float, 3>> weights{"weights"};
+  Input<Buffer<float, 4>> weights{"weights"};
   Input<Buffer<float, 1>> core_bias{"core_bias"};
   Input<Buffer<float, 2>> mdi_input{"mdi_input"}, z{"z"}, gamma{"gamma"}, gm{"gm"},
       previous{"previous"}, own{"own"};  // the columns of `previous` that this step recomputes
   Output<Func> step{"step", {Float(32), Float(32), Float(32)}, 2};  // h, s, g
 
   void generate() {
+    declare_panels(weights);
     start_at_zero(weights, core_bias, mdi_input, z, gamma, gm, previous, own);
     Var d("d"), b("b");
     const RDom k(0, previous.dim(0).extent());
     Func f = step;
-    const auto term = [&](Expr column, Expr sequence, Tuple sums) {
+    const auto term = [&](const StepTiles::Column& column, Expr sequence, Tuple sums) {
       const Expr state = previous(k, sequence);
-      return Tuple(sums[0] + weights(column, 0, k) * state,
-                   sums[1] + weights(column, 1, k) * state);
+      return Tuple(sums[0] + panel_weight(weights, column, 0, k, lanes()) * state,
+                   sums[1] + panel_weight(weights, column, 1, k, lanes()) * state);
     };
     const auto value = [&](Tuple sum) {
       const Expr s = sigmoid(sum[0] + core_bias(d)), g = sigmoid(sum[1] + mdi_input(d, b)),
@@ -180,7 +204,7 @@ class RecurrenceStepBackward : public KernelGenerator<RecurrenceStepBackward> {
   // all of them in each branch, some of them wrongly.
   Tunable tile_sequences{this, "tile_sequences", 4, {2, 3, 4}};
 
-  Input<Buffer<float, 3>> weights{"weights"};
+  Input<Buffer<float, 4>> weights{"weights"};
   Input<Buffer<float, 2>> dstate{"dstate"}, dnext{"dnext"};  // from outside and from step t + 1
   Input<Buffer<float, 2>> s{"s"}, g{"g"}, z{"z"}, gamma{"gamma"}, gm{"gm"}, previous{"previous"};
   Output<Func> gates{
@@ -188,6 +212,7 @@ class RecurrenceStepBackward : public KernelGenerator<RecurrenceStepBackward> {
   Output<Buffer<float, 2>> dprevious{"dprevious"};
 
   void generate() {
+    declare_panels(weights);
     start_at_zero(weights, dstate, dnext, s, g, z, gamma, gm, previous, dprevious);
     Var d("d"), b("b");
     auto dh = [&](Expr i, Expr j) { return dstate(i, j) + dnext(i, j); };
@@ -199,9 +224,10 @@ class RecurrenceStepBackward : public KernelGenerator<RecurrenceStepBackward> {
     start_at_zero(f);
     f.compute_root().vectorize(d, lanes(), TailStrategy::GuardWithIf);
     const RDom k(0, previous.dim(0).extent());
-    const auto term = [&](Expr column, Expr sequence, Tuple sum) {
+    const auto term = [&](const StepTiles::Column& column, Expr sequence, Tuple sum) {
       const Tuple dpre = f(k, sequence);
-      return Tuple(sum[0] + weights(column, k, 0) * dpre[0] + weights(column, k, 1) * dpre[1]);
+      return Tuple(sum[0] + panel_weight(weights, column, 0, k, lanes()) * dpre[0] +
+                   panel_weight(weights, column, 1, k, lanes()) * dpre[1]);
     };
     const auto value = [&](Tuple sum) {
       return Tuple(sum[0] + dh(d, b) * (gamma(d, b) + kMdiShare * ((1.f - g(d, b)) + gm(d, b))));

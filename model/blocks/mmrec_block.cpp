@@ -203,7 +203,7 @@ std::vector<Drawn> MmrecBlock::lay_out_drawn(Arena& arena) {
 }
 
 void MmrecBlock::lay_out_saved(Arena& arena) {
-  const int N = rows(), D = D_, R = mdi_gamma_width(D), padded = ops::recurrence_padded(D);
+  const int N = rows(), D = D_, R = mdi_gamma_width(D), panels = ops::recurrence_panels(D);
   Saved& s = saved_;
   s.rstd = arena.tensor({N});
   s.qkvz = arena.tensor({N, kProjected * D});
@@ -214,7 +214,8 @@ void MmrecBlock::lay_out_saved(Arena& arena) {
     s.dpg_hidden = arena.tensor({N, config_.dpg_rank});
     s.gamma = arena.tensor({N, D});
   }
-  s.packed = {arena.tensor({D, 2, padded}), arena.tensor({2, D, padded})};
+  s.packed = {arena.tensor({panels, D, 2, kRecurrencePanel}),
+              arena.tensor({panels, D, 2, kRecurrencePanel})};
   s.mdi_input = arena.tensor({T_, B_, D});
   s.state = arena.tensor({T_ + most_chunks(), B_, D});
   s.gates = arena.tensor({T_, B_, 2 * D});

@@ -80,7 +80,8 @@ void ForwardSteps::run(int begin, int end) const {
       return Rows(tensor.columns(units.begin, units.end), first, last);
     };
     return [=, flops = 4.0 * (last - first) * (units.end - units.begin) * D,
-            part = weights.columns(units.begin, units.padded_end),
+            part =
+                weights.rows(units.begin / kRecurrencePanel, units.padded_end / kRecurrencePanel),
             part_bias = bias.columns(units.begin, units.end),
             rows = std::array{own(mdi_input), own(z), own(gamma), own(gm), all(previous),
                               own(previous), own(next), own(s), own(g)}](int t) mutable {
@@ -188,8 +189,10 @@ void recurrence_pack(const Tensor& core_gate, const Tensor& mdi_gate,
   check_shape("recurrence_pack: core_gate", core_gate, {-1, core_gate.size(0)});
   const int D = core_gate.size(0);
   check_shape("recurrence_pack: mdi_gate", mdi_gate, {D, D});
-  check_shape("recurrence_pack: forward", packed.forward, {D, 2, recurrence_padded(D)});
-  check_shape("recurrence_pack: backward", packed.backward, {2, D, recurrence_padded(D)});
+  check_shape("recurrence_pack: forward", packed.forward,
+              {recurrence_panels(D), D, 2, kRecurrencePanel});
+  check_shape("recurrence_pack: backward", packed.backward,
+              {recurrence_panels(D), D, 2, kRecurrencePanel});
   static Kernel kernel("recurrence", "pack");
   kernel({.sizes = {0, D}},  // packing has no batch
          core_gate, mdi_gate, packed.forward, packed.backward);
@@ -209,7 +212,8 @@ int recurrence_forward_in_pieces(int pieces, const RecurrenceWeights& packed,
                                  const Tensor& gates) {
   check_shape("recurrence_forward: z", z, {-1, -1, -1});
   const int T = z.size(0), B = z.size(1), D = z.size(2);
-  check_shape("recurrence_forward: packed", packed.forward, {D, 2, recurrence_padded(D)});
+  check_shape("recurrence_forward: packed", packed.forward,
+              {recurrence_panels(D), D, 2, kRecurrencePanel});
   check_shape("recurrence_forward: core_bias", core_bias, {D});
   for (const Tensor& input : {mdi_input, gamma, gm})
     check_shape("recurrence_forward: mdi_input, gamma, gm", input, {T, B, D});
@@ -268,7 +272,8 @@ int recurrence_backward_in_pieces(int pieces, const RecurrenceWeights& packed, c
                                   const Tensor& dz, const Tensor& dgamma, const Tensor& dstate_in) {
   check_shape("recurrence_backward: z", z, {-1, -1, -1});
   const int T = z.size(0), B = z.size(1), D = z.size(2);
-  check_shape("recurrence_backward: packed", packed.backward, {2, D, recurrence_padded(D)});
+  check_shape("recurrence_backward: packed", packed.backward,
+              {recurrence_panels(D), D, 2, kRecurrencePanel});
   for (const Tensor& rows : {dstate, gamma, gm, dz, dgamma})
     check_shape("recurrence_backward: dstate, gamma, gm, dz, dgamma", rows, {T, B, D});
   for (const Tensor& rows : {gates, dpre})

@@ -10,11 +10,15 @@ constexpr int recurrence_padded(int D) {
   return (D + kRecurrenceTile - 1) / kRecurrenceTile * kRecurrenceTile;
 }
 
-/// W_g and mdi.W_g(h half), packed in the two orders in which the steps stream them. P =
-/// recurrence_padded(D).
+/// Number of panels of the packed weights.
+constexpr int recurrence_panels(int D) { return recurrence_padded(D) / kRecurrencePanel; }
+
+/// W_g and mdi.W_g(h half), packed in the two orders in which the steps stream them: panels of some
+/// columns, and in a panel, for each k, the weights of s, then those of g. Both are
+/// [recurrence_panels(D)][D][2][kRecurrencePanel].
 struct RecurrenceWeights {
-  Tensor forward;   ///< [D][2][P]: input-major; per input, its weights to s, then to g
-  Tensor backward;  ///< [2][D][P]: output-major
+  Tensor forward;   ///< columns are outputs, k inputs
+  Tensor backward;  ///< columns are inputs, k outputs
 };
 
 /// Packs core_gate = W_g [D][D] and mdi_gate [D][D], the h half of mdi.W_g (a view of [D][2D]).

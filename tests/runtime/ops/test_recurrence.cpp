@@ -37,8 +37,8 @@ struct Problem {
         gm(random.input(shape, 0.1f, 0.9f, layout)),
         state_in(random.input({shape[1], dim})),
         dstate(random.input(shape, layout)),
-        packed_forward(output({dim, 2, ops::recurrence_padded(dim)})),
-        packed_backward(output({2, dim, ops::recurrence_padded(dim)})) {
+        packed_forward(output({ops::recurrence_panels(dim), dim, 2, kRecurrencePanel})),
+        packed_backward(output({ops::recurrence_panels(dim), dim, 2, kRecurrencePanel})) {
     ops::recurrence_pack(core_gate, mdi_gate, packed());
     packed_forward.freeze();
     packed_backward.freeze();
