@@ -122,8 +122,8 @@ std::span<const TrainOption> train_option_table() {
        "same weights"},
       {"seq", &O::sequence, "tokens a window", kFromOne, kIsFixed},
       {"carry", &O::carry,
-       "consecutive windows of the text that a row of the batch reads, step after step, with its "
-       "state handed on; 1: every window begins with a zero state",
+       "consecutive windows of the text that the state is handed through, for windows that are "
+       "shorter than what the model remembers; 1: every window begins with a zero state",
        kFromOne, kIsFixed},
       {"lr", &A::learning_rate, "peak learning rate", {.more_than = 0}},
       {"lr-min", &O::minimum_rate,
