@@ -61,7 +61,7 @@ int recurrence_pieces(int T, int B);
 /// As recurrence_forward and _backward, with a given number of pieces of at least 128 steps each;
 /// B = 1 if there is more than one. In a first pass the pieces begin with a state (gradient) of 0.
 /// In a second pass they begin with what the first pass handed to them, and go on until the state
-/// (gradient) that is carried along is that of the first pass, up to 5e-7 of its largest element:
+/// (gradient) that is carried along is that of the first pass, up to 2.5e-7 of its largest element:
 /// the recurrence forgets where it began. Then the results of the first pass hold from there on. If
 /// the two passes never agree, everything is computed again step by step. Returns the number of
 /// steps of the second pass in every piece; T if it was in vain, 0 if there was none.
