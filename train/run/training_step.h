@@ -19,7 +19,7 @@ class TrainingStep {
     int batch, accumulate;
     float dropout;
     uint64_t seed;
-    bool recompute;
+    bool recompute = false;
     int streams = 0;  ///< whose state is carried, see BatchOrder; 0: none
   };
   TrainingStep(const Config& config, int vocabulary, Parameters& parameters,

@@ -174,10 +174,11 @@ TEST(BatchOrder, StreamsReadTheTextInOrderAndEveryWindowAtMostOnce) {
           const auto& [window, begins] = stream[i];
           EXPECT_TRUE(seen.insert(window).second) << "window " << window << " twice";
           EXPECT_TRUE(window >= 0 && window < windows) << window;
-          if (i == 0 || window == 0)
+          if (i == 0 || window == 0) {
             EXPECT_TRUE(begins) << i;
-          else if (!begins)
+          } else if (!begins) {
             EXPECT_EQ(window, stream[i - 1].window + 1);
+          }
         }
     }
   }
@@ -190,8 +191,9 @@ TEST(BatchOrder, FewWindowsAreLeftOverByStreams) {
         const BatchOrder order(walks * walk, B, 42, walk);
         EXPECT_LE(order.streams(), 32 * B);
         EXPECT_GE(order.steps_per_epoch() * B, 0.75 * walks * walk) << walks << " walks";
-        if (walks >= 64 * B)
+        if (walks >= 64 * B) {
           EXPECT_GE(order.steps_per_epoch() * B, 0.9 * walks * walk) << walks << " walks";
+        }
       }
 }
 
