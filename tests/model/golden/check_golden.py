@@ -11,6 +11,7 @@ rounding alone does, and is run too where a program fails.
 
 import argparse
 import json
+import math
 import pathlib
 import random
 import subprocess
@@ -19,7 +20,7 @@ import tempfile
 
 import make_golden
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 
@@ -47,10 +48,10 @@ def compare(truth, got):
         elif kind == "grad_norm":
             allowed = 1e-5 * want.item()
         largest = difference.max().item() if difference.numel() else 0
-        share = 0 if largest == 0 else largest / allowed if allowed else float("inf")
-        # `not <=`: a difference that is no number is the worst.
-        if kind not in worst or not share <= worst[kind][0]:
-            worst[kind] = (share, name)
+        share = 0.0 if largest == 0 else largest / allowed if allowed else math.inf
+        if math.isnan(share):  # worse than any number; max() would lose it
+            share = math.inf
+        worst[kind] = max(worst.get(kind, (0.0, name)), (share, name))
     return worst
 
 
@@ -72,7 +73,7 @@ def check(program, file):
     """Compares and prints a line. Returns whether everything is within what is allowed."""
     try:
         worst = compare(load_file(file), run(program, file))
-    except ValueError as error:
+    except (ValueError, OSError, SafetensorError) as error:
         print(f"FAILED {file} {error}", flush=True)
         return False
     passed = all(share <= 1 for share, _ in worst.values())

@@ -183,10 +183,12 @@ class Safetensors(Case):
         self.assertTrue(files)
         for file in files:
             with self.subTest(file.name):
-                imported = self.import_it(file, "--prefix", "w.", out=file.stem)
                 content = file.read_bytes()
                 (length,) = struct.unpack("<Q", content[:8])
                 stored = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["config"])
+                if stored["vocab_size"] < 32:
+                    continue  # fewer tokens than the tokenizer of these tests has
+                imported = self.import_it(file, "--prefix", "w.", out=file.stem)
                 config = self.config(imported)
                 switches = ("hem", "dpg", "uboo", "heads", "mem_slots", "chunk_size", "layers")
                 for field in switches + (("dpg_rank",) if stored["dpg"] else ()):
