@@ -60,6 +60,11 @@ struct Expected {
   reference::Array want;
 };
 
+/// Expects an array to which a call adds: its content now, plus `added`.
+inline Expected accumulated(const char* name, const Tensor& sum, const reference::Array& added) {
+  return {name, sum, sum + added};
+}
+
 /// A call and its operands.
 struct Invocation {
   /// Computes operands from other operands, as an earlier pass would. Called once, before anything

@@ -49,22 +49,21 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
             const ops::DpgGammaWeights weights = random_weights(o, D, R),
                                        sums = random_weights(o, D, R);
             const Tensor hidden = o.output({N, R}), gamma = o.output({N, D});
-            return Invocation{
-                .before = [=] { ops::dpg_gamma_forward(z, weights, hidden, gamma); },
-                .run =
-                    [=] {
-                      ops::dpg_gamma_backward(dgamma, residual, z, weights, hidden, gamma, dz,
-                                              sums);
-                    },
-                .expect = [=]() -> std::vector<Expected> {
-                  const auto [want_dz, want] =
-                      reference::dpg_gamma_backward(dgamma, residual, z, arrays(weights));
-                  return {{"dz", dz, want_dz},
-                          {"down", sums.down, sums.down + want.down},
-                          {"down_bias", sums.down_bias, sums.down_bias + want.down_bias},
-                          {"up", sums.up, sums.up + want.up},
-                          {"up_bias", sums.up_bias, sums.up_bias + want.up_bias}};
-                }};
+            return Invocation{.before = [=] { ops::dpg_gamma_forward(z, weights, hidden, gamma); },
+                              .run =
+                                  [=] {
+                                    ops::dpg_gamma_backward(dgamma, residual, z, weights, hidden,
+                                                            gamma, dz, sums);
+                                  },
+                              .expect = [=]() -> std::vector<Expected> {
+                                const auto [want_dz, want] = reference::dpg_gamma_backward(
+                                    dgamma, residual, z, arrays(weights));
+                                return {{"dz", dz, want_dz},
+                                        accumulated("down", sums.down, want.down),
+                                        accumulated("down_bias", sums.down_bias, want.down_bias),
+                                        accumulated("up", sums.up, want.up),
+                                        accumulated("up_bias", sums.up_bias, want.up_bias)};
+                              }};
           }};
 }
 

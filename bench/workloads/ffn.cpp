@@ -57,11 +57,11 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
                   const auto [want_dr, want] =
                       reference::ffn_backward(dy, r, arrays(weights), mask_hidden, mask_out);
                   return {{"dr", dr, want_dr},
-                          {"norm", sums.norm, sums.norm + want.norm},
-                          {"in", sums.in, sums.in + want.in},
-                          {"in_bias", sums.in_bias, sums.in_bias + want.in_bias},
-                          {"out", sums.out, sums.out + want.out},
-                          {"out_bias", sums.out_bias, sums.out_bias + want.out_bias}};
+                          accumulated("norm", sums.norm, want.norm),
+                          accumulated("in", sums.in, want.in),
+                          accumulated("in_bias", sums.in_bias, want.in_bias),
+                          accumulated("out", sums.out, want.out),
+                          accumulated("out_bias", sums.out_bias, want.out_bias)};
                 }};
           }};
 }

@@ -50,9 +50,9 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
                                 const reference::HemGradient want =
                                     reference::hem_backward(dy, residual, x, norm, weight);
                                 return {{"dx", dx, want.dx},
-                                        {"dnorm", dnorm, dnorm + want.dnorm_weight},
-                                        {"dweight", dweight, dweight + want.dweight},
-                                        {"dbias", dbias, dbias + want.dbias}};
+                                        accumulated("dnorm", dnorm, want.dnorm_weight),
+                                        accumulated("dweight", dweight, want.dweight),
+                                        accumulated("dbias", dbias, want.dbias)};
                               }};
           }};
 }

@@ -58,7 +58,7 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
                   return {{"token_loss", token_loss, forward.token_loss},
                           {"correct", correct, forward.correct},
                           {"dx", dx, want.dx},
-                          {"dembedding", dembedding, dembedding + want.dembedding}};
+                          accumulated("dembedding", dembedding, want.dembedding)};
                 }};
           }};
 }

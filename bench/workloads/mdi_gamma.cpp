@@ -48,48 +48,45 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
                             {"gm", gm, want.gm}};
                   }};
             }};
-  return {.op = "mdi_gamma",
-          .pass = kBackward,
-          .sizes = sizes,
-          .flops = 2 * products,
-          .bytes = 4. * (8. * N * D + 2. * N * R + 8. * D * R),
-          .prepare = [=](Operands& o) {
-            const Tensor qkvz = o.uniform({N, 4 * D}), k = qkvz.columns(D, 2 * D),
-                         z = qkvz.columns(3 * D, 4 * D);
-            const Tensor dqkvz = o.output({N, 4 * D}), dk = dqkvz.columns(D, 2 * D),
-                         dz = dqkvz.columns(3 * D, 4 * D);
-            const Tensor dgm = o.uniform({N, D}), residual = o.uniform({N, D}),
-                         gm = o.output({N, D});
-            const ops::MdiGammaWeights weights = random_weights(o, D, R),
-                                       sums = random_weights(o, D, R);
-            const ops::MdiGammaSaved saved{o.output({N, R}), o.output({N, R}), o.output({N, D}),
-                                           o.output({N, D})};
-            return Invocation{
-                .before = [=] { ops::mdi_gamma_forward(z, k, weights, saved, gm); },
-                .run =
-                    [=] {
-                      ops::mdi_gamma_backward(dgm, kScale, residual, z, k, weights, saved, dz, dk,
-                                              sums);
-                    },
-                .expect = [=]() -> std::vector<Expected> {
-                  const auto [want_dz, want_dk, want] =
-                      reference::mdi_gamma_backward(dgm, kScale, residual, z, k, arrays(weights));
-                  return {{"dz", dz, want_dz},
-                          {"dk", dk, want_dk},
-                          {"gamma_in", sums.gamma_in, sums.gamma_in + want.gamma_in},
-                          {"gamma_in_bias", sums.gamma_in_bias,
-                           sums.gamma_in_bias + want.gamma_in_bias},
-                          {"gamma_out", sums.gamma_out, sums.gamma_out + want.gamma_out},
-                          {"gamma_out_bias", sums.gamma_out_bias,
-                           sums.gamma_out_bias + want.gamma_out_bias},
-                          {"context_in", sums.context_in, sums.context_in + want.context_in},
-                          {"context_in_bias", sums.context_in_bias,
-                           sums.context_in_bias + want.context_in_bias},
-                          {"context_out", sums.context_out, sums.context_out + want.context_out},
-                          {"context_out_bias", sums.context_out_bias,
-                           sums.context_out_bias + want.context_out_bias}};
-                }};
-          }};
+  return {
+      .op = "mdi_gamma",
+      .pass = kBackward,
+      .sizes = sizes,
+      .flops = 2 * products,
+      .bytes = 4. * (8. * N * D + 2. * N * R + 8. * D * R),
+      .prepare = [=](Operands& o) {
+        const Tensor qkvz = o.uniform({N, 4 * D}), k = qkvz.columns(D, 2 * D),
+                     z = qkvz.columns(3 * D, 4 * D);
+        const Tensor dqkvz = o.output({N, 4 * D}), dk = dqkvz.columns(D, 2 * D),
+                     dz = dqkvz.columns(3 * D, 4 * D);
+        const Tensor dgm = o.uniform({N, D}), residual = o.uniform({N, D}), gm = o.output({N, D});
+        const ops::MdiGammaWeights weights = random_weights(o, D, R),
+                                   sums = random_weights(o, D, R);
+        const ops::MdiGammaSaved saved{o.output({N, R}), o.output({N, R}), o.output({N, D}),
+                                       o.output({N, D})};
+        return Invocation{
+            .before = [=] { ops::mdi_gamma_forward(z, k, weights, saved, gm); },
+            .run =
+                [=] {
+                  ops::mdi_gamma_backward(dgm, kScale, residual, z, k, weights, saved, dz, dk,
+                                          sums);
+                },
+            .expect = [=]() -> std::vector<Expected> {
+              const auto [want_dz, want_dk, want] =
+                  reference::mdi_gamma_backward(dgm, kScale, residual, z, k, arrays(weights));
+              return {
+                  {"dz", dz, want_dz},
+                  {"dk", dk, want_dk},
+                  accumulated("gamma_in", sums.gamma_in, want.gamma_in),
+                  accumulated("gamma_in_bias", sums.gamma_in_bias, want.gamma_in_bias),
+                  accumulated("gamma_out", sums.gamma_out, want.gamma_out),
+                  accumulated("gamma_out_bias", sums.gamma_out_bias, want.gamma_out_bias),
+                  accumulated("context_in", sums.context_in, want.context_in),
+                  accumulated("context_in_bias", sums.context_in_bias, want.context_in_bias),
+                  accumulated("context_out", sums.context_out, want.context_out),
+                  accumulated("context_out_bias", sums.context_out_bias, want.context_out_bias)};
+            }};
+      }};
 }
 
 void add(Cases& cases) {

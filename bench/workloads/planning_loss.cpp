@@ -84,19 +84,16 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
                 .expect = [=]() -> std::vector<Expected> {
                   const auto [want_dh, want] = reference::planning_loss_backward(
                       kScale, residual, call.h, call.z, call.g, call.gm, arrays(call.weights));
-                  return {{"dh", dh, want_dh},
-                          {"error_in", sums.error_in, sums.error_in + want.error_in},
-                          {"error_in_bias", sums.error_in_bias,
-                           sums.error_in_bias + want.error_in_bias},
-                          {"error_out", sums.error_out, sums.error_out + want.error_out},
-                          {"error_out_bias", sums.error_out_bias,
-                           sums.error_out_bias + want.error_out_bias},
-                          {"target_in", sums.target_in, sums.target_in + want.target_in},
-                          {"target_in_bias", sums.target_in_bias,
-                           sums.target_in_bias + want.target_in_bias},
-                          {"target_out", sums.target_out, sums.target_out + want.target_out},
-                          {"target_out_bias", sums.target_out_bias,
-                           sums.target_out_bias + want.target_out_bias}};
+                  return {
+                      {"dh", dh, want_dh},
+                      accumulated("error_in", sums.error_in, want.error_in),
+                      accumulated("error_in_bias", sums.error_in_bias, want.error_in_bias),
+                      accumulated("error_out", sums.error_out, want.error_out),
+                      accumulated("error_out_bias", sums.error_out_bias, want.error_out_bias),
+                      accumulated("target_in", sums.target_in, want.target_in),
+                      accumulated("target_in_bias", sums.target_in_bias, want.target_in_bias),
+                      accumulated("target_out", sums.target_out, want.target_out),
+                      accumulated("target_out_bias", sums.target_out_bias, want.target_out_bias)};
                 }};
           }};
 }

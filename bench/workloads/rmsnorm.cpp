@@ -40,7 +40,7 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
                 .expect = [=]() -> std::vector<Expected> {
                   const reference::RmsnormGradient want =
                       reference::rmsnorm_backward(dy, residual, x, w);
-                  return {{"dx", dx, want.dx}, {"dw", dw, dw + want.dw}};
+                  return {{"dx", dx, want.dx}, accumulated("dw", dw, want.dw)};
                 }};
           }};
 }
