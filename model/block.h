@@ -96,6 +96,8 @@ class Block {
   virtual void backward(const Tensor& dy, const Tensor& x, const BlockDropout& dropout, float share,
                         const Tensor& dx) = 0;
 
+  /// Returns whether the block has a loss of its own.
+  virtual bool has_auxiliary_loss() const { return false; }
   /// The block's own loss in the last backward, a mean over the tokens, weighted as it is added to
   /// the cross-entropy.
   virtual double auxiliary_loss() const { return 0; }
@@ -114,12 +116,6 @@ class Block {
   }
   Tensor by_row(const Tensor& sequence) const {
     return sequence.reshape({sequence.size(0) * B_, sequence.size(2)});
-  }
-
-  /// Copies a matrix; rows may be strided.
-  static void copy_values(const Tensor& from, const Tensor& to) {
-    for (int row = 0; row < from.size(0); ++row)
-      std::copy_n(from.at(row).data(), from.size(1), to.at(row).data());
   }
 
   const Config config_;

@@ -20,6 +20,9 @@ namespace mmrec {
 /// kExact: the grown model has the logits of the old one up to rounding. What is new has no
 /// influence at first, but gets gradients: see docs/grow-a-model.md.
 enum class GrowthRule { kOverlap, kExact };
+constexpr GrowthRule growth_rule(bool exact) {
+  return exact ? GrowthRule::kExact : GrowthRule::kOverlap;
+}
 
 /// What became of one tensor of the grown model.
 struct GrownTensor {

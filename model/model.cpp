@@ -147,7 +147,7 @@ Model::Implementation::Implementation(const Config& config, int vocabulary, Para
 void Model::Implementation::forward(const IntTensor& ids, const StepDropout& dropout) {
   check_shape("model: ids", ids, {T, B});
   const FlushDenormals once_for_all_kernels;
-  if (recomputing()) std::copy_n(state.data(), state.count(), initial_state.data());
+  if (recomputing()) copy_values(state, initial_state);
   ops::embedding_forward(embedding, ids.reshape({rows()}), x(0));
   const int layers = static_cast<int>(blocks.size());
   for (int layer = 0; layer < layers; ++layer)
@@ -172,8 +172,7 @@ void Model::Implementation::backward(const IntTensor& ids, const StepDropout& dr
 }
 
 void Model::Implementation::recompute(int layer, const StepDropout& dropout) {
-  const Tensor initial = initial_state.at(layer);
-  std::copy_n(initial.data(), initial.count(), scratch_state.data());
+  copy_values(initial_state.at(layer), scratch_state);
   // the output is the next block's input, which gets the same values again
   blocks[layer]->forward(x(layer), scratch_state, masks(layer, dropout), x(layer + 1));
 }
@@ -202,6 +201,7 @@ size_t Model::bytes() const { return implementation_->arena.used(); }
 const Tensor& Model::state() const { return implementation_->state; }
 void Model::clear_state() { set_zero(state()); }
 const std::vector<Drawn>& Model::drawn() const { return implementation_->drawn; }
+bool Model::has_auxiliary_loss() const { return implementation_->blocks[0]->has_auxiliary_loss(); }
 const Tensor& Model::token_loss() const { return implementation_->token_loss; }
 
 void Model::draw(uint64_t number) {

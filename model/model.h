@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -29,6 +30,7 @@ struct LossSum {
     range |= other.range;
     return *this;
   }
+  bool is_finite() const { return std::isfinite(loss + auxiliary); }
   double mean_loss() const { return loss / static_cast<double>(tokens); }
   double mean_auxiliary() const { return auxiliary / static_cast<double>(tokens); }
   double accuracy() const { return correct / static_cast<double>(tokens); }
@@ -88,6 +90,8 @@ class Model {
   void read(const IntTensor& ids);
   /// Writes logits [T][B][vocabulary] to a tensor of the caller.
   void logits(const IntTensor& ids, const Tensor& logits);
+  /// Returns whether the blocks have losses of their own, LossSum::auxiliary.
+  bool has_auxiliary_loss() const;
   /// Loss per position of the last call of loss or loss_and_gradients, [T][B].
   const Tensor& token_loss() const;
   /// Returns the first tensor, in order of computation, of the last loss_and_gradients call that

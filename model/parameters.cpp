@@ -115,13 +115,16 @@ Tensor ParameterScope::declare_joined(const std::vector<std::string>& names,
 }
 
 Linear ParameterScope::linear(const std::string& name, int out, int in) const {
-  return {declare(name + ".weight", {out, in}, Initial::fan_in(in)),
-          declare(name + ".bias", {out}, Initial::fan_in(in))};
+  return add_linear(name, out, in, {});
 }
 
 Linear ParameterScope::linear_last(const std::string& name, int out, int in) const {
-  return {declare_last(name + ".weight", {out, in}, Initial::fan_in(in)),
-          declare_last(name + ".bias", {out}, Initial::fan_in(in))};
+  return add_linear(name, out, in, {.last = true});
+}
+
+Linear ParameterScope::add_linear(const std::string& name, int out, int in, Place place) const {
+  return {add(name + ".weight", {out, in}, Initial::fan_in(in), place),
+          add(name + ".bias", {out}, Initial::fan_in(in), place)};
 }
 
 Tensor ParameterScope::add(std::string_view name, std::vector<int> shape, const Initial& initial,

@@ -110,6 +110,7 @@ class ParameterScope {
   struct Place {
     bool last = false, joined = false;
   };
+  Linear add_linear(const std::string& name, int out, int in, Place place) const;
   Tensor add(std::string_view name, std::vector<int> shape, const Initial& initial,
              Place place) const;
 

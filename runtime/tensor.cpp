@@ -90,6 +90,14 @@ void set_zero(const Tensor& tensor) {
   for (int i = 0; i < tensor.size(0); ++i) set_zero(tensor.at(i));
 }
 
+void copy_values(const Tensor& from, const Tensor& to) {
+  if (from.contiguous() && to.contiguous()) {
+    std::copy_n(from.data(), from.count(), to.data());
+    return;
+  }
+  for (int i = 0; i < from.size(0); ++i) copy_values(from.at(i), to.at(i));
+}
+
 template class TensorView<float>;
 template class TensorView<int32_t>;
 template void check_shape(const char* what, const Tensor& tensor, std::initializer_list<int> shape);

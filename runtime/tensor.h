@@ -111,6 +111,8 @@ using IntTensor = TensorView<int32_t>;
 
 /// Sets every element to zero. Rows may be strided.
 void set_zero(const Tensor& tensor);
+/// Copies every element to a tensor of the same shape. Rows may be strided.
+void copy_values(const Tensor& from, const Tensor& to);
 
 /// Throws an Error unless the tensor has this shape and a contiguous last axis. An extent of -1
 /// accepts any. `what` names the operation and the argument in the message.

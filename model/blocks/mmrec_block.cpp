@@ -76,9 +76,9 @@ struct State {
   Tensor later;     ///< 0 in the first chunk, then 1
 };
 
-/// Fills a column [B][1], or the rows of a matrix [B][D].
-void fill(const Tensor& rows, float value) {
-  for (int b = 0; b < rows.size(0); ++b) std::fill_n(rows.at(b).data(), rows.size(1), value);
+/// Fills a column [B][1].
+void fill(const Tensor& column, float value) {
+  for (int b = 0; b < column.size(0); ++b) column.at(b).data()[0] = value;
 }
 
 /// sum[b] += sum over t of sequence[t][b], in the order of t. sequence [T][B][D], sum [B][D].
@@ -350,8 +350,8 @@ void MmrecBlock::advance(const Chunk& chunk, const Tensor& y, const Tensor& stat
     float *slot = now.slot.at(b).data(), *sum = now.sum.at(b).data();
     for (int d = 0; d < D_; ++d) slot[d] = sum[d] / static_cast<float>(config_.chunk_size);
   }
-  fill(now.sum, 0);
-  if (!config_.carry_state) fill(now.h, 0);
+  set_zero(now.sum);
+  if (!config_.carry_state) set_zero(now.h);
 }
 
 void MmrecBlock::backward(const Tensor& dy, const Tensor& x, const BlockDropout& dropout,
@@ -401,7 +401,7 @@ void MmrecBlock::backward_chunk(const Chunk& chunk, const Tensor& dy, const Bloc
   if (chunk.first) {
     attention_backward(chunk, dmixed, dq, din.q, dh);
   } else {
-    fill(din.q, 0);
+    set_zero(din.q);
     set_zero(d.dmixed_sum);  // before dh, which is dmixed here, gets further summands
     add_over_time(by_time(dmixed), d.dmixed_sum);
   }

@@ -42,6 +42,7 @@ class MmrecBlock : public Block {
                const Tensor& y) override;
   void backward(const Tensor& dy, const Tensor& x, const BlockDropout& dropout, float share,
                 const Tensor& dx) override;
+  bool has_auxiliary_loss() const override { return config_.uboo; }
   double auxiliary_loss() const override { return auxiliary_loss_; }
   StateRange state_range() const override;
   std::vector<NamedTensor> saved() const override;

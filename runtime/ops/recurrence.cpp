@@ -151,11 +151,6 @@ Pieces cut(int pieces, int T, int B) {
   return {pieces, T / pieces};
 }
 
-void copy_rows(const Tensor& from, const Tensor& to) {
-  for (int b = 0; b < from.size(0); ++b)
-    std::copy_n(from.at(b).data(), from.size(1), to.at(b).data());
-}
-
 float largest(const Tensor& rows) {
   float most = 0;
   for (int b = 0; b < rows.size(0); ++b)
@@ -246,7 +241,7 @@ int recurrence_forward_in_pieces(int pieces, const RecurrenceWeights& packed,
   const int corrected = [&] {
     for (int block = 0; block < cut_up.blocks(); ++block) {
       const Tensor h = side_by_side.next.at(cut_up.block_end(block) - 1);
-      copy_rows(h, first_pass);
+      copy_values(h, first_pass);
       side_by_side.run(block * kBlock, cut_up.block_end(block));
       if (agree(h, first_pass, kAgreement * most)) return cut_up.block_end(block);
     }
@@ -313,21 +308,21 @@ int recurrence_backward_in_pieces(int pieces, const RecurrenceWeights& packed, c
   if (cut_up.end() < T) whole.run(cut_up.end(), T);
   // Every piece but the last begins with a carry of 0.
   set_zero(carry);
-  copy_rows(dstate_in, carry.rows(pieces - 1, pieces));
+  copy_values(dstate_in, carry.rows(pieces - 1, pieces));
   float most = 0;
   for (int block = blocks - 1; block >= 0; --block) {
     side_by_side.run(block * kBlock, cut_up.block_end(block));
-    copy_rows(carry, first_pass.at(block));
+    copy_values(carry, first_pass.at(block));
     most = std::max(most, largest(carry));
   }
   // handed_on[p] is the gradient of the state before piece p.
   const Tensor handed_on = first_pass.at(0);
-  copy_rows(handed_on.rows(1, pieces), carry.rows(0, pieces - 1));
-  copy_rows(dstate_in, carry.rows(pieces - 1, pieces));
+  copy_values(handed_on.rows(1, pieces), carry.rows(0, pieces - 1));
+  copy_values(dstate_in, carry.rows(pieces - 1, pieces));
   for (int block = blocks - 1; block >= 0; --block) {
     side_by_side.run(block * kBlock, cut_up.block_end(block));
     if (!agree(carry, first_pass.at(block), kAgreement * most)) continue;
-    copy_rows(handed_on.rows(0, 1), dstate_in);
+    copy_values(handed_on.rows(0, 1), dstate_in);
     return cut_up.steps - block * kBlock;
   }
   whole.run(0, cut_up.end());

@@ -42,8 +42,7 @@ void run(const Request& request, uint64_t seed, bool quiet) {
   const Checkpoint checkpoint(request.from);
   const Config &from = checkpoint.config, to = request.larger_than(from);
   check_config(to);
-  const Growth growth = upscale(
-      checkpoint, to, request.exact ? GrowthRule::kExact : GrowthRule::kOverlap, seed, request.out);
+  const Growth growth = upscale(checkpoint, to, growth_rule(request.exact), seed, request.out);
   Console console(quiet);
   console.line(fmt::format("from  {} (step {}): {}", checkpoint.folder.string(),
                            checkpoint.state.step, describe(from)));

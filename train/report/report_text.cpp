@@ -92,17 +92,15 @@ std::string describe(const RunReport& run, size_t width) {
   for (const MetricsRow& row : learning_rate_trace(run, 8))
     rates += fmt::format("{}step {}: {:.2e}", rates.empty() ? "" : ", ", row.step, row.lr);
   add("learning rate", rates);
-  const MetricsRow* steepest = nullptr;
-  for (const MetricsRow& row : run.train)
-    if (std::isfinite(row.grad_norm) && (!steepest || row.grad_norm > steepest->grad_norm))
-      steepest = &row;
-  if (steepest)
+  if (const MetricsRow* steepest = row_with_largest(run, &MetricsRow::grad_norm))
     add("gradient norm", fmt::format("largest {:.3f} (step {}), last {:.3f}", steepest->grad_norm,
                                      steepest->step, run.train.back().grad_norm));
   if (const MetricsRow& last = run.train.back(); std::isfinite(last.aux_loss))
     add("auxiliary loss", fmt::format("first {:.4f}, last {:.4f}, beside the training loss",
                                       run.train.front().aux_loss, last.aux_loss));
-  if (const auto [factor, state] = state_peaks(run); factor && state)
+  if (const MetricsRow *factor = row_with_largest(run, &MetricsRow::max_factor),
+      *state = row_with_largest(run, &MetricsRow::max_state);
+      factor && state)
     add("state",
         fmt::format("largest factor of a step {:.4f} (step {}), largest |h| {:.4g} (step {})",
                     factor->max_factor, factor->step, state->max_state, state->step));

@@ -267,14 +267,11 @@ std::vector<MetricsRow> learning_rate_trace(const RunReport& run, int at_most) {
   return rows;
 }
 
-StatePeaks state_peaks(const RunReport& run) {
-  const auto peak = [&](double MetricsRow::*value) {
-    const MetricsRow* largest = nullptr;
-    for (const MetricsRow& row : run.train)
-      if (!std::isnan(row.*value) && (!largest || row.*value > largest->*value)) largest = &row;
-    return largest;
-  };
-  return {peak(&MetricsRow::max_factor), peak(&MetricsRow::max_state)};
+const MetricsRow* row_with_largest(const RunReport& run, double MetricsRow::*figure) {
+  const MetricsRow* largest = nullptr;
+  for (const MetricsRow& row : run.train)
+    if (std::isfinite(row.*figure) && (!largest || row.*figure > largest->*figure)) largest = &row;
+  return largest;
 }
 
 std::string common_axis(const std::vector<RunReport>& runs) {
@@ -315,7 +312,9 @@ nlohmann::ordered_json to_json(const std::vector<RunReport>& runs) {
     const auto at = [](const MetricsRow* row, double MetricsRow::*value) {
       return row ? json{{"step", row->step}, {"value", row->*value}} : json();
     };
-    const StatePeaks peaks = state_peaks(run);
+    const auto peak = [&](double MetricsRow::*value) {
+      return at(row_with_largest(run, value), value);
+    };
     all.push_back(
         {{"name", text_of_name(run.name)},
          {"folder", text_of_name(run.folder.string())},
@@ -328,8 +327,8 @@ nlohmann::ordered_json to_json(const std::vector<RunReport>& runs) {
          {"last_validation", run.validation.empty() ? json() : validation(run.validation.back())},
          {"learning_rate", rates},
          {"aux_loss", at(&run.train.back(), &MetricsRow::aux_loss)},
-         {"max_factor", at(peaks.factor, &MetricsRow::max_factor)},
-         {"max_state", at(peaks.state, &MetricsRow::max_state)},
+         {"max_factor", peak(&MetricsRow::max_factor)},
+         {"max_state", peak(&MetricsRow::max_state)},
          {"warnings", run.warnings}});
   }
   return all;

@@ -55,11 +55,8 @@ std::vector<RunReport> read_runs(
 /// between.
 std::vector<MetricsRow> learning_rate_trace(const RunReport& run, int at_most);
 
-/// The steps with the largest factor and the largest state; nullptr if the metrics have none.
-struct StatePeaks {
-  const MetricsRow *factor = nullptr, *state = nullptr;
-};
-StatePeaks state_peaks(const RunReport& run);
+/// Returns the training step with the largest finite value of a figure; nullptr if there is none.
+const MetricsRow* row_with_largest(const RunReport& run, double MetricsRow::*figure);
 
 /// Returns the x axis on which the runs' curves are comparable: "step", or "tokens" if their steps
 /// differ in size.

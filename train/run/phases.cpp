@@ -62,10 +62,6 @@ size_t phase_at(const std::vector<Phase>& phases, int64_t step) {
   return static_cast<size_t>(std::min(next, phases.end() - 1) - phases.begin());
 }
 
-GrowthRule growth_rule(const TrainOptions& options) {
-  return options.exact ? GrowthRule::kExact : GrowthRule::kOverlap;
-}
-
 void check_phases(const TrainOptions& options) {
   if (options.grow.empty()) {
     if (options.exact) fail_usage("--exact is for --grow, which says what to grow to");
@@ -80,7 +76,7 @@ void check_phases(const TrainOptions& options) {
     if (i == 0) continue;
     Config before = phases[i - 1].config;
     before.vocab_size = phases[i].config.vocab_size;  // all phases have the run's
-    check_growth(before, phases[i].config, growth_rule(options));
+    check_growth(before, phases[i].config, growth_rule(options.exact));
   }
 }
 

@@ -135,7 +135,7 @@ Plan plan(const TrainOptions& options) {
   int64_t tokens_at_once = int64_t{options.batch} * options.sequence;
   if (window > 0) {
     const int64_t evaluated =
-        evaluated_windows((data.validation.count() - 1) / window, window,
+        evaluated_windows(WindowSet(data.validation, window, "the validation text").count(), window,
                           validation_tokens(options, order.steps_per_epoch()));
     plan.validation = static_cast<double>(
         Evaluation::bytes(config, evaluated, window, validation_piece(options, window)));

@@ -94,7 +94,7 @@ void probe(const std::filesystem::path& input, const std::filesystem::path& outp
                  {"token_loss", to_store(token_loss)},
                  {"loss", to_store(loss)},
                  {"grad_norm", to_store(grad_norm)}});
-  if (config.uboo) result["aux_loss"] = to_store(auxiliary);
+  if (model.has_auxiliary_loss()) result["aux_loss"] = to_store(auxiliary);
   for (const Parameter& parameter : parameters.table()) {
     result["w." + parameter.name] = to_store(parameters.view(weights_before, parameter));
     result["g." + parameter.name] = to_store(parameters.view(parameters.gradients(), parameter));

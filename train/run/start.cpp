@@ -125,8 +125,8 @@ std::string read_parameters(const RunStart& start, Trainer& trainer) {
   if (start.begins_phase(options)) {
     const std::vector<Phase> phases = parse_phases(options.grow);
     const size_t now = start.phase(phases);
-    const Growth growth =
-        read_grown_weights(*start.checkpoint, trainer.config(), growth_rule(options), parameters);
+    const Growth growth = read_grown_weights(*start.checkpoint, trainer.config(),
+                                             growth_rule(options.exact), parameters);
     return fmt::format(
         "phase {} of {}, {}: steps {} to {}, grown from {}: {} of {} parameters are copied",
         now + 1, phases.size(), phases[now].size, phases[now].begin + 1, phases[now].end,

@@ -82,20 +82,21 @@ MetricsRow Trainer::step() {
     return training_step_.run(number, batch);
   }();
   const double rate = rate_.at(number - begin_);
-  const double norm = std::isfinite(sum.loss + sum.auxiliary)
+  const double norm = sum.is_finite()
                           ? optimizer_step(parameters_, options_.optimizer, rate, number - begin_)
                           : MetricsRow::kNone;
-  const MetricsRow row{.step = number,
-                       .epoch = batch.epoch,
-                       .loss = sum.mean_loss(),
-                       .accuracy = sum.accuracy(),
-                       .lr = rate,
-                       .grad_norm = norm,
-                       .aux_loss = config().uboo ? sum.mean_auxiliary() : MetricsRow::kNone,
-                       .max_factor = sum.range.factor,
-                       .max_state = sum.range.state,
-                       .tokens = number * options_.batch * options_.accumulate * options_.sequence,
-                       .tokens_per_second = static_cast<double>(sum.tokens) / seconds_since(begin)};
+  const MetricsRow row{
+      .step = number,
+      .epoch = batch.epoch,
+      .loss = sum.mean_loss(),
+      .accuracy = sum.accuracy(),
+      .lr = rate,
+      .grad_norm = norm,
+      .aux_loss = training_step_.has_auxiliary_loss() ? sum.mean_auxiliary() : MetricsRow::kNone,
+      .max_factor = sum.range.factor,
+      .max_state = sum.range.state,
+      .tokens = number * options_.batch * options_.accumulate * options_.sequence,
+      .tokens_per_second = static_cast<double>(sum.tokens) / seconds_since(begin)};
   if (!std::isfinite(norm)) return row;
   training_step_.keep_states(batch);
   if (epoch_is_over()) progress().epoch = {};  // this step begins the next epoch

@@ -1,6 +1,5 @@
 #include "train/run/training_step.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "model/optimizer.h"
@@ -31,8 +30,7 @@ LossSum TrainingStep::run(int64_t step, const Batch& batch) {
   parameters_.clear_gradients();
   const int shift = windows_.shift(settings_.seed, batch.epoch);
   LossSum total;
-  for (int part = 0; part < settings_.accumulate && std::isfinite(total.loss + total.auxiliary);
-       ++part) {
+  for (int part = 0; part < settings_.accumulate && total.is_finite(); ++part) {
     windows_.fill(
         batch.windows.subspan(static_cast<size_t>(part) * settings_.batch, settings_.batch), ids_,
         targets_, shift);
@@ -53,27 +51,20 @@ void TrainingStep::load_states(int part, const Batch& batch) {
     for (int b = 0; b < settings_.batch; ++b) {
       const int row = part * settings_.batch + b;
       if (batch.begins[row]) continue;
-      const Tensor state = states_.at(layer).at(batch.first_stream + row);
-      std::copy_n(state.data(), state.count(), model_.state().at(layer).at(b).data());
+      copy_values(states_.at(layer).at(batch.first_stream + row), model_.state().at(layer).at(b));
     }
 }
 
 void TrainingStep::store_states(int part) {
   if (settings_.streams == 0) return;
   const int first = part * settings_.batch;
-  for (int layer = 0; layer < next_states_.size(0); ++layer) {
-    const Tensor state = model_.state().at(layer);
-    std::copy_n(state.data(), state.count(),
-                next_states_.at(layer).rows(first, first + settings_.batch).data());
-  }
+  copy_values(model_.state(), next_states_.slice(1, first, first + settings_.batch));
 }
 
 void TrainingStep::keep_states(const Batch& batch) {
   if (settings_.streams == 0) return;
-  for (int layer = 0; layer < next_states_.size(0); ++layer) {
-    const Tensor next = next_states_.at(layer);
-    std::copy_n(next.data(), next.count(), states_.at(layer).at(batch.first_stream).data());
-  }
+  copy_values(next_states_,
+              states_.slice(1, batch.first_stream, batch.first_stream + next_states_.size(1)));
 }
 
 std::string TrainingStep::first_non_finite() {

@@ -32,6 +32,7 @@ class TrainingStep {
   /// Interrupted (threads.h) when stopped; only the gradients have changed then.
   LossSum run(int64_t step, const Batch& batch);
 
+  bool has_auxiliary_loss() const { return model_.has_auxiliary_loss(); }
   /// Recurrent states of the streams, [L][streams][state_width]. Null without streams.
   const Tensor& states() const { return states_; }
   /// Replaces those of the last run's batch by the states at its end: its step counts.
