@@ -34,7 +34,7 @@ struct ForcedKernels {
   std::atomic<uint64_t> epoch{0};
   std::mutex mutex;                                          // guards the members below
   std::map<std::string, std::string, std::less<>> variants;  // op -> variant, "" for none
-  std::vector<const KernelEntry*> kernels;                   // at most one per pass
+  std::vector<const KernelEntry*> kernels;                   // at most one per pass and type
   std::set<std::string> reported;  // MMREC_VERBOSE=dispatch lines already printed
 };
 

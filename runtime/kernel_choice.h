@@ -43,7 +43,7 @@ struct KernelEntry {
 /// variants' conditions depend on them.
 class Sizes {
  public:
-  static constexpr size_t kMost = 4;
+  static constexpr size_t kMost = registry::kMostSizes;
 
   Sizes() = default;
   Sizes(std::initializer_list<int> sizes) : Sizes(std::span(sizes.begin(), sizes.size())) {}

@@ -114,9 +114,10 @@ std::string_view forced_variant(const ForcedKernels& forced, std::string_view op
 }
 
 /// Call with the lock held.
-auto forced_kernel(const ForcedKernels& forced, std::string_view op, std::string_view pass) {
+auto forced_kernel(const ForcedKernels& forced, std::string_view op, std::string_view pass,
+                   std::string_view dtype) {
   return std::ranges::find_if(forced.kernels, [&](const KernelEntry* kernel) {
-    return kernel->op == op && kernel->pass == pass;
+    return kernel->op == op && kernel->pass == pass && kernel->dtype == dtype;
   });
 }
 
@@ -179,10 +180,11 @@ std::vector<std::string> operations() {
   return names;
 }
 
-std::vector<std::string> variants(std::string_view op, std::string_view pass) {
+std::vector<std::string> variants(std::string_view op, std::string_view pass,
+                                  std::string_view dtype) {
   std::vector<std::string> names;
   for (const KernelEntry& entry : kKernels)
-    if (entry.op == op && entry.pass == pass &&
+    if (entry.op == op && entry.pass == pass && entry.dtype == dtype &&
         std::ranges::find(names, entry.variant) == names.end())
       names.push_back(entry.variant);
   return names;
@@ -205,7 +207,8 @@ ScopedVariant::ScopedVariant(std::string op, std::string_view variant) : op_(std
   force_variant(op_, variant);
 }
 
-ScopedKernel::ScopedKernel(const KernelEntry& kernel) : op_(kernel.op), pass_(kernel.pass) {
+ScopedKernel::ScopedKernel(const KernelEntry& kernel)
+    : op_(kernel.op), pass_(kernel.pass), dtype_(kernel.dtype) {
   check_names(op_, "");
   before_ = force(&kernel);
 }
@@ -216,7 +219,7 @@ const KernelEntry* ScopedKernel::force(const KernelEntry* kernel) const {
   ForcedKernels& forced = forced_kernels();
   std::lock_guard lock(forced.mutex);
   const KernelEntry* before = nullptr;
-  if (const auto found = forced_kernel(forced, op_, pass_); found != forced.kernels.end()) {
+  if (const auto found = forced_kernel(forced, op_, pass_, dtype_); found != forced.kernels.end()) {
     before = *found;
     forced.kernels.erase(found);
   }
@@ -225,23 +228,24 @@ const KernelEntry* ScopedKernel::force(const KernelEntry* kernel) const {
   return before;
 }
 
-Kernel::Kernel(const char* op, const char* pass)
+Kernel::Kernel(const char* op, const char* pass, const char* dtype)
     : op_(op),
       pass_(pass),
+      dtype_(dtype),
       id_([] {
         static std::atomic<uint64_t> last{0};
         return ++last;
       }()),
-      choice_(op, pass, "f32", kKernels, kScheduleRows) {
+      choice_(op, pass, dtype, kKernels, kScheduleRows) {
   install_halide_runtime();
 }
 
 const KernelEntry& Kernel::choose(const Sizes& sizes) const {
   ForcedKernels& forced = forced_kernels();
   std::lock_guard lock(forced.mutex);
-  if (const auto kernel = forced_kernel(forced, op_, pass_); kernel != forced.kernels.end())
+  if (const auto kernel = forced_kernel(forced, op_, pass_, dtype_); kernel != forced.kernels.end())
     return **kernel;
-  // A forced variant that does not implement this pass has no effect.
+  // A forced variant that does not implement this pass for this type has no effect.
   const auto variant =
       std::ranges::find(choice_.kernels(), forced_variant(forced, op_), &KernelEntry::variant);
   return choice_(sizes, variant == choice_.kernels().end() ? nullptr : (*variant)->variant);

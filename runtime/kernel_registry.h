@@ -25,15 +25,16 @@ std::string kernel_schedule();
 void check_kernels();
 /// Returns all kernels: operation by operation, each with its variants in the registry's order.
 std::span<const KernelEntry> kernels();
-/// Return the operations, and the variants that implement a pass of an operation, in the same
-/// order.
+/// Return the operations, and the variants that implement a pass of an operation on arrays of an
+/// element type, in the same order.
 std::vector<std::string> operations();
-std::vector<std::string> variants(std::string_view op, std::string_view pass);
+std::vector<std::string> variants(std::string_view op, std::string_view pass,
+                                  std::string_view dtype = registry::kFloat32);
 
-/// Makes `variant` the current context's choice for all passes of `op` that it implements, at all
-/// sizes. An empty variant restores the choice by size. Throws a UsageError that lists the known
-/// names if a name is unknown. The environment's MMREC_FORCE=op:variant[,op:variant..] does the
-/// same for every context, from its creation.
+/// Makes `variant` the current context's choice for all passes and element types of `op` that it
+/// implements, at all sizes. An empty variant restores the choice by size. Throws a UsageError that
+/// lists the known names if a name is unknown. The environment's
+/// MMREC_FORCE=op:variant[,op:variant..] does the same for every context, from its creation.
 void force_variant(std::string_view op, std::string_view variant);
 
 /// Forces a variant during the lifetime of the object, then restores the previous choice. For tests
@@ -63,7 +64,7 @@ class ScopedKernel {
   /// Returns the kernel that was forced before, or null.
   const KernelEntry* force(const KernelEntry* kernel) const;
 
-  std::string op_, pass_;
+  std::string op_, pass_, dtype_;
   const KernelEntry* before_;
 };
 
@@ -105,12 +106,13 @@ void* argument_pointer(const T& scalar) {
 
 }  // namespace detail
 
-/// One pass of one operation, for the typed functions in runtime/ops. A call chooses the variant
-/// for the sizes, runs it in the current context, turns an error code into an exception, and
-/// records the time if profiling is on. Make it a static variable of a function.
+/// One pass of one operation on arrays of one element type, for the typed functions in runtime/ops.
+/// A call chooses the variant for the sizes, runs it in the current context, turns an error code
+/// into an exception, and records the time if profiling is on. Make it a static variable of a
+/// function.
 class Kernel {
  public:
-  Kernel(const char* op, const char* pass);
+  Kernel(const char* op, const char* pass, const char* dtype = registry::kFloat32);
 
   /// Arguments: tensors and scalars, in the order of the generator's inputs and then its outputs.
   /// Throws an Error if the arguments do not fit the kernel or the kernel fails.
@@ -134,6 +136,7 @@ class Kernel {
 
   const char* op_;
   const char* pass_;
+  const char* dtype_;
   const uint64_t id_;  // unique, also over time: the key of the thread-local cache
   KernelChoice choice_;
 };

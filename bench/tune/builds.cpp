@@ -32,10 +32,10 @@ std::vector<const KernelEntry*> default_kernels(const std::string& op, const std
   return found;
 }
 
-const KernelEntry& default_kernel(const std::string& op, const std::string& pass) {
-  const std::vector<const KernelEntry*> found = default_kernels(op, pass);
-  if (found.empty()) fail("no kernel implements {}.{}", op, pass);
-  return *found.front();
+const KernelEntry& default_kernel(const Call& call) {
+  for (const KernelEntry* kernel : default_kernels(call.op, call.pass))
+    if (kernel->dtype == call.dtype) return *kernel;
+  fail("no kernel implements {}.{} for {}", call.op, call.pass, call.dtype);
 }
 
 std::string build_target() { return MMREC_BUILD_TARGET; }
@@ -73,6 +73,7 @@ Recipe recipe_of(const KernelEntry& defaults, const Instance& instance,
                  std::vector<std::vector<int>> shapes, uint64_t seed) {
   Recipe recipe{defaults.op,
                 defaults.pass,
+                defaults.dtype,
                 instance.variant,
                 generator_of(defaults),
                 generators::fixed_params(*defaults.line),
@@ -82,18 +83,17 @@ Recipe recipe_of(const KernelEntry& defaults, const Instance& instance,
   return recipe;
 }
 
-const KernelEntry* built_kernel(const std::string& op, const std::string& pass,
-                                const Instance& instance) {
+const KernelEntry* built_kernel(const Call& call, const Instance& instance) {
   for (const KernelEntry& entry : kernels())
-    if (entry.op == op && entry.pass == pass && entry.variant == instance.variant &&
-        parse_params(entry.params) == instance.params)
+    if (entry.op == call.op && entry.pass == call.pass && entry.dtype == call.dtype &&
+        entry.variant == instance.variant && parse_params(entry.params) == instance.params)
       return &entry;
   return nullptr;
 }
 
 const KernelEntry& chosen_kernel(const Call& call) {
-  const KernelEntry& any = default_kernel(call.op, call.pass);
-  return Kernel(any.op, any.pass).choose(Sizes(sizes_of(call)));
+  const KernelEntry& any = default_kernel(call);
+  return Kernel(any.op, any.pass, any.dtype).choose(Sizes(sizes_of(call)));
 }
 
 Instance chosen_instance(const Call& call) {

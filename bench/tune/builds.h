@@ -12,9 +12,9 @@ namespace mmrec::tune {
 /// Returns the kernels of a pass with the generators' defaults, one per variant, in the registry's
 /// order. An empty name stands for all operations or passes.
 std::vector<const KernelEntry*> default_kernels(const std::string& op, const std::string& pass);
-/// Returns the default variant of a pass, with the generator's defaults. Throws an Error if no
-/// kernel implements the pass.
-const KernelEntry& default_kernel(const std::string& op, const std::string& pass);
+/// Returns the default variant for calls of a pass, with the generator's defaults. Ignores the
+/// call's sizes. Throws an Error if no kernel implements the pass.
+const KernelEntry& default_kernel(const Call& call);
 
 /// The Halide target with all features that kernels are compiled for.
 std::string build_target();
@@ -28,9 +28,9 @@ Space space_of(const KernelEntry& defaults);
 Recipe recipe_of(const KernelEntry& defaults, const Instance& instance,
                  std::vector<std::vector<int>> shapes, uint64_t seed);
 
-/// Returns the kernel of an instance, or null if the build does not have it.
-const KernelEntry* built_kernel(const std::string& op, const std::string& pass,
-                                const Instance& instance);
+/// Returns the kernel of an instance, or null if the build does not have it. Ignores the call's
+/// sizes.
+const KernelEntry* built_kernel(const Call& call, const Instance& instance);
 /// The kernel that a call gets today, and the same as an instance of its variant.
 const KernelEntry& chosen_kernel(const Call& call);
 Instance chosen_instance(const Call& call);

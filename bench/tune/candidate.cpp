@@ -12,8 +12,8 @@
 
 namespace mmrec::tune {
 
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Recipe, op, pass, variant, generator, params, shapes, seed,
-                                   threads, autoscheduler, exactly)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Recipe, op, pass, dtype, variant, generator, params, shapes,
+                                   seed, threads, autoscheduler, exactly)
 
 namespace {
 
@@ -42,8 +42,8 @@ Candidate::Candidate(const Recipe& recipe, const std::filesystem::path& library,
       lowered_(std::move(lowered)),
       library_(::dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL)) {
   if (!library_) fail("cannot load a candidate: {}", ::dlerror());
-  const KernelEntry* registered = built_kernel(recipe.op, recipe.pass, {recipe.variant, {}});
-  const KernelEntry& like = registered ? *registered : default_kernel(recipe.op, recipe.pass);
+  const KernelEntry* registered = built_kernel(recipe.call(), {recipe.variant, {}});
+  const KernelEntry& like = registered ? *registered : default_kernel(recipe.call());
   entry_ = {.name = "candidate",
             .op = op_.c_str(),
             .pass = pass_.c_str(),

@@ -18,7 +18,7 @@ namespace mmrec::tune {
 
 /// Describes how to make a candidate kernel.
 struct Recipe {
-  std::string op, pass, variant;
+  std::string op, pass, dtype, variant;
   std::string generator;  ///< name in Halide's registry
   Params params;          ///< all parameters to set: those of the registry line and the instance's
   std::vector<std::vector<int>> shapes;  ///< sizes at which it must be correct
@@ -26,6 +26,9 @@ struct Recipe {
   int threads = num_threads();
   std::string autoscheduler = "";  ///< Adams2019, Mullapudi2016, or empty for none
   bool exactly = false;            ///< check only at these shapes: the kernel is for no other sizes
+
+  /// The calls that it serves, without sizes.
+  Call call() const { return {op, pass, {}, dtype}; }
 };
 
 /// A kernel that was compiled and checked, loaded into this process.

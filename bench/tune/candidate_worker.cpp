@@ -53,7 +53,7 @@ void link(const std::filesystem::path& object, const std::filesystem::path& libr
 std::string find_any_fault(const Recipe& recipe, const std::filesystem::path& library) {
   const Candidate candidate(recipe, library, "");
   // A tuned kernel that is wrong must not make correct candidates look wrong.
-  const KernelEntry& trusted = default_kernel(recipe.op, recipe.pass);
+  const KernelEntry& trusted = default_kernel(recipe.call());
   for (const std::vector<int>& given : recipe.shapes)
     for (const std::vector<int>& sizes :
          recipe.exactly ? std::vector<std::vector<int>>{given} : shapes_to_check(given))

@@ -83,7 +83,8 @@ std::vector<std::vector<int>> shapes_to_check(const std::vector<int>& sizes) {
 
 std::string find_fault(const KernelEntry& trusted, const KernelEntry& candidate,
                        const std::vector<int>& sizes, uint64_t seed) {
-  const bench::Workload work = bench::workload_of(candidate.op, candidate.pass, sizes);
+  const bench::Workload work =
+      bench::workload_of(candidate.op, candidate.pass, sizes, candidate.dtype);
   const int threads = std::max(2, num_threads());
   Arrays want;
   try {

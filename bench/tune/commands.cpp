@@ -110,7 +110,8 @@ std::vector<StepCall> selected_calls(const Selection& selection, uint64_t seed) 
   if (!selection.shape.empty()) {
     if (selection.op.empty()) fail_usage("--shape goes with --op");
     for (const KernelEntry* kernel : selected) {
-      const Call call = call_of(kernel->op, kernel->pass, parse_shape(selection.shape));
+      const Call call =
+          call_of(kernel->op, kernel->pass, parse_shape(selection.shape), kernel->dtype);
       if (std::ranges::find(calls, call, &StepCall::call) == calls.end())
         calls.push_back({.call = call, .seconds = 1});
     }
@@ -123,7 +124,8 @@ std::vector<StepCall> selected_calls(const Selection& selection, uint64_t seed) 
     for (const StepCall& call : of_step) all += call.seconds;
     for (const StepCall& call : of_step) {
       const auto serves = [&](const KernelEntry* kernel) {
-        return kernel->op == call.call.op && kernel->pass == call.call.pass;
+        return kernel->op == call.call.op && kernel->pass == call.call.pass &&
+               kernel->dtype == call.call.dtype;
       };
       if (call.seconds < kLeastShare * all || std::ranges::none_of(selected, serves)) continue;
       const auto same = std::ranges::find(calls, call.call, &StepCall::call);
@@ -226,12 +228,12 @@ void show(const Common& common, const Selection& selection) {
   print_line("this program's kernels: {}\n", kernel_schedule());
   for (const Row& row : shown) {
     const bool here = row.isa == machine.isa && row.cpu == machine.cpu;
-    const bool known = built_kernel(row.call.op, row.call.pass, {row.instance.variant, {}});
-    const KernelEntry* built = built_kernel(row.call.op, row.call.pass, row.instance);
+    const bool known = built_kernel(row.call, {row.instance.variant, {}});
+    const KernelEntry* built = built_kernel(row.call, row.instance);
     const std::string state = !known                                   ? "no such kernel"
                               : built && built->lowered != row.lowered ? "measured with other code"
                               : !here                                  ? "another machine's"
-                              : is_built(row) ? ""
+                              : is_built(row)                          ? ""
                                               : "not built yet: tune apply";
     print_line("{:<40}{:>9} {:>2} {:>12}{:>12}{:>8}  {}{}{}", call_string(row.call), row.isa,
                row.threads, bench::time_string(row.default_seconds),

@@ -28,20 +28,20 @@ struct Way {
 
 Way instance_way(const std::string& name, const Call& call, const Instance& instance,
                  uint64_t seed) {
-  const KernelEntry* defaults = built_kernel(call.op, call.pass, {instance.variant, {}});
+  const KernelEntry* defaults = built_kernel(call, {instance.variant, {}});
   if (!defaults) fail("{}.{} has no variant {}", call.op, call.pass, instance.variant);
   return {fmt::format("{}: {}", name, instance.string()),
-          recipe_of(*defaults, instance, {sizes_of(call)}, seed),
-          built_kernel(call.op, call.pass, instance)};
+          recipe_of(*defaults, instance, {sizes_of(call)}, seed), built_kernel(call, instance)};
 }
 
 std::vector<Way> ways(const Call& call, const Row* row, uint64_t seed) {
-  std::vector<Way> ways{instance_way("defaults by hand", call,
-                                     {default_kernel(call.op, call.pass).variant, {}}, seed)};
+  std::vector<Way> ways{
+      instance_way("defaults by hand", call, {default_kernel(call).variant, {}}, seed)};
   if (row) ways.push_back(instance_way("tuned", call, row->instance, seed));
   const std::string plain = fmt::format("plain_{}_{}", call.op, call.pass);
   if (!has_generator(plain)) return ways;
-  Recipe recipe{call.op, call.pass, ways.front().recipe.variant, plain, {}, {sizes_of(call)}, seed};
+  Recipe recipe{call.op, call.pass, call.dtype,       ways.front().recipe.variant,
+                plain,   {},        {sizes_of(call)}, seed};
   recipe.exactly = true;
   for (const auto& [name, size] : call.sizes) recipe.params[name] = std::to_string(size);
   for (const char* autoscheduler : {"", "Mullapudi2016", "Adams2019"}) {
@@ -83,7 +83,7 @@ void compare(const Common& common, const Selection& selection) {
     const std::vector<RaceResult> runs =
         Contest(call, common.seed).race(kernels, kernels.size(), {.seconds = 10});
 
-    const double flops = bench::workload_of(call.op, call.pass, sizes_of(call)).flops;
+    const double flops = bench::workload_of(call.op, call.pass, sizes_of(call), call.dtype).flops;
     if (!common.json)
       bench::print_line("{:<60}{:>12}{:>12}{:>12}{:>10}", call_string(call), "best", "median",
                         "GFLOP/s", "speed-up");

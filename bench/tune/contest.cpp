@@ -22,7 +22,8 @@ constexpr double kLongCall = 5e-3;
 }  // namespace
 
 Contest::Contest(const Call& call, uint64_t seed)
-    : work_(bench::workload_of(call.op, call.pass, sizes_of(call))), call_(work_, seed) {}
+    : work_(bench::workload_of(call.op, call.pass, sizes_of(call), call.dtype)),
+      call_(work_, seed) {}
 
 std::vector<RaceResult> Contest::race(std::span<const KernelEntry* const> kernels, size_t staying,
                                       const Racing& racing,

@@ -75,26 +75,26 @@ void drop_barred_rows(ScheduleTable& table, std::span<const Verdict> verdicts,
     if (!verdict.bars() || !same_build(verdict, machine)) continue;
     std::erase_if(table.rows, [&](const Row& row) {
       return row.cpu == machine.cpu && row.isa == machine.isa && row.lowered == verdict.lowered &&
-             row.call.op == verdict.call.op && row.call.pass == verdict.call.pass &&
-             row.instance == verdict.instance;
+             row.call.same_pass(verdict.call) && row.instance == verdict.instance;
     });
   }
 }
 
 std::vector<Row> derive_rows(std::span<const Verdict> verdicts, const Machine& machine,
                              const Sources& sources) {
-  std::set<std::tuple<std::string, std::string, Instance>> barred;
+  std::set<std::pair<Call, Instance>> barred;
   for (const Verdict& verdict : verdicts)
     if (verdict.bars() && same_build(verdict, machine) && sources.of_today(verdict))
-      barred.emplace(verdict.call.op, verdict.call.pass, verdict.instance);
+      barred.emplace(verdict.call.without_sizes(), verdict.instance);
 
-  std::map<std::pair<std::string, std::string>, CallsOfPass> passes;
+  std::map<Call, CallsOfPass> passes;  // by the call without its sizes
   for (const Verdict& verdict : verdicts) {
     const Call& call = verdict.call;
-    if (verdict.status != Status::kOk || barred.contains({call.op, call.pass, verdict.instance}) ||
+    if (verdict.status != Status::kOk ||
+        barred.contains({call.without_sizes(), verdict.instance}) ||
         !same_machine(verdict, machine) || !sources.of_today(verdict))
       continue;
-    const auto [place, first] = passes[{call.op, call.pass}].try_emplace(call);
+    const auto [place, first] = passes[call.without_sizes()].try_emplace(call);
     Timings& timings = place->second;
     if (first) timings.champion = verdict.incumbent;
     timings.latest[verdict.instance] = &verdict;
@@ -121,7 +121,6 @@ std::vector<Row> derive_rows(std::span<const Verdict> verdicts, const Machine& m
           best = &instance;
       const Verdict& verdict = *timings.latest.at(*best);
       rows.push_back({.call = call,
-                      .dtype = "f32",
                       .isa = machine.isa,
                       .threads = machine.threads,
                       .cpu = machine.cpu,

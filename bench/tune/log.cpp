@@ -45,6 +45,7 @@ std::string to_line(const Verdict& verdict) {
   line["threads"] = verdict.machine.threads;
   line["op"] = verdict.call.op;
   line["pass"] = verdict.call.pass;
+  line["dtype"] = verdict.call.dtype;
   line["sizes"] = verdict.call.sizes;
   line["variant"] = verdict.instance.variant;
   line["params"] = params_json(verdict.instance.params);
@@ -73,7 +74,8 @@ Verdict from_line(std::string_view text) {
                      .target = line.at("target"),
                      .halide = line.at("halide"),
                      .threads = count_from_json(line.at("threads"))};
-  verdict.call = {line.at("op"), line.at("pass"), sizes_from_json(line.at("sizes"))};
+  verdict.call = {line.at("op"), line.at("pass"), sizes_from_json(line.at("sizes")),
+                  line.value("dtype", kFloat32)};  // absent in earlier versions
   verdict.instance = instance_from(line);
   verdict.code = line.value("code", "");  // absent in earlier versions
   verdict.lowered = line.value("lowered", "");

@@ -62,7 +62,8 @@ struct Measurements {
     step.add(measured.at("step").at("seconds"));
     tokens = measured.at("step").at("tokens");
     for (const nlohmann::json& call : measured.at("calls")) {
-      const Call key{call.at("op"), call.at("pass"), call.at("sizes").get<NamedSizes>()};
+      const Call key{call.at("op"), call.at("pass"), call.at("sizes").get<NamedSizes>(),
+                     call.at("dtype")};
       calls[key].add(call.at("seconds"));
       kernel[key] = call.at("kernel");
     }
@@ -102,8 +103,9 @@ Measured measure(const ModelStep& step, uint64_t seed) {
     const KernelEntry& kernel = chosen_kernel(call.call);
     measured.calls.push_back(
         {call.call, Instance{kernel.variant, parse_params(kernel.params)}.string(), kernel.level,
-         time_for(bench::workload_of(call.call.op, call.call.pass, sizes_of(call.call)),
-                  kCallSeconds, seed)});
+         time_for(
+             bench::workload_of(call.call.op, call.call.pass, sizes_of(call.call), call.call.dtype),
+             kCallSeconds, seed)});
   }
   return measured;
 }
@@ -113,6 +115,7 @@ nlohmann::json measured_json(const Measured& measured) {
   for (const Measured::OfCall& call : measured.calls)
     calls.push_back({{"op", call.call.op},
                      {"pass", call.call.pass},
+                     {"dtype", call.call.dtype},
                      {"sizes", call.call.sizes},
                      {"kernel", call.kernel},
                      {"level", call.level},

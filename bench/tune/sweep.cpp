@@ -33,30 +33,31 @@ constexpr const char* kReport = "{:<42} {:>9}{:>8}{:>12}{:>7}  {}";
 double now() { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
 
 /// Returns the variants of a pass that may be chosen; none for an unknown operation.
-std::vector<const KernelEntry*> candidates_of(const std::string& op, const std::string& pass) {
-  std::vector<const KernelEntry*> found = default_kernels(op, pass);
-  std::erase_if(found, [](const KernelEntry* kernel) { return kernel->baseline(); });
+std::vector<const KernelEntry*> candidates_of(const Call& call) {
+  std::vector<const KernelEntry*> found = default_kernels(call.op, call.pass);
+  std::erase_if(found, [&](const KernelEntry* kernel) {
+    return kernel->baseline() || kernel->dtype != call.dtype;
+  });
   return found;
 }
 
 /// Returns the fingerprint of a variant with the generator's defaults; "" if it may not be chosen.
 std::string code_of(const Call& call, const Instance& instance) {
-  const KernelEntry* defaults = built_kernel(call.op, call.pass, {instance.variant, {}});
+  const KernelEntry* defaults = built_kernel(call, {instance.variant, {}});
   return defaults && !defaults->baseline() ? defaults->lowered : "";
 }
 
 /// Whether an instance's fingerprint is current. True if that is unknown: the
 /// build does not have the instance, or the verdict has no fingerprint.
 bool is_of_today(const Call& call, const Instance& instance, const std::string& lowered) {
-  const KernelEntry* built = built_kernel(call.op, call.pass, instance);
+  const KernelEntry* built = built_kernel(call, instance);
   return !built || lowered.empty() || built->lowered == lowered;
 }
 
 Sources sources() {
   return {.default_variant =
               [](const Call& call) {
-                const std::vector<const KernelEntry*> candidates =
-                    candidates_of(call.op, call.pass);
+                const std::vector<const KernelEntry*> candidates = candidates_of(call);
                 return candidates.empty() ? "" : candidates.front()->variant;
               },
           .of_today =
@@ -72,10 +73,11 @@ class Task {
  public:
   Task(const SweepOptions& options, std::vector<StepCall> calls, const Database& database)
       : calls_(std::move(calls)),
-        variants_(candidates_of(op(), pass())),
-        swept_{.op = op(), .pass = pass()} {
+        variants_(candidates_of(call())),
+        swept_{.op = call().op, .pass = call().pass} {
     for (const KernelEntry* stranger : options.strangers)
-      if (stranger->op == op() && stranger->pass == pass()) variants_.push_back(stranger);
+      if (call().same_pass({stranger->op, stranger->pass, {}, stranger->dtype}))
+        variants_.push_back(stranger);
     std::vector<Space> spaces;
     for (const KernelEntry* defaults : variants_) spaces.push_back(space_of(*defaults));
     for (const Space& space : spaces) swept_.space += space.size();
@@ -83,14 +85,14 @@ class Task {
     for (const StepCall& call : calls_) weights.push_back(call.seconds);
     std::vector<Instance> seeds;
     for (const Row& row : database.table().rows)
-      if (row.call.op == op() && row.call.pass == pass()) seeds.push_back(row.instance);
+      if (row.call.same_pass(call())) seeds.push_back(row.instance);
     search_.emplace(
         options.grid ? InstanceSearch::grid(std::move(spaces), std::move(weights))
                      : InstanceSearch(std::move(spaces), std::move(weights), seeds, options.seed));
   }
 
-  const std::string& op() const { return calls_.front().call.op; }
-  const std::string& pass() const { return calls_.front().call.pass; }
+  /// A call of this pass, with the sizes of the first one.
+  const Call& call() const { return calls_.front().call; }
   const std::vector<StepCall>& calls() const { return calls_; }
   InstanceSearch& search() { return *search_; }
   Swept& swept() { return swept_; }
@@ -138,10 +140,9 @@ class Sweeper {
         end_(now() + options.budget) {}
 
   std::vector<Swept> run() {
-    database_.add({});  // restores a lost table from the log
-    std::map<std::pair<std::string, std::string>, std::vector<StepCall>> passes;
-    for (const StepCall& call : options_.calls)
-      passes[{call.call.op, call.call.pass}].push_back(call);
+    database_.add({});                             // restores a lost table from the log
+    std::map<Call, std::vector<StepCall>> passes;  // by the call without its sizes
+    for (const StepCall& call : options_.calls) passes[call.call.without_sizes()].push_back(call);
     std::vector<Task> tasks;
     for (auto& [pass, calls] : passes) {
       Task task(options_, std::move(calls), database_);
@@ -226,14 +227,16 @@ class Sweeper {
     constexpr int kBar = 20;
     const double done = 1 - std::max(0., end_ - now()) / options_.budget;
     const int filled = static_cast<int>(done * kBar);
-    const Row* row = database_.row(call ? *call : task.calls().front().call);
+    const Row* row = database_.row(call ? *call : task.call());
     const std::string best = row ? fmt::format(", best {} ({})", bench::time_string(row->seconds),
                                                bench::ratio_string(row->speed_up()))
                                  : "";
-    const std::string text = fmt::format(
-        "[{:#<{}}{:.<{}}] {} left  {}: {} to try{}", "", filled, "", kBar - filled,
-        format_duration(std::max(0., end_ - now())),
-        call ? call_string(*call) : "compiling " + task.op() + "." + task.pass(), left, best);
+    const std::string text =
+        fmt::format("[{:#<{}}{:.<{}}] {} left  {}: {} to try{}", "", filled, "", kBar - filled,
+                    format_duration(std::max(0., end_ - now())),
+                    call ? call_string(*call)
+                         : fmt::format("compiling {}.{}", task.call().op, task.call().pass),
+                    left, best);
     display_.status(std::string_view(text).substr(0, display_.status_width()));
   }
 
@@ -241,9 +244,8 @@ class Sweeper {
     Known known;
     const std::string_view code = task.find(instance.variant)->lowered;
     for (const Verdict& verdict : database_.log().verdicts()) {
-      if (verdict.call.op != task.op() || verdict.call.pass != task.pass() ||
-          verdict.instance != instance || verdict.code != code ||
-          !is_of_today(verdict.call, instance, verdict.lowered) ||
+      if (!verdict.call.same_pass(task.call()) || verdict.instance != instance ||
+          verdict.code != code || !is_of_today(verdict.call, instance, verdict.lowered) ||
           !same_build(verdict, database_.machine()))
         continue;
       known.barred |= verdict.bars();
@@ -305,7 +307,7 @@ class Sweeper {
       task.swept().compiled += !cut_short;
       if (!made[i].candidate && !cut_short) {
         failures.push_back(
-            database_.verdict({task.op(), task.pass(), {}}, missing[i], made[i].status));
+            database_.verdict(task.call().without_sizes(), missing[i], made[i].status));
         failures.back().message = made[i].message;
         failures.back().lowered = made[i].lowered;
       }
@@ -316,7 +318,7 @@ class Sweeper {
 
   /// Returns a kernel to run; null if it is neither built nor made.
   const KernelEntry* kernel_of(const Task& task, const Instance& instance) const {
-    if (const KernelEntry* built = built_kernel(task.op(), task.pass(), instance)) return built;
+    if (const KernelEntry* built = built_kernel(task.call(), instance)) return built;
     const auto made = task.made.find(instance);
     return made != task.made.end() && made->second.candidate ? &made->second.candidate->entry()
                                                              : nullptr;
@@ -473,8 +475,7 @@ void Database::add(std::span<const Verdict> verdicts) {
       if (verdict.time > written) news.push_back(verdict.call);
     const auto is_news = [&](const Call& call) {
       return std::ranges::any_of(news, [&](const Call& known) {
-        return known == call ||
-               (known.sizes.empty() && known.op == call.op && known.pass == call.pass);
+        return known == call || (known.sizes.empty() && known.same_pass(call));
       });
     };
     table_ = read_schedule_table(table_path_, machine_.microarchitecture, warn_);

@@ -41,7 +41,10 @@ const Description& description_of(std::string_view op) {
   return found->description;
 }
 
-Workload workload_of(std::string_view op, std::string_view pass, const std::vector<int>& sizes) {
+Workload workload_of(std::string_view op, std::string_view pass, const std::vector<int>& sizes,
+                     std::string_view dtype) {
+  if (dtype != registry::kFloat32)
+    fail("the workload of {}.{} has arrays of float, not of {}", op, pass, dtype);
   return description_of(op).workload(pass, sizes);
 }
 

@@ -26,7 +26,8 @@ struct Description {
 /// Returns the description, or a workload, of an operation by its name. Throws an Error for an
 /// unknown operation.
 const Description& description_of(std::string_view op);
-Workload workload_of(std::string_view op, std::string_view pass, const std::vector<int>& sizes);
+Workload workload_of(std::string_view op, std::string_view pass, const std::vector<int>& sizes,
+                     std::string_view dtype = registry::kFloat32);
 
 /// Returns a training step of a model. `name` is its name in the rows.
 Workload train_workload(const Config& config, const std::string& name, int B, int T);

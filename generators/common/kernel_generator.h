@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "generators/common/tunable.h"
+#include "support/error.h"
 
 namespace mmrec::generators {
 
@@ -23,7 +24,8 @@ class ElementArrays {
 };
 
 /// An input or output whose element type is the generator's parameter `element`. A kernel for
-/// another type needs only another line in the registry.
+/// another type needs only another line in the registry, and calls with that type
+/// (runtime/kernel_registry.h).
 ///   ElementInput<2> a{this, "a"};
 /// The generator computes in float: it reads cast<float>(a(k, m)).
 template <class Base>
@@ -43,7 +45,10 @@ class KernelGenerator : public Generator<T>, public Tunables, public ElementArra
   GeneratorParam<Type> element{"element", Float(32)};
   /// Called by Halide after the parameters are set.
   void configure() {
-    for (const auto& set_type : set_types_) set_type(element);
+    const Type type = element;
+    if (type != Float(32) && set_types_.empty())
+      fail("none of this generator's arrays has the type `element`: it computes on float only");
+    for (const auto& set_type : set_types_) set_type(type);
   }
 
   /// Rows per task of a parallel loop: enough to pay for the hand-over of a task, few enough to

@@ -29,7 +29,7 @@ inline registry::Params fixed_params(const registry::Variant& variant) {
   const std::string_view dtype = variant.dtype;
   if (dtype == "bf16")
     params["element"] = "bfloat16";
-  else if (dtype != "f32")
+  else if (dtype != registry::kFloat32)
     fail("there is no element type {}", dtype);
   return params;
 }

@@ -42,7 +42,8 @@ struct Instance {
   std::string name() const {
     const registry::Variant& variant = *kernel->variant;
     std::string text = fmt::format("{}_{}_{}", variant.op, variant.name, kernel->pass);
-    if (std::string_view(variant.dtype) != "f32") text += fmt::format("_{}", variant.dtype);
+    if (std::string_view(variant.dtype) != registry::kFloat32)
+      text += fmt::format("_{}", variant.dtype);
     for (const auto& [param, value] : params)
       text += fmt::format("_{}{}", param, value[0] == '-' ? "_" + value.substr(1) : value);
     return text;
@@ -106,6 +107,11 @@ void check_lines(const std::vector<Kernel>& kernels) {
           variant.op, variant.name, variant.op, variant.generator);
 }
 
+bool serves(const Kernel& kernel, const registry::Row& row) {
+  return kernel.variant->op == row.call.op && kernel.pass == row.call.pass &&
+         kernel.variant->name == row.instance.variant && kernel.variant->dtype == row.call.dtype;
+}
+
 /// Reads the tables' rows of this program's kernels. Leaves out invalid rows with a warning. The
 /// program of the registry's first operation also warns of rows with an unknown operation.
 std::vector<ScheduleTable> read_tables(const BuildDescription& build,
@@ -124,10 +130,12 @@ std::vector<ScheduleTable> read_tables(const BuildDescription& build,
           return true;
         std::string wrong = registry::why_unknown(row);
         for (size_t i = 0; i < kernels.size() && wrong.empty(); ++i)
-          if (ours(kernels[i]) && kernels[i].pass == row.call.pass &&
-              kernels[i].variant->name == row.instance.variant &&
-              kernels[i].variant->dtype == row.dtype)
+          if (serves(kernels[i], row))
             wrong = registry::why_wrong(row.instance, parameters_of(described[i]));
+        if (wrong.empty() && std::ranges::none_of(kernels, [&](const Kernel& kernel) {
+              return serves(kernel, row);
+            }))
+          wrong = fmt::format("{} has no pass {}", row.instance.variant, row.call.pass);
         if (!wrong.empty())
           warn(fmt::format("{}: a row is left out, {}: {}", path.string(), wrong,
                            registry::row_line(row)));
@@ -150,11 +158,9 @@ std::vector<Instance> instances(const BuildDescription& build, const std::vector
   for (const Kernel& kernel : kernels) {
     const size_t defaults = all.size();
     all.push_back({&kernel, {}, "generator default"});
-    for (const UsedRow& used :
-         registry::used_rows(build, tables, kernel.variant->op, kernel.pass, threads)) {
-      if (used.row.instance.variant != kernel.variant->name ||
-          used.row.dtype != kernel.variant->dtype)
-        continue;
+    for (const UsedRow& used : registry::used_rows(build, tables, kernel.variant->op, kernel.pass,
+                                                   kernel.variant->dtype, threads)) {
+      if (!serves(kernel, used.row)) continue;
       size_t i = defaults;
       while (i < all.size() && all[i].params != used.row.instance.params) ++i;
       if (i == all.size()) all.push_back({&kernel, used.row.instance.params, used.level});
@@ -215,6 +221,9 @@ void emit(const BuildDescription& build, const fs::path& folder,
                   "the code.\n",
               rows;
   std::vector<std::string> objects;
+  // The tables' fingerprints are those of code without assertions.
+  const bool without_assertions =
+      Halide::Target(build.target).has_feature(Halide::Target::NoAsserts);
   for (const Instance& instance : all) {
     const registry::Variant& variant = *instance.kernel->variant;
     const std::string name = instance.name();
@@ -225,7 +234,7 @@ void emit(const BuildDescription& build, const fs::path& folder,
       fail("{}: {}", name, error.what());
     }
     const auto is_old = [&](const UsedRow& used) {
-      return used.row.lowered != lowered || used.row.halide != build.halide;
+      return (without_assertions && used.row.lowered != lowered) || used.row.halide != build.halide;
     };
     const bool old = std::ranges::any_of(instance.rows, is_old);
     lines += fmt::format("MMREC_INSTANCE({}, {}, {}, {}, {}, \"{}\", \"{}{}\", \"{}\")\n", name,

@@ -45,12 +45,15 @@ BuildDescription read_build_description(const std::filesystem::path& path) {
 
 std::vector<UsedRow> used_rows(const BuildDescription& build,
                                const std::vector<ScheduleTable>& tables, const std::string& op,
-                               const std::string& pass, int threads) {
+                               const std::string& pass, const std::string& dtype, int threads) {
   std::vector<UsedRow> used;
   Level best = Level::kTier;
-  for (const ScheduleTable& table : tables)
+  for (const ScheduleTable& table : tables) {
+    size_t first_of_table = used.size();
     for (const Row& row : table.rows) {
-      if (row.call.op != op || row.call.pass != pass || row.isa != build.isa) continue;
+      if (row.call.op != op || row.call.pass != pass || row.call.dtype != dtype ||
+          row.isa != build.isa)
+        continue;
       const bool ours = build.only_table || table.microarchitecture == build.microarchitecture;
       const Level level = !ours                  ? Level::kTier
                           : row.cpu == build.cpu ? Level::kCpu
@@ -66,15 +69,18 @@ std::vector<UsedRow> used_rows(const BuildDescription& build,
         continue;
       if (served < best) {
         used.clear();
+        first_of_table = 0;
         best = served;
       }
       const auto same = std::ranges::find_if(
           used, [&](const UsedRow& other) { return other.row.call.sizes == row.call.sizes; });
       if (same == used.end())
         used.push_back({row, name});
-      else if (same->row.threads != threads && row.threads == threads)
+      else if (same - used.begin() >= static_cast<std::ptrdiff_t>(first_of_table) &&
+               same->row.threads != threads && row.threads == threads)
         *same = {row, name};
     }
+  }
   return used;
 }
 

@@ -30,14 +30,15 @@ struct UsedRow {
   std::string level;
 };
 
-/// Returns the rows of the tables that serve a pass of an operation. All are of the build's ISA
-/// tier. They come from the first of these levels that has rows:
+/// Returns the rows of the tables that serve a pass of an operation on arrays of type `dtype`. All
+/// are of the build's ISA tier. They come from the first of these levels that has rows:
 ///   cpu                rows measured on this CPU, in the tables of its microarchitecture
 ///   microarchitecture  the other rows in these tables
 ///   ISA tier           the rows of the first table of another microarchitecture
-/// Of rows with equal sizes, the row for `threads` threads is used, else the first one.
+/// Of rows with equal sizes, those of the first table are used; of these, the row for `threads`
+/// threads, else the first one.
 std::vector<UsedRow> used_rows(const BuildDescription& build,
                                const std::vector<ScheduleTable>& tables, const std::string& op,
-                               const std::string& pass, int threads);
+                               const std::string& pass, const std::string& dtype, int threads);
 
 }  // namespace mmrec::registry

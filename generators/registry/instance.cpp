@@ -8,7 +8,6 @@
 #include <optional>
 #include <sstream>
 
-#include "generators/registry/registry.h"
 #include "support/error.h"
 #include "support/parse_number.h"
 #include "support/strict_json.h"
@@ -102,14 +101,15 @@ std::vector<int> sizes_of(const Call& call) {
   return sizes;
 }
 
-Call call_of(const std::string& op, const std::string& pass, const std::vector<int>& sizes) {
+Call call_of(const std::string& op, const std::string& pass, const std::vector<int>& sizes,
+             const std::string& dtype) {
   const Operation* operation = find_operation(op);
   if (!operation) fail("there is no operation {}", op);
   const std::vector<std::string>& names = operation->sizes;
   if (sizes.size() != names.size())
     fail_usage("{} has {} sizes, {}, not {}", op, names.size(), fmt::join(names, " "),
                fmt::join(sizes, "x"));
-  Call call{op, pass, {}};
+  Call call{op, pass, {}, dtype};
   for (size_t i = 0; i < sizes.size(); ++i) call.sizes[names[i]] = sizes[i];
   return call;
 }
@@ -120,7 +120,8 @@ std::string call_string(const Call& call) {
     sizes = sizes_of(call);
   else
     for (const auto& [name, size] : call.sizes) sizes.push_back(size);
-  return fmt::format("{}.{} {}", call.op, call.pass, fmt::join(sizes, "x"));
+  return fmt::format("{}.{} {}{}", call.op, call.pass,
+                     call.dtype == kFloat32 ? "" : call.dtype + " ", fmt::join(sizes, "x"));
 }
 
 }  // namespace mmrec::registry

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "generators/registry/registry.h"
+
 namespace mmrec::registry {
 
 /// A parameter of a generator that schedule tables may set, and its values worth trying, in
@@ -45,8 +47,15 @@ Params params_from_json(const nlohmann::json& json);
 struct Call {
   std::string op, pass;
   NamedSizes sizes;
+  std::string dtype = kFloat32;  ///< element type of the arrays
 
   auto operator<=>(const Call&) const = default;
+  /// Whether the same variants serve both calls: all but the sizes is equal.
+  bool same_pass(const Call& other) const {
+    return op == other.op && pass == other.pass && dtype == other.dtype;
+  }
+  /// This call without its sizes.
+  Call without_sizes() const { return {op, pass, {}, dtype}; }
 };
 
 /// Reads a count, or the sizes of a call (which may be 0), from JSON. Throws an Error if a value is
@@ -62,9 +71,10 @@ std::string wrong_sizes(const Call& call);
 /// Converts a call to its sizes, in the order of the operation's registry line, and back. Throws an
 /// Error for an unknown operation and for missing or extra sizes.
 std::vector<int> sizes_of(const Call& call);
-Call call_of(const std::string& op, const std::string& pass, const std::vector<int>& sizes);
-/// Formats a call: "gemm.nt 512x128x128". For an unknown operation the sizes are in the order of
-/// their names.
+Call call_of(const std::string& op, const std::string& pass, const std::vector<int>& sizes,
+             const std::string& dtype = kFloat32);
+/// Formats a call: "gemm.nt 512x128x128", with the element type unless that is f32. For an unknown
+/// operation the sizes are in the order of their names.
 std::string call_string(const Call& call);
 
 }  // namespace mmrec::registry

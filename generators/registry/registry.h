@@ -1,11 +1,15 @@
 #pragma once
 
+#include <cstddef>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace mmrec::registry {
+
+/// The element type of arrays of float, in the registry's words.
+inline constexpr const char* kFloat32 = "f32";
 
 /// Traits of a variant in generators/kernels.def.
 enum Trait : unsigned {
@@ -14,6 +18,9 @@ enum Trait : unsigned {
   /// computes in one call what the operation's function otherwise splits into many calls
   kWhole = 2,
 };
+
+/// The most sizes that an operation can have.
+inline constexpr size_t kMostSizes = 4;
 
 /// A line MMREC_OP: an operation, its passes, and the names of a call's sizes, in the order in
 /// which its typed function passes them.

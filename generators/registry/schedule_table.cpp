@@ -17,7 +17,7 @@ namespace mmrec::registry {
 
 namespace {
 
-auto key(const Row& row) { return std::tie(row.call, row.dtype, row.isa, row.threads, row.cpu); }
+auto key(const Row& row) { return std::tie(row.call, row.isa, row.threads, row.cpu); }
 
 /// Rounds to four digits. More digits are noise, and would make every line of a diff differ.
 double rounded(double seconds) {
@@ -25,8 +25,8 @@ double rounded(double seconds) {
 }
 
 Row row_from(const nlohmann::json& line) {
-  Row row{.call = {line.at("op"), line.at("pass"), sizes_from_json(line.at("sizes"))},
-          .dtype = line.value("dtype", "f32"),
+  Row row{.call = {line.at("op"), line.at("pass"), sizes_from_json(line.at("sizes")),
+                   line.value("dtype", kFloat32)},
           .isa = line.at("isa"),
           .threads = count_from_json(line.at("threads")),
           .cpu = line.at("cpu"),
@@ -46,7 +46,7 @@ std::string row_line(const Row& row) {
   nlohmann::ordered_json line;
   line["op"] = row.call.op;
   line["pass"] = row.call.pass;
-  line["dtype"] = row.dtype;
+  line["dtype"] = row.call.dtype;
   line["sizes"] = row.call.sizes;
   line["isa"] = row.isa;
   line["threads"] = row.threads;
@@ -106,9 +106,9 @@ std::string why_unknown(const Row& row) {
   const Operation* operation = find_operation(row.call.op);
   if (!operation ||
       std::ranges::find(operation->passes, row.call.pass) == operation->passes.end() ||
-      !find_variant(row.call.op, row.instance.variant, row.dtype))
+      !find_variant(row.call.op, row.instance.variant, row.call.dtype))
     return fmt::format("the registry has no kernel '{} {} {} {}'", row.call.op, row.call.pass,
-                       row.instance.variant, row.dtype);
+                       row.instance.variant, row.call.dtype);
   return wrong_sizes(row.call);
 }
 

@@ -14,8 +14,7 @@ using Warn = std::function<void(const std::string&)>;
 /// A row of a schedule table: the instance that serves calls near a shape.
 struct Row {
   Call call;
-  std::string dtype;  ///< element type of the arrays, for example "f32"
-  std::string isa;    ///< ISA tier of the target, for example "avx512"
+  std::string isa;  ///< ISA tier of the target, for example "avx512"
   int threads = 1;
   std::string cpu;
   Instance instance;
@@ -27,7 +26,7 @@ struct Row {
   std::string lowered;
   std::string date;
 
-  /// Whether both rows have the same key: call, dtype, isa, threads and cpu. One then replaces the
+  /// Whether both rows have the same key: call, isa, threads and cpu. One then replaces the
   /// other.
   bool same_key(const Row& other) const;
   double speed_up() const { return default_seconds / seconds; }

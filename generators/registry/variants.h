@@ -36,7 +36,9 @@ namespace conditions {
 
 template <class Condition>
 bool holds(const int* sizes) {
-  std::array<int64_t, sizeof(Condition) / sizeof(int64_t)> values;
+  constexpr size_t kCount = sizeof(Condition) / sizeof(int64_t);
+  static_assert(kCount <= kMostSizes, "an operation has more sizes than a call can have");
+  std::array<int64_t, kCount> values;
   std::copy_n(sizes, values.size(), values.begin());
   return std::bit_cast<Condition>(values).holds();
 }

@@ -98,6 +98,10 @@ TEST(Generators, TakeTheElementTypeAsAParameter) {
           << "something is computed in bfloat16";
     }
   }
+  registry::Variant without = *registry::find_variant("rmsnorm", "plain", "f32");
+  without.dtype = "bf16";
+  expect_error([&] { make_generator({&without, "forward"})->build_module("kernel"); },
+               {"float only"});
   bf16.dtype = "f8";
   expect_error([&] { generators::fixed_params(bf16); }, {"f8"});
 }

@@ -23,7 +23,6 @@ using Strings = std::vector<std::string>;
 /// Returns a table row for dropout forward.
 Row row(int tasks, std::map<std::string, int> sizes = {{"N", 64}, {"D", 32}}) {
   return {.call = {"dropout", "forward", std::move(sizes)},
-          .dtype = "f32",
           .isa = "avx2",
           .threads = 1,
           .cpu = "this_cpu",
@@ -53,7 +52,7 @@ const BuildDescription kBuild{.target = kTarget,
 /// this_cpu".
 Strings used(const std::vector<ScheduleTable>& tables, const BuildDescription& build = kBuild) {
   Strings all;
-  for (const UsedRow& one : used_rows(build, tables, "dropout", "forward", 2))
+  for (const UsedRow& one : used_rows(build, tables, "dropout", "forward", "f32", 2))
     all.push_back(fmt::format("{} at {}x{} by {}", one.row.instance.params.at("rows_per_task"),
                               one.row.call.sizes.at("N"), one.row.call.sizes.at("D"), one.level));
   return all;
@@ -78,6 +77,13 @@ TEST(UsedRows, HigherLevelReplacesLowerLevels) {
       << "another tier's row was taken";
   EXPECT_TRUE(
       used({{"this_arch", {changed(row(4), [](Row& r) { r.call.pass = "backward"; })}}}).empty());
+  const auto bf16 = [](Row row) {
+    return changed(std::move(row), [](Row& r) { r.call.dtype = "bf16"; });
+  };
+  EXPECT_EQ(used({{"this_arch", {bf16(row(64)), row(32)}}}), Strings{"32 at 64x32 by cpu this_cpu"})
+      << "a row of another type hides a row";
+  EXPECT_EQ(used({other, {"this_arch", {bf16(row(64))}}}).size(), 2u)
+      << "a level with rows of another type only hides the next level";
 }
 
 TEST(UsedRows, PreferTheMachinesThreadCount) {
@@ -92,6 +98,9 @@ TEST(UsedRows, PreferTheMachinesThreadCount) {
   EXPECT_EQ(used({{"this_arch", {threads(2, row(4))}}, {"this_arch", {threads(2, row(32))}}}),
             Strings{"4 at 64x32 by cpu this_cpu"})
       << "the user's table is the first";
+  EXPECT_EQ(used({{"this_arch", {threads(1, row(4))}}, {"this_arch", {threads(2, row(32))}}}),
+            Strings{"4 at 64x32 by cpu this_cpu"})
+      << "also with another number of threads";
 }
 
 TEST(UsedRows, NamedTableServesAnyMachine) {
@@ -127,9 +136,9 @@ class GeneratorProgram : public testing::Test {
   fs::path table() const { return directory_ / "this_arch.json"; }
   fs::path out() const { return directory_ / "out"; }
 
-  void describe(const std::vector<fs::path>& tables) const {
+  void describe(const std::vector<fs::path>& tables, const std::string& target = kTarget) const {
     std::string text = fmt::format(
-        "target {}\nhalide 21.0.0\nisa avx2\ncpu this_cpu\nmicroarchitecture this_arch\n", kTarget);
+        "target {}\nhalide 21.0.0\nisa avx2\ncpu this_cpu\nmicroarchitecture this_arch\n", target);
     for (const fs::path& path : tables) text += fmt::format("table {}\n", path.string());
     write_file_atomically(directory_ / "build.txt", text);
   }
@@ -242,6 +251,10 @@ TEST_F(GeneratorProgram, MarksStaleRows) {
   write({changed(today, [](Row& r) { r.lowered = ""; })});
   emit();
   EXPECT_EQ(instances()[1], fresh + " (measured with other code)");
+  describe({table()}, "x86-64-linux-avx2-fma-f16c-sse41-avx-no_bounds_query-no_runtime");
+  write({today});
+  emit();
+  EXPECT_EQ(instances()[1], fresh) << "tables have the fingerprints of code without assertions";
 }
 
 TEST_F(GeneratorProgram, CompilesOnlyWhatChanged) {
@@ -270,7 +283,8 @@ TEST_F(GeneratorProgram, BadTablesDoNotBreakTheBuild) {
        "the registry has no kernel 'dropout sideways plain f32'"},
       {[](Row& r) { r.instance.variant = "splendid"; },
        "the registry has no kernel 'dropout forward splendid f32'"},
-      {[](Row& r) { r.dtype = "f64"; }, "the registry has no kernel 'dropout forward plain f64'"},
+      {[](Row& r) { r.call.dtype = "f64"; },
+       "the registry has no kernel 'dropout forward plain f64'"},
       {[](Row& r) { r.call.sizes.erase("N"); }, "its sizes are not N D"},
       {[](Row& r) { r.call.sizes["K"] = 1; }, "its sizes are not N D"},
       {[](Row& r) { r.instance.params = {{"rolled", "4"}}; },

@@ -38,6 +38,8 @@ TEST(Registry, EveryOperationHasAVariant) {
   EXPECT_GE(variants("scan", "forward").size(), 2u)
       << "the comparison with the log-space baseline needs both";
   EXPECT_TRUE(variants("scan", "sideways").empty());
+  EXPECT_TRUE(variants("scan", "forward", "bf16").empty());
+  expect_error([] { Kernel("scan", "forward", "bf16"); }, {"scan.forward", "bf16"});
 }
 
 TEST(Registry, ForcedVariantRuns) {
@@ -97,6 +99,11 @@ TEST(Registry, ScopedKernelServes) {
     EXPECT_EQ(variant_that_runs(), "candidate");
   }
   EXPECT_EQ(variant_that_runs(), trusted->variant);
+  candidate.dtype = "bf16";
+  {
+    const ScopedKernel forced(candidate);
+    EXPECT_EQ(variant_that_runs(), trusted->variant) << "a kernel for another element type ran";
+  }
   candidate.op = "no_such_op";
   expect_error<UsageError>([&] { ScopedKernel{candidate}; }, {"no_such_op"});
 }

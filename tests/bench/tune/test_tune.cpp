@@ -233,7 +233,6 @@ TEST(TuneLog, SeesLinesOfOtherTuners) {
 
 Row row_of(const Call& call, const Instance& instance, const std::string& cpu = "some_cpu") {
   return {.call = call,
-          .dtype = "f32",
           .isa = "avx2",
           .threads = 2,
           .cpu = cpu,
@@ -327,9 +326,7 @@ TEST(TuneDerive, IgnoresVerdictsOfEarlierVersions) {
   const TemporaryDirectory directory;
   const std::filesystem::path path = directory / "log.jsonl";
   Warnings warnings;
-  {
-    Log(path, warnings.warn()).append(std::vector{timed(tile(4), 0.5, true)});
-  }
+  { Log(path, warnings.warn()).append(std::vector{timed(tile(4), 0.5, true)}); }
   std::string text = read_file(path);
   ASSERT_NE(text.find("\"code\""), text.npos) << text;
   write_file_atomically(path, text.replace(text.find("\"code\""), 6, "\"source\""));
