@@ -79,7 +79,7 @@ void check_names(std::string_view op, std::string_view variant) {
       names.insert(entry.variant);
     }
   if (!op_exists)
-    fail_usage("there is no operation '{}'; there are: {}", op, fmt::join(operations(), ", "));
+    fail_usage("there is no operation '{}'; there are: {}", op, fmt::join(operation_names(), ", "));
   if (!variant.empty() && !names.contains(std::string(variant)))
     fail_usage("operation '{}' has no variant '{}'; it has: {}", op, variant,
                fmt::join(names, ", "));
@@ -173,15 +173,15 @@ void check_kernels() {
 
 std::span<const KernelEntry> kernels() { return kKernels; }
 
-std::vector<std::string> operations() {
+std::vector<std::string> operation_names() {
   std::vector<std::string> names;
   for (const registry::Operation& operation : registry::operations())
     names.push_back(operation.name);
   return names;
 }
 
-std::vector<std::string> variants(std::string_view op, std::string_view pass,
-                                  std::string_view dtype) {
+std::vector<std::string> variant_names(std::string_view op, std::string_view pass,
+                                       std::string_view dtype) {
   std::vector<std::string> names;
   for (const KernelEntry& entry : kKernels)
     if (entry.op == op && entry.pass == pass && entry.dtype == dtype &&

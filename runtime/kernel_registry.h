@@ -27,9 +27,9 @@ void check_kernels();
 std::span<const KernelEntry> kernels();
 /// Return the operations, and the variants that implement a pass of an operation on arrays of an
 /// element type, in the same order.
-std::vector<std::string> operations();
-std::vector<std::string> variants(std::string_view op, std::string_view pass,
-                                  std::string_view dtype = registry::kFloat32);
+std::vector<std::string> operation_names();
+std::vector<std::string> variant_names(std::string_view op, std::string_view pass,
+                                       std::string_view dtype = registry::kFloat32);
 
 /// Makes `variant` the current context's choice for all passes and element types of `op` that it
 /// implements, at all sizes. An empty variant restores the choice by size. Throws a UsageError that
@@ -38,7 +38,7 @@ std::vector<std::string> variants(std::string_view op, std::string_view pass,
 void force_variant(std::string_view op, std::string_view variant);
 
 /// Forces a variant during the lifetime of the object, then restores the previous choice. For tests
-/// and benchmarks, which iterate over variants().
+/// and benchmarks, which iterate over variant_names().
 class ScopedVariant {
  public:
   ScopedVariant(std::string op, std::string_view variant);

@@ -16,24 +16,24 @@ std::string profile_table(double seconds) {
   std::string table = fmt::format("{:<38}{:>10}{:>12}{:>12}{:>10}{:>9}\n", "operation (variant)",
                                   "calls", "ms", "us a call", "GFLOP/s", "share");
   // Sums over all shapes.
-  struct Kernel {
+  struct KernelSum {
     std::string name;
     int64_t calls = 0;
     double seconds = 0, call_seconds = 0, flops = 0;
   };
-  std::vector<Kernel> kernels;
+  std::vector<KernelSum> kernels;
   for (const ProfileRow& row : profile_rows()) {
     const std::string name = fmt::format("{}.{} ({})", row.op, row.pass, row.variant);
-    auto kernel = std::ranges::find(kernels, name, &Kernel::name);
+    auto kernel = std::ranges::find(kernels, name, &KernelSum::name);
     if (kernel == kernels.end()) kernel = kernels.insert(kernels.end(), {name});
     kernel->calls += row.calls;
     kernel->seconds += row.seconds;
     kernel->call_seconds += row.call_seconds;
     kernel->flops += row.flops;
   }
-  std::ranges::sort(kernels, std::ranges::greater(), &Kernel::seconds);
+  std::ranges::sort(kernels, std::ranges::greater(), &KernelSum::seconds);
   double known = 0, calls = 0, flops = 0;
-  for (const Kernel& kernel : kernels) {
+  for (const KernelSum& kernel : kernels) {
     table += fmt::format("{:<38}{:>10}{:>12.1f}{:>12.1f}{:>10.1f}{:>8.1f}%\n", kernel.name,
                          kernel.calls, 1e3 * kernel.seconds,
                          1e6 * kernel.call_seconds / static_cast<double>(kernel.calls),

@@ -95,7 +95,7 @@ void Prepared::warm_up(double seconds) const {
 
 void Cases::add(Workload workload) {
   const auto work = std::make_shared<const Workload>(std::move(workload));
-  for (const std::string& variant : variants(work->op, work->pass.registry))
+  for (const std::string& variant : variant_names(work->op, work->pass.registry))
     cases_.push_back({work, variant, true});
 }
 

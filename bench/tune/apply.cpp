@@ -158,16 +158,16 @@ int apply_table_and_keep(const Tree& tree, Console& display) {
 
 void verify_kernels(const Tree& tree, Database& database, Console& display) {
   const Machine& machine = database.machine();
-  const std::vector<std::string> known = mmrec::operations();
+  const std::vector<std::string> known = mmrec::operation_names();
   // With any number of threads: the build uses such rows if there are no others.
-  const auto ours = [&](const Row& row) {
+  const auto ours = [&](const TableRow& row) {
     return row.cpu == machine.cpu && row.isa == machine.isa &&
            std::ranges::find(known, row.call.op) != known.end();
   };
   Operations tuned;
   for (const KernelEntry& kernel : kernels())
     if (*kernel.params) tuned.insert(kernel.op);
-  for (const Row& row : database.table().rows)
+  for (const TableRow& row : database.table().rows)
     if (ours(row)) tuned.insert(row.call.op);
   if (tuned.empty())
     return display.line("no kernel is built from a table: there is nothing to verify");
@@ -181,7 +181,7 @@ void verify_kernels(const Tree& tree, Database& database, Console& display) {
   // best instances in the log replace them.
   while (!failing.empty()) {
     std::vector<Verdict> verdicts;
-    for (const Row& row : database.table().rows) {
+    for (const TableRow& row : database.table().rows) {
       if (!failing.contains(row.call.op) || !ours(row) || row.instance.params.empty()) continue;
       verdicts.push_back(database.verdict(row.call.without_sizes(), row.instance, Status::kWrong));
       verdicts.back().lowered = row.lowered;

@@ -14,7 +14,7 @@ namespace mmrec::tune {
 namespace {
 
 std::string generator_of(const KernelEntry& kernel) {
-  return generators::Kernel{kernel.line, kernel.pass}.generator();
+  return generators::VariantPass{kernel.line, kernel.pass}.generator();
 }
 
 Halide::Internal::AbstractGeneratorPtr make(const KernelEntry& defaults, const Params& params) {

@@ -47,12 +47,12 @@ std::vector<int> parse_shape(const std::string& text) {
 std::vector<const KernelEntry*> selected_kernels(const Selection& selection) {
   const std::vector<const KernelEntry*> found = default_kernels(selection.op, selection.pass);
   if (!found.empty()) return found;
-  std::vector<std::string> ops = mmrec::operations();
+  std::vector<std::string> ops = mmrec::operation_names();
   fail_usage("there is no kernel {}{}{}; operations are: {}", selection.op,
              selection.pass.empty() ? "" : ".", selection.pass, fmt::join(ops, ", "));
 }
 
-nlohmann::json row_json(const Row& row) {
+nlohmann::json row_json(const TableRow& row) {
   nlohmann::json json = nlohmann::json::parse(row_line(row));
   json["speed_up"] = row.speed_up();
   return json;
@@ -60,7 +60,7 @@ nlohmann::json row_json(const Row& row) {
 
 /// Whether calls get the instance of a row of this CPU. Of rows for several thread counts, a build
 /// uses the row for all of the machine's threads.
-bool is_built(const Row& row) {
+bool is_built(const TableRow& row) {
   return row.threads != available_threads() || chosen_instance(row.call) == row.instance;
 }
 
@@ -80,7 +80,7 @@ void report(const std::vector<Swept>& swept, const std::vector<StepCall>& calls,
                        {"timed", kernel.timed},
                        {"seconds", kernel.seconds},
                        {"finished", kernel.finished}});
-    for (const Row& row : kernel.rows) {
+    for (const TableRow& row : kernel.rows) {
       rows.push_back(row_json(row));
       const double part = std::ranges::find(calls, row.call, &StepCall::call)->seconds;
       all += part;
@@ -208,10 +208,10 @@ void sweep(const Common& common, const SweepCommand& command) {
 
 void show(const Common& common, const Selection& selection) {
   const Database database(schedule_folder(), Machine::current(), warn_once());
-  std::vector<Row> shown = database.table().rows;
+  std::vector<TableRow> shown = database.table().rows;
   if (!selection.op.empty() || !selection.pass.empty()) {
     selected_kernels(selection);  // throws if there are none
-    std::erase_if(shown, [&](const Row& row) {
+    std::erase_if(shown, [&](const TableRow& row) {
       return (!selection.op.empty() && row.call.op != selection.op) ||
              (!selection.pass.empty() && row.call.pass != selection.pass);
     });
@@ -219,14 +219,14 @@ void show(const Common& common, const Selection& selection) {
   const Machine& machine = database.machine();
   if (common.json) {
     nlohmann::json rows = nlohmann::json::array();
-    for (const Row& row : shown) rows.push_back(row_json(row));
+    for (const TableRow& row : shown) rows.push_back(row_json(row));
     return print_line("{}", rows.dump(1));
   }
   print_line("{}: {} rows; this machine is {}, {}, {} threads",
              visible(database.table_path().string()), database.table().rows.size(), machine.cpu,
              machine.isa, machine.threads);
   print_line("this program's kernels: {}\n", kernel_schedule());
-  for (const Row& row : shown) {
+  for (const TableRow& row : shown) {
     const bool here = row.isa == machine.isa && row.cpu == machine.cpu;
     const bool known = built_kernel(row.call, {row.instance.variant, {}});
     const KernelEntry* built = built_kernel(row.call, row.instance);

@@ -34,7 +34,7 @@ Way instance_way(const std::string& name, const Call& call, const Instance& inst
           recipe_of(*defaults, instance, {sizes_of(call)}, seed), built_kernel(call, instance)};
 }
 
-std::vector<Way> ways(const Call& call, const Row* row, uint64_t seed) {
+std::vector<Way> ways(const Call& call, const TableRow* row, uint64_t seed) {
   std::vector<Way> ways{
       instance_way("defaults by hand", call, {default_kernel(call).variant, {}}, seed)};
   if (row) ways.push_back(instance_way("tuned", call, row->instance, seed));

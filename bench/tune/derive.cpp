@@ -73,15 +73,15 @@ void drop_barred_rows(ScheduleTable& table, std::span<const Verdict> verdicts,
                       const Machine& machine) {
   for (const Verdict& verdict : verdicts) {
     if (!verdict.bars() || !same_build(verdict, machine)) continue;
-    std::erase_if(table.rows, [&](const Row& row) {
+    std::erase_if(table.rows, [&](const TableRow& row) {
       return row.cpu == machine.cpu && row.isa == machine.isa && row.lowered == verdict.lowered &&
              row.call.same_pass(verdict.call) && row.instance == verdict.instance;
     });
   }
 }
 
-std::vector<Row> derive_rows(std::span<const Verdict> verdicts, const Machine& machine,
-                             const Sources& sources) {
+std::vector<TableRow> derive_rows(std::span<const Verdict> verdicts, const Machine& machine,
+                                  const Sources& sources) {
   std::set<std::pair<Call, Instance>> barred;
   for (const Verdict& verdict : verdicts)
     if (verdict.bars() && same_build(verdict, machine) && sources.of_today(verdict))
@@ -101,7 +101,7 @@ std::vector<Row> derive_rows(std::span<const Verdict> verdicts, const Machine& m
     if (verdict.wins) timings.duels.push_back(&verdict);
   }
 
-  std::vector<Row> rows;
+  std::vector<TableRow> rows;
   for (auto& [pass, calls] : passes) {
     for (auto& [call, timings] : calls) {
       // barred since, or measured with other code

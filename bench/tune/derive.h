@@ -28,8 +28,8 @@ struct Sources {
 /// Ignores verdicts of other machines, targets, Halide versions, thread counts and code, and barred
 /// instances. To build few instances, a call gets the champion of a longer call if that is within
 /// kLeastGain of its own champion, and not slower than the defaults.
-std::vector<Row> derive_rows(std::span<const Verdict> verdicts, const Machine& machine,
-                             const Sources& sources);
+std::vector<TableRow> derive_rows(std::span<const Verdict> verdicts, const Machine& machine,
+                                  const Sources& sources);
 
 /// Removes this machine's rows with barred instances, whatever their origin and thread count.
 void drop_barred_rows(ScheduleTable& table, std::span<const Verdict> verdicts,

@@ -42,9 +42,9 @@ std::vector<Instance> InstanceSearch::next(size_t count) {
   if (queue_.empty() && !grid_) extend();
   std::vector<Instance> instances;
   const auto end = queue_.begin() + static_cast<std::ptrdiff_t>(std::min(count, queue_.size()));
-  for (auto candidate = queue_.begin(); candidate != end; ++candidate) {
-    instances.push_back(instance(*candidate));
-    returned_.emplace(instances.back(), *candidate);
+  for (auto proposal = queue_.begin(); proposal != end; ++proposal) {
+    instances.push_back(instance(*proposal));
+    returned_.emplace(instances.back(), *proposal);
   }
   queue_.erase(queue_.begin(), end);
   return instances;
@@ -53,10 +53,10 @@ std::vector<Instance> InstanceSearch::next(size_t count) {
 void InstanceSearch::tell(const Instance& instance,
                           const std::optional<std::vector<double>>& scores) {
   if (!scores) return;
-  const auto candidate = returned_.find(instance);
-  if (candidate == returned_.end() || scores->size() != weights_.size())
+  const auto proposal = returned_.find(instance);
+  if (proposal == returned_.end() || scores->size() != weights_.size())
     fail("the search has not asked for {}", instance.string());
-  results_.push_back({candidate->second, *scores,
+  results_.push_back({proposal->second, *scores,
                       std::inner_product(scores->begin(), scores->end(), weights_.begin(), 0.)});
 }
 
@@ -78,10 +78,10 @@ void InstanceSearch::extend() {
   for (Result& result : results_)
     if (result.total <= kPromising * least) best.push_back(&result);
 
-  const auto extend_by = [&](Result& result, bool Result::* done, const auto& neighbours) {
+  const auto extend_by = [&](Result& result, bool Result::*done, const auto& neighbours) {
     if (!std::exchange(result.*done, true))
-      add_all(result.candidate.space,
-              neighbours(spaces_[result.candidate.space], result.candidate.point));
+      add_all(result.proposal.space,
+              neighbours(spaces_[result.proposal.space], result.proposal.point));
   };
   const auto steps = [](const Space& space, const Point& point) { return space.steps(point); };
   const auto trades = [](const Space& space, const Point& point) { return space.trades(point); };

@@ -44,13 +44,13 @@ class InstanceSearch {
   size_t tried() const { return results_.size(); }
 
  private:
-  struct Candidate {
+  struct Proposal {
     size_t space;
     Point point;
-    auto operator<=>(const Candidate&) const = default;
+    auto operator<=>(const Proposal&) const = default;
   };
   struct Result {
-    Candidate candidate;
+    Proposal proposal;
     std::vector<double> scores;
     double total;  ///< weighted sum of the scores
     /// whether its steps, and its trades, were added to the queue
@@ -60,16 +60,16 @@ class InstanceSearch {
   void add(size_t space, const Point& point);
   void add_all(size_t space, const std::vector<Point>& points);
   void extend();
-  Instance instance(const Candidate& candidate) const {
-    return spaces_[candidate.space].instance(candidate.point);
+  Instance instance(const Proposal& proposal) const {
+    return spaces_[proposal.space].instance(proposal.point);
   }
 
   std::vector<Space> spaces_;
   std::vector<double> weights_;
   bool grid_ = false;
-  std::vector<Candidate> queue_;  // next() takes from the front
-  std::set<Candidate> known_;     // queued, returned or told
-  std::map<Instance, Candidate> returned_;
+  std::vector<Proposal> queue_;  // next() takes from the front
+  std::set<Proposal> known_;     // queued, returned or told
+  std::map<Instance, Proposal> returned_;
   std::vector<Result> results_;
 };
 

@@ -16,7 +16,7 @@
 
 namespace mmrec::tune {
 
-using namespace registry;  // for Call, Instance and Row
+using namespace registry;  // for Call, Instance and TableRow
 using namespace bench;     // for Timing and the races
 
 /// The conditions that times depend on, other than the kernel.

@@ -84,7 +84,7 @@ class Task {
     std::vector<double> weights;
     for (const StepCall& call : calls_) weights.push_back(call.seconds);
     std::vector<Instance> seeds;
-    for (const Row& row : database.table().rows)
+    for (const TableRow& row : database.table().rows)
       if (row.call.same_pass(call())) seeds.push_back(row.instance);
     search_.emplace(
         options.grid ? InstanceSearch::grid(std::move(spaces), std::move(weights))
@@ -178,7 +178,7 @@ class Sweeper {
   double promise(const Task& task, int round) const {
     double promise = 1e-9;
     for (const StepCall& call : task.calls()) {
-      const Row* row = round > 1 ? database_.row(call.call) : nullptr;
+      const TableRow* row = round > 1 ? database_.row(call.call) : nullptr;
       promise +=
           call.seconds * (row ? 0.05 + std::max(0., 1 - row->seconds / row->default_seconds) : 1);
     }
@@ -201,7 +201,7 @@ class Sweeper {
     task.reported = false;
     task.swept().rows.clear();
     for (const StepCall& call : task.calls())
-      if (const Row* row = database_.row(call.call)) task.swept().rows.push_back(*row);
+      if (const TableRow* row = database_.row(call.call)) task.swept().rows.push_back(*row);
   }
 
   /// Prints one line per call with its best instance; the first line also has the cost of the
@@ -214,7 +214,7 @@ class Sweeper {
     if (swept.rows.empty())
       display_.line(fmt::format(kReport, swept.op + "." + swept.pass, "-", "-", tried, took,
                                 "none timed yet"));
-    for (const Row& row : swept.rows) {
+    for (const TableRow& row : swept.rows) {
       display_.line(fmt::format(kReport, call_string(row.call), bench::time_string(row.seconds),
                                 bench::ratio_string(row.speed_up()), tried, took,
                                 row.instance.string()));
@@ -227,7 +227,7 @@ class Sweeper {
     constexpr int kBar = 20;
     const double done = 1 - std::max(0., end_ - now()) / options_.budget;
     const int filled = static_cast<int>(done * kBar);
-    const Row* row = database_.row(call ? *call : task.call());
+    const TableRow* row = database_.row(call ? *call : task.call());
     const std::string best = row ? fmt::format(", best {} ({})", bench::time_string(row->seconds),
                                                bench::ratio_string(row->speed_up()))
                                  : "";
@@ -326,7 +326,7 @@ class Sweeper {
 
   /// Returns the instance to beat: the table's, or the one that a call gets today.
   Instance incumbent_of(const Task& task, const Call& call) {
-    const Row* row = database_.row(call);
+    const TableRow* row = database_.row(call);
     const Instance incumbent = row ? row->instance : chosen_instance(call);
     return task.find(incumbent.variant) && !known(task, incumbent).barred ? incumbent
                                                                           : task.defaults();
@@ -444,8 +444,8 @@ Log& Database::log() {
   return *log_;
 }
 
-const Row* Database::row(const Call& call) const {
-  for (const Row& row : table_.rows)
+const TableRow* Database::row(const Call& call) const {
+  for (const TableRow& row : table_.rows)
     if (row.call == call && row.isa == machine_.isa && row.threads == machine_.threads &&
         row.cpu == machine_.cpu && row.halide == machine_.halide && !row.lowered.empty() &&
         is_of_today(call, row.instance, row.lowered))
@@ -480,9 +480,9 @@ void Database::add(std::span<const Verdict> verdicts) {
     };
     table_ = read_schedule_table(table_path_, machine_.microarchitecture, warn_);
     drop_barred_rows(table_, log().verdicts(), machine_);
-    std::vector<Row> rows = derive_rows(log().verdicts(), machine_, sources());
-    std::erase_if(rows,
-                  [&](const Row& derived) { return !is_news(derived.call) && row(derived.call); });
+    std::vector<TableRow> rows = derive_rows(log().verdicts(), machine_, sources());
+    std::erase_if(
+        rows, [&](const TableRow& derived) { return !is_news(derived.call) && row(derived.call); });
     merge_rows(table_, rows);
     write_schedule_table(table_path_, table_);
   });

@@ -41,7 +41,7 @@ class Database {
   const ScheduleTable& table() const { return table_; }
   /// Returns the table's row of a call for this machine, or null if there is none or it was
   /// measured with other code.
-  const Row* row(const Call& call) const;
+  const TableRow* row(const Call& call) const;
 
   /// Appends to the log, and updates the table before another tuner can append. Updates the rows of
   /// the verdicts' calls (a verdict without sizes concerns all calls of its pass) and adds missing
@@ -67,9 +67,9 @@ struct Swept {
   std::string op, pass;
   double space = 0;  ///< number of instances
   int compiled = 0, timed = 0;
-  double seconds = 0;          ///< time spent
-  bool finished = false;       ///< whether the search came to its end
-  std::vector<Row> rows = {};  ///< of its calls
+  double seconds = 0;               ///< time spent
+  bool finished = false;            ///< whether the search came to its end
+  std::vector<TableRow> rows = {};  ///< of its calls
 };
 
 /// Tunes the kernels of the calls, those with the longest time first. Each gets a share of the

@@ -15,7 +15,7 @@ namespace mmrec::generators {
 /// AbstractGenerator.
 class Tunables {
  public:
-  struct Declared : registry::Parameter {
+  struct Declared : registry::TunableParameter {
     /// Read by generate() or why_rejected() so far. A pipeline may not use all parameters of its
     /// base classes.
     bool read = false;

@@ -15,7 +15,7 @@
 namespace mmrec::generators {
 
 /// One pass of a registered variant whose generator is in this program.
-struct Kernel {
+struct VariantPass {
   const registry::Variant* variant;
   std::string pass;
 
@@ -35,12 +35,12 @@ inline registry::Params fixed_params(const registry::Variant& variant) {
 }
 
 /// Returns all kernels that this program has generators for, in the registry's order.
-inline std::vector<Kernel> kernels() {
+inline std::vector<VariantPass> kernels() {
   const std::vector<std::string> generators = Halide::Internal::GeneratorRegistry::enumerate();
-  std::vector<Kernel> all;
+  std::vector<VariantPass> all;
   for (const registry::Variant& variant : registry::variants())
     for (const std::string& pass : registry::find_operation(variant.op)->passes)
-      if (const Kernel kernel{&variant, pass};
+      if (const VariantPass kernel{&variant, pass};
           std::ranges::find(generators, kernel.generator()) != generators.end())
         all.push_back(kernel);
   return all;

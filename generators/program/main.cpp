@@ -24,15 +24,15 @@ namespace {
 
 namespace fs = std::filesystem;
 using registry::BuildDescription;
-using registry::Parameter;
 using registry::ScheduleTable;
+using registry::TunableParameter;
 using registry::UsedRow;
 
 void warn(const std::string& text) { fmt::print(stderr, "warning: {}\n", text); }
 
 /// A kernel to compile. `params` are set in addition to the variant's own parameters.
-struct Instance {
-  const Kernel* kernel;
+struct Compilation {
+  const VariantPass* kernel;
   registry::Params params;
   std::string level;  // the level of the tables that use it
   std::vector<UsedRow> rows = {};
@@ -57,14 +57,14 @@ struct Instance {
 /// Returns this program's kernels and the parameters that each generator declares. Runs in a child,
 /// because creating a generator uses up Halide names, which changes the fingerprints of later
 /// modules.
-nlohmann::json describe(const std::vector<Kernel>& kernels) {
+nlohmann::json describe(const std::vector<VariantPass>& kernels) {
   return nlohmann::json::parse(in_child([&] {
     nlohmann::json all = nlohmann::json::array();
-    for (const Kernel& kernel : kernels) {
+    for (const VariantPass& kernel : kernels) {
       const auto generator = make_generator(kernel.generator(), Halide::get_host_target(), {});
       nlohmann::json parameters = nlohmann::json::array();
       if (const auto* tunables = dynamic_cast<const Tunables*>(generator.get()))
-        for (const Parameter& one : tunables->tunables())
+        for (const TunableParameter& one : tunables->tunables())
           parameters.push_back(
               {{"name", one.name}, {"default", one.standard}, {"values", one.values}});
       const registry::Variant& variant = *kernel.variant;
@@ -80,8 +80,8 @@ nlohmann::json describe(const std::vector<Kernel>& kernels) {
   }));
 }
 
-std::vector<Parameter> parameters_of(const nlohmann::json& kernel) {
-  std::vector<Parameter> parameters;
+std::vector<TunableParameter> parameters_of(const nlohmann::json& kernel) {
+  std::vector<TunableParameter> parameters;
   for (const nlohmann::json& one : kernel.at("parameters"))
     parameters.push_back({one.at("name"), one.at("default"), one.at("values")});
   return parameters;
@@ -89,16 +89,16 @@ std::vector<Parameter> parameters_of(const nlohmann::json& kernel) {
 
 /// Throws an Error if the registry lines and the generators of this program's operations do not
 /// match.
-void check_lines(const std::vector<Kernel>& kernels) {
+void check_lines(const std::vector<VariantPass>& kernels) {
   std::set<std::string> used;
-  for (const Kernel& kernel : kernels) used.insert(kernel.generator());
+  for (const VariantPass& kernel : kernels) used.insert(kernel.generator());
   for (const std::string& generator : Halide::Internal::GeneratorRegistry::enumerate())
     if (!used.contains(generator))
       fail("no line of generators/kernels.def names the generator {}", generator);
   std::set<std::string_view> ops;
-  for (const Kernel& kernel : kernels) ops.insert(kernel.variant->op);
+  for (const VariantPass& kernel : kernels) ops.insert(kernel.variant->op);
   for (const registry::Variant& variant : registry::variants())
-    if (ops.contains(variant.op) && std::ranges::none_of(kernels, [&](const Kernel& kernel) {
+    if (ops.contains(variant.op) && std::ranges::none_of(kernels, [&](const VariantPass& kernel) {
           return kernel.variant == &variant;
         }))
       fail(
@@ -107,7 +107,7 @@ void check_lines(const std::vector<Kernel>& kernels) {
           variant.op, variant.name, variant.op, variant.generator);
 }
 
-bool serves(const Kernel& kernel, const registry::Row& row) {
+bool serves(const VariantPass& kernel, const registry::TableRow& row) {
   return kernel.variant->op == row.call.op && kernel.pass == row.call.pass &&
          kernel.variant->name == row.instance.variant && kernel.variant->dtype == row.call.dtype;
 }
@@ -115,7 +115,7 @@ bool serves(const Kernel& kernel, const registry::Row& row) {
 /// Reads the tables' rows of this program's kernels. Leaves out invalid rows with a warning. The
 /// program of the registry's first operation also warns of rows with an unknown operation.
 std::vector<ScheduleTable> read_tables(const BuildDescription& build,
-                                       const std::vector<Kernel>& kernels,
+                                       const std::vector<VariantPass>& kernels,
                                        const nlohmann::json& described) {
   const bool first =
       std::string_view(kernels.front().variant->op) == registry::operations().front().name;
@@ -123,8 +123,10 @@ std::vector<ScheduleTable> read_tables(const BuildDescription& build,
   for (const fs::path& path : build.tables) try {
       ScheduleTable table = registry::read_schedule_table(
           path, path.stem(), first ? warn : registry::Warn([](const std::string&) {}));
-      std::erase_if(table.rows, [&](registry::Row& row) {
-        const auto ours = [&](const Kernel& kernel) { return kernel.variant->op == row.call.op; };
+      std::erase_if(table.rows, [&](registry::TableRow& row) {
+        const auto ours = [&](const VariantPass& kernel) {
+          return kernel.variant->op == row.call.op;
+        };
         const bool of_ours = std::ranges::any_of(kernels, ours);
         if (row.isa != build.isa || (!of_ours && (!first || registry::find_operation(row.call.op))))
           return true;
@@ -132,7 +134,7 @@ std::vector<ScheduleTable> read_tables(const BuildDescription& build,
         for (size_t i = 0; i < kernels.size() && wrong.empty(); ++i)
           if (serves(kernels[i], row))
             wrong = registry::why_wrong(row.instance, parameters_of(described[i]));
-        if (wrong.empty() && std::ranges::none_of(kernels, [&](const Kernel& kernel) {
+        if (wrong.empty() && std::ranges::none_of(kernels, [&](const VariantPass& kernel) {
               return serves(kernel, row);
             }))
           wrong = fmt::format("{} has no pass {}", row.instance.variant, row.call.pass);
@@ -150,12 +152,13 @@ std::vector<ScheduleTable> read_tables(const BuildDescription& build,
 
 /// Returns the instances to compile: for each variant of a pass the generator's defaults, and one
 /// instance per other set of parameters in the used rows.
-std::vector<Instance> instances(const BuildDescription& build, const std::vector<Kernel>& kernels) {
+std::vector<Compilation> instances(const BuildDescription& build,
+                                   const std::vector<VariantPass>& kernels) {
   const std::vector<ScheduleTable> tables = read_tables(build, kernels, describe(kernels));
   cpu_set_t cpus;
   const int threads = ::sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
-  std::vector<Instance> all;
-  for (const Kernel& kernel : kernels) {
+  std::vector<Compilation> all;
+  for (const VariantPass& kernel : kernels) {
     const size_t defaults = all.size();
     all.push_back({&kernel, {}, "generator default"});
     for (const UsedRow& used : registry::used_rows(build, tables, kernel.variant->op, kernel.pass,
@@ -178,7 +181,7 @@ void update(const fs::path& path, const std::string& content) {
 
 /// Compiles an instance in a child, unless code, target and Halide version are those of the last
 /// time. Returns its fingerprint.
-std::string compile(const Instance& instance, const BuildDescription& build,
+std::string compile(const Compilation& instance, const BuildDescription& build,
                     const fs::path& folder) {
   const fs::path object = folder / (instance.name() + ".o"),
                  key_file = folder / (instance.name() + ".key");
@@ -195,10 +198,10 @@ std::string compile(const Instance& instance, const BuildDescription& build,
 }
 
 /// Returns a text of everything the outputs depend on: this program, the build, and the used rows.
-std::string emission_key(const BuildDescription& build, const std::vector<Instance>& instances) {
+std::string emission_key(const BuildDescription& build, const std::vector<Compilation>& instances) {
   std::string key =
       fmt::format("{} {} {}\n", hash_of(read_file("/proc/self/exe")), build.target, build.halide);
-  for (const Instance& instance : instances) {
+  for (const Compilation& instance : instances) {
     key += fmt::format("{} {}\n", instance.name(), instance.level);
     for (const UsedRow& used : instance.rows) key += registry::row_line(used.row) + "\n";
   }
@@ -206,9 +209,9 @@ std::string emission_key(const BuildDescription& build, const std::vector<Instan
 }
 
 void emit(const BuildDescription& build, const fs::path& folder,
-          const std::vector<Kernel>& kernels) {
+          const std::vector<VariantPass>& kernels) {
   fs::create_directories(folder);
-  const std::vector<Instance> all = instances(build, kernels);
+  const std::vector<Compilation> all = instances(build, kernels);
   // A table of many operations may have changed only in rows of other operations. Then return at
   // once: lowering takes seconds.
   const fs::path key_file = folder / "kernels.key";
@@ -224,7 +227,7 @@ void emit(const BuildDescription& build, const fs::path& folder,
   // The tables' fingerprints are those of code without assertions.
   const bool without_assertions =
       Halide::Target(build.target).has_feature(Halide::Target::NoAsserts);
-  for (const Instance& instance : all) {
+  for (const Compilation& instance : all) {
     const registry::Variant& variant = *instance.kernel->variant;
     const std::string name = instance.name();
     std::string lowered;
@@ -255,10 +258,10 @@ void emit(const BuildDescription& build, const fs::path& folder,
 }
 
 void inspect(const BuildDescription& build, const fs::path& folder, const std::string& name,
-             const std::vector<Kernel>& kernels) {
-  const std::vector<Instance> all = instances(build, kernels);
+             const std::vector<VariantPass>& kernels) {
+  const std::vector<Compilation> all = instances(build, kernels);
   const auto instance =
-      std::ranges::find_if(all, [&](const Instance& one) { return one.name() == name; });
+      std::ranges::find_if(all, [&](const Compilation& one) { return one.name() == name; });
   if (instance == all.end()) fail("there is no instance {}", name);
   using Halide::OutputFileType;
   const std::string path = folder / name;
@@ -269,7 +272,7 @@ void inspect(const BuildDescription& build, const fs::path& folder, const std::s
 }
 
 int run(const std::vector<std::string>& words) {
-  const std::vector<Kernel> all = kernels();
+  const std::vector<VariantPass> all = kernels();
   check_lines(all);
   if (words.size() == 1 && words[0] == "--describe")
     fmt::print("{}\n", describe(all).dump(1));

@@ -50,7 +50,7 @@ std::vector<UsedRow> used_rows(const BuildDescription& build,
   Level best = Level::kTier;
   for (const ScheduleTable& table : tables) {
     size_t first_of_table = used.size();
-    for (const Row& row : table.rows) {
+    for (const TableRow& row : table.rows) {
       if (row.call.op != op || row.call.pass != pass || row.call.dtype != dtype ||
           row.isa != build.isa)
         continue;

@@ -24,7 +24,7 @@ BuildDescription read_build_description(const std::filesystem::path& path);
 
 /// A row that a build uses, and the level of the tables that it comes from.
 struct UsedRow {
-  Row row;
+  TableRow row;
   /// "cpu amd_epyc_9r14", "microarchitecture amd_zen4", "ISA tier avx512 (from amd_zen4)" or "table
   /// <name>".
   std::string level;

@@ -11,7 +11,7 @@ namespace mmrec::registry {
 
 /// A parameter of a generator that schedule tables may set, and its values worth trying, in
 /// ascending order.
-struct Parameter {
+struct TunableParameter {
   std::string name;
   int standard;  ///< the default; one of the values
   std::vector<int> values;

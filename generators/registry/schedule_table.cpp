@@ -17,32 +17,32 @@ namespace mmrec::registry {
 
 namespace {
 
-auto key(const Row& row) { return std::tie(row.call, row.isa, row.threads, row.cpu); }
+auto key(const TableRow& row) { return std::tie(row.call, row.isa, row.threads, row.cpu); }
 
 /// Rounds to four digits. More digits are noise, and would make every line of a diff differ.
 double rounded(double seconds) {
   return parse_number<double>(fmt::format("{:.4g}", seconds)).value_or(seconds);
 }
 
-Row row_from(const nlohmann::json& line) {
-  Row row{.call = {line.at("op"), line.at("pass"), sizes_from_json(line.at("sizes")),
-                   line.value("dtype", kFloat32)},
-          .isa = line.at("isa"),
-          .threads = count_from_json(line.at("threads")),
-          .cpu = line.at("cpu"),
-          .instance = {line.at("variant"), params_from_json(line.at("params"))},
-          .seconds = seconds_from_json(line.at("seconds")),
-          .default_seconds = seconds_from_json(line.at("default_seconds")),
-          .halide = line.at("halide"),
-          .lowered = line.value("lowered", ""),
-          .date = line.at("date")};
+TableRow row_from(const nlohmann::json& line) {
+  TableRow row{.call = {line.at("op"), line.at("pass"), sizes_from_json(line.at("sizes")),
+                        line.value("dtype", kFloat32)},
+               .isa = line.at("isa"),
+               .threads = count_from_json(line.at("threads")),
+               .cpu = line.at("cpu"),
+               .instance = {line.at("variant"), params_from_json(line.at("params"))},
+               .seconds = seconds_from_json(line.at("seconds")),
+               .default_seconds = seconds_from_json(line.at("default_seconds")),
+               .halide = line.at("halide"),
+               .lowered = line.value("lowered", ""),
+               .date = line.at("date")};
   if (const std::string wrong = wrong_sizes(row.call); !wrong.empty()) fail("{}", wrong);
   return row;
 }
 
 }  // namespace
 
-std::string row_line(const Row& row) {
+std::string row_line(const TableRow& row) {
   nlohmann::ordered_json line;
   line["op"] = row.call.op;
   line["pass"] = row.call.pass;
@@ -61,7 +61,7 @@ std::string row_line(const Row& row) {
   return line.dump();
 }
 
-bool Row::same_key(const Row& other) const { return key(*this) == key(other); }
+bool TableRow::same_key(const TableRow& other) const { return key(*this) == key(other); }
 
 ScheduleTable read_schedule_table(const std::filesystem::path& path,
                                   const std::string& microarchitecture, const Warn& warn) {
@@ -86,23 +86,24 @@ ScheduleTable read_schedule_table(const std::filesystem::path& path,
 }
 
 void write_schedule_table(const std::filesystem::path& path, ScheduleTable table) {
-  std::ranges::sort(table.rows, [](const Row& a, const Row& b) { return key(a) < key(b); });
+  std::ranges::sort(table.rows,
+                    [](const TableRow& a, const TableRow& b) { return key(a) < key(b); });
   const std::string text = fmt::format("{{\"microarchitecture\": {},\n \"rows\": [",
                                        nlohmann::json(table.microarchitecture).dump());
   std::vector<std::string> lines;
-  for (const Row& row : table.rows) lines.push_back(row_line(row));
+  for (const TableRow& row : table.rows) lines.push_back(row_line(row));
   lines.insert(lines.end(), table.unreadable.begin(), table.unreadable.end());
   write_file_atomically(path, fmt::format("{}\n  {}\n ]}}\n", text, fmt::join(lines, ",\n  ")));
 }
 
-void merge_rows(ScheduleTable& table, const std::vector<Row>& rows) {
-  for (const Row& row : rows) {
-    std::erase_if(table.rows, [&](const Row& other) { return other.same_key(row); });
+void merge_rows(ScheduleTable& table, const std::vector<TableRow>& rows) {
+  for (const TableRow& row : rows) {
+    std::erase_if(table.rows, [&](const TableRow& other) { return other.same_key(row); });
     table.rows.push_back(row);
   }
 }
 
-std::string why_unknown(const Row& row) {
+std::string why_unknown(const TableRow& row) {
   const Operation* operation = find_operation(row.call.op);
   if (!operation ||
       std::ranges::find(operation->passes, row.call.pass) == operation->passes.end() ||
@@ -112,10 +113,10 @@ std::string why_unknown(const Row& row) {
   return wrong_sizes(row.call);
 }
 
-std::string why_wrong(Instance& instance, const std::vector<Parameter>& parameters) {
+std::string why_wrong(Instance& instance, const std::vector<TunableParameter>& parameters) {
   for (auto param = instance.params.begin(); param != instance.params.end();) {
     const auto& [name, text] = *param;
-    const auto known = std::ranges::find(parameters, name, &Parameter::name);
+    const auto known = std::ranges::find(parameters, name, &TunableParameter::name);
     if (known == parameters.end()) return fmt::format("the generator has no parameter '{}'", name);
     const std::optional<int> value = parse_number<int>(text);
     if (!value || std::ranges::find(known->values, *value) == known->values.end())

@@ -12,7 +12,7 @@ namespace mmrec::registry {
 using Warn = std::function<void(const std::string&)>;
 
 /// A row of a schedule table: the instance that serves calls near a shape.
-struct Row {
+struct TableRow {
   Call call;
   std::string isa;  ///< ISA tier of the target, for example "avx512"
   int threads = 1;
@@ -28,7 +28,7 @@ struct Row {
 
   /// Whether both rows have the same key: call, isa, threads and cpu. One then replaces the
   /// other.
-  bool same_key(const Row& other) const;
+  bool same_key(const TableRow& other) const;
   double speed_up() const { return default_seconds / seconds; }
 };
 
@@ -41,7 +41,7 @@ struct Row {
 ///              "halide", "lowered", "date"}, ..]}
 struct ScheduleTable {
   std::string microarchitecture;
-  std::vector<Row> rows;
+  std::vector<TableRow> rows;
   /// Rows that cannot be parsed, as JSON. They are kept, at the end of the file.
   std::vector<std::string> unreadable = {};
 };
@@ -54,14 +54,14 @@ ScheduleTable read_schedule_table(const std::filesystem::path& path,
 void write_schedule_table(const std::filesystem::path& path, ScheduleTable table);
 
 /// Adds rows. A new row replaces the row with the same key.
-void merge_rows(ScheduleTable& table, const std::vector<Row>& rows);
+void merge_rows(ScheduleTable& table, const std::vector<TableRow>& rows);
 
 /// Formats a row as its line in a table.
-std::string row_line(const Row& row);
+std::string row_line(const TableRow& row);
 /// Returns why the registry has no such kernel or no such sizes; "" if it has.
-std::string why_unknown(const Row& row);
+std::string why_unknown(const TableRow& row);
 /// Returns why a generator with these parameters cannot make the instance; "" if it can. Removes
 /// parameters that have their default value from the instance.
-std::string why_wrong(Instance& instance, const std::vector<Parameter>& parameters);
+std::string why_wrong(Instance& instance, const std::vector<TunableParameter>& parameters);
 
 }  // namespace mmrec::registry

@@ -49,7 +49,7 @@ void MingruBlock::lay_out_saved(Arena& arena) {
 
 void MingruBlock::lay_out_scratch(Arena& arena, bool backward) {
   const int N = rows(), D = D_;
-  Scratch& d = scratch_;
+  Temporaries& d = temporaries_;
   d.mixed = arena.tensor({N, D});
   if (!backward) return;
   for (Tensor* tensor : {&d.dr, &d.dmixed, &d.dh, &d.dkeep, &d.dinput})
@@ -71,7 +71,7 @@ void MingruBlock::gates_forward() const {
 }
 
 void MingruBlock::gates_backward() const {
-  for_each_row(rows(), [D = D_, &s = saved_, &g = scratch_](int64_t n) {
+  for_each_row(rows(), [D = D_, &s = saved_, &g = temporaries_](int64_t n) {
     const float *keep = s.keep.data() + D * n, *candidate = s.gate_input.data() + 2 * D * n + D;
     const float *dkeep = g.dkeep.data() + D * n, *dinput = g.dinput.data() + D * n;
     float *dgate = g.dgate_input.data() + 2 * D * n, *dcandidate = dgate + D;
@@ -96,8 +96,8 @@ void MingruBlock::forward(const Tensor& x, const Tensor& state, const BlockDropo
                            s.state.at(0), by_sequence(after));
   copy_values(s.state.at(T_), state);
 
-  ops::gemm_nt(by_row(after), w.output.weight, scratch_.mixed, {.bias = w.output.bias});
-  ops::dropout_forward(x, scratch_.mixed, scratch_.mixed, 0.f, dropout.mixer, s.r);
+  ops::gemm_nt(by_row(after), w.output.weight, temporaries_.mixed, {.bias = w.output.bias});
+  ops::dropout_forward(x, temporaries_.mixed, temporaries_.mixed, 0.f, dropout.mixer, s.r);
   ops::ffn_forward(s.r, w.ffn, dropout.ffn_hidden, dropout.ffn_output, s.ffn, y);
 }
 
@@ -105,7 +105,7 @@ void MingruBlock::backward(const Tensor& dy, const Tensor& x, const BlockDropout
                            float /*share*/, const Tensor& dx) {
   const Weights &w = weights_, &g = gradients_;
   const Saved& s = saved_;
-  const Scratch& d = scratch_;
+  const Temporaries& d = temporaries_;
   const Tensor after = s.state.rows(1, T_ + 1);
 
   ops::ffn_backward(dy, s.r, w.ffn, dropout.ffn_output, s.ffn, d.dr, g.ffn);

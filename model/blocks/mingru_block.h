@@ -50,7 +50,7 @@ class MingruBlock : public Block {
     ops::FfnSaved ffn;
   };
 
-  struct Scratch {
+  struct Temporaries {
     Tensor mixed;                       ///< output product, [N][D]
     Tensor dr, dmixed, dh;              ///< backward only, [N][D]
     Tensor dkeep, dinput, dgate_input;  ///< [N][D], [N][2D]
@@ -63,7 +63,7 @@ class MingruBlock : public Block {
 
   Weights weights_, gradients_;
   Saved saved_;
-  Scratch scratch_;
+  Temporaries temporaries_;
 };
 
 }  // namespace mmrec

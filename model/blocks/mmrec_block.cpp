@@ -230,7 +230,7 @@ void MmrecBlock::lay_out_saved(Arena& arena) {
 
 void MmrecBlock::lay_out_scratch(Arena& arena, bool backward) {
   const int N = rows(), D = D_;
-  Scratch& d = scratch_;
+  Temporaries& d = temporaries_;
   d.mixed = arena.tensor({N, D});
   if (config_.chunk_size > 0) d.slot_output = arena.tensor({B_, D});
   if (!backward) return;
@@ -304,7 +304,7 @@ void MmrecBlock::forward_chunk(const Chunk& chunk, const Tensor& x, const Tensor
   const Saved& s = saved_;
   const Projected in(rows_of(chunk, s.qkvz));
   const BlockDropout masks = masks_of(dropout, chunk.index);
-  const Tensor states = states_of(chunk, s.state), mixed = rows_of(chunk, scratch_.mixed),
+  const Tensor states = states_of(chunk, s.state), mixed = rows_of(chunk, temporaries_.mixed),
                r = rows_of(chunk, s.r);
 
   copy_values(state.columns(0, D_), states.at(0));
@@ -323,7 +323,7 @@ void MmrecBlock::forward_chunk(const Chunk& chunk, const Tensor& x, const Tensor
   } else {
     // A softmax over a single slot is 1, whatever the query: the slot's output serves all
     // positions.
-    const Tensor slots = s.slots.at(chunk.index), output = scratch_.slot_output;
+    const Tensor slots = s.slots.at(chunk.index), output = temporaries_.slot_output;
     copy_values(State(state, D_).slot, slots);
     ops::gemm_nt(slots, w.output.weight, output, {.bias = w.output.bias});
     for_each_row(h.size(0), [&, D = D_, B = B_](int64_t n) {
@@ -358,7 +358,7 @@ void MmrecBlock::backward(const Tensor& dy, const Tensor& x, const BlockDropout&
                           float share, const Tensor& dx) {
   const Weights &w = weights_, &g = gradients_;
   const Saved& s = saved_;
-  const Scratch& d = scratch_;
+  const Temporaries& d = temporaries_;
   const MdiGate mdi_gate(w.mdi_gate, D_), dmdi_gate(g.mdi_gate, D_);
   const Projected in(s.qkvz), din(d.dqkvz);
 
@@ -384,7 +384,7 @@ void MmrecBlock::backward_chunk(const Chunk& chunk, const Tensor& dy, const Bloc
                                 float share) {
   const Weights &w = weights_, &g = gradients_;
   const Saved& s = saved_;
-  const Scratch& d = scratch_;
+  const Temporaries& d = temporaries_;
   const MdiGate dmdi_gate(g.mdi_gate, D_);
   const Projected in(rows_of(chunk, s.qkvz)), din(rows_of(chunk, d.dqkvz));
   const BlockDropout masks = masks_of(dropout, chunk.index);
@@ -444,7 +444,7 @@ void MmrecBlock::attention_backward(const Chunk& chunk, const Tensor& dmixed, co
                                     const Tensor& dprojected_q, const Tensor& dh) {
   const Weights &w = weights_, &g = gradients_;
   const Saved& s = saved_;
-  const Scratch& d = scratch_;
+  const Temporaries& d = temporaries_;
   const Tensor dcontext = rows_of(chunk, d.dcontext), p = rows_of(chunk, s.p),
                dscores = d.dscores.slice(1, chunk.begin * B_, chunk.end * B_);
   ops::gemm_nn(dmixed, w.output.weight, dcontext);
@@ -458,13 +458,13 @@ void MmrecBlock::attention_backward(const Chunk& chunk, const Tensor& dmixed, co
 }
 
 void MmrecBlock::add_initial_gradient(const Chunk& chunk, const Tensor& sum) const {
-  add_over_time(scratch_.dstate_in.reshape({1, B_, D_}), sum);
-  if (config_.uboo) add_over_time(states_of(chunk, scratch_.dstate).rows(0, 1), sum);
+  add_over_time(temporaries_.dstate_in.reshape({1, B_, D_}), sum);
+  if (config_.uboo) add_over_time(states_of(chunk, temporaries_.dstate).rows(0, 1), sum);
 }
 
 void MmrecBlock::planning_loss(const Chunk& chunk, float share) {
   const Saved& s = saved_;
-  const Scratch& d = scratch_;
+  const Temporaries& d = temporaries_;
   const int T = chunk.end - chunk.begin;
   const Tensor states = states_of(chunk, s.state), dstates = states_of(chunk, d.dstate);
   const Tensor h_previous = by_row(states.rows(0, T)), dh_previous = by_row(dstates.rows(0, T)),

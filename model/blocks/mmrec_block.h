@@ -83,7 +83,7 @@ class MmrecBlock : public Block {
     ops::FfnSaved ffn;
   };
 
-  struct Scratch {
+  struct Temporaries {
     Tensor mixed;        ///< h + attention, [N][D]
     Tensor slot_output;  ///< W_o of a chunk's slots, [B][D]
     // backward only
@@ -119,7 +119,7 @@ class MmrecBlock : public Block {
     const ops::FfnSaved& all = saved_.ffn;
     return {rows_of(chunk, all.rstd), rows_of(chunk, all.slope), rows_of(chunk, all.activated)};
   }
-  /// Initial state and h's of a chunk, [T+1][B][D], in Saved::state or Scratch::dstate.
+  /// Initial state and h's of a chunk, [T+1][B][D], in Saved::state or Temporaries::dstate.
   Tensor states_of(const Chunk& chunk, const Tensor& states) const {
     return states.rows(chunk.state_row(), chunk.state_row() + chunk.end - chunk.begin + 1);
   }
@@ -147,7 +147,7 @@ class MmrecBlock : public Block {
 
   Weights weights_, gradients_;
   Saved saved_;
-  Scratch scratch_;
+  Temporaries temporaries_;
   std::vector<Chunk> chunks_;  // of the last forward
   double auxiliary_loss_ = 0;
   Tensor drawn_keys_, drawn_values_;

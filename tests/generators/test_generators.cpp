@@ -10,10 +10,10 @@
 namespace mmrec {
 namespace {
 
-using generators::Kernel;
 using generators::Tunables;
+using generators::VariantPass;
 
-Halide::Internal::AbstractGeneratorPtr make_generator(const Kernel& kernel) {
+Halide::Internal::AbstractGeneratorPtr make_generator(const VariantPass& kernel) {
   return generators::make_generator(kernel.generator(), Halide::Target(kernel_target()),
                                     {generators::fixed_params(*kernel.variant)});
 }
@@ -25,7 +25,7 @@ std::vector<Tunables::Declared> tunables_of(const Halide::Internal::AbstractGene
 }
 
 TEST(Generators, DeclareValidTunables) {
-  for (const Kernel& kernel : generators::kernels()) {
+  for (const VariantPass& kernel : generators::kernels()) {
     const auto generator = make_generator(kernel);
     if (auto* tunables = dynamic_cast<Tunables*>(generator.get())) {
       EXPECT_EQ(tunables->why_rejected(), "") << kernel.generator() << " with its defaults";

@@ -21,7 +21,7 @@ namespace fs = std::filesystem;
 using Strings = std::vector<std::string>;
 
 /// Returns a table row for dropout forward.
-Row row(int tasks, std::map<std::string, int> sizes = {{"N", 64}, {"D", 32}}) {
+TableRow row(int tasks, std::map<std::string, int> sizes = {{"N", 64}, {"D", 32}}) {
   return {.call = {"dropout", "forward", std::move(sizes)},
           .isa = "avx2",
           .threads = 1,
@@ -34,7 +34,7 @@ Row row(int tasks, std::map<std::string, int> sizes = {{"N", 64}, {"D", 32}}) {
           .date = "2026-11-27"};
 }
 
-Row changed(Row row, const std::function<void(Row&)>& change) {
+TableRow changed(TableRow row, const std::function<void(TableRow&)>& change) {
   change(row);
   return row;
 }
@@ -60,8 +60,8 @@ Strings used(const std::vector<ScheduleTable>& tables, const BuildDescription& b
 
 TEST(UsedRows, HigherLevelReplacesLowerLevels) {
   const std::map<std::string, int> far{{"N", 640}, {"D", 32}};
-  const auto brother = [](Row row) {
-    return changed(std::move(row), [](Row& r) { r.cpu = "its_brother"; });
+  const auto brother = [](TableRow row) {
+    return changed(std::move(row), [](TableRow& r) { r.cpu = "its_brother"; });
   };
   const ScheduleTable other{"other_arch", {row(4), row(8, far)}}, third{"third_arch", {row(32)}};
   EXPECT_TRUE(used({}).empty());
@@ -73,12 +73,14 @@ TEST(UsedRows, HigherLevelReplacesLowerLevels) {
   EXPECT_EQ(used({other, {"this_arch", {brother(row(64, far)), row(32)}}}),
             Strings{"32 at 64x32 by cpu this_cpu"});
   EXPECT_EQ(used({{"this_arch", {row(32)}}, other}), Strings{"32 at 64x32 by cpu this_cpu"});
-  EXPECT_TRUE(used({{"this_arch", {changed(row(4), [](Row& r) { r.isa = "avx512"; })}}}).empty())
+  EXPECT_TRUE(
+      used({{"this_arch", {changed(row(4), [](TableRow& r) { r.isa = "avx512"; })}}}).empty())
       << "another tier's row was taken";
   EXPECT_TRUE(
-      used({{"this_arch", {changed(row(4), [](Row& r) { r.call.pass = "backward"; })}}}).empty());
-  const auto bf16 = [](Row row) {
-    return changed(std::move(row), [](Row& r) { r.call.dtype = "bf16"; });
+      used({{"this_arch", {changed(row(4), [](TableRow& r) { r.call.pass = "backward"; })}}})
+          .empty());
+  const auto bf16 = [](TableRow row) {
+    return changed(std::move(row), [](TableRow& r) { r.call.dtype = "bf16"; });
   };
   EXPECT_EQ(used({{"this_arch", {bf16(row(64)), row(32)}}}), Strings{"32 at 64x32 by cpu this_cpu"})
       << "a row of another type hides a row";
@@ -87,8 +89,8 @@ TEST(UsedRows, HigherLevelReplacesLowerLevels) {
 }
 
 TEST(UsedRows, PreferTheMachinesThreadCount) {
-  const auto threads = [](int count, Row row) {
-    return changed(std::move(row), [&](Row& r) { r.threads = count; });
+  const auto threads = [](int count, TableRow row) {
+    return changed(std::move(row), [&](TableRow& r) { r.threads = count; });
   };
   EXPECT_EQ(used({{"this_arch", {threads(3, row(4)), threads(2, row(8)), threads(4, row(32))}}}),
             Strings{"8 at 64x32 by cpu this_cpu"});
@@ -106,7 +108,7 @@ TEST(UsedRows, PreferTheMachinesThreadCount) {
 TEST(UsedRows, NamedTableServesAnyMachine) {
   BuildDescription only = kBuild;
   only.only_table = true;
-  EXPECT_EQ(used({{"poor", {changed(row(4), [](Row& r) { r.cpu = "poor"; })}}}, only),
+  EXPECT_EQ(used({{"poor", {changed(row(4), [](TableRow& r) { r.cpu = "poor"; })}}}, only),
             Strings{"4 at 64x32 by table poor"});
 }
 
@@ -142,7 +144,7 @@ class GeneratorProgram : public testing::Test {
     for (const fs::path& path : tables) text += fmt::format("table {}\n", path.string());
     write_file_atomically(directory_ / "build.txt", text);
   }
-  void write(const std::vector<Row>& rows) const {
+  void write(const std::vector<TableRow>& rows) const {
     write_schedule_table(table(), {"this_arch", rows});
   }
 
@@ -239,16 +241,16 @@ TEST_F(GeneratorProgram, MarksStaleRows) {
   const std::string lowered = lowered_of(kForward + "_rows_per_task4");
   EXPECT_NE(lowered, lowered_of(kForward));
   const std::string fresh = kForward + "_rows_per_task4 'rows_per_task=4' by cpu this_cpu";
-  const Row today = changed(row(4), [&](Row& r) { r.lowered = lowered; });
+  const TableRow today = changed(row(4), [&](TableRow& r) { r.lowered = lowered; });
   write({today});
   emit();
   EXPECT_EQ(instances()[1], fresh);
   EXPECT_EQ(lowered_of(kForward + "_rows_per_task4"), lowered)
       << "the fingerprint depends on what else there is";
-  write({changed(today, [](Row& r) { r.halide = "20.0.0"; })});
+  write({changed(today, [](TableRow& r) { r.halide = "20.0.0"; })});
   emit();
   EXPECT_EQ(instances()[1], fresh + " (measured with other code)");
-  write({changed(today, [](Row& r) { r.lowered = ""; })});
+  write({changed(today, [](TableRow& r) { r.lowered = ""; })});
   emit();
   EXPECT_EQ(instances()[1], fresh + " (measured with other code)");
   describe({table()}, "x86-64-linux-avx2-fma-f16c-sse41-avx-no_bounds_query-no_runtime");
@@ -276,26 +278,26 @@ TEST_F(GeneratorProgram, CompilesOnlyWhatChanged) {
 
 TEST_F(GeneratorProgram, BadTablesDoNotBreakTheBuild) {
   const struct {
-    std::function<void(Row&)> change;
+    std::function<void(TableRow&)> change;
     std::string message;
   } wrong[] = {
-      {[](Row& r) { r.call.pass = "sideways"; },
+      {[](TableRow& r) { r.call.pass = "sideways"; },
        "the registry has no kernel 'dropout sideways plain f32'"},
-      {[](Row& r) { r.instance.variant = "splendid"; },
+      {[](TableRow& r) { r.instance.variant = "splendid"; },
        "the registry has no kernel 'dropout forward splendid f32'"},
-      {[](Row& r) { r.call.dtype = "f64"; },
+      {[](TableRow& r) { r.call.dtype = "f64"; },
        "the registry has no kernel 'dropout forward plain f64'"},
-      {[](Row& r) { r.call.sizes.erase("N"); }, "its sizes are not N D"},
-      {[](Row& r) { r.call.sizes["K"] = 1; }, "its sizes are not N D"},
-      {[](Row& r) { r.instance.params = {{"rolled", "4"}}; },
+      {[](TableRow& r) { r.call.sizes.erase("N"); }, "its sizes are not N D"},
+      {[](TableRow& r) { r.call.sizes["K"] = 1; }, "its sizes are not N D"},
+      {[](TableRow& r) { r.instance.params = {{"rolled", "4"}}; },
        "the generator has no parameter 'rolled'"},
-      {[](Row& r) { r.instance.params = {{"(", "4"}}; }, "the generator has no parameter '('"},
-      {[](Row& r) { r.instance.params = {{"rows_per_task", "3"}}; },
+      {[](TableRow& r) { r.instance.params = {{"(", "4"}}; }, "the generator has no parameter '('"},
+      {[](TableRow& r) { r.instance.params = {{"rows_per_task", "3"}}; },
        "rows_per_task is none of 4, 8, 16, 32, 64"},
-      {[](Row& r) { r.instance.params = {{"rows_per_task", "many"}}; },
+      {[](TableRow& r) { r.instance.params = {{"rows_per_task", "many"}}; },
        "rows_per_task is none of 4, 8, 16, 32, 64"},
   };
-  const Row good = row(4, {{"N", 7}, {"D", 32}});
+  const TableRow good = row(4, {{"N", 7}, {"D", 32}});
   for (const auto& [change, message] : wrong) {
     write({good, changed(row(8), change)});
     const std::string said = emit();

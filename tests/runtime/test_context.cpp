@@ -142,8 +142,8 @@ std::string variant_that_runs() {
 }
 
 TEST(Context, ForcedKernelsAreNotShared) {
-  const std::string first = variants("scan", "forward").front(),
-                    last = variants("scan", "forward").back();
+  const std::string first = variant_names("scan", "forward").front(),
+                    last = variant_names("scan", "forward").back();
   KernelEntry candidate =
       *std::ranges::find(kernels(), std::string_view("scan_serial_forward"), &KernelEntry::name);
   candidate.variant = "candidate";

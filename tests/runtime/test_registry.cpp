@@ -27,23 +27,23 @@ std::string variant_that_runs(int R = 1, int T = 4, int D = 16) {
 }
 
 TEST(Registry, EveryOperationHasAVariant) {
-  EXPECT_FALSE(operations().empty());
-  for (const std::string& op : operations()) EXPECT_FALSE(all_variants(op).empty()) << op;
+  EXPECT_FALSE(operation_names().empty());
+  for (const std::string& op : operation_names()) EXPECT_FALSE(all_variants(op).empty()) << op;
   for (const KernelEntry& entry : kernels()) {
-    const std::vector<std::string> listed = variants(entry.op, entry.pass);
+    const std::vector<std::string> listed = variant_names(entry.op, entry.pass);
     EXPECT_EQ(std::count(listed.begin(), listed.end(), entry.variant), 1) << entry.name;
     ASSERT_NE(entry.metadata(), nullptr);
     EXPECT_GT(entry.metadata()->num_arguments, 0) << entry.name;
   }
-  EXPECT_GE(variants("scan", "forward").size(), 2u)
+  EXPECT_GE(variant_names("scan", "forward").size(), 2u)
       << "the comparison with the log-space baseline needs both";
-  EXPECT_TRUE(variants("scan", "sideways").empty());
-  EXPECT_TRUE(variants("scan", "forward", "bf16").empty());
+  EXPECT_TRUE(variant_names("scan", "sideways").empty());
+  EXPECT_TRUE(variant_names("scan", "forward", "bf16").empty());
   expect_error([] { Kernel("scan", "forward", "bf16"); }, {"scan.forward", "bf16"});
 }
 
 TEST(Registry, ForcedVariantRuns) {
-  const std::vector<std::string> names = variants("scan", "forward");
+  const std::vector<std::string> names = variant_names("scan", "forward");
   for (const std::string& name : names) {
     const ScopedVariant forced("scan", name);
     EXPECT_EQ(variant_that_runs(), name);
@@ -56,8 +56,8 @@ TEST(Registry, ForcedVariantRuns) {
 }
 
 TEST(Registry, ScopesEndWithWhatWasForcedBefore) {
-  const std::string first = variants("scan", "forward").front(),
-                    last = variants("scan", "forward").back();
+  const std::string first = variant_names("scan", "forward").front(),
+                    last = variant_names("scan", "forward").back();
   {
     const ScopedVariant outer("scan", last);
     {
@@ -207,7 +207,7 @@ TEST(Registry, DispatchFollowsTheRows) {
                                 {2, 40000, 40}}) {
     EXPECT_EQ(variant_that_runs(R, T, D), scan.choose({R, T, D}).variant)
         << R << " x " << T << " x " << D;
-    for (const std::string& name : variants("scan", "forward")) {
+    for (const std::string& name : variant_names("scan", "forward")) {
       const ScopedVariant forced("scan", name);
       EXPECT_EQ(variant_that_runs(R, T, D), name) << R << " x " << T << " x " << D;
     }
@@ -227,12 +227,12 @@ TEST(Registry, LevelsAreSummedUp) {
 }
 
 TEST(Registry, UnknownNamesListWhatThereIs) {
-  for (const std::string& op : operations())
+  for (const std::string& op : operation_names())
     expect_error<UsageError>([] { force_variant("no_such_op", "serial"); }, {"no_such_op", op});
   for (const std::string& variant : all_variants("scan"))
     expect_error<UsageError>([] { force_variant("scan", "no_such_variant"); },
                              {"no_such_variant", variant});
-  EXPECT_EQ(variant_that_runs(), variants("scan", "forward").front())
+  EXPECT_EQ(variant_that_runs(), variant_names("scan", "forward").front())
       << "a refused name changed the choice";
 }
 
@@ -240,7 +240,7 @@ TEST(Registry, UnknownNamesListWhatThereIs) {
 // program.
 TEST(RegistryDeathTest, ForceFromTheEnvironment) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  const std::string last = variants("scan", "forward").back();
+  const std::string last = variant_names("scan", "forward").back();
   setenv("MMREC_FORCE", fmt::format("gemm:{},scan:{}", all_variants("gemm").front(), last).c_str(),
          1);
   EXPECT_EXIT(std::exit(variant_that_runs() == last ? 0 : 1), testing::ExitedWithCode(0), "");

@@ -23,17 +23,17 @@ int32_t Sampler::choose(std::span<const float> logits, std::span<const int32_t> 
   }
   if (candidates_.empty()) fail("the tokenizer has no characters to generate");
   penalise(recent);
-  const Candidate likeliest = *std::ranges::max_element(candidates_, {}, &Candidate::value);
+  const Token likeliest = *std::ranges::max_element(candidates_, {}, &Token::value);
   if (sampling_.greedy || sampling_.temperature == 0) return likeliest.id;
   keep_top_k();
-  for (Candidate& candidate : candidates_)
+  for (Token& candidate : candidates_)
     candidate.value = std::exp((candidate.value - likeliest.value) / sampling_.temperature);
   keep_top_p();
 
   double rest = 0;
-  for (const Candidate& candidate : candidates_) rest += candidate.value;
+  for (const Token& candidate : candidates_) rest += candidate.value;
   rest *= random;
-  for (const Candidate& candidate : candidates_) {
+  for (const Token& candidate : candidates_) {
     rest -= candidate.value;
     if (rest < 0) return candidate.id;
   }
@@ -42,7 +42,7 @@ int32_t Sampler::choose(std::span<const float> logits, std::span<const int32_t> 
 
 void Sampler::penalise(std::span<const int32_t> recent) {
   if (sampling_.repetition_penalty == 1) return;
-  for (Candidate& candidate : candidates_)
+  for (Token& candidate : candidates_)
     if (std::ranges::find(recent, candidate.id) != recent.end())
       candidate.value = candidate.value > 0 ? candidate.value / sampling_.repetition_penalty
                                             : candidate.value * sampling_.repetition_penalty;
@@ -52,15 +52,15 @@ void Sampler::keep_top_k() {
   const auto k = static_cast<size_t>(sampling_.top_k);
   if (k == 0 || k >= candidates_.size()) return;
   std::ranges::nth_element(candidates_, candidates_.begin() + static_cast<int64_t>(k),
-                           std::greater(), &Candidate::value);
+                           std::greater(), &Token::value);
   candidates_.resize(k);
 }
 
 void Sampler::keep_top_p() {
   if (sampling_.top_p == 1) return;
-  std::ranges::sort(candidates_, std::greater(), &Candidate::value);
+  std::ranges::sort(candidates_, std::greater(), &Token::value);
   double rest = 0;
-  for (const Candidate& candidate : candidates_) rest += candidate.value;
+  for (const Token& candidate : candidates_) rest += candidate.value;
   rest *= sampling_.top_p;
   size_t kept = 0;
   while (kept < candidates_.size() && rest > 0) rest -= candidates_[kept++].value;

@@ -30,7 +30,7 @@ class Sampler {
   int32_t choose(std::span<const float> logits, std::span<const int32_t> recent, double random);
 
  private:
-  struct Candidate {
+  struct Token {
     double value;  // first the logit, then the weight
     int32_t id;
   };
@@ -39,7 +39,7 @@ class Sampler {
   void keep_top_p();
 
   Sampling sampling_;
-  std::vector<Candidate> candidates_;
+  std::vector<Token> candidates_;
 };
 
 }  // namespace mmrec

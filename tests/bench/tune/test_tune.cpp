@@ -231,7 +231,7 @@ TEST(TuneLog, SeesLinesOfOtherTuners) {
 // -------------------------------------------------------------------------------------------------
 // table
 
-Row row_of(const Call& call, const Instance& instance, const std::string& cpu = "some_cpu") {
+TableRow row_of(const Call& call, const Instance& instance, const std::string& cpu = "some_cpu") {
   return {.call = call,
           .isa = "avx2",
           .threads = 2,
@@ -307,7 +307,7 @@ TEST(TuneTable, MergeReplacesRowsOfTheSameKey) {
                       {row_of(product(8), kDefault), row_of(product(8), kDefault, "other_cpu")}};
   merge_rows(table, {row_of(product(8), tile(6)), row_of(product(512), tile(6))});
   ASSERT_EQ(table.rows.size(), 3);
-  for (const Row& row : table.rows)
+  for (const TableRow& row : table.rows)
     EXPECT_EQ(row.instance, row.cpu == "other_cpu" ? kDefault : tile(6));
 }
 
@@ -317,7 +317,7 @@ TEST(TuneTable, MergeReplacesRowsOfTheSameKey) {
 const Sources kSources{.default_variant = [](const Call&) { return "packed"; },
                        .of_today = [](const Verdict& verdict) { return verdict.code == "0123"; }};
 
-std::vector<Row> derive(const std::vector<Verdict>& verdicts) {
+std::vector<TableRow> derive(const std::vector<Verdict>& verdicts) {
   return derive_rows(verdicts, kMachine, kSources);
 }
 
@@ -338,7 +338,7 @@ TEST(TuneDerive, IgnoresVerdictsOfEarlierVersions) {
 
 TEST(TuneDerive, WinnersAndDefaults) {
   const Call small = product(8);
-  const std::vector<Row> rows =
+  const std::vector<TableRow> rows =
       derive({timed(kDefault, 1), timed(tile(6), 0.8, true), timed(tile(8), 0.9),
               timed(kDefault, 1, {}, small), timed(tile(10), 0.7, {}, small)});
   ASSERT_EQ(rows.size(), 2);
@@ -444,7 +444,7 @@ Verdict longer(double times, Verdict verdict) {
 
 TEST(TuneDerive, ShapesShareInstances) {
   const Call a = product(100), b = product(200), c = product(300);
-  const std::vector<Row> rows = derive(
+  const std::vector<TableRow> rows = derive(
       {timed(kDefault, 1, {}, a), longer(2, timed(kDefault, 1, {}, b)), timed(kDefault, 1, {}, c),
        timed(tile(6), 0.80, true, a), timed(tile(8), 0.81, {}, a),  // tile(8) is nearly as good
        longer(2, timed(tile(8), 0.70, true, b)), longer(2, timed(tile(6), 0.71, {}, b)),
@@ -886,9 +886,9 @@ TEST_F(TuneDatabase, EditedRowsStayUntilNewVerdicts) {
                        timed_here(mine, edited, tile(6), 0.8, true),
                        timed_here(mine, other, kDefault, 1)});
   ScheduleTable table = mine.table();
-  for (Row& row : table.rows)
+  for (TableRow& row : table.rows)
     if (row.call == edited) row.instance = tile(8);
-  std::erase_if(table.rows, [&](const Row& row) { return row.call == other; });
+  std::erase_if(table.rows, [&](const TableRow& row) { return row.call == other; });
   write_schedule_table(mine.table_path(), table);
   mine.add({});
   EXPECT_EQ(mine.row(edited)->instance, tile(8));
@@ -971,13 +971,13 @@ add_custom_target(test_workloads)
   std::filesystem::path table() const {
     return folder() / (Machine::current().microarchitecture + ".json");
   }
-  void write_rows(const std::vector<Row>& rows) const {
+  void write_rows(const std::vector<TableRow>& rows) const {
     make_directory(folder());
     write_schedule_table(table(), {Machine::current().microarchitecture, rows});
   }
-  Row row_here(const Call& call, const Instance& instance) {
+  TableRow row_here(const Call& call, const Instance& instance) {
     const Machine machine = Machine::current();
-    Row row = row_of(call, instance, machine.cpu);
+    TableRow row = row_of(call, instance, machine.cpu);
     row.isa = machine.isa;
     row.threads = machine.threads + 1;
     return row;
@@ -1036,7 +1036,7 @@ TEST_F(TuneTree, ConcurrentAppliesTakeTurns) {
 }
 
 TEST_F(TuneTree, VerifyDropsFailingRows) {
-  Row brother = row_here(product(64), tile(6));
+  TableRow brother = row_here(product(64), tile(6));
   brother.instance = tile(4);
   write_rows({row_here(product(512), tile(6)), brother,
               row_here({"rmsnorm", "forward", {{"N", 64}, {"D", 48}}},
@@ -1207,8 +1207,8 @@ TEST_F(TuneProgram, ShowWritesNothing) {
   ASSERT_EQ(run_command(show).code, 0) << output();
   EXPECT_FALSE(std::filesystem::exists(log()));
   const std::filesystem::path table = directory_ / (Machine::current().microarchitecture + ".json");
-  Row row = row_of(product(512), tile(6));
-  Row unknown = row;
+  TableRow row = row_of(product(512), tile(6));
+  TableRow unknown = row;
   unknown.call = {"convolution", "forward", {{"N", 3}, {"C", 4}}};
   write_schedule_table(table, {"cores", {row, unknown}});
   ASSERT_EQ(run_command(show).code, 0) << output();
@@ -1222,7 +1222,7 @@ TEST_F(TuneProgram, ShowWritesNothing) {
   // Both variants are built. Only the variant that serves the call changes.
   const std::string pending = "not built yet: tune apply";
   for (const KernelEntry* kernel : default_kernels("gemm", "nt")) {
-    Row mine = row_of(product(512), {kernel->variant, {}}, Machine::current().cpu);
+    TableRow mine = row_of(product(512), {kernel->variant, {}}, Machine::current().cpu);
     mine.isa = Machine::current().isa;
     mine.threads = available_threads();
     mine.lowered = kernel->lowered;
