@@ -2,10 +2,10 @@
 # emits the operation's kernels. generators/kernels.def is the registry, generators/schedules/ has
 # the schedule tables; generators/program/main.cpp describes the programs.
 #
-#   mmrec_kernels(<target> <generators>)
-#     <target>      links all kernels. Its include folder has kernels.inc, X-macro lists of the
+#   mmrec_kernels(<target> <objects>)
+#     <target>   links all kernels. Its include folder has kernels.inc, X-macro lists of the
 #                   instances and of the tables' rows, from which dispatch is built.
-#     <generators>  has the object files of the generators, for programs that compile kernels.
+#     <objects>  has the object files of the generators, for programs that compile kernels.
 
 set(MMREC_SCHEDULE "" CACHE STRING "The only schedule table to use: a name in generators/schedules, a path, or none (empty: by CPU)")
 # The environment variable counts only at the first configuration. `make` starts a new build folder
@@ -50,7 +50,7 @@ function(mmrec_write_build_description file)
   set(mmrec_kernel_target ${MMREC_TARGET}-${features} PARENT_SCOPE)
 endfunction()
 
-function(mmrec_kernels target generators)
+function(mmrec_kernels target generator_objects)
   set(description ${CMAKE_CURRENT_BINARY_DIR}/build.txt)
   mmrec_write_build_description(${description})
 
@@ -104,7 +104,7 @@ function(mmrec_kernels target generators)
   set_property(TARGET ${target} PROPERTY kernel_target ${mmrec_kernel_target})  # with all features
   target_include_directories(${target} INTERFACE ${CMAKE_CURRENT_BINARY_DIR}/include)
   target_link_libraries(${target} INTERFACE ${archives} mmrec_stream_store mmrec_halide_runtime Halide::Runtime)
-  add_library(${generators} INTERFACE)
-  target_sources(${generators} INTERFACE ${objects})
-  target_link_libraries(${generators} INTERFACE Halide::Halide)
+  add_library(${generator_objects} INTERFACE)
+  target_sources(${generator_objects} INTERFACE ${objects})
+  target_link_libraries(${generator_objects} INTERFACE Halide::Halide)
 endfunction()

@@ -6,19 +6,22 @@ function(mmrec_own_folder)
   # started.
   add_custom_target(own_folder
     COMMAND test "/proc/$$PPID/cwd" -ef . ||
-      (echo "This build folder was made for ${PROJECT_BINARY_DIR}. make build configures it for this place." && false)
+      (echo "This build folder was made for ${PROJECT_BINARY_DIR}." &&
+       echo "make build configures it for this place." && false)
     COMMENT "Is this the folder that was configured?")
-  mmrec_after_own_folder(${PROJECT_SOURCE_DIR})
+  mmrec_build_first(own_folder ${PROJECT_SOURCE_DIR})
 endfunction()
 
-function(mmrec_after_own_folder folder)
+# mmrec_build_first(<target> <folder>): all other targets that are defined in the folder and below
+# it wait for this one.
+function(mmrec_build_first first folder)
   get_property(targets DIRECTORY ${folder} PROPERTY BUILDSYSTEM_TARGETS)
-  list(REMOVE_ITEM targets own_folder)
+  list(REMOVE_ITEM targets ${first})
   foreach (target IN LISTS targets)
-    add_dependencies(${target} own_folder)
+    add_dependencies(${target} ${first})
   endforeach ()
   get_property(folders DIRECTORY ${folder} PROPERTY SUBDIRECTORIES)
   foreach (below IN LISTS folders)
-    mmrec_after_own_folder(${below})
+    mmrec_build_first(${first} ${below})
   endforeach ()
 endfunction()
