@@ -2,8 +2,8 @@
 
 namespace mmrec {
 
-// Constants shared by generators and runtime. The references in tests/ define their own copies, to
-// detect a wrong value here.
+// Constants shared by generators and runtime. The references in bench/reference/ define their own
+// copies, to detect a wrong value here.
 
 /// Epsilon of the normalisation. It is added to the root-mean-square, outside the root.
 inline constexpr float kNormEpsilon = 1e-6f;
