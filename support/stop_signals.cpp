@@ -36,7 +36,7 @@ void on_signal(int number) {
 StopSignals::StopSignals(bool announce) {
   first_signal = 0;
   announced = announce;
-  struct sigaction action{};
+  struct sigaction action {};
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;  // system calls in progress do not fail with EINTR
   for (size_t i = 0; i < kSignals.size(); ++i) {
@@ -61,7 +61,7 @@ SuspendSignal::~SuspendSignal() { ::sigaction(SIGTSTP, &before_, nullptr); }
 
 void SuspendSignal::listen() {
   if (before_.sa_handler == SIG_IGN) return;
-  struct sigaction action{};
+  struct sigaction action {};
   action.sa_handler = [](int) { suspension_asked = true; };
   action.sa_flags = SA_RESTART;
   ::sigaction(SIGTSTP, &action, nullptr);

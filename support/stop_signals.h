@@ -46,7 +46,7 @@ class SuspendSignal {
 
  private:
   void listen();
-  struct sigaction before_{};
+  struct sigaction before_ {};
 };
 
 /// Returns the name, such as "SIGINT".

@@ -285,7 +285,8 @@ struct Checked {
 };
 
 bool contains_one_of(const std::string& name, const std::vector<std::string>& parts) {
-  return std::ranges::any_of(parts, [&](const std::string& part) { return name.find(part) != name.npos; });
+  return std::ranges::any_of(parts,
+                             [&](const std::string& part) { return name.find(part) != name.npos; });
 }
 
 void check_gradients(const Config& config, float dropout, const Checked& checked = {}) {

@@ -50,9 +50,7 @@ TEST(Profile, DividesTheTimeOfConcurrentCalls) {
 TEST(Profile, RecordsNothingWhenOff) {
   reset_profile();
   const CallInfo info{.flops = 100};
-  {
-    const ProfiledCall call(kernels().front(), info);
-  }
+  { const ProfiledCall call(kernels().front(), info); }
   EXPECT_TRUE(profile_rows().empty());
   EXPECT_EQ(profile_table(1).find("overlap"), std::string::npos);
 }

@@ -204,9 +204,7 @@ TEST(AtomicFile, MakesDirectories) {
 
 TEST(AtomicFile, AppendsAcrossOpenings) {
   const TemporaryDirectory directory;
-  {
-    AppendFile(directory / "log").append("one\n");
-  }
+  { AppendFile(directory / "log").append("one\n"); }
   AppendFile log(directory / "log");
   log.append("two\n");
   log.append("three\n");

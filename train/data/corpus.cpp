@@ -118,7 +118,7 @@ std::vector<Note> describe(const CorpusFacts& facts, int64_t characters) {
     if (const std::string names = names_of(files, holds); !names.empty())
       notes.push_back({fmt::format("{}: {}", names, what), Style::kWarning});
   };
-  const auto sum = [&](int64_t FileFacts::* number) {
+  const auto sum = [&](int64_t FileFacts::*number) {
     int64_t result = 0;
     for (const FileFacts& file : files) result += file.*number;
     return result;

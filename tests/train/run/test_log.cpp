@@ -114,9 +114,7 @@ TEST_F(RunLogTest, PlainLinesGoToBothPlaces) {
 }
 
 TEST_F(RunLogTest, QuietOnlyLogsAndAppends) {
-  {
-    RunLog(log_file_, true, file_.get()).line("first run");
-  }
+  { RunLog(log_file_, true, file_.get()).line("first run"); }
   RunLog(log_file_, true, file_.get()).line("second run");
   EXPECT_EQ(printed(), "");
   EXPECT_EQ(logged(), "first run\nsecond run\n");

@@ -127,9 +127,7 @@ TEST_F(ChildProcessTest, CanBePolledAndStopped) {
   child.send(SIGTERM);
   EXPECT_EQ(child.wait(), -SIGTERM);
   child.send(SIGTERM);  // no process receives it
-  {
-    const ChildProcess forgotten = shell("sleep 60");
-  }
+  { const ChildProcess forgotten = shell("sleep 60"); }
 }
 
 // Even if the parent is killed: here a forked copy of this process.
