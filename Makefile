@@ -1,4 +1,5 @@
-# The usual ways in; each installs what is missing first. The work is done by cmake/setup.sh and the CMake presets.
+# The usual ways in; each installs what is missing first. The work is done by cmake/setup.sh and the
+# CMake presets.
 PRESET ?= release
 BUILD_DIR := $(if $(filter release,$(PRESET)),build,build-$(PRESET))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -21,15 +22,16 @@ setup:  ## install the tools and libraries that are missing
 build: setup  ## build every program into build/bin (PRESET=dev, asan: build-dev, build-asan)
 	@cmake/build.sh $(PRESET) $(BUILD_DIR)
 
-train: setup  ## build what that needs, train the tiny model on Tiny Shakespeare (about two minutes) and print a sample
+train: setup  ## build `train`, train on Tiny Shakespeare (about two minutes), print a sample
 	@cmake/build.sh $(PRESET) $(BUILD_DIR) train
-	@$(BUILD_DIR)/bin/train --config tiny --data data/tiny_shakespeare/input.txt --vocab auto --out checkpoints/shakespeare --overwrite \
-	  --steps 2000 --batch 6 --seq 128 --lr 6e-3 --lr-min 0.02x --beta2 0.99 --dropout 0 --val-split 0.1
+	@$(BUILD_DIR)/bin/train --config tiny --data data/tiny_shakespeare/input.txt --vocab auto \
+	  --out checkpoints/shakespeare --overwrite --val-split 0.1 --steps 2000 --batch 6 --seq 128 \
+	  --lr 6e-3 --lr-min 0.02x --beta2 0.99 --dropout 0
 
 test: build  ## run all tests
 	@ctest --preset $(PRESET)
 
-tune: build  ## find this machine's fastest schedules, build with them, test them, and time a step before and after (about ten minutes)
+tune: build  ## find the fastest schedules, build with them, test and time them (ten minutes)
 	@$(BUILD_DIR)/bin/tune sweep $(TUNE)
 	@$(BUILD_DIR)/bin/tune apply
 	@$(BUILD_DIR)/bin/tune verify
@@ -38,9 +40,10 @@ tune: build  ## find this machine's fastest schedules, build with them, test the
 bench: build  ## time the kernels
 	@$(BUILD_DIR)/bin/bench
 
-bench-rivals: build  ## time PyTorch and JAX doing the same in turn with ours (installs them: minutes the first time)
+bench-rivals: build  ## time PyTorch and JAX in turn with ours (installs them the first time)
 	@bench/rivals/python/setup.sh
-	@.venv-rivals/bin/python bench/rivals/python/driver.py --bench $(BUILD_DIR)/bin/bench --json $(BUILD_DIR)/bench-rivals.json
+	@.venv-rivals/bin/python bench/rivals/python/driver.py --bench $(BUILD_DIR)/bin/bench \
+	  --json $(BUILD_DIR)/bench-rivals.json
 
 clean:  ## remove the build
 	rm -rf $(BUILD_DIR)

@@ -32,4 +32,5 @@ if (NOT MMREC_TARGET OR NOT DEFINED CACHE{MMREC_CPU} OR NOT mmrec_isa_of STREQUA
   set(MMREC_CPU "${cpu}" CACHE STRING "CPU whose tuned schedules the kernels get")
   set(MMREC_MICROARCHITECTURE "${microarchitecture}" CACHE STRING "Its microarchitecture")
 endif ()
-message(STATUS "Kernels are compiled for ${MMREC_TARGET}, schedules are those of ${MMREC_CPU} (${MMREC_MICROARCHITECTURE})")
+message(STATUS "Kernels are compiled for ${MMREC_TARGET}, schedules are those of ${MMREC_CPU} "
+  "(${MMREC_MICROARCHITECTURE})")

@@ -9,7 +9,8 @@ macro(mmrec_uninstrumented)
 endmacro()
 
 if (MMREC_SANITIZE)
-  add_compile_options(-fsanitize=${MMREC_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  add_compile_options(-fsanitize=${MMREC_SANITIZE} -fno-sanitize-recover=all
+    -fno-omit-frame-pointer)
   # false positives in instrumented standard headers
   add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   add_link_options(-fsanitize=${MMREC_SANITIZE})
@@ -19,9 +20,12 @@ if (MMREC_LIBFUZZER)
   add_compile_options(-fsanitize=fuzzer-no-link)  # reports the code paths that an input takes
   include(CheckCXXSourceCompiles)
   set(CMAKE_REQUIRED_FLAGS -fsanitize=fuzzer)
-  check_cxx_source_compiles("extern \"C\" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }" MMREC_HAS_LIBFUZZER)
+  check_cxx_source_compiles(
+    "extern \"C\" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }"
+    MMREC_HAS_LIBFUZZER)
   unset(CMAKE_REQUIRED_FLAGS)
   if (NOT MMREC_HAS_LIBFUZZER)
-    message(FATAL_ERROR "${CMAKE_CXX_COMPILER} has no libFuzzer: apt-get install clang-16 libclang-rt-16-dev")
+    message(FATAL_ERROR
+      "${CMAKE_CXX_COMPILER} has no libFuzzer: apt-get install clang-16 libclang-rt-16-dev")
   endif ()
 endif ()

@@ -7,10 +7,12 @@
 #                   instances and of the tables' rows, from which dispatch is built.
 #     <objects>  has the object files of the generators, for programs that compile kernels.
 
-set(MMREC_SCHEDULE "" CACHE STRING "The only schedule table to use: a name in generators/schedules, a path, or none (empty: by CPU)")
+set(MMREC_SCHEDULE "" CACHE STRING
+  "The only schedule table to use: a name in generators/schedules, a path, or none (empty: by CPU)")
 # The environment variable counts only at the first configuration. `make` starts a new build folder
 # if it changes, and `tune apply` passes -DMMREC_SCHEDULE_DIR.
-set(MMREC_SCHEDULE_DIR "$ENV{MMREC_SCHEDULE_DIR}" CACHE PATH "Folder of schedule tables that come before the project's")
+set(MMREC_SCHEDULE_DIR "$ENV{MMREC_SCHEDULE_DIR}" CACHE PATH
+  "Folder of schedule tables that come before the project's")
 
 # Writes the file that generators/registry/build_description.h reads: the target, and the tables in
 # order of precedence.
@@ -29,7 +31,8 @@ function(mmrec_write_build_description file)
       get_filename_component(table ${MMREC_SCHEDULE} ABSOLUTE BASE_DIR ${PROJECT_SOURCE_DIR})
     endif ()
     if (NOT EXISTS ${table})
-      message(FATAL_ERROR "MMREC_SCHEDULE=${MMREC_SCHEDULE}: there is no ${schedules}/${MMREC_SCHEDULE}.json and no ${table}")
+      message(FATAL_ERROR "MMREC_SCHEDULE=${MMREC_SCHEDULE}: there is no "
+        "${schedules}/${MMREC_SCHEDULE}.json and no ${table}")
     endif ()
     set(tables ${table})
     set(kind only_table)
@@ -40,8 +43,8 @@ function(mmrec_write_build_description file)
       list(APPEND tables ${found})
     endforeach ()
   endif ()
-  set(lines "target ${MMREC_TARGET}-${features}\nhalide ${Halide_VERSION}\nisa ${MMREC_ISA}\ncpu ${MMREC_CPU}\n")
-  string(APPEND lines "microarchitecture ${MMREC_MICROARCHITECTURE}\n")
+  set(lines "target ${MMREC_TARGET}-${features}\nhalide ${Halide_VERSION}\nisa ${MMREC_ISA}\n")
+  string(APPEND lines "cpu ${MMREC_CPU}\nmicroarchitecture ${MMREC_MICROARCHITECTURE}\n")
   foreach (table IN LISTS tables)
     string(APPEND lines "${kind} ${table}\n")
   endforeach ()
@@ -57,12 +60,16 @@ function(mmrec_kernels target generator_objects)
   # Code that all generator programs share. It compiles support/ and registry/ a second time,
   # because generators are built without sanitizers.
   set(support ${PROJECT_SOURCE_DIR}/support)
-  add_library(mmrec_generator_program STATIC program/main.cpp registry/build_description.cpp registry/instance.cpp
-    registry/registry.cpp registry/schedule_table.cpp ${support}/atomic_file.cpp ${support}/directory_lock.cpp ${support}/exceptions.cpp
-    ${support}/file_descriptor.cpp ${support}/names.cpp ${support}/path_at.cpp ${support}/strict_json.cpp)
+  add_library(mmrec_generator_program STATIC program/main.cpp registry/build_description.cpp
+    registry/instance.cpp registry/registry.cpp registry/schedule_table.cpp
+    ${support}/atomic_file.cpp ${support}/directory_lock.cpp ${support}/exceptions.cpp
+    ${support}/file_descriptor.cpp ${support}/names.cpp ${support}/path_at.cpp
+    ${support}/strict_json.cpp)
   target_include_directories(mmrec_generator_program PUBLIC ${PROJECT_SOURCE_DIR})
-  target_link_libraries(mmrec_generator_program PUBLIC Halide::Halide fmt::fmt nlohmann_json::nlohmann_json)
-  target_compile_definitions(mmrec_generator_program PUBLIC MMREC_HALIDE_LIBRARIES="$<TARGET_FILE_DIR:Halide::Halide>")
+  target_link_libraries(mmrec_generator_program PUBLIC Halide::Halide fmt::fmt
+    nlohmann_json::nlohmann_json)
+  target_compile_definitions(mmrec_generator_program PUBLIC
+    MMREC_HALIDE_LIBRARIES="$<TARGET_FILE_DIR:Halide::Halide>")
   # parsing Halide.h takes longer than any file here
   target_precompile_headers(mmrec_generator_program PRIVATE <Halide.h>)
 
@@ -82,7 +89,8 @@ function(mmrec_kernels target generator_objects)
     set_target_properties(${op}_generator PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${folder})
     add_custom_command(OUTPUT ${folder}/kernels.a ${folder}/kernels.inc
       COMMAND ${op}_generator --emit ${description} ${folder}
-      DEPENDS ${op}_generator ${description} ${mmrec_tables} COMMENT "Emitting the kernels of ${op}" VERBATIM)
+      DEPENDS ${op}_generator ${description} ${mmrec_tables}
+      COMMENT "Emitting the kernels of ${op}" VERBATIM)
     add_custom_target(${op}_kernels DEPENDS ${folder}/kernels.a ${folder}/kernels.inc)
     list(APPEND archives ${folder}/kernels.a)
     list(APPEND objects $<TARGET_OBJECTS:${op}_generator>)
@@ -93,7 +101,8 @@ function(mmrec_kernels target generator_objects)
 
   list(GET ops 0 any)
   set(halide_runtime ${CMAKE_CURRENT_BINARY_DIR}/halide_runtime.o)
-  add_custom_command(OUTPUT ${halide_runtime} COMMAND ${any}_generator --runtime ${description} ${halide_runtime}
+  add_custom_command(OUTPUT ${halide_runtime}
+    COMMAND ${any}_generator --runtime ${description} ${halide_runtime}
     DEPENDS ${any}_generator ${description} COMMENT "Compiling Halide's runtime" VERBATIM)
   add_library(mmrec_halide_runtime STATIC ${halide_runtime})
   set_target_properties(mmrec_halide_runtime PROPERTIES LINKER_LANGUAGE CXX)
@@ -103,7 +112,8 @@ function(mmrec_kernels target generator_objects)
   set_property(TARGET ${target} PROPERTY kernel_lists ${lists})
   set_property(TARGET ${target} PROPERTY kernel_target ${mmrec_kernel_target})  # with all features
   target_include_directories(${target} INTERFACE ${CMAKE_CURRENT_BINARY_DIR}/include)
-  target_link_libraries(${target} INTERFACE ${archives} mmrec_stream_store mmrec_halide_runtime Halide::Runtime)
+  target_link_libraries(${target} INTERFACE ${archives} mmrec_stream_store mmrec_halide_runtime
+    Halide::Runtime)
   add_library(${generator_objects} INTERFACE)
   target_sources(${generator_objects} INTERFACE ${objects})
   target_link_libraries(${generator_objects} INTERFACE Halide::Halide)

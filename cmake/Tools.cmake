@@ -4,7 +4,8 @@ find_program(MMREC_CCACHE ccache)
 if (MMREC_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   # Halide's header is precompiled. ccache caches users of a precompiled header only with this
   # setting.
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${MMREC_CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+    ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${MMREC_CCACHE})
   add_compile_options($<$<CXX_COMPILER_ID:GNU>:-fpch-preprocess>)
 endif ()
 

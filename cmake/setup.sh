@@ -9,7 +9,8 @@ lock cmake set-up
 
 missing=()
 for package in $(sed '/^#/d' cmake/packages.txt); do
-  [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+  [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
+    missing+=("$package")
 done
 
 if [ ${#missing[@]} -gt 0 ]; then
@@ -19,13 +20,15 @@ if [ ${#missing[@]} -gt 0 ]; then
   elif command -v sudo >/dev/null && sudo -v; then
     as_root=(sudo bash -c)
   else
-    printf 'These packages are missing and this account can not install them. As root, run:\n  %s\nThen try again.\n' "$install" >&2
+    printf '%s As root, run:\n  %s\nThen try again.\n' \
+      'These packages are missing and this account can not install them.' "$install" >&2
     exit 1
   fi
   echo "Installing Debian packages: ${missing[*]}"
   "${as_root[@]}" "export DEBIAN_FRONTEND=noninteractive; $install" >.setup.log 2>&1 9<&- || {
     tail -n 20 .setup.log >&2
-    echo "The installation of Debian packages failed (all of its output: .setup.log). By hand: $install" >&2
+    echo "The installation of Debian packages failed (all of its output: .setup.log)." >&2
+    echo "By hand: $install" >&2
     exit 1
   }
   rm -f .setup.log
@@ -34,11 +37,13 @@ fi
 # The virtual environment is complete if it holds a copy of the requirements it was made from. Its
 # programs contain its path: remake it if it was copied or moved.
 here=$(pwd -P)/.venv/bin/
-if ! cmp -s cmake/requirements.txt .venv/requirements.txt || ! grep -qF -e "#!$here" -e " $here" -e "\"$here" .venv/bin/cmake; then
+if ! cmp -s cmake/requirements.txt .venv/requirements.txt ||
+  ! grep -qF -e "#!$here" -e " $here" -e "\"$here" .venv/bin/cmake; then
   echo "Installing Halide, CMake and Ninja into .venv"
   rm -rf .venv
   python3 -m venv .venv 9<&-
-  .venv/bin/pip install --quiet --disable-pip-version-check --no-deps -r cmake/requirements.txt 9<&- || {
+  .venv/bin/pip install --quiet --disable-pip-version-check --no-deps \
+    -r cmake/requirements.txt 9<&- || {
     echo "pip could not install cmake/requirements.txt; is there a network? Then try again." >&2
     exit 1
   }

@@ -16,12 +16,16 @@ namespace {
 
 /// Each series has its own colour and shape. Rivals have hollow markers.
 constexpr const char* kStyle = R"(
-.plot text.roof { fill: var(--ink); font-weight: 600; paint-order: stroke; stroke: var(--paper); stroke-width: 4px; stroke-linejoin: round; }
+.plot text.roof { fill: var(--ink); font-weight: 600; paint-order: stroke; stroke: var(--paper);
+  stroke-width: 4px; stroke-linejoin: round; }
 .plot path.roof { fill: none; stroke: var(--ink); stroke-width: 2; }
-.mark { stroke: var(--paper); stroke-width: 0.8; } .mark.rival { fill: var(--paper); fill-opacity: 0.5; stroke-width: 1.7; }
+.mark { stroke: var(--paper); stroke-width: 0.8; }
+.mark.rival { fill: var(--paper); fill-opacity: 0.5; stroke-width: 1.7; }
 .plot .mark:hover { stroke: var(--ink); stroke-width: 2; }
-td:last-child { text-align: left; color: var(--soft); } tr.fastest td:first-child { font-weight: 650; }
-td.part { background: linear-gradient(90deg, var(--bar) var(--p), transparent var(--p)); min-width: 90px; }
+td:last-child { text-align: left; color: var(--soft); }
+tr.fastest td:first-child { font-weight: 650; }
+td.part { background: linear-gradient(90deg, var(--bar) var(--p), transparent var(--p));
+  min-width: 90px; }
 )";
 
 /// Marker outlines around (0, 0).

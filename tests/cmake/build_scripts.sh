@@ -34,13 +34,15 @@ chmod +x tools/dpkg-query tools/python3
 export PATH=$work/tools:$PATH
 
 mkdir -p tree/cmake
-cp "$source"/cmake/{build.sh,setup.sh,lock.sh,OwnFolder.cmake,packages.txt,requirements.txt} tree/cmake
+cp "$source"/cmake/{build.sh,setup.sh,lock.sh,OwnFolder.cmake} tree/cmake
+cp "$source"/cmake/{packages,requirements}.txt tree/cmake
 cp "$source/CMakePresets.json" tree
 cat >tree/CMakeLists.txt <<'EOF'
 cmake_minimum_required(VERSION 3.28)
 project(toy NONE)
 set(MMREC_SCHEDULE_DIR "$ENV{MMREC_SCHEDULE_DIR}" CACHE PATH "")
-add_custom_command(OUTPUT result COMMAND sh ${PROJECT_SOURCE_DIR}/step ${PROJECT_SOURCE_DIR}/text result DEPENDS text)
+add_custom_command(OUTPUT result DEPENDS text
+  COMMAND sh ${PROJECT_SOURCE_DIR}/step ${PROJECT_SOURCE_DIR}/text result)
 add_custom_target(toy ALL DEPENDS result)
 add_custom_target(other COMMAND echo other >other)
 include(cmake/OwnFolder.cmake)
@@ -70,7 +72,8 @@ is tree/build/result first
 # says what to do.
 cp -a tree copy
 echo second >copy/text
-! cmake --build copy/build >said 2>&1 || fail "the copy's build folder, which is the tree's, was built"
+! cmake --build copy/build >said 2>&1 ||
+  fail "the copy's build folder, which is the tree's, was built"
 said "was made for $work/tree/build"
 said 'make build'
 setup copy
@@ -83,7 +86,8 @@ cmake --build copy/build >said 2>&1 || fail "the copy was not built"
 # A moved tree; also if the new path is a suffix of the old one.
 mkdir -p "outer$work"
 cp -a tree "outer$work/moved"
-(cd "outer$work/moved" && ./cmake/setup.sh && ./cmake/build.sh release build) >said 2>&1 || fail "not built"
+(cd "outer$work/moved" && ./cmake/setup.sh && ./cmake/build.sh release build) >said 2>&1 ||
+  fail "not built"
 mv "outer$work/moved" moved
 echo third >moved/text
 setup moved

@@ -13,8 +13,8 @@ fail() {
 }
 
 mkdir "$work/tree"
-(cd "$source" && find . -path './build*' -prune -o \( -name '*.h' -o -name '*.cpp' -o -name '*.def' \) -print |
-  grep -v '^./\.' | xargs cp --parents -t "$work/tree")
+(cd "$source" && find $(sed 's/[ /].*//' "$folders" | sort -u) -name '*.h' -o -name '*.cpp' \
+  -o -name '*.def' | xargs cp --parents -t "$work/tree")
 check() { "$source/cmake/include_rule.sh" "$work/tree" "$folders" >"$work/said" 2>&1; }
 check || fail "the sources as they are were refused"
 

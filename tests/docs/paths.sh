@@ -25,7 +25,8 @@ for document in README.md docs/*.md; do
   words=$(grep -oE '`[^`]+`' "$document" | tr '` ' '\n' | grep -vE "$examples")
   check '' < <(grep -E "^($folders)/[A-Za-z0-9_./<>*-]*$" <<<"$words")
   check '.*/[^/]*' < <(grep -E '^[A-Za-z0-9_]+\.(h|cpp|def|py|sh|cmake)$' <<<"$words")
-  check "$(sed 's/[^/]*$//' <<<"$document")" < <(grep -oE '\]\([a-z0-9/-]+\.md' "$document" | sed 's/..//')
+  check "$(sed 's/[^/]*$//' <<<"$document")" < <(grep -oE '\]\([a-z0-9/-]+\.md' "$document" |
+    sed 's/..//')
 done
 ((checked > 100)) || { echo "only $checked names were found"; exit 1; }
 exit $status

@@ -168,8 +168,8 @@ class GeneratorProgram : public testing::Test {
   Strings instances() const {
     const std::string text = read_file(out() / "kernels.inc");
     Strings all;
-    const std::regex line(
-        R"re(MMREC_INSTANCE\((\w+), dropout, forward, plain, f32, "([^"]*)", "([^"]*)", "[0-9a-f]{16}"\))re");
+    const std::regex line(R"re(MMREC_INSTANCE\((\w+), dropout, forward, plain, f32, )re"
+                          R"re("([^"]*)", "([^"]*)", "[0-9a-f]{16}"\))re");
     for (std::sregex_iterator it(text.begin(), text.end(), line), end; it != end; ++it)
       all.push_back(fmt::format("{} '{}' by {}", (*it)[1].str(), (*it)[2].str(), (*it)[3].str()));
     return all;

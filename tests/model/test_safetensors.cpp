@@ -105,7 +105,8 @@ TEST(Safetensors, DataIsAligned) {
 TEST(Safetensors, ReadsAnyOrderAndUnalignedData) {
   const TemporaryDirectory directory;
   const std::string header =
-      R"({"b":{"data_offsets":[4,12],"shape":[2],"dtype":"I32"},"__metadata__":{"k":"v"},"a":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]}} )";
+      R"({"b":{"data_offsets":[4,12],"shape":[2],"dtype":"I32"},"__metadata__":{"k":"v"},)"
+      R"("a":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]}} )";
   std::string content = make_file(header, 12);
   const float a = 2.5f;
   std::memcpy(content.data() + kLengthBytes + header.size(), &a, sizeof a);

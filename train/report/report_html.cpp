@@ -19,33 +19,46 @@ namespace mmrec {
 namespace {
 
 constexpr std::string_view kStyle = R"(
-h2 { font-size: 17px; margin: 34px 0 6px; } h2 small { color: var(--soft); font-weight: 400; font-size: 13px; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 10px; margin: 18px 0 22px; }
+h2 { font-size: 17px; margin: 34px 0 6px; }
+h2 small { color: var(--soft); font-weight: 400; font-size: 13px; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); gap: 10px;
+  margin: 18px 0 22px; }
 .cards div { border: 1px solid var(--line); border-radius: 10px; padding: 10px 14px; }
-.cards b { display: block; font-size: 22px; font-weight: 600; font-variant-numeric: tabular-nums; } .cards span { color: var(--soft); font-size: 13px; }
-.check { margin: 6px 0; padding: 8px 12px; border-radius: 8px; border: 1px solid var(--line); max-width: none; color: inherit; }
+.cards b { display: block; font-size: 22px; font-weight: 600; font-variant-numeric: tabular-nums; }
+.cards span { color: var(--soft); font-size: 13px; }
+.check { margin: 6px 0; padding: 8px 12px; border-radius: 8px; border: 1px solid var(--line);
+  max-width: none; color: inherit; }
 .check.bad { border-color: var(--c1); border-left-width: 4px; }
-.pairs { display: grid; grid-template-columns: 1fr 1fr; gap: 0 28px; } @media (max-width: 640px) { .pairs { display: block; } }
-figure { margin: 0 0 8px; position: relative; } figcaption { font-weight: 600; margin: 14px 0 2px; } figcaption small { color: var(--soft); font-weight: 400; }
-.plot .line { fill: none; stroke-width: 1.8; stroke-linejoin: round; } .plot .dashed { stroke-dasharray: 5 4; } .plot .band { opacity: 0.14; stroke: none; }
-.plot .dot { stroke: var(--paper); stroke-width: 1; } .plot .cursor { stroke: var(--soft); stroke-dasharray: 2 3; visibility: hidden; }
-.tip { position: absolute; top: 26px; pointer-events: none; background: var(--paper); border: 1px solid var(--line); border-radius: 6px;
-  padding: 4px 8px; font-size: 12px; white-space: pre; visibility: hidden; font-variant-numeric: tabular-nums; }
+.pairs { display: grid; grid-template-columns: 1fr 1fr; gap: 0 28px; }
+@media (max-width: 640px) { .pairs { display: block; } }
+figure { margin: 0 0 8px; position: relative; } figcaption { font-weight: 600; margin: 14px 0 2px; }
+figcaption small { color: var(--soft); font-weight: 400; }
+.plot .line { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
+.plot .dashed { stroke-dasharray: 5 4; } .plot .band { opacity: 0.14; stroke: none; }
+.plot .dot { stroke: var(--paper); stroke-width: 1; }
+.plot .cursor { stroke: var(--soft); stroke-dasharray: 2 3; visibility: hidden; }
+.tip { position: absolute; top: 26px; pointer-events: none; background: var(--paper);
+  border: 1px solid var(--line); border-radius: 6px;
+  padding: 4px 8px; font-size: 12px; white-space: pre; visibility: hidden;
+  font-variant-numeric: tabular-nums; }
 .swatch { width: 14px; height: 4px; border-radius: 2px; display: inline-block; }
 td .swatch { margin-right: 8px; vertical-align: middle; }
 details { margin: 10px 0; } summary { cursor: pointer; font-weight: 600; }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; border-left: 3px solid var(--line); padding: 4px 0 4px 14px; font: 14px/1.5 Georgia, "Times New Roman", serif; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; border-left: 3px solid var(--line);
+  padding: 4px 0 4px 14px; font: 14px/1.5 Georgia, "Times New Roman", serif; }
 )";
 
 /// Shows the values under the pointer. The page is complete without it.
 constexpr std::string_view kScript = R"(<script>
 for (const figure of document.querySelectorAll('figure')) {
-  const curves = JSON.parse(figure.querySelector('script').textContent), tip = figure.querySelector('.tip');
+  const curves = JSON.parse(figure.querySelector('script').textContent);
+  const tip = figure.querySelector('.tip');
   const short = v => Math.abs(v) >= 1e4 ? Math.round(v).toLocaleString() : +v.toPrecision(4);
   for (const svg of figure.querySelectorAll('svg.plot')) {
     const cursor = svg.querySelector('.cursor'), d = svg.dataset;
     svg.addEventListener('pointermove', event => {
-      const box = svg.getBoundingClientRect(), pixel = (event.clientX - box.left) * svg.viewBox.baseVal.width / box.width;
+      const box = svg.getBoundingClientRect();
+      const pixel = (event.clientX - box.left) * svg.viewBox.baseVal.width / box.width;
       const x = +d.x0 + (pixel - d.left) / (d.right - d.left) * (d.x1 - d.x0);
       let nearest = null;
       const rows = curves.map(([name, xs, ys]) => {
@@ -61,9 +74,12 @@ for (const figure of document.querySelectorAll('figure')) {
       cursor.style.visibility = tip.style.visibility = 'visible';
       tip.textContent = figure.dataset.axis + ' ' + short(nearest) + '\n' + rows.join('\n');
       const place = at * box.width / svg.viewBox.baseVal.width;
-      tip.style.left = (place + 14 + tip.offsetWidth > box.width ? Math.max(0, place - 14 - tip.offsetWidth) : place + 14) + 'px';
+      const fits = place + 14 + tip.offsetWidth <= box.width;
+      tip.style.left = (fits ? place + 14 : Math.max(0, place - 14 - tip.offsetWidth)) + 'px';
     });
-    svg.addEventListener('pointerleave', () => { cursor.style.visibility = tip.style.visibility = 'hidden'; });
+    svg.addEventListener('pointerleave', () => {
+      cursor.style.visibility = tip.style.visibility = 'hidden';
+    });
   }
 }
 </script>

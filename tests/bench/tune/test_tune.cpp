@@ -939,8 +939,9 @@ class TuneTree : public TuneDatabase {
                           fmt::format(R"(cmake_minimum_required(VERSION 3.28)
 project(toy NONE)
 file(WRITE ${{PROJECT_BINARY_DIR}}/folder "${{MMREC_SCHEDULE_DIR}} '${{MMREC_SCHEDULE}}'")
-add_custom_command(OUTPUT generators/kernel.o COMMAND ${{CMAKE_COMMAND}} -E copy {0} generators/kernel.o
-  COMMAND ${{CMAKE_COMMAND}} -E touch generators/kernel.key DEPENDS {0})
+add_custom_command(OUTPUT generators/kernel.o DEPENDS {0}
+  COMMAND ${{CMAKE_COMMAND}} -E copy {0} generators/kernel.o
+  COMMAND ${{CMAKE_COMMAND}} -E touch generators/kernel.key)
 add_custom_target(programs DEPENDS generators/kernel.o)
 add_custom_target(test_workloads)
 )",

@@ -28,7 +28,8 @@ FIELDS = {
 
 def shapes(c):
     """Returns the shape of every parameter; linear weights are [out, in]."""
-    D, result = c["dim"], {"embedding.weight": [c["vocab_size"], c["dim"]], "norm.weight": [c["dim"]]}
+    D = c["dim"]
+    result = {"embedding.weight": [c["vocab_size"], D], "norm.weight": [D]}
     linears = {
         "W_g": (D, D), "mdi.W_g": (D, 2 * D), "ffn.0": (4 * D, D), "ffn.3": (D, 4 * D),
         "multi_mem_attention.W_q": (D, D), "multi_mem_attention.W_o": (D, D),

@@ -32,7 +32,8 @@ run prepare --dataset tiny_shakespeare --val-split 0.02 --out data
 said 'is up to date'
 
 # How much memory, disk and time will it take? The answer writes nothing.
-settings=(--data data --vocab auto --set dim=64 --set layers=3 --batch 4 --seq 64 --steps 200 --val-tokens 0 --save-every 40 --lr 3e-3 --dropout 0.1)
+settings=(--data data --vocab auto --set dim=64 --set layers=3 --batch 4 --seq 64 --steps 200
+  --val-tokens 0 --save-every 40 --lr 3e-3 --dropout 0.1)
 run train "${settings[@]}" --plan
 said 'parameters'
 said 'tokens/s'
@@ -83,19 +84,22 @@ run generate --checkpoint run --prompt 'ROMEO:' --tokens 200 --temperature 0.8 -
 same said first
 
 # Four experiments. The best becomes a file of options. A second call finds them done.
-run search --data data --grid lr=1e-3,1e-2 --grid batch=2,4 --steps 60 --out search -- --vocab auto --set dim=64 --set layers=2 --seq 64
+run search --data data --grid lr=1e-3,1e-2 --grid batch=2,4 --steps 60 --out search \
+  -- --vocab auto --set dim=64 --set layers=2 --seq 64
 said '4/4'
 said 'perplexity'
 [ "$(wc -l <search/results.jsonl)" = 4 ] || fail "results.jsonl has not four lines"
 grep -q '"error":"[^"]' search/results.jsonl && fail "an experiment failed"
-run search --data data --grid lr=1e-3,1e-2 --grid batch=2,4 --steps 60 --out search -- --vocab auto --set dim=64 --set layers=2 --seq 64
+run search --data data --grid lr=1e-3,1e-2 --grid batch=2,4 --steps 60 --out search \
+  -- --vocab auto --set dim=64 --set layers=2 --seq 64
 said 'going on after 4 results'
 run train --options search/best.toml --out better --steps 80
 said 'step 80/80'
 
 # Another architecture, in the same way: a resumed run, its loss, its text, and a search over both
 # architectures.
-other=(--data data --vocab auto --arch mingru --set dim=64 --set layers=2 --batch 4 --seq 64 --val-tokens 0 --save-every 20)
+other=(--data data --vocab auto --arch mingru --set dim=64 --set layers=2 --batch 4 --seq 64
+  --val-tokens 0 --save-every 20)
 run train "${other[@]}" --plan
 said 'minGRU'
 run train "${other[@]}" --steps 40 --out other
@@ -105,7 +109,8 @@ run evaluate --checkpoint other
 said 'bits per character'
 run generate --checkpoint other --prompt 'ROMEO:' --tokens 20
 said '^ROMEO:'
-run search --data data --grid arch=mmrec,mingru --steps 40 --out architectures -- --vocab auto --set dim=64 --set layers=2 --seq 64
+run search --data data --grid arch=mmrec,mingru --steps 40 --out architectures \
+  -- --vocab auto --set dim=64 --set layers=2 --seq 64
 said 'mingru .*40'
 
 # Show how the runs went: in the terminal, and as a self-contained page.
