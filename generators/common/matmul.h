@@ -97,12 +97,19 @@ class Matmul {
 
  private:
   void schedule(Func func, Stage consumer, Var n, Var m, Epilogue epilogue) {
-    Var column_in_tile("column_in_tile"), row_in_tile("row_in_tile"), column_tile("column_tile"),
-        row_tile("row_tile"), task("task");
-    Var column_group("column_group");
+    const Var row_tile("row_tile");
     // Tiles must begin at multiples of their size: an intermediate consumer must not start where
     // its own consumer does.
     func.bound(n, 0, N_).bound(m, 0, M_).compute_root();
+    schedule_consumer(consumer, n, m, row_tile, epilogue);
+    schedule_sums(func, row_tile);
+    schedule_packing();
+  }
+
+  /// Divides the consumer into tasks, and these into register tiles.
+  void schedule_consumer(Stage consumer, Var n, Var m, Var row_tile, Epilogue epilogue) {
+    Var column_in_tile("column_in_tile"), row_in_tile("row_in_tile"), column_tile("column_tile"),
+        task("task"), column_group("column_group");
     consumer.split(m, row_tile, row_in_tile, tile_.rows, TailStrategy::GuardWithIf)
         .split(n, column_tile, column_in_tile, tile_.columns, TailStrategy::GuardWithIf);
     const Expr row_tiles = (M_ + tile_.rows - 1) / tile_.rows,
@@ -132,14 +139,17 @@ class Matmul {
         .fuse(inner, outer, outer)
         .parallel(outer);
     if (epilogue == Epilogue::kLight) consumer.unroll(column_in_tile).unroll(row_in_tile);
+  }
 
+  /// Sums a register tile for each tile of the consumer.
+  void schedule_sums(Func consumer, Var row_tile) {
     // At the edges Halide cannot prove that a tile of the consumer needs a single tile of the
     // product.
     accumulator_.bound(column_, 0, tile_.columns)
         .bound(row_, 0, tile_.rows)
         .bound_extent(column_tile_, 1)
         .bound_extent(row_tile_, 1);
-    accumulator_.compute_at(func, row_tile)
+    accumulator_.compute_at(consumer, row_tile)
         .vectorize(column_, tile_.lanes)
         .unroll(column_)
         .unroll(row_);
@@ -152,10 +162,13 @@ class Matmul {
       sum.reorder(column_, row_, k_);
     }
     sum.vectorize(column_, tile_.lanes).unroll(column_).unroll(row_);
-    // Pack one vector of columns along all of k, then the next. If k is B's innermost dimension, a
-    // column of the panel is a row of B: twice the columns would read twice the rows at a time,
-    // more than the L1 cache has ways if a row is a multiple of 2 KiB. Only the vector at B's edge
-    // is masked: clamping its columns would load it element by element.
+  }
+
+  /// Packs one vector of columns along all of k, then the next. If k is B's innermost dimension, a
+  /// column of the panel is a row of B: twice the columns would read twice the rows at a time, more
+  /// than the L1 cache has ways if a row is a multiple of 2 KiB. Only the vector at B's edge is
+  /// masked: clamping its columns would load it element by element.
+  void schedule_packing() {
     RVar vector("vector"), lane("lane");
     panel_.compute_root().bound(column_, 0, tile_.columns);
     std::vector<VarOrRVar> packing_order{lane, k_in_panel_, vector};

@@ -2,6 +2,8 @@
 // their gradients (runtime/ops/mdi_gamma.h). Fused: biases and sigmoids are in the epilogues of the
 // matrix products; backward computes both sigmoids' derivatives in one pass, before the products
 // that use them.
+#include <utility>
+
 #include "generators/common/activations.h"
 #include "generators/common/fusible.h"
 #include "generators/constants/constants.h"
@@ -89,24 +91,7 @@ class MdiGammaBackward : public FusibleGenerator<MdiGammaBackward> {
                   dcontext_in_bias, dcontext_out, dcontext_out_bias);
     Var d("d"), r("r"), n("n");
     const Expr N = dz.dim(1).extent(), D = dz.dim(0).extent(), R = dgamma_in_bias.dim(0).extent();
-
-    // Gradients of both MLPs before the sigmoids; fused: one pass.
-    Func scaled("scaled"), dproduct("dproduct"), dgamma_sigmoid("dgamma_sigmoid"),
-        dcontext_sigmoid("dcontext_sigmoid");
-    Func dsum("dsum"), dgamma("dgamma"), dcontext("dcontext");
-    const Expr g = gamma_sigmoid(d, n), c = context_sigmoid(d, n);
-    scaled(d, n) = dgm_scale * dgm(d, n);
-    dproduct(d, n) =
-        select(g * c >= kMdiGammaMin && g * c <= 1.f - kMdiGammaMin, scaled(d, n), 0.f);
-    dgamma_sigmoid(d, n) = dproduct(d, n) * c;
-    dcontext_sigmoid(d, n) = dproduct(d, n) * g;
-    dsum(d, n) =
-        Tuple(dgamma_sigmoid(d, n) * g * (1.f - g), dcontext_sigmoid(d, n) * c * (1.f - c));
-    dgamma(d, n) = dsum(d, n)[0];
-    dcontext(d, n) = dsum(d, n)[1];
-    if (fused) schedule_rows(dsum, d, n);
-    schedule_steps({scaled, dproduct, dgamma_sigmoid, dcontext_sigmoid, dgamma, dcontext},
-                   {d, n, D, N});
+    const auto [dgamma, dcontext] = before_sigmoids(d, n, D, N);
 
     // Defines one MLP's weight gradients from dout, the gradient of its output. Returns the
     // gradient of its input.
@@ -148,6 +133,28 @@ class MdiGammaBackward : public FusibleGenerator<MdiGammaBackward> {
     dk(d, n) = into_k(d, n);
     schedule_product(into_z, {into_z_sum, dz}, {d, n, D, N});
     into_k.schedule(dk, d, n);
+  }
+
+ private:
+  /// Returns the gradients of both MLPs before their sigmoids; fused: computed in one pass.
+  std::pair<Func, Func> before_sigmoids(Var d, Var n, const Expr& D, const Expr& N) {
+    Func scaled("scaled"), dproduct("dproduct"), dgamma_sigmoid("dgamma_sigmoid"),
+        dcontext_sigmoid("dcontext_sigmoid");
+    Func dsum("dsum"), dgamma("dgamma"), dcontext("dcontext");
+    const Expr g = gamma_sigmoid(d, n), c = context_sigmoid(d, n);
+    scaled(d, n) = dgm_scale * dgm(d, n);
+    dproduct(d, n) =
+        select(g * c >= kMdiGammaMin && g * c <= 1.f - kMdiGammaMin, scaled(d, n), 0.f);
+    dgamma_sigmoid(d, n) = dproduct(d, n) * c;
+    dcontext_sigmoid(d, n) = dproduct(d, n) * g;
+    dsum(d, n) =
+        Tuple(dgamma_sigmoid(d, n) * g * (1.f - g), dcontext_sigmoid(d, n) * c * (1.f - c));
+    dgamma(d, n) = dsum(d, n)[0];
+    dcontext(d, n) = dsum(d, n)[1];
+    if (fused) schedule_rows(dsum, d, n);
+    schedule_steps({scaled, dproduct, dgamma_sigmoid, dcontext_sigmoid, dgamma, dcontext},
+                   {d, n, D, N});
+    return {dgamma, dcontext};
   }
 };
 
