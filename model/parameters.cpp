@@ -1,5 +1,7 @@
 #include "model/parameters.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <cmath>
 
@@ -130,7 +132,15 @@ Linear ParameterScope::add_linear(const std::string& name, int out, int in, Plac
 Tensor ParameterScope::add(std::string_view name, std::vector<int> shape, const Initial& initial,
                            Place place) const {
   std::string full = fmt::format("{}{}", prefix_, name);
-  if (parameters_) return parameters_->view(flat_, parameters_->find(full));
+  if (parameters_) {
+    const Parameter& row = parameters_->find(full);
+    if (row.shape != shape)
+      fail("parameter '{}' has shape {}, but its block asks for {}", full, row.shape, shape);
+    return parameters_->view(flat_, row);
+  }
+  // the rows of a prefix lie together, so those of other blocks need not be searched
+  for (auto row = table_->rbegin(); row != table_->rend() && row->name.starts_with(prefix_); ++row)
+    if (row->name == full) fail("parameter '{}' is declared twice", full);
   int64_t count = 1;
   for (const int extent : shape) count *= extent;
   table_->push_back({.name = std::move(full),

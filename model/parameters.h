@@ -80,8 +80,9 @@ struct Linear {
 };
 
 /// Declares parameters by name, after a prefix ("blocks.0."). Constructed over a table, declare()
-/// adds a row and returns an empty tensor. Constructed over a flat array, declare() returns the
-/// view of that row. So one constructor names every parameter of a part once.
+/// adds a row and returns an empty tensor; it throws an Error if the name is there already.
+/// Constructed over a flat array, declare() returns the view of that row; it throws an Error if the
+/// row has another shape. So one constructor names every parameter of a part once.
 class ParameterScope {
  public:
   ParameterScope(std::vector<Parameter>& table, std::string prefix)

@@ -89,6 +89,31 @@ TEST(Parameters, AreDisjointAndAlignedInTheFlatArrays) {
   expect_error([&] { parameters.find("blocks.4.W_g.weight"); }, {"blocks.4.W_g.weight"});
 }
 
+TEST(Parameters, ANameIsDeclaredOnce) {
+  std::vector<Parameter> table;
+  const ParameterScope scope(table, "blocks.0.");
+  const Initial zero = Initial::constant(0);
+  scope.linear("W_a", 4, 8);
+  scope.norm("norm", 4);
+  expect_error([&] { scope.linear("W_a", 4, 8); }, {"'blocks.0.W_a.weight'", "twice"});
+  expect_error([&] { scope.declare("norm.weight", {8}, zero); }, {"'blocks.0.norm.weight'"});
+  expect_error([&] { scope.declare_last("W_a.bias", {4}, zero); }, {"'blocks.0.W_a.bias'"});
+  expect_error([&] { scope.declare_joined({"W_b", "W_b"}, {4}, zero); }, {"'blocks.0.W_b'"});
+  EXPECT_NO_THROW(ParameterScope(table, "blocks.1.").linear("W_a", 4, 8)) << "another block's";
+}
+
+TEST(Parameters, AreBoundInTheirDeclaredShape) {
+  const Parameters parameters(preset("tiny"));
+  const ParameterScope block(parameters, parameters.weights(), "blocks.0.");
+  EXPECT_EQ(block.linear("ffn.0", 512, 128).weight.data(),
+            parameters.weight("blocks.0.ffn.0.weight").data());
+  // as many elements, the other way round
+  expect_error([&] { block.linear("ffn.0", 128, 512); },
+               {"'blocks.0.ffn.0.weight'", "[512, 128]", "[128, 512]"});
+  expect_error([&] { block.norm("norm1", 64); }, {"'blocks.0.norm1.weight'", "[128]", "[64]"});
+  expect_error([&] { block.norm("norm3", 128); }, {"no parameter 'blocks.0.norm3.weight'"});
+}
+
 /// Expects values uniform in +-bound: checks the mean, and that they fill the range.
 void expect_uniform(const std::string& name, const Tensor& values, double bound) {
   double sum = 0, largest = 0;
