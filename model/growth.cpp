@@ -9,6 +9,7 @@
 #include <string_view>
 #include <utility>
 
+#include "model/architecture.h"
 #include "model/memory.h"
 #include "support/error.h"
 #include "support/parse_number.h"
@@ -18,78 +19,6 @@ namespace mmrec {
 
 namespace {
 
-/// What an axis of a tensor, or a part of it, counts. It decides what kExact does with a new index:
-///
-///             as an output (row)           as an input (column) of an old row
-/// kChannels   0                            its initial value
-/// kUnits      its initial value            0
-/// kHeads      0 in an old head, else its   0
-///             initial value
-///
-/// A new index is without influence if either what is written to it or what reads it is 0. Never
-/// both, or neither would ever get a gradient.
-enum class Role {
-  kChannels,  ///< of the residual stream, or of h and z, which are added to it: new ones must be 0,
-              ///< because the norms' root mean square is over all channels
-  kUnits,     ///< hidden units, and gates, which nothing but their own channel reads
-  kHeads,     ///< [H][D/H], units of the attention's query and context
-  kNorm,      ///< factors of normalised channels
-  kTokens,    ///< rows of the embedding
-  kEmbedded,  ///< columns of the embedding: channels that its rows write
-  kSlotUnits,  ///< columns of the memory: like kHeads, but the query or W_o has the 0
-  kKeySlots,   ///< rows of the memory: new slots are copies of the old ones in turn, so that each
-               ///< old one keeps its share of the attention
-  kValueSlots  ///< the same, but copies differ around their old value, or they would get equal
-               ///< gradients for ever
-};
-
-/// The roles of a layer's axes: of its outputs (rows, and the bias), and of its inputs. Several
-/// roles: the axis is that many parts of equal size.
-struct LayerRoles {
-  std::string_view name;  ///< of the parameter without "blocks.0." and ".weight" or ".bias"
-  std::vector<Role> rows, columns = {};
-};
-
-const std::vector<LayerRoles>& all_roles() {
-  using enum Role;
-  static const std::vector<LayerRoles> kRoles = {
-      {"embedding", {kTokens}, {kEmbedded}},
-      {"norm", {kNorm}},
-      {"norm1", {kNorm}},
-      {"norm2", {kNorm}},
-      {"ffn.0", {kUnits}, {kChannels}},
-      {"ffn.3", {kChannels}, {kUnits}},
-      // MM-Rec's block
-      {"W_fused",
-       {kHeads, kUnits, kChannels, kChannels, kUnits, kUnits},
-       {kChannels}},  // q k v z p e
-      {"W_q", {kHeads}, {kChannels}},
-      {"W_k", {kUnits}, {kChannels}},
-      {"W_v", {kChannels}, {kChannels}},
-      {"W_z", {kChannels}, {kChannels}},
-      {"W_g", {kUnits}, {kChannels}},
-      {"mdi.W_g", {kUnits}, {kChannels, kChannels}},  // z and h
-      {"mdi.W_gamma.0", {kUnits}, {kChannels}},
-      {"mdi.W_gamma.2", {kUnits}, {kUnits}},
-      {"mdi.W_context.0", {kUnits}, {kUnits}},  // reads k
-      {"mdi.W_context.2", {kUnits}, {kUnits}},
-      {"W_gamma_down", {kUnits}, {kChannels}},
-      {"W_gamma_up", {kUnits}, {kUnits}},
-      {"mdi.W_planning_error.0", {kUnits}, {kChannels}},
-      {"mdi.W_planning_error.2", {kUnits}, {kUnits}},
-      {"mdi.W_planning_target.0", {kUnits}, {kChannels}},
-      {"mdi.W_planning_target.2", {kUnits}, {kUnits}},
-      {"multi_mem_attention.W_q", {kHeads}, {kChannels}},
-      {"multi_mem_attention.W_o", {kChannels}, {kHeads}},
-      {"memory.k", {kKeySlots}, {kSlotUnits}},
-      {"memory.v", {kValueSlots}, {kSlotUnits}},
-      // minGRU's block
-      {"W_zh", {kUnits, kUnits}, {kChannels}},
-      {"W_o", {kChannels}, {kUnits}},
-  };
-  return kRoles;
-}
-
 /// Splits "blocks.3.ffn.0.weight" into 3 and "ffn.0.weight"; outside the blocks the layer is -1.
 std::pair<int, std::string_view> layer_and_name(std::string_view parameter) {
   constexpr std::string_view kBlocks = "blocks.";
@@ -97,15 +26,6 @@ std::pair<int, std::string_view> layer_and_name(std::string_view parameter) {
   parameter.remove_prefix(kBlocks.size());
   const size_t dot = parameter.find('.');
   return {parse_number<int>(parameter.substr(0, dot)).value(), parameter.substr(dot + 1)};
-}
-
-const LayerRoles& roles_of(std::string_view parameter) {
-  std::string_view layer = layer_and_name(parameter).second;
-  for (const std::string_view suffix : {".weight", ".bias"})
-    if (layer.ends_with(suffix)) layer.remove_suffix(suffix.size());
-  for (const LayerRoles& roles : all_roles())
-    if (roles.name == layer) return roles;
-  fail("there is no rule for growing {}: model/growth.cpp lacks its roles", parameter);
 }
 
 /// One index of an axis of the grown tensor.
@@ -196,7 +116,7 @@ void centre_copies(const Matrix& initial, int slots) {
 
 /// Grows one tensor in place: `grown` has its initial values. old: nullopt if the tensor is new.
 /// Returns the number of elements that come from the old one.
-int64_t grow_tensor(const LayerRoles& roles, const std::optional<Matrix>& old, const Matrix& grown,
+int64_t grow_tensor(const Roles& roles, const std::optional<Matrix>& old, const Matrix& grown,
                     bool is_vector, const Config& from, const Config& to, GrowthRule rule) {
   const bool exact = rule == GrowthRule::kExact;
   const auto map = [&](const std::vector<Role>& axis, int before, int after) {
@@ -282,7 +202,8 @@ void check_growth(const Config& from, const Config& to, GrowthRule rule) {
 }
 
 std::string remaining_difference(const Config& from, const Config& to) {
-  if (to.arch != "mmrec" || learns_memory(to) ||
+  Arena counting;
+  if (make_block(to, 1, 1)->lay_out_drawn(counting).empty() ||
       (from.dim == to.dim && from.heads == to.heads && from.mem_slots == to.mem_slots &&
        from.layers == to.layers))
     return "";
@@ -302,8 +223,7 @@ Growth grow(const Config& from, const Parameters& old, const Config& to, Paramet
                        .after = parameter.shape,
                        .count = parameter.count};
     report.copied = grow_tensor(
-        roles_of(parameter.name),
-        is_new ? std::nullopt : std::optional(Matrix(old.weight(parameter.name))),
+        parameter.roles, is_new ? std::nullopt : std::optional(Matrix(old.weight(parameter.name))),
         Matrix(grown.weight(parameter.name)), parameter.shape.size() == 1, from, to, rule);
     growth.tensors.push_back(std::move(report));
   }

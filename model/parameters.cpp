@@ -12,13 +12,29 @@
 
 namespace mmrec {
 
+namespace {
+
+/// Throws an Error unless each axis has roles, of parts of equal size.
+void check_roles(const std::string& name, const std::vector<int>& shape, const Roles& roles) {
+  std::vector<size_t> parts = {roles.rows.size()};
+  if (!roles.columns.empty()) parts.push_back(roles.columns.size());
+  const auto divides = [](size_t count, int extent) {
+    return count > 0 && static_cast<size_t>(extent) % count == 0;
+  };
+  if (!std::ranges::equal(parts, shape, divides))
+    fail("parameter '{}' of shape {} needs roles for each axis, not for {} parts", name, shape,
+         parts);
+}
+
+}  // namespace
+
 std::string block_prefix(int layer) { return fmt::format("blocks.{}.", layer); }
 
 Initial Initial::fan_in(int in) { return uniform(1 / std::sqrt(static_cast<double>(in))); }
 
 OuterWeights::OuterWeights(const Config& config, const ParameterScope& p)
     : embedding(p.declare("embedding.weight", {config.vocab_size, config.dim},
-                          Initial::fan_in(config.dim))),
+                          Initial::fan_in(config.dim), {{Role::kTokens}, {Role::kEmbedded}})),
       norm(p.norm("norm", config.dim)) {}
 
 std::vector<Parameter> parameter_table(const Config& config) {
@@ -98,39 +114,49 @@ void Parameters::initialise(uint64_t seed) {
 }
 
 Tensor ParameterScope::declare(std::string_view name, std::vector<int> shape,
-                               const Initial& initial) const {
-  return add(name, std::move(shape), initial, {});
+                               const Initial& initial, Roles roles) const {
+  return add(name, std::move(shape), initial, std::move(roles), {});
 }
 
 Tensor ParameterScope::declare_last(std::string_view name, std::vector<int> shape,
-                                    const Initial& initial) const {
-  return add(name, std::move(shape), initial, {.last = true});
+                                    const Initial& initial, Roles roles) const {
+  return add(name, std::move(shape), initial, std::move(roles), {.last = true});
 }
 
-Tensor ParameterScope::declare_joined(const std::vector<std::string>& names,
-                                      const std::vector<int>& shape, const Initial& initial) const {
-  std::vector<int> all_shape = shape;
-  all_shape[0] *= static_cast<int>(names.size());
-  const Tensor first = add(names[0], shape, initial, {});
-  for (size_t i = 1; i < names.size(); ++i) add(names[i], shape, initial, {.joined = true});
-  return parameters_ ? Tensor(first.data(), std::span<const int>(all_shape)) : Tensor();
+Linear ParameterScope::linear(const std::string& name, int out, int in, const Roles& roles) const {
+  return {add_weight(name, out, in, roles, {}), add_bias(name, out, in, roles, {})};
 }
 
-Linear ParameterScope::linear(const std::string& name, int out, int in) const {
-  return add_linear(name, out, in, {});
+Linear ParameterScope::linear_last(const std::string& name, int out, int in,
+                                   const Roles& roles) const {
+  constexpr Place kLast = {.last = true};
+  return {add_weight(name, out, in, roles, kLast), add_bias(name, out, in, roles, kLast)};
 }
 
-Linear ParameterScope::linear_last(const std::string& name, int out, int in) const {
-  return add_linear(name, out, in, {.last = true});
+Linear ParameterScope::linear_joined(const std::vector<std::pair<std::string, Roles>>& layers,
+                                     int out, int in) const {
+  std::vector<Tensor> weights, biases;
+  for (const auto& [name, roles] : layers)
+    weights.push_back(add_weight(name, out, in, roles, {.joined = !weights.empty()}));
+  for (const auto& [name, roles] : layers)
+    biases.push_back(add_bias(name, out, in, roles, {.joined = !biases.empty()}));
+  if (table_) return {};
+  const int rows = static_cast<int>(layers.size()) * out;
+  return {Tensor(weights[0].data(), {rows, in}), Tensor(biases[0].data(), {rows})};
 }
 
-Linear ParameterScope::add_linear(const std::string& name, int out, int in, Place place) const {
-  return {add(name + ".weight", {out, in}, Initial::fan_in(in), place),
-          add(name + ".bias", {out}, Initial::fan_in(in), place)};
+Tensor ParameterScope::add_weight(const std::string& layer, int out, int in, const Roles& roles,
+                                  Place place) const {
+  return add(layer + ".weight", {out, in}, Initial::fan_in(in), roles, place);
+}
+
+Tensor ParameterScope::add_bias(const std::string& layer, int out, int in, const Roles& roles,
+                                Place place) const {
+  return add(layer + ".bias", {out}, Initial::fan_in(in), {.rows = roles.rows}, place);
 }
 
 Tensor ParameterScope::add(std::string_view name, std::vector<int> shape, const Initial& initial,
-                           Place place) const {
+                           Roles roles, Place place) const {
   std::string full = fmt::format("{}{}", prefix_, name);
   if (parameters_) {
     const Parameter& row = parameters_->find(full);
@@ -141,11 +167,13 @@ Tensor ParameterScope::add(std::string_view name, std::vector<int> shape, const 
   // the rows of a prefix lie together, so those of other blocks need not be searched
   for (auto row = table_->rbegin(); row != table_->rend() && row->name.starts_with(prefix_); ++row)
     if (row->name == full) fail("parameter '{}' is declared twice", full);
+  check_roles(full, shape, roles);
   int64_t count = 1;
   for (const int extent : shape) count *= extent;
   table_->push_back({.name = std::move(full),
                      .shape = std::move(shape),
                      .initial = initial,
+                     .roles = std::move(roles),
                      .last = place.last,
                      .joined = place.joined,
                      .offset = 0,

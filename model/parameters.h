@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "model/config.h"
+#include "model/roles.h"
 #include "runtime/arena.h"
 #include "runtime/tensor.h"
 
@@ -31,6 +32,7 @@ struct Parameter {
   std::string name;        ///< as in checkpoints, for example "blocks.0.ffn.0.weight"
   std::vector<int> shape;  ///< [out, in] for weights
   Initial initial;
+  Roles roles;            ///< for growing
   bool last;              ///< placed after all parameters without this flag
   bool joined;            ///< begins where the parameter before it ends
   int64_t offset, count;  ///< in floats; offsets are multiples of 16 unless joined
@@ -90,29 +92,34 @@ class ParameterScope {
   ParameterScope(const Parameters& parameters, const Tensor& flat, std::string prefix)
       : parameters_(&parameters), flat_(flat), prefix_(std::move(prefix)) {}
 
-  Tensor declare(std::string_view name, std::vector<int> shape, const Initial& initial) const;
+  Tensor declare(std::string_view name, std::vector<int> shape, const Initial& initial,
+                 Roles roles) const;
   /// For parameters that only some configurations have. Their rows come after all others, so the
   /// layout of the other parameters does not change.
-  Tensor declare_last(std::string_view name, std::vector<int> shape, const Initial& initial) const;
-  /// Declares parameters of the same shape that lie below each other, without padding. Returns one
-  /// view of all of them: the rows of the first, then those of the second, ..
-  Tensor declare_joined(const std::vector<std::string>& names, const std::vector<int>& shape,
-                        const Initial& initial) const;
+  Tensor declare_last(std::string_view name, std::vector<int> shape, const Initial& initial,
+                      Roles roles) const;
   /// Declares name.weight [D], initially ones.
   Tensor norm(const std::string& name, int D) const {
-    return declare(name + ".weight", {D}, Initial::constant(1));
+    return declare(name + ".weight", {D}, Initial::constant(1), {{Role::kNorm}});
   }
-  /// Declares name.weight [out][in] and name.bias [out].
-  Linear linear(const std::string& name, int out, int in) const;
+  /// Declares name.weight [out][in] and name.bias [out], with the roles of the weight.
+  Linear linear(const std::string& name, int out, int in, const Roles& roles) const;
   /// The same, as declare_last.
-  Linear linear_last(const std::string& name, int out, int in) const;
+  Linear linear_last(const std::string& name, int out, int in, const Roles& roles) const;
+  /// Declares layers of the same sizes. Their weights lie below each other, without padding, and so
+  /// do their biases. Returns one view of all of them: the rows of the first, then those of the
+  /// second, ..
+  Linear linear_joined(const std::vector<std::pair<std::string, Roles>>& layers, int out,
+                       int in) const;
 
  private:
   struct Place {
     bool last = false, joined = false;
   };
-  Linear add_linear(const std::string& name, int out, int in, Place place) const;
-  Tensor add(std::string_view name, std::vector<int> shape, const Initial& initial,
+  Tensor add_weight(const std::string& layer, int out, int in, const Roles& roles,
+                    Place place) const;
+  Tensor add_bias(const std::string& layer, int out, int in, const Roles& roles, Place place) const;
+  Tensor add(std::string_view name, std::vector<int> shape, const Initial& initial, Roles roles,
              Place place) const;
 
   std::vector<Parameter>* table_ = nullptr;

@@ -14,7 +14,9 @@ constexpr double ffn_products(double D) { return 2 * ffn_width(1) * D * D; }
 
 /// Declares the feed-forward parameters. `norm` must be declared already.
 inline ops::FfnWeights declare_ffn(const Tensor& norm, const ParameterScope& p, int D) {
-  const Linear in = p.linear("ffn.0", ffn_width(D), D), out = p.linear("ffn.3", D, ffn_width(D));
+  using enum Role;
+  const Linear in = p.linear("ffn.0", ffn_width(D), D, {{kUnits}, {kChannels}}),
+               out = p.linear("ffn.3", D, ffn_width(D), {{kChannels}, {kUnits}});
   return {norm, in.weight, in.bias, out.weight, out.bias};
 }
 

@@ -19,9 +19,10 @@ Tensor by_sequence(const Tensor& by_time) { return by_time.swap_outer(); }
 
 MingruBlock::Weights::Weights(const Config& config, const ParameterScope& p)
     : norm1(p.norm("norm1", config.dim)) {
+  using enum Role;
   const int D = config.dim;
-  projection = p.linear("W_zh", 2 * D, D);
-  output = p.linear("W_o", D, D);
+  projection = p.linear("W_zh", 2 * D, D, {{kUnits, kUnits}, {kChannels}});
+  output = p.linear("W_o", D, D, {{kChannels}, {kUnits}});
   ffn = declare_ffn(p.norm("norm2", D), p, D);
 }
 

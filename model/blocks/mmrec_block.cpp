@@ -36,9 +36,13 @@ struct Projected {
 /// Declares q k v z with HEM: the used rows of the fused projection.
 Linear declare_fused(const ParameterScope& p, int D) {
   constexpr int kUsed = MmrecBlock::kProjected, kAll = MmrecBlock::kProjections;
+  using enum Role;
   const double xavier = std::sqrt(6.0 / (2.0 * D));  // bound for each D x D part
-  const Tensor weight = p.declare("W_fused.weight", {kAll * D, D}, Initial::uniform(xavier)),
-               bias = p.declare("W_fused.bias", {kAll * D}, Initial::constant(0));
+  // q k v z p e
+  const std::vector<Role> rows = {kHeads, kUnits, kChannels, kChannels, kUnits, kUnits};
+  const Tensor weight = p.declare("W_fused.weight", {kAll * D, D}, Initial::uniform(xavier),
+                                  {rows, {kChannels}}),
+               bias = p.declare("W_fused.bias", {kAll * D}, Initial::constant(0), {rows});
   if (weight.rank() == 0) return {};  // a table's scope
   return {weight.rows(0, kUsed * D), bias.rows(0, kUsed * D)};
 }
@@ -46,10 +50,12 @@ Linear declare_fused(const ParameterScope& p, int D) {
 /// Declares q k v z without HEM. The matrices are joined, so that the same kernel multiplies by all
 /// of them at once.
 Linear declare_unfused(const ParameterScope& p, int D) {
-  const Initial initial = Initial::fan_in(D);
-  return {
-      p.declare_joined({"W_q.weight", "W_k.weight", "W_v.weight", "W_z.weight"}, {D, D}, initial),
-      p.declare_joined({"W_q.bias", "W_k.bias", "W_v.bias", "W_z.bias"}, {D}, initial)};
+  using enum Role;
+  return p.linear_joined({{"W_q", {{kHeads}, {kChannels}}},
+                          {"W_k", {{kUnits}, {kChannels}}},
+                          {"W_v", {{kChannels}, {kChannels}}},
+                          {"W_z", {{kChannels}, {kChannels}}}},
+                         D, D);
 }
 
 /// Views of the two halves of mdi.W_g, [D][D] each.
@@ -129,37 +135,39 @@ std::string MmrecBlock::describe() const {
 }
 
 MmrecBlock::Weights::Weights(const Config& config, const ParameterScope& p) {
+  using enum Role;
   const int D = config.dim, R = mdi_gamma_width(D);
   projection = config.hem ? declare_fused(p, D) : declare_unfused(p, D);
-  core_gate = p.linear("W_g", D, D);
+  core_gate = p.linear("W_g", D, D, {{kUnits}, {kChannels}});
   norm1 = p.norm("norm1", D);
   const Tensor norm2 = p.norm("norm2", D);
-  mdi_gate = p.linear("mdi.W_g", D, 2 * D);
-  const Linear gamma_in = p.linear("mdi.W_gamma.0", R, D),
-               gamma_out = p.linear("mdi.W_gamma.2", D, R);
-  const Linear context_in = p.linear("mdi.W_context.0", R, D),
-               context_out = p.linear("mdi.W_context.2", D, R);
+  mdi_gate = p.linear("mdi.W_g", D, 2 * D, {{kUnits}, {kChannels, kChannels}});  // z and h
+  const Linear gamma_in = p.linear("mdi.W_gamma.0", R, D, {{kUnits}, {kChannels}}),
+               gamma_out = p.linear("mdi.W_gamma.2", D, R, {{kUnits}, {kUnits}});
+  const Linear context_in = p.linear("mdi.W_context.0", R, D, {{kUnits}, {kUnits}}),  // of k
+      context_out = p.linear("mdi.W_context.2", D, R, {{kUnits}, {kUnits}});
   mdi_gamma = {gamma_in.weight,   gamma_in.bias,   gamma_out.weight,   gamma_out.bias,
                context_in.weight, context_in.bias, context_out.weight, context_out.bias};
-  query = p.linear("multi_mem_attention.W_q", D, D);
-  output = p.linear("multi_mem_attention.W_o", D, D);
+  query = p.linear("multi_mem_attention.W_q", D, D, {{kHeads}, {kChannels}});
+  output = p.linear("multi_mem_attention.W_o", D, D, {{kChannels}, {kHeads}});
   ffn = declare_ffn(norm2, p, D);
   if (learns_memory(config)) {
-    memory_keys =
-        p.declare_last("memory.k", {top_slots(config), D}, Initial::normal(kSlotDeviation));
-    memory_values =
-        p.declare_last("memory.v", {top_slots(config), D}, Initial::normal(kSlotDeviation));
+    const std::vector<int> shape = {top_slots(config), D};
+    const Initial initial = Initial::normal(kSlotDeviation);
+    memory_keys = p.declare_last("memory.k", shape, initial, {{kKeySlots}, {kSlotUnits}});
+    memory_values = p.declare_last("memory.v", shape, initial, {{kValueSlots}, {kSlotUnits}});
   }
   if (config.dpg) {
-    const Linear down = p.linear_last("W_gamma_down", config.dpg_rank, D),
-                 up = p.linear_last("W_gamma_up", D, config.dpg_rank);
+    const Linear down = p.linear_last("W_gamma_down", config.dpg_rank, D, {{kUnits}, {kChannels}}),
+                 up = p.linear_last("W_gamma_up", D, config.dpg_rank, {{kUnits}, {kUnits}});
     dpg_gamma = {down.weight, down.bias, up.weight, up.bias};
   }
   if (config.uboo) {
-    const Linear error_in = p.linear_last("mdi.W_planning_error.0", D, D),
-                 error_out = p.linear_last("mdi.W_planning_error.2", D, D),
-                 target_in = p.linear_last("mdi.W_planning_target.0", D, D),
-                 target_out = p.linear_last("mdi.W_planning_target.2", D, D);
+    const Linear error_in = p.linear_last("mdi.W_planning_error.0", D, D, {{kUnits}, {kChannels}}),
+                 error_out = p.linear_last("mdi.W_planning_error.2", D, D, {{kUnits}, {kUnits}}),
+                 target_in =
+                     p.linear_last("mdi.W_planning_target.0", D, D, {{kUnits}, {kChannels}}),
+                 target_out = p.linear_last("mdi.W_planning_target.2", D, D, {{kUnits}, {kUnits}});
     planning_loss = {error_in.weight,  error_in.bias,  error_out.weight,  error_out.bias,
                      target_in.weight, target_in.bias, target_out.weight, target_out.bias};
   }

@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 
+#include "model/architecture.h"
 #include "model/model.h"
 #include "model/optimizer.h"
 #include "runtime/rng.h"
@@ -275,22 +276,41 @@ TEST(ExactGrowthRefuses, WhatItCannotKeep) {
 
 // ------------------------------------------------------------------------------------------- roles
 
-/// Growing must know every parameter of every configuration, also of those that cannot be computed.
-TEST(Growth, KnowsEveryParameter) {
-  for (const char* arch : {"mmrec", "mingru"})
-    for (const int switches : {0, 1, 2, 3, 4, 5, 6, 7}) {
-      Config config = config_with({{"arch", arch}});
-      config.hem = (switches & 1) == 0;
-      config.dpg = (switches & 2) != 0;
-      config.uboo = (switches & 4) != 0;
-      const Parameters old(config);
-      Config larger = config;
-      larger.dim = 2 * config.dim;
-      for (const GrowthRule rule : {GrowthRule::kOverlap, GrowthRule::kExact}) {
-        Parameters grown(larger);
-        EXPECT_NO_THROW(grow(config, old, larger, grown, rule)) << arch << " " << switches;
-      }
-    }
+/// Every architecture with every combination of the switches.
+std::vector<Config> every_kind_of_model() {
+  std::vector<Config> all;
+  for (const std::string& arch : architecture_names())
+    for (const int chunk_size : {0, 5})
+      for (const bool hem : {true, false})
+        for (const bool dpg : {true, false})
+          for (const bool uboo : {true, false})
+            all.push_back(config_with({{"arch", arch},
+                                       {"hem", hem},
+                                       {"dpg", dpg},
+                                       {"dpg_rank", 4},
+                                       {"uboo", uboo},
+                                       {"chunk_size", chunk_size}}));
+  return all;
+}
+
+/// The roles that the blocks declare make every parameter one that can grow exactly.
+TEST(Roles, OfEveryKindOfModelKeepTheLogits) {
+  for (const Config& before : every_kind_of_model()) {
+    SCOPED_TRACE(to_json(before).dump());
+    Config after = before;
+    after.vocab_size = 48;
+    after.dim = 32;
+    after.layers = 3;
+    after.heads = 4;
+    after.mem_slots = 128;
+    after.dpg_rank = 8;
+    Grown old(before, 1), grown(after, 2);
+    old.spread(3);
+    const Growth growth = grow(old, grown, GrowthRule::kExact);
+    EXPECT_LT(largest_difference(old.logits(), grown.logits()), 1e-5);
+    for (const GrownTensor& tensor : growth.tensors)
+      EXPECT_EQ(tensor.copied == 0, tensor.before.empty()) << tensor.name;
+  }
 }
 
 TEST(Growth, ItsTableHasALineForEqualTensorsOfSeveralLayers) {

@@ -89,29 +89,51 @@ TEST(Parameters, AreDisjointAndAlignedInTheFlatArrays) {
   expect_error([&] { parameters.find("blocks.4.W_g.weight"); }, {"blocks.4.W_g.weight"});
 }
 
+constexpr Role kAny = Role::kUnits;
+
 TEST(Parameters, ANameIsDeclaredOnce) {
   std::vector<Parameter> table;
   const ParameterScope scope(table, "blocks.0.");
   const Initial zero = Initial::constant(0);
-  scope.linear("W_a", 4, 8);
+  const Roles roles = {{kAny}, {kAny}};
+  scope.linear("W_a", 4, 8, roles);
   scope.norm("norm", 4);
-  expect_error([&] { scope.linear("W_a", 4, 8); }, {"'blocks.0.W_a.weight'", "twice"});
-  expect_error([&] { scope.declare("norm.weight", {8}, zero); }, {"'blocks.0.norm.weight'"});
-  expect_error([&] { scope.declare_last("W_a.bias", {4}, zero); }, {"'blocks.0.W_a.bias'"});
-  expect_error([&] { scope.declare_joined({"W_b", "W_b"}, {4}, zero); }, {"'blocks.0.W_b'"});
-  EXPECT_NO_THROW(ParameterScope(table, "blocks.1.").linear("W_a", 4, 8)) << "another block's";
+  expect_error([&] { scope.linear("W_a", 4, 8, roles); }, {"'blocks.0.W_a.weight'", "twice"});
+  expect_error([&] { scope.norm("norm", 8); }, {"'blocks.0.norm.weight'", "twice"});
+  expect_error([&] { scope.declare_last("W_a.bias", {4}, zero, {{kAny}}); },
+               {"'blocks.0.W_a.bias'", "twice"});
+  expect_error([&] { scope.linear_joined({{"W_b", roles}, {"W_b", roles}}, 4, 4); },
+               {"'blocks.0.W_b.weight'", "twice"});
+  EXPECT_NO_THROW(ParameterScope(table, "blocks.1.").linear("W_a", 4, 8, roles))
+      << "of another block";
 }
 
 TEST(Parameters, AreBoundInTheirDeclaredShape) {
   const Parameters parameters(preset("tiny"));
   const ParameterScope block(parameters, parameters.weights(), "blocks.0.");
-  EXPECT_EQ(block.linear("ffn.0", 512, 128).weight.data(),
+  const Roles roles = {{kAny}, {kAny}};
+  EXPECT_EQ(block.linear("ffn.0", 512, 128, roles).weight.data(),
             parameters.weight("blocks.0.ffn.0.weight").data());
   // as many elements, the other way round
-  expect_error([&] { block.linear("ffn.0", 128, 512); },
+  expect_error([&] { block.linear("ffn.0", 128, 512, roles); },
                {"'blocks.0.ffn.0.weight'", "[512, 128]", "[128, 512]"});
   expect_error([&] { block.norm("norm1", 64); }, {"'blocks.0.norm1.weight'", "[128]", "[64]"});
   expect_error([&] { block.norm("norm3", 128); }, {"no parameter 'blocks.0.norm3.weight'"});
+}
+
+TEST(Parameters, EachAxisHasRoles) {
+  std::vector<Parameter> table;
+  const ParameterScope scope(table, "");
+  const auto expect_refused = [&](const std::vector<int>& shape, const Roles& roles) {
+    expect_error([&] { scope.declare("W", shape, Initial::constant(0), roles); },
+                 {"'W'", "roles for each axis"});
+  };
+  expect_refused({4}, {});
+  expect_refused({4}, {{kAny}, {kAny}});
+  expect_refused({4, 8}, {{kAny}});
+  expect_refused({4, 8}, {{}, {kAny}});
+  expect_refused({4, 8}, {{kAny, kAny, kAny}, {kAny}});  // no three parts of equal size
+  EXPECT_NO_THROW(scope.declare("W", {4, 9}, Initial::constant(0), {{kAny}, {kAny, kAny, kAny}}));
 }
 
 /// Expects values uniform in +-bound: checks the mean, and that they fill the range.
