@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "model/config.h"
@@ -55,6 +56,10 @@ class Block {
  public:
   Block(const Config& config, int T, int B) : config_(config), T_(T), B_(B), D_(config.dim) {}
   virtual ~Block() = default;
+
+  /// Names the fields of the configuration that only the block reads. Those of the model (arch,
+  /// vocab_size, dim, layers, max_seq) every block may read. check_config refuses all others.
+  virtual std::vector<std::string_view> fields() const = 0;
 
   /// Throws a UsageError if a field of the configuration has an impossible value.
   virtual void check_values() const {}

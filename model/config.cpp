@@ -44,6 +44,26 @@ std::vector<std::string> field_names() {
   return names;
 }
 
+/// Returns the names of the fields that a configuration's architecture reads.
+std::vector<std::string_view> read_fields(const Config& config) {
+  std::vector<std::string_view> fields = {"arch", "vocab_size", "dim", "layers", "max_seq"};
+  const std::vector<std::string_view> of_block = make_block(config, 1, 1)->fields();
+  fields.insert(fields.end(), of_block.begin(), of_block.end());
+  return fields;
+}
+
+/// Calls visit(name, field, its default) for every field that the architecture does not read.
+template <class C, class Visit>
+void for_each_unread_field(C& c, Visit&& visit) {
+  const std::vector<std::string_view> read = read_fields(c);
+  const json defaults = to_json(Config{});
+  for_each_field(c, [&](const char* name, auto& field) {
+    using T = std::remove_cvref_t<decltype(field)>;
+    if (std::ranges::count(read, std::string_view(name)) == 0)
+      visit(name, field, defaults[name].get<T>());
+  });
+}
+
 struct Preset {
   const char* name;
   int vocab_size, dim, layers, heads, max_seq;
@@ -96,6 +116,21 @@ void assign(Config& config, const std::string& field, const json& value, std::st
                fmt::join(field_names(), ", "));
 }
 
+bool sets_architecture(std::string_view assignment) { return assignment.starts_with("arch="); }
+
+/// Returns `base` with the fields of a JSON object: first the architecture, which decides on the
+/// others' defaults.
+Config assigned(const json& json, const Config& base, std::string_view where) {
+  if (!json.is_object()) fail_usage("{}: expected a JSON object of configuration fields", where);
+  Config config = base;
+  if (json.contains("arch")) {
+    assign(config, "arch", json["arch"], where);
+    config = without_unread_fields(config);
+  }
+  for (const auto& [field, value] : json.items()) assign(config, field, value, where);
+  return config;
+}
+
 }  // namespace
 
 std::vector<std::string> preset_names() {
@@ -116,7 +151,7 @@ Config preset(std::string_view name, const Config& base) {
       config.dpg = preset.dpg;
       config.uboo = preset.uboo;
       config.mem_slots = preset.mem_slots;
-      return config;
+      return without_unread_fields(config);
     }
   fail_usage("there is no preset '{}'; there are {}", name, fmt::join(preset_names(), ", "));
 }
@@ -128,9 +163,13 @@ json to_json(const Config& config) {
 }
 
 Config config_from_json(const json& json, const Config& base, std::string_view where) {
-  if (!json.is_object()) fail_usage("{}: expected a JSON object of configuration fields", where);
-  Config config = base;
-  for (const auto& [field, value] : json.items()) assign(config, field, value, where);
+  const Config config = assigned(json, base, where);
+  check_config(config);
+  return config;
+}
+
+Config config_from_record(const json& json, std::string_view where) {
+  const Config config = without_unread_fields(assigned(json, Config{}, where));
   check_config(config);
   return config;
 }
@@ -150,6 +189,21 @@ void set_field(Config& config, std::string_view assignment) {
   assign(config, field, value, "--set");
 }
 
+bool asks_for_architecture(const std::vector<std::string>& assignments) {
+  return std::ranges::any_of(assignments, sets_architecture);
+}
+
+Config base_for(const std::vector<std::string>& assignments, Config base) {
+  for (const std::string& assignment : assignments)
+    if (sets_architecture(assignment)) set_field(base, assignment);
+  return without_unread_fields(base);
+}
+
+Config without_unread_fields(Config config) {
+  for_each_unread_field(config, [](const char*, auto& field, const auto& unset) { field = unset; });
+  return config;
+}
+
 void require_field(bool holds, const char* field, const std::string& problem) {
   if (!holds) fail_usage("configuration: {} {}", field, problem);
 }
@@ -164,6 +218,12 @@ void check_config(const Config& c) {
   require_field(c.layers >= 1 && c.layers <= kMaxLayers, "layers",
                 fmt::format("must be between 1 and {}, not {}", kMaxLayers, c.layers));
   require_field(c.max_seq >= 1, "max_seq", fmt::format("must be at least 1, not {}", c.max_seq));
+  for_each_unread_field(c, [&](const char* name, const auto& value, const auto& unset) {
+    require_field(value == unset, name,
+                  fmt::format("is {}, but arch {} does not read it; it reads {}. Leave it out, or "
+                              "set it to its default, {}",
+                              value, c.arch, fmt::join(read_fields(c), ", "), unset));
+  });
   make_block(c, 1, 1)->check_values();
 }
 

@@ -31,20 +31,34 @@ struct Config {
 
 /// Returns the presets' names (tiny, mini, ..).
 std::vector<std::string> preset_names();
-/// Returns one preset; fields that presets leave open keep their value in `base`. Throws a
-/// UsageError that lists the names if there is no such preset.
+/// Returns one preset for the architecture of `base`, see without_unread_fields; fields that
+/// presets leave open keep their value in `base`. Throws a UsageError that lists the names if there
+/// is no such preset.
 Config preset(std::string_view name, const Config& base = {});
 
 nlohmann::json to_json(const Config& config);
-/// Reads the fields of a JSON object. Absent fields keep their value in `base`. Throws a UsageError
-/// for an unknown field, a wrong type or an impossible value; `where` (a file's name, an option)
-/// goes into the message.
+/// Reads the fields of a JSON object. Absent fields keep their value in `base`, or get their
+/// default if the object's architecture does not read them. Throws a UsageError for an unknown
+/// field, a wrong type or an impossible value; `where` (a file's name, an option) goes into the
+/// message.
 Config config_from_json(const nlohmann::json& json, const Config& base, std::string_view where);
+/// The same for what to_json() once made, in a file of a program: earlier versions let fields that
+/// the architecture does not read have any value.
+Config config_from_record(const nlohmann::json& json, std::string_view where);
 /// Applies one `--set field=value`. Throws a UsageError as config_from_json does.
 void set_field(Config& config, std::string_view assignment);
+/// Returns whether assignments of `--set` choose an architecture.
+bool asks_for_architecture(const std::vector<std::string>& assignments);
+/// Returns what a preset or a file and then the assignments of `--set` begin with: `base`, with the
+/// architecture that the assignments ask for and without what it does not read. So only values that
+/// somebody gave for it are left for check_config.
+Config base_for(const std::vector<std::string>& assignments, Config base);
+/// Returns the configuration with the defaults in all fields that its architecture does not read.
+Config without_unread_fields(Config config);
 /// Throws a UsageError that names the field, unless `holds`.
 void require_field(bool holds, const char* field, const std::string& problem);
-/// Throws a UsageError that names the field if a value is impossible.
+/// Throws a UsageError that names the field if a value is impossible, or has no effect because the
+/// architecture does not read the field.
 void check_config(const Config& config);
 /// Returns the configuration for reading a text that is longer than a window: like `config`, but
 /// with the state carried from chunk to chunk.

@@ -175,14 +175,13 @@ void check_growth(const Config& from, const Config& to, GrowthRule rule) {
   };
   Config same_sizes = to;
   same_sizes.max_seq = from.max_seq;
-  for (const auto& [name, field] : kSizes) {
-    if (to.*field < from.*field)
-      refuse(fmt::format("{} would shrink from {} to {}", name, from.*field, to.*field));
-    same_sizes.*field = from.*field;
-  }
+  for (const auto& [name, field] : kSizes) same_sizes.*field = from.*field;
   if (same_sizes != from)
     refuse(fmt::format("another kind of model computes something else ({})",
                        describe_changes(to_json(from), to_json(same_sizes))));
+  for (const auto& [name, field] : kSizes)
+    if (to.*field < from.*field)
+      refuse(fmt::format("{} would shrink from {} to {}", name, from.*field, to.*field));
   const int old_width = from.dim / from.heads, width = to.dim / to.heads;
   if (width < old_width)
     refuse(

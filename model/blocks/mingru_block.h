@@ -13,6 +13,7 @@ class MingruBlock : public Block {
  public:
   using Block::Block;
 
+  std::vector<std::string_view> fields() const override { return {}; }
   std::string describe() const override { return "minGRU"; }
   void declare(const ParameterScope& parameters) const override { Weights(config_, parameters); }
   void bind(const ParameterScope& weights, const ParameterScope& gradients) override;

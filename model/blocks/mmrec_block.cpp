@@ -112,6 +112,11 @@ BlockDropout masks_of(const BlockDropout& dropout, int chunk) {
 
 }  // namespace
 
+std::vector<std::string_view> MmrecBlock::fields() const {
+  return {"heads", "mem_slots", "hem",        "dpg",         "dpg_rank",
+          "uboo",  "lambda_p",  "chunk_size", "carry_state", "memory"};
+}
+
 void MmrecBlock::check_values() const {
   // far beyond any model; keeps products of sizes in range
   constexpr int kMaxSlots = 1 << 20, kMaxRank = 1 << 16;

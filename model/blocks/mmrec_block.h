@@ -27,6 +27,7 @@ class MmrecBlock : public Block {
   /// R, the hidden width of MDI's gamma.
   static constexpr int mdi_gamma_width(int D) { return D / 4; }
 
+  std::vector<std::string_view> fields() const override;
   void check_values() const override;
   std::string describe() const override;
   void declare(const ParameterScope& parameters) const override { Weights(config_, parameters); }

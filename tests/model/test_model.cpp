@@ -394,7 +394,7 @@ void check_gradients(const Config& config, float dropout, const Checked& checked
 
 Config with_mingru(Config config) {
   config.arch = "mingru";
-  return config;
+  return without_unread_fields(config);
 }
 
 /// small_config() with one switch, or several, set. `carry_state`, `chunk_size`: see Config.
@@ -978,14 +978,70 @@ TEST(Configuration, ImpossibleValuesNameTheField) {
   expect_refused("memory", "no such memory");
 }
 
-TEST(Configuration, IgnoresFieldsOfAnotherArchitecture) {
-  Config config = preset("large");
+/// Fields with a value that is possible and not their default.
+const std::map<std::string, nlohmann::json> kOtherValues = {
+    {"vocab_size", 100},   {"dim", 64},          {"layers", 3},      {"heads", 2},
+    {"max_seq", 64},       {"hem", false},       {"mem_slots", 64},  {"dpg", true},
+    {"dpg_rank", 8},       {"uboo", true},       {"lambda_p", 0.5f}, {"chunk_size", 8},
+    {"carry_state", true}, {"memory", "learned"}};
+
+TEST(Configuration, RefusesAFieldThatTheArchitectureDoesNotRead) {
+  const std::set<std::string> of_every_architecture = {"vocab_size", "dim", "layers", "max_seq"};
+  ASSERT_EQ(kOtherValues.size() + 1, to_json(Config{}).size()) << "all but arch";
+  for (const auto& [field, value] : kOtherValues) {
+    SCOPED_TRACE(field);
+    EXPECT_NO_THROW(config_from_json({{field, value}}, Config{}, "a file"));
+    const nlohmann::json of_mingru = {{"arch", "mingru"}, {field, value}};
+    if (of_every_architecture.contains(field))
+      EXPECT_NO_THROW(config_from_json(of_mingru, Config{}, "a file"));
+    else
+      expect_error<UsageError>([&] { config_from_json(of_mingru, Config{}, "a file"); },
+                               {"configuration: " + field + " is ", "arch mingru does not read it",
+                                "vocab_size, dim, layers, max_seq. Leave it out"});
+  }
+  Config config = preset("tiny");
   config.arch = "mingru";
-  config.heads = 7;
-  EXPECT_NO_THROW(check_config(config));
+  EXPECT_NO_THROW(check_config(config)) << "all defaults";
+  config.heads = 8;
+  expect_error<UsageError>([&] { check_config(config); }, {"heads is 8", "its default, 4"});
   config.arch = "gru";
   expect_error<UsageError>([&] { check_config(config); },
                            {"arch must be one of mmrec, mingru, not gru"});
+}
+
+TEST(Configuration, APresetLeavesOutWhatTheArchitectureDoesNotRead) {
+  for (const std::string& name : preset_names()) {
+    SCOPED_TRACE(name);
+    const Config whole = preset(name), config = preset(name, base_for({"arch=mingru"}, {}));
+    const Config want{.arch = "mingru",
+                      .vocab_size = whole.vocab_size,
+                      .dim = whole.dim,
+                      .layers = whole.layers,
+                      .max_seq = whole.max_seq};
+    EXPECT_EQ(config, want);
+    EXPECT_NO_THROW(check_config(config));
+    EXPECT_EQ(preset(name, base_for({"arch=mmrec"}, config)), whole);
+  }
+}
+
+TEST(Configuration, AnotherArchitectureLeavesBehindWhatItDoesNotRead) {
+  Config config = preset("medium");
+  config.mem_slots = 64;
+  const Config base = base_for({"dim=64", "arch=mingru", "heads=8"}, config);
+  EXPECT_EQ(base, preset("medium", base_for({"arch=mingru"}, {})));
+  EXPECT_EQ(base_for({"dim=64", "heads=8"}, config), config) << "the assignments are not made";
+  // a file's own fields are given, those before it are not
+  EXPECT_EQ(config_from_json({{"arch", "mingru"}}, config, "a file"), base);
+  expect_error<UsageError>(
+      [&] { config_from_json({{"arch", "mingru"}, {"heads", 16}}, config, "a file"); },
+      {"heads is 16"});
+  // unless a program of an earlier version wrote it
+  nlohmann::json record = to_json(config);
+  EXPECT_EQ(config_from_record(record, "config.json"), config);
+  record["arch"] = "mingru";
+  EXPECT_EQ(config_from_record(record, "config.json"), base);
+  expect_error<UsageError>([&] { config_from_record({{"dims", 1}}, "config.json"); },
+                           {"config.json", "dims"});
 }
 
 }  // namespace

@@ -163,11 +163,10 @@ int main(int argc, char** argv) {
   /// Returns the configuration of the command line. `base`: a checkpoint's configuration, if there
   /// is one; the vocabulary is always that of `base`.
   const auto with_given_fields = [&](const Config& base) {
-    Config result = config_option->count() > 0 ? load_config(config) : base;
+    Config result =
+        config_option->count() > 0 ? load_config(config, Config{}, fields) : base_for(fields, base);
     result.vocab_size = base.vocab_size;
     for (const std::string& field : fields) set_field(result, field);
-    if (!arch.empty()) result.arch = arch;
-    if (!memory.empty()) result.memory = memory;
     return result;
   };
 
@@ -212,6 +211,8 @@ int main(int argc, char** argv) {
     given.program = argv[0];
     given.quiet = program.quiet();
     given.seed = program.seed();
+    if (!arch.empty()) fields.push_back("arch=" + arch);
+    if (!memory.empty()) fields.push_back("memory=" + memory);
     if (given.out.empty() && !given.grow.empty()) given.out = "checkpoints/grown";
     if (given.out.empty())
       given.out = std::filesystem::path("checkpoints") / std::filesystem::path(config).stem();
@@ -247,12 +248,10 @@ int main(int argc, char** argv) {
                 "out",
                 name);
         // the run's options say all of each phase, so that it can be resumed
-        if (!arch.empty()) fields.push_back("arch=" + arch);
-        if (!memory.empty()) fields.push_back("memory=" + memory);
         given.grow = with_fields(given.grow, fields);
         given.config = parse_phases(given.grow)[0].config;
       } else {
-        given.config = with_given_fields(load_config(config));
+        given.config = with_given_fields(load_config(config, Config{}, fields));
       }
       if (given.vocabulary == kConfigured) given.vocabulary = given.config.vocab_size;
       if (only_plan) {

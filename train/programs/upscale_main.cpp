@@ -24,7 +24,7 @@ struct Request {
   /// The model to grow to: the checkpoint's fields but for those that are given. The vocabulary is
   /// the tokenizer's, not a preset's.
   Config larger_than(const Config& base) const {
-    Config result = config.empty() ? base : load_config(config, base);
+    Config result = config.empty() ? base_for(fields, base) : load_config(config, base, fields);
     result.vocab_size = base.vocab_size;
     for (const std::string& field : fields) set_field(result, field);
     return result;

@@ -189,7 +189,7 @@ void carry_over_others(const PathAt& old_folder, const PathAt& new_folder) {
 }
 
 Config read_config(const CheckpointFile& file) {
-  return config_from_json(parse_json(file.content(), file.shown()), Config{}, file.shown());
+  return config_from_record(parse_json(file.content(), file.shown()), file.shown());
 }
 
 }  // namespace

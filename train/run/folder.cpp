@@ -109,7 +109,7 @@ std::pair<Config, std::string> read_run_config(const PathAt& file) {
     id = fields[kRun];
     fields.erase(kRun);
   }
-  return {config_from_json(fields, Config{}, shown), id};
+  return {config_from_record(fields, shown), id};
 }
 
 /// Throws a UsageError if a folder must not be used for runs: another program made it, or it has

@@ -40,9 +40,11 @@ std::vector<Phase> parse_phases(std::string_view grow) {
           "--grow {}: '{}' is not a size and its number of steps; expected for example "
           "tiny:2000,mini:2000 or tiny+dim=192:500",
           grow, text);
-    const std::vector<std::string> parts = split(text.substr(0, colon), '+');
-    Phase phase{text.substr(0, colon), preset(parts[0]), begin, begin + *steps};
-    for (size_t i = 1; i < parts.size(); ++i) set_field(phase.config, parts[i]);
+    std::vector<std::string> fields = split(text.substr(0, colon), '+');
+    const std::string name = fields.front();
+    fields.erase(fields.begin());
+    Phase phase{text.substr(0, colon), preset(name, base_for(fields, {})), begin, begin + *steps};
+    for (const std::string& field : fields) set_field(phase.config, field);
     begin = phase.end;
     phases.push_back(std::move(phase));
   }

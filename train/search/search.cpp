@@ -418,7 +418,7 @@ void Search::check_description() {
     if (!of_an_earlier_version)
       for (const auto& [text, fields] : whole["configs"].items()) {
         const std::string name = name_of_text(text);
-        const Config config = config_from_json(fields, Config{}, shown);
+        const Config config = config_from_record(fields, shown);
         if (sources_.configs.contains(name) && sources_.configs[name] != config)
           fail_usage(
               "{} is no longer the configuration that the search in {} has trained with ({}); "

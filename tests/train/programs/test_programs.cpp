@@ -277,6 +277,8 @@ TEST_F(Programs, TrainRefusesWrongUse) {
   expect_refused("--set", "dims=64", {"unknown field 'dims'", "dim, layers"});
   expect_refused("--set", "dim=wide", {"'dim'", "a whole number", "wide"});
   expect_refused("--set", "heads=3", {"heads", "must divide dim"});
+  expect_refused("--arch", "mingru",
+                 {"heads is 2", "arch mingru does not read it", "Leave it out"});
   expect_refused("--batch", "0", {"--batch", "0"});
   expect_refused("--batch", "four", {"--batch", "four"});
   expect_refused("--batch", "1000", {"batch of 1000", "--batch"});
@@ -940,6 +942,66 @@ TEST_F(Programs, TrainStopsAtANonFiniteLoss) {
   expect_failed(train(small_run().set("--lr", "1e30").set("--warmup", "0")), 1,
                 {"step 2", "not finite (loss nan,", "--lr"});
   expect_no_checkpoint(out());
+}
+
+/// What a preset gives for another architecture is left out; what the user gives is not.
+TEST_F(Programs, TrainTakesThePresetsForEveryArchitecture) {
+  const auto plan = [&](const std::string& config, const Arguments& more) {
+    Arguments arguments = {"--plan", "--config", config, "--threads", "1"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run("train", arguments);
+  };
+  const auto expect_layers = [](const Outcome& outcome, const std::string& layers) {
+    EXPECT_EQ(outcome.code, 0) << outcome.errors;
+    EXPECT_NE(outcome.output.find(layers + ", vocabulary"), std::string::npos) << outcome.output;
+  };
+  const auto file = [&](const std::string& content) {
+    const fs::path path = directory_ / "given.json";
+    std::ofstream(path) << content;
+    return path.string();
+  };
+  const std::string mingru = "dim 2048   16 layers, minGRU",
+                    mmrec = "dim 2048   16 layers, 16 heads, DPG";
+  expect_layers(plan("tiny", {"--arch", "mingru"}), "4 layers, minGRU");
+  expect_layers(plan("medium", {"--arch", "mingru"}), mingru);
+  expect_layers(plan("medium", {"--set", "arch=mingru"}), mingru);
+  expect_layers(plan(file(R"({"preset": "medium", "arch": "mingru"})"), {}), mingru);
+  expect_layers(plan(file(R"({"preset": "medium"})"), {"--arch", "mingru"}), mingru);
+  expect_layers(plan(file(R"({"preset": "medium", "arch": "mmrec"})"), {"--arch", "mingru"}),
+                mingru);
+  expect_layers(plan(file(R"({"preset": "medium", "arch": "mingru"})"), {"--arch", "mmrec"}),
+                mmrec);
+
+  const std::string_view unread = "arch mingru does not read it";
+  expect_failed(plan("medium", {"--arch", "mingru", "--set", "heads=16"}), 2,
+                {"heads is 16", unread});
+  expect_failed(plan("tiny", {"--arch", "mingru", "--memory", "learned"}), 2,
+                {"memory is learned", unread});
+  expect_failed(plan(file(R"({"preset": "medium", "heads": 16})"), {"--arch", "mingru"}), 2,
+                {"heads is 16", unread});
+  expect_failed(plan(file(R"({"arch": "mingru", "uboo": true})"), {}), 2, {"uboo is true", unread});
+}
+
+TEST_F(Programs, AModelOfAnotherArchitectureLeavesBehindWhatItDoesNotRead) {
+  ASSERT_EQ(train(small_run()).code, 0);
+  const Config before = Checkpoint(out()).config;
+  const fs::path to = directory_ / "grown";
+  const Outcome grown =
+      run("upscale", {"--from", out().string(), "--out", to.string(), "--set", "arch=mingru"});
+  EXPECT_EQ(grown.code, 0) << grown.errors;
+  EXPECT_EQ(Checkpoint(to).config, base_for({"arch=mingru"}, before));
+  EXPECT_EQ(before.heads, 2);
+  expect_failed(run("upscale", {"--from", out().string(), "--out", (directory_ / "other").string(),
+                                "--set", "arch=mingru", "--set", "heads=2"}),
+                2, {"heads is 2", "arch mingru does not read it"});
+
+  const fs::path growing = directory_ / "growing";
+  const Outcome phases =
+      run("train", {"--grow", "tiny+dim=32+layers=1:2,small+dim=64+layers=1:2", "--arch", "mingru",
+                    "--data", (directory_ / "play.txt").string(), "--vocab", "auto", "--out",
+                    growing.string(), "--seq", "32", "--batch", "4", "--sample-tokens", "0"});
+  EXPECT_EQ(phases.code, 0) << phases.errors;
+  EXPECT_EQ(Checkpoint(growing).config.heads, Config{}.heads) << "not small's 8";
 }
 
 /// A small file system, if this process may mount one.

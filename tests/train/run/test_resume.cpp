@@ -150,7 +150,9 @@ TEST_F(Resume, EverySwitchResumesLikeTheBase) {
     SCOPED_TRACE(switches);
     TrainOptions whole = long_run(fmt::format("whole {}", switches));
     std::istringstream words(switches);
-    for (std::string assignment; words >> assignment;) set_field(whole.config, assignment);
+    const std::vector<std::string> assignments(std::istream_iterator<std::string>(words), {});
+    whole.config = base_for(assignments, whole.config);
+    for (const std::string& assignment : assignments) set_field(whole.config, assignment);
     whole.recompute = true;
     train(whole);
     TrainOptions stopped = whole;
@@ -442,7 +444,8 @@ TEST_F(Resume, CarriedStatesArePartOfTheRun) {
 
 TEST_F(Resume, AnotherArchitectureResumesLikeMmrec) {
   TrainOptions whole = long_run("whole"), again = long_run("again");
-  whole.config.arch = again.config.arch = "mingru";
+  whole.config.arch = "mingru";
+  whole.config = again.config = without_unread_fields(whole.config);
   train(whole);
   train(again);
   ASSERT_EQ(resume_training(again.out / "checkpoint_step_000004", kChangeNothing), 0);
