@@ -34,7 +34,8 @@ LearningRate rate_of(const TrainOptions& options, int steps_per_epoch, int64_t b
 }  // namespace
 
 Trainer::Trainer(const TrainOptions& options, RunData data, int64_t begin)
-    : options_(options),
+    : context_(Context::current()),
+      options_(options),
       data_(std::move(data)),
       vocabulary_(model_vocabulary(options.config, data_.tokenizer)),
       state_{.seed = options.seed,
@@ -74,6 +75,7 @@ int64_t Trainer::epoch() const {
 }
 
 MetricsRow Trainer::step() {
+  const Context::Use use(context_);
   const Clock::time_point begin = Clock::now();
   const int64_t number = state_.step + 1;
   const Batch batch = order_.batch(number);
@@ -122,6 +124,7 @@ void Trainer::do_part(const char* part, Body body) {
 }
 
 MetricsRow Trainer::validate() {
+  const Context::Use use(context_);
   const Clock::time_point begin = Clock::now();
   LossSum sum;
   double in_trained_window = MetricsRow::kNone, taken = 0;
@@ -152,6 +155,7 @@ MetricsRow Trainer::validate() {
 }
 
 Sample Trainer::sample() {
+  const Context::Use use(context_);
   const Tokenizer& tokenizer = data_.tokenizer;
   TextGenerator generator(config(), tokenizer.size(), parameters_, options_.seed,
                           {.seed = options_.seed}, 1, options_.sequence);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "model/parameters.h"
+#include "runtime/context.h"
 #include "support/console.h"
 #include "train/data/windows.h"
 #include "train/infer/evaluation.h"
@@ -35,7 +36,9 @@ struct Sample {
 ///       if (trainer.validation_is_due()) trainer.validate();
 ///     }
 ///
-/// Rows contain all figures except `seconds`: only the caller knows when the run began.
+/// Rows contain all figures except `seconds`: only the caller knows when the run began. All of it
+/// computes with the context that was current at construction, whichever thread calls it; the
+/// context must outlive the trainer.
 class Trainer {
  public:
   /// Starts with weights drawn from the seed. begin: steps of the run before this part of it, from
@@ -109,6 +112,7 @@ class Trainer {
   template <class Body>
   void do_part(const char* part, Body body);
 
+  Context& context_;
   TrainOptions options_;
   RunData data_;  // texts moved to the windows
   int vocabulary_;

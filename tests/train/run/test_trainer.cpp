@@ -5,9 +5,14 @@
 #include <atomic>
 #include <cmath>
 #include <filesystem>
+#include <optional>
+#include <set>
 #include <string>
 #include <string_view>
+#include <thread>
 
+#include "runtime/context.h"
+#include "runtime/profile.h"
 #include "runtime/threads.h"
 #include "tests/common/small_runs.h"
 #include "train/run/recorded_run.h"
@@ -133,6 +138,44 @@ TEST_F(TrainerTest, AStopChangesNothing) {
   trainer.validate();
   EXPECT_EQ(trainer.state().progress->unfinished, "");
   EXPECT_TRUE(trainer.is_best());
+}
+
+/// The trainer's context counts, not that of the calling thread.
+TEST_F(TrainerTest, ComputesWithItsOwnContext) {
+  TrainOptions run = options("run");
+  run.sample_tokens = 5;
+  const auto take_a_step = [](Trainer& trainer) {
+    trainer.step();
+    const double loss = trainer.validate().loss;
+    return fmt::format("{} {}", loss, trainer.sample().text);
+  };
+  Trainer usual(run, data());
+  const std::string want = take_a_step(usual);
+
+  Context own, other;
+  std::optional<Trainer> trainer;
+  {
+    const Context::Use use(own);
+    set_num_threads(2);
+    set_profiling(true);
+    trainer.emplace(run, data());
+  }
+  const auto operations = [] {
+    std::set<std::string> names;
+    for (const ProfileRow& row : profile_rows()) names.insert(row.op);
+    return names;
+  };
+  std::thread([&] {
+    const Context::Use use(other);
+    set_num_threads(1);
+    set_profiling(true);
+    EXPECT_EQ(take_a_step(*trainer), want);
+    EXPECT_EQ(operations(), std::set<std::string>());
+  }).join();
+  expect_equal(*trainer, usual.parameters());
+  const Context::Use use(own);
+  for (const char* op : {"adamw", "sum_of_squares", "linear_cross_entropy", "gemm"})
+    EXPECT_TRUE(operations().contains(op)) << op;
 }
 
 TEST_F(TrainerTest, DiscardsNonFiniteSteps) {
