@@ -18,6 +18,17 @@ int available_threads();
 void set_num_threads(int threads);
 /// Returns the requested number of threads. After the threads have started: the number that did.
 int num_threads();
+/// Sets the number of threads during the lifetime of this object.
+class ScopedThreads {
+ public:
+  explicit ScopedThreads(int threads) : before_(num_threads()) { set_num_threads(threads); }
+  ~ScopedThreads() { set_num_threads(before_); }
+  ScopedThreads(const ScopedThreads&) = delete;
+  ScopedThreads& operator=(const ScopedThreads&) = delete;
+
+ private:
+  int before_;
+};
 /// Starts the threads now instead of in the first parallel loop. Returns how many there are. If the
 /// system limits (processes, memory) allow fewer than requested, calls the function set by
 /// on_missing_threads once.

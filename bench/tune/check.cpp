@@ -24,14 +24,12 @@ using Arrays = std::vector<std::vector<float>>;
 
 /// Returns the arrays' contents after one call of a kernel.
 Arrays results(const KernelEntry& kernel, const bench::Workload& work, uint64_t seed, int threads) {
-  const int before = num_threads();
-  set_num_threads(threads);
+  const ScopedThreads scoped(threads);
   const bench::Prepared call(work, seed);
   {
     const ScopedKernel forced(kernel);
     call();
   }
-  set_num_threads(before);
   Arrays arrays;
   for (const Tensor& array : call.arrays())
     arrays.emplace_back(array.data(), array.data() + array.count());

@@ -276,17 +276,6 @@ inline Array proven(std::string_view name, const Array& formula, Array differenc
 
 // ----------------------------------------------------------------------------------------- threads
 
-class ScopedThreads {
- public:
-  explicit ScopedThreads(int threads) : before_(num_threads()) { set_num_threads(threads); }
-  ~ScopedThreads() { set_num_threads(before_); }
-  ScopedThreads(const ScopedThreads&) = delete;
-  ScopedThreads& operator=(const ScopedThreads&) = delete;
-
- private:
-  int before_;
-};
-
 using Bits = std::vector<std::vector<uint32_t>>;
 
 /// run() returns the bits of all results. They must not depend on the number of threads.

@@ -35,6 +35,19 @@ TEST(Threads, CountIsChecked) {
   for (int wrong : {0, -1, 1025}) EXPECT_THROW(set_num_threads(wrong), Error) << wrong;
 }
 
+TEST(Threads, ScopeRestoresTheCount) {
+  const int before = num_threads();
+  try {
+    const ScopedThreads scoped(before + 1);
+    EXPECT_EQ(num_threads(), before + 1);
+    throw std::runtime_error("a problem");
+  } catch (const std::runtime_error&) {
+  }
+  EXPECT_EQ(num_threads(), before);
+  EXPECT_THROW(ScopedThreads(0), Error);
+  EXPECT_EQ(num_threads(), before);
+}
+
 /// Runs holds() in a forked copy of this process, as user 54321 with a limit on threads.
 int with_threads_limited(rlim_t limit, const std::function<bool()>& holds) {
   const pid_t child = ::fork();

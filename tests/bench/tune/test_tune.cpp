@@ -776,6 +776,19 @@ TEST(TuneCheck, ChecksOddShapes) {
   EXPECT_EQ(shapes_to_check({2, 4}), (std::vector<std::vector<int>>{{2, 4}}));
 }
 
+TEST(TuneCheck, RestoresTheThreadsAfterAFailedKernel) {
+  const ScopedThreads one(1);
+  const std::vector<int> sizes{40, 24};
+  const KernelEntry& trusted = *std::ranges::find_if(
+      kernels(), [](const KernelEntry& entry) { return std::string_view(entry.op) == "rmsnorm"; });
+  KernelEntry failing = trusted;
+  failing.call = [](void**) { return 1; };
+  expect_error([&] { find_fault(trusted, failing, sizes, 1); }, {"rmsnorm"});
+  EXPECT_EQ(num_threads(), 1);
+  EXPECT_EQ(find_fault(failing, trusted, sizes, 1), "") << "as if it refused the sizes";
+  EXPECT_EQ(num_threads(), 1);
+}
+
 // -------------------------------------------------------------------------------------------------
 // table and build
 
