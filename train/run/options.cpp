@@ -45,6 +45,17 @@ std::string demand(const Bounds& bounds, bool is_float) {
 json to_field(const std::string& value) { return text_of_name(value); }
 json to_field(const auto& value) { return value; }
 
+/// Returns the word that the number is a marker for, or "". A number out of bounds stands for none.
+template <class Number>
+std::string_view marked_word(const TrainOption& row, Number value) {
+  using enum TrainOption::Form;
+  const std::optional<int64_t> automatic = row.form == kOrAuto       ? std::optional(kAuto)
+                                           : row.form == kVocabulary ? std::optional<int64_t>(0)
+                                                                     : std::nullopt;
+  if (automatic && static_cast<int64_t>(value) == *automatic) return "auto";
+  return is_within(row.bounds, static_cast<double>(value)) ? "" : "none";
+}
+
 /// Reads a value. Returns false if the field has another type or is out of range.
 template <class T>
 bool read_field(const json& field, T& value) {
@@ -194,6 +205,23 @@ json to_json(const TrainOptions& options) {
   return result;
 }
 
+json in_words(const TrainOptions& options) {
+  json result = to_json(options);
+  for (const TrainOption& row : train_option_table())
+    if (row.scope == TrainOption::Scope::kRun)
+      row.visit(
+          [&]<class T>(const T& value) {
+            std::string_view word;
+            if constexpr (std::is_arithmetic_v<T>)
+              word = marked_word(row, value);
+            else if (value.empty())
+              word = "none";
+            if (!word.empty()) result[row.name] = word;
+          },
+          options);
+  return result;
+}
+
 TrainOptions options_from_json(const json& values, const std::string& where) {
   TrainOptions options;
   size_t known = 0;
@@ -229,7 +257,7 @@ void override_options(TrainOptions& run, const TrainOptions& given,
 }
 
 void check_fixed_options(const TrainOptions& saved, const TrainOptions& now) {
-  const json before = to_json(saved), after = to_json(now);
+  const json before = in_words(saved), after = in_words(now);
   for (const TrainOption& row : train_option_table())
     if (row.resume == TrainOption::Resume::kIsFixed && before[row.name] != after[row.name])
       fail_usage(

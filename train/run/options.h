@@ -112,6 +112,9 @@ nlohmann::json to_json(const TrainOptions& options);
 /// Reads such options. Throws an Error with `where` (a file's name) for an unknown field or a wrong
 /// type.
 TrainOptions options_from_json(const nlohmann::json& json, const std::string& where);
+/// Returns the options of to_json() for people, in the command line's words: "auto" for an
+/// automatic value, "none" for an option that is not given.
+nlohmann::json in_words(const TrainOptions& options);
 
 /// Copies the options with these names from `given` to `run`, the options the run began with. An
 /// automatic validation size keeps its resolved value; epochs without steps replace the steps.

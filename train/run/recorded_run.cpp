@@ -161,7 +161,7 @@ void RecordedRun::describe(const RunStart& start, const std::string& growth) {
                                  checkpoint.folder.string(), checkpoint.state.step,
                                  trainer_.tokenizer().size() - checkpoint.tokenizer.size()));
   const std::string changes =
-      describe_changes(to_json(checkpoint.state.progress->options), to_json(to_save(options())));
+      describe_changes(in_words(checkpoint.state.progress->options), in_words(to_save(options())));
   log_.line(fmt::format("going on after step {} of {}, from {}{}", checkpoint.state.step,
                         trainer_.steps(), checkpoint.folder.string(),
                         changes.empty() ? "" : "; changed: " + changes),

@@ -684,7 +684,8 @@ TEST_F(Programs, TrainResumes) {
   ASSERT_EQ(more.code, 0) << more.errors;
   EXPECT_EQ(more.output, "");
   const std::string log = read_file(out() / "training_output.log");
-  EXPECT_NE(log.find("changed: epochs 3 -> 1, lr 0.0003 -> 0.001, steps 5 -> 0"), std::string::npos)
+  EXPECT_NE(log.find("changed: epochs 3 -> 1, lr 0.0003 -> 0.001, steps 5 -> none"),
+            std::string::npos)
       << log;
   // search writes this line for every experiment, and the run began with it.
   std::ofstream(directory_ / "best.toml") << "warmup = \"auto\"\n";
@@ -700,7 +701,7 @@ TEST_F(Programs, TrainResumes) {
   };
   expect_refused({"--out", folder, "--batch", "3"}, {"--batch 3", "begun with 4"});
   expect_refused({"--out", folder, "--seed", "3"}, {"--seed 3", "begun with 42"});
-  expect_refused({"--out", folder, "--vocab", "100"}, {"--vocab 100"});
+  expect_refused({"--out", folder, "--vocab", "100"}, {"--vocab 100", "begun with auto"});
   expect_refused({"--out", folder, "--set", "dim=64"}, {"another model", "dim 32 -> 64"});
   expect_refused({"--out", folder, "--config", "mini"}, {"another model", "dim 32 -> 256"});
   expect_refused({"--out", folder, "--warmup", "auto"},

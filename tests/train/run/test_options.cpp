@@ -102,6 +102,32 @@ TEST(OptionTable, ResumedRunTakesOnlyTheGivenOptions) {
   }
 }
 
+/// Messages show no marker, which the command line would refuse.
+TEST(OptionTable, MessagesSayTheCommandLinesWords) {
+  const TrainOptions automatic, given = all_changed();
+  const nlohmann::json words = in_words(automatic), values = in_words(given);
+  for (const TrainOption& row : train_option_table()) {
+    if (row.scope != TrainOption::Scope::kRun) continue;
+    const std::string name = row.name, standard = text_of(row, automatic);
+    const bool is_missing = standard == "\"\"" || name == "steps";
+    EXPECT_EQ(words[name].dump(), row.form != TrainOption::Form::kPlain ? "\"auto\""
+                                  : is_missing                          ? "\"none\""
+                                                                        : standard)
+        << name;
+    EXPECT_EQ(values[name].dump(), text_of(row, given)) << name;
+  }
+
+  TrainOptions one = automatic, other = automatic;
+  one.vocabulary = 100;
+  expect_error<UsageError>([&] { check_fixed_options(automatic, one); },
+                           {"--vocab 100: ", "begun with auto, "});
+  expect_error<UsageError>([&] { check_fixed_options(one, automatic); },
+                           {"--vocab auto: ", "begun with 100, "});
+  other.grow = "tiny:9";
+  expect_error<UsageError>([&] { check_fixed_options(automatic, other); },
+                           {"--grow tiny:9: ", "begun with none, "});
+}
+
 TEST(OptionTable, AutoKeepsTheRunsValue) {
   TrainOptions run, given;
   run.validation_tokens = 1000;
