@@ -516,7 +516,7 @@ StateRange MmrecBlock::state_range() const {
 std::vector<NamedTensor> MmrecBlock::saved() const {
   const Saved& s = saved_;
   std::vector<NamedTensor> saved{{"the projection q k v z", by_time(s.qkvz)},
-                                 {"the decay gm", by_time(s.gm)}};
+                                 {"MDI's decay gamma", by_time(s.gm)}};
   if (config_.dpg) saved.push_back({"DPG's decay gamma", by_time(s.gamma)});
   for (const Chunk& chunk : chunks_) {
     const Tensor states = states_of(chunk, s.state);

@@ -101,6 +101,7 @@ json to_json(const TrainingProgress& progress) {
                   {{"train", {data.train_tokens, data.train_crc}},
                    {"validation", {data.validation_tokens, data.validation_crc}}}},
                  {"epoch",
+                  // "positions" is kept so that older folders resume
                   {{"loss", progress.epoch.loss},
                    {"correct", progress.epoch.correct},
                    {"positions", progress.epoch.tokens}}},
@@ -291,6 +292,7 @@ void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer
                         {"validation_loss", state.validation_loss},
                         {"files", files}};
     if (!state.run.empty()) description["run"] = state.run;
+    // The name is kept so that older folders resume.
     if (state.progress) description["course"] = to_json(*state.progress);
     description["crc32"] = checksum(description.dump());
     write_file_atomically(partial / kStateFile, description.dump(2) + "\n");
