@@ -231,8 +231,7 @@ int main(int argc, char** argv) {
       if (is_given("grow"))
         fail_usage(
             "--grow begins with a new model; to grow a checkpoint use upscale, and --init with "
-            "what "
-            "it makes");
+            "what it makes");
       if (is_given("vocab"))
         fail_usage(
             "--vocab: with --init the tokenizer is the checkpoint's; --extend-vocab adds to it");
@@ -241,12 +240,9 @@ int main(int argc, char** argv) {
     } else {
       check_grows_alone(given.grow);
       if (!given.grow.empty()) {
-        for (const char* name : {"config", "plan"})
-          if (is_given(name))
-            fail_usage(
-                "--{} is for runs of one size, and --grow names several: leave one of them "
-                "out",
-                name);
+        if (is_given("config"))
+          fail_usage(
+              "--config is for runs of one size, and --grow names several: leave one of them out");
         // the run's options say all of each phase, so that it can be resumed
         given.grow = with_fields(given.grow, fields);
         given.config = parse_phases(given.grow)[0].config;
@@ -255,7 +251,8 @@ int main(int argc, char** argv) {
       }
       if (given.vocabulary == kConfigured) given.vocabulary = given.config.vocab_size;
       if (only_plan) {
-        print(stdout, json ? to_json(plan(given)).dump(2) + "\n" : visible(plan_text(plan(given))));
+        const std::vector<Plan> plans = plan(given);
+        print(stdout, json ? to_json(plans).dump(2) + "\n" : visible(plan_text(plans)));
         return;
       }
       check_config(given.config);

@@ -84,6 +84,12 @@ std::string describe(const RunReport& run, size_t width) {
   add("steps", fmt::format("{} in {} epoch{}: {} tokens in {}, {:.0f} tokens/s (median)",
                            run.steps(), run.epochs.size(), run.epochs.size() == 1 ? "" : "s",
                            run.tokens(), format_duration(run.seconds()), run.median_speed));
+  for (const PhaseSummary& phase : run.phases)
+    add(&phase == &run.phases.front() ? "phases" : "",
+        fmt::format("{}: steps {} to {}{}", phase.size, phase.first_step, phase.last_step,
+                    phase.best ? fmt::format(", validation best {:.4f} after step {}",
+                                             phase.best->loss, phase.best->step)
+                               : ""));
   if (run.best)
     add("validation",
         fmt::format("best {:.4f} after step {}: perplexity {:.3f}, accuracy {}", run.best->loss,

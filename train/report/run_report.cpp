@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <ranges>
 #include <set>
@@ -14,6 +15,7 @@
 #include "train/run/folder.h"
 #include "train/run/learning_rate.h"
 #include "train/run/log.h"
+#include "train/run/phases.h"
 
 namespace mmrec {
 
@@ -77,6 +79,26 @@ std::vector<EpochSummary> summarise_epochs(const RunReport& run) {
   return epochs;
 }
 
+/// Returns the validation with the lowest loss after a step.
+std::optional<MetricsRow> best_validation(const RunReport& run, int64_t after, int64_t last) {
+  std::optional<MetricsRow> best;
+  for (const MetricsRow& row : run.validation)
+    if (row.step > after && row.step <= last && std::isfinite(row.loss) &&
+        (!best || row.loss < best->loss))
+      best = row;
+  return best;
+}
+
+std::vector<PhaseSummary> summarise_phases(const RunReport& run, const TrainOptions& options) {
+  std::vector<PhaseSummary> phases;
+  if (options.grow.empty()) return phases;
+  for (const Phase& phase : parse_phases(options.grow))
+    if (phase.begin < run.steps())
+      phases.push_back({phase.size, phase.begin + 1, std::min(phase.end, run.steps()),
+                        best_validation(run, phase.begin, phase.end)});
+  return phases;
+}
+
 void check_finite(RunReport& run) {
   struct Figure {
     const char* name;
@@ -128,7 +150,7 @@ void check_overfitting(RunReport& run, const std::optional<TrainOptions>& option
   constexpr double kGap = 1.5, kSmallGap = 0.3;
   const MetricsRow* lowest = nullptr;
   for (const MetricsRow& row : run.validation)
-    if (std::isfinite(comparable_loss(row)) &&
+    if (row.step >= run.phase_start() && std::isfinite(comparable_loss(row)) &&
         (!lowest || comparable_loss(row) < comparable_loss(*lowest)))
       lowest = &row;
   if (!lowest) return;
@@ -219,13 +241,13 @@ RunReport read_run(const fs::path& path) {
   for (std::vector<MetricsRow>* rows : {&run.train, &run.validation})
     std::ranges::stable_sort(*rows, {}, &MetricsRow::step);
   run.epochs = summarise_epochs(run);
-  for (const MetricsRow& row : run.validation)
-    if (std::isfinite(row.loss) && (!run.best || row.loss < run.best->loss)) run.best = row;
   std::vector<double> speeds;
   for (const MetricsRow& row : run.train) speeds.push_back(row.tokens_per_second);
   run.median_speed = median(std::move(speeds));
   check_finite(run);
   const std::optional<TrainOptions> options = options_of(run.folder);
+  if (options) run.phases = summarise_phases(run, *options);
+  run.best = best_validation(run, run.phase_start() - 1, std::numeric_limits<int64_t>::max());
   check_window(run);
   check_overfitting(run, options);
   if (options) check_warmup(run, *options);
@@ -294,7 +316,7 @@ nlohmann::ordered_json to_json(const std::vector<RunReport>& runs) {
   };
   json all = json::array();
   for (const RunReport& run : runs) {
-    json epochs = json::array(), rates = json::array();
+    json epochs = json::array(), phases = json::array(), rates = json::array();
     for (const EpochSummary& epoch : run.epochs)
       epochs.push_back({{"epoch", epoch.epoch},
                         {"first_step", epoch.first_step},
@@ -309,6 +331,11 @@ nlohmann::ordered_json to_json(const std::vector<RunReport>& runs) {
                         {"validation", validation(epoch.validation)}});
     for (const MetricsRow& row : learning_rate_trace(run, 8))
       rates.push_back({{"step", row.step}, {"lr", row.lr}});
+    for (const PhaseSummary& phase : run.phases)
+      phases.push_back({{"size", phase.size},
+                        {"first_step", phase.first_step},
+                        {"last_step", phase.last_step},
+                        {"best_validation", validation(phase.best)}});
     const auto at = [](const MetricsRow* row, double MetricsRow::*value) {
       return row ? json{{"step", row->step}, {"value", row->*value}} : json();
     };
@@ -323,6 +350,7 @@ nlohmann::ordered_json to_json(const std::vector<RunReport>& runs) {
          {"seconds", run.seconds()},
          {"tokens_per_second", run.median_speed},
          {"epochs", epochs},
+         {"phases", phases},
          {"best_validation", validation(run.best)},
          {"last_validation", run.validation.empty() ? json() : validation(run.validation.back())},
          {"learning_rate", rates},

@@ -23,20 +23,31 @@ struct EpochSummary {
   std::optional<MetricsRow> validation = {};
 };
 
+/// A phase of a growing run (--grow) that has begun.
+struct PhaseSummary {
+  std::string size;  ///< as it was given: "mini", "mini+heads=8"
+  int64_t first_step = 0, last_step = 0;
+  std::optional<MetricsRow> best = {};  ///< validation with the lowest loss
+};
+
 /// A run, summarised from its metrics.
 struct RunReport {
   std::string name = {};
   std::filesystem::path folder = {};
   std::vector<MetricsRow> train = {}, validation = {};  ///< sorted by step
   std::vector<EpochSummary> epochs = {};
-  std::optional<MetricsRow> best = {};  ///< validation with the lowest loss
-  double median_speed = 0;              ///< tokens/s, over the steps
+  std::vector<PhaseSummary> phases = {};  ///< empty unless the run grows
+  /// Validation with the lowest loss; of a growing run, as best_model, in its last phase.
+  std::optional<MetricsRow> best = {};
+  double median_speed = 0;  ///< tokens/s, over the steps
   /// non-finite figures, overfitting, state overflow beyond training windows, ..
   std::vector<std::string> warnings = {};
   /// the warning about a warm-up that fills the run, which `warnings` also has; or ""
   std::string warmup_warning = {};
   std::string sample = {};  ///< last generated text, or ""
 
+  /// The first step of the phase that the run is in, or has ended with.
+  int64_t phase_start() const { return phases.empty() ? 1 : phases.back().first_step; }
   int64_t steps() const { return train.back().step; }
   int64_t tokens() const { return train.back().tokens; }
   double seconds() const;
@@ -62,7 +73,8 @@ const MetricsRow* row_with_largest(const RunReport& run, double MetricsRow::*fig
 /// differ in size.
 std::string common_axis(const std::vector<RunReport>& runs);
 
-/// Returns everything as JSON: [{"name", "steps", .., "epochs": [..], "best_validation": {..},
+/// Returns everything as JSON: [{"name", "steps", .., "epochs": [..], "phases": [..],
+/// "best_validation": {..},
 /// "learning_rate": [..], "warnings": [..]}, ..]
 nlohmann::ordered_json to_json(const std::vector<RunReport>& runs);
 

@@ -64,6 +64,12 @@ size_t phase_at(const std::vector<Phase>& phases, int64_t step) {
   return static_cast<size_t>(std::min(next, phases.end() - 1) - phases.begin());
 }
 
+int64_t shortest_phase(const std::vector<Phase>& phases) {
+  int64_t shortest = phases[0].end;
+  for (const Phase& phase : phases) shortest = std::min(shortest, phase.end - phase.begin);
+  return shortest;
+}
+
 void check_phases(const TrainOptions& options) {
   if (options.grow.empty()) {
     if (options.exact) fail_usage("--exact is for --grow, which says what to grow to");

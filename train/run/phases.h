@@ -29,6 +29,9 @@ std::string with_fields(std::string_view grow, const std::vector<std::string>& f
 /// next one.
 size_t phase_at(const std::vector<Phase>& phases, int64_t step);
 
+/// Returns the number of steps of the shortest phase.
+int64_t shortest_phase(const std::vector<Phase>& phases);
+
 /// Throws a UsageError if a phase of options.grow cannot be trained with the other options, or
 /// cannot grow from the one before.
 void check_phases(const TrainOptions& options);

@@ -25,6 +25,7 @@
 #include "train/run/data.h"
 #include "train/run/learning_rate.h"
 #include "train/run/log.h"
+#include "train/run/phases.h"
 
 namespace mmrec {
 
@@ -77,6 +78,11 @@ std::string thousands(int64_t number) {
   return text;
 }
 
+int64_t bytes(double number) {
+  constexpr double kMost = 0x1p62;  // more than any machine has; exact in 64 bits
+  return static_cast<int64_t>(std::min(number, kMost));
+}
+
 std::string tokens_rate(double rate) {
   return rate < 100 ? fmt::format("{:.3g}", rate) : thousands(std::llround(rate));
 }
@@ -91,7 +97,9 @@ double Plan::memory() const {
   return sum;
 }
 
-Plan plan(const TrainOptions& options) {
+namespace {
+
+Plan plan_of_one_size(const TrainOptions& options) {
   check_options(options);
   const RunData data = load_data(options, std::nullopt);
   Plan plan{.options = options};
@@ -157,7 +165,28 @@ Plan plan(const TrainOptions& options) {
   return plan;
 }
 
-std::string plan_text(const Plan& plan) {
+}  // namespace
+
+std::vector<Plan> plan(const TrainOptions& options) {
+  if (options.grow.empty()) return {plan_of_one_size(options)};
+  check_phases(options);
+  const std::vector<Phase> phases = parse_phases(options.grow);
+  std::vector<Plan> plans;
+  for (const Phase& phase : phases) {
+    TrainOptions of_phase = options;
+    of_phase.config = phase.config;
+    of_phase.steps = phase.end - phase.begin;
+    if (options.warmup == kAuto) of_phase.warmup = warmup_steps(options, shortest_phase(phases));
+    plans.push_back(plan_of_one_size(of_phase));
+    plans.back().phase = fmt::format("phase {} of {}, {}: steps {} to {}", plans.size(),
+                                     phases.size(), phase.size, phase.begin + 1, phase.end);
+  }
+  return plans;
+}
+
+namespace {
+
+std::string text_of(const Plan& plan) {
   const TrainOptions& options = plan.options;
   const Config& config = options.config;
   std::string text;
@@ -220,11 +249,9 @@ std::string plan_text(const Plan& plan) {
   return text;
 }
 
-nlohmann::ordered_json to_json(const Plan& plan) {
+nlohmann::ordered_json json_of(const Plan& plan) {
   nlohmann::ordered_json summary = nlohmann::ordered_json::array();
   for (const Note& note : plan.notes) summary.push_back(visible(note.text));
-  constexpr double kMost = 0x1p62;  // more than any machine has; exact in 64 bits
-  const auto bytes = [&](double number) { return static_cast<int64_t>(std::min(number, kMost)); };
   return {{"config", to_json(plan.options.config)},
           {"data", text_of_name(plan.options.data)},
           {"data_summary", std::move(summary)},
@@ -255,6 +282,44 @@ nlohmann::ordered_json to_json(const Plan& plan) {
           {"tokens_per_step", plan.tokens_per_step},
           {"tokens", plan.tokens()},
           {"seconds", plan.seconds()}};
+}
+
+/// Figures of all phases together.
+struct Sums {
+  explicit Sums(const std::vector<Plan>& plans) {
+    for (const Plan& plan : plans) {
+      steps += plan.steps;
+      tokens += plan.tokens();
+      seconds += plan.seconds();
+      memory = std::max(memory, plan.memory());
+    }
+  }
+  int64_t steps = 0, tokens = 0;
+  double seconds = 0, memory = 0;
+};
+
+}  // namespace
+
+std::string plan_text(const std::vector<Plan>& plans) {
+  if (plans.size() == 1 && plans[0].phase.empty()) return text_of(plans[0]);
+  std::string text;
+  for (const Plan& plan : plans) text += fmt::format("== {}\n{}\n", plan.phase, text_of(plan));
+  const Sums all(plans);
+  return text + fmt::format("== all phases\n{:<24}{:>16}\n{:<24}{:>16}\n{:<24}{:>16}\n", "  tokens",
+                            thousands(all.tokens), "  time", format_duration(all.seconds),
+                            "  memory at most", gigabytes(all.memory));
+}
+
+nlohmann::ordered_json to_json(const std::vector<Plan>& plans) {
+  if (plans.size() == 1 && plans[0].phase.empty()) return json_of(plans[0]);
+  nlohmann::ordered_json phases = nlohmann::ordered_json::array();
+  for (const Plan& plan : plans) phases.push_back(json_of(plan));
+  const Sums all(plans);
+  return {{"phases", phases},
+          {"steps", all.steps},
+          {"tokens", all.tokens},
+          {"seconds", all.seconds},
+          {"memory_bytes", bytes(all.memory)}};
 }
 
 }  // namespace mmrec

@@ -12,7 +12,8 @@ namespace mmrec {
 
 /// The resources a run would need. Memory and disk are in bytes.
 struct Plan {
-  TrainOptions options;  ///< with the vocabulary the text needs
+  std::string phase = {};  ///< of a growing run: "phase 1 of 2, tiny: steps 1 to 2000"
+  TrainOptions options;    ///< with the vocabulary the text needs
   int64_t parameters = 0, embedding_parameters = 0;
   double weights = 0, gradients = 0, moments = 0, activations = 0, validation = 0, sample = 0,
          text = 0, program = 0;
@@ -35,12 +36,14 @@ struct Plan {
   double seconds() const { return static_cast<double>(tokens()) / tokens_per_second; }
 };
 
-/// Computes the plan. Measures the rate of matrix products for a quarter of a second. Allocates no
-/// model, so any configuration works, also those that this version cannot train.
-Plan plan(const TrainOptions& options);
+/// Computes the plan of a run, of a growing one a plan for each phase. Measures the rate of matrix
+/// products for a quarter of a second each. Allocates no model, so any configuration works, also
+/// those that this version cannot train.
+std::vector<Plan> plan(const TrainOptions& options);
 
-/// Formats the plan for people.
-std::string plan_text(const Plan& plan);
-nlohmann::ordered_json to_json(const Plan& plan);
+/// Formats the plans for people, and as JSON: an object for a run of one size, else {"phases":
+/// [..], "steps", "tokens", "seconds", "memory_bytes"}.
+std::string plan_text(const std::vector<Plan>& plans);
+nlohmann::ordered_json to_json(const std::vector<Plan>& plans);
 
 }  // namespace mmrec

@@ -110,11 +110,8 @@ Trainer make_trainer(TrainOptions options, const RunStart& start) {
   const std::vector<Phase> phases = parse_phases(options.grow);
   const Phase& now = phases[start.phase(phases)];
   options.steps = now.end;
-  if (options.warmup == kAuto) {  // one number for all phases, as it is an option of the run
-    int64_t shortest = phases[0].end;
-    for (const Phase& phase : phases) shortest = std::min(shortest, phase.end - phase.begin);
-    options.warmup = warmup_steps(options, shortest);
-  }
+  // one number for all phases, as it is an option of the run
+  if (options.warmup == kAuto) options.warmup = warmup_steps(options, shortest_phase(phases));
   return Trainer(options, std::move(data), now.begin);
 }
 

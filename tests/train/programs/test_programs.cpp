@@ -899,7 +899,17 @@ TEST_F(Programs, TrainGrows) {
   };
   expect_failed(growing({"--steps", "4"}), 2, {"--steps", "--grow tiny+dim=32:2"});
   expect_failed(growing({"--config", "mini"}), 2, {"--config", "--grow names several"});
-  expect_failed(growing({"--plan"}), 2, {"--plan", "--grow names several"});
+  const Outcome plan = growing({"--plan"});
+  for (const char* part :
+       {"phase 1 of 2, tiny+dim=32+layers=2+mem_slots=64+memory=learned: steps 1 to 2",
+        "phase 2 of 2", "all phases"})
+    EXPECT_NE(plan.output.find(part), std::string::npos) << part << " is not in: " << plan.output;
+  const nlohmann::json planned = nlohmann::json::parse(growing({"--plan", "--json"}).output);
+  EXPECT_EQ(planned["steps"], 4);
+  EXPECT_EQ(planned["tokens"], 4 * 4 * 32);
+  EXPECT_LT(planned["phases"][0]["parameters"], planned["phases"][1]["parameters"]);
+  EXPECT_EQ(planned["phases"][1]["steps"], 2);
+  expect_failed(growing({"--plan", "--set", "heads=3"}), 2, {"heads"});
   expect_failed(growing({"--init", out().string()}), 2, {"--grow", "upscale"});
   EXPECT_FALSE(fs::exists(out()));
   const Outcome outcome = growing({"--exact"});

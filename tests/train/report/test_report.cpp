@@ -11,10 +11,13 @@
 #include "support/plot_axis.h"
 #include "support/text_table.h"
 #include "tests/common/expect_error.h"
+#include "tests/common/small_runs.h"
 #include "tests/common/temporary_directory.h"
 #include "train/report/report_html.h"
 #include "train/report/report_text.h"
 #include "train/report/run_report.h"
+#include "train/run/phases.h"
+#include "train/run/recorded_run.h"
 
 namespace mmrec {
 namespace {
@@ -404,6 +407,43 @@ TEST(PlotAxis, LabelsAreShort) {
   EXPECT_EQ(axis_label(2.5e-4), "2.5e-4");
   EXPECT_EQ(axis_label(1e-3), "0.001");
   EXPECT_EQ(axis_label(1.25e9), "1.25e9");
+}
+
+/// A run that grows: its best validation is of the last phase, as best_model is.
+class ReportOfGrowing : public test::SmallRuns {};
+
+TEST_F(ReportOfGrowing, ShowsThePhases) {
+  TrainOptions run = options("grown");
+  run.grow = with_fields("tiny+dim=32:6,tiny+dim=64:2", {"heads=2", "layers=1", "mem_slots=64"});
+  run.config = parse_phases(run.grow)[0].config;
+  run.eval_every = 2;
+  ASSERT_EQ(train(run), 0);
+  // the second phase is worse than the first one
+  const fs::path metrics = run.out / "metrics.jsonl";
+  std::vector<MetricsRow> rows = read_metrics(metrics);
+  fs::remove(metrics);
+  MetricsFile file(metrics);
+  for (MetricsRow& row : rows) {
+    if (row.split == "val") row.loss = row.step <= 6 ? 2 + 0.01 * row.step : 3;
+    file.append(row);
+  }
+
+  const RunReport report = read_run(run.out);
+  ASSERT_EQ(report.phases.size(), 2u);
+  EXPECT_EQ(report.phases[0].first_step, 1);
+  EXPECT_EQ(report.phases[0].last_step, 6);
+  ASSERT_TRUE(report.phases[0].best);
+  EXPECT_EQ(report.phases[0].best->step, 2);
+  EXPECT_EQ(report.phases[1].first_step, 7);
+  EXPECT_EQ(report.phases[1].last_step, 8);
+  ASSERT_TRUE(report.best);
+  EXPECT_EQ(report.best->step, 8) << "a loss of an earlier phase is not that of best_model";
+  EXPECT_TRUE(report.warnings.empty()) << report.warnings[0];
+  EXPECT_EQ(to_json({report})[0]["phases"][1]["best_validation"]["loss"], 3);
+  const std::string text = report_text({report}, 100);
+  EXPECT_NE(text.find("tiny+dim=32+heads=2+layers=1+mem_slots=64: steps 1 to 6, validation"),
+            text.npos)
+      << text;
 }
 
 }  // namespace
