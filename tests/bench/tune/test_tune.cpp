@@ -598,7 +598,7 @@ TEST(TuneSpace, NeighboursDifferByOneStep) {
 }
 
 TEST(TuneSpace, RejectsDuplicatesOfDefaults) {
-  const Space space = space_of(default_kernel("gemm", "nt"));
+  const Space space = space_of(default_kernel({"gemm", "nt", {}}));
   const auto sensible = [&](const char* name, int value) {
     return space.sensible({"packed", {{name, std::to_string(value)}}});
   };
@@ -723,6 +723,7 @@ class TuneCandidate : public testing::Test {
     return workshop
         .make({{"rmsnorm",
                 "forward",
+                "f32",
                 "faulty",
                 "test_faulty_rmsnorm_forward",
                 {{"fault", fault}},
@@ -803,7 +804,7 @@ class TuneDatabase : public testing::Test {
                             double score, std::optional<bool> wins = {}) {
     Verdict verdict = database.verdict(call, instance, Status::kOk);
     const Verdict like = timed(instance, score, wins);
-    const KernelEntry* built = built_kernel(call.op, call.pass, instance);
+    const KernelEntry* built = built_kernel(call, instance);
     verdict.lowered = built ? built->lowered : like.lowered;
     verdict.seconds = like.seconds;
     verdict.incumbent = kDefault;
@@ -845,7 +846,7 @@ TEST_F(TuneDatabase, BaselinesAreNeverChosen) {
           standard = timed_here(mine, call, serial, 1);
   baseline.incumbent = standard.incumbent = serial;
   // as logged before the variant was declared a baseline
-  baseline.code = built_kernel("scan", "forward", {"logspace", {}})->lowered;
+  baseline.code = built_kernel({"scan", "forward", {}}, {"logspace", {}})->lowered;
   mine.add(std::vector{standard, baseline});
   ASSERT_NE(mine.row(call), nullptr);
   EXPECT_EQ(mine.row(call)->instance, serial);
