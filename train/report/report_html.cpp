@@ -35,6 +35,7 @@ figure { margin: 0 0 8px; position: relative; } figcaption { font-weight: 600; m
 figcaption small { color: var(--soft); font-weight: 400; }
 .plot .line { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
 .plot .dashed { stroke-dasharray: 5 4; } .plot .band { opacity: 0.14; stroke: none; }
+.plot .mark { stroke: var(--soft); }
 .plot .dot { stroke: var(--paper); stroke-width: 1; }
 .plot .cursor { stroke: var(--soft); stroke-dasharray: 2 3; visibility: hidden; }
 .tip { position: absolute; top: 26px; pointer-events: none; background: var(--paper);
@@ -96,10 +97,17 @@ struct Curve {
   std::vector<double> x = {}, mean = {}, low = {}, high = {};
 };
 
+/// Where a phase of a growing run begins.
+struct Mark {
+  double x;
+  std::string label;
+};
+
 struct Figure {
   std::string title = {}, about = {};
   std::vector<Curve> curves = {};
   bool from_zero = false;
+  std::vector<Mark> marks = {};
 };
 
 constexpr size_t kPoints = 300;  // per curve; more would not be visible
@@ -173,6 +181,15 @@ std::string plot(const Figure& figure, const std::string& axis, const char* css,
         py(tick), label_room, width - kRight, label_room - 6, py(tick) + 4, axis_label(tick));
   svg += fmt::format("<text x='{}' y='{}' text-anchor='end'>{}</text>", width - kRight, height - 5,
                      axis);
+
+  for (const Mark& mark : figure.marks) {
+    if (mark.x > right) continue;
+    const double at = px(std::max(mark.x, left));
+    svg += fmt::format(
+        "<line class='mark' x1='{0:.1f}' x2='{0:.1f}' y1='{1}' y2='{2}'/><text x='{3:.1f}' "
+        "y='{4}'>{5}</text>",
+        at, kTop, height - kBottom, at + 4, kTop + 10, html_escaped(mark.label));
+  }
 
   for (const Curve& curve : figure.curves) {
     if (curve.x.empty()) continue;
@@ -299,6 +316,18 @@ std::string epochs(const RunReport& run) {
   return html + "</tbody></table></div>\n";
 }
 
+std::string phases(const RunReport& run) {
+  std::string html =
+      "<div class='scroll'><table><thead><tr><th>phase</th><th>steps</th><th>best "
+      "validation</th><th>at step</th></tr></thead><tbody>\n";
+  for (const PhaseSummary& phase : run.phases)
+    html += "<tr>" + cell(html_escaped(phase.size)) +
+            cell(fmt::format("{}-{}", phase.first_step, phase.last_step)) +
+            cell(phase.best ? fmt::format("{:.4f}", phase.best->loss) : "") +
+            cell(phase.best ? fmt::format("{}", phase.best->step) : "") + "</tr>\n";
+  return html + "</tbody></table></div>\n";
+}
+
 std::string checks(const RunReport& run) {
   if (run.warnings.empty())
     return "<p class='check'>\u2713 every figure is finite, no sign of overfitting</p>\n";
@@ -306,6 +335,15 @@ std::string checks(const RunReport& run) {
   for (const std::string& warning : run.warnings)
     html += "<p class='check bad'>\u26a0 " + html_escaped(warning) + "</p>\n";
   return html;
+}
+
+std::vector<Mark> phase_marks(const RunReport& run, const Value& x) {
+  std::vector<Mark> marks;
+  for (const PhaseSummary& phase : run.phases)
+    if (const auto first = std::ranges::find(run.train, phase.first_step, &MetricsRow::step);
+        first != run.train.end())
+      marks.push_back({x(*first), phase.size.substr(0, phase.size.find('+'))});
+  return marks;
 }
 
 std::vector<Figure> figures(const std::vector<RunReport>& runs, const std::string& axis) {
@@ -343,6 +381,8 @@ std::vector<Figure> figures(const std::vector<RunReport>& runs, const std::strin
   for (const Figure& figure : {auxiliary, factor, state})
     if (std::ranges::any_of(figure.curves, [](const Curve& curve) { return !curve.x.empty(); }))
       all.push_back(figure);
+  if (runs.size() == 1)
+    for (Figure& figure : all) figure.marks = phase_marks(runs.front(), x);
   return all;
 }
 
@@ -378,6 +418,7 @@ std::string report_html(const std::vector<RunReport>& runs) {
             : fmt::format("<h2>{} {} <small>{}</small></h2>\n{}", swatch(i), html_escaped(run.name),
                           html_escaped(run.folder.string()), checks(run));
     body += epochs(run);
+    if (!run.phases.empty()) body += "<h2>Phases</h2>\n" + phases(run);
     if (!run.sample.empty())
       body += fmt::format("<details{}><summary>What it writes</summary><pre>{}</pre></details>\n",
                           one ? " open" : "", html_escaped(run.sample));

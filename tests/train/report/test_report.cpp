@@ -440,6 +440,8 @@ TEST_F(ReportOfGrowing, ShowsThePhases) {
   EXPECT_EQ(report.best->step, 8) << "a loss of an earlier phase is not that of best_model";
   EXPECT_TRUE(report.warnings.empty()) << report.warnings[0];
   EXPECT_EQ(to_json({report})[0]["phases"][1]["best_validation"]["loss"], 3);
+  EXPECT_EQ(occurrences(report_html({report}), "<line class='mark'"), 28u)
+      << "two phases in seven plots of two widths";
   const std::string text = report_text({report}, 100);
   EXPECT_NE(text.find("tiny+dim=32+heads=2+layers=1+mem_slots=64: steps 1 to 6, validation"),
             text.npos)
