@@ -105,8 +105,8 @@ def neighbour(inputs, generator):
 
 
 def float32_errors(file):
-    """Returns {tensor's name: how far off the reference is in float32 arithmetic}, for the inputs in
-    the file. One error may be small by chance, so this is the largest of several, at neighbouring
+    """Returns {tensor's name: how far off the reference is in float32 arithmetic} for the file's
+    inputs. One error may be small by chance, so this is the largest of several, at neighbouring
     inputs. The truth is computed too: what is wrong in a file is no error of float32."""
     c, inputs = load_inputs(file)
     generator, largest = torch.Generator().manual_seed(1), {}
