@@ -9,34 +9,36 @@ namespace mmrec::bench {
 
 namespace {
 
-Workload workload(std::string_view pass, const std::vector<int>& sizes) {
+Workload loss(const std::vector<int>& sizes) {
   const int N = sizes.at(0), V = sizes.at(1), D = sizes.at(2);
-  const double product = 2. * N * V * D;
-  if (pass == "loss")
-    return {
-        .op = "linear_cross_entropy",
-        .pass = {"loss", "fwd"},
-        .sizes = sizes,
-        .flops = product,
-        .bytes = 4. * (N * D + V * D + 3. * N),
-        .prepare = [=](Operands& o) {
-          const Tensor x = o.uniform({N, D}), embedding = o.uniform({V, D}, -0.1f, 0.1f),
-                       token_loss = o.output({N}), correct = o.output({N});
-          const IntTensor targets = o.ids(N, V);
-          return Invocation{
-              .run = [=] { ops::linear_cross_entropy(x, embedding, targets, token_loss, correct); },
-              .expect = [=]() -> std::vector<Expected> {
-                const reference::LinearCrossEntropy want =
-                    reference::linear_cross_entropy(x, embedding, reference::values_of(targets));
-                return {{"token_loss", token_loss, want.token_loss},
-                        {"correct", correct, want.correct}};
-              }};
-        }};
-  // One function calls both other passes.
+  return {
+      .op = "linear_cross_entropy",
+      .pass = {"loss", "fwd"},
+      .sizes = sizes,
+      .flops = 2. * N * V * D,
+      .bytes = 4. * (N * D + V * D + 3. * N),
+      .prepare = [=](Operands& o) {
+        const Tensor x = o.uniform({N, D}), embedding = o.uniform({V, D}, -0.1f, 0.1f),
+                     token_loss = o.output({N}), correct = o.output({N});
+        const IntTensor targets = o.ids(N, V);
+        return Invocation{
+            .run = [=] { ops::linear_cross_entropy(x, embedding, targets, token_loss, correct); },
+            .expect = [=]() -> std::vector<Expected> {
+              const reference::LinearCrossEntropy want =
+                  reference::linear_cross_entropy(x, embedding, reference::values_of(targets));
+              return {{"token_loss", token_loss, want.token_loss},
+                      {"correct", correct, want.correct}};
+            }};
+      }};
+}
+
+/// Both other passes: one function calls them.
+Workload gradient(std::string_view pass, const std::vector<int>& sizes) {
+  const int N = sizes.at(0), V = sizes.at(1), D = sizes.at(2);
   return {.op = "linear_cross_entropy",
           .pass = {std::string(pass), "bwd"},
           .sizes = sizes,
-          .flops = 3 * product,
+          .flops = 6. * N * V * D,
           .bytes = 4. * (2. * N * D + 2. * V * D + 3. * N),
           .prepare = [=](Operands& o) {
             const Tensor x = o.uniform({N, D}), embedding = o.uniform({V, D}, -0.1f, 0.1f),
@@ -61,6 +63,10 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
                           accumulated("dembedding", dembedding, want.dembedding)};
                 }};
           }};
+}
+
+Workload workload(std::string_view pass, const std::vector<int>& sizes) {
+  return pass == "loss" ? loss(sizes) : gradient(pass, sizes);
 }
 
 void add(Cases& cases) {

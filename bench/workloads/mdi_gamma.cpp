@@ -13,46 +13,48 @@ ops::MdiGammaWeights random_weights(Operands& o, int D, int R) {
           o.uniform({R, D}), o.uniform({R}), o.uniform({D, R}), o.uniform({D})};
 }
 
-Workload workload(std::string_view pass, const std::vector<int>& sizes) {
+reference::MdiGammaWeights arrays(const ops::MdiGammaWeights& w) {
+  return {w.gamma_in,   w.gamma_in_bias,   w.gamma_out,   w.gamma_out_bias,
+          w.context_in, w.context_in_bias, w.context_out, w.context_out_bias};
+}
+
+Workload forward(const std::vector<int>& sizes) {
+  const int N = sizes.at(0), D = sizes.at(1), R = sizes.at(2);
+  return {.op = "mdi_gamma",
+          .pass = kForward,
+          .sizes = sizes,
+          .flops = 8. * N * D * R,
+          .bytes = 4. * (5. * N * D + 2. * N * R + 4. * D * R),
+          .prepare = [=](Operands& o) {
+            // As in the model, k and z are quarters of the projection's columns.
+            const Tensor qkvz = o.uniform({N, 4 * D}), k = qkvz.columns(D, 2 * D),
+                         z = qkvz.columns(3 * D, 4 * D);
+            const ops::MdiGammaWeights weights = random_weights(o, D, R);
+            const ops::MdiGammaSaved saved{o.output({N, R}), o.output({N, R}), o.output({N, D}),
+                                           o.output({N, D})};
+            const Tensor gm = o.output({N, D});
+            return Invocation{
+                .run = [=] { ops::mdi_gamma_forward(z, k, weights, saved, gm); },
+                .expect = [=]() -> std::vector<Expected> {
+                  const reference::MdiGamma want =
+                      reference::mdi_gamma_forward(z, k, arrays(weights));
+                  return {{"gamma_hidden", saved.gamma_hidden, want.gamma_hidden},
+                          {"context_hidden", saved.context_hidden, want.context_hidden},
+                          {"gamma_sigmoid", saved.gamma_sigmoid, want.gamma_sigmoid},
+                          {"context_sigmoid", saved.context_sigmoid, want.context_sigmoid},
+                          {"gm", gm, want.gm}};
+                }};
+          }};
+}
+
+Workload backward(const std::vector<int>& sizes) {
   constexpr float kScale = 1.1f;
   const int N = sizes.at(0), D = sizes.at(1), R = sizes.at(2);
-  const double products = 8. * N * D * R;
-  const auto arrays = [](const ops::MdiGammaWeights& w) {
-    return reference::MdiGammaWeights{w.gamma_in,       w.gamma_in_bias,   w.gamma_out,
-                                      w.gamma_out_bias, w.context_in,      w.context_in_bias,
-                                      w.context_out,    w.context_out_bias};
-  };
-  // As in the model, k and z are quarters of the projection's columns.
-  if (pass == kForward.registry)
-    return {.op = "mdi_gamma",
-            .pass = kForward,
-            .sizes = sizes,
-            .flops = products,
-            .bytes = 4. * (5. * N * D + 2. * N * R + 4. * D * R),
-            .prepare = [=](Operands& o) {
-              const Tensor qkvz = o.uniform({N, 4 * D}), k = qkvz.columns(D, 2 * D),
-                           z = qkvz.columns(3 * D, 4 * D);
-              const ops::MdiGammaWeights weights = random_weights(o, D, R);
-              const ops::MdiGammaSaved saved{o.output({N, R}), o.output({N, R}), o.output({N, D}),
-                                             o.output({N, D})};
-              const Tensor gm = o.output({N, D});
-              return Invocation{
-                  .run = [=] { ops::mdi_gamma_forward(z, k, weights, saved, gm); },
-                  .expect = [=]() -> std::vector<Expected> {
-                    const reference::MdiGamma want =
-                        reference::mdi_gamma_forward(z, k, arrays(weights));
-                    return {{"gamma_hidden", saved.gamma_hidden, want.gamma_hidden},
-                            {"context_hidden", saved.context_hidden, want.context_hidden},
-                            {"gamma_sigmoid", saved.gamma_sigmoid, want.gamma_sigmoid},
-                            {"context_sigmoid", saved.context_sigmoid, want.context_sigmoid},
-                            {"gm", gm, want.gm}};
-                  }};
-            }};
   return {
       .op = "mdi_gamma",
       .pass = kBackward,
       .sizes = sizes,
-      .flops = 2 * products,
+      .flops = 16. * N * D * R,
       .bytes = 4. * (8. * N * D + 2. * N * R + 8. * D * R),
       .prepare = [=](Operands& o) {
         const Tensor qkvz = o.uniform({N, 4 * D}), k = qkvz.columns(D, 2 * D),
@@ -87,6 +89,10 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
                   accumulated("context_out_bias", sums.context_out_bias, want.context_out_bias)};
             }};
       }};
+}
+
+Workload workload(std::string_view pass, const std::vector<int>& sizes) {
+  return pass == kForward.registry ? forward(sizes) : backward(sizes);
 }
 
 void add(Cases& cases) {

@@ -37,37 +37,39 @@ struct Call {
   Tensor loss;
 };
 
-Workload workload(std::string_view pass, const std::vector<int>& sizes) {
+Workload forward(const std::vector<int>& sizes) {
   const int N = sizes.at(0), D = sizes.at(1);
-  const double product = 2. * N * D * D;
-  if (pass == kForward.registry)
-    return {.op = "planning_loss",
-            .pass = kForward,
-            .sizes = sizes,
-            .flops = 4 * product,
-            .bytes = 4. * (10. * N * D + 4. * D * D),
-            .prepare = [=](Operands& o) {
-              const Call call(o, N, D);
-              return Invocation{
-                  .run = [=] { call.forward(); },
-                  .expect = [=]() -> std::vector<Expected> {
-                    const reference::PlanningLoss want = reference::planning_loss_forward(
-                        call.h, call.z, call.g, call.gm, arrays(call.weights));
-                    const ops::PlanningLossSaved& s = call.saved;
-                    using reference::gelu, reference::gelu_slope, reference::map;
-                    return {{"m", s.m, want.m},
-                            {"error_slope", s.error_slope, map(want.error_hidden, gelu_slope)},
-                            {"error_activated", s.error_activated, map(want.error_hidden, gelu)},
-                            {"target_slope", s.target_slope, map(want.target_hidden, gelu_slope)},
-                            {"target_activated", s.target_activated, map(want.target_hidden, gelu)},
-                            {"difference", s.difference, want.difference},
-                            {"loss", call.loss, want.loss}};
-                  }};
-            }};
+  return {.op = "planning_loss",
+          .pass = kForward,
+          .sizes = sizes,
+          .flops = 8. * N * D * D,
+          .bytes = 4. * (10. * N * D + 4. * D * D),
+          .prepare = [=](Operands& o) {
+            const Call call(o, N, D);
+            return Invocation{
+                .run = [=] { call.forward(); },
+                .expect = [=]() -> std::vector<Expected> {
+                  const reference::PlanningLoss want = reference::planning_loss_forward(
+                      call.h, call.z, call.g, call.gm, arrays(call.weights));
+                  const ops::PlanningLossSaved& s = call.saved;
+                  using reference::gelu, reference::gelu_slope, reference::map;
+                  return {{"m", s.m, want.m},
+                          {"error_slope", s.error_slope, map(want.error_hidden, gelu_slope)},
+                          {"error_activated", s.error_activated, map(want.error_hidden, gelu)},
+                          {"target_slope", s.target_slope, map(want.target_hidden, gelu_slope)},
+                          {"target_activated", s.target_activated, map(want.target_hidden, gelu)},
+                          {"difference", s.difference, want.difference},
+                          {"loss", call.loss, want.loss}};
+                }};
+          }};
+}
+
+Workload backward(const std::vector<int>& sizes) {
+  const int N = sizes.at(0), D = sizes.at(1);
   return {.op = "planning_loss",
           .pass = kBackward,
           .sizes = sizes,
-          .flops = 7 * product,
+          .flops = 14. * N * D * D,
           .bytes = 4. * (9. * N * D + 7. * D * D),
           .prepare = [=](Operands& o) {
             constexpr float kScale = 0.1f;
@@ -96,6 +98,10 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
                       accumulated("target_out_bias", sums.target_out_bias, want.target_out_bias)};
                 }};
           }};
+}
+
+Workload workload(std::string_view pass, const std::vector<int>& sizes) {
+  return pass == kForward.registry ? forward(sizes) : backward(sizes);
 }
 
 void add(Cases& cases) {
