@@ -216,6 +216,10 @@ class Search {
   }
   /// Compares an existing search.json with this search, and builds the new one.
   void check_description();
+  /// Refuses an earlier search whose experiments have other settings in common.
+  void check_common(const nlohmann::json& before);
+  /// Takes the configurations of an earlier search; refuses one whose file has changed.
+  void keep_configs(const nlohmann::json& before, const std::string& shown);
   /// Throws if a value of --data, --init or --config cannot be read.
   void check_sources() const;
   /// Returns all settings of an experiment for train. A configuration file is replaced by its
@@ -228,10 +232,13 @@ class Search {
   /// Starts an experiment. Returns false if it could not be started and may be retried when another
   /// experiment has ended. Returns true if it was started or already has a result.
   bool start(const Settings& settings);
+  /// Starts as many of the pending experiments as there is room for.
+  void start_pending();
   SearchOutcome run_experiments();
   /// Asks the experiments to save their state and to end.
   void stop_all();
   void finish(const Running& running, int code);
+  void finish_ended();
   void add(const SearchResult& result);
   void write_best() const;
   /// Prints the notes about the texts, once for all experiments.
@@ -363,76 +370,89 @@ Search::Search(const SearchOptions& options)
   write_file_atomically(lock_ / "search.json", description_.dump(2) + "\n");
 }
 
+bool has_object(const nlohmann::json& json, const char* name) {
+  return json.is_object() && json.contains(name) && json[name].is_object();
+}
+
+/// Adds an earlier search's values to those of this one. `what` and `more(name)` say what a value
+/// that is another one now means.
+template <class More>
+void keep(const nlohmann::json& before, nlohmann::json& now, const std::string& what,
+          const More& more) {
+  for (const auto& [name, then] : before.items()) {
+    if (now.contains(name) && now[name] != then)
+      fail_usage("{} {}: {} now, {} then{}; their losses do not compare, choose another --out",
+                 name_of_text(name), what, plain_text(now[name]), plain_text(then),
+                 more(name_of_text(name)));
+    now[name] = then;
+  }
+}
+
 void Search::check_description() {
   const PathAt file = lock_ / "search.json";
-  const std::string shown = file.shown().string();
-  const nlohmann::json common = to_json(common_);
   sources_ = sources_of(options_.space, common_);
   nlohmann::json texts = nlohmann::json::object(), weights = texts, configs = texts;
   for (const auto& [name, text] : sources_.texts) texts[text_of_name(name)] = text.identity;
   for (const auto& [name, identity] : sources_.weights) weights[text_of_name(name)] = identity;
   if (exists(file)) {
-    const nlohmann::json whole = parse_json(read_file(file), shown);
-    const auto is_object = [&](const char* name) {
-      return whole.contains(name) && whole[name].is_object();
-    };
-    if (!whole.is_object() || !is_object("common") || !is_object("texts"))
+    const std::string shown = file.shown().string(), out = options_.out.string();
+    const nlohmann::json before = parse_json(read_file(file), shown);
+    if (!has_object(before, "common") || !has_object(before, "texts"))
       fail(
           "{}: there are no objects \"common\" and \"texts\"; it is not what a search wrote, "
           "choose another --out",
           shown);
-    nlohmann::json before = whole["common"];
-    // its experiments had a warm-up of 100 steps, whatever their length
-    const bool of_an_earlier_version = !is_object("configs");
-    if (of_an_earlier_version)
-      default_warmup_ = "100";
-    else if (whole.contains("default_warmup"))
-      default_warmup_ = plain_text(whole["default_warmup"]);
-    if (of_an_earlier_version && before.contains("config") && before["config"].is_string())
-      before["config"] = text_of_name(
-          with_absolute_paths({{"config", name_of_text(before["config"].get<std::string>())}})
-              .front()
-              .second);
-    if (before != common)
-      fail_usage(
-          "{} holds a search whose experiments have other settings in common ({}); choose another "
-          "--out",
-          options_.out.string(), describe_changes(before, common));
-    const auto keep = [&](const char* key, const std::string& what, nlohmann::json& now,
-                          const auto& more) {
-      if (!is_object(key)) return;
-      for (const auto& [name, then] : whole[key].items()) {
-        if (now.contains(name) && now[name] != then)
-          fail_usage("{} {}: {} now, {} then{}; their losses do not compare, choose another --out",
-                     name_of_text(name), what, plain_text(now[name]), plain_text(then),
-                     more(name_of_text(name)));
-        now[name] = then;
-      }
-    };
-    const std::string out = options_.out.string();
-    keep("texts", fmt::format("is no longer the text that the search in {} has trained on", out),
-         texts, [&](const std::string& name) { return sources_.texts.at(name).read_otherwise; });
-    keep("weights",
-         fmt::format("no longer has the weights that the search in {} has started from", out),
-         weights, [](const std::string&) { return ""; });
-    if (!of_an_earlier_version)
-      for (const auto& [text, fields] : whole["configs"].items()) {
-        const std::string name = name_of_text(text);
-        const Config config = config_from_record(fields, shown);
-        if (sources_.configs.contains(name) && sources_.configs[name] != config)
-          fail_usage(
-              "{} is no longer the configuration that the search in {} has trained with ({}); "
-              "choose another --out",
-              name, out, describe_changes(to_json(config), to_json(sources_.configs[name])));
-        sources_.configs[name] = config;
-      }
+    check_common(before);
+    keep(before["texts"], texts,
+         fmt::format("is no longer the text that the search in {} has trained on", out),
+         [&](const std::string& name) { return sources_.texts.at(name).read_otherwise; });
+    if (has_object(before, "weights"))
+      keep(before["weights"], weights,
+           fmt::format("no longer has the weights that the search in {} has started from", out),
+           [](const std::string&) { return ""; });
+    if (has_object(before, "configs")) keep_configs(before["configs"], shown);
   }
   for (const auto& [name, config] : sources_.configs) configs[text_of_name(name)] = to_json(config);
-  description_ = nlohmann::json{{"common", common},
+  description_ = nlohmann::json{{"common", to_json(common_)},
                                 {"configs", configs},
                                 {"default_warmup", default_warmup_},
                                 {"texts", texts},
                                 {"weights", weights}};
+}
+
+void Search::check_common(const nlohmann::json& before) {
+  const nlohmann::json common = to_json(common_);
+  nlohmann::json then = before["common"];
+  if (!has_object(before, "configs")) {  // an earlier version's
+    // its experiments had a warm-up of 100 steps, whatever their length
+    default_warmup_ = "100";
+    if (then.contains("config") && then["config"].is_string())
+      then["config"] = text_of_name(
+          with_absolute_paths({{"config", name_of_text(then["config"].get<std::string>())}})
+              .front()
+              .second);
+  } else if (before.contains("default_warmup")) {
+    default_warmup_ = plain_text(before["default_warmup"]);
+  }
+  if (then != common)
+    fail_usage(
+        "{} holds a search whose experiments have other settings in common ({}); choose another "
+        "--out",
+        options_.out.string(), describe_changes(then, common));
+}
+
+void Search::keep_configs(const nlohmann::json& before, const std::string& shown) {
+  for (const auto& [text, fields] : before.items()) {
+    const std::string name = name_of_text(text);
+    const Config config = config_from_record(fields, shown);
+    if (sources_.configs.contains(name) && sources_.configs[name] != config)
+      fail_usage(
+          "{} is no longer the configuration that the search in {} has trained with ({}); "
+          "choose another --out",
+          name, options_.out.string(),
+          describe_changes(to_json(config), to_json(sources_.configs[name])));
+    sources_.configs[name] = config;
+  }
 }
 
 void Search::check_sources() const {
@@ -529,6 +549,33 @@ bool Search::start(const Settings& settings) {
   return true;
 }
 
+void Search::start_pending() {
+  for (auto next = pending_.begin(); next != pending_.end() && std::ssize(running_) < room_;) {
+    if (is_in_use(*next)) {
+      ++next;
+      continue;
+    }
+    const Settings settings = std::move(*next);
+    next = pending_.erase(next);
+    if (start(settings)) continue;
+    pending_.push_front(settings);
+    break;
+  }
+}
+
+void Search::finish_ended() {
+  for (size_t i = 0; i < running_.size();) {
+    const std::optional<int> code = running_[i].process.poll();
+    if (!code) {
+      ++i;
+      continue;
+    }
+    const Running ended = std::move(running_[i]);
+    running_.erase(running_.begin() + static_cast<int64_t>(i));
+    finish(ended, *code);
+  }
+}
+
 void Search::finish(const Running& running, int code) {
   room_ = options_.jobs;
   if (is_interruption(code)) {
@@ -617,27 +664,8 @@ SearchOutcome Search::run_experiments() {
       suspend.obey();
       for (const Running& running : running_) running.process.send(SIGCONT);
     }
-    for (auto next = pending_.begin(); next != pending_.end() && std::ssize(running_) < room_;) {
-      if (is_in_use(*next)) {
-        ++next;
-        continue;
-      }
-      const Settings settings = std::move(*next);
-      next = pending_.erase(next);
-      if (start(settings)) continue;
-      pending_.push_front(settings);
-      break;
-    }
-    for (size_t i = 0; i < running_.size();) {
-      const std::optional<int> code = running_[i].process.poll();
-      if (!code) {
-        ++i;
-        continue;
-      }
-      const Running ended = std::move(running_[i]);
-      running_.erase(running_.begin() + static_cast<int64_t>(i));
-      finish(ended, *code);
-    }
+    start_pending();
+    finish_ended();
     if (console_.has_status() && Clock::now() - shown > std::chrono::milliseconds(500)) {
       shown = Clock::now();
       const std::chrono::duration<double> time = shown - begin;
