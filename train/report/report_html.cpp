@@ -138,6 +138,34 @@ Curve curve_of(std::string name, size_t run, bool validation, const std::vector<
   return curve;
 }
 
+/// Draws a curve that is not empty: the mean, and for training the range; dots if there are few
+/// points. px and py place values.
+template <class Px, class Py>
+std::string curve_svg(const Curve& curve, const Px& px, const Py& py) {
+  const auto path = [&](const std::vector<double>& values) {
+    std::string d;
+    for (size_t i = 0; i < curve.x.size(); ++i)
+      d += fmt::format("{}{:.1f},{:.1f}", i == 0 ? "M" : "L", px(curve.x[i]), py(values[i]));
+    return d;
+  };
+  const std::string colour = fmt::format("var(--c{})", curve.run % kHtmlColours);
+  std::string svg;
+  if (!curve.validation) {
+    std::string band = path(curve.high);
+    for (size_t i = curve.x.size(); i-- > 0;)
+      band += fmt::format("L{:.1f},{:.1f}", px(curve.x[i]), py(curve.low[i]));
+    if (curve.low != curve.high)
+      svg += fmt::format("<path class='band' d='{}Z' style='fill:{}'/>", band, colour);
+  }
+  svg += fmt::format("<path class='line{}' d='{}' style='stroke:{}'/>",
+                     curve.validation ? " dashed" : "", path(curve.mean), colour);
+  if (curve.validation && curve.x.size() <= 60)
+    for (size_t i = 0; i < curve.x.size(); ++i)
+      svg += fmt::format("<circle class='dot' cx='{:.1f}' cy='{:.1f}' r='4' style='fill:{}'/>",
+                         px(curve.x[i]), py(curve.mean[i]), colour);
+  return svg;
+}
+
 std::string plot(const Figure& figure, const std::string& axis, const char* css, double width,
                  double height) {
   constexpr double kRight = 18, kTop = 12, kBottom = 36;
@@ -191,29 +219,8 @@ std::string plot(const Figure& figure, const std::string& axis, const char* css,
         at, kTop, height - kBottom, at + 4, kTop + 10, html_escaped(mark.label));
   }
 
-  for (const Curve& curve : figure.curves) {
-    if (curve.x.empty()) continue;
-    const auto path = [&](const std::vector<double>& values) {
-      std::string d;
-      for (size_t i = 0; i < curve.x.size(); ++i)
-        d += fmt::format("{}{:.1f},{:.1f}", i == 0 ? "M" : "L", px(curve.x[i]), py(values[i]));
-      return d;
-    };
-    const std::string colour = fmt::format("var(--c{})", curve.run % kHtmlColours);
-    if (!curve.validation) {
-      std::string band = path(curve.high);
-      for (size_t i = curve.x.size(); i-- > 0;)
-        band += fmt::format("L{:.1f},{:.1f}", px(curve.x[i]), py(curve.low[i]));
-      if (curve.low != curve.high)
-        svg += fmt::format("<path class='band' d='{}Z' style='fill:{}'/>", band, colour);
-    }
-    svg += fmt::format("<path class='line{}' d='{}' style='stroke:{}'/>",
-                       curve.validation ? " dashed" : "", path(curve.mean), colour);
-    if (curve.validation && curve.x.size() <= 60)
-      for (size_t i = 0; i < curve.x.size(); ++i)
-        svg += fmt::format("<circle class='dot' cx='{:.1f}' cy='{:.1f}' r='4' style='fill:{}'/>",
-                           px(curve.x[i]), py(curve.mean[i]), colour);
-  }
+  for (const Curve& curve : figure.curves)
+    if (!curve.x.empty()) svg += curve_svg(curve, px, py);
   return svg + fmt::format("<line class='cursor' y1='{}' y2='{}'/></svg>", kTop, height - kBottom);
 }
 

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <utility>
 
 #include "support/console.h"
 #include "support/plot_axis.h"
@@ -115,6 +116,44 @@ std::string describe(const RunReport& run, size_t width) {
   return text + "\n" + epochs(run, width);
 }
 
+/// Returns the mean of a curve's points in each column, NaN where there is none.
+std::vector<double> column_means(const TextCurve& curve, const PlotAxis& axis, size_t columns) {
+  std::vector<double> means(columns, std::numeric_limits<double>::quiet_NaN());
+  std::vector<double> counts(columns);
+  for (const auto& [place, value] : curve.points) {
+    const auto column = static_cast<size_t>(std::lround(axis.place(place)));
+    if (++counts[column] == 1) means[column] = 0;
+    means[column] += (value - means[column]) / counts[column];
+  }
+  return means;
+}
+
+/// Returns the line of a horizontal axis, with marks, and the line of their numbers and the axis'
+/// name.
+std::pair<std::string, std::string> axis_lines(const PlotAxis& axis, size_t columns,
+                                               const std::string& x) {
+  std::string rule(columns, '-'), names(columns, ' ');
+  // where the next number may begin; the gap between the last two numbers
+  size_t free = 0, before_end = 0, last_begin = 0;
+  for (const double tick : axis.ticks(static_cast<int>(columns / 10))) {
+    const auto column = static_cast<size_t>(std::lround(axis.place(tick)));
+    const std::string name = axis_label(tick);
+    const size_t begin =
+        std::min(column - std::min(column, name.size() / 2), columns - name.size());
+    rule[column] = '+';
+    if (begin < free) continue;
+    names.replace(begin, name.size(), name);
+    before_end = free > 0 ? free - 1 : 0;
+    last_begin = begin;
+    free = begin + name.size() + 1;
+  }
+  // Put the axis' name between the last two numbers.
+  if (const size_t gap = last_begin - before_end; gap >= x.size() + 2)
+    names.replace(before_end + (gap - x.size()) / 2, x.size(), x);
+  names.erase(names.find_last_not_of(' ') + 1);
+  return {rule, names};
+}
+
 }  // namespace
 
 std::string text_plot(const std::vector<TextCurve>& curves, const std::string& x, size_t width,
@@ -131,21 +170,12 @@ std::string text_plot(const std::vector<TextCurve>& curves, const std::string& x
   const PlotAxis horizontal(left, right, static_cast<double>(columns - 1),
                             PlotAxis::Scale::kLinear);
   std::vector<std::vector<double>> means;
-  for (const TextCurve& curve : curves) {
-    std::vector<double>& mean =
-        means.emplace_back(columns, std::numeric_limits<double>::quiet_NaN());
-    std::vector<double> counts(columns);
-    for (const auto& [place, value] : curve.points) {
-      const auto column = static_cast<size_t>(std::lround(horizontal.place(place)));
-      if (++counts[column] == 1) mean[column] = 0;
-      mean[column] += (value - mean[column]) / counts[column];
+  for (const TextCurve& curve : curves)
+    for (const double mean : means.emplace_back(column_means(curve, horizontal, columns))) {
+      if (std::isnan(mean)) continue;
+      low = std::min(low, mean);
+      high = std::max(high, mean);
     }
-    for (size_t column = 0; column < columns; ++column) {
-      if (counts[column] == 0) continue;
-      low = std::min(low, mean[column]);
-      high = std::max(high, mean[column]);
-    }
-  }
   const PlotAxis vertical(low, high, static_cast<double>(height - 1), scale_for(low, high));
   const auto row_of = [&](double value) {
     return height - 1 - static_cast<size_t>(std::lround(vertical.place(value)));
@@ -164,25 +194,7 @@ std::string text_plot(const std::vector<TextCurve>& curves, const std::string& x
                                    kLabel - 2, labels.contains(row) ? '+' : '|', lines[row]);
     text += line.erase(line.find_last_not_of(' ') + 1) + "\n";
   }
-  std::string rule(columns, '-'), names(columns, ' ');
-  // where the next number may begin; the gap between the last two numbers
-  size_t free = 0, before_end = 0, last_begin = 0;
-  for (const double tick : horizontal.ticks(static_cast<int>(columns / 10))) {
-    const auto column = static_cast<size_t>(std::lround(horizontal.place(tick)));
-    const std::string name = axis_label(tick);
-    const size_t begin =
-        std::min(column - std::min(column, name.size() / 2), columns - name.size());
-    rule[column] = '+';
-    if (begin < free) continue;
-    names.replace(begin, name.size(), name);
-    before_end = free > 0 ? free - 1 : 0;
-    last_begin = begin;
-    free = begin + name.size() + 1;
-  }
-  // Put the axis' name between the last two numbers.
-  if (const size_t gap = last_begin - before_end; gap >= x.size() + 2)
-    names.replace(before_end + (gap - x.size()) / 2, x.size(), x);
-  names.erase(names.find_last_not_of(' ') + 1);
+  const auto [rule, names] = axis_lines(horizontal, columns, x);
   return text + fmt::format("{:>{}}+{}\n{:>{}}{}\n", "", kLabel - 1, rule, "", kLabel, names);
 }
 
