@@ -38,6 +38,37 @@ Settings train_options(const std::vector<std::string>& words) {
   return settings;
 }
 
+/// Prints the results and what to do next. Throws if there is no best one.
+void show(const SearchOutcome& outcome, const SearchOptions& options, bool json) {
+  if (json) {
+    nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+    for (const SearchResult& result : outcome.results) rows.push_back(to_json(result));
+    print(stdout, rows.dump(2) + "\n");
+  } else if (!options.quiet && !outcome.results.empty()) {
+    print(stdout, "\n" + visible(search_table(outcome.results, Console(false).status_width())));
+  }
+  if (outcome.signal != 0) {
+    if (!options.quiet) print(stdout, "stopped; the same command goes on\n");
+    return;
+  }
+  const auto failures = std::ranges::count_if(
+      outcome.results, [](const SearchResult& result) { return !result.error.empty(); });
+  if (failures > 0 && !options.quiet)
+    print(stdout, fmt::format("{} failed; with --retry-failed they are done again\n", failures));
+  if (!outcome.interrupted.empty()) {
+    std::vector<std::string> names;
+    for (const Settings& settings : outcome.interrupted) names.push_back(describe(settings));
+    fail("{} of the experiments stopped from outside ({}); the same command goes on", names.size(),
+         fmt::join(names, "; "));
+  }
+  if (!outcome.results.front().error.empty())
+    fail("no experiment succeeded; the first failed with: {}", outcome.results.front().error);
+  const std::string best = shell_quoted((outcome.folder / "best.toml").string());
+  if (!options.quiet)
+    print(stdout,
+          fmt::format("\nthe best as a file: train --options {} --out checkpoints/best\n", best));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -95,33 +126,7 @@ int main(int argc, char** argv) {
 
     const SearchOutcome outcome = search(options);
     signal = outcome.signal;
-    if (json) {
-      nlohmann::ordered_json rows = nlohmann::ordered_json::array();
-      for (const SearchResult& result : outcome.results) rows.push_back(to_json(result));
-      print(stdout, rows.dump(2) + "\n");
-    } else if (!program.quiet() && !outcome.results.empty()) {
-      print(stdout, "\n" + visible(search_table(outcome.results, Console(false).status_width())));
-    }
-    if (signal != 0) {
-      if (!options.quiet) print(stdout, "stopped; the same command goes on\n");
-      return;
-    }
-    const auto failures = std::ranges::count_if(
-        outcome.results, [](const SearchResult& result) { return !result.error.empty(); });
-    if (failures > 0 && !options.quiet)
-      print(stdout, fmt::format("{} failed; with --retry-failed they are done again\n", failures));
-    if (!outcome.interrupted.empty()) {
-      std::vector<std::string> names;
-      for (const Settings& settings : outcome.interrupted) names.push_back(describe(settings));
-      fail("{} of the experiments stopped from outside ({}); the same command goes on",
-           names.size(), fmt::join(names, "; "));
-    }
-    if (!outcome.results.front().error.empty())
-      fail("no experiment succeeded; the first failed with: {}", outcome.results.front().error);
-    const std::string best = shell_quoted((outcome.folder / "best.toml").string());
-    if (!options.quiet)
-      print(stdout,
-            fmt::format("\nthe best as a file: train --options {} --out checkpoints/best\n", best));
+    show(outcome, options, json);
   });
   return code == 0 && signal != 0 ? 128 + signal : code;
 }

@@ -23,6 +23,8 @@
 #include "train/run/plan.h"
 #include "train/run/recorded_run.h"
 
+using namespace mmrec;
+
 namespace {
 
 /// Reads the --options file with parse_options_file(). Command line beats file; CLI11 implements
@@ -49,7 +51,7 @@ class OptionsFile : public CLI::ConfigBase {
     const bool has_length = epochs_->count() + steps_->count() > 0, resumes = resume_->count() > 0;
     const std::string file = app_.get_config_ptr()->as<std::string>(),
                       text(std::istreambuf_iterator<char>(input), {});
-    for (auto& [name, values] : mmrec::parse_options_file(text, "--options " + file)) {
+    for (auto& [name, values] : parse_options_file(text, "--options " + file)) {
       check(name, values);
       const bool is_length = name == "epochs" || name == "steps";
       if (name == "set")
@@ -73,15 +75,14 @@ class OptionsFile : public CLI::ConfigBase {
     for (const CLI::Option* option : app_.get_options())
       known.insert(known.end(), option->get_lnames().begin(), option->get_lnames().end());
     if (std::ranges::find(known, name) == known.end())
-      mmrec::fail_usage("unknown option {} in the file of --options{}", name,
-                        mmrec::did_you_mean(name, known));
+      fail_usage("unknown option {} in the file of --options{}", name, did_you_mean(name, known));
     const CLI::Option* option = app_.get_option("--" + name);
     if (!option->get_configurable())
-      mmrec::fail_usage(
-          "option {} is for the command line alone; take it out of the file of --options", name);
+      fail_usage("option {} is for the command line alone; take it out of the file of --options",
+                 name);
     if (option->get_expected_max() <= 1 && values.size() != 1)
-      mmrec::fail_usage("option {} in the file of --options has {} values; give it one", name,
-                        values.size());
+      fail_usage("option {} in the file of --options has {} values; give it one", name,
+                 values.size());
   }
 
   const CLI::App& app_;
@@ -92,8 +93,7 @@ class OptionsFile : public CLI::ConfigBase {
 constexpr int kConfigured = -1;  // --vocab: take it from the configuration
 
 /// Adds the options of the table; their values go to `given`.
-void add_options(CLI::App& app, mmrec::TrainOptions& given) {
-  using namespace mmrec;
+void add_options(CLI::App& app, TrainOptions& given) {
   for (const TrainOption& row : train_option_table()) {
     if (!row.help) continue;
     const std::string name = fmt::format("--{}", row.name);
@@ -118,146 +118,175 @@ void add_options(CLI::App& app, mmrec::TrainOptions& given) {
   }
 }
 
-}  // namespace
+/// The command line, and what it asks for.
+class TrainCommand {
+ public:
+  explicit TrainCommand(Program& program);
+  /// Returns the signal that has stopped the run, or 0.
+  int run(const char* program_path);
 
-int main(int argc, char** argv) {
-  using namespace mmrec;
-  Program program(
-      "train", "Trains a recurrent language model.",
-      "train --data book.txt --vocab auto --out checkpoints/book --steps 2000 --lr 3e-3");
-  TrainOptions given;
-  given.vocabulary = kConfigured;
-  std::string config = "tiny", arch, memory, resume;
-  std::vector<std::string> fields;
+ private:
+  bool is_given(const char* name) const {
+    return program_.app().get_option(fmt::format("--{}", name))->count() > 0;
+  }
+  /// Returns the configuration of the command line. `base`: a checkpoint's configuration, if there
+  /// is one; the vocabulary is always that of `base`.
+  Config with_given_fields(const Config& base) const;
+  /// Refuses options of a length that --grow has already.
+  void check_grows_alone(const std::string& grow) const;
+  void check_plan() const;
+  int resume() const;
+  /// Makes the given options replace those that the resumed run began with.
+  void override_run(TrainOptions& run) const;
+  void start_from_checkpoint();
+  void start_anew();
 
+  Program& program_;
+  TrainOptions given_;
+  std::string config_ = "tiny", arch_, memory_, resumed_;
+  std::vector<std::string> fields_;
+  bool only_plan_ = false, json_ = false;
+};
+
+TrainCommand::TrainCommand(Program& program) : program_(program) {
+  given_.vocabulary = kConfigured;
   CLI::App& app = program.app();
-  const CLI::Option* config_option =
-      app.add_option("--config", config, "a preset (tiny, mini, ..) or a JSON file of fields");
-  app.add_option("--set", fields, "field=value of the configuration; may be repeated")
+  app.add_option("--config", config_, "a preset (tiny, mini, ..) or a JSON file of fields");
+  app.add_option("--set", fields_, "field=value of the configuration; may be repeated")
       ->allow_extra_args(false);
-  app.add_option("--arch", arch,
+  app.add_option("--arch", arch_,
                  fmt::format("the blocks' architecture: {} (default: mmrec)",
                              fmt::join(architecture_names(), " or ")));
-  app.add_option("--memory", memory,
+  app.add_option("--memory", memory_,
                  "of mmrec, random: the memory's slots are drawn anew for each step; learned: they "
                  "are parameters (default: random)");
-  add_options(app, given);
-  const CLI::Option* resume_option =
-      app.add_option("--resume", resume,
-                     "go on with the run in --out, or with the run or from the checkpoint that is "
-                     "named; the options are those that it was begun with "
-                     "but for those that are given")
-          ->expected(0, 1);
-  bool only_plan = false, json = false;
-  app.add_flag("--plan", only_plan,
+  add_options(app, given_);
+  app.add_option("--resume", resumed_,
+                 "go on with the run in --out, or with the run or from the checkpoint that is "
+                 "named; the options are those that it was begun with "
+                 "but for those that are given")
+      ->expected(0, 1);
+  app.add_flag("--plan", only_plan_,
                "print what the run would take of memory, disk and time, without making the model");
-  app.add_flag("--json", json, "with --plan: print it as JSON");
+  app.add_flag("--json", json_, "with --plan: print it as JSON");
   app.set_config("--options", "",
                  "a file of options, as search writes it: lines of name = \"value\"; the command "
                  "line's count before them");
   app.config_formatter(std::make_shared<OptionsFile>(app));
-  const auto is_given = [&](const char* name) {
-    return app.get_option(fmt::format("--{}", name))->count() > 0;
-  };
+}
 
-  /// Returns the configuration of the command line. `base`: a checkpoint's configuration, if there
-  /// is one; the vocabulary is always that of `base`.
-  const auto with_given_fields = [&](const Config& base) {
-    Config result =
-        config_option->count() > 0 ? load_config(config, Config{}, fields) : base_for(fields, base);
-    result.vocab_size = base.vocab_size;
-    for (const std::string& field : fields) set_field(result, field);
-    return result;
-  };
+Config TrainCommand::with_given_fields(const Config& base) const {
+  Config result =
+      is_given("config") ? load_config(config_, Config{}, fields_) : base_for(fields_, base);
+  result.vocab_size = base.vocab_size;
+  for (const std::string& field : fields_) set_field(result, field);
+  return result;
+}
 
-  /// Refuses options of a length that --grow has already.
-  const auto check_grows_alone = [&](const std::string& grow) {
-    for (const char* name : {"epochs", "steps"})
-      if (!grow.empty() && is_given(name))
-        fail_usage("--{}: the steps of a growing run are those of --grow {}", name, grow);
-  };
+void TrainCommand::check_grows_alone(const std::string& grow) const {
+  for (const char* name : {"epochs", "steps"})
+    if (!grow.empty() && is_given(name))
+      fail_usage("--{}: the steps of a growing run are those of --grow {}", name, grow);
+}
 
-  /// Resumes a run; given options replace those the run began with.
-  const auto resume_run = [&] {
-    if (given.overwrite || is_given("init"))
+void TrainCommand::check_plan() const {
+  if (json_ && !only_plan_)
+    fail_usage(
+        "--json is for --plan; a run's figures are in its metrics.jsonl, and 'report --json' has "
+        "them");
+  if (only_plan_ && (is_given("resume") || is_given("init")))
+    fail_usage("--plan is for new runs from the beginning; leave out --resume and --init");
+}
+
+int TrainCommand::resume() const {
+  if (given_.overwrite || is_given("init"))
+    fail_usage(
+        "--resume goes on with a run; --overwrite and --init begin a new one: leave out one or "
+        "the other");
+  return resume_training(resumed_.empty() ? given_.out : std::filesystem::path(resumed_),
+                         [&](TrainOptions& run) { override_run(run); });
+}
+
+void TrainCommand::override_run(TrainOptions& run) const {
+  std::error_code missing;  // a missing folder is a different folder too
+  if (!resumed_.empty() && is_given("out") &&
+      !std::filesystem::equivalent(given_.out, run.out, missing))
+    fail_usage(
+        "--out {}: {} is of the run in {} and goes on there; leave --out out, or start a new run "
+        "with --init",
+        given_.out.string(), resumed_, run.out.string());
+  std::set<std::string> names;
+  for (const TrainOption& row : train_option_table())
+    if (is_given(row.name)) names.insert(row.name);
+  check_grows_alone(run.grow);
+  override_options(run, given_, names);
+  run.program = given_.program;
+  run.config = with_given_fields(run.config);
+  if (run.vocabulary == kConfigured) run.vocabulary = run.config.vocab_size;
+  if (is_given("val-split")) check_can_be_split(run.data, run.validation_split);
+}
+
+void TrainCommand::start_from_checkpoint() {
+  if (is_given("grow"))
+    fail_usage(
+        "--grow begins with a new model; to grow a checkpoint use upscale, and --init with what it "
+        "makes");
+  if (is_given("vocab"))
+    fail_usage("--vocab: with --init the tokenizer is the checkpoint's; --extend-vocab adds to it");
+  given_.vocabulary = TrainOptions().vocabulary;
+  given_.config = with_given_fields(Checkpoint(given_.init).config);
+}
+
+void TrainCommand::start_anew() {
+  check_grows_alone(given_.grow);
+  if (given_.grow.empty()) {
+    given_.config = with_given_fields(load_config(config_, Config{}, fields_));
+  } else {
+    if (is_given("config"))
       fail_usage(
-          "--resume goes on with a run; --overwrite and --init begin a new one: leave out one or "
-          "the other");
-    return resume_training(resume.empty() ? given.out : std::filesystem::path(resume),
-                           [&](TrainOptions& run) {
-                             std::error_code missing;  // a missing folder is a different folder too
-                             if (!resume.empty() && is_given("out") &&
-                                 !std::filesystem::equivalent(given.out, run.out, missing))
-                               fail_usage(
-                                   "--out {}: {} is of the run in {} and goes on there; leave "
-                                   "--out out, or start a new run with --init",
-                                   given.out.string(), resume, run.out.string());
-                             std::set<std::string> names;
-                             for (const TrainOption& row : train_option_table())
-                               if (is_given(row.name)) names.insert(row.name);
-                             check_grows_alone(run.grow);
-                             override_options(run, given, names);
-                             run.program = given.program;
-                             run.config = with_given_fields(run.config);
-                             if (run.vocabulary == kConfigured)
-                               run.vocabulary = run.config.vocab_size;
-                             if (is_given("val-split"))
-                               check_can_be_split(run.data, run.validation_split);
-                           });
-  };
+          "--config is for runs of one size, and --grow names several: leave one of them out");
+    // the run's options say all of each phase, so that it can be resumed
+    given_.grow = with_fields(given_.grow, fields_);
+    given_.config = parse_phases(given_.grow)[0].config;
+  }
+  if (given_.vocabulary == kConfigured) given_.vocabulary = given_.config.vocab_size;
+}
 
+int TrainCommand::run(const char* program_path) {
+  given_.program = program_path;
+  given_.quiet = program_.quiet();
+  given_.seed = program_.seed();
+  if (!arch_.empty()) fields_.push_back("arch=" + arch_);
+  if (!memory_.empty()) fields_.push_back("memory=" + memory_);
+  if (given_.out.empty())
+    given_.out = given_.grow.empty()
+                     ? std::filesystem::path("checkpoints") / std::filesystem::path(config_).stem()
+                     : "checkpoints/grown";
+  check_plan();
+  if (is_given("resume")) return resume();
+  if (is_given("val-split")) check_can_be_split(given_.data, given_.validation_split);
+  if (is_given("init")) {
+    start_from_checkpoint();
+  } else {
+    start_anew();
+    if (only_plan_) {
+      const std::vector<Plan> plans = plan(given_);
+      print(stdout, json_ ? to_json(plans).dump(2) + "\n" : visible(plan_text(plans)));
+      return 0;
+    }
+    check_config(given_.config);
+  }
+  return train(given_);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Program program(
+      "train", "Trains a recurrent language model.",
+      "train --data book.txt --vocab auto --out checkpoints/book --steps 2000 --lr 3e-3");
+  TrainCommand command(program);
   int signal = 0;
-  const int code = program.run(argc, argv, [&] {
-    given.program = argv[0];
-    given.quiet = program.quiet();
-    given.seed = program.seed();
-    if (!arch.empty()) fields.push_back("arch=" + arch);
-    if (!memory.empty()) fields.push_back("memory=" + memory);
-    if (given.out.empty() && !given.grow.empty()) given.out = "checkpoints/grown";
-    if (given.out.empty())
-      given.out = std::filesystem::path("checkpoints") / std::filesystem::path(config).stem();
-    if (json && !only_plan)
-      fail_usage(
-          "--json is for --plan; a run's figures are in its metrics.jsonl, and 'report --json' has "
-          "them");
-    if (only_plan && (resume_option->count() > 0 || is_given("init")))
-      fail_usage("--plan is for new runs from the beginning; leave out --resume and --init");
-    if (resume_option->count() > 0) {
-      signal = resume_run();
-      return;
-    }
-    if (is_given("val-split")) check_can_be_split(given.data, given.validation_split);
-    if (is_given("init")) {
-      if (is_given("grow"))
-        fail_usage(
-            "--grow begins with a new model; to grow a checkpoint use upscale, and --init with "
-            "what it makes");
-      if (is_given("vocab"))
-        fail_usage(
-            "--vocab: with --init the tokenizer is the checkpoint's; --extend-vocab adds to it");
-      given.vocabulary = TrainOptions().vocabulary;
-      given.config = with_given_fields(Checkpoint(given.init).config);
-    } else {
-      check_grows_alone(given.grow);
-      if (!given.grow.empty()) {
-        if (is_given("config"))
-          fail_usage(
-              "--config is for runs of one size, and --grow names several: leave one of them out");
-        // the run's options say all of each phase, so that it can be resumed
-        given.grow = with_fields(given.grow, fields);
-        given.config = parse_phases(given.grow)[0].config;
-      } else {
-        given.config = with_given_fields(load_config(config, Config{}, fields));
-      }
-      if (given.vocabulary == kConfigured) given.vocabulary = given.config.vocab_size;
-      if (only_plan) {
-        const std::vector<Plan> plans = plan(given);
-        print(stdout, json ? to_json(plans).dump(2) + "\n" : visible(plan_text(plans)));
-        return;
-      }
-      check_config(given.config);
-    }
-    signal = train(given);
-  });
+  const int code = program.run(argc, argv, [&] { signal = command.run(argv[0]); });
   return code == 0 && signal != 0 ? 128 + signal : code;
 }
