@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <functional>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -451,6 +452,27 @@ TEST_F(Resume, AnotherArchitectureResumesLikeMmrec) {
   ASSERT_EQ(resume_training(again.out / "checkpoint_step_000004", kChangeNothing), 0);
   expect_same_run(again, whole);
   EXPECT_EQ(Checkpoint(whole.out / "final_checkpoint").config.arch, "mingru");
+}
+
+/// Earlier versions let a field that the architecture does not read have any value.
+TEST_F(Resume, AnEarlierVersionsUnreadFieldsAreDropped) {
+  TrainOptions run = long_run("run");
+  run.config.arch = "mingru";
+  run.config = without_unread_fields(run.config);
+  run.steps = 2;
+  train(run);
+  const fs::path of_run = run.out / "config.json", earlier = directory_ / "earlier";
+  nlohmann::json fields = nlohmann::json::parse(read_file(of_run));
+  fields["heads"] = 7;
+  write_file_atomically(of_run, fields.dump());
+  EXPECT_EQ(resume_training(run.out, [](TrainOptions& more) { more.steps = 3; }), 0);
+
+  const Checkpoint checkpoint(run.out / "final_checkpoint");
+  EXPECT_EQ(checkpoint.state.step, 3);
+  Config config = checkpoint.config;
+  config.heads = 7;
+  save_checkpoint(earlier, config, checkpoint.tokenizer, Parameters(config), {.step = 3});
+  EXPECT_EQ(Checkpoint(earlier).config, checkpoint.config);
 }
 
 TEST_F(Resume, EarlyStoppingRemembersItsPatience) {
