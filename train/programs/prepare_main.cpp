@@ -1,3 +1,4 @@
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <system_error>
 #include <utility>
@@ -13,6 +14,8 @@
 #include "train/data/tokenizer.h"
 #include "train/programs/command_line.h"
 
+using namespace mmrec;
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -20,37 +23,79 @@ namespace fs = std::filesystem;
 /// Returns a data set that comes with the project: beside the build directory of this program,
 /// wherever it was moved, or in the source directory it was built from.
 fs::path bundled(const std::string& name) {
-  if (name != "tiny_shakespeare")
-    mmrec::fail_usage("--dataset {}: there is only tiny_shakespeare", name);
+  if (name != "tiny_shakespeare") fail_usage("--dataset {}: there is only tiny_shakespeare", name);
   std::error_code unknown;
   const fs::path program = fs::read_symlink("/proc/self/exe", unknown);
   const fs::path beside = program.parent_path().parent_path().parent_path() / "data",
                  made = MMREC_DATA_DIR;
   for (const fs::path& folder : {beside, made})
     if (const fs::path file = folder / name / "input.txt";
-        mmrec::kind_of_file(file) == fs::file_type::regular)
+        kind_of_file(file) == fs::file_type::regular)
       return file;
-  mmrec::fail("--dataset {}: it is neither in {} nor in {}; give the text with --input-file", name,
-              beside.string(), made.string());
+  fail("--dataset {}: it is neither in {} nor in {}; give the text with --input-file", name,
+       beside.string(), made.string());
+}
+
+/// What to prepare, in the words of the command line.
+struct Source {
+  std::string dataset, file, folder, url, sha256;
+};
+
+void check(const Source& source) {
+  const std::string& sha256 = source.sha256;
+  if (!sha256.empty() && (source.url.empty() || sha256.size() != 64 ||
+                          sha256.find_first_not_of("0123456789abcdefABCDEF") != sha256.npos))
+    fail_usage("--sha256 {}: expected 64 hexadecimal digits, and a --url", sha256);
+  int given = 0;
+  for (const std::string& name : {source.dataset, source.file, source.folder, source.url})
+    if (!name.empty()) ++given;
+  if (given != 1)
+    fail_usage("say with one of --dataset, --input-file, --input-dir and --url what to prepare");
+}
+
+/// Sets what the options say of the source. Downloads a file of the web. `all_kinds`: files of a
+/// folder are taken whatever their names.
+void find_files(const Source& source, bool all_kinds, PrepareOptions& options, Console& console,
+                const std::function<void()>& check_stop) {
+  options.source = source.dataset + source.file + source.folder;
+  if (!source.dataset.empty()) {
+    options.files = {bundled(source.dataset)};
+  } else if (!source.file.empty()) {
+    options.files = {source.file};
+  } else if (!source.folder.empty()) {
+    if (kind_of_file(source.folder) != fs::file_type::directory)
+      fail_usage("--input-dir {}: there is no such folder", source.folder);
+    FolderFiles found = corpus_files(source.folder, all_kinds, options.out);
+    options.files = std::move(found.files);
+    options.remarks = std::move(found.left_out);
+  } else {
+    const fs::path folder = fs::path(options.out) += ".download";
+    const Url from = source.url;
+    options.source = from.shown();
+    options.files = {folder / from.file_name()};
+    make_directory(folder);
+    options.remarks = download(
+        {.url = from, .file = options.files.front(), .sha256 = source.sha256}, console, check_stop);
+  }
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  using namespace mmrec;
   Program program("prepare", "Makes a folder for 'train --data' of a text of any size.",
                   "prepare --input-file book.txt --out data/book");
   PrepareOptions options;
-  std::string dataset, input_file, input_dir, url, sha256, format,
-      tokenizer = "char", vocabulary = "auto", val_split = "auto";
+  Source source;
+  std::string format, tokenizer = "char", vocabulary = "auto", val_split = "auto";
   bool json = false;
 
   CLI::App& app = program.app();
-  app.add_option("--dataset", dataset, "a data set that comes with the project: tiny_shakespeare");
-  app.add_option("--input-file", input_file,
+  app.add_option("--dataset", source.dataset,
+                 "a data set that comes with the project: tiny_shakespeare");
+  app.add_option("--input-file", source.file,
                  "a file of text or JSON lines, also compressed by gzip");
-  app.add_option("--input-dir", input_dir, "all such files below a folder");
-  app.add_option("--url", url,
+  app.add_option("--input-dir", source.folder, "all such files below a folder");
+  app.add_option("--url", source.url,
                  "such a file on the web; it is kept in the folder OUT.download, and a broken "
                  "download goes on when repeated");
   app.add_option("--out", options.out, "the folder to make")->required();
@@ -63,18 +108,12 @@ int main(int argc, char** argv) {
   app.add_option("--tokenizer", tokenizer, "char: a token is a character")->check(one_of({"char"}));
   app.add_option("--vocab", vocabulary,
                  "auto: a token for every character; or a number of tokens, for the most frequent");
-  app.add_option("--sha256", sha256, "what the file of --url must have");
+  app.add_option("--sha256", source.sha256, "what the file of --url must have");
   app.add_flag("--json", json, "print the manifest and nothing else");
 
   const StopSignals signals(/*announce=*/false);
   const int code = program.run(argc, argv, [&] {
-    if (!sha256.empty() && (url.empty() || sha256.size() != 64 ||
-                            sha256.find_first_not_of("0123456789abcdefABCDEF") != sha256.npos))
-      fail_usage("--sha256 {}: expected 64 hexadecimal digits, and a --url", sha256);
-    if ((dataset.empty() ? 0 : 1) + (input_file.empty() ? 0 : 1) + (input_dir.empty() ? 0 : 1) +
-            (url.empty() ? 0 : 1) !=
-        1)
-      fail_usage("say with one of --dataset, --input-file, --input-dir and --url what to prepare");
+    check(source);
     options.vocabulary = parse_vocabulary(vocabulary, 0);
     options.val_split = parse_validation_split(val_split);
     options.out = options.out.lexically_normal();
@@ -88,26 +127,7 @@ int main(int argc, char** argv) {
              options.out.string());
     };
 
-    options.source = dataset + input_file + input_dir;
-    if (!dataset.empty()) {
-      options.files = {bundled(dataset)};
-    } else if (!input_file.empty()) {
-      options.files = {input_file};
-    } else if (!input_dir.empty()) {
-      if (kind_of_file(input_dir) != fs::file_type::directory)
-        fail_usage("--input-dir {}: there is no such folder", input_dir);
-      FolderFiles found = corpus_files(input_dir, !format.empty(), options.out);
-      options.files = std::move(found.files);
-      options.remarks = std::move(found.left_out);
-    } else {
-      const fs::path folder = fs::path(options.out) += ".download";
-      const Url from = url;
-      options.source = from.shown();
-      options.files = {folder / from.file_name()};
-      make_directory(folder);
-      options.remarks = download({.url = from, .file = options.files.front(), .sha256 = sha256},
-                                 console, check_stop);
-    }
+    find_files(source, !format.empty(), options, console, check_stop);
     options.format = format.empty()      ? common_format(options.files)
                      : format == "jsonl" ? Format::kJsonLines
                                          : Format::kText;
