@@ -1781,7 +1781,8 @@ TEST_F(Searches, WaitForAProcessInAnExperimentsFolder) {
   const auto wait_until = [](const auto& holds) {
     for (int i = 0; i < 3000 && !holds(); ++i) ::usleep(10'000);
   };
-  wait_until([&] { return fs::exists(folder() / "results.jsonl"); });
+  std::error_code missing;
+  wait_until([&] { return fs::file_size(folder() / "results.jsonl", missing) > 0 && !missing; });
   ASSERT_EQ(results().size(), 1u);
   EXPECT_EQ(results()[0]["settings"]["lr"], "1e-2") << "the one whose folder is free";
   lock.reset();
