@@ -41,11 +41,15 @@ grep -rnE --include='*.h*' --include='*.c*' --include='*.def' \
       next
     }
     header = substr(line, RSTART + 1, RLENGTH - 2)
+    if (header ~ /(^|\/)\.\.?\//) {
+      refuse("write the path of the header from the top folder, without . and ..")
+      next
+    }
     top = header
     sub("/.*", "", top)
     if (header !~ "/")  # of the same folder, of the language, or written by the build
       next
-    if (substr(line, RSTART, 1) == "<" && !(top in is_top) && top !~ /^(\.\.?|tests)$/)
+    if (substr(line, RSTART, 1) == "<" && !(top in is_top) && top != "tests")
       next  # of another project
     if (index(rule[to], " " owner(header) " ") == 0)
       refuse(header " belongs to " owner(header) ", which " to " may not include: " \
