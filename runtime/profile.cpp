@@ -59,11 +59,11 @@ ProfiledCall::~ProfiledCall() {
   const KernelEntry& k = kernel_;
   auto row = std::find_if(p.rows.begin(), p.rows.end(), [&](const ProfileRow& r) {
     return r.sizes == info_.sizes && r.op == k.op && r.pass == k.pass && r.variant == k.variant &&
-           r.params == k.params;
+           r.dtype == k.dtype && r.params == k.params;
   });
   if (row == p.rows.end())
-    row = p.rows.insert(p.rows.end(),
-                        ProfileRow{k.op, k.pass, k.variant, k.params, k.level, info_.sizes});
+    row = p.rows.insert(
+        p.rows.end(), ProfileRow{k.op, k.pass, k.variant, k.dtype, k.params, k.level, info_.sizes});
   ++row->calls;
   row->seconds += p.clock.shared - shared_begin_;
   row->call_seconds += p.clock.now - begin_;

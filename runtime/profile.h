@@ -13,7 +13,7 @@ struct Profile;
 /// Time and work of all calls of one kernel with one shape. Dispatch records them while profiling
 /// is on.
 struct ProfileRow {
-  std::string op, pass, variant, params, level;  // see KernelEntry
+  std::string op, pass, variant, dtype, params, level;  // see KernelEntry
   Sizes sizes;
   int64_t calls = 0;
   /// Wall time. Calls that run at the same time on different threads get equal shares of it, so the

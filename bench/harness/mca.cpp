@@ -334,7 +334,7 @@ void print_mca(const std::string& kernel) {
   std::vector<std::string> known;
   for (const KernelEntry& entry : kernels()) {
     const std::string name = fmt::format("{}:{}:{}", entry.op, entry.variant, entry.pass);
-    if (known.empty() || known.back() != name) known.push_back(name);  // once for all instances
+    if (std::ranges::find(known, name) == known.end()) known.push_back(name);
     if (entry.op == parts[0] && entry.variant == parts[1] &&
         (parts.size() == 2 || entry.pass == parts[2]))
       chosen.push_back(entry);

@@ -14,6 +14,7 @@
 #include "bench/tune/builds.h"
 #include "bench/tune/measure.h"
 #include "bench/tune/sweep.h"
+#include "bench/workloads/workloads.h"
 #include "runtime/machine.h"
 #include "runtime/threads.h"
 #include "support/error.h"
@@ -73,8 +74,9 @@ void report(const std::vector<Swept>& swept, const std::vector<StepCall>& calls,
   for (const Swept& kernel : swept) {
     compiled += kernel.compiled;
     timed += kernel.timed;
-    kernels.push_back({{"op", kernel.op},
-                       {"pass", kernel.pass},
+    kernels.push_back({{"op", kernel.pass.op},
+                       {"pass", kernel.pass.pass},
+                       {"dtype", kernel.pass.dtype},
                        {"space", kernel.space},
                        {"compiled", kernel.compiled},
                        {"timed", kernel.timed},
@@ -104,18 +106,24 @@ void report(const std::vector<Swept>& swept, const std::vector<StepCall>& calls,
 
 }  // namespace
 
+std::vector<StepCall> calls_of_shape(std::span<const KernelEntry* const> kernels,
+                                     const std::string& shape) {
+  std::vector<StepCall> calls;
+  for (const KernelEntry* kernel : kernels) {
+    if (!bench::has_workload(kernel->dtype)) continue;
+    const Call call = call_of(kernel->op, kernel->pass, parse_shape(shape), kernel->dtype);
+    if (std::ranges::find(calls, call, &StepCall::call) == calls.end())
+      calls.push_back({.call = call, .seconds = 1});
+  }
+  return calls;
+}
+
 std::vector<StepCall> selected_calls(const Selection& selection, uint64_t seed) {
   const std::vector<const KernelEntry*> selected = selected_kernels(selection);
   std::vector<StepCall> calls;
   if (!selection.shape.empty()) {
     if (selection.op.empty()) fail_usage("--shape goes with --op");
-    for (const KernelEntry* kernel : selected) {
-      const Call call =
-          call_of(kernel->op, kernel->pass, parse_shape(selection.shape), kernel->dtype);
-      if (std::ranges::find(calls, call, &StepCall::call) == calls.end())
-        calls.push_back({.call = call, .seconds = 1});
-    }
-    return calls;
+    return calls_of_shape(selected, selection.shape);
   }
   for (const std::string& config : selection.configs) {
     const std::vector<StepCall> of_step =
@@ -169,13 +177,15 @@ void list(const Common& common, const Selection& selection) {
     if (common.json)
       report.push_back({{"op", kernel->op},
                         {"pass", kernel->pass},
+                        {"dtype", kernel->dtype},
                         {"variant", kernel->variant},
                         {"space", space.size()},
                         {"parameters", axes}});
     else
       print_line("{:<36}{:>6.0f}  {}",
-                 fmt::format("{}.{} {}", kernel->op, kernel->pass, kernel->variant), space.size(),
-                 fmt::join(texts, ", "));
+                 fmt::format("{} {}", pass_string({kernel->op, kernel->pass, {}, kernel->dtype}),
+                             kernel->variant),
+                 space.size(), fmt::join(texts, ", "));
   }
   if (common.json) print_line("{}", report.dump(1));
 }

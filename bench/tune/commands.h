@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "bench/tune/step.h"
+#include "runtime/kernel_registry.h"
 
 namespace mmrec::tune {
 
@@ -38,6 +40,9 @@ void apply(const Common& common);
 void verify(const Common& common);
 void measure(const Common& common, const ModelStep& step, bool alone);
 
+/// Returns the calls of this shape that the kernels serve and that have a workload.
+std::vector<StepCall> calls_of_shape(std::span<const KernelEntry* const> kernels,
+                                     const std::string& shape);
 /// Returns the selected calls with their time in the steps. Throws a UsageError if there are none.
 std::vector<StepCall> selected_calls(const Selection& selection, uint64_t seed);
 

@@ -92,6 +92,7 @@ void compare(const Common& common, const Selection& selection) {
       const double speed_up = summary(runs[0].samples).median / seconds.median;
       report.push_back({{"op", call.op},
                         {"pass", call.pass},
+                        {"dtype", call.dtype},
                         {"sizes", call.sizes},
                         {"kernel", names[i]},
                         {"best", seconds.best},

@@ -54,7 +54,8 @@ std::vector<StepCall> record_step(const ModelStep& step, uint64_t seed) {
   std::vector<StepCall> calls;
   for (const ProfileRow& row : profile_rows()) {
     const Call made = call_of(
-        row.op, row.pass, {row.sizes.data().begin(), row.sizes.data().begin() + row.sizes.count()});
+        row.op, row.pass, {row.sizes.data().begin(), row.sizes.data().begin() + row.sizes.count()},
+        row.dtype);
     // the same call, served by another kernel
     const auto same = std::ranges::find(calls, made, &StepCall::call);
     StepCall& sum = same != calls.end() ? *same : calls.emplace_back(StepCall{.call = made});

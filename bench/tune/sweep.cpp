@@ -74,7 +74,7 @@ class Task {
   Task(const SweepOptions& options, std::vector<StepCall> calls, const Database& database)
       : calls_(std::move(calls)),
         variants_(candidates_of(call())),
-        swept_{.op = call().op, .pass = call().pass} {
+        swept_{.pass = call().without_sizes()} {
     for (const KernelEntry* stranger : options.strangers)
       if (call().same_pass({stranger->op, stranger->pass, {}, stranger->dtype}))
         variants_.push_back(stranger);
@@ -212,8 +212,8 @@ class Sweeper {
     std::string tried = fmt::format("{}/{:.0f}", task.search().tried(), swept.space);
     std::string took = fmt::format("{:.0f} s", swept.seconds);
     if (swept.rows.empty())
-      display_.line(fmt::format(kReport, swept.op + "." + swept.pass, "-", "-", tried, took,
-                                "none timed yet"));
+      display_.line(
+          fmt::format(kReport, pass_string(swept.pass), "-", "-", tried, took, "none timed yet"));
     for (const TableRow& row : swept.rows) {
       display_.line(fmt::format(kReport, call_string(row.call), bench::time_string(row.seconds),
                                 bench::ratio_string(row.speed_up()), tried, took,
@@ -231,12 +231,10 @@ class Sweeper {
     const std::string best = row ? fmt::format(", best {} ({})", bench::time_string(row->seconds),
                                                bench::ratio_string(row->speed_up()))
                                  : "";
-    const std::string text =
-        fmt::format("[{:#<{}}{:.<{}}] {} left  {}: {} to try{}", "", filled, "", kBar - filled,
-                    format_duration(std::max(0., end_ - now())),
-                    call ? call_string(*call)
-                         : fmt::format("compiling {}.{}", task.call().op, task.call().pass),
-                    left, best);
+    const std::string text = fmt::format(
+        "[{:#<{}}{:.<{}}] {} left  {}: {} to try{}", "", filled, "", kBar - filled,
+        format_duration(std::max(0., end_ - now())),
+        call ? call_string(*call) : "compiling " + pass_string(task.call()), left, best);
     display_.status(std::string_view(text).substr(0, display_.status_width()));
   }
 

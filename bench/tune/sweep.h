@@ -64,7 +64,7 @@ void check_may_tune(const std::string& target, const std::filesystem::path& user
 
 /// Statistics of a sweep for a pass.
 struct Swept {
-  std::string op, pass;
+  Call pass;         ///< without sizes
   double space = 0;  ///< number of instances
   int compiled = 0, timed = 0;
   double seconds = 0;               ///< time spent

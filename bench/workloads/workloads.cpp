@@ -41,9 +41,11 @@ const Description& description_of(std::string_view op) {
   return found->description;
 }
 
+bool has_workload(std::string_view dtype) { return dtype == registry::kFloat32; }
+
 Workload workload_of(std::string_view op, std::string_view pass, const std::vector<int>& sizes,
                      std::string_view dtype) {
-  if (dtype != registry::kFloat32)
+  if (!has_workload(dtype))
     fail("the workload of {}.{} has arrays of float, not of {}", op, pass, dtype);
   return description_of(op).workload(pass, sizes);
 }

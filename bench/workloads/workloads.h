@@ -23,6 +23,8 @@ struct Description {
   void (*add)(Cases& cases);
 };
 
+/// Whether workload_of() has calls on arrays of this element type.
+bool has_workload(std::string_view dtype);
 /// Returns the description, or a workload, of an operation by its name. Throws an Error for an
 /// unknown operation.
 const Description& description_of(std::string_view op);

@@ -114,14 +114,17 @@ Call call_of(const std::string& op, const std::string& pass, const std::vector<i
   return call;
 }
 
+std::string pass_string(const Call& call) {
+  return fmt::format("{}.{}{}", call.op, call.pass, call.dtype == kFloat32 ? "" : " " + call.dtype);
+}
+
 std::string call_string(const Call& call) {
   std::vector<int> sizes;
   if (find_operation(call.op) && wrong_sizes(call).empty())
     sizes = sizes_of(call);
   else
     for (const auto& [name, size] : call.sizes) sizes.push_back(size);
-  return fmt::format("{}.{} {}{}", call.op, call.pass,
-                     call.dtype == kFloat32 ? "" : call.dtype + " ", fmt::join(sizes, "x"));
+  return fmt::format("{} {}", pass_string(call), fmt::join(sizes, "x"));
 }
 
 }  // namespace mmrec::registry

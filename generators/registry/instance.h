@@ -73,8 +73,10 @@ std::string wrong_sizes(const Call& call);
 std::vector<int> sizes_of(const Call& call);
 Call call_of(const std::string& op, const std::string& pass, const std::vector<int>& sizes,
              const std::string& dtype = kFloat32);
-/// Formats a call: "gemm.nt 512x128x128", with the element type unless that is f32. For an unknown
-/// operation the sizes are in the order of their names.
+/// Formats a call's pass, with the element type unless that is f32: "gemm.nt", "gemm.nt bf16".
+std::string pass_string(const Call& call);
+/// Formats a call: "gemm.nt 512x128x128". For an unknown operation the sizes are in the order of
+/// their names.
 std::string call_string(const Call& call);
 
 }  // namespace mmrec::registry

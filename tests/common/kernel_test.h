@@ -44,12 +44,13 @@ inline std::string current_variant_string() {
                      current_variant.variant);
 }
 
-/// Returns the variants of all passes of an operation. An operation may call several passes; a pass
-/// that the forced variant does not implement uses its default.
+/// Returns the variants of all passes of an operation on float arrays. An operation may call
+/// several passes; a pass that the forced variant does not implement uses its default.
 inline std::vector<std::string> all_variants(std::string_view op) {
   std::vector<std::string> names;
   for (const KernelEntry& entry : kernels())
-    if (entry.op == op && std::find(names.begin(), names.end(), entry.variant) == names.end())
+    if (entry.op == op && entry.dtype == std::string_view(registry::kFloat32) &&
+        std::find(names.begin(), names.end(), entry.variant) == names.end())
       names.push_back(entry.variant);
   return names;
 }
@@ -65,7 +66,8 @@ void for_each_variant(const std::string& op, const std::string& pass, Body body)
     std::map<std::string, std::vector<const KernelEntry*>> instances;  // by pass
     size_t most = 0;
     for (const KernelEntry& entry : kernels())
-      if (entry.op == op && entry.variant == variant) {
+      if (entry.op == op && entry.variant == variant &&
+          entry.dtype == std::string_view(registry::kFloat32)) {
         instances[entry.pass].push_back(&entry);
         most = std::max(most, instances[entry.pass].size());
       }

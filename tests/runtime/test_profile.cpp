@@ -47,6 +47,22 @@ TEST(Profile, DividesTheTimeOfConcurrentCalls) {
       << "nothing is left for what is no kernel: " << table;
 }
 
+// Kernels of one pass for two element types differ in nothing else.
+TEST(Profile, TellsElementTypesApart) {
+  static KernelEntry bf16 = kernels().front();
+  bf16.dtype = "bf16";
+  reset_profile();
+  set_profiling(true);
+  const CallInfo info{};
+  { const ProfiledCall call(kernels().front(), info); }
+  { const ProfiledCall call(bf16, info); }
+  set_profiling(false);
+  EXPECT_EQ(profile_rows().size(), 2);
+  const std::string name = fmt::format("{}.{}", bf16.op, bf16.pass), table = profile_table(1);
+  EXPECT_NE(table.find(fmt::format("{} ({})", name, bf16.variant)), table.npos) << table;
+  EXPECT_NE(table.find(fmt::format("{} bf16 ({})", name, bf16.variant)), table.npos) << table;
+}
+
 TEST(Profile, RecordsNothingWhenOff) {
   reset_profile();
   const CallInfo info{.flops = 100};

@@ -30,7 +30,7 @@ TEST(Registry, EveryOperationHasAVariant) {
   EXPECT_FALSE(operation_names().empty());
   for (const std::string& op : operation_names()) EXPECT_FALSE(all_variants(op).empty()) << op;
   for (const KernelEntry& entry : kernels()) {
-    const std::vector<std::string> listed = variant_names(entry.op, entry.pass);
+    const std::vector<std::string> listed = variant_names(entry.op, entry.pass, entry.dtype);
     EXPECT_EQ(std::count(listed.begin(), listed.end(), entry.variant), 1) << entry.name;
     ASSERT_NE(entry.metadata(), nullptr);
     EXPECT_GT(entry.metadata()->num_arguments, 0) << entry.name;

@@ -1121,6 +1121,18 @@ TEST(TuneCommand, Durations) {
     expect_error<UsageError>([&] { parse_duration(wrong); }, {"duration"});
 }
 
+// The registry may have kernels for an element type before the workloads have calls of that type.
+TEST(TuneCommand, TakesNoCallsWithoutAWorkload) {
+  const KernelEntry& nn = *default_kernels("gemm", "nn").front();
+  KernelEntry bf16 = nn;
+  bf16.dtype = "bf16";
+  const std::vector<const KernelEntry*> both{&nn, &bf16}, other{&bf16};
+  const std::vector<StepCall> calls = calls_of_shape(both, "8x16x32");
+  ASSERT_EQ(calls.size(), 1);
+  EXPECT_EQ(call_string(calls[0].call), "gemm.nn 8x16x32");
+  EXPECT_TRUE(calls_of_shape(other, "8x16x32").empty());
+}
+
 class TuneProgram : public testing::Test {
  protected:
   TuneProgram() { ::setenv("MMREC_SCHEDULE_DIR", directory_.path().c_str(), 1); }
