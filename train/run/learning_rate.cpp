@@ -38,12 +38,13 @@ double parse_minimum_rate(std::string_view text, double peak) {
   const std::optional<double> value =
       parse_number<double>(text.substr(0, text.size() - (relative ? 1 : 0)));
   const double rate = value.value_or(-1) * (relative ? peak : 1);
-  if (!(rate >= 0 && rate <= peak))
+  // The peak was a float: --lr 5e-3 --lr-min 5e-3 are equal.
+  if (!(rate >= 0 && static_cast<float>(rate) <= static_cast<float>(peak)))
     fail_usage(
         "a minimum learning rate of '{}' makes no sense; give a part of the peak such as 0.1x, or "
         "a rate from 0 to the peak of {}",
-        text, peak);
-  return rate;
+        text, static_cast<float>(peak));
+  return std::min(rate, peak);
 }
 
 }  // namespace mmrec

@@ -63,5 +63,12 @@ TEST(LearningRate, MinimumIsRelativeOrAbsolute) {
                              {fmt::format("'{}'", text), "0.1x"});
 }
 
+// As a double, 5e-3f is less than 5e-3 and 3e-4f has more digits than somebody has written.
+TEST(LearningRate, MinimumIsComparedAsAFloat) {
+  EXPECT_EQ(parse_minimum_rate("5e-3", 5e-3f), 5e-3f);
+  expect_error<UsageError>([&] { parse_minimum_rate("1e-3", 3e-4f); }, {"the peak of 0.0003"});
+  expect_error<UsageError>([&] { parse_minimum_rate("5.00001e-3", 5e-3f); }, {"5.00001e-3"});
+}
+
 }  // namespace
 }  // namespace mmrec
