@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "model/optimizer.h"
 #include "model/safetensors.h"
 #include "support/atomic_file.h"
 #include "support/checksum.h"
@@ -335,6 +336,9 @@ void Checkpoint::read_weights(Parameters& parameters) const {
     places.emplace_back(parameter.name, more_rows ? weight.rows(0, config.vocab_size) : weight);
   }
   weights_.read(places);
+  // Some would go unnoticed: the kernels' exponential of a NaN is 0, and so a gate's is 1.
+  if (const std::string bad = first_non_finite(parameters, parameters.weights()); !bad.empty())
+    fail("{}: the weight {} is not finite: the weights cannot be used", folder.string(), bad);
 }
 
 void Checkpoint::read_moments(Parameters& parameters, const Tensor& carried) const {

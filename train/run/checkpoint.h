@@ -74,7 +74,7 @@ struct Checkpoint {
 
   /// Reads the weights directly into `parameters` (of the same configuration). If its embedding has
   /// more rows, the additional rows keep their values. Throws an Error if the file was altered
-  /// meanwhile; the parameters are then undefined.
+  /// meanwhile or holds a number that is not finite; the parameters are then undefined.
   void read_weights(Parameters& parameters) const;
   /// Whether there are moments, without which no run can be resumed.
   bool has_moments() const { return moments_.has_value(); }

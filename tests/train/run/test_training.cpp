@@ -12,6 +12,7 @@
 #include <optional>
 #include <set>
 #include <sstream>
+#include <utility>
 
 #include "model/config_file.h"
 #include "model/optimizer.h"
@@ -1070,6 +1071,21 @@ TEST_F(CheckpointTest, WeightsOfAnotherConfigurationAreRefused) {
   Parameters parameters(wider);
   test::expect_error([&] { Checkpoint(directory_ / "c").read_weights(parameters); },
                      {"model.safetensors", "embedding.weight", "[8,32]", "[8,64]"});
+}
+
+/// Also those whose NaN the loss does not show.
+TEST_F(CheckpointTest, WeightsThatAreNotFiniteAreRefused) {
+  Parameters room(config_);
+  for (const auto& [name, bad] : {std::pair("embedding.weight", INFINITY),
+                                  {"blocks.0.mdi.W_g.bias", std::nanf("")},
+                                  {"norm.weight", std::nanf("")}}) {
+    const Tensor weight = parameters_.weight(name);
+    const float good = std::exchange(weight.data()[weight.count() - 1], bad);
+    save(directory_ / "c");
+    test::expect_error([&] { Checkpoint(directory_ / "c").read_weights(room); },
+                       {(directory_ / "c").string(), name, "not finite"});
+    weight.data()[weight.count() - 1] = good;
+  }
 }
 
 TEST_F(CheckpointTest, PredictsAllRowsUnlessTheEmbeddingFitsTheTokenizer) {
