@@ -483,6 +483,10 @@ def make_config(inferred, options, file, path):
         raise Problem(f"{path}: heads must divide dim = {config['dim']}, not be {config['heads']}")
     if config["mem_slots"] < POOLED or config["mem_slots"] % POOLED:
         raise Problem(f"{path}: mem_slots must be a multiple of 16, not {config['mem_slots']}")
+    if config["max_seq"] < 1:
+        raise Problem(f"{path}: max_seq must be at least 1, not {config['max_seq']}")
+    if not 0 <= config["lambda_p"] < math.inf:
+        raise Problem(f"{path}: lambda_p must not be negative: {config['lambda_p']}")
     assumed = {field: value for field, value in config.items() if field not in given}
     return config, assumed
 
@@ -680,11 +684,10 @@ def pytorch_config(config):
     result.update(
         {name: config[field] for name, field in PYTORCH_FIELDS.items() if field in config}
     )
-    result.update(
-        num_memories=1,
-        mem_dim=config["dim"] * config["mem_slots"] // BANK_SLOTS,
-        ffn_dim=4 * config["dim"],
-    )
+    result.update(num_memories=1, ffn_dim=4 * config["dim"])
+    mem_dim, rest = divmod(config["dim"] * config["mem_slots"], BANK_SLOTS)
+    if rest == 0:  # PyTorch's model has no bank of another size
+        result["mem_dim"] = mem_dim
     return result
 
 

@@ -17,7 +17,9 @@ import tempfile
 import unittest
 
 SOURCES = pathlib.Path(__file__).resolve().parents[3]
-sys.path.append(str(SOURCES / "bench/rivals/python"))
+sys.path += [str(SOURCES / "bench/rivals/python"), str(SOURCES / "train/import")]
+import mmrec_checkpoint
+
 try:
     import torch
 except ImportError:
@@ -316,6 +318,9 @@ class Safetensors(Case):
             (["--set", "heads=2", "--set", "dim=32"], ["dim is 32", "16"]),
             (["--set", "heads=2", "--set", "hem=false"], ["hem is false", "true"]),
             (["--set", "heads=2", "--set", "mem_slots=100"], ["multiple of 16, not 100"]),
+            (["--set", "heads=2", "--set", "max_seq=0"], ["max_seq must be at least 1, not 0"]),
+            (["--set", "heads=2", "--set", "lambda_p=-1"], ["lambda_p must not be negative: -1"]),
+            (["--set", "heads=2", "--set", "lambda_p=NaN"], ["lambda_p must not be negative: nan"]),
             (["--set", "heads=2", "--set", "arch=mingru"], ["arch mingru"]),
         ):
             with self.subTest(options):
@@ -392,6 +397,11 @@ class Safetensors(Case):
             file.write(b"\x7f")
         self.refuse(*command, damaged, target, parts=["model.safetensors", "not what was saved"])
         self.assertFalse(target.exists())
+
+    def test_bank_that_pytorch_does_not_have_is_not_exported(self):
+        config = {"dim": 16, "mem_slots": 1024}
+        self.assertEqual(mmrec_checkpoint.pytorch_config(config)["mem_dim"], 16)
+        self.assertNotIn("mem_dim", mmrec_checkpoint.pytorch_config({**config, "mem_slots": 32}))
 
     @unittest.skipIf(torch, "PyTorch is here")
     def test_pt_without_pytorch(self):
