@@ -136,6 +136,8 @@ Model::Implementation::Implementation(const Config& config, int vocabulary, Para
   if (vocabulary < 1 || vocabulary > config.vocab_size)
     fail_usage("a vocabulary of {} tokens does not fit a model with vocab_size {}", vocabulary,
                config.vocab_size);
+  if (training() && !parameters.gradients().data())
+    fail("a model in training mode needs parameters with gradients");
   embedding = weights.embedding.rows(0, vocabulary);
   embedding_gradient = gradients.embedding.rows(0, vocabulary);
   for (int layer = 0; layer < config.layers; ++layer)

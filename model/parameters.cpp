@@ -58,7 +58,7 @@ int64_t parameter_count(const std::vector<Parameter>& table) {
   return count;
 }
 
-Parameters::Parameters(const Config& config) : table_(parameter_table(config)) {
+Parameters::Parameters(const Config& config, Arrays arrays) : table_(parameter_table(config)) {
   const int64_t floats = table_.back().offset + (table_.back().count + 15) / 16 * 16;
   if (floats > INT32_MAX)
     fail_usage(
@@ -67,7 +67,9 @@ Parameters::Parameters(const Config& config) : table_(parameter_table(config)) {
         floats, INT32_MAX);
   const int n = static_cast<int>(floats);
   arena_ = Arena::fitted([&](Arena& arena) {
-    for (Tensor* flat : {&weights_, &gradients_, &m_, &v_}) *flat = arena.tensor({n});
+    weights_ = arena.tensor({n});
+    if (arrays == Arrays::kAll)
+      for (Tensor* flat : {&gradients_, &m_, &v_}) *flat = arena.tensor({n});
   });
 }
 
@@ -79,7 +81,8 @@ const Parameter& Parameters::find(std::string_view name) const {
 }
 
 Tensor Parameters::view(const Tensor& flat, const Parameter& parameter) const {
-  return Tensor(flat.data() + parameter.offset, std::span<const int>(parameter.shape));
+  float* data = flat.data() ? flat.data() + parameter.offset : nullptr;
+  return Tensor(data, std::span<const int>(parameter.shape));
 }
 
 void Parameters::clear_gradients() {

@@ -49,7 +49,10 @@ int64_t parameter_count(const std::vector<Parameter>& table);
 /// named views into them.
 class Parameters {
  public:
-  explicit Parameters(const Config& config);
+  /// kWeights: only the weights, for a model that is used but not trained, in a quarter of the
+  /// memory. The other arrays and the views into them are null.
+  enum class Arrays { kAll, kWeights };
+  explicit Parameters(const Config& config, Arrays arrays = Arrays::kAll);
 
   const std::vector<Parameter>& table() const { return table_; }
   const Parameter& find(std::string_view name) const;  ///< throws an Error for an unknown name
@@ -67,7 +70,7 @@ class Parameters {
 
   /// Sets gradients() to zero. Models add to them.
   void clear_gradients();
-  /// Draws the weights from `seed`; sets gradients and moments to zero.
+  /// Draws the weights from `seed`; sets gradients and moments to zero. Needs all arrays.
   void initialise(uint64_t seed);
 
  private:

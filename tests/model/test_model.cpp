@@ -734,6 +734,21 @@ TEST(Model, TrainingAndInferenceAgree) {
   EXPECT_EQ(with_gradients.correct, without.correct);
 }
 
+TEST(Model, WithoutTrainingTheWeightsAreEnough) {
+  for (const Config& config : all_switches()) {
+    Setting s(config, 7, 3);
+    Parameters weights(config, Parameters::Arrays::kWeights);
+    copy_values(s.parameters.weights(), weights.weights());
+    const auto make = [&](Parameters& parameters, Model::Mode mode) {
+      return Model(config, kVocabulary, parameters, s.T, s.B, mode, 1);
+    };
+    Model all = make(s.parameters, Model::Mode::kInference),
+          used = make(weights, Model::Mode::kInference);
+    EXPECT_EQ(logits(used, s.ids()), logits(all, s.ids()));
+    expect_error([&] { make(weights, Model::Mode::kTraining); }, {"training mode", "gradients"});
+  }
+}
+
 TEST(Model, DropoutMasksDependOnlyOnSeedAndStep) {
   Setting s(small_config(), 7, 3);
   Model model = s.model(Model::Mode::kTraining);

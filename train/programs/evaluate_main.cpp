@@ -179,7 +179,7 @@ void print_lines(const Request& request, const Result& result, Console& console)
 
 void evaluate(const Request& request, bool quiet) {
   const Checkpoint checkpoint(request.checkpoint);
-  Parameters parameters(checkpoint.config);
+  Parameters parameters(checkpoint.config, Parameters::Arrays::kWeights);
   checkpoint.read_weights(parameters);
 
   const TrainOptions source = source_of(request, checkpoint);

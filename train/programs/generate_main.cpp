@@ -102,7 +102,7 @@ void generate(Request& request, bool quiet) {
         samples);
   const Checkpoint checkpoint(request.checkpoint);
   const Tokenizer& tokenizer = checkpoint.tokenizer;
-  Parameters parameters(checkpoint.config);
+  Parameters parameters(checkpoint.config, Parameters::Arrays::kWeights);
   checkpoint.read_weights(parameters);
   const std::vector<int32_t> ids = prompt_ids(request, tokenizer, quiet);
 

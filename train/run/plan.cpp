@@ -92,7 +92,7 @@ std::string tokens_rate(double rate) {
 double Plan::memory() const {
   double sum = 0;
   for (const double part :
-       {weights, gradients, moments, activations, validation, sample, text, program})
+       {weights, gradients, moments, activations, validation, sample, text, program, smaller})
     sum += part;
   return sum;
 }
@@ -177,7 +177,9 @@ std::vector<Plan> plan(const TrainOptions& options) {
     of_phase.config = phase.config;
     of_phase.steps = phase.end - phase.begin;
     if (options.warmup == kAuto) of_phase.warmup = warmup_steps(options, shortest_phase(phases));
+    const double smaller = plans.empty() ? 0 : plans.back().weights;
     plans.push_back(plan_of_one_size(of_phase));
+    plans.back().smaller = smaller;
     plans.back().phase = fmt::format("phase {} of {}, {}: steps {} to {}", plans.size(),
                                      phases.size(), phase.size, phase.begin + 1, phase.end);
   }
@@ -210,6 +212,9 @@ std::string text_of(const Plan& plan) {
   line("  sample", gigabytes(plan.sample));
   line("  program", gigabytes(plan.program), "code, threads, temporary arrays of the kernels");
   line("  text", plan.text_is_on_disk ? "on disk" : gigabytes(plan.text));
+  if (plan.smaller > 0)
+    line("  smaller model", gigabytes(plan.smaller),
+         "the weights of the phase before, for growing");
   line("  in all", gigabytes(plan.memory()),
        fmt::format("of the {} {}{}", gigabytes(plan.machine_memory),
                    plan.memory_is_limited ? "that the control group of this process allows"
@@ -266,6 +271,7 @@ nlohmann::ordered_json json_of(const Plan& plan) {
             {"sample", bytes(plan.sample)},
             {"program", bytes(plan.program)},
             {"text", bytes(plan.text)},
+            {"smaller", bytes(plan.smaller)},
             {"all", bytes(plan.memory())},
             {"machine", bytes(plan.machine_memory)}}},
           {"disk_bytes", bytes(plan.disk())},

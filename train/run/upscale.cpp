@@ -11,7 +11,7 @@ Growth read_grown_weights(const Checkpoint& checkpoint, const Config& to, Growth
     fail_usage("vocab_size {} is too small for the {} tokens of {}", to.vocab_size,
                checkpoint.tokenizer.size(), checkpoint.folder.string());
   check_growth(checkpoint.config, to, rule);
-  Parameters old(checkpoint.config);
+  Parameters old(checkpoint.config, Parameters::Arrays::kWeights);
   checkpoint.read_weights(old);
   return grow(checkpoint.config, old, to, grown, rule);
 }
