@@ -168,8 +168,8 @@ Plan plan_of_one_size(const TrainOptions& options) {
 }  // namespace
 
 std::vector<Plan> plan(const TrainOptions& options) {
-  if (options.grow.empty()) return {plan_of_one_size(options)};
   check_phases(options);
+  if (options.grow.empty()) return {plan_of_one_size(options)};
   const std::vector<Phase> phases = parse_phases(options.grow);
   std::vector<Plan> plans;
   for (const Phase& phase : phases) {

@@ -310,7 +310,8 @@ Settings with_defaults(const SearchOptions& options) {
   const auto given = [&](const std::string& name) {
     return tried.contains(name) || has(common, name);
   };
-  if (!given("steps") && !given("epochs")) common.emplace_back("epochs", "1");
+  // The steps of a growing run are in its phases.
+  if (!given("steps") && !given("epochs") && !given("grow")) common.emplace_back("epochs", "1");
   if (!given("seed")) common.emplace_back("seed", fmt::format("{}", options.seed));
   return common;
 }

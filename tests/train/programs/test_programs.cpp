@@ -765,6 +765,7 @@ TEST_F(Programs, TrainPlans) {
   expect_failed(run("train", {"--config", "7b", "--out", out().string()}), 2,
                 {"parameters is too large", "--plan"});
   expect_failed(run("train", {"--json", "--out", out().string()}), 2, {"--json", "--plan"});
+  expect_failed(run("train", {"--plan", "--exact"}), 2, {"--exact", "--grow"});
   expect_failed(run("train", {"--plan", "--resume", "--out", out().string()}), 2,
                 {"--plan", "--resume"});
   expect_failed(run("train", {"--plan", "--batch", "1000000"}), 2,
@@ -909,6 +910,9 @@ TEST_F(Programs, TrainGrows) {
   EXPECT_EQ(planned["tokens"], 4 * 4 * 32);
   EXPECT_LT(planned["phases"][0]["parameters"], planned["phases"][1]["parameters"]);
   EXPECT_EQ(planned["phases"][1]["steps"], 2);
+  EXPECT_EQ(planned["phases"][0]["memory_bytes"]["smaller"], 0);
+  EXPECT_EQ(planned["phases"][1]["memory_bytes"]["smaller"],
+            planned["phases"][0]["memory_bytes"]["weights"]);
   expect_failed(growing({"--plan", "--set", "heads=3"}), 2, {"heads"});
   expect_failed(growing({"--init", out().string()}), 2, {"--grow", "upscale"});
   EXPECT_FALSE(fs::exists(out()));
@@ -926,6 +930,19 @@ TEST_F(Programs, TrainGrows) {
                 {"--grow", "was begun with"});
   const Outcome report = run("report", {out().string()});
   EXPECT_EQ(report.code, 0) << report.errors;
+}
+
+/// The phases say how long each experiment is: search adds no length of its own.
+TEST_F(Programs, SearchTriesSettingsOfAGrowingRun) {
+  const Outcome searched =
+      run("search", {"--data", (directory_ / "play.txt").string(), "--grid", "lr=1e-3,3e-3",
+                     "--out", (directory_ / "search").string(), "--", "--grow",
+                     "tiny+dim=32:2,tiny+dim=64:1", "--vocab", "auto", "--seq", "32"});
+  ASSERT_EQ(searched.code, 0) << searched.errors << searched.output;
+  const Outcome best = run("train", {"--options", (directory_ / "search" / "best.toml").string(),
+                                     "--out", out().string(), "--sample-tokens", "0"});
+  ASSERT_EQ(best.code, 0) << best.errors;
+  EXPECT_EQ(Checkpoint(out()).config.dim, 64);
 }
 
 TEST_F(Programs, UpscaleRefusesWrongUse) {
