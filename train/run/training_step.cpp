@@ -75,7 +75,7 @@ std::string TrainingStep::first_non_finite() {
   if (const std::string name = mmrec::first_non_finite(parameters_, parameters_.gradients());
       !name.empty())
     return "the gradient of " + name;
-  return "the loss";
+  return "the sum of the losses or of the gradients' squares";
 }
 
 }  // namespace mmrec

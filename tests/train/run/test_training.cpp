@@ -843,6 +843,14 @@ TEST_F(Training, StopsAtANonFiniteLoss) {
   EXPECT_FALSE(fs::exists(run.out / "best_model"));
 }
 
+TEST_F(Training, NamesANormThatIsNotFiniteThoughItsGradientsAre) {
+  TrainOptions run = options("run");
+  run.config.uboo = true;
+  run.config.lambda_p = 1e30f;
+  test::expect_error([&] { train(run); },
+                     {"step 1", "of the gradients' squares is not finite", "norm inf"});
+}
+
 TEST_F(Training, NoCheckpointHasNonFiniteWeights) {
   TrainOptions run = options("run");
   run.save_every = 2;
