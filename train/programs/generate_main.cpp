@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <exception>
 #include <iostream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -115,18 +116,24 @@ void generate(Request& request, bool quiet) {
   generator.read_prompt(ids);
   if (streams) display.show(request.prompt);
   std::vector<std::string> texts(samples);
-  for (int64_t i = 0; i < request.tokens && !std::ferror(stdout); ++i) {
-    const std::span<const int32_t> chosen = generator.choose();
-    for (int b = 0; b < samples; ++b) {
-      if (streams)
-        display.show(tokenizer.decode(chosen[b]));
-      else
-        texts[b] += tokenizer.decode(chosen[b]);
+  std::exception_ptr problem;  // what there is of the texts is shown before it, but not as JSON
+  try {
+    for (int64_t i = 0; i < request.tokens && !std::ferror(stdout); ++i) {
+      const std::span<const int32_t> chosen = generator.choose();
+      for (int b = 0; b < samples; ++b) {
+        if (streams)
+          display.show(tokenizer.decode(chosen[b]));
+        else
+          texts[b] += tokenizer.decode(chosen[b]);
+      }
+      if (i + 1 < request.tokens) generator.read(chosen);
     }
-    if (i + 1 < request.tokens) generator.read(chosen);
+  } catch (const Error&) {
+    problem = std::current_exception();
   }
   const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;
 
+  if (problem && request.json) std::rethrow_exception(problem);
   if (streams)
     display.show("\n");
   else if (request.json)
@@ -135,6 +142,7 @@ void generate(Request& request, bool quiet) {
     for (int b = 0; b < samples; ++b)
       display.show(fmt::format("{}--- sample {} of {} ---\n{}{}\n", b > 0 ? "\n" : "", b + 1,
                                samples, request.prompt, texts[b]));
+  if (problem) std::rethrow_exception(problem);
 }
 
 }  // namespace

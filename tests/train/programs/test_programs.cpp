@@ -1486,6 +1486,13 @@ TEST_F(Programs, StateOverflowBeyondTrainingWindowsIsReported) {
   EXPECT_NE(text.errors.find("error: the state left a float's range after"), std::string::npos)
       << text.errors;
   EXPECT_GT(text.output.size(), 64u) << "what it had written";
+  EXPECT_EQ(text.output.back(), '\n') << "the error has a line of its own";
+  const Outcome samples = run("generate", {"--checkpoint", grown.string(), "--tokens", "1000",
+                                           "--threads", "1", "--samples", "2"});
+  EXPECT_EQ(samples.code, 1);
+  const size_t second = samples.output.find("--- sample 2 of 2 ---");
+  ASSERT_NE(second, std::string::npos) << samples.output;
+  EXPECT_GT(samples.output.size() - second, 64u) << "what it had written";
 }
 
 TEST_F(Programs, GenerateSamples) {
