@@ -60,11 +60,11 @@ int64_t parameter_count(const std::vector<Parameter>& table) {
 
 Parameters::Parameters(const Config& config, Arrays arrays) : table_(parameter_table(config)) {
   const int64_t floats = table_.back().offset + (table_.back().count + 15) / 16 * 16;
-  if (floats > INT32_MAX)
+  if (floats > kMostParameters)
     fail_usage(
         "a model of {} parameters is too large for this version (at most {}); train --plan shows "
         "what it would need",
-        floats, INT32_MAX);
+        floats, kMostParameters);
   const int n = static_cast<int>(floats);
   arena_ = Arena::fitted([&](Arena& arena) {
     weights_ = arena.tensor({n});

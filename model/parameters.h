@@ -38,6 +38,9 @@ struct Parameter {
   int64_t offset, count;  ///< in floats; offsets are multiples of 16 unless joined
 };
 
+/// The most parameters that this version can hold: a flat array has an int as its size.
+inline constexpr int64_t kMostParameters = INT32_MAX;
+
 /// Returns the name prefix of a block's parameters, "blocks.<layer>.".
 std::string block_prefix(int layer);
 /// Returns the parameters of a configuration in the order of checkpoints.

@@ -200,6 +200,10 @@ std::string text_of(const Plan& plan) {
        fmt::format(
            "{} in the embedding, {} a block", thousands(plan.embedding_parameters),
            thousands((plan.parameters - plan.embedding_parameters - config.dim) / config.layers)));
+  if (!plan.trainable())
+    line("", "",
+         fmt::format("too many for this version, which trains {} at most",
+                     thousands(kMostParameters)));
 
   text += "\nmemory\n";
   line("  weights", gigabytes(plan.weights));
@@ -261,6 +265,7 @@ nlohmann::ordered_json json_of(const Plan& plan) {
           {"data", text_of_name(plan.options.data)},
           {"data_summary", std::move(summary)},
           {"parameters", plan.parameters},
+          {"trainable", plan.trainable()},
           {"embedding_parameters", plan.embedding_parameters},
           {"memory_bytes",
            {{"weights", bytes(plan.weights)},

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "model/parameters.h"
 #include "support/console.h"
 #include "train/run/options.h"
 
@@ -32,6 +33,7 @@ struct Plan {
   std::vector<Note> notes = {};     ///< remarks about the text, from RunData
 
   double memory() const;
+  bool trainable() const { return parameters <= kMostParameters; }
   double disk() const { return static_cast<double>(checkpoints) * checkpoint; }
   int64_t tokens() const { return steps * tokens_per_step; }
   double seconds() const { return static_cast<double>(tokens()) / tokens_per_second; }

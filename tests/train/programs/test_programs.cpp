@@ -761,6 +761,8 @@ TEST_F(Programs, TrainPlans) {
   EXPECT_NEAR(figure(large.output, "  operations a token"), 6e-6 * parameters, 1e-6 * parameters)
       << "MFLOP: six a parameter, but for parts that feed nothing";
   EXPECT_GT(figure(large.output, "  to expect"), 0);
+  EXPECT_NE(large.output.find("too many for this version"), std::string::npos) << large.output;
+  EXPECT_EQ(figures["trainable"], true);
 
   expect_failed(run("train", {"--config", "7b", "--out", out().string()}), 2,
                 {"parameters is too large", "--plan"});
