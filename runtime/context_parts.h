@@ -11,20 +11,25 @@
 #include <vector>
 
 #include "runtime/context.h"
+#include "runtime/executor.h"
 #include "runtime/profile.h"
 #include "runtime/scratch.h"
-#include "runtime/thread_pool.h"
 
 namespace mmrec {
 
-/// State of threads.cpp. The pool has the requested number of threads, or as many as the system
+enum class ExecutorForm { kPool, kOpenMp };
+/// Returns the form that MMREC_EXECUTOR names, or the default one.
+ExecutorForm executor_of_environment();
+
+/// State of threads.cpp. The executor has the requested number of threads, or as many as the system
 /// could start.
-struct PoolOfContext {
+struct ThreadsOfContext {
   std::atomic<int> threads{0};  // 0: not set yet
   std::function<void(int started, int wanted)> tell_of_missing_threads;
   std::mutex mutex;              // guards the members below
-  std::atomic<int> made_for{0};  // size of the pool; 0: no pool yet
-  std::unique_ptr<ThreadPool> pool;
+  std::atomic<int> made_for{0};  // number of the executor's threads; 0: no executor yet
+  ExecutorForm form = executor_of_environment();
+  std::unique_ptr<Executor> executor;
 };
 
 /// State of kernel_registry.cpp.
@@ -67,7 +72,7 @@ struct Context::Parts {
   ForcedKernels forced;
   Profile profile;
   HalideError error;
-  PoolOfContext pool;  // last member: its threads end before the other parts are destroyed
+  ThreadsOfContext threads;  // last member: its threads end before the other parts are destroyed
 };
 
 }  // namespace mmrec

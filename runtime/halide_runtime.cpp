@@ -21,7 +21,7 @@ int parallel_loop(void* user_context, halide_task_t task, int min, int size, uin
     uint8_t* closure;
     std::atomic<size_t> lacking{0};  // bytes that a task requested when memory ran out
   } loop{user_context, task, min, closure};
-  const int result = current_pool().run(
+  const int result = current_executor().run(
       size,
       [](void* closure, int i) {
         auto& loop = *static_cast<Loop*>(closure);

@@ -2,7 +2,7 @@
 
 #include <sched.h>
 
-#include "runtime/thread_pool.h"
+#include "runtime/executor.h"
 
 namespace mmrec::detail {
 

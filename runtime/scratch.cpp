@@ -5,7 +5,7 @@
 #include <cstdlib>
 
 #include "runtime/context_parts.h"
-#include "runtime/thread_pool.h"
+#include "runtime/executor.h"
 #include "runtime/threads.h"
 #include "support/error.h"
 

@@ -4,15 +4,11 @@
 #include <sys/resource.h>
 
 #include <new>
+#include <optional>
 #include <system_error>
 
-#include "runtime/context.h"
 #include "runtime/flush_denormals.h"
-#include "runtime/thread_state.h"
-
-#if defined(__SSE__)
-#include <xmmintrin.h>
-#endif
+#include "runtime/openmp_executor.h"
 
 namespace mmrec {
 
@@ -29,39 +25,24 @@ bool address_space_is_limited() {
 
 }  // namespace
 
-void pause_briefly() {
-#if defined(__SSE__)
-  _mm_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
-
-bool interruption_asked() {
-  const std::atomic<int>* const asked = thread_state.stop_asked;
-  return asked && asked->load(std::memory_order_relaxed) != 0;
-}
-
-bool inside_parallel_loop() { return thread_state.inside_task; }
-
-ThreadPool::ThreadPool(int workers) : parts_(std::make_unique<Part[]>(workers + 1)) {
+ThreadPool::ThreadPool(int workers) {
   workers_.reserve(workers);
-  if (start(workers) || !address_space_is_limited()) return;
-  // The stacks have used up the address space, and a thread's own allocations take several times
-  // its stack. A sixteenth of the threads leaves most of the space to the model.
-  const int some = static_cast<int>(workers_.size()) / 16;
-  stop();
-  start(some);
+  if (!start(workers) && address_space_is_limited()) {
+    // The stacks have used up the address space, and a thread's own allocations take several times
+    // its stack. A sixteenth of the threads leaves most of the space to the model.
+    const int some = static_cast<int>(workers_.size()) / 16;
+    stop();
+    start(some);
+  }
+  set_threads(static_cast<int>(workers_.size()) + 1);
 }
 
 ThreadPool::~ThreadPool() { stop(); }
 
 bool ThreadPool::start(int workers) {
   stopping_ = false;
-  Context* const context = &Context::current();
   try {
-    for (int i = 0; i < workers; ++i)
-      workers_.emplace_back([this, context, i] { serve(context, i + 1); });
+    for (int i = 0; i < workers; ++i) workers_.emplace_back([this, i] { serve(i + 1); });
     return true;
   } catch (const std::system_error&) {  // system limit reached: run with the threads that started
   } catch (const std::bad_alloc&) {
@@ -77,24 +58,9 @@ void ThreadPool::stop() {
   workers_.clear();
 }
 
-int ThreadPool::run(int count, int (*task)(void* closure, int i), void* closure) {
-  const FlushDenormals flush;
-  if (count < 2 || thread_state.inside_task || workers_.empty() ||
-      in_use_.test_and_set(std::memory_order_acquire)) {
-    for (int i = 0; i < count; ++i) {
-      if (interruption_asked()) return kInterrupted;
-      if (const int result = task(closure, i)) return result;
-    }
-    return 0;
-  }
-  task_ = task;
-  closure_ = closure;
-  stop_asked_ = thread_state.stop_asked;
-  for (int64_t i = 0; i < threads(); ++i) {
-    parts_[i].next.store(static_cast<int>(count * i / threads()), std::memory_order_relaxed);
-    parts_[i].end = static_cast<int>(count * (i + 1) / threads());
-  }
-  failure_.store(0, std::memory_order_relaxed);
+int ThreadPool::threads_at_hand() const { return inside_openmp_region() ? 1 : threads(); }
+
+void ThreadPool::share_out() {
   const uint64_t job = (gate_.load(std::memory_order_relaxed) / kJob + 1) * kJob;
   gate_.store(job | kOpen);
   bell_.store(static_cast<uint32_t>(job / kJob));
@@ -108,29 +74,11 @@ int ThreadPool::run(int count, int (*task)(void* closure, int i), void* closure)
       pause_briefly();
     else
       sched_yield();
-  const int failure = failure_.load(std::memory_order_relaxed);
-  in_use_.clear(std::memory_order_release);
-  return failure;
 }
 
-void ThreadPool::take_tasks(int thread) {
-  thread_state.inside_task = true;
-  thread_state.stop_asked = stop_asked_;
-  for (int i = 0; i < threads(); ++i) {
-    Part& part = parts_[(thread + i) % threads()];
-    for (int task; failure_.load(std::memory_order_relaxed) == 0 &&
-                   (task = part.next.fetch_add(1, std::memory_order_relaxed)) < part.end;)
-      if (const int result = interruption_asked() ? kInterrupted : task_(closure_, task)) {
-        int none = 0;
-        failure_.compare_exchange_strong(none, result, std::memory_order_relaxed);
-      }
-  }
-  thread_state.inside_task = false;
-  if (thread > 0) thread_state.stop_asked = nullptr;
-}
-
-void ThreadPool::serve(Context* context, int thread) {
-  thread_state.context = context;
+void ThreadPool::serve(int thread) {
+  if (const std::optional<cpu_set_t> cores = openmp_places())
+    sched_setaffinity(0, sizeof *cores, &*cores);
   const FlushDenormals flush;
   for (uint64_t last = 0; (last = next_job(last)) != 0;) {
     take_tasks(thread);

@@ -89,8 +89,10 @@ Prepared::Prepared(const Workload& work, uint64_t seed, int guard)
 
 void Prepared::warm_up(double seconds) const {
   const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
-  do invocation_.run();
-  while (std::chrono::steady_clock::now() < end);
+  run_with_threads([&] {
+    do invocation_.run();
+    while (std::chrono::steady_clock::now() < end);
+  });
 }
 
 void Cases::add(Workload workload) {

@@ -14,6 +14,7 @@
 #include "runtime/arena.h"
 #include "runtime/kernel_registry.h"
 #include "runtime/tensor.h"
+#include "runtime/threads.h"
 
 namespace mmrec::bench {
 
@@ -122,6 +123,11 @@ struct Case {
 class Prepared {
  public:
   Prepared(const Workload& work, uint64_t seed, int guard = 0);
+  /// Runs body(), which calls this, with the context's threads at hand (runtime/threads.h). A call
+  /// with threads of its own is left alone: inside a region OpenMP would give it none.
+  void run_with_threads(const std::function<void()>& body) const {
+    rest_ ? body() : mmrec::run_with_threads(body);
+  }
   /// Runs the call for `seconds`, untimed, to bring caches, threads and scratch memory into the
   /// state they have in the middle of a run. Call it after force().
   void warm_up(double seconds) const;

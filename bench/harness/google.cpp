@@ -35,11 +35,13 @@ void run_row(benchmark::State& state, const Case& row, const MachinePeak& peak, 
   }
   prepared->warm_up(kWarmUpSeconds);
 
-  const auto begin = std::chrono::steady_clock::now();
-  for (auto _ : state) (*prepared)();
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() /
-      static_cast<double>(state.iterations());
+  double seconds = 0;
+  prepared->run_with_threads([&] {
+    const auto begin = std::chrono::steady_clock::now();
+    for (auto _ : state) (*prepared)();
+    seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() /
+              static_cast<double>(state.iterations());
+  });
   prepared->rest();
   const Rate rate(*row.work, seconds, peak.all_threads);
   state.counters["GFLOP/s"] = rate.flops / 1e9;

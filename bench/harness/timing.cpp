@@ -33,10 +33,13 @@ ProfileRow served_by(const Workload& work, const Prepared& call) {
 }  // namespace
 
 double time_calls(const Prepared& call, int64_t calls) {
-  const auto begin = std::chrono::steady_clock::now();
-  for (int64_t i = 0; i < calls; ++i) call();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() /
-         static_cast<double>(calls);
+  double seconds = 0;
+  call.run_with_threads([&] {
+    const auto begin = std::chrono::steady_clock::now();
+    for (int64_t i = 0; i < calls; ++i) call();
+    seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  });
+  return seconds / static_cast<double>(calls);
 }
 
 std::vector<Result> time_in_turn(const std::vector<Case>& rows, double seconds, uint64_t seed) {

@@ -40,8 +40,9 @@ Rival onednn_sgemm();
 Rival openblas();
 Rival eigen();
 
-/// For rivals on OpenMP: sets the number of OpenMP's threads; ends the threads.
+/// For rivals on OpenMP: sets the number of OpenMP's threads; ends the threads; a plain loop.
 void set_openmp_threads(int threads);
 void rest_openmp();
+void plain_openmp_loop(int threads, int count, void (*body)(int argument), int argument);
 
 }  // namespace mmrec::bench

@@ -35,12 +35,14 @@ Timing time_for(const bench::Workload& work, double seconds, uint64_t seed) {
   const bench::Prepared call(work, seed);
   call.warm_up(bench::kWarmUpSeconds);
   std::vector<double> samples;
-  for (const auto end = Clock::now() + std::chrono::duration<double>(seconds);
-       samples.size() < 5 || Clock::now() < end;) {
-    const auto begin = Clock::now();
-    call();
-    samples.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
-  }
+  call.run_with_threads([&] {
+    for (const auto end = Clock::now() + std::chrono::duration<double>(seconds);
+         samples.size() < 5 || Clock::now() < end;) {
+      const auto begin = Clock::now();
+      call();
+      samples.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
+    }
+  });
   return summary(samples);
 }
 

@@ -26,6 +26,7 @@ const Suite kSuites[] = {{"scan", {"scan", "affine_scan"}},
                          {"recurrence", {"recurrence"}},
                          {"block", {}},
                          {"train", {"train"}},
+                         {"executors", {"executor"}},
                          {"documented", {"scan"}}};
 
 /// The documented comparison: the baseline's variant, and both times in milliseconds at [8,128,64].
@@ -68,7 +69,9 @@ void print_profile(const Case& row, uint64_t seed) {
   reset_profile();
   set_profiling(true);
   const auto begin = std::chrono::steady_clock::now();
-  for (int i = 0; i < kSteps; ++i) step();
+  step.run_with_threads([&] {
+    for (int i = 0; i < kSteps; ++i) step();
+  });
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   set_profiling(false);

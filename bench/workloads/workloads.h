@@ -34,6 +34,8 @@ Workload workload_of(std::string_view op, std::string_view pass, const std::vect
 /// Returns a training step of a model. `name` is its name in the rows.
 Workload train_workload(const Config& config, const std::string& name, int B, int T);
 void add_train(Cases& cases);
+/// Adds parallel loops with little work, on each executor and as plain OpenMP loops.
+void add_executors(Cases& cases);
 
 /// Prints how long the second pass of a single sequence's pieces takes (runtime/ops/recurrence.h).
 void print_second_passes(uint64_t seed);

@@ -21,6 +21,7 @@
 #include "runtime/scratch.h"
 #include "runtime/thread_pool.h"
 #include "runtime/threads.h"
+#include "tests/common/executor_test.h"
 #include "tests/common/kernel_test.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -31,6 +32,13 @@ extern "C" const char* __tsan_default_options() { return "allocator_may_return_n
 
 namespace mmrec {
 namespace {
+
+struct ContextLoops : test::ExecutorTest {};
+struct OutOfMemory : test::ExecutorTest {};
+struct FloatingPointMode : test::ExecutorTest {};
+RUN_ON_EVERY_EXECUTOR(ContextLoops);
+RUN_ON_EVERY_EXECUTOR(OutOfMemory);
+RUN_ON_EVERY_EXECUTOR(FloatingPointMode);
 
 TEST(Context, InnermostUseIsCurrent) {
   Context& of_programs = Context::current();
@@ -50,7 +58,7 @@ TEST(Context, InnermostUseIsCurrent) {
   EXPECT_EQ(&Context::current(), &of_programs);
 }
 
-TEST(Context, TasksRunInTheContextOfTheirLoop) {
+EXECUTOR_TEST(ContextLoops, TasksRunInTheContextOfTheirLoop) {
   Context context;
   const Context::Use use(context);
   set_num_threads(3);
@@ -59,7 +67,7 @@ TEST(Context, TasksRunInTheContextOfTheirLoop) {
   EXPECT_EQ(others, 0);
 }
 
-TEST(Context, ThreadsAreNotShared) {
+EXECUTOR_TEST(ContextLoops, ThreadsAreNotShared) {
   const int before = num_threads();
   Context context;
   {
@@ -72,7 +80,7 @@ TEST(Context, ThreadsAreNotShared) {
 
 /// Each task waits for the other loop's tasks to start: both loops have two threads at the same
 /// time.
-TEST(Context, LoopsOfTwoContextsRunConcurrently) {
+EXECUTOR_TEST(ContextLoops, LoopsOfTwoContextLoopsRunConcurrently) {
   std::atomic<int> arrived{0};
   const auto loop = [&] {
     Context context;
@@ -90,7 +98,7 @@ TEST(Context, LoopsOfTwoContextsRunConcurrently) {
   other.join();
 }
 
-TEST(Context, TaskOfAnotherContextUsesThisContextsThreads) {
+EXECUTOR_TEST(ContextLoops, TaskOfAnotherContextUsesThisContextLoopsThreads) {
   Context outer, inner;
   const Context::Use use(outer);
   set_num_threads(2);
@@ -113,7 +121,7 @@ TEST(Context, TaskOfAnotherContextUsesThisContextsThreads) {
   });
 }
 
-TEST(Context, ServesSeveralThreadsAtOnce) {
+EXECUTOR_TEST(ContextLoops, ServesSeveralThreadsAtOnce) {
   Context context;
   std::vector<std::thread> callers;
   for (int caller = 0; caller < 4; ++caller)
@@ -213,7 +221,7 @@ TEST(Context, ScratchReturnsToItsContext) {
   EXPECT_EQ(scratch_system_allocations(), 1);
 }
 
-TEST(Context, InterruptionStopsOneThreadOnly) {
+EXECUTOR_TEST(ContextLoops, InterruptionStopsOneThreadOnly) {
   std::atomic<int> asked{1}, begun{0}, visits{0};
   const auto run = [&](bool interruptible) {
     Context context;
@@ -259,7 +267,7 @@ bool denormals_are_flushed() {
   return half == 0;
 }
 
-TEST(FloatingPointMode, IsRestoredWhenACallReturns) {
+EXECUTOR_TEST(FloatingPointMode, IsRestoredWhenACallReturns) {
   Random random;
   const GuardedTensor x = random.input({1, 4, 16}, 0.5f, 1), y = output({1, 4, 16});
   for (const int threads : {1, 2}) {
@@ -280,7 +288,7 @@ TEST(FloatingPointMode, IsRestoredWhenACallReturns) {
   EXPECT_TRUE(denormals_are_flushed()) << "what the caller has set stays too";
 }
 
-TEST(FloatingPointMode, RoundingAndFlagsAreKept) {
+EXECUTOR_TEST(FloatingPointMode, RoundingAndFlagsAreKept) {
   Random random;
   const GuardedTensor x = random.input({1, 4, 16}, 0.5f, 1), y = output({1, 4, 16});
   ASSERT_EQ(std::fesetround(FE_UPWARD), 0);
@@ -290,7 +298,7 @@ TEST(FloatingPointMode, RoundingAndFlagsAreKept) {
 }
 
 // A kernel flushes on the thread that calls it, even if it has no parallel loop.
-TEST(FloatingPointMode, IsSetWhileAKernelRuns) {
+EXECUTOR_TEST(FloatingPointMode, IsSetWhileAKernelRuns) {
   static bool flushed;
   KernelEntry candidate =
       *std::ranges::find(kernels(), std::string_view("scan_serial_forward"), &KernelEntry::name);
@@ -370,7 +378,7 @@ void out_of_memory_is_an_exception(const std::string& variant, int threads) {
       << variant << ", " << threads << " threads";
 }
 
-TEST(OutOfMemory, IsAnExceptionOfTheOperation) {
+EXECUTOR_TEST(OutOfMemory, IsAnExceptionOfTheOperation) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "the sanitizer has an address space of its own";
 #endif
@@ -378,7 +386,7 @@ TEST(OutOfMemory, IsAnExceptionOfTheOperation) {
 }
 
 /// In tasks too, also when a call already holds a block, whatever the kernel does with it.
-TEST(OutOfMemory, EndsTheTaskAndTheCall) {
+EXECUTOR_TEST(OutOfMemory, EndsTheTaskAndTheCall) {
   constexpr size_t kTooMuch = size_t{1} << 60;
   static std::atomic<bool> went_on;
   KernelEntry candidate =
@@ -417,7 +425,7 @@ TEST(OutOfMemory, EndsTheTaskAndTheCall) {
   }
 }
 
-TEST(OutOfMemory, OfScratchIsAnException) {
+EXECUTOR_TEST(OutOfMemory, OfScratchIsAnException) {
   expect_error([] { Scratch(size_t{1} << 60); }, {"out of memory", "1099511627776.0 MiB"});
 }
 

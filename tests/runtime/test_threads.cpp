@@ -16,15 +16,31 @@
 #include <thread>
 #include <vector>
 
+#include "runtime/context.h"
 #include "runtime/halide_runtime.h"
 #include "runtime/lockstep.h"
 #include "runtime/scratch.h"
 #include "runtime/thread_pool.h"
 #include "runtime/threads.h"
+#include "tests/common/executor_test.h"
+#include "tests/common/expect_error.h"
 #include "tests/common/kernel_test.h"
 
 namespace mmrec {
 namespace {
+
+struct ParallelFor : test::ExecutorTest {};
+struct RunWithThreads : test::ExecutorTest {};
+struct Interruption : test::ExecutorTest {};
+struct LockstepLoops : test::ExecutorTest {};
+struct ScratchOfTasks : test::ExecutorTest {};
+struct HalideRuntime : test::ExecutorTest {};
+RUN_ON_EVERY_EXECUTOR(ParallelFor);
+RUN_ON_EVERY_EXECUTOR(RunWithThreads);
+RUN_ON_EVERY_EXECUTOR(Interruption);
+RUN_ON_EVERY_EXECUTOR(LockstepLoops);
+RUN_ON_EVERY_EXECUTOR(ScratchOfTasks);
+RUN_ON_EVERY_EXECUTOR(HalideRuntime);
 
 TEST(Threads, CountIsChecked) {
   EXPECT_GE(available_threads(), 1);
@@ -46,6 +62,53 @@ TEST(Threads, ScopeRestoresTheCount) {
   EXPECT_EQ(num_threads(), before);
   EXPECT_THROW(ScopedThreads(0), Error);
   EXPECT_EQ(num_threads(), before);
+}
+
+TEST(Threads, DefaultIsOmpNumThreads) {
+  const auto with = [](const char* text) {
+    ::setenv("OMP_NUM_THREADS", text, 1);
+    const int threads = default_threads();
+    ::unsetenv("OMP_NUM_THREADS");
+    return threads;
+  };
+  EXPECT_EQ(with("7"), 7);
+  EXPECT_EQ(with("3,2"), 3) << "of the outermost level";
+  EXPECT_EQ(with("100000"), 1024);
+  for (const char* wrong : {"", "0", "-1", "many"})
+    EXPECT_EQ(with(wrong), available_threads()) << wrong;
+  ::setenv("OMP_NUM_THREADS", "7", 1);
+  {
+    Context context;
+    const Context::Use use(context);
+    EXPECT_EQ(num_threads(), 7);
+    set_num_threads(2);
+    EXPECT_EQ(num_threads(), 2);
+  }
+  ::unsetenv("OMP_NUM_THREADS");
+}
+
+TEST(Executors, AreChosenByTheEnvironment) {
+  for (const std::string& name : executor_names()) {
+    ::setenv("MMREC_EXECUTOR", name.c_str(), 1);
+    Context context;
+    const Context::Use use(context);
+    EXPECT_EQ(executor_name(), name);
+    for (const std::string& other : executor_names()) {
+      set_executor(other);
+      EXPECT_EQ(executor_name(), other);
+    }
+  }
+  ::setenv("MMREC_EXECUTOR", "tbb", 1);
+  test::expect_error<UsageError>(
+      [] { Context(); },
+      {"MMREC_EXECUTOR", "'tbb'", executor_names().front(), executor_names().back()});
+  for (const bool empty : {true, false}) {
+    empty ? ::setenv("MMREC_EXECUTOR", "", 1) : ::unsetenv("MMREC_EXECUTOR");
+    Context context;
+    const Context::Use use(context);
+    EXPECT_EQ(executor_name(), executor_names().front());
+    test::expect_error<UsageError>([] { set_executor("tbb"); }, {"'tbb'", "pool"});
+  }
 }
 
 /// Runs holds() in a forked copy of this process, as user 54321 with a limit on threads.
@@ -108,7 +171,66 @@ TEST(ThreadPool, LeavesMostOfALimitedAddressSpaceFree) {
   EXPECT_EQ(status, 0);
 }
 
-TEST(ParallelFor, EveryIndexOnce) {
+EXECUTOR_TEST(ParallelFor, WorksWithFewerThreadsThanRequested) {
+#if defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "the sanitizer has a thread of its own";
+#endif
+  if (::geteuid() != 0) GTEST_SKIP() << "another user's limits need root";
+  EXPECT_EQ(
+      with_threads_limited(3,
+                           [] {
+                             Context context;
+                             const Context::Use use(context);
+                             set_num_threads(8);
+                             std::atomic<int> visits{0};
+                             run_with_threads([&] { parallel_for(100, [&](int) { ++visits; }); });
+                             return num_threads() == 3 && visits == 100;
+                           }),
+      0);
+}
+
+/// OpenMP's threads are not in the copy, and its runtime would wait for them.
+EXECUTOR_TEST(ParallelFor, WorksInAForkedProcess) {
+  const ScopedThreads scoped(2);
+  parallel_for(100, [](int) {});
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(20);
+    std::atomic<int> visits{0};
+    const auto visit = [&] { parallel_for(100, [&](int) { ++visits; }); };
+    visit();
+    run_with_threads(visit);
+    Context another;
+    const Context::Use use(another);
+    set_num_threads(2);
+    visit();
+    run_with_threads(visit);
+    ::_exit(visits == 400 ? 0 : 1);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  EXPECT_EQ(status, 0);
+}
+
+EXECUTOR_TEST(RunWithThreads, RunsOnTheCallingThreadAndRethrows) {
+  const ScopedThreads scoped(2);
+  const std::thread::id caller = std::this_thread::get_id();
+  int calls = 0;
+  run_with_threads([&] {
+    ++calls;
+    EXPECT_EQ(std::this_thread::get_id(), caller);
+    run_with_threads([&] { ++calls; });  // as often as one likes
+    set_num_threads(3);                  // another executor
+    parallel_for(10, [](int) {});
+  });
+  EXPECT_EQ(calls, 2);
+  EXPECT_THROW(run_with_threads([] { throw std::out_of_range(""); }), std::out_of_range);
+  std::atomic<int> asked{1};
+  const Interruptible giving_up(asked);
+  EXPECT_THROW(run_with_threads([] { parallel_for(10, [](int) {}); }), Interrupted);
+}
+
+EXECUTOR_TEST(ParallelFor, EveryIndexOnce) {
   for (int threads : {1, 2, 3}) {
     const ScopedThreads scoped(threads);
     for (int count : {0, 1, 2, 7, 1000}) {
@@ -120,7 +242,7 @@ TEST(ParallelFor, EveryIndexOnce) {
   }
 }
 
-TEST(ParallelFor, UsesTheThreads) {
+EXECUTOR_TEST(ParallelFor, UsesTheThreads) {
   const ScopedThreads scoped(2);
   // Each of the two indices waits for the other to start: a single thread would wait forever.
   std::atomic<int> arrived{0};
@@ -132,7 +254,7 @@ TEST(ParallelFor, UsesTheThreads) {
   });
 }
 
-TEST(ParallelFor, ExceptionsAreRethrown) {
+EXECUTOR_TEST(ParallelFor, ExceptionsAreRethrown) {
   for (int threads : {1, 2}) {
     const ScopedThreads scoped(threads);
     try {
@@ -149,7 +271,7 @@ TEST(ParallelFor, ExceptionsAreRethrown) {
   }
 }
 
-TEST(ParallelFor, NestedRunsInline) {
+EXECUTOR_TEST(ParallelFor, NestedRunsInline) {
   const ScopedThreads scoped(2);
   std::atomic<int> visits{0};
   parallel_for(4, [&](int) {
@@ -162,7 +284,7 @@ TEST(ParallelFor, NestedRunsInline) {
   EXPECT_EQ(visits, 100);
 }
 
-TEST(Interruptible, LoopsEndEarlyAfterAStopRequest) {
+EXECUTOR_TEST(Interruption, LoopsEndEarlyAfterAStopRequest) {
   for (int threads : {1, 2}) {
     const ScopedThreads scoped(threads);
     std::atomic<int> asked{0}, visits{0};
@@ -186,7 +308,7 @@ TEST(Interruptible, LoopsEndEarlyAfterAStopRequest) {
   }
 }
 
-TEST(Interruptible, NewestCountsAndThePreviousIsRestored) {
+EXECUTOR_TEST(Interruption, NewestCountsAndThePreviousIsRestored) {
   std::atomic<int> asked{1}, not_asked{0};
   const Interruptible outer(asked);
   {
@@ -196,7 +318,7 @@ TEST(Interruptible, NewestCountsAndThePreviousIsRestored) {
   EXPECT_THROW(check_interruption(), Interrupted);
 }
 
-TEST(Interruptible, LockstepLoopsEndEarlyToo) {
+EXECUTOR_TEST(Interruption, LockstepLoopsEndEarlyToo) {
   const ScopedThreads scoped(2);
   std::atomic<int> asked{0}, last{0};
   const Interruptible giving_up(asked);
@@ -235,7 +357,7 @@ void check_lockstep(int parts, int steps) {
 }
 
 // On a busy machine tasks may overlap only after the first run.
-TEST(Scratch, HasEnoughForAllThreadsAfterOneTask) {
+EXECUTOR_TEST(ScratchOfTasks, HasEnoughForAllThreadsAfterOneTask) {
   constexpr size_t kBytes = 123'457'000;  // a size class that no other test uses
   for (const int threads : {1, 3, 2, 4}) {
     const ScopedThreads scoped(threads);
@@ -262,7 +384,7 @@ TEST(Scratch, HasEnoughForAllThreadsAfterOneTask) {
   }
 }
 
-TEST(Lockstep, EveryStepRunsOnceAndInOrder) {
+EXECUTOR_TEST(LockstepLoops, EveryStepRunsOnceAndInOrder) {
   for (int threads : {1, 2, 3}) {
     const ScopedThreads scoped(threads);
     for (int parts = 1; parts <= max_lockstep_parts(); ++parts)
@@ -270,13 +392,13 @@ TEST(Lockstep, EveryStepRunsOnceAndInOrder) {
   }
 }
 
-TEST(Lockstep, DoesNotWaitForAbsentThreads) {
+EXECUTOR_TEST(LockstepLoops, DoesNotWaitForAbsentThreads) {
   const ScopedThreads scoped(3);
   // inside a loop there is only the calling thread
   parallel_for(2, [](int) { check_lockstep(3, 100); });
 }
 
-TEST(Lockstep, ExceptionsAreRethrown) {
+EXECUTOR_TEST(LockstepLoops, ExceptionsAreRethrown) {
   const ScopedThreads scoped(2);
   const auto run = [](int failing_part) {
     lockstep(2, 100, [=](int part) {
@@ -289,7 +411,7 @@ TEST(Lockstep, ExceptionsAreRethrown) {
   run(-1);
 }
 
-TEST(ParallelFor, FlushesDenormals) {
+EXECUTOR_TEST(ParallelFor, FlushesDenormals) {
   const ScopedThreads scoped(2);
   std::atomic<int> denormal_results{0};
   parallel_for(64, [&](int) {
@@ -302,7 +424,7 @@ TEST(ParallelFor, FlushesDenormals) {
 }
 
 // The result of do_par_for is that of the loop: the first failure. No task begins after it.
-TEST(HalideRuntime, ParallelLoopsReturnTheFirstFailure) {
+EXECUTOR_TEST(HalideRuntime, ParallelLoopsReturnTheFirstFailure) {
   install_halide_runtime();
   const auto task = [](void*, int i, uint8_t* begun) {
     ++*reinterpret_cast<std::atomic<int>*>(begun);

@@ -239,13 +239,13 @@ std::optional<Number> parse_within(const Bounds& bounds, const std::string& text
 }  // namespace
 
 Program::Program(std::string name, std::string description, const std::string& example)
-    : app_(std::move(description), std::move(name)), threads_(available_threads()) {
+    : app_(std::move(description), std::move(name)), threads_(default_threads()) {
   app_.footer("Example:\n  " + example);
   app_.fallthrough();
   app_.option_defaults()->always_capture_default();
   number(app_, "--threads", threads_,
-         "threads to compute with; the default is the cores this process may use, or a container's "
-         "share of them",
+         "threads to compute with; the default is OMP_NUM_THREADS, or the cores this process may "
+         "use, or a container's share of them",
          {.at_least = 1, .at_most = 1024});
   number(app_, "--seed", seed_, "seed of everything that is random");
   app_.add_flag("--quiet", quiet_, "print errors only");

@@ -195,7 +195,9 @@ void evaluate(const Request& request, bool quiet) {
                            checkpoint.state.step));
   console.line(fmt::format("text                {}, {}: {} characters", source.data,
                            request.part == "all" ? "all" : request.part + " part", characters));
-  const Result result = measure(request, checkpoint, parameters, parts, characters, console);
+  Result result{};
+  run_with_threads(
+      [&] { result = measure(request, checkpoint, parameters, parts, characters, console); });
   if (request.json)
     print_json(request, checkpoint, source.data, characters, result);
   else

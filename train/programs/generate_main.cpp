@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/threads.h"
 #include "support/console.h"
 #include "support/error.h"
 #include "support/names.h"
@@ -180,6 +181,6 @@ int main(int argc, char** argv) {
   return program.run(argc, argv, [&] {
     request.sampling.seed = program.seed();
     request.prompt_is_given = prompt_option->count() > 0;
-    generate(request, program.quiet());
+    run_with_threads([&] { generate(request, program.quiet()); });
   });
 }

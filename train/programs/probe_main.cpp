@@ -1,3 +1,4 @@
+#include "runtime/threads.h"
 #include "train/programs/command_line.h"
 #include "train/run/probe.h"
 
@@ -16,5 +17,6 @@ int main(int argc, char** argv) {
           "output", output,
           "what to write: the same, with logits, token_loss, loss, grad_norm, g.NAME, w1.NAME")
       ->required();
-  return program.run(argc, argv, [&] { mmrec::probe(input, output); });
+  return program.run(argc, argv,
+                     [&] { mmrec::run_with_threads([&] { mmrec::probe(input, output); }); });
 }

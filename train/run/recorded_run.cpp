@@ -170,7 +170,9 @@ void RecordedRun::describe(const RunStart& start, const std::string& growth) {
 
 int RecordedRun::train() {
   try {
-    return take_steps();
+    int signal = 0;
+    run_with_threads([&] { signal = take_steps(); });
+    return signal;
   } catch (const Error& error) {
     note_error(error.what());
     throw;

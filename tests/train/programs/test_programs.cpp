@@ -822,6 +822,13 @@ Outcome run_limited(const fs::path& directory, rlim_t most, std::vector<std::str
           read_file(directory / "stdout"), read_file(directory / "stderr")};
 }
 
+TEST_F(Programs, RefuseAnUnknownExecutor) {
+  ::setenv("MMREC_EXECUTOR", "tbb", 1);
+  const Outcome outcome = run("bench", {"--list"});
+  ::unsetenv("MMREC_EXECUTOR");
+  expect_failed(outcome, 2, {"MMREC_EXECUTOR", "'tbb'", "pool"});
+}
+
 TEST_F(Programs, FewerThreadsThanRequestedGiveTheSameResult) {
   ASSERT_EQ(train(small_run()).code, 0);
   const std::string weights = read_file(out() / "final_checkpoint/model.safetensors");

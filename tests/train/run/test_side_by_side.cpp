@@ -8,11 +8,15 @@
 #include "model/optimizer.h"
 #include "runtime/context.h"
 #include "runtime/profile.h"
+#include "tests/common/executor_test.h"
 #include "tests/common/small_runs.h"
 #include "train/run/training_step.h"
 
 namespace mmrec {
 namespace {
+
+struct SideBySide : test::ExecutorTest {};
+RUN_ON_EVERY_EXECUTOR(SideBySide);
 
 /// A training of some steps in its own context.
 struct Training {
@@ -77,7 +81,7 @@ std::vector<Training> two_trainings() {
            .steps = 12}};
 }
 
-TEST(SideBySide, ConcurrentTrainingsEqualSequentialOnesBitForBit) {
+EXECUTOR_TEST(SideBySide, ConcurrentTrainingsEqualSequentialOnesBitForBit) {
   const std::vector<Training> trainings = two_trainings();
   std::vector<std::vector<std::vector<float>>> want;
   for (const Training& training : trainings) want.push_back(training.run());
@@ -96,8 +100,28 @@ TEST(SideBySide, ConcurrentTrainingsEqualSequentialOnesBitForBit) {
   }
 }
 
+TEST(Training, ExecutorsAndThreadsGiveTheSameBits) {
+  for (Training training : two_trainings()) {
+    std::vector<std::vector<float>> want;
+    for (const std::string& executor : executor_names())
+      for (const int threads : {1, 2, 3}) {
+        ::setenv("MMREC_EXECUTOR", executor.c_str(), 1);
+        training.threads = threads;
+        std::vector<std::vector<float>> alone = training.run(), inside;
+        if (want.empty()) want = alone;
+        Context context;
+        const Context::Use use(context);
+        set_num_threads(threads);
+        run_with_threads([&] { inside = training.run(); });
+        EXPECT_TRUE(alone == want) << executor << ", " << threads << " threads";
+        EXPECT_TRUE(inside == want) << executor << ", " << threads << " threads, in a region";
+      }
+  }
+  ::unsetenv("MMREC_EXECUTOR");
+}
+
 /// Two models in one context: only one at a time has the pool's threads; both compute correctly.
-TEST(SideBySide, ModelsSharingAContextAreCorrect) {
+EXECUTOR_TEST(SideBySide, ModelsSharingAContextAreCorrect) {
   Context context;
   const Config config = test::small_config(19);
   const auto losses = [&](uint64_t seed) {
@@ -127,7 +151,7 @@ TEST(SideBySide, ModelsSharingAContextAreCorrect) {
 }
 
 /// The model's context counts, not that of the calling thread.
-TEST(SideBySide, ModelComputesWithItsOwnContext) {
+EXECUTOR_TEST(SideBySide, ModelComputesWithItsOwnContext) {
   Context context;
   const Config config = test::small_config(19);
   Parameters parameters(config);
@@ -146,7 +170,7 @@ TEST(SideBySide, ModelComputesWithItsOwnContext) {
   EXPECT_FALSE(profile_rows().empty());
 }
 
-TEST(SideBySide, StopOfOneTrainingDoesNotStopTheOther) {
+EXECUTOR_TEST(SideBySide, StopOfOneTrainingDoesNotStopTheOther) {
   const std::vector<Training> trainings = two_trainings();
   const auto want = trainings[1].run();
   std::atomic<int> asked{0};
