@@ -13,11 +13,12 @@ namespace mmrec {
 ///
 /// Two contexts share no mutable state: two host threads with a context each compute side by side.
 /// Two host threads may also share one context; the results are correct, but only one of them uses
-/// the pool's threads at a time.
+/// the executor's threads at a time.
 class Context {
  public:
-  /// Forces only the kernels that MMREC_FORCE names. Starts no threads: the first parallel loop
-  /// starts them.
+  /// Forces only the kernels that MMREC_FORCE names, and has the executor that MMREC_EXECUTOR
+  /// names; throws a UsageError if there is none of that name. Starts no threads: the first
+  /// parallel loop starts them.
   Context();
   /// Destroy only when nothing computes with the context. Destroy models and memory created with it
   /// first.
@@ -25,8 +26,8 @@ class Context {
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
 
-  /// Returns the context of the innermost Use on the calling thread. A pool's worker returns its
-  /// pool's context. All other threads return the default context of the program.
+  /// Returns the context of the innermost Use on the calling thread. In a task it is the context of
+  /// the loop. All other threads return the default context of the program.
   static Context& current() {
     Context* const context = thread_state.context;
     return context ? *context : of_programs();

@@ -9,7 +9,7 @@
 
 namespace mmrec {
 
-/// Installs the hooks of Halide's runtime: parallel loops run on the current context's pool,
+/// Installs the hooks of Halide's runtime: parallel loops run on the current context's executor,
 /// scratch memory comes from the context, errors are stored in the context. Installed once for the
 /// process; every thread that runs a kernel has the right context. Idempotent.
 void install_halide_runtime();

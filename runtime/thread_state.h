@@ -10,7 +10,7 @@ class KernelCall;
 /// State of the runtime per thread.
 struct ThreadState {
   Context* context = nullptr;  // null: the default context
-  bool inside_task = false;    // running a task of this context's pool
+  bool inside_task = false;    // running a task of this context's executor
   // flag of Interruptible; tasks inherit their caller's
   const std::atomic<int>* stop_asked = nullptr;
   KernelCall* call = nullptr;  // innermost kernel call in progress

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "runtime/rng.h"
+#include "runtime/threads.h"
 
 namespace mmrec::bench {
 
@@ -85,6 +86,11 @@ Prepared::Prepared(const Workload& work, uint64_t seed, int guard)
       invocation_(work.prepare(operands_)),
       rest_(work.rest) {
   if (invocation_.before) invocation_.before();
+}
+
+void Prepared::run_with_threads(const std::function<void()>& body) const {
+  if (invocation_.around) return invocation_.around(body);
+  rest_ ? body() : mmrec::run_with_threads(body);
 }
 
 void Prepared::warm_up(double seconds) const {

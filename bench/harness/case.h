@@ -14,7 +14,6 @@
 #include "runtime/arena.h"
 #include "runtime/kernel_registry.h"
 #include "runtime/tensor.h"
-#include "runtime/threads.h"
 
 namespace mmrec::bench {
 
@@ -72,6 +71,10 @@ struct Invocation {
   /// else. May be empty.
   std::function<void()> before{};
   std::function<void()> run{};
+  /// Runs body(), which calls run(), where it is to be timed. By default with the current context's
+  /// threads at hand (runtime/threads.h), but a call with threads of its own (Workload::rest) is
+  /// left alone: inside a region OpenMP would give it none.
+  std::function<void(const std::function<void()>& body)> around{};
   /// Returns the expected content of each array after the next run, computed in double precision
   /// from the current operands. Only workloads made from an operation's description
   /// (workloads/workloads.h) have it.
@@ -123,11 +126,8 @@ struct Case {
 class Prepared {
  public:
   Prepared(const Workload& work, uint64_t seed, int guard = 0);
-  /// Runs body(), which calls this, with the context's threads at hand (runtime/threads.h). A call
-  /// with threads of its own is left alone: inside a region OpenMP would give it none.
-  void run_with_threads(const std::function<void()>& body) const {
-    rest_ ? body() : mmrec::run_with_threads(body);
-  }
+  /// Runs body(), which calls this, where it is to be timed; see Invocation.
+  void run_with_threads(const std::function<void()>& body) const;
   /// Runs the call for `seconds`, untimed, to bring caches, threads and scratch memory into the
   /// state they have in the middle of a run. Call it after force().
   void warm_up(double seconds) const;

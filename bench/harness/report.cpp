@@ -38,6 +38,7 @@ Header header_lines(const MachinePeak& peak) {
   const std::vector<std::string> rivals = rival_libraries();
   Header lines = {{"CPU", cpu_name()},
                   {"threads", fmt::format("{} of {}", num_threads(), available_threads())},
+                  {"executor", executor_name()},
                   {"kernel target", kernel_target()},
                   {"schedules", kernel_schedule()},
                   {"rivals", rivals.empty() ? "none was found when this was configured"
@@ -55,6 +56,7 @@ json report_json(const Report& report) {
   json machine = {{"cpu", cpu_name()},
                   {"threads", num_threads()},
                   {"available_threads", available_threads()},
+                  {"executor", executor_name()},
                   {"kernel_target", kernel_target()},
                   {"schedule", kernel_schedule()},
                   {"rivals", rival_libraries()},

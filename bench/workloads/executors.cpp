@@ -18,8 +18,6 @@ namespace mmrec::bench {
 
 namespace {
 
-constexpr int kLoops = 100;  // in a call
-
 /// Computes for a number of rounds, which no compiler shortens.
 void compute(int rounds) {
   volatile uint32_t result = 1;
@@ -78,59 +76,56 @@ class BusyCore {
   std::thread thread_;
 };
 
-/// What a row's calls need.
-struct Loops {
-  Context context;
-  std::shared_ptr<BusyCore> busy;
-};
+constexpr const char* kPlain = "parallel_for";
 
-struct Kind {
+/// A loop to time.
+struct Loop {
   int pieces, nanoseconds;  // of each piece
   bool busy;
 
   Workload workload(const std::string& executor) const;
-  void loops_on(const std::string& executor, int threads) const;
 };
 
-constexpr const char* kPlain = "parallel_for";
+/// What the calls of a row need.
+struct Place {
+  Context context;
+  std::shared_ptr<BusyCore> busy;
+};
 
-void Kind::loops_on(const std::string& executor, int threads) const {
-  const int rounds = rounds_per_microsecond() * nanoseconds / 1000;
+void run_loop(const std::string& executor, int threads, int pieces, int rounds) {
 #if defined(MMREC_OPENMP)
-  if (executor == kPlain) {
-    for (int i = 0; i < kLoops; ++i) plain_openmp_loop(threads, pieces, compute, rounds);
-    return;
-  }
+  if (executor == kPlain) return plain_openmp_loop(threads, pieces, compute, rounds);
 #endif
-  run_with_threads([&] {
-    for (int i = 0; i < kLoops; ++i) parallel_for(pieces, [&](int) { compute(rounds); });
-  });
+  parallel_for(pieces, [&](int) { compute(rounds); });
 }
 
-Workload Kind::workload(const std::string& executor) const {
+Workload Loop::workload(const std::string& executor) const {
   const int threads = num_threads();
   Workload work{.op = "executor",
                 .pass = {"", busy ? "busy" : "at_rest"},
-                .sizes = {kLoops, pieces, nanoseconds},
+                .sizes = {pieces, nanoseconds},
                 .flops = 0,
                 .bytes = 0,
-                .prepare = [kind = *this, executor, threads](Operands&) -> Invocation {
-                  const auto loops = std::make_shared<Loops>();
-                  return {.before =
-                              [=] {
-                                const Context::Use use(loops->context);
-                                set_num_threads(threads);
-                                if (executor != kPlain) set_executor(executor);
-                                if (kind.busy) loops->busy = BusyCore::shared();
-                              },
-                          .run =
-                              [=] {
-                                const Context::Use use(loops->context);
-                                kind.loops_on(executor, threads);
-                              }};
+                .prepare = [loop = *this, executor, threads](Operands&) -> Invocation {
+                  const auto place = std::make_shared<Place>();
+                  const auto before = [=] {
+                    const Context::Use use(place->context);
+                    set_num_threads(threads);
+                    if (executor != kPlain) set_executor(executor);
+                    if (loop.busy) place->busy = BusyCore::shared();
+                  };
+                  const auto around = [=](const std::function<void()>& body) {
+                    if (executor == kPlain) return body();
+                    const Context::Use use(place->context);
+                    run_with_threads(body);
+                  };
+                  const int rounds = rounds_per_microsecond() * loop.nanoseconds / 1000;
+                  return {.before = before,
+                          .run = [=] { run_loop(executor, threads, loop.pieces, rounds); },
+                          .around = around};
                 }};
 #if defined(MMREC_OPENMP)
-  work.rest = rest_openmp;  // also: not inside a region of the harness
+  work.rest = rest_openmp;
 #endif
   return work;
 }
@@ -144,9 +139,9 @@ void add_executors(Cases& cases) {
 #endif
   const int threads = num_threads();
   for (const bool busy : {false, true})
-    for (const Kind& kind : {Kind{threads, 0, busy}, Kind{threads + 1, 1000, busy},
-                             Kind{8, 1000, busy}, Kind{8, 10'000, busy}})
-      for (const std::string& executor : executors) cases.add(kind.workload(executor), executor);
+    for (const Loop& loop : {Loop{threads, 0, busy}, Loop{threads + 1, 1000, busy},
+                             Loop{8, 1000, busy}, Loop{8, 10'000, busy}})
+      for (const std::string& executor : executors) cases.add(loop.workload(executor), executor);
 }
 
 }  // namespace mmrec::bench

@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <omp.h>
 #include <sched.h>
@@ -6,6 +7,8 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
+#include <functional>
 #include <mutex>
 #include <set>
 #include <string>
@@ -41,6 +44,19 @@ void work_for_some_time() {
   }
 }
 
+/// Runs a loop whose tasks call note() and then wait until `together` of them have begun.
+void meet(int tasks, int together, const std::function<void()>& note) {
+  std::atomic<int> arrived{0};
+  parallel_for(tasks, [&](int) {
+    note();
+    ++arrived;
+    const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (arrived < together && std::chrono::steady_clock::now() < patience)
+      std::this_thread::yield();
+    EXPECT_GE(arrived, together);
+  });
+}
+
 struct InAProgramsRegion : test::ExecutorTest {};
 RUN_ON_EVERY_EXECUTOR(InAProgramsRegion);
 
@@ -72,16 +88,8 @@ EXECUTOR_TEST(InAProgramsRegion, IdleThreadsHelpTheOpenMpExecutor) {
 #pragma omp barrier
 #pragma omp single
     {
-      std::atomic<int> arrived{0};
       const int together = executor_name() == "openmp" ? omp_get_num_threads() : 1;
-      parallel_for(6, [&](int) {
-        workers.note();
-        ++arrived;
-        const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-        while (arrived < together && std::chrono::steady_clock::now() < patience)
-          std::this_thread::yield();
-        EXPECT_GE(arrived, together);
-      });
+      meet(6, together, [&] { workers.note(); });
       EXPECT_GE(static_cast<int>(workers.count()), together);
     }
   }
@@ -101,42 +109,34 @@ TEST(OpenMp, RegionIsOpenedOnce) {
   });
 }
 
-// Started by the test below, with OMP_PROC_BIND.
-TEST(DISABLED_OpenMp, LoopsWithBoundThreads) {
-  EXPECT_EQ(available_threads(), std::atoi(std::getenv("CORES")));
-  if (available_threads() == 1) GTEST_SKIP() << "one core";
+/// OpenMP's runtime binds the main thread to one core before main(), and threads inherit that.
+TEST(OpenMp, BoundThreadsHaveAllCores) {
+  constexpr const char* kCores = "MMREC_TEST_CORES";
+  if (!std::getenv(kCores)) {
+    const test::TemporaryDirectory directory;
+    test::Process bound({"/proc/self/exe", "--gtest_filter=OpenMp.BoundThreadsHaveAllCores"},
+                        {"OMP_PROC_BIND=true", fmt::format("{}={}", kCores, available_threads())},
+                        directory.path());
+    EXPECT_EQ(bound.wait(std::chrono::seconds(60)), 0);
+    return;
+  }
+  EXPECT_EQ(fmt::format("{}", available_threads()), std::getenv(kCores));
   for (const std::string& executor : executor_names()) {
     Context context;
     const Context::Use use(context);
     set_executor(executor);
     set_num_threads(available_threads());
-    std::atomic<int> arrived{0};
     cpu_set_t all;
     CPU_ZERO(&all);
     std::mutex mutex;
-    parallel_for(num_threads(), [&](int) {
+    meet(num_threads(), num_threads(), [&] {
       cpu_set_t mine;
       sched_getaffinity(0, sizeof mine, &mine);
-      {
-        std::lock_guard lock(mutex);
-        CPU_OR(&all, &all, &mine);
-      }
-      ++arrived;
-      const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-      while (arrived < num_threads() && std::chrono::steady_clock::now() < patience)
-        std::this_thread::yield();
+      const std::lock_guard lock(mutex);
+      CPU_OR(&all, &all, &mine);
     });
     EXPECT_EQ(CPU_COUNT(&all), available_threads()) << executor;
   }
-}
-
-/// OpenMP's runtime binds the main thread, and what is started from it, to one place.
-TEST(OpenMp, BoundThreadsHaveAllCores) {
-  const test::TemporaryDirectory directory;
-  test::Process process(
-      {"/proc/self/exe", "--gtest_also_run_disabled_tests", "--gtest_filter=DISABLED_OpenMp.*"},
-      {"OMP_PROC_BIND=true", "CORES=" + std::to_string(available_threads())}, directory.path());
-  EXPECT_EQ(process.wait(), 0);
 }
 
 }  // namespace
