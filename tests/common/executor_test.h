@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@ struct Place {
   bool in_region;  ///< inside run_with_threads()
 
   std::string name() const { return executor + (in_region ? "_in_region" : ""); }
+  friend void PrintTo(const Place& place, std::ostream* out) { *out << place.name(); }
 };
 
 /// Every executor of this build; those of OpenMP also inside a region.
