@@ -77,6 +77,9 @@ class BusyCore {
 };
 
 constexpr const char* kPlain = "parallel_for";
+/// Loops in a call. Beside a busy core a few of them take most of the time, when the system has
+/// taken a thread off its core: a call must last longer than such a time slice, some milliseconds.
+constexpr int kLoops = 1000;
 
 /// A loop to time.
 struct Loop {
@@ -103,7 +106,7 @@ Workload Loop::workload(const std::string& executor) const {
   const int threads = num_threads();
   Workload work{.op = "executor",
                 .pass = {"", busy ? "busy" : "at_rest"},
-                .sizes = {pieces, nanoseconds},
+                .sizes = {kLoops, pieces, nanoseconds},
                 .flops = 0,
                 .bytes = 0,
                 .prepare = [loop = *this, executor, threads](Operands&) -> Invocation {
@@ -121,7 +124,11 @@ Workload Loop::workload(const std::string& executor) const {
                   };
                   const int rounds = rounds_per_microsecond() * loop.nanoseconds / 1000;
                   return {.before = before,
-                          .run = [=] { run_loop(executor, threads, loop.pieces, rounds); },
+                          .run =
+                              [=] {
+                                for (int i = 0; i < kLoops; ++i)
+                                  run_loop(executor, threads, loop.pieces, rounds);
+                              },
                           .around = around};
                 }};
 #if defined(MMREC_OPENMP)
