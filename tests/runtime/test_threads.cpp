@@ -111,14 +111,14 @@ TEST(Executors, AreChosenByTheEnvironment) {
   }
 }
 
-/// Runs holds() in a forked copy of this process, as user 54321 with a limit on threads.
+/// Runs holds() in a forked copy of this process, as a user of its own with a limit on threads. The
+/// limit counts all threads of the user, so that tests side by side must not share one.
 int with_threads_limited(rlim_t limit, const std::function<bool()>& holds) {
   const pid_t child = ::fork();
   if (child == 0) {
-    constexpr int kUser = 54321;
+    const uid_t user = 20'000 + static_cast<uid_t>(::getpid()) % 40'000;
     const rlimit limits{limit, limit};
-    const bool limited = ::setresgid(kUser, kUser, kUser) == 0 &&
-                         ::setresuid(kUser, kUser, kUser) == 0 &&
+    const bool limited = ::setresgid(user, user, user) == 0 && ::setresuid(user, user, user) == 0 &&
                          ::setrlimit(RLIMIT_NPROC, &limits) == 0;
     ::_exit(!limited ? 2 : holds() ? 0 : 1);
   }
