@@ -82,6 +82,12 @@ void check_phases(const TrainOptions& options) {
     check_config(of_phase.config);
     check_options(of_phase);
     if (i == 0) continue;
+    if (phases[i].size.find("+vocab_size=") != std::string::npos &&
+        phases[i].config.vocab_size != phases[0].config.vocab_size)
+      fail_usage(
+          "--grow .. {}: all sizes have the vocabulary of the first one; leave vocab_size out, or "
+          "use --vocab",
+          phases[i].size);
     Config before = phases[i - 1].config;
     before.vocab_size = phases[i].config.vocab_size;  // all phases have the run's
     check_growth(before, phases[i].config, growth_rule(options.exact));

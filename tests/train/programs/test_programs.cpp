@@ -923,6 +923,8 @@ TEST_F(Programs, TrainGrows) {
   EXPECT_EQ(planned["phases"][1]["memory_bytes"]["smaller"],
             planned["phases"][0]["memory_bytes"]["weights"]);
   expect_failed(growing({"--plan", "--set", "heads=3"}), 2, {"heads"});
+  expect_failed(run("train", {"--grow", "tiny:2,mini+vocab_size=30:2", "--plan"}), 2,
+                {"mini+vocab_size=30", "--vocab"});
   expect_failed(growing({"--init", out().string()}), 2, {"--grow", "upscale"});
   EXPECT_FALSE(fs::exists(out()));
   const Outcome outcome = growing({"--exact"});
