@@ -45,8 +45,8 @@ double program_bytes(const Config& config, int64_t tokens_at_once) {
          2 * 4. * static_cast<double>(tokens_at_once) * ffn_width(config.dim);
 }
 
-/// Returns FLOP/s of 512 x 512 x 512 matrix products: the best of many.
-double product_rate() {
+/// Measures the FLOP/s of 512 x 512 x 512 matrix products: the best of many.
+double measure_product_rate() {
   using Clock = std::chrono::steady_clock;
   constexpr int kSize = 512;
   constexpr double kSeconds = 0.25;
@@ -99,9 +99,8 @@ double Plan::memory() const {
 
 namespace {
 
-Plan plan_of_one_size(const TrainOptions& options) {
-  check_options(options);
-  const RunData data = load_data(options, std::nullopt);
+/// product_rate: of matrix products on this machine, FLOP/s.
+Plan plan_of_one_size(const TrainOptions& options, const RunData& data, double product_rate) {
   Plan plan{.options = options};
   Config& config = plan.options.config;
   config.vocab_size =
@@ -134,7 +133,7 @@ Plan plan_of_one_size(const TrainOptions& options) {
   plan.checkpoints = int64_t{options.keep} + 2;
 
   plan.flops_per_token = training_flops(config, options.sequence);
-  plan.product_rate = product_rate();
+  plan.product_rate = product_rate;
   plan.tokens_per_second = kStepShare * plan.product_rate / plan.flops_per_token;
 
   const WindowSet windows(data.train, options.sequence, "the training text");
@@ -169,7 +168,10 @@ Plan plan_of_one_size(const TrainOptions& options) {
 
 std::vector<Plan> plan(const TrainOptions& options) {
   check_phases(options);
-  if (options.grow.empty()) return {plan_of_one_size(options)};
+  check_options(options);
+  const RunData data = load_data(options, std::nullopt);
+  const double product_rate = measure_product_rate();
+  if (options.grow.empty()) return {plan_of_one_size(options, data, product_rate)};
   const std::vector<Phase> phases = parse_phases(options.grow);
   std::vector<Plan> plans;
   for (const Phase& phase : phases) {
@@ -178,7 +180,7 @@ std::vector<Plan> plan(const TrainOptions& options) {
     of_phase.steps = phase.end - phase.begin;
     if (options.warmup == kAuto) of_phase.warmup = warmup_steps(options, shortest_phase(phases));
     const double smaller = plans.empty() ? 0 : plans.back().weights;
-    plans.push_back(plan_of_one_size(of_phase));
+    plans.push_back(plan_of_one_size(of_phase, data, product_rate));
     plans.back().smaller = smaller;
     plans.back().phase = fmt::format("phase {} of {}, {}: steps {} to {}", plans.size(),
                                      phases.size(), phase.size, phase.begin + 1, phase.end);

@@ -40,7 +40,7 @@ struct Plan {
 };
 
 /// Computes the plan of a run, of a growing one a plan for each phase. Measures the rate of matrix
-/// products for a quarter of a second each. Allocates no model, so any configuration works, also
+/// products for a quarter of a second. Allocates no model, so any configuration works, also
 /// those that this version cannot train.
 std::vector<Plan> plan(const TrainOptions& options);
 
