@@ -131,13 +131,14 @@ std::vector<ScheduleTable> read_tables(const BuildDescription& build,
         if (row.isa != build.isa || (!of_ours && (!first || registry::find_operation(row.call.op))))
           return true;
         std::string wrong = registry::why_unknown(row);
-        for (size_t i = 0; i < kernels.size() && wrong.empty(); ++i)
-          if (serves(kernels[i], row))
-            wrong = registry::why_wrong(row.instance, parameters_of(described[i]));
-        if (wrong.empty() && std::ranges::none_of(kernels, [&](const VariantPass& kernel) {
-              return serves(kernel, row);
-            }))
-          wrong = fmt::format("{} has no pass {}", row.instance.variant, row.call.pass);
+        if (wrong.empty()) {
+          const auto kernel = std::ranges::find_if(
+              kernels, [&](const VariantPass& one) { return serves(one, row); });
+          wrong = kernel == kernels.end()
+                      ? fmt::format("{} has no pass {}", row.instance.variant, row.call.pass)
+                      : registry::why_wrong(row.instance,
+                                            parameters_of(described[kernel - kernels.begin()]));
+        }
         if (!wrong.empty())
           warn(fmt::format("{}: a row is left out, {}: {}", path.string(), wrong,
                            registry::row_line(row)));
