@@ -18,6 +18,23 @@ reference::MdiGammaWeights arrays(const ops::MdiGammaWeights& w) {
           w.context_in, w.context_in_bias, w.context_out, w.context_out_bias};
 }
 
+/// The operands of both passes. As in the model, k and z are quarters of the projection's columns.
+struct Call {
+  Call(Operands& o, int N, int D, int R)
+      : qkvz(o.uniform({N, 4 * D})),
+        k(qkvz.columns(D, 2 * D)),
+        z(qkvz.columns(3 * D, 4 * D)),
+        weights(random_weights(o, D, R)),
+        saved{o.output({N, R}), o.output({N, R}), o.output({N, D}), o.output({N, D})},
+        gm(o.output({N, D})) {}
+  void forward() const { ops::mdi_gamma_forward(z, k, weights, saved, gm); }
+
+  Tensor qkvz, k, z;
+  ops::MdiGammaWeights weights;
+  ops::MdiGammaSaved saved;
+  Tensor gm;
+};
+
 Workload forward(const std::vector<int>& sizes) {
   const int N = sizes.at(0), D = sizes.at(1), R = sizes.at(2);
   return {.op = "mdi_gamma",
@@ -26,23 +43,18 @@ Workload forward(const std::vector<int>& sizes) {
           .flops = 8. * N * D * R,
           .bytes = 4. * (5. * N * D + 2. * N * R + 4. * D * R),
           .prepare = [=](Operands& o) {
-            // As in the model, k and z are quarters of the projection's columns.
-            const Tensor qkvz = o.uniform({N, 4 * D}), k = qkvz.columns(D, 2 * D),
-                         z = qkvz.columns(3 * D, 4 * D);
-            const ops::MdiGammaWeights weights = random_weights(o, D, R);
-            const ops::MdiGammaSaved saved{o.output({N, R}), o.output({N, R}), o.output({N, D}),
-                                           o.output({N, D})};
-            const Tensor gm = o.output({N, D});
+            const Call call(o, N, D, R);
             return Invocation{
-                .run = [=] { ops::mdi_gamma_forward(z, k, weights, saved, gm); },
+                .run = [=] { call.forward(); },
                 .expect = [=]() -> std::vector<Expected> {
                   const reference::MdiGamma want =
-                      reference::mdi_gamma_forward(z, k, arrays(weights));
+                      reference::mdi_gamma_forward(call.z, call.k, arrays(call.weights));
+                  const ops::MdiGammaSaved& saved = call.saved;
                   return {{"gamma_hidden", saved.gamma_hidden, want.gamma_hidden},
                           {"context_hidden", saved.context_hidden, want.context_hidden},
                           {"gamma_sigmoid", saved.gamma_sigmoid, want.gamma_sigmoid},
                           {"context_sigmoid", saved.context_sigmoid, want.context_sigmoid},
-                          {"gm", gm, want.gm}};
+                          {"gm", call.gm, want.gm}};
                 }};
           }};
 }
@@ -57,25 +69,21 @@ Workload backward(const std::vector<int>& sizes) {
       .flops = 16. * N * D * R,
       .bytes = 4. * (8. * N * D + 2. * N * R + 8. * D * R),
       .prepare = [=](Operands& o) {
-        const Tensor qkvz = o.uniform({N, 4 * D}), k = qkvz.columns(D, 2 * D),
-                     z = qkvz.columns(3 * D, 4 * D);
+        const Call call(o, N, D, R);
         const Tensor dqkvz = o.output({N, 4 * D}), dk = dqkvz.columns(D, 2 * D),
                      dz = dqkvz.columns(3 * D, 4 * D);
-        const Tensor dgm = o.uniform({N, D}), residual = o.uniform({N, D}), gm = o.output({N, D});
-        const ops::MdiGammaWeights weights = random_weights(o, D, R),
-                                   sums = random_weights(o, D, R);
-        const ops::MdiGammaSaved saved{o.output({N, R}), o.output({N, R}), o.output({N, D}),
-                                       o.output({N, D})};
+        const Tensor dgm = o.uniform({N, D}), residual = o.uniform({N, D});
+        const ops::MdiGammaWeights sums = random_weights(o, D, R);
         return Invocation{
-            .before = [=] { ops::mdi_gamma_forward(z, k, weights, saved, gm); },
+            .before = [=] { call.forward(); },
             .run =
                 [=] {
-                  ops::mdi_gamma_backward(dgm, kScale, residual, z, k, weights, saved, dz, dk,
-                                          sums);
+                  ops::mdi_gamma_backward(dgm, kScale, residual, call.z, call.k, call.weights,
+                                          call.saved, dz, dk, sums);
                 },
             .expect = [=]() -> std::vector<Expected> {
-              const auto [want_dz, want_dk, want] =
-                  reference::mdi_gamma_backward(dgm, kScale, residual, z, k, arrays(weights));
+              const auto [want_dz, want_dk, want] = reference::mdi_gamma_backward(
+                  dgm, kScale, residual, call.z, call.k, arrays(call.weights));
               return {
                   {"dz", dz, want_dz},
                   {"dk", dk, want_dk},
