@@ -247,7 +247,8 @@ RunReport read_run(const fs::path& path) {
   check_finite(run);
   const std::optional<TrainOptions> options = options_of(run.folder);
   if (options) run.phases = summarise_phases(run, *options);
-  run.best = best_validation(run, run.phase_start() - 1, std::numeric_limits<int64_t>::max());
+  run.best = run.phases.empty() ? best_validation(run, 0, std::numeric_limits<int64_t>::max())
+                                : run.phases.back().best;
   check_window(run);
   check_overfitting(run, options);
   if (options) check_warmup(run, *options);
