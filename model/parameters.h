@@ -9,6 +9,7 @@
 #include "model/config.h"
 #include "model/roles.h"
 #include "runtime/arena.h"
+#include "runtime/ops/weight.h"
 #include "runtime/tensor.h"
 
 namespace mmrec {
@@ -53,8 +54,8 @@ int64_t parameter_count(const std::vector<Parameter>& table);
 class Parameters {
  public:
   /// kWeights: only the weights, for a model that is used but not trained, in a quarter of the
-  /// memory. The other arrays and the views into them are null.
-  enum class Arrays { kAll, kWeights };
+  /// memory. kNone: only the table, of any size. The other arrays and the views into them are null.
+  enum class Arrays { kAll, kWeights, kNone };
   explicit Parameters(const Config& config, Arrays arrays = Arrays::kAll);
 
   const std::vector<Parameter>& table() const { return table_; }
@@ -84,7 +85,8 @@ class Parameters {
 
 /// Parameters of a linear layer: weight [out][in], bias [out].
 struct Linear {
-  Tensor weight, bias;
+  ops::Weight weight;
+  Tensor bias;
 };
 
 /// Declares parameters by name, after a prefix ("blocks.0."). Constructed over a table, declare()

@@ -86,7 +86,8 @@ struct Invocation {
 struct Pass {
   std::string registry, label, prefix = "";
 };
-inline const Pass kForward{"forward", "fwd"}, kBackward{"backward", "bwd"};
+inline const Pass kForward{"forward", "fwd"}, kBackward{"backward", "bwd"},
+    kPacked{"packed", "packed"};
 
 /// A call to time, independent of the variant that executes it. `flops` and `bytes` are the minimum
 /// of any variant: a fused multiply-add counts as two operations; each operand is read once; each
@@ -96,7 +97,7 @@ struct Workload {
   Pass pass;
   std::vector<int> sizes;
   double flops, bytes;
-  double tokens = 0;  ///< tokens that one call trains on
+  double tokens = 0;  ///< tokens that one call trains on, or reads
   /// Takes its arrays from the Operands and returns the call to time. Called twice: first without
   /// data, to count the arrays' bytes.
   std::function<Invocation(Operands&)> prepare;

@@ -9,20 +9,24 @@ namespace {
 
 Workload workload(std::string_view pass, const std::vector<int>& sizes) {
   const int N = sizes.at(0), S = sizes.at(1), H = sizes.at(2), D = sizes.at(3);
-  const bool forward = pass == kForward.registry;
+  const bool packed = pass == kPacked.registry, forward = packed || pass == kForward.registry;
   const double products = 4. * N * S * D,
                bytes = 4. * (2. * N * D + 2. * S * D + (forward ? 1. : 2.) * N * H * S);
   if (forward)
     return {.op = "attention",
-            .pass = kForward,
+            .pass = packed ? kPacked : kForward,
             .sizes = sizes,
             .flops = products,
             .bytes = bytes,
             .prepare = [=](Operands& o) {
-              const Tensor q = o.uniform({N, D}), keys = o.uniform({S, D}),
-                           values = o.uniform({S, D});
+              const Tensor q = o.uniform({N, D}), values = o.uniform({S, D});
+              const ops::Weight keys = random_weight(o, S, D, packed);
               const Tensor p = o.output({N, H, S}), context = o.output({N, D});
-              return Invocation{.run = [=] { ops::attention_forward(q, keys, values, p, context); },
+              const auto before = [=] {
+                if (packed) ops::pack(keys);
+              };
+              return Invocation{.before = before,
+                                .run = [=] { ops::attention_forward(q, keys, values, p, context); },
                                 .expect = [=]() -> std::vector<Expected> {
                                   const reference::Attention want =
                                       reference::attention_forward(q, keys, values, H);
@@ -54,6 +58,8 @@ void add(Cases& cases) {
   for (const ModelShape& shape : model_shapes())
     for (const Pass& pass : {kForward, kBackward})
       cases.add(workload(pass.registry, {shape.N, shape.slots, shape.heads, shape.D}));
+  for (const ModelShape& shape : token_shapes())
+    cases.add(workload(kPacked.registry, {shape.N, shape.slots, shape.heads, shape.D}));
 }
 
 }  // namespace

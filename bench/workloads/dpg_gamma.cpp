@@ -7,8 +7,9 @@ namespace mmrec::bench {
 
 namespace {
 
-ops::DpgGammaWeights random_weights(Operands& o, int D, int R) {
-  return {o.uniform({R, D}), o.uniform({R}), o.uniform({D, R}), o.uniform({D})};
+ops::DpgGammaWeights random_weights(Operands& o, int D, int R, bool packed = false) {
+  return {random_weight(o, R, D, packed), o.uniform({R}), random_weight(o, D, R, packed),
+          o.uniform({D})};
 }
 
 reference::DpgGammaWeights arrays(const ops::DpgGammaWeights& w) {
@@ -19,17 +20,23 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
   const int N = sizes.at(0), D = sizes.at(1), R = sizes.at(2);
   const double products = 4. * N * D * R;
   // As in the model, z is a quarter of the projection's columns.
-  if (pass == kForward.registry)
+  const bool packed = pass == kPacked.registry;
+  if (packed || pass == kForward.registry)
     return {.op = "dpg_gamma",
-            .pass = kForward,
+            .pass = packed ? kPacked : kForward,
             .sizes = sizes,
             .flops = products,
             .bytes = 4. * (2. * N * D + 1. * N * R + 2. * D * R),
             .prepare = [=](Operands& o) {
               const Tensor z = o.uniform({N, 4 * D}).columns(3 * D, 4 * D);
-              const ops::DpgGammaWeights weights = random_weights(o, D, R);
+              const ops::DpgGammaWeights weights = random_weights(o, D, R, packed);
               const Tensor hidden = o.output({N, R}), gamma = o.output({N, D});
-              return Invocation{.run = [=] { ops::dpg_gamma_forward(z, weights, hidden, gamma); },
+              const auto before = [=] {
+                if (packed)
+                  for (const ops::Weight* weight : {&weights.down, &weights.up}) ops::pack(*weight);
+              };
+              return Invocation{.before = before,
+                                .run = [=] { ops::dpg_gamma_forward(z, weights, hidden, gamma); },
                                 .expect = [=]() -> std::vector<Expected> {
                                   const reference::DpgGamma want =
                                       reference::dpg_gamma_forward(z, arrays(weights));
@@ -72,6 +79,8 @@ void add(Cases& cases) {
   for (const ModelShape& shape : model_shapes())
     for (const Pass& pass : {kForward, kBackward})
       cases.add(workload(pass.registry, {shape.N, shape.D, rank}));
+  for (const ModelShape& shape : token_shapes())
+    cases.add(workload(kPacked.registry, {shape.N, shape.D, rank}));
 }
 
 }  // namespace

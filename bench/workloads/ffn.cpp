@@ -8,8 +8,9 @@ namespace mmrec::bench {
 
 namespace {
 
-ops::FfnWeights random_weights(Operands& o, int D, int F) {
-  return {o.uniform({D}), o.uniform({F, D}), o.uniform({F}), o.uniform({D, F}), o.uniform({D})};
+ops::FfnWeights random_weights(Operands& o, int D, int F, bool packed = false) {
+  return {o.uniform({D}), random_weight(o, F, D, packed), o.uniform({F}),
+          random_weight(o, D, F, packed), o.uniform({D})};
 }
 
 Workload workload(std::string_view pass, const std::vector<int>& sizes) {
@@ -19,17 +20,24 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
   const auto arrays = [](const ops::FfnWeights& w) {
     return reference::FfnWeights{w.norm, w.in, w.in_bias, w.out, w.out_bias};
   };
-  if (pass == kForward.registry)
+  const bool packed = pass == kPacked.registry;
+  if (packed || pass == kForward.registry)
     return {.op = "ffn",
-            .pass = kForward,
+            .pass = packed ? kPacked : kForward,
             .sizes = sizes,
             .flops = products,
             .bytes = 4. * (2. * N * D + 2. * N * F + 2. * D * F),
             .prepare = [=](Operands& o) {
               const Tensor r = o.uniform({N, D}), y = o.output({N, D});
-              const ops::FfnWeights weights = random_weights(o, D, F);
+              const ops::FfnWeights weights = random_weights(o, D, F, packed);
               const ops::FfnSaved saved{o.output({N}), o.output({N, F}), o.output({N, F})};
+              const auto before = [=] {
+                if (!packed) return;
+                ops::pack(weights.in, weights.norm);
+                ops::pack(weights.out);
+              };
               return Invocation{
+                  .before = before,
                   .run = [=] { ops::ffn_forward(r, weights, mask_hidden, mask_out, saved, y); },
                   .expect = [=]() -> std::vector<Expected> {
                     const reference::Ffn want =
@@ -70,6 +78,8 @@ void add(Cases& cases) {
   for (const ModelShape& shape : model_shapes())
     for (const Pass& pass : {kForward, kBackward})
       cases.add(workload(pass.registry, {shape.N, ffn_width(shape.D), shape.D}));
+  for (const ModelShape& shape : token_shapes())
+    cases.add(workload(kPacked.registry, {shape.N, ffn_width(shape.D), shape.D}));
 }
 
 }  // namespace

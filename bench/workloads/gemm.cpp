@@ -16,7 +16,7 @@ namespace mmrec::bench {
 
 namespace {
 
-/// Memory layout of the operands of C = A B. Each layout is a pass of gemm.
+/// Memory layout of the operands of C = A B. Each layout is a pass of gemm, and so is packed B.
 struct GemmLayout {
   const char* name;
   void (*product)(const Tensor& a, const Tensor& b, const Tensor& c,
@@ -92,7 +92,27 @@ void add_product(Cases& cases, const GemmLayout& layout, const Shape& shape) {
   }
 }
 
+/// nt with B packed before the call.
+Workload packed_product(const Shape& shape) {
+  const auto [M, N, K] = shape;
+  return {.op = "gemm",
+          .pass = {kPacked.registry, "fwd", "packed_"},
+          .sizes = {M, N, K},
+          .flops = 2. * M * N * K,
+          .bytes = 4. * (1. * M * K + 1. * K * N + 1. * M * N),
+          .prepare = [=](Operands& o) -> Invocation {
+            const Tensor a = o.uniform({M, K}), c = o.output({M, N});
+            const ops::Weight b = random_weight(o, N, K, true);
+            return {.before = [=] { ops::pack(b); },
+                    .run = [=] { ops::linear(a, b, c); },
+                    .expect = [=]() -> std::vector<Expected> {
+                      return {{"c", c, reference::gemm_nn(a, reference::transposed(b))}};
+                    }};
+          }};
+}
+
 Workload workload(std::string_view pass, const std::vector<int>& sizes) {
+  if (pass == kPacked.registry) return packed_product({sizes.at(0), sizes.at(1), sizes.at(2)});
   for (const GemmLayout& layout : {kNN, kNT, kTN})
     if (pass == layout.name) return own_product(layout, {sizes.at(0), sizes.at(1), sizes.at(2)});
   fail("gemm has no pass {}", pass);
@@ -114,6 +134,8 @@ void add(Cases& cases) {
     }
   for (const Shape& shape : kOddShapes)
     for (const GemmLayout& layout : {kNT, kNN, kTN}) add_once(layout, shape);
+  for (const ModelShape& shape : token_shapes())
+    cases.add(packed_product({shape.N, shape.D, shape.D}));
 }
 
 }  // namespace

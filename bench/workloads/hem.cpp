@@ -11,17 +11,22 @@ namespace {
 Workload workload(std::string_view pass, const std::vector<int>& sizes) {
   const int N = sizes.at(0), P = sizes.at(1), D = sizes.at(2);
   const double product = 2. * N * P * D;
-  if (pass == kForward.registry)
+  const bool packed = pass == kPacked.registry;
+  if (packed || pass == kForward.registry)
     return {.op = "hem",
-            .pass = kForward,
+            .pass = packed ? kPacked : kForward,
             .sizes = sizes,
             .flops = product,
             .bytes = 4. * (N * D + P * D + N * P),
             .prepare = [=](Operands& o) {
-              const Tensor x = o.uniform({N, D}), norm = o.uniform({D}), weight = o.uniform({P, D}),
-                           bias = o.uniform({P});
+              const Tensor x = o.uniform({N, D}), norm = o.uniform({D}), bias = o.uniform({P});
+              const ops::Weight weight = random_weight(o, P, D, packed);
               const Tensor rstd = o.output({N}), y = o.output({N, P});
-              return Invocation{.run = [=] { ops::hem_forward(x, norm, weight, bias, rstd, y); },
+              const auto before = [=] {
+                if (packed) ops::pack(weight, norm);
+              };
+              return Invocation{.before = before,
+                                .run = [=] { ops::hem_forward(x, norm, weight, bias, rstd, y); },
                                 .expect = [=]() -> std::vector<Expected> {
                                   const reference::Hem want =
                                       reference::hem_forward(x, norm, weight, bias);
@@ -61,6 +66,8 @@ void add(Cases& cases) {
   for (const ModelShape& shape : model_shapes())
     for (const Pass& pass : {kForward, kBackward})
       cases.add(workload(pass.registry, {shape.N, MmrecBlock::kProjected * shape.D, shape.D}));
+  for (const ModelShape& shape : token_shapes())
+    cases.add(workload(kPacked.registry, {shape.N, MmrecBlock::kProjected * shape.D, shape.D}));
 }
 
 }  // namespace

@@ -8,9 +8,11 @@ namespace mmrec::bench {
 
 namespace {
 
-ops::MdiGammaWeights random_weights(Operands& o, int D, int R) {
-  return {o.uniform({R, D}), o.uniform({R}), o.uniform({D, R}), o.uniform({D}),
-          o.uniform({R, D}), o.uniform({R}), o.uniform({D, R}), o.uniform({D})};
+ops::MdiGammaWeights random_weights(Operands& o, int D, int R, bool packed = false) {
+  return {random_weight(o, R, D, packed), o.uniform({R}),
+          random_weight(o, D, R, packed), o.uniform({D}),
+          random_weight(o, R, D, packed), o.uniform({R}),
+          random_weight(o, D, R, packed), o.uniform({D})};
 }
 
 reference::MdiGammaWeights arrays(const ops::MdiGammaWeights& w) {
@@ -20,13 +22,18 @@ reference::MdiGammaWeights arrays(const ops::MdiGammaWeights& w) {
 
 /// The operands of both passes. As in the model, k and z are quarters of the projection's columns.
 struct Call {
-  Call(Operands& o, int N, int D, int R)
+  Call(Operands& o, int N, int D, int R, bool packed = false)
       : qkvz(o.uniform({N, 4 * D})),
         k(qkvz.columns(D, 2 * D)),
         z(qkvz.columns(3 * D, 4 * D)),
-        weights(random_weights(o, D, R)),
+        weights(random_weights(o, D, R, packed)),
         saved{o.output({N, R}), o.output({N, R}), o.output({N, D}), o.output({N, D})},
         gm(o.output({N, D})) {}
+  void pack() const {
+    for (const ops::Weight* weight :
+         {&weights.gamma_in, &weights.gamma_out, &weights.context_in, &weights.context_out})
+      ops::pack(*weight);
+  }
   void forward() const { ops::mdi_gamma_forward(z, k, weights, saved, gm); }
 
   Tensor qkvz, k, z;
@@ -35,16 +42,20 @@ struct Call {
   Tensor gm;
 };
 
-Workload forward(const std::vector<int>& sizes) {
+Workload forward(const std::vector<int>& sizes, bool packed) {
   const int N = sizes.at(0), D = sizes.at(1), R = sizes.at(2);
   return {.op = "mdi_gamma",
-          .pass = kForward,
+          .pass = packed ? kPacked : kForward,
           .sizes = sizes,
           .flops = 8. * N * D * R,
           .bytes = 4. * (5. * N * D + 2. * N * R + 4. * D * R),
           .prepare = [=](Operands& o) {
-            const Call call(o, N, D, R);
+            const Call call(o, N, D, R, packed);
+            const auto before = [=] {
+              if (packed) call.pack();
+            };
             return Invocation{
+                .before = before,
                 .run = [=] { call.forward(); },
                 .expect = [=]() -> std::vector<Expected> {
                   const reference::MdiGamma want =
@@ -100,13 +111,16 @@ Workload backward(const std::vector<int>& sizes) {
 }
 
 Workload workload(std::string_view pass, const std::vector<int>& sizes) {
-  return pass == kForward.registry ? forward(sizes) : backward(sizes);
+  if (pass == kBackward.registry) return backward(sizes);
+  return forward(sizes, pass == kPacked.registry);
 }
 
 void add(Cases& cases) {
   for (const ModelShape& shape : model_shapes())
     for (const Pass& pass : {kForward, kBackward})
       cases.add(workload(pass.registry, {shape.N, shape.D, MmrecBlock::mdi_gamma_width(shape.D)}));
+  for (const ModelShape& shape : token_shapes())
+    cases.add(workload(kPacked.registry, {shape.N, shape.D, MmrecBlock::mdi_gamma_width(shape.D)}));
 }
 
 }  // namespace

@@ -33,6 +33,11 @@ const std::vector<Described>& descriptions() {
   return all;
 }
 
+ModelShape shape_of(const char* name, int B, int T) {
+  const Config config = preset(name);
+  return {B * T, config.dim, config.heads, top_slots(config)};
+}
+
 }  // namespace
 
 const Description& description_of(std::string_view op) {
@@ -68,17 +73,11 @@ std::vector<Case> all_cases() {
 }
 
 std::vector<ModelShape> model_shapes() {
-  constexpr struct {
-    const char* preset;
-    int B, T;
-  } kBatches[] = {{"tiny", 2, 256}, {"tiny", 6, 128}, {"mini", 2, 256}, {"small", 2, 256}};
-  std::vector<ModelShape> shapes;
-  for (const auto& batch : kBatches) {
-    const Config config = preset(batch.preset);
-    shapes.push_back({batch.B * batch.T, config.dim, config.heads, top_slots(config)});
-  }
-  return shapes;
+  return {shape_of("tiny", 2, 256), shape_of("tiny", 6, 128), shape_of("mini", 2, 256),
+          shape_of("small", 2, 256)};
 }
+
+std::vector<ModelShape> token_shapes() { return {shape_of("tiny", 1, 1), shape_of("mini", 1, 1)}; }
 
 std::vector<std::vector<int>> crossed(const std::vector<int>& first,
                                       const std::vector<std::vector<int>>& others,
@@ -91,6 +90,12 @@ std::vector<std::vector<int>> crossed(const std::vector<int>& first,
     }
   all.insert(all.end(), more.begin(), more.end());
   return all;
+}
+
+ops::Weight random_weight(Operands& o, int out, int in, bool packed) {
+  ops::Weight weight = o.uniform({out, in});
+  if (packed) weight.packed = o.output({(out + kWeightPanel - 1) / kWeightPanel, in, kWeightPanel});
+  return weight;
 }
 
 std::vector<std::vector<int>> timed_scans() {

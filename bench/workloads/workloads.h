@@ -6,6 +6,7 @@
 
 #include "bench/harness/case.h"
 #include "model/config.h"
+#include "runtime/ops/weight.h"
 
 namespace mmrec::bench {
 
@@ -40,7 +41,7 @@ void add_executors(Cases& cases);
 /// Prints how long the second pass of a single sequence's pieces takes (runtime/ops/recurrence.h).
 void print_second_passes(uint64_t seed);
 
-/// Returns all rows: operations in the registry's order, then training steps.
+/// Returns all rows: operations in the registry's order, then those of whole models.
 std::vector<Case> all_cases();
 
 // Helpers for descriptions.
@@ -51,12 +52,17 @@ struct ModelShape {
   int N, D, heads, slots;
 };
 std::vector<ModelShape> model_shapes();
+/// The same for text generation: a single row.
+std::vector<ModelShape> token_shapes();
 
 /// Returns all concatenations of an element of `first` with an element of `others`, followed by
 /// `more`.
 std::vector<std::vector<int>> crossed(const std::vector<int>& first,
                                       const std::vector<std::vector<int>>& others,
                                       const std::vector<std::vector<int>>& more = {});
+
+/// Returns a random weight [out][in]; `packed`: with memory for its packed copy.
+ops::Weight random_weight(Operands& o, int out, int in, bool packed);
 
 /// Sizes R, T, D of both scans, timed and tested at the same ones for comparison.
 std::vector<std::vector<int>> timed_scans();

@@ -8,8 +8,13 @@
 #include <vector>
 
 #include "generators/common/kernel_generator.h"
+#include "generators/constants/constants.h"
 
 namespace mmrec::generators {
+
+/// Multiply-adds with packed weights that one thread does alone. There are few rows then, and
+/// reading the weights, 128 KiB, takes some microseconds: about what several threads would lose.
+inline constexpr int kPackedSerial = 1 << 15;
 
 /// The register tile of a matrix product, and how tiles are grouped into tasks.
 struct MatmulTile {
@@ -20,6 +25,7 @@ struct MatmulTile {
   int tiles_per_task;
   int tasks;  // minimum number, if the product is large enough
   int lanes;
+  bool packed = false;  // B is in panels already, padded to whole tiles: see PackedWeight
 };
 
 /// sum_k a(k, m) b(n, k) as a stage inside a larger kernel: the product that all operations use.
@@ -44,7 +50,7 @@ class Matmul {
   /// during packing. `batch`: further variables that a and b may use through capture; there is one
   /// product for each of their values.
   Matmul(const std::string& name, Expr M, Expr N, Expr K, const Element& a, const Element& b,
-         MatmulTile tile, std::vector<Var> batch = {})
+         const MatmulTile& tile, std::vector<Var> batch = {})
       : M_(M),
         N_(N),
         K_(K),
@@ -54,16 +60,21 @@ class Matmul {
         accumulator_(name + "_accumulator") {
     const RDom k(0, K, name + "_k");
     k_ = k.x;
+    accumulator_(with_batch({column_, row_, column_tile_, row_tile_})) = 0.f;
+    const Expr row = min(row_tile_ * tile_.rows + row_, M - 1);
+    if (tile.packed) {
+      accumulator_(with_batch({column_, row_, column_tile_, row_tile_})) +=
+          a(k, row) * b(column_tile_ * tile_.columns + column_, k);
+      return;
+    }
     RDom column(0, tile_.columns, name + "_column");
     column.where(likely(panel_index_ * tile_.columns + column < N));
     packed_column_ = column.x;
     panel_(with_batch({column_, k_in_panel_, panel_index_})) = undef<float>();
     panel_(with_batch({column, k_in_panel_, panel_index_})) =
         b(unsafe_promise_clamped(panel_index_ * tile_.columns + column, 0, N - 1), k_in_panel_);
-    accumulator_(with_batch({column_, row_, column_tile_, row_tile_})) = 0.f;
     accumulator_(with_batch({column_, row_, column_tile_, row_tile_})) +=
-        a(k, min(row_tile_ * tile_.rows + row_, M - 1)) *
-        panel_(with_batch({column_, k, column_tile_}));
+        a(k, row) * panel_(with_batch({column_, k, column_tile_}));
   }
 
   /// Element (n, m) of the product, for the consumer's definition.
@@ -103,7 +114,7 @@ class Matmul {
     func.bound(n, 0, N_).bound(m, 0, M_).compute_root();
     schedule_consumer(consumer, n, m, row_tile, epilogue);
     schedule_sums(func, row_tile);
-    schedule_packing();
+    if (!tile_.packed) schedule_packing();
   }
 
   /// Divides the consumer into tasks, and these into register tiles.
@@ -117,7 +128,7 @@ class Matmul {
     // Less than a microsecond of work is faster on one thread. (max(.., 1): Halide must see that
     // the split factors are positive.)
     const Expr one_task = batch_.empty() ? row_tiles * column_tiles <=
-                                               kSerial / (tile_.rows * tile_.columns) / max(K_, 1)
+                                               serial() / (tile_.rows * tile_.columns) / max(K_, 1)
                                          : Expr(false);
     consumer.split(row_tile, task, row_tile,
                    max(select(one_task, row_tiles, tile_.tiles_per_task), 1),
@@ -186,8 +197,9 @@ class Matmul {
     return args;
   }
 
-  // multiply-adds that one thread does alone, counting padded tiles
-  static constexpr int kSerial = 1 << 16;
+  /// Multiply-adds that one thread does alone, counting padded tiles.
+  int serial() const { return tile_.packed ? kPackedSerial : 1 << 16; }
+
   Expr M_, N_, K_;
   MatmulTile tile_;
   std::vector<Var> batch_;
@@ -197,6 +209,25 @@ class Matmul {
   RVar k_, packed_column_;
   int depth_block_ = 0;
   bool columns_first_ = false;
+};
+
+/// The input of a linear layer's weights [out][in]: rows as they are, or packed beforehand into
+/// panels [out / kWeightPanel][in][kWeightPanel] (runtime/ops/weight.h).
+template <bool packed>
+class WeightInput : public GeneratorInput<Buffer<float, packed ? 3 : 2>> {
+ public:
+  using GeneratorInput<Buffer<float, packed ? 3 : 2>>::GeneratorInput;
+
+  /// The weight of output n and input k. Packed: n are vectors of `lanes` from a multiple of it.
+  /// Past the last panel it is repeated, for sums that are never stored.
+  Expr at(Expr k, Expr n, int lanes) const {
+    if constexpr (packed) {
+      const Expr vector = n / lanes * lanes, last = this->dim(2).extent() - 1;
+      return (*this)(vector % kWeightPanel + n % lanes, k, min(vector / kWeightPanel, last));
+    } else {
+      return (*this)(k, n);
+    }
+  }
 };
 
 /// Base of the generators that use matrix products.
@@ -234,6 +265,12 @@ class MatmulGenerator : public KernelGenerator<T> {
   MatmulTile tile() const {
     return {rows_of_tile(), vectors_of_tile() * this->lanes(), tiles_per_task, tasks,
             this->lanes()};
+  }
+  /// The same for weights that may be packed.
+  MatmulTile tile_for(bool packed) const {
+    MatmulTile own = tile();
+    own.packed = packed;
+    return own;
   }
 };
 

@@ -22,6 +22,9 @@ inline constexpr int kRecurrenceTile = 64;
 /// a vector.
 inline constexpr int kRecurrencePanel = 16;
 
+/// Outputs of a panel of packed weights (runtime/ops/weight.h): at least a vector.
+inline constexpr int kWeightPanel = 16;
+
 /// Rows per task of the fused linear_cross_entropy.
 inline constexpr int kLinearCrossEntropyPanel = 32;
 

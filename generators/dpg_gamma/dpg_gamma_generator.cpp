@@ -7,14 +7,15 @@
 
 namespace mmrec::generators {
 
-class DpgGammaForward : public FusibleGenerator<DpgGammaForward> {
+template <class T, bool packed>
+class DpgGammaForwardOf : public FusibleGenerator<T> {
  public:
-  Input<Buffer<float, 2>> z{"z"};
-  Input<Buffer<float, 2>> down{"down"};
-  Input<Buffer<float, 1>> down_bias{"down_bias"};
-  Input<Buffer<float, 2>> up{"up"};
-  Input<Buffer<float, 1>> up_bias{"up_bias"};
-  Output<Buffer<float, 2>> hidden{"hidden"}, gamma{"gamma"};
+  GeneratorInput<Buffer<float, 2>> z{"z"};
+  WeightInput<packed> down{"down"};
+  GeneratorInput<Buffer<float, 1>> down_bias{"down_bias"};
+  WeightInput<packed> up{"up"};
+  GeneratorInput<Buffer<float, 1>> up_bias{"up_bias"};
+  GeneratorOutput<Buffer<float, 2>> hidden{"hidden"}, gamma{"gamma"};
 
   void generate() {
     start_at_zero(z, down, down_bias, up, up_bias, hidden, gamma);
@@ -22,25 +23,30 @@ class DpgGammaForward : public FusibleGenerator<DpgGammaForward> {
     const Expr N = gamma.dim(1).extent(), D = gamma.dim(0).extent(), R = down_bias.dim(0).extent();
     Matmul into_hidden(
         "into_hidden", N, R, D, [&](Expr i, Expr row) { return z(i, row); },
-        [&](Expr column, Expr i) { return down(i, column); }, tile());
+        [&](Expr column, Expr i) { return down.at(i, column, this->lanes()); },
+        this->tile_for(packed));
     Func down_sum("down_sum"), biased("biased");
     down_sum(r, n) = into_hidden(r, n);
     biased(r, n) = down_sum(r, n) + down_bias(r);
     hidden(r, n) = max(biased(r, n), 0.f);
-    schedule_product(into_hidden, {down_sum, biased, hidden}, {r, n, R, N});
+    this->schedule_product(into_hidden, {down_sum, biased, hidden}, {r, n, R, N});
 
     Matmul into_gamma(
         "into_gamma", N, D, R, [&](Expr i, Expr row) { return hidden(i, row); },
-        [&](Expr column, Expr i) { return up(i, column); }, tile());
+        [&](Expr column, Expr i) { return up.at(i, column, this->lanes()); },
+        this->tile_for(packed));
     Func up_sum("up_sum"), output("output"), factor("factor");
     up_sum(d, n) = into_gamma(d, n);
     output(d, n) = up_sum(d, n) + up_bias(d);
     factor(d, n) = sigmoid(output(d, n));
     gamma(d, n) = clamp(factor(d, n), kMdiGammaMin, 1.f - kMdiGammaMin);
-    schedule_product(into_gamma, {up_sum, output, factor, gamma}, {d, n, D, N},
-                     Matmul::Epilogue::kHeavy);
+    this->schedule_product(into_gamma, {up_sum, output, factor, gamma}, {d, n, D, N},
+                           Matmul::Epilogue::kHeavy);
   }
 };
+
+class DpgGammaForward : public DpgGammaForwardOf<DpgGammaForward, false> {};
+class DpgGammaPacked : public DpgGammaForwardOf<DpgGammaPacked, true> {};
 
 class DpgGammaBackward : public FusibleGenerator<DpgGammaBackward> {
  public:
@@ -100,4 +106,5 @@ class DpgGammaBackward : public FusibleGenerator<DpgGammaBackward> {
 }  // namespace mmrec::generators
 
 HALIDE_REGISTER_GENERATOR(mmrec::generators::DpgGammaForward, dpg_gamma_forward)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::DpgGammaPacked, dpg_gamma_few_packed)
 HALIDE_REGISTER_GENERATOR(mmrec::generators::DpgGammaBackward, dpg_gamma_backward)

@@ -20,38 +20,44 @@ Expr masked(const DropoutMask& mask, Expr value, Expr dropped) {
 
 }  // namespace
 
-class FfnForward : public FusibleGenerator<FfnForward> {
+/// packed: the norm's weight was multiplied into the first matrix when that was packed.
+template <class T, bool packed>
+class FfnForwardOf : public FusibleGenerator<T> {
  public:
-  Input<Buffer<float, 2>> r{"r"};
-  Input<Buffer<float, 1>> norm{"norm"};
-  Input<Buffer<float, 2>> in{"in"};
-  Input<Buffer<float, 1>> in_bias{"in_bias"};
-  Input<Buffer<float, 2>> out{"out"};
-  Input<Buffer<float, 1>> out_bias{"out_bias"};
-  Input<uint32_t> hidden_key_low{"hidden_key_low"}, hidden_key_high{"hidden_key_high"},
+  GeneratorInput<Buffer<float, 2>> r{"r"};
+  GeneratorInput<Buffer<float, 1>> norm{"norm"};
+  WeightInput<packed> in{"in"};
+  GeneratorInput<Buffer<float, 1>> in_bias{"in_bias"};
+  WeightInput<packed> out{"out"};
+  GeneratorInput<Buffer<float, 1>> out_bias{"out_bias"};
+  GeneratorInput<uint32_t> hidden_key_low{"hidden_key_low"}, hidden_key_high{"hidden_key_high"},
       out_key_low{"out_key_low"}, out_key_high{"out_key_high"};
-  Input<uint32_t> threshold{"threshold"};
-  Input<float> keep_scale{"keep_scale"};
-  Output<Buffer<float, 1>> rstd{"rstd"};
-  Output<Func> inner{"inner", {Float(32), Float(32)}, 2};  // mask gelu'(hidden), mask gelu(hidden)
-  Output<Buffer<float, 2>> y{"y"};
+  GeneratorInput<uint32_t> threshold{"threshold"};
+  GeneratorInput<float> keep_scale{"keep_scale"};
+  GeneratorOutput<Buffer<float, 1>> rstd{"rstd"};
+  GeneratorOutput<Func> inner{
+      "inner", {Float(32), Float(32)}, 2};  // mask gelu'(hidden), mask gelu(hidden)
+  GeneratorOutput<Buffer<float, 2>> y{"y"};
 
   void generate() {
+    const bool fused = this->fused;
+    const int lanes = this->lanes();
     start_at_zero(r, norm, in, in_bias, out, out_bias, rstd, y);
     Var d("d"), f("f"), n("n");
     const Expr N = r.dim(1).extent(), D = r.dim(0).extent(), F = in_bias.dim(0).extent();
     const DropoutMask mask_hidden{hidden_key_low, hidden_key_high, threshold, keep_scale},
         mask_out{out_key_low, out_key_high, threshold, keep_scale};
 
-    RmsnormRstd rows(r, D, n, lanes());
+    RmsnormRstd rows(r, D, n, lanes);
     rstd(n) = rows(n);
     Func normalized("normalized"), weights("weights"), first_sum("first_sum"), hidden("hidden"),
         gelus("gelus");
     normalized(d, n) = fused ? r(d, n) : norm(d) * r(d, n) * rstd(n);
-    weights(d, f) = fused ? norm(d) * in(d, f) : in(d, f);
+    const Expr own = in.at(d, f, lanes);
+    weights(d, f) = fused && !packed ? norm(d) * own : own;
     Matmul first(
         "first", N, F, D, [&](Expr k, Expr row) { return normalized(k, row); },
-        [&](Expr column, Expr k) { return weights(k, column); }, tile());
+        [&](Expr column, Expr k) { return weights(k, column); }, this->tile_for(packed));
     first_sum(f, n) = fused ? rstd(n) * first(f, n) : first(f, n);
     hidden(f, n) = first_sum(f, n) + in_bias(f);
     const Expr slope = gelu_derivative(hidden(f, n)), activated = gelu(hidden(f, n)),
@@ -62,7 +68,7 @@ class FfnForward : public FusibleGenerator<FfnForward> {
     Func inner_func = inner;
     Matmul second(
         "second", N, D, F, [&](Expr k, Expr row) { return inner_func(k, row)[1]; },
-        [&](Expr column, Expr k) { return out(k, column); }, tile());
+        [&](Expr column, Expr k) { return out.at(k, column, lanes); }, this->tile_for(packed));
     Func second_sum("second_sum"), output("output"), dropped("dropped");
     second_sum(d, n) = second(d, n);
     output(d, n) = second_sum(d, n) + out_bias(d);
@@ -70,16 +76,19 @@ class FfnForward : public FusibleGenerator<FfnForward> {
     y(d, n) = r(d, n) + masked(mask_out, output(d, n), dropped(d, n));
 
     start_at_zero(inner_func);
-    rows.schedule(rstd, n, rows_per_task);
-    schedule_steps({normalized}, {d, n, D, N});
-    schedule_product(first, {first_sum, hidden, gelus, inner_func}, {f, n, F, N},
-                     Matmul::Epilogue::kHeavy);
-    schedule_product(second, {second_sum, output, dropped, y}, {d, n, D, N},
-                     Matmul::Epilogue::kHeavy);
+    rows.schedule(rstd, n, this->rows_per_task);
+    this->schedule_steps({normalized}, {d, n, D, N});
+    this->schedule_product(first, {first_sum, hidden, gelus, inner_func}, {f, n, F, N},
+                           Matmul::Epilogue::kHeavy);
+    this->schedule_product(second, {second_sum, output, dropped, y}, {d, n, D, N},
+                           Matmul::Epilogue::kHeavy);
     inner_func.specialize(threshold == 0);
     y.specialize(threshold == 0);
   }
 };
+
+class FfnForward : public FfnForwardOf<FfnForward, false> {};
+class FfnPacked : public FfnForwardOf<FfnPacked, true> {};
 
 class FfnBackward : public FusibleGenerator<FfnBackward> {
  public:
@@ -150,4 +159,5 @@ class FfnBackward : public FusibleGenerator<FfnBackward> {
 }  // namespace mmrec::generators
 
 HALIDE_REGISTER_GENERATOR(mmrec::generators::FfnForward, ffn_forward)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::FfnPacked, ffn_few_packed)
 HALIDE_REGISTER_GENERATOR(mmrec::generators::FfnBackward, ffn_backward)

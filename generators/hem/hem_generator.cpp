@@ -8,35 +8,43 @@
 
 namespace mmrec::generators {
 
-class HemForward : public FusibleGenerator<HemForward> {
+/// packed: the norm's weight was multiplied into W when that was packed.
+template <class T, bool packed>
+class HemForwardOf : public FusibleGenerator<T> {
  public:
-  Input<Buffer<float, 2>> x{"x"};
-  Input<Buffer<float, 1>> norm_weight{"norm_weight"};
-  Input<Buffer<float, 2>> weight{"weight"};
-  Input<Buffer<float, 1>> bias{"bias"};
-  Output<Buffer<float, 1>> rstd{"rstd"};
-  Output<Buffer<float, 2>> y{"y"};
+  GeneratorInput<Buffer<float, 2>> x{"x"};
+  GeneratorInput<Buffer<float, 1>> norm_weight{"norm_weight"};
+  WeightInput<packed> weight{"weight"};
+  GeneratorInput<Buffer<float, 1>> bias{"bias"};
+  GeneratorOutput<Buffer<float, 1>> rstd{"rstd"};
+  GeneratorOutput<Buffer<float, 2>> y{"y"};
 
   void generate() {
+    const bool fused = this->fused;
+    const int lanes = this->lanes();
     start_at_zero(x, norm_weight, weight, bias, rstd, y);
     Var d("d"), p("p"), n("n");
     const Expr D = x.dim(0).extent(), N = x.dim(1).extent(), P = bias.dim(0).extent();
-    RmsnormRstd norm(x, D, n, lanes());
+    RmsnormRstd norm(x, D, n, lanes);
     rstd(n) = norm(n);
     Func rows("rows"), weights("weights"), projected("projected");
     rows(d, n) = fused ? x(d, n) : norm_weight(d) * x(d, n) * rstd(n);
-    weights(d, p) = fused ? norm_weight(d) * weight(d, p) : weight(d, p);
+    const Expr own = weight.at(d, p, lanes);
+    weights(d, p) = fused && !packed ? norm_weight(d) * own : own;
     Matmul product(
         "product", N, P, D, [&](Expr k, Expr row) { return rows(k, row); },
-        [&](Expr column, Expr k) { return weights(k, column); }, tile());
+        [&](Expr column, Expr k) { return weights(k, column); }, this->tile_for(packed));
     projected(p, n) = fused ? rstd(n) * product(p, n) : product(p, n);
     y(p, n) = projected(p, n) + bias(p);
 
-    norm.schedule(rstd, n, rows_per_task);
-    schedule_steps({rows}, {d, n, D, N});
-    schedule_product(product, {projected, y}, {p, n, P, N});
+    norm.schedule(rstd, n, this->rows_per_task);
+    this->schedule_steps({rows}, {d, n, D, N});
+    this->schedule_product(product, {projected, y}, {p, n, P, N});
   }
 };
+
+class HemForward : public HemForwardOf<HemForward, false> {};
+class HemPacked : public HemForwardOf<HemPacked, true> {};
 
 class HemBackward : public FusibleGenerator<HemBackward> {
  public:
@@ -86,4 +94,5 @@ class HemBackward : public FusibleGenerator<HemBackward> {
 }  // namespace mmrec::generators
 
 HALIDE_REGISTER_GENERATOR(mmrec::generators::HemForward, hem_forward)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::HemPacked, hem_few_packed)
 HALIDE_REGISTER_GENERATOR(mmrec::generators::HemBackward, hem_backward)

@@ -10,20 +10,21 @@
 
 namespace mmrec::generators {
 
-class MdiGammaForward : public FusibleGenerator<MdiGammaForward> {
+template <class T, bool packed>
+class MdiGammaForwardOf : public FusibleGenerator<T> {
  public:
-  Input<Buffer<float, 2>> z{"z"}, k{"k"};
-  Input<Buffer<float, 2>> gamma_in{"gamma_in"};
-  Input<Buffer<float, 1>> gamma_in_bias{"gamma_in_bias"};
-  Input<Buffer<float, 2>> gamma_out{"gamma_out"};
-  Input<Buffer<float, 1>> gamma_out_bias{"gamma_out_bias"};
-  Input<Buffer<float, 2>> context_in{"context_in"};
-  Input<Buffer<float, 1>> context_in_bias{"context_in_bias"};
-  Input<Buffer<float, 2>> context_out{"context_out"};
-  Input<Buffer<float, 1>> context_out_bias{"context_out_bias"};
-  Output<Buffer<float, 2>> gamma_hidden{"gamma_hidden"}, context_hidden{"context_hidden"};
-  Output<Buffer<float, 2>> gamma_sigmoid{"gamma_sigmoid"}, context_sigmoid{"context_sigmoid"},
-      gm{"gm"};
+  GeneratorInput<Buffer<float, 2>> z{"z"}, k{"k"};
+  WeightInput<packed> gamma_in{"gamma_in"};
+  GeneratorInput<Buffer<float, 1>> gamma_in_bias{"gamma_in_bias"};
+  WeightInput<packed> gamma_out{"gamma_out"};
+  GeneratorInput<Buffer<float, 1>> gamma_out_bias{"gamma_out_bias"};
+  WeightInput<packed> context_in{"context_in"};
+  GeneratorInput<Buffer<float, 1>> context_in_bias{"context_in_bias"};
+  WeightInput<packed> context_out{"context_out"};
+  GeneratorInput<Buffer<float, 1>> context_out_bias{"context_out_bias"};
+  GeneratorOutput<Buffer<float, 2>> gamma_hidden{"gamma_hidden"}, context_hidden{"context_hidden"};
+  GeneratorOutput<Buffer<float, 2>> gamma_sigmoid{"gamma_sigmoid"},
+      context_sigmoid{"context_sigmoid"}, gm{"gm"};
 
   void generate() {
     start_at_zero(z, k, gamma_in, gamma_in_bias, gamma_out, gamma_out_bias, context_in,
@@ -31,26 +32,28 @@ class MdiGammaForward : public FusibleGenerator<MdiGammaForward> {
     start_at_zero(gamma_hidden, context_hidden, gamma_sigmoid, context_sigmoid, gm);
     Var d("d"), r("r"), n("n");
     const Expr N = gm.dim(1).extent(), D = gm.dim(0).extent(), R = gamma_in_bias.dim(0).extent();
-    auto mlp = [&](const std::string& name, Func x, Func in, Func in_bias, Func out, Func out_bias,
-                   auto& hidden, auto& factor) {
+    auto mlp = [&](const std::string& name, Func x, const auto& in, Func in_bias, const auto& out,
+                   Func out_bias, auto& hidden, auto& factor) {
       Matmul first(
           name + "_in", N, R, D, [&](Expr i, Expr row) { return x(i, row); },
-          [&](Expr column, Expr i) { return in(i, column); }, tile());
+          [&](Expr column, Expr i) { return in.at(i, column, this->lanes()); },
+          this->tile_for(packed));
       Func first_sum(name + "_in_sum"), activated(name + "_activated");
       first_sum(r, n) = first(r, n);
       hidden(r, n) = first_sum(r, n) + in_bias(r);
-      schedule_product(first, {first_sum, hidden}, {r, n, R, N});
+      this->schedule_product(first, {first_sum, hidden}, {r, n, R, N});
       activated(r, n) = gelu(hidden(r, n));
-      schedule_rows(activated, r, n);
+      this->schedule_rows(activated, r, n);
       Matmul second(
           name + "_out", N, D, R, [&](Expr i, Expr row) { return activated(i, row); },
-          [&](Expr column, Expr i) { return out(i, column); }, tile());
+          [&](Expr column, Expr i) { return out.at(i, column, this->lanes()); },
+          this->tile_for(packed));
       Func second_sum(name + "_out_sum"), output(name + "_output");
       second_sum(d, n) = second(d, n);
       output(d, n) = second_sum(d, n) + out_bias(d);
       factor(d, n) = sigmoid(output(d, n));
-      schedule_product(second, {second_sum, output, factor}, {d, n, D, N},
-                       Matmul::Epilogue::kHeavy);
+      this->schedule_product(second, {second_sum, output, factor}, {d, n, D, N},
+                             Matmul::Epilogue::kHeavy);
     };
     mlp("gamma", z, gamma_in, gamma_in_bias, gamma_out, gamma_out_bias, gamma_hidden,
         gamma_sigmoid);
@@ -60,10 +63,13 @@ class MdiGammaForward : public FusibleGenerator<MdiGammaForward> {
     product(d, n) = gamma_sigmoid(d, n) * context_sigmoid(d, n);
     gm(d, n) = clamp(product(d, n), kMdiGammaMin, 1.f - kMdiGammaMin);
 
-    schedule_steps({product}, {d, n, D, N});
-    schedule_rows(gm, d, n);
+    this->schedule_steps({product}, {d, n, D, N});
+    this->schedule_rows(gm, d, n);
   }
 };
+
+class MdiGammaForward : public MdiGammaForwardOf<MdiGammaForward, false> {};
+class MdiGammaPacked : public MdiGammaForwardOf<MdiGammaPacked, true> {};
 
 class MdiGammaBackward : public FusibleGenerator<MdiGammaBackward> {
  public:
@@ -161,4 +167,5 @@ class MdiGammaBackward : public FusibleGenerator<MdiGammaBackward> {
 }  // namespace mmrec::generators
 
 HALIDE_REGISTER_GENERATOR(mmrec::generators::MdiGammaForward, mdi_gamma_forward)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::MdiGammaPacked, mdi_gamma_few_packed)
 HALIDE_REGISTER_GENERATOR(mmrec::generators::MdiGammaBackward, mdi_gamma_backward)

@@ -22,7 +22,7 @@ Tensor by_head(const char* name, const Tensor& rows, int N, int heads) {
 
 }  // namespace
 
-void attention_forward(const Tensor& q, const Tensor& keys, const Tensor& values, const Tensor& p,
+void attention_forward(const Tensor& q, const Weight& keys, const Tensor& values, const Tensor& p,
                        const Tensor& context) {
   check_shape("attention_forward: p", p, {-1, -1, -1});
   check_shape("attention_forward: q", q, {p.size(0), -1});
@@ -30,12 +30,14 @@ void attention_forward(const Tensor& q, const Tensor& keys, const Tensor& values
   check_shape("attention_forward: keys", keys, {S, D});
   check_shape("attention_forward: values", values, {S, D});
   check_shape("attention_forward: context", context, {N, D});
+  if (keys.is_packed()) check_packed("attention_forward: keys", keys);
   if (N == 0) return;
-  static Kernel kernel("attention", "forward");
-  kernel({.flops = 4.0 * N * S * D, .sizes = {N, S, H, D}},
-         by_head("attention_forward: q", q, N, H), by_head("attention_forward: keys", keys, S, H),
-         by_head("attention_forward: values", values, S, H), p,
-         by_head("attention_forward: context", context, N, H));
+  static Kernel forward("attention", "forward"), packed("attention", "packed");
+  (keys.is_packed() ? packed : forward)(
+      {.flops = 4.0 * N * S * D, .sizes = {N, S, H, D}}, by_head("attention_forward: q", q, N, H),
+      keys.is_packed() ? keys.packed : by_head("attention_forward: keys", keys, S, H),
+      by_head("attention_forward: values", values, S, H), p,
+      by_head("attention_forward: context", context, N, H));
 }
 
 void attention_backward(const Tensor& dcontext, const Tensor& keys, const Tensor& values,

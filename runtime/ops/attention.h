@@ -1,5 +1,6 @@
 #pragma once
 
+#include "runtime/ops/weight.h"
 #include "runtime/tensor.h"
 
 namespace mmrec::ops {
@@ -8,8 +9,8 @@ namespace mmrec::ops {
 ///   p[n,h,:] = softmax_s(q[n,h,:] . keys[s,h,:] / sqrt(D/H))
 ///   context[n,h,:] = sum_s p[n,h,s] values[s,h,:]
 /// q, context [N][D]; keys, values [S][D]; p [N][H][S], which gives the number of heads. Head h
-/// owns the columns [h D/H, (h+1) D/H).
-void attention_forward(const Tensor& q, const Tensor& keys, const Tensor& values, const Tensor& p,
+/// owns the columns [h D/H, (h+1) D/H). The keys may be packed.
+void attention_forward(const Tensor& q, const Weight& keys, const Tensor& values, const Tensor& p,
                        const Tensor& context);
 
 /// Gradients of attention_forward: dscores [H][N][S] with respect to the products q[n,h,:] .

@@ -22,10 +22,15 @@ void dpg_gamma_forward(const Tensor& z, const DpgGammaWeights& w, const Tensor& 
   const int N = z.size(0), D = z.size(1), R = hidden.size(1);
   check_weights("dpg_gamma_forward: weights", w, D, R);
   check_shape("dpg_gamma_forward: gamma", gamma, {N, D});
+  const bool is_packed = w.down.is_packed();
+  if (is_packed)
+    for (const Weight* weight : {&w.down, &w.up})
+      check_packed("dpg_gamma_forward: weights", *weight);
   if (N == 0) return;
-  static Kernel kernel("dpg_gamma", "forward");
-  kernel({.flops = 4.0 * N * D * R, .sizes = {N, D, R}}, z, w.down, w.down_bias, w.up, w.up_bias,
-         hidden, gamma);
+  static Kernel forward("dpg_gamma", "forward"), packed("dpg_gamma", "packed");
+  (is_packed ? packed : forward)({.flops = 4.0 * N * D * R, .sizes = {N, D, R}}, z,
+                                 w.down.operand(), w.down_bias, w.up.operand(), w.up_bias, hidden,
+                                 gamma);
 }
 
 void dpg_gamma_backward(const Tensor& dgamma, const Tensor& dz_residual, const Tensor& z,

@@ -1,13 +1,17 @@
 #pragma once
 
+#include "runtime/ops/weight.h"
 #include "runtime/tensor.h"
 
 namespace mmrec::ops {
 
-/// Weights, or their gradients, of DPG's low-rank layer. Matrices are [out][in].
+/// Weights, or their gradients, of DPG's low-rank layer. Matrices are [out][in];
+/// both are packed, or none.
 struct DpgGammaWeights {
-  Tensor down, down_bias;  ///< W_gamma_down [R][D], [R]
-  Tensor up, up_bias;      ///< W_gamma_up [D][R], [D]
+  Weight down;       ///< W_gamma_down [R][D]
+  Tensor down_bias;  ///< [R]
+  Weight up;         ///< W_gamma_up [D][R]
+  Tensor up_bias;    ///< [D]
 };
 
 /// gamma = clamp(sigmoid(up relu(down z + down_bias) + up_bias), kMdiGammaMin, 1 - kMdiGammaMin).

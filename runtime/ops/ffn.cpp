@@ -29,13 +29,19 @@ void ffn_forward(const Tensor& r, const FfnWeights& w, const Dropout& hidden, co
   check("ffn_forward", r, y, w, saved);
   if (hidden.p != out.p)
     fail("ffn_forward: both masks must have the same probability, not {} and {}", hidden.p, out.p);
+  const bool is_packed = w.in.is_packed();
+  if (is_packed) {
+    check_packed("ffn_forward: in", w.in);
+    check_packed("ffn_forward: out", w.out);
+  }
   if (r.size(0) == 0) return;
-  static Kernel kernel("ffn", "forward");
-  kernel({.flops = 4.0 * static_cast<double>(r.count()) * w.in.size(0),
-          .sizes = {r.size(0), w.in.size(0), r.size(1)}},
-         r, w.norm, w.in, w.in_bias, w.out, w.out_bias, hidden.key.low, hidden.key.high,
-         out.key.low, out.key.high, dropout_threshold(out.p), 1.f / (1.f - out.p), saved.rstd,
-         saved.slope, saved.activated, y);
+  static Kernel forward("ffn", "forward"), packed("ffn", "packed");
+  (is_packed ? packed : forward)({.flops = 4.0 * static_cast<double>(r.count()) * w.in.size(0),
+                                  .sizes = {r.size(0), w.in.size(0), r.size(1)}},
+                                 r, w.norm, w.in.operand(), w.in_bias, w.out.operand(), w.out_bias,
+                                 hidden.key.low, hidden.key.high, out.key.low, out.key.high,
+                                 dropout_threshold(out.p), 1.f / (1.f - out.p), saved.rstd,
+                                 saved.slope, saved.activated, y);
 }
 
 void ffn_backward(const Tensor& dy, const Tensor& r, const FfnWeights& w, const Dropout& out,

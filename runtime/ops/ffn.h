@@ -1,6 +1,7 @@
 #pragma once
 
 #include "runtime/ops/dropout.h"
+#include "runtime/ops/weight.h"
 #include "runtime/tensor.h"
 
 namespace mmrec::ops {
@@ -8,9 +9,11 @@ namespace mmrec::ops {
 /// Weights, or their gradients, of the feed-forward half of a block. Matrices are [out][in]; F = 4
 /// D in the model.
 struct FfnWeights {
-  Tensor norm;           ///< norm2.weight [D]
-  Tensor in, in_bias;    ///< ffn.0 [F][D], [F]
-  Tensor out, out_bias;  ///< ffn.3 [D][F], [D]
+  Tensor norm;      ///< norm2.weight [D]
+  Weight in;        ///< ffn.0 [F][D]; packed: with the norm's factors
+  Tensor in_bias;   ///< [F]
+  Weight out;       ///< ffn.3 [D][F]; packed if `in` is
+  Tensor out_bias;  ///< [D]
 };
 
 /// Intermediate results that ffn_forward keeps for ffn_backward.

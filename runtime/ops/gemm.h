@@ -1,5 +1,6 @@
 #pragma once
 
+#include "runtime/ops/weight.h"
 #include "runtime/tensor.h"
 
 namespace mmrec::ops {
@@ -19,6 +20,11 @@ void gemm_nn(const Tensor& a, const Tensor& b, const Tensor& c, const GemmEpilog
 void gemm_nt(const Tensor& a, const Tensor& b, const Tensor& c, const GemmEpilogue& epilogue = {});
 /// C[m,n] = sum_k A[k,m] B[k,n] (+ epilogue). A [K][M], B [K][N].
 void gemm_tn(const Tensor& a, const Tensor& b, const Tensor& c, const GemmEpilogue& epilogue = {});
+
+/// Y = X W^T (+ epilogue): gemm_nt, or with a packed W the product for few rows. X [N][in], W
+/// [out][in], Y [N][out].
+void linear(const Tensor& x, const Weight& weight, const Tensor& y,
+            const GemmEpilogue& epilogue = {});
 
 /// Gradients of a linear layer: dweight += dY^T X, dbias += sum of dY's rows. dY [N][out], X
 /// [N][in]; rows may be strided. dbias may be empty.

@@ -41,12 +41,17 @@ void mdi_gamma_forward(const Tensor& z, const Tensor& k, const MdiGammaWeights& 
   check_weights("mdi_gamma_forward", w, sizes);
   const auto [N, D, R] = sizes;
   check_shape("mdi_gamma_forward: gm", gm, {N, D});
+  const bool is_packed = w.gamma_in.is_packed();
+  if (is_packed)
+    for (const Weight* weight : {&w.gamma_in, &w.gamma_out, &w.context_in, &w.context_out})
+      check_packed("mdi_gamma_forward: weights", *weight);
   if (N == 0) return;
-  static Kernel kernel("mdi_gamma", "forward");
-  kernel({.flops = 8.0 * N * D * R, .sizes = {N, D, R}}, z, k, w.gamma_in, w.gamma_in_bias,
-         w.gamma_out, w.gamma_out_bias, w.context_in, w.context_in_bias, w.context_out,
-         w.context_out_bias, saved.gamma_hidden, saved.context_hidden, saved.gamma_sigmoid,
-         saved.context_sigmoid, gm);
+  static Kernel forward("mdi_gamma", "forward"), packed("mdi_gamma", "packed");
+  (is_packed ? packed : forward)(
+      {.flops = 8.0 * N * D * R, .sizes = {N, D, R}}, z, k, w.gamma_in.operand(), w.gamma_in_bias,
+      w.gamma_out.operand(), w.gamma_out_bias, w.context_in.operand(), w.context_in_bias,
+      w.context_out.operand(), w.context_out_bias, saved.gamma_hidden, saved.context_hidden,
+      saved.gamma_sigmoid, saved.context_sigmoid, gm);
 }
 
 void mdi_gamma_backward(const Tensor& dgm, float dgm_scale, const Tensor& dz_residual,

@@ -1,16 +1,22 @@
 #pragma once
 
+#include "runtime/ops/weight.h"
 #include "runtime/tensor.h"
 
 namespace mmrec::ops {
 
 /// Weights, or their gradients, of the two small MLPs that compute MDI's decay gamma. Matrices are
-/// [out][in]; R = D / 4 in the model.
+/// [out][in]; R = D / 4 in the model. All are packed, or none.
 struct MdiGammaWeights {
-  Tensor gamma_in, gamma_in_bias, gamma_out,
-      gamma_out_bias;  ///< mdi.W_gamma.0 [R][D], [R], .2 [D][R], [D]
-  /// mdi.W_context.0 and .2, same shapes
-  Tensor context_in, context_in_bias, context_out, context_out_bias;
+  Weight gamma_in;        ///< mdi.W_gamma.0 [R][D]
+  Tensor gamma_in_bias;   ///< [R]
+  Weight gamma_out;       ///< mdi.W_gamma.2 [D][R]
+  Tensor gamma_out_bias;  ///< [D]
+  // mdi.W_context.0 and .2, same shapes
+  Weight context_in;
+  Tensor context_in_bias;
+  Weight context_out;
+  Tensor context_out_bias;
 };
 
 /// Intermediate results that mdi_gamma_forward keeps for mdi_gamma_backward.

@@ -21,6 +21,7 @@
 
 #include "bench/reference/array.h"
 #include "runtime/kernel_registry.h"
+#include "runtime/ops/weight.h"
 #include "runtime/tensor.h"
 #include "runtime/threads.h"
 #include "tests/common/expect_error.h"
@@ -133,6 +134,11 @@ class Guarded {
   }
 
   operator const TensorView<T>&() const { return view_; }
+  operator ops::Weight() const
+    requires std::is_same_v<T, float>
+  {
+    return view_;
+  }
   const TensorView<T>& view() const { return view_; }
   T& operator[](int64_t flat) const { return reference::element(view_, flat); }
   Array array() const { return Array(view_); }

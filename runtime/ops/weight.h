@@ -1,0 +1,40 @@
+#pragma once
+
+#include <initializer_list>
+
+#include "generators/constants/constants.h"
+#include "runtime/arena.h"
+#include "runtime/tensor.h"
+
+namespace mmrec::ops {
+
+/// The matrix [out][in] of a linear layer, and optionally a copy that is packed for products with
+/// few rows, in which packing takes longer than multiplying. Functions that take a Weight use the
+/// copy if there is one. It does not follow the matrix: pack again when the matrix has changed.
+struct Weight : Tensor {
+  Weight() = default;
+  Weight(const Tensor& matrix) : Tensor(matrix) {}
+
+  /// Takes memory for the packed copy.
+  void lay_out_packed(Arena& arena) {
+    packed = arena.tensor({(size(0) + kWeightPanel - 1) / kWeightPanel, size(1), kWeightPanel});
+  }
+  bool is_packed() const { return packed.rank() != 0; }
+  /// What a kernel reads: the packed copy if there is one.
+  const Tensor& operand() const { return is_packed() ? packed : *this; }
+  /// The part of the inputs [begin, end).
+  Weight columns(int begin, int end) const;
+
+  /// [out / kWeightPanel, rounded up][in][kWeightPanel]: panels of outputs, padded with zeros; or
+  /// empty.
+  Tensor packed;
+};
+
+/// Fills weight.packed. `norm` [in]: factors of the inputs, for a layer behind a norm; or empty.
+void pack(const Weight& weight, const Tensor& norm = {});
+
+/// Throws an Error unless the matrix has this shape and weight.packed that of the matrix.
+void check_packed(const char* what, const Weight& weight,
+                  std::initializer_list<int> shape = {-1, -1});
+
+}  // namespace mmrec::ops

@@ -1,0 +1,64 @@
+#include "runtime/ops/weight.h"
+
+#include "runtime/ops/gemm.h"
+#include "tests/common/kernel_test.h"
+
+namespace mmrec {
+namespace {
+
+constexpr int kOut = 21, kIn = 5, kPanels = 2;
+
+/// A weight with memory for its packed copy.
+struct Packable {
+  explicit Packable(RowLayout layout)
+      : matrix(random.input({kOut, kIn}, layout)), packed(output({kPanels, kIn, kWeightPanel})) {
+    weight = matrix.view();
+    weight.packed = packed;
+  }
+  Random random;
+  GuardedTensor matrix, packed;
+  ops::Weight weight;
+};
+
+TEST(Weight, PackedInPanelsWithZerosAfterTheLastOutput) {
+  for (const RowLayout layout : {kDense, kStrided})
+    for (const bool with_norm : {false, true}) {
+      Packable p(layout);
+      const GuardedTensor norm = p.random.input({kIn});
+      ops::pack(p.weight, with_norm ? norm.view() : Tensor());
+      for (int panel = 0; panel < kPanels; ++panel)
+        for (int k = 0; k < kIn; ++k)
+          for (int column = 0; column < kWeightPanel; ++column) {
+            const int n = panel * kWeightPanel + column;
+            const float factor = with_norm ? norm[k] : 1;
+            EXPECT_EQ(p.weight.packed.at(panel).at(k).data()[column],
+                      n < kOut ? factor * p.matrix[n * kIn + k] : 0)
+                << "output " << n << ", input " << k;
+          }
+    }
+}
+
+TEST(Weight, PartOfTheInputs) {
+  Packable p(kDense);
+  ops::pack(p.weight);
+  const ops::Weight part = p.weight.columns(2, 5);
+  EXPECT_EQ(part.shape_string(), p.weight.Tensor::columns(2, 5).shape_string());
+  const GuardedTensor x = p.random.input({3, 3}), y = output({3, kOut}), want = output({3, kOut});
+  ops::linear(x, part, y);
+  ops::gemm_nt(x, p.matrix.view().columns(2, 5), want);
+  expect_close("y", y, want);
+}
+
+TEST(Weight, WrongShapesThrow) {
+  Packable p(kDense);
+  const GuardedTensor x = p.random.input({3, kIn}), y = output({3, kOut}),
+                      small = output({kPanels, kIn - 1, kWeightPanel}), norm = output({kIn + 1});
+  expect_error([&] { ops::pack(p.weight, norm); }, {"pack", "norm"});
+  ops::Weight wrong = p.weight;
+  wrong.packed = small;
+  expect_error([&] { ops::pack(wrong); }, {"pack"});
+  expect_error([&] { ops::linear(x, wrong, y); }, {"linear", "weight"});
+}
+
+}  // namespace
+}  // namespace mmrec
