@@ -10,6 +10,7 @@
 #include "model/parameters.h"
 #include "runtime/arena.h"
 #include "runtime/ops/dropout.h"
+#include "runtime/ops/weight.h"
 #include "runtime/tensor.h"
 
 namespace mmrec {
@@ -45,6 +46,12 @@ struct Drawn {
   std::string name;
   Tensor tensor;
   float deviation;
+};
+
+/// A weight of a block that is multiplied by few rows, and the norm before it, or an empty tensor.
+struct PackableWeight {
+  ops::Weight* weight;
+  Tensor norm = {};
 };
 
 /// Interface of one layer of an architecture, for windows of T positions of B sequences. Rows are
@@ -84,6 +91,17 @@ class Block {
   /// Allocates the arrays that are redrawn for each training step. Evaluation and generation draw
   /// them once.
   virtual std::vector<Drawn> lay_out_drawn(Arena&) { return {}; }
+  /// Allocates packed copies of the weights, for a model that generates text. bind() and
+  /// lay_out_drawn() come before.
+  virtual void lay_out_packed(Arena& arena) {
+    for (const PackableWeight& packable : packable_weights())
+      packable.weight->lay_out_packed(arena);
+  }
+  /// Fills them. forward uses them from then on.
+  virtual void pack() {
+    for (const PackableWeight& packable : packable_weights())
+      ops::pack(*packable.weight, packable.norm);
+  }
   /// Allocates the tensors that forward keeps for backward. All layers of an inference model share
   /// one region.
   virtual void lay_out_saved(Arena& arena) = 0;
@@ -114,6 +132,8 @@ class Block {
   virtual std::vector<NamedTensor> saved() const = 0;
 
  protected:
+  virtual std::vector<PackableWeight> packable_weights() = 0;
+
   int rows() const { return T_ * B_; }
   /// Views [T*B][C] as [T][B][C], and the inverse, for any number of positions.
   Tensor by_time(const Tensor& rows) const {

@@ -20,19 +20,22 @@ namespace mmrec {
 
 namespace {
 
-/// All memory of a model except its parameters. Allocated from one arena.
+/// A model's layers, bound to its parameters, and all its memory. Allocated from one arena.
 struct Activations {
-  Activations(const Config& config, int T, int B, Model::Mode mode);
+  Activations(const Config& config, const Parameters& parameters, int T, int B, Model::Mode mode);
 
   void lay_out(Arena& arena);
   int rows() const { return T * B; }
   /// The input of block i. x(layers) is the input of the final norm.
   const Tensor& x(int i) const { return inputs[training() ? i : i % 2]; }
-  bool training() const { return mode != Model::Mode::kInference; }
+  bool training() const { return mode == Model::Mode::kTraining || recomputing(); }
+  bool generating() const { return mode == Model::Mode::kGenerating; }
   bool recomputing() const { return mode == Model::Mode::kRecomputing; }
 
   int T, B, D;
   Model::Mode mode;
+  OuterWeights weights, gradients;
+  ops::Weight embedding;  // the rows of real tokens
   std::vector<std::unique_ptr<Block>> blocks;
   std::vector<Drawn> drawn;      // of all blocks, in order
   Tensor state;                  // [L][B][block's state_width()]
@@ -44,11 +47,22 @@ struct Activations {
   Tensor zeros, dhead, dx;       // training only: [N][D]
 };
 
-Activations::Activations(const Config& config, int T, int B, Model::Mode mode)
-    : T(T), B(B), D(config.dim), mode(mode) {
+Activations::Activations(const Config& config, const Parameters& parameters, int T, int B,
+                         Model::Mode mode)
+    : T(T),
+      B(B),
+      D(config.dim),
+      mode(mode),
+      weights(config, ParameterScope(parameters, parameters.weights(), "")),
+      gradients(config, ParameterScope(parameters, parameters.gradients(), "")),
+      embedding(weights.embedding) {
   if (T < 1 || B < 1)
     fail_usage("a model needs at least one position and one sequence, not {} and {}", T, B);
-  for (int layer = 0; layer < config.layers; ++layer) blocks.push_back(make_block(config, T, B));
+  for (int layer = 0; layer < config.layers; ++layer) {
+    blocks.push_back(make_block(config, T, B));
+    blocks[layer]->bind(ParameterScope(parameters, parameters.weights(), block_prefix(layer)),
+                        ParameterScope(parameters, parameters.gradients(), block_prefix(layer)));
+  }
   const int64_t rows = (int64_t{T} + 1) * B;
   if (rows > INT32_MAX / blocks[0]->widest_row())
     fail_usage(
@@ -63,6 +77,10 @@ void Activations::lay_out(Arena& arena) {
   for (int layer = 0; layer < L; ++layer)
     for (const Drawn& array : blocks[layer]->lay_out_drawn(arena))
       drawn.push_back({block_prefix(layer) + array.name, array.tensor, array.deviation});
+  if (generating()) {
+    for (const auto& block : blocks) block->lay_out_packed(arena);
+    embedding.lay_out_packed(arena);
+  }
   const int width = blocks[0]->state_width();
   state = arena.tensor({L, B, width});
   if (recomputing()) {
@@ -98,7 +116,8 @@ BlockDropout masks(int layer, const StepDropout& dropout) {
 
 size_t model_bytes(const Config& config, int T, int B, Model::Mode mode) {
   Arena counting;
-  Activations(config, T, B, mode).lay_out(counting);
+  const Parameters table(config, Parameters::Arrays::kNone);
+  Activations(config, table, T, B, mode).lay_out(counting);
   return counting.used();
 }
 
@@ -120,8 +139,7 @@ struct Model::Implementation : Activations {
   LossSum sum() const;
 
   Context& context = Context::current();
-  OuterWeights weights, gradients;
-  Tensor embedding, embedding_gradient;  // the rows of real tokens
+  Tensor embedding_gradient;  // the rows of real tokens
   uint64_t seed;
   StepDropout dropout;  // of the last loss_and_gradients
   Arena arena;
@@ -129,10 +147,7 @@ struct Model::Implementation : Activations {
 
 Model::Implementation::Implementation(const Config& config, int vocabulary, Parameters& parameters,
                                       int T, int B, Mode mode, uint64_t seed)
-    : Activations(config, T, B, mode),
-      weights(config, ParameterScope(parameters, parameters.weights(), "")),
-      gradients(config, ParameterScope(parameters, parameters.gradients(), "")),
-      seed(seed) {
+    : Activations(config, parameters, T, B, mode), seed(seed) {
   if (vocabulary < 1 || vocabulary > config.vocab_size)
     fail_usage("a vocabulary of {} tokens does not fit a model with vocab_size {}", vocabulary,
                config.vocab_size);
@@ -140,9 +155,6 @@ Model::Implementation::Implementation(const Config& config, int vocabulary, Para
     fail("a model in training mode needs parameters with gradients");
   embedding = weights.embedding.rows(0, vocabulary);
   embedding_gradient = gradients.embedding.rows(0, vocabulary);
-  for (int layer = 0; layer < config.layers; ++layer)
-    blocks[layer]->bind(ParameterScope(parameters, parameters.weights(), block_prefix(layer)),
-                        ParameterScope(parameters, parameters.gradients(), block_prefix(layer)));
   arena = Arena::fitted([this](Arena& fitted) { lay_out(fitted); });
 }
 
@@ -216,6 +228,15 @@ void Model::draw(uint64_t number) {
     const Drawn& array = drawn()[i];
     random.fill_normal(counter, array.deviation, array.tensor.data(), array.tensor.count());
   });
+  if (implementation_->generating()) pack();
+}
+
+void Model::pack() {
+  Implementation& m = *implementation_;
+  if (!m.generating()) fail("pack needs a model in generating mode");
+  const Context::Use use(m.context);
+  for (const auto& block : m.blocks) block->pack();
+  ops::pack(m.embedding);
 }
 
 LossSum Model::loss(const IntTensor& ids, const IntTensor& targets) {
@@ -285,7 +306,7 @@ void Model::logits(const IntTensor& ids, const Tensor& logits) {
   check_shape("model: logits", logits, {m.T, m.B, m.embedding.size(0)});
   const Context::Use use(m.context);
   m.forward(ids, {});
-  ops::gemm_nt(m.head_input, m.embedding, logits.reshape({m.rows(), m.embedding.size(0)}));
+  ops::linear(m.head_input, m.embedding, logits.reshape({m.rows(), m.embedding.size(0)}));
 }
 
 }  // namespace mmrec

@@ -53,8 +53,10 @@ class Model {
  public:
   /// kTraining keeps the activations of all blocks for the backward pass. kRecomputing keeps only
   /// the blocks' inputs and computes the activations of a block again in the backward pass: the
-  /// same gradients, bit for bit, with less memory and one more forward pass.
-  enum class Mode { kTraining, kRecomputing, kInference };
+  /// same gradients, bit for bit, with less memory and one more forward pass. kGenerating is
+  /// kInference for few rows: it packs the weights at construction instead of in each call. Call
+  /// pack() when they have changed.
+  enum class Mode { kTraining, kRecomputing, kInference, kGenerating };
   /// vocabulary: number of real tokens, <= config.vocab_size. The padding rows above it get no
   /// probability and no gradient.
   /// seed: the run's seed, for the arrays that draw() fills.
@@ -78,11 +80,13 @@ class Model {
   /// The arrays that draw() fills, for callers that set their own values. Each has the name of the
   /// parameter that would replace it.
   const std::vector<Drawn>& drawn() const;
+  /// Packs the weights and the random arrays again, in Mode::kGenerating.
+  void pack();
 
   /// Returns the loss of predicting targets.
   LossSum loss(const IntTensor& ids, const IntTensor& targets);
   /// Like loss(). Also adds `share` times the gradient of the mean loss over all B*T tokens to
-  /// parameters.gradients(). Not in Mode::kInference. If the blocks have losses of their own, the
+  /// parameters.gradients(). Only in training modes. If the blocks have losses of their own, the
   /// gradient contains theirs.
   LossSum loss_and_gradients(const IntTensor& ids, const IntTensor& targets,
                              const StepDropout& dropout, float share = 1.f);
@@ -96,7 +100,7 @@ class Model {
   const Tensor& token_loss() const;
   /// Returns the first tensor, in order of computation, of the last loss_and_gradients call that
   /// has a non-finite element, and the first such token ("blocks.2: the state h of token 17";
-  /// tokens of a window count from 1), or "". Not in Mode::kInference.
+  /// tokens of a window count from 1), or "". Only in training modes.
   std::string first_non_finite();
 
  private:

@@ -59,6 +59,7 @@ int64_t parameter_count(const std::vector<Parameter>& table) {
 }
 
 Parameters::Parameters(const Config& config, Arrays arrays) : table_(parameter_table(config)) {
+  if (arrays == Arrays::kNone) return;
   const int64_t floats = table_.back().offset + (table_.back().count + 15) / 16 * 16;
   if (floats > kMostParameters)
     fail_usage(

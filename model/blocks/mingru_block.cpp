@@ -31,6 +31,12 @@ void MingruBlock::bind(const ParameterScope& weights, const ParameterScope& grad
   gradients_ = Weights(config_, gradients);
 }
 
+std::vector<PackableWeight> MingruBlock::packable_weights() {
+  Weights& w = weights_;
+  return {
+      {&w.projection.weight, w.norm1}, {&w.output.weight}, {&w.ffn.in, w.ffn.norm}, {&w.ffn.out}};
+}
+
 int64_t MingruBlock::widest_row() const { return ffn_width(D_); }
 
 double MingruBlock::training_flops() const {
@@ -97,7 +103,7 @@ void MingruBlock::forward(const Tensor& x, const Tensor& state, const BlockDropo
                            s.state.at(0), by_sequence(after));
   copy_values(s.state.at(T_), state);
 
-  ops::gemm_nt(by_row(after), w.output.weight, temporaries_.mixed, {.bias = w.output.bias});
+  ops::linear(by_row(after), w.output.weight, temporaries_.mixed, {.bias = w.output.bias});
   ops::dropout_forward(x, temporaries_.mixed, temporaries_.mixed, 0.f, dropout.mixer, s.r);
   ops::ffn_forward(s.r, w.ffn, dropout.ffn_hidden, dropout.ffn_output, s.ffn, y);
 }

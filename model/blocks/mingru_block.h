@@ -29,6 +29,9 @@ class MingruBlock : public Block {
   StateRange state_range() const override;
   std::vector<NamedTensor> saved() const override;
 
+ protected:
+  std::vector<PackableWeight> packable_weights() override;
+
  private:
   /// Parameters, or their gradients.
   struct Weights {

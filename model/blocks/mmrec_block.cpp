@@ -62,8 +62,14 @@ Linear declare_unfused(const ParameterScope& p, int D) {
 struct MdiGate {
   MdiGate(const Linear& gate, int D)
       : z(gate.weight.columns(0, D)), h(gate.weight.columns(D, 2 * D)) {}
-  Tensor z, h;
+  ops::Weight z, h;
 };
+
+ops::RecurrenceWeights lay_out_recurrence(int D, Arena& arena) {
+  const int panels = ops::recurrence_panels(D);
+  return {arena.tensor({panels, D, 2, kRecurrencePanel}),
+          arena.tensor({panels, D, 2, kRecurrencePanel})};
+}
 
 /// Views of the state with chunks, [B][3D + 4].
 struct State {
@@ -210,13 +216,42 @@ double MmrecBlock::training_flops() const {
 
 std::vector<Drawn> MmrecBlock::lay_out_drawn(Arena& arena) {
   if (learns_memory(config_)) return {};
-  for (Tensor* slots : {&drawn_keys_, &drawn_values_})
-    *slots = arena.tensor({top_slots(config_), D_});
+  drawn_keys_ = arena.tensor({top_slots(config_), D_});
+  drawn_values_ = arena.tensor({top_slots(config_), D_});
   return {{"memory.k", drawn_keys_, kTopDeviation}, {"memory.v", drawn_values_, kTopDeviation}};
 }
 
+std::vector<PackableWeight> MmrecBlock::packable_weights() {
+  Weights& w = weights_;
+  ops::MdiGammaWeights& gamma = w.mdi_gamma;
+  std::vector<PackableWeight> weights = {{&w.projection.weight, w.norm1},
+                                         {&w.mdi_gate.weight},
+                                         {&gamma.gamma_in},
+                                         {&gamma.gamma_out},
+                                         {&gamma.context_in},
+                                         {&gamma.context_out},
+                                         {&w.query.weight},
+                                         {learns_memory(config_) ? &w.memory_keys : &drawn_keys_},
+                                         {&w.output.weight},
+                                         {&w.ffn.in, w.ffn.norm},
+                                         {&w.ffn.out}};
+  if (config_.dpg)
+    for (ops::Weight* weight : {&w.dpg_gamma.down, &w.dpg_gamma.up}) weights.push_back({weight});
+  return weights;
+}
+
+void MmrecBlock::lay_out_packed(Arena& arena) {
+  Block::lay_out_packed(arena);
+  packed_ = lay_out_recurrence(D_, arena);
+}
+
+void MmrecBlock::pack() {
+  Block::pack();
+  ops::recurrence_pack(weights_.core_gate.weight, MdiGate(weights_.mdi_gate, D_).h, packed_);
+}
+
 void MmrecBlock::lay_out_saved(Arena& arena) {
-  const int N = rows(), D = D_, R = mdi_gamma_width(D), panels = ops::recurrence_panels(D);
+  const int N = rows(), D = D_, R = mdi_gamma_width(D);
   Saved& s = saved_;
   s.rstd = arena.tensor({N});
   s.qkvz = arena.tensor({N, kProjected * D});
@@ -227,8 +262,7 @@ void MmrecBlock::lay_out_saved(Arena& arena) {
     s.dpg_hidden = arena.tensor({N, config_.dpg_rank});
     s.gamma = arena.tensor({N, D});
   }
-  s.packed = {arena.tensor({panels, D, 2, kRecurrencePanel}),
-              arena.tensor({panels, D, 2, kRecurrencePanel})};
+  s.packed = packed_.forward.rank() ? packed_ : lay_out_recurrence(D, arena);
   s.mdi_input = arena.tensor({T_, B_, D});
   s.state = arena.tensor({T_ + most_chunks(), B_, D});
   s.gates = arena.tensor({T_, B_, 2 * D});
@@ -302,8 +336,8 @@ void MmrecBlock::forward(const Tensor& x, const Tensor& state, const BlockDropou
   ops::hem_forward(x, w.norm1, w.projection.weight, w.projection.bias, s.rstd, s.qkvz);
   ops::mdi_gamma_forward(in.z, in.k, w.mdi_gamma, s.mdi_gamma, s.gm);
   if (config_.dpg) ops::dpg_gamma_forward(in.z, w.dpg_gamma, s.dpg_hidden, s.gamma);
-  ops::gemm_nt(in.z, mdi_gate.z, by_row(s.mdi_input), {.bias = w.mdi_gate.bias});
-  ops::recurrence_pack(w.core_gate.weight, mdi_gate.h, s.packed);
+  ops::linear(in.z, mdi_gate.z, by_row(s.mdi_input), {.bias = w.mdi_gate.bias});
+  if (packed_.forward.rank() == 0) ops::recurrence_pack(w.core_gate.weight, mdi_gate.h, s.packed);
 
   for (const Chunk& chunk : chunks_) {
     forward_chunk(chunk, x, state, dropout, y);
@@ -328,17 +362,17 @@ void MmrecBlock::forward_chunk(const Chunk& chunk, const Tensor& x, const Tensor
 
   if (chunk.first) {
     const Tensor q = rows_of(chunk, s.q), context = rows_of(chunk, s.context);
-    ops::gemm_nt(h, w.query.weight, q,
-                 {.bias = w.query.bias, .residual = in.q, .beta = kQueryShare});
+    ops::linear(h, w.query.weight, q,
+                {.bias = w.query.bias, .residual = in.q, .beta = kQueryShare});
     ops::attention_forward(q, keys(), values(), rows_of(chunk, s.p), context);
-    ops::gemm_nt(context, w.output.weight, mixed,
-                 {.bias = w.output.bias, .residual = h, .beta = 1.f});
+    ops::linear(context, w.output.weight, mixed,
+                {.bias = w.output.bias, .residual = h, .beta = 1.f});
   } else {
     // A softmax over a single slot is 1, whatever the query: the slot's output serves all
     // positions.
     const Tensor slots = s.slots.at(chunk.index), output = temporaries_.slot_output;
     copy_values(State(state, D_).slot, slots);
-    ops::gemm_nt(slots, w.output.weight, output, {.bias = w.output.bias});
+    ops::linear(slots, w.output.weight, output, {.bias = w.output.bias});
     for_each_row(h.size(0), [&, D = D_, B = B_](int64_t n) {
       const float *own = h.data() + n * D, *shared = output.data() + n % B * D;
       float* sum = mixed.data() + n * D;

@@ -37,6 +37,8 @@ class MmrecBlock : public Block {
   int64_t widest_row() const override;
   double training_flops() const override;
   std::vector<Drawn> lay_out_drawn(Arena& arena) override;
+  void lay_out_packed(Arena& arena) override;
+  void pack() override;
   void lay_out_saved(Arena& arena) override;
   void lay_out_scratch(Arena& arena, bool backward) override;
   void forward(const Tensor& x, const Tensor& state, const BlockDropout& dropout,
@@ -47,6 +49,9 @@ class MmrecBlock : public Block {
   double auxiliary_loss() const override { return auxiliary_loss_; }
   StateRange state_range() const override;
   std::vector<NamedTensor> saved() const override;
+
+ protected:
+  std::vector<PackableWeight> packable_weights() override;
 
  private:
   /// Parameters, or their gradients.
@@ -65,7 +70,8 @@ class MmrecBlock : public Block {
     ops::PlanningLossWeights planning_loss;  ///< with UBOO, else empty
     Linear query, output;                    ///< multi_mem_attention.W_q and W_o
     ops::FfnWeights ffn;
-    Tensor memory_keys, memory_values;  ///< [S][D] if the memory is learned, else empty
+    ops::Weight memory_keys;  ///< [S][D] if the memory is learned, else empty
+    Tensor memory_values;     ///< the same
   };
 
   /// Tensors that forward keeps for backward.
@@ -73,14 +79,14 @@ class MmrecBlock : public Block {
     Tensor rstd;  ///< [N], of norm1
     Tensor qkvz;  ///< [N][4D]
     ops::MdiGammaSaved mdi_gamma;
-    Tensor gm;                 ///< [N][D]
-    Tensor dpg_hidden, gamma;  ///< [N][R], [N][D]; without DPG empty, and gm itself
-    ops::RecurrenceWeights packed;
-    Tensor mdi_input, gates;  ///< [T][B][D], [T][B][2D]
-    Tensor state;             ///< [T + chunks][B][D]: see Chunk
-    Tensor slots;             ///< [chunks][B][D]: what attention reads in later chunks
-    Tensor q, p, context;     ///< attention in the first chunk: [N][D], [N][H][S], [N][D]
-    Tensor r;                 ///< [N][D], between the block's halves
+    Tensor gm;                      ///< [N][D]
+    Tensor dpg_hidden, gamma;       ///< [N][R], [N][D]; without DPG empty, and gm itself
+    ops::RecurrenceWeights packed;  ///< in each forward, or packed_
+    Tensor mdi_input, gates;        ///< [T][B][D], [T][B][2D]
+    Tensor state;                   ///< [T + chunks][B][D]: see Chunk
+    Tensor slots;                   ///< [chunks][B][D]: what attention reads in later chunks
+    Tensor q, p, context;           ///< attention in the first chunk: [N][D], [N][H][S], [N][D]
+    Tensor r;                       ///< [N][D], between the block's halves
     ops::FfnSaved ffn;
   };
 
@@ -139,7 +145,7 @@ class MmrecBlock : public Block {
   void planning_loss(const Chunk& chunk, float share);
 
   /// The slots that attention reads, [S][D]: parameters, or drawn.
-  const Tensor& keys() const {
+  const ops::Weight& keys() const {
     return weights_.memory_keys.rank() ? weights_.memory_keys : drawn_keys_;
   }
   const Tensor& values() const {
@@ -151,7 +157,9 @@ class MmrecBlock : public Block {
   Temporaries temporaries_;
   std::vector<Chunk> chunks_;  // of the last forward
   double auxiliary_loss_ = 0;
-  Tensor drawn_keys_, drawn_values_;
+  ops::Weight drawn_keys_;
+  Tensor drawn_values_;
+  ops::RecurrenceWeights packed_;  ///< that pack() filled, else empty
 };
 
 }  // namespace mmrec

@@ -272,6 +272,7 @@ struct Setting {
       const Tensor bank = (i % 2 == 0 ? keys : values).view().at(static_cast<int>(i / 2));
       std::copy_n(bank.data(), bank.count(), model.drawn()[i].tensor.data());
     }
+    if (mode == Model::Mode::kGenerating) model.pack();
     return model;
   }
   IntTensor ids() { return IntTensor(sequence.data(), {T, B}); }
@@ -681,8 +682,11 @@ void check_windows(const Config& config) {
   Setting s(config, 12, 3);
   Model whole = s.model(Model::Mode::kInference);
   const std::vector<float> want = logits(whole, s.ids());
-  for (const int T : {4, 1}) {
-    Model part = s.model(Model::Mode::kInference, T, s.B);
+  for (const auto& [T, mode] : {std::pair(4, Model::Mode::kInference),
+                                {1, Model::Mode::kInference},
+                                {1, Model::Mode::kGenerating}}) {
+    SCOPED_TRACE(fmt::format("{} positions, mode {}", T, static_cast<int>(mode)));
+    Model part = s.model(mode, T, s.B);
     std::vector<float> got;
     for (int begin = 0; begin < s.T; begin += T) {
       const std::vector<float> window = logits(part, s.ids().rows(begin, begin + T));
@@ -720,6 +724,22 @@ TEST(Model, SequencesOfABatchAreIndependent) {
     alone.clear_state();
     expect_near(logits(alone, IntTensor(ids.data(), {s.T, 1})), want);
   }
+}
+
+TEST(Model, GeneratingFollowsChangedWeightsAfterPack) {
+  for (const Config& config : all_switches()) {
+    Setting s(config, 1, 2);
+    Model model = s.model(Model::Mode::kGenerating);
+    for (float& weight : std::span(s.parameters.weights().data(),
+                                   static_cast<size_t>(s.parameters.weights().count())))
+      weight *= 1.25f;
+    model.pack();
+    const std::vector<float> got = logits(model, s.ids());
+    Model fresh = s.model(Model::Mode::kGenerating);
+    EXPECT_EQ(got, logits(fresh, s.ids()));
+  }
+  Setting s(small_config(), 1, 2);
+  expect_error([&] { s.model(Model::Mode::kInference).pack(); }, {"generating"});
 }
 
 TEST(Model, TrainingAndInferenceAgree) {
@@ -816,8 +836,8 @@ TEST(Model, TheNumberOfThreadsDoesNotChangeABit) {
 
 TEST(Model, SizeIsKnownWithoutMakingAModel) {
   Setting s(small_config(), 7, 3);
-  for (const Model::Mode mode :
-       {Model::Mode::kTraining, Model::Mode::kRecomputing, Model::Mode::kInference})
+  for (const Model::Mode mode : {Model::Mode::kTraining, Model::Mode::kRecomputing,
+                                 Model::Mode::kInference, Model::Mode::kGenerating})
     EXPECT_EQ(model_bytes(s.config, s.T, s.B, mode), s.model(mode).bytes());
   const Config large = preset("7b");
   const double activations =

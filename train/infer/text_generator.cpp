@@ -35,26 +35,21 @@ TextGenerator::TextGenerator(const Config& config, int vocabulary, Parameters& p
       sampler_(sampling),
       window_(with_carried_state(config), vocabulary, parameters, kWindow, 1,
               Model::Mode::kInference, seed),
-      token_(with_carried_state(config), vocabulary, parameters, 1, 1, Model::Mode::kInference,
-             seed),
       model_(with_carried_state(config), vocabulary, parameters, 1, samples,
-             Model::Mode::kInference, seed),
+             Model::Mode::kGenerating, seed),
       recent_(samples),
       chosen_(samples),
       trained_window_(trained_window) {
   arena_ = Arena::fitted([&](Arena& arena) {
     window_ids_ = arena.take<int32_t>({kWindow, 1});
-    token_id_ = arena.take<int32_t>({1, 1});
     ids_ = arena.take<int32_t>({1, samples});
     logits_ = arena.tensor({1, samples, vocabulary});
   });
 }
 
 size_t TextGenerator::bytes(const Config& config, int samples) {
-  size_t sum = 0;
-  for (const auto& [T, B] : {std::pair(kWindow, 1), {1, 1}, {1, samples}})
-    sum += model_bytes(with_carried_state(config), T, B, Model::Mode::kInference);
-  return sum;
+  return model_bytes(with_carried_state(config), kWindow, 1, Model::Mode::kInference) +
+         model_bytes(with_carried_state(config), 1, samples, Model::Mode::kGenerating);
 }
 
 void TextGenerator::read_prompt(std::span<const int32_t> ids) {
@@ -64,12 +59,11 @@ void TextGenerator::read_prompt(std::span<const int32_t> ids) {
     std::ranges::copy(first.first(kWindow), window_ids_.data());
     window_.read(window_ids_);
   }
-  copy_state(window_, token_);
+  copy_state(window_, model_);
   for (const int32_t id : first) {
-    token_id_.data()[0] = id;
-    token_.read(token_id_);
+    std::fill_n(ids_.data(), ids_.count(), id);
+    model_.read(ids_);
   }
-  copy_state(token_, model_);
   tokens_ = std::ssize(ids) - 1;
   const auto remembered =
       ids.first(ids.size() - 1).last(std::min<size_t>(sampling_.repetition_window, ids.size() - 1));

@@ -37,9 +37,9 @@ class TextGenerator {
  private:
   Sampling sampling_;
   Sampler sampler_;
-  Model window_, token_, model_;  // prompt: whole windows, then single tokens; then all samples
+  Model window_, model_;  // whole windows of the prompt; single tokens of all samples
   Arena arena_;
-  IntTensor window_ids_, token_id_, ids_;
+  IntTensor window_ids_, ids_;
   Tensor logits_;
   std::vector<std::vector<int32_t>> recent_;  // per sample, at most repetition_window tokens
   std::vector<int32_t> chosen_;
