@@ -26,6 +26,7 @@ const Suite kSuites[] = {{"scan", {"scan", "affine_scan"}},
                          {"recurrence", {"recurrence"}},
                          {"block", {}},
                          {"train", {"train"}},
+                         {"generation", {"generation"}},
                          {"executors", {"executor"}},
                          {"documented", {"scan"}}};
 
@@ -61,21 +62,20 @@ Groups print_documented(const MachinePeak& peak, const Measuring& measuring) {
   return groups;
 }
 
-/// Prints the profile of some training steps.
-void print_profile(const Case& row, uint64_t seed) {
-  constexpr int kSteps = 50;
-  const Prepared step(*row.work, seed);
-  step.warm_up(kWarmUpSeconds);
+/// Prints the kernels' profile of some calls. `calls` says what they are.
+void print_profile(const Case& row, int count, std::string_view calls, uint64_t seed) {
+  const Prepared call(*row.work, seed);
+  call.warm_up(kWarmUpSeconds);
   reset_profile();
   set_profiling(true);
   const auto begin = std::chrono::steady_clock::now();
-  step.run_with_threads([&] {
-    for (int i = 0; i < kSteps; ++i) step();
+  call.run_with_threads([&] {
+    for (int i = 0; i < count; ++i) call();
   });
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   set_profiling(false);
-  print_line("\n{} steps of {}, dropout 0.1:", kSteps, row.name());
+  print_line("\n{} {}, {}:", count, calls, row.name());
   print_line("{}", profile_table(seconds));
 }
 
@@ -124,7 +124,8 @@ Groups print_suite(const std::string& suite, const MachinePeak& peak, const Meas
   const Groups groups = print_table(rows, peak, measuring);
   print_rivals(groups);
   if (suite == "recurrence") print_second_passes(measuring.seed);
-  if (suite == "train") print_profile(rows.front(), measuring.seed);
+  if (suite == "train") print_profile(rows.front(), 50, "steps with dropout 0.1", measuring.seed);
+  if (suite == "generation") print_profile(rows.front(), 2000, "tokens", measuring.seed);
   return groups;
 }
 

@@ -17,8 +17,8 @@ std::vector<Case> suite_cases(const std::string& suite);
 std::vector<Case> operation_cases(const std::string& op);
 
 /// Measures a suite and prints its tables. `documented` compares the log-space scan with the
-/// dispatched one. All others print the rivals' summary if they have rivals; `train` also prints
-/// the kernels' profile, `recurrence` the second passes of long sequences.
+/// dispatched one. All others print the rivals' summary if they have rivals; `train` and
+/// `generation` also print the kernels' profile, `recurrence` the second passes of long sequences.
 Groups print_suite(const std::string& suite, const MachinePeak& peak, const Measuring& measuring);
 
 }  // namespace mmrec::bench

@@ -59,6 +59,7 @@ std::vector<Case> all_cases() {
   Cases cases;
   for (const Described& described : descriptions()) described.description.add(cases);
   add_train(cases);
+  add_generation(cases);
   add_executors(cases);
   // Sort so that all forward rows of an operation come before its backward rows.
   std::vector<Case> rows = cases.all();

@@ -35,6 +35,8 @@ Workload workload_of(std::string_view op, std::string_view pass, const std::vect
 /// Returns a training step of a model. `name` is its name in the rows.
 Workload train_workload(const Config& config, const std::string& name, int B, int T);
 void add_train(Cases& cases);
+/// Adds the reading of one token by models that generate text.
+void add_generation(Cases& cases);
 /// Adds parallel loops with little work, on each executor and as plain OpenMP loops.
 void add_executors(Cases& cases);
 

@@ -1,0 +1,84 @@
+#include <algorithm>
+#include <atomic>
+#include <memory>
+
+#include "bench/harness/read_stream.h"
+#include "bench/workloads/workloads.h"
+#include "model/model.h"
+#include "runtime/threads.h"
+
+namespace mmrec::bench {
+
+namespace {
+
+/// A vocabulary of characters. With 5000 tokens, half of a tiny model would be its head.
+constexpr int kVocabulary = 80;
+
+/// A model that reads one token of each sequence at a time, always the same.
+struct Generation {
+  Generation(const Config& config, int B, uint64_t seed, const IntTensor& ids, const Tensor& logits)
+      : parameters(config),
+        model(config, config.vocab_size, parameters, 1, B, Model::Mode::kGenerating, seed),
+        ids(ids),
+        logits(logits) {
+    parameters.initialise(seed);
+  }
+
+  Parameters parameters;
+  Model model;
+  IntTensor ids;
+  Tensor logits;
+};
+
+Workload token(const Config& config, const char* name, int B) {
+  const auto weights = static_cast<double>(parameter_count(parameter_table(config)));
+  return {.op = "generation",
+          .pass = {"", name},
+          .sizes = {B},
+          .flops = B * training_flops(config, 1) / 3,
+          .bytes = 4 * weights,
+          .tokens = 1. * B,
+          .prepare = [=](Operands& o) -> Invocation {
+            const IntTensor ids = o.ids(B, config.vocab_size).reshape({1, B});
+            const Tensor logits = o.output({1, B, config.vocab_size});
+            if (!ids.data()) return {};
+            const auto generation = std::make_shared<Generation>(config, B, o.seed(), ids, logits);
+            return {.run = [generation] {
+              generation->model.logits(generation->ids, generation->logits);
+            }};
+          }};
+}
+
+/// Reads all weights once, split over the threads: no token can take less.
+Workload reading(const Config& config, const char* name, int B) {
+  Workload limit = token(config, name, B);
+  limit.flops = 0;
+  limit.prepare = [=](Operands& o) {
+    const int64_t unit = 128, units = parameter_count(parameter_table(config)) / unit;
+    const Tensor weights = o.uniform({static_cast<int>(units * unit)});
+    return Invocation{.run = [=] {
+      const int64_t parts = num_threads();
+      parallel_for(static_cast<int>(parts), [&](int part) {
+        const int64_t begin = units * part / parts * unit, end = units * (part + 1) / parts * unit;
+        static std::atomic<float> used;
+        used.store(read_stream(weights.data() + begin, end - begin), std::memory_order_relaxed);
+      });
+    }};
+  };
+  return limit;
+}
+
+}  // namespace
+
+void add_generation(Cases& cases) {
+  for (const char* name : {"tiny", "mini"}) {
+    Config config = preset(name);
+    config.vocab_size = kVocabulary;
+    for (const int B : {1, 4, 16}) {
+      cases.add(token(config, name, B), "model");
+      cases.add_limit(reading(config, name, B), "weights");
+    }
+  }
+}
+
+}  // namespace mmrec::bench
