@@ -32,14 +32,16 @@ class FusibleGenerator : public MatmulGenerator<T> {
     }
   }
 
+  /// The tile of a product whose epilogue, if it is fused, is this one.
+  MatmulTile tile(Epilogue epilogue = Epilogue::kLight, bool packed = false) const {
+    return MatmulGenerator<T>::tile(fused ? epilogue : Epilogue::kLight, packed);
+  }
+
   /// Schedules a product and the steps after it; each step reads the one before. Unfused: each is a
   /// pass. Fused: all of them are the product's epilogue.
-  void schedule_product(Matmul& product, const std::vector<Func>& steps, const Matrix& matrix,
-                        Matmul::Epilogue epilogue = Matmul::Epilogue::kLight) const {
-    if (fused)
-      product.schedule(steps.back(), matrix.column, matrix.row, epilogue);
-    else
-      product.schedule(steps.front(), matrix.column, matrix.row);
+  void schedule_product(Matmul& product, const std::vector<Func>& steps,
+                        const Matrix& matrix) const {
+    product.schedule(fused ? steps.back() : steps.front(), matrix.column, matrix.row);
     for (size_t i = 1; i < steps.size(); ++i) schedule_steps({steps[i]}, matrix);
   }
 };

@@ -16,6 +16,13 @@ namespace mmrec::generators {
 /// reading the weights, 128 KiB, takes some microseconds: about what several threads would lose.
 inline constexpr int kPackedSerial = 1 << 15;
 
+/// The amount of work in a product's consumer.
+/// kLight: unroll the consumer; sums are stored from registers. That saves 15 % of the time at K =
+/// 32, 3 % at K = 128.
+/// kHeavy: do not unroll, since the unrolled code would be too large. The compiler keeps the
+/// consumer's constants in registers during the sums.
+enum class Epilogue { kLight, kHeavy };
+
 /// The register tile of a matrix product, and how tiles are grouped into tasks.
 struct MatmulTile {
   // of the register tile; rows * columns / lanes accumulators should fill most vector registers
@@ -25,7 +32,8 @@ struct MatmulTile {
   int tiles_per_task;
   int tasks;  // minimum number, if the product is large enough
   int lanes;
-  bool packed = false;  // B is in panels already, padded to whole tiles: see PackedWeight
+  Epilogue epilogue;
+  bool packed;  // B is in panels already, padded to whole tiles: see WeightInput
 };
 
 /// sum_k a(k, m) b(n, k) as a stage inside a larger kernel: the product that all operations use.
@@ -39,12 +47,6 @@ struct MatmulTile {
 class Matmul {
  public:
   using Element = std::function<Expr(Expr, Expr)>;
-
-  /// The amount of work in the consumer.
-  /// kLight: unroll the consumer; sums are stored from registers. That saves 15 % of the time at K
-  /// = 32, 3 % at K = 128.
-  /// kHeavy: do not unroll, since the unrolled code would be too large.
-  enum class Epilogue { kLight, kHeavy };
 
   /// a(k, m) and b(n, k) may be any expressions. a is evaluated for every column tile; b only once,
   /// during packing. `batch`: further variables that a and b may use through capture; there is one
@@ -95,30 +97,28 @@ class Matmul {
 
   /// Schedules the product and its only consumer, a Func over (n, m, batch..), as a separate stage:
   /// parallel tasks of row tiles; within a task, one panel of B serves all tiles.
-  void schedule(Func consumer, Var n, Var m, Epilogue epilogue = Epilogue::kLight) {
-    schedule(consumer, consumer, n, m, epilogue);
-  }
+  void schedule(Func consumer, Var n, Var m) { schedule(consumer, consumer, n, m); }
 
   /// Defines and schedules sum(n, m) += value, where `sum` is an output of the kernel.
   void add_to(Func sum, Var n, Var m, const Expr& value) {
     sum(n, m) = undef<float>();
     sum(n, m) += value;
-    schedule(sum, sum.update(), n, m, Epilogue::kLight);
+    schedule(sum, sum.update(), n, m);
   }
 
  private:
-  void schedule(Func func, Stage consumer, Var n, Var m, Epilogue epilogue) {
+  void schedule(Func func, Stage consumer, Var n, Var m) {
     const Var row_tile("row_tile");
     // Tiles must begin at multiples of their size: an intermediate consumer must not start where
     // its own consumer does.
     func.bound(n, 0, N_).bound(m, 0, M_).compute_root();
-    schedule_consumer(consumer, n, m, row_tile, epilogue);
+    schedule_consumer(consumer, n, m, row_tile);
     schedule_sums(func, row_tile);
     if (!tile_.packed) schedule_packing();
   }
 
   /// Divides the consumer into tasks, and these into register tiles.
-  void schedule_consumer(Stage consumer, Var n, Var m, Var row_tile, Epilogue epilogue) {
+  void schedule_consumer(Stage consumer, Var n, Var m, Var row_tile) {
     Var column_in_tile("column_in_tile"), row_in_tile("row_in_tile"), column_tile("column_tile"),
         task("task"), column_group("column_group");
     consumer.split(m, row_tile, row_in_tile, tile_.rows, TailStrategy::GuardWithIf)
@@ -149,7 +149,7 @@ class Matmul {
         .vectorize(column_in_tile, tile_.lanes, TailStrategy::GuardWithIf)
         .fuse(inner, outer, outer)
         .parallel(outer);
-    if (epilogue == Epilogue::kLight) consumer.unroll(column_in_tile).unroll(row_in_tile);
+    if (tile_.epilogue == Epilogue::kLight) consumer.unroll(column_in_tile).unroll(row_in_tile);
   }
 
   /// Sums a register tile for each tile of the consumer.
@@ -245,32 +245,43 @@ class MatmulGenerator : public KernelGenerator<T> {
 
   std::string why_rejected() override {
     this->arginfos();  // makes the parameters readable
-    for (const auto& [value, automatic] :
-         {std::pair(int(tile_rows), automatic_rows()), std::pair(int(tile_vectors), kVectors)})
-      if (value == automatic) return "0 says the same as " + std::to_string(value);
-    const int needed = rows_of_tile() * vectors_of_tile() + vectors_of_tile() + 1;
+    if (tile_vectors == kVectors) return "0 says the same as " + std::to_string(kVectors);
+    return why_rejected(tile_rows);
+  }
+
+ protected:
+  /// Returns why a value of tile_rows, or of a parameter that means the same for another product,
+  /// is not worth trying.
+  std::string why_rejected(int rows) const {
+    // before a heavy epilogue 0 may say fewer rows, but then as many as there are registers for
+    const int automatic = automatic_rows(Epilogue::kLight);
+    if (rows == automatic) return "0 says the same as " + std::to_string(rows);
+    const int needed = (rows ? rows : automatic) * vectors_of_tile() + vectors_of_tile() + 1;
     return needed <= this->registers() ? ""
                                        : "the register tile takes " + std::to_string(needed) +
                                              " registers of " + std::to_string(this->registers());
   }
 
- protected:
   /// Default: two vectors of columns, and as many rows as use 16 of AVX-512's 32 registers or 12 of
-  /// AVX2's 16 for accumulators. That covers the latency of multiply-adds. More rows of A, 4 KiB
-  /// apart at K = 1024, would exceed the ways of the L1 cache.
+  /// AVX2's 16 for accumulators, 8 of them before a heavy epilogue. That covers the latency of
+  /// multiply-adds. More rows of A, 4 KiB apart at K = 1024, would exceed the ways of the L1 cache.
   static constexpr int kVectors = 2;
-  int automatic_rows() const { return this->lanes() >= 16 ? 8 : 6; }
-  int rows_of_tile() const { return tile_rows ? tile_rows : automatic_rows(); }
-  int vectors_of_tile() const { return tile_vectors ? tile_vectors : kVectors; }
-  MatmulTile tile() const {
-    return {rows_of_tile(), vectors_of_tile() * this->lanes(), tiles_per_task, tasks,
-            this->lanes()};
+  int automatic_rows(Epilogue epilogue) const {
+    return this->registers() >= 32 ? 8 : epilogue == Epilogue::kHeavy ? 4 : 6;
   }
-  /// The same for weights that may be packed.
-  MatmulTile tile_for(bool packed) const {
-    MatmulTile own = tile();
-    own.packed = packed;
-    return own;
+  int rows_of_tile(Epilogue epilogue = Epilogue::kLight) const {
+    return tile_rows ? tile_rows : automatic_rows(epilogue);
+  }
+  int vectors_of_tile() const { return tile_vectors ? tile_vectors : kVectors; }
+  /// `packed`: for weights that are packed before the call.
+  MatmulTile tile(Epilogue epilogue = Epilogue::kLight, bool packed = false) const {
+    return {.rows = rows_of_tile(epilogue),
+            .columns = vectors_of_tile() * this->lanes(),
+            .tiles_per_task = tiles_per_task,
+            .tasks = tasks,
+            .lanes = this->lanes(),
+            .epilogue = epilogue,
+            .packed = packed};
   }
 };
 

@@ -24,7 +24,7 @@ class DpgGammaForwardOf : public FusibleGenerator<T> {
     Matmul into_hidden(
         "into_hidden", N, R, D, [&](Expr i, Expr row) { return z(i, row); },
         [&](Expr column, Expr i) { return down.at(i, column, this->lanes()); },
-        this->tile_for(packed));
+        this->tile(Epilogue::kLight, packed));
     Func down_sum("down_sum"), biased("biased");
     down_sum(r, n) = into_hidden(r, n);
     biased(r, n) = down_sum(r, n) + down_bias(r);
@@ -34,14 +34,13 @@ class DpgGammaForwardOf : public FusibleGenerator<T> {
     Matmul into_gamma(
         "into_gamma", N, D, R, [&](Expr i, Expr row) { return hidden(i, row); },
         [&](Expr column, Expr i) { return up.at(i, column, this->lanes()); },
-        this->tile_for(packed));
+        this->tile(Epilogue::kHeavy, packed));
     Func up_sum("up_sum"), output("output"), factor("factor");
     up_sum(d, n) = into_gamma(d, n);
     output(d, n) = up_sum(d, n) + up_bias(d);
     factor(d, n) = sigmoid(output(d, n));
     gamma(d, n) = clamp(factor(d, n), kMdiGammaMin, 1.f - kMdiGammaMin);
-    this->schedule_product(into_gamma, {up_sum, output, factor, gamma}, {d, n, D, N},
-                           Matmul::Epilogue::kHeavy);
+    this->schedule_product(into_gamma, {up_sum, output, factor, gamma}, {d, n, D, N});
   }
 };
 

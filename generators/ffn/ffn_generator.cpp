@@ -57,7 +57,8 @@ class FfnForwardOf : public FusibleGenerator<T> {
     weights(d, f) = fused && !packed ? norm(d) * own : own;
     Matmul first(
         "first", N, F, D, [&](Expr k, Expr row) { return normalized(k, row); },
-        [&](Expr column, Expr k) { return weights(k, column); }, this->tile_for(packed));
+        [&](Expr column, Expr k) { return weights(k, column); },
+        this->tile(Epilogue::kHeavy, packed));
     first_sum(f, n) = fused ? rstd(n) * first(f, n) : first(f, n);
     hidden(f, n) = first_sum(f, n) + in_bias(f);
     const Expr slope = gelu_derivative(hidden(f, n)), activated = gelu(hidden(f, n)),
@@ -68,7 +69,8 @@ class FfnForwardOf : public FusibleGenerator<T> {
     Func inner_func = inner;
     Matmul second(
         "second", N, D, F, [&](Expr k, Expr row) { return inner_func(k, row)[1]; },
-        [&](Expr column, Expr k) { return out.at(k, column, lanes); }, this->tile_for(packed));
+        [&](Expr column, Expr k) { return out.at(k, column, lanes); },
+        this->tile(Epilogue::kHeavy, packed));
     Func second_sum("second_sum"), output("output"), dropped("dropped");
     second_sum(d, n) = second(d, n);
     output(d, n) = second_sum(d, n) + out_bias(d);
@@ -78,10 +80,8 @@ class FfnForwardOf : public FusibleGenerator<T> {
     start_at_zero(inner_func);
     rows.schedule(rstd, n, this->rows_per_task);
     this->schedule_steps({normalized}, {d, n, D, N});
-    this->schedule_product(first, {first_sum, hidden, gelus, inner_func}, {f, n, F, N},
-                           Matmul::Epilogue::kHeavy);
-    this->schedule_product(second, {second_sum, output, dropped, y}, {d, n, D, N},
-                           Matmul::Epilogue::kHeavy);
+    this->schedule_product(first, {first_sum, hidden, gelus, inner_func}, {f, n, F, N});
+    this->schedule_product(second, {second_sum, output, dropped, y}, {d, n, D, N});
     inner_func.specialize(threshold == 0);
     y.specialize(threshold == 0);
   }

@@ -20,7 +20,8 @@ class GemmFewPacked : public MatmulGenerator<GemmFewPacked> {
     Matmul product(
         "product", c.dim(1).extent(), c.dim(0).extent(), a.dim(0).extent(),
         [&](Expr k, Expr row) { return a(k, row); },
-        [&](Expr column, Expr k) { return b.at(k, column, lanes()); }, tile_for(true));
+        [&](Expr column, Expr k) { return b.at(k, column, lanes()); },
+        tile(Epilogue::kLight, true));
     c(n, m) = product(n, m) + bias(n) + select(beta == 0.f, 0.f, beta * residual(n, m));
     product.schedule(c, n, m);
     c.specialize(beta == 0.f);  // then R is not read

@@ -33,7 +33,8 @@ class HemForwardOf : public FusibleGenerator<T> {
     weights(d, p) = fused && !packed ? norm_weight(d) * own : own;
     Matmul product(
         "product", N, P, D, [&](Expr k, Expr row) { return rows(k, row); },
-        [&](Expr column, Expr k) { return weights(k, column); }, this->tile_for(packed));
+        [&](Expr column, Expr k) { return weights(k, column); },
+        this->tile(Epilogue::kLight, packed));
     projected(p, n) = fused ? rstd(n) * product(p, n) : product(p, n);
     y(p, n) = projected(p, n) + bias(p);
 

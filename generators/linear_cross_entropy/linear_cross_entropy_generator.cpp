@@ -35,6 +35,21 @@ class LinearCrossEntropy : public FusibleGenerator<T> {
   Expr panel_of(Expr n) const { return this->fused ? Expr(0) : n / kLinearCrossEntropyPanel; }
   Expr lane_of(Expr n) const { return this->fused ? n : n % kLinearCrossEntropyPanel; }
 
+  /// Schedules sums over depth for a tile of lanes i and of another variable `tile`, in the order
+  /// of `outer` around it. A panel is more vectors than fit the registers together with a few rows:
+  /// some at a time go along the depth.
+  void schedule_sums(Stage sums, VarOrRVar tile, RVar depth, std::vector<VarOrRVar> outer) {
+    Var vectors("vectors");
+    std::vector<VarOrRVar> order{i, tile, depth, vectors};
+    order.insert(order.end(), outer.begin(), outer.end());
+    sums.split(i, vectors, i, this->vectors_of_tile() * this->lanes())
+        .reorder(order)
+        .vectorize(i, this->lanes())
+        .unroll(i)
+        .unroll(tile)
+        .unroll(vectors);
+  }
+
   /// Schedules a stage over (i, .., panel). An update's loop over the vocabulary or the depth is
   /// inside the panel's loop.
   template <class FuncOrStage>
@@ -72,7 +87,7 @@ class LinearCrossEntropy : public FusibleGenerator<T> {
         .reorder(i, in_tile, tile_index);
     products.bound(i, 0, kLinearCrossEntropyPanel).bound(row, 0, rows).bound_extent(tile_index, 1);
     products.compute_at(logits, tile_index).vectorize(i, lanes).unroll(i).unroll(row);
-    products.update().reorder(i, row, depth).vectorize(i, lanes).unroll(i).unroll(row);
+    schedule_sums(products.update(), row, depth, {});
     for (Func f : {largest, sum}) schedule_panels(f.update().reorder(i, vocabulary, panel));
     start_at_zero(results);
   }
@@ -93,7 +108,13 @@ class LinearCrossEntropyGradient : public LinearCrossEntropy<LinearCrossEntropyG
  public:
   // Block of the vocabulary: this part of the embedding and of e stays in the cache for all of dx.
   Tunable depth_block{this, "depth_block", 128, {32, 64, 128, 256, 512}};
-  Tunable dx_tile_rows{this, "dx_tile_rows", 8, {2, 4, 6, 8, 10, 12}};
+  // columns of dx that are summed side by side; 0: as many as the other products' tiles have rows
+  Tunable dx_tile_rows{this, "dx_tile_rows", 0, {0, 2, 4, 6, 8, 10, 12}};
+
+  std::string why_rejected() override {
+    const std::string reason = FusibleGenerator::why_rejected();
+    return reason.empty() ? FusibleGenerator::why_rejected(dx_tile_rows) : reason;
+  }
 
   Input<float> gradient_scale{"gradient_scale"};
   Output<Func> results{"results", {Float(32), Float(32)}, 1};
@@ -110,7 +131,7 @@ class LinearCrossEntropyGradient : public LinearCrossEntropy<LinearCrossEntropyG
     Func scaled("scaled"), sums("sums"), products("products");
     Var d_tile("d_tile"), d_in_tile("d_in_tile");
     const RDom vocabulary(0, V(), "vocabulary");
-    const int rows = dx_tile_rows;
+    const int rows = dx_tile_rows ? int(dx_tile_rows) : automatic_rows(Epilogue::kLight);
     scaled(i, v, panel) =
         fused ? e(i, v, panel) : e(i, v, panel) * (gradient_scale / sum(i, panel));
     sums(i, d_in_tile, d_tile, panel) = 0.f;
@@ -129,11 +150,10 @@ class LinearCrossEntropyGradient : public LinearCrossEntropy<LinearCrossEntropyG
                         .bound(i, 0, kLinearCrossEntropyPanel)
                         .bound(d_in_tile, 0, rows)
                         .bound(panel, 0, panels()));
-    schedule_panels(
-        sums.update()
-            .split(vocabulary, outer, inner, int(depth_block), TailStrategy::GuardWithIf)
-            .reorder(i, d_in_tile, inner, d_tile, outer, panel)
-            .unroll(d_in_tile));
+    Stage sum = sums.update();
+    sum.split(vocabulary, outer, inner, int(depth_block), TailStrategy::GuardWithIf);
+    schedule_sums(sum, d_in_tile, inner, {d_tile, outer, panel});
+    if (!fused) sum.parallel(panel);
     schedule_steps({products, dx}, {d, n, D(), N()});
     if (fused) dx.vectorize(d, lanes(), TailStrategy::GuardWithIf);
   }

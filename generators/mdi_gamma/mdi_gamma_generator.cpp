@@ -37,7 +37,7 @@ class MdiGammaForwardOf : public FusibleGenerator<T> {
       Matmul first(
           name + "_in", N, R, D, [&](Expr i, Expr row) { return x(i, row); },
           [&](Expr column, Expr i) { return in.at(i, column, this->lanes()); },
-          this->tile_for(packed));
+          this->tile(Epilogue::kLight, packed));
       Func first_sum(name + "_in_sum"), activated(name + "_activated");
       first_sum(r, n) = first(r, n);
       hidden(r, n) = first_sum(r, n) + in_bias(r);
@@ -47,13 +47,12 @@ class MdiGammaForwardOf : public FusibleGenerator<T> {
       Matmul second(
           name + "_out", N, D, R, [&](Expr i, Expr row) { return activated(i, row); },
           [&](Expr column, Expr i) { return out.at(i, column, this->lanes()); },
-          this->tile_for(packed));
+          this->tile(Epilogue::kHeavy, packed));
       Func second_sum(name + "_out_sum"), output(name + "_output");
       second_sum(d, n) = second(d, n);
       output(d, n) = second_sum(d, n) + out_bias(d);
       factor(d, n) = sigmoid(output(d, n));
-      this->schedule_product(second, {second_sum, output, factor}, {d, n, D, N},
-                             Matmul::Epilogue::kHeavy);
+      this->schedule_product(second, {second_sum, output, factor}, {d, n, D, N});
     };
     mlp("gamma", z, gamma_in, gamma_in_bias, gamma_out, gamma_out_bias, gamma_hidden,
         gamma_sigmoid);
@@ -106,12 +105,12 @@ class MdiGammaBackward : public FusibleGenerator<MdiGammaBackward> {
                    auto& din, auto& din_bias, auto& dout_weight, auto& dout_bias) {
       Matmul into_hidden(
           name + "_into_hidden", N, R, D, [&](Expr i, Expr m) { return dout(i, m); },
-          [&](Expr column, Expr i) { return out(column, i); }, tile());
+          [&](Expr column, Expr i) { return out(column, i); }, tile(Epilogue::kHeavy));
       Func dactivated(name + "_dactivated"), dhidden(name + "_dhidden"),
           activated(name + "_activated");
       dactivated(r, n) = into_hidden(r, n);
       dhidden(r, n) = dactivated(r, n) * gelu_derivative(hidden(r, n));
-      schedule_product(into_hidden, {dactivated, dhidden}, {r, n, R, N}, Matmul::Epilogue::kHeavy);
+      schedule_product(into_hidden, {dactivated, dhidden}, {r, n, R, N});
       activated(r, n) = gelu(hidden(r, n));
       schedule_steps({activated}, {r, n, R, N});
 

@@ -39,13 +39,13 @@ class PlanningLossForward : public FusibleGenerator<PlanningLossForward> {
     auto mlp = [&](const std::string& name, Func x, Func in, Func in_bias, Func out, Func inner) {
       Matmul first(
           name + "_first", N, D, D, [&](Expr k, Expr row) { return x(k, row); },
-          [&](Expr column, Expr k) { return in(k, column); }, tile());
+          [&](Expr column, Expr k) { return in(k, column); }, tile(Epilogue::kHeavy));
       Func first_sum(name + "_first_sum"), hidden(name + "_hidden");
       first_sum(e, n) = first(e, n);
       hidden(e, n) = first_sum(e, n) + in_bias(e);
       inner(e, n) = Tuple(gelu_derivative(hidden(e, n)), gelu(hidden(e, n)));
       start_at_zero(inner);
-      schedule_product(first, {first_sum, hidden, inner}, {e, n, D, N}, Matmul::Epilogue::kHeavy);
+      schedule_product(first, {first_sum, hidden, inner}, {e, n, D, N});
       return Matmul(
           name + "_second", N, D, D, [&](Expr k, Expr row) { return inner(k, row)[1]; },
           [&](Expr column, Expr k) { return out(k, column); }, tile());

@@ -61,9 +61,9 @@ TEST(Generators, RecordWhichTunablesTheyRead) {
   EXPECT_EQ(read("scan", "forward", "serial"), (Names{"column_vectors", "stream_from"}));
   EXPECT_EQ(read("column_sum", "forward", "plain"), Names{"columns_per_task"});
   EXPECT_EQ(read("linear_cross_entropy", "gradient", "fused"),
-            (Names{"depth_block", "dx_tile_rows", "tile_rows"}));
+            (Names{"depth_block", "dx_tile_rows", "tile_rows", "tile_vectors"}));
   EXPECT_EQ(read("linear_cross_entropy", "gradient", "unfused"),
-            (Names{"depth_block", "dx_tile_rows", "rows_per_task", "tile_rows"}));
+            (Names{"depth_block", "dx_tile_rows", "rows_per_task", "tile_rows", "tile_vectors"}));
 }
 
 // A tile of 14 rows and 4 vectors needs 61 registers.
