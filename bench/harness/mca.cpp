@@ -89,8 +89,8 @@ fs::path find_llvm_mca() {
         return program;
   }
   fail(
-      "--mca needs the program llvm-mca, which is not on the PATH: install Debian's package "
-      "llvm-19 (a release that knows your CPU), or llvm");
+      "--mca needs the program llvm-mca, which is not on the PATH: run 'make setup', or install "
+      "Debian's package llvm-19 (a release that knows your CPU)");
 }
 
 /// Returns llvm-mca's output for these instructions on this CPU.
