@@ -22,8 +22,10 @@ namespace {
 
 /// A model's layers, bound to its parameters, and all its memory. Allocated from one arena.
 struct Activations {
-  Activations(const Config& config, const Parameters& parameters, int T, int B, Model::Mode mode);
+  Activations(const Config& config, int T, int B, Model::Mode mode);
 
+  /// Attaches the parameters. To count memory, only kGenerating needs them.
+  void bind(const Config& config, const Parameters& parameters);
   void lay_out(Arena& arena);
   int rows() const { return T * B; }
   /// The input of block i. x(layers) is the input of the final norm.
@@ -34,9 +36,8 @@ struct Activations {
 
   int T, B, D;
   Model::Mode mode;
-  OuterWeights weights, gradients;
-  ops::Weight embedding;  // the rows of real tokens
   std::vector<std::unique_ptr<Block>> blocks;
+  ops::Weight embedding;         // the rows of real tokens
   std::vector<Drawn> drawn;      // of all blocks, in order
   Tensor state;                  // [L][B][block's state_width()]
   Tensor initial_state;          // recomputing only: the states at the start of the window
@@ -47,22 +48,11 @@ struct Activations {
   Tensor zeros, dhead, dx;       // training only: [N][D]
 };
 
-Activations::Activations(const Config& config, const Parameters& parameters, int T, int B,
-                         Model::Mode mode)
-    : T(T),
-      B(B),
-      D(config.dim),
-      mode(mode),
-      weights(config, ParameterScope(parameters, parameters.weights(), "")),
-      gradients(config, ParameterScope(parameters, parameters.gradients(), "")),
-      embedding(weights.embedding) {
+Activations::Activations(const Config& config, int T, int B, Model::Mode mode)
+    : T(T), B(B), D(config.dim), mode(mode) {
   if (T < 1 || B < 1)
     fail_usage("a model needs at least one position and one sequence, not {} and {}", T, B);
-  for (int layer = 0; layer < config.layers; ++layer) {
-    blocks.push_back(make_block(config, T, B));
-    blocks[layer]->bind(ParameterScope(parameters, parameters.weights(), block_prefix(layer)),
-                        ParameterScope(parameters, parameters.gradients(), block_prefix(layer)));
-  }
+  for (int layer = 0; layer < config.layers; ++layer) blocks.push_back(make_block(config, T, B));
   const int64_t rows = (int64_t{T} + 1) * B;
   if (rows > INT32_MAX / blocks[0]->widest_row())
     fail_usage(
@@ -71,13 +61,20 @@ Activations::Activations(const Config& config, const Parameters& parameters, int
         B, T, D, INT32_MAX);
 }
 
+void Activations::bind(const Config& config, const Parameters& parameters) {
+  for (int layer = 0; layer < config.layers; ++layer)
+    blocks[layer]->bind(ParameterScope(parameters, parameters.weights(), block_prefix(layer)),
+                        ParameterScope(parameters, parameters.gradients(), block_prefix(layer)));
+  embedding = OuterWeights(config, ParameterScope(parameters, parameters.weights(), "")).embedding;
+}
+
 void Activations::lay_out(Arena& arena) {
   const int N = rows(), L = static_cast<int>(blocks.size());
   drawn.clear();
   for (int layer = 0; layer < L; ++layer)
     for (const Drawn& array : blocks[layer]->lay_out_drawn(arena))
       drawn.push_back({block_prefix(layer) + array.name, array.tensor, array.deviation});
-  if (generating()) {
+  if (generating() && embedding.rank() != 0) {
     for (const auto& block : blocks) block->lay_out_packed(arena);
     embedding.lay_out_packed(arena);
   }
@@ -116,8 +113,12 @@ BlockDropout masks(int layer, const StepDropout& dropout) {
 
 size_t model_bytes(const Config& config, int T, int B, Model::Mode mode) {
   Arena counting;
-  const Parameters table(config, Parameters::Arrays::kNone);
-  Activations(config, table, T, B, mode).lay_out(counting);
+  Activations activations(config, T, B, mode);
+  if (mode == Model::Mode::kGenerating) {
+    const Parameters table(config, Parameters::Arrays::kNone);
+    if (parameter_count(table.table()) <= kMostParameters) activations.bind(config, table);
+  }
+  activations.lay_out(counting);
   return counting.used();
 }
 
@@ -139,6 +140,7 @@ struct Model::Implementation : Activations {
   LossSum sum() const;
 
   Context& context = Context::current();
+  OuterWeights weights, gradients;
   Tensor embedding_gradient;  // the rows of real tokens
   uint64_t seed;
   StepDropout dropout;  // of the last loss_and_gradients
@@ -147,12 +149,16 @@ struct Model::Implementation : Activations {
 
 Model::Implementation::Implementation(const Config& config, int vocabulary, Parameters& parameters,
                                       int T, int B, Mode mode, uint64_t seed)
-    : Activations(config, parameters, T, B, mode), seed(seed) {
+    : Activations(config, T, B, mode),
+      weights(config, ParameterScope(parameters, parameters.weights(), "")),
+      gradients(config, ParameterScope(parameters, parameters.gradients(), "")),
+      seed(seed) {
   if (vocabulary < 1 || vocabulary > config.vocab_size)
     fail_usage("a vocabulary of {} tokens does not fit a model with vocab_size {}", vocabulary,
                config.vocab_size);
   if (training() && !parameters.gradients().data())
     fail("a model in training mode needs parameters with gradients");
+  bind(config, parameters);
   embedding = weights.embedding.rows(0, vocabulary);
   embedding_gradient = gradients.embedding.rows(0, vocabulary);
   arena = Arena::fitted([this](Arena& fitted) { lay_out(fitted); });

@@ -54,8 +54,8 @@ class Model {
   /// kTraining keeps the activations of all blocks for the backward pass. kRecomputing keeps only
   /// the blocks' inputs and computes the activations of a block again in the backward pass: the
   /// same gradients, bit for bit, with less memory and one more forward pass. kGenerating is
-  /// kInference for few rows: it packs the weights at construction instead of in each call. Call
-  /// pack() when they have changed.
+  /// kInference for few rows: it packs the weights at construction instead of in each call, in
+  /// memory of its own. Call pack() when they have changed.
   enum class Mode { kTraining, kRecomputing, kInference, kGenerating };
   /// vocabulary: number of real tokens, <= config.vocab_size. The padding rows above it get no
   /// probability and no gradient.
@@ -75,7 +75,8 @@ class Model {
   void clear_state();
 
   /// Redraws the blocks' random arrays; (seed, number) determines them. Training step s (from 1)
-  /// uses draw s. Evaluation and generation use draw 0, which a new model has.
+  /// uses draw s. Evaluation and generation use draw 0, which a new model has. In
+  /// Mode::kGenerating this packs again, too.
   void draw(uint64_t number);
   /// The arrays that draw() fills, for callers that set their own values. Each has the name of the
   /// parameter that would replace it.
@@ -112,7 +113,8 @@ constexpr Model::Mode training_mode(bool recompute) {
   return recompute ? Model::Mode::kRecomputing : Model::Mode::kTraining;
 }
 
-/// Returns the bytes() of a Model with these arguments, without making it.
+/// Returns the bytes() of a Model with these arguments, without making it. A model of more than
+/// kMostParameters, which cannot be made, counts without packed weights.
 size_t model_bytes(const Config& config, int T, int B, Model::Mode mode);
 
 /// Floating-point operations per token of all matrix products of a training step on windows of T

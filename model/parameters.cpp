@@ -59,6 +59,7 @@ int64_t parameter_count(const std::vector<Parameter>& table) {
 }
 
 Parameters::Parameters(const Config& config, Arrays arrays) : table_(parameter_table(config)) {
+  for (size_t i = 0; i < table_.size(); ++i) rows_.emplace(table_[i].name, i);
   if (arrays == Arrays::kNone) return;
   const int64_t floats = table_.back().offset + (table_.back().count + 15) / 16 * 16;
   if (floats > kMostParameters)
@@ -75,10 +76,9 @@ Parameters::Parameters(const Config& config, Arrays arrays) : table_(parameter_t
 }
 
 const Parameter& Parameters::find(std::string_view name) const {
-  const auto found = std::find_if(table_.begin(), table_.end(),
-                                  [&](const Parameter& p) { return p.name == name; });
-  if (found == table_.end()) fail("there is no parameter '{}'", name);
-  return *found;
+  const auto found = rows_.find(name);
+  if (found == rows_.end()) fail("there is no parameter '{}'", name);
+  return table_[found->second];
 }
 
 Tensor Parameters::view(const Tensor& flat, const Parameter& parameter) const {

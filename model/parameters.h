@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -54,7 +56,8 @@ int64_t parameter_count(const std::vector<Parameter>& table);
 class Parameters {
  public:
   /// kWeights: only the weights, for a model that is used but not trained, in a quarter of the
-  /// memory. kNone: only the table, of any size. The other arrays and the views into them are null.
+  /// memory. kNone: only the table, of any size. The data of the arrays that there are not, and of
+  /// views into them, is null.
   enum class Arrays { kAll, kWeights, kNone };
   explicit Parameters(const Config& config, Arrays arrays = Arrays::kAll);
 
@@ -79,6 +82,7 @@ class Parameters {
 
  private:
   std::vector<Parameter> table_;
+  std::map<std::string, size_t, std::less<>> rows_;  // by name
   Arena arena_;
   Tensor weights_, gradients_, m_, v_;
 };

@@ -4,6 +4,8 @@
 
 #include "bench/harness/read_stream.h"
 #include "bench/workloads/workloads.h"
+#include "model/blocks/mmrec_block.h"
+#include "model/memory.h"
 #include "model/model.h"
 #include "runtime/threads.h"
 
@@ -30,13 +32,21 @@ struct Generation {
   Tensor logits;
 };
 
+/// Number of floats that a token reads: all parameters but the rows p and e of the fused
+/// projection, which feed nothing, and the slots of the drawn memory.
+int64_t weights_read(const Config& config) {
+  const int64_t D = config.dim,
+                unused = (MmrecBlock::kProjections - MmrecBlock::kProjected) * D * (D + 1),
+                slots = 2 * D * top_slots(config);
+  return parameter_count(parameter_table(config)) + config.layers * (slots - unused);
+}
+
 Workload token(const Config& config, const char* name, int B) {
-  const auto weights = static_cast<double>(parameter_count(parameter_table(config)));
   return {.op = "generation",
           .pass = {"", name},
           .sizes = {B},
           .flops = B * training_flops(config, 1) / 3,
-          .bytes = 4 * weights,
+          .bytes = 4. * static_cast<double>(weights_read(config)),
           .tokens = 1. * B,
           .prepare = [=](Operands& o) -> Invocation {
             const IntTensor ids = o.ids(B, config.vocab_size).reshape({1, B});
@@ -49,12 +59,12 @@ Workload token(const Config& config, const char* name, int B) {
           }};
 }
 
-/// Reads all weights once, split over the threads: no token can take less.
+/// Reads as many weights once, split over the threads: no token can take less.
 Workload reading(const Config& config, const char* name, int B) {
   Workload limit = token(config, name, B);
   limit.flops = 0;
   limit.prepare = [=](Operands& o) {
-    const int64_t unit = 128, units = parameter_count(parameter_table(config)) / unit;
+    const int64_t unit = 128, units = weights_read(config) / unit;
     const Tensor weights = o.uniform({static_cast<int>(units * unit)});
     return Invocation{.run = [=] {
       const int64_t parts = num_threads();

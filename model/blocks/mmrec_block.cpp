@@ -58,13 +58,6 @@ Linear declare_unfused(const ParameterScope& p, int D) {
                          D, D);
 }
 
-/// Views of the two halves of mdi.W_g, [D][D] each.
-struct MdiGate {
-  MdiGate(const Linear& gate, int D)
-      : z(gate.weight.columns(0, D)), h(gate.weight.columns(D, 2 * D)) {}
-  ops::Weight z, h;
-};
-
 ops::RecurrenceWeights lay_out_recurrence(int D, Arena& arena) {
   const int panels = ops::recurrence_panels(D);
   return {arena.tensor({panels, D, 2, kRecurrencePanel}),
@@ -152,7 +145,12 @@ MmrecBlock::Weights::Weights(const Config& config, const ParameterScope& p) {
   core_gate = p.linear("W_g", D, D, {{kUnits}, {kChannels}});
   norm1 = p.norm("norm1", D);
   const Tensor norm2 = p.norm("norm2", D);
-  mdi_gate = p.linear("mdi.W_g", D, 2 * D, {{kUnits}, {kChannels, kChannels}});  // z and h
+  const Linear mdi_gate = p.linear("mdi.W_g", D, 2 * D, {{kUnits}, {kChannels, kChannels}});
+  if (mdi_gate.weight.rank() != 0) {  // not a table's scope
+    mdi_gate_z = mdi_gate.weight.columns(0, D);
+    mdi_gate_h = mdi_gate.weight.columns(D, 2 * D);
+  }
+  mdi_gate_bias = mdi_gate.bias;
   const Linear gamma_in = p.linear("mdi.W_gamma.0", R, D, {{kUnits}, {kChannels}}),
                gamma_out = p.linear("mdi.W_gamma.2", D, R, {{kUnits}, {kUnits}});
   const Linear context_in = p.linear("mdi.W_context.0", R, D, {{kUnits}, {kUnits}}),  // of k
@@ -225,7 +223,7 @@ std::vector<PackableWeight> MmrecBlock::packable_weights() {
   Weights& w = weights_;
   ops::MdiGammaWeights& gamma = w.mdi_gamma;
   std::vector<PackableWeight> weights = {{&w.projection.weight, w.norm1},
-                                         {&w.mdi_gate.weight},
+                                         {&w.mdi_gate_z},
                                          {&gamma.gamma_in},
                                          {&gamma.gamma_out},
                                          {&gamma.context_in},
@@ -247,7 +245,7 @@ void MmrecBlock::lay_out_packed(Arena& arena) {
 
 void MmrecBlock::pack() {
   Block::pack();
-  ops::recurrence_pack(weights_.core_gate.weight, MdiGate(weights_.mdi_gate, D_).h, packed_);
+  ops::recurrence_pack(weights_.core_gate.weight, weights_.mdi_gate_h, packed_);
 }
 
 void MmrecBlock::lay_out_saved(Arena& arena) {
@@ -328,7 +326,6 @@ void MmrecBlock::forward(const Tensor& x, const Tensor& state, const BlockDropou
                          const Tensor& y) {
   const Weights& w = weights_;
   const Saved& s = saved_;
-  const MdiGate mdi_gate(w.mdi_gate, D_);
   const Projected in(s.qkvz);
   divide(state);
 
@@ -336,8 +333,8 @@ void MmrecBlock::forward(const Tensor& x, const Tensor& state, const BlockDropou
   ops::hem_forward(x, w.norm1, w.projection.weight, w.projection.bias, s.rstd, s.qkvz);
   ops::mdi_gamma_forward(in.z, in.k, w.mdi_gamma, s.mdi_gamma, s.gm);
   if (config_.dpg) ops::dpg_gamma_forward(in.z, w.dpg_gamma, s.dpg_hidden, s.gamma);
-  ops::linear(in.z, mdi_gate.z, by_row(s.mdi_input), {.bias = w.mdi_gate.bias});
-  if (packed_.forward.rank() == 0) ops::recurrence_pack(w.core_gate.weight, mdi_gate.h, s.packed);
+  ops::linear(in.z, w.mdi_gate_z, by_row(s.mdi_input), {.bias = w.mdi_gate_bias});
+  if (packed_.forward.rank() == 0) ops::recurrence_pack(w.core_gate.weight, w.mdi_gate_h, s.packed);
 
   for (const Chunk& chunk : chunks_) {
     forward_chunk(chunk, x, state, dropout, y);
@@ -406,7 +403,6 @@ void MmrecBlock::backward(const Tensor& dy, const Tensor& x, const BlockDropout&
   const Weights &w = weights_, &g = gradients_;
   const Saved& s = saved_;
   const Temporaries& d = temporaries_;
-  const MdiGate mdi_gate(w.mdi_gate, D_), dmdi_gate(g.mdi_gate, D_);
   const Projected in(s.qkvz), din(d.dqkvz);
 
   auxiliary_loss_ = 0;
@@ -414,8 +410,8 @@ void MmrecBlock::backward(const Tensor& dy, const Tensor& x, const BlockDropout&
     backward_chunk(*chunk, dy, dropout, share);
 
   const Tensor dmdi = by_row(d.dpre).columns(D_, 2 * D_);
-  ops::linear_gradients(dmdi, in.z, dmdi_gate.z);
-  ops::gemm_nn(dmdi, mdi_gate.z, din.z, {.residual = din.z, .beta = 1.f});
+  ops::linear_gradients(dmdi, in.z, g.mdi_gate_z);
+  ops::gemm_nn(dmdi, w.mdi_gate_z, din.z, {.residual = din.z, .beta = 1.f});
   if (config_.dpg)
     ops::dpg_gamma_backward(d.dgamma, din.z, in.z, w.dpg_gamma, s.dpg_hidden, s.gamma, din.z,
                             g.dpg_gamma);
@@ -432,7 +428,6 @@ void MmrecBlock::backward_chunk(const Chunk& chunk, const Tensor& dy, const Bloc
   const Weights &w = weights_, &g = gradients_;
   const Saved& s = saved_;
   const Temporaries& d = temporaries_;
-  const MdiGate dmdi_gate(g.mdi_gate, D_);
   const Projected in(rows_of(chunk, s.qkvz)), din(rows_of(chunk, d.dqkvz));
   const BlockDropout masks = masks_of(dropout, chunk.index);
   const Tensor dr = rows_of(chunk, d.dr), states = states_of(chunk, s.state),
@@ -483,7 +478,7 @@ void MmrecBlock::backward_chunk(const Chunk& chunk, const Tensor& dy, const Bloc
   }
   const Tensor dpre = rows_of(chunk, by_row(d.dpre));
   ops::linear_gradients(dpre.columns(0, D_), h_previous, g.core_gate.weight, g.core_gate.bias);
-  ops::linear_gradients(dpre.columns(D_, 2 * D_), h_previous, dmdi_gate.h, g.mdi_gate.bias);
+  ops::linear_gradients(dpre.columns(D_, 2 * D_), h_previous, g.mdi_gate_h, g.mdi_gate_bias);
 }
 
 /// From the gradient of h + attention to those of the query's two summands and of h.

@@ -64,7 +64,9 @@ class MmrecBlock : public Block {
     /// Without, the matrices W_q, W_k, W_v, W_z below each other.
     Linear projection;
     Linear core_gate;  ///< W_g
-    Linear mdi_gate;   ///< mdi.W_g, [D][2D]: one half for z, one for h
+    /// mdi.W_g, [D][2D]: one half for z, one for h.
+    ops::Weight mdi_gate_z;
+    Tensor mdi_gate_h, mdi_gate_bias;
     ops::MdiGammaWeights mdi_gamma;
     ops::DpgGammaWeights dpg_gamma;          ///< with DPG, else empty
     ops::PlanningLossWeights planning_loss;  ///< with UBOO, else empty

@@ -30,12 +30,12 @@ void attention_forward(const Tensor& q, const Weight& keys, const Tensor& values
   check_shape("attention_forward: keys", keys, {S, D});
   check_shape("attention_forward: values", values, {S, D});
   check_shape("attention_forward: context", context, {N, D});
-  if (keys.is_packed()) check_packed("attention_forward: keys", keys);
+  const bool is_packed = all_packed("attention_forward: keys", {&keys});
   if (N == 0) return;
   static Kernel forward("attention", "forward"), packed("attention", "packed");
-  (keys.is_packed() ? packed : forward)(
+  (is_packed ? packed : forward)(
       {.flops = 4.0 * N * S * D, .sizes = {N, S, H, D}}, by_head("attention_forward: q", q, N, H),
-      keys.is_packed() ? keys.packed : by_head("attention_forward: keys", keys, S, H),
+      is_packed ? keys.packed : by_head("attention_forward: keys", keys, S, H),
       by_head("attention_forward: values", values, S, H), p,
       by_head("attention_forward: context", context, N, H));
 }

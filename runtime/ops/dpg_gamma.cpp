@@ -22,10 +22,7 @@ void dpg_gamma_forward(const Tensor& z, const DpgGammaWeights& w, const Tensor& 
   const int N = z.size(0), D = z.size(1), R = hidden.size(1);
   check_weights("dpg_gamma_forward: weights", w, D, R);
   check_shape("dpg_gamma_forward: gamma", gamma, {N, D});
-  const bool is_packed = w.down.is_packed();
-  if (is_packed)
-    for (const Weight* weight : {&w.down, &w.up})
-      check_packed("dpg_gamma_forward: weights", *weight);
+  const bool is_packed = all_packed("dpg_gamma_forward: weights", {&w.down, &w.up});
   if (N == 0) return;
   static Kernel forward("dpg_gamma", "forward"), packed("dpg_gamma", "packed");
   (is_packed ? packed : forward)({.flops = 4.0 * N * D * R, .sizes = {N, D, R}}, z,

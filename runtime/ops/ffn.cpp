@@ -29,11 +29,7 @@ void ffn_forward(const Tensor& r, const FfnWeights& w, const Dropout& hidden, co
   check("ffn_forward", r, y, w, saved);
   if (hidden.p != out.p)
     fail("ffn_forward: both masks must have the same probability, not {} and {}", hidden.p, out.p);
-  const bool is_packed = w.in.is_packed();
-  if (is_packed) {
-    check_packed("ffn_forward: in", w.in);
-    check_packed("ffn_forward: out", w.out);
-  }
+  const bool is_packed = all_packed("ffn_forward: weights", {&w.in, &w.out});
   if (r.size(0) == 0) return;
   static Kernel forward("ffn", "forward"), packed("ffn", "packed");
   (is_packed ? packed : forward)({.flops = 4.0 * static_cast<double>(r.count()) * w.in.size(0),

@@ -57,9 +57,9 @@ void gemm_tn(const Tensor& a, const Tensor& b, const Tensor& c, const GemmEpilog
 }
 
 void linear(const Tensor& x, const Weight& weight, const Tensor& y, const GemmEpilogue& epilogue) {
-  if (!weight.is_packed()) return gemm_nt(x, weight, y, epilogue);
+  if (!all_packed("linear: weight", {&weight})) return gemm_nt(x, weight, y, epilogue);
   check_shape("linear: x", x, {-1, -1});
-  check_packed("linear: weight", weight, {-1, x.size(1)});
+  check_shape("linear: weight", weight, {-1, x.size(1)});
   check_shape("linear: y", y, {x.size(0), weight.size(0)});
   static Kernel kernel("gemm", "packed");
   run(kernel, "linear: bias or residual", x, weight.packed, y, x.size(1), epilogue);

@@ -13,11 +13,11 @@ void hem_forward(const Tensor& x, const Tensor& norm_weight, const Weight& weigh
   check_shape("hem_forward: bias", bias, {P});
   check_shape("hem_forward: rstd", rstd, {N});
   check_shape("hem_forward: y", y, {N, P});
-  if (weight.is_packed()) check_packed("hem_forward: weight", weight);
+  const bool is_packed = all_packed("hem_forward: weight", {&weight});
   if (N == 0) return;
   static Kernel forward("hem", "forward"), packed("hem", "packed");
-  (weight.is_packed() ? packed : forward)({.flops = 2.0 * N * P * D, .sizes = {N, P, D}}, x,
-                                          norm_weight, weight.operand(), bias, rstd, y);
+  (is_packed ? packed : forward)({.flops = 2.0 * N * P * D, .sizes = {N, P, D}}, x, norm_weight,
+                                 weight.operand(), bias, rstd, y);
 }
 
 void hem_backward(const Tensor& dy, const Tensor& residual, const Tensor& x, const Tensor& rstd,

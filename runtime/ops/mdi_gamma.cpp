@@ -41,10 +41,8 @@ void mdi_gamma_forward(const Tensor& z, const Tensor& k, const MdiGammaWeights& 
   check_weights("mdi_gamma_forward", w, sizes);
   const auto [N, D, R] = sizes;
   check_shape("mdi_gamma_forward: gm", gm, {N, D});
-  const bool is_packed = w.gamma_in.is_packed();
-  if (is_packed)
-    for (const Weight* weight : {&w.gamma_in, &w.gamma_out, &w.context_in, &w.context_out})
-      check_packed("mdi_gamma_forward: weights", *weight);
+  const bool is_packed = all_packed("mdi_gamma_forward: weights",
+                                    {&w.gamma_in, &w.gamma_out, &w.context_in, &w.context_out});
   if (N == 0) return;
   static Kernel forward("mdi_gamma", "forward"), packed("mdi_gamma", "packed");
   (is_packed ? packed : forward)(

@@ -1,17 +1,14 @@
 #include "runtime/ops/weight.h"
 
 #include "runtime/threads.h"
+#include "support/error.h"
 
 namespace mmrec::ops {
 
-Weight Weight::columns(int begin, int end) const {
-  Weight part = Tensor::columns(begin, end);
-  if (is_packed()) part.packed = packed.slice(1, begin, end);
-  return part;
-}
-
 void pack(const Weight& weight, const Tensor& norm) {
-  check_packed("pack", weight);
+  check_shape("pack: weight", weight, {-1, -1});
+  if (!all_packed("pack: packed", {&weight}))
+    fail("pack: the weight has no memory for a packed copy");
   const int out = weight.size(0), in = weight.size(1);
   if (norm.rank() != 0) check_shape("pack: norm", norm, {in});
   parallel_for(weight.packed.size(0), [&](int panel) {
@@ -29,10 +26,17 @@ void pack(const Weight& weight, const Tensor& norm) {
   });
 }
 
-void check_packed(const char* what, const Weight& weight, std::initializer_list<int> shape) {
-  check_shape(what, weight, shape);
-  check_shape(what, weight.packed,
-              {(weight.size(0) + kWeightPanel - 1) / kWeightPanel, weight.size(1), kWeightPanel});
+bool all_packed(const char* what, std::initializer_list<const Weight*> weights) {
+  const bool packed = (*weights.begin())->is_packed();
+  for (const Weight* weight : weights) {
+    if (weight->is_packed() != packed)
+      fail("{}: some weights are packed, and others are not", what);
+    if (packed)
+      check_shape(
+          what, weight->packed,
+          {(weight->size(0) + kWeightPanel - 1) / kWeightPanel, weight->size(1), kWeightPanel});
+  }
+  return packed;
 }
 
 }  // namespace mmrec::ops

@@ -22,8 +22,6 @@ struct Weight : Tensor {
   bool is_packed() const { return packed.rank() != 0; }
   /// What a kernel reads: the packed copy if there is one.
   const Tensor& operand() const { return is_packed() ? packed : *this; }
-  /// The part of the inputs [begin, end).
-  Weight columns(int begin, int end) const;
 
   /// [out / kWeightPanel, rounded up][in][kWeightPanel]: panels of outputs, padded with zeros; or
   /// empty.
@@ -33,8 +31,8 @@ struct Weight : Tensor {
 /// Fills weight.packed. `norm` [in]: factors of the inputs, for a layer behind a norm; or empty.
 void pack(const Weight& weight, const Tensor& norm = {});
 
-/// Throws an Error unless the matrix has this shape and weight.packed that of the matrix.
-void check_packed(const char* what, const Weight& weight,
-                  std::initializer_list<int> shape = {-1, -1});
+/// Returns whether the weights are packed. Throws an Error if only some are, or if a packed copy
+/// has another shape than its matrix.
+bool all_packed(const char* what, std::initializer_list<const Weight*> weights);
 
 }  // namespace mmrec::ops

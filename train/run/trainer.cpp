@@ -157,11 +157,11 @@ MetricsRow Trainer::validate() {
 Sample Trainer::sample() {
   const Context::Use use(context_);
   const Tokenizer& tokenizer = data_.tokenizer;
-  TextGenerator generator(config(), tokenizer.size(), parameters_, options_.seed,
-                          {.seed = options_.seed}, 1, options_.sequence);
   Sample sample;
   do_part(TrainingProgress::kSample, [&] {
     try {
+      TextGenerator generator(config(), tokenizer.size(), parameters_, options_.seed,
+                              {.seed = options_.seed}, 1, options_.sequence);
       generator.read_prompt(neutral_prompt(tokenizer));
       for (int64_t i = 0; i < options_.sample_tokens; ++i) {
         const std::span<const int32_t> ids = generator.choose();

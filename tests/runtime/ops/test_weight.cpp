@@ -38,17 +38,6 @@ TEST(Weight, PackedInPanelsWithZerosAfterTheLastOutput) {
     }
 }
 
-TEST(Weight, PartOfTheInputs) {
-  Packable p(kDense);
-  ops::pack(p.weight);
-  const ops::Weight part = p.weight.columns(2, 5);
-  EXPECT_EQ(part.shape_string(), p.weight.Tensor::columns(2, 5).shape_string());
-  const GuardedTensor x = p.random.input({3, 3}), y = output({3, kOut}), want = output({3, kOut});
-  ops::linear(x, part, y);
-  ops::gemm_nt(x, p.matrix.view().columns(2, 5), want);
-  expect_close("y", y, want);
-}
-
 TEST(Weight, WrongShapesThrow) {
   Packable p(kDense);
   const GuardedTensor x = p.random.input({3, kIn}), y = output({3, kOut}),
@@ -58,6 +47,9 @@ TEST(Weight, WrongShapesThrow) {
   wrong.packed = small;
   expect_error([&] { ops::pack(wrong); }, {"pack"});
   expect_error([&] { ops::linear(x, wrong, y); }, {"linear", "weight"});
+  const ops::Weight plain = p.matrix.view();
+  expect_error([&] { ops::pack(plain); }, {"pack", "no memory"});
+  expect_error([&] { ops::all_packed("ffn", {&p.weight, &plain}); }, {"ffn", "some", "not"});
 }
 
 }  // namespace
