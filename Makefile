@@ -40,7 +40,9 @@ tune: build  ## find the fastest schedules, build with them, test and time them 
 bench: build  ## time the kernels
 	@$(BUILD_DIR)/bin/bench
 
-bench-rivals: build  ## time PyTorch and JAX in turn with ours (installs them the first time)
+bench-rivals: build  ## time PyTorch, JAX, MKL and OpenBLAS in turn with ours (installs them the first time)
+	@bench/rivals/setup.sh
+	@$(BUILD_DIR)/bin/bench --suite gemm
 	@bench/rivals/python/setup.sh
 	@.venv-rivals/bin/python bench/rivals/python/driver.py --bench $(BUILD_DIR)/bin/bench \
 	  --json $(BUILD_DIR)/bench-rivals.json

@@ -1,9 +1,11 @@
 #include "bench/rivals/rivals.h"
 
+#include <utility>
+
 namespace mmrec::bench {
 
 std::vector<Rival> rivals() {
-  return {
+  std::vector<Rival> all = {
 #if defined(MMREC_RIVAL_ONEDNN)
       onednn(),   onednn_sgemm(), onednn_packed(),
 #endif
@@ -14,6 +16,8 @@ std::vector<Rival> rivals() {
       eigen(),
 #endif
   };
+  for (Rival& rival : wheels()) all.push_back(std::move(rival));
+  return all;
 }
 
 }  // namespace mmrec::bench

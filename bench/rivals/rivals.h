@@ -30,8 +30,11 @@ struct Rival {
   void (*rest)();
 };
 
-/// Returns the rivals found when the build was configured.
+/// Returns the rivals found when the build was configured, and those of wheels().
 std::vector<Rival> rivals();
+
+/// Returns those of the libraries that setup.sh installs which are there.
+std::vector<Rival> wheels();
 
 // Each is defined in rival_<name>.cpp.
 Rival onednn();
