@@ -39,10 +39,12 @@ class LinearCrossEntropy : public FusibleGenerator<T> {
   /// of `outer` around it. A panel is more vectors than fit the registers together with a few rows:
   /// some at a time go along the depth.
   void schedule_sums(Stage sums, VarOrRVar tile, RVar depth, std::vector<VarOrRVar> outer) {
+    int at_once = this->vectors_of_tile() * this->lanes();
+    while (kLinearCrossEntropyPanel % at_once) at_once -= this->lanes();
     Var vectors("vectors");
     std::vector<VarOrRVar> order{i, tile, depth, vectors};
     order.insert(order.end(), outer.begin(), outer.end());
-    sums.split(i, vectors, i, this->vectors_of_tile() * this->lanes())
+    sums.split(i, vectors, i, at_once)
         .reorder(order)
         .vectorize(i, this->lanes())
         .unroll(i)
