@@ -1,6 +1,10 @@
 #include "bench/harness/read_stream.h"
 
+#include <algorithm>
+#include <atomic>
 #include <cstring>
+
+#include "runtime/threads.h"
 
 namespace mmrec::bench {
 
@@ -53,9 +57,17 @@ Read widest_read() {
 
 }  // namespace
 
-float read_stream(const float* data, int64_t count) {
-  static const Read read = widest_read();
-  return read(data, count);
+void read_in_parts(const float* data, int64_t count, int parts, int times) {
+  constexpr int64_t kUnit = 128;
+  const int64_t units = count / kUnit, used_parts = std::min<int64_t>(parts, units);
+  parallel_for(static_cast<int>(used_parts), [&](int part) {
+    const int64_t begin = units * part / used_parts * kUnit,
+                  end = units * (part + 1) / used_parts * kUnit;
+    static const Read read = widest_read();
+    static std::atomic<float> used;
+    for (int i = 0; i < times; ++i)
+      used.store(read(data + begin, end - begin), std::memory_order_relaxed);
+  });
 }
 
 }  // namespace mmrec::bench

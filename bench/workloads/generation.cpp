@@ -1,5 +1,3 @@
-#include <algorithm>
-#include <atomic>
 #include <memory>
 
 #include "bench/harness/read_stream.h"
@@ -64,16 +62,10 @@ Workload reading(const Config& config, const char* name, int B) {
   Workload limit = token(config, name, B);
   limit.flops = 0;
   limit.prepare = [=](Operands& o) {
-    const int64_t unit = 128, units = weights_read(config) / unit;
-    const Tensor weights = o.uniform({static_cast<int>(units * unit)});
-    return Invocation{.run = [=] {
-      const int64_t parts = num_threads();
-      parallel_for(static_cast<int>(parts), [&](int part) {
-        const int64_t begin = units * part / parts * unit, end = units * (part + 1) / parts * unit;
-        static std::atomic<float> used;
-        used.store(read_stream(weights.data() + begin, end - begin), std::memory_order_relaxed);
-      });
-    }};
+    constexpr int kUnit = 128;  // of read_in_parts
+    const int count = static_cast<int>(weights_read(config) / kUnit * kUnit);
+    const Tensor weights = o.uniform({count});
+    return Invocation{.run = [=] { read_in_parts(weights.data(), count, num_threads(), 1); }};
   };
   return limit;
 }

@@ -1,7 +1,5 @@
 #include "bench/reference/recurrence.h"
 
-#include <algorithm>
-#include <atomic>
 #include <memory>
 
 #include "bench/harness/print.h"
@@ -42,17 +40,8 @@ void add_limits(Cases& cases, const Workload& work, int T, int D) {
     limit.bytes = 4. * static_cast<double>(T * count);
     limit.prepare = [=](Operands& o) {
       const Tensor weights = o.uniform({D, 2, ops::recurrence_padded(D)}, -0.1f, 0.1f);
-      return Invocation{.run = [=] {
-        const int64_t unit = 128,
-                      parts = all_cores ? std::min<int64_t>(num_threads(), count / unit) : 1;
-        parallel_for(static_cast<int>(parts), [&](int part) {
-          const int64_t begin = count / unit * part / parts * unit,
-                        end = count / unit * (part + 1) / parts * unit;
-          static std::atomic<float> used;
-          for (int t = 0; t < T; ++t)
-            used.store(read_stream(weights.data() + begin, end - begin), std::memory_order_relaxed);
-        });
-      }};
+      return Invocation{
+          .run = [=] { read_in_parts(weights.data(), count, all_cores ? num_threads() : 1, T); }};
     };
     cases.add_limit(limit, all_cores ? "weights_all_cores" : "weights_one_core");
   }
