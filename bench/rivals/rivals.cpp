@@ -4,7 +4,9 @@
 
 namespace mmrec::bench {
 
-std::vector<Rival> rivals() {
+namespace {
+
+std::vector<Rival> find_rivals() {
   std::vector<Rival> all = {
 #if defined(MMREC_RIVAL_ONEDNN)
       onednn(),   onednn_sgemm(), onednn_packed(),
@@ -17,6 +19,13 @@ std::vector<Rival> rivals() {
 #endif
   };
   for (Rival& rival : wheels()) all.push_back(std::move(rival));
+  return all;
+}
+
+}  // namespace
+
+const std::vector<Rival>& rivals() {
+  static const std::vector<Rival> all = find_rivals();
   return all;
 }
 

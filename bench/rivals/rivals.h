@@ -31,7 +31,7 @@ struct Rival {
 };
 
 /// Returns the rivals found when the build was configured, and those of wheels().
-std::vector<Rival> rivals();
+const std::vector<Rival>& rivals();
 
 /// Returns those of the libraries that setup.sh installs which are there.
 std::vector<Rival> wheels();

@@ -95,7 +95,7 @@ std::vector<std::vector<int>> crossed(const std::vector<int>& first,
 
 ops::Weight random_weight(Operands& o, int out, int in, bool packed) {
   ops::Weight weight = o.uniform({out, in});
-  if (packed) weight.packed = o.output({(out + kWeightPanel - 1) / kWeightPanel, in, kWeightPanel});
+  if (packed) weight.packed = o.output({ops::weight_panels(out), in, kWeightPanel});
   return weight;
 }
 

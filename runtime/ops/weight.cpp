@@ -32,9 +32,8 @@ bool all_packed(const char* what, std::initializer_list<const Weight*> weights) 
     if (weight->is_packed() != packed)
       fail("{}: some weights are packed, and others are not", what);
     if (packed)
-      check_shape(
-          what, weight->packed,
-          {(weight->size(0) + kWeightPanel - 1) / kWeightPanel, weight->size(1), kWeightPanel});
+      check_shape(what, weight->packed,
+                  {weight_panels(weight->size(0)), weight->size(1), kWeightPanel});
   }
   return packed;
 }

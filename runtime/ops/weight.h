@@ -8,6 +8,9 @@
 
 namespace mmrec::ops {
 
+/// Number of panels of a packed weight.
+constexpr int weight_panels(int out) { return (out + kWeightPanel - 1) / kWeightPanel; }
+
 /// The matrix [out][in] of a linear layer, and optionally a copy that is packed for products with
 /// few rows, in which packing takes longer than multiplying. Functions that take a Weight use the
 /// copy if there is one. It does not follow the matrix: pack again when the matrix has changed.
@@ -17,13 +20,13 @@ struct Weight : Tensor {
 
   /// Takes memory for the packed copy.
   void lay_out_packed(Arena& arena) {
-    packed = arena.tensor({(size(0) + kWeightPanel - 1) / kWeightPanel, size(1), kWeightPanel});
+    packed = arena.tensor({weight_panels(size(0)), size(1), kWeightPanel});
   }
   bool is_packed() const { return packed.rank() != 0; }
   /// What a kernel reads: the packed copy if there is one.
   const Tensor& operand() const { return is_packed() ? packed : *this; }
 
-  /// [out / kWeightPanel, rounded up][in][kWeightPanel]: panels of outputs, padded with zeros; or
+  /// [weight_panels(out)][in][kWeightPanel]: panels of outputs, padded with zeros; or
   /// empty.
   Tensor packed;
 };
