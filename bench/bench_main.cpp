@@ -1,7 +1,10 @@
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <string_view>
 
 #include "bench/harness/google.h"
@@ -33,7 +36,7 @@ void warn_of_other_programs() {
 }
 
 struct Options {
-  std::string suite, op, mca, json_file, html_file;
+  std::string suite, op, mca, only, json_file, html_file;
   double seconds = 0.25;
   bool list = false;
 };
@@ -54,6 +57,8 @@ void add_options(CLI::App& app, Options& options) {
       ->check(not_empty)
       ->excludes("--suite")
       ->excludes("--compare");
+  app.add_option("--only", options.only, "keep the rows whose name has a match of this regex")
+      ->check(not_empty);
   number(app, "--seconds", options.seconds, "of measuring for each row of a table",
          {.more_than = 0});
   app.add_option("--json", options.json_file,
@@ -65,6 +70,20 @@ void add_options(CLI::App& app, Options& options) {
                "print the names of the rows, of the suite or operation if one is given");
 }
 
+/// Returns the rows whose name has a match of a regular expression, and all rows if it is empty.
+std::vector<Case> matching(const std::string& regex, const std::vector<Case>& rows) {
+  std::vector<Case> matches;
+  try {
+    const std::regex pattern(regex);
+    std::ranges::copy_if(rows, std::back_inserter(matches),
+                         [&](const Case& row) { return std::regex_search(row.name(), pattern); });
+  } catch (const std::regex_error&) {
+    fail_usage("--only: '{}' is no regular expression", regex);
+  }
+  if (matches.empty()) fail_usage("--only: no row's name has a match of '{}'; see --list", regex);
+  return matches;
+}
+
 MachinePeak measure_peak() {
   const MachinePeak peak = measure_machine_peak();
   if (peak.disturbed())
@@ -74,7 +93,7 @@ MachinePeak measure_peak() {
 
 /// `google`: the program's name and the options for Google Benchmark.
 void run(const Options& options, const std::vector<char*>& google, const Program& program) {
-  const auto& [suite, op, mca, json_file, html_file, seconds, list] = options;
+  const auto& [suite, op, mca, only, json_file, html_file, seconds, list] = options;
   const bool table = !suite.empty() || !op.empty();
   if ((table || list || !mca.empty()) && google.size() > 1)
     fail_usage("{} does not go with --suite, --compare, --mca or --list", google[1]);
@@ -82,10 +101,14 @@ void run(const Options& options, const std::vector<char*>& google, const Program
     fail_usage(
         "--json and --html go with --suite or --compare; for all rows there is "
         "--benchmark_out=<file>");
+  if (!table && !list && !only.empty())
+    fail_usage(
+        "--only goes with --suite, --compare or --list; for all rows there is "
+        "--benchmark_filter=<regex>");
   if (!mca.empty()) return print_mca(mca);
-  const std::vector<Case> rows = !suite.empty() ? suite_cases(suite)
-                                 : !op.empty()  ? operation_cases(op)
-                                                : all_cases();
+  const std::vector<Case> rows = matching(only, !suite.empty() ? suite_cases(suite)
+                                                : !op.empty()  ? operation_cases(op)
+                                                               : all_cases());
   if (list) {
     for (const Case& row : rows) print_line("{}", row.name());
     return;
@@ -103,10 +126,10 @@ void run(const Options& options, const std::vector<char*>& google, const Program
   const MachinePeak peak = measure_peak();
   if (!program.quiet()) print_header(header_lines(peak));
   const Measuring measuring{.seconds = seconds, .seed = program.seed()};
-  const Report report{
-      suite.empty() ? "operation " + op : "suite " + suite,
-      suite.empty() ? print_comparison(rows, peak, measuring) : print_suite(suite, peak, measuring),
-      peak};
+  const Report report{suite.empty() ? "operation " + op : "suite " + suite,
+                      suite.empty() ? print_comparison(rows, peak, measuring)
+                                    : print_suite(suite, rows, peak, measuring),
+                      peak};
   if (disturbed(report.groups)) warn_of_other_programs();
   if (!json_file.empty()) write_file_atomically(json_file, report_json(report).dump(1) + "\n");
   if (!html_file.empty()) write_file_atomically(html_file, report_html(report));
@@ -118,17 +141,18 @@ void run(const Options& options, const std::vector<char*>& google, const Program
 int main(int argc, char** argv) {
   using namespace mmrec;
   using namespace mmrec::bench;
-  Program program("bench",
-                  "Times every operation in every variant, and the whole training step, on the "
-                  "model's shapes.\n"
-                  "Without --suite or --compare all rows run under Google Benchmark, whose options "
-                  "(--benchmark_filter=<regex>,\n"
-                  "--benchmark_repetitions=<n>, --benchmark_format=json, --benchmark_out=<file>, "
-                  "..) are all there.",
-                  "bench --suite gemm --html gemm.html\n  bench --compare scan\n  bench --mca "
-                  "gemm:packed:nt\n  bench "
-                  "--benchmark_filter='^linear_cross_entropy/.*/512x5000x128$' "
-                  "--benchmark_repetitions=5");
+  Program program(
+      "bench",
+      "Times every operation in every variant, and the whole training step, on the "
+      "model's shapes.\n"
+      "Without --suite or --compare all rows run under Google Benchmark, whose options "
+      "(--benchmark_filter=<regex>,\n"
+      "--benchmark_repetitions=<n>, --benchmark_format=json, --benchmark_out=<file>, "
+      "..) are all there.",
+      "bench --suite gemm --html gemm.html\n  bench --compare scan --only fwd\n  bench --mca "
+      "gemm:packed:nt\n  bench "
+      "--benchmark_filter='^linear_cross_entropy/.*/512x5000x128$' "
+      "--benchmark_repetitions=5");
   Options options;
   add_options(program.app(), options);
 

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <bit>
 #include <chrono>
+#include <ctime>
+#include <thread>
 #include <utility>
 
 #include "runtime/rng.h"
@@ -99,6 +101,21 @@ void Prepared::warm_up(double seconds) const {
     do invocation_.run();
     while (std::chrono::steady_clock::now() < end);
   });
+}
+
+void Prepared::rest() const {
+  using namespace std::chrono_literals;
+  if (!rest_) return;
+  rest_();
+  constexpr auto kInterval = 1ms;
+  constexpr double kIdle = 0.1;  // of the interval
+  for (int i = 0; i < 500; ++i) {
+    const std::clock_t before = std::clock();  // of all threads of the process
+    std::this_thread::sleep_for(kInterval);
+    const std::chrono::duration<double> used(static_cast<double>(std::clock() - before) /
+                                             CLOCKS_PER_SEC);
+    if (used < kIdle * kInterval) return;
+  }
 }
 
 void Cases::add(Workload workload) {

@@ -101,8 +101,8 @@ struct Workload {
   /// Takes its arrays from the Operands and returns the call to time. Called twice: first without
   /// data, to count the arrays' bytes.
   std::function<Invocation(Operands&)> prepare;
-  /// Ends the call's own threads, which would disturb the next measurement. Called after each
-  /// sample. May be null.
+  /// Ends the call's own threads, which would disturb the next measurement, or does nothing if they
+  /// soon sleep by themselves. Called after each sample. Null: it has none.
   void (*rest)() = nullptr;
 };
 
@@ -137,11 +137,9 @@ class Prepared {
   /// All float arrays that the call reads or writes.
   std::span<const Tensor> arrays() const { return operands_.arrays(); }
   std::span<std::byte> memory() const { return operands_.memory(); }
-  /// Ends the call's own threads, so that the next measurement finds all cores free. Call it after
-  /// each sample.
-  void rest() const {
-    if (rest_) rest_();
-  }
+  /// Ends the call's own threads, and waits until they take no CPU time any more, so that the next
+  /// measurement finds all cores free. Call it after each sample.
+  void rest() const;
 
  private:
   Operands operands_;

@@ -14,9 +14,9 @@ namespace {
 
 // Long compared with the clock's resolution, short compared with typical disturbances.
 constexpr double kSampleSeconds = 1e-3;
-// Warm-up after the other contestants' samples, for the caches and for contestants with threads of
-// their own.
-constexpr double kSettleSeconds = 0.3e-3;
+// Warm-up after the other contestants' samples, for the caches and threads. The system may wake a
+// thread on its caller's core, and then needs some 3 ms to move it to the idle one.
+constexpr double kSettleSeconds = 5e-3;
 constexpr int kMinimumSamples = 7, kMaximumSamples = 1000;
 
 /// Returns the profile's row of the kernel that serves a call.

@@ -34,7 +34,8 @@ const Suite kSuites[] = {{"scan", {"scan", "affine_scan"}},
 constexpr const char* kDocumentedBaseline = "logspace";
 constexpr double kDocumentedLogspace = 0.101, kDocumentedProduct = 0.038;
 
-Groups print_documented(const MachinePeak& peak, const Measuring& measuring) {
+Groups print_documented(const std::vector<Case>& scans, const MachinePeak& peak,
+                        const Measuring& measuring) {
   print_line(
       "The scan in log space against the product: ms a call, best (median); GB/s of the product\n");
   print_line("{:<30}{:>20}{:>20}{:>10}{:>10}", "scan", "log space", "product", "ratio", "GB/s");
@@ -45,7 +46,7 @@ Groups print_documented(const MachinePeak& peak, const Measuring& measuring) {
              fmt::format("{:.3f}", kDocumentedLogspace), fmt::format("{:.3f}", kDocumentedProduct),
              "2.9x");
   Groups groups;
-  for (const std::vector<Case>& rows : grouped(operation_cases("scan"))) {
+  for (const std::vector<Case>& rows : grouped(scans)) {
     const std::vector<Result> group = time_in_turn(rows, measuring.seconds, measuring.seed);
     const auto baseline = std::ranges::find(
         group, kDocumentedBaseline, [](const Result& result) { return result.row.variant; });
@@ -118,9 +119,9 @@ std::vector<Case> suite_cases(const std::string& name) {
   return rows;
 }
 
-Groups print_suite(const std::string& suite, const MachinePeak& peak, const Measuring& measuring) {
-  if (suite == "documented") return print_documented(peak, measuring);
-  const std::vector<Case> rows = suite_cases(suite);
+Groups print_suite(const std::string& suite, const std::vector<Case>& rows, const MachinePeak& peak,
+                   const Measuring& measuring) {
+  if (suite == "documented") return print_documented(rows, peak, measuring);
   const Groups groups = print_table(rows, peak, measuring);
   print_rivals(groups);
   if (suite == "recurrence") print_second_passes(measuring.seed);

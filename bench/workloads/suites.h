@@ -16,9 +16,10 @@ std::vector<std::string> suite_names();
 std::vector<Case> suite_cases(const std::string& suite);
 std::vector<Case> operation_cases(const std::string& op);
 
-/// Measures a suite and prints its tables. `documented` compares the log-space scan with the
-/// dispatched one. All others print the rivals' summary if they have rivals; `train` and
+/// Measures rows of a suite and prints its tables. `documented` compares the log-space scan with
+/// the dispatched one. All others print the rivals' summary if they have rivals; `train` and
 /// `generation` also print the kernels' profile, `recurrence` the second passes of long sequences.
-Groups print_suite(const std::string& suite, const MachinePeak& peak, const Measuring& measuring);
+Groups print_suite(const std::string& suite, const std::vector<Case>& rows, const MachinePeak& peak,
+                   const Measuring& measuring);
 
 }  // namespace mmrec::bench
