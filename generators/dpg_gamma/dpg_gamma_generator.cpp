@@ -83,12 +83,12 @@ class DpgGammaBackward : public FusibleGenerator<DpgGammaBackward> {
 
     Matmul into_up(
         "into_up", D, R, N, [&](Expr i, Expr m) { return doutput(m, i); },
-        [&](Expr column, Expr i) { return hidden(column, i); }, tile());
+        [&](Expr column, Expr i) { return hidden(column, i); }, tile_over_rows());
     into_up.add_to(dup, r, d, into_up(r, d));
     add_column_sum(dup_bias, doutput, d, row);
     Matmul into_down(
         "into_down", R, D, N, [&](Expr i, Expr m) { return dhidden(m, i); },
-        [&](Expr column, Expr i) { return z(column, i); }, tile());
+        [&](Expr column, Expr i) { return z(column, i); }, tile_over_rows());
     into_down.add_to(ddown, d, r, into_down(d, r));
     add_column_sum(ddown_bias, dhidden, r, row);
 

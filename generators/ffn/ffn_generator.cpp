@@ -119,7 +119,7 @@ class FfnBackward : public FusibleGenerator<FfnBackward> {
     dsecond(d, n) = masked(mask_out, dy(d, n), mask_out(n * D + d) * dy(d, n));
     Matmul into_out(
         "into_out", D, F, N, [&](Expr k, Expr m) { return dsecond(m, k); },
-        [&](Expr column, Expr k) { return activated(column, k); }, tile());
+        [&](Expr column, Expr k) { return activated(column, k); }, tile_over_rows());
     Matmul into_hidden(
         "into_hidden", N, F, D, [&](Expr k, Expr m) { return dsecond(k, m); },
         [&](Expr column, Expr k) { return out(column, k); }, tile());
@@ -131,7 +131,7 @@ class FfnBackward : public FusibleGenerator<FfnBackward> {
     normalized(d, n) = fused ? r(d, n) * rstd(n) : norm(d) * r(d, n) * rstd(n);
     Matmul into_in(
         "into_in", F, D, N, [&](Expr k, Expr m) { return dhidden(m, k); },
-        [&](Expr column, Expr k) { return normalized(column, k); }, tile());
+        [&](Expr column, Expr k) { return normalized(column, k); }, tile_over_rows());
     Matmul into_rows(
         "into_rows", N, D, F, [&](Expr k, Expr m) { return dhidden(k, m); },
         [&](Expr column, Expr k) { return in(column, k); }, tile());

@@ -15,7 +15,8 @@ class GemmPacked : public GemmGenerator<MatmulGenerator<T>, layout> {
     Matmul product(
         "product", this->M(), this->N(), this->K(),
         [&](Expr k, Expr row) { return this->a_at(k, row); },
-        [&](Expr column, Expr k) { return this->b_at(column, k); }, this->tile());
+        [&](Expr column, Expr k) { return this->b_at(column, k); },
+        layout == Layout::kTN ? this->tile_over_rows() : this->tile());
     this->c(n, m) = product(n, m) + this->bias(n) + this->scaled_residual(n, m);
     if (layout == Layout::kTN) product.divide_columns_first();
     product.schedule(this->c, n, m);

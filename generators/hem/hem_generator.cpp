@@ -77,7 +77,7 @@ class HemBackward : public FusibleGenerator<HemBackward> {
     rows(d, n) = fused ? x(d, n) * rstd(n) : norm_weight(d) * x(d, n) * rstd(n);
     Matmul into_weight(
         "into_weight", P, D, N, [&](Expr row, Expr out) { return dy(out, row); },
-        [&](Expr column, Expr row) { return rows(column, row); }, tile());
+        [&](Expr column, Expr row) { return rows(column, row); }, tile_over_rows());
     const RDom row(0, N);
 
     into_rows.schedule(dnormalized, d, n);

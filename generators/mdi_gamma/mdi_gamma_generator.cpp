@@ -116,11 +116,11 @@ class MdiGammaBackward : public FusibleGenerator<MdiGammaBackward> {
 
       Matmul into_out(
           name + "_into_out", D, R, N, [&](Expr i, Expr m) { return dout(m, i); },
-          [&](Expr column, Expr i) { return activated(column, i); }, tile());
+          [&](Expr column, Expr i) { return activated(column, i); }, tile_over_rows());
       into_out.add_to(dout_weight, r, d, into_out(r, d));
       Matmul into_in(
           name + "_into_in", R, D, N, [&](Expr i, Expr m) { return dhidden(m, i); },
-          [&](Expr column, Expr i) { return x(column, i); }, tile());
+          [&](Expr column, Expr i) { return x(column, i); }, tile_over_rows());
       into_in.add_to(din, d, r, into_in(d, r));
       add_column_sum(dout_bias, dout, d, row);
       add_column_sum(din_bias, dhidden, r, row);

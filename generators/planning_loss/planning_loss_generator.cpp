@@ -117,11 +117,11 @@ class PlanningLossBackward : public FusibleGenerator<PlanningLossBackward> {
       schedule_product(into_hidden, {dactivated, dhidden}, {e, n, D, N});
       Matmul into_out(
           name + "_into_out", D, D, N, [&](Expr k, Expr r) { return doutput(r, k); },
-          [&](Expr column, Expr k) { return activated(column, k); }, tile());
+          [&](Expr column, Expr k) { return activated(column, k); }, tile_over_rows());
       into_out.add_to(dout, e, d, into_out(e, d));
       Matmul into_in(
           name + "_into_in", D, D, N, [&](Expr k, Expr r) { return dhidden(r, k); },
-          [&](Expr column, Expr k) { return x(column, k); }, tile());
+          [&](Expr column, Expr k) { return x(column, k); }, tile_over_rows());
       into_in.add_to(din, d, e, into_in(d, e));
       add_column_sum(dout_bias, doutput, d, row);
       add_column_sum(din_bias, dhidden, e, row);

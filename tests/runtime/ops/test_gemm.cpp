@@ -60,10 +60,30 @@ TEST(Gemm, EveryEpilogueInEveryLayout) {
                                             {14, 64, 32},
                                             {70, 130, 65},
                                             {14, 520, 257},
-                                            {30, 67, 515}})
+                                            {30, 67, 515},
+                                            {520, 17, 7}})
     for (int kind = 0; kind < kEpilogues; ++kind)
       for (RowLayout layout : {kDense, kStrided})
         check_gemm(size, static_cast<Epilogue>(kind), layout);
+}
+
+// `blocked` adds the products of an element in the order of k, as `packed` does.
+TEST(Gemm, BlocksKeepTheBits) {
+  Random random;
+  const int M = 70, N = 300, K = 1100;
+  for (const OwnProduct& gemm : kProducts) {
+    SCOPED_TRACE(gemm.name);
+    const GuardedTensor a = gemm.a_transposed ? random.input({K, M}) : random.input({M, K}),
+                        b = gemm.b_transposed ? random.input({N, K}) : random.input({K, N}),
+                        packed = output({M, N}), blocked = output({M, N});
+    {
+      const ScopedVariant forced("gemm", "packed");
+      gemm.call(a, b, packed, {});
+    }
+    const ScopedVariant forced("gemm", "blocked");
+    gemm.call(a, b, blocked, {});
+    EXPECT_EQ(packed.bits(), blocked.bits());
+  }
 }
 
 // beta defaults to 0. The residual then has no effect, even if it is NaN.
