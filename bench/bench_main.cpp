@@ -38,7 +38,7 @@ void warn_of_other_programs() {
 struct Options {
   std::string suite, op, mca, only, json_file, html_file;
   double seconds = 0.25;
-  bool list = false;
+  bool cold = false, list = false;
 };
 
 void add_options(CLI::App& app, Options& options) {
@@ -61,6 +61,9 @@ void add_options(CLI::App& app, Options& options) {
       ->check(not_empty);
   number(app, "--seconds", options.seconds, "of measuring for each row of a table",
          {.more_than = 0});
+  app.add_flag("--cold", options.cold,
+               "time the rows of a table with operands that are not in the caches, as in a "
+               "training step");
   app.add_option("--json", options.json_file,
                  "also write machine, times and rates of a table to this file")
       ->check(not_empty);
@@ -93,7 +96,7 @@ MachinePeak measure_peak() {
 
 /// `google`: the program's name and the options for Google Benchmark.
 void run(const Options& options, const std::vector<char*>& google, const Program& program) {
-  const auto& [suite, op, mca, only, json_file, html_file, seconds, list] = options;
+  const auto& [suite, op, mca, only, json_file, html_file, seconds, cold, list] = options;
   const bool table = !suite.empty() || !op.empty();
   if ((table || list || !mca.empty()) && google.size() > 1)
     fail_usage("{} does not go with --suite, --compare, --mca or --list", google[1]);
@@ -105,6 +108,7 @@ void run(const Options& options, const std::vector<char*>& google, const Program
     fail_usage(
         "--only goes with --suite, --compare or --list; for all rows there is "
         "--benchmark_filter=<regex>");
+  if (cold && !table) fail_usage("--cold goes with --suite or --compare");
   if (!mca.empty()) return print_mca(mca);
   const std::vector<Case> rows = matching(only, !suite.empty() ? suite_cases(suite)
                                                 : !op.empty()  ? operation_cases(op)
@@ -125,7 +129,8 @@ void run(const Options& options, const std::vector<char*>& google, const Program
   if (!html_file.empty()) check_is_page(html_file);
   const MachinePeak peak = measure_peak();
   if (!program.quiet()) print_header(header_lines(peak));
-  const Measuring measuring{.seconds = seconds, .seed = program.seed()};
+  const Measuring measuring{
+      .seconds = seconds, .seed = program.seed(), .caches = cold ? Caches::kCold : Caches::kWarm};
   const Report report{suite.empty() ? "operation " + op : "suite " + suite,
                       suite.empty() ? print_comparison(rows, peak, measuring)
                                     : print_suite(suite, rows, peak, measuring),

@@ -1,6 +1,7 @@
 #include "bench/harness/case.h"
 
 #include <fmt/ranges.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -24,6 +25,13 @@ size_t measure(const Workload& work, uint64_t seed, int guard) {
   Operands operands(seed, Arena(), guard);
   work.prepare(operands);
   return operands.bytes();
+}
+
+/// Returns the size of the last-level cache.
+size_t cache_bytes() {
+  constexpr size_t kUsual = 32 << 20;
+  const int64_t known = ::sysconf(_SC_LEVEL3_CACHE_SIZE);
+  return known > 0 ? static_cast<size_t>(known) : kUsual;
 }
 
 }  // namespace
@@ -83,22 +91,30 @@ std::unique_ptr<ScopedVariant> Case::force() const {
   return registered ? std::make_unique<ScopedVariant>(work->op, variant) : nullptr;
 }
 
-Prepared::Prepared(const Workload& work, uint64_t seed, int guard)
-    : operands_(seed, Arena(measure(work, seed, guard)), guard),
-      invocation_(work.prepare(operands_)),
-      rest_(work.rest) {
-  if (invocation_.before) invocation_.before();
+Prepared::Prepared(const Workload& work, uint64_t seed, Caches caches, int guard)
+    : rest_(work.rest) {
+  const size_t bytes = measure(work, seed, guard),
+               copies = caches == Caches::kWarm
+                            ? 1
+                            : std::clamp<size_t>(2 * cache_bytes() / std::max<size_t>(bytes, 1) + 1,
+                                                 2, kMostCopies);
+  for (size_t i = 0; i < copies; ++i) {
+    Copy& copy = copies_.emplace_back(std::make_unique<Operands>(seed, Arena(bytes), guard));
+    copy.invocation = work.prepare(*copy.operands);
+    if (copy.invocation.before) copy.invocation.before();
+  }
 }
 
 void Prepared::run_with_threads(const std::function<void()>& body) const {
-  if (invocation_.around) return invocation_.around(body);
+  const Invocation& first = copies_.front().invocation;
+  if (first.around) return first.around(body);
   rest_ ? body() : mmrec::run_with_threads(body);
 }
 
 void Prepared::warm_up(double seconds) const {
   const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(seconds);
   run_with_threads([&] {
-    do invocation_.run();
+    do (*this)();
     while (std::chrono::steady_clock::now() < end);
   });
 }

@@ -123,27 +123,44 @@ struct Case {
   std::unique_ptr<ScopedVariant> force() const;
 };
 
+/// Where a timed call finds its operands.
+enum class Caches {
+  kWarm,  ///< where the same call before it left them
+  kCold,  ///< not in the caches, as most operands in a training step
+};
+
 /// A workload with its arrays in memory.
 class Prepared {
  public:
-  Prepared(const Workload& work, uint64_t seed, int guard = 0);
+  /// kCold: there are as many copies of the arrays as are larger together than the caches, at most
+  /// kMostCopies, and each call takes the next. (Scratch memory stays warm, as in a training step.)
+  Prepared(const Workload& work, uint64_t seed, Caches caches = Caches::kWarm, int guard = 0);
   /// Runs body(), which calls this, where it is to be timed; see Invocation.
   void run_with_threads(const std::function<void()>& body) const;
   /// Runs the call for `seconds`, untimed, to bring caches, threads and scratch memory into the
   /// state they have in the middle of a run. Call it after force().
   void warm_up(double seconds) const;
-  void operator()() const { invocation_.run(); }
-  std::vector<Expected> expect() const { return invocation_.expect(); }
+  void operator()() const {
+    copies_[next_].invocation.run();
+    if (++next_ == copies_.size()) next_ = 0;
+  }
+  // Of the first copy.
+  std::vector<Expected> expect() const { return copies_.front().invocation.expect(); }
   /// All float arrays that the call reads or writes.
-  std::span<const Tensor> arrays() const { return operands_.arrays(); }
-  std::span<std::byte> memory() const { return operands_.memory(); }
+  std::span<const Tensor> arrays() const { return copies_.front().operands->arrays(); }
+  std::span<std::byte> memory() const { return copies_.front().operands->memory(); }
   /// Ends the call's own threads, and waits until they take no CPU time any more, so that the next
   /// measurement finds all cores free. Call it after each sample.
   void rest() const;
 
  private:
-  Operands operands_;
-  Invocation invocation_;
+  static constexpr size_t kMostCopies = 64;
+  struct Copy {
+    std::unique_ptr<Operands> operands;  // stays where it is: the invocation may refer to it
+    Invocation invocation;
+  };
+  std::vector<Copy> copies_;
+  mutable size_t next_ = 0;
   void (*rest_)();
 };
 

@@ -113,7 +113,8 @@ Groups print_table(const std::vector<Case>& rows, const MachinePeak& peak,
     const std::string kind = first.op + first.pass.registry;
     if (!before.empty() && kind != before) print_line("");
     before = kind;
-    const std::vector<Result> results = time_in_turn(group, measuring.seconds, measuring.seed);
+    const std::vector<Result> results =
+        time_in_turn(group, measuring.seconds, measuring.seed, measuring.caches);
     const std::vector<double> ratios = speed_ups(results);
     for (size_t i = 0; i < results.size(); ++i) {
       const Workload& work = *results[i].row.work;

@@ -16,6 +16,7 @@ using Groups = std::vector<std::vector<Result>>;
 struct Measuring {
   double seconds;  ///< per row
   uint64_t seed;
+  Caches caches = Caches::kWarm;
 };
 
 /// Groups the rows. The order of groups is that of their first rows.

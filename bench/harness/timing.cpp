@@ -42,14 +42,16 @@ double time_calls(const Prepared& call, int64_t calls) {
   return seconds / static_cast<double>(calls);
 }
 
-std::vector<Result> time_in_turn(const std::vector<Case>& rows, double seconds, uint64_t seed) {
+std::vector<Result> time_in_turn(const std::vector<Case>& rows, double seconds, uint64_t seed,
+                                 Caches caches) {
   std::vector<std::shared_ptr<const Prepared>> calls;
   std::vector<Contestant> contestants;
   double slowest = 0;  // of one call
   for (const Case& row : rows) {
     const auto same = std::ranges::find(rows, row.work, &Case::work) - rows.begin();
-    calls.push_back(same < std::ssize(calls) ? calls[same]
-                                             : std::make_shared<const Prepared>(*row.work, seed));
+    calls.push_back(same < std::ssize(calls)
+                        ? calls[same]
+                        : std::make_shared<const Prepared>(*row.work, seed, caches));
     const auto forced = row.force();
     const auto call = calls.back();
     call->warm_up(kWarmUpSeconds);

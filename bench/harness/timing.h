@@ -29,7 +29,8 @@ double time_calls(const Prepared& call, int64_t calls);
 /// alike. `seconds` is the measuring time per row. If other programs run meanwhile, repeats the
 /// measurement a few times and keeps the least disturbed one. Rows of the same workload share its
 /// arrays.
-std::vector<Result> time_in_turn(const std::vector<Case>& rows, double seconds, uint64_t seed);
+std::vector<Result> time_in_turn(const std::vector<Case>& rows, double seconds, uint64_t seed,
+                                 Caches caches = Caches::kWarm);
 
 /// The rate of a workload that takes `seconds` per call, and its part of the machine's limit: the
 /// lower bound of the time divided by `seconds`. The lower bound is the longer of two times:

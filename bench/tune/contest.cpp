@@ -23,7 +23,7 @@ constexpr double kLongCall = 5e-3;
 
 Contest::Contest(const Call& call, uint64_t seed)
     : work_(bench::workload_of(call.op, call.pass, sizes_of(call), call.dtype)),
-      call_(work_, seed) {}
+      call_(work_, seed, bench::Caches::kCold) {}
 
 std::vector<RaceResult> Contest::race(std::span<const KernelEntry* const> kernels, size_t staying,
                                       const Racing& racing,

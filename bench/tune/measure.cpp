@@ -30,9 +30,9 @@ namespace {
 constexpr double kStepSeconds = 1, kCallSeconds = 0.02;
 constexpr int kRounds = 5;  // of both programs in turn
 
-Timing time_for(const bench::Workload& work, double seconds, uint64_t seed) {
+Timing time_for(const bench::Workload& work, double seconds, uint64_t seed, bench::Caches caches) {
   using Clock = std::chrono::steady_clock;
-  const bench::Prepared call(work, seed);
+  const bench::Prepared call(work, seed, caches);
   call.warm_up(bench::kWarmUpSeconds);
   std::vector<double> samples;
   call.run_with_threads([&] {
@@ -99,7 +99,7 @@ Measured measure(const ModelStep& step, uint64_t seed) {
   Measured measured;
   const bench::Workload work =
       bench::train_workload(load_config(step.config), step.config, step.batch, step.sequence);
-  measured.step = time_for(work, kStepSeconds, seed);
+  measured.step = time_for(work, kStepSeconds, seed, bench::Caches::kWarm);
   measured.step_tokens = work.tokens;
   for (const StepCall& call : record_step(step, seed)) {
     const KernelEntry& kernel = chosen_kernel(call.call);
@@ -107,7 +107,7 @@ Measured measure(const ModelStep& step, uint64_t seed) {
         {call.call, Instance{kernel.variant, parse_params(kernel.params)}.string(), kernel.level,
          time_for(
              bench::workload_of(call.call.op, call.call.pass, sizes_of(call.call), call.call.dtype),
-             kCallSeconds, seed)});
+             kCallSeconds, seed, bench::Caches::kCold)});
   }
   return measured;
 }

@@ -8,6 +8,7 @@
 
 #include "bench/harness/print.h"
 #include "bench/harness/timing.h"
+#include "bench/workloads/step_kernels.h"
 #include "bench/workloads/workloads.h"
 #include "runtime/profile.h"
 #include "runtime/profile_table.h"
@@ -47,7 +48,8 @@ Groups print_documented(const std::vector<Case>& scans, const MachinePeak& peak,
              "2.9x");
   Groups groups;
   for (const std::vector<Case>& rows : grouped(scans)) {
-    const std::vector<Result> group = time_in_turn(rows, measuring.seconds, measuring.seed);
+    const std::vector<Result> group =
+        time_in_turn(rows, measuring.seconds, measuring.seed, measuring.caches);
     const auto baseline = std::ranges::find(
         group, kDocumentedBaseline, [](const Result& result) { return result.row.variant; });
     const auto product = std::ranges::find(group, true, &Result::dispatched);
@@ -125,7 +127,10 @@ Groups print_suite(const std::string& suite, const std::vector<Case>& rows, cons
   const Groups groups = print_table(rows, peak, measuring);
   print_rivals(groups);
   if (suite == "recurrence") print_second_passes(measuring.seed);
-  if (suite == "train") print_profile(rows.front(), 50, "steps with dropout 0.1", measuring.seed);
+  if (suite == "train") {
+    print_profile(rows.front(), 50, "steps with dropout 0.1", measuring.seed);
+    print_step_kernels(rows.front(), measuring.seed);
+  }
   if (suite == "generation") print_profile(rows.front(), 2000, "tokens", measuring.seed);
   return groups;
 }

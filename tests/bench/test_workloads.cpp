@@ -64,7 +64,7 @@ void check(const Tested& tested, const std::vector<int>& sizes) {
   const Workload work = workload_of(tested.op, tested.pass, sizes);
   EXPECT_EQ(work.op, tested.op);
   EXPECT_EQ(work.pass.registry, tested.pass);
-  const Prepared call(work, kSeed, kGuard);
+  const Prepared call(work, kSeed, Caches::kWarm, kGuard);
   const std::vector<Expected> results = call.expect();
   const Bytes before = bytes_of(call);
   for_each_variant(tested.op, tested.pass, [&] {
@@ -106,7 +106,8 @@ TEST_P(Workloads, CountTheOperationsOfTheTypedFunction) {
   const auto& [op, pass] = GetParam();
   for (const std::vector<int>& sizes : description_of(op).tested) {
     const Workload work = workload_of(op, pass, sizes);
-    const Prepared call(work, 1, 1);  // with a guard: there is memory, even for no elements
+    const Prepared call(work, 1, Caches::kWarm,
+                        1);  // with a guard: there is memory, even for no elements
     reset_profile();
     set_profiling(true);
     call();

@@ -2223,6 +2223,7 @@ TEST_F(Programs, BenchRefusesWrongUse) {
                 {"no kernel 'gemm:sideways'", "gemm:packed:nt"});
   expect_failed(run("bench", {"--suite", "gemm", "--only", "nothing"}), 2, {"nothing", "--list"});
   expect_failed(run("bench", {"--suite", "gemm", "--only", "("}), 2, {"regular expression"});
+  expect_failed(run("bench", {"--cold"}), 2, {"--cold", "--suite"});
   expect_failed(run("bench", {"--only", "gemm"}), 2, {"--suite", "--benchmark_filter"});
   for (const char* option : {"--suite", "--compare", "--mca", "--only", "--json", "--html"})
     expect_failed(run("bench", {option, ""}), 2, {option, "empty"});
