@@ -62,7 +62,7 @@ void add_options(CLI::App& app, Options& options) {
   number(app, "--seconds", options.seconds, "of measuring for each row of a table",
          {.more_than = 0});
   app.add_flag("--cold", options.cold,
-               "time the rows of a table with operands that are not in the caches, as in a "
+               "time the rows of a table with operands that are not in the L2 caches, as in a "
                "training step");
   app.add_option("--json", options.json_file,
                  "also write machine, times and rates of a table to this file")
@@ -75,14 +75,15 @@ void add_options(CLI::App& app, Options& options) {
 
 /// Returns the rows whose name has a match of a regular expression, and all rows if it is empty.
 std::vector<Case> matching(const std::string& regex, const std::vector<Case>& rows) {
-  std::vector<Case> matches;
+  std::regex pattern;
   try {
-    const std::regex pattern(regex);
-    std::ranges::copy_if(rows, std::back_inserter(matches),
-                         [&](const Case& row) { return std::regex_search(row.name(), pattern); });
+    pattern = regex;
   } catch (const std::regex_error&) {
     fail_usage("--only: '{}' is no regular expression", regex);
   }
+  std::vector<Case> matches;
+  std::ranges::copy_if(rows, std::back_inserter(matches),
+                       [&](const Case& row) { return std::regex_search(row.name(), pattern); });
   if (matches.empty()) fail_usage("--only: no row's name has a match of '{}'; see --list", regex);
   return matches;
 }
@@ -109,6 +110,9 @@ void run(const Options& options, const std::vector<char*>& google, const Program
         "--only goes with --suite, --compare or --list; for all rows there is "
         "--benchmark_filter=<regex>");
   if (cold && !table) fail_usage("--cold goes with --suite or --compare");
+  // Their rows hold whole models, which do not fit in the caches anyway.
+  if (cold && (suite == "train" || suite == "generation" || suite == "executors"))
+    fail_usage("--cold does not go with --suite {}", suite);
   if (!mca.empty()) return print_mca(mca);
   const std::vector<Case> rows = matching(only, !suite.empty() ? suite_cases(suite)
                                                 : !op.empty()  ? operation_cases(op)

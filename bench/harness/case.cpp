@@ -1,13 +1,10 @@
 #include "bench/harness/case.h"
 
 #include <fmt/ranges.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
 #include <chrono>
-#include <ctime>
-#include <thread>
 #include <utility>
 
 #include "runtime/rng.h"
@@ -25,13 +22,6 @@ size_t measure(const Workload& work, uint64_t seed, int guard) {
   Operands operands(seed, Arena(), guard);
   work.prepare(operands);
   return operands.bytes();
-}
-
-/// Returns the size of the last-level cache.
-size_t cache_bytes() {
-  constexpr size_t kUsual = 32 << 20;
-  const int64_t known = ::sysconf(_SC_LEVEL3_CACHE_SIZE);
-  return known > 0 ? static_cast<size_t>(known) : kUsual;
 }
 
 }  // namespace
@@ -93,11 +83,12 @@ std::unique_ptr<ScopedVariant> Case::force() const {
 
 Prepared::Prepared(const Workload& work, uint64_t seed, Caches caches, int guard)
     : rest_(work.rest) {
+  constexpr size_t kAllCopies = 64 << 20, kMostCopies = 64;
   const size_t bytes = measure(work, seed, guard),
                copies = caches == Caches::kWarm
                             ? 1
-                            : std::clamp<size_t>(2 * cache_bytes() / std::max<size_t>(bytes, 1) + 1,
-                                                 2, kMostCopies);
+                            : std::clamp<size_t>(kAllCopies / std::max<size_t>(bytes, 1) + 1, 2,
+                                                 kMostCopies);
   for (size_t i = 0; i < copies; ++i) {
     Copy& copy = copies_.emplace_back(std::make_unique<Operands>(seed, Arena(bytes), guard));
     copy.invocation = work.prepare(*copy.operands);
@@ -117,21 +108,6 @@ void Prepared::warm_up(double seconds) const {
     do (*this)();
     while (std::chrono::steady_clock::now() < end);
   });
-}
-
-void Prepared::rest() const {
-  using namespace std::chrono_literals;
-  if (!rest_) return;
-  rest_();
-  constexpr auto kInterval = 1ms;
-  constexpr double kIdle = 0.1;  // of the interval
-  for (int i = 0; i < 500; ++i) {
-    const std::clock_t before = std::clock();  // of all threads of the process
-    std::this_thread::sleep_for(kInterval);
-    const std::chrono::duration<double> used(static_cast<double>(std::clock() - before) /
-                                             CLOCKS_PER_SEC);
-    if (used < kIdle * kInterval) return;
-  }
 }
 
 void Cases::add(Workload workload) {

@@ -101,8 +101,8 @@ struct Workload {
   /// Takes its arrays from the Operands and returns the call to time. Called twice: first without
   /// data, to count the arrays' bytes.
   std::function<Invocation(Operands&)> prepare;
-  /// Ends the call's own threads, which would disturb the next measurement, or does nothing if they
-  /// soon sleep by themselves. Called after each sample. Null: it has none.
+  /// Ends the call's own threads, which would disturb the next measurement, or waits until they
+  /// sleep. Called after each sample. May be null.
   void (*rest)() = nullptr;
 };
 
@@ -126,14 +126,15 @@ struct Case {
 /// Where a timed call finds its operands.
 enum class Caches {
   kWarm,  ///< where the same call before it left them
-  kCold,  ///< not in the caches, as most operands in a training step
+  kCold,  ///< not in the L2 caches, and rarely in the last-level cache, as in a training step
 };
 
 /// A workload with its arrays in memory.
 class Prepared {
  public:
-  /// kCold: there are as many copies of the arrays as are larger together than the caches, at most
-  /// kMostCopies, and each call takes the next. (Scratch memory stays warm, as in a training step.)
+  /// kCold: there are as many copies of the arrays as fill 64 MiB, at most 64, and each call takes
+  /// the next. Those of small calls stay in the last-level cache. (Scratch memory stays warm, as in
+  /// a training step.)
   Prepared(const Workload& work, uint64_t seed, Caches caches = Caches::kWarm, int guard = 0);
   /// Runs body(), which calls this, where it is to be timed; see Invocation.
   void run_with_threads(const std::function<void()>& body) const;
@@ -144,17 +145,18 @@ class Prepared {
     copies_[next_].invocation.run();
     if (++next_ == copies_.size()) next_ = 0;
   }
-  // Of the first copy.
+  // These three are for kWarm: they are of the first copy.
   std::vector<Expected> expect() const { return copies_.front().invocation.expect(); }
   /// All float arrays that the call reads or writes.
   std::span<const Tensor> arrays() const { return copies_.front().operands->arrays(); }
   std::span<std::byte> memory() const { return copies_.front().operands->memory(); }
-  /// Ends the call's own threads, and waits until they take no CPU time any more, so that the next
-  /// measurement finds all cores free. Call it after each sample.
-  void rest() const;
+  /// Ends the call's own threads, so that the next measurement finds all cores free. Call it after
+  /// each sample.
+  void rest() const {
+    if (rest_) rest_();
+  }
 
  private:
-  static constexpr size_t kMostCopies = 64;
   struct Copy {
     std::unique_ptr<Operands> operands;  // stays where it is: the invocation may refer to it
     Invocation invocation;

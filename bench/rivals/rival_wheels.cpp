@@ -2,8 +2,11 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <chrono>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
+#include <thread>
 
 #include "bench/rivals/rivals.h"
 
@@ -62,10 +65,12 @@ std::function<void()> prepare_mkl(const Product& p, int threads) {
 }
 
 const Library& openblas_library() {
-  // Its threads cannot be ended. They wait for work for 2^24 cycles of the clock, some 7 ms,
-  // instead of 2^28, then sleep.
-  ::setenv("OPENBLAS_THREAD_TIMEOUT", "24", 0);
-  static const Library library("scipy_openblas32/lib/libscipy_openblas.so");
+  static const Library library = [] {
+    // Its threads cannot be ended. They wait for work for 2^24 cycles of the clock, some 7 ms,
+    // instead of 2^28, then sleep.
+    ::setenv("OPENBLAS_THREAD_TIMEOUT", "24", 0);
+    return Library("scipy_openblas32/lib/libscipy_openblas.so");
+  }();
   return library;
 }
 
@@ -74,7 +79,19 @@ std::function<void()> prepare_openblas(const Product& p, int threads) {
   return product(openblas_library().find<Sgemm>("scipy_cblas_sgemm"), p);
 }
 
-void let_threads_sleep() {}
+/// Waits until the process takes no CPU time: then its threads sleep.
+void rest_openblas() {
+  constexpr std::chrono::milliseconds kInterval(1);
+  constexpr int kMostIntervals = 200;
+  constexpr double kIdle = 0.1;  // of an interval
+  for (int i = 0; i < kMostIntervals; ++i) {
+    const std::clock_t before = std::clock();
+    std::this_thread::sleep_for(kInterval);
+    const std::chrono::duration<double> used(static_cast<double>(std::clock() - before) /
+                                             CLOCKS_PER_SEC);
+    if (used < kIdle * kInterval) return;
+  }
+}
 
 }  // namespace
 
@@ -99,7 +116,7 @@ std::vector<Rival> wheels() {
         {"openblas_wheel",
          fmt::format("{} for {}", config.substr(0, config.find(' ', config.find(' ') + 1)),
                      openblas_library().find<const char* (*)()>("scipy_openblas_get_corename")()),
-         false, prepare_openblas, let_threads_sleep});
+         false, prepare_openblas, rest_openblas});
   }
   return found;
 }

@@ -25,8 +25,8 @@ struct Rival {
   /// Does the work that many products of one shape share, and returns a function that computes one
   /// product on `threads` threads.
   std::function<void()> (*prepare)(const Product& product, int threads);
-  /// Ends the library's threads, which otherwise spin long after the last call. The next call
-  /// starts them again.
+  /// Ends the library's threads, which otherwise spin long after the last call, or waits until they
+  /// sleep.
   void (*rest)();
 };
 

@@ -14,8 +14,8 @@ namespace {
 // Long compared with the clock's resolution, short compared with typical disturbances. The best
 // sample of a slice counts.
 constexpr double kSampleSeconds = 0.7e-3;
-// Warm-up after the other contestants' samples, for the caches. Calls longer than kLongCall need
-// none.
+// Warm-up after the other contestants' samples, for code and scratch memory. Calls longer than
+// kLongCall need none.
 constexpr double kSettleSeconds = 0.2e-3;
 constexpr double kLongCall = 5e-3;
 

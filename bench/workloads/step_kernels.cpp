@@ -31,7 +31,7 @@ struct StepKernel {
 };
 
 bool same_kernel(const ProfileRow& a, const ProfileRow& b) {
-  return a.op == b.op && a.pass == b.pass && a.variant == b.variant &&
+  return a.op == b.op && a.pass == b.pass && a.variant == b.variant && a.dtype == b.dtype &&
          std::ranges::equal(a.sizes.data(), b.sizes.data());
 }
 
@@ -89,10 +89,10 @@ void print_step_kernels(const Case& row, uint64_t seed) {
   measure_in_turn(step, kernels);
   print_line(
       "\nCalls of {} alone and in the step, in turn: us a call, least mean of {} rounds.\nwarm: "
-      "after the same call; cold: with operands that are not in the caches",
+      "after the same call; cold: with operands that are not in the L2 caches; lost: us a step",
       row.name(), kRounds);
   print_line("{:<54}{:>7}{:>10}{:>10}{:>10}{:>10}{:>10}", "kernel and sizes", "calls", "warm",
-             "cold", "in step", "/ warm", "lost, us");
+             "cold", "in step", "/ warm", "lost");
   double lost = 0;
   for (const StepKernel& kernel : kernels) {
     const auto calls = static_cast<double>(kernel.row.calls) / kStepsOfARound;
@@ -105,7 +105,7 @@ void print_step_kernels(const Case& row, uint64_t seed) {
                calls, 1e6 * kernel.warm, 1e6 * kernel.cold, 1e6 * kernel.in_step,
                ratio_string(kernel.in_step / kernel.warm), 1e6 * loss);
   }
-  print_line("{:<104}{:>10.0f}", "all", 1e6 * lost);
+  print_line("{:<101}{:>10.0f}", "all, summed over the cores", 1e6 * lost);
 }
 
 }  // namespace mmrec::bench

@@ -19,8 +19,8 @@ using namespace Halide;
 class Panels {
  public:
   /// tile: the register tile's rows or columns. element(index, k) may be any expression; it is
-  /// evaluated once. `batch`: further variables that element may use through capture; there are
-  /// panels for each of their values.
+  /// evaluated only while copying. `batch`: further variables that element may use through capture;
+  /// there are panels for each of their values.
   Panels(const std::string& name, const Expr& extent, int tile, int lanes,
          const std::function<Expr(Expr, Expr)>& element, std::vector<Var> batch = {})
       : tile_(tile),
@@ -41,8 +41,8 @@ class Panels {
     return panel_(arguments(tile % tiles * tile_ + in_tile, k, tile / tiles));
   }
 
-  /// Copies before the product, in parallel. k_outermost: k is the factor's outer dimension in
-  /// memory.
+  /// Copies before the product, in parallel. k_outermost: some k into all panels, then the next,
+  /// for a factor whose outer dimension in memory is k. (Where only B is packed it gains nothing.)
   void schedule(bool k_outermost) {
     panel_.compute_root();
     panel_.update().parallel(schedule_copy(k_outermost));
@@ -94,7 +94,7 @@ class Panels {
   int tile_, width_, lanes_;
   std::vector<Var> batch_;
   Func panel_;
-  Var in_panel_{"in_panel"}, k_{"k"}, index_{"index"};
+  Var in_panel_{"in_panel"}, k_{"k_in_panel"}, index_{"panel_index"};
   RVar copied_;
 };
 
