@@ -21,10 +21,7 @@ constexpr int kMinimumSamples = 7, kMaximumSamples = 1000;
 
 /// Returns the profile's row of the kernel that serves a call.
 ProfileRow served_by(const Workload& work, const Prepared& call) {
-  reset_profile();
-  set_profiling(true);
-  call();
-  set_profiling(false);
+  time_profiled_calls(call, 1);
   for (const ProfileRow& row : profile_rows())
     if (row.op == work.op && row.pass == work.pass.registry) return row;
   return {};
@@ -40,6 +37,14 @@ double time_calls(const Prepared& call, int64_t calls) {
     seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   });
   return seconds / static_cast<double>(calls);
+}
+
+double time_profiled_calls(const Prepared& call, int64_t calls) {
+  reset_profile();
+  set_profiling(true);
+  const double seconds = time_calls(call, calls);
+  set_profiling(false);
+  return seconds;
 }
 
 std::vector<Result> time_in_turn(const std::vector<Case>& rows, double seconds, uint64_t seed,

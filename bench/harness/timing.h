@@ -25,6 +25,9 @@ struct Result {
 /// Returns the mean time of `calls` calls, in seconds per call.
 double time_calls(const Prepared& call, int64_t calls);
 
+/// The same with the kernels' profile on, which then holds these calls alone (runtime/profile.h).
+double time_profiled_calls(const Prepared& call, int64_t calls);
+
 /// Times the rows of one group in turn with many short samples, so that a disturbance hits all rows
 /// alike. `seconds` is the measuring time per row. If other programs run meanwhile, repeats the
 /// measurement a few times and keeps the least disturbed one. Rows of the same workload share its

@@ -46,10 +46,7 @@ std::vector<StepCall> record_step(const ModelStep& step, uint64_t seed) {
       bench::train_workload(load_config(step.config), step.config, step.batch, step.sequence);
   const bench::Prepared call(work, seed);
   call.warm_up(bench::kWarmUpSeconds);
-  reset_profile();
-  set_profiling(true);
-  for (int i = 0; i < kSteps; ++i) call();
-  set_profiling(false);
+  bench::time_profiled_calls(call, kSteps);
 
   std::vector<StepCall> calls;
   for (const ProfileRow& row : profile_rows()) {

@@ -36,10 +36,7 @@ bool same_kernel(const ProfileRow& a, const ProfileRow& b) {
 }
 
 std::vector<ProfileRow> profile_of(const Prepared& call, int64_t calls) {
-  reset_profile();
-  set_profiling(true);
-  time_calls(call, calls);
-  set_profiling(false);
+  time_profiled_calls(call, calls);
   return profile_rows();
 }
 

@@ -3,14 +3,12 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <chrono>
 #include <ranges>
 
 #include "bench/harness/print.h"
 #include "bench/harness/timing.h"
 #include "bench/workloads/step_kernels.h"
 #include "bench/workloads/workloads.h"
-#include "runtime/profile.h"
 #include "runtime/profile_table.h"
 
 namespace mmrec::bench {
@@ -69,15 +67,7 @@ Groups print_documented(const std::vector<Case>& scans, const MachinePeak& peak,
 void print_profile(const Case& row, int count, std::string_view calls, uint64_t seed) {
   const Prepared call(*row.work, seed);
   call.warm_up(kWarmUpSeconds);
-  reset_profile();
-  set_profiling(true);
-  const auto begin = std::chrono::steady_clock::now();
-  call.run_with_threads([&] {
-    for (int i = 0; i < count; ++i) call();
-  });
-  const double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  set_profiling(false);
+  const double seconds = count * time_profiled_calls(call, count);
   print_line("\n{} {}, {}:", count, calls, row.name());
   print_line("{}", profile_table(seconds));
 }

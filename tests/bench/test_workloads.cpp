@@ -106,8 +106,8 @@ TEST_P(Workloads, CountTheOperationsOfTheTypedFunction) {
   const auto& [op, pass] = GetParam();
   for (const std::vector<int>& sizes : description_of(op).tested) {
     const Workload work = workload_of(op, pass, sizes);
-    const Prepared call(work, 1, Caches::kWarm,
-                        1);  // with a guard: there is memory, even for no elements
+    const int guard = 1;  // then there is memory, even for no elements
+    const Prepared call(work, 1, Caches::kWarm, guard);
     reset_profile();
     set_profiling(true);
     call();
