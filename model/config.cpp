@@ -35,6 +35,7 @@ void for_each_field(C& c, Visit&& visit) {
   visit("chunk_size", c.chunk_size);
   visit("carry_state", c.carry_state);
   visit("memory", c.memory);
+  visit("gates", c.gates);
 }
 
 std::vector<std::string> field_names() {

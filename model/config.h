@@ -25,6 +25,8 @@ struct Config {
   bool carry_state = false;  ///< the recurrence's state goes from chunk to chunk
   /// "random": slots are redrawn for each training step; "learned": slots are parameters
   std::string memory = "random";
+  /// start of MDI's gamma: "drawn", or "spread", so that its channels remember for different times
+  std::string gates = "drawn";
 
   bool operator==(const Config&) const = default;
 };

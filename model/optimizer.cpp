@@ -3,25 +3,79 @@
 #include <algorithm>
 #include <cmath>
 
+#include "runtime/ops/muon.h"
 #include "runtime/ops/optimizer.h"
+#include "runtime/threads.h"
+#include "support/error.h"
 
 namespace mmrec {
+
+namespace {
+
+void adamw_step(const Parameters& parameters, const ops::AdamW& adamw, int begin, int end) {
+  if (begin == end) return;
+  ops::adamw(adamw, parameters.gradients().rows(begin, end), parameters.weights().rows(begin, end),
+             parameters.first_moments().rows(begin, end),
+             parameters.second_moments().rows(begin, end));
+}
+
+/// Muon for the hidden matrices, each by one thread; AdamW for what lies between them.
+void muon_step(const Parameters& parameters, const ops::Muon& muon, const ops::AdamW& adamw) {
+  int begin = 0;
+  for (const Parameter& parameter : parameters.table()) {
+    if (!is_hidden_matrix(parameter)) continue;
+    adamw_step(parameters, adamw, begin, static_cast<int>(parameter.offset));
+    begin = static_cast<int>(parameter.offset + parameter.count);
+  }
+  adamw_step(parameters, adamw, begin, parameters.weights().size(0));
+  const std::vector<Parameters::HiddenMatrix>& matrices = parameters.hidden_matrices();
+  parallel_for(static_cast<int>(matrices.size()), [&](int i) {
+    ops::muon(muon, matrices[i].gradient, matrices[i].weight, matrices[i].first_moment);
+  });
+}
+
+}  // namespace
+
+double optimizer_flops(const std::vector<Parameter>& table, const OptimizerSettings& settings) {
+  double flops = 0;
+  for (const Parameter& parameter : table) {
+    if (settings.algorithm != "muon" || !is_hidden_matrix(parameter)) continue;
+    const size_t down = parameter.roles.rows.size(), across = parameter.roles.columns.size();
+    flops += static_cast<double>(down * across) *
+             ops::muon_flops(parameter.shape[0] / static_cast<int>(down),
+                             parameter.shape[1] / static_cast<int>(across));
+  }
+  return flops;
+}
+
+void check_algorithm(std::string_view algorithm) {
+  if (algorithm != "adamw" && algorithm != "muon")
+    fail_usage("there is no optimizer '{}'; there are adamw and muon", algorithm);
+}
 
 double optimizer_step(Parameters& parameters, const OptimizerSettings& settings,
                       double learning_rate, int64_t step) {
   const double norm = std::sqrt(ops::sum_of_squares(parameters.gradients()));
   if (!std::isfinite(norm)) return norm;
+  const float gradient_scale =
+      settings.clip > 0 && norm > settings.clip ? static_cast<float>(settings.clip / norm) : 1.f;
   const ops::AdamW adamw{.learning_rate = static_cast<float>(learning_rate),
                          .beta1 = settings.beta1,
                          .beta2 = settings.beta2,
                          .epsilon = settings.epsilon,
                          .decay = settings.decay,
-                         .gradient_scale = settings.clip > 0 && norm > settings.clip
-                                               ? static_cast<float>(settings.clip / norm)
-                                               : 1.f,
+                         .gradient_scale = gradient_scale,
                          .step = step};
-  ops::adamw(adamw, parameters.gradients(), parameters.weights(), parameters.first_moments(),
-             parameters.second_moments());
+  if (settings.algorithm == "muon") {
+    const double relative = learning_rate / settings.learning_rate;
+    muon_step(parameters,
+              {.learning_rate = static_cast<float>(settings.muon_learning_rate * relative),
+               .decay = settings.muon_decay,
+               .gradient_scale = gradient_scale},
+              adamw);
+  } else {
+    adamw_step(parameters, adamw, 0, parameters.weights().size(0));
+  }
   return norm;
 }
 

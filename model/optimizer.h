@@ -1,22 +1,37 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "model/parameters.h"
 
 namespace mmrec {
 
-/// The documented AdamW settings. Weight decay applies to all parameters.
+/// The documented AdamW settings. Weight decay applies to all parameters. With the algorithm muon,
+/// the hidden matrices get Muon's steps, and all else AdamW's.
 struct OptimizerSettings {
-  float learning_rate = 3e-4f;  ///< peak of the schedule, if there is one
+  std::string algorithm = "adamw";  ///< or "muon"
+  float learning_rate = 3e-4f;      ///< peak of the schedule, if there is one
   float beta1 = 0.9f, beta2 = 0.95f, epsilon = 1e-8f, decay = 0.1f;
+  /// Muon's peak, which follows the schedule in proportion, and weight decay
+  float muon_learning_rate = 0.009f, muon_decay = 0.11f;
   float clip = 1.f;  ///< maximum of the gradients' global norm; 0: no clipping
 };
 
-/// Clips the gradients and does AdamW step number `step` (from 1). Returns the global norm before
-/// clipping. If the norm is not finite, changes nothing; see first_non_finite.
+/// Clips the gradients and does step number `step` (from 1) at AdamW's `learning_rate`. Returns the
+/// global norm before clipping. If the norm is not finite, changes nothing; see first_non_finite.
+/// Muon's momentum is in the first moments.
 double optimizer_step(Parameters& parameters, const OptimizerSettings& settings,
                       double learning_rate, int64_t step);
+
+/// FLOPs of the matrix products in a step: none with AdamW. Counts all hidden matrices, also those
+/// that never have a gradient.
+double optimizer_flops(const std::vector<Parameter>& table, const OptimizerSettings& settings);
+
+/// Throws a UsageError if there is no such algorithm.
+void check_algorithm(std::string_view algorithm);
 
 /// Returns the name of the first parameter that has a non-finite element in the flat array, or "".
 std::string first_non_finite(const Parameters& parameters, const Tensor& flat);

@@ -52,6 +52,15 @@ std::vector<Parameter> parameter_table(const Config& config) {
   return table;
 }
 
+bool is_hidden_matrix(const Parameter& parameter) {
+  const auto is_hidden = [](Role role) {
+    return role == Role::kChannels || role == Role::kUnits || role == Role::kHeads;
+  };
+  const Roles& roles = parameter.roles;
+  return !roles.columns.empty() && std::ranges::all_of(roles.rows, is_hidden) &&
+         std::ranges::all_of(roles.columns, is_hidden);
+}
+
 int64_t parameter_count(const std::vector<Parameter>& table) {
   int64_t count = 0;
   for (const Parameter& parameter : table) count += parameter.count;
@@ -73,6 +82,23 @@ Parameters::Parameters(const Config& config, Arrays arrays) : table_(parameter_t
     if (arrays == Arrays::kAll)
       for (Tensor* flat : {&gradients_, &m_, &v_}) *flat = arena.tensor({n});
   });
+  if (arrays != Arrays::kAll) return;
+  for (const Parameter& parameter : table_)
+    if (is_hidden_matrix(parameter)) add_hidden_matrices(parameter);
+}
+
+void Parameters::add_hidden_matrices(const Parameter& parameter) {
+  const int down = static_cast<int>(parameter.roles.rows.size()),
+            across = static_cast<int>(parameter.roles.columns.size()),
+            rows = parameter.shape[0] / down, columns = parameter.shape[1] / across;
+  const auto part = [&](const Tensor& flat, int i, int j) {
+    return view(flat, parameter)
+        .rows(i * rows, (i + 1) * rows)
+        .columns(j * columns, (j + 1) * columns);
+  };
+  for (int i = 0; i < down; ++i)
+    for (int j = 0; j < across; ++j)
+      hidden_matrices_.push_back({part(weights_, i, j), part(gradients_, i, j), part(m_, i, j)});
 }
 
 const Parameter& Parameters::find(std::string_view name) const {
@@ -113,6 +139,14 @@ void Parameters::initialise(uint64_t seed) {
       case Initial::Kind::kNormal:
         random.fill_normal(0, static_cast<float>(value), values, parameter.count);
         break;
+      case Initial::Kind::kSpread:
+        for (int64_t j = 0; j < parameter.count; ++j) {
+          const double share = static_cast<double>(j) /
+                               static_cast<double>(std::max<int64_t>(parameter.count - 1, 1));
+          const double gate = std::sqrt(value + (parameter.initial.last - value) * share);
+          values[j] = static_cast<float>(std::log(gate / (1 - gate)));
+        }
+        break;
     }
   }
 }
@@ -127,14 +161,16 @@ Tensor ParameterScope::declare_last(std::string_view name, std::vector<int> shap
   return add(name, std::move(shape), initial, std::move(roles), {.last = true});
 }
 
-Linear ParameterScope::linear(const std::string& name, int out, int in, const Roles& roles) const {
-  return {add_weight(name, out, in, roles, {}), add_bias(name, out, in, roles, {})};
+Linear ParameterScope::linear(const std::string& name, int out, int in, const Roles& roles,
+                              const Initial& bias) const {
+  return {add_weight(name, out, in, roles, {}), add_bias(name, out, bias, roles, {})};
 }
 
 Linear ParameterScope::linear_last(const std::string& name, int out, int in,
                                    const Roles& roles) const {
   constexpr Place kLast = {.last = true};
-  return {add_weight(name, out, in, roles, kLast), add_bias(name, out, in, roles, kLast)};
+  return {add_weight(name, out, in, roles, kLast),
+          add_bias(name, out, Initial::fan_in(in), roles, kLast)};
 }
 
 Linear ParameterScope::linear_joined(const std::vector<std::pair<std::string, Roles>>& layers,
@@ -143,7 +179,7 @@ Linear ParameterScope::linear_joined(const std::vector<std::pair<std::string, Ro
   for (const auto& [name, roles] : layers)
     weights.push_back(add_weight(name, out, in, roles, {.joined = !weights.empty()}));
   for (const auto& [name, roles] : layers)
-    biases.push_back(add_bias(name, out, in, roles, {.joined = !biases.empty()}));
+    biases.push_back(add_bias(name, out, Initial::fan_in(in), roles, {.joined = !biases.empty()}));
   if (table_) return {};
   const int rows = static_cast<int>(layers.size()) * out;
   return {Tensor(weights[0].data(), {rows, in}), Tensor(biases[0].data(), {rows})};
@@ -154,9 +190,9 @@ Tensor ParameterScope::add_weight(const std::string& layer, int out, int in, con
   return add(layer + ".weight", {out, in}, Initial::fan_in(in), roles, place);
 }
 
-Tensor ParameterScope::add_bias(const std::string& layer, int out, int in, const Roles& roles,
-                                Place place) const {
-  return add(layer + ".bias", {out}, Initial::fan_in(in), {.rows = roles.rows}, place);
+Tensor ParameterScope::add_bias(const std::string& layer, int out, const Initial& initial,
+                                const Roles& roles, Place place) const {
+  return add(layer + ".bias", {out}, initial, {.rows = roles.rows}, place);
 }
 
 Tensor ParameterScope::add(std::string_view name, std::vector<int> shape, const Initial& initial,

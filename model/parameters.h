@@ -16,18 +16,20 @@
 
 namespace mmrec {
 
-/// Initial distribution of a parameter: constant `value`, uniform in [-value, value], or normal
-/// with standard deviation `value`.
+/// Initial distribution of a parameter: constant `value`, uniform in [-value, value], normal with
+/// standard deviation `value`, or spread: the squares of the elements' sigmoids go evenly from
+/// `value` to `last`.
 struct Initial {
-  enum class Kind { kConstant, kUniform, kNormal };
+  enum class Kind { kConstant, kUniform, kNormal, kSpread };
   static Initial constant(double value) { return {Kind::kConstant, value}; }
   static Initial uniform(double bound) { return {Kind::kUniform, bound}; }
   static Initial normal(double deviation) { return {Kind::kNormal, deviation}; }
+  static Initial spread(double first, double last) { return {Kind::kSpread, first, last}; }
   /// The default of a linear layer: U(-1/sqrt(in), 1/sqrt(in)).
   static Initial fan_in(int in);
 
   Kind kind;
-  double value;
+  double value, last = 0;
 };
 
 /// One row of the parameter table: a named parameter and its place in the flat arrays.
@@ -41,6 +43,10 @@ struct Parameter {
   int64_t offset, count;  ///< in floats; offsets are multiples of 16 unless joined
 };
 
+/// Returns whether a parameter is a matrix inside the network, from channels or units to channels
+/// or units: not the embedding, a norm, a bias or a memory.
+bool is_hidden_matrix(const Parameter& parameter);
+
 /// The most parameters that this version can hold: a flat array has an int as its size.
 inline constexpr int64_t kMostParameters = INT32_MAX;
 
@@ -51,7 +57,7 @@ std::vector<Parameter> parameter_table(const Config& config);
 /// Returns the number of parameters, without the padding between them.
 int64_t parameter_count(const std::vector<Parameter>& table);
 
-/// Weights, gradients and AdamW's moments: four flat arrays with the same layout, and the table of
+/// Weights, gradients and the optimizer's moments: four flat arrays with the same layout, and the table of
 /// named views into them.
 class Parameters {
  public:
@@ -72,6 +78,13 @@ class Parameters {
 
   /// Returns the view of one parameter in a flat array, in the parameter's shape.
   Tensor view(const Tensor& flat, const Parameter& parameter) const;
+  /// A hidden matrix, or one of the equal parts that its roles make of it.
+  struct HiddenMatrix {
+    Tensor weight, gradient, first_moment;
+  };
+  /// All of them; none without all arrays.
+  const std::vector<HiddenMatrix>& hidden_matrices() const { return hidden_matrices_; }
+
   Tensor weight(std::string_view name) const { return view(weights_, find(name)); }
   Tensor gradient(std::string_view name) const { return view(gradients_, find(name)); }
 
@@ -81,10 +94,13 @@ class Parameters {
   void initialise(uint64_t seed);
 
  private:
+  void add_hidden_matrices(const Parameter& parameter);
+
   std::vector<Parameter> table_;
   std::map<std::string, size_t, std::less<>> rows_;  // by name
   Arena arena_;
   Tensor weights_, gradients_, m_, v_;
+  std::vector<HiddenMatrix> hidden_matrices_;
 };
 
 /// Parameters of a linear layer: weight [out][in], bias [out].
@@ -115,7 +131,11 @@ class ParameterScope {
     return declare(name + ".weight", {D}, Initial::constant(1), {{Role::kNorm}});
   }
   /// Declares name.weight [out][in] and name.bias [out], with the roles of the weight.
-  Linear linear(const std::string& name, int out, int in, const Roles& roles) const;
+  Linear linear(const std::string& name, int out, int in, const Roles& roles) const {
+    return linear(name, out, in, roles, Initial::fan_in(in));
+  }
+  Linear linear(const std::string& name, int out, int in, const Roles& roles,
+                const Initial& bias) const;
   /// The same, as declare_last.
   Linear linear_last(const std::string& name, int out, int in, const Roles& roles) const;
   /// Declares layers of the same sizes. Their weights lie below each other, without padding, and so
@@ -130,7 +150,8 @@ class ParameterScope {
   };
   Tensor add_weight(const std::string& layer, int out, int in, const Roles& roles,
                     Place place) const;
-  Tensor add_bias(const std::string& layer, int out, int in, const Roles& roles, Place place) const;
+  Tensor add_bias(const std::string& layer, int out, const Initial& initial, const Roles& roles,
+                  Place place) const;
   Tensor add(std::string_view name, std::vector<int> shape, const Initial& initial, Roles roles,
              Place place) const;
 

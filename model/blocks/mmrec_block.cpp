@@ -112,8 +112,8 @@ BlockDropout masks_of(const BlockDropout& dropout, int chunk) {
 }  // namespace
 
 std::vector<std::string_view> MmrecBlock::fields() const {
-  return {"heads", "mem_slots", "hem",        "dpg",         "dpg_rank",
-          "uboo",  "lambda_p",  "chunk_size", "carry_state", "memory"};
+  return {"heads",    "mem_slots",  "hem",         "dpg",    "dpg_rank", "uboo",
+          "lambda_p", "chunk_size", "carry_state", "memory", "gates"};
 }
 
 void MmrecBlock::check_values() const {
@@ -126,6 +126,8 @@ void MmrecBlock::check_values() const {
                 fmt::format("must be a multiple of 16 up to {}, not {}", kMaxSlots, c.mem_slots));
   require_field(c.memory == "random" || c.memory == "learned", "memory",
                 fmt::format("must be random or learned, not {}", c.memory));
+  require_field(c.gates == "drawn" || c.gates == "spread", "gates",
+                fmt::format("must be drawn or spread, not {}", c.gates));
   require_field(c.dpg_rank >= 1 && c.dpg_rank <= kMaxRank, "dpg_rank",
                 fmt::format("must be between 1 and {}, not {}", kMaxRank, c.dpg_rank));
   require_field(c.lambda_p >= 0, "lambda_p", fmt::format("must not be negative: {}", c.lambda_p));
@@ -151,10 +153,13 @@ MmrecBlock::Weights::Weights(const Config& config, const ParameterScope& p) {
     mdi_gate_h = mdi_gate.weight.columns(D, 2 * D);
   }
   mdi_gate_bias = mdi_gate.bias;
+  // gamma is the product of two sigmoids
+  const Initial gate_bias =
+      config.gates == "spread" ? Initial::spread(0.1, 0.8) : Initial::fan_in(R);
   const Linear gamma_in = p.linear("mdi.W_gamma.0", R, D, {{kUnits}, {kChannels}}),
-               gamma_out = p.linear("mdi.W_gamma.2", D, R, {{kUnits}, {kUnits}});
+               gamma_out = p.linear("mdi.W_gamma.2", D, R, {{kUnits}, {kUnits}}, gate_bias);
   const Linear context_in = p.linear("mdi.W_context.0", R, D, {{kUnits}, {kUnits}}),  // of k
-      context_out = p.linear("mdi.W_context.2", D, R, {{kUnits}, {kUnits}});
+      context_out = p.linear("mdi.W_context.2", D, R, {{kUnits}, {kUnits}}, gate_bias);
   mdi_gamma = {gamma_in.weight,   gamma_in.bias,   gamma_out.weight,   gamma_out.bias,
                context_in.weight, context_in.bias, context_out.weight, context_out.bias};
   query = p.linear("multi_mem_attention.W_q", D, D, {{kHeads}, {kChannels}});

@@ -175,6 +175,23 @@ TEST(Parameters, AreInitialisedAsDocumented) {
   }
 }
 
+// gamma, the product of two sigmoids, then goes from 0.1 to 0.8 over the channels.
+TEST(Parameters, SpreadGates) {
+  Config config = preset("tiny");
+  set_field(config, "gates=spread");
+  Parameters parameters(config);
+  parameters.initialise(1);
+  const auto gate = [&](const char* network, int channel) {
+    const Tensor bias = parameters.weight(fmt::format("blocks.2.mdi.{}.2.bias", network));
+    return 1 / (1 + std::exp(-bias.data()[channel]));
+  };
+  for (const int channel : {0, 1, 64, 127})
+    EXPECT_NEAR(gate("W_gamma", channel) * gate("W_context", channel), 0.1 + 0.7 * channel / 127,
+                1e-6);
+  expect_error<UsageError>([&] { config.gates = "wide", check_config(config); },
+                           {"gates", "wide", "spread"});
+}
+
 TEST(Parameters, InitialisationDependsOnlyOnTheSeed) {
   const Config config = preset("tiny");
   Parameters parameters(config), again(config), other(config);
@@ -1021,7 +1038,7 @@ const std::map<std::string, nlohmann::json> kOtherValues = {
     {"vocab_size", 100},   {"dim", 64},          {"layers", 3},      {"heads", 2},
     {"max_seq", 64},       {"hem", false},       {"mem_slots", 64},  {"dpg", true},
     {"dpg_rank", 8},       {"uboo", true},       {"lambda_p", 0.5f}, {"chunk_size", 8},
-    {"carry_state", true}, {"memory", "learned"}};
+    {"carry_state", true}, {"memory", "learned"}, {"gates", "spread"}};
 
 TEST(Configuration, RefusesAFieldThatTheArchitectureDoesNotRead) {
   const std::set<std::string> of_every_architecture = {"vocab_size", "dim", "layers", "max_seq"};

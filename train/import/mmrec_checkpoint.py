@@ -44,6 +44,7 @@ FIELDS = {
     "chunk_size": 0,
     "carry_state": False,
     "memory": "random",
+    "gates": "drawn",
 }
 # The names of the same fields in the model_config of PyTorch's checkpoints.
 PYTORCH_FIELDS = {

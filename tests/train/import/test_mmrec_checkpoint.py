@@ -73,6 +73,7 @@ class Case(unittest.TestCase):
         subprocess.run(
             [BIN / "train", "--data", cls.text, "--vocab", "auto", "--out", common / "run"]
             + ["--set", "dim=16", "--set", "layers=2", "--set", "heads=2", "--set", "max_seq=256"]
+            + ["--recipe", "documented"]
             + ["--batch", "2", "--seq", "32", "--steps", "3", "--quiet"],
             check=True,
             capture_output=True,
@@ -152,6 +153,22 @@ class Safetensors(Case):
             for each in (self.folder / "back", self.trained)
         ]
         self.assertEqual(*generated)
+
+    def test_round_trip_of_a_run_of_the_recipe(self):
+        run = self.folder / "run"
+        self.succeed(
+            *(BIN / "train", "--data", self.text, "--steps", 1, "--quiet", "--out", run),
+            *("--set", "dim=16", "--set", "layers=1"),
+        )
+        self.script("export", run / "best_model", self.folder / "out.safetensors")
+        self.script("import", self.folder / "out.safetensors", "--out", self.folder / "back")
+        for name in MODEL_FILES:
+            self.assertEqual(
+                (self.folder / "back" / name).read_bytes(),
+                (run / "best_model" / name).read_bytes(),
+                name,
+            )
+        self.assertEqual(self.config(self.folder / "back")["gates"], "spread")
 
     def test_plain_file_with_documented_names(self):
         imported = self.import_it(self.file_of(self.weights()), "--set", "heads=2")

@@ -17,6 +17,8 @@
 #include "model/config_file.h"
 #include "model/optimizer.h"
 #include "model/safetensors.h"
+#include "runtime/ops/muon.h"
+#include "runtime/ops/optimizer.h"
 #include "support/atomic_file.h"
 #include "support/checksum.h"
 #include "tests/common/expect_error.h"
@@ -132,7 +134,7 @@ std::vector<int32_t> random_tokens(size_t count, int vocabulary) {
 
 // ---------------------------------------------------------------------------------------- one step
 
-void check_allocations(int B) {
+void check_allocations(int B, const OptimizerSettings& settings) {
   constexpr int T = 64, kVocabulary = 300;
   Config config = small_config(kVocabulary);
   config.dim = 64;
@@ -156,7 +158,7 @@ void check_allocations(int B) {
       parameters.clear_gradients();
       model.loss_and_gradients(IntTensor(ids.data(), {T, B}), IntTensor(targets.data(), {T, B}),
                                {.p = 0.1f, .seed = 1, .step = static_cast<uint64_t>(number)});
-      optimizer_step(parameters, OptimizerSettings{}, 1e-3, number);
+      optimizer_step(parameters, settings, 1e-3, number);
     };
     step(1);
     step(2);
@@ -182,7 +184,8 @@ TEST(TrainingStep, AllocatesNothing) {
       << "allocations are not counted";
   if (!allocations([] {}))
     GTEST_SKIP() << "there is no way to count allocations with this C library";
-  for (const int B : {2, 4}) check_allocations(B);
+  for (const int B : {2, 4}) check_allocations(B, {});
+  check_allocations(2, {.algorithm = "muon"});
 }
 
 TEST(OptimizerStep, ClipsTheGlobalNorm) {
@@ -205,6 +208,50 @@ TEST(OptimizerStep, ClipsTheGlobalNorm) {
   EXPECT_FLOAT_EQ(first_moment_after_step(2), share * 3 * 2 / 5);
   EXPECT_FLOAT_EQ(first_moment_after_step(6), share * 3) << "a norm below the limit";
   EXPECT_FLOAT_EQ(first_moment_after_step(0), share * 3) << "no limit";
+}
+
+// Muon steps the hidden matrices, each part of one by itself; AdamW all else.
+TEST(OptimizerStep, MuonStepsEachHiddenMatrix) {
+  Config config = small_config(19);
+  config.memory = "learned";
+  Parameters parameters(config), by_hand(config);
+  Random random;
+  for (Parameters* both : {&parameters, &by_hand}) both->initialise(1);
+  for (const Parameter& parameter : parameters.table())
+    for (int64_t i = parameter.offset; i < parameter.offset + parameter.count; ++i)
+      parameters.gradients().data()[i] = by_hand.gradients().data()[i] = random.uniform(-1, 1);
+  const OptimizerSettings settings{.algorithm = "muon", .clip = 0};
+  optimizer_step(parameters, settings, settings.learning_rate / 2, 1);
+
+  std::set<std::string> matrices;
+  const ops::Muon muon{.learning_rate = settings.muon_learning_rate / 2,
+                       .decay = settings.muon_decay};
+  for (const Parameter& parameter : by_hand.table()) {
+    const Tensor w = by_hand.weight(parameter.name), g = by_hand.gradient(parameter.name),
+                 m = by_hand.view(by_hand.first_moments(), parameter);
+    const std::string& name = parameter.name;
+    const bool is_matrix =
+        w.rank() == 2 && name != "embedding.weight" && name.find("memory") == name.npos;
+    const int down = name.ends_with("W_fused.weight") ? 6 : 1,
+              across = name.ends_with("mdi.W_g.weight") ? 2 : 1;
+    for (int part = 0; is_matrix && part < down * across; ++part) {
+      const auto part_of = [&](const Tensor& all) {
+        const int rows = all.size(0) / down, columns = all.size(1) / across;
+        return across > 1 ? all.columns(part * columns, (part + 1) * columns)
+                          : all.rows(part * rows, (part + 1) * rows);
+      };
+      ops::muon(muon, part_of(g), part_of(w), part_of(m));
+    }
+    if (!is_matrix) {
+      const int n = static_cast<int>(w.count());
+      const Tensor v = by_hand.view(by_hand.second_moments(), parameter);
+      const auto flat = [&](const Tensor& all) { return Tensor(all.data(), {n}); };
+      ops::adamw({.learning_rate = settings.learning_rate / 2}, flat(g), flat(w), flat(m), flat(v));
+    }
+  }
+  EXPECT_EQ(values(parameters.weights()), values(by_hand.weights()));
+  EXPECT_EQ(values(parameters.first_moments()), values(by_hand.first_moments()));
+  EXPECT_EQ(values(parameters.second_moments()), values(by_hand.second_moments()));
 }
 
 TEST(OptimizerStep, ChangesNothingIfAGradientIsNotFinite) {
