@@ -21,6 +21,7 @@
 #include "train/run/options_file.h"
 #include "train/run/phases.h"
 #include "train/run/plan.h"
+#include "train/run/recipe.h"
 #include "train/run/recorded_run.h"
 
 using namespace mmrec;
@@ -90,6 +91,11 @@ class OptionsFile : public CLI::ConfigBase {
   const CLI::Option *epochs_, *steps_, *init_, *resume_;
 };
 
+bool sets_vocabulary(const std::vector<std::string>& fields) {
+  return std::ranges::any_of(
+      fields, [](const std::string& field) { return field.starts_with("vocab_size="); });
+}
+
 constexpr int kConfigured = -1;  // --vocab: take it from the configuration
 
 /// Adds the options of the table; their values go to `given`.
@@ -132,8 +138,11 @@ class TrainCommand {
   /// Returns the configuration of the command line. `base`: a checkpoint's configuration, if there
   /// is one; the vocabulary is always that of `base`.
   Config with_given_fields(const Config& base) const;
+  /// The configuration that a new model begins with.
+  Config base_config() const { return has_recipe(given_) ? recipe_config() : Config{}; }
   /// Refuses options of a length that --grow has already.
   void check_grows_alone(const std::string& grow) const;
+  void check_length() const;
   void check_plan() const;
   int resume() const;
   /// Makes the given options replace those that the resumed run began with.
@@ -150,6 +159,7 @@ class TrainCommand {
 
 TrainCommand::TrainCommand(Program& program) : program_(program) {
   given_.vocabulary = kConfigured;
+  given_.recipe = "auto";
   CLI::App& app = program.app();
   app.add_option("--config", config_, "a preset (tiny, mini, ..) or a JSON file of fields");
   app.add_option("--set", fields_, "field=value of the configuration; may be repeated")
@@ -176,17 +186,25 @@ TrainCommand::TrainCommand(Program& program) : program_(program) {
 }
 
 Config TrainCommand::with_given_fields(const Config& base) const {
+  Config start;
+  start.gates = base.gates;
   Config result =
-      is_given("config") ? load_config(config_, Config{}, fields_) : base_for(fields_, base);
+      is_given("config") ? load_config(config_, start, fields_) : base_for(fields_, base);
   result.vocab_size = base.vocab_size;
   for (const std::string& field : fields_) set_field(result, field);
   return result;
 }
 
 void TrainCommand::check_grows_alone(const std::string& grow) const {
-  for (const char* name : {"epochs", "steps"})
+  for (const char* name : {"epochs", "steps", "time"})
     if (!grow.empty() && is_given(name))
       fail_usage("--{}: the steps of a growing run are those of --grow {}", name, grow);
+}
+
+void TrainCommand::check_length() const {
+  for (const char* name : {"epochs", "steps"})
+    if (is_given("time") && is_given(name))
+      fail_usage("--time and --{} both say how long the run is; leave one of them out", name);
 }
 
 void TrainCommand::check_plan() const {
@@ -239,23 +257,32 @@ void TrainCommand::start_from_checkpoint() {
 
 void TrainCommand::start_anew() {
   check_grows_alone(given_.grow);
+  check_length();
   if (given_.grow.empty()) {
-    given_.config = with_given_fields(load_config(config_, Config{}, fields_));
+    given_.config = with_given_fields(load_config(config_, base_config(), fields_));
   } else {
     if (is_given("config"))
       fail_usage(
           "--config is for runs of one size, and --grow names several: leave one of them out");
+    if (has_recipe(given_) && !asks_for_architecture(fields_))
+      fields_.insert(fields_.begin(), "gates=" + base_config().gates);
     // the run's options say all of each phase, so that it can be resumed
     given_.grow = with_fields(given_.grow, fields_);
     given_.config = parse_phases(given_.grow)[0].config;
   }
-  if (given_.vocabulary == kConfigured) given_.vocabulary = given_.config.vocab_size;
+  if (given_.vocabulary != kConfigured) return;
+  const bool is_preset = std::ranges::count(preset_names(), config_) > 0;
+  given_.vocabulary = has_recipe(given_) && is_preset && !sets_vocabulary(fields_)
+                          ? TrainOptions().vocabulary
+                          : given_.config.vocab_size;
 }
 
 int TrainCommand::run(const char* program_path) {
   given_.program = program_path;
   given_.quiet = program_.quiet();
   given_.seed = program_.seed();
+  for (const TrainOption& row : train_option_table())
+    if (is_given(row.name)) given_.given.insert(row.name);
   if (!arch_.empty()) fields_.push_back("arch=" + arch_);
   if (!memory_.empty()) fields_.push_back("memory=" + memory_);
   if (given_.out.empty())

@@ -15,6 +15,7 @@
 #include "support/strict_json.h"
 #include "train/data/split.h"
 #include "train/run/learning_rate.h"
+#include "train/run/recipe.h"
 
 namespace mmrec {
 
@@ -119,6 +120,14 @@ std::span<const TrainOption> train_option_table() {
        "with --grow: choose what is new such that the logits stay as they are, in place of copying "
        "the overlap of each tensor",
        kAny, kIsFixed},
+      {"recipe", &O::recipe,
+       "what chooses the options that are not given: text, by the size of the text and the model; "
+       "documented, the defaults below; auto: documented for sample, text for any other text",
+       kAny, kIsForNewRuns},
+      {"time", &O::time,
+       "how long the run may take, as 90s, 5m or 1h30m, in place of --steps: the speed is measured "
+       "at the start",
+       kAny, kIsForNewRuns},
       {"epochs", &O::epochs, "times through the text", kFromOne},
       {"steps",
        &O::steps,
@@ -136,7 +145,9 @@ std::span<const TrainOption> train_option_table() {
        "consecutive windows of the text that the state is handed through, for windows that are "
        "shorter than what the model remembers; 1: every window begins with a zero state",
        kFromOne, kIsFixed},
-      {"lr", &A::learning_rate, "peak learning rate", {.more_than = 0}},
+      {"optimizer", &A::algorithm,
+       "adamw, or muon: Muon for the hidden matrices and AdamW for all else", kAny, kIsFixed},
+      {"lr", &A::learning_rate, "peak learning rate, of AdamW", {.more_than = 0}},
       {"lr-min", &O::minimum_rate,
        "learning rate at the end: a rate, or a part of the peak as 0.1x"},
       {"warmup", &O::warmup,
@@ -145,6 +156,11 @@ std::span<const TrainOption> train_option_table() {
       {"beta1", &A::beta1, "AdamW's first decay rate", kBelowOne},
       {"beta2", &A::beta2, "AdamW's second decay rate", kBelowOne},
       {"decay", &A::decay, "weight decay", kFromZero},
+      {"muon-lr",
+       &A::muon_learning_rate,
+       "Muon's peak learning rate; it follows AdamW's schedule",
+       {.more_than = 0}},
+      {"muon-decay", &A::muon_decay, "Muon's weight decay", kFromZero},
       {"clip", &A::clip, "largest global norm of the gradients, 0: any", kFromZero},
       {"dropout", &O::dropout, "probability of dropping an activation", kBelowOne},
       {"val-split", &O::validation_split,
@@ -182,6 +198,8 @@ void check_options(const TrainOptions& o) {
           "smaller: a step's windows are counted in 31 bits");
   require(!o.extend_vocab || !o.init.empty(), "extend-vocab", "without --init",
           "given with --init, whose tokenizer it extends");
+  check_algorithm(o.optimizer.algorithm);
+  check_recipe(o.recipe);
   parse_minimum_rate(o.minimum_rate, o.optimizer.learning_rate);
   parse_validation_split(o.validation_split);
   if (o.sequence > o.config.max_seq)

@@ -29,7 +29,11 @@ struct TrainOptions {
   std::string init;
   /// sizes to train one after the other, and their steps; see parse_phases. "": one size
   std::string grow;
-  bool exact = false;         ///< with grow: GrowthRule::kExact
+  bool exact = false;  ///< with grow: GrowthRule::kExact
+  /// what chooses the options that nobody gave: documented (the defaults below), text, or auto:
+  /// documented for the built-in corpus, text for any other; see recipe.h
+  std::string recipe = "documented";
+  std::string time;           ///< of a new run, see parse_duration(); "": as its steps take
   bool extend_vocab = false;  ///< add ids for characters missing in the checkpoint's tokenizer
   int epochs = 3;
   int64_t steps = 0;  ///< of the whole run; 0: computed from the epochs
@@ -55,6 +59,7 @@ struct TrainOptions {
   uint64_t seed = 42;
   bool quiet = false;
   bool profile = false;
+  std::set<std::string> given;    ///< names of the options that somebody gave
   std::string program = "train";  ///< as the user called it; for the printed resume command
 };
 
@@ -62,10 +67,10 @@ struct TrainOptions {
 /// the options in a checkpoint, range checks, the comparison on resume and what a search may set.
 /// Default values are those of TrainOptions.
 struct TrainOption {
-  using Member =
-      std::variant<bool TrainOptions::*, int TrainOptions::*, int64_t TrainOptions::*,
-                   uint64_t TrainOptions::*, float TrainOptions::*, float OptimizerSettings::*,
-                   std::string TrainOptions::*, std::filesystem::path TrainOptions::*>;
+  using Member = std::variant<bool TrainOptions::*, int TrainOptions::*, int64_t TrainOptions::*,
+                              uint64_t TrainOptions::*, float TrainOptions::*,
+                              float OptimizerSettings::*, std::string OptimizerSettings::*,
+                              std::string TrainOptions::*, std::filesystem::path TrainOptions::*>;
   /// Syntax of a value, in addition to the member's type (a bool is a flag). kOrAuto: also the word
   /// auto, stored as kAuto. kVocabulary: see parse_vocabulary().
   enum class Form { kPlain, kOrAuto, kVocabulary };

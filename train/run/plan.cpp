@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -18,6 +17,7 @@
 #include "runtime/threads.h"
 #include "support/error.h"
 #include "support/names.h"
+#include "support/stopwatch.h"
 #include "train/data/prepared_data.h"
 #include "train/data/windows.h"
 #include "train/infer/evaluation.h"
@@ -26,6 +26,7 @@
 #include "train/run/learning_rate.h"
 #include "train/run/log.h"
 #include "train/run/phases.h"
+#include "train/run/recipe.h"
 
 namespace mmrec {
 
@@ -47,21 +48,17 @@ double program_bytes(const Config& config, int64_t tokens_at_once) {
 
 /// Measures the FLOP/s of 512 x 512 x 512 matrix products: the best of many.
 double measure_product_rate() {
-  using Clock = std::chrono::steady_clock;
   constexpr int kSize = 512;
   constexpr double kSeconds = 0.25;
   std::vector<float> room(3 * kSize * kSize, 0.5f);
   const auto matrix = [&](int i) {
     return Tensor(room.data() + i * kSize * kSize, {kSize, kSize});
   };
-  const auto since = [](Clock::time_point begin) {
-    return std::chrono::duration<double>(Clock::now() - begin).count();
-  };
   double best = 1e30;
-  for (const Clock::time_point start = Clock::now(); since(start) < kSeconds;) {
-    const Clock::time_point begin = Clock::now();
+  for (const Stopwatch all; all.seconds() < kSeconds;) {
+    const Stopwatch one;
     ops::gemm_nt(matrix(0), matrix(1), matrix(2));
-    best = std::min(best, since(begin));
+    best = std::min(best, one.seconds());
   }
   return 2. * kSize * kSize * kSize / best;
 }
@@ -134,7 +131,10 @@ Plan plan_of_one_size(const TrainOptions& options, const RunData& data, double p
 
   plan.flops_per_token = training_flops(config, options.sequence);
   plan.product_rate = product_rate;
-  plan.tokens_per_second = kStepShare * plan.product_rate / plan.flops_per_token;
+  plan.tokens_per_step = int64_t{options.batch} * options.accumulate * options.sequence;
+  plan.tokens_per_second = kStepShare * plan.product_rate /
+                           (plan.flops_per_token + optimizer_flops(table, options.optimizer) /
+                                                       static_cast<double>(plan.tokens_per_step));
 
   const WindowSet windows(data.train, options.sequence, "the training text");
   const BatchOrder order(windows.count(), options.batch * options.accumulate, options.seed,
@@ -158,7 +158,6 @@ Plan plan_of_one_size(const TrainOptions& options, const RunData& data, double p
                                      .warmup = plan.options.warmup,
                                      .steps = plan.steps}
                             .warning();
-  plan.tokens_per_step = int64_t{options.batch} * options.accumulate * options.sequence;
   plan.notes = data.notes;
   if (!data.unknown.empty()) plan.notes.push_back({data.unknown, Style::kWarning});
   return plan;
@@ -166,12 +165,25 @@ Plan plan_of_one_size(const TrainOptions& options, const RunData& data, double p
 
 }  // namespace
 
-std::vector<Plan> plan(const TrainOptions& options) {
-  check_phases(options);
-  check_options(options);
-  const RunData data = load_data(options, std::nullopt);
+std::vector<Plan> plan(const TrainOptions& given) {
+  check_phases(given);
+  check_options(given);
+  const RunData data = load_data(given, std::nullopt);
   const double product_rate = measure_product_rate();
-  if (options.grow.empty()) return {plan_of_one_size(options, data, product_rate)};
+  TrainOptions options = given;
+  const std::string recipe =
+      apply_recipe(options, data, [&](double seconds, const TrainOptions& chosen) {
+        TrainOptions trial = chosen;
+        trial.steps = 1;
+        const Plan step = plan_of_one_size(trial, data, product_rate);
+        return std::max<int64_t>(static_cast<int64_t>(seconds / step.seconds()), 1);
+      });
+  const auto plan_of = [&](const TrainOptions& of_one_size) {
+    Plan result = plan_of_one_size(of_one_size, data, product_rate);
+    result.recipe = recipe;
+    return result;
+  };
+  if (options.grow.empty()) return {plan_of(options)};
   const std::vector<Phase> phases = parse_phases(options.grow);
   std::vector<Plan> plans;
   for (const Phase& phase : phases) {
@@ -180,7 +192,7 @@ std::vector<Plan> plan(const TrainOptions& options) {
     of_phase.steps = phase.end - phase.begin;
     if (options.warmup == kAuto) of_phase.warmup = warmup_steps(options, shortest_phase(phases));
     const double smaller = plans.empty() ? 0 : plans.back().weights;
-    plans.push_back(plan_of_one_size(of_phase, data, product_rate));
+    plans.push_back(plan_of(of_phase));
     plans.back().smaller = smaller;
     plans.back().phase = fmt::format("phase {} of {}, {}: steps {} to {}", plans.size(),
                                      phases.size(), phase.size, phase.begin + 1, phase.end);
@@ -210,7 +222,7 @@ std::string text_of(const Plan& plan) {
   text += "\nmemory\n";
   line("  weights", gigabytes(plan.weights));
   line("  gradients", gigabytes(plan.gradients));
-  line("  AdamW's moments", gigabytes(plan.moments));
+  line("  moments", gigabytes(plan.moments));
   line("  activations", gigabytes(plan.activations),
        fmt::format("{} x {} tokens at once{}", options.batch, options.sequence,
                    options.recompute ? ", recomputed in the backward pass" : ""));
@@ -253,6 +265,7 @@ std::string text_of(const Plan& plan) {
   line("  warm-up", thousands(options.warmup), "steps");
   line("  tokens", thousands(plan.tokens()));
   line("  time", format_duration(plan.seconds()), "without validation and checkpoints");
+  if (!plan.recipe.empty()) text += "\n" + plan.recipe + "\n";
   if (!plan.warmup_warning.empty()) text += "\nwarning: " + plan.warmup_warning + "\n";
   if (!plan.notes.empty()) text += "\n";
   for (const Note& note : plan.notes)
@@ -291,6 +304,7 @@ nlohmann::ordered_json json_of(const Plan& plan) {
           {"steps", plan.steps},
           {"steps_per_epoch", plan.steps_per_epoch},
           {"warmup", plan.options.warmup},
+          {"recipe", plan.recipe},
           {"warmup_warning", plan.warmup_warning},
           {"tokens_per_step", plan.tokens_per_step},
           {"tokens", plan.tokens()},

@@ -29,6 +29,7 @@ struct Plan {
   double tokens_per_second = 0;
   int64_t train_characters = 0, validation_characters = 0;
   int64_t steps = 0, steps_per_epoch = 0, tokens_per_step = 0;
+  std::string recipe = {};          ///< what apply_recipe() says, or ""
   std::string warmup_warning = {};  ///< "" if the warm-up is shorter than the run
   std::vector<Note> notes = {};     ///< remarks about the text, from RunData
 

@@ -11,13 +11,51 @@
 
 #include "support/atomic_file.h"
 #include "support/error.h"
+#include "support/stopwatch.h"
 #include "support/strict_json.h"
 #include "train/run/metrics.h"
+#include "train/run/recipe.h"
 #include "train/run/upscale.h"
 
 namespace mmrec {
 
 namespace fs = std::filesystem;
+
+namespace {
+
+/// Returns the steps that fit into the time with their validations: a trainer is made and some of
+/// its steps are timed.
+int64_t steps_within(double seconds, const TrainOptions& options, const RunData& data) {
+  constexpr int kFirst = 3;  // slower: memory is touched for the first time
+  TrainOptions trial = options;
+  trial.steps = INT32_MAX;
+  trial.eval_every = 1;  // as few tokens a validation as there can be
+  Trainer trainer(trial, data);
+  for (int i = 0; i < kFirst; ++i) trainer.step();
+  const double enough = std::min(0.05 * seconds, 6.);
+  const Stopwatch time;
+  int64_t steps = 0;
+  do {
+    trainer.step();
+    ++steps;
+  } while (time.seconds() < enough);
+  const double a_step = time.seconds() / static_cast<double>(steps);
+  double validations = 0;
+  if (trainer.evaluation()) {
+    const Stopwatch validating;
+    trainer.validate();
+    const double a_token =
+        validating.seconds() / static_cast<double>(trainer.evaluation()->tokens());
+    trial.steps = static_cast<int64_t>(std::max(seconds / a_step, 1.));
+    const int count = validation_count(static_cast<double>(trial.steps) * trial.batch *
+                                       trial.accumulate * trial.sequence);
+    trial.eval_every = std::max<int64_t>(trial.steps / count, 1);
+    validations = count * a_token * static_cast<double>(validation_tokens(trial, 1));
+  }
+  return static_cast<int64_t>(std::max((seconds - validations) / a_step, 1.));
+}
+
+}  // namespace
 
 RunStart start_new(const TrainOptions& options) {
   RunStart start;
@@ -103,9 +141,17 @@ Config run_config(const TrainOptions& options, const RunStart& start, const Toke
 }
 
 Trainer make_trainer(TrainOptions options, const RunStart& start) {
+  const Stopwatch time;
   RunData data = load_data(options, start.tokenizer());
   options.config = run_config(options, start, data.tokenizer);
   if (start.resumes()) check_same_data(start.checkpoint->state.progress->data, data, options.data);
+  if (!start.resumes()) {
+    const std::string line =
+        apply_recipe(options, data, [&](double seconds, const TrainOptions& chosen) {
+          return steps_within(seconds - time.seconds(), chosen, data);
+        });
+    if (!line.empty()) data.notes.push_back({line, Style::kHeading});
+  }
   if (options.grow.empty()) return Trainer(options, std::move(data));
   const std::vector<Phase> phases = parse_phases(options.grow);
   const Phase& now = phases[start.phase(phases)];

@@ -1,7 +1,6 @@
 #include "train/run/trainer.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <utility>
 
@@ -9,19 +8,14 @@
 #include "model/optimizer.h"
 #include "runtime/threads.h"
 #include "support/error.h"
+#include "support/stopwatch.h"
 #include "train/infer/text_generator.h"
 
 namespace mmrec {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 const std::atomic<int> kNoStop{0};
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
 
 LearningRate rate_of(const TrainOptions& options, int steps_per_epoch, int64_t begin) {
   const int64_t steps = total_steps(options, steps_per_epoch) - begin;
@@ -76,7 +70,7 @@ int64_t Trainer::epoch() const {
 
 MetricsRow Trainer::step() {
   const Context::Use use(context_);
-  const Clock::time_point begin = Clock::now();
+  const Stopwatch time;
   const int64_t number = state_.step + 1;
   const Batch batch = order_.batch(number);
   const LossSum sum = [&] {
@@ -98,7 +92,7 @@ MetricsRow Trainer::step() {
       .max_factor = sum.range.factor,
       .max_state = sum.range.state,
       .tokens = number * options_.batch * options_.accumulate * options_.sequence,
-      .tokens_per_second = static_cast<double>(sum.tokens) / seconds_since(begin)};
+      .tokens_per_second = static_cast<double>(sum.tokens) / time.seconds()};
   if (!std::isfinite(norm)) return row;
   training_step_.keep_states(batch);
   if (epoch_is_over()) progress().epoch = {};  // this step begins the next epoch
@@ -125,12 +119,12 @@ void Trainer::do_part(const char* part, Body body) {
 
 MetricsRow Trainer::validate() {
   const Context::Use use(context_);
-  const Clock::time_point begin = Clock::now();
+  const Stopwatch time;
   LossSum sum;
   double in_trained_window = MetricsRow::kNone, taken = 0;
   do_part(TrainingProgress::kValidation, [&] {
     sum = evaluation_->run();
-    taken = seconds_since(begin);
+    taken = time.seconds();
     if (validation_piece(options_, evaluation_->window()) > 0)
       in_trained_window = evaluation_->mean_loss_in_pieces();
   });

@@ -115,6 +115,7 @@ class Programs : public testing::Test {
             {"--batch", "4"},
             {"--steps", "3"},
             {"--warmup", "1"},
+            {"--recipe", "documented"},
             {"--sample-tokens", "10"},
             {"--threads", "1"}};
   }
@@ -757,7 +758,7 @@ TEST_F(Programs, TrainPlans) {
   const double parameters = figure(large.output, "parameters");
   EXPECT_NEAR(parameters, 9.8e9, 0.1e9);
   EXPECT_NEAR(figure(large.output, "  weights"), 4e-9 * parameters, 0.1);
-  EXPECT_NEAR(figure(large.output, "  AdamW's moments"), 8e-9 * parameters, 0.1);
+  EXPECT_NEAR(figure(large.output, "  moments"), 8e-9 * parameters, 0.1);
   EXPECT_NEAR(figure(large.output, "  operations a token"), 6e-6 * parameters, 1e-6 * parameters)
       << "MFLOP: six a parameter, but for parts that feed nothing";
   EXPECT_GT(figure(large.output, "  to expect"), 0);
@@ -892,6 +893,37 @@ TEST_F(Programs, UpscaleGrowsAModel) {
   EXPECT_EQ(more.code, 0) << more.errors;
 }
 
+TEST_F(Programs, TrainHasARecipe) {
+  const Options own{{"--data", (directory_ / "play.txt").string()},
+                    {"--out", out().string()},
+                    {"--set", "dim=32"},
+                    {"--set", "layers=2"},
+                    {"--sample-tokens", "10"},
+                    {"--threads", "1"}};
+  const Outcome chosen = train(Options(own).set("--steps", "3"));
+  EXPECT_EQ(chosen.code, 0) << chosen.errors;
+  for (const char* part : {"recipe: 3 steps of 6 x 128", "muon", "vocabulary 64", "step 3/3"})
+    EXPECT_NE(chosen.output.find(part), std::string::npos) << part << "\n" << chosen.output;
+  const Checkpoint final(out() / "final_checkpoint");
+  EXPECT_EQ(final.state.progress->options.optimizer.algorithm, "muon");
+  EXPECT_EQ(final.config.gates, "spread");
+
+  const auto begin = std::chrono::steady_clock::now();
+  const Outcome timed =
+      train(Options(own).set("--time", "2s").set("--out", (directory_ / "timed").string()));
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+  EXPECT_EQ(timed.code, 0) << timed.errors;
+  EXPECT_GT(took.count(), 0.5);
+  EXPECT_LT(took.count(), 20) << "two seconds, on a machine that has other work";
+  EXPECT_NE(timed.output.find("recipe: "), std::string::npos) << timed.output;
+
+  expect_failed(train(Options(own).set("--time", "soon")), 2, {"--time soon", "5m"});
+  expect_failed(train(Options(own).set("--time", "5m").set("--steps", "3")), 2,
+                {"--time and --steps"});
+  expect_failed(train(Options(own).set("--recipe", "best")), 2, {"no recipe 'best'", "documented"});
+  expect_failed(train(Options(own).set("--optimizer", "sgd")), 2, {"no optimizer 'sgd'", "muon"});
+}
+
 TEST_F(Programs, TrainGrows) {
   const auto growing = [&](const Arguments& more) {
     Arguments arguments = {"--grow",          "tiny+dim=32:2,tiny+dim=64:2",
@@ -911,7 +943,7 @@ TEST_F(Programs, TrainGrows) {
   expect_failed(growing({"--config", "mini"}), 2, {"--config", "--grow names several"});
   const Outcome plan = growing({"--plan"});
   for (const char* part :
-       {"phase 1 of 2, tiny+dim=32+layers=2+mem_slots=64+memory=learned: steps 1 to 2",
+       {"phase 1 of 2, tiny+dim=32+gates=spread+layers=2+mem_slots=64+memory=learned: steps 1 to 2",
         "phase 2 of 2", "all phases"})
     EXPECT_NE(plan.output.find(part), std::string::npos) << part << " is not in: " << plan.output;
   const nlohmann::json planned = nlohmann::json::parse(growing({"--plan", "--json"}).output);
@@ -929,8 +961,9 @@ TEST_F(Programs, TrainGrows) {
   EXPECT_FALSE(fs::exists(out()));
   const Outcome outcome = growing({"--exact"});
   ASSERT_EQ(outcome.code, 0) << outcome.errors;
-  for (const char* part : {"phase 2 of 2, tiny+dim=64+layers=2+mem_slots=64+memory=learned",
-                           "steps 3 to 4", "trained 4 steps", "sample of generated text"})
+  for (const char* part :
+       {"phase 2 of 2, tiny+dim=64+gates=spread+layers=2+mem_slots=64+memory=learned",
+        "steps 3 to 4", "trained 4 steps", "sample of generated text"})
     EXPECT_NE(outcome.output.find(part), std::string::npos)
         << part << " is not in: " << outcome.output;
   EXPECT_EQ(Checkpoint(out()).config.dim, 64);

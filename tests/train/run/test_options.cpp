@@ -32,6 +32,8 @@ TrainOptions all_changed() {
         },
         options);
   options.optimizer.learning_rate = 0.5f;
+  options.optimizer.algorithm = "muon";
+  options.recipe = "text";
   return options;
 }
 

@@ -443,6 +443,24 @@ TEST_F(Resume, CarriedStatesArePartOfTheRun) {
                {"optimizer.safetensors", "carried"});
 }
 
+TEST_F(Resume, MuonResumesLikeAdamw) {
+  TrainOptions whole = long_run("whole"), again = long_run("again");
+  for (TrainOptions* run : {&whole, &again}) {
+    run->optimizer.algorithm = "muon";
+    run->config.gates = "spread";
+  }
+  train(whole);
+  train(again);
+  ASSERT_EQ(resume_training(again.out / "checkpoint_step_000004", kChangeNothing), 0);
+  expect_same_run(again, whole);
+  expect_error<UsageError>(
+      [&] {
+        resume_training(again.out,
+                        [](TrainOptions& options) { options.optimizer.algorithm = "adamw"; });
+      },
+      {"--optimizer adamw", "muon"});
+}
+
 TEST_F(Resume, AnotherArchitectureResumesLikeMmrec) {
   TrainOptions whole = long_run("whole"), again = long_run("again");
   whole.config.arch = "mingru";

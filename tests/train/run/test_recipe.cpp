@@ -1,0 +1,162 @@
+#include "train/run/recipe.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "tests/common/expect_error.h"
+#include "train/data/tokenizer.h"
+
+namespace mmrec {
+namespace {
+
+using test::expect_error;
+
+RunData text_of(int tokens) {
+  CharacterCounts counts;
+  count_characters("ab", "a test", counts);
+  const Tokenizer tokenizer(counts, 0);
+  return {tokenizer,
+          Tokens(std::vector<int32_t>(static_cast<size_t>(tokens), 2)),
+          Tokens(std::vector<int32_t>(100, 3)),
+          {},
+          "",
+          ""};
+}
+
+int64_t no_time(double, const TrainOptions&) {
+  ADD_FAILURE() << "nobody asked for a time";
+  return 1;
+}
+
+/// The options of a run on a text of one's own.
+TrainOptions own_text(std::set<std::string> given = {}) {
+  TrainOptions options;
+  options.recipe = "auto";
+  options.data = "book.txt";
+  options.given = std::move(given);
+  return options;
+}
+
+double tokens_of(const TrainOptions& o) {
+  return static_cast<double>(o.steps) * o.batch * o.accumulate * o.sequence;
+}
+
+TEST(Recipe, IsForTextsOfOnesOwn) {
+  TrainOptions options = own_text();
+  EXPECT_TRUE(has_recipe(options));
+  options.recipe = "documented";
+  EXPECT_FALSE(has_recipe(options));
+  options = {};
+  EXPECT_FALSE(has_recipe(options)) << "a library's default";
+  options.recipe = "auto";
+  EXPECT_FALSE(has_recipe(options)) << "sample: the documented run";
+  options.recipe = "text";
+  EXPECT_TRUE(has_recipe(options));
+  expect_error<UsageError>([] { check_recipe("best"); }, {"best", "documented"});
+}
+
+// The documented run is not touched, byte for byte.
+TEST(Recipe, DocumentedRunStays) {
+  TrainOptions options;
+  options.recipe = "auto";
+  const std::string before = to_json(options).dump();
+  EXPECT_EQ(apply_recipe(options, text_of(65'000), no_time), "");
+  EXPECT_EQ(to_json(options).dump(), before);
+}
+
+TEST(Recipe, ChoosesByTheSizeOfTheText) {
+  TrainOptions small = own_text(), medium = own_text(), large = own_text();
+  apply_recipe(small, text_of(50'000), no_time);
+  apply_recipe(medium, text_of(1'000'000), no_time);
+  const std::string line = apply_recipe(large, text_of(20'000'000), no_time);
+  EXPECT_NEAR(tokens_of(small), 1e6, 2000);
+  EXPECT_NEAR(tokens_of(medium), 2e6, 2000);
+  EXPECT_NEAR(tokens_of(large), 1e7, 2000);
+  EXPECT_GT(small.dropout, 0) << "twenty times through the text";
+  EXPECT_EQ(medium.dropout, 0);
+  EXPECT_EQ(large.dropout, 0);
+  EXPECT_LT(large.optimizer.muon_learning_rate, medium.optimizer.muon_learning_rate);
+  EXPECT_GT(large.batch, small.batch);
+  for (const TrainOptions& options : {small, medium, large}) {
+    EXPECT_EQ(options.optimizer.algorithm, "muon");
+    EXPECT_LE(warmup_steps(options, options.steps), options.steps / 10);
+    EXPECT_NEAR(static_cast<double>(options.steps) / static_cast<double>(options.eval_every), 20,
+                6);
+    EXPECT_NO_THROW(check_options(options));
+  }
+  EXPECT_NE(line.find("recipe: "), line.npos) << line;
+  EXPECT_NE(line.find("muon"), line.npos) << line;
+}
+
+TEST(Recipe, WhatIsGivenCounts) {
+  TrainOptions options = own_text({"lr", "batch", "steps", "optimizer", "dropout", "eval-every"});
+  options.optimizer.algorithm = "adamw";
+  options.optimizer.learning_rate = 1e-3f;
+  options.batch = 3;
+  options.steps = 17;
+  options.dropout = 0.3f;
+  options.eval_every = 5;
+  apply_recipe(options, text_of(1'000'000), no_time);
+  EXPECT_EQ(options.optimizer.algorithm, "adamw");
+  EXPECT_EQ(options.optimizer.learning_rate, 1e-3f);
+  EXPECT_EQ(options.batch, 3);
+  EXPECT_EQ(options.steps, 17);
+  EXPECT_EQ(options.dropout, 0.3f);
+  EXPECT_EQ(options.eval_every, 5);
+  EXPECT_EQ(options.sequence, 128);
+}
+
+TEST(Recipe, EpochsGiveTheLength) {
+  TrainOptions options = own_text({"epochs"});
+  options.epochs = 8;
+  apply_recipe(options, text_of(100'000), no_time);
+  EXPECT_EQ(options.steps, 0) << "counted in epochs";
+  EXPECT_EQ(options.epochs, 8);
+  EXPECT_GT(options.dropout, 0);
+}
+
+// A text that is shorter than a step, or than a window.
+TEST(Recipe, ShortTexts) {
+  for (const int tokens : {2, 3, 50, 129, 500}) {
+    TrainOptions options = own_text();
+    apply_recipe(options, text_of(tokens), no_time);
+    EXPECT_LT(options.sequence, tokens);
+    EXPECT_GE(options.batch, 1);
+    EXPECT_LE(options.batch * options.sequence, std::max(tokens, 2));
+    EXPECT_NO_THROW(check_options(options));
+  }
+}
+
+TEST(Recipe, TimeBecomesSteps) {
+  TrainOptions options = own_text({"time"});
+  options.time = "10m";
+  double asked = 0;
+  apply_recipe(options, text_of(20'000'000), [&](double seconds, const TrainOptions& chosen) {
+    asked = seconds;
+    return static_cast<int64_t>(seconds * 20'000 / chosen.batch / chosen.sequence);
+  });
+  EXPECT_EQ(asked, 600);
+  EXPECT_NEAR(tokens_of(options), 12e6, 2000);
+  EXPECT_EQ(options.batch, 12) << "the batch is that of so long a run";
+  TrainOptions documented;
+  documented.time = "1m";
+  const std::string line =
+      apply_recipe(documented, text_of(65'000), [](double, const TrainOptions&) { return 99; });
+  EXPECT_EQ(documented.steps, 99);
+  EXPECT_EQ(documented.optimizer.algorithm, "adamw");
+  EXPECT_NE(line.find("99 steps"), line.npos) << line;
+}
+
+TEST(Recipe, Durations) {
+  EXPECT_EQ(parse_duration("90"), 90);
+  EXPECT_EQ(parse_duration("90s"), 90);
+  EXPECT_EQ(parse_duration("1.5m"), 90);
+  EXPECT_EQ(parse_duration("1h30m"), 5400);
+  for (const char* wrong : {"", "0", "m", "5x", "5 m", "-3", "1e3", "1h30x", "5mm", "99999999h"})
+    expect_error<UsageError>([&] { parse_duration(wrong); }, {"--time", "5m"});
+}
+
+}  // namespace
+}  // namespace mmrec

@@ -1,0 +1,171 @@
+#include "train/run/recipe.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "support/error.h"
+#include "support/parse_number.h"
+#include "train/run/phases.h"
+
+namespace mmrec {
+
+namespace {
+
+/// What a run is chosen for.
+struct Length {
+  double text;    ///< tokens of the text that is trained on
+  double tokens;  ///< that the run trains on
+  double epochs() const { return tokens / text; }
+};
+
+/// Sets an option unless somebody gave it.
+template <class Value, class Chosen>
+void choose(const TrainOptions& options, const char* name, Value& value, const Chosen& chosen) {
+  if (!options.given.contains(name)) value = static_cast<Value>(chosen);
+}
+
+/// Twice through the text, but enough steps for a short one and no hours for a long one.
+double default_tokens(double text) { return std::clamp(2 * text, 1e6, 1e7); }
+
+double tokens_of(const TrainOptions& o, int64_t steps) {
+  return static_cast<double>(steps) * o.batch * o.accumulate * o.sequence;
+}
+
+/// A step of some 770 to 2000 tokens: more steps where there are few tokens.
+void choose_batch(TrainOptions& o, const Length& length) {
+  const double a_step = length.tokens < 2e6 ? 768 : length.tokens < 6e6 ? 1024 : 1536;
+  choose(o, "seq", o.sequence,
+         std::max(1., std::min({128., 1. * o.config.max_seq, length.text - 1})));
+  choose(o, "batch", o.batch,
+         std::clamp(a_step / o.sequence / o.accumulate, 1.,
+                    std::max(1., std::floor(length.text / o.sequence / o.accumulate))));
+}
+
+/// What was given as --steps, --epochs or --grow, as tokens; nullopt: nothing. Where the batch is
+/// still to be chosen a step has that of a short run.
+std::optional<double> given_tokens(TrainOptions o, double text) {
+  if (has_recipe(o)) choose_batch(o, {text, 0});
+  if (!o.grow.empty()) return tokens_of(o, parse_phases(o.grow).back().end);
+  if (o.given.contains("steps")) return tokens_of(o, o.steps);
+  if (o.given.contains("epochs")) return o.epochs * text;
+  return std::nullopt;
+}
+
+void choose_rates(TrainOptions& o, const Length& length) {
+  OptimizerSettings& optimizer = o.optimizer;
+  // Longer runs want smaller rates and more decay: from 1.5 to 10 million tokens.
+  const double longer = std::clamp(length.tokens / 1.536e6, 1., 6.5);
+  choose(o, "optimizer", optimizer.algorithm, "muon");
+  choose(o, "lr", optimizer.learning_rate, 6e-3 * std::sqrt(std::min(1., 128. / o.config.dim)));
+  choose(o, "lr-min", o.minimum_rate, "0.02x");
+  choose(o, "beta2", optimizer.beta2, 0.99);
+  choose(o, "muon-lr", optimizer.muon_learning_rate, 0.009 * std::pow(longer, -0.433));
+  choose(o, "muon-decay", optimizer.muon_decay, 0.11 * std::pow(longer, 0.32));
+  const double epochs = length.epochs();
+  choose(o, "dropout", o.dropout, epochs < 5 ? 0 : epochs < 12 ? 0.1 : 0.2);
+}
+
+void choose_intervals(TrainOptions& o, int64_t steps) {
+  const int64_t interval = std::max<int64_t>(steps / validation_count(tokens_of(o, steps)), 1);
+  choose(o, "eval-every", o.eval_every, interval);
+  choose(o, "save-every", o.save_every, std::max<int64_t>(interval, 50));
+  choose(o, "patience", o.patience, 0);
+}
+
+/// Chooses all but the number of steps.
+void choose_for(TrainOptions& o, const Length& length) {
+  choose_batch(o, length);
+  choose_rates(o, length);
+}
+
+std::string described(const TrainOptions& o, int64_t steps, const Length& length) {
+  const OptimizerSettings& optimizer = o.optimizer;
+  const std::string dropout =
+      o.dropout > 0 ? fmt::format("dropout {:.2g}", o.dropout) : "no dropout";
+  return fmt::format(
+      "recipe: {} steps of {} x {}, {:.1f} times through the text; {}, lr {:.2g}{}; {}; a "
+      "validation every {} steps (--recipe documented, or an option, for others)",
+      steps, o.batch * o.accumulate, o.sequence, length.epochs(), optimizer.algorithm,
+      optimizer.learning_rate,
+      optimizer.algorithm == "muon" ? fmt::format(" and {:.2g}", optimizer.muon_learning_rate) : "",
+      dropout, o.eval_every);
+}
+
+}  // namespace
+
+int validation_count(double tokens) {
+  // 10,000 tokens, without the backward pass
+  constexpr double kCost = 3300, kShare = 0.05;
+  return static_cast<int>(std::clamp(tokens * kShare / kCost, 2., 20.));
+}
+
+bool has_recipe(const TrainOptions& options) {
+  if (options.recipe == "auto") return options.data != "sample";
+  return options.recipe == "text";
+}
+
+void check_recipe(std::string_view name) {
+  if (name != "auto" && name != "documented" && name != "text")
+    fail_usage("there is no recipe '{}'; there are auto, documented and text", name);
+}
+
+Config recipe_config() {
+  Config config;
+  config.gates = "spread";
+  return config;
+}
+
+std::string apply_recipe(TrainOptions& options, const RunData& data,
+                         const StepsWithin& steps_within) {
+  const bool chooses = has_recipe(options);
+  if (!chooses && options.time.empty()) return "";
+  const double text = static_cast<double>(std::max<int64_t>(data.train.count(), 2));
+  Length length{text, given_tokens(options, text).value_or(default_tokens(text))};
+  if (chooses) choose_for(options, length);
+  if (!options.time.empty()) {
+    const double seconds = parse_duration(options.time);
+    const auto fit = [&] {
+      options.steps = steps_within(seconds, options);
+      length.tokens = tokens_of(options, options.steps);
+    };
+    fit();
+    if (chooses) {
+      const int batch = options.batch;
+      choose_for(options, length);
+      if (options.batch != batch) fit();
+    }
+  } else if (!options.given.contains("steps") && !options.given.contains("epochs") &&
+             options.grow.empty()) {
+    options.steps = std::max<int64_t>(std::llround(length.tokens / tokens_of(options, 1)), 1);
+  }
+  if (!chooses) return fmt::format("time: {} steps in {}", options.steps, options.time);
+  const int64_t steps = std::llround(length.tokens / tokens_of(options, 1));
+  choose_intervals(options, steps);
+  return described(options, steps, length);
+}
+
+double parse_duration(const std::string& text) {
+  double seconds = 0;
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    const size_t end = std::min(rest.find_first_not_of("0123456789."), rest.size());
+    const std::optional<double> number = parse_number<double>(rest.substr(0, end));
+    const char unit = end < rest.size() ? rest[end] : 's';
+    const double factor = unit == 's' ? 1 : unit == 'm' ? 60 : unit == 'h' ? 3600 : 0;
+    if (!number || factor == 0) {
+      seconds = 0;
+      break;
+    }
+    seconds += *number * factor;
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  constexpr double kLongest = 1e9;
+  if (!(seconds > 0 && seconds < kLongest))
+    fail_usage("--time {}: give a time such as 90s, 5m or 1h30m", text);
+  return seconds;
+}
+
+}  // namespace mmrec

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "model/config.h"
+#include "train/run/data.h"
+#include "train/run/options.h"
+
+namespace mmrec {
+
+/// Returns whether the recipe for a text of one's own chooses what nobody gave, in place of the
+/// documented run's values: for any text but the built-in one, unless --recipe says otherwise.
+bool has_recipe(const TrainOptions& options);
+
+/// The fields that a new model begins with, before presets and what was given.
+Config recipe_config();
+
+/// Returns how many steps of `options`, with their validations, fit into the seconds.
+using StepsWithin = std::function<int64_t(double seconds, const TrainOptions& options)>;
+
+/// Completes the options of a new run with `config`: where has_recipe() holds, chooses what nobody
+/// gave (TrainOptions::given), optimizer and rates, batch and window, dropout, steps, validations
+/// and checkpoints, by the size of the text and of the model; and turns options.time into steps.
+/// Returns a line for people that says what was chosen, or "". docs/training.md, "Recipes", has the
+/// rules and the experiments.
+std::string apply_recipe(TrainOptions& options, const RunData& data,
+                         const StepsWithin& steps_within);
+
+/// Number of validations in a run of so many tokens: about twenty, fewer in a short run, where
+/// their tokens (validation_tokens()) would take more than some 5 % of the time.
+int validation_count(double tokens);
+
+/// Throws a UsageError if there is no recipe of this name.
+void check_recipe(std::string_view name);
+
+/// Parses a duration: "90", "90s", "5m", "1h30m". Returns seconds; throws a UsageError for anything
+/// else, and for 0.
+double parse_duration(const std::string& text);
+
+}  // namespace mmrec
