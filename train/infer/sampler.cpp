@@ -29,6 +29,7 @@ int32_t Sampler::choose(std::span<const float> logits, std::span<const int32_t> 
   for (Token& candidate : candidates_)
     candidate.value = std::exp((candidate.value - likeliest.value) / sampling_.temperature);
   keep_top_p();
+  keep_min_p();
 
   double rest = 0;
   for (const Token& candidate : candidates_) rest += candidate.value;
@@ -65,6 +66,12 @@ void Sampler::keep_top_p() {
   size_t kept = 0;
   while (kept < candidates_.size() && rest > 0) rest -= candidates_[kept++].value;
   candidates_.resize(std::max<size_t>(kept, 1));
+}
+
+void Sampler::keep_min_p() {
+  // the likeliest token's weight is 1
+  std::erase_if(candidates_,
+                [&](const Token& candidate) { return candidate.value < sampling_.min_p; });
 }
 
 }  // namespace mmrec

@@ -12,6 +12,7 @@ struct Sampling {
   bool greedy = false;       ///< always the most probable token
   int64_t top_k = 0;         ///< keep the k most probable tokens; 0: all
   double top_p = 1;          ///< keep the most probable tokens with this total probability
+  double min_p = 0;          ///< keep tokens with this part of the likeliest one's probability
   /// for recent tokens: divides positive logits, multiplies negative ones
   double repetition_penalty = 1;
   int64_t repetition_window = 64;  ///< number of recent tokens
@@ -20,7 +21,8 @@ struct Sampling {
 
 /// Chooses tokens by Sampling, in this order: repetition penalty (Keskar et al., "CTRL", 2019),
 /// temperature, top-k, then top-p (Holtzman et al., "The curious case of neural text degeneration",
-/// 2020) of what top-k left. Never chooses <UNK> or <PAD>.
+/// 2020) of what top-k left, then min-p (Nguyen et al., "Turning up the heat", 2024). Never chooses
+/// <UNK> or <PAD>.
 class Sampler {
  public:
   explicit Sampler(const Sampling& sampling) : sampling_(sampling) {}
@@ -37,6 +39,7 @@ class Sampler {
   void penalise(std::span<const int32_t> recent);
   void keep_top_k();
   void keep_top_p();
+  void keep_min_p();
 
   Sampling sampling_;
   std::vector<Token> candidates_;

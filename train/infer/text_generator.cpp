@@ -58,6 +58,39 @@ size_t TextGenerator::bytes(const Config& config, int samples) {
          model_bytes(with_carried_state(config), 1, samples, Model::Mode::kGenerating);
 }
 
+void TextGenerator::go_on(const TextState& state) {
+  const Tensor& begin = window_.state();
+  if (state.layers != begin.size(0) || state.width != begin.size(2))
+    fail("the state is one of {} layers and {} numbers a layer, and the model has {} and {}",
+         state.layers, state.width, begin.size(0), begin.size(2));
+  std::ranges::copy(state.values, begin.data());
+  for (size_t b = 0; b < recent_.size(); ++b) remember(b, state.recent);
+  tokens_ = state.tokens;
+  draws_ = state.draws;
+}
+
+TextState TextGenerator::state() const {
+  const Tensor& all = model_.state();
+  TextState state{.layers = all.size(0),
+                  .width = all.size(2),
+                  .recent = recent_[0],
+                  .tokens = tokens_,
+                  .draws = draws_};
+  for (int layer = 0; layer < state.layers; ++layer)
+    state.values.insert(state.values.end(), all.at(layer).data(),
+                        all.at(layer).data() + state.width);
+  return state;
+}
+
+void TextGenerator::remember(size_t sample, std::span<const int32_t> ids) {
+  std::vector<int32_t>& recent = recent_[sample];
+  const auto most = static_cast<size_t>(sampling_.repetition_window);
+  ids = ids.last(std::min(most, ids.size()));
+  recent.insert(recent.end(), ids.begin(), ids.end());
+  if (recent.size() > most)
+    recent.erase(recent.begin(), recent.end() - static_cast<ptrdiff_t>(most));
+}
+
 void TextGenerator::read_prompt(std::span<const int32_t> ids) {
   if (ids.empty()) fail_usage("there must be at least one character to continue");
   std::span<const int32_t> first = ids.first(ids.size() - 1);
@@ -72,10 +105,8 @@ void TextGenerator::read_prompt(std::span<const int32_t> ids) {
     rest.read(IntTensor(ids_.data(), {1, 1}));
   }
   if (token_) copy_state(*token_, model_);
-  tokens_ = std::ssize(ids) - 1;
-  const auto remembered =
-      ids.first(ids.size() - 1).last(std::min<size_t>(sampling_.repetition_window, ids.size() - 1));
-  for (std::vector<int32_t>& recent : recent_) recent.assign(remembered.begin(), remembered.end());
+  tokens_ += std::ssize(ids) - 1;
+  for (size_t b = 0; b < recent_.size(); ++b) remember(b, ids.first(ids.size() - 1));
   read(std::vector<int32_t>(recent_.size(), ids.back()));
 }
 
@@ -88,11 +119,7 @@ Tensor TextGenerator::read(std::span<const int32_t> ids) {
   if (!std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); }))
     fail("{}", describe_overflow(tokens_, trained_window_));
   ++tokens_;
-  for (size_t b = 0; b < ids.size(); ++b) {
-    recent_[b].push_back(ids[b]);
-    if (recent_[b].size() > static_cast<size_t>(sampling_.repetition_window))
-      recent_[b].erase(recent_[b].begin());
-  }
+  for (size_t b = 0; b < ids.size(); ++b) remember(b, ids.subspan(b, 1));
   return logits_.reshape({logits_.size(1), logits_.size(2)});
 }
 

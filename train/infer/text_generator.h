@@ -8,6 +8,7 @@
 #include "model/model.h"
 #include "train/data/tokenizer.h"
 #include "train/infer/sampler.h"
+#include "train/infer/text_state.h"
 
 namespace mmrec {
 
@@ -25,6 +26,12 @@ class TextGenerator {
   TextGenerator(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed,
                 const Sampling& sampling, int samples = 1, int trained_window = 0);
 
+  /// Goes on with a text: what is read next follows it. Call it first, or not at all. Throws an
+  /// Error if the state is one of another model.
+  void go_on(const TextState& state);
+  /// Returns what goes on with the first sample's text, of which all that has been read is a part.
+  TextState state() const;
+
   /// Reads the common prompt of all samples, at least one token. Call it first, and once.
   void read_prompt(std::span<const int32_t> ids);
   /// Reads one token per sample. Returns the logits of the next, [samples][vocabulary], valid until
@@ -36,6 +43,9 @@ class TextGenerator {
   static size_t bytes(const Config& config, int samples);
 
  private:
+  /// Adds tokens to the last ones of a sample.
+  void remember(size_t sample, std::span<const int32_t> ids);
+
   Sampling sampling_;
   Sampler sampler_;
   // whole windows of the prompt, the rest of it token by token, then all samples

@@ -1,9 +1,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <iostream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -16,7 +16,10 @@
 #include "support/console.h"
 #include "support/error.h"
 #include "support/names.h"
+#include "support/stopwatch.h"
+#include "train/infer/stop_strings.h"
 #include "train/infer/text_generator.h"
+#include "train/infer/text_state.h"
 #include "train/programs/command_line.h"
 #include "train/run/checkpoint.h"
 
@@ -30,9 +33,42 @@ struct Request {
   bool prompt_is_given = false;
   int64_t tokens = 500;
   int samples = 1;
-  bool json = false;
+  bool escapes = false, interactive = false, json = false;
+  std::vector<std::string> stops;
+  std::string state;  ///< file of the text's state, or ""
   Sampling sampling;
 };
+
+/// Replaces \\n, \\t and \\\\ by what they stand for. Throws a UsageError for another character
+/// after a backslash.
+std::string unescaped(std::string_view text) {
+  std::string result;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '\\') {
+      result += text[i];
+      continue;
+    }
+    const char next = ++i < text.size() ? text[i] : '\0';
+    if (next != 'n' && next != 't' && next != '\\')
+      fail_usage("--escapes: there are \\n, \\t and \\\\, but no backslash before '{}'",
+                 next ? std::string(1, next) : "the end");
+    result += next == 'n' ? '\n' : next == 't' ? '\t' : '\\';
+  }
+  return result;
+}
+
+/// Returns the ids of a text to continue, `name` in messages.
+std::vector<int32_t> known_ids(const std::string& text, const Tokenizer& tokenizer,
+                               const char* name, bool quiet) {
+  const std::vector<int32_t> ids = tokenizer.encode(text, name);
+  CharacterCounts counts;
+  count_characters(text, name, counts);
+  const std::string unknown = describe_unknown(tokenizer, counts);
+  if (std::ranges::count(ids, Tokenizer::kUnknown) == std::ssize(ids))
+    fail("{}: the model knows none of it: {}", name, unknown);
+  if (!unknown.empty() && !quiet) print_warning(fmt::format("{}: {}", name, unknown));
+  return ids;
+}
 
 /// Returns the prompt's ids. Fills in the prompt's text, from standard input for "-".
 std::vector<int32_t> prompt_ids(Request& request, const Tokenizer& tokenizer, bool quiet) {
@@ -42,19 +78,13 @@ std::vector<int32_t> prompt_ids(Request& request, const Tokenizer& tokenizer, bo
       print(stderr, "type the text to continue; Ctrl-D on a line of its own ends it\n");
     prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
   }
-  std::vector<int32_t> ids = neutral_prompt(tokenizer);
+  if (request.escapes) prompt = unescaped(prompt);
   if (request.prompt_is_given) {
-    ids = tokenizer.encode(prompt, "--prompt");
-    if (ids.empty()) fail_usage("--prompt: there must be at least one character to continue");
-    CharacterCounts counts;
-    count_characters(prompt, "--prompt", counts);
-    const std::string unknown = describe_unknown(tokenizer, counts);
-    if (std::ranges::count(ids, Tokenizer::kUnknown) == std::ssize(ids))
-      fail("--prompt: the model knows none of it: {}", unknown);
-    if (!unknown.empty() && !quiet) print_warning("--prompt: " + unknown);
-  } else if (ids.front() != Tokenizer::kUnknown) {
-    prompt = tokenizer.decode(ids);
+    if (prompt.empty()) fail_usage("--prompt: there must be at least one character to continue");
+    return known_ids(prompt, tokenizer, "--prompt", quiet);
   }
+  const std::vector<int32_t> ids = neutral_prompt(tokenizer);
+  if (ids.front() != Tokenizer::kUnknown) prompt = tokenizer.decode(ids);
   return ids;
 }
 
@@ -86,59 +116,118 @@ void print_json(const Request& request, const Checkpoint& checkpoint,
       {"temperature", sampling.temperature},
       {"top_k", sampling.top_k},
       {"top_p", sampling.top_p},
+      {"min_p", sampling.min_p},
       {"repetition_penalty", sampling.repetition_penalty},
       {"repetition_window", sampling.repetition_window},
       {"greedy", sampling.greedy},
+      {"stop", request.stops},
       {"seed", sampling.seed},
       {"seconds", seconds},
       {"tokens_per_second", static_cast<double>(request.tokens * request.samples) / seconds}};
   print(stdout, result.dump(2) + "\n");
 }
 
-void generate(Request& request, bool quiet) {
-  const int samples = request.samples;
-  if (samples > 1 && (request.sampling.greedy || request.sampling.temperature == 0))
+/// Adds text to each sample until it has its tokens or a stop. show(sample, text) gets it piece by
+/// piece. `to_the_end`: the generator also reads the last token, so that a text can follow.
+template <class Show>
+void continue_texts(const Request& request, const Tokenizer& tokenizer, TextGenerator& generator,
+                    bool to_the_end, Show show) {
+  std::vector<StopStrings> stops(request.samples, StopStrings(request.stops));
+  const auto all_ended = [&] { return std::ranges::all_of(stops, &StopStrings::found); };
+  for (int64_t i = 0; i < request.tokens && !all_ended() && !std::ferror(stdout); ++i) {
+    const std::span<const int32_t> chosen = generator.choose();
+    for (int b = 0; b < request.samples; ++b) show(b, stops[b].pass(tokenizer.decode(chosen[b])));
+    if (to_the_end || (i + 1 < request.tokens && !all_ended())) generator.read(chosen);
+  }
+  for (int b = 0; b < request.samples; ++b) show(b, stops[b].rest());
+}
+
+/// Reads a line, lets the model go on, and again, until the input ends. save() is called after
+/// each turn.
+template <class Save>
+void converse(const Request& request, const Tokenizer& tokenizer, TextGenerator& generator,
+              bool quiet, Save save) {
+  const bool asks = ::isatty(STDIN_FILENO) == 1;
+  Display display;
+  std::string line;
+  for (bool first = true;; first = false) {
+    if (asks) print(stdout, "> ");
+    if (!std::getline(std::cin, line)) break;
+    const std::vector<int32_t> ids =
+        known_ids((request.escapes ? unescaped(line) : line) + "\n", tokenizer, "input", quiet);
+    if (first)
+      generator.read_prompt(ids);
+    else
+      for (const int32_t id : ids) generator.read(std::span(&id, 1));
+    continue_texts(request, tokenizer, generator, true,
+                   [&](int, std::string_view text) { display.show(text); });
+    display.show("\n");
+    save();
+  }
+  if (asks) print(stdout, "\n");
+}
+
+/// Throws a UsageError for options that contradict each other.
+void check(const Request& request) {
+  if (request.samples > 1 && (request.sampling.greedy || request.sampling.temperature == 0))
     fail_usage(
         "--samples {}: greedy texts are all the same; give a --temperature above 0 or leave "
         "--samples out",
-        samples);
+        request.samples);
+  if (request.samples > 1 && (request.interactive || !request.state.empty()))
+    fail_usage("--samples {}: --interactive and --state are for a single text", request.samples);
+  if (request.interactive && (request.prompt_is_given || request.json))
+    fail_usage("--interactive reads what to continue line by line; leave out --prompt and --json");
+  StopStrings{request.stops};
+}
+
+void generate(Request& request, bool quiet) {
+  check(request);
+  const int samples = request.samples;
   const Checkpoint checkpoint(request.checkpoint);
   const Tokenizer& tokenizer = checkpoint.tokenizer;
   Parameters parameters(checkpoint.config, Parameters::Arrays::kWeights);
   checkpoint.read_weights(parameters);
-  const std::vector<int32_t> ids = prompt_ids(request, tokenizer, quiet);
-
   TextGenerator generator(
       checkpoint.config, tokenizer.size(), parameters, checkpoint.state.seed, request.sampling,
       samples, checkpoint.state.progress ? checkpoint.state.progress->options.sequence : 0);
+  if (!request.state.empty() && std::filesystem::exists(request.state))
+    generator.go_on(load_text_state(request.state, checkpoint.describe_weights()));
+  const auto save = [&] {
+    if (!request.state.empty())
+      save_text_state(request.state, generator.state(), checkpoint.describe_weights());
+  };
+  if (request.interactive) {
+    if (request.stops.empty()) request.stops = {"\n\n"};
+    return converse(request, tokenizer, generator, quiet, save);
+  }
+
+  const std::vector<int32_t> ids = prompt_ids(request, tokenizer, quiet);
   const bool streams = samples == 1 && !request.json;
   Display display;
-  const auto begin = std::chrono::steady_clock::now();
+  const Stopwatch time;
   generator.read_prompt(ids);
   if (streams) display.show(request.prompt);
   std::vector<std::string> texts(samples);
   std::exception_ptr problem;  // what there is of the texts is shown before it, but not as JSON
   try {
-    for (int64_t i = 0; i < request.tokens && !std::ferror(stdout); ++i) {
-      const std::span<const int32_t> chosen = generator.choose();
-      for (int b = 0; b < samples; ++b) {
-        if (streams)
-          display.show(tokenizer.decode(chosen[b]));
-        else
-          texts[b] += tokenizer.decode(chosen[b]);
-      }
-      if (i + 1 < request.tokens) generator.read(chosen);
-    }
+    continue_texts(request, tokenizer, generator, !request.state.empty(),
+                   [&](int b, std::string_view text) {
+                     if (streams)
+                       display.show(text);
+                     else
+                       texts[b] += text;
+                   });
+    save();
   } catch (const Error&) {
     problem = std::current_exception();
   }
-  const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;
 
   if (problem && request.json) std::rethrow_exception(problem);
   if (streams)
     display.show("\n");
   else if (request.json)
-    print_json(request, checkpoint, texts, time.count());
+    print_json(request, checkpoint, texts, time.seconds());
   else
     for (int b = 0; b < samples; ++b)
       display.show(fmt::format("{}--- sample {} of {} ---\n{}{}\n", b > 0 ? "\n" : "", b + 1,
@@ -171,16 +260,34 @@ int main(int argc, char** argv) {
   number(app, "--top-p", request.sampling.top_p,
          "choose among the most probable tokens that together have this probability",
          {.more_than = 0, .at_most = 1});
+  number(app, "--min-p", request.sampling.min_p,
+         "choose among the tokens that have at least this part of the likeliest one's probability",
+         {.at_least = 0, .at_most = 1});
   number(app, "--repetition-penalty", request.sampling.repetition_penalty,
          "above 1: tokens that were used lately become less probable", {.more_than = 0});
   number(app, "--repetition-window", request.sampling.repetition_window,
          "how many of the last tokens were used lately", {.at_least = 0, .at_most = 1e6});
   app.add_flag("--greedy", request.sampling.greedy, "always the most probable token");
+  app.add_option(
+         "--stop", request.stops,
+         "end before this text; may be repeated (default with --interactive: an empty line)")
+      ->allow_extra_args(false);
+  app.add_flag(
+      "--escapes", request.escapes,
+      "\\n, \\t and \\\\ in what is to be continued, and in --stop, stand for a newline, a "
+      "tabulator and a backslash");
+  app.add_flag("--interactive", request.interactive,
+               "read a line, let the model go on, and again; the model remembers what came before");
+  app.add_option(
+      "--state", request.state,
+      "a file: if it is there, its text is continued; what the model remembers at the end "
+      "is saved in it");
   app.add_flag("--json", request.json, "print texts and settings as JSON, at the end");
 
   return program.run(argc, argv, [&] {
     request.sampling.seed = program.seed();
     request.prompt_is_given = prompt_option->count() > 0;
+    if (request.escapes) std::ranges::transform(request.stops, request.stops.begin(), unescaped);
     run_with_threads([&] { generate(request, program.quiet()); });
   });
 }

@@ -2,13 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <limits>
 #include <map>
 #include <set>
 #include <vector>
 
+#include "support/atomic_file.h"
 #include "tests/common/expect_error.h"
 #include "tests/common/kernel_test.h"
+#include "tests/common/temporary_directory.h"
+#include "train/infer/stop_strings.h"
 #include "train/infer/text_generator.h"
 
 namespace mmrec {
@@ -73,6 +77,40 @@ TEST(Sampler, TopPKeepsTheSmallestSetOfThatProbability) {
                softmax({2, 4, 6}));
   // Applied to what top-k keeps: only 4 and 6.
   expect_close(chosen({.temperature = 1, .top_k = 2, .top_p = 0.99}), softmax({4, 6}));
+}
+
+TEST(Sampler, MinPKeepsWhatIsNearTheMostProbable) {
+  const std::map<int32_t, double> all = softmax({2, 3, 4, 5, 6});  // in order: 4, 6, 2, 5, 3
+  const auto part = [&](int32_t id) { return all.at(id) / all.at(4); };
+  expect_close(chosen({.temperature = 1, .min_p = part(2) - 1e-6}), softmax({2, 4, 6}));
+  expect_close(chosen({.temperature = 1, .min_p = part(2) + 1e-6}), softmax({4, 6}));
+  expect_close(chosen({.temperature = 1, .min_p = 1}), softmax({4}));
+}
+
+TEST(StopStrings, EndTheTextBeforeThem) {
+  StopStrings stops({"END", "\n\n"});
+  EXPECT_EQ(stops.pass("one "), "one ");
+  EXPECT_EQ(stops.pass("EN"), "") << "may be the beginning of a stop";
+  EXPECT_EQ(stops.pass("EMY\n"), "ENEMY");
+  EXPECT_EQ(stops.pass("two E"), "\ntwo ");
+  EXPECT_EQ(stops.pass("E"), "E");
+  EXPECT_FALSE(stops.found());
+  EXPECT_EQ(stops.pass("ND of it"), "");
+  EXPECT_TRUE(stops.found());
+  EXPECT_EQ(stops.pass("more"), "");
+  EXPECT_EQ(stops.rest(), "");
+}
+
+TEST(StopStrings, TheEndOfTheTextIsNoStop) {
+  StopStrings stops({"aab"});
+  EXPECT_EQ(stops.pass("xa"), "x");
+  EXPECT_EQ(stops.pass("a"), "");
+  EXPECT_EQ(stops.pass("a"), "a");
+  EXPECT_EQ(stops.rest(), "aa");
+  EXPECT_FALSE(stops.found());
+  StopStrings none({});
+  EXPECT_EQ(none.pass("abc"), "abc");
+  test::expect_error<UsageError>([] { StopStrings({"a", ""}); }, {"--stop"});
 }
 
 TEST(Sampler, PenalisesRecentTokens) {
@@ -233,6 +271,45 @@ TEST_F(TextGeneratorTest, PenaltyCoversTheWindowIncludingThePrompt) {
     }
     EXPECT_GT(changed, 3) << "the penalty has hardly any effect";
   }
+}
+
+// A text that is saved in the middle and continued by another generator ends like one that is not.
+TEST_F(TextGeneratorTest, GoesOnWithASavedText) {
+  const test::TemporaryDirectory directory;
+  const std::filesystem::path file = directory / "state";
+  const Sampling sampling{.repetition_penalty = 1.5, .repetition_window = 9, .seed = 3};
+  const auto write = [](TextGenerator& generator, int tokens) {
+    std::vector<int32_t> text;
+    while (std::ssize(text) < tokens) {
+      text.push_back(generator.choose()[0]);
+      generator.read(std::span(text).last(1));
+    }
+    return text;
+  };
+  const std::vector<int32_t> prompt = random_tokens(70), second = random_tokens(70);
+  TextGenerator whole = generator(sampling);
+  whole.read_prompt(prompt);
+  write(whole, 20);
+  for (const int32_t id : second) whole.read(std::span(&id, 1));
+
+  TextGenerator begun = generator(sampling);
+  begun.read_prompt(prompt);
+  write(begun, 20);
+  save_text_state(file, begun.state(), "these weights");
+  TextGenerator again = generator(sampling);
+  again.go_on(load_text_state(file, "these weights"));
+  again.read_prompt(second);
+  EXPECT_EQ(again.state().tokens, 160);
+  EXPECT_EQ(write(again, 30), write(whole, 30));
+
+  test::expect_error([&] { load_text_state(file, "others"); },
+                     {"state", "these weights", "others"});
+  TextState wrong = begun.state();
+  wrong.width /= 2;
+  wrong.values.resize(wrong.values.size() / 2);
+  test::expect_error([&] { again.go_on(wrong); }, {"the state", "32"});
+  write_file_atomically(file, "no state");
+  test::expect_error([&] { load_text_state(file, "these weights"); }, {file.string()});
 }
 
 TEST_F(TextGeneratorTest, WrongUseThrows) {

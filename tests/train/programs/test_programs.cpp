@@ -1572,6 +1572,49 @@ TEST_F(Programs, GenerateSamples) {
   EXPECT_EQ(json["tokens"], 20);
 }
 
+TEST_F(Programs, GenerateStops) {
+  ASSERT_EQ(train(small_run()).code, 0);
+  const Options options = {{"--checkpoint", out().string()}, {"--prompt", "ROMEO"}};
+  const std::string whole = generate(options).output;  // with the prompt and a newline
+  const std::string made = whole.substr(5, whole.size() - 6);
+  const std::string stop = made.substr(7, 2);
+  const Outcome stopped = generate(Options(options).set("--stop", stop));
+  ASSERT_EQ(stopped.code, 0) << stopped.errors;
+  EXPECT_EQ(stopped.output, "ROMEO" + made.substr(0, made.find(stop)) + "\n");
+  expect_failed(generate(Options(options).set("--stop", "")), 2, {"--stop"});
+
+  Arguments escaped = Options(options).set("--prompt", R"(A\tB\n\\)").arguments();
+  escaped.insert(escaped.end(), {"--escapes", "--tokens", "0", "--quiet"});
+  EXPECT_EQ(run("generate", escaped).output, "A\tB\n\\\n");
+  escaped.insert(escaped.end(), {"--stop", R"(\x)"});
+  expect_failed(run("generate", escaped), 2, {"--escapes", "'x'"});
+}
+
+TEST_F(Programs, GenerateConverses) {
+  ASSERT_EQ(train(small_run()).code, 0);
+  const auto converse = [&](const Arguments& more, const std::string& input) {
+    Arguments arguments = {
+        "--checkpoint", out().string(), "--interactive", "--tokens", "20", "--threads", "1"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run("generate", arguments, {}, input);
+  };
+  const Outcome both = converse({}, "ROMEO\nJULIET\n");
+  ASSERT_EQ(both.code, 0) << both.errors;
+  const std::string state = (directory_ / "state").string();
+  const Outcome first = converse({"--state", state}, "ROMEO\n"),
+                second = converse({"--state", state}, "JULIET\n");
+  EXPECT_EQ(second.code, 0) << second.errors;
+  EXPECT_EQ(first.output + second.output, both.output) << "the state is saved between the turns";
+  EXPECT_EQ(converse({}, "").output, "");
+
+  expect_failed(converse({"--prompt", "a"}, ""), 2, {"--interactive", "--prompt"});
+  expect_failed(converse({"--samples", "2"}, ""), 2, {"--samples 2", "--interactive"});
+  ASSERT_EQ(
+      train(small_run().set("--out", (directory_ / "other").string()).set("--seed", "7")).code, 0);
+  expect_failed(generate({{"--checkpoint", (directory_ / "other").string()}, {"--state", state}}),
+                1, {state, "other weights"});
+}
+
 TEST_F(Programs, GenerateReportsUnknownCharacters) {
   ASSERT_EQ(train(small_run()).code, 0);
   const Options options = {{"--checkpoint", out().string()}, {"--prompt", "Rosé, René…\x01 "}};
