@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "train/data/id_file.h"
+#include "train/data/tokenizer.h"
 
 namespace mmrec {
 
@@ -64,5 +65,9 @@ class Tokens {
   int width_;
   uint32_t crc32_;
 };
+
+/// Returns the mean length of a text's tokens in bytes (of their UTF-8), 1 for an empty text. With
+/// it losses of models with different tokens compare, as bits per byte.
+double bytes_per_token(const Tokens& tokens, const Tokenizer& tokenizer);
 
 }  // namespace mmrec

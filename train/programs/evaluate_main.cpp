@@ -35,11 +35,13 @@ struct Result {
   LossSum sum;
   int window;
   double seconds;
+  double bytes_per_token;
 
   double tokens_per_second() const { return static_cast<double>(sum.tokens) / seconds; }
   double bits_per_character() const {
     return sum.mean_loss() / std::numbers::ln2;
   }  // a token is a character
+  double bits_per_byte() const { return bits_per_character() / bytes_per_token; }
 };
 
 /// Returns options that name the text and its split.
@@ -106,8 +108,10 @@ Result measure(const Request& request, const Checkpoint& checkpoint, Parameters&
   const auto begin = Clock::now();
   auto shown = begin;
   LossSum sum;
+  double bytes = 0;
   int window = sequence;
   for (const Tokens& text : parts) {
+    bytes += bytes_per_token(text, checkpoint.tokenizer) * static_cast<double>(text.count());
     window = static_cast<int>(std::min<int64_t>(sequence, text.count() - 1));
     const int64_t before = sum.tokens;
     const auto observe = [&](int64_t tokens) {
@@ -141,7 +145,7 @@ Result measure(const Request& request, const Checkpoint& checkpoint, Parameters&
   }
   console.erase_status();
   const std::chrono::duration<double> time = Clock::now() - begin;
-  return {sum, window, time.count()};
+  return {sum, window, time.count(), bytes / static_cast<double>(characters)};
 }
 
 void print_json(const Request& request, const Checkpoint& checkpoint, const std::string& data,
@@ -159,6 +163,7 @@ void print_json(const Request& request, const Checkpoint& checkpoint, const std:
                                           {"perplexity", std::exp(loss)},
                                           {"accuracy", result.sum.accuracy()},
                                           {"bits_per_character", result.bits_per_character()},
+                                          {"bits_per_byte", result.bits_per_byte()},
                                           {"seconds", result.seconds},
                                           {"tokens_per_second", result.tokens_per_second()}};
   print(stdout, figures.dump(2) + "\n");
@@ -174,6 +179,7 @@ void print_lines(const Request& request, const Result& result, Console& console)
   console.line(fmt::format("perplexity          {:.4f}", std::exp(loss)));
   console.line(fmt::format("accuracy            {:.2f} %", 100 * result.sum.accuracy()));
   console.line(fmt::format("bits per character  {:.4f}", result.bits_per_character()));
+  console.line(fmt::format("bits per byte       {:.4f}", result.bits_per_byte()));
   console.line(fmt::format("speed               {:.0f} tokens/s", result.tokens_per_second()));
 }
 

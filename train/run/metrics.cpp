@@ -16,6 +16,7 @@ namespace {
 /// Fields that only some rows have.
 constexpr std::pair<const char*, double MetricsRow::*> kOptional[] = {
     {"loss_in_trained_window", &MetricsRow::loss_in_trained_window},
+    {"bits_per_byte", &MetricsRow::bits_per_byte},
     {"aux_loss", &MetricsRow::aux_loss},
     {"max_factor", &MetricsRow::max_factor},
     {"max_state", &MetricsRow::max_state}};

@@ -22,6 +22,8 @@ struct MetricsRow {
   /// into pieces as long as a training window, each from a zero state. Comparable with the training
   /// loss when the state does not carry over beyond a training window.
   double loss_in_trained_window = kNone;
+  /// Of a validation, with the mean length of the validation text's tokens.
+  double bits_per_byte = kNone;
   double accuracy = kNone;  ///< fraction of tokens, 0 .. 1
   double lr = kNone;
   double grad_norm = kNone;  ///< before clipping

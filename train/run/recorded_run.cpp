@@ -280,8 +280,9 @@ std::string RecordedRun::validate() {
          last_checkpoint(),
          longer ? fmt::format(" or, in a new run, --val-seq {}", options().sequence) : "");
   }
-  return fmt::format(" | validation loss {:.4f}, perplexity {:.2f}, accuracy {}", row.loss,
-                     row.perplexity(), percent(row.accuracy));
+  return fmt::format(
+      " | validation loss {:.4f}, perplexity {:.2f}, {:.3f} bits a byte, accuracy {}", row.loss,
+      row.perplexity(), row.bits_per_byte, percent(row.accuracy));
 }
 
 void RecordedRun::write(const MetricsRow& row) {

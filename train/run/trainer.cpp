@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <utility>
 
 #include "model/architecture.h"
@@ -51,6 +52,7 @@ Trainer::Trainer(const TrainOptions& options, RunData data, int64_t begin)
   options_.validation_tokens = validation_tokens(options, order_.steps_per_epoch());
   options_.warmup = rate_.warmup;
   progress().options = options_;
+  validation_bytes_per_token_ = bytes_per_token(data_.validation, data_.tokenizer);
   if (const int window = validation_window(options, data_.validation.count()); window > 0)
     evaluation_.emplace(options.config, vocabulary_, parameters_, options.seed,
                         WindowSet(std::move(data_.validation), window, "the validation text"),
@@ -143,6 +145,7 @@ MetricsRow Trainer::validate() {
           .split = "val",
           .loss = loss,
           .loss_in_trained_window = in_trained_window,
+          .bits_per_byte = loss / std::numbers::ln2 / validation_bytes_per_token_,
           .accuracy = sum.accuracy(),
           .tokens = state_.tokens,
           .tokens_per_second = static_cast<double>(sum.tokens) / taken};

@@ -124,6 +124,7 @@ class Trainer {
   Parameters parameters_;
   TrainingStep training_step_;
   std::optional<Evaluation> evaluation_;
+  double validation_bytes_per_token_;
   const std::atomic<int>* stop_;
 };
 

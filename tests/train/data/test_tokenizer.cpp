@@ -6,6 +6,7 @@
 #include "support/atomic_file.h"
 #include "tests/common/expect_error.h"
 #include "tests/common/temporary_directory.h"
+#include "train/data/tokens.h"
 
 namespace mmrec {
 namespace {
@@ -120,6 +121,18 @@ TEST(Tokenizer, RefusesInvalidFiles) {
           {"token 2", "not one character but 0"});
   refused(R"({"type":"char","tokens":["<UNK>","<PAD>","a","b","a"]})", {"tokens 2 and 4"});
   expect_error([&] { Tokenizer::load(directory / "missing.json"); }, {"missing.json"});
+}
+
+TEST(Tokenizer, BytesPerToken) {
+  CharacterCounts counts;
+  count_characters("aä€😀", "a test", counts);
+  const Tokenizer tokenizer(counts);
+  const auto mean = [&](std::string_view text) {
+    return bytes_per_token(tokenizer.encode(text, "a test"), tokenizer);
+  };
+  EXPECT_EQ(mean("aaaa"), 1);
+  EXPECT_EQ(mean("aä€😀"), 2.5);
+  EXPECT_EQ(mean(""), 1);
 }
 
 TEST(Tokenizer, PaddedVocabulary) {

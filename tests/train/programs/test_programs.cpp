@@ -1445,6 +1445,8 @@ TEST_F(Programs, EvaluateReproducesTheValidation) {
   EXPECT_EQ(validation["accuracy"], rows.back().accuracy);
   EXPECT_DOUBLE_EQ(validation["perplexity"], std::exp(rows.back().loss));
   EXPECT_DOUBLE_EQ(validation["bits_per_character"], rows.back().loss / std::log(2));
+  EXPECT_DOUBLE_EQ(validation["bits_per_byte"], rows.back().loss / std::log(2)) << "ASCII";
+  EXPECT_DOUBLE_EQ(rows.back().bits_per_byte, rows.back().loss / std::log(2));
   EXPECT_EQ(validation["step"], 3);
   EXPECT_GT(validation["tokens_per_second"], 0);
 
@@ -1465,8 +1467,9 @@ TEST_F(Programs, EvaluateReproducesTheValidation) {
   const Outcome table = evaluate({"--seq", "64"});
   EXPECT_LT(table.output.find("1 threads; kernels for"), table.output.find("best_model (step 3)"))
       << table.output;
-  for (const char* part : {"best_model (step 3)", "validation part", "windows of 64", "loss ",
-                           "perplexity ", "accuracy ", "bits per character ", "tokens/s"})
+  for (const char* part :
+       {"best_model (step 3)", "validation part", "windows of 64", "loss ", "perplexity ",
+        "accuracy ", "bits per character ", "bits per byte ", "tokens/s"})
     EXPECT_NE(table.output.find(part), std::string::npos) << part << " is not in: " << table.output;
 
   // Windows are as in the validations of the training. A text that has changed since is reported.
