@@ -41,9 +41,9 @@ bench: build  ## time the kernels
 	@$(BUILD_DIR)/bin/bench
 
 bench-rivals: build  ## time PyTorch, JAX, MKL and OpenBLAS in turn with ours (installs them the first time)
-	@bench/rivals/setup.sh
+	@bench/rivals/setup.sh products
 	@$(BUILD_DIR)/bin/bench --suite gemm
-	@bench/rivals/python/setup.sh
+	@bench/rivals/setup.sh frameworks
 	@.venv-rivals/bin/python bench/rivals/python/driver.py --bench $(BUILD_DIR)/bin/bench \
 	  --json $(BUILD_DIR)/bench-rivals.json
 
