@@ -40,7 +40,7 @@ tune: build  ## find the fastest schedules, build with them, test and time them 
 bench: build  ## time the kernels
 	@$(BUILD_DIR)/bin/bench
 
-bench-rivals: build  ## time PyTorch, JAX, MKL and OpenBLAS in turn with ours (installs them the first time)
+bench-rivals: build  ## time PyTorch, JAX, MKL, OpenBLAS and oneDNN in turn with ours (installs them the first time)
 	@bench/rivals/setup.sh products
 	@$(BUILD_DIR)/bin/bench --suite gemm
 	@bench/rivals/setup.sh frameworks

@@ -3,12 +3,15 @@
 
 #include <array>
 #include <chrono>
+#include <cstdint>
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
+#include <memory>
 #include <thread>
 
 #include "bench/rivals/rivals.h"
+#include "support/error.h"
 
 namespace mmrec::bench {
 
@@ -22,19 +25,24 @@ using Sgemm = void (*)(int order, int transpose_a, int transpose_b, int m, int n
                        float* c, int ldc);
 constexpr int kRowMajor = 101, kNoTranspose = 111, kTranspose = 112;
 
+/// Returns where `file` is: below .venv-products/lib, or below a folder of packages in it. Empty if
+/// setup.sh has not installed it.
+fs::path place_of(const std::string& file) {
+  const fs::path lib = fs::path(MMREC_SOURCE_DIR) / ".venv-products/lib";
+  std::error_code ignored;
+  if (fs::exists(lib / file, ignored)) return lib / file;
+  for (const fs::directory_entry& entry : fs::directory_iterator(lib, ignored))
+    if (const fs::path place = entry.path() / "site-packages" / file; fs::exists(place, ignored))
+      return place;
+  return {};
+}
+
 /// A library that setup.sh has installed, or nothing.
 class Library {
  public:
-  /// `file` is below .venv-products/lib, or below a folder of packages in it.
   explicit Library(const std::string& file) {
-    const fs::path lib = fs::path(MMREC_SOURCE_DIR) / ".venv-products/lib";
-    std::error_code ignored;
-    std::vector<fs::path> places = {lib / file};
-    for (const fs::directory_entry& entry : fs::directory_iterator(lib, ignored))
-      places.push_back(entry.path() / "site-packages" / file);
-    for (const fs::path& place : places)
-      if (!handle_ && fs::exists(place, ignored))
-        handle_ = ::dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (const fs::path place = place_of(file); !place.empty())
+      handle_ = ::dlopen(place.c_str(), RTLD_NOW | RTLD_LOCAL);
   }
   explicit operator bool() const { return handle_; }
   template <class Function>
@@ -52,6 +60,20 @@ std::function<void()> product(Sgemm sgemm, const Product& p) {
           p.b_transposed ? kTranspose : kNoTranspose, p.M, p.N, p.K, 1, p.a,
           p.a_transposed ? p.M : p.K, p.b, p.b_transposed ? p.K : p.N, 0, p.c, p.N);
   };
+}
+
+/// Waits until the process takes no CPU time: then its threads sleep.
+void rest_until_idle() {
+  constexpr std::chrono::milliseconds kInterval(1);
+  constexpr int kMostIntervals = 200;
+  constexpr double kIdle = 0.1;  // of an interval
+  for (int i = 0; i < kMostIntervals; ++i) {
+    const std::clock_t before = std::clock();
+    std::this_thread::sleep_for(kInterval);
+    const std::chrono::duration<double> used(static_cast<double>(std::clock() - before) /
+                                             CLOCKS_PER_SEC);
+    if (used < kIdle * kInterval) return;
+  }
 }
 
 const Library& mkl_library() {
@@ -79,18 +101,139 @@ std::function<void()> prepare_openblas(const Product& p, int threads) {
   return product(openblas_library().find<Sgemm>("scipy_cblas_sgemm"), p);
 }
 
-/// Waits until the process takes no CPU time: then its threads sleep.
-void rest_openblas() {
-  constexpr std::chrono::milliseconds kInterval(1);
-  constexpr int kMostIntervals = 200;
-  constexpr double kIdle = 0.1;  // of an interval
-  for (int i = 0; i < kMostIntervals; ++i) {
-    const std::clock_t before = std::clock();
-    std::this_thread::sleep_for(kInterval);
-    const std::chrono::duration<double> used(static_cast<double>(std::clock() - before) /
-                                             CLOCKS_PER_SEC);
-    if (used < kIdle * kInterval) return;
-  }
+const Library& tbb_library() {
+  static const Library library("libtbb.so.12");
+  return library;
+}
+
+/// Limits oneTBB, whose threads oneDNN's are, as tbb::global_control does.
+void set_tbb_threads(int threads) {
+  struct Control {
+    std::size_t most_threads;
+    std::intptr_t reserved;
+    int parameter;  // 0: the number of threads
+  };
+  using Change = void (*)(Control&);
+  static Control control = {};
+  if (control.most_threads)
+    tbb_library().find<Change>("_ZN3tbb6detail2r17destroyERNS0_2d114global_controlE")(control);
+  control.most_threads = static_cast<std::size_t>(threads);
+  tbb_library().find<Change>("_ZN3tbb6detail2r16createERNS0_2d114global_controlE")(control);
+}
+
+const Library& onednn_library() {
+  static const Library library = [] {
+    // It names the libraries that it needs without their folder. Those that are loaded it finds.
+    tbb_library();
+    for (const char* needed : {"libintlc.so.5", "libimf.so", "libsvml.so", "libsycl.so.9"})
+      Library{needed};
+    // It reaches the CPU through OpenCL, whose loader looks for drivers in /etc else.
+    ::setenv("OCL_ICD_FILENAMES", place_of("libintelocl.so").c_str(), 0);
+    return Library("libdnnl.so.3");
+  }();
+  return library;
+}
+
+constexpr int kOneDnnCpu = 1;  // dnnl_cpu; the other numbers are dnnl.h's, too
+
+void succeed(const char* function, int status) {
+  if (status) fail("oneDNN's {} failed: status {}", function, status);
+}
+
+/// An object of oneDNN's C interface.
+using OneDnn = std::shared_ptr<void>;
+
+template <class... Arguments>
+OneDnn make_onednn(const char* create, const char* destroy, Arguments... arguments) {
+  void* made = nullptr;
+  succeed(create,
+          onednn_library().find<int (*)(void**, Arguments...)>(create)(&made, arguments...));
+  return {made, onednn_library().find<int (*)(void*)>(destroy)};
+}
+
+const OneDnn& onednn_engine() {
+  static const OneDnn engine =
+      make_onednn("dnnl_engine_create", "dnnl_engine_destroy", kOneDnnCpu, std::size_t{0});
+  return engine;
+}
+
+const OneDnn& onednn_stream() {
+  constexpr unsigned kInOrder = 1;
+  static const OneDnn stream =
+      make_onednn("dnnl_stream_create", "dnnl_stream_destroy", onednn_engine().get(), kInOrder);
+  return stream;
+}
+
+/// Describes a rows x columns matrix in row-major memory, or in column-major memory if the
+/// transpose is stored.
+OneDnn plain(int rows, int columns, bool transposed) {
+  constexpr int kFloat = 3, kDimensions = 2;
+  const std::array<std::int64_t, 12> sizes = {rows, columns},
+                                     strides = {transposed ? 1 : columns, transposed ? rows : 1};
+  return make_onednn("dnnl_memory_desc_create_with_strides", "dnnl_memory_desc_destroy",
+                     kDimensions, sizes.data(), kFloat, strides.data());
+}
+
+OneDnn memory(const OneDnn& description, const float* data) {
+  return make_onednn("dnnl_memory_create", "dnnl_memory_destroy", description.get(),
+                     onednn_engine().get(), const_cast<float*>(data));
+}
+
+/// Creates the primitive once; a call only executes it.
+std::function<void()> prepare_onednn(const Product& p, int threads) {
+  set_tbb_threads(threads);
+  void* const none = nullptr;
+  const OneDnn a = plain(p.M, p.K, p.a_transposed), b = plain(p.K, p.N, p.b_transposed),
+               c = plain(p.M, p.N, false);
+  const OneDnn description = make_onednn(
+      "dnnl_matmul_primitive_desc_create", "dnnl_primitive_desc_destroy", onednn_engine().get(),
+      a.get(), b.get(), /*bias=*/none, c.get(), /*attributes=*/none);
+  struct Argument {
+    int number;
+    void* memory;
+  };
+  constexpr int kSource = 1, kWeights = 33, kDestination = 17;
+  const auto execute =
+      onednn_library().find<int (*)(void*, void*, int, const Argument*)>("dnnl_primitive_execute");
+  const auto wait = onednn_library().find<int (*)(void*)>("dnnl_stream_wait");
+  return [execute, wait, a = memory(a, p.a), b = memory(b, p.b), c = memory(c, p.c),
+          matmul =
+              make_onednn("dnnl_primitive_create", "dnnl_primitive_destroy", description.get()),
+          stream = onednn_stream()] {
+    const std::array<Argument, 3> arguments = {
+        {{kSource, a.get()}, {kWeights, b.get()}, {kDestination, c.get()}}};
+    succeed(
+        "dnnl_primitive_execute",
+        execute(matmul.get(), stream.get(), static_cast<int>(arguments.size()), arguments.data()));
+    succeed("dnnl_stream_wait", wait(stream.get()));
+  };
+}
+
+/// oneDNN's BLAS-like product, which does without an engine.
+std::function<void()> prepare_onednn_sgemm(const Product& p, int threads) {
+  set_tbb_threads(threads);
+  using Size = std::int64_t;
+  const auto sgemm = onednn_library()
+                         .find<int (*)(char, char, Size, Size, Size, float, const float*, Size,
+                                       const float*, Size, float, float*, Size)>("dnnl_sgemm");
+  return [=] {
+    succeed("dnnl_sgemm",
+            sgemm(p.a_transposed ? 'T' : 'N', p.b_transposed ? 'T' : 'N', p.M, p.N, p.K, 1, p.a,
+                  p.a_transposed ? p.M : p.K, p.b, p.b_transposed ? p.K : p.N, 0, p.c, p.N));
+  };
+}
+
+std::string about_onednn() {
+  struct Version {
+    int major, minor, patch;
+  };
+  constexpr int kAvx2 = 4, kAvx512 = 32;  // bits
+  const auto& version = *onednn_library().find<const Version* (*)()>("dnnl_version")();
+  const int instructions = onednn_library().find<int (*)()>("dnnl_get_effective_cpu_isa")();
+  return fmt::format("oneDNN {}.{}.{} ({})", version.major, version.minor, version.patch,
+                     instructions & kAvx512 ? "AVX-512"
+                     : instructions & kAvx2 ? "AVX2"
+                                            : "SSE4.1");
 }
 
 }  // namespace
@@ -116,7 +259,14 @@ std::vector<Rival> wheels() {
         {"openblas_wheel",
          fmt::format("{} for {}", config.substr(0, config.find(' ', config.find(' ') + 1)),
                      openblas_library().find<const char* (*)()>("scipy_openblas_get_corename")()),
-         false, prepare_openblas, rest_openblas});
+         false, prepare_openblas, rest_until_idle});
+  }
+  if (onednn_library()) {
+    const std::string about = about_onednn();
+    // Its engine needs OpenCL's driver for CPUs.
+    if (onednn_library().find<std::size_t (*)(int)>("dnnl_engine_get_count")(kOneDnnCpu))
+      found.push_back({"onednn_wheel", about, false, prepare_onednn, rest_until_idle});
+    found.push_back({"onednn_wheel_sgemm", about, false, prepare_onednn_sgemm, rest_until_idle});
   }
   return found;
 }

@@ -57,7 +57,7 @@ folder=bench/rivals
 case ${1-} in
   products)
     environment .venv-products $folder/requirements.txt \
-      "MKL and OpenBLAS into .venv-products: 230 MB" products
+      "MKL, OpenBLAS and oneDNN with its SYCL into .venv-products: 810 MB" products
     ;;
   frameworks)
     environment .venv-rivals $folder/python/requirements.txt \
