@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # setup.sh products|frameworks: installs the libraries whose products bench times into
-# .venv-products, or PyTorch and JAX into .venv-rivals. Returns at once if they are installed.
+# .venv-products, or PyTorch and JAX into .venv-rivals and JAX 0.4.31 into .venv-old-jax. Returns at
+# once if they are installed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -53,6 +54,10 @@ builds (pytorch.org names it) and try again."
   pip install -r "$requirements"
 }
 
+old_jax() {
+  pip install -r "$requirements"
+}
+
 folder=bench/rivals
 case ${1-} in
   products)
@@ -62,6 +67,10 @@ case ${1-} in
   frameworks)
     environment .venv-rivals $folder/python/requirements.txt \
       "PyTorch and JAX into .venv-rivals: a few minutes, 300 MB" frameworks
+    if python_is_older_than 3 13; then
+      environment .venv-old-jax $folder/python/old_jax_requirements.txt \
+        "JAX 0.4.31 into .venv-old-jax: 150 MB" old_jax
+    fi
     ;;
   *) fail "usage: setup.sh products|frameworks" ;;
 esac

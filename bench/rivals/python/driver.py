@@ -16,7 +16,15 @@ import workloads
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 GOLDEN = ROOT / "tests/model/golden/base.safetensors"
-RIVALS = {"PyTorch": "rival_torch", "torch.compile": "rival_compile", "JAX": "rival_jax"}
+# name -> module, and the Python of its environment
+RIVALS = {
+    "PyTorch": ("rival_torch", sys.executable),
+    "torch.compile": ("rival_compile", sys.executable),
+    "JAX": ("rival_jax", sys.executable),
+    "JAX-0.4.31": ("rival_jax", ROOT / ".venv-old-jax/bin/python"),
+}
+# setup.sh has no old JAX for Python 3.13
+INSTALLED = [name for name, (_, python) in RIVALS.items() if os.access(python, os.X_OK)]
 SETTLE_SECONDS = 0.3  # the frameworks' threads spin for a while after their last work
 
 
@@ -71,8 +79,11 @@ class Process:
     def __init__(self, name):
         self.name = name
         program = pathlib.Path(__file__).with_name("rival.py")
+        module, python = RIVALS[name]
+        if name not in INSTALLED:
+            stop(f"there is no {python}: bench/rivals/setup.sh installs {name}, if this Python can")
         self.process = subprocess.Popen(
-            [sys.executable, program, RIVALS[name]],
+            [python, program, module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -224,7 +235,7 @@ def main():
         metavar="REGEX",
         help="only the workloads whose name matches, for example 'tiny/step/2x256|scan/fwd'",
     )
-    parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=RIVALS, help="only these")
+    parser.add_argument("--rivals", nargs="+", choices=RIVALS, default=INSTALLED, help="only these")
     parser.add_argument("--rounds", type=int, default=5, help="everybody's turns (5)")
     parser.add_argument("--seconds", type=float, default=0.3, help="of a turn (0.3)")
     parser.add_argument(
