@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 
+import gpt
+import parameters
 import rival
 import workloads
 
@@ -41,6 +43,8 @@ class Ours:
 
     def __init__(self, bench):
         self.bench = bench
+        self.peak = 0  # FLOP/s of multiply-adds, the best of all turns
+        self.flops = {}  # row -> FLOPs of a call
         if not os.access(bench, os.X_OK):
             stop(f"there is no {bench}; 'make build' makes it")
         self.names = self.run("--list").split("\n")
@@ -65,12 +69,12 @@ class Ours:
                 f"--benchmark_min_time={rival.SAMPLE_SECONDS}",
             )
         )
+        self.peak = max(self.peak, 1e9 * float(report["context"]["peak"].split()[0]))
         scale = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1}
-        return [
-            row["real_time"] * scale[row["time_unit"]]
-            for row in report["benchmarks"]
-            if row["run_type"] == "iteration"
-        ]
+        rows = [row for row in report["benchmarks"] if row["run_type"] == "iteration"]
+        samples = [row["real_time"] * scale[row["time_unit"]] for row in rows]
+        self.flops[name] = 1e9 * rows[0]["GFLOP/s"] * samples[0]
+        return samples
 
 
 class Process:
@@ -111,6 +115,7 @@ class Contestant:
     def __init__(self, name, form, time):
         self.name, self.form, self.time = name, form, time
         self.samples = []
+        self.speed = {}  # of a training step, beside its time
 
     best = property(lambda self: min(self.samples))
     median = property(lambda self: statistics.median(self.samples))
@@ -157,6 +162,19 @@ def time_in_rounds(found, rounds, seconds):
             contestant.samples += contestant.time(seconds)
 
 
+def add_speeds(workload, found, ours):
+    """Add tokens/s and the part of the peak, at the best time."""
+    B, T = workload.sizes
+    of_gpt = gpt.flops(parameters.PRESETS[workload.label], B, T)
+    for contestant in found:
+        flops = of_gpt if contestant.form == gpt.FORM else ours.flops[workload.name]
+        contestant.speed = {
+            "flops": flops,
+            "tokens_per_second": B * T / contestant.best,
+            "part_of_peak": flops / contestant.best / ours.peak,
+        }
+
+
 def print_head(rivals):
     print(
         f"\n{'':<24}{'':<13}{'ours':>21}" + "".join(f"{process.version:>36}" for process in rivals)
@@ -169,13 +187,19 @@ def print_head(rivals):
 
 
 def print_rows(workload, found, rivals):
-    """Print one row per form. Return our fastest contestant."""
+    """Print a row and, if there are, speeds for each form. Return our fastest contestant."""
     ours = min((c for c in found if c.name == "ours"), key=lambda c: c.best)
     scale, unit = (1e3, "ms") if ours.best > 1e-3 else (1e6, "us")
     number = lambda seconds: f"{scale * seconds:.{max(0, 4 - len(str(int(scale * seconds))))}f}"
     cell = lambda c: f"{number(c.best)} ({number(c.median)})"
+    speed = lambda c: (
+        f"{c.speed['tokens_per_second']:,.0f} tokens/s  {c.speed['part_of_peak']:.0%}"
+        if c.speed
+        else ""
+    )
     for form in workload.forms:
         row = f"{workload.name:<24}{form:<13}{cell(ours) + ' ' + unit:>21}"
+        speeds = f"{'':<24}{'':<13}{speed(ours):>21}"
         for process in rivals:
             rival = next((c for c in found if (c.name, c.form) == (process.name, form)), None)
             result = "-"
@@ -183,14 +207,15 @@ def print_rows(workload, found, rivals):
                 of_best, of_median = rival.times_of(ours)
                 result = f"{cell(rival)}   {of_best:.1f} ({of_median:.1f})x"
             row += f"{result:>36}"
-        print(row, flush=True)
+            speeds += f"{speed(rival) if rival else '':>36}"
+        print(row, *([speeds] if ours.speed else []), sep="\n", flush=True)
     return ours
 
 
 def record(workload, found, ours):
     return {
         "workload": workload.name,
-        "ours": {"row": ours.form, "best": ours.best, "median": ours.median},
+        "ours": {"row": ours.form, "best": ours.best, "median": ours.median, **ours.speed},
         "rivals": [
             {
                 "name": c.name,
@@ -198,6 +223,7 @@ def record(workload, found, ours):
                 "best": c.best,
                 "median": c.median,
                 **dict(zip(("ratio_of_best", "ratio_of_median"), c.times_of(ours))),
+                **c.speed,
             }
             for c in found
             if c.name != "ours"
@@ -262,10 +288,13 @@ def main():
     for workload in chosen:
         found = contestants(workload, ours, rivals)
         time_in_rounds(found, options.rounds, options.seconds)
+        if workload.kind == "train":
+            add_speeds(workload, found, ours)
         records.append(record(workload, found, print_rows(workload, found, rivals)))
     if options.json:
         report = {
             "threads": len(os.sched_getaffinity(0)),
+            "peak": ours.peak,
             "versions": [process.version for process in rivals],
             "results": records,
         }

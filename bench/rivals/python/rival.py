@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 
+import gpt
 import parameters
 
 SAMPLE_SECONDS = 0.05
@@ -33,6 +34,18 @@ def check_scan(implementation, label, form):
         )
 
 
+def check_gpt(implementation):
+    """Compare the loss of a small GPT with its definition in float64."""
+    config, B, T = parameters.Config(vocabulary=50, dim=32, layers=2, heads=4), 3, 24
+    ids, targets = parameters.batch(config, B, T)
+    # larger than initial weights, so that every part counts
+    weights = {name: 5 * value for name, value in gpt.initial(config, T).items()}
+    want = gpt.loss(weights, config, ids, targets)
+    got = implementation.gpt_loss(config, weights, ids, targets)
+    if not abs(got - want) <= 1e-5 * want:
+        raise AssertionError(f"{gpt.FORM}: the loss is {got}, by definition {want}")
+
+
 class Rival:
     def __init__(self, implementation):
         self.implementation = implementation
@@ -45,7 +58,10 @@ class Rival:
     def check(self, golden):
         golden = parameters.Golden(golden)
         for form in self.implementation.FORMS["train"]:
-            golden.compare(*self.implementation.golden_step(golden, form))
+            if form == gpt.FORM:
+                check_gpt(self.implementation)
+            else:
+                golden.compare(*self.implementation.golden_step(golden, form))
         for label in ("fwd", "bwd"):
             for form in self.implementation.FORMS[label]:
                 check_scan(self.implementation, label, form)
@@ -59,7 +75,10 @@ class Rival:
         if kind == "train":
             config = parameters.PRESETS[label]
             ids, targets = parameters.batch(config, *sizes)
-            call = self.implementation.train(config, parameters.initial(config), ids, targets, form)
+            weights = (
+                gpt.initial(config, sizes[1]) if form == gpt.FORM else parameters.initial(config)
+            )
+            call = self.implementation.train(config, weights, ids, targets, form)
         else:
             rng = np.random.default_rng(0)
             x, dy = (

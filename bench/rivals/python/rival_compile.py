@@ -2,21 +2,26 @@
 
 import torch
 
+import gpt
 import parameters
 import torch_compiled
+import torch_gpt
 import torch_model
 import torch_scan
 from rival_torch import wait  # the import also sets threads and flushing of denormals
 
 FORMS = {
-    "train": ["by hand"],
+    "train": ["by hand", gpt.FORM],
     "fwd": ["log space", "cumprod"],
     "bwd": ["log space", "cumprod", "by hand"],
 }
+_GPT_LOSS = torch_compiled.compiled(torch_gpt.loss)
 VERSION = f"torch.compile {torch.__version__}"
 
 
 def train(config, weights, ids, targets, form):
+    if form == gpt.FORM:
+        return torch_gpt.Training(config, weights, ids, targets, parameters.DROPOUT, _GPT_LOSS).step
     return torch_model.Training(
         config,
         weights,
@@ -30,6 +35,10 @@ def train(config, weights, ids, targets, form):
 
 def golden_step(golden, form):
     return torch_model.golden_step(golden, torch_compiled.loss, torch_compiled.recurrence)
+
+
+def gpt_loss(config, weights, ids, targets):
+    return torch_gpt.Training(config, weights, ids, targets, 0, _GPT_LOSS).gradients(0).item()
 
 
 def scan(label, form, x, dy):

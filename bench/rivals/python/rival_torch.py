@@ -4,13 +4,15 @@ import os
 
 import torch
 
+import gpt
 import parameters
+import torch_gpt
 import torch_model
 import torch_recurrence
 import torch_scan
 
 FORMS = {
-    "train": ["autograd", "by hand"],
+    "train": ["autograd", "by hand", gpt.FORM],
     "fwd": ["log space", "cumprod"],
     "bwd": ["log space", "cumprod", "by hand"],
 }
@@ -22,6 +24,10 @@ torch.set_num_threads(len(os.sched_getaffinity(0)))
 
 
 def train(config, weights, ids, targets, form):
+    if form == gpt.FORM:
+        return torch_gpt.Training(
+            config, weights, ids, targets, parameters.DROPOUT, torch_gpt.loss
+        ).step
     return torch_model.Training(
         config, weights, ids, targets, parameters.DROPOUT, torch_model.loss, _RECURRENCE[form]
     ).step
@@ -29,6 +35,10 @@ def train(config, weights, ids, targets, form):
 
 def golden_step(golden, form):
     return torch_model.golden_step(golden, torch_model.loss, _RECURRENCE[form])
+
+
+def gpt_loss(config, weights, ids, targets):
+    return torch_gpt.Training(config, weights, ids, targets, 0, torch_gpt.loss).gradients(0).item()
 
 
 def scan(label, form, x, dy):

@@ -76,7 +76,7 @@ class Training:
     `loss` is the function above, or its form compiled by torch.compile.
     """
 
-    def __init__(self, config, weights, ids, targets, dropout, loss, recurrence):
+    def __init__(self, config, weights, ids, targets, dropout, loss, recurrence=None):
         self.config, self.dropout, self.loss, self.recurrence = config, dropout, loss, recurrence
         self.weights = {
             name: torch.tensor(value, requires_grad=True) for name, value in weights.items()
@@ -86,11 +86,10 @@ class Training:
             self.weights.values(), P.LEARNING_RATE, P.BETAS, P.EPSILON, P.WEIGHT_DECAY, fused=True
         )
 
-    def gradients(self, memory):
+    def gradients(self, *rest):
+        """Compute the gradients and return the loss. `rest`: the loss function's last arguments."""
         self.optimizer.zero_grad()
-        loss = self.loss(
-            self.weights, self.config, self.ids, self.targets, memory, self.dropout, self.recurrence
-        )
+        loss = self.loss(self.weights, self.config, self.ids, self.targets, *rest)
         loss.backward()
         return loss
 
@@ -100,7 +99,7 @@ class Training:
 
     def step(self):
         memory = P.BANK_SCALE * torch.randn(self.config.layers, 2, P.SLOTS, self.config.dim)
-        loss = self.gradients(memory)
+        loss = self.gradients(memory, self.dropout, self.recurrence)
         self.update()
         return loss
 
@@ -110,7 +109,7 @@ def golden_step(golden, loss, recurrence):
     training = Training(
         golden.config, golden.weights, golden.ids, golden.targets, 0, loss, recurrence
     )
-    value = training.gradients(torch.from_numpy(golden.memory)).item()
+    value = training.gradients(torch.from_numpy(golden.memory), 0, recurrence).item()
     gradients = {name: w.grad.numpy().copy() for name, w in training.weights.items()}
     training.update()
     return value, gradients, {name: w.detach().numpy() for name, w in training.weights.items()}

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import gpt
+
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
@@ -35,8 +37,8 @@ class Workload:
         )
 
 
-# Forms of the recurrence. The framework differentiates everything around it.
-TRAIN = ("autograd", "by hand")
+# Forms of the recurrence, around which the framework differentiates everything; and another model.
+TRAIN = ("autograd", "by hand", gpt.FORM)
 FORWARD = ("log space", "cumprod", "associative", "loop")
 # gradients of the first two forward forms, or reversed sums
 BACKWARD = ("log space", "cumprod", "by hand")
