@@ -11,7 +11,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build train test tune bench bench-rivals clean
+.PHONY: help setup build train speedrun test tune bench bench-rivals clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -22,11 +22,16 @@ setup:  ## install the tools and libraries that are missing
 build: setup  ## build every program into build/bin (PRESET=dev, asan: build-dev, build-asan)
 	@cmake/build.sh $(PRESET) $(BUILD_DIR)
 
-train: setup  ## build `train`, train on Tiny Shakespeare (about two minutes), print a sample
+train: setup  ## build `train`, train on Tiny Shakespeare (a few minutes), print a sample
 	@cmake/build.sh $(PRESET) $(BUILD_DIR) train
-	@$(BUILD_DIR)/bin/train --config tiny --data data/tiny_shakespeare/input.txt --vocab auto \
-	  --out checkpoints/shakespeare --overwrite --val-split 0.1 --steps 2000 --batch 6 --seq 128 \
-	  --lr 6e-3 --lr-min 0.02x --beta2 0.99 --dropout 0
+	@$(BUILD_DIR)/bin/train --data data/tiny_shakespeare/input.txt --val-split 0.1 \
+	  --out checkpoints/shakespeare --overwrite
+
+speedrun: setup  ## train on Tiny Shakespeare to a loss of 1.47; print loss, time and tokens
+	@cmake/build.sh $(PRESET) $(BUILD_DIR) train evaluate
+	@$(BUILD_DIR)/bin/train --data data/tiny_shakespeare/input.txt --val-split 0.1 --steps 2000 \
+	  --batch 8 --eval-every 0 --sample-tokens 0 --out checkpoints/speedrun --overwrite
+	@$(BUILD_DIR)/bin/evaluate --checkpoint checkpoints/speedrun
 
 test: build  ## run all tests
 	@ctest --preset $(PRESET)

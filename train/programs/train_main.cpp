@@ -221,6 +221,12 @@ int TrainCommand::resume() const {
     fail_usage(
         "--resume goes on with a run; --overwrite and --init begin a new one: leave out one or "
         "the other");
+  for (const char* name : {"recipe", "time"})
+    if (is_given(name))
+      fail_usage(
+          "--{} is for new runs; a run that goes on keeps its settings, and --steps changes "
+          "its length",
+          name);
   return resume_training(resumed_.empty() ? given_.out : std::filesystem::path(resumed_),
                          [&](TrainOptions& run) { override_run(run); });
 }

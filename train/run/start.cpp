@@ -27,6 +27,7 @@ namespace {
 /// its steps are timed.
 int64_t steps_within(double seconds, const TrainOptions& options, const RunData& data) {
   constexpr int kFirst = 3;  // slower: memory is touched for the first time
+  const Stopwatch all;
   TrainOptions trial = options;
   trial.steps = INT32_MAX;
   trial.eval_every = 1;  // as few tokens a validation as there can be
@@ -52,7 +53,7 @@ int64_t steps_within(double seconds, const TrainOptions& options, const RunData&
     trial.eval_every = std::max<int64_t>(trial.steps / count, 1);
     validations = count * a_token * static_cast<double>(validation_tokens(trial, 1));
   }
-  return static_cast<int64_t>(std::max((seconds - validations) / a_step, 1.));
+  return static_cast<int64_t>(std::max((seconds - all.seconds() - validations) / a_step, 1.));
 }
 
 }  // namespace

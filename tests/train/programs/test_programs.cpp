@@ -920,6 +920,8 @@ TEST_F(Programs, TrainHasARecipe) {
   expect_failed(train(Options(own).set("--time", "soon")), 2, {"--time soon", "5m"});
   expect_failed(train(Options(own).set("--time", "5m").set("--steps", "3")), 2,
                 {"--time and --steps"});
+  expect_failed(run("train", {"--resume", out().string(), "--time", "5m"}), 2,
+                {"--time is for new runs", "--steps"});
   expect_failed(train(Options(own).set("--recipe", "best")), 2, {"no recipe 'best'", "documented"});
   expect_failed(train(Options(own).set("--optimizer", "sgd")), 2, {"no optimizer 'sgd'", "muon"});
 }
