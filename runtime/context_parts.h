@@ -14,6 +14,7 @@
 #include "runtime/executor.h"
 #include "runtime/profile.h"
 #include "runtime/scratch.h"
+#include "runtime/trace.h"
 
 namespace mmrec {
 
@@ -43,8 +44,11 @@ struct ForcedKernels {
   std::set<std::string> reported;  // MMREC_VERBOSE=dispatch lines already printed
 };
 
-/// State of profile.cpp.
+/// State of profile.cpp and trace.cpp.
 struct Profile {
+  /// Of the current context.
+  static Profile& current();
+
   /// now: wall time, seconds. shared: the integral over time of 1 / running, seconds. `running`
   /// counts the calls in progress. The growth of `shared` during a call is the call's share of the
   /// wall time.
@@ -54,9 +58,14 @@ struct Profile {
     void advance();
   };
 
-  std::atomic<bool> on{false};
+  /// What is recorded now; 0: nothing.
+  enum Kept : int { kSums = 1, kEvents = 2 };
+  std::atomic<int> kept{0};
+  bool keeps(Kept what) const { return (kept.load(std::memory_order_relaxed) & what) != 0; }
+
   std::mutex mutex;  // guards the members below
   std::vector<ProfileRow> rows;
+  std::vector<TraceEvent> events;
   Clock clock;
 };
 
@@ -74,5 +83,7 @@ struct Context::Parts {
   HalideError error;
   ThreadsOfContext threads;  // last member: its threads end before the other parts are destroyed
 };
+
+inline Profile& Profile::current() { return Context::current().parts().profile; }
 
 }  // namespace mmrec

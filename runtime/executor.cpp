@@ -5,6 +5,7 @@
 #include "runtime/context.h"
 #include "runtime/flush_denormals.h"
 #include "runtime/thread_state.h"
+#include "runtime/trace.h"
 
 #if defined(__SSE__)
 #include <xmmintrin.h>
@@ -46,6 +47,7 @@ int Executor::run(int count, int (*task)(void* closure, int i), void* closure) {
   }
   task_ = task;
   closure_ = closure;
+  kernel_ = thread_state.kernel;
   stop_asked_ = thread_state.stop_asked;
   count_of_parts_ = parts;
   for (int64_t i = 0; i < parts; ++i) {
@@ -64,14 +66,17 @@ void Executor::take_tasks(int first) {
   thread_state.context = context_;
   thread_state.inside_task = true;
   thread_state.stop_asked = stop_asked_;
+  TracedPart traced(kernel_, parts_[parts() - 1].end);
   for (int i = 0; i < parts(); ++i) {
     Part& part = parts_[(first + i) % parts()];
     for (int task; failure_.load(std::memory_order_relaxed) == 0 &&
-                   (task = part.next.fetch_add(1, std::memory_order_relaxed)) < part.end;)
+                   (task = part.next.fetch_add(1, std::memory_order_relaxed)) < part.end;) {
+      traced.add(task);
       if (const int result = interruption_asked() ? kInterrupted : task_(closure_, task)) {
         int none = 0;
         failure_.compare_exchange_strong(none, result, std::memory_order_relaxed);
       }
+    }
   }
   thread_state = before;
 }

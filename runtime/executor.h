@@ -7,6 +7,7 @@
 namespace mmrec {
 
 class Context;
+struct KernelEntry;
 
 /// Runs parallel loops on several threads. The forms (thread_pool.h, openmp_executor.h) differ in
 /// where the threads come from. In both the caller runs tasks too and waits only for threads that
@@ -60,6 +61,7 @@ class Executor {
   std::atomic_flag in_use_;
   int (*task_)(void* closure, int i) = nullptr;
   void* closure_ = nullptr;
+  const KernelEntry* kernel_ = nullptr;  // whose loop it is, if that is recorded; see ThreadState
   const std::atomic<int>* stop_asked_ = nullptr;  // the caller's Interruptible flag
   int count_of_parts_ = 0;
   std::unique_ptr<Part[]> parts_;  // one per thread; [0] is the caller's

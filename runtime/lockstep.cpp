@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include "runtime/executor.h"
+#include "runtime/trace.h"
 
 namespace mmrec::detail {
 
@@ -14,6 +15,8 @@ constexpr int kSpins = 1000;
 }  // namespace
 
 bool Lockstep::wait_briefly(int part, int t) const {
+  if (finished(part, t)) return true;
+  const TracedWait waiting;
   for (int spins = 0; spins < kBriefly; ++spins) {
     if (finished(part, t)) return true;
     pause_briefly();
@@ -22,6 +25,8 @@ bool Lockstep::wait_briefly(int part, int t) const {
 }
 
 bool Lockstep::wait(int part, int t) const {
+  if (finished(part, t)) return true;
+  const TracedWait waiting;
   for (int spins = 0; !finished(part, t); ++spins) {
     if (failed_.load(std::memory_order_relaxed)) return false;
     if (spins < kSpins)

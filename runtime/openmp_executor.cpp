@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <exception>
+#include <optional>
 #include <vector>
 
 #include "runtime/flush_denormals.h"
+#include "runtime/trace.h"
 #endif
 
 namespace mmrec {
@@ -60,6 +62,7 @@ void OpenMpExecutor::run_with_threads(const std::function<void()>& body) {
 
 void OpenMpExecutor::share_with_team() {
   const int team = omp_get_num_threads(), caller = omp_get_thread_num();
+  std::optional<TracedWait> waiting;
 #pragma omp taskgroup
   {
     for (int helper = 1; helper < parts(); ++helper) {
@@ -71,16 +74,19 @@ void OpenMpExecutor::share_with_team() {
       }
     }
     take_tasks(0);
+    waiting.emplace();
     // Tasks that no thread has begun run here, at the end of the group, and find no work.
   }
 }
 
 void OpenMpExecutor::share_in_a_region() {
   notice_forks();
+  std::optional<TracedWait> waiting;
 #pragma omp parallel num_threads(parts())
   {
     const FlushDenormals flush;
     take_tasks(omp_get_thread_num());
+    if (omp_get_thread_num() == 0) waiting.emplace();
   }
 }
 

@@ -1,29 +1,40 @@
 #include "runtime/profile.h"
 
-#include <algorithm>
-#include <chrono>
-#include <mutex>
+#include <fmt/format.h>
 
+#include <algorithm>
+#include <mutex>
+#include <utility>
+
+#include "generators/registry/instance.h"
 #include "runtime/context_parts.h"
+#include "runtime/thread_state.h"
+#include "runtime/trace.h"
 
 namespace mmrec {
 
-namespace {
-Profile& profile() { return Context::current().parts().profile; }
-}  // namespace
-
 void Profile::Clock::advance() {
-  const double time =
-      std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  const double time = trace_clock();
   if (running > 0) shared += (time - now) / running;
   now = time;
 }
 
-void set_profiling(bool value) { profile().on = value; }
-bool profiling() { return profile().on.load(std::memory_order_relaxed); }
+std::string kernel_label(const std::string& op, const std::string& pass, const std::string& dtype,
+                         const std::string& variant) {
+  return fmt::format("{} ({})", registry::pass_string({op, pass, {}, dtype}), variant);
+}
+
+void set_profiling(bool on) {
+  if (on)
+    Profile::current().kept |= Profile::kSums;
+  else
+    Profile::current().kept &= ~Profile::kSums;
+}
+
+bool profiling() { return Profile::current().keeps(Profile::kSums); }
 
 std::vector<ProfileRow> profile_rows() {
-  Profile& p = profile();
+  Profile& p = Profile::current();
   std::lock_guard lock(p.mutex);
   std::vector<ProfileRow> sorted = p.rows;
   std::sort(sorted.begin(), sorted.end(),
@@ -32,17 +43,18 @@ std::vector<ProfileRow> profile_rows() {
 }
 
 void reset_profile() {
-  Profile& p = profile();
+  Profile& p = Profile::current();
   std::lock_guard lock(p.mutex);
   p.rows.clear();
 }
 
 ProfiledCall::ProfiledCall(const KernelEntry& kernel, const CallInfo& info)
-    : profile_(profile()),
+    : profile_(Profile::current()),
       kernel_(kernel),
       info_(info),
-      timed_(profile_.on.load(std::memory_order_relaxed)) {
-  if (!timed_) return;
+      kept_(profile_.kept.load(std::memory_order_relaxed)) {
+  if (kept_ == 0) return;
+  outer_ = std::exchange(thread_state.kernel, &kernel_);
   std::lock_guard lock(profile_.mutex);
   profile_.clock.advance();
   ++profile_.clock.running;
@@ -51,22 +63,35 @@ ProfiledCall::ProfiledCall(const KernelEntry& kernel, const CallInfo& info)
 }
 
 ProfiledCall::~ProfiledCall() {
-  if (!timed_) return;
-  Profile& p = profile_;
-  std::lock_guard lock(p.mutex);
-  p.clock.advance();
-  --p.clock.running;
+  if (kept_ == 0) return;
+  thread_state.kernel = outer_;
+  std::lock_guard lock(profile_.mutex);
+  profile_.clock.advance();
+  --profile_.clock.running;
+  if (kept_ & Profile::kSums) add_to_sums();
+  if (kept_ & Profile::kEvents)
+    profile_.events.push_back({.kind = TraceEvent::Kind::kKernel,
+                               .thread = trace_thread(),
+                               .begin = begin_,
+                               .end = profile_.clock.now,
+                               .kernel = &kernel_,
+                               .sizes = info_.sizes,
+                               .flops = info_.flops});
+}
+
+void ProfiledCall::add_to_sums() {
+  std::vector<ProfileRow>& rows = profile_.rows;
   const KernelEntry& k = kernel_;
-  auto row = std::find_if(p.rows.begin(), p.rows.end(), [&](const ProfileRow& r) {
+  auto row = std::find_if(rows.begin(), rows.end(), [&](const ProfileRow& r) {
     return r.sizes == info_.sizes && r.op == k.op && r.pass == k.pass && r.variant == k.variant &&
            r.dtype == k.dtype && r.params == k.params;
   });
-  if (row == p.rows.end())
-    row = p.rows.insert(
-        p.rows.end(), ProfileRow{k.op, k.pass, k.variant, k.dtype, k.params, k.level, info_.sizes});
+  if (row == rows.end())
+    row = rows.insert(rows.end(),
+                      ProfileRow{k.op, k.pass, k.variant, k.dtype, k.params, k.level, info_.sizes});
   ++row->calls;
-  row->seconds += p.clock.shared - shared_begin_;
-  row->call_seconds += p.clock.now - begin_;
+  row->seconds += profile_.clock.shared - shared_begin_;
+  row->call_seconds += profile_.clock.now - begin_;
   row->flops += info_.flops;
 }
 

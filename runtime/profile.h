@@ -23,6 +23,10 @@ struct ProfileRow {
   double flops = 0;
 };
 
+/// Returns "gemm.nt (packed)", with an element type other than f32 "gemm.nt bf16 (packed)".
+std::string kernel_label(const std::string& op, const std::string& pass, const std::string& dtype,
+                         const std::string& variant);
+
 // The profile of the current context (context.h).
 void set_profiling(bool on);
 bool profiling();
@@ -30,8 +34,8 @@ bool profiling();
 std::vector<ProfileRow> profile_rows();
 void reset_profile();
 
-/// For dispatch. Records one call that lasts as long as this object, if profiling is on at its
-/// construction.
+/// For dispatch. Records one call that lasts as long as this object, if the profile or a Trace
+/// (trace.h) is on at its construction.
 class ProfiledCall {
  public:
   ProfiledCall(const KernelEntry& kernel, const CallInfo& info);
@@ -40,10 +44,14 @@ class ProfiledCall {
   ProfiledCall& operator=(const ProfiledCall&) = delete;
 
  private:
+  /// Adds the call to the profile's row of its kernel and shape.
+  void add_to_sums();
+
   Profile& profile_;
   const KernelEntry& kernel_;
   const CallInfo& info_;
-  const bool timed_;
+  const int kept_;  // Profile::Kept
+  const KernelEntry* outer_ = nullptr;
   double begin_ = 0, shared_begin_ = 0;
 };
 

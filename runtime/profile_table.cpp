@@ -8,7 +8,6 @@
 #include <string>
 #include <vector>
 
-#include "generators/registry/instance.h"
 #include "runtime/profile.h"
 
 namespace mmrec {
@@ -24,8 +23,7 @@ std::string profile_table(double seconds) {
   };
   std::vector<KernelSum> kernels;
   for (const ProfileRow& row : profile_rows()) {
-    const std::string name = fmt::format(
-        "{} ({})", registry::pass_string({row.op, row.pass, {}, row.dtype}), row.variant);
+    const std::string name = kernel_label(row.op, row.pass, row.dtype, row.variant);
     auto kernel = std::ranges::find(kernels, name, &KernelSum::name);
     if (kernel == kernels.end()) kernel = kernels.insert(kernels.end(), {name});
     kernel->calls += row.calls;

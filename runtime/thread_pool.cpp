@@ -9,6 +9,7 @@
 
 #include "runtime/flush_denormals.h"
 #include "runtime/openmp_executor.h"
+#include "runtime/trace.h"
 
 namespace mmrec {
 
@@ -69,6 +70,7 @@ void ThreadPool::share_out() {
   take_tasks(0);
   // No thread can enter any more. Threads inside may still run a task.
   gate_.fetch_and(~kOpen);
+  const TracedWait waiting;
   for (int spins = 0; gate_.load(std::memory_order_acquire) % kOpen != 0; ++spins)
     if (spins < kSpins)
       pause_briefly();

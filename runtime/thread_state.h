@@ -6,6 +6,7 @@ namespace mmrec {
 
 class Context;
 class KernelCall;
+struct KernelEntry;
 
 /// State of the runtime per thread.
 struct ThreadState {
@@ -13,7 +14,8 @@ struct ThreadState {
   bool inside_task = false;    // running a task of this context's executor
   // flag of Interruptible; tasks inherit their caller's
   const std::atomic<int>* stop_asked = nullptr;
-  KernelCall* call = nullptr;  // innermost kernel call in progress
+  KernelCall* call = nullptr;           // innermost kernel call in progress
+  const KernelEntry* kernel = nullptr;  // of the innermost ProfiledCall in progress
 };
 inline constinit thread_local ThreadState thread_state;
 

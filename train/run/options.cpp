@@ -186,6 +186,10 @@ std::span<const TrainOption> train_option_table() {
        "write the figures for TensorBoard too, beside metrics.jsonl"},
       {"profile", &O::profile, "print each kernel's share of the time at the end", kAny, kOverrides,
        kCall},
+      {"trace", &O::trace,
+       "write what each thread does in the third step of this call to this file, for "
+       "https://ui.perfetto.dev",
+       kAny, kOverrides, kCall},
       {"seed", &O::seed, nullptr, kAny, kIsFixed},
       {"quiet", &O::quiet, nullptr, kAny, kOverrides, kCall},
   };

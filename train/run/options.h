@@ -60,6 +60,7 @@ struct TrainOptions {
   bool quiet = false;
   bool profile = false;
   std::set<std::string> given;    ///< names of the options that somebody gave
+  std::string trace;              ///< file for the trace of one step; "": none
   std::string program = "train";  ///< as the user called it; for the printed resume command
 };
 

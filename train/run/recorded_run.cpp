@@ -1,5 +1,6 @@
 #include "train/run/recorded_run.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <memory>
@@ -11,6 +12,7 @@
 #include "runtime/profile.h"
 #include "runtime/profile_table.h"
 #include "runtime/threads.h"
+#include "runtime/trace.h"
 #include "support/atomic_file.h"
 #include "support/error.h"
 #include "support/exceptions.h"
@@ -61,6 +63,8 @@ class RecordedRun {
   void describe(const RunStart& start, const std::string& growth);
   void check_stop() const;
   void step();
+  /// Takes a step, and writes its trace if it is the one that --trace shows.
+  MetricsRow traced_step();
   int take_steps();
   /// Does what is due after a step: validation, samples, checkpoints. `unfinished`: when resuming,
   /// the work after the checkpoint's step that is still to do.
@@ -98,6 +102,7 @@ class RecordedRun {
   std::string unfinished_;   // from the checkpoint that the run resumes from
   std::string last_saved_;   // folder of a checkpoint
   int64_t saved_step_ = -1;  // step of the newest checkpoint other than best_model
+  int64_t traced_step_ = 0;  // step that --trace is to show; 0: done
   std::chrono::steady_clock::time_point start_;
   double seconds_before_ = 0;  // of earlier parts of the run
 };
@@ -193,6 +198,8 @@ void RecordedRun::note_error(std::string_view text) {
 int RecordedRun::take_steps() {
   start_ = std::chrono::steady_clock::now();
   set_profiling(options().profile);
+  constexpr int64_t kWarmUp = 2;  // steps that get memory, threads and caches ready
+  traced_step_ = std::min(steps_taken() + kWarmUp + 1, trainer_.steps());
   try {
     if (!unfinished_.empty()) {
       saved_step_ = -1;  // the work below is not in the checkpoint
@@ -232,8 +239,20 @@ void RecordedRun::check_stop() const {
   if (stop_->received() != 0) throw Interrupted();
 }
 
+MetricsRow RecordedRun::traced_step() {
+  if (options().trace.empty() || steps_taken() + 1 != traced_step_) return trainer_.step();
+  Trace trace;
+  const MetricsRow row = trainer_.step();
+  const std::string events = trace.json(fmt::format("step {}", row.step));
+  with_advice([&] { write_file_atomically(options().trace, events); });
+  traced_step_ = 0;
+  say(fmt::format("trace of step {}: {}; https://ui.perfetto.dev shows it", row.step,
+                  options().trace));
+  return row;
+}
+
 void RecordedRun::step() {
-  MetricsRow row = trainer_.step();
+  MetricsRow row = traced_step();
   row.seconds = seconds();
   write(row);
   if (!std::isfinite(row.grad_norm)) stop_non_finite(row);
@@ -355,6 +374,9 @@ void RecordedRun::finish() {
   save(RunFolder::kFinal);
   if (!trainer_.evaluation()) save(RunFolder::kBest);
   set_profiling(false);
+  if (!options().trace.empty() && traced_step_ != 0)
+    say(fmt::format("no step was left for the trace: {} was not written", options().trace),
+        Style::kWarning);
 
   const double time = seconds();
   const int64_t tokens = trainer_.state().tokens;
@@ -400,9 +422,21 @@ std::string RecordedRun::last_checkpoint() const {
                              : "The last checkpoint is " + last_saved_;
 }
 
+/// Throws an error if the file of --trace cannot be written, or is something else than a trace: a
+/// mistyped name must not destroy it.
+void check_is_trace(const fs::path& file) {
+  check_writable(file);
+  if (!fs::exists(file)) return;
+  const std::string content = read_file(file);
+  if (!content.empty() && !content.starts_with(kTraceBegin))
+    fail_usage("--trace {}: it is a file of another kind; choose another name or remove it first",
+               file.string());
+}
+
 /// Runs the phases of a growing run, or a run of one size. Each phase starts as if the run had been
 /// stopped and resumed at the end of the phase before.
 int train_phases(TrainOptions options, RunStart first) {
+  if (!options.trace.empty()) check_is_trace(options.trace);
   std::optional<RunStart> start(std::move(first));
   for (RecordedRun::Signals signals;;) {
     RecordedRun run(options, std::move(*start), signals);

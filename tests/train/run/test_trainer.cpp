@@ -14,7 +14,9 @@
 #include "runtime/context.h"
 #include "runtime/profile.h"
 #include "runtime/threads.h"
+#include "runtime/trace.h"
 #include "tests/common/small_runs.h"
+#include "tests/common/trace_file.h"
 #include "train/run/recorded_run.h"
 
 namespace mmrec {
@@ -176,6 +178,50 @@ TEST_F(TrainerTest, ComputesWithItsOwnContext) {
   const Context::Use use(own);
   for (const char* op : {"adamw", "sum_of_squares", "linear_cross_entropy", "gemm"})
     EXPECT_TRUE(operations().contains(op)) << op;
+}
+
+/// A trace has the calls that the profile sums up.
+TEST_F(TrainerTest, TraceHasAllKernelsOfAStep) {
+  for (const std::string& executor : executor_names()) {
+    Context own;
+    const Context::Use use(own);
+    set_executor(executor);
+    set_num_threads(2);
+    run_with_threads([&] {
+      Trainer trainer(options("run"), data());
+      trainer.step();
+      reset_profile();
+      set_profiling(true);
+      Trace trace;
+      trainer.step();
+      const test::TraceFile file(trace.json("step 2"));
+      set_profiling(false);
+      file.expect_consistent();
+      EXPECT_EQ(file.names.size(), 2) << executor << ": a row for each thread";
+
+      std::map<std::string, std::pair<int64_t, double>> traced, profiled;  // calls, seconds
+      for (const test::Span& kernel : file.of("kernel")) {
+        auto& [calls, seconds] = traced[kernel.name + kernel.args.at("sizes").dump()];
+        ++calls;
+        seconds += 1e-9 * static_cast<double>(kernel.time());
+      }
+      for (const ProfileRow& row : profile_rows()) {
+        nlohmann::json sizes;
+        const std::vector<std::string>& names = registry::find_operation(row.op)->sizes;
+        for (size_t i = 0; i < names.size(); ++i) sizes[names[i]] = row.sizes.data()[i];
+        auto& [calls, seconds] =
+            profiled[kernel_label(row.op, row.pass, row.dtype, row.variant) + sizes.dump()];
+        calls += row.calls;
+        seconds += row.call_seconds;
+      }
+      ASSERT_EQ(traced.size(), profiled.size());
+      for (const auto& [kernel, sums] : profiled) {
+        EXPECT_EQ(traced[kernel].first, sums.first) << kernel;
+        EXPECT_NEAR(traced[kernel].second, sums.second, 1e-8 * static_cast<double>(sums.first))
+            << kernel;
+      }
+    });
+  }
 }
 
 TEST_F(TrainerTest, DiscardsNonFiniteSteps) {

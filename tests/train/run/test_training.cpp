@@ -25,6 +25,7 @@
 #include "tests/common/kernel_test.h"
 #include "tests/common/small_runs.h"
 #include "tests/common/temporary_directory.h"
+#include "tests/common/trace_file.h"
 #include "train/data/corpus.h"
 #include "train/data/split.h"
 #include "train/data/windows.h"
@@ -450,6 +451,53 @@ TEST_F(Training, TheSameSeedGivesTheSameBitsWithAnyNumberOfThreads) {
   const auto other = result("another seed", 43, 1);
   EXPECT_FALSE(other.first == first.first);
   EXPECT_FALSE(other.second == first.second);
+}
+
+TEST_F(Training, TracesTheThirdStepOfACall) {
+  const auto traced = [&](const TrainOptions& run) {
+    const test::TraceFile file(read_file(run.trace));
+    file.expect_consistent();
+    EXPECT_FALSE(file.of("kernel").empty());
+    return file.of("step").at(0).name;
+  };
+  const TrainOptions plain = options("plain");
+  train(plain);
+  TrainOptions run = options("traced");
+  run.trace = directory_ / "step.json";
+  train(run);
+  EXPECT_EQ(traced(run), "step 3");
+  for (const char* file : {"model.safetensors", "optimizer.safetensors"})
+    EXPECT_EQ(read_file(run.out / "final_checkpoint" / file),
+              read_file(plain.out / "final_checkpoint" / file))
+        << "a trace must not change the weights";
+  const std::string log = read_file(run.out / "training_output.log");
+  EXPECT_NE(log.find("trace of step 3: " + run.trace), log.npos) << log;
+
+  resume_training(run.out, [&](TrainOptions& again) {
+    again.quiet = true;
+    again.steps = 9;
+    again.trace = run.trace;
+  });
+  EXPECT_EQ(traced(run), "step 7") << "the third after the checkpoint of step 4";
+  TrainOptions brief = options("brief");
+  brief.steps = 2;
+  brief.trace = run.trace;
+  train(brief);
+  EXPECT_EQ(traced(brief), "step 2") << "the last of a shorter call";
+  resume_training(brief.out, [&](TrainOptions& again) {
+    again.quiet = true;
+    again.trace = directory_ / "none.json";
+  });
+  EXPECT_FALSE(exists(directory_ / "none.json"));
+  EXPECT_NE(read_file(brief.out / "training_output.log").find("no step was left"),
+            std::string::npos);
+
+  TrainOptions mistyped = options("mistyped");
+  mistyped.trace = mistyped.data;
+  expect_error<UsageError>([&] { train(mistyped); }, {"--trace", "play.txt", "another kind"});
+  mistyped.trace = directory_ / "no_folder/step.json";
+  expect_error([&] { train(mistyped); }, {"no_folder"});
+  EXPECT_FALSE(exists(mistyped.out));
 }
 
 TEST_F(Training, KeepsTheNewestCheckpoints) {
