@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -109,6 +110,20 @@ size_t Console::status_width() const {
   winsize window{};
   const bool known = ::ioctl(::fileno(output_), TIOCGWINSZ, &window) == 0 && window.ws_col > 0;
   return (known ? window.ws_col : kDefaultWidth) - 1;  // a full line would wrap on some terminals
+}
+
+void Console::redraw(std::string_view lines) {
+  winsize window{};
+  const bool known = ::ioctl(::fileno(output_), TIOCGWINSZ, &window) == 0 && window.ws_row > 1;
+  const int room = has_status_ && known ? window.ws_row - 1 : INT_MAX;
+  std::string text = drawn_ > 0 && has_status_ ? fmt::format("\x1b[{}F\x1b[J", drawn_) : "";
+  drawn_ = 0;
+  for (; !lines.empty() && drawn_ < room; ++drawn_) {
+    const size_t end = std::min(lines.find('\n'), lines.size() - 1);
+    text += visible(lines.substr(0, end)) + "\n";
+    lines.remove_prefix(end + 1);
+  }
+  if (!quiet_) print(output_, text);
 }
 
 void Console::erase_status() {

@@ -49,11 +49,15 @@ class Console {
   void status(std::string_view text);
   void erase_status();
   size_t status_width() const;
+  /// Replaces the lines of the last call, for a table that changes. Lines below the terminal's
+  /// height are left out. Without a status line: prints the lines.
+  void redraw(std::string_view lines);
 
  private:
   std::FILE* output_;
   bool quiet_, has_status_, colour_;
   bool status_shown_ = false;
+  int drawn_ = 0;  // lines of the last redraw()
 };
 
 }  // namespace mmrec

@@ -66,12 +66,15 @@ std::string html_escaped(std::string_view text) {
   return result;
 }
 
-std::string html_page(std::string_view title, std::string_view style, std::string_view body) {
+std::string html_page(std::string_view title, std::string_view style, std::string_view body,
+                      int refresh) {
+  const std::string again =
+      refresh > 0 ? fmt::format("<meta http-equiv=\"refresh\" content=\"{}\">", refresh) : "";
   return fmt::format(
       "{}<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
       "content=\"width=device-width, initial-scale=1\">"
-      "<title>{}</title><style>{}{}</style></head><body>\n{}</body></html>\n",
-      kPageBegin, html_escaped(title), kStyle, style, body);
+      "{}<title>{}</title><style>{}{}</style></head><body>\n{}</body></html>\n",
+      kPageBegin, again, html_escaped(title), kStyle, style, body);
 }
 
 void check_is_page(const std::filesystem::path& file) {

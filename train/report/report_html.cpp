@@ -110,7 +110,8 @@ struct Figure {
   std::vector<Mark> marks = {};
 };
 
-constexpr size_t kPoints = 300;  // per curve; more would not be visible
+constexpr int kRefreshSeconds = 10;  // of a page that shows a run in progress
+constexpr size_t kPoints = 300;      // per curve; more would not be visible
 
 Curve curve_of(std::string name, size_t run, bool validation, const std::vector<MetricsRow>& rows,
                const Value& x, const Value& y) {
@@ -400,6 +401,12 @@ std::string report_html(const std::vector<RunReport>& runs) {
   const std::string axis = common_axis(runs),
                     title = one ? runs.front().name : fmt::format("{} runs", runs.size());
   std::string body = fmt::format("<h1>{}</h1>\n", html_escaped(title));
+  for (const RunReport& run : runs)
+    if (run.live)
+      body += fmt::format("<p>{} is training: step {}{}, {} left</p>\n", html_escaped(run.name),
+                          run.steps(),
+                          run.planned_steps > 0 ? fmt::format(" of {}", run.planned_steps) : "",
+                          format_duration(run.seconds_left()));
   if (one)
     body += fmt::format("<p>{}</p>\n", html_escaped(runs.front().folder.string())) +
             cards(runs.front()) + checks(runs.front());
@@ -430,7 +437,9 @@ std::string report_html(const std::vector<RunReport>& runs) {
       body += fmt::format("<details{}><summary>What it writes</summary><pre>{}</pre></details>\n",
                           one ? " open" : "", html_escaped(run.sample));
   }
-  return html_page("report: " + title, kStyle, body + std::string(kScript));
+  const bool live = std::ranges::any_of(runs, &RunReport::live);
+  return html_page("report: " + title, kStyle, body + std::string(kScript),
+                   live ? kRefreshSeconds : 0);
 }
 
 }  // namespace mmrec

@@ -198,6 +198,31 @@ std::string text_plot(const std::vector<TextCurve>& curves, const std::string& x
   return text + fmt::format("{:>{}}+{}\n{:>{}}{}\n", "", kLabel - 1, rule, "", kLabel, names);
 }
 
+std::string watch_text(const std::vector<RunReport>& runs, const std::vector<std::string>& starting,
+                       size_t width) {
+  constexpr ptrdiff_t kSmoothed = 20;  // steps
+  std::vector<std::vector<std::string>> rows = {
+      {"run", "step", "loss", "validation", "left", "tokens/s", "best"}};
+  for (const RunReport& run : runs) {
+    double loss = 0;
+    const auto count = std::min(kSmoothed, std::ssize(run.train));
+    for (auto row = run.train.end() - count; row != run.train.end(); ++row)
+      loss += row->loss / static_cast<double>(count);
+    rows.push_back(
+        {run.name,
+         run.planned_steps > 0 ? fmt::format("{}/{}", run.steps(), run.planned_steps)
+                               : fmt::format("{}", run.steps()),
+         fmt::format("{:.4f}", loss),
+         run.validation.empty() ? "-" : fmt::format("{:.4f}", run.validation.back().loss),
+         run.live ? format_duration(run.seconds_left()) : "ended",
+         fmt::format("{:.0f}", run.train.back().tokens_per_second),
+         run.best ? fmt::format("{:.4f} at {}", run.best->loss, run.best->step) : "-"});
+  }
+  for (const std::string& name : starting)
+    rows.push_back({name, "0", "-", "-", "starting", "-", "-"});
+  return text_table(std::move(rows), width);
+}
+
 std::string report_text(const std::vector<RunReport>& runs, size_t width) {
   std::string text;
   if (runs.size() > 1) text += "the best validation first:\n" + comparison(runs, width) + "\n";

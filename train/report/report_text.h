@@ -11,6 +11,11 @@ namespace mmrec {
 /// characters if the tables allow it.
 std::string report_text(const std::vector<RunReport>& runs, size_t width);
 
+/// Returns the table of `report --watch`: a row for each run, with step, loss, last validation,
+/// tokens/s and time left. `starting`: names of runs that have no step yet.
+std::string watch_text(const std::vector<RunReport>& runs, const std::vector<std::string>& starting,
+                       size_t width);
+
 /// A curve of a plot in characters. Points are sorted by x.
 struct TextCurve {
   char mark;

@@ -8,9 +8,11 @@
 #include <set>
 
 #include "support/atomic_file.h"
+#include "support/directory_lock.h"
 #include "support/error.h"
 #include "support/exceptions.h"
 #include "support/names.h"
+#include "support/parse_number.h"
 #include "train/run/checkpoint.h"
 #include "train/run/folder.h"
 #include "train/run/learning_rate.h"
@@ -208,10 +210,17 @@ void check_warmup(RunReport& run, const TrainOptions& options) {
   if (!run.warmup_warning.empty()) run.warnings.push_back(run.warmup_warning);
 }
 
-/// Returns the log's last sample.
-std::string last_sample(const fs::path& log) {
-  if (!fs::exists(log)) return "";
-  const std::string text = read_file(log);
+/// Returns the number of steps that a log announces last, or 0.
+int64_t planned_steps(const std::string& log) {
+  const size_t found = log.rfind(kStepsInAll);
+  if (found == log.npos) return 0;
+  const size_t begin = found + std::string_view(kStepsInAll).size();
+  const size_t end = log.find_first_not_of("0123456789", begin);
+  return parse_number<int64_t>(std::string_view(log).substr(begin, end - begin)).value_or(0);
+}
+
+/// Returns a log's last sample.
+std::string last_sample(const std::string& text) {
   const size_t heading = text.rfind(kSampleHeading), begin = text.find('\n', heading);
   if (heading == text.npos || begin == text.npos) return "";
   // missing if the run was killed while writing
@@ -223,6 +232,14 @@ std::string last_sample(const fs::path& log) {
 
 double RunReport::seconds() const {
   return std::max(train.back().seconds, validation.empty() ? 0. : validation.back().seconds);
+}
+
+double RunReport::seconds_left() const {
+  constexpr int64_t kPace = 50;  // steps
+  const auto& first = train[std::max<int64_t>(std::ssize(train) - 1 - kPace, 0)];
+  if (planned_steps == 0 || first.step == steps()) return MetricsRow::kNone;
+  return (train.back().seconds - first.seconds) / static_cast<double>(steps() - first.step) *
+         static_cast<double>(std::max<int64_t>(planned_steps - steps(), 0));
 }
 
 RunReport read_run(const fs::path& path) {
@@ -252,7 +269,12 @@ RunReport read_run(const fs::path& path) {
   check_window(run);
   check_overfitting(run, options);
   if (options) check_warmup(run, *options);
-  run.sample = last_sample(run.folder / RunFolder::kLog);
+  if (const fs::path file = run.folder / RunFolder::kLog; fs::exists(file)) {
+    const std::string log = read_file(file);
+    run.planned_steps = planned_steps(log);
+    run.sample = last_sample(log);
+  }
+  run.live = is_locked(run.folder);
   return run;
 }
 

@@ -45,12 +45,18 @@ struct RunReport {
   /// the warning about a warm-up that fills the run, which `warnings` also has; or ""
   std::string warmup_warning = {};
   std::string sample = {};  ///< last generated text, or ""
+  bool live = false;        ///< whether a process is training it
+  /// The steps it is to have in all (of a growing run, at the end of the phase), or 0: unknown.
+  int64_t planned_steps = 0;
 
   /// The first step of the phase that the run is in, or has ended with.
   int64_t phase_start() const { return phases.empty() ? 1 : phases.back().first_step; }
   int64_t steps() const { return train.back().step; }
   int64_t tokens() const { return train.back().tokens; }
   double seconds() const;
+  /// Returns the seconds until the planned steps are done at the pace of the last steps; NaN if
+  /// that is unknown.
+  double seconds_left() const;
 };
 
 /// Reads a run. `path`: the run's folder or its metrics.jsonl. Throws an Error if there are no

@@ -14,6 +14,8 @@ namespace mmrec {
 /// The beginning of the line before a generated text, and the line after the text.
 constexpr const char* kSampleHeading = "sample of generated text";
 constexpr const char* kSampleEnd = "end of the sample";
+/// In a run's line about its data: after the steps of an epoch, before those of the run.
+constexpr const char* kStepsInAll = " steps an epoch, ";
 
 /// Output of a run: standard output (unless quiet), and a log file that is appended to without
 /// colours.

@@ -103,6 +103,23 @@ MetricsRow row_at(int64_t step, double seconds) {
           .seconds = seconds};
 }
 
+TEST_F(RunLogTest, ATableIsRedrawnInItsPlace) {
+  Console console(false, terminal_.output());
+  console.redraw("a\nb\x1b\n");
+  EXPECT_EQ(terminal_.printed(), "a\nb\\x1b\n");
+  console.redraw("c\n");
+  EXPECT_EQ(terminal_.printed(), "\x1b[2F\x1b[Jc\n");
+  std::string tall;
+  for (int i = 0; i < 40; ++i) tall += "x\n";
+  console.redraw(tall);
+  EXPECT_EQ(terminal_.printed(), "\x1b[1F\x1b[J" + tall.substr(0, 2 * 23))
+      << "no more than the terminal shows";
+  Console plain(false, file_.get());
+  plain.redraw("a\n");
+  plain.redraw("b\n");
+  EXPECT_EQ(printed(), "a\nb\n");
+}
+
 TEST_F(RunLogTest, PlainLinesGoToBothPlaces) {
   RunLog log(log_file_, false, file_.get());
   log.line("heading", Style::kHeading);
