@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "runtime/threads.h"
+#include "support/atomic_file.h"
 #include "support/console.h"
 #include "support/error.h"
 #include "support/names.h"
@@ -69,6 +70,20 @@ void show(const SearchOutcome& outcome, const SearchOptions& options, bool json)
           fmt::format("\nthe best as a file: train --options {} --out checkpoints/best\n", best));
 }
 
+constexpr std::string_view kCsv = ".csv", kMarkdown = ".md";
+
+/// Throws an error if write_table could not write the file.
+void check_table(const std::filesystem::path& file) {
+  if (file.extension() != kCsv && file.extension() != kMarkdown)
+    fail_usage("--table {}: the name must end in {} or {}", file.string(), kCsv, kMarkdown);
+  check_writable(file);
+}
+
+void write_table(const std::filesystem::path& file, const std::vector<SearchResult>& results) {
+  const TableRows rows = search_rows(results, true);
+  write_file_atomically(file, file.extension() == kCsv ? csv_table(rows) : markdown_table(rows));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -77,7 +92,7 @@ int main(int argc, char** argv) {
                   "checkpoints/search -- --vocab auto --dropout 0");
   SearchOptions options;
   std::vector<std::string> grids, ranges, rest;
-  std::string data, config;
+  std::string data, config, table;
   int epochs = 0;
   int64_t steps = 0;
   bool json = false;
@@ -107,6 +122,8 @@ int main(int argc, char** argv) {
          {.at_least = 1, .at_most = 1024});
   app.add_flag("--retry-failed", options.retry_failed, "do failed experiments again");
   app.add_flag("--json", json, "print the results as JSON");
+  app.add_option("--table", table,
+                 "also write the table of results to this file: .csv, or .md for Markdown");
   app.add_option("train", rest, "further options of train for all experiments, after --");
 
   int signal = 0;
@@ -124,7 +141,9 @@ int main(int argc, char** argv) {
     options.quiet = program.quiet() || json;
     options.hide_warnings = program.quiet();
 
+    if (!table.empty()) check_table(table);
     const SearchOutcome outcome = search(options);
+    if (!table.empty()) write_table(table, outcome.results);
     signal = outcome.signal;
     show(outcome, options, json);
   });

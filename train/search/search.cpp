@@ -706,24 +706,21 @@ ordered_json to_json(const SearchResult& result) {
   return row;
 }
 
-std::string search_table(const std::vector<SearchResult>& results, size_t width) {
+TableRows search_rows(const std::vector<SearchResult>& results, bool with_errors) {
   std::vector<std::string> names;  // experiments of different calls may set different names
   for (const SearchResult& result : results)
     for (const auto& [name, value] : result.settings)
       if (std::ranges::find(names, name) == names.end()) names.push_back(name);
-  std::vector<std::vector<std::string>> rows = {names};
+  TableRows rows = {names};
   rows.front().insert(rows.front().end(),
                       {"perplexity", "loss", "accuracy", "train loss", "steps", "time"});
-  std::string failures, warning;
-  int64_t warnings = 0;
+  if (with_errors) rows.front().push_back("error");
   for (const SearchResult& result : results) {
     std::vector<std::string>& row = rows.emplace_back();
     for (const std::string& name : names) {
       const auto setting = std::ranges::find(result.settings, name, &Settings::value_type::first);
       row.push_back(setting == result.settings.end() ? "" : setting->second);
     }
-    if (!result.warning.empty() && ++warnings == 1)
-      warning = fmt::format("{}: {}", describe(result.settings), result.warning);
     if (result.error.empty()) {
       row.insert(row.end(), {fmt::format("{:.3f}", std::exp(result.validation_loss)),
                              fmt::format("{:.4f}", result.validation_loss),
@@ -731,14 +728,27 @@ std::string search_table(const std::vector<SearchResult>& results, size_t width)
                              fmt::format("{}", result.steps), format_duration(result.seconds)});
     } else {
       row.push_back("failed");
-      failures += fmt::format("{} failed: {}\n", describe(result.settings), result.error);
+      row.resize(rows.front().size());
+      if (with_errors) row.back() = result.error;
     }
+  }
+  return rows;
+}
+
+std::string search_table(const std::vector<SearchResult>& results, size_t width) {
+  std::string failures, warning;
+  int64_t warnings = 0;
+  for (const SearchResult& result : results) {
+    if (!result.error.empty())
+      failures += fmt::format("{} failed: {}\n", describe(result.settings), result.error);
+    if (!result.warning.empty() && ++warnings == 1)
+      warning = fmt::format("{}: {}", describe(result.settings), result.warning);
   }
   if (warnings > 0)
     failures +=
         fmt::format("warning: {}{}\n", warning,
                     warnings > 1 ? fmt::format(" (so it is with {} experiments)", warnings) : "");
-  return text_table(std::move(rows), width) + failures;
+  return text_table(search_rows(results, false), width) + failures;
 }
 
 }  // namespace mmrec

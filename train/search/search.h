@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "support/text_table.h"
 #include "train/search/search_space.h"
 
 namespace mmrec {
@@ -55,6 +56,9 @@ struct SearchOutcome {
 /// or configuration cannot be read.
 SearchOutcome search(const SearchOptions& options);
 
+/// Returns the settings and figures of each result as cells, below a header. `with_errors`: and in
+/// a last column why it failed.
+TableRows search_rows(const std::vector<SearchResult>& results, bool with_errors);
 /// Formats a table, one row per result, at most `width` characters wide if the settings allow it.
 std::string search_table(const std::vector<SearchResult>& results, size_t width);
 nlohmann::ordered_json to_json(const SearchResult& result);

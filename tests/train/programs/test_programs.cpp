@@ -1742,6 +1742,10 @@ TEST_F(Programs, ReportShowsRuns) {
 
   const Outcome two = run("report", {out().string(), (directory_ / "second").string()});
   EXPECT_NE(two.output.find("the best validation first:"), std::string::npos) << two.output;
+  const Outcome watched = run("report", {out().string(), "--watch"});
+  EXPECT_EQ(watched.code, 0) << "ends with the runs";
+  for (const char* part : {"validation", "3/3", "ended"})
+    EXPECT_NE(watched.output.find(part), std::string::npos) << watched.output;
   const Outcome figures = run("report", {out().string(), "--json"});
   EXPECT_EQ(nlohmann::json::parse(figures.output)[0]["steps"], 3);
 
@@ -1817,8 +1821,23 @@ TEST_F(Searches, FindTheBestAndSurviveFailures) {
 
   // Called again, nothing is left to do. With one more value, only that is done.
   const std::string before = read_file(folder() / "results.jsonl");
-  EXPECT_EQ(run("search", arguments).code, 0);
+  for (const char* name : {"table.csv", "table.md"}) {
+    Arguments with_table = arguments;
+    const auto rest = std::ranges::find(with_table, "--");
+    with_table.insert(rest, {"--table", (directory_ / name).string()});
+    EXPECT_EQ(run("search", with_table).code, 0);
+  }
   EXPECT_EQ(read_file(folder() / "results.jsonl"), before);
+  const std::string csv = read_file(directory_ / "table.csv");
+  EXPECT_TRUE(
+      csv.starts_with("lr,seq,perplexity,loss,accuracy,train loss,steps,time,error\n1e-2,32,"))
+      << csv;
+  EXPECT_EQ(std::ranges::count(csv, '\n'), 5) << csv;
+  EXPECT_NE(csv.find("failed,,,,,,"), csv.npos) << csv;
+  EXPECT_NE(csv.find("max_seq 1024"), csv.npos) << csv;
+  EXPECT_TRUE(read_file(directory_ / "table.md").starts_with("| lr | seq | perplexity |"));
+  expect_failed(run("search", {"--grid", "lr=1", "--table", "table.txt"}), 2,
+                {"--table table.txt", ".csv", ".md"});
   const Outcome more =
       run("search", search({"--grid", "lr=1e-5,1e-2,1e-3", "--grid", "seq=32", "--json"}));
   ASSERT_EQ(more.code, 0) << more.errors;
