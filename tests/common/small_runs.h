@@ -19,6 +19,7 @@
 #include "train/data/split.h"
 #include "train/data/windows.h"
 #include "train/infer/evaluation.h"
+#include "train/report/run_report.h"
 #include "train/run/checkpoint.h"
 #include "train/run/metrics.h"
 #include "train/run/options.h"
@@ -40,6 +41,14 @@ inline Config small_config(int vocab_size) {
 
 inline std::vector<float> values(const Tensor& tensor) {
   return {tensor.data(), tensor.data() + tensor.count()};
+}
+
+/// Returns the texts of a run's serious findings.
+inline std::vector<std::string> warnings_of(const RunReport& run) {
+  std::vector<std::string> texts;
+  for (const Finding& finding : run.findings)
+    if (finding.serious) texts.push_back(finding.text);
+  return texts;
 }
 
 /// Returns path and content of all files in a folder.

@@ -337,11 +337,12 @@ std::string phases(const RunReport& run) {
 }
 
 std::string checks(const RunReport& run) {
-  if (run.warnings.empty())
-    return "<p class='check'>\u2713 every figure is finite, no sign of overfitting</p>\n";
   std::string html;
-  for (const std::string& warning : run.warnings)
-    html += "<p class='check bad'>\u26a0 " + html_escaped(warning) + "</p>\n";
+  if (std::ranges::none_of(run.findings, &Finding::serious))
+    html += fmt::format("<p class='check'>\u2713 {}</p>\n", kNoProblem);
+  for (const Finding& finding : run.findings)
+    html += fmt::format("<p class='check{}</p>\n",
+                        (finding.serious ? " bad'>\u26a0 " : "'>") + html_escaped(finding.text));
   return html;
 }
 

@@ -111,8 +111,9 @@ std::string describe(const RunReport& run, size_t width) {
     add("state",
         fmt::format("largest factor of a step {:.4f} (step {}), largest |h| {:.4g} (step {})",
                     factor->max_factor, factor->step, state->max_state, state->step));
-  if (run.warnings.empty()) add("checks", "every figure is finite, no sign of overfitting");
-  for (const std::string& warning : run.warnings) add("WARNING", warning);
+  if (std::ranges::none_of(run.findings, &Finding::serious)) add("checks", kNoProblem);
+  for (const Finding& finding : run.findings)
+    add(finding.serious ? "WARNING" : "note", finding.text);
   return text + "\n" + epochs(run, width);
 }
 

@@ -15,7 +15,6 @@
 #include "support/parse_number.h"
 #include "train/run/checkpoint.h"
 #include "train/run/folder.h"
-#include "train/run/learning_rate.h"
 #include "train/run/log.h"
 #include "train/run/phases.h"
 
@@ -31,18 +30,6 @@ double median(std::vector<double> values) {
   const auto middle = values.begin() + std::ssize(values) / 2;
   std::ranges::nth_element(values, middle);
   return *middle;
-}
-
-/// Returns the mean training loss of the steps (end - count, end], or NaN.
-double mean_loss_before(const RunReport& run, int64_t end, int64_t count) {
-  double sum = 0;
-  int64_t rows = 0;
-  for (const MetricsRow& row : run.train)
-    if (row.step > end - count && row.step <= end && std::isfinite(row.loss)) {
-      sum += row.loss;
-      ++rows;
-    }
-  return rows > 0 ? sum / static_cast<double>(rows) : MetricsRow::kNone;
 }
 
 std::vector<EpochSummary> summarise_epochs(const RunReport& run) {
@@ -101,113 +88,12 @@ std::vector<PhaseSummary> summarise_phases(const RunReport& run, const TrainOpti
   return phases;
 }
 
-void check_finite(RunReport& run) {
-  struct Figure {
-    const char* name;
-    double MetricsRow::*value;
-  };
-  const auto check = [&](const std::vector<MetricsRow>& rows,
-                         std::initializer_list<Figure> figures) {
-    for (const Figure& figure : figures) {
-      int64_t count = 0, first = 0;
-      for (const MetricsRow& row : rows)
-        if (!std::isfinite(row.*figure.value) && count++ == 0) first = row.step;
-      if (count > 0)
-        run.warnings.push_back(fmt::format("{} is not finite at step {} ({} of {} rows)",
-                                           figure.name, first, count, rows.size()));
-    }
-  };
-  check(run.train, {{"the loss", &MetricsRow::loss},
-                    {"the learning rate", &MetricsRow::lr},
-                    {"the gradients' norm", &MetricsRow::grad_norm}});
-  check(run.validation, {{"the validation loss", &MetricsRow::loss}});
-}
-
-/// Returns the loss in windows of the training's length, if the validation measured it.
-double comparable_loss(const MetricsRow& validation) {
-  return std::isnan(validation.loss_in_trained_window) ? validation.loss
-                                                       : validation.loss_in_trained_window;
-}
-
-/// Warns if the same tokens have a higher loss in longer windows. More context should lower it.
-void check_window(RunReport& run) {
-  constexpr double kWorse = 1.05;  // a smaller difference may be chance
-  if (run.validation.empty()) return;
-  const MetricsRow& last = run.validation.back();
-  // NaN counts as worse
-  if (std::isnan(last.loss_in_trained_window) || last.loss <= kWorse * last.loss_in_trained_window)
-    return;
-  run.warnings.push_back(
-      fmt::format("the state outgrows the training's windows: in validation windows, which are "
-                  "longer, the loss is {}, and {:.4f} for the same tokens in "
-                  "windows as long as the training's. Longer training windows (--seq) or a lower "
-                  "--lr help; 'evaluate --seq' measures with shorter ones",
-                  std::isfinite(last.loss) ? fmt::format("{:.4f}", last.loss) : "not finite",
-                  last.loss_in_trained_window));
-}
-
-/// options: the run's, if a checkpoint has them.
-void check_overfitting(RunReport& run, const std::optional<TrainOptions>& options) {
-  constexpr double kRise = 1.01;  // a smaller rise is noise
-  constexpr double kGap = 1.5, kSmallGap = 0.3;
-  const MetricsRow* lowest = nullptr;
-  for (const MetricsRow& row : run.validation)
-    if (row.step >= run.phase_start() && std::isfinite(comparable_loss(row)) &&
-        (!lowest || comparable_loss(row) < comparable_loss(*lowest)))
-      lowest = &row;
-  if (!lowest) return;
-  const MetricsRow &best = *lowest, &last = run.validation.back();
-  const double best_loss = comparable_loss(best), last_loss = comparable_loss(last);
-  const int64_t span = std::max<int64_t>(run.steps() / 10, 1);
-  const double then = mean_loss_before(run, best.step, span),
-               now = mean_loss_before(run, last.step, span);
-  // If the loss in the longer windows is at its best here, best_model is of this step: there is no
-  // earlier model to go back to.
-  const bool is_best = run.best && run.best->step == last.step;
-  const bool rose = !is_best && last_loss > kRise * best_loss &&
-                    now<then, is_far_above = last_loss> kGap * now && last_loss > now + kSmallGap;
-  if (!rose && !is_far_above) return;
-  // Metrics of an earlier version have no loss for windows of equal length.
-  if (std::isnan(last.loss_in_trained_window) && options &&
-      options->validation_sequence > options->sequence)
-    run.warnings.push_back(fmt::format(
-        "the validation loss, {:.4f} in windows of {}, does not follow the training loss, {:.4f} "
-        "in windows of {}: overfitting, or a state that "
-        "outgrows the training's windows; 'evaluate --seq {}' compares equal ones",
-        last_loss, options->validation_sequence, now, options->sequence, options->sequence));
-  else if (rose)
-    run.warnings.push_back(
-        fmt::format("overfitting: the validation loss rose from {:.4f} (step {}) to {:.4f} (step "
-                    "{}) while the training loss fell from {:.4f} to {:.4f}. "
-                    "best_model is {}; more text, more --dropout or fewer epochs help",
-                    best_loss, best.step, last_loss, last.step, then, now,
-                    run.best && run.best->step <= best.step
-                        ? "from before the rise"
-                        : fmt::format("of step {}", run.best ? run.best->step : 0)));
-  else
-    run.warnings.push_back(
-        fmt::format("overfitting: the validation loss, {:.4f}, is far above the training loss, "
-                    "{:.4f}: the model has learnt the training text by heart",
-                    last_loss, now));
-}
-
 /// Returns a run's options from its newest checkpoint; nullopt before the first checkpoint.
 std::optional<TrainOptions> options_of(const fs::path& run) {
   for (const fs::path& name : {latest_checkpoint(run), fs::path(RunFolder::kBest)})
     if (!name.empty())
       if (std::optional<TrainOptions> options = checkpoint_options(run / name)) return options;
   return std::nullopt;
-}
-
-void check_warmup(RunReport& run, const TrainOptions& options) {
-  const bool has_ended = fs::is_directory(run.folder / RunFolder::kFinal);
-  const int64_t steps = has_ended ? run.steps() : options.steps;
-  if (steps == 0) return;  // determined by the epochs
-  run.warmup_warning =
-      LearningRate{
-          .peak = options.optimizer.learning_rate, .warmup = options.warmup, .steps = steps}
-          .warning();
-  if (!run.warmup_warning.empty()) run.warnings.push_back(run.warmup_warning);
 }
 
 /// Returns the number of steps that a log announces last, or 0.
@@ -261,20 +147,17 @@ RunReport read_run(const fs::path& path) {
   std::vector<double> speeds;
   for (const MetricsRow& row : run.train) speeds.push_back(row.tokens_per_second);
   run.median_speed = median(std::move(speeds));
-  check_finite(run);
   const std::optional<TrainOptions> options = options_of(run.folder);
   if (options) run.phases = summarise_phases(run, *options);
   run.best = run.phases.empty() ? best_validation(run, 0, std::numeric_limits<int64_t>::max())
                                 : run.phases.back().best;
-  check_window(run);
-  check_overfitting(run, options);
-  if (options) check_warmup(run, *options);
   if (const fs::path file = run.folder / RunFolder::kLog; fs::exists(file)) {
     const std::string log = read_file(file);
     run.planned_steps = planned_steps(log);
     run.sample = last_sample(log);
   }
   run.live = is_locked(run.folder);
+  run.findings = find_problems(run, options);
   return run;
 }
 
@@ -339,7 +222,11 @@ nlohmann::ordered_json to_json(const std::vector<RunReport>& runs) {
   };
   json all = json::array();
   for (const RunReport& run : runs) {
-    json epochs = json::array(), phases = json::array(), rates = json::array();
+    json epochs = json::array(), phases = json::array(), rates = json::array(),
+         findings = json::array();
+    for (const Finding& finding : run.findings)
+      findings.push_back(
+          {{"kind", finding.kind}, {"serious", finding.serious}, {"text", finding.text}});
     for (const EpochSummary& epoch : run.epochs)
       epochs.push_back({{"epoch", epoch.epoch},
                         {"first_step", epoch.first_step},
@@ -380,7 +267,7 @@ nlohmann::ordered_json to_json(const std::vector<RunReport>& runs) {
          {"aux_loss", at(&run.train.back(), &MetricsRow::aux_loss)},
          {"max_factor", peak(&MetricsRow::max_factor)},
          {"max_state", peak(&MetricsRow::max_state)},
-         {"warnings", run.warnings}});
+         {"findings", findings}});
   }
   return all;
 }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "train/report/findings.h"
 #include "train/run/metrics.h"
 
 namespace mmrec {
@@ -39,13 +40,10 @@ struct RunReport {
   std::vector<PhaseSummary> phases = {};  ///< empty unless the run grows
   /// Validation with the lowest loss; of a growing run, as best_model, in its last phase.
   std::optional<MetricsRow> best = {};
-  double median_speed = 0;  ///< tokens/s, over the steps
-  /// non-finite figures, overfitting, state overflow beyond training windows, ..
-  std::vector<std::string> warnings = {};
-  /// the warning about a warm-up that fills the run, which `warnings` also has; or ""
-  std::string warmup_warning = {};
-  std::string sample = {};  ///< last generated text, or ""
-  bool live = false;        ///< whether a process is training it
+  double median_speed = 0;             ///< tokens/s, over the steps
+  std::vector<Finding> findings = {};  ///< see find_problems()
+  std::string sample = {};             ///< last generated text, or ""
+  bool live = false;                   ///< whether a process is training it
   /// The steps it is to have in all (of a growing run, at the end of the phase), or 0: unknown.
   int64_t planned_steps = 0;
 
@@ -81,7 +79,7 @@ std::string common_axis(const std::vector<RunReport>& runs);
 
 /// Returns everything as JSON: [{"name", "steps", .., "epochs": [..], "phases": [..],
 /// "best_validation": {..},
-/// "learning_rate": [..], "warnings": [..]}, ..]
+/// "learning_rate": [..], "findings": [{"kind", "serious", "text"}, ..]}, ..]
 nlohmann::ordered_json to_json(const std::vector<RunReport>& runs);
 
 }  // namespace mmrec

@@ -4,8 +4,10 @@
 #include <fstream>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <random>
 #include <sstream>
 
+#include "support/directory_lock.h"
 #include "support/html_page.h"
 #include "support/names.h"
 #include "support/plot_axis.h"
@@ -98,7 +100,7 @@ TEST_F(Report, SummarisesEachEpoch) {
   EXPECT_EQ(run.tokens(), 150 * 512);
   EXPECT_NEAR(run.seconds(), 75.1, 1e-9);
   EXPECT_NEAR(run.median_speed, 1076, 1);
-  EXPECT_TRUE(run.warnings.empty()) << run.warnings[0];
+  EXPECT_TRUE(test::warnings_of(run).empty()) << test::warnings_of(run)[0];
 
   const std::vector<MetricsRow> rates = learning_rate_trace(run, 8);
   EXPECT_LE(rates.size(), 8u);
@@ -113,9 +115,13 @@ TEST_F(Report, WarnsOfNonFiniteFigures) {
   const RunReport run = read_run(write_run(
       "bad", [&](int step) { return step > 120 ? nan : 3.; },
       [&](int step) { return step > 100 ? nan : 3.1; }));
-  ASSERT_EQ(run.warnings.size(), 2u);
-  EXPECT_EQ(run.warnings[0], "the loss is not finite at step 121 (30 of 150 rows)");
-  EXPECT_EQ(run.warnings[1], "the validation loss is not finite at step 150 (1 of 3 rows)");
+  ASSERT_EQ(test::warnings_of(run).size(), 2u);
+  EXPECT_EQ(test::warnings_of(run)[0],
+            "the loss is not finite at step 121 (30 of 150 rows). A lower "
+            "--lr or --clip, or a longer --warmup helps");
+  EXPECT_EQ(test::warnings_of(run)[1],
+            "the validation loss is not finite at step 150 (1 of 3 rows). A "
+            "lower --lr or --clip, or a longer --warmup helps");
   EXPECT_NEAR(run.epochs[2].mean, 3, 1e-9);
   EXPECT_EQ(run.best->step, 50);
 
@@ -132,19 +138,22 @@ TEST_F(Report, WarnsOfOverfitting) {
   const auto falls = [](int step) { return 4 - 0.02 * step; };
   const RunReport rises = read_run(
       write_run("rises", falls, [](int step) { return step == 150 ? 3.0 : 3.5 - 0.01 * step; }));
-  ASSERT_EQ(rises.warnings.size(), 1u);
-  EXPECT_TRUE(rises.warnings[0].starts_with(
+  ASSERT_EQ(test::warnings_of(rises).size(), 1u);
+  EXPECT_TRUE(test::warnings_of(rises)[0].starts_with(
       "overfitting: the validation loss rose from 2.5000 (step 100) to 3.0000 (step 150)"))
-      << rises.warnings[0];
+      << test::warnings_of(rises)[0];
   const RunReport by_heart =
       read_run(write_run("heart", falls, [](int step) { return 3.5 - 0.001 * step; }));
-  ASSERT_EQ(by_heart.warnings.size(), 1u);
-  EXPECT_NE(by_heart.warnings[0].find("by heart"), std::string::npos) << by_heart.warnings[0];
+  ASSERT_EQ(test::warnings_of(by_heart).size(), 1u);
+  EXPECT_NE(test::warnings_of(by_heart)[0].find("by heart"), std::string::npos)
+      << test::warnings_of(by_heart)[0];
   // A training loss that rises too is not overfitting.
-  EXPECT_TRUE(read_run(write_run(
-                           "worse", [](int step) { return 2 + 0.01 * step; },
-                           [](int step) { return 2.1 + 0.01 * step; }))
-                  .warnings.empty());
+  EXPECT_EQ(text_of(read_run(write_run(
+                                 "worse", [](int step) { return 2 + 0.01 * step; },
+                                 [](int step) { return 2.1 + 0.01 * step; }))
+                        .findings,
+                    "overfitting"),
+            "");
 }
 
 /// Validation windows are longer than training windows here.
@@ -170,21 +179,23 @@ TEST_F(Report, ComparesEqualWindows) {
     return read_run(folder);
   };
   const RunReport outgrown = run_with("outgrown", 8.5, 2.1);
-  ASSERT_EQ(outgrown.warnings.size(), 1u);
+  ASSERT_EQ(test::warnings_of(outgrown).size(), 1u);
   for (const char* part : {"outgrows the training's windows", "8.5000", "2.1000", "--seq"})
-    EXPECT_NE(outgrown.warnings[0].find(part), std::string::npos) << outgrown.warnings[0];
+    EXPECT_NE(test::warnings_of(outgrown)[0].find(part), std::string::npos)
+        << test::warnings_of(outgrown)[0];
   const RunReport not_finite = run_with("not_finite", std::nan(""), 2.1);
-  ASSERT_EQ(not_finite.warnings.size(), 2u);
-  EXPECT_NE(not_finite.warnings[1].find("the loss is not finite, and 2.1000"), std::string::npos)
-      << not_finite.warnings[1];
-  EXPECT_TRUE(run_with("good", 2.0, 2.1).warnings.empty());
-  EXPECT_TRUE(run_with("best", 2.45, 2.6).warnings.empty())
+  ASSERT_EQ(test::warnings_of(not_finite).size(), 2u);
+  EXPECT_NE(test::warnings_of(not_finite)[1].find("the loss is not finite, and 2.1000"),
+            std::string::npos)
+      << test::warnings_of(not_finite)[1];
+  EXPECT_TRUE(test::warnings_of(run_with("good", 2.0, 2.1)).empty());
+  EXPECT_TRUE(test::warnings_of(run_with("best", 2.45, 2.6)).empty())
       << "the loss in the longer windows is at its best";
   const RunReport overfitted = run_with("overfitted", 3.9, 4.0);
-  ASSERT_EQ(overfitted.warnings.size(), 1u);
-  EXPECT_TRUE(overfitted.warnings[0].starts_with(
+  ASSERT_EQ(test::warnings_of(overfitted).size(), 1u);
+  EXPECT_TRUE(test::warnings_of(overfitted)[0].starts_with(
       "overfitting: the validation loss rose from 2.5500 (step 50) to 4.0000"))
-      << overfitted.warnings[0];
+      << test::warnings_of(overfitted)[0];
 }
 
 TEST_F(Report, ShowsTheLastSample) {
@@ -197,6 +208,139 @@ TEST_F(Report, ShowsTheLastSample) {
   EXPECT_EQ(run.sample, "To be <&> not\n\nHAMLET");
   EXPECT_NE(report_html({run}).find("<pre>To be &lt;&amp;> not\n\nHAMLET</pre>"),
             std::string::npos);
+}
+
+TEST_F(Report, WatchesRunsThatAreTraining) {
+  const fs::path folder = good_run("run");
+  std::ofstream(folder / "training_output.log")
+      << "data: play.txt: 400 windows of 32, 100 steps an epoch, 300 in all; validation: none\n"
+         "going on\ndata: play.txt: 400 windows of 32, 100 steps an epoch, 250 in all; "
+         "validation: none\n";
+  {
+    const DirectoryLock training(folder);
+    const RunReport run = read_run(folder);
+    EXPECT_TRUE(run.live);
+    EXPECT_EQ(run.planned_steps, 250);
+    EXPECT_NEAR(run.seconds_left(), 50, 1e-9) << "100 steps of half a second";
+    const std::string text = watch_text({run}, {"other"}, 120);
+    for (const char* part : {"150/250", "2.5950", "2.6000", "0:50", "1150", "other", "starting"})
+      EXPECT_NE(text.find(part), text.npos) << part << " is not in\n" << text;
+    const std::string page = report_html({run});
+    EXPECT_EQ(occurrences(page, "http-equiv=\"refresh\""), 1u);
+    EXPECT_NE(page.find("run is training: step 150 of 250, 0:50 left"), page.npos);
+  }
+  const RunReport run = read_run(folder);
+  EXPECT_FALSE(run.live);
+  EXPECT_EQ(report_html({run}).find("refresh"), std::string::npos);
+  EXPECT_NE(watch_text({run}, {}, 120).find("ended"), std::string::npos);
+  EXPECT_EQ(read_run(good_run("unknown")).planned_steps, 0);
+  EXPECT_TRUE(std::isnan(read_run(directory_ / "unknown").seconds_left()));
+}
+
+/// The noise of a training loss, from batch to batch.
+class Noise {
+ public:
+  explicit Noise(uint64_t seed, double size = 0.1) : random_(seed), normal_(0, size) {}
+  double operator()() { return normal_(random_); }
+
+ private:
+  std::mt19937_64 random_;
+  std::normal_distribution<> normal_;
+};
+
+std::vector<std::string> kinds_of(const RunReport& run) {
+  std::vector<std::string> kinds;
+  for (const Finding& finding : run.findings) kinds.push_back(finding.kind);
+  return kinds;
+}
+
+/// Falling and steep enough at the end, as good runs do.
+double falling(int step, int steps) {
+  return 1.2 + 2.5 * std::exp(-6. * step / steps) - 0.15 * step / steps;
+}
+
+using Kinds = std::vector<std::string>;
+
+TEST_F(Report, FindsNothingInGoodRunsWithNoise) {
+  for (const uint64_t seed : {1, 2, 3})
+    for (const int steps : {30, 250, 500}) {
+      Noise noise(seed, 0.03 * static_cast<double>(seed));
+      const RunReport run = read_run(write_run(
+          fmt::format("good{}_{}", seed, steps),
+          [&](int step) { return falling(step, steps) + noise(); },
+          [&](int step) { return falling(step, steps) + 0.1; }, 512, steps));
+      EXPECT_EQ(kinds_of(run), Kinds()) << seed << " " << steps;
+    }
+}
+
+TEST_F(Report, FindsAPlateau) {
+  for (const uint64_t seed : {1, 2, 3}) {
+    Noise noise(seed, 0.02);
+    const auto flat = [&](int step) { return 2.5 + 2 * std::exp(-step / 20.) + noise(); };
+    const RunReport run =
+        read_run(write_run(fmt::format("flat{}", seed), flat, [](int) { return 2.6; }, 512, 400));
+    EXPECT_EQ(kinds_of(run), Kinds{"plateau"});
+    EXPECT_NE(run.findings[0].text.find("More such steps bring little"), std::string::npos);
+    const RunReport nothing = read_run(write_run(
+        fmt::format("nothing{}", seed), [&](int) { return 4.6 + noise(); }, [](int) { return 4.6; },
+        512, 300));
+    EXPECT_EQ(kinds_of(nothing), Kinds{"plateau"});
+    EXPECT_NE(nothing.findings[0].text.find("learns next to nothing"), std::string::npos);
+  }
+  Noise noise(1, 0.02);
+  EXPECT_EQ(kinds_of(read_run(write_run(
+                "brief", [&](int) { return 4.6 + noise(); }, [](int) { return 4.6; }, 512, 150))),
+            Kinds())
+      << "too few steps to tell";
+  Noise loud(1, 1);
+  EXPECT_EQ(kinds_of(read_run(write_run(
+                "loud", [&](int) { return 4.6 + loud(); }, [](int) { return 4.6; }, 512, 250))),
+            Kinds())
+      << "the noise hides what the loss does";
+  EXPECT_EQ(kinds_of(read_run(write_run(
+                "better", [&](int) { return 2.5 + noise(); },
+                [](int step) { return 2.8 - 0.001 * step; }, 512, 300))),
+            Kinds())
+      << "the validation still falls";
+}
+
+TEST_F(Report, FindsALearningRateThatWasTooHigh) {
+  for (const uint64_t seed : {1, 2, 3}) {
+    Noise noise(seed, 0.05);
+    const int steps = 400;
+    const RunReport diverged = read_run(write_run(
+        fmt::format("diverged{}", seed),
+        [&](int step) { return (step < 200 ? falling(step, steps) : 3.2) + noise(); },
+        [](int) { return 3; }, 512, steps));
+    EXPECT_EQ(kinds_of(diverged), Kinds{"rate"});
+    EXPECT_NE(diverged.findings[0].text.find("rose from"), std::string::npos);
+    const RunReport jumps = read_run(write_run(
+        fmt::format("jumps{}", seed),
+        [&](int step) {
+          return (step % 90 < 3 && step > 80 ? 2 : 1) * falling(step, steps) + noise();
+        },
+        [&](int step) { return falling(step, steps); }, 512, steps));
+    EXPECT_EQ(kinds_of(jumps), Kinds{"rate"});
+    EXPECT_NE(jumps.findings[0].text.find("jumped 4 times"), std::string::npos)
+        << jumps.findings[0].text;
+    const RunReport once = read_run(write_run(
+        fmt::format("once{}", seed),
+        [&](int step) { return (step == 300 ? 2 : 1) * falling(step, steps) + noise(); },
+        [&](int step) { return falling(step, steps); }, 512, steps));
+    EXPECT_EQ(kinds_of(once), Kinds()) << "one odd batch is no sign";
+  }
+}
+
+TEST_F(Report, ShowsFindingsInTextJsonAndPage) {
+  const RunReport run =
+      read_run(write_run("flat", [](int) { return 3.; }, [](int) { return 3.1; }, 512, 300));
+  ASSERT_EQ(kinds_of(run), Kinds{"plateau"});
+  EXPECT_NE(report_text({run}, 100).find("WARNING"), std::string::npos);
+  EXPECT_NE(report_html({run}).find("check bad"), std::string::npos);
+  const nlohmann::ordered_json findings = to_json({run})[0]["findings"];
+  EXPECT_EQ(findings[0]["kind"], "plateau");
+  EXPECT_EQ(findings[0]["serious"], true);
+  EXPECT_EQ(findings[0]["text"], run.findings[0].text);
 }
 
 TEST_F(Report, RefusesFoldersThatAreNoRun) {
@@ -366,6 +510,13 @@ TEST(TextPlot, MarksAreAtTheValues) {
   EXPECT_NE(text_plot({{'x', {{1, 3}}}}, "step", 80, 20).find('x'), std::string::npos);
 }
 
+TEST(TextTable, AsCsvAndMarkdown) {
+  const TableRows rows = {{"name", "a|b"}, {"x,\"y\"\n", "2"}, {"short"}};
+  EXPECT_EQ(csv_table(rows), "name,a|b\n\"x,\"\"y\"\"\n\",2\nshort,\n");
+  EXPECT_EQ(markdown_table(rows),
+            "| name | a\\|b |\n|---|---:|\n| x,\"y\"\\x0a | 2 |\n| short |  |\n");
+}
+
 TEST(TextTable, DropsLastColumnsThatDoNotFit) {
   const std::vector<std::vector<std::string>> rows = {{"name", "a", "bbbb"}, {"x", "100", "2"}};
   EXPECT_EQ(text_table(rows, 80), "name    a  bbbb\nx     100     2\n");
@@ -438,7 +589,7 @@ TEST_F(ReportOfGrowing, ShowsThePhases) {
   EXPECT_EQ(report.phases[1].last_step, 8);
   ASSERT_TRUE(report.best);
   EXPECT_EQ(report.best->step, 8) << "a loss of an earlier phase is not that of best_model";
-  EXPECT_TRUE(report.warnings.empty()) << report.warnings[0];
+  EXPECT_TRUE(test::warnings_of(report).empty()) << test::warnings_of(report)[0];
   EXPECT_EQ(to_json({report})[0]["phases"][1]["best_validation"]["loss"], 3);
   EXPECT_EQ(occurrences(report_html({report}), "<line class='mark'"), 28u)
       << "two phases in seven plots of two widths";
