@@ -62,8 +62,9 @@ EXECUTOR_TEST(TraceTest, ShowsPartsAndWaitsOfAHostLoop) {
   };
   EXPECT_GE(longest("part", true) + longest("wait", true), 20'000'000);
   EXPECT_GE(longest("idle", false), 5'000'000);
-  if (file.of("part", {true})[0].args.at("first_task") == 0)
+  if (file.of("part", {true})[0].args.at("first_task") == 0) {
     EXPECT_GE(longest("wait", true), 5'000'000) << "the caller's task is the short one";
+  }
 }
 
 EXECUTOR_TEST(TraceTest, ShowsWhichPartOfAKernelRanOnWhichThread) {

@@ -221,12 +221,6 @@ int TrainCommand::resume() const {
     fail_usage(
         "--resume goes on with a run; --overwrite and --init begin a new one: leave out one or "
         "the other");
-  for (const char* name : {"recipe", "time"})
-    if (is_given(name))
-      fail_usage(
-          "--{} is for new runs; a run that goes on keeps its settings, and --steps changes "
-          "its length",
-          name);
   return resume_training(resumed_.empty() ? given_.out : std::filesystem::path(resumed_),
                          [&](TrainOptions& run) { override_run(run); });
 }
@@ -239,6 +233,11 @@ void TrainCommand::override_run(TrainOptions& run) const {
         "--out {}: {} is of the run in {} and goes on there; leave --out out, or start a new run "
         "with --init",
         given_.out.string(), resumed_, run.out.string());
+  if ((is_given("time") && given_.time != run.time) ||
+      (is_given("recipe") && given_.recipe != run.recipe))
+    fail_usage(
+        "--time and --recipe are for new runs; a run that goes on keeps its settings, and --steps "
+        "changes its length");
   std::set<std::string> names;
   for (const TrainOption& row : train_option_table())
     if (is_given(row.name)) names.insert(row.name);

@@ -27,16 +27,29 @@ void choose(const TrainOptions& options, const char* name, Value& value, const C
   if (!options.given.contains(name)) value = static_cast<Value>(chosen);
 }
 
-/// Twice through the text, but enough steps for a short one and no hours for a long one.
-double default_tokens(double text) { return std::clamp(2 * text, 1e6, 1e7); }
+/// Of a text this short more than eight times makes the loss on other texts worse, with any
+/// dropout.
+constexpr double kShortText = 1e5, kMostTimes = 8;
+
+/// Twice through the text, but more often through a short one, and no hours for a long one.
+double default_tokens(double text) {
+  return std::clamp(2 * text, std::min(kMostTimes * text, 1e6), 1e7);
+}
 
 double tokens_of(const TrainOptions& o, int64_t steps) {
   return static_cast<double>(steps) * o.batch * o.accumulate * o.sequence;
 }
 
-/// A step of some 770 to 2000 tokens: more steps where there are few tokens.
+int64_t steps_of(const TrainOptions& o, double tokens) {
+  return std::max<int64_t>(std::llround(tokens / tokens_of(o, 1)), 1);
+}
+
+/// A step of some 400 to 1500 tokens: more steps where there are few tokens.
 void choose_batch(TrainOptions& o, const Length& length) {
-  const double a_step = length.tokens < 2e6 ? 768 : length.tokens < 6e6 ? 1024 : 1536;
+  const double a_step = length.tokens < 6e5   ? 384
+                        : length.tokens < 2e6 ? 768
+                        : length.tokens < 6e6 ? 1024
+                                              : 1536;
   choose(o, "seq", o.sequence,
          std::max(1., std::min({128., 1. * o.config.max_seq, length.text - 1})));
   choose(o, "batch", o.batch,
@@ -65,7 +78,7 @@ void choose_rates(TrainOptions& o, const Length& length) {
   choose(o, "muon-lr", optimizer.muon_learning_rate, 0.009 * std::pow(longer, -0.433));
   choose(o, "muon-decay", optimizer.muon_decay, 0.11 * std::pow(longer, 0.32));
   const double epochs = length.epochs();
-  choose(o, "dropout", o.dropout, epochs < 5 ? 0 : epochs < 12 ? 0.1 : 0.2);
+  choose(o, "dropout", o.dropout, epochs < 5 ? 0 : epochs < 10 ? 0.1 : 0.2);
 }
 
 void choose_intervals(TrainOptions& o, int64_t steps) {
@@ -129,6 +142,8 @@ std::string apply_recipe(TrainOptions& options, const RunData& data,
     const double seconds = parse_duration(options.time);
     const auto fit = [&] {
       options.steps = steps_within(seconds, options);
+      if (chooses && text < kShortText)
+        options.steps = std::min(options.steps, steps_of(options, kMostTimes * text));
       length.tokens = tokens_of(options, options.steps);
     };
     fit();
@@ -139,10 +154,10 @@ std::string apply_recipe(TrainOptions& options, const RunData& data,
     }
   } else if (!options.given.contains("steps") && !options.given.contains("epochs") &&
              options.grow.empty()) {
-    options.steps = std::max<int64_t>(std::llround(length.tokens / tokens_of(options, 1)), 1);
+    options.steps = steps_of(options, length.tokens);
   }
   if (!chooses) return fmt::format("time: {} steps in {}", options.steps, options.time);
-  const int64_t steps = std::llround(length.tokens / tokens_of(options, 1));
+  const int64_t steps = steps_of(options, length.tokens);
   choose_intervals(options, steps);
   return described(options, steps, length);
 }

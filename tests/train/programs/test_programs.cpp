@@ -902,7 +902,7 @@ TEST_F(Programs, TrainHasARecipe) {
                     {"--threads", "1"}};
   const Outcome chosen = train(Options(own).set("--steps", "3"));
   EXPECT_EQ(chosen.code, 0) << chosen.errors;
-  for (const char* part : {"recipe: 3 steps of 6 x 128", "muon", "vocabulary 64", "step 3/3"})
+  for (const char* part : {"recipe: 3 steps of 3 x 128", "muon", "vocabulary 64", "step 3/3"})
     EXPECT_NE(chosen.output.find(part), std::string::npos) << part << "\n" << chosen.output;
   const Checkpoint final(out() / "final_checkpoint");
   EXPECT_EQ(final.state.progress->options.optimizer.algorithm, "muon");
@@ -921,7 +921,11 @@ TEST_F(Programs, TrainHasARecipe) {
   expect_failed(train(Options(own).set("--time", "5m").set("--steps", "3")), 2,
                 {"--time and --steps"});
   expect_failed(run("train", {"--resume", out().string(), "--time", "5m"}), 2,
-                {"--time is for new runs", "--steps"});
+                {"--time", "for new runs", "--steps"});
+  expect_failed(run("train", {"--resume", out().string(), "--recipe", "documented"}), 2,
+                {"--recipe", "for new runs"});
+  const Outcome again = run("train", {"--resume", (directory_ / "timed").string(), "--time", "2s"});
+  EXPECT_EQ(again.code, 0) << again.errors;
   expect_failed(train(Options(own).set("--recipe", "best")), 2, {"no recipe 'best'", "documented"});
   expect_failed(train(Options(own).set("--optimizer", "sgd")), 2, {"no optimizer 'sgd'", "muon"});
 }
