@@ -30,6 +30,8 @@ void choose(const TrainOptions& options, const char* name, Value& value, const C
 /// Of a text this short more than eight times makes the loss on other texts worse, with any
 /// dropout.
 constexpr double kShortText = 1e5, kMostTimes = 8;
+/// Times through the text from which on dropout helps.
+constexpr double kManyTimes = 5;
 
 /// Twice through the text, but more often through a short one, and no hours for a long one.
 double default_tokens(double text) {
@@ -44,9 +46,11 @@ int64_t steps_of(const TrainOptions& o, double tokens) {
   return std::max<int64_t>(std::llround(tokens / tokens_of(o, 1)), 1);
 }
 
-/// A step of some 400 to 1500 tokens: more steps where there are few tokens.
+/// A step of some 770 to 1500 tokens, more steps where there are few tokens. Where the text is what
+/// there is little of, and not the time, smaller steps make more of it.
 void choose_batch(TrainOptions& o, const Length& length) {
-  const double a_step = length.tokens < 6e5   ? 384
+  const bool is_short = length.tokens < 6e5 && length.epochs() >= kManyTimes;
+  const double a_step = is_short              ? 384
                         : length.tokens < 2e6 ? 768
                         : length.tokens < 6e6 ? 1024
                                               : 1536;
@@ -78,7 +82,7 @@ void choose_rates(TrainOptions& o, const Length& length) {
   choose(o, "muon-lr", optimizer.muon_learning_rate, 0.009 * std::pow(longer, -0.433));
   choose(o, "muon-decay", optimizer.muon_decay, 0.11 * std::pow(longer, 0.32));
   const double epochs = length.epochs();
-  choose(o, "dropout", o.dropout, epochs < 5 ? 0 : epochs < 10 ? 0.1 : 0.2);
+  choose(o, "dropout", o.dropout, epochs < kManyTimes ? 0 : epochs < 10 ? 0.1 : 0.2);
 }
 
 void choose_intervals(TrainOptions& o, int64_t steps) {

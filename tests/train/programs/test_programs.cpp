@@ -902,7 +902,7 @@ TEST_F(Programs, TrainHasARecipe) {
                     {"--threads", "1"}};
   const Outcome chosen = train(Options(own).set("--steps", "3"));
   EXPECT_EQ(chosen.code, 0) << chosen.errors;
-  for (const char* part : {"recipe: 3 steps of 3 x 128", "muon", "vocabulary 64", "step 3/3"})
+  for (const char* part : {"recipe: 3 steps of 6 x 128", "muon", "vocabulary 64", "step 3/3"})
     EXPECT_NE(chosen.output.find(part), std::string::npos) << part << "\n" << chosen.output;
   const Checkpoint final(out() / "final_checkpoint");
   EXPECT_EQ(final.state.progress->options.optimizer.algorithm, "muon");
