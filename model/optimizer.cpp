@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
+#include <vector>
 
 #include "runtime/ops/muon.h"
 #include "runtime/ops/optimizer.h"
@@ -13,7 +15,6 @@ namespace mmrec {
 namespace {
 
 void adamw_step(const Parameters& parameters, const ops::AdamW& adamw, int begin, int end) {
-  if (begin == end) return;
   ops::adamw(adamw, parameters.gradients().rows(begin, end), parameters.weights().rows(begin, end),
              parameters.first_moments().rows(begin, end),
              parameters.second_moments().rows(begin, end));
@@ -21,16 +22,16 @@ void adamw_step(const Parameters& parameters, const ops::AdamW& adamw, int begin
 
 /// Muon for the hidden matrices, each by one thread; AdamW for what lies between them.
 void muon_step(const Parameters& parameters, const ops::Muon& muon, const ops::AdamW& adamw) {
-  int begin = 0;
-  for (const Parameter& parameter : parameters.table()) {
-    if (!is_hidden_matrix(parameter)) continue;
-    adamw_step(parameters, adamw, begin, static_cast<int>(parameter.offset));
-    begin = static_cast<int>(parameter.offset + parameter.count);
-  }
-  adamw_step(parameters, adamw, begin, parameters.weights().size(0));
   const std::vector<Parameters::HiddenMatrix>& matrices = parameters.hidden_matrices();
-  parallel_for(static_cast<int>(matrices.size()), [&](int i) {
-    ops::muon(muon, matrices[i].gradient, matrices[i].weight, matrices[i].first_moment);
+  const std::vector<std::pair<int, int>>& others = parameters.other_ranges();
+  const int count = static_cast<int>(matrices.size());
+  parallel_for(count + static_cast<int>(others.size()), [&](int i) {
+    if (i < count) {
+      ops::muon(muon, matrices[i].gradient, matrices[i].weight, matrices[i].first_moment);
+    } else {
+      const auto [begin, end] = others[i - count];
+      adamw_step(parameters, adamw, begin, end);
+    }
   });
 }
 

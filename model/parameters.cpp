@@ -82,9 +82,21 @@ Parameters::Parameters(const Config& config, Arrays arrays) : table_(parameter_t
     if (arrays == Arrays::kAll)
       for (Tensor* flat : {&gradients_, &m_, &v_}) *flat = arena.tensor({n});
   });
-  if (arrays != Arrays::kAll) return;
-  for (const Parameter& parameter : table_)
-    if (is_hidden_matrix(parameter)) add_hidden_matrices(parameter);
+  if (arrays == Arrays::kAll) divide();
+}
+
+void Parameters::divide() {
+  int begin = 0;
+  const auto add_range = [&](int64_t end) {
+    if (begin < end) other_ranges_.emplace_back(begin, static_cast<int>(end));
+  };
+  for (const Parameter& parameter : table_) {
+    if (!is_hidden_matrix(parameter)) continue;
+    add_hidden_matrices(parameter);
+    add_range(parameter.offset);
+    begin = static_cast<int>(parameter.offset + parameter.count);
+  }
+  add_range(weights_.size(0));
 }
 
 void Parameters::add_hidden_matrices(const Parameter& parameter) {

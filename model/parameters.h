@@ -57,8 +57,8 @@ std::vector<Parameter> parameter_table(const Config& config);
 /// Returns the number of parameters, without the padding between them.
 int64_t parameter_count(const std::vector<Parameter>& table);
 
-/// Weights, gradients and the optimizer's moments: four flat arrays with the same layout, and the table of
-/// named views into them.
+/// Weights, gradients and the optimizer's moments: four flat arrays with the same layout, and the
+/// table of named views into them.
 class Parameters {
  public:
   /// kWeights: only the weights, for a model that is used but not trained, in a quarter of the
@@ -82,8 +82,10 @@ class Parameters {
   struct HiddenMatrix {
     Tensor weight, gradient, first_moment;
   };
-  /// All of them; none without all arrays.
+  /// All of them, and the parts [begin, end) of the flat arrays that lie between them; none without
+  /// all arrays.
   const std::vector<HiddenMatrix>& hidden_matrices() const { return hidden_matrices_; }
+  const std::vector<std::pair<int, int>>& other_ranges() const { return other_ranges_; }
 
   Tensor weight(std::string_view name) const { return view(weights_, find(name)); }
   Tensor gradient(std::string_view name) const { return view(gradients_, find(name)); }
@@ -95,12 +97,14 @@ class Parameters {
 
  private:
   void add_hidden_matrices(const Parameter& parameter);
+  void divide();
 
   std::vector<Parameter> table_;
   std::map<std::string, size_t, std::less<>> rows_;  // by name
   Arena arena_;
   Tensor weights_, gradients_, m_, v_;
   std::vector<HiddenMatrix> hidden_matrices_;
+  std::vector<std::pair<int, int>> other_ranges_;
 };
 
 /// Parameters of a linear layer: weight [out][in], bias [out].

@@ -35,8 +35,8 @@ class Matrices {
 
 /// Returns factor * Q, where Q X is what the iterations make of X: one of `matrices`, of which the
 /// first holds A = X X^T. All are overwritten.
-Tensor iterate(const std::array<Tensor, 5>& matrices, float factor) {
-  auto [A, S, T, Q, P] = matrices;
+Tensor iterate(std::array<Tensor, 4> matrices, float factor) {
+  auto& [A, S, Q, free] = matrices;
   for (int iteration = 0; iteration < kIterations; ++iteration) {
     const bool last = iteration + 1 == kIterations;
     const float scale = last ? factor : 1.f;
@@ -46,12 +46,12 @@ Tensor iterate(const std::array<Tensor, 5>& matrices, float factor) {
       std::copy_n(S.data(), S.count(), Q.data());
       for (int i = 0; i < Q.size(0); ++i) Q.at(i).data()[i] += kA;
     } else {
-      gemmt_nn(S, Q, P, {.alpha = scale, .d = Q, .beta = scale * kA});
-      std::swap(P, Q);
+      gemmt_nn(S, Q, free, {.alpha = scale, .d = Q, .beta = scale * kA});
+      std::swap(Q, free);
     }
     if (last) break;
-    gemmt_nn(S, A, T, {.d = A, .beta = kA});
-    gemmt_nn(T, S, A, {.d = T, .beta = kA});
+    gemmt_nn(S, A, free, {.d = A, .beta = kA});
+    gemmt_nn(free, S, A, {.d = free, .beta = kA});
   }
   return Q;
 }
@@ -89,8 +89,8 @@ void muon(const Muon& settings, const Tensor& gradient, const Tensor& weight,
   const float norm = static_cast<float>(std::sqrt(squares)) + 1e-12f;
   const float keep = 1.f - settings.learning_rate * settings.decay;
   if (squares == 0) return scale(weight, keep);
-  const Matrices block(5, small);
-  const std::array matrices{block.at(0), block.at(1), block.at(2), block.at(3), block.at(4)};
+  const Matrices block(4, small);
+  const std::array matrices{block.at(0), block.at(1), block.at(2), block.at(3)};
   (m <= n ? gemmt_nt : gemmt_tn)(update, update, matrices[0], {.alpha = 1.f / norm / norm});
   const float factor =
       -settings.learning_rate * 0.2f * std::sqrt(static_cast<float>(std::max(m, n))) / norm;
