@@ -1,6 +1,7 @@
 #include "tests/fuzz/fuzz_target.h"
 #include "tests/fuzz/utf8_reference.h"
 #include "train/data/file_kind.h"
+#include "train/data/packing.h"
 #include "train/data/text_file.h"
 
 using namespace mmrec;
@@ -35,7 +36,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     static fuzz::MemoryFile file;
     file.write(content);
     const bool is_read = read(file, text);
-    if (content.starts_with("\x1f") ||
+    if (packing_of(content) != Packing::kNone ||
         !fuzz::accepts([&] { check_begins_like_text(content, file.path(), false); }))
       return 0;
     fuzz::require(is_read == (fuzz::valid_bytes(content) == content.size()),

@@ -1,18 +1,21 @@
 #include "train/data/corpus.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
+#include <set>
 #include <system_error>
 #include <utility>
 
 #include "runtime/rng.h"
 #include "support/error.h"
 #include "support/file_descriptor.h"
-#include "train/data/file_kind.h"
 #include "train/data/split.h"
+#include "train/data/wikipedia.h"
 
 namespace mmrec {
 namespace {
@@ -47,11 +50,11 @@ std::string sample_lines(int begin, int end) {
   return text;
 }
 
-Corpus load_file(const fs::path& path, double val_split) {
-  const Format format = format_of(path);
+Corpus load_file(const fs::path& path, Unpacked texts, double val_split) {
+  const Format format = common_format(texts.texts);
   Corpus corpus;
   corpus.facts = read_corpus(
-      {path}, format, val_split,
+      texts, format, val_split,
       [&](bool validation, std::string_view piece) {
         (validation ? corpus.validation : corpus.train) += piece;
       },
@@ -62,6 +65,7 @@ Corpus load_file(const fs::path& path, double val_split) {
     corpus.validation = corpus.train.substr(cut);
     corpus.train.resize(cut);
   }
+  corpus.left_out = std::move(texts.left_out);
   corpus.asked = val_split;
   return corpus;
 }
@@ -74,53 +78,92 @@ std::string names_of(const std::vector<FileFacts>& files, Holds holds) {
   std::string names;
   int count = 0;
   for (const FileFacts& file : files)
-    if (holds(file) && ++count <= kNamed) names += (names.empty() ? "" : ", ") + file.path.string();
+    if (holds(file) && ++count <= kNamed) names += (names.empty() ? "" : ", ") + file.name.string();
   return count > kNamed ? fmt::format("{} and {} more", names, count - kNamed) : names;
+}
+
+const char* name_of(Format format) {
+  switch (format) {
+    case Format::kText:
+      return "text";
+    case Format::kJsonLines:
+      return "JSON lines";
+    case Format::kWikipedia:
+      break;
+  }
+  return "Wikipedia's pages";
+}
+
+/// Returns ", 2 of them in a.zip, 3 of them compressed (gzip, xz)"; "" if nothing was packed.
+std::string describe_packing(const CorpusFacts& facts) {
+  std::set<std::string_view> compressions;
+  int64_t members = 0, compressed = 0;
+  for (const FileFacts& text : facts.texts) {
+    if (text.is_member) ++members;
+    if (text.compression == Packing::kNone) continue;
+    ++compressed;
+    compressions.insert(name_of(text.compression));
+  }
+  const bool is_one = facts.texts.size() == 1;
+  std::string words;
+  if (members > 0 && !is_one)
+    words =
+        fmt::format(", {} of them in {}", members,
+                    facts.archives.size() == 1 ? facts.archives.front().name.string()
+                                               : fmt::format("{} archives", facts.archives.size()));
+  if (compressed > 0)
+    words += is_one ? fmt::format(", compressed ({})", *compressions.begin())
+                    : fmt::format(", {} of them compressed ({})", compressed,
+                                  fmt::join(compressions, ", "));
+  return words;
 }
 
 }  // namespace
 
-Format format_of(const fs::path& path) {
-  const std::string extension = extension_of(path);
-  for (const char* of_lines : {".jsonl", ".jsonlines", ".ndjson", ".json"})
-    if (extension == of_lines) return Format::kJsonLines;
-  return Format::kText;
+Format common_format(const std::vector<DataFile>& texts) {
+  const Format format = texts.front().format;
+  for (const DataFile& text : texts)
+    if (text.format != format)
+      fail_usage(
+          "{} and {} are of different formats, {} and {}; put them into folders of their own, or "
+          "give --format",
+          texts.front().name.string(), text.name.string(), name_of(format), name_of(text.format));
+  return format;
 }
 
-Format common_format(const std::vector<fs::path>& files) {
-  const Format format = format_of(files.front());
-  for (const fs::path& file : files)
-    if (format_of(file) != format)
-      fail_usage(
-          "{} and {} are of different formats, text and JSON lines; put them into folders of their "
-          "own, or give --format",
-          files.front().string(), file.string());
-  return format;
+std::string describe(const LeftOut& left_out) {
+  return fmt::format("{}{}", kLeftOut, left_out.text());
+}
+
+LeftOut skipped_of(const CorpusFacts& facts) {
+  LeftOut skipped;
+  for (const FileFacts& text : facts.texts) skipped.add(text.skipped);
+  return skipped;
 }
 
 std::vector<Note> describe(const CorpusFacts& facts, int64_t characters) {
   std::vector<Note> notes;
-  const std::vector<FileFacts>& files = facts.files;
+  const std::vector<FileFacts>& texts = facts.texts;
   const bool is_text = facts.format == Format::kText;
-  const auto compressed = std::ranges::count(files, true, &FileFacts::is_compressed);
   std::string read = fmt::format(
       "read: {} as {}",
-      files.size() == 1 ? files.front().path.string() : fmt::format("{} files", files.size()),
-      is_text ? "text" : "JSON lines");
-  if (compressed > 0)
-    read += files.size() == 1 ? ", compressed" : fmt::format(", {} of them compressed", compressed);
+      texts.size() == 1 ? texts.front().name.string() : fmt::format("{} files", texts.size()),
+      name_of(facts.format));
+  read += describe_packing(facts);
   if (!is_text) read += fmt::format(": {} documents", facts.documents);
   if (facts.empty_documents > 0)
     read += fmt::format(" and {} without text, left out", facts.empty_documents);
   notes.push_back({fmt::format("{}{} {} characters", read, is_text ? ":" : ",", characters)});
+  if (const LeftOut skipped = skipped_of(facts); !skipped.empty())
+    notes.push_back({fmt::format("skipped: {}", skipped.text())});
 
   const auto warn = [&](auto holds, std::string_view what) {
-    if (const std::string names = names_of(files, holds); !names.empty())
+    if (const std::string names = names_of(texts, holds); !names.empty())
       notes.push_back({fmt::format("{}: {}", names, what), Style::kWarning});
   };
   const auto sum = [&](int64_t FileFacts::*number) {
     int64_t result = 0;
-    for (const FileFacts& file : files) result += file.*number;
+    for (const FileFacts& text : texts) result += text.*number;
     return result;
   };
   warn([](const FileFacts& file) { return file.was_changed; },
@@ -138,39 +181,43 @@ std::vector<Note> describe(const CorpusFacts& facts, int64_t characters) {
   return notes;
 }
 
-CorpusFacts read_corpus(const std::vector<fs::path>& files, Format format, double val_split,
+CorpusFacts read_corpus(const Unpacked& corpus, Format format, double val_split,
                         const std::function<void(bool validation, std::string_view piece)>& visit,
-                        const ReadObserver& observe) {
+                        const ReadObserver& observe, const ReadOptions& options) {
   DocumentSplit split(val_split);
   CorpusFacts facts;
   facts.format = format;
+  facts.archives = corpus.archives;
   int64_t bytes_before = 0;  // of the previous files
   char last = '\n';          // last character of the previous file
-  for (const fs::path& file : files) {
+  const auto visit_document = [&](std::string_view text) {
+    ++(text.empty() ? facts.empty_documents : facts.documents);
+    if (text.empty()) return;
+    const std::string_view end = text.ends_with('\n') ? "\n" : "\n\n";
+    const bool validation = split.next(text.size() + end.size());
+    visit(validation, text);
+    visit(validation, end);
+  };
+  for (const DataFile& file : corpus.texts) {
     const ReadObserver observe_all = [&](int64_t bytes) { observe(bytes_before + bytes); };
-    if (format == Format::kText) {
+    if (FileFacts checked; format == Format::kText && options.skip_bad &&
+                           !(checked = check_text(file, observe_all)).skipped.empty()) {
+      facts.texts.push_back(std::move(checked));
+    } else if (format == Format::kText) {
       if (std::exchange(last, '\n') != '\n') visit(false, "\n");
-      facts.files.push_back(read_text(
+      facts.texts.push_back(read_text(
           file,
           [&](std::string_view piece) {
             visit(false, piece);
             last = piece.back();
           },
           observe_all));
+    } else if (format == Format::kJsonLines) {
+      facts.texts.push_back(read_json_lines(file, visit_document, observe_all, options));
     } else {
-      facts.files.push_back(read_json_lines(
-          file,
-          [&](std::string_view text) {
-            ++(text.empty() ? facts.empty_documents : facts.documents);
-            if (text.empty()) return;
-            const std::string_view end = text.ends_with('\n') ? "\n" : "\n\n";
-            const bool validation = split.next(text.size() + end.size());
-            visit(validation, text);
-            visit(validation, end);
-          },
-          observe_all));
+      facts.texts.push_back(read_wikipedia(file, visit_document, observe_all));
     }
-    bytes_before += facts.files.back().bytes;
+    bytes_before += facts.texts.back().bytes;
   }
   return facts;
 }
@@ -182,20 +229,31 @@ Corpus load_corpus(std::string_view data, std::optional<double> val_split) {
     return {sample_lines(0, kSampleLines),
             sample_lines(kSampleLines, kSampleLines + validation_lines)};
   }
+  if (data == "-")
+    fail_usage(
+        "--data -: a text is read again when a run goes on, which standard input cannot be; make a "
+        "folder of it with 'prepare --input-file -'");
   const fs::path path(data);
   std::error_code ignored;  // inaccessible: reading it later reports the reason
   if (!fs::is_directory(path, ignored)) {
     const uintmax_t bytes = fs::file_size(path, ignored);
-    return load_file(path, validation_part(val_split, ignored ? 0 : static_cast<int64_t>(bytes)));
+    Unpacked texts = unpack({path}, /*all_kinds=*/false, [](int64_t) {});
+    if (texts.texts.empty())
+      fail("{}: there are no texts in it, but {}", path.string(), texts.left_out.text());
+    return load_file(path, std::move(texts),
+                     validation_part(val_split, ignored ? 0 : static_cast<int64_t>(bytes)));
   }
   for (const char* name : {"train.txt", "val.txt"})
     if (kind_of_file(path / name) == fs::file_type::not_found)
       fail(
           "the directory {} has no {}; make both train.txt and val.txt, for example with 'prepare'",
           path.string(), name);
-  Corpus corpus = load_file(path / "train.txt", 0), validation = load_file(path / "val.txt", 0);
+  const auto part = [&](const char* name) {
+    return load_file(path / name, {.texts = {path / name}}, 0);
+  };
+  Corpus corpus = part("train.txt"), validation = part("val.txt");
   corpus.validation = std::move(validation.train);
-  corpus.facts.files.push_back(std::move(validation.facts.files.front()));
+  corpus.facts.texts.push_back(std::move(validation.facts.texts.front()));
   corpus.asked.reset();
   return corpus;
 }

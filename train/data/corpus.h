@@ -9,42 +9,48 @@
 #include <vector>
 
 #include "support/console.h"
+#include "train/data/left_out.h"
 #include "train/data/text_file.h"
+#include "train/data/unpack.h"
 
 namespace mmrec {
 
-enum class Format { kText, kJsonLines };
-
-/// Derives the format from a file name's extension, ignoring .gz and case: .jsonl, .jsonlines,
-/// .ndjson and .json are JSON lines, everything else is text.
-Format format_of(const std::filesystem::path& path);
-/// Returns the common format of a corpus' files. Throws a UsageError if they differ.
-Format common_format(const std::vector<std::filesystem::path>& files);
+/// Returns the common format of a corpus' texts. Throws a UsageError if they differ.
+Format common_format(const std::vector<DataFile>& texts);
 
 /// Findings about a corpus that was read.
 struct CorpusFacts {
   Format format = Format::kText;
-  std::vector<FileFacts> files;
-  int64_t documents = 0, empty_documents = 0;  ///< JSON lines only; empty documents are left out
+  std::vector<FileFacts> texts;                ///< in the order of reading
+  std::vector<ArchiveFacts> archives;          ///< in which some of them were
+  int64_t documents = 0, empty_documents = 0;  ///< not of text; empty documents are left out
 };
+
+/// Returns the line of a summary for what was left out of a corpus' folders and archives.
+std::string describe(const LeftOut& left_out);
+constexpr std::string_view kLeftOut = "left out: ";  ///< what it begins with
+
+/// Returns what was left out of the texts for its content.
+LeftOut skipped_of(const CorpusFacts& facts);
 
 /// Describes the corpus, with its total number of characters, and warns about anything odd.
 std::vector<Note> describe(const CorpusFacts& facts, int64_t characters);
 
-/// Reads a corpus of one or more files in pieces of bounded size; visit() tells whether a piece is
+/// Reads a corpus of one or more texts in pieces of bounded size; visit() tells whether a piece is
 /// for training or validation. A text file without a final line end gets one before the next file.
-/// A JSON lines document gets a line end and an empty line. DocumentSplit divides documents. Text
+/// A document gets a line end and an empty line. DocumentSplit divides documents. Text
 /// is all passed as training text: the caller cuts the whole at its split_point. `observe` gets the
-/// bytes read so far of all files.
-CorpusFacts read_corpus(const std::vector<std::filesystem::path>& files, Format format,
-                        double val_split,
+/// bytes read so far of all texts. With
+/// options.skip_bad a text that is not UTF-8 is left out; each is read twice.
+CorpusFacts read_corpus(const Unpacked& corpus, Format format, double val_split,
                         const std::function<void(bool validation, std::string_view piece)>& visit,
-                        const ReadObserver& observe);
+                        const ReadObserver& observe, const ReadOptions& options = {});
 
 /// A corpus in memory. All text is valid UTF-8. The validation text is empty if val_split is 0.
 struct Corpus {
   std::string train, validation;
-  CorpusFacts facts = {};  ///< no files for the sample
+  CorpusFacts facts = {};  ///< no texts for the sample
+  LeftOut left_out = {};   ///< members of an archive
   /// requested validation part; empty if the text was split already
   std::optional<double> asked = {};
 };
@@ -53,10 +59,9 @@ struct Corpus {
 /// - "sample": 1000 lines drawn from ten English sentences, always the same, and val_split * 1000
 /// more lines (default 100) for validation. The training text holds 252 windows of 256 characters.
 /// - a directory: its train.txt and val.txt; val_split is ignored.
-/// - a file of text or JSON lines: its validation_part is for validation, split as read_corpus
-/// describes.
-/// Throws an Error if a text is missing, empty or not UTF-8; a UsageError for an impossible
-/// val_split.
+/// - a file of text or JSON lines, or an archive of them: its validation_part is for validation,
+/// split as read_corpus describes. Throws an Error if a text is missing, empty or not UTF-8; a
+/// UsageError for an impossible val_split.
 Corpus load_corpus(std::string_view data, std::optional<double> val_split);
 
 }  // namespace mmrec

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "support/error.h"
+#include "train/data/packing.h"
 
 namespace mmrec {
 namespace {
@@ -25,13 +26,6 @@ struct Kind {
 
 constexpr const char* kUnpack = "unpack it and give the files in it";
 constexpr Kind kKinds[] = {
-    {0, "\x1f\x8b"sv, "still compressed by gzip", "decompress it once with gunzip"},
-    {0,
-     "\xfd"
-     "7zXZ\0"sv,
-     "compressed by xz", "decompress it with unxz"},
-    {4, "1AY&SY"sv, "compressed by bzip2", "decompress it with bunzip2"},
-    {0, "\x28\xb5\x2f\xfd"sv, "compressed by zstd", "decompress it with unzstd"},
     {0, "\x04\x22\x4d\x18"sv, "compressed by lz4", "decompress it with unlz4"},
     {0, "\x1f\x9d"sv, "compressed by compress", "decompress it with gunzip"},
     {0, "PK\x03\x04"sv, "a zip archive", kUnpack},
@@ -61,25 +55,15 @@ const char* utf16_of(std::string_view begin) {
 }
 
 bool begins_like_html(std::string_view begin) {
-  if (begin.starts_with(kByteOrderMark)) begin.remove_prefix(kByteOrderMark.size());
-  constexpr std::string_view kSpace = " \t\r\n";
-  for (;;) {
-    begin.remove_prefix(std::min(begin.find_first_not_of(kSpace), begin.size()));
-    const std::string_view end = begin.starts_with("<!--")    ? "-->"
-                                 : begin.starts_with("<?xml") ? "?>"
-                                                              : "";
-    if (end.empty()) break;
-    const size_t place = begin.find(end, 4);  // after "<!--"
-    if (place == begin.npos) return false;
-    begin.remove_prefix(place + end.size());
-  }
+  begin = without_prolog(begin);
   const std::string start = lower_case(begin.substr(0, 14));
   return start == "<!doctype html" ||
-         std::ranges::any_of(
-             std::array{"<html"sv, "<head"sv, "<body"sv}, [&](std::string_view tag) {
-               return start.size() > tag.size() && start.starts_with(tag) &&
-                      (start[tag.size()] == '>' || kSpace.find(start[tag.size()]) != kSpace.npos);
-             });
+         std::ranges::any_of(std::array{"<html"sv, "<head"sv, "<body"sv},
+                             [&](std::string_view tag) {
+                               return start.size() > tag.size() && start.starts_with(tag) &&
+                                      (start[tag.size()] == '>' ||
+                                       kXmlSpace.find(start[tag.size()]) != kXmlSpace.npos);
+                             });
 }
 
 enum class Object { kNone, kWhole, kCut };
@@ -108,7 +92,7 @@ std::string lower_case(std::string_view text) {
 
 std::string extension_of(const std::filesystem::path& path) {
   const std::filesystem::path name = lower_case(path.filename().string());
-  return (name.extension() == ".gz" ? name.stem() : name).extension().string();
+  return without_compression(name).extension().string();
 }
 
 void check_begins_like_text(std::string_view begin, const std::filesystem::path& path,
@@ -122,11 +106,25 @@ void check_begins_like_text(std::string_view begin, const std::filesystem::path&
         "{} has a zero in every other byte, as a text in {} has; convert it with iconv -f {} -t "
         "UTF-8",
         name, encoding, encoding);
-  if (!is_compressed && lower_case(path.extension().string()) == ".gz" && begins_like_html(begin))
+  if (!is_compressed && is_called_packed(path) && begins_like_html(begin))
     fail(
-        "{} is an HTML page and not compressed, as its name says: probably a server's message in "
+        "{} is an HTML page and not packed, as its name says: probably a server's message in "
         "place of the file; get the file again",
         path.string());
+}
+
+std::string_view without_prolog(std::string_view begin) {
+  if (begin.starts_with(kByteOrderMark)) begin.remove_prefix(kByteOrderMark.size());
+  for (;;) {
+    begin.remove_prefix(std::min(begin.find_first_not_of(kXmlSpace), begin.size()));
+    const std::string_view end = begin.starts_with("<!--")    ? "-->"
+                                 : begin.starts_with("<?xml") ? "?>"
+                                                              : "";
+    if (end.empty()) return begin;
+    const size_t place = begin.find(end, 4);  // after "<!--"
+    if (place == begin.npos) return "";
+    begin.remove_prefix(place + end.size());
+  }
 }
 
 bool is_called_html(const std::filesystem::path& path) {
@@ -139,6 +137,7 @@ bool is_unexpected_html(std::string_view begin, const std::filesystem::path& pat
 }
 
 bool begins_like_json_lines(std::string_view begin) {
+  if (begin.starts_with(kByteOrderMark)) begin.remove_prefix(kByteOrderMark.size());
   int objects = 0;
   for (size_t end; objects < kJsonLines && !begin.empty();
        begin.remove_prefix(std::min(end + 1, begin.size()))) {

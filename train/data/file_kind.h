@@ -12,7 +12,8 @@ constexpr std::string_view kByteOrderMark = "\uFEFF";
 /// Converts ASCII letters to lower case.
 std::string lower_case(std::string_view text);
 
-/// Returns a file name's extension in lower case, ignoring .gz: ".jsonl" for "A.JSONL.gz".
+/// Returns a file name's extension in lower case, ignoring compressions:
+/// ".jsonl" for "A.JSONL.gz".
 std::string extension_of(const std::filesystem::path& path);
 
 /// Throws an Error if a file's content (decompressed if `is_compressed`) begins like something
@@ -20,6 +21,13 @@ std::string extension_of(const std::filesystem::path& path);
 /// is and what to do.
 void check_begins_like_text(std::string_view begin, const std::filesystem::path& path,
                             bool is_compressed);
+
+/// White space in XML and HTML.
+constexpr std::string_view kXmlSpace = " \t\r\n";
+
+/// Removes a byte order mark, white space, the XML declaration and comments from a text's
+/// beginning. Returns "" if one of them does not end in the text.
+std::string_view without_prolog(std::string_view begin);
 
 /// Returns whether the file's name is that of an HTML page.
 bool is_called_html(const std::filesystem::path& path);

@@ -3,10 +3,8 @@
 #include <fcntl.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <span>
 #include <string_view>
 #include <system_error>
@@ -18,8 +16,6 @@
 #include "support/error.h"
 #include "support/file_descriptor.h"
 #include "support/names.h"
-#include "train/data/file_kind.h"
-#include "train/data/sha256.h"
 #include "train/data/split.h"
 #include "train/data/token_file.h"
 #include "train/data/tokenizer.h"
@@ -32,7 +28,6 @@ using Json = nlohmann::ordered_json;
 using CheckStop = std::function<void()>;
 
 constexpr const char* kManifest = "manifest.json";
-constexpr std::string_view kLeftOut = "left out: ";  // prefix of the summary's line
 constexpr const char* kFiles[] = {"train.txt", "val.txt", "tokenizer.json", "train.tokens",
                                   "val.tokens"};
 constexpr size_t kBuffer = size_t{1} << 20;  // bytes written at once
@@ -103,68 +98,58 @@ class TextWriter {
 
 Json describe_file(const fs::path& file, const fs::path& relative_to, int64_t bytes,
                    const std::string& sha256) {
-  return {{"name", text_of_name(file.lexically_relative(relative_to).generic_string())},
+  const fs::path within = file.lexically_relative(relative_to);
+  return {{"name", text_of_name((within.empty() ? file : within).generic_string())},
           {"bytes", bytes},
           {"sha256", sha256}};
 }
 
 /// [{"name", "bytes", "sha256"}, ..]
-Json describe_files(const std::vector<fs::path>& files, const fs::path& relative_to, Watch& watch) {
+Json describe_files(const std::vector<DataFile>& files, const fs::path& relative_to, Watch& watch) {
   Json list = Json::array();
   int64_t bytes_before = 0;
-  for (const fs::path& file : files) {
-    int64_t bytes = 0;
-    const std::string sha256 =
-        sha256_of_file(file, [&](int64_t read) { watch(bytes_before + (bytes = read)); });
-    list.push_back(describe_file(file, relative_to, bytes, sha256));
+  for (const DataFile& file : files) {
+    const auto [bytes, sha256] =
+        checksum_of(file, [&](int64_t read) { watch(bytes_before + read); });
+    list.push_back(describe_file(file.name, relative_to, bytes, sha256));
     bytes_before += bytes;
   }
   return list;
 }
 
-int64_t total_bytes(const std::vector<fs::path>& files) {
+int64_t total_bytes(const std::vector<DataFile>& files) {
   int64_t total = 0;
-  for (const fs::path& file : files) {
-    const fs::file_type kind = kind_of_file(file);
-    if (kind == fs::file_type::not_found) fail_on_file("read", file, ENOENT);
-    if (kind != fs::file_type::regular)
-      fail("cannot read {}: it is not a regular file", file.string());
-    std::error_code error;
-    total += static_cast<int64_t>(fs::file_size(file, error));
-    if (error) fail_on_file("read", file, error.value());
-  }
+  for (const DataFile& file : files) total += size_of(file);
   return total;
 }
 
-std::vector<fs::directory_entry> entries_of(const fs::path& folder) {
-  std::vector<fs::directory_entry> entries;
-  std::error_code error;
-  for (auto entry = fs::directory_iterator(folder, error);
-       !error && entry != fs::directory_iterator(); entry.increment(error))
-    entries.push_back(*entry);
-  if (error) fail_on_file("read", folder, error.value());
-  std::ranges::sort(entries);
-  return entries;
-}
-
-std::vector<fs::path> result_files(const fs::path& folder) {
-  std::vector<fs::path> files;
-  for (const char* name : kFiles) files.push_back(folder / name);
+std::vector<DataFile> result_files(const fs::path& folder) {
+  std::vector<DataFile> files;
+  for (const char* name : kFiles) files.emplace_back(folder / name);
   return files;
 }
 
-/// Returns the deepest folder that contains all files.
-fs::path common_folder(const std::vector<fs::path>& files) {
-  fs::path folder = files.front().parent_path();
-  for (const fs::path& file : files)
-    while (!folder.empty() && *file.lexically_relative(folder).begin() == "..")
-      folder = folder.parent_path();
+/// Returns the deepest folder that contains all files, "" if there is none.
+fs::path common_folder(const std::vector<DataFile>& files) {
+  fs::path folder = files.front().name.parent_path();
+  const auto is_outside = [&](const fs::path& file) {
+    const fs::path within = file.lexically_relative(folder);  // "": one of them is absolute
+    return within.empty() || *within.begin() == "..";
+  };
+  for (const DataFile& file : files)
+    while (!folder.empty() && is_outside(file.name))
+      folder = folder == folder.parent_path() ? fs::path() : folder.parent_path();
   return folder;
 }
 
-std::string describe_rule(const PrepareOptions& options, double val_split) {
+/// As --format has it.
+const char* name_of_option(Format format) {
+  return format == Format::kText ? "text" : format == Format::kJsonLines ? "jsonl" : "wikipedia";
+}
+
+std::string describe_rule(Format format, double val_split) {
   if (val_split == 0) return "no validation text";
-  if (options.format == Format::kText)
+  if (format == Format::kText)
     return "validation is the end of the text, from the beginning of a line if one is near, else "
            "of a character";
   return "a document but for the first is for validation if that brings the part of the bytes that "
@@ -172,13 +157,18 @@ std::string describe_rule(const PrepareOptions& options, double val_split) {
 }
 
 /// Together with the files, this determines the result completely: equal inputs give equal results.
-Json describe_inputs(const PrepareOptions& options, double val_split) {
-  return {{"version", 2},
-          {"format", options.format == Format::kText ? "text" : "jsonl"},
-          {"tokenizer", "char"},
-          {"vocab", options.vocabulary == 0 ? Json("auto") : Json(options.vocabulary)},
-          {"val_split", val_split},
-          {"split_rule", describe_rule(options, val_split)}};
+Json describe_inputs(const PrepareOptions& options, Format format, double val_split) {
+  Json inputs = {{"version", 2},
+                 {"format", name_of_option(format)},
+                 {"tokenizer", "char"},
+                 {"vocab", options.vocabulary == 0 ? Json("auto") : Json(options.vocabulary)},
+                 {"val_split", val_split},
+                 {"split_rule", describe_rule(format, val_split)}};
+  // Only if they matter: a folder of an earlier version does not have them.
+  if (options.read.text_field != ReadOptions{}.text_field)
+    inputs["text_field"] = options.read.text_field;
+  if (options.read.skip_bad) inputs["skip_bad"] = true;
+  return inputs;
 }
 
 /// Returns the manifest of a folder that holds, unchanged, the result of these inputs and files;
@@ -191,9 +181,9 @@ Json find_made(const PrepareOptions& options, Json inputs, int64_t bytes, Consol
     Json manifest = Json::parse(read_file(out / kManifest));
     const Json& made_of = manifest.at("inputs");
     inputs["files"] = made_of.at("files");
-    const std::vector<fs::path> results = result_files(out);
-    if (made_of != inputs || !std::ranges::all_of(results, [](const fs::path& file) {
-          return kind_of_file(file) == fs::file_type::regular;
+    const std::vector<DataFile> results = result_files(out);
+    if (made_of != inputs || !std::ranges::all_of(results, [](const DataFile& file) {
+          return kind_of_file(file.name) == fs::file_type::regular;
         }))
       return nullptr;
     Watch watch(console, check_stop, "checking", bytes + total_bytes(results));
@@ -203,6 +193,16 @@ Json find_made(const PrepareOptions& options, Json inputs, int64_t bytes, Consol
   } catch (const Json::exception&) {  // not our manifest
     return nullptr;
   }
+}
+
+/// What an up-to-date folder's summary may say otherwise each time.
+std::vector<Note> remarks_of(const PrepareOptions& options, const Unpacked& corpus) {
+  LeftOut left_out = options.left_out;
+  left_out.add(corpus.left_out);
+  std::vector<Note> remarks;
+  if (!left_out.empty()) remarks.push_back({describe(left_out)});
+  remarks.insert(remarks.end(), options.remarks.begin(), options.remarks.end());
+  return remarks;
 }
 
 /// Replaces the remarks in a stored summary: other files may be left out now.
@@ -247,26 +247,45 @@ int64_t write_tokens(const fs::path& folder, const std::string& part, const Toke
   return count;
 }
 
+/// [{"name", "bytes", "sha256"}, ..] of the files that were given, as they were read.
+Json describe_sources(const std::vector<DataFile>& files, const CorpusFacts& facts) {
+  std::map<fs::path, Checksum> read;
+  for (const FileFacts& text : facts.texts)
+    if (!text.is_member) read[text.name] = {text.bytes, text.sha256};
+  for (const ArchiveFacts& archive : facts.archives) read[archive.name] = archive.checksum;
+  Json list = Json::array();
+  const fs::path folder = common_folder(files);
+  for (const DataFile& file : files) {
+    const auto& [bytes, sha256] = read.at(file.name);
+    list.push_back(describe_file(file.name, folder, bytes, sha256));
+  }
+  return list;
+}
+
 /// Writes all files except the manifest; fills in the manifest.
-void write_results(const PrepareOptions& options, double val_split, int64_t source_bytes,
-                   const fs::path& folder, Json& manifest, Console& console,
+void write_results(const PrepareOptions& options, const Unpacked& corpus, Format format,
+                   double val_split, const fs::path& folder, Json& manifest, Console& console,
                    const CheckStop& check_stop) {
   CharacterCounts counts;
   TextWriter train(folder / "train.txt", counts), validation(folder / "val.txt", counts);
   CorpusFacts facts;
   {
-    Watch watch(console, check_stop, "reading", source_bytes);
+    Watch watch(console, check_stop, "reading", total_bytes(corpus.texts));
     facts = read_corpus(
-        options.files, options.format, val_split,
+        corpus, format, val_split,
         [&](bool is_validation, std::string_view piece) {
           (is_validation ? validation : train).append(piece);
         },
-        [&](int64_t bytes) { watch(bytes); });
+        [&](int64_t bytes) { watch(bytes); }, options.read);
   }
   train.write_out();
   validation.write_out();
-  if (train.bytes() == 0) fail("{}: there is no text in it", options.source);
-  if (options.format == Format::kText) {
+  if (train.bytes() == 0) {
+    const LeftOut skipped = skipped_of(facts);
+    fail("{}: there is no text in it{}{}", options.source,
+         skipped.empty() ? "" : "; skipped: ", skipped.text());
+  }
+  if (format == Format::kText) {
     Watch watch(console, check_stop, "splitting", 0);
     train.move_end(val_split, validation, watch);
     if (train.bytes() == 0)
@@ -288,16 +307,14 @@ void write_results(const PrepareOptions& options, double val_split, int64_t sour
                {"characters", counts.size()},
                {"train_tokens", train_tokens},
                {"val_tokens", validation_tokens}};
-    if (options.format == Format::kJsonLines) results["documents"] = facts.documents;
+    if (format != Format::kText) results["documents"] = facts.documents;
   }
 
-  const fs::path sources = common_folder(options.files);
-  Json& list = manifest["inputs"]["files"] = Json::array();
-  for (const FileFacts& file : facts.files)
-    list.push_back(describe_file(file.path, sources, file.bytes, file.sha256));
+  manifest["inputs"]["files"] = describe_sources(options.files, facts);
   std::vector<Note> notes = describe(
       facts, results["train_tokens"].get<int64_t>() + results["val_tokens"].get<int64_t>());
-  notes.insert(notes.end(), options.remarks.begin(), options.remarks.end());
+  const std::vector<Note> remarks = remarks_of(options, corpus);
+  notes.insert(notes.end(), remarks.begin(), remarks.end());
   notes.push_back(describe_split(val_split, train.bytes(), validation.bytes()));
   if (const std::string unknown = describe_unknown(tokenizer, counts); !unknown.empty())
     notes.push_back({unknown, Style::kWarning});
@@ -308,99 +325,41 @@ void write_results(const PrepareOptions& options, double val_split, int64_t sour
   }
 }
 
-/// The files below a folder, and those left out.
-class Collection {
- public:
-  Collection(const fs::path& directory, bool all_kinds, const fs::path& result)
-      : all_kinds_(all_kinds), is_of_result_(within(result)), is_below_(!is_of_result_(directory)) {
-    add_folder(directory);
-    std::ranges::sort(files, {}, [](const fs::path& path) { return path.native(); });
-  }
-
-  std::vector<fs::path> files;
-
-  /// Describes the files left out; "" if none.
-  std::string left_out() const {
-    std::string text;
-    for (const auto& [kind, names] : left_out_)
-      text += fmt::format("{}{} {} ({}{})", text.empty() ? "" : "; ", names.count, kind,
-                          names.first, names.count > kNamed ? ", .." : "");
-    return text;
-  }
-
- private:
-  static constexpr int kNamed = 3;
-  struct Names {
-    int64_t count = 0;
-    std::string first;
-  };
-
-  void add_folder(const fs::path& folder) {
-    for (const fs::directory_entry& entry : entries_of(folder)) add_entry(entry);
-  }
-  void add_entry(const fs::directory_entry& entry) {
-    const fs::path& path = entry.path();
-    std::error_code error;
-    const bool is_link = entry.is_symlink(error);
-    const fs::file_type kind = entry.status(error).type();
-    if (error && !is_link) fail_on_file("read", path, error.value());
-    const bool is_folder = kind == fs::file_type::directory;
-    if (path.filename().string().starts_with('.')) return leave_out("hidden", path);
-    if (is_leftover(path)) return leave_out("left by another prepare", path);
-    if (is_folder && is_link) return leave_out("by a link to a folder", path);
-    // Inside a folder only links can lead outside of it.
-    if (is_below_ && (is_folder || is_link) && is_of_result_(path))
-      return leave_out("of --out", path);
-    if (is_folder) return add_folder(path);
-    if (is_link && kind != fs::file_type::regular) return leave_out("by a link to no file", path);
-    static const std::set<std::string> kExtensions = {".txt",       ".text",   ".md",  ".jsonl",
-                                                      ".jsonlines", ".ndjson", ".json"};
-    if (kind != fs::file_type::regular || !(all_kinds_ || kExtensions.contains(extension_of(path))))
-      return leave_out("of other kinds", path);
-    files.push_back(path);
-  }
-  void leave_out(const char* kind, const fs::path& path) {
-    Names& names = left_out_[kind];
-    if (++names.count <= kNamed) names.first += (names.first.empty() ? "" : ", ") + path.string();
-  }
-
-  bool all_kinds_;
-  std::function<bool(const fs::path&)> is_of_result_;
-  bool is_below_;  // the directory is not inside the result: only links and folders can lead there
-  std::map<std::string, Names> left_out_;
-};
+Unpacked unpack_sources(const PrepareOptions& options, Console& console,
+                        const CheckStop& check_stop) {
+  Watch watch(console, check_stop, "unpacking", 0);
+  Unpacked corpus = unpack(options.files,
+                           /*all_kinds=*/options.format.has_value(), std::ref(watch));
+  if (corpus.texts.empty())
+    fail("{}: there are no texts in it{}{}", options.source,
+         corpus.left_out.empty() ? "" : ", but ", corpus.left_out.text());
+  return corpus;
+}
 
 }  // namespace
 
-FolderFiles corpus_files(const fs::path& directory, bool all_kinds, const fs::path& result) {
-  Collection found(directory, all_kinds, result);
-  const std::string left_out = found.left_out();
-  if (found.files.empty())
-    fail_usage(
-        "--input-dir {}: there are no files of text or JSON lines{}; --format takes all kinds as "
-        "what it says",
-        directory.string(), left_out.empty() ? "" : ", but " + left_out);
-  std::vector<Note> notes;
-  if (!left_out.empty()) notes.push_back({fmt::format("{}{}", kLeftOut, left_out)});
-  return {std::move(found.files), std::move(notes)};
-}
-
 Json prepare(const PrepareOptions& options, Console& console, const CheckStop& check_stop) {
   const auto is_of_result = within(options.out);
-  for (const fs::path& file : options.files)
-    if (is_of_result(file))
+  for (const DataFile& file : options.files)
+    if (!file.copy && is_of_result(file.name))
       fail_usage("{}: it is in --out {}, whose files make place for new ones; choose another --out",
-                 file.string(), options.out.string());
+                 file.name.string(), options.out.string());
   const int64_t bytes = total_bytes(options.files);
   const double val_split = validation_part(options.val_split, bytes);
   check_is_ours(options.out);
   for (const fs::path& left : remove_abandoned(options.out))
     console.line(
         fmt::format("tidied up {}, which a prepare that was killed had left", left.string()));
-  const Json inputs = describe_inputs(options, val_split);
+  const Unpacked corpus = unpack_sources(options, console, check_stop);
+  const Format format = options.format ? *options.format : common_format(corpus.texts);
+  if (format != Format::kJsonLines && options.read.text_field != ReadOptions{}.text_field)
+    fail_usage("--text-field {}: {} has no JSON lines; leave the option out",
+               options.read.text_field, options.source);
+  const Json inputs = describe_inputs(options, format, val_split);
   if (Json made = find_made(options, inputs, bytes, console, check_stop); !made.is_null()) {
-    for (const Note& note : options.remarks) console.line(note.text, note.style);
-    renew_remarks(made["summary"], options.remarks);
+    const std::vector<Note> remarks = remarks_of(options, corpus);
+    for (const Note& note : remarks) console.line(note.text, note.style);
+    renew_remarks(made["summary"], remarks);
     console.line(fmt::format("{} is up to date", options.out.string()), Style::kHeading);
     return made;
   }
@@ -409,8 +368,8 @@ Json prepare(const PrepareOptions& options, Console& console, const CheckStop& c
   if (options.out.has_parent_path()) make_directory(options.out.parent_path());
   write_directory_atomically(options.out, [&](const PathAt& partial) {
     const fs::path& folder = partial.path();
-    write_results(options, val_split, bytes, folder, manifest, console, check_stop);
-    const std::vector<fs::path> files = result_files(folder);
+    write_results(options, corpus, format, val_split, folder, manifest, console, check_stop);
+    const std::vector<DataFile> files = result_files(folder);
     Watch watch(console, check_stop, "checking the result", total_bytes(files));
     manifest["files"] = describe_files(files, folder, watch);
     write_file_atomically(folder / kManifest, manifest.dump(2) + "\n");

@@ -1,11 +1,7 @@
 #include "train/data/text_file.h"
 
-#include <fcntl.h>
-#include <zlib.h>
-
 #include <algorithm>
 #include <cctype>
-#include <new>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -13,8 +9,8 @@
 #include <vector>
 
 #include "support/error.h"
-#include "support/file_descriptor.h"
 #include "train/data/file_kind.h"
+#include "train/data/plain_reader.h"
 #include "train/data/tokenizer.h"
 
 namespace mmrec {
@@ -43,6 +39,8 @@ size_t unfinished_bytes(std::string_view text) {
 /// SAX handler: extracts one string field of a JSON object without storing the others.
 class TextField : public nlohmann::json_sax<nlohmann::json> {
  public:
+  explicit TextField(std::string_view name) : name_(name) {}
+
   std::optional<std::string> text;
   std::string problem;      // why the line is rejected, or ""
   size_t problem_byte = 0;  // of invalid JSON, from 1; 0: unknown
@@ -56,12 +54,12 @@ class TextField : public nlohmann::json_sax<nlohmann::json> {
   bool binary(binary_t&) override { return plain("binary data"); }
   bool string(string_t& value) override {
     if (depth_ != 1 || !is_text_) return plain("a string");
-    if (text) return stop("the field \"text\" occurs twice");
+    if (text) return stop(fmt::format("the field \"{}\" occurs twice", name_));
     text = std::move(value);
     return true;
   }
   bool key(string_t& name) override {
-    is_text_ = depth_ == 1 && name == "text";
+    is_text_ = depth_ == 1 && name == name_;
     return true;
   }
   bool start_object(size_t) override { return begin("an object"); }
@@ -82,7 +80,7 @@ class TextField : public nlohmann::json_sax<nlohmann::json> {
   bool plain(const char* kind) {
     if (depth_ == 0) return stop(fmt::format("{} instead of an object", kind));
     if (depth_ == 1 && is_text_)
-      return stop(fmt::format("the field \"text\" is {}, not a string", kind));
+      return stop(fmt::format("the field \"{}\" is {}, not a string", name_, kind));
     return true;
   }
   bool begin(const char* kind) {
@@ -97,8 +95,9 @@ class TextField : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
 
+  std::string_view name_;
   int depth_ = 0;
-  bool is_text_ = false;  // the next value belongs to the top-level field "text"
+  bool is_text_ = false;  // the next value belongs to the top-level field name_
 };
 
 /// Returns the value of \uXXXX at `place`; nullopt if there is no such escape.
@@ -150,135 +149,47 @@ std::string within_limits(std::string_view line) {
   return result;
 }
 
-/// Handles one line. Returns whether part of its text was replaced by U+FFFD.
-bool visit_json_line(std::string_view line, const fs::path& path, int64_t number, int64_t offset,
-                     const std::function<void(std::string_view)>& visit) {
-  if (line.find_first_not_of(" \t\r") == line.npos) return false;
-  TextField field;
+/// What a line of JSON holds.
+struct Line {
+  std::string text;
+  std::string problem;      // why there is no text, or ""
+  size_t problem_byte = 0;  // from 0
+  bool has_field = false;
+  bool is_replaced = false;  // part of the text was replaced by U+FFFD
+};
+
+Line parse_line(std::string_view line, std::string_view name) {
+  TextField field(name);
   nlohmann::json::sax_parse(line.begin(), line.end(), &field);
   bool is_changed = false;
   if (field.is_broken) {
     const std::string changed = within_limits(line);
     if ((is_changed = changed != line)) {
-      field = {};
+      field = TextField(name);
       nlohmann::json::sax_parse(changed.begin(), changed.end(), &field);
       field.problem_byte = 0;  // its position refers to the changed line
     }
   }
-  if (field.problem.empty() && !field.text) field.problem = "there is no field \"text\"";
-  if (!field.problem.empty())
-    fail(
-        "{}: line {} (byte {}): {}; a file of JSON lines has an object with a field \"text\" in "
-        "each",
-        path.string(), number,
-        offset + static_cast<int64_t>(std::max<size_t>(field.problem_byte, 1)) - 1, field.problem);
-  visit(*field.text);
-  return is_changed && field.text->find(kReplacementCharacter) != std::string::npos;
+  const bool has_field = field.text || !field.problem.empty();
+  if (!has_field) field.problem = fmt::format("there is no field \"{}\"", name);
+  Line result{.text = std::move(field.text).value_or(""),
+              .problem = std::move(field.problem),
+              .problem_byte = std::max<size_t>(field.problem_byte, 1) - 1,
+              .has_field = has_field};
+  result.is_replaced = is_changed && result.text.find(kReplacementCharacter) != std::string::npos;
+  return result;
 }
 
-}  // namespace
-
-/// A file's raw bytes and the state of zlib. zlib's gzread treats data after a member that is not a
-/// member as the end: it would silently drop a damaged member.
-struct PlainReader::Source {
-  Source(const fs::path& path, Sha256* digest)
-      : file("read", path, O_RDONLY), opened(file.stamp()), digest(digest) {}
-  ~Source() {
-    if (compressed) ::inflateEnd(&stream);
-  }
-
-  /// Returns whether unread input is available; reads more if needed.
-  bool refill() {
-    if (stream.avail_in > 0) return true;
-    stream.next_in = reinterpret_cast<Bytef*>(buffer.data());
-    stream.avail_in = static_cast<uInt>(file.read(std::as_writable_bytes(std::span(buffer))));
-    if (digest) digest->update(std::as_bytes(std::span(buffer).first(stream.avail_in)));
-    taken += stream.avail_in;
-    return stream.avail_in > 0;
-  }
-  /// Skips padding: zeros may follow the last member, to fill a block. Returns false at the end.
-  bool skip_zeros() {
-    while (refill()) {
-      for (; stream.avail_in > 0; --stream.avail_in, ++stream.next_in)
-        if (*stream.next_in != 0) return true;
-    }
-    return false;
-  }
-
-  FileDescriptor file;
-  FileStamp opened;
-  Sha256* digest;
-  std::vector<char> buffer = std::vector<char>(kPiece / 4);
-  z_stream stream{};
-  int64_t taken = 0;  // bytes read from the file
-  bool compressed = false, within_member = false;
-};
-
-PlainReader::PlainReader(fs::path path, Sha256* digest) : path_(std::move(path)) {
-  if (const fs::file_type kind = kind_of_file(path_);
-      kind != fs::file_type::regular && kind != fs::file_type::not_found)
-    fail("cannot read {}: it is not a regular file", path_.string());
-  source_ = std::make_unique<Source>(path_, digest);
-  constexpr char kMagic[] = {'\x1f', '\x8b'};
-  source_->compressed =
-      source_->refill() &&
-      std::string_view(source_->buffer.data(), source_->stream.avail_in).starts_with({kMagic, 2});
-  constexpr int kGzip = 16;
-  if (source_->compressed && ::inflateInit2(&source_->stream, MAX_WBITS + kGzip) != Z_OK)
-    throw std::bad_alloc();
-}
-
-PlainReader::~PlainReader() = default;
-
-size_t PlainReader::read(std::span<char> bytes) {
-  z_stream& stream = source_->stream;
-  stream.next_out = reinterpret_cast<Bytef*>(bytes.data());
-  stream.avail_out = static_cast<uInt>(bytes.size());
-  while (stream.avail_out > 0) {
-    if (!source_->compressed) {
-      if (!source_->refill()) break;
-      const uInt count = std::min(stream.avail_in, stream.avail_out);
-      std::copy_n(stream.next_in, count, stream.next_out);
-      stream.next_in += count, stream.next_out += count;
-      stream.avail_in -= count, stream.avail_out -= count;
-      continue;
-    }
-    if (!source_->within_member) {
-      if (!source_->skip_zeros()) break;
-      ::inflateReset(&stream);
-      source_->within_member = true;
-    }
-    if (!source_->refill())
-      fail("{}: the compressed data ends too early; the file is incomplete, get it again",
-           path_.string());
-    const int code = ::inflate(&stream, Z_NO_FLUSH);
-    if (code != Z_OK && code != Z_STREAM_END)
-      fail("{}: the compressed data is damaged before byte {}; get the file again", path_.string(),
-           bytes_read());
-    source_->within_member = code == Z_OK;
-  }
-  return bytes.size() - stream.avail_out;
-}
-
-int64_t PlainReader::bytes_read() const { return source_->taken - source_->stream.avail_in; }
-
-bool PlainReader::is_compressed() const { return source_->compressed; }
-
-bool PlainReader::was_changed() const { return source_->file.stamp() != source_->opened; }
-
-namespace {
-
-/// Calls visit(piece, offset) with pieces that end between characters. First calls begin() with the
-/// first bytes; it returns how many of them to skip.
-void read_pieces(PlainReader& reader, const fs::path& path,
-                 const std::function<size_t(std::string_view)>& begin,
+/// Calls visit(piece, offset) with pieces that end between characters, if it is UTF-8. First calls
+/// begin() with the first bytes; it returns how many of them to skip.
+void read_pieces(ByteSource& source, const std::function<size_t(std::string_view)>& begin,
                  const std::function<void(std::string_view, int64_t)>& visit,
-                 const ReadObserver& observe) {
+                 const std::function<void()>& observe) {
   std::string room(kPiece, '\0');
   size_t kept = 0;     // bytes of an unfinished character, at the start of `room`
   int64_t offset = 0;  // of the first byte in `room`
   for (bool first = true;; first = false) {
-    const size_t got = reader.read(std::span(room).subspan(kept));
+    const size_t got = source.read(std::span(room).subspan(kept));
     std::string_view all(room.data(), kept + got);
     const bool last = all.size() < room.size();
     if (first) {
@@ -287,9 +198,8 @@ void read_pieces(PlainReader& reader, const fs::path& path,
       offset += static_cast<int64_t>(skipped);
     }
     const std::string_view piece = all.substr(0, all.size() - (last ? 0 : unfinished_bytes(all)));
-    check_utf8(piece, path.string(), offset);
     if (!piece.empty()) visit(piece, offset);
-    observe(reader.bytes_read());
+    observe();
     if (last) return;
     offset += static_cast<int64_t>(piece.size());
     kept = all.size() - piece.size();
@@ -297,25 +207,27 @@ void read_pieces(PlainReader& reader, const fs::path& path,
   }
 }
 
-/// The same for a user's file: inspects it and skips a byte order mark. begin(text) receives its
-/// first bytes.
-FileFacts read_and_look(const fs::path& path, const std::function<void(std::string_view)>& begin,
-                        const std::function<void(std::string_view, int64_t)>& visit,
-                        const ReadObserver& observe) {
+/// Receives a file's first bytes, perhaps with a byte order mark.
+using Begin = std::function<void(std::string_view bytes, bool is_compressed)>;
+
+/// Like read_pieces, for a user's file, without its byte order mark.
+FileFacts read_user_file(const DataFile& file, const Begin& begin,
+                         const std::function<void(std::string_view, int64_t)>& visit,
+                         const ReadObserver& observe) {
   Sha256 digest;
-  PlainReader reader(path, &digest);
+  PlainReader reader(file, &digest);
   size_t skipped = 0;
   const auto look = [&](std::string_view bytes) {
-    check_begins_like_text(bytes, path, reader.is_compressed());
     if (bytes.starts_with(kByteOrderMark)) skipped = kByteOrderMark.size();
-    begin(bytes.substr(skipped));
+    begin(bytes, reader.compression() != Packing::kNone);
     return skipped;
   };
-  read_pieces(reader, path, look, visit, observe);
-  return {.path = path,
+  read_pieces(reader, look, visit, [&] { observe(reader.bytes_read()); });
+  return {.name = file.name,
           .bytes = reader.bytes_read(),
           .sha256 = digest.hex(),
-          .is_compressed = reader.is_compressed(),
+          .is_member = file.copy && file.layers > 0,
+          .compression = reader.compression(),
           .has_mark = skipped > 0,
           .was_changed = reader.was_changed()};
 }
@@ -327,19 +239,74 @@ int64_t count_zeros(std::string_view text) {
   return count;
 }
 
+/// Finds the lines in pieces of a text.
+class LineFinder {
+ public:
+  /// visit(line, offset) gets each line without its end; of a line of more than kLongestLine bytes
+  /// only its first bytes, more than that.
+  explicit LineFinder(std::function<void(std::string_view, int64_t)> visit)
+      : visit_(std::move(visit)) {}
+
+  void add(std::string_view piece, int64_t place) {
+    if (begun_.empty() && dropped_ == 0) offset_ = place;
+    for (size_t end; (end = piece.find('\n')) != piece.npos; piece.remove_prefix(end + 1)) {
+      if (begun_.empty()) {
+        finish(piece.substr(0, end), end + 1);
+      } else {
+        const size_t bytes = begun_.size() + dropped_ + end + 1;
+        keep(piece.substr(0, end));
+        finish(begun_, bytes);
+      }
+    }
+    keep(piece);
+  }
+  void finish_last() { finish(begun_, begun_.size()); }
+  bool is_too_long() const { return begun_.size() > kLongestLine; }
+
+ private:
+  void keep(std::string_view more) {
+    if (begun_.size() > kLongestLine)
+      dropped_ += more.size();
+    else
+      begun_ += more;
+  }
+  void finish(std::string_view line, size_t bytes) {
+    visit_(line, offset_);
+    offset_ += static_cast<int64_t>(bytes);
+    begun_.clear();
+    dropped_ = 0;
+  }
+
+  std::function<void(std::string_view, int64_t)> visit_;
+  std::string begun_;   // a line that continues in the next piece
+  size_t dropped_ = 0;  // bytes of it that are not in begun_
+  int64_t offset_ = 0;  // of the current line
+};
+
+bool is_utf8(std::string_view text) {
+  try {
+    check_utf8(text, "");
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 }  // namespace
 
-FileFacts read_text(const fs::path& path, const std::function<void(std::string_view)>& visit,
+FileFacts read_text(const DataFile& file, const std::function<void(std::string_view)>& visit,
                     const ReadObserver& observe) {
   bool is_html = false, has_json = false;
   int64_t zeros = 0;
-  FileFacts facts = read_and_look(
-      path,
-      [&](std::string_view text) {
-        is_html = is_unexpected_html(text, path);
-        has_json = begins_like_json_lines(text);
+  FileFacts facts = read_user_file(
+      file,
+      [&](std::string_view bytes, bool is_compressed) {
+        check_begins_like_text(bytes, file.name, is_compressed);
+        is_html = is_unexpected_html(bytes, file.name);
+        has_json = begins_like_json_lines(bytes);
       },
-      [&](std::string_view piece, int64_t) {
+      [&](std::string_view piece, int64_t place) {
+        check_utf8(piece, file.name.string(), place);
         zeros += count_zeros(piece);
         visit(piece);
       },
@@ -350,52 +317,87 @@ FileFacts read_text(const fs::path& path, const std::function<void(std::string_v
   return facts;
 }
 
-void read_own_text(const fs::path& path, const std::function<void(std::string_view)>& visit,
-                   const ReadObserver& observe) {
-  PlainReader reader(path);
-  read_pieces(
-      reader, path, [](std::string_view) { return 0; },
-      [&](std::string_view piece, int64_t) { visit(piece); }, observe);
+FileFacts check_text(const DataFile& file, const ReadObserver& observe) {
+  bool is_text = true;
+  FileFacts facts = read_user_file(
+      file,
+      [&](std::string_view bytes, bool is_compressed) {
+        try {
+          check_begins_like_text(bytes, file.name, is_compressed);
+        } catch (const Error&) {
+          is_text = false;
+        }
+      },
+      [&](std::string_view piece, int64_t) { is_text = is_text && is_utf8(piece); }, observe);
+  if (!is_text) facts.skipped.add("no text in UTF-8", file.name.string());
+  return facts;
 }
 
-FileFacts read_json_lines(const fs::path& path, const std::function<void(std::string_view)>& visit,
-                          const ReadObserver& observe) {
-  std::string begun;               // a line that continues in the next piece
-  int64_t number = 1, offset = 0;  // of the current line
-  int64_t zeros = 0, replaced = 0;
-  const auto visit_text = [&](std::string_view text) {
-    zeros += count_zeros(text);
-    visit(text);
-  };
-  const auto finish_line = [&](std::string_view line, size_t bytes) {
-    if (visit_json_line(line, path, number, offset, visit_text)) ++replaced;
-    ++number;
-    offset += static_cast<int64_t>(bytes);
-  };
-  FileFacts facts = read_and_look(
-      path, [](std::string_view) {},
+void read_own_text(const DataFile& file, const std::function<void(std::string_view)>& visit,
+                   const ReadObserver& observe) {
+  FileSource source(file);
+  read_pieces(
+      source, [](std::string_view) { return 0; },
       [&](std::string_view piece, int64_t place) {
-        if (number == 1 && begun.empty()) offset = place;
-        for (size_t end; (end = piece.find('\n')) != piece.npos; piece.remove_prefix(end + 1)) {
-          if (begun.empty()) {
-            finish_line(piece.substr(0, end), end + 1);
-          } else {
-            begun += piece.substr(0, end);
-            finish_line(begun, begun.size() + 1);
-            begun.clear();
-          }
-        }
-        begun += piece;
-        if (begun.size() > kLongestLine)
-          fail(
-              "{}: line {} (byte {}) is longer than {} bytes; are these JSON lines, one object a "
-              "line?",
-              path.string(), number, offset, kLongestLine);
+        check_utf8(piece, file.name.string(), place);
+        visit(piece);
+      },
+      [&] { observe(source.place()); });
+}
+
+FileFacts read_unchecked(const DataFile& file,
+                         const std::function<void(std::string_view, int64_t)>& visit,
+                         const ReadObserver& observe) {
+  return read_user_file(
+      file,
+      [&](std::string_view bytes, bool is_compressed) {
+        check_begins_like_text(bytes, file.name, is_compressed);
+      },
+      visit, observe);
+}
+
+FileFacts read_json_lines(const DataFile& file, const std::function<void(std::string_view)>& visit,
+                          const ReadObserver& observe, const ReadOptions& options) {
+  int64_t number = 0, zeros = 0, replaced = 0;
+  LeftOut skipped;
+  const auto reject = [&](std::string_view kind, int64_t byte, std::string_view problem) {
+    if (!options.skip_bad)
+      fail("{}: line {} (byte {}){}", file.name.string(), number, byte, problem);
+    skipped.add(kind, fmt::format("{} line {}", file.name.string(), number));
+  };
+  LineFinder lines([&](std::string_view text, int64_t offset) {
+    ++number;
+    if (text.size() > kLongestLine)
+      return reject(
+          "too long", offset,
+          fmt::format(" is longer than {} bytes; are these JSON lines, one object a line?",
+                      kLongestLine));
+    if (options.skip_bad && !is_utf8(text)) return reject("not UTF-8", offset, "");
+    if (text.find_first_not_of(" \t\r") == text.npos) return;
+    const Line line = parse_line(text, options.text_field);
+    if (!line.problem.empty())
+      return reject(
+          line.has_field ? "damaged" : fmt::format("without the field \"{}\"", options.text_field),
+          offset + static_cast<int64_t>(line.problem_byte),
+          fmt::format(": {}; a file of JSON lines has an object with a field \"{}\" in "
+                      "each",
+                      line.problem, options.text_field));
+    zeros += count_zeros(line.text);
+    if (line.is_replaced) ++replaced;
+    visit(line.text);
+  });
+  FileFacts facts = read_unchecked(
+      file,
+      [&](std::string_view piece, int64_t place) {
+        if (!options.skip_bad) check_utf8(piece, file.name.string(), place);
+        lines.add(piece, place);
+        if (!options.skip_bad && lines.is_too_long()) lines.finish_last();
       },
       observe);
-  finish_line(begun, begun.size());
+  lines.finish_last();
   facts.zeros = zeros;
   facts.replaced = replaced;
+  facts.skipped = std::move(skipped);
   return facts;
 }
 

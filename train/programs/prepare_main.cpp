@@ -1,7 +1,10 @@
+#include <fmt/ranges.h>
+
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "support/atomic_file.h"
 #include "support/console.h"
@@ -10,6 +13,7 @@
 #include "support/stop_signals.h"
 #include "train/data/download.h"
 #include "train/data/prepare.h"
+#include "train/data/source_files.h"
 #include "train/data/split.h"
 #include "train/data/tokenizer.h"
 #include "train/programs/command_line.h"
@@ -38,7 +42,9 @@ fs::path bundled(const std::string& name) {
 
 /// What to prepare, in the words of the command line.
 struct Source {
-  std::string dataset, file, folder, url, sha256;
+  std::string dataset, folder, url, sha256;
+  std::vector<std::string> files;
+  bool follow_links = false;
 };
 
 void check(const Source& source) {
@@ -46,8 +52,10 @@ void check(const Source& source) {
   if (!sha256.empty() && (source.url.empty() || sha256.size() != 64 ||
                           sha256.find_first_not_of("0123456789abcdefABCDEF") != sha256.npos))
     fail_usage("--sha256 {}: expected 64 hexadecimal digits, and a --url", sha256);
-  int given = 0;
-  for (const std::string& name : {source.dataset, source.file, source.folder, source.url})
+  if (source.follow_links && source.folder.empty())
+    fail_usage("--follow-links is for links in a folder; give it with --input-dir");
+  int given = source.files.empty() ? 0 : 1;
+  for (const std::string& name : {source.dataset, source.folder, source.url})
     if (!name.empty()) ++given;
   if (given != 1)
     fail_usage("say with one of --dataset, --input-file, --input-dir and --url what to prepare");
@@ -57,25 +65,31 @@ void check(const Source& source) {
 /// folder are taken whatever their names.
 void find_files(const Source& source, bool all_kinds, PrepareOptions& options, Console& console,
                 const std::function<void()>& check_stop) {
-  options.source = source.dataset + source.file + source.folder;
+  options.source = source.dataset + source.folder;
   if (!source.dataset.empty()) {
-    options.files = {bundled(source.dataset)};
-  } else if (!source.file.empty()) {
-    options.files = {source.file};
+    options.files = {DataFile(bundled(source.dataset))};
+  } else if (!source.files.empty()) {
+    options.source = fmt::format("{}", fmt::join(source.files, " "));
+    SourceFiles found = named_files(source.files);
+    for (const fs::path& file : found.files)
+      options.files.push_back(file == "-" ? standard_input([&](int64_t) { check_stop(); })
+                                          : DataFile(file));
+    options.left_out = std::move(found.left_out);
   } else if (!source.folder.empty()) {
     if (kind_of_file(source.folder) != fs::file_type::directory)
       fail_usage("--input-dir {}: there is no such folder", source.folder);
-    FolderFiles found = corpus_files(source.folder, all_kinds, options.out);
-    options.files = std::move(found.files);
-    options.remarks = std::move(found.left_out);
+    SourceFiles found = files_below(source.folder, all_kinds, source.follow_links, options.out);
+    options.files.assign(found.files.begin(), found.files.end());
+    options.left_out = std::move(found.left_out);
   } else {
     const fs::path folder = fs::path(options.out) += ".download";
     const Url from = source.url;
     options.source = from.shown();
-    options.files = {folder / from.file_name()};
+    options.files = {DataFile(folder / from.file_name())};
     make_directory(folder);
-    options.remarks = download(
-        {.url = from, .file = options.files.front(), .sha256 = source.sha256}, console, check_stop);
+    options.remarks =
+        download({.url = from, .file = options.files.front().name, .sha256 = source.sha256},
+                 console, check_stop);
   }
 }
 
@@ -92,19 +106,29 @@ int main(int argc, char** argv) {
   CLI::App& app = program.app();
   app.add_option("--dataset", source.dataset,
                  "a data set that comes with the project: tiny_shakespeare");
-  app.add_option("--input-file", source.file,
-                 "a file of text or JSON lines, also compressed by gzip");
+  app.add_option("--input-file", source.files,
+                 "a file of text or JSON lines, also compressed, or an archive of them; several, "
+                 "one after another, or a pattern such as '*.txt'; -: standard input")
+      ->allow_extra_args(false);
   app.add_option("--input-dir", source.folder, "all such files below a folder");
+  app.add_flag("--follow-links", source.follow_links,
+               "read the folders, too, to which links in the folder lead, each once");
   app.add_option("--url", source.url,
                  "such a file on the web; it is kept in the folder OUT.download, and a broken "
                  "download goes on when repeated");
   app.add_option("--out", options.out, "the folder to make")->required();
   app.add_option("--val-split", val_split,
                  "part of the text that is for validation; auto: 0.2, of 10 MB and more 0.05");
-  app.add_option("--format", format,
-                 "text, or jsonl: an object with a field \"text\" in each line (default: by the "
-                 "files' names)")
-      ->check(one_of({"text", "jsonl"}));
+  app.add_option(
+         "--format", format,
+         "text; jsonl: an object with a field \"text\" in each line; wikipedia: a dump of its "
+         "pages in XML (default: by the files' names and their first bytes)")
+      ->check(one_of({"text", "jsonl", "wikipedia"}));
+  app.add_option("--text-field", options.read.text_field,
+                 "the field of JSON lines that is the text (default: text)");
+  app.add_flag("--skip-bad", options.read.skip_bad,
+               "leave out damaged lines of JSON, those without the field, and files of text that "
+               "are not UTF-8, in place of an error");
   app.add_option("--tokenizer", tokenizer, "char: a token is a character")->check(one_of({"char"}));
   app.add_option("--vocab", vocabulary,
                  "auto: a token for every character; or a number of tokens, for the most frequent");
@@ -128,9 +152,10 @@ int main(int argc, char** argv) {
     };
 
     find_files(source, !format.empty(), options, console, check_stop);
-    options.format = format.empty()      ? common_format(options.files)
-                     : format == "jsonl" ? Format::kJsonLines
-                                         : Format::kText;
+    if (!format.empty())
+      options.format = format == "text"    ? Format::kText
+                       : format == "jsonl" ? Format::kJsonLines
+                                           : Format::kWikipedia;
     const nlohmann::ordered_json manifest = prepare(options, console, check_stop);
     if (json && !program.quiet()) print(stdout, manifest.dump(2) + "\n");
   });

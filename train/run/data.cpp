@@ -51,7 +51,7 @@ std::string read_otherwise(const Corpus& corpus) {
   const bool is_text = corpus.facts.format == Format::kText;
   return read_otherwise(
       !is_text && corpus.asked != 0.,
-      is_text && std::ranges::count(corpus.facts.files, true, &FileFacts::has_mark) > 0);
+      is_text && std::ranges::count(corpus.facts.texts, true, &FileFacts::has_mark) > 0);
 }
 
 RunData load_prepared_data(const TrainOptions& options, const std::optional<Tokenizer>& known) {
@@ -80,10 +80,11 @@ RunData load_prepared_data(const TrainOptions& options, const std::optional<Toke
 }
 
 std::vector<Note> notes_of(const Corpus& corpus, const CharacterCounts& counts) {
-  if (corpus.facts.files.empty()) return {};
+  if (corpus.facts.texts.empty()) return {};
   int64_t characters = 0;
   for (const auto& [character, count] : counts) characters += count;
   std::vector<Note> notes = describe(corpus.facts, characters);
+  if (!corpus.left_out.empty()) notes.push_back({describe(corpus.left_out)});
   notes.push_back(describe_split(corpus.asked, static_cast<int64_t>(corpus.train.size()),
                                  static_cast<int64_t>(corpus.validation.size())));
   return notes;

@@ -130,10 +130,9 @@ TEST(Corpus, ManyFilesAreOneText) {
   write_file_atomically(directory / "d", gzip("third"));
   std::string text;
   int64_t seen = 0;
-  const std::vector<std::filesystem::path> files = {directory / "a", directory / "b",
-                                                    directory / "c", directory / "d"};
   read_corpus(
-      files, Format::kText, 0.5,
+      {.texts = {directory / "a", directory / "b", directory / "c", directory / "d"}},
+      Format::kText, 0.5,
       [&](bool validation, std::string_view piece) {
         EXPECT_FALSE(validation);
         text += piece;
@@ -143,26 +142,34 @@ TEST(Corpus, ManyFilesAreOneText) {
   EXPECT_EQ(seen, static_cast<int64_t>(5 + 0 + 7 + gzip("third").size()));
 }
 
-TEST(Corpus, FormatsFollowFromNames) {
+TEST(Corpus, FormatsFollowFromNamesAndContents) {
   for (const char* name : {"a.jsonl", "b.json", "c.ndjson", "d.jsonl.gz", "x/e.json.gz", "UP.JSONL",
                            "c.jsonlines", "D.JsonLines.GZ"})
-    EXPECT_EQ(format_of(name), Format::kJsonLines) << name;
+    EXPECT_EQ(format_of(name, "<mediawiki>"), Format::kJsonLines) << name;
   for (const char* name :
-       {"a.txt", "json", "jsonl.gz", "a.jsonl.txt", "a.gz", "b.json/c", "UP.TXT", "part-00000"})
-    EXPECT_EQ(format_of(name), Format::kText) << name;
-  EXPECT_EQ(common_format({"a.txt", "b.gz"}), Format::kText);
-  EXPECT_EQ(common_format({"a.json", "b.jsonl.gz"}), Format::kJsonLines);
-  expect_error<UsageError>([] { common_format({"a.json", "b.txt"}); },
-                           {"a.json and b.txt", "--format"});
+       {"a.txt", "json", "jsonl.gz", "a.jsonl.txt", "a.gz", "b.json/c", "UP.TXT", "part-00000"}) {
+    EXPECT_EQ(format_of(name, "a text"), Format::kText) << name;
+    EXPECT_EQ(format_of(name, "<mediawiki>"), Format::kWikipedia) << name;
+  }
+  const auto file = [](const char* name, Format format) {
+    DataFile result{std::filesystem::path(name)};
+    result.format = format;
+    return result;
+  };
+  using enum Format;
+  EXPECT_EQ(common_format({file("a.json", kJsonLines), file("b", kJsonLines)}), kJsonLines);
+  expect_error<UsageError>(
+      [&] { common_format({file("a.json", kJsonLines), file("b.txt", kText)}); },
+      {"a.json and b.txt", "JSON lines and text", "--format"});
 }
 
 TEST(Corpus, DescribesTheFilesAndTheirOddities) {
   const TemporaryDirectory directory;
   const auto notes_of = [&](const std::vector<std::pair<std::string, std::string>>& contents,
                             Format format) {
-    std::vector<std::filesystem::path> files;
+    Unpacked files;
     for (const auto& [name, bytes] : contents)
-      write_file_atomically(files.emplace_back(directory / name), bytes);
+      write_file_atomically(files.texts.emplace_back(directory / name).name, bytes);
     const CorpusFacts facts =
         read_corpus(files, format, 0.2, [](bool, std::string_view) {}, [](int64_t) {});
     std::string text;
@@ -173,9 +180,9 @@ TEST(Corpus, DescribesTheFilesAndTheirOddities) {
   const std::string a = (directory / "a").string();
   EXPECT_EQ(notes_of({{"a", "text"}}, Format::kText), "read: " + a + " as text: 77 characters\n");
   EXPECT_EQ(notes_of({{"a", gzip("text")}}, Format::kText),
-            "read: " + a + " as text, compressed: 77 characters\n");
+            "read: " + a + " as text, compressed (gzip): 77 characters\n");
   EXPECT_EQ(notes_of({{"a", "text"}, {"b", gzip("text")}}, Format::kText),
-            "read: 2 files as text, 1 of them compressed: 77 characters\n");
+            "read: 2 files as text, 1 of them compressed (gzip): 77 characters\n");
   EXPECT_EQ(
       notes_of({{"a", "{\"text\":\"x\"}\n{\"text\":\"\"}\n{\"text\":\"y\"}\n"}},
                Format::kJsonLines),
@@ -204,6 +211,7 @@ TEST(Corpus, RefusesUnusableTexts) {
   const TemporaryDirectory directory;
   const std::string file = (directory / "text").string();
   expect_error([&] { load_corpus(file, 0.1); }, {file, "No such file"});
+  expect_error<UsageError>([&] { load_corpus("-", 0.1); }, {"--data -", "prepare --input-file -"});
   write_file_atomically(file, "");
   expect_error([&] { load_corpus(file, 0.1); }, {file, "empty"});
   write_file_atomically(file,

@@ -15,6 +15,7 @@
 #include "tests/common/temporary_directory.h"
 #include "train/data/prepared_data.h"
 #include "train/data/sha256.h"
+#include "train/data/source_files.h"
 #include "train/data/split.h"
 
 namespace mmrec {
@@ -46,11 +47,10 @@ class Prepare : public testing::Test {
     write_file_atomically(directory_ / name, bytes);
     return directory_ / name;
   }
-  PrepareOptions options(std::vector<fs::path> files) const {
+  PrepareOptions options(const std::vector<fs::path>& files) const {
     PrepareOptions options;
     options.source = "a test";
-    options.format = common_format(files);
-    options.files = std::move(files);
+    options.files.assign(files.begin(), files.end());
     options.out = out_;
     return options;
   }
@@ -141,10 +141,10 @@ TEST_F(Prepare, AFolderIsOneCorpusInTheOrderOfItsPaths) {
   write("in/.hidden/x.txt", "hidden");
   write("in/.y.txt", "hidden");
   const std::vector<fs::path> files =
-      corpus_files(directory_ / "in", false, directory_ / "out").files;
+      files_below(directory_ / "in", false, false, directory_ / "out").files;
   EXPECT_EQ(files, (std::vector{directory_ / "in/a/z.txt.gz", directory_ / "in/b.txt",
                                 directory_ / "in/c.md"}));
-  EXPECT_EQ(corpus_files(directory_ / "in", true, directory_ / "out").files.size(), 4u);
+  EXPECT_EQ(files_below(directory_ / "in", true, false, directory_ / "out").files.size(), 4u);
   PrepareOptions asked = options(files);
   asked.val_split = 0;
   const nlohmann::ordered_json manifest = run(asked);
@@ -153,17 +153,17 @@ TEST_F(Prepare, AFolderIsOneCorpusInTheOrderOfItsPaths) {
   EXPECT_EQ(manifest["inputs"]["files"][0]["name"], "a/z.txt.gz");
   fs::create_directory(directory_ / "empty");
   write("pictures/picture.png", "\xff");
-  expect_error<UsageError>([&] { corpus_files(directory_ / "empty", false, directory_ / "out"); },
-                           {"no files"});
   expect_error<UsageError>(
-      [&] { corpus_files(directory_ / "pictures", false, directory_ / "out"); },
+      [&] { files_below(directory_ / "empty", false, false, directory_ / "out"); }, {"no files"});
+  expect_error<UsageError>(
+      [&] { files_below(directory_ / "pictures", false, false, directory_ / "out"); },
       {"no files", "1 of other kinds", "--format"});
 }
 
 TEST_F(Prepare, ReportsFilesThatAreLeftOut) {
   write("in/a.TXT", "first\n");
   write("in/B.Text.GZ", gzip("second\n"));
-  write("in/c.txt.xz", "\xfd");
+  write("in/c.pdf", "%PDF-");
   write("in/.hidden/x.txt", "hidden");
   write("in/data.partial-0123456789abcdef/train.txt", "unfinished");
   write("in/data.old-0000000000000007/train.txt", "unfinished");
@@ -173,19 +173,19 @@ TEST_F(Prepare, ReportsFilesThatAreLeftOut) {
   fs::create_symlink(directory_ / "elsewhere/x.txt", directory_ / "in/link.txt");
   fs::create_symlink("loop.txt", directory_ / "in/loop.txt");
   write("in/prepared/train.txt", "mine");
-  const FolderFiles found = corpus_files(directory_ / "in", false, directory_ / "in/prepared");
+  const SourceFiles found =
+      files_below(directory_ / "in", false, false, directory_ / "in/prepared");
   EXPECT_EQ(found.files,
             (std::vector{directory_ / "in/B.Text.GZ", directory_ / "in/a.TXT",
                          directory_ / "in/data.partial-notes/d.txt", directory_ / "in/link.txt"}));
-  ASSERT_EQ(found.left_out.size(), 1u);
-  const std::string& left_out = found.left_out[0].text;
+  const std::string left_out = describe(found.left_out);
   const auto expect_said = [&](std::string_view what, std::initializer_list<const char*> names) {
     EXPECT_NE(left_out.find(what), left_out.npos) << left_out;
     for (const char* name : names)
       EXPECT_NE(left_out.find((directory_ / name).string()), left_out.npos)
           << name << " is not in " << left_out;
   };
-  expect_said("1 of other kinds", {"in/c.txt.xz"});
+  expect_said("1 of other kinds", {"in/c.pdf"});
   expect_said("1 hidden", {"in/.hidden"});
   expect_said("2 left by another prepare",
               {"in/data.partial-0123456789abcdef", "in/data.old-0000000000000007"});
@@ -194,9 +194,9 @@ TEST_F(Prepare, ReportsFilesThatAreLeftOut) {
   expect_said("1 of --out", {"in/prepared"});
 
   PrepareOptions asked = options(found.files);
-  asked.remarks = found.left_out;
+  asked.left_out = found.left_out;
   const nlohmann::ordered_json manifest = run(asked);
-  EXPECT_NE(output().find("read: 4 files as text, 1 of them compressed: 26 characters\n" +
+  EXPECT_NE(output().find("read: 4 files as text, 1 of them compressed (gzip): 26 characters\n" +
                           left_out + "\nsplit: 26.9 % of the bytes for validation"),
             std::string::npos)
       << output();
@@ -204,20 +204,171 @@ TEST_F(Prepare, ReportsFilesThatAreLeftOut) {
   EXPECT_EQ(manifest["summary"][1], left_out);
 
   // Files that are left out do not change the result.
-  write("in/e.txt.xz", "\xfd");
-  asked.remarks = corpus_files(directory_ / "in", false, directory_ / "in/prepared").left_out;
+  write("in/e.pdf", "%PDF-");
+  asked.left_out =
+      files_below(directory_ / "in", false, false, directory_ / "in/prepared").left_out;
+  const std::string now = describe(asked.left_out);
   const nlohmann::ordered_json again = run(asked);
-  EXPECT_NE(asked.remarks[0].text.find("2 of other kinds"), std::string::npos);
-  EXPECT_TRUE(
-      output().ends_with("\n" + asked.remarks[0].text + "\n" + out_.string() + " is up to date\n"))
+  EXPECT_NE(now.find("2 of other kinds"), std::string::npos);
+  EXPECT_TRUE(output().ends_with("\n" + now + "\n" + out_.string() + " is up to date\n"))
       << output();
   EXPECT_EQ(again["summary"],
-            (nlohmann::ordered_json{manifest["summary"][0], manifest["summary"][2],
-                                    asked.remarks[0].text}));
+            (nlohmann::ordered_json{manifest["summary"][0], manifest["summary"][2], now}));
   write("other/picture.png", "\xff");
   fs::create_symlink("nowhere", directory_ / "other/x.txt");
-  expect_error<UsageError>([&] { corpus_files(directory_ / "other", false, out_); },
+  expect_error<UsageError>([&] { files_below(directory_ / "other", false, false, out_); },
                            {"no files", "1 of other kinds", "1 by a link to no file"});
+}
+
+TEST_F(Prepare, AnArchiveIsASource) {
+  const fs::path zip = fs::path(MMREC_SOURCE_DIR) / "tests/train/data/packed/folder.zip";
+  PrepareOptions asked = options({zip});
+  asked.val_split = 0;
+  const nlohmann::ordered_json manifest = run(asked);
+  EXPECT_EQ(result().train, "second\nfirst\nthird\n");
+  ASSERT_EQ(manifest["inputs"]["files"].size(), 1u);
+  EXPECT_EQ(manifest["inputs"]["files"][0]["name"], "folder.zip");
+  EXPECT_EQ(manifest["inputs"]["files"][0]["sha256"], sha256_of_file(zip, [](int64_t) {}));
+  EXPECT_TRUE(
+      manifest["summary"][1].get<std::string>().starts_with("left out: 1 by a link in an archive"));
+  run(asked);
+  EXPECT_TRUE(output().ends_with("is up to date\n")) << output();
+}
+
+TEST_F(Prepare, BadTextsMayBeSkipped) {
+  write("in/a.txt", "first\n");
+  const fs::path bad = write("in/b.txt", "bad \xff\n");
+  write("in/c.txt", "third\n");
+  PrepareOptions asked = options(files_below(directory_ / "in", false, false, out_).files);
+  asked.val_split = 0;
+  expect_error([&] { run(asked); }, {bad.string(), "byte 4"});
+  asked.read.skip_bad = true;
+  const nlohmann::ordered_json manifest = run(asked);
+  EXPECT_EQ(result().train, "first\nthird\n");
+  EXPECT_EQ(manifest["inputs"]["files"].size(), 3u);
+  EXPECT_EQ(manifest["summary"][1], "skipped: 1 no text in UTF-8 (" + bad.string() + ")");
+  asked.files = {DataFile(bad)};
+  expect_error([&] { run(asked); }, {"no text in it; skipped: 1 no text in UTF-8", bad.string()});
+  asked.read = {.text_field = "content"};
+  expect_error<UsageError>([&] { run(asked); }, {"--text-field content", "no JSON lines"});
+  PrepareOptions lines = options({write("x.jsonl", "{\"content\":\"one\"}\n{}\n")});
+  lines.read = {.text_field = "content", .skip_bad = true};
+  EXPECT_EQ(run(lines)["summary"][1], "skipped: 1 without the field \"content\" (" +
+                                          (directory_ / "x.jsonl").string() + " line 2)");
+  EXPECT_EQ(result().train, "one\n\n");
+  const nlohmann::ordered_json once = run(lines);
+  EXPECT_TRUE(output().ends_with("is up to date\n")) << output();
+  EXPECT_EQ(once["inputs"]["text_field"], "content");
+}
+
+/// A folder that an earlier version made is up to date: its manifest has these inputs.
+TEST_F(Prepare, InputsOfPlainTextsAreThoseOfEarlierVersions) {
+  const nlohmann::ordered_json manifest =
+      run(options({write("x.jsonl.gz", gzip("{\"text\":\"a\"}"))}));
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : manifest["inputs"].items()) keys.push_back(key);
+  EXPECT_EQ(keys, (std::vector<std::string>{"version", "format", "tokenizer", "vocab", "val_split",
+                                            "split_rule", "files"}));
+  EXPECT_EQ(manifest["inputs"]["format"], "jsonl");
+  EXPECT_EQ(manifest["inputs"]["version"], 2);
+}
+
+TEST_F(Prepare, EachLinkedFileIsReadOnce) {
+  write("in/b/own.txt", "own\n");
+  write("outside/x.txt", "outside\n");
+  write("outside/deep/y.txt", "deep\n");
+  fs::create_symlink("b/own.txt", directory_ / "in/a-link.txt");
+  fs::create_symlink(directory_ / "outside/x.txt", directory_ / "in/first.txt");
+  fs::create_symlink(directory_ / "outside/x.txt", directory_ / "in/second.txt");
+  fs::create_directory_symlink(directory_ / "outside/deep", directory_ / "in/folder");
+  fs::create_directory_symlink(directory_ / "outside/deep", directory_ / "in/again");
+  fs::create_directory_symlink(directory_ / "in", directory_ / "outside/deep/loop");
+  fs::create_directory_symlink("b", directory_ / "in/a-folder");
+  const auto files_of = [&](const SourceFiles& found) {
+    std::vector<std::string> names;
+    for (const fs::path& file : found.files)
+      names.push_back(file.lexically_relative(directory_ / "in").string());
+    return names;
+  };
+  using Names = std::vector<std::string>;
+  const SourceFiles without = files_below(directory_ / "in", false, false, out_);
+  EXPECT_EQ(files_of(without), (Names{"b/own.txt", "first.txt"}));
+  EXPECT_NE(without.left_out.text().find("2 by a link to a file that is read already"),
+            std::string::npos)
+      << without.left_out.text();
+  EXPECT_NE(without.left_out.text().find("3 by a link to a folder"), std::string::npos);
+  const SourceFiles with = files_below(directory_ / "in", false, true, out_);
+  EXPECT_EQ(files_of(with), (Names{"again/y.txt", "b/own.txt", "first.txt"}));
+  EXPECT_NE(with.left_out.text().find("3 by a link to a folder that is read already"),
+            std::string::npos)
+      << with.left_out.text();
+}
+
+TEST_F(Prepare, NamesMayBePatterns) {
+  const fs::path b = write("in/b.txt", "second\n"), a = write("in/a.txt", "first\n"),
+                 odd = write("in/[x].md", "third\n");
+  fs::create_directory(directory_ / "in/c.txt");
+  const auto named = [&](std::initializer_list<const char*> names) {
+    std::vector<std::string> paths;
+    for (const char* name : names) paths.push_back((directory_ / "in" / name).string());
+    return named_files(paths);
+  };
+  using Files = std::vector<fs::path>;
+  EXPECT_EQ(named({"*.txt"}).files, (Files{a, b}));
+  EXPECT_EQ(named({"*.txt"}).left_out.text(),
+            "1 of other kinds (" + (directory_ / "in/c.txt").string() + ")");
+  EXPECT_EQ(named({"b.txt", "?.txt"}).files, (Files{b, a}));
+  EXPECT_NE(named({"b.txt", "b.txt"}).left_out.text().find("1 named twice"), std::string::npos);
+  EXPECT_EQ(named({"[x].md"}).files, Files{odd}) << "a name that a file has is no pattern";
+  EXPECT_EQ(named({"missing.txt"}).files, Files{directory_ / "in/missing.txt"});
+  expect_error<UsageError>([&] { named({"*.pdf"}); }, {"*.pdf", "no file matches"});
+}
+
+TEST_F(Prepare, FilesOfAllPlacesHaveNamesInTheManifest) {
+  const fs::path file = write("in/a.txt", "first\n");
+  PrepareOptions asked = options({file});
+  const auto copy = make_temporary_file();
+  copy->write(std::as_bytes(std::span(std::string_view("second\n"))));
+  asked.files.emplace_back("standard input", copy, 0, 7);
+  asked.val_split = 0;
+  const nlohmann::ordered_json manifest = run(asked);
+  EXPECT_EQ(result().train, "first\nsecond\n");
+  EXPECT_EQ(manifest["inputs"]["files"][0]["name"], file.string());
+  EXPECT_EQ(manifest["inputs"]["files"][1]["name"], "standard input");
+  run(asked);
+  EXPECT_TRUE(output().ends_with("is up to date\n")) << output();
+}
+
+TEST_F(Prepare, StandardInputIsASource) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  const int before = ::dup(STDIN_FILENO);
+  ::dup2(ends[0], STDIN_FILENO);
+  ASSERT_EQ(::write(ends[1], "first\nsecond\n", 13), 13);
+  ::close(ends[1]);
+  PrepareOptions asked;
+  asked.files = {standard_input([](int64_t) {})};
+  ::dup2(before, STDIN_FILENO);
+  ::close(before);
+  ::close(ends[0]);
+  asked.source = "-";
+  asked.val_split = 0;
+  asked.out = out_;
+  run(asked);
+  EXPECT_EQ(result().train, "first\nsecond\n");
+  EXPECT_NE(output().find("read: standard input as text: 13 characters"), std::string::npos);
+}
+
+TEST_F(Prepare, OtherXmlIsLeftOut) {
+  write("in/a.xml",
+        "<mediawiki><page><title>A</title><ns>0</ns><revision><text>1</text></revision></page>"
+        "</mediawiki>");
+  write("in/b.xml", "<feed/>");
+  const SourceFiles found = files_below(directory_ / "in", false, false, out_);
+  EXPECT_EQ(found.files, std::vector{directory_ / "in/a.xml"});
+  EXPECT_NE(found.left_out.text().find("1 of other kinds"), std::string::npos);
+  EXPECT_EQ(run(options(found.files))["inputs"]["format"], "wikipedia");
+  EXPECT_EQ(result().train, "A\n\n1\n\n");
 }
 
 TEST_F(Prepare, WarnsOfASplitFarFromWhatWasAskedFor) {
@@ -274,14 +425,14 @@ TEST_F(Prepare, InaccessibleFilesAreNamed) {
   fs::create_symlink("loop", directory_ / "loop");
   expect_error([&] { run(options({directory_ / "loop"})); },
                {(directory_ / "loop").string(), "symbolic links", "check the links"});
-  expect_error([&] { corpus_files(directory_ / "loop", false, out_); },
+  expect_error([&] { files_below(directory_ / "loop", false, false, out_); },
                {(directory_ / "loop").string(), "check the links"});
   out_ = directory_ / "loop";
   expect_error([&] { run(options({file})); }, {(directory_ / "loop").string(), "check the links"});
   if (::geteuid() == 0) GTEST_SKIP() << "root reads everything";
   fs::create_directory(directory_ / "in/closed");
   fs::permissions(directory_ / "in/closed", fs::perms::none);
-  expect_error([&] { corpus_files(directory_ / "in", false, out_); },
+  expect_error([&] { files_below(directory_ / "in", false, false, out_); },
                {(directory_ / "in/closed").string(), "Permission denied", "check the permissions"});
   fs::permissions(directory_ / "in/closed", fs::perms::owner_all);
 }
@@ -291,7 +442,7 @@ TEST_F(Prepare, DoesNotReadItsOwnResult) {
   write("in/a.txt", "first\n");
   out_ = directory_ / "in/prepared";
   for (int time = 0; time < 2; ++time) {
-    const std::vector<fs::path> files = corpus_files(directory_ / "in", false, out_).files;
+    const std::vector<fs::path> files = files_below(directory_ / "in", false, false, out_).files;
     EXPECT_EQ(files, std::vector{directory_ / "in/a.txt"});
     run(options(files));
   }

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "train/data/data_file.h"
+#include "train/data/left_out.h"
+
+namespace mmrec {
+
+/// The files of a corpus, and those left out.
+struct SourceFiles {
+  std::vector<std::filesystem::path> files;
+  LeftOut left_out;
+};
+
+/// Collects the files below a directory that is_called_text says, or all files with `all_kinds`.
+/// Leaves out hidden files, partial results of another prepare, the folder `result`, links to files
+/// that are read already, and linked folders; with `follow_links` only those that are read already.
+/// Sorted by the bytes of their paths. Throws a UsageError if there are none.
+SourceFiles files_below(const std::filesystem::path& directory, bool all_kinds, bool follow_links,
+                        const std::filesystem::path& result);
+
+/// Returns the files of these names, in their order. A name that no file has may be a pattern such
+/// as "*.txt": it stands for the files that match, sorted by the bytes of their paths. Leaves out
+/// files that are named twice. Throws a UsageError if no file matches.
+SourceFiles named_files(const std::vector<std::string>& names);
+
+/// Copies standard input to a temporary file.
+DataFile standard_input(const ReadObserver& observe);
+
+}  // namespace mmrec

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "train/data/data_file.h"
+#include "train/data/left_out.h"
+
+namespace mmrec {
+
+/// Returns the format of a text: JSON lines by the extension of its name, which is .jsonl,
+/// .jsonlines, .ndjson or .json in any case, perhaps with compressions behind; Wikipedia's pages by
+/// its first bytes; else text.
+Format format_of(const std::filesystem::path& name, std::string_view begin);
+
+/// Returns whether a corpus' folder or archive has a file with this name for its texts: one that
+/// ends in .txt, .text, .md, .jsonl, .jsonlines, .ndjson, .json or .xml, or an archive; in any
+/// case, also compressed. One in .xml counts only if it holds Wikipedia's pages.
+bool is_called_text(const std::filesystem::path& name);
+
+/// An archive that was unpacked.
+struct ArchiveFacts {
+  std::filesystem::path name;
+  Checksum checksum;
+};
+
+/// A corpus' texts without archives around them.
+struct Unpacked {
+  std::vector<DataFile> texts = {};         ///< perhaps compressed
+  std::vector<ArchiveFacts> archives = {};  ///< of the files that were given
+  LeftOut left_out = {};                    ///< members of the archives
+};
+
+/// Replaces the archives among the files, recognised by content, by the texts in them, sorted by
+/// the bytes of their paths; archives in archives, too. Finds their formats. Takes the members that
+/// is_called_text says, or with `all_kinds` all; leaves out hidden ones and links. The members are
+/// copied to a temporary file. Throws an Error for a damaged archive and for encrypted texts. Calls
+/// observe(bytes read) while an archive is read.
+Unpacked unpack(const std::vector<DataFile>& files, bool all_kinds, const ReadObserver& observe);
+
+}  // namespace mmrec
