@@ -42,7 +42,7 @@ Look look_at(const std::vector<std::string>& paths,
     else
       begun.push_back(path);
   }
-  if (!begun.empty()) look.runs = read_runs(begun, warn);
+  if (!begun.empty()) look.runs = read_runs(begun, warn, !look.starting.empty());
   return look;
 }
 

@@ -32,7 +32,7 @@ namespace {
 /// that per option. Exceptions handled here:
 /// - The file's --set fields, and its --arch and --memory, which are such fields, apply together
 /// with the command line's, which come after them.
-/// - With --epochs or --steps on the command line, the file's --epochs and --steps are ignored.
+/// - With --epochs, --steps or --time on the command line, the file's are ignored.
 /// - With --init, the file's --vocab is ignored.
 /// - With --resume, the file's --warmup auto, which search always writes, is ignored: the run keeps
 /// its warm-up.
@@ -43,18 +43,20 @@ class OptionsFile : public CLI::ConfigBase {
         fields_(app.get_option("--set")),
         epochs_(app.get_option("--epochs")),
         steps_(app.get_option("--steps")),
+        time_(app.get_option("--time")),
         init_(app.get_option("--init")),
         resume_(app.get_option("--resume")) {}
 
   std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
     std::vector<CLI::ConfigItem> rest;
     std::vector<std::string> fields;
-    const bool has_length = epochs_->count() + steps_->count() > 0, resumes = resume_->count() > 0;
+    const bool has_length = epochs_->count() + steps_->count() + time_->count() > 0,
+               resumes = resume_->count() > 0;
     const std::string file = app_.get_config_ptr()->as<std::string>(),
                       text(std::istreambuf_iterator<char>(input), {});
     for (auto& [name, values] : parse_options_file(text, "--options " + file)) {
       check(name, values);
-      const bool is_length = name == "epochs" || name == "steps";
+      const bool is_length = name == "epochs" || name == "steps" || name == "time";
       if (name == "set")
         fields.insert(fields.end(), values.begin(), values.end());
       else if (name == "arch" || name == "memory")
@@ -88,7 +90,7 @@ class OptionsFile : public CLI::ConfigBase {
 
   const CLI::App& app_;
   CLI::Option* fields_;
-  const CLI::Option *epochs_, *steps_, *init_, *resume_;
+  const CLI::Option *epochs_, *steps_, *time_, *init_, *resume_;
 };
 
 bool sets_vocabulary(const std::vector<std::string>& fields) {
@@ -269,8 +271,9 @@ void TrainCommand::start_anew() {
     if (is_given("config"))
       fail_usage(
           "--config is for runs of one size, and --grow names several: leave one of them out");
+    parse_phases(given_.grow);  // errors have what was typed
     if (has_recipe(given_) && !asks_for_architecture(fields_))
-      fields_.insert(fields_.begin(), "gates=" + base_config().gates);
+      given_.grow = with_default(given_.grow, "gates=" + base_config().gates);
     // the run's options say all of each phase, so that it can be resumed
     given_.grow = with_fields(given_.grow, fields_);
     given_.config = parse_phases(given_.grow)[0].config;

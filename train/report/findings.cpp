@@ -100,8 +100,8 @@ void check_overfitting(const RunReport& run, const std::optional<TrainOptions>& 
   // If the loss in the longer windows is at its best here, best_model is of this step: there is no
   // earlier model to go back to.
   const bool is_best = run.best && run.best->step == last.step;
-  const bool rose = !is_best && last_loss > kRise * best_loss &&
-                    now<then, is_far_above = last_loss> kGap * now && last_loss > now + kSmallGap;
+  const bool rose = !is_best && last_loss > kRise * best_loss && now < then;
+  const bool is_far_above = last_loss > kGap * now && last_loss > now + kSmallGap;
   if (!rose && !is_far_above) return;
   // Metrics of an earlier version have no loss for windows of equal length.
   if (std::isnan(last.loss_in_trained_window) && options &&

@@ -162,7 +162,8 @@ RunReport read_run(const fs::path& path) {
 }
 
 std::vector<RunReport> read_runs(const std::vector<std::string>& paths,
-                                 const std::function<void(const std::string& problem)>& warn) {
+                                 const std::function<void(const std::string& problem)>& warn,
+                                 bool may_be_none) {
   std::vector<RunReport> runs;
   std::set<fs::path> folders;
   for (const std::string& path : paths) {
@@ -170,11 +171,11 @@ std::vector<RunReport> read_runs(const std::vector<std::string>& paths,
       RunReport run = read_run(path);
       if (folders.insert(run.folder).second) runs.push_back(std::move(run));
     } catch (const std::exception& error) {
-      if (paths.size() == 1) throw;
+      if (paths.size() == 1 && !may_be_none) throw;
       warn(in_words(error));
     }
   }
-  if (runs.empty()) fail("none of the {} runs can be shown", paths.size());
+  if (runs.empty() && !may_be_none) fail("none of the {} runs can be shown", paths.size());
   for (RunReport& run : runs)
     if (std::ranges::count(runs, run.folder.filename(),
                            [](const RunReport& other) { return other.folder.filename(); }) > 1)

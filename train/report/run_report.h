@@ -64,7 +64,8 @@ RunReport read_run(const std::filesystem::path& path);
 /// them out. Throws if none can be read.
 std::vector<RunReport> read_runs(
     const std::vector<std::string>& paths,
-    const std::function<void(const std::string& problem)>& warn = [](const std::string&) {});
+    const std::function<void(const std::string& problem)>& warn = [](const std::string&) {},
+    bool may_be_none = false);
 
 /// Returns rows that show the course of the learning rate: the first, the peak, the last, and some
 /// between.

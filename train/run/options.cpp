@@ -270,6 +270,9 @@ void override_options(TrainOptions& run, const TrainOptions& given,
   for (const TrainOption& row : train_option_table())
     if (row.resume != TrainOption::Resume::kIsForNewRuns && names.contains(row.name))
       row.visit([](auto& value, const auto& now) { value = now; }, run, given);
+  if (names.contains("lr") && !names.contains("muon-lr") && run.optimizer.algorithm == "muon")
+    run.optimizer.muon_learning_rate *=
+        run.optimizer.learning_rate / begun_with.optimizer.learning_rate;
   if (run.validation_tokens == kAuto) run.validation_tokens = begun_with.validation_tokens;
   if (run.warmup == kAuto && begun_with.warmup != kAuto)
     fail_usage(

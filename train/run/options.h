@@ -123,7 +123,8 @@ TrainOptions options_from_json(const nlohmann::json& json, const std::string& wh
 nlohmann::json in_words(const TrainOptions& options);
 
 /// Copies the options with these names from `given` to `run`, the options the run began with. An
-/// automatic validation size keeps its resolved value; epochs without steps replace the steps.
+/// automatic validation size keeps its resolved value; epochs without steps replace the steps. With
+/// --lr alone, Muon's rate changes in proportion.
 /// Throws a UsageError for an automatic warm-up: the run's warm-up is already fixed.
 void override_options(TrainOptions& run, const TrainOptions& given,
                       const std::set<std::string>& names);

@@ -59,6 +59,16 @@ std::string with_fields(std::string_view grow, const std::vector<std::string>& f
   return fmt::format("{}", fmt::join(phases, ","));
 }
 
+std::string with_default(std::string_view grow, std::string_view field) {
+  const std::string name(field.substr(0, field.find('=') + 1));
+  std::vector<std::string> phases = split(grow, ',');
+  for (std::string& phase : phases)
+    if (phase.find("+" + name) == phase.npos && phase.find("+arch=") == phase.npos)
+      phase.insert(std::min({phase.find('+'), phase.rfind(':'), phase.size()}),
+                   fmt::format("+{}", field));
+  return fmt::format("{}", fmt::join(phases, ","));
+}
+
 size_t phase_at(const std::vector<Phase>& phases, int64_t step) {
   const auto next = std::ranges::find_if(phases, [&](const Phase& p) { return step < p.end; });
   return static_cast<size_t>(std::min(next, phases.end() - 1) - phases.begin());

@@ -25,6 +25,10 @@ std::vector<Phase> parse_phases(std::string_view grow);
 /// Returns a --grow with these fields ("dim=64") changed in each phase, after the phase's own.
 std::string with_fields(std::string_view grow, const std::vector<std::string>& fields);
 
+/// Returns a --grow in which the phases have this field ("gates=spread"), but those that have
+/// another value for it or choose an architecture.
+std::string with_default(std::string_view grow, std::string_view field);
+
 /// Returns the index of the phase that a run with `step` steps is in: at the end of a phase, the
 /// next one.
 size_t phase_at(const std::vector<Phase>& phases, int64_t step);

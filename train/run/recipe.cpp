@@ -30,6 +30,7 @@ void choose(const TrainOptions& options, const char* name, Value& value, const C
 /// Of a text this short more than eight times makes the loss on other texts worse, with any
 /// dropout.
 constexpr double kShortText = 1e5, kMostTimes = 8;
+constexpr int64_t kFewSteps = 50;
 /// Times through the text from which on dropout helps.
 constexpr double kManyTimes = 5;
 
@@ -76,10 +77,15 @@ void choose_rates(TrainOptions& o, const Length& length) {
   // Longer runs want smaller rates and more decay: from 1.5 to 10 million tokens.
   const double longer = std::clamp(length.tokens / 1.536e6, 1., 6.5);
   choose(o, "optimizer", optimizer.algorithm, "muon");
-  choose(o, "lr", optimizer.learning_rate, 6e-3 * std::sqrt(std::min(1., 128. / o.config.dim)));
+  // Weights that have been trained are to be kept.
+  const double trained = o.init.empty() ? 1 : 1. / 6,
+               rate = 6e-3 * std::sqrt(std::min(1., 128. / o.config.dim)) * trained;
+  choose(o, "lr", optimizer.learning_rate, rate);
   choose(o, "lr-min", o.minimum_rate, "0.02x");
   choose(o, "beta2", optimizer.beta2, 0.99);
-  choose(o, "muon-lr", optimizer.muon_learning_rate, 0.009 * std::pow(longer, -0.433));
+  // in proportion to an --lr that was given, so that one option makes the run more careful
+  choose(o, "muon-lr", optimizer.muon_learning_rate,
+         0.009 * std::pow(longer, -0.433) * trained * optimizer.learning_rate / rate);
   choose(o, "muon-decay", optimizer.muon_decay, 0.11 * std::pow(longer, 0.32));
   const double epochs = length.epochs();
   choose(o, "dropout", o.dropout, epochs < kManyTimes ? 0 : epochs < 10 ? 0.1 : 0.2);
@@ -104,11 +110,15 @@ std::string described(const TrainOptions& o, int64_t steps, const Length& length
       o.dropout > 0 ? fmt::format("dropout {:.2g}", o.dropout) : "no dropout";
   return fmt::format(
       "recipe: {} steps of {} x {}, {:.1f} times through the text; {}, lr {:.2g}{}; {}; a "
-      "validation every {} steps (--recipe documented, or an option, for others)",
+      "validation every {} steps (--recipe documented, or an option, for others){}",
       steps, o.batch * o.accumulate, o.sequence, length.epochs(), optimizer.algorithm,
       optimizer.learning_rate,
       optimizer.algorithm == "muon" ? fmt::format(" and {:.2g}", optimizer.muon_learning_rate) : "",
-      dropout, o.eval_every);
+      dropout, o.eval_every,
+      steps < kFewSteps && !o.time.empty()
+          ? fmt::format("; no more than {} steps fit into {}: a model needs hundreds", steps,
+                        o.time)
+          : "");
 }
 
 }  // namespace
@@ -151,7 +161,7 @@ std::string apply_recipe(TrainOptions& options, const RunData& data,
       length.tokens = tokens_of(options, options.steps);
     };
     fit();
-    if (chooses) {
+    if (chooses) {  // again, for the length that is known now
       const int batch = options.batch;
       choose_for(options, length);
       if (options.batch != batch) fit();
@@ -174,7 +184,8 @@ double parse_duration(const std::string& text) {
     const std::optional<double> number = parse_number<double>(rest.substr(0, end));
     const char unit = end < rest.size() ? rest[end] : 's';
     const double factor = unit == 's' ? 1 : unit == 'm' ? 60 : unit == 'h' ? 3600 : 0;
-    if (!number || factor == 0) {
+    const bool lacks_unit = end == rest.size() && rest.size() < text.size();  // 1h30: of what?
+    if (!number || factor == 0 || lacks_unit) {
       seconds = 0;
       break;
     }

@@ -23,6 +23,22 @@ namespace fs = std::filesystem;
 
 namespace {
 
+/// Returns the tokens of all validations in a run of so many steps.
+double tokens_of_validations(TrainOptions options, int64_t steps, const RunData& data) {
+  const double a_step = 1. * options.batch * options.accumulate * options.sequence;
+  const auto steps_per_epoch =
+      static_cast<int64_t>(std::max(static_cast<double>(data.train.count()) / a_step, 1.));
+  options.steps = steps;
+  if (has_recipe(options) && !options.given.contains("eval-every"))
+    options.eval_every =
+        std::max<int64_t>(steps / validation_count(static_cast<double>(steps) * a_step), 1);
+  const int64_t every = options.eval_every > 0 ? options.eval_every : steps_per_epoch,
+                most = validation_tokens(options, static_cast<int>(steps_per_epoch)),
+                all = data.validation.count();
+  return static_cast<double>(steps) / static_cast<double>(every) *
+         static_cast<double>(most == 0 ? all : std::min(most, all));
+}
+
 /// Returns the steps that fit into the time with their validations: a trainer is made and some of
 /// its steps are timed.
 int64_t steps_within(double seconds, const TrainOptions& options, const RunData& data) {
@@ -30,30 +46,28 @@ int64_t steps_within(double seconds, const TrainOptions& options, const RunData&
   const Stopwatch all;
   TrainOptions trial = options;
   trial.steps = INT32_MAX;
-  trial.eval_every = 1;  // as few tokens a validation as there can be
+  trial.validation_tokens = 10'000;
   Trainer trainer(trial, data);
   for (int i = 0; i < kFirst; ++i) trainer.step();
   const double enough = std::min(0.05 * seconds, 6.);
   const Stopwatch time;
-  int64_t steps = 0;
+  int64_t taken = 0;
   do {
     trainer.step();
-    ++steps;
+    ++taken;
   } while (time.seconds() < enough);
-  const double a_step = time.seconds() / static_cast<double>(steps);
-  double validations = 0;
+  const double a_step = time.seconds() / static_cast<double>(taken);
+  double a_token = 0;  // of a validation
   if (trainer.evaluation()) {
     const Stopwatch validating;
     trainer.validate();
-    const double a_token =
-        validating.seconds() / static_cast<double>(trainer.evaluation()->tokens());
-    trial.steps = static_cast<int64_t>(std::max(seconds / a_step, 1.));
-    const int count = validation_count(static_cast<double>(trial.steps) * trial.batch *
-                                       trial.accumulate * trial.sequence);
-    trial.eval_every = std::max<int64_t>(trial.steps / count, 1);
-    validations = count * a_token * static_cast<double>(validation_tokens(trial, 1));
+    a_token = validating.seconds() / static_cast<double>(trainer.evaluation()->tokens());
   }
-  return static_cast<int64_t>(std::max((seconds - all.seconds() - validations) / a_step, 1.));
+  const double left = seconds - all.seconds();
+  const auto most = static_cast<int64_t>(std::max(left / a_step, 1.));
+  const double a_step_with_validation =
+      a_step + a_token * tokens_of_validations(options, most, data) / static_cast<double>(most);
+  return static_cast<int64_t>(std::max(left / a_step_with_validation, 1.));
 }
 
 }  // namespace

@@ -182,8 +182,8 @@ std::vector<Note> Trainer::description() const {
       options_.batch * options_.accumulate, options_.sequence)});
   notes.insert(notes.end(), data_.notes.begin(), data_.notes.end());
   notes.push_back({fmt::format(
-      "data: {}: {} windows of {}, {}{}{} in all; validation: {}", options_.data,
-      windows_.count(), options_.sequence, order_.steps_per_epoch(), kStepsInAll, steps(),
+      "data: {}: {} windows of {}, {}{}{} in all; validation: {}", options_.data, windows_.count(),
+      options_.sequence, order_.steps_per_epoch(), kStepsInAll, steps(),
       evaluation_ ? fmt::format("{} characters", evaluation_->tokens()) : "none")});
   notes.push_back({"learning rate: " + rate_.describe()});
   if (const std::string warning = rate_.warning(); !warning.empty())

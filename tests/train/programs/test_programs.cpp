@@ -924,6 +924,25 @@ TEST_F(Programs, TrainHasARecipe) {
                 {"--time", "for new runs", "--steps"});
   expect_failed(run("train", {"--resume", out().string(), "--recipe", "documented"}), 2,
                 {"--recipe", "for new runs"});
+  write_file_atomically(directory_ / "best.toml", "steps = \"900\"\n");
+  const Outcome options = train(Options(own)
+                                    .set("--time", "1s")
+                                    .set("--options", (directory_ / "best.toml").string())
+                                    .set("--eval-every", "1")
+                                    .set("--out", (directory_ / "short").string()));
+  EXPECT_EQ(options.code, 0) << options.errors;
+  EXPECT_EQ(options.output.find("recipe: 900 steps"), std::string::npos) << options.output;
+  for (const auto& [grow, gates] : {std::pair("tiny+dim=32+layers=1:1", "spread"),
+                                    std::pair("tiny+gates=drawn+dim=32+layers=1:1", "drawn"),
+                                    std::pair("tiny+arch=mingru+dim=32+layers=1:1", "drawn")}) {
+    const std::string folder = (directory_ / grow).string();
+    const Outcome grown = run("train", {"--data", (directory_ / "play.txt").string(), "--grow",
+                                        grow, "--out", folder, "--sample-tokens", "0"});
+    EXPECT_EQ(grown.code, 0) << grown.errors;
+    EXPECT_EQ(Checkpoint(folder).config.gates, gates);
+  }
+  expect_failed(run("train", {"--data", (directory_ / "play.txt").string(), "--grow", "tiny"}), 2,
+                {"'tiny' is not a size"});
   const Outcome again = run("train", {"--resume", (directory_ / "timed").string(), "--time", "2s"});
   EXPECT_EQ(again.code, 0) << again.errors;
   expect_failed(train(Options(own).set("--recipe", "best")), 2, {"no recipe 'best'", "documented"});
@@ -949,7 +968,7 @@ TEST_F(Programs, TrainGrows) {
   expect_failed(growing({"--config", "mini"}), 2, {"--config", "--grow names several"});
   const Outcome plan = growing({"--plan"});
   for (const char* part :
-       {"phase 1 of 2, tiny+dim=32+gates=spread+layers=2+mem_slots=64+memory=learned: steps 1 to 2",
+       {"phase 1 of 2, tiny+gates=spread+dim=32+layers=2+mem_slots=64+memory=learned: steps 1 to 2",
         "phase 2 of 2", "all phases"})
     EXPECT_NE(plan.output.find(part), std::string::npos) << part << " is not in: " << plan.output;
   const nlohmann::json planned = nlohmann::json::parse(growing({"--plan", "--json"}).output);
@@ -968,14 +987,14 @@ TEST_F(Programs, TrainGrows) {
   const Outcome outcome = growing({"--exact"});
   ASSERT_EQ(outcome.code, 0) << outcome.errors;
   for (const char* part :
-       {"phase 2 of 2, tiny+dim=64+gates=spread+layers=2+mem_slots=64+memory=learned",
+       {"phase 2 of 2, tiny+gates=spread+dim=64+layers=2+mem_slots=64+memory=learned",
         "steps 3 to 4", "trained 4 steps", "sample of generated text"})
     EXPECT_NE(outcome.output.find(part), std::string::npos)
         << part << " is not in: " << outcome.output;
   EXPECT_EQ(Checkpoint(out()).config.dim, 64);
   EXPECT_EQ(read_metrics(out() / "metrics.jsonl").size(), 6u);
   expect_failed(run("train", {"--resume", out().string(), "--steps", "9"}), 2,
-                {"--steps", "--grow tiny+dim=32"});
+                {"--steps", "--grow tiny+gates=spread+dim=32"});
   expect_failed(run("train", {"--resume", out().string(), "--grow", "tiny:9"}), 2,
                 {"--grow", "was begun with"});
   const Outcome report = run("report", {out().string()});

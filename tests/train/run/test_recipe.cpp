@@ -110,6 +110,25 @@ TEST(Recipe, WhatIsGivenCounts) {
   EXPECT_EQ(options.sequence, 128);
 }
 
+// One option makes a run more careful, and trained weights are changed carefully.
+TEST(Recipe, RatesGoTogether) {
+  TrainOptions standard = own_text(), careful = own_text({"lr"}), tuned = own_text(),
+               both = own_text({"lr", "muon-lr"});
+  careful.optimizer.learning_rate = both.optimizer.learning_rate = 6e-4f;
+  tuned.init = "a checkpoint";
+  for (TrainOptions* options : {&standard, &careful, &tuned, &both})
+    apply_recipe(*options, text_of(1'000'000), no_time);
+  const float rate = standard.optimizer.muon_learning_rate;
+  EXPECT_NEAR(careful.optimizer.muon_learning_rate, rate / 10, 1e-6);
+  EXPECT_NEAR(tuned.optimizer.learning_rate, standard.optimizer.learning_rate / 6, 1e-6);
+  EXPECT_NEAR(tuned.optimizer.muon_learning_rate, rate / 6, 1e-6);
+  EXPECT_EQ(both.optimizer.muon_learning_rate, OptimizerSettings().muon_learning_rate);
+  TrainOptions resumed = standard, given;
+  given.optimizer.learning_rate = standard.optimizer.learning_rate / 4;
+  override_options(resumed, given, {"lr"});
+  EXPECT_NEAR(resumed.optimizer.muon_learning_rate, rate / 4, 1e-6);
+}
+
 TEST(Recipe, EpochsGiveTheLength) {
   TrainOptions options = own_text({"epochs"});
   options.epochs = 8;
@@ -164,7 +183,8 @@ TEST(Recipe, Durations) {
   EXPECT_EQ(parse_duration("90s"), 90);
   EXPECT_EQ(parse_duration("1.5m"), 90);
   EXPECT_EQ(parse_duration("1h30m"), 5400);
-  for (const char* wrong : {"", "0", "m", "5x", "5 m", "-3", "1e3", "1h30x", "5mm", "99999999h"})
+  for (const char* wrong :
+       {"", "0", "m", "1h30", "5x", "5 m", "-3", "1e3", "1h30x", "5mm", "99999999h"})
     expect_error<UsageError>([&] { parse_duration(wrong); }, {"--time", "5m"});
 }
 
