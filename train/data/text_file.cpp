@@ -23,19 +23,6 @@ constexpr size_t kLongestLine = size_t{32} << 20;  // bytes
 // digits; with a one-digit exponent still in a double's range
 constexpr size_t kLongestInteger = 290;
 
-/// Returns the number of bytes at the end that begin an unfinished character. Does not check that
-/// they are valid UTF-8.
-size_t unfinished_bytes(std::string_view text) {
-  constexpr size_t kLongest = 4;
-  for (size_t back = 1; back <= std::min(kLongest - 1, text.size()); ++back) {
-    const auto byte = static_cast<unsigned char>(text[text.size() - back]);
-    if ((byte & 0xC0) == 0x80) continue;  // continues a character
-    const size_t length = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : byte >= 0xC0 ? 2 : 1;
-    return length > back ? back : 0;
-  }
-  return 0;
-}
-
 /// SAX handler: extracts one string field of a JSON object without storing the others.
 class TextField : public nlohmann::json_sax<nlohmann::json> {
  public:

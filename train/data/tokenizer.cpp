@@ -14,6 +14,7 @@
 #include "support/error.h"
 #include "support/parse_number.h"
 #include "support/strict_json.h"
+#include "train/data/piece_model.h"
 
 namespace mmrec {
 namespace {
@@ -21,7 +22,10 @@ namespace {
 constexpr const char* kUnknownName = "<UNK>";
 constexpr const char* kPaddingName = "<PAD>";
 constexpr int kSpecialTokens = 2;
+constexpr const char* kBytesFile = "{\"type\":\"bytes\"}\n";
 constexpr size_t kShownCharacters = 8;
+constexpr size_t kLongestPart = size_t{1} << 16;  // bytes that are encoded as one
+constexpr int64_t kMostTraining = 20'000'000;     // bytes that pieces are made of
 
 bool is_ascii(char byte) { return static_cast<unsigned char>(byte) < 0x80; }
 
@@ -46,6 +50,44 @@ bool is_cut_character(const char* place, const char* end) {
   } catch (const utf8::exception&) {
     return false;
   }
+}
+
+/// Returns a text's first line with its line end; of a long one the beginning.
+std::string_view first_line(std::string_view text) {
+  const std::string_view head = text.substr(0, kLongestPart);
+  if (const size_t end = head.find('\n'); end != head.npos) return head.substr(0, end + 1);
+  if (head.size() < kLongestPart) return head;
+  return head.substr(0, head.size() - unfinished_bytes(head));
+}
+
+template <class Visit>
+void for_each_line(std::string_view text, Visit visit) {
+  while (!text.empty()) {
+    const std::string_view line = first_line(text);
+    visit(line);
+    text.remove_prefix(line.size());
+  }
+}
+
+/// Returns lines from all over a text, about kMostTraining bytes.
+std::vector<std::string> sample_of_lines(const TextSource& text, int64_t bytes) {
+  std::vector<std::string> lines;
+  double passed = 0, taken = 0;
+  const double share = std::min(
+      1., static_cast<double>(kMostTraining) / static_cast<double>(std::max<int64_t>(bytes, 1)));
+  const auto pass = [&](std::string_view whole) {
+    for_each_line(whole, [&](std::string_view line) {
+      if (taken <= share * passed) {
+        lines.emplace_back(line);
+        taken += static_cast<double>(line.size());
+      }
+      passed += static_cast<double>(line.size());
+    });
+  };
+  WholeLines whole;
+  text([&](std::string_view piece) { pass(whole.append(piece)); });
+  pass(whole.rest());
+  return lines;
 }
 
 template <class Visit>
@@ -87,6 +129,17 @@ void check_utf8(std::string_view text, std::string_view where, int64_t first_byt
   }
 }
 
+size_t unfinished_bytes(std::string_view text) {
+  constexpr size_t kLongest = 4;
+  for (size_t back = 1; back <= std::min(kLongest - 1, text.size()); ++back) {
+    const auto byte = static_cast<unsigned char>(text[text.size() - back]);
+    if ((byte & 0xC0) == 0x80) continue;  // continues a character
+    const size_t length = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : byte >= 0xC0 ? 2 : 1;
+    return length > back ? back : 0;
+  }
+  return 0;
+}
+
 void count_characters(std::string_view text, std::string_view where, CharacterCounts& counts) {
   std::array<int64_t, 0x80> ascii{};  // avoids a hash lookup
   for_each_character(text, where, [&](char32_t character) {
@@ -96,12 +149,58 @@ void count_characters(std::string_view text, std::string_view where, CharacterCo
     if (ascii[character] > 0) counts[character] += ascii[character];
 }
 
+std::string name_of(TokenKind kind) {
+  return kind == TokenKind::kCharacter ? "char" : kind == TokenKind::kByte ? "bytes" : "bpe";
+}
+
+TokenKind parse_token_kind(std::string_view name) {
+  for (const TokenKind kind : {TokenKind::kCharacter, TokenKind::kByte, TokenKind::kPiece})
+    if (name == name_of(kind)) return kind;
+  fail_usage("there is no tokenizer '{}'; there are char, bytes and bpe", name);
+}
+
 Tokenizer::Tokenizer(const CharacterCounts& counts, int limit)
     : Tokenizer(by_frequency(counts, limit)) {}
 
 Tokenizer::Tokenizer(const std::vector<char32_t>& characters)
     : tokens_{std::string(kReplacementCharacter), ""} {
   add(characters);
+}
+
+Tokenizer::Tokenizer(PieceModel pieces)
+    : kind_(TokenKind::kPiece),
+      tokens_(pieces.tokens()),
+      pieces_(std::make_shared<const PieceModel>(std::move(pieces))) {
+  tokens_[kUnknown] = kReplacementCharacter;
+}
+
+Tokenizer Tokenizer::of_bytes(int limit) {
+  if (limit != 0 && limit < kByteSize)
+    fail_usage("a vocabulary of {} is too small: {}, {} and 256 bytes make {}", limit, kUnknownName,
+               kPaddingName, kByteSize);
+  Tokenizer tokenizer((CharacterCounts()));
+  tokenizer.kind_ = TokenKind::kByte;
+  for (int byte = 0; byte < 256; ++byte) tokenizer.tokens_.emplace_back(1, static_cast<char>(byte));
+  return tokenizer;
+}
+
+Tokenizer Tokenizer::of_pieces(const TextSource& text, int64_t bytes, int limit) {
+  std::string model =
+      PieceModel::train(sample_of_lines(text, bytes), limit == 0 ? kDefaultPieceSize : limit);
+  return Tokenizer(PieceModel(std::move(model), "the new tokenizer"));
+}
+
+Tokenizer make_tokenizer(TokenKind kind, const CharacterCounts& counts, const TextSource& text,
+                         int64_t bytes, int limit) {
+  switch (kind) {
+    case TokenKind::kByte:
+      return Tokenizer::of_bytes(limit);
+    case TokenKind::kPiece:
+      return Tokenizer::of_pieces(text, bytes, limit);
+    case TokenKind::kCharacter:
+      break;
+  }
+  return Tokenizer(counts, limit);
 }
 
 void Tokenizer::add(const std::vector<char32_t>& characters) {
@@ -117,13 +216,15 @@ Tokenizer Tokenizer::load(const PathAt& path) {
   return parse(read_file(path), path.shown().string());
 }
 
-Tokenizer Tokenizer::parse(std::string_view text, const std::string& file) {
-  const nlohmann::json json = parse_json(text, file, 2);
+Tokenizer Tokenizer::parse(std::string_view content, const std::string& file) {
+  if (file.ends_with(".model")) return Tokenizer(PieceModel(std::string(content), file));
+  const nlohmann::json json = parse_json(content, file, 2);
+  if (json == nlohmann::json::object({{"type", "bytes"}})) return of_bytes();
   if (!json.is_object() || json.size() != 2 || !json.contains("type") || !json.contains("tokens"))
     fail("{}: expected an object of \"type\" and \"tokens\"", file);
   if (json["type"] != "char")
-    fail("{}: a tokenizer of type {} is not supported, only \"char\" is", file,
-         json["type"].dump());
+    fail("{}: a tokenizer of type {} is not supported, \"char\" and \"bytes\" without tokens are",
+         file, json["type"].dump());
   const nlohmann::json& tokens = json["tokens"];
   if (!tokens.is_array() || tokens.size() < kSpecialTokens || tokens[kUnknown] != kUnknownName ||
       tokens[kPadding] != kPaddingName)
@@ -146,16 +247,35 @@ Tokenizer Tokenizer::parse(std::string_view text, const std::string& file) {
   return tokenizer;
 }
 
-void Tokenizer::save(const PathAt& path) const {
+const char* Tokenizer::file_name(TokenKind kind) {
+  return kFileNames[kind == TokenKind::kPiece ? 1 : 0];
+}
+
+const char* Tokenizer::file_name() const { return file_name(kind_); }
+
+std::string Tokenizer::content() const {
+  if (kind_ == TokenKind::kPiece) return pieces_->file();
+  if (kind_ == TokenKind::kByte) return kBytesFile;
   nlohmann::ordered_json json;
   json["type"] = "char";
   json["tokens"] = tokens_;
   json["tokens"][kUnknown] = kUnknownName;
   json["tokens"][kPadding] = kPaddingName;
-  write_file_atomically(path, json.dump() + "\n");
+  return json.dump() + "\n";
+}
+
+void Tokenizer::save(const PathAt& path) const { write_file_atomically(path, content()); }
+
+const char* Tokenizer::unit() const {
+  return kind_ == TokenKind::kCharacter ? "characters"
+         : kind_ == TokenKind::kByte    ? "bytes"
+                                        : "tokens";
 }
 
 Tokenizer Tokenizer::extended(const CharacterCounts& counts) const {
+  if (kind_ != TokenKind::kCharacter)
+    fail_usage("--extend-vocab: nothing is unknown to a tokenizer of {}, leave the option out",
+               name_of(kind_));
   CharacterCounts unknown;
   for (const auto& [character, count] : counts)
     if (!knows(character)) unknown.emplace(character, count);
@@ -166,8 +286,15 @@ Tokenizer Tokenizer::extended(const CharacterCounts& counts) const {
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, std::string_view where) const {
   std::vector<int32_t> ids;
+  if (kind_ == TokenKind::kPiece) {
+    for_each_line(text, [&](std::string_view line) { pieces_->encode(line, ids); });
+    return ids;
+  }
   ids.reserve(text.size());
-  for_each_character(text, where, [&](char32_t character) { ids.push_back(id_of(character)); });
+  if (kind_ == TokenKind::kByte)
+    for (const char byte : text) ids.push_back(kByteSize - 256 + static_cast<unsigned char>(byte));
+  else
+    for_each_character(text, where, [&](char32_t character) { ids.push_back(id_of(character)); });
   return ids;
 }
 
@@ -182,6 +309,19 @@ std::string Tokenizer::decode(std::span<const int32_t> ids) const {
   for (int32_t id : ids) text += decode(id);
   return text;
 }
+
+std::string WholeLines::append(std::string_view piece) {
+  const size_t line_end = piece.rfind('\n');
+  size_t end = line_end == piece.npos ? 0 : held_.size() + line_end + 1;
+  held_ += piece;
+  while (held_.size() - end >= kLongestPart)
+    end += first_line(std::string_view(held_).substr(end)).size();
+  std::string whole = held_.substr(0, end);
+  held_.erase(0, end);
+  return whole;
+}
+
+std::string WholeLines::rest() { return std::exchange(held_, ""); }
 
 std::string describe_unknown(const Tokenizer& tokenizer, const CharacterCounts& counts) {
   // (-occurrences, character): most frequent first
