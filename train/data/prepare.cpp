@@ -18,7 +18,6 @@
 #include "support/names.h"
 #include "train/data/split.h"
 #include "train/data/token_file.h"
-#include "train/data/tokenizer.h"
 
 namespace mmrec {
 namespace {
@@ -28,8 +27,7 @@ using Json = nlohmann::ordered_json;
 using CheckStop = std::function<void()>;
 
 constexpr const char* kManifest = "manifest.json";
-constexpr const char* kFiles[] = {"train.txt", "val.txt", "tokenizer.json", "train.tokens",
-                                  "val.tokens"};
+constexpr const char* kFiles[] = {"train.txt", "val.txt", "train.tokens", "val.tokens"};
 constexpr size_t kBuffer = size_t{1} << 20;  // bytes written at once
 
 /// Progress callback that also checks for a stop.
@@ -123,8 +121,9 @@ int64_t total_bytes(const std::vector<DataFile>& files) {
   return total;
 }
 
-std::vector<DataFile> result_files(const fs::path& folder) {
+std::vector<DataFile> result_files(const fs::path& folder, TokenKind tokens) {
   std::vector<DataFile> files;
+  files.emplace_back(folder / Tokenizer::file_name(tokens));
   for (const char* name : kFiles) files.emplace_back(folder / name);
   return files;
 }
@@ -160,7 +159,7 @@ std::string describe_rule(Format format, double val_split) {
 Json describe_inputs(const PrepareOptions& options, Format format, double val_split) {
   Json inputs = {{"version", 2},
                  {"format", name_of_option(format)},
-                 {"tokenizer", "char"},
+                 {"tokenizer", name_of(options.tokens)},
                  {"vocab", options.vocabulary == 0 ? Json("auto") : Json(options.vocabulary)},
                  {"val_split", val_split},
                  {"split_rule", describe_rule(format, val_split)}};
@@ -181,7 +180,7 @@ Json find_made(const PrepareOptions& options, Json inputs, int64_t bytes, Consol
     Json manifest = Json::parse(read_file(out / kManifest));
     const Json& made_of = manifest.at("inputs");
     inputs["files"] = made_of.at("files");
-    const std::vector<DataFile> results = result_files(out);
+    const std::vector<DataFile> results = result_files(out, options.tokens);
     if (made_of != inputs || !std::ranges::all_of(results, [](const DataFile& file) {
           return kind_of_file(file.name) == fs::file_type::regular;
         }))
@@ -218,14 +217,20 @@ void renew_remarks(Json& summary, const std::vector<Note>& remarks) {
 
 /// Throws if a folder holds foreign files: they must not be replaced. Checked now rather than after
 /// an hour of work.
-void check_is_ours(const fs::path& out) {
+void check_is_ours(const fs::path& out, TokenKind tokens) {
   const fs::file_type kind = kind_of_file(out);
   if (kind == fs::file_type::not_found) return;
   if (kind != fs::file_type::directory)
     fail("cannot write {}: it exists and is not a directory", out.string());
-  for (const std::string& name : names_in(out))
-    if (name != kManifest && std::ranges::find(kFiles, name) == std::end(kFiles))
-      fail_usage("--out {}: it holds other files ('{}'); choose a new folder", out.string(), name);
+  for (const std::string& name : names_in(out)) {
+    if (name == kManifest || name == Tokenizer::file_name(tokens) ||
+        std::ranges::count(kFiles, name) > 0)
+      continue;
+    if (std::ranges::count(Tokenizer::kFileNames, name) > 0)
+      fail_usage("--out {}: its tokens are not of {} ('{}'); choose a new folder", out.string(),
+                 name_of(tokens), name);
+    fail_usage("--out {}: it holds other files ('{}'); choose a new folder", out.string(), name);
+  }
 }
 
 /// Writes a part's token file. Returns the number of tokens.
@@ -233,16 +238,18 @@ int64_t write_tokens(const fs::path& folder, const std::string& part, const Toke
                      int64_t text_bytes, int64_t bytes_before, Watch& watch) {
   TokenFileWriter writer(folder / (part + ".tokens"), tokenizer.size());
   int64_t count = 0;
+  const auto write = [&](std::string_view text) {
+    const std::vector<int32_t> ids = tokenizer.encode(text, part);
+    writer.append(ids);
+    count += static_cast<int64_t>(ids.size());
+  };
+  WholeLines lines;
   read_own_text(
-      folder / (part + ".txt"),
-      [&](std::string_view piece) {
-        const std::vector<int32_t> ids = tokenizer.encode(piece, part);
-        writer.append(ids);
-        count += static_cast<int64_t>(ids.size());
-      },
+      folder / (part + ".txt"), [&](std::string_view piece) { write(lines.append(piece)); },
       [&](int64_t bytes) { watch(bytes_before + bytes); });
+  write(lines.rest());
   writer.finish({.vocabulary = tokenizer.size(),
-                 .tokenizer_crc32 = crc32_of(read_file(folder / "tokenizer.json")),
+                 .tokenizer_crc32 = crc32_of(read_file(folder / tokenizer.file_name())),
                  .text_bytes = text_bytes});
   return count;
 }
@@ -295,8 +302,14 @@ void write_results(const PrepareOptions& options, const Unpacked& corpus, Format
   train.flush();
   validation.flush();
 
-  const Tokenizer tokenizer(counts, options.vocabulary);
-  tokenizer.save(folder / "tokenizer.json");
+  const Tokenizer tokenizer = [&] {
+    Watch watch(console, check_stop, "making the tokenizer", train.bytes());
+    const TextSource text = [&](const std::function<void(std::string_view)>& visit) {
+      read_own_text(folder / "train.txt", visit, [&](int64_t bytes) { watch(bytes); });
+    };
+    return make_tokenizer(options.tokens, counts, text, train.bytes(), options.vocabulary);
+  }();
+  tokenizer.save(folder / tokenizer.file_name());
   Json& results = manifest["results"];
   {
     Watch watch(console, check_stop, "writing tokens", train.bytes() + validation.bytes());
@@ -311,8 +324,7 @@ void write_results(const PrepareOptions& options, const Unpacked& corpus, Format
   }
 
   manifest["inputs"]["files"] = describe_sources(options.files, facts);
-  std::vector<Note> notes = describe(
-      facts, results["train_tokens"].get<int64_t>() + results["val_tokens"].get<int64_t>());
+  std::vector<Note> notes = describe(facts, total(counts));
   const std::vector<Note> remarks = remarks_of(options, corpus);
   notes.insert(notes.end(), remarks.begin(), remarks.end());
   notes.push_back(describe_split(val_split, train.bytes(), validation.bytes()));
@@ -346,7 +358,7 @@ Json prepare(const PrepareOptions& options, Console& console, const CheckStop& c
                  file.name.string(), options.out.string());
   const int64_t bytes = total_bytes(options.files);
   const double val_split = validation_part(options.val_split, bytes);
-  check_is_ours(options.out);
+  check_is_ours(options.out, options.tokens);
   for (const fs::path& left : remove_abandoned(options.out))
     console.line(
         fmt::format("tidied up {}, which a prepare that was killed had left", left.string()));
@@ -369,17 +381,17 @@ Json prepare(const PrepareOptions& options, Console& console, const CheckStop& c
   write_directory_atomically(options.out, [&](const PathAt& partial) {
     const fs::path& folder = partial.path();
     write_results(options, corpus, format, val_split, folder, manifest, console, check_stop);
-    const std::vector<DataFile> files = result_files(folder);
+    const std::vector<DataFile> files = result_files(folder, options.tokens);
     Watch watch(console, check_stop, "checking the result", total_bytes(files));
     manifest["files"] = describe_files(files, folder, watch);
     write_file_atomically(folder / kManifest, manifest.dump(2) + "\n");
   });
   const Json& results = manifest["results"];
-  console.line(
-      fmt::format("{}: {} characters for training, {} for validation, {} tokens in the vocabulary",
-                  options.out.string(), results["train_tokens"].get<int64_t>(),
-                  results["val_tokens"].get<int64_t>(), results["vocabulary"].get<int>()),
-      Style::kHeading);
+  console.line(fmt::format("{}: {} {} for training, {} for validation, {} tokens in the vocabulary",
+                           options.out.string(), results["train_tokens"].get<int64_t>(),
+                           unit_of(options.tokens), results["val_tokens"].get<int64_t>(),
+                           results["vocabulary"].get<int>()),
+               Style::kHeading);
   return manifest;
 }
 

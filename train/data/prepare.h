@@ -9,6 +9,7 @@
 
 #include "support/console.h"
 #include "train/data/corpus.h"
+#include "train/data/tokenizer.h"
 
 namespace mmrec {
 
@@ -19,17 +20,18 @@ struct PrepareOptions {
   std::optional<Format> format;  ///< empty: by the texts' names
   ReadOptions read = {};
   std::optional<double> val_split;  ///< empty: chosen by the files' size
-  int vocabulary = 0;               ///< limit of the tokenizer; 0: none
-  LeftOut left_out = {};            ///< by files_below and named_files
-  std::vector<Note> remarks = {};   ///< for the summary: download warnings
+  TokenKind tokens = TokenKind::kCharacter;
+  int vocabulary = 0;              ///< limit of the tokenizer; 0: see make_tokenizer
+  LeftOut left_out = {};           ///< by files_below and named_files
+  std::vector<Note> remarks = {};  ///< for the summary: download warnings
   std::filesystem::path out;
 };
 
-/// Makes the folder options.out for `train --data`, atomically: train.txt, val.txt, tokenizer.json,
-/// train.tokens, val.tokens, manifest.json. Does nothing if the folder already holds the result of
-/// the same files and options. Memory is bounded for any corpus size. Prints what was read and left
-/// out and how the split came out; for an up-to-date folder only what is left out now. check_stop
-/// is called often and may throw. Returns the manifest.
+/// Makes the folder options.out for `train --data`, atomically: train.txt, val.txt, the tokenizer's
+/// file, train.tokens, val.tokens, manifest.json. Does nothing if the folder already holds the
+/// result of the same files and options. Memory is bounded for any corpus size. Prints what was
+/// read and left out and how the split came out; for an up-to-date folder only what is left out
+/// now. check_stop is called often and may throw. Returns the manifest.
 nlohmann::ordered_json prepare(const PrepareOptions& options, Console& console,
                                const std::function<void()>& check_stop);
 

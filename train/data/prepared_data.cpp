@@ -25,19 +25,21 @@ namespace {
 
 PreparedData read_prepared(const PathAt& held, int vocabulary) {
   const fs::path& folder = held.shown();
-  const std::string json = read_file(held / "tokenizer.json");
-  Tokenizer tokenizer = Tokenizer::parse(json, (folder / "tokenizer.json").string());
+  const auto& [of_others, of_pieces] = Tokenizer::kFileNames;
+  const std::string name = exists(held / of_pieces) ? of_pieces : of_others;
+  const std::string content = read_file(held / name);
+  Tokenizer tokenizer = Tokenizer::parse(content, (folder / name).string());
   if (vocabulary != 0 && tokenizer.size() > vocabulary)
     fail_usage(
         "{} has {} tokens, more than the {} of --vocab; say --vocab auto, or prepare it with "
         "--vocab {}",
         folder.string(), tokenizer.size(), vocabulary, vocabulary);
-  const uint32_t crc = crc32_of(json);
+  const uint32_t crc = crc32_of(content);
   const auto tokens_of = [&](const std::string& part) {
     TokenFile file = read_token_file(held / (part + ".tokens"));
     if (file.source.tokenizer_crc32 != crc || file.source.vocabulary != tokenizer.size())
-      fail("{}: {}.tokens was made with another tokenizer.json; run 'prepare' again",
-           folder.string(), part);
+      fail("{}: {}.tokens was made with another {}; run 'prepare' again", folder.string(), part,
+           name);
     const PathAt text = held / (part + ".txt");  // for people only; the folder works without it
     if (exists(text) && FileDescriptor("read", text, O_RDONLY).size() != file.source.text_bytes)
       fail("{}: {}.txt is no longer the text that {}.tokens was made from; run 'prepare' again",

@@ -17,7 +17,7 @@ namespace mmrec {
 /// What a token file was made from. The file is useless with another tokenizer or text.
 struct TokenFileSource {
   int vocabulary;            ///< all ids are below this
-  uint32_t tokenizer_crc32;  ///< of tokenizer.json
+  uint32_t tokenizer_crc32;  ///< of the tokenizer's file
   int64_t text_bytes;
 
   bool operator==(const TokenFileSource&) const = default;

@@ -149,8 +149,20 @@ void count_characters(std::string_view text, std::string_view where, CharacterCo
     if (ascii[character] > 0) counts[character] += ascii[character];
 }
 
+int64_t total(const CharacterCounts& counts) {
+  int64_t sum = 0;
+  for (const auto& [character, count] : counts) sum += count;
+  return sum;
+}
+
 std::string name_of(TokenKind kind) {
   return kind == TokenKind::kCharacter ? "char" : kind == TokenKind::kByte ? "bytes" : "bpe";
+}
+
+const char* unit_of(TokenKind kind) {
+  return kind == TokenKind::kCharacter ? "characters"
+         : kind == TokenKind::kByte    ? "bytes"
+                                       : "tokens";
 }
 
 TokenKind parse_token_kind(std::string_view name) {
@@ -266,12 +278,6 @@ std::string Tokenizer::content() const {
 
 void Tokenizer::save(const PathAt& path) const { write_file_atomically(path, content()); }
 
-const char* Tokenizer::unit() const {
-  return kind_ == TokenKind::kCharacter ? "characters"
-         : kind_ == TokenKind::kByte    ? "bytes"
-                                        : "tokens";
-}
-
 Tokenizer Tokenizer::extended(const CharacterCounts& counts) const {
   if (kind_ != TokenKind::kCharacter)
     fail_usage("--extend-vocab: nothing is unknown to a tokenizer of {}, leave the option out",
@@ -326,14 +332,14 @@ std::string WholeLines::rest() { return std::exchange(held_, ""); }
 std::string describe_unknown(const Tokenizer& tokenizer, const CharacterCounts& counts) {
   // (-occurrences, character): most frequent first
   std::vector<std::pair<int64_t, char32_t>> unknown;
-  int64_t occurrences = 0, all = 0;
+  int64_t occurrences = 0;
   for (const auto& [character, count] : counts) {
-    all += count;
     if (tokenizer.knows(character)) continue;
     occurrences += count;
     unknown.emplace_back(-count, character);
   }
   if (unknown.empty()) return "";
+  const int64_t all = total(counts);
   std::ranges::sort(unknown);
   std::string shown;
   for (size_t i = 0; i < std::min(unknown.size(), kShownCharacters); ++i) {

@@ -30,13 +30,17 @@ using CharacterCounts = std::unordered_map<char32_t, int64_t>;
 /// Adds a UTF-8 text's characters to the counts. A long text may be passed in pieces that end
 /// between characters.
 void count_characters(std::string_view text, std::string_view where, CharacterCounts& counts);
+/// Returns the number of all characters.
+int64_t total(const CharacterCounts& counts);
 
 /// What a token is: a character, a byte, or a frequent sequence of characters (byte pair encoding
 /// by SentencePiece, with tokens of bytes for what is rare).
 enum class TokenKind { kCharacter, kByte, kPiece };
 /// Returns its name in options and files: char, bytes or bpe.
 std::string name_of(TokenKind kind);
-/// The inverse. Throws a UsageError for another name.
+/// What its tokens are called in messages: characters, bytes or tokens.
+const char* unit_of(TokenKind kind);
+/// Returns the kind of a name. Throws a UsageError for another name.
 TokenKind parse_token_kind(std::string_view name);
 
 /// Passes a UTF-8 text on in pieces that end between characters.
@@ -80,8 +84,7 @@ class Tokenizer {
   Tokenizer extended(const CharacterCounts& counts) const;
 
   TokenKind kind() const { return kind_; }
-  /// What tokens are called: characters, bytes or tokens.
-  const char* unit() const;
+  const char* unit() const { return unit_of(kind_); }
   /// Number of ids.
   int size() const { return static_cast<int>(tokens_.size()); }
   bool knows(char32_t character) const {

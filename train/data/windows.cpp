@@ -37,8 +37,8 @@ WindowSet::WindowSet(Tokens tokens, int T, std::string_view what)
     : tokens_(std::move(tokens)), T_(T) {
   if (T < 1) fail_usage("a window of {} tokens makes no sense; it must be at least 1", T);
   if (tokens_.count() <= T)
-    fail_usage("{} has {} characters, a window of {} needs {}; give more text or a smaller --seq",
-               what, tokens_.count(), T, int64_t{T} + 1);
+    fail_usage("{} has {} tokens, a window of {} needs {}; give more text or a smaller --seq", what,
+               tokens_.count(), T, int64_t{T} + 1);
   const int64_t count = (tokens_.count() - 1) / T;
   if (count > std::numeric_limits<int>::max())
     fail_usage("{} has {} windows of {}, more than {}; give a larger --seq or less text", what,

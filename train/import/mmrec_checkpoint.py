@@ -657,6 +657,11 @@ def open_checkpoint(folder):
             "checkpoints, for example best_model"
         )
     state = read_json(folder / "state.json")
+    if (folder / "tokenizer.model").exists():
+        raise Problem(
+            f"{folder}: its tokens are SentencePiece's pieces (tokenizer.model); only models of "
+            "characters can be exported"
+        )
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         path, crc32, size = folder / name, 0, 0
         try:
@@ -675,7 +680,10 @@ def open_checkpoint(folder):
             f"{folder}: its blocks are of arch {config['arch']}; only mmrec's have names in PyTorch"
         )
     tensors, _ = read_safetensors(folder / "model.safetensors")
-    return config, read_json(folder / "tokenizer.json"), tensors, state
+    tokenizer = read_json(folder / "tokenizer.json")
+    if tokenizer.get("type") != "char":
+        raise Problem(f"{folder}: its tokens are bytes; only models of characters can be exported")
+    return config, tokenizer, tensors, state
 
 
 def pytorch_config(config):

@@ -38,10 +38,8 @@ struct Result {
   double bytes_per_token;
 
   double tokens_per_second() const { return static_cast<double>(sum.tokens) / seconds; }
-  double bits_per_character() const {
-    return sum.mean_loss() / std::numbers::ln2;
-  }  // a token is a character
-  double bits_per_byte() const { return bits_per_character() / bytes_per_token; }
+  double bits_per_token() const { return sum.mean_loss() / std::numbers::ln2; }
+  double bits_per_byte() const { return bits_per_token() / bytes_per_token; }
 };
 
 /// Returns options that name the text and its split.
@@ -77,8 +75,9 @@ void describe_texts(const Request& request, const Checkpoint& checkpoint,
   if (!texts.unknown.empty()) warn(source.data + ": " + texts.unknown);
   if (request.is_of_training() && !texts.is(checkpoint.state.progress->data))
     warn(fmt::format("{} has changed since the model was trained on it: {} now, {} then{}",
-                     source.data, describe(texts.fingerprint()),
-                     describe(checkpoint.state.progress->data), texts.read_otherwise));
+                     source.data, describe(texts.fingerprint(), texts.tokenizer.unit()),
+                     describe(checkpoint.state.progress->data, texts.tokenizer.unit()),
+                     texts.read_otherwise));
 }
 
 /// Returns the requested texts that have something to predict. Throws a UsageError if there are
@@ -91,13 +90,13 @@ std::vector<Tokens> requested_parts(const std::string& part, const RunData& text
   std::erase_if(parts, [](const Tokens& text) { return text.count() < 2; });
   if (parts.empty())
     fail_usage(
-        "--part {}: there are not two characters of it in {}; give another --part or --val-split",
-        part, data);
+        "--part {}: there are not two tokens of it in {}; give another --part or --val-split", part,
+        data);
   return parts;
 }
 
 Result measure(const Request& request, const Checkpoint& checkpoint, Parameters& parameters,
-               const std::vector<Tokens>& parts, int64_t characters, Console& console) {
+               const std::vector<Tokens>& parts, int64_t tokens_in_all, Console& console) {
   const std::optional<TrainingProgress>& progress = checkpoint.state.progress;
   const int trained =
       progress ? progress->options.sequence : 0;  // length of the training windows; 0: unknown
@@ -118,7 +117,7 @@ Result measure(const Request& request, const Checkpoint& checkpoint, Parameters&
       if (!console.has_status() || Clock::now() - shown < std::chrono::milliseconds(100)) return;
       shown = Clock::now();
       console.status(
-          percent(static_cast<double>(before + tokens) / static_cast<double>(characters)));
+          percent(static_cast<double>(before + tokens) / static_cast<double>(tokens_in_all)));
     };
     LossSum of_part;
     int64_t finite = 0;
@@ -145,40 +144,46 @@ Result measure(const Request& request, const Checkpoint& checkpoint, Parameters&
   }
   console.erase_status();
   const std::chrono::duration<double> time = Clock::now() - begin;
-  return {sum, window, time.count(), bytes / static_cast<double>(characters)};
+  return {sum, window, time.count(), bytes / static_cast<double>(tokens_in_all)};
 }
 
 void print_json(const Request& request, const Checkpoint& checkpoint, const std::string& data,
-                int64_t characters, const Result& result) {
+                int64_t tokens, const Result& result) {
   const double loss = result.sum.mean_loss();
-  const nlohmann::ordered_json figures = {{"checkpoint", text_of_name(checkpoint.folder.string())},
-                                          {"step", checkpoint.state.step},
-                                          {"data", text_of_name(data)},
-                                          {"part", request.part},
-                                          {"characters", characters},
-                                          {"positions", result.sum.tokens},
-                                          {"stream", request.stream},
-                                          {"window", result.window},
-                                          {"loss", loss},
-                                          {"perplexity", std::exp(loss)},
-                                          {"accuracy", result.sum.accuracy()},
-                                          {"bits_per_character", result.bits_per_character()},
-                                          {"bits_per_byte", result.bits_per_byte()},
-                                          {"seconds", result.seconds},
-                                          {"tokens_per_second", result.tokens_per_second()}};
+  const Tokenizer& tokenizer = checkpoint.tokenizer;
+  nlohmann::ordered_json figures = {
+      {"checkpoint", text_of_name(checkpoint.folder.string())},
+      {"step", checkpoint.state.step},
+      {"data", text_of_name(data)},
+      {"part", request.part},
+      {tokenizer.unit(), tokens},
+      {"positions", result.sum.tokens},
+      {"stream", request.stream},
+      {"window", result.window},
+      {"loss", loss},
+      {"perplexity", std::exp(loss)},
+      {"accuracy", result.sum.accuracy()},
+  };
+  if (tokenizer.kind() == TokenKind::kCharacter)
+    figures["bits_per_character"] = result.bits_per_token();
+  figures.update({{"bits_per_byte", result.bits_per_byte()},
+                  {"seconds", result.seconds},
+                  {"tokens_per_second", result.tokens_per_second()}});
   print(stdout, figures.dump(2) + "\n");
 }
 
-void print_lines(const Request& request, const Result& result, Console& console) {
+void print_lines(const Request& request, const Tokenizer& tokenizer, const Result& result,
+                 Console& console) {
   const double loss = result.sum.mean_loss();
   console.line(fmt::format(
-      "predicted           {} characters, {}", result.sum.tokens,
+      "predicted           {} {}, {}", result.sum.tokens, tokenizer.unit(),
       request.stream ? "the state carried through the text"
                      : fmt::format("in windows of {} that each start afresh", result.window)));
   console.line(fmt::format("loss                {:.4f}", loss));
   console.line(fmt::format("perplexity          {:.4f}", std::exp(loss)));
   console.line(fmt::format("accuracy            {:.2f} %", 100 * result.sum.accuracy()));
-  console.line(fmt::format("bits per character  {:.4f}", result.bits_per_character()));
+  if (tokenizer.kind() == TokenKind::kCharacter)
+    console.line(fmt::format("bits per character  {:.4f}", result.bits_per_token()));
   console.line(fmt::format("bits per byte       {:.4f}", result.bits_per_byte()));
   console.line(fmt::format("speed               {:.0f} tokens/s", result.tokens_per_second()));
 }
@@ -193,21 +198,22 @@ void evaluate(const Request& request, bool quiet) {
   Console console(quiet || request.json);
   describe_texts(request, checkpoint, source, texts, console, quiet);
   const std::vector<Tokens> parts = requested_parts(request.part, texts, source.data);
-  int64_t characters = 0;
-  for (const Tokens& text : parts) characters += text.count();
+  int64_t tokens = 0;
+  for (const Tokens& text : parts) tokens += text.count();
 
   console.line(describe_machine(start_threads()));
   console.line(fmt::format("checkpoint          {} (step {})", checkpoint.folder.string(),
                            checkpoint.state.step));
-  console.line(fmt::format("text                {}, {}: {} characters", source.data,
-                           request.part == "all" ? "all" : request.part + " part", characters));
+  console.line(fmt::format("text                {}, {}: {} {}", source.data,
+                           request.part == "all" ? "all" : request.part + " part", tokens,
+                           checkpoint.tokenizer.unit()));
   Result result{};
   run_with_threads(
-      [&] { result = measure(request, checkpoint, parameters, parts, characters, console); });
+      [&] { result = measure(request, checkpoint, parameters, parts, tokens, console); });
   if (request.json)
-    print_json(request, checkpoint, source.data, characters, result);
+    print_json(request, checkpoint, source.data, tokens, result);
   else
-    print_lines(request, result, console);
+    print_lines(request, checkpoint.tokenizer, result, console);
 }
 
 }  // namespace

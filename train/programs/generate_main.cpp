@@ -20,6 +20,7 @@
 #include "train/infer/stop_strings.h"
 #include "train/infer/text_generator.h"
 #include "train/infer/text_state.h"
+#include "train/infer/whole_characters.h"
 #include "train/programs/command_line.h"
 #include "train/run/checkpoint.h"
 
@@ -133,13 +134,16 @@ template <class Show>
 void continue_texts(const Request& request, const Tokenizer& tokenizer, TextGenerator& generator,
                     bool to_the_end, Show show) {
   std::vector<StopStrings> stops(request.samples, StopStrings(request.stops));
+  std::vector<WholeCharacters> characters(request.samples);
   const auto all_ended = [&] { return std::ranges::all_of(stops, &StopStrings::found); };
   for (int64_t i = 0; i < request.tokens && !all_ended() && !std::ferror(stdout); ++i) {
     const std::span<const int32_t> chosen = generator.choose();
-    for (int b = 0; b < request.samples; ++b) show(b, stops[b].pass(tokenizer.decode(chosen[b])));
+    for (int b = 0; b < request.samples; ++b)
+      show(b, stops[b].pass(characters[b].pass(tokenizer.decode(chosen[b]))));
     if (to_the_end || (i + 1 < request.tokens && !all_ended())) generator.read(chosen);
   }
-  for (int b = 0; b < request.samples; ++b) show(b, stops[b].rest());
+  for (int b = 0; b < request.samples; ++b)
+    show(b, stops[b].pass(characters[b].rest()) + stops[b].rest());
 }
 
 /// Reads a line, lets the model go on, and again, until the input ends. save() is called after

@@ -266,7 +266,7 @@ std::string cards(const RunReport& run) {
     html += card(fmt::format("{:.4f}", run.best->loss),
                  fmt::format("best validation loss, step {}", run.best->step));
     html += card(fmt::format("{:.2f}", run.best->perplexity()), "its perplexity");
-    html += card(percent(run.best->accuracy), "characters guessed right");
+    html += card(percent(run.best->accuracy), "tokens guessed right");
   }
   html += card(fmt::format("{:.4f}", run.epochs.back().mean), "training loss, last epoch");
   html += card(axis_label(static_cast<double>(run.tokens())),

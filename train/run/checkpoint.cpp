@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <iterator>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <type_traits>
@@ -29,8 +29,15 @@ constexpr int kFormat = 2;  // format 1 had no progress
 constexpr const char* kStateFile = "state.json";
 constexpr const char* kMomentsFile = "optimizer.safetensors";
 constexpr const char* kCarried = "carried";  // a tensor; names of moments have a dot
-constexpr const char* kFiles[] = {"config.json", "tokenizer.json", "model.safetensors",
-                                  kMomentsFile};
+constexpr const char* kConfigFile = "config.json";
+constexpr const char* kWeightsFile = "model.safetensors";
+
+/// Returns the names of the files that state.json lists.
+std::vector<std::string> files_with(const std::string& tokenizer, bool moments) {
+  std::vector<std::string> names = {kConfigFile, tokenizer, kWeightsFile};
+  if (moments) names.push_back(kMomentsFile);
+  return names;
+}
 
 std::string in_hex(uint32_t crc32) { return fmt::format("{:08x}", crc32); }
 std::string checksum(const std::string& content) { return in_hex(crc32_of(content)); }
@@ -231,33 +238,34 @@ struct Checkpoint::Files {
     read_replaceable_folder(folder, [&](const PathAt& held) { read(held); });
   }
 
-  CheckpointFile& operator[](std::string_view name) {
-    return files[static_cast<size_t>(std::ranges::find(kFiles, name) - kFiles)];
-  }
+  CheckpointFile& operator[](const std::string& name) { return files.at(name); }
   std::optional<CheckpointFile> moments() {
-    return files.size() < std::size(kFiles) ? std::nullopt
-                                            : std::optional(std::move((*this)[kMomentsFile]));
+    return files.contains(kMomentsFile) ? std::optional(std::move((*this)[kMomentsFile]))
+                                        : std::nullopt;
   }
   fs::path state_file() const { return shown / kStateFile; }
 
   fs::path shown;
   json state;
-  std::vector<CheckpointFile> files;  // in the order of kFiles, without moments not listed
+  std::string tokenizer;                        // its file's name
+  std::map<std::string, CheckpointFile> files;  // by name
 
  private:
   void read(const PathAt& folder) {
     files.clear();
     state = parse_state(read_file(folder / kStateFile), state_file());
     const json listed = field<json>(state, "files", state_file());
-    for (const char* name : kFiles) {
-      if (std::string_view(name) == kMomentsFile && !listed.contains(name)) continue;
+    const auto& [of_others, of_pieces] = Tokenizer::kFileNames;
+    tokenizer = listed.contains(of_pieces) ? of_pieces : of_others;
+    for (const std::string& name : files_with(tokenizer, listed.contains(kMomentsFile))) {
       if (!exists(folder / name))
         fail("{}: the checkpoint is incomplete, {} is missing", shown.string(), name);
-      const json entry = field<json>(listed, name, state_file());
-      files.emplace_back(folder / name, field<uint64_t>(entry, "bytes", state_file()),
-                         field<std::string>(entry, "crc32", state_file()));
+      const json entry = field<json>(listed, name.c_str(), state_file());
+      files.emplace(name,
+                    CheckpointFile(folder / name, field<uint64_t>(entry, "bytes", state_file()),
+                                   field<std::string>(entry, "crc32", state_file())));
     }
-    for (const CheckpointFile& file : files) file.check();
+    for (const auto& [name, file] : files) file.check();
   }
 };
 
@@ -266,23 +274,23 @@ bool is_checkpoint(const PathAt& folder) {
 }
 
 bool is_checkpoint_file(const std::string& name) {
-  return name == kStateFile ||
-         std::find(std::begin(kFiles), std::end(kFiles), name) != std::end(kFiles);
+  return name == kStateFile || name == kConfigFile || name == kWeightsFile ||
+         name == kMomentsFile || std::ranges::count(Tokenizer::kFileNames, name) > 0;
 }
 
 void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer& tokenizer,
                      const Parameters& parameters, const RunState& state, const Tensor& carried) {
   write_directory_atomically(folder, [&](const PathAt& partial) {
-    write_file_atomically(partial / "config.json", to_json(config).dump(2) + "\n");
-    tokenizer.save(partial / "tokenizer.json");
-    write_safetensors(partial / "model.safetensors", stored(parameters, parameters.weights()));
+    write_file_atomically(partial / kConfigFile, to_json(config).dump(2) + "\n");
+    tokenizer.save(partial / tokenizer.file_name());
+    write_safetensors(partial / kWeightsFile, stored(parameters, parameters.weights()));
     StoredTensors moments = stored(parameters, parameters.first_moments(), "m.");
     moments.merge(stored(parameters, parameters.second_moments(), "v."));
     if (!is_null(carried)) moments[kCarried] = to_store(carried);
     write_safetensors(partial / kMomentsFile, moments);
 
     json files;
-    for (const char* name : kFiles) {
+    for (const std::string& name : files_with(tokenizer.file_name(), true)) {
       const FileSum sum = sum_of(FileDescriptor("read", partial / name, O_RDONLY));
       files[name] = {{"bytes", sum.bytes}, {"crc32", in_hex(sum.crc32)}};
     }
@@ -317,10 +325,9 @@ Checkpoint::Checkpoint(const PathAt& path) : Checkpoint(open(path)) {}
 Checkpoint::Checkpoint(Files files)
     : folder(files.shown),
       state(read_state(files.state, files.state_file())),
-      config(read_config(files["config.json"])),
-      tokenizer(
-          Tokenizer::parse(files["tokenizer.json"].content(), files["tokenizer.json"].shown())),
-      weights_(std::move(files["model.safetensors"])),
+      config(read_config(files[kConfigFile])),
+      tokenizer(Tokenizer::parse(files[files.tokenizer].content(), files[files.tokenizer].shown())),
+      weights_(std::move(files[kWeightsFile])),
       moments_(files.moments()) {
   if (tokenizer.size() > config.vocab_size)
     fail("{}: the tokenizer has {} tokens, the model {} rows", folder.string(), tokenizer.size(),

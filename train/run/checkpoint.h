@@ -16,11 +16,11 @@
 
 namespace mmrec {
 
-// A checkpoint is a folder of config.json, tokenizer.json, model.safetensors (weights by name),
-// optimizer.safetensors (moments, `m.NAME` and `v.NAME`; of a run with --carry also the recurrent
-// states of its streams, `carried`) and state.json (the run's state, and the size and checksum of
-// every other file). A checkpoint whose state.json does not list optimizer.safetensors holds
-// weights only, as one that was imported from PyTorch.
+// A checkpoint is a folder of config.json, tokenizer.json (or .model), model.safetensors (weights
+// by name), optimizer.safetensors (moments, `m.NAME` and `v.NAME`; of a run with --carry also the
+// recurrent states of its streams, `carried`) and state.json (the run's state, and the size and
+// checksum of every other file). A checkpoint whose state.json does not list optimizer.safetensors
+// holds weights only, as one that was imported from PyTorch.
 
 /// Returns whether `name` is the name of a file in a checkpoint.
 bool is_checkpoint_file(const std::string& name);

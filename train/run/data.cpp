@@ -36,6 +36,22 @@ Tokenizer extended_on_demand(const Tokenizer& known, const CharacterCounts& coun
   return extend ? known.extended(counts) : known;
 }
 
+void check_kind(const TrainOptions& options, const Tokenizer& tokenizer, std::string_view owner) {
+  if (const std::string name = name_of(tokenizer.kind());
+      options.tokenizer != "auto" && options.tokenizer != name)
+    fail_usage("--tokenizer {}: {} has one of its own, {}; leave the option out", options.tokenizer,
+               owner, name);
+}
+
+std::string text_of(const Tokens& tokens, const Tokenizer& tokenizer) {
+  constexpr int kPiece = 1 << 20;
+  std::string text;
+  for (int64_t first = 0; first < tokens.count(); first += kPiece)
+    tokens.read(first, static_cast<int>(std::min<int64_t>(kPiece, tokens.count() - first)),
+                [&](int, int32_t id) { text += tokenizer.decode(id); });
+  return text;
+}
+
 /// Returns the part of a "not the same text" message that explains how earlier versions read the
 /// data. For a folder made by prepare both reasons may apply: only its manifest knows the sources.
 std::string read_otherwise(bool json_lines, bool marks) {
@@ -54,21 +70,49 @@ std::string read_otherwise(const Corpus& corpus) {
       is_text && std::ranges::count(corpus.facts.texts, true, &FileFacts::has_mark) > 0);
 }
 
+/// Encodes texts with a tokenizer, extended for them if that is asked for.
+RunData encoded(const Tokenizer& known, const CharacterCounts& counts, const TrainOptions& options,
+                const std::string& train, const std::string& validation, std::vector<Note> notes,
+                std::string otherwise) {
+  const Tokenizer tokenizer = extended_on_demand(known, counts, options.extend_vocab);
+  return {tokenizer,
+          tokenizer.encode(train, options.data),
+          tokenizer.encode(validation, options.data),
+          std::move(notes),
+          describe_unknown(tokenizer, counts),
+          std::move(otherwise)};
+}
+
+CharacterCounts counts_of(const std::string& train, const std::string& validation,
+                          const std::string& name) {
+  CharacterCounts counts;
+  count_characters(train, name, counts);
+  count_characters(validation, name, counts);
+  return counts;
+}
+
 RunData load_prepared_data(const TrainOptions& options, const std::optional<Tokenizer>& known) {
   PreparedData data = load_prepared(options.data, known ? 0 : options.vocabulary);
-  const double characters = static_cast<double>(data.train.count() + data.validation.count());
-  const std::vector<Note> notes = {{fmt::format(
-      "read: {}, made by prepare: {:.0f} characters, {} of them for validation", options.data,
-      characters,
-      percent(static_cast<double>(data.validation.count()) / std::max(1., characters)))}};
+  if (!known) check_kind(options, data.tokenizer, options.data);
+  const double tokens = static_cast<double>(data.train.count() + data.validation.count());
+  const std::vector<Note> notes = {
+      {fmt::format("read: {}, made by prepare: {:.0f} {}, {} of them for validation", options.data,
+                   tokens, data.tokenizer.unit(),
+                   percent(static_cast<double>(data.validation.count()) / std::max(1., tokens)))}};
   const std::string otherwise = read_otherwise(true, true);
-  if (!known || *known == data.tokenizer)
-    return {std::move(data.tokenizer),
+  if (!known || *known == data.tokenizer)  // nothing is unknown
+    return {extended_on_demand(data.tokenizer, {}, options.extend_vocab),
             std::move(data.train),
             std::move(data.validation),
             notes,
             "",
             otherwise};
+  if (known->kind() != TokenKind::kCharacter || data.tokenizer.kind() != TokenKind::kCharacter) {
+    const std::string train = text_of(data.train, data.tokenizer),
+                      validation = text_of(data.validation, data.tokenizer);
+    return encoded(*known, counts_of(train, validation, options.data), options, train, validation,
+                   notes, otherwise);
+  }
   const CharacterCounts counts = characters_of(data);
   const Tokenizer tokenizer = extended_on_demand(*known, counts, options.extend_vocab);
   std::vector<int32_t> new_ids = {Tokenizer::kUnknown, Tokenizer::kPadding};
@@ -81,9 +125,7 @@ RunData load_prepared_data(const TrainOptions& options, const std::optional<Toke
 
 std::vector<Note> notes_of(const Corpus& corpus, const CharacterCounts& counts) {
   if (corpus.facts.texts.empty()) return {};
-  int64_t characters = 0;
-  for (const auto& [character, count] : counts) characters += count;
-  std::vector<Note> notes = describe(corpus.facts, characters);
+  std::vector<Note> notes = describe(corpus.facts, total(counts));
   if (!corpus.left_out.empty()) notes.push_back({describe(corpus.left_out)});
   notes.push_back(describe_split(corpus.asked, static_cast<int64_t>(corpus.train.size()),
                                  static_cast<int64_t>(corpus.validation.size())));
@@ -92,8 +134,8 @@ std::vector<Note> notes_of(const Corpus& corpus, const CharacterCounts& counts) 
 
 }  // namespace
 
-std::string describe(const DataFingerprint& data) {
-  return fmt::format("{} characters (CRC {:08x}) and {} for validation ({:08x})", data.train_tokens,
+std::string describe(const DataFingerprint& data, std::string_view unit) {
+  return fmt::format("{} {} (CRC {:08x}) and {} for validation ({:08x})", data.train_tokens, unit,
                      data.train_crc, data.validation_tokens, data.validation_crc);
 }
 
@@ -120,19 +162,18 @@ bool RunData::is(const DataFingerprint& other) const {
 }
 
 RunData load_data(const TrainOptions& options, const std::optional<Tokenizer>& known) {
+  if (known) check_kind(options, *known, "the checkpoint");
   if (is_prepared(options.data)) return load_prepared_data(options, known);
   const Corpus corpus = load_corpus(options.data, parse_validation_split(options.validation_split));
-  CharacterCounts counts;
-  count_characters(corpus.train, options.data, counts);
-  count_characters(corpus.validation, options.data, counts);
-  const Tokenizer tokenizer = known ? extended_on_demand(*known, counts, options.extend_vocab)
-                                    : Tokenizer(counts, options.vocabulary);
-  return {tokenizer,
-          tokenizer.encode(corpus.train, options.data),
-          tokenizer.encode(corpus.validation, options.data),
-          notes_of(corpus, counts),
-          describe_unknown(tokenizer, counts),
-          read_otherwise(corpus)};
+  const CharacterCounts counts = counts_of(corpus.train, corpus.validation, options.data);
+  const auto made = [&] {
+    return make_tokenizer(
+        options.tokenizer == "auto" ? TokenKind::kCharacter : parse_token_kind(options.tokenizer),
+        counts, [&](const auto& visit) { visit(corpus.train); }, std::ssize(corpus.train),
+        options.vocabulary);
+  };
+  return encoded(known ? *known : made(), counts, options, corpus.train, corpus.validation,
+                 notes_of(corpus, counts), read_otherwise(corpus));
 }
 
 int model_vocabulary(const Config& config, const Tokenizer& tokenizer) {
@@ -156,7 +197,8 @@ void check_same_data(const DataFingerprint& begun_with, const RunData& now,
         "{} is not the text that the run was begun with: {} now, {} then{}. Give the same --data "
         "and --val-split, or start a new run on this text "
         "from the checkpoint's weights with --init",
-        name, describe(now.fingerprint()), describe(begun_with), now.read_otherwise);
+        name, describe(now.fingerprint(), now.tokenizer.unit()),
+        describe(begun_with, now.tokenizer.unit()), now.read_otherwise);
 }
 
 }  // namespace mmrec

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "support/console.h"
@@ -19,8 +20,9 @@ struct DataFingerprint {
   bool operator==(const DataFingerprint&) const = default;
 };
 
-/// Returns "4800 characters (CRC 1234abcd) and 1200 for validation (5678ef90)".
-std::string describe(const DataFingerprint& data);
+/// Returns "4800 characters (CRC 1234abcd) and 1200 for validation (5678ef90)". `unit`: what the
+/// tokens are called.
+std::string describe(const DataFingerprint& data, std::string_view unit);
 
 /// Returns an absolute name for a text, valid from any working directory.
 std::string absolute_data(const std::string& data);
@@ -42,8 +44,9 @@ struct RunData {
 
 /// Reads options.data, or opens it if it is a folder made by `prepare`. Tokenizer: `known` (a
 /// checkpoint's) if given; with options.extend_vocab it gets additional ids for the text's other
-/// characters. Otherwise the folder's tokenizer, or a new one of the text's characters with at most
-/// options.vocabulary tokens.
+/// characters. Otherwise the folder's tokenizer, or a new one of the text, of the kind
+/// options.tokenizer with at most options.vocabulary tokens. Throws a UsageError if the tokenizer
+/// is of another kind than options.tokenizer.
 RunData load_data(const TrainOptions& options, const std::optional<Tokenizer>& known);
 
 /// Returns the number of ids that can be predicted: the tokenizer's size if the embedding is that

@@ -14,6 +14,7 @@
 #include "support/names.h"
 #include "support/strict_json.h"
 #include "train/data/split.h"
+#include "train/data/tokenizer.h"
 #include "train/run/learning_rate.h"
 #include "train/run/recipe.h"
 
@@ -179,6 +180,11 @@ std::span<const TrainOption> train_option_table() {
       {"vocab", &O::vocabulary,
        "auto: as many tokens as the text needs; or a number (default: the configuration's)", kAny,
        kIsFixed, kRun, kVocabulary},
+      {"tokenizer", &O::tokenizer,
+       "what a token of a text file is: char, a character; bytes; or bpe, pieces that "
+       "SentencePiece "
+       "finds in it; auto: that of the folder or of --init, else char",
+       kAny, kIsFixed},
       {"sample-every", &O::sample_every,
        "steps between samples of generated text, 0: only at the end", kFromZero},
       {"sample-tokens", &O::sample_tokens, "a sample's length, 0: no samples", kFromZero},
@@ -204,6 +210,7 @@ void check_options(const TrainOptions& o) {
           "given with --init, whose tokenizer it extends");
   check_algorithm(o.optimizer.algorithm);
   check_recipe(o.recipe);
+  if (o.tokenizer != "auto") parse_token_kind(o.tokenizer);
   parse_minimum_rate(o.minimum_rate, o.optimizer.learning_rate);
   parse_validation_split(o.validation_split);
   if (o.sequence > o.config.max_seq)

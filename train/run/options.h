@@ -23,6 +23,9 @@ struct TrainOptions {
   Config config;
   int vocabulary = 0;  ///< --vocab: limit of the tokenizer and rows of the embedding; 0: auto
   std::string data = "sample";
+  /// of a text file: char, bytes or bpe (see TokenKind); auto: the prepared folder's or the
+  /// checkpoint's, else char
+  std::string tokenizer = "auto";
   std::filesystem::path out;
   bool overwrite = false;
   /// checkpoint that gives a new run its weights, configuration and tokenizer; "": none

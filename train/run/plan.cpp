@@ -149,8 +149,9 @@ Plan plan_of_one_size(const TrainOptions& options, const RunData& data, double p
     tokens_at_once += Evaluation::tokens_at_once(evaluated, window);
   }
   plan.program = program_bytes(config, tokens_at_once);
-  plan.train_characters = data.train.count();
-  plan.validation_characters = data.validation.count();
+  plan.train_tokens = data.train.count();
+  plan.validation_tokens = data.validation.count();
+  plan.unit = data.tokenizer.unit();
   plan.steps = total_steps(options, order.steps_per_epoch());
   plan.steps_per_epoch = order.steps_per_epoch();
   plan.options.warmup = warmup_steps(options, plan.steps);
@@ -257,8 +258,8 @@ std::string text_of(const Plan& plan) {
 
   text += "\nrun\n";
   line("  data", options.data,
-       fmt::format("{} characters and {} for validation", thousands(plan.train_characters),
-                   thousands(plan.validation_characters)));
+       fmt::format("{} {} and {} for validation", thousands(plan.train_tokens), plan.unit,
+                   thousands(plan.validation_tokens)));
   line("  steps", thousands(plan.steps),
        fmt::format("of {} tokens, {} an epoch", thousands(plan.tokens_per_step),
                    thousands(plan.steps_per_epoch)));
@@ -299,8 +300,8 @@ nlohmann::ordered_json json_of(const Plan& plan) {
           {"flops_per_token", plan.flops_per_token},
           {"product_flops_per_second", plan.product_rate},
           {"tokens_per_second", plan.tokens_per_second},
-          {"train_characters", plan.train_characters},
-          {"val_characters", plan.validation_characters},
+          {fmt::format("train_{}", plan.unit), plan.train_tokens},
+          {fmt::format("val_{}", plan.unit), plan.validation_tokens},
           {"steps", plan.steps},
           {"steps_per_epoch", plan.steps_per_epoch},
           {"warmup", plan.options.warmup},

@@ -27,7 +27,8 @@ struct Plan {
   double flops_per_token = 0;
   double product_rate = 0;  ///< of matrix products on this machine, FLOP/s
   double tokens_per_second = 0;
-  int64_t train_characters = 0, validation_characters = 0;
+  int64_t train_tokens = 0, validation_tokens = 0;
+  const char* unit = "";  ///< what the tokens of the text are called
   int64_t steps = 0, steps_per_epoch = 0, tokens_per_step = 0;
   std::string recipe = {};          ///< what apply_recipe() says, or ""
   std::string warmup_warning = {};  ///< "" if the warm-up is shorter than the run

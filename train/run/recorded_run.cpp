@@ -162,7 +162,7 @@ void RecordedRun::describe(const RunStart& start, const std::string& growth) {
   if (!start.checkpoint) return;
   const Checkpoint& checkpoint = *start.checkpoint;
   if (!start.resumes())
-    return log_.line(fmt::format("weights and tokenizer from {}, step {}; {} characters added",
+    return log_.line(fmt::format("weights and tokenizer from {}, step {}; {} tokens added",
                                  checkpoint.folder.string(), checkpoint.state.step,
                                  trainer_.tokenizer().size() - checkpoint.tokenizer.size()));
   const std::string changes =

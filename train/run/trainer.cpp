@@ -11,6 +11,7 @@
 #include "support/error.h"
 #include "support/stopwatch.h"
 #include "train/infer/text_generator.h"
+#include "train/infer/whole_characters.h"
 #include "train/run/log.h"
 
 namespace mmrec {
@@ -156,6 +157,7 @@ Sample Trainer::sample() {
   const Context::Use use(context_);
   const Tokenizer& tokenizer = data_.tokenizer;
   Sample sample;
+  WholeCharacters characters;
   do_part(TrainingProgress::kSample, [&] {
     try {
       TextGenerator generator(config(), tokenizer.size(), parameters_, options_.seed,
@@ -163,12 +165,13 @@ Sample Trainer::sample() {
       generator.read_prompt(neutral_prompt(tokenizer));
       for (int64_t i = 0; i < options_.sample_tokens; ++i) {
         const std::span<const int32_t> ids = generator.choose();
-        sample.text += tokenizer.decode(ids);
+        sample.text += characters.pass(tokenizer.decode(ids));
         generator.read(ids);
       }
     } catch (const Error& error) {
       sample.problem = error.what();
     }
+    sample.text += characters.rest();
   });
   return sample;
 }
@@ -184,7 +187,7 @@ std::vector<Note> Trainer::description() const {
   notes.push_back({fmt::format(
       "data: {}: {} windows of {}, {}{}{} in all; validation: {}", options_.data, windows_.count(),
       options_.sequence, order_.steps_per_epoch(), kStepsInAll, steps(),
-      evaluation_ ? fmt::format("{} characters", evaluation_->tokens()) : "none")});
+      evaluation_ ? fmt::format("{} {}", evaluation_->tokens(), data_.tokenizer.unit()) : "none")});
   notes.push_back({"learning rate: " + rate_.describe()});
   if (const std::string warning = rate_.warning(); !warning.empty())
     notes.push_back({warning, Style::kWarning});

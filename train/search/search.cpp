@@ -303,6 +303,11 @@ Settings with_defaults(const SearchOptions& options) {
   for (const GridAxis& grid : options.space.grids) tried.insert(grid.name);
   for (const RangeAxis& range : options.space.ranges) tried.insert(range.name);
   for (const std::string& name : tried) check_name(name);
+  if (tried.contains("tokenizer"))
+    fail_usage(
+        "tokenizer: the losses of different tokens do not compare; search with one, and compare "
+        "the "
+        "bits per byte of the best runs");
   for (const auto& [name, value] : common) {
     check_name(name);
     if (tried.contains(name)) fail_usage("--{} {}: it is among what the search tries", name, value);
@@ -340,7 +345,8 @@ Sources sources_of(const SearchSpace& space, const Settings& common) {
   for_each("data", {source.data}, [&](const std::string& name) {
     source.data = name;
     const RunData data = load_data(source, std::nullopt);
-    sources.texts[name] = {describe(data.fingerprint()), data.read_otherwise, data.notes};
+    sources.texts[name] = {describe(data.fingerprint(), data.tokenizer.unit()), data.read_otherwise,
+                           data.notes};
   });
   for_each("init", {}, [&](const std::string& name) {
     sources.weights[name] = Checkpoint(fs::path(name)).describe_weights();

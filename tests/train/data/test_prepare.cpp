@@ -454,6 +454,38 @@ TEST_F(Prepare, DoesNotReadItsOwnResult) {
   EXPECT_EQ(read_file(out_ / "train.txt"), train);
 }
 
+TEST_F(Prepare, TokensOfBytesAndPieces) {
+  std::string text = long_text();
+  text.resize(text.rfind('\n', 100'000));
+  PrepareOptions asked = options({write("text", text)});
+  std::set<int64_t> counts;
+  for (const auto& [kind, file] : {std::pair(TokenKind::kByte, "tokenizer.json"),
+                                   {TokenKind::kPiece, "tokenizer.model"},
+                                   {TokenKind::kCharacter, "tokenizer.json"}}) {
+    SCOPED_TRACE(name_of(kind));
+    asked.tokens = kind;
+    asked.out = out_ = directory_ / "data" / file;
+    const nlohmann::ordered_json manifest = run(asked);  // characters replace bytes
+    EXPECT_EQ(manifest["inputs"]["tokenizer"], name_of(kind));
+    EXPECT_EQ(entries(out_), (std::set<std::string>{"train.txt", "val.txt", file, "train.tokens",
+                                                    "val.tokens", "manifest.json"}));
+    const PreparedData data = load_prepared(out_, 0);
+    EXPECT_EQ(data.tokenizer.kind(), kind);
+    EXPECT_TRUE(text_of(data.tokenizer, data.train) + text_of(data.tokenizer, data.validation) ==
+                text);
+    EXPECT_TRUE(text_of(data.tokenizer, data.train) == read_file(out_ / "train.txt"));
+    counts.insert(data.train.count());
+    EXPECT_EQ(run(asked), manifest);
+    EXPECT_NE(output().find("is up to date"), std::string::npos);
+  }
+  EXPECT_EQ(counts.size(), 3u);
+  asked.tokens = TokenKind::kPiece;
+  expect_error<UsageError>([&] { run(asked); }, {out_.string(), "not of bpe", "a new folder"});
+  asked.tokens = TokenKind::kByte;
+  asked.vocabulary = 100;
+  expect_error<UsageError>([&] { run(asked); }, {"100", "258"});
+}
+
 TEST_F(Prepare, ManifestDescribesSourcesAndResults) {
   const nlohmann::ordered_json manifest = run(options({write("text", "abc\n")}));
   EXPECT_EQ(nlohmann::ordered_json::parse(read_file(out_ / "manifest.json")), manifest);

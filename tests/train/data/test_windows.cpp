@@ -29,9 +29,8 @@ TEST(Windows, Count) {
   EXPECT_EQ(WindowSet(counting(8), 4, "the text").count(), 1);
   EXPECT_EQ(WindowSet(counting(9), 4, "the text").count(), 2);
   expect_error<UsageError>([] { WindowSet(counting(4), 4, "the training text"); },
-                           {"the training text has 4 characters", "needs 5", "--seq"});
-  expect_error<UsageError>([] { WindowSet(counting(0), 4, "the training text"); },
-                           {"0 characters"});
+                           {"the training text has 4 tokens", "needs 5", "--seq"});
+  expect_error<UsageError>([] { WindowSet(counting(0), 4, "the training text"); }, {"0 tokens"});
   expect_error<UsageError>([] { WindowSet(counting(4), 0, "the text"); }, {"window of 0"});
 }
 

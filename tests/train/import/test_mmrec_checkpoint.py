@@ -311,6 +311,19 @@ class Safetensors(Case):
             parts=["no tensor embedding.weight", "fc.weight"],
         )
 
+    def test_other_tokens_are_not_exported(self):
+        for tokenizer, what in (("bytes", "bytes"), ("bpe", "pieces")):
+            run = self.folder / tokenizer
+            self.succeed(
+                *(BIN / "train", "--data", self.text, "--vocab", "auto", "--out", run),
+                *("--tokenizer", tokenizer, "--set", "dim=16", "--set", "layers=1"),
+                *("--set", "heads=2", "--recipe", "documented", "--seq", "16", "--steps", "1"),
+            )
+            self.refuse(
+                *(sys.executable, SCRIPT, "export", run / "best_model", self.folder / "out.pt"),
+                parts=[what, "only models of characters"],
+            )
+
     def test_configuration(self):
         file = self.file_of(
             self.weights(),

@@ -14,6 +14,7 @@
 #include "tests/common/temporary_directory.h"
 #include "train/infer/stop_strings.h"
 #include "train/infer/text_generator.h"
+#include "train/infer/whole_characters.h"
 
 namespace mmrec {
 namespace {
@@ -85,6 +86,26 @@ TEST(Sampler, MinPKeepsWhatIsNearTheMostProbable) {
   expect_close(chosen({.temperature = 1, .min_p = part(2) - 1e-6}), softmax({2, 4, 6}));
   expect_close(chosen({.temperature = 1, .min_p = part(2) + 1e-6}), softmax({4, 6}));
   expect_close(chosen({.temperature = 1, .min_p = 1}), softmax({4}));
+}
+
+TEST(WholeCharacters, HoldBackUnfinishedOnes) {
+  WholeCharacters characters;
+  EXPECT_EQ(characters.pass("a\xf0\x9f"), "a");
+  EXPECT_EQ(characters.pass("\xa6"), "");
+  EXPECT_EQ(characters.pass("\x8a\xc3"), "\U0001F98A");
+  EXPECT_EQ(characters.pass("\xa9 b"), "é b");
+  EXPECT_EQ(characters.rest(), "");
+}
+
+TEST(WholeCharacters, WhatIsNoCharacterIsReplaced) {
+  WholeCharacters characters;
+  EXPECT_EQ(characters.pass("a\x80z"), "a\uFFFDz");
+  EXPECT_EQ(characters.pass("\xe2\x82"), "");
+  EXPECT_EQ(characters.pass("z"), "\uFFFDz");
+  EXPECT_EQ(characters.pass("\xed\xa0\x80."), "\uFFFD.") << "half a UTF-16 pair";
+  EXPECT_EQ(characters.pass("\xf0\x9f\xa6"), "");
+  EXPECT_EQ(characters.rest(), "\uFFFD") << "one character without its end";
+  EXPECT_EQ(characters.rest(), "");
 }
 
 TEST(StopStrings, EndTheTextBeforeThem) {

@@ -1146,6 +1146,94 @@ TEST_F(Programs, FullDiskCostsNoEarlierCheckpoint) {
   }
 }
 
+/// What is done with a text works with tokens of bytes and of pieces.
+TEST_F(Programs, OtherTokenizers) {
+  const std::string text = (directory_ / "play.txt").string();
+  for (const std::string tokenizer : {"bytes", "bpe"}) {
+    SCOPED_TRACE(tokenizer);
+    const bool is_bpe = tokenizer == "bpe";
+    const std::string unit = is_bpe ? "tokens" : "bytes",
+                      folder = (directory_ / ("data_" + tokenizer)).string(),
+                      vocabulary = is_bpe ? "320" : "auto";
+    const Outcome prepared = run("prepare", {"--input-file", text, "--out", folder, "--tokenizer",
+                                             tokenizer, "--vocab", vocabulary});
+    ASSERT_EQ(prepared.code, 0) << prepared.errors;
+    EXPECT_NE(prepared.output.find("as text: 3000 characters"), std::string::npos);
+    EXPECT_NE(prepared.output.find(unit + " for training"), std::string::npos) << prepared.output;
+
+    // The same run from the folder and from the text, also when it is resumed.
+    const fs::path run_of_text = directory_ / ("text_" + tokenizer),
+                   run_of_folder = directory_ / ("folder_" + tokenizer);
+    Options of_folder = small_run().set("--data", folder).set("--out", run_of_folder.string());
+    Options of_text = small_run().set("--tokenizer", tokenizer).set("--out", run_of_text.string());
+    if (is_bpe) of_text.set("--vocab", "320"), of_folder.set("--vocab", "320");
+    ASSERT_EQ(train(of_folder).code, 0);
+    const Outcome begun = train(of_text.set("--steps", "2"));
+    ASSERT_EQ(begun.code, 0) << begun.errors;
+    const Outcome resumed =
+        run("train", {"--resume", "--out", run_of_text.string(), "--steps", "3", "--threads", "1"});
+    ASSERT_EQ(resumed.code, 0) << resumed.errors;
+    EXPECT_EQ(Checkpoint(run_of_text / "final_checkpoint").tokenizer,
+              Checkpoint(run_of_folder / "final_checkpoint").tokenizer);
+    EXPECT_EQ(read_file(run_of_text / "final_checkpoint/model.safetensors"),
+              read_file(run_of_folder / "final_checkpoint/model.safetensors"));
+    EXPECT_EQ(fs::exists(run_of_text / "final_checkpoint/tokenizer.model"), is_bpe);
+    EXPECT_EQ(fs::exists(run_of_text / "final_checkpoint/tokenizer.json"), !is_bpe);
+    expect_failed(train(of_folder.set("--tokenizer", "char").set("--out", "other")), 2,
+                  {"--tokenizer char", folder, tokenizer});
+    expect_failed(run("train", {"--resume", "--out", run_of_text.string(), "--tokenizer", "char"}),
+                  2, {"--tokenizer char", "begun with " + tokenizer});
+
+    const auto evaluated = [&](const std::string& data) {
+      const Outcome outcome =
+          run("evaluate", {"--checkpoint", run_of_text.string(), "--data", data, "--json"});
+      EXPECT_EQ(outcome.code, 0) << outcome.errors;
+      return nlohmann::json::parse(outcome.output);
+    };
+    const nlohmann::json figures = evaluated(text);
+    EXPECT_GT(figures[unit], 0);
+    EXPECT_FALSE(figures.contains("bits_per_character"));
+    const double bits = figures["loss"].get<double>() / std::log(2);
+    if (is_bpe)
+      EXPECT_LT(figures["bits_per_byte"], bits);
+    else
+      EXPECT_DOUBLE_EQ(figures["bits_per_byte"], bits);
+    // A folder with tokens of its own is read as its text.
+    const std::string characters = (directory_ / "data_char").string();
+    run("prepare", {"--input-file", text, "--out", characters});
+    EXPECT_EQ(evaluated(characters)["loss"], figures["loss"]);
+
+    const std::string checkpoint = run_of_text.string(),
+                      state = (directory_ / ("state_" + tokenizer)).string();
+    const Options prompt = {{"--checkpoint", checkpoint}, {"--prompt", "O \U0001F98A"}};
+    const Outcome said = generate(Options(prompt).set("--state", state));
+    EXPECT_EQ(said.code, 0) << said.errors;
+    EXPECT_EQ(said.errors, "");
+    EXPECT_EQ(said.output.substr(0, 6), "O \U0001F98A");
+    EXPECT_NO_THROW(check_utf8(said.output, "the text"));
+    EXPECT_EQ(generate(Options(prompt).set("--state", state)).code, 0);
+    Arguments json = {"--json", "--samples", "3", "--tokens", "50", "--temperature", "3"};
+    for (const std::string& word : prompt.arguments()) json.push_back(word);
+    const Outcome texts = run("generate", json);
+    EXPECT_EQ(nlohmann::json::parse(texts.output)["texts"].size(), 3u) << texts.errors;
+    const Outcome talk = run(
+        "generate", {"--checkpoint", checkpoint, "--interactive", "--tokens", "9"}, {}, "é\n\n");
+    EXPECT_EQ(talk.code, 0) << talk.errors;
+
+    Options next =
+        small_run().set("--init", checkpoint).set("--out", run_of_text.string() + "_next");
+    Arguments init;
+    for (const std::string& word : next.arguments()) init.push_back(word);
+    init.erase(std::ranges::find(init, "--vocab"), std::ranges::find(init, "--vocab") + 2);
+    EXPECT_EQ(run("train", init).code, 0);
+    init.insert(init.end(), {"--extend-vocab", "--overwrite"});
+    expect_failed(run("train", init), 2, {"--extend-vocab", "nothing is unknown"});
+    EXPECT_EQ(run("report", {checkpoint}).code, 0);
+  }
+  expect_failed(train(small_run().set("--tokenizer", "words")), 2,
+                {"words", "char, bytes and bpe"});
+}
+
 /// The same text with the same split gives the same run, from the file or from a folder made of it.
 TEST_F(Programs, PreparedDataTrainsLikeTheText) {
   const fs::path folder = directory_ / "data/play", text = directory_ / "play.txt";
@@ -1519,7 +1607,7 @@ TEST_F(Programs, EvaluateReproducesTheValidation) {
   std::ofstream(directory_ / "play.txt") << play();
 
   expect_failed(evaluate({"--part", "al"}), 2, {"--part", "al"});
-  expect_failed(evaluate({"--val-split", "0"}), 2, {"--part validation", "not two characters"});
+  expect_failed(evaluate({"--val-split", "0"}), 2, {"--part validation", "not two tokens"});
   expect_failed(run("evaluate", {"--checkpoint", out().string(), "--data", "missing.txt"}), 1,
                 {"missing.txt", "No such file"});
   expect_failed(run("evaluate", {"--checkpoint", "missing", "--data", "sample"}), 1,
@@ -2259,6 +2347,7 @@ TEST_F(Searches, RefuseWrongUse) {
   expect_refused({"--grid", "lr"}, {"--grid lr", "name=value"});
   expect_refused({"--grid", "lrr=1"}, {"lrr", "did you mean lr?"});
   expect_refused({"--grid", "out=a,b"}, {"out", "neither an option"});
+  expect_refused({"--grid", "tokenizer=char,bpe"}, {"tokenizer", "do not compare"});
   expect_refused({"--grid", "steps=1,2"}, {"--steps 3", "among what the search tries"});
   expect_refused({"--range", "lr=1e-4:1e-3"}, {"--range lr", "--random"});
   expect_refused({"--grid", "lr=1", "--grid", "lr=2"}, {"lr is given twice"});

@@ -812,7 +812,7 @@ TEST_F(Training, StartsFromACheckpointsWeightsAndTokenizer) {
   const std::string log = read_file(second.out / "training_output.log");
   for (const char* part : {"53 of 3053 characters (1.74 %)",
                            "3 different ones, # U+0023 (50), € U+20AC (2), ß U+00DF (1)",
-                           "--extend-vocab would add them", "step 20; 0 characters added"})
+                           "--extend-vocab would add them", "step 20; 0 tokens added"})
     EXPECT_NE(log.find(part), log.npos) << part << " is not in: " << log;
 
   second.out = directory_ / "extended";
