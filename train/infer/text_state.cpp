@@ -26,13 +26,28 @@ Number number_field(const SafetensorsFile& content, const PathAt& file, const ch
   return *number;
 }
 
+IntTensor ids_of(const std::vector<int32_t>& ids) {
+  return {const_cast<int32_t*>(ids.data()), {static_cast<int>(ids.size())}};
+}
+
+std::vector<int32_t> read_ids(const SafetensorsFile& content, const PathAt& file,
+                              const char* name) {
+  const TensorEntry& entry = content.find(name);
+  if (entry.shape.size() != 1)
+    fail("{} is no text's state: '{}' is no list", file.shown().string(), name);
+  std::vector<int32_t> ids(entry.bytes / sizeof(int32_t));
+  content.read(name, ids_of(ids));
+  return ids;
+}
+
 }  // namespace
 
 void save_text_state(const PathAt& file, const TextState& state, const std::string& weights) {
   const Tensor values(const_cast<float*>(state.values.data()), {state.layers, state.width});
-  const IntTensor recent(const_cast<int32_t*>(state.recent.data()),
-                         {static_cast<int>(state.recent.size())});
-  write_safetensors(file, {{"state", to_store(values)}, {"recent", to_store(recent)}},
+  write_safetensors(file,
+                    {{"state", to_store(values)},
+                     {"recent", to_store(ids_of(state.recent))},
+                     {"unread", to_store(ids_of(state.unread))}},
                     {{"weights", weights},
                      {"tokens", std::to_string(state.tokens)},
                      {"draws", std::to_string(state.draws)}});
@@ -45,17 +60,17 @@ TextState load_text_state(const PathAt& file, const std::string& weights) {
         "{} is the state of a text by other weights ({}; these are {}); go on with that checkpoint,"
         " or choose another file",
         file.shown().string(), others, weights);
-  const TensorEntry &values = content.find("state"), &recent = content.find("recent");
-  if (values.shape.size() != 2 || recent.shape.size() != 1)
-    fail("{} is no text's state: its tensors have other shapes", file.shown().string());
+  const TensorEntry& values = content.find("state");
+  if (values.shape.size() != 2)
+    fail("{} is no text's state: 'state' is no matrix", file.shown().string());
   TextState state{.layers = static_cast<int>(values.shape[0]),
                   .width = static_cast<int>(values.shape[1]),
                   .values = std::vector<float>(values.bytes / sizeof(float)),
-                  .recent = std::vector<int32_t>(recent.bytes / sizeof(int32_t)),
+                  .recent = read_ids(content, file, "recent"),
+                  .unread = read_ids(content, file, "unread"),
                   .tokens = number_field<int64_t>(content, file, "tokens"),
                   .draws = number_field<uint64_t>(content, file, "draws")};
   content.read("state", Tensor(state.values.data(), {state.layers, state.width}));
-  content.read("recent", IntTensor(state.recent.data(), {static_cast<int>(state.recent.size())}));
   return state;
 }
 

@@ -13,6 +13,7 @@ struct TextState {
   int layers = 0, width = 0;
   std::vector<float> values = {};    ///< the recurrent state, [layers][width]
   std::vector<int32_t> recent = {};  ///< the last tokens, as many as the repetition window had
+  std::vector<int32_t> unread = {};  ///< tokens of the text that `values` do not know yet
   int64_t tokens = 0;                ///< of the text so far
   uint64_t draws = 0;                ///< random numbers that were used
 };

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "runtime/threads.h"
+#include "support/atomic_file.h"
 #include "support/console.h"
 #include "support/error.h"
 #include "support/names.h"
@@ -40,7 +41,7 @@ struct Request {
   Sampling sampling;
 };
 
-/// Replaces \\n, \\t and \\\\ by what they stand for. Throws a UsageError for another character
+/// Replaces \n, \t and \\ by what they stand for. Throws a UsageError for another character
 /// after a backslash.
 std::string unescaped(std::string_view text) {
   std::string result;
@@ -107,7 +108,7 @@ class Display {
 };
 
 void print_json(const Request& request, const Checkpoint& checkpoint,
-                const std::vector<std::string>& texts, double seconds) {
+                const std::vector<std::string>& texts, int64_t generated, double seconds) {
   const Sampling& sampling = request.sampling;
   const nlohmann::ordered_json result = {
       {"checkpoint", text_of_name(checkpoint.folder.string())},
@@ -124,49 +125,71 @@ void print_json(const Request& request, const Checkpoint& checkpoint,
       {"stop", request.stops},
       {"seed", sampling.seed},
       {"seconds", seconds},
-      {"tokens_per_second", static_cast<double>(request.tokens * request.samples) / seconds}};
+      {"tokens_per_second", static_cast<double>(generated) / seconds}};
   print(stdout, result.dump(2) + "\n");
 }
 
+/// What continue_texts() has done.
+struct Continued {
+  int64_t tokens = 0;                ///< of all samples together
+  std::vector<int32_t> unread = {};  ///< the first sample's last token, which no model has read yet
+};
+
 /// Adds text to each sample until it has its tokens or a stop. show(sample, text) gets it piece by
-/// piece. `to_the_end`: the generator also reads the last token, so that a text can follow.
+/// piece.
 template <class Show>
-void continue_texts(const Request& request, const Tokenizer& tokenizer, TextGenerator& generator,
-                    bool to_the_end, Show show) {
+Continued continue_texts(const Request& request, const Tokenizer& tokenizer,
+                         TextGenerator& generator, Show show) {
   std::vector<StopStrings> stops(request.samples, StopStrings(request.stops));
   std::vector<WholeCharacters> characters(request.samples);
   const auto all_ended = [&] { return std::ranges::all_of(stops, &StopStrings::found); };
+  Continued result;
+  std::vector<int32_t> chosen;
   for (int64_t i = 0; i < request.tokens && !all_ended() && !std::ferror(stdout); ++i) {
-    const std::span<const int32_t> chosen = generator.choose();
-    for (int b = 0; b < request.samples; ++b)
+    if (i > 0) generator.read(chosen);
+    const std::span<const int32_t> next = generator.choose();
+    chosen.assign(next.begin(), next.end());
+    for (int b = 0; b < request.samples; ++b) {
+      result.tokens += !stops[b].found();
       show(b, stops[b].pass(characters[b].pass(tokenizer.decode(chosen[b]))));
-    if (to_the_end || (i + 1 < request.tokens && !all_ended())) generator.read(chosen);
+    }
   }
   for (int b = 0; b < request.samples; ++b)
     show(b, stops[b].pass(characters[b].rest()) + stops[b].rest());
+  if (!chosen.empty()) result.unread = {chosen[0]};
+  return result;
 }
 
-/// Reads a line, lets the model go on, and again, until the input ends. save() is called after
+/// Reads a line, lets the model go on, and again, until the input ends. A line that cannot be read
+/// is told and left out. unread: what comes before the first line. save(unread) is called after
 /// each turn.
 template <class Save>
 void converse(const Request& request, const Tokenizer& tokenizer, TextGenerator& generator,
-              bool quiet, Save save) {
+              std::vector<int32_t> unread, bool quiet, Save save) {
   const bool asks = ::isatty(STDIN_FILENO) == 1;
   Display display;
   std::string line;
-  for (bool first = true;; first = false) {
+  for (bool first = true;;) {
     if (asks) print(stdout, "> ");
     if (!std::getline(std::cin, line)) break;
-    const std::vector<int32_t> ids =
-        known_ids((request.escapes ? unescaped(line) : line) + "\n", tokenizer, "input", quiet);
-    if (first)
+    std::vector<int32_t> ids = unread;
+    try {
+      const std::string text = (request.escapes ? unescaped(line) : line) + "\n";
+      const std::vector<int32_t> of_line = known_ids(text, tokenizer, "input", quiet);
+      ids.insert(ids.end(), of_line.begin(), of_line.end());
+    } catch (const Error& error) {
+      print_warning(error.what());
+      continue;
+    }
+    if (std::exchange(first, false))
       generator.read_prompt(ids);
     else
       for (const int32_t id : ids) generator.read(std::span(&id, 1));
-    continue_texts(request, tokenizer, generator, true,
-                   [&](int, std::string_view text) { display.show(text); });
+    unread = continue_texts(request, tokenizer, generator, [&](int, std::string_view text) {
+               display.show(text);
+             }).unread;
     display.show("\n");
-    save();
+    save(unread);
   }
   if (asks) print(stdout, "\n");
 }
@@ -195,34 +218,46 @@ void generate(Request& request, bool quiet) {
   TextGenerator generator(
       checkpoint.config, tokenizer.size(), parameters, checkpoint.state.seed, request.sampling,
       samples, checkpoint.state.progress ? checkpoint.state.progress->options.sequence : 0);
-  if (!request.state.empty() && std::filesystem::exists(request.state))
-    generator.go_on(load_text_state(request.state, checkpoint.describe_weights()));
-  const auto save = [&] {
-    if (!request.state.empty())
-      save_text_state(request.state, generator.state(), checkpoint.describe_weights());
+  std::vector<int32_t> ids;  // to read first
+  if (!request.state.empty()) {
+    check_writable(request.state);
+    if (std::filesystem::exists(request.state)) {
+      const TextState state = load_text_state(request.state, checkpoint.describe_weights());
+      generator.go_on(state);
+      ids = state.unread;
+    }
+  }
+  const auto save = [&](const std::vector<int32_t>& unread) {
+    if (request.state.empty()) return;
+    TextState state = generator.state();
+    state.unread = unread;
+    save_text_state(request.state, state, checkpoint.describe_weights());
   };
   if (request.interactive) {
     if (request.stops.empty()) request.stops = {"\n\n"};
-    return converse(request, tokenizer, generator, quiet, save);
+    return converse(request, tokenizer, generator, std::move(ids), quiet, save);
   }
 
-  const std::vector<int32_t> ids = prompt_ids(request, tokenizer, quiet);
+  if (ids.empty() || request.prompt_is_given) {
+    const std::vector<int32_t> prompt = prompt_ids(request, tokenizer, quiet);
+    ids.insert(ids.end(), prompt.begin(), prompt.end());
+  }
   const bool streams = samples == 1 && !request.json;
   Display display;
   const Stopwatch time;
   generator.read_prompt(ids);
   if (streams) display.show(request.prompt);
   std::vector<std::string> texts(samples);
+  Continued continued;
   std::exception_ptr problem;  // what there is of the texts is shown before it, but not as JSON
   try {
-    continue_texts(request, tokenizer, generator, !request.state.empty(),
-                   [&](int b, std::string_view text) {
-                     if (streams)
-                       display.show(text);
-                     else
-                       texts[b] += text;
-                   });
-    save();
+    continued = continue_texts(request, tokenizer, generator, [&](int b, std::string_view text) {
+      if (streams)
+        display.show(text);
+      else
+        texts[b] += text;
+    });
+    save(continued.unread);
   } catch (const Error&) {
     problem = std::current_exception();
   }
@@ -231,7 +266,7 @@ void generate(Request& request, bool quiet) {
   if (streams)
     display.show("\n");
   else if (request.json)
-    print_json(request, checkpoint, texts, time.seconds());
+    print_json(request, checkpoint, texts, continued.tokens, time.seconds());
   else
     for (int b = 0; b < samples; ++b)
       display.show(fmt::format("{}--- sample {} of {} ---\n{}{}\n", b > 0 ? "\n" : "", b + 1,

@@ -913,7 +913,6 @@ TEST_F(Programs, TrainHasARecipe) {
       train(Options(own).set("--time", "2s").set("--out", (directory_ / "timed").string()));
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   EXPECT_EQ(timed.code, 0) << timed.errors;
-  EXPECT_GT(took.count(), 0.5);
   EXPECT_LT(took.count(), 20) << "two seconds, on a machine that has other work";
   EXPECT_NE(timed.output.find("recipe: "), std::string::npos) << timed.output;
 
@@ -1722,6 +1721,24 @@ TEST_F(Programs, GenerateConverses) {
   EXPECT_EQ(second.code, 0) << second.errors;
   EXPECT_EQ(first.output + second.output, both.output) << "the state is saved between the turns";
   EXPECT_EQ(converse({}, "").output, "");
+  const Outcome odd = converse({}, "ROMEO\n\xff\nJULIET\n");
+  EXPECT_EQ(odd.code, 0) << "a line that cannot be read ends nothing";
+  EXPECT_EQ(odd.output, both.output);
+  EXPECT_NE(odd.errors.find("0xff"), std::string::npos) << odd.errors;
+  expect_failed(converse({"--state", (directory_ / "none/state").string()}, "ROMEO\n"), 1,
+                {"none"});
+
+  // Twice ten tokens are as good as twenty.
+  const std::string half = (directory_ / "half").string();
+  const auto greedy = [&](Arguments more) {
+    Arguments arguments = {"--checkpoint", out().string(), "--threads", "1", "--greedy"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run("generate", arguments).output;
+  };
+  std::string halves = greedy({"--prompt", "ROMEO", "--tokens", "10", "--state", half});
+  halves.pop_back();
+  halves += greedy({"--tokens", "10", "--state", half});
+  EXPECT_EQ(halves, greedy({"--prompt", "ROMEO", "--tokens", "20"}));
 
   expect_failed(converse({"--prompt", "a"}, ""), 2, {"--interactive", "--prompt"});
   expect_failed(converse({"--samples", "2"}, ""), 2, {"--samples 2", "--interactive"});
