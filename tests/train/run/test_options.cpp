@@ -34,6 +34,7 @@ TrainOptions all_changed() {
   options.optimizer.learning_rate = 0.5f;
   options.optimizer.algorithm = "muon";
   options.recipe = "text";
+  options.tokenizer = "bytes";
   return options;
 }
 
