@@ -48,14 +48,11 @@ Tokens Tokens::translated(std::vector<int32_t> new_ids) const {
 }
 
 double bytes_per_token(const Tokens& tokens, const Tokenizer& tokenizer) {
-  constexpr int kPiece = 1 << 20;
   std::vector<int64_t> lengths;
   for (int32_t id = 0; id < tokenizer.size(); ++id)
     lengths.push_back(std::ssize(tokenizer.decode(id)));
   int64_t bytes = 0;
-  for (int64_t first = 0; first < tokens.count(); first += kPiece)
-    tokens.read(first, static_cast<int>(std::min<int64_t>(kPiece, tokens.count() - first)),
-                [&](int, int32_t id) { bytes += lengths.at(static_cast<size_t>(id)); });
+  tokens.for_each([&](int32_t id) { bytes += lengths.at(static_cast<size_t>(id)); });
   return tokens.count() == 0 ? 1 : static_cast<double>(bytes) / static_cast<double>(tokens.count());
 }
 

@@ -49,6 +49,15 @@ class Tokens {
     }
   }
 
+  /// Calls visit(id) for all ids, in their order.
+  template <class Visit>
+  void for_each(Visit visit) const {
+    constexpr int64_t kPiece = 1 << 20;
+    for (int64_t first = 0; first < count_; first += kPiece)
+      read(first, static_cast<int>(std::min(kPiece, count_ - first)),
+           [&](int, int32_t id) { visit(id); });
+  }
+
  private:
   /// `begin` is the index i of the first id.
   template <class Id, class Visit>

@@ -16,12 +16,9 @@ namespace {
 
 /// Counts the characters of a prepared text. Ids that are not characters are skipped.
 CharacterCounts characters_of(const PreparedData& data) {
-  constexpr int kPiece = 1 << 20;
   std::vector<int64_t> occurrences(static_cast<size_t>(data.tokenizer.size()));
   for (const Tokens& tokens : {data.train, data.validation})
-    for (int64_t first = 0; first < tokens.count(); first += kPiece)
-      tokens.read(first, static_cast<int>(std::min<int64_t>(kPiece, tokens.count() - first)),
-                  [&](int, int32_t id) { ++occurrences.at(static_cast<size_t>(id)); });
+    tokens.for_each([&](int32_t id) { ++occurrences.at(static_cast<size_t>(id)); });
   CharacterCounts counts;
   for (int32_t id = Tokenizer::kMinSize - 1; id < data.tokenizer.size(); ++id)
     if (const int64_t count = occurrences[static_cast<size_t>(id)]; count > 0) {
@@ -44,11 +41,8 @@ void check_kind(const TrainOptions& options, const Tokenizer& tokenizer, std::st
 }
 
 std::string text_of(const Tokens& tokens, const Tokenizer& tokenizer) {
-  constexpr int kPiece = 1 << 20;
   std::string text;
-  for (int64_t first = 0; first < tokens.count(); first += kPiece)
-    tokens.read(first, static_cast<int>(std::min<int64_t>(kPiece, tokens.count() - first)),
-                [&](int, int32_t id) { text += tokenizer.decode(id); });
+  tokens.for_each([&](int32_t id) { text += tokenizer.decode(id); });
   return text;
 }
 
