@@ -92,7 +92,7 @@ void choose_rates(TrainOptions& o, const Length& length) {
 }
 
 void choose_intervals(TrainOptions& o, int64_t steps) {
-  const int64_t interval = std::max<int64_t>(steps / validation_count(tokens_of(o, steps)), 1);
+  const int64_t interval = validation_interval(o, steps);
   choose(o, "eval-every", o.eval_every, interval);
   choose(o, "save-every", o.save_every, std::max<int64_t>(interval, 50));
   choose(o, "patience", o.patience, 0);
@@ -127,6 +127,10 @@ int validation_count(double tokens) {
   // 10,000 tokens, without the backward pass
   constexpr double kCost = 3300, kShare = 0.05;
   return static_cast<int>(std::clamp(tokens * kShare / kCost, 2., 20.));
+}
+
+int64_t validation_interval(const TrainOptions& options, int64_t steps) {
+  return std::max<int64_t>(steps / validation_count(tokens_of(options, steps)), 1);
 }
 
 bool has_recipe(const TrainOptions& options) {

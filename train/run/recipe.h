@@ -32,6 +32,8 @@ std::string apply_recipe(TrainOptions& options, const RunData& data,
 /// Number of validations in a run of so many tokens: about twenty, fewer in a short run, where
 /// their tokens (validation_tokens()) would take more than some 5 % of the time.
 int validation_count(double tokens);
+/// Returns the steps between them in a run of `steps` steps.
+int64_t validation_interval(const TrainOptions& options, int64_t steps);
 
 /// Throws a UsageError if there is no recipe of this name.
 void check_recipe(std::string_view name);

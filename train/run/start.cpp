@@ -30,8 +30,7 @@ double tokens_of_validations(TrainOptions options, int64_t steps, const RunData&
       static_cast<int64_t>(std::max(static_cast<double>(data.train.count()) / a_step, 1.));
   options.steps = steps;
   if (has_recipe(options) && !options.given.contains("eval-every"))
-    options.eval_every =
-        std::max<int64_t>(steps / validation_count(static_cast<double>(steps) * a_step), 1);
+    options.eval_every = validation_interval(options, steps);
   const int64_t every = options.eval_every > 0 ? options.eval_every : steps_per_epoch,
                 most = validation_tokens(options, static_cast<int>(steps_per_epoch)),
                 all = data.validation.count();
