@@ -35,6 +35,11 @@ void muon_step(const Parameters& parameters, const ops::Muon& muon, const ops::A
   });
 }
 
+/// What a step adds to the average: of few steps, each counts for about a tenth of all so far.
+double average_share(const OptimizerSettings& settings, int64_t step) {
+  return std::max(1. - settings.average, 9. / (10. + static_cast<double>(step)));
+}
+
 }  // namespace
 
 double optimizer_flops(const std::vector<Parameter>& table, const OptimizerSettings& settings) {
@@ -77,6 +82,9 @@ double optimizer_step(Parameters& parameters, const OptimizerSettings& settings,
   } else {
     adamw_step(parameters, adamw, 0, parameters.weights().size(0));
   }
+  if (parameters.has_average())
+    ops::move_average(static_cast<float>(average_share(settings, step)), parameters.weights(),
+                      parameters.average());
   return norm;
 }
 

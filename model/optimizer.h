@@ -18,6 +18,9 @@ struct OptimizerSettings {
   /// Muon's peak, which follows the schedule in proportion, and weight decay
   float muon_learning_rate = 0.009f, muon_decay = 0.11f;
   float clip = 1.f;  ///< maximum of the gradients' global norm; 0: no clipping
+  /// decay rate of the weights' exponential moving average, which is then what the model is; in the
+  /// first steps the average forgets faster. 0: no average
+  float average = 0;
 };
 
 /// Clips the gradients and does step number `step` (from 1) at AdamW's `learning_rate`. Returns the

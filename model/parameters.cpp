@@ -79,10 +79,11 @@ Parameters::Parameters(const Config& config, Arrays arrays) : table_(parameter_t
   const int n = static_cast<int>(floats);
   arena_ = Arena::fitted([&](Arena& arena) {
     weights_ = arena.tensor({n});
-    if (arrays == Arrays::kAll)
+    if (arrays >= Arrays::kTrained)
       for (Tensor* flat : {&gradients_, &m_, &v_}) *flat = arena.tensor({n});
+    if (arrays == Arrays::kAveraged) average_ = arena.tensor({n});
   });
-  if (arrays == Arrays::kAll) divide();
+  if (arrays >= Arrays::kTrained) divide();
 }
 
 void Parameters::divide() {
@@ -161,6 +162,16 @@ void Parameters::initialise(uint64_t seed) {
         break;
     }
   }
+  start_average();
+}
+
+void Parameters::start_average() {
+  if (has_average()) copy_values(weights_, average_);
+}
+
+void Parameters::swap_average() {
+  if (has_average())
+    std::swap_ranges(weights_.data(), weights_.data() + weights_.count(), average_.data());
 }
 
 Tensor ParameterScope::declare(std::string_view name, std::vector<int> shape,

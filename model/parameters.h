@@ -57,15 +57,15 @@ std::vector<Parameter> parameter_table(const Config& config);
 /// Returns the number of parameters, without the padding between them.
 int64_t parameter_count(const std::vector<Parameter>& table);
 
-/// Weights, gradients and the optimizer's moments: four flat arrays with the same layout, and the
-/// table of named views into them.
+/// Weights, gradients and the optimizer's moments: four flat arrays with the same layout, a fifth
+/// if the weights are averaged, and the table of named views into them.
 class Parameters {
  public:
-  /// kWeights: only the weights, for a model that is used but not trained, in a quarter of the
-  /// memory. kNone: only the table, of any size. The data of the arrays that there are not, and of
-  /// views into them, is null.
-  enum class Arrays { kAll, kWeights, kNone };
-  explicit Parameters(const Config& config, Arrays arrays = Arrays::kAll);
+  /// kTrained: all but the average. kWeights: only the weights, for a model that is used but not
+  /// trained, in a quarter of the memory. kNone: only the table, of any size. The data of the
+  /// arrays that there are not, and of views into them, is null.
+  enum class Arrays { kNone, kWeights, kTrained, kAveraged };
+  explicit Parameters(const Config& config, Arrays arrays = Arrays::kTrained);
 
   const std::vector<Parameter>& table() const { return table_; }
   const Parameter& find(std::string_view name) const;  ///< throws an Error for an unknown name
@@ -75,6 +75,8 @@ class Parameters {
   const Tensor& gradients() const { return gradients_; }
   const Tensor& first_moments() const { return m_; }
   const Tensor& second_moments() const { return v_; }
+  const Tensor& average() const { return average_; }
+  bool has_average() const { return average_.data() != nullptr; }
 
   /// Returns the view of one parameter in a flat array, in the parameter's shape.
   Tensor view(const Tensor& flat, const Parameter& parameter) const;
@@ -83,7 +85,7 @@ class Parameters {
     Tensor weight, gradient, first_moment;
   };
   /// All of them, and the parts [begin, end) of the flat arrays that lie between them; none without
-  /// all arrays.
+  /// gradients.
   const std::vector<HiddenMatrix>& hidden_matrices() const { return hidden_matrices_; }
   const std::vector<std::pair<int, int>>& other_ranges() const { return other_ranges_; }
 
@@ -92,8 +94,13 @@ class Parameters {
 
   /// Sets gradients() to zero. Models add to them.
   void clear_gradients();
-  /// Draws the weights from `seed`; sets gradients and moments to zero. Needs all arrays.
+  /// Draws the weights from `seed`; sets gradients and moments to zero, and starts the average.
+  /// Needs gradients.
   void initialise(uint64_t seed);
+  /// Sets the average, if there is one, to the weights.
+  void start_average();
+  /// Exchanges the values of weights and average; nothing without an average.
+  void swap_average();
 
  private:
   void add_hidden_matrices(const Parameter& parameter);
@@ -102,7 +109,7 @@ class Parameters {
   std::vector<Parameter> table_;
   std::map<std::string, size_t, std::less<>> rows_;  // by name
   Arena arena_;
-  Tensor weights_, gradients_, m_, v_;
+  Tensor weights_, gradients_, m_, v_, average_;
   std::vector<HiddenMatrix> hidden_matrices_;
   std::vector<std::pair<int, int>> other_ranges_;
 };

@@ -25,6 +25,12 @@ inline AdamWState adamw(const ops::AdamW& settings, const Array& gradient, AdamW
   return state;
 }
 
+inline Array move_average(float share, const Array& weight, Array average) {
+  for (size_t i = 0; i < average.count(); ++i)
+    average[i] = average[i] + share * (weight[i] - average[i]);
+  return average;
+}
+
 /// No partial sum may be so long that its rounding shows: the bound is a few roundings, not one for
 /// each of n terms.
 inline Real sum_of_squares(const Array& x) {

@@ -25,6 +25,14 @@ void adamw(const AdamW& settings, const Tensor& gradient, const Tensor& weight, 
          v);
 }
 
+void move_average(float share, const Tensor& weight, const Tensor& average) {
+  check_shape("move_average: weight", weight, {-1});
+  check_shape("move_average: average", average, {weight.size(0)});
+  static Kernel kernel("moving_average", "step");
+  kernel({.flops = 3.0 * weight.size(0), .sizes = {weight.size(0)}}, weight, average, share,
+         average);
+}
+
 double sum_of_squares(const Tensor& x) {
   check_shape("sum_of_squares: x", x, {-1});
   constexpr int kChunk = 4096;

@@ -18,6 +18,10 @@ struct AdamW {
 void adamw(const AdamW& settings, const Tensor& gradient, const Tensor& weight, const Tensor& m,
            const Tensor& v);
 
+/// A step of an exponential moving average, over flat arrays [n]: average += share (weight -
+/// average). 0 < share <= 1.
+void move_average(float share, const Tensor& weight, const Tensor& average);
+
 /// Returns the sum of x[i]^2 over a flat array [n]. The order of summation does not depend on the
 /// number of threads.
 double sum_of_squares(const Tensor& x);

@@ -283,9 +283,12 @@ void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer
   write_directory_atomically(folder, [&](const PathAt& partial) {
     write_file_atomically(partial / kConfigFile, to_json(config).dump(2) + "\n");
     tokenizer.save(partial / tokenizer.file_name());
-    write_safetensors(partial / kWeightsFile, stored(parameters, parameters.weights()));
+    const bool averages = parameters.has_average();
+    write_safetensors(partial / kWeightsFile,
+                      stored(parameters, averages ? parameters.average() : parameters.weights()));
     StoredTensors moments = stored(parameters, parameters.first_moments(), "m.");
     moments.merge(stored(parameters, parameters.second_moments(), "v."));
+    if (averages) moments.merge(stored(parameters, parameters.weights(), "w."));
     if (!is_null(carried)) moments[kCarried] = to_store(carried);
     write_safetensors(partial / kMomentsFile, moments);
 
@@ -350,12 +353,15 @@ void Checkpoint::read_weights(Parameters& parameters) const {
 
 void Checkpoint::read_moments(Parameters& parameters, const Tensor& carried) const {
   if (!moments_) fail("{}: the checkpoint {}", folder.string(), kWithoutMoments);
+  parameters.start_average();
   TensorPlaces places;
   for (const Parameter& parameter : parameters.table()) {
     places.emplace_back("m." + parameter.name,
                         parameters.view(parameters.first_moments(), parameter));
     places.emplace_back("v." + parameter.name,
                         parameters.view(parameters.second_moments(), parameter));
+    if (parameters.has_average())
+      places.emplace_back("w." + parameter.name, parameters.weight(parameter.name));
   }
   if (!is_null(carried)) places.emplace_back(kCarried, carried);
   moments_->read(places);

@@ -17,8 +17,9 @@
 namespace mmrec {
 
 // A checkpoint is a folder of config.json, tokenizer.json (or .model), model.safetensors (weights
-// by name), optimizer.safetensors (moments, `m.NAME` and `v.NAME`; of a run with --carry also the
-// recurrent states of its streams, `carried`) and state.json (the run's state, and the size and
+// by name), optimizer.safetensors (moments, `m.NAME` and `v.NAME`; with --average, whose average is
+// then the weights above, the weights that are trained, `w.NAME`; with --carry the recurrent states
+// of the streams, `carried`) and state.json (the run's state, and the size and
 // checksum of every other file). A checkpoint whose state.json does not list optimizer.safetensors
 // holds weights only, as one that was imported from PyTorch.
 
@@ -78,9 +79,10 @@ struct Checkpoint {
   void read_weights(Parameters& parameters) const;
   /// Whether there are moments, without which no run can be resumed.
   bool has_moments() const { return moments_.has_value(); }
-  /// Reads what only a resumed run needs: the optimiser's moments, like read_weights, and the
-  /// recurrent states of a run with --carry unless `carried` is null. Throws an Error if there are
-  /// no moments.
+  /// After read_weights(), reads what only a resumed run needs: the optimiser's moments, like
+  /// read_weights, and the recurrent states of a run with --carry unless `carried` is null. If the
+  /// weights are averaged, those that were read are the average, and the others are read now.
+  /// Throws an Error if there are no moments.
   void read_moments(Parameters& parameters, const Tensor& carried = {}) const;
   /// Identifies the weights: step, bytes and checksum.
   std::string describe_weights() const;

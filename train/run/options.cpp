@@ -163,6 +163,10 @@ std::span<const TrainOption> train_option_table() {
        {.more_than = 0}},
       {"muon-decay", &A::muon_decay, "Muon's weight decay", kFromZero},
       {"clip", &A::clip, "largest global norm of the gradients, 0: any", kFromZero},
+      {"average", &A::average,
+       "decay rate, as 0.998, of a moving average of the weights, which is then what is validated, "
+       "saved as the model and used; 0: no average",
+       kBelowOne, kIsFixed},
       {"dropout", &O::dropout, "probability of dropping an activation", kBelowOne},
       {"val-split", &O::validation_split,
        "part of a text file that is for validation; auto: 0.2, of 10 MB and more 0.05"},

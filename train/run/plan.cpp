@@ -88,8 +88,8 @@ std::string tokens_rate(double rate) {
 
 double Plan::memory() const {
   double sum = 0;
-  for (const double part :
-       {weights, gradients, moments, activations, validation, sample, text, program, smaller})
+  for (const double part : {weights, gradients, moments, average, activations, validation, sample,
+                            text, program, smaller})
     sum += part;
   return sum;
 }
@@ -112,6 +112,7 @@ Plan plan_of_one_size(const TrainOptions& options, const RunData& data, double p
   const int window = validation_window(options, data.validation.count());
   plan.weights = plan.gradients = weights;
   plan.moments = 2 * weights;
+  if (options.optimizer.average > 0) plan.average = weights;
   plan.activations = static_cast<double>(
       model_bytes(config, options.sequence, options.batch, training_mode(options.recompute)));
   if (options.sample_tokens > 0) plan.sample = static_cast<double>(TextGenerator::bytes(config, 1));
@@ -126,7 +127,7 @@ Plan plan_of_one_size(const TrainOptions& options, const RunData& data, double p
     plan.machine_memory = static_cast<double>(*limit);
     plan.memory_is_limited = true;
   }
-  plan.checkpoint = 3 * weights;
+  plan.checkpoint = 3 * weights + plan.average;
   plan.checkpoints = int64_t{options.keep} + 2;
 
   plan.flops_per_token = training_flops(config, options.sequence);
@@ -224,6 +225,7 @@ std::string text_of(const Plan& plan) {
   line("  weights", gigabytes(plan.weights));
   line("  gradients", gigabytes(plan.gradients));
   line("  moments", gigabytes(plan.moments));
+  if (plan.average > 0) line("  average", gigabytes(plan.average), "of the weights");
   line("  activations", gigabytes(plan.activations),
        fmt::format("{} x {} tokens at once{}", options.batch, options.sequence,
                    options.recompute ? ", recomputed in the backward pass" : ""));
@@ -287,6 +289,7 @@ nlohmann::ordered_json json_of(const Plan& plan) {
            {{"weights", bytes(plan.weights)},
             {"gradients", bytes(plan.gradients)},
             {"moments", bytes(plan.moments)},
+            {"average", bytes(plan.average)},
             {"activations", bytes(plan.activations)},
             {"validation", bytes(plan.validation)},
             {"sample", bytes(plan.sample)},

@@ -18,6 +18,7 @@ struct Plan {
   int64_t parameters = 0, embedding_parameters = 0;
   double weights = 0, gradients = 0, moments = 0, activations = 0, validation = 0, sample = 0,
          text = 0, program = 0;
+  double average = 0;  ///< of the weights, with --average
   double smaller = 0;  ///< the weights that a phase of a growing run begins from
   bool text_is_on_disk = false;
   double machine_memory = 0;

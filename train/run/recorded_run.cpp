@@ -390,6 +390,7 @@ void RecordedRun::finish() {
                     best.state.step, best.folder.string()));
   if (options().profile) say(profile_table(time));
   best.read_weights(trainer_.parameters());
+  trainer_.parameters().start_average();
   print_sample(fmt::format("{}:", kSampleHeading));
 }
 

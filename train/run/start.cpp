@@ -184,6 +184,7 @@ std::string read_parameters(const RunStart& start, Trainer& trainer) {
     const size_t now = start.phase(phases);
     const Growth growth = read_grown_weights(*start.checkpoint, trainer.config(),
                                              growth_rule(options.exact), parameters);
+    parameters.start_average();
     return fmt::format(
         "phase {} of {}, {}: steps {} to {}, grown from {}: {} of {} parameters are copied",
         now + 1, phases.size(), phases[now].size, phases[now].begin + 1, phases[now].end,
@@ -194,7 +195,10 @@ std::string read_parameters(const RunStart& start, Trainer& trainer) {
   const std::vector<float> drawn(added.data(), added.data() + added.count());
   start.checkpoint->read_weights(parameters);
   std::ranges::copy(drawn, added.data());
-  if (start.resumes()) start.checkpoint->read_moments(parameters, trainer.carried());
+  if (start.resumes())
+    start.checkpoint->read_moments(parameters, trainer.carried());
+  else
+    parameters.start_average();
   return "";
 }
 

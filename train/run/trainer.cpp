@@ -42,7 +42,8 @@ Trainer::Trainer(const TrainOptions& options, RunData data, int64_t begin)
       order_(windows_.count(), options.batch * options.accumulate, options.seed, options.carry),
       begin_(begin),
       rate_(rate_of(options, order_.steps_per_epoch(), begin)),
-      parameters_(options.config),
+      parameters_(options.config, options.optimizer.average > 0 ? Parameters::Arrays::kAveraged
+                                                                : Parameters::Arrays::kTrained),
       training_step_(options.config, vocabulary_, parameters_, windows_,
                      {.batch = options.batch,
                       .accumulate = options.accumulate,
@@ -115,7 +116,13 @@ bool Trainer::validation_is_due() const {
 
 template <class Body>
 void Trainer::do_part(const char* part, Body body) {
+  struct AveragedWeights {  // for as long as it lives
+    explicit AveragedWeights(Parameters& all) : parameters(all) { parameters.swap_average(); }
+    ~AveragedWeights() { parameters.swap_average(); }
+    Parameters& parameters;
+  };
   progress().unfinished = part;
+  const AveragedWeights averaged(parameters_);
   const Interruptible giving_up(*stop_);
   body();
   progress().unfinished.clear();
@@ -181,7 +188,9 @@ std::vector<Note> Trainer::description() const {
   notes.push_back({fmt::format(
       "model: {} parameters, dim {}, {}; {:.0f} MB for a step of {} x {} tokens",
       parameter_count(parameters_.table()), config().dim, describe_layers(config()),
-      static_cast<double>(training_step_.bytes() + 16 * parameters_.weights().count()) / 1e6,
+      static_cast<double>(training_step_.bytes() +
+                          (parameters_.has_average() ? 20 : 16) * parameters_.weights().count()) /
+          1e6,
       options_.batch * options_.accumulate, options_.sequence)});
   notes.insert(notes.end(), data_.notes.begin(), data_.notes.end());
   notes.push_back({fmt::format(

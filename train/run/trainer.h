@@ -61,10 +61,10 @@ class Trainer {
   /// Returns where the first non-finite value of the last step appeared: a weight, an intermediate
   /// result, or a gradient.
   std::string first_non_finite() { return training_step_.first_non_finite(); }
-  /// Measures the current weights on the validation text. A finite loss is compared with the best
-  /// so far. Requires an evaluation().
+  /// Measures the current model on the validation text: the weights, or their average if there is
+  /// one. A finite loss is compared with the best so far. Requires an evaluation().
   MetricsRow validate();
-  /// Generates a text with the current weights.
+  /// Generates a text with the current model.
   Sample sample();
 
   /// Returns whether a validation is due after the last step: by --eval-every, at the end of an
@@ -108,7 +108,8 @@ class Trainer {
 
  private:
   TrainingProgress& progress() { return *state_.progress; }
-  /// Runs a validation or sample after a step. The state marks it as unfinished until it is done.
+  /// Runs a validation or sample after a step, with the averaged weights if there are any. The
+  /// state marks it as unfinished until it is done.
   template <class Body>
   void do_part(const char* part, Body body);
 

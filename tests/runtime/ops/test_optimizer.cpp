@@ -62,6 +62,21 @@ TEST(AdamW, WrongShapes) {
   expect_error([&] { ops::adamw({}, x, x, x, wrong); }, {"adamw"});
 }
 
+TEST(MoveAverage, EverySettingHasAnEffect) {
+  Random random;
+  const GuardedTensor weight = random.input({1000}), before = random.input({1000});
+  for (const float share : {0.002f, 0.5f, 1.f}) {
+    const reference::Array want = reference::move_average(share, weight, before);
+    for_each_variant("moving_average", "step", [&] {
+      const GuardedTensor average = inout(before);
+      ops::move_average(share, weight, average);
+      expect_close("average", average, want);
+    });
+  }
+  const GuardedTensor wrong = output({5});
+  expect_error([&] { ops::move_average(1, weight, wrong); }, {"move_average"});
+}
+
 TEST(SumOfSquares, SameBitsForAnyThreads) {
   Random random;
   const GuardedTensor x = random.input({200'003});

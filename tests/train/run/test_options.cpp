@@ -32,6 +32,7 @@ TrainOptions all_changed() {
         },
         options);
   options.optimizer.learning_rate = 0.5f;
+  options.optimizer.average = 0.5f;
   options.optimizer.algorithm = "muon";
   options.recipe = "text";
   options.tokenizer = "bytes";

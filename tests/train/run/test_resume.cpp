@@ -461,6 +461,32 @@ TEST_F(Resume, MuonResumesLikeAdamw) {
       {"--optimizer adamw", "muon"});
 }
 
+TEST_F(Resume, TheAverageOfTheWeightsIsPartOfTheRun) {
+  TrainOptions whole = long_run("whole"), again = long_run("again"), without = long_run("without");
+  whole.optimizer.average = again.optimizer.average = 0.9f;
+  for (const TrainOptions* run : {&whole, &again, &without}) train(*run);
+  for (const int64_t step : {4, 7}) {
+    ASSERT_EQ(resume_training(again.out / RunFolder::step_name(step), kChangeNothing), 0);
+    expect_same_run(again, whole);
+  }
+  const Checkpoint averaged(whole.out / "final_checkpoint"),
+      plain(without.out / "final_checkpoint");
+  Parameters model(averaged.config, Parameters::Arrays::kAveraged), last(plain.config);
+  averaged.read_weights(model);
+  plain.read_weights(last);
+  const std::vector<float> of_checkpoint = values(model.weights());
+  averaged.read_moments(model);
+  EXPECT_EQ(values(model.average()), of_checkpoint);
+  EXPECT_EQ(values(model.weights()), values(last.weights())) << "what is trained is the same";
+  EXPECT_NE(values(model.average()), values(model.weights()));
+  expect_error([&] { plain.read_moments(model); }, {"optimizer.safetensors", "w."});
+  expect_error<UsageError>(
+      [&] {
+        resume_training(again.out, [](TrainOptions& options) { options.optimizer.average = 0; });
+      },
+      {"--average", "0.9"});
+}
+
 TEST_F(Resume, AnotherArchitectureResumesLikeMmrec) {
   TrainOptions whole = long_run("whole"), again = long_run("again");
   whole.config.arch = "mingru";

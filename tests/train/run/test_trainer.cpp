@@ -121,6 +121,26 @@ TEST_F(TrainerTest, ContinuesFromAStateAndItsParameters) {
   EXPECT_TRUE(second.is_done());
 }
 
+// Validations measure the average; the steps go on from the weights themselves.
+TEST_F(TrainerTest, ValidatesTheAverage) {
+  TrainOptions averaged = options("run");
+  averaged.optimizer.average = 0.99f;
+  Trainer trainer(averaged, data()), plain(options("run"), data());
+  for (int i = 0; i < 5; ++i) {
+    trainer.step();
+    plain.step();
+  }
+  const double loss = trainer.validate().loss, last = plain.validate().loss;
+  EXPECT_NE(loss, last);
+  EXPECT_EQ(values(trainer.parameters().weights()), values(plain.parameters().weights()));
+  const std::atomic<int> stop{1}, none{0};
+  trainer.obey(stop);
+  EXPECT_THROW(trainer.validate(), Interrupted);
+  EXPECT_EQ(values(trainer.parameters().weights()), values(plain.parameters().weights()));
+  copy_values(trainer.parameters().average(), plain.parameters().weights());
+  EXPECT_EQ(loss, plain.validate().loss);
+}
+
 TEST_F(TrainerTest, AStopChangesNothing) {
   Trainer trainer(options("run"), data());
   trainer.step();

@@ -255,6 +255,24 @@ TEST(OptimizerStep, MuonStepsEachHiddenMatrix) {
   EXPECT_EQ(values(parameters.second_moments()), values(by_hand.second_moments()));
 }
 
+// Of 1 + t values, the first steps' average forgets nine tenths of the older ones; later ones keep
+// --average of it.
+TEST(OptimizerStep, AveragesTheWeights) {
+  Parameters parameters(small_config(19), Parameters::Arrays::kAveraged);
+  parameters.initialise(1);
+  EXPECT_EQ(values(parameters.average()), values(parameters.weights()));
+  const OptimizerSettings settings{.average = 0.75f};
+  double average = parameters.weights().data()[0];
+  for (int step = 1; step <= 60; ++step) {
+    std::fill_n(parameters.gradients().data(), 16, 1.f);
+    optimizer_step(parameters, settings, 0.1, step);
+    const double share = std::max(0.25, 9. / (10 + step));
+    average += share * (parameters.weights().data()[0] - average);
+    EXPECT_NEAR(parameters.average().data()[0], average, 1e-5) << step;
+  }
+  EXPECT_NE(parameters.average().data()[0], parameters.weights().data()[0]);
+}
+
 TEST(OptimizerStep, ChangesNothingIfAGradientIsNotFinite) {
   Parameters parameters(small_config(19));
   for (const float bad : {std::nanf(""), INFINITY}) {
