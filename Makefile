@@ -29,8 +29,9 @@ train: setup  ## build `train`, train on Tiny Shakespeare (a few minutes), print
 
 speedrun: setup  ## train on Tiny Shakespeare to a loss of 1.47; print loss, time and tokens
 	@cmake/build.sh $(PRESET) $(BUILD_DIR) train evaluate
-	@$(BUILD_DIR)/bin/train --data data/tiny_shakespeare/input.txt --val-split 0.1 --steps 2000 \
-	  --batch 8 --eval-every 0 --sample-tokens 0 --out checkpoints/speedrun --overwrite
+	@$(BUILD_DIR)/bin/train --data data/tiny_shakespeare/input.txt --val-split 0.1 \
+	  --tokenizer char --steps 1150 --batch 12 --eval-every 0 --sample-tokens 0 \
+	  --out checkpoints/speedrun --overwrite
 	@$(BUILD_DIR)/bin/evaluate --checkpoint checkpoints/speedrun
 
 test: build  ## run all tests

@@ -9,6 +9,7 @@
 #include "train/data/corpus.h"
 #include "train/data/prepared_data.h"
 #include "train/data/split.h"
+#include "train/run/recipe.h"
 
 namespace mmrec {
 
@@ -161,10 +162,10 @@ RunData load_data(const TrainOptions& options, const std::optional<Tokenizer>& k
   const Corpus corpus = load_corpus(options.data, parse_validation_split(options.validation_split));
   const CharacterCounts counts = counts_of(corpus.train, corpus.validation, options.data);
   const auto made = [&] {
+    const auto [kind, limit] = choose_tokens(options, std::ssize(corpus.train));
     return make_tokenizer(
-        options.tokenizer == "auto" ? TokenKind::kCharacter : parse_token_kind(options.tokenizer),
-        counts, [&](const auto& visit) { visit(corpus.train); }, std::ssize(corpus.train),
-        options.vocabulary);
+        kind, counts, [&](const auto& visit) { visit(corpus.train); }, std::ssize(corpus.train),
+        limit);
   };
   return encoded(known ? *known : made(), counts, options, corpus.train, corpus.validation,
                  notes_of(corpus, counts), read_otherwise(corpus));

@@ -31,12 +31,18 @@ void choose(const TrainOptions& options, const char* name, Value& value, const C
 /// dropout.
 constexpr double kShortText = 1e5, kMostTimes = 8;
 constexpr int64_t kFewSteps = 50;
+/// A text from this size on, in bytes, is read in pieces: one id for so many bytes, unless there
+/// may be so few of them that they say no more than characters.
+constexpr int64_t kShortestForPieces = 600'000, kBytesForAPiece = 900;
+constexpr int kFewestPieces = 512;
 /// Times through the text from which on dropout helps.
 constexpr double kManyTimes = 5;
 
-/// Twice through the text, but more often through a short one, and no hours for a long one.
-double default_tokens(double text) {
-  return std::clamp(2 * text, std::min(kMostTimes * text, 1e6), 1e7);
+/// Twice through a text of characters and four times through one of pieces, which are fewer; more
+/// often through a short text, and no hours for a long one.
+double default_tokens(double text, TokenKind kind) {
+  const double times = kind == TokenKind::kPiece ? 4 : 2;
+  return std::clamp(times * text, std::min(kMostTimes * text, 1e6), 1e7);
 }
 
 double tokens_of(const TrainOptions& o, int64_t steps) {
@@ -47,14 +53,11 @@ int64_t steps_of(const TrainOptions& o, double tokens) {
   return std::max<int64_t>(std::llround(tokens / tokens_of(o, 1)), 1);
 }
 
-/// A step of some 770 to 1500 tokens, more steps where there are few tokens. Where the text is what
+/// A step of 1024 or 1536 tokens, more steps where there are few tokens. Where the text is what
 /// there is little of, and not the time, smaller steps make more of it.
 void choose_batch(TrainOptions& o, const Length& length) {
   const bool is_short = length.tokens < 6e5 && length.epochs() >= kManyTimes;
-  const double a_step = is_short              ? 384
-                        : length.tokens < 2e6 ? 768
-                        : length.tokens < 6e6 ? 1024
-                                              : 1536;
+  const double a_step = is_short ? 384 : length.tokens < 1.5e6 ? 1024 : 1536;
   choose(o, "seq", o.sequence,
          std::max(1., std::min({128., 1. * o.config.max_seq, length.text - 1})));
   choose(o, "batch", o.batch,
@@ -83,6 +86,7 @@ void choose_rates(TrainOptions& o, const Length& length) {
   choose(o, "lr", optimizer.learning_rate, rate);
   choose(o, "lr-min", o.minimum_rate, "0.02x");
   choose(o, "beta2", optimizer.beta2, 0.99);
+  choose(o, "average", optimizer.average, 0.99);
   // in proportion to an --lr that was given, so that one option makes the run more careful
   choose(o, "muon-lr", optimizer.muon_learning_rate,
          0.009 * std::pow(longer, -0.433) * trained * optimizer.learning_rate / rate);
@@ -104,15 +108,16 @@ void choose_for(TrainOptions& o, const Length& length) {
   choose_rates(o, length);
 }
 
-std::string described(const TrainOptions& o, int64_t steps, const Length& length) {
+std::string described(const TrainOptions& o, const Tokenizer& tokenizer, int64_t steps,
+                      const Length& length) {
   const OptimizerSettings& optimizer = o.optimizer;
   const std::string dropout =
       o.dropout > 0 ? fmt::format("dropout {:.2g}", o.dropout) : "no dropout";
   return fmt::format(
-      "recipe: {} steps of {} x {}, {:.1f} times through the text; {}, lr {:.2g}{}; {}; a "
-      "validation every {} steps (--recipe documented, or an option, for others){}",
-      steps, o.batch * o.accumulate, o.sequence, length.epochs(), optimizer.algorithm,
-      optimizer.learning_rate,
+      "recipe: {} steps of {} x {}, {:.1f} times through the text; tokens: {} of {}; {}, lr "
+      "{:.2g}{}; {}; a validation every {} steps (--recipe documented, or an option, for others){}",
+      steps, o.batch * o.accumulate, o.sequence, length.epochs(), tokenizer.size(),
+      name_of(tokenizer.kind()), optimizer.algorithm, optimizer.learning_rate,
       optimizer.algorithm == "muon" ? fmt::format(" and {:.2g}", optimizer.muon_learning_rate) : "",
       dropout, o.eval_every,
       steps < kFewSteps && !o.time.empty()
@@ -149,12 +154,23 @@ Config recipe_config() {
   return config;
 }
 
+TokenChoice choose_tokens(const TrainOptions& options, int64_t bytes) {
+  if (options.tokenizer != "auto") return {parse_token_kind(options.tokenizer), options.vocabulary};
+  int pieces =
+      static_cast<int>(std::min<int64_t>(bytes / kBytesForAPiece, Tokenizer::kDefaultPieceSize));
+  if (options.vocabulary > 0) pieces = std::min(pieces, options.vocabulary);
+  if (!has_recipe(options) || bytes < kShortestForPieces || pieces < kFewestPieces)
+    return {TokenKind::kCharacter, options.vocabulary};
+  return {TokenKind::kPiece, pieces};
+}
+
 std::string apply_recipe(TrainOptions& options, const RunData& data,
                          const StepsWithin& steps_within) {
   const bool chooses = has_recipe(options);
   if (!chooses && options.time.empty()) return "";
   const double text = static_cast<double>(std::max<int64_t>(data.train.count(), 2));
-  Length length{text, given_tokens(options, text).value_or(default_tokens(text))};
+  Length length{text,
+                given_tokens(options, text).value_or(default_tokens(text, data.tokenizer.kind()))};
   if (chooses) choose_for(options, length);
   if (!options.time.empty()) {
     const double seconds = parse_duration(options.time);
@@ -177,7 +193,7 @@ std::string apply_recipe(TrainOptions& options, const RunData& data,
   if (!chooses) return fmt::format("time: {} steps in {}", options.steps, options.time);
   const int64_t steps = steps_of(options, length.tokens);
   choose_intervals(options, steps);
-  return described(options, steps, length);
+  return described(options, data.tokenizer, steps, length);
 }
 
 double parse_duration(const std::string& text) {

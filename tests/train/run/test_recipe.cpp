@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "tests/common/expect_error.h"
 #include "train/data/tokenizer.h"
@@ -90,6 +91,29 @@ TEST(Recipe, ChoosesByTheSizeOfTheText) {
   EXPECT_LT(validation_count(tokens_of(small)), 10) << "they would take too much of the time";
   EXPECT_NE(line.find("recipe: "), line.npos) << line;
   EXPECT_NE(line.find("muon"), line.npos) << line;
+}
+
+// Pieces where there is enough text to find them in, and room for them.
+TEST(Recipe, ChoosesTokensByTheSizeOfTheText) {
+  const auto choice = [](const TrainOptions& options, int64_t bytes) {
+    const TokenChoice tokens = choose_tokens(options, bytes);
+    return std::pair(tokens.kind, tokens.limit);
+  };
+  const TrainOptions automatic = own_text(), documented;
+  const std::pair characters(TokenKind::kCharacter, 0);
+  EXPECT_EQ(choice(automatic, 50'000), characters);
+  EXPECT_EQ(choice(automatic, 599'999), characters);
+  EXPECT_EQ(choice(automatic, 600'000), std::pair(TokenKind::kPiece, 666));
+  EXPECT_EQ(choice(automatic, 1'000'000), std::pair(TokenKind::kPiece, 1111));
+  EXPECT_EQ(choice(automatic, 1'000'000'000), std::pair(TokenKind::kPiece, 4096));
+  EXPECT_EQ(choice(documented, 10'000'000), characters);
+  TrainOptions given = automatic, few = automatic, some = automatic;
+  given.tokenizer = "char";
+  few.vocabulary = 300;
+  some.vocabulary = 1000;
+  EXPECT_EQ(choice(given, 10'000'000), characters);
+  EXPECT_EQ(choice(few, 10'000'000), std::pair(TokenKind::kCharacter, 300));
+  EXPECT_EQ(choice(some, 10'000'000), std::pair(TokenKind::kPiece, 1000));
 }
 
 TEST(Recipe, WhatIsGivenCounts) {
