@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
 
 #include "support/error.h"
 #include "train/data/tokenizer.h"
@@ -11,6 +13,47 @@ namespace mmrec {
 
 namespace {
 constexpr int32_t kFirstCharacter = Tokenizer::kPadding + 1;
+
+const SamplingOption kOptions[] = {
+    {"temperature",
+     &Sampling::temperature,
+     "below 1: more probable text, above: more varied; 0: as --greedy",
+     {.at_least = 0}},
+    {"top-k",
+     &Sampling::top_k,
+     "choose among the k most probable tokens only, 0: among all",
+     {.at_least = 0}},
+    {"top-p",
+     &Sampling::top_p,
+     "choose among the most probable tokens that together have this probability",
+     {.more_than = 0, .at_most = 1}},
+    {"min-p",
+     &Sampling::min_p,
+     "choose among the tokens that have at least this part of the likeliest one's probability",
+     {.at_least = 0, .at_most = 1}},
+    {"repetition-penalty",
+     &Sampling::repetition_penalty,
+     "above 1: tokens that were used lately become less probable",
+     {.more_than = 0}},
+    {"repetition-window",
+     &Sampling::repetition_window,
+     "how many of the last tokens were used lately",
+     {.at_least = 0, .at_most = 1e6}},
+    {"greedy", &Sampling::greedy, "always the most probable token"},
+};
+}  // namespace
+
+std::span<const SamplingOption> sampling_options() { return kOptions; }
+
+nlohmann::ordered_json to_json(const Sampling& sampling) {
+  nlohmann::ordered_json json;
+  for (const SamplingOption& option : kOptions) {
+    std::string name = option.name;
+    std::ranges::replace(name, '-', '_');
+    std::visit([&](auto member) { json[name] = sampling.*member; }, option.member);
+  }
+  json["seed"] = sampling.seed;
+  return json;
 }
 
 int32_t Sampler::choose(std::span<const float> logits, std::span<const int32_t> recent,
@@ -24,7 +67,7 @@ int32_t Sampler::choose(std::span<const float> logits, std::span<const int32_t> 
   if (candidates_.empty()) fail("the tokenizer has no characters to generate");
   penalise(recent);
   const Token likeliest = *std::ranges::max_element(candidates_, {}, &Token::value);
-  if (sampling_.greedy || sampling_.temperature == 0) return likeliest.id;
+  if (sampling_.is_greedy()) return likeliest.id;
   keep_top_k();
   for (Token& candidate : candidates_)
     candidate.value = std::exp((candidate.value - likeliest.value) / sampling_.temperature);

@@ -1,8 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <span>
+#include <variant>
 #include <vector>
+
+#include "support/bounds.h"
 
 namespace mmrec {
 
@@ -17,7 +21,24 @@ struct Sampling {
   double repetition_penalty = 1;
   int64_t repetition_window = 64;  ///< number of recent tokens
   uint64_t seed = 42;
+
+  bool is_greedy() const { return greedy || temperature == 0; }
 };
+
+/// A row of the table of the programs' options for Sampling. The seed is an option of every
+/// program.
+struct SamplingOption {
+  const char* name;  ///< on the command line, without dashes
+  std::variant<bool Sampling::*, int64_t Sampling::*, double Sampling::*> member;
+  const char* help;
+  Bounds bounds = {};
+};
+
+/// The table, in the order of --help.
+std::span<const SamplingOption> sampling_options();
+
+/// Returns the settings by the options' names, with underscores, and the seed.
+nlohmann::ordered_json to_json(const Sampling& sampling);
 
 /// Chooses tokens by Sampling, in this order: repetition penalty (Keskar et al., "CTRL", 2019),
 /// temperature, top-k, then top-p (Holtzman et al., "The curious case of neural text degeneration",

@@ -143,6 +143,16 @@ std::string describe_excluded(CLI::App& app) {
   return "there are options that do not go together";
 }
 
+std::string describe_lonely(CLI::App& app) {
+  for (CLI::App* part : parts(app))
+    for (const CLI::Option* option : part->get_options())
+      for (const CLI::Option* other : option->get_needs())
+        if (option->count() > 0 && other->count() == 0)
+          return fmt::format("{} is for {}; give that too, or leave it out", option->get_name(),
+                             other->get_name());
+  return "an option is given without another that it needs";
+}
+
 /// Only the option's name is taken from CLI11's message.
 std::string describe_no_value(std::string_view text) {
   return fmt::format("{} is given without a value; give it one, or leave it out",
@@ -165,6 +175,7 @@ std::string describe(CLI::App& app, const CLI::ParseError& error) {
   if (dynamic_cast<const CLI::ConversionError*>(&error)) return describe_flag(app);
   if (dynamic_cast<const CLI::RequiredError*>(&error)) return describe_missing(app);
   if (dynamic_cast<const CLI::ExcludesError*>(&error)) return describe_excluded(app);
+  if (dynamic_cast<const CLI::RequiresError*>(&error)) return describe_lonely(app);
   if (dynamic_cast<const CLI::ArgumentMismatch*>(&error)) return describe_no_value(error.what());
   // messages of our own checks
   if (dynamic_cast<const CLI::ValidationError*>(&error)) return error.what();

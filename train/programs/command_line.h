@@ -3,8 +3,11 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <variant>
 #include <vector>
 
 #include "support/bounds.h"
@@ -55,6 +58,24 @@ CLI::Option* number(CLI::App& app, const std::string& name, Number& value,
 CLI::Option* number_or_auto(CLI::App& app, const std::string& name, int64_t& value,
                             int64_t automatic, const std::string& description,
                             const Bounds& bounds = {});
+
+/// Adds the options of a table for the members of `values`. A row has a name without dashes, a
+/// variant of pointers to members (a bool is a flag), a help text and bounds. Returns the options.
+template <class Row, class Values>
+std::vector<CLI::Option*> add_options(CLI::App& app, std::span<const Row> table, Values& values) {
+  std::vector<CLI::Option*> options;
+  for (const Row& row : table) {
+    const std::string name = std::string("--") + row.name;
+    const auto add = [&]<class T>(T& value) {
+      if constexpr (std::is_same_v<T, bool>)
+        return app.add_flag(name, value, row.help);
+      else
+        return number(app, name, value, row.help, row.bounds);
+    };
+    options.push_back(std::visit([&](auto member) { return add(values.*member); }, row.member));
+  }
+  return options;
+}
 
 /// For CLI::Option::check(): the value must be one of these words.
 CLI::Validator one_of(std::vector<std::string> words);

@@ -109,23 +109,14 @@ class Display {
 
 void print_json(const Request& request, const Checkpoint& checkpoint,
                 const std::vector<std::string>& texts, int64_t generated, double seconds) {
-  const Sampling& sampling = request.sampling;
-  const nlohmann::ordered_json result = {
-      {"checkpoint", text_of_name(checkpoint.folder.string())},
-      {"prompt", request.prompt},
-      {"texts", texts},
-      {"tokens", request.tokens},
-      {"temperature", sampling.temperature},
-      {"top_k", sampling.top_k},
-      {"top_p", sampling.top_p},
-      {"min_p", sampling.min_p},
-      {"repetition_penalty", sampling.repetition_penalty},
-      {"repetition_window", sampling.repetition_window},
-      {"greedy", sampling.greedy},
-      {"stop", request.stops},
-      {"seed", sampling.seed},
-      {"seconds", seconds},
-      {"tokens_per_second", static_cast<double>(generated) / seconds}};
+  nlohmann::ordered_json result = {{"checkpoint", text_of_name(checkpoint.folder.string())},
+                                   {"prompt", request.prompt},
+                                   {"texts", texts},
+                                   {"tokens", request.tokens}};
+  result.update(to_json(request.sampling));
+  result.update({{"stop", request.stops},
+                 {"seconds", seconds},
+                 {"tokens_per_second", static_cast<double>(generated) / seconds}});
   print(stdout, result.dump(2) + "\n");
 }
 
@@ -196,7 +187,7 @@ void converse(const Request& request, const Tokenizer& tokenizer, TextGenerator&
 
 /// Throws a UsageError for options that contradict each other.
 void check(const Request& request) {
-  if (request.samples > 1 && (request.sampling.greedy || request.sampling.temperature == 0))
+  if (request.samples > 1 && request.sampling.is_greedy())
     fail_usage(
         "--samples {}: greedy texts are all the same; give a --temperature above 0 or leave "
         "--samples out",
@@ -215,9 +206,8 @@ void generate(Request& request, bool quiet) {
   const Tokenizer& tokenizer = checkpoint.tokenizer;
   Parameters parameters(checkpoint.config, Parameters::Arrays::kWeights);
   checkpoint.read_weights(parameters);
-  TextGenerator generator(
-      checkpoint.config, tokenizer.size(), parameters, checkpoint.state.seed, request.sampling,
-      samples, checkpoint.state.progress ? checkpoint.state.progress->options.sequence : 0);
+  TextGenerator generator(checkpoint.config, tokenizer.size(), parameters, checkpoint.state.seed,
+                          request.sampling, samples, checkpoint.trained_window());
   std::vector<int32_t> ids;  // to read first
   if (!request.state.empty()) {
     check_writable(request.state);
@@ -292,21 +282,7 @@ int main(int argc, char** argv) {
   number(app, "--tokens", request.tokens, "tokens to generate", {.at_least = 0});
   number(app, "--samples", request.samples, "continuations, made side by side",
          {.at_least = 1, .at_most = 65536});
-  number(app, "--temperature", request.sampling.temperature,
-         "below 1: more probable text, above: more varied; 0: as --greedy", {.at_least = 0});
-  number(app, "--top-k", request.sampling.top_k,
-         "choose among the k most probable tokens only, 0: among all", {.at_least = 0});
-  number(app, "--top-p", request.sampling.top_p,
-         "choose among the most probable tokens that together have this probability",
-         {.more_than = 0, .at_most = 1});
-  number(app, "--min-p", request.sampling.min_p,
-         "choose among the tokens that have at least this part of the likeliest one's probability",
-         {.at_least = 0, .at_most = 1});
-  number(app, "--repetition-penalty", request.sampling.repetition_penalty,
-         "above 1: tokens that were used lately become less probable", {.more_than = 0});
-  number(app, "--repetition-window", request.sampling.repetition_window,
-         "how many of the last tokens were used lately", {.at_least = 0, .at_most = 1e6});
-  app.add_flag("--greedy", request.sampling.greedy, "always the most probable token");
+  add_options(app, sampling_options(), request.sampling);
   app.add_option(
          "--stop", request.stops,
          "end before this text; may be repeated (default with --interactive: an empty line)")

@@ -84,6 +84,8 @@ struct Checkpoint {
   /// weights are averaged, those that were read are the average, and the others are read now.
   /// Throws an Error if there are no moments.
   void read_moments(Parameters& parameters, const Tensor& carried = {}) const;
+  /// Tokens of a training window; 0: unknown.
+  int trained_window() const { return state.progress ? state.progress->options.sequence : 0; }
   /// Identifies the weights: step, bytes and checksum.
   std::string describe_weights() const;
 

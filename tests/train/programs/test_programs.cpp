@@ -1613,6 +1613,76 @@ TEST_F(Programs, EvaluateReproducesTheValidation) {
                 {"missing", "no such folder"});
 }
 
+TEST_F(Programs, EvaluateMeasuresTexts) {
+  ASSERT_EQ(train(small_run().set("--val-split", "0.5")).code, 0);
+  const auto evaluate = [&](Arguments more) {
+    more.insert(more.end(), {"--checkpoint", out().string(), "--threads", "1"});
+    return run("evaluate", more);
+  };
+  const auto figures = [&](Arguments more) {
+    more.push_back("--json");
+    const Outcome outcome = evaluate(more);
+    EXPECT_EQ(outcome.code, 0) << outcome.errors;
+    return nlohmann::json::parse(outcome.output);
+  };
+  const nlohmann::json json =
+      figures({"--texts", "3", "--tokens", "200", "--temperature", "0.5", "--seed", "7"});
+  EXPECT_EQ(json["texts"], 3);
+  EXPECT_EQ(json["tokens"], 200);
+  EXPECT_EQ(json["temperature"], 0.5);
+  EXPECT_EQ(json["seed"], 7);
+  // The texts are those of generate, and the longest copied piece is where it is said to be.
+  const Outcome written =
+      run("generate", {"--checkpoint", out().string(), "--threads", "1", "--samples", "3",
+                       "--tokens", "200", "--temperature", "0.5", "--seed", "7", "--json"});
+  const auto texts = nlohmann::json::parse(written.output)["texts"];
+  const auto& copied = json["model"]["copied"];
+  const std::string piece = copied["piece"];
+  EXPECT_NE(texts[copied["text"].get<size_t>() - 1].get<std::string>().find(piece),
+            std::string::npos);
+  EXPECT_EQ(copied["longest"], piece.size());
+  EXPECT_GE(copied["longest"], copied["mean"]);
+  EXPECT_EQ(play().substr(copied["place"], piece.size()), piece);
+  const std::string before = play().substr(0, copied["place"]);
+  EXPECT_EQ(copied["line"].get<int64_t>() - 1, std::ranges::count(before, '\n'));
+  for (const char* name : {"model", "validation"}) {
+    ASSERT_EQ(json[name]["distinct"].size(), 4u);
+    ASSERT_EQ(json[name]["rep"].size(), 4u);
+  }
+  // A play does not repeat itself as a model of three steps does.
+  EXPECT_GT(json["validation"]["distinct"][3], 0.9);
+  EXPECT_GT(json["validation"]["words"], 80);
+
+  // On the text it was trained on, the passages of a memorised text are all copied.
+  std::ofstream(directory_ / "twice.txt") << play() << '\n' << play() << '\n';
+  const nlohmann::json twice = figures({"--texts", "2", "--tokens", "100", "--data",
+                                        (directory_ / "twice.txt").string(), "--val-split", "0.5"});
+  EXPECT_EQ(twice["validation"]["copied"]["mean"], 100);
+
+  const Outcome table = evaluate({"--texts", "2"});
+  ASSERT_EQ(table.code, 0) << table.errors;
+  for (const char* said : {"2 texts of 500 characters", "validation text", "distinct-1 ", "rep-4 ",
+                           "longest copied piece", "copied in text ", " of the training text: \""})
+    EXPECT_NE(table.output.find(said), std::string::npos) << said << "\n" << table.output;
+
+  const Outcome too_long = evaluate({"--texts", "4"});
+  EXPECT_EQ(too_long.code, 0);
+  EXPECT_NE(too_long.errors.find("too few for 4 passages of 500"), std::string::npos)
+      << too_long.errors;
+  EXPECT_EQ(too_long.output.find("validation text"), std::string::npos);
+  EXPECT_TRUE(figures({"--texts", "4", "--quiet"})["validation"].is_null());
+  const nlohmann::json short_texts = figures({"--texts", "2", "--tokens", "1"});
+  EXPECT_TRUE(short_texts["model"]["distinct"][3].is_null());
+  EXPECT_LE(short_texts["model"]["copied"]["longest"], 1);
+  EXPECT_EQ(figures({"--texts", "1", "--greedy"})["greedy"], true);
+
+  expect_failed(evaluate({"--texts", "0"}), 2, {"--texts: 0 is not a whole number from 1"});
+  expect_failed(evaluate({"--texts", "2", "--greedy"}), 2, {"--texts 2", "all the same"});
+  expect_failed(evaluate({"--texts", "2", "--stream"}), 2, {"--texts", "--stream", "together"});
+  expect_failed(evaluate({"--texts", "2", "--part", "all"}), 2, {"--texts", "--part"});
+  expect_failed(evaluate({"--top-p", "0.5"}), 2, {"--top-p is for --texts"});
+}
+
 TEST_F(Programs, StateOverflowBeyondTrainingWindowsIsReported) {
   ASSERT_EQ(train(small_run()
                       .set("--seq", "64")
