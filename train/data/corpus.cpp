@@ -193,10 +193,8 @@ CorpusFacts read_corpus(const Unpacked& corpus, Format format, double val_split,
   const auto visit_document = [&](std::string_view text) {
     ++(text.empty() ? facts.empty_documents : facts.documents);
     if (text.empty()) return;
-    const std::string_view end = text.ends_with('\n') ? "\n" : "\n\n";
-    const bool validation = split.next(text.size() + end.size());
-    visit(validation, text);
-    visit(validation, end);
+    const std::string document = std::string(text) + (text.ends_with('\n') ? "\n" : "\n\n");
+    visit(split.next(document.size()), document);
   };
   for (const DataFile& file : corpus.texts) {
     const ReadObserver observe_all = [&](int64_t bytes) { observe(bytes_before + bytes); };

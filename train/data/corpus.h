@@ -38,10 +38,10 @@ std::vector<Note> describe(const CorpusFacts& facts, int64_t characters);
 
 /// Reads a corpus of one or more texts in pieces of bounded size; visit() tells whether a piece is
 /// for training or validation. A text file without a final line end gets one before the next file.
-/// A document gets a line end and an empty line. DocumentSplit divides documents. Text
-/// is all passed as training text: the caller cuts the whole at its split_point. `observe` gets the
-/// bytes read so far of all texts. With
-/// options.skip_bad a text that is not UTF-8 is left out; each is read twice.
+/// A document gets a line end and an empty line, and is one piece with them. DocumentSplit divides
+/// documents. Text is all passed as training text: the caller cuts the whole at its split_point.
+/// `observe` gets the bytes read so far of all texts. With options.skip_bad a text that is not
+/// UTF-8 is left out; each is read twice.
 CorpusFacts read_corpus(const Unpacked& corpus, Format format, double val_split,
                         const std::function<void(bool validation, std::string_view piece)>& visit,
                         const ReadObserver& observe, const ReadOptions& options = {});

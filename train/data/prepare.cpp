@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <span>
 #include <string_view>
 #include <system_error>
@@ -16,6 +18,8 @@
 #include "support/error.h"
 #include "support/file_descriptor.h"
 #include "support/names.h"
+#include "train/data/mix.h"
+#include "train/data/source_files.h"
 #include "train/data/split.h"
 #include "train/data/token_file.h"
 
@@ -48,47 +52,58 @@ class Watch {
 /// Writes the text of one part (training or validation) to disk and counts its characters.
 class TextWriter {
  public:
+  TextWriter(fs::path name, std::shared_ptr<const FileDescriptor> file, CharacterCounts& counts)
+      : name_(std::move(name)), file_(std::move(file)), counts_(counts) {}
   TextWriter(const fs::path& path, CharacterCounts& counts)
-      : path_(path), file_("write", path, O_RDWR | O_CREAT | O_EXCL), counts_(counts) {}
+      : TextWriter(path, std::make_shared<FileDescriptor>("write", path, O_RDWR | O_CREAT | O_EXCL),
+                   counts) {}
 
   /// `piece` must end between characters.
   void append(std::string_view piece) {
+    count_characters(piece, "the text", counts_);
+    append_uncounted(piece);
+  }
+  /// For text that is counted already, and for what is no text.
+  void append_uncounted(std::string_view piece) {
     buffer_ += piece;
     if (buffer_.size() >= kBuffer) write_out();
   }
   void write_out() {
-    count_characters(buffer_, "the text", counts_);
-    file_.write(std::as_bytes(std::span(buffer_)));
-    bytes_ += static_cast<int64_t>(buffer_.size());
+    file_->write(std::as_bytes(std::span(buffer_)));
+    bytes_ += std::ssize(buffer_);
     buffer_.clear();
   }
-  /// Moves the end of this text to the beginning of another part.
-  void move_end(double val_split, TextWriter& to, Watch& watch) {
-    const auto text_at = [&](int64_t first, int64_t count) {
+  /// Returns where the validation part of the text begins. Call write_out() before.
+  int64_t split_place(double val_split) const {
+    return split_point(bytes_, val_split, [&](int64_t first, int64_t count) {
       std::string text(static_cast<size_t>(count), '\0');
-      text.resize(file_.read_at(first, std::as_writable_bytes(std::span(text))));
+      text.resize(file_->read_at(first, std::as_writable_bytes(std::span(text))));
       return text;
-    };
-    const int64_t cut = split_point(bytes_, val_split, text_at);
-    for (int64_t place = cut; place < bytes_;) {
-      const std::string piece = text_at(place, std::min<int64_t>(kBuffer, bytes_ - place));
-      if (piece.empty())
-        fail("{}: it became shorter while it was written; is another program at work on it?",
-             path_.string());
-      to.file_.write(std::as_bytes(std::span(piece)));
-      place += static_cast<int64_t>(piece.size());
-      watch(place - cut);
-    }
-    to.bytes_ = bytes_ - cut;
-    bytes_ = cut;
-    file_.truncate(cut);
+    });
   }
-  void flush() const { file_.flush(); }
-  int64_t bytes() const { return bytes_; }
+  /// Reads the text from `place` on, in pieces that end between characters.
+  void read_end(int64_t place, const std::function<void(std::string_view)>& visit,
+                Watch& watch) const {
+    int64_t read = 0;
+    read_own_text(DataFile(name_, file_, place, bytes_ - place), visit,
+                  [&](int64_t bytes) { watch(read = bytes); });
+    if (read != bytes_ - place)
+      fail("{}: it became shorter while it was written; is another program at work on it?",
+           name_.string());
+  }
+  void cut_off(int64_t place) {
+    file_->truncate(place);
+    bytes_ = place;
+  }
+  void flush() {
+    write_out();
+    file_->flush();
+  }
+  int64_t bytes() const { return bytes_ + std::ssize(buffer_); }
 
  private:
-  fs::path path_;
-  FileDescriptor file_;
+  fs::path name_;
+  std::shared_ptr<const FileDescriptor> file_;
   CharacterCounts& counts_;
   std::string buffer_;
   int64_t bytes_ = 0;  // bytes written
@@ -155,14 +170,31 @@ std::string describe_rule(Format format, double val_split) {
          "are nearer to val_split";
 }
 
+/// Texts that are read and divided together: all, or those of a source of a mix.
+struct Texts {
+  MixSource source;
+  Unpacked unpacked;
+  Format format;
+};
+
 /// Together with the files, this determines the result completely: equal inputs give equal results.
-Json describe_inputs(const PrepareOptions& options, Format format, double val_split) {
-  Json inputs = {{"version", 2},
-                 {"format", name_of_option(format)},
-                 {"tokenizer", name_of(options.tokens)},
-                 {"vocab", options.vocabulary == 0 ? Json("auto") : Json(options.vocabulary)},
-                 {"val_split", val_split},
-                 {"split_rule", describe_rule(format, val_split)}};
+Json describe_inputs(const PrepareOptions& options, const std::vector<Texts>& sources,
+                     double val_split) {
+  Json inputs = {{"version", 2}};
+  if (options.mix.empty()) {
+    inputs["format"] = name_of_option(sources.front().format);
+  } else {
+    inputs["mix_rule"] = kMixRule;
+    for (const auto& [source, unpacked, format] : sources)
+      inputs["mix"].push_back({{"weight", source.weight},
+                               {"files", source.files},
+                               {"format", name_of_option(format)},
+                               {"split_rule", describe_rule(format, val_split)}});
+  }
+  inputs["tokenizer"] = name_of(options.tokens);
+  inputs["vocab"] = options.vocabulary == 0 ? Json("auto") : Json(options.vocabulary);
+  inputs["val_split"] = val_split;
+  if (options.mix.empty()) inputs["split_rule"] = describe_rule(sources.front().format, val_split);
   // Only if they matter: a folder of an earlier version does not have them.
   if (options.read.text_field != ReadOptions{}.text_field)
     inputs["text_field"] = options.read.text_field;
@@ -195,9 +227,9 @@ Json find_made(const PrepareOptions& options, Json inputs, int64_t bytes, Consol
 }
 
 /// What an up-to-date folder's summary may say otherwise each time.
-std::vector<Note> remarks_of(const PrepareOptions& options, const Unpacked& corpus) {
+std::vector<Note> remarks_of(const PrepareOptions& options, const std::vector<Texts>& sources) {
   LeftOut left_out = options.left_out;
-  left_out.add(corpus.left_out);
+  for (const Texts& texts : sources) left_out.add(texts.unpacked.left_out);
   std::vector<Note> remarks;
   if (!left_out.empty()) remarks.push_back({describe(left_out)});
   remarks.insert(remarks.end(), options.remarks.begin(), options.remarks.end());
@@ -255,11 +287,13 @@ int64_t write_tokens(const fs::path& folder, const std::string& part, const Toke
 }
 
 /// [{"name", "bytes", "sha256"}, ..] of the files that were given, as they were read.
-Json describe_sources(const std::vector<DataFile>& files, const CorpusFacts& facts) {
+Json describe_sources(const std::vector<DataFile>& files, const std::vector<CorpusFacts>& facts) {
   std::map<fs::path, Checksum> read;
-  for (const FileFacts& text : facts.texts)
-    if (!text.is_member) read[text.name] = {text.bytes, text.sha256};
-  for (const ArchiveFacts& archive : facts.archives) read[archive.name] = archive.checksum;
+  for (const CorpusFacts& of_source : facts) {
+    for (const FileFacts& text : of_source.texts)
+      if (!text.is_member) read[text.name] = {text.bytes, text.sha256};
+    for (const ArchiveFacts& archive : of_source.archives) read[archive.name] = archive.checksum;
+  }
   Json list = Json::array();
   const fs::path folder = common_folder(files);
   for (const DataFile& file : files) {
@@ -269,36 +303,156 @@ Json describe_sources(const std::vector<DataFile>& files, const CorpusFacts& fac
   return list;
 }
 
+/// Reads texts to the two parts; text all to the training part. Throws if there is none.
+CorpusFacts read_texts(const Texts& texts, double val_split, const ReadOptions& options,
+                       const std::function<void(bool validation, std::string_view piece)>& visit,
+                       Console& console, const CheckStop& check_stop) {
+  Watch watch(console, check_stop, "reading", total_bytes(texts.unpacked.texts));
+  bool is_empty = true;
+  CorpusFacts facts = read_corpus(
+      texts.unpacked, texts.format, val_split,
+      [&](bool is_validation, std::string_view piece) {
+        is_empty = false;
+        visit(is_validation, piece);
+      },
+      std::ref(watch), options);
+  if (is_empty) {
+    const LeftOut skipped = skipped_of(facts);
+    fail("{}: there is no text in it{}{}", texts.source.name,
+         skipped.empty() ? "" : "; skipped: ", skipped.text());
+  }
+  return facts;
+}
+
+/// Returns where the validation part of a text without documents begins.
+int64_t split_place(const TextWriter& text, double val_split, const std::string& source) {
+  const int64_t place = text.split_place(val_split);
+  if (place == 0)
+    fail("{}: it is too short to be divided; with --val-split 0 all of it is for training", source);
+  return place;
+}
+
+/// What was read, and what the summary says of it.
+struct Read {
+  std::vector<CorpusFacts> facts = {};
+  std::vector<Note> notes = {};
+};
+
+Read read_whole(const PrepareOptions& options, const Texts& texts, double val_split,
+                TextWriter& train, TextWriter& validation, const CharacterCounts& counts,
+                Console& console, const CheckStop& check_stop) {
+  const CorpusFacts facts = read_texts(
+      texts, val_split, options.read,
+      [&](bool is_validation, std::string_view piece) {
+        (is_validation ? validation : train).append(piece);
+      },
+      console, check_stop);
+  if (texts.format == Format::kText) {
+    Watch watch(console, check_stop, "splitting", 0);
+    train.write_out();
+    const int64_t place = split_place(train, val_split, options.source);
+    train.read_end(
+        place, [&](std::string_view piece) { validation.append_uncounted(piece); }, watch);
+    train.cut_off(place);
+  }
+  return {{facts}, describe(facts, total(counts))};
+}
+
+/// Reads a source of a mix: its validation text goes to `validation`, its training text to a
+/// temporary file.
+MixText read_source(const PrepareOptions& options, const Texts& texts, double val_split,
+                    TextWriter& validation, Read& read, Console& console,
+                    const CheckStop& check_stop) {
+  const std::string& name = texts.source.name;
+  const bool has_documents = texts.format != Format::kText;
+  const auto file = make_temporary_file();
+  const int64_t validation_before = validation.bytes();
+  CharacterCounts counts;  // of this source
+  TextWriter text(name, file, counts);
+  int64_t bytes = 0;
+  const CorpusFacts facts = read_texts(
+      texts, val_split, options.read,
+      [&](bool is_validation, std::string_view piece) {
+        if (is_validation) {
+          count_characters(piece, name, counts);
+          return validation.append(piece);
+        }
+        text.append(piece);
+        bytes += std::ssize(piece);
+        if (has_documents) text.append_uncounted({&kEndOfDocument, 1});
+      },
+      console, check_stop);
+  text.write_out();
+  if (!has_documents) {
+    Watch watch(console, check_stop, "splitting", 0);
+    bytes = split_place(text, val_split, name);
+    char last = '\n';
+    text.read_end(
+        bytes,
+        [&](std::string_view piece) {
+          validation.append(piece);
+          last = piece.back();
+        },
+        watch);
+    if (last != '\n') validation.append("\n");
+    text.cut_off(bytes);
+  }
+  std::vector<Note> notes = describe(facts, total(counts));
+  notes.push_back(describe_split(val_split, bytes, validation.bytes() - validation_before));
+  for (Note& note : notes)
+    read.notes.push_back({fmt::format("{}: {}", name, note.text), note.style});
+  read.facts.push_back(facts);
+  return {DataFile(name, file, 0, text.bytes()), has_documents, bytes, texts.source.weight};
+}
+
+/// Describes what became of each source: `bytes` of its text are in the mixed text.
+std::vector<Note> describe_mix(const std::vector<Texts>& sources, const std::vector<MixText>& texts,
+                               const std::vector<int64_t>& bytes) {
+  const std::vector<MixPart> parts = parts_of_mix(texts);
+  const auto all = static_cast<double>(std::accumulate(bytes.begin(), bytes.end(), int64_t{0}));
+  std::vector<Note> notes;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const auto taken = static_cast<double>(bytes[i]);
+    const char* const why = bytes[i] == 0         ? "; its share is too small for a piece of it"
+                            : parts[i].is_limited ? ", which is the most"
+                                                  : "";
+    notes.push_back(
+        {fmt::format("mix: {} of the training text, {} asked for: {}, gone through {:.2f} times{}",
+                     percent(taken / all), percent(parts[i].asked), sources[i].source.name,
+                     taken / static_cast<double>(texts[i].bytes), why),
+         *why ? Style::kWarning : Style::kPlain});
+  }
+  return notes;
+}
+
+Read read_mix(const PrepareOptions& options, const std::vector<Texts>& sources, double val_split,
+              TextWriter& train, TextWriter& validation, Console& console,
+              const CheckStop& check_stop) {
+  Read read;
+  std::vector<MixText> texts;
+  for (const Texts& source : sources)
+    texts.push_back(read_source(options, source, val_split, validation, read, console, check_stop));
+  int64_t bytes = 0;
+  for (const MixText& text : texts) bytes += text.bytes;
+  Watch watch(console, check_stop, "mixing", bytes);
+  const std::vector<int64_t> mixed = mix(texts, [&](std::string_view piece) {
+    train.append(piece);
+    watch(train.bytes());
+  });
+  for (Note& note : describe_mix(sources, texts, mixed)) read.notes.push_back(std::move(note));
+  return read;
+}
+
 /// Writes all files except the manifest; fills in the manifest.
-void write_results(const PrepareOptions& options, const Unpacked& corpus, Format format,
+void write_results(const PrepareOptions& options, const std::vector<Texts>& sources,
                    double val_split, const fs::path& folder, Json& manifest, Console& console,
                    const CheckStop& check_stop) {
   CharacterCounts counts;
   TextWriter train(folder / "train.txt", counts), validation(folder / "val.txt", counts);
-  CorpusFacts facts;
-  {
-    Watch watch(console, check_stop, "reading", total_bytes(corpus.texts));
-    facts = read_corpus(
-        corpus, format, val_split,
-        [&](bool is_validation, std::string_view piece) {
-          (is_validation ? validation : train).append(piece);
-        },
-        [&](int64_t bytes) { watch(bytes); }, options.read);
-  }
-  train.write_out();
-  validation.write_out();
-  if (train.bytes() == 0) {
-    const LeftOut skipped = skipped_of(facts);
-    fail("{}: there is no text in it{}{}", options.source,
-         skipped.empty() ? "" : "; skipped: ", skipped.text());
-  }
-  if (format == Format::kText) {
-    Watch watch(console, check_stop, "splitting", 0);
-    train.move_end(val_split, validation, watch);
-    if (train.bytes() == 0)
-      fail("{}: it is too short to be divided; with --val-split 0 all of it is for training",
-           options.source);
-  }
+  auto [facts, notes] = options.mix.empty() ? read_whole(options, sources.front(), val_split, train,
+                                                         validation, counts, console, check_stop)
+                                            : read_mix(options, sources, val_split, train,
+                                                       validation, console, check_stop);
   train.flush();
   validation.flush();
 
@@ -320,14 +474,16 @@ void write_results(const PrepareOptions& options, const Unpacked& corpus, Format
                {"characters", counts.size()},
                {"train_tokens", train_tokens},
                {"val_tokens", validation_tokens}};
-    if (format != Format::kText) results["documents"] = facts.documents;
+    int64_t documents = 0;
+    for (const CorpusFacts& of_source : facts) documents += of_source.documents;
+    if (documents > 0) results["documents"] = documents;
   }
 
   manifest["inputs"]["files"] = describe_sources(options.files, facts);
-  std::vector<Note> notes = describe(facts, total(counts));
-  const std::vector<Note> remarks = remarks_of(options, corpus);
+  const std::vector<Note> remarks = remarks_of(options, sources);
   notes.insert(notes.end(), remarks.begin(), remarks.end());
-  notes.push_back(describe_split(val_split, train.bytes(), validation.bytes()));
+  if (options.mix.empty())
+    notes.push_back(describe_split(val_split, train.bytes(), validation.bytes()));
   if (const std::string unknown = describe_unknown(tokenizer, counts); !unknown.empty())
     notes.push_back({unknown, Style::kWarning});
   Json& summary = manifest["summary"] = Json::array();
@@ -337,15 +493,46 @@ void write_results(const PrepareOptions& options, const Unpacked& corpus, Format
   }
 }
 
-Unpacked unpack_sources(const PrepareOptions& options, Console& console,
-                        const CheckStop& check_stop) {
+Texts unpack_texts(const PrepareOptions& options, const MixSource& source,
+                   const std::vector<DataFile>& files, Console& console,
+                   const CheckStop& check_stop) {
   Watch watch(console, check_stop, "unpacking", 0);
-  Unpacked corpus = unpack(options.files,
-                           /*all_kinds=*/options.format.has_value(), std::ref(watch));
-  if (corpus.texts.empty())
-    fail("{}: there are no texts in it{}{}", options.source,
-         corpus.left_out.empty() ? "" : ", but ", corpus.left_out.text());
-  return corpus;
+  Unpacked texts = unpack(files, /*all_kinds=*/options.format.has_value(), std::ref(watch));
+  if (texts.texts.empty())
+    fail("{}: there are no texts in it{}{}", source.name, texts.left_out.empty() ? "" : ", but ",
+         texts.left_out.text());
+  const Format format = options.format ? *options.format : common_format(texts.texts);
+  return {source, std::move(texts), format};
+}
+
+std::vector<Texts> unpack_sources(const PrepareOptions& options, Console& console,
+                                  const CheckStop& check_stop) {
+  if (options.mix.empty())
+    return {unpack_texts(options, {options.source, 1, options.files.size()}, options.files, console,
+                         check_stop)};
+  std::vector<Texts> sources;
+  auto begin = options.files.begin();
+  for (const MixSource& source : options.mix) {
+    const auto end = begin + static_cast<ptrdiff_t>(source.files);
+    sources.push_back(unpack_texts(options, source, {begin, end}, console, check_stop));
+    begin = end;
+  }
+  return sources;
+}
+
+/// Throws if a file is in two sources of a mix.
+void check_sources_differ(const PrepareOptions& options) {
+  std::map<fs::path, const MixSource*> source_of;
+  auto file = options.files.begin();
+  for (const MixSource& source : options.mix)
+    for (size_t i = 0; i < source.files; ++i, ++file)
+      if (const auto [place, is_new] =
+              source_of.try_emplace(file->copy ? file->name : resolved(file->name), &source);
+          !is_new)
+        fail_usage(
+            "--mix: {} is in two sources, {} and {}; give it once, its weight says how much of it "
+            "there is to be",
+            file->name.string(), place->second->name, source.name);
 }
 
 }  // namespace
@@ -356,20 +543,21 @@ Json prepare(const PrepareOptions& options, Console& console, const CheckStop& c
     if (!file.copy && is_of_result(file.name))
       fail_usage("{}: it is in --out {}, whose files make place for new ones; choose another --out",
                  file.name.string(), options.out.string());
+  check_sources_differ(options);
   const int64_t bytes = total_bytes(options.files);
   const double val_split = validation_part(options.val_split, bytes);
   check_is_ours(options.out, options.tokens);
   for (const fs::path& left : remove_abandoned(options.out))
     console.line(
         fmt::format("tidied up {}, which a prepare that was killed had left", left.string()));
-  const Unpacked corpus = unpack_sources(options, console, check_stop);
-  const Format format = options.format ? *options.format : common_format(corpus.texts);
-  if (format != Format::kJsonLines && options.read.text_field != ReadOptions{}.text_field)
+  const std::vector<Texts> sources = unpack_sources(options, console, check_stop);
+  if (options.read.text_field != ReadOptions{}.text_field &&
+      std::ranges::count(sources, Format::kJsonLines, &Texts::format) == 0)
     fail_usage("--text-field {}: {} has no JSON lines; leave the option out",
                options.read.text_field, options.source);
-  const Json inputs = describe_inputs(options, format, val_split);
+  const Json inputs = describe_inputs(options, sources, val_split);
   if (Json made = find_made(options, inputs, bytes, console, check_stop); !made.is_null()) {
-    const std::vector<Note> remarks = remarks_of(options, corpus);
+    const std::vector<Note> remarks = remarks_of(options, sources);
     for (const Note& note : remarks) console.line(note.text, note.style);
     renew_remarks(made["summary"], remarks);
     console.line(fmt::format("{} is up to date", options.out.string()), Style::kHeading);
@@ -380,7 +568,7 @@ Json prepare(const PrepareOptions& options, Console& console, const CheckStop& c
   if (options.out.has_parent_path()) make_directory(options.out.parent_path());
   write_directory_atomically(options.out, [&](const PathAt& partial) {
     const fs::path& folder = partial.path();
-    write_results(options, corpus, format, val_split, folder, manifest, console, check_stop);
+    write_results(options, sources, val_split, folder, manifest, console, check_stop);
     const std::vector<DataFile> files = result_files(folder, options.tokens);
     Watch watch(console, check_stop, "checking the result", total_bytes(files));
     manifest["files"] = describe_files(files, folder, watch);

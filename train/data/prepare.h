@@ -13,10 +13,19 @@
 
 namespace mmrec {
 
+/// A source of a mix.
+struct MixSource {
+  std::string name;  ///< as the user gave it
+  double weight;
+  size_t files;  ///< how many of PrepareOptions::files are its files
+};
+
 /// Options of `prepare`.
 struct PrepareOptions {
-  std::string source;            ///< origin of the files, as the user gave it
-  std::vector<DataFile> files;   ///< the corpus, in this order
+  std::string source;           ///< origin of the files, as the user gave it
+  std::vector<DataFile> files;  ///< the corpus, in this order
+  /// The sources of a mix, to which `files` belong in their order; empty: no mix.
+  std::vector<MixSource> mix = {};
   std::optional<Format> format;  ///< empty: by the texts' names
   ReadOptions read = {};
   std::optional<double> val_split;  ///< empty: chosen by the files' size

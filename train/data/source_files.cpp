@@ -33,13 +33,6 @@ std::vector<fs::directory_entry> entries_of(const fs::path& folder) {
   return entries;
 }
 
-/// Recognises a file or a folder by whatever name; the path itself if it cannot be resolved.
-fs::path resolved(const fs::path& path) {
-  std::error_code error;
-  fs::path real = fs::canonical(path, error);
-  return error ? path : real;
-}
-
 /// An .xml counts for its content: others were there before Wikipedia's pages could be read.
 bool is_text(const fs::path& path) {
   return is_called_text(path) && (extension_of(path) != ".xml" || is_wikipedia(path));
@@ -142,18 +135,24 @@ class DescriptorSource : public ByteSource {
 
 }  // namespace
 
+fs::path resolved(const fs::path& path) {
+  std::error_code error;
+  fs::path real = fs::canonical(path, error);
+  return error ? path : real;
+}
+
 SourceFiles files_below(const fs::path& directory, bool all_kinds, bool follow_links,
-                        const fs::path& result) {
+                        const fs::path& result, std::string_view option) {
   SourceFiles found = Collection(directory, all_kinds, follow_links, result).found;
   if (found.files.empty())
     fail_usage(
-        "--input-dir {}: there are no files of text or JSON lines{}{}; --format takes all kinds as "
+        "{} {}: there are no files of text or JSON lines{}{}; --format takes all kinds as "
         "what it says",
-        directory.string(), found.left_out.empty() ? "" : ", but ", found.left_out.text());
+        option, directory.string(), found.left_out.empty() ? "" : ", but ", found.left_out.text());
   return found;
 }
 
-SourceFiles named_files(const std::vector<std::string>& names) {
+SourceFiles named_files(const std::vector<std::string>& names, std::string_view option) {
   SourceFiles found;
   std::set<fs::path> read;
   const auto add = [&](const fs::path& path) {
@@ -168,7 +167,7 @@ SourceFiles named_files(const std::vector<std::string>& names) {
       continue;
     }
     const std::vector<fs::path> matches = matches_of(name);
-    if (matches.empty()) fail_usage("--input-file {}: no file matches it", name);
+    if (matches.empty()) fail_usage("{} {}: no file matches it", option, name);
     for (const fs::path& match : matches) {
       if (kind_of_file(match) == fs::file_type::directory)
         found.left_out.add("of other kinds", match.string());
@@ -176,8 +175,7 @@ SourceFiles named_files(const std::vector<std::string>& names) {
         add(match);
     }
   }
-  if (found.files.empty())
-    fail_usage("--input-file: no file matches, but {}", found.left_out.text());
+  if (found.files.empty()) fail_usage("{}: no file matches, but {}", option, found.left_out.text());
   return found;
 }
 

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "train/data/data_file.h"
@@ -15,17 +16,24 @@ struct SourceFiles {
   LeftOut left_out;
 };
 
+/// Returns the path without links and "..", which recognises a file or a folder by whatever name;
+/// the path itself if it cannot be resolved.
+std::filesystem::path resolved(const std::filesystem::path& path);
+
 /// Collects the files below a directory that is_called_text says, or all files with `all_kinds`.
 /// Leaves out hidden files, partial results of another prepare, the folder `result`, links to files
 /// that are read already, and linked folders; with `follow_links` only those that are read already.
-/// Sorted by the bytes of their paths. Throws a UsageError if there are none.
+/// Sorted by the bytes of their paths. Throws a UsageError if there are none. `option` is that of
+/// the command line, for messages.
 SourceFiles files_below(const std::filesystem::path& directory, bool all_kinds, bool follow_links,
-                        const std::filesystem::path& result);
+                        const std::filesystem::path& result,
+                        std::string_view option = "--input-dir");
 
 /// Returns the files of these names, in their order. A name that no file has may be a pattern such
 /// as "*.txt": it stands for the files that match, sorted by the bytes of their paths. Leaves out
 /// files that are named twice. Throws a UsageError if no file matches.
-SourceFiles named_files(const std::vector<std::string>& names);
+SourceFiles named_files(const std::vector<std::string>& names,
+                        std::string_view option = "--input-file");
 
 /// Copies standard input to a temporary file.
 DataFile standard_input(const ReadObserver& observe);

@@ -12,6 +12,7 @@
 #include "support/file_descriptor.h"
 #include "support/stop_signals.h"
 #include "train/data/download.h"
+#include "train/data/mix.h"
 #include "train/data/prepare.h"
 #include "train/data/source_files.h"
 #include "train/data/split.h"
@@ -43,7 +44,7 @@ fs::path bundled(const std::string& name) {
 /// What to prepare, in the words of the command line.
 struct Source {
   std::string dataset, folder, url, sha256;
-  std::vector<std::string> files;
+  std::vector<std::string> files, mix;
   bool follow_links = false;
 };
 
@@ -52,13 +53,39 @@ void check(const Source& source) {
   if (!sha256.empty() && (source.url.empty() || sha256.size() != 64 ||
                           sha256.find_first_not_of("0123456789abcdefABCDEF") != sha256.npos))
     fail_usage("--sha256 {}: expected 64 hexadecimal digits, and a --url", sha256);
-  if (source.follow_links && source.folder.empty())
-    fail_usage("--follow-links is for links in a folder; give it with --input-dir");
-  int given = source.files.empty() ? 0 : 1;
+  if (source.follow_links && source.folder.empty() && source.mix.empty())
+    fail_usage("--follow-links is for links in a folder; give it with --input-dir or --mix");
+  int given = (source.files.empty() ? 0 : 1) + (source.mix.empty() ? 0 : 1);
   for (const std::string& name : {source.dataset, source.folder, source.url})
     if (!name.empty()) ++given;
   if (given != 1)
-    fail_usage("say with one of --dataset, --input-file, --input-dir and --url what to prepare");
+    fail_usage(
+        "say with one of --dataset, --input-file, --input-dir, --mix and --url what to prepare");
+}
+
+DataFile opened(const fs::path& file, const std::function<void()>& check_stop) {
+  return file == "-" ? standard_input([&](int64_t) { check_stop(); }) : DataFile(file);
+}
+
+/// Sets the sources of a mix and their files.
+void find_mix(const Source& source, bool all_kinds, PrepareOptions& options,
+              const std::function<void()>& check_stop) {
+  for (const std::string& text : source.mix) {
+    const auto [path, weight] = parse_mix(text);
+    const fs::file_type kind = kind_of_file(path);
+    if (kind == fs::file_type::not_found && path != "-" && path.find_first_of("*?[") == path.npos)
+      fail_usage(
+          "--mix {}: there is no file or folder {}; write PATH=WEIGHT, and --mix before each, or "
+          "only the path for a weight of 1",
+          text, path);
+    const SourceFiles found =
+        kind == fs::file_type::directory
+            ? files_below(path, all_kinds, source.follow_links, options.out, "--mix")
+            : named_files({path}, "--mix");
+    for (const fs::path& file : found.files) options.files.push_back(opened(file, check_stop));
+    options.left_out.add(found.left_out);
+    options.mix.push_back({path, weight, found.files.size()});
+  }
 }
 
 /// Sets what the options say of the source. Downloads a file of the web. `all_kinds`: files of a
@@ -71,10 +98,11 @@ void find_files(const Source& source, bool all_kinds, PrepareOptions& options, C
   } else if (!source.files.empty()) {
     options.source = fmt::format("{}", fmt::join(source.files, " "));
     SourceFiles found = named_files(source.files);
-    for (const fs::path& file : found.files)
-      options.files.push_back(file == "-" ? standard_input([&](int64_t) { check_stop(); })
-                                          : DataFile(file));
+    for (const fs::path& file : found.files) options.files.push_back(opened(file, check_stop));
     options.left_out = std::move(found.left_out);
+  } else if (!source.mix.empty()) {
+    options.source = fmt::format("{}", fmt::join(source.mix, " "));
+    find_mix(source, all_kinds, options, check_stop);
   } else if (!source.folder.empty()) {
     if (kind_of_file(source.folder) != fs::file_type::directory)
       fail_usage("--input-dir {}: there is no such folder", source.folder);
@@ -113,6 +141,13 @@ int main(int argc, char** argv) {
   app.add_option("--input-dir", source.folder, "all such files below a folder");
   app.add_flag("--follow-links", source.follow_links,
                "read the folders, too, to which links in the folder lead, each once");
+  app.add_option("--mix", source.mix,
+                 "several sources, mixed: FILE=WEIGHT or FOLDER=WEIGHT for each, such as --mix "
+                 "wiki.xml.bz2=2 --mix code/=1; the weight, 1 if none is given, over the sum of "
+                 "all is the source's share of the training text in bytes; a source is gone "
+                 "through four times at most")
+      ->type_name("PATH=WEIGHT")
+      ->default_str("");
   app.add_option("--url", source.url,
                  "such a file on the web; it is kept in the folder OUT.download, and a broken "
                  "download goes on when repeated");

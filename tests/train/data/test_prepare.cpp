@@ -8,6 +8,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <sstream>
 
 #include "support/atomic_file.h"
 #include "tests/common/expect_error.h"
@@ -357,6 +358,95 @@ TEST_F(Prepare, StandardInputIsASource) {
   run(asked);
   EXPECT_EQ(result().train, "first\nsecond\n");
   EXPECT_NE(output().find("read: standard input as text: 13 characters"), std::string::npos);
+}
+
+TEST_F(Prepare, SourcesAreMixed) {
+  std::string lines, text;
+  for (int i = 0; i < 2000; ++i) lines += fmt::format("{{\"text\":\"document {}\"}}\n", i);
+  for (int i = 0; i < 2000; ++i) text += fmt::format("line {}\r\n", i);
+  const fs::path documents = write("documents.jsonl.gz", gzip(lines)), book = write("book", text);
+  const auto mix = [&](double of_documents, double of_book) {
+    PrepareOptions asked = options({documents, book});
+    asked.mix = {{"documents", of_documents, 1}, {"book", of_book, 1}};
+    asked.val_split = 0.1;
+    return asked;
+  };
+  const nlohmann::ordered_json manifest = run(mix(3, 1));
+  const Corpus got = result(), of_documents = load_corpus(documents.string(), 0.1),
+               of_book = load_corpus(book.string(), 0.1);
+  EXPECT_TRUE(got.validation == of_documents.validation + of_book.validation);
+  const auto all = static_cast<double>(of_documents.train.size() + of_book.train.size());
+  EXPECT_NEAR(static_cast<double>(got.train.size()), all, 300);
+  int64_t bytes = 0;
+  const std::set<std::string> held_back = [&] {
+    std::set<std::string> documents_of;
+    std::istringstream whole(got.validation);
+    for (std::string line; std::getline(whole, line);) documents_of.insert(line);
+    return documents_of;
+  }();
+  std::istringstream whole(got.train);
+  for (std::string line; std::getline(whole, line);) {
+    if (line.starts_with("document")) bytes += std::ssize(line) + 2;
+    EXPECT_TRUE(line.empty() || !held_back.contains(line)) << line;
+  }
+  EXPECT_NEAR(static_cast<double>(bytes), 0.75 * all, 300);
+
+  const auto& inputs = manifest["inputs"];
+  EXPECT_EQ(inputs["files"].size(), 2u);
+  ASSERT_EQ(inputs["mix"].size(), 2u);
+  EXPECT_EQ(inputs["mix"][0]["weight"], 3);
+  EXPECT_EQ(inputs["mix"][0]["format"], "jsonl");
+  EXPECT_EQ(inputs["mix"][1]["format"], "text");
+  EXPECT_EQ(manifest["results"]["documents"], 2000);
+  for (const char* said :
+       {"documents: read: ", "documents: split: 10.0 % of the bytes for validation",
+        "book: read: ", "book: split: 10.",
+        "% of the training text, 75.0 % asked for: documents, gone through 1.29 times\n",
+        "% of the training text, 25.0 % asked for: book, gone through 0.60 times\n"})
+    EXPECT_NE(output().find(said), std::string::npos) << said << " is not in\n" << output();
+
+  EXPECT_EQ(run(mix(3, 1)), manifest);
+  EXPECT_TRUE(output().ends_with("is up to date\n")) << output();
+  run(mix(1, 1));
+  EXPECT_FALSE(output().ends_with("is up to date\n")) << "other weights, another text";
+  EXPECT_TRUE(result().train != got.train);
+  run(mix(3, 1));
+  EXPECT_TRUE(result().train == got.train) << "the same call, the same text";
+}
+
+TEST_F(Prepare, SourcesOfAMixAreChecked) {
+  const fs::path book = write("book.txt", "one\ntwo\nthree\n"), empty = write("empty.txt", ""),
+                 lines = write("x.jsonl", R"({"text":"one document"})");
+  const auto mix = [&](std::vector<fs::path> files, size_t of_first = 1) {
+    PrepareOptions asked = options(files);
+    asked.mix = {{"first", 1, of_first}, {"second", 1, files.size() - of_first}};
+    return asked;
+  };
+  fs::create_symlink(book, directory_ / "link.txt");
+  expect_error<UsageError>(
+      [&] {
+        run(mix({book, directory_ / "link.txt"}));
+      },
+      {"link.txt is in two sources, first and second"});
+  expect_error([&] { run(mix({book, empty})); }, {"second: there is no text in it"});
+  expect_error<UsageError>([&] { run(mix({lines, book, empty}, 2)); }, {"different formats"});
+  PrepareOptions asked = mix({book, lines});
+  asked.read.text_field = "text ";
+  expect_error([&] { run(asked); }, {"x.jsonl: line 1", "no field \"text \""});
+  EXPECT_FALSE(fs::exists(out_));
+
+  // A single document is for training, and the summary warns of it.
+  run(mix({book, lines}));
+  EXPECT_EQ(result().validation, "three\n");
+  EXPECT_NE(output().find("second: split: 0.0 % of the bytes for validation, 20.0 % asked for: "
+                          "there is no validation text"),
+            std::string::npos)
+      << output();
+  expect_error(
+      [&] {
+        run(mix({write("short.txt", "x"), lines}));
+      },
+      {"first: it is too short to be divided"});
 }
 
 TEST_F(Prepare, OtherXmlIsLeftOut) {

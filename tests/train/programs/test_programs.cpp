@@ -1460,7 +1460,7 @@ TEST_F(Programs, PrepareRefusesWrongUse) {
     expect_failed(run("prepare", arguments), code, mentions);
     EXPECT_FALSE(fs::exists(out()));
   };
-  expect_refused({}, 2, {"--dataset, --input-file, --input-dir and --url"});
+  expect_refused({}, 2, {"--dataset, --input-file, --input-dir, --mix and --url"});
   expect_refused({"--input-file", text, "--input-dir", directory_.path().string()}, 2,
                  {"with one of"});
   expect_refused({"--input-fiel", text}, 2,
@@ -1480,6 +1480,46 @@ TEST_F(Programs, PrepareRefusesWrongUse) {
                  {"one.txt", "too short to be divided", "--val-split 0"});
   expect_refused({"--input-file", text, "--format", "jsonl"}, 1,
                  {"play.txt: line 1 (byte 0)", "not valid JSON"});
+}
+
+TEST_F(Programs, PrepareMixes) {
+  fs::create_directory(directory_ / "more=less");
+  std::ofstream(directory_ / "more=less/a.txt") << play() << "the end";
+  std::ofstream(directory_ / "x.jsonl") << "{\"text\":\"one\"}\n{\"text\":\"two\"}\n";
+  const auto here = [&](const std::string& arguments) {
+    return run_line("cd " + directory_.path().string() + " && " + MMREC_BINARY_DIR "/prepare " +
+                    arguments + " --out run");
+  };
+  const Outcome mixed = here("--mix play.txt=2 --mix more=less/ --mix -=0.5 < play.txt");
+  ASSERT_EQ(mixed.code, 0) << mixed.errors;
+  for (const char* said : {"play.txt: read: play.txt as text", "more=less/: split: ",
+                           "asked for: play.txt, gone", "-: read: standard input as text"})
+    EXPECT_NE(mixed.output.find(said), std::string::npos) << mixed.output;
+  const Outcome again = here("--mix play.txt=2 more=less/=1.0 --mix -=0.5 < play.txt");
+  EXPECT_NE(again.output.find("run is up to date"), std::string::npos) << again.output;
+  EXPECT_EQ(
+      train(
+          small_run().set("--data", out().string()).set("--out", (directory_ / "trained").string()))
+          .code,
+      0);
+  const std::string manifest = read_file(out() / "manifest.json");
+
+  const auto expect_refused = [&](const std::string& arguments, int code,
+                                  std::initializer_list<std::string_view> mentions) {
+    SCOPED_TRACE(arguments);
+    expect_failed(here(arguments), code, mentions);
+    EXPECT_EQ(read_file(out() / "manifest.json"), manifest);
+  };
+  expect_refused("--mix play.txt=1 --input-file x.jsonl", 2, {"with one of", "--mix"});
+  for (const char* weight : {"0", "-1", "nan"})
+    expect_refused(std::string("--mix x.jsonl --mix play.txt=") + weight, 2,
+                   {"--mix play.txt=" + std::string(weight), "a positive number"});
+  expect_refused("--mix play.txt=2,x.jsonl=1", 2, {"no file or folder play.txt=2,x.jsonl"});
+  expect_refused("--mix play.txt:2", 2, {"no file or folder play.txt:2", "PATH=WEIGHT"});
+  expect_refused("--mix 'p*.jsonl=2'", 2, {"--mix p*.jsonl: no file matches it"});
+  expect_refused("--mix play.txt --mix ./more=less/../play.txt=2", 2, {"is in two sources"});
+  expect_refused("--mix play.txt --mix run=2", 2, {"run/manifest.json: it is in --out run"});
+  expect_refused("--mix - --mix -=2 < play.txt", 2, {"standard input is in two sources"});
 }
 
 TEST_F(Programs, StoppedPrepareLeavesNoTraces) {
