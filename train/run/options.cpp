@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -12,6 +13,7 @@
 
 #include "support/error.h"
 #include "support/names.h"
+#include "support/parse_number.h"
 #include "support/strict_json.h"
 #include "train/data/split.h"
 #include "train/data/tokenizer.h"
@@ -200,6 +202,10 @@ std::span<const TrainOption> train_option_table() {
        "write what each thread does in the third step of this call to this file, for "
        "https://ui.perfetto.dev",
        kAny, kOverrides, kCall},
+      {"until", &O::until,
+       "end this call after so many steps of the run, or a part of them as 0.25x, with a "
+       "validation; --resume goes on",
+       kAny, kOverrides, kCall},
       {"seed", &O::seed, nullptr, kAny, kIsFixed},
       {"quiet", &O::quiet, nullptr, kAny, kOverrides, kCall},
   };
@@ -217,6 +223,7 @@ void check_options(const TrainOptions& o) {
   if (o.tokenizer != "auto") parse_token_kind(o.tokenizer);
   parse_minimum_rate(o.minimum_rate, o.optimizer.learning_rate);
   parse_validation_split(o.validation_split);
+  last_step_of_call(o.until, 1);
   if (o.sequence > o.config.max_seq)
     fail_usage("--seq {} is longer than the configuration's max_seq {}", o.sequence,
                o.config.max_seq);
@@ -316,6 +323,17 @@ int64_t total_steps(const TrainOptions& options, int steps_per_epoch) {
     fail_usage("{} steps have more tokens than can be counted; give fewer --steps or --epochs",
                steps);
   return steps;
+}
+
+int64_t last_step_of_call(const std::string& until, int64_t steps) {
+  if (until.empty()) return steps;
+  const std::optional<int64_t> step = parse_number<int64_t>(until);
+  if (step && *step > 0) return std::min(*step, steps);
+  const std::optional<double> part =
+      until.ends_with('x') ? parse_number<double>(until.substr(0, until.size() - 1)) : std::nullopt;
+  if (!part || !(*part > 0 && *part <= 1))
+    fail_usage("--until {}: expected a step from 1, or a part of the run such as 0.25x", until);
+  return static_cast<int64_t>(std::ceil(*part * static_cast<double>(steps)));
 }
 
 int64_t validation_tokens(const TrainOptions& options, int steps_per_epoch) {

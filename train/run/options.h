@@ -64,6 +64,7 @@ struct TrainOptions {
   bool profile = false;
   std::set<std::string> given;    ///< names of the options that somebody gave
   std::string trace;              ///< file for the trace of one step; "": none
+  std::string until;              ///< see last_step_of_call(); "": the end of the run
   std::string program = "train";  ///< as the user called it; for the printed resume command
 };
 
@@ -140,6 +141,10 @@ int64_t warmup_steps(const TrainOptions& options, int64_t steps);
 
 /// Returns the steps of the whole run. Throws a UsageError if its tokens overflow 64 bits.
 int64_t total_steps(const TrainOptions& options, int steps_per_epoch);
+/// Returns the step of a run of `steps` steps with which TrainOptions::until ends a call: "500",
+/// or, of a part of the run such as "0.25x", the first step that completes it. "": the last step.
+/// Throws a UsageError for anything else.
+int64_t last_step_of_call(const std::string& until, int64_t steps);
 /// Returns the maximum number of tokens per validation; 0: the whole text. Automatic: a fortieth of
 /// the tokens trained on between two validations. That costs about 1 % of the time, because forward
 /// alone takes a third of forward and backward. At least 10,000 tokens, for a meaningful loss; at

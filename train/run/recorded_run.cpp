@@ -47,6 +47,8 @@ class RecordedRun {
   const Signals& signals() const { return stop_; }
   /// Returns whether this was a phase of a growing run, has ended, and another one follows.
   bool phase_is_over() const;
+  /// Returns whether this call has taken the steps that --until leaves it.
+  bool until_is_reached() const { return steps_taken() >= until_; }
   /// Returns where the next phase starts, with the folder of this run, which ends with it.
   RunStart next_phase() &&;
 
@@ -72,8 +74,8 @@ class RecordedRun {
   /// Prints the line of an epoch or a validation. After a validation also saves the best model and
   /// reports early stopping.
   void report(bool validates);
-  /// Validates and returns the text for that line.
-  std::string validate();
+  /// Writes a validation's row and returns the text for that line.
+  std::string record(MetricsRow row);
   void save(const std::string& name);
   void save_step();
   void write(const MetricsRow& row);
@@ -84,7 +86,10 @@ class RecordedRun {
   /// Calls `body`, which writes files. Errors get advice on how to resume.
   template <class Body>
   void with_advice(Body body);
-  void interrupt(int signal);
+  /// Saves the run in the middle of its course. `what`: has stopped it.
+  void stop(std::string_view what);
+  /// Ends the call where --until says.
+  void pause();
   void finish();
   void print_sample(const std::string& heading);
   [[noreturn]] void stop_non_finite(const MetricsRow& row);
@@ -103,6 +108,7 @@ class RecordedRun {
   std::string last_saved_;   // folder of a checkpoint
   int64_t saved_step_ = -1;  // step of the newest checkpoint other than best_model
   int64_t traced_step_ = 0;  // step that --trace is to show; 0: done
+  const int64_t until_;      // see end_of_call()
   std::chrono::steady_clock::time_point start_;
   double seconds_before_ = 0;  // of earlier parts of the run
 };
@@ -113,7 +119,8 @@ RecordedRun::RecordedRun(const TrainOptions& options, RunStart start, Signals si
       folder_(open_folder(options, start, trainer_.steps())),
       log_(folder_ / RunFolder::kLog, options.quiet),
       metrics_(folder_ / RunFolder::kMetrics),
-      display_(log_, trainer_.steps(), trainer_.epochs()) {
+      display_(log_, trainer_.steps(), trainer_.epochs()),
+      until_(end_of_call(trainer_.options(), trainer_.steps())) {
   trainer_.obey(stop_->asked());
   const std::string growth = read_parameters(start, trainer_);
   if (!start.resumes() || !growth.empty()) folder_.write_config(trainer_.config());
@@ -199,26 +206,28 @@ int RecordedRun::take_steps() {
   start_ = std::chrono::steady_clock::now();
   set_profiling(options().profile);
   constexpr int64_t kWarmUp = 2;  // steps that get memory, threads and caches ready
-  traced_step_ = std::min(steps_taken() + kWarmUp + 1, trainer_.steps());
+  traced_step_ = std::min({steps_taken() + kWarmUp + 1, trainer_.steps(), until_});
   try {
     if (!unfinished_.empty()) {
       saved_step_ = -1;  // the work below is not in the checkpoint
       after_step(unfinished_);
     }
-    while (!trainer_.is_done()) {
+    while (!trainer_.is_done() && !until_is_reached()) {
       check_stop();
       step();
       after_step();
     }
-    if (phase_is_over()) {
+    if (trainer_.is_done() && !phase_is_over()) {
+      finish();
+    } else if (until_is_reached()) {
+      pause();
+    } else {
       check_stop();
       if (saved_step_ != steps_taken()) save_step();
-    } else {
-      finish();
     }
     return 0;
   } catch (const Interrupted&) {
-    interrupt(stop_->received());
+    stop(signal_name(stop_->received()));
     return stop_->received();
   }
 }
@@ -277,7 +286,7 @@ void RecordedRun::report(bool validates) {
                         trainer_.epoch(), trainer_.epochs(), sum.mean_loss(),
                         std::exp(sum.mean_loss()), percent(sum.accuracy()))
           : fmt::format("step {}/{}", steps_taken(), trainer_.steps());
-  if (validates) line += validate();
+  if (validates) line += record(trainer_.validate());
   const bool best = validates && trainer_.is_best();
   say(line + fmt::format(" | {}", format_duration(seconds())) + (best ? " | best so far" : ""),
       Style::kHeading);
@@ -287,8 +296,7 @@ void RecordedRun::report(bool validates) {
                     options().patience));
 }
 
-std::string RecordedRun::validate() {
-  MetricsRow row = trainer_.validate();
+std::string RecordedRun::record(MetricsRow row) {
   row.seconds = seconds();
   write(row);
   if (!std::isfinite(row.loss)) {
@@ -357,12 +365,20 @@ void RecordedRun::save_step() {
   folder_.remove_old(options().keep);
 }
 
-void RecordedRun::interrupt(int signal) {
+void RecordedRun::stop(std::string_view what) {
   if (saved_step_ != steps_taken()) save_step();
-  say(fmt::format("stopped by {} after step {} of {}, saved in {}; to go on:\n  {}",
-                  signal_name(signal), steps_taken(), trainer_.steps(), last_saved_,
-                  resume_command()),
+  say(fmt::format("stopped by {} after step {} of {}, saved in {}; to go on:\n  {}", what,
+                  steps_taken(), trainer_.steps(), last_saved_, resume_command()),
       Style::kHeading);
+}
+
+void RecordedRun::pause() {
+  // Saved before the validation, which is no part of the run: the next call drops its row.
+  if (saved_step_ != steps_taken()) save_step();
+  if (trainer_.evaluation() && std::isnan(trainer_.state().validation_loss))
+    say(fmt::format("step {}/{}{}", steps_taken(), trainer_.steps(), record(trainer_.measure())),
+        Style::kHeading);
+  stop("--until");
 }
 
 void RecordedRun::finish() {
@@ -442,7 +458,7 @@ int train_phases(TrainOptions options, RunStart first) {
   for (RecordedRun::Signals signals;;) {
     RecordedRun run(options, std::move(*start), signals);
     const int signal = run.train();
-    if (signal != 0 || !run.phase_is_over()) return signal;
+    if (signal != 0 || run.until_is_reached() || !run.phase_is_over()) return signal;
     options = run.options();
     signals = run.signals();
     start.emplace(std::move(run).next_phase());

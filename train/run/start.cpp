@@ -209,6 +209,8 @@ RunFolder open_folder(const TrainOptions& options, RunStart& start, int64_t step
     fail_usage(
         "the run has taken {} steps already, which is more than the {} that it is to have in all",
         state.step, steps);
+  if (state.step > end_of_call(options, steps))
+    fail_usage("--until {}: the run has taken {} steps already", options.until, state.step);
   if (const std::vector<std::string> later = start.folder->go_back_to(*start.checkpoint);
       !later.empty())
     start.notes.push_back(
@@ -220,6 +222,12 @@ RunFolder open_folder(const TrainOptions& options, RunStart& start, int64_t step
     start.notes.push_back(fmt::format("{} lines of {} are no figures and are in {}{} now", lost,
                                       RunFolder::kMetrics, RunFolder::kMetrics, kUnreadable));
   return std::move(*start.folder);
+}
+
+int64_t end_of_call(const TrainOptions& options, int64_t steps) {
+  const int64_t all = options.grow.empty() ? steps : parse_phases(options.grow).back().end,
+                last = last_step_of_call(options.until, all);
+  return last < all ? last : INT64_MAX;
 }
 
 TrainOptions to_save(TrainOptions options) {

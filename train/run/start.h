@@ -54,6 +54,10 @@ std::string read_parameters(const RunStart& start, Trainer& trainer);
 /// change in it.
 RunFolder open_folder(const TrainOptions& options, RunStart& start, int64_t steps);
 
+/// Returns the step with which --until ends this call; INT64_MAX if that is the run's end. `steps`:
+/// of the run, of a growing one of its phase.
+int64_t end_of_call(const TrainOptions& options, int64_t steps);
+
 /// Returns the options as a checkpoint stores them: the text's name is made absolute.
 TrainOptions to_save(TrainOptions options);
 

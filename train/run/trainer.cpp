@@ -20,6 +20,20 @@ namespace {
 
 const std::atomic<int> kNoStop{0};
 
+/// Makes the average, if there is one, the weights for as long as it lives.
+class AveragedWeights {
+ public:
+  explicit AveragedWeights(Parameters& parameters) : parameters_(parameters) {
+    parameters_.swap_average();
+  }
+  ~AveragedWeights() { parameters_.swap_average(); }
+  AveragedWeights(const AveragedWeights&) = delete;
+  AveragedWeights& operator=(const AveragedWeights&) = delete;
+
+ private:
+  Parameters& parameters_;
+};
+
 LearningRate rate_of(const TrainOptions& options, int steps_per_epoch, int64_t begin) {
   const int64_t steps = total_steps(options, steps_per_epoch) - begin;
   return {.peak = options.optimizer.learning_rate,
@@ -116,30 +130,15 @@ bool Trainer::validation_is_due() const {
 
 template <class Body>
 void Trainer::do_part(const char* part, Body body) {
-  struct AveragedWeights {  // for as long as it lives
-    explicit AveragedWeights(Parameters& all) : parameters(all) { parameters.swap_average(); }
-    ~AveragedWeights() { parameters.swap_average(); }
-    Parameters& parameters;
-  };
   progress().unfinished = part;
-  const AveragedWeights averaged(parameters_);
-  const Interruptible giving_up(*stop_);
   body();
   progress().unfinished.clear();
 }
 
 MetricsRow Trainer::validate() {
-  const Context::Use use(context_);
-  const Stopwatch time;
-  LossSum sum;
-  double in_trained_window = MetricsRow::kNone, taken = 0;
-  do_part(TrainingProgress::kValidation, [&] {
-    sum = evaluation_->run();
-    taken = time.seconds();
-    if (validation_piece(options_, evaluation_->window()) > 0)
-      in_trained_window = evaluation_->mean_loss_in_pieces();
-  });
-  const double loss = state_.validation_loss = sum.mean_loss();
+  MetricsRow row;
+  do_part(TrainingProgress::kValidation, [&] { row = measure(); });
+  const double loss = state_.validation_loss = row.loss;
   if (std::isfinite(loss)) {
     if (progress().best_step == 0 || loss < progress().best_loss) {
       progress().best_loss = loss;
@@ -149,6 +148,19 @@ MetricsRow Trainer::validate() {
       ++progress().validations_since_best;
     }
   }
+  return row;
+}
+
+MetricsRow Trainer::measure() {
+  const Context::Use use(context_);
+  const AveragedWeights averaged(parameters_);
+  const Interruptible giving_up(*stop_);
+  const Stopwatch time;
+  const LossSum sum = evaluation_->run();
+  const double taken = time.seconds(), loss = sum.mean_loss();
+  const double in_trained_window = validation_piece(options_, evaluation_->window()) > 0
+                                       ? evaluation_->mean_loss_in_pieces()
+                                       : MetricsRow::kNone;
   return {.step = state_.step,
           .epoch = epoch(),
           .split = "val",
@@ -166,6 +178,8 @@ Sample Trainer::sample() {
   Sample sample;
   WholeCharacters characters;
   do_part(TrainingProgress::kSample, [&] {
+    const AveragedWeights averaged(parameters_);
+    const Interruptible giving_up(*stop_);
     try {
       TextGenerator generator(config(), tokenizer.size(), parameters_, options_.seed,
                               {.seed = options_.seed}, 1, options_.sequence);

@@ -64,6 +64,8 @@ class Trainer {
   /// Measures the current model on the validation text: the weights, or their average if there is
   /// one. A finite loss is compared with the best so far. Requires an evaluation().
   MetricsRow validate();
+  /// Measures it in the same way, but as no part of the run's course: the state stays as it is.
+  MetricsRow measure();
   /// Generates a text with the current model.
   Sample sample();
 

@@ -36,6 +36,7 @@ TrainOptions all_changed() {
   options.optimizer.algorithm = "muon";
   options.recipe = "text";
   options.tokenizer = "bytes";
+  options.until = "7";
   return options;
 }
 
@@ -130,6 +131,20 @@ TEST(OptionTable, MessagesSayTheCommandLinesWords) {
   other.grow = "tiny:9";
   expect_error<UsageError>([&] { check_fixed_options(automatic, other); },
                            {"--grow tiny:9: ", "begun with none, "});
+}
+
+TEST(OptionTable, UntilIsAStepOrAPart) {
+  EXPECT_EQ(last_step_of_call("", 40), 40);
+  EXPECT_EQ(last_step_of_call("7", 40), 7);
+  EXPECT_EQ(last_step_of_call("41", 40), 40);
+  EXPECT_EQ(last_step_of_call("0.25x", 40), 10);
+  EXPECT_EQ(last_step_of_call("0.25x", 41), 11) << "the first step with a quarter";
+  EXPECT_EQ(last_step_of_call(fmt::format("{}x", 1. / 3), 9), 3);
+  EXPECT_EQ(last_step_of_call("0.001x", 9), 1);
+  EXPECT_EQ(last_step_of_call("1x", 9), 9);
+  for (const char* text : {"0", "-1", "0.5", "0x", "-0.5x", "1.1x", "nanx", "x", "1e3", "half"})
+    expect_error<UsageError>([&] { last_step_of_call(text, 9); },
+                             {std::string("--until ") + text + ":", "0.25x"});
 }
 
 TEST(OptionTable, AutoKeepsTheRunsValue) {

@@ -144,6 +144,38 @@ TEST_F(Resume, StoppedRunEndsLikeAnUninterruptedOne) {
                           "trained 1000 steps"});
 }
 
+TEST_F(Resume, RunInPartsEndsLikeAnUninterruptedOne) {
+  const TrainOptions whole = long_run("whole");
+  ASSERT_EQ(train(whole), 0);
+  TrainOptions parts = whole;
+  parts.out = directory_ / "parts";
+  parts.until = "0.2x";
+  ASSERT_EQ(train(parts), 0);
+  const auto go_on_until = [&](const char* until) {
+    return resume_training(parts.out, [&](TrainOptions& options) {
+      options.quiet = true;
+      options.until = until;
+    });
+  };
+  // At step 3 there is no validation in the run, at step 8 there is one.
+  for (const auto& [until, step] : {std::pair("3", 3), {"3", 3}, {"8", 8}}) {
+    ASSERT_EQ(go_on_until(until), 0);
+    EXPECT_FALSE(fs::exists(parts.out / "final_checkpoint"));
+    EXPECT_EQ(rows(parts, "train").back().step, step);
+    std::vector<MetricsRow> validations = rows(parts, "val");
+    EXPECT_EQ(validations.back().step, step);
+    EXPECT_EQ(validations.back().loss,
+              validation_loss(parts, parts.out / RunFolder::step_name(step)));
+    std::erase_if(validations, [&](const MetricsRow& row) { return row.step < step; });
+    EXPECT_EQ(validations.size(), 1u);
+  }
+  expect_error<UsageError>([&] { go_on_until("0.5x"); }, {"--until 0.5x", "8 steps already"});
+  ASSERT_EQ(go_on_until("1x"), 0);
+  expect_same_run(parts, whole);
+  expect_logged(parts, {"step 3/12 | validation loss", "stopped by --until after step 3 of 12",
+                        "trained 12 steps"});
+}
+
 TEST_F(Resume, EverySwitchResumesLikeTheBase) {
   for (const char* switches :
        {"hem=false", "dpg=true dpg_rank=8", "uboo=true", "dpg=true dpg_rank=8 uboo=true hem=false",
@@ -251,6 +283,26 @@ TEST_F(GrowingRun, StoppedOneEndsLikeAnUninterruptedOne) {
   }
   EXPECT_EQ(result, 0);
   expect_same_run(stopped, whole);
+}
+
+TEST_F(GrowingRun, InPartsEndsLikeAnUninterruptedOne) {
+  const TrainOptions whole = growing("whole");
+  ASSERT_EQ(train(whole), 0);
+  TrainOptions parts = growing("parts");
+  parts.until = "0.25x";
+  ASSERT_EQ(train(parts), 0);
+  // The first phase ends with step 5: the weights that are measured there are its own.
+  for (const auto& [until, step, dim] : {std::tuple("5", 5, 16), {"0.5x", 6, 32}, {"1x", 12, 32}}) {
+    ASSERT_EQ(resume_training(parts.out,
+                              [&](TrainOptions& options) {
+                                options.quiet = true;
+                                options.until = until;
+                              }),
+              0);
+    EXPECT_EQ(rows(parts, "train").back().step, step);
+    EXPECT_EQ(Checkpoint(parts.out / RunFolder::step_name(step)).config.dim, dim);
+  }
+  expect_same_run(parts, whole);
 }
 
 TEST_F(GrowingRun, KeepsTheLossWhereItGrowsExactly) {

@@ -162,6 +162,18 @@ TEST_F(TrainerTest, AStopChangesNothing) {
   EXPECT_TRUE(trainer.is_best());
 }
 
+TEST_F(TrainerTest, MeasuringIsNoPartOfTheRun) {
+  Trainer trainer(options("run"), data());
+  trainer.step();
+  const MetricsRow measured = trainer.measure();
+  EXPECT_TRUE(std::isnan(trainer.state().validation_loss));
+  EXPECT_EQ(trainer.state().progress->best_step, 0);
+  const MetricsRow validation = trainer.validate();
+  EXPECT_EQ(measured.loss, validation.loss);
+  EXPECT_EQ(measured.bits_per_byte, validation.bits_per_byte);
+  EXPECT_EQ(trainer.state().progress->best_step, 1);
+}
+
 /// The trainer's context counts, not that of the calling thread.
 TEST_F(TrainerTest, ComputesWithItsOwnContext) {
   TrainOptions run = options("run");
