@@ -266,6 +266,8 @@ std::string cards(const RunReport& run) {
     html += card(fmt::format("{:.4f}", run.best->loss),
                  fmt::format("best validation loss, step {}", run.best->step));
     html += card(fmt::format("{:.2f}", run.best->perplexity()), "its perplexity");
+    if (const std::string bits = bits_per_byte(run.best, ""); !bits.empty())
+      html += card(bits, "its bits per byte");
     html += card(percent(run.best->accuracy), "tokens guessed right");
   }
   html += card(fmt::format("{:.4f}", run.epochs.back().mean), "training loss, last epoch");
@@ -276,20 +278,15 @@ std::string cards(const RunReport& run) {
 }
 
 std::string comparison(const std::vector<RunReport>& runs) {
-  std::vector<size_t> order;
-  for (size_t i = 0; i < runs.size(); ++i) order.push_back(i);
-  std::ranges::stable_sort(order, {}, [&](size_t i) {
-    return runs[i].best ? runs[i].best->loss : std::numeric_limits<double>::infinity();
-  });
   std::string html =
-      "<div class='scroll'><table><thead><tr><th>run</th><th>validation "
+      "<div class='scroll'><table><thead><tr><th>run</th><th>bits/byte</th><th>validation "
       "loss</th><th>perplexity</th><th>accuracy</th><th>at step</th>"
       "<th>training "
       "loss</th><th>steps</th><th>tokens</th><th>time</th><th>tokens/s</th></tr></thead><tbody>\n";
-  for (const size_t i : order) {
+  for (const size_t i : best_first(runs)) {
     const RunReport& run = runs[i];
     html +=
-        "<tr>" + cell(swatch(i) + html_escaped(run.name)) +
+        "<tr>" + cell(swatch(i) + html_escaped(run.name)) + cell(bits_per_byte(run.best, "")) +
         cell(run.best ? fmt::format("{:.4f}", run.best->loss) : "") +
         cell(run.best ? fmt::format("{:.3f}", run.best->perplexity()) : "") +
         cell(run.best ? percent(run.best->accuracy) : "") +
@@ -306,7 +303,8 @@ std::string epochs(const RunReport& run) {
       "<div "
       "class='scroll'><table><thead><tr><th>epoch</th><th>steps</th><th>start</th><th>end</"
       "th><th>mean</th><th>min</th><th>max</th>"
-      "<th>change</th><th>accuracy</th><th>validation</th><th>perplexity</th><th>time</th></tr></"
+      "<th>change</th><th>accuracy</th><th>validation</th><th>perplexity</th><th>bits/byte</th>"
+      "<th>time</th></tr></"
       "thead><tbody>\n";
   const EpochSummary* before = nullptr;
   for (const EpochSummary& epoch : run.epochs) {
@@ -318,7 +316,8 @@ std::string epochs(const RunReport& run) {
             cell(percent(epoch.accuracy)) +
             cell(epoch.validation ? fmt::format("{:.4f}", epoch.validation->loss) : "") +
             cell(epoch.validation ? fmt::format("{:.3f}", epoch.validation->perplexity()) : "") +
-            cell(format_duration(epoch.seconds)) + "</tr>\n";
+            cell(bits_per_byte(epoch.validation, "")) + cell(format_duration(epoch.seconds)) +
+            "</tr>\n";
     before = &epoch;
   }
   return html + "</tbody></table></div>\n";
@@ -361,7 +360,14 @@ std::vector<Figure> figures(const std::vector<RunReport>& runs, const std::strin
   };
   Figure loss{.title = "Loss",
               .about = "training (with the range of neighbouring steps) and, dashed, validation"};
-  Figure validation{.title = "Validation loss"}, rate{.title = "Learning rate", .from_zero = true};
+  // of runs with different tokens these compare, losses do not
+  const bool in_bits = runs.size() > 1 && std::ranges::all_of(runs, [](const RunReport& run) {
+                         return std::ranges::all_of(run.validation, [](const MetricsRow& row) {
+                           return std::isfinite(row.bits_per_byte);
+                         });
+                       });
+  Figure validation{.title = in_bits ? "Validation, bits per byte" : "Validation loss"},
+      rate{.title = "Learning rate", .from_zero = true};
   Figure norm{.title = "Gradient norm", .about = "before clipping"},
       speed{.title = "Tokens per second", .from_zero = true};
   Figure auxiliary{.title = "Auxiliary loss", .about = "beside the training loss"},
@@ -378,7 +384,8 @@ std::vector<Figure> figures(const std::vector<RunReport>& runs, const std::strin
     add(loss, run.train, &MetricsRow::loss, "training");
     add(loss, run.validation, &MetricsRow::loss, "validation", true);
     if (!one) loss.curves.back().name += " (validation)";
-    add(validation, run.validation, &MetricsRow::loss, "validation", true);
+    add(validation, run.validation, in_bits ? &MetricsRow::bits_per_byte : &MetricsRow::loss,
+        "validation", true);
     add(rate, run.train, &MetricsRow::lr, "learning rate");
     add(norm, run.train, &MetricsRow::grad_norm, "gradient norm");
     add(speed, run.train, &MetricsRow::tokens_per_second, "tokens/s");
@@ -412,7 +419,7 @@ std::string report_html(const std::vector<RunReport>& runs) {
     body += fmt::format("<p>{}</p>\n", html_escaped(runs.front().folder.string())) +
             cards(runs.front()) + checks(runs.front());
   else
-    body += "<p>The best validation loss first.</p>\n" + comparison(runs);
+    body += "<p>The best validation first.</p>\n" + comparison(runs);
 
   const std::vector<Figure> all = figures(runs, axis);
   body += figure_html(all[0], axis, 1040);

@@ -39,28 +39,26 @@ std::string wrapped(std::string_view head, std::string_view text, size_t width) 
 }
 
 std::string comparison(const std::vector<RunReport>& runs, size_t width) {
-  std::vector<const RunReport*> order;
-  for (const RunReport& run : runs) order.push_back(&run);
-  std::ranges::stable_sort(order, {}, [](const RunReport* run) {
-    return run->best ? run->best->loss : std::numeric_limits<double>::infinity();
-  });
-  std::vector<std::vector<std::string>> rows = {{"run", "validation", "perplexity", "at step",
-                                                 "train loss", "steps", "tokens", "time",
+  std::vector<std::vector<std::string>> rows = {{"run", "bits/byte", "validation", "perplexity",
+                                                 "at step", "train loss", "steps", "tokens", "time",
                                                  "tokens/s"}};
-  for (const RunReport* run : order)
-    rows.push_back({run->name, run->best ? fmt::format("{:.4f}", run->best->loss) : "-",
-                    run->best ? fmt::format("{:.3f}", run->best->perplexity()) : "-",
-                    run->best ? fmt::format("{}", run->best->step) : "-",
-                    fmt::format("{:.4f}", run->epochs.back().mean), fmt::format("{}", run->steps()),
-                    axis_label(static_cast<double>(run->tokens())), format_duration(run->seconds()),
-                    fmt::format("{:.0f}", run->median_speed)});
+  for (const size_t i : best_first(runs)) {
+    const RunReport& run = runs[i];
+    rows.push_back({run.name, bits_per_byte(run.best, "-"),
+                    run.best ? fmt::format("{:.4f}", run.best->loss) : "-",
+                    run.best ? fmt::format("{:.3f}", run.best->perplexity()) : "-",
+                    run.best ? fmt::format("{}", run.best->step) : "-",
+                    fmt::format("{:.4f}", run.epochs.back().mean), fmt::format("{}", run.steps()),
+                    axis_label(static_cast<double>(run.tokens())), format_duration(run.seconds()),
+                    fmt::format("{:.0f}", run.median_speed)});
+  }
   return text_table(std::move(rows), width);
 }
 
 std::string epochs(const RunReport& run, size_t width) {
   std::vector<std::vector<std::string>> rows = {{"epoch", "steps", "start", "end", "mean", "min",
                                                  "max", "validation", "change", "perplexity",
-                                                 "accuracy", "time"}};
+                                                 "bits/byte", "accuracy", "time"}};
   const EpochSummary* before = nullptr;
   for (const EpochSummary& epoch : run.epochs) {
     const auto loss = [](double value) { return fmt::format("{:.4f}", value); };
@@ -70,7 +68,8 @@ std::string epochs(const RunReport& run, size_t width) {
                     epoch.validation ? loss(epoch.validation->loss) : "-",
                     before ? relative_change(before->mean, epoch.mean) : "",
                     epoch.validation ? fmt::format("{:.3f}", epoch.validation->perplexity()) : "-",
-                    percent(epoch.accuracy), format_duration(epoch.seconds)});
+                    bits_per_byte(epoch.validation, "-"), percent(epoch.accuracy),
+                    format_duration(epoch.seconds)});
     before = &epoch;
   }
   return text_table(std::move(rows), width);
@@ -91,10 +90,13 @@ std::string describe(const RunReport& run, size_t width) {
                     phase.best ? fmt::format(", validation best {:.4f} after step {}",
                                              phase.best->loss, phase.best->step)
                                : ""));
-  if (run.best)
+  if (run.best) {
+    const std::string bits = bits_per_byte(run.best, "");
     add("validation",
-        fmt::format("best {:.4f} after step {}: perplexity {:.3f}, accuracy {}", run.best->loss,
-                    run.best->step, run.best->perplexity(), percent(run.best->accuracy)));
+        fmt::format("best {:.4f} after step {}: perplexity {:.3f}, {}{}accuracy {}", run.best->loss,
+                    run.best->step, run.best->perplexity(), bits,
+                    bits.empty() ? "" : " bits a byte, ", percent(run.best->accuracy)));
+  }
   std::string rates;
   for (const MetricsRow& row : learning_rate_trace(run, 8))
     rates += fmt::format("{}step {}: {:.2e}", rates.empty() ? "" : ", ", row.step, row.lr);
@@ -203,7 +205,7 @@ std::string watch_text(const std::vector<RunReport>& runs, const std::vector<std
                        size_t width) {
   constexpr ptrdiff_t kSmoothed = 20;  // steps
   std::vector<std::vector<std::string>> rows = {
-      {"run", "step", "loss", "validation", "left", "tokens/s", "best"}};
+      {"run", "step", "loss", "validation", "left", "tokens/s", "best", "bits/byte"}};
   for (const RunReport& run : runs) {
     double loss = 0;
     const auto count = std::min(kSmoothed, std::ssize(run.train));
@@ -217,10 +219,11 @@ std::string watch_text(const std::vector<RunReport>& runs, const std::vector<std
          run.validation.empty() ? "-" : fmt::format("{:.4f}", run.validation.back().loss),
          run.live ? format_duration(run.seconds_left()) : "ended",
          fmt::format("{:.0f}", run.train.back().tokens_per_second),
-         run.best ? fmt::format("{:.4f} at {}", run.best->loss, run.best->step) : "-"});
+         run.best ? fmt::format("{:.4f} at {}", run.best->loss, run.best->step) : "-",
+         bits_per_byte(run.best, "-")});
   }
   for (const std::string& name : starting)
-    rows.push_back({name, "0", "-", "-", "starting", "-", "-"});
+    rows.push_back({name, "0", "-", "-", "starting", "-", "-", "-"});
   return text_table(std::move(rows), width);
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <ranges>
 #include <set>
 
@@ -203,6 +204,25 @@ const MetricsRow* row_with_largest(const RunReport& run, double MetricsRow::*fig
   return largest;
 }
 
+std::vector<size_t> best_first(const std::vector<RunReport>& runs) {
+  const bool has_bits = std::ranges::all_of(runs, [](const RunReport& run) {
+    return !run.best || std::isfinite(run.best->bits_per_byte);
+  });
+  const auto figure = has_bits ? &MetricsRow::bits_per_byte : &MetricsRow::loss;
+  std::vector<size_t> order(runs.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::ranges::stable_sort(order, {}, [&](size_t i) {
+    return runs[i].best ? *runs[i].best.*figure : std::numeric_limits<double>::infinity();
+  });
+  return order;
+}
+
+std::string bits_per_byte(const std::optional<MetricsRow>& validation, const char* none) {
+  return validation && std::isfinite(validation->bits_per_byte)
+             ? fmt::format("{:.4f}", validation->bits_per_byte)
+             : none;
+}
+
 std::string common_axis(const std::vector<RunReport>& runs) {
   const auto tokens_a_step = [](const RunReport& run) {
     return run.tokens() / std::max<int64_t>(run.steps(), 1);
@@ -218,6 +238,7 @@ nlohmann::ordered_json to_json(const std::vector<RunReport>& runs) {
     return row ? json{{"step", row->step},
                       {"loss", row->loss},
                       {"perplexity", row->perplexity()},
+                      {"bits_per_byte", row->bits_per_byte},
                       {"accuracy", row->accuracy}}
                : json();
   };

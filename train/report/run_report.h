@@ -74,6 +74,14 @@ std::vector<MetricsRow> learning_rate_trace(const RunReport& run, int at_most);
 /// Returns the training step with the largest finite value of a figure; nullptr if there is none.
 const MetricsRow* row_with_largest(const RunReport& run, double MetricsRow::*figure);
 
+/// Returns the runs' places in order, the best validation first, those without one last: by bits
+/// per byte, which compare also where the runs' tokens are different; by loss if a run, of an
+/// earlier version, does not have them.
+std::vector<size_t> best_first(const std::vector<RunReport>& runs);
+
+/// Formats the bits per byte of a validation; `none` if there is none, or one without them.
+std::string bits_per_byte(const std::optional<MetricsRow>& validation, const char* none);
+
 /// Returns the x axis on which the runs' curves are comparable: "step", or "tokens" if their steps
 /// differ in size.
 std::string common_axis(const std::vector<RunReport>& runs);

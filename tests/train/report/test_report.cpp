@@ -371,6 +371,35 @@ TEST_F(Report, ComparesRuns) {
   EXPECT_NEAR(json[1]["best_validation"]["loss"].get<double>(), 2.6, 1e-9);
 }
 
+/// Of two runs with different tokens the one with the higher loss may be the better one.
+TEST_F(Report, ComparesDifferentTokensByBitsPerByte) {
+  const auto run_of = [&](const std::string& name, double loss, double bits) {
+    const fs::path folder = directory_ / name;
+    make_directory(folder);
+    MetricsFile file(folder / "metrics.jsonl");
+    file.append({.step = 1, .epoch = 1, .loss = loss, .accuracy = 0, .lr = 1, .grad_norm = 1});
+    file.append({.step = 1, .epoch = 1, .split = "val", .loss = loss, .bits_per_byte = bits});
+    return read_run(folder);
+  };
+  const RunReport pieces = run_of("pieces", 4, 2.1375), characters = run_of("characters", 1.6, 2.3);
+  EXPECT_EQ(best_first({characters, pieces}), (std::vector<size_t>{1, 0}));
+  const RunReport earlier = run_of("earlier", 1.8, MetricsRow::kNone),
+                  failed = run_of("failed", std::nan(""), MetricsRow::kNone);
+  EXPECT_EQ(best_first({pieces, failed, earlier, characters}), (std::vector<size_t>{3, 2, 0, 1}))
+      << "by loss: an earlier version's run has no other figure";
+
+  const std::vector<RunReport> both = {characters, pieces};
+  const std::string text = report_text(both, 200), page = report_html(both);
+  EXPECT_LT(text.find("pieces "), text.find("characters ")) << text;
+  EXPECT_NE(text.find("perplexity 54.598, 2.1375 bits a byte"), text.npos) << text;
+  EXPECT_LT(page.find("pieces</td><td>2.1375</td>"), page.find("characters</td><td>2.3000</td>"));
+  EXPECT_NE(page.find("<figcaption>Validation, bits per byte"), page.npos);
+  EXPECT_NE(report_html({pieces}).find("<b>2.1375</b><span>its bits per byte"), page.npos);
+  EXPECT_EQ(report_html({earlier}).find("bits per byte"), page.npos);
+  EXPECT_NE(watch_text({pieces}, {"new"}, 200).find("2.1375"), text.npos);
+  EXPECT_EQ(to_json(both)[1]["best_validation"]["bits_per_byte"], 2.1375);
+}
+
 TEST_F(Report, UnreadableRunIsLeftOutAmongOthers) {
   const std::string empty = (directory_ / "empty").string(),
                     damaged = (directory_ / "damaged").string();
