@@ -120,8 +120,7 @@ bool is_interruption(int code) {
 }
 
 SearchResult failed(const Settings& settings, const std::string& folder, const std::string& error) {
-  constexpr double kNone = MetricsRow::kNone;
-  return {settings, folder, error, "", kNone, kNone, kNone, kNone, 0, 0, 0, kNone};
+  return {.settings = settings, .folder = folder, .error = error};
 }
 
 /// Returns the result of a run that has ended.
@@ -137,6 +136,7 @@ SearchResult result_of(const Settings& settings, const std::string& folder,
           .error = "",
           .warning = text_of(run.findings, "warm-up"),
           .validation_loss = last.loss,
+          .bits_per_byte = last.bits_per_byte,
           .accuracy = last.accuracy,
           .best_validation_loss = run.best->loss,
           .train_loss = run.epochs.back().mean,
@@ -156,6 +156,7 @@ SearchResult from_json(const ordered_json& row, const std::string& where) {
       result.settings.emplace_back(name, name_of_text(value.get<std::string>()));
     if (!result.error.empty()) return result;
     result.validation_loss = row.at("validation_loss");
+    result.bits_per_byte = row.value("bits_per_byte", SearchResult::kNone);
     result.accuracy = row.at("accuracy");
     result.best_validation_loss = row.at("best_validation_loss");
     result.train_loss = row.at("train_loss");
@@ -172,6 +173,27 @@ SearchResult from_json(const ordered_json& row, const std::string& where) {
   } catch (const nlohmann::json::exception& error) {
     fail("{}: not a result of a search: {}", where, in_words(error));
   }
+}
+
+/// Sorts results: the best first, failed ones last. By bits per byte, which compare also where the
+/// tokens are different; by loss if a result, of an earlier version, does not have them.
+void rank(std::vector<SearchResult>& results) {
+  const bool has_bits = std::ranges::all_of(results, [](const SearchResult& result) {
+    return !result.error.empty() || std::isfinite(result.bits_per_byte);
+  });
+  const auto figure = has_bits ? &SearchResult::bits_per_byte : &SearchResult::validation_loss;
+  std::ranges::stable_sort(results, {}, [&](const SearchResult& result) {
+    return result.error.empty() ? result.*figure : std::numeric_limits<double>::infinity();
+  });
+}
+
+/// Returns "validation loss 1.4485, perplexity 4.257, 2.090 bits a byte".
+std::string figures(const SearchResult& result) {
+  return fmt::format("validation loss {:.4f}, perplexity {:.3f}{}", result.validation_loss,
+                     std::exp(result.validation_loss),
+                     std::isfinite(result.bits_per_byte)
+                         ? fmt::format(", {:.3f} bits a byte", result.bits_per_byte)
+                         : "");
 }
 
 /// A text that experiments read.
@@ -303,11 +325,6 @@ Settings with_defaults(const SearchOptions& options) {
   for (const GridAxis& grid : options.space.grids) tried.insert(grid.name);
   for (const RangeAxis& range : options.space.ranges) tried.insert(range.name);
   for (const std::string& name : tried) check_name(name);
-  if (tried.contains("tokenizer"))
-    fail_usage(
-        "tokenizer: the losses of different tokens do not compare; search with one, and compare "
-        "the "
-        "bits per byte of the best runs");
   for (const auto& [name, value] : common) {
     check_name(name);
     if (tried.contains(name)) fail_usage("--{} {}: it is among what the search tries", name, value);
@@ -603,9 +620,8 @@ void Search::add(const SearchResult& result) {
   const std::string about =
       fmt::format("{}/{}  {}: ", done(), experiments_.size(), describe(result.settings));
   if (result.error.empty())
-    console_.line(fmt::format("{}validation loss {:.4f}, perplexity {:.3f} in {}", about,
-                              result.validation_loss, std::exp(result.validation_loss),
-                              format_duration(result.seconds)));
+    console_.line(
+        fmt::format("{}{} in {}", about, figures(result), format_duration(result.seconds)));
   else
     console_.line(fmt::format("{}failed: {}", about, result.error), Style::kWarning);
   if (!result.warning.empty()) console_.line(result.warning, Style::kWarning);
@@ -615,10 +631,9 @@ void Search::write_best() const {
   const SearchResult& best = results_.front();
   if (!best.error.empty()) return;
   const Settings settings = with_absolute_paths(with_common(best.settings));
-  const std::string about = fmt::format(
-      "{}: validation loss {:.4f}, perplexity {:.3f} after {} steps, the best of {} experiments",
-      describe(best.settings), best.validation_loss, std::exp(best.validation_loss), best.steps,
-      results_.size());
+  const std::string about =
+      fmt::format("{}: {} after {} steps, the best of {} experiments", describe(best.settings),
+                  figures(best), best.steps, results_.size());
   write_file_atomically(lock_ / "best.toml", options_file(about, settings));
 }
 
@@ -682,10 +697,7 @@ SearchOutcome Search::run_experiments() {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   console_.erase_status();
-  std::ranges::stable_sort(results_, [](const SearchResult& a, const SearchResult& b) {
-    if (a.error.empty() != b.error.empty()) return a.error.empty();
-    return a.error.empty() && a.validation_loss < b.validation_loss;
-  });
+  rank(results_);
   if (!results_.empty()) write_best();
   return {std::move(results_), std::move(interrupted_), here(), stop.received()};
 }
@@ -709,6 +721,7 @@ ordered_json to_json(const SearchResult& result) {
               {"steps", result.steps},
               {"tokens", result.tokens},
               {"seconds", result.seconds}});
+  if (std::isfinite(result.bits_per_byte)) row["bits_per_byte"] = result.bits_per_byte;
   return row;
 }
 
@@ -718,8 +731,8 @@ TableRows search_rows(const std::vector<SearchResult>& results, bool with_errors
     for (const auto& [name, value] : result.settings)
       if (std::ranges::find(names, name) == names.end()) names.push_back(name);
   TableRows rows = {names};
-  rows.front().insert(rows.front().end(),
-                      {"perplexity", "loss", "accuracy", "train loss", "steps", "time"});
+  rows.front().insert(rows.front().end(), {"bits/byte", "perplexity", "loss", "accuracy",
+                                           "train loss", "steps", "time"});
   if (with_errors) rows.front().push_back("error");
   for (const SearchResult& result : results) {
     std::vector<std::string>& row = rows.emplace_back();
@@ -728,10 +741,13 @@ TableRows search_rows(const std::vector<SearchResult>& results, bool with_errors
       row.push_back(setting == result.settings.end() ? "" : setting->second);
     }
     if (result.error.empty()) {
-      row.insert(row.end(), {fmt::format("{:.3f}", std::exp(result.validation_loss)),
-                             fmt::format("{:.4f}", result.validation_loss),
-                             percent(result.accuracy), fmt::format("{:.4f}", result.train_loss),
-                             fmt::format("{}", result.steps), format_duration(result.seconds)});
+      row.insert(
+          row.end(),
+          {std::isfinite(result.bits_per_byte) ? fmt::format("{:.4f}", result.bits_per_byte) : "",
+           fmt::format("{:.3f}", std::exp(result.validation_loss)),
+           fmt::format("{:.4f}", result.validation_loss), percent(result.accuracy),
+           fmt::format("{:.4f}", result.train_loss), fmt::format("{}", result.steps),
+           format_duration(result.seconds)});
     } else {
       row.push_back("failed");
       row.resize(rows.front().size());

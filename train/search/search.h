@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
@@ -26,14 +27,17 @@ struct SearchOptions {
 
 /// Result of an experiment: a line of results.jsonl. Figures are NaN if it failed.
 struct SearchResult {
+  static constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+
   Settings settings;
-  std::string folder;      ///< name of the run's folder in experiments/
-  std::string error;       ///< why it failed, or ""
-  std::string warning;     ///< about a warm-up that fills the run, or ""
-  double validation_loss;  ///< of the last validation
-  double accuracy, best_validation_loss, train_loss;
-  int64_t best_step, steps, tokens;
-  double seconds;
+  std::string folder;              ///< name of the run's folder in experiments/
+  std::string error = {};          ///< why it failed, or ""
+  std::string warning = {};        ///< about a warm-up that fills the run, or ""
+  double validation_loss = kNone;  ///< of the last validation
+  double bits_per_byte = kNone;    ///< of the last validation; NaN in results of earlier versions
+  double accuracy = kNone, best_validation_loss = kNone, train_loss = kNone;
+  int64_t best_step = 0, steps = 0, tokens = 0;
+  double seconds = kNone;
 };
 
 struct SearchOutcome {

@@ -2067,13 +2067,14 @@ TEST_F(Searches, FindTheBestAndSurviveFailures) {
   }
   EXPECT_EQ(read_file(folder() / "results.jsonl"), before);
   const std::string csv = read_file(directory_ / "table.csv");
-  EXPECT_TRUE(
-      csv.starts_with("lr,seq,perplexity,loss,accuracy,train loss,steps,time,error\n1e-2,32,"))
+  EXPECT_TRUE(csv.starts_with(
+      "lr,seq,bits/byte,perplexity,loss,accuracy,train loss,steps,time,error\n1e-2,32,"))
       << csv;
   EXPECT_EQ(std::ranges::count(csv, '\n'), 5) << csv;
-  EXPECT_NE(csv.find("failed,,,,,,"), csv.npos) << csv;
+  EXPECT_NE(csv.find("failed,,,,,,,"), csv.npos) << csv;
   EXPECT_NE(csv.find("max_seq 1024"), csv.npos) << csv;
-  EXPECT_TRUE(read_file(directory_ / "table.md").starts_with("| lr | seq | perplexity |"));
+  EXPECT_TRUE(
+      read_file(directory_ / "table.md").starts_with("| lr | seq | bits/byte | perplexity |"));
   expect_failed(run("search", {"--grid", "lr=1", "--table", "table.txt"}), 2,
                 {"--table table.txt", ".csv", ".md"});
   const Outcome more =
@@ -2093,6 +2094,34 @@ TEST_F(Searches, FindTheBestAndSurviveFailures) {
   EXPECT_EQ(results().size(), 5u) << "and those that this search does not try stay";
   expect_failed(run("search", search({"--grid", "lr=1e-5,1e-2"}, "4")), 2,
                 {"other settings in common", "steps", "--out"});
+}
+
+/// A token of characters is easier to guess than one of pieces, but there are more of them.
+TEST_F(Searches, CompareDifferentTokensByBitsPerByte) {
+  const Outcome outcome = run("search", search({"--grid", "tokenizer=char,bpe", "--json"}));
+  ASSERT_EQ(outcome.code, 0) << outcome.errors;
+  const nlohmann::json rows = nlohmann::json::parse(outcome.output);
+  ASSERT_EQ(rows.size(), 2u);
+  for (const nlohmann::json& row : rows) ASSERT_EQ(row["error"], "");
+  EXPECT_EQ(rows[0]["settings"]["tokenizer"], "bpe");
+  EXPECT_LT(rows[0]["bits_per_byte"], rows[1]["bits_per_byte"]);
+  EXPECT_GT(rows[0]["validation_loss"], rows[1]["validation_loss"]);
+  const std::string best = read_file(folder() / "best.toml");
+  EXPECT_NE(best.find("tokenizer = \"bpe\""), best.npos) << best;
+  EXPECT_NE(best.find(fmt::format("{:.3f} bits a byte", rows[0]["bits_per_byte"].get<double>())),
+            best.npos)
+      << best;
+
+  // Results of an earlier version have no bits per byte: with one of them among all, the losses
+  // compare.
+  std::string lines;
+  for (nlohmann::json row : rows) {
+    if (row["settings"]["tokenizer"] == "char") row.erase("bits_per_byte");
+    lines += row.dump() + "\n";
+  }
+  std::ofstream(folder() / "results.jsonl") << lines;
+  const Outcome again = run("search", search({"--grid", "tokenizer=char,bpe", "--json"}));
+  EXPECT_EQ(nlohmann::json::parse(again.output)[0]["settings"]["tokenizer"], "char");
 }
 
 TEST_F(Searches, GoOnAfterAStop) {
@@ -2474,7 +2503,6 @@ TEST_F(Searches, RefuseWrongUse) {
   expect_refused({"--grid", "lr"}, {"--grid lr", "name=value"});
   expect_refused({"--grid", "lrr=1"}, {"lrr", "did you mean lr?"});
   expect_refused({"--grid", "out=a,b"}, {"out", "neither an option"});
-  expect_refused({"--grid", "tokenizer=char,bpe"}, {"tokenizer", "do not compare"});
   expect_refused({"--grid", "steps=1,2"}, {"--steps 3", "among what the search tries"});
   expect_refused({"--range", "lr=1e-4:1e-3"}, {"--range lr", "--random"});
   expect_refused({"--grid", "lr=1", "--grid", "lr=2"}, {"lr is given twice"});
