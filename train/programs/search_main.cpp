@@ -39,6 +39,21 @@ Settings train_options(const std::vector<std::string>& words) {
   return settings;
 }
 
+bool has_failed(const SearchResult& result) { return !result.error.empty(); }
+
+/// Says how much shorter the search was because it stopped experiments; "" if it stopped none.
+std::string savings(const std::vector<SearchResult>& results) {
+  const auto stopped =
+      std::ranges::count_if(results, [](const SearchResult& result) { return result.part < 1; });
+  if (stopped == 0) return "";
+  double trained = 0;
+  for (const SearchResult& result : results)
+    if (!has_failed(result)) trained += result.seconds;
+  return fmt::format(
+      "{} of {} experiments were stopped early: {} of training in place of about {}\n", stopped,
+      results.size(), format_duration(trained), format_duration(trained + seconds_saved(results)));
+}
+
 /// Prints the results and what to do next. Throws if there is no best one.
 void show(const SearchOutcome& outcome, const SearchOptions& options, bool json) {
   if (json) {
@@ -52,8 +67,7 @@ void show(const SearchOutcome& outcome, const SearchOptions& options, bool json)
     if (!options.quiet) print(stdout, "stopped; the same command goes on\n");
     return;
   }
-  const auto failures = std::ranges::count_if(
-      outcome.results, [](const SearchResult& result) { return !result.error.empty(); });
+  const auto failures = std::ranges::count_if(outcome.results, &has_failed);
   if (failures > 0 && !options.quiet)
     print(stdout, fmt::format("{} failed; with --retry-failed they are done again\n", failures));
   if (!outcome.interrupted.empty()) {
@@ -62,8 +76,11 @@ void show(const SearchOutcome& outcome, const SearchOptions& options, bool json)
     fail("{} of the experiments stopped from outside ({}); the same command goes on", names.size(),
          fmt::join(names, "; "));
   }
-  if (!outcome.results.front().error.empty())
-    fail("no experiment succeeded; the first failed with: {}", outcome.results.front().error);
+  const SearchResult& first = outcome.results.front();
+  if (!first.error.empty() || first.part < 1)
+    fail("no experiment succeeded; the first failed with: {}",
+         std::ranges::find_if(outcome.results, &has_failed)->error);
+  if (!options.quiet) print(stdout, savings(outcome.results));
   const std::string best = shell_quoted((outcome.folder / "best.toml").string());
   if (!options.quiet)
     print(stdout,
@@ -120,6 +137,15 @@ int main(int argc, char** argv) {
                  "where the experiments and results go; a search that is there goes on");
   number(app, "--jobs", options.jobs, "experiments side by side, which share the threads",
          {.at_least = 1, .at_most = 1024});
+  number(app, "--stop-early", options.stop_early,
+         "stop the worse experiments after a part of their steps, from a tenth on: of those that "
+         "come so far one in N goes on to the next part; 2 where no N is given",
+         {.at_least = 2, .at_most = 10})
+      // No word of its own, so N needs a "=": CLI11 would take a "--" behind an optional word. Only
+      // these two numbers leave the default what it is, with one it would be "true".
+      ->expected(0, 0)
+      ->default_str("2")
+      ->option_text("[=N]");
   app.add_flag("--retry-failed", options.retry_failed, "do failed experiments again");
   app.add_flag("--json", json, "print the results as JSON");
   app.add_option("--table", table,

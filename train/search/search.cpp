@@ -123,9 +123,9 @@ SearchResult failed(const Settings& settings, const std::string& folder, const s
   return {.settings = settings, .folder = folder, .error = error};
 }
 
-/// Returns the result of a run that has ended.
+/// Returns the result of a run that has come to `rung`, or ended.
 SearchResult result_of(const Settings& settings, const std::string& folder,
-                       const fs::path& run_folder) try {
+                       const fs::path& run_folder, double rung) try {
   const RunReport run = read_run(run_folder);
   if (!run.best)
     return failed(settings, folder,
@@ -143,7 +143,8 @@ SearchResult result_of(const Settings& settings, const std::string& folder,
           .best_step = run.best->step,
           .steps = run.steps(),
           .tokens = run.tokens(),
-          .seconds = run.seconds()};
+          .seconds = run.seconds(),
+          .part = fs::exists(run_folder / RunFolder::kFinal) ? 1 : rung};
 } catch (const Error& error) {  // the run's files were damaged
   return failed(settings, folder, error.what());
 }
@@ -169,6 +170,7 @@ SearchResult from_json(const ordered_json& row, const std::string& where) {
     }
     result.seconds = row.at("seconds");
     result.warning = row.value("warning", "");
+    result.part = row.value("part", 1.);
     return result;
   } catch (const nlohmann::json::exception& error) {
     fail("{}: not a result of a search: {}", where, in_words(error));
@@ -194,6 +196,22 @@ std::string figures(const SearchResult& result) {
                      std::isfinite(result.bits_per_byte)
                          ? fmt::format(", {:.3f} bits a byte", result.bits_per_byte)
                          : "");
+}
+
+/// Returns "1/4".
+std::string fraction(double part) { return fmt::format("1/{}", std::lround(1 / part)); }
+
+/// Returns the last result of each experiment.
+std::vector<SearchResult> newest(const std::vector<SearchResult>& results) {
+  std::vector<SearchResult> last;
+  for (const SearchResult& result : results) {
+    const auto earlier = std::ranges::find(last, result.settings, &SearchResult::settings);
+    if (earlier == last.end())
+      last.push_back(result);
+    else
+      *earlier = result;
+  }
+  return last;
 }
 
 /// A text that experiments read.
@@ -233,9 +251,7 @@ class Search {
   fs::path output(const std::string& folder) const {
     return here() / "experiments" / (folder + ".output");
   }
-  size_t done() const {
-    return experiments_.size() - pending_.size() - running_.size() - interrupted_.size();
-  }
+  size_t done() const { return at_rung_ - pending_.size() - running_.size() - interrupted_.size(); }
   /// Compares an existing search.json with this search, and builds the new one.
   void check_description();
   /// Refuses an earlier search whose experiments have other settings in common.
@@ -247,7 +263,17 @@ class Search {
   /// Returns all settings of an experiment for train. A configuration file is replaced by its
   /// fields, because the file may change or disappear.
   Settings with_common(const Settings& settings) const;
+  /// Refuses an earlier search with other rungs.
+  void check_rungs(const nlohmann::json& before) const;
   void read_results();
+  /// Returns an experiment's result at a rung, or where it ended before it; null if it has not come
+  /// there.
+  const SearchResult* result_at(double rung, const Settings& settings) const;
+  /// Returns those of the experiments that go on after a rung.
+  std::vector<Settings> best_at(double rung, const std::vector<Settings>& experiments) const;
+  /// Finds the first rung that experiments have still to come to: rung_, at_rung_ and, if there is
+  /// one, pending_.
+  void find_rung();
   /// Returns whether a process of a killed earlier search is still saving its state in an
   /// experiment's folder.
   bool is_in_use(const Settings& settings);
@@ -256,13 +282,16 @@ class Search {
   bool start(const Settings& settings);
   /// Starts as many of the pending experiments as there is room for.
   void start_pending();
+  /// Runs the pending experiments to the rung, or until a signal comes.
+  void run_pending(const StopSignals& stop, SuspendSignal& suspend);
+  void describe_rung();
   SearchOutcome run_experiments();
   /// Asks the experiments to save their state and to end.
   void stop_all();
   void finish(const Running& running, int code);
   void finish_ended();
   void add(const SearchResult& result);
-  void write_best() const;
+  void write_best(const std::vector<SearchResult>& results) const;
   /// Prints the notes about the texts, once for all experiments.
   void describe_texts();
 
@@ -275,13 +304,16 @@ class Search {
   std::vector<Settings> experiments_;
   DirectoryLock lock_;
   Console console_;
-  std::vector<SearchResult> results_;
+  std::vector<SearchResult> results_;  // of an experiment in the order of its rungs
+  double rung_ = 1;
+  size_t at_rung_ = 0;  // number of experiments that are to come to the rung
   std::deque<Settings> pending_;
   std::vector<Running> running_;
   std::vector<Settings> interrupted_;
   std::set<std::string> waited_for_;  // folders with a message about waiting
   // Limit of running experiments; reduced while the system starts no more.
   int room_ = options_.jobs;
+  const Clock::time_point begin_ = Clock::now();
 };
 
 std::vector<Settings> planned(const SearchOptions& options) {
@@ -300,6 +332,16 @@ std::vector<Settings> planned(const SearchOptions& options) {
     if (Settings settings = space.draw(options.seed, i);
         std::ranges::find(all, settings) == all.end())
       all.push_back(std::move(settings));
+  return all;
+}
+
+/// Returns the experiments. Throws a UsageError if there are none, or too few to stop some.
+std::vector<Settings> planned_experiments(const SearchOptions& options) {
+  std::vector<Settings> all = planned(options);
+  if (options.stop_early != 0 && all.size() < 2)
+    fail_usage(
+        "--stop-early compares experiments, and there is one; give more values or draws, or leave "
+        "the option out");
   return all;
 }
 
@@ -374,7 +416,7 @@ Sources sources_of(const SearchSpace& space, const Settings& common) {
 Search::Search(const SearchOptions& options)
     : options_(options),
       common_(with_defaults(options)),
-      experiments_(planned(options)),
+      experiments_(planned_experiments(options)),
       lock_(made(options.out)),
       console_(options.quiet) {
   if (is_checkpoint(lock_.path()))
@@ -387,9 +429,7 @@ Search::Search(const SearchOptions& options)
   make_directory(lock_ / "experiments");
   check_description();
   read_results();
-  for (const Settings& settings : experiments_)
-    if (std::ranges::find(results_, settings, &SearchResult::settings) == results_.end())
-      pending_.push_back(settings);
+  find_rung();
   if (!pending_.empty()) check_sources();
   write_file_atomically(lock_ / "search.json", description_.dump(2) + "\n");
 }
@@ -427,6 +467,7 @@ void Search::check_description() {
           "choose another --out",
           shown);
     check_common(before);
+    check_rungs(before);
     keep(before["texts"], texts,
          fmt::format("is no longer the text that the search in {} has trained on", out),
          [&](const std::string& name) { return sources_.texts.at(name).read_otherwise; });
@@ -440,6 +481,7 @@ void Search::check_description() {
   description_ = nlohmann::json{{"common", to_json(common_)},
                                 {"configs", configs},
                                 {"default_warmup", default_warmup_},
+                                {"stop_early", options_.stop_early},
                                 {"texts", texts},
                                 {"weights", weights}};
 }
@@ -463,6 +505,17 @@ void Search::check_common(const nlohmann::json& before) {
         "{} holds a search whose experiments have other settings in common ({}); choose another "
         "--out",
         options_.out.string(), describe_changes(then, common));
+}
+
+void Search::check_rungs(const nlohmann::json& before) const {
+  const nlohmann::json none = 0, now = options_.stop_early,
+                       &then = before.contains("stop_early") ? before["stop_early"] : none;
+  const auto in_words = [&](const nlohmann::json& factor) {
+    return factor == none ? "without --stop-early" : "with --stop-early=" + plain_text(factor);
+  };
+  if (then != now)
+    fail_usage("{} holds a search {}, this one is {}; choose another --out", options_.out.string(),
+               in_words(then), in_words(now));
 }
 
 void Search::keep_configs(const nlohmann::json& before, const std::string& shown) {
@@ -522,6 +575,36 @@ void Search::read_results() {
   if (kept != content) write_file_atomically(file, kept);
 }
 
+const SearchResult* Search::result_at(double rung, const Settings& settings) const {
+  for (const SearchResult& result : results_)
+    if (result.part >= rung && result.settings == settings) return &result;
+  return nullptr;
+}
+
+std::vector<Settings> Search::best_at(double rung, const std::vector<Settings>& experiments) const {
+  std::vector<SearchResult> results;
+  for (const Settings& settings : experiments) results.push_back(*result_at(rung, settings));
+  rank(results);
+  const auto factor = static_cast<size_t>(options_.stop_early);
+  results.resize((results.size() + factor - 1) / factor);
+  std::vector<Settings> best;
+  for (SearchResult& result : results)
+    if (result.error.empty()) best.push_back(std::move(result.settings));
+  return best;
+}
+
+void Search::find_rung() {
+  std::vector<Settings> going_on = experiments_;
+  for (const double rung : search_rungs(options_.stop_early)) {
+    rung_ = rung;
+    at_rung_ = going_on.size();
+    for (const Settings& settings : going_on)
+      if (!result_at(rung, settings)) pending_.push_back(settings);
+    if (!pending_.empty() || rung == 1) return;
+    going_on = best_at(rung, going_on);
+  }
+}
+
 bool Search::is_in_use(const Settings& settings) {
   const std::string folder = folder_name(settings);
   const fs::path out = run_folder(folder);
@@ -538,7 +621,7 @@ bool Search::start(const Settings& settings) {
   const fs::path out = run_folder(folder);
   const bool has_ended = fs::exists(out / RunFolder::kFinal);  // in an earlier search
   if (has_ended)
-    if (const SearchResult result = result_of(settings, folder, out);
+    if (const SearchResult result = result_of(settings, folder, out, 1);
         result.error.empty() || !options_.retry_failed) {
       add(result);
       return true;
@@ -555,6 +638,7 @@ bool Search::start(const Settings& settings) {
   for (const auto& [name, value] : {std::pair("keep", "1"), {"sample-tokens", "0"}})
     if (!has(common_, name) && !has(settings, name))
       words.push_back(fmt::format("--{}={}", name, value));
+  if (rung_ < 1) words.push_back(fmt::format("--until={}x", rung_));
   words.push_back(resumes ? "--resume" : "--overwrite");
   try {
     running_.push_back({settings, folder, ChildProcess(words, output(folder))});
@@ -607,7 +691,7 @@ void Search::finish(const Running& running, int code) {
     return;
   }
   const fs::path text = output(running.folder);
-  add(code == 0 ? result_of(running.settings, running.folder, run_folder(running.folder))
+  add(code == 0 ? result_of(running.settings, running.folder, run_folder(running.folder), rung_)
                 : failed(running.settings, running.folder, reason(text, code)));
   if (code == 0) fs::remove(text);
 }
@@ -617,8 +701,7 @@ void Search::add(const SearchResult& result) {
   file.append(to_json(result).dump() + "\n");
   file.flush();
   results_.push_back(result);
-  const std::string about =
-      fmt::format("{}/{}  {}: ", done(), experiments_.size(), describe(result.settings));
+  const std::string about = fmt::format("{}/{}  {}: ", done(), at_rung_, describe(result.settings));
   if (result.error.empty())
     console_.line(
         fmt::format("{}{} in {}", about, figures(result), format_duration(result.seconds)));
@@ -627,13 +710,13 @@ void Search::add(const SearchResult& result) {
   if (!result.warning.empty()) console_.line(result.warning, Style::kWarning);
 }
 
-void Search::write_best() const {
-  const SearchResult& best = results_.front();
-  if (!best.error.empty()) return;
+void Search::write_best(const std::vector<SearchResult>& results) const {
+  const SearchResult& best = results.front();
+  if (!best.error.empty() || best.part < 1) return;
   const Settings settings = with_absolute_paths(with_common(best.settings));
   const std::string about =
       fmt::format("{}: {} after {} steps, the best of {} experiments", describe(best.settings),
-                  figures(best), best.steps, results_.size());
+                  figures(best), best.steps, results.size());
   write_file_atomically(lock_ / "best.toml", options_file(about, settings));
 }
 
@@ -669,8 +752,29 @@ SearchOutcome Search::run_experiments() {
     console_.line(
         fmt::format("{}: going on after {} results", options_.out.string(), results_.size()),
         Style::kHeading);
-  const auto begin = Clock::now();
-  auto shown = begin - std::chrono::seconds(1);
+  for (; !pending_.empty(); find_rung()) {
+    describe_rung();
+    run_pending(stop, suspend);
+    if (stop.received() != 0 || !interrupted_.empty()) break;
+  }
+  std::vector<SearchResult> results = newest(results_);
+  rank(results);
+  std::ranges::stable_sort(results, std::greater<>(), [](const SearchResult& result) {
+    return result.error.empty() ? result.part : 0;
+  });
+  if (!results.empty()) write_best(results);
+  return {std::move(results), std::move(interrupted_), here(), stop.received()};
+}
+
+void Search::describe_rung() {
+  if (options_.stop_early == 0) return;
+  console_.line(fmt::format("{} of {} experiments go on to {}", at_rung_, experiments_.size(),
+                            rung_ < 1 ? fraction(rung_) + " of their steps" : "their ends"),
+                Style::kHeading);
+}
+
+void Search::run_pending(const StopSignals& stop, SuspendSignal& suspend) {
+  auto shown = Clock::now() - std::chrono::seconds(1);
   bool stopping = false;
   while (!pending_.empty() || !running_.empty()) {
     if (stop.received() != 0 && !stopping) {
@@ -690,21 +794,33 @@ SearchOutcome Search::run_experiments() {
     finish_ended();
     if (console_.has_status() && Clock::now() - shown > std::chrono::milliseconds(500)) {
       shown = Clock::now();
-      const std::chrono::duration<double> time = shown - begin;
-      console_.status(fmt::format("{} of {} done, {} running, {}", done(), experiments_.size(),
+      const std::chrono::duration<double> time = shown - begin_;
+      console_.status(fmt::format("{} of {} done, {} running, {}", done(), at_rung_,
                                   running_.size(), format_duration(time.count())));
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   console_.erase_status();
-  rank(results_);
-  if (!results_.empty()) write_best();
-  return {std::move(results_), std::move(interrupted_), here(), stop.received()};
 }
 
 }  // namespace
 
 SearchOutcome search(const SearchOptions& options) { return Search(options).run(); }
+
+std::vector<double> search_rungs(int factor) {
+  constexpr int kLargest = 10;
+  std::vector<double> rungs = {1};
+  for (int divisor = factor; divisor > 0 && divisor <= kLargest; divisor *= factor)
+    rungs.insert(rungs.begin(), 1. / divisor);
+  return rungs;
+}
+
+double seconds_saved(const std::vector<SearchResult>& results) {
+  double seconds = 0;
+  for (const SearchResult& result : results)
+    if (result.error.empty()) seconds += result.seconds * (1 / result.part - 1);
+  return seconds;
+}
 
 ordered_json to_json(const SearchResult& result) {
   ordered_json row = {{"settings", to_json(result.settings)},
@@ -722,6 +838,7 @@ ordered_json to_json(const SearchResult& result) {
               {"tokens", result.tokens},
               {"seconds", result.seconds}});
   if (std::isfinite(result.bits_per_byte)) row["bits_per_byte"] = result.bits_per_byte;
+  if (result.part < 1) row["part"] = result.part;
   return row;
 }
 
@@ -731,6 +848,9 @@ TableRows search_rows(const std::vector<SearchResult>& results, bool with_errors
     for (const auto& [name, value] : result.settings)
       if (std::ranges::find(names, name) == names.end()) names.push_back(name);
   TableRows rows = {names};
+  const bool some_stopped =
+      std::ranges::any_of(results, [](const SearchResult& result) { return result.part < 1; });
+  if (some_stopped) rows.front().push_back("stopped");
   rows.front().insert(rows.front().end(), {"bits/byte", "perplexity", "loss", "accuracy",
                                            "train loss", "steps", "time"});
   if (with_errors) rows.front().push_back("error");
@@ -740,6 +860,7 @@ TableRows search_rows(const std::vector<SearchResult>& results, bool with_errors
       const auto setting = std::ranges::find(result.settings, name, &Settings::value_type::first);
       row.push_back(setting == result.settings.end() ? "" : setting->second);
     }
+    if (some_stopped) row.push_back(result.part < 1 ? "at " + fraction(result.part) : "");
     if (result.error.empty()) {
       row.insert(
           row.end(),

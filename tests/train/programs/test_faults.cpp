@@ -837,6 +837,58 @@ TEST_F(InjectedFaults, Search) {
               }});
 }
 
+/// An experiment that fails at a rung is among the worse there, and a worse one may go on in its
+/// place. Done again, it goes on all the same, and is the best.
+TEST_F(InjectedFaults, SearchThatStopsEarly) {
+  const fs::path out = directory_ / "search";
+  Arguments arguments = {"--data",         directory_ / "play.txt",
+                         "--grid",         "lr=1e-3,1e-2",
+                         "--steps",        "4",
+                         "--out",          out,
+                         "--threads",      "1",
+                         "--stop-early=4", "--"};
+  for (const char* field : {"dim=32", "layers=2", "heads=2", "mem_slots=64"})
+    arguments.insert(arguments.end(), {"--set", field});
+  arguments.insert(arguments.end(),
+                   {"--vocab", "auto", "--seq", "32", "--batch", "4", "--val-seq", "64"});
+  const std::vector<std::string> words = program("search", arguments);
+  arguments.insert(arguments.begin(), "--retry-failed");
+  const std::vector<std::string> again = program("search", arguments);
+  // by experiment and step
+  const auto losses = [&] {
+    std::map<std::pair<std::string, int>, double> losses;
+    const std::string text =
+        fs::exists(out / "results.jsonl") ? read_file(out / "results.jsonl") : "";
+    for (const std::string_view line : whole_lines(text)) {
+      const nlohmann::json row = parse_json(line, "results.jsonl");
+      if (row.at("error") == "")
+        losses[{row.at("folder"), row.at("steps")}] = row.at("validation_loss");
+    }
+    return losses;
+  };
+  expect_done(words);
+  const auto whole = losses();
+  const std::string best = read_file(out / "best.toml");
+  ASSERT_EQ(whole.size(), 3);
+  const auto expect_the_same = [&] {
+    const auto now = losses();
+    for (const auto& [place, loss] : whole)
+      if (now.contains(place)) {
+        EXPECT_EQ(now.at(place), loss) << place.first << " " << place.second;
+      }
+  };
+  inject({.words = words,
+          .begin = [&] { fs::remove_all(out); },
+          .expect_nothing_lost = expect_the_same,
+          .go_on =
+              [&] {
+                expect_done(again);
+                expect_the_same();
+                for (const auto& [place, loss] : whole) EXPECT_TRUE(losses().contains(place));
+                EXPECT_EQ(read_file(out / "best.toml"), best);
+              }});
+}
+
 TEST_F(InjectedFaults, ReportPage) {
   const fs::path run = directory_ / "run", page = directory_ / "page.html";
   ASSERT_EQ(train(new_run(run, 4)), 0) << errors();

@@ -2163,6 +2163,145 @@ TEST_F(Searches, GoOnAfterAStop) {
   }
 }
 
+/// A search that stops experiments early. They have 40 steps, so that the rungs are 5, 10 and 20.
+class SearchesThatStopEarly : public Searches {
+ protected:
+  Arguments halving(const std::string& rates, const Arguments& more = {"--stop-early"}) const {
+    Arguments arguments = search({"--grid", "lr=" + rates}, "40");
+    arguments.insert(std::ranges::find(arguments, "--"), more.begin(), more.end());
+    return arguments;
+  }
+  /// Returns the lines of results.jsonl, sorted, without what depends on time.
+  std::set<std::string> decisions() const {
+    std::set<std::string> lines;
+    for (nlohmann::json row : results()) {
+      row.erase("seconds");
+      EXPECT_TRUE(lines.insert(row.dump()).second) << "twice: " << row;
+    }
+    return lines;
+  }
+  std::string final_weights(const char* rate) const {
+    const fs::path file =
+        folder() / fmt::format("experiments/lr={}", rate) / "final_checkpoint/model.safetensors";
+    return fs::exists(file) ? read_file(file) : "";
+  }
+};
+
+TEST_F(SearchesThatStopEarly, EndWithTheBestsWeights) {
+  constexpr const char* kRates = "1e-5,1e-2,1e-4,1e-3";
+  ASSERT_EQ(run("search", halving(kRates, {})).code, 0);
+  const std::string weights = final_weights("1e-2");
+  const std::vector<nlohmann::json> whole = results();
+  ASSERT_NE(weights, "");
+  expect_failed(run("search", halving(kRates)), 2,
+                {"without --stop-early", "with --stop-early=2", "choose another --out"});
+  fs::remove_all(folder());
+
+  const Outcome outcome = run("search", halving(kRates));
+  ASSERT_EQ(outcome.code, 0) << outcome.errors;
+  std::map<std::string, std::vector<int>> steps;
+  for (const nlohmann::json& row : results()) steps[row["settings"]["lr"]].push_back(row["steps"]);
+  EXPECT_EQ(steps["1e-5"], std::vector<int>{5});
+  EXPECT_EQ(steps["1e-4"], std::vector<int>{5});
+  EXPECT_EQ(steps["1e-3"], (std::vector<int>{5, 10}));
+  EXPECT_EQ(steps["1e-2"], (std::vector<int>{5, 10, 20, 40}));
+  EXPECT_TRUE(final_weights("1e-2") == weights);
+  EXPECT_EQ(results().back()["validation_loss"], whole[1]["validation_loss"]);
+  EXPECT_EQ(results()[0]["part"], 0.125);
+  EXPECT_FALSE(results().back().contains("part"));
+  for (const char* part :
+       {"4 of 4 experiments go on to 1/8 of their steps", "2 of 4 experiments go on to 1/4",
+        "1 of 4 experiments go on to their ends", "at 1/4", "3 of 4 experiments were stopped"})
+    EXPECT_NE(outcome.output.find(part), std::string::npos) << part << "\n" << outcome.output;
+
+  // The one that came farthest is the second.
+  const std::string lines = read_file(folder() / "results.jsonl");
+  Arguments json = halving(kRates);
+  json.insert(json.begin(), "--json");
+  const nlohmann::json ranked = nlohmann::json::parse(run("search", json).output);
+  EXPECT_EQ(read_file(folder() / "results.jsonl"), lines) << "nothing is left to do";
+  ASSERT_EQ(ranked.size(), 4u);
+  EXPECT_EQ(ranked[0]["settings"]["lr"], "1e-2");
+  EXPECT_EQ(ranked[1]["settings"]["lr"], "1e-3");
+  EXPECT_LT(ranked[2]["validation_loss"], ranked[3]["validation_loss"]);
+}
+
+TEST_F(SearchesThatStopEarly, DecideTheSameHoweverOftenTheyAreStopped) {
+  const Arguments arguments =
+      halving("1e-5,1e-2,1e-4,1e-3,3e-3", {"--stop-early=3", "--jobs", "2"});
+  ASSERT_EQ(run("search", arguments).code, 0);
+  const std::set<std::string> want = decisions();
+  const std::string weights = final_weights("1e-2");
+  fs::remove_all(folder());
+
+  std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / "search").string()};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  int stops = 0;
+  for (int code = -1; code != 0; ++stops) {
+    test::Process process(words, {}, directory_.path());
+    // longer each time, so that the search comes to an end
+    ::usleep(static_cast<useconds_t>(100'000 * (1 + stops)));
+    process.send(stops % 2 == 0 ? SIGKILL : SIGTERM);
+    code = process.wait();
+    ASSERT_TRUE(code == 0 || code == -SIGKILL || code == 128 + SIGTERM || code == -SIGTERM)
+        << code << read_file(directory_ / "stderr");
+  }
+  EXPECT_GT(stops, 2);
+  EXPECT_EQ(decisions(), want);
+  EXPECT_TRUE(final_weights("1e-2") == weights);
+}
+
+TEST_F(SearchesThatStopEarly, EndTheSameWithValuesThatComeLater) {
+  ASSERT_EQ(run("search", halving("1e-5,1e-2,1e-4,1e-3")).code, 0);
+  const std::set<std::string> want = decisions();
+  fs::remove_all(folder());
+  // 1e-4 is stopped in favour of 1e-2 here, as one of two
+  ASSERT_EQ(run("search", halving("1e-4,1e-2")).code, 0);
+  ASSERT_EQ(run("search", halving("1e-5,1e-2,1e-4,1e-3")).code, 0);
+  EXPECT_EQ(decisions(), want);
+  // Of six, three go on: 1e-4, which was stopped, does now.
+  ASSERT_EQ(run("search", halving("1e-5,1e-2,1e-4,1e-3,1e-6,2e-5")).code, 0);
+  std::vector<int> steps;
+  for (const nlohmann::json& row : results())
+    if (row["settings"]["lr"] == "1e-4") steps.push_back(row["steps"]);
+  EXPECT_EQ(steps, (std::vector<int>{5, 10}));
+}
+
+TEST_F(SearchesThatStopEarly, CountFailuresAmongTheWorse) {
+  const Outcome outcome =
+      run("search", halving("1e-2,1e-3", {"--grid", "seq=32,2000", "--stop-early"}));
+  ASSERT_EQ(outcome.code, 0) << outcome.errors;
+  std::map<std::string, int> steps;
+  for (const nlohmann::json& row : results())
+    if (row["error"] == "") steps[row["settings"]["lr"]] = row["steps"];
+  EXPECT_EQ(steps, (std::map<std::string, int>{{"1e-2", 40}, {"1e-3", 10}}));
+  EXPECT_NE(outcome.output.find("2 failed; with --retry-failed"), std::string::npos)
+      << outcome.output;
+
+  // Where there is no validation, nothing can be compared.
+  fs::remove_all(folder());
+  Arguments arguments = halving("1e-2,1e-3");
+  arguments.insert(arguments.end(), {"--val-split", "0"});
+  expect_failed(run("search", arguments), 1, {"no experiment succeeded", "no validation"});
+}
+
+TEST_F(SearchesThatStopEarly, RefuseWrongUse) {
+  const auto expect_refused = [&](const Arguments& arguments,
+                                  const std::vector<std::string_view>& mentions) {
+    expect_failed(run("search", arguments), 2, mentions);
+    EXPECT_FALSE(fs::exists(folder()));
+  };
+  expect_refused(halving("1e-2"), {"--stop-early compares experiments, and there is one"});
+  for (const char* factor : {"0", "1", "11", "2.5", "half"})
+    expect_refused(halving("1e-2,1e-3", {std::string("--stop-early=") + factor}),
+                   {fmt::format("--stop-early: {} is not", factor), "from 2 to 10"});
+  ASSERT_EQ(run("search", halving("1e-2,1e-3")).code, 0);
+  const std::string lines = read_file(folder() / "results.jsonl");
+  expect_failed(run("search", halving("1e-2,1e-3", {"--stop-early=3"})), 2,
+                {"--stop-early=2", "--stop-early=3", "choose another --out"});
+  EXPECT_EQ(read_file(folder() / "results.jsonl"), lines);
+}
+
 /// Returns the id of a process that was started with this argument.
 std::optional<pid_t> process_with_argument(const std::string& word) {
   for (const fs::directory_entry& entry : fs::directory_iterator("/proc")) {

@@ -15,6 +15,7 @@
 #include "tests/common/expect_error.h"
 #include "tests/common/process_ends.h"
 #include "tests/common/temporary_directory.h"
+#include "train/search/search.h"
 #include "train/search/search_space.h"
 
 namespace mmrec {
@@ -103,6 +104,43 @@ TEST(SearchSpace, DrawsFollowTheirRanges) {
   std::set<std::string> drawn;
   for (uint64_t i = 0; i < 100; ++i) drawn.insert(around_zero.draw(42, i)[0].second);
   EXPECT_EQ(drawn, (std::set<std::string>{"-1", "0", "1"})) << "-0 is 0";
+}
+
+TEST(SearchRungs, ArePartsFromATenthOn) {
+  EXPECT_EQ(search_rungs(0), std::vector<double>{1});
+  EXPECT_EQ(search_rungs(2), (std::vector<double>{0.125, 0.25, 0.5, 1}));
+  EXPECT_EQ(search_rungs(3), (std::vector<double>{1. / 9, 1. / 3, 1}));
+  EXPECT_EQ(search_rungs(4), (std::vector<double>{0.25, 1}));
+  EXPECT_EQ(search_rungs(10), (std::vector<double>{0.1, 1}));
+}
+
+TEST(SearchTable, SaysWhereAnExperimentWasStopped) {
+  const std::vector<SearchResult> results = {
+      {.settings = {{"lr", "2"}},
+       .folder = "a",
+       .validation_loss = 1,
+       .bits_per_byte = 1.4427,
+       .steps = 40,
+       .seconds = 80},
+      {.settings = {{"lr", "1"}},
+       .folder = "b",
+       .validation_loss = 2,
+       .bits_per_byte = 2.8854,
+       .steps = 10,
+       .seconds = 20,
+       .part = 0.25},
+      {.settings = {{"lr", "3"}}, .folder = "c", .error = "too bad"}};
+  const TableRows rows = search_rows(results, true);
+  EXPECT_EQ(rows[0][1], "stopped");
+  EXPECT_EQ(rows[1][1], "");
+  EXPECT_EQ(rows[1][8], "1:20");
+  EXPECT_EQ(rows[2][1], "at 1/4");
+  EXPECT_EQ(rows[2][2], "2.8854");
+  EXPECT_EQ(rows[2][7], "10");
+  EXPECT_EQ(rows[3][2], "failed");
+  EXPECT_EQ(rows[3][9], "too bad");
+  EXPECT_EQ(seconds_saved(results), 60);
+  EXPECT_EQ(search_rows({results[0]}, false)[0][1], "bits/byte") << "none was stopped";
 }
 
 class ChildProcessTest : public testing::Test {
