@@ -860,7 +860,7 @@ TableRows search_rows(const std::vector<SearchResult>& results, bool with_errors
       const auto setting = std::ranges::find(result.settings, name, &Settings::value_type::first);
       row.push_back(setting == result.settings.end() ? "" : setting->second);
     }
-    if (some_stopped) row.push_back(result.part < 1 ? "at " + fraction(result.part) : "");
+    if (some_stopped) row.push_back(result.part < 1 ? fmt::format("step {}", result.steps) : "");
     if (result.error.empty()) {
       row.insert(
           row.end(),

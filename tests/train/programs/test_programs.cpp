@@ -2211,7 +2211,7 @@ TEST_F(SearchesThatStopEarly, EndWithTheBestsWeights) {
   EXPECT_FALSE(results().back().contains("part"));
   for (const char* part :
        {"4 of 4 experiments go on to 1/8 of their steps", "2 of 4 experiments go on to 1/4",
-        "1 of 4 experiments go on to their ends", "at 1/4", "3 of 4 experiments were stopped"})
+        "1 of 4 experiments go on to their ends", "step 10", "3 of 4 experiments were stopped"})
     EXPECT_NE(outcome.output.find(part), std::string::npos) << part << "\n" << outcome.output;
 
   // The one that came farthest is the second.

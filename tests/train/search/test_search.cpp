@@ -134,7 +134,7 @@ TEST(SearchTable, SaysWhereAnExperimentWasStopped) {
   EXPECT_EQ(rows[0][1], "stopped");
   EXPECT_EQ(rows[1][1], "");
   EXPECT_EQ(rows[1][8], "1:20");
-  EXPECT_EQ(rows[2][1], "at 1/4");
+  EXPECT_EQ(rows[2][1], "step 10");
   EXPECT_EQ(rows[2][2], "2.8854");
   EXPECT_EQ(rows[2][7], "10");
   EXPECT_EQ(rows[3][2], "failed");
