@@ -79,6 +79,8 @@ class Tokenizer {
   const char* file_name() const;
   static const char* file_name(TokenKind kind);
   void save(const PathAt& path) const;
+  /// Returns what save() writes.
+  std::string content() const;
   /// Returns a copy with additional ids, after the existing ones, for the unknown characters: by
   /// descending frequency, ties by code point. Of characters only, throws a UsageError for others.
   Tokenizer extended(const CharacterCounts& counts) const;
@@ -106,7 +108,6 @@ class Tokenizer {
  private:
   explicit Tokenizer(const std::vector<char32_t>& characters);
   explicit Tokenizer(PieceModel pieces);
-  std::string content() const;
   void add(const std::vector<char32_t>& characters);
   int32_t id_of(char32_t character) const {
     return character < ids_.size() ? ids_[character] : kUnknown;

@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
+#include <numeric>
 #include <span>
 
+#include "runtime/threads.h"
 #include "support/error.h"
 
 namespace mmrec {
@@ -39,6 +42,8 @@ Evaluation::Evaluation(const Config& config, int vocabulary, Parameters& paramet
       for (IntTensor* tensor : {&shape.ids, &shape.targets})
         *tensor = arena.take<int32_t>({windows_.T(), shape.model->B()});
   });
+  sums_.resize(batch_count());
+  losses_in_pieces_.resize(piece > 0 ? batch_count() : 0);
 }
 
 size_t Evaluation::bytes(const Config& config, int64_t windows, int T, int piece) {
@@ -59,35 +64,67 @@ int64_t evaluated_windows(int64_t count, int T, int64_t most_tokens) {
   return most_tokens == 0 ? count : std::clamp<int64_t>(most_tokens / T, 1, count);
 }
 
+size_t Evaluation::batch_count() const {
+  const auto full = static_cast<size_t>(shapes_[0].model->B());
+  return (chosen_.size() + full - 1) / full;
+}
+
 template <class Body>
-void Evaluation::for_each_batch(Body body) {
-  for (std::span<const int> rest = chosen_; !rest.empty();) {
+void Evaluation::for_each_batch(Ranks& ranks, Body body) {
+  size_t number = 0;
+  for (std::span<const int> rest = chosen_; !rest.empty(); ++number) {
     const Shape& shape =
         rest.size() >= static_cast<size_t>(shapes_[0].model->B()) ? shapes_[0] : shapes_.back();
     const size_t B = static_cast<size_t>(shape.model->B());
-    windows_.fill(rest.first(B), shape.ids, shape.targets);
-    body(shape);
+    if (number % static_cast<size_t>(ranks.size()) == static_cast<size_t>(ranks.rank())) {
+      windows_.fill(rest.first(B), shape.ids, shape.targets);
+      body(number, shape);
+    }
     rest = rest.subspan(B);
   }
 }
 
-LossSum Evaluation::run(const EvaluationObserver& observe) {
-  LossSum total;
+template <class Value, class Body>
+void Evaluation::compute(Ranks& ranks, std::vector<Value>& values, Body body) {
+  std::ranges::fill(values, Value{});
+  bool interrupted = false;
+  try {
+    for_each_batch(ranks, body);
+  } catch (const Interrupted&) {
+    interrupted = true;
+  }
+  if (ranks.are_many()) {
+    std::string bytes(1, interrupted ? '1' : '0');
+    bytes.append(reinterpret_cast<const char*>(values.data()), sizeof(Value) * values.size());
+    const std::vector<std::string> all = ranks.gather(bytes);
+    for (size_t number = 0; number < values.size(); ++number)
+      std::memcpy(&values[number], all[number % all.size()].data() + 1 + number * sizeof(Value),
+                  sizeof(Value));
+    for (const std::string& theirs : all) interrupted = interrupted || theirs[0] == '1';
+  }
+  if (interrupted) throw Interrupted();
+}
+
+LossSum Evaluation::run(const EvaluationObserver& observe, Ranks& ranks) {
   std::ranges::fill(loss_, 0.);
-  for_each_batch([&](const Shape& shape) {
+  int64_t tokens = 0;
+  compute(ranks, sums_, [&](size_t number, const Shape& shape) {
     shape.model->clear_state();
-    total += shape.model->loss(shape.ids, shape.targets);
+    sums_[number] = shape.model->loss(shape.ids, shape.targets);
     const float* loss = shape.model->token_loss().data();
     for (double& sum : loss_)
       for (int b = 0; b < shape.model->B(); ++b) sum += *loss++;
-    if (observe) observe(total.tokens);
+    tokens += sums_[number].tokens;
+    if (observe) observe(tokens);
   });
+  LossSum total;
+  for (const LossSum& sum : sums_) total += sum;
   return total;
 }
 
-double Evaluation::mean_loss_in_pieces() {
-  double total = 0;
-  for_each_batch([&](const Shape& shape) {
+double Evaluation::mean_loss_in_pieces(Ranks& ranks) {
+  compute(ranks, losses_in_pieces_, [&](size_t number, const Shape& shape) {
+    double& total = losses_in_pieces_[number];
     const int length = shape.piece->T(), last = windows_.T() - length;
     for (int begin = 0; begin < windows_.T(); begin += length) {
       const int first = std::min(begin, last);
@@ -101,7 +138,8 @@ double Evaluation::mean_loss_in_pieces() {
         total += value;
     }
   });
-  return total / static_cast<double>(tokens());
+  return std::accumulate(losses_in_pieces_.begin(), losses_in_pieces_.end(), 0.) /
+         static_cast<double>(tokens());
 }
 
 int Evaluation::finite_tokens() const {

@@ -9,6 +9,7 @@
 #include "model/model.h"
 #include "train/data/tokens.h"
 #include "train/data/windows.h"
+#include "train/ranks/ranks.h"
 
 namespace mmrec {
 
@@ -23,13 +24,14 @@ class Evaluation {
   Evaluation(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed,
              WindowSet windows, int64_t most_tokens = 0, int piece = 0);
 
-  /// Evaluates the current parameters. Allocates nothing. `observe` is called after each batch with
-  /// the tokens done.
-  LossSum run(const EvaluationObserver& observe = {});
+  /// Evaluates the current parameters. One process alone allocates nothing. `observe` is called
+  /// after each batch with the tokens done. The ranks divide the batches among themselves; all get
+  /// the sum. Throws Interrupted (threads.h) on all of them if one is stopped.
+  LossSum run(const EvaluationObserver& observe = {}, Ranks& ranks = Ranks::alone());
   /// Returns the mean loss of the same tokens, with every window cut into pieces that start from a
-  /// zero state. An incomplete last piece is extended backwards; only its own tokens count.
-  /// Allocates nothing.
-  double mean_loss_in_pieces();
+  /// zero state. An incomplete last piece is extended backwards; only its own tokens count. Ranks
+  /// as in run().
+  double mean_loss_in_pieces(Ranks& ranks = Ranks::alone());
   /// In the last run: position of the first token with a non-finite loss in any window, or T.
   int finite_tokens() const;
   /// Returns the models' memory in bytes, of an evaluation of `windows` windows of T tokens.
@@ -46,15 +48,22 @@ class Evaluation {
     IntTensor ids, targets;
   };
 
-  /// Fills the tensors for each batch and calls `body` with its shape.
+  /// Fills the tensors for each batch of this rank and calls `body` with its number and shape.
   template <class Body>
-  void for_each_batch(Body body);
+  void for_each_batch(Ranks& ranks, Body body);
+  /// Computes `values`, one a batch, with `body`, which is called as for_each_batch calls it, and
+  /// gives all ranks those of all.
+  template <class Value, class Body>
+  void compute(Ranks& ranks, std::vector<Value>& values, Body body);
+  size_t batch_count() const;
 
   WindowSet windows_;
   Arena arena_;
   std::vector<Shape> shapes_;  // full batches; then the remainder, if any
   std::vector<int> chosen_;    // windows to evaluate
-  std::vector<double> loss_;   // per position, summed over the windows of the last run
+  std::vector<double> loss_;   // per position, summed over this rank's windows of the last run
+  std::vector<LossSum> sums_;  // of the batches
+  std::vector<double> losses_in_pieces_;
 };
 
 /// Returns how many windows an evaluation of at most `most_tokens` tokens (0: all) takes of `count`

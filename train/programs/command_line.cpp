@@ -291,6 +291,7 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
     print(stdout, app_.help());
     return kSuccess;
   } catch (const CLI::ParseError& error) {
+    if (!prints_wrong_use_) return kWrongUse;
     return report(kWrongUse, fmt::format("{}\nrun '{} --help' for the options",
                                          without_marks(describe(app_, error)), app_.get_name()));
   } catch (const UsageError& error) {

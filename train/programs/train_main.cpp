@@ -1,6 +1,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -10,14 +11,17 @@
 #include "model/architecture.h"
 #include "model/config.h"
 #include "model/config_file.h"
+#include "runtime/threads.h"
 #include "support/console.h"
 #include "support/did_you_mean.h"
 #include "support/error.h"
 #include "support/names.h"
 #include "train/data/tokenizer.h"
 #include "train/programs/command_line.h"
+#include "train/ranks/ranks.h"
 #include "train/run/checkpoint.h"
 #include "train/run/data.h"
+#include "train/run/follow.h"
 #include "train/run/options_file.h"
 #include "train/run/phases.h"
 #include "train/run/plan.h"
@@ -131,7 +135,7 @@ class TrainCommand {
  public:
   explicit TrainCommand(Program& program);
   /// Returns the signal that has stopped the run, or 0.
-  int run(const char* program_path);
+  int run(const char* program_path, Ranks& ranks);
 
  private:
   bool is_given(const char* name) const {
@@ -146,7 +150,7 @@ class TrainCommand {
   void check_grows_alone(const std::string& grow) const;
   void check_length() const;
   void check_plan() const;
-  int resume() const;
+  int resume(Ranks& ranks) const;
   /// Makes the given options replace those that the resumed run began with.
   void override_run(TrainOptions& run) const;
   void start_from_checkpoint();
@@ -218,13 +222,14 @@ void TrainCommand::check_plan() const {
     fail_usage("--plan is for new runs from the beginning; leave out --resume and --init");
 }
 
-int TrainCommand::resume() const {
+int TrainCommand::resume(Ranks& ranks) const {
   if (given_.overwrite || is_given("init"))
     fail_usage(
         "--resume goes on with a run; --overwrite and --init begin a new one: leave out one or "
         "the other");
-  return resume_training(resumed_.empty() ? given_.out : std::filesystem::path(resumed_),
-                         [&](TrainOptions& run) { override_run(run); });
+  return resume_training(
+      resumed_.empty() ? given_.out : std::filesystem::path(resumed_),
+      [&](TrainOptions& run) { override_run(run); }, ranks);
 }
 
 void TrainCommand::override_run(TrainOptions& run) const {
@@ -285,7 +290,14 @@ void TrainCommand::start_anew() {
                           : given_.config.vocab_size;
 }
 
-int TrainCommand::run(const char* program_path) {
+int TrainCommand::run(const char* program_path, Ranks& ranks) {
+  if (ranks.sharing_cores() > 1 && !is_given("threads") && !std::getenv("OMP_NUM_THREADS"))
+    set_num_threads(std::max(1, num_threads() / ranks.sharing_cores()));
+  if (!ranks.leads()) {
+    follow(ranks);
+    return 0;
+  }
+  const Lead lead(ranks);
   given_.program = program_path;
   given_.quiet = program_.quiet();
   given_.seed = program_.seed();
@@ -298,7 +310,7 @@ int TrainCommand::run(const char* program_path) {
                      ? std::filesystem::path("checkpoints") / std::filesystem::path(config_).stem()
                      : "checkpoints/grown";
   check_plan();
-  if (is_given("resume")) return resume();
+  if (is_given("resume")) return resume(ranks);
   if (is_given("val-split")) check_can_be_split(given_.data, given_.validation_split);
   if (is_given("init")) {
     start_from_checkpoint();
@@ -311,7 +323,7 @@ int TrainCommand::run(const char* program_path) {
     }
     check_config(given_.config);
   }
-  return train(given_);
+  return train(given_, ranks);
 }
 
 }  // namespace
@@ -320,8 +332,12 @@ int main(int argc, char** argv) {
   Program program(
       "train", "Trains a recurrent language model.",
       "train --data book.txt --vocab auto --out checkpoints/book --steps 2000 --lr 3e-3");
+  if (Ranks::launched_to_follow()) program.leave_wrong_use_to_another();
   TrainCommand command(program);
   int signal = 0;
-  const int code = program.run(argc, argv, [&] { signal = command.run(argv[0]); });
+  const int code = program.run(argc, argv, [&] {
+    const std::unique_ptr<Ranks> ranks = Ranks::of_launcher();
+    signal = command.run(argv[0], *ranks);
+  });
   return code == 0 && signal != 0 ? 128 + signal : code;
 }

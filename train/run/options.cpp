@@ -17,6 +17,7 @@
 #include "support/strict_json.h"
 #include "train/data/split.h"
 #include "train/data/tokenizer.h"
+#include "train/ranks/gradient_sum.h"
 #include "train/run/learning_rate.h"
 #include "train/run/recipe.h"
 
@@ -138,8 +139,13 @@ std::span<const TrainOption> train_option_table() {
        {.at_least = 1, .at_most = 1e12}},
       {"batch", &O::batch, "windows a batch", kFromOne, kIsFixed},
       {"accumulate", &O::accumulate,
-       "batches a step, whose gradients are averaged: a larger batch in the same memory", kFromOne,
-       kIsFixed},
+       "batches a step, whose gradients are averaged: a larger batch in the same memory, and what "
+       "ranks (mpirun) divide among themselves",
+       kFromOne, kIsFixed},
+      {"allreduce", &O::allreduce,
+       "how ranks add their gradients; tree: the same weights with any number of ranks; fast: in "
+       "the order that MPI likes best",
+       kAny, kIsFixed},
       {"recompute", &O::recompute,
        "compute each block's activations again in the backward pass: less memory, more time, the "
        "same weights"},
@@ -219,6 +225,7 @@ void check_options(const TrainOptions& o) {
   require(!o.extend_vocab || !o.init.empty(), "extend-vocab", "without --init",
           "given with --init, whose tokenizer it extends");
   check_algorithm(o.optimizer.algorithm);
+  GradientSum::parse_order(o.allreduce);
   check_recipe(o.recipe);
   if (o.tokenizer != "auto") parse_token_kind(o.tokenizer);
   parse_minimum_rate(o.minimum_rate, o.optimizer.learning_rate);

@@ -41,7 +41,8 @@ struct TrainOptions {
   int epochs = 3;
   int64_t steps = 0;  ///< of the whole run; 0: computed from the epochs
   int batch = 2, sequence = 256;
-  int accumulate = 1;      ///< batches per step
+  int accumulate = 1;      ///< batches per step, its parts
+  std::string allreduce = "tree";  ///< order in which ranks add gradients; see GradientSum::Order
   bool recompute = false;  ///< see Model::Mode::kRecomputing
   int carry = 1;           ///< consecutive windows that a state is handed through; see BatchOrder
   OptimizerSettings optimizer;

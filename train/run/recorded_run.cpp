@@ -39,7 +39,7 @@ class RecordedRun {
   using Signals = std::shared_ptr<const StopSignals>;
 
   /// signals: of the phase before, so that none is missed between two; null: begins to listen.
-  RecordedRun(const TrainOptions& options, RunStart start, Signals signals);
+  RecordedRun(const TrainOptions& options, RunStart start, Signals signals, Ranks& ranks);
   /// Returns the signal that stopped the run, or 0. Exceptions are also logged.
   int train();
 
@@ -97,6 +97,7 @@ class RecordedRun {
   /// For error messages; without a full stop.
   std::string last_checkpoint() const;
 
+  const Ranks& ranks_;
   Trainer trainer_;
   const Signals stop_;  // installed before there is anything to lose
   RunFolder folder_;
@@ -113,8 +114,9 @@ class RecordedRun {
   double seconds_before_ = 0;  // of earlier parts of the run
 };
 
-RecordedRun::RecordedRun(const TrainOptions& options, RunStart start, Signals signals)
-    : trainer_(make_trainer(options, start)),
+RecordedRun::RecordedRun(const TrainOptions& options, RunStart start, Signals signals, Ranks& ranks)
+    : ranks_(ranks),
+      trainer_(make_trainer(options, start, ranks)),
       stop_(signals ? std::move(signals) : std::make_shared<const StopSignals>(!options.quiet)),
       folder_(open_folder(options, start, trainer_.steps())),
       log_(folder_ / RunFolder::kLog, options.quiet),
@@ -126,6 +128,7 @@ RecordedRun::RecordedRun(const TrainOptions& options, RunStart start, Signals si
   if (!start.resumes() || !growth.empty()) folder_.write_config(trainer_.config());
   describe(start, growth);
   if (start.resumes()) take_up(*start.checkpoint, !growth.empty());
+  trainer_.share();
   if (options.tensorboard) events_.emplace(folder_.root(), steps_taken() + 1);
 }
 
@@ -158,6 +161,7 @@ void RecordedRun::take_up(const Checkpoint& checkpoint, bool begins_phase) {
 
 void RecordedRun::describe(const RunStart& start, const std::string& growth) {
   for (const std::string& note : start.notes) log_.line(note, Style::kWarning);
+  if (ranks_.are_many()) log_.line(ranks_.describe());
   log_.line(describe_machine(start_threads()));
   for (const Note& note : trainer_.description()) log_.line(note.text, note.style);
   if (!trainer_.unknown_characters().empty())
@@ -452,11 +456,11 @@ void check_is_trace(const fs::path& file) {
 
 /// Runs the phases of a growing run, or a run of one size. Each phase starts as if the run had been
 /// stopped and resumed at the end of the phase before.
-int train_phases(TrainOptions options, RunStart first) {
+int train_phases(TrainOptions options, RunStart first, Ranks& ranks) {
   if (!options.trace.empty()) check_is_trace(options.trace);
   std::optional<RunStart> start(std::move(first));
   for (RecordedRun::Signals signals;;) {
-    RecordedRun run(options, std::move(*start), signals);
+    RecordedRun run(options, std::move(*start), signals, ranks);
     const int signal = run.train();
     if (signal != 0 || run.until_is_reached() || !run.phase_is_over()) return signal;
     options = run.options();
@@ -467,14 +471,14 @@ int train_phases(TrainOptions options, RunStart first) {
 
 }  // namespace
 
-int train(const TrainOptions& options) {
+int train(const TrainOptions& options, Ranks& ranks) {
   check_options(options);
   check_phases(options);
-  return train_phases(options, start_new(options));
+  return train_phases(options, start_new(options), ranks);
 }
 
 int resume_training(const fs::path& run_or_checkpoint,
-                    const std::function<void(TrainOptions&)>& change) {
+                    const std::function<void(TrainOptions&)>& change, Ranks& ranks) {
   RunStart start = start_again(run_or_checkpoint);
   const TrainOptions& saved = start.checkpoint->state.progress->options;
   TrainOptions options = saved;
@@ -483,7 +487,7 @@ int resume_training(const fs::path& run_or_checkpoint,
   change(options);
   check_options(options);
   check_fixed_options(saved, options);
-  return train_phases(std::move(options), std::move(start));
+  return train_phases(std::move(options), std::move(start), ranks);
 }
 
 }  // namespace mmrec

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <functional>
 
+#include "train/ranks/ranks.h"
 #include "train/run/options.h"
 
 namespace mmrec {
@@ -13,12 +14,14 @@ namespace mmrec {
 // the signal (see StopSignals) that stopped it; a stopped run has saved itself.
 
 /// Trains a new model in options.out, from a checkpoint's weights if options.init is set.
-int train(const TrainOptions& options);
+/// ranks: this process leads them; the others follow(), see follow.h.
+int train(const TrainOptions& options, Ranks& ranks = Ranks::alone());
 
 /// Resumes a run bit for bit, as if it had never stopped. Takes the named checkpoint, or the newest
 /// valid one of a run's folder. `change` receives the options stored in the checkpoint and may
 /// modify them.
 int resume_training(const std::filesystem::path& run_or_checkpoint,
-                    const std::function<void(TrainOptions&)>& change);
+                    const std::function<void(TrainOptions&)>& change,
+                    Ranks& ranks = Ranks::alone());
 
 }  // namespace mmrec

@@ -40,13 +40,14 @@ double tokens_of_validations(TrainOptions options, int64_t steps, const RunData&
 
 /// Returns the steps that fit into the time with their validations: a trainer is made and some of
 /// its steps are timed.
-int64_t steps_within(double seconds, const TrainOptions& options, const RunData& data) {
+int64_t steps_within(double seconds, const TrainOptions& options, const RunData& data,
+                     Ranks& ranks) {
   constexpr int kFirst = 3;  // slower: memory is touched for the first time
   const Stopwatch all;
   TrainOptions trial = options;
   trial.steps = INT32_MAX;
   trial.validation_tokens = 10'000;
-  Trainer trainer(trial, data);
+  Trainer trainer(trial, data, 0, ranks);
   for (int i = 0; i < kFirst; ++i) trainer.step();
   const double enough = std::min(0.05 * seconds, 6.);
   const Stopwatch time;
@@ -154,7 +155,7 @@ Config run_config(const TrainOptions& options, const RunStart& start, const Toke
   return config;
 }
 
-Trainer make_trainer(TrainOptions options, const RunStart& start) {
+Trainer make_trainer(TrainOptions options, const RunStart& start, Ranks& ranks) {
   const Stopwatch time;
   RunData data = load_data(options, start.tokenizer());
   options.config = run_config(options, start, data.tokenizer);
@@ -162,17 +163,17 @@ Trainer make_trainer(TrainOptions options, const RunStart& start) {
   if (!start.resumes()) {
     const std::string line =
         apply_recipe(options, data, [&](double seconds, const TrainOptions& chosen) {
-          return steps_within(seconds - time.seconds(), chosen, data);
+          return steps_within(seconds - time.seconds(), chosen, data, ranks);
         });
     if (!line.empty()) data.notes.push_back({line, Style::kHeading});
   }
-  if (options.grow.empty()) return Trainer(options, std::move(data));
+  if (options.grow.empty()) return Trainer(options, std::move(data), 0, ranks);
   const std::vector<Phase> phases = parse_phases(options.grow);
   const Phase& now = phases[start.phase(phases)];
   options.steps = now.end;
   // one number for all phases, as it is an option of the run
   if (options.warmup == kAuto) options.warmup = warmup_steps(options, shortest_phase(phases));
-  return Trainer(options, std::move(data), now.begin);
+  return Trainer(options, std::move(data), now.begin, ranks);
 }
 
 std::string read_parameters(const RunStart& start, Trainer& trainer) {

@@ -43,7 +43,7 @@ Config run_config(const TrainOptions& options, const RunStart& start, const Toke
 /// Makes the run's trainer, with freshly drawn weights and with `options` completed by the run's
 /// configuration; of a growing run the trainer of its phase. Throws an Error if a resumed run's
 /// data are not the text it began with.
-Trainer make_trainer(TrainOptions options, const RunStart& start);
+Trainer make_trainer(TrainOptions options, const RunStart& start, Ranks& ranks);
 /// Copies the checkpoint's weights, if there is one, to the trainer's parameters; for a resumed run
 /// also the moments and carried states. Embedding rows for characters that the checkpoint's
 /// tokenizer lacked keep their freshly drawn values: in the checkpoint they were padding. Where a

@@ -12,6 +12,7 @@
 #include "support/stopwatch.h"
 #include "train/infer/text_generator.h"
 #include "train/infer/whole_characters.h"
+#include "train/run/follow.h"
 #include "train/run/log.h"
 
 namespace mmrec {
@@ -44,8 +45,9 @@ LearningRate rate_of(const TrainOptions& options, int steps_per_epoch, int64_t b
 
 }  // namespace
 
-Trainer::Trainer(const TrainOptions& options, RunData data, int64_t begin)
+Trainer::Trainer(const TrainOptions& options, RunData data, int64_t begin, Ranks& ranks)
     : context_(Context::current()),
+      ranks_(ranks),
       options_(options),
       data_(std::move(data)),
       vocabulary_(model_vocabulary(options.config, data_.tokenizer)),
@@ -64,7 +66,9 @@ Trainer::Trainer(const TrainOptions& options, RunData data, int64_t begin)
                       .dropout = options.dropout,
                       .seed = options.seed,
                       .recompute = options.recompute,
-                      .streams = options.carry > 1 ? order_.streams() : 0}),
+                      .streams = options.carry > 1 ? order_.streams() : 0,
+                      .order = GradientSum::parse_order(options.allreduce)},
+                     ranks),
       stop_(&kNoStop) {
   options_.validation_tokens = validation_tokens(options, order_.steps_per_epoch());
   options_.warmup = rate_.warmup;
@@ -75,6 +79,25 @@ Trainer::Trainer(const TrainOptions& options, RunData data, int64_t begin)
                         WindowSet(std::move(data_.validation), window, "the validation text"),
                         options_.validation_tokens, validation_piece(options, window));
   parameters_.initialise(options.seed);
+  if (ranks_.are_many() && ranks_.leads())
+    have_followers_made(options_, data_.tokenizer, progress().data, begin, ranks_);
+}
+
+void Trainer::lead(Command command) {
+  if (ranks_.are_many() && ranks_.leads()) ranks_.broadcast_value(command);
+}
+
+void Trainer::share() {
+  if (!ranks_.are_many()) return;
+  lead(Command::kShare);
+  const Context::Use use(context_);
+  for (const Tensor& flat :
+       {parameters_.weights(), parameters_.first_moments(), parameters_.second_moments(),
+        parameters_.average(), training_step_.states()})
+    if (flat.data())
+      ranks_.broadcast(
+          std::as_writable_bytes(std::span(flat.data(), static_cast<size_t>(flat.count()))));
+  state_.step = ranks_.broadcast_value(state_.step);
 }
 
 void Trainer::restore(const RunState& state) {
@@ -88,6 +111,7 @@ int64_t Trainer::epoch() const {
 }
 
 MetricsRow Trainer::step() {
+  lead(Command::kStep);
   const Context::Use use(context_);
   const Stopwatch time;
   const int64_t number = state_.step + 1;
@@ -152,14 +176,15 @@ MetricsRow Trainer::validate() {
 }
 
 MetricsRow Trainer::measure() {
+  lead(Command::kMeasure);
   const Context::Use use(context_);
   const AveragedWeights averaged(parameters_);
   const Interruptible giving_up(*stop_);
   const Stopwatch time;
-  const LossSum sum = evaluation_->run();
+  const LossSum sum = evaluation_->run({}, ranks_);
   const double taken = time.seconds(), loss = sum.mean_loss();
   const double in_trained_window = validation_piece(options_, evaluation_->window()) > 0
-                                       ? evaluation_->mean_loss_in_pieces()
+                                       ? evaluation_->mean_loss_in_pieces(ranks_)
                                        : MetricsRow::kNone;
   return {.step = state_.step,
           .epoch = epoch(),

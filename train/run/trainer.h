@@ -11,7 +11,9 @@
 #include "support/console.h"
 #include "train/data/windows.h"
 #include "train/infer/evaluation.h"
+#include "train/ranks/ranks.h"
 #include "train/run/data.h"
+#include "train/run/follow.h"
 #include "train/run/learning_rate.h"
 #include "train/run/metrics.h"
 #include "train/run/options.h"
@@ -46,7 +48,9 @@ class Trainer {
   /// step of this part. The state is that of step 0: see restore(). `options` must pass
   /// check_options(), and its config's vocab_size must have room for the data's tokenizer (see
   /// run_config()). Throws a UsageError if a text is shorter than a window.
-  Trainer(const TrainOptions& options, RunData data, int64_t begin = 0);
+  /// ranks: the leader's trainer has those of the others made, see follow().
+  Trainer(const TrainOptions& options, RunData data, int64_t begin = 0,
+          Ranks& ranks = Ranks::alone());
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
 
@@ -103,6 +107,9 @@ class Trainer {
   /// Recurrent states for --carry: see TrainingStep::states().
   const Tensor& carried() const { return training_step_.states(); }
   const RunState& state() const { return state_; }
+  /// Gives parameters, carried states and the step of the leader to the other ranks' trainers. The
+  /// leader calls it when it has changed them from outside; the others from follow().
+  void share();
   /// Continues from the state of a run on the same data. The caller copies weights and moments to
   /// parameters(), and the carried states to carried(). The options stay those of the constructor;
   /// no work is marked as unfinished.
@@ -110,12 +117,14 @@ class Trainer {
 
  private:
   TrainingProgress& progress() { return *state_.progress; }
+  void lead(Command command);
   /// Runs a validation or sample after a step, with the averaged weights if there are any. The
   /// state marks it as unfinished until it is done.
   template <class Body>
   void do_part(const char* part, Body body);
 
   Context& context_;
+  Ranks& ranks_;
   TrainOptions options_;
   RunData data_;  // texts moved to the windows
   int vocabulary_;

@@ -1,18 +1,21 @@
 #pragma once
 
-#include <span>
 #include <string>
+#include <vector>
 
 #include "model/model.h"
 #include "runtime/context.h"
 #include "train/data/windows.h"
+#include "train/ranks/gradient_sum.h"
+#include "train/ranks/ranks.h"
 
 namespace mmrec {
 
-/// Computes the gradients of a training step. Processes `accumulate` batches one after the other
-/// and averages their gradients. The result equals one batch of all windows, except for rounding
-/// and the dropout masks, but needs the memory of one batch only. Computes with the context that
-/// was current at construction, like its model.
+/// Computes the gradients of a training step. Processes `accumulate` batches, its parts, one after
+/// the other and averages their gradients. The result equals one batch of all windows, except for
+/// rounding and the dropout masks, but needs the memory of one batch only. The ranks divide the
+/// parts among themselves: the same gradients, bit for bit, with any number of ranks. Computes with
+/// the context that was current at construction, like its model.
 class TrainingStep {
  public:
   struct Settings {
@@ -21,15 +24,17 @@ class TrainingStep {
     uint64_t seed;
     bool recompute = false;
     int streams = 0;  ///< whose state is carried, see BatchOrder; 0: none
+    GradientSum::Order order = GradientSum::Order::kTree;
   };
   TrainingStep(const Config& config, int vocabulary, Parameters& parameters,
-               const WindowSet& windows, const Settings& settings);
+               const WindowSet& windows, const Settings& settings, Ranks& ranks = Ranks::alone());
 
   /// Runs step number `step` (from 1) on batch * accumulate windows; leaves the gradient in
   /// parameters.gradients(). With streams, starts from their carried states, which only
   /// keep_states() replaces. No gradient flows into earlier steps. If a batch's loss is not
-  /// finite, skips the remaining batches and returns a non-finite loss. Allocates nothing. Throws
-  /// Interrupted (threads.h) when stopped; only the gradients have changed then.
+  /// finite, skips the remaining batches and returns a non-finite loss. One process alone allocates
+  /// nothing. Throws Interrupted (threads.h) when stopped, on all ranks if one of them is; only the
+  /// gradients have changed then.
   LossSum run(int64_t step, const Batch& batch);
 
   bool has_auxiliary_loss() const { return model_.has_auxiliary_loss(); }
@@ -42,9 +47,14 @@ class TrainingStep {
   /// result, or a gradient.
   std::string first_non_finite();
   /// Bytes of activations.
-  size_t bytes() const { return model_.bytes() + arena_.used(); }
+  size_t bytes() const { return model_.bytes() + arena_.used() + gradient_sum_.bytes(); }
 
  private:
+  void compute(int part, int64_t step, const Batch& batch, int shift);
+  /// Gives all ranks the parts' sums. Throws Interrupted if one of the ranks was `interrupted`.
+  void gather_sums(bool interrupted);
+  /// Gives all ranks the states at the end of all rows.
+  void gather_states();
   /// Sets the model's state for a part of the batch: zeros, or the state of a row's stream.
   void load_states(int part, const Batch& batch);
   /// Copies the model's state to the part's rows of next_states_, if there are streams.
@@ -53,7 +63,10 @@ class TrainingStep {
   Context& context_;
   const WindowSet& windows_;
   Settings settings_;
+  Ranks& ranks_;
   Parameters& parameters_;
+  GradientSum gradient_sum_;
+  std::vector<LossSum> sums_;  // of the parts
   Model model_;
   Arena arena_;
   IntTensor ids_, targets_;

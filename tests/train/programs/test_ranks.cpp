@@ -1,0 +1,204 @@
+// Training with several processes that mpirun starts.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "support/atomic_file.h"
+#include "tests/common/process.h"
+#include "tests/common/temporary_directory.h"
+
+namespace mmrec {
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using Arguments = std::vector<std::string>;
+
+class Ranks : public testing::Test {
+ protected:
+  Ranks() {
+    std::ofstream(directory_ / "play.txt")
+        << read_file(fs::path(MMREC_SOURCE_DIR) / "data/tiny_shakespeare/input.txt")
+               .substr(0, 20000);
+  }
+
+  /// Arguments of a new run of a small model.
+  Arguments new_run(const std::string& out, int64_t steps, Arguments more = {},
+                    int parts = 6) const {
+    Arguments arguments = {"--data",  directory_ / "play.txt", "--out", directory_ / out,
+                           "--steps", std::to_string(steps)};
+    for (const char* field : {"dim=32", "layers=2", "heads=2", "mem_slots=64"})
+      arguments.insert(arguments.end(), {"--set", field});
+    arguments.insert(arguments.end(), {"--recipe",        "documented",
+                                       "--vocab",         "auto",
+                                       "--seq",           "32",
+                                       "--batch",         "2",
+                                       "--accumulate",    std::to_string(parts),
+                                       "--dropout",       "0.1",
+                                       "--val-seq",       "64",
+                                       "--eval-every",    "5",
+                                       "--val-tokens",    "0",
+                                       "--sample-tokens", "0",
+                                       "--quiet"});
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  }
+  Arguments resumed_run(const std::string& out, Arguments more = {}) const {
+    more.insert(more.end(), {"--resume", "--out", directory_ / out, "--quiet"});
+    return more;
+  }
+
+  /// The words that start train with so many ranks, each with so many threads. 0: without mpirun.
+  static std::vector<std::string> command(int ranks, int threads, const Arguments& arguments) {
+    std::vector<std::string> words;
+    if (ranks > 0)
+      words = {MMREC_MPIRUN, "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
+               "-n",         std::to_string(ranks)};
+    words.push_back((fs::path(MMREC_BINARY_DIR) / "train").string());
+    words.insert(words.end(), {"--threads", std::to_string(threads)});
+    words.insert(words.end(), arguments.begin(), arguments.end());
+    return words;
+  }
+  int train(int ranks, int threads, const Arguments& arguments) const {
+    return test::Process(command(ranks, threads, arguments), kEnvironment, directory_.path())
+        .wait(seconds(300));
+  }
+  std::string errors() const { return read_file(directory_ / "stderr"); }
+  fs::path metrics_of(const std::string& out) const { return directory_ / out / "metrics.jsonl"; }
+  std::string weights(const std::string& out) const {
+    return read_file(directory_ / out / "final_checkpoint" / "model.safetensors") +
+           read_file(directory_ / out / "final_checkpoint" / "optimizer.safetensors");
+  }
+  /// Returns the losses of all steps and validations, as text.
+  std::string losses(const std::string& out) const {
+    std::ifstream file(metrics_of(out));
+    std::string text;
+    for (std::string line; std::getline(file, line);) {
+      text += line.substr(0, line.find("\"tokens_per_second\""));
+      text += '\n';
+    }
+    return text;
+  }
+  void expect_same_as_one_process(const Arguments& more) {
+    ASSERT_EQ(train(0, 2, new_run("one", 10, more)), 0) << errors();
+    for (const auto& [ranks, threads] : {std::pair(1, 1), {2, 1}, {2, 2}, {3, 1}, {4, 1}}) {
+      SCOPED_TRACE(testing::Message() << ranks << " ranks of " << threads << " threads");
+      const std::string out = "ranks" + std::to_string(ranks) + std::to_string(threads);
+      ASSERT_EQ(train(ranks, threads, new_run(out, 10, more)), 0) << errors();
+      EXPECT_TRUE(weights(out) == weights("one"));
+      EXPECT_EQ(losses(out), losses("one"));
+    }
+  }
+  /// Waits until the run has taken so many steps. Returns the ids of its processes.
+  std::vector<pid_t> after_steps(const std::string& out, int64_t steps) const {
+    for (int i = 0; i < 6000; ++i, std::this_thread::sleep_for(milliseconds(10))) {
+      if (!fs::exists(metrics_of(out))) continue;
+      const std::string text = read_file(metrics_of(out));
+      if (std::ranges::count(text, '\n') >= steps) break;
+    }
+    std::vector<pid_t> processes;
+    for (const auto& entry : fs::directory_iterator("/proc")) {
+      std::ifstream file(entry.path() / "cmdline");
+      const std::string words(std::istreambuf_iterator<char>(file), {});
+      if (words.starts_with((fs::path(MMREC_BINARY_DIR) / "train").string()) &&
+          words.find((directory_ / out).string()) != std::string::npos)
+        processes.push_back(std::stoi(entry.path().filename()));
+    }
+    return processes;
+  }
+
+  // A sanitizer would report what MPI's libraries never give back.
+  static inline const std::vector<std::string> kEnvironment = {"ASAN_OPTIONS=detect_leaks=0"};
+  const test::TemporaryDirectory directory_;
+};
+
+TEST_F(Ranks, GiveTheSameWeights) { expect_same_as_one_process({}); }
+
+TEST_F(Ranks, GiveTheSameWeightsWithCarriedStates) {
+  expect_same_as_one_process({"--carry", "4", "--optimizer", "muon", "--average", "0.9"});
+}
+
+TEST_F(Ranks, ResumeWithAnotherNumber) {
+  ASSERT_EQ(train(0, 2, new_run("one", 12)), 0) << errors();
+  ASSERT_EQ(train(2, 1, new_run("changed", 12, {"--until", "4"})), 0) << errors();
+  ASSERT_EQ(train(0, 1, resumed_run("changed", {"--until", "7"})), 0) << errors();
+  ASSERT_EQ(train(4, 1, resumed_run("changed")), 0) << errors();
+  EXPECT_TRUE(weights("changed") == weights("one"));
+}
+
+TEST_F(Ranks, AddFastToNearlyTheSame) {
+  ASSERT_EQ(train(2, 1, new_run("fast", 10, {"--allreduce", "fast"})), 0) << errors();
+  ASSERT_EQ(train(2, 1, new_run("tree", 10)), 0) << errors();
+  EXPECT_EQ(losses("fast").substr(0, 40), losses("tree").substr(0, 40));
+}
+
+TEST_F(Ranks, MoreThanPartsAreRefused) {
+  EXPECT_NE(train(2, 1, new_run("refused", 10, {}, 1)), 0);
+  EXPECT_NE(errors().find("--accumulate 2 or more"), std::string::npos) << errors();
+  EXPECT_FALSE(fs::exists(directory_ / "refused"));
+}
+
+TEST_F(Ranks, PrintAWrongCommandLineOnce) {
+  EXPECT_NE(train(3, 1, new_run("refused", 10, {"--nonsense"})), 0);
+  const std::string text = errors();
+  const size_t first = text.find("error: ");
+  EXPECT_NE(first, std::string::npos) << text;
+  EXPECT_EQ(text.find("error: ", first + 1), std::string::npos) << text;
+}
+
+TEST_F(Ranks, EndWhenOneDies) {
+  constexpr int64_t kSteps = 1'000'000;
+  for (const int which : {0, 1, 2}) {
+    SCOPED_TRACE(which);
+    const std::string out = "killed" + std::to_string(which);
+    {
+      test::Process run(command(3, 1, new_run(out, kSteps, {"--save-every", "2"})), kEnvironment,
+                        directory_.path());
+      const std::vector<pid_t> processes = after_steps(out, 6);
+      ASSERT_EQ(processes.size(), 3);
+      ::kill(processes[static_cast<size_t>(which)], SIGKILL);
+      EXPECT_NE(run.wait(seconds(60)), 0);
+    }
+    const std::string newest = read_file(directory_ / out / "latest");
+    ASSERT_EQ(train(2, 1, resumed_run(out, {"--until", "60", "--keep", "1"})), 0) << errors();
+    EXPECT_NE(read_file(directory_ / out / "latest"), newest);
+  }
+  ASSERT_EQ(train(0, 1, new_run("one", kSteps, {"--until", "60", "--keep", "1"})), 0) << errors();
+  const auto saved = [&](const std::string& out) {
+    return read_file(directory_ / out / "checkpoint_step_000060" / "optimizer.safetensors");
+  };
+  for (const char* out : {"killed0", "killed1", "killed2"})
+    EXPECT_TRUE(saved(out) == saved("one")) << out;
+}
+
+TEST_F(Ranks, SaveThemselvesWhenStopped) {
+  constexpr int64_t kSteps = 1'000'000;
+  {
+    test::Process run(command(2, 1, new_run("stopped", kSteps)), kEnvironment, directory_.path());
+    const std::vector<pid_t> processes = after_steps("stopped", 6);
+    ASSERT_EQ(processes.size(), 2);
+    for (const pid_t process : processes) ::kill(process, SIGINT);
+    EXPECT_EQ(run.wait(seconds(60)), 128 + SIGINT);
+  }
+  EXPECT_TRUE(fs::exists(directory_ / "stopped" / "latest"));
+}
+
+TEST_F(Ranks, EndWhenOneHangs) {
+  test::Process run(command(3, 1, new_run("hangs", 1'000'000)),
+                    {"MMREC_RANK_LIMIT=2", kEnvironment[0]}, directory_.path());
+  const std::vector<pid_t> processes = after_steps("hangs", 3);
+  ASSERT_EQ(processes.size(), 3);
+  ::kill(processes[2], SIGSTOP);
+  EXPECT_NE(run.wait(seconds(60)), 0);
+  EXPECT_NE(errors().find("has waited 2 s for the others"), std::string::npos) << errors();
+}
+
+}  // namespace
+}  // namespace mmrec

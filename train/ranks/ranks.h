@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace mmrec {
+
+/// The processes that train one model together: those that mpirun or srun has started, or this one
+/// alone. Rank 0 leads: it decides, logs and saves, and the others follow its commands.
+///
+/// All calls are collective: every rank makes the same ones in the same order. They wait for the
+/// others, but not longer than the limit: then one of them hangs or its node is lost, which is
+/// reported, and all of them end.
+class Ranks {
+ public:
+  /// This process alone: calls return at once.
+  static Ranks& alone();
+  /// Those of mpirun or srun, if one of them has started this process; else, and in a build without
+  /// MPI, this one alone. Throws a UsageError if mpirun has started a build without MPI.
+  static std::unique_ptr<Ranks> of_launcher();
+  /// Returns whether mpirun or srun has started this process as another rank than the leader.
+  static bool launched_to_follow();
+  virtual ~Ranks() = default;
+
+  int size() const { return size_; }
+  int rank() const { return rank_; }
+  bool leads() const { return rank_ == 0; }
+  bool are_many() const { return size_ > 1; }
+
+  /// "4 ranks on 2 nodes, Open MPI 4.1.4", or "" for one.
+  virtual std::string describe() const { return ""; }
+  /// Returns how many ranks share this rank's cores, itself among them.
+  virtual int sharing_cores() const { return 1; }
+
+  /// What the leader passes replaces what the others pass.
+  virtual void broadcast(std::span<std::byte> /*bytes*/) {}
+  std::string broadcast_text(std::string text);
+  template <class T>
+  T broadcast_value(T value) {
+    broadcast(std::as_writable_bytes(std::span(&value, 1)));
+    return value;
+  }
+  /// Returns every rank's text, in the order of ranks.
+  virtual std::vector<std::string> gather(const std::string& text) { return {text}; }
+
+  /// A part of an array to or from another rank.
+  struct Transfer {
+    int rank;
+    std::span<float> values;
+  };
+  /// Sends and receives; of two ranks the transfers are in the same order on both.
+  virtual void exchange(std::span<const Transfer> sends, std::span<const Transfer> receives);
+  /// Each rank has its part of `values`, rank r [begins[r], begins[r + 1]); all get all of them.
+  virtual void share(std::span<float> /*values*/, std::span<const int64_t> /*begins*/) {}
+  /// values = sum over the ranks, in an order of MPI's choice.
+  virtual void add(std::span<float> /*values*/) {}
+
+  /// Ends all ranks at once, after an error of this one that is no usage error of all.
+  [[noreturn]] virtual void abort(int code);
+
+ protected:
+  Ranks(int rank, int size) : rank_(rank), size_(size) {}
+
+ private:
+  const int rank_, size_;
+};
+
+}  // namespace mmrec

@@ -1,0 +1,117 @@
+#include "train/run/follow.h"
+
+#include <fmt/ranges.h>
+
+#include <csignal>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/config.h"
+#include "runtime/threads.h"
+#include "support/error.h"
+#include "support/exceptions.h"
+#include "train/data/sha256.h"
+#include "train/run/start.h"
+#include "train/run/trainer.h"
+
+namespace mmrec {
+
+namespace {
+
+using nlohmann::json;
+
+/// Identifies the program, and so its kernels and schedules.
+std::string program_id() {
+  return sha256_of_file("/proc/self/exe", [](int64_t) {});
+}
+
+/// Makes the trainer that the leader describes. Returns null, and in `problem` why, if it cannot.
+std::unique_ptr<Trainer> make_trainer(const json& wanted, const std::string& tokenizer_file,
+                                      Ranks& ranks, std::string& problem) {
+  try {
+    if (wanted.at("program") != program_id())
+      fail("it is another build of the program than the leader's");
+    TrainOptions options = options_from_json(wanted.at("options"), "the leader's options");
+    options.config = config_from_record(wanted.at("config"), "the leader's configuration");
+    const auto tokenizer =
+        Tokenizer::parse(tokenizer_file, wanted.at("tokenizer").get<std::string>());
+    RunData data = load_data(options, tokenizer);
+    if (const std::string own = describe(data.fingerprint(), data.tokenizer.unit());
+        own != wanted.at("data"))
+      fail("{} has {}, and the leader's {}", options.data, own,
+           wanted.at("data").get<std::string>());
+    return std::make_unique<Trainer>(options, std::move(data), wanted.at("begin").get<int64_t>(),
+                                     ranks);
+  } catch (const std::exception& error) {
+    problem = in_words(error);
+    return nullptr;
+  }
+}
+
+void obey(Ranks& ranks) {
+  std::unique_ptr<Trainer> trainer;
+  for (;;) {
+    try {
+      switch (ranks.broadcast_value(Command::kEnd)) {
+        case Command::kMake: {
+          const json wanted = json::parse(ranks.broadcast_text(""));
+          const std::string tokenizer = ranks.broadcast_text("");
+          std::string problem;
+          trainer.reset();
+          trainer = make_trainer(wanted, tokenizer, ranks, problem);
+          ranks.gather(problem);
+          break;
+        }
+        case Command::kShare:
+          trainer->share();
+          break;
+        case Command::kStep:
+          trainer->step();
+          break;
+        case Command::kMeasure:
+          trainer->measure();
+          break;
+        case Command::kEnd:
+          return;
+      }
+    } catch (const Interrupted&) {  // the leader's stop; its next command says what comes
+    }
+  }
+}
+
+}  // namespace
+
+void have_followers_made(const TrainOptions& options, const Tokenizer& tokenizer,
+                         const DataFingerprint& data, int64_t begin, Ranks& ranks) {
+  ranks.broadcast_value(Command::kMake);
+  ranks.broadcast_text(json{
+      {"program", program_id()},
+      {"options", to_json(to_save(options))},
+      {"config", to_json(options.config)},
+      {"tokenizer", tokenizer.file_name()},
+      {"data", describe(data, tokenizer.unit())},
+      {"begin", begin}}.dump());
+  ranks.broadcast_text(tokenizer.content());
+  std::vector<std::string> problems = ranks.gather("");
+  for (size_t rank = 0; rank < problems.size(); ++rank)
+    if (!problems[rank].empty()) problems[rank] = fmt::format("rank {}: {}", rank, problems[rank]);
+  std::erase(problems, "");
+  if (!problems.empty()) fail("the ranks cannot train together:\n{}", fmt::join(problems, "\n"));
+}
+
+void follow(Ranks& ranks) {
+  // The leader decides when the run stops, and saves it.
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, SIG_IGN);
+  try {
+    run_with_threads([&] { obey(ranks); });
+  } catch (const std::exception& error) {
+    std::fputs(fmt::format("error: rank {}: {}\n", ranks.rank(), in_words(error)).c_str(), stderr);
+    ranks.abort(1);  // the others wait for this one
+  }
+}
+
+}  // namespace mmrec

@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+
+#include "train/data/tokenizer.h"
+#include "train/ranks/ranks.h"
+#include "train/run/data.h"
+#include "train/run/options.h"
+
+namespace mmrec {
+
+/// What the leader tells the other ranks to do with their trainers: to make one, to take over the
+/// leader's parameters, a step, a validation, and to end.
+enum class Command : int { kMake, kShare, kStep, kMeasure, kEnd };
+
+/// Computes what the leader commands, until it ends. The leader runs train() meanwhile, whose
+/// trainer gives the commands.
+void follow(Ranks& ranks);
+
+/// Has every other rank make a trainer like the leader's. Throws an Error if one of them cannot, or
+/// has another program or other data.
+void have_followers_made(const TrainOptions& options, const Tokenizer& tokenizer,
+                         const DataFingerprint& data, int64_t begin, Ranks& ranks);
+
+/// During the lifetime of this object, which the leader makes, the others follow.
+class Lead {
+ public:
+  explicit Lead(Ranks& ranks) : ranks_(ranks) {}
+  ~Lead() {
+    if (ranks_.are_many()) ranks_.broadcast_value(Command::kEnd);
+  }
+  Lead(const Lead&) = delete;
+  Lead& operator=(const Lead&) = delete;
+
+ private:
+  Ranks& ranks_;
+};
+
+}  // namespace mmrec
