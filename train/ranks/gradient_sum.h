@@ -34,7 +34,8 @@ class GradientSum {
 
   PartRange mine() const { return mine_; }
   size_t bytes() const { return arena_.used(); }
-  /// Returns the bytes() of one process alone, for so many gradients.
+  /// Returns the bytes() of one process alone, for so many gradients: one more array for each level
+  /// of the tree.
   static size_t bytes(int64_t gradients, int parts);
 
  private:

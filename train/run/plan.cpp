@@ -22,6 +22,7 @@
 #include "train/data/windows.h"
 #include "train/infer/evaluation.h"
 #include "train/infer/text_generator.h"
+#include "train/ranks/gradient_sum.h"
 #include "train/run/data.h"
 #include "train/run/learning_rate.h"
 #include "train/run/log.h"
@@ -110,7 +111,9 @@ Plan plan_of_one_size(const TrainOptions& options, const RunData& data, double p
 
   const double weights = 4. * static_cast<double>(plan.parameters);
   const int window = validation_window(options, data.validation.count());
-  plan.weights = plan.gradients = weights;
+  plan.weights = weights;
+  plan.gradients =
+      weights + static_cast<double>(GradientSum::bytes(plan.parameters, options.accumulate));
   plan.moments = 2 * weights;
   if (options.optimizer.average > 0) plan.average = weights;
   plan.activations = static_cast<double>(
@@ -223,7 +226,8 @@ std::string text_of(const Plan& plan) {
 
   text += "\nmemory\n";
   line("  weights", gigabytes(plan.weights));
-  line("  gradients", gigabytes(plan.gradients));
+  line("  gradients", gigabytes(plan.gradients),
+       options.accumulate > 1 ? fmt::format("of the tree of {} batches", options.accumulate) : "");
   line("  moments", gigabytes(plan.moments));
   if (plan.average > 0) line("  average", gigabytes(plan.average), "of the weights");
   line("  activations", gigabytes(plan.activations),

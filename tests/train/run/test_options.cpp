@@ -34,6 +34,7 @@ TrainOptions all_changed() {
   options.optimizer.learning_rate = 0.5f;
   options.optimizer.average = 0.5f;
   options.optimizer.algorithm = "muon";
+  options.allreduce = "fast";
   options.recipe = "text";
   options.tokenizer = "bytes";
   options.until = "7";
