@@ -38,6 +38,24 @@ double tokens_of_validations(TrainOptions options, int64_t steps, const RunData&
          static_cast<double>(most == 0 ? all : std::min(most, all));
 }
 
+/// Cuts the windows of a step into as many parts as there are ranks, or some more, unless somebody
+/// said how many. Returns what it did, or "".
+std::string divide_among(const Ranks& ranks, TrainOptions& options) {
+  if (options.given.contains("accumulate") || options.accumulate >= ranks.size()) return "";
+  for (int parts = ranks.size(); parts <= options.batch; ++parts) {
+    if (options.batch % parts != 0) continue;
+    const int windows = options.batch;
+    options.batch /= parts;
+    options.accumulate = parts;
+    return fmt::format(
+        "the {} windows of a step are {} parts, for the ranks: --batch {} --accumulate {}, with "
+        "which "
+        "any number of them gets the same weights",
+        windows, parts, options.batch, parts);
+  }
+  return "";
+}
+
 /// Returns the steps that fit into the time with their validations: a trainer is made and some of
 /// its steps are timed.
 int64_t steps_within(double seconds, const TrainOptions& options, const RunData& data,
@@ -45,6 +63,7 @@ int64_t steps_within(double seconds, const TrainOptions& options, const RunData&
   constexpr int kFirst = 3;  // slower: memory is touched for the first time
   const Stopwatch all;
   TrainOptions trial = options;
+  divide_among(ranks, trial);
   trial.steps = INT32_MAX;
   trial.validation_tokens = 10'000;
   Trainer trainer(trial, data, 0, ranks);
@@ -166,6 +185,8 @@ Trainer make_trainer(TrainOptions options, const RunStart& start, Ranks& ranks) 
           return steps_within(seconds - time.seconds(), chosen, data, ranks);
         });
     if (!line.empty()) data.notes.push_back({line, Style::kHeading});
+    if (const std::string parts = divide_among(ranks, options); !parts.empty())
+      data.notes.push_back({parts});
   }
   if (options.grow.empty()) return Trainer(options, std::move(data), 0, ranks);
   const std::vector<Phase> phases = parse_phases(options.grow);

@@ -67,7 +67,7 @@ class Ranks : public testing::Test {
     return words;
   }
   int train(int ranks, int threads, const Arguments& arguments) const {
-    return test::Process(command(ranks, threads, arguments), kEnvironment, directory_.path())
+    return test::Process(command(ranks, threads, arguments), {}, directory_.path())
         .wait(seconds(300));
   }
   std::string errors() const { return read_file(directory_ / "stderr"); }
@@ -114,8 +114,6 @@ class Ranks : public testing::Test {
     return processes;
   }
 
-  // A sanitizer would report what MPI's libraries never give back.
-  static inline const std::vector<std::string> kEnvironment = {"ASAN_OPTIONS=detect_leaks=0"};
   const test::TemporaryDirectory directory_;
 };
 
@@ -145,6 +143,25 @@ TEST_F(Ranks, MoreThanPartsAreRefused) {
   EXPECT_FALSE(fs::exists(directory_ / "refused"));
 }
 
+TEST_F(Ranks, DivideTheWindowsOfANewRun) {
+  const auto run = [&](const std::string& out) -> Arguments {
+    return {"--data",          directory_ / "play.txt",
+            "--out",           directory_ / out,
+            "--set",           "dim=32",
+            "--set",           "heads=2",
+            "--set",           "layers=2",
+            "--steps",         "10",
+            "--seq",           "32",
+            "--val-seq",       "64",
+            "--sample-tokens", "0"};
+  };
+  Arguments given = run("given");
+  given.insert(given.end(), {"--batch", "6"});
+  ASSERT_EQ(train(2, 1, given), 0) << errors();
+  EXPECT_NE(read_file(directory_ / "stdout").find("--batch 3 --accumulate 2"), std::string::npos);
+  ASSERT_EQ(train(3, 1, run("chosen")), 0) << errors();
+}
+
 TEST_F(Ranks, PrintAWrongCommandLineOnce) {
   EXPECT_NE(train(3, 1, new_run("refused", 10, {"--nonsense"})), 0);
   const std::string text = errors();
@@ -159,7 +176,7 @@ TEST_F(Ranks, EndWhenOneDies) {
     SCOPED_TRACE(which);
     const std::string out = "killed" + std::to_string(which);
     {
-      test::Process run(command(3, 1, new_run(out, kSteps, {"--save-every", "2"})), kEnvironment,
+      test::Process run(command(3, 1, new_run(out, kSteps, {"--save-every", "2"})), {},
                         directory_.path());
       const std::vector<pid_t> processes = after_steps(out, 6);
       ASSERT_EQ(processes.size(), 3);
@@ -181,7 +198,7 @@ TEST_F(Ranks, EndWhenOneDies) {
 TEST_F(Ranks, SaveThemselvesWhenStopped) {
   constexpr int64_t kSteps = 1'000'000;
   {
-    test::Process run(command(2, 1, new_run("stopped", kSteps)), kEnvironment, directory_.path());
+    test::Process run(command(2, 1, new_run("stopped", kSteps)), {}, directory_.path());
     const std::vector<pid_t> processes = after_steps("stopped", 6);
     ASSERT_EQ(processes.size(), 2);
     for (const pid_t process : processes) ::kill(process, SIGINT);
@@ -191,8 +208,8 @@ TEST_F(Ranks, SaveThemselvesWhenStopped) {
 }
 
 TEST_F(Ranks, EndWhenOneHangs) {
-  test::Process run(command(3, 1, new_run("hangs", 1'000'000)),
-                    {"MMREC_RANK_LIMIT=2", kEnvironment[0]}, directory_.path());
+  test::Process run(command(3, 1, new_run("hangs", 1'000'000)), {"MMREC_RANK_LIMIT=2"},
+                    directory_.path());
   const std::vector<pid_t> processes = after_steps("hangs", 3);
   ASSERT_EQ(processes.size(), 3);
   ::kill(processes[2], SIGSTOP);
