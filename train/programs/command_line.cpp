@@ -288,10 +288,10 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
     if (nobody_reads()) return kNobodyReads;
     fail("cannot write to standard output; is the disk full?");
   } catch (const CLI::CallForHelp&) {
-    print(stdout, app_.help());
+    if (prints_) print(stdout, app_.help());
     return kSuccess;
   } catch (const CLI::ParseError& error) {
-    if (!prints_wrong_use_) return kWrongUse;
+    if (!prints_) return kWrongUse;
     return report(kWrongUse, fmt::format("{}\nrun '{} --help' for the options",
                                          without_marks(describe(app_, error)), app_.get_name()));
   } catch (const UsageError& error) {

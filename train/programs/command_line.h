@@ -39,14 +39,15 @@ class Program {
   /// 2 wrong use (bad command line, UsageError), 141 if the reader of standard output has closed
   /// it; then nothing is printed, as with an uncaught SIGPIPE.
   int run(int argc, const char* const* argv, const std::function<void()>& body);
-  /// Does not print what is wrong with the command line: another process with the same one does.
-  void leave_wrong_use_to_another() { prints_wrong_use_ = false; }
+  /// Prints neither help nor what is wrong with the command line: another process, which has the
+  /// same one, does.
+  void let_another_print() { prints_ = false; }
 
  private:
   CLI::App app_;
   int threads_;
   uint64_t seed_ = 42;
-  bool quiet_ = false, prints_wrong_use_ = true;
+  bool quiet_ = false, prints_ = true;
 };
 
 /// Adds an option that takes a number: number(app, "--beta1", beta1, "AdamW's first decay rate",

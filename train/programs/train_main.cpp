@@ -332,7 +332,7 @@ int main(int argc, char** argv) {
   Program program(
       "train", "Trains a recurrent language model.",
       "train --data book.txt --vocab auto --out checkpoints/book --steps 2000 --lr 3e-3");
-  if (Ranks::launched_to_follow()) program.leave_wrong_use_to_another();
+  if (Ranks::launched_to_follow()) program.let_another_print();
   TrainCommand command(program);
   int signal = 0;
   const int code = program.run(argc, argv, [&] {

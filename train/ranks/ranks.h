@@ -14,8 +14,8 @@ namespace mmrec {
 /// alone. Rank 0 leads: it decides, logs and saves, and the others follow its commands.
 ///
 /// All calls are collective: every rank makes the same ones in the same order. They wait for the
-/// others, but not longer than the limit: then one of them hangs or its node is lost, which is
-/// reported, and all of them end.
+/// others; after expect_answers() not longer than the limit: then one of them hangs or its node is
+/// lost, which is reported, and all of them end.
 class Ranks {
  public:
   /// This process alone: calls return at once.
@@ -36,6 +36,9 @@ class Ranks {
   virtual std::string describe() const { return ""; }
   /// Returns how many ranks share this rank's cores, itself among them.
   virtual int sharing_cores() const { return 1; }
+
+  /// From now on the limit counts: before, a rank may be reading its text for long.
+  virtual void expect_answers() {}
 
   /// What the leader passes replaces what the others pass.
   virtual void broadcast(std::span<std::byte> /*bytes*/) {}

@@ -98,6 +98,7 @@ void Trainer::share() {
       ranks_.broadcast(
           std::as_writable_bytes(std::span(flat.data(), static_cast<size_t>(flat.count()))));
   state_.step = ranks_.broadcast_value(state_.step);
+  ranks_.expect_answers();
 }
 
 void Trainer::restore(const RunState& state) {
