@@ -36,7 +36,8 @@ namespace {
 /// that per option. Exceptions handled here:
 /// - The file's --set fields, and its --arch and --memory, which are such fields, apply together
 /// with the command line's, which come after them.
-/// - With --epochs, --steps or --time on the command line, the file's are ignored.
+/// - With one of kLengthOptions on the command line, the file's are ignored, but for --grow, which
+/// says more than the length.
 /// - With --init, the file's --vocab is ignored.
 /// - With --resume, the file's --warmup auto, which search always writes, is ignored: the run keeps
 /// its warm-up.
@@ -45,22 +46,22 @@ class OptionsFile : public CLI::ConfigBase {
   explicit OptionsFile(CLI::App& app)
       : app_(app),
         fields_(app.get_option("--set")),
-        epochs_(app.get_option("--epochs")),
-        steps_(app.get_option("--steps")),
-        time_(app.get_option("--time")),
         init_(app.get_option("--init")),
         resume_(app.get_option("--resume")) {}
 
   std::vector<CLI::ConfigItem> from_config(std::istream& input) const override {
     std::vector<CLI::ConfigItem> rest;
     std::vector<std::string> fields;
-    const bool has_length = epochs_->count() + steps_->count() + time_->count() > 0,
+    const auto is_given = [&](const char* name) {
+      return app_.get_option(fmt::format("--{}", name))->count() > 0;
+    };
+    const bool has_length = std::ranges::any_of(kLengthOptions, is_given),
                resumes = resume_->count() > 0;
     const std::string file = app_.get_config_ptr()->as<std::string>(),
                       text(std::istreambuf_iterator<char>(input), {});
     for (auto& [name, values] : parse_options_file(text, "--options " + file)) {
       check(name, values);
-      const bool is_length = name == "epochs" || name == "steps" || name == "time";
+      const bool is_length = name != "grow" && std::ranges::count(kLengthOptions, name) > 0;
       if (name == "set")
         fields.insert(fields.end(), values.begin(), values.end());
       else if (name == "arch" || name == "memory")
@@ -94,7 +95,7 @@ class OptionsFile : public CLI::ConfigBase {
 
   const CLI::App& app_;
   CLI::Option* fields_;
-  const CLI::Option *epochs_, *steps_, *time_, *init_, *resume_;
+  const CLI::Option *init_, *resume_;
 };
 
 bool sets_vocabulary(const std::vector<std::string>& fields) {
@@ -146,9 +147,6 @@ class TrainCommand {
   Config with_given_fields(const Config& base) const;
   /// The configuration that a new model begins with.
   Config base_config() const { return has_recipe(given_) ? recipe_config() : Config{}; }
-  /// Refuses options of a length that --grow has already.
-  void check_grows_alone(const std::string& grow) const;
-  void check_length() const;
   void check_plan() const;
   int resume(Ranks& ranks) const;
   /// Makes the given options replace those that the resumed run began with.
@@ -201,18 +199,6 @@ Config TrainCommand::with_given_fields(const Config& base) const {
   return result;
 }
 
-void TrainCommand::check_grows_alone(const std::string& grow) const {
-  for (const char* name : {"epochs", "steps", "time"})
-    if (!grow.empty() && is_given(name))
-      fail_usage("--{}: the steps of a growing run are those of --grow {}", name, grow);
-}
-
-void TrainCommand::check_length() const {
-  for (const char* name : {"epochs", "steps"})
-    if (is_given("time") && is_given(name))
-      fail_usage("--time and --{} both say how long the run is; leave one of them out", name);
-}
-
 void TrainCommand::check_plan() const {
   if (json_ && !only_plan_)
     fail_usage(
@@ -245,11 +231,10 @@ void TrainCommand::override_run(TrainOptions& run) const {
     fail_usage(
         "--time and --recipe are for new runs; a run that goes on keeps its settings, and --steps "
         "changes its length");
-  std::set<std::string> names;
-  for (const TrainOption& row : train_option_table())
-    if (is_given(row.name)) names.insert(row.name);
-  check_grows_alone(run.grow);
-  override_options(run, given_, names);
+  for (const char* name : {"epochs", "steps"})
+    if (!run.grow.empty() && is_given(name))
+      fail_usage("--{}: the steps of a growing run are those of --grow {}", name, run.grow);
+  override_options(run, given_, given_.given);
   run.program = given_.program;
   run.config = with_given_fields(run.config);
   if (run.vocabulary == kConfigured) run.vocabulary = run.config.vocab_size;
@@ -268,8 +253,6 @@ void TrainCommand::start_from_checkpoint() {
 }
 
 void TrainCommand::start_anew() {
-  check_grows_alone(given_.grow);
-  check_length();
   if (given_.grow.empty()) {
     given_.config = with_given_fields(load_config(config_, base_config(), fields_));
   } else {
@@ -309,6 +292,7 @@ int TrainCommand::run(const char* program_path, Ranks& ranks) {
     given_.out = given_.grow.empty()
                      ? std::filesystem::path("checkpoints") / std::filesystem::path(config_).stem()
                      : "checkpoints/grown";
+  check_one_length(given_.given);
   check_plan();
   if (is_given("resume")) return resume(ranks);
   if (is_given("val-split")) check_can_be_split(given_.data, given_.validation_split);

@@ -218,6 +218,16 @@ std::span<const TrainOption> train_option_table() {
   return kTable;
 }
 
+void check_one_length(const std::set<std::string>& given) {
+  const char* first = nullptr;
+  for (const char* name : kLengthOptions) {
+    if (!given.contains(name)) continue;
+    if (first)
+      fail_usage("--{} and --{} both say how long the run is; leave one of them out", first, name);
+    first = name;
+  }
+}
+
 void check_options(const TrainOptions& o) {
   check_ranges(o);
   require(int64_t{o.batch} * o.accumulate <= INT32_MAX, "accumulate", o.accumulate,

@@ -113,6 +113,11 @@ struct TrainOption {
 /// The table, in the order of --help.
 std::span<const TrainOption> train_option_table();
 
+/// The options that say how long a run is; a run has one of them at most.
+constexpr const char* kLengthOptions[] = {"grow", "time", "steps", "epochs"};
+/// Throws a UsageError if more than one of them is among the names that somebody gave.
+void check_one_length(const std::set<std::string>& given);
+
 /// Throws a UsageError for impossible values, also for values that become impossible when rounded
 /// to a float.
 void check_options(const TrainOptions& options);

@@ -371,12 +371,12 @@ Settings with_defaults(const SearchOptions& options) {
     check_name(name);
     if (tried.contains(name)) fail_usage("--{} {}: it is among what the search tries", name, value);
   }
-  const auto given = [&](const std::string& name) {
-    return tried.contains(name) || has(common, name);
-  };
-  // The steps of a growing run are in its phases.
-  if (!given("steps") && !given("epochs") && !given("grow")) common.emplace_back("epochs", "1");
-  if (!given("seed")) common.emplace_back("seed", fmt::format("{}", options.seed));
+  std::set<std::string> given = tried;
+  for (const auto& [name, value] : common) given.insert(name);
+  check_one_length(given);
+  const auto is_given = [&](const char* name) { return given.contains(name); };
+  if (std::ranges::none_of(kLengthOptions, is_given)) common.emplace_back("epochs", "1");
+  if (!is_given("seed")) common.emplace_back("seed", fmt::format("{}", options.seed));
   return common;
 }
 

@@ -408,6 +408,15 @@ TEST_F(Programs, CommandLineBeatsTheOptionsFile) {
   EXPECT_EQ(steps(), 2 * epoch);
   small({"--steps", "2"});
   EXPECT_EQ(steps(), 2);
+  const Outcome longer = run("train", {"--resume", out().string(), "--options", file.string(),
+                                       "--steps", "4", "--threads", "1"});
+  EXPECT_EQ(longer.code, 0) << longer.errors;
+  EXPECT_EQ(steps(), 4);
+  std::ofstream(file) << common << "epochs = \"2\"\nsteps = \"2\"\n";
+  expect_failed(run("train", {"--options", file.string(), "--out", out().string()}), 2,
+                {"--steps and --epochs both say how long"});
+  small({"--steps", "1"});
+  EXPECT_EQ(steps(), 1);
 
   fs::copy(out(), directory_ / "origin", fs::copy_options::recursive);
   // its tokenizer counts, not the file's vocab
@@ -918,11 +927,15 @@ TEST_F(Programs, TrainHasARecipe) {
 
   expect_failed(train(Options(own).set("--time", "soon")), 2, {"--time soon", "5m"});
   expect_failed(train(Options(own).set("--time", "5m").set("--steps", "3")), 2,
-                {"--time and --steps"});
+                {"--time and --steps both say how long"});
+  expect_failed(train(Options(own).set("--epochs", "2").set("--steps", "3")), 2,
+                {"--steps and --epochs both say how long"});
   expect_failed(run("train", {"--resume", out().string(), "--time", "5m"}), 2,
                 {"--time", "for new runs", "--steps"});
   expect_failed(run("train", {"--resume", out().string(), "--recipe", "documented"}), 2,
                 {"--recipe", "for new runs"});
+  expect_failed(run("train", {"--resume", out().string(), "--epochs", "2", "--steps", "3"}), 2,
+                {"--steps and --epochs both say how long"});
   write_file_atomically(directory_ / "best.toml", "steps = \"900\"\n");
   const Outcome options = train(Options(own)
                                     .set("--time", "1s")
@@ -963,7 +976,7 @@ TEST_F(Programs, TrainGrows) {
     arguments.insert(arguments.end(), more.begin(), more.end());
     return run("train", arguments);
   };
-  expect_failed(growing({"--steps", "4"}), 2, {"--steps", "--grow tiny+dim=32:2"});
+  expect_failed(growing({"--steps", "4"}), 2, {"--grow and --steps both say how long"});
   expect_failed(growing({"--config", "mini"}), 2, {"--config", "--grow names several"});
   const Outcome plan = growing({"--plan"});
   for (const char* part :
@@ -2631,6 +2644,31 @@ TEST_F(Searches, DrawAtRandom) {
   EXPECT_EQ(read_file(folder() / "results.jsonl"), content);
 }
 
+/// The options of a search with --time in place of steps.
+TEST_F(Searches, MayBeLimitedInTime) {
+  const auto timed = [&](const Arguments& more) {
+    Arguments arguments = search(more);
+    arguments.erase(std::ranges::find(arguments, "--steps"), std::ranges::find(arguments, "--"));
+    return arguments;
+  };
+  Arguments common = timed({"--grid", "lr=1e-3,2e-3"});
+  common.insert(common.end(), {"--time", "1s"});
+  const Outcome outcome = run("search", common);
+  ASSERT_EQ(outcome.code, 0) << outcome.errors << outcome.output;
+  ASSERT_EQ(results().size(), 2u);
+  for (const nlohmann::json& row : results()) {
+    EXPECT_EQ(row["error"], "");
+    EXPECT_GT(row["steps"], 3) << "more than one time through the text";
+  }
+  EXPECT_NE(read_file(folder() / "best.toml").find("time = \"1s\""), std::string::npos);
+
+  fs::remove_all(folder());
+  const Outcome grid = run("search", timed({"--grid", "time=0.5s,1s", "--stop-early"}));
+  ASSERT_EQ(grid.code, 0) << grid.errors << grid.output;
+  EXPECT_GE(results().size(), 5u) << "the steps that were chosen at the start have rungs";
+  for (const nlohmann::json& row : results()) EXPECT_EQ(row["error"], "");
+}
+
 TEST_F(Searches, RefuseWrongUse) {
   const auto expect_refused = [&](Arguments options,
                                   std::initializer_list<std::string_view> mentions) {
@@ -2643,6 +2681,9 @@ TEST_F(Searches, RefuseWrongUse) {
   expect_refused({"--grid", "lrr=1"}, {"lrr", "did you mean lr?"});
   expect_refused({"--grid", "out=a,b"}, {"out", "neither an option"});
   expect_refused({"--grid", "steps=1,2"}, {"--steps 3", "among what the search tries"});
+  for (const char* length : {"epochs=1,2", "time=1s,2s", "grow=tiny:2"})
+    expect_refused({"--grid", length},
+                   {"both say how long", "--steps", std::string_view(length).substr(0, 4)});
   expect_refused({"--range", "lr=1e-4:1e-3"}, {"--range lr", "--random"});
   expect_refused({"--grid", "lr=1", "--grid", "lr=2"}, {"lr is given twice"});
   expect_refused({"--grid", "lr=1", "--jobs", "0"}, {"--jobs", "0"});
