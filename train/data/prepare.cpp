@@ -177,9 +177,15 @@ struct Texts {
   Format format;
 };
 
+/// Returns the tokens for a training text of so many bytes.
+TokenChoice tokens_of(const PrepareOptions& options, int64_t bytes) {
+  return options.tokens ? TokenChoice{*options.tokens, options.vocabulary}
+                        : choose_tokens(bytes, options.vocabulary);
+}
+
 /// Together with the files, this determines the result completely: equal inputs give equal results.
-Json describe_inputs(const PrepareOptions& options, const std::vector<Texts>& sources,
-                     double val_split) {
+Json describe_inputs(const PrepareOptions& options, const TokenChoice& tokens,
+                     const std::vector<Texts>& sources, double val_split) {
   Json inputs = {{"version", 2}};
   if (options.mix.empty()) {
     inputs["format"] = name_of_option(sources.front().format);
@@ -191,8 +197,8 @@ Json describe_inputs(const PrepareOptions& options, const std::vector<Texts>& so
                                {"format", name_of_option(format)},
                                {"split_rule", describe_rule(format, val_split)}});
   }
-  inputs["tokenizer"] = name_of(options.tokens);
-  inputs["vocab"] = options.vocabulary == 0 ? Json("auto") : Json(options.vocabulary);
+  inputs["tokenizer"] = name_of(tokens.kind);
+  inputs["vocab"] = tokens.limit == 0 ? Json("auto") : Json(tokens.limit);
   inputs["val_split"] = val_split;
   if (options.mix.empty()) inputs["split_rule"] = describe_rule(sources.front().format, val_split);
   // Only if they matter: a folder of an earlier version does not have them.
@@ -202,17 +208,27 @@ Json describe_inputs(const PrepareOptions& options, const std::vector<Texts>& so
   return inputs;
 }
 
-/// Returns the manifest of a folder that holds, unchanged, the result of these inputs and files;
-/// null if it does not.
-Json find_made(const PrepareOptions& options, Json inputs, int64_t bytes, Console& console,
-               const CheckStop& check_stop) {
+/// Returns the tokens for the training text that a manifest describes.
+TokenChoice tokens_of(const PrepareOptions& options, const Json& manifest) {
+  int64_t bytes = 0;
+  for (const Json& file : manifest.at("files"))
+    if (file.at("name") == "train.txt") bytes = file.at("bytes");
+  return tokens_of(options, bytes);
+}
+
+/// Returns the manifest of a folder that holds, unchanged, the result of these options and texts;
+/// null if it does not. `bytes`: those of the files.
+Json find_made(const PrepareOptions& options, const std::vector<Texts>& sources, double val_split,
+               int64_t bytes, Console& console, const CheckStop& check_stop) {
   const fs::path& out = options.out;
   if (kind_of_file(out / kManifest) == fs::file_type::not_found) return nullptr;
   try {
     Json manifest = Json::parse(read_file(out / kManifest));
     const Json& made_of = manifest.at("inputs");
+    const TokenChoice tokens = tokens_of(options, manifest);
+    Json inputs = describe_inputs(options, tokens, sources, val_split);
     inputs["files"] = made_of.at("files");
-    const std::vector<DataFile> results = result_files(out, options.tokens);
+    const std::vector<DataFile> results = result_files(out, tokens.kind);
     if (made_of != inputs || !std::ranges::all_of(results, [](const DataFile& file) {
           return kind_of_file(file.name) == fs::file_type::regular;
         }))
@@ -248,19 +264,21 @@ void renew_remarks(Json& summary, const std::vector<Note>& remarks) {
 }
 
 /// Throws if a folder holds foreign files: they must not be replaced. Checked now rather than after
-/// an hour of work.
-void check_is_ours(const fs::path& out, TokenKind tokens) {
+/// an hour of work. Empty `tokens`: a tokenizer may be of any kind.
+void check_is_ours(const fs::path& out, std::optional<TokenKind> tokens) {
   const fs::file_type kind = kind_of_file(out);
   if (kind == fs::file_type::not_found) return;
   if (kind != fs::file_type::directory)
     fail("cannot write {}: it exists and is not a directory", out.string());
   for (const std::string& name : names_in(out)) {
-    if (name == kManifest || name == Tokenizer::file_name(tokens) ||
-        std::ranges::count(kFiles, name) > 0)
-      continue;
-    if (std::ranges::count(Tokenizer::kFileNames, name) > 0)
-      fail_usage("--out {}: its tokens are not of {} ('{}'); choose a new folder", out.string(),
-                 name_of(tokens), name);
+    if (name == kManifest || std::ranges::count(kFiles, name) > 0) continue;
+    if (std::ranges::count(Tokenizer::kFileNames, name) > 0) {
+      if (!tokens || name == Tokenizer::file_name(*tokens)) continue;
+      fail_usage(
+          "--out {}: its tokens are not of {} ('{}'); choose a new folder, or the --tokenizer that "
+          "it was made with",
+          out.string(), name_of(*tokens), name);
+    }
     fail_usage("--out {}: it holds other files ('{}'); choose a new folder", out.string(), name);
   }
 }
@@ -443,10 +461,18 @@ Read read_mix(const PrepareOptions& options, const std::vector<Texts>& sources, 
   return read;
 }
 
-/// Writes all files except the manifest; fills in the manifest.
-void write_results(const PrepareOptions& options, const std::vector<Texts>& sources,
-                   double val_split, const fs::path& folder, Json& manifest, Console& console,
-                   const CheckStop& check_stop) {
+/// Says which tokens were chosen for nobody did.
+Note describe_choice(const TokenChoice& tokens) {
+  const std::string limit =
+      tokens.kind == TokenKind::kPiece ? fmt::format(", at most {} tokens", tokens.limit) : "";
+  return {fmt::format("tokenizer: {}{}, by the size of the text (--tokenizer for another)",
+                      name_of(tokens.kind), limit)};
+}
+
+/// Writes all files except the manifest; fills in the manifest. Returns what the tokens are.
+TokenKind write_results(const PrepareOptions& options, const std::vector<Texts>& sources,
+                        double val_split, const fs::path& folder, Json& manifest, Console& console,
+                        const CheckStop& check_stop) {
   CharacterCounts counts;
   TextWriter train(folder / "train.txt", counts), validation(folder / "val.txt", counts);
   auto [facts, notes] = options.mix.empty() ? read_whole(options, sources.front(), val_split, train,
@@ -456,12 +482,15 @@ void write_results(const PrepareOptions& options, const std::vector<Texts>& sour
   train.flush();
   validation.flush();
 
+  const TokenChoice tokens = tokens_of(options, train.bytes());
+  check_is_ours(options.out, tokens.kind);
+  manifest["inputs"] = describe_inputs(options, tokens, sources, val_split);
   const Tokenizer tokenizer = [&] {
     Watch watch(console, check_stop, "making the tokenizer", train.bytes());
     const TextSource text = [&](const std::function<void(std::string_view)>& visit) {
       read_own_text(folder / "train.txt", visit, [&](int64_t bytes) { watch(bytes); });
     };
-    return make_tokenizer(options.tokens, counts, text, train.bytes(), options.vocabulary);
+    return make_tokenizer(tokens.kind, counts, text, train.bytes(), tokens.limit);
   }();
   tokenizer.save(folder / tokenizer.file_name());
   Json& results = manifest["results"];
@@ -484,6 +513,7 @@ void write_results(const PrepareOptions& options, const std::vector<Texts>& sour
   notes.insert(notes.end(), remarks.begin(), remarks.end());
   if (options.mix.empty())
     notes.push_back(describe_split(val_split, train.bytes(), validation.bytes()));
+  if (!options.tokens) notes.push_back(describe_choice(tokens));
   if (const std::string unknown = describe_unknown(tokenizer, counts); !unknown.empty())
     notes.push_back({unknown, Style::kWarning});
   Json& summary = manifest["summary"] = Json::array();
@@ -491,6 +521,7 @@ void write_results(const PrepareOptions& options, const std::vector<Texts>& sour
     console.line(note.text, note.style);
     summary.push_back(visible(note.text));
   }
+  return tokens.kind;
 }
 
 Texts unpack_texts(const PrepareOptions& options, const MixSource& source,
@@ -544,6 +575,10 @@ Json prepare(const PrepareOptions& options, Console& console, const CheckStop& c
       fail_usage("{}: it is in --out {}, whose files make place for new ones; choose another --out",
                  file.name.string(), options.out.string());
   check_sources_differ(options);
+  if (options.tokens == TokenKind::kByte && options.vocabulary != 0 &&
+      options.vocabulary != Tokenizer::kByteSize)
+    fail_usage("--vocab {}: with --tokenizer bytes there are {} tokens; leave the option out",
+               options.vocabulary, Tokenizer::kByteSize);
   const int64_t bytes = total_bytes(options.files);
   const double val_split = validation_part(options.val_split, bytes);
   check_is_ours(options.out, options.tokens);
@@ -555,8 +590,8 @@ Json prepare(const PrepareOptions& options, Console& console, const CheckStop& c
       std::ranges::count(sources, Format::kJsonLines, &Texts::format) == 0)
     fail_usage("--text-field {}: {} has no JSON lines; leave the option out",
                options.read.text_field, options.source);
-  const Json inputs = describe_inputs(options, sources, val_split);
-  if (Json made = find_made(options, inputs, bytes, console, check_stop); !made.is_null()) {
+  if (Json made = find_made(options, sources, val_split, bytes, console, check_stop);
+      !made.is_null()) {
     const std::vector<Note> remarks = remarks_of(options, sources);
     for (const Note& note : remarks) console.line(note.text, note.style);
     renew_remarks(made["summary"], remarks);
@@ -564,22 +599,23 @@ Json prepare(const PrepareOptions& options, Console& console, const CheckStop& c
     return made;
   }
 
-  Json manifest = {{"source", text_of_name(options.source)}, {"inputs", inputs}};
+  Json manifest = {{"source", text_of_name(options.source)}};
+  TokenKind tokens{};
   if (options.out.has_parent_path()) make_directory(options.out.parent_path());
   write_directory_atomically(options.out, [&](const PathAt& partial) {
     const fs::path& folder = partial.path();
-    write_results(options, sources, val_split, folder, manifest, console, check_stop);
-    const std::vector<DataFile> files = result_files(folder, options.tokens);
+    tokens = write_results(options, sources, val_split, folder, manifest, console, check_stop);
+    const std::vector<DataFile> files = result_files(folder, tokens);
     Watch watch(console, check_stop, "checking the result", total_bytes(files));
     manifest["files"] = describe_files(files, folder, watch);
     write_file_atomically(folder / kManifest, manifest.dump(2) + "\n");
   });
   const Json& results = manifest["results"];
-  console.line(fmt::format("{}: {} {} for training, {} for validation, {} tokens in the vocabulary",
-                           options.out.string(), results["train_tokens"].get<int64_t>(),
-                           unit_of(options.tokens), results["val_tokens"].get<int64_t>(),
-                           results["vocabulary"].get<int>()),
-               Style::kHeading);
+  console.line(
+      fmt::format("{}: {} {} for training, {} for validation, {} tokens in the vocabulary",
+                  options.out.string(), results["train_tokens"].get<int64_t>(), unit_of(tokens),
+                  results["val_tokens"].get<int64_t>(), results["vocabulary"].get<int>()),
+      Style::kHeading);
   return manifest;
 }
 

@@ -29,8 +29,8 @@ struct PrepareOptions {
   std::optional<Format> format;  ///< empty: by the texts' names
   ReadOptions read = {};
   std::optional<double> val_split;  ///< empty: chosen by the files' size
-  TokenKind tokens = TokenKind::kCharacter;
-  int vocabulary = 0;              ///< limit of the tokenizer; 0: see make_tokenizer
+  std::optional<TokenKind> tokens;  ///< empty: by the training text's size, see choose_tokens()
+  int vocabulary = 0;               ///< limit of the tokenizer; 0: see make_tokenizer
   LeftOut left_out = {};           ///< by files_below and named_files
   std::vector<Note> remarks = {};  ///< for the summary: download warnings
   std::filesystem::path out;

@@ -26,6 +26,10 @@ constexpr const char* kBytesFile = "{\"type\":\"bytes\"}\n";
 constexpr size_t kShownCharacters = 8;
 constexpr size_t kLongestPart = size_t{1} << 16;  // bytes that are encoded as one
 constexpr int64_t kMostTraining = 20'000'000;     // bytes that pieces are made of
+// A text from this size on, in bytes, is read in pieces: one id for so many bytes, unless there may
+// be so few of them that they say no more than characters.
+constexpr int64_t kShortestForPieces = 600'000, kBytesForAPiece = 900;
+constexpr int kFewestPieces = 512;
 
 bool is_ascii(char byte) { return static_cast<unsigned char>(byte) < 0x80; }
 
@@ -200,6 +204,14 @@ Tokenizer Tokenizer::of_pieces(const TextSource& text, int64_t bytes, int limit)
   std::string model =
       PieceModel::train(sample_of_lines(text, bytes), limit == 0 ? kDefaultPieceSize : limit);
   return Tokenizer(PieceModel(std::move(model), "the new tokenizer"));
+}
+
+TokenChoice choose_tokens(int64_t bytes, int limit) {
+  int pieces =
+      static_cast<int>(std::min<int64_t>(bytes / kBytesForAPiece, Tokenizer::kDefaultPieceSize));
+  if (limit > 0) pieces = std::min(pieces, limit);
+  if (bytes < kShortestForPieces || pieces < kFewestPieces) return {TokenKind::kCharacter, limit};
+  return {TokenKind::kPiece, pieces};
 }
 
 Tokenizer make_tokenizer(TokenKind kind, const CharacterCounts& counts, const TextSource& text,

@@ -120,6 +120,16 @@ class Tokenizer {
   std::shared_ptr<const PieceModel> pieces_;
 };
 
+/// What a token is, and how many there may be (0: see make_tokenizer()).
+struct TokenChoice {
+  TokenKind kind;
+  int limit;
+};
+/// Returns the tokens for a text of which `bytes` bytes are trained on, where nobody says which:
+/// pieces where there is enough text to find them in and room for them, else characters. `limit`:
+/// as of make_tokenizer().
+TokenChoice choose_tokens(int64_t bytes, int limit);
+
 /// Makes a tokenizer for a text of `bytes` bytes: of all `counts` for characters, of `text` for
 /// pieces.
 Tokenizer make_tokenizer(TokenKind kind, const CharacterCounts& counts, const TextSource& text,

@@ -128,7 +128,7 @@ int main(int argc, char** argv) {
                   "prepare --input-file book.txt --out data/book");
   PrepareOptions options;
   Source source;
-  std::string format, tokenizer = "char", vocabulary = "auto", val_split = "auto";
+  std::string format, tokenizer = "auto", vocabulary = "auto", val_split = "auto";
   bool json = false;
 
   CLI::App& app = program.app();
@@ -164,21 +164,21 @@ int main(int argc, char** argv) {
   app.add_flag("--skip-bad", options.read.skip_bad,
                "leave out damaged lines of JSON, those without the field, and files of text that "
                "are not UTF-8, in place of an error");
-  app.add_option("--tokenizer", tokenizer,
-                 "what a token is: char, a character; bytes; or bpe, pieces that SentencePiece "
-                 "finds in the text")
-      ->check(one_of({"char", "bytes", "bpe"}));
   app.add_option(
-      "--vocab", vocabulary,
-      "auto: a token for every character, with bpe 4096; or a number of tokens at most, for the "
-      "most frequent");
+         "--tokenizer", tokenizer,
+         "what a token is: char, a character; bytes; or bpe, pieces that SentencePiece "
+         "finds in the text; auto, as train: bpe for 600 KB and more of training text, else char")
+      ->check(one_of({"auto", "char", "bytes", "bpe"}));
+  app.add_option("--vocab", vocabulary,
+                 "auto: a token for every character, of bpe at most 4096; or a number of tokens at "
+                 "most, for the most frequent");
   app.add_option("--sha256", source.sha256, "what the file of --url must have");
   app.add_flag("--json", json, "print the manifest and nothing else");
 
   const StopSignals signals(/*announce=*/false);
   const int code = program.run(argc, argv, [&] {
     check(source);
-    options.tokens = parse_token_kind(tokenizer);
+    if (tokenizer != "auto") options.tokens = parse_token_kind(tokenizer);
     options.vocabulary = parse_vocabulary(vocabulary, 0);
     options.val_split = parse_validation_split(val_split);
     options.out = options.out.lexically_normal();

@@ -162,7 +162,7 @@ RunData load_data(const TrainOptions& options, const std::optional<Tokenizer>& k
   const Corpus corpus = load_corpus(options.data, parse_validation_split(options.validation_split));
   const CharacterCounts counts = counts_of(corpus.train, corpus.validation, options.data);
   const auto made = [&] {
-    const auto [kind, limit] = choose_tokens(options, std::ssize(corpus.train));
+    const auto [kind, limit] = tokens_of_run(options, std::ssize(corpus.train));
     return make_tokenizer(
         kind, counts, [&](const auto& visit) { visit(corpus.train); }, std::ssize(corpus.train),
         limit);

@@ -194,8 +194,8 @@ std::span<const TrainOption> train_option_table() {
        kIsFixed, kRun, kVocabulary},
       {"tokenizer", &O::tokenizer,
        "what a token of a text file is: char, a character; bytes; or bpe, pieces that "
-       "SentencePiece "
-       "finds in it; auto: that of the folder or of --init, else char",
+       "SentencePiece finds in it; auto: that of the folder or of --init, else the recipe's, bpe "
+       "for 600 KB and more of training text, or char",
        kAny, kIsFixed},
       {"sample-every", &O::sample_every,
        "steps between samples of generated text, 0: only at the end", kFromZero},

@@ -24,7 +24,7 @@ struct TrainOptions {
   int vocabulary = 0;  ///< --vocab: limit of the tokenizer and rows of the embedding; 0: auto
   std::string data = "sample";
   /// of a text file: char, bytes or bpe (see TokenKind); auto: the prepared folder's or the
-  /// checkpoint's, else char
+  /// checkpoint's, else see tokens_of_run()
   std::string tokenizer = "auto";
   std::filesystem::path out;
   bool overwrite = false;

@@ -31,10 +31,6 @@ void choose(const TrainOptions& options, const char* name, Value& value, const C
 /// dropout.
 constexpr double kShortText = 1e5, kMostTimes = 8;
 constexpr int64_t kFewSteps = 50;
-/// A text from this size on, in bytes, is read in pieces: one id for so many bytes, unless there
-/// may be so few of them that they say no more than characters.
-constexpr int64_t kShortestForPieces = 600'000, kBytesForAPiece = 900;
-constexpr int kFewestPieces = 512;
 /// Times through the text from which on dropout helps.
 constexpr double kManyTimes = 5;
 
@@ -154,14 +150,10 @@ Config recipe_config() {
   return config;
 }
 
-TokenChoice choose_tokens(const TrainOptions& options, int64_t bytes) {
+TokenChoice tokens_of_run(const TrainOptions& options, int64_t bytes) {
   if (options.tokenizer != "auto") return {parse_token_kind(options.tokenizer), options.vocabulary};
-  int pieces =
-      static_cast<int>(std::min<int64_t>(bytes / kBytesForAPiece, Tokenizer::kDefaultPieceSize));
-  if (options.vocabulary > 0) pieces = std::min(pieces, options.vocabulary);
-  if (!has_recipe(options) || bytes < kShortestForPieces || pieces < kFewestPieces)
-    return {TokenKind::kCharacter, options.vocabulary};
-  return {TokenKind::kPiece, pieces};
+  if (!has_recipe(options)) return {TokenKind::kCharacter, options.vocabulary};
+  return choose_tokens(bytes, options.vocabulary);
 }
 
 std::string apply_recipe(TrainOptions& options, const RunData& data,

@@ -21,14 +21,9 @@ Config recipe_config();
 /// Returns how many steps of `options`, with their validations, fit into the seconds.
 using StepsWithin = std::function<int64_t(double seconds, const TrainOptions& options)>;
 
-/// What a token of a text file is, and how many there may be (0: see make_tokenizer()).
-struct TokenChoice {
-  TokenKind kind;
-  int limit;
-};
 /// Returns the tokens of a new run on a text file of which `bytes` bytes are trained on: what was
-/// asked for, else the recipe's choice or characters.
-TokenChoice choose_tokens(const TrainOptions& options, int64_t bytes);
+/// asked for, else the recipe's choice, which is that of choose_tokens(), or characters.
+TokenChoice tokens_of_run(const TrainOptions& options, int64_t bytes);
 
 /// Completes the options of a new run with `config`: where has_recipe() holds, chooses what nobody
 /// gave (TrainOptions::given), optimizer and rates, batch and window, dropout, steps, validations

@@ -51,6 +51,7 @@ class Prepare : public testing::Test {
   PrepareOptions options(const std::vector<fs::path>& files) const {
     PrepareOptions options;
     options.source = "a test";
+    options.tokens = TokenKind::kCharacter;
     options.files.assign(files.begin(), files.end());
     options.out = out_;
     return options;
@@ -572,8 +573,49 @@ TEST_F(Prepare, TokensOfBytesAndPieces) {
   asked.tokens = TokenKind::kPiece;
   expect_error<UsageError>([&] { run(asked); }, {out_.string(), "not of bpe", "a new folder"});
   asked.tokens = TokenKind::kByte;
-  asked.vocabulary = 100;
-  expect_error<UsageError>([&] { run(asked); }, {"100", "258"});
+  for (const int vocabulary : {100, 257, 259, 400}) {
+    asked.vocabulary = vocabulary;
+    expect_error<UsageError>([&] { run(asked); },
+                             {fmt::format("--vocab {}", vocabulary), "there are 258 tokens"});
+  }
+  asked.vocabulary = 258;
+  EXPECT_EQ(run(asked)["results"]["vocabulary"], 258);
+}
+
+TEST_F(Prepare, TokensAreChosenByTheSizeOfTheText) {
+  std::string text = long_text();
+  text.resize(text.rfind('\n', 800'000) + 1);
+  PrepareOptions asked = options({write("long", text)});
+  asked.tokens.reset();
+  const nlohmann::ordered_json manifest = run(asked);
+  const auto limit = static_cast<int>(fs::file_size(out_ / "train.txt") / 900);
+  EXPECT_EQ(manifest["inputs"]["tokenizer"], "bpe");
+  EXPECT_EQ(manifest["inputs"]["vocab"], limit);
+  const std::string said = fmt::format("tokenizer: bpe, at most {} tokens", limit);
+  EXPECT_NE(output().find("\n" + said), std::string::npos) << output();
+  EXPECT_TRUE(manifest["summary"].back().get<std::string>().starts_with(said));
+  EXPECT_EQ(load_prepared(out_, 0).tokenizer.kind(), TokenKind::kPiece);
+  EXPECT_EQ(run(asked), manifest);
+  EXPECT_TRUE(output().ends_with("is up to date\n")) << output();
+  PrepareOptions said_so = asked;
+  said_so.tokens = TokenKind::kPiece;
+  said_so.vocabulary = limit;
+  EXPECT_EQ(run(said_so), manifest) << "the same choice";
+
+  // Of characters where there is too little text; so is the folder of an earlier version.
+  out_ = directory_ / "data/short";
+  PrepareOptions few = options({write("short", text.substr(0, 1000))});
+  const nlohmann::ordered_json characters = run(few);
+  few.tokens.reset();
+  EXPECT_EQ(run(few), characters);
+  few.val_split = 0.3;
+  EXPECT_TRUE(run(few)["summary"].back().get<std::string>().starts_with("tokenizer: char, by"));
+
+  // The choice does not replace other tokens that are there.
+  few.files = asked.files;
+  few.val_split = 0.2;
+  expect_error<UsageError>([&] { run(few); }, {out_.string(), "not of bpe", "--tokenizer"});
+  EXPECT_EQ(load_prepared(out_, 0).tokenizer.kind(), TokenKind::kCharacter);
 }
 
 TEST_F(Prepare, ManifestDescribesSourcesAndResults) {

@@ -25,10 +25,10 @@ steps_of() { grep -c '"split":"train"' "$1/metrics.jsonl" 2>/dev/null || true; }
 
 # A folder for training: the two texts, their tokens, the tokenizer, and a manifest of how they were
 # made. Nothing is made twice.
-run prepare --dataset tiny_shakespeare --val-split 0.02 --out data
+run prepare --dataset tiny_shakespeare --val-split 0.02 --tokenizer char --out data
 is_there data/{train.txt,val.txt,train.tokens,val.tokens,tokenizer.json,manifest.json}
 said '67 tokens in the vocabulary'
-run prepare --dataset tiny_shakespeare --val-split 0.02 --out data
+run prepare --dataset tiny_shakespeare --val-split 0.02 --tokenizer char --out data
 said 'is up to date'
 
 # How much memory, disk and time will it take? The answer writes nothing.

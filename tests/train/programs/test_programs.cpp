@@ -1287,6 +1287,27 @@ TEST_F(Programs, PreparedDataTrainsLikeTheText) {
               read_file(from_folder / "final_checkpoint/model.safetensors"));
 }
 
+/// So it is where nobody says what the tokens are, with a text that is read in pieces.
+TEST_F(Programs, PreparedTextsHaveTheTokensOfTheRecipe) {
+  const std::string text =
+                        (fs::path(MMREC_SOURCE_DIR) / "data/tiny_shakespeare/input.txt").string(),
+                    folder = (directory_ / "data").string();
+  const Outcome prepared = run("prepare", {"--input-file", text, "--out", folder});
+  ASSERT_EQ(prepared.code, 0) << prepared.errors;
+  EXPECT_NE(prepared.output.find("tokenizer: bpe, at most 991 tokens"), std::string::npos)
+      << prepared.output;
+  for (const auto& [data, name] : {std::pair(text, "text"), {folder, "folder"}}) {
+    const Outcome trained =
+        run("train", {"--data", data, "--out", (directory_ / name).string(), "--set", "dim=32",
+                      "--set", "layers=1", "--steps", "1", "--sample-tokens", "0"});
+    ASSERT_EQ(trained.code, 0) << trained.errors;
+  }
+  for (const char* file : {"model.safetensors", "tokenizer.model"})
+    EXPECT_TRUE(read_file(directory_ / "text/final_checkpoint" / file) ==
+                read_file(directory_ / "folder/final_checkpoint" / file))
+        << file;
+}
+
 TEST_F(Programs, PreparedDataResumeAndUseAnotherTokenizer) {
   const auto prepare = [&](const std::string& name, const std::string& text) {
     std::ofstream(directory_ / (name + ".txt")) << text;
@@ -1481,6 +1502,9 @@ TEST_F(Programs, PrepareRefusesWrongUse) {
   expect_refused({"--dataset", "enwik8"}, 2, {"--dataset enwik8", "tiny_shakespeare"});
   expect_refused({"--input-file", text, "--val-split", "1"}, 2, {"--val-split 1"});
   expect_refused({"--input-file", text, "--vocab", "2"}, 2, {"--vocab 2"});
+  expect_refused({"--input-file", text, "--tokenizer", "bytes", "--vocab", "400"}, 2,
+                 {"--vocab 400", "leave the option out"});
+  expect_refused({"--input-file", text, "--tokenizer", "words"}, 2, {"words", "auto, char"});
   expect_refused({"--input-file", text, "--format", "csv"}, 2, {"--format", "csv"});
   expect_refused({"--input-file", text, "--sha256", std::string(64, 'a')}, 2,
                  {"--sha256", "--url"});

@@ -96,7 +96,7 @@ TEST(Recipe, ChoosesByTheSizeOfTheText) {
 // Pieces where there is enough text to find them in, and room for them.
 TEST(Recipe, ChoosesTokensByTheSizeOfTheText) {
   const auto choice = [](const TrainOptions& options, int64_t bytes) {
-    const TokenChoice tokens = choose_tokens(options, bytes);
+    const TokenChoice tokens = tokens_of_run(options, bytes);
     return std::pair(tokens.kind, tokens.limit);
   };
   const TrainOptions automatic = own_text(), documented;
