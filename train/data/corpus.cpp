@@ -14,6 +14,8 @@
 #include "runtime/rng.h"
 #include "support/error.h"
 #include "support/file_descriptor.h"
+#include "support/names.h"
+#include "train/data/source_files.h"
 #include "train/data/split.h"
 #include "train/data/wikipedia.h"
 
@@ -116,6 +118,23 @@ std::string describe_packing(const CorpusFacts& facts) {
                     : fmt::format(", {} of them compressed ({})", compressed,
                                   fmt::join(compressions, ", "));
   return words;
+}
+
+/// Returns the command that makes a folder of files, and the option that reads it. `name`: of that
+/// folder.
+std::string advice(std::string_view option, const std::string& files, std::string name) {
+  name = shell_quoted("data/" + name);
+  return fmt::format("make one with prepare {} {} --out {} and then give --data {}", option,
+                     shell_quoted(files), name, name);
+}
+
+/// Throws because a folder is not one for `--data`.
+[[noreturn]] void fail_on_folder(const fs::path& folder, std::string_view missing) {
+  const fs::path full = (fs::absolute(folder) / "").lexically_normal().parent_path();
+  std::string name = full.has_filename() ? full.filename().string() : "texts";
+  if (full.parent_path().filename() == "data") name += "-prepared";  // not into itself
+  fail_usage("--data {}: it has no {}, so it is not a folder that prepare made; {}",
+             folder.string(), missing, advice("--input-dir", folder.string(), name));
 }
 
 }  // namespace
@@ -233,6 +252,10 @@ Corpus load_corpus(std::string_view data, std::optional<double> val_split) {
         "folder of it with 'prepare --input-file -'");
   const fs::path path(data);
   std::error_code ignored;  // inaccessible: reading it later reports the reason
+  if (is_pattern(path))
+    fail_usage(
+        "--data {}: a pattern stands for several files, and --data takes a file or a folder; {}",
+        data, advice("--input-file", path.string(), "texts"));
   if (!fs::is_directory(path, ignored)) {
     const uintmax_t bytes = fs::file_size(path, ignored);
     Unpacked texts = unpack({path}, /*all_kinds=*/false, [](int64_t) {});
@@ -242,10 +265,7 @@ Corpus load_corpus(std::string_view data, std::optional<double> val_split) {
                      validation_part(val_split, ignored ? 0 : static_cast<int64_t>(bytes)));
   }
   for (const char* name : {"train.txt", "val.txt"})
-    if (kind_of_file(path / name) == fs::file_type::not_found)
-      fail(
-          "the directory {} has no {}; make both train.txt and val.txt, for example with 'prepare'",
-          path.string(), name);
+    if (kind_of_file(path / name) == fs::file_type::not_found) fail_on_folder(path, name);
   const auto part = [&](const char* name) {
     return load_file(path / name, {.texts = {path / name}}, 0);
   };

@@ -152,6 +152,11 @@ SourceFiles files_below(const fs::path& directory, bool all_kinds, bool follow_l
   return found;
 }
 
+bool is_pattern(const fs::path& name) {
+  return name.native().find_first_of("*?[") != std::string::npos &&
+         kind_of_file(name) == fs::file_type::not_found;
+}
+
 SourceFiles named_files(const std::vector<std::string>& names, std::string_view option) {
   SourceFiles found;
   std::set<fs::path> read;
@@ -162,7 +167,7 @@ SourceFiles named_files(const std::vector<std::string>& names, std::string_view 
       found.left_out.add("named twice", path.string());
   };
   for (const std::string& name : names) {
-    if (name.find_first_of("*?[") == name.npos || kind_of_file(name) != fs::file_type::not_found) {
+    if (!is_pattern(name)) {
       add(name);
       continue;
     }

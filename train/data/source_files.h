@@ -29,9 +29,12 @@ SourceFiles files_below(const std::filesystem::path& directory, bool all_kinds, 
                         const std::filesystem::path& result,
                         std::string_view option = "--input-dir");
 
-/// Returns the files of these names, in their order. A name that no file has may be a pattern such
-/// as "*.txt": it stands for the files that match, sorted by the bytes of their paths. Leaves out
-/// files that are named twice. Throws a UsageError if no file matches.
+/// Returns whether a name is a pattern such as "*.txt" and not that of a file.
+bool is_pattern(const std::filesystem::path& name);
+
+/// Returns the files of these names, in their order. A name may be a pattern: it stands for the
+/// files that match, sorted by the bytes of their paths. Leaves out files that are named twice.
+/// Throws a UsageError if no file matches.
 SourceFiles named_files(const std::vector<std::string>& names,
                         std::string_view option = "--input-file");
 

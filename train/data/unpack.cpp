@@ -118,8 +118,16 @@ Format format_of(const fs::path& name, std::string_view begin) {
 }
 
 bool is_called_text(const fs::path& name) {
-  static const std::set<std::string> kExtensions = {".txt",       ".text",   ".md",   ".jsonl",
-                                                    ".jsonlines", ".ndjson", ".json", ".xml"};
+  static const std::set<std::string> kExtensions = {
+      // documents
+      ".txt", ".text", ".md", ".markdown", ".rst", ".tex", ".org", ".adoc", ".jsonl", ".jsonlines",
+      ".ndjson", ".json", ".xml", ".html", ".htm", ".xhtml",
+      // source code
+      ".asm", ".bash", ".c", ".cc", ".clj", ".cmake", ".cpp", ".cs", ".css", ".cu", ".cxx", ".el",
+      ".erl", ".ex", ".f90", ".go", ".h", ".hh", ".hpp", ".hs", ".hxx", ".java", ".jl", ".js",
+      ".jsx", ".kt", ".lisp", ".lua", ".m", ".ml", ".mjs", ".php", ".pl", ".pm", ".proto", ".py",
+      ".r", ".rb", ".rs", ".s", ".scala", ".scm", ".sh", ".sql", ".swift", ".toml", ".ts", ".tsx",
+      ".vim", ".yaml", ".yml", ".zig"};
   return kExtensions.contains(extension_of(name)) || is_called_archive(name);
 }
 

@@ -16,9 +16,10 @@ namespace mmrec {
 /// its first bytes; else text.
 Format format_of(const std::filesystem::path& name, std::string_view begin);
 
-/// Returns whether a corpus' folder or archive has a file with this name for its texts: one that
-/// ends in .txt, .text, .md, .jsonl, .jsonlines, .ndjson, .json or .xml, or an archive; in any
-/// case, also compressed. One in .xml counts only if it holds Wikipedia's pages.
+/// Returns whether a corpus' folder or archive has a file with this name for its texts: one whose
+/// ending is that of a document (.txt, .md, .jsonl, .xml, .html, ..) or of source code (.c, .py,
+/// ..), or an archive; in any case, also compressed. One in .xml counts only if it holds
+/// Wikipedia's pages.
 bool is_called_text(const std::filesystem::path& name);
 
 /// An archive that was unpacked.

@@ -73,7 +73,7 @@ void find_mix(const Source& source, bool all_kinds, PrepareOptions& options,
   for (const std::string& text : source.mix) {
     const auto [path, weight] = parse_mix(text);
     const fs::file_type kind = kind_of_file(path);
-    if (kind == fs::file_type::not_found && path != "-" && path.find_first_of("*?[") == path.npos)
+    if (kind == fs::file_type::not_found && path != "-" && !is_pattern(path))
       fail_usage(
           "--mix {}: there is no file or folder {}; write PATH=WEIGHT, and --mix before each, or "
           "only the path for a weight of 1",

@@ -178,7 +178,8 @@ int model_vocabulary(const Config& config, const Tokenizer& tokenizer) {
 
 void check_can_be_split(const std::string& data, const std::string& val_split) {
   std::error_code ignored;  // inaccessible: reading it later reports the reason
-  if (std::filesystem::is_directory(data, ignored))
+  if (is_prepared(data) ||
+      std::filesystem::exists(std::filesystem::path(data) / "train.txt", ignored))
     fail_usage(
         "--val-split {}: {} is divided already; leave the option out, or divide the text anew with "
         "'prepare --val-split'",

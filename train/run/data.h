@@ -53,8 +53,7 @@ RunData load_data(const TrainOptions& options, const std::optional<Tokenizer>& k
 /// size rounded up (`--vocab auto`), otherwise all rows of the embedding.
 int model_vocabulary(const Config& config, const Tokenizer& tokenizer);
 
-/// Throws a UsageError if `data` is a folder: its text is split already, so --val-split cannot
-/// apply.
+/// Throws a UsageError if `data` is a folder of two texts, so that --val-split cannot apply.
 void check_can_be_split(const std::string& data, const std::string& val_split);
 
 /// Throws an Error if `now`, read from `name`, is not the text the run began with.

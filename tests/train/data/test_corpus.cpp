@@ -88,14 +88,16 @@ TEST(Corpus, FileIsCutAtALineEnd) {
 TEST(Corpus, DirectoryHasItsOwnSplit) {
   const TemporaryDirectory directory;
   write_file_atomically(directory / "train.txt", "training\n");
-  expect_error([&] { load_corpus(directory.path().string(), 0.5); },
-               {directory.path().string(), "val.txt"});
+  expect_error<UsageError>([&] { load_corpus(directory.path().string(), 0.5); },
+                           {directory.path().string(), "has no val.txt"});
   write_file_atomically(directory / "val.txt", "validation\n");
   const Corpus corpus = load_corpus(directory.path().string(), 0.5);
   EXPECT_EQ(corpus.train, "training\n");
   EXPECT_EQ(corpus.validation, "validation\n");
   std::filesystem::remove(directory / "train.txt");
-  expect_error([&] { load_corpus(directory.path().string(), 0.5); }, {"train.txt", "prepare"});
+  expect_error<UsageError>(
+      [&] { load_corpus(directory.path().string(), 0.5); },
+      {"has no train.txt", "prepare --input-dir " + directory.path().string()});
 }
 
 TEST(Corpus, FilesMayBeCompressedOrJsonLines) {

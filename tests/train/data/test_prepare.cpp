@@ -139,20 +139,23 @@ TEST_F(Prepare, AFolderIsOneCorpusInTheOrderOfItsPaths) {
   write("in/b.txt", "second\n");
   write("in/a/z.txt.gz", gzip("first"));
   write("in/c.md", "third\n");
+  write("in/D.C", "fourth\n");
+  write("in/a/e.py.gz", gzip("fifth\n"));
   write("in/picture.png", "\xff");
   write("in/.hidden/x.txt", "hidden");
   write("in/.y.txt", "hidden");
   const std::vector<fs::path> files =
       files_below(directory_ / "in", false, false, directory_ / "out").files;
-  EXPECT_EQ(files, (std::vector{directory_ / "in/a/z.txt.gz", directory_ / "in/b.txt",
+  EXPECT_EQ(files, (std::vector{directory_ / "in/D.C", directory_ / "in/a/e.py.gz",
+                                directory_ / "in/a/z.txt.gz", directory_ / "in/b.txt",
                                 directory_ / "in/c.md"}));
-  EXPECT_EQ(files_below(directory_ / "in", true, false, directory_ / "out").files.size(), 4u);
+  EXPECT_EQ(files_below(directory_ / "in", true, false, directory_ / "out").files.size(), 6u);
   PrepareOptions asked = options(files);
   asked.val_split = 0;
   const nlohmann::ordered_json manifest = run(asked);
-  EXPECT_EQ(result().train, "first\nsecond\nthird\n");
-  ASSERT_EQ(manifest["inputs"]["files"].size(), 3u);
-  EXPECT_EQ(manifest["inputs"]["files"][0]["name"], "a/z.txt.gz");
+  EXPECT_EQ(result().train, "fourth\nfifth\nfirst\nsecond\nthird\n");
+  ASSERT_EQ(manifest["inputs"]["files"].size(), 5u);
+  EXPECT_EQ(manifest["inputs"]["files"][2]["name"], "a/z.txt.gz");
   fs::create_directory(directory_ / "empty");
   write("pictures/picture.png", "\xff");
   expect_error<UsageError>(

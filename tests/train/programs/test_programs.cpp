@@ -663,8 +663,34 @@ TEST_F(Programs, TrainRefusesUnusableTexts) {
   expect_refused("short.txt", 2, {"the training text has", "a window of 32 needs 33", "--seq"});
   std::ofstream(directory_ / "latin1.txt") << play().substr(0, 100) << '\xe9' << play().substr(100);
   expect_refused("latin1.txt", 1, {"latin1.txt: byte 100 (0xe9)", "UTF-8"});
+
+  // The commands that are needed are in the message, to be copied.
+  fs::create_directories(directory_ / "data/some texts");
   fs::create_directory(directory_ / "folder");
-  expect_refused("folder", 1, {"folder", "train.txt"});
+  std::ofstream(directory_ / "folder/a.txt") << play();
+  const auto here = [&](const std::string& line) {
+    return run_line("cd " + directory_.path().string() + " && PATH=" MMREC_BINARY_DIR ":$PATH && " +
+                    line);
+  };
+  const auto expect_advice = [&](const std::string& data, const std::string& prepare,
+                                 const std::string& then) {
+    SCOPED_TRACE(data);
+    expect_failed(here("train --data " + data), 2,
+                  {"make one with " + prepare + " and then give --data " + then});
+  };
+  const std::string make = "prepare --input-dir folder --out data/folder",
+                    make_of_pattern = "prepare --input-file 'f*/a.tx?' --out data/texts";
+  expect_advice("folder", make, "data/folder");
+  expect_advice("folder --val-split 0.1", make, "data/folder");
+  expect_advice("data/'some texts'/",
+                "prepare --input-dir 'data/some texts/' --out 'data/some texts-prepared'",
+                "'data/some texts-prepared'");
+  expect_advice("'f*/a.tx?'", make_of_pattern, "data/texts");
+  for (const std::string& command : {make, make_of_pattern}) {
+    const Outcome made =
+        here(command + " && train --plan --data " + command.substr(command.rfind(' ')));
+    EXPECT_EQ(made.code, 0) << made.errors;
+  }
 }
 
 TEST_F(Programs, TrainRefusesUnusableOutputFolders) {
@@ -1539,6 +1565,18 @@ TEST_F(Programs, PrepareMixes) {
           small_run().set("--data", out().string()).set("--out", (directory_ / "trained").string()))
           .code,
       0);
+  // the example of the documentation, with JSON lines in place of the dump
+  fs::create_directories(directory_ / "code/lib");
+  std::ofstream(directory_ / "code/main.c") << "int main(void) { return twice(0); }\n";
+  std::ofstream(directory_ / "code/lib/twice.h") << "int twice(int x);\n";
+  std::ofstream(directory_ / "code/lib/twice.c") << "int twice(int x) { return 2 * x; }\n";
+  std::ofstream(directory_ / "code/lib/twice.o") << "\xff\xfe";
+  const Outcome code = here("--mix x.jsonl=2 --mix code/=1");
+  ASSERT_EQ(code.code, 0) << code.errors;
+  for (const char* said : {"x.jsonl: read: x.jsonl as JSON lines: 2 documents",
+                           "code/: read: 3 files as text: ", "1 of other kinds (code/lib/twice.o)",
+                           "33.3 % asked for: code/, gone"})
+    EXPECT_NE(code.output.find(said), std::string::npos) << said << "\n" << code.output;
   const std::string manifest = read_file(out() / "manifest.json");
 
   const auto expect_refused = [&](const std::string& arguments, int code,
