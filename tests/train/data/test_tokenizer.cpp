@@ -260,7 +260,7 @@ TEST(Tokenizer, RandomSequencesComeBack) {
   uint64_t draws = 0;
   constexpr std::string_view kParts[] = {" ",        "▁",  "\n",    "the", "é",
                                          "\xe2\x96", "\0", "<unk>", "\t"};
-  for (int i = 0; i < 500'000; ++i) {
+  for (int i = 0; i < 1'000'000; ++i) {
     std::string text;
     for (uint32_t length = random.below(draws++, 8); length > 0; --length) {
       const uint32_t drawn = random.below(draws++, 256 + 128);
