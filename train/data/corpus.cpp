@@ -96,23 +96,31 @@ const char* name_of(Format format) {
   return "Wikipedia's pages";
 }
 
+/// Returns the files whose texts are in the corpus. A file that is no text is left out as a whole.
+std::vector<FileFacts> files_read(const CorpusFacts& facts) {
+  std::vector<FileFacts> files = facts.texts;
+  if (facts.format == Format::kText)
+    std::erase_if(files, [](const FileFacts& file) { return !file.skipped.empty(); });
+  return files;
+}
+
 /// Returns ", 2 of them in a.zip, 3 of them compressed (gzip, xz)"; "" if nothing was packed.
-std::string describe_packing(const CorpusFacts& facts) {
+std::string describe_packing(const std::vector<FileFacts>& texts,
+                             const std::vector<ArchiveFacts>& archives) {
   std::set<std::string_view> compressions;
   int64_t members = 0, compressed = 0;
-  for (const FileFacts& text : facts.texts) {
+  for (const FileFacts& text : texts) {
     if (text.is_member) ++members;
     if (text.compression == Packing::kNone) continue;
     ++compressed;
     compressions.insert(name_of(text.compression));
   }
-  const bool is_one = facts.texts.size() == 1;
+  const bool is_one = texts.size() == 1;
   std::string words;
   if (members > 0 && !is_one)
-    words =
-        fmt::format(", {} of them in {}", members,
-                    facts.archives.size() == 1 ? facts.archives.front().name.string()
-                                               : fmt::format("{} archives", facts.archives.size()));
+    words = fmt::format(", {} of them in {}", members,
+                        archives.size() == 1 ? archives.front().name.string()
+                                             : fmt::format("{} archives", archives.size()));
   if (compressed > 0)
     words += is_one ? fmt::format(", compressed ({})", *compressions.begin())
                     : fmt::format(", {} of them compressed ({})", compressed,
@@ -162,14 +170,15 @@ LeftOut skipped_of(const CorpusFacts& facts) {
 
 std::vector<Note> describe(const CorpusFacts& facts, int64_t characters) {
   std::vector<Note> notes;
-  const std::vector<FileFacts>& texts = facts.texts;
+  const std::vector<FileFacts> texts = files_read(facts);
   const bool is_text = facts.format == Format::kText;
   std::string read = fmt::format(
       "read: {} as {}",
       texts.size() == 1 ? texts.front().name.string() : fmt::format("{} files", texts.size()),
       name_of(facts.format));
-  read += describe_packing(facts);
-  if (!is_text) read += fmt::format(": {} documents", facts.documents);
+  read += describe_packing(texts, facts.archives);
+  if (!is_text)
+    read += fmt::format(": {} document{}", facts.documents, facts.documents == 1 ? "" : "s");
   if (facts.empty_documents > 0)
     read += fmt::format(" and {} without text, left out", facts.empty_documents);
   notes.push_back({fmt::format("{}{} {} characters", read, is_text ? ":" : ",", characters)});

@@ -58,7 +58,7 @@ size_t split_point(std::string_view text, double val_split) {
 }
 
 Note describe_split(std::optional<double> asked, int64_t train, int64_t validation) {
-  if (asked == 0.) return {"split: all of it for training, as asked"};
+  if (asked == 0.) return {"split: none, the text is taken as a whole"};
   const double reached = static_cast<double>(validation) /
                          static_cast<double>(std::max<int64_t>(train + validation, 1));
   std::string text = fmt::format("split: {} of the bytes for validation", percent(reached));

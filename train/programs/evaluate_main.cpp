@@ -235,7 +235,7 @@ void evaluate_loss(const Request& request, const Checkpoint& checkpoint, Paramet
 /// Figures about texts of the model, or about passages of the validation text.
 struct TextFigures {
   Variety variety;
-  std::vector<Copy> copies;  ///< of each text, what the training text has, too
+  std::vector<Copy> copies;  ///< of each text, what the text compared with has, too
 
   TextFigures(std::span<const std::string> texts, std::span<const Copy> copies)
       : variety(variety_of(texts)), copies(copies.begin(), copies.end()) {}
@@ -306,8 +306,9 @@ nlohmann::ordered_json to_json(const TextFigures& figures) {
           {"copied", copied}};
 }
 
+/// `compared_with`: the text that the pieces were copied from, in words.
 void print_table(const TextFigures& model, const std::optional<TextFigures>& validation,
-                 Console& console) {
+                 const std::string& compared_with, Console& console) {
   const auto cell = [](double value, int digits) {
     return std::isnan(value) ? "-" : fmt::format("{:.{}f}", value, digits);
   };
@@ -335,8 +336,8 @@ void print_table(const TextFigures& model, const std::optional<TextFigures>& val
   if (longest->length == 0) return;
   std::string piece = longest->piece.substr(0, kShown);
   piece.resize(piece.size() - unfinished_bytes(piece));
-  console.line(fmt::format("copied in text {} from line {} of the training text: {}{}",
-                           longest - model.copies.begin() + 1, longest->line,
+  console.line(fmt::format("copied in text {} from line {} of {}: {}{}",
+                           longest - model.copies.begin() + 1, longest->line, compared_with,
                            visible_in_line(nlohmann::json(piece).dump()),
                            piece == longest->piece ? "" : " .."));
 }
@@ -356,8 +357,10 @@ void evaluate_texts(const Request& request, const Checkpoint& checkpoint, Parame
   const auto count = static_cast<size_t>(request.texts);
   texts.insert(texts.end(), passages.begin(), passages.end());
   CopyFinder finder(texts);
+  const std::string compared_with =
+      request.is_of_training() ? "the training text" : "the training part of " + name;
   {
-    Progress shown(console, "comparing with the training text ", data.train.count());
+    Progress shown(console, fmt::format("comparing with {} ", compared_with), data.train.count());
     finder.read(data.train, tokenizer, [&](int64_t tokens) { shown.update(tokens); });
   }
   const std::vector<Copy> copies = finder.longest();
@@ -374,7 +377,7 @@ void evaluate_texts(const Request& request, const Checkpoint& checkpoint, Parame
     console.line(fmt::format("written             {} texts of {} {}, temperature {}, seed {}",
                              request.texts, request.tokens, tokenizer.unit(),
                              request.sampling.temperature, request.sampling.seed));
-    return print_table(model, validation, console);
+    return print_table(model, validation, compared_with, console);
   }
   nlohmann::ordered_json json = {{"checkpoint", text_of_name(checkpoint.folder.string())},
                                  {"step", checkpoint.state.step},

@@ -251,15 +251,24 @@ TEST_F(Prepare, BadTextsMayBeSkipped) {
   const nlohmann::ordered_json manifest = run(asked);
   EXPECT_EQ(result().train, "first\nthird\n");
   EXPECT_EQ(manifest["inputs"]["files"].size(), 3u);
+  EXPECT_EQ(manifest["summary"][0], "read: 2 files as text: 12 characters");
   EXPECT_EQ(manifest["summary"][1], "skipped: 1 no text in UTF-8 (" + bad.string() + ")");
+  PrepareOptions one = asked;
+  one.files.pop_back();
+  EXPECT_EQ(run(one)["summary"][0],
+            "read: " + (directory_ / "in/a.txt").string() + " as text: 6 characters");
+  EXPECT_EQ(run(asked)["summary"], manifest["summary"]);
   asked.files = {DataFile(bad)};
   expect_error([&] { run(asked); }, {"no text in it; skipped: 1 no text in UTF-8", bad.string()});
   asked.read = {.text_field = "content"};
   expect_error<UsageError>([&] { run(asked); }, {"--text-field content", "no JSON lines"});
   PrepareOptions lines = options({write("x.jsonl", "{\"content\":\"one\"}\n{}\n")});
   lines.read = {.text_field = "content", .skip_bad = true};
-  EXPECT_EQ(run(lines)["summary"][1], "skipped: 1 without the field \"content\" (" +
-                                          (directory_ / "x.jsonl").string() + " line 2)");
+  const nlohmann::ordered_json of_lines = run(lines);
+  EXPECT_EQ(of_lines["summary"][0], "read: " + (directory_ / "x.jsonl").string() +
+                                        " as JSON lines: 1 document, 5 characters");
+  EXPECT_EQ(of_lines["summary"][1], "skipped: 1 without the field \"content\" (" +
+                                        (directory_ / "x.jsonl").string() + " line 2)");
   EXPECT_EQ(result().train, "one\n\n");
   const nlohmann::ordered_json once = run(lines);
   EXPECT_TRUE(output().ends_with("is up to date\n")) << output();

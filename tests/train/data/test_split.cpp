@@ -107,7 +107,7 @@ TEST(Split, WarnsOfASplitFarFromTheRequest) {
   expect(0.05, 9000, 1000, Style::kWarning, {"10.0 %", "far off"});
   expect(0.9, 10, 9990, Style::kWarning, {"99.9 %", "far off"});
   expect(0.2, 10'000, 0, Style::kWarning, {"there is no validation text"});
-  expect(0., 10'000, 0, Style::kPlain, {"all of it for training"});
+  expect(0., 10'000, 0, Style::kPlain, {"split: none", "as a whole"});
   expect(std::nullopt, 7500, 2500, Style::kPlain, {"25.0 %"});
 }
 

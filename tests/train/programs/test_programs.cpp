@@ -1682,6 +1682,9 @@ TEST_F(Programs, EvaluateReproducesTheValidation) {
   EXPECT_NE(stream["loss"], validation["loss"]);
   const int in_all = figures({"--part", "all"})["characters"];
   EXPECT_EQ(in_all, 3000);
+  const Outcome whole = evaluate({"--part", "all"});
+  EXPECT_NE(whole.output.find("split: none, the text is taken as a whole"), std::string::npos)
+      << whole.output;
   EXPECT_EQ(
       figures({"--part", "train"})["characters"].get<int>() + validation["characters"].get<int>(),
       in_all);
@@ -1773,6 +1776,10 @@ TEST_F(Programs, EvaluateMeasuresTexts) {
   const nlohmann::json twice = figures({"--texts", "2", "--tokens", "100", "--data",
                                         (directory_ / "twice.txt").string(), "--val-split", "0.5"});
   EXPECT_EQ(twice["validation"]["copied"]["mean"], 100);
+  const std::string other = (directory_ / "twice.txt").string();
+  const Outcome of_other = evaluate({"--texts", "2", "--tokens", "100", "--data", other});
+  EXPECT_NE(of_other.output.find(" of the training part of " + other + ": \""), std::string::npos)
+      << of_other.output;
 
   const Outcome table = evaluate({"--texts", "2"});
   ASSERT_EQ(table.code, 0) << table.errors;
