@@ -79,6 +79,15 @@ bool read_field(const json& field, T& value) {
   }
 }
 
+/// Throws a UsageError if somebody gave an option of Muon to another optimizer, which does not read
+/// it.
+void check_muon_options(const std::set<std::string>& given, const std::string& optimizer) {
+  for (const char* name : {"muon-lr", "muon-decay"})
+    if (given.contains(name) && optimizer != "muon")
+      fail_usage("--{} is for --optimizer muon, and this run has {}; leave it out", name,
+                 optimizer);
+}
+
 void check_ranges(const TrainOptions& options) {
   const TrainOptions defaults;
   for (const TrainOption& row : train_option_table())
@@ -160,7 +169,7 @@ std::span<const TrainOption> train_option_table() {
       {"lr-min", &O::minimum_rate,
        "learning rate at the end: a rate, or a part of the peak as 0.1x"},
       {"warmup", &O::warmup,
-       "steps of linear warm-up; auto: 100, and of a text of one's own at most a tenth of the run",
+       "steps of linear warm-up; auto: 100, with the recipe text at most a tenth of the run",
        kFromZero, kOverrides, kRun, kOrAuto},
       {"beta1", &A::beta1, "AdamW's first decay rate", kBelowOne},
       {"beta2", &A::beta2, "AdamW's second decay rate", kBelowOne},
@@ -237,6 +246,7 @@ void check_options(const TrainOptions& o) {
   check_algorithm(o.optimizer.algorithm);
   GradientSum::parse_order(o.allreduce);
   check_recipe(o.recipe);
+  check_muon_options(o.given, optimizer_of(o));
   if (o.tokenizer != "auto") parse_token_kind(o.tokenizer);
   parse_minimum_rate(o.minimum_rate, o.optimizer.learning_rate);
   parse_validation_split(o.validation_split);
@@ -302,6 +312,7 @@ TrainOptions options_from_json(const json& values, const std::string& where) {
 void override_options(TrainOptions& run, const TrainOptions& given,
                       const std::set<std::string>& names) {
   const TrainOptions begun_with = run;
+  check_muon_options(names, run.optimizer.algorithm);
   for (const TrainOption& row : train_option_table())
     if (row.resume != TrainOption::Resume::kIsForNewRuns && names.contains(row.name))
       row.visit([](auto& value, const auto& now) { value = now; }, run, given);
@@ -330,7 +341,7 @@ void check_fixed_options(const TrainOptions& saved, const TrainOptions& now) {
 int64_t warmup_steps(const TrainOptions& options, int64_t steps) {
   constexpr int64_t kMost = 100;
   if (options.warmup != kAuto) return options.warmup;
-  return options.data == "sample" ? kMost : std::min(kMost, steps / 10);
+  return has_recipe(options) ? std::min(kMost, steps / 10) : kMost;
 }
 
 int64_t total_steps(const TrainOptions& options, int steps_per_epoch) {

@@ -119,7 +119,7 @@ constexpr const char* kLengthOptions[] = {"grow", "time", "steps", "epochs"};
 void check_one_length(const std::set<std::string>& given);
 
 /// Throws a UsageError for impossible values, also for values that become impossible when rounded
-/// to a float.
+/// to a float, and for options of Muon that somebody gave to another optimizer.
 void check_options(const TrainOptions& options);
 
 /// Returns the options that a checkpoint stores for --resume (Scope::kRun). The configuration has
@@ -135,14 +135,15 @@ nlohmann::json in_words(const TrainOptions& options);
 /// Copies the options with these names from `given` to `run`, the options the run began with. An
 /// automatic validation size keeps its resolved value; epochs without steps replace the steps. With
 /// --lr alone, Muon's rate changes in proportion.
-/// Throws a UsageError for an automatic warm-up: the run's warm-up is already fixed.
+/// Throws a UsageError for an automatic warm-up, as the run's warm-up is already fixed, and for
+/// Muon's options if the run's optimizer is another one.
 void override_options(TrainOptions& run, const TrainOptions& given,
                       const std::set<std::string>& names);
 /// Throws a UsageError if an option that is fixed for a resumed run differs.
 void check_fixed_options(const TrainOptions& saved, const TrainOptions& now);
 
-/// Returns the warm-up steps of a run of `steps` steps. Automatic: 100 for the built-in corpus; for
-/// any other text at most a tenth of the steps.
+/// Returns the warm-up steps of a run of `steps` steps. Automatic: 100, and where has_recipe()
+/// holds at most a tenth of the steps.
 int64_t warmup_steps(const TrainOptions& options, int64_t steps);
 
 /// Returns the steps of the whole run. Throws a UsageError if its tokens overflow 64 bits.

@@ -75,7 +75,7 @@ void choose_rates(TrainOptions& o, const Length& length) {
   OptimizerSettings& optimizer = o.optimizer;
   // Longer runs want smaller rates and more decay: from 1.5 to 10 million tokens.
   const double longer = std::clamp(length.tokens / 1.536e6, 1., 6.5);
-  choose(o, "optimizer", optimizer.algorithm, "muon");
+  optimizer.algorithm = optimizer_of(o);
   // Weights that have been trained are to be kept.
   const double trained = o.init.empty() ? 1 : 1. / 6,
                rate = 6e-3 * std::sqrt(std::min(1., 128. / o.config.dim)) * trained;
@@ -111,11 +111,13 @@ std::string described(const TrainOptions& o, const Tokenizer& tokenizer, int64_t
       o.dropout > 0 ? fmt::format("dropout {:.2g}", o.dropout) : "no dropout";
   return fmt::format(
       "recipe: {} steps of {} x {}, {:.1f} times through the text; tokens: {} of {}; {}, lr "
-      "{:.2g}{}; {}; a validation every {} steps (--recipe documented, or an option, for others){}",
+      "{:.2g}{}; {}; {} (--recipe documented, or an option, for others){}",
       steps, o.batch * o.accumulate, o.sequence, length.epochs(), tokenizer.size(),
       name_of(tokenizer.kind()), optimizer.algorithm, optimizer.learning_rate,
       optimizer.algorithm == "muon" ? fmt::format(" and {:.2g}", optimizer.muon_learning_rate) : "",
-      dropout, o.eval_every,
+      dropout,
+      o.eval_every > 0 ? fmt::format("a validation every {} steps", o.eval_every)
+                       : "one validation an epoch",
       steps < kFewSteps && !o.time.empty()
           ? fmt::format("; no more than {} steps fit into {}: a model needs hundreds", steps,
                         o.time)
@@ -137,6 +139,11 @@ int64_t validation_interval(const TrainOptions& options, int64_t steps) {
 bool has_recipe(const TrainOptions& options) {
   if (options.recipe == "auto") return options.data != "sample";
   return options.recipe == "text";
+}
+
+std::string optimizer_of(const TrainOptions& options) {
+  return has_recipe(options) && !options.given.contains("optimizer") ? "muon"
+                                                                     : options.optimizer.algorithm;
 }
 
 void check_recipe(std::string_view name) {

@@ -15,6 +15,9 @@ namespace mmrec {
 /// documented run's values: for any text but the built-in one, unless --recipe says otherwise.
 bool has_recipe(const TrainOptions& options);
 
+/// Returns the optimizer that a run with these options gets, before apply_recipe() or after it.
+std::string optimizer_of(const TrainOptions& options);
+
 /// The fields that a new model begins with, before presets and what was given.
 Config recipe_config();
 

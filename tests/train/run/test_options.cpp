@@ -92,6 +92,7 @@ TEST(OptionTable, ResumedRunTakesOnlyTheGivenOptions) {
   for (const TrainOption& row : train_option_table()) {
     TrainOptions run;
     run.steps = 10;
+    if (std::string(row.name).starts_with("muon-")) run.optimizer.algorithm = "muon";
     const TrainOptions before = run;
     override_options(run, given, {row.name});
     const bool taken = row.resume != TrainOption::Resume::kIsForNewRuns;
@@ -146,6 +147,27 @@ TEST(OptionTable, UntilIsAStepOrAPart) {
   for (const char* text : {"0", "-1", "0.5", "0x", "-0.5x", "1.1x", "nanx", "x", "1e3", "half"})
     expect_error<UsageError>([&] { last_step_of_call(text, 9); },
                              {std::string("--until ") + text + ":", "0.25x"});
+}
+
+// They would silently do nothing. A run that has them from its beginning keeps them.
+TEST(OptionTable, MuonsOptionsAreForMuon) {
+  for (const char* name : {"muon-lr", "muon-decay"}) {
+    TrainOptions options;
+    EXPECT_NO_THROW(check_options(options));
+    options.given = {name};
+    const std::string option = std::string("--") + name;
+    expect_error<UsageError>([&] { check_options(options); }, {option, "this run has adamw"});
+    expect_error<UsageError>([&] { override_options(options, options, {name}); },
+                             {option, "this run has adamw"});
+    options.optimizer.algorithm = "muon";
+    EXPECT_NO_THROW(check_options(options));
+    EXPECT_NO_THROW(override_options(options, options, {name}));
+    options.optimizer.algorithm = "adamw";
+    options.recipe = "text";
+    EXPECT_NO_THROW(check_options(options)) << "the recipe takes muon";
+    options.given.insert("optimizer");
+    expect_error<UsageError>([&] { check_options(options); }, {option, "this run has adamw"});
+  }
 }
 
 TEST(OptionTable, AutoKeepsTheRunsValue) {

@@ -124,7 +124,8 @@ TEST(Recipe, WhatIsGivenCounts) {
   options.steps = 17;
   options.dropout = 0.3f;
   options.eval_every = 5;
-  apply_recipe(options, text_of(1'000'000), no_time);
+  const std::string line = apply_recipe(options, text_of(1'000'000), no_time);
+  EXPECT_NE(line.find("a validation every 5 steps"), line.npos) << line;
   EXPECT_EQ(options.optimizer.algorithm, "adamw");
   EXPECT_EQ(options.optimizer.learning_rate, 1e-3f);
   EXPECT_EQ(options.batch, 3);
@@ -132,6 +133,9 @@ TEST(Recipe, WhatIsGivenCounts) {
   EXPECT_EQ(options.dropout, 0.3f);
   EXPECT_EQ(options.eval_every, 5);
   EXPECT_EQ(options.sequence, 128);
+  TrainOptions by_epoch = own_text({"eval-every"});
+  const std::string of_epochs = apply_recipe(by_epoch, text_of(1'000'000), no_time);
+  EXPECT_NE(of_epochs.find("; one validation an epoch ("), of_epochs.npos) << of_epochs;
 }
 
 // One option makes a run more careful, and trained weights are changed carefully.

@@ -655,11 +655,16 @@ TEST(ValidationTokens, AreATwentiethOfWhatIsTrainedOnBetweenTwoWithinBounds) {
   }
 }
 
-TEST(WarmupSteps, DefaultToAtMostATenthOfTheRun) {
+TEST(WarmupSteps, AreWhatTheRecipeSays) {
   TrainOptions options;
-  EXPECT_EQ(warmup_steps(options, 378), 100) << "the documented run";
-  EXPECT_EQ(warmup_steps(options, 60), 100);
-  options.data = "book.txt";
+  for (const char* data : {"sample", "book.txt"}) {
+    options.data = data;
+    options.recipe = "documented";
+    EXPECT_EQ(warmup_steps(options, 378), 100) << data;
+    EXPECT_EQ(warmup_steps(options, 60), 100) << data;
+    options.recipe = "text";
+    EXPECT_EQ(warmup_steps(options, 50), 5) << data;
+  }
   EXPECT_EQ(warmup_steps(options, 60), 6);
   EXPECT_EQ(warmup_steps(options, 3), 0);
   EXPECT_EQ(warmup_steps(options, 2000), 100);
@@ -709,6 +714,8 @@ TEST_F(Training, RunWithoutStepsDoesNotReplacePrevious) {
 TEST_F(Training, WarmUpIsPrintedAndSaved) {
   TrainOptions run = options("run");
   run.warmup = kAuto;
+  run.recipe = "text";
+  run.given = {"batch", "seq", "steps", "lr", "lr-min"};
   run.steps = 30;
   train(run);
   const std::string log = read_file(run.out / "training_output.log");
