@@ -91,13 +91,6 @@ void choose_rates(TrainOptions& o, const Length& length) {
   choose(o, "dropout", o.dropout, epochs < kManyTimes ? 0 : epochs < 10 ? 0.1 : 0.2);
 }
 
-void choose_intervals(TrainOptions& o, int64_t steps) {
-  const int64_t interval = validation_interval(o, steps);
-  choose(o, "eval-every", o.eval_every, interval);
-  choose(o, "save-every", o.save_every, std::max<int64_t>(interval, 50));
-  choose(o, "patience", o.patience, 0);
-}
-
 /// Chooses all but the number of steps.
 void choose_for(TrainOptions& o, const Length& length) {
   choose_batch(o, length);
@@ -132,8 +125,11 @@ int validation_count(double tokens) {
   return static_cast<int>(std::clamp(tokens * kShare / kCost, 2., 20.));
 }
 
-int64_t validation_interval(const TrainOptions& options, int64_t steps) {
-  return std::max<int64_t>(steps / validation_count(tokens_of(options, steps)), 1);
+void choose_intervals(TrainOptions& o, int64_t steps) {
+  const int64_t interval = std::max<int64_t>(steps / validation_count(tokens_of(o, steps)), 1);
+  choose(o, "eval-every", o.eval_every, interval);
+  choose(o, "save-every", o.save_every, std::max<int64_t>(interval, 50));
+  choose(o, "patience", o.patience, 0);
 }
 
 bool has_recipe(const TrainOptions& options) {

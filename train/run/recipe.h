@@ -21,7 +21,7 @@ std::string optimizer_of(const TrainOptions& options);
 /// The fields that a new model begins with, before presets and what was given.
 Config recipe_config();
 
-/// Returns how many steps of `options`, with their validations, fit into the seconds.
+/// Returns how many steps of `options`, with all that a run does beside them, fit into the seconds.
 using StepsWithin = std::function<int64_t(double seconds, const TrainOptions& options)>;
 
 /// Returns the tokens of a new run on a text file of which `bytes` bytes are trained on: what was
@@ -39,8 +39,9 @@ std::string apply_recipe(TrainOptions& options, const RunData& data,
 /// Number of validations in a run of so many tokens: about twenty, fewer in a short run, where
 /// their tokens (validation_tokens()) would take more than some 5 % of the time.
 int validation_count(double tokens);
-/// Returns the steps between them in a run of `steps` steps.
-int64_t validation_interval(const TrainOptions& options, int64_t steps);
+/// Chooses how often a run of so many steps validates and saves, and its patience, where nobody
+/// gave that.
+void choose_intervals(TrainOptions& options, int64_t steps);
 
 /// Throws a UsageError if there is no recipe of this name.
 void check_recipe(std::string_view name);

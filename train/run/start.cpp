@@ -15,6 +15,7 @@
 #include "support/strict_json.h"
 #include "train/run/metrics.h"
 #include "train/run/recipe.h"
+#include "train/run/run_time.h"
 #include "train/run/upscale.h"
 
 namespace mmrec {
@@ -22,21 +23,6 @@ namespace mmrec {
 namespace fs = std::filesystem;
 
 namespace {
-
-/// Returns the tokens of all validations in a run of so many steps.
-double tokens_of_validations(TrainOptions options, int64_t steps, const RunData& data) {
-  const double a_step = 1. * options.batch * options.accumulate * options.sequence;
-  const auto steps_per_epoch =
-      static_cast<int64_t>(std::max(static_cast<double>(data.train.count()) / a_step, 1.));
-  options.steps = steps;
-  if (has_recipe(options) && !options.given.contains("eval-every"))
-    options.eval_every = validation_interval(options, steps);
-  const int64_t every = options.eval_every > 0 ? options.eval_every : steps_per_epoch,
-                most = validation_tokens(options, static_cast<int>(steps_per_epoch)),
-                all = data.validation.count();
-  return static_cast<double>(steps) / static_cast<double>(every) *
-         static_cast<double>(most == 0 ? all : std::min(most, all));
-}
 
 /// Cuts the windows of a step into as many parts as there are ranks, or some more, unless somebody
 /// said how many. Returns what it did, or "".
@@ -49,44 +35,10 @@ std::string divide_among(const Ranks& ranks, TrainOptions& options) {
     options.accumulate = parts;
     return fmt::format(
         "the {} windows of a step are {} parts, for the ranks: --batch {} --accumulate {}, with "
-        "which "
-        "any number of them gets the same weights",
+        "which any number of them gets the same weights",
         windows, parts, options.batch, parts);
   }
   return "";
-}
-
-/// Returns the steps that fit into the time with their validations: a trainer is made and some of
-/// its steps are timed.
-int64_t steps_within(double seconds, const TrainOptions& options, const RunData& data,
-                     Ranks& ranks) {
-  constexpr int kFirst = 3;  // slower: memory is touched for the first time
-  const Stopwatch all;
-  TrainOptions trial = options;
-  divide_among(ranks, trial);
-  trial.steps = INT32_MAX;
-  trial.validation_tokens = 10'000;
-  Trainer trainer(trial, data, 0, ranks);
-  for (int i = 0; i < kFirst; ++i) trainer.step();
-  const double enough = std::min(0.05 * seconds, 6.);
-  const Stopwatch time;
-  int64_t taken = 0;
-  do {
-    trainer.step();
-    ++taken;
-  } while (time.seconds() < enough);
-  const double a_step = time.seconds() / static_cast<double>(taken);
-  double a_token = 0;  // of a validation
-  if (trainer.evaluation()) {
-    const Stopwatch validating;
-    trainer.validate();
-    a_token = validating.seconds() / static_cast<double>(trainer.evaluation()->tokens());
-  }
-  const double left = seconds - all.seconds();
-  const auto most = static_cast<int64_t>(std::max(left / a_step, 1.));
-  const double a_step_with_validation =
-      a_step + a_token * tokens_of_validations(options, most, data) / static_cast<double>(most);
-  return static_cast<int64_t>(std::max(left / a_step_with_validation, 1.));
 }
 
 }  // namespace
@@ -182,7 +134,10 @@ Trainer make_trainer(TrainOptions options, const RunStart& start, Ranks& ranks) 
   if (!start.resumes()) {
     const std::string line =
         apply_recipe(options, data, [&](double seconds, const TrainOptions& chosen) {
-          return steps_within(seconds - time.seconds(), chosen, data, ranks);
+          TrainOptions divided = chosen;
+          divide_among(ranks, divided);
+          const RunCosts costs = measure_costs(seconds, divided, data, ranks);
+          return steps_within(seconds - time.seconds(), costs, chosen, data);
         });
     if (!line.empty()) data.notes.push_back({line, Style::kHeading});
     if (const std::string parts = divide_among(ranks, options); !parts.empty())

@@ -8,6 +8,7 @@
 
 #include "tests/common/expect_error.h"
 #include "train/data/tokenizer.h"
+#include "train/run/run_time.h"
 
 namespace mmrec {
 namespace {
@@ -196,6 +197,37 @@ TEST(Recipe, TimeBecomesSteps) {
   EXPECT_EQ(documented.steps, 99);
   EXPECT_EQ(documented.optimizer.algorithm, "adamw");
   EXPECT_NE(line.find("99 steps"), line.npos) << line;
+}
+
+// Validations, checkpoints and the sample take of the time, too.
+TEST(Recipe, TimeIsForAllThatARunDoes) {
+  TrainOptions options = own_text({"time"});
+  options.batch = 12;
+  options.sequence = 128;
+  const RunData data = text_of(20'000'000);
+  for (const RunCosts& costs : {RunCosts{.step = 0.05}, RunCosts{.step = 0.05, .save = 0.1},
+                                RunCosts{.step = 0.05, .save = 0.5, .sample = 5},
+                                RunCosts{.step = 0.05, .validated_token = 0.02}}) {
+    const int64_t steps = steps_within(60, costs, options, data);
+    EXPECT_NEAR(run_seconds(costs, options, steps, data), 60, 0.02 * 60);
+    const double step_alone = static_cast<double>(steps) * costs.step;
+    TrainOptions chosen = options;
+    choose_intervals(chosen, steps);
+    const double validations = static_cast<double>(steps) / static_cast<double>(chosen.eval_every),
+                 saves = static_cast<double>(steps) / static_cast<double>(chosen.save_every);
+    EXPECT_NEAR(step_alone + validations * 100 * costs.validated_token +
+                    (validations + saves) * costs.save + costs.sample,
+                60, 3);
+  }
+  EXPECT_EQ(steps_within(60, {.step = 0.05, .save = 100}, options, data), 1);
+  EXPECT_EQ(steps_within(-1, {.step = 0.05}, options, data), 1) << "the time is over already";
+  options.save_every = 0;
+  options.eval_every = 300;
+  options.sample_every = 100;
+  options.given = {"eval-every", "save-every"};
+  EXPECT_DOUBLE_EQ(run_seconds({.step = 1, .validated_token = 0.1, .save = 10, .sample = 2},
+                               options, 1000, data),
+                   1000 + 4 * 10 + 5 * 10 + 11 * 2);
 }
 
 // More often through so short a text would only make the model worse.
