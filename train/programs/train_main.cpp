@@ -147,6 +147,8 @@ class TrainCommand {
   Config with_given_fields(const Config& base) const;
   /// The configuration that a new model begins with.
   Config base_config() const { return has_recipe(given_) ? recipe_config() : Config{}; }
+  /// Returns the name of the run's folder where --out says none: what tells runs apart.
+  std::filesystem::path default_name() const;
   void check_plan() const;
   int resume(Ranks& ranks) const;
   /// Makes the given options replace those that the resumed run began with.
@@ -197,6 +199,14 @@ Config TrainCommand::with_given_fields(const Config& base) const {
   result.vocab_size = base.vocab_size;
   for (const std::string& field : fields_) set_field(result, field);
   return result;
+}
+
+std::filesystem::path TrainCommand::default_name() const {
+  if (!given_.grow.empty()) return "grown";
+  if (is_given("config") || given_.data == "sample") return std::filesystem::path(config_).stem();
+  std::filesystem::path text = absolute_data(given_.data);
+  if (!text.has_filename()) text = text.parent_path();  // trailing slash
+  return is_directory(text) ? text.filename() : text.stem();
 }
 
 void TrainCommand::check_plan() const {
@@ -288,10 +298,7 @@ int TrainCommand::run(const char* program_path, Ranks& ranks) {
     if (is_given(row.name)) given_.given.insert(row.name);
   if (!arch_.empty()) fields_.push_back("arch=" + arch_);
   if (!memory_.empty()) fields_.push_back("memory=" + memory_);
-  if (given_.out.empty())
-    given_.out = given_.grow.empty()
-                     ? std::filesystem::path("checkpoints") / std::filesystem::path(config_).stem()
-                     : "checkpoints/grown";
+  if (given_.out.empty()) given_.out = std::filesystem::path("checkpoints") / default_name();
   check_one_length(given_.given);
   check_plan();
   if (is_given("resume")) return resume(ranks);
@@ -315,7 +322,8 @@ int TrainCommand::run(const char* program_path, Ranks& ranks) {
 int main(int argc, char** argv) {
   Program program(
       "train", "Trains a recurrent language model.",
-      "train --data book.txt --vocab auto --out checkpoints/book --steps 2000 --lr 3e-3");
+      "train --data book.txt            into checkpoints/book, with settings for its size\n"
+      "  train --data book.txt --time 5m  in five minutes");
   if (Ranks::launched_to_follow()) program.let_another_print();
   TrainCommand command(program);
   int signal = 0;

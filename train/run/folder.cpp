@@ -145,6 +145,22 @@ void check_is_free(const PathAt& folder, const std::vector<std::string>& names) 
           shown, name, RunFolder::kConfig);
 }
 
+/// Returns the names of an earlier run's files and folders. Throws a UsageError if a new run must
+/// not take the folder; `overwrite`: it may take an earlier run's.
+std::vector<std::string> earlier_run(const PathAt& folder, bool overwrite) {
+  std::vector<std::string> names;
+  for (std::string& name : names_in(folder))
+    if (belongs_to_a_run(name)) names.push_back(std::move(name));
+  check_is_free(folder, names);
+  const fs::path shown = folder.shown();
+  if ((exists(folder / kMoving) || !names.empty()) && !overwrite)
+    fail_usage(
+        "{} holds a run already; go on with it by --resume, choose another --out, or say "
+        "--overwrite to move it to {}",
+        shown.string(), (shown / kPrevious).string());
+  return names;
+}
+
 }  // namespace
 
 bool is_checkpoint_name(const std::string& name) {
@@ -153,25 +169,21 @@ bool is_checkpoint_name(const std::string& name) {
 
 std::string RunFolder::step_name(int64_t step) { return fmt::format("{}{:06}", kStepPrefix, step); }
 
-RunFolder RunFolder::for_new_run(const fs::path& path, bool overwrite) {
+void RunFolder::check_new(const fs::path& path, bool overwrite) {
   if (is_checkpoint(path))
     fail_usage("--out {}: it is a checkpoint, in which a run has no place; choose another folder",
                path.string());
+  if (fs::is_directory(path)) earlier_run(RunFolder(path).root(), overwrite);
+}
+
+RunFolder RunFolder::for_new_run(const fs::path& path, bool overwrite) {
+  check_new(path, overwrite);
   make_directory(path);
   RunFolder folder(path);
   const PathAt here = folder.root();
   remove_leftovers(here, may_be_left);
-  std::vector<std::string> earlier;
-  for (std::string& name : names_in(here))
-    if (belongs_to_a_run(name)) earlier.push_back(std::move(name));
-  check_is_free(here, earlier);
-  const bool half_moved = exists(here / kMoving);
-  if ((half_moved || !earlier.empty()) && !overwrite)
-    fail_usage(
-        "{} holds a run already; go on with it by --resume, choose another --out, or say "
-        "--overwrite to move it to {}",
-        path.string(), (path / kPrevious).string());
-  if (half_moved || std::ranges::any_of(earlier, has_steps)) {
+  std::vector<std::string> earlier = earlier_run(here, overwrite);
+  if (exists(here / kMoving) || std::ranges::any_of(earlier, has_steps)) {
     move_to_previous(here, earlier);
   } else {  // It ended before its first checkpoint: the run in `previous` is worth more.
     // Remove config.json last: it marks the folder as a run's.

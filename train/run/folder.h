@@ -29,6 +29,9 @@ class RunFolder {
   static constexpr const char* kConfig = "config.json";
   static std::string step_name(int64_t step);
 
+  /// Throws what for_new_run() would, without changing anything: for code that computes long before
+  /// it opens the folder. Another process may still take the folder meanwhile.
+  static void check_new(const std::filesystem::path& path, bool overwrite);
   /// Opens the folder for a new run and makes it if needed. If it holds a run already, throws a
   /// UsageError. With `overwrite` the old run is instead moved to the subfolder `previous`, so that
   /// a new run that stops early does not cost the old one; an old run without any checkpoint is

@@ -114,7 +114,10 @@ std::span<const TrainOption> train_option_table() {
       {"data", &O::data,
        "sample (the built-in corpus), a text file, or a folder with train.txt and val.txt, as "
        "prepare makes them"},
-      {"out", &O::out, "where the run goes (default: checkpoints/ and the configuration's name)",
+      {"out", &O::out,
+       "where the run goes (default: checkpoints/ and the name of the text, or of the "
+       "configuration "
+       "where --config or no text is given)",
        kAny, kIsForNewRuns, kCall},
       {"overwrite", &O::overwrite,
        "an earlier run in --out is moved to its folder previous (which is replaced)", kAny,
@@ -250,6 +253,7 @@ void check_options(const TrainOptions& o) {
   if (o.tokenizer != "auto") parse_token_kind(o.tokenizer);
   parse_minimum_rate(o.minimum_rate, o.optimizer.learning_rate);
   parse_validation_split(o.validation_split);
+  if (!o.time.empty()) parse_duration(o.time);
   last_step_of_call(o.until, 1);
   if (o.sequence > o.config.max_seq)
     fail_usage("--seq {} is longer than the configuration's max_seq {}", o.sequence,

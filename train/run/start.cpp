@@ -44,6 +44,7 @@ std::string divide_among(const Ranks& ranks, TrainOptions& options) {
 }  // namespace
 
 RunStart start_new(const TrainOptions& options) {
+  RunFolder::check_new(options.out, options.overwrite);
   RunStart start;
   if (options.init.empty()) return start;
   start.checkpoint.emplace(options.init);

@@ -30,6 +30,7 @@ struct RunStart {
   }
 };
 
+/// Throws a UsageError if options.out cannot take a new run, before the text is read.
 RunStart start_new(const TrainOptions& options);
 /// Takes the named checkpoint, or the newest valid one of a run's folder.
 RunStart start_again(const std::filesystem::path& run_or_checkpoint);

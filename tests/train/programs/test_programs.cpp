@@ -100,6 +100,12 @@ class Programs : public testing::Test {
     return {code, read_file(directory_ / "stdout"), read_file(directory_ / "stderr")};
   }
 
+  /// Runs one of the project's programs in the test's folder.
+  Outcome run_here(const std::string& line) const {
+    return run_line(
+        fmt::format("cd {} && {}/{}", directory_.path().string(), MMREC_BINARY_DIR, line));
+  }
+
   fs::path out() const { return directory_ / "run"; }
 
   /// A run of three steps.
@@ -704,7 +710,26 @@ TEST_F(Programs, TrainRefusesUnusableOutputFolders) {
   ASSERT_EQ(train(small_run()).code, 0);
   const std::string weights = read_file(out() / "final_checkpoint/model.safetensors");
   expect_failed(train(small_run().set("--seed", "7")), 2, {"holds a run already", "--overwrite"});
+  // before the text is read
+  expect_failed(train(small_run().set("--data", "missing.txt")), 2, {"holds a run already"});
   EXPECT_EQ(read_file(out() / "final_checkpoint/model.safetensors"), weights);
+}
+
+TEST_F(Programs, RunsAreNamedAfterTheirTexts) {
+  const std::string line =
+      "train --steps 2 --set dim=32 --set layers=1 --seq 32 --batch 2 --threads 1 "
+      "--sample-tokens 0 --data ";
+  ASSERT_EQ(run_here("prepare --input-file play.txt --out texts.2").code, 0);
+  for (const auto& [text, folder] :
+       {std::pair("play.txt", "play"), {"texts.2/", "texts.2"}, {"sample", "tiny"}}) {
+    const Outcome outcome = run_here(line + text);
+    EXPECT_EQ(outcome.code, 0) << outcome.errors;
+    EXPECT_TRUE(fs::exists(directory_ / "checkpoints" / folder / "final_checkpoint")) << text;
+  }
+  const Outcome again = run_here("train --resume --data play.txt --steps 3");
+  EXPECT_NE(again.output.find("going on after step 2 of 3"), again.output.npos) << again.errors;
+  expect_failed(run_here(line + "play.txt --config tiny"), 2,
+                {"checkpoints/tiny holds a run already"});
 }
 
 TEST_F(Programs, TrainResumes) {
@@ -800,7 +825,7 @@ TEST_F(Programs, TrainPlans) {
   EXPECT_NE(large.output.find("too many for this version"), std::string::npos) << large.output;
   EXPECT_EQ(figures["trainable"], true);
 
-  expect_failed(run("train", {"--config", "7b", "--out", out().string()}), 2,
+  expect_failed(run("train", {"--config", "7b", "--out", (directory_ / "large").string()}), 2,
                 {"parameters is too large", "--plan"});
   expect_failed(run("train", {"--json", "--out", out().string()}), 2, {"--json", "--plan"});
   expect_failed(run("train", {"--plan", "--exact"}), 2, {"--exact", "--grow"});
