@@ -135,10 +135,14 @@ void check_overfitting(const RunReport& run, const std::optional<TrainOptions>& 
              last_loss, now)});
 }
 
-/// Says where the losses of training and validation do not compare.
+/// Says where the losses of training and validation do not compare. Validation windows of up to
+/// twice the training's are no matter: the recipe has those.
 void check_equal_windows(const RunReport& run, const TrainOptions& options,
                          std::vector<Finding>& findings) {
-  if (run.validation.empty() || options.sequence == options.validation_sequence) return;
+  constexpr int kMostTimes = 2;
+  if (run.validation.empty() || (options.validation_sequence >= options.sequence &&
+                                 options.validation_sequence <= kMostTimes * options.sequence))
+    return;
   const double equal = run.validation.back().loss_in_trained_window;
   findings.push_back(
       {.kind = "unequal_windows",

@@ -205,7 +205,7 @@ std::string watch_text(const std::vector<RunReport>& runs, const std::vector<std
                        size_t width) {
   constexpr ptrdiff_t kSmoothed = 20;  // steps
   std::vector<std::vector<std::string>> rows = {
-      {"run", "step", "loss", "validation", "left", "tokens/s", "best", "bits/byte"}};
+      {"run", "step", "bits/byte", "loss", "validation", "left", "tokens/s", "best"}};
   for (const RunReport& run : runs) {
     double loss = 0;
     const auto count = std::min(kSmoothed, std::ssize(run.train));
@@ -215,15 +215,14 @@ std::string watch_text(const std::vector<RunReport>& runs, const std::vector<std
         {run.name,
          run.planned_steps > 0 ? fmt::format("{}/{}", run.steps(), run.planned_steps)
                                : fmt::format("{}", run.steps()),
-         fmt::format("{:.4f}", loss),
+         bits_per_byte(run.best, "-"), fmt::format("{:.4f}", loss),
          run.validation.empty() ? "-" : fmt::format("{:.4f}", run.validation.back().loss),
          run.live ? format_duration(run.seconds_left()) : "ended",
          fmt::format("{:.0f}", run.train.back().tokens_per_second),
-         run.best ? fmt::format("{:.4f} at {}", run.best->loss, run.best->step) : "-",
-         bits_per_byte(run.best, "-")});
+         run.best ? fmt::format("{:.4f} at {}", run.best->loss, run.best->step) : "-"});
   }
   for (const std::string& name : starting)
-    rows.push_back({name, "0", "-", "-", "starting", "-", "-", "-"});
+    rows.push_back({name, "0", "-", "-", "-", "starting", "-", "-"});
   return text_table(std::move(rows), width);
 }
 

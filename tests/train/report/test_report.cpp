@@ -222,6 +222,8 @@ TEST_F(Report, WatchesRunsThatAreTraining) {
     EXPECT_TRUE(run.live);
     EXPECT_EQ(run.planned_steps, 250);
     EXPECT_NEAR(run.seconds_left(), 50, 1e-9) << "100 steps of half a second";
+    EXPECT_NE(watch_text({run}, {}, 60).find("bits/byte"), std::string::npos)
+        << "what compares is the last to be dropped";
     const std::string text = watch_text({run}, {"other"}, 120);
     for (const char* part : {"150/250", "2.5950", "2.6000", "0:50", "1150", "other", "starting"})
       EXPECT_NE(text.find(part), text.npos) << part << " is not in\n" << text;

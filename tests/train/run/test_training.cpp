@@ -779,6 +779,17 @@ TEST_F(Training, TheReportComparesEqualWindows) {
     EXPECT_NE(warnings[0].find(part), std::string::npos) << warnings[0];
 }
 
+// The recipe's windows, of which those of the validation are twice as long, are not worth a note.
+TEST_F(Training, TheReportNotesUnequalWindows) {
+  for (const auto& [tokens, is_noted] :
+       {std::pair(16, true), {32, false}, {64, false}, {65, true}}) {
+    TrainOptions run = options(fmt::format("run{}", tokens));
+    run.validation_sequence = tokens;
+    train(run);
+    EXPECT_EQ(!text_of(read_run(run.out).findings, "unequal_windows").empty(), is_noted) << tokens;
+  }
+}
+
 TEST_F(Training, EarlierRunIsReplacedOnlyOnRequest) {
   TrainOptions run = options("run");
   run.save_every = 4;
