@@ -94,6 +94,7 @@ class RecordedRun {
   void print_sample(const std::string& heading);
   [[noreturn]] void stop_non_finite(const MetricsRow& row);
   std::string resume_command() const;
+  std::string generate_command() const;
   /// For error messages; without a full stop.
   std::string last_checkpoint() const;
 
@@ -406,12 +407,14 @@ void RecordedRun::finish() {
       Style::kHeading);
   const Checkpoint best(folder_ / RunFolder::kBest);
   if (trainer_.evaluation())
-    say(fmt::format("best validation loss {:.4f} (step {}): {}", best.state.validation_loss,
+    say(fmt::format("best validation loss {:.4f}, {:.3f} bits a byte (step {}): {}",
+                    best.state.validation_loss, trainer_.bits_per_byte(best.state.validation_loss),
                     best.state.step, best.folder.string()));
   if (options().profile) say(profile_table(time));
   best.read_weights(trainer_.parameters());
   trainer_.parameters().start_average();
   print_sample(fmt::format("{}:", kSampleHeading));
+  say("to write more:\n  " + generate_command());
 }
 
 void RecordedRun::print_sample(const std::string& heading) {
@@ -435,6 +438,12 @@ void RecordedRun::stop_non_finite(const MetricsRow& row) {
 
 std::string RecordedRun::resume_command() const {
   return fmt::format("{} --resume --out {}", shell_quoted(options().program),
+                     shell_quoted(folder_.path().string()));
+}
+
+std::string RecordedRun::generate_command() const {
+  const fs::path program = fs::path(options().program).parent_path() / "generate";
+  return fmt::format("{} --checkpoint {}", shell_quoted(program.string()),
                      shell_quoted(folder_.path().string()));
 }
 

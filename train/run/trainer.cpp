@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 #include <utility>
 
 #include "model/architecture.h"
@@ -192,7 +191,7 @@ MetricsRow Trainer::measure() {
           .split = "val",
           .loss = loss,
           .loss_in_trained_window = in_trained_window,
-          .bits_per_byte = loss / std::numbers::ln2 / validation_bytes_per_token_,
+          .bits_per_byte = bits_per_byte(loss),
           .accuracy = sum.accuracy(),
           .tokens = state_.tokens,
           .tokens_per_second = static_cast<double>(sum.tokens) / taken};

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <numbers>
 #include <optional>
 #include <string>
 #include <vector>
@@ -92,6 +93,10 @@ class Trainer {
   int64_t epoch() const;  ///< of the last step, from 1
   /// Empty if there is no validation text.
   const std::optional<Evaluation>& evaluation() const { return evaluation_; }
+  /// Returns a loss on the validation text in bits a byte, which compares between tokenizers.
+  double bits_per_byte(double loss) const {
+    return loss / std::numbers::ln2 / validation_bytes_per_token_;
+  }
   /// The options, with auto replaced by numbers.
   const TrainOptions& options() const { return options_; }
   const Config& config() const { return options_.config; }
