@@ -128,6 +128,11 @@ void add_options(CLI::App& app, TrainOptions& given) {
           }
         },
         given);
+    if (!recipe_chooses(row.name)) continue;
+    CLI::Option* option = app.get_option(name);
+    option->description(fmt::format("{} (default: the recipe's; documented: {})", row.help,
+                                    option->get_default_str()));
+    option->default_str("");
   }
 }
 

@@ -147,7 +147,7 @@ std::span<const TrainOption> train_option_table() {
       {"epochs", &O::epochs, "times through the text", kFromOne},
       {"steps",
        &O::steps,
-       "steps of the whole run, in place of --epochs",
+       "steps of the whole run, 0: as many as --epochs take",
        {.at_least = 1, .at_most = 1e12}},
       {"batch", &O::batch, "windows a batch", kFromOne, kIsFixed},
       {"accumulate", &O::accumulate,

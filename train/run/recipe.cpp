@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <optional>
 
 #include "support/error.h"
@@ -130,6 +131,13 @@ void choose_intervals(TrainOptions& o, int64_t steps) {
   choose(o, "eval-every", o.eval_every, interval);
   choose(o, "save-every", o.save_every, std::max<int64_t>(interval, 50));
   choose(o, "patience", o.patience, 0);
+}
+
+bool recipe_chooses(std::string_view option) {
+  constexpr std::string_view kChosen[] = {
+      "steps",   "batch",      "seq",     "optimizer",  "lr",         "lr-min",  "beta2",
+      "muon-lr", "muon-decay", "average", "eval-every", "save-every", "dropout", "patience"};
+  return std::ranges::find(kChosen, option) != std::end(kChosen);
 }
 
 bool has_recipe(const TrainOptions& options) {

@@ -36,6 +36,9 @@ TokenChoice tokens_of_run(const TrainOptions& options, int64_t bytes);
 std::string apply_recipe(TrainOptions& options, const RunData& data,
                          const StepsWithin& steps_within);
 
+/// Returns whether apply_recipe() chooses the option of this name.
+bool recipe_chooses(std::string_view option);
+
 /// Number of validations in a run of so many tokens: about twenty, fewer in a short run, where
 /// their tokens (validation_tokens()) would take more than some 5 % of the time.
 int validation_count(double tokens);

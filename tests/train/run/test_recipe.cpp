@@ -117,6 +117,16 @@ TEST(Recipe, ChoosesTokensByTheSizeOfTheText) {
   EXPECT_EQ(choice(some, 10'000'000), std::pair(TokenKind::kPiece, 1000));
 }
 
+// What --help says.
+TEST(Recipe, NamesTheOptionsThatItChooses) {
+  const TrainOptions before = own_text();
+  TrainOptions after = before;
+  apply_recipe(after, text_of(20'000'000), no_time);
+  const nlohmann::json was = to_json(before), is = to_json(after);
+  for (const auto& [name, value] : is.items())
+    EXPECT_EQ(recipe_chooses(name), value != was[name]) << name;
+}
+
 TEST(Recipe, WhatIsGivenCounts) {
   TrainOptions options = own_text({"lr", "batch", "steps", "optimizer", "dropout", "eval-every"});
   options.optimizer.algorithm = "adamw";
