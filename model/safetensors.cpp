@@ -184,8 +184,7 @@ SafetensorsFile::SafetensorsFile(std::shared_ptr<const FileDescriptor> file, std
   const std::span<std::byte> length_bytes = std::as_writable_bytes(std::span(&length, 1));
   read_exactly(*file_, 0, length_bytes, shown_);
   if (length > kMaxHeader)
-    fail("{}: a header of {} bytes is beyond the format's {}: not a safetensors file, or damaged",
-         shown_, length, kMaxHeader);
+    fail("{}: not a safetensors file, or damaged: its first bytes are no header's length", shown_);
   if (length > size - kLengthBytes)
     fail("{}: the header should have {} bytes, but only {} are there: the file is truncated",
          shown_, length, size - kLengthBytes);

@@ -10,6 +10,15 @@ namespace mmrec {
 
 namespace {
 
+SafetensorsFile open_state(const PathAt& file) {
+  try {
+    return SafetensorsFile(file);
+  } catch (const Error& error) {
+    fail("{} is no saved state of a text, choose another file: {}", file.shown().string(),
+         error.what());
+  }
+}
+
 const std::string& field(const SafetensorsFile& content, const PathAt& file, const char* name) {
   const auto found = content.metadata().find(name);
   if (found == content.metadata().end())
@@ -54,7 +63,7 @@ void save_text_state(const PathAt& file, const TextState& state, const std::stri
 }
 
 TextState load_text_state(const PathAt& file, const std::string& weights) {
-  const SafetensorsFile content(file);
+  const SafetensorsFile content = open_state(file);
   if (const std::string& others = field(content, file, "weights"); others != weights)
     fail(
         "{} is the state of a text by other weights ({}; these are {}); go on with that checkpoint,"

@@ -24,6 +24,7 @@
 #include "train/infer/whole_characters.h"
 #include "train/programs/command_line.h"
 #include "train/run/checkpoint.h"
+#include "train/run/folder.h"
 
 namespace {
 
@@ -61,14 +62,18 @@ std::string unescaped(std::string_view text) {
 
 /// Returns the ids of a text to continue, `name` in messages.
 std::vector<int32_t> known_ids(const std::string& text, const Tokenizer& tokenizer,
-                               const char* name, bool quiet) {
+                               const char* name, const Request& request, bool quiet) {
   const std::vector<int32_t> ids = tokenizer.encode(text, name);
   CharacterCounts counts;
   count_characters(text, name, counts);
   const std::string unknown = describe_unknown(tokenizer, counts);
   if (std::ranges::count(ids, Tokenizer::kUnknown) == std::ssize(ids))
     fail("{}: the model knows none of it: {}", name, unknown);
-  if (!unknown.empty() && !quiet) print_warning(fmt::format("{}: {}", name, unknown));
+  const bool has_escapes = !request.escapes && !tokenizer.knows('\\') &&
+                           (text.find("\\n") != text.npos || text.find("\\t") != text.npos);
+  if (!unknown.empty() && !quiet)
+    print_warning(fmt::format("{}: {}{}", name, unknown,
+                              has_escapes ? "; --escapes reads \\n as a newline" : ""));
   return ids;
 }
 
@@ -83,7 +88,7 @@ std::vector<int32_t> prompt_ids(Request& request, const Tokenizer& tokenizer, bo
   if (request.escapes) prompt = unescaped(prompt);
   if (request.prompt_is_given) {
     if (prompt.empty()) fail_usage("--prompt: there must be at least one character to continue");
-    return known_ids(prompt, tokenizer, "--prompt", quiet);
+    return known_ids(prompt, tokenizer, "--prompt", request, quiet);
   }
   const std::vector<int32_t> ids = neutral_prompt(tokenizer);
   if (ids.front() != Tokenizer::kUnknown) prompt = tokenizer.decode(ids);
@@ -166,7 +171,7 @@ void converse(const Request& request, const Tokenizer& tokenizer, TextGenerator&
     std::vector<int32_t> ids = unread;
     try {
       const std::string text = (request.escapes ? unescaped(line) : line) + "\n";
-      const std::vector<int32_t> of_line = known_ids(text, tokenizer, "input", quiet);
+      const std::vector<int32_t> of_line = known_ids(text, tokenizer, "input", request, quiet);
       ids.insert(ids.end(), of_line.begin(), of_line.end());
     } catch (const Error& error) {
       print_warning(error.what());
@@ -185,6 +190,21 @@ void converse(const Request& request, const Tokenizer& tokenizer, TextGenerator&
   if (asks) print(stdout, "\n");
 }
 
+/// Takes the newest run if no checkpoint is named. Throws a UsageError if there is none.
+void choose_checkpoint(Request& request, bool quiet) {
+  constexpr const char* kRuns = "checkpoints";
+  if (!request.checkpoint.empty()) return;
+  request.checkpoint = newest_run(kRuns).string();
+  if (request.checkpoint.empty())
+    fail_usage(
+        "--checkpoint is missing, and there is no run in {}/: name a checkpoint's folder, "
+        "or a run's",
+        kRuns);
+  if (!quiet)
+    print(stderr, fmt::format("--checkpoint {}: the run in {}/ that trained last\n",
+                              visible(shell_quoted(request.checkpoint)), kRuns));
+}
+
 /// Throws a UsageError for options that contradict each other.
 void check(const Request& request) {
   if (request.samples > 1 && request.sampling.is_greedy())
@@ -201,6 +221,7 @@ void check(const Request& request) {
 
 void generate(Request& request, bool quiet) {
   check(request);
+  choose_checkpoint(request, quiet);
   const int samples = request.samples;
   const Checkpoint checkpoint(request.checkpoint);
   const Tokenizer& tokenizer = checkpoint.tokenizer;
@@ -272,8 +293,8 @@ int main(int argc, char** argv) {
   Request request;
   CLI::App& app = program.app();
   app.add_option("--checkpoint", request.checkpoint,
-                 "a checkpoint's folder, or a run's: then its best model")
-      ->required();
+                 "a checkpoint's folder, or a run's: then its best model (default: the run in "
+                 "checkpoints/ that trained last)");
   const CLI::Option* prompt_option =
       app.add_option(
              "--prompt", request.prompt,

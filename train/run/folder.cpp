@@ -167,6 +167,26 @@ bool is_checkpoint_name(const std::string& name) {
   return step_of(name) || name == RunFolder::kBest || name == RunFolder::kFinal;
 }
 
+fs::path newest_run(const fs::path& runs) {
+  fs::path newest;
+  fs::file_time_type newest_time;
+  if (!fs::is_directory(runs)) return newest;
+  for (const fs::directory_entry& run : fs::directory_iterator(runs)) {
+    const fs::path metrics = run.path() / RunFolder::kMetrics;
+    if (!fs::is_regular_file(metrics) ||
+        std::ranges::none_of(names_in(run.path()), [&](const std::string& name) {
+          return is_checkpoint_name(name) && is_checkpoint(run.path() / name);
+        }))
+      continue;
+    const fs::file_time_type time = fs::last_write_time(metrics);
+    if (newest.empty() || time > newest_time) {
+      newest = run.path();
+      newest_time = time;
+    }
+  }
+  return newest;
+}
+
 std::string RunFolder::step_name(int64_t step) { return fmt::format("{}{:06}", kStepPrefix, step); }
 
 void RunFolder::check_new(const fs::path& path, bool overwrite) {

@@ -15,6 +15,10 @@ namespace mmrec {
 /// Returns whether `name` is a name that a run gives to a checkpoint.
 bool is_checkpoint_name(const std::string& name);
 
+/// Returns the run in a folder of runs that trained last, of those with a checkpoint; "": there is
+/// none.
+std::filesystem::path newest_run(const std::filesystem::path& runs);
+
 /// A run's folder (`--out`). One process at a time writes to it: checkpoint_step_NNNNNN,
 /// best_model, final_checkpoint (folders), latest (name of the newest), metrics.jsonl,
 /// training_output.log, config.json, and event files with --tensorboard. All other files in it are

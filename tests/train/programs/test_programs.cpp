@@ -270,6 +270,10 @@ TEST_F(Programs, HelpShowsAnExample) {
     EXPECT_NE(outcome.output.find(std::string("Example:\n  ") + program), std::string::npos)
         << outcome.output;
   }
+  const std::string help = run("train", {"--help"}).output;
+  for (const char* part : {"windows a batch (default: the recipe's; documented: 2)",
+                           "--batch INT  ", "--time 5m", "--epochs INT=3"})
+    EXPECT_NE(help.find(part), help.npos) << part << " is not in: " << help;
 }
 
 TEST_F(Programs, TrainRefusesWrongUse) {
@@ -728,6 +732,8 @@ TEST_F(Programs, RunsAreNamedAfterTheirTexts) {
   }
   const Outcome again = run_here("train --resume --data play.txt --steps 3");
   EXPECT_NE(again.output.find("going on after step 2 of 3"), again.output.npos) << again.errors;
+  EXPECT_NE(again.output.find("generate --checkpoint checkpoints/play\n"), again.output.npos);
+  EXPECT_NE(again.output.find(" bits a byte (step "), again.output.npos) << again.output;
   expect_failed(run_here(line + "play.txt --config tiny"), 2,
                 {"checkpoints/tiny holds a run already"});
 }
@@ -1977,6 +1983,29 @@ TEST_F(Programs, GenerateReportsUnknownCharacters) {
   Arguments quiet = options.arguments();
   quiet.push_back("--quiet");
   EXPECT_EQ(run("generate", quiet).errors, "");
+
+  Options escaped = {{"--checkpoint", out().string()}, {"--prompt", R"(ROMEO:\n)"}};
+  const std::string hint = "; --escapes reads \\n as a newline";
+  EXPECT_TRUE(generate(escaped).errors.ends_with(hint + "\n")) << generate(escaped).errors;
+  EXPECT_EQ(generate(escaped.set("--prompt", R"(ROMEO\)")).errors.find(hint), std::string::npos);
+}
+
+TEST_F(Programs, GenerateTakesTheNewestRun) {
+  for (const char* name : {"one", "two"})
+    ASSERT_EQ(train(small_run().set("--out", (directory_ / "checkpoints" / name).string())).code,
+              0);
+  fs::create_directory(directory_ / "checkpoints/begun");
+  std::ofstream(directory_ / "checkpoints/begun/metrics.jsonl") << "";
+  const auto newest = [&](const char* name) {
+    const Outcome outcome = run_here("generate --threads 1 --tokens 20");
+    EXPECT_EQ(outcome.code, 0) << outcome.errors;
+    EXPECT_EQ(outcome.errors, fmt::format("--checkpoint checkpoints/{}: the run in checkpoints/ "
+                                          "that trained last\n",
+                                          name));
+  };
+  newest("two");
+  ASSERT_EQ(run_here("train --resume checkpoints/one --steps 4").code, 0);
+  newest("one");
 }
 
 TEST_F(Programs, GenerateNeverCutsACharacter) {
@@ -2032,7 +2061,7 @@ TEST_F(Programs, GenerateRefusesBadInput) {
     expect_failed(outcome, code, mentions);
     EXPECT_EQ(outcome.output, "");
   };
-  expect_refused({{"--prompt", "ROMEO"}}, 2, {"--checkpoint is missing: a checkpoint's folder"});
+  expect_refused({{"--prompt", "ROMEO"}}, 2, {"--checkpoint is missing", "no run in checkpoints/"});
   expect_refused({{"--checkpoint", (directory_ / "missing").string()}}, 1,
                  {"missing", "no such folder"});
   expect_refused({{"--checkpoint", (good / "model.safetensors").string()}}, 1,
@@ -2053,6 +2082,8 @@ TEST_F(Programs, GenerateRefusesBadInput) {
                  {"--samples 2", "all the same"});
   expect_refused({{"--checkpoint", good.string()}, {"--prompt", "日本"}}, 1,
                  {"knows none of it", "日 U+65E5 (1), 本 U+672C (1)"});
+  expect_refused({{"--checkpoint", good.string()}, {"--state", (directory_ / "play.txt").string()}},
+                 1, {"play.txt is no saved state of a text", "choose another file"});
   expect_refused({{"--checkpoint", good.string()}, {"--temprature", "1"}}, 2,
                  {"unknown option --temprature", "did you mean --temperature?"});
 
