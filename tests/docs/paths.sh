@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# paths.sh SOURCES: the files and folders of this repository that README.md and docs/*.md name in
-# backticks or link to must exist. <op> and * in a name stand for anything.
+# paths.sh SOURCES PROGRAMS: the files and folders of this repository that README.md and docs/*.md
+# name in backticks or link to must exist, <op> and * in a name stand for anything, and the programs
+# in the folder PROGRAMS must have the options that README.md's commands give them.
 set -euo pipefail
+programs=$2
 cd "$1"
 folders='\.ci|bench|cmake|data|docs|generators|model|runtime|support|tests|train'
 examples='squared_relu|rmsnorm_narrow|NAME$'  # the how-tos make these
@@ -28,5 +30,30 @@ for document in README.md docs/*.md; do
   check "$(sed 's/[^/]*$//' <<<"$document")" < <(grep -oE '\]\([a-z0-9/-]+\.md' "$document" |
     sed 's/..//')
 done
+
+# The commands of README.md that run a program, a line each: of fenced blocks and of backticks.
+commands() {
+  awk '/^```/ { inside = !inside; next } inside' README.md | sed ':a; /\\$/ { N; s/\\\n//; ba }' |
+    sed 's/ #.*//'
+  grep -v '^```' README.md | grep -oE '`[^`]*`' | tr -d '`'
+}
+
+given=0
+while read -r command; do
+  program=$(sed -E 's/^build\/bin\/([a-z]+).*/\1/' <<<"$command")
+  if ! help=$("$programs/$program" --help); then
+    echo "README.md: there is no program $program: $command"
+    status=1
+    continue
+  fi
+  for option in $(grep -oE ' --[a-z][a-z0-9-]*' <<<"$command" || true); do
+    given=$((given + 1))
+    if ! grep -qE -- "^ +(-[a-z],)?$option([ =,]|\$)" <<<"$help"; then
+      echo "README.md: $program has no option $option: $command"
+      status=1
+    fi
+  done
+done < <(commands | grep -oE 'build/bin/[a-z]+ .*')
+((given > 30)) || { echo "only $given options were found"; exit 1; }
 ((checked > 100)) || { echo "only $checked names were found"; exit 1; }
 exit $status
