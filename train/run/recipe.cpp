@@ -72,6 +72,15 @@ std::optional<double> given_tokens(TrainOptions o, double text) {
   return std::nullopt;
 }
 
+/// None below five times through the text; of a short text more than of a long one, whose own words
+/// are harder to learn by heart.
+double dropout_of(const Length& length) {
+  const bool is_short = length.text < 2e5;
+  if (length.epochs() < kManyTimes) return 0;
+  if (is_short) return length.epochs() < 10 ? 0.1 : 0.2;
+  return length.epochs() < 20 ? 0.025 : 0.05;
+}
+
 void choose_rates(TrainOptions& o, const Length& length) {
   OptimizerSettings& optimizer = o.optimizer;
   // Longer runs want smaller rates and more decay: from 1.5 to 10 million tokens.
@@ -88,8 +97,7 @@ void choose_rates(TrainOptions& o, const Length& length) {
   choose(o, "muon-lr", optimizer.muon_learning_rate,
          0.009 * std::pow(longer, -0.433) * trained * optimizer.learning_rate / rate);
   choose(o, "muon-decay", optimizer.muon_decay, 0.11 * std::pow(longer, 0.32));
-  const double epochs = length.epochs();
-  choose(o, "dropout", o.dropout, epochs < kManyTimes ? 0 : epochs < 10 ? 0.1 : 0.2);
+  choose(o, "dropout", o.dropout, dropout_of(length));
 }
 
 /// Chooses all but the number of steps.

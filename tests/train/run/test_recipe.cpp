@@ -177,6 +177,22 @@ TEST(Recipe, EpochsGiveTheLength) {
   EXPECT_GT(options.dropout, 0);
 }
 
+// A short text is soon known by heart.
+TEST(Recipe, DropoutIsForManyTimesThroughTheText) {
+  const auto dropout_of = [](int64_t tokens, int epochs) {
+    TrainOptions options = own_text({"epochs"});
+    options.epochs = epochs;
+    apply_recipe(options, text_of(tokens), no_time);
+    return options.dropout;
+  };
+  for (const int64_t tokens : {100'000, 1'000'000}) {
+    EXPECT_EQ(dropout_of(tokens, 4), 0);
+    EXPECT_GT(dropout_of(tokens, 8), 0);
+    EXPECT_GT(dropout_of(tokens, 30), dropout_of(tokens, 8));
+  }
+  EXPECT_LT(dropout_of(1'000'000, 30), dropout_of(100'000, 8));
+}
+
 // A text that is shorter than a step, or than a window.
 TEST(Recipe, ShortTexts) {
   for (const int tokens : {2, 3, 50, 129, 500}) {
