@@ -23,17 +23,21 @@ void for_each_row(int64_t rows, const Body& body) {
 /// `columns` is a multiple of 4.
 template <class Value>
 float largest(int64_t rows, int columns, const Value& value) {
-  constexpr int kTasks = 32, kLanes = 4;  // four maxima at a time make one vector instruction
-  std::array<std::array<float, kLanes>, kTasks> found;
+  // Four maxima at a time make one vector instruction, and four rows hide its latency.
+  constexpr int kTasks = 32, kLanes = 4, kRows = 4;
+  std::array<std::array<float, kRows * kLanes>, kTasks> found;
   for (auto& lanes : found) lanes.fill(-std::numeric_limits<float>::infinity());
   parallel_for(kTasks, [&](int task) {
-    std::array<float, kLanes> best = found[task];
-    for (int64_t n = rows * task / kTasks; n < rows * (task + 1) / kTasks; ++n)
+    std::array<float, kRows * kLanes> best = found[task];
+    const int64_t end = rows * (task + 1) / kTasks;
+    for (int64_t n = rows * task / kTasks; n < end; n += kRows)
       for (int d = 0; d < columns; d += kLanes)
-        for (int lane = 0; lane < kLanes; ++lane) {
-          const float candidate = value(n, d + lane);
-          best[lane] = candidate > best[lane] ? candidate : best[lane];
-        }
+        for (int row = 0; row < kRows; ++row)
+          for (int lane = 0; lane < kLanes; ++lane) {
+            const float candidate = value(std::min(n + row, end - 1), d + lane);
+            float& most = best[row * kLanes + lane];
+            most = candidate > most ? candidate : most;
+          }
     found[task] = best;
   });
   float result = -std::numeric_limits<float>::infinity();

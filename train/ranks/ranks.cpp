@@ -27,13 +27,6 @@ class AloneRank final : public Ranks {
   AloneRank() : Ranks(0, 1) {}
 };
 
-/// Returns whether mpirun, or srun with PMIx or PMI-2, has started this process, with others.
-bool has_launcher() {
-  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_SIZE"})
-    if (std::getenv(name)) return true;
-  return false;
-}
-
 }  // namespace
 
 bool Ranks::launched_to_follow() {
@@ -62,6 +55,13 @@ void Ranks::abort(int code) { std::_Exit(code); }
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+/// Returns whether mpirun, or srun with PMIx or PMI-2, has started this process, with others.
+bool has_launcher() {
+  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_SIZE"})
+    if (std::getenv(name)) return true;
+  return false;
+}
 
 constexpr const char* kLimitName = "MMREC_RANK_LIMIT";
 constexpr double kLimit = 300;  // s

@@ -50,6 +50,16 @@ int64_t steps_of(const TrainOptions& o, double tokens) {
   return std::max<int64_t>(std::llround(tokens / tokens_of(o, 1)), 1);
 }
 
+/// Leaves out the last steps if they only begin another epoch.
+int64_t whole_epochs(const TrainOptions& o, int64_t steps, int64_t text) {
+  constexpr double kBegun = 0.05;  // of an epoch
+  const int64_t epoch = (text - 1) / o.sequence / (int64_t{o.batch} * o.accumulate),
+                begun = epoch > 0 ? steps % epoch : 0;
+  return begun < steps && static_cast<double>(begun) < kBegun * static_cast<double>(epoch)
+             ? steps - begun
+             : steps;
+}
+
 /// A step of 1024 or 1536 tokens, more steps where there are few tokens. Where the text is what
 /// there is little of, and not the time, smaller steps make more of it.
 void choose_batch(TrainOptions& o, const Length& length) {
@@ -199,7 +209,8 @@ std::string apply_recipe(TrainOptions& options, const RunData& data,
     }
   } else if (!options.given.contains("steps") && !options.given.contains("epochs") &&
              options.grow.empty()) {
-    options.steps = steps_of(options, length.tokens);
+    options.steps = whole_epochs(options, steps_of(options, length.tokens), data.train.count());
+    length.tokens = tokens_of(options, options.steps);
   }
   if (!chooses) return fmt::format("time: {} steps in {}", options.steps, options.time);
   const int64_t steps = steps_of(options, length.tokens);

@@ -193,6 +193,16 @@ TEST(Recipe, DropoutIsForManyTimesThroughTheText) {
   EXPECT_LT(dropout_of(1'000'000, 30), dropout_of(100'000, 8));
 }
 
+TEST(Recipe, NoStepBeginsAnotherEpoch) {
+  for (const int64_t tokens : {50'000, 390'123, 1'003'854}) {
+    TrainOptions options = own_text();
+    apply_recipe(options, text_of(tokens), no_time);
+    const int64_t epoch = (tokens - 1) / options.sequence / options.batch;
+    EXPECT_TRUE(options.steps % epoch == 0 || options.steps % epoch > epoch / 20)
+        << options.steps << " steps, " << epoch << " an epoch";
+  }
+}
+
 // A text that is shorter than a step, or than a window.
 TEST(Recipe, ShortTexts) {
   for (const int tokens : {2, 3, 50, 129, 500}) {
