@@ -93,16 +93,16 @@ void Evaluation::compute(Ranks& ranks, std::vector<Value>& values, Body body) {
   } catch (const Interrupted&) {
     interrupted = true;
   }
-  if (ranks.are_many()) {
-    std::string bytes(1, interrupted ? '1' : '0');
-    bytes.append(reinterpret_cast<const char*>(values.data()), sizeof(Value) * values.size());
-    const std::vector<std::string> all = ranks.gather(bytes);
-    for (size_t number = 0; number < values.size(); ++number)
-      std::memcpy(&values[number], all[number % all.size()].data() + 1 + number * sizeof(Value),
-                  sizeof(Value));
-    for (const std::string& theirs : all) interrupted = interrupted || theirs[0] == '1';
+  if (!ranks.are_many()) {
+    if (interrupted) throw Interrupted();
+    return;
   }
-  if (interrupted) throw Interrupted();
+  const std::vector<std::string> all = ranks.gather_unless(
+      interrupted,
+      std::string(reinterpret_cast<const char*>(values.data()), sizeof(Value) * values.size()));
+  for (size_t number = 0; number < values.size(); ++number)
+    std::memcpy(&values[number], all[number % all.size()].data() + number * sizeof(Value),
+                sizeof(Value));
 }
 
 LossSum Evaluation::run(const EvaluationObserver& observe, Ranks& ranks) {

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <set>
 
+#include "runtime/threads.h"
 #include "support/error.h"
 
 #ifdef MMREC_MPI
@@ -44,6 +45,16 @@ std::string Ranks::broadcast_text(std::string text) {
   text.resize(broadcast_value(text.size()));
   broadcast(std::as_writable_bytes(std::span(text)));
   return text;
+}
+
+std::vector<std::string> Ranks::gather_unless(bool interrupted, const std::string& text) {
+  std::vector<std::string> texts = gather((interrupted ? "1" : "0") + text);
+  for (std::string& theirs : texts) {
+    interrupted = interrupted || theirs.front() == '1';
+    theirs.erase(0, 1);
+  }
+  if (interrupted) throw Interrupted();
+  return texts;
 }
 
 void Ranks::exchange(std::span<const Transfer> /*sends*/, std::span<const Transfer> /*receives*/) {}

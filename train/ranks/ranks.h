@@ -50,6 +50,9 @@ class Ranks {
   }
   /// Returns every rank's text, in the order of ranks.
   virtual std::vector<std::string> gather(const std::string& text) { return {text}; }
+  /// The same after work in which this rank was perhaps interrupted: if one of them was, all throw
+  /// Interrupted (threads.h).
+  std::vector<std::string> gather_unless(bool interrupted, const std::string& text);
 
   /// A part of an array to or from another rank.
   struct Transfer {

@@ -1,6 +1,7 @@
 #include "train/run/training_step.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -33,12 +34,12 @@ TrainingStep::TrainingStep(const Config& config, int vocabulary, Parameters& par
 
 LossSum TrainingStep::run(int64_t step, const Batch& batch) {
   const Context::Use use(context_);
-  model_.draw(static_cast<uint64_t>(step));
-  parameters_.clear_gradients();
   std::ranges::fill(sums_, LossSum{});
   const int shift = windows_.shift(settings_.seed, batch.epoch);
   bool interrupted = false;
   try {
+    model_.draw(static_cast<uint64_t>(step));
+    parameters_.clear_gradients();
     const auto compute = [&](int part) { this->compute(part, step, batch, shift); };
     gradient_sum_.compute(std::ref(compute));
   } catch (const Interrupted&) {
@@ -47,6 +48,9 @@ LossSum TrainingStep::run(int64_t step, const Batch& batch) {
   gather_sums(interrupted);
   LossSum total;
   for (const LossSum& sum : sums_) total += sum;
+  // The others cannot know of a stop from here on.
+  static const std::atomic<int> kNoStop{0};
+  const Interruptible to_the_end(kNoStop);
   if (total.is_finite()) gradient_sum_.add_ranks();
   return total;
 }
@@ -65,19 +69,18 @@ void TrainingStep::compute(int part, int64_t step, const Batch& batch, int shift
 }
 
 void TrainingStep::gather_sums(bool interrupted) {
-  if (ranks_.are_many()) {
-    const PartRange mine = gradient_sum_.mine();
-    std::string bytes(1, interrupted ? '1' : '0');
-    bytes.append(reinterpret_cast<const char*>(sums_.data() + mine.begin),
-                 sizeof(LossSum) * static_cast<size_t>(mine.count()));
-    LossSum* next = sums_.data();
-    for (const std::string& theirs : ranks_.gather(bytes)) {
-      interrupted = interrupted || theirs[0] == '1';
-      std::memcpy(next, theirs.data() + 1, theirs.size() - 1);
-      next += (theirs.size() - 1) / sizeof(LossSum);
-    }
+  if (!ranks_.are_many()) {
+    if (interrupted) throw Interrupted();
+    return;
   }
-  if (interrupted) throw Interrupted();
+  const PartRange mine = gradient_sum_.mine();
+  const std::string own(reinterpret_cast<const char*>(sums_.data() + mine.begin),
+                        sizeof(LossSum) * static_cast<size_t>(mine.count()));
+  LossSum* next = sums_.data();
+  for (const std::string& theirs : ranks_.gather_unless(interrupted, own)) {
+    std::memcpy(next, theirs.data(), theirs.size());
+    next += theirs.size() / sizeof(LossSum);
+  }
 }
 
 void TrainingStep::load_states(int part, const Batch& batch) {
