@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <set>
 
 #include "runtime/threads.h"
 #include "support/error.h"
+#include "support/parse_number.h"
 
 #ifdef MMREC_MPI
 #include <mpi.h>
@@ -80,11 +82,10 @@ constexpr double kLimit = 300;  // s
 double waiting_limit() {
   const char* text = std::getenv(kLimitName);
   if (!text) return kLimit;
-  char* end = nullptr;
-  const double seconds = std::strtod(text, &end);
-  if (end == text || *end || !(seconds > 0))
+  const std::optional<double> seconds = parse_number<double>(text);
+  if (!seconds || !(*seconds > 0))
     fail_usage("{}={}: must be a number of seconds", kLimitName, text);
-  return seconds;
+  return *seconds;
 }
 
 /// Messages are cut at this size, as MPI counts elements with an int.

@@ -116,8 +116,7 @@ std::span<const TrainOption> train_option_table() {
        "prepare makes them"},
       {"out", &O::out,
        "where the run goes (default: checkpoints/ and the name of the text, or of the "
-       "configuration "
-       "where --config or no text is given)",
+       "configuration where --config or no text is given)",
        kAny, kIsForNewRuns, kCall},
       {"overwrite", &O::overwrite,
        "an earlier run in --out is moved to its folder previous (which is replaced)", kAny,
