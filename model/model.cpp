@@ -134,7 +134,8 @@ struct Model::Implementation : Activations {
   /// Computes the normalised rows that the head reads from the ids.
   void forward(const IntTensor& ids, const StepDropout& dropout);
   /// Adds the blocks' losses and ranges to `sum`.
-  void backward(const IntTensor& ids, const StepDropout& dropout, float share, LossSum& sum);
+  void backward(const IntTensor& ids, const StepDropout& dropout, float share,
+                const std::function<void(int layer)>& after_block, LossSum& sum);
   /// Computes the activations of a block again.
   void recompute(int layer, const StepDropout& dropout);
   LossSum sum() const;
@@ -177,6 +178,7 @@ void Model::Implementation::forward(const IntTensor& ids, const StepDropout& dro
 
 /// Mirrors forward. dhead is the gradient with respect to head_input.
 void Model::Implementation::backward(const IntTensor& ids, const StepDropout& dropout, float share,
+                                     const std::function<void(int layer)>& after_block,
                                      LossSum& sum) {
   const FlushDenormals once_for_all_kernels;
   const int layers = static_cast<int>(blocks.size());
@@ -187,6 +189,7 @@ void Model::Implementation::backward(const IntTensor& ids, const StepDropout& dr
     sum.range |= block.state_range();
     block.backward(dx, x(layer), masks(layer, dropout), share, dx);
     sum.auxiliary += block.auxiliary_loss() * rows();
+    if (after_block) after_block(layer);
   }
   ops::embedding_backward(dx, ids.reshape({rows()}), embedding_gradient);
 }
@@ -256,7 +259,8 @@ LossSum Model::loss(const IntTensor& ids, const IntTensor& targets) {
 }
 
 LossSum Model::loss_and_gradients(const IntTensor& ids, const IntTensor& targets,
-                                  const StepDropout& dropout, float share) {
+                                  const StepDropout& dropout, float share,
+                                  const std::function<void(int layer)>& after_block) {
   Implementation& m = *implementation_;
   if (!m.training()) fail("loss_and_gradients needs a model in training mode");
   check_shape("model: targets", targets, {m.T, m.B});
@@ -267,7 +271,7 @@ LossSum Model::loss_and_gradients(const IntTensor& ids, const IntTensor& targets
                                           share / static_cast<float>(m.rows()), m.token_loss,
                                           m.correct, m.dhead, m.embedding_gradient);
   LossSum sum = m.sum();
-  m.backward(ids, dropout, share, sum);
+  m.backward(ids, dropout, share, after_block, sum);
   return sum;
 }
 

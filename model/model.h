@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -88,9 +89,11 @@ class Model {
   LossSum loss(const IntTensor& ids, const IntTensor& targets);
   /// Like loss(). Also adds `share` times the gradient of the mean loss over all B*T tokens to
   /// parameters.gradients(). Only in training modes. If the blocks have losses of their own, the
-  /// gradient contains theirs.
+  /// gradient contains theirs. after_block: called when the backward pass has left a block, the
+  /// last one first; its gradients are complete then, see backward_order().
   LossSum loss_and_gradients(const IntTensor& ids, const IntTensor& targets,
-                             const StepDropout& dropout, float share = 1.f);
+                             const StepDropout& dropout, float share = 1.f,
+                             const std::function<void(int layer)>& after_block = {});
   /// Advances the state over the ids without predicting.
   void read(const IntTensor& ids);
   /// Writes logits [T][B][vocabulary] to a tensor of the caller.

@@ -67,10 +67,38 @@ int64_t parameter_count(const std::vector<Parameter>& table) {
   return count;
 }
 
+int64_t flat_size(const std::vector<Parameter>& table) {
+  return table.back().offset + (table.back().count + 15) / 16 * 16;
+}
+
+std::vector<std::pair<int, int>> backward_order(const std::vector<Parameter>& table) {
+  const auto is_of_block = [](const Parameter& parameter, int layer) {
+    return !parameter.last && parameter.name.starts_with(block_prefix(layer));
+  };
+  std::vector<std::pair<int, int>> order;
+  const auto add = [&](int64_t begin, int64_t end) {
+    if (begin < end) order.emplace_back(static_cast<int>(begin), static_cast<int>(end));
+  };
+  auto row = table.begin();
+  while (!is_of_block(*row, 0)) ++row;
+  const int64_t first_block = row->offset;
+  int64_t begin = first_block;
+  for (int layer = 0; row != table.end() && is_of_block(*row, layer); ++layer) {
+    while (row != table.end() && is_of_block(*row, layer)) ++row;
+    const int64_t end = row == table.end() ? flat_size(table) : row->offset;
+    add(begin, end);
+    begin = end;
+  }
+  std::ranges::reverse(order);
+  add(0, first_block);
+  add(begin, flat_size(table));
+  return order;
+}
+
 Parameters::Parameters(const Config& config, Arrays arrays) : table_(parameter_table(config)) {
   for (size_t i = 0; i < table_.size(); ++i) rows_.emplace(table_[i].name, i);
   if (arrays == Arrays::kNone) return;
-  const int64_t floats = table_.back().offset + (table_.back().count + 15) / 16 * 16;
+  const int64_t floats = flat_size(table_);
   if (floats > kMostParameters)
     fail_usage(
         "a model of {} parameters is too large for this version (at most {}); train --plan shows "

@@ -49,6 +49,8 @@ bool is_hidden_matrix(const Parameter& parameter);
 
 /// The most parameters that this version can hold: a flat array has an int as its size.
 inline constexpr int64_t kMostParameters = INT32_MAX;
+/// Returns the size of a flat array, in floats.
+int64_t flat_size(const std::vector<Parameter>& table);
 
 /// Returns the name prefix of a block's parameters, "blocks.<layer>.".
 std::string block_prefix(int layer);
@@ -56,6 +58,15 @@ std::string block_prefix(int layer);
 std::vector<Parameter> parameter_table(const Config& config);
 /// Returns the number of parameters, without the padding between them.
 int64_t parameter_count(const std::vector<Parameter>& table);
+
+/// Returns parts [begin, end) of the flat arrays, in the order in which a backward pass completes
+/// their gradients: that of the last block and of what follows the blocks, .., that of block 0, and
+/// the rest.
+std::vector<std::pair<int, int>> backward_order(const std::vector<Parameter>& table);
+
+/// Returns parts [begin, end) of the flat arrays, in the order in which a backward pass completes
+/// their gradients: those of the blocks, the last block's first, then all others.
+std::vector<std::pair<int, int>> backward_order(const std::vector<Parameter>& table);
 
 /// Weights, gradients and the optimizer's moments: four flat arrays with the same layout, a fifth
 /// if the weights are averaged, and the table of named views into them.

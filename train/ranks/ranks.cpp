@@ -3,10 +3,13 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <optional>
 #include <set>
+#include <thread>
+#include <utility>
 
 #include "runtime/threads.h"
 #include "support/error.h"
@@ -16,14 +19,18 @@
 #include <mpi.h>
 #include <sched.h>
 #include <unistd.h>
-
-#include <chrono>
-#include <thread>
 #endif
 
 namespace mmrec {
 
 namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// What one rank alone has to communicate.
+struct Nothing final : Ranks::Pending {
+  bool is_done() override { return true; }
+};
 
 class AloneRank final : public Ranks {
  public:
@@ -59,15 +66,40 @@ std::vector<std::string> Ranks::gather_unless(bool interrupted, const std::strin
   return texts;
 }
 
-void Ranks::exchange(std::span<const Transfer> /*sends*/, std::span<const Transfer> /*receives*/) {}
+std::unique_ptr<Ranks::Pending> Ranks::exchange(std::span<const Transfer> /*sends*/,
+                                                std::span<const Transfer> /*receives*/) {
+  return std::make_unique<Nothing>();
+}
+std::unique_ptr<Ranks::Pending> Ranks::share(std::span<float> /*values*/,
+                                             std::span<const int64_t> /*begins*/) {
+  return std::make_unique<Nothing>();
+}
+std::unique_ptr<Ranks::Pending> Ranks::add(std::span<float> /*values*/) {
+  return std::make_unique<Nothing>();
+}
+
+Ranks::Wait::Wait(Ranks& ranks) : ranks_(ranks), begin_(Clock::now()) {}
+
+void Ranks::Wait::pause() {
+  constexpr auto kShort = std::chrono::milliseconds(2);  // most are shorter
+  const auto waited = Clock::now() - begin_;
+  ranks_.check_limit(waited);
+  if (waited > kShort) {
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+  } else {
+    std::this_thread::yield();
+  }
+}
+
+void Ranks::finish(Pending& pending) {
+  for (Wait wait(*this); !pending.is_done();) wait.pause();
+}
 
 void Ranks::abort(int code) { std::_Exit(code); }
 
 #ifdef MMREC_MPI
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 /// Returns whether mpirun, or srun with PMIx or PMI-2, has started this process, with others.
 bool has_launcher() {
@@ -90,6 +122,23 @@ double waiting_limit() {
 
 /// Messages are cut at this size, as MPI counts elements with an int.
 constexpr size_t kMost = size_t{1} << 30;
+
+struct MpiPending : Ranks::Pending {
+  explicit MpiPending(std::vector<MPI_Request> begun) : requests(std::move(begun)) {}
+  bool is_done() override {
+    int done = 0;
+    MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE);
+    return done != 0;
+  }
+
+  std::vector<MPI_Request> requests;
+};
+
+/// MPI reads the counts until it is done.
+struct MpiShare final : MpiPending {
+  MpiShare() : MpiPending({MPI_REQUEST_NULL}) {}
+  std::vector<int> counts, offsets;
+};
 
 class MpiRanks final : public Ranks {
  public:
@@ -139,7 +188,7 @@ class MpiRanks final : public Ranks {
       MPI_Request request;
       MPI_Ibcast(bytes.data(), static_cast<int>(std::min(kMost, bytes.size())), MPI_BYTE, 0,
                  MPI_COMM_WORLD, &request);
-      wait({&request, 1});
+      wait(request);
     }
   }
 
@@ -149,50 +198,47 @@ class MpiRanks final : public Ranks {
     const int mine = static_cast<int>(text.size());
     MPI_Request request;
     MPI_Iallgather(&mine, 1, MPI_INT, counts.data(), 1, MPI_INT, MPI_COMM_WORLD, &request);
-    wait({&request, 1});
+    wait(request);
     for (size_t r = 1; r < ranks; ++r) begins[r] = begins[r - 1] + counts[r - 1];
     std::string all(static_cast<size_t>(begins.back() + counts.back()), '\0');
     MPI_Iallgatherv(text.data(), mine, MPI_BYTE, all.data(), counts.data(), begins.data(), MPI_BYTE,
                     MPI_COMM_WORLD, &request);
-    wait({&request, 1});
+    wait(request);
     std::vector<std::string> texts;
     for (size_t r = 0; r < ranks; ++r)
       texts.push_back(all.substr(static_cast<size_t>(begins[r]), static_cast<size_t>(counts[r])));
     return texts;
   }
 
-  void exchange(std::span<const Transfer> sends, std::span<const Transfer> receives) override {
+  std::unique_ptr<Pending> exchange(std::span<const Transfer> sends,
+                                    std::span<const Transfer> receives) override {
     std::vector<MPI_Request> requests;
-    for (const Transfer& transfer : receives) {
-      MPI_Request& request = requests.emplace_back();
+    for (const Transfer& transfer : receives)
       MPI_Irecv(transfer.values.data(), static_cast<int>(transfer.values.size()), MPI_FLOAT,
-                transfer.rank, 0, MPI_COMM_WORLD, &request);
-    }
-    for (const Transfer& transfer : sends) {
-      MPI_Request& request = requests.emplace_back();
+                transfer.rank, 0, MPI_COMM_WORLD, &requests.emplace_back());
+    for (const Transfer& transfer : sends)
       MPI_Isend(transfer.values.data(), static_cast<int>(transfer.values.size()), MPI_FLOAT,
-                transfer.rank, 0, MPI_COMM_WORLD, &request);
-    }
-    wait(requests);
+                transfer.rank, 0, MPI_COMM_WORLD, &requests.emplace_back());
+    return std::make_unique<MpiPending>(std::move(requests));
   }
 
-  void share(std::span<float> values, std::span<const int64_t> begins) override {
-    std::vector<int> counts, offsets;
+  std::unique_ptr<Pending> share(std::span<float> values,
+                                 std::span<const int64_t> begins) override {
+    auto pending = std::make_unique<MpiShare>();
     for (size_t r = 0; r < static_cast<size_t>(size()); ++r) {
-      counts.push_back(static_cast<int>(begins[r + 1] - begins[r]));
-      offsets.push_back(static_cast<int>(begins[r]));
+      pending->counts.push_back(static_cast<int>(begins[r + 1] - begins[r]));
+      pending->offsets.push_back(static_cast<int>(begins[r]));
     }
-    MPI_Request request;
-    MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values.data(), counts.data(),
-                    offsets.data(), MPI_FLOAT, MPI_COMM_WORLD, &request);
-    wait({&request, 1});
+    MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values.data(), pending->counts.data(),
+                    pending->offsets.data(), MPI_FLOAT, MPI_COMM_WORLD, &pending->requests[0]);
+    return pending;
   }
 
-  void add(std::span<float> values) override {
+  std::unique_ptr<Pending> add(std::span<float> values) override {
     MPI_Request request;
     MPI_Iallreduce(MPI_IN_PLACE, values.data(), static_cast<int>(values.size()), MPI_FLOAT, MPI_SUM,
                    MPI_COMM_WORLD, &request);
-    wait({&request, 1});
+    return std::make_unique<MpiPending>(std::vector{request});
   }
 
   [[noreturn]] void abort(int code) override {
@@ -201,22 +247,13 @@ class MpiRanks final : public Ranks {
   }
 
  private:
-  /// Waits for all of them. At first without a pause, since most are short.
-  void wait(std::span<MPI_Request> requests) {
-    constexpr auto kShort = std::chrono::milliseconds(2);
-    const auto begin = Clock::now();
-    for (;;) {
-      int done = 0;
-      MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE);
-      if (done) return;
-      const auto waited = Clock::now() - begin;
-      if (has_limit_ && waited > std::chrono::duration<double>(limit_)) give_up();
-      if (waited > kShort) {
-        std::this_thread::sleep_for(std::chrono::microseconds(50));
-      } else {
-        std::this_thread::yield();
-      }
-    }
+  void wait(MPI_Request request) {
+    MpiPending pending({request});
+    finish(pending);
+  }
+
+  void check_limit(std::chrono::duration<double> waited) override {
+    if (has_limit_ && waited.count() > limit_) give_up();
   }
 
   [[noreturn]] void give_up() {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -54,17 +55,39 @@ class Ranks {
   /// Interrupted (threads.h).
   std::vector<std::string> gather_unless(bool interrupted, const std::string& text);
 
+  /// Communication under way: it moves on when it is asked. Until it is done, its arrays are not to
+  /// be touched. Several may be under way, begun in the same order on all ranks.
+  class Pending {
+   public:
+    virtual ~Pending() = default;
+    virtual bool is_done() = 0;
+  };
   /// A part of an array to or from another rank.
   struct Transfer {
     int rank;
     std::span<float> values;
   };
   /// Sends and receives; of two ranks the transfers are in the same order on both.
-  virtual void exchange(std::span<const Transfer> sends, std::span<const Transfer> receives);
+  virtual std::unique_ptr<Pending> exchange(std::span<const Transfer> sends,
+                                            std::span<const Transfer> receives);
   /// Each rank has its part of `values`, rank r [begins[r], begins[r + 1]); all get all of them.
-  virtual void share(std::span<float> /*values*/, std::span<const int64_t> /*begins*/) {}
+  virtual std::unique_ptr<Pending> share(std::span<float> values, std::span<const int64_t> begins);
   /// values = sum over the ranks, in an order of MPI's choice.
-  virtual void add(std::span<float> /*values*/) {}
+  virtual std::unique_ptr<Pending> add(std::span<float> values);
+
+  /// For loops that wait for the others: a short pause. After the limit, ends all ranks. The calls
+  /// above may come from another thread than the others do, but only one thread at a time calls.
+  class Wait {
+   public:
+    explicit Wait(Ranks& ranks);
+    void pause();
+
+   private:
+    Ranks& ranks_;
+    const std::chrono::steady_clock::time_point begin_;
+  };
+  /// Waits until it is done.
+  void finish(Pending& pending);
 
   /// Ends all ranks at once, after an error of this one that is no usage error of all.
   [[noreturn]] virtual void abort(int code);
@@ -73,6 +96,9 @@ class Ranks {
   Ranks(int rank, int size) : rank_(rank), size_(size) {}
 
  private:
+  /// Ends all ranks if this one has waited for longer than the limit.
+  virtual void check_limit(std::chrono::duration<double> /*waited*/) {}
+
   const int rank_, size_;
 };
 

@@ -1,7 +1,6 @@
 #include "train/run/training_step.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -18,7 +17,8 @@ TrainingStep::TrainingStep(const Config& config, int vocabulary, Parameters& par
       settings_(settings),
       ranks_(ranks),
       parameters_(parameters),
-      gradient_sum_(parameters.gradients(), settings.accumulate, settings.order, ranks),
+      gradient_sum_(parameters.gradients(), backward_order(parameters.table()), settings.accumulate,
+                    settings.order, ranks),
       sums_(static_cast<size_t>(settings.accumulate)),
       model_(config, vocabulary, parameters, windows.T(), settings.batch,
              training_mode(settings.recompute), settings.seed) {
@@ -40,22 +40,22 @@ LossSum TrainingStep::run(int64_t step, const Batch& batch) {
   try {
     model_.draw(static_cast<uint64_t>(step));
     parameters_.clear_gradients();
-    const auto compute = [&](int part) { this->compute(part, step, batch, shift); };
+    const auto compute = [&](int part, const GradientSum::ChunksDone& done) {
+      this->compute(part, step, batch, shift, done);
+    };
     gradient_sum_.compute(std::ref(compute));
   } catch (const Interrupted&) {
     interrupted = true;
   }
+  gradient_sum_.finish();  // the others may have sent theirs
   gather_sums(interrupted);
   LossSum total;
   for (const LossSum& sum : sums_) total += sum;
-  // The others cannot know of a stop from here on.
-  static const std::atomic<int> kNoStop{0};
-  const Interruptible to_the_end(kNoStop);
-  if (total.is_finite()) gradient_sum_.add_ranks();
   return total;
 }
 
-void TrainingStep::compute(int part, int64_t step, const Batch& batch, int shift) {
+void TrainingStep::compute(int part, int64_t step, const Batch& batch, int shift,
+                           const GradientSum::ChunksDone& done) {
   const auto is_finite = [](const LossSum& sum) { return sum.is_finite(); };
   if (!std::ranges::all_of(sums_, is_finite)) return;
   windows_.fill(batch.windows.subspan(static_cast<size_t>(part) * settings_.batch, settings_.batch),
@@ -64,7 +64,8 @@ void TrainingStep::compute(int part, int64_t step, const Batch& batch, int shift
   const auto masks = static_cast<uint64_t>((step - 1) * settings_.accumulate + part + 1);
   sums_[static_cast<size_t>(part)] = model_.loss_and_gradients(
       ids_, targets_, {.p = settings_.dropout, .seed = settings_.seed, .step = masks},
-      1.f / static_cast<float>(settings_.accumulate));
+      1.f / static_cast<float>(settings_.accumulate),
+      [&](int layer) { done(model_.state().size(0) - layer); });
   store_states(part);
 }
 

@@ -50,7 +50,8 @@ class TrainingStep {
   size_t bytes() const { return model_.bytes() + arena_.used() + gradient_sum_.bytes(); }
 
  private:
-  void compute(int part, int64_t step, const Batch& batch, int shift);
+  void compute(int part, int64_t step, const Batch& batch, int shift,
+               const GradientSum::ChunksDone& done);
   /// Gives all ranks the parts' sums. Throws Interrupted if one of the ranks was `interrupted`.
   void gather_sums(bool interrupted);
   /// Gives all ranks the states at the end of all rows.
