@@ -15,15 +15,16 @@ namespace mmrec {
 namespace {
 
 void adamw_step(const Parameters& parameters, const ops::AdamW& adamw, int begin, int end) {
+  const int first = parameters.moments_range().first;
   ops::adamw(adamw, parameters.gradients().rows(begin, end), parameters.weights().rows(begin, end),
-             parameters.first_moments().rows(begin, end),
-             parameters.second_moments().rows(begin, end));
+             parameters.first_moments().rows(begin - first, end - first),
+             parameters.second_moments().rows(begin - first, end - first));
 }
 
 /// Muon for the hidden matrices, each by one thread; AdamW for what lies between them.
 void muon_step(const Parameters& parameters, const ops::Muon& muon, const ops::AdamW& adamw) {
   const std::vector<Parameters::HiddenMatrix>& matrices = parameters.hidden_matrices();
-  const std::vector<std::pair<int, int>>& others = parameters.other_ranges();
+  const std::vector<Parameters::Range>& others = parameters.other_ranges();
   const int count = static_cast<int>(matrices.size());
   parallel_for(count + static_cast<int>(others.size()), [&](int i) {
     if (i < count) {
@@ -59,8 +60,29 @@ void check_algorithm(std::string_view algorithm) {
     fail_usage("there is no optimizer '{}'; there are adamw and muon", algorithm);
 }
 
+std::vector<int64_t> optimizer_shares(const std::vector<Parameter>& table,
+                                      std::string_view algorithm, int count) {
+  constexpr int64_t kAligned = 16;
+  const int64_t n = flat_size(table);
+  std::vector<int64_t> begins = {0};
+  for (int i = 1; i < count; ++i) {
+    int64_t begin = n * i / count / kAligned * kAligned;
+    for (const Parameter& parameter : table) {
+      const int64_t end = parameter.offset + parameter.count;
+      if (algorithm != "muon" || !is_hidden_matrix(parameter) || begin <= parameter.offset ||
+          end <= begin)
+        continue;
+      begin = begin - parameter.offset < end - begin ? parameter.offset : end;
+    }
+    begins.push_back(std::max(begin, begins.back()));
+  }
+  begins.push_back(n);
+  return begins;
+}
+
 double optimizer_step(Parameters& parameters, const OptimizerSettings& settings,
-                      double learning_rate, int64_t step) {
+                      double learning_rate, int64_t step,
+                      const std::function<void()>& share_weights) {
   const double norm = std::sqrt(ops::sum_of_squares(parameters.gradients()));
   if (!std::isfinite(norm)) return norm;
   const float gradient_scale =
@@ -80,8 +102,10 @@ double optimizer_step(Parameters& parameters, const OptimizerSettings& settings,
                .gradient_scale = gradient_scale},
               adamw);
   } else {
-    adamw_step(parameters, adamw, 0, parameters.weights().size(0));
+    const auto [begin, end] = parameters.moments_range();
+    if (begin < end) adamw_step(parameters, adamw, begin, end);
   }
+  if (share_weights) share_weights();
   if (parameters.has_average())
     ops::move_average(static_cast<float>(average_share(settings, step)), parameters.weights(),
                       parameters.average());

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,11 +24,18 @@ struct OptimizerSettings {
   float average = 0;
 };
 
+/// Returns where the parts of the flat arrays begin whose moments and steps `count` processes take
+/// over, and where the last one ends: about equal parts, none of which cuts a matrix of Muon's.
+std::vector<int64_t> optimizer_shares(const std::vector<Parameter>& table,
+                                      std::string_view algorithm, int count);
+
 /// Clips the gradients and does step number `step` (from 1) at AdamW's `learning_rate`. Returns the
 /// global norm before clipping. If the norm is not finite, changes nothing; see first_non_finite.
-/// Muon's momentum is in the first moments.
+/// Muon's momentum is in the first moments. Changes the weights of parameters.moments_range();
+/// share_weights: called then, to get the others from the processes that have them.
 double optimizer_step(Parameters& parameters, const OptimizerSettings& settings,
-                      double learning_rate, int64_t step);
+                      double learning_rate, int64_t step,
+                      const std::function<void()>& share_weights = {});
 
 /// FLOPs of the matrix products in a step: none with AdamW. Counts all hidden matrices, also those
 /// that never have a gradient.

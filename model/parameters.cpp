@@ -95,7 +95,8 @@ std::vector<std::pair<int, int>> backward_order(const std::vector<Parameter>& ta
   return order;
 }
 
-Parameters::Parameters(const Config& config, Arrays arrays) : table_(parameter_table(config)) {
+Parameters::Parameters(const Config& config, Arrays arrays, Range moments)
+    : table_(parameter_table(config)), moments_(moments) {
   for (size_t i = 0; i < table_.size(); ++i) rows_.emplace(table_[i].name, i);
   if (arrays == Arrays::kNone) return;
   const int64_t floats = flat_size(table_);
@@ -105,41 +106,45 @@ Parameters::Parameters(const Config& config, Arrays arrays) : table_(parameter_t
         "what it would need",
         floats, kMostParameters);
   const int n = static_cast<int>(floats);
+  moments_.second = std::min(n, moments_.second);
   arena_ = Arena::fitted([&](Arena& arena) {
     weights_ = arena.tensor({n});
+    if (arrays >= Arrays::kTrained) gradients_ = arena.tensor({n});
     if (arrays >= Arrays::kTrained)
-      for (Tensor* flat : {&gradients_, &m_, &v_}) *flat = arena.tensor({n});
+      for (Tensor* flat : {&m_, &v_}) *flat = arena.tensor({moments_.second - moments_.first});
     if (arrays == Arrays::kAveraged) average_ = arena.tensor({n});
   });
   if (arrays >= Arrays::kTrained) divide();
 }
 
 void Parameters::divide() {
-  int begin = 0;
+  int begin = moments_.first;
   const auto add_range = [&](int64_t end) {
     if (begin < end) other_ranges_.emplace_back(begin, static_cast<int>(end));
   };
   for (const Parameter& parameter : table_) {
-    if (!is_hidden_matrix(parameter)) continue;
+    if (!is_hidden_matrix(parameter) || parameter.offset < moments_.first) continue;
+    if (parameter.offset >= moments_.second) break;
     add_hidden_matrices(parameter);
     add_range(parameter.offset);
     begin = static_cast<int>(parameter.offset + parameter.count);
   }
-  add_range(weights_.size(0));
+  add_range(moments_.second);
 }
 
 void Parameters::add_hidden_matrices(const Parameter& parameter) {
   const int down = static_cast<int>(parameter.roles.rows.size()),
             across = static_cast<int>(parameter.roles.columns.size()),
             rows = parameter.shape[0] / down, columns = parameter.shape[1] / across;
-  const auto part = [&](const Tensor& flat, int i, int j) {
-    return view(flat, parameter)
-        .rows(i * rows, (i + 1) * rows)
-        .columns(j * columns, (j + 1) * columns);
+  const auto part = [&](const Tensor& matrix, int i, int j) {
+    return matrix.rows(i * rows, (i + 1) * rows).columns(j * columns, (j + 1) * columns);
   };
+  const Tensor weight = view(weights_, parameter), gradient = view(gradients_, parameter),
+               moment(m_.data() + (parameter.offset - moments_.first),
+                      std::span<const int>(parameter.shape));
   for (int i = 0; i < down; ++i)
     for (int j = 0; j < across; ++j)
-      hidden_matrices_.push_back({part(weights_, i, j), part(gradients_, i, j), part(m_, i, j)});
+      hidden_matrices_.push_back({part(weight, i, j), part(gradient, i, j), part(moment, i, j)});
 }
 
 const Parameter& Parameters::find(std::string_view name) const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <climits>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -76,16 +77,23 @@ class Parameters {
   /// trained, in a quarter of the memory. kNone: only the table, of any size. The data of the
   /// arrays that there are not, and of views into them, is null.
   enum class Arrays { kNone, kWeights, kTrained, kAveraged };
-  explicit Parameters(const Config& config, Arrays arrays = Arrays::kTrained);
+  /// Part [begin, end) of the flat arrays.
+  using Range = std::pair<int, int>;
+  static constexpr Range kAll = {0, INT_MAX};
+  /// moments: the part that has moments here, of a process that shares the optimizer's work with
+  /// others; see optimizer_shares().
+  explicit Parameters(const Config& config, Arrays arrays = Arrays::kTrained, Range moments = kAll);
 
   const std::vector<Parameter>& table() const { return table_; }
   const Parameter& find(std::string_view name) const;  ///< throws an Error for an unknown name
 
-  /// The flat arrays [n]. The padding between parameters is always zero.
+  /// The flat arrays [n]; the moments have moments_range() only. The padding between parameters is
+  /// always zero.
   const Tensor& weights() const { return weights_; }
   const Tensor& gradients() const { return gradients_; }
   const Tensor& first_moments() const { return m_; }
   const Tensor& second_moments() const { return v_; }
+  const Range& moments_range() const { return moments_; }
   const Tensor& average() const { return average_; }
   bool has_average() const { return average_.data() != nullptr; }
 
@@ -95,10 +103,10 @@ class Parameters {
   struct HiddenMatrix {
     Tensor weight, gradient, first_moment;
   };
-  /// All of them, and the parts [begin, end) of the flat arrays that lie between them; none without
-  /// gradients.
+  /// All of them that have moments here, and the parts of moments_range() that lie between them;
+  /// none without gradients.
   const std::vector<HiddenMatrix>& hidden_matrices() const { return hidden_matrices_; }
-  const std::vector<std::pair<int, int>>& other_ranges() const { return other_ranges_; }
+  const std::vector<Range>& other_ranges() const { return other_ranges_; }
 
   Tensor weight(std::string_view name) const { return view(weights_, find(name)); }
   Tensor gradient(std::string_view name) const { return view(gradients_, find(name)); }
@@ -120,9 +128,10 @@ class Parameters {
   std::vector<Parameter> table_;
   std::map<std::string, size_t, std::less<>> rows_;  // by name
   Arena arena_;
+  Range moments_;
   Tensor weights_, gradients_, m_, v_, average_;
   std::vector<HiddenMatrix> hidden_matrices_;
-  std::vector<std::pair<int, int>> other_ranges_;
+  std::vector<Range> other_ranges_;
 };
 
 /// Parameters of a linear layer: weight [out][in], bias [out].

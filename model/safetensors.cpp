@@ -146,10 +146,10 @@ std::span<std::byte> room_for(const TensorEntry& entry, std::string_view name,
 StoredTensor to_store(const Tensor& tensor) { return stored_as(tensor, Dtype::kF32); }
 StoredTensor to_store(const IntTensor& tensor) { return stored_as(tensor, Dtype::kI32); }
 
-void write_safetensors(const PathAt& path, const StoredTensors& tensors, const Metadata& metadata) {
+void write_safetensors(const PathAt& path, const StoredTensors& tensors, const Metadata& metadata,
+                       const std::function<void(const std::string& name)>& before) {
   json header = json::object();
   if (!metadata.empty()) header[kMetadataKey] = metadata;
-  std::vector<std::span<const std::byte>> pieces(2);  // the header's length, the header
   size_t offset = 0;
   for (const auto& [name, tensor] : tensors) {
     if (name == kMetadataKey || byte_count(tensor.shape) != tensor.bytes.size())
@@ -159,7 +159,6 @@ void write_safetensors(const PathAt& path, const StoredTensors& tensors, const M
     header[name] = {{"dtype", dtype_name(tensor.dtype)},
                     {"shape", tensor.shape},
                     {"data_offsets", {offset, end}}};
-    pieces.push_back(tensor.bytes);
     offset = end;
   }
   std::string text = header.dump();
@@ -167,9 +166,14 @@ void write_safetensors(const PathAt& path, const StoredTensors& tensors, const M
       (kLengthBytes + text.size() + kDataAlignment - 1) / kDataAlignment * kDataAlignment;
   text.resize(data_start - kLengthBytes, ' ');
   const uint64_t length = text.size();
-  pieces[0] = std::as_bytes(std::span(&length, 1));
-  pieces[1] = std::as_bytes(std::span(text));
-  write_file_atomically(path, pieces);
+  write_file_atomically(path, [&](const WritePiece& write) {
+    write(std::as_bytes(std::span(&length, 1)));
+    write(std::as_bytes(std::span(text)));
+    for (const auto& [name, tensor] : tensors) {
+      if (before) before(name);
+      write(tensor.bytes);
+    }
+  });
 }
 
 SafetensorsFile::SafetensorsFile(const PathAt& path)

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -37,9 +38,11 @@ using StoredTensors = std::map<std::string, StoredTensor, std::less<>>;
 using Metadata = std::map<std::string, std::string, std::less<>>;
 
 /// Writes tensors in the order of their names, directly from their memory, atomically (see
-/// atomic_file.h). The data starts at a multiple of 64 bytes.
+/// atomic_file.h). The data starts at a multiple of 64 bytes. before: called before the bytes of
+/// each tensor are read from memory, for tensors whose values come there only then.
 void write_safetensors(const PathAt& path, const StoredTensors& tensors,
-                       const Metadata& metadata = {});
+                       const Metadata& metadata = {},
+                       const std::function<void(const std::string& name)>& before = {});
 
 /// A tensor's entry in the header.
 struct TensorEntry {

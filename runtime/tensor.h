@@ -109,6 +109,10 @@ class TensorView {
 using Tensor = TensorView<float>;
 using IntTensor = TensorView<int32_t>;
 
+/// Returns the elements of a contiguous tensor.
+inline std::span<float> contiguous_span(const Tensor& tensor) {
+  return {tensor.data(), static_cast<size_t>(tensor.count())};
+}
 /// Sets every element to zero. Rows may be strided.
 void set_zero(const Tensor& tensor);
 /// Copies every element to a tensor of the same shape. Rows may be strided.

@@ -280,11 +280,18 @@ void check_writable(const PathAt& path) {
 }
 
 void write_file_atomically(const PathAt& path, std::span<const std::span<const std::byte>> pieces) {
+  write_file_atomically(path, [&](const WritePiece& write) {
+    for (const std::span<const std::byte> piece : pieces) write(piece);
+  });
+}
+
+void write_file_atomically(const PathAt& path,
+                           const std::function<void(const WritePiece& write)>& write_all) {
   const auto [target, partial] = FilePlaces(path);
   try {
     {
       const FileDescriptor file("write", partial, O_WRONLY | O_CREAT | O_TRUNC, path.shown());
-      for (std::span<const std::byte> piece : pieces) file.write(piece);
+      write_all([&](std::span<const std::byte> piece) { file.write(piece); });
       file.flush();
     }
     rename_file(partial, target);

@@ -51,6 +51,10 @@ void check_writable(const PathAt& path);
 /// after a crash or a power cut. On failure the old content stays and the temporary file is
 /// removed. Links are followed.
 void write_file_atomically(const PathAt& path, std::span<const std::span<const std::byte>> pieces);
+/// The same for pieces that are not all there at once: `write_all` calls write(piece) for each.
+using WritePiece = std::function<void(std::span<const std::byte> piece)>;
+void write_file_atomically(const PathAt& path,
+                           const std::function<void(const WritePiece& write)>& write_all);
 void write_file_atomically(const PathAt& path, std::string_view text);
 
 /// The same for a directory of files. `fill` gets an empty directory, `<path>.partial-<token>`, and

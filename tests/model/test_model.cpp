@@ -627,6 +627,36 @@ TEST(Model, GradientsAddUp) {
   for (const Config& config : all_switches()) check_sum(config);
 }
 
+/// What the backward pass leaves behind is complete: it does not change any more.
+void check_backward_order(const Config& config) {
+  Setting s(config, 5, 3);
+  const auto order = backward_order(s.parameters.table());
+  std::vector<int> covered(static_cast<size_t>(s.parameters.gradients().count()));
+  for (const auto& [begin, end] : order)
+    for (int i = begin; i < end; ++i) ++covered[static_cast<size_t>(i)];
+  EXPECT_EQ(std::ranges::count(covered, 1), std::ssize(covered));
+
+  std::vector<std::vector<float>> when_left;
+  s.model(Model::Mode::kTraining).loss_and_gradients(s.ids(), s.targets(), {}, 1, [&](int layer) {
+    const auto [begin, end] = order[when_left.size()];
+    when_left.push_back(copy(s.parameters.gradients().rows(begin, end)));
+    EXPECT_EQ(layer, config.layers - std::ssize(when_left));
+    const Tensor norm = s.parameters.gradient(block_prefix(layer) + "norm1.weight");
+    const auto place = norm.data() - s.parameters.gradients().data();
+    EXPECT_LE(begin, place);
+    EXPECT_LE(place + norm.count(), end);
+  });
+  ASSERT_EQ(std::ssize(when_left), config.layers);
+  for (size_t i = 0; i < when_left.size(); ++i) {
+    const auto [begin, end] = order[i];
+    EXPECT_EQ(copy(s.parameters.gradients().rows(begin, end)), when_left[i]) << i;
+  }
+}
+
+TEST(Model, BackwardOrderIsThatOfTheBackwardPass) {
+  for (const Config& config : all_switches()) check_backward_order(config);
+}
+
 TEST(Model, UnusedProjectionsHaveNoGradient) {
   Setting s(small_config(), 5, 3);
   s.model(Model::Mode::kTraining).loss_and_gradients(s.ids(), s.targets(), {});
@@ -1035,9 +1065,9 @@ TEST(Configuration, ImpossibleValuesNameTheField) {
 
 /// Fields with a value that is possible and not their default.
 const std::map<std::string, nlohmann::json> kOtherValues = {
-    {"vocab_size", 100},   {"dim", 64},          {"layers", 3},      {"heads", 2},
-    {"max_seq", 64},       {"hem", false},       {"mem_slots", 64},  {"dpg", true},
-    {"dpg_rank", 8},       {"uboo", true},       {"lambda_p", 0.5f}, {"chunk_size", 8},
+    {"vocab_size", 100},   {"dim", 64},           {"layers", 3},      {"heads", 2},
+    {"max_seq", 64},       {"hem", false},        {"mem_slots", 64},  {"dpg", true},
+    {"dpg_rank", 8},       {"uboo", true},        {"lambda_p", 0.5f}, {"chunk_size", 8},
     {"carry_state", true}, {"memory", "learned"}, {"gates", "spread"}};
 
 TEST(Configuration, RefusesAFieldThatTheArchitectureDoesNotRead) {

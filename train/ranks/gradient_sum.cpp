@@ -26,10 +26,6 @@ void add(const float* other, float* into, int64_t count) {
   });
 }
 
-std::span<float> values(const Tensor& tensor) {
-  return {tensor.data(), static_cast<size_t>(tensor.count())};
-}
-
 }  // namespace
 
 GradientSum::Order GradientSum::parse_order(std::string_view name) {
@@ -52,7 +48,7 @@ GradientSum::GradientSum(const Tensor& gradients, const Chunks& chunks, int part
         "step more parts: the same windows with a smaller --batch and --accumulate {} or more",
         ranks.size(), parts, parts == 1 ? "" : "s", ranks.size());
   for (const auto& [begin, end] : chunks)
-    chunks_.emplace_back().values = values(gradients.rows(begin, end));
+    chunks_.emplace_back().values = contiguous_span(gradients.rows(begin, end));
   if (order == Order::kFast) return;
   nodes_ = nodes_within(parts, mine_);
   int levels = 0;
@@ -83,7 +79,8 @@ void GradientSum::lay_out(Chunk& chunk, Arena& arena) {
   const auto offset = static_cast<size_t>(chunk.values.data() - gradients_.data());
   for (size_t i = 0; i < nodes_.size(); ++i) {
     const std::span<float> sum =
-        i < sums_.size() ? values(sums_[i]).subspan(offset, chunk.values.size()) : chunk.values;
+        i < sums_.size() ? contiguous_span(sums_[i]).subspan(offset, chunk.values.size())
+                         : chunk.values;
     chunk.received.push_back({nodes_[i], slice_in(sum, rank).data()});
     for (int r = 0; r < R; ++r)
       if (r != rank) chunk.sends.push_back({r, slice_in(sum, r)});
@@ -93,7 +90,7 @@ void GradientSum::lay_out(Chunk& chunk, Arena& arena) {
     for (const PartRange& node : nodes_within(parts_, parts_of_rank(parts_, r, R))) {
       const Tensor place = arena.tensor({static_cast<int>(chunk.slice(rank))});
       chunk.received.push_back({node, place.data()});
-      chunk.receives.push_back({r, values(place)});
+      chunk.receives.push_back({r, contiguous_span(place)});
     }
   }
 }

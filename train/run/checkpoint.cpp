@@ -28,7 +28,8 @@ using nlohmann::json;
 constexpr int kFormat = 2;  // format 1 had no progress
 constexpr const char* kStateFile = "state.json";
 constexpr const char* kMomentsFile = "optimizer.safetensors";
-constexpr const char* kCarried = "carried";  // a tensor; names of moments have a dot
+constexpr const char *kFirst = "m.", *kSecond = "v.";  // prefixes; all first ones come first
+constexpr const char* kCarried = "carried";            // a tensor; names of moments have a dot
 constexpr const char* kConfigFile = "config.json";
 constexpr const char* kWeightsFile = "model.safetensors";
 
@@ -280,17 +281,29 @@ bool is_checkpoint_file(const std::string& name) {
 
 void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer& tokenizer,
                      const Parameters& parameters, const RunState& state, const Tensor& carried) {
+  save_checkpoint(folder, config, tokenizer, parameters, state, carried,
+                  {parameters.first_moments(), parameters.second_moments()});
+}
+
+void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer& tokenizer,
+                     const Parameters& parameters, const RunState& state, const Tensor& carried,
+                     const MomentArrays& moments) {
   write_directory_atomically(folder, [&](const PathAt& partial) {
     write_file_atomically(partial / kConfigFile, to_json(config).dump(2) + "\n");
     tokenizer.save(partial / tokenizer.file_name());
     const bool averages = parameters.has_average();
     write_safetensors(partial / kWeightsFile,
                       stored(parameters, averages ? parameters.average() : parameters.weights()));
-    StoredTensors moments = stored(parameters, parameters.first_moments(), "m.");
-    moments.merge(stored(parameters, parameters.second_moments(), "v."));
-    if (averages) moments.merge(stored(parameters, parameters.weights(), "w."));
-    if (!is_null(carried)) moments[kCarried] = to_store(carried);
-    write_safetensors(partial / kMomentsFile, moments);
+    StoredTensors tensors = stored(parameters, moments.first, kFirst);
+    tensors.merge(stored(parameters, moments.second, kSecond));
+    if (averages) tensors.merge(stored(parameters, parameters.weights(), "w."));
+    if (!is_null(carried)) tensors[kCarried] = to_store(carried);
+    int fetched = 0;
+    write_safetensors(partial / kMomentsFile, tensors, {}, [&](const std::string& name) {
+      const int which = name.starts_with(kFirst) ? 1 : name.starts_with(kSecond) ? 2 : fetched;
+      if (moments.exchange && which > fetched) moments.exchange(which);
+      fetched = which;
+    });
 
     json files;
     for (const std::string& name : files_with(tokenizer.file_name(), true)) {
@@ -352,19 +365,27 @@ void Checkpoint::read_weights(Parameters& parameters) const {
 }
 
 void Checkpoint::read_moments(Parameters& parameters, const Tensor& carried) const {
+  read_moments(parameters, carried, {parameters.first_moments(), parameters.second_moments()});
+}
+
+void Checkpoint::read_moments(Parameters& parameters, const Tensor& carried,
+                              const MomentArrays& moments) const {
   if (!moments_) fail("{}: the checkpoint {}", folder.string(), kWithoutMoments);
   parameters.start_average();
-  TensorPlaces places;
+  TensorPlaces places, second;
   for (const Parameter& parameter : parameters.table()) {
-    places.emplace_back("m." + parameter.name,
-                        parameters.view(parameters.first_moments(), parameter));
-    places.emplace_back("v." + parameter.name,
-                        parameters.view(parameters.second_moments(), parameter));
+    places.emplace_back(kFirst + parameter.name, parameters.view(moments.first, parameter));
+    (moments.exchange ? second : places)
+        .emplace_back(kSecond + parameter.name, parameters.view(moments.second, parameter));
     if (parameters.has_average())
       places.emplace_back("w." + parameter.name, parameters.weight(parameter.name));
   }
   if (!is_null(carried)) places.emplace_back(kCarried, carried);
   moments_->read(places);
+  if (!moments.exchange) return;
+  moments.exchange(1);
+  moments_->read(second);
+  moments.exchange(2);
 }
 
 std::string Checkpoint::describe_weights() const {

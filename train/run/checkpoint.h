@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -29,9 +30,22 @@ bool is_checkpoint_file(const std::string& name);
 /// Returns whether a folder is a checkpoint. Its name does not matter.
 bool is_checkpoint(const PathAt& folder);
 
+/// Where the optimizer's moments of all parameters are in memory while a checkpoint is written or
+/// read: flat arrays in the layout of Parameters.
+struct MomentArrays {
+  Tensor first, second;
+  /// Not empty: both are the same memory. Called with 1 before the first moments are written or
+  /// when they have been read, and then with 2 for the second ones.
+  std::function<void(int which)> exchange = {};
+};
+
 /// Writes a checkpoint atomically: all of it or nothing. Foreign files in an older checkpoint of
 /// the same name are kept in the new one. `carried`: the recurrent states of the streams,
 /// [L][streams][state_width]; a null tensor: none.
+void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer& tokenizer,
+                     const Parameters& parameters, const RunState& state, const Tensor& carried,
+                     const MomentArrays& moments);
+/// The same with the moments of `parameters`.
 void save_checkpoint(const PathAt& folder, const Config& config, const Tokenizer& tokenizer,
                      const Parameters& parameters, const RunState& state,
                      const Tensor& carried = {});
@@ -83,6 +97,9 @@ struct Checkpoint {
   /// read_weights, and the recurrent states of a run with --carry unless `carried` is null. If the
   /// weights are averaged, those that were read are the average, and the others are read now.
   /// Throws an Error if there are no moments.
+  void read_moments(Parameters& parameters, const Tensor& carried,
+                    const MomentArrays& moments) const;
+  /// The same to the moments of `parameters`.
   void read_moments(Parameters& parameters, const Tensor& carried = {}) const;
   /// Tokens of a training window; 0: unknown.
   int trained_window() const { return state.progress ? state.progress->options.sequence : 0; }

@@ -314,8 +314,9 @@ std::vector<std::string> RunFolder::go_back_to(const Checkpoint& checkpoint) {
 }
 
 void RunFolder::save(const std::string& name, const Config& config, const Tokenizer& tokenizer,
-                     const Parameters& parameters, const RunState& state, const Tensor& carried) {
-  save_checkpoint(*this / name, config, tokenizer, parameters, state, carried);
+                     const Parameters& parameters, const RunState& state, const Tensor& carried,
+                     const MomentArrays& moments) {
+  save_checkpoint(*this / name, config, tokenizer, parameters, state, carried, moments);
   if (name != kBest) write_file_atomically(*this / kLatestFile, name + "\n");
 }
 

@@ -72,7 +72,8 @@ class RunFolder {
   /// Saves a checkpoint under a name, see save_checkpoint(). Unless it is the best model, also
   /// writes the name to `latest`.
   void save(const std::string& name, const Config& config, const Tokenizer& tokenizer,
-            const Parameters& parameters, const RunState& state, const Tensor& carried);
+            const Parameters& parameters, const RunState& state, const Tensor& carried,
+            const MomentArrays& moments);
   /// Removes all but the newest `keep` step checkpoints. Keeps those that contain foreign files.
   void remove_old(int keep);
 

@@ -75,6 +75,12 @@ void obey(Ranks& ranks) {
         case Command::kMeasure:
           trainer->measure();
           break;
+        case Command::kGatherMoments:
+          trainer->gather_moments(0);  // the leader says which
+          break;
+        case Command::kScatterMoments:
+          trainer->scatter_moments(0);
+          break;
         case Command::kEnd:
           return;
       }

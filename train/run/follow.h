@@ -10,8 +10,8 @@
 namespace mmrec {
 
 /// What the leader tells the other ranks to do with their trainers: to make one, to take over the
-/// leader's parameters, a step, a validation, and to end.
-enum class Command : int { kMake, kShare, kStep, kMeasure, kEnd };
+/// leader's parameters, a step, a validation, to give or take moments, and to end.
+enum class Command : int { kMake, kShare, kStep, kMeasure, kGatherMoments, kScatterMoments, kEnd };
 
 /// Computes what the leader commands, until it ends. The leader runs train() meanwhile, whose
 /// trainer gives the commands.

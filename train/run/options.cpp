@@ -157,6 +157,9 @@ std::span<const TrainOption> train_option_table() {
        "how ranks add their gradients; tree: the same weights with any number of ranks; fast: in "
        "the order that MPI likes best",
        kAny, kIsFixed},
+      {"shard-optimizer", &O::shard_optimizer,
+       "each rank keeps the optimizer's moments of its part of the parameters, takes the steps of "
+       "that part and gives the new weights to the others: less memory a rank, the same weights"},
       {"recompute", &O::recompute,
        "compute each block's activations again in the backward pass: less memory, more time, the "
        "same weights"},

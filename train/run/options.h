@@ -41,10 +41,11 @@ struct TrainOptions {
   int epochs = 3;
   int64_t steps = 0;  ///< of the whole run; 0: computed from the epochs
   int batch = 2, sequence = 256;
-  int accumulate = 1;      ///< batches per step, its parts
+  int accumulate = 1;              ///< batches per step, its parts
+  bool shard_optimizer = false;    ///< each rank has a part of the moments
   std::string allreduce = "tree";  ///< order in which ranks add gradients; see GradientSum::Order
-  bool recompute = false;  ///< see Model::Mode::kRecomputing
-  int carry = 1;           ///< consecutive windows that a state is handed through; see BatchOrder
+  bool recompute = false;          ///< see Model::Mode::kRecomputing
+  int carry = 1;  ///< consecutive windows that a state is handed through; see BatchOrder
   OptimizerSettings optimizer;
   std::string minimum_rate = "0.1x";  ///< see parse_minimum_rate
   int64_t warmup = kAuto;             ///< steps; kAuto: see warmup_steps()

@@ -346,11 +346,12 @@ std::string RecordedRun::advised(std::string_view problem) const {
 void RecordedRun::save(const std::string& name) {
   const Parameters& parameters = trainer_.parameters();
   // Finite gradients can give weights or moments beyond a float's range; never save those.
-  for (const Tensor& flat :
-       {parameters.weights(), parameters.first_moments(), parameters.second_moments()})
+  const auto check = [&](const Tensor& flat) {
     if (const std::string bad = first_non_finite(parameters, flat); !bad.empty())
-      fail("step {}: {} or its moments are not finite and are not saved. {}. A lower --lr helps.",
-           steps_taken(), bad, last_checkpoint());
+      fail("step {}: {} or its moments are not finite and are not saved: a lower --lr helps",
+           steps_taken(), bad);
+  };
+  MomentArrays moments = trainer_.moments_to_save();
   RunState state = trainer_.state();
   state.run = folder_.id();
   state.progress->options = to_save(options());
@@ -358,8 +359,16 @@ void RecordedRun::save(const std::string& name) {
   with_advice([&] {
     metrics_.flush();
     if (events_) events_->flush();
+    check(parameters.weights());
+    if (moments.exchange)
+      moments.exchange = [&, gather = moments.exchange](int which) {
+        gather(which);
+        check(moments.first);
+      };
+    else
+      for (const Tensor& flat : {moments.first, moments.second}) check(flat);
     folder_.save(name, trainer_.config(), trainer_.tokenizer(), parameters, state,
-                 trainer_.carried());
+                 trainer_.carried(), moments);
   });
   last_saved_ = (folder_.path() / name).string();
   if (name != RunFolder::kBest) saved_step_ = state.step;

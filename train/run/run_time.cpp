@@ -21,7 +21,8 @@ double seconds_of_save(Trainer& trainer, const std::filesystem::path& out) {
   const DirectoryLock lock = make_locked_directory(trial);
   const Stopwatch time;
   save_checkpoint(trial / RunFolder::kFinal, trainer.config(), trainer.tokenizer(),
-                  trainer.parameters(), trainer.state(), trainer.carried());
+                  trainer.parameters(), trainer.state(), trainer.carried(),
+                  trainer.moments_to_save());
   const double seconds = time.seconds();
   remove_tree(trial);
   return seconds;

@@ -174,7 +174,7 @@ std::string read_parameters(const RunStart& start, Trainer& trainer) {
   start.checkpoint->read_weights(parameters);
   std::ranges::copy(drawn, added.data());
   if (start.resumes())
-    start.checkpoint->read_moments(parameters, trainer.carried());
+    start.checkpoint->read_moments(parameters, trainer.carried(), trainer.moments_to_read());
   else
     parameters.start_average();
   return "";

@@ -42,6 +42,13 @@ LearningRate rate_of(const TrainOptions& options, int steps_per_epoch, int64_t b
           .steps = steps};
 }
 
+/// Returns a rank's part of the optimizer's work.
+Parameters::Range share_of(int rank, const std::vector<int64_t>& shares) {
+  if (shares.size() == 2) return Parameters::kAll;
+  const auto r = static_cast<size_t>(rank);
+  return {static_cast<int>(shares[r]), static_cast<int>(shares[r + 1])};
+}
+
 }  // namespace
 
 Trainer::Trainer(const TrainOptions& options, RunData data, int64_t begin, Ranks& ranks)
@@ -57,8 +64,12 @@ Trainer::Trainer(const TrainOptions& options, RunData data, int64_t begin, Ranks
       order_(windows_.count(), options.batch * options.accumulate, options.seed, options.carry),
       begin_(begin),
       rate_(rate_of(options, order_.steps_per_epoch(), begin)),
-      parameters_(options.config, options.optimizer.average > 0 ? Parameters::Arrays::kAveraged
-                                                                : Parameters::Arrays::kTrained),
+      shares_(optimizer_shares(parameter_table(options.config), options.optimizer.algorithm,
+                               options.shard_optimizer ? ranks.size() : 1)),
+      parameters_(options.config,
+                  options.optimizer.average > 0 ? Parameters::Arrays::kAveraged
+                                                : Parameters::Arrays::kTrained,
+                  share_of(ranks.rank(), shares_)),
       training_step_(options.config, vocabulary_, parameters_, windows_,
                      {.batch = options.batch,
                       .accumulate = options.accumulate,
@@ -90,14 +101,54 @@ void Trainer::share() {
   if (!ranks_.are_many()) return;
   lead(Command::kShare);
   const Context::Use use(context_);
-  for (const Tensor& flat :
-       {parameters_.weights(), parameters_.first_moments(), parameters_.second_moments(),
-        parameters_.average(), training_step_.states()})
-    if (flat.data())
-      ranks_.broadcast(
-          std::as_writable_bytes(std::span(flat.data(), static_cast<size_t>(flat.count()))));
+  const auto moments = [&](int which) {
+    return shards_optimizer() ? Tensor() : own_moments(which);  // see scatter_moments()
+  };
+  for (const Tensor& flat : {parameters_.weights(), moments(1), moments(2), parameters_.average(),
+                             training_step_.states()})
+    if (flat.data()) ranks_.broadcast(std::as_writable_bytes(contiguous_span(flat)));
   state_.step = ranks_.broadcast_value(state_.step);
   ranks_.expect_answers();
+}
+
+const Tensor& Trainer::own_moments(int which) const {
+  return which == 1 ? parameters_.first_moments() : parameters_.second_moments();
+}
+
+MomentArrays Trainer::moments(void (Trainer::*exchange)(int which)) {
+  if (!shards_optimizer()) return {own_moments(1), own_moments(2)};
+  return {parameters_.gradients(), parameters_.gradients(),
+          [this, exchange](int which) { (this->*exchange)(which); }};
+}
+MomentArrays Trainer::moments_to_save() { return moments(&Trainer::gather_moments); }
+MomentArrays Trainer::moments_to_read() { return moments(&Trainer::scatter_moments); }
+
+std::vector<Ranks::Transfer> Trainer::moments_to_move(const Tensor& own) const {
+  if (!ranks_.leads()) return {{0, contiguous_span(own)}};
+  std::vector<Ranks::Transfer> of_others;
+  for (int rank = 1; rank < ranks_.size(); ++rank) {
+    const auto [begin, end] = share_of(rank, shares_);
+    of_others.push_back({rank, contiguous_span(parameters_.gradients().rows(begin, end))});
+  }
+  return of_others;
+}
+
+void Trainer::gather_moments(int which) {
+  lead(Command::kGatherMoments);
+  const Tensor& own = own_moments(ranks_.broadcast_value(which));
+  const std::vector<Ranks::Transfer> moved = moments_to_move(own);
+  if (!ranks_.leads()) return ranks_.finish(*ranks_.exchange(moved, {}));
+  copy_values(own, parameters_.gradients().rows(0, own.size(0)));
+  ranks_.finish(*ranks_.exchange({}, moved));
+}
+
+void Trainer::scatter_moments(int which) {
+  lead(Command::kScatterMoments);
+  const Tensor& own = own_moments(ranks_.broadcast_value(which));
+  const std::vector<Ranks::Transfer> moved = moments_to_move(own);
+  if (!ranks_.leads()) return ranks_.finish(*ranks_.exchange({}, moved));
+  copy_values(parameters_.gradients().rows(0, own.size(0)), own);
+  ranks_.finish(*ranks_.exchange(moved, {}));
 }
 
 void Trainer::restore(const RunState& state) {
@@ -121,9 +172,13 @@ MetricsRow Trainer::step() {
     return training_step_.run(number, batch);
   }();
   const double rate = rate_.at(number - begin_);
-  const double norm = sum.is_finite()
-                          ? optimizer_step(parameters_, options_.optimizer, rate, number - begin_)
-                          : MetricsRow::kNone;
+  const auto share_weights = [this] {
+    if (shards_optimizer())
+      ranks_.finish(*ranks_.share(contiguous_span(parameters_.weights()), shares_));
+  };
+  const double norm = sum.is_finite() ? optimizer_step(parameters_, options_.optimizer, rate,
+                                                       number - begin_, share_weights)
+                                      : MetricsRow::kNone;
   const MetricsRow row{
       .step = number,
       .epoch = batch.epoch,

@@ -13,6 +13,7 @@
 #include "train/data/windows.h"
 #include "train/infer/evaluation.h"
 #include "train/ranks/ranks.h"
+#include "train/run/checkpoint.h"
 #include "train/run/data.h"
 #include "train/run/follow.h"
 #include "train/run/learning_rate.h"
@@ -115,6 +116,16 @@ class Trainer {
   /// Gives parameters, carried states and the step of the leader to the other ranks' trainers. The
   /// leader calls it when it has changed them from outside; the others from follow().
   void share();
+  /// The moments of all parameters, for save_checkpoint(). With a sharded optimizer they come from
+  /// the other ranks into the gradients' memory: until the next step, first moments, then second.
+  MomentArrays moments_to_save();
+  /// The same for Checkpoint::read_moments(): each rank gets its part.
+  MomentArrays moments_to_read();
+  /// Move the first moments (which = 1) or the second ones (2) of all ranks to the leader's
+  /// gradients, or back. The leader's calls are those of MomentArrays; the others call them from
+  /// follow().
+  void gather_moments(int which);
+  void scatter_moments(int which);
   /// Continues from the state of a run on the same data. The caller copies weights and moments to
   /// parameters(), and the carried states to carried(). The options stay those of the constructor;
   /// no work is marked as unfinished.
@@ -123,6 +134,12 @@ class Trainer {
  private:
   TrainingProgress& progress() { return *state_.progress; }
   void lead(Command command);
+  bool shards_optimizer() const { return shares_.size() > 2; }
+  MomentArrays moments(void (Trainer::*exchange)(int which));
+  /// This rank's part of the first or second moments.
+  const Tensor& own_moments(int which) const;
+  /// Of the leader: the others' parts, in its gradients; of another rank: its own part.
+  std::vector<Ranks::Transfer> moments_to_move(const Tensor& own) const;
   /// Runs a validation or sample after a step, with the averaged weights if there are any. The
   /// state marks it as unfinished until it is done.
   template <class Body>
@@ -138,6 +155,7 @@ class Trainer {
   BatchOrder order_;
   int64_t begin_;
   LearningRate rate_;
+  std::vector<int64_t> shares_;  // of the ranks in the optimizer's work; one: each does all of it
   Parameters parameters_;
   TrainingStep training_step_;
   std::optional<Evaluation> evaluation_;

@@ -129,12 +129,22 @@ TEST_F(Ranks, GiveTheSameWeightsWithCarriedStates) {
   expect_same_as_one_process({"--carry", "4", "--optimizer", "muon", "--average", "0.9"});
 }
 
+TEST_F(Ranks, GiveTheSameWeightsWithTheOptimizerSharded) {
+  expect_same_as_one_process(
+      {"--shard-optimizer", "--optimizer", "muon", "--average", "0.9", "--save-every", "4"});
+}
+
 TEST_F(Ranks, ResumeWithAnotherNumber) {
   ASSERT_EQ(train(0, 2, new_run("one", 12)), 0) << errors();
-  ASSERT_EQ(train(2, 1, new_run("changed", 12, {"--until", "4"})), 0) << errors();
-  ASSERT_EQ(train(0, 1, resumed_run("changed", {"--until", "7"})), 0) << errors();
-  ASSERT_EQ(train(4, 1, resumed_run("changed")), 0) << errors();
-  EXPECT_TRUE(weights("changed") == weights("one"));
+  for (const Arguments& more : {Arguments{}, {"--shard-optimizer"}}) {
+    const std::string out = more.empty() ? "changed" : "sharded";
+    Arguments until = more;
+    until.insert(until.end(), {"--until", "4"});
+    ASSERT_EQ(train(2, 1, new_run(out, 12, until)), 0) << errors();
+    ASSERT_EQ(train(0, 1, resumed_run(out, {"--until", "7"})), 0) << errors();
+    ASSERT_EQ(train(4, 1, resumed_run(out)), 0) << errors();
+    EXPECT_TRUE(weights(out) == weights("one"));
+  }
 }
 
 TEST_F(Ranks, AddFastToNearlyTheSame) {

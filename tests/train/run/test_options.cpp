@@ -35,6 +35,7 @@ TrainOptions all_changed() {
   options.optimizer.average = 0.5f;
   options.optimizer.algorithm = "muon";
   options.allreduce = "fast";
+  options.shard_optimizer = true;
   options.recipe = "text";
   options.tokenizer = "bytes";
   options.until = "7";

@@ -255,6 +255,51 @@ TEST(OptimizerStep, MuonStepsEachHiddenMatrix) {
   EXPECT_EQ(values(parameters.second_moments()), values(by_hand.second_moments()));
 }
 
+// Processes that share the work take the same steps as one that does all of it.
+TEST(OptimizerStep, IsTheSameInShares) {
+  Config config = small_config(19);
+  config.memory = "learned";
+  for (const char* algorithm : {"adamw", "muon"})
+    for (const int count : {1, 2, 3, 7}) {
+      SCOPED_TRACE(testing::Message() << algorithm << ", " << count << " shares");
+      const OptimizerSettings settings{.algorithm = algorithm, .average = 0.9f};
+      Parameters whole(config, Parameters::Arrays::kAveraged);
+      const std::vector<int64_t> begins = optimizer_shares(whole.table(), algorithm, count);
+      ASSERT_EQ(std::ssize(begins), count + 1);
+      EXPECT_EQ(begins.back(), whole.weights().count());
+      std::vector<Parameters> shares;
+      for (size_t i = 0; i + 1 < begins.size(); ++i) {
+        const Parameters::Range range = {static_cast<int>(begins[i]),
+                                         static_cast<int>(begins[i + 1])};
+        shares.emplace_back(config, Parameters::Arrays::kAveraged, range);
+        EXPECT_EQ(shares.back().first_moments().count(), range.second - range.first);
+        EXPECT_EQ(shares.back().second_moments().count(), range.second - range.first);
+      }
+      whole.initialise(1);
+      for (Parameters& share : shares) share.initialise(1);
+      Random random;
+      for (int step = 1; step <= 3; ++step) {
+        for (const Parameter& parameter : whole.table())
+          for (float& gradient : contiguous_span(whole.gradient(parameter.name)))
+            gradient = random.uniform(-1, 1);
+        const double norm = optimizer_step(whole, settings, 1e-3, step);
+        for (size_t i = 0; i < shares.size(); ++i) {
+          Parameters& share = shares[i];
+          copy_values(whole.gradients(), share.gradients());
+          const auto get_others = [&] {
+            const auto [begin, end] = share.moments_range();
+            const std::vector<float> own = values(share.weights().rows(begin, end));
+            const std::vector<float> want = values(whole.weights().rows(begin, end));
+            EXPECT_EQ(own, want) << "of share " << i << " after step " << step;
+            copy_values(whole.weights(), share.weights());
+          };
+          EXPECT_EQ(optimizer_step(share, settings, 1e-3, step, get_others), norm);
+          EXPECT_EQ(values(share.average()), values(whole.average()));
+        }
+      }
+    }
+}
+
 // Of 1 + t values, the first steps' average forgets nine tenths of the older ones; later ones keep
 // --average of it.
 TEST(OptimizerStep, AveragesTheWeights) {
