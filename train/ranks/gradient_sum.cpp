@@ -7,6 +7,7 @@
 #include "runtime/flush_denormals.h"
 #include "runtime/threads.h"
 #include "support/error.h"
+#include "support/stopwatch.h"
 
 namespace mmrec {
 
@@ -151,11 +152,14 @@ void GradientSum::complete(int count) {
 
 void GradientSum::finish() {
   if (!ranks_.are_many()) return;
+  const Stopwatch time;
   waits_ = true;
   last_level_ = 0;
   complete(static_cast<int>(chunks_.size()));
   communication_.join();
   waits_ = false;
+  times_.waited += time.seconds();
+  ++times_.steps;
 }
 
 void GradientSum::communicate() {
@@ -164,6 +168,7 @@ void GradientSum::communicate() {
   const auto chunk = [&](int i) -> Chunk& { return chunks_[static_cast<size_t>(i)]; };
   const int count = static_cast<int>(chunks_.size());
   std::optional<Ranks::Wait> wait;
+  Stopwatch under_way;
   for (int begun = 0, added = 0, done = 0; done < count;) {
     const int before = begun + added + done;
     for (; begun < to_send_; ++begun) begin(chunk(begun));
@@ -176,11 +181,14 @@ void GradientSum::communicate() {
       if (!wait) wait.emplace(ranks_);
       wait->pause();
     } else if (begun == done) {
+      times_.under_way += under_way.seconds();
       to_send_.wait(begun);
+      under_way = {};
     } else {
       std::this_thread::sleep_for(kPause);
     }
   }
+  times_.under_way += under_way.seconds();
 }
 
 void GradientSum::begin(Chunk& chunk) {

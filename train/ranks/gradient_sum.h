@@ -53,6 +53,14 @@ class GradientSum {
   /// gradients are of no use. Else the sum of all parts is in them.
   void finish();
 
+  /// Seconds in which sums were under way, and in which this rank only waited for them: the rest is
+  /// hidden behind the backward pass.
+  struct Times {
+    int64_t steps = 0;
+    double under_way = 0, waited = 0;
+  };
+  const Times& times() const { return times_; }
+
   PartRange mine() const { return mine_; }
   size_t bytes() const { return arena_.used(); }
   /// Returns the bytes() of one process alone, for so many gradients: one more array for each level
@@ -104,6 +112,7 @@ class GradientSum {
   std::atomic<int> to_send_ = 0;     // chunks that the other thread may take
   std::atomic<bool> waits_ = false;  // this rank has nothing else to do
   std::thread communication_;
+  Times times_;
 };
 
 }  // namespace mmrec

@@ -395,6 +395,15 @@ void RecordedRun::pause() {
   stop("--until");
 }
 
+std::string rank_times_line(const GradientSum::Times& times) {
+  const auto steps = static_cast<double>(times.steps);
+  return fmt::format(
+      "ranks: adding up the gradients took {:.2f} ms a step, {:.0f} % of it behind the backward "
+      "pass; this rank waited {:.2f} ms a step",
+      1e3 * times.under_way / steps, 100 * (1 - times.waited / times.under_way),
+      1e3 * times.waited / steps);
+}
+
 void RecordedRun::finish() {
   // The run resumed with no step left, from a checkpoint without validation or without its best
   // model.
@@ -419,7 +428,10 @@ void RecordedRun::finish() {
     say(fmt::format("best validation loss {:.4f}, {:.3f} bits a byte (step {}): {}",
                     best.state.validation_loss, trainer_.bits_per_byte(best.state.validation_loss),
                     best.state.step, best.folder.string()));
-  if (options().profile) say(profile_table(time));
+  if (options().profile) {
+    say(profile_table(time));
+    if (ranks_.are_many()) say(rank_times_line(trainer_.rank_times()));
+  }
   best.read_weights(trainer_.parameters());
   trainer_.parameters().start_average();
   print_sample(fmt::format("{}:", kSampleHeading));

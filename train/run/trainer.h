@@ -107,6 +107,9 @@ class Trainer {
   /// Describes model, data and learning rate for people, with warnings.
   std::vector<Note> description() const;
 
+  /// Time that the ranks take to add up gradients.
+  const GradientSum::Times& rank_times() const { return training_step_.rank_times(); }
+
   /// Parameters, carried states and state are all that a checkpoint needs. The caller fills in the
   /// state's run ("") and seconds (0).
   Parameters& parameters() { return parameters_; }

@@ -37,6 +37,7 @@ class TrainingStep {
   /// gradients have changed then.
   LossSum run(int64_t step, const Batch& batch);
 
+  const GradientSum::Times& rank_times() const { return gradient_sum_.times(); }
   bool has_auxiliary_loss() const { return model_.has_auxiliary_loss(); }
   /// Recurrent states of the streams, [L][streams][state_width]. Null without streams.
   const Tensor& states() const { return states_; }
