@@ -3,8 +3,9 @@
 # the schedule tables; generators/program/main.cpp describes the programs.
 #
 #   mmrec_kernels(<target> <objects>)
-#     <target>   links all kernels. Its include folder has kernels.inc, X-macro lists of the
-#                   instances and of the tables' rows, from which dispatch is built.
+#     <target>   links all kernels. For each target in MMREC_TARGET there is a folder, named by its
+#                   ISA tier, with kernels.inc: X-macro lists of the instances and of the tables'
+#                   rows, from which dispatch is built.
 #     <objects>  has the object files of the generators, for programs that compile kernels.
 
 set(MMREC_SCHEDULE "" CACHE STRING
@@ -16,7 +17,7 @@ set(MMREC_SCHEDULE_DIR "$ENV{MMREC_SCHEDULE_DIR}" CACHE PATH
 
 # Writes the file that generators/registry/build_description.h reads: the target, and the tables in
 # order of precedence.
-function(mmrec_write_build_description file)
+function(mmrec_write_build_description file mmrec_target isa)
   set(schedules ${PROJECT_SOURCE_DIR}/generators/schedules)
   set(features no_runtime)
   if (NOT MMREC_KERNEL_ASSERTS)
@@ -43,20 +44,17 @@ function(mmrec_write_build_description file)
       list(APPEND tables ${found})
     endforeach ()
   endif ()
-  set(lines "target ${MMREC_TARGET}-${features}\nhalide ${Halide_VERSION}\nisa ${MMREC_ISA}\n")
+  set(lines "target ${mmrec_target}-${features}\nhalide ${Halide_VERSION}\nisa ${isa}\n")
   string(APPEND lines "cpu ${MMREC_CPU}\nmicroarchitecture ${MMREC_MICROARCHITECTURE}\n")
   foreach (table IN LISTS tables)
     string(APPEND lines "${kind} ${table}\n")
   endforeach ()
   file(CONFIGURE OUTPUT ${file} CONTENT "@lines@" @ONLY)
   set(mmrec_tables ${tables} PARENT_SCOPE)
-  set(mmrec_kernel_target ${MMREC_TARGET}-${features} PARENT_SCOPE)
+  set(mmrec_kernel_target ${mmrec_target}-${features} PARENT_SCOPE)
 endfunction()
 
 function(mmrec_kernels target generator_objects)
-  set(description ${CMAKE_CURRENT_BINARY_DIR}/build.txt)
-  mmrec_write_build_description(${description})
-
   # Code that all generator programs share. It compiles support/ and registry/ a second time,
   # because generators are built without sanitizers.
   set(support ${PROJECT_SOURCE_DIR}/support)
@@ -73,9 +71,7 @@ function(mmrec_kernels target generator_objects)
   # parsing Halide.h takes longer than any file here
   target_precompile_headers(mmrec_generator_program PRIVATE <Halide.h>)
 
-  set(archives "")
   set(objects "")
-  set(includes "")
   file(GLOB sources CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} */*_generator.cpp)
   list(TRANSFORM sources REPLACE "/.*" "" OUTPUT_VARIABLE ops)
   list(REMOVE_DUPLICATES ops)
@@ -87,18 +83,32 @@ function(mmrec_kernels target generator_objects)
     target_precompile_headers(${op}_generator REUSE_FROM mmrec_generator_program)
     set(folder ${CMAKE_CURRENT_BINARY_DIR}/${op})
     set_target_properties(${op}_generator PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${folder})
-    add_custom_command(OUTPUT ${folder}/kernels.a ${folder}/kernels.inc
-      COMMAND ${op}_generator --emit ${description} ${folder}
-      DEPENDS ${op}_generator ${description} ${mmrec_tables}
-      COMMENT "Emitting the kernels of ${op}" VERBATIM)
-    add_custom_target(${op}_kernels DEPENDS ${folder}/kernels.a ${folder}/kernels.inc)
-    list(APPEND archives ${folder}/kernels.a)
     list(APPEND objects $<TARGET_OBJECTS:${op}_generator>)
-    string(APPEND includes "#include \"${folder}/kernels.inc\"\n")
   endforeach ()
-  file(CONFIGURE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/include/kernels.inc CONTENT "@includes@" @ONLY)
-  list(TRANSFORM archives REPLACE "kernels.a$" "kernels.inc" OUTPUT_VARIABLE lists)
 
+  set(archives "")
+  set(lists "")
+  set(kernel_targets "")
+  foreach (mmrec_target isa IN ZIP_LISTS MMREC_TARGET MMREC_ISA)
+    set(description ${CMAKE_CURRENT_BINARY_DIR}/${isa}/build.txt)
+    mmrec_write_build_description(${description} ${mmrec_target} ${isa})
+    list(APPEND kernel_targets ${mmrec_kernel_target})
+    set(includes "")
+    foreach (op IN LISTS ops)
+      set(folder ${CMAKE_CURRENT_BINARY_DIR}/${isa}/${op})
+      add_custom_command(OUTPUT ${folder}/kernels.a ${folder}/kernels.inc
+        COMMAND ${op}_generator --emit ${description} ${folder}
+        DEPENDS ${op}_generator ${description} ${mmrec_tables}
+        COMMENT "Emitting the kernels of ${op} for ${isa}" VERBATIM)
+      add_custom_target(${op}_kernels_${isa} DEPENDS ${folder}/kernels.a ${folder}/kernels.inc)
+      list(APPEND archives ${folder}/kernels.a)
+      list(APPEND lists ${folder}/kernels.inc)
+      string(APPEND includes "#include \"${folder}/kernels.inc\"\n")
+    endforeach ()
+    file(CONFIGURE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/${isa}/kernels.inc CONTENT "@includes@" @ONLY)
+  endforeach ()
+
+  # the last target is the most modest one: `description` is its
   list(GET ops 0 any)
   set(halide_runtime ${CMAKE_CURRENT_BINARY_DIR}/halide_runtime.o)
   add_custom_command(OUTPUT ${halide_runtime}
@@ -110,8 +120,8 @@ function(mmrec_kernels target generator_objects)
   add_library(${target} INTERFACE)
   # the file that includes the lists depends on them
   set_property(TARGET ${target} PROPERTY kernel_lists ${lists})
-  set_property(TARGET ${target} PROPERTY kernel_target ${mmrec_kernel_target})  # with all features
-  target_include_directories(${target} INTERFACE ${CMAKE_CURRENT_BINARY_DIR}/include)
+  set_property(TARGET ${target} PROPERTY kernel_targets ${kernel_targets})  # with all features
+  set_property(TARGET ${target} PROPERTY kernel_folder ${CMAKE_CURRENT_BINARY_DIR})
   target_link_libraries(${target} INTERFACE ${archives} mmrec_stream_store mmrec_halide_runtime
     Halide::Runtime)
   add_library(${generator_objects} INTERFACE)

@@ -1,11 +1,16 @@
-// host_target [TARGET]: prints four fields separated by semicolons: TARGET (default: this machine's
-// Halide target), its ISA tier, this machine's CPU and its microarchitecture.
+// host_target [TARGET..]: prints fields separated by semicolons: this machine's CPU, its
+// microarchitecture, and for each TARGET (default: this machine's Halide target) it and its ISA
+// tier.
 #include <cstdio>
+#include <string>
+#include <vector>
 
 #include "runtime/cpu_info.h"
 
 int main(int argc, char** argv) {
-  const std::string target = argc > 1 ? argv[1] : mmrec::host_target();
-  std::printf("%s;%s;%s;%s", target.c_str(), mmrec::isa_tier(target).c_str(),
-              mmrec::cpu_id().c_str(), mmrec::microarchitecture().c_str());
+  std::vector<std::string> targets(argv + 1, argv + argc);
+  if (targets.empty()) targets.push_back(mmrec::host_target());
+  std::printf("%s;%s", mmrec::cpu_id().c_str(), mmrec::microarchitecture().c_str());
+  for (const std::string& target : targets)
+    std::printf(";%s;%s", target.c_str(), mmrec::isa_tier(target).c_str());
 }

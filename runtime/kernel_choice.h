@@ -20,7 +20,8 @@ namespace mmrec {
 /// variant, with certain schedule parameters. The generator programs emit the entries
 /// (generators/program/main.cpp).
 struct KernelEntry {
-  const char* name;  ///< base name of its files and, after "mmrec_", of its function
+  /// base name of its files and, after "mmrec_" and the ISA tier, of its function
+  const char* name;
   const char* op;
   const char* pass;
   const char* variant;

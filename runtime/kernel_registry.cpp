@@ -12,68 +12,72 @@
 #include <sstream>
 #include <utility>
 
-#include "generators/registry/variants.h"
 #include "runtime/context_parts.h"
 #include "runtime/cpu_info.h"
 #include "runtime/flush_denormals.h"
 #include "runtime/halide_runtime.h"
+#include "runtime/kernel_table.h"
 #include "runtime/profile.h"
 #include "runtime/threads.h"
 #include "support/error.h"
 
-#define MMREC_SCHEDULE_ROW(kernel, ...)
-#define MMREC_INSTANCE(name, op, pass, variant, dtype, params, level, lowered) \
-  extern "C" int mmrec_##name##_argv(void** arguments);                        \
-  extern "C" const halide_filter_metadata_t* mmrec_##name##_metadata();
-#include "kernels.inc"
-#undef MMREC_INSTANCE
-
 namespace mmrec {
+
+#define MMREC_TIER(isa) extern const KernelTable kKernelTable_##isa;
+#include "kernel_tiers.inc"
+#undef MMREC_TIER
+
+std::span<const KernelTable> kernel_tables() {
+#define MMREC_TIER(isa) kKernelTable_##isa,
+  static const KernelTable tables[] = {
+#include "kernel_tiers.inc"
+  };
+#undef MMREC_TIER
+  return tables;
+}
 
 namespace {
 
-constexpr KernelEntry kKernels[] = {
-#define MMREC_INSTANCE(name, op, pass, variant, dtype, params, level, lowered) \
-  {#name,                                                                      \
-   #op,                                                                        \
-   #pass,                                                                      \
-   #variant,                                                                   \
-   #dtype,                                                                     \
-   params,                                                                     \
-   level,                                                                      \
-   lowered,                                                                    \
-   &registry::kVariants[registry::index::op##_##variant##_##dtype],            \
-   mmrec_##name##_argv,                                                        \
-   mmrec_##name##_metadata},
-#include "kernels.inc"
-#undef MMREC_SCHEDULE_ROW
-#undef MMREC_INSTANCE
-};
+/// From the widest vectors to the narrowest: the names that MMREC_MAX_ISA can have.
+constexpr const char* kTiers[] = {"avx512", "avx2", "avx", "sse41", "sse2", "neon"};
 
-constexpr bool is_compiled(std::string_view op, std::string_view variant, std::string_view dtype) {
-  return std::ranges::any_of(kKernels, [&](const KernelEntry& entry) {
-    return entry.op == op && entry.variant == variant && entry.dtype == dtype;
-  });
+/// Returns MMREC_MAX_ISA of the environment, or "".
+std::string_view largest_tier() {
+  const char* name = std::getenv("MMREC_MAX_ISA");
+  if (!name || !*name) return "";
+  if (std::ranges::find(kTiers, std::string_view(name)) == std::end(kTiers))
+    fail_usage("MMREC_MAX_ISA={}: there is no such tier; there are {}", name,
+               fmt::join(kTiers, ", "));
+  return name;
 }
-#define MMREC_OP(op, passes, ...)
-#define MMREC_KERNEL(op, variant, generator, params, element, traits, condition)               \
-  static_assert(is_compiled(#op, #variant, #element),                                          \
-                "no file generators/" #op "/*_generator.cpp registers a generator " #generator \
-                "_<pass>");
-#include "generators/kernels.def"
-#undef MMREC_OP
-#undef MMREC_KERNEL
 
-constexpr ScheduleRow kScheduleRows[] = {
-#define MMREC_INSTANCE(name, op, pass, variant, dtype, params, level, lowered)
-#define MMREC_SCHEDULE_ROW(kernel, ...) {#kernel, {__VA_ARGS__}},
-#include "kernels.inc"
-    {"", {}}};  // ends the list: an array must not be empty
+/// Returns why this process cannot use the kernels, or "".
+std::string obstacle(const KernelTable& table) {
+  const auto place = [](std::string_view tier) { return std::ranges::find(kTiers, tier); };
+  if (const std::string_view largest = largest_tier();
+      !largest.empty() && place(table.isa) < place(largest))
+    return fmt::format("MMREC_MAX_ISA={} excludes them", largest);
+  if (const std::vector<std::string> missing = missing_features(table.target); !missing.empty())
+    return fmt::format("this machine ({}) does not offer {}", cpu_name(), fmt::join(missing, ", "));
+  return "";
+}
+
+/// The best kernels that this process can use; the most modest ones if it can use none, which
+/// check_kernels() reports.
+const KernelTable& table() {
+  static const KernelTable& chosen = [&]() -> const KernelTable& {
+    const std::span<const KernelTable> tables = kernel_tables();
+    const auto usable =
+        std::ranges::find_if(tables, [](const KernelTable& one) { return obstacle(one).empty(); });
+    return usable == tables.end() ? tables.back() : *usable;
+  }();
+  return chosen;
+}
 
 void check_names(std::string_view op, std::string_view variant) {
   bool op_exists = false;
   std::set<std::string> names;
-  for (const KernelEntry& entry : kKernels)
+  for (const KernelEntry& entry : kernels())
     if (entry.op == op) {
       op_exists = true;
       names.insert(entry.variant);
@@ -150,28 +154,32 @@ std::string shapes(void** arguments, std::span<const detail::ArgumentType> types
 
 }  // namespace
 
-const char* kernel_target() { return MMREC_TARGET; }
+const char* kernel_target() { return table().target; }
 
 std::string kernel_schedule() {
   std::vector<std::string> levels;
-  for (const KernelEntry& entry : kKernels)
+  for (const KernelEntry& entry : kernels())
     if (std::ranges::find(levels, entry.level) == levels.end()) levels.push_back(entry.level);
   for (std::string& level : levels)
     level =
-        fmt::format("{} by {}", std::ranges::count(kKernels, level, &KernelEntry::level), level);
+        fmt::format("{} by {}", std::ranges::count(kernels(), level, &KernelEntry::level), level);
   return fmt::format("{}", fmt::join(levels, ", "));
 }
 
 void check_kernels() {
-  if (const std::vector<std::string> missing = missing_features(kernel_target()); !missing.empty())
+  if (const std::string problem = obstacle(table()); !problem.empty()) {
+    std::vector<std::string> tiers;
+    for (const KernelTable& one : kernel_tables())
+      tiers.push_back(fmt::format("{} ({})", one.isa, one.target));
     fail(
-        "the kernels were compiled for {}, and this machine ({}) does not offer {}. Build on this "
-        "machine, or configure with MMREC_TARGET={}",
-        kernel_target(), cpu_name(), fmt::join(missing, ", "), host_target());
+        "the kernels of this program are for {}: {}. Build on this machine, or configure with "
+        "MMREC_TARGET={}",
+        fmt::join(tiers, " or "), problem, host_target());
+  }
   forced_by_environment();
 }
 
-std::span<const KernelEntry> kernels() { return kKernels; }
+std::span<const KernelEntry> kernels() { return table().kernels; }
 
 std::vector<std::string> operation_names() {
   std::vector<std::string> names;
@@ -183,7 +191,7 @@ std::vector<std::string> operation_names() {
 std::vector<std::string> variant_names(std::string_view op, std::string_view pass,
                                        std::string_view dtype) {
   std::vector<std::string> names;
-  for (const KernelEntry& entry : kKernels)
+  for (const KernelEntry& entry : kernels())
     if (entry.op == op && entry.pass == pass && entry.dtype == dtype &&
         std::ranges::find(names, entry.variant) == names.end())
       names.push_back(entry.variant);
@@ -236,7 +244,7 @@ Kernel::Kernel(const char* op, const char* pass, const char* dtype)
         static std::atomic<uint64_t> last{0};
         return ++last;
       }()),
-      choice_(op, pass, dtype, kKernels, kScheduleRows) {
+      choice_(op, pass, dtype, table().kernels, table().rows) {
   install_halide_runtime();
 }
 

@@ -15,6 +15,7 @@
 #include <tuple>
 
 #include "bench/harness/print.h"
+#include "runtime/cpu_info.h"
 #include "runtime/kernel_registry.h"
 #include "support/atomic_file.h"
 #include "support/child_process.h"
@@ -150,9 +151,10 @@ double peak_flops_a_cycle(const fs::path& program) {
 /// Runs the kernel's generator to write its assembly beside the object file (a build does not write
 /// it). Returns the assembly file.
 fs::path assembly_of(const KernelEntry& kernel) {
-  const fs::path generators = MMREC_GENERATORS_DIR, folder = generators / kernel.op;
-  ChildProcess generator({folder / fmt::format("{}_generator", kernel.op), "--inspect",
-                          generators / "build.txt", folder, kernel.name});
+  const fs::path generators = MMREC_GENERATORS_DIR,
+                 of_target = generators / isa_tier(kernel_target()), folder = of_target / kernel.op;
+  ChildProcess generator({generators / kernel.op / fmt::format("{}_generator", kernel.op),
+                          "--inspect", of_target / "build.txt", folder, kernel.name});
   if (const int code = generator.wait(); code != 0)
     fail("the generator of {} ended with code {}", kernel.name, code);
   return folder / fmt::format("{}.s", kernel.name);

@@ -37,7 +37,7 @@ struct Compilation {
   std::string level;  // the level of the tables that use it
   std::vector<UsedRow> rows = {};
 
-  /// Base name of the instance's files, and, after "mmrec_", of its function:
+  /// Base name of the instance's files, and, after "mmrec_" and the ISA tier, of its function:
   /// gemm_packed_nt_tile_rows4.
   std::string name() const {
     const registry::Variant& variant = *kernel->variant;
@@ -48,9 +48,10 @@ struct Compilation {
       text += fmt::format("_{}{}", param, value[0] == '-' ? "_" + value.substr(1) : value);
     return text;
   }
-  Halide::Module lower(const Halide::Target& target) const {
-    return make_generator(kernel->generator(), target, {params, fixed_params(*kernel->variant)})
-        ->build_module("mmrec_" + name());
+  Halide::Module lower(const BuildDescription& build) const {
+    return make_generator(kernel->generator(), Halide::Target(build.target),
+                          {params, fixed_params(*kernel->variant)})
+        ->build_module(fmt::format("mmrec_{}_{}", build.isa, name()));
   }
 };
 
@@ -187,7 +188,7 @@ std::string compile(const Compilation& instance, const BuildDescription& build,
   const fs::path object = folder / (instance.name() + ".o"),
                  key_file = folder / (instance.name() + ".key");
   return in_child([&] {
-    const Halide::Module module = instance.lower(Halide::Target(build.target));
+    const Halide::Module module = instance.lower(build);
     const std::string lowered = fingerprint(module),
                       key = fmt::format("{} {} {}\n", lowered, build.target, build.halide);
     if (fs::exists(object) && fs::exists(key_file) && read_file(key_file) == key) return lowered;
@@ -266,10 +267,9 @@ void inspect(const BuildDescription& build, const fs::path& folder, const std::s
   if (instance == all.end()) fail("there is no instance {}", name);
   using Halide::OutputFileType;
   const std::string path = folder / name;
-  instance->lower(Halide::Target(build.target))
-      .compile({{OutputFileType::stmt, path + ".stmt"},
-                {OutputFileType::assembly, path + ".s"},
-                {OutputFileType::llvm_assembly, path + ".ll"}});
+  instance->lower(build).compile({{OutputFileType::stmt, path + ".stmt"},
+                                  {OutputFileType::assembly, path + ".s"},
+                                  {OutputFileType::llvm_assembly, path + ".ll"}});
 }
 
 int run(const std::vector<std::string>& words) {
