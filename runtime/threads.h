@@ -82,6 +82,9 @@ class Interruptible {
   const std::atomic<int>* before_;
 };
 
+/// For work that no stop may end.
+inline const std::atomic<int> kNoStop{0};
+
 /// Throws Interrupted if a stop was requested from this thread, or from the caller whose task this
 /// thread runs.
 void check_interruption();

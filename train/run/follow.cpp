@@ -25,8 +25,9 @@ namespace {
 using nlohmann::json;
 
 /// Identifies the program, and so its kernels and schedules.
-std::string program_id() {
-  return sha256_of_file("/proc/self/exe", [](int64_t) {});
+const std::string& program_id() {
+  static const std::string id = sha256_of_file("/proc/self/exe", [](int64_t) {});
+  return id;
 }
 
 /// Makes the trainer that the leader describes. Returns null, and in `problem` why, if it cannot.

@@ -18,8 +18,6 @@ namespace mmrec {
 
 namespace {
 
-const std::atomic<int> kNoStop{0};
-
 /// Makes the average, if there is one, the weights for as long as it lives.
 class AveragedWeights {
  public:
