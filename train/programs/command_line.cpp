@@ -299,7 +299,7 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
   } catch (const std::exception& error) {
     const auto* system = dynamic_cast<const std::system_error*>(&error);
     if (system && system->code() == std::errc::broken_pipe) return kNobodyReads;
-    return report(kFailed, in_words(error));
+    return report(kFailed, speaker_ + in_words(error));
   }
 }
 

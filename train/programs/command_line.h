@@ -42,12 +42,15 @@ class Program {
   /// Prints neither help nor what is wrong with the command line: another process, which has the
   /// same one, does.
   void let_another_print() { prints_ = false; }
+  /// Names this process in failures, for one of several: "error: rank 1 on node2: ..".
+  void speak_as(const std::string& name) { speaker_ = name + ": "; }
 
  private:
   CLI::App app_;
   int threads_;
   uint64_t seed_ = 42;
   bool quiet_ = false, prints_ = true;
+  std::string speaker_;
 };
 
 /// Adds an option that takes a number: number(app, "--beta1", beta1, "AdamW's first decay rate",

@@ -144,6 +144,7 @@ class TrainCommand {
   int run(const char* program_path, Ranks& ranks);
 
  private:
+  int lead(const char* program_path, Ranks& ranks);
   bool is_given(const char* name) const {
     return program_.app().get_option(fmt::format("--{}", name))->count() > 0;
   }
@@ -295,7 +296,12 @@ int TrainCommand::run(const char* program_path, Ranks& ranks) {
     follow(ranks);
     return 0;
   }
-  const Lead lead(ranks);
+  const int signal = lead(program_path, ranks);
+  end_following(ranks);
+  return signal;
+}
+
+int TrainCommand::lead(const char* program_path, Ranks& ranks) {
   given_.program = program_path;
   given_.quiet = program_.quiet();
   given_.seed = program_.seed();
@@ -332,9 +338,12 @@ int main(int argc, char** argv) {
   if (Ranks::launched_to_follow()) program.let_another_print();
   TrainCommand command(program);
   int signal = 0;
+  std::unique_ptr<Ranks> ranks;
   const int code = program.run(argc, argv, [&] {
-    const std::unique_ptr<Ranks> ranks = Ranks::of_launcher();
+    ranks = Ranks::of_launcher();
+    if (ranks->are_many()) program.speak_as(ranks->name());
     signal = command.run(argv[0], *ranks);
   });
+  if (code != 0 && ranks && ranks->are_many()) ranks->abort(code);
   return code == 0 && signal != 0 ? 128 + signal : code;
 }

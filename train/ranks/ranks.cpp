@@ -1,6 +1,7 @@
 #include "train/ranks/ranks.h"
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -18,7 +19,6 @@
 #ifdef MMREC_MPI
 #include <mpi.h>
 #include <sched.h>
-#include <unistd.h>
 #endif
 
 namespace mmrec {
@@ -32,12 +32,21 @@ struct Nothing final : Ranks::Pending {
   bool is_done() override { return true; }
 };
 
+std::string host() {
+  char name[256] = "";
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
 class AloneRank final : public Ranks {
  public:
   AloneRank() : Ranks(0, 1) {}
 };
 
 }  // namespace
+
+Ranks::Ranks(int rank, int size)
+    : rank_(rank), size_(size), name_(fmt::format("rank {} on {}", rank, host())) {}
 
 bool Ranks::launched_to_follow() {
   for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"})
@@ -152,13 +161,10 @@ class MpiRanks final : public Ranks {
   }
 
   MpiRanks(int rank, int size) : Ranks(rank, size), limit_(waiting_limit()) {
-    char host[256] = "";
-    gethostname(host, sizeof host - 1);
-    host_ = host;
     cpu_set_t cores;
     CPU_ZERO(&cores);
     sched_getaffinity(0, sizeof cores, &cores);
-    std::string mine = host_ + "\n";
+    std::string mine = host() + "\n";
     for (int core = 0; core < CPU_SETSIZE; ++core)
       if (CPU_ISSET(core, &cores)) mine += fmt::format("{},", core);
     const std::vector<std::string> all = gather(mine);
@@ -258,10 +264,10 @@ class MpiRanks final : public Ranks {
 
   [[noreturn]] void give_up() {
     std::fputs(
-        fmt::format("error: rank {} on {} has waited {} s for the others: one of them hangs, "
+        fmt::format("error: {} has waited {} s for the others: one of them hangs, "
                     "or its node is lost. All ranks end; the run goes on from its last "
                     "checkpoint with --resume, with as many ranks as are left\n",
-                    rank(), host_, limit_)
+                    name(), limit_)
             .c_str(),
         stderr);
     abort(1);
@@ -269,7 +275,6 @@ class MpiRanks final : public Ranks {
 
   const double limit_;
   bool has_limit_ = false;
-  std::string host_;
   int sharing_ = 1, nodes_ = 1;
 };
 

@@ -32,6 +32,8 @@ class Ranks {
   int rank() const { return rank_; }
   bool leads() const { return rank_ == 0; }
   bool are_many() const { return size_ > 1; }
+  /// "rank 1 on node2"
+  std::string name() const { return name_; }
 
   /// "4 ranks on 2 nodes, Open MPI 4.1.4", or "" for one.
   virtual std::string describe() const { return ""; }
@@ -89,17 +91,18 @@ class Ranks {
   /// Waits until it is done.
   void finish(Pending& pending);
 
-  /// Ends all ranks at once, after an error of this one that is no usage error of all.
+  /// Ends all ranks at once, with this exit code: the others wait for this one, which has failed.
   [[noreturn]] virtual void abort(int code);
 
  protected:
-  Ranks(int rank, int size) : rank_(rank), size_(size) {}
+  Ranks(int rank, int size);
 
  private:
   /// Ends all ranks if this one has waited for longer than the limit.
   virtual void check_limit(std::chrono::duration<double> /*waited*/) {}
 
   const int rank_, size_;
+  const std::string name_;
 };
 
 }  // namespace mmrec

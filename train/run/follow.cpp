@@ -3,7 +3,6 @@
 #include <fmt/ranges.h>
 
 #include <csignal>
-#include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -30,7 +29,7 @@ const std::string& program_id() {
   return id;
 }
 
-/// Makes the trainer that the leader describes. Returns null, and in `problem` why, if it cannot.
+/// Makes the trainer that the leader describes. Returns null, and in `problem` who cannot and why.
 std::unique_ptr<Trainer> make_trainer(const json& wanted, const std::string& tokenizer_file,
                                       Ranks& ranks, std::string& problem) {
   try {
@@ -48,7 +47,7 @@ std::unique_ptr<Trainer> make_trainer(const json& wanted, const std::string& tok
     return std::make_unique<Trainer>(options, std::move(data), wanted.at("begin").get<int64_t>(),
                                      ranks);
   } catch (const std::exception& error) {
-    problem = in_words(error);
+    problem = fmt::format("{}: {}", ranks.name(), in_words(error));
     return nullptr;
   }
 }
@@ -104,21 +103,18 @@ void have_followers_made(const TrainOptions& options, const Tokenizer& tokenizer
       {"begin", begin}}.dump());
   ranks.broadcast_text(tokenizer.content());
   std::vector<std::string> problems = ranks.gather("");
-  for (size_t rank = 0; rank < problems.size(); ++rank)
-    if (!problems[rank].empty()) problems[rank] = fmt::format("rank {}: {}", rank, problems[rank]);
   std::erase(problems, "");
-  if (!problems.empty()) fail("the ranks cannot train together:\n{}", fmt::join(problems, "\n"));
+  if (!problems.empty()) fail_usage("the ranks cannot train together:\n{}", fmt::join(problems, "\n"));
 }
 
 void follow(Ranks& ranks) {
   // The leader decides when the run stops, and saves it.
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, SIG_IGN);
-  try {
-    run_with_threads([&] { obey(ranks); });
-  } catch (const std::exception& error) {
-    std::fputs(fmt::format("error: rank {}: {}\n", ranks.rank(), in_words(error)).c_str(), stderr);
-    ranks.abort(1);  // the others wait for this one
-  }
+  run_with_threads([&] { obey(ranks); });
+}
+
+void end_following(Ranks& ranks) {
+  if (ranks.are_many()) ranks.broadcast_value(Command::kEnd);
 }
 
 }  // namespace mmrec

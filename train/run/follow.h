@@ -14,26 +14,15 @@ namespace mmrec {
 enum class Command : int { kMake, kShare, kStep, kMeasure, kGatherMoments, kScatterMoments, kEnd };
 
 /// Computes what the leader commands, until it ends. The leader runs train() meanwhile, whose
-/// trainer gives the commands.
+/// trainer gives the commands. If an exception leaves one of the two, call Ranks::abort(): the other
+/// ranks wait for this one.
 void follow(Ranks& ranks);
+/// Ends what the others follow.
+void end_following(Ranks& ranks);
 
-/// Has every other rank make a trainer like the leader's. Throws an Error if one of them cannot, or
-/// has another program or other data.
+/// Has every other rank make a trainer like the leader's. Throws a UsageError if one of them
+/// cannot, or has another program or other data.
 void have_followers_made(const TrainOptions& options, const Tokenizer& tokenizer,
                          const DataFingerprint& data, int64_t begin, Ranks& ranks);
-
-/// During the lifetime of this object, which the leader makes, the others follow.
-class Lead {
- public:
-  explicit Lead(Ranks& ranks) : ranks_(ranks) {}
-  ~Lead() {
-    if (ranks_.are_many()) ranks_.broadcast_value(Command::kEnd);
-  }
-  Lead(const Lead&) = delete;
-  Lead& operator=(const Lead&) = delete;
-
- private:
-  Ranks& ranks_;
-};
 
 }  // namespace mmrec

@@ -225,6 +225,27 @@ TEST_F(Ranks, SaveThemselvesWhenStopped) {
   EXPECT_TRUE(fs::exists(directory_ / "stopped" / "latest"));
 }
 
+#ifdef MMREC_FAILING_RANK
+TEST_F(Ranks, EndAtOnceWhenOneFailsInAStep) {
+  const fs::path fails = directory_ / "fails";
+  for (const std::string failing : {"0", "1"}) {
+    SCOPED_TRACE("rank " + failing);
+    std::vector<std::string> words = command(3, 1, new_run("run" + failing, 1'000'000));
+    words.insert(words.begin() + 1, {"-x", "LD_PRELOAD=" MMREC_FAILING_RANK});
+    test::Process run(words, {"MMREC_FAILS=" + fails.string()}, directory_.path());
+    after_steps("run" + failing, 3);
+    std::ofstream(fails.string() + failing);
+    EXPECT_EQ(run.wait(seconds(60)), 1);
+    const std::string text = errors(), begin = "error: rank " + failing + " on ";
+    const size_t error = text.find(begin);
+    ASSERT_NE(error, std::string::npos) << text;
+    EXPECT_NE(text.find(": not enough memory", error), std::string::npos) << text;
+    EXPECT_EQ(text.find("error: ", error + begin.size()), std::string::npos) << text;
+    fs::remove(fails.string() + failing);
+  }
+}
+#endif
+
 TEST_F(Ranks, EndWhenOneHangs) {
   test::Process run(command(3, 1, new_run("hangs", 1'000'000)), {"MMREC_RANK_LIMIT=2"},
                     directory_.path());
