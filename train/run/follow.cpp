@@ -1,19 +1,26 @@
 #include "train/run/follow.h"
 
+#include <fcntl.h>
 #include <fmt/ranges.h>
+#include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "model/config.h"
 #include "runtime/threads.h"
+#include "support/atomic_file.h"
 #include "support/error.h"
 #include "support/exceptions.h"
 #include "train/data/sha256.h"
+#include "train/run/folder.h"
 #include "train/run/start.h"
 #include "train/run/trainer.h"
 
@@ -21,6 +28,7 @@ namespace mmrec {
 
 namespace {
 
+namespace fs = std::filesystem;
 using nlohmann::json;
 
 /// Identifies the program, and so its kernels and schedules.
@@ -52,11 +60,46 @@ std::unique_ptr<Trainer> make_trainer(const json& wanted, const std::string& tok
   }
 }
 
+/// Waits a little for the file: a network file system may show it late.
+bool appears(const fs::path& file) {
+  constexpr int kLooks = 50;
+  constexpr auto kPause = std::chrono::milliseconds(100);
+  for (int look = 0; look < kLooks; ++look, std::this_thread::sleep_for(kPause))
+    if (exists(PathAt(file))) return true;
+  return false;
+}
+
+/// An empty file as long as it lives.
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(PathAt path)
+      : path_(std::move(path)), file_("write", path_, O_WRONLY | O_CREAT | O_EXCL) {}
+  ~TemporaryFile() { ::unlinkat(path_.directory(), path_.c_str(), 0); }
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+
+  std::string path() const { return path_.path().string(); }
+
+ private:
+  const PathAt path_;
+  const FileDescriptor file_;
+};
+
+/// Returns what is not "" of the ranks' texts.
+std::vector<std::string> gather_words(Ranks& ranks, const std::string& own) {
+  std::vector<std::string> all = ranks.gather(own);
+  std::erase(all, "");
+  return all;
+}
+
 void obey(Ranks& ranks) {
   std::unique_ptr<Trainer> trainer;
   for (;;) {
     try {
       switch (ranks.broadcast_value(Command::kEnd)) {
+        case Command::kLook:
+          ranks.gather(appears(ranks.broadcast_text("")) ? "" : ranks.name());
+          break;
         case Command::kMake: {
           const json wanted = json::parse(ranks.broadcast_text(""));
           const std::string tokenizer = ranks.broadcast_text("");
@@ -91,6 +134,22 @@ void obey(Ranks& ranks) {
 
 }  // namespace
 
+void check_is_shared(const fs::path& run, Ranks& ranks) {
+  if (!ranks.are_many()) return;
+  fs::path existing = fs::absolute(run);
+  while (!exists(PathAt(existing))) existing = existing.parent_path();
+  // under this name RunFolder removes what a kill may leave
+  const TemporaryFile file(partial_name(existing / RunFolder::kConfig));
+  ranks.broadcast_value(Command::kLook);
+  ranks.broadcast_text(file.path());
+  const std::vector<std::string> blind = gather_words(ranks, "");
+  if (!blind.empty())
+    fail_usage(
+        "--out {}: this folder of {} is not seen by {}; the run would be lost with one node: give "
+        "an --out on a file system that all nodes share",
+        run.string(), ranks.name(), fmt::join(blind, ", "));
+}
+
 void have_followers_made(const TrainOptions& options, const Tokenizer& tokenizer,
                          const DataFingerprint& data, int64_t begin, Ranks& ranks) {
   ranks.broadcast_value(Command::kMake);
@@ -102,9 +161,9 @@ void have_followers_made(const TrainOptions& options, const Tokenizer& tokenizer
       {"data", describe(data, tokenizer.unit())},
       {"begin", begin}}.dump());
   ranks.broadcast_text(tokenizer.content());
-  std::vector<std::string> problems = ranks.gather("");
-  std::erase(problems, "");
-  if (!problems.empty()) fail_usage("the ranks cannot train together:\n{}", fmt::join(problems, "\n"));
+  const std::vector<std::string> problems = gather_words(ranks, "");
+  if (!problems.empty())
+    fail_usage("the ranks cannot train together:\n{}", fmt::join(problems, "\n"));
 }
 
 void follow(Ranks& ranks) {

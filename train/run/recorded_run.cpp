@@ -21,6 +21,7 @@
 #include "support/strict_json.h"
 #include "train/run/checkpoint.h"
 #include "train/run/event_file.h"
+#include "train/run/follow.h"
 #include "train/run/log.h"
 #include "train/run/metrics.h"
 #include "train/run/start.h"
@@ -488,6 +489,7 @@ void check_is_trace(const fs::path& file) {
 /// stopped and resumed at the end of the phase before.
 int train_phases(TrainOptions options, RunStart first, Ranks& ranks) {
   if (!options.trace.empty()) check_is_trace(options.trace);
+  check_is_shared(options.out, ranks);
   std::optional<RunStart> start(std::move(first));
   for (RecordedRun::Signals signals;;) {
     RecordedRun run(options, std::move(*start), signals, ranks);

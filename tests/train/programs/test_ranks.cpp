@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <random>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -67,6 +68,28 @@ class Ranks : public testing::Test {
     words.insert(words.end(), {"--threads", std::to_string(threads)});
     words.insert(words.end(), arguments.begin(), arguments.end());
     return words;
+  }
+  /// Returns the words that start a program which has another file system in the place of a folder,
+  /// as on another node; none if the system forbids it.
+  std::vector<std::string> apart_from(const fs::path& folder) const {
+    for (const char* namespaces : {"-m", "-rm"}) {
+      const Arguments words = {"/usr/bin/env", "unshare", namespaces, "sh", "-c"};
+      const auto and_then = [&](Arguments words, const std::string& folder, const char* command) {
+        words.insert(words.end(),
+                     {"mount -t tmpfs none \"$0\" && " + std::string(command), folder});
+        return words;
+      };
+      if (test::Process(and_then(words, directory_.path(), "true"), {}, directory_.path())
+              .wait(seconds(60)) == 0)
+        return and_then(words, folder, "exec \"$@\"");
+    }
+    return {};
+  }
+  /// Returns the paths of all that is in a folder.
+  static std::set<std::string> names_below(const fs::path& folder) {
+    std::set<std::string> names;
+    for (const auto& entry : fs::recursive_directory_iterator(folder)) names.insert(entry.path());
+    return names;
   }
   int train(int ranks, int threads, const Arguments& arguments) const {
     return test::Process(command(ranks, threads, arguments), {}, directory_.path())
@@ -223,6 +246,41 @@ TEST_F(Ranks, SaveThemselvesWhenStopped) {
     EXPECT_NE(run.wait(seconds(60)), 0);
   }
   EXPECT_TRUE(fs::exists(directory_ / "stopped" / "latest"));
+}
+
+TEST_F(Ranks, RefuseAFolderThatIsNotShared) {
+  const std::vector<std::string> apart = apart_from(directory_ / "local");
+  if (apart.empty()) GTEST_SKIP() << "this system lets nobody make a mount namespace (unshare -m)";
+  fs::create_directory(directory_ / "local");
+  const auto train_apart = [&](const Arguments& arguments) {
+    std::vector<std::string> words = command(1, 1, arguments), second = command(0, 1, arguments);
+    words.insert(words.end(), {":", "-n", "2"});
+    words.insert(words.end(), apart.begin(), apart.end());
+    words.insert(words.end(), second.begin(), second.end());
+    EXPECT_EQ(test::Process(words, {}, directory_.path()).wait(seconds(60)), 2) << errors();
+    EXPECT_NE(errors().find("is not seen by rank 1 on "), std::string::npos) << errors();
+    EXPECT_NE(errors().find(", rank 2 on "), std::string::npos) << errors();
+  };
+  train_apart(new_run("local/run", 6));
+  EXPECT_TRUE(fs::is_empty(directory_ / "local"));
+  ASSERT_EQ(train(2, 1, new_run("local/run", 6, {"--until", "3"})), 0) << errors();
+  const std::set<std::string> before = names_below(directory_ / "local");
+  train_apart(resumed_run("local/run"));
+  EXPECT_EQ(names_below(directory_ / "local"), before);
+  EXPECT_EQ(train(2, 1, resumed_run("local/run")), 0) << errors();
+}
+
+TEST_F(Ranks, TakeTheLeadersFolderWhateverTheirOwnIs) {
+  Arguments arguments = new_run("", 6);
+  *(std::ranges::find(arguments, "--out") + 1) = "run";
+  std::vector<std::string> words = command(1, 1, arguments), second = command(0, 1, arguments);
+  for (const char* folder : {"a", "b"}) fs::create_directory(directory_ / folder);
+  words.insert(words.begin() + 1, {"-wdir", directory_ / "a"});
+  words.insert(words.end(), {":", "-n", "1", "-wdir", directory_ / "b"});
+  words.insert(words.end(), second.begin(), second.end());
+  EXPECT_EQ(test::Process(words, {}, directory_.path()).wait(seconds(60)), 0) << errors();
+  EXPECT_TRUE(fs::exists(directory_ / "a" / "run" / "latest"));
+  EXPECT_TRUE(fs::is_empty(directory_ / "b"));
 }
 
 #ifdef MMREC_FAILING_RANK
