@@ -292,6 +292,7 @@ void TrainCommand::start_anew() {
 int TrainCommand::run(const char* program_path, Ranks& ranks) {
   if (ranks.sharing_cores() > 1 && !is_given("threads") && !std::getenv("OMP_NUM_THREADS"))
     set_num_threads(std::max(1, num_threads() / ranks.sharing_cores()));
+  ranks.tell_threads(num_threads());
   if (!ranks.leads()) {
     follow(ranks);
     return 0;

@@ -1,12 +1,13 @@
 #include "train/ranks/ranks.h"
 
-#include <fmt/core.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <optional>
 #include <set>
 #include <thread>
@@ -129,6 +130,45 @@ double waiting_limit() {
   return *seconds;
 }
 
+/// Returns the components that Open MPI has selected of a kind, such as "pml": there are variables
+/// with their versions. Returns none with another MPI.
+std::set<std::string> components(const std::string& kind) {
+  const std::string begin = kind + "_", end = "_major_version";
+  std::set<std::string> names;
+  int provided = 0, variables = 0;
+  if (MPI_T_init_thread(MPI_THREAD_SERIALIZED, &provided) != MPI_SUCCESS) return names;
+  MPI_T_cvar_get_num(&variables);
+  for (int i = 0; i < variables; ++i) {
+    char text[256] = "";
+    int length = sizeof text;
+    if (MPI_T_cvar_get_info(i, text, &length, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
+                            nullptr) != MPI_SUCCESS)
+      continue;
+    const std::string name = text;
+    if (name.starts_with(begin) && name.ends_with(end))
+      names.insert(name.substr(begin.size(), name.size() - begin.size() - end.size()));
+  }
+  MPI_T_finalize();
+  return names;
+}
+
+/// Returns what messages go through, where Open MPI says it: "shared memory and tcp". Where it
+/// chooses for each pair of ranks, "openib or tcp". within, between: whether messages are sent
+/// within a node, and between nodes.
+std::string describe_network(bool within, bool between) {
+  const std::set<std::string> pml = components("pml");
+  if (pml.contains("cm")) return fmt::format("{}", fmt::join(components("mtl"), " or "));
+  if (!pml.contains("ob1")) return fmt::format("{}", fmt::join(pml, " or "));
+  std::set<std::string> transports = components("btl");
+  transports.erase("self");
+  const bool has_shared_memory = transports.erase("vader") + transports.erase("sm") > 0;
+  std::vector<std::string> parts;
+  if (within && has_shared_memory) parts.push_back("shared memory");
+  if (between || !has_shared_memory)
+    parts.push_back(fmt::format("{}", fmt::join(transports, " or ")));
+  return fmt::format("{}", fmt::join(parts, " and "));
+}
+
 /// Messages are cut at this size, as MPI counts elements with an int.
 constexpr size_t kMost = size_t{1} << 30;
 
@@ -164,28 +204,58 @@ class MpiRanks final : public Ranks {
     cpu_set_t cores;
     CPU_ZERO(&cores);
     sched_getaffinity(0, sizeof cores, &cores);
-    std::string mine = host() + "\n";
-    for (int core = 0; core < CPU_SETSIZE; ++core)
-      if (CPU_ISSET(core, &cores)) mine += fmt::format("{},", core);
+    std::string mine(reinterpret_cast<const char*>(&cores), sizeof cores);
+    mine += host();
     const std::vector<std::string> all = gather(mine);
     sharing_ = static_cast<int>(std::ranges::count(all, mine));
-    std::set<std::string> hosts;
-    for (const std::string& other : all) hosts.insert(other.substr(0, other.find('\n')));
-    nodes_ = static_cast<int>(hosts.size());
+    for (const std::string& other : all) {
+      Node& node = nodes_[hosts_.emplace_back(other.substr(sizeof cores))];
+      std::memcpy(&cores, other.data(), sizeof cores);
+      CPU_OR(&node.cores, &node.cores, &cores);
+      ++node.ranks;
+    }
   }
   ~MpiRanks() override { MPI_Finalize(); }
 
+  int sharing_cores() const override { return sharing_; }
+
+  void tell_threads(int threads) override {
+    const std::vector<std::string> all = gather(fmt::format("{}", threads));
+    for (size_t rank = 0; rank < all.size(); ++rank) {
+      const int theirs = std::stoi(all[rank]);
+      nodes_[hosts_[rank]].threads += theirs;
+      fewest_ = rank == 0 ? theirs : std::min(fewest_, theirs);
+      most_ = std::max(most_, theirs);
+    }
+  }
+
   std::string describe() const override {
     if (!are_many()) return "";
+    const std::string threads = fewest_ == most_
+                                    ? fmt::format("{} thread{} each", most_, most_ == 1 ? "" : "s")
+                                    : fmt::format("{} to {} threads", fewest_, most_);
     char version[MPI_MAX_LIBRARY_VERSION_STRING] = "";
     int length = 0;
     MPI_Get_library_version(version, &length);
     const std::string text(version, static_cast<size_t>(length));
-    return fmt::format("{} ranks on {} node{}, {}", size(), nodes_, nodes_ == 1 ? "" : "s",
-                       text.substr(0, text.find(',')));
+    const bool within =
+        std::ranges::any_of(nodes_, [](const auto& n) { return n.second.ranks > 1; });
+    const std::string network = describe_network(within, nodes_.size() > 1);
+    return fmt::format("{} ranks on {} node{}, {}, {}{}{}", size(), nodes_.size(),
+                       nodes_.size() == 1 ? "" : "s", threads, text.substr(0, text.find(',')),
+                       network.empty() ? "" : ", ", network);
   }
 
-  int sharing_cores() const override { return sharing_; }
+  std::string warning() const override {
+    std::vector<std::string> crowded;
+    for (const auto& [host, node] : nodes_)
+      if (const int cores = CPU_COUNT(&node.cores); node.ranks > 1 && node.threads > cores)
+        crowded.push_back(fmt::format("{} has {} threads on {} core{}", host, node.threads, cores,
+                                      cores == 1 ? "" : "s"));
+    if (crowded.empty()) return "";
+    return fmt::format("ranks share cores, which is slow: {}; take fewer ranks or --threads",
+                       fmt::join(crowded, ", "));
+  }
 
   void expect_answers() override { has_limit_ = true; }
 
@@ -263,19 +333,24 @@ class MpiRanks final : public Ranks {
   }
 
   [[noreturn]] void give_up() {
-    std::fputs(
-        fmt::format("error: {} has waited {} s for the others: one of them hangs, "
-                    "or its node is lost. All ranks end; the run goes on from its last "
-                    "checkpoint with --resume, with as many ranks as are left\n",
-                    name(), limit_)
-            .c_str(),
-        stderr);
+    std::fputs(fmt::format("error: {} has waited {} s for the others: one of them hangs, "
+                           "or its node is lost. All ranks end; the run goes on from its last "
+                           "checkpoint with --resume, with as many ranks as are left\n",
+                           name(), limit_)
+                   .c_str(),
+               stderr);
     abort(1);
   }
 
   const double limit_;
   bool has_limit_ = false;
-  int sharing_ = 1, nodes_ = 1;
+  struct Node {
+    cpu_set_t cores{};  // of all its ranks
+    int ranks = 0, threads = 0;
+  };
+  std::vector<std::string> hosts_;  // of the ranks
+  std::map<std::string, Node> nodes_;
+  int sharing_ = 1, fewest_ = 0, most_ = 0;
 };
 
 }  // namespace

@@ -35,10 +35,14 @@ class Ranks {
   /// "rank 1 on node2"
   std::string name() const { return name_; }
 
-  /// "4 ranks on 2 nodes, Open MPI 4.1.4", or "" for one.
-  virtual std::string describe() const { return ""; }
   /// Returns how many ranks share this rank's cores, itself among them.
   virtual int sharing_cores() const { return 1; }
+  /// Tells the others how many threads this rank has.
+  virtual void tell_threads(int /*threads*/) {}
+  /// "4 ranks on 2 nodes, 2 threads each, Open MPI 4.1.4, shared memory and tcp", or "" for one.
+  virtual std::string describe() const { return ""; }
+  /// Names the nodes that have fewer cores than their ranks have threads; "" if there are none.
+  virtual std::string warning() const { return ""; }
 
   /// From now on the limit counts: before, a rank may be reading its text for long.
   virtual void expect_answers() {}

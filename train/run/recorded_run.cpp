@@ -162,8 +162,10 @@ void RecordedRun::take_up(const Checkpoint& checkpoint, bool begins_phase) {
 }
 
 void RecordedRun::describe(const RunStart& start, const std::string& growth) {
-  for (const std::string& note : start.notes) log_.line(note, Style::kWarning);
   if (ranks_.are_many()) log_.line(ranks_.describe());
+  if (const std::string warning = ranks_.warning(); !warning.empty())
+    log_.line(warning, Style::kWarning);
+  for (const std::string& note : start.notes) log_.line(note, Style::kWarning);
   log_.line(describe_machine(start_threads()));
   for (const Note& note : trainer_.description()) log_.line(note.text, note.style);
   if (!trainer_.unknown_characters().empty())

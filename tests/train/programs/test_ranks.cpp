@@ -304,6 +304,30 @@ TEST_F(Ranks, EndAtOnceWhenOneFailsInAStep) {
 }
 #endif
 
+TEST_F(Ranks, SayWhatTheyRunOn) {
+  const auto begins = [&](int threads_of_first, Arguments options) {
+    Arguments arguments = new_run("run", 1, {"--overwrite"});
+    std::erase(arguments, "--quiet");
+    std::vector<std::string> words = command(1, threads_of_first, arguments);
+    const std::vector<std::string> second = command(0, 1, arguments);
+    words.insert(words.begin() + 1, options.begin(), options.end());
+    words.insert(words.end(), {":", "-n", "1"});
+    words.insert(words.end(), second.begin(), second.end());
+    EXPECT_EQ(test::Process(words, {}, directory_.path()).wait(seconds(60)), 0) << errors();
+    return read_file(directory_ / "stdout");
+  };
+  const std::string one = begins(1, {});
+  EXPECT_TRUE(one.starts_with("2 ranks on 1 node, 1 thread each, Open MPI ")) << one;
+  EXPECT_EQ(one.find("ranks share cores") == std::string::npos,
+            std::thread::hardware_concurrency() >= 2);
+  EXPECT_TRUE(one.substr(0, one.find('\n')).ends_with(", shared memory")) << one;
+  const std::string many = begins(500, {"--mca", "btl", "self,tcp"}),
+                    line = many.substr(0, many.find('\n'));
+  EXPECT_TRUE(many.starts_with("2 ranks on 1 node, 1 to 500 threads, Open MPI ")) << many;
+  EXPECT_TRUE(line.ends_with(", tcp")) << many;
+  EXPECT_NE(many.find(" has 501 threads on "), std::string::npos) << many;
+}
+
 TEST_F(Ranks, EndWhenOneHangs) {
   test::Process run(command(3, 1, new_run("hangs", 1'000'000)), {"MMREC_RANK_LIMIT=2"},
                     directory_.path());
