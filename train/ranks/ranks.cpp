@@ -39,6 +39,26 @@ std::string host() {
   return name;
 }
 
+/// What mpirun, or srun with PMIx or PMI-2, says of this process.
+struct Launch {
+  std::string rank, size;  // size: "" if it does not say
+};
+
+/// Returns none if none of them has started this process. To be called before MPI_Init(), which
+/// sets these variables too.
+std::optional<Launch> launch() {
+  constexpr std::pair<const char*, const char*> kNames[] = {
+      {"OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},  // first: mpirun may run within a srun
+      {"PMIX_RANK", ""},
+      {"PMI_RANK", "PMI_SIZE"}};
+  for (const auto& [rank_name, size_name] : kNames)
+    if (const char* const rank = std::getenv(rank_name)) {
+      const char* const size = std::getenv(size_name);
+      return Launch{rank, size ? size : ""};
+    }
+  return std::nullopt;
+}
+
 class AloneRank final : public Ranks {
  public:
   AloneRank() : Ranks(0, 1) {}
@@ -50,9 +70,8 @@ Ranks::Ranks(int rank, int size)
     : rank_(rank), size_(size), name_(fmt::format("rank {} on {}", rank, host())) {}
 
 bool Ranks::launched_to_follow() {
-  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"})
-    if (const char* rank = std::getenv(name)) return std::strcmp(rank, "0") != 0;
-  return false;
+  const std::optional<Launch> launched = launch();
+  return launched && launched->rank != "0";
 }
 
 Ranks& Ranks::alone() {
@@ -110,13 +129,6 @@ void Ranks::abort(int code) { std::_Exit(code); }
 #ifdef MMREC_MPI
 
 namespace {
-
-/// Returns whether mpirun, or srun with PMIx or PMI-2, has started this process, with others.
-bool has_launcher() {
-  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_SIZE"})
-    if (std::getenv(name)) return true;
-  return false;
-}
 
 constexpr const char* kLimitName = "MMREC_RANK_LIMIT";
 constexpr double kLimit = 300;  // s
@@ -191,12 +203,18 @@ struct MpiShare final : MpiPending {
 
 class MpiRanks final : public Ranks {
  public:
-  static std::unique_ptr<Ranks> start() {
+  static std::unique_ptr<Ranks> start(const Launch& launched) {
     int provided = 0;
     MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &provided);
     int rank = 0, size = 1;
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
+    if (launched.rank != std::to_string(rank) ||
+        (!launched.size.empty() && launched.size != std::to_string(size)))
+      fail_usage(
+          "rank {} of the launcher is rank {} of {} for MPI, which does not know this launcher; "
+          "start it with srun --mpi=pmix, or with mpirun",
+          launched.rank, rank, size);
     return std::make_unique<MpiRanks>(rank, size);
   }
 
@@ -253,7 +271,7 @@ class MpiRanks final : public Ranks {
         crowded.push_back(fmt::format("{} has {} threads on {} core{}", host, node.threads, cores,
                                       cores == 1 ? "" : "s"));
     if (crowded.empty()) return "";
-    return fmt::format("ranks share cores, which is slow: {}; take fewer ranks or --threads",
+    return fmt::format("ranks share cores, which is slow: {}; take fewer ranks or threads",
                        fmt::join(crowded, ", "));
   }
 
@@ -356,17 +374,19 @@ class MpiRanks final : public Ranks {
 }  // namespace
 
 std::unique_ptr<Ranks> Ranks::of_launcher() {
-  if (!has_launcher()) return std::make_unique<AloneRank>();
-  return MpiRanks::start();
+  const std::optional<Launch> launched = launch();
+  if (!launched) return std::make_unique<AloneRank>();
+  return MpiRanks::start(*launched);
 }
 
 #else
 
 std::unique_ptr<Ranks> Ranks::of_launcher() {
-  if (const char* size = std::getenv("OMPI_COMM_WORLD_SIZE"); size && std::string_view(size) != "1")
+  const std::string size = launch().value_or(Launch{}).size;
+  if (!size.empty() && size != "1")
     fail_usage(
-        "mpirun has started {} processes, but this build has no MPI; install libopenmpi-dev and "
-        "build again",
+        "mpirun or srun has started {} processes, but this build has no MPI; install "
+        "libopenmpi-dev and build again",
         size);
   return std::make_unique<AloneRank>();
 }

@@ -22,7 +22,8 @@ class Ranks {
   /// This process alone: calls return at once.
   static Ranks& alone();
   /// Those of mpirun or srun, if one of them has started this process; else, and in a build without
-  /// MPI, this one alone. Throws a UsageError if mpirun has started a build without MPI.
+  /// MPI, this one alone. Throws a UsageError if mpirun has started a build without MPI, or if MPI
+  /// does not see the launcher's ranks.
   static std::unique_ptr<Ranks> of_launcher();
   /// Returns whether mpirun or srun has started this process as another rank than the leader.
   static bool launched_to_follow();
@@ -39,7 +40,7 @@ class Ranks {
   virtual int sharing_cores() const { return 1; }
   /// Tells the others how many threads this rank has.
   virtual void tell_threads(int /*threads*/) {}
-  /// "4 ranks on 2 nodes, 2 threads each, Open MPI 4.1.4, shared memory and tcp", or "" for one.
+  /// "4 ranks on 2 nodes, 2 threads each, Open MPI v4.1.4, shared memory and tcp", or "" for one.
   virtual std::string describe() const { return ""; }
   /// Names the nodes that have fewer cores than their ranks have threads; "" if there are none.
   virtual std::string warning() const { return ""; }

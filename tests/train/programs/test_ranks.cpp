@@ -210,6 +210,16 @@ TEST_F(Ranks, PrintAWrongCommandLineOnce) {
   EXPECT_EQ(text.find("error: ", first + 1), std::string::npos) << text;
 }
 
+TEST_F(Ranks, RefuseALauncherThatMpiDoesNotKnow) {
+  for (const char* rank : {"0", "1"}) {
+    const std::vector<std::string> environment = {"PMI_SIZE=2", std::string("PMI_RANK=") + rank};
+    EXPECT_EQ(test::Process(command(0, 1, new_run("refused", 10)), environment, directory_.path())
+                  .wait(seconds(60)),
+              2);
+    EXPECT_NE(errors().find("srun --mpi=pmix"), std::string::npos) << errors();
+  }
+}
+
 /// Kills a random rank at a random moment, again and again, and goes on with another number of
 /// them. MMREC_KILLS: how often.
 TEST_F(Ranks, KilledOnesEndLikeAnUndisturbedRun) {
