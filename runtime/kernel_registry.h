@@ -15,7 +15,9 @@
 
 namespace mmrec {
 
-/// Returns the Halide target that the kernels were compiled for.
+/// Returns the Halide target of the kernels that this process has chosen: the best ones of the build
+/// that the CPU and the system offer, and that the environment's MMREC_MAX_ISA (avx512, avx2, ..)
+/// permits.
 const char* kernel_target();
 /// Returns how many kernels get their schedule from which level of the schedule tables, for example
 /// "31 by cpu amd_epyc_9r14, 20 by generator default".

@@ -14,7 +14,7 @@ struct KernelTable {
   std::span<const ScheduleRow> rows;
 };
 
-/// Returns the tables of this build, those for the widest vectors first.
+/// Returns the tables of this build, in MMREC_TARGET's order, the best first.
 std::span<const KernelTable> kernel_tables();
 
 }  // namespace mmrec
