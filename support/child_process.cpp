@@ -17,6 +17,16 @@ namespace mmrec {
 
 namespace fs = std::filesystem;
 
+namespace {
+
+[[noreturn]] void fail_to_start(const std::string& what, int error) {
+  fail("cannot start {}: {}", what,
+       error == EAGAIN ? "the system allows no more processes (ulimit -u, or a container's limit)"
+                       : std::strerror(error));
+}
+
+}  // namespace
+
 ChildProcess::ChildProcess(const std::vector<std::string>& words, const fs::path& output,
                            const fs::path& errors) {
   const FileDescriptor none("read", "/dev/null", O_RDONLY | O_CLOEXEC);
@@ -50,9 +60,17 @@ ChildProcess::ChildProcess(const std::vector<std::string>& words, const fs::path
   if (error == 0) return;
   if (id_ > 0) wait();
   id_ = 0;
-  fail("cannot start {}: {}", words[0],
-       error == EAGAIN ? "the system allows no more processes (ulimit -u, or a container's limit)"
-                       : std::strerror(error));
+  fail_to_start(words[0], error);
+}
+
+ChildProcess::ChildProcess(const std::function<int()>& body) {
+  const pid_t parent = ::getpid();
+  id_ = ::fork();
+  if (id_ < 0) fail_to_start("a process", errno);
+  ::setpgid(id_, 0);  // in both, so that the group is there for whoever comes first
+  if (id_ > 0) return;
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // others it would handle as this process does
+  ::_exit(::getppid() == parent ? body() : 1);
 }
 
 ChildProcess::~ChildProcess() {

@@ -3,24 +3,28 @@
 #include <sys/types.h>
 
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace mmrec {
 
-/// A program that runs beside this one, in its own process group. The terminal's Ctrl-C and Ctrl-Z
-/// do not reach it; the parent must pass signals on. Its standard input is empty. If this process
-/// ends without having waited for the child, for whatever reason, the child gets SIGTERM.
+/// A process that runs beside this one, in its own process group. The terminal's Ctrl-C and Ctrl-Z
+/// do not reach it; the parent must pass signals on.
 class ChildProcess {
  public:
-  /// words: the program (searched in PATH if it has no slash) and its arguments. Standard output
-  /// goes to the file `output`; if that is empty, it is inherited. Standard error goes to the file
-  /// `errors`; if that is empty, to the same place as standard output. Throws an Error if the
-  /// program cannot be started.
+  /// A program, without standard input. If this process ends without having waited for it, for
+  /// whatever reason, it gets SIGTERM. words: the program (searched in PATH if it has no slash) and
+  /// its arguments. Standard output goes to the file `output`; if that is empty, it is inherited.
+  /// Standard error goes to the file `errors`; if that is empty, to the same place as standard
+  /// output. Throws an Error if the program cannot be started.
   explicit ChildProcess(const std::vector<std::string>& words,
                         const std::filesystem::path& output = {},
                         const std::filesystem::path& errors = {});
+  /// A copy of this process, with the calling thread alone, that ends with the code which `body`
+  /// returns. If this process ends, the child is killed. Throws an Error if the system allows none.
+  explicit ChildProcess(const std::function<int()>& body);
   /// Kills the child and its process group if it is still running.
   ~ChildProcess();
   ChildProcess(ChildProcess&& other) noexcept;

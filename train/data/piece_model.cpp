@@ -5,11 +5,19 @@
 #include <utf8.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
+#include <cstdlib>
+#include <optional>
+#include <span>
+#include <thread>
 #include <unordered_set>
 #include <utility>
 
+#include "support/child_process.h"
 #include "support/error.h"
+#include "support/exceptions.h"
+#include "train/data/data_file.h"
 #include "train/data/tokenizer.h"
 
 namespace mmrec {
@@ -85,19 +93,10 @@ std::vector<std::string> parts_of(const std::vector<std::string>& lines,
   return parts;
 }
 
-}  // namespace
-
-std::string PieceModel::train(const std::vector<std::string>& lines, int limit) {
-  if (limit < kMinSize)
-    fail_usage(
-        "a vocabulary of {} is too small for a tokenizer of byte pairs, which has {} tokens for "
-        "bytes; give at least {}",
-        limit, kFirstPiece - kFirstByte, kMinSize);
-  std::vector<std::string> parts =
-      parts_of(lines, frequent_characters(lines, static_cast<size_t>(limit - kFirstPiece) / 2));
-  if (parts.empty()) fail("there is no text to make a tokenizer of");
-  parts.emplace_back(" ");  // the only character that has no bytes to fall back to
-  Lines iterator(parts);
+/// Returns the file of a model of these lines, which have no other characters than those that are
+/// to have tokens.
+std::string trained(const std::vector<std::string>& lines, int limit) {
+  Lines iterator(lines);
   std::string file;
   const auto status = sentencepiece::SentencePieceTrainer::Train(
       {{"model_type", "bpe"},
@@ -118,6 +117,47 @@ std::string PieceModel::train(const std::vector<std::string>& lines, int limit) 
       &iterator, &file);
   if (!status.ok()) fail("SentencePiece could not make a tokenizer: {}", status.ToString());
   return file;
+}
+
+/// The same, but can be stopped.
+std::string trained_by_child(const std::vector<std::string>& lines, int limit,
+                             const std::function<void()>& check_stop) {
+  const auto result = make_temporary_file();
+  const auto write = [&](const std::string& text) {
+    result->write(std::as_bytes(std::span(text)));
+  };
+  ChildProcess child([&] {
+    try {
+      write(trained(lines, limit));
+      return EXIT_SUCCESS;
+    } catch (const std::exception& error) {
+      write(in_words(error));
+      return EXIT_FAILURE;
+    }
+  });
+  std::optional<int> code;
+  for (; !(code = child.poll()); std::this_thread::sleep_for(std::chrono::milliseconds(10)))
+    check_stop();
+  result->seek(0);
+  if (code == EXIT_SUCCESS) return result->read_rest();
+  if (code == EXIT_FAILURE) fail("{}", result->read_rest());
+  fail("the process that makes the tokenizer was ended by signal {}: out of memory?", -*code);
+}
+
+}  // namespace
+
+std::string PieceModel::train(const std::vector<std::string>& lines, int limit,
+                              const std::function<void()>& check_stop) {
+  if (limit < kMinSize)
+    fail_usage(
+        "a vocabulary of {} is too small for a tokenizer of byte pairs, which has {} tokens for "
+        "bytes; give at least {}",
+        limit, kFirstPiece - kFirstByte, kMinSize);
+  std::vector<std::string> parts =
+      parts_of(lines, frequent_characters(lines, static_cast<size_t>(limit - kFirstPiece) / 2));
+  if (parts.empty()) fail("there is no text to make a tokenizer of");
+  parts.emplace_back(" ");  // the only character that has no bytes to fall back to
+  return check_stop ? trained_by_child(parts, limit, check_stop) : trained(parts, limit);
 }
 
 PieceModel::PieceModel(std::string file, const std::string& name) : file_(std::move(file)) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -22,8 +23,10 @@ class PieceModel {
 
   /// Makes a model of at most `limit` ids, at least kMinSize, of a text's lines (UTF-8, of 64 KiB
   /// at most; longer ones are left out). Returns its file. Equal lines give equal files. Throws an
-  /// Error if there is no text in the lines.
-  static std::string train(const std::vector<std::string>& lines, int limit);
+  /// Error if there is no text in the lines. check_stop, if there is one, is called often and may
+  /// throw; SentencePiece works in a child process then, since nothing else can stop it.
+  static std::string train(const std::vector<std::string>& lines, int limit,
+                           const std::function<void()>& check_stop = {});
 
   /// Reads such a file. `name`: of the file, in errors. Throws an Error if it is no model of
   /// SentencePiece or one of another kind.

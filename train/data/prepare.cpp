@@ -490,7 +490,7 @@ TokenKind write_results(const PrepareOptions& options, const std::vector<Texts>&
     const TextSource text = [&](const std::function<void(std::string_view)>& visit) {
       read_own_text(folder / "train.txt", visit, [&](int64_t bytes) { watch(bytes); });
     };
-    return make_tokenizer(tokens.kind, counts, text, train.bytes(), tokens.limit);
+    return make_tokenizer(tokens.kind, counts, text, train.bytes(), tokens.limit, check_stop);
   }();
   tokenizer.save(folder / tokenizer.file_name());
   Json& results = manifest["results"];

@@ -200,9 +200,10 @@ Tokenizer Tokenizer::of_bytes(int limit) {
   return tokenizer;
 }
 
-Tokenizer Tokenizer::of_pieces(const TextSource& text, int64_t bytes, int limit) {
-  std::string model =
-      PieceModel::train(sample_of_lines(text, bytes), limit == 0 ? kDefaultPieceSize : limit);
+Tokenizer Tokenizer::of_pieces(const TextSource& text, int64_t bytes, int limit,
+                               const std::function<void()>& check_stop) {
+  std::string model = PieceModel::train(sample_of_lines(text, bytes),
+                                        limit == 0 ? kDefaultPieceSize : limit, check_stop);
   return Tokenizer(PieceModel(std::move(model), "the new tokenizer"));
 }
 
@@ -215,12 +216,12 @@ TokenChoice choose_tokens(int64_t bytes, int limit) {
 }
 
 Tokenizer make_tokenizer(TokenKind kind, const CharacterCounts& counts, const TextSource& text,
-                         int64_t bytes, int limit) {
+                         int64_t bytes, int limit, const std::function<void()>& check_stop) {
   switch (kind) {
     case TokenKind::kByte:
       return Tokenizer::of_bytes(limit);
     case TokenKind::kPiece:
-      return Tokenizer::of_pieces(text, bytes, limit);
+      return Tokenizer::of_pieces(text, bytes, limit, check_stop);
     case TokenKind::kCharacter:
       break;
   }

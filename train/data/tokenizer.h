@@ -68,8 +68,9 @@ class Tokenizer {
   static Tokenizer of_bytes(int limit = 0);
   /// Of pieces, at most `limit` ids (0: kDefaultPieceSize). The pieces are those of up to 20 MB of
   /// a text of `bytes` bytes, taken evenly. Equal texts give equal tokenizers. Throws a UsageError
-  /// if the limit is too small.
-  static Tokenizer of_pieces(const TextSource& text, int64_t bytes, int limit = 0);
+  /// if the limit is too small. check_stop: see PieceModel::train().
+  static Tokenizer of_pieces(const TextSource& text, int64_t bytes, int limit = 0,
+                             const std::function<void()>& check_stop = {});
   /// Reads a tokenizer's file. tokenizer.json is {"type": "char", "tokens": [..]}, tokens in the
   /// order of their ids, or {"type": "bytes"}; a name in .model is one of SentencePiece.
   static Tokenizer load(const PathAt& path);
@@ -131,9 +132,9 @@ struct TokenChoice {
 TokenChoice choose_tokens(int64_t bytes, int limit);
 
 /// Makes a tokenizer for a text of `bytes` bytes: of all `counts` for characters, of `text` for
-/// pieces.
+/// pieces. check_stop: see PieceModel::train().
 Tokenizer make_tokenizer(TokenKind kind, const CharacterCounts& counts, const TextSource& text,
-                         int64_t bytes, int limit);
+                         int64_t bytes, int limit, const std::function<void()>& check_stop = {});
 
 /// Cuts a text that comes in pieces into parts whose ids do not depend on what follows them: at
 /// line ends, and lines of 64 KiB and more between two characters.

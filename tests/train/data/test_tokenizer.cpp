@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sentencepiece_processor.h>
+#include <sys/wait.h>
 
 #include <nlohmann/json.hpp>
 
@@ -221,6 +222,16 @@ TEST(Tokenizer, PiecesAreTheSameHoweverTheTextIsRead) {
   const std::string text = varied_text(300);
   EXPECT_EQ(Tokenizer::of_pieces(source_of(text, 7), std::ssize(text)),
             Tokenizer::of_pieces(source_of(text, 100'000), std::ssize(text)));
+}
+
+TEST(Tokenizer, PiecesAreTheSameInAChildProcessWhichCanBeStopped) {
+  const std::string text = varied_text(300);
+  const auto made = [&](const std::function<void()>& check_stop) {
+    return Tokenizer::of_pieces(source_of(text), std::ssize(text), 0, check_stop);
+  };
+  EXPECT_EQ(made([] {}), made({}));
+  expect_error([&] { made([] { fail("stopped"); }); }, {"stopped"});
+  EXPECT_EQ(::waitpid(-1, nullptr, 0), -1) << "a child process is left";
 }
 
 TEST(Tokenizer, PiecesAreOfAllOfALongText) {

@@ -18,6 +18,8 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <random>
+#include <set>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -1646,6 +1648,36 @@ TEST_F(Programs, StoppedPrepareLeavesNoTraces) {
     EXPECT_NE(read_file(directory_ / "stderr").find("stopped by a signal"), std::string::npos)
         << read_file(directory_ / "stderr");
     EXPECT_TRUE(fs::is_empty(directory_ / "data"));
+  }
+}
+
+TEST_F(Programs, PrepareStopsWhileSentencePieceWorks) {
+  {
+    std::ofstream text(directory_ / "text.txt");
+    std::mt19937 random(1);
+    for (int i = 0; i < 1'000'000; ++i) text << random() % 100'000 << (i % 10 == 9 ? '\n' : ' ');
+  }
+  fs::create_directory(directory_ / "data");
+  const std::vector<std::string> words = {(fs::path(MMREC_BINARY_DIR) / "prepare").string(),
+                                          "--input-file",
+                                          (directory_ / "text.txt").string(),
+                                          "--tokenizer",
+                                          "bpe",
+                                          "--out",
+                                          (directory_ / "data/text").string()};
+  for (const int signal : {SIGINT, SIGTERM}) {
+    test::Process process(words, {}, directory_.path());
+    const std::string children = fmt::format("/proc/{0}/task/{0}/children", process.id());
+    std::string child;
+    for (int i = 0; i < 20'000 && child.empty(); ++i) {
+      std::ifstream(children) >> child;
+      ::usleep(1'000);
+    }
+    ASSERT_FALSE(child.empty()) << "SentencePiece has no process of its own";
+    process.send(signal);
+    EXPECT_EQ(process.wait(), 128 + signal) << read_file(directory_ / "stderr");
+    EXPECT_TRUE(fs::is_empty(directory_ / "data"));
+    EXPECT_FALSE(fs::exists("/proc/" + child));
   }
 }
 

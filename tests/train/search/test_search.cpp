@@ -183,6 +183,27 @@ TEST_F(ChildProcessTest, DoesNotOutliveItsParent) {
   EXPECT_TRUE(test::ends(child));
 }
 
+TEST_F(ChildProcessTest, MayBeACopyOfItsParent) {
+  EXPECT_EQ(ChildProcess([] { return 3; }).wait(), 3);
+  {
+    const ChildProcess forgotten([] { return ::pause(); });
+  }
+  const pid_t parent = ::fork();
+  if (parent == 0) {
+    const ChildProcess child([&] {
+      std::signal(SIGTERM, SIG_IGN);
+      std::ofstream(directory_ / "output") << ::getpid() << std::endl;
+      return ::pause();
+    });
+    for (;;) ::pause();
+  }
+  while (!std::filesystem::exists(directory_ / "output") || !output().ends_with('\n'))
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  ::kill(parent, SIGKILL);
+  ::waitpid(parent, nullptr, 0);
+  EXPECT_TRUE(test::ends(std::stoi(output())));
+}
+
 TEST_F(ChildProcessTest, IsSearchedInThePath) {
   EXPECT_EQ(ChildProcess({"sh", "-c", "exit 4"}).wait(), 4);
 }
