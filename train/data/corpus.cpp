@@ -15,6 +15,7 @@
 #include "support/error.h"
 #include "support/file_descriptor.h"
 #include "support/names.h"
+#include "train/data/file_kind.h"
 #include "train/data/source_files.h"
 #include "train/data/split.h"
 #include "train/data/wikipedia.h"
@@ -148,13 +149,17 @@ std::string advice(std::string_view option, const std::string& files, std::strin
 }  // namespace
 
 Format common_format(const std::vector<DataFile>& texts) {
-  const Format format = texts.front().format;
+  const bool has_text = std::ranges::count(texts, Format::kText, &DataFile::format) > 0;
+  const auto format_of = [&](const DataFile& text) {
+    return has_text && extension_of(text.name) == ".json" ? Format::kText : text.format;
+  };
+  const Format format = format_of(texts.front());
   for (const DataFile& text : texts)
-    if (text.format != format)
+    if (const Format other = format_of(text); other != format)
       fail_usage(
-          "{} and {} are of different formats, {} and {}; put them into folders of their own, or "
-          "give --format",
-          texts.front().name.string(), text.name.string(), name_of(format), name_of(text.format));
+          "{} and {} are of different formats, {} and {}; put them into folders of their own and "
+          "give each to 'prepare --mix', or say with 'prepare --format' how to read all files",
+          texts.front().name.string(), text.name.string(), name_of(format), name_of(other));
   return format;
 }
 

@@ -15,7 +15,8 @@
 
 namespace mmrec {
 
-/// Returns the common format of a corpus' texts. Throws a UsageError if they differ.
+/// Returns the common format of a corpus' texts. JSON lines in files called .json are text among
+/// files of text, as in a source tree. Throws a UsageError if the formats differ.
 Format common_format(const std::vector<DataFile>& texts);
 
 /// Findings about a corpus that was read.

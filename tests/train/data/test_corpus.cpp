@@ -160,9 +160,18 @@ TEST(Corpus, FormatsFollowFromNamesAndContents) {
   };
   using enum Format;
   EXPECT_EQ(common_format({file("a.json", kJsonLines), file("b", kJsonLines)}), kJsonLines);
+  EXPECT_EQ(common_format({file("a.json", kJsonLines), file("b.jsonl", kJsonLines)}), kJsonLines);
+  EXPECT_EQ(common_format({file("a.JSON.gz", kJsonLines), file("b.txt", kText)}), kText);
+  EXPECT_EQ(common_format({file("b.c", kText), file("c/a.json", kJsonLines)}), kText);
   expect_error<UsageError>(
-      [&] { common_format({file("a.json", kJsonLines), file("b.txt", kText)}); },
-      {"a.json and b.txt", "JSON lines and text", "--format"});
+      [&] { common_format({file("a.jsonl", kJsonLines), file("b.txt", kText)}); },
+      {"a.jsonl and b.txt", "JSON lines and text", "prepare --mix", "prepare --format"});
+  expect_error<UsageError>(
+      [&] {
+        common_format(
+            {file("a.json", kJsonLines), file("b.jsonl", kJsonLines), file("c.md", kText)});
+      },
+      {"a.json and b.jsonl", "text and JSON lines"});
 }
 
 TEST(Corpus, DescribesTheFilesAndTheirOddities) {
