@@ -82,7 +82,7 @@ bool read_field(const json& field, T& value) {
 /// Throws a UsageError if somebody gave an option of Muon to another optimizer, which does not read
 /// it.
 void check_muon_options(const std::set<std::string>& given, const std::string& optimizer) {
-  for (const char* name : {"muon-lr", "muon-decay"})
+  for (const char* name : kMuonOptions)
     if (given.contains(name) && optimizer != "muon")
       fail_usage("--{} is for --optimizer muon, and this run has {}; leave it out", name,
                  optimizer);

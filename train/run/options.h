@@ -119,6 +119,9 @@ constexpr const char* kLengthOptions[] = {"grow", "time", "steps", "epochs"};
 /// Throws a UsageError if more than one of them is among the names that somebody gave.
 void check_one_length(const std::set<std::string>& given);
 
+/// The options that only Muon reads; a run with another optimizer refuses them.
+constexpr const char* kMuonOptions[] = {"muon-lr", "muon-decay"};
+
 /// Throws a UsageError for impossible values, also for values that become impossible when rounded
 /// to a float, and for options of Muon that somebody gave to another optimizer.
 void check_options(const TrainOptions& options);

@@ -33,6 +33,7 @@
 #include "train/run/folder.h"
 #include "train/run/options.h"
 #include "train/run/options_file.h"
+#include "train/run/recipe.h"
 
 namespace mmrec {
 
@@ -316,6 +317,30 @@ class Search {
   const Clock::time_point begin_ = Clock::now();
 };
 
+bool is_of_muon(std::string_view name) {
+  return std::ranges::find(kMuonOptions, name) != std::end(kMuonOptions);
+}
+
+/// Returns whether an experiment has Muon, by all its settings.
+bool has_muon(const Settings& common, const Settings& settings) {
+  TrainOptions options;
+  for (const Settings& some : {common, settings})
+    for (const auto& [name, value] : some) {
+      if (name == "data") options.data = value;
+      if (name == "recipe") options.recipe = value;
+      if (name == "optimizer") options.optimizer.algorithm = value;
+      options.given.insert(name);
+    }
+  return optimizer_of(options) == "muon";
+}
+
+/// Leaves Muon's settings out; a run with another optimizer refuses them.
+Settings without_muon(Settings settings) {
+  std::erase_if(settings, [](const auto& setting) { return is_of_muon(setting.first); });
+  return settings;
+}
+
+/// Returns what the search space says, with repetitions.
 std::vector<Settings> planned(const SearchOptions& options) {
   const SearchSpace& space = options.space;
   space.check();
@@ -328,16 +353,32 @@ std::vector<Settings> planned(const SearchOptions& options) {
     return space.combinations();
   }
   std::vector<Settings> all;
-  for (int i = 0; i < options.random; ++i)
-    if (Settings settings = space.draw(options.seed, i);
-        std::ranges::find(all, settings) == all.end())
-      all.push_back(std::move(settings));
+  for (int i = 0; i < options.random; ++i) all.push_back(space.draw(options.seed, i));
   return all;
 }
 
-/// Returns the experiments. Throws a UsageError if there are none, or too few to stop some.
+/// Returns the experiments, those without Muon also without its settings, and each once. Throws a
+/// UsageError if there are none or too few to stop some, or if none has the Muon that settings are
+/// for.
 std::vector<Settings> planned_experiments(const SearchOptions& options) {
-  std::vector<Settings> all = planned(options);
+  std::vector<Settings> all;
+  std::set<Settings> different;
+  bool some_have_muon = false;
+  const std::vector<Settings> plan = planned(options);
+  for (Settings settings : plan) {
+    const bool muon = has_muon(options.common, settings);
+    some_have_muon |= muon;
+    if (!muon) settings = without_muon(std::move(settings));
+    if (different.insert(settings).second) all.push_back(std::move(settings));
+  }
+  if (!some_have_muon)
+    for (const Settings& given : {options.common, plan.front()})
+      for (const auto& [name, value] : given)
+        if (is_of_muon(name))
+          fail_usage(
+              "{} is for --optimizer muon, and no experiment has it; leave it out, or give --grid "
+              "optimizer=adamw,muon",
+              name);
   if (options.stop_early != 0 && all.size() < 2)
     fail_usage(
         "--stop-early compares experiments, and there is one; give more values or draws, or leave "
@@ -540,6 +581,7 @@ void Search::check_sources() const {
 Settings Search::with_common(const Settings& settings) const {
   Settings given = common_, all;
   given.insert(given.end(), settings.begin(), settings.end());
+  if (!has_muon(common_, settings)) given = without_muon(std::move(given));
   if (!has(given, "warmup")) given.emplace_back("warmup", default_warmup_);
   for (const auto& [name, value] : given) {
     const auto config = sources_.configs.find(value);

@@ -2800,6 +2800,32 @@ TEST_F(Searches, DrawAtRandom) {
   EXPECT_EQ(read_file(folder() / "results.jsonl"), content);
 }
 
+TEST_F(Searches, LeaveMuonsSettingsOutOfOtherExperiments) {
+  const Outcome tried =
+      run("search", search({"--grid", "optimizer=adamw,muon", "--grid", "muon-lr=3e-3,9e-3"}));
+  ASSERT_EQ(tried.code, 0) << tried.errors;
+  std::set<std::string> folders;
+  for (const nlohmann::json& row : results()) {
+    EXPECT_EQ(row["error"], "");
+    folders.insert(row["folder"]);
+  }
+  EXPECT_EQ(folders, (std::set<std::string>{"optimizer=adamw", "optimizer=muon,muon-lr=3e-3",
+                                            "optimizer=muon,muon-lr=9e-3"}));
+  EXPECT_EQ(results().size(), 3u);
+
+  fs::remove_all(folder());
+  Arguments arguments = search({"--grid", "optimizer=adamw,muon"});
+  arguments.insert(arguments.end(), {"--muon-decay", "0.2"});
+  ASSERT_EQ(run("search", arguments).code, 0);
+  for (const nlohmann::json& row : results()) EXPECT_EQ(row["error"], "");
+
+  fs::remove_all(folder());
+  ASSERT_EQ(
+      run("search", search({"--grid", "recipe=text,documented", "--grid", "muon-lr=1e-3"})).code, 0)
+      << "the optimizer may be the recipe's choice";
+  for (const nlohmann::json& row : results()) EXPECT_EQ(row["error"], "");
+}
+
 /// The options of a search with --time in place of steps.
 TEST_F(Searches, MayBeLimitedInTime) {
   const auto timed = [&](const Arguments& more) {
@@ -2841,6 +2867,8 @@ TEST_F(Searches, RefuseWrongUse) {
     expect_refused({"--grid", length},
                    {"both say how long", "--steps", std::string_view(length).substr(0, 4)});
   expect_refused({"--range", "lr=1e-4:1e-3"}, {"--range lr", "--random"});
+  expect_refused({"--grid", "muon-lr=1e-3,2e-3", "--grid", "optimizer=adamw"},
+                 {"muon-lr", "no experiment has it", "--grid optimizer=adamw,muon"});
   expect_refused({"--grid", "lr=1", "--grid", "lr=2"}, {"lr is given twice"});
   expect_refused({"--grid", "lr=1", "--jobs", "0"}, {"--jobs", "0"});
   expect_refused({"--grid", "seed=1,01"}, {"--grid seed=1,01: 01 occurs twice"});
