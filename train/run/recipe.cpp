@@ -131,8 +131,7 @@ std::string described(const TrainOptions& o, const Tokenizer& tokenizer, int64_t
       o.eval_every > 0 ? fmt::format("a validation every {} steps", o.eval_every)
                        : "one validation an epoch",
       steps < kFewSteps && !o.time.empty()
-          ? fmt::format("; no more than {} steps fit into {}: a model needs hundreds", steps,
-                        o.time)
+          ? fmt::format("; no more fit into {}: a model needs hundreds, give it more time", o.time)
           : "");
 }
 

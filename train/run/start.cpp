@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "support/atomic_file.h"
+#include "support/console.h"
 #include "support/error.h"
 #include "support/stopwatch.h"
 #include "support/strict_json.h"
@@ -129,12 +130,15 @@ Config run_config(const TrainOptions& options, const RunStart& start, const Toke
 
 Trainer make_trainer(TrainOptions options, const RunStart& start, Ranks& ranks) {
   const Stopwatch time;
+  Console console(options.quiet);
+  console.status(fmt::format("reading {} and making tokens of it", options.data));
   RunData data = load_data(options, start.tokenizer());
   options.config = run_config(options, start, data.tokenizer);
   if (start.resumes()) check_same_data(start.checkpoint->state.progress->data, data, options.data);
   if (!start.resumes()) {
     const std::string line =
         apply_recipe(options, data, [&](double seconds, const TrainOptions& chosen) {
+          console.status("measuring the speed");
           TrainOptions divided = chosen;
           divide_among(ranks, divided);
           const RunCosts costs = measure_costs(seconds, divided, data, ranks);

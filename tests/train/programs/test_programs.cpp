@@ -597,6 +597,16 @@ TEST_F(Programs, GeneratedEndsOfLinesAreNotShown) {
   EXPECT_TRUE(on_terminal("ab\rb", 1).starts_with("ab\\x0db"));
 }
 
+// SentencePiece may take longer for a text than a short run.
+TEST_F(Programs, ATerminalShowsWhatTrainDoesBeforeItsFirstLine) {
+  if (!has_terminals()) GTEST_SKIP() << "the system gives no terminals";
+  const std::string line = fmt::format("{}/train {}", MMREC_BINARY_DIR, command(small_run()));
+  const std::string output =
+      run_line(fmt::format("SHELL=/bin/bash script -qec {} /dev/null", shell_quoted(line))).output;
+  EXPECT_NE(output.find("reading " + (directory_ / "play.txt").string()), std::string::npos)
+      << output;
+}
+
 TEST_F(Programs, NoLibraryMessageReachesTheUser) {
   const std::string loop = (directory_ / "loop").string(), folder = directory_.path().string();
   fs::create_symlink(loop, loop);
