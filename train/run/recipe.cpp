@@ -28,9 +28,9 @@ void choose(const TrainOptions& options, const char* name, Value& value, const C
   if (!options.given.contains(name)) value = static_cast<Value>(chosen);
 }
 
-/// Of a text this short more than eight times makes the loss on other texts worse, with any
-/// dropout.
-constexpr double kShortText = 1e5, kMostTimes = 8;
+/// Of a text this short more than six times makes the loss on other texts worse at the end than
+/// before, with any dropout.
+constexpr double kShortText = 1e5, kMostTimes = 6;
 constexpr int64_t kFewSteps = 50;
 /// Times through the text from which on dropout helps.
 constexpr double kManyTimes = 5;
