@@ -25,29 +25,39 @@ namespace {
                        : std::strerror(error));
 }
 
+/// Returns the strings as exec() takes them.
+std::vector<char*> pointers(const std::vector<std::string>& strings) {
+  std::vector<char*> pointers;
+  for (const std::string& string : strings) pointers.push_back(const_cast<char*>(string.c_str()));
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
 }  // namespace
 
 ChildProcess::ChildProcess(const std::vector<std::string>& words, const fs::path& output,
-                           const fs::path& errors) {
+                           const fs::path& errors, const Inheritance& inheritance) {
   const FileDescriptor none("read", "/dev/null", O_RDONLY | O_CLOEXEC);
   std::optional<FileDescriptor> file, errors_file;
   if (!output.empty()) file.emplace("write", output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC);
   if (!errors.empty())
     errors_file.emplace("write", errors, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC);
-  std::vector<char*> arguments;
-  for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
-  arguments.push_back(nullptr);
+  const std::vector<char*> arguments = pointers(words);
+  std::vector<char*> variables;
+  if (inheritance.environment) variables = pointers(*inheritance.environment);
+  char* const* const environment = inheritance.environment ? variables.data() : environ;
   int failure[2];  // The child reports a failed exec here; a successful exec closes the pipe.
   if (::pipe2(failure, O_CLOEXEC) != 0) fail("cannot make a pipe: {}", std::strerror(errno));
   const pid_t parent = ::getpid();
   id_ = ::fork();
   if (id_ == 0) {  // only async-signal-safe calls between fork and exec
     ::setpgid(0, 0);
-    ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+    ::signal(inheritance.last_signal, SIG_DFL);  // this process may ignore it
+    ::prctl(PR_SET_PDEATHSIG, inheritance.last_signal);
     if (::getppid() == parent && ::dup2(none, STDIN_FILENO) >= 0 &&
         (!file || (::dup2(*file, STDOUT_FILENO) >= 0 && ::dup2(*file, STDERR_FILENO) >= 0)) &&
         (!errors_file || ::dup2(*errors_file, STDERR_FILENO) >= 0))
-      ::execvp(arguments[0], arguments.data());
+      ::execvpe(arguments[0], arguments.data(), environment);
     const int error = errno;
     [[maybe_unused]] const ssize_t written = ::write(failure[1], &error, sizeof error);
     ::_exit(127);

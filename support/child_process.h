@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <csignal>
 #include <filesystem>
 #include <functional>
 #include <optional>
@@ -10,18 +11,26 @@
 
 namespace mmrec {
 
+/// What else a program gets from its parent.
+struct Inheritance {
+  /// of the form NAME=value; nullopt: the parent's
+  std::optional<std::vector<std::string>> environment = std::nullopt;
+  int last_signal = SIGTERM;  ///< if the parent ends without having waited for the child
+};
+
 /// A process that runs beside this one, in its own process group. The terminal's Ctrl-C and Ctrl-Z
 /// do not reach it; the parent must pass signals on.
 class ChildProcess {
  public:
   /// A program, without standard input. If this process ends without having waited for it, for
-  /// whatever reason, it gets SIGTERM. words: the program (searched in PATH if it has no slash) and
+  /// whatever reason, it gets the last signal. words: the program (searched in PATH if it has no slash) and
   /// its arguments. Standard output goes to the file `output`; if that is empty, it is inherited.
   /// Standard error goes to the file `errors`; if that is empty, to the same place as standard
   /// output. Throws an Error if the program cannot be started.
   explicit ChildProcess(const std::vector<std::string>& words,
                         const std::filesystem::path& output = {},
-                        const std::filesystem::path& errors = {});
+                        const std::filesystem::path& errors = {},
+                        const Inheritance& inheritance = {});
   /// A copy of this process, with the calling thread alone, that ends with the code which `body`
   /// returns. If this process ends, the child is killed. Throws an Error if the system allows none.
   explicit ChildProcess(const std::function<int()>& body);

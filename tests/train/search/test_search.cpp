@@ -145,8 +145,8 @@ TEST(SearchTable, SaysWhereAnExperimentWasStopped) {
 
 class ChildProcessTest : public testing::Test {
  protected:
-  ChildProcess shell(const std::string& script) const {
-    return ChildProcess({"/bin/sh", "-c", script}, directory_ / "output");
+  ChildProcess shell(const std::string& script, const Inheritance& inheritance = {}) const {
+    return ChildProcess({"/bin/sh", "-c", script}, directory_ / "output", {}, inheritance);
   }
   std::string output() const { return read_file(directory_ / "output"); }
   test::TemporaryDirectory directory_;
@@ -170,17 +170,35 @@ TEST_F(ChildProcessTest, CanBePolledAndStopped) {
 
 // Even if the parent is killed: here a forked copy of this process.
 TEST_F(ChildProcessTest, DoesNotOutliveItsParent) {
-  const pid_t parent = ::fork();
-  if (parent == 0) {
-    const ChildProcess child = shell("echo $$; exec sleep 60");
-    for (;;) ::pause();
-  }
-  while (!std::filesystem::exists(directory_ / "output") || output().empty())
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  const pid_t child = std::stoi(output());
-  ::kill(parent, SIGKILL);
-  ::waitpid(parent, nullptr, 0);
-  EXPECT_TRUE(test::ends(child));
+  const auto kill_parent = [&](const std::string& script, const Inheritance& inheritance) {
+    std::filesystem::remove(directory_ / "output");
+    const pid_t parent = ::fork();
+    if (parent == 0) {
+      std::signal(inheritance.last_signal, SIG_IGN);
+      const ChildProcess child = shell("echo $$; " + script, inheritance);
+      for (;;) ::pause();
+    }
+    while (!std::filesystem::exists(directory_ / "output") || output().empty())
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    const pid_t child = std::stoi(output());
+    ::kill(parent, SIGKILL);
+    ::waitpid(parent, nullptr, 0);
+    return child;
+  };
+  EXPECT_TRUE(test::ends(kill_parent("exec sleep 60", {})));
+  const std::string asked = (directory_ / "asked").string(),
+                    script = "trap 'echo > " + asked + "; exit' PIPE; while :; do sleep 0.01; done";
+  EXPECT_TRUE(test::ends(kill_parent(script, {.last_signal = SIGPIPE})));
+  EXPECT_TRUE(std::filesystem::exists(asked));
+}
+
+TEST_F(ChildProcessTest, HasTheEnvironmentThatItIsGiven) {
+  ::setenv("MMREC_TEST", "here", 1);
+  EXPECT_EQ(shell("echo $MMREC_TEST").wait(), 0);
+  EXPECT_EQ(output(), "here\n");
+  EXPECT_EQ(shell("echo $MMREC_TEST $MORE", {.environment = {{"MORE=more"}}}).wait(), 0);
+  EXPECT_EQ(output(), "more\n");
+  ::unsetenv("MMREC_TEST");
 }
 
 TEST_F(ChildProcessTest, MayBeACopyOfItsParent) {
