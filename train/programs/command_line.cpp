@@ -10,6 +10,7 @@
 #include <cmath>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <limits>
 #include <optional>
 #include <string_view>
@@ -301,6 +302,11 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
     if (system && system->code() == std::errc::broken_pipe) return kNobodyReads;
     return report(kFailed, speaker_ + in_words(error));
   }
+}
+
+void Program::share_cores(int processes) const {
+  const bool given = app_.get_option("--threads")->count() > 0 || std::getenv("OMP_NUM_THREADS");
+  if (processes > 1 && !given) set_num_threads(std::max(1, num_threads() / processes));
 }
 
 template <class Number>

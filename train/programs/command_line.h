@@ -39,6 +39,9 @@ class Program {
   /// 2 wrong use (bad command line, UsageError), 141 if the reader of standard output has closed
   /// it; then nothing is printed, as with an uncaught SIGPIPE.
   int run(int argc, const char* const* argv, const std::function<void()>& body);
+  /// So many processes have the same cores: this one takes its part of them as its number of
+  /// threads, if nobody has given one.
+  void share_cores(int processes) const;
   /// Prints neither help nor what is wrong with the command line: another process, which has the
   /// same one, does.
   void let_another_print() { prints_ = false; }

@@ -1,7 +1,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -11,7 +10,6 @@
 #include "model/architecture.h"
 #include "model/config.h"
 #include "model/config_file.h"
-#include "runtime/threads.h"
 #include "support/console.h"
 #include "support/did_you_mean.h"
 #include "support/error.h"
@@ -290,8 +288,7 @@ void TrainCommand::start_anew() {
 }
 
 int TrainCommand::run(const char* program_path, Ranks& ranks) {
-  if (ranks.sharing_cores() > 1 && !is_given("threads") && !std::getenv("OMP_NUM_THREADS"))
-    set_num_threads(std::max(1, num_threads() / ranks.sharing_cores()));
+  program_.share_cores(ranks.sharing_cores());
   ranks.tell_threads(num_threads());
   if (!ranks.leads()) {
     follow(ranks);
