@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "support/atomic_file.h"
+#include "tests/common/mpirun.h"
 #include "tests/common/process.h"
 #include "tests/common/temporary_directory.h"
 
@@ -61,10 +62,8 @@ class Ranks : public testing::Test {
   /// The words that start train with so many ranks, each with so many threads. 0: without mpirun.
   static std::vector<std::string> command(int ranks, int threads, const Arguments& arguments) {
     std::vector<std::string> words;
-    if (ranks > 0)
-      words = {MMREC_MPIRUN, "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
-               "-n",         std::to_string(ranks)};
-    words.push_back((fs::path(MMREC_BINARY_DIR) / "train").string());
+    if (ranks > 0) words = test::mpirun(ranks);
+    words.push_back(test::program_path("train").string());
     words.insert(words.end(), {"--threads", std::to_string(threads)});
     words.insert(words.end(), arguments.begin(), arguments.end());
     return words;
@@ -132,15 +131,7 @@ class Ranks : public testing::Test {
   }
   /// Returns the ids of the run's processes.
   std::vector<pid_t> processes_of(const std::string& out) const {
-    std::vector<pid_t> processes;
-    for (const auto& entry : fs::directory_iterator("/proc")) {
-      std::ifstream file(entry.path() / "cmdline");
-      const std::string words(std::istreambuf_iterator<char>(file), {});
-      if (words.starts_with((fs::path(MMREC_BINARY_DIR) / "train").string()) &&
-          words.find((directory_ / out).string()) != std::string::npos)
-        processes.push_back(std::stoi(entry.path().filename()));
-    }
-    return processes;
+    return test::processes_of("train", (directory_ / out).string());
   }
 
   const test::TemporaryDirectory directory_;
