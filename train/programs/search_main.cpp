@@ -1,6 +1,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "runtime/threads.h"
@@ -9,7 +10,9 @@
 #include "support/error.h"
 #include "support/names.h"
 #include "train/programs/command_line.h"
+#include "train/ranks/ranks.h"
 #include "train/search/search.h"
+#include "train/search/workers.h"
 
 namespace {
 
@@ -106,12 +109,14 @@ void write_table(const std::filesystem::path& file, const std::vector<SearchResu
 int main(int argc, char** argv) {
   Program program("search", "Trains with several settings and says which are best.",
                   "search --data book.txt --grid lr=1e-3,3e-3 --grid batch=4,8 --steps 500 --out "
-                  "checkpoints/search -- --vocab auto --dropout 0");
+                  "checkpoints/search -- --vocab auto --dropout 0\n"
+                  "  mpirun -n 8 search ..            the same, eight experiments at a time");
   SearchOptions options;
   std::vector<std::string> grids, ranges, rest;
   std::string data, config, table;
   int epochs = 0;
   int64_t steps = 0;
+  int jobs = 1;
   bool json = false;
   options.out = "checkpoints/search";
 
@@ -135,7 +140,7 @@ int main(int argc, char** argv) {
       ->default_str("");
   app.add_option("--out", options.out,
                  "where the experiments and results go; a search that is there goes on");
-  number(app, "--jobs", options.jobs, "experiments side by side, which share the threads",
+  number(app, "--jobs", jobs, "experiments side by side (of each rank), which share the threads",
          {.at_least = 1, .at_most = 1024});
   number(app, "--stop-early", options.stop_early,
          "stop the worse experiments after a part of their steps, from a tenth on: of those that "
@@ -152,8 +157,13 @@ int main(int argc, char** argv) {
                  "also write the table of results to this file: .csv, or .md for Markdown");
   app.add_option("train", rest, "further options of train for all experiments, after --");
 
+  if (Ranks::launched_to_follow()) program.let_another_print();
   int signal = 0;
   const int code = program.run(argc, argv, [&] {
+    const std::unique_ptr<Ranks> ranks = Ranks::of_launcher();
+    program.share_cores(ranks->sharing_cores());
+    Workers workers(*ranks, jobs, num_threads());
+    if (!ranks->leads()) return workers.obey();
     for (const std::string& grid : grids) options.space.grids.push_back(parse_grid(grid));
     for (const std::string& range : ranges) options.space.ranges.push_back(parse_range(range));
     for (const auto& [name, value] : {std::pair("data", data), {"config", config}})
@@ -162,13 +172,12 @@ int main(int argc, char** argv) {
       if (value > 0) options.common.emplace_back(name, std::to_string(value));
     const Settings more = train_options(rest);
     options.common.insert(options.common.end(), more.begin(), more.end());
-    options.threads = num_threads();
     options.seed = program.seed();
     options.quiet = program.quiet() || json;
     options.hide_warnings = program.quiet();
 
     if (!table.empty()) check_table(table);
-    const SearchOutcome outcome = search(options);
+    const SearchOutcome outcome = search(options, workers);
     if (!table.empty()) write_table(table, outcome.results);
     signal = outcome.signal;
     show(outcome, options, json);

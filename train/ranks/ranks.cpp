@@ -74,6 +74,15 @@ bool Ranks::launched_to_follow() {
   return launched && launched->rank != "0";
 }
 
+std::vector<std::string> Ranks::environment_of_others() {
+  std::vector<std::string> variables;
+  for (char** variable = environ; *variable; ++variable)
+    if (const std::string_view text = *variable;
+        !text.starts_with("OMPI_") && !text.starts_with("PMI"))  // also PMI2_, PMIX_
+      variables.emplace_back(text);
+  return variables;
+}
+
 Ranks& Ranks::alone() {
   static AloneRank alone;
   return alone;

@@ -11,8 +11,8 @@
 
 namespace mmrec {
 
-/// The processes that train one model together: those that mpirun or srun has started, or this one
-/// alone. Rank 0 leads: it decides, logs and saves, and the others follow its commands.
+/// The processes that train one model together, or search: those that mpirun or srun has started,
+/// or this one alone. Rank 0 leads: it decides, logs and saves, and the others follow its commands.
 ///
 /// All calls are collective: every rank makes the same ones in the same order. They wait for the
 /// others; after expect_answers() not longer than the limit: then one of them hangs or its node is
@@ -27,6 +27,8 @@ class Ranks {
   static std::unique_ptr<Ranks> of_launcher();
   /// Returns whether mpirun or srun has started this process as another rank than the leader.
   static bool launched_to_follow();
+  /// Returns this process's environment without what makes a process a rank, for one that is none.
+  static std::vector<std::string> environment_of_others();
   virtual ~Ranks() = default;
 
   int size() const { return size_; }

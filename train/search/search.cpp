@@ -10,14 +10,12 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
-#include <thread>
 
 #include "model/config.h"
 #include "model/config_file.h"
 #include "runtime/machine.h"
 #include "support/atomic_file.h"
 #include "support/checksum.h"
-#include "support/child_process.h"
 #include "support/console.h"
 #include "support/did_you_mean.h"
 #include "support/directory_lock.h"
@@ -232,14 +230,14 @@ struct Sources {
 
 class Search {
  public:
-  explicit Search(const SearchOptions& options);
+  Search(const SearchOptions& options, Workers& workers);
   SearchOutcome run();
 
  private:
   struct Running {
     Settings settings;
     std::string folder;
-    ChildProcess process;
+    fs::path output;  // by which the workers know it
   };
 
   static fs::path made(const fs::path& path) {
@@ -287,8 +285,6 @@ class Search {
   void run_pending(const StopSignals& stop, SuspendSignal& suspend);
   void describe_rung();
   SearchOutcome run_experiments();
-  /// Asks the experiments to save their state and to end.
-  void stop_all();
   void finish(const Running& running, int code);
   void finish_ended();
   void add(const SearchResult& result);
@@ -297,11 +293,11 @@ class Search {
   void describe_texts();
 
   const SearchOptions& options_;
+  Workers& workers_;
   Settings common_;
   Sources sources_;
   nlohmann::json description_;  // search.json
   std::string default_warmup_ = "auto";
-  fs::path train_ = sibling_program("train");
   std::vector<Settings> experiments_;
   DirectoryLock lock_;
   Console console_;
@@ -313,7 +309,7 @@ class Search {
   std::vector<Settings> interrupted_;
   std::set<std::string> waited_for_;  // folders with a message about waiting
   // Limit of running experiments; reduced while the system starts no more.
-  int room_ = options_.jobs;
+  int room_ = workers_.room();
   const Clock::time_point begin_ = Clock::now();
 };
 
@@ -454,8 +450,9 @@ Sources sources_of(const SearchSpace& space, const Settings& common) {
   return sources;
 }
 
-Search::Search(const SearchOptions& options)
+Search::Search(const SearchOptions& options, Workers& workers)
     : options_(options),
+      workers_(workers),
       common_(with_defaults(options)),
       experiments_(planned_experiments(options)),
       lock_(made(options.out)),
@@ -467,6 +464,7 @@ Search::Search(const SearchOptions& options)
     if (exists(lock_ / file))
       fail_usage("--out {}: it is a folder of {} ({} is in it); choose another one",
                  options.out.string(), program, file);
+  workers_.check(here());
   make_directory(lock_ / "experiments");
   check_description();
   read_results();
@@ -668,9 +666,7 @@ bool Search::start(const Settings& settings) {
       add(result);
       return true;
     }
-  std::vector<std::string> words = {
-      train_.string(), "--out=" + out.string(), "--quiet",
-      fmt::format("--threads={}", std::max(options_.threads / options_.jobs, 1))};
+  std::vector<std::string> words = {"--out=" + out.string(), "--quiet"};
   const bool resumes = !has_ended && fs::exists(out / kLatestFile);
   Settings all = with_common(settings);
   // the run keeps its resolved warm-up
@@ -683,7 +679,9 @@ bool Search::start(const Settings& settings) {
   if (rung_ < 1) words.push_back(fmt::format("--until={}x", rung_));
   words.push_back(resumes ? "--resume" : "--overwrite");
   try {
-    running_.push_back({settings, folder, ChildProcess(words, output(folder))});
+    const fs::path text = output(folder);
+    workers_.start(words, text);
+    running_.push_back({settings, folder, text});
   } catch (const Error& error) {
     if (running_.empty()) {
       add(failed(settings, folder, error.what()));
@@ -714,25 +712,25 @@ void Search::start_pending() {
 }
 
 void Search::finish_ended() {
-  for (size_t i = 0; i < running_.size();) {
-    const std::optional<int> code = running_[i].process.poll();
-    if (!code) {
-      ++i;
-      continue;
-    }
-    const Running ended = std::move(running_[i]);
-    running_.erase(running_.begin() + static_cast<int64_t>(i));
-    finish(ended, *code);
+  for (const auto& [text, code] : workers_.take_ended()) {
+    const auto place = std::ranges::find(running_, text, &Running::output);
+    const Running ended = std::move(*place);
+    running_.erase(place);
+    finish(ended, code);
   }
 }
 
 void Search::finish(const Running& running, int code) {
-  room_ = options_.jobs;
+  room_ = workers_.room();
   if (is_interruption(code)) {
     interrupted_.push_back(running.settings);
     return;
   }
   const fs::path text = output(running.folder);
+  // Another node may have written it: a network file system looks again where a folder is opened.
+  std::error_code missing;
+  for (const fs::path& folder : {text.parent_path(), run_folder(running.folder)})
+    fs::directory_iterator(folder, missing);
   add(code == 0 ? result_of(running.settings, running.folder, run_folder(running.folder), rung_)
                 : failed(running.settings, running.folder, reason(text, code)));
   if (code == 0) fs::remove(text);
@@ -762,10 +760,6 @@ void Search::write_best(const std::vector<SearchResult>& results) const {
   write_file_atomically(lock_ / "best.toml", options_file(about, settings));
 }
 
-void Search::stop_all() {
-  for (const Running& running : running_) running.process.send(SIGTERM);
-}
-
 void Search::describe_texts() {
   for (const auto& [name, text] : sources_.texts)
     for (const Note& note : text.notes)
@@ -779,8 +773,7 @@ SearchOutcome Search::run() {
   try {
     return run_experiments();
   } catch (...) {  // running experiments save their state
-    stop_all();
-    for (Running& running : running_) running.process.wait();
+    workers_.stop();
     throw;
   }
 }
@@ -789,7 +782,8 @@ SearchOutcome Search::run_experiments() {
   const StopSignals stop(false);
   SuspendSignal suspend;
   describe_texts();
-  console_.line(describe_machine(options_.threads));
+  console_.line(describe_machine(workers_.threads()));
+  if (const std::string ranks = workers_.describe_ranks(); !ranks.empty()) console_.line(ranks);
   if (!results_.empty())
     console_.line(
         fmt::format("{}: going on after {} results", options_.out.string(), results_.size()),
@@ -822,15 +816,15 @@ void Search::run_pending(const StopSignals& stop, SuspendSignal& suspend) {
     if (stop.received() != 0 && !stopping) {
       stopping = true;
       pending_.clear();
-      stop_all();
+      workers_.send(SIGTERM);
       console_.line(
           "stopping: the experiments that run save their state; a second signal ends at once",
           Style::kHeading);
     }
     if (suspend.received()) {
-      for (const Running& running : running_) running.process.send(SIGSTOP);
+      workers_.send(SIGSTOP);
       suspend.obey();
-      for (const Running& running : running_) running.process.send(SIGCONT);
+      workers_.send(SIGCONT);
     }
     start_pending();
     finish_ended();
@@ -840,14 +834,15 @@ void Search::run_pending(const StopSignals& stop, SuspendSignal& suspend) {
       console_.status(fmt::format("{} of {} done, {} running, {}", done(), at_rung_,
                                   running_.size(), format_duration(time.count())));
     }
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
   console_.erase_status();
 }
 
 }  // namespace
 
-SearchOutcome search(const SearchOptions& options) { return Search(options).run(); }
+SearchOutcome search(const SearchOptions& options, Workers& workers) {
+  return Search(options, workers).run();
+}
 
 std::vector<double> search_rungs(int factor) {
   constexpr int kLargest = 10;

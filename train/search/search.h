@@ -9,6 +9,7 @@
 
 #include "support/text_table.h"
 #include "train/search/search_space.h"
+#include "train/search/workers.h"
 
 namespace mmrec {
 
@@ -17,8 +18,6 @@ struct SearchOptions {
   int random = 0;   ///< number of random draws; 0: every combination of the grids
   Settings common;  ///< train options for all experiments
   std::filesystem::path out;
-  int jobs = 1;     ///< experiments running at the same time
-  int threads = 1;  ///< shared by all running experiments
   uint64_t seed = 42;
   /// with successive halving, see search_rungs(): of the experiments that come to a rung one in so
   /// many goes on; 0: all run to their ends
@@ -55,9 +54,10 @@ struct SearchOutcome {
   int signal = 0;                ///< signal that stopped the search, or 0
 };
 
-/// Trains once for each combination of settings, each in its own process. An experiment that fails,
-/// runs out of memory or is killed becomes a failed result, nothing more. If a process cannot be
-/// started, the search waits for another experiment to end. Writes to options.out:
+/// Trains once for each combination of settings, each in its own process, which the workers run. An
+/// experiment that fails, runs out of memory or is killed becomes a failed result, nothing more. If
+/// a process cannot be started, the search waits for another experiment to end. Writes to
+/// options.out:
 /// - search.json: common settings, and the identity of the named texts, weights and configurations
 /// - results.jsonl: one line per finished experiment, and one per rung that it came to
 /// - experiments/: the runs
@@ -69,7 +69,7 @@ struct SearchOutcome {
 /// With options.stop_early all experiments run to the first rung, the best of them go on to the
 /// next, and so on. Who goes on depends on the results at the rung alone: on no time and no order,
 /// so that a search that goes on decides as one that was never stopped.
-SearchOutcome search(const SearchOptions& options);
+SearchOutcome search(const SearchOptions& options, Workers& workers);
 
 /// Returns the rungs of a search: the parts of a run after which its experiments are compared, and
 /// 1, its end. With a factor (SearchOptions::stop_early) they are 1/factor, 1/factor^2, .., not

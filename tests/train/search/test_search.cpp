@@ -17,6 +17,7 @@
 #include "tests/common/temporary_directory.h"
 #include "train/search/search.h"
 #include "train/search/search_space.h"
+#include "train/search/workers.h"
 
 namespace mmrec {
 namespace {
@@ -234,6 +235,39 @@ TEST_F(ChildProcessTest, ThrowsIfItCannotStart) {
                      {"cannot write", "no/such/folder"});
   test::expect_error([&] { sibling_program("no_such_program"); },
                      {"no_such_program", "make build"});
+}
+
+/// Rank 0 of two; the other one answers what it is told to.
+class RanksWithBroken final : public Ranks {
+ public:
+  RanksWithBroken() : Ranks(0, 2) {}
+  std::vector<std::string> gather(const std::string& text) override { return {text, answer}; }
+  std::string answer;
+};
+
+TEST(Workers, StartWhereARankCan) {
+  const test::TemporaryDirectory directory;
+  RanksWithBroken ranks;
+  Workers workers(ranks, 2, 1);
+  EXPECT_EQ(workers.room(), 4);
+  const auto start = [&](const char* output) { workers.start({"--help"}, directory / output); };
+  start("a");  // ranks with as few processes are asked in their order
+  start("b");
+  ranks.answer = "no more processes";
+  start("c");
+  EXPECT_TRUE(std::filesystem::exists(directory / "a"));
+  EXPECT_FALSE(std::filesystem::exists(directory / "b")) << "the other rank's";
+  EXPECT_TRUE(std::filesystem::exists(directory / "c"));
+  test::expect_error([&] { start("d"); }, {"no more processes"});
+  test::expect_error<UsageError>([&] { workers.check(directory.path()); }, {"no more processes"});
+  ranks.answer = "";
+  std::set<std::string> ended;
+  while (ended.size() < 2)
+    for (const auto& [output, code] : workers.take_ended()) {
+      EXPECT_EQ(code, 0);
+      ended.insert(output.filename());
+    }
+  EXPECT_EQ(ended, (std::set<std::string>{"a", "c"}));
 }
 
 }  // namespace
