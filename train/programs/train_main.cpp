@@ -10,6 +10,7 @@
 #include "model/architecture.h"
 #include "model/config.h"
 #include "model/config_file.h"
+#include "runtime/threads.h"
 #include "support/console.h"
 #include "support/did_you_mean.h"
 #include "support/error.h"
