@@ -166,6 +166,7 @@ class TrainCommand {
   std::string config_ = "tiny", arch_, memory_, resumed_;
   std::vector<std::string> fields_;
   bool only_plan_ = false, json_ = false;
+  Scale scale_;  // of --plan
 };
 
 TrainCommand::TrainCommand(Program& program) : program_(program) {
@@ -188,8 +189,18 @@ TrainCommand::TrainCommand(Program& program) : program_(program) {
                  "but for those that are given")
       ->expected(0, 1);
   app.add_flag("--plan", only_plan_,
-               "print what the run would take of memory, disk and time, without making the model");
+               "print what the run would take of memory, disk and time, without beginning it");
   app.add_flag("--json", json_, "with --plan: print it as JSON");
+  number(app, "--ranks", scale_.ranks,
+         "with --plan: what a step takes when mpirun has started so many, and up to as many",
+         {.at_least = 1, .at_most = kMostRanks})
+      ->default_str("");
+  app.add_option("--network", scale_.network,
+                 "with --ranks: the rate of a node's link and the delay to another node, one way, "
+                 "as 25Gbps,20us (default: all ranks are on this machine)");
+  number(app, "--ranks-per-node", scale_.ranks_per_node,
+         "with --network: ranks that share a node like this machine, and its link",
+         {.at_least = 1, .at_most = kMostRanks});
   app.set_config("--options", "",
                  "a file of options, as search writes it: lines of name = \"value\"; the command "
                  "line's count before them");
@@ -219,6 +230,10 @@ void TrainCommand::check_plan() const {
     fail_usage(
         "--json is for --plan; a run's figures are in its metrics.jsonl, and 'report --json' has "
         "them");
+  for (const char* name : {"ranks", "network", "ranks-per-node"})
+    if (!only_plan_ && is_given(name))
+      fail_usage("--{} is for --plan; mpirun -n starts a run's ranks", name);
+  if (is_given("network")) parse_network(scale_.network);
   if (only_plan_ && (is_given("resume") || is_given("init")))
     fail_usage("--plan is for new runs from the beginning; leave out --resume and --init");
 }
@@ -318,7 +333,7 @@ int TrainCommand::lead(const char* program_path, Ranks& ranks) {
   } else {
     start_anew();
     if (only_plan_) {
-      const std::vector<Plan> plans = plan(given_);
+      const std::vector<Plan> plans = plan(given_, scale_);
       print(stdout, json_ ? to_json(plans).dump(2) + "\n" : visible(plan_text(plans)));
       return 0;
     }

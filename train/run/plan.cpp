@@ -28,6 +28,7 @@
 #include "train/run/log.h"
 #include "train/run/phases.h"
 #include "train/run/recipe.h"
+#include "train/run/start.h"
 
 namespace mmrec {
 
@@ -170,9 +171,10 @@ Plan plan_of_one_size(const TrainOptions& options, const RunData& data, double p
 
 }  // namespace
 
-std::vector<Plan> plan(const TrainOptions& given) {
+std::vector<Plan> plan(const TrainOptions& given, const Scale& scale) {
   check_phases(given);
   check_options(given);
+  check_scale(scale);
   const RunData data = load_data(given, std::nullopt);
   const double product_rate = measure_product_rate();
   TrainOptions options = given;
@@ -183,9 +185,19 @@ std::vector<Plan> plan(const TrainOptions& given) {
         const Plan step = plan_of_one_size(trial, data, product_rate);
         return std::max<int64_t>(static_cast<int64_t>(seconds / step.seconds()), 1);
       });
+  const std::string division = divide_among(scale.ranks, options);
   const auto plan_of = [&](const TrainOptions& of_one_size) {
     Plan result = plan_of_one_size(of_one_size, data, product_rate);
     result.recipe = recipe;
+    if (!division.empty()) result.notes.push_back({division});
+    if (scale.ranks > 0)
+      result.at_scale = plan_at_scale(scale,
+                                      {.options = result.options,
+                                       .memory = result.memory(),
+                                       .machine_memory = result.machine_memory,
+                                       .product_rate = product_rate,
+                                       .step_share = kStepShare},
+                                      data);
     return result;
   };
   if (options.grow.empty()) return {plan_of(options)};
@@ -206,6 +218,70 @@ std::vector<Plan> plan(const TrainOptions& given) {
 }
 
 namespace {
+
+/// "8 on nodes of 1, 25 Gbit/s and 20 us between them".
+std::string describe_ranks(const ScalePlan& plan) {
+  const int ranks = plan.rows.back().step.ranks;
+  if (plan.network.bandwidth == 0) return fmt::format("{} on one machine like this", ranks);
+  return fmt::format("{} on nodes of {}, {:g} Gbit/s and {:g} us between them", ranks,
+                     plan.terms.ranks_per_node, 8e-9 * plan.network.bandwidth,
+                     1e6 * plan.network.delay);
+}
+
+std::string text_of(const ScalePlan& plan, const TrainOptions& options) {
+  const StepTerms& terms = plan.terms;
+  const StepAtScale& step = plan.rows.back().step;
+  const int parts = (terms.parts + step.ranks - 1) / step.ranks;
+  std::string text = fmt::format("\nranks: {}\n", describe_ranks(plan));
+  const auto line = [&](std::string_view what, double seconds, std::string_view note) {
+    text += fmt::format("  {:<22}{:>14.4g} s   {}\n", what, seconds, note);
+  };
+  line("computing", step.computing,
+       fmt::format("{} part{} of {} x {} tokens a rank, {} thread{}; {}", parts,
+                   parts == 1 ? "" : "s", options.batch, options.sequence, terms.threads,
+                   terms.threads == 1 ? "" : "s",
+                   plan.is_measured ? "measured now" : "by the rates above"));
+  line("communicating", step.communicating,
+       fmt::format("{} from each rank, of which {:.0f} % are hidden behind the backward pass",
+                   gigabytes(step.sent), 100 * step.hidden()));
+  line("optimizer", step.optimizer, terms.shards_optimizer ? "of a rank's share" : "");
+  line("a step", step.step, "");
+  text += fmt::format("  {:>5}{:>12}{:>14}{:>14}{:>9}{:>16}\n", "ranks", "a step, s", "tokens/s",
+                      "efficiency", "hidden", "memory a rank");
+  for (const ScalePlan::Row& row : plan.rows)
+    text +=
+        fmt::format("  {:>5}{:>12.4g}{:>14}{:>12.1f} %{:>9}{:>16}\n", row.step.ranks, row.step.step,
+                    tokens_rate(row.tokens_per_second), 100 * row.step.efficiency,
+                    row.step.ranks == 1 ? "" : fmt::format("{:.0f} %", 100 * row.step.hidden()),
+                    gigabytes(row.memory));
+  return text;
+}
+
+nlohmann::ordered_json json_of(const ScalePlan& plan) {
+  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
+  for (const auto& [step, tokens_per_second, memory] : plan.rows)
+    rows.push_back({{"ranks", step.ranks},
+                    {"computing_seconds", step.computing},
+                    {"communicating_seconds", step.communicating},
+                    {"hidden", step.hidden()},
+                    {"optimizer_seconds", step.optimizer},
+                    {"step_seconds", step.step},
+                    {"tokens_per_second", tokens_per_second},
+                    {"efficiency", step.efficiency},
+                    {"sent_bytes", bytes(step.sent)},
+                    {"memory_bytes", bytes(memory)}});
+  const StepTerms& terms = plan.terms;
+  return {{"measured", plan.is_measured},
+          {"parts", terms.parts},
+          {"ranks_per_node", terms.ranks_per_node},
+          {"threads", terms.threads},
+          {"network_bytes_per_second", plan.network.bandwidth},
+          {"network_delay_seconds", plan.network.delay},
+          {"node_copy_bytes_per_second", terms.copying},
+          {"part_seconds", terms.slowest(1)},
+          {"further_part_seconds", terms.further_part},
+          {"rows", std::move(rows)}};
+}
 
 std::string text_of(const Plan& plan) {
   const TrainOptions& options = plan.options;
@@ -272,6 +348,7 @@ std::string text_of(const Plan& plan) {
   line("  warm-up", thousands(options.warmup), "steps");
   line("  tokens", thousands(plan.tokens()));
   line("  time", format_duration(plan.seconds()), "without validation and checkpoints");
+  if (plan.at_scale) text += text_of(*plan.at_scale, options);
   if (!plan.recipe.empty()) text += "\n" + plan.recipe + "\n";
   if (!plan.warmup_warning.empty()) text += "\nwarning: " + plan.warmup_warning + "\n";
   if (!plan.notes.empty()) text += "\n";
@@ -283,40 +360,42 @@ std::string text_of(const Plan& plan) {
 nlohmann::ordered_json json_of(const Plan& plan) {
   nlohmann::ordered_json summary = nlohmann::ordered_json::array();
   for (const Note& note : plan.notes) summary.push_back(visible(note.text));
-  return {{"config", to_json(plan.options.config)},
-          {"data", text_of_name(plan.options.data)},
-          {"data_summary", std::move(summary)},
-          {"parameters", plan.parameters},
-          {"trainable", plan.trainable()},
-          {"embedding_parameters", plan.embedding_parameters},
-          {"memory_bytes",
-           {{"weights", bytes(plan.weights)},
-            {"gradients", bytes(plan.gradients)},
-            {"moments", bytes(plan.moments)},
-            {"average", bytes(plan.average)},
-            {"activations", bytes(plan.activations)},
-            {"validation", bytes(plan.validation)},
-            {"sample", bytes(plan.sample)},
-            {"program", bytes(plan.program)},
-            {"text", bytes(plan.text)},
-            {"smaller", bytes(plan.smaller)},
-            {"all", bytes(plan.memory())},
-            {"machine", bytes(plan.machine_memory)}}},
-          {"disk_bytes", bytes(plan.disk())},
-          {"checkpoint_bytes", bytes(plan.checkpoint)},
-          {"flops_per_token", plan.flops_per_token},
-          {"product_flops_per_second", plan.product_rate},
-          {"tokens_per_second", plan.tokens_per_second},
-          {fmt::format("train_{}", plan.unit), plan.train_tokens},
-          {fmt::format("val_{}", plan.unit), plan.validation_tokens},
-          {"steps", plan.steps},
-          {"steps_per_epoch", plan.steps_per_epoch},
-          {"warmup", plan.options.warmup},
-          {"recipe", plan.recipe},
-          {"warmup_warning", plan.warmup_warning},
-          {"tokens_per_step", plan.tokens_per_step},
-          {"tokens", plan.tokens()},
-          {"seconds", plan.seconds()}};
+  nlohmann::ordered_json json = {{"config", to_json(plan.options.config)},
+                                 {"data", text_of_name(plan.options.data)},
+                                 {"data_summary", std::move(summary)},
+                                 {"parameters", plan.parameters},
+                                 {"trainable", plan.trainable()},
+                                 {"embedding_parameters", plan.embedding_parameters},
+                                 {"memory_bytes",
+                                  {{"weights", bytes(plan.weights)},
+                                   {"gradients", bytes(plan.gradients)},
+                                   {"moments", bytes(plan.moments)},
+                                   {"average", bytes(plan.average)},
+                                   {"activations", bytes(plan.activations)},
+                                   {"validation", bytes(plan.validation)},
+                                   {"sample", bytes(plan.sample)},
+                                   {"program", bytes(plan.program)},
+                                   {"text", bytes(plan.text)},
+                                   {"smaller", bytes(plan.smaller)},
+                                   {"all", bytes(plan.memory())},
+                                   {"machine", bytes(plan.machine_memory)}}},
+                                 {"disk_bytes", bytes(plan.disk())},
+                                 {"checkpoint_bytes", bytes(plan.checkpoint)},
+                                 {"flops_per_token", plan.flops_per_token},
+                                 {"product_flops_per_second", plan.product_rate},
+                                 {"tokens_per_second", plan.tokens_per_second},
+                                 {fmt::format("train_{}", plan.unit), plan.train_tokens},
+                                 {fmt::format("val_{}", plan.unit), plan.validation_tokens},
+                                 {"steps", plan.steps},
+                                 {"steps_per_epoch", plan.steps_per_epoch},
+                                 {"warmup", plan.options.warmup},
+                                 {"recipe", plan.recipe},
+                                 {"warmup_warning", plan.warmup_warning},
+                                 {"tokens_per_step", plan.tokens_per_step},
+                                 {"tokens", plan.tokens()},
+                                 {"seconds", plan.seconds()}};
+  if (plan.at_scale) json["at_scale"] = json_of(*plan.at_scale);
+  return json;
 }
 
 /// Figures of all phases together.

@@ -2,12 +2,14 @@
 
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "model/parameters.h"
 #include "support/console.h"
 #include "train/run/options.h"
+#include "train/run/scale_plan.h"
 
 namespace mmrec {
 
@@ -31,9 +33,10 @@ struct Plan {
   int64_t train_tokens = 0, validation_tokens = 0;
   const char* unit = "";  ///< what the tokens of the text are called
   int64_t steps = 0, steps_per_epoch = 0, tokens_per_step = 0;
-  std::string recipe = {};          ///< what apply_recipe() says, or ""
-  std::string warmup_warning = {};  ///< "" if the warm-up is shorter than the run
-  std::vector<Note> notes = {};     ///< remarks about the text, from RunData
+  std::string recipe = {};                 ///< what apply_recipe() says, or ""
+  std::string warmup_warning = {};         ///< "" if the warm-up is shorter than the run
+  std::vector<Note> notes = {};            ///< remarks about the text, from RunData
+  std::optional<ScalePlan> at_scale = {};  ///< on several ranks, if somebody asks for it
 
   double memory() const;
   bool trainable() const { return parameters <= kMostParameters; }
@@ -43,9 +46,10 @@ struct Plan {
 };
 
 /// Computes the plan of a run, of a growing one a plan for each phase. Measures the rate of matrix
-/// products for a quarter of a second. Allocates no model, so any configuration works, also
-/// those that this version cannot train.
-std::vector<Plan> plan(const TrainOptions& options);
+/// products for a quarter of a second. Makes no model that would not fit, so any configuration
+/// works, also those that this version cannot train. Where ranks are asked for, times a rank's
+/// steps too.
+std::vector<Plan> plan(const TrainOptions& options, const Scale& scale = {});
 
 /// Formats the plans for people, and as JSON: an object for a run of one size, else {"phases":
 /// [..], "steps", "tokens", "seconds", "memory_bytes"}.

@@ -1,13 +1,20 @@
 #include "train/run/run_time.h"
 
 #include <algorithm>
+#include <future>
+#include <vector>
 
+#include "model/architecture.h"
+#include "model/optimizer.h"
+#include "runtime/context.h"
+#include "runtime/threads.h"
 #include "support/atomic_file.h"
 #include "support/stopwatch.h"
 #include "train/run/checkpoint.h"
 #include "train/run/folder.h"
 #include "train/run/recipe.h"
 #include "train/run/trainer.h"
+#include "train/run/training_step.h"
 
 namespace mmrec {
 
@@ -28,7 +35,63 @@ double seconds_of_save(Trainer& trainer, const std::filesystem::path& out) {
   return seconds;
 }
 
+/// The same in the current context.
+StepCosts measure_rank(double seconds, const TrainOptions& options, const RunData& data) {
+  constexpr int kFirst = 2, kFewest = 3;  // the first are slower, as above
+  Parameters parameters(options.config, options.optimizer.average > 0
+                                            ? Parameters::Arrays::kAveraged
+                                            : Parameters::Arrays::kTrained);
+  parameters.initialise(options.seed);
+  const WindowSet windows(data.train, options.sequence, "the training text");
+  TrainingStep training_step(options.config, model_vocabulary(options.config, data.tokenizer),
+                             parameters, windows,
+                             {.batch = options.batch,
+                              .accumulate = 1,
+                              .dropout = options.dropout,
+                              .seed = options.seed,
+                              .recompute = options.recompute});
+  BatchOrder order(windows.count(), options.batch, options.seed);
+  std::vector<double> passes, optimizer;
+  int64_t taken = 0;
+  for (const Stopwatch all; taken < kFirst + kFewest || all.seconds() < seconds;) {
+    ++taken;
+    const Stopwatch computing;
+    training_step.run(taken, order.batch(taken));
+    const double computed = computing.seconds();
+    const Stopwatch optimizing;
+    optimizer_step(parameters, options.optimizer, options.optimizer.learning_rate, taken);
+    if (taken <= kFirst) continue;
+    passes.push_back(computed);
+    optimizer.push_back(optimizing.seconds());
+  }
+  std::ranges::sort(passes);
+  std::ranges::sort(optimizer);
+  return {.part = passes, .optimizer = optimizer[optimizer.size() / 2]};
+}
+
 }  // namespace
+
+StepCosts measure_step(double seconds, const TrainOptions& options, const RunData& data, int ranks,
+                       int threads) {
+  std::vector<std::future<StepCosts>> all;
+  for (int rank = 0; rank < ranks; ++rank)
+    all.push_back(std::async(std::launch::async, [&] {
+      Context context;
+      const Context::Use use(context);
+      set_num_threads(threads);
+      StepCosts costs;
+      run_with_threads([&] { costs = measure_rank(seconds, options, data); });
+      return costs;
+    }));
+  StepCosts costs;
+  for (std::future<StepCosts>& rank : all) {
+    const StepCosts one = rank.get();
+    costs.part.insert(costs.part.end(), one.part.begin(), one.part.end());
+    costs.optimizer += one.optimizer / ranks;
+  }
+  std::ranges::sort(costs.part);
+  return costs;
+}
 
 RunCosts measure_costs(double seconds, const TrainOptions& options, const RunData& data,
                        Ranks& ranks) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "train/ranks/ranks.h"
 #include "train/run/data.h"
@@ -21,6 +22,17 @@ struct RunCosts {
 /// checkpoint is written to options.out, because disks differ, and removed.
 RunCosts measure_costs(double seconds, const TrainOptions& options, const RunData& data,
                        Ranks& ranks = Ranks::alone());
+
+/// What a rank's parts of a step take, in seconds.
+struct StepCosts {
+  std::vector<double> part = {};  ///< forward and backward pass of a batch: of each step, sorted
+  double optimizer = 0;
+};
+
+/// Measures them in the given time, or for a few steps, for `ranks` ranks of a node that compute
+/// side by side, each with so many threads. Needs the memory of all of them.
+StepCosts measure_step(double seconds, const TrainOptions& options, const RunData& data, int ranks,
+                       int threads);
 
 /// Returns the seconds that a run of so many steps takes from its first step on. Where the recipe
 /// chooses validations and checkpoints, they are those of a run of this length. Each validation

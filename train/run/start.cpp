@@ -23,13 +23,9 @@ namespace mmrec {
 
 namespace fs = std::filesystem;
 
-namespace {
-
-/// Cuts the windows of a step into as many parts as there are ranks, or some more, unless somebody
-/// said how many. Returns what it did, or "".
-std::string divide_among(const Ranks& ranks, TrainOptions& options) {
-  if (options.given.contains("accumulate") || options.accumulate >= ranks.size()) return "";
-  for (int parts = ranks.size(); parts <= options.batch; ++parts) {
+std::string divide_among(int ranks, TrainOptions& options) {
+  if (options.given.contains("accumulate") || options.accumulate >= ranks) return "";
+  for (int parts = ranks; parts <= options.batch; ++parts) {
     if (options.batch % parts != 0) continue;
     const int windows = options.batch;
     options.batch /= parts;
@@ -41,8 +37,6 @@ std::string divide_among(const Ranks& ranks, TrainOptions& options) {
   }
   return "";
 }
-
-}  // namespace
 
 RunStart start_new(const TrainOptions& options) {
   RunFolder::check_new(options.out, options.overwrite);
@@ -140,12 +134,12 @@ Trainer make_trainer(TrainOptions options, const RunStart& start, Ranks& ranks) 
         apply_recipe(options, data, [&](double seconds, const TrainOptions& chosen) {
           console.status("measuring the speed");
           TrainOptions divided = chosen;
-          divide_among(ranks, divided);
+          divide_among(ranks.size(), divided);
           const RunCosts costs = measure_costs(seconds, divided, data, ranks);
           return steps_within(seconds - time.seconds(), costs, chosen, data);
         });
     if (!line.empty()) data.notes.push_back({line, Style::kHeading});
-    if (const std::string parts = divide_among(ranks, options); !parts.empty())
+    if (const std::string parts = divide_among(ranks.size(), options); !parts.empty())
       data.notes.push_back({parts});
   }
   if (options.grow.empty()) return Trainer(options, std::move(data), 0, ranks);

@@ -30,6 +30,10 @@ struct RunStart {
   }
 };
 
+/// Cuts the windows of a step into as many parts as there are ranks, or some more, unless somebody
+/// said how many. Returns what it did, or "".
+std::string divide_among(int ranks, TrainOptions& options);
+
 /// Throws a UsageError if options.out cannot take a new run, before the text is read.
 RunStart start_new(const TrainOptions& options);
 /// Takes the named checkpoint, or the newest valid one of a run's folder.

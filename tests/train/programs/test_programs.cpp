@@ -853,6 +853,65 @@ TEST_F(Programs, TrainPlans) {
                 {"1000000 sequences of 256 positions"});
 }
 
+TEST_F(Programs, PlansForRanks) {
+  const auto plan = [&](const Options& options, const Arguments& more) {
+    Arguments arguments = options.arguments();
+    arguments.emplace_back("--plan");
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run("train", arguments);
+  };
+  const auto at_scale = [&](const Options& options, Arguments more) {
+    more.emplace_back("--json");
+    const Outcome outcome = plan(options, more);
+    EXPECT_EQ(outcome.code, 0) << outcome.errors;
+    return nlohmann::json::parse(outcome.output)["at_scale"];
+  };
+  const Options six = small_run().set("--batch", "2").set("--accumulate", "6");
+  const nlohmann::json on_nodes = at_scale(six, {"--ranks", "6", "--network", "25Gbps,20us"});
+  EXPECT_EQ(on_nodes["measured"], true);
+  EXPECT_DOUBLE_EQ(on_nodes["network_delay_seconds"].get<double>(), 20e-6);
+  ASSERT_EQ(on_nodes["rows"].size(), 4) << "1, 2, 4 and 6 ranks";
+  for (const nlohmann::json& row : on_nodes["rows"]) {
+    const int ranks = row["ranks"];
+    EXPECT_GE(row["step_seconds"].get<double>(),
+              row["computing_seconds"].get<double>() + row["optimizer_seconds"].get<double>());
+    EXPECT_EQ(row["communicating_seconds"].get<double>() > 0, ranks > 1);
+    EXPECT_NEAR(row["tokens_per_second"].get<double>() * row["step_seconds"].get<double>(),
+                2 * 6 * 32, 1e-3);
+    EXPECT_GE(row["hidden"], 0);
+    EXPECT_GT(row["memory_bytes"], 0);
+  }
+  EXPECT_EQ(on_nodes["rows"][0]["efficiency"], 1);
+  EXPECT_EQ(on_nodes["rows"][3]["ranks"], 6);
+
+  // Moments are 8 bytes a parameter; a rank of six keeps a sixth of them.
+  const nlohmann::json sharded =
+      at_scale(six, {"--ranks", "6", "--network", "25Gbps,20us", "--shard-optimizer"});
+  EXPECT_LT(sharded["rows"][3]["memory_bytes"], on_nodes["rows"][3]["memory_bytes"]);
+  EXPECT_GT(sharded["rows"][3]["sent_bytes"], on_nodes["rows"][3]["sent_bytes"]);
+
+  const nlohmann::json here = at_scale(Options(six).set("--threads", "2"), {"--ranks", "2"});
+  EXPECT_EQ(here["ranks_per_node"], 2);
+  EXPECT_EQ(here["threads"], 1);
+  EXPECT_GT(here["node_copy_bytes_per_second"], 1e6);
+
+  const Outcome large =
+      plan({{"--config", "7b"}, {"--threads", "1"}}, {"--ranks", "2", "--network", "25Gbps,20us"});
+  ASSERT_EQ(large.code, 0) << large.errors;
+  for (const char* part : {"by the rates above", "2 on nodes of 1, 25 Gbit/s and 20 us",
+                           "2 windows of a step are 2 parts"})
+    EXPECT_NE(large.output.find(part), std::string::npos) << part << " is not in " << large.output;
+
+  expect_failed(run("train", {"--ranks", "2"}), 2, {"--ranks", "--plan", "mpirun"});
+  expect_failed(plan(six, {"--ranks", "7"}), 2, {"--ranks 7", "6 parts", "--accumulate 7"});
+  expect_failed(plan(six, {"--ranks", "0"}), 2, {"--ranks", "1 to 1024"});
+  expect_failed(plan(six, {"--network", "25Gbps,20us"}), 2, {"--network", "--ranks"});
+  expect_failed(plan(six, {"--ranks", "2", "--ranks-per-node", "2"}), 2,
+                {"--ranks-per-node 2", "--network"});
+  expect_failed(plan(six, {"--ranks", "2", "--network", "25"}), 2, {"--network 25", "25Gbps,20us"});
+  expect_failed(plan(six, {"--ranks", "2", "--network", ""}), 2, {"--network", "25Gbps,20us"});
+}
+
 TEST_F(Programs, PlansShowTheWarmUp) {
   const auto plan = [&](Options options, const Arguments& more = {}) {
     Arguments arguments = options.arguments();
