@@ -253,19 +253,16 @@ touch "$here/saved-$$")");
 }
 
 TEST_F(SearchRanks, GoOnAfterOneHasDied) {
-  ASSERT_EQ(run(command(0, "one", kTwo, "1000")), 0) << errors();
+  ASSERT_EQ(run(command(0, "one", kTwo, "2000")), 0) << errors();
   for (const bool is_leader : {true, false}) {
-    test::Process search(command(2, "died", kTwo, "1000"), {}, directory_.path());
-    if (is_leader)
-      wait_until([&] { return experiments("died").size() == 2; });
-    else
-      wait_for_steps("died", kTwoNames);
+    test::Process search(command(2, "died", kTwo, "2000"), {}, directory_.path());
+    wait_until([&] { return experiments("died").size() == 2; });  // soon, before one has ended
     const pid_t first = leader("died");
     for (const pid_t rank : ranks("died"))
       if ((rank == first) == is_leader) ::kill(rank, SIGKILL);
     EXPECT_NE(search.wait(seconds(60)), 0);
   }
-  ASSERT_EQ(run(command(2, "died", kTwo, "1000")), 0) << errors();
+  ASSERT_EQ(run(command(2, "died", kTwo, "2000")), 0) << errors();
   expect_same("died", "one");
 }
 
