@@ -77,8 +77,7 @@ exec {IP} netns exec $name unshare --uts sh -c "hostname $name && $*"
             f'--allow-run-as-root --hostfile {self.folder}/hostfile -n {ranks} --map-by node',
             f'--bind-to none --mca plm_rsh_agent {self.folder}/agent',
             '--mca pml ob1 --mca btl tcp,self --mca btl_tcp_if_include link0',
-            # else a request for one message waits behind another message, and links are half idle
-            '--mca oob_tcp_if_include link0 --mca btl_tcp_links 2'))
+            '--mca oob_tcp_if_include link0'))
         return self.run(self.names[0], f'timeout 300 mpirun {options} {command}',
                         capture_output=True, text=True)
 

@@ -172,7 +172,6 @@ void GradientSum::communicate() {
   for (int begun = 0, added = 0, done = 0; done < count;) {
     const int before = begun + added + done;
     for (; begun < to_send_; ++begun) begin(chunk(begun));
-    // one after the other: all ranks must begin to share in the same order
     for (; added < begun && chunk(added).pending->is_done(); ++added) add_up(chunk(added));
     for (; done < added && chunk(done).pending->is_done(); ++done) {
     }
@@ -191,9 +190,14 @@ void GradientSum::communicate() {
   times_.under_way += under_way.seconds();
 }
 
+int GradientSum::tag_of(const Chunk& chunk) const {
+  return static_cast<int>(2 * (&chunk - chunks_.data()));
+}
+
 void GradientSum::begin(Chunk& chunk) {
-  chunk.pending = order_ == Order::kFast ? ranks_.add(chunk.values)
-                                         : ranks_.exchange(chunk.sends, chunk.receives);
+  chunk.pending = order_ == Order::kFast
+                      ? ranks_.add(chunk.values)
+                      : ranks_.exchange(chunk.sends, chunk.receives, tag_of(chunk));
 }
 
 void GradientSum::add_up(Chunk& chunk) {
@@ -202,7 +206,7 @@ void GradientSum::add_up(Chunk& chunk) {
   const int rank = ranks_.rank();
   float* const mine = chunk.values.data() + chunk.slices[static_cast<size_t>(rank)];
   if (sum != mine) std::copy_n(sum, chunk.slice(rank), mine);
-  chunk.pending = ranks_.share(chunk.values, chunk.slices);
+  chunk.pending = ranks_.share(chunk.values, chunk.slices, tag_of(chunk) + 1);
 }
 
 float* GradientSum::slice_of(const PartRange& node, Chunk& chunk) {

@@ -92,6 +92,8 @@ class GradientSum {
   /// Adds up the chunks as they are complete: the other thread.
   void communicate();
   void begin(Chunk& chunk);
+  /// The first of a chunk's two exchanges.
+  int tag_of(const Chunk& chunk) const;
   /// Adds up the slice that the others have sent, and begins to share it.
   void add_up(Chunk& chunk);
   /// Returns the sum of a node in this rank's slice: received, or of its halves.

@@ -76,11 +76,13 @@ class Ranks {
     int rank;
     std::span<float> values;
   };
-  /// Sends and receives; of two ranks the transfers are in the same order on both.
+  /// Sends and receives; of two ranks the transfers are in the same order on both. tag: tells
+  /// exchanges apart that are under way at the same time.
   virtual std::unique_ptr<Pending> exchange(std::span<const Transfer> sends,
-                                            std::span<const Transfer> receives);
+                                            std::span<const Transfer> receives, int tag = 0);
   /// Each rank has its part of `values`, rank r [begins[r], begins[r + 1]); all get all of them.
-  virtual std::unique_ptr<Pending> share(std::span<float> values, std::span<const int64_t> begins);
+  std::unique_ptr<Pending> share(std::span<float> values, std::span<const int64_t> begins,
+                                 int tag = 0);
   /// values = sum over the ranks, in an order of MPI's choice.
   virtual std::unique_ptr<Pending> add(std::span<float> values);
 
