@@ -27,6 +27,9 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/cpu_info.h"
+#include "runtime/kernel_registry.h"
+#include "runtime/kernel_table.h"
 #include "support/atomic_file.h"
 #include "support/child_process.h"
 #include "support/directory_lock.h"
@@ -964,6 +967,28 @@ TEST_F(Programs, RefuseAnUnknownExecutor) {
   const Outcome outcome = run("bench", {"--list"});
   ::unsetenv("MMREC_EXECUTOR");
   expect_failed(outcome, 2, {"MMREC_EXECUTOR", "'tbb'", "pool"});
+}
+
+// Of a build for several targets each is chosen where MMREC_MAX_ISA permits no better one.
+TEST_F(Programs, TakeTheBestKernelsThatAreAllowed) {
+  const auto target_with = [&](const std::string& largest) {
+    const Outcome outcome = train(small_run(), {"MMREC_MAX_ISA=" + largest});
+    EXPECT_EQ(outcome.code, 0) << outcome.errors;
+    fs::remove_all(out());
+    const std::string& line = outcome.output;
+    const size_t begin = line.find("kernels for ") + 12;
+    return line.substr(begin, line.find(',', begin) - begin);
+  };
+  EXPECT_EQ(target_with(""), kernel_target());
+  for (const KernelTable& table : kernel_tables())
+    if (missing_features(table.target).empty()) {
+      EXPECT_EQ(target_with(table.isa), table.target);
+    }
+  expect_failed(train(small_run(), {"MMREC_MAX_ISA=avx9"}), 2,
+                {"MMREC_MAX_ISA=avx9", "avx512, avx2", "sse41"});
+  // no table of the build is for so little
+  expect_failed(train(small_run(), {"MMREC_MAX_ISA=neon"}), 1,
+                {"MMREC_MAX_ISA=neon", kernel_tables().back().target, "MMREC_TARGET="});
 }
 
 TEST_F(Programs, FewerThreadsThanRequestedGiveTheSameResult) {
