@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "model/architecture.h"
+#include "model/config_file.h"
 #include "support/error.h"
 #include "support/parse_number.h"
 

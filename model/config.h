@@ -1,6 +1,5 @@
 #pragma once
 
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,16 +37,7 @@ std::vector<std::string> preset_names();
 /// is no such preset.
 Config preset(std::string_view name, const Config& base = {});
 
-nlohmann::json to_json(const Config& config);
-/// Reads the fields of a JSON object. Absent fields keep their value in `base`, or get their
-/// default if the object's architecture does not read them. Throws a UsageError for an unknown
-/// field, a wrong type or an impossible value; `where` (a file's name, an option) goes into the
-/// message.
-Config config_from_json(const nlohmann::json& json, const Config& base, std::string_view where);
-/// The same for what to_json() once made, in a file of a program: earlier versions let fields that
-/// the architecture does not read have any value.
-Config config_from_record(const nlohmann::json& json, std::string_view where);
-/// Applies one `--set field=value`. Throws a UsageError as config_from_json does.
+/// Applies one `--set field=value`. Throws a UsageError as config_from_json (config_file.h) does.
 void set_field(Config& config, std::string_view assignment);
 /// Returns whether assignments of `--set` choose an architecture.
 bool asks_for_architecture(const std::vector<std::string>& assignments);

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "model/architecture.h"
+#include "model/config_file.h"
 #include "model/memory.h"
 #include "support/error.h"
 #include "support/parse_number.h"

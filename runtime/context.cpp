@@ -3,15 +3,17 @@
 #include <utility>
 
 #include "runtime/context_parts.h"
+#include "runtime/thread_state.h"
 
 namespace mmrec {
 
 Context::Context() : parts_(std::make_unique<Parts>()) {}
 Context::~Context() = default;
 
-Context& Context::of_programs() {
-  static Context context;
-  return context;
+Context& Context::current() {
+  if (thread_state.context) return *thread_state.context;
+  static Context of_programs;
+  return of_programs;
 }
 
 /// A task of another context's loop does not count as a task of this context: its loops may use

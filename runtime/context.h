@@ -2,8 +2,6 @@
 
 #include <memory>
 
-#include "runtime/thread_state.h"
-
 namespace mmrec {
 
 /// The state that kernels, parallel loops and models compute with: thread count and threads
@@ -28,10 +26,7 @@ class Context {
 
   /// Returns the context of the innermost Use on the calling thread. In a task it is the context of
   /// the loop. All other threads return the default context of the program.
-  static Context& current() {
-    Context* const context = thread_state.context;
-    return context ? *context : of_programs();
-  }
+  static Context& current();
 
   /// Makes `context` the current context of the calling thread during the lifetime of this object.
   class Use {
@@ -51,9 +46,6 @@ class Context {
   Parts& parts() { return *parts_; }
 
  private:
-  /// The default context.
-  static Context& of_programs();
-
   const std::unique_ptr<Parts> parts_;
 };
 

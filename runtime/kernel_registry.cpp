@@ -143,10 +143,10 @@ std::string shapes(void** arguments, std::span<const detail::ArgumentType> types
   std::string text;
   for (size_t i = 0; i < types.size(); ++i) {
     if (!types[i].buffer) continue;
-    const auto* buffer = static_cast<const halide_buffer_t*>(arguments[i]);
+    const auto* buffer = static_cast<const detail::Buffer*>(arguments[i]);
     text += " [";
     for (int axis = buffer->dimensions - 1; axis >= 0; --axis)
-      text += std::to_string(buffer->dim[axis].extent) + (axis ? "," : "");
+      text += std::to_string(buffer->axes[axis].extent) + (axis ? "," : "");
     text += "]";
   }
   return text;
@@ -245,6 +245,9 @@ Kernel::Kernel(const char* op, const char* pass, const char* dtype)
         return ++last;
       }()),
       choice_(op, pass, dtype, table().kernels, table().rows) {
+  // A program checks this before it begins, but of a library the first call is here.
+  static const bool can_run = (check_kernels(), true);
+  (void)can_run;
   install_halide_runtime();
 }
 

@@ -1,13 +1,29 @@
 #include "runtime/tensor.h"
 
+#include <HalideRuntime.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <bit>
+#include <cstddef>
 #include <utility>
 
 #include "support/error.h"
 
 namespace mmrec {
+
+static_assert(sizeof(detail::Buffer) == sizeof(halide_buffer_t) &&
+              offsetof(detail::Buffer, host) == offsetof(halide_buffer_t, host) &&
+              offsetof(detail::Buffer, type) == offsetof(halide_buffer_t, type) &&
+              offsetof(detail::Buffer, dimensions) == offsetof(halide_buffer_t, dimensions) &&
+              offsetof(detail::Buffer, axes) == offsetof(halide_buffer_t, dim));
+static_assert(sizeof(detail::BufferAxis) == sizeof(halide_dimension_t) &&
+              offsetof(detail::BufferAxis, extent) == offsetof(halide_dimension_t, extent) &&
+              offsetof(detail::BufferAxis, stride) == offsetof(halide_dimension_t, stride));
+static_assert(std::bit_cast<uint32_t>(detail::element_type<float>()) ==
+                  std::bit_cast<uint32_t>(halide_type_of<float>()) &&
+              std::bit_cast<uint32_t>(detail::element_type<int32_t>()) ==
+                  std::bit_cast<uint32_t>(halide_type_of<int32_t>()));
 
 void detail::fail_rank(size_t rank) {
   fail("a tensor has at most {} dimensions, not {}", Tensor::kMaxRank, rank);
@@ -26,7 +42,7 @@ TensorView<T> TensorView<T>::slice(int axis, int begin, int end) const {
     fail("slice [{}, {}) of axis {} is outside a tensor of shape {}", begin, end, axis,
          shape_string());
   TensorView part = *this;
-  part.dim_[rank() - 1 - axis].extent = end - begin;
+  part.axes_[rank() - 1 - axis].extent = end - begin;
   part.buffer_.host =
       reinterpret_cast<uint8_t*>(data() + static_cast<int64_t>(begin) * stride(axis));
   return part;
@@ -36,7 +52,7 @@ template <class T>
 TensorView<T> TensorView<T>::swap_outer() const {
   if (rank() < 2) fail("a tensor of shape {} has no two axes to swap", shape_string());
   TensorView swapped = *this;
-  std::swap(swapped.dim_[rank() - 1], swapped.dim_[rank() - 2]);
+  std::swap(swapped.axes_[rank() - 1], swapped.axes_[rank() - 2]);
   return swapped;
 }
 
@@ -47,17 +63,17 @@ TensorView<T> TensorView<T>::reshape(std::initializer_list<int> shape) const {
     fail("cannot see a tensor of shape {} as {}", shape_string(), result.shape_string());
   if (contiguous()) return result;
   const bool same_columns =
-      rank() >= 2 && result.rank() >= 2 && result.dim_[0].extent == dim_[0].extent;
+      rank() >= 2 && result.rank() >= 2 && result.axes_[0].extent == axes_[0].extent;
   bool regular = same_columns;
   for (int i = 2; i < rank(); ++i)
-    regular = regular && dim_[i].stride == dim_[i - 1].stride * dim_[i - 1].extent;
+    regular = regular && axes_[i].stride == axes_[i - 1].stride * axes_[i - 1].extent;
   if (!regular)
     fail("a strided tensor of shape {} cannot be seen as {}", shape_string(),
          result.shape_string());
-  int stride = dim_[1].stride;
+  int stride = axes_[1].stride;
   for (int i = 1; i < result.rank(); ++i) {
-    result.dim_[i].stride = stride;
-    stride *= result.dim_[i].extent;
+    result.axes_[i].stride = stride;
+    stride *= result.axes_[i].extent;
   }
   return result;
 }

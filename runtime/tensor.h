@@ -1,25 +1,51 @@
 #pragma once
 
-#include <HalideRuntime.h>
-
 #include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
 #include <span>
 #include <string>
+#include <type_traits>
 
 namespace mmrec {
 
 namespace detail {
+/// What a kernel reads of a view: laid out as Halide's halide_buffer_t. Declared here, so that who
+/// includes this header needs none of Halide's; tensor.cpp checks that the layouts agree.
+struct BufferAxis {
+  int32_t min = 0, extent = 0, stride = 0;
+  uint32_t flags = 0;
+};
+struct ElementType {
+  uint8_t code, bits;
+  uint16_t lanes = 1;
+};
+struct Buffer {
+  uint64_t device = 0;
+  const void* device_interface = nullptr;
+  uint8_t* host = nullptr;
+  uint64_t flags = 0;
+  ElementType type;
+  int32_t dimensions = 0;
+  BufferAxis* axes;  ///< the innermost first
+  void* padding = nullptr;
+};
+template <class T>
+constexpr ElementType element_type() {
+  constexpr uint8_t kInt = 0, kUint = 1, kFloat = 2;  // Halide's codes
+  return {std::is_floating_point_v<T> ? kFloat : std::is_signed_v<T> ? kInt : kUint, 8 * sizeof(T)};
+}
+
 [[noreturn]] void fail_rank(size_t rank);
 [[noreturn]] void fail_count(std::span<const int> shape);
 }  // namespace detail
 
 /// Non-owning view of an array. Axes are numbered from the outermost, as in the formulas: in
-/// [T][B][C], C is contiguous. The view is a halide_buffer_t (whose dimension 0 is the innermost)
-/// and is passed to kernels without a copy. Kernels count elements in 32 bits: a view has fewer
-/// than 2^31 elements. As with a pointer, a const view gives access to writable elements.
+/// [T][B][C], C is contiguous. The view has the form that kernels take (detail::Buffer, whose axis
+/// 0 is the innermost) and is passed to them without a copy. Kernels count elements in 32 bits: a
+/// view has fewer than 2^31 elements. As with a pointer, a const view gives access to writable
+/// elements.
 template <class T>
 class TensorView {
  public:
@@ -31,38 +57,37 @@ class TensorView {
   TensorView(T* data, std::span<const int> shape) {
     if (shape.size() > kMaxRank) detail::fail_rank(shape.size());
     buffer_.host = reinterpret_cast<uint8_t*>(data);
-    buffer_.type = halide_type_of<T>();
     buffer_.dimensions = static_cast<int>(shape.size());
     int64_t stride = 1;
     for (int i = 0; i < rank(); ++i) {
-      dim_[i] = halide_dimension_t(0, shape[shape.size() - 1 - i], static_cast<int>(stride));
-      stride *= dim_[i].extent;
+      axes_[i] = {.extent = shape[shape.size() - 1 - i], .stride = static_cast<int>(stride)};
+      stride *= axes_[i].extent;
       if (stride > std::numeric_limits<int>::max()) detail::fail_count(shape);
     }
   }
   TensorView(const TensorView& other) { *this = other; }
   TensorView& operator=(const TensorView& other) {
     buffer_ = other.buffer_;
-    dim_ = other.dim_;
-    buffer_.dim = dim_.data();
+    axes_ = other.axes_;
+    buffer_.axes = axes_.data();
     return *this;
   }
 
   T* data() const { return reinterpret_cast<T*>(buffer_.host); }
   int rank() const { return buffer_.dimensions; }
   /// Extent and stride (in elements) of an axis; axis 0 is the outermost.
-  int size(int axis) const { return dim_[rank() - 1 - axis].extent; }
-  int stride(int axis) const { return dim_[rank() - 1 - axis].stride; }
+  int size(int axis) const { return axes_[rank() - 1 - axis].extent; }
+  int stride(int axis) const { return axes_[rank() - 1 - axis].stride; }
   int64_t count() const {
     int64_t n = 1;
-    for (int i = 0; i < rank(); ++i) n *= dim_[i].extent;
+    for (int i = 0; i < rank(); ++i) n *= axes_[i].extent;
     return n;
   }
   bool contiguous() const {
     int64_t expected = 1;
     for (int i = 0; i < rank(); ++i) {
-      if (dim_[i].extent != 1 && dim_[i].stride != expected) return false;
-      expected *= dim_[i].extent;
+      if (axes_[i].extent != 1 && axes_[i].stride != expected) return false;
+      expected *= axes_[i].extent;
     }
     return true;
   }
@@ -90,20 +115,13 @@ class TensorView {
   std::string shape_string() const;
 
   /// The descriptor for kernels. It belongs to this view and lives as long as the view.
-  halide_buffer_t* buffer() const { return const_cast<halide_buffer_t*>(&buffer_); }
+  detail::Buffer* buffer() const { return const_cast<detail::Buffer*>(&buffer_); }
   /// Points the view at other data of the same shape. The cheap way to step through time.
   void set_data(T* data) { buffer_.host = reinterpret_cast<uint8_t*>(data); }
 
  private:
-  std::array<halide_dimension_t, kMaxRank> dim_{};
-  halide_buffer_t buffer_{.device = 0,
-                          .device_interface = nullptr,
-                          .host = nullptr,
-                          .flags = 0,
-                          .type = halide_type_of<T>(),
-                          .dimensions = 0,
-                          .dim = dim_.data(),
-                          .padding = nullptr};
+  std::array<detail::BufferAxis, kMaxRank> axes_{};
+  detail::Buffer buffer_{.type = detail::element_type<T>(), .axes = axes_.data()};
 };
 
 using Tensor = TensorView<float>;

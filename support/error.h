@@ -2,31 +2,19 @@
 
 #include <fmt/core.h>
 
-#include <stdexcept>
-#include <string>
 #include <utility>
+
+#include "support/error_types.h"
 
 namespace mmrec {
 
-/// An error message for the user: what failed, where, and what to do. Programs print it and exit
-/// with 1.
-class Error : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
-};
-
-/// The user or caller asked for something impossible (an unknown option or field, a batch of 0).
-/// Programs exit with 2.
-class UsageError : public Error {
- public:
-  using Error::Error;
-};
-
+/// Throws an Error with a formatted message.
 template <class... Args>
 [[noreturn]] void fail(fmt::format_string<Args...> format, Args&&... args) {
   throw Error(fmt::format(format, std::forward<Args>(args)...));
 }
 
+/// Throws a UsageError with a formatted message.
 template <class... Args>
 [[noreturn]] void fail_usage(fmt::format_string<Args...> format, Args&&... args) {
   throw UsageError(fmt::format(format, std::forward<Args>(args)...));

@@ -5,6 +5,7 @@
 #include "tests/common/temporary_directory.h"
 #include "tests/fuzz/fuzz_target.h"
 #include "train/run/checkpoint.h"
+#include "train/run/options_json.h"
 
 using namespace mmrec;
 using nlohmann::json;

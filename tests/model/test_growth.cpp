@@ -10,6 +10,7 @@
 #include <set>
 
 #include "model/architecture.h"
+#include "model/config_file.h"
 #include "model/model.h"
 #include "model/optimizer.h"
 #include "runtime/rng.h"

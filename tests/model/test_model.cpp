@@ -10,6 +10,7 @@
 #include <set>
 
 #include "model/architecture.h"
+#include "model/config_file.h"
 #include "model/memory.h"
 #include "tests/common/kernel_test.h"
 

@@ -54,11 +54,11 @@ TEST(TensorView, EachViewHasItsOwnHalideDescriptor) {
   const Counting c({2, 3});
   const Tensor copy = c.view;
   // it would dangle when the original is destroyed
-  ASSERT_NE(copy.buffer()->dim, c.view.buffer()->dim);
-  EXPECT_EQ(copy.buffer()->dim[0].extent, 3);  // Halide's dimension 0 is the innermost
-  EXPECT_EQ(copy.buffer()->dim[1].stride, 3);
+  ASSERT_NE(copy.buffer()->axes, c.view.buffer()->axes);
+  EXPECT_EQ(copy.buffer()->axes[0].extent, 3);  // axis 0 is the innermost
+  EXPECT_EQ(copy.buffer()->axes[1].stride, 3);
   EXPECT_EQ(copy.buffer()->host, reinterpret_cast<uint8_t*>(c.view.data()));
-  EXPECT_EQ(copy.buffer()->type, halide_type_of<float>());
+  EXPECT_EQ(copy.buffer()->type.bits, 32);
 }
 
 TEST(TensorView, SlicesAndAt) {

@@ -8,6 +8,7 @@
 
 #include "support/error.h"
 #include "train/data/tokenizer.h"
+#include "train/infer/sampling_json.h"
 
 namespace mmrec {
 

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <variant>
 #include <vector>
@@ -36,9 +35,6 @@ struct SamplingOption {
 
 /// The table, in the order of --help.
 std::span<const SamplingOption> sampling_options();
-
-/// Returns the settings by the options' names, with underscores, and the seed.
-nlohmann::ordered_json to_json(const Sampling& sampling);
 
 /// Chooses tokens by Sampling, in this order: repetition penalty (Keskar et al., "CTRL", 2019),
 /// temperature, top-k, then top-p (Holtzman et al., "The curious case of neural text degeneration",

@@ -20,6 +20,7 @@
 #include "train/infer/copy_finder.h"
 #include "train/infer/evaluation.h"
 #include "train/infer/ngrams.h"
+#include "train/infer/sampling_json.h"
 #include "train/infer/text_generator.h"
 #include "train/infer/whole_characters.h"
 #include "train/programs/command_line.h"

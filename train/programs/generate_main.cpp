@@ -18,6 +18,7 @@
 #include "support/error.h"
 #include "support/names.h"
 #include "support/stopwatch.h"
+#include "train/infer/sampling_json.h"
 #include "train/infer/stop_strings.h"
 #include "train/infer/text_generator.h"
 #include "train/infer/text_state.h"

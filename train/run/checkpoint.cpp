@@ -11,12 +11,14 @@
 #include <utility>
 #include <vector>
 
+#include "model/config_file.h"
 #include "model/optimizer.h"
 #include "model/safetensors.h"
 #include "support/atomic_file.h"
 #include "support/checksum.h"
 #include "support/error.h"
 #include "support/strict_json.h"
+#include "train/run/options_json.h"
 
 namespace mmrec {
 

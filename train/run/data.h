@@ -31,10 +31,10 @@ std::string absolute_data(const std::string& data);
 struct RunData {
   Tokenizer tokenizer;
   Tokens train, validation;
-  std::vector<Note> notes;  ///< for the log: files read, the split, warnings
-  std::string unknown;      ///< describes characters without a token; "" if there are none
+  std::vector<Note> notes = {};  ///< for the log: files read, the split, warnings
+  std::string unknown = {};      ///< describes characters without a token; "" if there are none
   /// How earlier versions read the same bytes differently, to end a message; "" if they did not.
-  std::string read_otherwise;
+  std::string read_otherwise = {};
 
   DataFingerprint fingerprint() const;
   /// Returns whether this is the text with fingerprint `other`. The width of stored ids may differ:

@@ -8,6 +8,7 @@
 #include <tuple>
 #include <utility>
 
+#include "model/config_file.h"
 #include "support/atomic_file.h"
 #include "support/error.h"
 #include "support/parse_number.h"

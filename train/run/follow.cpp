@@ -15,12 +15,14 @@
 #include <vector>
 
 #include "model/config.h"
+#include "model/config_file.h"
 #include "runtime/threads.h"
 #include "support/atomic_file.h"
 #include "support/error.h"
 #include "support/exceptions.h"
 #include "train/data/sha256.h"
 #include "train/run/folder.h"
+#include "train/run/options_json.h"
 #include "train/run/start.h"
 #include "train/run/trainer.h"
 

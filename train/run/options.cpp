@@ -19,6 +19,7 @@
 #include "train/data/tokenizer.h"
 #include "train/ranks/gradient_sum.h"
 #include "train/run/learning_rate.h"
+#include "train/run/options_json.h"
 #include "train/run/recipe.h"
 
 namespace mmrec {

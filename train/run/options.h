@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <nlohmann/json_fwd.hpp>
 #include <set>
 #include <span>
 #include <string>
@@ -125,16 +124,6 @@ constexpr const char* kMuonOptions[] = {"muon-lr", "muon-decay"};
 /// Throws a UsageError for impossible values, also for values that become impossible when rounded
 /// to a float, and for options of Muon that somebody gave to another optimizer.
 void check_options(const TrainOptions& options);
-
-/// Returns the options that a checkpoint stores for --resume (Scope::kRun). The configuration has
-/// its own file.
-nlohmann::json to_json(const TrainOptions& options);
-/// Reads such options. Throws an Error with `where` (a file's name) for an unknown field or a wrong
-/// type.
-TrainOptions options_from_json(const nlohmann::json& json, const std::string& where);
-/// Returns the options of to_json() for people, in the command line's words: "auto" for an
-/// automatic value, "none" for an option that is not given.
-nlohmann::json in_words(const TrainOptions& options);
 
 /// Copies the options with these names from `given` to `run`, the options the run began with. An
 /// automatic validation size keeps its resolved value; epochs without steps replace the steps. With

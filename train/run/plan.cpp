@@ -10,6 +10,7 @@
 
 #include "model/architecture.h"
 #include "model/blocks/feed_forward.h"
+#include "model/config_file.h"
 #include "model/model.h"
 #include "runtime/cgroup_limits.h"
 #include "runtime/cpu_info.h"

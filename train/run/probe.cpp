@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "model/config_file.h"
 #include "model/memory.h"
 #include "model/model.h"
 #include "model/optimizer.h"

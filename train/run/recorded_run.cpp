@@ -24,6 +24,7 @@
 #include "train/run/follow.h"
 #include "train/run/log.h"
 #include "train/run/metrics.h"
+#include "train/run/options_json.h"
 #include "train/run/start.h"
 #include "train/run/trainer.h"
 

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "model/config_file.h"
 #include "support/atomic_file.h"
 #include "support/console.h"
 #include "support/error.h"

@@ -9,6 +9,7 @@
 
 #include "support/error.h"
 #include "tests/common/expect_error.h"
+#include "train/run/options_json.h"
 
 namespace mmrec {
 namespace {

@@ -8,6 +8,7 @@
 
 #include "tests/common/expect_error.h"
 #include "train/data/tokenizer.h"
+#include "train/run/options_json.h"
 #include "train/run/run_time.h"
 
 namespace mmrec {
