@@ -119,12 +119,6 @@ void check_coverage(const TensorEntries& tensors, const Data& data, const std::s
     fail("{}: {} bytes after the last tensor belong to none", file, data.bytes - end);
 }
 
-void read_exactly(const FileDescriptor& file, uint64_t place, std::span<std::byte> bytes,
-                  const std::string& shown) {
-  if (file.read_at(static_cast<int64_t>(place), bytes) < bytes.size())
-    fail("{}: the file has become shorter while it was read", shown);
-}
-
 /// Returns the destination's memory, after checking the entry's dtype and shape.
 template <class T>
 std::span<std::byte> room_for(const TensorEntry& entry, std::string_view name,
@@ -141,20 +135,18 @@ std::span<std::byte> room_for(const TensorEntry& entry, std::string_view name,
       std::span<T>(destination.data(), static_cast<size_t>(destination.count())));
 }
 
-}  // namespace
-
-StoredTensor to_store(const Tensor& tensor) { return stored_as(tensor, Dtype::kF32); }
-StoredTensor to_store(const IntTensor& tensor) { return stored_as(tensor, Dtype::kI32); }
-
-void write_safetensors(const PathAt& path, const StoredTensors& tensors, const Metadata& metadata,
-                       const std::function<void(const std::string& name)>& before) {
+/// Passes what the file consists of to write(piece), one after the other; see write_safetensors().
+/// `shown` is its name in messages.
+void write_pieces(const StoredTensors& tensors, const Metadata& metadata, const std::string& shown,
+                  const std::function<void(const std::string& name)>& before,
+                  const WritePiece& write) {
   json header = json::object();
   if (!metadata.empty()) header[kMetadataKey] = metadata;
   size_t offset = 0;
   for (const auto& [name, tensor] : tensors) {
     if (name == kMetadataKey || byte_count(tensor.shape) != tensor.bytes.size())
-      fail("{}: tensor '{}' of shape [{}] and {} bytes cannot be stored", path.shown().string(),
-           name, fmt::join(tensor.shape, ","), tensor.bytes.size());
+      fail("{}: tensor '{}' of shape [{}] and {} bytes cannot be stored", shown, name,
+           fmt::join(tensor.shape, ","), tensor.bytes.size());
     const size_t end = offset + tensor.bytes.size();
     header[name] = {{"dtype", dtype_name(tensor.dtype)},
                     {"shape", tensor.shape},
@@ -166,13 +158,31 @@ void write_safetensors(const PathAt& path, const StoredTensors& tensors, const M
       (kLengthBytes + text.size() + kDataAlignment - 1) / kDataAlignment * kDataAlignment;
   text.resize(data_start - kLengthBytes, ' ');
   const uint64_t length = text.size();
+  write(std::as_bytes(std::span(&length, 1)));
+  write(std::as_bytes(std::span(text)));
+  for (const auto& [name, tensor] : tensors) {
+    if (before) before(name);
+    write(tensor.bytes);
+  }
+}
+
+}  // namespace
+
+StoredTensor to_store(const Tensor& tensor) { return stored_as(tensor, Dtype::kF32); }
+StoredTensor to_store(const IntTensor& tensor) { return stored_as(tensor, Dtype::kI32); }
+
+std::string safetensors_content(const StoredTensors& tensors, const Metadata& metadata) {
+  std::string content;
+  write_pieces(tensors, metadata, "safetensors", {}, [&](std::span<const std::byte> piece) {
+    content.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+  });
+  return content;
+}
+
+void write_safetensors(const PathAt& path, const StoredTensors& tensors, const Metadata& metadata,
+                       const std::function<void(const std::string& name)>& before) {
   write_file_atomically(path, [&](const WritePiece& write) {
-    write(std::as_bytes(std::span(&length, 1)));
-    write(std::as_bytes(std::span(text)));
-    for (const auto& [name, tensor] : tensors) {
-      if (before) before(name);
-      write(tensor.bytes);
-    }
+    write_pieces(tensors, metadata, path.shown().string(), before, write);
   });
 }
 
@@ -181,19 +191,35 @@ SafetensorsFile::SafetensorsFile(const PathAt& path)
                       path.shown().string()) {}
 
 SafetensorsFile::SafetensorsFile(std::shared_ptr<const FileDescriptor> file, std::string shown)
-    : file_(std::move(file)), shown_(std::move(shown)) {
-  const auto size = static_cast<uint64_t>(file_->size());
+    : SafetensorsFile(
+          static_cast<uint64_t>(file->size()),
+          [file](uint64_t place, std::span<std::byte> bytes) {
+            return file->read_at(static_cast<int64_t>(place), bytes);
+          },
+          std::move(shown)) {}
+
+SafetensorsFile::SafetensorsFile(std::string content, std::string shown)
+    : SafetensorsFile(
+          content.size(),
+          [content = std::make_shared<const std::string>(content)](uint64_t place,
+                                                                   std::span<std::byte> bytes) {
+            return content->copy(reinterpret_cast<char*>(bytes.data()), bytes.size(), place);
+          },
+          std::move(shown)) {}
+
+SafetensorsFile::SafetensorsFile(uint64_t size, ReadAt read_at, std::string shown)
+    : read_at_(std::move(read_at)), shown_(std::move(shown)) {
   if (size < kLengthBytes) fail("{}: {} bytes are too few for a safetensors file", shown_, size);
   uint64_t length;
   const std::span<std::byte> length_bytes = std::as_writable_bytes(std::span(&length, 1));
-  read_exactly(*file_, 0, length_bytes, shown_);
+  read_exactly(0, length_bytes);
   if (length > kMaxHeader)
     fail("{}: not a safetensors file, or damaged: its first bytes are no header's length", shown_);
   if (length > size - kLengthBytes)
     fail("{}: the header should have {} bytes, but only {} are there: the file is truncated",
          shown_, length, size - kLengthBytes);
   std::string text(length, '\0');
-  read_exactly(*file_, kLengthBytes, std::as_writable_bytes(std::span(text)), shown_);
+  read_exactly(kLengthBytes, std::as_writable_bytes(std::span(text)));
   head_crc32_ = crc32_of(std::as_bytes(std::span(text)), crc32_of(length_bytes));
 
   if (!text.starts_with('{'))
@@ -217,6 +243,11 @@ SafetensorsFile::SafetensorsFile(std::shared_ptr<const FileDescriptor> file, std
   check_coverage(tensors_, data, shown_);
 }
 
+void SafetensorsFile::read_exactly(uint64_t place, std::span<std::byte> bytes) const {
+  if (read_at_(place, bytes) < bytes.size())
+    fail("{}: the file has become shorter while it was read", shown_);
+}
+
 const TensorEntry& SafetensorsFile::find(std::string_view name) const {
   const auto row = tensors_.find(name);
   if (row == tensors_.end()) fail("{}: there is no tensor '{}'", shown_, name);
@@ -225,20 +256,18 @@ const TensorEntry& SafetensorsFile::find(std::string_view name) const {
 
 void SafetensorsFile::read(std::string_view name, const Tensor& destination) const {
   const TensorEntry& entry = find(name);
-  read_exactly(*file_, entry.begin, room_for(entry, name, destination, Dtype::kF32, shown_),
-               shown_);
+  read_exactly(entry.begin, room_for(entry, name, destination, Dtype::kF32, shown_));
 }
 
 void SafetensorsFile::read(std::string_view name, const IntTensor& destination) const {
   const TensorEntry& entry = find(name);
-  read_exactly(*file_, entry.begin, room_for(entry, name, destination, Dtype::kI32, shown_),
-               shown_);
+  read_exactly(entry.begin, room_for(entry, name, destination, Dtype::kI32, shown_));
 }
 
 std::vector<std::byte> SafetensorsFile::bytes(std::string_view name) const {
   const TensorEntry& entry = find(name);
   std::vector<std::byte> bytes(entry.bytes);
-  read_exactly(*file_, entry.begin, bytes, shown_);
+  read_exactly(entry.begin, bytes);
   return bytes;
 }
 
@@ -256,7 +285,7 @@ uint32_t SafetensorsFile::read_all(const TensorPlaces& places) const {
       const uint64_t count = std::min(kPiece, entry.bytes - done);
       const std::span<std::byte> piece =
           room == rooms.end() ? std::span(nowhere).first(count) : room->second.subspan(done, count);
-      read_exactly(*file_, entry.begin + done, piece, shown_);
+      read_exactly(entry.begin + done, piece);
       crc32 = crc32_of(piece, crc32);
     }
   }

@@ -37,6 +37,9 @@ StoredTensor to_store(const IntTensor& tensor);
 using StoredTensors = std::map<std::string, StoredTensor, std::less<>>;
 using Metadata = std::map<std::string, std::string, std::less<>>;
 
+/// Returns what write_safetensors() writes.
+std::string safetensors_content(const StoredTensors& tensors, const Metadata& metadata = {});
+
 /// Writes tensors in the order of their names, directly from their memory, atomically (see
 /// atomic_file.h). The data starts at a multiple of 64 bytes. before: called before the bytes of
 /// each tensor are read from memory, for tensors whose values come there only then.
@@ -54,14 +57,16 @@ using TensorEntries = std::map<std::string, TensorEntry, std::less<>>;
 /// Destinations of tensors to read, by name.
 using TensorPlaces = std::vector<std::pair<std::string, Tensor>>;
 
-/// An open file with a validated header: dtypes, shapes, and full coverage of the data without
-/// overlaps or gaps. Tensors are read directly to their destination. Any problem throws an Error
-/// that names the file and the tensor or byte.
+/// An open file, or the content of one, with a validated header: dtypes, shapes, and full coverage
+/// of the data without overlaps or gaps. Tensors are read directly to their destination. Any
+/// problem throws an Error that names the file and the tensor or byte.
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(const PathAt& path);
   /// `shown` is the file's name in error messages.
   SafetensorsFile(std::shared_ptr<const FileDescriptor> file, std::string shown);
+  /// Of a file that is in memory.
+  SafetensorsFile(std::string content, std::string shown);
 
   const TensorEntries& tensors() const { return tensors_; }
   const Metadata& metadata() const { return metadata_; }
@@ -79,7 +84,12 @@ class SafetensorsFile {
   uint32_t read_all(const TensorPlaces& places) const;
 
  private:
-  std::shared_ptr<const FileDescriptor> file_;
+  /// Fills the bytes from a position of the file on, and returns how many there were.
+  using ReadAt = std::function<size_t(uint64_t place, std::span<std::byte> bytes)>;
+  SafetensorsFile(uint64_t size, ReadAt read_at, std::string shown);
+  void read_exactly(uint64_t place, std::span<std::byte> bytes) const;
+
+  ReadAt read_at_;
   std::string shown_;
   uint32_t head_crc32_;  // of the header's length and the header
   TensorEntries tensors_;

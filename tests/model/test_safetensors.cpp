@@ -7,6 +7,7 @@
 #include <cstring>
 #include <fstream>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include "support/atomic_file.h"
@@ -58,6 +59,25 @@ struct Small {
             {"empty", to_store(Tensor(nullptr, {0, 5}))}};
   }
 };
+
+TEST(Safetensors, InMemoryAsInAFile) {
+  const TemporaryDirectory directory;
+  Small small;
+  const Metadata metadata = {{"a", "b"}};
+  write_safetensors(directory / "small", small.stored(), metadata);
+  const std::string content = safetensors_content(small.stored(), metadata);
+  EXPECT_EQ(content, read_file(directory / "small"));
+
+  const SafetensorsFile file(content, "in memory");
+  EXPECT_EQ(file.metadata(), metadata);
+  Small copy;
+  copy.ids.assign(4, 0);
+  file.read("ids", copy.ids_view());
+  EXPECT_EQ(copy.ids, small.ids);
+  EXPECT_EQ(file.read_all({}), crc32_of(std::as_bytes(std::span(content))));
+  expect_error([&] { SafetensorsFile(content.substr(0, content.size() - 1), "in memory"); },
+               {"in memory", "truncated"});
+}
 
 TEST(Safetensors, RoundTripKeepsEveryBit) {
   const TemporaryDirectory directory;

@@ -14,7 +14,7 @@ namespace {
 
 constexpr int kWindow = 64;  // tokens of the prompt read in one call
 
-/// Copies the state of one sequence to all sequences of another model.
+/// Copies the state of the first sequence to all sequences of another model.
 void copy_state(const Model& from, const Model& to) {
   const int64_t D = from.state().size(2);
   for (int layer = 0; layer < from.state().size(0); ++layer)
@@ -64,7 +64,11 @@ void TextGenerator::go_on(const TextState& state) {
     fail("the state is one of {} layers and {} numbers a layer, and the model has {} and {}",
          state.layers, state.width, begin.size(0), begin.size(2));
   std::ranges::copy(state.values, begin.data());
-  for (size_t b = 0; b < recent_.size(); ++b) remember(b, state.recent);
+  copy_state(window_, model_);
+  for (size_t b = 0; b < recent_.size(); ++b) {
+    recent_[b].clear();
+    remember(b, state.recent);
+  }
   tokens_ = state.tokens;
   draws_ = state.draws;
 }
@@ -91,22 +95,27 @@ void TextGenerator::remember(size_t sample, std::span<const int32_t> ids) {
     recent.erase(recent.begin(), recent.end() - static_cast<ptrdiff_t>(most));
 }
 
-void TextGenerator::read_prompt(std::span<const int32_t> ids) {
-  if (ids.empty()) fail_usage("there must be at least one character to continue");
-  std::span<const int32_t> first = ids.first(ids.size() - 1);
-  for (; first.size() >= kWindow; first = first.subspan(kWindow)) {
-    std::ranges::copy(first.first(kWindow), window_ids_.data());
+void TextGenerator::advance(std::span<const int32_t> ids) {
+  copy_state(model_, window_);
+  std::span<const int32_t> rest_ids = ids;
+  for (; rest_ids.size() >= kWindow; rest_ids = rest_ids.subspan(kWindow)) {
+    std::ranges::copy(rest_ids.first(kWindow), window_ids_.data());
     window_.read(window_ids_);
   }
   Model& rest = token_ ? *token_ : model_;
   copy_state(window_, rest);
-  for (const int32_t id : first) {
+  for (const int32_t id : rest_ids) {
     ids_.data()[0] = id;
     rest.read(IntTensor(ids_.data(), {1, 1}));
   }
   if (token_) copy_state(*token_, model_);
-  tokens_ += std::ssize(ids) - 1;
-  for (size_t b = 0; b < recent_.size(); ++b) remember(b, ids.first(ids.size() - 1));
+  tokens_ += std::ssize(ids);
+  for (size_t b = 0; b < recent_.size(); ++b) remember(b, ids);
+}
+
+void TextGenerator::read_prompt(std::span<const int32_t> ids) {
+  if (ids.empty()) fail_usage("there must be at least one character to continue");
+  advance(ids.first(ids.size() - 1));
   read(std::vector<int32_t>(recent_.size(), ids.back()));
 }
 

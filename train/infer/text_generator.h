@@ -26,13 +26,16 @@ class TextGenerator {
   TextGenerator(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed,
                 const Sampling& sampling, int samples = 1, int trained_window = 0);
 
-  /// Goes on with a text: what is read next follows it. Call it first, or not at all. Throws an
-  /// Error if the state is one of another model.
+  /// Goes on with a text in all samples: what is read next follows it, and what was read before is
+  /// forgotten. Throws an Error if the state is one of another model.
   void go_on(const TextState& state);
   /// Returns what goes on with the first sample's text, of which all that has been read is a part.
   TextState state() const;
 
-  /// Reads the common prompt of all samples, at least one token. Call it first, and once.
+  /// Reads what comes next in all samples, in windows and so faster than token by token, and gives
+  /// no logits. Several samples must have read the same so far.
+  void advance(std::span<const int32_t> ids);
+  /// advance() and then read() with the last token, of which there must be one.
   void read_prompt(std::span<const int32_t> ids);
   /// Reads one token per sample. Returns the logits of the next, [samples][vocabulary], valid until
   /// the next call.

@@ -22,7 +22,13 @@ struct TextState {
 /// (Checkpoint::describe_weights).
 void save_text_state(const PathAt& file, const TextState& state, const std::string& weights);
 
+/// Returns what save_text_state() writes.
+std::string text_state_content(const TextState& state, const std::string& weights);
+
 /// Reads it. Throws an Error if the file is no such state, or one of other weights.
 TextState load_text_state(const PathAt& file, const std::string& weights);
+/// The same of a file's content. `shown` is its name in messages.
+TextState parse_text_state(std::string content, const std::string& shown,
+                           const std::string& weights);
 
 }  // namespace mmrec

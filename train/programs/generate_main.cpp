@@ -166,7 +166,7 @@ void converse(const Request& request, const Tokenizer& tokenizer, TextGenerator&
   const bool asks = ::isatty(STDIN_FILENO) == 1;
   Display display;
   std::string line;
-  for (bool first = true;;) {
+  for (;;) {
     if (asks) print(stdout, "> ");
     if (!std::getline(std::cin, line)) break;
     std::vector<int32_t> ids = unread;
@@ -178,10 +178,7 @@ void converse(const Request& request, const Tokenizer& tokenizer, TextGenerator&
       print_warning(error.what());
       continue;
     }
-    if (std::exchange(first, false))
-      generator.read_prompt(ids);
-    else
-      for (const int32_t id : ids) generator.read(std::span(&id, 1));
+    generator.read_prompt(ids);
     unread = continue_texts(request, tokenizer, generator, [&](int, std::string_view text) {
                display.show(text);
              }).unread;

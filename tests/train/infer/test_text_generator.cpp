@@ -333,6 +333,34 @@ TEST_F(TextGeneratorTest, GoesOnWithASavedText) {
   test::expect_error([&] { load_text_state(file, "these weights"); }, {file.string()});
 }
 
+TEST_F(TextGeneratorTest, ReadsATextInPartsOfAnyLength) {
+  const std::vector<int32_t> text = random_tokens(200);
+  const std::span<const int32_t> all(text);
+  TextGenerator whole = generator({});
+  whole.read_prompt(all);
+
+  TextGenerator parts = generator({});
+  parts.read_prompt(all.first(70));
+  parts.advance(all.subspan(70, 100));
+  const std::string saved = text_state_content(parts.state(), "weights");
+  const auto expect_rest_as_in_whole = [&] {
+    parts.advance({});
+    parts.read_prompt(all.last(30));
+    const TextState have = parts.state(), want = whole.state();
+    EXPECT_EQ(have.tokens, want.tokens);
+    EXPECT_EQ(have.recent, want.recent);
+    ASSERT_EQ(have.values.size(), want.values.size());
+    for (size_t i = 0; i < have.values.size(); ++i)
+      EXPECT_NEAR(have.values[i], want.values[i], 1e-5);
+  };
+  expect_rest_as_in_whole();
+  parts.go_on(parse_text_state(saved, "the state", "weights"));
+  expect_rest_as_in_whole();
+
+  test::expect_error([&] { parse_text_state(saved.substr(1), "the state", "weights"); },
+                     {"the state", "no saved state"});
+}
+
 TEST_F(TextGeneratorTest, WrongUseThrows) {
   TextGenerator generator = this->generator({});
   const auto read = [&](std::vector<int32_t> ids) { generator.read(ids); };

@@ -2209,7 +2209,7 @@ TEST_F(Programs, GenerateRefusesBadInput) {
   expect_refused({{"--checkpoint", good.string()}, {"--prompt", "日本"}}, 1,
                  {"knows none of it", "日 U+65E5 (1), 本 U+672C (1)"});
   expect_refused({{"--checkpoint", good.string()}, {"--state", (directory_ / "play.txt").string()}},
-                 1, {"play.txt is no saved state of a text", "choose another file"});
+                 1, {"play.txt is no saved state of a text", "choose another one"});
   expect_refused({{"--checkpoint", good.string()}, {"--temprature", "1"}}, 2,
                  {"unknown option --temprature", "did you mean --temperature?"});
 
