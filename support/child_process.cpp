@@ -112,8 +112,13 @@ std::optional<int> ChildProcess::reap(int options) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
+fs::path beside_program(const fs::path& program, const std::string& name) {
+  const bool installed = program.filename().string().starts_with(kInstalledPrefix);
+  return program.parent_path() / ((installed ? kInstalledPrefix : "") + name);
+}
+
 fs::path sibling_program(const std::string& name) {
-  const fs::path path = fs::read_symlink("/proc/self/exe").parent_path() / name;
+  const fs::path path = beside_program(fs::read_symlink("/proc/self/exe"), name);
   if (!fs::exists(path)) fail("there is no {}; build it with 'make build'", path.string());
   return path;
 }

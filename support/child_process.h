@@ -52,7 +52,12 @@ class ChildProcess {
   pid_t id_ = 0;
 };
 
-/// Returns the path of another program of the project; all are in one folder.
+/// What the names of installed programs begin with: mmrec-train.
+constexpr const char* kInstalledPrefix = "mmrec-";
+/// Returns the path of another program of the project, by the path of one: all are in one folder,
+/// and all installed, or none.
+std::filesystem::path beside_program(const std::filesystem::path& program, const std::string& name);
+/// The same beside this program. Throws an Error if it is not there.
 std::filesystem::path sibling_program(const std::string& name);
 
 }  // namespace mmrec

@@ -11,6 +11,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <limits>
 #include <optional>
 #include <string_view>
@@ -22,12 +23,14 @@
 #include "runtime/kernel_registry.h"
 #include "runtime/threads.h"
 #include "support/atomic_file.h"
+#include "support/child_process.h"
 #include "support/console.h"
 #include "support/did_you_mean.h"
 #include "support/error.h"
 #include "support/exceptions.h"
 #include "support/names.h"
 #include "support/parse_number.h"
+#include "support/version.h"
 
 namespace mmrec {
 namespace {
@@ -202,6 +205,16 @@ void check_values_are_no_options(CLI::App& app, int argc, const char* const* arg
   }
 }
 
+/// Makes the help show another name of the program. Its examples begin with the name, a line each.
+void rename(CLI::App& app, const std::string& name) {
+  std::string footer = app.get_footer();
+  const std::string begin = "\n  ";
+  for (size_t at = 0; (at = footer.find(begin + app.get_name() + " ", at)) != footer.npos;)
+    footer.replace(at += begin.size(), app.get_name().size(), name);
+  app.footer(footer);
+  app.name(name);
+}
+
 template <class Number>
 std::string range_in_words(const Bounds& bounds) {
   if constexpr (std::is_integral_v<Number>) {
@@ -253,6 +266,8 @@ std::optional<Number> parse_within(const Bounds& bounds, const std::string& text
 Program::Program(std::string name, std::string description, const std::string& example)
     : app_(std::move(description), std::move(name)), threads_(default_threads()) {
   app_.footer("Example:\n  " + example);
+  const auto version = [this] { return app_.get_name() + " " MMREC_VERSION; };
+  app_.set_version_flag("--version", version, "print the version and exit");
   app_.fallthrough();
   app_.option_defaults()->always_capture_default();
   number(app_, "--threads", threads_,
@@ -270,6 +285,8 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
     if (::fcntl(descriptor, F_GETFD) == -1 && errno == EBADF && ::open("/dev/null", O_RDWR) < 0)
       return kFailed;
   std::signal(SIGXFSZ, SIG_IGN);  // makes a file-size limit an error of write(), like a full disk
+  const std::string installed_name = kInstalledPrefix + app_.get_name();
+  if (std::filesystem::path(argv[0]).filename() == installed_name) rename(app_, installed_name);
   try {
     take_marks_off(app_);
     check_values_are_no_options(app_, argc, argv);
@@ -288,6 +305,9 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
     if (std::fflush(stdout) == 0 && !std::ferror(stdout)) return kSuccess;
     if (nobody_reads()) return kNobodyReads;
     fail("cannot write to standard output; is the disk full?");
+  } catch (const CLI::CallForVersion& version) {
+    if (prints_) print(stdout, fmt::format("{}\n", version.what()));
+    return kSuccess;
   } catch (const CLI::CallForHelp&) {
     if (prints_) print(stdout, app_.help());
     return kSuccess;

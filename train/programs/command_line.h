@@ -24,7 +24,8 @@ namespace mmrec {
 ///       evaluate(checkpoint, program.seed()); });
 ///     }
 ///
-/// --help shows defaults. The common options may also follow a subcommand. Arguments are taken
+/// --help shows defaults, --version the version. An installed program goes by its own name there,
+/// mmrec-evaluate. The common options may also follow a subcommand. Arguments are taken
 /// literally, also those in brackets.
 class Program {
  public:

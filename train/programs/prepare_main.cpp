@@ -26,19 +26,20 @@ namespace {
 namespace fs = std::filesystem;
 
 /// Returns a data set that comes with the project: beside the build directory of this program,
-/// wherever it was moved, or in the source directory it was built from.
+/// wherever it was moved, in the source directory it was built from, or where both are installed.
 fs::path bundled(const std::string& name) {
   if (name != "tiny_shakespeare") fail_usage("--dataset {}: there is only tiny_shakespeare", name);
   std::error_code unknown;
   const fs::path program = fs::read_symlink("/proc/self/exe", unknown);
-  const fs::path beside = program.parent_path().parent_path().parent_path() / "data",
-                 made = MMREC_DATA_DIR;
-  for (const fs::path& folder : {beside, made})
+  const fs::path above = program.parent_path().parent_path();
+  const std::string folders[] = {above.parent_path() / "data", MMREC_DATA_DIR,
+                                 above / "share/mmrec"};
+  for (const fs::path folder : folders)
     if (const fs::path file = folder / name / "input.txt";
         kind_of_file(file) == fs::file_type::regular)
       return file;
-  fail("--dataset {}: it is neither in {} nor in {}; give the text with --input-file", name,
-       beside.string(), made.string());
+  fail("--dataset {}: it is not in {}; give the text with --input-file", name,
+       fmt::join(folders, " or "));
 }
 
 /// What to prepare, in the words of the command line.

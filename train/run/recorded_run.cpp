@@ -14,6 +14,7 @@
 #include "runtime/threads.h"
 #include "runtime/trace.h"
 #include "support/atomic_file.h"
+#include "support/child_process.h"
 #include "support/error.h"
 #include "support/exceptions.h"
 #include "support/names.h"
@@ -467,7 +468,7 @@ std::string RecordedRun::resume_command() const {
 }
 
 std::string RecordedRun::generate_command() const {
-  const fs::path program = fs::path(options().program).parent_path() / "generate";
+  const fs::path program = beside_program(options().program, "generate");
   return fmt::format("{} --checkpoint {}", shell_quoted(program.string()),
                      shell_quoted(folder_.path().string()));
 }

@@ -34,6 +34,7 @@
 #include "support/child_process.h"
 #include "support/directory_lock.h"
 #include "support/names.h"
+#include "support/version.h"
 #include "tests/common/growing_state.h"
 #include "tests/common/http_server.h"
 #include "tests/common/process.h"
@@ -1552,6 +1553,25 @@ TEST_F(Programs, PrepareIdentifiesDownloadsByUrl) {
     if (entry.is_regular_file()) {
       EXPECT_EQ(read_file(entry.path()).find("secret"), std::string::npos) << entry.path();
     }
+}
+
+/// Installed programs go by names of their own, also in what they say.
+TEST_F(Programs, InstalledNames) {
+  const fs::path installed = directory_ / "mmrec-train";
+  fs::create_symlink(fs::path(MMREC_BINARY_DIR) / "train", installed);
+  const auto say = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), installed.string());
+    test::Process process(arguments, {}, directory_.path());
+    EXPECT_EQ(process.wait(), 0) << read_file(directory_ / "stderr");
+    return read_file(directory_ / "stdout");
+  };
+  EXPECT_EQ(say({"--version"}), "mmrec-train " MMREC_VERSION "\n");
+  const std::string help = say({"--help"});
+  EXPECT_NE(help.find("Usage: mmrec-train "), std::string::npos) << help;
+  EXPECT_NE(help.find("\n  mmrec-train --data book.txt --time"), std::string::npos) << help;
+  EXPECT_NE(say({"--steps", "1", "--batch", "1", "--seq", "8", "--out", out().string()})
+                .find("mmrec-generate --checkpoint"),
+            std::string::npos);
 }
 
 /// The data are found beside the build that the program belongs to.

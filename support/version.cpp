@@ -1,0 +1,3 @@
+#include "support/version.h"
+
+const char* mmrec_version() { return MMREC_VERSION; }
