@@ -1,6 +1,7 @@
 # The usual ways in; each installs what is missing first. The work is done by cmake/setup.sh and the
 # CMake presets.
 PRESET ?= release
+PREFIX ?= /usr/local
 SEED ?= 42
 BUILD_DIR := $(if $(filter release,$(PRESET)),build,build-$(PRESET))
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -12,7 +13,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build train speedrun test tune bench bench-rivals clean
+.PHONY: help setup build train speedrun test install tune bench bench-rivals clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -37,6 +38,9 @@ speedrun: setup  ## train on Tiny Shakespeare to a loss of 1.47; print loss, tim
 
 test: build  ## run all tests
 	@ctest --preset $(PRESET)
+
+install: build  ## install libraries and headers (PREFIX=/usr/local)
+	@cmake --install $(BUILD_DIR) --prefix $(PREFIX)
 
 tune: build  ## find the fastest schedules, build with them, test and time them (ten minutes)
 	@$(BUILD_DIR)/bin/tune sweep $(TUNE)

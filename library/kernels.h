@@ -1,0 +1,25 @@
+#pragma once
+
+/// The kernels: typed functions on arrays of the caller (namespace mmrec::ops, one header an
+/// operation), and the views of these arrays (Tensor).
+#include "runtime/arena.h"
+#include "runtime/ops/attention.h"
+#include "runtime/ops/dpg_gamma.h"
+#include "runtime/ops/dropout.h"
+#include "runtime/ops/embedding.h"
+#include "runtime/ops/ffn.h"
+#include "runtime/ops/gemm.h"
+#include "runtime/ops/gemmt.h"
+#include "runtime/ops/hem.h"
+#include "runtime/ops/linear_cross_entropy.h"
+#include "runtime/ops/mdi_gamma.h"
+#include "runtime/ops/muon.h"
+#include "runtime/ops/optimizer.h"
+#include "runtime/ops/planning_loss.h"
+#include "runtime/ops/recurrence.h"
+#include "runtime/ops/rmsnorm.h"
+#include "runtime/ops/scan.h"
+#include "runtime/ops/weight.h"
+#include "runtime/tensor.h"
+#include "support/error_types.h"
+#include "support/version.h"

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# installed.sh BUILD CMAKE NINJA CXX: installs the build into a folder, moves that, and builds and
+# runs the projects in consumers/ with nothing but what is there.
+set -euo pipefail
+build=$1 cmake=$2 ninja=$3 cxx=$4
+consumers=$(cd "$(dirname "$0")/consumers" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+fail() {
+  printf 'installed.sh: %s\n' "$*" >&2
+  exit 1
+}
+
+"$cmake" --install "$build" --prefix "$work/first" >installed
+mv first prefix
+lib=$(dirname "$(find prefix -name libmmrec.so)")
+
+# A symbol that is not the project's would clash with another library's.
+for name in mmrec mmrec_core; do
+  nm -D --defined-only "$lib/lib$name.so" | awk '{ print $3 }' |
+    grep -vE '^(mmrec_(version|error|open|close|vocabulary|encode|decode|begin|end|read|logits|save_state|restore_state)|_Z(NK?|T[ISV]N)5mmrec.*)$' >strange || true
+  [ ! -s strange ] || fail "lib$name.so has $(wc -l <strange) symbols of others: $(head -3 strange)"
+done
+
+export CXX=$cxx
+for name in kernels training c; do
+  "$cmake" -G Ninja -S "$consumers/$name" -B "$name" -DCMAKE_MAKE_PROGRAM="$ninja" \
+    -DCMAKE_PREFIX_PATH="$work/prefix" >configured 2>&1 || { cat configured; fail "$name: CMake"; }
+  "$cmake" --build "$name" >built 2>&1 || { cat built; fail "$name was not built"; }
+done
+kernels/kernels
+training/own_loop
+training/trainer checkpoint logits
+c/reader checkpoint logits
+
+# Another version is refused.
+cp -r "$consumers/c" newer
+sed -i 's/MMRec 0.1/MMRec 0.2/' newer/CMakeLists.txt
+! "$cmake" -G Ninja -S newer -B newer/build -DCMAKE_MAKE_PROGRAM="$ninja" \
+  -DCMAKE_PREFIX_PATH="$work/prefix" >configured 2>&1 || fail "version 0.2 was found"
+grep -q 'version: 0.1' configured || { cat configured; fail "version 0.2"; }
+
+# The same by a plain call of the compiler.
+export PKG_CONFIG_PATH=$work/$lib/pkgconfig LD_LIBRARY_PATH=$work/$lib
+read -ra flags <<<"$(pkg-config --cflags --libs mmrec)"
+cc -std=c11 -Wall -Wextra -Wpedantic -Werror "$consumers/c/main.c" -pthread -o reader "${flags[@]}"
+./reader checkpoint logits
+read -ra flags <<<"$(pkg-config --cflags --libs mmrec-core)"
+"$cxx" -std=c++20 -Wall -Wextra -Wpedantic -Werror -rdynamic "$consumers/kernels/main.cpp" \
+  -o plain_kernels "${flags[@]}"
+./plain_kernels
