@@ -13,7 +13,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build train speedrun test install tune bench bench-rivals clean
+.PHONY: help setup build train speedrun test install package tune bench bench-rivals clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -39,8 +39,11 @@ speedrun: setup  ## train on Tiny Shakespeare to a loss of 1.47; print loss, tim
 test: build  ## run all tests
 	@ctest --preset $(PRESET)
 
-install: build  ## install libraries and headers (PREFIX=/usr/local)
+install: build  ## install programs, libraries and headers (PREFIX=/usr/local)
 	@cmake --install $(BUILD_DIR) --prefix $(PREFIX)
+
+package: build  ## make a .deb and a .tar.gz of the same in the build folder
+	@cd $(BUILD_DIR) && cpack
 
 tune: build  ## find the fastest schedules, build with them, test and time them (ten minutes)
 	@$(BUILD_DIR)/bin/tune sweep $(TUNE)

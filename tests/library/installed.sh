@@ -41,6 +41,22 @@ sed -i 's/MMRec 0.1/MMRec 0.2/' newer/CMakeLists.txt
   -DCMAKE_PREFIX_PATH="$work/prefix" >configured 2>&1 || fail "version 0.2 was found"
 grep -q 'version: 0.1' configured || { cat configured; fail "version 0.2"; }
 
+# The programs go by their installed names, and find each other.
+bin=$work/prefix/bin
+printf 'A line of a small text, number %d.\n' {1..300} >text
+"$bin/mmrec-search" --data text --grid lr=1e-3,3e-3 --steps 2 --out search >said
+grep -q '^2/2 ' said || { cat said; fail "mmrec-search"; }
+for program in "$bin"/*; do
+  name=${program##*/}
+  page=$(zcat "prefix/share/man/man1/$name.1.gz" | sed 's/\\f.//g; s/\\//g')
+  grep -q "^$name - " <<<"$page" && grep -q -- '-h,--help' <<<"$page" || fail "page of $name: $page"
+  grep -qw "$name" "prefix/share/bash-completion/completions/$name" || fail "completion of $name"
+done
+completed=$(bash -c 'source prefix/share/bash-completion/completions/mmrec-train
+  COMP_WORDS=('"$bin"'/mmrec-train --val-s) COMP_CWORD=1
+  _mmrec "$COMP_WORDS" && echo "${COMPREPLY[@]}"')
+[[ " $completed " = *" --val-split "* ]] || fail "--val-s is completed to '$completed'"
+
 # The same by a plain call of the compiler.
 export PKG_CONFIG_PATH=$work/$lib/pkgconfig LD_LIBRARY_PATH=$work/$lib
 read -ra flags <<<"$(pkg-config --cflags --libs mmrec)"
