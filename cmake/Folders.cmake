@@ -43,7 +43,7 @@ endfunction()
 function(mmrec_folder library)
   cmake_parse_arguments(PARSE_ARGV 1 ARG "" "" "SOURCES;USES;PROGRAMS_USE")
   add_library(${library} STATIC ${ARG_SOURCES})
-  set_property(TARGET ${library} PROPERTY POSITION_INDEPENDENT_CODE ON)  # for library/
+  set_property(TARGET ${library} PROPERTY POSITION_INDEPENDENT_CODE ON)  # for train/library/
   target_include_directories(${library} PUBLIC ${PROJECT_SOURCE_DIR})
   target_link_libraries(${library} PUBLIC ${ARG_USES})
   mmrec_folder_rule(${library} USES ${ARG_USES} PROGRAMS_USE ${ARG_PROGRAMS_USE})

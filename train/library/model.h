@@ -2,7 +2,7 @@
 
 /// A model as mathematics: its configuration, parameters, loss and gradients, and the optimiser.
 /// You hold the loop.
-#include "library/runtime.h"
+#include "train/library/runtime.h"
 #include "model/config.h"
 #include "model/model.h"
 #include "model/optimizer.h"

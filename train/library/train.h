@@ -2,7 +2,7 @@
 
 /// Training with all that belongs to it (Trainer), checkpoints, and text that a trained model
 /// writes (TextGenerator).
-#include "library/model.h"
+#include "train/library/model.h"
 #include "train/data/tokenizer.h"
 #include "train/data/tokens.h"
 #include "train/infer/text_generator.h"

@@ -1,4 +1,4 @@
-#include "library/mmrec.h"
+#include "train/library/mmrec.h"
 
 #include <algorithm>
 #include <exception>
