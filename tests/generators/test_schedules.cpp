@@ -230,7 +230,7 @@ TEST_F(GeneratorProgram, EmitsTheInstancesOfTheTables) {
   for (const char* instance :
        {"dropout_plain_forward_argv", "dropout_plain_forward_rows_per_task64_metadata",
         "dropout_plain_backward_argv"})
-    EXPECT_NE(archive.find(fmt::format("mmrec_{}", instance)), archive.npos) << instance;
+    EXPECT_NE(archive.find(fmt::format("mmrec_avx2_{}", instance)), archive.npos) << instance;
 }
 
 // A row is stale if its kernel is now lowered to other code than when it was measured, or is

@@ -834,6 +834,7 @@ void Search::run_pending(const StopSignals& stop, SuspendSignal& suspend) {
       console_.status(fmt::format("{} of {} done, {} running, {}", done(), at_rung_,
                                   running_.size(), format_duration(time.count())));
     }
+    Workers::pause();
   }
   console_.erase_status();
 }

@@ -77,7 +77,7 @@ void Workers::obey() noexcept {
         break;
       case Command::kTakeEnded:
         ranks_.gather(take_ended_here());
-        std::this_thread::sleep_for(kMoment);
+        pause();
         break;
       case Command::kEnd:
         return;
@@ -169,7 +169,6 @@ void Workers::send_here(int signal) const {
 }
 
 std::vector<Workers::Ended> Workers::take_ended() {
-  std::this_thread::sleep_for(kMoment);
   ranks_.broadcast_value(Command::kTakeEnded);
   const std::vector<std::string> answers = ranks_.gather(take_ended_here());
   std::vector<Ended> all;
@@ -193,7 +192,12 @@ std::string Workers::take_ended_here() {
 
 void Workers::stop() {
   send(SIGTERM);
-  while (std::ranges::any_of(running_, [](int processes) { return processes > 0; })) take_ended();
+  while (std::ranges::any_of(running_, [](int processes) { return processes > 0; })) {
+    take_ended();
+    pause();
+  }
 }
+
+void Workers::pause() { std::this_thread::sleep_for(kMoment); }
 
 }  // namespace mmrec

@@ -46,8 +46,9 @@ class Workers {
     std::filesystem::path output;
     int code;  ///< see ChildProcess::poll()
   };
-  /// Waits for a moment, and returns the processes that have ended.
+  /// Returns the processes that have ended. Call pause() before the next time: so do the others.
   std::vector<Ended> take_ended();
+  static void pause();
   /// Has all processes stop, and waits for their ends.
   void stop();
 
