@@ -29,11 +29,11 @@ class AttentionFewPacked : public KernelGenerator<AttentionFewPacked> {
     scores(s, h, n) = product(s, h, n) / sqrt(cast<float>(head_size));
     RowReduction largest(
         "largest", RowReduction::Kind::kMax, S, {h, n},
-        [&](Expr slot) { return scores(slot, h, n); }, lanes());
+        [&](Expr slot) { return scores(slot, h, n); });
     exponentials(s, h, n) = exp(scores(s, h, n) - largest.result(h, n));
     RowReduction total(
         "total", RowReduction::Kind::kSum, S, {h, n},
-        [&](Expr slot) { return exponentials(slot, h, n); }, lanes());
+        [&](Expr slot) { return exponentials(slot, h, n); });
     inverse(h, n) = 1.f / total.result(h, n);
     p(s, h, n) = exponentials(s, h, n) * inverse(h, n);
     for (Func& sum : {std::ref(sums), std::ref(narrow)}) {

@@ -54,12 +54,12 @@ class AttentionForward : public Attention<AttentionForward> {
     scores(s, n, h) = products(s, n, h) / sqrt(cast<float>(head_size));
     RowReduction largest(
         "largest", RowReduction::Kind::kMax, S, {h, n},
-        [&](Expr slot) { return scores(slot, n, h); }, lanes());
+        [&](Expr slot) { return scores(slot, n, h); });
     peak(h, n) = largest.result(h, n);
     exponentials(s, h, n) = exp(scores(s, n, h) - peak(h, n));
     RowReduction sum(
         "sum", RowReduction::Kind::kSum, S, {h, n},
-        [&](Expr slot) { return exponentials(slot, h, n); }, lanes());
+        [&](Expr slot) { return exponentials(slot, h, n); });
     inverse(h, n) = 1.f / sum.result(h, n);
     p(s, h, n) = exponentials(s, h, n) * inverse(h, n);
 
@@ -99,8 +99,8 @@ class AttentionBackward : public Attention<AttentionBackward> {
     dp(s, n, h) = into_p(s, n);
     weighted(s, h, n) = p(s, h, n) * dp(s, n, h);
     RowReduction dot(
-        "dot", RowReduction::Kind::kSum, S, {h, n}, [&](Expr slot) { return weighted(slot, h, n); },
-        lanes());
+        "dot", RowReduction::Kind::kSum, S, {h, n},
+        [&](Expr slot) { return weighted(slot, h, n); });
     dot_value(h, n) = dot.result(h, n);
     through_softmax(s, h, n) = p(s, h, n) * (dp(s, n, h) - dot_value(h, n));
     dscores(s, n, h) = through_softmax(s, h, n) / sqrt(cast<float>(head_size));

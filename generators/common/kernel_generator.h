@@ -3,6 +3,7 @@
 #include <Halide.h>
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,10 @@ class ElementArray : public Base {
 template <int dimensions>
 using ElementInput = ElementArray<GeneratorInput<Buffer<void, dimensions>>>;
 
+/// Float lanes of the kernels' vectors. Sums along a row have one partial result for each, so their
+/// order, and the bits, are the same on every CPU.
+inline constexpr int kLanes = 16;
+
 /// Base class of all generators: common parameters and schedules.
 template <class T>
 class KernelGenerator : public Generator<T>, public Tunables, public ElementArrays {
@@ -58,13 +63,19 @@ class KernelGenerator : public Generator<T>, public Tunables, public ElementArra
   Tunable columns_per_task{this, "columns_per_task", 64, {16, 32, 64, 128, 256}};
 
  protected:
-  /// Float lanes of the target's vectors.
-  int lanes() const { return this->template natural_vector_size<float>(); }
-  /// Number of vector registers.
-  int registers() const {
+  /// Float lanes of the target's registers, and how many of these there are.
+  int native_lanes() const { return this->template natural_vector_size<float>(); }
+  int native_registers() const {
     const Target target = this->get_target();
     return target.arch == Target::ARM || target.has_feature(Target::AVX512_Skylake) ? 32 : 16;
   }
+  /// Float lanes of a kernel's vectors: on every CPU those of AVX-512, in several narrower
+  /// registers if need be. That is more than a matter of order: of multiply-adds with two vectors
+  /// of columns for each row, LLVM does all rows of the one and then all of the other when it makes
+  /// vectors of Contract's calls, and AVX2's registers do not hold what that takes.
+  int lanes() const { return kLanes; }
+  /// Number of such vectors that the registers hold.
+  int registers() const { return native_registers() * native_lanes() / kLanes; }
 
   /// Schedules f with rows in parallel and columns in vectors.
   void schedule_rows(Func f, Var column, Var row) const {
@@ -116,49 +127,82 @@ inline void start_at_zero(Func tuple_output) {
   for (int i = 0; i < first.dimensions(); ++i) first.dim(i).set_min(0);
 }
 
-/// The sum (or maximum) of term(c) over the columns c, for each row. Keeps one partial result per
-/// vector lane, combines the lanes, then adds the columns that fill no whole vector. The order
-/// depends only on the number of lanes.
+/// Combines kLanes partial results (lane, row..): the upper half with the lower half, then the
+/// quarters of these, and so on.
+class LaneTree {
+ public:
+  using Combine = std::function<Expr(Expr, Expr)>;
+
+  LaneTree(const Func& partial, const std::vector<Var>& row, const Combine& combine) : row_(row) {
+    Func whole = partial;
+    for (int width = kLanes / 2; width > 0; width /= 2) {
+      Func half(partial.name() + std::to_string(width));
+      half(at(lane_)) = combine(whole(at(lane_)), whole(at(lane_ + width)));
+      half.bound(lane_, 0, width);
+      halves_.push_back(half);
+      whole = half;
+    }
+  }
+
+  Expr root() const { return halves_.back()(at(0)); }
+
+  /// Calls schedule(half, lane) for each level.
+  template <class Schedule>
+  void schedule(const Schedule& schedule) const {
+    for (const Func& half : halves_) schedule(half, lane_);
+  }
+
+ private:
+  std::vector<Expr> at(const Expr& lane) const {
+    std::vector<Expr> args{lane};
+    args.insert(args.end(), row_.begin(), row_.end());
+    return args;
+  }
+
+  std::vector<Var> row_;
+  Var lane_{"lane"};
+  std::vector<Func> halves_;
+};
+
+/// The sum (or maximum) of term(c) over the columns c, for each row. Keeps kLanes partial results,
+/// combines them, then adds the columns that are left over.
 class RowReduction {
  public:
   enum class Kind { kSum, kMax };
 
   RowReduction(const std::string& name, Kind kind, Expr columns, std::vector<Var> row,
-               const std::function<Expr(Expr)>& term, int lanes)
-      : result(name), partial_(name + "_partial"), lane_("lane") {
+               const std::function<Expr(Expr)>& term)
+      : result(name), partial_(name + "_partial") {
+    constexpr int lanes = kLanes;
     const Expr start = kind == Kind::kSum ? Expr(0.f) : Float(32).min();
-    auto combine = [&](Expr a, Expr b) { return kind == Kind::kSum ? a + b : max(a, b); };
-    auto with_row = [&](const Expr& first) {
-      std::vector<Expr> args{first};
-      args.insert(args.end(), row.begin(), row.end());
-      return args;
-    };
-    const RDom chunk(0, columns / lanes, name + "_chunk"), lane(0, lanes, name + "_lane"),
-        rest(0, columns % lanes, name + "_rest");
+    const auto combine = [=](Expr a, Expr b) { return kind == Kind::kSum ? a + b : max(a, b); };
+    std::vector<Var> lane_and_row{lane_};
+    lane_and_row.insert(lane_and_row.end(), row.begin(), row.end());
+    const RDom chunk(0, columns / lanes, name + "_chunk"), rest(0, columns % lanes, name + "_rest");
     chunk_ = chunk.x;
-    lane_sum_ = lane.x;
-    partial_(with_row(lane_)) = start;
-    partial_(with_row(lane_)) = combine(partial_(with_row(lane_)), term(chunk * lanes + lane_));
-    result(row) = start;
-    result(row) = combine(result(row), partial_(with_row(lane)));
+    partial_(lane_and_row) = start;
+    partial_(lane_and_row) = combine(partial_(lane_and_row), term(chunk * lanes + lane_));
+    tree_.emplace(partial_, row, combine);
+    result(row) = tree_->root();
     result(row) = combine(result(row), term(columns / lanes * lanes + rest));
   }
 
   /// Computes the reduction inside a loop of its consumer.
   void schedule_at(Func consumer, Var at) {
     result.compute_at(consumer, at);
-    partial_.compute_at(consumer, at).vectorize(lane_);
+    result.update().unscheduled();
+    tree_->schedule([&](Func half, Var lane) { half.compute_at(consumer, at).vectorize(lane); });
+    partial_.bound(lane_, 0, kLanes).compute_at(consumer, at).vectorize(lane_);
     partial_.update().reorder(lane_, chunk_).vectorize(lane_);
-    result.update(0).atomic().vectorize(lane_sum_);
-    result.update(1).unscheduled();
   }
 
   Func result;
 
  private:
   Func partial_;
-  Var lane_;
-  RVar chunk_, lane_sum_;
+  Var lane_{"lane"};
+  RVar chunk_;
+  std::optional<LaneTree> tree_;
 };
 
 }  // namespace mmrec::generators

@@ -2,6 +2,7 @@
 
 #include <Halide.h>
 
+#include <algorithm>
 #include <functional>
 #include <optional>
 #include <string>
@@ -238,7 +239,8 @@ class MatmulGenerator : public KernelGenerator<T> {
 
   std::string why_rejected() override {
     this->arginfos();  // makes the parameters readable
-    if (tile_vectors == kVectors) return "0 says the same as " + std::to_string(kVectors);
+    if (tile_vectors == automatic_vectors())
+      return "0 says the same as " + std::to_string(automatic_vectors());
     return why_rejected(tile_rows);
   }
 
@@ -255,17 +257,19 @@ class MatmulGenerator : public KernelGenerator<T> {
                                              " registers of " + std::to_string(this->registers());
   }
 
-  /// Default: two vectors of columns, and as many rows as use 16 of AVX-512's 32 registers or 12 of
-  /// AVX2's 16 for accumulators, 8 of them before a heavy epilogue. That covers the latency of
-  /// multiply-adds. More rows of A, 4 KiB apart at K = 1024, would exceed the ways of the L1 cache.
-  static constexpr int kVectors = 2;
+  /// Default: two vectors of columns with AVX-512, otherwise one, and as many rows as use 16 of
+  /// AVX-512's 32 registers or 12 of AVX2's 16 for accumulators, 8 of them before a heavy epilogue.
+  /// That covers the latency of multiply-adds. More rows of A, 4 KiB apart at K = 1024, would
+  /// exceed the ways of the L1 cache.
+  int automatic_vectors() const { return this->registers() >= 32 ? 2 : 1; }
   int automatic_rows(Epilogue epilogue) const {
-    return this->registers() >= 32 ? 8 : epilogue == Epilogue::kHeavy ? 4 : 6;
+    const int vectors = this->registers();
+    return std::min(epilogue == Epilogue::kHeavy ? vectors / 2 : vectors - 2, 8);
   }
   int rows_of_tile(Epilogue epilogue = Epilogue::kLight) const {
     return tile_rows ? tile_rows : automatic_rows(epilogue);
   }
-  int vectors_of_tile() const { return tile_vectors ? tile_vectors : kVectors; }
+  int vectors_of_tile() const { return tile_vectors ? tile_vectors : automatic_vectors(); }
   /// For a sum over the rows of two arrays, as a weight's gradient is: k is the outer dimension of
   /// both factors, so both are packed. (AVX2, 32 KiB of L1 cache: 0.7 to 0.9 of the time of hem's
   /// backward pass, by its size.) Where rows are not a multiple of 4 KiB apart, a CPU whose L1 cache

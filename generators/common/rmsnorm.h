@@ -8,11 +8,11 @@ namespace mmrec::generators {
 /// rstd(n) = 1 / (rms(x[n,:]) + epsilon): the first stage of every kernel that normalises.
 class RmsnormRstd {
  public:
-  RmsnormRstd(Func x, Expr columns, Var n, int lanes)
+  RmsnormRstd(Func x, Expr columns, Var n)
       : columns_(columns),
         square_sum_(
             "square_sum", RowReduction::Kind::kSum, columns, {n},
-            [=](Expr c) { return x(c, n) * x(c, n); }, lanes) {}
+            [=](Expr c) { return x(c, n) * x(c, n); }) {}
 
   Expr operator()(Expr n) const {
     return 1.f / (sqrt(square_sum_.result(n) / cast<float>(columns_)) + kNormEpsilon);
@@ -35,8 +35,7 @@ class RmsnormRstd {
 /// For a row of zeros r = 0, and only the first term remains.
 class RmsnormGradient {
  public:
-  RmsnormGradient(Func dy, Func x, Func rstd, Func weight, Expr columns, Expr rows, Var d, Var n,
-                  int lanes)
+  RmsnormGradient(Func dy, Func x, Func rstd, Func weight, Expr columns, Expr rows, Var d, Var n)
       : factor("norm_factor"),
         dweight("dweight_sum"),
         dy_(dy),
@@ -46,7 +45,7 @@ class RmsnormGradient {
         n_(n),
         dot_(
             "norm_dot", RowReduction::Kind::kSum, columns, {n},
-            [=](Expr c) { return weight(c) * dy(c, n) * x(c, n); }, lanes) {
+            [=](Expr c) { return weight(c) * dy(c, n) * x(c, n); }) {
     const Expr rms = 1.f / rstd(n) - kNormEpsilon;
     factor(n) =
         select(rms > 0.f, rstd(n) * rstd(n) / (cast<float>(columns) * rms) * dot_.result(n), 0.f);

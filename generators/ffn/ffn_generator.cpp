@@ -48,7 +48,7 @@ class FfnForwardOf : public FusibleGenerator<T> {
     const DropoutMask mask_hidden{hidden_key_low, hidden_key_high, threshold, keep_scale},
         mask_out{out_key_low, out_key_high, threshold, keep_scale};
 
-    RmsnormRstd rows(r, D, n, lanes);
+    RmsnormRstd rows(r, D, n);
     rstd(n) = rows(n);
     Func normalized("normalized"), weights("weights"), first_sum("first_sum"), hidden("hidden"),
         gelus("gelus");
@@ -136,7 +136,7 @@ class FfnBackward : public FusibleGenerator<FfnBackward> {
         "into_rows", N, D, F, [&](Expr k, Expr m) { return dhidden(k, m); },
         [&](Expr column, Expr k) { return in(column, k); }, tile());
     dnormalized(d, n) = into_rows(d, n);
-    RmsnormGradient gradient(dnormalized, r, rstd, norm, D, N, d, n, lanes());
+    RmsnormGradient gradient(dnormalized, r, rstd, norm, D, N, d, n);
     through_norm(d, n) = gradient.dx(d, n);
     dr(d, n) = dy(d, n) + through_norm(d, n);
 

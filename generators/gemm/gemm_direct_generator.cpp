@@ -43,7 +43,7 @@ class GemmDirect : public GemmGenerator<KernelGenerator<T>, layout> {
     narrow(n, m) = 0.f;
     narrow(n, m) += this->a_at(k, m) * this->b_at(n, k);
     c(n, m) = select(N >= columns, sums(n - first(n / columns), n / columns, m), narrow(n, m)) +
-              (this->bias(n) + this->scaled_residual(n, m));
+              this->bias(n) + this->scaled_residual(n, m);
 
     c.bound(n, 0, N).split(n, tile, n, columns, TailStrategy::GuardWithIf).reorder(n, m, tile);
     c.vectorize(n, this->lanes(), TailStrategy::GuardWithIf).parallel(tile);
@@ -55,35 +55,42 @@ class GemmDirect : public GemmGenerator<KernelGenerator<T>, layout> {
     c.specialize(N >= columns);
   }
 
-  /// nt: elements of C are dot products of rows, with one partial sum per vector lane.
+  /// nt: elements of C are dot products of rows, with kLanes partial sums each.
   void dot_products() {
-    const int lanes = this->lanes(), at_once = dots_at_once;
+    constexpr int lanes = kLanes;
+    const int at_once = dots_at_once;
     const Expr N = this->N(), K = this->K();
     auto& c = this->c;
-    const RDom chunk(0, K / lanes, "chunk"), lane(0, lanes, "lane"), rest(0, K % lanes, "rest");
+    const RDom chunk(0, K / lanes, "chunk"), rest(0, K % lanes, "rest");
     Func partial("partial"), dot("dot");
     Var l("l"), column("column"), tile("tile");
     const Expr row = min(tile * at_once + column, N - 1);
     partial(l, column, tile, m) = 0.f;
     partial(l, column, tile, m) +=
         this->a_at(chunk * lanes + l, m) * this->b_at(row, chunk * lanes + l);
-    dot(column, tile, m) = 0.f;
-    dot(column, tile, m) += partial(lane, column, tile, m);
+    const LaneTree tree(partial, {column, tile, m}, [](Expr a, Expr b) { return a + b; });
+    dot(column, tile, m) = tree.root();
     dot(column, tile, m) +=
         this->a_at(K / lanes * lanes + rest, m) * this->b_at(row, K / lanes * lanes + rest);
-    c(n, m) = dot(n % at_once, n / at_once, m) + (this->bias(n) + this->scaled_residual(n, m));
+    c(n, m) = dot(n % at_once, n / at_once, m) + this->bias(n) + this->scaled_residual(n, m);
 
     Var task("task");
     c.bound(n, 0, N)
         .split(n, tile, n, at_once, TailStrategy::GuardWithIf)
         .split(tile, task, tile, int(tiles_per_task), TailStrategy::GuardWithIf);
     c.reorder(n, tile, m, task).parallel(task);
-    for (Func f : {partial, dot})
-      f.bound(column, 0, at_once).bound_extent(tile, 1).bound_extent(m, 1);
-    dot.compute_at(c, tile).unroll(column);
-    dot.update(0).atomic().vectorize(lane).unroll(column);
-    dot.update(1).reorder(column, rest).unroll(column);
-    partial.bound(l, 0, lanes).compute_at(c, tile).vectorize(l).unroll(column);
+    const auto one_tile = [&](Func f) {
+      f.bound(column, 0, at_once).bound_extent(tile, 1).bound_extent(m, 1).compute_at(c, tile);
+    };
+    one_tile(dot);
+    dot.unroll(column);
+    dot.update().reorder(column, rest).unroll(column);
+    tree.schedule([&](Func half, Var lane) {
+      one_tile(half);
+      half.vectorize(lane).unroll(column);
+    });
+    one_tile(partial);
+    partial.bound(l, 0, lanes).vectorize(l).unroll(column);
     partial.update().reorder(l, column, chunk).vectorize(l).unroll(column);
   }
 };

@@ -25,7 +25,7 @@ class HemForwardOf : public FusibleGenerator<T> {
     start_at_zero(x, norm_weight, weight, bias, rstd, y);
     Var d("d"), p("p"), n("n");
     const Expr D = x.dim(0).extent(), N = x.dim(1).extent(), P = bias.dim(0).extent();
-    RmsnormRstd norm(x, D, n, lanes);
+    RmsnormRstd norm(x, D, n);
     rstd(n) = norm(n);
     Func rows("rows"), weights("weights"), projected("projected");
     rows(d, n) = fused ? x(d, n) : norm_weight(d) * x(d, n) * rstd(n);
@@ -68,7 +68,7 @@ class HemBackward : public FusibleGenerator<HemBackward> {
         "into_rows", N, D, P, [&](Expr k, Expr row) { return dy(k, row); },
         [&](Expr column, Expr k) { return weight(column, k); }, tile());
     dnormalized(d, n) = into_rows(d, n);
-    RmsnormGradient norm(dnormalized, x, rstd, norm_weight, D, N, d, n, lanes());
+    RmsnormGradient norm(dnormalized, x, rstd, norm_weight, D, N, d, n);
     through_norm(d, n) = norm.dx(d, n);
     dx(d, n) = residual(d, n) + through_norm(d, n);
 

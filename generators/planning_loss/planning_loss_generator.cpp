@@ -64,7 +64,7 @@ class PlanningLossForward : public FusibleGenerator<PlanningLossForward> {
 
     RowReduction squares(
         "squares", RowReduction::Kind::kSum, D, {n},
-        [&](Expr column) { return difference(column, n) * difference(column, n); }, lanes());
+        [&](Expr column) { return difference(column, n) * difference(column, n); });
     loss(n) = squares.result(n);
     Var task("task");
     Func(loss)

@@ -182,8 +182,8 @@ class RecurrenceStepForward : public KernelGenerator<RecurrenceStepForward> {
     Func f = step;
     const auto term = [&](const StepTiles::Column& column, Expr sequence, Tuple sums) {
       const Expr state = previous(k, sequence);
-      return Tuple(sums[0] + panel_weight(weights, column, 0, k, lanes()) * state,
-                   sums[1] + panel_weight(weights, column, 1, k, lanes()) * state);
+      return Tuple(sums[0] + panel_weight(weights, column, 0, k, native_lanes()) * state,
+                   sums[1] + panel_weight(weights, column, 1, k, native_lanes()) * state);
     };
     const auto value = [&](Tuple sum) {
       const Expr s = sigmoid(sum[0] + core_bias(d)), g = sigmoid(sum[1] + mdi_input(d, b)),
@@ -192,7 +192,7 @@ class RecurrenceStepForward : public KernelGenerator<RecurrenceStepForward> {
           z(d, b) * s + gamma(d, b) * h + kMdiShare * ((1.f - g) * h + g * z(d, b) + gm(d, b) * h),
           s, g);
     };
-    StepTiles(tile_sequences, 2, registers(), lanes())
+    StepTiles(tile_sequences, 2, native_registers(), native_lanes())
         .compute(f, d, b, previous.dim(1).extent(), Tuple(0.f, 0.f), k, term, value);
     start_at_zero(f);
   }
@@ -226,13 +226,13 @@ class RecurrenceStepBackward : public KernelGenerator<RecurrenceStepBackward> {
     const RDom k(0, previous.dim(0).extent());
     const auto term = [&](const StepTiles::Column& column, Expr sequence, Tuple sum) {
       const Tuple dpre = f(k, sequence);
-      return Tuple(sum[0] + panel_weight(weights, column, 0, k, lanes()) * dpre[0] +
-                   panel_weight(weights, column, 1, k, lanes()) * dpre[1]);
+      return Tuple(sum[0] + panel_weight(weights, column, 0, k, native_lanes()) * dpre[0] +
+                   panel_weight(weights, column, 1, k, native_lanes()) * dpre[1]);
     };
     const auto value = [&](Tuple sum) {
       return Tuple(sum[0] + dh(d, b) * (gamma(d, b) + kMdiShare * ((1.f - g(d, b)) + gm(d, b))));
     };
-    StepTiles(tile_sequences, 1, registers(), lanes())
+    StepTiles(tile_sequences, 1, native_registers(), native_lanes())
         .compute(output, d, b, previous.dim(1).extent(), Tuple(0.f), k, term, value);
   }
 };

@@ -13,7 +13,7 @@ class RmsnormPlainForward : public KernelGenerator<RmsnormPlainForward> {
   void generate() {
     start_at_zero(x, weight, y, rstd);
     Var d("d"), n("n");
-    RmsnormRstd norm(x, x.dim(0).extent(), n, lanes());
+    RmsnormRstd norm(x, x.dim(0).extent(), n);
     rstd(n) = norm(n);
     y(d, n) = weight(d) * x(d, n) * rstd(n);
 
@@ -32,7 +32,7 @@ class RmsnormPlainBackward : public KernelGenerator<RmsnormPlainBackward> {
   void generate() {
     start_at_zero(dy, residual, x, rstd, weight, dx, dweight);
     Var d("d"), n("n");
-    RmsnormGradient norm(dy, x, rstd, weight, x.dim(0).extent(), x.dim(1).extent(), d, n, lanes());
+    RmsnormGradient norm(dy, x, rstd, weight, x.dim(0).extent(), x.dim(1).extent(), d, n);
     dx(d, n) = residual(d, n) + norm.dx(d, n);
 
     norm.schedule(rows_per_task);

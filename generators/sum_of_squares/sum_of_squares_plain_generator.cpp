@@ -1,6 +1,6 @@
 // Sums of squares over chunks of a flat array (runtime/ops/optimizer.h). The caller adds the chunks
-// in double precision. The order of summation depends on the chunk size and the lanes, not on the
-// threads. Reads x once.
+// in double precision. The order of summation depends on the chunk size, not on the threads. Reads
+// x once.
 #include "generators/common/kernel_generator.h"
 
 namespace mmrec::generators {
@@ -17,7 +17,7 @@ class SumOfSquaresPlain : public KernelGenerator<SumOfSquaresPlain> {
     Var chunk("chunk");
     RowReduction square_sum(
         "square_sum", RowReduction::Kind::kSum, x.dim(0).extent(), {chunk},
-        [&](Expr i) { return x(i, chunk) * x(i, chunk); }, lanes());
+        [&](Expr i) { return x(i, chunk) * x(i, chunk); });
     sums(chunk) = square_sum.result(chunk);
 
     sums.parallel(chunk, int(chunks_per_task), TailStrategy::GuardWithIf);
