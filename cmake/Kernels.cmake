@@ -19,7 +19,8 @@ set(MMREC_SCHEDULE_DIR "$ENV{MMREC_SCHEDULE_DIR}" CACHE PATH
 # order of precedence.
 function(mmrec_write_build_description file mmrec_target isa)
   set(schedules ${PROJECT_SOURCE_DIR}/generators/schedules)
-  set(features no_runtime)
+  # strict_float: the bits do not depend on the CPU (generators/common/contract.h)
+  set(features strict_float no_runtime)
   if (NOT MMREC_KERNEL_ASSERTS)
     # The typed functions in runtime/ops check shapes. Kernel assertions would add 0.1 us per call.
     list(PREPEND features no_asserts no_bounds_query)

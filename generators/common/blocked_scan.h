@@ -90,11 +90,9 @@ class BlockedScanGenerator : public CarryGenerator<T> {
     Expr operator()(const Expr& v) const {
       return addend.defined() ? addend + factor * v : factor * v;
     }
-    /// Returns the composition: first `first`, then this map. strict_float keeps LLVM from
-    /// multiplying by the factors one after the other.
+    /// Returns the composition: first `first`, then this map.
     Linear operator()(const Linear& first) const {
-      return {strict_float(factor * first.factor),
-              addend.defined() ? addend + factor * first.addend : Expr()};
+      return {factor * first.factor, addend.defined() ? addend + factor * first.addend : Expr()};
     }
   };
 

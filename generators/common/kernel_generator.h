@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "generators/common/contract.h"
 #include "generators/common/tunable.h"
 #include "support/error.h"
 
@@ -63,6 +64,12 @@ class KernelGenerator : public Generator<T>, public Tunables, public ElementArra
   Tunable columns_per_task{this, "columns_per_task", 64, {16, 32, 64, 128, 256}};
 
  protected:
+  Pipeline build_pipeline() override {
+    Pipeline pipeline = Generator<T>::build_pipeline();
+    contract(pipeline);
+    return pipeline;
+  }
+
   /// Float lanes of the target's registers, and how many of these there are.
   int native_lanes() const { return this->template natural_vector_size<float>(); }
   int native_registers() const {

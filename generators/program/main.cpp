@@ -283,7 +283,8 @@ int run(const std::vector<std::string>& words) {
     inspect(registry::read_build_description(words[1]), words[2], words[3], all);
   else if (words.size() == 3 && words[0] == "--runtime")
     Halide::compile_standalone_runtime(
-        words[2], Halide::Target(registry::read_build_description(words[1]).target));
+        words[2], Halide::Target(registry::read_build_description(words[1]).target)
+                      .without_feature(Halide::Target::StrictFloat));  // which Halide refuses here
   else
     fail(
         "usage: --describe | --emit BUILD FOLDER | --inspect BUILD FOLDER INSTANCE | --runtime "

@@ -19,6 +19,12 @@ class AutoscheduledScanGenerator : public Generator<T> {
   }
 
  protected:
+  Pipeline build_pipeline() override {
+    Pipeline pipeline = Generator<T>::build_pipeline();
+    contract(pipeline);
+    return pipeline;
+  }
+
   Var d{"d"}, t{"t"}, r{"r"};
 
   template <class... Arrays>

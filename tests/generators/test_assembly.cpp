@@ -26,7 +26,8 @@ constexpr Tier kAvx2{"x86-64-linux-sse41-avx-f16c-fma-avx2", 8},
 std::string assembly_of(const VariantPass& kernel, const Tier& tier) {
   const test::TemporaryDirectory folder;
   const std::string file = folder / "kernel.s";
-  const Halide::Target target(std::string(tier.target) + "-no_asserts-no_bounds_query-no_runtime");
+  const Halide::Target target(std::string(tier.target) +
+                              "-strict_float-no_asserts-no_bounds_query-no_runtime");
   const auto generator = generators::make_generator(kernel.generator(), target,
                                                     {generators::fixed_params(*kernel.variant)});
   generator->build_module("kernel").compile({{Halide::OutputFileType::assembly, file}});
