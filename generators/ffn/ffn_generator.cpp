@@ -40,7 +40,6 @@ class FfnForwardOf : public FusibleGenerator<T> {
   GeneratorOutput<Buffer<float, 2>> y{"y"};
 
   void generate() {
-    const bool fused = this->fused;
     const int lanes = this->lanes();
     start_at_zero(r, norm, in, in_bias, out, out_bias, rstd, y);
     Var d("d"), f("f"), n("n");
@@ -50,16 +49,14 @@ class FfnForwardOf : public FusibleGenerator<T> {
 
     RmsnormRstd rows(r, D, n);
     rstd(n) = rows(n);
-    Func normalized("normalized"), weights("weights"), first_sum("first_sum"), hidden("hidden"),
-        gelus("gelus");
-    normalized(d, n) = fused ? r(d, n) : norm(d) * r(d, n) * rstd(n);
+    Func weights("weights"), first_sum("first_sum"), hidden("hidden"), gelus("gelus");
     const Expr own = in.at(d, f, lanes);
-    weights(d, f) = fused && !packed ? norm(d) * own : own;
+    weights(d, f) = packed ? own : norm(d) * own;
     Matmul first(
-        "first", N, F, D, [&](Expr k, Expr row) { return normalized(k, row); },
+        "first", N, F, D, [&](Expr k, Expr row) { return r(k, row); },
         [&](Expr column, Expr k) { return weights(k, column); },
         this->tile(Epilogue::kHeavy, packed));
-    first_sum(f, n) = fused ? rstd(n) * first(f, n) : first(f, n);
+    first_sum(f, n) = rstd(n) * first(f, n);
     hidden(f, n) = first_sum(f, n) + in_bias(f);
     const Expr slope = gelu_derivative(hidden(f, n)), activated = gelu(hidden(f, n)),
                mask = mask_hidden(n * F + f);
@@ -79,7 +76,7 @@ class FfnForwardOf : public FusibleGenerator<T> {
 
     start_at_zero(inner_func);
     rows.schedule(rstd, n, this->rows_per_task);
-    this->schedule_steps({normalized}, {d, n, D, N});
+    if (!packed) this->schedule_steps({weights}, {d, f, D, F});
     this->schedule_product(first, {first_sum, hidden, gelus, inner_func}, {f, n, F, N});
     this->schedule_product(second, {second_sum, output, dropped, y}, {d, n, D, N});
     inner_func.specialize(threshold == 0);
@@ -128,7 +125,7 @@ class FfnBackward : public FusibleGenerator<FfnBackward> {
 
     // First layer and norm.
     Func normalized("normalized"), dnormalized("dnormalized"), through_norm("through_norm");
-    normalized(d, n) = fused ? r(d, n) * rstd(n) : norm(d) * r(d, n) * rstd(n);
+    normalized(d, n) = r(d, n) * rstd(n);
     Matmul into_in(
         "into_in", F, D, N, [&](Expr k, Expr m) { return dhidden(m, k); },
         [&](Expr column, Expr k) { return normalized(column, k); }, tile_over_rows());
@@ -145,7 +142,7 @@ class FfnBackward : public FusibleGenerator<FfnBackward> {
     add_column_sum(dout_bias, dsecond, d, row);
     schedule_product(into_hidden, {dactivated, dhidden}, {f, n, F, N});
     schedule_steps({normalized, through_norm}, {d, n, D, N});
-    into_in.add_to(din, d, f, fused ? norm(d) * into_in(d, f) : into_in(d, f));
+    into_in.add_to(din, d, f, norm(d) * into_in(d, f));
     add_column_sum(din_bias, dhidden, f, row);
     into_rows.schedule(dnormalized, d, n);
     gradient.schedule(rows_per_task);

@@ -1,8 +1,8 @@
 // HEM: RMSNorm and projection in one kernel (runtime/ops/hem.h).
 //   y[n,p] = s_n sum_d x[n,d] (w_d W[p,d]) + b_p,  s_n = 1 / (rms(x[n,:]) + epsilon)
-// Fused: the norm's weight is multiplied into W during packing, and the row's factor into the
-// finished sums. Normalising costs one read of x, and the normalised rows are never stored, forward
-// or backward.
+// The norm's weight is multiplied into W, and the row's factor into the finished sums. Fused:
+// during packing and in the epilogue. Normalising costs one read of x, and the normalised rows are
+// never stored, forward or backward.
 #include "generators/common/fusible.h"
 #include "generators/common/rmsnorm.h"
 
@@ -20,26 +20,24 @@ class HemForwardOf : public FusibleGenerator<T> {
   GeneratorOutput<Buffer<float, 2>> y{"y"};
 
   void generate() {
-    const bool fused = this->fused;
     const int lanes = this->lanes();
     start_at_zero(x, norm_weight, weight, bias, rstd, y);
     Var d("d"), p("p"), n("n");
     const Expr D = x.dim(0).extent(), N = x.dim(1).extent(), P = bias.dim(0).extent();
     RmsnormRstd norm(x, D, n);
     rstd(n) = norm(n);
-    Func rows("rows"), weights("weights"), projected("projected");
-    rows(d, n) = fused ? x(d, n) : norm_weight(d) * x(d, n) * rstd(n);
+    Func weights("weights"), projected("projected");
     const Expr own = weight.at(d, p, lanes);
-    weights(d, p) = fused && !packed ? norm_weight(d) * own : own;
+    weights(d, p) = packed ? own : norm_weight(d) * own;
     Matmul product(
-        "product", N, P, D, [&](Expr k, Expr row) { return rows(k, row); },
+        "product", N, P, D, [&](Expr k, Expr row) { return x(k, row); },
         [&](Expr column, Expr k) { return weights(k, column); },
         this->tile(Epilogue::kLight, packed));
-    projected(p, n) = fused ? rstd(n) * product(p, n) : product(p, n);
+    projected(p, n) = rstd(n) * product(p, n);
     y(p, n) = projected(p, n) + bias(p);
 
     norm.schedule(rstd, n, this->rows_per_task);
-    this->schedule_steps({rows}, {d, n, D, N});
+    if (!packed) this->schedule_steps({weights}, {d, p, D, P});
     this->schedule_product(product, {projected, y}, {p, n, P, N});
   }
 };
@@ -74,7 +72,7 @@ class HemBackward : public FusibleGenerator<HemBackward> {
 
     // dW[p,d] += w_d sum_n dy[n,p] (x[n,d] s_n)
     Func rows("rows");
-    rows(d, n) = fused ? x(d, n) * rstd(n) : norm_weight(d) * x(d, n) * rstd(n);
+    rows(d, n) = x(d, n) * rstd(n);
     Matmul into_weight(
         "into_weight", P, D, N, [&](Expr row, Expr out) { return dy(out, row); },
         [&](Expr column, Expr row) { return rows(column, row); }, tile_over_rows());
@@ -86,8 +84,7 @@ class HemBackward : public FusibleGenerator<HemBackward> {
     schedule_rows(dx, d, n);
     schedule_column_sum(norm.dweight, d, norm.row);
     norm.add_dweight_to(dnorm_weight, d, lanes());
-    into_weight.add_to(dweight, d, p,
-                       fused ? norm_weight(d) * into_weight(d, p) : into_weight(d, p));
+    into_weight.add_to(dweight, d, p, norm_weight(d) * into_weight(d, p));
     add_column_sum(dbias, dy, p, row);
   }
 };

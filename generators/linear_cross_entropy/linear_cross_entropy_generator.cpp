@@ -130,23 +130,18 @@ class LinearCrossEntropyGradient : public LinearCrossEntropy<LinearCrossEntropyG
     define_loss(e, results);
     factor(n) = gradient_scale / sum(lane_of(n), panel_of(n));
 
-    Func scaled("scaled"), sums("sums"), products("products");
+    Func sums("sums"), products("products");
     Var d_tile("d_tile"), d_in_tile("d_in_tile");
     const RDom vocabulary(0, V(), "vocabulary");
     const int rows = dx_tile_rows ? int(dx_tile_rows) : automatic_rows(Epilogue::kLight);
-    scaled(i, v, panel) =
-        fused ? e(i, v, panel) : e(i, v, panel) * (gradient_scale / sum(i, panel));
     sums(i, d_in_tile, d_tile, panel) = 0.f;
     sums(i, d_in_tile, d_tile, panel) +=
-        scaled(i, vocabulary, panel) *
+        e(i, vocabulary, panel) *
         embedding(min(d_tile * rows + d_in_tile, D() - 1), vocabulary);
     const Expr product = sums(lane_of(n), d % rows, d / rows, panel_of(n));
-    products(d, n) = fused ? factor(n) * product : product;
+    products(d, n) = factor(n) * product;
     dx(d, n) = products(d, n) - gradient_scale * embedding(d, target(n));
 
-    if (!fused)
-      schedule_panels(
-          scaled.compute_root().bound(i, 0, kLinearCrossEntropyPanel).bound(panel, 0, panels()));
     RVar outer("outer"), inner("inner");
     schedule_panels(sums.compute_root()
                         .bound(i, 0, kLinearCrossEntropyPanel)
