@@ -32,19 +32,27 @@ constexpr const char* kReport = "{:<42} {:>9}{:>8}{:>12}{:>7}  {}";
 
 double now() { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
 
-/// Returns the variants of a pass that may be chosen; none for an unknown operation.
+/// Returns the variants of a pass that may be chosen, for the call's sizes if it has some; none for
+/// an unknown operation.
 std::vector<const KernelEntry*> candidates_of(const Call& call) {
   std::vector<const KernelEntry*> found = default_kernels(call.op, call.pass);
-  std::erase_if(found, [&](const KernelEntry* kernel) {
-    return kernel->baseline() || kernel->dtype != call.dtype;
-  });
+  std::erase_if(found, [&](const KernelEntry* kernel) { return kernel->dtype != call.dtype; });
+  if (!call.sizes.empty() && !found.empty()) {
+    const registry::Variant* const now =
+        Kernel(call.op.c_str(), call.pass.c_str(), call.dtype.c_str())
+            .choose(Sizes(sizes_of(call)))
+            .line;
+    std::erase_if(found, [&](const KernelEntry* kernel) { return !now->same_bits(*kernel->line); });
+  }
+  std::erase_if(found, [](const KernelEntry* kernel) { return kernel->baseline(); });
   return found;
 }
 
 /// Returns the fingerprint of a variant with the generator's defaults; "" if it may not be chosen.
 std::string code_of(const Call& call, const Instance& instance) {
-  const KernelEntry* defaults = built_kernel(call, {instance.variant, {}});
-  return defaults && !defaults->baseline() ? defaults->lowered : "";
+  for (const KernelEntry* defaults : candidates_of(call))
+    if (defaults->variant == instance.variant) return defaults->lowered;
+  return "";
 }
 
 /// Whether an instance's fingerprint is current. True if that is unknown: the

@@ -18,11 +18,11 @@ namespace mmrec::generators {
 /// steps after the last whole group of each block are done at the end.
 template <class T>
 class BlockedScanGenerator : public CarryGenerator<T> {
- public:
-  Tunable blocks{this, "blocks", 8, {2, 4, 8, 16, 32}};
-  Tunable group{this, "group", 8, {2, 4, 8, 16}};  // steps
-
  protected:
+  // Not parameters of the schedule: the order of the operations depends on them.
+  static constexpr int kBlocks = 8;
+  static constexpr int kGroup = 8;  // steps
+
   using Term = std::function<Expr(Expr step)>;
 
   using CarryGenerator<T>::d, CarryGenerator<T>::t, CarryGenerator<T>::r;
@@ -34,28 +34,28 @@ class BlockedScanGenerator : public CarryGenerator<T> {
   template <class Define>
   void scan(Func output, const Expr& columns, const Expr& steps, const Term& factor,
             const Term& addend, const Expr& start, const Define& define) {
-    const Expr groups = steps / (int(blocks) * int(group)), length = groups * int(group);
+    const Expr groups = steps / (kBlocks * kGroup), length = groups * kGroup;
     const Func before = entering(columns, groups, factor, addend, start);
 
-    const RDom in_blocks(0, int(group), 0, groups, 0, int(blocks));
+    const RDom in_blocks(0, kGroup, 0, groups, 0, kBlocks);
     const RVar j = in_blocks.x, g = in_blocks.y, block = in_blocks.z;
-    const Expr first = block * length + g * int(group);
-    const Carry value = this->carry("carry", g, {{d, this->lanes()}, {j, group}}, 0.f);
+    const Expr first = block * length + g * kGroup;
+    const Carry value = this->carry("carry", g, {{d, this->lanes()}, {j, kGroup}}, 0.f);
     const Expr into_group =
-        select(g == 0, before(d, block, r), likely(value.previous({d, int(group) - 1})));
+        select(g == 0, before(d, block, r), likely(value.previous({d, kGroup - 1})));
     Linear composed = step_at(factor, addend, first);
     Expr v = composed(into_group);
-    for (int i = 1; i < group; ++i) {
+    for (int i = 1; i < kGroup; ++i) {
       composed = step_at(factor, addend, first + i)(composed);
       v = select(j < i, v, composed(into_group));  // j is constant once its loop is unrolled
     }
     define(first + j, v, value.next(v));
 
-    const RDom rest(0, steps - length * int(blocks));
+    const RDom rest(0, steps - length * kBlocks);
     const Carry last_value = this->carry("last_carry", rest, {{d, this->lanes()}}, 0.f);
-    const Expr step = length * int(blocks) + rest;
+    const Expr step = length * kBlocks + rest;
     const Expr last_v = step_at(factor, addend, step)(
-        select(rest == 0, before(d, int(blocks), r), likely(last_value.previous())));
+        select(rest == 0, before(d, kBlocks, r), likely(last_value.previous())));
     define(step, last_v, last_value.next(last_v));
 
     Stage blocked = output.update(0), last = output.update(1);
@@ -100,15 +100,15 @@ class BlockedScanGenerator : public CarryGenerator<T> {
     return {factor(step), addend ? addend(step) : Expr()};
   }
 
-  /// Returns entering(d, block, r): the value before a block's first step; for block = blocks,
+  /// Returns entering(d, block, r): the value before a block's first step; for block = kBlocks,
   /// before the remaining steps.
   Func entering(const Expr& columns, const Expr& groups, const Term& factor, const Term& addend,
                 const Expr& start) {
     Var block("block");
-    RDom g(0, groups, "g"), b(0, int(blocks), "b");
-    const Expr first = (block * groups + g) * int(group);
+    RDom g(0, groups, "g"), b(0, kBlocks, "b");
+    const Expr first = (block * groups + g) * kGroup;
     Linear composed = step_at(factor, addend, first);
-    for (int i = 1; i < group; ++i) composed = step_at(factor, addend, first + i)(composed);
+    for (int i = 1; i < kGroup; ++i) composed = step_at(factor, addend, first + i)(composed);
 
     Func total("total"), entering("entering");
     entering(d, block, r) = undef<float>();

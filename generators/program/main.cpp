@@ -113,6 +113,23 @@ bool serves(const VariantPass& kernel, const registry::TableRow& row) {
          kernel.variant->name == row.instance.variant && kernel.variant->dtype == row.call.dtype;
 }
 
+/// Returns why the variant of a row may not serve calls of its sizes: it would leave other bits
+/// than the variant whose condition holds for them. "" if it may.
+std::string why_other_bits(const std::vector<VariantPass>& kernels, const VariantPass& named,
+                           const registry::TableRow& row) {
+  const std::vector<int> sizes = registry::sizes_of(row.call);
+  const registry::Variant* by_condition = nullptr;
+  for (const VariantPass& kernel : kernels)
+    if (kernel.variant->op == row.call.op && kernel.pass == row.call.pass &&
+        kernel.variant->dtype == row.call.dtype &&
+        (!by_condition || kernel.variant->serves(sizes.data())))
+      by_condition = kernel.variant;
+  return by_condition->same_bits(*named.variant)
+             ? ""
+             : fmt::format("{} adds in another order than {}, which serves these sizes",
+                           named.variant->name, by_condition->name);
+}
+
 /// Reads the tables' rows of this program's kernels. Leaves out invalid rows with a warning. The
 /// program of the registry's first operation also warns of rows with an unknown operation.
 std::vector<ScheduleTable> read_tables(const BuildDescription& build,
@@ -135,10 +152,13 @@ std::vector<ScheduleTable> read_tables(const BuildDescription& build,
         if (wrong.empty()) {
           const auto kernel = std::ranges::find_if(
               kernels, [&](const VariantPass& one) { return serves(one, row); });
-          wrong = kernel == kernels.end()
-                      ? fmt::format("{} has no pass {}", row.instance.variant, row.call.pass)
-                      : registry::why_wrong(row.instance,
-                                            parameters_of(described[kernel - kernels.begin()]));
+          if (kernel == kernels.end())
+            wrong = fmt::format("{} has no pass {}", row.instance.variant, row.call.pass);
+          else
+            wrong = why_other_bits(kernels, *kernel, row);
+          if (wrong.empty())
+            wrong = registry::why_wrong(row.instance,
+                                        parameters_of(described[kernel - kernels.begin()]));
         }
         if (!wrong.empty())
           warn(fmt::format("{}: a row is left out, {}: {}", path.string(), wrong,

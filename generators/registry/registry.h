@@ -17,6 +17,9 @@ enum Trait : unsigned {
   kBaseline = 1,  ///< only for comparison; the tuner never chooses it
   /// computes in one call what the operation's function otherwise splits into many calls
   kWhole = 2,
+  /// adds in another order than the other variants, so its bits are others: it alone serves the
+  /// calls of its condition, whatever the schedule tables say
+  kOwnOrder = 4,
 };
 
 /// The most sizes that an operation can have.
@@ -39,6 +42,11 @@ struct Variant {
   const char* dtype;  ///< element type of the arrays, for example "f32"
   unsigned traits;
   bool (*serves)(const int* sizes);  ///< whether the line's condition holds
+
+  /// Whether two variants of a pass leave the same bits.
+  bool same_bits(const Variant& other) const {
+    return this == &other || !((traits | other.traits) & kOwnOrder);
+  }
 };
 
 /// Return all operations and all variants, in the order of their lines.

@@ -148,19 +148,20 @@ class GeneratorProgram : public testing::Test {
     write_schedule_table(table(), {"this_arch", rows});
   }
 
-  /// Runs the program and returns its standard output and error. The test fails if the program
-  /// fails.
-  std::string run(const std::string& options) const {
+  /// Runs an operation's program and returns its standard output and error. The test fails if the
+  /// program fails.
+  std::string run(const std::string& options, const std::string& op = "dropout") const {
     const fs::path said = directory_ / "said";
-    const int status = std::system(fmt::format("{}/dropout/dropout_generator {} > {} 2>&1",
-                                               MMREC_GENERATORS_DIR, options, said.string())
+    const int status = std::system(fmt::format("{0}/{1}/{1}_generator {2} > {3} 2>&1",
+                                               MMREC_GENERATORS_DIR, op, options, said.string())
                                        .c_str());
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << options << "\n"
                                                                << read_file(said);
     return read_file(said);
   }
-  std::string emit() const {
-    return run(fmt::format("--emit {} {}", (directory_ / "build.txt").string(), out().string()));
+  std::string emit(const std::string& op = "dropout") const {
+    return run(fmt::format("--emit {} {}", (directory_ / "build.txt").string(), out().string()),
+               op);
   }
 
   /// Returns the emitted instances of the forward pass, in the form
@@ -320,6 +321,24 @@ TEST_F(GeneratorProgram, BadTablesDoNotBreakTheBuild) {
     emit();
     EXPECT_EQ(instances(), Strings{kForward + " '' by generator default"}) << text.substr(0, 40);
   }
+}
+
+// The blocked scan composes steps before it adds them, so its bits are not those of the serial one.
+TEST_F(GeneratorProgram, LeavesOutRowsThatWouldChangeTheBits) {
+  const auto scan = [](int T, int D, const std::string& variant) {
+    return changed(row(4), [&](TableRow& r) {
+      r.call = {"affine_scan", "forward", {{"R", 1}, {"T", T}, {"D", D}}};
+      r.instance = {variant, {}};
+    });
+  };
+  write({scan(128, 64, "serial"), scan(128, 32, "blocked"), scan(4096, 2, "serial"),
+         scan(4096, 1, "blocked")});
+  const std::string said = emit("affine_scan");
+  EXPECT_EQ(rows(), (Strings{"affine_scan_serial_forward, 1, 128, 64",
+                             "affine_scan_blocked_forward, 1, 4096, 1"}));
+  for (const char* message : {"blocked adds in another order than serial, which serves",
+                              "serial adds in another order than blocked, which serves"})
+    EXPECT_NE(said.find(message), said.npos) << said;
 }
 
 TEST_F(GeneratorProgram, DescribesItsKernels) {
