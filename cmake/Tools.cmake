@@ -14,6 +14,9 @@ if (MMREC_MOLD AND NOT MMREC_SANITIZE)
   add_link_options(-fuse-ld=mold)
 endif ()
 
+# Where the CPU has fused multiply-adds, as on ARM, GCC would round differently than elsewhere.
+add_compile_options(-ffp-contract=off)
+
 add_compile_options(-Wall -Wextra)
 # false positives for std::string in GCC 12
 add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)
