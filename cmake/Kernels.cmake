@@ -19,8 +19,12 @@ set(MMREC_SCHEDULE_DIR "$ENV{MMREC_SCHEDULE_DIR}" CACHE PATH
 # order of precedence.
 function(mmrec_write_build_description file mmrec_target isa)
   set(schedules ${PROJECT_SOURCE_DIR}/generators/schedules)
-  # strict_float: the bits do not depend on the CPU (generators/common/contract.h)
-  set(features strict_float no_runtime)
+  set(features no_runtime)
+  # The bits do not depend on the CPU (generators/common/contract.h), if it has fused multiply-adds,
+  # and vectors of a fixed size: of others LLVM would take the lanes one by one.
+  if (MMREC_TARGET MATCHES "^x86.*-fma|^arm-64" AND NOT MMREC_TARGET MATCHES "-sve")
+    list(PREPEND features strict_float)
+  endif ()
   if (NOT MMREC_KERNEL_ASSERTS)
     # The typed functions in runtime/ops check shapes. Kernel assertions would add 0.1 us per call.
     list(PREPEND features no_asserts no_bounds_query)

@@ -66,8 +66,9 @@ class Contract : public Halide::Internal::IRGraphMutator {
   }
 };
 
-/// Applies Contract to all definitions.
-inline void contract(const Halide::Pipeline& pipeline) {
+/// Applies Contract to all definitions, if the target has strict_float.
+inline void contract(const Halide::Pipeline& pipeline, const Halide::Target& target) {
+  if (!target.has_feature(Halide::Target::StrictFloat)) return;
   std::vector<Halide::Internal::Function> outputs;
   for (const Halide::Func& output : pipeline.outputs()) outputs.push_back(output.function());
   Contract contract;

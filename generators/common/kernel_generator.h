@@ -66,7 +66,7 @@ class KernelGenerator : public Generator<T>, public Tunables, public ElementArra
  protected:
   Pipeline build_pipeline() override {
     Pipeline pipeline = Generator<T>::build_pipeline();
-    contract(pipeline);
+    contract(pipeline, this->get_target());
     return pipeline;
   }
 

@@ -21,7 +21,7 @@ class AutoscheduledScanGenerator : public Generator<T> {
  protected:
   Pipeline build_pipeline() override {
     Pipeline pipeline = Generator<T>::build_pipeline();
-    contract(pipeline);
+    contract(pipeline, this->get_target());
     return pipeline;
   }
 
