@@ -13,6 +13,7 @@
 #include "bench/tune/contest.h"
 #include "bench/tune/derive.h"
 #include "bench/tune/instance_search.h"
+#include "runtime/kernel_table.h"
 #include "support/atomic_file.h"
 #include "support/error.h"
 
@@ -495,6 +496,10 @@ void Database::add(std::span<const Verdict> verdicts) {
 }
 
 void check_may_tune(const std::string& target, const std::filesystem::path& user_folder) {
+  if (kernel_tables().size() > 1)
+    fail(
+        "this build has kernels for several targets, and a table is for one machine: tune with a "
+        "build for this one (make tune)");
   if (target.find("no_asserts") == target.npos && user_folder.empty())
     fail(
         "this build's kernels check their arguments, and the table is for those that do not: tune "

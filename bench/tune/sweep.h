@@ -58,8 +58,9 @@ class Database {
   ScheduleTable table_;
 };
 
-/// Throws an Error if tuning for `target` would write into the project's tables although its
-/// kernels check their arguments: these kernels are slower, and not by a constant factor.
+/// Throws an Error if this build has kernels for several targets, or if tuning for `target` would
+/// write into the project's tables although its kernels check their arguments: these kernels are
+/// slower, and not by a constant factor.
 void check_may_tune(const std::string& target, const std::filesystem::path& user_folder);
 
 /// Statistics of a sweep for a pass.
