@@ -105,7 +105,7 @@ void choose_rates(TrainOptions& o, const Length& length) {
   choose(o, "average", optimizer.average, 0.99);
   // in proportion to an --lr that was given, so that one option makes the run more careful
   choose(o, "muon-lr", optimizer.muon_learning_rate,
-         0.009 * std::pow(longer, -0.433) * trained * optimizer.learning_rate / rate);
+         0.009 * std::pow(longer, -0.217) * trained * optimizer.learning_rate / rate);
   choose(o, "muon-decay", optimizer.muon_decay, 0.11 * std::pow(longer, 0.32));
   choose(o, "dropout", o.dropout, dropout_of(length));
 }
