@@ -71,13 +71,13 @@ int64_t flat_size(const std::vector<Parameter>& table) {
   return table.back().offset + (table.back().count + 15) / 16 * 16;
 }
 
-std::vector<std::pair<int, int>> backward_order(const std::vector<Parameter>& table) {
+std::vector<std::pair<int64_t, int64_t>> backward_order(const std::vector<Parameter>& table) {
   const auto is_of_block = [](const Parameter& parameter, int layer) {
     return !parameter.last && parameter.name.starts_with(block_prefix(layer));
   };
-  std::vector<std::pair<int, int>> order;
+  std::vector<std::pair<int64_t, int64_t>> order;
   const auto add = [&](int64_t begin, int64_t end) {
-    if (begin < end) order.emplace_back(static_cast<int>(begin), static_cast<int>(end));
+    if (begin < end) order.emplace_back(begin, end);
   };
   auto row = table.begin();
   while (!is_of_block(*row, 0)) ++row;

@@ -61,13 +61,8 @@ std::vector<Parameter> parameter_table(const Config& config);
 int64_t parameter_count(const std::vector<Parameter>& table);
 
 /// Returns parts [begin, end) of the flat arrays, in the order in which a backward pass completes
-/// their gradients: that of the last block and of what follows the blocks, .., that of block 0, and
-/// the rest.
-std::vector<std::pair<int, int>> backward_order(const std::vector<Parameter>& table);
-
-/// Returns parts [begin, end) of the flat arrays, in the order in which a backward pass completes
 /// their gradients: those of the blocks, the last block's first, then all others.
-std::vector<std::pair<int, int>> backward_order(const std::vector<Parameter>& table);
+std::vector<std::pair<int64_t, int64_t>> backward_order(const std::vector<Parameter>& table);
 
 /// Weights, gradients and the optimizer's moments: four flat arrays with the same layout, a fifth
 /// if the weights are averaged, and the table of named views into them.

@@ -632,15 +632,18 @@ TEST(Model, GradientsAddUp) {
 void check_backward_order(const Config& config) {
   Setting s(config, 5, 3);
   const auto order = backward_order(s.parameters.table());
+  const auto part = [&](int64_t begin, int64_t end) {
+    return s.parameters.gradients().rows(static_cast<int>(begin), static_cast<int>(end));
+  };
   std::vector<int> covered(static_cast<size_t>(s.parameters.gradients().count()));
   for (const auto& [begin, end] : order)
-    for (int i = begin; i < end; ++i) ++covered[static_cast<size_t>(i)];
+    for (int64_t i = begin; i < end; ++i) ++covered[static_cast<size_t>(i)];
   EXPECT_EQ(std::ranges::count(covered, 1), std::ssize(covered));
 
   std::vector<std::vector<float>> when_left;
   s.model(Model::Mode::kTraining).loss_and_gradients(s.ids(), s.targets(), {}, 1, [&](int layer) {
     const auto [begin, end] = order[when_left.size()];
-    when_left.push_back(copy(s.parameters.gradients().rows(begin, end)));
+    when_left.push_back(copy(part(begin, end)));
     EXPECT_EQ(layer, config.layers - std::ssize(when_left));
     const Tensor norm = s.parameters.gradient(block_prefix(layer) + "norm1.weight");
     const auto place = norm.data() - s.parameters.gradients().data();
@@ -650,7 +653,7 @@ void check_backward_order(const Config& config) {
   ASSERT_EQ(std::ssize(when_left), config.layers);
   for (size_t i = 0; i < when_left.size(); ++i) {
     const auto [begin, end] = order[i];
-    EXPECT_EQ(copy(s.parameters.gradients().rows(begin, end)), when_left[i]) << i;
+    EXPECT_EQ(copy(part(begin, end)), when_left[i]) << i;
   }
 }
 

@@ -49,7 +49,8 @@ GradientSum::GradientSum(const Tensor& gradients, const Chunks& chunks, int part
         "step more parts: the same windows with a smaller --batch and --accumulate {} or more",
         ranks.size(), parts, parts == 1 ? "" : "s", ranks.size());
   for (const auto& [begin, end] : chunks)
-    chunks_.emplace_back().values = contiguous_span(gradients.rows(begin, end));
+    chunks_.emplace_back().values =
+        contiguous_span(gradients.rows(static_cast<int>(begin), static_cast<int>(end)));
   if (order == Order::kFast) return;
   nodes_ = nodes_within(parts, mine_);
   int levels = 0;

@@ -33,7 +33,7 @@ class GradientSum {
   static Order parse_order(std::string_view name);
 
   /// Parts [begin, end) of the gradients' array, in the order in which they are complete.
-  using Chunks = std::vector<std::pair<int, int>>;
+  using Chunks = std::vector<std::pair<int64_t, int64_t>>;
   /// To be told that the first `count` chunks are complete, or more than that.
   using ChunksDone = std::function<void(int count)>;
   /// Adds the gradients of a part to those that there are.

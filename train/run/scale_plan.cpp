@@ -52,30 +52,32 @@ void copy_between_ranks(char* to, char* from, size_t bytes) {
   for (int i = 0; i < 2; ++i) std::memcpy(to, from, bytes);
 }
 
+/// FLOPs a token of a block, forward and backward.
+double block_flops(const TrainOptions& options) {
+  const Config& config = options.config;
+  const double head = 3 * (2. * config.vocab_size * config.dim);
+  return (training_flops(config, options.sequence) - head) / config.layers;
+}
+
 /// Returns the chunks of GradientSum, and when in a part's time, by its products, they are
 /// complete: after the forward pass and the head those of the blocks, the last one's first, and
 /// then all else.
 std::vector<StepTerms::Chunk> chunks_of(const std::vector<Parameter>& table,
                                         const TrainOptions& options) {
   const Config& config = options.config;
-  const double all = training_flops(config, options.sequence),
-               head = 3 * (2. * config.vocab_size * config.dim),
-               block = (all - head) / config.layers, forward = block / 3;
-  double now = config.layers * forward + head, rest = 0;
+  const double all = training_flops(config, options.sequence), block = block_flops(options),
+               forward = block / 3;
+  double now = all - config.layers * (block - forward), rest = 0;
   std::vector<StepTerms::Chunk> chunks;
   for (int layer = config.layers - 1; layer >= 0; --layer) {
     now += block - forward + (options.recompute && layer < config.layers - 1 ? forward : 0);
     chunks.push_back({0, now});
   }
   for (StepTerms::Chunk& chunk : chunks) chunk.completed /= now;
-  for (const Parameter& parameter : table) {
-    int layer = 0;
-    while (layer < config.layers && !parameter.name.starts_with(block_prefix(layer))) ++layer;
-    const double bytes = 4. * static_cast<double>(parameter.count);
-    (layer < config.layers && !parameter.last
-         ? chunks[static_cast<size_t>(config.layers - 1 - layer)].bytes
-         : rest) += bytes;
-  }
+  const auto order = backward_order(table);
+  for (size_t i = 0; i < order.size(); ++i)
+    (i < chunks.size() ? chunks[i].bytes : rest) +=
+        4. * static_cast<double>(order[i].second - order[i].first);
   chunks.push_back({rest, 1});
   return chunks;
 }
@@ -84,9 +86,8 @@ std::vector<StepTerms::Chunk> chunks_of(const std::vector<Parameter>& table,
 double recomputing_factor(const TrainOptions& options) {
   if (!options.recompute) return 1;
   const Config& config = options.config;
-  const double all = training_flops(config, options.sequence),
-               head = 3 * (2. * config.vocab_size * config.dim);
-  return 1 + (all - head) / config.layers * (config.layers - 1) / 3 / all;
+  return 1 + block_flops(options) * (config.layers - 1) / 3 /
+                 training_flops(config, options.sequence);
 }
 
 /// Arrays that an optimizer's step reads and writes.
