@@ -94,6 +94,12 @@ std::string Ranks::broadcast_text(std::string text) {
   return text;
 }
 
+std::vector<std::string> Ranks::gather_words(const std::string& text) {
+  std::vector<std::string> words = gather(text);
+  std::erase(words, "");
+  return words;
+}
+
 std::vector<std::string> Ranks::gather_unless(bool interrupted, const std::string& text) {
   std::vector<std::string> texts = gather((interrupted ? "1" : "0") + text);
   for (std::string& theirs : texts) {

@@ -60,8 +60,10 @@ class Ranks {
   }
   /// Returns every rank's text, in the order of ranks.
   virtual std::vector<std::string> gather(const std::string& text) { return {text}; }
-  /// The same after work in which this rank was perhaps interrupted: if one of them was, all throw
-  /// Interrupted (threads.h).
+  /// The same without those that are "".
+  std::vector<std::string> gather_words(const std::string& text);
+  /// The same as gather() after work in which this rank was perhaps interrupted: if one of them
+  /// was, all throw Interrupted (threads.h).
   std::vector<std::string> gather_unless(bool interrupted, const std::string& text);
 
   /// Communication under way: it moves on when it is asked. Until it is done, its arrays are not to

@@ -1,16 +1,12 @@
 #include "train/run/follow.h"
 
-#include <fcntl.h>
 #include <fmt/ranges.h>
-#include <unistd.h>
 
-#include <chrono>
 #include <csignal>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -21,6 +17,7 @@
 #include "support/error.h"
 #include "support/exceptions.h"
 #include "train/data/sha256.h"
+#include "train/ranks/shared_file.h"
 #include "train/run/folder.h"
 #include "train/run/options_json.h"
 #include "train/run/start.h"
@@ -60,38 +57,6 @@ std::unique_ptr<Trainer> make_trainer(const json& wanted, const std::string& tok
     problem = fmt::format("{}: {}", ranks.name(), in_words(error));
     return nullptr;
   }
-}
-
-/// Waits a little for the file: a network file system may show it late.
-bool appears(const fs::path& file) {
-  constexpr int kLooks = 50;
-  constexpr auto kPause = std::chrono::milliseconds(100);
-  for (int look = 0; look < kLooks; ++look, std::this_thread::sleep_for(kPause))
-    if (exists(PathAt(file))) return true;
-  return false;
-}
-
-/// An empty file as long as it lives.
-class TemporaryFile {
- public:
-  explicit TemporaryFile(PathAt path)
-      : path_(std::move(path)), file_("write", path_, O_WRONLY | O_CREAT | O_EXCL) {}
-  ~TemporaryFile() { ::unlinkat(path_.directory(), path_.c_str(), 0); }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-
-  std::string path() const { return path_.path().string(); }
-
- private:
-  const PathAt path_;
-  const FileDescriptor file_;
-};
-
-/// Returns what is not "" of the ranks' texts.
-std::vector<std::string> gather_words(Ranks& ranks, const std::string& own) {
-  std::vector<std::string> all = ranks.gather(own);
-  std::erase(all, "");
-  return all;
 }
 
 void obey(Ranks& ranks) {
@@ -144,7 +109,7 @@ void check_is_shared(const fs::path& run, Ranks& ranks) {
   const TemporaryFile file(partial_name(existing / RunFolder::kConfig));
   ranks.broadcast_value(Command::kLook);
   ranks.broadcast_text(file.path());
-  const std::vector<std::string> blind = gather_words(ranks, "");
+  const std::vector<std::string> blind = ranks.gather_words("");
   if (!blind.empty())
     fail_usage(
         "--out {}: this folder of {} is not seen by {}; the run would be lost with one node: give "
@@ -163,7 +128,7 @@ void have_followers_made(const TrainOptions& options, const Tokenizer& tokenizer
       {"data", describe(data, tokenizer.unit())},
       {"begin", begin}}.dump());
   ranks.broadcast_text(tokenizer.content());
-  const std::vector<std::string> problems = gather_words(ranks, "");
+  const std::vector<std::string> problems = ranks.gather_words("");
   if (!problems.empty())
     fail_usage("the ranks cannot train together:\n{}", fmt::join(problems, "\n"));
 }

@@ -1,7 +1,6 @@
 #include "train/search/workers.h"
 
 #include <fmt/ranges.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -14,6 +13,7 @@
 #include "support/exceptions.h"
 #include "support/stop_signals.h"
 #include "train/data/sha256.h"
+#include "train/ranks/shared_file.h"
 
 namespace mmrec {
 
@@ -37,12 +37,6 @@ std::vector<std::string> unpacked(const std::string& text) {
   for (size_t begin = 0, end; (end = text.find('\0', begin)) != text.npos; begin = end + 1)
     words.push_back(text.substr(begin, end - begin));
   return words;
-}
-
-std::string host_name() {
-  char host[256] = "";
-  ::gethostname(host, sizeof host - 1);
-  return host;
 }
 
 std::string digest_of(const fs::path& file) {
@@ -90,12 +84,10 @@ void Workers::check(const fs::path& folder) {
   if (!ranks_.are_many()) return;
   const fs::path mark = folder / (".ranks-" + unique_token());
   const std::string order = packed({mark.string(), digest_of(train)});
-  write_file_atomically(mark, "");
+  const TemporaryFile file(mark);
   ranks_.broadcast_value(Command::kCheck);
   ranks_.broadcast_text(order);
-  std::vector<std::string> problems = ranks_.gather("");
-  remove_tree(mark);
-  std::erase(problems, "");
+  const std::vector<std::string> problems = ranks_.gather_words("");
   if (!problems.empty())
     fail_usage("the ranks cannot search together:\n{}", fmt::join(problems, "\n"));
 }
@@ -105,7 +97,7 @@ std::string Workers::check_here(const std::vector<std::string>& order) const {
   std::string problem;
   try {
     const fs::path train = sibling_program("train");
-    if (!fs::exists(mark))
+    if (!appears(mark))
       problem = fmt::format(
           "does not see what rank 0 writes to --out ({}); choose a folder that all nodes share",
           fs::absolute(mark).parent_path().string());
@@ -115,8 +107,7 @@ std::string Workers::check_here(const std::vector<std::string>& order) const {
   } catch (const std::exception& error) {
     problem = in_words(error);
   }
-  return problem.empty() ? ""
-                         : fmt::format("rank {} on {}: {}", ranks_.rank(), host_name(), problem);
+  return problem.empty() ? "" : fmt::format("{}: {}", ranks_.name(), problem);
 }
 
 void Workers::start(const std::vector<std::string>& arguments, const fs::path& output) {
