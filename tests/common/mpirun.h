@@ -4,9 +4,11 @@
 
 #include <filesystem>
 #include <fstream>
-#include <iterator>
+#include <sstream>
 #include <string>
 #include <vector>
+
+#include "support/atomic_file.h"
 
 namespace mmrec::test {
 
@@ -16,16 +18,31 @@ inline std::vector<std::string> mpirun(int ranks) {
           "-n",         std::to_string(ranks)};
 }
 
+/// Writes a text that is soon trained on.
+inline void write_play(const std::filesystem::path& file) {
+  std::ofstream(file) << read_file(std::filesystem::path(MMREC_SOURCE_DIR) /
+                                   "data/tiny_shakespeare/input.txt")
+                             .substr(0, 20000);
+}
+
 inline std::filesystem::path program_path(const std::string& name) {
   return std::filesystem::path(MMREC_BINARY_DIR) / name;
+}
+
+/// Returns what a file in a process's folder of /proc has; "" if the process has ended, also if it
+/// ends while the file is read, which an iterator over the stream would report by an exception.
+inline std::string about_process(const std::filesystem::path& folder, const std::string& name) {
+  std::ifstream file(folder / name);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
 }
 
 /// Returns the ids of the processes of a program in whose command line the text occurs.
 inline std::vector<pid_t> processes_of(const std::string& program, const std::string& text) {
   std::vector<pid_t> processes;
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-    std::ifstream file(entry.path() / "cmdline");
-    const std::string words(std::istreambuf_iterator<char>(file), {});
+    const std::string words = about_process(entry.path(), "cmdline");
     if (words.starts_with(program_path(program).string()) && words.find(text) != words.npos)
       processes.push_back(std::stoi(entry.path().filename()));
   }

@@ -27,11 +27,7 @@ using Arguments = std::vector<std::string>;
 
 class Ranks : public testing::Test {
  protected:
-  Ranks() {
-    std::ofstream(directory_ / "play.txt")
-        << read_file(fs::path(MMREC_SOURCE_DIR) / "data/tiny_shakespeare/input.txt")
-               .substr(0, 20000);
-  }
+  Ranks() { test::write_play(directory_ / "play.txt"); }
 
   /// Arguments of a new run of a small model.
   Arguments new_run(const std::string& out, int64_t steps, Arguments more = {},

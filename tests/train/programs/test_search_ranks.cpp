@@ -28,11 +28,7 @@ using Arguments = std::vector<std::string>;
 
 class SearchRanks : public testing::Test {
  protected:
-  SearchRanks() {
-    std::ofstream(directory_ / "play.txt")
-        << read_file(fs::path(MMREC_SOURCE_DIR) / "data/tiny_shakespeare/input.txt")
-               .substr(0, 20000);
-  }
+  SearchRanks() { test::write_play(directory_ / "play.txt"); }
 
   /// The words that start a search with so many ranks; 0: without mpirun.
   std::vector<std::string> command(int ranks, const std::string& out, const Arguments& grids,
@@ -121,8 +117,8 @@ class SearchRanks : public testing::Test {
   static bool is_stopped(pid_t process) { return status_of(process, "State").starts_with("T"); }
   pid_t leader(const std::string& out) const {
     for (const pid_t rank : ranks(out))
-      if (read_file("/proc/" + std::to_string(rank) + "/environ").find("OMPI_COMM_WORLD_RANK=0") !=
-          std::string::npos)
+      if (test::about_process("/proc/" + std::to_string(rank), "environ")
+              .find("OMPI_COMM_WORLD_RANK=0") != std::string::npos)
         return rank;
     ADD_FAILURE() << "no rank 0";
     return 0;
@@ -253,16 +249,17 @@ touch "$here/saved-$$")");
 }
 
 TEST_F(SearchRanks, GoOnAfterOneHasDied) {
-  ASSERT_EQ(run(command(0, "one", kTwo, "2000")), 0) << errors();
+  const char* const kLong = "10000";  // no experiment is to end before the last kill
+  ASSERT_EQ(run(command(0, "one", kTwo, kLong)), 0) << errors();
   for (const bool is_leader : {true, false}) {
-    test::Process search(command(2, "died", kTwo, "2000"), {}, directory_.path());
-    wait_until([&] { return experiments("died").size() == 2; });  // soon, before one has ended
+    test::Process search(command(2, "died", kTwo, kLong), {}, directory_.path());
+    wait_until([&] { return experiments("died").size() == 2; });
     const pid_t first = leader("died");
     for (const pid_t rank : ranks("died"))
       if ((rank == first) == is_leader) ::kill(rank, SIGKILL);
     EXPECT_NE(search.wait(seconds(60)), 0);
   }
-  ASSERT_EQ(run(command(2, "died", kTwo, "2000")), 0) << errors();
+  ASSERT_EQ(run(command(2, "died", kTwo, kLong)), 0) << errors();
   expect_same("died", "one");
 }
 
