@@ -4,10 +4,13 @@
 
 namespace mmrec {
 
+/// What the factors of matrix products are rounded to. Arrays and sums are float with both.
+enum class Precision { kFloat32, kBf16 };
+
 /// The state that kernels, parallel loops and models compute with: thread count and threads
-/// (threads.h), scratch memory (scratch.h), forced kernels (kernel_registry.h), the profile
-/// (profile.h) and the last error of Halide's runtime (halide_runtime.h). The functions of those
-/// headers act on the current context.
+/// (threads.h), scratch memory (scratch.h), precision and forced kernels (kernel_registry.h), the
+/// profile (profile.h) and the last error of Halide's runtime (halide_runtime.h). The functions of
+/// those headers act on the current context.
 ///
 /// Two contexts share no mutable state: two host threads with a context each compute side by side.
 /// Two host threads may also share one context; the results are correct, but only one of them uses

@@ -148,6 +148,13 @@ std::vector<std::string> host_features() {
   return features;
 }
 
+bool offers_avx512_bf16() {
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni") &&
+         __builtin_cpu_supports("avx512bitalg") && __builtin_cpu_supports("avx512vpopcntdq") &&
+         __builtin_cpu_supports("avx512vbmi2") && __builtin_cpu_supports("gfni");
+}
+
 std::string host_target() {
   std::string target = "x86-64-linux";
   for (const std::string& feature : host_features()) target += "-" + feature;
@@ -177,6 +184,7 @@ std::string cpu_id() {
 }
 
 std::vector<std::string> host_features() { return {}; }
+bool offers_avx512_bf16() { return false; }
 std::string host_target() { return "arm-64-linux"; }
 
 #endif

@@ -25,6 +25,10 @@ std::string isa_tier(const std::string& target);
 /// in Halide's nesting order (avx512 before avx512_skylake and so on).
 std::vector<std::string> host_features();
 
+/// Whether this machine has AVX-512's instructions for bfloat16, and what Halide takes for granted
+/// on a CPU that has them.
+bool offers_avx512_bf16();
+
 /// The Halide target string of this machine, for example x86-64-linux-avx-avx2-f16c-fma-sse41.
 std::string host_target();
 

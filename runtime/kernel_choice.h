@@ -25,7 +25,7 @@ struct KernelEntry {
   const char* op;
   const char* pass;
   const char* variant;
-  const char* dtype;  ///< element type of the arrays, for example "f32"
+  const char* dtype;  ///< of the products' factors, for example "f32"
   /// Parameters that are not the generator's defaults: "tile_rows=6 tile_vectors=4".
   const char* params;
   /// Level of the schedule tables that it comes from: "cpu amd_epyc_9r14", .., or "generator
@@ -36,6 +36,7 @@ struct KernelEntry {
   int (*call)(void** arguments);
   const halide_filter_metadata_t* (*metadata)();
 
+  bool bf16() const { return std::string_view(dtype) == registry::kBf16; }
   bool whole() const { return line->traits & registry::kWhole; }
   bool baseline() const { return line->traits & registry::kBaseline; }
 };

@@ -39,7 +39,7 @@ std::span<const KernelTable> kernel_tables() {
 namespace {
 
 /// From the widest vectors to the narrowest: the names that MMREC_MAX_ISA can have.
-constexpr const char* kTiers[] = {"avx512", "avx2", "avx", "sse41", "sse2", "neon"};
+constexpr const char* kTiers[] = {"avx512_bf16", "avx512", "avx2", "avx", "sse41", "sse2", "neon"};
 
 /// Returns MMREC_MAX_ISA of the environment, or "".
 std::string_view largest_tier() {
@@ -51,12 +51,18 @@ std::string_view largest_tier() {
   return name;
 }
 
+/// Returns why MMREC_MAX_ISA excludes the kernels of a tier, or "".
+std::string excluded(std::string_view tier) {
+  const auto place = [](std::string_view name) { return std::ranges::find(kTiers, name); };
+  const std::string_view largest = largest_tier();
+  return !largest.empty() && place(tier) < place(largest)
+             ? fmt::format("MMREC_MAX_ISA={} excludes them", largest)
+             : "";
+}
+
 /// Returns why this process cannot use the kernels, or "".
 std::string obstacle(const KernelTable& table) {
-  const auto place = [](std::string_view tier) { return std::ranges::find(kTiers, tier); };
-  if (const std::string_view largest = largest_tier();
-      !largest.empty() && place(table.isa) < place(largest))
-    return fmt::format("MMREC_MAX_ISA={} excludes them", largest);
+  if (std::string reason = excluded(table.isa); !reason.empty()) return reason;
   if (const std::vector<std::string> missing = missing_features(table.target); !missing.empty())
     return fmt::format("this machine ({}) does not offer {}", cpu_name(), fmt::join(missing, ", "));
   return "";
@@ -198,6 +204,31 @@ std::vector<std::string> variant_names(std::string_view op, std::string_view pas
   return names;
 }
 
+std::string why_no_bf16() {
+  if (std::string reason = excluded("avx512_bf16"); !reason.empty()) return reason;
+  if (!offers_avx512_bf16())
+    return fmt::format("this machine ({}) does not offer AVX512-BF16", cpu_name());
+  return std::ranges::any_of(kernels(),
+                             [](const KernelEntry& entry) {
+                               return std::string_view(entry.dtype) == registry::kBf16;
+                             })
+             ? ""
+             : fmt::format("this program's kernels for {} have none", table().isa);
+}
+
+Precision precision() { return forced_kernels().precision.load(std::memory_order_relaxed); }
+
+void set_precision(Precision precision) {
+  if (precision == Precision::kBf16)
+    if (const std::string reason = why_no_bf16(); !reason.empty())
+      fail("products with bfloat16 factors: {}", reason);
+  forced_kernels().precision.store(precision, std::memory_order_relaxed);
+}
+
+Precision precision_of(std::string_view dtype) {
+  return dtype == registry::kBf16 ? Precision::kBf16 : Precision::kFloat32;
+}
+
 void force_variant(std::string_view op, std::string_view variant) {
   check_names(op, variant);
   ForcedKernels& forced = forced_kernels();
@@ -216,7 +247,10 @@ ScopedVariant::ScopedVariant(std::string op, std::string_view variant) : op_(std
 }
 
 ScopedKernel::ScopedKernel(const KernelEntry& kernel)
-    : op_(kernel.op), pass_(kernel.pass), dtype_(kernel.dtype) {
+    : op_(kernel.op),
+      pass_(kernel.pass),
+      dtype_(kernel.dtype),
+      precision_(precision_of(kernel.dtype)) {
   check_names(op_, "");
   before_ = force(&kernel);
 }
@@ -236,15 +270,16 @@ const KernelEntry* ScopedKernel::force(const KernelEntry* kernel) const {
   return before;
 }
 
-Kernel::Kernel(const char* op, const char* pass, const char* dtype)
+Kernel::Kernel(const char* op, const char* pass)
     : op_(op),
       pass_(pass),
-      dtype_(dtype),
       id_([] {
         static std::atomic<uint64_t> last{0};
         return ++last;
       }()),
-      choice_(op, pass, dtype, table().kernels, table().rows) {
+      choice_(op, pass, registry::kFloat32, table().kernels, table().rows) {
+  if (!variant_names(op, pass, registry::kBf16).empty())
+    bf16_.emplace(op, pass, registry::kBf16, table().kernels, table().rows);
   // A program checks this before it begins, but of a library the first call is here.
   static const bool can_run = (check_kernels(), true);
   (void)can_run;
@@ -254,12 +289,16 @@ Kernel::Kernel(const char* op, const char* pass, const char* dtype)
 const KernelEntry& Kernel::choose(const Sizes& sizes) const {
   ForcedKernels& forced = forced_kernels();
   std::lock_guard lock(forced.mutex);
-  if (const auto kernel = forced_kernel(forced, op_, pass_, dtype_); kernel != forced.kernels.end())
+  const bool bf16 = bf16_ && forced.precision == Precision::kBf16;
+  const KernelChoice& choice = bf16 ? *bf16_ : choice_;
+  if (const auto kernel =
+          forced_kernel(forced, op_, pass_, bf16 ? registry::kBf16 : registry::kFloat32);
+      kernel != forced.kernels.end())
     return **kernel;
   // A forced variant that does not implement this pass for this type has no effect.
   const auto variant =
-      std::ranges::find(choice_.kernels(), forced_variant(forced, op_), &KernelEntry::variant);
-  return choice_(sizes, variant == choice_.kernels().end() ? nullptr : (*variant)->variant);
+      std::ranges::find(choice.kernels(), forced_variant(forced, op_), &KernelEntry::variant);
+  return choice(sizes, variant == choice.kernels().end() ? nullptr : (*variant)->variant);
 }
 
 /// choose() behind a thread-local cache: scanning the rows costs 0.1 us, a recurrence step 1 us.
@@ -267,6 +306,7 @@ const KernelEntry& Kernel::checked(const Sizes& sizes,
                                    std::span<const detail::ArgumentType> types) const {
   struct Choice {
     uint64_t kernel = 0, epoch = 0;
+    Precision precision = Precision::kFloat32;
     Sizes sizes;
     const KernelEntry* entry = nullptr;
   };
@@ -277,10 +317,12 @@ const KernelEntry& Kernel::checked(const Sizes& sizes,
   for (const int size : sizes.data()) hash = hash * 31 + size;
   Choice& choice = choices[(hash ^ hash >> 6 ^ hash >> 12) % kChoices];
   const uint64_t epoch = forced_kernels().epoch.load(std::memory_order_acquire);
-  if (choice.kernel != id_ || choice.epoch != epoch || choice.sizes != sizes) {
+  const Precision now = precision();
+  if (choice.kernel != id_ || choice.epoch != epoch || choice.precision != now ||
+      choice.sizes != sizes) {
     const KernelEntry& entry = choose(sizes);
     check_signature(entry, sizes, types);
-    choice = {id_, epoch, sizes, &entry};
+    choice = {id_, epoch, now, sizes, &entry};
   }
   return *choice.entry;
 }

@@ -4,20 +4,22 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <type_traits>
 #include <vector>
 
+#include "runtime/context.h"
 #include "runtime/kernel_choice.h"
 #include "runtime/tensor.h"
 
 namespace mmrec {
 
-/// Returns the Halide target of the kernels that this process has chosen: the best ones of the build
-/// that the CPU and the system offer, and that the environment's MMREC_MAX_ISA (avx512, avx2, ..)
-/// permits.
+/// Returns the Halide target of the kernels that this process has chosen: the best ones of the
+/// build that the CPU and the system offer, and that the environment's MMREC_MAX_ISA (avx512, avx2,
+/// ..) permits.
 const char* kernel_target();
 /// Returns how many kernels get their schedule from which level of the schedule tables, for example
 /// "31 by cpu amd_epyc_9r14, 20 by generator default".
@@ -27,13 +29,35 @@ std::string kernel_schedule();
 void check_kernels();
 /// Returns all kernels: operation by operation, each with its variants in the registry's order.
 std::span<const KernelEntry> kernels();
-/// Return the operations, and the variants that implement a pass of an operation on arrays of an
-/// element type, in the same order.
+/// Return the operations, and the variants that implement a pass of an operation with factors of a
+/// type, in the same order.
 std::vector<std::string> operation_names();
 std::vector<std::string> variant_names(std::string_view op, std::string_view pass,
                                        std::string_view dtype = registry::kFloat32);
 
-/// Makes `variant` the current context's choice for all passes and element types of `op` that it
+/// Return why this process cannot multiply with bfloat16 factors, or "".
+std::string why_no_bf16();
+/// The precision of the current context, kFloat32 at first. With kBf16, operations that have
+/// kernels with bfloat16 factors use these; all others compute as before. set_precision throws an
+/// Error if there is an obstacle (why_no_bf16).
+Precision precision();
+void set_precision(Precision precision);
+/// Returns the precision of kernels whose factors have a type, in the registry's words.
+Precision precision_of(std::string_view dtype);
+
+/// Sets the current context's precision during the lifetime of the object.
+class ScopedPrecision {
+ public:
+  explicit ScopedPrecision(Precision value) : before_(precision()) { set_precision(value); }
+  ~ScopedPrecision() { set_precision(before_); }
+  ScopedPrecision(const ScopedPrecision&) = delete;
+  ScopedPrecision& operator=(const ScopedPrecision&) = delete;
+
+ private:
+  Precision before_;
+};
+
+/// Makes `variant` the current context's choice for all passes and types of factors of `op` that it
 /// implements, at all sizes. An empty variant restores the choice by size. Throws a UsageError that
 /// lists the known names if a name is unknown. The environment's
 /// MMREC_FORCE=op:variant[,op:variant..] does the same for every context, from its creation.
@@ -67,6 +91,7 @@ class ScopedKernel {
   const KernelEntry* force(const KernelEntry* kernel) const;
 
   std::string op_, pass_, dtype_;
+  ScopedPrecision precision_;
   const KernelEntry* before_;
 };
 
@@ -108,13 +133,13 @@ void* argument_pointer(const T& scalar) {
 
 }  // namespace detail
 
-/// One pass of one operation on arrays of one element type, for the typed functions in runtime/ops.
-/// A call chooses the variant for the sizes, runs it in the current context, turns an error code
+/// One pass of one operation, for the typed functions in runtime/ops. A call chooses the variant
+/// for the sizes and the current context's precision, runs it in the context, turns an error code
 /// into an exception, and records the time if profiling is on. Make it a static variable of a
 /// function.
 class Kernel {
  public:
-  Kernel(const char* op, const char* pass, const char* dtype = registry::kFloat32);
+  Kernel(const char* op, const char* pass);
 
   /// Arguments: tensors and scalars, in the order of the generator's inputs and then its outputs.
   /// Throws an Error if the arguments do not fit the kernel or the kernel fails.
@@ -138,9 +163,9 @@ class Kernel {
 
   const char* op_;
   const char* pass_;
-  const char* dtype_;
   const uint64_t id_;  // unique, also over time: the key of the thread-local cache
   KernelChoice choice_;
+  std::optional<KernelChoice> bf16_;  // if there are kernels with bfloat16 factors
 };
 
 }  // namespace mmrec

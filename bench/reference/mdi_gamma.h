@@ -17,7 +17,7 @@ struct MdiGamma {
 /// The clamp's limits as floats; the upper one may be off by one rounding.
 inline constexpr Real kMdiGammaLow{1e-6f}, kMdiGammaHigh{1.f - 1e-6f, 1};
 inline Real clamp_gamma(Real g) {
-  return g < kMdiGammaLow ? kMdiGammaLow : kMdiGammaHigh < g ? kMdiGammaHigh : g;
+  return kMdiGammaHigh < g ? kMdiGammaHigh : at_least(g, kMdiGammaLow);
 }
 
 /// gm = clamp(sigmoid(G2 gelu(G1 z)) * sigmoid(C2 gelu(C1 k)), low, high).

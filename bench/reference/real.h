@@ -3,6 +3,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "runtime/kernel_registry.h"
+
 namespace mmrec::reference {
 
 /// A double with a bound on the error that single precision makes on the way to it. The bound is
@@ -52,6 +54,24 @@ inline Real log(Real x) {
 inline Real erf(Real x) {
   const double slope = 2 * std::numbers::inv_sqrtpi * std::exp(-x.value * x.value);
   return {std::erf(x.value), slope * x.error + kErfError};
+}
+
+/// The error of rounding to bfloat16, half a unit of its 8 bits at the most, in the units of Real's
+/// bound. (No order or formula changes it, so it needs none of the tolerance that float's error
+/// has; see kUnits in tests/common/kernel_test.h.)
+inline constexpr double kBf16Error = 0x1p-8 / (2 * 0x1p-23);
+
+/// max(x, low). Where x is smaller by no more than its error, the result may be larger by it.
+inline Real at_least(Real x, Real low) {
+  constexpr double kUnit = 2 * 0x1p-23;
+  if (!(x < low)) return x;
+  return {low.value, low.value - x.value < kUnit * x.error ? low.error + x.error : low.error};
+}
+
+/// A factor of a product, as the current context's precision rounds it.
+inline Real factor(Real x) {
+  return precision() == Precision::kBf16 ? Real(x.value, x.error + kBf16Error * std::abs(x.value))
+                                         : x;
 }
 
 inline Real sigmoid(Real x) { return 1 / (1 + exp(-x)); }

@@ -46,8 +46,8 @@ inline Recurrence recurrence_forward(const RecurrenceInputs& in) {
       for (int d = 0; d < dim; ++d) {
         Real core = 0, mdi = 0;
         for (int i = 0; i < dim; ++i) {
-          core += in.core_gate(d, i) * r.state(t, b, i);
-          mdi += in.mdi_gate(d, i) * r.state(t, b, i);
+          core += factor(in.core_gate(d, i)) * factor(r.state(t, b, i));
+          mdi += factor(in.mdi_gate(d, i)) * factor(r.state(t, b, i));
         }
         const Real s = sigmoid(core + in.core_bias(d)), g = sigmoid(mdi + in.mdi_input(t, b, d));
         const Real z = in.z(t, b, d), h = r.state(t, b, d);
@@ -84,8 +84,8 @@ inline RecurrenceGradient recurrence_backward(const Array& dstate, const Recurre
       }
       for (int i = 0; i < dim; ++i)
         for (int d = 0; d < dim; ++d)
-          earlier[i] +=
-              in.core_gate(d, i) * r.dpre(t, b, d) + in.mdi_gate(d, i) * r.dpre(t, b, dim + d);
+          earlier[i] += factor(in.core_gate(d, i)) * factor(r.dpre(t, b, d)) +
+                        factor(in.mdi_gate(d, i)) * factor(r.dpre(t, b, dim + d));
       through = earlier;
     }
     for (int d = 0; d < dim; ++d) r.dstate_in(b, d) = through[d];

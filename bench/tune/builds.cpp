@@ -18,7 +18,8 @@ std::string generator_of(const KernelEntry& kernel) {
 }
 
 Halide::Internal::AbstractGeneratorPtr make(const KernelEntry& defaults, const Params& params) {
-  return generators::make_generator(generator_of(defaults), Halide::Target(build_target()),
+  return generators::make_generator(generator_of(defaults),
+                                    generators::target_of(defaults.dtype, build_target()),
                                     {params, generators::fixed_params(*defaults.line)});
 }
 
@@ -93,7 +94,8 @@ const KernelEntry* built_kernel(const Call& call, const Instance& instance) {
 
 const KernelEntry& chosen_kernel(const Call& call) {
   const KernelEntry& any = default_kernel(call);
-  return Kernel(any.op, any.pass, any.dtype).choose(Sizes(sizes_of(call)));
+  const ScopedPrecision scoped(precision_of(any.dtype));
+  return Kernel(any.op, any.pass).choose(Sizes(sizes_of(call)));
 }
 
 Instance chosen_instance(const Call& call) {

@@ -31,8 +31,9 @@ std::string compile(const Recipe& recipe, const std::filesystem::path& object) {
   }
   // The fingerprint is reproducible: this is the first module of the process.
   const Halide::Module module =
-      generators::make_generator(recipe.generator, Halide::Target(build_target()), {recipe.params},
-                                 autoscheduler)
+      generators::make_generator(recipe.generator,
+                                 generators::target_of(recipe.dtype, build_target()),
+                                 {recipe.params}, autoscheduler)
           ->build_module(kCandidateFunction);
   try {
     module.compile({{Halide::OutputFileType::object, object}});

@@ -110,7 +110,7 @@ std::vector<StepCall> calls_of_shape(std::span<const KernelEntry* const> kernels
                                      const std::string& shape) {
   std::vector<StepCall> calls;
   for (const KernelEntry* kernel : kernels) {
-    if (!bench::has_workload(kernel->dtype)) continue;
+    if (kernel->bf16() && !why_no_bf16().empty()) continue;
     const Call call = call_of(kernel->op, kernel->pass, parse_shape(shape), kernel->dtype);
     if (std::ranges::find(calls, call, &StepCall::call) == calls.end())
       calls.push_back({.call = call, .seconds = 1});

@@ -39,10 +39,9 @@ std::vector<const KernelEntry*> candidates_of(const Call& call) {
   std::vector<const KernelEntry*> found = default_kernels(call.op, call.pass);
   std::erase_if(found, [&](const KernelEntry* kernel) { return kernel->dtype != call.dtype; });
   if (!call.sizes.empty() && !found.empty()) {
+    const ScopedPrecision scoped(precision_of(call.dtype));
     const registry::Variant* const now =
-        Kernel(call.op.c_str(), call.pass.c_str(), call.dtype.c_str())
-            .choose(Sizes(sizes_of(call)))
-            .line;
+        Kernel(call.op.c_str(), call.pass.c_str()).choose(Sizes(sizes_of(call))).line;
     std::erase_if(found, [&](const KernelEntry* kernel) { return !now->same_bits(*kernel->line); });
   }
   std::erase_if(found, [](const KernelEntry* kernel) { return kernel->baseline(); });

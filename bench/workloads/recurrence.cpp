@@ -47,6 +47,23 @@ void add_limits(Cases& cases, const Workload& work, int T, int D) {
   }
 }
 
+/// With bfloat16 factors the first half of the memory has pairs of k, as floats of the same bits.
+Expected packed(const char* name, const Tensor& memory, const reference::Array& want) {
+  if (precision() == Precision::kFloat32) return {name, memory, want};
+  const int panels = want.size(0), D = want.size(1), pairs = (D + 1) / 2;
+  reference::Array both({panels, pairs, 2, kRecurrencePanel});
+  for (int panel = 0; panel < panels; ++panel)
+    for (int pair = 0; pair < pairs; ++pair)
+      for (int gate = 0; gate < 2; ++gate)
+        for (int column = 0; column < kRecurrencePanel; ++column) {
+          const auto weight = [&](int k) {
+            return k < D ? static_cast<float>(want(panel, k, gate, column).value) : 0.f;
+          };
+          both(panel, pair, gate, column) = bf16_pair(weight(2 * pair), weight(2 * pair + 1));
+        }
+  return {name, Tensor(memory.data(), both.shape()), both};
+}
+
 Workload packing(int D) {
   return {.op = "recurrence",
           .pass = {"pack", "pack"},
@@ -59,8 +76,8 @@ Workload packing(int D) {
                               .expect = [=]() -> std::vector<Expected> {
                                 const reference::RecurrencePacked want =
                                     reference::recurrence_pack(gates.core, gates.mdi);
-                                return {{"forward", gates.packed.forward, want.forward},
-                                        {"backward", gates.packed.backward, want.backward}};
+                                return {packed("forward", gates.packed.forward, want.forward),
+                                        packed("backward", gates.packed.backward, want.backward)};
                               }};
           }};
 }

@@ -61,7 +61,12 @@ Workload train_workload(const Config& config, const std::string& name, int B, in
 
 void add_train(Cases& cases) {
   for (const Batch& batch : kBatches)
-    cases.add(train_workload(preset(batch.preset), batch.preset, batch.B, batch.T), "");
+    for (const Precision precision : {Precision::kFloat32, Precision::kBf16}) {
+      if (precision == Precision::kBf16 && !why_no_bf16().empty()) continue;
+      Workload work = train_workload(preset(batch.preset), batch.preset, batch.B, batch.T);
+      work.precision = precision;
+      cases.add(std::move(work), "");
+    }
 }
 
 }  // namespace mmrec::bench

@@ -1,6 +1,7 @@
 #include "bench/workloads/workloads.h"
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 #include "model/memory.h"
@@ -46,13 +47,11 @@ const Description& description_of(std::string_view op) {
   return found->description;
 }
 
-bool has_workload(std::string_view dtype) { return dtype == registry::kFloat32; }
-
 Workload workload_of(std::string_view op, std::string_view pass, const std::vector<int>& sizes,
                      std::string_view dtype) {
-  if (!has_workload(dtype))
-    fail("the workload of {}.{} has arrays of float, not of {}", op, pass, dtype);
-  return description_of(op).workload(pass, sizes);
+  Workload work = description_of(op).workload(pass, sizes);
+  work.precision = precision_of(dtype);
+  return work;
 }
 
 std::vector<Case> all_cases() {
@@ -97,6 +96,14 @@ ops::Weight random_weight(Operands& o, int out, int in, bool packed) {
   ops::Weight weight = o.uniform({out, in});
   if (packed) weight.packed = o.output({ops::weight_panels(out), in, kWeightPanel});
   return weight;
+}
+
+float bf16_pair(float first, float second) {
+  const auto rounded = [](float x) {
+    const auto bits = std::bit_cast<uint32_t>(x);
+    return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+  };
+  return std::bit_cast<float>(rounded(first) | rounded(second) << 16);
 }
 
 std::vector<std::vector<int>> timed_scans() {

@@ -24,10 +24,8 @@ struct Description {
   void (*add)(Cases& cases);
 };
 
-/// Whether workload_of() has calls on arrays of this element type.
-bool has_workload(std::string_view dtype);
 /// Returns the description, or a workload, of an operation by its name. Throws an Error for an
-/// unknown operation.
+/// unknown operation. `dtype`: the type of the products' factors.
 const Description& description_of(std::string_view op);
 Workload workload_of(std::string_view op, std::string_view pass, const std::vector<int>& sizes,
                      std::string_view dtype = registry::kFloat32);
@@ -65,6 +63,10 @@ std::vector<std::vector<int>> crossed(const std::vector<int>& first,
 
 /// Returns a random weight [out][in]; `packed`: with memory for its packed copy.
 ops::Weight random_weight(Operands& o, int out, int in, bool packed);
+
+/// Returns two numbers, rounded to bfloat16, as a pair (generators/common/bf16.h): a float of the
+/// same bits.
+float bf16_pair(float first, float second);
 
 /// Sizes R, T, D of both scans, timed and tested at the same ones for comparison.
 std::vector<std::vector<int>> timed_scans();

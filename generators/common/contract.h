@@ -7,6 +7,13 @@
 
 namespace mmrec::generators {
 
+/// Returns a b + c, rounded once. Halide 21 has no operation for it, and calls LLVM's lane by lane;
+/// LLVM makes vectors of that.
+inline Halide::Expr fma(const Halide::Expr& a, const Halide::Expr& b, const Halide::Expr& c) {
+  using Halide::Internal::Call;
+  return Call::make(Halide::Float(32), "llvm.fma.f32", {a, b, c}, Call::PureExtern);
+}
+
 /// Decides which operations of a pipeline's definitions are rounded, so that a kernel gives the
 /// same bits on every CPU: a product that is added to or subtracted from something in the same
 /// definition becomes a fused multiply-add, and exp and log become the operations that they consist
@@ -58,12 +65,6 @@ class Contract : public Halide::Internal::IRGraphMutator {
 
   /// LLVM negates for a product by -1.
   static Expr negative(const Expr& x) { return x * -1.f; }
-
-  /// Halide 21 has no operation for it, and calls LLVM's lane by lane; LLVM makes vectors of that.
-  static Expr fma(const Expr& a, const Expr& b, const Expr& c) {
-    using Halide::Internal::Call;
-    return Call::make(Halide::Float(32), "llvm.fma.f32", {a, b, c}, Call::PureExtern);
-  }
 };
 
 /// Applies Contract to all definitions, if the target has strict_float.

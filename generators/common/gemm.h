@@ -11,13 +11,12 @@ using namespace Halide;
 enum class Layout { kNN, kNT, kTN };
 
 /// Common base of the gemm variants (runtime/ops/gemm.h): C = A B + bias + beta R. A, B or neither
-/// is transposed in memory. A and B have the generator's element type, all other arrays are float.
-/// `Base` is the generator base class that the variant's schedule needs.
+/// is transposed in memory. `Base` is the generator base class that the variant's schedule needs.
 template <class Base, Layout layout>
 class GemmGenerator : public Base {
  public:
   using Matrix = GeneratorInput<Buffer<float, 2>>;
-  ElementInput<2> a{this, "a"}, b{this, "b"};
+  Matrix a{"a"}, b{"b"};
   GeneratorInput<Buffer<float, 1>> bias{"bias"};
   Matrix residual{"residual"};
   GeneratorInput<float> beta{"beta"};
@@ -27,8 +26,8 @@ class GemmGenerator : public Base {
   Expr M() const { return c.dim(1).extent(); }
   Expr N() const { return c.dim(0).extent(); }
   Expr K() const { return layout == Layout::kTN ? a.dim(1).extent() : a.dim(0).extent(); }
-  Expr a_at(Expr k, Expr m) const { return cast<float>(layout == Layout::kTN ? a(m, k) : a(k, m)); }
-  Expr b_at(Expr n, Expr k) const { return cast<float>(layout == Layout::kNT ? b(k, n) : b(n, k)); }
+  Expr a_at(Expr k, Expr m) const { return layout == Layout::kTN ? a(m, k) : a(k, m); }
+  Expr b_at(Expr n, Expr k) const { return layout == Layout::kNT ? b(k, n) : b(n, k); }
 
   /// Returns beta R. The select makes the term 0 for beta = 0, even if R is uninitialised (NaN).
   Expr scaled_residual(Expr n, Expr m) const {

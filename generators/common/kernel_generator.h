@@ -7,38 +7,13 @@
 #include <string>
 #include <vector>
 
+#include "generators/common/bf16.h"
 #include "generators/common/contract.h"
 #include "generators/common/tunable.h"
-#include "support/error.h"
 
 namespace mmrec::generators {
 
 using namespace Halide;
-
-/// The arrays of a generator whose element type is its parameter `element`.
-class ElementArrays {
- private:
-  template <class Base>
-  friend class ElementArray;
-  template <class T>
-  friend class KernelGenerator;
-  std::vector<std::function<void(Type)>> set_types_;
-};
-
-/// An input or output whose element type is the generator's parameter `element`. A kernel for
-/// another type needs only another line in the registry, and calls with that type
-/// (runtime/kernel_registry.h).
-///   ElementInput<2> a{this, "a"};
-/// The generator computes in float: it reads cast<float>(a(k, m)).
-template <class Base>
-class ElementArray : public Base {
- public:
-  ElementArray(ElementArrays* generator, const std::string& name) : Base(name) {
-    generator->set_types_.push_back([this](Type type) { this->set_type(type); });
-  }
-};
-template <int dimensions>
-using ElementInput = ElementArray<GeneratorInput<Buffer<void, dimensions>>>;
 
 /// Float lanes of the kernels' vectors. Sums along a row have one partial result for each, so their
 /// order, and the bits, are the same on every CPU.
@@ -46,17 +21,8 @@ inline constexpr int kLanes = 16;
 
 /// Base class of all generators: common parameters and schedules.
 template <class T>
-class KernelGenerator : public Generator<T>, public Tunables, public ElementArrays {
+class KernelGenerator : public Generator<T>, public Tunables {
  public:
-  GeneratorParam<Type> element{"element", Float(32)};
-  /// Called by Halide after the parameters are set.
-  void configure() {
-    const Type type = element;
-    if (type != Float(32) && set_types_.empty())
-      fail("none of this generator's arrays has the type `element`: it computes on float only");
-    for (const auto& set_type : set_types_) set_type(type);
-  }
-
   /// Rows per task of a parallel loop: enough to pay for the hand-over of a task, few enough to
   /// balance the load.
   Tunable rows_per_task{this, "rows_per_task", 16, {4, 8, 16, 32, 64}};
@@ -67,6 +33,7 @@ class KernelGenerator : public Generator<T>, public Tunables, public ElementArra
   Pipeline build_pipeline() override {
     Pipeline pipeline = Generator<T>::build_pipeline();
     contract(pipeline, this->get_target());
+    pipeline.add_custom_lowering_pass(new LowerBf16Dot);
     return pipeline;
   }
 
@@ -115,6 +82,56 @@ class KernelGenerator : public Generator<T>, public Tunables, public ElementArra
         .unroll(vector)
         .parallel(task);
   }
+};
+
+/// Base of the generators that multiply matrices. Their parameter `factors` is the type of the
+/// products' factors; arrays and sums are float.
+template <class T>
+class ProductGenerator : public KernelGenerator<T> {
+ public:
+  GeneratorParam<Type> factors{"factors", Float(32)};
+
+  /// Called by Halide after the parameters are set.
+  void configure() {
+    for (const auto& set_type : set_types_) set_type(bf16() ? Int(32) : Float(32));
+  }
+
+ protected:
+  /// An input or output that holds factors for this or another kernel: floats, or pairs of bfloat16
+  /// in the bits of int32_t.
+  ///   FactorInput<2> embedding{this, "embedding"};
+  template <class Base>
+  class FactorArray : public Base {
+   public:
+    FactorArray(ProductGenerator* generator, const std::string& name) : Base(name) {
+      generator->set_types_.push_back([this](Type type) { this->set_type(type); });
+    }
+  };
+  template <int dimensions>
+  using FactorInput = FactorArray<GeneratorInput<Buffer<void, dimensions>>>;
+  template <int dimensions>
+  using FactorOutput = FactorArray<GeneratorOutput<Buffer<void, dimensions>>>;
+
+  bool bf16() const { return Type(factors) == BFloat(16); }
+
+  /// A sum's number of terms for `extent` products, and one of the terms' factors: an element, or a
+  /// pair of elements. What an odd extent lacks is 0.
+  Expr terms(const Expr& extent) const { return bf16() ? (extent + 1) / 2 : extent; }
+  template <class Element>
+  Expr factor(const Expr& extent, const Expr& index, const Element& element) const {
+    if (!bf16()) return element(index);
+    const Expr second = 2 * index + 1;
+    return bf16_pair(element(2 * index),
+                     select(second < extent, element(min(second, extent - 1)), 0.f));
+  }
+  /// Returns sum + a b, where a and b are factors, of arrays or not.
+  Expr plus_product(const Expr& sum, const Expr& a, const Expr& b) const {
+    if (!bf16()) return sum + a * b;
+    return bf16_dot(sum, reinterpret<uint32_t>(a), reinterpret<uint32_t>(b), this->get_target());
+  }
+
+ private:
+  std::vector<std::function<void(Type)>> set_types_;
 };
 
 /// Fixes the minimum of all dimensions to 0. The kernels then carry fewer scalars.

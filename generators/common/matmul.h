@@ -38,6 +38,8 @@ struct MatmulTile {
   Epilogue epilogue;
   bool packed;             // b reads panels that were packed before the call: see WeightInput
   bool over_rows = false;  // pack both factors, whose outer dimension is k: see tile_over_rows()
+  bool bf16 = false;       // round the factors to bfloat16 and multiply pairs of them: see bf16.h
+  Target target = {};
 };
 
 /// sum_k a(k, m) b(n, k) as a stage inside a larger kernel: the product that all operations use.
@@ -49,12 +51,16 @@ struct MatmulTile {
 /// full, only the consumer's stores are guarded, and nothing is read out of bounds. On Zen 4 this
 /// form reaches 80 to 90 % of the FMA peak for K >= 128. If B was packed before the call
 /// (MatmulTile::packed), the inner loop reads it as it is.
+///
+/// With bfloat16 factors, packing also rounds and pairs them, and so A is always copied: a task its
+/// own rows, where they are not packed.
 class Matmul {
  public:
   using Element = std::function<Expr(Expr, Expr)>;
 
   /// a(k, m) and b(n, k) may be any expressions. b is evaluated once, during packing, and so is a
-  /// if it is packed; otherwise a is evaluated for every column tile. `batch`: further variables
+  /// if it is packed; otherwise a is evaluated for every column tile. With bfloat16 factors, a may
+  /// be pairs already (its k counts these); then it is read as it is. `batch`: further variables
   /// that a and b may use through capture; there is one product for each of their values.
   Matmul(const std::string& name, Expr M, Expr N, Expr K, const Element& a, const Element& b,
          const MatmulTile& tile, std::vector<Var> batch = {})
@@ -64,11 +70,16 @@ class Matmul {
         tile_(tile),
         batch_(std::move(batch)),
         accumulator_(name + "_accumulator") {
-    const RDom k(0, K, name + "_k");
+    const RDom k(0, tile.bf16 ? (K + 1) / 2 : K, name + "_k");
     k_ = k.x;
-    accumulator_(with_batch({column_, row_, column_tile_, row_tile_})) = 0.f;
-    accumulator_(with_batch({column_, row_, column_tile_, row_tile_})) +=
-        row_factor(name, a, k) * column_factor(name, b, k);
+    const std::vector<Expr> at = with_batch({column_, row_, column_tile_, row_tile_});
+    accumulator_(at) = 0.f;
+    if (tile.bf16)
+      accumulator_(at) =
+          bf16_dot(accumulator_(at), row_factor(name, a, k),
+                   column_factor(name, transposed(pairs(transposed(b))), k), tile.target);
+    else
+      accumulator_(at) += row_factor(name, a, k) * column_factor(name, b, k);
   }
 
   /// Element (n, m) of the product, for the consumer's definition.
@@ -99,19 +110,42 @@ class Matmul {
   }
 
  private:
+  /// Pair kk of a factor(k, index) is its elements 2 kk and 2 kk + 1. What an odd K lacks is 0;
+  /// with an even K, which has loops of its own (even_depth()), nothing is compared.
+  Element pairs(const Element& factor) const {
+    return [=, this](Expr kk, Expr index) {
+      const Expr second = select(even_depth(), 2 * kk + 1, min(2 * kk + 1, K_ - 1));
+      return bf16_pair(factor(2 * kk, index),
+                       select(even_depth() || 2 * kk + 1 < K_, factor(second, index), 0.f));
+    };
+  }
+  static bool are_pairs(const Element& factor) { return factor(0, 0).type() == UInt(32); }
+  static Element transposed(const Element& factor) {
+    return [=](Expr a, Expr b) { return factor(b, a); };
+  }
+  Expr even_depth() const { return K_ % 2 == 0; }
+
   /// Element k of a row of the register tile.
   Expr row_factor(const std::string& name, const Element& a, const Expr& k) {
-    if (!tile_.over_rows) return a(k, min(row_tile_ * tile_.rows + row_, M_ - 1));
-    row_panels_.emplace(
-        name + "_rows", M_, tile_.rows, tile_.lanes, [&](Expr m, Expr k) { return a(k, m); },
-        batch_);
-    return (*row_panels_)(row_, k, row_tile_);
+    const Expr row = min(row_tile_ * tile_.rows + row_, M_ - 1);
+    if (tile_.over_rows) {
+      row_panels_.emplace(name + "_rows", M_, tile_.rows, tile_.lanes,
+                          transposed(tile_.bf16 ? pairs(a) : a), batch_, factor_type());
+      return (*row_panels_)(row_, k, row_tile_);
+    }
+    if (!tile_.bf16 || are_pairs(a)) return a(k, row);
+    row_pairs_ = Func(name + "_row_pairs");
+    const Var pair("pair"), m("m");
+    (*row_pairs_)(with_batch({pair, m})) = pairs(a)(pair, m);
+    return (*row_pairs_)(with_batch({k, row}));
   }
+  Type factor_type() const { return tile_.bf16 ? UInt(32) : Float(32); }
 
   /// Element k of a column of the register tile.
   Expr column_factor(const std::string& name, const Element& b, const Expr& k) {
     if (tile_.packed) return b(column_tile_ * tile_.columns + column_, k);
-    column_panels_.emplace(name + "_panel", N_, tile_.columns, tile_.lanes, b, batch_);
+    column_panels_.emplace(name + "_panel", N_, tile_.columns, tile_.lanes, b, batch_,
+                           factor_type());
     return (*column_panels_)(column_, k, column_tile_);
   }
 
@@ -124,6 +158,17 @@ class Matmul {
     schedule_sums(func, row_tile);
     if (column_panels_) column_panels_->schedule(tile_.over_rows);
     if (row_panels_) row_panels_->schedule(true);
+    if (!tile_.bf16) return;
+    for (std::optional<Panels>* panels : {&row_panels_, &column_panels_})
+      if (*panels) (*panels)->specialize(even_depth());
+    if (!row_pairs_) return;
+    const Var pair = row_pairs_->args()[0], row = row_pairs_->args()[1];
+    const Var rows("rows");
+    row_pairs_->compute_root()
+        .split(row, rows, row, 32, TailStrategy::GuardWithIf)
+        .vectorize(pair, tile_.lanes, TailStrategy::GuardWithIf)
+        .parallel(rows)
+        .specialize(even_depth());
   }
 
   /// Divides the consumer into tasks, and these into register tiles.
@@ -156,8 +201,8 @@ class Matmul {
     order.push_back(outer);
     consumer.reorder(order)
         .vectorize(column_in_tile, tile_.lanes, TailStrategy::GuardWithIf)
-        .fuse(inner, outer, outer)
-        .parallel(outer);
+        .fuse(inner, outer, task_)
+        .parallel(task_);
     if (tile_.epilogue == Epilogue::kLight) consumer.unroll(column_in_tile).unroll(row_in_tile);
   }
 
@@ -196,7 +241,9 @@ class Matmul {
   MatmulTile tile_;
   std::vector<Var> batch_;
   std::optional<Panels> row_panels_, column_panels_;
+  std::optional<Func> row_pairs_;  // of bfloat16 factors that are not packed
   Func accumulator_;
+  Var task_{"matmul_task"};
   Var column_{"column"}, row_{"row"}, column_tile_{"column_tile"}, row_tile_{"row_tile"};
   RVar k_;
   int depth_block_ = 0;
@@ -224,7 +271,7 @@ class WeightInput : public GeneratorInput<Buffer<float, packed ? 3 : 2>> {
 
 /// Base of the generators that use matrix products.
 template <class T>
-class MatmulGenerator : public KernelGenerator<T> {
+class MatmulGenerator : public ProductGenerator<T> {
  public:
   // Rows of the register tile; 0: chosen by the target's registers.
   Tunable tile_rows{this, "tile_rows", 0, {0, 2, 4, 6, 8, 10, 12, 14}};
@@ -272,8 +319,8 @@ class MatmulGenerator : public KernelGenerator<T> {
   int vectors_of_tile() const { return tile_vectors ? tile_vectors : automatic_vectors(); }
   /// For a sum over the rows of two arrays, as a weight's gradient is: k is the outer dimension of
   /// both factors, so both are packed. (AVX2, 32 KiB of L1 cache: 0.7 to 0.9 of the time of hem's
-  /// backward pass, by its size.) Where rows are not a multiple of 4 KiB apart, a CPU whose L1 cache
-  /// has 48 KiB and 12 ways reads A as it is in 0.8 to 0.97 of the time.
+  /// backward pass, by its size.) Where rows are not a multiple of 4 KiB apart, a CPU whose L1
+  /// cache has 48 KiB and 12 ways reads A as it is in 0.8 to 0.97 of the time.
   MatmulTile tile_over_rows() const {
     MatmulTile result = tile();
     result.over_rows = packed_factors == 2;
@@ -287,7 +334,9 @@ class MatmulGenerator : public KernelGenerator<T> {
             .tasks = tasks,
             .lanes = this->lanes(),
             .epilogue = epilogue,
-            .packed = packed};
+            .packed = packed,
+            .bf16 = this->bf16(),
+            .target = this->get_target()};
   }
 };
 

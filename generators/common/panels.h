@@ -18,11 +18,12 @@ using namespace Halide;
 /// sums that are never stored.
 class Panels {
  public:
-  /// tile: the register tile's rows or columns. element(index, k) may be any expression; it is
-  /// evaluated only while copying. `batch`: further variables that element may use through capture;
-  /// there are panels for each of their values.
+  /// tile: the register tile's rows or columns. element(index, k) may be any expression of `type`;
+  /// it is evaluated only while copying. `batch`: further variables that element may use through
+  /// capture; there are panels for each of their values.
   Panels(const std::string& name, const Expr& extent, int tile, int lanes,
-         const std::function<Expr(Expr, Expr)>& element, std::vector<Var> batch = {})
+         const std::function<Expr(Expr, Expr)>& element, std::vector<Var> batch = {},
+         Type type = Float(32))
       : tile_(tile),
         width_(std::lcm(tile, lanes)),
         lanes_(lanes),
@@ -31,7 +32,7 @@ class Panels {
     RDom copied(0, width_, name + "_copied");
     copied.where(likely(index_ * width_ + copied < extent));
     copied_ = copied.x;
-    panel_(arguments(in_panel_, k_, index_)) = undef<float>();
+    panel_(arguments(in_panel_, k_, index_)) = undef(type);
     panel_(arguments(copied, k_, index_)) =
         element(unsafe_promise_clamped(index_ * width_ + copied, 0, extent - 1), k_);
   }
@@ -47,6 +48,9 @@ class Panels {
     panel_.compute_root();
     panel_.update().parallel(schedule_copy(k_outermost));
   }
+
+  /// Copies in a loop of its own where a condition of element holds.
+  void specialize(const Expr& condition) { panel_.update().specialize(condition); }
 
   /// Copies what an iteration of the consumer's update reads.
   void schedule_at(Func consumer, RVar iteration, bool k_outermost) {

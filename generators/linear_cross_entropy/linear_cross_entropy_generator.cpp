@@ -9,6 +9,9 @@
 //   token_loss[n] = log sum_v e + (largest - logit of the target)
 //   dx[n,:] = scale (sum_v e E[v,:] / sum_v e - E[target,:])
 //   dE[v,:] = scale (sum_n x[n,:] e / sum_v e - sum of the x[n,:] whose target is v)
+//
+// With bfloat16 factors (common/bf16.h) the embedding comes as pairs along the dimension of each
+// sum, made once for all calls, and e goes to dE's kernel as pairs of rows.
 #include "generators/common/fusible.h"
 #include "generators/constants/constants.h"
 
@@ -17,7 +20,13 @@ namespace mmrec::generators {
 template <class T>
 class LinearCrossEntropy : public FusibleGenerator<T> {
  public:
-  GeneratorInput<Buffer<float, 2>> x{"x"}, embedding{"embedding"};
+  template <int dimensions>
+  using FactorInput = typename ProductGenerator<T>::template FactorInput<dimensions>;
+  template <int dimensions>
+  using FactorOutput = typename ProductGenerator<T>::template FactorOutput<dimensions>;
+
+  GeneratorInput<Buffer<float, 2>> x{"x"};
+  FactorInput<2> by_depth{this, "by_depth"};  // the embedding, [V][D] or pairs [V][D / 2]
   GeneratorInput<Buffer<int32_t, 1>> targets{"targets"};
 
  protected:
@@ -26,8 +35,15 @@ class LinearCrossEntropy : public FusibleGenerator<T> {
 
   Expr D() const { return x.dim(0).extent(); }
   Expr N() const { return x.dim(1).extent(); }
-  Expr V() const { return embedding.dim(1).extent(); }
+  Expr V() const { return by_depth.dim(1).extent(); }
   Expr target(Expr n) const { return clamp(targets(n), 0, V() - 1); }
+
+  /// Element d of row v of the embedding, as the products have it.
+  Expr embedding(const Expr& d, const Expr& v) const {
+    if (!this->bf16()) return by_depth(d, v);
+    const Expr pair = reinterpret<uint32_t>(by_depth(d / 2, v));
+    return select(d % 2 == 0, bf16_first(pair), bf16_second(pair));
+  }
 
   Expr panels() const {
     return this->fused ? Expr(1) : (N() + kLinearCrossEntropyPanel - 1) / kLinearCrossEntropyPanel;
@@ -65,11 +81,14 @@ class LinearCrossEntropy : public FusibleGenerator<T> {
   void define_loss(Func e, Func results) {
     Func packed("packed"), products("products"), logits("logits");
     const int rows = this->rows_of_tile(), lanes = this->lanes();
-    const RDom depth(0, D(), "depth"), vocabulary(0, V(), "vocabulary");
-    packed(i, k, panel) = x(k, min(panel * kLinearCrossEntropyPanel + i, N() - 1));
+    const RDom depth(0, this->terms(D()), "depth"), vocabulary(0, V(), "vocabulary");
+    packed(i, k, panel) = this->factor(D(), k, [&](const Expr& depth) {
+      return x(depth, min(panel * kLinearCrossEntropyPanel + i, N() - 1));
+    });
     products(i, row, tile_index, panel) = 0.f;
-    products(i, row, tile_index, panel) +=
-        packed(i, depth, panel) * embedding(depth, min(tile_index * rows + row, V() - 1));
+    products(i, row, tile_index, panel) =
+        this->plus_product(products(i, row, tile_index, panel), packed(i, depth, panel),
+                           by_depth(depth, min(tile_index * rows + row, V() - 1)));
     logits(i, v, panel) = products(i, v % rows, v / rows, panel);
     largest(i, panel) = Float(32).min();
     largest(i, panel) = max(largest(i, panel), logits(i, vocabulary, panel));
@@ -100,9 +119,8 @@ class LinearCrossEntropyLoss : public LinearCrossEntropy<LinearCrossEntropyLoss>
   Output<Func> results{"results", {Float(32), Float(32)}, 1};  // token_loss, correct
 
   void generate() {
-    start_at_zero(x, embedding, targets);
-    Func e("e");
-    define_loss(e, results);
+    start_at_zero(x, by_depth, targets);
+    define_loss(Func("e"), results);
   }
 };
 
@@ -118,28 +136,32 @@ class LinearCrossEntropyGradient : public LinearCrossEntropy<LinearCrossEntropyG
     return reason.empty() ? FusibleGenerator::why_rejected(dx_tile_rows) : reason;
   }
 
+  FactorInput<2> by_vocabulary{this, "by_vocabulary"};  // [V][D] or pairs [V / 2][D]
   Input<float> gradient_scale{"gradient_scale"};
-  Output<Func> results{"results", {Float(32), Float(32)}, 1};
-  Output<Buffer<float, 3>> e{"e"};            // [panels][V][panel]
-  Output<Buffer<float, 1>> factor{"factor"};  // gradient_scale / sum of e
+  Output<Func> results{"results", {Float(32), Float(32)}, 1};  // token_loss, correct
+  // e, [panels][V][panel], or pairs of rows [panels][V][panel / 2]
+  FactorOutput<3> exponentials{this, "exponentials"};
+  Output<Buffer<float, 1>> factor_of_row{"factor"};  // gradient_scale / sum of e
   Output<Buffer<float, 2>> dx{"dx"};
 
   void generate() {
-    start_at_zero(x, embedding, targets, e, factor, dx);
-    e.dim(2).set_extent(panels());
+    start_at_zero(x, by_depth, targets, by_vocabulary, exponentials, factor_of_row, dx);
+    exponentials.dim(2).set_extent(panels());
+    Func e = bf16() ? Func("e") : Func(exponentials);
     define_loss(e, results);
-    factor(n) = gradient_scale / sum(lane_of(n), panel_of(n));
+    factor_of_row(n) = gradient_scale / sum(lane_of(n), panel_of(n));
 
-    Func sums("sums"), products("products");
+    Func e_terms("e_terms"), sums("sums"), products("products");
     Var d_tile("d_tile"), d_in_tile("d_in_tile");
-    const RDom vocabulary(0, V(), "vocabulary");
+    const RDom vocabulary(0, terms(V()), "vocabulary");
     const int rows = dx_tile_rows ? int(dx_tile_rows) : automatic_rows(Epilogue::kLight);
+    e_terms(i, v, panel) = factor(V(), v, [&](const Expr& v) { return e(i, v, panel); });
     sums(i, d_in_tile, d_tile, panel) = 0.f;
-    sums(i, d_in_tile, d_tile, panel) +=
-        e(i, vocabulary, panel) *
-        embedding(min(d_tile * rows + d_in_tile, D() - 1), vocabulary);
+    sums(i, d_in_tile, d_tile, panel) =
+        plus_product(sums(i, d_in_tile, d_tile, panel), e_terms(i, vocabulary, panel),
+                     by_vocabulary(min(d_tile * rows + d_in_tile, D() - 1), vocabulary));
     const Expr product = sums(lane_of(n), d % rows, d / rows, panel_of(n));
-    products(d, n) = factor(n) * product;
+    products(d, n) = factor_of_row(n) * product;
     dx(d, n) = products(d, n) - gradient_scale * embedding(d, target(n));
 
     RVar outer("outer"), inner("inner");
@@ -147,10 +169,16 @@ class LinearCrossEntropyGradient : public LinearCrossEntropy<LinearCrossEntropyG
                         .bound(i, 0, kLinearCrossEntropyPanel)
                         .bound(d_in_tile, 0, rows)
                         .bound(panel, 0, panels()));
-    Stage sum = sums.update();
-    sum.split(vocabulary, outer, inner, int(depth_block), TailStrategy::GuardWithIf);
-    schedule_sums(sum, d_in_tile, inner, {d_tile, outer, panel});
-    if (!fused) sum.parallel(panel);
+    Stage update = sums.update();
+    update.split(vocabulary, outer, inner, int(depth_block), TailStrategy::GuardWithIf);
+    schedule_sums(update, d_in_tile, inner, {d_tile, outer, panel});
+    if (!fused) update.parallel(panel);
+    if (bf16()) {
+      e_terms.compute_at(sums, outer).vectorize(i, lanes()).unroll(i);
+      exponentials(i, v, panel) = reinterpret<int32_t>(
+          factor(kLinearCrossEntropyPanel, i, [&](const Expr& i) { return e(i, v, panel); }));
+      exponentials.vectorize(i, lanes());
+    }
     schedule_steps({products, dx}, {d, n, D(), N()});
     if (fused) dx.vectorize(d, lanes(), TailStrategy::GuardWithIf);
   }
@@ -163,27 +191,29 @@ class LinearCrossEntropyEmbeddingGradient
   Input<Buffer<float, 2>> x{"x"};
   Input<Buffer<int32_t, 1>> targets{"targets"};
   Input<float> gradient_scale{"gradient_scale"};
-  Input<Buffer<float, 3>> e{"e"};  // [panels][V][panel]
-  Input<Buffer<float, 1>> factor{"factor"};
+  FactorInput<3> exponentials{this, "exponentials"};  // as LinearCrossEntropyGradient's
+  Input<Buffer<float, 1>> factor_of_row{"factor"};
   // sum of the previous blocks; initially zeros
   Input<Buffer<float, 2>> dembedding_in{"dembedding_in"};
   Output<Buffer<float, 2>> dembedding{"dembedding"};
 
   void generate() {
-    start_at_zero(x, targets, e, factor, dembedding_in, dembedding);
+    const int panel_terms = kLinearCrossEntropyPanel / (bf16() ? 2 : 1);
+    start_at_zero(x, targets, exponentials, factor_of_row, dembedding_in, dembedding);
     Var d("d"), v("v"), n("n");
-    const Expr N = x.dim(1).extent(), D = x.dim(0).extent(), V = e.dim(1).extent();
+    const Expr N = x.dim(1).extent(), D = x.dim(0).extent(), V = exponentials.dim(1).extent();
     Func rows("rows"), products("products");
-    rows(d, n) = x(d, n) * factor(n);
+    rows(d, n) = x(d, n) * factor_of_row(n);
     // Lanes past the last row of the last panel are multiplied by zeros.
     Matmul product(
-        "product", V, D, e.dim(2).extent() * kLinearCrossEntropyPanel,
+        "product", V, D, exponentials.dim(2).extent() * kLinearCrossEntropyPanel,
         [&](Expr k, Expr row) {
-          return e(k % kLinearCrossEntropyPanel, row, k / kLinearCrossEntropyPanel);
+          const Expr e = exponentials(k % panel_terms, row, k / panel_terms);
+          return bf16() ? reinterpret<uint32_t>(e) : e;
         },
         [&](Expr column, Expr k) { return select(k < N, rows(column, min(k, N - 1)), 0.f); },
         tile());
-    product.split_depth(kLinearCrossEntropyPanel);
+    product.split_depth(panel_terms);
     const RDom row(0, N, "row");
     products(d, v) = product(d, v);
     dembedding(d, v) = dembedding_in(d, v) + products(d, v);

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "generators/common/bf16.h"
 #include "generators/common/tunable.h"
 #include "generators/registry/registry.h"
 #include "support/error.h"
@@ -23,15 +24,21 @@ struct VariantPass {
 };
 
 /// Returns the parameters that all instances of a variant share: those of its registry line, and
-/// the element type unless it is float.
+/// the type of the products' factors unless it is float.
 inline registry::Params fixed_params(const registry::Variant& variant) {
   registry::Params params = registry::parse_params(variant.params);
   const std::string_view dtype = variant.dtype;
-  if (dtype == "bf16")
-    params["element"] = "bfloat16";
+  if (dtype == registry::kBf16)
+    params["factors"] = "bfloat16";
   else if (dtype != registry::kFloat32)
-    fail("there is no element type {}", dtype);
+    fail("products cannot have factors of type {}", dtype);
   return params;
+}
+
+/// Returns what kernels with factors of a type are compiled for in a build for `target`.
+inline Halide::Target target_of(std::string_view dtype, const std::string& target) {
+  const Halide::Target build(target);
+  return dtype == registry::kBf16 ? build.with_feature(kBf16Instructions) : build;
 }
 
 /// Returns all kernels that this program has generators for, in the registry's order.

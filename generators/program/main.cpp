@@ -28,6 +28,12 @@ using registry::ScheduleTable;
 using registry::TunableParameter;
 using registry::UsedRow;
 
+/// Kernels with bfloat16 factors are built for the tier whose CPUs may have instructions for them.
+bool is_built(const registry::Variant& variant, const BuildDescription& build) {
+  return variant.dtype != std::string_view(registry::kBf16) ||
+         Halide::Target(build.target).has_feature(Halide::Target::AVX512_Skylake);
+}
+
 void warn(const std::string& text) { fmt::print(stderr, "warning: {}\n", text); }
 
 /// A kernel to compile. `params` are set in addition to the variant's own parameters.
@@ -49,7 +55,7 @@ struct Compilation {
     return text;
   }
   Halide::Module lower(const BuildDescription& build) const {
-    return make_generator(kernel->generator(), Halide::Target(build.target),
+    return make_generator(kernel->generator(), target_of(kernel->variant->dtype, build.target),
                           {params, fixed_params(*kernel->variant)})
         ->build_module(fmt::format("mmrec_{}_{}", build.isa, name()));
   }
@@ -181,6 +187,7 @@ std::vector<Compilation> instances(const BuildDescription& build,
   const int threads = ::sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
   std::vector<Compilation> all;
   for (const VariantPass& kernel : kernels) {
+    if (!is_built(*kernel.variant, build)) continue;
     const size_t defaults = all.size();
     all.push_back({&kernel, {}, "generator default"});
     for (const UsedRow& used : registry::used_rows(build, tables, kernel.variant->op, kernel.pass,

@@ -103,42 +103,59 @@ class StepTiles {
   int tallest_, per_unit_, registers_, lanes_;
 };
 
-/// The packed weights of a step: panels of kRecurrencePanel columns, [panel][k][gate][column]. A
-/// tile reads its panels from the beginning to the end: rows of the whole matrix would be so far
-/// apart that they fall into few sets of the caches and each on a page of its own.
-void declare_panels(GeneratorInput<Buffer<float, 4>>& weights) {
-  weights.dim(0).set_extent(kRecurrencePanel);
-  weights.dim(1).set_extent(2).set_stride(kRecurrencePanel);
-  weights.dim(2).set_stride(2 * kRecurrencePanel);
-}
-
-/// The weight of a gate in a column. The column is `unit` of a tile's first column; units are
-/// vectors of `lanes`, which lie in one panel.
-Expr panel_weight(const GeneratorInput<Buffer<float, 4>>& weights, const StepTiles::Column& column,
-                  Expr gate, Expr k, int lanes) {
-  const Expr vector = column.begin + column.unit / lanes * lanes;
-  return weights(vector % kRecurrencePanel + column.unit % lanes, gate, k,
-                 vector / kRecurrencePanel);
-}
-
 }  // namespace
+
+/// Base of a step's passes.
+template <class T>
+class RecurrenceStep : public ProductGenerator<T> {
+ public:
+  template <int dimensions>
+  using FactorInput = typename ProductGenerator<T>::template FactorInput<dimensions>;
+
+  /// The packed weights of a step: panels of kRecurrencePanel columns, [panel][k][gate][column], of
+  /// floats or pairs along k. A tile reads its panels from the beginning to the end: rows of the
+  /// whole matrix would be so far apart that they fall into few sets of the caches and each on a
+  /// page of its own.
+  FactorInput<4> weights{this, "weights"};
+
+ protected:
+  void declare_panels() {
+    weights.dim(0).set_extent(kRecurrencePanel);
+    weights.dim(1).set_extent(2).set_stride(kRecurrencePanel);
+    weights.dim(2).set_stride(2 * kRecurrencePanel);
+  }
+
+  /// The weight of a gate in a column. The column is `unit` of a tile's first column; units are
+  /// vectors, which lie in one panel.
+  Expr panel_weight(const StepTiles::Column& column, Expr gate, Expr k) const {
+    const int lanes = this->native_lanes();
+    const Expr vector = column.begin + column.unit / lanes * lanes;
+    return weights(vector % kRecurrencePanel + column.unit % lanes, gate, k,
+                   vector / kRecurrencePanel);
+  }
+};
 
 /// Packs W_g and mdi.W_g(h half), [D][D] output-major: the forward pass's columns are outputs and
 /// its k inputs, the backward pass's the other way round. The padding is zero.
-class RecurrenceStepPack : public KernelGenerator<RecurrenceStepPack> {
+class RecurrenceStepPack : public ProductGenerator<RecurrenceStepPack> {
  public:
   Input<Buffer<float, 2>> core_gate{"core_gate"}, mdi_gate{"mdi_gate"};
-  Output<Buffer<float, 4>> forward{"forward"}, backward{"backward"};
+  FactorOutput<4> forward{this, "forward"}, backward{this, "backward"};
 
   void generate() {
     start_at_zero(core_gate, mdi_gate, forward, backward);
     Var column("column"), gate("gate"), k("k"), panel("panel");
     const Expr D = core_gate.dim(0).extent(), index = panel * kRecurrencePanel + column;
     const Expr inside = index < D, unit = min(index, D - 1);
-    forward(column, gate, k, panel) =
-        select(inside, select(gate == 0, core_gate(k, unit), mdi_gate(k, unit)), 0.f);
-    backward(column, gate, k, panel) =
-        select(inside, select(gate == 0, core_gate(unit, k), mdi_gate(unit, k)), 0.f);
+    const auto weight = [&](const auto& element) {
+      const Expr value = factor(D, k, [&](const Expr& k) { return element(k); });
+      return bf16() ? reinterpret<int32_t>(select(inside, value, Expr(uint32_t{0})))
+                    : select(inside, value, 0.f);
+    };
+    forward(column, gate, k, panel) = weight(
+        [&](const Expr& k) { return select(gate == 0, core_gate(k, unit), mdi_gate(k, unit)); });
+    backward(column, gate, k, panel) = weight(
+        [&](const Expr& k) { return select(gate == 0, core_gate(unit, k), mdi_gate(unit, k)); });
     // Transpose square by square through a copy. The cache lines of a column are D or 2D floats
     // apart, so they fall into few sets of the L1 cache and would evict each other before their
     // next element is read.
@@ -162,28 +179,30 @@ class RecurrenceStepPack : public KernelGenerator<RecurrenceStepPack> {
   }
 };
 
-class RecurrenceStepForward : public KernelGenerator<RecurrenceStepForward> {
+class RecurrenceStepForward : public RecurrenceStep<RecurrenceStepForward> {
  public:
   // Largest tile height, at least 2. With more than three heights to choose from, Halide computes
   // all of them in each branch, some of them wrongly.
   Tunable tile_sequences{this, "tile_sequences", 4, {2, 3, 4}};
 
-  Input<Buffer<float, 4>> weights{"weights"};
   Input<Buffer<float, 1>> core_bias{"core_bias"};
   Input<Buffer<float, 2>> mdi_input{"mdi_input"}, z{"z"}, gamma{"gamma"}, gm{"gm"},
       previous{"previous"}, own{"own"};  // the columns of `previous` that this step recomputes
   Output<Func> step{"step", {Float(32), Float(32), Float(32)}, 2};  // h, s, g
 
   void generate() {
-    declare_panels(weights);
+    declare_panels();
     start_at_zero(weights, core_bias, mdi_input, z, gamma, gm, previous, own);
     Var d("d"), b("b");
-    const RDom k(0, previous.dim(0).extent());
-    Func f = step;
+    const Expr D = previous.dim(0).extent();
+    const RDom k(0, terms(D));
+    Func f = step, state("state");
+    state(d, b) = factor(D, d, [&](const Expr& d) { return previous(d, b); });
+    if (bf16()) state.compute_root().vectorize(d, native_lanes(), TailStrategy::GuardWithIf);
     const auto term = [&](const StepTiles::Column& column, Expr sequence, Tuple sums) {
-      const Expr state = previous(k, sequence);
-      return Tuple(sums[0] + panel_weight(weights, column, 0, k, native_lanes()) * state,
-                   sums[1] + panel_weight(weights, column, 1, k, native_lanes()) * state);
+      const Expr h = state(k, sequence);
+      return Tuple(plus_product(sums[0], panel_weight(column, 0, k), h),
+                   plus_product(sums[1], panel_weight(column, 1, k), h));
     };
     const auto value = [&](Tuple sum) {
       const Expr s = sigmoid(sum[0] + core_bias(d)), g = sigmoid(sum[1] + mdi_input(d, b)),
@@ -198,13 +217,12 @@ class RecurrenceStepForward : public KernelGenerator<RecurrenceStepForward> {
   }
 };
 
-class RecurrenceStepBackward : public KernelGenerator<RecurrenceStepBackward> {
+class RecurrenceStepBackward : public RecurrenceStep<RecurrenceStepBackward> {
  public:
   // Largest tile height, at least 2. With more than three heights to choose from, Halide computes
   // all of them in each branch, some of them wrongly.
   Tunable tile_sequences{this, "tile_sequences", 4, {2, 3, 4}};
 
-  Input<Buffer<float, 4>> weights{"weights"};
   Input<Buffer<float, 2>> dstate{"dstate"}, dnext{"dnext"};  // from outside and from step t + 1
   Input<Buffer<float, 2>> s{"s"}, g{"g"}, z{"z"}, gamma{"gamma"}, gm{"gm"}, previous{"previous"};
   Output<Func> gates{
@@ -212,7 +230,7 @@ class RecurrenceStepBackward : public KernelGenerator<RecurrenceStepBackward> {
   Output<Buffer<float, 2>> dprevious{"dprevious"};
 
   void generate() {
-    declare_panels(weights);
+    declare_panels();
     start_at_zero(weights, dstate, dnext, s, g, z, gamma, gm, previous, dprevious);
     Var d("d"), b("b");
     auto dh = [&](Expr i, Expr j) { return dstate(i, j) + dnext(i, j); };
@@ -223,11 +241,15 @@ class RecurrenceStepBackward : public KernelGenerator<RecurrenceStepBackward> {
     Func f = gates, output = dprevious;
     start_at_zero(f);
     f.compute_root().vectorize(d, lanes(), TailStrategy::GuardWithIf);
-    const RDom k(0, previous.dim(0).extent());
+    const Expr D = previous.dim(0).extent();
+    const RDom k(0, terms(D));
+    Func dpre("dpre");
+    dpre(d, b) = Tuple(factor(D, d, [&](const Expr& d) { return f(d, b)[0]; }),
+                       factor(D, d, [&](const Expr& d) { return f(d, b)[1]; }));
+    if (bf16()) dpre.compute_root().vectorize(d, native_lanes(), TailStrategy::GuardWithIf);
     const auto term = [&](const StepTiles::Column& column, Expr sequence, Tuple sum) {
-      const Tuple dpre = f(k, sequence);
-      return Tuple(sum[0] + panel_weight(weights, column, 0, k, native_lanes()) * dpre[0] +
-                   panel_weight(weights, column, 1, k, native_lanes()) * dpre[1]);
+      const Expr first = plus_product(sum[0], panel_weight(column, 0, k), dpre(k, sequence)[0]);
+      return Tuple(plus_product(first, panel_weight(column, 1, k), dpre(k, sequence)[1]));
     };
     const auto value = [&](Tuple sum) {
       return Tuple(sum[0] + dh(d, b) * (gamma(d, b) + kMdiShare * ((1.f - g(d, b)) + gm(d, b))));

@@ -8,8 +8,9 @@
 
 namespace mmrec::registry {
 
-/// The element type of arrays of float, in the registry's words.
+/// The types of the products' factors, in the registry's words. Sums are float with both.
 inline constexpr const char* kFloat32 = "f32";
+inline constexpr const char* kBf16 = "bf16";
 
 /// Traits of a variant in generators/kernels.def.
 enum Trait : unsigned {
@@ -39,7 +40,7 @@ struct Variant {
   const char* generator;  ///< registered with Halide as <generator>_<pass>
   /// Parameters of the generator in all instances, for example "fused=false".
   const char* params;
-  const char* dtype;  ///< element type of the arrays, for example "f32"
+  const char* dtype;  ///< of the products' factors, for example "f32"
   unsigned traits;
   bool (*serves)(const int* sizes);  ///< whether the line's condition holds
 

@@ -4,6 +4,7 @@
 
 #include "generators/constants/constants.h"
 #include "runtime/kernel_registry.h"
+#include "runtime/ops/bf16_pairs.h"
 #include "runtime/ops/ids.h"
 #include "runtime/scratch.h"
 #include "runtime/threads.h"
@@ -46,6 +47,30 @@ void check(const char* name, const Tensor& x, const Tensor& embedding, const Int
   check_ids(name, targets, embedding.size(0));
 }
 
+/// The pairs of an embedding that kernels with bfloat16 factors read, in scratch memory.
+struct EmbeddingPairs {
+  /// Only the loss needs pairs along the depth alone.
+  EmbeddingPairs(const Tensor& embedding, bool gradient)
+      : V(embedding.size(0)),
+        D(embedding.size(1)),
+        memory(sizeof(int32_t) * (depth_count() + (gradient ? vocabulary_count() : 0))) {
+    bf16_pairs_in_rows(embedding, by_depth());
+    if (gradient) bf16_pairs_in_columns(embedding, by_vocabulary());
+  }
+
+  IntTensor by_depth() const { return {memory.data<int32_t>(), {V, (D + 1) / 2}}; }
+  IntTensor by_vocabulary() const {
+    return {memory.data<int32_t>() + depth_count(), {(V + 1) / 2, D}};
+  }
+
+ private:
+  size_t depth_count() const { return static_cast<size_t>(V) * ((D + 1) / 2); }
+  size_t vocabulary_count() const { return static_cast<size_t>((V + 1) / 2) * D; }
+
+  int V, D;
+  Scratch memory;
+};
+
 }  // namespace
 
 void linear_cross_entropy(const Tensor& x, const Tensor& embedding, const IntTensor& targets,
@@ -55,11 +80,20 @@ void linear_cross_entropy(const Tensor& x, const Tensor& embedding, const IntTen
   if (N == 0) return;
   static Kernel kernel("linear_cross_entropy", "loss");
   const Sizes sizes{N, embedding.size(0), embedding.size(1)};
-  for_each_call(0, N, rows_a_call(kernel, sizes), [&](int begin, int end) {
-    kernel({.flops = 2.0 * (end - begin) * static_cast<double>(embedding.count()), .sizes = sizes},
-           x.rows(begin, end), embedding, targets.rows(begin, end), token_loss.rows(begin, end),
-           correct.rows(begin, end));
-  });
+  const auto compute = [&](const auto& by_depth) {
+    for_each_call(0, N, rows_a_call(kernel, sizes), [&](int begin, int end) {
+      kernel(
+          {.flops = 2.0 * (end - begin) * static_cast<double>(embedding.count()), .sizes = sizes},
+          x.rows(begin, end), by_depth, targets.rows(begin, end), token_loss.rows(begin, end),
+          correct.rows(begin, end));
+    });
+  };
+  if (kernel.choose(sizes).bf16()) {
+    const EmbeddingPairs pairs(embedding, false);
+    compute(pairs.by_depth());
+  } else {
+    compute(embedding);
+  }
 }
 
 void linear_cross_entropy_with_gradient(const Tensor& x, const Tensor& embedding,
@@ -77,25 +111,34 @@ void linear_cross_entropy_with_gradient(const Tensor& x, const Tensor& embedding
   const int call_rows = rows_a_call(rows_kernel, sizes),
             block_rows = std::max(call_rows, std::min(N, kBlockRows));
   const double product_flops = 2.0 * static_cast<double>(embedding.count());
-  const size_t exponentials_count =
-      static_cast<size_t>(panels_of(block_rows)) * V * kLinearCrossEntropyPanel;
-  const Scratch memory((exponentials_count + block_rows) * sizeof(float));
-  float* const exponentials = memory.data<float>();
-  const Tensor factor(exponentials + exponentials_count, {block_rows});
-  for (int begin = 0; begin < N; begin += block_rows) {
-    const int end = std::min(begin + block_rows, N);
-    const Tensor e(exponentials, {panels_of(end - begin), V, kLinearCrossEntropyPanel});
-    for_each_call(begin, end, call_rows, [&](int first, int last) {
-      const int panel = (first - begin) / kLinearCrossEntropyPanel;
-      rows_kernel({.flops = 2 * (last - first) * product_flops, .sizes = sizes},
-                  x.rows(first, last), embedding, targets.rows(first, last), gradient_scale,
-                  token_loss.rows(first, last), correct.rows(first, last),
-                  e.rows(panel, panel + panels_of(last - first)),
-                  factor.rows(first - begin, last - begin), dx.rows(first, last));
-    });
-    embedding_kernel({.flops = (end - begin) * product_flops, .sizes = sizes}, x.rows(begin, end),
-                     targets.rows(begin, end), gradient_scale, e, factor.rows(0, end - begin),
-                     dembedding, dembedding);
+  // a panel's exponentials: floats, or pairs of them in as many bits
+  const auto compute = [&]<class Factor>(const TensorView<Factor>& by_depth,
+                                         const TensorView<Factor>& by_vocabulary, int panel_width) {
+    const size_t exponentials_count = static_cast<size_t>(panels_of(block_rows)) * V * panel_width;
+    const Scratch memory((exponentials_count + block_rows) * sizeof(float));
+    auto* const exponentials = memory.data<Factor>();
+    const Tensor factor(reinterpret_cast<float*>(exponentials + exponentials_count), {block_rows});
+    for (int begin = 0; begin < N; begin += block_rows) {
+      const int end = std::min(begin + block_rows, N);
+      const TensorView<Factor> e(exponentials, {panels_of(end - begin), V, panel_width});
+      for_each_call(begin, end, call_rows, [&](int first, int last) {
+        const int panel = (first - begin) / kLinearCrossEntropyPanel;
+        rows_kernel({.flops = 2 * (last - first) * product_flops, .sizes = sizes},
+                    x.rows(first, last), by_depth, targets.rows(first, last), by_vocabulary,
+                    gradient_scale, token_loss.rows(first, last), correct.rows(first, last),
+                    e.rows(panel, panel + panels_of(last - first)),
+                    factor.rows(first - begin, last - begin), dx.rows(first, last));
+      });
+      embedding_kernel({.flops = (end - begin) * product_flops, .sizes = sizes}, x.rows(begin, end),
+                       targets.rows(begin, end), gradient_scale, e, factor.rows(0, end - begin),
+                       dembedding, dembedding);
+    }
+  };
+  if (rows_kernel.choose(sizes).bf16()) {
+    const EmbeddingPairs pairs(embedding, true);
+    compute(pairs.by_depth(), pairs.by_vocabulary(), kLinearCrossEntropyPanel / 2);
+  } else {
+    compute(embedding, embedding, kLinearCrossEntropyPanel);
   }
 }
 

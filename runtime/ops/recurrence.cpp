@@ -56,7 +56,7 @@ struct Rows {
 /// The steps of a forward pass. All tensors but the weights and the bias are [T][B][D];
 /// previous[t] = h_{t-1}, next[t] = h_t.
 struct ForwardSteps {
-  Tensor weights, bias, mdi_input, z, gamma, gm, previous, next, s, g;
+  Tensor packed, bias, mdi_input, z, gamma, gm, previous, next, s, g;
 
   /// Runs the steps [begin, end) of all sequences.
   void run(int begin, int end) const;
@@ -65,61 +65,77 @@ struct ForwardSteps {
 /// The steps of a backward pass; as above. carry [B][D]: the gradient that reaches h_{end-1} from
 /// later steps, replaced by that of h_{begin-1}.
 struct BackwardSteps {
-  Tensor weights, dstate, s, g, z, gamma, gm, previous, ds, dg, dz, dgamma, carry;
+  Tensor packed, dstate, s, g, z, gamma, gm, previous, ds, dg, dz, dgamma, carry;
 
   void run(int begin, int end) const;
 };
 
+/// Calls body with packed weights as the kernels take them: floats, or pairs of bfloat16 along k in
+/// the first half of the same memory.
+template <class Body>
+void with_factors(const KernelEntry& kernel, const Tensor& packed, const Body& body) {
+  if (kernel.bf16())
+    body(IntTensor(reinterpret_cast<int32_t*>(packed.data()),
+                   {packed.size(0), (packed.size(1) + 1) / 2, 2, kRecurrencePanel}));
+  else
+    body(packed);
+}
+
 void ForwardSteps::run(int begin, int end) const {
   static Kernel kernel("recurrence", "forward");
   const int B = z.size(1), D = z.size(2);
-  // Returns a callable that runs step t for the sequences [first, last) and a range of units.
-  const auto steps = [&](int first, int last, Units units) {
-    const auto all = [&](const Tensor& tensor) { return Rows(tensor, first, last); };
-    const auto own = [&](const Tensor& tensor) {
-      return Rows(tensor.columns(units.begin, units.end), first, last);
+  with_factors(kernel.choose({B, D}), packed, [&](const auto& weights) {
+    // Returns a callable that runs step t for the sequences [first, last) and a range of units.
+    const auto steps = [&](int first, int last, Units units) {
+      const auto all = [&](const Tensor& tensor) { return Rows(tensor, first, last); };
+      const auto own = [&](const Tensor& tensor) {
+        return Rows(tensor.columns(units.begin, units.end), first, last);
+      };
+      return
+          [=, flops = 4.0 * (last - first) * (units.end - units.begin) * D,
+           part = weights.rows(units.begin / kRecurrencePanel, units.padded_end / kRecurrencePanel),
+           part_bias = bias.columns(units.begin, units.end),
+           rows = std::array{own(mdi_input), own(z), own(gamma), own(gm), all(previous),
+                             own(previous), own(next), own(s), own(g)}](int t) mutable {
+            for (Rows& row : rows) row.move_to(t);
+            const auto& [mdi_input_t, z_t, gamma_t, gm_t, h_previous, own_previous, h_t, s_t, g_t] =
+                rows;
+            kernel({.flops = flops, .sizes = {last - first, D}}, part, part_bias, mdi_input_t.view,
+                   z_t.view, gamma_t.view, gm_t.view, h_previous.view, own_previous.view, h_t.view,
+                   s_t.view, g_t.view);
+          };
     };
-    return [=, flops = 4.0 * (last - first) * (units.end - units.begin) * D,
-            part =
-                weights.rows(units.begin / kRecurrencePanel, units.padded_end / kRecurrencePanel),
-            part_bias = bias.columns(units.begin, units.end),
-            rows = std::array{own(mdi_input), own(z), own(gamma), own(gm), all(previous),
-                              own(previous), own(next), own(s), own(g)}](int t) mutable {
-      for (Rows& row : rows) row.move_to(t);
-      const auto& [mdi_input_t, z_t, gamma_t, gm_t, h_previous, own_previous, h_t, s_t, g_t] = rows;
-      kernel({.flops = flops, .sizes = {last - first, D}}, part, part_bias, mdi_input_t.view,
-             z_t.view, gamma_t.view, gm_t.view, h_previous.view, own_previous.view, h_t.view,
-             s_t.view, g_t.view);
-    };
-  };
-  if (B < kLeastGrouped && end - begin > 1) {
-    const UnitParts parts(D);
-    lockstep(parts.count, end - begin, [&](int part) {
-      return [step = steps(0, B, parts[part]), begin](int t) mutable { step(begin + t); };
-    });
-  } else {
-    for_sequence_groups(B, [&](int first, int last) {
-      auto step = steps(first, last, {0, D, recurrence_padded(D)});
-      for (int t = begin; t < end; ++t) step(t);
-    });
-  }
+    if (B < kLeastGrouped && end - begin > 1) {
+      const UnitParts parts(D);
+      lockstep(parts.count, end - begin, [&](int part) {
+        return [step = steps(0, B, parts[part]), begin](int t) mutable { step(begin + t); };
+      });
+    } else {
+      for_sequence_groups(B, [&](int first, int last) {
+        auto step = steps(first, last, {0, D, recurrence_padded(D)});
+        for (int t = begin; t < end; ++t) step(t);
+      });
+    }
+  });
 }
 
 void BackwardSteps::run(int begin, int end) const {
   static Kernel kernel("recurrence", "backward");
   const int B = z.size(1), D = z.size(2);
-  for_sequence_groups(B, [&](int first, int last) {
-    const auto own = [&](const Tensor& tensor) { return Rows(tensor, first, last); };
-    std::array<Rows, 11> rows{own(dstate),   own(s),  own(g),  own(z),  own(gamma), own(gm),
-                              own(previous), own(ds), own(dg), own(dz), own(dgamma)};
-    auto& [dstate_t, s_t, g_t, z_t, gamma_t, gm_t, h_previous, ds_t, dg_t, dz_t, dgamma_t] = rows;
-    const Tensor own_carry = carry.rows(first, last);
-    for (int t = end - 1; t >= begin; --t) {
-      for (Rows& row : rows) row.move_to(t);
-      kernel({.flops = 4.0 * (last - first) * D * D, .sizes = {last - first, D}}, weights,
-             dstate_t.view, own_carry, s_t.view, g_t.view, z_t.view, gamma_t.view, gm_t.view,
-             h_previous.view, ds_t.view, dg_t.view, dz_t.view, dgamma_t.view, own_carry);
-    }
+  with_factors(kernel.choose({B, D}), packed, [&](const auto& weights) {
+    for_sequence_groups(B, [&](int first, int last) {
+      const auto own = [&](const Tensor& tensor) { return Rows(tensor, first, last); };
+      std::array<Rows, 11> rows{own(dstate),   own(s),  own(g),  own(z),  own(gamma), own(gm),
+                                own(previous), own(ds), own(dg), own(dz), own(dgamma)};
+      auto& [dstate_t, s_t, g_t, z_t, gamma_t, gm_t, h_previous, ds_t, dg_t, dz_t, dgamma_t] = rows;
+      const Tensor own_carry = carry.rows(first, last);
+      for (int t = end - 1; t >= begin; --t) {
+        for (Rows& row : rows) row.move_to(t);
+        kernel({.flops = 4.0 * (last - first) * D * D, .sizes = {last - first, D}}, weights,
+               dstate_t.view, own_carry, s_t.view, g_t.view, z_t.view, gamma_t.view, gm_t.view,
+               h_previous.view, ds_t.view, dg_t.view, dz_t.view, dgamma_t.view, own_carry);
+      }
+    });
   });
 }
 
@@ -171,7 +187,9 @@ bool agree(const Tensor& a, const Tensor& b, float allowed) {
 }  // namespace
 
 int recurrence_pieces(int T, int B) {
-  if (B != 1 || T < 2048) return 1;
+  // Two passes would stay further apart than kAgreement: a state that rounds to another bfloat16
+  // moves the next one by that much.
+  if (B != 1 || T < 2048 || precision() == Precision::kBf16) return 1;
   // The second pass takes about as many steps for any number of pieces: its share of the time grows
   // with pieces / T. A power of 2 fills the kernels' tiles.
   int pieces = 4;
@@ -189,8 +207,14 @@ void recurrence_pack(const Tensor& core_gate, const Tensor& mdi_gate,
   check_shape("recurrence_pack: backward", packed.backward,
               {recurrence_panels(D), D, 2, kRecurrencePanel});
   static Kernel kernel("recurrence", "pack");
-  kernel({.sizes = {0, D}},  // packing has no batch
-         core_gate, mdi_gate, packed.forward, packed.backward);
+  const Sizes sizes{0, D};  // packing has no batch
+  const KernelEntry& entry = kernel.choose(sizes);
+  with_factors(entry, packed.forward, [&](const auto& forward) {
+    with_factors(entry, packed.backward, [&](const auto& backward) {
+      if constexpr (std::is_same_v<decltype(forward), decltype(backward)>)
+        kernel({.sizes = sizes}, core_gate, mdi_gate, forward, backward);
+    });
+  });
 }
 
 void recurrence_forward(const RecurrenceWeights& packed, const Tensor& core_bias,

@@ -15,7 +15,8 @@ constexpr int recurrence_panels(int D) { return recurrence_padded(D) / kRecurren
 
 /// W_g and mdi.W_g(h half), packed in the two orders in which the steps stream them: panels of some
 /// columns, and in a panel, for each k, the weights of s, then those of g. Both are
-/// [recurrence_panels(D)][D][2][kRecurrencePanel].
+/// [recurrence_panels(D)][D][2][kRecurrencePanel]. Kernels with bfloat16 factors have pairs of k in
+/// the first half of this memory.
 struct RecurrenceWeights {
   Tensor forward;   ///< columns are outputs, k inputs
   Tensor backward;  ///< columns are inputs, k outputs

@@ -12,9 +12,12 @@ namespace mmrec::bench {
 namespace {
 
 struct Kernel {
-  std::string op, pass, variant;
+  std::string op, pass, variant, dtype;
 
-  std::string name() const { return fmt::format("{} {} {}", op, pass, variant); }
+  /// "gemm nt packed", "gemm nt packed:bf16"
+  std::string name() const {
+    return fmt::format("{} {} {}{}", op, pass, variant, dtype == registry::kBf16 ? ":bf16" : "");
+  }
   /// for failure messages
   friend void PrintTo(const Kernel& kernel, std::ostream* out) { *out << kernel.name(); }
 };
@@ -24,8 +27,11 @@ std::vector<Kernel> variants() {
   std::vector<Kernel> all;
   for (const registry::Operation& operation : registry::operations())
     for (const std::string& pass : operation.passes)
-      for (const std::string& variant : variant_names(operation.name, pass))
-        all.push_back({operation.name, pass, variant});
+      for (const char* dtype : {registry::kFloat32, registry::kBf16}) {
+        if (dtype == registry::kBf16 && !why_no_bf16().empty()) continue;
+        for (const std::string& variant : variant_names(operation.name, pass, dtype))
+          all.push_back({operation.name, pass, variant, dtype});
+      }
   return all;
 }
 
@@ -34,7 +40,7 @@ std::map<std::string, std::string> golden() {
   std::map<std::string, std::string> sums;
   std::ifstream file(MMREC_SOURCE_DIR "/tests/bench/bits.txt");
   for (std::string op, pass, variant, sum; file >> op >> pass >> variant >> sum;)
-    sums[Kernel{op, pass, variant}.name()] = sum;
+    sums[fmt::format("{} {} {}", op, pass, variant)] = sum;
   return sums;
 }
 
@@ -48,11 +54,11 @@ TEST_P(Bits, AreThoseOfEveryCpu) {
   const std::map<std::string, std::string> sums = golden();
   for (const KernelEntry& instance : kernels()) {
     if (instance.op != kernel.op || instance.pass != kernel.pass ||
-        instance.variant != kernel.variant)
+        instance.variant != kernel.variant || instance.dtype != kernel.dtype)
       continue;
     uint32_t sum = 0;
     for (const std::vector<int>& sizes : description_of(kernel.op).tested) {
-      const Workload work = workload_of(kernel.op, kernel.pass, sizes);
+      const Workload work = workload_of(kernel.op, kernel.pass, sizes, kernel.dtype);
       const Prepared call(work, 1, Caches::kWarm, 1);
       {
         const ScopedKernel forced(instance);
@@ -70,8 +76,8 @@ TEST_P(Bits, AreThoseOfEveryCpu) {
 
 INSTANTIATE_TEST_SUITE_P(Registry, Bits, testing::ValuesIn(variants()),
                          [](const testing::TestParamInfo<Kernel>& info) {
-                           return fmt::format("{}_{}_{}", info.param.op, info.param.pass,
-                                              info.param.variant);
+                           return fmt::format("{}_{}_{}_{}", info.param.op, info.param.pass,
+                                              info.param.variant, info.param.dtype);
                          });
 
 }  // namespace

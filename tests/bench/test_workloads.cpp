@@ -11,17 +11,21 @@ namespace mmrec::bench {
 namespace {
 
 struct Tested {
-  std::string op, pass;
+  std::string op, pass, dtype;
   /// for failure messages
   friend void PrintTo(const Tested& tested, std::ostream* out) {
-    *out << tested.op << "." << tested.pass;
+    *out << tested.op << "." << tested.pass << " " << tested.dtype;
   }
 };
 
 std::vector<Tested> passes() {
   std::vector<Tested> all;
   for (const registry::Operation& operation : registry::operations())
-    for (const std::string& pass : operation.passes) all.push_back({operation.name, pass});
+    for (const std::string& pass : operation.passes)
+      for (const char* dtype : {registry::kFloat32, registry::kBf16})
+        if (dtype == registry::kFloat32 ||
+            (why_no_bf16().empty() && !variant_names(operation.name, pass, dtype).empty()))
+          all.push_back({operation.name, pass, dtype});
   return all;
 }
 
@@ -61,51 +65,58 @@ void check(const Tested& tested, const std::vector<int>& sizes) {
   constexpr uint64_t kSeed = 1;
   constexpr int kGuard = 64;
   SCOPED_TRACE(fmt::format("sizes {}", fmt::join(sizes, "x")));
-  const Workload work = workload_of(tested.op, tested.pass, sizes);
+  const Workload work = workload_of(tested.op, tested.pass, sizes, tested.dtype);
   EXPECT_EQ(work.op, tested.op);
   EXPECT_EQ(work.pass.registry, tested.pass);
   const Prepared call(work, kSeed, Caches::kWarm, kGuard);
   const std::vector<Expected> results = call.expect();
   const Bytes before = bytes_of(call);
-  for_each_variant(tested.op, tested.pass, [&] {
-    Bytes of_one_thread;
-    for (const int threads : {1, 2, 3}) {
-      std::ranges::copy(before, call.memory().begin());
-      const ScopedThreads scoped(threads);
-      call();
-      if (threads > 1) {
-        EXPECT_EQ(difference(call, of_one_thread, bytes_of(call)), "")
-            << current_variant_string() << ": " << threads << " threads leave other bits than one";
-        continue;
-      }
-      for (const Expected& result : results) expect_close(result.name, result.array, result.want);
-      of_one_thread = bytes_of(call);
-      EXPECT_EQ(difference(call, with_results(call, before, results), of_one_thread), "")
-          << current_variant_string() << " wrote outside its results";
-    }
-  });
+  for_each_variant(
+      tested.op, tested.pass,
+      [&] {
+        Bytes of_one_thread;
+        for (const int threads : {1, 2, 3}) {
+          std::ranges::copy(before, call.memory().begin());
+          const ScopedThreads scoped(threads);
+          call();
+          if (threads > 1) {
+            EXPECT_EQ(difference(call, of_one_thread, bytes_of(call)), "")
+                << current_variant_string() << ": " << threads
+                << " threads leave other bits than one";
+            continue;
+          }
+          for (const Expected& result : results)
+            expect_close(result.name, result.array, result.want);
+          of_one_thread = bytes_of(call);
+          EXPECT_EQ(difference(call, with_results(call, before, results), of_one_thread), "")
+              << current_variant_string() << " wrote outside its results";
+        }
+      },
+      tested.dtype);
 }
 
 /// Parametrised over all passes of the registry.
 class Workloads : public testing::TestWithParam<Tested> {};
 
 TEST_P(Workloads, MatchTheReference) {
-  const auto& [op, pass] = GetParam();
+  const auto& [op, pass, dtype] = GetParam();
   reset_profile();
   set_profiling(true);
   for (const std::vector<int>& sizes : description_of(op).tested) check(GetParam(), sizes);
   set_profiling(false);
   const std::vector<ProfileRow> rows = profile_rows();
-  EXPECT_TRUE(std::ranges::any_of(
-      rows, [&](const ProfileRow& row) { return row.op == op && row.pass == pass; }))
+  EXPECT_TRUE(std::ranges::any_of(rows,
+                                  [&](const ProfileRow& row) {
+                                    return row.op == op && row.pass == pass && row.dtype == dtype;
+                                  }))
       << "no call of the description is one of " << op << "." << pass;
 }
 
 // The benchmark's rates and the profile's shares of the peak must mean the same work.
 TEST_P(Workloads, CountTheOperationsOfTheTypedFunction) {
-  const auto& [op, pass] = GetParam();
+  const auto& [op, pass, dtype] = GetParam();
   for (const std::vector<int>& sizes : description_of(op).tested) {
-    const Workload work = workload_of(op, pass, sizes);
+    const Workload work = workload_of(op, pass, sizes, dtype);
     const int guard = 1;  // then there is memory, even for no elements
     const Prepared call(work, 1, Caches::kWarm, guard);
     reset_profile();
@@ -121,7 +132,7 @@ TEST_P(Workloads, CountTheOperationsOfTheTypedFunction) {
 
 INSTANTIATE_TEST_SUITE_P(Registry, Workloads, testing::ValuesIn(passes()),
                          [](const testing::TestParamInfo<Tested>& info) {
-                           return info.param.op + "_" + info.param.pass;
+                           return info.param.op + "_" + info.param.pass + "_" + info.param.dtype;
                          });
 
 }  // namespace

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <Halide.h>
+
+#include "generators/common/contract.h"
+
+// Products whose factors are bfloat16 and whose sums are float. CPUs multiply two such factors at a
+// time: x + a b of the second elements of two pairs, then that of the first, both fused and rounded
+// to nearest, with denormals taken as zero. So a pair is one element here, a uint32_t, and k counts
+// pairs.
+namespace mmrec::generators {
+
+using namespace Halide;
+
+/// Returns two floats, each rounded to the nearest bfloat16 (ties to even), as a pair; `first` in
+/// the lower half. (Adding to the bits could turn NaNs into numbers, but not those that a CPU's
+/// arithmetic makes.)
+inline Expr bf16_pair(const Expr& first, const Expr& second) {
+  const auto rounded = [](const Expr& x) {
+    const Expr bits = reinterpret<uint32_t>(x);
+    return bits + (0x7fff + ((bits >> 16) & 1));
+  };
+  return (rounded(first) >> 16) | (rounded(second) & Expr(0xffff0000u));
+}
+
+/// The elements of a pair, as floats.
+inline Expr bf16_first(const Expr& pair) { return reinterpret<float>(pair << 16); }
+inline Expr bf16_second(const Expr& pair) { return reinterpret<float>(pair & Expr(0xffff0000u)); }
+
+/// The instructions' name in Halide's targets, for CPUs of the tier AVX-512.
+inline constexpr Target::Feature kBf16Instructions = Target::AVX512_Zen4;
+
+/// Returns sum + the products of the pairs a and b, with the CPU's instruction or, for targets that
+/// have none, by operations that leave the same bits.
+inline Expr bf16_dot(const Expr& sum, const Expr& a, const Expr& b, const Target& target) {
+  if (target.has_feature(kBf16Instructions))
+    return Internal::Call::make(Float(32), "mmrec_bf16_dot", {sum, a, b},
+                                Internal::Call::PureExtern);
+  return fma(bf16_first(a), bf16_first(b), fma(bf16_second(a), bf16_second(b), sum));
+}
+
+/// Turns vectors of bf16_dot's calls into what Halide knows as the instruction. A definition cannot
+/// say that, because there the operands are scalars.
+class LowerBf16Dot : public Internal::IRMutator {
+ private:
+  using IRMutator::visit;
+
+  Expr visit(const Internal::Call* call) override {
+    if (call->name != "mmrec_bf16_dot") return IRMutator::visit(call);
+    const int lanes = call->type.lanes();
+    const auto factors = [&](const Expr& pairs) {
+      return Internal::Cast::make(Float(32, 2 * lanes),
+                                  reinterpret(BFloat(16, 2 * lanes), mutate(pairs)));
+    };
+    return mutate(call->args[0]) +
+           Internal::VectorReduce::make(Internal::VectorReduce::Add,
+                                        factors(call->args[1]) * factors(call->args[2]), lanes);
+  }
+};
+
+}  // namespace mmrec::generators
