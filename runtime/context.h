@@ -8,7 +8,7 @@ namespace mmrec {
 enum class Precision { kFloat32, kBf16 };
 
 /// The state that kernels, parallel loops and models compute with: thread count and threads
-/// (threads.h), scratch memory (scratch.h), precision and forced kernels (kernel_registry.h), the
+/// (threads.h), scratch memory (scratch.h), forced kernels (kernel_registry.h), the
 /// profile (profile.h) and the last error of Halide's runtime (halide_runtime.h). The functions of
 /// those headers act on the current context.
 ///

@@ -38,7 +38,6 @@ struct ForcedKernels {
   // Identifies this set of forced kernels; unique over all contexts. 0: only the environment's
   // choice.
   std::atomic<uint64_t> epoch{0};
-  std::atomic<Precision> precision{Precision::kFloat32};
   std::mutex mutex;                                          // guards the members below
   std::map<std::string, std::string, std::less<>> variants;  // op -> variant, "" for none
   std::vector<const KernelEntry*> kernels;                   // at most one per pass and type

@@ -48,6 +48,7 @@ int Executor::run(int count, int (*task)(void* closure, int i), void* closure) {
   task_ = task;
   closure_ = closure;
   kernel_ = thread_state.kernel;
+  precision_ = thread_state.precision;
   stop_asked_ = thread_state.stop_asked;
   count_of_parts_ = parts;
   for (int64_t i = 0; i < parts; ++i) {
@@ -65,6 +66,7 @@ void Executor::take_tasks(int first) {
   const ThreadState before = thread_state;
   thread_state.context = context_;
   thread_state.inside_task = true;
+  thread_state.precision = precision_;
   thread_state.stop_asked = stop_asked_;
   TracedPart traced(kernel_, parts_[parts() - 1].end);
   for (int i = 0; i < parts(); ++i) {

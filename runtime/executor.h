@@ -4,9 +4,10 @@
 #include <functional>
 #include <memory>
 
+#include "runtime/context.h"
+
 namespace mmrec {
 
-class Context;
 struct KernelEntry;
 
 /// Runs parallel loops on several threads. The forms (thread_pool.h, openmp_executor.h) differ in
@@ -62,6 +63,7 @@ class Executor {
   int (*task_)(void* closure, int i) = nullptr;
   void* closure_ = nullptr;
   const KernelEntry* kernel_ = nullptr;  // whose loop it is, if that is recorded; see ThreadState
+  Precision precision_ = Precision::kFloat32;     // the caller's
   const std::atomic<int>* stop_asked_ = nullptr;  // the caller's Interruptible flag
   int count_of_parts_ = 0;
   std::unique_ptr<Part[]> parts_;  // one per thread; [0] is the caller's

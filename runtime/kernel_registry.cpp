@@ -18,6 +18,7 @@
 #include "runtime/halide_runtime.h"
 #include "runtime/kernel_table.h"
 #include "runtime/profile.h"
+#include "runtime/thread_state.h"
 #include "runtime/threads.h"
 #include "support/error.h"
 
@@ -216,14 +217,16 @@ std::string why_no_bf16() {
              : fmt::format("this program's kernels for {} have none", table().isa);
 }
 
-Precision precision() { return forced_kernels().precision.load(std::memory_order_relaxed); }
+Precision precision() { return thread_state.precision; }
 
-void set_precision(Precision precision) {
+ScopedPrecision::ScopedPrecision(Precision precision) : before_(thread_state.precision) {
   if (precision == Precision::kBf16)
     if (const std::string reason = why_no_bf16(); !reason.empty())
       fail("products with bfloat16 factors: {}", reason);
-  forced_kernels().precision.store(precision, std::memory_order_relaxed);
+  thread_state.precision = precision;
 }
+
+ScopedPrecision::~ScopedPrecision() { thread_state.precision = before_; }
 
 Precision precision_of(std::string_view dtype) {
   return dtype == registry::kBf16 ? Precision::kBf16 : Precision::kFloat32;
@@ -289,7 +292,7 @@ Kernel::Kernel(const char* op, const char* pass)
 const KernelEntry& Kernel::choose(const Sizes& sizes) const {
   ForcedKernels& forced = forced_kernels();
   std::lock_guard lock(forced.mutex);
-  const bool bf16 = bf16_ && forced.precision == Precision::kBf16;
+  const bool bf16 = bf16_ && precision() == Precision::kBf16;
   const KernelChoice& choice = bf16 ? *bf16_ : choice_;
   if (const auto kernel =
           forced_kernel(forced, op_, pass_, bf16 ? registry::kBf16 : registry::kFloat32);

@@ -35,21 +35,20 @@ std::vector<std::string> operation_names();
 std::vector<std::string> variant_names(std::string_view op, std::string_view pass,
                                        std::string_view dtype = registry::kFloat32);
 
-/// Return why this process cannot multiply with bfloat16 factors, or "".
+/// Returns why this process cannot multiply with bfloat16 factors, or "".
 std::string why_no_bf16();
-/// The precision of the current context, kFloat32 at first. With kBf16, operations that have
-/// kernels with bfloat16 factors use these; all others compute as before. set_precision throws an
-/// Error if there is an obstacle (why_no_bf16).
+/// Returns the precision in which the calling thread computes.
 Precision precision();
-void set_precision(Precision precision);
 /// Returns the precision of kernels whose factors have a type, in the registry's words.
 Precision precision_of(std::string_view dtype);
 
-/// Sets the current context's precision during the lifetime of the object.
+/// Sets the precision of the calling thread, and of the loops that it runs, during the lifetime of
+/// the object. With kBf16, operations that have kernels with bfloat16 factors use these; all others
+/// compute as before. Throws an Error if there is an obstacle (why_no_bf16).
 class ScopedPrecision {
  public:
-  explicit ScopedPrecision(Precision value) : before_(precision()) { set_precision(value); }
-  ~ScopedPrecision() { set_precision(before_); }
+  explicit ScopedPrecision(Precision precision);
+  ~ScopedPrecision();
   ScopedPrecision(const ScopedPrecision&) = delete;
   ScopedPrecision& operator=(const ScopedPrecision&) = delete;
 
@@ -134,7 +133,7 @@ void* argument_pointer(const T& scalar) {
 }  // namespace detail
 
 /// One pass of one operation, for the typed functions in runtime/ops. A call chooses the variant
-/// for the sizes and the current context's precision, runs it in the context, turns an error code
+/// for the sizes and the thread's precision, runs it in the current context, turns an error code
 /// into an exception, and records the time if profiling is on. Make it a static variable of a
 /// function.
 class Kernel {

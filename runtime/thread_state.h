@@ -2,9 +2,10 @@
 
 #include <atomic>
 
+#include "runtime/context.h"
+
 namespace mmrec {
 
-class Context;
 class KernelCall;
 struct KernelEntry;
 
@@ -12,6 +13,7 @@ struct KernelEntry;
 struct ThreadState {
   Context* context = nullptr;  // null: the default context
   bool inside_task = false;    // running a task of this context's executor
+  Precision precision = Precision::kFloat32;  // tasks inherit their caller's
   // flag of Interruptible; tasks inherit their caller's
   const std::atomic<int>* stop_asked = nullptr;
   KernelCall* call = nullptr;           // innermost kernel call in progress

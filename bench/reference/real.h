@@ -68,7 +68,7 @@ inline Real at_least(Real x, Real low) {
   return {low.value, low.value - x.value < kUnit * x.error ? low.error + x.error : low.error};
 }
 
-/// A factor of a product, as the current context's precision rounds it.
+/// A factor of a product, as the thread's precision rounds it.
 inline Real factor(Real x) {
   return precision() == Precision::kBf16 ? Real(x.value, x.error + kBf16Error * std::abs(x.value))
                                          : x;

@@ -2,6 +2,9 @@
 // of factors, the second product added first, each rounded once, denormals taken as zero.
 #include "runtime/ops/bf16_pairs.h"
 
+#include <atomic>
+#include <thread>
+
 #include "runtime/flush_denormals.h"
 #include "runtime/ops/gemm.h"
 #include "tests/common/kernel_test.h"
@@ -92,18 +95,26 @@ TEST_F(Bf16, OnlyProductsChange) {
   EXPECT_EQ(a.bits(), b.bits());
 }
 
-TEST_F(Bf16, ThePrecisionBelongsToAContext) {
-  const ScopedPrecision scoped(Precision::kBf16);
-  Context other;
-  const Context::Use use(other);
-  EXPECT_EQ(precision(), Precision::kFloat32);
+TEST_F(Bf16, LoopsHaveThePrecisionOfTheirCaller) {
+  const ScopedThreads threads(3);
+  std::atomic<int> others = 0;
+  const auto count_others = [&](Precision expected) {
+    parallel_for(64, [&](int) { others += precision() != expected; });
+  };
+  {
+    const ScopedPrecision scoped(Precision::kBf16);
+    count_others(Precision::kBf16);
+    std::thread([&] { others += precision() != Precision::kFloat32; }).join();
+  }
+  count_others(Precision::kFloat32);
+  EXPECT_EQ(others, 0);
 }
 
 TEST(Precision, CannotBeWhatTheCpuCannot) {
   if (why_no_bf16().empty())
     GTEST_SKIP() << "this machine has AVX512-BF16";
   else
-    expect_error([] { set_precision(Precision::kBf16); }, {"bfloat16", why_no_bf16()});
+    expect_error([] { ScopedPrecision{Precision::kBf16}; }, {"bfloat16", why_no_bf16()});
 }
 
 }  // namespace
