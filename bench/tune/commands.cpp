@@ -127,7 +127,7 @@ std::vector<StepCall> selected_calls(const Selection& selection, uint64_t seed) 
   }
   for (const std::string& config : selection.configs) {
     const std::vector<StepCall> of_step =
-        record_step({config, selection.batch, selection.sequence}, seed);
+        record_step(selection.step(config), seed);
     double all = 0;
     for (const StepCall& call : of_step) all += call.seconds;
     for (const StepCall& call : of_step) {
@@ -205,9 +205,8 @@ void sweep(const Common& common, const SweepCommand& command) {
   const Selection& selection = command.selection;
   options.calls = selected_calls(selection, common.seed);
   if (selection.shape.empty())
-    write_swept_step(
-        Tree::ours().swept_step(),
-        {{selection.configs.front(), selection.batch, selection.sequence}, common.threads});
+    write_swept_step(Tree::ours().swept_step(),
+                     {selection.step(selection.configs.front()), common.threads});
   display.line(fmt::format("{}\ncalls to tune: {}, in {}, for {}\n",
                            describe_machine(num_threads()), options.calls.size(),
                            format_duration(options.budget), database.table_path().string()));

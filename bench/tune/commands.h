@@ -21,8 +21,12 @@ struct Common {
 struct Selection {
   std::vector<std::string> configs = {"tiny"};
   int batch = 2, sequence = 256;
+  Precision precision = Precision::kFloat32;
   std::string op, pass;  ///< empty: all
   std::string shape;     ///< "512x128x128"; empty: the shapes of the steps
+
+  /// The training step of one of the configs.
+  ModelStep step(const std::string& config) const { return {config, batch, sequence, precision}; }
 };
 
 struct SweepCommand {

@@ -82,8 +82,9 @@ nlohmann::json run_measure(const std::filesystem::path& program, const ModelStep
                               errors = Tree::ours().folder() / "measure.err";
   const Ending ending =
       run_command({{program, "measure", "--json", "--alone", "--config", step.config, "--batch",
-                    std::to_string(step.batch), "--seq", std::to_string(step.sequence), "--threads",
-                    std::to_string(threads), "--seed", std::to_string(seed)},
+                    std::to_string(step.batch), "--seq", std::to_string(step.sequence),
+                    "--precision", step.precision == Precision::kBf16 ? "bf16" : "float32",
+                    "--threads", std::to_string(threads), "--seed", std::to_string(seed)},
                    output,
                    errors});
   if (ending.code != 0)
@@ -97,8 +98,7 @@ std::string ratio_string(double ratio) { return bench::ratio_string(ratio, 3); }
 
 Measured measure(const ModelStep& step, uint64_t seed) {
   Measured measured;
-  const bench::Workload work =
-      bench::train_workload(load_config(step.config), step.config, step.batch, step.sequence);
+  const bench::Workload work = step.workload();
   measured.step = time_for(work, kStepSeconds, seed, bench::Caches::kWarm);
   measured.step_tokens = work.tokens;
   for (const StepCall& call : record_step(step, seed)) {

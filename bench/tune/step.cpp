@@ -19,10 +19,11 @@ namespace mmrec::tune {
 
 void write_swept_step(const std::filesystem::path& file, const SweptStep& swept) {
   make_directory(file.parent_path());
-  const auto& [config, batch, sequence] = swept.step;
+  const auto& [config, batch, sequence, precision] = swept.step;
   const nlohmann::json json = {{"config", text_of_name(config)},
                                {"batch", batch},
                                {"seq", sequence},
+                               {"bf16", precision == Precision::kBf16},
                                {"threads", swept.threads}};
   write_file_atomically(file, json.dump() + "\n");
 }
@@ -32,19 +33,26 @@ std::optional<SweptStep> read_swept_step(const std::filesystem::path& file) {
   try {
     const nlohmann::json json = parse_json(read_file(file), file.string());
     const std::string config = name_of_text(json.at("config").get<std::string>());
-    return SweptStep{{config, count_from_json(json.at("batch")), count_from_json(json.at("seq"))},
-                     count_from_json(json.at("threads"))};
+    const Precision precision =
+        json.value("bf16", false) ? Precision::kBf16 : Precision::kFloat32;
+    return SweptStep{
+        {config, count_from_json(json.at("batch")), count_from_json(json.at("seq")), precision},
+        count_from_json(json.at("threads"))};
   } catch (const std::exception& error) {
     fail("{} does not say what the last sweep was for; delete it: {}", file.string(),
          in_words(error));
   }
 }
 
+bench::Workload ModelStep::workload() const {
+  bench::Workload work = bench::train_workload(load_config(config), config, batch, sequence);
+  work.precision = precision;
+  return work;
+}
+
 std::vector<StepCall> record_step(const ModelStep& step, uint64_t seed) {
   constexpr int kSteps = 5;
-  const bench::Workload work =
-      bench::train_workload(load_config(step.config), step.config, step.batch, step.sequence);
-  const bench::Prepared call(work, seed);
+  const bench::Prepared call(step.workload(), seed);
   call.warm_up(bench::kWarmUpSeconds);
   bench::time_profiled_calls(call, kSteps);
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/harness/case.h"
 #include "generators/registry/instance.h"
 
 namespace mmrec::tune {
@@ -22,6 +23,9 @@ struct StepCall {
 struct ModelStep {
   std::string config = "tiny";  ///< a preset, or a JSON file of fields
   int batch = 2, sequence = 256;
+  Precision precision = Precision::kFloat32;
+
+  bench::Workload workload() const;
 };
 
 /// The step of the last sweep. `tune measure` uses it by default.

@@ -1,4 +1,5 @@
 #include <cstring>
+#include <string>
 
 #include "bench/tune/apply.h"
 #include "bench/tune/candidate.h"
@@ -19,6 +20,14 @@ void add_step(CLI::App* command, Selection& selection, bool several) {
     config->expected(1);
   number(*command, "--batch", selection.batch, "windows a step", {.at_least = 1});
   number(*command, "--seq", selection.sequence, "tokens a window", {.at_least = 1});
+  command
+      ->add_option_function<std::string>(
+          "--precision",
+          [&](const std::string& name) {
+            selection.precision = name == "bf16" ? Precision::kBf16 : Precision::kFloat32;
+          },
+          "of the step's products: float32, or bf16 where the CPU can")
+      ->check(CLI::IsMember({"float32", "bf16"}));
 }
 
 void add_kernels(CLI::App* command, Selection& selection) {
@@ -101,9 +110,10 @@ int main(int argc, char** argv) {
         if (measure_app->count("--config") == 0) selection.configs = {swept->step.config};
         if (measure_app->count("--batch") == 0) selection.batch = swept->step.batch;
         if (measure_app->count("--seq") == 0) selection.sequence = swept->step.sequence;
+        if (measure_app->count("--precision") == 0) selection.precision = swept->step.precision;
         if (app.count("--threads") == 0) set_num_threads(common.threads = swept->threads);
       }
-      measure(common, {selection.configs.front(), selection.batch, selection.sequence}, alone);
+      measure(common, selection.step(selection.configs.front()), alone);
     }
   });
 }
