@@ -22,18 +22,25 @@ class StepTiles {
     Expr begin, unit;  ///< of the tile; in the tile
   };
 
-  /// sums_per_unit: size of the Tuple of sums; each sum loads its own weight.
-  StepTiles(int tallest, int sums_per_unit, int registers, int lanes)
-      : tallest_(tallest), per_unit_(sums_per_unit), registers_(registers), lanes_(lanes) {}
+  /// sums_per_unit: size of the Tuple of sums; each sum loads its own weight. pairs: a sequence's
+  /// factors are pairs (common/bf16.h), made for some k at a time, before these are multiplied.
+  StepTiles(int tallest, int sums_per_unit, int registers, int lanes, bool pairs)
+      : tallest_(tallest),
+        per_unit_(sums_per_unit),
+        registers_(registers),
+        lanes_(lanes),
+        pairs_(pairs) {}
 
   /// Defines and schedules output(d, b) = value(sums of unit d of sequence b). The sums, a Tuple,
-  /// start at `zero`. term(d, b, sums) returns the sums plus the product at k.
-  template <class Term, class Value>
-  void compute(Func output, Var d, Var b, Expr B, const Tuple& zero, RVar k, const Term& term,
-               const Value& value) const {
+  /// start at `zero`. factors(k, b) returns a Tuple; term(column, k, factors, sums) returns the
+  /// sums plus the product at k.
+  template <class Factors, class Term, class Value>
+  void compute(Func output, Var d, Var b, Expr B, const Tuple& zero, RVar k, const Factors& factors,
+               const Term& term, const Value& value) const {
     const auto filled = [&](int rows) { return (B + rows - 1) / rows * rows; };
     std::vector<Tile> tiles;
-    for (int rows = tallest_; rows >= 2; --rows) tiles.push_back(tile(rows, B, zero, term));
+    for (int rows = tallest_; rows >= 2; --rows)
+      tiles.push_back(tile(rows, B, zero, k, factors, term));
     const Tile& last = tiles.back();
     Tuple result = value(last.sum(d, b));
     Expr fewest = filled(last.rows);
@@ -47,29 +54,29 @@ class StepTiles {
     output(d, b) = result;
     for (size_t i = 0; i < tiles.size(); ++i)
       tiles[i].schedule(output, i < takes.size() ? output.specialize(takes[i]) : Stage(output), d,
-                        b, k, lanes_);
+                        b, k, lanes_, pairs_);
   }
 
  private:
   struct Tile {
     int rows, columns;
-    Func sums;
+    Func sums, factors;
     Var unit{"unit"}, sequence{"sequence"}, unit_tile{"unit_tile"}, sequence_tile{"sequence_tile"},
-        vector{"vector"};
+        vector{"vector"}, k{"k"};
 
     Tuple sum(Expr d, Expr b) const {
-      return values({d % columns, b % rows, d / columns, b / rows});
+      return values(sums, {d % columns, b % rows, d / columns, b / rows});
     }
-    Tuple sum_here() const { return values({unit, sequence, unit_tile, sequence_tile}); }
+    Tuple sum_here() const { return values(sums, {unit, sequence, unit_tile, sequence_tile}); }
 
-    Tuple values(const std::vector<Expr>& at) const {
+    static Tuple values(const Func& of, const std::vector<Expr>& at) {
       std::vector<Expr> all;
-      for (int i = 0; i < sums.outputs(); ++i)
-        all.push_back(sums.outputs() == 1 ? Expr(sums(at)) : Expr(sums(at)[i]));
+      for (int i = 0; i < of.outputs(); ++i)
+        all.push_back(of.outputs() == 1 ? Expr(of(at)) : Expr(of(at)[i]));
       return Tuple(all);
     }
 
-    void schedule(Func output, Stage stage, Var d, Var b, RVar k, int lanes) {
+    void schedule(Func output, Stage stage, Var d, Var b, RVar depth, int lanes, bool pairs) {
       stage.split(b, sequence_tile, b, rows, TailStrategy::GuardWithIf)
           .split(d, unit_tile, d, columns, TailStrategy::GuardWithIf)
           .split(d, vector, d, lanes, TailStrategy::GuardWithIf)
@@ -83,24 +90,41 @@ class StepTiles {
           .bound_extent(unit_tile, 1)
           .bound_extent(sequence_tile, 1);
       sums.compute_at(output, unit_tile).vectorize(unit, lanes).unroll(unit).unroll(sequence);
-      sums.update().reorder(unit, sequence, k).vectorize(unit, lanes).unroll(unit).unroll(sequence);
+      Stage update = sums.update();
+      if (pairs) {
+        // a vector of them at a time needs no memory of the heap
+        RVar block("block"), in_block("in_block");
+        update.split(depth, block, in_block, lanes, TailStrategy::GuardWithIf)
+            .reorder(unit, sequence, in_block, block);
+        factors.bound_storage(k, lanes)
+            .compute_at(sums, block)
+            .vectorize(k, lanes, TailStrategy::GuardWithIf);
+      } else {
+        update.reorder(unit, sequence, depth);
+      }
+      update.vectorize(unit, lanes).unroll(unit).unroll(sequence);
     }
   };
 
-  template <class Term>
-  Tile tile(int rows, const Expr& B, const Tuple& zero, const Term& term) const {
+  template <class Factors, class Term>
+  Tile tile(int rows, const Expr& B, const Tuple& zero, RVar depth, const Factors& factors,
+            const Term& term) const {
     int columns = kRecurrenceTile;  // as many as leave registers for their weights and one state
     while (columns > lanes_ && per_unit_ * (rows + 1) * (columns / lanes_) + 1 > registers_)
       columns /= 2;
-    Tile t{rows, columns, Func("sums_of_" + std::to_string(rows))};
+    const std::string name = std::to_string(rows);
+    Tile t{rows, columns, Func("sums_of_" + name), Func("factors_of_" + name)};
+    t.factors(t.k, t.sequence, t.sequence_tile) =
+        factors(t.k, min(t.sequence_tile * rows + t.sequence, B - 1));
     t.sums(t.unit, t.sequence, t.unit_tile, t.sequence_tile) = zero;
     t.sums(t.unit, t.sequence, t.unit_tile, t.sequence_tile) =
-        term(Column{t.unit_tile * columns, t.unit}, min(t.sequence_tile * rows + t.sequence, B - 1),
-             t.sum_here());
+        term(Column{t.unit_tile * columns, t.unit}, depth,
+             Tile::values(t.factors, {depth, t.sequence, t.sequence_tile}), t.sum_here());
     return t;
   }
 
   int tallest_, per_unit_, registers_, lanes_;
+  bool pairs_;
 };
 
 }  // namespace
@@ -196,13 +220,13 @@ class RecurrenceStepForward : public RecurrenceStep<RecurrenceStepForward> {
     Var d("d"), b("b");
     const Expr D = previous.dim(0).extent();
     const RDom k(0, terms(D));
-    Func f = step, state("state");
-    state(d, b) = factor(D, d, [&](const Expr& d) { return previous(d, b); });
-    if (bf16()) state.compute_root().vectorize(d, native_lanes(), TailStrategy::GuardWithIf);
-    const auto term = [&](const StepTiles::Column& column, Expr sequence, Tuple sums) {
-      const Expr h = state(k, sequence);
-      return Tuple(plus_product(sums[0], panel_weight(column, 0, k), h),
-                   plus_product(sums[1], panel_weight(column, 1, k), h));
+    Func f = step;
+    const auto states = [&](const Expr& k, const Expr& sequence) {
+      return Tuple(factor(D, k, [&](const Expr& k) { return previous(k, sequence); }));
+    };
+    const auto term = [&](const StepTiles::Column& column, RVar k, Tuple state, Tuple sums) {
+      return Tuple(plus_product(sums[0], panel_weight(column, 0, k), state[0]),
+                   plus_product(sums[1], panel_weight(column, 1, k), state[0]));
     };
     const auto value = [&](Tuple sum) {
       const Expr s = sigmoid(sum[0] + core_bias(d)), g = sigmoid(sum[1] + mdi_input(d, b)),
@@ -211,8 +235,8 @@ class RecurrenceStepForward : public RecurrenceStep<RecurrenceStepForward> {
           z(d, b) * s + gamma(d, b) * h + kMdiShare * ((1.f - g) * h + g * z(d, b) + gm(d, b) * h),
           s, g);
     };
-    StepTiles(tile_sequences, 2, native_registers(), native_lanes())
-        .compute(f, d, b, previous.dim(1).extent(), Tuple(0.f, 0.f), k, term, value);
+    StepTiles(tile_sequences, 2, native_registers(), native_lanes(), bf16())
+        .compute(f, d, b, previous.dim(1).extent(), Tuple(0.f, 0.f), k, states, term, value);
     start_at_zero(f);
   }
 };
@@ -243,19 +267,21 @@ class RecurrenceStepBackward : public RecurrenceStep<RecurrenceStepBackward> {
     f.compute_root().vectorize(d, lanes(), TailStrategy::GuardWithIf);
     const Expr D = previous.dim(0).extent();
     const RDom k(0, terms(D));
-    Func dpre("dpre");
-    dpre(d, b) = Tuple(factor(D, d, [&](const Expr& d) { return f(d, b)[0]; }),
-                       factor(D, d, [&](const Expr& d) { return f(d, b)[1]; }));
-    if (bf16()) dpre.compute_root().vectorize(d, native_lanes(), TailStrategy::GuardWithIf);
-    const auto term = [&](const StepTiles::Column& column, Expr sequence, Tuple sum) {
-      const Expr first = plus_product(sum[0], panel_weight(column, 0, k), dpre(k, sequence)[0]);
-      return Tuple(plus_product(first, panel_weight(column, 1, k), dpre(k, sequence)[1]));
+    const auto dpre = [&](const Expr& k, const Expr& sequence) {
+      const auto gate = [&](int i) {
+        return factor(D, k, [&](const Expr& k) { return f(k, sequence)[i]; });
+      };
+      return Tuple(gate(0), gate(1));
+    };
+    const auto term = [&](const StepTiles::Column& column, RVar k, Tuple dpre, Tuple sum) {
+      const Expr first = plus_product(sum[0], panel_weight(column, 0, k), dpre[0]);
+      return Tuple(plus_product(first, panel_weight(column, 1, k), dpre[1]));
     };
     const auto value = [&](Tuple sum) {
       return Tuple(sum[0] + dh(d, b) * (gamma(d, b) + kMdiShare * ((1.f - g(d, b)) + gm(d, b))));
     };
-    StepTiles(tile_sequences, 1, native_registers(), native_lanes())
-        .compute(output, d, b, previous.dim(1).extent(), Tuple(0.f), k, term, value);
+    StepTiles(tile_sequences, 1, native_registers(), native_lanes(), bf16())
+        .compute(output, d, b, previous.dim(1).extent(), Tuple(0.f), k, dpre, term, value);
   }
 };
 
