@@ -4,11 +4,11 @@
 
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include "support/atomic_file.h"
+#include "tests/common/process.h"
 
 namespace mmrec::test {
 
@@ -27,15 +27,6 @@ inline void write_play(const std::filesystem::path& file) {
 
 inline std::filesystem::path program_path(const std::string& name) {
   return std::filesystem::path(MMREC_BINARY_DIR) / name;
-}
-
-/// Returns what a file in a process's folder of /proc has; "" if the process has ended, also if it
-/// ends while the file is read, which an iterator over the stream would report by an exception.
-inline std::string about_process(const std::filesystem::path& folder, const std::string& name) {
-  std::ifstream file(folder / name);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
 }
 
 /// Returns the ids of the processes of a program in whose command line the text occurs.

@@ -11,12 +11,23 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
 namespace mmrec::test {
+
+/// Returns what a file in a process's folder of /proc has; "" if the process has ended, also if it
+/// ends while the file is read, which an iterator over the stream would report by an exception.
+inline std::string about_process(const std::filesystem::path& folder, const std::string& name) {
+  std::ifstream file(folder / name);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
 
 /// A program that runs beside the test. Its standard streams are files in a directory: stdin,
 /// stdout, stderr.

@@ -26,7 +26,8 @@ class Sha256 {
 
 /// Returns the SHA-256 of a file in lower-case hexadecimal. `observe` is called now and then with
 /// the bytes read so far, and may throw.
-std::string sha256_of_file(const std::filesystem::path& path,
-                           const std::function<void(int64_t bytes_read)>& observe);
+std::string sha256_of_file(
+    const std::filesystem::path& path,
+    const std::function<void(int64_t bytes_read)>& observe = [](int64_t) {});
 
 }  // namespace mmrec

@@ -15,6 +15,7 @@
 
 #include "runtime/threads.h"
 #include "support/error.h"
+#include "support/host_name.h"
 #include "support/parse_number.h"
 
 #ifdef MMREC_MPI
@@ -32,12 +33,6 @@ using Clock = std::chrono::steady_clock;
 struct Nothing final : Ranks::Pending {
   bool is_done() override { return true; }
 };
-
-std::string host() {
-  char name[256] = "";
-  gethostname(name, sizeof name - 1);
-  return name;
-}
 
 /// What mpirun, or srun with PMIx or PMI-2, says of this process.
 struct Launch {
@@ -67,7 +62,7 @@ class AloneRank final : public Ranks {
 }  // namespace
 
 Ranks::Ranks(int rank, int size)
-    : rank_(rank), size_(size), name_(fmt::format("rank {} on {}", rank, host())) {}
+    : rank_(rank), size_(size), name_(fmt::format("rank {} on {}", rank, host_name())) {}
 
 bool Ranks::launched_to_follow() {
   const std::optional<Launch> launched = launch();
@@ -262,7 +257,7 @@ class MpiRanks final : public Ranks {
     CPU_ZERO(&cores);
     sched_getaffinity(0, sizeof cores, &cores);
     std::string mine(reinterpret_cast<const char*>(&cores), sizeof cores);
-    mine += host();
+    mine += host_name();
     const std::vector<std::string> all = gather(mine);
     sharing_ = static_cast<int>(std::ranges::count(all, mine));
     for (const std::string& other : all) {

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <charconv>
 #include <chrono>
@@ -12,6 +11,7 @@
 
 #include "support/checksum.h"
 #include "support/error.h"
+#include "support/host_name.h"
 
 namespace mmrec {
 namespace {
@@ -88,9 +88,7 @@ PathAt next_name(const PathAt& folder) {
             std::errc())
       seconds = std::max(seconds, other + 1);
   }
-  std::array<char, 256> host{};  // the last byte stays zero
-  ::gethostname(host.data(), host.size() - 1);
-  return folder / fmt::format("{}{:010}.{}.{}", kPrefix, seconds, host.data(), ::getpid());
+  return folder / fmt::format("{}{:010}.{}.{}", kPrefix, seconds, host_name(), ::getpid());
 }
 
 }  // namespace

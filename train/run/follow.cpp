@@ -32,7 +32,7 @@ using nlohmann::json;
 
 /// Identifies the program, and so its kernels and schedules.
 const std::string& program_id() {
-  static const std::string id = sha256_of_file("/proc/self/exe", [](int64_t) {});
+  static const std::string id = sha256_of_file("/proc/self/exe");
   return id;
 }
 

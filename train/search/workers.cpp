@@ -39,10 +39,6 @@ std::vector<std::string> unpacked(const std::string& text) {
   return words;
 }
 
-std::string digest_of(const fs::path& file) {
-  return sha256_of_file(file, [](int64_t) {});
-}
-
 }  // namespace
 
 Workers::Workers(Ranks& ranks, int jobs, int threads)
@@ -83,7 +79,7 @@ void Workers::check(const fs::path& folder) {
   const fs::path train = sibling_program("train");
   if (!ranks_.are_many()) return;
   const fs::path mark = folder / (".ranks-" + unique_token());
-  const std::string order = packed({mark.string(), digest_of(train)});
+  const std::string order = packed({mark.string(), sha256_of_file(train)});
   const TemporaryFile file(mark);
   ranks_.broadcast_value(Command::kCheck);
   ranks_.broadcast_text(order);
@@ -101,7 +97,7 @@ std::string Workers::check_here(const std::vector<std::string>& order) const {
       problem = fmt::format(
           "does not see what rank 0 writes to --out ({}); choose a folder that all nodes share",
           fs::absolute(mark).parent_path().string());
-    else if (digest_of(train) != order[1])
+    else if (sha256_of_file(train) != order[1])
       problem =
           fmt::format("{} is another build than rank 0's; copy that to all nodes", train.string());
   } catch (const std::exception& error) {

@@ -2863,8 +2863,7 @@ TEST_F(Searches, UnstartableExperimentCostsNoOther) {
 
 /// Returns the state letter of a process, '-' if there is none.
 char state_of(pid_t process) {
-  std::ifstream file(fmt::format("/proc/{}/stat", process));
-  const std::string line((std::istreambuf_iterator<char>(file)), {});
+  const std::string line = test::about_process(fmt::format("/proc/{}", process), "stat");
   const size_t end = line.rfind(')');
   return end == line.npos ? '-' : line[end + 2];
 }
