@@ -278,6 +278,22 @@ Program::Program(std::string name, std::string description, const std::string& e
   app_.add_flag("--quiet", quiet_, "print errors only");
 }
 
+std::string Program::parse(int argc, const char* const* argv) {
+  try {
+    take_marks_off(app_);
+    check_values_are_no_options(app_, argc, argv);
+    app_.parse(marked_arguments(argc, argv));
+    return "";
+  } catch (const CLI::Success&) {  // --help, --version
+    throw;
+  } catch (const CLI::ParseError& error) {
+    return fmt::format("{}\nrun '{} --help' for the options", without_marks(describe(app_, error)),
+                       app_.get_name());
+  } catch (const UsageError& error) {  // in the file of --options
+    return error.what();
+  }
+}
+
 int Program::run(int argc, const char* const* argv, const std::function<void()>& body) {
   // If a standard descriptor is closed, the first opened file would get its number and receive the
   // program's output.
@@ -288,9 +304,8 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
   const std::string installed_name = kInstalledPrefix + app_.get_name();
   if (std::filesystem::path(argv[0]).filename() == installed_name) rename(app_, installed_name);
   try {
-    take_marks_off(app_);
-    check_values_are_no_options(app_, argc, argv);
-    app_.parse(marked_arguments(argc, argv));
+    if (const std::string problem = agree_(parse(argc, argv)); !problem.empty())
+      return prints_ ? report(kWrongUse, problem) : kWrongUse;
     check_kernels();
     set_num_threads(threads_);
     on_missing_threads([this](int started, int wanted) {
@@ -311,10 +326,6 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
   } catch (const CLI::CallForHelp&) {
     if (prints_) print(stdout, app_.help());
     return kSuccess;
-  } catch (const CLI::ParseError& error) {
-    if (!prints_) return kWrongUse;
-    return report(kWrongUse, fmt::format("{}\nrun '{} --help' for the options",
-                                         without_marks(describe(app_, error)), app_.get_name()));
   } catch (const UsageError& error) {
     return report(kWrongUse, error.what());
   } catch (const std::exception& error) {

@@ -46,15 +46,24 @@ class Program {
   /// Prints neither help nor what is wrong with the command line: another process, which has the
   /// same one, does.
   void let_another_print() { prints_ = false; }
+  /// Of several processes each calls `agree` before its body, with what is wrong with its own
+  /// command line or "". It returns what is wrong for all of them: then none goes on.
+  void agree_on_problem(std::function<std::string(const std::string& problem)> agree) {
+    agree_ = std::move(agree);
+  }
   /// Names this process in failures, for one of several: "error: rank 1 on node2: ..".
   void speak_as(const std::string& name) { speaker_ = name + ": "; }
 
  private:
+  /// Returns what is wrong with the command line, or "".
+  std::string parse(int argc, const char* const* argv);
+
   CLI::App app_;
   int threads_;
   uint64_t seed_ = 42;
   bool quiet_ = false, prints_ = true;
   std::string speaker_;
+  std::function<std::string(const std::string&)> agree_ = [](std::string own) { return own; };
 };
 
 /// Adds an option that takes a number: number(app, "--beta1", beta1, "AdamW's first decay rate",

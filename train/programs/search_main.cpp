@@ -10,6 +10,7 @@
 #include "support/error.h"
 #include "support/names.h"
 #include "train/programs/command_line.h"
+#include "train/programs/ranks_of_program.h"
 #include "train/ranks/ranks.h"
 #include "train/search/search.h"
 #include "train/search/workers.h"
@@ -157,10 +158,10 @@ int main(int argc, char** argv) {
                  "also write the table of results to this file: .csv, or .md for Markdown");
   app.add_option("train", rest, "further options of train for all experiments, after --");
 
-  if (Ranks::launched_to_follow()) program.let_another_print();
+  std::unique_ptr<Ranks> ranks;
+  begin_as_rank(program, ranks);
   int signal = 0;
   const int code = program.run(argc, argv, [&] {
-    const std::unique_ptr<Ranks> ranks = Ranks::of_launcher();
     program.share_cores(ranks->sharing_cores());
     Workers workers(*ranks, jobs, num_threads());
     if (!ranks->leads()) return workers.obey();

@@ -17,6 +17,7 @@
 #include "support/names.h"
 #include "train/data/tokenizer.h"
 #include "train/programs/command_line.h"
+#include "train/programs/ranks_of_program.h"
 #include "train/ranks/ranks.h"
 #include "train/run/checkpoint.h"
 #include "train/run/data.h"
@@ -349,15 +350,16 @@ int main(int argc, char** argv) {
       "train", "Trains a recurrent language model.",
       "train --data book.txt            into checkpoints/book, with settings for its size\n"
       "  train --data book.txt --time 5m  in five minutes");
-  if (Ranks::launched_to_follow()) program.let_another_print();
+  std::unique_ptr<Ranks> ranks;
+  begin_as_rank(program, ranks);
   TrainCommand command(program);
   int signal = 0;
-  std::unique_ptr<Ranks> ranks;
+  bool has_begun = false;  // else all ranks know that they end
   const int code = program.run(argc, argv, [&] {
-    ranks = Ranks::of_launcher();
+    has_begun = true;
     if (ranks->are_many()) program.speak_as(ranks->name());
     signal = command.run(argv[0], *ranks);
   });
-  if (code != 0 && ranks && ranks->are_many()) ranks->abort(code);
+  if (code != 0 && has_begun && ranks->are_many()) ranks->abort(code);
   return code == 0 && signal != 0 ? 128 + signal : code;
 }

@@ -95,6 +95,13 @@ std::vector<std::string> Ranks::gather_words(const std::string& text) {
   return words;
 }
 
+std::string Ranks::common_problem(const std::string& problem) {
+  const std::vector<std::string> all = gather(problem);
+  if (std::ranges::count(all, problem) == size()) return problem;
+  const std::string mine = problem.empty() ? "" : name() + ": " + problem;
+  return fmt::format("{}", fmt::join(gather_words(mine), "\n"));
+}
+
 std::vector<std::string> Ranks::gather_unless(bool interrupted, const std::string& text) {
   std::vector<std::string> texts = gather((interrupted ? "1" : "0") + text);
   for (std::string& theirs : texts) {

@@ -62,6 +62,9 @@ class Ranks {
   virtual std::vector<std::string> gather(const std::string& text) { return {text}; }
   /// The same without those that are "".
   std::vector<std::string> gather_words(const std::string& text);
+  /// Returns what is wrong for all ranks, of what is wrong for each, or "": `problem` if it is the
+  /// same for all, else the others' names and theirs.
+  std::string common_problem(const std::string& problem);
   /// The same as gather() after work in which this rank was perhaps interrupted: if one of them
   /// was, all throw Interrupted (threads.h).
   std::vector<std::string> gather_unless(bool interrupted, const std::string& text);

@@ -197,6 +197,32 @@ TEST_F(Ranks, PrintAWrongCommandLineOnce) {
   EXPECT_EQ(text.find("error: ", first + 1), std::string::npos) << text;
 }
 
+TEST_F(Ranks, NameTheOneWhoseCommandLineIsWrong) {
+  const auto train_with = [&](const Arguments& first, const Arguments& second) {
+    std::vector<std::string> words = command(1, 1, new_run("refused", 10, first)),
+                             others = command(0, 1, new_run("refused", 10, second));
+    words.insert(words.end(), {":", "-n", "1"});
+    words.insert(words.end(), others.begin(), others.end());
+    EXPECT_EQ(test::Process(words, {}, directory_.path()).wait(seconds(60)), 2);
+    EXPECT_FALSE(fs::exists(directory_ / "refused"));
+    return errors();
+  };
+  const fs::path missing = directory_ / "missing.toml", wrong = directory_ / "wrong.toml";
+  std::ofstream(wrong) << "nonsense = 1\n";
+  const std::string begin = "error: rank 1 on ", unread = ": --options: cannot read ";
+  std::string text = train_with({}, {"--options", missing});
+  EXPECT_NE(text.find(begin), std::string::npos) << text;
+  EXPECT_NE(text.find(unread + missing.string()), std::string::npos) << text;
+  text = train_with({"--options", wrong}, {"--options", missing});
+  EXPECT_NE(text.find("error: rank 0 on "), std::string::npos) << text;
+  EXPECT_NE(text.find(": unknown option nonsense"), std::string::npos) << text;
+  EXPECT_NE(text.find("\nrank 1 on "), std::string::npos) << text;
+  text = train_with({"--options", wrong}, {"--options", wrong});
+  EXPECT_NE(text.find("error: unknown option nonsense"), std::string::npos) << text;
+  EXPECT_EQ(text.find("unknown option", text.find("unknown option") + 1), std::string::npos)
+      << text;
+}
+
 TEST_F(Ranks, RefuseALauncherThatMpiDoesNotKnow) {
   for (const char* rank : {"0", "1"}) {
     const std::vector<std::string> environment = {"PMI_SIZE=2", std::string("PMI_RANK=") + rank};
