@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -54,6 +55,12 @@ std::optional<Launch> launch() {
   return std::nullopt;
 }
 
+/// Returns how many processes srun has started, this one among them; "" if it has not.
+std::string tasks_of_srun() {
+  const char* const tasks = std::getenv("SLURM_STEP_NUM_TASKS");
+  return tasks ? tasks : "";
+}
+
 class AloneRank final : public Ranks {
  public:
   AloneRank() : Ranks(0, 1) {}
@@ -70,10 +77,11 @@ bool Ranks::launched_to_follow() {
 }
 
 std::vector<std::string> Ranks::environment_of_others() {
+  constexpr std::array kPrefixes{"OMPI_", "PMI", "SLURM_STEP_"};  // PMI: also PMI2_, PMIX_
   std::vector<std::string> variables;
   for (char** variable = environ; *variable; ++variable)
-    if (const std::string_view text = *variable;
-        !text.starts_with("OMPI_") && !text.starts_with("PMI"))  // also PMI2_, PMIX_
+    if (const std::string_view text = *variable; std::ranges::none_of(
+            kPrefixes, [&](const char* prefix) { return text.starts_with(prefix); }))
       variables.emplace_back(text);
   return variables;
 }
@@ -403,15 +411,20 @@ class MpiRanks final : public Ranks {
 }  // namespace
 
 std::unique_ptr<Ranks> Ranks::of_launcher() {
-  const std::optional<Launch> launched = launch();
-  if (!launched) return std::make_unique<AloneRank>();
-  return MpiRanks::start(*launched);
+  if (const std::optional<Launch> launched = launch()) return MpiRanks::start(*launched);
+  if (const std::string tasks = tasks_of_srun(); !tasks.empty() && tasks != "1")
+    fail_usage(
+        "srun has started {} processes that do not see each other; start them with srun "
+        "--mpi=pmix, or, where each is to do its own work, with env -u SLURM_STEP_NUM_TASKS",
+        tasks);
+  return std::make_unique<AloneRank>();
 }
 
 #else
 
 std::unique_ptr<Ranks> Ranks::of_launcher() {
-  const std::string size = launch().value_or(Launch{}).size;
+  std::string size = launch().value_or(Launch{}).size;
+  if (size.empty()) size = tasks_of_srun();
   if (!size.empty() && size != "1")
     fail_usage(
         "mpirun or srun has started {} processes, but this build has no MPI; install "

@@ -223,6 +223,18 @@ TEST_F(Ranks, NameTheOneWhoseCommandLineIsWrong) {
       << text;
 }
 
+TEST_F(Ranks, RefuseAnSrunThatDoesNotConnectThem) {
+  const auto train_with = [&](const Arguments& environment) {
+    return test::Process(command(0, 1, new_run("run", 1)), environment, directory_.path())
+        .wait(seconds(60));
+  };
+  EXPECT_EQ(train_with({"SLURM_PROCID=1", "SLURM_STEP_NUM_TASKS=2"}), 2);
+  EXPECT_NE(errors().find("srun --mpi=pmix"), std::string::npos) << errors();
+  EXPECT_FALSE(fs::exists(directory_ / "run"));
+  // a batch script, and a step of one process
+  EXPECT_EQ(train_with({"SLURM_PROCID=0", "SLURM_NTASKS=2", "SLURM_STEP_NUM_TASKS=1"}), 0);
+}
+
 TEST_F(Ranks, RefuseALauncherThatMpiDoesNotKnow) {
   for (const char* rank : {"0", "1"}) {
     const std::vector<std::string> environment = {"PMI_SIZE=2", std::string("PMI_RANK=") + rank};

@@ -186,12 +186,13 @@ TEST_F(SearchRanks, GoOnWithAnotherNumber) {
 
 /// As processes that are no ranks, and on the cores of their rank.
 TEST_F(SearchRanks, EachRunExperimentsOfTheirOwn) {
-  test::Process search(command(2, "long", kTwo, "1000000"), {}, directory_.path());
+  test::Process search(command(2, "long", kTwo, "1000000"), {"SLURM_STEP_NUM_TASKS=2"},
+                       directory_.path());
   wait_for_steps("long", kTwoNames);
   std::set<std::string> parents;
   for (const pid_t experiment : experiments("long")) {
     const std::string environment = read_file("/proc/" + std::to_string(experiment) + "/environ");
-    for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_", "PMI_"})
+    for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_", "PMI_", "SLURM_STEP_"})
       EXPECT_EQ(environment.find(variable), std::string::npos) << variable;
     const std::string parent = status_of(experiment, "PPid");
     parents.insert(parent);
