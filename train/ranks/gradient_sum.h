@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -58,6 +59,8 @@ class GradientSum {
   struct Times {
     int64_t steps = 0;
     double under_way = 0, waited = 0;
+    /// Returns the share of under_way that is hidden; 0 for parts so short that waiting is longer.
+    double hidden() const { return under_way > 0 ? std::max(0., 1 - waited / under_way) : 0; }
   };
   const Times& times() const { return times_; }
 

@@ -401,12 +401,11 @@ void RecordedRun::pause() {
 }
 
 std::string rank_times_line(const GradientSum::Times& times) {
-  const auto steps = static_cast<double>(times.steps);
+  const auto steps = static_cast<double>(std::max<int64_t>(times.steps, 1));
   return fmt::format(
       "ranks: adding up the gradients took {:.2f} ms a step, {:.0f} % of it behind the backward "
       "pass; this rank waited {:.2f} ms a step",
-      1e3 * times.under_way / steps, 100 * (1 - times.waited / times.under_way),
-      1e3 * times.waited / steps);
+      1e3 * times.under_way / steps, 100 * times.hidden(), 1e3 * times.waited / steps);
 }
 
 void RecordedRun::finish() {
