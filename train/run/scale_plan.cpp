@@ -147,7 +147,8 @@ void check_scale(const Scale& scale) {
 
 ScalePlan plan_at_scale(const Scale& scale, const RunAtScale& run, const RunData& data) {
   constexpr double kMemoryShare = 0.8, kLongestPart = 1.5, kMeasuring = 2.5;  // s
-  constexpr double kAdding = 6;  // arrays read and written for keeping one sum and adding another
+  constexpr double kSum = 3;            // arrays read and written for adding one to another
+  constexpr double kAdding = 3 + kSum;  // the same for keeping one sum and adding another
   const TrainOptions& options = run.options;
   if (options.accumulate < scale.ranks)
     fail_usage(
@@ -171,6 +172,7 @@ ScalePlan plan_at_scale(const Scale& scale, const RunAtScale& run, const RunData
     terms.copying = measure_copies(std::min(on_node, num_threads()), copy_between_ranks);
 
   const double memory_rate = measure_memory_rate(on_node);
+  terms.adding = kSum / memory_rate;
   StepCosts costs = costs_by_rates(run, table, memory_rate, on_node);
   plan.is_measured =
       costs.part[0] < kLongestPart && on_node * run.memory < kMemoryShare * run.machine_memory;

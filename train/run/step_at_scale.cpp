@@ -56,6 +56,8 @@ struct Exchange {
     busy = std::max(link, work);
     delay = (bytes > overheads.announced ? 3 : 1) * group.one_way();
   }
+  double time() const { return busy + delay; }
+
   double sent = 0;
   double busy = 0;   ///< the link, or the thread that communicates
   double work = 0;   ///< of a core
@@ -88,6 +90,14 @@ struct Communication {
 Communication communicate(const Group& group, double backward) {
   const StepTerms& terms = group.terms;
   const int nodes = most_nodes(terms, group.ranks);
+  const auto slice_of = [&](size_t chunk) { return terms.chunks[chunk].bytes / group.ranks; };
+  const auto sums_of = [&](size_t chunk) {
+    return Exchange(group, nodes * slice_of(chunk), nodes);
+  };
+  const auto total_of = [&](size_t chunk) { return Exchange(group, slice_of(chunk), 1); };
+  const auto adding = [&](size_t chunk) {
+    return (group.ranks * nodes - 1) * slice_of(chunk) * terms.adding;
+  };
   struct Waiting {
     double since;
     size_t chunk;
@@ -98,27 +108,31 @@ Communication communicate(const Group& group, double backward) {
   };
   std::priority_queue<Waiting, std::vector<Waiting>, std::greater<>> waiting;
   Communication all;
+  double asked_until = 0, before = 0;  // in the pass
   for (size_t i = 0; i < terms.chunks.size(); ++i) {
-    waiting.push({backward * terms.chunks[i].completed + all.delay, i, false});
-    if (backward == 0 || terms.chunks[i].completed == 1) continue;
-    // The cores are busy: what the chunk takes of them, the pass lacks.
-    const double slice = terms.chunks[i].bytes / group.ranks;
-    all.delay += (Exchange(group, nodes * slice, nodes).work + Exchange(group, slice, 1).work) /
+    const double completed = backward * terms.chunks[i].completed;
+    // The cores are busy: what communication takes of them, the pass lacks.
+    all.delay += std::max(0., std::min(asked_until, completed) - before) * terms.overheads.asking /
                  terms.threads;
+    waiting.push({completed + all.delay, i, false});
+    if (backward == 0 || terms.chunks[i].completed == 1) continue;
+    const Exchange sums = sums_of(i), total = total_of(i);
+    all.delay += (sums.work + adding(i) + total.work) / terms.threads;
+    asked_until = std::max(asked_until, completed) + sums.time() + adding(i) + total.time();
+    before = completed;
   }
   double free = 0;
   while (!waiting.empty()) {
-    const Waiting next = waiting.top();
+    const auto [since, chunk, is_added] = waiting.top();
     waiting.pop();
-    const double slice = terms.chunks[next.chunk].bytes / group.ranks;
-    const Exchange exchange(group, (next.is_added ? 1 : nodes) * slice, next.is_added ? 1 : nodes);
-    free = std::max(free, next.since) + exchange.busy;
+    const Exchange exchange = is_added ? total_of(chunk) : sums_of(chunk);
+    free = std::max(free, since) + exchange.busy;
     all.sent += exchange.sent;
     const double arrived = free + exchange.delay;
-    if (next.is_added)
+    if (is_added)
       all.end = std::max(all.end, arrived);
     else
-      waiting.push({arrived, next.chunk, true});
+      waiting.push({arrived + adding(chunk), chunk, true});
   }
   // the command for the step comes through a tree of ranks, and afterwards all gather the losses
   all.end += (2 + std::ceil(std::log2(group.ranks))) * group.one_way() +
@@ -171,9 +185,8 @@ StepAtScale step_at_scale(const StepTerms& terms, int ranks) {
     if (terms.shards_optimizer) {
       result.optimizer = terms.whole_optimizer + (terms.optimizer - terms.whole_optimizer) / ranks;
       const Exchange weights(group, terms.bytes() / ranks, 1);
-      const double time = weights.busy + weights.delay;
-      result.communicating += time;
-      result.exposed += time;
+      result.communicating += weights.time();
+      result.exposed += weights.time();
       result.sent += weights.sent;
     }
   }

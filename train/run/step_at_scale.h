@@ -17,13 +17,16 @@ Link parse_network(const std::string& text);
 
 /// What communication costs beside the bytes; the defaults are those of Open MPI and TCP.
 struct Overheads {
-  /// part of a link's rate that headers of Ethernet, IP and TCP leave, in packets of 1500 bytes
-  double payload = 1448. / 1538;
+  /// part of a link's rate that headers of Ethernet, IP and TCP leave, in packets of 1500 bytes,
+  /// and the acknowledgements, one for two packets that come the other way
+  double payload = 1448. / (1538 + 90. / 2);
   /// bytes from which on a message is announced, and sent when the receiver has asked for it
   double announced = 65536;
   double notice = 60e-6;       ///< s until MPI is asked for what has come, see GradientSum
   double message_work = 3e-6;  ///< s of a core, for a message
   double byte_work = 0.15e-9;  ///< s of a core, for each byte sent or got through a network
+  /// of a core, while sums are under way beside a pass: each 170 us MPI is asked for 7 us
+  double asking = 7. / 170;
 };
 
 /// What a training step consists of, for any number of ranks. Times are those of a rank, in
@@ -48,6 +51,7 @@ struct StepTerms {
   Link network = {};  ///< between nodes; unused if all ranks are on one
   Overheads overheads = {};
   double copying = 0;  ///< bytes/s from rank to rank on a node, of all of its ranks together
+  double adding = 0;   ///< s of a core, for each byte of gradients that is added to others
 
   /// Returns the median of what the slowest of so many ranks takes for a part: all wait for it.
   double slowest(int ranks) const;

@@ -19,8 +19,12 @@ StepTerms simple_terms() {
           .optimizer = 0.1,
           .chunks = {{40, 0.8}, {20, 1}},
           .network = {.bandwidth = 100, .delay = 0},
-          .overheads = {
-              .payload = 1, .announced = 1e9, .notice = 0, .message_work = 0, .byte_work = 0}};
+          .overheads = {.payload = 1,
+                        .announced = 1e9,
+                        .notice = 0,
+                        .message_work = 0,
+                        .byte_work = 0,
+                        .asking = 0}};
 }
 
 TEST(StepAtScale, OneRankComputesAllParts) {
@@ -87,6 +91,28 @@ TEST(StepAtScale, RanksOfANodeShareItsLink) {
   EXPECT_GT(near.exposed, near.communicating - 1e-12) << "nothing is hidden on busy cores";
   terms.threads = 4;
   EXPECT_LT(step_at_scale(terms, 2).exposed, near.exposed);
+}
+
+TEST(StepAtScale, AskingForSumsDelaysThePass) {
+  StepTerms terms = simple_terms();
+  terms.overheads.asking = 0.5;
+  EXPECT_NEAR(step_at_scale(terms, 2).exposed, 0.4, 1e-12) << "the rest waits for the link anyway";
+  terms.network.bandwidth = 200;
+  // The block's sums are under way from 0.8 to 1, which delays the rest until 1.1.
+  EXPECT_NEAR(step_at_scale(terms, 2).exposed, 0.1 + 0.1, 1e-12);
+  terms.network.bandwidth = 1000;  // now from 0.8 to 0.84
+  EXPECT_NEAR(step_at_scale(terms, 2).exposed, 0.02 + 0.02, 1e-12);
+}
+
+TEST(StepAtScale, AddingSumsTakesTime) {
+  StepTerms terms = simple_terms();
+  terms.adding = 0.01;
+  terms.threads = 2;
+  // Each rank adds a slice of 20 bytes to its own in 0.2 s, of which the pass lacks a half, and one
+  // of 10 bytes in 0.1 s. The block's sums are sent from 1.2 to 1.4, and those of the rest follow.
+  const StepAtScale step = step_at_scale(terms, 2);
+  EXPECT_NEAR(step.exposed, 0.5, 1e-12);
+  EXPECT_NEAR(step.communicating, 0.7, 1e-12);
 }
 
 TEST(StepAtScale, FurtherNodesOfTheTreeAreSentToo) {
