@@ -146,7 +146,8 @@ void check_scale(const Scale& scale) {
 }
 
 ScalePlan plan_at_scale(const Scale& scale, const RunAtScale& run, const RunData& data) {
-  constexpr double kMemoryShare = 0.8, kLongestPart = 1.5, kMeasuring = 2.5;  // s
+  constexpr double kMemoryShare = 0.8;
+  constexpr double kLongestPart = 1.5, kLongestStep = 5, kMeasuring = 2.5;  // s
   constexpr double kSum = 3;            // arrays read and written for adding one to another
   constexpr double kAdding = 3 + kSum;  // the same for keeping one sum and adding another
   const TrainOptions& options = run.options;
@@ -174,8 +175,9 @@ ScalePlan plan_at_scale(const Scale& scale, const RunAtScale& run, const RunData
   const double memory_rate = measure_memory_rate(on_node);
   terms.adding = kSum / memory_rate;
   StepCosts costs = costs_by_rates(run, table, memory_rate, on_node);
-  plan.is_measured =
-      costs.part[0] < kLongestPart && on_node * run.memory < kMemoryShare * run.machine_memory;
+  plan.is_measured = costs.part[0] < kLongestPart &&
+                     costs.part[0] + costs.optimizer < kLongestStep &&
+                     on_node * run.memory < kMemoryShare * run.machine_memory;
   if (plan.is_measured) costs = measure_step(kMeasuring, options, data, on_node, terms.threads);
   terms.part = costs.part;
   terms.further_part = terms.slowest(1) + kAdding * terms.bytes() / memory_rate;
