@@ -52,6 +52,7 @@ struct Drawn {
 struct PackableWeight {
   ops::Weight* weight;
   Tensor norm = {};
+  bool always_float = false;  ///< no kernel for few rows reads it as bfloat16
 };
 
 /// Interface of one layer of an architecture, for windows of T positions of B sequences. Rows are
@@ -100,7 +101,8 @@ class Block {
   /// Fills them. forward uses them from then on.
   virtual void pack() {
     for (const PackableWeight& packable : packable_weights())
-      ops::pack(*packable.weight, packable.norm);
+      ops::pack(*packable.weight, packable.norm,
+                packable.always_float ? Precision::kFloat32 : precision());
   }
   /// Allocates the tensors that forward keeps for backward. All layers of an inference model share
   /// one region.

@@ -292,10 +292,9 @@ Kernel::Kernel(const char* op, const char* pass)
 const KernelEntry& Kernel::choose(const Sizes& sizes) const {
   ForcedKernels& forced = forced_kernels();
   std::lock_guard lock(forced.mutex);
-  const bool bf16 = bf16_ && precision() == Precision::kBf16;
-  const KernelChoice& choice = bf16 ? *bf16_ : choice_;
+  const KernelChoice& choice = bf16() ? *bf16_ : choice_;
   if (const auto kernel =
-          forced_kernel(forced, op_, pass_, bf16 ? registry::kBf16 : registry::kFloat32);
+          forced_kernel(forced, op_, pass_, bf16() ? registry::kBf16 : registry::kFloat32);
       kernel != forced.kernels.end())
     return **kernel;
   // A forced variant that does not implement this pass for this type has no effect.

@@ -149,6 +149,8 @@ class Kernel {
     run(info, const_cast<void**>(pointers.data()), types);
   }
 
+  /// Whether calls of the current thread get kernels with bfloat16 factors.
+  bool bf16() const { return bf16_ && precision() == Precision::kBf16; }
   const char* op() const { return op_; }
   const char* pass() const { return pass_; }
   /// Returns the kernel that a call of these sizes gets in the current context.

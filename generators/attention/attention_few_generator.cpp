@@ -7,10 +7,10 @@
 
 namespace mmrec::generators {
 
-class AttentionFewPacked : public KernelGenerator<AttentionFewPacked> {
+class AttentionFewPacked : public ProductGenerator<AttentionFewPacked> {
  public:
   Input<Buffer<float, 3>> q{"q"};
-  WeightInput<true> keys{"keys"};
+  WeightInput<AttentionFewPacked, true> keys{this, "keys"};
   Input<Buffer<float, 3>> values{"values"};
   Output<Buffer<float, 3>> p{"p"}, context{"context"};
 
@@ -27,13 +27,11 @@ class AttentionFewPacked : public KernelGenerator<AttentionFewPacked> {
     product(s, h, n) = 0.f;
     product(s, h, n) += q(k, h, n) * keys.at(h * head_size + k, s, lanes());
     scores(s, h, n) = product(s, h, n) / sqrt(cast<float>(head_size));
-    RowReduction largest(
-        "largest", RowReduction::Kind::kMax, S, {h, n},
-        [&](Expr slot) { return scores(slot, h, n); });
+    RowReduction largest("largest", RowReduction::Kind::kMax, S, {h, n},
+                         [&](Expr slot) { return scores(slot, h, n); });
     exponentials(s, h, n) = exp(scores(s, h, n) - largest.result(h, n));
-    RowReduction total(
-        "total", RowReduction::Kind::kSum, S, {h, n},
-        [&](Expr slot) { return exponentials(slot, h, n); });
+    RowReduction total("total", RowReduction::Kind::kSum, S, {h, n},
+                       [&](Expr slot) { return exponentials(slot, h, n); });
     inverse(h, n) = 1.f / total.result(h, n);
     p(s, h, n) = exponentials(s, h, n) * inverse(h, n);
     for (Func& sum : {std::ref(sums), std::ref(narrow)}) {

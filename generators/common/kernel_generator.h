@@ -96,7 +96,6 @@ class ProductGenerator : public KernelGenerator<T> {
     for (const auto& set_type : set_types_) set_type(bf16() ? Int(32) : Float(32));
   }
 
- protected:
   /// An input or output that holds factors for this or another kernel: floats, or pairs of bfloat16
   /// in the bits of int32_t.
   ///   FactorInput<2> embedding{this, "embedding"};
@@ -112,6 +111,7 @@ class ProductGenerator : public KernelGenerator<T> {
   template <int dimensions>
   using FactorOutput = FactorArray<GeneratorOutput<Buffer<void, dimensions>>>;
 
+ protected:
   bool bf16() const { return Type(factors) == BFloat(16); }
 
   /// A sum's number of terms for `extent` products, and one of the terms' factors: an element, or a

@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -75,9 +76,9 @@ class Matmul {
     const std::vector<Expr> at = with_batch({column_, row_, column_tile_, row_tile_});
     accumulator_(at) = 0.f;
     if (tile.bf16)
-      accumulator_(at) =
-          bf16_dot(accumulator_(at), row_factor(name, a, k),
-                   column_factor(name, transposed(pairs(transposed(b))), k), tile.target);
+      accumulator_(at) = bf16_dot(
+          accumulator_(at), row_factor(name, a, k),
+          column_factor(name, are_pairs(b) ? b : transposed(pairs(transposed(b))), k), tile.target);
     else
       accumulator_(at) += row_factor(name, a, k) * column_factor(name, b, k);
   }
@@ -251,18 +252,28 @@ class Matmul {
 };
 
 /// The input of a linear layer's weights [out][in]: rows as they are, or packed beforehand into
-/// panels [out / kWeightPanel][in][kWeightPanel] (runtime/ops/weight.h).
-template <bool packed>
-class WeightInput : public GeneratorInput<Buffer<float, packed ? 3 : 2>> {
+/// panels [out / kWeightPanel][in][kWeightPanel] (runtime/ops/weight.h), with bfloat16 factors of
+/// pairs along `in`.
+template <class T, bool packed>
+class WeightInput
+    : public std::conditional_t<packed, typename ProductGenerator<T>::template FactorInput<3>,
+                                GeneratorInput<Buffer<float, 2>>> {
  public:
-  using GeneratorInput<Buffer<float, packed ? 3 : 2>>::GeneratorInput;
+  WeightInput(ProductGenerator<T>* generator, const std::string& name)
+    requires packed
+      : ProductGenerator<T>::template FactorInput<3>(generator, name) {}
+  WeightInput(ProductGenerator<T>*, const std::string& name)
+    requires(!packed)
+      : GeneratorInput<Buffer<float, 2>>(name) {}
 
-  /// The weight of output n and input k. Packed: n are vectors of `lanes` from a multiple of it.
-  /// Past the last panel it is repeated, for sums that are never stored.
+  /// The weight of output n and input k, or pair k. Packed: n are vectors of `lanes` from a
+  /// multiple of it. Past the last panel it is repeated, for sums that are never stored.
   Expr at(Expr k, Expr n, int lanes) const {
     if constexpr (packed) {
-      const Expr vector = n / lanes * lanes, last = this->dim(2).extent() - 1;
-      return (*this)(vector % kWeightPanel + n % lanes, k, min(vector / kWeightPanel, last));
+      const Expr vector = n / lanes * lanes, last = this->dim(2).extent() - 1,
+                 weight = (*this)(vector % kWeightPanel + n % lanes, k,
+                                  min(vector / kWeightPanel, last));
+      return weight.type() == Float(32) ? weight : reinterpret<uint32_t>(weight);
     } else {
       return (*this)(k, n);
     }

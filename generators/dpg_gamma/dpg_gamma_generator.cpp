@@ -11,9 +11,9 @@ template <class T, bool packed>
 class DpgGammaForwardOf : public FusibleGenerator<T> {
  public:
   GeneratorInput<Buffer<float, 2>> z{"z"};
-  WeightInput<packed> down{"down"};
+  WeightInput<T, packed> down{this, "down"};
   GeneratorInput<Buffer<float, 1>> down_bias{"down_bias"};
-  WeightInput<packed> up{"up"};
+  WeightInput<T, packed> up{this, "up"};
   GeneratorInput<Buffer<float, 1>> up_bias{"up_bias"};
   GeneratorOutput<Buffer<float, 2>> hidden{"hidden"}, gamma{"gamma"};
 

@@ -26,9 +26,9 @@ class FfnForwardOf : public FusibleGenerator<T> {
  public:
   GeneratorInput<Buffer<float, 2>> r{"r"};
   GeneratorInput<Buffer<float, 1>> norm{"norm"};
-  WeightInput<packed> in{"in"};
+  WeightInput<T, packed> in{this, "in"};
   GeneratorInput<Buffer<float, 1>> in_bias{"in_bias"};
-  WeightInput<packed> out{"out"};
+  WeightInput<T, packed> out{this, "out"};
   GeneratorInput<Buffer<float, 1>> out_bias{"out_bias"};
   GeneratorInput<uint32_t> hidden_key_low{"hidden_key_low"}, hidden_key_high{"hidden_key_high"},
       out_key_low{"out_key_low"}, out_key_high{"out_key_high"};

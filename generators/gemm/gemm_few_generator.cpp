@@ -8,7 +8,7 @@ namespace mmrec::generators {
 class GemmFewPacked : public MatmulGenerator<GemmFewPacked> {
  public:
   Input<Buffer<float, 2>> a{"a"};
-  WeightInput<true> b{"b"};
+  WeightInput<GemmFewPacked, true> b{this, "b"};
   Input<Buffer<float, 1>> bias{"bias"};
   Input<Buffer<float, 2>> residual{"residual"};
   Input<float> beta{"beta"};

@@ -14,7 +14,7 @@ class HemForwardOf : public FusibleGenerator<T> {
  public:
   GeneratorInput<Buffer<float, 2>> x{"x"};
   GeneratorInput<Buffer<float, 1>> norm_weight{"norm_weight"};
-  WeightInput<packed> weight{"weight"};
+  WeightInput<T, packed> weight{this, "weight"};
   GeneratorInput<Buffer<float, 1>> bias{"bias"};
   GeneratorOutput<Buffer<float, 1>> rstd{"rstd"};
   GeneratorOutput<Buffer<float, 2>> y{"y"};

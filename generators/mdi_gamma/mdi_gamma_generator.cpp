@@ -14,13 +14,13 @@ template <class T, bool packed>
 class MdiGammaForwardOf : public FusibleGenerator<T> {
  public:
   GeneratorInput<Buffer<float, 2>> z{"z"}, k{"k"};
-  WeightInput<packed> gamma_in{"gamma_in"};
+  WeightInput<T, packed> gamma_in{this, "gamma_in"};
   GeneratorInput<Buffer<float, 1>> gamma_in_bias{"gamma_in_bias"};
-  WeightInput<packed> gamma_out{"gamma_out"};
+  WeightInput<T, packed> gamma_out{this, "gamma_out"};
   GeneratorInput<Buffer<float, 1>> gamma_out_bias{"gamma_out_bias"};
-  WeightInput<packed> context_in{"context_in"};
+  WeightInput<T, packed> context_in{this, "context_in"};
   GeneratorInput<Buffer<float, 1>> context_in_bias{"context_in_bias"};
-  WeightInput<packed> context_out{"context_out"};
+  WeightInput<T, packed> context_out{this, "context_out"};
   GeneratorInput<Buffer<float, 1>> context_out_bias{"context_out_bias"};
   GeneratorOutput<Buffer<float, 2>> gamma_hidden{"gamma_hidden"}, context_hidden{"context_hidden"};
   GeneratorOutput<Buffer<float, 2>> gamma_sigmoid{"gamma_sigmoid"},

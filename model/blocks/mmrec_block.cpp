@@ -227,17 +227,18 @@ std::vector<Drawn> MmrecBlock::lay_out_drawn(Arena& arena) {
 std::vector<PackableWeight> MmrecBlock::packable_weights() {
   Weights& w = weights_;
   ops::MdiGammaWeights& gamma = w.mdi_gamma;
-  std::vector<PackableWeight> weights = {{&w.projection.weight, w.norm1},
-                                         {&w.mdi_gate_z},
-                                         {&gamma.gamma_in},
-                                         {&gamma.gamma_out},
-                                         {&gamma.context_in},
-                                         {&gamma.context_out},
-                                         {&w.query.weight},
-                                         {learns_memory(config_) ? &w.memory_keys : &drawn_keys_},
-                                         {&w.output.weight},
-                                         {&w.ffn.in, w.ffn.norm},
-                                         {&w.ffn.out}};
+  std::vector<PackableWeight> weights = {
+      {&w.projection.weight, w.norm1},
+      {&w.mdi_gate_z},
+      {&gamma.gamma_in},
+      {&gamma.gamma_out},
+      {&gamma.context_in},
+      {&gamma.context_out},
+      {&w.query.weight},
+      {learns_memory(config_) ? &w.memory_keys : &drawn_keys_, {}, true},
+      {&w.output.weight},
+      {&w.ffn.in, w.ffn.norm},
+      {&w.ffn.out}};
   if (config_.dpg)
     for (ops::Weight* weight : {&w.dpg_gamma.down, &w.dpg_gamma.up}) weights.push_back({weight});
   return weights;

@@ -25,9 +25,11 @@ void dpg_gamma_forward(const Tensor& z, const DpgGammaWeights& w, const Tensor& 
   const bool is_packed = all_packed("dpg_gamma_forward: weights", {&w.down, &w.up});
   if (N == 0) return;
   static Kernel forward("dpg_gamma", "forward"), packed("dpg_gamma", "packed");
-  (is_packed ? packed : forward)({.flops = 4.0 * N * D * R, .sizes = {N, D, R}}, z,
-                                 w.down.operand(), w.down_bias, w.up.operand(), w.up_bias, hidden,
-                                 gamma);
+  with_operands(packed, is_packed, [&](const auto& operand) {
+    (is_packed ? packed : forward)({.flops = 4.0 * N * D * R, .sizes = {N, D, R}}, z,
+                                   operand(w.down), w.down_bias, operand(w.up), w.up_bias, hidden,
+                                   gamma);
+  });
 }
 
 void dpg_gamma_backward(const Tensor& dgamma, const Tensor& dz_residual, const Tensor& z,

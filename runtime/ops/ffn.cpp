@@ -32,12 +32,14 @@ void ffn_forward(const Tensor& r, const FfnWeights& w, const Dropout& hidden, co
   const bool is_packed = all_packed("ffn_forward: weights", {&w.in, &w.out});
   if (r.size(0) == 0) return;
   static Kernel forward("ffn", "forward"), packed("ffn", "packed");
-  (is_packed ? packed : forward)({.flops = 4.0 * static_cast<double>(r.count()) * w.in.size(0),
-                                  .sizes = {r.size(0), w.in.size(0), r.size(1)}},
-                                 r, w.norm, w.in.operand(), w.in_bias, w.out.operand(), w.out_bias,
-                                 hidden.key.low, hidden.key.high, out.key.low, out.key.high,
-                                 dropout_threshold(out.p), 1.f / (1.f - out.p), saved.rstd,
-                                 saved.slope, saved.activated, y);
+  with_operands(packed, is_packed, [&](const auto& operand) {
+    (is_packed ? packed : forward)({.flops = 4.0 * static_cast<double>(r.count()) * w.in.size(0),
+                                    .sizes = {r.size(0), w.in.size(0), r.size(1)}},
+                                   r, w.norm, operand(w.in), w.in_bias, operand(w.out), w.out_bias,
+                                   hidden.key.low, hidden.key.high, out.key.low, out.key.high,
+                                   dropout_threshold(out.p), 1.f / (1.f - out.p), saved.rstd,
+                                   saved.slope, saved.activated, y);
+  });
 }
 
 void ffn_backward(const Tensor& dy, const Tensor& r, const FfnWeights& w, const Dropout& out,

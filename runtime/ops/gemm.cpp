@@ -9,7 +9,8 @@ namespace mmrec::ops {
 
 namespace {
 
-void run(Kernel& kernel, const char* name, const Tensor& a, const Tensor& b, const Tensor& c, int K,
+template <class B>
+void run(Kernel& kernel, const char* name, const Tensor& a, const B& b, const Tensor& c, int K,
          const GemmEpilogue& epilogue) {
   const int M = c.size(0), N = c.size(1);
   if (M == 0 || N == 0) return;
@@ -62,7 +63,9 @@ void linear(const Tensor& x, const Weight& weight, const Tensor& y, const GemmEp
   check_shape("linear: weight", weight, {-1, x.size(1)});
   check_shape("linear: y", y, {x.size(0), weight.size(0)});
   static Kernel kernel("gemm", "packed");
-  run(kernel, "linear: bias or residual", x, weight.packed, y, x.size(1), epilogue);
+  with_operands(kernel, true, [&](const auto& operand) {
+    run(kernel, "linear: bias or residual", x, operand(weight), y, x.size(1), epilogue);
+  });
 }
 
 void linear_gradients(const Tensor& dy, const Tensor& x, const Tensor& dweight,

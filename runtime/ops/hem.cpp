@@ -16,8 +16,10 @@ void hem_forward(const Tensor& x, const Tensor& norm_weight, const Weight& weigh
   const bool is_packed = all_packed("hem_forward: weight", {&weight});
   if (N == 0) return;
   static Kernel forward("hem", "forward"), packed("hem", "packed");
-  (is_packed ? packed : forward)({.flops = 2.0 * N * P * D, .sizes = {N, P, D}}, x, norm_weight,
-                                 weight.operand(), bias, rstd, y);
+  with_operands(packed, is_packed, [&](const auto& operand) {
+    (is_packed ? packed : forward)({.flops = 2.0 * N * P * D, .sizes = {N, P, D}}, x, norm_weight,
+                                   operand(weight), bias, rstd, y);
+  });
 }
 
 void hem_backward(const Tensor& dy, const Tensor& residual, const Tensor& x, const Tensor& rstd,

@@ -88,7 +88,7 @@ void linear_cross_entropy(const Tensor& x, const Tensor& embedding, const IntTen
           correct.rows(begin, end));
     });
   };
-  if (kernel.choose(sizes).bf16()) {
+  if (kernel.bf16()) {
     const EmbeddingPairs pairs(embedding, false);
     compute(pairs.by_depth());
   } else {
@@ -134,7 +134,7 @@ void linear_cross_entropy_with_gradient(const Tensor& x, const Tensor& embedding
                        dembedding, dembedding);
     }
   };
-  if (rows_kernel.choose(sizes).bf16()) {
+  if (rows_kernel.bf16()) {
     const EmbeddingPairs pairs(embedding, true);
     compute(pairs.by_depth(), pairs.by_vocabulary(), kLinearCrossEntropyPanel / 2);
   } else {

@@ -39,17 +39,19 @@ void mdi_gamma_forward(const Tensor& z, const Tensor& k, const MdiGammaWeights& 
                        const MdiGammaSaved& saved, const Tensor& gm) {
   const MdiGammaSizes sizes = check("mdi_gamma_forward", z, k, w, saved);
   check_weights("mdi_gamma_forward", w, sizes);
-  const auto [N, D, R] = sizes;
+  const int N = sizes.N, D = sizes.D, R = sizes.R;
   check_shape("mdi_gamma_forward: gm", gm, {N, D});
   const bool is_packed = all_packed("mdi_gamma_forward: weights",
                                     {&w.gamma_in, &w.gamma_out, &w.context_in, &w.context_out});
   if (N == 0) return;
   static Kernel forward("mdi_gamma", "forward"), packed("mdi_gamma", "packed");
-  (is_packed ? packed : forward)(
-      {.flops = 8.0 * N * D * R, .sizes = {N, D, R}}, z, k, w.gamma_in.operand(), w.gamma_in_bias,
-      w.gamma_out.operand(), w.gamma_out_bias, w.context_in.operand(), w.context_in_bias,
-      w.context_out.operand(), w.context_out_bias, saved.gamma_hidden, saved.context_hidden,
-      saved.gamma_sigmoid, saved.context_sigmoid, gm);
+  with_operands(packed, is_packed, [&](const auto& operand) {
+    (is_packed ? packed : forward)(
+        {.flops = 8.0 * N * D * R, .sizes = {N, D, R}}, z, k, operand(w.gamma_in), w.gamma_in_bias,
+        operand(w.gamma_out), w.gamma_out_bias, operand(w.context_in), w.context_in_bias,
+        operand(w.context_out), w.context_out_bias, saved.gamma_hidden, saved.context_hidden,
+        saved.gamma_sigmoid, saved.context_sigmoid, gm);
+  });
 }
 
 void mdi_gamma_backward(const Tensor& dgm, float dgm_scale, const Tensor& dz_residual,

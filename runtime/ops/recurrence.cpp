@@ -73,7 +73,7 @@ struct BackwardSteps {
 /// Calls body with packed weights as the kernels take them: floats, or pairs of bfloat16 along k in
 /// the first half of the same memory.
 template <class Body>
-void with_factors(const KernelEntry& kernel, const Tensor& packed, const Body& body) {
+void with_factors(const Kernel& kernel, const Tensor& packed, const Body& body) {
   if (kernel.bf16())
     body(IntTensor(reinterpret_cast<int32_t*>(packed.data()),
                    {packed.size(0), (packed.size(1) + 1) / 2, 2, kRecurrencePanel}));
@@ -84,7 +84,7 @@ void with_factors(const KernelEntry& kernel, const Tensor& packed, const Body& b
 void ForwardSteps::run(int begin, int end) const {
   static Kernel kernel("recurrence", "forward");
   const int B = z.size(1), D = z.size(2);
-  with_factors(kernel.choose({B, D}), packed, [&](const auto& weights) {
+  with_factors(kernel, packed, [&](const auto& weights) {
     // Returns a callable that runs step t for the sequences [first, last) and a range of units.
     const auto steps = [&](int first, int last, Units units) {
       const auto all = [&](const Tensor& tensor) { return Rows(tensor, first, last); };
@@ -122,7 +122,7 @@ void ForwardSteps::run(int begin, int end) const {
 void BackwardSteps::run(int begin, int end) const {
   static Kernel kernel("recurrence", "backward");
   const int B = z.size(1), D = z.size(2);
-  with_factors(kernel.choose({B, D}), packed, [&](const auto& weights) {
+  with_factors(kernel, packed, [&](const auto& weights) {
     for_sequence_groups(B, [&](int first, int last) {
       const auto own = [&](const Tensor& tensor) { return Rows(tensor, first, last); };
       std::array<Rows, 11> rows{own(dstate),   own(s),  own(g),  own(z),  own(gamma), own(gm),
@@ -208,9 +208,8 @@ void recurrence_pack(const Tensor& core_gate, const Tensor& mdi_gate,
               {recurrence_panels(D), D, 2, kRecurrencePanel});
   static Kernel kernel("recurrence", "pack");
   const Sizes sizes{0, D};  // packing has no batch
-  const KernelEntry& entry = kernel.choose(sizes);
-  with_factors(entry, packed.forward, [&](const auto& forward) {
-    with_factors(entry, packed.backward, [&](const auto& backward) {
+  with_factors(kernel, packed.forward, [&](const auto& forward) {
+    with_factors(kernel, packed.backward, [&](const auto& backward) {
       if constexpr (std::is_same_v<decltype(forward), decltype(backward)>)
         kernel({.sizes = sizes}, core_gate, mdi_gate, forward, backward);
     });

@@ -4,6 +4,7 @@
 
 #include "generators/constants/constants.h"
 #include "runtime/arena.h"
+#include "runtime/kernel_registry.h"
 #include "runtime/tensor.h"
 
 namespace mmrec::ops {
@@ -26,13 +27,30 @@ struct Weight : Tensor {
   /// What a kernel reads: the packed copy if there is one.
   const Tensor& operand() const { return is_packed() ? packed : *this; }
 
+  /// The packed copy for kernels with bfloat16 factors, in the first half of its memory:
+  /// [weight_panels(out)][ceil(in / 2)][kWeightPanel] pairs along `in`.
+  IntTensor packed_pairs() const {
+    return {reinterpret_cast<int32_t*>(packed.data()),
+            {packed.size(0), (packed.size(1) + 1) / 2, kWeightPanel}};
+  }
+
   /// [weight_panels(out)][in][kWeightPanel]: panels of outputs, padded with zeros; or
   /// empty.
   Tensor packed;
 };
 
-/// Fills weight.packed. `norm` [in]: factors of the inputs, for a layer behind a norm; or empty.
-void pack(const Weight& weight, const Tensor& norm = {});
+/// Fills weight.packed for kernels of the precision. `norm` [in]: factors of the inputs, for a
+/// layer behind a norm; or empty.
+void pack(const Weight& weight, const Tensor& norm = {}, Precision precision = mmrec::precision());
+
+/// Calls body(operand), where operand(weight) is what the kernel reads.
+template <class Body>
+void with_operands(const Kernel& kernel, bool packed, const Body& body) {
+  if (packed && kernel.bf16())
+    body([](const Weight& weight) { return weight.packed_pairs(); });
+  else
+    body([](const Weight& weight) -> const Tensor& { return weight.operand(); });
+}
 
 /// Returns whether the weights are packed. Throws an Error if only some are, or if a packed copy
 /// has another shape than its matrix.
