@@ -8,6 +8,7 @@
 #include "runtime/arena.h"
 #include "runtime/context.h"
 #include "runtime/flush_denormals.h"
+#include "runtime/kernel_registry.h"
 #include "runtime/ops/embedding.h"
 #include "runtime/ops/gemm.h"
 #include "runtime/ops/linear_cross_entropy.h"
@@ -129,7 +130,15 @@ double training_flops(const Config& config, int T) {
 
 struct Model::Implementation : Activations {
   Implementation(const Config& config, int vocabulary, Parameters& parameters, int T, int B,
-                 Mode mode, uint64_t seed);
+                 Mode mode, uint64_t seed, Precision precision);
+
+  /// Makes the calling thread compute as the model does.
+  struct Use {
+    explicit Use(const Implementation& model)
+        : context(model.context), precision(model.precision) {}
+    Context::Use context;
+    ScopedPrecision precision;
+  };
 
   /// Computes the normalised rows that the head reads from the ids.
   void forward(const IntTensor& ids, const StepDropout& dropout);
@@ -141,6 +150,7 @@ struct Model::Implementation : Activations {
   LossSum sum() const;
 
   Context& context = Context::current();
+  const Precision precision;
   OuterWeights weights, gradients;
   Tensor embedding_gradient;  // the rows of real tokens
   uint64_t seed;
@@ -149,8 +159,10 @@ struct Model::Implementation : Activations {
 };
 
 Model::Implementation::Implementation(const Config& config, int vocabulary, Parameters& parameters,
-                                      int T, int B, Mode mode, uint64_t seed)
+                                      int T, int B, Mode mode, uint64_t seed,
+                                      Precision precision)
     : Activations(config, T, B, mode),
+      precision(precision),
       weights(config, ParameterScope(parameters, parameters.weights(), "")),
       gradients(config, ParameterScope(parameters, parameters.gradients(), "")),
       seed(seed) {
@@ -210,9 +222,9 @@ LossSum Model::Implementation::sum() const {
 }
 
 Model::Model(const Config& config, int vocabulary, Parameters& parameters, int T, int B, Mode mode,
-             uint64_t seed)
-    : implementation_(
-          std::make_unique<Implementation>(config, vocabulary, parameters, T, B, mode, seed)) {
+             uint64_t seed, Precision precision)
+    : implementation_(std::make_unique<Implementation>(config, vocabulary, parameters, T, B, mode,
+                                                       seed, precision)) {
   draw(0);
 }
 Model::Model(Model&&) noexcept = default;
@@ -228,7 +240,7 @@ bool Model::has_auxiliary_loss() const { return implementation_->blocks[0]->has_
 const Tensor& Model::token_loss() const { return implementation_->token_loss; }
 
 void Model::draw(uint64_t number) {
-  const Context::Use use(implementation_->context);
+  const Implementation::Use use(*implementation_);
   const Philox random(implementation_->seed, rng_stream(Stream::kMemory, number));
   parallel_for(static_cast<int>(drawn().size()), [&](int i) {
     uint64_t counter = 0;  // one counter value gives four numbers
@@ -243,7 +255,7 @@ void Model::draw(uint64_t number) {
 void Model::pack() {
   Implementation& m = *implementation_;
   if (!m.generating()) fail("pack needs a model in generating mode");
-  const Context::Use use(m.context);
+  const Implementation::Use use(m);
   for (const auto& block : m.blocks) block->pack();
   ops::pack(m.embedding);
 }
@@ -251,7 +263,7 @@ void Model::pack() {
 LossSum Model::loss(const IntTensor& ids, const IntTensor& targets) {
   Implementation& m = *implementation_;
   check_shape("model: targets", targets, {m.T, m.B});
-  const Context::Use use(m.context);
+  const Implementation::Use use(m);
   m.forward(ids, {});
   ops::linear_cross_entropy(m.head_input, m.embedding, targets.reshape({m.rows()}), m.token_loss,
                             m.correct);
@@ -264,7 +276,7 @@ LossSum Model::loss_and_gradients(const IntTensor& ids, const IntTensor& targets
   Implementation& m = *implementation_;
   if (!m.training()) fail("loss_and_gradients needs a model in training mode");
   check_shape("model: targets", targets, {m.T, m.B});
-  const Context::Use use(m.context);
+  const Implementation::Use use(m);
   m.dropout = dropout;
   m.forward(ids, dropout);
   ops::linear_cross_entropy_with_gradient(m.head_input, m.embedding, targets.reshape({m.rows()}),
@@ -279,7 +291,7 @@ std::string Model::first_non_finite() {
   Implementation& m = *implementation_;
   if (!m.training())
     fail("first_non_finite needs a model in training mode: another does not keep a layer's values");
-  const Context::Use use(m.context);
+  const Implementation::Use use(m);
   // Returns the token of the first non-finite element, from 1, or 0. Time is the outermost axis.
   const auto bad_token = [](const Tensor& tensor, int first_token = 0) {
     for (int t = 0; t < tensor.size(0); ++t) {
@@ -307,14 +319,14 @@ std::string Model::first_non_finite() {
 }
 
 void Model::read(const IntTensor& ids) {
-  const Context::Use use(implementation_->context);
+  const Implementation::Use use(*implementation_);
   implementation_->forward(ids, {});
 }
 
 void Model::logits(const IntTensor& ids, const Tensor& logits) {
   Implementation& m = *implementation_;
   check_shape("model: logits", logits, {m.T, m.B, m.embedding.size(0)});
-  const Context::Use use(m.context);
+  const Implementation::Use use(m);
   m.forward(ids, {});
   ops::linear(m.head_input, m.embedding, logits.reshape({m.rows(), m.embedding.size(0)}));
 }

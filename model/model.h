@@ -10,6 +10,7 @@
 #include "model/block.h"
 #include "model/config.h"
 #include "model/parameters.h"
+#include "runtime/context.h"
 #include "runtime/tensor.h"
 
 namespace mmrec {
@@ -61,8 +62,11 @@ class Model {
   /// vocabulary: number of real tokens, <= config.vocab_size. The padding rows above it get no
   /// probability and no gradient.
   /// seed: the run's seed, for the arrays that draw() fills.
+  /// precision: of the factors of all products, whatever the calling thread's own is. Weights,
+  /// gradients, states and all sums are float with both. Throws an Error if this process cannot
+  /// compute in it.
   Model(const Config& config, int vocabulary, Parameters& parameters, int T, int B, Mode mode,
-        uint64_t seed);
+        uint64_t seed, Precision precision = Precision::kFloat32);
   Model(Model&& other) noexcept;
   ~Model();
 

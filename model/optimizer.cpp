@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/kernel_registry.h"
 #include "runtime/ops/muon.h"
 #include "runtime/ops/optimizer.h"
 #include "runtime/threads.h"
@@ -83,6 +84,7 @@ std::vector<int64_t> optimizer_shares(const std::vector<Parameter>& table,
 double optimizer_step(Parameters& parameters, const OptimizerSettings& settings,
                       double learning_rate, int64_t step,
                       const std::function<void()>& share_weights) {
+  const ScopedPrecision precision(Precision::kFloat32);
   const double norm = std::sqrt(ops::sum_of_squares(parameters.gradients()));
   if (!std::isfinite(norm)) return norm;
   const float gradient_scale =

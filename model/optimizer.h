@@ -32,7 +32,8 @@ std::vector<int64_t> optimizer_shares(const std::vector<Parameter>& table,
 /// Clips the gradients and does step number `step` (from 1) at AdamW's `learning_rate`. Returns the
 /// global norm before clipping. If the norm is not finite, changes nothing; see first_non_finite.
 /// Muon's momentum is in the first moments. Changes the weights of parameters.moments_range();
-/// share_weights: called then, to get the others from the processes that have them.
+/// share_weights: called then, to get the others from the processes that have them. Computes in
+/// float32, whatever the thread's precision is.
 double optimizer_step(Parameters& parameters, const OptimizerSettings& settings,
                       double learning_rate, int64_t step,
                       const std::function<void()>& share_weights = {});

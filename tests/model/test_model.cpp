@@ -12,6 +12,7 @@
 #include "model/architecture.h"
 #include "model/config_file.h"
 #include "model/memory.h"
+#include "tests/common/bf16.h"
 #include "tests/common/kernel_test.h"
 
 namespace mmrec {
@@ -284,8 +285,8 @@ struct Setting {
     return random.input({config.layers, top_slots(config), config.dim}, -2, 2);
   }
   Model model(Model::Mode mode) { return model(mode, T, B); }
-  Model model(Model::Mode mode, int T, int B) {
-    Model model(config, vocabulary, parameters, T, B, mode, 1);
+  Model model(Model::Mode mode, int T, int B, Precision precision = Precision::kFloat32) {
+    Model model(config, vocabulary, parameters, T, B, mode, 1, precision);
     for (size_t i = 0; i < model.drawn().size(); ++i) {  // per layer: keys, then values
       const Tensor bank = (i % 2 == 0 ? keys : values).view().at(static_cast<int>(i / 2));
       std::copy_n(bank.data(), bank.count(), model.drawn()[i].tensor.data());
@@ -774,6 +775,36 @@ TEST(Model, SequencesOfABatchAreIndependent) {
     }
     alone.clear_state();
     expect_near(logits(alone, IntTensor(ids.data(), {s.T, 1})), want);
+  }
+}
+
+/// Whatever the thread's precision is, and whatever another model has.
+TEST(Model, HasAPrecisionOfItsOwn) {
+  MMREC_NEEDS_BF16();
+  for (const Model::Mode mode : {Model::Mode::kTraining, Model::Mode::kRecomputing,
+                                 Model::Mode::kInference, Model::Mode::kGenerating}) {
+    SCOPED_TRACE(static_cast<int>(mode));
+    Setting s(small_config(), 4, 3);
+    Model rounded = s.model(mode, s.T, s.B, Precision::kBf16), plain = s.model(mode, s.T, s.B);
+    const auto results = [&](Model& model) {
+      model.clear_state();
+      std::vector<float> all = logits(model, s.ids());
+      if (mode == Model::Mode::kInference || mode == Model::Mode::kGenerating) return all;
+      model.clear_state();
+      s.parameters.clear_gradients();
+      model.loss_and_gradients(s.ids(), s.targets(), {});
+      const std::vector<float> gradients = copy(s.parameters.gradients());
+      all.insert(all.end(), gradients.begin(), gradients.end());
+      return all;
+    };
+    const std::vector<float> want = results(plain), in_bf16 = results(rounded);
+    EXPECT_NE(in_bf16, want);
+    EXPECT_EQ(precision(), Precision::kFloat32);
+    EXPECT_EQ(results(plain), want);
+    const ScopedPrecision of_thread(Precision::kBf16);
+    EXPECT_EQ(results(plain), want);
+    EXPECT_EQ(results(rounded), in_bf16);
+    EXPECT_EQ(precision(), Precision::kBf16);
   }
 }
 

@@ -21,6 +21,7 @@
 #include "runtime/ops/optimizer.h"
 #include "support/atomic_file.h"
 #include "support/checksum.h"
+#include "tests/common/bf16.h"
 #include "tests/common/expect_error.h"
 #include "tests/common/kernel_test.h"
 #include "tests/common/small_runs.h"
@@ -209,6 +210,21 @@ TEST(OptimizerStep, ClipsTheGlobalNorm) {
   EXPECT_FLOAT_EQ(first_moment_after_step(2), share * 3 * 2 / 5);
   EXPECT_FLOAT_EQ(first_moment_after_step(6), share * 3) << "a norm below the limit";
   EXPECT_FLOAT_EQ(first_moment_after_step(0), share * 3) << "no limit";
+}
+
+TEST(OptimizerStep, ComputesInFloat32) {
+  MMREC_NEEDS_BF16();
+  const auto weights_after_step = [](Precision precision) {
+    Parameters parameters(small_config(19));
+    parameters.initialise(1);
+    Random random;
+    for (int64_t i = 0; i < parameters.gradients().count(); ++i)
+      parameters.gradients().data()[i] = random.uniform(-1, 1);
+    const ScopedPrecision of_thread(precision);
+    optimizer_step(parameters, {.algorithm = "muon"}, 1e-3, 1);
+    return values(parameters.weights());
+  };
+  EXPECT_EQ(weights_after_step(Precision::kBf16), weights_after_step(Precision::kFloat32));
 }
 
 // Muon steps the hidden matrices, each part of one by itself; AdamW all else.
