@@ -23,7 +23,7 @@ std::array<int, 2> batches(int64_t windows) {
 }  // namespace
 
 Evaluation::Evaluation(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed,
-                       WindowSet windows, int64_t most_tokens, int piece)
+                       WindowSet windows, int64_t most_tokens, int piece, Precision precision)
     : windows_(std::move(windows)), loss_(static_cast<size_t>(windows_.T())) {
   const int64_t most = evaluated_windows(windows_.count(), windows_.T(), most_tokens);
   for (int64_t i = 0; i < most; ++i)
@@ -31,7 +31,7 @@ Evaluation::Evaluation(const Config& config, int vocabulary, Parameters& paramet
   const int count = static_cast<int>(most);
   const auto model_of = [&](int T, int batch) {
     return T > 0 ? std::make_unique<Model>(config, vocabulary, parameters, T, batch,
-                                           Model::Mode::kInference, seed)
+                                           Model::Mode::kInference, seed, precision)
                  : nullptr;
   };
   for (const int batch : batches(count))
@@ -149,7 +149,8 @@ int Evaluation::finite_tokens() const {
 }
 
 LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed,
-                    const Tokens& tokens, int T, const EvaluationObserver& observe) {
+                    const Tokens& tokens, int T, const EvaluationObserver& observe,
+                    Precision precision) {
   if (tokens.count() < 2)
     fail_usage("a text of {} characters predicts nothing; it must have at least 2", tokens.count());
   LossSum total;
@@ -160,7 +161,7 @@ LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters
     const int length = static_cast<int>(std::min<int64_t>(T, tokens.count() - 1 - begin));
     if (!model || model->T() != length) {  // at the beginning, and for the shorter rest at the end
       auto next = std::make_unique<Model>(with_carried_state(config), vocabulary, parameters,
-                                          length, 1, Model::Mode::kInference, seed);
+                                          length, 1, Model::Mode::kInference, seed, precision);
       if (model) std::copy_n(model->state().data(), model->state().count(), next->state().data());
       model = std::move(next);
       arena = Arena::fitted([&](Arena& fitted) {

@@ -20,9 +20,10 @@ class Evaluation {
  public:
   /// seed: the run's, for the model's random arrays. most_tokens: limit; a longer text is sampled
   /// by windows spread evenly over it, always the same; 0: all. piece: length in tokens, less than
-  /// a window, for mean_loss_in_pieces(); 0: none.
+  /// a window, for mean_loss_in_pieces(); 0: none. precision: the models'.
   Evaluation(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed,
-             WindowSet windows, int64_t most_tokens = 0, int piece = 0);
+             WindowSet windows, int64_t most_tokens = 0, int piece = 0,
+             Precision precision = Precision::kFloat32);
 
   /// Evaluates the current parameters. One process alone allocates nothing. `observe` is called
   /// after each batch with the tokens done. The ranks divide the batches among themselves; all get
@@ -74,7 +75,8 @@ int64_t evaluated_windows(int64_t count, int T, int64_t most_tokens);
 /// tokens per call of the model; it affects rounding only. Stops at the first non-finite loss;
 /// `tokens` is then the number of tokens before it.
 LossSum stream_loss(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed,
-                    const Tokens& tokens, int T, const EvaluationObserver& observe = {});
+                    const Tokens& tokens, int T, const EvaluationObserver& observe = {},
+                    Precision precision = Precision::kFloat32);
 
 /// Explains a non-finite loss. `tokens`: finite tokens from a zero state; `trained`: length of the
 /// training windows (0: unknown). Either the state has grown beyond what training saw, or the

@@ -30,17 +30,17 @@ std::vector<int32_t> neutral_prompt(const Tokenizer& tokenizer) {
 
 TextGenerator::TextGenerator(const Config& config, int vocabulary, Parameters& parameters,
                              uint64_t seed, const Sampling& sampling, int samples,
-                             int trained_window)
+                             int trained_window, Precision precision)
     : sampling_(sampling),
       sampler_(sampling),
       window_(with_carried_state(config), vocabulary, parameters, kWindow, 1,
-              Model::Mode::kInference, seed),
+              Model::Mode::kInference, seed, precision),
       token_(samples == 1
                  ? nullptr
                  : std::make_unique<Model>(with_carried_state(config), vocabulary, parameters, 1, 1,
-                                           Model::Mode::kInference, seed)),
+                                           Model::Mode::kInference, seed, precision)),
       model_(with_carried_state(config), vocabulary, parameters, 1, samples,
-             Model::Mode::kGenerating, seed),
+             Model::Mode::kGenerating, seed, precision),
       recent_(samples),
       chosen_(samples),
       trained_window_(trained_window) {

@@ -22,9 +22,10 @@ class TextGenerator {
  public:
   /// seed: the run's, for the model's random arrays. Each sample draws from its own random stream.
   /// trained_window: length of the training windows, for the message when the state overflows; 0:
-  /// unknown.
+  /// unknown. precision: the models'.
   TextGenerator(const Config& config, int vocabulary, Parameters& parameters, uint64_t seed,
-                const Sampling& sampling, int samples = 1, int trained_window = 0);
+                const Sampling& sampling, int samples = 1, int trained_window = 0,
+                Precision precision = Precision::kFloat32);
 
   /// Goes on with a text in all samples: what is read next follows it, and what was read before is
   /// forgotten. Throws an Error if the state is one of another model.

@@ -20,6 +20,7 @@
 #include "train/ranks/shared_file.h"
 #include "train/run/folder.h"
 #include "train/run/options_json.h"
+#include "train/run/precision.h"
 #include "train/run/start.h"
 #include "train/run/trainer.h"
 
@@ -43,6 +44,7 @@ std::unique_ptr<Trainer> make_trainer(const json& wanted, const std::string& tok
     if (wanted.at("program") != program_id())
       fail("it is another build of the program than the leader's");
     TrainOptions options = options_from_json(wanted.at("options"), "the leader's options");
+    check_same_bits(options.precision, "the leader");
     options.config = config_from_record(wanted.at("config"), "the leader's configuration");
     const auto tokenizer =
         Tokenizer::parse(tokenizer_file, wanted.at("tokenizer").get<std::string>());

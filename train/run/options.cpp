@@ -20,6 +20,7 @@
 #include "train/ranks/gradient_sum.h"
 #include "train/run/learning_rate.h"
 #include "train/run/options_json.h"
+#include "train/run/precision.h"
 #include "train/run/recipe.h"
 
 namespace mmrec {
@@ -161,6 +162,9 @@ std::span<const TrainOption> train_option_table() {
       {"shard-optimizer", &O::shard_optimizer,
        "each rank keeps the optimizer's moments of its part of the parameters, takes the steps of "
        "that part and gives the new weights to the others: less memory a rank, the same weights"},
+      {"precision", &O::precision,
+       "what the factors of matrix products are rounded to: float32, or bf16, which is faster on "
+       "CPUs with instructions for it; on others a new run says so and takes float32"},
       {"recompute", &O::recompute,
        "compute each block's activations again in the backward pass: less memory, more time, the "
        "same weights"},
@@ -251,6 +255,7 @@ void check_options(const TrainOptions& o) {
           "given with --init, whose tokenizer it extends");
   check_algorithm(o.optimizer.algorithm);
   GradientSum::parse_order(o.allreduce);
+  parse_precision(o.precision);
   check_recipe(o.recipe);
   check_muon_options(o.given, optimizer_of(o));
   if (o.tokenizer != "auto") parse_token_kind(o.tokenizer);

@@ -44,6 +44,7 @@ struct TrainOptions {
   bool shard_optimizer = false;    ///< each rank has a part of the moments
   std::string allreduce = "tree";  ///< order in which ranks add gradients; see GradientSum::Order
   bool recompute = false;          ///< see Model::Mode::kRecomputing
+  std::string precision = "float32";  ///< of the factors of products; see parse_precision()
   int carry = 1;  ///< consecutive windows that a state is handed through; see BatchOrder
   OptimizerSettings optimizer;
   std::string minimum_rate = "0.1x";  ///< see parse_minimum_rate

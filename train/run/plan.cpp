@@ -14,6 +14,7 @@
 #include "model/model.h"
 #include "runtime/cgroup_limits.h"
 #include "runtime/cpu_info.h"
+#include "runtime/kernel_registry.h"
 #include "runtime/ops/gemm.h"
 #include "runtime/threads.h"
 #include "support/error.h"
@@ -28,6 +29,7 @@
 #include "train/run/learning_rate.h"
 #include "train/run/log.h"
 #include "train/run/phases.h"
+#include "train/run/precision.h"
 #include "train/run/recipe.h"
 #include "train/run/start.h"
 
@@ -35,8 +37,8 @@ namespace mmrec {
 
 namespace {
 
-/// Ratio of a training step's rate to the rate of large matrix products; measured for tiny and
-/// mini.
+/// Ratio of a training step's rate to the rate of large matrix products, in float32; measured for
+/// tiny and mini.
 constexpr double kStepShare = 0.75;
 
 /// Returns the bytes of the program itself: code, threads, and the kernels' temporary arrays, of
@@ -50,7 +52,8 @@ double program_bytes(const Config& config, int64_t tokens_at_once) {
 }
 
 /// Measures the FLOP/s of 512 x 512 x 512 matrix products: the best of many.
-double measure_product_rate() {
+double measure_product_rate(Precision precision) {
+  const ScopedPrecision use(precision);
   constexpr int kSize = 512;
   constexpr double kSeconds = 0.25;
   std::vector<float> room(3 * kSize * kSize, 0.5f);
@@ -64,6 +67,17 @@ double measure_product_rate() {
     best = std::min(best, one.seconds());
   }
   return 2. * kSize * kSize * kSize / best;
+}
+
+/// What is beside the products takes as long in every precision.
+Rates measure_rates(Precision precision) {
+  const double float32 = measure_product_rate(Precision::kFloat32),
+               products =
+                   precision == Precision::kFloat32 ? float32 : measure_product_rate(precision),
+               rest = (1 / kStepShare - 1) / float32;
+  return {.products = products,
+          .step = 1 / (1 / products + rest),
+          .optimizer = kStepShare * float32};
 }
 
 std::string gigabytes(double bytes) {
@@ -99,8 +113,7 @@ double Plan::memory() const {
 
 namespace {
 
-/// product_rate: of matrix products on this machine, FLOP/s.
-Plan plan_of_one_size(const TrainOptions& options, const RunData& data, double product_rate) {
+Plan plan_of_one_size(const TrainOptions& options, const RunData& data, const Rates& rates) {
   Plan plan{.options = options};
   Config& config = plan.options.config;
   config.vocab_size =
@@ -136,11 +149,12 @@ Plan plan_of_one_size(const TrainOptions& options, const RunData& data, double p
   plan.checkpoints = int64_t{options.keep} + 2;
 
   plan.flops_per_token = training_flops(config, options.sequence);
-  plan.product_rate = product_rate;
+  plan.rates = rates;
   plan.tokens_per_step = int64_t{options.batch} * options.accumulate * options.sequence;
-  plan.tokens_per_second = kStepShare * plan.product_rate /
-                           (plan.flops_per_token + optimizer_flops(table, options.optimizer) /
-                                                       static_cast<double>(plan.tokens_per_step));
+  plan.tokens_per_second =
+      1 / (plan.flops_per_token / rates.step +
+           optimizer_flops(table, options.optimizer) / static_cast<double>(plan.tokens_per_step) /
+               rates.optimizer);
 
   const WindowSet windows(data.train, options.sequence, "the training text");
   const BatchOrder order(windows.count(), options.batch * options.accumulate, options.seed,
@@ -176,19 +190,21 @@ std::vector<Plan> plan(const TrainOptions& given, const Scale& scale) {
   check_phases(given);
   check_options(given);
   check_scale(scale);
-  const RunData data = load_data(given, std::nullopt);
-  const double product_rate = measure_product_rate();
+  RunData data = load_data(given, std::nullopt);
   TrainOptions options = given;
+  if (const std::string line = fall_back(options.precision); !line.empty())
+    data.notes.push_back({line, Style::kWarning});
+  const Rates rates = measure_rates(parse_precision(options.precision));
   const std::string recipe =
       apply_recipe(options, data, [&](double seconds, const TrainOptions& chosen) {
         TrainOptions trial = chosen;
         trial.steps = 1;
-        const Plan step = plan_of_one_size(trial, data, product_rate);
+        const Plan step = plan_of_one_size(trial, data, rates);
         return std::max<int64_t>(static_cast<int64_t>(seconds / step.seconds()), 1);
       });
   const std::string division = divide_among(scale.ranks, options);
   const auto plan_of = [&](const TrainOptions& of_one_size) {
-    Plan result = plan_of_one_size(of_one_size, data, product_rate);
+    Plan result = plan_of_one_size(of_one_size, data, rates);
     result.recipe = recipe;
     if (!division.empty()) result.notes.push_back({division});
     if (scale.ranks > 0)
@@ -196,8 +212,7 @@ std::vector<Plan> plan(const TrainOptions& given, const Scale& scale) {
                                       {.options = result.options,
                                        .memory = result.memory(),
                                        .machine_memory = result.machine_memory,
-                                       .product_rate = product_rate,
-                                       .step_share = kStepShare},
+                                       .rates = rates},
                                       data);
     return result;
   };
@@ -333,11 +348,13 @@ std::string text_of(const Plan& plan) {
   text += "\nspeed\n";
   line("  operations a token", fmt::format("{:.4g} MFLOP", plan.flops_per_token / 1e6),
        "forward and backward");
-  line("  matrix products", fmt::format("{:.0f} GFLOP/s", plan.product_rate / 1e9),
-       fmt::format("measured now: {}, {} threads", cpu_name(), num_threads()));
+  line("  matrix products", fmt::format("{:.0f} GFLOP/s", plan.rates.products / 1e9),
+       fmt::format("measured now: {}, {} threads, {}", cpu_name(), num_threads(),
+                   options.precision));
   line("  to expect", fmt::format("{} tokens/s", tokens_rate(plan.tokens_per_second)),
-       fmt::format("at {:.0f} % of that rate; all of it would be {}", 100 * kStepShare,
-                   tokens_rate(plan.product_rate / plan.flops_per_token)));
+       fmt::format("at {:.0f} % of that rate; all of it would be {}",
+                   100 * plan.rates.step / plan.rates.products,
+                   tokens_rate(plan.rates.products / plan.flops_per_token)));
 
   text += "\nrun\n";
   line("  data", options.data,
@@ -383,7 +400,8 @@ nlohmann::ordered_json json_of(const Plan& plan) {
                                  {"disk_bytes", bytes(plan.disk())},
                                  {"checkpoint_bytes", bytes(plan.checkpoint)},
                                  {"flops_per_token", plan.flops_per_token},
-                                 {"product_flops_per_second", plan.product_rate},
+                                 {"precision", plan.options.precision},
+                                 {"product_flops_per_second", plan.rates.products},
                                  {"tokens_per_second", plan.tokens_per_second},
                                  {fmt::format("train_{}", plan.unit), plan.train_tokens},
                                  {fmt::format("val_{}", plan.unit), plan.validation_tokens},

@@ -28,7 +28,7 @@ struct Plan {
   double checkpoint = 0;
   int64_t checkpoints = 0;  ///< on disk at the end
   double flops_per_token = 0;
-  double product_rate = 0;  ///< of matrix products on this machine, FLOP/s
+  Rates rates = {};
   double tokens_per_second = 0;
   int64_t train_tokens = 0, validation_tokens = 0;
   const char* unit = "";  ///< what the tokens of the text are called
@@ -46,9 +46,9 @@ struct Plan {
 };
 
 /// Computes the plan of a run, of a growing one a plan for each phase. Measures the rate of matrix
-/// products for a quarter of a second. Makes no model that would not fit, so any configuration
-/// works, also those that this version cannot train. Where ranks are asked for, times a rank's
-/// steps too.
+/// products, for a quarter of a second a precision. Makes no model that would not fit, so any
+/// configuration works, also those that this version cannot train. Where ranks are asked for, times
+/// a rank's steps too.
 std::vector<Plan> plan(const TrainOptions& options, const Scale& scale = {});
 
 /// Formats the plans for people, and as JSON: an object for a run of one size, else {"phases":

@@ -26,6 +26,7 @@
 #include "train/run/log.h"
 #include "train/run/metrics.h"
 #include "train/run/options_json.h"
+#include "train/run/precision.h"
 #include "train/run/start.h"
 #include "train/run/trainer.h"
 
@@ -488,6 +489,12 @@ void check_is_trace(const fs::path& file) {
                file.string());
 }
 
+/// Makes a run compute in float32 where bf16 is asked for and cannot be had.
+void take_usable_precision(TrainOptions& options, RunStart& start) {
+  if (const std::string line = fall_back(options.precision); !line.empty())
+    start.notes.push_back(line);
+}
+
 /// Runs the phases of a growing run, or a run of one size. Each phase starts as if the run had been
 /// stopped and resumed at the end of the phase before.
 int train_phases(TrainOptions options, RunStart first, Ranks& ranks) {
@@ -509,7 +516,10 @@ int train_phases(TrainOptions options, RunStart first, Ranks& ranks) {
 int train(const TrainOptions& options, Ranks& ranks) {
   check_options(options);
   check_phases(options);
-  return train_phases(options, start_new(options), ranks);
+  RunStart start = start_new(options);
+  TrainOptions usable = options;
+  take_usable_precision(usable, start);
+  return train_phases(std::move(usable), std::move(start), ranks);
 }
 
 int resume_training(const fs::path& run_or_checkpoint,
@@ -522,6 +532,8 @@ int resume_training(const fs::path& run_or_checkpoint,
   change(options);
   check_options(options);
   check_fixed_options(saved, options);
+  if (saved.precision == options.precision) check_same_bits(saved.precision, "the run");
+  take_usable_precision(options, start);
   return train_phases(std::move(options), std::move(start), ranks);
 }
 

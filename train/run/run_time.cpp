@@ -12,6 +12,7 @@
 #include "support/stopwatch.h"
 #include "train/run/checkpoint.h"
 #include "train/run/folder.h"
+#include "train/run/precision.h"
 #include "train/run/recipe.h"
 #include "train/run/trainer.h"
 #include "train/run/training_step.h"
@@ -49,7 +50,8 @@ StepCosts measure_rank(double seconds, const TrainOptions& options, const RunDat
                               .accumulate = 1,
                               .dropout = options.dropout,
                               .seed = options.seed,
-                              .recompute = options.recompute});
+                              .recompute = options.recompute,
+                              .precision = parse_precision(options.precision)});
   BatchOrder order(windows.count(), options.batch, options.seed);
   std::vector<double> passes, optimizer;
   int64_t taken = 0;

@@ -109,14 +109,13 @@ double measure_memory_rate(int ranks) {
 StepCosts costs_by_rates(const RunAtScale& run, const std::vector<Parameter>& table,
                          double memory_rate, int ranks) {
   const TrainOptions& options = run.options;
-  const double rate = run.step_share * run.product_rate / ranks,
-               gradients = 4. * static_cast<double>(parameter_count(table)),
+  const double gradients = 4. * static_cast<double>(parameter_count(table)),
                part = training_flops(options.config, options.sequence) * options.batch *
-                      options.sequence * recomputing_factor(options) / rate;
+                      options.sequence * recomputing_factor(options) * ranks / run.rates.step;
   const OptimizerArrays arrays(options);
   return {.part = {part},
           .optimizer = (arrays.divided + arrays.whole) * gradients / memory_rate +
-                       optimizer_flops(table, options.optimizer) / rate};
+                       optimizer_flops(table, options.optimizer) * ranks / run.rates.optimizer};
 }
 
 double memory_of_rank(const RunAtScale& run, const StepTerms& terms, int ranks) {

@@ -32,13 +32,19 @@ struct ScalePlan {
   std::vector<Row> rows;  ///< for 1, 2, 4, .. ranks; the last one is what is asked for
 };
 
+/// Rates of this machine, FLOP/s.
+struct Rates {
+  double products = 0;   ///< of large matrix products, in the run's precision
+  double step = 0;       ///< of a training step, which does more than its products
+  double optimizer = 0;  ///< of the optimizer's products, with what is beside them
+};
+
 /// What plan_at_scale() needs to know of the run.
 struct RunAtScale {
   TrainOptions options;  ///< with the vocabulary the text needs
   double memory = 0;     ///< of one process alone, bytes
   double machine_memory = 0;
-  double product_rate = 0;  ///< of matrix products on this machine, FLOP/s
-  double step_share = 0;    ///< a training step's rate, as a part of it
+  Rates rates = {};
 };
 
 /// Throws a UsageError for an impossible question.

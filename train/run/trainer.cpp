@@ -13,6 +13,7 @@
 #include "train/infer/whole_characters.h"
 #include "train/run/follow.h"
 #include "train/run/log.h"
+#include "train/run/precision.h"
 
 namespace mmrec {
 
@@ -75,7 +76,8 @@ Trainer::Trainer(const TrainOptions& options, RunData data, int64_t begin, Ranks
                       .seed = options.seed,
                       .recompute = options.recompute,
                       .streams = options.carry > 1 ? order_.streams() : 0,
-                      .order = GradientSum::parse_order(options.allreduce)},
+                      .order = GradientSum::parse_order(options.allreduce),
+                      .precision = parse_precision(options.precision)},
                      ranks),
       stop_(&kNoStop) {
   options_.validation_tokens = validation_tokens(options, order_.steps_per_epoch());
@@ -85,7 +87,8 @@ Trainer::Trainer(const TrainOptions& options, RunData data, int64_t begin, Ranks
   if (const int window = validation_window(options, data_.validation.count()); window > 0)
     evaluation_.emplace(options.config, vocabulary_, parameters_, options.seed,
                         WindowSet(std::move(data_.validation), window, "the validation text"),
-                        options_.validation_tokens, validation_piece(options, window));
+                        options_.validation_tokens, validation_piece(options, window),
+                        parse_precision(options.precision));
   parameters_.initialise(options.seed);
   if (ranks_.are_many() && ranks_.leads())
     have_followers_made(options_, data_.tokenizer, progress().data, begin, ranks_);
@@ -260,7 +263,8 @@ Sample Trainer::sample() {
     const Interruptible giving_up(*stop_);
     try {
       TextGenerator generator(config(), tokenizer.size(), parameters_, options_.seed,
-                              {.seed = options_.seed}, 1, options_.sequence);
+                              {.seed = options_.seed}, 1, options_.sequence,
+                              parse_precision(options_.precision));
       generator.read_prompt(neutral_prompt(tokenizer));
       for (int64_t i = 0; i < options_.sample_tokens; ++i) {
         const std::span<const int32_t> ids = generator.choose();
@@ -278,12 +282,12 @@ Sample Trainer::sample() {
 std::vector<Note> Trainer::description() const {
   std::vector<Note> notes;
   notes.push_back({fmt::format(
-      "model: {} parameters, dim {}, {}; {:.0f} MB for a step of {} x {} tokens",
+      "model: {} parameters, dim {}, {}; {:.0f} MB for a step of {} x {} tokens in {}",
       parameter_count(parameters_.table()), config().dim, describe_layers(config()),
       static_cast<double>(training_step_.bytes() +
                           (parameters_.has_average() ? 20 : 16) * parameters_.weights().count()) /
           1e6,
-      options_.batch * options_.accumulate, options_.sequence)});
+      options_.batch * options_.accumulate, options_.sequence, options_.precision)});
   notes.insert(notes.end(), data_.notes.begin(), data_.notes.end());
   notes.push_back({fmt::format(
       "data: {}: {} windows of {}, {}{}{} in all; validation: {}", options_.data, windows_.count(),

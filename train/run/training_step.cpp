@@ -21,7 +21,7 @@ TrainingStep::TrainingStep(const Config& config, int vocabulary, Parameters& par
                     settings.order, ranks),
       sums_(static_cast<size_t>(settings.accumulate)),
       model_(config, vocabulary, parameters, windows.T(), settings.batch,
-             training_mode(settings.recompute), settings.seed) {
+             training_mode(settings.recompute), settings.seed, settings.precision) {
   arena_ = Arena::fitted([&](Arena& arena) {
     for (IntTensor* tensor : {&ids_, &targets_})
       *tensor = arena.take<int32_t>({windows.T(), settings.batch});

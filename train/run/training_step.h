@@ -25,6 +25,7 @@ class TrainingStep {
     bool recompute = false;
     int streams = 0;  ///< whose state is carried, see BatchOrder; 0: none
     GradientSum::Order order = GradientSum::Order::kTree;
+    Precision precision = Precision::kFloat32;  ///< the model's
   };
   TrainingStep(const Config& config, int vocabulary, Parameters& parameters,
                const WindowSet& windows, const Settings& settings, Ranks& ranks = Ranks::alone());

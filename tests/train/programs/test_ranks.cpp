@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "support/atomic_file.h"
+#include "tests/common/bf16.h"
 #include "tests/common/mpirun.h"
 #include "tests/common/process.h"
 #include "tests/common/temporary_directory.h"
@@ -137,6 +138,35 @@ TEST_F(Ranks, GiveTheSameWeights) { expect_same_as_one_process({}); }
 
 TEST_F(Ranks, GiveTheSameWeightsWithCarriedStates) {
   expect_same_as_one_process({"--carry", "4", "--optimizer", "muon", "--average", "0.9"});
+}
+
+TEST_F(Ranks, GiveTheSameWeightsInBf16) {
+  MMREC_NEEDS_BF16();
+  expect_same_as_one_process({"--precision", "bf16"});
+}
+
+TEST_F(Ranks, ComputeInOnePrecision) {
+  MMREC_NEEDS_BF16();
+  const Arguments in_bf16 = {"--precision", "bf16"};
+  const auto train_with_one_excluded = [&](int excluded, const std::string& out) {
+    std::vector<std::string> words = command(1, 1, new_run(out, 3, in_bf16)),
+                             second = command(0, 1, new_run(out, 3, in_bf16));
+    const Arguments environment = {"/usr/bin/env", "MMREC_MAX_ISA=avx512"};
+    std::vector<std::string>& one = excluded == 0 ? words : second;
+    one.insert(std::ranges::find(one, test::program_path("train").string()), environment.begin(),
+               environment.end());
+    words.insert(words.end(), {":", "-n", "1"});
+    words.insert(words.end(), second.begin(), second.end());
+    return test::Process(words, {}, directory_.path()).wait(seconds(60));
+  };
+  EXPECT_EQ(train_with_one_excluded(1, "refused"), 2) << errors();
+  for (const char* part : {"the ranks cannot train together", "rank 1 on ",
+                           "the leader computes in bf16", "MMREC_MAX_ISA=avx512",
+                           "--precision float32"})
+    EXPECT_NE(errors().find(part), std::string::npos) << part << " is not in: " << errors();
+  ASSERT_EQ(train_with_one_excluded(0, "fell back"), 0) << errors();
+  ASSERT_EQ(train(0, 1, new_run("plain", 3)), 0) << errors();
+  EXPECT_TRUE(weights("fell back") == weights("plain")) << "all follow the leader";
 }
 
 TEST_F(Ranks, GiveTheSameWeightsWithTheOptimizerSharded) {

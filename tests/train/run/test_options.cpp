@@ -39,6 +39,7 @@ TrainOptions all_changed() {
   options.shard_optimizer = true;
   options.recipe = "text";
   options.tokenizer = "bytes";
+  options.precision = "bf16";
   options.until = "7";
   return options;
 }
@@ -170,6 +171,13 @@ TEST(OptionTable, MuonsOptionsAreForMuon) {
     options.given.insert("optimizer");
     expect_error<UsageError>([&] { check_options(options); }, {option, "this run has adamw"});
   }
+}
+
+TEST(OptionTable, PrecisionIsOneOfTwo) {
+  TrainOptions options;
+  options.precision = "fp16";
+  expect_error<UsageError>([&] { check_options(options); },
+                           {"--precision fp16", "float32 or bf16"});
 }
 
 TEST(OptionTable, AutoKeepsTheRunsValue) {

@@ -11,6 +11,7 @@
 #include "model/config_file.h"
 #include "support/checksum.h"
 #include "support/directory_lock.h"
+#include "tests/common/bf16.h"
 #include "tests/common/expect_error.h"
 #include "tests/common/small_runs.h"
 #include "train/data/token_file.h"
@@ -174,6 +175,92 @@ TEST_F(Resume, RunInPartsEndsLikeAnUninterruptedOne) {
   expect_same_run(parts, whole);
   expect_logged(parts, {"step 3/12 | validation loss", "stopped by --until after step 3 of 12",
                         "trained 12 steps"});
+}
+
+/// Fixture: bf16 is excluded.
+class ResumeWithoutBf16 : public Resume {
+ protected:
+  ResumeWithoutBf16() { ::setenv("MMREC_MAX_ISA", "avx512", 1); }
+  ~ResumeWithoutBf16() override { ::unsetenv("MMREC_MAX_ISA"); }
+};
+
+TEST_F(ResumeWithoutBf16, ARunInBf16NeedsAWord) {
+  const TrainOptions run = long_run("run");
+  ASSERT_EQ(train(run), 0);
+  const fs::path checkpoint = run.out / RunFolder::step_name(5);
+  change_state(checkpoint, [](nlohmann::json& state) {
+    state["course"]["options"]["precision"] = "bf16";
+  });
+  for (const bool repeated : {false, true})  // the option of the command line that began the run
+    expect_error<UsageError>(
+        [&] {
+          resume_training(checkpoint, [&](TrainOptions& options) {
+            options.quiet = true;
+            if (repeated) options.precision = "bf16";
+          });
+        },
+        {"the run computes in bf16", "MMREC_MAX_ISA=avx512", "--precision float32"});
+  EXPECT_EQ(resume_training(checkpoint,
+                            [](TrainOptions& options) {
+                              options.quiet = true;
+                              options.precision = "float32";
+                            }),
+            0);
+  expect_logged(run, {"changed: precision bf16 -> float32"});
+}
+
+TEST_F(ResumeWithoutBf16, ARunThatFellBackGoesOn) {
+  TrainOptions whole = long_run("whole");
+  ASSERT_EQ(train(whole), 0);
+  TrainOptions run = long_run("run");
+  run.precision = "bf16";
+  run.until = "5";
+  ASSERT_EQ(train(run), 0);
+  EXPECT_EQ(resume_training(run.out,
+                            [](TrainOptions& options) {
+                              options.quiet = true;
+                              options.precision = "bf16";
+                              options.until = "";
+                            }),
+            0);
+  expect_same_run(run, whole);
+  expect_logged(run, {"--precision bf16: computing in float32", "MMREC_MAX_ISA=avx512",
+                      "tokens in float32\n"});
+  EXPECT_EQ(log(run).find("changed: precision"), std::string::npos);
+}
+
+TEST_F(Resume, InBf16LikeAnUninterruptedRun) {
+  MMREC_NEEDS_BF16();
+  for (const char* optimizer : {"adamw", "muon"}) {
+    SCOPED_TRACE(optimizer);
+    TrainOptions whole = long_run(fmt::format("whole {}", optimizer));
+    whole.optimizer.algorithm = optimizer;
+    whole.precision = "bf16";
+    ASSERT_EQ(train(whole), 0);
+    expect_logged(whole, {"tokens in bf16\n"});
+
+    TrainOptions parts = whole;
+    parts.out = directory_ / fmt::format("parts {}", optimizer);
+    parts.until = "5";
+    {
+      const ScopedThreads two_threads(2);
+      ASSERT_EQ(train(parts), 0);
+    }
+    ASSERT_EQ(resume_training(parts.out,
+                              [](TrainOptions& options) {
+                                options.quiet = true;
+                                options.until = "";
+                              }),
+              0);
+    expect_same_run(parts, whole);
+
+    TrainOptions plain = whole;
+    plain.out = directory_ / fmt::format("plain {}", optimizer);
+    plain.precision = "float32";
+    ASSERT_EQ(train(plain), 0);
+    EXPECT_NE(read_file(plain.out / "final_checkpoint" / "model.safetensors"),
+              read_file(whole.out / "final_checkpoint" / "model.safetensors"));
+  }
 }
 
 TEST_F(Resume, EverySwitchResumesLikeTheBase) {
