@@ -274,6 +274,7 @@ std::string cards(const RunReport& run) {
   html += card(axis_label(static_cast<double>(run.tokens())),
                fmt::format("tokens in {} steps", run.steps()));
   html += card(format_duration(run.seconds()), fmt::format("{:.0f} tokens/s", run.median_speed));
+  if (!run.precision.empty()) html += card(html_escaped(run.precision), "precision");
   return html + "</div>\n";
 }
 
@@ -282,7 +283,8 @@ std::string comparison(const std::vector<RunReport>& runs) {
       "<div class='scroll'><table><thead><tr><th>run</th><th>bits/byte</th><th>validation "
       "loss</th><th>perplexity</th><th>accuracy</th><th>at step</th>"
       "<th>training "
-      "loss</th><th>steps</th><th>tokens</th><th>time</th><th>tokens/s</th></tr></thead><tbody>\n";
+      "loss</th><th>steps</th><th>tokens</th><th>time</th><th>tokens/s</th><th>precision</th></tr>"
+      "</thead><tbody>\n";
   for (const size_t i : best_first(runs)) {
     const RunReport& run = runs[i];
     html +=
@@ -293,7 +295,8 @@ std::string comparison(const std::vector<RunReport>& runs) {
         cell(run.best ? fmt::format("{}", run.best->step) : "") +
         cell(fmt::format("{:.4f}", run.epochs.back().mean)) + cell(fmt::format("{}", run.steps())) +
         cell(axis_label(static_cast<double>(run.tokens()))) + cell(format_duration(run.seconds())) +
-        cell(fmt::format("{:.0f}", run.median_speed)) + "</tr>\n";
+        cell(fmt::format("{:.0f}", run.median_speed)) + cell(html_escaped(run.precision)) +
+        "</tr>\n";
   }
   return html + "</tbody></table></div>\n";
 }

@@ -41,7 +41,7 @@ std::string wrapped(std::string_view head, std::string_view text, size_t width) 
 std::string comparison(const std::vector<RunReport>& runs, size_t width) {
   std::vector<std::vector<std::string>> rows = {{"run", "bits/byte", "validation", "perplexity",
                                                  "at step", "train loss", "steps", "tokens", "time",
-                                                 "tokens/s"}};
+                                                 "tokens/s", "precision"}};
   for (const size_t i : best_first(runs)) {
     const RunReport& run = runs[i];
     rows.push_back({run.name, bits_per_byte(run.best, "-"),
@@ -50,7 +50,8 @@ std::string comparison(const std::vector<RunReport>& runs, size_t width) {
                     run.best ? fmt::format("{}", run.best->step) : "-",
                     fmt::format("{:.4f}", run.epochs.back().mean), fmt::format("{}", run.steps()),
                     axis_label(static_cast<double>(run.tokens())), format_duration(run.seconds()),
-                    fmt::format("{:.0f}", run.median_speed)});
+                    fmt::format("{:.0f}", run.median_speed),
+                    run.precision.empty() ? "-" : run.precision});
   }
   return text_table(std::move(rows), width);
 }
@@ -84,6 +85,7 @@ std::string describe(const RunReport& run, size_t width) {
   add("steps", fmt::format("{} in {} epoch{}: {} tokens in {}, {:.0f} tokens/s (median)",
                            run.steps(), run.epochs.size(), run.epochs.size() == 1 ? "" : "s",
                            run.tokens(), format_duration(run.seconds()), run.median_speed));
+  if (!run.precision.empty()) add("precision", run.precision);
   for (const PhaseSummary& phase : run.phases)
     add(&phase == &run.phases.front() ? "phases" : "",
         fmt::format("{}: steps {} to {}{}", phase.size, phase.first_step, phase.last_step,

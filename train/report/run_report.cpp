@@ -149,7 +149,10 @@ RunReport read_run(const fs::path& path) {
   for (const MetricsRow& row : run.train) speeds.push_back(row.tokens_per_second);
   run.median_speed = median(std::move(speeds));
   const std::optional<TrainOptions> options = options_of(run.folder);
-  if (options) run.phases = summarise_phases(run, *options);
+  if (options) {
+    run.phases = summarise_phases(run, *options);
+    run.precision = options->precision;
+  }
   run.best = run.phases.empty() ? best_validation(run, 0, std::numeric_limits<int64_t>::max())
                                 : run.phases.back().best;
   if (const fs::path file = run.folder / RunFolder::kLog; fs::exists(file)) {
@@ -281,6 +284,7 @@ nlohmann::ordered_json to_json(const std::vector<RunReport>& runs) {
          {"tokens", run.tokens()},
          {"seconds", run.seconds()},
          {"tokens_per_second", run.median_speed},
+         {"precision", run.precision.empty() ? json() : json(run.precision)},
          {"epochs", epochs},
          {"phases", phases},
          {"best_validation", validation(run.best)},

@@ -44,6 +44,7 @@ struct RunReport {
   std::vector<Finding> findings = {};  ///< see find_problems()
   std::string sample = {};             ///< last generated text, or ""
   bool live = false;                   ///< whether a process is training it
+  std::string precision = {};          ///< of its newest checkpoint's steps; "": unknown
   /// The steps it is to have in all (of a growing run, at the end of the phase), or 0: unknown.
   int64_t planned_steps = 0;
 
