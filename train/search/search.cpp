@@ -122,6 +122,15 @@ SearchResult failed(const Settings& settings, const std::string& folder, const s
   return {.settings = settings, .folder = folder, .error = error};
 }
 
+/// Returns what makes a run compare badly with the others, or "".
+std::string warning_of(const RunReport& run, const Settings& settings) {
+  for (const auto& [name, value] : settings)
+    if (name == "precision" && value != run.precision)
+      return fmt::format("it was computed in {}, not in {}, for which there were no kernels",
+                         run.precision, value);
+  return text_of(run.findings, "warm-up");
+}
+
 /// Returns the result of a run that has come to `rung`, or ended.
 SearchResult result_of(const Settings& settings, const std::string& folder,
                        const fs::path& run_folder, double rung) try {
@@ -133,7 +142,7 @@ SearchResult result_of(const Settings& settings, const std::string& folder,
   return {.settings = settings,
           .folder = folder,
           .error = "",
-          .warning = text_of(run.findings, "warm-up"),
+          .warning = warning_of(run, settings),
           .validation_loss = last.loss,
           .bits_per_byte = last.bits_per_byte,
           .accuracy = last.accuracy,

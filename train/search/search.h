@@ -35,7 +35,7 @@ struct SearchResult {
   Settings settings;
   std::string folder;              ///< name of the run's folder in experiments/
   std::string error = {};          ///< why it failed, or ""
-  std::string warning = {};        ///< about a warm-up that fills the run, or ""
+  std::string warning = {};        ///< about what makes the run compare badly, or ""
   double validation_loss = kNone;  ///< of the last validation
   double bits_per_byte = kNone;    ///< of the last validation; NaN in results of earlier versions
   double accuracy = kNone, best_validation_loss = kNone, train_loss = kNone;
