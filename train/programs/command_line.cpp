@@ -370,6 +370,14 @@ CLI::Option* number_or_auto(CLI::App& app, const std::string& name, int64_t& val
       [&value, automatic] { return value == automatic ? "auto" : fmt::format("{}", value); });
 }
 
+CLI::Option* precision(CLI::App& app, std::string& value) {
+  return app
+      .add_option("--precision", value,
+                  "what the factors of matrix products are rounded to: float32, or bf16, as of "
+                  "train; whatever the model was trained in")
+      ->check(one_of({"float32", "bf16"}));
+}
+
 CLI::Validator one_of(std::vector<std::string> words) {
   const std::string shown = fmt::format("{{{}}}", fmt::join(words, ","));
   return CLI::Validator(

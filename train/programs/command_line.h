@@ -96,6 +96,9 @@ std::vector<CLI::Option*> add_options(CLI::App& app, std::span<const Row> table,
   return options;
 }
 
+/// Adds --precision, for a program that computes with a trained model; see parse_precision().
+CLI::Option* precision(CLI::App& app, std::string& value);
+
 /// For CLI::Option::check(): the value must be one of these words.
 CLI::Validator one_of(std::vector<std::string> words);
 

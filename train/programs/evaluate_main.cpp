@@ -26,6 +26,7 @@
 #include "train/programs/command_line.h"
 #include "train/run/checkpoint.h"
 #include "train/run/data.h"
+#include "train/run/precision.h"
 
 namespace {
 
@@ -34,7 +35,7 @@ using Clock = std::chrono::steady_clock;
 
 /// The command line.
 struct Request {
-  std::string checkpoint, data, part = "validation", validation_split;
+  std::string checkpoint, data, part = "validation", validation_split, precision = "float32";
   int sequence = TrainOptions().validation_sequence;
   bool sequence_is_given = false, stream = false, json = false;
   int texts = 0;  ///< to be written by the model; 0: the loss is measured
@@ -139,6 +140,7 @@ Result measure(const Request& request, const Checkpoint& checkpoint, Parameters&
                            ? progress->options.validation_sequence
                            : request.sequence;
   const int vocabulary = model_vocabulary(checkpoint.config, checkpoint.tokenizer);
+  const Precision precision = parse_precision(request.precision);
   const auto begin = Clock::now();
   Progress shown(console, "", tokens_in_all);
   LossSum sum;
@@ -153,11 +155,11 @@ Result measure(const Request& request, const Checkpoint& checkpoint, Parameters&
     int64_t finite = 0;
     if (request.stream) {
       of_part = stream_loss(checkpoint.config, vocabulary, parameters, checkpoint.state.seed, text,
-                            window, observe);
+                            window, observe, precision);
       finite = of_part.tokens;
     } else {
       Evaluation evaluation(checkpoint.config, vocabulary, parameters, checkpoint.state.seed,
-                            WindowSet(text, window, "the text"));
+                            WindowSet(text, window, "the text"), 0, 0, precision);
       of_part = evaluation.run(observe);
       finite = evaluation.finite_tokens();
     }
@@ -188,6 +190,7 @@ void print_json(const Request& request, const Checkpoint& checkpoint, const std:
       {"positions", result.sum.tokens},
       {"stream", request.stream},
       {"window", result.window},
+      {"precision", request.precision},
       {"loss", loss},
       {"perplexity", std::exp(loss)},
       {"accuracy", result.sum.accuracy()},
@@ -262,7 +265,8 @@ std::vector<std::string> write_texts(const Request& request, const Checkpoint& c
                                      Parameters& parameters, Console& console) {
   const Tokenizer& tokenizer = checkpoint.tokenizer;
   TextGenerator generator(checkpoint.config, tokenizer.size(), parameters, checkpoint.state.seed,
-                          request.sampling, request.texts, checkpoint.trained_window());
+                          request.sampling, request.texts, checkpoint.trained_window(),
+                          parse_precision(request.precision));
   std::vector<std::string> texts(static_cast<size_t>(request.texts));
   std::vector<int32_t> ids;
   Progress shown(console, "writing ", request.tokens);
@@ -383,6 +387,7 @@ void evaluate_texts(const Request& request, const Checkpoint& checkpoint, Parame
   nlohmann::ordered_json json = {{"checkpoint", text_of_name(checkpoint.folder.string())},
                                  {"step", checkpoint.state.step},
                                  {"data", text_of_name(name)},
+                                 {"precision", request.precision},
                                  {"texts", request.texts},
                                  {"tokens", request.tokens}};
   json.update(to_json(request.sampling));
@@ -392,11 +397,21 @@ void evaluate_texts(const Request& request, const Checkpoint& checkpoint, Parame
   print(stdout, json.dump(2) + "\n");
 }
 
-void evaluate(const Request& request, bool quiet) {
+/// " (the run: bf16)", or "".
+std::string trained_in_another(const Request& request, const Checkpoint& checkpoint) {
+  const auto& progress = checkpoint.state.progress;
+  return progress && progress->options.precision != request.precision
+             ? fmt::format(" (the run: {})", progress->options.precision)
+             : "";
+}
+
+void evaluate(Request& request, bool quiet) {
   if (request.texts > 1 && request.sampling.is_greedy())
     fail_usage(
         "--texts {}: greedy texts are all the same; give a --temperature above 0, or --texts 1",
         request.texts);
+  if (const std::string line = fall_back(request.precision); !line.empty() && !quiet)
+    print_warning(line);
   const Checkpoint checkpoint(request.checkpoint);
   Parameters parameters(checkpoint.config, Parameters::Arrays::kWeights);
   checkpoint.read_weights(parameters);
@@ -408,6 +423,8 @@ void evaluate(const Request& request, bool quiet) {
   console.line(describe_machine(start_threads()));
   console.line(fmt::format("checkpoint          {} (step {})", checkpoint.folder.string(),
                            checkpoint.state.step));
+  console.line(fmt::format("precision           {}{}", request.precision,
+                           trained_in_another(request, checkpoint)));
   if (request.texts > 0)
     evaluate_texts(request, checkpoint, parameters, data, source.data, console, quiet);
   else
@@ -451,6 +468,7 @@ int main(int argc, char** argv) {
       ->needs(texts_option);
   for (CLI::Option* option : add_options(app, sampling_options(), request.sampling))
     option->needs(texts_option);
+  precision(app, request.precision);
   app.add_flag("--json", request.json, "print the figures as JSON");
 
   return program.run(argc, argv, [&] {

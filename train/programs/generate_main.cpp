@@ -26,6 +26,7 @@
 #include "train/programs/command_line.h"
 #include "train/run/checkpoint.h"
 #include "train/run/folder.h"
+#include "train/run/precision.h"
 
 namespace {
 
@@ -40,6 +41,7 @@ struct Request {
   bool escapes = false, interactive = false, json = false;
   std::vector<std::string> stops;
   std::string state;  ///< file of the text's state, or ""
+  std::string precision = "float32";
   Sampling sampling;
 };
 
@@ -117,6 +119,7 @@ void print_json(const Request& request, const Checkpoint& checkpoint,
                 const std::vector<std::string>& texts, int64_t generated, double seconds) {
   nlohmann::ordered_json result = {{"checkpoint", text_of_name(checkpoint.folder.string())},
                                    {"prompt", request.prompt},
+                                   {"precision", request.precision},
                                    {"texts", texts},
                                    {"tokens", request.tokens}};
   result.update(to_json(request.sampling));
@@ -203,6 +206,17 @@ void choose_checkpoint(Request& request, bool quiet) {
                               visible(shell_quoted(request.checkpoint)), kRuns));
 }
 
+/// Says what the program computes in, unless that is float32 by default.
+void choose_precision(Request& request, bool quiet) {
+  const bool is_default = request.precision == Request().precision;
+  const std::string line = fall_back(request.precision);
+  if (quiet || is_default) return;
+  if (line.empty())
+    print(stderr, fmt::format("computing in {}\n", request.precision));
+  else
+    print_warning(line);
+}
+
 /// Throws a UsageError for options that contradict each other.
 void check(const Request& request) {
   if (request.samples > 1 && request.sampling.is_greedy())
@@ -220,13 +234,15 @@ void check(const Request& request) {
 void generate(Request& request, bool quiet) {
   check(request);
   choose_checkpoint(request, quiet);
+  choose_precision(request, quiet);
   const int samples = request.samples;
   const Checkpoint checkpoint(request.checkpoint);
   const Tokenizer& tokenizer = checkpoint.tokenizer;
   Parameters parameters(checkpoint.config, Parameters::Arrays::kWeights);
   checkpoint.read_weights(parameters);
   TextGenerator generator(checkpoint.config, tokenizer.size(), parameters, checkpoint.state.seed,
-                          request.sampling, samples, checkpoint.trained_window());
+                          request.sampling, samples, checkpoint.trained_window(),
+                          parse_precision(request.precision));
   std::vector<int32_t> ids;  // to read first
   if (!request.state.empty()) {
     check_writable(request.state);
@@ -316,6 +332,7 @@ int main(int argc, char** argv) {
       "--state", request.state,
       "a file: if it is there, its text is continued; what the model remembers at the end "
       "is saved in it");
+  precision(app, request.precision);
   app.add_flag("--json", request.json, "print texts and settings as JSON, at the end");
 
   return program.run(argc, argv, [&] {

@@ -35,6 +35,7 @@
 #include "support/directory_lock.h"
 #include "support/names.h"
 #include "support/version.h"
+#include "tests/common/bf16.h"
 #include "tests/common/growing_state.h"
 #include "tests/common/http_server.h"
 #include "tests/common/process.h"
@@ -990,6 +991,60 @@ TEST_F(Programs, TakeTheBestKernelsThatAreAllowed) {
   // no table of the build is for so little
   expect_failed(train(small_run(), {"MMREC_MAX_ISA=neon"}), 1,
                 {"MMREC_MAX_ISA=neon", kernel_tables().back().target, "MMREC_TARGET="});
+}
+
+TEST_F(Programs, ComputeInFloat32WhereBf16IsExcluded) {
+  const std::vector<std::string> excluded = {"MMREC_MAX_ISA=avx512"};
+  const std::string line =
+      "--precision bf16: computing in float32, as this process has no kernels for it: "
+      "MMREC_MAX_ISA=avx512 excludes them\n";
+  ASSERT_EQ(train(small_run(), excluded).code, 0);
+  const std::string weights = read_file(out() / "final_checkpoint/model.safetensors");
+  fs::remove_all(out());
+  const Outcome trained = train(small_run().set("--precision", "bf16"), excluded);
+  ASSERT_EQ(trained.code, 0) << trained.errors;
+  EXPECT_TRUE(trained.output.starts_with(line)) << trained.output;
+  EXPECT_NE(trained.output.find(" tokens in float32\n"), std::string::npos) << trained.output;
+  EXPECT_TRUE(read_file(out() / "final_checkpoint/model.safetensors") == weights);
+
+  const Arguments with_bf16 = {"--checkpoint", out().string(), "--precision", "bf16", "--json"};
+  for (const char* program : {"evaluate", "generate"}) {
+    const Outcome outcome = run(program, with_bf16, excluded);
+    EXPECT_EQ(outcome.errors, "warning: " + line) << program;
+    EXPECT_EQ(nlohmann::json::parse(outcome.output)["precision"], "float32") << program;
+    expect_failed(run(program, {"--checkpoint", out().string(), "--precision", "f32"}), 2,
+                  {"--precision", "f32 is not one of: float32, bf16"});
+  }
+  Arguments plan = small_run().set("--precision", "bf16").arguments();
+  plan.insert(plan.end(), {"--plan", "--json"});
+  const nlohmann::json planned = nlohmann::json::parse(run("train", plan, excluded).output);
+  EXPECT_EQ(planned["precision"], "float32");
+  EXPECT_EQ(planned["data_summary"].back().get<std::string>() + "\n", line);
+}
+
+TEST_F(Programs, ComputeInBf16) {
+  MMREC_NEEDS_BF16();
+  ASSERT_EQ(train(small_run().set("--precision", "bf16")).code, 0);
+  const double loss = read_metrics(out() / "metrics.jsonl").back().loss;
+  const auto outcome_of = [&](const char* program, Arguments more) {
+    more.insert(more.end(), {"--checkpoint", out().string(), "--threads", "1"});
+    const Outcome outcome = run(program, more);
+    EXPECT_EQ(outcome.code, 0) << outcome.errors;
+    return outcome;
+  };
+  EXPECT_EQ(nlohmann::json::parse(
+                outcome_of("evaluate", {"--precision", "bf16", "--json"}).output)["loss"],
+            loss);
+  EXPECT_NE(nlohmann::json::parse(outcome_of("evaluate", {"--json"}).output)["loss"], loss);
+  const std::string text = outcome_of("evaluate", {}).output;
+  EXPECT_NE(text.find("precision           float32 (the run: bf16)\n"), std::string::npos) << text;
+  EXPECT_EQ(outcome_of("generate", {"--precision", "bf16"}).errors, "computing in bf16\n");
+  EXPECT_EQ(outcome_of("generate", {"--precision", "bf16", "--quiet"}).errors, "");
+  EXPECT_EQ(nlohmann::json::parse(
+                outcome_of("generate", {"--precision", "bf16", "--json"}).output)["precision"],
+            "bf16");
+  EXPECT_EQ(nlohmann::json::parse(run("report", {out().string(), "--json"}).output)[0]["precision"],
+            "bf16");
 }
 
 TEST_F(Programs, FewerThreadsThanRequestedGiveTheSameResult) {
@@ -2255,11 +2310,13 @@ TEST_F(Programs, ReportShowsRuns) {
   const fs::path html = directory_ / "report.html";
   const Outcome text = run("report", {out().string(), "--html", html.string()});
   ASSERT_EQ(text.code, 0) << text.errors;
-  for (const char* part : {"3 in 1 epoch", "validation     best", "learning rate",
-                           "every figure is finite", "1-3", "loss: . training, V validation"})
+  for (const char* part : {"3 in 1 epoch", "precision      float32", "validation     best",
+                           "learning rate", "every figure is finite", "1-3",
+                           "loss: . training, V validation"})
     EXPECT_NE(text.output.find(part), std::string::npos) << part << " is not in: " << text.output;
   EXPECT_TRUE(read_file(html).starts_with("<!DOCTYPE html>"));
   EXPECT_NE(read_file(html).find("What it writes"), std::string::npos);
+  EXPECT_NE(read_file(html).find("<b>float32</b><span>precision</span>"), std::string::npos);
 
   const Outcome two = run("report", {out().string(), (directory_ / "second").string()});
   EXPECT_NE(two.output.find("the best validation first:"), std::string::npos) << two.output;
@@ -2844,6 +2901,20 @@ TEST_F(Searches, WarnOfAWarmUpThatFillsTheRuns) {
   EXPECT_NE(outcome.output.find("(so it is with 2 experiments)"), std::string::npos)
       << outcome.output;
   EXPECT_EQ(run("search", arguments).code, 0) << "and the results can be read again";
+}
+
+TEST_F(Searches, WarnOfAnotherPrecisionThanWasAskedFor) {
+  const Outcome outcome = run("search", search({"--grid", "precision=float32,bf16"}),
+                              {"MMREC_MAX_ISA=avx512"});
+  ASSERT_EQ(outcome.code, 0) << outcome.errors;
+  for (const nlohmann::json& row : results()) {
+    const bool fell_back = row["settings"]["precision"] == "bf16";
+    EXPECT_EQ(row.value("warning", "").starts_with("it was computed in float32, not in bf16"),
+              fell_back)
+        << row;
+  }
+  EXPECT_NE(outcome.output.find("precision=bf16: it was computed in float32"), std::string::npos)
+      << outcome.output;
 }
 
 TEST_F(Searches, UnstartableExperimentCostsNoOther) {
