@@ -101,8 +101,8 @@ class Block {
   /// Fills them. forward uses them from then on.
   virtual void pack() {
     for (const PackableWeight& packable : packable_weights())
-      ops::pack(*packable.weight, packable.norm,
-                packable.always_float ? Precision::kFloat32 : precision());
+      packable.always_float ? ops::pack(*packable.weight, packable.norm, Precision::kFloat32)
+                            : ops::pack(*packable.weight, packable.norm);
   }
   /// Allocates the tensors that forward keeps for backward. All layers of an inference model share
   /// one region.

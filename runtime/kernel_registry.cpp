@@ -214,7 +214,7 @@ std::string why_no_bf16() {
                                return std::string_view(entry.dtype) == registry::kBf16;
                              })
              ? ""
-             : fmt::format("this program's kernels for {} have none", table().isa);
+             : fmt::format("this program has none for {}", table().isa);
 }
 
 Precision precision() { return thread_state.precision; }

@@ -127,6 +127,15 @@ void Cases::add(Workload workload, std::string variant) {
       {std::make_shared<const Workload>(std::move(workload)), std::move(variant), false});
 }
 
+void Cases::add_model(const Workload& workload, const std::string& variant) {
+  for (const Precision precision : {Precision::kFloat32, Precision::kBf16}) {
+    if (precision == Precision::kBf16 && !why_no_bf16().empty()) continue;
+    Workload work = workload;
+    work.precision = precision;
+    add(std::move(work), variant);
+  }
+}
+
 void Cases::add_limit(Workload workload, std::string variant) {
   cases_.push_back(
       {std::make_shared<const Workload>(std::move(workload)), std::move(variant), false, true});

@@ -181,6 +181,8 @@ class Cases {
   /// Adds one row for a call that is not in the registry, for example another library's matrix
   /// product.
   void add(Workload workload, std::string variant);
+  /// Adds a row for a model's own calls, and one in bfloat16 if this machine can.
+  void add_model(const Workload& workload, const std::string& variant);
   /// Adds one row that does only the work that bounds the workload's variants.
   void add_limit(Workload workload, std::string variant);
 

@@ -18,7 +18,8 @@ constexpr int kVocabulary = 80;
 struct Generation {
   Generation(const Config& config, int B, uint64_t seed, const IntTensor& ids, const Tensor& logits)
       : parameters(config),
-        model(config, config.vocab_size, parameters, 1, B, Model::Mode::kGenerating, seed),
+        model(config, config.vocab_size, parameters, 1, B, Model::Mode::kGenerating, seed,
+              precision()),
         ids(ids),
         logits(logits) {
     parameters.initialise(seed);
@@ -77,7 +78,7 @@ void add_generation(Cases& cases) {
     Config config = preset(name);
     config.vocab_size = kVocabulary;
     for (const int B : {1, 4, 16}) {
-      cases.add(token(config, name, B), "model");
+      cases.add_model(token(config, name, B), "model");
       cases.add_limit(reading(config, name, B), "weights");
     }
   }

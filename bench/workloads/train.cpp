@@ -18,7 +18,8 @@ struct Training {
   Training(const Config& config, int B, int T, uint64_t seed, const IntTensor& ids,
            const IntTensor& targets)
       : parameters(config),
-        model(config, config.vocab_size, parameters, T, B, Model::Mode::kTraining, seed),
+        model(config, config.vocab_size, parameters, T, B, Model::Mode::kTraining, seed,
+              precision()),
         seed(seed),
         ids(ids),
         targets(targets) {
@@ -61,12 +62,7 @@ Workload train_workload(const Config& config, const std::string& name, int B, in
 
 void add_train(Cases& cases) {
   for (const Batch& batch : kBatches)
-    for (const Precision precision : {Precision::kFloat32, Precision::kBf16}) {
-      if (precision == Precision::kBf16 && !why_no_bf16().empty()) continue;
-      Workload work = train_workload(preset(batch.preset), batch.preset, batch.B, batch.T);
-      work.precision = precision;
-      cases.add(std::move(work), "");
-    }
+    cases.add_model(train_workload(preset(batch.preset), batch.preset, batch.B, batch.T), "");
 }
 
 }  // namespace mmrec::bench

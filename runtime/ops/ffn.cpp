@@ -1,6 +1,7 @@
 #include "runtime/ops/ffn.h"
 
 #include "runtime/kernel_registry.h"
+#include "runtime/ops/weight_operands.h"
 #include "support/error.h"
 
 namespace mmrec::ops {

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "runtime/kernel_registry.h"
+#include "runtime/ops/weight_operands.h"
 #include "runtime/scratch.h"
 
 namespace mmrec::ops {

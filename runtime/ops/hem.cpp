@@ -1,6 +1,7 @@
 #include "runtime/ops/hem.h"
 
 #include "runtime/kernel_registry.h"
+#include "runtime/ops/weight_operands.h"
 
 namespace mmrec::ops {
 

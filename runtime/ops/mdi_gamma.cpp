@@ -1,6 +1,7 @@
 #include "runtime/ops/mdi_gamma.h"
 
 #include "runtime/kernel_registry.h"
+#include "runtime/ops/weight_operands.h"
 
 namespace mmrec::ops {
 

@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstdint>
 
+#include "runtime/kernel_registry.h"
 #include "runtime/threads.h"
 #include "support/error.h"
 
@@ -45,6 +46,8 @@ void pack(const Weight& weight, const Tensor& norm, Precision precision) {
     return static_cast<int32_t>(bf16_bits(element(n, 2 * k)) | second << 16);
   });
 }
+
+void pack(const Weight& weight, const Tensor& norm) { pack(weight, norm, precision()); }
 
 bool all_packed(const char* what, std::initializer_list<const Weight*> weights) {
   const bool packed = (*weights.begin())->is_packed();

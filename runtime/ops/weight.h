@@ -4,7 +4,7 @@
 
 #include "generators/constants/constants.h"
 #include "runtime/arena.h"
-#include "runtime/kernel_registry.h"
+#include "runtime/context.h"
 #include "runtime/tensor.h"
 
 namespace mmrec::ops {
@@ -39,18 +39,10 @@ struct Weight : Tensor {
   Tensor packed;
 };
 
-/// Fills weight.packed for kernels of the precision. `norm` [in]: factors of the inputs, for a
-/// layer behind a norm; or empty.
-void pack(const Weight& weight, const Tensor& norm = {}, Precision precision = mmrec::precision());
-
-/// Calls body(operand), where operand(weight) is what the kernel reads.
-template <class Body>
-void with_operands(const Kernel& kernel, bool packed, const Body& body) {
-  if (packed && kernel.bf16())
-    body([](const Weight& weight) { return weight.packed_pairs(); });
-  else
-    body([](const Weight& weight) -> const Tensor& { return weight.operand(); });
-}
+/// Fills weight.packed for kernels of a precision, by default the calling thread's. `norm` [in]:
+/// factors of the inputs, for a layer behind a norm; or empty.
+void pack(const Weight& weight, const Tensor& norm, Precision precision);
+void pack(const Weight& weight, const Tensor& norm = {});
 
 /// Returns whether the weights are packed. Throws an Error if only some are, or if a packed copy
 /// has another shape than its matrix.
