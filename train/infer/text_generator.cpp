@@ -119,17 +119,24 @@ void TextGenerator::read_prompt(std::span<const int32_t> ids) {
   read(std::vector<int32_t>(recent_.size(), ids.back()));
 }
 
-Tensor TextGenerator::read(std::span<const int32_t> ids) {
+void TextGenerator::read_to(std::span<const int32_t> ids, const Tensor& logits) {
   if (ids.size() != recent_.size())
     fail_usage("{} tokens for {} samples", ids.size(), recent_.size());
   std::ranges::copy(ids, ids_.data());
-  model_.logits(ids_, logits_);
-  const std::span<const float> logits(logits_.data(), static_cast<size_t>(logits_.count()));
-  if (!std::ranges::all_of(logits, [](float logit) { return std::isfinite(logit); }))
+  model_.logits(ids_, logits);
+  if (!std::ranges::all_of(contiguous_span(logits), [](float l) { return std::isfinite(l); }))
     fail("{}", describe_overflow(tokens_, trained_window_));
   ++tokens_;
   for (size_t b = 0; b < ids.size(); ++b) remember(b, ids.subspan(b, 1));
+}
+
+Tensor TextGenerator::read(std::span<const int32_t> ids) {
+  read_to(ids, logits_);
   return logits_.reshape({logits_.size(1), logits_.size(2)});
+}
+
+void TextGenerator::read(int32_t id, std::span<float> logits) {
+  read_to({&id, 1}, Tensor(logits.data(), {1, 1, static_cast<int>(logits.size())}));
 }
 
 std::span<const int32_t> TextGenerator::choose() {

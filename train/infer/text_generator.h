@@ -41,12 +41,17 @@ class TextGenerator {
   /// Reads one token per sample. Returns the logits of the next, [samples][vocabulary], valid until
   /// the next call.
   Tensor read(std::span<const int32_t> ids);
+  /// Reads a token of a single sample. Writes the logits of the next, [vocabulary], to memory of the
+  /// caller, not to where choose() takes them from.
+  void read(int32_t id, std::span<float> logits);
   /// Chooses the next token of each sample. Pass them to read() to continue.
   std::span<const int32_t> choose();
   /// Returns the models' memory in bytes.
   static size_t bytes(const Config& config, int samples);
 
  private:
+  /// Reads one token per sample; logits: [1][samples][vocabulary].
+  void read_to(std::span<const int32_t> ids, const Tensor& logits);
   /// Adds tokens to the last ones of a sample.
   void remember(size_t sample, std::span<const int32_t> ids);
 

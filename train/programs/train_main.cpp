@@ -9,7 +9,6 @@
 
 #include "model/architecture.h"
 #include "model/config.h"
-#include "model/config_file.h"
 #include "runtime/threads.h"
 #include "support/console.h"
 #include "support/did_you_mean.h"
@@ -22,8 +21,8 @@
 #include "train/run/checkpoint.h"
 #include "train/run/data.h"
 #include "train/run/follow.h"
+#include "train/run/new_model.h"
 #include "train/run/options_file.h"
-#include "train/run/phases.h"
 #include "train/run/plan.h"
 #include "train/run/recipe.h"
 #include "train/run/recorded_run.h"
@@ -98,13 +97,6 @@ class OptionsFile : public CLI::ConfigBase {
   const CLI::Option *init_, *resume_;
 };
 
-bool sets_vocabulary(const std::vector<std::string>& fields) {
-  return std::ranges::any_of(
-      fields, [](const std::string& field) { return field.starts_with("vocab_size="); });
-}
-
-constexpr int kConfigured = -1;  // --vocab: take it from the configuration
-
 /// Adds the options of the table; their values go to `given`.
 void add_options(CLI::App& app, TrainOptions& given) {
   for (const TrainOption& row : train_option_table()) {
@@ -148,19 +140,13 @@ class TrainCommand {
   bool is_given(const char* name) const {
     return program_.app().get_option(fmt::format("--{}", name))->count() > 0;
   }
-  /// Returns the configuration of the command line. `base`: a checkpoint's configuration, if there
-  /// is one; the vocabulary is always that of `base`.
-  Config with_given_fields(const Config& base) const;
-  /// The configuration that a new model begins with.
-  Config base_config() const { return has_recipe(given_) ? recipe_config() : Config{}; }
+  ModelRequest model() const { return {config_, is_given("config"), fields_}; }
   /// Returns the name of the run's folder where --out says none: what tells runs apart.
   std::filesystem::path default_name() const;
   void check_plan() const;
   int resume(Ranks& ranks) const;
   /// Makes the given options replace those that the resumed run began with.
   void override_run(TrainOptions& run) const;
-  void start_from_checkpoint();
-  void start_anew();
 
   Program& program_;
   TrainOptions given_;
@@ -206,16 +192,6 @@ TrainCommand::TrainCommand(Program& program) : program_(program) {
                  "a file of options, as search writes it: lines of name = \"value\"; the command "
                  "line's count before them");
   app.config_formatter(std::make_shared<OptionsFile>(app));
-}
-
-Config TrainCommand::with_given_fields(const Config& base) const {
-  Config start;
-  start.gates = base.gates;
-  Config result =
-      is_given("config") ? load_config(config_, start, fields_) : base_for(fields_, base);
-  result.vocab_size = base.vocab_size;
-  for (const std::string& field : fields_) set_field(result, field);
-  return result;
 }
 
 std::filesystem::path TrainCommand::default_name() const {
@@ -267,41 +243,9 @@ void TrainCommand::override_run(TrainOptions& run) const {
       fail_usage("--{}: the steps of a growing run are those of --grow {}", name, run.grow);
   override_options(run, given_, given_.given);
   run.program = given_.program;
-  run.config = with_given_fields(run.config);
+  run.config = requested_config(model(), run.config);
   if (run.vocabulary == kConfigured) run.vocabulary = run.config.vocab_size;
   if (is_given("val-split")) check_can_be_split(run.data, run.validation_split);
-}
-
-void TrainCommand::start_from_checkpoint() {
-  if (is_given("grow"))
-    fail_usage(
-        "--grow begins with a new model; to grow a checkpoint use upscale, and --init with what it "
-        "makes");
-  if (is_given("vocab"))
-    fail_usage("--vocab: with --init the tokenizer is the checkpoint's; --extend-vocab adds to it");
-  given_.vocabulary = TrainOptions().vocabulary;
-  given_.config = with_given_fields(Checkpoint(given_.init).config);
-}
-
-void TrainCommand::start_anew() {
-  if (given_.grow.empty()) {
-    given_.config = with_given_fields(load_config(config_, base_config(), fields_));
-  } else {
-    if (is_given("config"))
-      fail_usage(
-          "--config is for runs of one size, and --grow names several: leave one of them out");
-    parse_phases(given_.grow);  // errors have what was typed
-    if (has_recipe(given_) && !asks_for_architecture(fields_))
-      given_.grow = with_default(given_.grow, "gates=" + base_config().gates);
-    // the run's options say all of each phase, so that it can be resumed
-    given_.grow = with_fields(given_.grow, fields_);
-    given_.config = parse_phases(given_.grow)[0].config;
-  }
-  if (given_.vocabulary != kConfigured) return;
-  const bool is_preset = std::ranges::count(preset_names(), config_) > 0;
-  given_.vocabulary = has_recipe(given_) && is_preset && !sets_vocabulary(fields_)
-                          ? TrainOptions().vocabulary
-                          : given_.config.vocab_size;
 }
 
 int TrainCommand::run(const char* program_path, Ranks& ranks) {
@@ -330,9 +274,9 @@ int TrainCommand::lead(const char* program_path, Ranks& ranks) {
   if (is_given("resume")) return resume(ranks);
   if (is_given("val-split")) check_can_be_split(given_.data, given_.validation_split);
   if (is_given("init")) {
-    start_from_checkpoint();
+    start_from_checkpoint(model(), given_);
   } else {
-    start_anew();
+    start_anew(model(), given_);
     if (only_plan_) {
       const std::vector<Plan> plans = plan(given_, scale_);
       print(stdout, json_ ? to_json(plans).dump(2) + "\n" : visible(plan_text(plans)));
