@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what MM-Rec needs to build on Debian 12 and 13: the packages of packages.txt with apt,
-# the tools of requirements.txt into .venv. Fast if nothing is missing. Uses sudo unless run as
+# the tools of requirements.txt into .venv, and there the wheels that python-tests.txt names. Fast if nothing is missing. Uses sudo unless run as
 # root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -37,15 +37,17 @@ fi
 # The virtual environment is complete if it holds a copy of the requirements it was made from. Its
 # programs contain its path: remake it if it was copied or moved.
 here=$(pwd -P)/.venv/bin/
-if ! cmp -s cmake/requirements.txt .venv/requirements.txt ||
+requirements=(cmake/requirements.txt cmake/python-tests.txt)
+if ! cat "${requirements[@]}" | cmp -s - .venv/requirements.txt ||
   ! grep -qF -e "#!$here" -e " $here" -e "\"$here" .venv/bin/cmake; then
   echo "Installing Halide, CMake and Ninja into .venv"
   rm -rf .venv
   python3 -m venv .venv 9<&-
-  .venv/bin/pip install --quiet --disable-pip-version-check --no-deps \
-    -r cmake/requirements.txt 9<&- || {
-    echo "pip could not install cmake/requirements.txt; is there a network? Then try again." >&2
+  pip=(.venv/bin/pip --quiet --disable-pip-version-check)
+  { "${pip[@]}" install --no-deps -r "${requirements[0]}" &&
+    "${pip[@]}" download --no-deps -r "${requirements[1]}" -d .venv/wheels; } 9<&- || {
+    echo "pip could not install ${requirements[*]}; is there a network? Then try again." >&2
     exit 1
   }
-  cp cmake/requirements.txt .venv/requirements.txt
+  cat "${requirements[@]}" >.venv/requirements.txt
 fi

@@ -35,7 +35,7 @@ export PATH=$work/tools:$PATH
 
 mkdir -p tree/cmake
 cp "$source"/cmake/{build.sh,setup.sh,lock.sh,OwnFolder.cmake} tree/cmake
-cp "$source"/cmake/{packages,requirements}.txt tree/cmake
+cp "$source"/cmake/{packages,requirements,python-tests}.txt tree/cmake
 cp "$source/CMakePresets.json" tree
 cat >tree/CMakeLists.txt <<'EOF'
 cmake_minimum_required(VERSION 3.28)

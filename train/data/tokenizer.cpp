@@ -317,6 +317,12 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, std::string_view w
   return ids;
 }
 
+void Tokenizer::check(std::span<const int32_t> ids) const {
+  for (size_t i = 0; i < ids.size(); ++i)
+    if (ids[i] < 0 || ids[i] >= size())
+      fail_usage("id {} of token {} is not one of the vocabulary, 0 .. {}", ids[i], i, size() - 1);
+}
+
 std::string_view Tokenizer::decode(int32_t id) const {
   if (id < 0 || id >= size())
     fail("token id {} is outside the tokenizer's 0 .. {}", id, size() - 1);

@@ -93,6 +93,8 @@ class Tokenizer {
   bool knows(char32_t character) const {
     return kind_ != TokenKind::kCharacter || id_of(character) != kUnknown;
   }
+  /// Throws a UsageError if one of the ids is none of the vocabulary.
+  void check(std::span<const int32_t> ids) const;
   /// Returns the ids of a text, the same if the parts that WholeLines makes of it are encoded one
   /// after the other. Of characters, those without an id become <UNK>, and invalid UTF-8 throws as
   /// check_utf8 does; the other kinds take any bytes and decode() gives them back.

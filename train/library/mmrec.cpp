@@ -13,7 +13,6 @@
 #include "model/parameters.h"
 #include "runtime/context.h"
 #include "runtime/threads.h"
-#include "support/error.h"
 #include "support/exceptions.h"
 #include "train/infer/text_generator.h"
 #include "train/infer/text_state.h"
@@ -67,14 +66,6 @@ struct mmrec_reader {
     generator.emplace(checkpoint.config, checkpoint.tokenizer.size(), model->parameters,
                       checkpoint.state.seed, Sampling{}, 1, checkpoint.trained_window());
     before_last = generator->state();
-  }
-
-  /// Throws a UsageError if an id is not one of the vocabulary.
-  void check(std::span<const int32_t> ids) const {
-    const int size = model->checkpoint.tokenizer.size();
-    for (size_t i = 0; i < ids.size(); ++i)
-      if (ids[i] < 0 || ids[i] >= size)
-        fail_usage("id {} of token {} is not one of the vocabulary, 0 .. {}", ids[i], i, size - 1);
   }
 
   /// Reads tokens, the last one with its logits.
@@ -134,7 +125,7 @@ void mmrec_end(mmrec_reader* reader) { delete reader; }
 
 int mmrec_read(mmrec_reader* reader, const int32_t* ids, size_t count) {
   return without_exceptions(-1, [&] {
-    reader->check({ids, count});
+    reader->model->checkpoint.tokenizer.check({ids, count});
     if (count > 0) reader->read({ids, count});
     return 0;
   });
@@ -155,7 +146,7 @@ int mmrec_restore_state(mmrec_reader* reader, const void* state, size_t bytes) {
     const TextState saved =
         parse_text_state(std::string(static_cast<const char*>(state), bytes), "this state",
                          reader->model->checkpoint.describe_weights());
-    reader->check(saved.unread);
+    reader->model->checkpoint.tokenizer.check(saved.unread);
     reader->generator->go_on(saved);
     reader->before_last = saved;
     reader->logits = nullptr;
