@@ -13,7 +13,7 @@ endif
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build train speedrun test install package tune bench bench-rivals clean
+.PHONY: help setup build train speedrun test install package wheel tune bench bench-rivals clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,10 @@ install: build  ## install programs, libraries and headers (PREFIX=/usr/local)
 
 package: build  ## make a .deb and a .tar.gz of the same in the build folder
 	@cd $(BUILD_DIR) && cpack
+
+wheel: setup  ## make the Python package's wheel, with kernels for every x86-64 CPU, in build-dist/
+	@cmake/build.sh dist build-dist mmrec_python
+	@cmake/wheel.sh build-dist build-dist
 
 tune: build  ## find the fastest schedules, build with them, test and time them (ten minutes)
 	@$(BUILD_DIR)/bin/tune sweep $(TUNE)

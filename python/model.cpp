@@ -227,9 +227,12 @@ State TextStream::state() const {
 
 void bind_model(nb::module_& module) {
   using nb::arg;
-  nb::class_<State>(module, "State")
-      .def_prop_ro("tokens", [](const State& state) { return state.text.tokens; })
-      .def_prop_ro("values", &values)
+  nb::class_<State>(module, "State",
+                    "What a model remembers of a text. It never changes; bytes(state) saves it.")
+      .def_prop_ro(
+          "tokens", [](const State& state) { return state.text.tokens; },
+          "How many tokens the text has.")
+      .def_prop_ro("values", &values, "The recurrent state, [layers][width], read-only.")
       .def("__bytes__", &content);
 
   nb::class_<LoadedModel>(module, "Model")

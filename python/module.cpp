@@ -74,8 +74,9 @@ NB_MODULE(_native, module) {
   nb::register_exception_translator(translate);
 
   module.attr("version") = mmrec_version();
-  module.def("machine", [] { return describe_machine(num_threads()); });
-  module.def("num_threads", &num_threads);
+  module.def(
+      "machine", [] { return describe_machine(num_threads()); }, "Describes CPU, threads and kernels.");
+  module.def("num_threads", &num_threads, "Returns how many threads compute.");
   module.def(
       "set_num_threads",
       [](int threads) {
@@ -83,7 +84,7 @@ NB_MODULE(_native, module) {
         const std::unique_lock lock(threads_mutex());
         set_num_threads(threads);
       },
-      nb::arg("threads"));
+      nb::arg("threads"), "Sets how many threads compute; waits for the end of what computes now.");
   bind_ops(module);
   bind_tokenizer(module);
   bind_model(module);

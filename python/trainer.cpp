@@ -2,6 +2,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
@@ -285,18 +286,20 @@ std::shared_ptr<LoadedModel> SharedTrainer::model() {
 
 void bind_trainer(nb::module_& module) {
   using nb::arg;
-  nb::class_<MetricsRow>(module, "Metrics")
-      .def_ro("step", &MetricsRow::step)
-      .def_ro("epoch", &MetricsRow::epoch)
-      .def_ro("split", &MetricsRow::split)
-      .def_ro("loss", &MetricsRow::loss)
-      .def_prop_ro("perplexity", &MetricsRow::perplexity)
-      .def_ro("bits_per_byte", &MetricsRow::bits_per_byte)
-      .def_ro("accuracy", &MetricsRow::accuracy)
-      .def_ro("lr", &MetricsRow::lr)
-      .def_ro("grad_norm", &MetricsRow::grad_norm)
-      .def_ro("tokens", &MetricsRow::tokens)
-      .def_ro("tokens_per_second", &MetricsRow::tokens_per_second)
+  nb::class_<MetricsRow>(module, "Metrics",
+                         "The figures of a step or a validation; nan: it has none of these.")
+      .def_ro("step", &MetricsRow::step, "From 1.")
+      .def_ro("epoch", &MetricsRow::epoch, "From 1.")
+      .def_ro("split", &MetricsRow::split, "\"train\" or \"val\".")
+      .def_ro("loss", &MetricsRow::loss, "Mean cross-entropy in nats.")
+      .def_prop_ro("perplexity", &MetricsRow::perplexity, "exp(loss).")
+      .def_ro("bits_per_byte", &MetricsRow::bits_per_byte,
+              "Of a validation: its loss, comparable between tokenizers.")
+      .def_ro("accuracy", &MetricsRow::accuracy, "Part of the tokens, 0 .. 1.")
+      .def_ro("lr", &MetricsRow::lr, "Learning rate of the step.")
+      .def_ro("grad_norm", &MetricsRow::grad_norm, "Of a step: before clipping.")
+      .def_ro("tokens", &MetricsRow::tokens, "Trained on since the beginning of the run.")
+      .def_ro("tokens_per_second", &MetricsRow::tokens_per_second, "Speed of this call.")
       .def("__repr__", [](const MetricsRow& row) {
         return fmt::format("Metrics(step={}, split='{}', loss={:.4f}, accuracy={:.4f})", row.step,
                            row.split, row.loss, row.accuracy);

@@ -146,6 +146,7 @@ class Model:
 
     @property
     def tokenizer(self) -> Tokenizer:
+        """What the model's tokens are."""
         return Tokenizer._of(self._native.tokenizer)
 
     @property
@@ -251,8 +252,11 @@ def _text_and_ids(data: Any) -> Tuple[Optional[str], Optional[np.ndarray]]:
 
 
 def _fields(config: Mapping[str, Any]) -> List[str]:
-    return [f"{name}={str(value).lower() if isinstance(value, bool) else value}"
-            for name, value in config.items()]
+    """Returns fields as --set of the programs takes them."""
+    return [
+        f"{name}={str(value).lower() if isinstance(value, bool) else value}"
+        for name, value in config.items()
+    ]
 
 
 class Trainer:
@@ -273,7 +277,7 @@ class Trainer:
         data: Any = "sample",
         *,
         validation: Any = None,
-        tokenizer: Optional[Tokenizer] = None,
+        tokenizer: Union[None, str, Tokenizer] = None,
         config: Union[None, Path, Mapping[str, Any]] = None,
         init: Optional[Path] = None,
         **options: Any,
@@ -282,7 +286,8 @@ class Trainer:
 
         data: a text file, a folder that prepare made, "sample", or token ids.
         validation: with token ids, those to validate on.
-        tokenizer: with token ids, what they are of.
+        tokenizer: with a text, what a token is: "char", "bytes" or "bpe"; with token ids, the
+            Tokenizer that they are of.
         config: a preset (tiny, mini, ..), a JSON file of fields, or the fields, among them perhaps
             "preset"; None: tiny, or that of init.
         init: a checkpoint whose weights and tokenizer to start from.
@@ -297,6 +302,9 @@ class Trainer:
             name = fields.pop("preset", None)
         elif config is not None:
             name = os.fspath(config)
+        if isinstance(tokenizer, str):
+            options["tokenizer"] = tokenizer
+            tokenizer = None
         if init is not None:
             options["init"] = os.fspath(init)
         text, train = _text_and_ids(data)
@@ -380,6 +388,7 @@ class Trainer:
 
     @property
     def tokenizer(self) -> Tokenizer:
+        """What the model's tokens are."""
         return Tokenizer._of(self._native.tokenizer)
 
     def describe(self) -> str:

@@ -93,7 +93,9 @@ class Metrics:
     """The figures of a step or a validation; nan: it has none of these."""
 
     @property
-    def step(self) -> int: ...
+    def step(self) -> int:
+        """From 1."""
+
     @property
     def epoch(self) -> int:
         """From 1."""
@@ -107,7 +109,9 @@ class Metrics:
         """Mean cross-entropy in nats."""
 
     @property
-    def perplexity(self) -> float: ...
+    def perplexity(self) -> float:
+        """exp(loss)."""
+
     @property
     def bits_per_byte(self) -> float:
         """Of a validation: its loss, comparable between tokenizers."""
@@ -117,17 +121,21 @@ class Metrics:
         """Part of the tokens, 0 .. 1."""
 
     @property
-    def lr(self) -> float: ...
+    def lr(self) -> float:
+        """Learning rate of the step."""
+
     @property
     def grad_norm(self) -> float:
-        """Before clipping."""
+        """Of a step: before clipping."""
 
     @property
     def tokens(self) -> int:
         """Trained on since the beginning of the run."""
 
     @property
-    def tokens_per_second(self) -> float: ...
+    def tokens_per_second(self) -> float:
+        """Speed of this call."""
+
 
 class Trainer:
     def __init__(

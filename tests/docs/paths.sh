@@ -5,9 +5,9 @@
 set -euo pipefail
 programs=$2
 cd "$1"
-folders='\.ci|bench|cmake|data|docs|generators|model|runtime|support|tests|train'
+folders='\.ci|bench|cmake|data|docs|generators|model|python|runtime|support|tests|train'
 examples='squared_relu|rmsnorm_narrow|NAME$'  # the how-tos make these
-there=$(find .ci bench cmake data docs generators model runtime support tests train)
+there=$(find .ci bench cmake data docs generators model python runtime support tests train)
 checked=0 status=0
 
 # check BEGIN: reads names, a line each. BEGIN and the name must match the whole path of a file.
