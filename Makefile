@@ -45,9 +45,9 @@ install: build  ## install programs, libraries and headers (PREFIX=/usr/local)
 package: build  ## make a .deb and a .tar.gz of the same in the build folder
 	@cd $(BUILD_DIR) && cpack
 
-wheel: setup  ## make the Python package's wheel, with kernels for every x86-64 CPU, in build-dist/
-	@cmake/build.sh dist build-dist mmrec_python
-	@cmake/wheel.sh build-dist build-dist
+wheel: setup  ## make the Python package's wheel, with kernels for every x86-64 CPU, in build-python/
+	@.venv/bin/python3 -m pip wheel --quiet --disable-pip-version-check --no-build-isolation \
+	  --no-deps --wheel-dir build-python .
 
 tune: build  ## find the fastest schedules, build with them, test and time them (ten minutes)
 	@$(BUILD_DIR)/bin/tune sweep $(TUNE)

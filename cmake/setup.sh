@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what MM-Rec needs to build on Debian 12 and 13: the packages of packages.txt with apt,
-# the tools of requirements.txt into .venv, and there the wheels that python-tests.txt names. Fast if nothing is missing. Uses sudo unless run as
-# root.
+# the tools of requirements.txt into .venv, and the wheels of python-tests.txt, which are installed
+# nowhere, into .venv/wheels. Fast if nothing is missing. Uses sudo unless run as root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source cmake/lock.sh

@@ -38,11 +38,12 @@ using View = nb::ndarray<nb::numpy, const float>;
 
 nb::dict weights(nb::handle self) {
   const auto& model = nb::cast<const LoadedModel&>(self);
+  const float* weights = model.parameters.weights().data();
   nb::dict result;
   for (const Parameter& parameter : model.parameters.table()) {
     const std::vector<size_t> shape(parameter.shape.begin(), parameter.shape.end());
     result[parameter.name.c_str()] =
-        View(model.parameters.weights().data() + parameter.offset, shape.size(), shape.data(), self);
+        View(weights + parameter.offset, shape.size(), shape.data(), self);
   }
   return result;
 }
@@ -131,8 +132,8 @@ class TextStream {
   TextGenerator generator_;
   StopStrings stops_;
   WholeCharacters characters_;
-  int64_t left_;              // tokens
-  std::vector<int32_t> unread_;  // the last token
+  int64_t left_;                 // tokens
+  std::vector<int32_t> unread_;  // the last token, if there is one
   bool has_rest_ = true;
 };
 

@@ -34,11 +34,12 @@ struct LoadedModel {
   const int64_t step;
   const uint64_t seed;
   const int trained_window;
-  const std::string identity;
+  const std::string identity;  ///< of the weights
 
   /// What logits() reads with, made when it is first needed.
   struct Reader {
-    explicit Reader(LoadedModel& model) : generator(model.begin({})), beginning(generator.state()) {}
+    explicit Reader(LoadedModel& model)
+        : generator(model.begin({})), beginning(generator.state()) {}
     TextGenerator generator;
     const TextState beginning;
   };

@@ -75,7 +75,8 @@ NB_MODULE(_native, module) {
 
   module.attr("version") = mmrec_version();
   module.def(
-      "machine", [] { return describe_machine(num_threads()); }, "Describes CPU, threads and kernels.");
+      "machine", [] { return describe_machine(num_threads()); },
+      "Describes CPU, threads and kernels.");
   module.def("num_threads", &num_threads, "Returns how many threads compute.");
   module.def(
       "set_num_threads",

@@ -1,7 +1,6 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/string_view.h>
 
-#include <algorithm>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,18 +14,15 @@ namespace mmrec::python {
 
 namespace {
 
-TextSource source(std::string_view text) {
-  return [text](const auto& visit) { visit(text); };
-}
-
 Tokenizer make(const std::string& kind, std::string_view text, int limit) {
   const TokenKind chosen = parse_token_kind(kind);
   return compute([&](const std::atomic<int>& asked) {
     const Interruptible interruptible(asked);
     CharacterCounts counts;
     count_characters(text, "the text", counts);
-    return make_tokenizer(chosen, counts, source(text), std::ssize(text), limit,
-                          check_interruption);
+    return make_tokenizer(
+        chosen, counts, [&](const auto& visit) { visit(text); }, std::ssize(text), limit,
+        check_interruption);
   });
 }
 
@@ -52,8 +48,9 @@ void bind_tokenizer(nb::module_& module) {
       .def_static("make", &make, arg("kind"), arg("text"), arg("limit"))
       .def_static(
           "load", [](const std::string& path) { return Tokenizer::load(path); }, arg("path"))
-      .def("save", [](const Tokenizer& tokenizer, const std::string& path) { tokenizer.save(path); },
-           arg("path"))
+      .def(
+          "save", [](const Tokenizer& tokenizer, const std::string& path) { tokenizer.save(path); },
+          arg("path"))
       .def_prop_ro("kind", [](const Tokenizer& tokenizer) { return name_of(tokenizer.kind()); })
       .def_prop_ro("size", &Tokenizer::size)
       .def("encode", &encode, arg("text"))

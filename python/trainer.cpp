@@ -90,14 +90,14 @@ struct Data {
   std::optional<std::vector<int32_t>> train = {}, validation = {};
 };
 
+std::optional<std::vector<int32_t>> copied(const char* name, nb::handle array) {
+  if (array.is_none()) return {};
+  const Array<int32_t> ids(name, array);
+  if (ids.rank() != 1) fail_usage("{} must have one axis, of token ids", name);
+  return std::vector<int32_t>(ids.elements().begin(), ids.elements().end());
+}
+
 Data given_data(std::optional<std::string> name, nb::handle train, nb::handle validation) {
-  const auto copied = [](const char* what, nb::handle array) {
-    std::optional<std::vector<int32_t>> ids;
-    if (array.is_none()) return ids;
-    const Array<int32_t> given(what, array);
-    if (given.rank() != 1) fail_usage("{} must have one axis, of token ids", what);
-    return ids.emplace(given.elements().begin(), given.elements().end()), ids;
-  };
   return {std::move(name), copied("data", train), copied("validation", validation)};
 }
 
@@ -116,7 +116,7 @@ class SharedTrainer {
  public:
   SharedTrainer(Data data, const Tokenizer* tokenizer, const ModelRequest& request,
                 nb::dict options);
-  /// Goes on with what save() left. data without a name and arrays: the text that it was begun with.
+  /// Goes on with what save() left. data without name and arrays: the text it was begun with.
   static std::unique_ptr<SharedTrainer> resume(const std::string& path, Data data,
                                                nb::dict options);
 
@@ -311,7 +311,8 @@ void bind_trainer(nb::module_& module) {
           [](SharedTrainer* self, std::optional<std::string> text, nb::handle train,
              nb::handle validation, const Tokenizer* tokenizer, std::optional<std::string> config,
              std::vector<std::string> fields, nb::dict options) {
-            ModelRequest request{.config_is_given = config.has_value(), .fields = std::move(fields)};
+            ModelRequest request{.config_is_given = config.has_value(),
+                                 .fields = std::move(fields)};
             if (config) request.config = *config;
             new (self) SharedTrainer(given_data(std::move(text), train, validation), tokenizer,
                                      request, options);

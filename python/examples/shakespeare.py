@@ -31,7 +31,7 @@ try:
         if trainer.validation_is_due:
             row = trainer.validate()
             validation.append((row.step, row.loss))
-            print(f"step {row.step}/{trainer.steps}: loss {train[-1][1]:.3f}, validation {row.loss:.3f}")
+            print(f"step {row.step}/{trainer.steps}: validation loss {row.loss:.3f}")
 except KeyboardInterrupt:
     print(f"stopped after step {trainer.steps_taken}")
 print(f"{trainer.steps_taken} steps in {time.perf_counter() - begin:.1f} s")

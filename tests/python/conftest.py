@@ -6,7 +6,9 @@ import pytest
 
 PROGRAMS = pathlib.Path(os.environ["MMREC_PROGRAMS"])
 # a small model: options of the program train, and the same of a Trainer
-SMALL = "--set dim=32 --set layers=2 --set mem_slots=64 --tokenizer char --steps 30 --batch 4 --seq 64"
+SMALL = (
+    "--set dim=32 --set layers=2 --set mem_slots=64 --tokenizer char --steps 30 --batch 4 --seq 64"
+)
 SMALL_OPTIONS = dict(
     config={"dim": 32, "layers": 2, "mem_slots": 64}, tokenizer="char", steps=30, batch=4, seq=64
 )

@@ -17,15 +17,21 @@ for pin in $(sed -n 's/^requires = //p' "$source/pyproject.toml" | grep -oE '[a-
   grep -qx "$pin" "$source/cmake/requirements.txt" || fail "cmake/requirements.txt has no $pin"
 done
 
-"$source/cmake/wheel.sh" "$build" "$work"
-"$source/.venv/bin/python3" -m venv "$work/venv"
+# The wheel as `pip wheel` makes it, but of what is compiled already.
+bin=$source/.venv/bin
+"$bin/cmake" --install "$build" --component python --prefix "$work/stage" >/dev/null
+cp "$source"/python/mmrec/*.py* "$source/python/mmrec/py.typed" "$work/stage/mmrec"
+"$bin/python3" -m pip wheel --quiet --disable-pip-version-check --no-build-isolation --no-deps \
+  --config-settings=wheel.cmake=false --config-settings=wheel.platlib=true \
+  --config-settings=wheel.packages="$work/stage/mmrec" --wheel-dir "$work" "$source"
+"$bin/python3" -m venv "$work/venv"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check --no-index \
-  --find-links "$source/.venv/wheels" "$work"/mmrec-*.whl \
-  -r "$source/cmake/python-tests.txt"
+  --find-links "$source/.venv/wheels" "$work"/mmrec-*.whl -r "$source/cmake/python-tests.txt"
 
-cp "$source"/tests/python/*.py "$source"/python/examples/*.py "$work"
-cp "$source/data/tiny_shakespeare/input.txt" "$work/shakespeare.txt"
-cd "$work"
+mkdir "$work/tests"
+cp "$source"/tests/python/*.py "$source"/python/examples/*.py "$work/tests"
+cp "$source/data/tiny_shakespeare/input.txt" "$work/tests/shakespeare.txt"
+cd "$work/tests"
 unset PYTHONPATH PYTHONHOME
 export MMREC_PROGRAMS=$build/bin MMREC_LIBRARY=$build/lib/libmmrec.so
-venv/bin/python -I -m pytest -q -p no:cacheprovider .
+"$work/venv/bin/python" -I -m pytest -q -p no:cacheprovider .

@@ -1,7 +1,6 @@
 import ctypes
 import json
 import os
-import pathlib
 
 import numpy as np
 import pytest
@@ -22,6 +21,10 @@ def ids(model):
     return model.tokenizer.encode(PROMPT)
 
 
+def generate(folder, *options):
+    return run("generate", "--checkpoint", folder, "--prompt", PROMPT, *options)
+
+
 def logits_of_library(folder, ids):
     """The logits by the C interface of libmmrec.so, whose way through a prompt is generate's."""
     library = ctypes.CDLL(os.environ["MMREC_LIBRARY"])
@@ -30,7 +33,8 @@ def logits_of_library(folder, ids):
     library.mmrec_logits.restype = ctypes.POINTER(ctypes.c_float)
     opened = ctypes.c_void_p(library.mmrec_open(os.fsencode(folder)))
     reader = ctypes.c_void_p(library.mmrec_begin(opened, 0))
-    assert library.mmrec_read(reader, ids.ctypes.data_as(ctypes.c_void_p), ctypes.c_size_t(ids.size)) == 0
+    first = ids.ctypes.data_as(ctypes.c_void_p)
+    assert library.mmrec_read(reader, first, ctypes.c_size_t(ids.size)) == 0
     vocabulary = library.mmrec_vocabulary(opened)
     logits = np.ctypeslib.as_array(library.mmrec_logits(reader), (vocabulary,)).copy()
     library.mmrec_end(reader)
@@ -48,8 +52,9 @@ def test_logits_are_those_of_generate(folder, model, ids):
 
 def test_state_is_that_of_generate(folder, model, ids, tmp_path):
     """Of no tokens but the prompt's: the same bits, in the same form."""
-    run("generate", "--checkpoint", folder, "--prompt", PROMPT, "--tokens", 0, "--state", tmp_path / "s")
-    saved = model.state((tmp_path / "s").read_bytes())
+    file = tmp_path / "state"
+    generate(folder, "--tokens", 0, "--state", file)
+    saved = model.state(file.read_bytes())
     logits, state = model.logits(ids)
     assert saved.values.tobytes() == state.values.tobytes() and bytes(saved) == bytes(state)
 
@@ -69,7 +74,7 @@ def test_texts_are_those_of_generate(folder, model, settings):
     for name, value in settings.items():
         for one in value if isinstance(value, list) else [value]:
             options += ["--" + name.replace("_", "-"), one]
-    printed = run("generate", "--checkpoint", folder, "--prompt", PROMPT, "--tokens", 150, "--json", *options)
+    printed = generate(folder, "--tokens", 150, "--json", *options)
     assert model.generate(PROMPT, max_tokens=150, **settings) == json.loads(printed)["texts"][0]
 
 

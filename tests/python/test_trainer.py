@@ -51,20 +51,20 @@ def test_a_resumed_run_ends_with_the_same_weights(text, tmp_path, form):
     first = train(part, until=12)
     part.save(tmp_path / "saved")
     del part
-    data.pop("tokenizer", None)
-    resumed = mmrec.Trainer.resume(tmp_path / "saved", **(data if form == "arrays" else {}))
+    again = {name: ids for name, ids in data.items() if form == "arrays" and name != "tokenizer"}
+    resumed = mmrec.Trainer.resume(tmp_path / "saved", **again)
     assert resumed.steps_taken == 12
     assert first + train(resumed) == losses
     assert same_weights(resumed.model(), whole.model())
 
     whole.save(tmp_path / "whole")
     assert same_weights(mmrec.load(tmp_path / "whole"), whole.model())
-    longer = mmrec.Trainer.resume(tmp_path / "whole", **(data if form == "arrays" else {}), steps=31)
+    longer = mmrec.Trainer.resume(tmp_path / "whole", **again, steps=31)
     assert len(train(longer)) >= 1
     with pytest.raises(ValueError, match="the run is done"):
         longer.step()
     with pytest.raises(ValueError, match="batch 3: the run was begun with 4"):
-        mmrec.Trainer.resume(tmp_path / "whole", **(data if form == "arrays" else {}), batch=3)
+        mmrec.Trainer.resume(tmp_path / "whole", **again, batch=3)
 
 
 def test_a_run_from_a_checkpoint(text, folder):
@@ -122,7 +122,7 @@ def test_other_threads_run_during_a_step(text):
         (lambda t: mmrec.Trainer(t, warmup="soon"), ValueError, "warmup 'soon'"),
         (lambda t: mmrec.Trainer(t, out="x"), ValueError, "for the program train"),
         (lambda t: mmrec.Trainer(t, steps=1, epochs=1), ValueError, "steps and epochs"),
-        (lambda t: mmrec.Trainer(t, config={"dimm": 1}), ValueError, "config: unknown field 'dimm'"),
+        (lambda t: mmrec.Trainer(t, config={"dimm": 1}), ValueError, "config: unknown field"),
         (lambda t: mmrec.Trainer(t, config="huge"), ValueError, "huge"),
         (lambda t: mmrec.Trainer("no such text"), mmrec.Error, "no such text"),
         (lambda t: mmrec.Trainer(t, tokenizer=mmrec.Tokenizer("bytes")), ValueError, "for arrays"),

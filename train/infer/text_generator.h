@@ -41,8 +41,8 @@ class TextGenerator {
   /// Reads one token per sample. Returns the logits of the next, [samples][vocabulary], valid until
   /// the next call.
   Tensor read(std::span<const int32_t> ids);
-  /// Reads a token of a single sample. Writes the logits of the next, [vocabulary], to memory of the
-  /// caller, not to where choose() takes them from.
+  /// Reads a token of a single sample. Writes the logits of the next, [vocabulary], to memory of
+  /// the caller, not to where choose() takes them from.
   void read(int32_t id, std::span<float> logits);
   /// Chooses the next token of each sample. Pass them to read() to continue.
   std::span<const int32_t> choose();
