@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def _ids(name: str, ids: Any) -> np.ndarray:
 class Tokenizer:
     """Turns texts into token ids and back. Id 0 stands for what is unknown, id 1 is padding."""
 
-    _native: _native.Tokenizer
+    _inner: _native.Tokenizer
 
     def __init__(self, kind: str, text: str = "", *, vocab: int = 0) -> None:
         """Makes a tokenizer.
@@ -68,12 +68,12 @@ class Tokenizer:
         kind: "bytes"; "char", the characters of the text; or "bpe", pieces that are frequent in it.
         vocab: most ids; 0: as many as it needs, of bpe 4096.
         """
-        self._native = _native.Tokenizer.make(kind, text, vocab)
+        self._inner = _native.Tokenizer.make(kind, text, vocab)
 
     @classmethod
     def _of(cls, native: _native.Tokenizer) -> Tokenizer:
         tokenizer = cls.__new__(cls)
-        tokenizer._native = native
+        tokenizer._inner = native
         return tokenizer
 
     @classmethod
@@ -83,28 +83,28 @@ class Tokenizer:
 
     def save(self, path: Path) -> None:
         """Writes the tokenizer's file."""
-        self._native.save(os.fspath(path))
+        self._inner.save(os.fspath(path))
 
     @property
     def kind(self) -> str:
         """What a token is: "char", "bytes" or "bpe"."""
-        return self._native.kind
+        return self._inner.kind
 
     @property
     def size(self) -> int:
         """How many ids there are."""
-        return self._native.size
+        return self._inner.size
 
     def encode(self, text: str) -> np.ndarray:
         """Returns the ids of a text, an array of int32."""
-        return np.frombuffer(bytearray(self._native.encode(text)), np.int32)
+        return np.frombuffer(bytearray(self._inner.encode(text)), np.int32)
 
     def decode(self, ids: Any) -> str:
         """Returns the text of ids. Bytes that are no whole character become U+FFFD."""
-        return self._native.decode(_ids("ids", ids)).decode("utf-8", "replace")
+        return self._inner.decode(_ids("ids", ids)).decode("utf-8", "replace")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Tokenizer) and self._native == other._native
+        return isinstance(other, Tokenizer) and self._inner == other._inner
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -116,18 +116,18 @@ class TextStream:
     """A text while a model writes it: an iterator of its pieces, each of whole characters."""
 
     def __init__(self, native: _native.TextStream) -> None:
-        self._native = native
+        self._inner = native
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        return next(self._native)
+        return next(self._inner)
 
     @property
     def state(self) -> State:
         """What goes on with prompt and text so far: Model.generate(.., state=stream.state)."""
-        return self._native.state
+        return self._inner.state
 
 
 class Model:
@@ -137,27 +137,28 @@ class Model:
     """
 
     def __init__(self, native: _native.Model) -> None:
-        self._native = native
+        self._inner = native
 
     @property
     def config(self) -> Mapping[str, Any]:
         """The configuration's fields (docs/model.md)."""
-        return json.loads(self._native.config)
+        fields: Mapping[str, Any] = json.loads(self._inner.config)
+        return fields
 
     @property
     def tokenizer(self) -> Tokenizer:
         """What the model's tokens are."""
-        return Tokenizer._of(self._native.tokenizer)
+        return Tokenizer._of(self._inner.tokenizer)
 
     @property
     def step(self) -> int:
         """Steps that the weights were trained for."""
-        return self._native.step
+        return self._inner.step
 
     @property
     def weights(self) -> Mapping[str, np.ndarray]:
         """The weights by name: read-only arrays that show the model's own memory."""
-        return self._native.weights()
+        return self._inner.weights()
 
     def stream(
         self,
@@ -190,7 +191,7 @@ class Model:
         stops = [stop] if isinstance(stop, str) else list(stop)
         return TextStream(
             _native.TextStream(
-                self._native,
+                self._inner,
                 prompt,
                 state,
                 max_tokens,
@@ -228,13 +229,13 @@ class Model:
         """
         read = _ids("ids", ids)
         if out is None:
-            vocabulary = self._native.tokenizer.size
+            vocabulary = self._inner.tokenizer.size
             out = np.empty((read.size, vocabulary) if every else vocabulary, np.float32)
-        return out, self._native.logits(read, state, out)
+        return out, self._inner.logits(read, state, out)
 
     def state(self, content: bytes) -> State:
         """Returns the state that bytes(state) saved, also that of a file of generate --state."""
-        return self._native.parse_state(content)
+        return self._inner.parse_state(content)
 
 
 def load(path: Path) -> Model:
@@ -270,7 +271,7 @@ class Trainer:
     Several threads may use it, one at a time. A step that Ctrl-C interrupts was not taken.
     """
 
-    _native: _native.Trainer
+    _inner: _native.Trainer
 
     def __init__(
         self,
@@ -295,24 +296,27 @@ class Trainer:
             epochs, batch, seq, lr, optimizer, dropout, val_split, eval_every, seed, arch, memory..
             What nobody gives is chosen as train does: by the size of text and model.
         """
-        fields = {name: options.pop(name) for name in ("arch", "memory") if name in options}
+        fields: Dict[str, Any] = {}
         name = None
         if isinstance(config, Mapping):
-            fields = {**config, **fields}
+            fields.update(config)
             name = fields.pop("preset", None)
         elif config is not None:
             name = os.fspath(config)
+        for field in ("arch", "memory"):
+            if field in options:
+                fields[field] = options.pop(field)
         if isinstance(tokenizer, str):
             options["tokenizer"] = tokenizer
             tokenizer = None
         if init is not None:
             options["init"] = os.fspath(init)
         text, train = _text_and_ids(data)
-        self._native = _native.Trainer(
+        self._inner = _native.Trainer(
             text,
             train,
             None if validation is None else _ids("validation", validation),
-            None if tokenizer is None else tokenizer._native,
+            None if tokenizer is None else tokenizer._inner,
             name,
             _fields(fields),
             options,
@@ -329,7 +333,7 @@ class Trainer:
         """
         text, train = _text_and_ids(data)
         trainer = cls.__new__(cls)
-        trainer._native = _native.Trainer.resume(
+        trainer._inner = _native.Trainer.resume(
             os.fspath(path),
             text,
             train,
@@ -343,54 +347,54 @@ class Trainer:
 
         Raises an Error, and takes no step, if the gradient is not finite.
         """
-        return self._native.step()
+        return self._inner.step()
 
     def validate(self) -> Metrics:
         """Measures the model on the validation text; its loss counts for is_best and is_done."""
-        return self._native.validate()
+        return self._inner.validate()
 
     def sample(self) -> str:
         """Returns a text of sample_tokens tokens that the model writes now."""
-        return self._native.sample()
+        return self._inner.sample()
 
     def save(self, path: Path) -> None:
         """Writes a checkpoint's folder, all of it or nothing."""
-        self._native.save(os.fspath(path))
+        self._inner.save(os.fspath(path))
 
     def model(self) -> Model:
         """Returns a copy of the model as it is now."""
-        return Model(self._native.model())
+        return Model(self._inner.model())
 
     @property
     def steps_taken(self) -> int:
         """How many steps of the run are taken."""
-        return self._native.steps_taken
+        return self._inner.steps_taken
 
     @property
     def steps(self) -> int:
         """Steps of the whole run."""
-        return self._native.steps
+        return self._inner.steps
 
     @property
     def is_done(self) -> bool:
         """Whether all steps are taken, or patience has ended the run."""
-        return self._native.is_done
+        return self._inner.is_done
 
     @property
     def validation_is_due(self) -> bool:
         """Whether the run validates after the last step (eval_every)."""
-        return self._native.validation_is_due
+        return self._inner.validation_is_due
 
     @property
     def is_best(self) -> bool:
         """Whether the validation after the last step is the best so far."""
-        return self._native.is_best
+        return self._inner.is_best
 
     @property
     def tokenizer(self) -> Tokenizer:
         """What the model's tokens are."""
-        return Tokenizer._of(self._native.tokenizer)
+        return Tokenizer._of(self._inner.tokenizer)
 
     def describe(self) -> str:
         """Describes model, data and learning rate, a line each."""
-        return self._native.describe()
+        return self._inner.describe()

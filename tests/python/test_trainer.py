@@ -109,7 +109,7 @@ def test_other_threads_run_during_a_step(text):
     done.set()
     thread.join()
     # with the GIL held there would be one at most
-    assert len([t for t in ticks if begin < t < end]) > 10 * (end - begin) + 2
+    assert len([tick for tick in ticks if begin < tick < end]) >= 5
 
 
 @pytest.mark.parametrize(
