@@ -78,7 +78,8 @@ void set_value(const TrainOption& row, T& value, nb::handle given) {
 void set_options(TrainOptions& options, nb::dict given) {
   for (const auto& [key, value] : given) {
     if (value.is_none()) continue;
-    const TrainOption& row = find_option(nb::cast<std::string>(key));
+    const auto name = nb::cast<std::string>(key);
+    const TrainOption& row = find_option(name);
     row.visit([&, value = value](auto& member) { set_value(row, member, value); }, options);
     options.given.insert(row.name);
   }
