@@ -33,8 +33,9 @@ class FusibleGenerator : public MatmulGenerator<T> {
   }
 
   /// The tile of a product whose epilogue, if it is fused, is this one.
-  MatmulTile tile(Epilogue epilogue = Epilogue::kLight, bool packed = false) const {
-    return MatmulGenerator<T>::tile(fused ? epilogue : Epilogue::kLight, packed);
+  MatmulTile tile(Epilogue epilogue = Epilogue::kLight, bool packed = false,
+                  int bf16_rows = 8) const {
+    return MatmulGenerator<T>::tile(fused ? epilogue : Epilogue::kLight, packed, bf16_rows);
   }
 
   /// Schedules a product and the steps after it; each step reads the one before. Unfused: each is a

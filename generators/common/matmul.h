@@ -337,9 +337,13 @@ class MatmulGenerator : public ProductGenerator<T> {
     result.over_rows = packed_factors == 2;
     return result;
   }
-  /// `packed`: for weights that are packed before the call.
-  MatmulTile tile(Epilogue epilogue = Epilogue::kLight, bool packed = false) const {
-    return {.rows = rows_of_tile(epilogue),
+  /// `packed`: for weights that are packed before the call. bf16_rows: at most so many rows by
+  /// default with bfloat16 factors. These need registers for what they broadcast, and an epilogue
+  /// of many constants leaves none.
+  MatmulTile tile(Epilogue epilogue = Epilogue::kLight, bool packed = false,
+                  int bf16_rows = 8) const {
+    const int rows = rows_of_tile(epilogue);
+    return {.rows = this->bf16() && !tile_rows ? std::min(rows, bf16_rows) : rows,
             .columns = vectors_of_tile() * this->lanes(),
             .tiles_per_task = tiles_per_task,
             .tasks = tasks,

@@ -34,7 +34,7 @@ class DpgGammaForwardOf : public FusibleGenerator<T> {
     Matmul into_gamma(
         "into_gamma", N, D, R, [&](Expr i, Expr row) { return hidden(i, row); },
         [&](Expr column, Expr i) { return up.at(i, column, this->lanes()); },
-        this->tile(Epilogue::kHeavy, packed));
+        this->tile(Epilogue::kHeavy, packed, 6));
     Func up_sum("up_sum"), output("output"), factor("factor");
     up_sum(d, n) = into_gamma(d, n);
     output(d, n) = up_sum(d, n) + up_bias(d);

@@ -47,7 +47,7 @@ class MdiGammaForwardOf : public FusibleGenerator<T> {
       Matmul second(
           name + "_out", N, D, R, [&](Expr i, Expr row) { return activated(i, row); },
           [&](Expr column, Expr i) { return out.at(i, column, this->lanes()); },
-          this->tile(Epilogue::kHeavy, packed));
+          this->tile(Epilogue::kHeavy, packed, 6));
       Func second_sum(name + "_out_sum"), output(name + "_output");
       second_sum(d, n) = second(d, n);
       output(d, n) = second_sum(d, n) + out_bias(d);

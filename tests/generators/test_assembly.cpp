@@ -26,8 +26,9 @@ constexpr Tier kAvx2{"x86-64-linux-sse41-avx-f16c-fma-avx2", 8},
 std::string assembly_of(const VariantPass& kernel, const Tier& tier) {
   const test::TemporaryDirectory folder;
   const std::string file = folder / "kernel.s";
-  const Halide::Target target(std::string(tier.target) +
-                              "-strict_float-no_asserts-no_bounds_query-no_runtime");
+  const Halide::Target target = generators::target_of(
+      kernel.variant->dtype,
+      std::string(tier.target) + "-strict_float-no_asserts-no_bounds_query-no_runtime");
   const auto generator = generators::make_generator(kernel.generator(), target,
                                                     {generators::fixed_params(*kernel.variant)});
   generator->build_module("kernel").compile({{Halide::OutputFileType::assembly, file}});
@@ -56,7 +57,11 @@ TEST_P(Assembly, SumsStayInRegisters) {
         kernel.variant->name == std::string_view("unfused"))
       continue;
     for (const Tier& tier : {kAvx2, kAvx512}) {
-      SCOPED_TRACE(kernel.generator() + " " + kernel.variant->name + " for " + tier.target);
+      // AVX2 has no instruction for pairs of bfloat16
+      if (tier.lanes == kAvx2.lanes && kernel.variant->dtype == std::string_view(registry::kBf16))
+        continue;
+      SCOPED_TRACE(fmt::format("{} {} {} for {}", kernel.generator(), kernel.variant->name,
+                               kernel.variant->dtype, tier.target));
       int found = 0;
       for (const Loop& loop : bench::innermost_loops(assembly_of(kernel, tier))) {
         if (!sums_products(loop)) continue;
@@ -65,7 +70,9 @@ TEST_P(Assembly, SumsStayInRegisters) {
         EXPECT_EQ(mix.lanes, tier.lanes) << loop.name;
         EXPECT_EQ(mix.stores, 0) << loop.name;
         for (const std::string& instruction : loop.instructions)
-          EXPECT_FALSE(instruction.find("mm") != std::string::npos &&
+          // the recurrence's pairs lie on the stack, from where they are broadcast
+          EXPECT_FALSE(!instruction.starts_with("vbroadcast") &&
+                       instruction.find("mm") != std::string::npos &&
                        instruction.find("(%rsp") != std::string::npos)
               << loop.name << " spills: " << instruction;
       }
