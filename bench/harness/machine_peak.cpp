@@ -9,9 +9,11 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "runtime/arena.h"
+#include "runtime/kernel_registry.h"
 #include "runtime/threads.h"
 
 #if defined(__x86_64__)
@@ -25,15 +27,20 @@ namespace {
 /// Independent sums. The number exceeds latency (4 or 5 cycles) times FMA units (2), and stays
 /// below the number of vector registers (16).
 constexpr int kSums = 12;
+/// The same for pairs of bfloat16, whose latency is 6 cycles, on 32 registers.
+constexpr int kBf16Sums = 24;
 constexpr int64_t kRounds = 1 << 20;  // 3 to 6 ms
 
 /// One run of multiply-adds on one thread. `run` returns the result so that the compiler cannot
 /// drop the work.
 struct MultiplyAdd {
   const char* name;
-  int lanes;
+  double flops;
   float (*run)();
 };
+constexpr double flops_of_run(int sums, int lanes, int flops_of_lane) {
+  return static_cast<double>(kRounds) * sums * lanes * flops_of_lane;
+}
 
 #if defined(__x86_64__)
 
@@ -49,6 +56,21 @@ __attribute__((target("avx512f"))) float multiply_add_avx512() {
   __m512 total = sums[0];
 #pragma GCC unroll 16
   for (int i = 1; i < kSums; ++i) total = _mm512_add_ps(total, sums[i]);
+  return _mm512_cvtss_f32(total);
+}
+
+__attribute__((target("avx512bf16,avx512f"))) float multiply_add_bf16() {
+  const auto half = reinterpret_cast<__m512bh>(_mm512_set1_epi32(0x3f003f00));  // 0.5 everywhere
+  __m512 sums[kBf16Sums];
+#pragma GCC unroll 32
+  for (int i = 0; i < kBf16Sums; ++i) sums[i] = _mm512_set1_ps(static_cast<float>(i));
+  for (int64_t round = 0; round < kRounds; ++round) {
+#pragma GCC unroll 32
+    for (int i = 0; i < kBf16Sums; ++i) sums[i] = _mm512_dpbf16_ps(sums[i], half, half);
+  }
+  __m512 total = sums[0];
+#pragma GCC unroll 32
+  for (int i = 1; i < kBf16Sums; ++i) total = _mm512_add_ps(total, sums[i]);
   return _mm512_cvtss_f32(total);
 }
 
@@ -94,11 +116,21 @@ float multiply_add_baseline() {
 MultiplyAdd widest_multiply_add() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f")) return {"avx512", 16, multiply_add_avx512};
+  if (__builtin_cpu_supports("avx512f"))
+    return {"avx512", flops_of_run(kSums, 16, 2), multiply_add_avx512};
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    return {"avx2", 8, multiply_add_avx2};
+    return {"avx2", flops_of_run(kSums, 8, 2), multiply_add_avx2};
 #endif
-  return {"128 bits", 4, multiply_add_baseline};
+  return {"128 bits", flops_of_run(kSums, 4, 2), multiply_add_baseline};
+}
+
+/// Returns that of pairs of bfloat16, if this process has kernels with them.
+std::optional<MultiplyAdd> paired_multiply_add() {
+#if defined(__x86_64__)
+  if (why_no_bf16().empty())
+    return MultiplyAdd{"bf16", flops_of_run(kBf16Sums, 16, 4), multiply_add_bf16};
+#endif
+  return {};
 }
 
 constexpr int kTries = 2;  // attempts to measure while other programs are idle
@@ -148,18 +180,26 @@ int64_t copy_floats(int threads) {
 
 }  // namespace
 
+double MachinePeak::speed_up() const {
+  const double single = all_threads.flops / one_thread.flops;
+  return one_thread.bf16_flops > 0
+             ? std::min(single, all_threads.bf16_flops / one_thread.bf16_flops)
+             : single;
+}
+
 std::string MachinePeak::disturbance() const {
   return falls_short()
              ? fmt::format(
                    "{} threads together do only {:.1f} times what one does alone: the machine is "
                    "busy, or they share cores",
-                   threads, all_threads.flops / one_thread.flops)
+                   threads, speed_up())
              : fmt::format("other programs took {:.2f} cores while it was measured", other_load);
 }
 
 MachinePeak measure_machine_peak() {
   const int threads = num_threads();
   const MultiplyAdd multiply_add = widest_multiply_add();
+  const std::optional<MultiplyAdd> paired = paired_multiply_add();
   MachinePeak peak{.all_threads = {},
                    .one_thread = {},
                    .vectors = multiply_add.name,
@@ -167,9 +207,8 @@ MachinePeak measure_machine_peak() {
                    .other_load = std::numeric_limits<double>::infinity()};
 
   std::atomic<float> used = 0;
-  const auto flops = [&](int n) {
-    const double seconds = best_time(30, n, [&](int) { used = used + multiply_add.run(); });
-    return 2. * kSums * multiply_add.lanes * kRounds * n / seconds;
+  const auto flops = [&](const MultiplyAdd& run, int n) {
+    return run.flops * n / best_time(30, n, [&](int) { used = used + run.run(); });
   };
   const int64_t count = copy_floats(threads);
   Arena from(count * sizeof(float)), to(count * sizeof(float));
@@ -186,10 +225,14 @@ MachinePeak measure_machine_peak() {
   const auto raise = [](double& most, double rate) { most = std::max(most, rate); };
   for (int i = 0; i < kTries && peak.other_load > kQuiet; ++i) {
     const OtherLoad others;
-    raise(peak.one_thread.flops, flops(1));
-    raise(peak.all_threads.flops, flops(threads));
+    const auto raise_flops = [&](Peak& result, int n) {
+      raise(result.flops, flops(multiply_add, n));
+      if (paired) raise(result.bf16_flops, flops(*paired, n));
+    };
+    raise_flops(peak.one_thread, 1);
+    raise_flops(peak.all_threads, threads);
     for (int again = 0; again < 9 && peak.falls_short(); ++again)
-      raise(peak.all_threads.flops, flops(threads));
+      raise_flops(peak.all_threads, threads);
     for (auto [result, n] :
          {std::pair(&peak.one_thread, 1), std::pair(&peak.all_threads, threads)}) {
       raise(result->plain_bytes, bytes(copy_plain, n));

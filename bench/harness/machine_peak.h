@@ -3,6 +3,7 @@
 #include <string>
 
 #include "bench/harness/other_load.h"
+#include "runtime/context.h"
 
 namespace mmrec::bench {
 
@@ -10,11 +11,19 @@ namespace mmrec::bench {
 struct Peak {
   /// Float operations by fused multiply-adds (two operations each) on independent registers.
   double flops = 0;
+  /// The same with bfloat16 factors, which are multiplied in pairs (four operations each). 0 if
+  /// this process has no kernels for them (why_no_bf16).
+  double bf16_flops = 0;
   /// Bytes read plus bytes written while copying arrays far larger than the last-level cache.
   double bytes = 0;
   /// The same without streaming stores. The CPU then reads each line before writing it; these reads
   /// are not counted.
   double plain_bytes = 0;
+
+  /// Operations of products whose factors are rounded to a precision.
+  double flops_in(Precision precision) const {
+    return precision == Precision::kBf16 ? bf16_flops : flops;
+  }
 };
 
 /// The limits of this machine. Every row is compared with them.
@@ -24,9 +33,12 @@ struct MachinePeak {
   int threads = 1;
   double other_load = 0;  ///< cores that other programs used during the measurement
 
+  /// How many times one thread's operations all threads do together, at the peak where that is
+  /// less.
+  double speed_up() const;
   /// Whether all threads together reach less than 80 % of the sum of single threads. Then other
   /// programs use the cores, or threads share cores.
-  bool falls_short() const { return all_threads.flops < 0.8 * threads * one_thread.flops; }
+  bool falls_short() const { return speed_up() < 0.8 * threads; }
   /// Whether the measured peak may be too low. The rows' parts of the peak are then too high.
   bool disturbed() const { return other_load > kQuiet || falls_short(); }
   /// Explains why the peak is disturbed.

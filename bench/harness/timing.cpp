@@ -97,8 +97,8 @@ std::vector<Result> time_in_turn(const std::vector<Case>& rows, double seconds, 
 Rate::Rate(const Workload& work, double seconds, const Peak& peak)
     : flops(work.flops / seconds),
       bytes(work.bytes / seconds),
-      arithmetic(work.flops / peak.flops > work.bytes / peak.bytes),
-      part_of_peak(arithmetic ? flops / peak.flops : bytes / peak.bytes) {}
+      arithmetic(work.flops / peak.flops_in(work.precision) > work.bytes / peak.bytes),
+      part_of_peak(arithmetic ? flops / peak.flops_in(work.precision) : bytes / peak.bytes) {}
 
 std::string Rate::string() const {
   return arithmetic ? fmt::format("{:.1f} GFLOP/s", flops / 1e9)

@@ -37,8 +37,8 @@ std::vector<Result> time_in_turn(const std::vector<Case>& rows, double seconds, 
 
 /// The rate of a workload that takes `seconds` per call, and its part of the machine's limit: the
 /// lower bound of the time divided by `seconds`. The lower bound is the longer of two times:
-/// operations at the multiply-add peak, bytes at the copy peak. The part exceeds 1 if the caches
-/// hold the data.
+/// operations at the multiply-add peak of the workload's precision, bytes at the copy peak. The
+/// part exceeds 1 if the caches hold the data.
 struct Rate {
   Rate(const Workload& work, double seconds, const Peak& peak);
   double flops, bytes;  ///< per second

@@ -57,6 +57,43 @@ TEST(BenchRate, UsesTheBindingLimit) {
   EXPECT_EQ(copies.string().substr(0, 8), "4.0 GB/s");
 }
 
+TEST(BenchRate, HasThePeakOfThePrecision) {
+  const Peak peak{.flops = 100e9, .bf16_flops = 200e9, .bytes = 10e9};
+  Workload work{
+      .op = "gemm", .pass = kForward, .sizes = {1}, .flops = 50e9, .bytes = 4e9, .prepare = {}};
+  EXPECT_DOUBLE_EQ(Rate(work, 1, peak).part_of_peak, 0.5);
+  work.precision = Precision::kBf16;
+  const Rate bf16(work, 1, peak);
+  EXPECT_FALSE(bf16.arithmetic) << "at this peak it is bound by copying";
+  EXPECT_DOUBLE_EQ(bf16.part_of_peak, 0.4);
+  work.bytes = 0;
+  EXPECT_DOUBLE_EQ(Rate(work, 1, peak).part_of_peak, 0.25);
+}
+
+TEST(BenchPeak, IsOfEachPrecision) {
+  const MachinePeak peak = measure_machine_peak();
+  for (const Peak& one : {peak.one_thread, peak.all_threads}) {
+    EXPECT_GT(one.flops, 0);
+    if (why_no_bf16().empty())
+      EXPECT_GT(one.bf16_flops, 0);
+    else
+      EXPECT_EQ(one.bf16_flops, 0);
+  }
+}
+
+TEST(BenchPeak, FallsShortWithEitherPrecision) {
+  MachinePeak peak = {.all_threads = {.flops = 200e9, .bf16_flops = 390e9},
+                      .one_thread = {.flops = 100e9, .bf16_flops = 200e9},
+                      .vectors = "avx512",
+                      .threads = 2};
+  EXPECT_FALSE(peak.falls_short());
+  peak.all_threads.bf16_flops = 300e9;
+  EXPECT_TRUE(peak.falls_short());
+  EXPECT_NE(peak.disturbance().find("1.5 times"), std::string::npos);
+  peak.all_threads.bf16_flops = 400e9, peak.all_threads.flops = 100e9;
+  EXPECT_TRUE(peak.falls_short());
+}
+
 MachinePeak machine() {
   const Peak peak{.flops = 200e9, .bytes = 50e9, .plain_bytes = 30e9};
   return {.all_threads = peak, .one_thread = peak, .vectors = "avx2", .threads = 1};
