@@ -68,14 +68,17 @@ IntTensor Operands::ids(int count, int end) {
 }
 
 std::string Case::name() const {
-  const bool bf16 = work->precision == Precision::kBf16;
-  return fmt::format("{}/{}{}{}/{}/{}", work->op, work->pass.prefix, variant, bf16 ? "_bf16" : "",
-                     work->pass.label, fmt::join(work->sizes, "x"));
+  return fmt::format("{}/{}{}/{}/{}", work->op, work->pass.prefix, variant_name(), work->pass.label,
+                     fmt::join(work->sizes, "x"));
 }
 
-std::string Case::group() const {
-  return fmt::format("{}/{}/{}/{}", work->op, work->pass.prefix, work->pass.label,
-                     fmt::join(work->sizes, "x"));
+std::string Case::variant_name() const {
+  return work->precision == Precision::kBf16 ? variant + "_bf16" : variant;
+}
+
+std::string Case::group(Precision precision) const {
+  return fmt::format("{}/{}/{}/{}{}", work->op, work->pass.prefix, work->pass.label,
+                     fmt::join(work->sizes, "x"), precision == Precision::kBf16 ? "/bf16" : "");
 }
 
 std::unique_ptr<ScopedVariant> Case::force() const {

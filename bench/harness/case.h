@@ -119,8 +119,12 @@ struct Case {
   bool limit = false;
 
   std::string name() const;
-  /// The name without the variant. Rows are compared if they share it.
-  std::string group() const;
+  /// The variant and, unless it is float's, the precision.
+  std::string variant_name() const;
+  /// The name without the variant, but with the precision. Rows are compared if they share it.
+  std::string group() const { return group(work->precision); }
+  /// The group of the same call in another precision.
+  std::string group(Precision precision) const;
   /// Forces the variant during the lifetime of the result.
   std::unique_ptr<ScopedVariant> force() const;
 };
@@ -179,7 +183,7 @@ class Cases {
   /// factors, if this machine can.
   void add(Workload workload);
   /// Adds one row for a call that is not in the registry, for example another library's matrix
-  /// product.
+  /// product. Its precision is the workload's.
   void add(Workload workload, std::string variant);
   /// Adds a row for a model's own calls, and one in bfloat16 if this machine can.
   void add_model(const Workload& workload, const std::string& variant);

@@ -23,17 +23,22 @@ std::vector<std::string> rival_libraries() {
 }
 
 json peak_json(const Peak& peak) {
-  return {{"gflops", peak.flops / 1e9},
-          {"gbytes", peak.bytes / 1e9},
-          {"gbytes_plain", peak.plain_bytes / 1e9}};
+  json values = {{"gflops", peak.flops / 1e9},
+                 {"gbytes", peak.bytes / 1e9},
+                 {"gbytes_plain", peak.plain_bytes / 1e9}};
+  if (peak.bf16_flops > 0) values["gflops_bf16"] = peak.bf16_flops / 1e9;
+  return values;
 }
 
 }  // namespace
 
 Header header_lines(const MachinePeak& peak) {
   const auto line = [&](const Peak& p) {
-    return fmt::format("{:.1f} GFLOP/s ({}), copy {:.1f} GB/s ({:.1f} without streaming stores)",
-                       p.flops / 1e9, peak.vectors, p.bytes / 1e9, p.plain_bytes / 1e9);
+    return fmt::format(
+        "{:.1f} GFLOP/s ({}){}, copy {:.1f} GB/s ({:.1f} without streaming stores)", p.flops / 1e9,
+        peak.vectors,
+        p.bf16_flops > 0 ? fmt::format(", {:.1f} GFLOP/s (bf16)", p.bf16_flops / 1e9) : "",
+        p.bytes / 1e9, p.plain_bytes / 1e9);
   };
   const std::vector<std::string> rivals = rival_libraries();
   Header lines = {{"CPU", cpu_name()},
@@ -72,9 +77,11 @@ json report_json(const Report& report) {
       const Result& result = group[i];
       const Workload& work = *result.row.work;
       const Rate rate(work, result.timing.best, peak.all_threads);
+      const bool bf16 = work.precision == Precision::kBf16;
       json row = {{"name", result.row.name()},
                   {"op", work.op},
-                  {"variant", work.pass.prefix + result.row.variant},
+                  {"variant", work.pass.prefix + result.row.variant_name()},
+                  {"precision", bf16 ? registry::kBf16 : registry::kFloat32},
                   {"pass", work.pass.label},
                   {"sizes", work.sizes},
                   {"seconds_best", result.timing.best},
@@ -84,7 +91,9 @@ json report_json(const Report& report) {
                   {"gflops", rate.flops / 1e9},
                   {"gbytes", rate.bytes / 1e9},
                   {"percent_of_peak", 100 * rate.part_of_peak},
-                  {"limit", rate.arithmetic ? "fma" : "copy"},
+                  {"limit", !rate.arithmetic ? "copy"
+                            : bf16           ? "bf16"
+                                             : "fma"},
                   {"speed_up", ratios[i]},
                   {"is_limit", result.row.limit},
                   {"fastest", i == winner(group)},

@@ -59,9 +59,10 @@ Chart chart(const Groups& groups, const MachinePeak& peak) {
     for (const Result& result : group) {
       const Workload& work = *result.row.work;
       if (work.flops == 0) continue;
-      const std::string name = result.row.variant.empty() ? work.op
-                               : one_op                   ? result.row.variant
-                                                          : work.op + " " + result.row.variant;
+      const std::string variant = result.row.variant_name(),
+                        name = result.row.variant.empty() ? work.op + variant
+                               : one_op                   ? variant
+                                                          : work.op + " " + variant;
       const auto known = std::ranges::find(chart.series, name, &Series::name);
       const size_t index = known - chart.series.begin();
       if (known == chart.series.end())
@@ -72,7 +73,9 @@ Chart chart(const Groups& groups, const MachinePeak& peak) {
            fmt::format("{}\n{:.1f} GFLOP/s, {:.1f} GB/s\n{:.0f} % of {}\n{} (median {})",
                        result.row.name(), rate.flops / 1e9, rate.bytes / 1e9,
                        100 * rate.part_of_peak,
-                       rate.arithmetic ? "the FMA peak" : "the copy bandwidth",
+                       !rate.arithmetic                        ? "the copy bandwidth"
+                       : work.precision == Precision::kFloat32 ? "the FMA peak"
+                                                               : "the bf16 peak",
                        time_string(result.timing.best), time_string(result.timing.median))});
     }
   return chart;
@@ -142,11 +145,20 @@ std::pair<double, double> place_label(const std::vector<Pixel>& points, const Pi
 std::string plot(const Chart& chart, const Peak& peak, const char* css, double width,
                  double height) {
   constexpr double kLeft = 52, kRight = 16, kTop = 30, kBottom = 46;
-  const double flops = peak.flops / 1e9, bytes = peak.bytes / 1e9, ridge = flops / bytes;
+  const double bytes = peak.bytes / 1e9;
+  /// A level part of the roof, in 10^9 operations per second.
+  struct Roof {
+    const char* name;
+    double flops;
+  };
+  std::vector<Roof> roofs = {{"multiply-adds", peak.flops / 1e9}};
+  if (peak.bf16_flops > 0) roofs.push_back({"bf16 multiply-adds", peak.bf16_flops / 1e9});
+  const auto [floor, top] = std::ranges::minmax(roofs | std::views::transform(&Roof::flops));
   const auto [left, right] = std::ranges::minmax(chart.points | std::views::transform(&Point::x));
   const auto [low, high] = std::ranges::minmax(chart.points | std::views::transform(&Point::y));
-  const Axis x(std::min(left, ridge) * 0.6, std::max(right, ridge) * 1.8, width - kLeft - kRight);
-  const Axis y(std::min(low, flops / 10) * 0.6, std::max(high, flops) * 2, height - kTop - kBottom);
+  const Axis x(std::min(left, floor / bytes) * 0.6, std::max(right, top / bytes) * 1.8,
+               width - kLeft - kRight);
+  const Axis y(std::min(low, floor / 10) * 0.6, std::max(high, top) * 2, height - kTop - kBottom);
   const auto px = [&](double value) { return kLeft + x.pixels(value); };
   const auto py = [&](double value) { return height - kBottom - y.pixels(value); };
 
@@ -172,15 +184,18 @@ std::string plot(const Chart& chart, const Peak& peak, const char* css, double w
                   fmt::format(" transform='translate({:.1f},{:.1f})'", px(point.x), py(point.y)),
                   fmt::format("<title>{}</title>", html_escaped(point.title)));
 
-  // The roof with a label on each of its two parts. The slope's label goes where it is farthest
-  // from all points.
+  // The roof with a label on each of its parts. The slope's label goes where it is farthest from
+  // all points.
   const double enters = std::max(std::pow(10., x.low), std::pow(10., y.low) / bytes);
-  svg += fmt::format("<path class='roof' d='M{:.1f},{:.1f}L{:.1f},{:.1f}H{}'/>", px(enters),
-                     py(enters * bytes), px(ridge), py(flops), width - kRight);
-  svg += fmt::format(
-      "<text class='roof' x='{}' y='{:.1f}' text-anchor='end'>multiply-adds: {:.0f} GFLOP/s</text>",
-      width - kRight - 4, py(flops) - 9, flops);
-  const double run = px(ridge) - px(enters), rise = py(enters * bytes) - py(flops),
+  svg += fmt::format("<path class='roof' d='M{:.1f},{:.1f}L{:.1f},{:.1f}'/>", px(enters),
+                     py(enters * bytes), px(top / bytes), py(top));
+  for (const Roof& roof : roofs)
+    svg += fmt::format(
+        "<path class='roof' d='M{:.1f},{:.1f}H{}'/><text class='roof' x='{}' y='{:.1f}' "
+        "text-anchor='end'>{}: {:.0f} GFLOP/s</text>",
+        px(roof.flops / bytes), py(roof.flops), width - kRight, width - kRight - 4,
+        py(roof.flops) - 9, roof.name, roof.flops);
+  const double run = px(top / bytes) - px(enters), rise = py(enters * bytes) - py(top),
                length = std::hypot(run, rise);
   std::vector<Pixel> points;
   for (const Point& point : chart.points) points.push_back({px(point.x), py(point.y)});
@@ -249,7 +264,9 @@ std::string report_html(const Report& report) {
     page += fmt::format(
         "<p>A point is a kernel on one shape: how much it computes for each byte that it must read "
         "or write, and how fast. The line is the "
-        "limit that this machine sets; only data in the caches gets past its slope.{}</p>\n",
+        "limit that this machine sets; only data in the caches gets past its slope.{}{}</p>\n",
+        peak.all_threads.bf16_flops > 0 ? " Its upper part is for products of bfloat16 factors."
+                                        : "",
         rivals ? " Hollow points are other libraries." : "");
     page += plot(points, peak.all_threads, "wide", 1040, 560) +
             plot(points, peak.all_threads, "narrow", 400, 440) + legend(points);

@@ -15,7 +15,7 @@ namespace mmrec::bench {
 
 namespace {
 
-/// Ratios of times to those of a rival.
+/// Ratios of times.
 struct Ratios {
   void add(double ratio, const std::string& where) {
     logarithms += std::log(ratio);
@@ -27,6 +27,40 @@ struct Ratios {
   double logarithms = 0, lowest = INFINITY;
   int count = 0;
   std::string lowest_where;
+};
+
+/// Ratios by name and pass, both in the order in which they come.
+class RatioTable {
+ public:
+  void add(const std::string& name, const Workload& work, double ratio) {
+    const std::string& pass = work.pass.registry;
+    for (auto [known, one] : {std::pair(&passes_, &pass), std::pair(&names_, &name)})
+      if (std::ranges::find(*known, *one) == known->end()) known->push_back(*one);
+    for (const std::string& of : {kAll, pass})
+      ratios_[name][of].add(ratio, fmt::format("{} {}", pass, fmt::join(work.sizes, "x")));
+  }
+  /// Prints nothing if the table is empty.
+  void print(std::string_view what) const {
+    if (names_.empty()) return;
+    std::string head;
+    for (const std::string& pass : passes_) head += fmt::format("{:>9}", pass);
+    print_line("\n{}: geometric means, and the lowest of all shapes\n", what);
+    print_line("{:<24}{:>8}{:>9}{}{:>9}  {}", "", "shapes", "mean", head, "lowest", "at");
+    for (const std::string& name : names_) {
+      const std::map<std::string, Ratios>& row = ratios_.at(name);
+      const Ratios& all = row.at(kAll);
+      std::string parts;
+      for (const std::string& pass : passes_)
+        parts += fmt::format("{:>9}", row.contains(pass) ? ratio_string(row.at(pass).mean()) : "");
+      print_line("{:<24}{:>8}{:>9}{}{:>9}  {}", name, all.count, ratio_string(all.mean()), parts,
+                 ratio_string(all.lowest), all.lowest_where);
+    }
+  }
+
+ private:
+  inline static const std::string kAll = "all passes";
+  std::vector<std::string> passes_, names_;
+  std::map<std::string, std::map<std::string, Ratios>> ratios_;  // by name and pass
 };
 
 /// Returns the index of the dispatched row of a group, or 0 if there is none.
@@ -104,7 +138,7 @@ Groups print_table(const std::vector<Case>& rows, const MachinePeak& peak,
                    const Measuring& measuring, bool schedules) {
   const bool trains =
       std::ranges::any_of(rows, [](const Case& row) { return row.work->tokens > 0; });
-  print_line("{:<44}{:>11}{:>11}{:>16}{:>9}{:>15}", "", "best", "median", "best rate", "of peak",
+  print_line("{:<52}{:>11}{:>11}{:>16}{:>9}{:>15}", "", "best", "median", "best rate", "of peak",
              trains ? "best tokens/s" : "speed-up");
   Groups groups;
   std::string before;
@@ -124,7 +158,7 @@ Groups print_table(const std::vector<Case>& rows, const MachinePeak& peak,
                                : results.size() > 1 ? ratio_string(ratios[i])
                                                     : "";
       const std::string words = marks(results, i);
-      print_line("{:<44}{:>11}{:>11}{:>16}{:>7.0f} %{:>15}{}{}{}", results[i].row.name(),
+      print_line("{:<52}{:>11}{:>11}{:>16}{:>7.0f} %{:>15}{}{}{}", results[i].row.name(),
                  time_string(timing.best), time_string(timing.median), rate.string(),
                  100 * rate.part_of_peak, last, words.empty() ? "" : "  ", words,
                  schedules ? schedule_string(results[i]) : "");
@@ -138,6 +172,7 @@ Groups print_comparison(const std::vector<Case>& rows, const MachinePeak& peak,
                         const Measuring& measuring) {
   const Groups groups = print_table(rows, peak, measuring, true);
   print_rivals(groups);
+  print_precisions(groups);
   // By variant: number of groups in which it is the fastest of the registry's variants, and number
   // of groups in which it is dispatched.
   std::map<std::string, std::pair<int, int>> wins;
@@ -149,7 +184,7 @@ Groups print_comparison(const std::vector<Case>& rows, const MachinePeak& peak,
     if (ours.size() < 2) continue;
     ++compared;
     for (const Result& result : ours) {
-      auto& [fastest, dispatched] = wins[result.row.variant];
+      auto& [fastest, dispatched] = wins[result.row.variant_name()];
       fastest += &result == &ours[winner(ours)];
       dispatched += result.dispatched;
     }
@@ -163,39 +198,34 @@ Groups print_comparison(const std::vector<Case>& rows, const MachinePeak& peak,
 }
 
 void print_rivals(const Groups& groups) {
-  std::vector<std::string> passes, names;
-  // By rival and pass; the pass "" stands for all passes.
-  std::map<std::string, std::map<std::string, Ratios>> ratios;
+  RatioTable table;
   for (const std::vector<Result>& group : groups) {
-    const size_t ours = baseline(group);
-    for (const Result& result : group) {
-      if (result.row.registered || result.row.limit || !group[ours].row.registered) continue;
-      const std::string& pass = result.row.work->pass.registry;
-      if (std::ranges::find(passes, pass) == passes.end()) passes.push_back(pass);
-      if (std::ranges::find(names, result.row.variant) == names.end())
-        names.push_back(result.row.variant);
-      for (const std::string& of : {std::string(), pass})
-        ratios[result.row.variant][of].add(
-            result.timing.best / group[ours].timing.best,
-            fmt::format("{} {}", pass, fmt::join(result.row.work->sizes, "x")));
-    }
+    const Result& ours = group[baseline(group)];
+    for (const Result& result : group)
+      if (!result.row.registered && !result.row.limit && ours.row.registered)
+        table.add(result.row.variant_name(), *result.row.work,
+                  result.timing.best / ours.timing.best);
   }
-  if (names.empty()) return;
-  std::string head;
-  for (const std::string& pass : passes) head += fmt::format("{:>9}", pass);
-  print_line(
-      "\nRivals' time over that of the default variant: geometric means, and the lowest of all "
-      "shapes\n");
-  print_line("{:<18}{:>8}{:>9}{}{:>9}  {}", "", "shapes", "mean", head, "lowest", "at");
-  for (const std::string& name : names) {
-    const Ratios& all = ratios[name][""];
-    std::string parts;
-    for (const std::string& pass : passes)
-      parts += fmt::format(
-          "{:>9}", ratios[name].contains(pass) ? ratio_string(ratios[name][pass].mean()) : "");
-    print_line("{:<18}{:>8}{:>9}{}{:>9}  {}", name, all.count, ratio_string(all.mean()), parts,
-               ratio_string(all.lowest), all.lowest_where);
+  table.print("Rivals' time over that of the default variant");
+}
+
+void print_precisions(const Groups& groups) {
+  // A call that has no variants is a group of its own.
+  const auto ours = [](const Result& result) {
+    return result.row.registered || result.row.variant.empty();
+  };
+  RatioTable table;
+  for (const std::vector<Result>& group : groups) {
+    const Result& bf16 = group[baseline(group)];
+    if (bf16.row.work->precision != Precision::kBf16 || !ours(bf16)) continue;
+    const auto same = std::ranges::find(groups, bf16.row.group(Precision::kFloat32),
+                                        [](const auto& other) { return other[0].row.group(); });
+    if (same == groups.end()) continue;
+    const Result& single = (*same)[baseline(*same)];
+    if (ours(single))
+      table.add(bf16.row.work->op, *bf16.row.work, single.timing.best / bf16.timing.best);
   }
+  table.print("Float's time over that with bfloat16 factors, default variants");
 }
 
 }  // namespace mmrec::bench

@@ -48,13 +48,17 @@ std::string marks(const std::vector<Result>& group, size_t row);
 Groups print_table(const std::vector<Case>& rows, const MachinePeak& peak,
                    const Measuring& measuring, bool schedules = false);
 
-/// Prints the table with schedules and the rivals' summary. Below them: how often each variant is
-/// fastest and how often dispatched, and the source of the build's schedules.
+/// Prints the table with schedules and the summaries of rivals and precisions. Below them: how
+/// often each variant is fastest and how often dispatched, and the source of the build's schedules.
 Groups print_comparison(const std::vector<Case>& rows, const MachinePeak& peak,
                         const Measuring& measuring);
 
 /// Prints for each rival its time relative to the dispatched variant: the geometric mean of all
 /// groups and of each pass, and the lowest ratio. Prints nothing without rivals.
 void print_rivals(const Groups& groups);
+
+/// Prints for each operation float's time relative to that with bfloat16 factors, both of the
+/// dispatched variants, in the same way. Prints nothing if no call was timed in both.
+void print_precisions(const Groups& groups);
 
 }  // namespace mmrec::bench

@@ -116,6 +116,7 @@ Groups print_suite(const std::string& suite, const std::vector<Case>& rows, cons
   if (suite == "documented") return print_documented(rows, peak, measuring);
   const Groups groups = print_table(rows, peak, measuring);
   print_rivals(groups);
+  print_precisions(groups);
   if (suite == "recurrence") print_second_passes(measuring.seed);
   if (suite == "train") {
     print_profile(rows.front(), 50, "steps with dropout 0.1", measuring.seed);

@@ -1,5 +1,6 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <regex>
 
 #include "bench/harness/mca.h"
 #include "bench/harness/report.h"
@@ -167,6 +168,81 @@ TEST(BenchReport, LimitRowsAreNotRivals) {
       << "a variant alone is neither the fastest nor the default one";
 }
 
+size_t occurrences(const std::string& text, std::string_view part) {
+  size_t count = 0;
+  for (size_t at = text.find(part); at != text.npos; at = text.find(part, at + 1)) ++count;
+  return count;
+}
+
+MachinePeak bf16_machine() {
+  MachinePeak peak = machine();
+  peak.all_threads.bf16_flops = 400e9;
+  return peak;
+}
+
+/// The groups above, and one of the same call with bfloat16 factors: ours and another library's.
+Groups groups_of_both_precisions() {
+  Groups both = groups();
+  Workload work = *both[0][0].row.work;
+  work.precision = Precision::kBf16;
+  work.bytes = 1;
+  const auto bf16 = std::make_shared<const Workload>(work);
+  both.push_back({{{bf16, "packed", true}, {.best = 1e-9, .median = 1e-9}, true, 0},
+                  {{bf16, "other", false}, {.best = 3e-9, .median = 3e-9}, false, 0}});
+  return both;
+}
+
+TEST(BenchReport, PrecisionsAreGroupsOfTheirOwn) {
+  const Groups both = groups_of_both_precisions();
+  std::vector<Case> rows;
+  for (const std::vector<Result>& group : both)
+    for (const Result& result : group) rows.push_back(result.row);
+  EXPECT_EQ(rows[3].name(), "gemm/nt_packed_bf16/fwd/4x5x6");
+  const std::vector<std::vector<Case>> grouping = grouped(rows);
+  ASSERT_EQ(grouping.size(), 2);
+  EXPECT_EQ(grouping[0].size(), 3);
+  EXPECT_EQ(grouping[1].size(), 2);
+  EXPECT_EQ(rows[3].group(Precision::kFloat32), rows[0].group());
+
+  const nlohmann::json report = report_json({"suite gemm", both, bf16_machine()});
+  EXPECT_EQ(report.at("machine").at("peak").at("gflops_bf16"), 400);
+  const nlohmann::json& bf16 = report.at("rows")[3];
+  EXPECT_EQ(bf16.at("variant"), "nt_packed_bf16");
+  EXPECT_EQ(bf16.at("precision"), "bf16");
+  EXPECT_EQ(bf16.at("limit"), "bf16");
+  EXPECT_EQ(bf16.at("fastest"), true);
+  EXPECT_NEAR(bf16.at("percent_of_peak").get<double>(), 60, 1e-9);
+  EXPECT_EQ(report.at("rows")[0].at("precision"), "f32");
+  EXPECT_FALSE(report_json({"", groups(), machine()})["machine"]["peak"].contains("gflops_bf16"));
+}
+
+TEST(BenchReport, ComparesRivalsWithinAPrecisionAndOursAcross) {
+  const auto printed = [](void (*print)(const Groups&), const Groups& groups) {
+    testing::internal::CaptureStdout();
+    print(groups);
+    return testing::internal::GetCapturedStdout();
+  };
+  const Groups both = groups_of_both_precisions();
+  const std::string rivals = printed(print_rivals, both);
+  EXPECT_TRUE(std::regex_search(rivals, std::regex("other<library> +1 +2.00x"))) << rivals;
+  EXPECT_TRUE(std::regex_search(rivals, std::regex("other_bf16 +1 +3.00x"))) << rivals;
+  const std::string precisions = printed(print_precisions, both);
+  EXPECT_TRUE(std::regex_search(precisions, std::regex("gemm +1 +4.00x"))) << precisions;
+  EXPECT_EQ(printed(print_precisions, groups()), "");
+  EXPECT_EQ(printed(print_precisions, {both[1]}), "");
+  EXPECT_EQ(printed(print_precisions, {{both[0][2]}, {both[1][1]}}), "") << "no row of ours";
+}
+
+TEST(BenchReport, ThePlotHasTheRoofOfEachPrecision) {
+  const std::string page = report_html({"suite gemm", groups_of_both_precisions(), bf16_machine()});
+  for (const char* part : {">multiply-adds: 200 GFLOP/s<", ">bf16 multiply-adds: 400 GFLOP/s<"})
+    EXPECT_EQ(occurrences(page, part), 2) << part;
+  EXPECT_NE(page.find("60 % of the bf16 peak"), page.npos);
+  EXPECT_NE(page.find("packed_bf16</li>"), page.npos);
+  EXPECT_EQ(report_html({"suite gemm", groups(), machine()}).find("bf16"), std::string::npos)
+      << "no second line without its peak";
+}
+
 TEST(BenchReport, ReportsADisturbedPeak) {
   MachinePeak peak = machine();
   const auto facts = [&] { return report_html({"suite gemm", groups(), peak}); };
@@ -187,12 +263,6 @@ TEST(BenchReport, TokensPerSecondUseTheBestTime) {
   const Groups one = {
       {{{std::make_shared<const Workload>(step), "", false}, {.best = 2, .median = 4}, false, 0}}};
   EXPECT_EQ(report_json({"suite train", one, machine()}).at("rows")[0].at("tokens_per_second"), 4);
-}
-
-size_t occurrences(const std::string& text, std::string_view part) {
-  size_t count = 0;
-  for (size_t at = text.find(part); at != text.npos; at = text.find(part, at + 1)) ++count;
-  return count;
 }
 
 TEST(BenchReport, PageIsSelfContained) {
