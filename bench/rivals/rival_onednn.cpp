@@ -18,44 +18,43 @@ const dnnl::engine& engine() {
 
 /// Describes a rows x columns matrix in row-major memory, or in column-major memory if the
 /// transpose is stored.
-memory::desc plain(int rows, int columns, bool transposed) {
-  return {{rows, columns},
-          memory::data_type::f32,
-          transposed ? memory::dims{1, rows} : memory::dims{columns, 1}};
+memory::desc plain(memory::data_type type, int rows, int columns, bool transposed) {
+  return {{rows, columns}, type, transposed ? memory::dims{1, rows} : memory::dims{columns, 1}};
+}
+
+/// Returns a factor as the primitive wants it: where it is, or a copy.
+memory factor(const memory::desc& stored, const float* data, const memory::desc& wanted,
+              dnnl::stream& stream) {
+  memory original(stored, engine(), const_cast<float*>(data));
+  if (wanted == stored) return original;
+  memory copy(wanted, engine());
+  dnnl::reorder(original, copy).execute(stream, original, copy);
+  stream.wait();
+  return copy;
 }
 
 /// Creates the primitive once; a call only executes it. Without `pack`, B keeps its layout in
 /// memory, as for the project's own kernels, and each call reorders B if oneDNN finds that faster.
-std::function<void()> prepare(const Product& p, int threads, bool pack) {
+template <memory::data_type type, bool pack>
+std::function<void()> prepare(const Product& p, int threads) {
   set_openmp_threads(threads);
-  const memory::desc a = plain(p.M, p.K, p.a_transposed), b = plain(p.K, p.N, p.b_transposed),
-                     c = plain(p.M, p.N, false);
-  const memory::desc b_used =
-      pack ? memory::desc({p.K, p.N}, memory::data_type::f32, memory::format_tag::any) : b;
-  const dnnl::matmul::primitive_desc description(dnnl::matmul::desc(a, b_used, c), engine());
+  constexpr auto kFloat = memory::data_type::f32;
+  const memory::desc c = plain(kFloat, p.M, p.N, false),
+                     b = pack ? memory::desc({p.K, p.N}, type, memory::format_tag::any)
+                              : plain(type, p.K, p.N, p.b_transposed);
+  const dnnl::matmul::primitive_desc description(
+      dnnl::matmul::desc(plain(type, p.M, p.K, p.a_transposed), b, c), engine());
   dnnl::stream stream(engine());
-  memory weights(b, engine(), const_cast<float*>(p.b));
-  if (pack && description.weights_desc() != b) {
-    memory packed(description.weights_desc(), engine());
-    dnnl::reorder(weights, packed).execute(stream, weights, packed);
-    stream.wait();
-    weights = packed;
-  }
   const std::unordered_map<int, memory> arguments = {
-      {DNNL_ARG_SRC, memory(a, engine(), const_cast<float*>(p.a))},
-      {DNNL_ARG_WEIGHTS, weights},
+      {DNNL_ARG_SRC,
+       factor(plain(kFloat, p.M, p.K, p.a_transposed), p.a, description.src_desc(), stream)},
+      {DNNL_ARG_WEIGHTS,
+       factor(plain(kFloat, p.K, p.N, p.b_transposed), p.b, description.weights_desc(), stream)},
       {DNNL_ARG_DST, memory(c, engine(), p.c)}};
   return [matmul = dnnl::matmul(description), stream, arguments]() mutable {
     matmul.execute(stream, arguments);
     stream.wait();
   };
-}
-
-std::function<void()> prepare_plain(const Product& product, int threads) {
-  return prepare(product, threads, false);
-}
-std::function<void()> prepare_packed(const Product& product, int threads) {
-  return prepare(product, threads, true);
 }
 
 /// oneDNN's BLAS-like product: another implementation, which is faster on some shapes.
@@ -89,8 +88,20 @@ std::string about() {
 
 }  // namespace
 
-Rival onednn() { return {"onednn", about(), false, prepare_plain, rest_openmp}; }
+Rival onednn() {
+  return {"onednn", about(), false, prepare<memory::data_type::f32, false>, rest_openmp};
+}
 Rival onednn_sgemm() { return {"onednn_sgemm", about(), false, prepare_sgemm, rest_openmp}; }
-Rival onednn_packed() { return {"onednn_packed", about(), true, prepare_packed, rest_openmp}; }
+Rival onednn_packed() {
+  return {"onednn_packed", about(), true, prepare<memory::data_type::f32, true>, rest_openmp};
+}
+Rival onednn_bf16() {
+  return {"onednn",    about(),         false, prepare<memory::data_type::bf16, false>,
+          rest_openmp, Precision::kBf16};
+}
+Rival onednn_packed_bf16() {
+  return {"onednn_packed", about(),         true, prepare<memory::data_type::bf16, true>,
+          rest_openmp,     Precision::kBf16};
+}
 
 }  // namespace mmrec::bench

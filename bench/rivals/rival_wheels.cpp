@@ -9,6 +9,8 @@
 #include <filesystem>
 #include <memory>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "bench/rivals/rivals.h"
 #include "support/error.h"
@@ -135,6 +137,8 @@ const Library& onednn_library() {
 }
 
 constexpr int kOneDnnCpu = 1;  // dnnl_cpu; the other numbers are dnnl.h's, too
+constexpr int kOneDnnDimensions = 2;
+using OneDnnSizes = std::array<std::int64_t, 12>;
 
 void succeed(const char* function, int status) {
   if (status) fail("oneDNN's {} failed: status {}", function, status);
@@ -164,48 +168,129 @@ const OneDnn& onednn_stream() {
   return stream;
 }
 
+/// Types of elements.
+enum class OneDnnType { kBf16 = 2, kFloat = 3 };
+
 /// Describes a rows x columns matrix in row-major memory, or in column-major memory if the
 /// transpose is stored.
-OneDnn plain(int rows, int columns, bool transposed) {
-  constexpr int kFloat = 3, kDimensions = 2;
-  const std::array<std::int64_t, 12> sizes = {rows, columns},
-                                     strides = {transposed ? 1 : columns, transposed ? rows : 1};
+OneDnn plain(OneDnnType type, int rows, int columns, bool transposed) {
+  const OneDnnSizes sizes = {rows, columns},
+                    strides = {transposed ? 1 : columns, transposed ? rows : 1};
   return make_onednn("dnnl_memory_desc_create_with_strides", "dnnl_memory_desc_destroy",
-                     kDimensions, sizes.data(), kFloat, strides.data());
+                     kOneDnnDimensions, sizes.data(), type, strides.data());
 }
 
-OneDnn memory(const OneDnn& description, const float* data) {
-  return make_onednn("dnnl_memory_create", "dnnl_memory_destroy", description.get(),
-                     onednn_engine().get(), const_cast<float*>(data));
+/// Describes a matrix in the layout that a primitive prefers.
+OneDnn any_layout(OneDnnType type, int rows, int columns) {
+  constexpr int kAny = 1;
+  const OneDnnSizes sizes = {rows, columns};
+  return make_onednn("dnnl_memory_desc_create_with_tag", "dnnl_memory_desc_destroy",
+                     kOneDnnDimensions, sizes.data(), type, kAny);
 }
 
-/// Creates the primitive once; a call only executes it.
+/// `data`: null for memory of its own.
+OneDnn memory(const void* description, const float* data) {
+  void* const own = reinterpret_cast<void*>(~std::uintptr_t{0});  // DNNL_MEMORY_ALLOCATE
+  return make_onednn("dnnl_memory_create", "dnnl_memory_destroy", description,
+                     onednn_engine().get(), data ? const_cast<float*>(data) : own);
+}
+
+/// An argument of a primitive.
+struct OneDnnArgument {
+  int number;
+  void* memory;
+};
+constexpr int kSource = 1, kWeights = 33, kDestination = 17;
+
+/// A primitive that is executed with the same arguments again and again.
+class OneDnnPrimitive {
+ public:
+  OneDnnPrimitive(const OneDnn& description, std::vector<std::pair<int, OneDnn>> arguments)
+      : primitive_(
+            make_onednn("dnnl_primitive_create", "dnnl_primitive_destroy", description.get())),
+        owned_(std::move(arguments)) {
+    for (const auto& [number, memory] : owned_) arguments_.push_back({number, memory.get()});
+  }
+  void operator()() const {
+    succeed("dnnl_primitive_execute",
+            execute_(primitive_.get(), onednn_stream().get(), static_cast<int>(arguments_.size()),
+                     arguments_.data()));
+    succeed("dnnl_stream_wait", wait_(onednn_stream().get()));
+  }
+
+ private:
+  OneDnn primitive_;
+  std::vector<std::pair<int, OneDnn>> owned_;
+  std::vector<OneDnnArgument> arguments_;
+  int (*execute_)(void*, void*, int, const OneDnnArgument*) =
+      onednn_library().find<decltype(execute_)>("dnnl_primitive_execute");
+  int (*wait_)(void*) = onednn_library().find<decltype(wait_)>("dnnl_stream_wait");
+};
+
+/// Returns a matrix as a description wants it: where it is, or a copy.
+OneDnn as_wanted(const void* wanted, const OneDnn& stored, const float* data) {
+  const OneDnn original = memory(stored.get(), data);
+  if (onednn_library().find<int (*)(const void*, const void*)>("dnnl_memory_desc_equal")(
+          wanted, stored.get()))
+    return original;
+  const OneDnn copy = memory(wanted, nullptr);
+  void* const none = nullptr;
+  const OneDnn reorder = make_onednn(
+      "dnnl_reorder_primitive_desc_create", "dnnl_primitive_desc_destroy",
+      static_cast<const void*>(stored.get()), onednn_engine().get(), wanted, onednn_engine().get(),
+      /*attributes=*/none);
+  OneDnnPrimitive(reorder, {{kSource, original}, {kDestination, copy}})();
+  return copy;
+}
+
+OneDnn float_a(const Product& p) { return plain(OneDnnType::kFloat, p.M, p.K, p.a_transposed); }
+OneDnn float_b(const Product& p) { return plain(OneDnnType::kFloat, p.K, p.N, p.b_transposed); }
+
+/// Creates the primitive once; a call only executes it. Without `pack`, B keeps its layout in
+/// memory, as for the project's own kernels.
+template <OneDnnType type, bool pack>
 std::function<void()> prepare_onednn(const Product& p, int threads) {
   set_tbb_threads(threads);
   void* const none = nullptr;
-  const OneDnn a = plain(p.M, p.K, p.a_transposed), b = plain(p.K, p.N, p.b_transposed),
-               c = plain(p.M, p.N, false);
+  const OneDnn a = plain(type, p.M, p.K, p.a_transposed),
+               b = pack ? any_layout(type, p.K, p.N) : plain(type, p.K, p.N, p.b_transposed),
+               c = plain(OneDnnType::kFloat, p.M, p.N, false);
   const OneDnn description = make_onednn(
       "dnnl_matmul_primitive_desc_create", "dnnl_primitive_desc_destroy", onednn_engine().get(),
       a.get(), b.get(), /*bias=*/none, c.get(), /*attributes=*/none);
-  struct Argument {
-    int number;
-    void* memory;
+  constexpr int kWeightsOf = 131;  // dnnl_query_weights_md
+  const void* const b_used = onednn_library().find<const void* (*)(void*, int, int)>(
+      "dnnl_primitive_desc_query_md")(description.get(), kWeightsOf, 0);
+  return OneDnnPrimitive(description, {{kSource, as_wanted(a.get(), float_a(p), p.a)},
+                                       {kWeights, as_wanted(b_used, float_b(p), p.b)},
+                                       {kDestination, memory(c.get(), p.c)}});
+}
+
+/// Its BLAS-like product of bfloat16 factors, without the queue. The library exports it for its
+/// tests.
+using Bf16Gemm = int (*)(char, char, std::int64_t M, std::int64_t N, std::int64_t K, float alpha,
+                         const void* a, std::int64_t lda, const void* b, std::int64_t ldb,
+                         float beta, float* c, std::int64_t ldc);
+Bf16Gemm onednn_bf16_gemm() { return onednn_library().find<Bf16Gemm>("dnnl_gemm_bf16bf16f32"); }
+
+std::function<void()> prepare_onednn_bf16_gemm(const Product& p, int threads) {
+  set_tbb_threads(threads);
+  const OneDnn a = as_wanted(plain(OneDnnType::kBf16, p.M, p.K, p.a_transposed).get(), float_a(p),
+                             p.a),
+               b = as_wanted(plain(OneDnnType::kBf16, p.K, p.N, p.b_transposed).get(), float_b(p),
+                             p.b);
+  const auto elements = [](const OneDnn& memory) {
+    void* place = nullptr;
+    succeed("dnnl_memory_get_data_handle",
+            onednn_library().find<int (*)(void*, void**)>("dnnl_memory_get_data_handle")(
+                memory.get(), &place));
+    return place;
   };
-  constexpr int kSource = 1, kWeights = 33, kDestination = 17;
-  const auto execute =
-      onednn_library().find<int (*)(void*, void*, int, const Argument*)>("dnnl_primitive_execute");
-  const auto wait = onednn_library().find<int (*)(void*)>("dnnl_stream_wait");
-  return [execute, wait, a = memory(a, p.a), b = memory(b, p.b), c = memory(c, p.c),
-          matmul =
-              make_onednn("dnnl_primitive_create", "dnnl_primitive_destroy", description.get()),
-          stream = onednn_stream()] {
-    const std::array<Argument, 3> arguments = {
-        {{kSource, a.get()}, {kWeights, b.get()}, {kDestination, c.get()}}};
-    succeed(
-        "dnnl_primitive_execute",
-        execute(matmul.get(), stream.get(), static_cast<int>(arguments.size()), arguments.data()));
-    succeed("dnnl_stream_wait", wait(stream.get()));
+  // it holds a and b, which own the elements
+  return [p, a, b, a_elements = elements(a), b_elements = elements(b), gemm = onednn_bf16_gemm()] {
+    succeed("dnnl_gemm_bf16bf16f32", gemm(p.a_transposed ? 'T' : 'N', p.b_transposed ? 'T' : 'N',
+                                          p.M, p.N, p.K, 1, a_elements, p.a_transposed ? p.M : p.K,
+                                          b_elements, p.b_transposed ? p.K : p.N, 0, p.c, p.N));
   };
 }
 
@@ -264,8 +349,17 @@ std::vector<Rival> wheels() {
   if (onednn_library()) {
     const std::string about = about_onednn();
     // Its engine needs OpenCL's driver for CPUs.
-    if (onednn_library().find<std::size_t (*)(int)>("dnnl_engine_get_count")(kOneDnnCpu))
-      found.push_back({"onednn_wheel", about, false, prepare_onednn, rest_until_idle});
+    if (onednn_library().find<std::size_t (*)(int)>("dnnl_engine_get_count")(kOneDnnCpu)) {
+      found.push_back({"onednn_wheel", about, false, prepare_onednn<OneDnnType::kFloat, false>,
+                       rest_until_idle});
+      found.push_back({"onednn_wheel", about, false, prepare_onednn<OneDnnType::kBf16, false>,
+                       rest_until_idle, Precision::kBf16});
+      found.push_back({"onednn_wheel_packed", about, true, prepare_onednn<OneDnnType::kBf16, true>,
+                       rest_until_idle, Precision::kBf16});
+      if (onednn_bf16_gemm())
+        found.push_back({"onednn_wheel_gemm", about, false, prepare_onednn_bf16_gemm,
+                         rest_until_idle, Precision::kBf16});
+    }
     found.push_back({"onednn_wheel_sgemm", about, false, prepare_onednn_sgemm, rest_until_idle});
   }
   return found;

@@ -9,13 +9,17 @@ namespace {
 std::vector<Rival> find_rivals() {
   std::vector<Rival> all = {
 #if defined(MMREC_RIVAL_ONEDNN)
-      onednn(),   onednn_sgemm(), onednn_packed(),
+    onednn(),
+    onednn_sgemm(),
+    onednn_packed(),
+    onednn_bf16(),
+    onednn_packed_bf16(),
 #endif
 #if defined(MMREC_RIVAL_OPENBLAS)
-      openblas(),
+    openblas(),
 #endif
 #if defined(MMREC_RIVAL_EIGEN)
-      eigen(),
+    eigen(),
 #endif
   };
   for (Rival& rival : wheels()) all.push_back(std::move(rival));

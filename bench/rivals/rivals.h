@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "runtime/context.h"
+
 namespace mmrec::bench {
 
 /// C = A B with dense row-major matrices. C is [M][N]. A is [M][K], or [K][M] if transposed. B is
@@ -28,6 +30,9 @@ struct Rival {
   /// Ends the library's threads, which otherwise spin long after the last call, or waits until they
   /// sleep.
   void (*rest)();
+  /// What the library multiplies. With kBf16, prepare() rounds A and B to arrays of bfloat16, and a
+  /// product reads only these. On a CPU without instructions for them it may fail.
+  Precision precision = Precision::kFloat32;
 };
 
 /// Returns the rivals found when the build was configured, and those of wheels().
@@ -40,6 +45,8 @@ std::vector<Rival> wheels();
 Rival onednn();
 Rival onednn_packed();
 Rival onednn_sgemm();
+Rival onednn_bf16();
+Rival onednn_packed_bf16();
 Rival openblas();
 Rival eigen();
 

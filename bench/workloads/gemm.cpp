@@ -82,12 +82,15 @@ void add_product(Cases& cases, const GemmLayout& layout, const Shape& shape) {
   for (const Rival& rival : rivals()) {
     if (rival.packed_b && !layout.b_transposed)
       continue;  // only weights of a layer are packed once for many products
+    if (rival.precision == Precision::kBf16 && !why_no_bf16().empty()) continue;
     Workload work = product(layout, shape, [=](const Tensor& a, const Tensor& b, const Tensor& c) {
       return rival.prepare({layout.a_transposed, layout.b_transposed, shape.M, shape.N, shape.K,
                             a.data(), b.data(), c.data()},
                            num_threads());
     });
     work.rest = rival.rest;
+    work.precision = rival.precision;
+    if (rival.precision == Precision::kBf16) work.bytes -= 2. * shape.K * (shape.M + shape.N);
     cases.add(std::move(work), rival.variant);
   }
 }

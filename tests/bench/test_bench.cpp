@@ -14,6 +14,14 @@ namespace {
 
 using test::expect_error;
 
+bool cannot_run(const Rival& rival) {
+  return rival.precision == Precision::kBf16 && !why_no_bf16().empty();
+}
+
+std::string name(const Rival& rival) {
+  return fmt::format("{}{}", rival.variant, rival.precision == Precision::kBf16 ? " bf16" : "");
+}
+
 TEST(BenchRivals, MatchTheReference) {
   struct Size {
     int m, n, k;
@@ -23,12 +31,12 @@ TEST(BenchRivals, MatchTheReference) {
     for (const auto& [a_transposed, b_transposed] :
          {std::pair(false, false), std::pair(false, true), std::pair(true, false)}) {
       const GuardedTensor a = random.input({size.m, size.k}), b = random.input({size.k, size.n});
-      const Array want = reference::gemm_nn(a, b, Array(), Array(), 0);
       const GuardedTensor first = input(a_transposed ? reference::transposed(a) : a.array());
       const GuardedTensor second = input(b_transposed ? reference::transposed(b) : b.array());
       for (const Rival& rival : rivals()) {
         if (rival.packed_b && !b_transposed) continue;
-        SCOPED_TRACE(fmt::format("{} {}x{}x{}", rival.variant, size.m, size.n, size.k));
+        if (cannot_run(rival)) continue;
+        SCOPED_TRACE(fmt::format("{} {}x{}x{}", name(rival), size.m, size.n, size.k));
         const GuardedTensor c = output({size.m, size.n});
         const auto product =
             rival.prepare({a_transposed, b_transposed, size.m, size.n, size.k, Tensor(first).data(),
@@ -38,9 +46,26 @@ TEST(BenchRivals, MatchTheReference) {
         rival.rest();
         product();  // this call starts its threads again
         rival.rest();
-        expect_close("C", c, want);
+        const ScopedPrecision scoped(rival.precision);
+        expect_close("C", c, reference::gemm_nn(a, b, Array(), Array(), 0));
       }
     }
+}
+
+TEST(BenchRivals, RoundFactorsAsOurKernelsDo) {
+  // Numbers midway between two of bfloat16, and the even one of these.
+  const std::vector<float> a = {1 + 0x1p-8f, 1 + 3 * 0x1p-8f, -1 - 0x1p-8f, 1 + 5 * 0x1p-8f};
+  const std::vector<float> even = {1, 1 + 4 * 0x1p-8f, -1, 1 + 4 * 0x1p-8f};
+  const auto count = static_cast<int>(a.size());
+  for (const Rival& rival : rivals()) {
+    if (cannot_run(rival)) continue;
+    SCOPED_TRACE(name(rival));
+    const float one = 1;
+    std::vector<float> c(a.size());
+    rival.prepare({false, true, count, 1, 1, a.data(), &one, c.data()}, 1)();
+    rival.rest();
+    EXPECT_EQ(c, rival.precision == Precision::kBf16 ? even : a);
+  }
 }
 
 TEST(BenchRate, UsesTheBindingLimit) {
