@@ -9,6 +9,7 @@
 #include "runtime/rng.h"
 #include "runtime/threads.h"
 #include "support/error.h"
+#include "support/same_bits_math.h"
 
 namespace mmrec {
 
@@ -190,7 +191,7 @@ void Parameters::initialise(uint64_t seed) {
           const double share = static_cast<double>(j) /
                                static_cast<double>(std::max<int64_t>(parameter.count - 1, 1));
           const double gate = std::sqrt(value + (parameter.initial.last - value) * share);
-          values[j] = static_cast<float>(std::log(gate / (1 - gate)));
+          values[j] = static_cast<float>(same_bits::log(gate / (1 - gate)));
         }
         break;
     }

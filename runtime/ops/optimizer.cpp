@@ -1,10 +1,9 @@
 #include "runtime/ops/optimizer.h"
 
-#include <cmath>
-
 #include "runtime/kernel_registry.h"
 #include "runtime/scratch.h"
 #include "support/error.h"
+#include "support/same_bits_math.h"
 
 namespace mmrec::ops {
 
@@ -14,9 +13,8 @@ void adamw(const AdamW& settings, const Tensor& gradient, const Tensor& weight, 
   for (const Tensor& array : {weight, m, v})
     check_shape("adamw: weight, m, v", array, {gradient.size(0)});
   if (settings.step < 1) fail("adamw: steps count from 1, not {}", settings.step);
-  const double step = static_cast<double>(settings.step);
   const auto correction = [&](float beta) {
-    return static_cast<float>(1 / (1 - std::pow(static_cast<double>(beta), step)));
+    return static_cast<float>(1 / (1 - same_bits::power(beta, settings.step)));
   };
   static Kernel kernel("adamw", "step");
   kernel({.flops = 16.0 * gradient.size(0), .sizes = {gradient.size(0)}}, gradient, weight, m, v,

@@ -1,11 +1,11 @@
 #include "train/run/learning_rate.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numbers>
 
 #include "support/error.h"
 #include "support/parse_number.h"
+#include "support/same_bits_math.h"
 
 namespace mmrec {
 
@@ -16,7 +16,8 @@ double LearningRate::at(int64_t step) const {
     return peak * (kWarmupStart + (1 - kWarmupStart) * done / static_cast<double>(warmup));
   const double decay_steps = static_cast<double>(std::max<int64_t>(steps - 1 - warmup, 1));
   const double progress = std::min((done - static_cast<double>(warmup)) / decay_steps, 1.0);
-  return minimum + (peak - minimum) * 0.5 * (1 + std::cos(std::numbers::pi * progress));
+  const double cosine = same_bits::sine_and_cosine(std::numbers::pi * progress).cosine;
+  return minimum + (peak - minimum) * 0.5 * (1 + cosine);
 }
 
 std::string LearningRate::describe() const {

@@ -9,6 +9,7 @@
 
 #include "support/error.h"
 #include "support/parse_number.h"
+#include "support/same_bits_math.h"
 #include "train/run/phases.h"
 
 namespace mmrec {
@@ -105,8 +106,8 @@ void choose_rates(TrainOptions& o, const Length& length) {
   choose(o, "average", optimizer.average, 0.99);
   // in proportion to an --lr that was given, so that one option makes the run more careful
   choose(o, "muon-lr", optimizer.muon_learning_rate,
-         0.009 * std::pow(longer, -0.217) * trained * optimizer.learning_rate / rate);
-  choose(o, "muon-decay", optimizer.muon_decay, 0.11 * std::pow(longer, 0.32));
+         0.009 * same_bits::power(longer, -0.217) * trained * optimizer.learning_rate / rate);
+  choose(o, "muon-decay", optimizer.muon_decay, 0.11 * same_bits::power(longer, 0.32));
   choose(o, "dropout", o.dropout, dropout_of(length));
 }
 

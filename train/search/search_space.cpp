@@ -8,6 +8,7 @@
 #include "runtime/rng.h"
 #include "support/error.h"
 #include "support/parse_number.h"
+#include "support/same_bits_math.h"
 
 namespace mmrec {
 
@@ -126,7 +127,8 @@ Settings SearchSpace::draw(uint64_t seed, uint64_t index) const {
     // Each whole number low .. high owns the interval from 0.5 below to 0.5 above it.
     const double low = range.whole ? range.low - 0.5 : range.low,
                  high = range.whole ? range.high + 0.5 : range.high;
-    double value = range.logarithmic ? low * std::pow(high / low, u) : low + u * (high - low);
+    double value =
+        range.logarithmic ? low * same_bits::power(high / low, u) : low + u * (high - low);
     // avoids -0
     if (range.whole) value = std::clamp(std::round(value), range.low, range.high) + 0.0;
     settings.emplace_back(
