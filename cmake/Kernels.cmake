@@ -22,7 +22,7 @@ function(mmrec_write_build_description file mmrec_target isa)
   set(features no_runtime)
   # The bits do not depend on the CPU (generators/common/contract.h), if it has fused multiply-adds,
   # and vectors of a fixed size: of others LLVM would take the lanes one by one.
-  if (MMREC_TARGET MATCHES "^x86.*-fma|^arm-64" AND NOT MMREC_TARGET MATCHES "-sve")
+  if (mmrec_target MATCHES "^x86.*-fma|^arm-64" AND NOT mmrec_target MATCHES "-sve")
     list(PREPEND features strict_float)
   endif ()
   if (NOT MMREC_KERNEL_ASSERTS)
