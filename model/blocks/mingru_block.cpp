@@ -71,7 +71,7 @@ void MingruBlock::gates_forward() const {
     const float *gate = s.gate_input.data() + 2 * D * n, *candidate = gate + D;
     float *keep = s.keep.data() + D * n, *input = s.input.data() + D * n;
     for (int d = 0; d < D; ++d) {
-      const float z = 1 / (1 + static_cast<float>(same_bits::exp(-gate[d])));
+      const float z = 1 / (1 + same_bits::exp(-gate[d]));
       keep[d] = 1 - z;
       input[d] = z * candidate[d];
     }

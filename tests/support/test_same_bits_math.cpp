@@ -45,10 +45,14 @@ TEST(SameBitsMath, Exp) {
   for (const auto& [low, high] : {std::pair(-708., 709.75), std::pair(-2., 2.)})
     for (const double x : numbers_between(low, high))
       ASSERT_LE(ulps(exp(x), std::exp(static_cast<long double>(x))), kMost) << x;
-  EXPECT_EQ(exp(0), 1);
-  EXPECT_EQ(exp(-709), 0);
+  for (const double number : numbers_between(-87, 88)) {
+    const float x = static_cast<float>(number);
+    ASSERT_NEAR(exp(x) / std::exp(static_cast<double>(x)), 1, 0x1.01p-24) << x;
+  }
+  EXPECT_EQ(exp(0.), 1);
+  EXPECT_EQ(exp(-709.), 0);
   EXPECT_EQ(exp(-kInfinity), 0);
-  EXPECT_EQ(exp(710), kInfinity);
+  EXPECT_EQ(exp(710.), kInfinity);
   EXPECT_EQ(exp(kInfinity), kInfinity);
   EXPECT_TRUE(std::isnan(exp(std::numeric_limits<double>::quiet_NaN())));
 }
@@ -91,6 +95,7 @@ TEST(SameBitsMath, Bits) {
   EXPECT_EQ(log(0x1.fffffep-1), -0x1.0000008000005p-24);
   EXPECT_EQ(exp(0.3), 0x1.599058c8c1a96p+0);
   EXPECT_EQ(exp(-700.5), 0x1.4ff475c68ca02p-1011);
+  EXPECT_EQ(exp(-2.625f), 0x1.28b698p-4f);
   EXPECT_EQ(exp(-2.625), 0x1.28b6973646d82p-4);
   EXPECT_EQ(sine_and_cosine(3.1f).sine, 0x1.54a12b515e40fp-5);
   EXPECT_EQ(sine_and_cosine(3.1f).cosine, -0x1.ff8ea4535a46ep-1);
