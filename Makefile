@@ -21,6 +21,15 @@ help:  ## this list
 setup:  ## install the tools and libraries that are missing
 	@cmake/setup.sh
 
+# For another architecture: its libraries, and the generators, which run here.
+ifneq ($(filter aarch64 riscv64,$(PRESET)),)
+.PHONY: setup-cross
+setup: setup-cross
+setup-cross:
+	@cmake/sysroot.sh $(PRESET) $(BUILD_DIR)/sysroot
+	@cmake/build.sh release build generators
+endif
+
 build: setup  ## build every program into build/bin (PRESET=dev, asan: build-dev, build-asan)
 	@cmake/build.sh $(PRESET) $(BUILD_DIR)
 

@@ -2,11 +2,24 @@
 # emits the operation's kernels. generators/kernels.def is the registry, generators/schedules/ has
 # the schedule tables; generators/program/main.cpp describes the programs.
 #
+# In a cross build the programs are those of a build for this machine, MMREC_HOST_BUILD.
+#
 #   mmrec_kernels(<target> <objects>)
 #     <target>   links all kernels. For each target in MMREC_TARGET there is a folder, named by its
 #                   ISA tier, with kernels.inc: X-macro lists of the instances and of the tables'
 #                   rows, from which dispatch is built.
-#     <objects>  has the object files of the generators, for programs that compile kernels.
+#     <objects>  has the object files of the generators, for programs that compile kernels; not
+#                   in a cross build.
+
+# The generators run where the build does. For another architecture a build for this machine has them.
+if (CMAKE_CROSSCOMPILING)
+  set(MMREC_HOST_BUILD ${PROJECT_SOURCE_DIR}/build CACHE PATH
+    "Folder of a build for this machine, whose generators emit the kernels")
+  if (NOT EXISTS ${MMREC_HOST_BUILD}/build.ninja)
+    message(FATAL_ERROR "MMREC_HOST_BUILD: ${MMREC_HOST_BUILD} has no build for this machine, whose "
+      "generators would emit the kernels; run `make build` first, or name another folder")
+  endif ()
+endif ()
 
 set(MMREC_SCHEDULE "" CACHE STRING
   "The only schedule table to use: a name in generators/schedules, a path, or none (empty: by CPU)")
@@ -22,7 +35,7 @@ function(mmrec_write_build_description file mmrec_target isa)
   set(features no_runtime)
   # The bits do not depend on the CPU (generators/common/contract.h), if it has fused multiply-adds,
   # and vectors of a fixed size: of others LLVM would take the lanes one by one.
-  if (mmrec_target MATCHES "^x86.*-fma|^arm-64" AND NOT mmrec_target MATCHES "-sve")
+  if (mmrec_target MATCHES "^x86.*-fma|^arm-64|^riscv" AND NOT mmrec_target MATCHES "-sve")
     list(PREPEND features strict_float)
   endif ()
   if (NOT MMREC_KERNEL_ASSERTS)
@@ -59,7 +72,8 @@ function(mmrec_write_build_description file mmrec_target isa)
   set(mmrec_kernel_target ${mmrec_target}-${features} PARENT_SCOPE)
 endfunction()
 
-function(mmrec_kernels target generator_objects)
+# The program of each operation in `ops`, for a build where it runs.
+function(mmrec_generator_programs ops sources generator_objects)
   # Code that all generator programs share. It compiles support/ and registry/ a second time,
   # because generators are built without sanitizers.
   set(support ${PROJECT_SOURCE_DIR}/support)
@@ -77,9 +91,7 @@ function(mmrec_kernels target generator_objects)
   target_precompile_headers(mmrec_generator_program PRIVATE <Halide.h>)
 
   set(objects "")
-  file(GLOB sources CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} */*_generator.cpp)
-  list(TRANSFORM sources REPLACE "/.*" "" OUTPUT_VARIABLE ops)
-  list(REMOVE_DUPLICATES ops)
+  add_custom_target(generators)
   foreach (op IN LISTS ops)
     set(files "${sources}")
     list(FILTER files INCLUDE REGEX "^${op}/")
@@ -89,7 +101,29 @@ function(mmrec_kernels target generator_objects)
     set(folder ${CMAKE_CURRENT_BINARY_DIR}/${op})
     set_target_properties(${op}_generator PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${folder})
     list(APPEND objects $<TARGET_OBJECTS:${op}_generator>)
+    add_dependencies(generators ${op}_generator)
   endforeach ()
+  add_library(${generator_objects} INTERFACE)
+  target_sources(${generator_objects} INTERFACE ${objects})
+  target_link_libraries(${generator_objects} INTERFACE Halide::Halide)
+endfunction()
+
+function(mmrec_kernels target generator_objects)
+  file(GLOB sources CONFIGURE_DEPENDS RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} */*_generator.cpp)
+  list(TRANSFORM sources REPLACE "/.*" "" OUTPUT_VARIABLE ops)
+  list(REMOVE_DUPLICATES ops)
+  if (CMAKE_CROSSCOMPILING)
+    set(generators ${ops})
+    list(TRANSFORM generators REPLACE "(.+)"
+      "${MMREC_HOST_BUILD}/generators/\\1/\\1_generator")
+    add_custom_target(host_generators BYPRODUCTS ${generators}
+      COMMAND ${CMAKE_COMMAND} --build ${MMREC_HOST_BUILD} --target generators
+      COMMENT "Building the generators for this machine" VERBATIM)
+  else ()
+    mmrec_generator_programs("${ops}" "${sources}" ${generator_objects})
+    set(generators ${ops})
+    list(TRANSFORM generators APPEND _generator)
+  endif ()
 
   set(archives "")
   set(lists "")
@@ -99,11 +133,11 @@ function(mmrec_kernels target generator_objects)
     mmrec_write_build_description(${description} ${mmrec_target} ${isa})
     list(APPEND kernel_targets ${mmrec_kernel_target})
     set(includes "")
-    foreach (op IN LISTS ops)
+    foreach (op generator IN ZIP_LISTS ops generators)
       set(folder ${CMAKE_CURRENT_BINARY_DIR}/${isa}/${op})
       add_custom_command(OUTPUT ${folder}/kernels.a ${folder}/kernels.inc
-        COMMAND ${op}_generator --emit ${description} ${folder}
-        DEPENDS ${op}_generator ${description} ${mmrec_tables}
+        COMMAND ${generator} --emit ${description} ${folder}
+        DEPENDS ${generator} ${description} ${mmrec_tables}
         COMMENT "Emitting the kernels of ${op} for ${isa}" VERBATIM)
       add_custom_target(${op}_kernels_${isa} DEPENDS ${folder}/kernels.a ${folder}/kernels.inc)
       list(APPEND archives ${folder}/kernels.a)
@@ -114,11 +148,11 @@ function(mmrec_kernels target generator_objects)
   endforeach ()
 
   # the last target is the most modest one: `description` is its
-  list(GET ops 0 any)
+  list(GET generators 0 any)
   set(halide_runtime ${CMAKE_CURRENT_BINARY_DIR}/halide_runtime.o)
   add_custom_command(OUTPUT ${halide_runtime}
-    COMMAND ${any}_generator --runtime ${description} ${halide_runtime}
-    DEPENDS ${any}_generator ${description} COMMENT "Compiling Halide's runtime" VERBATIM)
+    COMMAND ${any} --runtime ${description} ${halide_runtime}
+    DEPENDS ${any} ${description} COMMENT "Compiling Halide's runtime" VERBATIM)
   add_library(mmrec_halide_runtime STATIC ${halide_runtime})
   set_target_properties(mmrec_halide_runtime PROPERTIES LINKER_LANGUAGE CXX)
 
@@ -129,7 +163,4 @@ function(mmrec_kernels target generator_objects)
   set_property(TARGET ${target} PROPERTY kernel_folder ${CMAKE_CURRENT_BINARY_DIR})
   target_link_libraries(${target} INTERFACE ${archives} mmrec_stream_store mmrec_halide_runtime
     Halide::Runtime)
-  add_library(${generator_objects} INTERFACE)
-  target_sources(${generator_objects} INTERFACE ${objects})
-  target_link_libraries(${generator_objects} INTERFACE Halide::Halide)
 endfunction()

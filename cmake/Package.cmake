@@ -3,11 +3,19 @@
 # .tar.gz (docs/library.md). Both are for CPUs that have what MMREC_TARGET says.
 include(GNUInstallDirs)
 
-find_program(MMREC_HELP2MAN help2man REQUIRED)
+# Manual pages are what the programs print, which only their own architecture runs.
+if (NOT CMAKE_CROSSCOMPILING)
+  find_program(MMREC_HELP2MAN help2man REQUIRED)
+endif ()
 set(pages "")
 foreach (program IN ITEMS evaluate generate prepare report search train upscale)
   set(name mmrec-${program})
   install(PROGRAMS $<TARGET_FILE:${program}> DESTINATION ${CMAKE_INSTALL_BINDIR} RENAME ${name})
+  install(FILES ${PROJECT_SOURCE_DIR}/cmake/completion.bash
+    DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME ${name})
+  if (CMAKE_CROSSCOMPILING)
+    continue()
+  endif ()
   set(page ${PROJECT_BINARY_DIR}/man/${name}.1.gz)
   # the program under its installed name, which the page shows
   set(called ${PROJECT_BINARY_DIR}/man/${name})
@@ -18,8 +26,6 @@ foreach (program IN ITEMS evaluate generate prepare report search train upscale)
     DEPENDS ${program} ${PROJECT_SOURCE_DIR}/cmake/man_page.sh
     COMMENT "Writing the manual page of ${name}" VERBATIM)
   list(APPEND pages ${page})
-  install(FILES ${PROJECT_SOURCE_DIR}/cmake/completion.bash
-    DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME ${name})
 endforeach ()
 add_custom_target(mmrec_man_pages ALL DEPENDS ${pages})
 install(FILES ${pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)

@@ -10,12 +10,14 @@ if (MMREC_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
 endif ()
 
 find_program(MMREC_MOLD mold)
-if (MMREC_MOLD AND NOT MMREC_SANITIZE)
+if (MMREC_MOLD AND NOT MMREC_SANITIZE AND NOT CMAKE_CROSSCOMPILING)
   add_link_options(-fuse-ld=mold)
 endif ()
 
 # Where the CPU has fused multiply-adds, as on ARM, GCC would round differently than elsewhere.
 add_compile_options(-ffp-contract=off)
+# as on x86; elsewhere char has no sign
+add_compile_options(-fsigned-char)
 
 add_compile_options(-Wall -Wextra)
 # false positives for std::string in GCC 12

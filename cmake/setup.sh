@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Installs what MM-Rec needs to build on Debian 12 and 13: the packages of packages.txt with apt,
 # the tools of requirements.txt into .venv, and the wheels of python-tests.txt, which are installed
-# nowhere, into .venv/wheels. Fast if nothing is missing. Uses sudo unless run as root.
+# nowhere, into .venv/wheels. Fast if nothing is missing. Uses sudo unless run as root. Installs the
+# packages that are named as arguments too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source cmake/lock.sh
 lock cmake set-up
 
 missing=()
-for package in $(sed '/^#/d' cmake/packages.txt); do
+for package in $(sed '/^#/d' cmake/packages.txt) "$@"; do
   [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
     missing+=("$package")
 done

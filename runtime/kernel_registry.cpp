@@ -40,7 +40,8 @@ std::span<const KernelTable> kernel_tables() {
 namespace {
 
 /// From the widest vectors to the narrowest: the names that MMREC_MAX_ISA can have.
-constexpr const char* kTiers[] = {"avx512_bf16", "avx512", "avx2", "avx", "sse41", "sse2", "neon"};
+constexpr const char* kTiers[] = {"avx512_bf16", "avx512", "avx2", "avx",
+                                  "sse41",       "sse2",   "neon", "rvv"};
 
 /// Returns MMREC_MAX_ISA of the environment, or "".
 std::string_view largest_tier() {
@@ -162,6 +163,11 @@ std::string shapes(void** arguments, std::span<const detail::ArgumentType> types
 }  // namespace
 
 const char* kernel_target() { return table().target; }
+
+bool kernels_have_common_bits() {
+  return std::string_view(kernels().front().metadata()->target).find("-strict_float") !=
+         std::string_view::npos;
+}
 
 std::string kernel_schedule() {
   std::vector<std::string> levels;

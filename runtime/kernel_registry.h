@@ -21,6 +21,9 @@ namespace mmrec {
 /// build that the CPU and the system offer, and that the environment's MMREC_MAX_ISA (avx512, avx2,
 /// ..) permits.
 const char* kernel_target();
+
+/// Whether the kernels leave the same bits as those for other CPUs (generators/common/contract.h).
+bool kernels_have_common_bits();
 /// Returns how many kernels get their schedule from which level of the schedule tables, for example
 /// "31 by cpu amd_epyc_9r14, 20 by generator default".
 std::string kernel_schedule();
