@@ -2,10 +2,13 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__riscv)
+#include <sys/auxv.h>
 #endif
 
 #include <algorithm>
 #include <cctype>
+#include <cstdint>
 #include <cstdlib>
 #include <fstream>
 #include <regex>
@@ -161,6 +164,23 @@ std::string host_target() {
   return target;
 }
 
+#elif defined(__riscv)
+
+std::string microarchitecture() { return slug("riscv " + cpuinfo_field("uarch")); }
+std::string cpu_id() { return microarchitecture(); }
+
+std::vector<std::string> host_features() {
+  std::vector<std::string> features;
+  if ((::getauxval(AT_HWCAP) >> ('V' - 'A') & 1) == 0) return features;
+  features.push_back("rvv");
+  uint64_t register_bytes;
+  asm volatile("csrr %0, 0xc22" : "=r"(register_bytes));  // vlenb
+  if (register_bytes >= 32) features.push_back("vector_bits_256");
+  return features;
+}
+
+std::string host_target() { return "riscv-64-linux-rvv-vector_bits_256"; }
+
 #else
 
 // Linux gives no model name on Arm, only the implementer's and the part's numbers.
@@ -195,15 +215,17 @@ std::string isa_tier(const std::string& target) {
     if (feature.starts_with("avx512")) feature = "avx512";
   for (const char* tier : {"avx512", "avx2", "avx", "sse41"})
     if (contains(features, tier)) return tier;
-  return features.front() == "arm" ? "neon" : features.front() == "x86" ? "sse2" : features.front();
+  const std::string& architecture = features.front();
+  return architecture == "arm" ? "neon" : architecture == "riscv" ? "rvv" : "sse2";
 }
 
 std::vector<std::string> missing_features(const std::string& target) {
   const std::vector<std::string> have = host_features();
   std::vector<std::string> missing;
   for (const std::string& part : parts(target)) {
-    const bool is_instruction_set =
-        part.starts_with("sse") || part.starts_with("avx") || part == "fma" || part == "f16c";
+    const bool is_instruction_set = part.starts_with("sse") || part.starts_with("avx") ||
+                                    part == "fma" || part == "f16c" || part == "rvv" ||
+                                    part.starts_with("vector_bits");
     if (is_instruction_set && !contains(have, part)) missing.push_back(part);
   }
   return missing;

@@ -17,8 +17,8 @@ std::string microarchitecture();
 /// clock rate, core count and "Processor".
 std::string cpu_slug(std::string name);
 
-/// Returns the widest vector extension in a Halide target string: avx512, avx2, avx, sse41, sse2 or
-/// neon.
+/// Returns the widest vector extension in a Halide target string: avx512, avx2, avx, sse41, sse2,
+/// neon or rvv.
 std::string isa_tier(const std::string& target);
 
 /// Returns the instruction sets that the CPU has and the operating system enables. Halide's names,

@@ -9,6 +9,7 @@
 
 #include "generators/common/bf16.h"
 #include "generators/common/contract.h"
+#include "generators/common/riscv.h"
 #include "generators/common/tunable.h"
 
 namespace mmrec::generators {
@@ -34,14 +35,22 @@ class KernelGenerator : public Generator<T>, public Tunables {
     Pipeline pipeline = Generator<T>::build_pipeline();
     contract(pipeline, this->get_target());
     pipeline.add_custom_lowering_pass(new LowerBf16Dot);
+    if (this->get_target().arch == Target::RISCV)
+      pipeline.add_custom_lowering_pass(new ConditionOfEachLane);
     return pipeline;
   }
 
   /// Float lanes of the target's registers, and how many of these there are.
-  int native_lanes() const { return this->template natural_vector_size<float>(); }
+  int native_lanes() const {
+    return this->get_target().arch == Target::RISCV ? kRiscvVectorBits / 32
+                                                    : this->template natural_vector_size<float>();
+  }
   int native_registers() const {
     const Target target = this->get_target();
-    return target.arch == Target::ARM || target.has_feature(Target::AVX512_Skylake) ? 32 : 16;
+    return target.arch == Target::ARM || target.arch == Target::RISCV ||
+                   target.has_feature(Target::AVX512_Skylake)
+               ? 32
+               : 16;
   }
   /// Float lanes of a kernel's vectors: on every CPU those of AVX-512, in several narrower
   /// registers if need be. That is more than a matter of order: of multiply-adds with two vectors

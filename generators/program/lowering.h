@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "generators/common/bf16.h"
+#include "generators/common/riscv.h"
 #include "generators/common/tunable.h"
 #include "generators/registry/registry.h"
 #include "support/error.h"
@@ -60,7 +61,7 @@ inline Halide::Internal::AbstractGeneratorPtr make_generator(
     std::initializer_list<registry::Params> params,
     const Halide::AutoschedulerParams& autoscheduler = {}) {
   auto generator = Halide::Internal::GeneratorRegistry::create(
-      name, Halide::GeneratorContext(target, autoscheduler));
+      name, Halide::GeneratorContext(with_fixed_vectors(target), autoscheduler));
   if (!generator) fail("there is no generator {}", name);
   for (const registry::Params& some : params)
     for (const auto& [param, value] : some) generator->set_generatorparam_value(param, value);

@@ -412,11 +412,14 @@ TEST(CpuInfo, IsaTiers) {
   EXPECT_EQ(isa_tier("x86-64-linux-sse41"), "sse41");
   EXPECT_EQ(isa_tier("x86-64-linux"), "sse2");
   EXPECT_EQ(isa_tier("arm-64-linux"), "neon");
+  EXPECT_EQ(isa_tier("riscv-64-linux-rvv-vector_bits_256"), "rvv");
 }
 
 TEST(CpuInfo, MissingFeaturesAreNamed) {
   EXPECT_EQ(missing_features("x86-64-linux-sse41-avx512_imagined-no_runtime"),
             std::vector<std::string>{"avx512_imagined"});
+  EXPECT_EQ(missing_features("riscv-64-linux-rvv-vector_bits_4096-no_runtime").back(),
+            "vector_bits_4096");
 }
 
 }  // namespace
