@@ -60,7 +60,7 @@ struct Cores {
   const char* name;
 };
 
-const char* find_cores(std::span<const Cores> known, int family, int model) {
+[[maybe_unused]] const char* find_cores(std::span<const Cores> known, int family, int model) {
   const auto found = std::ranges::find_if(known, [&](const Cores& c) {
     return c.family == family && c.first <= model && model <= c.last;
   });
