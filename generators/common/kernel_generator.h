@@ -36,7 +36,7 @@ class KernelGenerator : public Generator<T>, public Tunables {
     contract(pipeline, this->get_target());
     pipeline.add_custom_lowering_pass(new LowerBf16Dot);
     if (this->get_target().arch == Target::RISCV)
-      pipeline.add_custom_lowering_pass(new ConditionOfEachLane);
+      pipeline.add_custom_lowering_pass(new RiscvRepairs);
     return pipeline;
   }
 

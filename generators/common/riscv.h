@@ -28,23 +28,46 @@ inline Halide::Target with_fixed_vectors(Halide::Target target) {
   return target;
 }
 
-/// Gives vectors that are chosen as a whole a condition for each lane: the code that Halide writes
-/// for RISC-V does not know the other kind.
-class ConditionOfEachLane : public Halide::Internal::IRMutator {
+/// Goes round two errors of the code that Halide 21 writes for RISC-V.
+class RiscvRepairs : public Halide::Internal::IRMutator {
  private:
+  using Expr = Halide::Expr;
   using IRMutator::visit;
 
-  Halide::Expr visit(const Halide::Internal::Select* select) override {
+  /// LLVM refuses what a vector chosen by a single condition becomes.
+  Expr visit(const Halide::Internal::Select* select) override {
     using namespace Halide::Internal;
-    Halide::Expr condition = mutate(select->condition);
-    const Halide::Expr yes = mutate(select->true_value), no = mutate(select->false_value);
+    Expr condition = mutate(select->condition);
+    const Expr yes = mutate(select->true_value), no = mutate(select->false_value);
     if (const auto* same = condition.as<Broadcast>()) condition = same->value;
     if (const int lanes = yes.type().lanes(); condition.type().lanes() < lanes) {
       // not the broadcast condition, which Halide takes for a single one
-      const Halide::Expr number = Halide::cast<int32_t>(condition);
+      const Expr number = Halide::cast<int32_t>(condition);
       condition = NE::make(Broadcast::make(number, lanes), make_zero(Halide::Int(32, lanes)));
     }
     return Select::make(condition, yes, no);
+  }
+
+  Expr visit(const Halide::Internal::Load* load) override {
+    const Expr predicate = mutate(load->predicate);
+    return Halide::Internal::Load::make(load->type, load->name,
+                                        without_stride(mutate(load->index), predicate), load->image,
+                                        load->param, predicate, load->alignment);
+  }
+  Halide::Internal::Stmt visit(const Halide::Internal::Store* store) override {
+    const Expr predicate = mutate(store->predicate);
+    return Halide::Internal::Store::make(store->name, mutate(store->value),
+                                         without_stride(mutate(store->index), predicate),
+                                         store->param, predicate, store->alignment);
+  }
+
+  /// With a predicate a stride of elements is taken for one of bytes. What is no ramp has no
+  /// stride.
+  static Expr without_stride(const Expr& index, const Expr& predicate) {
+    using namespace Halide::Internal;
+    const auto* ramp = index.as<Ramp>();
+    if (!ramp || is_const_one(ramp->stride) || is_const_one(predicate)) return index;
+    return Add::make(index, make_zero(index.type()));
   }
 };
 
