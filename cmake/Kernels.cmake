@@ -11,7 +11,8 @@
 #     <objects>  has the object files of the generators, for programs that compile kernels; not
 #                   in a cross build.
 
-# The generators run where the build does. For another architecture a build for this machine has them.
+# The generators run where the build does: in a cross build they are those of a build for this
+# machine.
 if (CMAKE_CROSSCOMPILING)
   set(MMREC_HOST_BUILD ${PROJECT_SOURCE_DIR}/build CACHE PATH
     "Folder of a build for this machine, whose generators emit the kernels")

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# sysroot.sh ARCHITECTURE FOLDER: puts the libraries of packages.txt for another architecture, aarch64
-# or riscv64, into FOLDER, where the presets of these names look for them. Fast if they are there.
-# Nothing outside FOLDER changes but for packages of this machine that are missing: the compiler,
-# qemu-user, and mmdebstrap, which downloads and unpacks.
+# sysroot.sh ARCHITECTURE FOLDER: puts the libraries of packages.txt for another architecture,
+# aarch64 or riscv64, into FOLDER, where the presets of these names look for them. Fast if they are
+# there. Nothing outside FOLDER changes but for packages of this machine that are missing: the
+# compiler, qemu-user, and mmdebstrap, which downloads and unpacks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 architecture=$1 folder=$(realpath -ms "$2")
