@@ -34,9 +34,10 @@ set(MMREC_SCHEDULE_DIR "$ENV{MMREC_SCHEDULE_DIR}" CACHE PATH
 function(mmrec_write_build_description file mmrec_target isa)
   set(schedules ${PROJECT_SOURCE_DIR}/generators/schedules)
   set(features no_runtime)
-  # The bits do not depend on the CPU (generators/common/contract.h), if it has fused multiply-adds,
-  # and vectors of a fixed size: of others LLVM would take the lanes one by one.
-  if (mmrec_target MATCHES "^x86.*-fma|^arm-64|^riscv" AND NOT mmrec_target MATCHES "-sve")
+  # The bits do not depend on the schedule, nor on the CPU if it has fused multiply-adds
+  # (generators/common/contract.h), with vectors of a fixed size: of others LLVM would take the lanes
+  # one by one.
+  if (mmrec_target MATCHES "^x86|^arm-64|^riscv" AND NOT mmrec_target MATCHES "-sve")
     list(PREPEND features strict_float)
   endif ()
   if (NOT MMREC_KERNEL_ASSERTS)

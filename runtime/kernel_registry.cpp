@@ -165,8 +165,9 @@ std::string shapes(void** arguments, std::span<const detail::ArgumentType> types
 const char* kernel_target() { return table().target; }
 
 bool kernels_have_common_bits() {
-  return std::string_view(kernels().front().metadata()->target).find("-strict_float") !=
-         std::string_view::npos;
+  const std::string target = kernels().front().metadata()->target;
+  const auto has = [&](const char* feature) { return target.find(feature) != target.npos; };
+  return has("-strict_float") && (!target.starts_with("x86") || has("-fma"));
 }
 
 std::string kernel_schedule() {

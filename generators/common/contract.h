@@ -67,9 +67,14 @@ class Contract : public Halide::Internal::IRGraphMutator {
   static Expr negative(const Expr& x) { return x * -1.f; }
 };
 
-/// Applies Contract to all definitions, if the target has strict_float.
+/// Applies Contract to all definitions, if the target has strict_float and fused multiply-adds. (An
+/// x86 CPU without these has bits of its own, but with strict_float they do not depend on the
+/// schedule either.)
 inline void contract(const Halide::Pipeline& pipeline, const Halide::Target& target) {
-  if (!target.has_feature(Halide::Target::StrictFloat)) return;
+  using Halide::Target;
+  if (!target.has_feature(Target::StrictFloat) ||
+      (target.arch == Target::X86 && !target.has_feature(Target::FMA)))
+    return;
   std::vector<Halide::Internal::Function> outputs;
   for (const Halide::Func& output : pipeline.outputs()) outputs.push_back(output.function());
   Contract contract;
