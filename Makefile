@@ -42,7 +42,7 @@ speedrun: setup  ## train on Tiny Shakespeare to a loss of 1.47; print loss, tim
 	@cmake/build.sh $(PRESET) $(BUILD_DIR) train evaluate
 	@$(BUILD_DIR)/bin/train --data data/tiny_shakespeare/input.txt --val-split 0.1 \
 	  --tokenizer char --steps 1350 --batch 12 --eval-every 0 --save-every 0 --sample-tokens 0 \
-	  --seed $(SEED) --out checkpoints/speedrun --overwrite
+	  --precision bf16 --seed $(SEED) --out checkpoints/speedrun --overwrite
 	@$(BUILD_DIR)/bin/evaluate --checkpoint checkpoints/speedrun
 
 test: build  ## run all tests
