@@ -15,12 +15,9 @@ class Bf16PairsPlain : public KernelGenerator<T> {
     Var d("d"), n("n");
     const Expr extent = x.dim(in_rows ? 0 : 1).extent(), pair = in_rows ? Expr(d) : Expr(n);
     const auto at = [&](const Expr& index) { return in_rows ? x(index, n) : x(d, index); };
-    const Expr even = extent % 2 == 0,
-               second = select(even, 2 * pair + 1, min(2 * pair + 1, extent - 1));
-    y(d, n) = reinterpret<int32_t>(
-        bf16_pair(at(2 * pair), select(even || 2 * pair + 1 < extent, at(second), 0.f)));
+    y(d, n) = reinterpret<int32_t>(bf16_pair_of(extent, pair, at));
     this->schedule_rows(y, d, n);
-    y.specialize(even);
+    y.specialize(bf16_pairs_are_whole(extent));
   }
 };
 

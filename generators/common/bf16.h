@@ -23,6 +23,19 @@ inline Expr bf16_pair(const Expr& first, const Expr& second) {
   return (rounded(first) >> 16) | (rounded(second) & Expr(0xffff0000u));
 }
 
+/// Whether elements along an extent all have a partner: the condition to specialize a stage by that
+/// evaluates bf16_pair_of, which then compares nothing.
+inline Expr bf16_pairs_are_whole(const Expr& extent) { return extent % 2 == 0; }
+
+/// Returns pair `index` of the elements along an extent. What an odd extent lacks is 0.
+template <class Element>
+Expr bf16_pair_of(const Expr& extent, const Expr& index, const Element& element) {
+  const Expr whole = bf16_pairs_are_whole(extent);
+  const Expr second = select(whole, 2 * index + 1, min(2 * index + 1, extent - 1));
+  return bf16_pair(element(2 * index),
+                   select(whole || 2 * index + 1 < extent, element(second), 0.f));
+}
+
 /// The elements of a pair, as floats.
 inline Expr bf16_first(const Expr& pair) { return reinterpret<float>(pair << 16); }
 inline Expr bf16_second(const Expr& pair) { return reinterpret<float>(pair & Expr(0xffff0000u)); }

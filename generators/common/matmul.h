@@ -115,16 +115,14 @@ class Matmul {
   /// with an even K, which has loops of its own (even_depth()), nothing is compared.
   Element pairs(const Element& factor) const {
     return [=, this](Expr kk, Expr index) {
-      const Expr second = select(even_depth(), 2 * kk + 1, min(2 * kk + 1, K_ - 1));
-      return bf16_pair(factor(2 * kk, index),
-                       select(even_depth() || 2 * kk + 1 < K_, factor(second, index), 0.f));
+      return bf16_pair_of(K_, kk, [&](const Expr& k) { return factor(k, index); });
     };
   }
   static bool are_pairs(const Element& factor) { return factor(0, 0).type() == UInt(32); }
   static Element transposed(const Element& factor) {
     return [=](Expr a, Expr b) { return factor(b, a); };
   }
-  Expr even_depth() const { return K_ % 2 == 0; }
+  Expr even_depth() const { return bf16_pairs_are_whole(K_); }
 
   /// Element k of a row of the register tile.
   Expr row_factor(const std::string& name, const Element& a, const Expr& k) {
