@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cmath>
 
 #include "runtime/kernel_registry.h"
@@ -42,6 +43,28 @@ struct UnitParts {
   }
   int D, tiles, count;
 };
+
+/// Runs the steps [begin, end) divided among the cores or on one of them, whichever is faster; both
+/// take (begin, end). Divided steps exchange the state: on cores that share a cache that pays, on
+/// others it takes longer than all of a small step. Where a virtual machine's cores are changes
+/// while it runs, so each call tries.
+template <class Divided, class Alone>
+void run_faster(int begin, int end, const Divided& divided, const Alone& alone) {
+  constexpr int kWarm = 8, kDivided = 16, kAlone = 8;  // fewer alone than let idle threads sleep
+  if (end - begin < 4 * (kWarm + kDivided + kAlone)) return divided(begin, end);
+  const auto seconds_a_step = [&](const auto& run, int steps) {
+    const auto start = std::chrono::steady_clock::now();
+    run(begin, begin + steps);
+    begin += steps;
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / steps;
+  };
+  seconds_a_step(divided, kWarm);
+  const double when_divided = seconds_a_step(divided, kDivided);
+  if (seconds_a_step(alone, kAlone) < when_divided)
+    alone(begin, end);
+  else
+    divided(begin, end);
+}
 
 /// The rows of some sequences in a time-major tensor, at a movable time.
 struct Rows {
@@ -105,17 +128,20 @@ void ForwardSteps::run(int begin, int end) const {
                    s_t.view, g_t.view);
           };
     };
-    if (B < kLeastGrouped && end - begin > 1) {
-      const UnitParts parts(D);
-      lockstep(parts.count, end - begin, [&](int part) {
-        return [step = steps(0, B, parts[part]), begin](int t) mutable { step(begin + t); };
-      });
-    } else {
+    const auto grouped = [&](int begin, int end) {
       for_sequence_groups(B, [&](int first, int last) {
         auto step = steps(first, last, {0, D, recurrence_padded(D)});
         for (int t = begin; t < end; ++t) step(t);
       });
-    }
+    };
+    const UnitParts parts(D);
+    if (B >= kLeastGrouped || parts.count == 1 || end - begin == 1) return grouped(begin, end);
+    const auto divided = [&](int begin, int end) {
+      lockstep(parts.count, end - begin, [&](int part) {
+        return [step = steps(0, B, parts[part]), begin](int t) mutable { step(begin + t); };
+      });
+    };
+    run_faster(begin, end, divided, grouped);
   });
 }
 
