@@ -20,29 +20,29 @@ void for_each_row(int64_t rows, const Body& body) {
 }
 
 /// Returns the largest value(n, d) for rows n and columns d, in parallel; NaN counts as nothing.
-/// `columns` is a multiple of 4.
 template <class Value>
 float largest(int64_t rows, int columns, const Value& value) {
-  // Four maxima at a time make one vector instruction, and four rows hide its latency.
-  constexpr int kTasks = 32, kLanes = 4, kRows = 4;
-  std::array<std::array<float, kRows * kLanes>, kTasks> found;
-  for (auto& lanes : found) lanes.fill(-std::numeric_limits<float>::infinity());
+  // A maximum for each of kColumns columns: the compiler makes vectors of a loop of fixed length,
+  // and that many hide the latency of each.
+  constexpr int kTasks = 32, kColumns = 64;
+  std::array<float, kTasks> found;
   parallel_for(kTasks, [&](int task) {
-    std::array<float, kRows * kLanes> best = found[task];
-    const int64_t end = rows * (task + 1) / kTasks;
-    for (int64_t n = rows * task / kTasks; n < end; n += kRows)
-      for (int d = 0; d < columns; d += kLanes)
-        for (int row = 0; row < kRows; ++row)
-          for (int lane = 0; lane < kLanes; ++lane) {
-            const float candidate = value(std::min(n + row, end - 1), d + lane);
-            float& most = best[row * kLanes + lane];
-            most = candidate > most ? candidate : most;
-          }
-    found[task] = best;
+    std::array<float, kColumns> best;
+    best.fill(-std::numeric_limits<float>::infinity());
+    const auto take = [&](int64_t n, int first, int count) {
+      for (int i = 0; i < count; ++i) {
+        const float candidate = value(n, first + i);
+        best[i] = candidate > best[i] ? candidate : best[i];
+      }
+    };
+    for (int64_t n = rows * task / kTasks; n < rows * (task + 1) / kTasks; ++n) {
+      int d = 0;
+      for (; d <= columns - kColumns; d += kColumns) take(n, d, kColumns);
+      take(n, d, columns - d);
+    }
+    found[task] = *std::ranges::max_element(best);
   });
-  float result = -std::numeric_limits<float>::infinity();
-  for (const auto& lanes : found) result = std::max(result, *std::ranges::max_element(lanes));
-  return result;
+  return *std::ranges::max_element(found);
 }
 
 }  // namespace mmrec
