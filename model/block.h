@@ -104,9 +104,9 @@ class Block {
       packable.always_float ? ops::pack(*packable.weight, packable.norm, Precision::kFloat32)
                             : ops::pack(*packable.weight, packable.norm);
   }
-  /// Allocates the tensors that forward keeps for backward. All layers of an inference model share
-  /// one region.
-  virtual void lay_out_saved(Arena& arena) = 0;
+  /// Allocates the tensors that forward keeps for backward, of a model that computes in
+  /// `precision`. All layers of an inference model share one region.
+  virtual void lay_out_saved(Arena& arena, Precision precision) = 0;
   /// Allocates the tensors used within one call. All layers share one region.
   virtual void lay_out_scratch(Arena& arena, bool backward) = 0;
 

@@ -23,7 +23,7 @@ namespace {
 
 /// A model's layers, bound to its parameters, and all its memory. Allocated from one arena.
 struct Activations {
-  Activations(const Config& config, int T, int B, Model::Mode mode);
+  Activations(const Config& config, int T, int B, Model::Mode mode, Precision precision);
 
   /// Attaches the parameters. To count memory, only kGenerating needs them.
   void bind(const Config& config, const Parameters& parameters);
@@ -37,6 +37,7 @@ struct Activations {
 
   int T, B, D;
   Model::Mode mode;
+  Precision precision;
   std::vector<std::unique_ptr<Block>> blocks;
   ops::Weight embedding;         // the rows of real tokens
   std::vector<Drawn> drawn;      // of all blocks, in order
@@ -49,8 +50,8 @@ struct Activations {
   Tensor zeros, dhead, dx;       // training only: [N][D]
 };
 
-Activations::Activations(const Config& config, int T, int B, Model::Mode mode)
-    : T(T), B(B), D(config.dim), mode(mode) {
+Activations::Activations(const Config& config, int T, int B, Model::Mode mode, Precision precision)
+    : T(T), B(B), D(config.dim), mode(mode), precision(precision) {
   if (T < 1 || B < 1)
     fail_usage("a model needs at least one position and one sequence, not {} and {}", T, B);
   for (int layer = 0; layer < config.layers; ++layer) blocks.push_back(make_block(config, T, B));
@@ -88,9 +89,9 @@ void Activations::lay_out(Arena& arena) {
   inputs.clear();
   for (int i = 0; i < (training() ? L + 1 : 2); ++i) inputs.push_back(arena.tensor({N, D}));
   if (mode == Model::Mode::kTraining)
-    for (const auto& block : blocks) block->lay_out_saved(arena);
+    for (const auto& block : blocks) block->lay_out_saved(arena, precision);
   else
-    arena.overlay(blocks, [&](const auto& block) { block->lay_out_saved(arena); });
+    arena.overlay(blocks, [&](const auto& block) { block->lay_out_saved(arena, precision); });
   arena.overlay(blocks, [&](const auto& block) { block->lay_out_scratch(arena, training()); });
   head_input = arena.tensor({N, D});
   head_rstd = arena.tensor({N});
@@ -112,9 +113,9 @@ BlockDropout masks(int layer, const StepDropout& dropout) {
 
 }  // namespace
 
-size_t model_bytes(const Config& config, int T, int B, Model::Mode mode) {
+size_t model_bytes(const Config& config, int T, int B, Model::Mode mode, Precision precision) {
   Arena counting;
-  Activations activations(config, T, B, mode);
+  Activations activations(config, T, B, mode, precision);
   if (mode == Model::Mode::kGenerating) {
     const Parameters table(config, Parameters::Arrays::kNone);
     if (parameter_count(table.table()) <= kMostParameters) activations.bind(config, table);
@@ -150,7 +151,6 @@ struct Model::Implementation : Activations {
   LossSum sum() const;
 
   Context& context = Context::current();
-  const Precision precision;
   OuterWeights weights, gradients;
   Tensor embedding_gradient;  // the rows of real tokens
   uint64_t seed;
@@ -159,10 +159,8 @@ struct Model::Implementation : Activations {
 };
 
 Model::Implementation::Implementation(const Config& config, int vocabulary, Parameters& parameters,
-                                      int T, int B, Mode mode, uint64_t seed,
-                                      Precision precision)
-    : Activations(config, T, B, mode),
-      precision(precision),
+                                      int T, int B, Mode mode, uint64_t seed, Precision precision)
+    : Activations(config, T, B, mode, precision),
       weights(config, ParameterScope(parameters, parameters.weights(), "")),
       gradients(config, ParameterScope(parameters, parameters.gradients(), "")),
       seed(seed) {

@@ -122,7 +122,8 @@ constexpr Model::Mode training_mode(bool recompute) {
 
 /// Returns the bytes() of a Model with these arguments, without making it. A model of more than
 /// kMostParameters, which cannot be made, counts without packed weights.
-size_t model_bytes(const Config& config, int T, int B, Model::Mode mode);
+size_t model_bytes(const Config& config, int T, int B, Model::Mode mode,
+                   Precision precision = Precision::kFloat32);
 
 /// Floating-point operations per token of all matrix products of a training step on windows of T
 /// positions. All other work is less than 2 % of it. Recomputing is not counted.

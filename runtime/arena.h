@@ -5,7 +5,8 @@
 #include <cstdint>
 #include <initializer_list>
 
-#include "runtime/tensor.h"
+#include "runtime/context.h"
+#include "runtime/saved_tensor.h"
 
 namespace mmrec {
 
@@ -41,6 +42,11 @@ class Arena {
     return view;
   }
   Tensor tensor(std::initializer_list<int> shape) { return take<float>(shape); }
+  /// The same, of the elements that operations keep in a precision.
+  SavedTensor saved(std::initializer_list<int> shape, Precision precision) {
+    if (precision == Precision::kBf16) return take<uint16_t>(shape);
+    return take<float>(shape);
+  }
 
   /// Lays out all parts at the same offset. The region is as large as the largest part. Use it for
   /// parts that are never in use at the same time.

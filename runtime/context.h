@@ -4,7 +4,8 @@
 
 namespace mmrec {
 
-/// What the factors of matrix products are rounded to. Arrays and sums are float with both.
+/// What the factors of matrix products are rounded to. Sums are float with both, and arrays but for
+/// SavedTensor.
 enum class Precision { kFloat32, kBf16 };
 
 /// The state that kernels, parallel loops and models compute with: thread count and threads

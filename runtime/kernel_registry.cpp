@@ -235,6 +235,13 @@ ScopedPrecision::ScopedPrecision(Precision precision) : before_(thread_state.pre
 
 ScopedPrecision::~ScopedPrecision() { thread_state.precision = before_; }
 
+void check_saved(const char* what, const SavedTensor& saved, std::initializer_list<int> shape) {
+  saved.visit([&](const auto& view) { check_shape(what, view, shape); });
+  if (saved.bf16() != (precision() == Precision::kBf16))
+    fail("{}: a saved tensor of {} where the precision is {}", what,
+         saved.bf16() ? "bfloat16" : "floats", saved.bf16() ? "float32" : "bf16");
+}
+
 Precision precision_of(std::string_view dtype) {
   return dtype == registry::kBf16 ? Precision::kBf16 : Precision::kFloat32;
 }

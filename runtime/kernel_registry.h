@@ -13,6 +13,7 @@
 
 #include "runtime/context.h"
 #include "runtime/kernel_choice.h"
+#include "runtime/saved_tensor.h"
 #include "runtime/tensor.h"
 
 namespace mmrec {
@@ -58,6 +59,10 @@ class ScopedPrecision {
  private:
   Precision before_;
 };
+
+/// Checks the shape of an operation's saved tensor (check_shape), and that its elements are of the
+/// type that the calling thread's precision asks for.
+void check_saved(const char* what, const SavedTensor& saved, std::initializer_list<int> shape);
 
 /// Makes `variant` the current context's choice for all passes and types of factors of `op` that it
 /// implements, at all sizes. An empty variant restores the choice by size. Throws a UsageError that
@@ -123,9 +128,16 @@ constexpr ArgumentType argument_type(const T&) {
   return {false, halide_type_of<T>()};
 }
 
+inline ArgumentType argument_type(const SavedTensor& saved) {
+  return saved.visit([](const auto& view) { return argument_type(view); });
+}
+
 template <class T>
 void* argument_pointer(const TensorView<T>& tensor) {
   return tensor.buffer();
+}
+inline void* argument_pointer(const SavedTensor& saved) {
+  return saved.visit([](const auto& view) { return argument_pointer(view); });
 }
 template <class T>
   requires std::is_arithmetic_v<T>

@@ -41,13 +41,24 @@ TensorView<T> Operands::take(std::initializer_list<int> shape) {
 }
 
 Tensor Operands::output(std::initializer_list<int> shape) {
-  const Tensor tensor = arrays_.emplace_back(take<float>(shape));
+  const Tensor tensor = take<float>(shape);
+  arrays_.emplace_back(tensor);
   if (tensor.data()) std::fill_n(tensor.data(), tensor.count(), kNothing);
   return tensor;
 }
 
+SavedTensor Operands::saved(std::initializer_list<int> shape) {
+  if (precision() == Precision::kFloat32) return output(shape);
+  const Bf16Tensor tensor = take<uint16_t>(shape);
+  if (tensor.data())
+    std::fill_n(tensor.data(), tensor.count(),
+                static_cast<uint16_t>(std::bit_cast<uint32_t>(kNothing) >> 16));
+  return arrays_.emplace_back(tensor);
+}
+
 Tensor Operands::uniform(std::initializer_list<int> shape, float low, float high) {
-  const Tensor tensor = arrays_.emplace_back(take<float>(shape));
+  const Tensor tensor = take<float>(shape);
+  arrays_.emplace_back(tensor);
   if (!tensor.data()) return tensor;
   // The generator of the dropout masks: fast, and good enough. The largest arrays have millions of
   // elements.

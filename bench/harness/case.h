@@ -28,6 +28,8 @@ class Operands {
   /// Returns an array that a call writes without reading it. It is filled with NaN, which shows
   /// elements that the call did not write, or read before it wrote them.
   Tensor output(std::initializer_list<int> shape);
+  /// The same for what the call keeps for a backward pass, in the thread's precision.
+  SavedTensor saved(std::initializer_list<int> shape);
   /// Returns an array that a call reads or adds to: random numbers in [low, high), the same for the
   /// same seed.
   Tensor uniform(std::initializer_list<int> shape, float low = -1, float high = 1);
@@ -36,8 +38,8 @@ class Operands {
 
   uint64_t seed() const { return seed_; }
   size_t bytes() const { return arena_.used(); }
-  /// All float arrays, in the order of their creation.
-  std::span<const Tensor> arrays() const { return arrays_; }
+  /// All arrays but those of ids, in the order of their creation.
+  std::span<const SavedTensor> arrays() const { return arrays_; }
   /// All memory, from the first array's guard to the last array's guard.
   std::span<std::byte> memory() const { return {begin_, bytes()}; }
 
@@ -49,14 +51,14 @@ class Operands {
   int guard_;
   Arena arena_;
   std::byte* begin_ = nullptr;
-  std::vector<Tensor> arrays_;
+  std::vector<SavedTensor> arrays_;
   uint32_t next_ = 0;  // number of the next random stream
 };
 
 /// The expected content of an array after a call.
 struct Expected {
   const char* name;
-  Tensor array;
+  SavedTensor array;
   reference::Array want;
 };
 
@@ -158,7 +160,7 @@ class Prepared {
     return copies_.front().invocation.expect();
   }
   /// All float arrays that the call reads or writes.
-  std::span<const Tensor> arrays() const { return copies_.front().operands->arrays(); }
+  std::span<const SavedTensor> arrays() const { return copies_.front().operands->arrays(); }
   std::span<std::byte> memory() const { return copies_.front().operands->memory(); }
   /// Ends the call's own threads, so that the next measurement finds all cores free. Call it after
   /// each sample.

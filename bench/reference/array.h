@@ -1,12 +1,15 @@
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 #include "bench/reference/real.h"
+#include "runtime/saved_tensor.h"
 #include "runtime/tensor.h"
 
 namespace mmrec::reference {
@@ -22,11 +25,26 @@ T& element(const TensorView<T>& tensor, int64_t flat) {
   return tensor.data()[offset];
 }
 
+/// The same as a number, of what an operation keeps.
+inline float element(const SavedTensor& saved, int64_t flat) {
+  return saved.visit([&](const auto& view) {
+    const auto value = element(view, flat);
+    if constexpr (std::is_same_v<decltype(value), const float>)
+      return value;
+    else
+      return std::bit_cast<float>(uint32_t{value} << 16);
+  });
+}
+
 template <class T>
 std::vector<int> shape_of(const TensorView<T>& tensor) {
   std::vector<int> shape;
   for (int axis = 0; axis < tensor.rank(); ++axis) shape.push_back(tensor.size(axis));
   return shape;
+}
+
+inline std::vector<int> shape_of(const SavedTensor& saved) {
+  return saved.visit([](const auto& view) { return shape_of(view); });
 }
 
 /// The values of dense ids.

@@ -21,7 +21,7 @@ inline Ffn ffn_forward(const Array& r, const FfnWeights& w, const ops::Dropout& 
   const Array hidden = linear_forward(norm.y, w.in, w.in_bias);
   const Array mask = dropout_mask(mask_hidden, hidden.shape()),
               activated = mask * map(hidden, gelu);
-  return {norm.rstd, norm.y, mask * map(hidden, gelu_slope), activated,
+  return {norm.rstd, norm.y, map(mask * map(hidden, gelu_slope), saved), map(activated, saved),
           r + dropout_mask(mask_out, r.shape()) * linear_forward(activated, w.out, w.out_bias)};
 }
 

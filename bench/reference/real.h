@@ -74,6 +74,9 @@ inline Real factor(Real x) {
                                          : x;
 }
 
+/// What an operation keeps for its backward pass, as the thread's precision rounds it.
+inline Real saved(Real x) { return factor(x); }
+
 inline Real sigmoid(Real x) { return 1 / (1 + exp(-x)); }
 /// The standard normal distribution function and density.
 inline Real normal_cdf(Real x) { return 0.5 * (1 + erf(x / std::numbers::sqrt2)); }

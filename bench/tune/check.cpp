@@ -31,8 +31,11 @@ Arrays results(const KernelEntry& kernel, const bench::Workload& work, uint64_t 
     call();
   }
   Arrays arrays;
-  for (const Tensor& array : call.arrays())
-    arrays.emplace_back(array.data(), array.data() + array.count());
+  for (const SavedTensor& array : call.arrays()) {
+    std::vector<float>& values = arrays.emplace_back(array.count());
+    for (size_t i = 0; i < values.size(); ++i)
+      values[i] = reference::element(array, static_cast<int64_t>(i));
+  }
   return arrays;
 }
 

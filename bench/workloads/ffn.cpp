@@ -30,7 +30,7 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
             .prepare = [=](Operands& o) {
               const Tensor r = o.uniform({N, D}), y = o.output({N, D});
               const ops::FfnWeights weights = random_weights(o, D, F, packed);
-              const ops::FfnSaved saved{o.output({N}), o.output({N, F}), o.output({N, F})};
+              const ops::FfnSaved saved{o.output({N}), o.saved({N, F}), o.saved({N, F})};
               const auto before = [=] {
                 if (!packed) return;
                 ops::pack(weights.in, weights.norm);
@@ -57,7 +57,7 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
             const Tensor dy = o.uniform({N, D}), r = o.uniform({N, D}), y = o.output({N, D}),
                          dr = o.output({N, D});
             const ops::FfnWeights weights = random_weights(o, D, F), sums = random_weights(o, D, F);
-            const ops::FfnSaved saved{o.output({N}), o.output({N, F}), o.output({N, F})};
+            const ops::FfnSaved saved{o.output({N}), o.saved({N, F}), o.saved({N, F})};
             return Invocation{
                 .before = [=] { ops::ffn_forward(r, weights, mask_hidden, mask_out, saved, y); },
                 .run = [=] { ops::ffn_backward(dy, r, weights, mask_out, saved, dr, sums); },

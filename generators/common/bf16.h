@@ -12,15 +12,22 @@ namespace mmrec::generators {
 
 using namespace Halide;
 
-/// Returns two floats, each rounded to the nearest bfloat16 (ties to even), as a pair; `first` in
-/// the lower half. (Adding to the bits could turn NaNs into numbers, but not those that a CPU's
-/// arithmetic makes.)
+/// The bits of a float whose upper half is the nearest bfloat16 (ties to even). (Adding to the bits
+/// could turn NaNs into numbers, but not those that a CPU's arithmetic makes.)
+inline Expr bf16_rounded(const Expr& x) {
+  const Expr bits = reinterpret<uint32_t>(x);
+  return bits + (0x7fff + ((bits >> 16) & 1));
+}
+
+/// A bfloat16 in memory is a uint16_t: returns a float's nearest, and its value.
+inline Expr to_bf16(const Expr& x) { return cast<uint16_t>(bf16_rounded(x) >> 16); }
+inline Expr from_bf16(const Expr& x) { return reinterpret<float>(cast<uint32_t>(x) << 16); }
+
+/// Returns two numbers as a pair; `first` in the lower half. Each is a float, which is rounded, or
+/// a bfloat16.
 inline Expr bf16_pair(const Expr& first, const Expr& second) {
-  const auto rounded = [](const Expr& x) {
-    const Expr bits = reinterpret<uint32_t>(x);
-    return bits + (0x7fff + ((bits >> 16) & 1));
-  };
-  return (rounded(first) >> 16) | (rounded(second) & Expr(0xffff0000u));
+  if (first.type() == UInt(16)) return cast<uint32_t>(first) | (cast<uint32_t>(second) << 16);
+  return (bf16_rounded(first) >> 16) | (bf16_rounded(second) & Expr(0xffff0000u));
 }
 
 /// Whether elements along an extent all have a partner: the condition to specialize a stage by that
@@ -31,9 +38,10 @@ inline Expr bf16_pairs_are_whole(const Expr& extent) { return extent % 2 == 0; }
 template <class Element>
 Expr bf16_pair_of(const Expr& extent, const Expr& index, const Element& element) {
   const Expr whole = bf16_pairs_are_whole(extent);
-  const Expr second = select(whole, 2 * index + 1, min(2 * index + 1, extent - 1));
-  return bf16_pair(element(2 * index),
-                   select(whole || 2 * index + 1 < extent, element(second), 0.f));
+  const Expr second = select(whole, 2 * index + 1, min(2 * index + 1, extent - 1)),
+             value = element(second);
+  return bf16_pair(element(2 * index), select(whole || 2 * index + 1 < extent, value,
+                                              Internal::make_zero(value.type())));
 }
 
 /// The elements of a pair, as floats.

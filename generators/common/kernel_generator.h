@@ -94,7 +94,7 @@ class KernelGenerator : public Generator<T>, public Tunables {
 };
 
 /// Base of the generators that multiply matrices. Their parameter `factors` is the type of the
-/// products' factors; arrays and sums are float.
+/// products' factors; sums are float, and arrays but for those declared below.
 template <class T>
 class ProductGenerator : public KernelGenerator<T> {
  public:
@@ -102,7 +102,7 @@ class ProductGenerator : public KernelGenerator<T> {
 
   /// Called by Halide after the parameters are set.
   void configure() {
-    for (const auto& set_type : set_types_) set_type(bf16() ? Int(32) : Float(32));
+    for (const auto& set_type : set_types_) set_type();
   }
 
   /// An input or output that holds factors for this or another kernel: floats, or pairs of bfloat16
@@ -112,7 +112,8 @@ class ProductGenerator : public KernelGenerator<T> {
   class FactorArray : public Base {
    public:
     FactorArray(ProductGenerator* generator, const std::string& name) : Base(name) {
-      generator->set_types_.push_back([this](Type type) { this->set_type(type); });
+      generator->set_types_.push_back(
+          [=, this] { this->set_type(generator->bf16() ? Int(32) : Float(32)); });
     }
   };
   template <int dimensions>
@@ -120,8 +121,36 @@ class ProductGenerator : public KernelGenerator<T> {
   template <int dimensions>
   using FactorOutput = FactorArray<GeneratorOutput<Buffer<void, dimensions>>>;
 
+  /// What the forward pass keeps for the backward pass (runtime/saved_tensor.h): floats, or
+  /// bfloat16 with such factors. A product takes an element as a factor as it is.
+  template <class Base>
+  class SavedArray : public Base {
+   public:
+    SavedArray(ProductGenerator* generator, const std::string& name) : Base(name) {
+      generator->set_types_.push_back([=, this] { this->set_type(generator->saved_type()); });
+    }
+  };
+  template <int dimensions>
+  using SavedInput = SavedArray<GeneratorInput<Buffer<void, dimensions>>>;
+  template <int dimensions>
+  using SavedOutput = SavedArray<GeneratorOutput<Buffer<void, dimensions>>>;
+
+  /// Several such outputs of the same size, which share one loop nest.
+  class SavedTuple : public GeneratorOutput<Func> {
+   public:
+    SavedTuple(ProductGenerator* generator, const std::string& name, int count, int dimensions)
+        : GeneratorOutput<Func>(name, dimensions) {
+      generator->set_types_.push_back(
+          [=, this] { this->types_.assign(count, generator->saved_type()); });
+    }
+  };
+
  protected:
   bool bf16() const { return Type(factors) == BFloat(16); }
+
+  /// Turn a float into an element of a SavedOutput, and one of a SavedInput into a float.
+  Expr to_saved(const Expr& x) const { return bf16() ? to_bf16(x) : x; }
+  Expr from_saved(const Expr& x) const { return bf16() ? from_bf16(x) : x; }
 
   /// A sum's number of terms for `extent` products, and one of the terms' factors: an element, or a
   /// pair of elements. What an odd extent lacks is 0.
@@ -140,7 +169,9 @@ class ProductGenerator : public KernelGenerator<T> {
   }
 
  private:
-  std::vector<std::function<void(Type)>> set_types_;
+  Type saved_type() const { return bf16() ? UInt(16) : Float(32); }
+
+  std::vector<std::function<void()>> set_types_;
 };
 
 /// Fixes the minimum of all dimensions to 0. The kernels then carry fewer scalars.

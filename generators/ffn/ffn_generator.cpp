@@ -35,8 +35,8 @@ class FfnForwardOf : public FusibleGenerator<T> {
   GeneratorInput<uint32_t> threshold{"threshold"};
   GeneratorInput<float> keep_scale{"keep_scale"};
   GeneratorOutput<Buffer<float, 1>> rstd{"rstd"};
-  GeneratorOutput<Func> inner{
-      "inner", {Float(32), Float(32)}, 2};  // mask gelu'(hidden), mask gelu(hidden)
+  // mask gelu'(hidden), mask gelu(hidden)
+  typename ProductGenerator<T>::SavedTuple inner{this, "inner", 2, 2};
   GeneratorOutput<Buffer<float, 2>> y{"y"};
 
   void generate() {
@@ -61,8 +61,8 @@ class FfnForwardOf : public FusibleGenerator<T> {
     const Expr slope = gelu_derivative(hidden(f, n)), activated = gelu(hidden(f, n)),
                mask = mask_hidden(n * F + f);
     gelus(f, n) = Tuple(slope, activated);
-    inner(f, n) = Tuple(masked(mask_hidden, slope, mask * gelus(f, n)[0]),
-                        masked(mask_hidden, activated, mask * gelus(f, n)[1]));
+    inner(f, n) = Tuple(this->to_saved(masked(mask_hidden, slope, mask * gelus(f, n)[0])),
+                        this->to_saved(masked(mask_hidden, activated, mask * gelus(f, n)[1])));
     Func inner_func = inner;
     Matmul second(
         "second", N, D, F, [&](Expr k, Expr row) { return inner_func(k, row)[1]; },
@@ -95,7 +95,7 @@ class FfnBackward : public FusibleGenerator<FfnBackward> {
   Input<uint32_t> out_key_low{"out_key_low"}, out_key_high{"out_key_high"}, threshold{"threshold"};
   Input<float> keep_scale{"keep_scale"};
   Input<Buffer<float, 1>> rstd{"rstd"};
-  Input<Buffer<float, 2>> slope{"slope"}, activated{"activated"};
+  SavedInput<2> slope{this, "slope"}, activated{this, "activated"};
   Output<Buffer<float, 2>> dr{"dr"};
   Output<Buffer<float, 1>> dnorm{"dnorm"};
   Output<Buffer<float, 2>> din{"din"};
@@ -121,7 +121,7 @@ class FfnBackward : public FusibleGenerator<FfnBackward> {
         "into_hidden", N, F, D, [&](Expr k, Expr m) { return dsecond(k, m); },
         [&](Expr column, Expr k) { return out(column, k); }, tile());
     dactivated(f, n) = into_hidden(f, n);
-    dhidden(f, n) = dactivated(f, n) * slope(f, n);
+    dhidden(f, n) = dactivated(f, n) * from_saved(slope(f, n));
 
     // First layer and norm.
     Func normalized("normalized"), dnormalized("dnormalized"), through_norm("through_norm");

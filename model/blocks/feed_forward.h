@@ -20,8 +20,9 @@ inline ops::FfnWeights declare_ffn(const Tensor& norm, const ParameterScope& p, 
   return {norm, in.weight, in.bias, out.weight, out.bias};
 }
 
-inline ops::FfnSaved lay_out_ffn(int N, int D, Arena& arena) {
-  return {arena.tensor({N}), arena.tensor({N, ffn_width(D)}), arena.tensor({N, ffn_width(D)})};
+inline ops::FfnSaved lay_out_ffn(int N, int D, Arena& arena, Precision precision) {
+  const int F = ffn_width(D);
+  return {arena.tensor({N}), arena.saved({N, F}, precision), arena.saved({N, F}, precision)};
 }
 
 }  // namespace mmrec

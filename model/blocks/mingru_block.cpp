@@ -45,14 +45,14 @@ double MingruBlock::training_flops() const {
   return 3 * 2 * (projection + output + ffn_products(D));
 }
 
-void MingruBlock::lay_out_saved(Arena& arena) {
+void MingruBlock::lay_out_saved(Arena& arena, Precision precision) {
   const int N = rows(), D = D_;
   Saved& s = saved_;
   s.rstd = arena.tensor({N});
   s.gate_input = arena.tensor({N, 2 * D});
   for (Tensor* tensor : {&s.keep, &s.input, &s.r}) *tensor = arena.tensor({N, D});
   s.state = arena.tensor({T_ + 1, B_, D});
-  s.ffn = lay_out_ffn(N, D, arena);
+  s.ffn = lay_out_ffn(N, D, arena, precision);
 }
 
 void MingruBlock::lay_out_scratch(Arena& arena, bool backward) {

@@ -20,7 +20,7 @@ class MingruBlock : public Block {
   int state_width() const override { return D_; }
   int64_t widest_row() const override;
   double training_flops() const override;
-  void lay_out_saved(Arena& arena) override;
+  void lay_out_saved(Arena& arena, Precision precision) override;
   void lay_out_scratch(Arena& arena, bool backward) override;
   void forward(const Tensor& x, const Tensor& state, const BlockDropout& dropout,
                const Tensor& y) override;

@@ -254,7 +254,7 @@ void MmrecBlock::pack() {
   ops::recurrence_pack(weights_.core_gate.weight, weights_.mdi_gate_h, packed_);
 }
 
-void MmrecBlock::lay_out_saved(Arena& arena) {
+void MmrecBlock::lay_out_saved(Arena& arena, Precision precision) {
   const int N = rows(), D = D_, R = mdi_gamma_width(D);
   Saved& s = saved_;
   s.rstd = arena.tensor({N});
@@ -275,7 +275,7 @@ void MmrecBlock::lay_out_saved(Arena& arena) {
   s.p = arena.tensor({N, config_.heads, top_slots(config_)});
   s.context = arena.tensor({N, D});
   s.r = arena.tensor({N, D});
-  s.ffn = lay_out_ffn(N, D, arena);
+  s.ffn = lay_out_ffn(N, D, arena, precision);
   chunks_.reserve(static_cast<size_t>(most_chunks()));
 }
 

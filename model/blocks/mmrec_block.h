@@ -39,7 +39,7 @@ class MmrecBlock : public Block {
   std::vector<Drawn> lay_out_drawn(Arena& arena) override;
   void lay_out_packed(Arena& arena) override;
   void pack() override;
-  void lay_out_saved(Arena& arena) override;
+  void lay_out_saved(Arena& arena, Precision precision) override;
   void lay_out_scratch(Arena& arena, bool backward) override;
   void forward(const Tensor& x, const Tensor& state, const BlockDropout& dropout,
                const Tensor& y) override;
@@ -118,7 +118,8 @@ class MmrecBlock : public Block {
   /// Divides the window into chunks_, for sequences at the position that `state` says.
   void divide(const Tensor& state);
   /// The parts of an array that belong to a chunk: rows of [N][..], times of [T][..].
-  Tensor rows_of(const Chunk& chunk, const Tensor& rows) const {
+  template <class Rows>
+  Rows rows_of(const Chunk& chunk, const Rows& rows) const {
     return rows.rows(chunk.begin * B_, chunk.end * B_);
   }
   Tensor times_of(const Chunk& chunk, const Tensor& rows) const {

@@ -19,8 +19,8 @@ void check(const char* name, const Tensor& r, const Tensor& y, const FfnWeights&
   check_shape(name, w.out, {D, F});
   check_shape(name, w.out_bias, {D});
   check_shape(name, saved.rstd, {N});
-  check_shape(name, saved.slope, {N, F});
-  check_shape(name, saved.activated, {N, F});
+  check_saved(name, saved.slope, {N, F});
+  check_saved(name, saved.activated, {N, F});
 }
 
 }  // namespace

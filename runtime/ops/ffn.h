@@ -2,6 +2,7 @@
 
 #include "runtime/ops/dropout.h"
 #include "runtime/ops/weight.h"
+#include "runtime/saved_tensor.h"
 #include "runtime/tensor.h"
 
 namespace mmrec::ops {
@@ -18,9 +19,9 @@ struct FfnWeights {
 
 /// Intermediate results that ffn_forward keeps for ffn_backward.
 struct FfnSaved {
-  Tensor rstd;       ///< [N], normalisation factor per row
-  Tensor slope;      ///< [N][F], mask_hidden gelu'(hidden)
-  Tensor activated;  ///< [N][F], mask_hidden gelu(hidden)
+  Tensor rstd;            ///< [N], normalisation factor per row
+  SavedTensor slope;      ///< [N][F], mask_hidden gelu'(hidden)
+  SavedTensor activated;  ///< [N][F], mask_hidden gelu(hidden)
 };
 
 /// y = r + mask_out (out (mask_hidden gelu(in rmsnorm(r) + in_bias)) + out_bias). r, y [N][D].

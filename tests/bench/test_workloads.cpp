@@ -40,7 +40,8 @@ std::string difference(const Prepared& call, const Bytes& a, const Bytes& b) {
   const auto* const byte = call.memory().data() + at;
   std::string text = fmt::format("byte {} of {}", at, a.size());
   for (size_t i = 0; i < call.arrays().size(); ++i)
-    if (const auto* const begin = reinterpret_cast<const std::byte*>(call.arrays()[i].data());
+    if (const auto* const begin = call.arrays()[i].visit(
+            [](const auto& view) { return reinterpret_cast<const std::byte*>(view.data()); });
         begin <= byte)
       text = fmt::format("byte {} of the array {} {}", byte - begin, i,
                          call.arrays()[i].shape_string());
@@ -53,11 +54,13 @@ Bytes with_results(const Prepared& call, const Bytes& before,
                    const std::vector<Expected>& results) {
   Bytes bytes = before;
   for (const Expected& result : results)
-    for (int64_t i = 0; i < result.array.count(); ++i) {
-      const auto* const element =
-          reinterpret_cast<const std::byte*>(&reference::element(result.array, i));
-      std::copy_n(element, sizeof(float), bytes.begin() + (element - call.memory().data()));
-    }
+    result.array.visit([&](const auto& view) {
+      for (int64_t i = 0; i < view.count(); ++i) {
+        const auto* const value = &reference::element(view, i);
+        const auto* const first = reinterpret_cast<const std::byte*>(value);
+        std::copy_n(first, sizeof *value, bytes.begin() + (first - call.memory().data()));
+      }
+    });
   return bytes;
 }
 

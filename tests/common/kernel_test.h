@@ -241,7 +241,7 @@ inline std::string index_string(size_t flat, const std::vector<int>& shape) {
 /// independent and their root mean square, relative to the factors, is 2^-9 / sqrt(3): relative to
 /// sums of random terms it is about that, and some times that after a chain of sums. (Where a relu
 /// opens or closes, a gradient appears or is lost: that makes 0.04 of dpg_gamma's.)
-inline void expect_small_error(std::string_view name, const Tensor& got, const Array& want) {
+inline void expect_small_error(std::string_view name, const SavedTensor& got, const Array& want) {
   constexpr size_t kFewest = 64;  // elements: fewer may lie all far from what is usual
   constexpr double kAllowed = 0.05;
   double error = 0, all = 0;
@@ -256,7 +256,7 @@ inline void expect_small_error(std::string_view name, const Tensor& got, const A
 
 /// Expects every element of `got` to be within the tolerance of `want`. The message shows the
 /// worst.
-inline void expect_close(std::string_view name, const Tensor& got, const Array& want) {
+inline void expect_close(std::string_view name, const SavedTensor& got, const Array& want) {
   ASSERT_EQ(reference::shape_of(got), want.shape()) << current_variant_string() << ", " << name;
   size_t wrong = 0, worst = 0;
   double worst_ratio = 0, widest = 0, largest = 0;

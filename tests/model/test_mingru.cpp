@@ -40,7 +40,7 @@ struct Setting {
     block.bind(ParameterScope(parameters, parameters.weights(), "blocks.0."),
                ParameterScope(parameters, parameters.gradients(), "blocks.0."));
     arena = Arena::fitted([&](Arena& fitted) {
-      block.lay_out_saved(fitted);
+      block.lay_out_saved(fitted, Precision::kFloat32);
       block.lay_out_scratch(fitted, true);
     });
   }
@@ -128,7 +128,7 @@ TEST(Mingru, WholeSequenceEqualsStepByStep) {
   step.bind(ParameterScope(s.parameters, s.parameters.weights(), "blocks.0."),
             ParameterScope(s.parameters, s.parameters.gradients(), "blocks.0."));
   const Arena arena = Arena::fitted([&](Arena& fitted) {
-    step.lay_out_saved(fitted);
+    step.lay_out_saved(fitted, Precision::kFloat32);
     step.lay_out_scratch(fitted, false);
   });
   const GuardedTensor state = inout(s.state_in), step_state = inout(s.state_in),

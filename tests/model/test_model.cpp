@@ -921,6 +921,8 @@ TEST(Model, SizeIsKnownWithoutMakingAModel) {
   for (const Model::Mode mode : {Model::Mode::kTraining, Model::Mode::kRecomputing,
                                  Model::Mode::kInference, Model::Mode::kGenerating})
     EXPECT_EQ(model_bytes(s.config, s.T, s.B, mode), s.model(mode).bytes());
+  EXPECT_LT(model_bytes(s.config, s.T, s.B, Model::Mode::kTraining, Precision::kBf16),
+            model_bytes(s.config, s.T, s.B, Model::Mode::kTraining));
   Config wide = s.config;
   wide.dim = 24576;  // a matrix of it has more elements than a tensor can have
   EXPECT_GT(model_bytes(wide, 1, 1, Model::Mode::kGenerating), 0u);

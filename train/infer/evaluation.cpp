@@ -46,12 +46,13 @@ Evaluation::Evaluation(const Config& config, int vocabulary, Parameters& paramet
   losses_in_pieces_.resize(piece > 0 ? batch_count() : 0);
 }
 
-size_t Evaluation::bytes(const Config& config, int64_t windows, int T, int piece) {
+size_t Evaluation::bytes(const Config& config, int64_t windows, int T, int piece,
+                         Precision precision) {
   size_t sum = 0;
   for (const int batch : batches(windows))
     for (const int tokens : {T, piece})
       if (batch > 0 && tokens > 0)
-        sum += model_bytes(config, tokens, batch, Model::Mode::kInference);
+        sum += model_bytes(config, tokens, batch, Model::Mode::kInference, precision);
   return sum;
 }
 

@@ -36,7 +36,7 @@ class Evaluation {
   /// In the last run: position of the first token with a non-finite loss in any window, or T.
   int finite_tokens() const;
   /// Returns the models' memory in bytes, of an evaluation of `windows` windows of T tokens.
-  static size_t bytes(const Config& config, int64_t windows, int T, int piece = 0);
+  static size_t bytes(const Config& config, int64_t windows, int T, int piece, Precision precision);
   /// Returns the tokens of all its models together: those computed at once, for each batch size.
   static int64_t tokens_at_once(int64_t windows, int T);
   int window() const { return windows_.T(); }

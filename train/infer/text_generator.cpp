@@ -51,11 +51,13 @@ TextGenerator::TextGenerator(const Config& config, int vocabulary, Parameters& p
   });
 }
 
-size_t TextGenerator::bytes(const Config& config, int samples) {
-  return model_bytes(with_carried_state(config), kWindow, 1, Model::Mode::kInference) +
-         (samples == 1 ? 0
-                       : model_bytes(with_carried_state(config), 1, 1, Model::Mode::kInference)) +
-         model_bytes(with_carried_state(config), 1, samples, Model::Mode::kGenerating);
+size_t TextGenerator::bytes(const Config& config, int samples, Precision precision) {
+  const auto model = [&](int T, int B, Model::Mode mode) {
+    return model_bytes(with_carried_state(config), T, B, mode, precision);
+  };
+  return model(kWindow, 1, Model::Mode::kInference) +
+         (samples == 1 ? 0 : model(1, 1, Model::Mode::kInference)) +
+         model(1, samples, Model::Mode::kGenerating);
 }
 
 void TextGenerator::go_on(const TextState& state) {

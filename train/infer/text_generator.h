@@ -47,7 +47,7 @@ class TextGenerator {
   /// Chooses the next token of each sample. Pass them to read() to continue.
   std::span<const int32_t> choose();
   /// Returns the models' memory in bytes.
-  static size_t bytes(const Config& config, int samples);
+  static size_t bytes(const Config& config, int samples, Precision precision);
 
  private:
   /// Reads one token per sample; logits: [1][samples][vocabulary].

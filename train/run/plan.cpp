@@ -75,9 +75,8 @@ Rates measure_rates(Precision precision) {
                products =
                    precision == Precision::kFloat32 ? float32 : measure_product_rate(precision),
                rest = (1 / kStepShare - 1) / float32;
-  return {.products = products,
-          .step = 1 / (1 / products + rest),
-          .optimizer = kStepShare * float32};
+  return {
+      .products = products, .step = 1 / (1 / products + rest), .optimizer = kStepShare * float32};
 }
 
 std::string gigabytes(double bytes) {
@@ -131,9 +130,11 @@ Plan plan_of_one_size(const TrainOptions& options, const RunData& data, const Ra
       weights + static_cast<double>(GradientSum::bytes(plan.parameters, options.accumulate));
   plan.moments = 2 * weights;
   if (options.optimizer.average > 0) plan.average = weights;
-  plan.activations = static_cast<double>(
-      model_bytes(config, options.sequence, options.batch, training_mode(options.recompute)));
-  if (options.sample_tokens > 0) plan.sample = static_cast<double>(TextGenerator::bytes(config, 1));
+  const Precision precision = parse_precision(options.precision);
+  plan.activations = static_cast<double>(model_bytes(config, options.sequence, options.batch,
+                                                     training_mode(options.recompute), precision));
+  if (options.sample_tokens > 0)
+    plan.sample = static_cast<double>(TextGenerator::bytes(config, 1, precision));
   plan.text_is_on_disk = is_prepared(options.data);
   plan.text = plan.text_is_on_disk
                   ? 0
@@ -151,10 +152,9 @@ Plan plan_of_one_size(const TrainOptions& options, const RunData& data, const Ra
   plan.flops_per_token = training_flops(config, options.sequence);
   plan.rates = rates;
   plan.tokens_per_step = int64_t{options.batch} * options.accumulate * options.sequence;
-  plan.tokens_per_second =
-      1 / (plan.flops_per_token / rates.step +
-           optimizer_flops(table, options.optimizer) / static_cast<double>(plan.tokens_per_step) /
-               rates.optimizer);
+  plan.tokens_per_second = 1 / (plan.flops_per_token / rates.step +
+                                optimizer_flops(table, options.optimizer) /
+                                    static_cast<double>(plan.tokens_per_step) / rates.optimizer);
 
   const WindowSet windows(data.train, options.sequence, "the training text");
   const BatchOrder order(windows.count(), options.batch * options.accumulate, options.seed,
@@ -165,7 +165,7 @@ Plan plan_of_one_size(const TrainOptions& options, const RunData& data, const Ra
         evaluated_windows(WindowSet(data.validation, window, "the validation text").count(), window,
                           validation_tokens(options, order.steps_per_epoch()));
     plan.validation = static_cast<double>(
-        Evaluation::bytes(config, evaluated, window, validation_piece(options, window)));
+        Evaluation::bytes(config, evaluated, window, validation_piece(options, window), precision));
     tokens_at_once += Evaluation::tokens_at_once(evaluated, window);
   }
   plan.program = program_bytes(config, tokens_at_once);

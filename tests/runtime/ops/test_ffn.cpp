@@ -1,6 +1,7 @@
 #include "runtime/ops/ffn.h"
 
 #include "bench/reference/ffn.h"
+#include "tests/common/bf16.h"
 #include "tests/common/kernel_test.h"
 
 namespace mmrec {
@@ -99,6 +100,23 @@ TEST(Ffn, BackwardIsTheGradientOfForward) {
 }
 
 TEST(Ffn, RowsOfZeros) { check_ffn({3, 20, 5}, 0.1f, false, 0); }
+
+TEST(Ffn, SavedTensorsHaveThePrecisionsType) {
+  MMREC_NEEDS_BF16();
+  const Size size{4, 6, 9};
+  const std::vector<GuardedTensor> weights = weight_outputs(size);
+  const auto w = weights_of<ops::FfnWeights>(weights);
+  const GuardedTensor r = output({4, 6}), rstd = output({4}), floats = output({4, 9});
+  std::vector<uint16_t> memory(4 * 9);
+  const Bf16Tensor halves(memory.data(), {4, 9});
+  const auto forward = [&](const ops::FfnSaved& saved) {
+    ops::ffn_forward(r, w, {}, {}, saved, r);
+  };
+  expect_error([&] { forward({rstd, halves, halves}); }, {"ffn", "bfloat16", "float32"});
+  const ScopedPrecision scoped(Precision::kBf16);
+  expect_error([&] { forward({rstd, floats, halves}); }, {"ffn", "floats", "bf16"});
+  EXPECT_NO_THROW(forward({rstd, halves, halves}));
+}
 
 TEST(Ffn, WrongShapes) {
   const Size size{4, 6, 9};
