@@ -36,10 +36,16 @@ inline registry::Params fixed_params(const registry::Variant& variant) {
   return params;
 }
 
+/// Whether CPUs of a target's tier may have instructions for bfloat16 factors.
+inline bool may_have_bf16(const Halide::Target& target) {
+  return target.has_feature(Halide::Target::AVX512_Skylake);
+}
+
 /// Returns what kernels with factors of a type are compiled for in a build for `target`.
 inline Halide::Target target_of(std::string_view dtype, const std::string& target) {
   const Halide::Target build(target);
-  return dtype == registry::kBf16 ? build.with_feature(kBf16Instructions) : build;
+  return dtype == registry::kBf16 && may_have_bf16(build) ? build.with_feature(kBf16Instructions)
+                                                          : build;
 }
 
 /// Returns all kernels that this program has generators for, in the registry's order.

@@ -31,10 +31,13 @@ using registry::ScheduleTable;
 using registry::TunableParameter;
 using registry::UsedRow;
 
-/// Kernels with bfloat16 factors are built for the tier whose CPUs may have instructions for them.
+/// Kernels with bfloat16 factors are built for the tier whose CPUs may have instructions for them;
+/// in software for all with fused multiply-adds.
 bool is_built(const registry::Variant& variant, const BuildDescription& build) {
-  return variant.dtype != std::string_view(registry::kBf16) ||
-         Halide::Target(build.target).has_feature(Halide::Target::AVX512_Skylake);
+  using Halide::Target;
+  const Target target(build.target);
+  return variant.dtype != std::string_view(registry::kBf16) || may_have_bf16(target) ||
+         (build.software_bf16 && (target.arch != Target::X86 || target.has_feature(Target::FMA)));
 }
 
 void warn(const std::string& text) { fmt::print(stderr, "warning: {}\n", text); }

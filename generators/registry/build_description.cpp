@@ -35,7 +35,9 @@ BuildDescription read_build_description(const std::filesystem::path& path) {
     else if (name == "table" || name == "only_table") {
       build.tables.push_back(value);
       build.only_table |= name == "only_table";
-    } else
+    } else if (name == "software_bf16")
+      build.software_bf16 = true;
+    else
       fail("{}: no field of a build is called '{}'", path.string(), name);
   }
   for (const auto& [name, value] : fields)

@@ -16,6 +16,8 @@ struct BuildDescription {
   std::string isa, cpu, microarchitecture;
   /// The user named one table: use it whatever machine it belongs to.
   bool only_table = false;
+  /// Kernels with bfloat16 factors are built even for targets without instructions for these.
+  bool software_bf16 = false;
   std::vector<std::filesystem::path> tables;  ///< the user's tables, then the project's
 };
 

@@ -121,6 +121,11 @@ TEST(BuildDescription, IsReadBack) {
   EXPECT_EQ(build.target, "a-b");
   EXPECT_EQ(build.tables, (std::vector<fs::path>{"/with space/a.json", "b.json"}));
   EXPECT_FALSE(build.only_table);
+  EXPECT_FALSE(build.software_bf16);
+  write_file_atomically(
+      directory / "build.txt",
+      "target a-b\nhalide 21.0.0\nisa avx2\ncpu c\nmicroarchitecture m\nsoftware_bf16 yes\n");
+  EXPECT_TRUE(read_build_description(directory / "build.txt").software_bf16);
   write_file_atomically(directory / "build.txt", "target a\n");
   test::expect_error([&] { read_build_description(directory / "build.txt"); },
                      {"build.txt", "it has no"});
