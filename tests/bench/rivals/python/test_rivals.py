@@ -3,6 +3,7 @@
 Run it with .venv-rivals/bin/python, too.
 """
 
+import argparse
 import pathlib
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import unittest
 
 SOURCES = pathlib.Path(__file__).resolve().parents[4]
 sys.path.append(str(SOURCES / "bench/rivals/python"))
+
+import same_bits
 
 
 def import_or_none(name):
@@ -38,6 +41,20 @@ class Setup(unittest.TestCase):
             )
             self.assertEqual(done.returncode, 1)
             self.assertIn("usage: setup.sh products|frameworks", done.stderr)
+
+
+class SameBits(unittest.TestCase):
+    def test_names_the_first_step_that_differs(self):
+        one, other = [["8.1", "ab"], ["8.0", "cd"]], [["8.1", "ab"], ["8.0", "ce"]]
+        self.assertEqual(same_bits.first_difference(one, other, 0), "none")
+        self.assertEqual(same_bits.first_difference(one, other, 1), "step 2")
+
+    @unittest.skipUnless(torch, "this Python has no PyTorch")
+    def test_the_same_cpu_leaves_the_same(self):
+        options = argparse.Namespace(steps=2, seed=1)
+        results = same_bits.results(options, {})
+        self.assertEqual(len(results), 2)
+        self.assertEqual(results, same_bits.results(options, {}))
 
 
 @unittest.skipUnless(np, "this Python has no NumPy")
