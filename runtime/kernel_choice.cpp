@@ -2,9 +2,30 @@
 
 #include <bit>
 #include <cstdlib>
+#include <iterator>
 #include <limits>
 
 namespace mmrec {
+
+std::vector<ScheduleRow> rows_for(std::string_view microarchitecture,
+                                  std::span<const ScheduleRow> rows) {
+  if (std::ranges::find(rows, microarchitecture, &ScheduleRow::microarchitecture) == rows.end())
+    microarchitecture = "";
+  std::vector<ScheduleRow> found;
+  std::ranges::copy_if(rows, std::back_inserter(found), [&](const ScheduleRow& row) {
+    return row.microarchitecture == microarchitecture;
+  });
+  return found;
+}
+
+void set_levels(std::span<KernelEntry> kernels, std::span<const ScheduleRow> rows) {
+  for (KernelEntry& kernel : kernels) {
+    const auto row = std::ranges::find(rows, kernel.name, &ScheduleRow::kernel);
+    kernel.level = row != rows.end() ? row->level
+                   : *kernel.params  ? "rows of other CPUs"
+                                     : "generator default";
+  }
+}
 
 KernelChoice::KernelChoice(std::string_view op, std::string_view pass, std::string_view dtype,
                            std::span<const KernelEntry> kernels,

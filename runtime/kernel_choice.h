@@ -28,8 +28,8 @@ struct KernelEntry {
   const char* dtype;  ///< of the products' factors, for example "f32"
   /// Parameters that are not the generator's defaults: "tile_rows=6 tile_vectors=4".
   const char* params;
-  /// Level of the schedule tables that it comes from: "cpu amd_epyc_9r14", .., or "generator
-  /// default".
+  /// Level of the schedule tables that it comes from: "cpu amd_epyc_9r14", .., "generator default",
+  /// or "rows of other CPUs", which have no use for it here.
   const char* level;
   const char* lowered;  ///< fingerprint of its lowered code
   const registry::Variant* line;
@@ -68,7 +68,16 @@ class Sizes {
 struct ScheduleRow {
   std::string_view kernel;
   std::array<int, Sizes::kMost> sizes;
+  /// Of the CPUs that it is for. "": those for whose microarchitecture there are no rows.
+  std::string_view microarchitecture = "";
+  const char* level = "";  ///< see KernelEntry
 };
+
+/// Returns the rows for the CPUs of a microarchitecture.
+std::vector<ScheduleRow> rows_for(std::string_view microarchitecture,
+                                  std::span<const ScheduleRow> rows);
+/// Sets the levels of the kernels of a CPU with these rows.
+void set_levels(std::span<KernelEntry> kernels, std::span<const ScheduleRow> rows);
 
 /// Chooses the kernel for calls of one pass of an operation.
 ///

@@ -70,15 +70,29 @@ std::string obstacle(const KernelTable& table) {
   return "";
 }
 
+/// A table as this CPU has it: with levels, and of the rows its own.
+struct ChosenTable {
+  explicit ChosenTable(const KernelTable& table)
+      : table(table),
+        rows(rows_for(microarchitecture(), table.rows)),
+        kernels(table.kernels.begin(), table.kernels.end()) {
+    set_levels(kernels, rows);
+  }
+
+  const KernelTable& table;
+  std::vector<ScheduleRow> rows;
+  std::vector<KernelEntry> kernels;
+};
+
 /// The best kernels that this process can use; the most modest ones if it can use none, which
 /// check_kernels() reports.
-const KernelTable& table() {
-  static const KernelTable& chosen = [&]() -> const KernelTable& {
+const ChosenTable& chosen() {
+  static const ChosenTable chosen([]() -> const KernelTable& {
     const std::span<const KernelTable> tables = kernel_tables();
     const auto usable =
         std::ranges::find_if(tables, [](const KernelTable& one) { return obstacle(one).empty(); });
     return usable == tables.end() ? tables.back() : *usable;
-  }();
+  }());
   return chosen;
 }
 
@@ -162,7 +176,7 @@ std::string shapes(void** arguments, std::span<const detail::ArgumentType> types
 
 }  // namespace
 
-const char* kernel_target() { return table().target; }
+const char* kernel_target() { return chosen().table.target; }
 
 bool kernels_have_common_bits() {
   const std::string target = kernels().front().metadata()->target;
@@ -181,7 +195,7 @@ std::string kernel_schedule() {
 }
 
 void check_kernels() {
-  if (const std::string problem = obstacle(table()); !problem.empty()) {
+  if (const std::string problem = obstacle(chosen().table); !problem.empty()) {
     std::vector<std::string> tiers;
     for (const KernelTable& one : kernel_tables())
       tiers.push_back(fmt::format("{} ({})", one.isa, one.target));
@@ -193,7 +207,7 @@ void check_kernels() {
   forced_by_environment();
 }
 
-std::span<const KernelEntry> kernels() { return table().kernels; }
+std::span<const KernelEntry> kernels() { return chosen().kernels; }
 
 std::vector<std::string> operation_names() {
   std::vector<std::string> names;
@@ -216,11 +230,11 @@ std::string why_no_bf16() {
   const bool built = std::ranges::any_of(kernels(), [](const KernelEntry& entry) {
     return std::string_view(entry.dtype) == registry::kBf16;
   });
-  if (built && table().isa != std::string_view("avx512")) return "";  // in software
+  if (built && chosen().table.isa != std::string_view("avx512")) return "";  // in software
   if (std::string reason = excluded("avx512_bf16"); !reason.empty()) return reason;
   if (!offers_avx512_bf16())
     return fmt::format("this machine ({}) does not offer AVX512-BF16", cpu_name());
-  return built ? "" : fmt::format("this program has none for {}", table().isa);
+  return built ? "" : fmt::format("this program has none for {}", chosen().table.isa);
 }
 
 Precision precision() { return thread_state.precision; }
@@ -293,9 +307,9 @@ Kernel::Kernel(const char* op, const char* pass)
         static std::atomic<uint64_t> last{0};
         return ++last;
       }()),
-      choice_(op, pass, registry::kFloat32, table().kernels, table().rows) {
+      choice_(op, pass, registry::kFloat32, chosen().kernels, chosen().rows) {
   if (!variant_names(op, pass, registry::kBf16).empty())
-    bf16_.emplace(op, pass, registry::kBf16, table().kernels, table().rows);
+    bf16_.emplace(op, pass, registry::kBf16, chosen().kernels, chosen().rows);
   // A program checks this before it begins, but of a library the first call is here.
   static const bool can_run = (check_kernels(), true);
   (void)can_run;

@@ -12,8 +12,8 @@
 #define MMREC_FUNCTION(name) MMREC_JOIN(MMREC_JOIN(mmrec_, MMREC_ISA), _##name)
 
 #define MMREC_SCHEDULE_ROW(kernel, ...)
-#define MMREC_INSTANCE(name, op, pass, variant, dtype, params, level, lowered) \
-  extern "C" int MMREC_FUNCTION(name##_argv)(void** arguments);                \
+#define MMREC_INSTANCE(name, op, pass, variant, dtype, params, lowered) \
+  extern "C" int MMREC_FUNCTION(name##_argv)(void** arguments);         \
   extern "C" const halide_filter_metadata_t* MMREC_FUNCTION(name##_metadata)();
 #include "kernels.inc"
 #undef MMREC_INSTANCE
@@ -23,17 +23,17 @@ namespace mmrec {
 namespace {
 
 constexpr KernelEntry kKernels[] = {
-#define MMREC_INSTANCE(name, op, pass, variant, dtype, params, level, lowered) \
-  {#name,                                                                      \
-   #op,                                                                        \
-   #pass,                                                                      \
-   #variant,                                                                   \
-   #dtype,                                                                     \
-   params,                                                                     \
-   level,                                                                      \
-   lowered,                                                                    \
-   &registry::kVariants[registry::index::op##_##variant##_##dtype],            \
-   MMREC_FUNCTION(name##_argv),                                                \
+#define MMREC_INSTANCE(name, op, pass, variant, dtype, params, lowered) \
+  {#name,                                                               \
+   #op,                                                                 \
+   #pass,                                                               \
+   #variant,                                                            \
+   #dtype,                                                              \
+   params,                                                              \
+   "",                                                                  \
+   lowered,                                                             \
+   &registry::kVariants[registry::index::op##_##variant##_##dtype],     \
+   MMREC_FUNCTION(name##_argv),                                         \
    MMREC_FUNCTION(name##_metadata)},
 #include "kernels.inc"
 #undef MMREC_SCHEDULE_ROW
@@ -56,8 +56,9 @@ constexpr bool is_compiled(std::string_view op, std::string_view variant, std::s
 #undef MMREC_KERNEL
 
 constexpr ScheduleRow kScheduleRows[] = {
-#define MMREC_INSTANCE(name, op, pass, variant, dtype, params, level, lowered)
-#define MMREC_SCHEDULE_ROW(kernel, ...) {#kernel, {__VA_ARGS__}},
+#define MMREC_INSTANCE(name, op, pass, variant, dtype, params, lowered)
+#define MMREC_SCHEDULE_ROW(kernel, microarchitecture, level, ...) \
+  {#kernel, {__VA_ARGS__}, microarchitecture, level},
 #include "kernels.inc"
     {"", {}}};  // ends the list: an array must not be empty
 

@@ -10,8 +10,8 @@ namespace mmrec {
 struct KernelTable {
   const char* isa;     ///< its tier: avx512, .. (cpu_info.h)
   const char* target;  ///< Halide's name of it
-  std::span<const KernelEntry> kernels;
-  std::span<const ScheduleRow> rows;
+  std::span<const KernelEntry> kernels;  ///< without levels, which depend on the CPU
+  std::span<const ScheduleRow> rows;     ///< those for every CPU
 };
 
 /// Returns the tables of this build, in MMREC_TARGET's order, the best first.

@@ -42,12 +42,18 @@ bool is_built(const registry::Variant& variant, const BuildDescription& build) {
 
 void warn(const std::string& text) { fmt::print(stderr, "warning: {}\n", text); }
 
+/// A row that serves the CPUs of a microarchitecture, or, if that is "", those without rows of
+/// their own.
+struct ServingRow {
+  UsedRow used;
+  std::string microarchitecture;
+};
+
 /// A kernel to compile. `params` are set in addition to the variant's own parameters.
 struct Compilation {
   const VariantPass* kernel;
   registry::Params params;
-  std::string level;  // the level of the tables that use it
-  std::vector<UsedRow> rows = {};
+  std::vector<ServingRow> rows = {};
 
   /// Base name of the instance's files, and, after "mmrec_" and the ISA tier, of its function:
   /// gemm_packed_nt_tile_rows4.
@@ -195,15 +201,22 @@ std::vector<Compilation> instances(const BuildDescription& build,
   for (const VariantPass& kernel : kernels) {
     if (!is_built(*kernel.variant, build)) continue;
     const size_t defaults = all.size();
-    all.push_back({&kernel, {}, "generator default"});
-    for (const UsedRow& used : registry::used_rows(build, tables, kernel.variant->op, kernel.pass,
-                                                   kernel.variant->dtype, threads)) {
-      if (!serves(kernel, used.row)) continue;
-      size_t i = defaults;
-      while (i < all.size() && all[i].params != used.row.instance.params) ++i;
-      if (i == all.size()) all.push_back({&kernel, used.row.instance.params, used.level});
-      if (all[i].rows.empty()) all[i].level = used.level;
-      all[i].rows.push_back(used);
+    all.push_back({&kernel, {}});
+    const auto add_rows = [&](const BuildDescription& cpus, const std::string& microarchitecture) {
+      for (const UsedRow& used : registry::used_rows(cpus, tables, kernel.variant->op, kernel.pass,
+                                                     kernel.variant->dtype, threads)) {
+        if (!serves(kernel, used.row)) continue;
+        size_t i = defaults;
+        while (i < all.size() && all[i].params != used.row.instance.params) ++i;
+        if (i == all.size()) all.push_back({&kernel, used.row.instance.params});
+        all[i].rows.push_back({used, microarchitecture});
+      }
+    };
+    add_rows(build, "");
+    for (const std::string& own : registry::own_rows(build, tables)) {
+      BuildDescription cpus = build;
+      cpus.microarchitecture = own;
+      add_rows(cpus, own);
     }
   }
   return all;
@@ -240,8 +253,10 @@ std::string emission_key(const BuildDescription& build, const std::vector<Compil
   std::string key =
       fmt::format("{} {} {}\n", hash_of(read_file("/proc/self/exe")), build.target, build.halide);
   for (const Compilation& instance : instances) {
-    key += fmt::format("{} {}\n", instance.name(), instance.level);
-    for (const UsedRow& used : instance.rows) key += registry::row_line(used.row) + "\n";
+    key += instance.name() + "\n";
+    for (const auto& [used, microarchitecture] : instance.rows)
+      key += fmt::format("{} '{}' {}\n", used.level, microarchitecture,
+                         registry::row_line(used.row));
   }
   return key;
 }
@@ -277,13 +292,12 @@ void emit(const BuildDescription& build, const fs::path& folder,
     const auto is_old = [&](const UsedRow& used) {
       return (without_assertions && used.row.lowered != lowered) || used.row.halide != build.halide;
     };
-    const bool old = std::ranges::any_of(instance.rows, is_old);
-    lines += fmt::format("MMREC_INSTANCE({}, {}, {}, {}, {}, \"{}\", \"{}{}\", \"{}\")\n", name,
-                         variant.op, instance.kernel->pass, variant.name, variant.dtype,
-                         registry::params_string(instance.params), instance.level,
-                         old ? " (measured with other code)" : "", lowered);
-    for (const UsedRow& used : instance.rows)
-      rows += fmt::format("MMREC_SCHEDULE_ROW({}, {})\n", name,
+    lines += fmt::format("MMREC_INSTANCE({}, {}, {}, {}, {}, \"{}\", \"{}\")\n", name, variant.op,
+                         instance.kernel->pass, variant.name, variant.dtype,
+                         registry::params_string(instance.params), lowered);
+    for (const auto& [used, microarchitecture] : instance.rows)
+      rows += fmt::format("MMREC_SCHEDULE_ROW({}, \"{}\", \"{}{}\", {})\n", name, microarchitecture,
+                          used.level, is_old(used) ? " (measured with other code)" : "",
                           fmt::join(registry::sizes_of(used.row.call), ", "));
     objects.push_back(folder / (name + ".o"));
   }

@@ -86,4 +86,14 @@ std::vector<UsedRow> used_rows(const BuildDescription& build,
   return used;
 }
 
+std::set<std::string> own_rows(const BuildDescription& build,
+                               const std::vector<ScheduleTable>& tables) {
+  std::set<std::string> own;
+  if (build.microarchitecture == kAnyMicroarchitecture && !build.only_table)
+    for (const ScheduleTable& table : tables)
+      if (std::ranges::find(table.rows, build.isa, &TableRow::isa) != table.rows.end())
+        own.insert(table.microarchitecture);
+  return own;
+}
+
 }  // namespace mmrec::registry

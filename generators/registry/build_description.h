@@ -1,12 +1,16 @@
 #pragma once
 
 #include <filesystem>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "generators/registry/schedule_table.h"
 
 namespace mmrec::registry {
+
+/// The microarchitecture of a build for CPUs that are not known when it is made.
+inline constexpr const char* kAnyMicroarchitecture = "generic";
 
 /// What kernels are built for, and the schedule tables to use. CMake writes it
 /// (cmake/Kernels.cmake), one field per line: "<name> <value>".
@@ -42,5 +46,10 @@ struct UsedRow {
 std::vector<UsedRow> used_rows(const BuildDescription& build,
                                const std::vector<ScheduleTable>& tables, const std::string& op,
                                const std::string& pass, const std::string& dtype, int threads);
+
+/// Returns the microarchitectures for which a build has rows of their own, between which a process
+/// chooses: in a build for any CPU those with tables of its ISA tier, else none.
+std::set<std::string> own_rows(const BuildDescription& build,
+                               const std::vector<ScheduleTable>& tables);
 
 }  // namespace mmrec::registry

@@ -143,9 +143,11 @@ class GeneratorProgram : public testing::Test {
   fs::path table() const { return directory_ / "this_arch.json"; }
   fs::path out() const { return directory_ / "out"; }
 
-  void describe(const std::vector<fs::path>& tables, const std::string& target = kTarget) const {
-    std::string text = fmt::format(
-        "target {}\nhalide 21.0.0\nisa avx2\ncpu this_cpu\nmicroarchitecture this_arch\n", target);
+  void describe(const std::vector<fs::path>& tables, const std::string& target = kTarget,
+                const std::string& microarchitecture = "this_arch") const {
+    std::string text =
+        fmt::format("target {}\nhalide 21.0.0\nisa avx2\ncpu this_cpu\nmicroarchitecture {}\n",
+                    target, microarchitecture);
     for (const fs::path& path : tables) text += fmt::format("table {}\n", path.string());
     write_file_atomically(directory_ / "build.txt", text);
   }
@@ -170,22 +172,27 @@ class GeneratorProgram : public testing::Test {
   }
 
   /// Returns the emitted instances of the forward pass, in the form
-  /// "dropout_plain_forward_rows_per_task4 'rows_per_task=4' by cpu this_cpu".
+  /// "dropout_plain_forward_rows_per_task4 'rows_per_task=4'".
   Strings instances() const {
     const std::string text = read_file(out() / "kernels.inc");
     Strings all;
     const std::regex line(R"re(MMREC_INSTANCE\((\w+), dropout, forward, plain, f32, )re"
-                          R"re("([^"]*)", "([^"]*)", "[0-9a-f]{16}"\))re");
+                          R"re("([^"]*)", "[0-9a-f]{16}"\))re");
     for (std::sregex_iterator it(text.begin(), text.end(), line), end; it != end; ++it)
-      all.push_back(fmt::format("{} '{}' by {}", (*it)[1].str(), (*it)[2].str(), (*it)[3].str()));
+      all.push_back(fmt::format("{} '{}'", (*it)[1].str(), (*it)[2].str()));
     return all;
   }
+  /// Returns the emitted rows, in the form "dropout_plain_forward at 64, 32 by cpu this_cpu", after
+  /// that ", on zen" if they are for certain CPUs.
   Strings rows() const {
     const std::string text = read_file(out() / "kernels.inc");
     Strings all;
-    const std::regex line(R"(MMREC_SCHEDULE_ROW\((.*)\))");
-    for (std::sregex_iterator it(text.begin(), text.end(), line), end; it != end; ++it)
-      all.push_back((*it)[1]);
+    const std::regex line(R"re(MMREC_SCHEDULE_ROW\((\w+), "(.*)", "(.*)", (.*)\))re");
+    for (std::sregex_iterator it(text.begin(), text.end(), line), end; it != end; ++it) {
+      const std::string cpus = (*it)[2].str();
+      all.push_back(fmt::format("{} at {} by {}{}", (*it)[1].str(), (*it)[4].str(), (*it)[3].str(),
+                                cpus.empty() ? "" : ", on " + cpus));
+    }
     return all;
   }
   std::string lowered_of(const std::string& instance) const {
@@ -216,21 +223,22 @@ class GeneratorProgram : public testing::Test {
   test::TemporaryDirectory directory_;
 };
 
-const std::string kForward = "dropout_plain_forward";
+const std::string kForward = "dropout_plain_forward",
+                  kOld = " by cpu this_cpu (measured with other code)";
 
 TEST_F(GeneratorProgram, EmitsTheInstancesOfTheTables) {
   EXPECT_EQ(emit(), "") << "a table that is not there is an empty one";
-  EXPECT_EQ(instances(), Strings{kForward + " '' by generator default"});
+  EXPECT_EQ(instances(), Strings{kForward + " ''"});
   write({row(4), row(64, {{"N", 640}, {"D", 32}}), row(16, {{"N", 7}, {"D", 5}}),
          row(4, {{"N", 8}, {"D", 8}})});
   EXPECT_EQ(emit(), "");
-  const std::string level = " by cpu this_cpu (measured with other code)";
-  EXPECT_EQ(instances(), (Strings{kForward + " ''" + level,
-                                  kForward + "_rows_per_task4 'rows_per_task=4'" + level,
-                                  kForward + "_rows_per_task64 'rows_per_task=64'" + level}));
-  EXPECT_EQ(rows(),
-            (Strings{kForward + ", 7, 5", kForward + "_rows_per_task4, 8, 8",
-                     kForward + "_rows_per_task4, 64, 32", kForward + "_rows_per_task64, 640, 32"}))
+  EXPECT_EQ(instances(),
+            (Strings{kForward + " ''", kForward + "_rows_per_task4 'rows_per_task=4'",
+                     kForward + "_rows_per_task64 'rows_per_task=64'"}));
+  EXPECT_EQ(rows(), (Strings{kForward + " at 7, 5" + kOld,
+                             kForward + "_rows_per_task4 at 8, 8" + kOld,
+                             kForward + "_rows_per_task4 at 64, 32" + kOld,
+                             kForward + "_rows_per_task64 at 640, 32" + kOld}))
       << "sizes stand as the operation has them, and a parameter that is the default is none";
   const std::string archive = read_file(out() / "kernels.a");
   for (const char* instance :
@@ -246,23 +254,41 @@ TEST_F(GeneratorProgram, MarksStaleRows) {
   emit();
   const std::string lowered = lowered_of(kForward + "_rows_per_task4");
   EXPECT_NE(lowered, lowered_of(kForward));
-  const std::string fresh = kForward + "_rows_per_task4 'rows_per_task=4' by cpu this_cpu";
+  const std::string fresh = kForward + "_rows_per_task4 at 64, 32 by cpu this_cpu";
   const TableRow today = changed(row(4), [&](TableRow& r) { r.lowered = lowered; });
   write({today});
   emit();
-  EXPECT_EQ(instances()[1], fresh);
+  EXPECT_EQ(rows()[0], fresh);
   EXPECT_EQ(lowered_of(kForward + "_rows_per_task4"), lowered)
       << "the fingerprint depends on what else there is";
   write({changed(today, [](TableRow& r) { r.halide = "20.0.0"; })});
   emit();
-  EXPECT_EQ(instances()[1], fresh + " (measured with other code)");
+  EXPECT_EQ(rows()[0], fresh + " (measured with other code)");
   write({changed(today, [](TableRow& r) { r.lowered = ""; })});
   emit();
-  EXPECT_EQ(instances()[1], fresh + " (measured with other code)");
+  EXPECT_EQ(rows()[0], fresh + " (measured with other code)");
   describe({table()}, "x86-64-linux-avx2-fma-f16c-sse41-avx-no_bounds_query-no_runtime");
   write({today});
   emit();
-  EXPECT_EQ(instances()[1], fresh) << "tables have the fingerprints of code without assertions";
+  EXPECT_EQ(rows()[0], fresh) << "tables have the fingerprints of code without assertions";
+}
+
+// A build for any CPU has the rows of all, between which the process chooses.
+TEST_F(GeneratorProgram, ABuildForAnyCpuHasTheRowsOfAll) {
+  const fs::path other = directory_ / "other_arch.json", third = directory_ / "third_arch.json";
+  write({row(4)});
+  write_schedule_table(other, {"other_arch", {row(64)}});
+  const TableRow of_other_tier = changed(row(8), [](TableRow& r) { r.isa = "avx"; });
+  write_schedule_table(third, {"third_arch", {of_other_tier}});
+  describe({table(), other, third}, kTarget, "generic");
+  EXPECT_EQ(emit(), "");
+  EXPECT_EQ(instances(),
+            (Strings{kForward + " ''", kForward + "_rows_per_task4 'rows_per_task=4'",
+                     kForward + "_rows_per_task64 'rows_per_task=64'"}));
+  const std::string other_tier = " by ISA tier avx2 (from this_arch) (measured with other code)";
+  EXPECT_EQ(rows(), (Strings{kForward + "_rows_per_task4 at 64, 32" + other_tier,
+                             kForward + "_rows_per_task4 at 64, 32" + kOld + ", on this_arch",
+                             kForward + "_rows_per_task64 at 64, 32" + kOld + ", on other_arch"}));
 }
 
 TEST_F(GeneratorProgram, CompilesOnlyWhatChanged) {
@@ -315,7 +341,7 @@ TEST_F(GeneratorProgram, BadTablesDoNotBreakTheBuild) {
           << said;
     }
     EXPECT_EQ(instances().size(), 2) << message;
-    EXPECT_EQ(rows(), Strings{kForward + "_rows_per_task4, 7, 32"}) << message;
+    EXPECT_EQ(rows(), Strings{kForward + "_rows_per_task4 at 7, 32" + kOld}) << message;
   }
   const std::string deep = "{\"rows\": " + std::string(5000, '[') + std::string(5000, ']') + "}";
   for (const std::string& text :
@@ -324,7 +350,7 @@ TEST_F(GeneratorProgram, BadTablesDoNotBreakTheBuild) {
         std::string("{\"rows\": [3, {}, null]}"), deep}) {
     write_file_atomically(table(), text);
     emit();
-    EXPECT_EQ(instances(), Strings{kForward + " '' by generator default"}) << text.substr(0, 40);
+    EXPECT_EQ(instances(), Strings{kForward + " ''"}) << text.substr(0, 40);
   }
 }
 
@@ -339,8 +365,8 @@ TEST_F(GeneratorProgram, LeavesOutRowsThatWouldChangeTheBits) {
   write({scan(128, 64, "serial"), scan(128, 32, "blocked"), scan(4096, 2, "serial"),
          scan(4096, 1, "blocked")});
   const std::string said = emit("affine_scan");
-  EXPECT_EQ(rows(), (Strings{"affine_scan_serial_forward, 1, 128, 64",
-                             "affine_scan_blocked_forward, 1, 4096, 1"}));
+  EXPECT_EQ(rows(), (Strings{"affine_scan_serial_forward at 1, 128, 64" + kOld,
+                             "affine_scan_blocked_forward at 1, 4096, 1" + kOld}));
   for (const char* message : {"blocked adds in another order than serial, which serves",
                               "serial adds in another order than blocked, which serves"})
     EXPECT_NE(said.find(message), said.npos) << said;

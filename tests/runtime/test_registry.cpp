@@ -209,6 +209,23 @@ TEST(Registry, DispatchFollowsTheRows) {
   }
 }
 
+TEST(KernelChoice, ACpuHasItsOwnRowsOrThoseForAllOthers) {
+  const std::vector<ScheduleRow> all = {{"small", {64}, "", "ISA tier"},
+                                        {"large", {64}, "zen", "microarchitecture zen"},
+                                        {"", {}}};
+  const auto level = [&](const char* microarchitecture, const char* name, const char* params) {
+    std::vector<KernelEntry> kernels = {kernel(name, kPacked)};
+    kernels[0].params = params;
+    set_levels(kernels, rows_for(microarchitecture, all));
+    return std::string(kernels[0].level);
+  };
+  EXPECT_EQ(level("zen", "large", "n=2"), "microarchitecture zen");
+  EXPECT_EQ(level("zen", "small", "n=1"), "rows of other CPUs");
+  EXPECT_EQ(level("zen", "small", ""), "generator default");
+  EXPECT_EQ(level("other", "small", "n=1"), "ISA tier");
+  EXPECT_EQ(level("other", "large", "n=2"), "rows of other CPUs");
+}
+
 TEST(Registry, LevelsAreSummedUp) {
   std::istringstream summary(kernel_schedule());
   size_t total = 0;
