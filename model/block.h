@@ -52,7 +52,7 @@ struct Drawn {
 struct PackableWeight {
   ops::Weight* weight;
   Tensor norm = {};
-  bool always_float = false;  ///< no kernel for few rows reads it as bfloat16
+  bool always_float = false;  ///< no kernel for few rows reads it in another precision
 };
 
 /// Interface of one layer of an architecture, for windows of T positions of B sequences. Rows are
@@ -92,17 +92,24 @@ class Block {
   /// Allocates the arrays that are redrawn for each training step. Evaluation and generation draw
   /// them once.
   virtual std::vector<Drawn> lay_out_drawn(Arena&) { return {}; }
-  /// Allocates packed copies of the weights, for a model that generates text. bind() and
-  /// lay_out_drawn() come before.
-  virtual void lay_out_packed(Arena& arena) {
+  /// Allocates packed copies of the weights, for a model that generates text in a precision. bind()
+  /// and lay_out_drawn() come before.
+  virtual void lay_out_packed(Arena& arena, Precision precision) {
     for (const PackableWeight& packable : packable_weights())
-      packable.weight->lay_out_packed(arena);
+      packable.weight->lay_out_packed(arena,
+                                      packable.always_float ? Precision::kFloat32 : precision);
   }
   /// Fills them. forward uses them from then on.
   virtual void pack() {
     for (const PackableWeight& packable : packable_weights())
-      packable.always_float ? ops::pack(*packable.weight, packable.norm, Precision::kFloat32)
-                            : ops::pack(*packable.weight, packable.norm);
+      ops::pack(*packable.weight, packable.norm);
+  }
+  /// Rounds in place the weights that are read as int8 by a model that generates text
+  /// (ops::round_to_int8). The block then computes in float with the values that the packed copies
+  /// would have.
+  virtual void round_to_int8() {
+    for (const PackableWeight& packable : packable_weights())
+      if (!packable.always_float) ops::round_to_int8(*packable.weight, packable.norm);
   }
   /// Allocates the tensors that forward keeps for backward, of a model that computes in
   /// `precision`. All layers of an inference model share one region.

@@ -37,7 +37,7 @@ struct Activations {
 
   int T, B, D;
   Model::Mode mode;
-  Precision precision;
+  Precision precision;  // in which it computes
   std::vector<std::unique_ptr<Block>> blocks;
   ops::Weight embedding;         // the rows of real tokens
   std::vector<Drawn> drawn;      // of all blocks, in order
@@ -51,7 +51,11 @@ struct Activations {
 };
 
 Activations::Activations(const Config& config, int T, int B, Model::Mode mode, Precision precision)
-    : T(T), B(B), D(config.dim), mode(mode), precision(precision) {
+    : T(T),
+      B(B),
+      D(config.dim),
+      mode(mode),
+      precision(precision == Precision::kInt8 && !generating() ? Precision::kFloat32 : precision) {
   if (T < 1 || B < 1)
     fail_usage("a model needs at least one position and one sequence, not {} and {}", T, B);
   for (int layer = 0; layer < config.layers; ++layer) blocks.push_back(make_block(config, T, B));
@@ -77,8 +81,8 @@ void Activations::lay_out(Arena& arena) {
     for (const Drawn& array : blocks[layer]->lay_out_drawn(arena))
       drawn.push_back({block_prefix(layer) + array.name, array.tensor, array.deviation});
   if (generating() && embedding.rank() != 0) {
-    for (const auto& block : blocks) block->lay_out_packed(arena);
-    embedding.lay_out_packed(arena);
+    for (const auto& block : blocks) block->lay_out_packed(arena, precision);
+    embedding.lay_out_packed(arena, precision);
   }
   const int width = blocks[0]->state_width();
   state = arena.tensor({L, B, width});
@@ -112,6 +116,14 @@ BlockDropout masks(int layer, const StepDropout& dropout) {
 }
 
 }  // namespace
+
+void round_weights(const Config& config, const Parameters& parameters, Precision precision) {
+  if (precision != Precision::kInt8) return;
+  Activations all(config, 1, 1, Model::Mode::kInference, precision);
+  all.bind(config, parameters);
+  for (const auto& block : all.blocks) block->round_to_int8();
+  ops::round_to_int8(all.embedding);
+}
 
 size_t model_bytes(const Config& config, int T, int B, Model::Mode mode, Precision precision) {
   Arena counting;
@@ -169,6 +181,8 @@ Model::Implementation::Implementation(const Config& config, int vocabulary, Para
                config.vocab_size);
   if (training() && !parameters.gradients().data())
     fail("a model in training mode needs parameters with gradients");
+  if (training() && precision == Precision::kInt8)
+    fail("a model in training mode cannot have weights of int8");
   bind(config, parameters);
   embedding = weights.embedding.rows(0, vocabulary);
   embedding_gradient = gradients.embedding.rows(0, vocabulary);

@@ -63,8 +63,9 @@ class Model {
   /// probability and no gradient.
   /// seed: the run's seed, for the arrays that draw() fills.
   /// precision: of the factors of all products, whatever the calling thread's own is. Weights,
-  /// gradients, states and all sums are float with both. Throws an Error if this process cannot
-  /// compute in it.
+  /// gradients, states and all sums are float with all. Throws an Error if this process cannot
+  /// compute in it. kInt8 is for weights that round_weights() has rounded: kGenerating packs them
+  /// as int8, kInference computes with them in float, and there is no training with them.
   Model(const Config& config, int vocabulary, Parameters& parameters, int T, int B, Mode mode,
         uint64_t seed, Precision precision = Precision::kFloat32);
   Model(Model&& other) noexcept;
@@ -119,6 +120,11 @@ class Model {
 constexpr Model::Mode training_mode(bool recompute) {
   return recompute ? Model::Mode::kRecomputing : Model::Mode::kTraining;
 }
+
+/// Rounds the weights that a token reads to what models of a precision can hold of them: with kInt8
+/// the matrices, row by row (ops::round_to_int8), and the norms before them become part of them.
+/// With other precisions, in which models round by themselves, the weights stay as they are.
+void round_weights(const Config& config, const Parameters& parameters, Precision precision);
 
 /// Returns the bytes() of a Model with these arguments, without making it. A model of more than
 /// kMostParameters, which cannot be made, counts without packed weights.

@@ -4,9 +4,11 @@
 
 namespace mmrec {
 
-/// What the factors of matrix products are rounded to. Sums are float with both, and arrays but for
-/// SavedTensor.
-enum class Precision { kFloat32, kBf16 };
+/// What the factors of matrix products are rounded to; kInt8: only weights that were packed
+/// beforehand, with a scale for each output (runtime/ops/weight.h). Sums are float with all of them,
+/// and arrays but for SavedTensor.
+enum class Precision { kFloat32, kBf16, kInt8 };
+inline constexpr int kPrecisions = 3;
 
 /// The state that kernels, parallel loops and models compute with: thread count and threads
 /// (threads.h), scratch memory (scratch.h), forced kernels (kernel_registry.h), the

@@ -237,6 +237,15 @@ std::string why_no_bf16() {
   return built ? "" : fmt::format("this program has none for {}", chosen().table.isa);
 }
 
+const std::vector<Precision>& precisions() {
+  static const std::vector<Precision> all = [] {
+    std::vector<Precision> offered{Precision::kFloat32, Precision::kBf16, Precision::kInt8};
+    if (!why_no_bf16().empty()) std::erase(offered, Precision::kBf16);
+    return offered;
+  }();
+  return all;
+}
+
 Precision precision() { return thread_state.precision; }
 
 ScopedPrecision::ScopedPrecision(Precision precision) : before_(thread_state.precision) {
@@ -252,11 +261,24 @@ void check_saved(const char* what, const SavedTensor& saved, std::initializer_li
   saved.visit([&](const auto& view) { check_shape(what, view, shape); });
   if (saved.bf16() != (precision() == Precision::kBf16))
     fail("{}: a saved tensor of {} where the precision is {}", what,
-         saved.bf16() ? "bfloat16" : "floats", saved.bf16() ? "float32" : "bf16");
+         saved.bf16() ? "bfloat16" : "floats", dtype_of(precision()));
+}
+
+const char* dtype_of(Precision precision) {
+  switch (precision) {
+    case Precision::kBf16:
+      return registry::kBf16;
+    case Precision::kInt8:
+      return registry::kInt8;
+    default:
+      return registry::kFloat32;
+  }
 }
 
 Precision precision_of(std::string_view dtype) {
-  return dtype == registry::kBf16 ? Precision::kBf16 : Precision::kFloat32;
+  return dtype == registry::kBf16   ? Precision::kBf16
+         : dtype == registry::kInt8 ? Precision::kInt8
+                                    : Precision::kFloat32;
 }
 
 void force_variant(std::string_view op, std::string_view variant) {
@@ -306,10 +328,11 @@ Kernel::Kernel(const char* op, const char* pass)
       id_([] {
         static std::atomic<uint64_t> last{0};
         return ++last;
-      }()),
-      choice_(op, pass, registry::kFloat32, chosen().kernels, chosen().rows) {
-  if (!variant_names(op, pass, registry::kBf16).empty())
-    bf16_.emplace(op, pass, registry::kBf16, chosen().kernels, chosen().rows);
+      }()) {
+  for (const Precision one : {Precision::kFloat32, Precision::kBf16, Precision::kInt8})
+    if (const char* dtype = dtype_of(one);
+        one == Precision::kFloat32 || !variant_names(op, pass, dtype).empty())
+      choices_[static_cast<size_t>(one)].emplace(op, pass, dtype, chosen().kernels, chosen().rows);
   // A program checks this before it begins, but of a library the first call is here.
   static const bool can_run = (check_kernels(), true);
   (void)can_run;
@@ -319,9 +342,8 @@ Kernel::Kernel(const char* op, const char* pass)
 const KernelEntry& Kernel::choose(const Sizes& sizes) const {
   ForcedKernels& forced = forced_kernels();
   std::lock_guard lock(forced.mutex);
-  const KernelChoice& choice = bf16() ? *bf16_ : choice_;
-  if (const auto kernel =
-          forced_kernel(forced, op_, pass_, bf16() ? registry::kBf16 : registry::kFloat32);
+  const KernelChoice& choice = *choices_[static_cast<size_t>(factors())];
+  if (const auto kernel = forced_kernel(forced, op_, pass_, dtype_of(factors()));
       kernel != forced.kernels.end())
     return **kernel;
   // A forced variant that does not implement this pass for this type has no effect.

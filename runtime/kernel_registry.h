@@ -41,14 +41,17 @@ std::vector<std::string> variant_names(std::string_view op, std::string_view pas
 
 /// Returns why this process cannot multiply with bfloat16 factors, or "".
 std::string why_no_bf16();
+/// Returns the precisions in which this process can compute, float32 first.
+const std::vector<Precision>& precisions();
 /// Returns the precision in which the calling thread computes.
 Precision precision();
-/// Returns the precision of kernels whose factors have a type, in the registry's words.
+/// Convert between a precision and the type of its kernels' factors, in the registry's words.
 Precision precision_of(std::string_view dtype);
+const char* dtype_of(Precision precision);
 
 /// Sets the precision of the calling thread, and of the loops that it runs, during the lifetime of
-/// the object. With kBf16, operations that have kernels with bfloat16 factors use these; all others
-/// compute as before. Throws an Error if there is an obstacle (why_no_bf16).
+/// the object. Operations that have kernels for it use these; all others compute in float32. Throws
+/// an Error if there is an obstacle (why_no_bf16).
 class ScopedPrecision {
  public:
   explicit ScopedPrecision(Precision precision);
@@ -164,8 +167,11 @@ class Kernel {
     run(info, const_cast<void**>(pointers.data()), types);
   }
 
-  /// Whether calls of the current thread get kernels with bfloat16 factors.
-  bool bf16() const { return bf16_ && precision() == Precision::kBf16; }
+  /// Returns the precision of the kernels that calls of the current thread get.
+  Precision factors() const {
+    return choices_[static_cast<size_t>(precision())] ? precision() : Precision::kFloat32;
+  }
+  bool bf16() const { return factors() == Precision::kBf16; }
   const char* op() const { return op_; }
   const char* pass() const { return pass_; }
   /// Returns the kernel that a call of these sizes gets in the current context.
@@ -180,8 +186,7 @@ class Kernel {
   const char* op_;
   const char* pass_;
   const uint64_t id_;  // unique, also over time: the key of the thread-local cache
-  KernelChoice choice_;
-  std::optional<KernelChoice> bf16_;  // if there are kernels with bfloat16 factors
+  std::array<std::optional<KernelChoice>, kPrecisions> choices_;  // for those that have kernels
 };
 
 }  // namespace mmrec

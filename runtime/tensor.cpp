@@ -117,6 +117,7 @@ void copy_values(const Tensor& from, const Tensor& to) {
 template class TensorView<float>;
 template class TensorView<int32_t>;
 template class TensorView<uint16_t>;
+template class TensorView<int8_t>;
 template void check_shape(const char* what, const Tensor& tensor, std::initializer_list<int> shape);
 template void check_shape(const char* what, const IntTensor& tensor,
                           std::initializer_list<int> shape);

@@ -127,6 +127,7 @@ class TensorView {
 using Tensor = TensorView<float>;
 using IntTensor = TensorView<int32_t>;
 using Bf16Tensor = TensorView<uint16_t>;  ///< the upper halves of floats
+using ByteTensor = TensorView<int8_t>;
 
 /// Returns the elements of a contiguous tensor.
 inline std::span<float> contiguous_span(const Tensor& tensor) {

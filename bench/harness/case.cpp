@@ -84,12 +84,16 @@ std::string Case::name() const {
 }
 
 std::string Case::variant_name() const {
-  return work->precision == Precision::kBf16 ? variant + "_bf16" : variant;
+  return work->precision == Precision::kFloat32
+             ? variant
+             : fmt::format("{}_{}", variant, dtype_of(work->precision));
 }
 
 std::string Case::group(Precision precision) const {
   return fmt::format("{}/{}/{}/{}{}", work->op, work->pass.prefix, work->pass.label,
-                     fmt::join(work->sizes, "x"), precision == Precision::kBf16 ? "/bf16" : "");
+                     fmt::join(work->sizes, "x"),
+                     precision == Precision::kFloat32 ? ""
+                                                      : fmt::format("/{}", dtype_of(precision)));
 }
 
 std::unique_ptr<ScopedVariant> Case::force() const {
@@ -127,11 +131,11 @@ void Prepared::warm_up(double seconds) const {
 }
 
 void Cases::add(Workload workload) {
-  for (const char* dtype : {registry::kFloat32, registry::kBf16}) {
-    workload.precision = precision_of(dtype);
-    if (workload.precision == Precision::kBf16 && !why_no_bf16().empty()) continue;
+  for (const Precision precision : precisions()) {
+    workload.precision = precision;
     const auto work = std::make_shared<const Workload>(workload);
-    for (const std::string& variant : variant_names(work->op, work->pass.registry, dtype))
+    for (const std::string& variant :
+         variant_names(work->op, work->pass.registry, dtype_of(precision)))
       cases_.push_back({work, variant, true});
   }
 }
@@ -139,15 +143,6 @@ void Cases::add(Workload workload) {
 void Cases::add(Workload workload, std::string variant) {
   cases_.push_back(
       {std::make_shared<const Workload>(std::move(workload)), std::move(variant), false});
-}
-
-void Cases::add_model(const Workload& workload, const std::string& variant) {
-  for (const Precision precision : {Precision::kFloat32, Precision::kBf16}) {
-    if (precision == Precision::kBf16 && !why_no_bf16().empty()) continue;
-    Workload work = workload;
-    work.precision = precision;
-    add(std::move(work), variant);
-  }
 }
 
 void Cases::add_limit(Workload workload, std::string variant) {

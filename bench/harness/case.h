@@ -181,14 +181,12 @@ class Prepared {
 
 class Cases {
  public:
-  /// Adds a row for each of the registry's variants of the workload's pass; also with bfloat16
-  /// factors, if this machine can.
+  /// Adds a row for each of the registry's variants of the workload's pass, in all precisions that
+  /// this machine can.
   void add(Workload workload);
   /// Adds one row for a call that is not in the registry, for example another library's matrix
   /// product. Its precision is the workload's.
   void add(Workload workload, std::string variant);
-  /// Adds a row for a model's own calls, and one in bfloat16 if this machine can.
-  void add_model(const Workload& workload, const std::string& variant);
   /// Adds one row that does only the work that bounds the workload's variants.
   void add_limit(Workload workload, std::string variant);
 

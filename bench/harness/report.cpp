@@ -81,7 +81,7 @@ json report_json(const Report& report) {
       json row = {{"name", result.row.name()},
                   {"op", work.op},
                   {"variant", work.pass.prefix + result.row.variant_name()},
-                  {"precision", bf16 ? registry::kBf16 : registry::kFloat32},
+                  {"precision", dtype_of(work.precision)},
                   {"pass", work.pass.label},
                   {"sizes", work.sizes},
                   {"seconds_best", result.timing.best},

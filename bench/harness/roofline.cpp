@@ -73,9 +73,9 @@ Chart chart(const Groups& groups, const MachinePeak& peak) {
            fmt::format("{}\n{:.1f} GFLOP/s, {:.1f} GB/s\n{:.0f} % of {}\n{} (median {})",
                        result.row.name(), rate.flops / 1e9, rate.bytes / 1e9,
                        100 * rate.part_of_peak,
-                       !rate.arithmetic                        ? "the copy bandwidth"
-                       : work.precision == Precision::kFloat32 ? "the FMA peak"
-                                                               : "the bf16 peak",
+                       !rate.arithmetic                     ? "the copy bandwidth"
+                       : work.precision == Precision::kBf16 ? "the bf16 peak"
+                                                            : "the FMA peak",
                        time_string(result.timing.best), time_string(result.timing.median))});
     }
   return chart;

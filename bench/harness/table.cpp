@@ -216,16 +216,18 @@ void print_precisions(const Groups& groups) {
   };
   RatioTable table;
   for (const std::vector<Result>& group : groups) {
-    const Result& bf16 = group[baseline(group)];
-    if (bf16.row.work->precision != Precision::kBf16 || !ours(bf16)) continue;
-    const auto same = std::ranges::find(groups, bf16.row.group(Precision::kFloat32),
+    const Result& narrow = group[baseline(group)];
+    const Workload& work = *narrow.row.work;
+    if (work.precision == Precision::kFloat32 || !ours(narrow)) continue;
+    const auto same = std::ranges::find(groups, narrow.row.group(Precision::kFloat32),
                                         [](const auto& other) { return other[0].row.group(); });
     if (same == groups.end()) continue;
     const Result& single = (*same)[baseline(*same)];
     if (ours(single))
-      table.add(bf16.row.work->op, *bf16.row.work, single.timing.best / bf16.timing.best);
+      table.add(fmt::format("{} {}", work.op, dtype_of(work.precision)), work,
+                single.timing.best / narrow.timing.best);
   }
-  table.print("Float's time over that with bfloat16 factors, default variants");
+  table.print("Float's time over that with bfloat16 factors or int8 weights, default variants");
 }
 
 }  // namespace mmrec::bench

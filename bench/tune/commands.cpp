@@ -110,7 +110,7 @@ std::vector<StepCall> calls_of_shape(std::span<const KernelEntry* const> kernels
                                      const std::string& shape) {
   std::vector<StepCall> calls;
   for (const KernelEntry* kernel : kernels) {
-    if (kernel->bf16() && !why_no_bf16().empty()) continue;
+    if (std::ranges::count(precisions(), precision_of(kernel->dtype)) == 0) continue;
     const Call call = call_of(kernel->op, kernel->pass, parse_shape(shape), kernel->dtype);
     if (std::ranges::find(calls, call, &StepCall::call) == calls.end())
       calls.push_back({.call = call, .seconds = 1});

@@ -23,7 +23,7 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
               const ops::Weight keys = random_weight(o, S, D, packed);
               const Tensor p = o.output({N, H, S}), context = o.output({N, D});
               const auto before = [=] {
-                if (packed) ops::pack(keys, {}, Precision::kFloat32);
+                if (packed) pack_for_call(keys);
               };
               return Invocation{.before = before,
                                 .run = [=] { ops::attention_forward(q, keys, values, p, context); },

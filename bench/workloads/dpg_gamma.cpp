@@ -33,7 +33,8 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
               const Tensor hidden = o.output({N, R}), gamma = o.output({N, D});
               const auto before = [=] {
                 if (packed)
-                  for (const ops::Weight* weight : {&weights.down, &weights.up}) ops::pack(*weight);
+                  for (const ops::Weight* weight : {&weights.down, &weights.up})
+                    pack_for_call(*weight);
               };
               return Invocation{.before = before,
                                 .run = [=] { ops::dpg_gamma_forward(z, weights, hidden, gamma); },

@@ -33,8 +33,8 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
               const ops::FfnSaved saved{o.output({N}), o.saved({N, F}), o.saved({N, F})};
               const auto before = [=] {
                 if (!packed) return;
-                ops::pack(weights.in, weights.norm);
-                ops::pack(weights.out);
+                pack_for_call(weights.in, weights.norm);
+                pack_for_call(weights.out);
               };
               return Invocation{
                   .before = before,

@@ -106,7 +106,7 @@ Workload packed_product(const Shape& shape) {
           .prepare = [=](Operands& o) -> Invocation {
             const Tensor a = o.uniform({M, K}), c = o.output({M, N});
             const ops::Weight b = random_weight(o, N, K, true);
-            return {.before = [=] { ops::pack(b); },
+            return {.before = [=] { pack_for_call(b); },
                     .run = [=] { ops::linear(a, b, c); },
                     .expect = [=]() -> std::vector<Expected> {
                       return {{"c", c, reference::gemm_nn(a, reference::transposed(b))}};

@@ -23,6 +23,8 @@ struct Generation {
         ids(ids),
         logits(logits) {
     parameters.initialise(seed);
+    round_weights(config, parameters, precision());
+    model.pack();
   }
 
   Parameters parameters;
@@ -31,22 +33,32 @@ struct Generation {
   Tensor logits;
 };
 
-/// Number of floats that a token reads: all parameters but the rows p and e of the fused
-/// projection, which feed nothing, and the slots of the drawn memory.
-int64_t weights_read(const Config& config) {
-  const int64_t D = config.dim,
-                unused = (MmrecBlock::kProjections - MmrecBlock::kProjected) * D * (D + 1),
-                slots = 2 * D * top_slots(config);
-  return parameter_count(parameter_table(config)) + config.layers * (slots - unused);
+/// Bytes of weights that a token reads in a precision: of all parameters but the rows p and e of
+/// the fused projection, which feed nothing, and of the slots of the drawn memory. Matrices are
+/// narrow, and have a scale for each output with int8; all others are floats.
+double bytes_of_weights(const Config& config, Precision precision) {
+  const int64_t D = config.dim;
+  int64_t floats = 2 * D * top_slots(config) * config.layers, narrow = 0;
+  for (const Parameter& parameter : parameter_table(config)) {
+    int64_t rows = parameter.shape[0];
+    if (parameter.name.ends_with("W_fused.weight") || parameter.name.ends_with("W_fused.bias"))
+      rows = MmrecBlock::kProjected * D;
+    const bool matrix = parameter.shape.size() == 2;
+    if (precision == Precision::kInt8 && matrix) floats += rows;  // scales
+    (matrix ? narrow : floats) += matrix ? rows * parameter.shape[1] : rows;
+  }
+  const double bytes = precision == Precision::kBf16 ? 2 : precision == Precision::kInt8 ? 1 : 4;
+  return 4. * static_cast<double>(floats) + bytes * static_cast<double>(narrow);
 }
 
-Workload token(const Config& config, const char* name, int B) {
+Workload token(const Config& config, const char* name, int B, Precision precision) {
   return {.op = "generation",
           .pass = {"", name},
           .sizes = {B},
           .flops = B * training_flops(config, 1) / 3,
-          .bytes = 4. * static_cast<double>(weights_read(config)),
+          .bytes = bytes_of_weights(config, precision),
           .tokens = 1. * B,
+          .precision = precision,
           .prepare = [=](Operands& o) -> Invocation {
             const IntTensor ids = o.ids(B, config.vocab_size).reshape({1, B});
             const Tensor logits = o.output({1, B, config.vocab_size});
@@ -58,13 +70,13 @@ Workload token(const Config& config, const char* name, int B) {
           }};
 }
 
-/// Reads as many weights once, split over the threads: no token can take less.
-Workload reading(const Config& config, const char* name, int B) {
-  Workload limit = token(config, name, B);
+/// Reads as many bytes once, split over the threads: no token can take less.
+Workload reading(const Workload& token) {
+  Workload limit = token;
   limit.flops = 0;
-  limit.prepare = [=](Operands& o) {
+  limit.prepare = [floats = static_cast<int>(token.bytes / 4)](Operands& o) {
     constexpr int kUnit = 128;  // of read_in_parts
-    const int count = static_cast<int>(weights_read(config) / kUnit * kUnit);
+    const int count = floats / kUnit * kUnit;
     const Tensor weights = o.uniform({count});
     return Invocation{.run = [=] { read_in_parts(weights.data(), count, num_threads(), 1); }};
   };
@@ -74,13 +86,15 @@ Workload reading(const Config& config, const char* name, int B) {
 }  // namespace
 
 void add_generation(Cases& cases) {
-  for (const char* name : {"tiny", "mini"}) {
+  for (const char* name : {"tiny", "mini", "small"}) {
     Config config = preset(name);
     config.vocab_size = kVocabulary;
-    for (const int B : {1, 4, 16}) {
-      cases.add_model(token(config, name, B), "model");
-      cases.add_limit(reading(config, name, B), "weights");
-    }
+    for (const int B : {1, 4, 16})
+      for (const Precision precision : precisions()) {
+        const Workload work = token(config, name, B, precision);
+        cases.add(work, "model");
+        cases.add_limit(reading(work), "weights");
+      }
   }
 }
 

@@ -23,7 +23,7 @@ Workload workload(std::string_view pass, const std::vector<int>& sizes) {
               const ops::Weight weight = random_weight(o, P, D, packed);
               const Tensor rstd = o.output({N}), y = o.output({N, P});
               const auto before = [=] {
-                if (packed) ops::pack(weight, norm);
+                if (packed) pack_for_call(weight, norm);
               };
               return Invocation{.before = before,
                                 .run = [=] { ops::hem_forward(x, norm, weight, bias, rstd, y); },

@@ -32,7 +32,7 @@ struct Call {
   void pack() const {
     for (const ops::Weight* weight :
          {&weights.gamma_in, &weights.gamma_out, &weights.context_in, &weights.context_out})
-      ops::pack(*weight);
+      pack_for_call(*weight);
   }
   void forward() const { ops::mdi_gamma_forward(z, k, weights, saved, gm); }
 

@@ -21,10 +21,15 @@ struct Gates {
   Gates(Operands& o, int D)
       : core(o.uniform({D, D}, -0.1f, 0.1f)),
         mdi(o.uniform({D, 2 * D}, -0.1f, 0.1f).columns(D, 2 * D)),
-        packed{o.output({ops::recurrence_panels(D), D, 2, kRecurrencePanel}),
+        packed{o.output({ops::recurrence_panels(D), ops::recurrence_rows(D, precision()), 2,
+                         kRecurrencePanel}),
                o.output({ops::recurrence_panels(D), D, 2, kRecurrencePanel})} {}
 
-  void pack() const { ops::recurrence_pack(core, mdi, packed); }
+  void pack() const {
+    if (precision() == Precision::kInt8)
+      for (const Tensor& gate : {core, mdi}) ops::round_to_int8(gate);
+    ops::recurrence_pack(core, mdi, packed);
+  }
 
   Tensor core, mdi;
   ops::RecurrenceWeights packed;

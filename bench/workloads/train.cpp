@@ -62,7 +62,12 @@ Workload train_workload(const Config& config, const std::string& name, int B, in
 
 void add_train(Cases& cases) {
   for (const Batch& batch : kBatches)
-    cases.add_model(train_workload(preset(batch.preset), batch.preset, batch.B, batch.T), "");
+    for (const Precision precision : precisions()) {
+      if (precision == Precision::kInt8) continue;  // only what has been trained
+      Workload work = train_workload(preset(batch.preset), batch.preset, batch.B, batch.T);
+      work.precision = precision;
+      cases.add(work, "");
+    }
 }
 
 }  // namespace mmrec::bench

@@ -94,8 +94,17 @@ std::vector<std::vector<int>> crossed(const std::vector<int>& first,
 
 ops::Weight random_weight(Operands& o, int out, int in, bool packed) {
   ops::Weight weight = o.uniform({out, in});
-  if (packed) weight.packed = o.output({ops::weight_panels(out), in, kWeightPanel});
+  if (packed) {
+    weight.factors = precision();
+    weight.packed = o.output(
+        {ops::weight_panels(out), ops::packed_rows(in, weight.factors), kWeightPanel});
+  }
   return weight;
+}
+
+void pack_for_call(const ops::Weight& weight, const Tensor& norm) {
+  if (weight.factors == Precision::kInt8) ops::round_to_int8(weight, norm);
+  ops::pack(weight, norm);
 }
 
 float bf16_pair(float first, float second) {

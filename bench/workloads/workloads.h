@@ -61,8 +61,12 @@ std::vector<std::vector<int>> crossed(const std::vector<int>& first,
                                       const std::vector<std::vector<int>>& others,
                                       const std::vector<std::vector<int>>& more = {});
 
-/// Returns a random weight [out][in]; `packed`: with memory for its packed copy.
+/// Returns a random weight [out][in]; `packed`: with memory for its packed copy, for kernels of the
+/// thread's precision.
 ops::Weight random_weight(Operands& o, int out, int in, bool packed);
+/// Fills that copy. With kInt8 the matrix is rounded before, so that it has the values that the
+/// kernels read.
+void pack_for_call(const ops::Weight& weight, const Tensor& norm = {});
 
 /// Returns two numbers, rounded to bfloat16, as a pair (generators/common/bf16.h): a float of the
 /// same bits.

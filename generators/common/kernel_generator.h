@@ -94,7 +94,8 @@ class KernelGenerator : public Generator<T>, public Tunables {
 };
 
 /// Base of the generators that multiply matrices. Their parameter `factors` is the type of the
-/// products' factors; sums are float, and arrays but for those declared below.
+/// products' factors; sums are float, and arrays but for those declared below. With int8 it is the
+/// type of the packed weights, and the other factors are float (common/int8.h).
 template <class T>
 class ProductGenerator : public KernelGenerator<T> {
  public:
@@ -105,15 +106,15 @@ class ProductGenerator : public KernelGenerator<T> {
     for (const auto& set_type : set_types_) set_type();
   }
 
-  /// An input or output that holds factors for this or another kernel: floats, or pairs of bfloat16
-  /// in the bits of int32_t.
+  /// An input or output that holds factors for this or another kernel: floats, pairs of bfloat16 in
+  /// the bits of int32_t, or int8_t.
   ///   FactorInput<2> embedding{this, "embedding"};
   template <class Base>
   class FactorArray : public Base {
    public:
     FactorArray(ProductGenerator* generator, const std::string& name) : Base(name) {
       generator->set_types_.push_back(
-          [=, this] { this->set_type(generator->bf16() ? Int(32) : Float(32)); });
+          [=, this] { this->set_type(generator->bf16() ? Int(32) : generator->int8() ? Int(8) : Float(32)); });
     }
   };
   template <int dimensions>
@@ -147,6 +148,7 @@ class ProductGenerator : public KernelGenerator<T> {
 
  protected:
   bool bf16() const { return Type(factors) == BFloat(16); }
+  bool int8() const { return Type(factors) == Int(8); }
 
   /// Turn a float into an element of a SavedOutput, and one of a SavedInput into a float.
   Expr to_saved(const Expr& x) const { return bf16() ? to_bf16(x) : x; }

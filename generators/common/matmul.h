@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "generators/common/int8.h"
 #include "generators/common/kernel_generator.h"
 #include "generators/common/panels.h"
 #include "generators/constants/constants.h"
@@ -251,7 +252,7 @@ class Matmul {
 
 /// The input of a linear layer's weights [out][in]: rows as they are, or packed beforehand into
 /// panels [out / kWeightPanel][in][kWeightPanel] (runtime/ops/weight.h), with bfloat16 factors of
-/// pairs along `in`.
+/// pairs along `in`, with int8 weights after the scales of the panel's outputs.
 template <class T, bool packed>
 class WeightInput
     : public std::conditional_t<packed, typename ProductGenerator<T>::template FactorInput<3>,
@@ -264,17 +265,34 @@ class WeightInput
     requires(!packed)
       : GeneratorInput<Buffer<float, 2>>(name) {}
 
-  /// The weight of output n and input k, or pair k. Packed: n are vectors of `lanes` from a
-  /// multiple of it. Past the last panel it is repeated, for sums that are never stored.
+  /// The weight of output n and input k, or pair k; an int8 weight without its scale. Packed: n
+  /// are vectors of `lanes` from a multiple of it. Past the last panel it is repeated, for sums
+  /// that are never stored.
   Expr at(Expr k, Expr n, int lanes) const {
     if constexpr (packed) {
-      const Expr vector = n / lanes * lanes, last = this->dim(2).extent() - 1,
-                 weight = (*this)(vector % kWeightPanel + n % lanes, k,
-                                  min(vector / kWeightPanel, last));
+      if (is_int8()) return cast<float>(element(k + kInt8ScaleRows, n, lanes));
+      const Expr weight = element(k, n, lanes);
       return weight.type() == Float(32) ? weight : reinterpret<uint32_t>(weight);
     } else {
       return (*this)(k, n);
     }
+  }
+
+  /// A sum of products with the weights of output n: times their scale, if they have one.
+  Expr scaled(const Expr& sum, const Expr& n, int lanes) const {
+    if constexpr (packed)
+      if (is_int8())
+        return sum * int8_scale([&](const Expr& row) { return element(row, n, lanes); });
+    return sum;
+  }
+
+ private:
+  bool is_int8() const { return this->type() == Int(8); }
+
+  /// Row `row` of output n's panel.
+  Expr element(const Expr& row, const Expr& n, int lanes) const {
+    const Expr vector = n / lanes * lanes, last = this->dim(2).extent() - 1;
+    return (*this)(vector % kWeightPanel + n % lanes, row, min(vector / kWeightPanel, last));
   }
 };
 
@@ -316,8 +334,13 @@ class MatmulGenerator : public ProductGenerator<T> {
   /// Default: two vectors of columns with AVX-512, otherwise one, and as many rows as use 16 of
   /// AVX-512's 32 registers or 12 of AVX2's 16 for accumulators, 8 of them before a heavy epilogue.
   /// That covers the latency of multiply-adds. More rows of A, 4 KiB apart at K = 1024, would
-  /// exceed the ways of the L1 cache.
-  int automatic_vectors() const { return this->registers() >= 32 ? 2 : 1; }
+  /// exceed the ways of the L1 cache. A single row of int8 weights takes so few bytes that the
+  /// latency of multiply-adds would be the limit: it has as many vectors of columns as there are
+  /// registers for, up to 8.
+  int automatic_vectors() const {
+    if (this->int8() && tile_rows == 1) return std::min(this->registers() / 2, 8);
+    return this->registers() >= 32 ? 2 : 1;
+  }
   int automatic_rows(Epilogue epilogue) const {
     const int vectors = this->registers();
     return std::min(epilogue == Epilogue::kHeavy ? vectors / 2 : vectors - 2, 8);

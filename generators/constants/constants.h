@@ -25,6 +25,10 @@ inline constexpr int kRecurrencePanel = 16;
 /// Outputs of a panel of packed weights (runtime/ops/weight.h): at least a vector.
 inline constexpr int kWeightPanel = 16;
 
+/// Rows of bytes at the beginning of a panel of int8 weights: byte i of the columns' scales is in
+/// row i.
+inline constexpr int kInt8ScaleRows = 4;
+
 /// Rows per task of the fused linear_cross_entropy.
 inline constexpr int kLinearCrossEntropyPanel = 32;
 

@@ -26,7 +26,7 @@ class DpgGammaForwardOf : public FusibleGenerator<T> {
         [&](Expr column, Expr i) { return down.at(i, column, this->lanes()); },
         this->tile(Epilogue::kLight, packed));
     Func down_sum("down_sum"), biased("biased");
-    down_sum(r, n) = into_hidden(r, n);
+    down_sum(r, n) = down.scaled(into_hidden(r, n), r, this->lanes());
     biased(r, n) = down_sum(r, n) + down_bias(r);
     hidden(r, n) = max(biased(r, n), 0.f);
     this->schedule_product(into_hidden, {down_sum, biased, hidden}, {r, n, R, N});
@@ -36,7 +36,7 @@ class DpgGammaForwardOf : public FusibleGenerator<T> {
         [&](Expr column, Expr i) { return up.at(i, column, this->lanes()); },
         this->tile(Epilogue::kHeavy, packed, 6));
     Func up_sum("up_sum"), output("output"), factor("factor");
-    up_sum(d, n) = into_gamma(d, n);
+    up_sum(d, n) = up.scaled(into_gamma(d, n), d, this->lanes());
     output(d, n) = up_sum(d, n) + up_bias(d);
     factor(d, n) = sigmoid(output(d, n));
     gamma(d, n) = clamp(factor(d, n), kMdiGammaMin, 1.f - kMdiGammaMin);

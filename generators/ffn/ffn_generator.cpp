@@ -56,7 +56,7 @@ class FfnForwardOf : public FusibleGenerator<T> {
         "first", N, F, D, [&](Expr k, Expr row) { return r(k, row); },
         [&](Expr column, Expr k) { return weights(k, column); },
         this->tile(Epilogue::kHeavy, packed));
-    first_sum(f, n) = rstd(n) * first(f, n);
+    first_sum(f, n) = rstd(n) * in.scaled(first(f, n), f, lanes);
     hidden(f, n) = first_sum(f, n) + in_bias(f);
     const Expr slope = gelu_derivative(hidden(f, n)), activated = gelu(hidden(f, n)),
                mask = mask_hidden(n * F + f);
@@ -69,7 +69,7 @@ class FfnForwardOf : public FusibleGenerator<T> {
         [&](Expr column, Expr k) { return out.at(k, column, lanes); },
         this->tile(Epilogue::kHeavy, packed));
     Func second_sum("second_sum"), output("output"), dropped("dropped");
-    second_sum(d, n) = second(d, n);
+    second_sum(d, n) = out.scaled(second(d, n), d, lanes);
     output(d, n) = second_sum(d, n) + out_bias(d);
     dropped(d, n) = mask_out(n * D + d) * output(d, n);
     y(d, n) = r(d, n) + masked(mask_out, output(d, n), dropped(d, n));

@@ -22,7 +22,8 @@ class GemmFewPacked : public MatmulGenerator<GemmFewPacked> {
         [&](Expr k, Expr row) { return a(k, row); },
         [&](Expr column, Expr k) { return b.at(k, column, lanes()); },
         tile(Epilogue::kLight, true));
-    c(n, m) = product(n, m) + bias(n) + select(beta == 0.f, 0.f, beta * residual(n, m));
+    c(n, m) = b.scaled(product(n, m), n, lanes()) + bias(n) +
+              select(beta == 0.f, 0.f, beta * residual(n, m));
     product.schedule(c, n, m);
     c.specialize(beta == 0.f);  // then R is not read
   }

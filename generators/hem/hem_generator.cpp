@@ -33,7 +33,7 @@ class HemForwardOf : public FusibleGenerator<T> {
         "product", N, P, D, [&](Expr k, Expr row) { return x(k, row); },
         [&](Expr column, Expr k) { return weights(k, column); },
         this->tile(Epilogue::kLight, packed));
-    projected(p, n) = rstd(n) * product(p, n);
+    projected(p, n) = rstd(n) * weight.scaled(product(p, n), p, lanes);
     y(p, n) = projected(p, n) + bias(p);
 
     norm.schedule(rstd, n, this->rows_per_task);

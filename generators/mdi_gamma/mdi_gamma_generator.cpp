@@ -39,7 +39,7 @@ class MdiGammaForwardOf : public FusibleGenerator<T> {
           [&](Expr column, Expr i) { return in.at(i, column, this->lanes()); },
           this->tile(Epilogue::kLight, packed));
       Func first_sum(name + "_in_sum"), activated(name + "_activated");
-      first_sum(r, n) = first(r, n);
+      first_sum(r, n) = in.scaled(first(r, n), r, this->lanes());
       hidden(r, n) = first_sum(r, n) + in_bias(r);
       this->schedule_product(first, {first_sum, hidden}, {r, n, R, N});
       activated(r, n) = gelu(hidden(r, n));
@@ -49,7 +49,7 @@ class MdiGammaForwardOf : public FusibleGenerator<T> {
           [&](Expr column, Expr i) { return out.at(i, column, this->lanes()); },
           this->tile(Epilogue::kHeavy, packed, 6));
       Func second_sum(name + "_out_sum"), output(name + "_output");
-      second_sum(d, n) = second(d, n);
+      second_sum(d, n) = out.scaled(second(d, n), d, this->lanes());
       output(d, n) = second_sum(d, n) + out_bias(d);
       factor(d, n) = sigmoid(output(d, n));
       this->schedule_product(second, {second_sum, output, factor}, {d, n, D, N});

@@ -31,6 +31,8 @@ inline registry::Params fixed_params(const registry::Variant& variant) {
   const std::string_view dtype = variant.dtype;
   if (dtype == registry::kBf16)
     params["factors"] = "bfloat16";
+  else if (dtype == registry::kInt8)
+    params["factors"] = "int8";
   else if (dtype != registry::kFloat32)
     fail("products cannot have factors of type {}", dtype);
   return params;

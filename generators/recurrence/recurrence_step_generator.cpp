@@ -5,6 +5,7 @@
 // small B the limit is the streaming of the weights from the L2 cache (128 KiB a step at D = 128),
 // then FMA.
 #include "generators/common/activations.h"
+#include "generators/common/int8.h"
 #include "generators/common/kernel_generator.h"
 #include "generators/constants/constants.h"
 
@@ -137,9 +138,9 @@ class RecurrenceStep : public ProductGenerator<T> {
   using FactorInput = typename ProductGenerator<T>::template FactorInput<dimensions>;
 
   /// The packed weights of a step: panels of kRecurrencePanel columns, [panel][k][gate][column], of
-  /// floats or pairs along k. A tile reads its panels from the beginning to the end: rows of the
-  /// whole matrix would be so far apart that they fall into few sets of the caches and each on a
-  /// page of its own.
+  /// floats, pairs along k, or int8 after the columns' scales. A tile reads its panels from the
+  /// beginning to the end: rows of the whole matrix would be so far apart that they fall into few
+  /// sets of the caches and each on a page of its own.
   FactorInput<4> weights{this, "weights"};
 
  protected:
@@ -149,13 +150,31 @@ class RecurrenceStep : public ProductGenerator<T> {
     weights.dim(2).set_stride(2 * kRecurrencePanel);
   }
 
-  /// The weight of a gate in a column. The column is `unit` of a tile's first column; units are
-  /// vectors, which lie in one panel.
+  /// The weight of a gate in a column; an int8 weight without its scale. The column is `unit` of a
+  /// tile's first column; units are vectors, which lie in one panel.
   Expr panel_weight(const StepTiles::Column& column, Expr gate, Expr k) const {
-    const int lanes = this->native_lanes();
-    const Expr vector = column.begin + column.unit / lanes * lanes;
-    return weights(vector % kRecurrencePanel + column.unit % lanes, gate, k,
-                   vector / kRecurrencePanel);
+    const Expr vector = column.begin + first_of_vector(column.unit),
+               in_vector = column.unit % this->native_lanes();
+    return this->int8()
+               ? cast<float>(element(vector, in_vector, gate, k + kInt8ScaleRows))
+               : element(vector, in_vector, gate, k);
+  }
+
+  /// A sum of products with a gate's weights of unit d: times their scale, if they have one.
+  Expr scaled(const Expr& sum, const Expr& gate, const Expr& d) const {
+    if (!this->int8()) return sum;
+    return sum * int8_scale([&](const Expr& row) {
+             return element(first_of_vector(d), d % this->native_lanes(), gate, row);
+           });
+  }
+
+ private:
+  Expr first_of_vector(const Expr& unit) const {
+    return unit / this->native_lanes() * this->native_lanes();
+  }
+  /// An element of a gate's row, in the panel of a vector of units.
+  Expr element(const Expr& vector, const Expr& in_vector, const Expr& gate, const Expr& row) const {
+    return weights(vector % kRecurrencePanel + in_vector, gate, row, vector / kRecurrencePanel);
   }
 };
 
@@ -229,8 +248,8 @@ class RecurrenceStepForward : public RecurrenceStep<RecurrenceStepForward> {
                    plus_product(sums[1], panel_weight(column, 1, k), state[0]));
     };
     const auto value = [&](Tuple sum) {
-      const Expr s = sigmoid(sum[0] + core_bias(d)), g = sigmoid(sum[1] + mdi_input(d, b)),
-                 h = own(d, b);
+      const Expr s = sigmoid(scaled(sum[0], 0, d) + core_bias(d)),
+                 g = sigmoid(scaled(sum[1], 1, d) + mdi_input(d, b)), h = own(d, b);
       return Tuple(
           z(d, b) * s + gamma(d, b) * h + kMdiShare * ((1.f - g) * h + g * z(d, b) + gm(d, b) * h),
           s, g);
@@ -289,4 +308,5 @@ class RecurrenceStepBackward : public RecurrenceStep<RecurrenceStepBackward> {
 
 HALIDE_REGISTER_GENERATOR(mmrec::generators::RecurrenceStepPack, recurrence_step_pack)
 HALIDE_REGISTER_GENERATOR(mmrec::generators::RecurrenceStepForward, recurrence_step_forward)
+HALIDE_REGISTER_GENERATOR(mmrec::generators::RecurrenceStepForward, recurrence_reading_forward)
 HALIDE_REGISTER_GENERATOR(mmrec::generators::RecurrenceStepBackward, recurrence_step_backward)

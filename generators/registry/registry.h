@@ -8,9 +8,11 @@
 
 namespace mmrec::registry {
 
-/// The types of the products' factors, in the registry's words. Sums are float with both.
+/// The types of the products' factors, in the registry's words; int8: only the weights. Sums are
+/// float with all.
 inline constexpr const char* kFloat32 = "f32";
 inline constexpr const char* kBf16 = "bf16";
+inline constexpr const char* kInt8 = "int8";
 
 /// Traits of a variant in generators/kernels.def.
 enum Trait : unsigned {

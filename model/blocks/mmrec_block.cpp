@@ -58,10 +58,14 @@ Linear declare_unfused(const ParameterScope& p, int D) {
                          D, D);
 }
 
-ops::RecurrenceWeights lay_out_recurrence(int D, Arena& arena) {
+ops::RecurrenceWeights lay_out_recurrence(int D, Arena& arena, Precision precision) {
   const int panels = ops::recurrence_panels(D);
-  return {arena.tensor({panels, D, 2, kRecurrencePanel}),
-          arena.tensor({panels, D, 2, kRecurrencePanel})};
+  ops::RecurrenceWeights packed;
+  packed.forward =
+      arena.tensor({panels, ops::recurrence_rows(D, precision), 2, kRecurrencePanel});
+  if (precision != Precision::kInt8)
+    packed.backward = arena.tensor({panels, D, 2, kRecurrencePanel});
+  return packed;
 }
 
 /// Views of the state with chunks, [B][3D + 4].
@@ -244,14 +248,20 @@ std::vector<PackableWeight> MmrecBlock::packable_weights() {
   return weights;
 }
 
-void MmrecBlock::lay_out_packed(Arena& arena) {
-  Block::lay_out_packed(arena);
-  packed_ = lay_out_recurrence(D_, arena);
+void MmrecBlock::lay_out_packed(Arena& arena, Precision precision) {
+  Block::lay_out_packed(arena, precision);
+  packed_ = lay_out_recurrence(D_, arena, precision);
 }
 
 void MmrecBlock::pack() {
   Block::pack();
   ops::recurrence_pack(weights_.core_gate.weight, weights_.mdi_gate_h, packed_);
+}
+
+void MmrecBlock::round_to_int8() {
+  Block::round_to_int8();
+  for (const Tensor& gate : {Tensor(weights_.core_gate.weight), Tensor(weights_.mdi_gate_h)})
+    ops::round_to_int8(gate);
 }
 
 void MmrecBlock::lay_out_saved(Arena& arena, Precision precision) {
@@ -266,7 +276,7 @@ void MmrecBlock::lay_out_saved(Arena& arena, Precision precision) {
     s.dpg_hidden = arena.tensor({N, config_.dpg_rank});
     s.gamma = arena.tensor({N, D});
   }
-  s.packed = packed_.forward.rank() ? packed_ : lay_out_recurrence(D, arena);
+  s.packed = packed_.forward.rank() ? packed_ : lay_out_recurrence(D, arena, Precision::kFloat32);
   s.mdi_input = arena.tensor({T_, B_, D});
   s.state = arena.tensor({T_ + most_chunks(), B_, D});
   s.gates = arena.tensor({T_, B_, 2 * D});

@@ -37,8 +37,9 @@ class MmrecBlock : public Block {
   int64_t widest_row() const override;
   double training_flops() const override;
   std::vector<Drawn> lay_out_drawn(Arena& arena) override;
-  void lay_out_packed(Arena& arena) override;
+  void lay_out_packed(Arena& arena, Precision precision) override;
   void pack() override;
+  void round_to_int8() override;
   void lay_out_saved(Arena& arena, Precision precision) override;
   void lay_out_scratch(Arena& arena, bool backward) override;
   void forward(const Tensor& x, const Tensor& state, const BlockDropout& dropout,

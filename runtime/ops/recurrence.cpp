@@ -104,10 +104,33 @@ void with_factors(const Kernel& kernel, const Tensor& packed, const Body& body) 
     body(packed);
 }
 
+ByteTensor int8_panels(const Tensor& packed) {
+  return {reinterpret_cast<int8_t*>(packed.data()),
+          {packed.size(0), 4 * packed.size(1), 2, kRecurrencePanel}};
+}
+
+/// Checks the shape of packed weights.
+void check_panels(const char* what, const Tensor& packed, int D) {
+  check_shape(what, packed,
+              {recurrence_panels(D), recurrence_rows(D, precision()), 2, kRecurrencePanel});
+}
+
+void pack_gates_int8(const Tensor& core_gate, const Tensor& mdi_gate, const Tensor& packed) {
+  const int D = core_gate.size(0);
+  const ByteTensor panels = int8_panels(packed);
+  set_zero(packed);
+  for (int gate = 0; gate < 2; ++gate)
+    for (int d = 0; d < D; ++d)
+      pack_int8({(gate == 0 ? core_gate : mdi_gate).at(d).data(), static_cast<size_t>(D)},
+                panels.at(d / kRecurrencePanel).data() + gate * kRecurrencePanel +
+                    d % kRecurrencePanel,
+                2 * kRecurrencePanel);
+}
+
 void ForwardSteps::run(int begin, int end) const {
   static Kernel kernel("recurrence", "forward");
   const int B = z.size(1), D = z.size(2);
-  with_factors(kernel, packed, [&](const auto& weights) {
+  const auto take_steps = [&](const auto& weights) {
     // Returns a callable that runs step t for the sequences [first, last) and a range of units.
     const auto steps = [&](int first, int last, Units units) {
       const auto all = [&](const Tensor& tensor) { return Rows(tensor, first, last); };
@@ -142,7 +165,11 @@ void ForwardSteps::run(int begin, int end) const {
       });
     };
     run_faster(begin, end, divided, grouped);
-  });
+  };
+  if (kernel.factors() == Precision::kInt8)
+    take_steps(int8_panels(packed));
+  else
+    with_factors(kernel, packed, take_steps);
 }
 
 void BackwardSteps::run(int begin, int end) const {
@@ -228,10 +255,10 @@ void recurrence_pack(const Tensor& core_gate, const Tensor& mdi_gate,
   check_shape("recurrence_pack: core_gate", core_gate, {-1, core_gate.size(0)});
   const int D = core_gate.size(0);
   check_shape("recurrence_pack: mdi_gate", mdi_gate, {D, D});
-  check_shape("recurrence_pack: forward", packed.forward,
-              {recurrence_panels(D), D, 2, kRecurrencePanel});
-  check_shape("recurrence_pack: backward", packed.backward,
-              {recurrence_panels(D), D, 2, kRecurrencePanel});
+  check_panels("recurrence_pack: forward", packed.forward, D);
+  if (precision() == Precision::kInt8)
+    return pack_gates_int8(core_gate, mdi_gate, packed.forward);
+  check_panels("recurrence_pack: backward", packed.backward, D);
   static Kernel kernel("recurrence", "pack");
   const Sizes sizes{0, D};  // packing has no batch
   with_factors(kernel, packed.forward, [&](const auto& forward) {
@@ -256,8 +283,7 @@ int recurrence_forward_in_pieces(int pieces, const RecurrenceWeights& packed,
                                  const Tensor& gates) {
   check_shape("recurrence_forward: z", z, {-1, -1, -1});
   const int T = z.size(0), B = z.size(1), D = z.size(2);
-  check_shape("recurrence_forward: packed", packed.forward,
-              {recurrence_panels(D), D, 2, kRecurrencePanel});
+  check_panels("recurrence_forward: packed", packed.forward, D);
   check_shape("recurrence_forward: core_bias", core_bias, {D});
   for (const Tensor& input : {mdi_input, gamma, gm})
     check_shape("recurrence_forward: mdi_input, gamma, gm", input, {T, B, D});

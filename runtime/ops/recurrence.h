@@ -1,6 +1,7 @@
 #pragma once
 
 #include "generators/constants/constants.h"
+#include "runtime/ops/weight.h"
 #include "runtime/tensor.h"
 
 namespace mmrec::ops {
@@ -13,16 +14,24 @@ constexpr int recurrence_padded(int D) {
 /// Number of panels of the packed weights.
 constexpr int recurrence_panels(int D) { return recurrence_padded(D) / kRecurrencePanel; }
 
+/// Number of rows of a panel, for kernels of a precision: D, in which kBf16 leaves the second half
+/// unused, and fewer with kInt8 (runtime/ops/weight.h).
+constexpr int recurrence_rows(int D, Precision precision) {
+  return precision == Precision::kInt8 ? packed_rows(D, precision) : D;
+}
+
 /// W_g and mdi.W_g(h half), packed in the two orders in which the steps stream them: panels of some
 /// columns, and in a panel, for each k, the weights of s, then those of g. Both are
 /// [recurrence_panels(D)][D][2][kRecurrencePanel]. Kernels with bfloat16 factors have pairs of k in
-/// the first half of this memory.
+/// the first half of this memory. Those with int8 weights have only `forward`, with
+/// recurrence_rows() in place of D.
 struct RecurrenceWeights {
   Tensor forward;   ///< columns are outputs, k inputs
   Tensor backward;  ///< columns are inputs, k outputs
 };
 
-/// Packs core_gate = W_g [D][D] and mdi_gate [D][D], the h half of mdi.W_g (a view of [D][2D]).
+/// Packs core_gate = W_g [D][D] and mdi_gate [D][D], the h half of mdi.W_g (a view of [D][2D]), for
+/// kernels of the thread's precision.
 void recurrence_pack(const Tensor& core_gate, const Tensor& mdi_gate,
                      const RecurrenceWeights& packed);
 

@@ -16,7 +16,8 @@ struct Kernel {
 
   /// "gemm nt packed", "gemm nt packed:bf16"
   std::string name() const {
-    return fmt::format("{} {} {}{}", op, pass, variant, dtype == registry::kBf16 ? ":bf16" : "");
+    return fmt::format("{} {} {}{}", op, pass, variant,
+                       dtype == registry::kFloat32 ? "" : ":" + dtype);
   }
   /// for failure messages
   friend void PrintTo(const Kernel& kernel, std::ostream* out) { *out << kernel.name(); }
@@ -27,8 +28,8 @@ std::vector<Kernel> variants() {
   std::vector<Kernel> all;
   for (const registry::Operation& operation : registry::operations())
     for (const std::string& pass : operation.passes)
-      for (const char* dtype : {registry::kFloat32, registry::kBf16}) {
-        if (dtype == registry::kBf16 && !why_no_bf16().empty()) continue;
+      for (const Precision precision : precisions()) {
+        const char* dtype = dtype_of(precision);
         for (const std::string& variant : variant_names(operation.name, pass, dtype))
           all.push_back({operation.name, pass, variant, dtype});
       }

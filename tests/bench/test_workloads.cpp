@@ -22,9 +22,10 @@ std::vector<Tested> passes() {
   std::vector<Tested> all;
   for (const registry::Operation& operation : registry::operations())
     for (const std::string& pass : operation.passes)
-      for (const char* dtype : {registry::kFloat32, registry::kBf16})
-        if (dtype == registry::kFloat32 ||
-            (why_no_bf16().empty() && !variant_names(operation.name, pass, dtype).empty()))
+      for (const Precision precision : precisions())
+        if (const char* dtype = dtype_of(precision);
+            precision == Precision::kFloat32 ||
+            !variant_names(operation.name, pass, dtype).empty())
           all.push_back({operation.name, pass, dtype});
   return all;
 }

@@ -824,6 +824,64 @@ TEST(Model, GeneratingFollowsChangedWeightsAfterPack) {
   expect_error([&] { s.model(Model::Mode::kInference).pack(); }, {"generating"});
 }
 
+/// The values that int8 holds of the weights are those that a model in float computes with.
+TEST(Model, GeneratingInInt8AgreesWithTheRoundedWeightsInFloat) {
+  for (const Config& config : all_switches()) {
+    Setting s(config, 1, 3);
+    const std::vector<float> exact = copy(s.parameters.weights());
+    round_weights(config, s.parameters, Precision::kFloat32);
+    round_weights(config, s.parameters, Precision::kBf16);
+    EXPECT_EQ(copy(s.parameters.weights()), exact);
+    round_weights(config, s.parameters, Precision::kInt8);
+    const std::vector<float> rounded = copy(s.parameters.weights());
+    EXPECT_NE(rounded, exact);
+    round_weights(config, s.parameters, Precision::kInt8);
+    EXPECT_EQ(copy(s.parameters.weights()), rounded);
+    Model narrow = s.model(Model::Mode::kGenerating, 1, 3, Precision::kInt8),
+          windows = s.model(Model::Mode::kInference, 1, 3, Precision::kInt8),
+          in_float = s.model(Model::Mode::kInference);
+    EXPECT_LT(narrow.bytes(), s.model(Model::Mode::kGenerating).bytes());
+    EXPECT_EQ(narrow.bytes(),
+              model_bytes(config, 1, 3, Model::Mode::kGenerating, Precision::kInt8));
+    for (Model* model : {&narrow, &windows, &in_float}) model->read(s.ids());  // there is a past
+    const std::vector<float> want = logits(in_float, s.ids());
+    expect_near(logits(narrow, s.ids()), want);
+    EXPECT_EQ(logits(windows, s.ids()), want);
+    expect_near(copy(narrow.state()), copy(in_float.state()));
+  }
+  Setting s(small_config(), 1, 3);
+  expect_error([&] { s.model(Model::Mode::kTraining, 1, 3, Precision::kInt8); },
+               {"training mode", "int8"});
+}
+
+TEST(Model, GeneratingInInt8LeavesTheSameBitsWithAnyThreadsAndBatch) {
+  for (const Config& config : all_switches()) {
+    Setting s(config, 1, 5);
+    round_weights(config, s.parameters, Precision::kInt8);
+    const auto run = [&](int threads, int first, int count) {
+      const ScopedThreads scoped(threads);
+      Model model = s.model(Model::Mode::kGenerating, 1, count, Precision::kInt8);
+      std::vector<float> all;
+      for (int t = 0; t < 4; ++t) {  // the state is carried
+        std::vector<int32_t> ids(s.sequence.begin() + first, s.sequence.begin() + first + count);
+        const std::vector<float> now = logits(model, IntTensor(ids.data(), {1, count}));
+        all.insert(all.end(), now.begin(), now.end());
+      }
+      return all;
+    };
+    const std::vector<float> want = run(1, 0, 5);
+    for (const int threads : {2, 3}) EXPECT_EQ(run(threads, 0, 5), want);
+    for (int b = 0; b < 5; ++b) {
+      const std::vector<float> alone = run(1, b, 1);
+      for (int t = 0; t < 4; ++t)
+        EXPECT_TRUE(std::equal(alone.begin() + t * kVocabulary,
+                               alone.begin() + (t + 1) * kVocabulary,
+                               want.begin() + (t * 5 + b) * kVocabulary))
+            << "sequence " << b << ", token " << t;
+    }
+  }
+}
+
 TEST(Model, TrainingAndInferenceAgree) {
   Setting s(small_config(), 7, 3);
   Model training = s.model(Model::Mode::kTraining), inference = s.model(Model::Mode::kInference);
