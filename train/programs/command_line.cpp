@@ -371,11 +371,14 @@ CLI::Option* number_or_auto(CLI::App& app, const std::string& name, int64_t& val
 }
 
 CLI::Option* precision(CLI::App& app, std::string& value) {
-  return app
-      .add_option("--precision", value,
-                  "what the factors of matrix products are rounded to: float32, or bf16, as of "
-                  "train; whatever the model was trained in")
-      ->check(one_of({"float32", "bf16"}));
+  return precision(app, value, "--precision",
+                   "what the factors of matrix products are rounded to: float32, or bf16, as of "
+                   "train, or int8, only the weights; whatever the model was trained in");
+}
+
+CLI::Option* precision(CLI::App& app, std::string& value, const std::string& name,
+                       const std::string& description) {
+  return app.add_option(name, value, description)->check(one_of({"float32", "bf16", "int8"}));
 }
 
 CLI::Validator one_of(std::vector<std::string> words) {

@@ -96,8 +96,11 @@ std::vector<CLI::Option*> add_options(CLI::App& app, std::span<const Row> table,
   return options;
 }
 
-/// Adds --precision, for a program that computes with a trained model; see parse_precision().
+/// Adds --precision, for a program that computes with a trained model; see parse_precision(). The
+/// same for another option of such a word.
 CLI::Option* precision(CLI::App& app, std::string& value);
+CLI::Option* precision(CLI::App& app, std::string& value, const std::string& name,
+                       const std::string& description);
 
 /// For CLI::Option::check(): the value must be one of these words.
 CLI::Validator one_of(std::vector<std::string> words);

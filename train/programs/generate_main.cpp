@@ -239,7 +239,7 @@ void generate(Request& request, bool quiet) {
   const Checkpoint checkpoint(request.checkpoint);
   const Tokenizer& tokenizer = checkpoint.tokenizer;
   Parameters parameters(checkpoint.config, Parameters::Arrays::kWeights);
-  checkpoint.read_weights(parameters);
+  checkpoint.read_weights(parameters, parse_precision(request.precision));
   TextGenerator generator(checkpoint.config, tokenizer.size(), parameters, checkpoint.state.seed,
                           request.sampling, samples, checkpoint.trained_window(),
                           parse_precision(request.precision));

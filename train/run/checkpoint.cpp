@@ -352,7 +352,7 @@ Checkpoint::Checkpoint(Files files)
          config.vocab_size);
 }
 
-void Checkpoint::read_weights(Parameters& parameters) const {
+void Checkpoint::read_weights(Parameters& parameters, Precision precision) const {
   TensorPlaces places;
   for (const Parameter& parameter : parameters.table()) {
     const Tensor weight = parameters.weight(parameter.name);
@@ -364,6 +364,7 @@ void Checkpoint::read_weights(Parameters& parameters) const {
   // Some would go unnoticed: the kernels' exponential of a NaN is 0, and so a gate's is 1.
   if (const std::string bad = first_non_finite(parameters, parameters.weights()); !bad.empty())
     fail("{}: the weight {} is not finite: the weights cannot be used", folder.string(), bad);
+  round_weights(config, parameters, precision);
 }
 
 void Checkpoint::read_moments(Parameters& parameters, const Tensor& carried) const {

@@ -89,8 +89,9 @@ struct Checkpoint {
 
   /// Reads the weights directly into `parameters` (of the same configuration). If its embedding has
   /// more rows, the additional rows keep their values. Throws an Error if the file was altered
-  /// meanwhile or holds a number that is not finite; the parameters are then undefined.
-  void read_weights(Parameters& parameters) const;
+  /// meanwhile or holds a number that is not finite; the parameters are then undefined. Rounds them
+  /// for models of a precision (round_weights).
+  void read_weights(Parameters& parameters, Precision precision = Precision::kFloat32) const;
   /// Whether there are moments, without which no run can be resumed.
   bool has_moments() const { return moments_.has_value(); }
   /// After read_weights(), reads what only a resumed run needs: the optimiser's moments, like

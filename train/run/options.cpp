@@ -255,7 +255,7 @@ void check_options(const TrainOptions& o) {
           "given with --init, whose tokenizer it extends");
   check_algorithm(o.optimizer.algorithm);
   GradientSum::parse_order(o.allreduce);
-  parse_precision(o.precision);
+  parse_training_precision(o.precision);
   check_recipe(o.recipe);
   check_muon_options(o.given, optimizer_of(o));
   if (o.tokenizer != "auto") parse_token_kind(o.tokenizer);

@@ -17,7 +17,23 @@ std::string obstacle(std::string_view precision) {
 Precision parse_precision(std::string_view name) {
   if (name == "float32") return Precision::kFloat32;
   if (name == "bf16") return Precision::kBf16;
-  fail_usage("--precision {} makes no sense; it must be float32 or bf16", name);
+  if (name == "int8") return Precision::kInt8;
+  fail_usage("--precision {} makes no sense; it must be float32, bf16 or int8", name);
+}
+
+Precision parse_training_precision(std::string_view name) {
+  if (name == "float32" || name == "bf16") return parse_precision(name);
+  fail_usage("--precision {} makes no sense; it must be float32 or bf16{}", name,
+             name == "int8" ? ": a step of training changes weights by less than int8 can tell "
+                              "apart. generate and evaluate round a trained model to int8"
+                            : "");
+}
+
+Precision usable_precision(std::string_view name) {
+  const Precision precision = parse_precision(name);
+  if (const std::string reason = obstacle(name); !reason.empty())
+    fail("this process has no kernels for precision {}: {}; use float32 or int8", name, reason);
+  return precision;
 }
 
 std::string fall_back(std::string& precision) {

@@ -7,11 +7,17 @@
 
 namespace mmrec {
 
-/// Parses `--precision`: float32 or bf16. Throws a UsageError for anything else.
+/// Parses the `--precision` of a model that is used: float32, bf16 or int8. Throws a UsageError for
+/// anything else.
 Precision parse_precision(std::string_view name);
+/// The same of a model that is trained: float32 or bf16.
+Precision parse_training_precision(std::string_view name);
 
-/// Where bf16 is asked for and this process has no kernels for it, makes it float32 and returns a
-/// line that says so and why; else returns "".
+/// As parse_precision(). Also throws an Error if this process has no kernels for it.
+Precision usable_precision(std::string_view name);
+
+/// Where a precision is asked for and this process has no kernels for it, makes it float32 and
+/// returns a line that says so and why; else returns "".
 std::string fall_back(std::string& precision);
 
 /// Throws a UsageError that says what to do if this process cannot take the next steps of a run

@@ -178,6 +178,9 @@ TEST(OptionTable, PrecisionIsOneOfTwo) {
   options.precision = "fp16";
   expect_error<UsageError>([&] { check_options(options); },
                            {"--precision fp16", "float32 or bf16"});
+  options.precision = "int8";
+  expect_error<UsageError>([&] { check_options(options); },
+                           {"--precision int8", "float32 or bf16", "generate"});
 }
 
 TEST(OptionTable, AutoKeepsTheRunsValue) {
