@@ -18,6 +18,7 @@
 #include "support/stopwatch.h"
 #include "support/text_table.h"
 #include "train/infer/copy_finder.h"
+#include "train/infer/divergence.h"
 #include "train/infer/evaluation.h"
 #include "train/infer/ngrams.h"
 #include "train/infer/sampling_json.h"
@@ -36,6 +37,7 @@ using Clock = std::chrono::steady_clock;
 /// The command line.
 struct Request {
   std::string checkpoint, data, part = "validation", validation_split, precision = "float32";
+  std::string against;  ///< the precision of a model to compare the predictions with, or ""
   int sequence = TrainOptions().validation_sequence;
   bool sequence_is_given = false, stream = false, json = false;
   int texts = 0;  ///< to be written by the model; 0: the loss is measured
@@ -51,6 +53,7 @@ struct Result {
   int window;
   double seconds;
   double bytes_per_token;
+  Divergence divergence = {};  ///< from the predictions of Request::against
 
   double tokens_per_second() const { return static_cast<double>(sum.tokens) / seconds; }
   double bits_per_token() const { return sum.mean_loss() / std::numbers::ln2; }
@@ -177,6 +180,26 @@ Result measure(const Request& request, const Checkpoint& checkpoint, Parameters&
   return {sum, window, time.count(), bytes / static_cast<double>(tokens_in_all)};
 }
 
+/// Returns how far the model's predictions for the texts are from those in Request::against.
+Divergence compare(const Request& request, const Checkpoint& checkpoint, Parameters& parameters,
+                   const std::vector<Tokens>& parts, const Result& measured, Console& console) {
+  Parameters others(checkpoint.config, Parameters::Arrays::kWeights);
+  const Precision precision = parse_precision(request.against);
+  checkpoint.read_weights(others, precision);
+  Progress shown(console, "comparing ", measured.sum.tokens);
+  Divergence sum;
+  for (const Tokens& text : parts) {
+    const auto tokens = static_cast<int>(text.count() - 1);
+    sum += divergence(
+        request.stream ? with_carried_state(checkpoint.config) : checkpoint.config,
+        model_vocabulary(checkpoint.config, checkpoint.tokenizer), checkpoint.state.seed,
+        {others, precision}, {parameters, parse_precision(request.precision)}, text,
+        request.stream ? tokens : std::min(measured.window, tokens),
+        [&, before = sum.tokens](int64_t done) { shown.update(before + done); });
+  }
+  return sum;
+}
+
 void print_json(const Request& request, const Checkpoint& checkpoint, const std::string& data,
                 int64_t tokens, const Result& result) {
   const double loss = result.sum.mean_loss();
@@ -200,6 +223,10 @@ void print_json(const Request& request, const Checkpoint& checkpoint, const std:
   figures.update({{"bits_per_byte", result.bits_per_byte()},
                   {"seconds", result.seconds},
                   {"tokens_per_second", result.tokens_per_second()}});
+  if (!request.against.empty())
+    figures.update({{"against", request.against},
+                    {"divergence", result.divergence.mean()},
+                    {"agreement", result.divergence.agreement()}});
   print(stdout, figures.dump(2) + "\n");
 }
 
@@ -217,6 +244,11 @@ void print_lines(const Request& request, const Tokenizer& tokenizer, const Resul
     console.line(fmt::format("bits per character  {:.4f}", result.bits_per_token()));
   console.line(fmt::format("bits per byte       {:.4f}", result.bits_per_byte()));
   console.line(fmt::format("speed               {:.0f} tokens/s", result.tokens_per_second()));
+  if (request.against.empty()) return;
+  console.line(fmt::format("divergence          {:.3g} nats a token, from the predictions in {}",
+                           result.divergence.mean(), request.against));
+  console.line(fmt::format("agreement           {:.2f} % have the same most probable token",
+                           100 * result.divergence.agreement()));
 }
 
 void evaluate_loss(const Request& request, const Checkpoint& checkpoint, Parameters& parameters,
@@ -228,8 +260,11 @@ void evaluate_loss(const Request& request, const Checkpoint& checkpoint, Paramet
                            request.part == "all" ? "all" : request.part + " part", tokens,
                            checkpoint.tokenizer.unit()));
   Result result{};
-  run_with_threads(
-      [&] { result = measure(request, checkpoint, parameters, parts, tokens, console); });
+  run_with_threads([&] {
+    result = measure(request, checkpoint, parameters, parts, tokens, console);
+    if (!request.against.empty())
+      result.divergence = compare(request, checkpoint, parameters, parts, result, console);
+  });
   if (request.json)
     print_json(request, checkpoint, data, tokens, result);
   else
@@ -410,11 +445,13 @@ void evaluate(Request& request, bool quiet) {
     fail_usage(
         "--texts {}: greedy texts are all the same; give a --temperature above 0, or --texts 1",
         request.texts);
-  if (const std::string line = fall_back(request.precision); !line.empty() && !quiet)
-    print_warning(line);
+  for (std::string* precision : {&request.precision, &request.against})
+    if (!precision->empty())
+      if (const std::string line = fall_back(*precision); !line.empty() && !quiet)
+        print_warning(line);
   const Checkpoint checkpoint(request.checkpoint);
   Parameters parameters(checkpoint.config, Parameters::Arrays::kWeights);
-  checkpoint.read_weights(parameters);
+  checkpoint.read_weights(parameters, parse_precision(request.precision));
 
   const TrainOptions source = source_of(request, checkpoint);
   const RunData data = load_data(source, checkpoint.tokenizer);
@@ -469,6 +506,10 @@ int main(int argc, char** argv) {
   for (CLI::Option* option : add_options(app, sampling_options(), request.sampling))
     option->needs(texts_option);
   precision(app, request.precision);
+  precision(app, request.against, "--against",
+            "also compare the predictions with those of the model in this precision")
+      ->default_str("")
+      ->excludes(texts_option);
   app.add_flag("--json", request.json, "print the figures as JSON");
 
   return program.run(argc, argv, [&] {

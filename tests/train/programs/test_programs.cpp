@@ -1013,7 +1013,7 @@ TEST_F(Programs, ComputeInFloat32WhereBf16IsExcluded) {
     EXPECT_EQ(outcome.errors, "warning: " + line) << program;
     EXPECT_EQ(nlohmann::json::parse(outcome.output)["precision"], "float32") << program;
     expect_failed(run(program, {"--checkpoint", out().string(), "--precision", "f32"}), 2,
-                  {"--precision", "f32 is not one of: float32, bf16"});
+                  {"--precision", "f32 is not one of: float32, bf16, int8"});
   }
   Arguments plan = small_run().set("--precision", "bf16").arguments();
   plan.insert(plan.end(), {"--plan", "--json"});
@@ -1045,6 +1045,52 @@ TEST_F(Programs, ComputeInBf16) {
             "bf16");
   EXPECT_EQ(nlohmann::json::parse(run("report", {out().string(), "--json"}).output)[0]["precision"],
             "bf16");
+}
+
+TEST_F(Programs, UseAModelInInt8) {
+  ASSERT_EQ(train(small_run()).code, 0);
+  const auto outcome_of = [&](const char* program, Arguments more) {
+    more.insert(more.end(), {"--checkpoint", out().string(), "--threads", "1"});
+    const Outcome outcome = run(program, more);
+    EXPECT_EQ(outcome.code, 0) << outcome.errors;
+    return outcome;
+  };
+  const auto figures = [&](Arguments more) {
+    more.emplace_back("--json");
+    return nlohmann::json::parse(outcome_of("evaluate", more).output);
+  };
+  const nlohmann::json plain = figures({}),
+                       narrow = figures({"--precision", "int8", "--against", "float32"});
+  EXPECT_FALSE(plain.contains("against"));
+  EXPECT_EQ(narrow["precision"], "int8");
+  EXPECT_EQ(narrow["against"], "float32");
+  EXPECT_NE(narrow["loss"], plain["loss"]);
+  EXPECT_NEAR(narrow["loss"].get<double>(), plain["loss"].get<double>(), 0.05);
+  EXPECT_GT(narrow["divergence"], 0);
+  EXPECT_LT(narrow["divergence"], 0.05);
+  EXPECT_GT(narrow["agreement"], 0.8);
+  const nlohmann::json same = figures({"--against", "float32", "--stream"});
+  EXPECT_EQ(same["divergence"], 0);
+  EXPECT_EQ(same["agreement"], 1);
+  const std::string text = outcome_of("evaluate", {"--against", "int8"}).output;
+  EXPECT_NE(text.find(" nats a token, from the predictions in int8\n"), std::string::npos) << text;
+  EXPECT_NE(text.find("agreement           "), std::string::npos) << text;
+  expect_failed(run("evaluate", {"--checkpoint", out().string(), "--against", "int4"}), 2,
+                {"--against", "float32, bf16, int8"});
+  expect_failed(
+      run("evaluate", {"--checkpoint", out().string(), "--against", "int8", "--texts", "2"}), 2,
+      {"--against", "--texts"});
+
+  EXPECT_EQ(outcome_of("generate", {"--precision", "int8"}).errors, "computing in int8\n");
+  const auto generated = [&](const std::string& threads) {
+    return nlohmann::json::parse(
+        run("generate", {"--checkpoint", out().string(), "--precision", "int8", "--json",
+                         "--tokens", "30", "--threads", threads})
+            .output)["texts"];
+  };
+  EXPECT_EQ(generated("1"), generated("2"));
+  expect_failed(train(small_run().set("--precision", "int8")), 2,
+                {"--precision int8", "float32 or bf16", "generate"});
 }
 
 TEST_F(Programs, FewerThreadsThanRequestedGiveTheSameResult) {
