@@ -23,12 +23,14 @@ namespace mmrec::python {
 
 namespace {
 
-std::shared_ptr<LoadedModel> load(const std::string& path) {
+std::shared_ptr<LoadedModel> load(const std::string& path, const std::string& precision) {
   return compute([&](const std::atomic<int>&) {
+    const Precision factors = usable_precision(precision);
     const Checkpoint checkpoint(path);
     auto model = std::make_shared<LoadedModel>(checkpoint.config, checkpoint.tokenizer,
-                                               checkpoint.state, checkpoint.describe_weights());
-    checkpoint.read_weights(model->parameters);
+                                               checkpoint.state, checkpoint.describe_weights(),
+                                               factors);
+    checkpoint.read_weights(model->parameters, model->precision);
     return model;
   });
 }
@@ -245,7 +247,7 @@ void bind_model(nb::module_& module) {
       .def("weights", [](nb::handle self) { return weights(self); })
       .def("logits", &logits, arg("ids"), arg("state").none(), arg("out"))
       .def("parse_state", &parse_state, arg("content"));
-  module.def("load", &load, arg("path"));
+  module.def("load", &load, arg("path"), arg("precision"));
 
   nb::class_<TextStream>(module, "TextStream")
       .def(

@@ -12,20 +12,22 @@ namespace mmrec::python {
 
 /// A model that is used. Its weights never change, so any number of texts may read them at a time.
 struct LoadedModel {
-  /// The caller fills in the weights. identity: what states of these weights, and no others, carry.
+  /// The caller fills in the weights, rounded for the precision. identity: what states of these
+  /// weights, and no others, carry.
   LoadedModel(const Config& config, const Tokenizer& tokenizer, const RunState& state,
-              std::string identity)
+              std::string identity, Precision precision = Precision::kFloat32)
       : config(config),
         tokenizer(tokenizer),
         parameters(config, Parameters::Arrays::kWeights),
         step(state.step),
         seed(state.seed),
         trained_window(state.progress ? state.progress->options.sequence : 0),
-        identity(std::move(identity)) {}
+        identity(std::move(identity)),
+        precision(precision) {}
 
   /// Returns what reads and continues one text. It must not outlive the model.
   TextGenerator begin(const Sampling& sampling) {
-    return {config, tokenizer.size(), parameters, seed, sampling, 1, trained_window};
+    return {config, tokenizer.size(), parameters, seed, sampling, 1, trained_window, precision};
   }
 
   const Config config;
@@ -35,6 +37,7 @@ struct LoadedModel {
   const uint64_t seed;
   const int trained_window;
   const std::string identity;  ///< of the weights
+  const Precision precision;
 
   /// What logits() reads with, made when it is first needed.
   struct Reader {

@@ -59,6 +59,17 @@ def test_state_is_that_of_generate(folder, model, ids, tmp_path):
     assert saved.values.tobytes() == state.values.tobytes() and bytes(saved) == bytes(state)
 
 
+def test_a_model_in_int8_is_that_of_generate(folder, model):
+    narrow = mmrec.load(folder, precision="int8")
+    printed = generate(folder, "--tokens", 60, "--json", "--precision", "int8")
+    assert narrow.generate(PROMPT, max_tokens=60) == json.loads(printed)["texts"][0]
+    ids = model.tokenizer.encode(PROMPT)
+    difference = np.abs(narrow.logits(ids)[0] - model.logits(ids)[0]).max()
+    assert 0 < difference < 1
+    with pytest.raises(mmrec.UsageError, match="float32, bf16 or int8"):
+        mmrec.load(folder, precision="int4")
+
+
 @pytest.mark.parametrize(
     "settings",
     [

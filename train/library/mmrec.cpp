@@ -17,6 +17,7 @@
 #include "train/infer/text_generator.h"
 #include "train/infer/text_state.h"
 #include "train/run/checkpoint.h"
+#include "train/run/precision.h"
 
 using namespace mmrec;
 
@@ -47,13 +48,16 @@ int64_t give(std::span<const Element> all, Element* to, size_t room) {
 struct mmrec_model {
   /// What handles of a model and its readers share.
   struct Open {
-    explicit Open(const char* path)
-        : checkpoint(path), parameters(checkpoint.config, Parameters::Arrays::kWeights) {
-      checkpoint.read_weights(parameters);
+    Open(const char* path, Precision precision)
+        : checkpoint(path),
+          parameters(checkpoint.config, Parameters::Arrays::kWeights),
+          precision(precision) {
+      checkpoint.read_weights(parameters, precision);
     }
 
     const Checkpoint checkpoint;
     Parameters parameters;
+    const Precision precision;
   };
   std::shared_ptr<Open> open;
 };
@@ -64,7 +68,8 @@ struct mmrec_reader {
     if (threads != 0) set_num_threads(threads);
     const Checkpoint& checkpoint = model->checkpoint;
     generator.emplace(checkpoint.config, checkpoint.tokenizer.size(), model->parameters,
-                      checkpoint.state.seed, Sampling{}, 1, checkpoint.trained_window());
+                      checkpoint.state.seed, Sampling{}, 1, checkpoint.trained_window(),
+                      model->precision);
     before_last = generator->state();
   }
 
@@ -88,9 +93,13 @@ struct mmrec_reader {
 
 const char* mmrec_error() { return last_error.c_str(); }
 
-mmrec_model* mmrec_open(const char* path) {
-  return without_exceptions<mmrec_model*>(
-      nullptr, [&] { return new mmrec_model{std::make_shared<mmrec_model::Open>(path)}; });
+mmrec_model* mmrec_open(const char* path) { return mmrec_open_in(path, "float32"); }
+
+mmrec_model* mmrec_open_in(const char* path, const char* precision) {
+  return without_exceptions<mmrec_model*>(nullptr, [&] {
+    return new mmrec_model{
+        std::make_shared<mmrec_model::Open>(path, usable_precision(precision))};
+  });
 }
 
 void mmrec_close(mmrec_model* model) { delete model; }

@@ -48,6 +48,10 @@ const char* mmrec_error(void);
 
 /** Opens a checkpoint's folder, or a run's: then its best model. Returns NULL if it fails. */
 mmrec_model* mmrec_open(const char* path);
+/** The same, to compute in a precision: "float32", as mmrec_open() does, "bf16" or "int8", which
+ * read fewer bytes of weights and are faster, and whose logits differ a little. Fails where this
+ * process has no kernels for it. */
+mmrec_model* mmrec_open_in(const char* path, const char* precision);
 /** Readers of the model stay valid. NULL does nothing. */
 void mmrec_close(mmrec_model* model);
 

@@ -12,4 +12,5 @@
 #include "train/run/checkpoint.h"
 #include "train/run/data.h"
 #include "train/run/options.h"
+#include "train/run/precision.h"
 #include "train/run/trainer.h"

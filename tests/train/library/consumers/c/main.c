@@ -39,6 +39,8 @@ int main(int argc, char** argv) {
   require(argc == 3 && strcmp(mmrec_version(), MMREC_VERSION) == 0, "version");
   require(mmrec_open("/no/such/checkpoint") == NULL && strstr(mmrec_error(), "/no/such/checkpoint"),
           "a missing checkpoint");
+  require(mmrec_open_in(argv[1], "int4") == NULL && strstr(mmrec_error(), "float32, bf16 or int8"),
+          "an unknown precision");
 
   mmrec_model* model = mmrec_open(argv[1]);
   require(model != NULL, "mmrec_open");
@@ -82,6 +84,14 @@ int main(int argc, char** argv) {
           "the restored text goes on differently");
   free(state);
   mmrec_end(other);
+
+  /* Weights of int8 give other logits. */
+  mmrec_model* narrow = mmrec_open_in(argv[1], "int8");
+  mmrec_reader* of_narrow = narrow ? mmrec_begin(narrow, 1) : NULL;
+  require(of_narrow && mmrec_read(of_narrow, ids, (size_t)count) == 0, "mmrec_open_in");
+  require(!has_expected_logits(of_narrow), "the weights were not rounded");
+  mmrec_end(of_narrow);
+  mmrec_close(narrow);
 
   /* Two threads read at once. */
   pthread_t threads[2];
