@@ -252,7 +252,7 @@ TEST(BenchReport, ComparesRivalsWithinAPrecisionAndOursAcross) {
   EXPECT_TRUE(std::regex_search(rivals, std::regex("other<library> +1 +2.00x"))) << rivals;
   EXPECT_TRUE(std::regex_search(rivals, std::regex("other_bf16 +1 +3.00x"))) << rivals;
   const std::string precisions = printed(print_precisions, both);
-  EXPECT_TRUE(std::regex_search(precisions, std::regex("gemm +1 +4.00x"))) << precisions;
+  EXPECT_TRUE(std::regex_search(precisions, std::regex("gemm bf16 +1 +4.00x"))) << precisions;
   EXPECT_EQ(printed(print_precisions, groups()), "");
   EXPECT_EQ(printed(print_precisions, {both[1]}), "");
   EXPECT_EQ(printed(print_precisions, {{both[0][2]}, {both[1][1]}}), "") << "no row of ours";
