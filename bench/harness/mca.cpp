@@ -259,7 +259,7 @@ InstructionMix instruction_mix(const Loop& loop) {
     const bool floats = mnemonic.front() == 'v' &&
                         (mnemonic.ends_with("ps") || mnemonic.ends_with("ss")) && !moves &&
                         !mnemonic.starts_with("vbroadcast") && !mnemonic.starts_with("vperm") &&
-                        !mnemonic.starts_with("vunpck");
+                        !mnemonic.starts_with("vunpck") && !mnemonic.starts_with("vcvt");
     if (mnemonic.starts_with("vfm") || mnemonic.starts_with("vfnm") || mnemonic == "vdpbf16ps") {
       ++mix.multiply_adds;
       mix.multiply_adds_of_memory += memory;

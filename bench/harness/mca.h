@@ -23,7 +23,7 @@ struct InstructionMix {
   int multiply_adds_of_memory = 0;  ///< multiply-adds with a memory operand
   int arithmetic = 0;               ///< float arithmetic except multiply-adds
   int broadcasts = 0, loads = 0, stores = 0;
-  int others = 0;  ///< address arithmetic, counters, register moves, ..
+  int others = 0;  ///< address arithmetic, counters, register moves, conversions, ..
 };
 InstructionMix instruction_mix(const Loop& loop);
 
