@@ -10,6 +10,7 @@
 #include "generators/common/bf16.h"
 #include "generators/common/contract.h"
 #include "generators/common/riscv.h"
+#include "generators/common/transpose.h"
 #include "generators/common/tunable.h"
 
 namespace mmrec::generators {
@@ -34,7 +35,8 @@ class KernelGenerator : public Generator<T>, public Tunables {
   Pipeline build_pipeline() override {
     Pipeline pipeline = Generator<T>::build_pipeline();
     contract(pipeline, this->get_target());
-    pipeline.add_custom_lowering_pass(new LowerBf16Dot);
+    pipeline.add_custom_lowering_pass(new LowerBf16);
+    pipeline.add_custom_lowering_pass(new LowerTransposed);
     if (this->get_target().arch == Target::RISCV)
       pipeline.add_custom_lowering_pass(new RiscvRepairs);
     return pipeline;
