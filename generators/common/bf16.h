@@ -68,7 +68,10 @@ class Bf16Rows {
   /// `batch`: further variables that a uses through capture.
   Bf16Rows(const std::string& name, const Expr& K, const Element& a,
            const std::vector<Var>& batch = {})
-      : are_whole_(bf16_pairs_are_whole(K)), batch_(batch), padded_(name + "_padded"), pairs_(name) {
+      : are_whole_(bf16_pairs_are_whole(K)),
+        batch_(batch),
+        padded_(name + "_padded"),
+        pairs_(name) {
     if (is_bf16_pair(a)) {
       given_ = a;
       return;
@@ -151,23 +154,55 @@ class LowerBf16 : public Internal::IRMutator {
                                               lanes);
   }
 
-  /// Rounds both halves of a pair at once, in lanes of 16 bits: half of the operations. The upper
+  static Expr pair(const Expr& first, const Expr& second) {
+    const Expr together = neighbours(first, second);
+    return together.defined() ? rounded_neighbours(together) : rounded(first, second);
+  }
+
+  /// Returns the vector of whose elements `first` has all with even and `second` all with odd
+  /// numbers, if there is one.
+  static Expr neighbours(const Expr& first, const Expr& second) {
+    const auto elements_from = [](const Expr& vector, int begin) -> Expr {
+      const auto* bits = vector.as<Internal::Reinterpret>();
+      const auto* slice = bits ? bits->value.as<Internal::Shuffle>() : nullptr;
+      return slice && slice->is_slice() && slice->slice_stride() == 2 &&
+                     slice->slice_begin() == begin && slice->vectors.size() == 1 &&
+                     slice->vectors[0].type().lanes() == 2 * vector.type().lanes()
+                 ? slice->vectors[0]
+                 : Expr();
+    };
+    const Expr even = elements_from(first, 0), odd = elements_from(second, 1);
+    return even.defined() && odd.defined() && Internal::equal(even, odd) ? even : Expr();
+  }
+
+  /// The upper halves are what remains of the elements, in their order.
+  static Expr rounded_neighbours(const Expr& elements) {
+    const int lanes = elements.type().lanes();
+    const Expr bits = reinterpret(UInt(32, lanes), elements);
+    const auto constant = [&](uint32_t value) { return Internal::make_const(bits.type(), value); };
+    const Expr sum = bits + (constant(0x7fff) + ((bits >> constant(16)) & constant(1)));
+    return reinterpret(
+        UInt(32, lanes / 2),
+        Internal::Shuffle::make_slice(reinterpret(UInt(16, 2 * lanes), sum), 1, 2, lanes));
+  }
+
+  /// Rounds both elements of a pair at once, in lanes of 16 bits: half of the operations. The upper
   /// half of a float's bits is incremented if the lower one + 0x7fff + the upper one's last bit
   /// carries, which the sum's half has as its highest bit.
-  static Expr pair(const Expr& first, const Expr& second) {
+  static Expr rounded(const Expr& first, const Expr& second) {
     const int lanes = first.type().lanes();
+    const Type whole = UInt(32, lanes), half = UInt(16, 2 * lanes);
     const auto both = [&](const Expr& lower, const Expr& upper) {
-      return reinterpret(UInt(16, 2 * lanes), lower | upper);
+      return reinterpret(half, lower | upper);
     };
-    const auto constant = [&](Type type, uint32_t value) {
+    const auto constant = [](Type type, uint32_t value) {
       return Internal::make_const(type, value);
     };
-    const Type whole = UInt(32, lanes), half = UInt(16, 2 * lanes);
     const Expr bits = constant(whole, 16),
                upper = both(first >> bits, second & constant(whole, 0xffff0000u)),
                lower = both(first & constant(whole, 0xffff), second << bits),
-               carry = rounding_halving_add(
-                           lower, (upper & constant(half, 1)) | constant(half, 0x7ffe)) >>
+               last_bit = upper & constant(half, 1),
+               carry = rounding_halving_add(lower, last_bit | constant(half, 0x7ffe)) >>
                        constant(half, 15);
     return reinterpret(whole, upper + carry);
   }

@@ -25,9 +25,9 @@ class Panels {
   using Element = std::function<Expr(Expr, Expr)>;
 
   /// tile: the register tile's rows or columns. element(index, k), for k < depth, may be any
-  /// expression; it is evaluated only while copying. `batch`: further variables that element may use
-  /// through capture; there are panels for each of their values. `bf16`: round to pairs, which the
-  /// panels' k then counts, unless they are pairs already.
+  /// expression; it is evaluated only while copying. `batch`: further variables that element may
+  /// use through capture; there are panels for each of their values. `bf16`: the panels hold pairs,
+  /// which their k counts; elements that are no pairs are rounded.
   Panels(const std::string& name, const Expr& extent, const Expr& depth, int tile, int lanes,
          const Element& element, std::vector<Var> batch = {}, bool bf16 = false)
       : tile_(tile),

@@ -54,8 +54,8 @@ class Transposed {
   Var row_{"row_of_block"}, column_{"column_of_block"};
 };
 
-/// Turns what Halide makes of Transposed, one shuffle of a whole block, into shuffles of two vectors
-/// each, which CPUs have: two of elements in the quarters of vectors, two of whole quarters.
+/// Turns what Halide makes of Transposed, one shuffle of a whole block, into shuffles of two
+/// vectors each, which CPUs have: two of elements within quarters, then two of whole quarters.
 class LowerTransposed : public Internal::IRMutator {
  private:
   using IRMutator::visit;
@@ -91,7 +91,8 @@ class LowerTransposed : public Internal::IRMutator {
     for (int row = 0; row < kSide; row += 4) {
       const Expr* const r = &rows[row];
       for (const bool upper : {false, true}) {
-        const Expr first = interleaved(r[0], r[1], 1, upper), second = interleaved(r[2], r[3], 1, upper);
+        const Expr first = interleaved(r[0], r[1], 1, upper),
+                   second = interleaved(r[2], r[3], 1, upper);
         for (const bool upper_pairs : {false, true})
           parts.push_back(interleaved(first, second, 2, upper_pairs));
       }
