@@ -28,6 +28,7 @@
 #include "support/did_you_mean.h"
 #include "support/error.h"
 #include "support/exceptions.h"
+#include "support/memory_reserve.h"
 #include "support/names.h"
 #include "support/parse_number.h"
 #include "support/version.h"
@@ -300,6 +301,7 @@ int Program::run(int argc, const char* const* argv, const std::function<void()>&
   for (const int descriptor : {0, 1, 2})
     if (::fcntl(descriptor, F_GETFD) == -1 && errno == EBADF && ::open("/dev/null", O_RDWR) < 0)
       return kFailed;
+  keep_memory_reserve();
   std::signal(SIGXFSZ, SIG_IGN);  // makes a file-size limit an error of write(), like a full disk
   const std::string installed_name = kInstalledPrefix + app_.get_name();
   if (std::filesystem::path(argv[0]).filename() == installed_name) rename(app_, installed_name);
