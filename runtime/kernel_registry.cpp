@@ -260,8 +260,8 @@ ScopedPrecision::~ScopedPrecision() { thread_state.precision = before_; }
 void check_saved(const char* what, const SavedTensor& saved, std::initializer_list<int> shape) {
   saved.visit([&](const auto& view) { check_shape(what, view, shape); });
   if (saved.bf16() != (precision() == Precision::kBf16))
-    fail("{}: a saved tensor of {} where the precision is {}", what,
-         saved.bf16() ? "bfloat16" : "floats", dtype_of(precision()));
+    fail("{}: a saved tensor of {} where the thread's precision asks for {}", what,
+         saved.bf16() ? "bfloat16" : "floats", saved.bf16() ? "floats" : "bfloat16");
 }
 
 const char* dtype_of(Precision precision) {
@@ -323,9 +323,7 @@ const KernelEntry* ScopedKernel::force(const KernelEntry* kernel) const {
 }
 
 Kernel::Kernel(const char* op, const char* pass)
-    : op_(op),
-      pass_(pass),
-      id_([] {
+    : op_(op), pass_(pass), id_([] {
         static std::atomic<uint64_t> last{0};
         return ++last;
       }()) {

@@ -48,7 +48,7 @@ Tensor Operands::output(std::initializer_list<int> shape) {
 }
 
 SavedTensor Operands::saved(std::initializer_list<int> shape) {
-  if (precision() == Precision::kFloat32) return output(shape);
+  if (precision() != Precision::kBf16) return output(shape);
   const Bf16Tensor tensor = take<uint16_t>(shape);
   if (tensor.data())
     std::fill_n(tensor.data(), tensor.count(),
@@ -90,10 +90,9 @@ std::string Case::variant_name() const {
 }
 
 std::string Case::group(Precision precision) const {
-  return fmt::format("{}/{}/{}/{}{}", work->op, work->pass.prefix, work->pass.label,
-                     fmt::join(work->sizes, "x"),
-                     precision == Precision::kFloat32 ? ""
-                                                      : fmt::format("/{}", dtype_of(precision)));
+  return fmt::format(
+      "{}/{}/{}/{}{}", work->op, work->pass.prefix, work->pass.label, fmt::join(work->sizes, "x"),
+      precision == Precision::kFloat32 ? "" : fmt::format("/{}", dtype_of(precision)));
 }
 
 std::unique_ptr<ScopedVariant> Case::force() const {

@@ -112,9 +112,9 @@ TEST(Ffn, SavedTensorsHaveThePrecisionsType) {
   const auto forward = [&](const ops::FfnSaved& saved) {
     ops::ffn_forward(r, w, {}, {}, saved, r);
   };
-  expect_error([&] { forward({rstd, halves, halves}); }, {"ffn", "bfloat16", "float32"});
+  expect_error([&] { forward({rstd, halves, halves}); }, {"ffn", "of bfloat16", "asks for floats"});
   const ScopedPrecision scoped(Precision::kBf16);
-  expect_error([&] { forward({rstd, floats, halves}); }, {"ffn", "floats", "bf16"});
+  expect_error([&] { forward({rstd, floats, halves}); }, {"ffn", "of floats", "asks for bfloat16"});
   EXPECT_NO_THROW(forward({rstd, halves, halves}));
 }
 
