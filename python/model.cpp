@@ -27,9 +27,9 @@ std::shared_ptr<LoadedModel> load(const std::string& path, const std::string& pr
   return compute([&](const std::atomic<int>&) {
     const Precision factors = usable_precision(precision);
     const Checkpoint checkpoint(path);
-    auto model = std::make_shared<LoadedModel>(checkpoint.config, checkpoint.tokenizer,
-                                               checkpoint.state, checkpoint.describe_weights(),
-                                               factors);
+    auto model =
+        std::make_shared<LoadedModel>(checkpoint.config, checkpoint.tokenizer, checkpoint.state,
+                                      checkpoint.describe_weights(), factors);
     checkpoint.read_weights(model->parameters, model->precision);
     return model;
   });
@@ -65,7 +65,8 @@ struct State {
 
 View values(nb::handle self) {
   const TextState& text = nb::cast<const State&>(self).text;
-  return {text.values.data(), {static_cast<size_t>(text.layers), static_cast<size_t>(text.width)},
+  return {text.values.data(),
+          {static_cast<size_t>(text.layers), static_cast<size_t>(text.width)},
           self};
 }
 

@@ -5,8 +5,8 @@
 namespace mmrec {
 
 /// What the factors of matrix products are rounded to; kInt8: only weights that were packed
-/// beforehand, with a scale for each output (runtime/ops/weight.h). Sums are float with all of them,
-/// and arrays but for SavedTensor.
+/// beforehand, with a scale for each output (runtime/ops/weight.h). Sums are float with all of
+/// them, and arrays but for SavedTensor.
 enum class Precision { kFloat32, kBf16, kInt8 };
 inline constexpr int kPrecisions = 3;
 

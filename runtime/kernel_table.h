@@ -8,8 +8,8 @@ namespace mmrec {
 
 /// The kernels that were compiled for one target, and the schedule tables' rows for them.
 struct KernelTable {
-  const char* isa;     ///< its tier: avx512, .. (cpu_info.h)
-  const char* target;  ///< Halide's name of it
+  const char* isa;                       ///< its tier: avx512, .. (cpu_info.h)
+  const char* target;                    ///< Halide's name of it
   std::span<const KernelEntry> kernels;  ///< without levels, which depend on the CPU
   std::span<const ScheduleRow> rows;     ///< those for every CPU
 };

@@ -126,8 +126,7 @@ std::vector<StepCall> selected_calls(const Selection& selection, uint64_t seed) 
     return calls_of_shape(selected, selection.shape);
   }
   for (const std::string& config : selection.configs) {
-    const std::vector<StepCall> of_step =
-        record_step(selection.step(config), seed);
+    const std::vector<StepCall> of_step = record_step(selection.step(config), seed);
     double all = 0;
     for (const StepCall& call : of_step) all += call.seconds;
     for (const StepCall& call : of_step) {

@@ -96,8 +96,8 @@ ops::Weight random_weight(Operands& o, int out, int in, bool packed) {
   ops::Weight weight = o.uniform({out, in});
   if (packed) {
     weight.factors = precision();
-    weight.packed = o.output(
-        {ops::weight_panels(out), ops::packed_rows(in, weight.factors), kWeightPanel});
+    weight.packed =
+        o.output({ops::weight_panels(out), ops::packed_rows(in, weight.factors), kWeightPanel});
   }
   return weight;
 }

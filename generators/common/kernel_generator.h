@@ -115,8 +115,9 @@ class ProductGenerator : public KernelGenerator<T> {
   class FactorArray : public Base {
    public:
     FactorArray(ProductGenerator* generator, const std::string& name) : Base(name) {
-      generator->set_types_.push_back(
-          [=, this] { this->set_type(generator->bf16() ? Int(32) : generator->int8() ? Int(8) : Float(32)); });
+      generator->set_types_.push_back([=, this] {
+        this->set_type(generator->bf16() ? Int(32) : generator->int8() ? Int(8) : Float(32));
+      });
     }
   };
   template <int dimensions>

@@ -49,8 +49,8 @@ class Panels {
       };
       transposed_.emplace(name, repeated, batch_);
       in_blocks_ = terms >= Transposed::kSide;
-      panel_(arguments(in_panel_, k_, index_)) = select(
-          in_blocks_, (*transposed_)(index, k_), repeated(index, clamp(k_, 0, terms - 1)));
+      panel_(arguments(in_panel_, k_, index_)) =
+          select(in_blocks_, (*transposed_)(index, k_), repeated(index, clamp(k_, 0, terms - 1)));
       return;
     }
     RDom copied(0, width_, name + "_copied");

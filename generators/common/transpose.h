@@ -68,10 +68,10 @@ class LowerTransposed : public Internal::IRMutator {
     const auto* place = block->index.as<Internal::Ramp>();
     Vectors rows;
     for (int i = 0; i < kSide; ++i)
-      rows.push_back(Internal::Load::make(
-          block->type.with_lanes(kSide), block->name,
-          Internal::Ramp::make(place->base + i * kSide, 1, kSide), block->image, block->param,
-          Internal::const_true(kSide), Internal::ModulusRemainder()));
+      rows.push_back(Internal::Load::make(block->type.with_lanes(kSide), block->name,
+                                          Internal::Ramp::make(place->base + i * kSide, 1, kSide),
+                                          block->image, block->param, Internal::const_true(kSide),
+                                          Internal::ModulusRemainder()));
     return Internal::common_subexpression_elimination(
         Internal::Shuffle::make_concat(transposed(rows)), true);
   }

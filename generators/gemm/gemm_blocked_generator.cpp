@@ -40,12 +40,12 @@ class GemmBlocked : public GemmGenerator<MatmulGenerator<T>, layout> {
     const Expr row_in_a = min(row_tile * rows + row, M - 1);
     Func sums("sums");
     sums(column, row, column_tile, row_tile) = 0.f;
-    sums(column, row, column_tile, row_tile) = this->plus_product(
-        sums(column, row, column_tile, row_tile),
-        over_rows ? a_panels(row, k, row_tile)
-        : bf16    ? a_pairs(k, row_in_a)
-                  : a(k, row_in_a),
-        b_panels(column, k, column_tile));
+    sums(column, row, column_tile, row_tile) =
+        this->plus_product(sums(column, row, column_tile, row_tile),
+                           over_rows ? a_panels(row, k, row_tile)
+                           : bf16    ? a_pairs(k, row_in_a)
+                                     : a(k, row_in_a),
+                           b_panels(column, k, column_tile));
     c(n, m) = sums(n % columns, m % rows, n / columns, m / rows) + this->bias(n) +
               this->scaled_residual(n, m);
 

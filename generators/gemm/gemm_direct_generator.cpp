@@ -96,8 +96,8 @@ class GemmDirect : public GemmGenerator<ProductGenerator<T>, layout> {
     Var column("column"), tile("tile"), vector("vector");
     const Expr at = tile * columns + column, pair = k.y * kSide + k.x;
     sums(column, tile, m) = 0.f;
-    sums(column, tile, m) = this->plus_product(sums(column, tile, m), a_pairs(pair, m),
-                                               b_pairs(at, pair));
+    sums(column, tile, m) =
+        this->plus_product(sums(column, tile, m), a_pairs(pair, m), b_pairs(at, pair));
     sums(column, tile, m) = this->plus_product(sums(column, tile, m), a_pairs(rest, m),
                                                pair_of_b(min(at, N - 1), rest));
     c(n, m) = sums(n % columns, n / columns, m) + this->bias(n) + this->scaled_residual(n, m);

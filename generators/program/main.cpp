@@ -255,8 +255,8 @@ std::string emission_key(const BuildDescription& build, const std::vector<Compil
   for (const Compilation& instance : instances) {
     key += instance.name() + "\n";
     for (const auto& [used, microarchitecture] : instance.rows)
-      key += fmt::format("{} '{}' {}\n", used.level, microarchitecture,
-                         registry::row_line(used.row));
+      key +=
+          fmt::format("{} '{}' {}\n", used.level, microarchitecture, registry::row_line(used.row));
   }
   return key;
 }

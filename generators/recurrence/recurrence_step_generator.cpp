@@ -155,9 +155,8 @@ class RecurrenceStep : public ProductGenerator<T> {
   Expr panel_weight(const StepTiles::Column& column, Expr gate, Expr k) const {
     const Expr vector = column.begin + first_of_vector(column.unit),
                in_vector = column.unit % this->native_lanes();
-    return this->int8()
-               ? cast<float>(element(vector, in_vector, gate, k + kInt8ScaleRows))
-               : element(vector, in_vector, gate, k);
+    return this->int8() ? cast<float>(element(vector, in_vector, gate, k + kInt8ScaleRows))
+                        : element(vector, in_vector, gate, k);
   }
 
   /// A sum of products with a gate's weights of unit d: times their scale, if they have one.

@@ -61,8 +61,7 @@ Linear declare_unfused(const ParameterScope& p, int D) {
 ops::RecurrenceWeights lay_out_recurrence(int D, Arena& arena, Precision precision) {
   const int panels = ops::recurrence_panels(D);
   ops::RecurrenceWeights packed;
-  packed.forward =
-      arena.tensor({panels, ops::recurrence_rows(D, precision), 2, kRecurrencePanel});
+  packed.forward = arena.tensor({panels, ops::recurrence_rows(D, precision), 2, kRecurrencePanel});
   if (precision != Precision::kInt8)
     packed.backward = arena.tensor({panels, D, 2, kRecurrencePanel});
   return packed;

@@ -121,10 +121,10 @@ void pack_gates_int8(const Tensor& core_gate, const Tensor& mdi_gate, const Tens
   set_zero(packed);
   for (int gate = 0; gate < 2; ++gate)
     for (int d = 0; d < D; ++d)
-      pack_int8({(gate == 0 ? core_gate : mdi_gate).at(d).data(), static_cast<size_t>(D)},
-                panels.at(d / kRecurrencePanel).data() + gate * kRecurrencePanel +
-                    d % kRecurrencePanel,
-                2 * kRecurrencePanel);
+      pack_int8(
+          {(gate == 0 ? core_gate : mdi_gate).at(d).data(), static_cast<size_t>(D)},
+          panels.at(d / kRecurrencePanel).data() + gate * kRecurrencePanel + d % kRecurrencePanel,
+          2 * kRecurrencePanel);
 }
 
 void ForwardSteps::run(int begin, int end) const {
@@ -256,8 +256,7 @@ void recurrence_pack(const Tensor& core_gate, const Tensor& mdi_gate,
   const int D = core_gate.size(0);
   check_shape("recurrence_pack: mdi_gate", mdi_gate, {D, D});
   check_panels("recurrence_pack: forward", packed.forward, D);
-  if (precision() == Precision::kInt8)
-    return pack_gates_int8(core_gate, mdi_gate, packed.forward);
+  if (precision() == Precision::kInt8) return pack_gates_int8(core_gate, mdi_gate, packed.forward);
   check_panels("recurrence_pack: backward", packed.backward, D);
   static Kernel kernel("recurrence", "pack");
   const Sizes sizes{0, D};  // packing has no batch

@@ -30,8 +30,7 @@ struct Weight : Tensor {
 
   /// Takes memory for a copy that is packed for kernels of a precision.
   void lay_out_packed(Arena& arena, Precision precision) {
-    packed =
-        arena.tensor({weight_panels(size(0)), packed_rows(size(1), precision), kWeightPanel});
+    packed = arena.tensor({weight_panels(size(0)), packed_rows(size(1), precision), kWeightPanel});
     factors = precision;
   }
   bool is_packed() const { return packed.rank() != 0; }

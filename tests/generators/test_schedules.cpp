@@ -232,13 +232,12 @@ TEST_F(GeneratorProgram, EmitsTheInstancesOfTheTables) {
   write({row(4), row(64, {{"N", 640}, {"D", 32}}), row(16, {{"N", 7}, {"D", 5}}),
          row(4, {{"N", 8}, {"D", 8}})});
   EXPECT_EQ(emit(), "");
-  EXPECT_EQ(instances(),
-            (Strings{kForward + " ''", kForward + "_rows_per_task4 'rows_per_task=4'",
-                     kForward + "_rows_per_task64 'rows_per_task=64'"}));
-  EXPECT_EQ(rows(), (Strings{kForward + " at 7, 5" + kOld,
-                             kForward + "_rows_per_task4 at 8, 8" + kOld,
-                             kForward + "_rows_per_task4 at 64, 32" + kOld,
-                             kForward + "_rows_per_task64 at 640, 32" + kOld}))
+  EXPECT_EQ(instances(), (Strings{kForward + " ''", kForward + "_rows_per_task4 'rows_per_task=4'",
+                                  kForward + "_rows_per_task64 'rows_per_task=64'"}));
+  EXPECT_EQ(rows(),
+            (Strings{kForward + " at 7, 5" + kOld, kForward + "_rows_per_task4 at 8, 8" + kOld,
+                     kForward + "_rows_per_task4 at 64, 32" + kOld,
+                     kForward + "_rows_per_task64 at 640, 32" + kOld}))
       << "sizes stand as the operation has them, and a parameter that is the default is none";
   const std::string archive = read_file(out() / "kernels.a");
   for (const char* instance :
@@ -282,9 +281,8 @@ TEST_F(GeneratorProgram, ABuildForAnyCpuHasTheRowsOfAll) {
   write_schedule_table(third, {"third_arch", {of_other_tier}});
   describe({table(), other, third}, kTarget, "generic");
   EXPECT_EQ(emit(), "");
-  EXPECT_EQ(instances(),
-            (Strings{kForward + " ''", kForward + "_rows_per_task4 'rows_per_task=4'",
-                     kForward + "_rows_per_task64 'rows_per_task=64'"}));
+  EXPECT_EQ(instances(), (Strings{kForward + " ''", kForward + "_rows_per_task4 'rows_per_task=4'",
+                                  kForward + "_rows_per_task64 'rows_per_task=64'"}));
   const std::string other_tier = " by ISA tier avx2 (from this_arch) (measured with other code)";
   EXPECT_EQ(rows(), (Strings{kForward + "_rows_per_task4 at 64, 32" + other_tier,
                              kForward + "_rows_per_task4 at 64, 32" + kOld + ", on this_arch",

@@ -210,9 +210,8 @@ TEST(Registry, DispatchFollowsTheRows) {
 }
 
 TEST(KernelChoice, ACpuHasItsOwnRowsOrThoseForAllOthers) {
-  const std::vector<ScheduleRow> all = {{"small", {64}, "", "ISA tier"},
-                                        {"large", {64}, "zen", "microarchitecture zen"},
-                                        {"", {}}};
+  const std::vector<ScheduleRow> all = {
+      {"small", {64}, "", "ISA tier"}, {"large", {64}, "zen", "microarchitecture zen"}, {"", {}}};
   const auto level = [&](const char* microarchitecture, const char* name, const char* params) {
     std::vector<KernelEntry> kernels = {kernel(name, kPacked)};
     kernels[0].params = params;

@@ -82,8 +82,7 @@ Divergence divergence(const Config& config, int vocabulary, uint64_t seed,
     second.begin();
     for (int at = 0, length = 0; at < window; at += length) {
       length = std::min(first.whole(), window - at);
-      text.read(begin + at, length,
-                [&](int t, int32_t id) { ids[static_cast<size_t>(t)] = id; });
+      text.read(begin + at, length, [&](int t, int32_t id) { ids[static_cast<size_t>(t)] = id; });
       const IntTensor piece(ids.data(), {length, 1});
       const Tensor wanted = first.read(piece), got = second.read(piece);
       parallel_for(length, [&](int t) {

@@ -97,8 +97,7 @@ mmrec_model* mmrec_open(const char* path) { return mmrec_open_in(path, "float32"
 
 mmrec_model* mmrec_open_in(const char* path, const char* precision) {
   return without_exceptions<mmrec_model*>(nullptr, [&] {
-    return new mmrec_model{
-        std::make_shared<mmrec_model::Open>(path, usable_precision(precision))};
+    return new mmrec_model{std::make_shared<mmrec_model::Open>(path, usable_precision(precision))};
   });
 }
 

@@ -190,12 +190,12 @@ Divergence compare(const Request& request, const Checkpoint& checkpoint, Paramet
   Divergence sum;
   for (const Tokens& text : parts) {
     const auto tokens = static_cast<int>(text.count() - 1);
-    sum += divergence(
-        request.stream ? with_carried_state(checkpoint.config) : checkpoint.config,
-        model_vocabulary(checkpoint.config, checkpoint.tokenizer), checkpoint.state.seed,
-        {others, precision}, {parameters, parse_precision(request.precision)}, text,
-        request.stream ? tokens : std::min(measured.window, tokens),
-        [&, before = sum.tokens](int64_t done) { shown.update(before + done); });
+    sum +=
+        divergence(request.stream ? with_carried_state(checkpoint.config) : checkpoint.config,
+                   model_vocabulary(checkpoint.config, checkpoint.tokenizer), checkpoint.state.seed,
+                   {others, precision}, {parameters, parse_precision(request.precision)}, text,
+                   request.stream ? tokens : std::min(measured.window, tokens),
+                   [&, before = sum.tokens](int64_t done) { shown.update(before + done); });
   }
   return sum;
 }

@@ -39,9 +39,9 @@ Precision usable_precision(std::string_view name) {
 std::string fall_back(std::string& precision) {
   const std::string reason = obstacle(precision);
   if (reason.empty()) return "";
-  const std::string line = fmt::format(
-      "--precision {}: computing in float32, as this process has no kernels for it: {}", precision,
-      reason);
+  const std::string line =
+      fmt::format("--precision {}: computing in float32, as this process has no kernels for it: {}",
+                  precision, reason);
   precision = "float32";
   return line;
 }

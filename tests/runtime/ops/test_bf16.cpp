@@ -82,8 +82,8 @@ TEST_F(Bf16, ProductsLeaveTheBitsOfTheSoftwareForm) {
         Layout{"tn", ops::gemm_tn, true, false}}) {
     // blocks of 32 of k are transposed in registers
     for (const int K : {1, 2, 3, 16, 31, 32, 33, 64, 76, 257})
-      for (const auto& [M, N] : {std::pair(1, 1), std::pair(1, 70), std::pair(7, 33),
-                                 std::pair(40, 130)})
+      for (const auto& [M, N] :
+           {std::pair(1, 1), std::pair(1, 70), std::pair(7, 33), std::pair(40, 130)})
         check(layout, M, N, K, 0, 0);
     check(layout, 33, 65, 64, -20, 20);
     check(layout, 33, 65, 64, -130, -120);  // factors that are denormals

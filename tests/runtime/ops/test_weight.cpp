@@ -85,8 +85,8 @@ struct Int8Weight {
   Int8Weight(int out, int in, bool with_norm = false)
       : matrix(inout(random.input({out, in}).array())),
         norm(inout(random.input({in}, 0.5f, 2).array())),
-        memory(output({ops::weight_panels(out), ops::packed_rows(in, Precision::kInt8),
-                       kWeightPanel})) {
+        memory(output(
+            {ops::weight_panels(out), ops::packed_rows(in, Precision::kInt8), kWeightPanel})) {
     weight = matrix.view();
     weight.packed = memory;
     weight.factors = Precision::kInt8;

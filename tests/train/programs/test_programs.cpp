@@ -2356,9 +2356,9 @@ TEST_F(Programs, ReportShowsRuns) {
   const fs::path html = directory_ / "report.html";
   const Outcome text = run("report", {out().string(), "--html", html.string()});
   ASSERT_EQ(text.code, 0) << text.errors;
-  for (const char* part : {"3 in 1 epoch", "precision      float32", "validation     best",
-                           "learning rate", "every figure is finite", "1-3",
-                           "loss: . training, V validation"})
+  for (const char* part :
+       {"3 in 1 epoch", "precision      float32", "validation     best", "learning rate",
+        "every figure is finite", "1-3", "loss: . training, V validation"})
     EXPECT_NE(text.output.find(part), std::string::npos) << part << " is not in: " << text.output;
   EXPECT_TRUE(read_file(html).starts_with("<!DOCTYPE html>"));
   EXPECT_NE(read_file(html).find("What it writes"), std::string::npos);
@@ -2950,8 +2950,8 @@ TEST_F(Searches, WarnOfAWarmUpThatFillsTheRuns) {
 }
 
 TEST_F(Searches, WarnOfAnotherPrecisionThanWasAskedFor) {
-  const Outcome outcome = run("search", search({"--grid", "precision=float32,bf16"}),
-                              {"MMREC_MAX_ISA=avx512"});
+  const Outcome outcome =
+      run("search", search({"--grid", "precision=float32,bf16"}), {"MMREC_MAX_ISA=avx512"});
   ASSERT_EQ(outcome.code, 0) << outcome.errors;
   for (const nlohmann::json& row : results()) {
     const bool fell_back = row["settings"]["precision"] == "bf16";
