@@ -204,9 +204,12 @@ std::string cpu_id() {
 }
 
 std::vector<std::string> host_features() { return {}; }
-bool offers_avx512_bf16() { return false; }
 std::string host_target() { return "arm-64-linux"; }
 
+#endif
+
+#if !defined(__x86_64__)
+bool offers_avx512_bf16() { return false; }
 #endif
 
 std::string isa_tier(const std::string& target) {
