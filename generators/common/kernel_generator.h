@@ -10,7 +10,6 @@
 #include "generators/common/bf16.h"
 #include "generators/common/contract.h"
 #include "generators/common/riscv.h"
-#include "generators/common/transpose.h"
 #include "generators/common/tunable.h"
 
 namespace mmrec::generators {
@@ -35,8 +34,7 @@ class KernelGenerator : public Generator<T>, public Tunables {
   Pipeline build_pipeline() override {
     Pipeline pipeline = Generator<T>::build_pipeline();
     contract(pipeline, this->get_target());
-    pipeline.add_custom_lowering_pass(new LowerBf16);
-    pipeline.add_custom_lowering_pass(new LowerTransposed);
+    pipeline.add_custom_lowering_pass(new LowerBf16Dot);
     if (this->get_target().arch == Target::RISCV)
       pipeline.add_custom_lowering_pass(new RiscvRepairs);
     return pipeline;

@@ -77,8 +77,9 @@ class Matmul {
     const std::vector<Expr> at = with_batch({column_, row_, column_tile_, row_tile_});
     accumulator_(at) = 0.f;
     if (tile.bf16)
-      accumulator_(at) = bf16_dot(accumulator_(at), row_factor(name, a, k),
-                                  column_factor(name, b, k), tile.target);
+      accumulator_(at) = bf16_dot(
+          accumulator_(at), row_factor(name, a, k),
+          column_factor(name, are_pairs(b) ? b : transposed(pairs(transposed(b))), k), tile.target);
     else
       accumulator_(at) += row_factor(name, a, k) * column_factor(name, b, k);
   }
@@ -111,25 +112,40 @@ class Matmul {
   }
 
  private:
+  /// Pair kk of a factor(k, index) is its elements 2 kk and 2 kk + 1. What an odd K lacks is 0;
+  /// with an even K, which has loops of its own (even_depth()), nothing is compared.
+  Element pairs(const Element& factor) const {
+    return [=, this](Expr kk, Expr index) {
+      return bf16_pair_of(K_, kk, [&](const Expr& k) { return factor(k, index); });
+    };
+  }
+  static bool are_pairs(const Element& factor) { return factor(0, 0).type() == UInt(32); }
+  static Element transposed(const Element& factor) {
+    return [=](Expr a, Expr b) { return factor(b, a); };
+  }
+  Expr even_depth() const { return bf16_pairs_are_whole(K_); }
+
   /// Element k of a row of the register tile.
   Expr row_factor(const std::string& name, const Element& a, const Expr& k) {
     const Expr row = min(row_tile_ * tile_.rows + row_, M_ - 1);
     if (tile_.over_rows) {
-      row_panels_.emplace(
-          name + "_rows", M_, K_, tile_.rows, tile_.lanes,
-          [&](const Expr& m, const Expr& k) { return a(k, m); }, batch_, tile_.bf16);
+      row_panels_.emplace(name + "_rows", M_, tile_.rows, tile_.lanes,
+                          transposed(tile_.bf16 ? pairs(a) : a), batch_, factor_type());
       return (*row_panels_)(row_, k, row_tile_);
     }
-    if (!tile_.bf16) return a(k, row);
-    row_pairs_.emplace(name + "_row_pairs", K_, a, batch_);
-    return (*row_pairs_)(k, row);
+    if (!tile_.bf16 || are_pairs(a)) return a(k, row);
+    row_pairs_ = Func(name + "_row_pairs");
+    const Var pair("pair"), m("m");
+    (*row_pairs_)(with_batch({pair, m})) = pairs(a)(pair, m);
+    return (*row_pairs_)(with_batch({k, row}));
   }
+  Type factor_type() const { return tile_.bf16 ? UInt(32) : Float(32); }
 
   /// Element k of a column of the register tile.
   Expr column_factor(const std::string& name, const Element& b, const Expr& k) {
     if (tile_.packed) return b(column_tile_ * tile_.columns + column_, k);
-    column_panels_.emplace(name + "_panel", N_, K_, tile_.columns, tile_.lanes, b, batch_,
-                           tile_.bf16);
+    column_panels_.emplace(name + "_panel", N_, tile_.columns, tile_.lanes, b, batch_,
+                           factor_type());
     return (*column_panels_)(column_, k, column_tile_);
   }
 
@@ -142,7 +158,17 @@ class Matmul {
     schedule_sums(func, row_tile);
     if (column_panels_) column_panels_->schedule(tile_.over_rows);
     if (row_panels_) row_panels_->schedule(true);
-    if (row_pairs_) row_pairs_->schedule_at(func, task_, tile_.lanes);
+    if (!tile_.bf16) return;
+    for (std::optional<Panels>* panels : {&row_panels_, &column_panels_})
+      if (*panels) (*panels)->specialize(even_depth());
+    if (!row_pairs_) return;
+    const Var pair = row_pairs_->args()[0], row = row_pairs_->args()[1];
+    const Var rows("rows");
+    row_pairs_->compute_root()
+        .split(row, rows, row, 32, TailStrategy::GuardWithIf)
+        .vectorize(pair, tile_.lanes, TailStrategy::GuardWithIf)
+        .parallel(rows)
+        .specialize(even_depth());
   }
 
   /// Divides the consumer into tasks, and these into register tiles.
@@ -215,7 +241,7 @@ class Matmul {
   MatmulTile tile_;
   std::vector<Var> batch_;
   std::optional<Panels> row_panels_, column_panels_;
-  std::optional<Bf16Rows> row_pairs_;  // of A that is not packed
+  std::optional<Func> row_pairs_;  // of bfloat16 factors that are not packed
   Func accumulator_;
   Var task_{"matmul_task"};
   Var column_{"column"}, row_{"row"}, column_tile_{"column_tile"}, row_tile_{"row_tile"};

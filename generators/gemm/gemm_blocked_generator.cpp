@@ -23,29 +23,21 @@ class GemmBlocked : public GemmGenerator<MatmulGenerator<T>, layout> {
     start_at_zero(this->a, this->b, this->bias, this->residual, this->c);
     const int lanes = this->lanes(), rows = this->rows_of_tile(),
               columns = this->vectors_of_tile() * lanes;
-    const Expr M = this->M(), N = this->N(), K = this->K();
-    const RDom k(0, this->terms(K), "k");
+    const Expr M = this->M(), N = this->N();
+    const RDom k(0, this->K(), "k");
     auto& c = this->c;
     Var n("n"), m("m"), column("column"), column_tile("column_tile"), row("row"),
         row_tile("row_tile");
     constexpr bool over_rows = layout == Layout::kTN;  // then A is packed: see Matmul
-    const bool bf16 = this->bf16();
-    const auto a = [&](Expr k, Expr m) { return this->a_at(k, m); };
-    Panels a_panels(
-        "a_panels", M, K, rows, lanes, [&](Expr m, Expr k) { return a(k, m); }, {}, bf16);
-    Panels b_panels(
-        "b_panels", N, K, columns, lanes, [&](Expr n, Expr k) { return this->b_at(n, k); }, {},
-        bf16);
-    Bf16Rows a_pairs("a_pairs", K, a);
-    const Expr row_in_a = min(row_tile * rows + row, M - 1);
+    Panels a_panels("a_panels", M, rows, lanes, [&](Expr m, Expr k) { return this->a_at(k, m); });
+    Panels b_panels("b_panels", N, columns, lanes,
+                    [&](Expr n, Expr k) { return this->b_at(n, k); });
     Func sums("sums");
     sums(column, row, column_tile, row_tile) = 0.f;
-    sums(column, row, column_tile, row_tile) =
-        this->plus_product(sums(column, row, column_tile, row_tile),
-                           over_rows ? a_panels(row, k, row_tile)
-                           : bf16    ? a_pairs(k, row_in_a)
-                                     : a(k, row_in_a),
-                           b_panels(column, k, column_tile));
+    sums(column, row, column_tile, row_tile) +=
+        (over_rows ? a_panels(row, k, row_tile)
+                   : this->a_at(k, min(row_tile * rows + row, M - 1))) *
+        b_panels(column, k, column_tile);
     c(n, m) = sums(n % columns, m % rows, n / columns, m / rows) + this->bias(n) +
               this->scaled_residual(n, m);
 
@@ -76,10 +68,7 @@ class GemmBlocked : public GemmGenerator<MatmulGenerator<T>, layout> {
         .unroll(column)
         .unroll(row);
     b_panels.schedule_at(sums, block, layout != Layout::kNT);
-    if (over_rows)
-      a_panels.schedule_at(sums, block, true);
-    else if (bf16)
-      a_pairs.schedule_at(sums, block, lanes);
+    if (over_rows) a_panels.schedule_at(sums, block, true);
     c.specialize(this->beta == 0.f);  // then R is not read
   }
 };

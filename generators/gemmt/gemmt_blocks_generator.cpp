@@ -26,14 +26,13 @@ class GemmtBlocks : public MatmulGenerator<T> {
     const int lanes = this->lanes(), rows = this->rows(), columns = this->columns();
     const Expr M = c.dim(0).extent(), blocks = (M + (kBlock - 1)) / kBlock,
                triangle = blocks * (blocks + 1) / 2;
-    const Expr K = layout == Layout::kTN ? a.dim(1).extent() : a.dim(0).extent();
-    const RDom k(0, K, "k");
+    const RDom k(0, layout == Layout::kTN ? a.dim(1).extent() : a.dim(0).extent(), "k");
     Var column("column"), row("row"), column_tile("column_tile"), row_tile("row_tile"),
         block("block"), x("x"), y("y");
 
     // tn: k is the outer dimension of A, so that is packed, too: see Matmul
-    Panels a_panels("a_panels", M, K, rows, lanes, [&](Expr m, Expr k) { return a(m, k); });
-    Panels b_panels("b_panels", M, K, columns, lanes,
+    Panels a_panels("a_panels", M, rows, lanes, [&](Expr m, Expr k) { return a(m, k); });
+    Panels b_panels("b_panels", M, columns, lanes,
                     [&](Expr n, Expr k) { return layout == Layout::kNT ? b(k, n) : b(n, k); });
     const Expr i = block_row(block, blocks), j = block_column(block, i);
     Func sums("sums"), product("product");

@@ -54,25 +54,22 @@ class Bf16 : public testing::Test {
       return x;
     };
     const GuardedTensor a = layout.a_transposed ? factor(K, M) : factor(M, K),
-                        b = layout.b_transposed ? factor(N, K) : factor(K, N);
+                        b = layout.b_transposed ? factor(N, K) : factor(K, N), c = output({M, N});
+    {
+      const ScopedPrecision scoped(Precision::kBf16);
+      layout.product(a, b, c, {});
+    }
     constexpr float bias = 0;  // gemm adds it: it makes 0 of -0
-    std::vector<float> want;
     for (int m = 0; m < M; ++m)
-      for (int n = 0; n < N; ++n)
-        want.push_back(
+      for (int n = 0; n < N; ++n) {
+        const float want =
             software_sum(
                 K, [&](int k) { return layout.a_transposed ? a[k * M + m] : a[m * K + k]; },
                 [&](int k) { return layout.b_transposed ? b[n * K + k] : b[k * N + n]; }) +
-            bias);
-    const auto check_product = [&] {
-      const GuardedTensor c = output({M, N});
-      const ScopedPrecision scoped(Precision::kBf16);
-      layout.product(a, b, c, {});
-      for (int i = 0; i < M * N; ++i)
-        ASSERT_EQ(std::bit_cast<uint32_t>(c[i]), std::bit_cast<uint32_t>(want[i]))
-            << i / N << " " << i % N << ": got " << c[i] << ", want " << want[i];
-    };
-    for_each_variant("gemm", layout.name, check_product, registry::kBf16);
+            bias;
+        ASSERT_EQ(std::bit_cast<uint32_t>(c[m * N + n]), std::bit_cast<uint32_t>(want))
+            << m << " " << n << ": got " << c[m * N + n] << ", want " << want;
+      }
   }
 };
 
@@ -80,10 +77,8 @@ TEST_F(Bf16, ProductsLeaveTheBitsOfTheSoftwareForm) {
   for (const Layout& layout :
        {Layout{"nn", ops::gemm_nn, false, false}, Layout{"nt", ops::gemm_nt, false, true},
         Layout{"tn", ops::gemm_tn, true, false}}) {
-    // blocks of 32 of k are transposed in registers
-    for (const int K : {1, 2, 3, 16, 31, 32, 33, 64, 76, 257})
-      for (const auto& [M, N] :
-           {std::pair(1, 1), std::pair(1, 70), std::pair(7, 33), std::pair(40, 130)})
+    for (const int K : {1, 2, 3, 16, 33, 64, 257})
+      for (const auto& [M, N] : {std::pair(1, 1), std::pair(7, 33), std::pair(40, 130)})
         check(layout, M, N, K, 0, 0);
     check(layout, 33, 65, 64, -20, 20);
     check(layout, 33, 65, 64, -130, -120);  // factors that are denormals
