@@ -88,7 +88,7 @@ std::optional<double> given_tokens(TrainOptions o, double text) {
 double dropout_of(const Length& length) {
   const bool is_short = length.text < 2e5;
   if (length.epochs() < kManyTimes) return 0;
-  if (is_short) return length.epochs() < 10 ? 0.1 : 0.2;
+  if (is_short) return length.epochs() < 10 ? 0.05 : 0.2;
   return length.epochs() < 20 ? 0.025 : 0.05;
 }
 
