@@ -159,7 +159,7 @@ class Prepared {
     const ScopedPrecision scoped(precision_);
     return copies_.front().invocation.expect();
   }
-  /// All float arrays that the call reads or writes.
+  /// All arrays that the call reads or writes, but those of ids.
   std::span<const SavedTensor> arrays() const { return copies_.front().operands->arrays(); }
   std::span<std::byte> memory() const { return copies_.front().operands->memory(); }
   /// Ends the call's own threads, so that the next measurement finds all cores free. Call it after

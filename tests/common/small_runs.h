@@ -14,6 +14,7 @@
 #include "runtime/threads.h"
 #include "support/atomic_file.h"
 #include "tests/common/kernel_test.h"
+#include "tests/common/small_config.h"
 #include "tests/common/temporary_directory.h"
 #include "train/data/corpus.h"
 #include "train/data/split.h"
@@ -27,17 +28,6 @@
 namespace mmrec::test {
 
 namespace fs = std::filesystem;
-
-inline Config small_config(int vocab_size) {
-  Config config;
-  config.vocab_size = vocab_size;
-  config.dim = 32;
-  config.layers = 2;
-  config.heads = 2;
-  config.max_seq = 256;
-  config.mem_slots = 64;
-  return config;
-}
 
 inline std::vector<float> values(const Tensor& tensor) {
   return {tensor.data(), tensor.data() + tensor.count()};

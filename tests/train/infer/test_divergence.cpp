@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tests/common/kernel_test.h"
+#include "tests/common/small_config.h"
 
 namespace mmrec {
 namespace {
@@ -66,12 +67,7 @@ class DivergenceOfATextTest : public testing::Test {
   }
 
   ScopedThreads one_thread_{1};
-  Config config_{.vocab_size = kVocabulary,
-                 .dim = 32,
-                 .layers = 2,
-                 .heads = 2,
-                 .max_seq = 256,
-                 .mem_slots = 64};
+  Config config_ = test::small_config(kVocabulary);
   Parameters exact_, rounded_;
   std::vector<int32_t> text_;
 };

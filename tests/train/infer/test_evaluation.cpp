@@ -6,6 +6,7 @@
 #include "tests/common/expect_error.h"
 #include "tests/common/growing_state.h"
 #include "tests/common/kernel_test.h"
+#include "tests/common/small_config.h"
 #include "train/infer/evaluation.h"
 #include "train/infer/text_generator.h"
 
@@ -39,12 +40,7 @@ class StreamLoss : public testing::Test {
   }
 
   ScopedThreads one_thread_{1};
-  Config config_{.vocab_size = kVocabulary,
-                 .dim = 32,
-                 .layers = 2,
-                 .heads = 2,
-                 .max_seq = 256,
-                 .mem_slots = 64};
+  Config config_ = test::small_config(kVocabulary);
   Parameters parameters_;
 };
 

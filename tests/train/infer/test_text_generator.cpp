@@ -11,6 +11,7 @@
 #include "support/atomic_file.h"
 #include "tests/common/expect_error.h"
 #include "tests/common/kernel_test.h"
+#include "tests/common/small_config.h"
 #include "tests/common/temporary_directory.h"
 #include "train/infer/stop_strings.h"
 #include "train/infer/text_generator.h"
@@ -209,12 +210,7 @@ class TextGeneratorTest : public testing::Test {
   }
 
   ScopedThreads one_thread_{1};
-  Config config_{.vocab_size = kVocabulary,
-                 .dim = 32,
-                 .layers = 2,
-                 .heads = 2,
-                 .max_seq = 256,
-                 .mem_slots = 64};
+  Config config_ = test::small_config(kVocabulary);
   Parameters parameters_;
 };
 
