@@ -156,11 +156,9 @@ class Matmul {
     func.bound(n, 0, N_).bound(m, 0, M_).compute_root();
     schedule_consumer(consumer, n, m, row_tile);
     schedule_sums(func, row_tile);
-    if (column_panels_) column_panels_->schedule(tile_.over_rows);
-    if (row_panels_) row_panels_->schedule(true);
-    if (!tile_.bf16) return;
-    for (std::optional<Panels>* panels : {&row_panels_, &column_panels_})
-      if (*panels) (*panels)->specialize(even_depth());
+    const Expr whole = tile_.bf16 ? even_depth() : Expr();
+    if (column_panels_) column_panels_->schedule(tile_.over_rows, is_one_task(), whole);
+    if (row_panels_) row_panels_->schedule(true, is_one_task(), whole);
     if (!row_pairs_) return;
     const Var pair = row_pairs_->args()[0], row = row_pairs_->args()[1];
     const Var rows("rows");
@@ -171,19 +169,23 @@ class Matmul {
         .specialize(even_depth());
   }
 
+  Expr row_tiles() const { return (M_ + tile_.rows - 1) / tile_.rows; }
+  Expr column_tiles() const { return (N_ + tile_.columns - 1) / tile_.columns; }
+  /// Less than a microsecond of work is faster on one thread.
+  Expr is_one_task() const {
+    if (!batch_.empty()) return Internal::const_false();
+    return row_tiles() * column_tiles() <= serial() / (tile_.rows * tile_.columns) / max(K_, 1);
+  }
+
   /// Divides the consumer into tasks, and these into register tiles.
   void schedule_consumer(Stage consumer, Var n, Var m, Var row_tile) {
     Var column_in_tile("column_in_tile"), row_in_tile("row_in_tile"), column_tile("column_tile"),
         task("task"), column_group("column_group");
     consumer.split(m, row_tile, row_in_tile, tile_.rows, TailStrategy::GuardWithIf)
         .split(n, column_tile, column_in_tile, tile_.columns, TailStrategy::GuardWithIf);
-    const Expr row_tiles = (M_ + tile_.rows - 1) / tile_.rows,
-               column_tiles = (N_ + tile_.columns - 1) / tile_.columns;
-    // Less than a microsecond of work is faster on one thread. (max(.., 1): Halide must see that
-    // the split factors are positive.)
-    const Expr one_task = batch_.empty() ? row_tiles * column_tiles <=
-                                               serial() / (tile_.rows * tile_.columns) / max(K_, 1)
-                                         : Expr(false);
+    const Expr row_tiles = this->row_tiles(), column_tiles = this->column_tiles(),
+               one_task = is_one_task();
+    // (max(.., 1): Halide must see that the split factors are positive.)
     consumer.split(row_tile, task, row_tile,
                    max(select(one_task, row_tiles, tile_.tiles_per_task), 1),
                    TailStrategy::GuardWithIf);

@@ -44,13 +44,19 @@ class Panels {
 
   /// Copies before the product, in parallel. k_outermost: some k into all panels, then the next,
   /// for a factor whose outer dimension in memory is k. (Where only B is packed it gains nothing.)
-  void schedule(bool k_outermost) {
+  /// Where `one_task` holds, one thread copies; where `whole` does, a loop of its own. Neither need
+  /// be defined.
+  void schedule(bool k_outermost, const Expr& one_task = {}, const Expr& whole = {}) {
     panel_.compute_root();
-    panel_.update().parallel(schedule_copy(k_outermost));
+    const Var outermost = schedule_copy(k_outermost);
+    Stage copy = panel_.update();
+    if (one_task.defined()) {
+      Stage small = copy.specialize(one_task);
+      if (whole.defined()) small.specialize(whole);
+    }
+    copy.parallel(outermost);
+    if (whole.defined()) copy.specialize(whole);
   }
-
-  /// Copies in a loop of its own where a condition of element holds.
-  void specialize(const Expr& condition) { panel_.update().specialize(condition); }
 
   /// Copies what an iteration of the consumer's update reads.
   void schedule_at(Func consumer, RVar iteration, bool k_outermost) {
