@@ -164,7 +164,8 @@ std::span<const TrainOption> train_option_table() {
        "that part and gives the new weights to the others: less memory a rank, the same weights"},
       {"precision", &O::precision,
        "what the factors of matrix products are rounded to: float32, or bf16, which is faster on "
-       "CPUs with instructions for it; on others a new run says so and takes float32"},
+       "CPUs with instructions for it, and what the recipe takes there for a --time; on others a "
+       "new run says so and takes float32"},
       {"recompute", &O::recompute,
        "compute each block's activations again in the backward pass: less memory, more time, the "
        "same weights"},

@@ -123,10 +123,11 @@ std::string described(const TrainOptions& o, const Tokenizer& tokenizer, int64_t
   const std::string dropout =
       o.dropout > 0 ? fmt::format("dropout {:.2g}", o.dropout) : "no dropout";
   return fmt::format(
-      "recipe: {} steps of {} x {}, {:.1f} times through the text; tokens: {} of {}; {}, lr "
+      "recipe: {} steps of {} x {}{}, {:.1f} times through the text; tokens: {} of {}; {}, lr "
       "{:.2g}{}; {}; {} (--recipe documented, or an option, for others){}",
-      steps, o.batch * o.accumulate, o.sequence, length.epochs(), tokenizer.size(),
-      name_of(tokenizer.kind()), optimizer.algorithm, optimizer.learning_rate,
+      steps, o.batch * o.accumulate, o.sequence, o.precision == "bf16" ? " in bf16" : "",
+      length.epochs(), tokenizer.size(), name_of(tokenizer.kind()), optimizer.algorithm,
+      optimizer.learning_rate,
       optimizer.algorithm == "muon" ? fmt::format(" and {:.2g}", optimizer.muon_learning_rate) : "",
       dropout,
       o.eval_every > 0 ? fmt::format("a validation every {} steps", o.eval_every)
@@ -183,6 +184,11 @@ TokenChoice tokens_of_run(const TrainOptions& options, int64_t bytes) {
   if (options.tokenizer != "auto") return {parse_token_kind(options.tokenizer), options.vocabulary};
   if (!has_recipe(options)) return {TokenKind::kCharacter, options.vocabulary};
   return choose_tokens(bytes, options.vocabulary);
+}
+
+void choose_precision(TrainOptions& options, bool has_bf16) {
+  if (has_recipe(options) && !options.time.empty() && has_bf16)
+    choose(options, "precision", options.precision, "bf16");
 }
 
 std::string apply_recipe(TrainOptions& options, const RunData& data,

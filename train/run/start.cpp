@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "model/config_file.h"
+#include "runtime/kernel_registry.h"
 #include "support/atomic_file.h"
 #include "support/console.h"
 #include "support/error.h"
@@ -131,6 +132,7 @@ Trainer make_trainer(TrainOptions options, const RunStart& start, Ranks& ranks) 
   options.config = run_config(options, start, data.tokenizer);
   if (start.resumes()) check_same_data(start.checkpoint->state.progress->data, data, options.data);
   if (!start.resumes()) {
+    choose_precision(options, ranks.gather_words(why_no_bf16()).empty());
     const std::string line =
         apply_recipe(options, data, [&](double seconds, const TrainOptions& chosen) {
           console.status("measuring the speed");

@@ -236,6 +236,34 @@ TEST(Recipe, TimeBecomesSteps) {
   EXPECT_NE(line.find("99 steps"), line.npos) << line;
 }
 
+// For a time the steps depend on the machine anyway, and bf16 makes more of them.
+TEST(Recipe, TimeIsUsedInBf16) {
+  const auto precision = [](TrainOptions options, bool has_bf16) {
+    choose_precision(options, has_bf16);
+    return options.precision;
+  };
+  TrainOptions options = own_text();
+  EXPECT_EQ(precision(options, true), "float32");
+  options.time = "10m";
+  EXPECT_EQ(precision(options, true), "bf16");
+  EXPECT_EQ(precision(options, false), "float32");
+  options.given = {"precision"};
+  EXPECT_EQ(precision(options, true), "float32");
+  options.given = {};
+  options.recipe = "documented";
+  EXPECT_EQ(precision(options, true), "float32");
+
+  options = own_text();
+  options.time = "10m";
+  const auto line = [&] {
+    return apply_recipe(options, text_of(1'000'000),
+                        [](double, const TrainOptions&) { return 99; });
+  };
+  EXPECT_EQ(line().find("bf16"), std::string::npos);
+  options.precision = "bf16";
+  EXPECT_NE(line().find("99 steps of 8 x 128 in bf16,"), std::string::npos) << line();
+}
+
 // Validations, checkpoints and the sample take of the time, too.
 TEST(Recipe, TimeIsForAllThatARunDoes) {
   TrainOptions options = own_text({"time"});
