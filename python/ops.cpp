@@ -55,10 +55,13 @@ void gemm(nb::handle a, nb::handle b, nb::handle bias, float beta, nb::handle ou
     const ops::GemmEpilogue epilogue{.bias = added ? added->tensor() : Tensor(),
                                      .residual = beta != 0 ? c : Tensor(),
                                      .beta = beta};
-    const auto product = left.is_transposed()    ? ops::gemm_tn
-                         : right.is_transposed() ? ops::gemm_nt
-                                                 : ops::gemm_nn;
-    product(left.matrix(), right.matrix(), c, epilogue);
+    const Tensor x = left.matrix(), y = right.matrix();
+    if (left.is_transposed())
+      ops::gemm_tn(x, y, c, epilogue);
+    else if (right.is_transposed())
+      ops::gemm_nt(x, y, c, epilogue);
+    else
+      ops::gemm_nn(x, y, c, epilogue);
   });
 }
 

@@ -327,10 +327,17 @@ Kernel::Kernel(const char* op, const char* pass)
         static std::atomic<uint64_t> last{0};
         return ++last;
       }()) {
-  for (const Precision one : {Precision::kFloat32, Precision::kBf16, Precision::kInt8})
-    if (const char* dtype = dtype_of(one);
-        one == Precision::kFloat32 || !variant_names(op, pass, dtype).empty())
-      choices_[static_cast<size_t>(one)].emplace(op, pass, dtype, chosen().kernels, chosen().rows);
+  const auto choose_among = [&](Precision one) {
+    choices_[static_cast<size_t>(one)].emplace(op, pass, dtype_of(one), chosen().kernels,
+                                               chosen().rows);
+  };
+  bool found = false;
+  for (const Precision one : precisions())
+    if (!variant_names(op, pass, dtype_of(one)).empty()) {
+      choose_among(one);
+      found = true;
+    }
+  if (!found) choose_among(Precision::kFloat32);  // which says that there is none
   // A program checks this before it begins, but of a library the first call is here.
   static const bool can_run = (check_kernels(), true);
   (void)can_run;

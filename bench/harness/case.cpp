@@ -26,6 +26,11 @@ size_t measure(const Workload& work, uint64_t seed, int guard) {
 
 }  // namespace
 
+uint16_t to_bf16(float x) {
+  const auto bits = std::bit_cast<uint32_t>(x);
+  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
 template <class T>
 TensorView<T> Operands::take(std::initializer_list<int> shape) {
   const auto guard = [&] {
@@ -56,18 +61,28 @@ SavedTensor Operands::saved(std::initializer_list<int> shape) {
   return arrays_.emplace_back(tensor);
 }
 
-Tensor Operands::uniform(std::initializer_list<int> shape, float low, float high) {
-  const Tensor tensor = take<float>(shape);
+template <class T, class Convert>
+TensorView<T> Operands::uniform(std::initializer_list<int> shape, float low, float high,
+                                const Convert& convert) {
+  const TensorView<T> tensor = take<T>(shape);
   arrays_.emplace_back(tensor);
   if (!tensor.data()) return tensor;
   // The generator of the dropout masks: fast, and good enough. The largest arrays have millions of
   // elements.
   const DropoutKey key{static_cast<uint32_t>(seed_), ++next_};
   for (int64_t i = 0; i < tensor.count(); ++i)
-    tensor.data()[i] =
-        low + (high - low) *
-                  (static_cast<float>(dropout_bits(key, static_cast<uint32_t>(i)) >> 8) * 0x1p-24f);
+    tensor.data()[i] = convert(
+        low + (high - low) * (static_cast<float>(dropout_bits(key, static_cast<uint32_t>(i)) >> 8) *
+                              0x1p-24f));
   return tensor;
+}
+
+Tensor Operands::uniform(std::initializer_list<int> shape, float low, float high) {
+  return uniform<float>(shape, low, high, std::identity());
+}
+
+Bf16Tensor Operands::uniform_bf16(std::initializer_list<int> shape) {
+  return uniform<uint16_t>(shape, -1, 1, to_bf16);
 }
 
 IntTensor Operands::ids(int count, int end) {
@@ -90,8 +105,10 @@ std::string Case::variant_name() const {
 }
 
 std::string Case::group(Precision precision) const {
+  const bool of_floats = precision == Precision::kFloat32 && !work->op_of_floats.empty();
   return fmt::format(
-      "{}/{}/{}/{}{}", work->op, work->pass.prefix, work->pass.label, fmt::join(work->sizes, "x"),
+      "{}/{}/{}/{}{}", of_floats ? work->op_of_floats : work->op, work->pass.prefix,
+      work->pass.label, fmt::join(work->sizes, "x"),
       precision == Precision::kFloat32 ? "" : fmt::format("/{}", dtype_of(precision)));
 }
 

@@ -17,6 +17,9 @@
 
 namespace mmrec::bench {
 
+/// Returns the bits of the nearest bfloat16, ties to even.
+uint16_t to_bf16(float x);
+
 /// The arrays that a workload reads and writes. They lie in one arena, as in the model.
 class Operands {
  public:
@@ -33,6 +36,8 @@ class Operands {
   /// Returns an array that a call reads or adds to: random numbers in [low, high), the same for the
   /// same seed.
   Tensor uniform(std::initializer_list<int> shape, float low = -1, float high = 1);
+  /// The same in [-1, 1), rounded to bfloat16.
+  Bf16Tensor uniform_bf16(std::initializer_list<int> shape);
   /// Returns random ids in [0, end).
   IntTensor ids(int count, int end);
 
@@ -46,6 +51,9 @@ class Operands {
  private:
   template <class T>
   TensorView<T> take(std::initializer_list<int> shape);
+  template <class T, class Convert>
+  TensorView<T> uniform(std::initializer_list<int> shape, float low, float high,
+                        const Convert& convert);
 
   uint64_t seed_;
   int guard_;
@@ -102,6 +110,8 @@ struct Workload {
   double tokens = 0;  ///< tokens that one call trains on, or reads
   /// What the call's products round their factors to.
   Precision precision = Precision::kFloat32;
+  /// The operation that computes the same from floats, if it is not `op`.
+  std::string op_of_floats = {};
   /// Takes its arrays from the Operands and returns the call to time. Called twice: first without
   /// data, to count the arrays' bytes.
   std::function<Invocation(Operands&)> prepare;

@@ -62,7 +62,9 @@ class Array {
     data_.resize(count);
   }
   Array(std::initializer_list<int> shape) : Array(std::vector<int>(shape)) {}
-  Array(const Tensor& tensor) : Array(shape_of(tensor)) {
+  Array(const Tensor& tensor) : Array(SavedTensor(tensor)) {}
+  Array(const Bf16Tensor& tensor) : Array(SavedTensor(tensor)) {}
+  explicit Array(const SavedTensor& tensor) : Array(shape_of(tensor)) {
     for (size_t i = 0; i < count(); ++i) data_[i] = element(tensor, i);
   }
 

@@ -1,8 +1,10 @@
 #include "bench/reference/gemm.h"
 
+#include <optional>
 #include <set>
 #include <string_view>
 #include <tuple>
+#include <type_traits>
 
 #include "bench/rivals/rivals.h"
 #include "bench/workloads/workloads.h"
@@ -16,15 +18,21 @@ namespace mmrec::bench {
 
 namespace {
 
+template <class Factor>
+using Product = void (*)(const Factor& a, const Factor& b, const Tensor& c,
+                         const ops::GemmEpilogue& epilogue);
+
 /// Memory layout of the operands of C = A B. Each layout is a pass of gemm, and so is packed B.
 struct GemmLayout {
   const char* name;
-  void (*product)(const Tensor& a, const Tensor& b, const Tensor& c,
-                  const ops::GemmEpilogue& epilogue);
+  Product<Tensor> product;
+  Product<Bf16Tensor> product_of_bf16;
   bool a_transposed, b_transposed;
 };
-constexpr GemmLayout kNN{"nn", ops::gemm_nn, false, false}, kNT{"nt", ops::gemm_nt, false, true},
-    kTN{"tn", ops::gemm_tn, true, false};
+constexpr GemmLayout kNN{"nn", ops::gemm_nn, ops::gemm_nn, false, false},
+    kNT{"nt", ops::gemm_nt, ops::gemm_nt, false, true},
+    kTN{"tn", ops::gemm_tn, ops::gemm_tn, true, false};
+constexpr const GemmLayout* kLayouts[] = {&kNT, &kNN, &kTN};
 
 struct Shape {
   int M, N, K;
@@ -46,22 +54,29 @@ std::vector<Layer> layers(const Config& config) {
 constexpr Shape kOddShapes[] = {{1, 512, 128}, {1, 5000, 128},  {512, 128, 33},
                                 {17, 19, 33},  {512, 768, 128}, {1024, 1024, 1024}};
 
-/// Returns the workload of a product. make_run(a, b, c) returns the function that computes it.
-template <class MakeRun>
-Workload product(const GemmLayout& layout, const Shape& shape, const MakeRun& make_run) {
+/// Returns the workload of a product. make_factor(operands, shape) returns a factor, make_run(a, b,
+/// c) the function that computes the product.
+template <class MakeFactor, class MakeRun>
+Workload product(const char* op, const GemmLayout& layout, const Shape& shape,
+                 const MakeFactor& make_factor, const MakeRun& make_run) {
   const int M = shape.M, N = shape.N, K = shape.K;
-  return {.op = "gemm",
+  return {.op = op,
           .pass = {layout.name, "fwd", std::string(layout.name) + "_"},
           .sizes = {M, N, K},
           .flops = 2. * M * N * K,
           .bytes = 4. * (1. * M * K + 1. * K * N + 1. * M * N),
           .prepare = [=](Operands& o) -> Invocation {
-            const Tensor a = layout.a_transposed ? o.uniform({K, M}) : o.uniform({M, K});
-            const Tensor b = layout.b_transposed ? o.uniform({N, K}) : o.uniform({K, N});
+            const auto factor = [&](int rows, int columns, bool transposed) {
+              return transposed ? make_factor(o, columns, rows) : make_factor(o, rows, columns);
+            };
+            const auto a = factor(M, K, layout.a_transposed), b = factor(K, N, layout.b_transposed);
             const Tensor c = o.output({M, N});
             if (!c.data()) return {};
             return {.run = make_run(a, b, c), .expect = [=]() -> std::vector<Expected> {
-                      const auto plain = [](const Tensor& x, bool transposed) {
+                      std::optional<ScopedPrecision> as_it_is;  // bfloat16 is not rounded again
+                      if (std::is_same_v<decltype(a), const Bf16Tensor>)
+                        as_it_is.emplace(Precision::kFloat32);
+                      const auto plain = [](const auto& x, bool transposed) {
                         return transposed ? reference::transposed(x) : reference::Array(x);
                       };
                       return {{"c", c,
@@ -71,26 +86,49 @@ Workload product(const GemmLayout& layout, const Shape& shape, const MakeRun& ma
           }};
 }
 
+Tensor floats(Operands& o, int rows, int columns) { return o.uniform({rows, columns}); }
+
 Workload own_product(const GemmLayout& layout, const Shape& shape) {
-  return product(layout, shape, [layout](const Tensor& a, const Tensor& b, const Tensor& c) {
-    return [=] { layout.product(a, b, c, {}); };
-  });
+  return product("gemm", layout, shape, floats,
+                 [layout](const Tensor& a, const Tensor& b, const Tensor& c) {
+                   return [=] { layout.product(a, b, c, {}); };
+                 });
 }
 
-void add_product(Cases& cases, const GemmLayout& layout, const Shape& shape) {
-  cases.add(own_product(layout, shape));
+/// Takes the bytes that factors of bfloat16 save.
+void halve_factors(Workload& work, const Shape& shape) {
+  work.bytes -= 2. * shape.K * (shape.M + shape.N);
+}
+
+Workload own_product_of_bf16(const GemmLayout& layout, const Shape& shape) {
+  Workload work = product(
+      "gemm_bf16", layout, shape,
+      [](Operands& o, int rows, int columns) { return o.uniform_bf16({rows, columns}); },
+      [layout](const Bf16Tensor& a, const Bf16Tensor& b, const Tensor& c) {
+        return [=] { layout.product_of_bf16(a, b, c, {}); };
+      });
+  work.precision = Precision::kBf16;
+  work.op_of_floats = "gemm";
+  halve_factors(work, shape);
+  return work;
+}
+
+/// Adds the other libraries' products of a precision to an operation's rows.
+void add_rivals(Cases& cases, const char* op, Precision precision, const GemmLayout& layout,
+                const Shape& shape) {
   for (const Rival& rival : rivals()) {
+    if (rival.precision != precision) continue;
     if (rival.packed_b && !layout.b_transposed)
       continue;  // only weights of a layer are packed once for many products
-    if (rival.precision == Precision::kBf16 && !why_no_bf16().empty()) continue;
-    Workload work = product(layout, shape, [=](const Tensor& a, const Tensor& b, const Tensor& c) {
-      return rival.prepare({layout.a_transposed, layout.b_transposed, shape.M, shape.N, shape.K,
-                            a.data(), b.data(), c.data()},
-                           num_threads());
-    });
+    Workload work =
+        product(op, layout, shape, floats, [=](const Tensor& a, const Tensor& b, const Tensor& c) {
+          return rival.prepare({layout.a_transposed, layout.b_transposed, shape.M, shape.N, shape.K,
+                                a.data(), b.data(), c.data()},
+                               num_threads());
+        });
     work.rest = rival.rest;
-    work.precision = rival.precision;
-    if (rival.precision == Precision::kBf16) work.bytes -= 2. * shape.K * (shape.M + shape.N);
+    work.precision = precision;
+    if (precision == Precision::kBf16) halve_factors(work, shape);
     cases.add(std::move(work), rival.variant);
   }
 }
@@ -114,20 +152,30 @@ Workload packed_product(const Shape& shape) {
           }};
 }
 
-Workload workload(std::string_view pass, const std::vector<int>& sizes) {
-  if (pass == kPacked.registry) return packed_product({sizes.at(0), sizes.at(1), sizes.at(2)});
-  for (const GemmLayout& layout : {kNN, kNT, kTN})
-    if (pass == layout.name) return own_product(layout, {sizes.at(0), sizes.at(1), sizes.at(2)});
-  fail("gemm has no pass {}", pass);
+const GemmLayout& layout_of(const char* op, std::string_view pass) {
+  for (const GemmLayout* layout : kLayouts)
+    if (pass == layout->name) return *layout;
+  fail("{} has no pass {}", op, pass);
 }
 
-void add(Cases& cases) {
+Workload workload(std::string_view pass, const std::vector<int>& sizes) {
+  const Shape shape{sizes.at(0), sizes.at(1), sizes.at(2)};
+  return pass == kPacked.registry ? packed_product(shape)
+                                  : own_product(layout_of("gemm", pass), shape);
+}
+
+Workload workload_of_bf16(std::string_view pass, const std::vector<int>& sizes) {
+  return own_product_of_bf16(layout_of("gemm_bf16", pass), {sizes.at(0), sizes.at(1), sizes.at(2)});
+}
+
+/// Calls add(layout, shape) for the products of the models' steps and for edge cases, each once.
+template <class Add>
+void for_each_product(const Add& add) {
   constexpr int kRows = 512;  // a batch of 2 x 256 tokens
   // Layers of different models may have the same sizes.
   std::set<std::tuple<std::string_view, int, int, int>> added;
   const auto add_once = [&](const GemmLayout& layout, const Shape& shape) {
-    if (added.emplace(layout.name, shape.M, shape.N, shape.K).second)
-      add_product(cases, layout, shape);
+    if (added.emplace(layout.name, shape.M, shape.N, shape.K).second) add(layout, shape);
   };
   for (const char* name : {"tiny", "mini", "small"})
     for (const Layer& layer : layers(preset(name))) {
@@ -136,17 +184,29 @@ void add(Cases& cases) {
       add_once(kTN, {layer.out, layer.in, kRows});  // gradient of the weights
     }
   for (const Shape& shape : kOddShapes)
-    for (const GemmLayout& layout : {kNT, kNN, kTN}) add_once(layout, shape);
+    for (const GemmLayout* layout : kLayouts) add_once(*layout, shape);
+}
+
+void add(Cases& cases) {
+  for_each_product([&](const GemmLayout& layout, const Shape& shape) {
+    cases.add(own_product(layout, shape));
+    add_rivals(cases, "gemm", Precision::kFloat32, layout, shape);
+  });
   for (const ModelShape& shape : token_shapes())
     cases.add(packed_product({shape.N, shape.D, shape.D}));
 }
 
-}  // namespace
+void add_of_bf16(Cases& cases) {
+  if (!why_no_bf16().empty()) return;
+  for_each_product([&](const GemmLayout& layout, const Shape& shape) {
+    cases.add(own_product_of_bf16(layout, shape));
+    add_rivals(cases, "gemm_bf16", Precision::kBf16, layout, shape);
+  });
+}
 
-Description describe_gemm() {
-  return {.workload = workload,
-          .tested = crossed(
-              {0, 1, 5, 6, 7, 8, 9, 14, 16, 29},
+const std::vector<std::vector<int>>& tested() {
+  static const std::vector<std::vector<int>> all =
+      crossed({0, 1, 5, 6, 7, 8, 9, 14, 16, 29},
               crossed({0, 1, 15, 16, 17, 32, 33, 48, 65, 97}, {{0}, {1}, {2}, {3}, {16}, {33}}),
               // Several blocks along every dimension; exactly one task's work, a little less and a
               // little more; many tasks.
@@ -157,8 +217,16 @@ Description describe_gemm() {
                {16, 64, 64},
                {16, 64, 65},
                {70, 130, 700},
-               {700, 130, 70}}),
-          .add = add};
+               {700, 130, 70}});
+  return all;
+}
+
+}  // namespace
+
+Description describe_gemm() { return {.workload = workload, .tested = tested(), .add = add}; }
+
+Description describe_gemm_bf16() {
+  return {.workload = workload_of_bf16, .tested = tested(), .add = add_of_bf16};
 }
 
 }  // namespace mmrec::bench

@@ -21,7 +21,7 @@ struct Suite {
 };
 /// `block` has all operations that are in no other suite.
 const Suite kSuites[] = {{"scan", {"scan", "affine_scan"}},
-                         {"gemm", {"gemm", "column_sum"}},
+                         {"gemm", {"gemm", "gemm_bf16", "column_sum"}},
                          {"recurrence", {"recurrence"}},
                          {"block", {}},
                          {"train", {"train"}},

@@ -108,11 +108,7 @@ void pack_for_call(const ops::Weight& weight, const Tensor& norm) {
 }
 
 float bf16_pair(float first, float second) {
-  const auto rounded = [](float x) {
-    const auto bits = std::bit_cast<uint32_t>(x);
-    return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-  };
-  return std::bit_cast<float>(rounded(first) | rounded(second) << 16);
+  return std::bit_cast<float>(to_bf16(first) | uint32_t{to_bf16(second)} << 16);
 }
 
 std::vector<std::vector<int>> timed_scans() {

@@ -51,13 +51,18 @@ inline Expr bf16_second(const Expr& pair) { return reinterpret<float>(pair & Exp
 /// The instructions' name in Halide's targets, for CPUs of the tier AVX-512.
 inline constexpr Target::Feature kBf16Instructions = Target::AVX512_Zen4;
 
-/// Returns sum + the products of the pairs a and b, with the CPU's instruction or, for targets that
-/// have none, by operations that leave the same bits.
+/// Returns sum + the products of the pairs a and b, by operations that leave the same bits as the
+/// CPU's instruction.
+inline Expr bf16_fma(const Expr& sum, const Expr& a, const Expr& b) {
+  return fma(bf16_first(a), bf16_first(b), fma(bf16_second(a), bf16_second(b), sum));
+}
+
+/// The same with the instruction, for targets that have it.
 inline Expr bf16_dot(const Expr& sum, const Expr& a, const Expr& b, const Target& target) {
   if (target.has_feature(kBf16Instructions))
     return Internal::Call::make(Float(32), "mmrec_bf16_dot", {sum, a, b},
                                 Internal::Call::PureExtern);
-  return fma(bf16_first(a), bf16_first(b), fma(bf16_second(a), bf16_second(b), sum));
+  return bf16_fma(sum, a, b);
 }
 
 /// Turns vectors of bf16_dot's calls into what Halide knows as the instruction. A definition cannot
@@ -69,6 +74,8 @@ class LowerBf16Dot : public Internal::IRMutator {
   Expr visit(const Internal::Call* call) override {
     if (call->name != "mmrec_bf16_dot") return IRMutator::visit(call);
     const int lanes = call->type.lanes();
+    if (lanes == 1)
+      return bf16_fma(mutate(call->args[0]), mutate(call->args[1]), mutate(call->args[2]));
     const auto factors = [&](const Expr& pairs) {
       return Internal::Cast::make(Float(32, 2 * lanes),
                                   reinterpret(BFloat(16, 2 * lanes), mutate(pairs)));

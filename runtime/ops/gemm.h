@@ -21,6 +21,17 @@ void gemm_nt(const Tensor& a, const Tensor& b, const Tensor& c, const GemmEpilog
 /// C[m,n] = sum_k A[k,m] B[k,n] (+ epilogue). A [K][M], B [K][N].
 void gemm_tn(const Tensor& a, const Tensor& b, const Tensor& c, const GemmEpilogue& epilogue = {});
 
+/// The same products of arrays of bfloat16, with sums and C in single precision: no factor is
+/// rounded, and half as many bytes are read. For CPUs with AVX512-BF16; throws an Error on others
+/// (why_no_bf16(), runtime/kernel_registry.h). Fastest where k, if it is a matrix's inner
+/// dimension, and that matrix's row stride are even: otherwise the call copies the matrix.
+void gemm_nn(const Bf16Tensor& a, const Bf16Tensor& b, const Tensor& c,
+             const GemmEpilogue& epilogue = {});
+void gemm_nt(const Bf16Tensor& a, const Bf16Tensor& b, const Tensor& c,
+             const GemmEpilogue& epilogue = {});
+void gemm_tn(const Bf16Tensor& a, const Bf16Tensor& b, const Tensor& c,
+             const GemmEpilogue& epilogue = {});
+
 /// Y = X W^T (+ epilogue): gemm_nt, or with a packed W the product for few rows. X [N][in], W
 /// [out][in], Y [N][out].
 void linear(const Tensor& x, const Weight& weight, const Tensor& y,

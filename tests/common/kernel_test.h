@@ -83,6 +83,7 @@ void for_each_variant(const std::string& op, const std::string& pass, Body body,
         if (*entry.params) current_variant.variant += fmt::format(" ({}: {})", of, entry.params);
       }
       body();
+      while (!forced.empty()) forced.pop_back();  // each restores what was before it
     }
   }
 }

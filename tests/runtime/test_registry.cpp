@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdlib>
@@ -28,7 +29,10 @@ std::string variant_that_runs(int R = 1, int T = 4, int D = 16) {
 
 TEST(Registry, EveryOperationHasAVariant) {
   EXPECT_FALSE(operation_names().empty());
-  for (const std::string& op : operation_names()) EXPECT_FALSE(all_variants(op).empty()) << op;
+  for (const std::string& op : operation_names())
+    EXPECT_TRUE(std::ranges::any_of(kernels(), [&](const auto& entry) { return entry.op == op; }) ||
+                (op == "gemm_bf16" && !why_no_bf16().empty()))
+        << op;
   for (const KernelEntry& entry : kernels()) {
     const std::vector<std::string> listed = variant_names(entry.op, entry.pass, entry.dtype);
     EXPECT_EQ(std::count(listed.begin(), listed.end(), entry.variant), 1) << entry.name;

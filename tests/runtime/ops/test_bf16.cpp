@@ -4,6 +4,8 @@
 
 #include <atomic>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "runtime/flush_denormals.h"
 #include "runtime/ops/gemm.h"
@@ -29,11 +31,33 @@ float software_sum(int K, const A& a, const B& b) {
   return sum;
 }
 
+template <class Factor>
+using Product = void (*)(const Factor& a, const Factor& b, const Tensor& c,
+                         const ops::GemmEpilogue& epilogue);
+
 struct Layout {
   const char* name;
-  void (*product)(const Tensor& a, const Tensor& b, const Tensor& c,
-                  const ops::GemmEpilogue& epilogue);
+  Product<Tensor> product;
+  Product<Bf16Tensor> product_of_bf16;
   bool a_transposed, b_transposed;
+};
+constexpr Layout kNN{"nn", ops::gemm_nn, ops::gemm_nn, false, false},
+    kNT{"nt", ops::gemm_nt, ops::gemm_nt, false, true},
+    kTN{"tn", ops::gemm_tn, ops::gemm_tn, true, false};
+
+/// The factors of a product as arrays of bfloat16, with rows `stride` apart.
+struct Bf16Matrix {
+  Bf16Matrix(const GuardedTensor& x, int rows, int columns, int stride)
+      : elements(size_t(rows) * stride, 0x7fc0), rows(rows), columns(columns), stride(stride) {
+    for (int row = 0; row < rows; ++row)
+      for (int column = 0; column < columns; ++column)
+        elements[row * stride + column] = static_cast<uint16_t>(
+            std::bit_cast<uint32_t>(rounded(x[row * columns + column])) >> 16);
+  }
+  Bf16Tensor view() { return Bf16Tensor(elements.data(), {rows, stride}).columns(0, columns); }
+
+  std::vector<uint16_t> elements;
+  int rows, columns, stride;
 };
 
 class Bf16 : public testing::Test {
@@ -54,29 +78,50 @@ class Bf16 : public testing::Test {
       return x;
     };
     const GuardedTensor a = layout.a_transposed ? factor(K, M) : factor(M, K),
-                        b = layout.b_transposed ? factor(N, K) : factor(K, N), c = output({M, N});
-    {
-      const ScopedPrecision scoped(Precision::kBf16);
-      layout.product(a, b, c, {});
-    }
+                        b = layout.b_transposed ? factor(N, K) : factor(K, N);
     constexpr float bias = 0;  // gemm adds it: it makes 0 of -0
+    std::vector<float> want;
     for (int m = 0; m < M; ++m)
-      for (int n = 0; n < N; ++n) {
-        const float want =
+      for (int n = 0; n < N; ++n)
+        want.push_back(
             software_sum(
                 K, [&](int k) { return layout.a_transposed ? a[k * M + m] : a[m * K + k]; },
                 [&](int k) { return layout.b_transposed ? b[n * K + k] : b[k * N + n]; }) +
-            bias;
-        ASSERT_EQ(std::bit_cast<uint32_t>(c[m * N + n]), std::bit_cast<uint32_t>(want))
-            << m << " " << n << ": got " << c[m * N + n] << ", want " << want;
-      }
+            bias);
+    const auto expect_bits = [&](const auto& compute) {
+      const GuardedTensor c = output({M, N});
+      compute(c);
+      for (int i = 0; i < M * N; ++i)
+        ASSERT_EQ(std::bit_cast<uint32_t>(c[i]), std::bit_cast<uint32_t>(want[i]))
+            << i / N << " " << i % N << ": got " << c[i] << ", want " << want[i];
+    };
+    expect_bits([&](const GuardedTensor& c) {
+      const ScopedPrecision scoped(Precision::kBf16);
+      layout.product(a, b, c, {});
+    });
+    // with rows beside each other, with rows an even number of elements apart, and an odd one
+    for (const int gap : {0, 2, 3}) {
+      SCOPED_TRACE(fmt::format("gap {}", gap));
+      const auto matrix = [&](const GuardedTensor& x, int rows, int columns, bool transposed) {
+        if (transposed) std::swap(rows, columns);
+        return Bf16Matrix(x, rows, columns, columns + columns % 2 * (gap > 0) + gap);
+      };
+      Bf16Matrix a_halves = matrix(a, M, K, layout.a_transposed),
+                 b_halves = matrix(b, K, N, layout.b_transposed);
+      const auto check_kernel = [&] {
+        // nt's direct sums in vectors along k
+        if (layout.b_transposed && current_variant.variant.starts_with("direct")) return;
+        expect_bits([&](const GuardedTensor& c) {
+          layout.product_of_bf16(a_halves.view(), b_halves.view(), c, {});
+        });
+      };
+      for_each_variant("gemm_bf16", layout.name, check_kernel, registry::kBf16);
+    }
   }
 };
 
 TEST_F(Bf16, ProductsLeaveTheBitsOfTheSoftwareForm) {
-  for (const Layout& layout :
-       {Layout{"nn", ops::gemm_nn, false, false}, Layout{"nt", ops::gemm_nt, false, true},
-        Layout{"tn", ops::gemm_tn, true, false}}) {
+  for (const Layout& layout : {kNN, kNT, kTN}) {
     for (const int K : {1, 2, 3, 16, 33, 64, 257})
       for (const auto& [M, N] : {std::pair(1, 1), std::pair(7, 33), std::pair(40, 130)})
         check(layout, M, N, K, 0, 0);
@@ -110,11 +155,23 @@ TEST_F(Bf16, LoopsHaveThePrecisionOfTheirCaller) {
   EXPECT_EQ(others, 0);
 }
 
+TEST_F(Bf16, ArraysMustFit) {
+  const GuardedTensor c = output({2, 3});
+  std::vector<uint16_t> elements(12);
+  expect_error([&] { ops::gemm_nt({elements.data(), {2, 4}}, {elements.data(), {2, 4}}, c); },
+               {"gemm_nt: c", "[2,2]"});
+  expect_error([&] { ops::gemm_nn({elements.data(), {2, 4}}, {elements.data(), {3, 3}}, c); },
+               {"gemm_nn: b", "[4,-1]"});
+}
+
 TEST(Precision, CannotBeWhatTheCpuCannot) {
-  if (why_no_bf16().empty())
-    GTEST_SKIP() << "this machine has AVX512-BF16";
-  else
-    expect_error([] { ScopedPrecision{Precision::kBf16}; }, {"bfloat16", why_no_bf16()});
+  if (why_no_bf16().empty()) GTEST_SKIP() << "this machine has AVX512-BF16";
+  expect_error([] { ScopedPrecision{Precision::kBf16}; }, {"bfloat16", why_no_bf16()});
+  std::vector<uint16_t> elements(4);
+  std::vector<float> c(4);
+  const Bf16Tensor factor(elements.data(), {2, 2});
+  expect_error([&] { ops::gemm_nn(factor, factor, {c.data(), {2, 2}}); },
+               {"bfloat16", why_no_bf16()});
 }
 
 }  // namespace
