@@ -261,6 +261,17 @@ std::string emission_key(const BuildDescription& build, const std::vector<Compil
   return key;
 }
 
+/// Returns the content of a static library. Of no objects, as for an operation that has kernels for
+/// other CPUs only, Halide makes none.
+std::string library_of(const std::vector<std::string>& objects, const BuildDescription& build,
+                       const fs::path& partial) {
+  if (objects.empty()) return "!<arch>\n";
+  Halide::create_static_library(objects, Halide::Target(build.target), partial);
+  std::string content = read_file(partial);
+  fs::remove(partial);
+  return content;
+}
+
 void emit(const BuildDescription& build, const fs::path& folder,
           const std::vector<VariantPass>& kernels) {
   fs::create_directories(folder);
@@ -301,10 +312,7 @@ void emit(const BuildDescription& build, const fs::path& folder,
                           fmt::join(registry::sizes_of(used.row.call), ", "));
     objects.push_back(folder / (name + ".o"));
   }
-  const fs::path partial = folder / "kernels.a.partial";
-  Halide::create_static_library(objects, Halide::Target(build.target), partial);
-  update(folder / "kernels.a", read_file(partial));
-  fs::remove(partial);
+  update(folder / "kernels.a", library_of(objects, build, folder / "kernels.a.partial"));
   update(folder / "kernels.inc", lines + rows);
   update(key_file, key);
 }
