@@ -2,17 +2,41 @@
 # Installs what MM-Rec needs to build on Debian 12 and 13: the packages of packages.txt with apt,
 # the tools of requirements.txt into .venv, and the wheels of python-tests.txt, which are installed
 # nowhere, into .venv/wheels. Fast if nothing is missing. Uses sudo unless run as root. Installs the
-# packages that are named as arguments too.
+# packages that are named as arguments too. A system without apt is asked for what is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source cmake/lock.sh
 lock cmake set-up
 
-missing=()
-for package in $(sed '/^#/d' cmake/packages.txt) "$@"; do
-  [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
-    missing+=("$package")
-done
+# is_here NEEDED: a program or a <header>, as packages.txt has them
+is_here() {
+  case $1 in
+    '<'*) "${CXX:-g++}" -x c++ -E - <<<"#include $1" ;;
+    *) command -v "$1" ;;
+  esac >/dev/null 2>&1
+}
+
+if ! command -v apt-get >/dev/null; then
+  missing=("$@")
+  while read -r package needed; do
+    [ -z "$needed" ] || is_here "$needed" || missing+=("$package ($needed)")
+  done < <(sed '/^#/d' cmake/packages.txt)
+  if [ ${#missing[@]} -gt 0 ]; then
+    {
+      echo 'This system has no apt, and the set-up installs packages of Debian and Ubuntu only.'
+      echo 'Missing here, by the name of the package in Debian:'
+      printf '  %s\n' "${missing[@]}"
+      echo 'Install what has these programs and headers, then try again.'
+    } >&2
+    exit 1
+  fi
+else
+  missing=()
+  for package in $(sed '/^#/d; s/ .*//' cmake/packages.txt) "$@"; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
+      missing+=("$package")
+  done
+fi
 
 if [ ${#missing[@]} -gt 0 ]; then
   install="apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"

@@ -17,7 +17,7 @@ case $architecture in
 esac
 cmake/setup.sh "g++-$architecture-linux-gnu" qemu-user mmdebstrap
 
-packages=$(sed -n '/^lib\|^nlohmann\|^zlib/p' cmake/packages.txt | grep -v openmpi | paste -sd ,)
+packages=$(sed -n '/^lib\|^nlohmann\|^zlib/s/ .*//p' cmake/packages.txt | grep -v openmpi | paste -sd ,)
 wanted="$suite $packages in $folder"
 [ "$(cat "$folder/.complete" 2>/dev/null)" != "$wanted" ] || exit 0
 echo "Unpacking libraries for $architecture into $folder"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # build_scripts.sh SOURCE_DIR CMAKE NINJA: tests cmake/build.sh, setup.sh and OwnFolder.cmake with a
-# project of a single command: a tree that was copied or moved, two builds at once.
+# project of a single command: a tree that was copied or moved, two builds at once, a system without
+# apt.
 set -euo pipefail
 source=$1
 work=$(mktemp -d)
@@ -30,6 +31,7 @@ mkdir -p .venv/bin
 printf '#!/bin/sh\nprintf "#!%%s/.venv/bin/python\\n" "$(pwd -P)" >.venv/bin/cmake\n' >.venv/bin/pip
 chmod +x .venv/bin/pip
 EOF
+ln -s /bin/true tools/apt-get
 chmod +x tools/dpkg-query tools/python3
 export PATH=$work/tools:$PATH
 
@@ -123,5 +125,33 @@ until ! flock -n tree/cmake true; do sleep 0.01; done
 setup tree
 said "waiting for another set-up in $work/tree/cmake"
 wait
+
+# A system without apt gets the list of what is missing, and nothing else happens. One that has all
+# is set up.
+mkdir bare
+for program in bash cat chmod cmp dirname flock grep mkdir rm sed; do
+  ln -s "$(type -P $program)" bare
+done
+ln -s "$work/tools/python3" bare
+cat >bare/g++ <<'EOF'
+#!/bin/sh
+read -r line
+[ "$line" != '#include <zlib.h>' ]
+EOF
+chmod +x bare/g++
+rm -rf tree/.venv
+! PATH=$work/bare tree/cmake/setup.sh >said 2>&1 || fail "what is missing was not missed"
+said '  help2man (help2man)'
+said '  zlib1g-dev (<zlib.h>)'
+did_not_say 'archive.h'
+did_not_say 'python3-venv'
+did_not_say 'g++ (g++)'
+[ ! -e tree/.venv ] || fail "it was set up without what it needs"
+sed '/^#/d' tree/cmake/packages.txt | while read -r _ needed; do
+  [ -e "bare/$needed" ] || [[ -z $needed || $needed = '<'* ]] || ln -s /bin/true "bare/$needed"
+done
+sed -i '/zlib/d' tree/cmake/packages.txt
+PATH=$work/bare tree/cmake/setup.sh >said 2>&1 || fail "a system without apt was not set up"
+said 'Installing Halide'
 
 echo 'all as told'
