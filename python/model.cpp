@@ -138,6 +138,7 @@ class TextStream {
   int64_t left_;                 // tokens
   std::vector<int32_t> unread_;  // the last token, if there is one
   bool has_rest_ = true;
+  std::string piece_;  // the next one, if it is there
 };
 
 /// Throws a UsageError for an option that is out of range.
@@ -206,16 +207,17 @@ std::string TextStream::add_token() {
 
 std::string TextStream::next() {
   for (;;) {
-    // Before the token, so that the text goes on where it was if the caller asks again.
-    if (PyErr_CheckSignals() != 0) throw nb::python_error();
-    std::optional<std::string> piece;
     {
       const Computing computing;
       const std::lock_guard lock(mutex_);
-      if (has_rest_) piece = add_token();
+      if (piece_.empty() && !has_rest_) throw nb::stop_iteration();
+      if (piece_.empty()) piece_ = add_token();
     }
-    if (!piece) throw nb::stop_iteration();
-    if (!piece->empty()) return *piece;
+    // Just before the piece is given away, which Python would lose if its handler raised later: so
+    // the text goes on where it was if the caller asks again.
+    if (PyErr_CheckSignals() != 0) throw nb::python_error();
+    const std::lock_guard lock(mutex_);
+    if (!piece_.empty()) return std::exchange(piece_, {});
   }
 }
 
