@@ -99,6 +99,8 @@ std::optional<std::vector<int32_t>> copied(const char* name, nb::handle array) {
 }
 
 Data given_data(std::optional<std::string> name, nb::handle train, nb::handle validation) {
+  if (train.is_none() && !validation.is_none())
+    fail_usage("validation is for data of token ids; of a text, val_split takes a part for it");
   return {std::move(name), copied("data", train), copied("validation", validation)};
 }
 

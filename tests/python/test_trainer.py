@@ -126,6 +126,7 @@ def test_other_threads_run_during_a_step(text):
         (lambda t: mmrec.Trainer(t, config="huge"), ValueError, "huge"),
         (lambda t: mmrec.Trainer("no such text"), mmrec.Error, "no such text"),
         (lambda t: mmrec.Trainer(t, tokenizer=mmrec.Tokenizer("bytes")), ValueError, "for arrays"),
+        (lambda t: mmrec.Trainer(t, validation=[5, 6]), ValueError, "val_split"),
         (lambda t: mmrec.Trainer([1, 2, 3]), ValueError, "tokenizer is missing"),
         (lambda t: mmrec.Trainer([999], tokenizer=mmrec.Tokenizer("bytes")), ValueError, "id 999"),
         (lambda t: mmrec.Trainer([9], tokenizer=mmrec.Tokenizer("bytes")), ValueError, "text"),
