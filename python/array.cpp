@@ -28,8 +28,12 @@ template <class T>
 Array<T>::Array(const char* name, nb::handle object, Access access) : name_(name) {
   constexpr const char* kDtype = std::is_same_v<T, float> ? "float32" : "int32";
   constexpr const char* kFormat = std::is_same_v<T, float> ? "f" : "i";
-  if (PyObject_GetBuffer(object.ptr(), &buffer_, PyBUF_STRIDES | PyBUF_FORMAT) != 0 ||
-      std::string_view(buffer_.format) != kFormat) {
+  const bool has_buffer =
+      PyObject_GetBuffer(object.ptr(), &buffer_, PyBUF_STRIDES | PyBUF_FORMAT) == 0;
+  std::string_view format = has_buffer ? buffer_.format : "";
+  const bool is_aligned = !format.starts_with('=');  // what NumPy writes before it otherwise
+  if (!is_aligned) format.remove_prefix(1);
+  if (format != kFormat) {
     PyErr_Clear();
     PyBuffer_Release(&buffer_);
     throw nb::type_error(fmt::format("{} must be a NumPy array of {}, and is {}; "
@@ -38,6 +42,11 @@ Array<T>::Array(const char* name, nb::handle object, Access access) : name_(name
                              .c_str());
   }
   try {
+    if (!is_aligned)
+      fail_usage(
+          "{} is unaligned: its memory begins within an element; numpy.array({}) makes a copy "
+          "that is aligned",
+          name, name);
     if (access == Access::kWrite && buffer_.readonly)
       fail_usage("{} is read-only; give an array that can be written", name);
     is_transposed_ = rank() == 2 && !PyBuffer_IsContiguous(&buffer_, 'C') &&

@@ -1,3 +1,6 @@
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <initializer_list>
 #include <memory>
 #include <optional>
@@ -68,8 +71,12 @@ void gemm(nb::handle a, nb::handle b, nb::handle bias, float beta, nb::handle ou
 void rmsnorm(nb::handle x, nb::handle w, nb::handle out) {
   const Floats in("x", x), weight("w", w), result("out", out, kWrite);
   for (const Floats* read : {&in, &weight}) check_apart(result, *read);
+  if (!std::ranges::equal(result.shape(), in.shape()))
+    fail_usage("out has the shape [{}], and x [{}]; give an out of the shape of x",
+               fmt::join(result.shape(), ","), fmt::join(in.shape(), ","));
   call([&] {
     const Tensor rows = in.rows();
+    check_shape("rmsnorm: w", weight.tensor(), {rows.size(1)});
     if (rows.count() == 0) return;
     const auto factors = std::make_unique_for_overwrite<float[]>(rows.size(0));
     ops::rmsnorm_forward(rows, weight.tensor(), result.rows(), {factors.get(), {rows.size(0)}});

@@ -228,9 +228,12 @@ class Model:
         out: where the logits go, an array of float32; None: a new one.
         """
         read = _ids("ids", ids)
+        vocabulary = self._inner.tokenizer.size
+        shape = (read.size, vocabulary) if every else (vocabulary,)
         if out is None:
-            vocabulary = self._inner.tokenizer.size
-            out = np.empty((read.size, vocabulary) if every else vocabulary, np.float32)
+            out = np.empty(shape, np.float32)
+        elif np.shape(out) != shape:
+            raise UsageError(f"out must have the shape {shape}, and has {np.shape(out)}")
         return out, self._inner.logits(read, state, out)
 
     def state(self, content: bytes) -> State:

@@ -130,7 +130,12 @@ def test_logits_go_to_memory_of_the_caller(model, ids):
         (lambda m: m.logits([[1, 2]]), ValueError, "one axis"),
         (lambda m: m.logits([5, 10**6]), ValueError, "id 1000000 of token 1"),
         (lambda m: m.logits([2**40]), ValueError, "no vocabulary"),
-        (lambda m: m.logits([5], out=np.zeros(3, np.float32)), ValueError, "3 elements"),
+        (lambda m: m.logits([5], out=np.zeros(3, np.float32)), ValueError, r"has \(3,\)"),
+        (
+            lambda m: m.logits([5, 6], out=np.zeros((2, m.tokenizer.size), np.float32)),
+            ValueError,
+            "out must have the shape",
+        ),
         (lambda m: m.logits([5], out=np.zeros(m.tokenizer.size)), TypeError, "float64"),
         (lambda m: m.generate(""), ValueError, "at least one character"),
         (lambda m: m.generate("\u4e2d"), ValueError, "knows none of it"),

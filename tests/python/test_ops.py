@@ -78,6 +78,17 @@ def test_results_go_to_memory_of_the_caller():
         (lambda x: ops.gemm(x[0], x[0].T, beta=1), ValueError, "beta is for an out"),
         (lambda x: ops.gemm(x[0], x[0].T, x[0, 0]), ValueError, r"bias.*\[8\]"),
         (lambda x: ops.rmsnorm(x, x[0]), ValueError, "w: expected shape"),
+        (lambda x: ops.rmsnorm(x[:0], x[0, 0, :2]), ValueError, "w: expected shape"),
+        (
+            lambda x: ops.rmsnorm(x, x[0, 0], np.zeros((16, 4), np.float32)),
+            ValueError,
+            r"out has the shape \[16,4\]",
+        ),
+        (
+            lambda x: ops.scan(np.frombuffer(bytes(129), np.float32, 32, 1).reshape(1, 8, 4)),
+            ValueError,
+            "x is unaligned",
+        ),
         (lambda x: ops.rmsnorm(x[0, 0, 0], x[0, 0]), (TypeError, ValueError), "x"),
         (lambda x: ops.affine_scan(x, x, x[:, 0].copy(), x), ValueError, "in common"),
     ],
