@@ -199,6 +199,11 @@ void check_kernels() {
     std::vector<std::string> tiers;
     for (const KernelTable& one : kernel_tables())
       tiers.push_back(fmt::format("{} ({})", one.isa, one.target));
+    if (!excluded(chosen().table.isa).empty())
+      fail_usage(
+          "the kernels of this program are for {}: {}. Take it out of the environment, or "
+          "permit one of these",
+          fmt::join(tiers, " or "), problem);
     fail(
         "the kernels of this program are for {}: {}. Build on this machine, or configure with "
         "MMREC_TARGET={}",
