@@ -36,12 +36,16 @@ training/own_loop
 training/trainer checkpoint logits
 c/reader checkpoint logits
 
-# Another version is refused.
-cp -r "$consumers/c" newer
-sed -i 's/MMRec 0.1/MMRec 0.2/' newer/CMakeLists.txt
-! "$cmake" -G Ninja -S newer -B newer/build -DCMAKE_MAKE_PROGRAM="$ninja" \
-  -DCMAKE_PREFIX_PATH="$work/prefix" >configured 2>&1 || fail "version 0.2 was found"
-grep -q 'version: 0.1' configured || { cat configured; fail "version 0.2"; }
+# refused NAME WHAT OTHER MESSAGE: with OTHER in the place of WHAT the C consumer is not configured.
+refused() {
+  cp -r "$consumers/c" "$1"
+  sed -i "s/$2/$3/" "$1/CMakeLists.txt"
+  ! "$cmake" -G Ninja -S "$1" -B "$1/build" -DCMAKE_MAKE_PROGRAM="$ninja" \
+    -DCMAKE_PREFIX_PATH="$work/prefix" >configured 2>&1 || fail "$3 was found"
+  grep -q "$4" configured || { cat configured; fail "$3"; }
+}
+refused newer 'MMRec 0.1' 'MMRec 0.2' 'version: 0.1'
+refused component 'COMPONENTS c' 'COMPONENTS kernel' 'no component kernel, only kernels, runtime'
 
 # The programs go by their installed names, and find each other.
 bin=$work/prefix/bin
