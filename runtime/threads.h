@@ -60,7 +60,7 @@ void parallel_for(int count, void (*call)(void* body, int i), void* body);
 template <class Body>
 void parallel_for(int count, Body&& body) {  // not std::function, which would allocate
   parallel_for(
-      count, [](void* body, int i) { (*static_cast<std::remove_reference_t<Body>*>(body))(i); },
+      count, [](void* erased, int i) { (*static_cast<std::remove_reference_t<Body>*>(erased))(i); },
       &body);
 }
 

@@ -69,6 +69,6 @@ read -ra flags <<<"$(pkg-config --cflags --libs mmrec)"
 cc -std=c11 -Wall -Wextra -Wpedantic -Werror "$consumers/c/main.c" -pthread -o reader "${flags[@]}"
 ./reader checkpoint logits
 read -ra flags <<<"$(pkg-config --cflags --libs mmrec-core)"
-"$cxx" -std=c++20 -Wall -Wextra -Wpedantic -Werror -rdynamic "$consumers/kernels/main.cpp" \
-  -o plain_kernels "${flags[@]}"
+"$cxx" -std=c++20 -Wall -Wextra -Wpedantic -Wshadow -Werror -rdynamic \
+  "$consumers/kernels/main.cpp" -o plain_kernels "${flags[@]}"
 ./plain_kernels
