@@ -256,7 +256,8 @@ Precision precision() { return thread_state.precision; }
 ScopedPrecision::ScopedPrecision(Precision precision) : before_(thread_state.precision) {
   if (precision == Precision::kBf16)
     if (const std::string reason = why_no_bf16(); !reason.empty())
-      fail("products with bfloat16 factors: {}", reason);
+      fail("this process has no kernels for products with bfloat16 factors: {}; use float32",
+           reason);
   thread_state.precision = precision;
 }
 

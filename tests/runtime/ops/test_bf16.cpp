@@ -166,7 +166,8 @@ TEST_F(Bf16, ArraysMustFit) {
 
 TEST(Precision, CannotBeWhatTheCpuCannot) {
   if (why_no_bf16().empty()) GTEST_SKIP() << "this machine has AVX512-BF16";
-  expect_error([] { ScopedPrecision{Precision::kBf16}; }, {"bfloat16", why_no_bf16()});
+  expect_error([] { ScopedPrecision{Precision::kBf16}; },
+               {"bfloat16", why_no_bf16(), "use float32"});
   std::vector<uint16_t> elements(4);
   std::vector<float> c(4);
   const Bf16Tensor factor(elements.data(), {2, 2});
