@@ -194,7 +194,7 @@ std::vector<Plan> plan(const TrainOptions& given, const Scale& scale) {
   TrainOptions options = given;
   if (const std::string line = fall_back(options.precision); !line.empty())
     data.notes.push_back({line, Style::kWarning});
-  choose_precision(options, why_no_bf16().empty());
+  choose_precision(options, scale.ranks <= 1 && why_no_bf16().empty());
   const Rates rates = measure_rates(parse_precision(options.precision));
   const std::string recipe =
       apply_recipe(options, data, [&](double seconds, const TrainOptions& chosen) {

@@ -29,8 +29,9 @@ using StepsWithin = std::function<int64_t(double seconds, const TrainOptions& op
 TokenChoice tokens_of_run(const TrainOptions& options, int64_t bytes);
 
 /// Chooses the precision of a new run, where nobody gave it: bf16 where has_recipe() holds, a time
-/// is what limits the run, and there are kernels for it. More steps fit into the time then. (A run
-/// of a number of steps stays the same on every CPU.) Call it before apply_recipe(), which says it.
+/// is what limits the run, and all that compute have kernels for it. More steps fit into the time
+/// then. (A run of a number of steps stays the same on every CPU.) Call it before apply_recipe(),
+/// which says it.
 void choose_precision(TrainOptions& options, bool has_bf16);
 
 /// Completes the options of a new run with `config`: where has_recipe() holds, chooses what nobody

@@ -132,7 +132,8 @@ Trainer make_trainer(TrainOptions options, const RunStart& start, Ranks& ranks) 
   options.config = run_config(options, start, data.tokenizer);
   if (start.resumes()) check_same_data(start.checkpoint->state.progress->data, data, options.data);
   if (!start.resumes()) {
-    choose_precision(options, ranks.gather_words(why_no_bf16()).empty());
+    // of other ranks nothing is known here
+    choose_precision(options, !ranks.are_many() && why_no_bf16().empty());
     const std::string line =
         apply_recipe(options, data, [&](double seconds, const TrainOptions& chosen) {
           console.status("measuring the speed");
