@@ -26,20 +26,14 @@ class GemmBlocked : public GemmGenerator<MatmulGenerator<T>, layout, of_bf16> {
     const int lanes = this->lanes(), rows = this->rows_of_tile(),
               columns = this->vectors_of_tile() * lanes;
     const Expr M = this->M(), N = this->N();
-    const Expr K = this->K();
-    const RDom k(0, this->terms(K), "k");
+    const RDom k(0, this->terms(this->K()), "k");
     auto& c = this->c;
     Var n("n"), m("m"), column("column"), column_tile("column_tile"), row("row"),
         row_tile("row_tile");
     constexpr bool over_rows = layout == Layout::kTN;  // then A is packed: see Matmul
-    const Type type = of_bf16 ? UInt(32) : Float(32);
-    const auto panels = [&](const char* name, const Expr& extent, int tile, const auto& term) {
-      return Panels(name, extent, tile, lanes, term, {}, type);
-    };
-    Panels a_panels =
-        panels("a_panels", M, rows, [&](Expr m, Expr k) { return this->a_term(k, m); });
-    Panels b_panels =
-        panels("b_panels", N, columns, [&](Expr n, Expr k) { return this->b_term(n, k); });
+    Panels a_panels("a_panels", M, rows, lanes, [&](Expr m, Expr k) { return this->a_term(k, m); });
+    Panels b_panels("b_panels", N, columns, lanes,
+                    [&](Expr n, Expr k) { return this->b_term(n, k); });
     Func sums("sums");
     sums(column, row, column_tile, row_tile) = 0.f;
     sums(column, row, column_tile, row_tile) = this->plus_product(

@@ -6,7 +6,7 @@
 namespace mmrec::generators {
 
 /// gemm without packing B, for few rows; text generation has one row. The three layouts are those
-/// of gemm_packed_generator.cpp. Every element of B is used only M times, so packing does not pay:
+/// of gemm_packed.h. Every element of B is used only M times, so packing does not pay:
 /// B is read once, from where it lies. The limit is the bandwidth of the cache or memory that holds
 /// B.
 template <class T, Layout layout, bool of_bf16 = false>
@@ -64,7 +64,7 @@ class GemmDirect : public GemmGenerator<ProductGenerator<T>, layout, of_bf16> {
   void dot_products() {
     constexpr int lanes = kLanes;
     const int at_once = dots_at_once;
-    const Expr N = this->N(), K = of_bf16 ? this->a.dim(0).extent() : this->K();
+    const Expr N = this->N(), K = this->terms(this->K());
     auto& c = this->c;
     const RDom chunk(0, K / lanes, "chunk"), rest(0, K % lanes, "rest");
     Func partial("partial"), dot("dot");

@@ -130,7 +130,7 @@ class Matmul {
     const Expr row = min(row_tile_ * tile_.rows + row_, M_ - 1);
     if (tile_.over_rows) {
       row_panels_.emplace(name + "_rows", M_, tile_.rows, tile_.lanes,
-                          transposed(tile_.bf16 ? pairs(a) : a), batch_, factor_type());
+                          transposed(tile_.bf16 ? pairs(a) : a), batch_);
       return (*row_panels_)(row_, k, row_tile_);
     }
     if (!tile_.bf16 || are_pairs(a)) return a(k, row);
@@ -139,13 +139,11 @@ class Matmul {
     (*row_pairs_)(with_batch({pair, m})) = pairs(a)(pair, m);
     return (*row_pairs_)(with_batch({k, row}));
   }
-  Type factor_type() const { return tile_.bf16 ? UInt(32) : Float(32); }
 
   /// Element k of a column of the register tile.
   Expr column_factor(const std::string& name, const Element& b, const Expr& k) {
     if (tile_.packed) return b(column_tile_ * tile_.columns + column_, k);
-    column_panels_.emplace(name + "_panel", N_, tile_.columns, tile_.lanes, b, batch_,
-                           factor_type());
+    column_panels_.emplace(name + "_panel", N_, tile_.columns, tile_.lanes, b, batch_);
     return (*column_panels_)(column_, k, column_tile_);
   }
 

@@ -18,12 +18,11 @@ using namespace Halide;
 /// sums that are never stored.
 class Panels {
  public:
-  /// tile: the register tile's rows or columns. element(index, k) may be any expression of `type`;
-  /// it is evaluated only while copying. `batch`: further variables that element may use through
+  /// tile: the register tile's rows or columns. element(index, k) may be any expression; it is
+  /// evaluated only while copying. `batch`: further variables that element may use through
   /// capture; there are panels for each of their values.
   Panels(const std::string& name, const Expr& extent, int tile, int lanes,
-         const std::function<Expr(Expr, Expr)>& element, std::vector<Var> batch = {},
-         Type type = Float(32))
+         const std::function<Expr(Expr, Expr)>& element, std::vector<Var> batch = {})
       : tile_(tile),
         width_(std::lcm(tile, lanes)),
         lanes_(lanes),
@@ -32,9 +31,9 @@ class Panels {
     RDom copied(0, width_, name + "_copied");
     copied.where(likely(index_ * width_ + copied < extent));
     copied_ = copied.x;
-    panel_(arguments(in_panel_, k_, index_)) = undef(type);
-    panel_(arguments(copied, k_, index_)) =
-        element(unsafe_promise_clamped(index_ * width_ + copied, 0, extent - 1), k_);
+    const Expr value = element(unsafe_promise_clamped(index_ * width_ + copied, 0, extent - 1), k_);
+    panel_(arguments(in_panel_, k_, index_)) = undef(value.type());
+    panel_(arguments(copied, k_, index_)) = value;
   }
 
   Expr operator()(const Expr& in_tile, const Expr& k, const Expr& tile) const {
