@@ -20,8 +20,9 @@ struct ScratchPool::Header {
   ScratchPool* pool;
   int index;  // size class
   bool in_task;
-  Header* next;     // next free block, or next block of the same Held
-  Header** before;  // the pointer in the Held's list that points here; null without a Held
+  Header* next;        // next free block, or next block of the same Held
+  Header** before;     // the pointer in the Held's list that points here; null without a Held
+  const void* thread;  // that used it last: its core's cache may still have the block
 
   void* block() { return reinterpret_cast<uint8_t*>(this) + kAlignment; }
 };
@@ -35,6 +36,23 @@ template <class Header>
 void push(Header*& list, Header* header) {
   header->next = list;
   list = header;
+}
+
+/// Takes a block off a free list: one that this thread used last, else one that none has used, else
+/// the first. Null: there is none.
+template <class Header>
+Header* pop(Header*& list, const void* thread) {
+  Header** best = &list;
+  for (Header** place = &list; *place; place = &(*place)->next) {
+    if ((*place)->thread == thread) {
+      best = place;
+      break;
+    }
+    if (!(*place)->thread && (*best)->thread) best = place;
+  }
+  Header* const header = *best;
+  if (header) *best = header->next;
+  return header;
 }
 
 }  // namespace
@@ -53,7 +71,7 @@ ScratchPool::Header* ScratchPool::take_from_system(const SizeClass& size) {
   system_allocations_.fetch_add(1, std::memory_order_relaxed);
   auto* header = static_cast<Header*>(
       std::aligned_alloc(kAlignment, (size.bytes + 2 * kAlignment - 1) / kAlignment * kAlignment));
-  if (header) *header = {this, size.index, false, nullptr, nullptr};
+  if (header) *header = {this, size.index, false, nullptr, nullptr, nullptr};
   return header;
 }
 
@@ -80,10 +98,8 @@ void* ScratchPool::take(size_t bytes, Held* held) {
       push(blocks.free[true], header);
     }
   }
-  Header* header = blocks.free[in_task];
-  if (header) {
-    blocks.free[in_task] = header->next;
-  } else {
+  Header* header = pop(blocks.free[in_task], &held_by_task);
+  if (!header) {
     header = take_from_system(size);
     if (!header) {  // freeing the unused blocks may be enough
       release_free_blocks();
@@ -93,6 +109,7 @@ void* ScratchPool::take(size_t bytes, Held* held) {
     if (in_task) ++blocks.of_tasks;
   }
   header->in_task = in_task;
+  header->thread = &held_by_task;
   if (in_task) ++held_by_task[size.index];
   header->before = nullptr;
   if (held) {

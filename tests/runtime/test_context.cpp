@@ -9,7 +9,10 @@
 #include <cfenv>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -383,6 +386,27 @@ EXECUTOR_TEST(OutOfMemory, IsAnExceptionOfTheOperation) {
   GTEST_SKIP() << "the sanitizer has an address space of its own";
 #endif
   for (const int threads : {1, 2}) out_of_memory_is_an_exception("packed", threads);
+}
+
+/// All threads hold a block at the same time, and give it back and take one in any order.
+TEST(Scratch, TaskHasTheBlockThatItsThreadUsedLast) {
+  Context context;
+  const Context::Use use(context);
+  constexpr int kThreads = 2, kLoops = 200;
+  set_num_threads(kThreads);
+  std::mutex mutex;
+  std::map<std::thread::id, std::set<const void*>> blocks;
+  std::atomic<int> taken = 0;
+  for (int i = 1; i <= kLoops; ++i)
+    parallel_for(kThreads, [&](int) {
+      const Scratch scratch(300'000);
+      {
+        std::lock_guard lock(mutex);
+        blocks[std::this_thread::get_id()].insert(scratch.data<float>());
+      }
+      for (++taken; taken < kThreads * i;) std::this_thread::yield();
+    });
+  for (const auto& [thread, its_blocks] : blocks) EXPECT_EQ(its_blocks.size(), 1);
 }
 
 /// In tasks too, also when a call already holds a block, whatever the kernel does with it.
