@@ -160,10 +160,7 @@ class ProductGenerator : public KernelGenerator<T> {
   Expr terms(const Expr& extent) const { return bf16() ? (extent + 1) / 2 : extent; }
   template <class Element>
   Expr factor(const Expr& extent, const Expr& index, const Element& element) const {
-    if (!bf16()) return element(index);
-    const Expr second = 2 * index + 1;
-    return bf16_pair(element(2 * index),
-                     select(second < extent, element(min(second, extent - 1)), 0.f));
+    return bf16() ? bf16_pair_of(extent, index, element) : element(index);
   }
   /// Returns sum + a b, where a and b are factors, of arrays or not.
   Expr plus_product(const Expr& sum, const Expr& a, const Expr& b) const {

@@ -11,7 +11,8 @@
 //   dE[v,:] = scale (sum_n x[n,:] e / sum_v e - sum of the x[n,:] whose target is v)
 //
 // With bfloat16 factors (common/bf16.h) the embedding comes as pairs along the dimension of each
-// sum, made once for all calls, and e goes to dE's kernel as pairs of rows.
+// sum, made once for all calls, and e is rounded as it is stored: for dE's kernel two rows beside
+// each other are a pair.
 #include "generators/common/fusible.h"
 #include "generators/constants/constants.h"
 
@@ -23,7 +24,7 @@ class LinearCrossEntropy : public FusibleGenerator<T> {
   template <int dimensions>
   using FactorInput = typename ProductGenerator<T>::template FactorInput<dimensions>;
   template <int dimensions>
-  using FactorOutput = typename ProductGenerator<T>::template FactorOutput<dimensions>;
+  using SavedOutput = typename ProductGenerator<T>::template SavedOutput<dimensions>;
 
   GeneratorInput<Buffer<float, 2>> x{"x"};
   FactorInput<2> by_depth{this, "by_depth"};  // the embedding, [V][D] or pairs [V][D / 2]
@@ -76,10 +77,10 @@ class LinearCrossEntropy : public FusibleGenerator<T> {
     if (!this->fused) f.parallel(panel);
   }
 
-  /// Defines e(i, v, panel) and each row's token_loss and correct. Lanes past the last row repeat
-  /// the last row.
-  void define_loss(Func e, Func results) {
-    Func packed("packed"), products("products"), logits("logits");
+  /// Defines each row's token_loss and correct. Lanes past the last row repeat the last row.
+  /// `exponentials`: where to store e(i, v, panel), too.
+  void define_loss(Func results, std::optional<Func> exponentials = {}) {
+    Func packed("packed"), products("products"), logits("logits"), e("e");
     const int rows = this->rows_of_tile(), lanes = this->lanes();
     const RDom depth(0, this->terms(D()), "depth"), vocabulary(0, V(), "vocabulary");
     packed(i, k, panel) = this->factor(D(), k, [&](const Expr& depth) {
@@ -99,7 +100,7 @@ class LinearCrossEntropy : public FusibleGenerator<T> {
     results(n) = Tuple(log(sum(lane, of)) + (largest(lane, of) - target_logit),
                        select(target_logit >= largest(lane, of), 1.f, 0.f));
 
-    for (Func f : {packed, logits, largest, e, sum})
+    for (Func f : {packed, logits, largest, sum})
       schedule_panels(
           f.compute_root().bound(i, 0, kLinearCrossEntropyPanel).bound(panel, 0, panels()));
     Var in_tile("in_tile");
@@ -110,6 +111,16 @@ class LinearCrossEntropy : public FusibleGenerator<T> {
     products.compute_at(logits, tile_index).vectorize(i, lanes).unroll(i).unroll(row);
     schedule_sums(products.update(), row, depth, {});
     for (Func f : {largest, sum}) schedule_panels(f.update().reorder(i, vocabulary, panel));
+    if (exponentials) {
+      // In the loop of the sum, so that each is computed once and never read for it. (Halide joins
+      // the loops if both keep the order of the vocabulary: the min, which does nothing, hides that
+      // this one need not.)
+      (*exponentials)(i, v, panel) = undef(exponentials->type());
+      (*exponentials)(i, min(vocabulary, V() - 1), panel) = this->to_saved(e(i, vocabulary, panel));
+      exponentials->bound(i, 0, kLinearCrossEntropyPanel).bound(panel, 0, panels());
+      schedule_panels(exponentials->update().reorder(i, vocabulary, panel));
+      exponentials->update().compute_with(sum.update(), vocabulary);
+    }
     start_at_zero(results);
   }
 };
@@ -120,7 +131,7 @@ class LinearCrossEntropyLoss : public LinearCrossEntropy<LinearCrossEntropyLoss>
 
   void generate() {
     start_at_zero(x, by_depth, targets);
-    define_loss(Func("e"), results);
+    define_loss(results);
   }
 };
 
@@ -139,23 +150,20 @@ class LinearCrossEntropyGradient : public LinearCrossEntropy<LinearCrossEntropyG
   FactorInput<2> by_vocabulary{this, "by_vocabulary"};  // [V][D] or pairs [V / 2][D]
   Input<float> gradient_scale{"gradient_scale"};
   Output<Func> results{"results", {Float(32), Float(32)}, 1};  // token_loss, correct
-  // e, [panels][V][panel], or pairs of rows [panels][V][panel / 2]
-  FactorOutput<3> exponentials{this, "exponentials"};
-  Output<Buffer<float, 1>> factor_of_row{"factor"};  // gradient_scale / sum of e
+  SavedOutput<3> exponentials{this, "exponentials"};           // e, [panels][V][panel]
+  Output<Buffer<float, 1>> factor_of_row{"factor"};            // gradient_scale / sum of e
   Output<Buffer<float, 2>> dx{"dx"};
 
   void generate() {
     start_at_zero(x, by_depth, targets, by_vocabulary, exponentials, factor_of_row, dx);
-    exponentials.dim(2).set_extent(panels());
-    Func e = bf16() ? Func("e") : Func(exponentials);
-    define_loss(e, results);
+    define_loss(results, exponentials);
     factor_of_row(n) = gradient_scale / sum(lane_of(n), panel_of(n));
 
     Func e_terms("e_terms"), sums("sums"), products("products");
     Var d_tile("d_tile"), d_in_tile("d_in_tile");
     const RDom vocabulary(0, terms(V()), "vocabulary");
     const int rows = dx_tile_rows ? int(dx_tile_rows) : automatic_rows(Epilogue::kLight);
-    e_terms(i, v, panel) = factor(V(), v, [&](const Expr& v) { return e(i, v, panel); });
+    e_terms(i, v, panel) = factor(V(), v, [&](const Expr& v) { return exponentials(i, v, panel); });
     sums(i, d_in_tile, d_tile, panel) = 0.f;
     sums(i, d_in_tile, d_tile, panel) =
         plus_product(sums(i, d_in_tile, d_tile, panel), e_terms(i, vocabulary, panel),
@@ -173,12 +181,7 @@ class LinearCrossEntropyGradient : public LinearCrossEntropy<LinearCrossEntropyG
     update.split(vocabulary, outer, inner, int(depth_block), TailStrategy::GuardWithIf);
     schedule_sums(update, d_in_tile, inner, {d_tile, outer, panel});
     if (!fused) update.parallel(panel);
-    if (bf16()) {
-      e_terms.compute_at(sums, outer).vectorize(i, lanes()).unroll(i);
-      exponentials(i, v, panel) = reinterpret<int32_t>(
-          factor(kLinearCrossEntropyPanel, i, [&](const Expr& i) { return e(i, v, panel); }));
-      exponentials.vectorize(i, lanes());
-    }
+    if (bf16()) e_terms.compute_at(sums, outer).vectorize(i, lanes()).unroll(i);
     schedule_steps({products, dx}, {d, n, D(), N()});
     if (fused) dx.vectorize(d, lanes(), TailStrategy::GuardWithIf);
   }

@@ -111,16 +111,22 @@ void linear_cross_entropy_with_gradient(const Tensor& x, const Tensor& embedding
   const int call_rows = rows_a_call(rows_kernel, sizes),
             block_rows = std::max(call_rows, std::min(N, kBlockRows));
   const double product_flops = 2.0 * static_cast<double>(embedding.count());
-  // a panel's exponentials: floats, or pairs of them in as many bits
-  const auto compute = [&]<class Factor>(const TensorView<Factor>& by_depth,
-                                         const TensorView<Factor>& by_vocabulary, int panel_width) {
-    const size_t exponentials_count = static_cast<size_t>(panels_of(block_rows)) * V * panel_width;
-    const Scratch memory((exponentials_count + block_rows) * sizeof(float));
-    auto* const exponentials = memory.data<Factor>();
+  // The exponentials are floats, or bfloat16 of which two beside each other are a factor.
+  const auto compute = [&]<class Factor, class Exponential>(const TensorView<Factor>& by_depth,
+                                                            const TensorView<Factor>& by_vocabulary,
+                                                            const Exponential&) {
+    const size_t exponentials_count =
+        static_cast<size_t>(panels_of(block_rows)) * V * kLinearCrossEntropyPanel;
+    const Scratch memory(exponentials_count * sizeof(Exponential) + block_rows * sizeof(float));
+    auto* const exponentials = memory.data<Exponential>();
     const Tensor factor(reinterpret_cast<float*>(exponentials + exponentials_count), {block_rows});
     for (int begin = 0; begin < N; begin += block_rows) {
       const int end = std::min(begin + block_rows, N);
-      const TensorView<Factor> e(exponentials, {panels_of(end - begin), V, panel_width});
+      const int panels = panels_of(end - begin);
+      const TensorView<Exponential> e(exponentials, {panels, V, kLinearCrossEntropyPanel});
+      const TensorView<Factor> e_factors(
+          reinterpret_cast<Factor*>(exponentials),
+          {panels, V, kLinearCrossEntropyPanel * int{sizeof(Exponential)} / int{sizeof(Factor)}});
       for_each_call(begin, end, call_rows, [&](int first, int last) {
         const int panel = (first - begin) / kLinearCrossEntropyPanel;
         rows_kernel({.flops = 2 * (last - first) * product_flops, .sizes = sizes},
@@ -130,15 +136,15 @@ void linear_cross_entropy_with_gradient(const Tensor& x, const Tensor& embedding
                     factor.rows(first - begin, last - begin), dx.rows(first, last));
       });
       embedding_kernel({.flops = (end - begin) * product_flops, .sizes = sizes}, x.rows(begin, end),
-                       targets.rows(begin, end), gradient_scale, e, factor.rows(0, end - begin),
-                       dembedding, dembedding);
+                       targets.rows(begin, end), gradient_scale, e_factors,
+                       factor.rows(0, end - begin), dembedding, dembedding);
     }
   };
   if (rows_kernel.bf16()) {
     const EmbeddingPairs pairs(embedding, true);
-    compute(pairs.by_depth(), pairs.by_vocabulary(), kLinearCrossEntropyPanel / 2);
+    compute(pairs.by_depth(), pairs.by_vocabulary(), uint16_t{});
   } else {
-    compute(embedding, embedding, kLinearCrossEntropyPanel);
+    compute(embedding, embedding, float{});
   }
 }
 
