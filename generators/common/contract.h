@@ -46,6 +46,11 @@ class Contract : public Halide::Internal::IRGraphMutator {
     if (call->call_type != Halide::Internal::Call::PureExtern) return IRGraphMutator::visit(call);
     if (call->name == "exp_f32") return mutate(Halide::Internal::halide_exp(call->args[0]));
     if (call->name == "log_f32") return mutate(Halide::Internal::halide_log(call->args[0]));
+    // within exp; LLVM makes vectors of any size of it, Halide of at most 8
+    if (call->name == "floor_f32")
+      return Halide::Internal::Call::make(Halide::Float(32), "llvm.floor.f32",
+                                          {mutate(call->args[0])},
+                                          Halide::Internal::Call::PureExtern);
     return IRGraphMutator::visit(call);
   }
 
