@@ -20,7 +20,7 @@ class GemmPacked : public GemmGenerator<MatmulGenerator<T>, layout, of_bf16> {
         [&](Expr column, Expr k) { return this->b_at(column, k); },
         layout == Layout::kTN ? this->tile_over_rows() : this->tile());
     this->c(n, m) = product(n, m) + this->bias(n) + this->scaled_residual(n, m);
-    if (layout == Layout::kTN) product.divide_columns_first();
+    product.divide_columns_first();
     product.schedule(this->c, n, m);
     this->c.specialize(this->beta == 0.f);  // then R is not read
   }
