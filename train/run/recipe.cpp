@@ -18,8 +18,9 @@ namespace {
 
 /// What a run is chosen for.
 struct Length {
-  double text;    ///< tokens of the text that is trained on
-  double tokens;  ///< that the run trains on
+  double text;             ///< tokens of the text that is trained on
+  double tokens;           ///< that the run trains on
+  bool of_pieces = false;  ///< which the tokens are
   double epochs() const { return tokens / text; }
 };
 
@@ -94,19 +95,24 @@ double dropout_of(const Length& length) {
 
 void choose_rates(TrainOptions& o, const Length& length) {
   OptimizerSettings& optimizer = o.optimizer;
-  // Longer runs want smaller rates and more decay: from 1.5 to 10 million tokens.
+  // Longer runs of characters want smaller rates, all want more decay: from 1.5 to 10 million
+  // tokens.
   const double longer = std::clamp(length.tokens / 1.536e6, 1., 6.5);
   optimizer.algorithm = optimizer_of(o);
+  // A piece's row of the embedding is used less often than a character's; beside Muon the rate is
+  // for that and little else.
+  const double for_tiny = length.of_pieces && optimizer.algorithm == "muon" ? 1.2e-2 : 6e-3;
   // Weights that have been trained are to be kept.
   const double trained = o.init.empty() ? 1 : 1. / 6,
-               rate = 6e-3 * std::sqrt(std::min(1., 128. / o.config.dim)) * trained;
+               rate = for_tiny * std::sqrt(std::min(1., 128. / o.config.dim)) * trained,
+               muon_rate =
+                   (length.of_pieces ? 6e-3 : 9e-3 * same_bits::power(longer, -0.217)) * trained;
   choose(o, "lr", optimizer.learning_rate, rate);
   choose(o, "lr-min", o.minimum_rate, "0.02x");
   choose(o, "beta2", optimizer.beta2, 0.99);
   choose(o, "average", optimizer.average, 0.99);
   // in proportion to an --lr that was given, so that one option makes the run more careful
-  choose(o, "muon-lr", optimizer.muon_learning_rate,
-         0.009 * same_bits::power(longer, -0.217) * trained * optimizer.learning_rate / rate);
+  choose(o, "muon-lr", optimizer.muon_learning_rate, muon_rate * optimizer.learning_rate / rate);
   choose(o, "muon-decay", optimizer.muon_decay, 0.11 * same_bits::power(longer, 0.32));
   choose(o, "dropout", o.dropout, dropout_of(length));
 }
@@ -196,8 +202,9 @@ std::string apply_recipe(TrainOptions& options, const RunData& data,
   const bool chooses = has_recipe(options);
   if (!chooses && options.time.empty()) return "";
   const double text = static_cast<double>(std::max<int64_t>(data.train.count(), 2));
-  Length length{text,
-                given_tokens(options, text).value_or(default_tokens(text, data.tokenizer.kind()))};
+  const TokenKind kind = data.tokenizer.kind();
+  Length length{text, given_tokens(options, text).value_or(default_tokens(text, kind)),
+                kind == TokenKind::kPiece};
   if (chooses) choose_for(options, length);
   if (!options.time.empty()) {
     const double seconds = parse_duration(options.time);

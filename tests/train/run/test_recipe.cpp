@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "tests/common/expect_error.h"
+#include "train/data/piece_model.h"
 #include "train/data/tokenizer.h"
 #include "train/run/options_json.h"
 #include "train/run/run_time.h"
@@ -16,10 +17,13 @@ namespace {
 
 using test::expect_error;
 
-RunData text_of(int tokens) {
+Tokenizer characters() {
   CharacterCounts counts;
   count_characters("ab", "a test", counts);
-  const Tokenizer tokenizer(counts, 0);
+  return Tokenizer(counts, 0);
+}
+
+RunData text_of(int tokens, const Tokenizer& tokenizer = characters()) {
   return {tokenizer,
           Tokens(std::vector<int32_t>(static_cast<size_t>(tokens), 2)),
           Tokens(std::vector<int32_t>(100, 3)),
@@ -102,18 +106,18 @@ TEST(Recipe, ChoosesTokensByTheSizeOfTheText) {
     return std::pair(tokens.kind, tokens.limit);
   };
   const TrainOptions automatic = own_text(), documented;
-  const std::pair characters(TokenKind::kCharacter, 0);
-  EXPECT_EQ(choice(automatic, 50'000), characters);
-  EXPECT_EQ(choice(automatic, 599'999), characters);
+  const std::pair all_characters(TokenKind::kCharacter, 0);
+  EXPECT_EQ(choice(automatic, 50'000), all_characters);
+  EXPECT_EQ(choice(automatic, 599'999), all_characters);
   EXPECT_EQ(choice(automatic, 600'000), std::pair(TokenKind::kPiece, 666));
   EXPECT_EQ(choice(automatic, 1'000'000), std::pair(TokenKind::kPiece, 1111));
   EXPECT_EQ(choice(automatic, 1'000'000'000), std::pair(TokenKind::kPiece, 4096));
-  EXPECT_EQ(choice(documented, 10'000'000), characters);
+  EXPECT_EQ(choice(documented, 10'000'000), all_characters);
   TrainOptions given = automatic, few = automatic, some = automatic;
   given.tokenizer = "char";
   few.vocabulary = 300;
   some.vocabulary = 1000;
-  EXPECT_EQ(choice(given, 10'000'000), characters);
+  EXPECT_EQ(choice(given, 10'000'000), all_characters);
   EXPECT_EQ(choice(few, 10'000'000), std::pair(TokenKind::kCharacter, 300));
   EXPECT_EQ(choice(some, 10'000'000), std::pair(TokenKind::kPiece, 1000));
 }
@@ -167,6 +171,26 @@ TEST(Recipe, RatesGoTogether) {
   given.optimizer.learning_rate = standard.optimizer.learning_rate / 4;
   override_options(resumed, given, {"lr"});
   EXPECT_NEAR(resumed.optimizer.muon_learning_rate, rate / 4, 1e-6);
+}
+
+TEST(Recipe, PiecesHaveRatesOfTheirOwn) {
+  const Tokenizer pieces =
+      Tokenizer::parse(PieceModel::train({"some words"}, PieceModel::kMinSize), "tokenizer.model");
+  TrainOptions by_character = own_text(), by_piece = own_text(), longer = own_text(),
+               adamw = own_text({"optimizer"});
+  adamw.optimizer.algorithm = "adamw";
+  apply_recipe(by_character, text_of(1'000'000), no_time);
+  for (TrainOptions* options : {&by_piece, &adamw})
+    apply_recipe(*options, text_of(500'000, pieces), no_time);
+  apply_recipe(longer, text_of(5'000'000, pieces), no_time);
+  const OptimizerSettings &characters = by_character.optimizer, &some = by_piece.optimizer,
+                          &many = longer.optimizer;
+  EXPECT_GT(some.learning_rate, characters.learning_rate);
+  EXPECT_LT(some.muon_learning_rate, characters.muon_learning_rate);
+  EXPECT_EQ(many.learning_rate, some.learning_rate);
+  EXPECT_EQ(many.muon_learning_rate, some.muon_learning_rate);
+  EXPECT_EQ(adamw.optimizer.learning_rate, characters.learning_rate)
+      << "there it is the rate of the hidden matrices, too";
 }
 
 TEST(Recipe, EpochsGiveTheLength) {
