@@ -274,7 +274,8 @@ Program::Program(std::string name, std::string description, const std::string& e
   number(app_, "--threads", threads_,
          "threads to compute with; the default is OMP_NUM_THREADS, or the cores this process may "
          "use, or a container's share of them",
-         {.at_least = 1, .at_most = 1024});
+         {.at_least = 1, .at_most = 1024})
+      ->default_str("");  // a manual page is not for this machine alone
   number(app_, "--seed", seed_, "seed of everything that is random");
   app_.add_flag("--quiet", quiet_, "print errors only");
 }
