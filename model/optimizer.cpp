@@ -22,14 +22,20 @@ void adamw_step(const Parameters& parameters, const ops::AdamW& adamw, int begin
              parameters.second_moments().rows(begin - first, end - first));
 }
 
-/// Muon for the hidden matrices, each by one thread; AdamW for what lies between them.
-void muon_step(const Parameters& parameters, const ops::Muon& muon, const ops::AdamW& adamw) {
+/// Muon for the hidden matrices whose turn it is, each by one thread; AdamW for what lies between
+/// them.
+void muon_step(const Parameters& parameters, const ops::Muon& muon, int every,
+               const ops::AdamW& adamw) {
   const std::vector<Parameters::HiddenMatrix>& matrices = parameters.hidden_matrices();
   const std::vector<Parameters::Range>& others = parameters.other_ranges();
   const int count = static_cast<int>(matrices.size());
   parallel_for(count + static_cast<int>(others.size()), [&](int i) {
     if (i < count) {
-      ops::muon(muon, matrices[i].gradient, matrices[i].weight, matrices[i].first_moment);
+      const auto& [weight, gradient, moment, number] = matrices[i];
+      if ((number + adamw.step) % every == 0)
+        ops::muon(muon, gradient, weight, moment);
+      else
+        ops::muon_momentum(muon, gradient, moment);
     } else {
       const auto [begin, end] = others[i - count];
       adamw_step(parameters, adamw, begin, end);
@@ -51,7 +57,8 @@ double optimizer_flops(const std::vector<Parameter>& table, const OptimizerSetti
     const size_t down = parameter.roles.rows.size(), across = parameter.roles.columns.size();
     flops += static_cast<double>(down * across) *
              ops::muon_flops(parameter.shape[0] / static_cast<int>(down),
-                             parameter.shape[1] / static_cast<int>(across));
+                             parameter.shape[1] / static_cast<int>(across)) /
+             settings.muon_every;
   }
   return flops;
 }
@@ -99,10 +106,11 @@ double optimizer_step(Parameters& parameters, const OptimizerSettings& settings,
   if (settings.algorithm == "muon") {
     const double relative = learning_rate / settings.learning_rate;
     muon_step(parameters,
-              {.learning_rate = static_cast<float>(settings.muon_learning_rate * relative),
+              {.learning_rate =
+                   static_cast<float>(settings.muon_learning_rate * relative * settings.muon_every),
                .decay = settings.muon_decay,
                .gradient_scale = gradient_scale},
-              adamw);
+              settings.muon_every, adamw);
   } else {
     const auto [begin, end] = parameters.moments_range();
     if (begin < end) adamw_step(parameters, adamw, begin, end);

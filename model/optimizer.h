@@ -18,6 +18,9 @@ struct OptimizerSettings {
   float beta1 = 0.9f, beta2 = 0.95f, epsilon = 1e-8f, decay = 0.1f;
   /// Muon's peak, which follows the schedule in proportion, and weight decay
   float muon_learning_rate = 0.009f, muon_decay = 0.11f;
+  /// The hidden matrices take turns at Muon's steps, so that a step has 1 / muon_every of their
+  /// cost: each has one in so many steps, as many times as large.
+  int muon_every = 1;
   float clip = 1.f;  ///< maximum of the gradients' global norm; 0: no clipping
   /// decay rate of the weights' exponential moving average, which is then what the model is; in the
   /// first steps the average forgets faster. 0: no average

@@ -123,17 +123,21 @@ void Parameters::divide() {
   const auto add_range = [&](int64_t end) {
     if (begin < end) other_ranges_.emplace_back(begin, static_cast<int>(end));
   };
+  int number = 0;
   for (const Parameter& parameter : table_) {
-    if (!is_hidden_matrix(parameter) || parameter.offset < moments_.first) continue;
+    if (!is_hidden_matrix(parameter)) continue;
+    const int first = number;
+    number += static_cast<int>(parameter.roles.rows.size() * parameter.roles.columns.size());
+    if (parameter.offset < moments_.first) continue;
     if (parameter.offset >= moments_.second) break;
-    add_hidden_matrices(parameter);
+    add_hidden_matrices(parameter, first);
     add_range(parameter.offset);
     begin = static_cast<int>(parameter.offset + parameter.count);
   }
   add_range(moments_.second);
 }
 
-void Parameters::add_hidden_matrices(const Parameter& parameter) {
+void Parameters::add_hidden_matrices(const Parameter& parameter, int number) {
   const int down = static_cast<int>(parameter.roles.rows.size()),
             across = static_cast<int>(parameter.roles.columns.size()),
             rows = parameter.shape[0] / down, columns = parameter.shape[1] / across;
@@ -145,7 +149,8 @@ void Parameters::add_hidden_matrices(const Parameter& parameter) {
                       std::span<const int>(parameter.shape));
   for (int i = 0; i < down; ++i)
     for (int j = 0; j < across; ++j)
-      hidden_matrices_.push_back({part(weight, i, j), part(gradient, i, j), part(moment, i, j)});
+      hidden_matrices_.push_back(
+          {part(weight, i, j), part(gradient, i, j), part(moment, i, j), number++});
 }
 
 const Parameter& Parameters::find(std::string_view name) const {

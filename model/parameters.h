@@ -97,6 +97,7 @@ class Parameters {
   /// A hidden matrix, or one of the equal parts that its roles make of it.
   struct HiddenMatrix {
     Tensor weight, gradient, first_moment;
+    int number;  ///< among those of the whole model
   };
   /// All of them that have moments here, and the parts of moments_range() that lie between them;
   /// none without gradients.
@@ -117,7 +118,7 @@ class Parameters {
   void swap_average();
 
  private:
-  void add_hidden_matrices(const Parameter& parameter);
+  void add_hidden_matrices(const Parameter& parameter, int number);
   void divide();
 
   std::vector<Parameter> table_;

@@ -76,6 +76,13 @@ void muon_momentum(const Muon& settings, const Tensor& gradient, const Tensor& m
          gradient, moment, settings.momentum, settings.gradient_scale, moment, update);
 }
 
+void muon_momentum(const Muon& settings, const Tensor& gradient, const Tensor& moment) {
+  check_shape("muon_momentum: gradient", gradient, {-1, -1});
+  const Scratch update(sizeof(float) * gradient.count());
+  muon_momentum(settings, gradient, moment,
+                Tensor(update.data<float>(), {gradient.size(0), gradient.size(1)}));
+}
+
 void muon(const Muon& settings, const Tensor& gradient, const Tensor& weight,
           const Tensor& moment) {
   check_shape("muon: gradient", gradient, {-1, -1});

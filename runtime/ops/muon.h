@@ -15,6 +15,9 @@ struct Muon {
 void muon_momentum(const Muon& settings, const Tensor& gradient, const Tensor& moment,
                    const Tensor& update);
 
+/// The same without U, for a step that leaves the weight as it is.
+void muon_momentum(const Muon& settings, const Tensor& gradient, const Tensor& moment);
+
 /// One Muon step (Jordan et al., 2024) of a weight [m][n]: U as in muon_momentum(), then
 ///   X = U / |U|_F; five times, if m <= n: A = X X^T; X = (a I + b A + c A^2) X
 ///   W = W - learning_rate * (decay * W + 0.2 sqrt(max(m, n)) X)

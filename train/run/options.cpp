@@ -190,6 +190,10 @@ std::span<const TrainOption> train_option_table() {
        "Muon's peak learning rate; it follows AdamW's schedule",
        {.more_than = 0}},
       {"muon-decay", &A::muon_decay, "Muon's weight decay", kFromZero},
+      {"muon-every", &A::muon_every,
+       "the hidden matrices take turns at Muon's steps: each has one in so many steps, as many "
+       "times as large",
+       kFromOne},
       {"clip", &A::clip, "largest global norm of the gradients, 0: any", kFromZero},
       {"average", &A::average,
        "decay rate, as 0.998, of a moving average of the weights, which is then what is validated, "

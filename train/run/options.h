@@ -74,10 +74,11 @@ struct TrainOptions {
 /// the options in a checkpoint, range checks, the comparison on resume and what a search may set.
 /// Default values are those of TrainOptions.
 struct TrainOption {
-  using Member = std::variant<bool TrainOptions::*, int TrainOptions::*, int64_t TrainOptions::*,
-                              uint64_t TrainOptions::*, float TrainOptions::*,
-                              float OptimizerSettings::*, std::string OptimizerSettings::*,
-                              std::string TrainOptions::*, std::filesystem::path TrainOptions::*>;
+  using Member =
+      std::variant<bool TrainOptions::*, int TrainOptions::*, int64_t TrainOptions::*,
+                   uint64_t TrainOptions::*, float TrainOptions::*, int OptimizerSettings::*,
+                   float OptimizerSettings::*, std::string OptimizerSettings::*,
+                   std::string TrainOptions::*, std::filesystem::path TrainOptions::*>;
   /// Syntax of a value, in addition to the member's type (a bool is a flag). kOrAuto: also the word
   /// auto, stored as kAuto. kVocabulary: see parse_vocabulary().
   enum class Form { kPlain, kOrAuto, kVocabulary };
@@ -120,7 +121,7 @@ constexpr const char* kLengthOptions[] = {"grow", "time", "steps", "epochs"};
 void check_one_length(const std::set<std::string>& given);
 
 /// The options that only Muon reads; a run with another optimizer refuses them.
-constexpr const char* kMuonOptions[] = {"muon-lr", "muon-decay"};
+constexpr const char* kMuonOptions[] = {"muon-lr", "muon-decay", "muon-every"};
 
 /// Throws a UsageError for impossible values, also for values that become impossible when rounded
 /// to a float, and for options of Muon that somebody gave to another optimizer.

@@ -154,7 +154,7 @@ TEST(OptionTable, UntilIsAStepOrAPart) {
 
 // They would silently do nothing. A run that has them from its beginning keeps them.
 TEST(OptionTable, MuonsOptionsAreForMuon) {
-  for (const char* name : {"muon-lr", "muon-decay"}) {
+  for (const char* name : {"muon-lr", "muon-decay", "muon-every"}) {
     TrainOptions options;
     EXPECT_NO_THROW(check_options(options));
     options.given = {name};

@@ -271,6 +271,43 @@ TEST(OptimizerStep, MuonStepsEachHiddenMatrix) {
   EXPECT_EQ(values(parameters.second_moments()), values(by_hand.second_moments()));
 }
 
+// With muon_every they take turns; the others only gather momentum.
+TEST(OptimizerStep, MuonStepsTakeTurns) {
+  constexpr int kEvery = 3;
+  const Config config = small_config(19);
+  Parameters parameters(config), by_hand(config);
+  for (Parameters* both : {&parameters, &by_hand}) both->initialise(1);
+  const OptimizerSettings settings{.algorithm = "muon", .muon_every = kEvery, .clip = 0};
+  const ops::Muon muon{.learning_rate = kEvery * settings.muon_learning_rate,
+                       .decay = settings.muon_decay};
+  Random random;
+  std::vector<int> turns(by_hand.hidden_matrices().size());
+  for (int step = 1; step <= 2 * kEvery; ++step) {
+    for (int i = 0; i < parameters.gradients().size(0); ++i)
+      parameters.gradients().data()[i] = by_hand.gradients().data()[i] = random.uniform(-1, 1);
+    optimizer_step(parameters, settings, settings.learning_rate, step);
+    int in_this_step = 0;
+    for (size_t i = 0; i < turns.size(); ++i) {
+      const Parameters::HiddenMatrix& want = by_hand.hidden_matrices()[i];
+      if ((static_cast<int>(i) + step) % kEvery == 0) {
+        ++turns[i];
+        ++in_this_step;
+        ops::muon(muon, want.gradient, want.weight, want.first_moment);
+      } else {
+        ops::muon_momentum(muon, want.gradient, want.first_moment);
+      }
+    }
+    for (size_t i = 0; i < turns.size(); ++i) {
+      const Parameters::HiddenMatrix &is = parameters.hidden_matrices()[i],
+                                     &want = by_hand.hidden_matrices()[i];
+      EXPECT_EQ(values(is.weight), values(want.weight)) << "matrix " << i << ", step " << step;
+      EXPECT_EQ(values(is.first_moment), values(want.first_moment));
+    }
+    EXPECT_NEAR(in_this_step, static_cast<double>(turns.size()) / kEvery, 1);
+  }
+  EXPECT_EQ(turns, std::vector<int>(turns.size(), 2));
+}
+
 // Processes that share the work take the same steps as one that does all of it.
 TEST(OptimizerStep, IsTheSameInShares) {
   Config config = small_config(19);
@@ -278,7 +315,7 @@ TEST(OptimizerStep, IsTheSameInShares) {
   for (const char* algorithm : {"adamw", "muon"})
     for (const int count : {1, 2, 3, 7}) {
       SCOPED_TRACE(testing::Message() << algorithm << ", " << count << " shares");
-      const OptimizerSettings settings{.algorithm = algorithm, .average = 0.9f};
+      const OptimizerSettings settings{.algorithm = algorithm, .muon_every = 2, .average = 0.9f};
       Parameters whole(config, Parameters::Arrays::kAveraged);
       const std::vector<int64_t> begins = optimizer_shares(whole.table(), algorithm, count);
       ASSERT_EQ(std::ssize(begins), count + 1);
