@@ -113,6 +113,7 @@ void choose_rates(TrainOptions& o, const Length& length) {
   choose(o, "average", optimizer.average, 0.99);
   // in proportion to an --lr that was given, so that one option makes the run more careful
   choose(o, "muon-lr", optimizer.muon_learning_rate, muon_rate * optimizer.learning_rate / rate);
+  choose(o, "muon-every", optimizer.muon_every, length.of_pieces ? 2 : 1);
   choose(o, "muon-decay", optimizer.muon_decay, 0.11 * same_bits::power(longer, 0.32));
   choose(o, "dropout", o.dropout, dropout_of(length));
 }
@@ -159,9 +160,10 @@ void choose_intervals(TrainOptions& o, int64_t steps) {
 }
 
 bool recipe_chooses(std::string_view option) {
-  constexpr std::string_view kChosen[] = {
-      "steps",   "batch",      "seq",     "optimizer",  "lr",         "lr-min",  "beta2",
-      "muon-lr", "muon-decay", "average", "eval-every", "save-every", "dropout", "patience"};
+  constexpr std::string_view kChosen[] = {"steps",      "batch",      "seq",     "optimizer",
+                                          "lr",         "lr-min",     "beta2",   "muon-lr",
+                                          "muon-decay", "muon-every", "average", "eval-every",
+                                          "save-every", "dropout",    "patience"};
   return std::ranges::find(kChosen, option) != std::end(kChosen);
 }
 

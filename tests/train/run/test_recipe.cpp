@@ -23,6 +23,11 @@ Tokenizer characters() {
   return Tokenizer(counts, 0);
 }
 
+Tokenizer pieces() {
+  return Tokenizer::parse(PieceModel::train({"some words"}, PieceModel::kMinSize),
+                          "tokenizer.model");
+}
+
 RunData text_of(int tokens, const Tokenizer& tokenizer = characters()) {
   return {tokenizer,
           Tokens(std::vector<int32_t>(static_cast<size_t>(tokens), 2)),
@@ -126,7 +131,7 @@ TEST(Recipe, ChoosesTokensByTheSizeOfTheText) {
 TEST(Recipe, NamesTheOptionsThatItChooses) {
   const TrainOptions before = own_text();
   TrainOptions after = before;
-  apply_recipe(after, text_of(20'000'000), no_time);
+  apply_recipe(after, text_of(20'000'000, pieces()), no_time);
   const nlohmann::json was = to_json(before), is = to_json(after);
   for (const auto& [name, value] : is.items())
     EXPECT_EQ(recipe_chooses(name), value != was[name]) << name;
@@ -174,21 +179,21 @@ TEST(Recipe, RatesGoTogether) {
 }
 
 TEST(Recipe, PiecesHaveRatesOfTheirOwn) {
-  const Tokenizer pieces =
-      Tokenizer::parse(PieceModel::train({"some words"}, PieceModel::kMinSize), "tokenizer.model");
   TrainOptions by_character = own_text(), by_piece = own_text(), longer = own_text(),
                adamw = own_text({"optimizer"});
   adamw.optimizer.algorithm = "adamw";
   apply_recipe(by_character, text_of(1'000'000), no_time);
   for (TrainOptions* options : {&by_piece, &adamw})
-    apply_recipe(*options, text_of(500'000, pieces), no_time);
-  apply_recipe(longer, text_of(5'000'000, pieces), no_time);
+    apply_recipe(*options, text_of(500'000, pieces()), no_time);
+  apply_recipe(longer, text_of(5'000'000, pieces()), no_time);
   const OptimizerSettings &characters = by_character.optimizer, &some = by_piece.optimizer,
                           &many = longer.optimizer;
   EXPECT_GT(some.learning_rate, characters.learning_rate);
   EXPECT_LT(some.muon_learning_rate, characters.muon_learning_rate);
   EXPECT_EQ(many.learning_rate, some.learning_rate);
   EXPECT_EQ(many.muon_learning_rate, some.muon_learning_rate);
+  EXPECT_EQ(some.muon_every, 2);
+  EXPECT_EQ(characters.muon_every, 1);
   EXPECT_EQ(adamw.optimizer.learning_rate, characters.learning_rate)
       << "there it is the rate of the hidden matrices, too";
 }
