@@ -6,6 +6,7 @@
 #include <cmath>
 #include <iterator>
 #include <optional>
+#include <utility>
 
 #include "support/error.h"
 #include "support/parse_number.h"
@@ -34,6 +35,8 @@ void choose(const TrainOptions& options, const char* name, Value& value, const C
 /// before, with any dropout.
 constexpr double kShortText = 1e5, kMostTimes = 6;
 constexpr int64_t kFewSteps = 50;
+/// Pieces that a short run trains on at most.
+constexpr double kFewPieces = 2.5e6;
 /// Times through the text from which on dropout helps.
 constexpr double kManyTimes = 5;
 
@@ -113,7 +116,9 @@ void choose_rates(TrainOptions& o, const Length& length) {
   choose(o, "average", optimizer.average, 0.99);
   // in proportion to an --lr that was given, so that one option makes the run more careful
   choose(o, "muon-lr", optimizer.muon_learning_rate, muon_rate * optimizer.learning_rate / rate);
-  choose(o, "muon-every", optimizer.muon_every, length.of_pieces ? 2 : 1);
+  // In a short run more steps are worth more than all matrices in each.
+  const bool take_turns = length.of_pieces && length.tokens < kFewPieces;
+  choose(o, "muon-every", optimizer.muon_every, take_turns ? 2 : 1);
   choose(o, "muon-decay", optimizer.muon_decay, 0.11 * same_bits::power(longer, 0.32));
   choose(o, "dropout", o.dropout, dropout_of(length));
 }
@@ -218,9 +223,10 @@ std::string apply_recipe(TrainOptions& options, const RunData& data,
     };
     fit();
     if (chooses) {  // again, for the length that is known now
-      const int batch = options.batch;
+      const auto step = [&] { return std::pair(options.batch, options.optimizer.muon_every); };
+      const auto timed = step();
       choose_for(options, length);
-      if (options.batch != batch) fit();
+      if (step() != timed) fit();
     }
   } else if (!options.given.contains("steps") && !options.given.contains("epochs") &&
              options.grow.empty()) {

@@ -131,7 +131,7 @@ TEST(Recipe, ChoosesTokensByTheSizeOfTheText) {
 TEST(Recipe, NamesTheOptionsThatItChooses) {
   const TrainOptions before = own_text();
   TrainOptions after = before;
-  apply_recipe(after, text_of(20'000'000, pieces()), no_time);
+  apply_recipe(after, text_of(500'000, pieces()), no_time);
   const nlohmann::json was = to_json(before), is = to_json(after);
   for (const auto& [name, value] : is.items())
     EXPECT_EQ(recipe_chooses(name), value != was[name]) << name;
@@ -192,10 +192,22 @@ TEST(Recipe, PiecesHaveRatesOfTheirOwn) {
   EXPECT_LT(some.muon_learning_rate, characters.muon_learning_rate);
   EXPECT_EQ(many.learning_rate, some.learning_rate);
   EXPECT_EQ(many.muon_learning_rate, some.muon_learning_rate);
-  EXPECT_EQ(some.muon_every, 2);
+  EXPECT_EQ(some.muon_every, 2) << "2 million tokens";
+  EXPECT_EQ(many.muon_every, 1) << "10 million";
   EXPECT_EQ(characters.muon_every, 1);
   EXPECT_EQ(adamw.optimizer.learning_rate, characters.learning_rate)
       << "there it is the rate of the hidden matrices, too";
+}
+
+// What was chosen for the length that the recipe guesses is timed; the time then gives another.
+TEST(Recipe, TimeIsFittedToTheStepsThatTheRunTakes) {
+  TrainOptions options = own_text({"time"});
+  options.time = "5m";
+  apply_recipe(options, text_of(500'000, pieces()), [](double, const TrainOptions& timed) {
+    return timed.optimizer.muon_every == 1 ? 5000 : 5500;
+  });
+  EXPECT_EQ(options.optimizer.muon_every, 1) << "8 million pieces";
+  EXPECT_EQ(options.steps, 5000);
 }
 
 TEST(Recipe, EpochsGiveTheLength) {
