@@ -1,6 +1,7 @@
 #include "runtime/ops/linear_cross_entropy.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "generators/constants/constants.h"
 #include "runtime/kernel_registry.h"
@@ -111,10 +112,11 @@ void linear_cross_entropy_with_gradient(const Tensor& x, const Tensor& embedding
   const int call_rows = rows_a_call(rows_kernel, sizes),
             block_rows = std::max(call_rows, std::min(N, kBlockRows));
   const double product_flops = 2.0 * static_cast<double>(embedding.count());
-  // The exponentials are floats, or bfloat16 of which two beside each other are a factor.
-  const auto compute = [&]<class Factor, class Exponential>(const TensorView<Factor>& by_depth,
-                                                            const TensorView<Factor>& by_vocabulary,
-                                                            const Exponential&) {
+  const auto compute = [&]<class Factor>(const TensorView<Factor>& by_depth,
+                                         const TensorView<Factor>& by_vocabulary) {
+    // floats, or bfloat16 of which two beside each other are a factor
+    using Exponential = std::conditional_t<std::is_same_v<Factor, float>, float, uint16_t>;
+    constexpr int kFactors = kLinearCrossEntropyPanel / (sizeof(Factor) / sizeof(Exponential));
     const size_t exponentials_count =
         static_cast<size_t>(panels_of(block_rows)) * V * kLinearCrossEntropyPanel;
     const Scratch memory(exponentials_count * sizeof(Exponential) + block_rows * sizeof(float));
@@ -124,9 +126,8 @@ void linear_cross_entropy_with_gradient(const Tensor& x, const Tensor& embedding
       const int end = std::min(begin + block_rows, N);
       const int panels = panels_of(end - begin);
       const TensorView<Exponential> e(exponentials, {panels, V, kLinearCrossEntropyPanel});
-      const TensorView<Factor> e_factors(
-          reinterpret_cast<Factor*>(exponentials),
-          {panels, V, kLinearCrossEntropyPanel * int{sizeof(Exponential)} / int{sizeof(Factor)}});
+      const TensorView<Factor> e_factors(reinterpret_cast<Factor*>(exponentials),
+                                         {panels, V, kFactors});
       for_each_call(begin, end, call_rows, [&](int first, int last) {
         const int panel = (first - begin) / kLinearCrossEntropyPanel;
         rows_kernel({.flops = 2 * (last - first) * product_flops, .sizes = sizes},
@@ -142,9 +143,9 @@ void linear_cross_entropy_with_gradient(const Tensor& x, const Tensor& embedding
   };
   if (rows_kernel.bf16()) {
     const EmbeddingPairs pairs(embedding, true);
-    compute(pairs.by_depth(), pairs.by_vocabulary(), uint16_t{});
+    compute(pairs.by_depth(), pairs.by_vocabulary());
   } else {
-    compute(embedding, embedding, float{});
+    compute(embedding, embedding);
   }
 }
 

@@ -312,10 +312,11 @@ TEST(OptimizerStep, MuonStepsTakeTurns) {
 TEST(OptimizerStep, IsTheSameInShares) {
   Config config = small_config(19);
   config.memory = "learned";
-  for (const char* algorithm : {"adamw", "muon"})
+  for (const auto& [algorithm, every] : {std::pair("adamw", 1), {"muon", 1}, {"muon", 2}})
     for (const int count : {1, 2, 3, 7}) {
-      SCOPED_TRACE(testing::Message() << algorithm << ", " << count << " shares");
-      const OptimizerSettings settings{.algorithm = algorithm, .muon_every = 2, .average = 0.9f};
+      SCOPED_TRACE(testing::Message() << algorithm << ", every " << every << ", " << count);
+      const OptimizerSettings settings{
+          .algorithm = algorithm, .muon_every = every, .average = 0.9f};
       Parameters whole(config, Parameters::Arrays::kAveraged);
       const std::vector<int64_t> begins = optimizer_shares(whole.table(), algorithm, count);
       ASSERT_EQ(std::ssize(begins), count + 1);
