@@ -210,8 +210,8 @@ void Model::Implementation::backward(const IntTensor& ids, const StepDropout& dr
   for (int layer = layers - 1; layer >= 0; --layer) {
     Block& block = *blocks[layer];
     if (recomputing() && layer < layers - 1) recompute(layer, dropout);
-    sum.range |= block.state_range();
     block.backward(dx, x(layer), masks(layer, dropout), share, dx);
+    sum.range |= block.state_range();  // of what backward has just read
     sum.auxiliary += block.auxiliary_loss() * rows();
     if (after_block) after_block(layer);
   }

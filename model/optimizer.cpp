@@ -54,11 +54,8 @@ double optimizer_flops(const std::vector<Parameter>& table, const OptimizerSetti
   double flops = 0;
   for (const Parameter& parameter : table) {
     if (settings.algorithm != "muon" || !is_hidden_matrix(parameter)) continue;
-    const size_t down = parameter.roles.rows.size(), across = parameter.roles.columns.size();
-    flops += static_cast<double>(down * across) *
-             ops::muon_flops(parameter.shape[0] / static_cast<int>(down),
-                             parameter.shape[1] / static_cast<int>(across)) /
-             settings.muon_every;
+    const HiddenParts parts = hidden_parts(parameter);
+    flops += parts.count() * ops::muon_flops(parts.rows, parts.columns) / settings.muon_every;
   }
   return flops;
 }

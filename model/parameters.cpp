@@ -62,6 +62,12 @@ bool is_hidden_matrix(const Parameter& parameter) {
          std::ranges::all_of(roles.columns, is_hidden);
 }
 
+HiddenParts hidden_parts(const Parameter& parameter) {
+  const int down = static_cast<int>(parameter.roles.rows.size()),
+            across = static_cast<int>(parameter.roles.columns.size());
+  return {down, across, parameter.shape[0] / down, parameter.shape[1] / across};
+}
+
 int64_t parameter_count(const std::vector<Parameter>& table) {
   int64_t count = 0;
   for (const Parameter& parameter : table) count += parameter.count;
@@ -127,7 +133,7 @@ void Parameters::divide() {
   for (const Parameter& parameter : table_) {
     if (!is_hidden_matrix(parameter)) continue;
     const int first = number;
-    number += static_cast<int>(parameter.roles.rows.size() * parameter.roles.columns.size());
+    number += hidden_parts(parameter).count();
     if (parameter.offset < moments_.first) continue;
     if (parameter.offset >= moments_.second) break;
     add_hidden_matrices(parameter, first);
@@ -138,17 +144,16 @@ void Parameters::divide() {
 }
 
 void Parameters::add_hidden_matrices(const Parameter& parameter, int number) {
-  const int down = static_cast<int>(parameter.roles.rows.size()),
-            across = static_cast<int>(parameter.roles.columns.size()),
-            rows = parameter.shape[0] / down, columns = parameter.shape[1] / across;
+  const HiddenParts parts = hidden_parts(parameter);
   const auto part = [&](const Tensor& matrix, int i, int j) {
-    return matrix.rows(i * rows, (i + 1) * rows).columns(j * columns, (j + 1) * columns);
+    return matrix.rows(i * parts.rows, (i + 1) * parts.rows)
+        .columns(j * parts.columns, (j + 1) * parts.columns);
   };
   const Tensor weight = view(weights_, parameter), gradient = view(gradients_, parameter),
                moment(m_.data() + (parameter.offset - moments_.first),
                       std::span<const int>(parameter.shape));
-  for (int i = 0; i < down; ++i)
-    for (int j = 0; j < across; ++j)
+  for (int i = 0; i < parts.down; ++i)
+    for (int j = 0; j < parts.across; ++j)
       hidden_matrices_.push_back(
           {part(weight, i, j), part(gradient, i, j), part(moment, i, j), number++});
 }

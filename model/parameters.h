@@ -48,6 +48,14 @@ struct Parameter {
 /// or units: not the embedding, a norm, a bias or a memory.
 bool is_hidden_matrix(const Parameter& parameter);
 
+/// The equal parts that its roles make of a hidden matrix: `down` times `across` of them, [rows]
+/// [columns] each.
+struct HiddenParts {
+  int down, across, rows, columns;
+  int count() const { return down * across; }
+};
+HiddenParts hidden_parts(const Parameter& parameter);
+
 /// The most parameters that this version can hold: a flat array has an int as its size.
 inline constexpr int64_t kMostParameters = INT32_MAX;
 /// Returns the size of a flat array, in floats.
@@ -94,7 +102,7 @@ class Parameters {
 
   /// Returns the view of one parameter in a flat array, in the parameter's shape.
   Tensor view(const Tensor& flat, const Parameter& parameter) const;
-  /// A hidden matrix, or one of the equal parts that its roles make of it.
+  /// A hidden matrix, or one of its parts.
   struct HiddenMatrix {
     Tensor weight, gradient, first_moment;
     int number;  ///< among those of the whole model
