@@ -12,6 +12,7 @@
 #include "runtime/ops/embedding.h"
 #include "runtime/ops/gemm.h"
 #include "runtime/ops/linear_cross_entropy.h"
+#include "runtime/ops/normal.h"
 #include "runtime/ops/rmsnorm.h"
 #include "runtime/rng.h"
 #include "runtime/threads.h"
@@ -259,7 +260,7 @@ void Model::draw(uint64_t number) {
     for (int before = 0; before < i; ++before)
       counter += static_cast<uint64_t>(drawn()[before].tensor.count() / 4);
     const Drawn& array = drawn()[i];
-    random.fill_normal(counter, array.deviation, array.tensor.data(), array.tensor.count());
+    ops::fill_normal(random, counter, array.deviation, array.tensor);
   });
   if (implementation_->generating()) pack();
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "model/architecture.h"
+#include "runtime/ops/normal.h"
 #include "runtime/rng.h"
 #include "runtime/threads.h"
 #include "support/error.h"
@@ -194,7 +195,7 @@ void Parameters::initialise(uint64_t seed) {
           values[j] = static_cast<float>(value * (2.0 * random.uniform(j) - 1.0));
         break;
       case Initial::Kind::kNormal:
-        random.fill_normal(0, static_cast<float>(value), values, parameter.count);
+        ops::fill_normal(random, 0, static_cast<float>(value), view(weights_, parameter));
         break;
       case Initial::Kind::kSpread:
         for (int64_t j = 0; j < parameter.count; ++j) {

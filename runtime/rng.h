@@ -30,6 +30,9 @@ class Philox {
   /// `stream`: see rng_stream.
   Philox(uint64_t seed, uint64_t stream) : seed_(seed), stream_(stream) {}
 
+  uint64_t seed() const { return seed_; }
+  uint64_t stream() const { return stream_; }
+
   /// Returns four independent 32-bit words for this counter.
   std::array<uint32_t, 4> block(uint64_t counter) const;
   /// Returns word i of the stream: word i % 4 of block i / 4.
@@ -39,10 +42,8 @@ class Philox {
   /// Returns a uniform integer in {0, .., n - 1}. The bias of the 64-bit multiply is negligible.
   uint32_t below(uint64_t i, uint32_t n) const;
   /// Returns four independent standard normal numbers from this counter's block (Box-Muller).
+  /// ops::fill_normal fills arrays with them.
   std::array<float, 4> normals(uint64_t counter) const;
-  /// Writes `count` normal numbers with standard deviation `deviation`, from block `counter` on.
-  /// `count` is a multiple of 4.
-  void fill_normal(uint64_t counter, float deviation, float* values, int64_t count) const;
 
  private:
   uint64_t seed_, stream_;

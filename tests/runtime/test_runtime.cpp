@@ -229,11 +229,10 @@ TEST(Philox, Normal) {
 
 // Not those of the C library's logarithm, sine and cosine, which differ from CPU to CPU.
 TEST(Philox, NormalsHaveTheSameBitsOnEveryCpu) {
-  std::vector<float> values(4 * 1001);
-  Philox(42, 7).fill_normal(5, 0.02f, values.data(), std::ssize(values));
+  std::vector<float> values;
+  for (uint64_t counter = 5; counter < 1006; ++counter)
+    for (const float normal : Philox(42, 7).normals(counter)) values.push_back(0.02f * normal);
   EXPECT_EQ(crc32_of(std::as_bytes(std::span(values))), 343706194u);
-  for (const int64_t i : {0, 4, 63, 64, 4003})
-    EXPECT_EQ(values[i], 0.02f * Philox(42, 7).normals(5 + i / 4)[i % 4]) << i;
 }
 
 TEST(Philox, Below) {
