@@ -12,6 +12,7 @@
 #include <sstream>
 #include <utility>
 
+#include "generators/registry/instance.h"
 #include "runtime/context_parts.h"
 #include "runtime/cpu_info.h"
 #include "runtime/flush_denormals.h"
@@ -415,7 +416,8 @@ void Kernel::run(const CallInfo& info, void** arguments,
   const KernelEntry* entry = &checked(info.sizes, types);
   if (verbose()) {
     const std::string line =
-        fmt::format("dispatch: {}.{}{} -> {} ({}{}{})", op_, pass_, shapes(arguments, types),
+        fmt::format("dispatch: {}{} -> {} ({}{}{})",
+                    registry::pass_string({op_, pass_, {}, entry->dtype}), shapes(arguments, types),
                     entry->variant, entry->params, *entry->params ? "; " : "", entry->level);
     ForcedKernels& forced = forced_kernels();
     std::lock_guard lock(forced.mutex);

@@ -3283,5 +3283,14 @@ TEST_F(Programs, DispatchIsShownOnRequest) {
   EXPECT_GE(products, 2) << outcome.errors;
 }
 
+TEST_F(Programs, DispatchShowsWhichKernelsHaveBf16Factors) {
+  MMREC_NEEDS_BF16();
+  const std::string lines =
+      train(small_run().set("--precision", "bf16"), {"MMREC_VERBOSE=dispatch"}).errors;
+  for (const char* line : {"dispatch: gemm.nt bf16 [", "dispatch: rmsnorm.forward ["})
+    EXPECT_NE(lines.find(line), lines.npos) << lines;
+  EXPECT_EQ(lines.find("dispatch: gemm.nt ["), lines.npos) << lines;
+}
+
 }  // namespace
 }  // namespace mmrec
