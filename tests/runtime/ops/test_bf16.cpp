@@ -3,6 +3,7 @@
 #include "runtime/ops/bf16_pairs.h"
 
 #include <atomic>
+#include <limits>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -129,6 +130,38 @@ TEST_F(Bf16, ProductsLeaveTheBitsOfTheSoftwareForm) {
     check(layout, 33, 65, 64, -130, -120);  // factors that are denormals
     check(layout, 33, 65, 64, -70, -58);    // sums that are
   }
+}
+
+TEST_F(Bf16, RoundsToTheNearestTiesToEven) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  constexpr std::pair<float, float> kRounded[] = {
+      {0x1.00p0f, 0x1.00p0f},     {0x1.01p0f, 0x1.00p0f},         {0x1.010002p0f, 0x1.02p0f},
+      {0x1.03p0f, 0x1.04p0f},     {-0x1.01p0f, -0x1.00p0f},       {-0x1.03p0f, -0x1.04p0f},
+      {0x1.02fffep0f, 0x1.02p0f}, {0x1.ffp-3f, 0x1p-2f},          {0x1p-126f, 0x1p-126f},
+      {0x1.fep127f, 0x1.fep127f}, {0x1.fefffep127f, 0x1.fep127f}, {0x1.ffp127f, kInfinity},
+      {-FLT_MAX, -kInfinity},     {kInfinity, kInfinity},         {-0.f, -0.f}};
+  std::vector<float> column, want;
+  for (const auto& [value, nearest] : kRounded) {
+    column.push_back(value);
+    want.push_back(nearest);
+  }
+  const int count = static_cast<int>(column.size());
+  std::vector<int32_t> pairs(column.size());
+  const auto expect_rounded = [&] {
+    for (size_t i = 0; i < column.size(); ++i)
+      EXPECT_EQ(static_cast<uint32_t>(pairs[i]), std::bit_cast<uint32_t>(want[i]) >> 16)
+          << column[i];
+  };
+  // a column of one element has pairs of it and 0
+  ops::bf16_pairs_in_rows({column.data(), {count, 1}}, {pairs.data(), {count, 1}});
+  expect_rounded();
+  ops::Weight weight(Tensor(column.data(), {count, 1}));
+  std::vector<float> packed(ops::weight_panels(count) * kWeightPanel);
+  weight.factors = Precision::kBf16;
+  weight.packed = Tensor(packed.data(), {ops::weight_panels(count), 1, kWeightPanel});
+  ops::pack(weight, {});
+  std::copy_n(weight.packed_pairs().data(), count, pairs.data());
+  expect_rounded();
 }
 
 TEST_F(Bf16, OnlyProductsChange) {
