@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "runtime/arena.h"
+#include "runtime/cpu_info.h"
 #include "runtime/kernel_registry.h"
 #include "runtime/threads.h"
 
@@ -124,10 +125,11 @@ MultiplyAdd widest_multiply_add() {
   return {"128 bits", flops_of_run(kSums, 4, 2), multiply_add_baseline};
 }
 
-/// Returns that of pairs of bfloat16, if this process has kernels with them.
+/// Returns that of pairs of bfloat16, if the CPU has it and this process kernels with such factors.
+/// (A build with MMREC_SOFTWARE_BF16 has kernels for CPUs without it.)
 std::optional<MultiplyAdd> paired_multiply_add() {
 #if defined(__x86_64__)
-  if (why_no_bf16().empty())
+  if (offers_avx512_bf16() && why_no_bf16().empty())
     return MultiplyAdd{"bf16", flops_of_run(kBf16Sums, 16, 4), multiply_add_bf16};
 #endif
   return {};

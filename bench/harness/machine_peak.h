@@ -12,7 +12,7 @@ struct Peak {
   /// Float operations by fused multiply-adds (two operations each) on independent registers.
   double flops = 0;
   /// The same with bfloat16 factors, which are multiplied in pairs (four operations each). 0 if
-  /// this process has no kernels for them (why_no_bf16).
+  /// the CPU has no instruction for them, or this process no kernels (why_no_bf16).
   double bf16_flops = 0;
   /// Bytes read plus bytes written while copying arrays far larger than the last-level cache.
   double bytes = 0;
@@ -20,9 +20,10 @@ struct Peak {
   /// are not counted.
   double plain_bytes = 0;
 
-  /// Operations of products whose factors are rounded to a precision.
+  /// Operations of products whose factors are rounded to a precision. Without the instruction
+  /// kernels multiply bfloat16 as floats.
   double flops_in(Precision precision) const {
-    return precision == Precision::kBf16 ? bf16_flops : flops;
+    return precision == Precision::kBf16 && bf16_flops > 0 ? bf16_flops : flops;
   }
 };
 
