@@ -43,7 +43,7 @@ class Ours:
 
     def __init__(self, bench):
         self.bench = bench
-        self.peak = 0  # FLOP/s of multiply-adds, the best of all turns
+        self.peaks = {}  # FLOP/s of multiply-adds, the best of all turns; "bf16": of bfloat16
         self.flops = {}  # row -> FLOPs of a call
         if not os.access(bench, os.X_OK):
             stop(f"there is no {bench}; 'make build' makes it")
@@ -69,7 +69,9 @@ class Ours:
                 f"--benchmark_min_time={rival.SAMPLE_SECONDS}",
             )
         )
-        self.peak = max(self.peak, 1e9 * float(report["context"]["peak"].split()[0]))
+        for rate, unit in re.findall(r"([\d.]+) GFLOP/s \((\w+)\)", report["context"]["peak"]):
+            kind = "bf16" if unit == "bf16" else "f32"
+            self.peaks[kind] = max(self.peaks.get(kind, 0), 1e9 * float(rate))
         scale = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1}
         rows = [row for row in report["benchmarks"] if row["run_type"] == "iteration"]
         samples = [row["real_time"] * scale[row["time_unit"]] for row in rows]
@@ -139,9 +141,11 @@ def contestants(workload, ours, rivals):
     )
     for process in rivals:
         process.ask("clear")
-        for form in process.forms[workload.pass_]:
+        for form in process.forms.get(workload.pass_, []):
             try:
-                process.ask("prepare", workload.kind, workload.label, workload.sizes, form)
+                process.ask(
+                    "prepare", workload.kind, workload.label, workload.sizes, form, workload.bf16
+                )
             except RuntimeError as error:
                 note(f"{process.version} is left out of {workload.name}, {form}: {error}")
                 continue
@@ -166,21 +170,22 @@ def add_speeds(workload, found, ours):
     """Add tokens/s and the part of the peak, at the best time."""
     B, T = workload.sizes
     of_gpt = gpt.flops(parameters.PRESETS[workload.label], B, T)
+    peak = ours.peaks.get("bf16" if workload.bf16 else "f32", ours.peaks["f32"])
     for contestant in found:
         flops = of_gpt if contestant.form == gpt.FORM else ours.flops[workload.name]
         contestant.speed = {
             "flops": flops,
             "tokens_per_second": B * T / contestant.best,
-            "part_of_peak": flops / contestant.best / ours.peak,
+            "part_of_peak": flops / contestant.best / peak,
         }
 
 
 def print_head(rivals):
     print(
-        f"\n{'':<24}{'':<13}{'ours':>21}" + "".join(f"{process.version:>36}" for process in rivals)
+        f"\n{'':<28}{'':<13}{'ours':>21}" + "".join(f"{process.version:>36}" for process in rivals)
     )
     print(
-        f"{'':<24}{'':<13}{'best (median)':>21}"
+        f"{'':<28}{'':<13}{'best (median)':>21}"
         + f"{'best (median)   times ours':>36}" * len(rivals),
         flush=True,
     )
@@ -198,8 +203,8 @@ def print_rows(workload, found, rivals):
         else ""
     )
     for form in workload.forms:
-        row = f"{workload.name:<24}{form:<13}{cell(ours) + ' ' + unit:>21}"
-        speeds = f"{'':<24}{'':<13}{speed(ours):>21}"
+        row = f"{workload.name:<28}{form:<13}{cell(ours) + ' ' + unit:>21}"
+        speeds = f"{'':<28}{'':<13}{speed(ours):>21}"
         for process in rivals:
             rival = next((c for c in found if (c.name, c.form) == (process.name, form)), None)
             result = "-"
@@ -286,6 +291,9 @@ def main():
     print_head(rivals)
     records = []
     for workload in chosen:
+        if workload.bf16 and not ours.variants(workload):
+            note(f"{workload.name} is left out: there are no kernels for bfloat16 here")
+            continue
         found = contestants(workload, ours, rivals)
         time_in_rounds(found, options.rounds, options.seconds)
         if workload.kind == "train":
@@ -294,7 +302,7 @@ def main():
     if options.json:
         report = {
             "threads": len(os.sched_getaffinity(0)),
-            "peak": ours.peak,
+            "peaks": ours.peaks,
             "versions": [process.version for process in rivals],
             "results": records,
         }

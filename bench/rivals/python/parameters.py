@@ -65,6 +65,13 @@ def batch(config, B, T, seed=0):
     return np.random.default_rng(seed).integers(0, config.vocabulary, (2, T, B), dtype=np.int32)
 
 
+def demand(difference, tolerance, what):
+    if not difference <= tolerance:
+        raise AssertionError(
+            f"{what} is {difference:.2g} from the golden file, more than {tolerance:.2g}"
+        )
+
+
 class Golden:
     """One training step without dropout, computed in float64 by an independent implementation.
 
@@ -94,18 +101,14 @@ class Golden:
         banks = banks.reshape(*banks.shape[:2], -1, POOLED, self.config.dim)
         self.memory = banks.mean(3, dtype=np.float64).astype(np.float32)
 
+    def compare_loss(self, loss, tolerance):
+        demand(abs(loss - self.loss), tolerance, "the loss")
+
     def compare(self, loss, gradients, updated):
         """Raise an AssertionError if the loss, a gradient or an updated weight differs from the
         golden file. The tolerances are those of tests/model/test_golden.cpp.
         """
-
-        def demand(difference, tolerance, what):
-            if not difference <= tolerance:
-                raise AssertionError(
-                    f"{what} is {difference:.2g} from the golden file, more than {tolerance:.2g}"
-                )
-
-        demand(abs(loss - self.loss), 1e-5, "the loss")
+        self.compare_loss(loss, 1e-5)
         clip = min(1, CLIP / self.norm)
         for name, want in self.gradients.items():
             demand(

@@ -34,16 +34,25 @@ def check_scan(implementation, label, form):
         )
 
 
-def check_gpt(implementation):
+# Of a loss with products in bfloat16: each factor is rounded by up to 1/256 of itself.
+BF16_TOLERANCE = 0.01
+
+
+def check_gpt(implementation, bf16):
     """Compare the loss of a small GPT with its definition in float64."""
     config, B, T = parameters.Config(vocabulary=50, dim=32, layers=2, heads=4), 3, 24
     ids, targets = parameters.batch(config, B, T)
     # larger than initial weights, so that every part counts
     weights = {name: 5 * value for name, value in gpt.initial(config, T).items()}
     want = gpt.loss(weights, config, ids, targets)
-    got = implementation.gpt_loss(config, weights, ids, targets)
-    if not abs(got - want) <= 1e-5 * want:
+    got = implementation.gpt_loss(config, weights, ids, targets, **precision(bf16))
+    if not abs(got - want) <= (BF16_TOLERANCE if bf16 else 1e-5) * want:
         raise AssertionError(f"{gpt.FORM}: the loss is {got}, by definition {want}")
+
+
+def precision(bf16):
+    """Return the argument for an implementation, which need not know bfloat16."""
+    return {"bf16": True} if bf16 else {}
 
 
 class Rival:
@@ -52,16 +61,21 @@ class Rival:
         self.prepared = {}  # form -> (call, calls per sample), for the current workload
 
     def describe(self):
-        """Return the version, and the available forms of train, fwd and bwd."""
+        """Return the version, and the available forms of train, train_bf16, fwd and bwd."""
         return self.implementation.VERSION, self.implementation.FORMS
 
     def check(self, golden):
         golden = parameters.Golden(golden)
-        for form in self.implementation.FORMS["train"]:
-            if form == gpt.FORM:
-                check_gpt(self.implementation)
-            else:
-                golden.compare(*self.implementation.golden_step(golden, form))
+        for bf16 in (False, True):
+            for form in self.implementation.FORMS.get("train_bf16" if bf16 else "train", []):
+                if form == gpt.FORM:
+                    check_gpt(self.implementation, bf16)
+                    continue
+                step = self.implementation.golden_step(golden, form, **precision(bf16))
+                if bf16:
+                    golden.compare_loss(step[0], BF16_TOLERANCE * golden.loss)
+                else:
+                    golden.compare(*step)
         for label in ("fwd", "bwd"):
             for form in self.implementation.FORMS[label]:
                 check_scan(self.implementation, label, form)
@@ -70,7 +84,7 @@ class Rival:
         self.prepared.clear()
         self.implementation.clear()
 
-    def prepare(self, kind, label, sizes, form):
+    def prepare(self, kind, label, sizes, form, bf16):
         """Make the arrays, compile and warm up."""
         if kind == "train":
             config = parameters.PRESETS[label]
@@ -78,7 +92,9 @@ class Rival:
             weights = (
                 gpt.initial(config, sizes[1]) if form == gpt.FORM else parameters.initial(config)
             )
-            call = self.implementation.train(config, weights, ids, targets, form)
+            call = self.implementation.train(
+                config, weights, ids, targets, form, **precision(bf16)
+            )
         else:
             rng = np.random.default_rng(0)
             x, dy = (

@@ -12,6 +12,7 @@ from rival_torch import wait  # the import also sets threads and flushing of den
 
 FORMS = {
     "train": ["by hand", gpt.FORM],
+    "train_bf16": ["by hand", gpt.FORM],
     "fwd": ["log space", "cumprod"],
     "bwd": ["log space", "cumprod", "by hand"],
 }
@@ -19,9 +20,11 @@ _GPT_LOSS = torch_compiled.compiled(torch_gpt.loss)
 VERSION = f"torch.compile {torch.__version__}"
 
 
-def train(config, weights, ids, targets, form):
+def train(config, weights, ids, targets, form, bf16=False):
     if form == gpt.FORM:
-        return torch_gpt.Training(config, weights, ids, targets, parameters.DROPOUT, _GPT_LOSS).step
+        return torch_gpt.Training(
+            config, weights, ids, targets, parameters.DROPOUT, _GPT_LOSS, bf16=bf16
+        ).step
     return torch_model.Training(
         config,
         weights,
@@ -30,15 +33,17 @@ def train(config, weights, ids, targets, form):
         parameters.DROPOUT,
         torch_compiled.loss,
         torch_compiled.recurrence,
+        bf16,
     ).step
 
 
-def golden_step(golden, form):
-    return torch_model.golden_step(golden, torch_compiled.loss, torch_compiled.recurrence)
+def golden_step(golden, form, bf16=False):
+    return torch_model.golden_step(golden, torch_compiled.loss, torch_compiled.recurrence, bf16)
 
 
-def gpt_loss(config, weights, ids, targets):
-    return torch_gpt.Training(config, weights, ids, targets, 0, _GPT_LOSS).gradients(0).item()
+def gpt_loss(config, weights, ids, targets, bf16=False):
+    training = torch_gpt.Training(config, weights, ids, targets, 0, _GPT_LOSS, bf16=bf16)
+    return training.gradients(0).item()
 
 
 def scan(label, form, x, dy):

@@ -13,6 +13,7 @@ import torch_scan
 
 FORMS = {
     "train": ["autograd", "by hand", gpt.FORM],
+    "train_bf16": ["by hand", gpt.FORM],
     "fwd": ["log space", "cumprod"],
     "bwd": ["log space", "cumprod", "by hand"],
 }
@@ -23,22 +24,30 @@ torch.set_flush_denormal(True)  # before the first parallel loop: its threads in
 torch.set_num_threads(len(os.sched_getaffinity(0)))
 
 
-def train(config, weights, ids, targets, form):
+def train(config, weights, ids, targets, form, bf16=False):
     if form == gpt.FORM:
         return torch_gpt.Training(
-            config, weights, ids, targets, parameters.DROPOUT, torch_gpt.loss
+            config, weights, ids, targets, parameters.DROPOUT, torch_gpt.loss, bf16=bf16
         ).step
     return torch_model.Training(
-        config, weights, ids, targets, parameters.DROPOUT, torch_model.loss, _RECURRENCE[form]
+        config,
+        weights,
+        ids,
+        targets,
+        parameters.DROPOUT,
+        torch_model.loss,
+        _RECURRENCE[form],
+        bf16,
     ).step
 
 
-def golden_step(golden, form):
-    return torch_model.golden_step(golden, torch_model.loss, _RECURRENCE[form])
+def golden_step(golden, form, bf16=False):
+    return torch_model.golden_step(golden, torch_model.loss, _RECURRENCE[form], bf16)
 
 
-def gpt_loss(config, weights, ids, targets):
-    return torch_gpt.Training(config, weights, ids, targets, 0, torch_gpt.loss).gradients(0).item()
+def gpt_loss(config, weights, ids, targets, bf16=False):
+    training = torch_gpt.Training(config, weights, ids, targets, 0, torch_gpt.loss, bf16=bf16)
+    return training.gradients(0).item()
 
 
 def scan(label, form, x, dy):

@@ -47,9 +47,11 @@ def block(w, i, config, x, memory, B, dropout, recurrence):
     )
     gate_z, gate_h = w["mdi.W_g.weight"].split(D, 1)
     pre = torch.cat([w["W_g.bias"].expand_as(z), F.linear(z, gate_z, w["mdi.W_g.bias"])], 1)
-    h = recurrence(
-        by_time(pre), by_time(z), by_time(gm), torch.cat([w["W_g.weight"], gate_h])
-    ).flatten(0, 1)
+    with torch.autocast("cpu", enabled=False):  # the state is of single precision
+        h = recurrence(
+            *(by_time(rows.float()) for rows in (pre, z, gm)),
+            torch.cat([w["W_g.weight"], gate_h]),
+        ).flatten(0, 1)
 
     context = attention(
         linear(w, "multi_mem_attention.W_q", h) + 0.5 * q, memory[0], memory[1], config.heads
@@ -73,11 +75,12 @@ def loss(w, config, ids, targets, memory, dropout, recurrence):
 class Training:
     """A training run that repeats its step on the same batch.
 
-    `loss` is the function above, or its form compiled by torch.compile.
+    `loss` is the function above, or its form compiled by torch.compile. `bf16`: under autocast.
     """
 
-    def __init__(self, config, weights, ids, targets, dropout, loss, recurrence=None):
+    def __init__(self, config, weights, ids, targets, dropout, loss, recurrence=None, bf16=False):
         self.config, self.dropout, self.loss, self.recurrence = config, dropout, loss, recurrence
+        self.bf16 = bf16
         self.weights = {
             name: torch.tensor(value, requires_grad=True) for name, value in weights.items()
         }
@@ -89,7 +92,8 @@ class Training:
     def gradients(self, *rest):
         """Compute the gradients and return the loss. `rest`: the loss function's last arguments."""
         self.optimizer.zero_grad()
-        loss = self.loss(self.weights, self.config, self.ids, self.targets, *rest)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+            loss = self.loss(self.weights, self.config, self.ids, self.targets, *rest)
         loss.backward()
         return loss
 
@@ -104,10 +108,10 @@ class Training:
         return loss
 
 
-def golden_step(golden, loss, recurrence):
+def golden_step(golden, loss, recurrence, bf16):
     """Return loss, gradients and updated weights of the golden file's step."""
     training = Training(
-        golden.config, golden.weights, golden.ids, golden.targets, 0, loss, recurrence
+        golden.config, golden.weights, golden.ids, golden.targets, 0, loss, recurrence, bf16
     )
     value = training.gradients(torch.from_numpy(golden.memory), 0, recurrence).item()
     gradients = {name: w.grad.numpy().copy() for name, w in training.weights.items()}

@@ -11,19 +11,22 @@ class Workload:
     label: str  # train: the preset; scan: the pass, "fwd" or "bwd"
     sizes: tuple  # train: (B, T); scan: (R, T, D)
     forms: tuple  # a rival may have only some of them
+    bf16: bool = False  # train: with products in bfloat16
 
     @property
     def name(self):
         sizes = "x".join(map(str, self.sizes))
         return (
-            f"train/{self.label}/step/{sizes}"
+            f"train/{self.label}{'_bf16' if self.bf16 else ''}/step/{sizes}"
             if self.kind == "train"
             else f"scan/{self.label}/{sizes}"
         )
 
     @property
     def pass_(self):
-        return "train" if self.kind == "train" else self.label
+        if self.kind == "scan":
+            return self.label
+        return "train_bf16" if self.bf16 else "train"
 
     @property
     def pattern(self):
@@ -39,13 +42,15 @@ class Workload:
 
 # Forms of the recurrence, around which the framework differentiates everything; and another model.
 TRAIN = ("autograd", "by hand", gpt.FORM)
+TRAIN_BF16 = ("by hand", gpt.FORM)
 FORWARD = ("log space", "cumprod", "associative", "loop")
 # gradients of the first two forward forms, or reversed sums
 BACKWARD = ("log space", "cumprod", "by hand")
 
 ALL = [
-    Workload("train", preset, (B, T), TRAIN)
+    Workload("train", preset, (B, T), TRAIN_BF16 if bf16 else TRAIN, bf16)
     for preset, B, T in (("tiny", 2, 256), ("tiny", 6, 128), ("tiny", 4, 512), ("mini", 2, 256))
+    for bf16 in (False, True)
 ]
 ALL += [
     Workload("scan", label, sizes, forms)

@@ -92,7 +92,8 @@ class Gpt(unittest.TestCase):
     def test_pytorch_computes_it_and_learns(self):
         import rival_torch
 
-        rival.check_gpt(rival_torch)
+        for bf16 in (False, True):
+            rival.check_gpt(rival_torch, bf16)
         ids, targets = parameters.batch(self.config, self.B, self.T)
         weights = gpt.initial(self.config, self.T)
         step = rival_torch.train(self.config, weights, ids, targets, gpt.FORM)
@@ -105,20 +106,40 @@ class Gpt(unittest.TestCase):
         import rival_torch
 
         class Wrong:
-            gpt_loss = staticmethod(lambda *given: 1.001 * rival_torch.gpt_loss(*given))
+            wrong = 1.001
+            gpt_loss = lambda *given, **precision: Wrong.wrong * rival_torch.gpt_loss(
+                *given, **precision
+            )
 
-        with self.assertRaisesRegex(AssertionError, "nanoGPT: the loss is"):
-            rival.check_gpt(Wrong)
+        for wrong, bf16 in ((1.001, False), (1.02, True)):
+            Wrong.wrong = wrong
+            with self.assertRaisesRegex(AssertionError, "nanoGPT: the loss is"):
+                rival.check_gpt(Wrong, bf16)
+
+    @unittest.skipUnless(torch, "this Python has no PyTorch")
+    def test_autocast_rounds_products_and_keeps_weights(self):
+        import rival_torch
+
+        golden = parameters.Golden(SOURCES / "tests/model/golden/base.safetensors")
+        loss, gradients, updated = rival_torch.golden_step(golden, "by hand", bf16=True)
+        golden.compare_loss(loss, rival.BF16_TOLERANCE * golden.loss)
+        with self.assertRaisesRegex(AssertionError, "from the golden file"):
+            golden.compare(loss, gradients, updated)
+        self.assertEqual({value.dtype for value in updated.values()}, {np.dtype(np.float32)})
 
 
 @unittest.skipUnless(np, "this Python has no NumPy")
 class Speeds(unittest.TestCase):
     def test_each_model_has_its_own_flops(self):
         class Ours:
-            peak = 100e9
-            flops = {"train/tiny/step/2x256": 5e9}
+            peaks = {"f32": 100e9, "bf16": 200e9}
+            flops = {"train/tiny/step/2x256": 5e9, "train/tiny_bf16/step/2x256": 5e9}
 
-        workload = next(w for w in workloads.ALL if w.name == "train/tiny/step/2x256")
+        self.check_speeds(Ours, "train/tiny/step/2x256", 100e9)
+        self.check_speeds(Ours, "train/tiny_bf16/step/2x256", 200e9)
+
+    def check_speeds(self, Ours, name, peak):
+        workload = next(w for w in workloads.ALL if w.name == name)
         found = [
             driver.Contestant(name, form, None)
             for name, form in (
@@ -131,9 +152,9 @@ class Speeds(unittest.TestCase):
             contestant.samples = [0.2, 0.1]
         driver.add_speeds(workload, found, Ours)
         self.assertEqual([c.speed["tokens_per_second"] for c in found], [5120] * 3)
-        self.assertEqual([c.speed["part_of_peak"] for c in found[:2]], [0.5] * 2)
+        self.assertEqual([c.speed["part_of_peak"] for c in found[:2]], [5e9 / 0.1 / peak] * 2)
         of_gpt = gpt.flops(parameters.PRESETS["tiny"], 2, 256)
-        self.assertEqual(found[2].speed["part_of_peak"], of_gpt / 0.1 / 100e9)
+        self.assertEqual(found[2].speed["part_of_peak"], of_gpt / 0.1 / peak)
 
 
 @unittest.skipUnless(jax, "this Python has no JAX")
