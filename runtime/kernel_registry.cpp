@@ -239,7 +239,8 @@ std::string why_no_bf16() {
   if (built && chosen().table.isa != std::string_view("avx512")) return "";  // in software
   if (std::string reason = excluded("avx512_bf16"); !reason.empty()) return reason;
   if (!offers_avx512_bf16())
-    return fmt::format("this machine ({}) does not offer AVX512-BF16", cpu_name());
+    return fmt::format("this machine ({}) does not offer AVX512-BF16 and what comes with it",
+                       cpu_name());
   return built ? "" : fmt::format("this program has none for {}", chosen().table.isa);
 }
 

@@ -440,15 +440,27 @@ std::string trained_in_another(const Request& request, const Checkpoint& checkpo
              : "";
 }
 
+/// Replaces precisions that cannot be had here, and says so. Throws a UsageError if that leaves a
+/// comparison of a precision with itself that nobody asked for.
+void choose_precisions(Request& request, bool quiet) {
+  const bool differ = request.against != request.precision;
+  std::string said;
+  for (std::string* precision : {&request.precision, &request.against}) {
+    if (precision->empty()) continue;
+    const std::string line = fall_back(*precision);
+    if (!line.empty() && line != said && !quiet) print_warning(line);
+    said = line;
+  }
+  if (differ && request.against == request.precision)
+    fail_usage("--against: both would be computed in {} here, and be the same", request.precision);
+}
+
 void evaluate(Request& request, bool quiet) {
   if (request.texts > 1 && request.sampling.is_greedy())
     fail_usage(
         "--texts {}: greedy texts are all the same; give a --temperature above 0, or --texts 1",
         request.texts);
-  for (std::string* precision : {&request.precision, &request.against})
-    if (!precision->empty())
-      if (const std::string line = fall_back(*precision); !line.empty() && !quiet)
-        print_warning(line);
+  choose_precisions(request, quiet);
   const Checkpoint checkpoint(request.checkpoint);
   Parameters parameters(checkpoint.config, Parameters::Arrays::kWeights);
   checkpoint.read_weights(parameters, parse_precision(request.precision));

@@ -1015,6 +1015,13 @@ TEST_F(Programs, ComputeInFloat32WhereBf16IsExcluded) {
     expect_failed(run(program, {"--checkpoint", out().string(), "--precision", "f32"}), 2,
                   {"--precision", "f32 is not one of: float32, bf16, int8"});
   }
+  Arguments compared = with_bf16;
+  compared.insert(compared.end(), {"--against", "bf16"});
+  EXPECT_EQ(run("evaluate", compared, excluded).errors, "warning: " + line);  // once
+  compared.back() = "float32";
+  compared.emplace_back("--quiet");
+  expect_failed(run("evaluate", compared, excluded), 2, {"--against", "float32", "be the same"});
+
   Arguments plan = small_run().set("--precision", "bf16").arguments();
   plan.insert(plan.end(), {"--plan", "--json"});
   const nlohmann::json planned = nlohmann::json::parse(run("train", plan, excluded).output);
