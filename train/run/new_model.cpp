@@ -12,9 +12,11 @@ namespace mmrec {
 
 namespace {
 
-bool sets_vocabulary(const std::vector<std::string>& fields) {
-  return std::ranges::any_of(
-      fields, [](const std::string& field) { return field.starts_with("vocab_size="); });
+/// Whether the fields set one of these names.
+bool sets(const std::vector<std::string>& fields, std::initializer_list<std::string_view> names) {
+  return std::ranges::any_of(fields, [&](const std::string& field) {
+    return std::ranges::count(names, std::string_view(field).substr(0, field.find('='))) > 0;
+  });
 }
 
 }  // namespace
@@ -56,9 +58,11 @@ void start_anew(const ModelRequest& request, TrainOptions& options) {
     options.grow = with_fields(options.grow, fields);
     options.config = parse_phases(options.grow)[0].config;
   }
+  if (request.config_is_given || sets(fields, {"arch", "dim", "layers", "heads", "max_seq"}))
+    options.given.insert(kSize);
   if (options.vocabulary != kConfigured) return;
   const bool is_preset = std::ranges::count(preset_names(), request.config) > 0;
-  options.vocabulary = has_recipe(options) && is_preset && !sets_vocabulary(fields)
+  options.vocabulary = has_recipe(options) && is_preset && !sets(fields, {"vocab_size"})
                            ? TrainOptions().vocabulary
                            : options.config.vocab_size;
 }

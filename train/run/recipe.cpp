@@ -37,6 +37,9 @@ constexpr double kShortText = 1e5, kMostTimes = 6;
 constexpr int64_t kFewSteps = 50;
 /// Pieces that a short run trains on at most.
 constexpr double kFewPieces = 2.5e6;
+/// Tokens that tiny can train on in the time from which on mini ends better, which trains on a
+/// fifth of them.
+constexpr double kTokensForMini = 2e7;
 /// Times through the text from which on dropout helps.
 constexpr double kManyTimes = 5;
 
@@ -129,15 +132,28 @@ void choose_for(TrainOptions& o, const Length& length) {
   choose_rates(o, length);
 }
 
-std::string described(const TrainOptions& o, const Tokenizer& tokenizer, int64_t steps,
-                      const Length& length) {
+/// Takes a larger model where the time is long and nobody gave the size. Returns whether it did.
+bool choose_size(TrainOptions& o, const Length& length) {
+  if (o.given.contains(kSize) || !o.grow.empty() || !o.init.empty() ||
+      length.tokens < kTokensForMini)
+    return false;
+  const Config mini = preset("mini");
+  o.config.dim = mini.dim;
+  o.config.layers = mini.layers;
+  o.config.heads = mini.heads;
+  o.config.max_seq = mini.max_seq;
+  return true;
+}
+
+std::string described(const TrainOptions& o, std::string_view size, const Tokenizer& tokenizer,
+                      int64_t steps, const Length& length) {
   const OptimizerSettings& optimizer = o.optimizer;
   const std::string dropout =
       o.dropout > 0 ? fmt::format("dropout {:.2g}", o.dropout) : "no dropout";
   return fmt::format(
-      "recipe: {} steps of {} x {}{}, {:.1f} times through the text; tokens: {} of {}; {}, lr "
+      "recipe: {}{} steps of {} x {}{}, {:.1f} times through the text; tokens: {} of {}; {}, lr "
       "{:.2g}{}; {}; {} (--recipe documented, or an option, for others){}",
-      steps, o.batch * o.accumulate, o.sequence, o.precision == "bf16" ? " in bf16" : "",
+      size, steps, o.batch * o.accumulate, o.sequence, o.precision == "bf16" ? " in bf16" : "",
       length.epochs(), tokenizer.size(), name_of(tokenizer.kind()), optimizer.algorithm,
       optimizer.learning_rate,
       optimizer.algorithm == "muon" ? fmt::format(" and {:.2g}", optimizer.muon_learning_rate) : "",
@@ -213,6 +229,7 @@ std::string apply_recipe(TrainOptions& options, const RunData& data,
   Length length{text, given_tokens(options, text).value_or(default_tokens(text, kind)),
                 kind == TokenKind::kPiece};
   if (chooses) choose_for(options, length);
+  std::string_view size;
   if (!options.time.empty()) {
     const double seconds = parse_duration(options.time);
     const auto fit = [&] {
@@ -222,6 +239,11 @@ std::string apply_recipe(TrainOptions& options, const RunData& data,
       length.tokens = tokens_of(options, options.steps);
     };
     fit();
+    if (chooses && choose_size(options, length)) {
+      size = "mini, ";
+      choose_for(options, length);
+      fit();
+    }
     if (chooses) {  // again, for the length that is known now
       const auto step = [&] { return std::pair(options.batch, options.optimizer.muon_every); };
       const auto timed = step();
@@ -236,7 +258,7 @@ std::string apply_recipe(TrainOptions& options, const RunData& data,
   if (!chooses) return fmt::format("time: {} steps in {}", options.steps, options.time);
   const int64_t steps = steps_of(options, length.tokens);
   choose_intervals(options, steps);
-  return described(options, data.tokenizer, steps, length);
+  return described(options, size, data.tokenizer, steps, length);
 }
 
 double parse_duration(const std::string& text) {

@@ -36,11 +36,14 @@ void choose_precision(TrainOptions& options, bool has_bf16);
 
 /// Completes the options of a new run with `config`: where has_recipe() holds, chooses what nobody
 /// gave (TrainOptions::given), optimizer and rates, batch and window, dropout, steps, validations
-/// and checkpoints, by the size of the text and of the model; and turns options.time into steps.
-/// Returns a line for people that says what was chosen, or "". docs/training.md, "Recipes", has the
-/// rules and the experiments.
+/// and checkpoints, by the size of the text and of the model; and turns options.time into steps,
+/// where it is long of a larger model. Returns a line for people that says what was chosen, or "".
+/// docs/training.md, "Recipes", has the rules and the experiments.
 std::string apply_recipe(TrainOptions& options, const RunData& data,
                          const StepsWithin& steps_within);
+
+/// In TrainOptions::given: somebody gave the size of the model, which is part of its configuration.
+inline constexpr const char* kSize = "config";
 
 /// Returns whether apply_recipe() chooses the option of this name.
 bool recipe_chooses(std::string_view option);

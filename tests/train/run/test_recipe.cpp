@@ -210,6 +210,35 @@ TEST(Recipe, TimeIsFittedToTheStepsThatTheRunTakes) {
   EXPECT_EQ(options.steps, 5000);
 }
 
+// A larger model where the time is long; its speed is measured, too.
+TEST(Recipe, LongTimesTakeALargerModel) {
+  const auto run = [](TrainOptions options, double tiny_tokens) {
+    options.time = "20m";
+    options.given.insert("time");
+    const std::string line =
+        apply_recipe(options, text_of(4'000'000, pieces()), [&](double, const TrainOptions& o) {
+          const double tokens = o.config.dim == 256 ? tiny_tokens / 5 : tiny_tokens;
+          return std::llround(tokens / o.batch / o.sequence);
+        });
+    return std::pair(options, line);
+  };
+  const auto [small, small_line] = run(own_text(), 5e6);
+  const auto [large, large_line] = run(own_text(), 5e7);
+  EXPECT_EQ(small.config.dim, 128);
+  EXPECT_EQ(large.config.dim, preset("mini").dim);
+  EXPECT_EQ(large.config.layers, preset("mini").layers);
+  EXPECT_EQ(large.config.heads, preset("mini").heads);
+  EXPECT_EQ(large.config.max_seq, preset("mini").max_seq);
+  EXPECT_NEAR(tokens_of(large), 1e7, 2000);
+  EXPECT_LT(large.optimizer.learning_rate, small.optimizer.learning_rate) << "for its width";
+  EXPECT_EQ(large_line.find("recipe: mini, "), 0u) << large_line;
+  EXPECT_EQ(small_line.find("mini"), small_line.npos) << small_line;
+  EXPECT_EQ(run(own_text({kSize}), 5e7).first.config.dim, 128) << "somebody gave it";
+  TrainOptions further = own_text({"init"});
+  further.init = "checkpoints/book";
+  EXPECT_EQ(run(further, 5e7).first.config.dim, 128) << "the checkpoint's";
+}
+
 TEST(Recipe, EpochsGiveTheLength) {
   TrainOptions options = own_text({"epochs"});
   options.epochs = 8;
