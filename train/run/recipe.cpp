@@ -75,9 +75,10 @@ void choose_batch(TrainOptions& o, const Length& length) {
   const double a_step = is_short ? 384 : length.tokens < 1.5e6 ? 1024 : 1536;
   choose(o, "seq", o.sequence,
          std::max(1., std::min({128., 1. * o.config.max_seq, length.text - 1})));
+  const double windows = std::floor((length.text - 1) / o.sequence / o.carry) * o.carry;
   choose(o, "batch", o.batch,
          std::clamp(a_step / o.sequence / o.accumulate, 1.,
-                    std::max(1., std::floor(length.text / o.sequence / o.accumulate))));
+                    std::max(1., std::floor(windows / o.accumulate))));
 }
 
 /// What was given as --steps, --epochs or --grow, as tokens; nullopt: nothing. Where the batch is

@@ -276,14 +276,22 @@ TEST(Recipe, NoStepBeginsAnotherEpoch) {
 
 // A text that is shorter than a step, or than a window.
 TEST(Recipe, ShortTexts) {
-  for (const int tokens : {2, 3, 50, 129, 500}) {
-    TrainOptions options = own_text();
+  const auto check = [](TrainOptions options, int tokens) {
     apply_recipe(options, text_of(tokens), no_time);
     EXPECT_LT(options.sequence, tokens);
     EXPECT_GE(options.batch, 1);
-    EXPECT_LE(options.batch * options.sequence, std::max(tokens, 2));
+    const int windows = (tokens - 1) / options.sequence;
+    EXPECT_LE(options.batch, windows / options.carry * options.carry) << tokens;
     EXPECT_NO_THROW(check_options(options));
+  };
+  TrainOptions carried = own_text({"carry"}), one_step = own_text({"steps"});
+  carried.carry = 4;
+  one_step.steps = 1;
+  for (const int tokens : {2, 3, 50, 129, 500, 512}) {
+    check(own_text(), tokens);
+    check(one_step, tokens);
   }
+  check(carried, 1000);
 }
 
 TEST(Recipe, TimeBecomesSteps) {
