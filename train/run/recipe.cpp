@@ -11,6 +11,7 @@
 #include "support/error.h"
 #include "support/parse_number.h"
 #include "support/same_bits_math.h"
+#include "train/data/windows.h"
 #include "train/run/phases.h"
 
 namespace mmrec {
@@ -58,11 +59,16 @@ int64_t steps_of(const TrainOptions& o, double tokens) {
   return std::max<int64_t>(std::llround(tokens / tokens_of(o, 1)), 1);
 }
 
+/// Returns the steps of one time through the text. Throws a UsageError if it does not fill one.
+int steps_per_epoch(const TrainOptions& o, const Tokens& text) {
+  const WindowSet windows(text, o.sequence, "the training text");
+  return BatchOrder(windows.count(), o.batch * o.accumulate, o.seed, o.carry).steps_per_epoch();
+}
+
 /// Leaves out the last steps if they only begin another epoch.
-int64_t whole_epochs(const TrainOptions& o, int64_t steps, int64_t text) {
+int64_t whole_epochs(int64_t steps, int64_t epoch) {
   constexpr double kBegun = 0.05;  // of an epoch
-  const int64_t epoch = (text - 1) / o.sequence / (int64_t{o.batch} * o.accumulate),
-                begun = epoch > 0 ? steps % epoch : 0;
+  const int64_t begun = steps % epoch;
   return begun < steps && static_cast<double>(begun) < kBegun * static_cast<double>(epoch)
              ? steps - begun
              : steps;
@@ -81,10 +87,8 @@ void choose_batch(TrainOptions& o, const Length& length) {
                     std::max(1., std::floor(windows / o.accumulate))));
 }
 
-/// What was given as --steps, --epochs or --grow, as tokens; nullopt: nothing. Where the batch is
-/// still to be chosen a step has that of a short run.
-std::optional<double> given_tokens(TrainOptions o, double text) {
-  if (has_recipe(o)) choose_batch(o, {text, 0});
+/// What was given as --steps, --epochs or --grow, as tokens; nullopt: nothing.
+std::optional<double> given_tokens(const TrainOptions& o, double text) {
   if (!o.grow.empty()) return tokens_of(o, parse_phases(o.grow).back().end);
   if (o.given.contains("steps")) return tokens_of(o, o.steps);
   if (o.given.contains("epochs")) return o.epochs * text;
@@ -131,6 +135,19 @@ void choose_rates(TrainOptions& o, const Length& length) {
 void choose_for(TrainOptions& o, const Length& length) {
   choose_batch(o, length);
   choose_rates(o, length);
+}
+
+/// The same for what was given, or else for the recipe's length; returns it. Steps that were given
+/// are counted in those of a short run until the batch is chosen.
+Length choose_for_given(TrainOptions& o, double text, TokenKind kind) {
+  Length length{text, 0, kind == TokenKind::kPiece};
+  TrainOptions of_short_run = o;
+  choose_batch(of_short_run, length);
+  length.tokens = given_tokens(of_short_run, text).value_or(default_tokens(text, kind));
+  choose_batch(o, length);
+  length.tokens = given_tokens(o, text).value_or(length.tokens);
+  choose_rates(o, length);
+  return length;
 }
 
 /// Takes a larger model where the time is long and nobody gave the size. Returns whether it did.
@@ -226,10 +243,8 @@ std::string apply_recipe(TrainOptions& options, const RunData& data,
   const bool chooses = has_recipe(options);
   if (!chooses && options.time.empty()) return "";
   const double text = static_cast<double>(std::max<int64_t>(data.train.count(), 2));
-  const TokenKind kind = data.tokenizer.kind();
-  Length length{text, given_tokens(options, text).value_or(default_tokens(text, kind)),
-                kind == TokenKind::kPiece};
-  if (chooses) choose_for(options, length);
+  Length length{text, 0};
+  if (chooses) length = choose_for_given(options, text, data.tokenizer.kind());
   std::string_view size;
   if (!options.time.empty()) {
     const double seconds = parse_duration(options.time);
@@ -253,11 +268,14 @@ std::string apply_recipe(TrainOptions& options, const RunData& data,
     }
   } else if (!options.given.contains("steps") && !options.given.contains("epochs") &&
              options.grow.empty()) {
-    options.steps = whole_epochs(options, steps_of(options, length.tokens), data.train.count());
+    options.steps =
+        whole_epochs(steps_of(options, length.tokens), steps_per_epoch(options, data.train));
     length.tokens = tokens_of(options, options.steps);
   }
   if (!chooses) return fmt::format("time: {} steps in {}", options.steps, options.time);
-  const int64_t steps = steps_of(options, length.tokens);
+  const int64_t steps = options.grow.empty()
+                            ? total_steps(options, steps_per_epoch(options, data.train))
+                            : parse_phases(options.grow).back().end;
   choose_intervals(options, steps);
   return described(options, size, data.tokenizer, steps, length);
 }

@@ -248,6 +248,28 @@ TEST(Recipe, EpochsGiveTheLength) {
   EXPECT_GT(options.dropout, 0);
 }
 
+// The steps are those of the batch that is chosen, in the line and for all that depends on them.
+TEST(Recipe, StepsGiveTheLength) {
+  TrainOptions many = own_text({"steps"}), few = many, epochs = own_text({"epochs"}),
+               growing = own_text({"grow"});
+  many.steps = 3000;
+  few.steps = 100;
+  epochs.epochs = 3;
+  growing.grow = "tiny:3000,mini:1000";
+  const auto line = [](TrainOptions& options, int tokens) {
+    return apply_recipe(options, text_of(tokens), no_time);
+  };
+  const std::string of_many = line(many, 1'000'000), of_few = line(few, 16'000),
+                    of_epochs = line(epochs, 4'000), of_growing = line(growing, 1'000'000);
+  EXPECT_NE(of_many.find("recipe: 3000 steps of 12 x 128, 4.6 times"), of_many.npos) << of_many;
+  EXPECT_EQ(many.eval_every, 150);
+  EXPECT_NE(of_few.find("recipe: 100 steps of 3 x 128, 2.4 times"), of_few.npos) << of_few;
+  EXPECT_EQ(few.eval_every, 50);
+  EXPECT_EQ(few.dropout, 0);
+  EXPECT_NE(of_epochs.find("recipe: 9 steps of 8 x 128, 3.0 times"), of_epochs.npos) << of_epochs;
+  EXPECT_NE(of_growing.find("recipe: 4000 steps of 12 x 128"), of_growing.npos) << of_growing;
+}
+
 // A short text is soon known by heart.
 TEST(Recipe, DropoutIsForManyTimesThroughTheText) {
   const auto dropout_of = [](int64_t tokens, int epochs) {
