@@ -163,8 +163,21 @@ bool choose_size(TrainOptions& o, const Length& length) {
   return true;
 }
 
+/// Says why a run for a time has few steps, or ends before it.
+std::string about_time(const TrainOptions& o, int64_t steps, bool ends_early) {
+  if (ends_early)
+    return fmt::format(
+        "; it ends before {}, because more than {:.0f} times through so short a text make the "
+        "model worse",
+        o.time, kMostTimes);
+  return steps < kFewSteps && !o.time.empty()
+             ? fmt::format("; no more fit into {}: a model needs hundreds, give it more time",
+                           o.time)
+             : "";
+}
+
 std::string described(const TrainOptions& o, std::string_view size, const Tokenizer& tokenizer,
-                      int64_t steps, const Length& length) {
+                      int64_t steps, const Length& length, const std::string& remark) {
   const OptimizerSettings& optimizer = o.optimizer;
   const std::string dropout =
       o.dropout > 0 ? fmt::format("dropout {:.2g}", o.dropout) : "no dropout";
@@ -178,9 +191,7 @@ std::string described(const TrainOptions& o, std::string_view size, const Tokeni
       dropout,
       o.eval_every > 0 ? fmt::format("a validation every {} steps", o.eval_every)
                        : "one validation an epoch",
-      steps < kFewSteps && !o.time.empty()
-          ? fmt::format("; no more fit into {}: a model needs hundreds, give it more time", o.time)
-          : "");
+      remark);
 }
 
 }  // namespace
@@ -246,12 +257,14 @@ std::string apply_recipe(TrainOptions& options, const RunData& data,
   Length length{text, 0};
   if (chooses) length = choose_for_given(options, text, data.tokenizer.kind());
   std::string_view size;
+  bool ends_early = false;
   if (!options.time.empty()) {
     const double seconds = parse_duration(options.time);
     const auto fit = [&] {
       options.steps = steps_within(seconds, options);
-      if (chooses && text < kShortText)
-        options.steps = std::min(options.steps, steps_of(options, kMostTimes * text));
+      const int64_t most = steps_of(options, kMostTimes * text);
+      ends_early = chooses && text < kShortText && options.steps > most;
+      if (ends_early) options.steps = most;
       length.tokens = tokens_of(options, options.steps);
     };
     fit();
@@ -277,7 +290,8 @@ std::string apply_recipe(TrainOptions& options, const RunData& data,
                             ? total_steps(options, steps_per_epoch(options, data.train))
                             : parse_phases(options.grow).back().end;
   choose_intervals(options, steps);
-  return described(options, size, data.tokenizer, steps, length);
+  return described(options, size, data.tokenizer, steps, length,
+                   about_time(options, steps, ends_early));
 }
 
 double parse_duration(const std::string& text) {

@@ -397,10 +397,16 @@ TEST(Recipe, TimeIsForAllThatARunDoes) {
 
 // More often through so short a text would only make the model worse.
 TEST(Recipe, ShortTextsEndBeforeTheirTime) {
-  TrainOptions options = own_text({"time"});
-  options.time = "10m";
-  apply_recipe(options, text_of(50'000), [](double, const TrainOptions&) { return 10'000; });
+  const auto line = [](TrainOptions& options, int64_t steps) {
+    options.time = "10m";
+    return apply_recipe(options, text_of(50'000),
+                        [&](double, const TrainOptions&) { return steps; });
+  };
+  TrainOptions options = own_text({"time"}), busy = options;
+  const std::string early = line(options, 10'000), in_time = line(busy, 100);
   EXPECT_NEAR(tokens_of(options), 3e5, 2000);
+  EXPECT_NE(early.find("it ends before 10m"), early.npos) << early;
+  EXPECT_EQ(in_time.find("10m"), in_time.npos) << in_time;
 }
 
 TEST(Recipe, Durations) {
