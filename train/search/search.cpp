@@ -329,6 +329,7 @@ bool is_of_muon(std::string_view name) {
 /// Returns whether an experiment has Muon, by all its settings.
 bool has_muon(const Settings& common, const Settings& settings) {
   TrainOptions options;
+  options.recipe = "auto";  // train's default
   for (const Settings& some : {common, settings})
     for (const auto& [name, value] : some) {
       if (name == "data") options.data = value;

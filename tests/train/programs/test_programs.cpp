@@ -3061,6 +3061,12 @@ TEST_F(Searches, LeaveMuonsSettingsOutOfOtherExperiments) {
       run("search", search({"--grid", "recipe=text,documented", "--grid", "muon-lr=1e-3"})).code, 0)
       << "the optimizer may be the recipe's choice";
   for (const nlohmann::json& row : results()) EXPECT_EQ(row["error"], "");
+
+  fs::remove_all(folder());
+  ASSERT_EQ(run("search", search({"--grid", "muon-every=1,2"})).code, 0)
+      << "as it is for a text where nobody says so";
+  EXPECT_EQ(results().size(), 2u);
+  for (const nlohmann::json& row : results()) EXPECT_EQ(row["error"], "");
 }
 
 /// The options of a search with --time in place of steps.
