@@ -198,7 +198,8 @@ struct Losses {
   double noise = 0;  ///< standard deviation from step to step
 };
 
-/// Returns whether the loss rose for good: the mean of the last steps is far above an earlier one.
+/// Returns whether the loss rose for good: the mean of the last steps is far above an earlier one,
+/// or above the first step, where it rose before there was a mean.
 bool check_divergence(const Losses& losses, std::vector<Finding>& findings) {
   constexpr double kRise = 1.15;
   constexpr size_t kBlocks = 20, kShortest = 10;  // steps
@@ -211,7 +212,19 @@ bool check_divergence(const Losses& losses, std::vector<Finding>& findings) {
       lowest = mean;
       lowest_end = end;
     }
-  const double last = losses.mean(count - length, count);
+  const double last = losses.mean(count - length, count), first = losses.rows.front()->loss;
+  if (last > kRise * first && std::all_of(losses.rows.end() - static_cast<std::ptrdiff_t>(length),
+                                          losses.rows.end(), [&](const MetricsRow* row) {
+                                            return row->loss > first;
+                                          })) {
+    findings.push_back(
+        {.kind = "rate",
+         .text = fmt::format("the training loss ended at {:.4f}, above the {:.4f} of the first "
+                             "step: the learning rate was too high. A lower --lr, a longer "
+                             "--warmup or a lower --clip helps",
+                             last, first)});
+    return true;
+  }
   if (last < kRise * lowest + 4 * losses.noise / std::sqrt(static_cast<double>(length)))
     return false;
   findings.push_back(
