@@ -1,8 +1,9 @@
 #include "support/did_you_mean.h"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <iterator>
 #include <numeric>
 #include <utility>
 
@@ -28,9 +29,15 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 }  // namespace
 
 std::string did_you_mean(std::string_view name, const std::vector<std::string>& candidates) {
+  // what is called so and more, else the nearest
+  std::vector<std::string> meant;
+  std::ranges::copy_if(candidates, std::back_inserter(meant), [&](const std::string& candidate) {
+    return !name.empty() && candidate.starts_with(name);
+  });
   const auto nearest = std::ranges::min_element(
       candidates, {}, [&](const std::string& candidate) { return edit_distance(name, candidate); });
-  return nearest == candidates.end() ? "" : fmt::format("; did you mean {}?", *nearest);
+  if (meant.empty() && nearest != candidates.end()) meant = {*nearest};
+  return meant.empty() ? "" : fmt::format("; did you mean {}?", fmt::join(meant, " or "));
 }
 
 }  // namespace mmrec

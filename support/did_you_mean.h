@@ -6,8 +6,8 @@
 
 namespace mmrec {
 
-/// Returns "; did you mean NAME?" with the candidate closest to a mistyped name, or "" if none is
-/// close.
+/// Returns "; did you mean NAME?" with the candidates that begin with a mistyped name, or else the
+/// closest one; "" without candidates.
 std::string did_you_mean(std::string_view name, const std::vector<std::string>& candidates);
 
 }  // namespace mmrec

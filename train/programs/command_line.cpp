@@ -98,9 +98,19 @@ std::vector<std::string> subcommand_names(CLI::App& app) {
   return names;
 }
 
+/// For a text or a checkpoint that was named without its option: "; did you mean --data book.txt?".
+std::string with_its_option(const CLI::App& app, std::string_view argument) {
+  for (const char* name : {"--checkpoint", "--input-file", "--data"})
+    if (const CLI::Option* option = app.get_option_no_throw(name); option && option->count() == 0)
+      return fmt::format("; did you mean {} {}?", name, argument);
+  return "";
+}
+
 /// Returns the message for an argument that no option or subcommand took.
 std::string describe_unknown(CLI::App& app, std::string_view argument) {
   const bool is_option = argument.starts_with('-');
+  if (!is_option && subcommand_names(app).empty())
+    return fmt::format("unexpected argument {}{}", argument, with_its_option(app, argument));
   const std::string_view name = argument.substr(0, argument.find('='));
   const std::vector<std::string> candidates = is_option ? option_names(app) : subcommand_names(app);
   return fmt::format("{} {}{}", is_option ? "unknown option" : "unexpected argument", name,

@@ -1779,6 +1779,16 @@ TEST_F(Programs, PrepareRefusesWrongUse) {
                  {"with one of"});
   expect_refused({"--input-fiel", text}, 2,
                  {"unknown option --input-fiel", "did you mean --input-file?"});
+  expect_failed(run("prepare", {"--input", "book.txt", "--out", "books"}), 2,
+                {"unknown option --input;", "did you mean --input-file or --input-dir?"});
+  expect_failed(run("prepare", {"book.txt", "--out", "books"}), 2,
+                {"unexpected argument book.txt", "did you mean --input-file book.txt?"});
+  expect_failed(run("train", {"book.txt"}), 2, {"did you mean --data book.txt?"});
+  expect_failed(run("evaluate", {"checkpoints/book"}), 2,
+                {"did you mean --checkpoint checkpoints/book?"});
+  const Outcome twice = run("train", {"--data", "book.txt", "letters.txt"});
+  EXPECT_EQ(twice.code, 2);
+  EXPECT_EQ(twice.errors.find("did you mean"), std::string::npos) << twice.errors;
   expect_refused({"--dataset", "enwik8"}, 2, {"--dataset enwik8", "tiny_shakespeare"});
   expect_refused({"--input-file", text, "--val-split", "1"}, 2, {"--val-split 1"});
   expect_refused({"--input-file", text, "--vocab", "2"}, 2, {"--vocab 2"});
