@@ -19,6 +19,14 @@ bool sets(const std::vector<std::string>& fields, std::initializer_list<std::str
   });
 }
 
+/// Windows whose length nobody gave are no longer than the model takes.
+void fit_windows(TrainOptions& options) {
+  const int most = options.config.max_seq;
+  if (!options.given.contains("seq")) options.sequence = std::min(options.sequence, most);
+  if (!options.given.contains("val-seq"))
+    options.validation_sequence = std::min(options.validation_sequence, most);
+}
+
 }  // namespace
 
 Config requested_config(const ModelRequest& request, const Config& base) {
@@ -40,6 +48,7 @@ void start_from_checkpoint(const ModelRequest& request, TrainOptions& options) {
     fail_usage("--vocab: with --init the tokenizer is the checkpoint's; --extend-vocab adds to it");
   options.vocabulary = TrainOptions().vocabulary;
   options.config = requested_config(request, Checkpoint(options.init).config);
+  fit_windows(options);
 }
 
 void start_anew(const ModelRequest& request, TrainOptions& options) {
@@ -58,6 +67,7 @@ void start_anew(const ModelRequest& request, TrainOptions& options) {
     options.grow = with_fields(options.grow, fields);
     options.config = parse_phases(options.grow)[0].config;
   }
+  fit_windows(options);
   if (request.config_is_given || sets(fields, {"arch", "dim", "layers", "heads", "max_seq"}))
     options.given.insert(kSize);
   if (options.vocabulary != kConfigured) return;

@@ -1178,6 +1178,12 @@ TEST_F(Programs, TrainHasARecipe) {
   EXPECT_EQ(final.state.progress->options.optimizer.algorithm, "muon");
   EXPECT_EQ(final.config.gates, "spread");
 
+  Arguments short_windows = Options(own).set("--steps", "1").arguments();
+  short_windows.insert(short_windows.end(), {"--overwrite", "--set", "max_seq=64"});
+  const Outcome fitted = run("train", short_windows);
+  EXPECT_NE(fitted.output.find("recipe: 1 steps of 16 x 64"), std::string::npos)
+      << fitted.output << fitted.errors;
+
   const auto begin = std::chrono::steady_clock::now();
   const Outcome timed =
       train(Options(own).set("--time", "2s").set("--out", (directory_ / "timed").string()));
