@@ -129,21 +129,17 @@ std::string describe_packing(const std::vector<FileFacts>& texts,
   return words;
 }
 
-/// Returns the command that makes a folder of files, and the option that reads it. `name`: of that
-/// folder.
-std::string advice(std::string_view option, const std::string& files, std::string name) {
-  name = shell_quoted("data/" + name);
+/// Returns the command that makes a folder of files, and the option that reads it.
+std::string advice(std::string_view option, const fs::path& files) {
+  const std::string name = shell_quoted(folder_to_make(files).string());
   return fmt::format("make one with prepare {} {} --out {} and then give --data {}", option,
-                     shell_quoted(files), name, name);
+                     shell_quoted(files.string()), name, name);
 }
 
 /// Throws because a folder is not one for `--data`.
 [[noreturn]] void fail_on_folder(const fs::path& folder, std::string_view missing) {
-  const fs::path full = (fs::absolute(folder) / "").lexically_normal().parent_path();
-  std::string name = full.has_filename() ? full.filename().string() : "texts";
-  if (full.parent_path().filename() == "data") name += "-prepared";  // not into itself
   fail_usage("--data {}: it has no {}, so it is not a folder that prepare made; {}",
-             folder.string(), missing, advice("--input-dir", folder.string(), name));
+             folder.string(), missing, advice("--input-dir", folder));
 }
 
 }  // namespace
@@ -194,7 +190,7 @@ std::vector<Note> describe(const CorpusFacts& facts, int64_t characters) {
     if (const std::string names = names_of(texts, holds); !names.empty())
       notes.push_back({fmt::format("{}: {}", names, what), Style::kWarning});
   };
-  const auto sum = [&](int64_t FileFacts::*number) {
+  const auto sum = [&](int64_t FileFacts::* number) {
     int64_t result = 0;
     for (const FileFacts& text : texts) result += text.*number;
     return result;
@@ -253,6 +249,14 @@ CorpusFacts read_corpus(const Unpacked& corpus, Format format, double val_split,
   return facts;
 }
 
+fs::path folder_to_make(const fs::path& texts) {
+  const fs::path full = (fs::absolute(texts) / "").lexically_normal().parent_path();
+  if (is_pattern(texts) || !full.has_filename()) return "data/texts";
+  std::string name = full.filename().string();
+  if (full.parent_path().filename() == "data") name += "-prepared";  // not into itself
+  return "data/" + name;
+}
+
 Corpus load_corpus(std::string_view data, std::optional<double> val_split) {
   if (data == "sample") {
     const int validation_lines = static_cast<int>(
@@ -269,7 +273,7 @@ Corpus load_corpus(std::string_view data, std::optional<double> val_split) {
   if (is_pattern(path))
     fail_usage(
         "--data {}: a pattern stands for several files, and --data takes a file or a folder; {}",
-        data, advice("--input-file", path.string(), "texts"));
+        data, advice("--input-file", path));
   if (!fs::is_directory(path, ignored)) {
     const uintmax_t bytes = fs::file_size(path, ignored);
     Unpacked texts = unpack({path}, /*all_kinds=*/false, [](int64_t) {});

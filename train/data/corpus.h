@@ -56,6 +56,10 @@ struct Corpus {
   std::optional<double> asked = {};
 };
 
+/// Returns the folder data/NAME that `prepare` makes of what is below a folder, or of the files of
+/// a pattern, for `--data`.
+std::filesystem::path folder_to_make(const std::filesystem::path& texts);
+
 /// Loads the text of `--data`:
 /// - "sample": 1000 lines drawn from ten English sentences, always the same, and val_split * 1000
 /// more lines (default 100) for validation. The training text holds 252 windows of 256 characters.

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <csignal>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -19,6 +20,7 @@
 #include "support/file_descriptor.h"
 #include "support/names.h"
 #include "train/data/mix.h"
+#include "train/data/prepared_data.h"
 #include "train/data/source_files.h"
 #include "train/data/split.h"
 #include "train/data/token_file.h"
@@ -261,6 +263,19 @@ void renew_remarks(Json& summary, const std::vector<Note>& remarks) {
     if (const Json line = visible(note.text); std::ranges::find(now, line) == now.end())
       now.push_back(line);
   summary = std::move(now);
+}
+
+/// Throws if a folder was made of something else, of which there may be runs: `data` stands for
+/// texts at `source`.
+void check_is_of(const fs::path& out, const std::string& source, const std::string& data) {
+  const fs::path file = out / kManifest;
+  if (kind_of_file(file) != fs::file_type::regular) return;
+  const Json manifest = Json::parse(read_file(file), nullptr, /*allow_exceptions=*/false);
+  if (!manifest.is_object() || manifest.value("source", Json()) == text_of_name(source)) return;
+  fail_usage(
+      "--data {}: prepare would make the folder {} of it, which is there and of something else; "
+      "make one of another name with prepare {} {} --out NAME and then give --data NAME",
+      data, out.string(), is_pattern(data) ? "--input-file" : "--input-dir", shell_quoted(data));
 }
 
 /// Throws if a folder holds foreign files: they must not be replaced. Checked now rather than after
@@ -567,6 +582,35 @@ void check_sources_differ(const PrepareOptions& options) {
 }
 
 }  // namespace
+
+std::optional<PrepareOptions> texts_to_prepare(const std::string& data) {
+  const fs::path out = folder_to_make(data);
+  const bool is_folder = kind_of_file(data) == fs::file_type::directory;
+  const auto has = [&](const char* file) {
+    return kind_of_file(fs::path(data) / file) != fs::file_type::not_found;
+  };
+  if (!is_folder && !is_pattern(data)) return std::nullopt;
+  if (is_folder && (is_prepared(data) || has("train.txt") || has("val.txt"))) return std::nullopt;
+  const std::string source = (fs::absolute(data) / "").lexically_normal().parent_path().string();
+  SourceFiles found =
+      is_folder ? files_below(data, /*all_kinds=*/false, /*follow_links=*/false, out, "--data")
+                : named_files({data}, "--data");
+  check_is_of(out, source, data);
+  return PrepareOptions{.source = source,
+                        .files = {found.files.begin(), found.files.end()},
+                        .left_out = std::move(found.left_out),
+                        .out = out};
+}
+
+std::function<void()> stop_at(const StopSignals& signals, fs::path out) {
+  return [&signals, out = std::move(out)] {
+    if (signals.received() == SIGPIPE)
+      throw std::system_error(std::make_error_code(std::errc::broken_pipe));
+    if (signals.received() != 0)
+      fail("stopped by a signal: {} is as it was before; a download goes on when it is repeated",
+           out.string());
+  };
+}
 
 Json prepare(const PrepareOptions& options, Console& console, const CheckStop& check_stop) {
   const auto is_of_result = within(options.out);

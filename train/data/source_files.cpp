@@ -146,7 +146,7 @@ SourceFiles files_below(const fs::path& directory, bool all_kinds, bool follow_l
   SourceFiles found = Collection(directory, all_kinds, follow_links, result).found;
   if (found.files.empty())
     fail_usage(
-        "{} {}: there are no files of text or JSON lines{}{}; --format takes all kinds as "
+        "{} {}: there are no files of text or JSON lines{}{}; prepare --format takes all kinds as "
         "what it says",
         option, directory.string(), found.left_out.empty() ? "" : ", but ", found.left_out.text());
   return found;

@@ -2,7 +2,6 @@
 
 #include <functional>
 #include <nlohmann/json.hpp>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -185,13 +184,7 @@ int main(int argc, char** argv) {
     options.out = options.out.lexically_normal();
     if (!options.out.has_filename()) options.out = options.out.parent_path();
     Console console(program.quiet() || json);
-    const auto check_stop = [&] {
-      if (signals.received() == SIGPIPE)
-        throw std::system_error(std::make_error_code(std::errc::broken_pipe));
-      if (signals.received() != 0)
-        fail("stopped by a signal: {} is as it was before; a download goes on when it is repeated",
-             options.out.string());
-    };
+    const auto check_stop = stop_at(signals, options.out);
 
     find_files(source, !format.empty(), options, console, check_stop);
     if (!format.empty())

@@ -14,12 +14,16 @@
 #include "support/did_you_mean.h"
 #include "support/error.h"
 #include "support/names.h"
+#include "support/stop_signals.h"
+#include "train/data/prepare.h"
+#include "train/data/split.h"
 #include "train/data/tokenizer.h"
 #include "train/programs/command_line.h"
 #include "train/programs/ranks_of_program.h"
 #include "train/ranks/ranks.h"
 #include "train/run/checkpoint.h"
 #include "train/run/data.h"
+#include "train/run/folder.h"
 #include "train/run/follow.h"
 #include "train/run/new_model.h"
 #include "train/run/options_file.h"
@@ -141,8 +145,12 @@ class TrainCommand {
     return program_.app().get_option(fmt::format("--{}", name))->count() > 0;
   }
   ModelRequest model() const { return {config_, is_given("config"), fields_}; }
+  /// Has texts that --data can take only when they are prepared made into a folder, and takes that.
+  /// Returns the signal that has stopped it, or 0.
+  int prepare_texts();
   /// Returns the name of the run's folder where --out says none: what tells runs apart.
   std::filesystem::path default_name() const;
+  void choose_out();
   void check_plan() const;
   int resume(Ranks& ranks) const;
   /// Makes the given options replace those that the resumed run began with.
@@ -199,7 +207,40 @@ std::filesystem::path TrainCommand::default_name() const {
   if (is_given("config") || given_.data == "sample") return std::filesystem::path(config_).stem();
   std::filesystem::path text = absolute_data(given_.data);
   if (!text.has_filename()) text = text.parent_path();  // trailing slash
-  return is_directory(text) ? text.filename() : text.stem();
+  const bool is_file = kind_of_file(text) == std::filesystem::file_type::regular;
+  return is_file ? text.stem() : text.filename();
+}
+
+int TrainCommand::prepare_texts() {
+  std::optional<PrepareOptions> texts = texts_to_prepare(given_.data);
+  if (!texts) return 0;
+  if (given_.tokenizer != "auto")
+    texts->tokens = parse_token_kind(given_.tokenizer);
+  else if (!has_recipe(given_) || is_given("init"))  // a checkpoint has its own
+    texts->tokens = TokenKind::kCharacter;
+  texts->vocabulary = std::max(given_.vocabulary, 0);
+  texts->val_split = parse_validation_split(given_.validation_split);
+  const std::string folder = texts->out.string();
+  Console console(given_.quiet);
+  console.line(
+      fmt::format("--data {} becomes the folder {}, as prepare makes it", given_.data, folder));
+  given_.data = folder;
+  choose_out();
+  RunFolder::check_new(given_.out, given_.overwrite);  // before the texts are read
+  const StopSignals signals(/*announce=*/false);
+  try {
+    prepare(*texts, console, stop_at(signals, texts->out));
+  } catch (const Error& error) {
+    if (signals.received() == 0) throw;
+    print(stderr, fmt::format("{}\n", error.what()));
+    return signals.received();
+  }
+  given_.validation_split = TrainOptions().validation_split;  // that is done
+  return 0;
+}
+
+void TrainCommand::choose_out() {
+  if (given_.out.empty()) given_.out = std::filesystem::path("checkpoints") / default_name();
 }
 
 void TrainCommand::check_plan() const {
@@ -268,22 +309,28 @@ int TrainCommand::lead(const char* program_path, Ranks& ranks) {
     if (is_given(row.name)) given_.given.insert(row.name);
   if (!arch_.empty()) fields_.push_back("arch=" + arch_);
   if (!memory_.empty()) fields_.push_back("memory=" + memory_);
-  if (given_.out.empty()) given_.out = std::filesystem::path("checkpoints") / default_name();
   check_one_length(given_.given);
   check_plan();
-  if (is_given("resume")) return resume(ranks);
+  if (is_given("resume")) {
+    choose_out();
+    return resume(ranks);
+  }
   if (is_given("val-split")) check_can_be_split(given_.data, given_.validation_split);
   if (is_given("init")) {
     start_from_checkpoint(model(), given_);
   } else {
     start_anew(model(), given_);
     if (only_plan_) {
+      choose_out();
       const std::vector<Plan> plans = plan(given_, scale_);
       print(stdout, json_ ? to_json(plans).dump(2) + "\n" : visible(plan_text(plans)));
       return 0;
     }
     check_config(given_.config);
   }
+  check_options(given_);  // before the texts are read, which may take a while
+  if (const int signal = prepare_texts(); signal != 0) return signal;
+  choose_out();
   return train(given_, ranks);
 }
 

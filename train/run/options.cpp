@@ -114,8 +114,9 @@ std::span<const TrainOption> train_option_table() {
       kBelowOne{.at_least = 0, .less_than = 1};
   static const TrainOption kTable[] = {
       {"data", &O::data,
-       "sample (the built-in corpus), a text file, or a folder with train.txt and val.txt, as "
-       "prepare makes them"},
+       "sample (the built-in corpus), a text file, or a folder: one with train.txt and val.txt, as "
+       "prepare makes them, or one of texts, or a pattern such as '*.txt', which are prepared "
+       "first"},
       {"out", &O::out,
        "where the run goes (default: checkpoints/ and the name of the text, or of the "
        "configuration where --config or no text is given)",

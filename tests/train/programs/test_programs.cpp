@@ -702,7 +702,7 @@ TEST_F(Programs, TrainRefusesUnusableTexts) {
   const auto expect_advice = [&](const std::string& data, const std::string& prepare,
                                  const std::string& then) {
     SCOPED_TRACE(data);
-    expect_failed(here("train --data " + data), 2,
+    expect_failed(here("train --plan --data " + data), 2,
                   {"make one with " + prepare + " and then give --data " + then});
   };
   const std::string make = "prepare --input-dir folder --out data/folder",
@@ -718,6 +718,39 @@ TEST_F(Programs, TrainRefusesUnusableTexts) {
         here(command + " && train --plan --data " + command.substr(command.rfind(' ')));
     EXPECT_EQ(made.code, 0) << made.errors;
   }
+}
+
+// A newcomer's first command for a tree of texts.
+TEST_F(Programs, TrainPreparesFoldersAndPatterns) {
+  fs::create_directories(directory_ / "folder/below");
+  std::ofstream(directory_ / "folder/a.txt") << play();
+  std::ofstream(directory_ / "folder/below/b.c") << play();
+  const auto here = [&](const std::string& arguments) {
+    return run_line("cd " + directory_.path().string() + " && " MMREC_BINARY_DIR "/train " +
+                    arguments + " --set dim=32 --set layers=1 --steps 1 --sample-tokens 1");
+  };
+  const Outcome made = here("--data folder --val-split 0.1");
+  ASSERT_EQ(made.code, 0) << made.errors;
+  for (const char* part : {"--data folder becomes the folder data/folder", "read: 2 files as text",
+                           "10.0 % asked for", "trained 1 step"})
+    EXPECT_NE(made.output.find(part), std::string::npos) << part << "\n" << made.output;
+  const Checkpoint checkpoint(directory_ / "checkpoints/folder/final_checkpoint");
+  EXPECT_EQ(checkpoint.state.progress->options.data, (directory_ / "data/folder").string());
+  expect_failed(here("--data folder"), 2, {"checkpoints/folder holds a run already"});
+  EXPECT_EQ(here("--data folder/ --overwrite --val-split 0.1").code, 0);
+  const Outcome resumed =
+      run_line("cd " + directory_.path().string() +
+               " && " MMREC_BINARY_DIR "/train --resume --out checkpoints/folder --steps 2");
+  EXPECT_EQ(resumed.code, 0) << resumed.errors;
+
+  EXPECT_EQ(here("--data 'folder/*.txt'").code, 0);
+  EXPECT_TRUE(fs::exists(directory_ / "checkpoints/texts/best_model"));
+  expect_failed(here("--data 'folder/*/*.c' --out other"), 2,
+                {"data/texts", "of something else", "prepare --input-file 'folder/*/*.c'"});
+  expect_failed(here("--data 'folder/*.h' --out other"), 2, {"folder/*.h"});
+  fs::create_directory(directory_ / "empty");
+  expect_failed(here("--data empty"), 2, {"--data empty: there are no files of text"});
+  EXPECT_FALSE(fs::exists(directory_ / "other"));
 }
 
 TEST_F(Programs, TrainRefusesUnusableOutputFolders) {
