@@ -145,12 +145,11 @@ class TrainCommand {
     return program_.app().get_option(fmt::format("--{}", name))->count() > 0;
   }
   ModelRequest model() const { return {config_, is_given("config"), fields_}; }
-  /// Has texts that --data can take only when they are prepared made into a folder, and takes that.
-  /// Returns the signal that has stopped it, or 0.
-  int prepare_texts();
+  /// Makes the folder that --data is of texts that were `named` there. Returns the signal that has
+  /// stopped it, or 0.
+  int prepare_texts(PrepareOptions texts, const std::string& named);
   /// Returns the name of the run's folder where --out says none: what tells runs apart.
   std::filesystem::path default_name() const;
-  void choose_out();
   void check_plan() const;
   int resume(Ranks& ranks) const;
   /// Makes the given options replace those that the resumed run began with.
@@ -211,36 +210,26 @@ std::filesystem::path TrainCommand::default_name() const {
   return is_file ? text.stem() : text.filename();
 }
 
-int TrainCommand::prepare_texts() {
-  std::optional<PrepareOptions> texts = texts_to_prepare(given_.data);
-  if (!texts) return 0;
+int TrainCommand::prepare_texts(PrepareOptions texts, const std::string& named) {
   if (given_.tokenizer != "auto")
-    texts->tokens = parse_token_kind(given_.tokenizer);
+    texts.tokens = parse_token_kind(given_.tokenizer);
   else if (!has_recipe(given_) || is_given("init"))  // a checkpoint has its own
-    texts->tokens = TokenKind::kCharacter;
-  texts->vocabulary = std::max(given_.vocabulary, 0);
-  texts->val_split = parse_validation_split(given_.validation_split);
-  const std::string folder = texts->out.string();
+    texts.tokens = TokenKind::kCharacter;
+  texts.vocabulary = std::max(given_.vocabulary, 0);
+  texts.val_split = parse_validation_split(given_.validation_split);
+  given_.validation_split = TrainOptions().validation_split;  // that is done then
+  RunFolder::check_new(given_.out, given_.overwrite);         // before the texts are read
   Console console(given_.quiet);
   console.line(
-      fmt::format("--data {} becomes the folder {}, as prepare makes it", given_.data, folder));
-  given_.data = folder;
-  choose_out();
-  RunFolder::check_new(given_.out, given_.overwrite);  // before the texts are read
+      fmt::format("--data {} becomes the folder {}, as prepare makes it", named, given_.data));
   const StopSignals signals(/*announce=*/false);
   try {
-    prepare(*texts, console, stop_at(signals, texts->out));
+    prepare(texts, console, stop_at(signals, texts.out));
   } catch (const Error& error) {
     if (signals.received() == 0) throw;
     print(stderr, fmt::format("{}\n", error.what()));
-    return signals.received();
   }
-  given_.validation_split = TrainOptions().validation_split;  // that is done
-  return 0;
-}
-
-void TrainCommand::choose_out() {
-  if (given_.out.empty()) given_.out = std::filesystem::path("checkpoints") / default_name();
+  return signals.received();
 }
 
 void TrainCommand::check_plan() const {
@@ -309,19 +298,20 @@ int TrainCommand::lead(const char* program_path, Ranks& ranks) {
     if (is_given(row.name)) given_.given.insert(row.name);
   if (!arch_.empty()) fields_.push_back("arch=" + arch_);
   if (!memory_.empty()) fields_.push_back("memory=" + memory_);
+  const std::string named = given_.data;
+  std::optional<PrepareOptions> texts;
+  if (!is_given("resume") && !only_plan_) texts = texts_to_prepare(named);
+  if (texts) given_.data = texts->out.string();
+  if (given_.out.empty()) given_.out = std::filesystem::path("checkpoints") / default_name();
   check_one_length(given_.given);
   check_plan();
-  if (is_given("resume")) {
-    choose_out();
-    return resume(ranks);
-  }
-  if (is_given("val-split")) check_can_be_split(given_.data, given_.validation_split);
+  if (is_given("resume")) return resume(ranks);
+  if (is_given("val-split") && !texts) check_can_be_split(given_.data, given_.validation_split);
   if (is_given("init")) {
     start_from_checkpoint(model(), given_);
   } else {
     start_anew(model(), given_);
     if (only_plan_) {
-      choose_out();
       const std::vector<Plan> plans = plan(given_, scale_);
       print(stdout, json_ ? to_json(plans).dump(2) + "\n" : visible(plan_text(plans)));
       return 0;
@@ -329,8 +319,8 @@ int TrainCommand::lead(const char* program_path, Ranks& ranks) {
     check_config(given_.config);
   }
   check_options(given_);  // before the texts are read, which may take a while
-  if (const int signal = prepare_texts(); signal != 0) return signal;
-  choose_out();
+  if (texts)
+    if (const int signal = prepare_texts(*std::move(texts), named); signal != 0) return signal;
   return train(given_, ranks);
 }
 
