@@ -68,7 +68,7 @@ void start_anew(const ModelRequest& request, TrainOptions& options) {
     options.config = parse_phases(options.grow)[0].config;
   }
   fit_windows(options);
-  if (request.config_is_given || sets(fields, {"arch", "dim", "layers", "heads", "max_seq"}))
+  if (request.config_is_given || sets(fields, {"arch", "dim", "layers", "heads"}))
     options.given.insert(kSize);
   if (options.vocabulary != kConfigured) return;
   const bool is_preset = std::ranges::count(preset_names(), request.config) > 0;

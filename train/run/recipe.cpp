@@ -6,6 +6,7 @@
 #include <cmath>
 #include <iterator>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include "support/error.h"
@@ -18,12 +19,17 @@ namespace mmrec {
 
 namespace {
 
+/// Pieces that a short run trains on at most.
+constexpr double kFewPieces = 2.5e6;
+
 /// What a run is chosen for.
 struct Length {
   double text;             ///< tokens of the text that is trained on
   double tokens;           ///< that the run trains on
   bool of_pieces = false;  ///< which the tokens are
   double epochs() const { return tokens / text; }
+  /// Whether it is short, and sees each passage once at most.
+  bool is_a_glance() const { return of_pieces && tokens < kFewPieces && tokens < text; }
 };
 
 /// Sets an option unless somebody gave it.
@@ -32,15 +38,19 @@ void choose(const TrainOptions& options, const char* name, Value& value, const C
   if (!options.given.contains(name)) value = static_cast<Value>(chosen);
 }
 
-/// Of a text this short more than six times makes the loss on other texts worse at the end than
-/// before, with any dropout.
-constexpr double kShortText = 1e5, kMostTimes = 6;
+/// Of a text that is short for the model more than six times makes the loss on other texts worse at
+/// the end than before, with any dropout.
+constexpr double kFewTimes = 6;
 constexpr int64_t kFewSteps = 50;
-/// Pieces that a short run trains on at most.
-constexpr double kFewPieces = 2.5e6;
-/// Tokens that tiny can train on in the time from which on mini ends better, which trains on a
-/// fifth of them.
-constexpr double kTokensForMini = 2e7;
+/// A size that ends better than smaller ones, though it trains on fewer tokens, where tiny would
+/// train on so many in the time.
+struct Size {
+  double tokens;
+  int dim, layers;
+};
+constexpr Size kSizes[] = {{1e7, 192, 4}, {4.5e7, 256, 6}};
+/// Tokens of a text for which these are not too large.
+constexpr double kLongText = 2e6;
 /// Times through the text from which on dropout helps.
 constexpr double kManyTimes = 5;
 
@@ -48,8 +58,11 @@ constexpr double kManyTimes = 5;
 /// often through a short text, and no hours for a long one.
 double default_tokens(double text, TokenKind kind) {
   const double times = kind == TokenKind::kPiece ? 4 : 2;
-  return std::clamp(times * text, std::min(kMostTimes * text, 1e6), 1e7);
+  return std::clamp(times * text, std::min(kFewTimes * text, 1e6), 1e7);
 }
+
+/// Times through a text after which tiny has learned its own words by heart.
+double most_times(double text) { return std::clamp(text / 1.2e4, kFewTimes, 30.); }
 
 double tokens_of(const TrainOptions& o, int64_t steps) {
   return static_cast<double>(steps) * o.batch * o.accumulate * o.sequence;
@@ -79,8 +92,10 @@ int64_t whole_epochs(int64_t steps, int64_t epoch) {
 void choose_batch(TrainOptions& o, const Length& length) {
   const bool is_short = length.tokens < 6e5 && length.epochs() >= kManyTimes;
   const double a_step = is_short ? 384 : length.tokens < 1.5e6 ? 1024 : 1536;
+  // Where it is the other way round, more and shorter windows have more of a text's variety.
+  const double window = length.is_a_glance() ? 64 : 128;
   choose(o, "seq", o.sequence,
-         std::max(1., std::min({128., 1. * o.config.max_seq, length.text - 1})));
+         std::max(1., std::min({window, 1. * o.config.max_seq, length.text - 1})));
   const double windows = std::floor((length.text - 1) / o.sequence / o.carry) * o.carry;
   choose(o, "batch", o.batch,
          std::clamp(a_step / o.sequence / o.accumulate, 1.,
@@ -151,47 +166,81 @@ Length choose_for_given(TrainOptions& o, double text, TokenKind kind) {
 }
 
 /// Takes a larger model where the time is long and nobody gave the size. Returns whether it did.
-bool choose_size(TrainOptions& o, const Length& length) {
-  if (o.given.contains(kSize) || !o.grow.empty() || !o.init.empty() ||
-      length.tokens < kTokensForMini)
+bool choose_size(TrainOptions& o, double text, double tokens_in_time) {
+  if (o.given.contains(kSize) || !o.grow.empty() || !o.init.empty() || text < kLongText)
     return false;
-  const Config mini = preset("mini");
-  o.config.dim = mini.dim;
-  o.config.layers = mini.layers;
-  o.config.heads = mini.heads;
-  o.config.max_seq = mini.max_seq;
-  return true;
+  const int before = o.config.dim;
+  for (const Size& size : kSizes)
+    if (tokens_in_time >= size.tokens) {
+      o.config.dim = size.dim;
+      o.config.layers = size.layers;
+    }
+  return o.config.dim != before;
+}
+
+/// A run's length, and what made it so.
+struct Fitted {
+  Length length;
+  std::string size = {};    ///< in words, where a time made it another than was asked for
+  bool ends_early = false;  ///< before its time
+};
+
+/// Turns the time into steps. With the recipe it chooses the size by what fits, and the rest by the
+/// length that comes of it.
+Fitted fit_time(TrainOptions& o, const Length& length, const StepsWithin& steps_within) {
+  Fitted fitted{.length = length};
+  const double seconds = parse_duration(o.time), text = length.text;
+  double tokens_in_time = 0;
+  const auto fit = [&] {
+    o.steps = steps_within(seconds, o);
+    tokens_in_time = tokens_of(o, o.steps);
+    const int64_t most = steps_of(o, (fitted.size.empty() ? most_times(text) : kFewTimes) * text);
+    fitted.ends_early = has_recipe(o) && o.steps > most;
+    if (fitted.ends_early) o.steps = most;
+    fitted.length.tokens = tokens_of(o, o.steps);
+  };
+  fit();
+  if (!has_recipe(o)) return fitted;
+  if (choose_size(o, text, tokens_in_time)) {
+    fitted.size = fmt::format("{} layers of {}, ", o.config.layers, o.config.dim);
+    choose_for(o, fitted.length);
+    fit();
+  }
+  const auto step = [&] { return std::tuple(o.batch, o.sequence, o.optimizer.muon_every); };
+  const auto timed = step();
+  choose_for(o, fitted.length);
+  if (step() != timed) fit();
+  return fitted;
 }
 
 /// Says why a run for a time has few steps, or ends before it.
 std::string about_time(const TrainOptions& o, int64_t steps, bool ends_early) {
   if (ends_early)
     return fmt::format(
-        "; it ends before {}, because more than {:.0f} times through so short a text make the "
-        "model worse",
-        o.time, kMostTimes);
+        "; it ends before {}, because going on through the same text would make the model worse",
+        o.time);
   return steps < kFewSteps && !o.time.empty()
              ? fmt::format("; no more fit into {}: a model needs hundreds, give it more time",
                            o.time)
              : "";
 }
 
-std::string described(const TrainOptions& o, std::string_view size, const Tokenizer& tokenizer,
-                      int64_t steps, const Length& length, const std::string& remark) {
+std::string described(const TrainOptions& o, const Fitted& fitted, const Tokenizer& tokenizer,
+                      int64_t steps) {
   const OptimizerSettings& optimizer = o.optimizer;
   const std::string dropout =
       o.dropout > 0 ? fmt::format("dropout {:.2g}", o.dropout) : "no dropout";
   return fmt::format(
       "recipe: {}{} steps of {} x {}{}, {:.1f} times through the text; tokens: {} of {}; {}, lr "
       "{:.2g}{}; {}; {} (--recipe documented, or an option, for others){}",
-      size, steps, o.batch * o.accumulate, o.sequence, o.precision == "bf16" ? " in bf16" : "",
-      length.epochs(), tokenizer.size(), name_of(tokenizer.kind()), optimizer.algorithm,
-      optimizer.learning_rate,
+      fitted.size, steps, o.batch * o.accumulate, o.sequence,
+      o.precision == "bf16" ? " in bf16" : "", fitted.length.epochs(), tokenizer.size(),
+      name_of(tokenizer.kind()), optimizer.algorithm, optimizer.learning_rate,
       optimizer.algorithm == "muon" ? fmt::format(" and {:.2g}", optimizer.muon_learning_rate) : "",
       dropout,
       o.eval_every > 0 ? fmt::format("a validation every {} steps", o.eval_every)
                        : "one validation an epoch",
-      remark);
+      about_time(o, steps, fitted.ends_early));
 }
 
 }  // namespace
@@ -254,44 +303,22 @@ std::string apply_recipe(TrainOptions& options, const RunData& data,
   const bool chooses = has_recipe(options);
   if (!chooses && options.time.empty()) return "";
   const double text = static_cast<double>(std::max<int64_t>(data.train.count(), 2));
-  Length length{text, 0};
-  if (chooses) length = choose_for_given(options, text, data.tokenizer.kind());
-  std::string_view size;
-  bool ends_early = false;
+  Fitted fitted{.length = {text, 0}};
+  if (chooses) fitted.length = choose_for_given(options, text, data.tokenizer.kind());
   if (!options.time.empty()) {
-    const double seconds = parse_duration(options.time);
-    const auto fit = [&] {
-      options.steps = steps_within(seconds, options);
-      const int64_t most = steps_of(options, kMostTimes * text);
-      ends_early = chooses && text < kShortText && options.steps > most;
-      if (ends_early) options.steps = most;
-      length.tokens = tokens_of(options, options.steps);
-    };
-    fit();
-    if (chooses && choose_size(options, length)) {
-      size = "mini, ";
-      choose_for(options, length);
-      fit();
-    }
-    if (chooses) {  // again, for the length that is known now
-      const auto step = [&] { return std::pair(options.batch, options.optimizer.muon_every); };
-      const auto timed = step();
-      choose_for(options, length);
-      if (step() != timed) fit();
-    }
+    fitted = fit_time(options, fitted.length, steps_within);
   } else if (!options.given.contains("steps") && !options.given.contains("epochs") &&
              options.grow.empty()) {
     options.steps =
-        whole_epochs(steps_of(options, length.tokens), steps_per_epoch(options, data.train));
-    length.tokens = tokens_of(options, options.steps);
+        whole_epochs(steps_of(options, fitted.length.tokens), steps_per_epoch(options, data.train));
+    fitted.length.tokens = tokens_of(options, options.steps);
   }
   if (!chooses) return fmt::format("time: {} steps in {}", options.steps, options.time);
   const int64_t steps = options.grow.empty()
                             ? total_steps(options, steps_per_epoch(options, data.train))
                             : parse_phases(options.grow).back().end;
   choose_intervals(options, steps);
-  return described(options, size, data.tokenizer, steps, length,
-                   about_time(options, steps, ends_early));
+  return described(options, fitted, data.tokenizer, steps);
 }
 
 double parse_duration(const std::string& text) {

@@ -210,29 +210,53 @@ TEST(Recipe, TimeIsFittedToTheStepsThatTheRunTakes) {
   EXPECT_EQ(options.steps, 5000);
 }
 
+// Of a long text a short run of pieces takes more, shorter windows.
+TEST(Recipe, WindowsAreShortWhereThereIsMoreTextThanTime) {
+  const auto run = [](int text, const Tokenizer& tokenizer, double tokens) {
+    TrainOptions options = own_text({"time"});
+    options.time = "1m";
+    apply_recipe(options, text_of(text, tokenizer), [&](double, const TrainOptions& o) {
+      return std::llround(tokens / o.batch / o.sequence);
+    });
+    return std::pair(options.batch, options.sequence);
+  };
+  EXPECT_EQ(run(4'000'000, pieces(), 1.8e6), std::pair(24, 64));
+  EXPECT_EQ(run(4'000'000, pieces(), 3e6), std::pair(12, 128)) << "more time";
+  EXPECT_EQ(run(1'000'000, pieces(), 1.8e6), std::pair(12, 128)) << "less text";
+  EXPECT_EQ(run(4'000'000, characters(), 1.8e6), std::pair(12, 128));
+}
+
 // A larger model where the time is long; its speed is measured, too.
 TEST(Recipe, LongTimesTakeALargerModel) {
-  const auto run = [](TrainOptions options, double tiny_tokens) {
+  const auto run = [](TrainOptions options, double tiny_tokens, int text = 4'000'000) {
     options.time = "20m";
     options.given.insert("time");
     const std::string line =
-        apply_recipe(options, text_of(4'000'000, pieces()), [&](double, const TrainOptions& o) {
-          const double tokens = o.config.dim == 256 ? tiny_tokens / 5 : tiny_tokens;
+        apply_recipe(options, text_of(text, pieces()), [&](double, const TrainOptions& o) {
+          const double tokens =
+              tiny_tokens * std::pow(128. / o.config.dim, 2) * 4 / o.config.layers;
           return std::llround(tokens / o.batch / o.sequence);
         });
     return std::pair(options, line);
   };
   const auto [small, small_line] = run(own_text(), 5e6);
-  const auto [large, large_line] = run(own_text(), 5e7);
-  EXPECT_EQ(small.config.dim, 128);
-  EXPECT_EQ(large.config.dim, preset("mini").dim);
-  EXPECT_EQ(large.config.layers, preset("mini").layers);
-  EXPECT_EQ(large.config.heads, preset("mini").heads);
-  EXPECT_EQ(large.config.max_seq, preset("mini").max_seq);
+  const auto [medium, medium_line] = run(own_text(), 2e7);
+  const auto [large, large_line] = run(own_text(), 6e7);
+  const auto size = [](const TrainOptions& o) { return std::pair(o.config.dim, o.config.layers); };
+  EXPECT_EQ(size(small), size(TrainOptions()));
+  EXPECT_EQ(size(medium), std::pair(192, 4));
+  EXPECT_EQ(size(large), std::pair(preset("mini").dim, preset("mini").layers));
+  EXPECT_NEAR(tokens_of(medium), 2e7 * 4 / 9, 2000);
   EXPECT_NEAR(tokens_of(large), 1e7, 2000);
-  EXPECT_LT(large.optimizer.learning_rate, small.optimizer.learning_rate) << "for its width";
-  EXPECT_EQ(large_line.find("recipe: mini, "), 0u) << large_line;
-  EXPECT_EQ(small_line.find("mini"), small_line.npos) << small_line;
+  EXPECT_LT(large.optimizer.learning_rate, medium.optimizer.learning_rate) << "for its width";
+  EXPECT_LT(medium.optimizer.learning_rate, small.optimizer.learning_rate);
+  EXPECT_EQ(small_line.find("layers"), small_line.npos) << small_line;
+  EXPECT_EQ(medium_line.find("recipe: 4 layers of 192, "), 0u) << medium_line;
+  EXPECT_EQ(large_line.find("recipe: 6 layers of 256, "), 0u) << large_line;
+  const auto [capped, capped_line] = run(own_text(), 5e8);
+  EXPECT_NEAR(tokens_of(capped), 6 * 4e6, 2000) << "then it would learn the text by heart";
+  EXPECT_NE(capped_line.find("it ends before 20m"), capped_line.npos) << capped_line;
+  EXPECT_EQ(size(run(own_text(), 6e7, 1'000'000).first), size(TrainOptions())) << "too short";
   EXPECT_EQ(run(own_text({kSize}), 5e7).first.config.dim, 128) << "somebody gave it";
   TrainOptions further = own_text({"init"});
   further.init = "checkpoints/book";
@@ -405,6 +429,10 @@ TEST(Recipe, ShortTextsEndBeforeTheirTime) {
   TrainOptions options = own_text({"time"}), busy = options;
   const std::string early = line(options, 10'000), in_time = line(busy, 100);
   EXPECT_NEAR(tokens_of(options), 3e5, 2000);
+  TrainOptions longer = own_text({"time"});
+  longer.time = "1h";
+  apply_recipe(longer, text_of(240'000), [](double, const TrainOptions&) { return 100'000; });
+  EXPECT_NEAR(tokens_of(longer), 20 * 240e3, 2000) << "a time for each 12,000 tokens";
   EXPECT_NE(early.find("it ends before 10m"), early.npos) << early;
   EXPECT_EQ(in_time.find("10m"), in_time.npos) << in_time;
 }
