@@ -48,7 +48,7 @@ struct Size {
   double tokens;
   int dim, layers;
 };
-constexpr Size kSizes[] = {{1e7, 192, 4}, {4.5e7, 256, 6}};
+constexpr Size kSizes[] = {{1.2e7, 192, 4}, {4.5e7, 256, 6}};
 /// Tokens of a text for which these are not too large, and how often they may go through it.
 constexpr double kLongText = 5e5, kTimesOfLarger = 10;
 /// Times through the text from which on dropout helps.
