@@ -36,8 +36,8 @@ std::array<float, 4> Philox::normals(uint64_t counter) const {
   for (size_t i = 0; i < 4; i += 2) {
     const float u = (static_cast<float>(words[i] >> 8) + 0.5f) * 0x1p-24f,
                 radius = std::sqrt(-2.f * static_cast<float>(same_bits::log(u))),
-                angle = 2.f * std::numbers::pi_v<float> * 0x1p-32f *
-                        static_cast<float>(words[i + 1]);
+                angle =
+                    2.f * std::numbers::pi_v<float> * 0x1p-32f * static_cast<float>(words[i + 1]);
     const same_bits::SineAndCosine direction = same_bits::sine_and_cosine(angle);
     result[i] = radius * static_cast<float>(direction.cosine);
     result[i + 1] = radius * static_cast<float>(direction.sine);

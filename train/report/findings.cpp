@@ -34,7 +34,7 @@ void check_finite(const RunReport& run, std::vector<Finding>& findings) {
   constexpr const char* kAdvice = ". A lower --lr or --clip, or a longer --warmup helps";
   struct Figure {
     const char* name;
-    double MetricsRow::*value;
+    double MetricsRow::* value;
     const char* advice = kAdvice;
   };
   const auto check = [&](const std::vector<MetricsRow>& rows,
@@ -213,10 +213,9 @@ bool check_divergence(const Losses& losses, std::vector<Finding>& findings) {
       lowest_end = end;
     }
   const double last = losses.mean(count - length, count), first = losses.rows.front()->loss;
-  if (last > kRise * first && std::all_of(losses.rows.end() - static_cast<std::ptrdiff_t>(length),
-                                          losses.rows.end(), [&](const MetricsRow* row) {
-                                            return row->loss > first;
-                                          })) {
+  if (last > kRise * first &&
+      std::all_of(losses.rows.end() - static_cast<std::ptrdiff_t>(length), losses.rows.end(),
+                  [&](const MetricsRow* row) { return row->loss > first; })) {
     findings.push_back(
         {.kind = "rate",
          .text = fmt::format("the training loss ended at {:.4f}, above the {:.4f} of the first "

@@ -333,7 +333,9 @@ TEST_F(Report, FindsALearningRateThatWasTooHigh) {
   }
   Noise noise(1, 2);
   const RunReport at_once = read_run(write_run(
-      "at_once", [&](int step) { return step < 2 ? 4.2 : step < 30 ? 18 + noise() : 6.5; },
+      "at_once", [&](int step) { return step < 2    ? 4.2
+                                        : step < 30 ? 18 + noise()
+                                                    : 6.5; },
       [](int) { return 6.3; }, 512, 60));
   EXPECT_EQ(kinds_of(at_once), Kinds{"rate"});
   EXPECT_NE(at_once.findings[0].text.find("above the 4.2000 of the first step"), std::string::npos);
