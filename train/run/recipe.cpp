@@ -28,8 +28,9 @@ struct Length {
   double tokens;           ///< that the run trains on
   bool of_pieces = false;  ///< which the tokens are
   double epochs() const { return tokens / text; }
+  bool is_of_few_pieces() const { return of_pieces && tokens < kFewPieces; }
   /// Whether it is short, and sees each passage once at most.
-  bool is_a_glance() const { return of_pieces && tokens < kFewPieces && tokens < text; }
+  bool is_a_glance() const { return is_of_few_pieces() && tokens < text; }
 };
 
 /// Sets an option unless somebody gave it.
@@ -140,8 +141,7 @@ void choose_rates(TrainOptions& o, const Length& length) {
   // in proportion to an --lr that was given, so that one option makes the run more careful
   choose(o, "muon-lr", optimizer.muon_learning_rate, muon_rate * optimizer.learning_rate / rate);
   // In a short run more steps are worth more than all matrices in each.
-  const bool take_turns = length.of_pieces && length.tokens < kFewPieces;
-  choose(o, "muon-every", optimizer.muon_every, take_turns ? 2 : 1);
+  choose(o, "muon-every", optimizer.muon_every, length.is_of_few_pieces() ? 2 : 1);
   choose(o, "muon-decay", optimizer.muon_decay, 0.11 * same_bits::power(longer, 0.32));
   choose(o, "dropout", o.dropout, dropout_of(length));
 }
