@@ -249,8 +249,12 @@ CorpusFacts read_corpus(const Unpacked& corpus, Format format, double val_split,
   return facts;
 }
 
+fs::path full_path(const fs::path& path) {
+  return (fs::absolute(path) / "").lexically_normal().parent_path();
+}
+
 fs::path folder_to_make(const fs::path& texts) {
-  const fs::path full = (fs::absolute(texts) / "").lexically_normal().parent_path();
+  const fs::path full = full_path(texts);
   if (is_pattern(texts) || !full.has_filename()) return "data/texts";
   std::string name = full.filename().string();
   if (full.parent_path().filename() == "data") name += "-prepared";  // not into itself

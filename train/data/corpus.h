@@ -56,6 +56,9 @@ struct Corpus {
   std::optional<double> asked = {};
 };
 
+/// Returns a file's or folder's absolute path, without a slash at its end.
+std::filesystem::path full_path(const std::filesystem::path& path);
+
 /// Returns the folder data/NAME that `prepare` makes of what is below a folder, or of the files of
 /// a pattern, for `--data`.
 std::filesystem::path folder_to_make(const std::filesystem::path& texts);

@@ -591,7 +591,7 @@ std::optional<PrepareOptions> texts_to_prepare(const std::string& data) {
   };
   if (!is_folder && !is_pattern(data)) return std::nullopt;
   if (is_folder && (is_prepared(data) || has("train.txt") || has("val.txt"))) return std::nullopt;
-  const std::string source = (fs::absolute(data) / "").lexically_normal().parent_path().string();
+  const std::string source = full_path(data).string();
   SourceFiles found =
       is_folder ? files_below(data, /*all_kinds=*/false, /*follow_links=*/false, out, "--data")
                 : named_files({data}, "--data");
