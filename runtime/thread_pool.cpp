@@ -1,8 +1,12 @@
 #include "runtime/thread_pool.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <fstream>
 #include <new>
 #include <optional>
 #include <system_error>
@@ -19,44 +23,46 @@ namespace {
 // Some ten microseconds: several times the gap between two loops of a training step.
 constexpr int kSpins = 1000;
 
-bool address_space_is_limited() {
+// What glibc reserves for the allocations of a thread, whenever the first of them is.
+constexpr uint64_t kHeapBytes = uint64_t{64} << 20;
+
+/// Returns how many of `workers` threads may start. Where the process's address space is limited
+/// (ulimit -v), their stacks and heaps take at most half of what is free: the rest is the model's.
+int workers_with_room(int workers) {
   rlimit limit{};
-  return ::getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+  if (::getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return workers;
+  uint64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  const uint64_t used = pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  const uint64_t free = limit.rlim_cur - std::min<uint64_t>(used, limit.rlim_cur);
+  pthread_attr_t defaults;
+  size_t stack = 0;
+  if (::pthread_attr_init(&defaults) == 0) {
+    ::pthread_attr_getstacksize(&defaults, &stack);
+    ::pthread_attr_destroy(&defaults);
+  }
+  const uint64_t room = free / 2 / (stack + kHeapBytes);
+  return static_cast<int>(std::min<uint64_t>(workers, room));
 }
 
 }  // namespace
 
 ThreadPool::ThreadPool(int workers) {
+  workers = workers_with_room(workers);
   workers_.reserve(workers);
-  if (!start(workers) && address_space_is_limited()) {
-    // The stacks have used up the address space, and a thread's own allocations take several times
-    // its stack. A sixteenth of the threads leaves most of the space to the model.
-    const int some = static_cast<int>(workers_.size()) / 16;
-    stop();
-    start(some);
+  try {
+    for (int i = 0; i < workers; ++i) workers_.emplace_back([this, i] { serve(i + 1); });
+  } catch (const std::system_error&) {  // system limit reached: run with the threads that started
+  } catch (const std::bad_alloc&) {
   }
   set_threads(static_cast<int>(workers_.size()) + 1);
 }
 
-ThreadPool::~ThreadPool() { stop(); }
-
-bool ThreadPool::start(int workers) {
-  stopping_ = false;
-  try {
-    for (int i = 0; i < workers; ++i) workers_.emplace_back([this, i] { serve(i + 1); });
-    return true;
-  } catch (const std::system_error&) {  // system limit reached: run with the threads that started
-  } catch (const std::bad_alloc&) {
-  }
-  return false;
-}
-
-void ThreadPool::stop() {
+ThreadPool::~ThreadPool() {
   stopping_ = true;
   bell_.fetch_add(1);
   bell_.notify_all();
   for (std::thread& worker : workers_) worker.join();
-  workers_.clear();
 }
 
 int ThreadPool::threads_at_hand() const { return inside_openmp_region() ? 1 : threads(); }

@@ -13,8 +13,8 @@ namespace mmrec {
 /// OpenMP region of the program, whose threads have the cores, runs inline.
 class ThreadPool final : public Executor {
  public:
-  /// Starts `workers` threads beside the caller. If the system refuses to start so many, the pool
-  /// has fewer.
+  /// Starts `workers` threads beside the caller. If the system refuses to start so many, or their
+  /// memory would take most of a limited address space, the pool has fewer.
   explicit ThreadPool(int workers);
   ~ThreadPool() override;
 
@@ -24,9 +24,6 @@ class ThreadPool final : public Executor {
 
   int threads_at_hand() const override;
   void share_out() override;
-  /// Returns whether the system has started all workers.
-  bool start(int workers);
-  void stop();
   void serve(int thread);
   uint64_t next_job(uint64_t last);
 

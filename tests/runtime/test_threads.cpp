@@ -150,21 +150,35 @@ TEST(ThreadPool, WorksWithFewerThreadsThanRequested) {
         << limit;
 }
 
-TEST(ThreadPool, LeavesMostOfALimitedAddressSpaceFree) {
+TEST(ThreadPool, LeavesHalfOfALimitedAddressSpace) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "the sanitizer has an address space of its own";
 #endif
   const pid_t child = ::fork();
   if (child == 0) {
-    constexpr rlim_t kRoom = rlim_t{256} << 20;
+    constexpr rlim_t kRoom = rlim_t{2} << 30;
     rlim_t pages = 0;
     std::ifstream("/proc/self/statm") >> pages;
     const rlim_t most = pages * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE)) + kRoom;
     const rlimit limits{most, most};
     if (::setrlimit(RLIMIT_AS, &limits) != 0) ::_exit(2);
-    ThreadPool pool(200);
-    void* const half = std::malloc(kRoom / 2);
-    ::_exit(pool.threads() < 200 && half ? 0 : 1);
+    ::alarm(20);
+    constexpr int kTooMany = 200;
+    ThreadPool pool(kTooMany);
+    if (pool.threads() == 1 || pool.threads() >= kTooMany) ::_exit(3);
+    // Each thread allocates: a task ends when all have begun.
+    std::atomic<int> begun{0};
+    const auto task = [&] {
+      if (!std::malloc(100)) ::_exit(4);
+      for (++begun; begun < pool.threads();) std::this_thread::yield();
+      return 0;
+    };
+    pool.run(
+        pool.threads(),
+        [](void* closure, int) { return (*static_cast<decltype(task)*>(closure))(); },
+        const_cast<void*>(static_cast<const void*>(&task)));
+    constexpr rlim_t kOther = rlim_t{16} << 20;  // what else the process allocates
+    ::_exit(std::malloc(kRoom / 2 - kOther) ? 0 : 1);
   }
   int status = 0;
   ::waitpid(child, &status, 0);
