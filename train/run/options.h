@@ -12,6 +12,7 @@
 #include "model/config.h"
 #include "model/optimizer.h"
 #include "support/bounds.h"
+#include "support/stopwatch.h"
 
 namespace mmrec {
 
@@ -36,6 +37,7 @@ struct TrainOptions {
   /// documented for the built-in corpus, text for any other; see recipe.h
   std::string recipe = "documented";
   std::string time;           ///< of a new run, see parse_duration(); "": as its steps take
+  Stopwatch since_start;      ///< of the command, what time counts from
   bool extend_vocab = false;  ///< add ids for characters missing in the checkpoint's tokenizer
   int epochs = 3;
   int64_t steps = 0;  ///< of the whole run; 0: computed from the epochs

@@ -14,7 +14,6 @@
 #include "support/atomic_file.h"
 #include "support/console.h"
 #include "support/error.h"
-#include "support/stopwatch.h"
 #include "support/strict_json.h"
 #include "train/run/metrics.h"
 #include "train/run/recipe.h"
@@ -125,7 +124,6 @@ Config run_config(const TrainOptions& options, const RunStart& start, const Toke
 }
 
 Trainer make_trainer(TrainOptions options, const RunStart& start, Ranks& ranks) {
-  const Stopwatch time;
   Console console(options.quiet);
   console.status(fmt::format("reading {} and making tokens of it", options.data));
   RunData data = load_data(options, start.tokenizer());
@@ -140,7 +138,7 @@ Trainer make_trainer(TrainOptions options, const RunStart& start, Ranks& ranks) 
           TrainOptions divided = chosen;
           divide_among(ranks.size(), divided);
           const RunCosts costs = measure_costs(seconds, divided, data, ranks);
-          return steps_within(seconds - time.seconds(), costs, chosen, data);
+          return steps_within(seconds - options.since_start.seconds(), costs, chosen, data);
         });
     if (!line.empty()) data.notes.push_back({line, Style::kHeading});
     if (const std::string parts = divide_among(ranks.size(), options); !parts.empty())

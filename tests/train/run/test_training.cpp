@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cmath>
 #include <fstream>
 #include <functional>
@@ -12,6 +13,7 @@
 #include <optional>
 #include <set>
 #include <sstream>
+#include <thread>
 #include <utility>
 
 #include "model/config_file.h"
@@ -721,6 +723,14 @@ TEST_F(Training, EpochsAndStepsBeyondThem) {
   for (const MetricsRow& row : training) EXPECT_EQ(row.epoch, (row.step - 1) / per_epoch + 1);
   ASSERT_EQ(validation.size(), 3u) << "the last epoch is not a whole one";
   EXPECT_EQ(validation.back().step, run.steps);
+}
+
+TEST_F(Training, TimeCountsFromTheStartOfTheCommand) {
+  TrainOptions run = options("run");
+  run.time = "0.2s";
+  std::this_thread::sleep_for(std::chrono::milliseconds(250));
+  train(run);
+  EXPECT_EQ(rows(run, "train").size(), 1u);
 }
 
 TEST_F(Training, BestModelIsTheLastWithoutAValidationText) {
