@@ -143,13 +143,13 @@ std::span<const TrainOption> train_option_table() {
        "documented, the defaults below; auto: documented for sample, text for any other text",
        kAny, kIsForNewRuns},
       {"time", &O::time,
-       "how long the run may take, as 90s, 5m or 1h30m, in place of --steps: the speed is measured "
-       "at the start",
+       "how long the run may take, as 90s, 5m or 1h30m, a number alone in seconds, in place of "
+       "--steps: the speed is measured at the start",
        kAny, kIsForNewRuns},
       {"epochs", &O::epochs, "times through the text", kFromOne},
       {"steps",
        &O::steps,
-       "steps of the whole run, 0: as many as --epochs take",
+       "steps of the whole run; without it as many as --epochs take",
        {.at_least = 1, .at_most = 1e12}},
       {"batch", &O::batch, "windows a batch", kFromOne, kIsFixed},
       {"accumulate", &O::accumulate,

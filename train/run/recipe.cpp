@@ -19,7 +19,7 @@ namespace mmrec {
 
 namespace {
 
-/// Pieces that a short run trains on at most.
+/// Pieces that tiny trains on at most in a short run.
 constexpr double kFewPieces = 2.5e6;
 
 /// What a run is chosen for.
@@ -27,10 +27,13 @@ struct Length {
   double text;             ///< tokens of the text that is trained on
   double tokens;           ///< that the run trains on
   bool of_pieces = false;  ///< which the tokens are
+  double token_time = 1;   ///< of the run's model, in that of tiny
   double epochs() const { return tokens / text; }
-  bool is_of_few_pieces() const { return of_pieces && tokens < kFewPieces; }
-  /// Whether it is short, and sees each passage once at most.
-  bool is_a_glance() const { return is_of_few_pieces() && tokens < text; }
+  /// Tokens that tiny would train on in the same time.
+  double of_tiny() const { return tokens * token_time; }
+  bool is_of_few_pieces() const { return of_pieces && of_tiny() < kFewPieces; }
+  /// Whether it is short, and with tiny would see each passage once at most.
+  bool is_a_glance() const { return is_of_few_pieces() && of_tiny() < text; }
 };
 
 /// Sets an option unless somebody gave it.
@@ -43,17 +46,22 @@ void choose(const TrainOptions& options, const char* name, Value& value, const C
 /// the end than before, with any dropout.
 constexpr double kFewTimes = 6;
 constexpr int64_t kFewSteps = 50;
-/// A size that ends better than smaller ones, though it trains on fewer tokens, where tiny would
-/// train on so many in the time.
-struct Size {
-  double tokens;
-  int dim, layers;
-};
-constexpr Size kSizes[] = {{1.2e7, 192, 4}, {4.5e7, 256, 6}};
-/// Tokens of a text for which these are not too large, and how often they may go through it.
-constexpr double kLongText = 5e5, kTimesOfLarger = 10;
 /// Times through the text from which on dropout helps.
 constexpr double kManyTimes = 5;
+/// The size that ends best where tiny would train in the time on so many tokens and more, less
+/// often than so many times through the text. With few layers it is of pieces.
+struct Size {
+  double tokens, times;
+  int dim, layers;
+};
+constexpr double kAnyTimes = INFINITY;
+constexpr Size kSizes[] = {{0, 1, 128, 1},
+                           {kFewPieces, kManyTimes, 192, 1},
+                           {9e6, kManyTimes, 192, 2},
+                           {1.2e7, kAnyTimes, 192, 4},
+                           {4.5e7, kAnyTimes, 256, 6}};
+/// Tokens of a text for which these are not too large, and how often they may go through it.
+constexpr double kLongText = 5e5, kTimesOfOthers = 10;
 
 /// Twice through a text of characters and four times through one of pieces, which are fewer; more
 /// often through a short text, and no hours for a long one.
@@ -165,17 +173,20 @@ Length choose_for_given(TrainOptions& o, double text, TokenKind kind) {
   return length;
 }
 
-/// Takes a larger model where the time is long and nobody gave the size. Returns whether it did.
-bool choose_size(TrainOptions& o, double text, double tokens_in_time) {
-  if (o.given.contains(kSize) || !o.grow.empty() || !o.init.empty() || text < kLongText)
+/// Takes another model than tiny where the time makes it better and nobody gave the size. Returns
+/// whether it did.
+bool choose_size(TrainOptions& o, const Length& of_tiny) {
+  if (o.given.contains(kSize) || !o.grow.empty() || !o.init.empty() || of_tiny.text < kLongText)
     return false;
-  const int before = o.config.dim;
+  const Size* chosen = nullptr;
   for (const Size& size : kSizes)
-    if (tokens_in_time >= size.tokens) {
-      o.config.dim = size.dim;
-      o.config.layers = size.layers;
-    }
-  return o.config.dim != before;
+    if (of_tiny.tokens >= size.tokens && of_tiny.epochs() < size.times &&
+        (of_tiny.of_pieces || size.times == kAnyTimes))
+      chosen = &size;
+  if (!chosen) return false;
+  o.config.dim = chosen->dim;
+  o.config.layers = chosen->layers;
+  return true;
 }
 
 /// A run's length, and what made it so.
@@ -195,17 +206,21 @@ Fitted fit_time(TrainOptions& o, const Length& length, const StepsWithin& steps_
     o.steps = steps_within(seconds, o);
     tokens_in_time = tokens_of(o, o.steps);
     const int64_t most =
-        steps_of(o, (fitted.size.empty() ? most_times(text) : kTimesOfLarger) * text);
+        steps_of(o, (fitted.size.empty() ? most_times(text) : kTimesOfOthers) * text);
     fitted.ends_early = has_recipe(o) && o.steps > most;
     if (fitted.ends_early) o.steps = most;
     fitted.length.tokens = tokens_of(o, o.steps);
   };
   fit();
   if (!has_recipe(o)) return fitted;
-  if (choose_size(o, text, tokens_in_time)) {
-    fitted.size = fmt::format("{} layers of {}, ", o.config.layers, o.config.dim);
-    choose_for(o, fitted.length);
+  Length of_tiny = fitted.length;
+  of_tiny.tokens = tokens_in_time;
+  if (choose_size(o, of_tiny)) {
+    fitted.size = fmt::format("{} {} of {}, ", o.config.layers,
+                              o.config.layers == 1 ? "layer" : "layers", o.config.dim);
+    choose_for(o, of_tiny);
     fit();
+    fitted.length.token_time = of_tiny.tokens / tokens_in_time;
   }
   const auto step = [&] { return std::tuple(o.batch, o.sequence, o.optimizer.muon_every); };
   const auto timed = step();
@@ -214,20 +229,22 @@ Fitted fit_time(TrainOptions& o, const Length& length, const StepsWithin& steps_
   return fitted;
 }
 
-/// Says why a run for a time has few steps, or ends before it.
-std::string about_time(const TrainOptions& o, int64_t steps, bool ends_early) {
+/// Says why a run for a time has few steps, or ends before it. before: seconds that the command
+/// took until the text was read.
+std::string about_time(const TrainOptions& o, int64_t steps, bool ends_early, double before) {
   if (ends_early)
     return fmt::format(
         "; it ends before {}, because going on through the same text would make the model worse",
         o.time);
-  return steps < kFewSteps && !o.time.empty()
-             ? fmt::format("; no more fit into {}: a model needs hundreds, give it more time",
-                           o.time)
-             : "";
+  if (steps >= kFewSteps || o.time.empty()) return "";
+  return fmt::format("; no more fit into {}{}: a model needs hundreds, give it more time", o.time,
+                     before > parse_duration(o.time) / 4
+                         ? fmt::format(", of which the text took {:.0f} s", before)
+                         : "");
 }
 
 std::string described(const TrainOptions& o, const Fitted& fitted, const Tokenizer& tokenizer,
-                      int64_t steps) {
+                      int64_t steps, double before) {
   const OptimizerSettings& optimizer = o.optimizer;
   const std::string dropout =
       o.dropout > 0 ? fmt::format("dropout {:.2g}", o.dropout) : "no dropout";
@@ -241,7 +258,7 @@ std::string described(const TrainOptions& o, const Fitted& fitted, const Tokeniz
       dropout,
       o.eval_every > 0 ? fmt::format("a validation every {} steps", o.eval_every)
                        : "one validation an epoch",
-      about_time(o, steps, fitted.ends_early));
+      about_time(o, steps, fitted.ends_early, before));
 }
 
 }  // namespace
@@ -302,6 +319,7 @@ void choose_precision(TrainOptions& options, bool has_bf16) {
 std::string apply_recipe(TrainOptions& options, const RunData& data,
                          const StepsWithin& steps_within) {
   const bool chooses = has_recipe(options);
+  const double before = options.since_start.seconds();
   if (!chooses && options.time.empty()) return "";
   const double text = static_cast<double>(std::max<int64_t>(data.train.count(), 2));
   Fitted fitted{.length = {text, 0}};
@@ -319,7 +337,7 @@ std::string apply_recipe(TrainOptions& options, const RunData& data,
                             ? total_steps(options, steps_per_epoch(options, data.train))
                             : parse_phases(options.grow).back().end;
   choose_intervals(options, steps);
-  return described(options, fitted, data.tokenizer, steps);
+  return described(options, fitted, data.tokenizer, steps, before);
 }
 
 double parse_duration(const std::string& text) {

@@ -106,7 +106,7 @@ RunCosts measure_costs(double seconds, const TrainOptions& options, const RunDat
   Trainer trainer(trial, data, 0, ranks);
   for (int i = 0; i < kFirst; ++i) trainer.step();
   RunCosts costs;
-  const double enough = std::min(0.05 * seconds, 6.);
+  const double enough = std::min(0.025 * seconds, 6.);
   const Stopwatch time;
   int64_t taken = 0;
   do {

@@ -18,7 +18,7 @@ struct RunCosts {
 };
 
 /// Measures the parts of a new run that may take `seconds`: makes a trainer, takes steps for a
-/// twentieth of the time, six seconds at most, and then does each of the other parts once. The
+/// fortieth of the time, six seconds at most, and then does each of the other parts once. The
 /// checkpoint is written to options.out, because disks differ, and removed.
 RunCosts measure_costs(double seconds, const TrainOptions& options, const RunData& data,
                        Ranks& ranks = Ranks::alone());

@@ -226,41 +226,57 @@ TEST(Recipe, WindowsAreShortWhereThereIsMoreTextThanTime) {
   EXPECT_EQ(run(4'000'000, characters(), 1.8e6), std::pair(12, 128));
 }
 
-// A larger model where the time is long; its speed is measured, too.
-TEST(Recipe, LongTimesTakeALargerModel) {
-  const auto run = [](TrainOptions options, double tiny_tokens, int text = 4'000'000) {
+// A larger model where the time is long, few layers where it is short; their speed is measured,
+// too.
+TEST(Recipe, TheTimeChoosesTheSize) {
+  const auto run = [](TrainOptions options, double tiny_tokens, int text = 4'000'000,
+                      const Tokenizer& tokenizer = pieces()) {
     options.time = "20m";
     options.given.insert("time");
     const std::string line =
-        apply_recipe(options, text_of(text, pieces()), [&](double, const TrainOptions& o) {
+        apply_recipe(options, text_of(text, tokenizer), [&](double, const TrainOptions& o) {
           const double tokens =
               tiny_tokens * std::pow(128. / o.config.dim, 2) * 4 / o.config.layers;
           return std::llround(tokens / o.batch / o.sequence);
         });
     return std::pair(options, line);
   };
-  const auto [small, small_line] = run(own_text(), 5e6);
+  using Size = std::pair<int, int>;  // dim, layers
+  const auto size = [](const TrainOptions& o) { return Size(o.config.dim, o.config.layers); };
+  const Size tiny = size(TrainOptions());
+  const auto [least, least_line] = run(own_text(), 2e6);
   const auto [medium, medium_line] = run(own_text(), 2e7);
   const auto [large, large_line] = run(own_text(), 6e7);
-  const auto size = [](const TrainOptions& o) { return std::pair(o.config.dim, o.config.layers); };
-  EXPECT_EQ(size(small), size(TrainOptions()));
-  EXPECT_EQ(size(medium), std::pair(192, 4));
-  EXPECT_EQ(size(large), std::pair(preset("mini").dim, preset("mini").layers));
-  EXPECT_NEAR(tokens_of(medium), 2e7 * 4 / 9, 2000);
-  EXPECT_NEAR(tokens_of(large), 1e7, 2000);
-  EXPECT_LT(large.optimizer.learning_rate, medium.optimizer.learning_rate) << "for its width";
-  EXPECT_LT(medium.optimizer.learning_rate, small.optimizer.learning_rate);
-  EXPECT_EQ(small_line.find("layers"), small_line.npos) << small_line;
+  EXPECT_EQ(size(least), Size(128, 1));
+  EXPECT_EQ(size(run(own_text(), 5e6).first), Size(192, 1));
+  EXPECT_EQ(size(run(own_text(), 1e7).first), Size(192, 2));
+  EXPECT_EQ(size(medium), Size(192, 4));
+  EXPECT_EQ(size(large), Size(preset("mini").dim, preset("mini").layers));
+  EXPECT_EQ(least_line.find("recipe: 1 layer of 128, "), 0u) << least_line;
   EXPECT_EQ(medium_line.find("recipe: 4 layers of 192, "), 0u) << medium_line;
   EXPECT_EQ(large_line.find("recipe: 6 layers of 256, "), 0u) << large_line;
+
+  EXPECT_NEAR(tokens_of(least), 2e6 * 4, 2000);
+  EXPECT_NEAR(tokens_of(medium), 2e7 * 4 / 9, 2000);
+  EXPECT_NEAR(tokens_of(large), 1e7, 2000);
+  EXPECT_EQ(std::pair(least.batch, least.sequence), std::pair(24, 64)) << "by tiny's tokens";
+  EXPECT_EQ(least.optimizer.muon_every, 2);
+  EXPECT_LT(large.optimizer.learning_rate, medium.optimizer.learning_rate) << "for its width";
+  EXPECT_LT(medium.optimizer.learning_rate, least.optimizer.learning_rate);
   const auto [capped, capped_line] = run(own_text(), 5e8);
   EXPECT_NEAR(tokens_of(capped), 10 * 4e6, 2000) << "then it would learn the text by heart";
   EXPECT_NE(capped_line.find("it ends before 20m"), capped_line.npos) << capped_line;
-  EXPECT_EQ(size(run(own_text(), 6e7, 400'000).first), size(TrainOptions())) << "too short";
-  EXPECT_EQ(run(own_text({kSize}), 5e7).first.config.dim, 128) << "somebody gave it";
+
+  const auto [same, same_line] = run(own_text(), 2e6, 1'500'000);
+  EXPECT_EQ(size(same), tiny) << "more than once";
+  EXPECT_EQ(same_line.find("layer"), same_line.npos) << same_line;
+  EXPECT_EQ(size(run(own_text(), 5e6, 900'000).first), tiny) << "many times";
+  EXPECT_EQ(size(run(own_text(), 2e6, 4'000'000, characters()).first), tiny);
+  EXPECT_EQ(size(run(own_text(), 6e7, 400'000).first), tiny) << "too short";
+  EXPECT_EQ(size(run(own_text({kSize}), 5e7).first), tiny) << "somebody gave it";
   TrainOptions further = own_text({"init"});
   further.init = "checkpoints/book";
-  EXPECT_EQ(run(further, 5e7).first.config.dim, 128) << "the checkpoint's";
+  EXPECT_EQ(size(run(further, 5e7).first), tiny) << "the checkpoint's";
 }
 
 TEST(Recipe, EpochsGiveTheLength) {
