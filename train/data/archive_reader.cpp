@@ -112,11 +112,14 @@ ArchiveReader::~ArchiveReader() = default;
 void ArchiveReader::fail_as_damaged() {
   if (problem_) std::rethrow_exception(std::exchange(problem_, nullptr));
   const char* reason = ::archive_error_string(archive_.get());
-  fail("{}: the {} {} ({}); get the file again", name_.string(),
-       is_archive(packing_) ? fmt::format("{} archive", name_of(packing_))
-                            : fmt::format("data compressed by {}", name_of(packing_)),
-       is_archive(packing_) ? "is damaged or ends too early" : "are damaged or end too early",
-       reason ? reason : "no reason given");
+  throw DamagedData(
+      name_,
+      fmt::format(
+          "the {} {} ({})",
+          is_archive(packing_) ? fmt::format("{} archive", name_of(packing_))
+                               : fmt::format("data compressed by {}", name_of(packing_)),
+          is_archive(packing_) ? "is damaged or ends too early" : "are damaged or end too early",
+          reason ? reason : "no reason given"));
 }
 
 bool ArchiveReader::next() {
@@ -172,13 +175,11 @@ void ArchiveReader::check_end() {
                       source_.read(std::span(buffer_).first(1)) == 0;
   if (packing_ == Packing::kTar) {
     if (!ends_with_zeros_)
-      fail("{}: the tar archive ends too early, without its end mark; get the file again",
-           name_.string());
+      throw DamagedData(name_, "the tar archive ends too early, without its end mark");
   } else if (!is_all) {
-    fail(
-        "{}: the data compressed by {} are damaged, or other data are behind them; get the file "
-        "again",
-        name_.string(), name_of(packing_));
+    throw DamagedData(
+        name_, fmt::format("the data compressed by {} are damaged, or other data are behind them",
+                           name_of(packing_)));
   }
 }
 

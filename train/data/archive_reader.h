@@ -16,8 +16,8 @@ struct archive_entry;
 namespace mmrec {
 
 /// libarchive's reading of an archive, or of one compressed stream, which then is the only member.
-/// Throws an Error with the name for data that are damaged, incomplete or, in a member that is
-/// read, encrypted. The members' bytes are read as a ByteSource.
+/// Throws a DamagedData with the name, and an Error for a member that is read and is encrypted. The
+/// members' bytes are read as a ByteSource.
 class ArchiveReader : public ByteSource {
  public:
   enum class Kind { kFile, kLink, kFolder, kOther };

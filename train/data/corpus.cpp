@@ -118,10 +118,13 @@ std::string describe_packing(const std::vector<FileFacts>& texts,
   }
   const bool is_one = texts.size() == 1;
   std::string words;
+  std::vector<std::string> unpacked;
+  for (const ArchiveFacts& archive : archives)
+    if (!archive.is_damaged) unpacked.push_back(archive.name.string());
   if (members > 0 && !is_one)
-    words = fmt::format(", {} of them in {}", members,
-                        archives.size() == 1 ? archives.front().name.string()
-                                             : fmt::format("{} archives", archives.size()));
+    words = fmt::format(
+        ", {} of them in {}", members,
+        unpacked.size() == 1 ? unpacked.front() : fmt::format("{} archives", unpacked.size()));
   if (compressed > 0)
     words += is_one ? fmt::format(", compressed ({})", *compressions.begin())
                     : fmt::format(", {} of them compressed ({})", compressed,
@@ -280,7 +283,7 @@ Corpus load_corpus(std::string_view data, std::optional<double> val_split) {
         data, advice("--input-file", path));
   if (!fs::is_directory(path, ignored)) {
     const uintmax_t bytes = fs::file_size(path, ignored);
-    Unpacked texts = unpack({path}, /*all_kinds=*/false, [](int64_t) {});
+    Unpacked texts = unpack({path}, /*all_kinds=*/false, /*skip_bad=*/false, [](int64_t) {});
     if (texts.texts.empty())
       fail("{}: there are no texts in it, but {}", path.string(), texts.left_out.text());
     return load_file(path, std::move(texts),

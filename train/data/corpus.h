@@ -23,7 +23,7 @@ Format common_format(const std::vector<DataFile>& texts);
 struct CorpusFacts {
   Format format = Format::kText;
   std::vector<FileFacts> texts;                ///< in the order of reading
-  std::vector<ArchiveFacts> archives;          ///< in which some of them were
+  std::vector<ArchiveFacts> archives;          ///< in which some of them were, and damaged files
   int64_t documents = 0, empty_documents = 0;  ///< not of text; empty documents are left out
 };
 

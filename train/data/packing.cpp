@@ -1,5 +1,7 @@
 #include "train/data/packing.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <set>
 #include <string>
@@ -45,6 +47,10 @@ bool is_skippable_zstd(std::string_view begin) {
 }
 
 }  // namespace
+
+DamagedData::DamagedData(const std::filesystem::path& file, std::string_view problem)
+    : Error(fmt::format("{}: {}; get the file again, or have prepare --skip-bad leave it out",
+                        file.string(), problem)) {}
 
 Packing packing_of(std::string_view begin) {
   for (const auto& [place, bytes, packing] : kSignatures)

@@ -3,7 +3,14 @@
 #include <filesystem>
 #include <string_view>
 
+#include "support/error.h"
+
 namespace mmrec {
+
+/// An archive or compressed data that are damaged or incomplete. The message is of `file`.
+struct DamagedData : Error {
+  DamagedData(const std::filesystem::path& file, std::string_view problem);
+};
 
 /// How bytes are packed: compressed, or as the members of an archive.
 enum class Packing { kNone, kGzip, kXz, kBzip2, kZstd, kTar, kZip };

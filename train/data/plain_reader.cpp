@@ -38,13 +38,11 @@ class GzipSource : public ByteSource {
         ::inflateReset(&stream_);
         within_member_ = true;
       }
-      if (!refill())
-        fail("{}: the compressed data ends too early; the file is incomplete, get it again",
-             name_.string());
+      if (!refill()) throw DamagedData(name_, "the compressed data ends too early");
       const int code = ::inflate(&stream_, Z_NO_FLUSH);
       if (code != Z_OK && code != Z_STREAM_END)
-        fail("{}: the compressed data is damaged before byte {}; get the file again",
-             name_.string(), taken_ - stream_.avail_in);
+        throw DamagedData(name_, fmt::format("the compressed data is damaged before byte {}",
+                                             taken_ - stream_.avail_in));
       within_member_ = code == Z_OK;
     }
     return bytes.size() - stream_.avail_out;

@@ -15,14 +15,14 @@ namespace mmrec {
 /// not by name. An archive's bytes are read as they are.
 class PlainReader : public ByteSource {
  public:
-  /// Throws an Error if the file is not regular, cannot be read or is packed too many times, or for
-  /// damaged compressed data. `digest`, if given, receives the file's raw bytes.
+  /// Throws an Error if the file is not regular, cannot be read or is packed too many times, a
+  /// DamagedData for damaged compressed data. `digest`, if given, receives the file's raw bytes.
   explicit PlainReader(const DataFile& file, Sha256* digest = nullptr);
   ~PlainReader() override;
   PlainReader(const PlainReader&) = delete;
   PlainReader& operator=(const PlainReader&) = delete;
 
-  /// Throws an Error for damaged compressed data.
+  /// Throws a DamagedData for damaged compressed data.
   size_t read(std::span<char> bytes) override;
   /// Returns the first kPackingBytes or all bytes, before the first read().
   std::string_view begin() const;

@@ -271,7 +271,9 @@ void check_is_of(const fs::path& out, const std::string& source, const std::stri
   const fs::path file = out / kManifest;
   if (kind_of_file(file) != fs::file_type::regular) return;
   const Json manifest = Json::parse(read_file(file), nullptr, /*allow_exceptions=*/false);
-  if (!manifest.is_object() || manifest.value("source", Json()) == text_of_name(source)) return;
+  if (!manifest.is_object()) return;
+  const Json made_of = manifest.value("source", Json());
+  if (made_of.is_string() && full_path(name_of_text(made_of.get<std::string>())) == source) return;
   fail_usage(
       "--data {}: prepare would make the folder {} of it, which is there and of something else; "
       "make one of another name with prepare {} {} --out NAME and then give --data NAME",
@@ -543,7 +545,8 @@ Texts unpack_texts(const PrepareOptions& options, const MixSource& source,
                    const std::vector<DataFile>& files, Console& console,
                    const CheckStop& check_stop) {
   Watch watch(console, check_stop, "unpacking", 0);
-  Unpacked texts = unpack(files, /*all_kinds=*/options.format.has_value(), std::ref(watch));
+  Unpacked texts = unpack(files, /*all_kinds=*/options.format.has_value(), options.read.skip_bad,
+                          std::ref(watch));
   if (texts.texts.empty())
     fail("{}: there are no texts in it{}{}", source.name, texts.left_out.empty() ? "" : ", but ",
          texts.left_out.text());
@@ -598,6 +601,7 @@ std::optional<PrepareOptions> texts_to_prepare(const std::string& data) {
   check_is_of(out, source, data);
   return PrepareOptions{.source = source,
                         .files = {found.files.begin(), found.files.end()},
+                        .read = {.skip_bad = true},  // a tree of sources has some for its tests
                         .left_out = std::move(found.left_out),
                         .out = out};
 }

@@ -39,8 +39,8 @@ struct PrepareOptions {
 };
 
 /// Returns what `prepare` is to make a folder of, before `--data` can take it: all texts below a
-/// folder that is none of prepare's and has no train.txt or val.txt, or the files of a pattern;
-/// nullopt: `--data` takes it as it is, or says what is wrong with it.
+/// folder that is none of prepare's and has no train.txt or val.txt, or the files of a pattern, but
+/// for what is damaged; nullopt: `--data` takes it as it is, or says what is wrong with it.
 std::optional<PrepareOptions> texts_to_prepare(const std::string& data);
 
 /// Returns a check_stop for prepare() that throws when a signal has come.

@@ -14,6 +14,7 @@
 #include "support/error.h"
 #include "support/file_descriptor.h"
 #include "train/data/file_kind.h"
+#include "train/data/prepared_data.h"
 #include "train/data/unpack.h"
 #include "train/data/wikipedia.h"
 
@@ -40,6 +41,15 @@ bool is_text(const fs::path& path) {
 
 void sort_by_bytes(std::vector<fs::path>& paths) {
   std::ranges::sort(paths, {}, [](const fs::path& path) { return path.native(); });
+}
+
+/// Returns whether a folder is a run's, or one that prepare made: what they hold is no text of the
+/// user's.
+bool is_product(const fs::path& folder) {
+  const auto has = [&](const char* file) {
+    return kind_of_file(folder / file) == fs::file_type::regular;
+  };
+  return is_prepared(folder) || (has("metrics.jsonl") && has("training_output.log"));
 }
 
 /// The files below a folder, and those left out. Links come after all that is there without them,
@@ -82,6 +92,7 @@ class Collection {
     // Inside a folder only links can lead outside of it.
     if (is_below_ && (is_folder || is_link) && is_of_result_(path))
       return leave_out("of --out", path);
+    if (is_folder && is_product(path)) return leave_out("made by train or prepare", path);
     if (is_folder && is_link) return linked_folders_.push_back(path);
     if (is_folder) return add_folder(path);
     if (is_link && kind != fs::file_type::regular) return leave_out("by a link to no file", path);

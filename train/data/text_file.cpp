@@ -197,6 +197,8 @@ void read_pieces(ByteSource& source, const std::function<size_t(std::string_view
 /// Receives a file's first bytes, perhaps with a byte order mark.
 using Begin = std::function<void(std::string_view bytes, bool is_compressed)>;
 
+bool is_member(const DataFile& file) { return file.copy && file.layers > 0; }
+
 /// Like read_pieces, for a user's file, without its byte order mark.
 FileFacts read_user_file(const DataFile& file, const Begin& begin,
                          const std::function<void(std::string_view, int64_t)>& visit,
@@ -213,7 +215,7 @@ FileFacts read_user_file(const DataFile& file, const Begin& begin,
   return {.name = file.name,
           .bytes = reader.bytes_read(),
           .sha256 = digest.hex(),
-          .is_member = file.copy && file.layers > 0,
+          .is_member = is_member(file),
           .compression = reader.compression(),
           .has_mark = skipped > 0,
           .was_changed = reader.was_changed()};
@@ -270,6 +272,12 @@ class LineFinder {
   int64_t offset_ = 0;  // of the current line
 };
 
+void check_is_utf8(std::string_view piece, const DataFile& file, int64_t place) try {
+  check_utf8(piece, file.name.string(), place);
+} catch (const Error& error) {
+  fail("{}, or have prepare --skip-bad leave such files out", error.what());
+}
+
 bool is_utf8(std::string_view text) {
   try {
     check_utf8(text, "");
@@ -293,7 +301,7 @@ FileFacts read_text(const DataFile& file, const std::function<void(std::string_v
         has_json = begins_like_json_lines(bytes);
       },
       [&](std::string_view piece, int64_t place) {
-        check_utf8(piece, file.name.string(), place);
+        check_is_utf8(piece, file, place);
         zeros += count_zeros(piece);
         visit(piece);
       },
@@ -304,7 +312,7 @@ FileFacts read_text(const DataFile& file, const std::function<void(std::string_v
   return facts;
 }
 
-FileFacts check_text(const DataFile& file, const ReadObserver& observe) {
+FileFacts check_text(const DataFile& file, const ReadObserver& observe) try {
   bool is_text = true;
   FileFacts facts = read_user_file(
       file,
@@ -317,6 +325,14 @@ FileFacts check_text(const DataFile& file, const ReadObserver& observe) {
       },
       [&](std::string_view piece, int64_t) { is_text = is_text && is_utf8(piece); }, observe);
   if (!is_text) facts.skipped.add("no text in UTF-8", file.name.string());
+  return facts;
+} catch (const DamagedData&) {
+  const Checksum whole = checksum_of(file, observe);
+  FileFacts facts{.name = file.name,
+                  .bytes = whole.bytes,
+                  .sha256 = whole.sha256,
+                  .is_member = is_member(file)};
+  facts.skipped.add("damaged", file.name.string());
   return facts;
 }
 
@@ -376,7 +392,7 @@ FileFacts read_json_lines(const DataFile& file, const std::function<void(std::st
   FileFacts facts = read_unchecked(
       file,
       [&](std::string_view piece, int64_t place) {
-        if (!options.skip_bad) check_utf8(piece, file.name.string(), place);
+        if (!options.skip_bad) check_is_utf8(piece, file, place);
         lines.add(piece, place);
         if (!options.skip_bad && lines.is_too_long()) lines.finish_last();
       },

@@ -15,7 +15,8 @@ namespace mmrec {
 /// How documents are found in files.
 struct ReadOptions {
   std::string text_field = "text";  ///< of the objects in JSON lines
-  /// Leaves out what is damaged, in place of an error: lines of JSON, files that are no UTF-8 text.
+  /// Leaves out what is damaged, in place of an error: lines of JSON, files that are no UTF-8 text,
+  /// archives and compressed texts.
   bool skip_bad = false;
 };
 

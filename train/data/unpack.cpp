@@ -27,26 +27,37 @@ bool is_called_xml(const fs::path& name) { return extension_of(name) == ".xml"; 
 
 class Unpacking {
  public:
-  Unpacking(bool all_kinds, const ReadObserver& observe)
-      : all_kinds_(all_kinds), observe_(observe) {}
+  Unpacking(bool all_kinds, bool skip_bad, const ReadObserver& observe)
+      : all_kinds_(all_kinds), skip_bad_(skip_bad), observe_(observe) {}
 
   Unpacked result;
 
   /// Adds a file, or what is in it.
   void add(const DataFile& file, bool is_given) {
+    try {
+      add_whole(file, is_given);
+    } catch (const DamagedData&) {
+      if (!skip_bad_) throw;
+      result.left_out.add("damaged", file.name.string());
+      if (is_given)
+        result.archives.push_back({file.name, checksum_of(file, observe_), /*is_damaged=*/true});
+    }
+  }
+
+ private:
+  void add_whole(const DataFile& file, bool is_given) {
     PlainReader reader(file);
     const Packing packing = packing_of(reader.begin());
     if (!is_archive(packing)) return add_text(file, reader.begin(), is_given);
-    if (is_given) result.archives.push_back({file.name, checksum_of(file, observe_)});
     const Members members = packing == Packing::kTar
                                 ? copied(packing, reader, file, reader.layers())
                                 : of_zip(reader, file);
     if (reader.was_changed())
       fail("{}: written to while it was read; repeat this when it is complete", file.name.string());
+    if (is_given) result.archives.push_back({file.name, checksum_of(file, observe_)});
     for (const auto& [path, member] : members) add(member, /*is_given=*/false);
   }
 
- private:
   void add_text(const DataFile& file, std::string_view begin, bool is_given) {
     const Format format = format_of(file.name, begin);
     // An .xml in a folder or an archive is not taken for its name alone.
@@ -104,7 +115,7 @@ class Unpacking {
     return !why;
   }
 
-  bool all_kinds_;
+  bool all_kinds_, skip_bad_;
   const ReadObserver& observe_;
 };
 
@@ -131,8 +142,9 @@ bool is_called_text(const fs::path& name) {
   return kExtensions.contains(extension_of(name)) || is_called_archive(name);
 }
 
-Unpacked unpack(const std::vector<DataFile>& files, bool all_kinds, const ReadObserver& observe) {
-  Unpacking unpacking(all_kinds, observe);
+Unpacked unpack(const std::vector<DataFile>& files, bool all_kinds, bool skip_bad,
+                const ReadObserver& observe) {
+  Unpacking unpacking(all_kinds, skip_bad, observe);
   for (const DataFile& file : files) unpacking.add(file, /*is_given=*/true);
   return std::move(unpacking.result);
 }

@@ -22,10 +22,11 @@ Format format_of(const std::filesystem::path& name, std::string_view begin);
 /// Wikipedia's pages.
 bool is_called_text(const std::filesystem::path& name);
 
-/// An archive that was unpacked.
+/// A file that was unpacked, or that was left out because it is damaged.
 struct ArchiveFacts {
   std::filesystem::path name;
   Checksum checksum;
+  bool is_damaged = false;
 };
 
 /// A corpus' texts without archives around them.
@@ -38,8 +39,10 @@ struct Unpacked {
 /// Replaces the archives among the files, recognised by content, by the texts in them, sorted by
 /// the bytes of their paths; archives in archives, too. Finds their formats. Takes the members that
 /// is_called_text says, or with `all_kinds` all; leaves out hidden ones and links. The members are
-/// copied to a temporary file. Throws an Error for a damaged archive and for encrypted texts. Calls
-/// observe(bytes read) while an archive is read.
-Unpacked unpack(const std::vector<DataFile>& files, bool all_kinds, const ReadObserver& observe);
+/// copied to a temporary file. Throws a DamagedData for a damaged archive, which with `skip_bad` is
+/// left out as a whole, and an Error for encrypted texts. Calls observe(bytes read) while an
+/// archive is read.
+Unpacked unpack(const std::vector<DataFile>& files, bool all_kinds, bool skip_bad,
+                const ReadObserver& observe);
 
 }  // namespace mmrec

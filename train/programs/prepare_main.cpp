@@ -10,6 +10,7 @@
 #include "support/error.h"
 #include "support/file_descriptor.h"
 #include "support/stop_signals.h"
+#include "train/data/corpus.h"
 #include "train/data/download.h"
 #include "train/data/mix.h"
 #include "train/data/prepare.h"
@@ -92,7 +93,7 @@ void find_mix(const Source& source, bool all_kinds, PrepareOptions& options,
 /// folder are taken whatever their names.
 void find_files(const Source& source, bool all_kinds, PrepareOptions& options, Console& console,
                 const std::function<void()>& check_stop) {
-  options.source = source.dataset + source.folder;
+  options.source = source.folder.empty() ? source.dataset : full_path(source.folder).string();
   if (!source.dataset.empty()) {
     options.files = {DataFile(bundled(source.dataset))};
   } else if (!source.files.empty()) {

@@ -98,18 +98,19 @@ TEST_F(TextFile, RefusesDamagedCompressedFiles) {
       gzip("a text that is compressed, and long enough to be more than a header");
   for (size_t length = 2; length < good.size(); ++length) {
     SCOPED_TRACE(length);
-    expect_error([&] { text_of(good.substr(0, length)); },
-                 {path_.string(), "ends too early", "get it again"});
+    expect_error<DamagedData>([&] { text_of(good.substr(0, length)); },
+                              {path_.string(), "ends too early", "get the file again"});
   }
   std::string wrong_sum = good;
   wrong_sum[good.size() - 8] = static_cast<char>(wrong_sum[good.size() - 8] ^ 1);
-  expect_error([&] { text_of(wrong_sum); }, {path_.string(), "damaged"});
+  expect_error<DamagedData>([&] { text_of(wrong_sum); }, {path_.string(), "damaged"});
   for (const std::string& behind : {"junk"s, "\x1e"s + good.substr(1),
                                     good.substr(0, 1) + "\x8a" + good.substr(2), "\0\0junk"s})
-    expect_error([&] { text_of(good + behind); }, {path_.string(), "damaged"});
+    expect_error<DamagedData>([&] { text_of(good + behind); }, {path_.string(), "damaged"});
   // A text longer than a piece is passed on before its end is seen; the error still comes.
   const std::string longer = gzip(std::string(3'000'000, 'x'));
-  expect_error([&] { text_of(longer.substr(0, longer.size() - 4)); }, {"ends too early"});
+  expect_error<DamagedData>([&] { text_of(longer.substr(0, longer.size() - 4)); },
+                            {"ends too early"});
 }
 
 TEST_F(TextFile, RefusesWhatIsNotARegularFile) {

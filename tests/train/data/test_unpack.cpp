@@ -36,7 +36,7 @@ class Unpack : public testing::Test {
  protected:
   /// Unpacks a file and returns "name: text" of each text in it.
   std::vector<std::string> texts_of(const fs::path& file, bool all_kinds = false) {
-    unpacked_ = unpack({file}, all_kinds, [](int64_t) {});
+    unpacked_ = unpack({file}, all_kinds, /*skip_bad=*/false, [](int64_t) {});
     std::vector<std::string> texts;
     for (const DataFile& text : unpacked_.texts) {
       std::string content;
@@ -50,7 +50,14 @@ class Unpack : public testing::Test {
     return directory_ / "file";
   }
   void expect_damaged(const std::string& bytes) {
-    expect_error([&] { texts_of(write(bytes)); }, {(directory_ / "file").string(), "get the file"});
+    expect_error<DamagedData>([&] { texts_of(write(bytes)); },
+                              {(directory_ / "file").string(), "get the file"});
+    const Unpacked without =
+        unpack({directory_ / "file"}, /*all_kinds=*/false, /*skip_bad=*/true, [](int64_t) {});
+    EXPECT_EQ(without.texts.empty(), !without.left_out.empty());
+    for (const DataFile& text : without.texts)
+      EXPECT_EQ(check_text(text, [](int64_t) {}).skipped.text(),
+                "1 damaged (" + text.name.string() + ")");
   }
 
   test::TemporaryDirectory directory_;
@@ -178,8 +185,9 @@ TEST_F(Unpack, AFolderAndItsArchiveAreTheSameCorpus) {
   EXPECT_EQ(describe(corpus.facts, 19)[0].text, "read: 3 files as text, 3 of them in " +
                                                     (kPacked / "folder.zip").string() +
                                                     ": 19 characters");
-  expect_error([&] { load_corpus(write(packed("folder.zip").substr(0, 100)).string(), 0.); },
-               {"zip archive is damaged or ends too early"});
+  expect_error<DamagedData>(
+      [&] { load_corpus(write(packed("folder.zip").substr(0, 100)).string(), 0.); },
+      {"zip archive is damaged or ends too early"});
 }
 
 TEST_F(Unpack, NothingIsLeftInTheTemporaryFolder) {

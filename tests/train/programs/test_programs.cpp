@@ -729,10 +729,14 @@ TEST_F(Programs, TrainPreparesFoldersAndPatterns) {
     return run_line("cd " + directory_.path().string() + " && " MMREC_BINARY_DIR "/train " +
                     arguments + " --set dim=32 --set layers=1 --steps 1 --sample-tokens 1");
   };
+  std::ofstream(directory_ / "folder/below/latin.txt") << "caf\xe9";
+  std::ofstream(directory_ / "folder/below/cut.tar.gz") << "\x1f\x8b";
   const Outcome made = here("--data folder --val-split 0.1");
   ASSERT_EQ(made.code, 0) << made.errors;
-  for (const char* part : {"--data folder becomes the folder data/folder", "read: 2 files as text",
-                           "10.0 % asked for", "trained 1 step"})
+  for (const char* part :
+       {"--data folder becomes the folder data/folder", "read: 2 files as text",
+        "skipped: 1 no text in UTF-8 (folder/below/latin.txt)",
+        "left out: 1 damaged (folder/below/cut.tar.gz)", "10.0 % asked for", "trained 1 step"})
     EXPECT_NE(made.output.find(part), std::string::npos) << part << "\n" << made.output;
   const Checkpoint checkpoint(directory_ / "checkpoints/folder/final_checkpoint");
   EXPECT_EQ(checkpoint.state.progress->options.data, (directory_ / "data/folder").string());
@@ -742,6 +746,24 @@ TEST_F(Programs, TrainPreparesFoldersAndPatterns) {
       run_line("cd " + directory_.path().string() +
                " && " MMREC_BINARY_DIR "/train --resume --out checkpoints/folder --steps 2");
   EXPECT_EQ(resumed.code, 0) << resumed.errors;
+
+  // also where prepare has made it, by the path that was at hand
+  const Outcome prepared = run_here("prepare --skip-bad --input-dir folder --out data/folder");
+  EXPECT_EQ(prepared.code, 0) << prepared.errors;
+  const Outcome same = here("--data folder --out same");
+  EXPECT_EQ(same.code, 0) << same.errors;
+  EXPECT_NE(same.output.find("is up to date"), std::string::npos) << same.output;
+
+  // What the programs wrote is no text.
+  fs::create_directory(directory_ / "folder/work");
+  fs::rename(directory_ / "same", directory_ / "folder/work/run");
+  fs::copy(directory_ / "data", directory_ / "folder/work/data", fs::copy_options::recursive);
+  const Outcome own = here("--data folder --out other");
+  EXPECT_NE(own.output.find("2 made by train or prepare (folder/work/data/folder, "
+                            "folder/work/run)"),
+            std::string::npos)
+      << own.output << own.errors;
+  fs::remove_all(directory_ / "other");
 
   EXPECT_EQ(here("--data 'folder/*.txt'").code, 0);
   EXPECT_TRUE(fs::exists(directory_ / "checkpoints/texts/best_model"));
