@@ -168,15 +168,14 @@ TEST(ThreadPool, LeavesHalfOfALimitedAddressSpace) {
     if (pool.threads() == 1 || pool.threads() >= kTooMany) ::_exit(3);
     // Each thread allocates: a task ends when all have begun.
     std::atomic<int> begun{0};
-    const auto task = [&] {
+    auto task = [&] {
       if (!std::malloc(100)) ::_exit(4);
       for (++begun; begun < pool.threads();) std::this_thread::yield();
       return 0;
     };
     pool.run(
         pool.threads(),
-        [](void* closure, int) { return (*static_cast<decltype(task)*>(closure))(); },
-        const_cast<void*>(static_cast<const void*>(&task)));
+        [](void* closure, int) { return (*static_cast<decltype(task)*>(closure))(); }, &task);
     constexpr rlim_t kOther = rlim_t{16} << 20;  // what else the process allocates
     ::_exit(std::malloc(kRoom / 2 - kOther) ? 0 : 1);
   }

@@ -52,9 +52,9 @@ class Unpacking {
     const Members members = packing == Packing::kTar
                                 ? copied(packing, reader, file, reader.layers())
                                 : of_zip(reader, file);
+    if (is_given) result.archives.push_back({file.name, checksum_of(file, observe_)});
     if (reader.was_changed())
       fail("{}: written to while it was read; repeat this when it is complete", file.name.string());
-    if (is_given) result.archives.push_back({file.name, checksum_of(file, observe_)});
     for (const auto& [path, member] : members) add(member, /*is_given=*/false);
   }
 
