@@ -278,6 +278,14 @@ void check_is_utf8(std::string_view piece, const DataFile& file, int64_t place) 
   fail("{}, or have prepare --skip-bad leave such files out", error.what());
 }
 
+FileFacts facts_of_damaged(const DataFile& file, const ReadObserver& observe) {
+  const Checksum whole = checksum_of(file, observe);
+  return {.name = file.name,
+          .bytes = whole.bytes,
+          .sha256 = whole.sha256,
+          .is_member = is_member(file)};
+}
+
 bool is_utf8(std::string_view text) {
   try {
     check_utf8(text, "");
@@ -327,11 +335,7 @@ FileFacts check_text(const DataFile& file, const ReadObserver& observe) try {
   if (!is_text) facts.skipped.add("no text in UTF-8", file.name.string());
   return facts;
 } catch (const DamagedData&) {
-  const Checksum whole = checksum_of(file, observe);
-  FileFacts facts{.name = file.name,
-                  .bytes = whole.bytes,
-                  .sha256 = whole.sha256,
-                  .is_member = is_member(file)};
+  FileFacts facts = facts_of_damaged(file, observe);
   facts.skipped.add("damaged", file.name.string());
   return facts;
 }
@@ -350,13 +354,18 @@ void read_own_text(const DataFile& file, const std::function<void(std::string_vi
 
 FileFacts read_unchecked(const DataFile& file,
                          const std::function<void(std::string_view, int64_t)>& visit,
-                         const ReadObserver& observe) {
+                         const ReadObserver& observe, bool skip_bad) try {
   return read_user_file(
       file,
       [&](std::string_view bytes, bool is_compressed) {
         check_begins_like_text(bytes, file.name, is_compressed);
       },
       visit, observe);
+} catch (const DamagedData&) {
+  if (!skip_bad) throw;
+  FileFacts facts = facts_of_damaged(file, observe);
+  facts.ends_early = true;
+  return facts;
 }
 
 FileFacts read_json_lines(const DataFile& file, const std::function<void(std::string_view)>& visit,
@@ -396,8 +405,11 @@ FileFacts read_json_lines(const DataFile& file, const std::function<void(std::st
         lines.add(piece, place);
         if (!options.skip_bad && lines.is_too_long()) lines.finish_last();
       },
-      observe);
-  lines.finish_last();
+      observe, options.skip_bad);
+  if (facts.ends_early)
+    skipped.add("damaged", fmt::format("{} from line {} on", file.name.string(), number + 1));
+  else
+    lines.finish_last();
   facts.zeros = zeros;
   facts.replaced = replaced;
   facts.skipped = std::move(skipped);

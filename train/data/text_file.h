@@ -16,7 +16,7 @@ namespace mmrec {
 struct ReadOptions {
   std::string text_field = "text";  ///< of the objects in JSON lines
   /// Leaves out what is damaged, in place of an error: lines of JSON, files that are no UTF-8 text,
-  /// archives and compressed texts.
+  /// archives and compressed texts. Of compressed documents those before the damage are read.
   bool skip_bad = false;
 };
 
@@ -29,6 +29,7 @@ struct FileFacts {
   Packing compression = Packing::kNone;  ///< the outermost
   bool has_mark = false;                 ///< has a byte order mark (left out of the text)
   bool was_changed = false;              ///< while it was being read
+  bool ends_early = false;               ///< read up to damaged compressed data
   bool is_html = false;                  ///< HTML, although its name does not say so
   bool has_json = false;                 ///< text whose lines are JSON objects
   int64_t zeros = 0;                     ///< NUL characters
@@ -52,14 +53,16 @@ void read_own_text(const DataFile& file, const std::function<void(std::string_vi
                    const ReadObserver& observe);
 
 /// Like read_text, but does not check that it is UTF-8. visit() gets a piece's place in the file,
-/// too.
+/// too. Damaged compressed data is an error, or with `skip_bad` the end of the file, which
+/// `ends_early` then.
 FileFacts read_unchecked(const DataFile& file,
                          const std::function<void(std::string_view piece, int64_t place)>& visit,
-                         const ReadObserver& observe);
+                         const ReadObserver& observe, bool skip_bad);
 
 /// Reads a UTF-8 file of JSON objects, one per line; skips empty lines. Calls visit(text) with the
 /// field options.text_field of each. Other fields are ignored. Throws an Error with line and byte
-/// for an invalid line or one of more than 32 MB; with options.skip_bad it is skipped.
+/// for an invalid line or one of more than 32 MB; with options.skip_bad it is skipped, and so is
+/// all that comes after damaged compressed data.
 FileFacts read_json_lines(const DataFile& file,
                           const std::function<void(std::string_view text)>& visit,
                           const ReadObserver& observe, const ReadOptions& options = {});

@@ -117,15 +117,20 @@ bool begins_like_wikipedia(std::string_view begin) {
 bool is_wikipedia(const DataFile& file) { return begins_like_wikipedia(PlainReader(file).begin()); }
 
 FileFacts read_wikipedia(const DataFile& file, const std::function<void(std::string_view)>& visit,
-                         const ReadObserver& observe) {
+                         const ReadObserver& observe, bool skip_bad) {
   LeftOut skipped;
   PageParser parser(visit, skipped);
   int64_t begin = 0;  // bytes of a byte order mark
-  bool is_first = true;
+  bool is_first = true, is_damaged = false;
   const auto parse = [&](std::string_view piece, bool is_last) {
-    if (const std::string problem = parser.parse(piece, is_last); !problem.empty())
-      fail("{}: line {} (byte {}): {}; is this a complete dump of Wikipedia's pages? Get it again",
-           file.name.string(), parser.line(), begin + parser.byte(), problem);
+    if (is_damaged) return;
+    const std::string problem = parser.parse(piece, is_last);
+    if (!problem.empty() && !skip_bad)
+      fail(
+          "{}: line {} (byte {}): {}; is this a complete dump of Wikipedia's pages? Get it again, "
+          "or have prepare --skip-bad read the pages before",
+          file.name.string(), parser.line(), begin + parser.byte(), problem);
+    is_damaged = !problem.empty();
   };
   FileFacts facts = read_unchecked(
       file,
@@ -133,8 +138,10 @@ FileFacts read_wikipedia(const DataFile& file, const std::function<void(std::str
         if (std::exchange(is_first, false)) begin = place;
         parse(piece, false);
       },
-      observe);
-  parse("", true);
+      observe, skip_bad);
+  if (!facts.ends_early) parse("", true);
+  if (facts.ends_early || is_damaged)
+    skipped.add("damaged", fmt::format("{} from line {} on", file.name.string(), parser.line()));
   facts.skipped = std::move(skipped);
   return facts;
 }

@@ -163,8 +163,8 @@ int main(int argc, char** argv) {
   app.add_option("--text-field", options.read.text_field,
                  "the field of JSON lines that is the text (default: text)");
   app.add_flag("--skip-bad", options.read.skip_bad,
-               "leave out damaged lines of JSON, those without the field, and files of text that "
-               "are not UTF-8, in place of an error");
+               "leave out damaged lines of JSON, those without the field, files of text that are "
+               "not UTF-8, and what is damaged, in place of an error");
   app.add_option(
          "--tokenizer", tokenizer,
          "what a token is: char, a character; bytes; or bpe, pieces that SentencePiece "

@@ -244,6 +244,21 @@ TEST_F(TextFile, DamagedLinesMayBeSkipped) {
   EXPECT_TRUE(facts_.skipped.empty());
 }
 
+TEST_F(TextFile, OfDamagedCompressedLinesThoseBeforeMayBeRead) {
+  std::string lines;
+  for (int i = 0; i < 500'000; ++i) lines += fmt::format("{{\"text\":\"{}\"}}\n", i);
+  const std::string packed = gzip(lines), cut = packed.substr(0, packed.size() / 2);
+  expect_error<DamagedData>([&] { documents_of(cut); }, {path_.string(), "ends too early"});
+  const std::vector<std::string> documents = documents_of(cut, {.skip_bad = true});
+  ASSERT_GT(documents.size(), 100'000U);
+  EXPECT_LT(documents.size(), 400'000U);
+  for (size_t i = 0; i < documents.size(); ++i) ASSERT_EQ(documents[i], fmt::format("{}", i));
+  EXPECT_EQ(facts_.skipped.text(),
+            fmt::format("1 damaged ({} from line {} on)", path_.string(), documents.size() + 1));
+  EXPECT_EQ(facts_.bytes, std::ssize(cut));
+  EXPECT_EQ(facts_.sha256, checksum_of(path_, kNobody).sha256);
+}
+
 TEST_F(TextFile, TextsAreChecked) {
   const std::pair<std::string, bool> cases[] = {{"a text", true},
                                                 {"\xef\xbb\xbf", true},

@@ -33,11 +33,11 @@ class Wikipedia : public testing::Test {
  protected:
   using Documents = std::vector<std::string>;
 
-  Documents documents_of(const std::string& xml) {
+  Documents documents_of(const std::string& xml, bool skip_bad = false) {
     write_file_atomically(path_, xml);
     Documents documents;
     facts_ = read_wikipedia(
-        path_, [&](std::string_view text) { documents.emplace_back(text); }, kNobody);
+        path_, [&](std::string_view text) { documents.emplace_back(text); }, kNobody, skip_bad);
     return documents;
   }
   Documents documents_in(const std::string& pages) {
@@ -104,6 +104,21 @@ TEST_F(Wikipedia, DamageIsLocated) {
   write_file_atomically(path_, good);
   expect_error([&] { read_wikipedia(path_, [](std::string_view) { fail("stop"); }, kNobody); },
                {"stop"});
+}
+
+TEST_F(Wikipedia, OfADamagedDumpThePagesBeforeMayBeRead) {
+  const std::string good = "<mediawiki>\n" + page("A", "1") + page("B", "2") + "</mediawiki>\n";
+  for (const std::string& cut :
+       {good.substr(0, good.find("B")), "<mediawiki>\n" + page("A", "1") + "<page></pages>\n\n"}) {
+    EXPECT_EQ(documents_of(cut, /*skip_bad=*/true), Documents{"A\n\n1"});
+    EXPECT_EQ(facts_.skipped.text(), "1 damaged (" + path_.string() + " from line 3 on)");
+  }
+  const std::string packed = read_file(kDump);
+  for (const size_t length : {packed.size() / 2, packed.size() - 1}) {
+    expect_error<DamagedData>([&] { documents_of(packed.substr(0, length)); }, {path_.string()});
+    documents_of(packed.substr(0, length), /*skip_bad=*/true);
+    EXPECT_NE(facts_.skipped.text().find("1 damaged ("), std::string::npos);
+  }
 }
 
 TEST_F(Wikipedia, LongDumpsAreReadInPieces) {
