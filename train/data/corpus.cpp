@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
@@ -12,6 +13,7 @@
 #include <utility>
 
 #include "runtime/rng.h"
+#include "support/counted.h"
 #include "support/error.h"
 #include "support/file_descriptor.h"
 #include "support/names.h"
@@ -132,6 +134,30 @@ std::string describe_packing(const std::vector<FileFacts>& texts,
   return words;
 }
 
+/// Returns the folder that a pattern begins with, and the rest of it.
+std::pair<fs::path, fs::path> divided(const fs::path& pattern) {
+  std::pair<fs::path, fs::path> parts;
+  for (const fs::path& part : pattern) {
+    const bool is_fixed = part.native().find_first_of(kWildcards) == std::string::npos;
+    (parts.second.empty() && is_fixed ? parts.first : parts.second) /= part;
+  }
+  return parts;
+}
+
+/// Returns the letters and digits of a pattern, and a hyphen for what is between: "ch-txt" for
+/// "ch??/*.txt".
+std::string words_of(const fs::path& pattern) {
+  std::string words;
+  bool is_between = false;
+  for (const char c : pattern.native()) {
+    const bool is_letter = std::isalnum(static_cast<unsigned char>(c)) || (c & 0x80);
+    if (is_letter && is_between && !words.empty()) words += '-';
+    if (is_letter) words += c;
+    is_between = !is_letter;
+  }
+  return words;
+}
+
 /// Returns the command that makes a folder of files, and the option that reads it.
 std::string advice(std::string_view option, const fs::path& files) {
   const std::string name = shell_quoted(folder_to_make(files).string());
@@ -181,8 +207,7 @@ std::vector<Note> describe(const CorpusFacts& facts, int64_t characters) {
       texts.size() == 1 ? texts.front().name.string() : fmt::format("{} files", texts.size()),
       name_of(facts.format));
   read += describe_packing(texts, facts.archives);
-  if (!is_text)
-    read += fmt::format(": {} document{}", facts.documents, facts.documents == 1 ? "" : "s");
+  if (!is_text) read += ": " + counted(facts.documents, "document");
   if (facts.empty_documents > 0)
     read += fmt::format(" and {} without text, left out", facts.empty_documents);
   notes.push_back({fmt::format("{}{} {} characters", read, is_text ? ":" : ",", characters)});
@@ -245,7 +270,7 @@ CorpusFacts read_corpus(const Unpacked& corpus, Format format, double val_split,
     } else if (format == Format::kJsonLines) {
       facts.texts.push_back(read_json_lines(file, visit_document, observe_all, options));
     } else {
-      facts.texts.push_back(read_wikipedia(file, visit_document, observe_all));
+      facts.texts.push_back(read_wikipedia(file, visit_document, observe_all, options.skip_bad));
     }
     bytes_before += facts.texts.back().bytes;
   }
@@ -258,10 +283,15 @@ fs::path full_path(const fs::path& path) {
 
 fs::path folder_to_make(const fs::path& texts) {
   const fs::path full = full_path(texts);
-  if (is_pattern(texts) || !full.has_filename()) return "data/texts";
-  std::string name = full.filename().string();
-  if (full.parent_path().filename() == "data") name += "-prepared";  // not into itself
-  return "data/" + name;
+  const fs::path data = "data";
+  if (is_pattern(texts)) {
+    const auto [folder, pattern] = divided(full);
+    const std::string name = folder.filename().string(), words = words_of(pattern);
+    return data /
+           fmt::format("{}-{}", name.empty() ? "texts" : name, words.empty() ? "all" : words);
+  }
+  const std::string name = full.has_filename() ? full.filename().string() : "texts";
+  return data / (full.parent_path().filename() == data ? name + "-prepared" : name);  // not itself
 }
 
 Corpus load_corpus(std::string_view data, std::optional<double> val_split) {

@@ -587,6 +587,7 @@ void check_sources_differ(const PrepareOptions& options) {
 }  // namespace
 
 std::optional<PrepareOptions> texts_to_prepare(const std::string& data) {
+  if (data.empty()) fail_usage("--data is empty; give it a text, a folder or a pattern");
   const fs::path out = folder_to_make(data);
   const bool is_folder = kind_of_file(data) == fs::file_type::directory;
   const auto has = [&](const char* file) {
@@ -649,6 +650,7 @@ Json prepare(const PrepareOptions& options, Console& console, const CheckStop& c
 
   Json manifest = {{"source", text_of_name(options.source)}};
   TokenKind tokens{};
+  const bool is_anew = kind_of_file(options.out / kManifest) == fs::file_type::regular;
   if (options.out.has_parent_path()) make_directory(options.out.parent_path());
   write_directory_atomically(options.out, [&](const PathAt& partial) {
     const fs::path& folder = partial.path();
@@ -658,6 +660,11 @@ Json prepare(const PrepareOptions& options, Console& console, const CheckStop& c
     manifest["files"] = describe_files(files, folder, watch);
     write_file_atomically(folder / kManifest, manifest.dump(2) + "\n");
   });
+  if (is_anew)
+    console.line(fmt::format("{} is made anew: it was of other texts or settings, or altered; "
+                             "a run on another text cannot be resumed with it",
+                             options.out.string()),
+                 Style::kWarning);
   const Json& results = manifest["results"];
   console.line(
       fmt::format("{}: {} {} for training, {} for validation, {} tokens in the vocabulary",

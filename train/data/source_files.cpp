@@ -164,7 +164,7 @@ SourceFiles files_below(const fs::path& directory, bool all_kinds, bool follow_l
 }
 
 bool is_pattern(const fs::path& name) {
-  return name.native().find_first_of("*?[") != std::string::npos &&
+  return name.native().find_first_of(kWildcards) != std::string::npos &&
          kind_of_file(name) == fs::file_type::not_found;
 }
 

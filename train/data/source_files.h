@@ -29,6 +29,8 @@ SourceFiles files_below(const std::filesystem::path& directory, bool all_kinds, 
                         const std::filesystem::path& result,
                         std::string_view option = "--input-dir");
 
+/// The characters that make a name a pattern.
+inline constexpr const char* kWildcards = "*?[";
 /// Returns whether a name is a pattern such as "*.txt" and not that of a file.
 bool is_pattern(const std::filesystem::path& name);
 
