@@ -4,6 +4,7 @@
 
 #include "model/blocks/mingru_block.h"
 #include "model/blocks/mmrec_block.h"
+#include "support/counted.h"
 #include "support/error.h"
 
 namespace mmrec {
@@ -34,7 +35,7 @@ std::vector<std::string> architecture_names() {
 }
 
 std::string describe_layers(const Config& config) {
-  return fmt::format("{} layers, {}, vocabulary {}", config.layers,
+  return fmt::format("{}, {}, vocabulary {}", counted(config.layers, "layer"),
                      make_block(config, 1, 1)->describe(), config.vocab_size);
 }
 

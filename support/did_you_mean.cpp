@@ -26,6 +26,14 @@ size_t edit_distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
+/// Whether one may be a mistyped other: more than half of the letters are the same.
+bool is_near(std::string_view a, std::string_view b) {
+  const auto word = [](std::string_view name) {
+    return name.substr(std::min(name.find_first_not_of('-'), name.size()));
+  };
+  return 2 * edit_distance(word(a), word(b)) < std::max(word(a).size(), word(b).size());
+}
+
 }  // namespace
 
 std::string did_you_mean(std::string_view name, const std::vector<std::string>& candidates) {
@@ -36,7 +44,7 @@ std::string did_you_mean(std::string_view name, const std::vector<std::string>& 
   });
   const auto nearest = std::ranges::min_element(
       candidates, {}, [&](const std::string& candidate) { return edit_distance(name, candidate); });
-  if (meant.empty() && nearest != candidates.end()) meant = {*nearest};
+  if (meant.empty() && nearest != candidates.end() && is_near(name, *nearest)) meant = {*nearest};
   return meant.empty() ? "" : fmt::format("; did you mean {}?", fmt::join(meant, " or "));
 }
 

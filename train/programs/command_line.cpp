@@ -32,6 +32,7 @@
 #include "support/names.h"
 #include "support/parse_number.h"
 #include "support/version.h"
+#include "train/programs/other_names.h"
 
 namespace mmrec {
 namespace {
@@ -113,6 +114,11 @@ std::string describe_unknown(CLI::App& app, std::string_view argument) {
     return fmt::format("unexpected argument {}{}", argument, with_its_option(app, argument));
   const std::string_view name = argument.substr(0, argument.find('='));
   const std::vector<std::string> candidates = is_option ? option_names(app) : subcommand_names(app);
+  const auto has = [&](const std::string& option) {
+    return std::ranges::count(candidates, option) > 0;
+  };
+  if (const std::string known = is_option ? option_known_as(name, has) : ""; !known.empty())
+    return fmt::format("unknown option {}; did you mean {}?", name, known);
   return fmt::format("{} {}{}", is_option ? "unknown option" : "unexpected argument", name,
                      did_you_mean(name, candidates));
 }

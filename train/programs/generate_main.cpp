@@ -193,7 +193,6 @@ void converse(const Request& request, const Tokenizer& tokenizer, TextGenerator&
 
 /// Takes the newest run if no checkpoint is named. Throws a UsageError if there is none.
 void choose_checkpoint(Request& request, bool quiet) {
-  constexpr const char* kRuns = "checkpoints";
   if (!request.checkpoint.empty()) return;
   request.checkpoint = newest_run(kRuns).string();
   if (request.checkpoint.empty())

@@ -46,6 +46,20 @@ Look look_at(const std::vector<std::string>& paths,
   return look;
 }
 
+/// Returns the runs in a folder of runs, such as checkpoints, in place of the folder.
+std::vector<std::string> with_runs_of_folders(const std::vector<std::string>& paths) {
+  std::vector<std::string> runs;
+  for (const std::string& path : paths) {
+    const std::vector<std::filesystem::path> below =
+        exists(std::filesystem::path(path) / RunFolder::kMetrics)
+            ? std::vector<std::filesystem::path>()
+            : runs_in(path);
+    for (const std::filesystem::path& run : below) runs.push_back(run.string());
+    if (below.empty()) runs.push_back(path);
+  }
+  return runs;
+}
+
 /// Shows the runs again and again until all have ended or a signal comes; without a terminal, once.
 /// html: the page to keep up to date, or "".
 void watch_runs(const std::vector<std::string>& paths, const std::string& html, bool quiet) {
@@ -67,13 +81,16 @@ void watch_runs(const std::vector<std::string>& paths, const std::string& html, 
 
 int main(int argc, char** argv) {
   Program program("report", "Shows how runs of train went.",
-                  "report checkpoints/first checkpoints/second --html report.html");
+                  "report checkpoints/first checkpoints/second --html report.html\n"
+                  "  report checkpoints               all runs in it");
   std::vector<std::string> paths;
   std::string html;
   bool json = false, watch = false;
 
   CLI::App& app = program.app();
-  app.add_option("run", paths, "folders of runs (the --out of train); several are compared")
+  app.add_option(
+         "run", paths,
+         "folders of runs (the --out of train), or one that they are in; several are compared")
       ->required();
   app.add_option("--html", html, "also write a page with plots to this file");
   CLI::Option* as_json = app.add_flag("--json", json, "print the figures as JSON");
@@ -84,6 +101,7 @@ int main(int argc, char** argv) {
 
   return program.run(argc, argv, [&] {
     if (!html.empty()) check_is_page(html);
+    paths = with_runs_of_folders(paths);
     if (watch) return watch_runs(paths, html, program.quiet());
     const std::vector<RunReport> runs = read_runs(paths, print_warning);
     if (!html.empty()) write_file_atomically(html, report_html(runs));

@@ -144,6 +144,11 @@ class TrainCommand {
   bool is_given(const char* name) const {
     return program_.app().get_option(fmt::format("--{}", name))->count() > 0;
   }
+  /// Whether nothing says which run is to go on.
+  bool resumes_newest() const {
+    return is_given("resume") && resumed_.empty() && !is_given("data") && !is_given("config") &&
+           given_.grow.empty();
+  }
   ModelRequest model() const { return {config_, is_given("config"), fields_}; }
   /// Makes the folder that --data is of texts that were `named` there. Returns the signal that has
   /// stopped it, or 0.
@@ -179,8 +184,8 @@ TrainCommand::TrainCommand(Program& program) : program_(program) {
   add_options(app, given_);
   app.add_option("--resume", resumed_,
                  "go on with the run in --out, or with the run or from the checkpoint that is "
-                 "named; the options are those that it was begun with "
-                 "but for those that are given")
+                 "named, or else with the run in checkpoints/ that trained last; the options are "
+                 "those that it was begun with but for those that are given")
       ->expected(0, 1);
   app.add_flag("--plan", only_plan_,
                "print what the run would take of memory, disk and time, without beginning it");
@@ -302,7 +307,8 @@ int TrainCommand::lead(const char* program_path, Ranks& ranks) {
   std::optional<PrepareOptions> texts;
   if (!is_given("resume") && !only_plan_) texts = texts_to_prepare(named);
   if (texts) given_.data = texts->out.string();
-  if (given_.out.empty()) given_.out = std::filesystem::path("checkpoints") / default_name();
+  if (given_.out.empty() && resumes_newest()) given_.out = newest_run(kRuns);
+  if (given_.out.empty()) given_.out = kRuns / default_name();
   check_one_length(given_.given);
   check_plan();
   if (is_given("resume")) return resume(ranks);

@@ -6,6 +6,7 @@
 
 #include "runtime/flush_denormals.h"
 #include "runtime/threads.h"
+#include "support/counted.h"
 #include "support/error.h"
 #include "support/stopwatch.h"
 
@@ -44,10 +45,10 @@ GradientSum::GradientSum(const Tensor& gradients, const Chunks& chunks, int part
       mine_(parts_of_rank(parts, ranks.rank(), ranks.size())) {
   if (ranks.size() > parts)
     fail_usage(
-        "{} ranks cannot divide a step of {} part{} among themselves; take fewer ranks, or give "
+        "{} ranks cannot divide a step of {} among themselves; take fewer ranks, or give "
         "the "
         "step more parts: the same windows with a smaller --batch and --accumulate {} or more",
-        ranks.size(), parts, parts == 1 ? "" : "s", ranks.size());
+        ranks.size(), counted(parts, "part"), ranks.size());
   for (const auto& [begin, end] : chunks)
     chunks_.emplace_back().values =
         contiguous_span(gradients.rows(static_cast<int>(begin), static_cast<int>(end)));

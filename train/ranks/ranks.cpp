@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "runtime/threads.h"
+#include "support/counted.h"
 #include "support/error.h"
 #include "support/host_name.h"
 #include "support/parse_number.h"
@@ -298,9 +299,8 @@ class MpiRanks final : public Ranks {
 
   std::string describe() const override {
     if (!are_many()) return "";
-    const std::string threads = fewest_ == most_
-                                    ? fmt::format("{} thread{} each", most_, most_ == 1 ? "" : "s")
-                                    : fmt::format("{} to {} threads", fewest_, most_);
+    const std::string threads = fewest_ == most_ ? counted(most_, "thread") + " each"
+                                                 : fmt::format("{} to {} threads", fewest_, most_);
     char version[MPI_MAX_LIBRARY_VERSION_STRING] = "";
     int length = 0;
     MPI_Get_library_version(version, &length);
@@ -308,8 +308,8 @@ class MpiRanks final : public Ranks {
     const bool within =
         std::ranges::any_of(nodes_, [](const auto& n) { return n.second.ranks > 1; });
     const std::string network = describe_network(within, nodes_.size() > 1);
-    return fmt::format("{} ranks on {} node{}, {}, {}{}{}", size(), nodes_.size(),
-                       nodes_.size() == 1 ? "" : "s", threads, text.substr(0, text.find(',')),
+    return fmt::format("{} on {}, {}, {}{}{}", counted(size(), "rank"),
+                       counted(nodes_.size(), "node"), threads, text.substr(0, text.find(',')),
                        network.empty() ? "" : ", ", network);
   }
 
@@ -317,8 +317,8 @@ class MpiRanks final : public Ranks {
     std::vector<std::string> crowded;
     for (const auto& [host, node] : nodes_)
       if (const int cores = CPU_COUNT(&node.cores); node.ranks > 1 && node.threads > cores)
-        crowded.push_back(fmt::format("{} has {} threads on {} core{}", host, node.threads, cores,
-                                      cores == 1 ? "" : "s"));
+        crowded.push_back(fmt::format("{} has {} on {}", host, counted(node.threads, "thread"),
+                                      counted(cores, "core")));
     if (crowded.empty()) return "";
     return fmt::format("ranks share cores, which is slow: {}; take fewer ranks or threads",
                        fmt::join(crowded, ", "));

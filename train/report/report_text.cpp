@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "support/console.h"
+#include "support/counted.h"
 #include "support/plot_axis.h"
 #include "support/text_table.h"
 
@@ -82,9 +83,9 @@ std::string describe(const RunReport& run, size_t width) {
     text += wrapped(fmt::format("{:<15}", head), about, width);
   };
   add("run", run.folder.string());
-  add("steps", fmt::format("{} in {} epoch{}: {} tokens in {}, {:.0f} tokens/s (median)",
-                           run.steps(), run.epochs.size(), run.epochs.size() == 1 ? "" : "s",
-                           run.tokens(), format_duration(run.seconds()), run.median_speed));
+  add("steps", fmt::format("{} in {}: {} tokens in {}, {:.0f} tokens/s (median)", run.steps(),
+                           counted(run.epochs.size(), "epoch"), run.tokens(),
+                           format_duration(run.seconds()), run.median_speed));
   if (!run.precision.empty()) add("precision", run.precision);
   for (const PhaseSummary& phase : run.phases)
     add(&phase == &run.phases.front() ? "phases" : "",

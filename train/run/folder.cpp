@@ -168,20 +168,26 @@ bool is_checkpoint_name(const std::string& name) {
   return step_of(name) || name == RunFolder::kBest || name == RunFolder::kFinal;
 }
 
-fs::path newest_run(const fs::path& runs) {
+std::vector<fs::path> runs_in(const fs::path& folder) {
+  std::vector<fs::path> runs;
+  if (!fs::is_directory(folder)) return runs;
+  for (const fs::directory_entry& run : fs::directory_iterator(folder))
+    if (fs::is_regular_file(run.path() / RunFolder::kMetrics)) runs.push_back(run.path());
+  std::ranges::sort(runs);
+  return runs;
+}
+
+fs::path newest_run(const fs::path& folder) {
   fs::path newest;
   fs::file_time_type newest_time;
-  if (!fs::is_directory(runs)) return newest;
-  for (const fs::directory_entry& run : fs::directory_iterator(runs)) {
-    const fs::path metrics = run.path() / RunFolder::kMetrics;
-    if (!fs::is_regular_file(metrics) ||
-        std::ranges::none_of(names_in(run.path()), [&](const std::string& name) {
-          return is_checkpoint_name(name) && is_checkpoint(run.path() / name);
+  for (const fs::path& run : runs_in(folder)) {
+    if (std::ranges::none_of(names_in(run), [&](const std::string& name) {
+          return is_checkpoint_name(name) && is_checkpoint(run / name);
         }))
       continue;
-    const fs::file_time_type time = fs::last_write_time(metrics);
+    const fs::file_time_type time = fs::last_write_time(run / RunFolder::kMetrics);
     if (newest.empty() || time > newest_time) {
-      newest = run.path();
+      newest = run;
       newest_time = time;
     }
   }

@@ -15,9 +15,14 @@ namespace mmrec {
 /// Returns whether `name` is a name that a run gives to a checkpoint.
 bool is_checkpoint_name(const std::string& name);
 
+/// Returns the runs in a folder of runs: the folders in it with metrics, sorted by name.
+std::vector<std::filesystem::path> runs_in(const std::filesystem::path& folder);
+
+/// Where runs are that have no other place.
+inline constexpr const char* kRuns = "checkpoints";
 /// Returns the run in a folder of runs that trained last, of those with a checkpoint; "": there is
 /// none.
-std::filesystem::path newest_run(const std::filesystem::path& runs);
+std::filesystem::path newest_run(const std::filesystem::path& folder);
 
 /// A run's folder (`--out`). One process at a time writes to it: checkpoint_step_NNNNNN,
 /// best_model, final_checkpoint (folders), latest (name of the newest), metrics.jsonl,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numbers>
 
+#include "support/counted.h"
 #include "support/error.h"
 #include "support/parse_number.h"
 #include "support/same_bits_math.h"
@@ -22,7 +23,8 @@ double LearningRate::at(int64_t step) const {
 
 std::string LearningRate::describe() const {
   if (warmup == 0) return fmt::format("no warm-up, from {:.2e} down to {:.2e}", peak, minimum);
-  return fmt::format("warm-up of {} steps to {:.2e}, then down to {:.2e}", warmup, peak, minimum);
+  return fmt::format("warm-up of {} to {:.2e}, then down to {:.2e}", counted(warmup, "step"), peak,
+                     minimum);
 }
 
 std::string LearningRate::warning() const {

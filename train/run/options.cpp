@@ -11,6 +11,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "support/counted.h"
 #include "support/error.h"
 #include "support/names.h"
 #include "support/parse_number.h"
@@ -339,9 +340,8 @@ void override_options(TrainOptions& run, const TrainOptions& given,
         run.optimizer.learning_rate / begun_with.optimizer.learning_rate;
   if (run.validation_tokens == kAuto) run.validation_tokens = begun_with.validation_tokens;
   if (run.warmup == kAuto && begun_with.warmup != kAuto)
-    fail_usage(
-        "--warmup auto: a run that goes on keeps its warm-up, of {} steps; a number changes it",
-        begun_with.warmup);
+    fail_usage("--warmup auto: a run that goes on keeps its warm-up, of {}; a number changes it",
+               counted(begun_with.warmup, "step"));
   if (names.contains("epochs") && !names.contains("steps")) run.steps = 0;
 }
 

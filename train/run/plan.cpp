@@ -17,6 +17,7 @@
 #include "runtime/kernel_registry.h"
 #include "runtime/ops/gemm.h"
 #include "runtime/threads.h"
+#include "support/counted.h"
 #include "support/error.h"
 #include "support/names.h"
 #include "support/stopwatch.h"
@@ -254,9 +255,8 @@ std::string text_of(const ScalePlan& plan, const TrainOptions& options) {
     text += fmt::format("  {:<22}{:>14.4g} s   {}\n", what, seconds, note);
   };
   line("computing", step.computing,
-       fmt::format("{} part{} of {} x {} tokens a rank, {} thread{}; {}", parts,
-                   parts == 1 ? "" : "s", options.batch, options.sequence, terms.threads,
-                   terms.threads == 1 ? "" : "s",
+       fmt::format("{} of {} x {} tokens a rank, {}; {}", counted(parts, "part"), options.batch,
+                   options.sequence, counted(terms.threads, "thread"),
                    plan.is_measured ? "measured now" : "by the rates above"));
   line("communicating", step.communicating,
        fmt::format("{} from each rank, of which {:.0f} % are hidden behind the backward pass",

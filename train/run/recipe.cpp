@@ -9,6 +9,7 @@
 #include <tuple>
 #include <utility>
 
+#include "support/counted.h"
 #include "support/error.h"
 #include "support/parse_number.h"
 #include "support/same_bits_math.h"
@@ -249,15 +250,16 @@ std::string described(const TrainOptions& o, const Fitted& fitted, const Tokeniz
   const std::string dropout =
       o.dropout > 0 ? fmt::format("dropout {:.2g}", o.dropout) : "no dropout";
   return fmt::format(
-      "recipe: {}{} steps of {} x {}{}, {:.1f} times through the text; tokens: {} of {}; {}, lr "
+      "recipe: {}{} of {} x {}{}, {:.1f} times through the text; tokens: {} of {}; {}, lr "
       "{:.2g}{}; {}; {} (--recipe documented, or an option, for others){}",
-      fitted.size, steps, o.batch * o.accumulate, o.sequence,
+      fitted.size, counted(steps, "step"), o.batch * o.accumulate, o.sequence,
       o.precision == "bf16" ? " in bf16" : "", fitted.length.epochs(), tokenizer.size(),
       name_of(tokenizer.kind()), optimizer.algorithm, optimizer.learning_rate,
       optimizer.algorithm == "muon" ? fmt::format(" and {:.2g}", optimizer.muon_learning_rate) : "",
       dropout,
-      o.eval_every > 0 ? fmt::format("a validation every {} steps", o.eval_every)
-                       : "one validation an epoch",
+      o.eval_every > 0
+          ? "a validation every " + (o.eval_every == 1 ? "step" : counted(o.eval_every, "step"))
+          : "one validation an epoch",
       about_time(o, steps, fitted.ends_early, before));
 }
 
@@ -332,7 +334,7 @@ std::string apply_recipe(TrainOptions& options, const RunData& data,
         whole_epochs(steps_of(options, fitted.length.tokens), steps_per_epoch(options, data.train));
     fitted.length.tokens = tokens_of(options, options.steps);
   }
-  if (!chooses) return fmt::format("time: {} steps in {}", options.steps, options.time);
+  if (!chooses) return fmt::format("time: {} in {}", counted(options.steps, "step"), options.time);
   const int64_t steps = options.grow.empty()
                             ? total_steps(options, steps_per_epoch(options, data.train))
                             : parse_phases(options.grow).back().end;

@@ -15,6 +15,7 @@
 #include "runtime/trace.h"
 #include "support/atomic_file.h"
 #include "support/child_process.h"
+#include "support/counted.h"
 #include "support/error.h"
 #include "support/exceptions.h"
 #include "support/names.h"
@@ -424,9 +425,10 @@ void RecordedRun::finish() {
 
   const double time = seconds();
   const int64_t tokens = trainer_.state().tokens;
-  say(fmt::format("{} {} steps, {} tokens in {}: {:.0f} tokens/s with validation and checkpoints",
-                  steps_taken() < trainer_.steps() ? "stopped after" : "trained", steps_taken(),
-                  tokens, format_duration(time), static_cast<double>(tokens) / time),
+  say(fmt::format("{} {}, {} tokens in {}: {:.0f} tokens/s with validation and checkpoints",
+                  steps_taken() < trainer_.steps() ? "stopped after" : "trained",
+                  counted(steps_taken(), "step"), tokens, format_duration(time),
+                  static_cast<double>(tokens) / time),
       Style::kHeading);
   const Checkpoint best(folder_ / RunFolder::kBest);
   if (trainer_.evaluation())

@@ -11,6 +11,7 @@
 #include "model/optimizer.h"
 #include "model/parameters.h"
 #include "runtime/threads.h"
+#include "support/counted.h"
 #include "support/error.h"
 #include "support/stopwatch.h"
 #include "train/ranks/gradient_sum.h"
@@ -86,8 +87,8 @@ std::vector<StepTerms::Chunk> chunks_of(const std::vector<Parameter>& table,
 double recomputing_factor(const TrainOptions& options) {
   if (!options.recompute) return 1;
   const Config& config = options.config;
-  return 1 + block_flops(options) * (config.layers - 1) / 3 /
-                 training_flops(config, options.sequence);
+  return 1 +
+         block_flops(options) * (config.layers - 1) / 3 / training_flops(config, options.sequence);
 }
 
 /// Arrays that an optimizer's step reads and writes.
@@ -152,9 +153,9 @@ ScalePlan plan_at_scale(const Scale& scale, const RunAtScale& run, const RunData
   const TrainOptions& options = run.options;
   if (options.accumulate < scale.ranks)
     fail_usage(
-        "--ranks {}: they cannot divide a step of {} part{} among themselves; give the step more "
+        "--ranks {}: they cannot divide a step of {} among themselves; give the step more "
         "parts: the same windows with a smaller --batch and --accumulate {} or more",
-        scale.ranks, options.accumulate, options.accumulate == 1 ? "" : "s", scale.ranks);
+        scale.ranks, counted(options.accumulate, "part"), scale.ranks);
   const std::vector<Parameter> table = parameter_table(options.config);
   const int on_node =
       scale.network.empty() ? scale.ranks : std::min(scale.ranks_per_node, scale.ranks);

@@ -148,6 +148,23 @@ TEST_F(CommandLineTest, UnknownOptionsSuggestTheNearest) {
   expect_wrong_use({"swep"}, {"unexpected argument swep", "did you mean sweep?"});
 }
 
+TEST_F(CommandLineTest, OptionsOfOtherProgramsSuggestTheirs) {
+  int64_t seq = 0;
+  number_or_auto(program_.app(), "--seq", seq, 0, "windows");
+  program_.app().add_option("--prompt", "how the text begins");
+  program_.app().add_option("--set", "a field of the model");
+  expect_wrong_use({"--learning_rate", "1e-3"},
+                   {"unknown option --learning_rate; did you mean --lr?"});
+  expect_wrong_use({"--batch-size=8"}, {"unknown option --batch-size; did you mean --batch?"});
+  expect_wrong_use({"--block_size", "64"}, {"did you mean --seq?"});
+  expect_wrong_use({"--n_layer", "6"}, {"did you mean --set layers=N?"});
+  expect_wrong_use({"--text", "Once"}, {"did you mean --prompt?"});  // there is no --data
+}
+
+TEST_F(CommandLineTest, NothingIsSuggestedThatIsFar) {
+  expect_wrong_use({"--galaxy"}, {"unknown option --galaxy\n"});
+}
+
 TEST_F(CommandLineTest, UnknownOptionComesBeforeTheOneMissingForIt) {
   program_.app().add_option("--checkpoint", "what to measure")->required();
   expect_wrong_use({"--chekpoint", "best"}, {"did you mean --checkpoint?"});

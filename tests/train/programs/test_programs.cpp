@@ -706,13 +706,14 @@ TEST_F(Programs, TrainRefusesUnusableTexts) {
                   {"make one with " + prepare + " and then give --data " + then});
   };
   const std::string make = "prepare --input-dir folder --out data/folder",
-                    make_of_pattern = "prepare --input-file 'f*/a.tx?' --out data/texts";
+                    pattern_folder = "data/" + directory_.path().filename().string() + "-f-a-tx",
+                    make_of_pattern = "prepare --input-file 'f*/a.tx?' --out " + pattern_folder;
   expect_advice("folder", make, "data/folder");
   expect_advice("folder --val-split 0.1", make, "data/folder");
   expect_advice("data/'some texts'/",
                 "prepare --input-dir 'data/some texts/' --out 'data/some texts-prepared'",
                 "'data/some texts-prepared'");
-  expect_advice("'f*/a.tx?'", make_of_pattern, "data/texts");
+  expect_advice("'f*/a.tx?'", make_of_pattern, pattern_folder);
   for (const std::string& command : {make, make_of_pattern}) {
     const Outcome made =
         here(command + " && train --plan --data " + command.substr(command.rfind(' ')));
@@ -742,6 +743,7 @@ TEST_F(Programs, TrainPreparesFoldersAndPatterns) {
   EXPECT_EQ(checkpoint.state.progress->options.data, (directory_ / "data/folder").string());
   expect_failed(here("--data folder"), 2, {"checkpoints/folder holds a run already"});
   EXPECT_EQ(here("--data folder/ --overwrite --val-split 0.1").code, 0);
+  expect_failed(here("--data ''"), 2, {"--data is empty"});
   const Outcome resumed =
       run_line("cd " + directory_.path().string() +
                " && " MMREC_BINARY_DIR "/train --resume --out checkpoints/folder --steps 2");
@@ -753,6 +755,12 @@ TEST_F(Programs, TrainPreparesFoldersAndPatterns) {
   const Outcome same = here("--data folder --out same");
   EXPECT_EQ(same.code, 0) << same.errors;
   EXPECT_NE(same.output.find("is up to date"), std::string::npos) << same.output;
+
+  std::ofstream(directory_ / "folder/c.txt") << play();
+  const Outcome anew = run_here("prepare --skip-bad --input-dir folder --out data/folder");
+  EXPECT_NE(anew.output.find("data/folder is made anew: it was of other texts"), std::string::npos)
+      << anew.output << anew.errors;
+  fs::remove(directory_ / "folder/c.txt");
 
   // What the programs wrote is no text.
   fs::create_directory(directory_ / "folder/work");
@@ -766,9 +774,11 @@ TEST_F(Programs, TrainPreparesFoldersAndPatterns) {
   fs::remove_all(directory_ / "other");
 
   EXPECT_EQ(here("--data 'folder/*.txt'").code, 0);
-  EXPECT_TRUE(fs::exists(directory_ / "checkpoints/texts/best_model"));
-  expect_failed(here("--data 'folder/*/*.c' --out other"), 2,
-                {"data/texts", "of something else", "prepare --input-file 'folder/*/*.c'"});
+  EXPECT_TRUE(fs::exists(directory_ / "checkpoints/folder-txt/best_model"));
+  EXPECT_EQ(here("--data 'folder/*/*.c'").code, 0);
+  EXPECT_TRUE(fs::exists(directory_ / "checkpoints/folder-c/best_model"));
+  expect_failed(here("--data 'folder/*/*[c]' --out other"), 2,
+                {"data/folder-c", "of something else", "prepare --input-file 'folder/*/*[c]'"});
   expect_failed(here("--data 'folder/*.h' --out other"), 2, {"folder/*.h"});
   fs::create_directory(directory_ / "empty");
   expect_failed(here("--data empty"), 2, {"--data empty: there are no files of text"});
@@ -806,6 +816,13 @@ TEST_F(Programs, RunsAreNamedAfterTheirTexts) {
   EXPECT_NE(again.output.find("going on after step 2 of 3"), again.output.npos) << again.errors;
   EXPECT_NE(again.output.find("generate --checkpoint checkpoints/play\n"), again.output.npos);
   EXPECT_NE(again.output.find(" bits a byte (step "), again.output.npos) << again.output;
+  const Outcome newest = run_here("train --resume --steps 4");
+  EXPECT_NE(newest.output.find("going on after step 3 of 4, from checkpoints/play/"),
+            newest.output.npos)
+      << newest.output << newest.errors;
+  const Outcome report = run_here("report checkpoints");
+  for (const char* name : {"checkpoints/play", "checkpoints/texts.2", "checkpoints/tiny"})
+    EXPECT_NE(report.output.find(name), report.output.npos) << report.output << report.errors;
   expect_failed(run_here(line + "play.txt --config tiny"), 2,
                 {"checkpoints/tiny holds a run already"});
 }
@@ -844,7 +861,7 @@ TEST_F(Programs, TrainResumes) {
   expect_refused({"--out", folder, "--set", "dim=64"}, {"another model", "dim 32 -> 64"});
   expect_refused({"--out", folder, "--config", "mini"}, {"another model", "dim 32 -> 256"});
   expect_refused({"--out", folder, "--warmup", "auto"},
-                 {"--warmup auto", "keeps its warm-up, of 1 steps; a number changes it"});
+                 {"--warmup auto", "keeps its warm-up, of 1 step; a number changes it"});
   expect_refused({"--out", folder, "--overwrite"}, {"--resume", "--overwrite"});
   expect_refused({"--out", folder, "--init", folder}, {"--resume", "--init"});
   for (const fs::path& other : {directory_.path(), directory_ / "nothing"})
@@ -1236,7 +1253,7 @@ TEST_F(Programs, TrainHasARecipe) {
   Arguments short_windows = Options(own).set("--steps", "1").arguments();
   short_windows.insert(short_windows.end(), {"--overwrite", "--set", "max_seq=64"});
   const Outcome fitted = run("train", short_windows);
-  EXPECT_NE(fitted.output.find("recipe: 1 steps of 16 x 64"), std::string::npos)
+  EXPECT_NE(fitted.output.find("recipe: 1 step of 16 x 64"), std::string::npos)
       << fitted.output << fitted.errors;
 
   const auto begin = std::chrono::steady_clock::now();
@@ -2050,7 +2067,7 @@ TEST_F(Programs, EvaluateReproducesTheValidation) {
             validation["loss"]);
 
   const Outcome table = evaluate({"--seq", "64"});
-  EXPECT_LT(table.output.find("1 threads; kernels for"), table.output.find("best_model (step 3)"))
+  EXPECT_LT(table.output.find("1 thread; kernels for"), table.output.find("best_model (step 3)"))
       << table.output;
   for (const char* part :
        {"best_model (step 3)", "validation part", "windows of 64", "loss ", "perplexity ",
