@@ -1,7 +1,5 @@
 #include "train/search/search.h"
 
-#include <fmt/ranges.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -15,23 +13,16 @@
 #include "model/config_file.h"
 #include "runtime/machine.h"
 #include "support/atomic_file.h"
-#include "support/checksum.h"
 #include "support/console.h"
-#include "support/did_you_mean.h"
 #include "support/directory_lock.h"
 #include "support/error.h"
-#include "support/exceptions.h"
 #include "support/names.h"
 #include "support/stop_signals.h"
 #include "support/strict_json.h"
-#include "support/text_table.h"
-#include "train/report/run_report.h"
 #include "train/run/checkpoint.h"
 #include "train/run/data.h"
 #include "train/run/folder.h"
 #include "train/run/options.h"
-#include "train/run/options_file.h"
-#include "train/run/recipe.h"
 
 namespace mmrec {
 
@@ -40,65 +31,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
-
-bool is_field(const std::string& name) { return to_json(Config{}).contains(name); }
-
-void check_name(const std::string& name) {
-  std::vector<std::string> known = {"config"};
-  for (const TrainOption& option : train_option_table())
-    if (option.scope == TrainOption::Scope::kRun) known.push_back(option.name);
-  const nlohmann::json fields = to_json(Config{});
-  for (const auto& [field, value] : fields.items()) known.push_back(field);
-  if (std::ranges::find(known, name) == known.end())
-    fail_usage(
-        "{}: neither an option of train that a search can set nor a field of its configuration{}",
-        name, did_you_mean(name, known));
-}
-
-ordered_json to_json(const Settings& settings) {
-  ordered_json object = ordered_json::object();
-  for (const auto& [name, value] : settings) object[name] = text_of_name(value);
-  return object;
-}
-
-/// Returns a folder name for settings. Characters that a folder name should not have become
-/// underscores; then, and for long texts, a checksum makes it unique.
-std::string folder_name(const Settings& settings) {
-  constexpr size_t kLongest = 100;
-  const std::string text = describe(settings);
-  std::string name;
-  for (const char c : text) {
-    const bool plain = std::isalnum(static_cast<unsigned char>(c)) ||
-                       std::string_view("=._+-").find(c) != std::string_view::npos;
-    name += c == ' ' ? ',' : plain ? c : '_';
-  }
-  if (name.empty()) return "defaults";
-  if (name.size() <= kLongest && std::ranges::count(name, '_') == std::ranges::count(text, '_'))
-    return name;
-  return fmt::format("{}-{:08x}", name.substr(0, kLongest), crc32_of(text));
-}
-
-std::vector<std::string> arguments(const Settings& settings) {
-  std::vector<std::string> words;
-  for (const auto& [name, value] : settings)
-    words.push_back(is_field(name) ? fmt::format("--set={}={}", name, value)
-                                   : fmt::format("--{}={}", name, value));
-  return words;
-}
-
-/// Formats settings for `train --options`.
-std::string options_file(const std::string& about, const Settings& settings) {
-  std::vector<FileOption> options;
-  std::vector<std::string> fields;
-  for (const auto& [name, value] : settings) {
-    if (is_field(name))
-      fields.push_back(name + "=" + value);
-    else
-      options.push_back({name, {value}});
-  }
-  if (!fields.empty()) options.push_back({"set", fields});
-  return options_file_text(about, options);
-}
 
 /// Returns why a run failed, from its output.
 std::string reason(const fs::path& output, int code) {
@@ -116,110 +48,6 @@ bool is_interruption(int code) {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP})
     if (code == 128 + signal || code == -signal) return true;
   return false;
-}
-
-SearchResult failed(const Settings& settings, const std::string& folder, const std::string& error) {
-  return {.settings = settings, .folder = folder, .error = error};
-}
-
-/// Returns what makes a run compare badly with the others, or "".
-std::string warning_of(const RunReport& run, const Settings& settings) {
-  for (const auto& [name, value] : settings)
-    if (name == "precision" && value != run.precision)
-      return fmt::format("it was computed in {}, not in {}, for which there were no kernels",
-                         run.precision, value);
-  return text_of(run.findings, "warm-up");
-}
-
-/// Returns the result of a run that has come to `rung`, or ended.
-SearchResult result_of(const Settings& settings, const std::string& folder,
-                       const fs::path& run_folder, double rung) try {
-  const RunReport run = read_run(run_folder);
-  if (!run.best)
-    return failed(settings, folder,
-                  "there was no validation; give --val-split or a text with a part for it");
-  const MetricsRow& last = run.validation.back();
-  return {.settings = settings,
-          .folder = folder,
-          .error = "",
-          .warning = warning_of(run, settings),
-          .validation_loss = last.loss,
-          .bits_per_byte = last.bits_per_byte,
-          .accuracy = last.accuracy,
-          .best_validation_loss = run.best->loss,
-          .train_loss = run.epochs.back().mean,
-          .best_step = run.best->step,
-          .steps = run.steps(),
-          .tokens = run.tokens(),
-          .seconds = run.seconds(),
-          .part = fs::exists(run_folder / RunFolder::kFinal) ? 1 : rung};
-} catch (const Error& error) {  // the run's files were damaged
-  return failed(settings, folder, error.what());
-}
-
-SearchResult from_json(const ordered_json& row, const std::string& where) {
-  try {
-    SearchResult result =
-        failed({}, row.at("folder"), name_of_text(row.at("error").get<std::string>()));
-    for (const auto& [name, value] : row.at("settings").items())
-      result.settings.emplace_back(name, name_of_text(value.get<std::string>()));
-    if (!result.error.empty()) return result;
-    result.validation_loss = row.at("validation_loss");
-    result.bits_per_byte = row.value("bits_per_byte", SearchResult::kNone);
-    result.accuracy = row.at("accuracy");
-    result.best_validation_loss = row.at("best_validation_loss");
-    result.train_loss = row.at("train_loss");
-    for (const auto& [name, value] : {std::pair("best_step", &result.best_step),
-                                      {"steps", &result.steps},
-                                      {"tokens", &result.tokens}}) {
-      const std::optional<uint64_t> number = whole_number(row.at(name));
-      if (!number) fail("{}: not a result of a search: {} is {}", where, name, row.at(name).dump());
-      *value = static_cast<int64_t>(*number);
-    }
-    result.seconds = row.at("seconds");
-    result.warning = row.value("warning", "");
-    result.part = row.value("part", 1.);
-    return result;
-  } catch (const nlohmann::json::exception& error) {
-    fail("{}: not a result of a search: {}", where, in_words(error));
-  }
-}
-
-/// Sorts results: the best first, failed ones last. By bits per byte, which compare also where the
-/// tokens are different; by loss if a result, of an earlier version, does not have them.
-void rank(std::vector<SearchResult>& results) {
-  const bool has_bits = std::ranges::all_of(results, [](const SearchResult& result) {
-    return !result.error.empty() || std::isfinite(result.bits_per_byte);
-  });
-  const auto figure = has_bits ? &SearchResult::bits_per_byte : &SearchResult::validation_loss;
-  std::ranges::stable_sort(results, {}, [&](const SearchResult& result) {
-    return result.error.empty() ? result.*figure : std::numeric_limits<double>::infinity();
-  });
-}
-
-/// Returns "validation loss 1.4485, perplexity 4.257, 2.090 bits a byte".
-std::string figures(const SearchResult& result) {
-  return fmt::format("validation loss {:.4f}, perplexity {:.3f}{}", result.validation_loss,
-                     std::exp(result.validation_loss),
-                     std::isfinite(result.bits_per_byte)
-                         ? fmt::format(", {:.3f} bits a byte", result.bits_per_byte)
-                         : "");
-}
-
-/// Returns "1/4".
-std::string fraction(double part) { return fmt::format("1/{}", std::lround(1 / part)); }
-
-/// Returns the last result of each experiment.
-std::vector<SearchResult> newest(const std::vector<SearchResult>& results) {
-  std::vector<SearchResult> last;
-  for (const SearchResult& result : results) {
-    const auto earlier = std::ranges::find(last, result.settings, &SearchResult::settings);
-    if (earlier == last.end())
-      last.push_back(result);
-    else
-      *earlier = result;
-  }
-  return last;
 }
 
 /// A text that experiments read.
@@ -322,111 +150,6 @@ class Search {
   const Clock::time_point begin_ = Clock::now();
 };
 
-bool is_of_muon(std::string_view name) {
-  return std::ranges::find(kMuonOptions, name) != std::end(kMuonOptions);
-}
-
-/// Returns whether an experiment has Muon, by all its settings.
-bool has_muon(const Settings& common, const Settings& settings) {
-  TrainOptions options;
-  options.recipe = "auto";  // train's default
-  for (const Settings& some : {common, settings})
-    for (const auto& [name, value] : some) {
-      if (name == "data") options.data = value;
-      if (name == "recipe") options.recipe = value;
-      if (name == "optimizer") options.optimizer.algorithm = value;
-      options.given.insert(name);
-    }
-  return optimizer_of(options) == "muon";
-}
-
-/// Leaves Muon's settings out; a run with another optimizer refuses them.
-Settings without_muon(Settings settings) {
-  std::erase_if(settings, [](const auto& setting) { return is_of_muon(setting.first); });
-  return settings;
-}
-
-/// Returns what the search space says, with repetitions.
-std::vector<Settings> planned(const SearchOptions& options) {
-  const SearchSpace& space = options.space;
-  space.check();
-  if (space.grids.empty() && space.ranges.empty())
-    fail_usage("there is nothing to try; give a --grid, or a --range and --random");
-  if (options.random == 0) {
-    if (!space.ranges.empty())
-      fail_usage("--range {}: say with --random how many experiments to draw",
-                 space.ranges.front().name);
-    return space.combinations();
-  }
-  std::vector<Settings> all;
-  for (int i = 0; i < options.random; ++i) all.push_back(space.draw(options.seed, i));
-  return all;
-}
-
-/// Returns the experiments, those without Muon also without its settings, and each once. Throws a
-/// UsageError if there are none or too few to stop some, or if none has the Muon that settings are
-/// for.
-std::vector<Settings> planned_experiments(const SearchOptions& options) {
-  std::vector<Settings> all;
-  std::set<Settings> different;
-  bool some_have_muon = false;
-  const std::vector<Settings> plan = planned(options);
-  for (Settings settings : plan) {
-    const bool muon = has_muon(options.common, settings);
-    some_have_muon |= muon;
-    if (!muon) settings = without_muon(std::move(settings));
-    if (different.insert(settings).second) all.push_back(std::move(settings));
-  }
-  if (!some_have_muon)
-    for (const Settings& given : {options.common, plan.front()})
-      for (const auto& [name, value] : given)
-        if (is_of_muon(name))
-          fail_usage(
-              "{} is for --optimizer muon, and no experiment has it; leave it out, or give --grid "
-              "optimizer=adamw,muon",
-              name);
-  if (options.stop_early != 0 && all.size() < 2)
-    fail_usage(
-        "--stop-early compares experiments, and there is one; give more values or draws, or leave "
-        "the option out");
-  return all;
-}
-
-bool has(const Settings& settings, std::string_view name) {
-  return std::ranges::find(settings, name, &Settings::value_type::first) != settings.end();
-}
-
-bool is_preset(const std::string& config) { return std::ranges::count(preset_names(), config) > 0; }
-
-/// Makes the paths of texts, checkpoints and configurations absolute, so that they are found from
-/// any directory.
-Settings with_absolute_paths(Settings settings) {
-  for (auto& [name, value] : settings)
-    if ((name == "data" && value != "sample") || name == "init" ||
-        (name == "config" && !is_preset(value)))
-      value = fs::absolute(value).lexically_normal().string();
-  return settings;
-}
-
-Settings with_defaults(const SearchOptions& options) {
-  Settings common = with_absolute_paths(options.common);
-  std::set<std::string> tried;
-  for (const GridAxis& grid : options.space.grids) tried.insert(grid.name);
-  for (const RangeAxis& range : options.space.ranges) tried.insert(range.name);
-  for (const std::string& name : tried) check_name(name);
-  for (const auto& [name, value] : common) {
-    check_name(name);
-    if (tried.contains(name)) fail_usage("--{} {}: it is among what the search tries", name, value);
-  }
-  std::set<std::string> given = tried;
-  for (const auto& [name, value] : common) given.insert(name);
-  check_one_length(given);
-  const auto is_given = [&](const char* name) { return given.contains(name); };
-  if (std::ranges::none_of(kLengthOptions, is_given)) common.emplace_back("epochs", "1");
-  if (!is_given("seed")) common.emplace_back("seed", fmt::format("{}", options.seed));
-  return common;
-}
-
 Sources sources_of(const SearchSpace& space, const Settings& common) {
   Sources sources;
   const auto for_each = [&](const std::string& option, std::vector<std::string> names,
@@ -463,7 +186,7 @@ Sources sources_of(const SearchSpace& space, const Settings& common) {
 Search::Search(const SearchOptions& options, Workers& workers)
     : options_(options),
       workers_(workers),
-      common_(with_defaults(options)),
+      common_(common_settings(options)),
       experiments_(planned_experiments(options)),
       lock_(made(options.out)),
       console_(options.quiet) {
@@ -486,6 +209,9 @@ Search::Search(const SearchOptions& options, Workers& workers)
 bool has_object(const nlohmann::json& json, const char* name) {
   return json.is_object() && json.contains(name) && json[name].is_object();
 }
+
+/// Returns "1/4".
+std::string fraction(double part) { return fmt::format("1/{}", std::lround(1 / part)); }
 
 /// Adds an earlier search's values to those of this one. `what` and `more(name)` say what a value
 /// that is another one now means.
@@ -589,7 +315,7 @@ void Search::check_sources() const {
 Settings Search::with_common(const Settings& settings) const {
   Settings given = common_, all;
   given.insert(given.end(), settings.begin(), settings.end());
-  if (!has_muon(common_, settings)) given = without_muon(std::move(given));
+  given = fitting_optimizer(std::move(given));
   if (!has(given, "warmup")) given.emplace_back("warmup", default_warmup_);
   for (const auto& [name, value] : given) {
     const auto config = sources_.configs.find(value);
@@ -615,7 +341,7 @@ void Search::read_results() {
     const std::string where =
         fmt::format("{}: line {}", file.shown().string(), results_.size() + 1);
     parse_json(line, where);  // strict checks; does not keep the order of keys
-    SearchResult result = from_json(ordered_json::parse(line), where);
+    SearchResult result = result_from_json(ordered_json::parse(line), where);
     if (!result.error.empty() && options_.retry_failed &&
         std::ranges::find(experiments_, result.settings) != experiments_.end())
       continue;
@@ -671,7 +397,7 @@ bool Search::start(const Settings& settings) {
   const fs::path out = run_folder(folder);
   const bool has_ended = fs::exists(out / RunFolder::kFinal);  // in an earlier search
   if (has_ended)
-    if (const SearchResult result = result_of(settings, folder, out, 1);
+    if (const SearchResult result = result_of_run(settings, folder, out, 1);
         result.error.empty() || !options_.retry_failed) {
       add(result);
       return true;
@@ -694,7 +420,7 @@ bool Search::start(const Settings& settings) {
     running_.push_back({settings, folder, text});
   } catch (const Error& error) {
     if (running_.empty()) {
-      add(failed(settings, folder, error.what()));
+      add(failed_result(settings, folder, error.what()));
       return true;
     }
     room_ = static_cast<int>(running_.size());
@@ -741,8 +467,8 @@ void Search::finish(const Running& running, int code) {
   std::error_code missing;
   for (const fs::path& folder : {text.parent_path(), run_folder(running.folder)})
     fs::directory_iterator(folder, missing);
-  add(code == 0 ? result_of(running.settings, running.folder, run_folder(running.folder), rung_)
-                : failed(running.settings, running.folder, reason(text, code)));
+  add(code == 0 ? result_of_run(running.settings, running.folder, run_folder(running.folder), rung_)
+                : failed_result(running.settings, running.folder, reason(text, code)));
   if (code == 0) fs::remove(text);
 }
 
@@ -853,93 +579,6 @@ void Search::run_pending(const StopSignals& stop, SuspendSignal& suspend) {
 
 SearchOutcome search(const SearchOptions& options, Workers& workers) {
   return Search(options, workers).run();
-}
-
-std::vector<double> search_rungs(int factor) {
-  constexpr int kLargest = 10;
-  std::vector<double> rungs = {1};
-  for (int divisor = factor; divisor > 0 && divisor <= kLargest; divisor *= factor)
-    rungs.insert(rungs.begin(), 1. / divisor);
-  return rungs;
-}
-
-double seconds_saved(const std::vector<SearchResult>& results) {
-  double seconds = 0;
-  for (const SearchResult& result : results)
-    if (result.error.empty()) seconds += result.seconds * (1 / result.part - 1);
-  return seconds;
-}
-
-ordered_json to_json(const SearchResult& result) {
-  ordered_json row = {{"settings", to_json(result.settings)},
-                      {"folder", result.folder},
-                      {"error", text_of_name(result.error)}};
-  if (!result.error.empty()) return row;
-  if (!result.warning.empty()) row["warning"] = result.warning;
-  row.update({{"validation_loss", result.validation_loss},
-              {"perplexity", std::exp(result.validation_loss)},
-              {"accuracy", result.accuracy},
-              {"best_validation_loss", result.best_validation_loss},
-              {"best_step", result.best_step},
-              {"train_loss", result.train_loss},
-              {"steps", result.steps},
-              {"tokens", result.tokens},
-              {"seconds", result.seconds}});
-  if (std::isfinite(result.bits_per_byte)) row["bits_per_byte"] = result.bits_per_byte;
-  if (result.part < 1) row["part"] = result.part;
-  return row;
-}
-
-TableRows search_rows(const std::vector<SearchResult>& results, bool with_errors) {
-  std::vector<std::string> names;  // experiments of different calls may set different names
-  for (const SearchResult& result : results)
-    for (const auto& [name, value] : result.settings)
-      if (std::ranges::find(names, name) == names.end()) names.push_back(name);
-  TableRows rows = {names};
-  const bool some_stopped =
-      std::ranges::any_of(results, [](const SearchResult& result) { return result.part < 1; });
-  if (some_stopped) rows.front().push_back("stopped");
-  rows.front().insert(rows.front().end(), {"bits/byte", "perplexity", "loss", "accuracy",
-                                           "train loss", "steps", "time"});
-  if (with_errors) rows.front().push_back("error");
-  for (const SearchResult& result : results) {
-    std::vector<std::string>& row = rows.emplace_back();
-    for (const std::string& name : names) {
-      const auto setting = std::ranges::find(result.settings, name, &Settings::value_type::first);
-      row.push_back(setting == result.settings.end() ? "" : setting->second);
-    }
-    if (some_stopped) row.push_back(result.part < 1 ? fmt::format("step {}", result.steps) : "");
-    if (result.error.empty()) {
-      row.insert(
-          row.end(),
-          {std::isfinite(result.bits_per_byte) ? fmt::format("{:.4f}", result.bits_per_byte) : "",
-           fmt::format("{:.3f}", std::exp(result.validation_loss)),
-           fmt::format("{:.4f}", result.validation_loss), percent(result.accuracy),
-           fmt::format("{:.4f}", result.train_loss), fmt::format("{}", result.steps),
-           format_duration(result.seconds)});
-    } else {
-      row.push_back("failed");
-      row.resize(rows.front().size());
-      if (with_errors) row.back() = result.error;
-    }
-  }
-  return rows;
-}
-
-std::string search_table(const std::vector<SearchResult>& results, size_t width) {
-  std::string failures, warning;
-  int64_t warnings = 0;
-  for (const SearchResult& result : results) {
-    if (!result.error.empty())
-      failures += fmt::format("{} failed: {}\n", describe(result.settings), result.error);
-    if (!result.warning.empty() && ++warnings == 1)
-      warning = fmt::format("{}: {}", describe(result.settings), result.warning);
-  }
-  if (warnings > 0)
-    failures +=
-        fmt::format("warning: {}{}\n", warning,
-                    warnings > 1 ? fmt::format(" (so it is with {} experiments)", warnings) : "");
-  return text_table(search_rows(results, false), width) + failures;
 }
 
 }  // namespace mmrec

@@ -1,48 +1,14 @@
 #pragma once
 
-#include <cstdint>
 #include <filesystem>
-#include <limits>
-#include <nlohmann/json_fwd.hpp>
-#include <string>
 #include <vector>
 
-#include "support/text_table.h"
-#include "train/search/search_space.h"
+#include "train/search/search_plan.h"
+#include "train/search/search_result.h"
+#include "train/search/settings.h"
 #include "train/search/workers.h"
 
 namespace mmrec {
-
-struct SearchOptions {
-  SearchSpace space;
-  int random = 0;   ///< number of random draws; 0: every combination of the grids
-  Settings common;  ///< train options for all experiments
-  std::filesystem::path out;
-  uint64_t seed = 42;
-  /// with successive halving, see search_rungs(): of the experiments that come to a rung one in so
-  /// many goes on; 0: all run to their ends
-  int stop_early = 0;
-  bool retry_failed = false;
-  bool quiet = false;         ///< print nothing to standard output
-  bool hide_warnings = true;  ///< about the texts; with `quiet` warnings would go to standard error
-};
-
-/// Result of an experiment, at its end or at a rung: a line of results.jsonl. Figures are NaN if it
-/// failed.
-struct SearchResult {
-  static constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
-
-  Settings settings;
-  std::string folder;              ///< name of the run's folder in experiments/
-  std::string error = {};          ///< why it failed, or ""
-  std::string warning = {};        ///< about what makes the run compare badly, or ""
-  double validation_loss = kNone;  ///< of the last validation
-  double bits_per_byte = kNone;    ///< of the last validation; NaN in results of earlier versions
-  double accuracy = kNone, best_validation_loss = kNone, train_loss = kNone;
-  int64_t best_step = 0, steps = 0, tokens = 0;
-  double seconds = kNone;
-  double part = 1;  ///< of its run; less than 1: it has only come to this rung
-};
 
 struct SearchOutcome {
   /// of each experiment the newest: the best first, then those that were stopped early, those that
@@ -70,21 +36,5 @@ struct SearchOutcome {
 /// next, and so on. Who goes on depends on the results at the rung alone: on no time and no order,
 /// so that a search that goes on decides as one that was never stopped.
 SearchOutcome search(const SearchOptions& options, Workers& workers);
-
-/// Returns the rungs of a search: the parts of a run after which its experiments are compared, and
-/// 1, its end. With a factor (SearchOptions::stop_early) they are 1/factor, 1/factor^2, .., not
-/// before the first tenth, in which the learning rate still rises; without, there is the end alone.
-std::vector<double> search_rungs(int factor);
-
-/// Returns the seconds that the experiments which were stopped early would have taken to their ends
-/// with the speed that they had.
-double seconds_saved(const std::vector<SearchResult>& results);
-
-/// Returns the settings and figures of each result as cells, below a header. `with_errors`: and in
-/// a last column why it failed.
-TableRows search_rows(const std::vector<SearchResult>& results, bool with_errors);
-/// Formats a table, one row per result, at most `width` characters wide if the settings allow it.
-std::string search_table(const std::vector<SearchResult>& results, size_t width);
-nlohmann::ordered_json to_json(const SearchResult& result);
 
 }  // namespace mmrec

@@ -137,11 +137,4 @@ Settings SearchSpace::draw(uint64_t seed, uint64_t index) const {
   return settings;
 }
 
-std::string describe(const Settings& settings) {
-  std::string text;
-  for (const auto& [name, value] : settings)
-    text += fmt::format("{}{}={}", text.empty() ? "" : " ", name, value);
-  return text;
-}
-
 }  // namespace mmrec

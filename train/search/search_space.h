@@ -3,13 +3,11 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
-namespace mmrec {
+#include "train/search/settings.h"
 
-/// Names of settings and their values as text, in the order given.
-using Settings = std::vector<std::pair<std::string, std::string>>;
+namespace mmrec {
 
 /// `--grid lr=1e-4,3e-4`.
 struct GridAxis {
@@ -42,8 +40,5 @@ struct SearchSpace {
   /// larger number of draws begins with the same draws.
   Settings draw(uint64_t seed, uint64_t index) const;
 };
-
-/// Returns "lr=0.003 batch=4".
-std::string describe(const Settings& settings);
 
 }  // namespace mmrec
