@@ -25,7 +25,8 @@ constexpr int kSpecialTokens = 2;
 constexpr const char* kBytesFile = "{\"type\":\"bytes\"}\n";
 constexpr size_t kShownCharacters = 8;
 constexpr size_t kLongestPart = size_t{1} << 16;  // bytes that are encoded as one
-constexpr int64_t kMostTraining = 20'000'000;     // bytes that pieces are made of
+// Bytes that pieces are made of: more for each find nearly the same, and take longer.
+constexpr int64_t kSampleForAPiece = 600, kLeastSample = 2'500'000, kMostSample = 20'000'000;
 // A text from this size on, in bytes, is read in pieces: one id for so many bytes, unless there may
 // be so few of them that they say no more than characters.
 constexpr int64_t kShortestForPieces = 600'000, kBytesForAPiece = 900;
@@ -73,12 +74,13 @@ void for_each_line(std::string_view text, Visit visit) {
   }
 }
 
-/// Returns lines from all over a text, about kMostTraining bytes.
-std::vector<std::string> sample_of_lines(const TextSource& text, int64_t bytes) {
+/// Returns lines from all over a text, enough for so many pieces.
+std::vector<std::string> sample_of_lines(const TextSource& text, int64_t bytes, int pieces) {
   std::vector<std::string> lines;
   double passed = 0, taken = 0;
-  const double share = std::min(
-      1., static_cast<double>(kMostTraining) / static_cast<double>(std::max<int64_t>(bytes, 1)));
+  const int64_t sample = std::clamp(kSampleForAPiece * pieces, kLeastSample, kMostSample);
+  const double share =
+      std::min(1., static_cast<double>(sample) / static_cast<double>(std::max<int64_t>(bytes, 1)));
   const auto pass = [&](std::string_view whole) {
     for_each_line(whole, [&](std::string_view line) {
       if (taken <= share * passed) {
@@ -202,8 +204,8 @@ Tokenizer Tokenizer::of_bytes(int limit) {
 
 Tokenizer Tokenizer::of_pieces(const TextSource& text, int64_t bytes, int limit,
                                const std::function<void()>& check_stop) {
-  std::string model = PieceModel::train(sample_of_lines(text, bytes),
-                                        limit == 0 ? kDefaultPieceSize : limit, check_stop);
+  const int most = limit == 0 ? kDefaultPieceSize : limit;
+  std::string model = PieceModel::train(sample_of_lines(text, bytes, most), most, check_stop);
   return Tokenizer(PieceModel(std::move(model), "the new tokenizer"));
 }
 

@@ -66,9 +66,10 @@ class Tokenizer {
   explicit Tokenizer(const CharacterCounts& counts, int limit = 0);
   /// Of bytes. A limit (0: none) must have room for all. Throws a UsageError otherwise.
   static Tokenizer of_bytes(int limit = 0);
-  /// Of pieces, at most `limit` ids (0: kDefaultPieceSize). The pieces are those of up to 20 MB of
-  /// a text of `bytes` bytes, taken evenly. Equal texts give equal tokenizers. Throws a UsageError
-  /// if the limit is too small. check_stop: see PieceModel::train().
+  /// Of pieces, at most `limit` ids (0: kDefaultPieceSize). They are found in lines from all over
+  /// a text of `bytes` bytes: 600 bytes for a piece, but 2.5 MB at least and 20 MB at most. Equal
+  /// texts give equal tokenizers. Throws a UsageError if the limit is too small. check_stop: see
+  /// PieceModel::train().
   static Tokenizer of_pieces(const TextSource& text, int64_t bytes, int limit = 0,
                              const std::function<void()>& check_stop = {});
   /// Reads a tokenizer's file. tokenizer.json is {"type": "char", "tokens": [..]}, tokens in the
