@@ -1,28 +1,26 @@
 #include "train/data/prepare.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <csignal>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
-#include <span>
 #include <string_view>
 #include <system_error>
 #include <utility>
 
 #include "support/atomic_file.h"
-#include "support/byte_progress.h"
 #include "support/checksum.h"
 #include "support/error.h"
-#include "support/file_descriptor.h"
 #include "support/names.h"
+#include "train/data/manifest.h"
 #include "train/data/mix.h"
 #include "train/data/prepared_data.h"
+#include "train/data/read_watch.h"
 #include "train/data/source_files.h"
 #include "train/data/split.h"
+#include "train/data/text_writer.h"
 #include "train/data/token_file.h"
 
 namespace mmrec {
@@ -31,218 +29,6 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 using CheckStop = std::function<void()>;
-
-constexpr const char* kManifest = "manifest.json";
-constexpr const char* kFiles[] = {"train.txt", "val.txt", "train.tokens", "val.tokens"};
-constexpr size_t kBuffer = size_t{1} << 20;  // bytes written at once
-
-/// Progress callback that also checks for a stop.
-class Watch {
- public:
-  Watch(Console& console, const CheckStop& check_stop, std::string what, int64_t total)
-      : progress_(console, std::move(what), total), check_stop_(check_stop) {}
-  void operator()(int64_t bytes) {
-    check_stop_();
-    progress_.update(bytes);
-  }
-
- private:
-  ByteProgress progress_;
-  const CheckStop& check_stop_;
-};
-
-/// Writes the text of one part (training or validation) to disk and counts its characters.
-class TextWriter {
- public:
-  TextWriter(fs::path name, std::shared_ptr<const FileDescriptor> file, CharacterCounts& counts)
-      : name_(std::move(name)), file_(std::move(file)), counts_(counts) {}
-  TextWriter(const fs::path& path, CharacterCounts& counts)
-      : TextWriter(path, std::make_shared<FileDescriptor>("write", path, O_RDWR | O_CREAT | O_EXCL),
-                   counts) {}
-
-  /// `piece` must end between characters.
-  void append(std::string_view piece) {
-    count_characters(piece, "the text", counts_);
-    append_uncounted(piece);
-  }
-  /// For text that is counted already, and for what is no text.
-  void append_uncounted(std::string_view piece) {
-    buffer_ += piece;
-    if (buffer_.size() >= kBuffer) write_out();
-  }
-  void write_out() {
-    file_->write(std::as_bytes(std::span(buffer_)));
-    bytes_ += std::ssize(buffer_);
-    buffer_.clear();
-  }
-  /// Returns where the validation part of the text begins. Call write_out() before.
-  int64_t split_place(double val_split) const {
-    return split_point(bytes_, val_split, [&](int64_t first, int64_t count) {
-      std::string text(static_cast<size_t>(count), '\0');
-      text.resize(file_->read_at(first, std::as_writable_bytes(std::span(text))));
-      return text;
-    });
-  }
-  /// Reads the text from `place` on, in pieces that end between characters.
-  void read_end(int64_t place, const std::function<void(std::string_view)>& visit,
-                Watch& watch) const {
-    int64_t read = 0;
-    read_own_text(DataFile(name_, file_, place, bytes_ - place), visit,
-                  [&](int64_t bytes) { watch(read = bytes); });
-    if (read != bytes_ - place)
-      fail("{}: it became shorter while it was written; is another program at work on it?",
-           name_.string());
-  }
-  void cut_off(int64_t place) {
-    file_->truncate(place);
-    bytes_ = place;
-  }
-  void flush() {
-    write_out();
-    file_->flush();
-  }
-  int64_t bytes() const { return bytes_ + std::ssize(buffer_); }
-
- private:
-  fs::path name_;
-  std::shared_ptr<const FileDescriptor> file_;
-  CharacterCounts& counts_;
-  std::string buffer_;
-  int64_t bytes_ = 0;  // bytes written
-};
-
-Json describe_file(const fs::path& file, const fs::path& relative_to, int64_t bytes,
-                   const std::string& sha256) {
-  const fs::path within = file.lexically_relative(relative_to);
-  return {{"name", text_of_name((within.empty() ? file : within).generic_string())},
-          {"bytes", bytes},
-          {"sha256", sha256}};
-}
-
-/// [{"name", "bytes", "sha256"}, ..]
-Json describe_files(const std::vector<DataFile>& files, const fs::path& relative_to, Watch& watch) {
-  Json list = Json::array();
-  int64_t bytes_before = 0;
-  for (const DataFile& file : files) {
-    const auto [bytes, sha256] =
-        checksum_of(file, [&](int64_t read) { watch(bytes_before + read); });
-    list.push_back(describe_file(file.name, relative_to, bytes, sha256));
-    bytes_before += bytes;
-  }
-  return list;
-}
-
-int64_t total_bytes(const std::vector<DataFile>& files) {
-  int64_t total = 0;
-  for (const DataFile& file : files) total += size_of(file);
-  return total;
-}
-
-std::vector<DataFile> result_files(const fs::path& folder, TokenKind tokens) {
-  std::vector<DataFile> files;
-  files.emplace_back(folder / Tokenizer::file_name(tokens));
-  for (const char* name : kFiles) files.emplace_back(folder / name);
-  return files;
-}
-
-/// Returns the deepest folder that contains all files, "" if there is none.
-fs::path common_folder(const std::vector<DataFile>& files) {
-  fs::path folder = files.front().name.parent_path();
-  const auto is_outside = [&](const fs::path& file) {
-    const fs::path within = file.lexically_relative(folder);  // "": one of them is absolute
-    return within.empty() || *within.begin() == "..";
-  };
-  for (const DataFile& file : files)
-    while (!folder.empty() && is_outside(file.name))
-      folder = folder == folder.parent_path() ? fs::path() : folder.parent_path();
-  return folder;
-}
-
-/// As --format has it.
-const char* name_of_option(Format format) {
-  return format == Format::kText ? "text" : format == Format::kJsonLines ? "jsonl" : "wikipedia";
-}
-
-std::string describe_rule(Format format, double val_split) {
-  if (val_split == 0) return "no validation text";
-  if (format == Format::kText)
-    return "validation is the end of the text, from the beginning of a line if one is near, else "
-           "of a character";
-  return "a document but for the first is for validation if that brings the part of the bytes that "
-         "are nearer to val_split";
-}
-
-/// Texts that are read and divided together: all, or those of a source of a mix.
-struct Texts {
-  MixSource source;
-  Unpacked unpacked;
-  Format format;
-};
-
-/// Returns the tokens for a training text of so many bytes.
-TokenChoice tokens_of(const PrepareOptions& options, int64_t bytes) {
-  return options.tokens ? TokenChoice{*options.tokens, options.vocabulary}
-                        : choose_tokens(bytes, options.vocabulary);
-}
-
-/// Together with the files, this determines the result completely: equal inputs give equal results.
-Json describe_inputs(const PrepareOptions& options, const TokenChoice& tokens,
-                     const std::vector<Texts>& sources, double val_split) {
-  Json inputs = {{"version", 2}};
-  if (options.mix.empty()) {
-    inputs["format"] = name_of_option(sources.front().format);
-  } else {
-    inputs["mix_rule"] = kMixRule;
-    for (const auto& [source, unpacked, format] : sources)
-      inputs["mix"].push_back({{"weight", source.weight},
-                               {"files", source.files},
-                               {"format", name_of_option(format)},
-                               {"split_rule", describe_rule(format, val_split)}});
-  }
-  inputs["tokenizer"] = name_of(tokens.kind);
-  inputs["vocab"] = tokens.limit == 0 ? Json("auto") : Json(tokens.limit);
-  inputs["val_split"] = val_split;
-  if (options.mix.empty()) inputs["split_rule"] = describe_rule(sources.front().format, val_split);
-  // Only if they matter: a folder of an earlier version does not have them.
-  if (options.read.text_field != ReadOptions{}.text_field)
-    inputs["text_field"] = options.read.text_field;
-  if (options.read.skip_bad) inputs["skip_bad"] = true;
-  return inputs;
-}
-
-/// Returns the tokens for the training text that a manifest describes.
-TokenChoice tokens_of(const PrepareOptions& options, const Json& manifest) {
-  int64_t bytes = 0;
-  for (const Json& file : manifest.at("files"))
-    if (file.at("name") == "train.txt") bytes = file.at("bytes");
-  return tokens_of(options, bytes);
-}
-
-/// Returns the manifest of a folder that holds, unchanged, the result of these options and texts;
-/// null if it does not. `bytes`: those of the files.
-Json find_made(const PrepareOptions& options, const std::vector<Texts>& sources, double val_split,
-               int64_t bytes, Console& console, const CheckStop& check_stop) {
-  const fs::path& out = options.out;
-  if (kind_of_file(out / kManifest) == fs::file_type::not_found) return nullptr;
-  try {
-    Json manifest = Json::parse(read_file(out / kManifest));
-    const Json& made_of = manifest.at("inputs");
-    const TokenChoice tokens = tokens_of(options, manifest);
-    Json inputs = describe_inputs(options, tokens, sources, val_split);
-    inputs["files"] = made_of.at("files");
-    const std::vector<DataFile> results = result_files(out, tokens.kind);
-    if (made_of != inputs || !std::ranges::all_of(results, [](const DataFile& file) {
-          return kind_of_file(file.name) == fs::file_type::regular;
-        }))
-      return nullptr;
-    Watch watch(console, check_stop, "checking", bytes + total_bytes(results));
-    if (made_of.at("files") != describe_files(options.files, common_folder(options.files), watch))
-      return nullptr;
-    return manifest.at("files") == describe_files(results, out, watch) ? manifest : nullptr;
-  } catch (const Json::exception&) {  // not our manifest
-    return nullptr;
-  }
-}
 
 /// What an up-to-date folder's summary may say otherwise each time.
 std::vector<Note> remarks_of(const PrepareOptions& options, const std::vector<Texts>& sources) {
@@ -265,44 +51,9 @@ void renew_remarks(Json& summary, const std::vector<Note>& remarks) {
   summary = std::move(now);
 }
 
-/// Throws if a folder was made of something else, of which there may be runs: `data` stands for
-/// texts at `source`.
-void check_is_of(const fs::path& out, const std::string& source, const std::string& data) {
-  const fs::path file = out / kManifest;
-  if (kind_of_file(file) != fs::file_type::regular) return;
-  const Json manifest = Json::parse(read_file(file), nullptr, /*allow_exceptions=*/false);
-  if (!manifest.is_object()) return;
-  const Json made_of = manifest.value("source", Json());
-  if (made_of.is_string() && full_path(name_of_text(made_of.get<std::string>())) == source) return;
-  fail_usage(
-      "--data {}: prepare would make the folder {} of it, which is there and of something else; "
-      "make one of another name with prepare {} {} --out NAME and then give --data NAME",
-      data, out.string(), is_pattern(data) ? "--input-file" : "--input-dir", shell_quoted(data));
-}
-
-/// Throws if a folder holds foreign files: they must not be replaced. Checked now rather than after
-/// an hour of work. Empty `tokens`: a tokenizer may be of any kind.
-void check_is_ours(const fs::path& out, std::optional<TokenKind> tokens) {
-  const fs::file_type kind = kind_of_file(out);
-  if (kind == fs::file_type::not_found) return;
-  if (kind != fs::file_type::directory)
-    fail("cannot write {}: it exists and is not a directory", out.string());
-  for (const std::string& name : names_in(out)) {
-    if (name == kManifest || std::ranges::count(kFiles, name) > 0) continue;
-    if (std::ranges::count(Tokenizer::kFileNames, name) > 0) {
-      if (!tokens || name == Tokenizer::file_name(*tokens)) continue;
-      fail_usage(
-          "--out {}: its tokens are not of {} ('{}'); choose a new folder, or the --tokenizer that "
-          "it was made with",
-          out.string(), name_of(*tokens), name);
-    }
-    fail_usage("--out {}: it holds other files ('{}'); choose a new folder", out.string(), name);
-  }
-}
-
 /// Writes a part's token file. Returns the number of tokens.
 int64_t write_tokens(const fs::path& folder, const std::string& part, const Tokenizer& tokenizer,
-                     int64_t text_bytes, int64_t bytes_before, Watch& watch) {
+                     int64_t text_bytes, int64_t bytes_before, ReadWatch& watch) {
   TokenFileWriter writer(folder / (part + ".tokens"), tokenizer.size());
   int64_t count = 0;
   const auto write = [&](std::string_view text) {
@@ -321,28 +72,11 @@ int64_t write_tokens(const fs::path& folder, const std::string& part, const Toke
   return count;
 }
 
-/// [{"name", "bytes", "sha256"}, ..] of the files that were given, as they were read.
-Json describe_sources(const std::vector<DataFile>& files, const std::vector<CorpusFacts>& facts) {
-  std::map<fs::path, Checksum> read;
-  for (const CorpusFacts& of_source : facts) {
-    for (const FileFacts& text : of_source.texts)
-      if (!text.is_member) read[text.name] = {text.bytes, text.sha256};
-    for (const ArchiveFacts& archive : of_source.archives) read[archive.name] = archive.checksum;
-  }
-  Json list = Json::array();
-  const fs::path folder = common_folder(files);
-  for (const DataFile& file : files) {
-    const auto& [bytes, sha256] = read.at(file.name);
-    list.push_back(describe_file(file.name, folder, bytes, sha256));
-  }
-  return list;
-}
-
 /// Reads texts to the two parts; text all to the training part. Throws if there is none.
 CorpusFacts read_texts(const Texts& texts, double val_split, const ReadOptions& options,
                        const std::function<void(bool validation, std::string_view piece)>& visit,
                        Console& console, const CheckStop& check_stop) {
-  Watch watch(console, check_stop, "reading", total_bytes(texts.unpacked.texts));
+  ReadWatch watch(console, check_stop, "reading", total_bytes(texts.unpacked.texts));
   bool is_empty = true;
   CorpusFacts facts = read_corpus(
       texts.unpacked, texts.format, val_split,
@@ -383,7 +117,7 @@ Read read_whole(const PrepareOptions& options, const Texts& texts, double val_sp
       },
       console, check_stop);
   if (texts.format == Format::kText) {
-    Watch watch(console, check_stop, "splitting", 0);
+    ReadWatch watch(console, check_stop, "splitting", 0);
     train.write_out();
     const int64_t place = split_place(train, val_split, options.source);
     train.read_end(
@@ -419,7 +153,7 @@ MixText read_source(const PrepareOptions& options, const Texts& texts, double va
       console, check_stop);
   text.write_out();
   if (!has_documents) {
-    Watch watch(console, check_stop, "splitting", 0);
+    ReadWatch watch(console, check_stop, "splitting", 0);
     bytes = split_place(text, val_split, name);
     char last = '\n';
     text.read_end(
@@ -469,7 +203,7 @@ Read read_mix(const PrepareOptions& options, const std::vector<Texts>& sources, 
     texts.push_back(read_source(options, source, val_split, validation, read, console, check_stop));
   int64_t bytes = 0;
   for (const MixText& text : texts) bytes += text.bytes;
-  Watch watch(console, check_stop, "mixing", bytes);
+  ReadWatch watch(console, check_stop, "mixing", bytes);
   const std::vector<int64_t> mixed = mix(texts, [&](std::string_view piece) {
     train.append(piece);
     watch(train.bytes());
@@ -503,7 +237,7 @@ TokenKind write_results(const PrepareOptions& options, const std::vector<Texts>&
   check_is_ours(options.out, tokens.kind);
   manifest["inputs"] = describe_inputs(options, tokens, sources, val_split);
   const Tokenizer tokenizer = [&] {
-    Watch watch(console, check_stop, "making the tokenizer", train.bytes());
+    ReadWatch watch(console, check_stop, "making the tokenizer", train.bytes());
     const TextSource text = [&](const std::function<void(std::string_view)>& visit) {
       read_own_text(folder / "train.txt", visit, [&](int64_t bytes) { watch(bytes); });
     };
@@ -512,7 +246,7 @@ TokenKind write_results(const PrepareOptions& options, const std::vector<Texts>&
   tokenizer.save(folder / tokenizer.file_name());
   Json& results = manifest["results"];
   {
-    Watch watch(console, check_stop, "writing tokens", train.bytes() + validation.bytes());
+    ReadWatch watch(console, check_stop, "writing tokens", train.bytes() + validation.bytes());
     const int64_t train_tokens = write_tokens(folder, "train", tokenizer, train.bytes(), 0, watch);
     const int64_t validation_tokens =
         write_tokens(folder, "val", tokenizer, validation.bytes(), train.bytes(), watch);
@@ -544,7 +278,7 @@ TokenKind write_results(const PrepareOptions& options, const std::vector<Texts>&
 Texts unpack_texts(const PrepareOptions& options, const MixSource& source,
                    const std::vector<DataFile>& files, Console& console,
                    const CheckStop& check_stop) {
-  Watch watch(console, check_stop, "unpacking", 0);
+  ReadWatch watch(console, check_stop, "unpacking", 0);
   Unpacked texts = unpack(files, /*all_kinds=*/options.format.has_value(), options.read.skip_bad,
                           std::ref(watch));
   if (texts.texts.empty())
@@ -656,7 +390,7 @@ Json prepare(const PrepareOptions& options, Console& console, const CheckStop& c
     const fs::path& folder = partial.path();
     tokens = write_results(options, sources, val_split, folder, manifest, console, check_stop);
     const std::vector<DataFile> files = result_files(folder, tokens);
-    Watch watch(console, check_stop, "checking the result", total_bytes(files));
+    ReadWatch watch(console, check_stop, "checking the result", total_bytes(files));
     manifest["files"] = describe_files(files, folder, watch);
     write_file_atomically(folder / kManifest, manifest.dump(2) + "\n");
   });
