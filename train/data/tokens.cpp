@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstddef>
+#include <numbers>
 #include <span>
 #include <utility>
 
@@ -47,13 +48,22 @@ Tokens Tokens::translated(std::vector<int32_t> new_ids) const {
   return result;
 }
 
-double bytes_per_token(const Tokens& tokens, const Tokenizer& tokenizer) {
+void BytesOfTokens::add(const Tokens& tokens, const Tokenizer& tokenizer) {
   std::vector<int64_t> lengths;
   for (int32_t id = 0; id < tokenizer.size(); ++id)
-    lengths.push_back(std::ssize(tokenizer.decode(id)));
-  int64_t bytes = 0;
-  tokens.for_each([&](int32_t id) { bytes += lengths.at(static_cast<size_t>(id)); });
-  return tokens.count() == 0 ? 1 : static_cast<double>(bytes) / static_cast<double>(tokens.count());
+    lengths.push_back(id == Tokenizer::kUnknown ? 1 : std::ssize(tokenizer.decode(id)));
+  tokens_ += tokens.count();
+  tokens.for_each([&](int32_t id) {
+    bytes_ += lengths.at(static_cast<size_t>(id));
+    unknown_ += id == Tokenizer::kUnknown ? 1 : 0;
+  });
+}
+
+double BytesOfTokens::bits_per_byte(double mean_loss) const {
+  constexpr double kBitsOfACharacter = 20;
+  const double bits = mean_loss / std::numbers::ln2 * static_cast<double>(tokens_) +
+                      kBitsOfACharacter * static_cast<double>(unknown_);
+  return bits / static_cast<double>(std::max<int64_t>(bytes_, 1));
 }
 
 }  // namespace mmrec

@@ -75,8 +75,16 @@ class Tokens {
   uint32_t crc32_;
 };
 
-/// Returns the mean length of a text's tokens in bytes (of their UTF-8), 1 for an empty text. With
-/// it losses of models with different tokens compare, as bits per byte.
-double bytes_per_token(const Tokens& tokens, const Tokenizer& tokenizer);
+/// Turns the loss on a text into bits per byte (of its UTF-8), by which models with different
+/// tokens compare. A character without a token counts as one byte, and costs 20 bits beside its
+/// <UNK>, as many as it takes to say which one it is: else a model with few tokens would look good.
+class BytesOfTokens {
+ public:
+  void add(const Tokens& tokens, const Tokenizer& tokenizer);
+  double bits_per_byte(double mean_loss) const;
+
+ private:
+  int64_t tokens_ = 0, unknown_ = 0, bytes_ = 0;
+};
 
 }  // namespace mmrec

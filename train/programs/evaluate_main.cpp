@@ -52,12 +52,12 @@ struct Result {
   LossSum sum;
   int window;
   double seconds;
-  double bytes_per_token;
+  BytesOfTokens bytes;
   Divergence divergence = {};  ///< from the predictions of Request::against
 
   double tokens_per_second() const { return static_cast<double>(sum.tokens) / seconds; }
   double bits_per_token() const { return sum.mean_loss() / std::numbers::ln2; }
-  double bits_per_byte() const { return bits_per_token() / bytes_per_token; }
+  double bits_per_byte() const { return bytes.bits_per_byte(sum.mean_loss()); }
 };
 
 /// Status line with the part of the work that is done.
@@ -147,10 +147,10 @@ Result measure(const Request& request, const Checkpoint& checkpoint, Parameters&
   const auto begin = Clock::now();
   Progress shown(console, "", tokens_in_all);
   LossSum sum;
-  double bytes = 0;
+  BytesOfTokens bytes;
   int window = sequence;
   for (const Tokens& text : parts) {
-    bytes += bytes_per_token(text, checkpoint.tokenizer) * static_cast<double>(text.count());
+    bytes.add(text, checkpoint.tokenizer);
     window = static_cast<int>(std::min<int64_t>(sequence, text.count() - 1));
     const int64_t before = sum.tokens;
     const auto observe = [&](int64_t tokens) { shown.update(before + tokens); };
@@ -177,7 +177,7 @@ Result measure(const Request& request, const Checkpoint& checkpoint, Parameters&
     sum += of_part;
   }
   const std::chrono::duration<double> time = Clock::now() - begin;
-  return {sum, window, time.count(), bytes / static_cast<double>(tokens_in_all)};
+  return {sum, window, time.count(), bytes};
 }
 
 /// Returns how far the model's predictions for the texts are from those in Request::against.

@@ -7,6 +7,7 @@
 #include "model/architecture.h"
 #include "model/optimizer.h"
 #include "runtime/threads.h"
+#include "support/counted.h"
 #include "support/error.h"
 #include "support/stopwatch.h"
 #include "train/infer/text_generator.h"
@@ -83,7 +84,7 @@ Trainer::Trainer(const TrainOptions& options, RunData data, int64_t begin, Ranks
   options_.validation_tokens = validation_tokens(options, order_.steps_per_epoch());
   options_.warmup = rate_.warmup;
   progress().options = options_;
-  validation_bytes_per_token_ = bytes_per_token(data_.validation, data_.tokenizer);
+  validation_bytes_.add(data_.validation, data_.tokenizer);
   if (const int window = validation_window(options, data_.validation.count()); window > 0)
     evaluation_.emplace(options.config, vocabulary_, parameters_, options.seed,
                         WindowSet(std::move(data_.validation), window, "the validation text"),
@@ -290,8 +291,9 @@ std::vector<Note> Trainer::description() const {
       options_.batch * options_.accumulate, options_.sequence, options_.precision)});
   notes.insert(notes.end(), data_.notes.begin(), data_.notes.end());
   notes.push_back({fmt::format(
-      "data: {}: {} windows of {}, {}{}{} in all; validation: {}", options_.data, windows_.count(),
-      options_.sequence, order_.steps_per_epoch(), kStepsInAll, steps(),
+      "data: {}: {} of {}, {}{}{} in all; validation: {}", options_.data,
+      counted(windows_.count(), "window"), options_.sequence, order_.steps_per_epoch(), kStepsInAll,
+      steps(),
       evaluation_ ? fmt::format("{} {}", evaluation_->tokens(), data_.tokenizer.unit()) : "none")});
   notes.push_back({"learning rate: " + rate_.describe()});
   if (const std::string warning = rate_.warning(); !warning.empty())

@@ -2,7 +2,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <numbers>
 #include <optional>
 #include <string>
 #include <vector>
@@ -95,9 +94,7 @@ class Trainer {
   /// Empty if there is no validation text.
   const std::optional<Evaluation>& evaluation() const { return evaluation_; }
   /// Returns a loss on the validation text in bits a byte, which compares between tokenizers.
-  double bits_per_byte(double loss) const {
-    return loss / std::numbers::ln2 / validation_bytes_per_token_;
-  }
+  double bits_per_byte(double loss) const { return validation_bytes_.bits_per_byte(loss); }
   /// The options, with auto replaced by numbers.
   const TrainOptions& options() const { return options_; }
   const Config& config() const { return options_.config; }
@@ -162,7 +159,7 @@ class Trainer {
   Parameters parameters_;
   TrainingStep training_step_;
   std::optional<Evaluation> evaluation_;
-  double validation_bytes_per_token_;
+  BytesOfTokens validation_bytes_;
   const std::atomic<int>* stop_;
 };
 

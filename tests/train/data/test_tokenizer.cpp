@@ -127,16 +127,22 @@ TEST(Tokenizer, RefusesInvalidFiles) {
   expect_error([&] { Tokenizer::load(directory / "missing.json"); }, {"missing.json"});
 }
 
-TEST(Tokenizer, BytesPerToken) {
+TEST(Tokenizer, BitsPerByte) {
   CharacterCounts counts;
   count_characters("aä€😀", "a test", counts);
   const Tokenizer tokenizer(counts);
-  const auto mean = [&](std::string_view text) {
-    return bytes_per_token(tokenizer.encode(text, "a test"), tokenizer);
+  const auto bits = [&](std::initializer_list<std::string_view> texts) {
+    BytesOfTokens bytes;
+    for (const std::string_view text : texts)
+      bytes.add(tokenizer.encode(text, "a test"), tokenizer);
+    return bytes.bits_per_byte(3 * std::numbers::ln2);  // three bits a token
   };
-  EXPECT_EQ(mean("aaaa"), 1);
-  EXPECT_EQ(mean("aä€😀"), 2.5);
-  EXPECT_EQ(mean(""), 1);
+  EXPECT_DOUBLE_EQ(bits({"aaaa"}), 3);
+  EXPECT_DOUBLE_EQ(bits({"aä€😀"}), 3 / 2.5);
+  EXPECT_DOUBLE_EQ(bits({"aaa", "€"}), 4 * 3 / 6.);
+  EXPECT_EQ(bits({""}), 0);
+  // Not to know a character never pays: it may be any of a million.
+  EXPECT_DOUBLE_EQ(bits({"xxaa"}), (4 * 3 + 2 * 20) / 4.);
 }
 
 /// Words of several scripts, rare characters, SentencePiece's space and its names.
