@@ -9,6 +9,7 @@
 #include "train/data/corpus.h"
 #include "train/data/prepared_data.h"
 #include "train/data/split.h"
+#include "train/data/text_file.h"
 #include "train/run/recipe.h"
 
 namespace mmrec {
@@ -41,9 +42,27 @@ void check_kind(const TrainOptions& options, const Tokenizer& tokenizer, std::st
                owner, name);
 }
 
-std::string text_of(const Tokens& tokens, const Tokenizer& tokenizer) {
+bool has_unknown(const PreparedData& data) {
+  bool has = false;
+  for (const Tokens& tokens : {data.train, data.validation})
+    tokens.for_each([&](int32_t id) { has = has || id == Tokenizer::kUnknown; });
+  return has;
+}
+
+/// Returns a part of a prepared text: from its file, or if that was removed from the tokens, where
+/// they have all of it.
+std::string text_of(const std::filesystem::path& file, const Tokens& tokens,
+                    const Tokenizer& tokenizer, bool is_complete) {
   std::string text;
-  tokens.for_each([&](int32_t id) { text += tokenizer.decode(id); });
+  if (kind_of_file(file) == std::filesystem::file_type::regular)
+    read_own_text(file, [&](std::string_view piece) { text += piece; }, [](int64_t) {});
+  else if (is_complete)
+    tokens.for_each([&](int32_t id) { text += tokenizer.decode(id); });
+  else
+    fail(
+        "{}: there is no such file, and not every character of the text has a token here, so that "
+        "other tokens cannot be made of them; prepare it again",
+        file.string());
   return text;
 }
 
@@ -102,9 +121,14 @@ RunData load_prepared_data(const TrainOptions& options, const std::optional<Toke
             notes,
             "",
             otherwise};
-  if (known->kind() != TokenKind::kCharacter || data.tokenizer.kind() != TokenKind::kCharacter) {
-    const std::string train = text_of(data.train, data.tokenizer),
-                      validation = text_of(data.validation, data.tokenizer);
+  const bool is_complete = !has_unknown(data);
+  if (!is_complete || known->kind() != TokenKind::kCharacter ||
+      data.tokenizer.kind() != TokenKind::kCharacter) {
+    const std::filesystem::path folder = options.data;
+    const std::string train =
+                          text_of(folder / "train.txt", data.train, data.tokenizer, is_complete),
+                      validation =
+                          text_of(folder / "val.txt", data.validation, data.tokenizer, is_complete);
     return encoded(*known, counts_of(train, validation, options.data), options, train, validation,
                    notes, otherwise);
   }
