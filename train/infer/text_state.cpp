@@ -6,6 +6,7 @@
 #include "model/safetensors.h"
 #include "support/atomic_file.h"
 #include "support/error.h"
+#include "support/names.h"
 #include "support/parse_number.h"
 
 namespace mmrec {
@@ -58,7 +59,8 @@ std::string text_state_content(const TextState& state, const std::string& weight
                               {"unread", to_store(ids_of(state.unread))}},
                              {{"weights", weights},
                               {"tokens", std::to_string(state.tokens)},
-                              {"draws", std::to_string(state.draws)}});
+                              {"draws", std::to_string(state.draws)},
+                              {"unshown", text_of_name(state.unshown)}});
 }
 
 void save_text_state(const PathAt& file, const TextState& state, const std::string& weights) {
@@ -82,6 +84,8 @@ TextState parse_text_state(std::string content, const std::string& shown,
                   .unread = read_ids(file, shown, "unread"),
                   .tokens = number_field<int64_t>(file, shown, "tokens"),
                   .draws = number_field<uint64_t>(file, shown, "draws")};
+  if (const auto unshown = file.metadata().find("unshown"); unshown != file.metadata().end())
+    state.unshown = name_of_text(unshown->second);  // earlier versions showed it
   file.read("state", Tensor(state.values.data(), {state.layers, state.width}));
   return state;
 }

@@ -16,6 +16,7 @@ struct TextState {
   std::vector<int32_t> unread = {};  ///< tokens of the text that `values` do not know yet
   int64_t tokens = 0;                ///< of the text so far
   uint64_t draws = 0;                ///< random numbers that were used
+  std::string unshown = {};          ///< bytes at its end that begin a character
 };
 
 /// Writes a state to a file, atomically. `weights` identifies the weights that made it

@@ -2,6 +2,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace mmrec {
 
@@ -14,6 +15,8 @@ class WholeCharacters {
   /// Returns what is still held back, at the end of the text: U+FFFD for a character without its
   /// end, or "".
   std::string rest();
+  /// Returns the bytes that are held back, of a text that goes on with them elsewhere.
+  std::string take() { return std::exchange(held_, ""); }
 
  private:
   std::string held_;

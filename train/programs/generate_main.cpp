@@ -1,12 +1,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
 #include <iostream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -17,7 +19,10 @@
 #include "support/console.h"
 #include "support/error.h"
 #include "support/names.h"
+#include "support/stop_signals.h"
 #include "support/stopwatch.h"
+#include "train/data/file_kind.h"
+#include "train/data/tokenizer.h"
 #include "train/infer/sampling_json.h"
 #include "train/infer/stop_strings.h"
 #include "train/infer/text_generator.h"
@@ -87,6 +92,7 @@ std::vector<int32_t> prompt_ids(Request& request, const Tokenizer& tokenizer, bo
     if (::isatty(STDIN_FILENO))
       print(stderr, "type the text to continue; Ctrl-D on a line of its own ends it\n");
     prompt.assign(std::istreambuf_iterator<char>(std::cin), {});
+    if (prompt.starts_with(kByteOrderMark)) prompt.erase(0, kByteOrderMark.size());
   }
   if (request.escapes) prompt = unescaped(prompt);
   if (request.prompt_is_given) {
@@ -133,16 +139,28 @@ void print_json(const Request& request, const Checkpoint& checkpoint,
 struct Continued {
   int64_t tokens = 0;                ///< of all samples together
   std::vector<int32_t> unread = {};  ///< the first sample's last token, which no model has read yet
+  std::string unshown = {};          ///< of a text that goes on elsewhere, see TextState
+};
+
+/// How continue_texts() begins and ends.
+struct Course {
+  std::string unshown = {};                      ///< of the text before, see TextState
+  bool goes_on = false;                          ///< elsewhere: a character may stay unfinished
+  const std::atomic<int>* stop_asked = nullptr;  ///< not 0: ends early
 };
 
 /// Adds text to each sample until it has its tokens or a stop. show(sample, text) gets it piece by
 /// piece.
 template <class Show>
 Continued continue_texts(const Request& request, const Tokenizer& tokenizer,
-                         TextGenerator& generator, Show show) {
+                         TextGenerator& generator, const Course& course, Show show) {
   std::vector<StopStrings> stops(request.samples, StopStrings(request.stops));
   std::vector<WholeCharacters> characters(request.samples);
-  const auto all_ended = [&] { return std::ranges::all_of(stops, &StopStrings::found); };
+  characters[0].pass(course.unshown);
+  const auto all_ended = [&] {
+    return std::ranges::all_of(stops, &StopStrings::found) ||
+           (course.stop_asked && *course.stop_asked != 0);
+  };
   Continued result;
   std::vector<int32_t> chosen;
   for (int64_t i = 0; i < request.tokens && !all_ended() && !std::ferror(stdout); ++i) {
@@ -154,6 +172,7 @@ Continued continue_texts(const Request& request, const Tokenizer& tokenizer,
       show(b, stops[b].pass(characters[b].pass(tokenizer.decode(chosen[b]))));
     }
   }
+  if (course.goes_on) result.unshown = characters[0].take();
   for (int b = 0; b < request.samples; ++b)
     show(b, stops[b].pass(characters[b].rest()) + stops[b].rest());
   if (!chosen.empty()) result.unread = {chosen[0]};
@@ -172,6 +191,7 @@ void converse(const Request& request, const Tokenizer& tokenizer, TextGenerator&
   for (;;) {
     if (asks) print(stdout, "> ");
     if (!std::getline(std::cin, line)) break;
+    if (line.ends_with('\r')) line.pop_back();
     std::vector<int32_t> ids = unread;
     try {
       const std::string text = (request.escapes ? unescaped(line) : line) + "\n";
@@ -182,7 +202,7 @@ void converse(const Request& request, const Tokenizer& tokenizer, TextGenerator&
       continue;
     }
     generator.read_prompt(ids);
-    unread = continue_texts(request, tokenizer, generator, [&](int, std::string_view text) {
+    unread = continue_texts(request, tokenizer, generator, {}, [&](int, std::string_view text) {
                display.show(text);
              }).unread;
     display.show("\n");
@@ -227,10 +247,12 @@ void check(const Request& request) {
     fail_usage("--samples {}: --interactive and --state are for a single text", request.samples);
   if (request.interactive && (request.prompt_is_given || request.json))
     fail_usage("--interactive reads what to continue line by line; leave out --prompt and --json");
+  for (const std::string& stop : request.stops) check_utf8(stop, "--stop");
   StopStrings{request.stops};
 }
 
-void generate(Request& request, bool quiet) {
+/// Returns the signal that has stopped it, or 0.
+int generate(Request& request, bool quiet) {
   check(request);
   choose_checkpoint(request, quiet);
   choose_precision(request, quiet);
@@ -243,29 +265,38 @@ void generate(Request& request, bool quiet) {
                           request.sampling, samples, checkpoint.trained_window(),
                           parse_precision(request.precision));
   std::vector<int32_t> ids;  // to read first
+  Course course;
   if (!request.state.empty()) {
     check_writable(request.state);
+    course.goes_on = true;
     if (std::filesystem::exists(request.state)) {
       const TextState state = load_text_state(request.state, checkpoint.describe_weights());
       generator.go_on(state);
       ids = state.unread;
+      course.unshown = state.unshown;
     }
   }
-  const auto save = [&](const std::vector<int32_t>& unread) {
+  const auto save = [&](const std::vector<int32_t>& unread, const std::string& unshown) {
     if (request.state.empty()) return;
     TextState state = generator.state();
     state.unread = unread;
+    state.unshown = unshown;
     save_text_state(request.state, state, checkpoint.describe_weights());
   };
   if (request.interactive) {
     if (request.stops.empty()) request.stops = {"\n\n"};
-    return converse(request, tokenizer, generator, std::move(ids), quiet, save);
+    converse(request, tokenizer, generator, std::move(ids), quiet,
+             [&](const std::vector<int32_t>& unread) { save(unread, ""); });
+    return 0;
   }
 
   if (ids.empty() || request.prompt_is_given) {
     const std::vector<int32_t> prompt = prompt_ids(request, tokenizer, quiet);
     ids.insert(ids.end(), prompt.begin(), prompt.end());
   }
+  if (request.prompt_is_given) course.unshown.clear();
+  std::optional<StopSignals> signals;  // else they end it
+  if (!request.state.empty()) course.stop_asked = &signals.emplace(false).asked();
   const bool streams = samples == 1 && !request.json;
   Display display;
   const Stopwatch time;
@@ -275,13 +306,14 @@ void generate(Request& request, bool quiet) {
   Continued continued;
   std::exception_ptr problem;  // what there is of the texts is shown before it, but not as JSON
   try {
-    continued = continue_texts(request, tokenizer, generator, [&](int b, std::string_view text) {
-      if (streams)
-        display.show(text);
-      else
-        texts[b] += text;
-    });
-    save(continued.unread);
+    continued =
+        continue_texts(request, tokenizer, generator, course, [&](int b, std::string_view text) {
+          if (streams)
+            display.show(text);
+          else
+            texts[b] += text;
+        });
+    save(continued.unread, continued.unshown);
   } catch (const Error&) {
     problem = std::current_exception();
   }
@@ -296,6 +328,7 @@ void generate(Request& request, bool quiet) {
       display.show(fmt::format("{}--- sample {} of {} ---\n{}{}\n", b > 0 ? "\n" : "", b + 1,
                                samples, request.prompt, texts[b]));
   if (problem) std::rethrow_exception(problem);
+  return signals ? signals->received() : 0;
 }
 
 }  // namespace
@@ -334,10 +367,12 @@ int main(int argc, char** argv) {
   precision(app, request.precision);
   app.add_flag("--json", request.json, "print texts and settings as JSON, at the end");
 
-  return program.run(argc, argv, [&] {
+  int signal = 0;
+  const int code = program.run(argc, argv, [&] {
     request.sampling.seed = program.seed();
     request.prompt_is_given = prompt_option->count() > 0;
     if (request.escapes) std::ranges::transform(request.stops, request.stops.begin(), unescaped);
-    run_with_threads([&] { generate(request, program.quiet()); });
+    run_with_threads([&] { signal = generate(request, program.quiet()); });
   });
+  return code == 0 && signal != 0 ? 128 + signal : code;
 }

@@ -315,6 +315,21 @@ TEST_F(Programs, GenerateConverses) {
   halves += greedy({"--tokens", "10", "--state", half});
   EXPECT_EQ(halves, greedy({"--prompt", "ROMEO", "--tokens", "20"}));
 
+  // A signal ends a call, and the text goes on from there.
+  const fs::path stopped = directory_ / "stopped";
+  const std::string line = fmt::format("{}/generate --checkpoint {} --threads 1 --greedy ",
+                                       MMREC_BINARY_DIR, out().string());
+  const Outcome interrupted = run_line(
+      fmt::format("{} --prompt ROMEO --tokens 200000 --state {} & sleep 0.5; kill $!; "
+                  "wait $!; echo \" code $?\"",
+                  line, stopped.string()));
+  const size_t end = interrupted.output.rfind("\n code 143\n");
+  ASSERT_NE(end, std::string::npos) << interrupted.output.substr(0, 200) << interrupted.errors;
+  const std::string more = interrupted.output.substr(0, end) +
+                           run_line(line + "--tokens 30 --state " + stopped.string()).output;
+  EXPECT_EQ(more, greedy({"--prompt", "ROMEO", "--tokens",
+                          fmt::format("{}", more.size() - 1 - std::string_view("ROMEO").size())}));
+
   expect_failed(converse({"--prompt", "a"}, ""), 2, {"--interactive", "--prompt"});
   expect_failed(converse({"--samples", "2"}, ""), 2, {"--samples 2", "--interactive"});
   ASSERT_EQ(
@@ -375,6 +390,23 @@ TEST_F(Programs, GenerateNeverCutsACharacter) {
     EXPECT_NO_THROW(check_utf8(outcome.output, "the output"));
     EXPECT_EQ(outcome.output.find("�"), std::string::npos);
   }
+}
+
+TEST_F(Programs, CharactersMayBeginInOneCallAndEndInTheNext) {
+  ASSERT_EQ(train(small_run().set("--tokenizer", "bytes").set("--vocab", "auto")).code, 0);
+  const auto tokens = [&](int count, const std::string& state) {
+    return run("generate", {"--checkpoint", out().string(), "--threads", "1", "--tokens",
+                            fmt::format("{}", count), "--state", (directory_ / state).string()})
+        .output;
+  };
+  std::string parts;
+  for (int i = 0; i < 30; ++i) {
+    parts += tokens(7, "parts");
+    parts.pop_back();  // the newline after each call
+  }
+  const std::string whole = tokens(210, "whole");
+  EXPECT_EQ(parts + "\n", whole);
+  EXPECT_NE(whole.find("\uFFFD"), std::string::npos) << "it has learned no UTF-8 yet";
 }
 
 TEST_F(Programs, GenerateWorksWithoutANewlineToken) {
