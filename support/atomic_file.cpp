@@ -88,13 +88,14 @@ void tidy_up(const PathAt& leftover) {
     remove_quietly(leftover);
 }
 
-void check_nothing_is_lost(const PathAt& old_directory, const PathAt& new_directory) {
+void check_nothing_is_lost(const PathAt& old_directory, const PathAt& new_directory,
+                           std::span<const char* const> may_go) {
   if (!exists(old_directory)) return;
   const std::string shown = old_directory.shown().string();
   if (!is_directory(old_directory))
     fail("cannot write {}: it exists and is not a directory", shown);
   for (const std::string& name : names_in(old_directory))
-    if (!exists(new_directory / name))
+    if (!exists(new_directory / name) && std::ranges::count(may_go, name) == 0)
       fail("will not replace {}: its '{}' would be lost; choose another name or remove it first",
            shown, name);
 }
@@ -307,12 +308,13 @@ void write_file_atomically(const PathAt& path, std::string_view text) {
 }
 
 void write_directory_atomically(const PathAt& path,
-                                const std::function<void(const PathAt& partial)>& fill) {
+                                const std::function<void(const PathAt& partial)>& fill,
+                                std::span<const char* const> may_go) {
   const PathAt target = path.destination(), partial = partial_name(target);
   const DirectoryLock lock = make_locked_directory(partial);
   try {
     fill(partial);
-    check_nothing_is_lost(target, partial);
+    check_nothing_is_lost(target, partial, may_go);
     flush_directory(partial);
     put_in_place(partial, target);
   } catch (...) {

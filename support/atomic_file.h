@@ -60,12 +60,13 @@ void write_file_atomically(const PathAt& path, std::string_view text);
 /// The same for a directory of files. `fill` gets an empty directory, `<path>.partial-<token>`, and
 /// writes into it with write_file_atomically. Then that directory replaces `path`. An old directory
 /// is deleted only when the new one is in place, and only if each of its entries exists in the new
-/// one: a mistyped path must not destroy other files.
+/// one or is called as one of `may_go`: a mistyped path must not destroy other files.
 /// On a file system that cannot swap two names, the old directory is `<path>.old-<token>` between
 /// two renames. Where it cannot even be renamed, `<path>.kept-<token>` is a copy of it until the
 /// new one is in place.
 void write_directory_atomically(const PathAt& path,
-                                const std::function<void(const PathAt& partial)>& fill);
+                                const std::function<void(const PathAt& partial)>& fill,
+                                std::span<const char* const> may_go = {});
 
 /// Removes a directory written by write_directory_atomically. Its name leads to all of it or to
 /// nothing, except for a directory in the lower layer of an overlay.

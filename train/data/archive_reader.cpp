@@ -153,8 +153,10 @@ ArchiveReader::Kind ArchiveReader::kind() const {
   }
 }
 
+bool ArchiveReader::is_encrypted() const { return ::archive_entry_is_encrypted(entry_) != 0; }
+
 size_t ArchiveReader::read(std::span<char> bytes) {
-  if (::archive_entry_is_encrypted(entry_))
+  if (is_encrypted())
     fail("{}/{} is encrypted; unpack it with its password and give the files in it", name_.string(),
          member());
   size_t used = 0;

@@ -34,6 +34,7 @@ class ArchiveReader : public ByteSource {
   /// The member's path in the archive, as it is stored.
   std::string member() const;
   Kind kind() const;
+  bool is_encrypted() const;
   size_t read(std::span<char> bytes) override;
 
  private:

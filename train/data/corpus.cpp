@@ -102,8 +102,7 @@ const char* name_of(Format format) {
 /// Returns the files whose texts are in the corpus. A file that is no text is left out as a whole.
 std::vector<FileFacts> files_read(const CorpusFacts& facts) {
   std::vector<FileFacts> files = facts.texts;
-  if (facts.format == Format::kText)
-    std::erase_if(files, [](const FileFacts& file) { return !file.skipped.empty(); });
+  std::erase_if(files, &FileFacts::is_left_out);
   return files;
 }
 
@@ -173,18 +172,38 @@ std::string advice(std::string_view option, const fs::path& files) {
 
 }  // namespace
 
-Format common_format(const std::vector<DataFile>& texts) {
+/// Returns each text's format: a .json beside text is text.
+std::vector<Format> formats_of(const std::vector<DataFile>& texts) {
   const bool has_text = std::ranges::count(texts, Format::kText, &DataFile::format) > 0;
-  const auto format_of = [&](const DataFile& text) {
-    return has_text && extension_of(text.name) == ".json" ? Format::kText : text.format;
-  };
-  const Format format = format_of(texts.front());
+  std::vector<Format> formats;
   for (const DataFile& text : texts)
-    if (const Format other = format_of(text); other != format)
+    formats.push_back(has_text && extension_of(text.name) == ".json" ? Format::kText : text.format);
+  return formats;
+}
+
+Format keep_main_format(Unpacked& corpus) {
+  const std::vector<Format> formats = formats_of(corpus.texts);
+  std::map<Format, int64_t> bytes;
+  for (size_t i = 0; i < formats.size(); ++i) bytes[formats[i]] += size_of(corpus.texts[i]);
+  const Format main =
+      std::ranges::max_element(bytes, {}, [](const auto& of) { return of.second; })->first;
+  std::vector<DataFile> texts;
+  for (size_t i = 0; i < formats.size(); ++i)
+    (formats[i] == main ? texts : corpus.others).push_back(std::move(corpus.texts[i]));
+  corpus.texts = std::move(texts);
+  return main;
+}
+
+Format common_format(const std::vector<DataFile>& texts) {
+  const std::vector<Format> formats = formats_of(texts);
+  const Format format = formats.front();
+  for (size_t i = 0; i < texts.size(); ++i)
+    if (formats[i] != format)
       fail_usage(
           "{} and {} are of different formats, {} and {}; put them into folders of their own and "
           "give each to 'prepare --mix', or say with 'prepare --format' how to read all files",
-          texts.front().name.string(), text.name.string(), name_of(format), name_of(other));
+          texts.front().name.string(), texts[i].name.string(), name_of(format),
+          name_of(formats[i]));
   return format;
 }
 
@@ -256,7 +275,7 @@ CorpusFacts read_corpus(const Unpacked& corpus, Format format, double val_split,
   for (const DataFile& file : corpus.texts) {
     const ReadObserver observe_all = [&](int64_t bytes) { observe(bytes_before + bytes); };
     if (FileFacts checked; format == Format::kText && options.skip_bad &&
-                           !(checked = check_text(file, observe_all)).skipped.empty()) {
+                           (checked = check_text(file, observe_all)).is_left_out) {
       facts.texts.push_back(std::move(checked));
     } else if (format == Format::kText) {
       if (std::exchange(last, '\n') != '\n') visit(false, "\n");
@@ -274,6 +293,8 @@ CorpusFacts read_corpus(const Unpacked& corpus, Format format, double val_split,
     }
     bytes_before += facts.texts.back().bytes;
   }
+  for (const DataFile& file : corpus.others)
+    facts.texts.push_back(left_out_file(file, "of another format", [](int64_t) {}));
   return facts;
 }
 

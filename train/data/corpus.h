@@ -34,6 +34,9 @@ constexpr std::string_view kLeftOut = "left out: ";  ///< what it begins with
 /// Returns what was left out of the texts for its content.
 LeftOut skipped_of(const CorpusFacts& facts);
 
+/// Moves all texts but those of the format that has the most bytes to `others`. Returns it.
+Format keep_main_format(Unpacked& corpus);
+
 /// Describes the corpus, with its total number of characters, and warns about anything odd.
 std::vector<Note> describe(const CorpusFacts& facts, int64_t characters);
 

@@ -42,15 +42,24 @@ constexpr Kind kKinds[] = {
 };
 
 /// Detects UTF-16 without a byte order mark: the upper bytes of a Western text's characters, or at
-/// least of its spaces and line ends, are zero. Returns the encoding's name, or nullptr.
+/// least of its spaces and line ends, are zero; those of others look like control characters or no
+/// ASCII. Returns the encoding's name, or nullptr.
 const char* utf16_of(std::string_view begin) {
   constexpr size_t kFewest = 2, kRarest = 20;  // minimum number of zeros; maximum bytes per zero
+  constexpr size_t kRarestOfWestern = 4;
   size_t zeros[2] = {};
   begin = begin.substr(0, kUtf16Bytes);
   for (size_t place = begin.find('\0'); place != begin.npos; place = begin.find('\0', place + 1))
     ++zeros[place % 2];
   const size_t most = std::max(zeros[0], zeros[1]), least = std::min(zeros[0], zeros[1]);
   if (most < kFewest || most * kRarest < begin.size() || least * 100 > most) return nullptr;
+  const auto is_of_ascii_text = [](unsigned char c) {
+    return c < 0x80 &&
+           (c >= 0x20 || std::string_view("\0\t\n\f\r\x1b", 6).find(static_cast<char>(c)) !=
+                             std::string_view::npos);
+  };
+  if (most * kRarestOfWestern < begin.size() && std::ranges::all_of(begin, is_of_ascii_text))
+    return nullptr;
   return zeros[0] > zeros[1] ? "UTF-16BE" : "UTF-16LE";
 }
 

@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -62,8 +61,7 @@ nlohmann::ordered_json find_made(const PrepareOptions& options, const std::vecto
 void check_is_of(const std::filesystem::path& out, const std::string& source,
                  const std::string& data);
 
-/// Throws if a folder holds foreign files: they must not be replaced. Empty `tokens`: a tokenizer
-/// may be of any kind.
-void check_is_ours(const std::filesystem::path& out, std::optional<TokenKind> tokens);
+/// Throws if a folder holds foreign files: they must not be replaced.
+void check_is_ours(const std::filesystem::path& out);
 
 }  // namespace mmrec

@@ -234,7 +234,6 @@ TokenKind write_results(const PrepareOptions& options, const std::vector<Texts>&
   validation.flush();
 
   const TokenChoice tokens = tokens_of(options, train.bytes());
-  check_is_ours(options.out, tokens.kind);
   manifest["inputs"] = describe_inputs(options, tokens, sources, val_split);
   const Tokenizer tokenizer = [&] {
     ReadWatch watch(console, check_stop, "making the tokenizer", train.bytes());
@@ -284,7 +283,9 @@ Texts unpack_texts(const PrepareOptions& options, const MixSource& source,
   if (texts.texts.empty())
     fail("{}: there are no texts in it{}{}", source.name, texts.left_out.empty() ? "" : ", but ",
          texts.left_out.text());
-  const Format format = options.format ? *options.format : common_format(texts.texts);
+  const Format format = options.format          ? *options.format
+                        : options.read.skip_bad ? keep_main_format(texts)
+                                                : common_format(texts.texts);
   return {source, std::move(texts), format};
 }
 
@@ -321,7 +322,6 @@ void check_sources_differ(const PrepareOptions& options) {
 }  // namespace
 
 std::optional<PrepareOptions> texts_to_prepare(const std::string& data) {
-  if (data.empty()) fail_usage("--data is empty; give it a text, a folder or a pattern");
   const fs::path out = folder_to_make(data);
   const bool is_folder = kind_of_file(data) == fs::file_type::directory;
   const auto has = [&](const char* file) {
@@ -364,7 +364,7 @@ Json prepare(const PrepareOptions& options, Console& console, const CheckStop& c
                options.vocabulary, Tokenizer::kByteSize);
   const int64_t bytes = total_bytes(options.files);
   const double val_split = validation_part(options.val_split, bytes);
-  check_is_ours(options.out, options.tokens);
+  check_is_ours(options.out);
   for (const fs::path& left : remove_abandoned(options.out))
     console.line(
         fmt::format("tidied up {}, which a prepare that was killed had left", left.string()));
@@ -386,14 +386,15 @@ Json prepare(const PrepareOptions& options, Console& console, const CheckStop& c
   TokenKind tokens{};
   const bool is_anew = kind_of_file(options.out / kManifest) == fs::file_type::regular;
   if (options.out.has_parent_path()) make_directory(options.out.parent_path());
-  write_directory_atomically(options.out, [&](const PathAt& partial) {
+  const auto write = [&](const PathAt& partial) {
     const fs::path& folder = partial.path();
     tokens = write_results(options, sources, val_split, folder, manifest, console, check_stop);
     const std::vector<DataFile> files = result_files(folder, tokens);
     ReadWatch watch(console, check_stop, "checking the result", total_bytes(files));
     manifest["files"] = describe_files(files, folder, watch);
     write_file_atomically(folder / kManifest, manifest.dump(2) + "\n");
-  });
+  };
+  write_directory_atomically(options.out, write, Tokenizer::kFileNames);
   if (is_anew)
     console.line(fmt::format("{} is made anew: it was of other texts or settings, or altered; "
                              "a run on another text cannot be resumed with it",

@@ -34,9 +34,12 @@ std::vector<fs::directory_entry> entries_of(const fs::path& folder) {
   return entries;
 }
 
-/// An .xml counts for its content: others were there before Wikipedia's pages could be read.
-bool is_text(const fs::path& path) {
+/// An .xml counts for its content: others were there before Wikipedia's pages could be read. What
+/// is damaged is found when it is read.
+bool is_text(const fs::path& path) try {
   return is_called_text(path) && (extension_of(path) != ".xml" || is_wikipedia(path));
+} catch (const DamagedData&) {
+  return true;
 }
 
 void sort_by_bytes(std::vector<fs::path>& paths) {

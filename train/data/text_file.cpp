@@ -278,14 +278,6 @@ void check_is_utf8(std::string_view piece, const DataFile& file, int64_t place) 
   fail("{}, or have prepare --skip-bad leave such files out", error.what());
 }
 
-FileFacts facts_of_damaged(const DataFile& file, const ReadObserver& observe) {
-  const Checksum whole = checksum_of(file, observe);
-  return {.name = file.name,
-          .bytes = whole.bytes,
-          .sha256 = whole.sha256,
-          .is_member = is_member(file)};
-}
-
 bool is_utf8(std::string_view text) {
   try {
     check_utf8(text, "");
@@ -296,6 +288,15 @@ bool is_utf8(std::string_view text) {
 }
 
 }  // namespace
+
+FileFacts left_out_file(const DataFile& file, std::string_view kind, const ReadObserver& observe) {
+  const auto [bytes, sha256] = checksum_of(file, observe);
+  FileFacts facts{
+      .name = file.name, .bytes = bytes, .sha256 = sha256, .is_member = is_member(file)};
+  facts.skipped.add(kind, file.name.string());
+  facts.is_left_out = true;
+  return facts;
+}
 
 FileFacts read_text(const DataFile& file, const std::function<void(std::string_view)>& visit,
                     const ReadObserver& observe) {
@@ -333,11 +334,10 @@ FileFacts check_text(const DataFile& file, const ReadObserver& observe) try {
       },
       [&](std::string_view piece, int64_t) { is_text = is_text && is_utf8(piece); }, observe);
   if (!is_text) facts.skipped.add("no text in UTF-8", file.name.string());
+  facts.is_left_out = !is_text;
   return facts;
 } catch (const DamagedData&) {
-  FileFacts facts = facts_of_damaged(file, observe);
-  facts.skipped.add("damaged", file.name.string());
-  return facts;
+  return left_out_file(file, "damaged", observe);
 }
 
 void read_own_text(const DataFile& file, const std::function<void(std::string_view)>& visit,
@@ -363,9 +363,12 @@ FileFacts read_unchecked(const DataFile& file,
       visit, observe);
 } catch (const DamagedData&) {
   if (!skip_bad) throw;
-  FileFacts facts = facts_of_damaged(file, observe);
-  facts.ends_early = true;
-  return facts;
+  const auto [bytes, sha256] = checksum_of(file, observe);
+  return {.name = file.name,
+          .bytes = bytes,
+          .sha256 = sha256,
+          .is_member = is_member(file),
+          .ends_early = true};
 }
 
 FileFacts read_json_lines(const DataFile& file, const std::function<void(std::string_view)>& visit,

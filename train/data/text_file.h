@@ -34,8 +34,13 @@ struct FileFacts {
   bool has_json = false;                 ///< text whose lines are JSON objects
   int64_t zeros = 0;                     ///< NUL characters
   LeftOut skipped = {};  ///< documents, or the file itself, that were left out for their content
-  int64_t replaced = 0;  ///< JSON lines documents with half a UTF-16 pair, read as U+FFFD
+  bool is_left_out = false;  ///< the file itself was
+  int64_t replaced = 0;      ///< JSON lines documents with half a UTF-16 pair, read as U+FFFD
 };
+
+/// Returns the facts of a file that is left out as a whole, and reads it for its checksum. kind:
+/// see LeftOut.
+FileFacts left_out_file(const DataFile& file, std::string_view kind, const ReadObserver& observe);
 
 /// Reads a UTF-8 file. Calls visit(piece) with pieces of about 1 MB that end between characters.
 /// Skips a leading byte order mark. Throws an Error with the offset of the first byte that is not

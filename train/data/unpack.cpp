@@ -93,6 +93,10 @@ class Unpacking {
                      name = file.name / path.relative_path();
       observe_(end);
       if (!is_wanted(archive.kind(), path, name)) continue;
+      if (skip_bad_ && archive.is_encrypted()) {
+        result.left_out.add("encrypted", name.string());
+        continue;
+      }
       const int64_t begin = end;
       end += append(archive, *copy, [&](int64_t bytes) { observe_(begin + bytes); });
       DataFile member(name, copy, begin, end - begin);

@@ -32,6 +32,7 @@ struct ArchiveFacts {
 /// A corpus' texts without archives around them.
 struct Unpacked {
   std::vector<DataFile> texts = {};         ///< perhaps compressed
+  std::vector<DataFile> others = {};        ///< texts of other formats, which are left out
   std::vector<ArchiveFacts> archives = {};  ///< of the files that were given
   LeftOut left_out = {};                    ///< members of the archives
 };
@@ -39,9 +40,9 @@ struct Unpacked {
 /// Replaces the archives among the files, recognised by content, by the texts in them, sorted by
 /// the bytes of their paths; archives in archives, too. Finds their formats. Takes the members that
 /// is_called_text says, or with `all_kinds` all; leaves out hidden ones and links. The members are
-/// copied to a temporary file. Throws a DamagedData for a damaged archive, which with `skip_bad` is
-/// left out as a whole, and an Error for encrypted texts. Calls observe(bytes read) while an
-/// archive is read.
+/// copied to a temporary file. Throws a DamagedData for a damaged archive, and an Error for
+/// encrypted texts; with `skip_bad` they are left out, the archive as a whole. Calls observe(bytes
+/// read) while an archive is read.
 Unpacked unpack(const std::vector<DataFile>& files, bool all_kinds, bool skip_bad,
                 const ReadObserver& observe);
 

@@ -337,6 +337,10 @@ TEST_F(TextFile, OdditiesAreFound) {
   EXPECT_EQ(facts_.zeros, 0);
   text_of("a\0\0b"s + std::string(100, 'x'));
   EXPECT_EQ(facts_.zeros, 2);
+  std::string lines;
+  for (int i = 0; i < 300; ++i) lines += "hello\0world\n"s;  // all at odd places
+  EXPECT_EQ(text_of(lines), lines);
+  EXPECT_EQ(facts_.zeros, 300);
   text_of(gzip("<html lang=\"en\">"));
   EXPECT_TRUE(facts_.is_html);
   EXPECT_EQ(facts_.compression, Packing::kGzip);
