@@ -299,8 +299,17 @@ int TrainCommand::lead(const char* program_path, Ranks& ranks) {
   given_.program = program_path;
   given_.quiet = program_.quiet();
   given_.seed = program_.seed();
-  for (const TrainOption& row : train_option_table())
-    if (is_given(row.name)) given_.given.insert(row.name);
+  for (const TrainOption& row : train_option_table()) {
+    if (!is_given(row.name)) continue;
+    given_.given.insert(row.name);
+    row.visit(
+        [&]<class T>(const T& value) {
+          if constexpr (std::is_constructible_v<std::filesystem::path, T>)
+            if (std::filesystem::path(value).empty())
+              fail_usage("--{} is empty; give it a value, or leave it out", row.name);
+        },
+        given_);
+  }
   if (!arch_.empty()) fields_.push_back("arch=" + arch_);
   if (!memory_.empty()) fields_.push_back("memory=" + memory_);
   const std::string named = given_.data;

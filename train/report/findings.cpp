@@ -281,7 +281,8 @@ void check_plateau(const RunReport& run, const Losses& losses, std::vector<Findi
   findings.push_back(
       {.kind = "plateau",
        .text = fmt::format(
-           "plateau: the training loss fell by less than {:.0f} % in the last half of the steps, "
+           "plateau: the training loss fell by less than {:.0f} %, or not at all, in the last half "
+           "of the steps, "
            "from {:.4f} to {:.4f}. {}",
            100 * kFall, before, now,
            now > kLearnt * first

@@ -78,7 +78,7 @@ bool is_preset(const std::string& config) { return std::ranges::count(preset_nam
 
 Settings with_absolute_paths(Settings settings) {
   for (auto& [name, value] : settings)
-    if ((name == "data" && value != "sample") || name == "init" ||
+    if ((name == "data" && value != "sample" && value != "-") || name == "init" ||
         (name == "config" && !is_preset(value)))
       value = fs::absolute(value).lexically_normal().string();
   return settings;

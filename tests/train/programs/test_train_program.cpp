@@ -75,6 +75,7 @@ TEST_F(Programs, TrainRefusesWrongUse) {
   expect_refused("--accumulate", "0", {"--accumulate", "0"});
   expect_refused("--init", (directory_ / "missing").string(), {"--vocab", "--init"});
   expect_refused("--lr-min", "2x", {"minimum learning rate", "2x"});
+  expect_refused("--trace", "", {"--trace is empty"});
   expect_refused("--dropout", "1", {"--dropout", "1"});
   expect_refused("--val-split", "1", {"--val-split", "1"});
   expect_refused("--threads", "0", {"--threads", "0"});
@@ -331,6 +332,24 @@ TEST_F(Programs, TrainPreparesFoldersAndPatterns) {
   expect_failed(here("--data 'folder/*/*[c]' --out other"), 2,
                 {"data/folder-c", "of something else", "prepare --input-file 'folder/*/*[c]'"});
   expect_failed(here("--data 'folder/*.h' --out other"), 2, {"folder/*.h"});
+  // All that is wrong with a tree's files, and a second text that makes it long enough for pieces.
+  std::ofstream(directory_ / "folder/rows.jsonl") << "{\"id\":1}\n";
+  std::ofstream(directory_ / "folder/pages.xml.bz2")
+      << read_file(fs::path(MMREC_SOURCE_DIR) / "tests/train/data/packed/pages.xml.bz2")
+             .substr(0, 100);
+  fs::copy(fs::path(MMREC_SOURCE_DIR) / "tests/train/data/packed/encrypted.zip",
+           directory_ / "folder");
+  std::ofstream long_text(directory_ / "folder/long.txt");
+  for (int i = 0; i < 60'000; ++i) long_text << i << " is a number\n";
+  long_text.close();
+  const Outcome odd = here("--data folder --out odd");
+  EXPECT_EQ(odd.code, 0) << odd.errors;
+  for (const char* part :
+       {"1 of another format (folder/rows.jsonl)",
+        "2 damaged (folder/below/cut.tar.gz, folder/pages.xml.bz2)",
+        "1 encrypted (folder/encrypted.zip/c.md)", "tokenizer: bpe", "data/folder is made anew"})
+    EXPECT_NE(odd.output.find(part), std::string::npos) << part << "\n" << odd.output;
+
   fs::create_directory(directory_ / "empty");
   expect_failed(here("--data empty"), 2, {"--data empty: there are no files of text"});
   EXPECT_FALSE(fs::exists(directory_ / "other"));
@@ -1070,6 +1089,23 @@ TEST_F(Programs, PreparedDataResumeAndUseAnotherTokenizer) {
                   read_file(directory_ / "tuned_folder/final_checkpoint" / file))
           << file;
   }
+
+  // A folder whose tokens do not have all of the text: other tokens are made of the text itself.
+  const fs::path lossy = directory_ / "lossy";
+  ASSERT_EQ(run("prepare", {"--input-file", first + ".txt", "--out", lossy.string(), "--tokenizer",
+                            "char", "--vocab", "12"})
+                .code,
+            0);
+  const auto loss_on = [&](const std::string& data) {
+    const Outcome outcome =
+        run("evaluate", {"--checkpoint", out().string(), "--data", data, "--json"});
+    EXPECT_EQ(outcome.code, 0) << outcome.errors;
+    return nlohmann::json::parse(outcome.output).at("loss").get<double>();
+  };
+  EXPECT_EQ(loss_on(lossy.string()), loss_on(first + ".txt"));
+  fs::remove(lossy / "val.txt");
+  expect_failed(run("evaluate", {"--checkpoint", out().string(), "--data", lossy.string()}), 1,
+                {"val.txt", "prepare it again"});
 }
 
 TEST_F(Programs, TrainDescribesItsText) {
