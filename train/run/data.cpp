@@ -67,13 +67,14 @@ std::string text_of(const std::filesystem::path& file, const Tokens& tokens,
 }
 
 /// Returns the part of a "not the same text" message that explains how earlier versions read the
-/// data. For a folder made by prepare both reasons may apply: only its manifest knows the sources.
-std::string read_otherwise(bool json_lines, bool marks) {
+/// data. `condition`: when that may be the reason.
+std::string read_otherwise(bool json_lines, bool marks,
+                           std::string_view condition = "if the data are as they were") {
   if (!json_lines && !marks) return "";
   return fmt::format(
-      " (if the data are as they were: earlier versions {}{}{}; their runs and searches on such "
-      "data cannot go on)",
-      json_lines ? "divided JSON lines by another rule" : "", json_lines && marks ? " and " : "",
+      " ({}: earlier versions {}{}{}; their runs and searches on such data cannot go on)",
+      condition, json_lines ? "divided JSON lines by another rule" : "",
+      json_lines && marks ? " and " : "",
       marks ? "kept a byte order mark at a text's beginning" : "");
 }
 
@@ -113,7 +114,9 @@ RunData load_prepared_data(const TrainOptions& options, const std::optional<Toke
       {fmt::format("read: {}, made by prepare: {:.0f} {}, {} of them for validation", options.data,
                    tokens, data.tokenizer.unit(),
                    percent(static_cast<double>(data.validation.count()) / std::max(1., tokens)))}};
-  const std::string otherwise = read_otherwise(true, true);
+  // Both may apply: only its manifest knows the sources.
+  const std::string otherwise = read_otherwise(
+      true, true, "prepare may have made it anew since; if the data are as they were");
   if (!known || *known == data.tokenizer)  // nothing is unknown
     return {extended_on_demand(data.tokenizer, {}, options.extend_vocab),
             std::move(data.train),

@@ -788,7 +788,7 @@ TEST_F(Resume, NamesDataThatEarlierVersionsReadDifferently) {
   }
   constexpr const char *kRule = "divided JSON lines by another rule",
                        *kMark = "kept a byte order mark";
-  constexpr const char* kCause = "then (if the data are as they were";
+  constexpr const char* kCause = "if the data are as they were: earlier versions";
   for (const auto& [said, has_rule, has_mark] : {std::tuple(message("play.txt"), false, false),
                                                  {message("marked.txt"), false, true},
                                                  {message("x.jsonl"), true, false},
