@@ -122,6 +122,8 @@ PlainReader::PlainReader(const DataFile& file, Sha256* digest) : layers_(file.la
   auto raw = std::make_unique<FileSource>(file, digest);
   file_ = raw.get();
   source_ = std::make_unique<Beginning>(std::move(raw));
+  if (begin().empty() && is_called_packed(file.name))  // a download that failed
+    throw DamagedData(file.name, "it is empty, and not packed as its name says");
   for (;;) {
     const Packing packing = packing_of(source_->begin());
     if (packing != Packing::kNone && layers_ >= kMostLayers)

@@ -16,7 +16,8 @@ namespace mmrec {
 class PlainReader : public ByteSource {
  public:
   /// Throws an Error if the file is not regular, cannot be read or is packed too many times, a
-  /// DamagedData for damaged compressed data. `digest`, if given, receives the file's raw bytes.
+  /// DamagedData for damaged compressed data and an empty file that should be packed. `digest`, if
+  /// given, receives the file's raw bytes.
   explicit PlainReader(const DataFile& file, Sha256* digest = nullptr);
   ~PlainReader() override;
   PlainReader(const PlainReader&) = delete;

@@ -190,6 +190,15 @@ TEST_F(Unpack, AFolderAndItsArchiveAreTheSameCorpus) {
       {"zip archive is damaged or ends too early"});
 }
 
+TEST_F(Unpack, AnEmptyDownloadIsNoArchive) {
+  for (const char* name : {"a.zip", "b.txt.gz"}) {
+    write_file_atomically(directory_ / name, "");
+    expect_error<DamagedData>([&] { texts_of(directory_ / name); }, {name, "it is empty"});
+  }
+  write_file_atomically(directory_ / "c.txt", "");
+  EXPECT_EQ(texts_of(directory_ / "c.txt"), Texts{".: "});
+}
+
 TEST_F(Unpack, NothingIsLeftInTheTemporaryFolder) {
   ::setenv("TMPDIR", directory_.path().c_str(), 1);
   EXPECT_EQ(texts_of(kPacked / "nested.tar.bz2").size(), 3u);
