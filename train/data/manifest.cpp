@@ -171,14 +171,21 @@ void check_is_of(const fs::path& out, const std::string& source, const std::stri
       data, out.string(), is_pattern(data) ? "--input-file" : "--input-dir", shell_quoted(data));
 }
 
-void check_is_ours(const fs::path& out) {
+void check_is_ours(const fs::path& out, std::optional<TokenKind> tokens) {
   const fs::file_type kind = kind_of_file(out);
   if (kind == fs::file_type::not_found) return;
   if (kind != fs::file_type::directory)
     fail("cannot write {}: it exists and is not a directory", out.string());
+  const bool is_made = kind_of_file(out / kManifest) == fs::file_type::regular;
   for (const std::string& name : names_in(out)) {
     if (name == kManifest || std::ranges::count(kFiles, name) > 0) continue;
-    if (std::ranges::count(Tokenizer::kFileNames, name) > 0) continue;
+    if (std::ranges::count(Tokenizer::kFileNames, name) > 0) {
+      if (is_made || !tokens || name == Tokenizer::file_name(*tokens)) continue;
+      fail_usage(
+          "--out {}: it holds a tokenizer's file ('{}') that prepare did not make; choose a "
+          "new folder",
+          out.string(), name);
+    }
     fail_usage("--out {}: it holds other files ('{}'); choose a new folder", out.string(), name);
   }
 }

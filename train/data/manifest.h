@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -61,7 +62,8 @@ nlohmann::ordered_json find_made(const PrepareOptions& options, const std::vecto
 void check_is_of(const std::filesystem::path& out, const std::string& source,
                  const std::string& data);
 
-/// Throws if a folder holds foreign files: they must not be replaced.
-void check_is_ours(const std::filesystem::path& out);
+/// Throws if a folder holds foreign files: they must not be replaced. A tokenizer's file is one
+/// where there is no manifest and it is not called as that of `tokens`; empty: as that of any.
+void check_is_ours(const std::filesystem::path& out, std::optional<TokenKind> tokens);
 
 }  // namespace mmrec

@@ -48,9 +48,10 @@ bool is_skippable_zstd(std::string_view begin) {
 
 }  // namespace
 
-DamagedData::DamagedData(const std::filesystem::path& file, std::string_view problem)
-    : Error(fmt::format("{}: {}; get the file again, or have prepare --skip-bad leave it out",
-                        file.string(), problem)) {}
+DamagedData::DamagedData(const std::filesystem::path& file, std::string_view problem,
+                         std::string_view advice)
+    : Error(fmt::format("{}: {}; {}, or have prepare --skip-bad leave out what is damaged",
+                        file.string(), problem, advice)) {}
 
 Packing packing_of(std::string_view begin) {
   for (const auto& [place, bytes, packing] : kSignatures)

@@ -9,7 +9,8 @@ namespace mmrec {
 
 /// An archive or compressed data that are damaged or incomplete. The message is of `file`.
 struct DamagedData : Error {
-  DamagedData(const std::filesystem::path& file, std::string_view problem);
+  DamagedData(const std::filesystem::path& file, std::string_view problem,
+              std::string_view advice = "get the file again");
 };
 
 /// How bytes are packed: compressed, or as the members of an archive.

@@ -127,10 +127,9 @@ PlainReader::PlainReader(const DataFile& file, Sha256* digest) : layers_(file.la
   for (;;) {
     const Packing packing = packing_of(source_->begin());
     if (packing != Packing::kNone && layers_ >= kMostLayers)
-      fail(
-          "{}: it is packed more than {} times, one in the other; unpack it and give the files in "
-          "it",
-          file.name.string(), kMostLayers);
+      throw DamagedData(
+          file.name, fmt::format("it is packed more than {} times, one in the other", kMostLayers),
+          "unpack it and give the files in it");
     if (packing == Packing::kNone || is_archive(packing)) return;
     ++layers_;
     if (compression_ == Packing::kNone) compression_ = packing;

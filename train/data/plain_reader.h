@@ -15,9 +15,9 @@ namespace mmrec {
 /// not by name. An archive's bytes are read as they are.
 class PlainReader : public ByteSource {
  public:
-  /// Throws an Error if the file is not regular, cannot be read or is packed too many times, a
-  /// DamagedData for damaged compressed data and an empty file that should be packed. `digest`, if
-  /// given, receives the file's raw bytes.
+  /// Throws an Error if the file is not regular or cannot be read, a DamagedData if it is packed
+  /// too many times, for damaged compressed data and an empty file that should be packed. `digest`,
+  /// if given, receives the file's raw bytes.
   explicit PlainReader(const DataFile& file, Sha256* digest = nullptr);
   ~PlainReader() override;
   PlainReader(const PlainReader&) = delete;

@@ -234,6 +234,7 @@ TokenKind write_results(const PrepareOptions& options, const std::vector<Texts>&
   validation.flush();
 
   const TokenChoice tokens = tokens_of(options, train.bytes());
+  check_is_ours(options.out, tokens.kind);
   manifest["inputs"] = describe_inputs(options, tokens, sources, val_split);
   const Tokenizer tokenizer = [&] {
     ReadWatch watch(console, check_stop, "making the tokenizer", train.bytes());
@@ -364,7 +365,7 @@ Json prepare(const PrepareOptions& options, Console& console, const CheckStop& c
                options.vocabulary, Tokenizer::kByteSize);
   const int64_t bytes = total_bytes(options.files);
   const double val_split = validation_part(options.val_split, bytes);
-  check_is_ours(options.out);
+  check_is_ours(options.out, options.tokens);
   for (const fs::path& left : remove_abandoned(options.out))
     console.line(
         fmt::format("tidied up {}, which a prepare that was killed had left", left.string()));
@@ -394,7 +395,10 @@ Json prepare(const PrepareOptions& options, Console& console, const CheckStop& c
     manifest["files"] = describe_files(files, folder, watch);
     write_file_atomically(folder / kManifest, manifest.dump(2) + "\n");
   };
-  write_directory_atomically(options.out, write, Tokenizer::kFileNames);
+  if (is_anew)
+    write_directory_atomically(options.out, write, Tokenizer::kFileNames);
+  else
+    write_directory_atomically(options.out, write);
   if (is_anew)
     console.line(fmt::format("{} is made anew: it was of other texts or settings, or altered; "
                              "a run on another text cannot be resumed with it",

@@ -40,7 +40,8 @@ PreparedData read_prepared(const PathAt& held, int vocabulary) {
     if (file.source.tokenizer_crc32 != crc || file.source.vocabulary != tokenizer.size())
       fail("{}: {}.tokens was made with another {}; run 'prepare' again", folder.string(), part,
            name);
-    const PathAt text = held / (part + ".txt");  // for people only; the folder works without it
+    const PathAt text =
+        held / (part + ".txt");  // the folder works without it, but for other tokens
     if (exists(text) && FileDescriptor("read", text, O_RDONLY).size() != file.source.text_bytes)
       fail("{}: {}.txt is no longer the text that {}.tokens was made from; run 'prepare' again",
            folder.string(), part, part);

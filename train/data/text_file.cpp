@@ -20,6 +20,7 @@ namespace fs = std::filesystem;
 
 constexpr size_t kPiece = size_t{1} << 20;         // bytes
 constexpr size_t kLongestLine = size_t{32} << 20;  // bytes
+constexpr const char* kNoText = "no text in UTF-8";
 // digits; with a one-digit exponent still in a double's range
 constexpr size_t kLongestInteger = 290;
 
@@ -199,10 +200,11 @@ using Begin = std::function<void(std::string_view bytes, bool is_compressed)>;
 
 bool is_member(const DataFile& file) { return file.copy && file.layers > 0; }
 
-/// Like read_pieces, for a user's file, without its byte order mark.
+/// Like read_pieces, for a user's file, without its byte order mark. may_end_early: where
+/// compressed data is damaged.
 FileFacts read_user_file(const DataFile& file, const Begin& begin,
                          const std::function<void(std::string_view, int64_t)>& visit,
-                         const ReadObserver& observe) {
+                         const ReadObserver& observe, bool may_end_early = false) {
   Sha256 digest;
   PlainReader reader(file, &digest);
   size_t skipped = 0;
@@ -211,14 +213,23 @@ FileFacts read_user_file(const DataFile& file, const Begin& begin,
     begin(bytes, reader.compression() != Packing::kNone);
     return skipped;
   };
-  read_pieces(reader, look, visit, [&] { observe(reader.bytes_read()); });
+  bool ends_early = false;
+  try {
+    read_pieces(reader, look, visit, [&] { observe(reader.bytes_read()); });
+  } catch (const DamagedData&) {
+    if (!may_end_early) throw;
+    ends_early = true;
+  }
+  const auto [bytes, sha256] =
+      ends_early ? checksum_of(file, observe) : Checksum{reader.bytes_read(), digest.hex()};
   return {.name = file.name,
-          .bytes = reader.bytes_read(),
-          .sha256 = digest.hex(),
+          .bytes = bytes,
+          .sha256 = sha256,
           .is_member = is_member(file),
           .compression = reader.compression(),
           .has_mark = skipped > 0,
-          .was_changed = reader.was_changed()};
+          .was_changed = reader.was_changed(),
+          .ends_early = ends_early};
 }
 
 int64_t count_zeros(std::string_view text) {
@@ -333,7 +344,7 @@ FileFacts check_text(const DataFile& file, const ReadObserver& observe) try {
         }
       },
       [&](std::string_view piece, int64_t) { is_text = is_text && is_utf8(piece); }, observe);
-  if (!is_text) facts.skipped.add("no text in UTF-8", file.name.string());
+  if (!is_text) facts.skipped.add(kNoText, file.name.string());
   facts.is_left_out = !is_text;
   return facts;
 } catch (const DamagedData&) {
@@ -354,21 +365,24 @@ void read_own_text(const DataFile& file, const std::function<void(std::string_vi
 
 FileFacts read_unchecked(const DataFile& file,
                          const std::function<void(std::string_view, int64_t)>& visit,
-                         const ReadObserver& observe, bool skip_bad) try {
-  return read_user_file(
-      file,
-      [&](std::string_view bytes, bool is_compressed) {
-        check_begins_like_text(bytes, file.name, is_compressed);
-      },
-      visit, observe);
-} catch (const DamagedData&) {
-  if (!skip_bad) throw;
-  const auto [bytes, sha256] = checksum_of(file, observe);
-  return {.name = file.name,
-          .bytes = bytes,
-          .sha256 = sha256,
-          .is_member = is_member(file),
-          .ends_early = true};
+                         const ReadObserver& observe, bool skip_bad) {
+  bool begins_like_text = true;
+  try {
+    return read_user_file(
+        file,
+        [&](std::string_view bytes, bool is_compressed) {
+          begins_like_text = false;
+          check_begins_like_text(bytes, file.name, is_compressed);
+          begins_like_text = true;
+        },
+        visit, observe, /*may_end_early=*/skip_bad);
+  } catch (const DamagedData&) {  // at its beginning
+    if (!skip_bad) throw;
+    return left_out_file(file, "damaged", observe);
+  } catch (const Error&) {
+    if (!skip_bad || begins_like_text) throw;
+    return left_out_file(file, kNoText, observe);
+  }
 }
 
 FileFacts read_json_lines(const DataFile& file, const std::function<void(std::string_view)>& visit,
@@ -415,7 +429,7 @@ FileFacts read_json_lines(const DataFile& file, const std::function<void(std::st
     lines.finish_last();
   facts.zeros = zeros;
   facts.replaced = replaced;
-  facts.skipped = std::move(skipped);
+  facts.skipped.add(skipped);
   return facts;
 }
 

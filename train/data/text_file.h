@@ -59,7 +59,7 @@ void read_own_text(const DataFile& file, const std::function<void(std::string_vi
 
 /// Like read_text, but does not check that it is UTF-8. visit() gets a piece's place in the file,
 /// too. Damaged compressed data is an error, or with `skip_bad` the end of the file, which
-/// `ends_early` then.
+/// `ends_early` then; one that is no text from the beginning is left out.
 FileFacts read_unchecked(const DataFile& file,
                          const std::function<void(std::string_view piece, int64_t place)>& visit,
                          const ReadObserver& observe, bool skip_bad);

@@ -139,10 +139,10 @@ FileFacts read_wikipedia(const DataFile& file, const std::function<void(std::str
         parse(piece, false);
       },
       observe, skip_bad);
-  if (!facts.ends_early) parse("", true);
+  if (!facts.ends_early && !facts.is_left_out) parse("", true);
   if (facts.ends_early || is_damaged)
     skipped.add("damaged", fmt::format("{} from line {} on", file.name.string(), parser.line()));
-  facts.skipped = std::move(skipped);
+  facts.skipped.add(skipped);
   return facts;
 }
 

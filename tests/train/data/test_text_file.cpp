@@ -257,6 +257,11 @@ TEST_F(TextFile, OfDamagedCompressedLinesThoseBeforeMayBeRead) {
             fmt::format("1 damaged ({} from line {} on)", path_.string(), documents.size() + 1));
   EXPECT_EQ(facts_.bytes, std::ssize(cut));
   EXPECT_EQ(facts_.sha256, checksum_of(path_, kNobody).sha256);
+  EXPECT_EQ(facts_.compression, Packing::kGzip);
+
+  EXPECT_EQ(documents_of("{\0\"\0t\0"s, {.skip_bad = true}), std::vector<std::string>{});
+  EXPECT_TRUE(facts_.is_left_out);
+  EXPECT_EQ(facts_.skipped.text(), fmt::format("1 no text in UTF-8 ({})", path_.string()));
 }
 
 TEST_F(TextFile, TextsAreChecked) {

@@ -129,12 +129,13 @@ TEST_F(Unpack, ArchivesMayBeInArchives) {
             (Texts{"1.tar.xz/a/z.txt: first\n", "2.zip/B.TXT: second\n", "3.txt.gz: third\n"}));
   EXPECT_EQ(unpacked_.archives.size(), 1u);
   EXPECT_TRUE(facts_.is_member);
-  expect_error([&] { texts_of(kPacked / "deep.tar.xz"); },
-               {"deep.tar.xz/x.tar.xz/", "packed more than 8 times", "unpack it"});
+  expect_error<DamagedData>([&] { texts_of(kPacked / "deep.tar.xz"); },
+                            {"deep.tar.xz/x.tar.xz/", "packed more than 8 times", "unpack it"});
   std::string often = "text";
   for (int i = 0; i < 8; ++i) often = test::gzip(often);
   EXPECT_EQ(texts_of(write(often)), Texts{".: text"});
-  expect_error([&] { texts_of(write(test::gzip(often))); }, {"file", "packed more than 8 times"});
+  expect_error<DamagedData>([&] { texts_of(write(test::gzip(often))); },
+                            {"file", "packed more than 8 times"});
 }
 
 TEST_F(Unpack, NamesOfMembersDoNotMatter) {
