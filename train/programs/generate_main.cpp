@@ -9,6 +9,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -179,12 +180,23 @@ Continued continue_texts(const Request& request, const Tokenizer& tokenizer,
   return result;
 }
 
+/// Reads what comes next. Returns the state without its last token, which is the text's where no
+/// token follows.
+TextState read_text(TextGenerator& generator, std::span<const int32_t> ids) {
+  generator.advance(ids.first(ids.size() - 1));
+  TextState before_last = generator.state();
+  before_last.unread = {ids.back()};
+  generator.read_prompt(ids.last(1));
+  return before_last;
+}
+
 /// Reads a line, lets the model go on, and again, until the input ends. A line that cannot be read
-/// is told and left out. unread: what comes before the first line. save(unread) is called after
-/// each turn.
+/// is told and left out. unread: what comes before the first line. save(before_last, continued) is
+/// called after each turn. Returns the signal that has ended a turn of a request with --state, or
+/// 0.
 template <class Save>
-void converse(const Request& request, const Tokenizer& tokenizer, TextGenerator& generator,
-              std::vector<int32_t> unread, bool quiet, Save save) {
+int converse(const Request& request, const Tokenizer& tokenizer, TextGenerator& generator,
+             std::vector<int32_t> unread, bool quiet, Save save) {
   const bool asks = ::isatty(STDIN_FILENO) == 1;
   Display display;
   std::string line;
@@ -201,14 +213,19 @@ void converse(const Request& request, const Tokenizer& tokenizer, TextGenerator&
       print_warning(error.what());
       continue;
     }
-    generator.read_prompt(ids);
-    unread = continue_texts(request, tokenizer, generator, {}, [&](int, std::string_view text) {
-               display.show(text);
-             }).unread;
+    std::optional<StopSignals> signals;  // not while it waits for a line
+    if (!request.state.empty()) signals.emplace(false);
+    const TextState before_last = read_text(generator, ids);
+    const Continued continued = continue_texts(
+        request, tokenizer, generator, {.stop_asked = signals ? &signals->asked() : nullptr},
+        [&](int, std::string_view text) { display.show(text); });
     display.show("\n");
-    save(unread);
+    save(before_last, continued);
+    unread = continued.unread;
+    if (signals && signals->received() != 0) return signals->received();
   }
   if (asks) print(stdout, "\n");
+  return 0;
 }
 
 /// Takes the newest run if no checkpoint is named. Throws a UsageError if there is none.
@@ -276,18 +293,19 @@ int generate(Request& request, bool quiet) {
       course.unshown = state.unshown;
     }
   }
-  const auto save = [&](const std::vector<int32_t>& unread, const std::string& unshown) {
+  const auto save = [&](const TextState& before_last, const Continued& continued) {
     if (request.state.empty()) return;
-    TextState state = generator.state();
-    state.unread = unread;
-    state.unshown = unshown;
+    TextState state = before_last;
+    if (!continued.unread.empty()) {
+      state = generator.state();
+      state.unread = continued.unread;
+    }
+    state.unshown = continued.unshown;
     save_text_state(request.state, state, checkpoint.describe_weights());
   };
   if (request.interactive) {
     if (request.stops.empty()) request.stops = {"\n\n"};
-    converse(request, tokenizer, generator, std::move(ids), quiet,
-             [&](const std::vector<int32_t>& unread) { save(unread, ""); });
-    return 0;
+    return converse(request, tokenizer, generator, std::move(ids), quiet, save);
   }
 
   if (ids.empty() || request.prompt_is_given) {
@@ -300,7 +318,7 @@ int generate(Request& request, bool quiet) {
   const bool streams = samples == 1 && !request.json;
   Display display;
   const Stopwatch time;
-  generator.read_prompt(ids);
+  const TextState before_last = read_text(generator, ids);
   if (streams) display.show(request.prompt);
   std::vector<std::string> texts(samples);
   Continued continued;
@@ -313,7 +331,7 @@ int generate(Request& request, bool quiet) {
           else
             texts[b] += text;
         });
-    save(continued.unread, continued.unshown);
+    save(before_last, continued);
   } catch (const Error&) {
     problem = std::current_exception();
   }

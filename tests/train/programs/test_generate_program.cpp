@@ -319,16 +319,24 @@ TEST_F(Programs, GenerateConverses) {
   const fs::path stopped = directory_ / "stopped";
   const std::string line = fmt::format("{}/generate --checkpoint {} --threads 1 --greedy ",
                                        MMREC_BINARY_DIR, out().string());
+  const fs::path begun = directory_ / "begun";
   const Outcome interrupted = run_line(
-      fmt::format("{} --prompt ROMEO --tokens 200000 --state {} & sleep 0.5; kill $!; "
-                  "wait $!; echo \" code $?\"",
-                  line, stopped.string()));
+      fmt::format("(ulimit -t 60; exec {0} --prompt ROMEO --tokens 100000000 --state {1} > {2}) & "
+                  "until [ -s {2} ]; do sleep 0.05; done; sleep 0.1; kill $!; wait $!; code=$?; "
+                  "cat {2}; echo \" code $code\"",
+                  line, stopped.string(), begun.string()));
   const size_t end = interrupted.output.rfind("\n code 143\n");
   ASSERT_NE(end, std::string::npos) << interrupted.output.substr(0, 200) << interrupted.errors;
   const std::string more = interrupted.output.substr(0, end) +
                            run_line(line + "--tokens 30 --state " + stopped.string()).output;
   EXPECT_EQ(more, greedy({"--prompt", "ROMEO", "--tokens",
                           fmt::format("{}", more.size() - 1 - std::string_view("ROMEO").size())}));
+
+  // also before the first token: nothing comes between
+  const std::string none = (directory_ / "none_yet").string();
+  greedy({"--prompt", "ROMEO", "--tokens", "0", "--state", none});
+  EXPECT_EQ("ROMEO" + greedy({"--tokens", "20", "--state", none}),
+            greedy({"--prompt", "ROMEO", "--tokens", "20"}));
 
   expect_failed(converse({"--prompt", "a"}, ""), 2, {"--interactive", "--prompt"});
   expect_failed(converse({"--samples", "2"}, ""), 2, {"--samples 2", "--interactive"});
