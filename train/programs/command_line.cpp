@@ -211,6 +211,11 @@ void check_values_are_no_options(CLI::App& app, int argc, const char* const* arg
   };
   for (int i = 1; i + 1 < argc && std::string_view(argv[i]) != "--"; ++i) {
     const std::string_view word = argv[i], next = argv[i + 1];
+    if (is_name(word) && next.empty())
+      for (CLI::App* part : parts(app))
+        if (const CLI::Option* option = part->get_option_no_throw(std::string(word));
+            option && option->get_expected_min() == 0 && option->get_expected_max() > 0)
+          fail_usage("{} is empty; give it a value, or leave the empty word out", word);
     if (!is_name(word) || !is_name(next.substr(0, next.find('=')))) continue;
     for (CLI::App* part : parts(app))
       if (const CLI::Option* option = part->get_option_no_throw(std::string(word));

@@ -218,7 +218,7 @@ std::filesystem::path TrainCommand::default_name() const {
 int TrainCommand::prepare_texts(PrepareOptions texts, const std::string& named) {
   if (given_.tokenizer != "auto")
     texts.tokens = parse_token_kind(given_.tokenizer);
-  else if (!has_recipe(given_) || is_given("init"))  // a checkpoint has its own
+  else if (!has_recipe(given_))
     texts.tokens = TokenKind::kCharacter;
   texts.vocabulary = std::max(given_.vocabulary, 0);
   texts.val_split = parse_validation_split(given_.validation_split);
@@ -310,13 +310,17 @@ int TrainCommand::lead(const char* program_path, Ranks& ranks) {
         },
         given_);
   }
-  if (!arch_.empty()) fields_.push_back("arch=" + arch_);
-  if (!memory_.empty()) fields_.push_back("memory=" + memory_);
+  if (is_given("arch")) fields_.push_back("arch=" + arch_);
+  if (is_given("memory")) fields_.push_back("memory=" + memory_);
   const std::string named = given_.data;
   std::optional<PrepareOptions> texts;
   if (!is_given("resume") && !only_plan_) texts = texts_to_prepare(named);
   if (texts) given_.data = texts->out.string();
-  if (given_.out.empty() && resumes_newest()) given_.out = newest_run(kRuns);
+  if (given_.out.empty() && resumes_newest()) {
+    given_.out = newest_run(kRuns);
+    if (given_.out.empty())
+      fail_usage("--resume: there is no run in {}/; name the folder of one", kRuns);
+  }
   if (given_.out.empty()) given_.out = kRuns / default_name();
   check_one_length(given_.given);
   check_plan();

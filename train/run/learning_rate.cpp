@@ -36,18 +36,21 @@ std::string LearningRate::warning() const {
       warmup, steps, at(steps), peak);
 }
 
-double parse_minimum_rate(std::string_view text, double peak) {
+double parse_minimum_rate(std::string_view text, std::optional<double> peak) {
   const bool relative = text.ends_with('x');
-  const std::optional<double> value =
-      parse_number<double>(text.substr(0, text.size() - (relative ? 1 : 0)));
-  const double rate = value.value_or(-1) * (relative ? peak : 1);
+  const double value =
+      parse_number<double>(text.substr(0, text.size() - (relative ? 1 : 0))).value_or(-1);
+  const bool is_part = value >= 0 && value <= 1;
+  const double rate = value * (relative ? peak.value_or(1) : 1);
   // The peak was a float: --lr 5e-3 --lr-min 5e-3 are equal.
-  if (!(rate >= 0 && static_cast<float>(rate) <= static_cast<float>(peak)))
+  if (!(relative ? is_part
+                 : rate >= 0 && static_cast<float>(std::min(rate, 2.)) <=
+                                    static_cast<float>(peak.value_or(1))))
     fail_usage(
         "a minimum learning rate of '{}' makes no sense; give a part of the peak such as 0.1x, or "
-        "a rate from 0 to the peak of {}",
-        text, static_cast<float>(peak));
-  return std::min(rate, peak);
+        "a rate from 0 to the peak{}",
+        text, peak ? fmt::format(" of {}", static_cast<float>(*peak)) : "");
+  return peak ? std::min(rate, *peak) : rate;
 }
 
 }  // namespace mmrec

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -24,7 +25,8 @@ struct LearningRate {
 };
 
 /// Parses `--lr-min`: a fraction of the peak ("0.1x") or a rate ("3e-5"), from 0 to the peak.
-/// Throws a UsageError for anything else.
-double parse_minimum_rate(std::string_view text, double peak);
+/// Throws a UsageError for anything else. Without a peak, which is not known yet, a rate may be up
+/// to 1.
+double parse_minimum_rate(std::string_view text, std::optional<double> peak);
 
 }  // namespace mmrec

@@ -3,7 +3,6 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cfloat>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -268,7 +267,8 @@ void check_options(const TrainOptions& o) {
   check_muon_options(o.given, optimizer_of(o));
   if (o.tokenizer != "auto") parse_token_kind(o.tokenizer);
   const bool has_peak = o.given.contains("lr") || !has_recipe(o);  // else the recipe chooses it
-  parse_minimum_rate(o.minimum_rate, has_peak ? o.optimizer.learning_rate : FLT_MAX);
+  parse_minimum_rate(o.minimum_rate,
+                     has_peak ? std::optional<double>(o.optimizer.learning_rate) : std::nullopt);
   parse_validation_split(o.validation_split);
   if (!o.time.empty()) parse_duration(o.time);
   last_step_of_call(o.until, 1);

@@ -76,6 +76,7 @@ TEST_F(Programs, TrainRefusesWrongUse) {
   expect_refused("--init", (directory_ / "missing").string(), {"--vocab", "--init"});
   expect_refused("--lr-min", "2x", {"minimum learning rate", "2x"});
   expect_refused("--trace", "", {"--trace is empty"});
+  expect_refused("--resume", "", {"--resume is empty"});
   expect_refused("--dropout", "1", {"--dropout", "1"});
   expect_refused("--val-split", "1", {"--val-split", "1"});
   expect_refused("--threads", "0", {"--threads", "0"});

@@ -57,6 +57,10 @@ TEST(LearningRate, MinimumIsRelativeOrAbsolute) {
   EXPECT_DOUBLE_EQ(parse_minimum_rate("1x", 3e-4), 3e-4);
   EXPECT_DOUBLE_EQ(parse_minimum_rate("2e-5", 3e-4), 2e-5);
   EXPECT_DOUBLE_EQ(parse_minimum_rate("0", 3e-4), 0);
+  EXPECT_DOUBLE_EQ(parse_minimum_rate("1e-3", std::nullopt), 1e-3);
+  for (const char* text : {"2x", "abc", "2", "-1", "1e300"})
+    expect_error<UsageError>([&] { parse_minimum_rate(text, std::nullopt); },
+                             {fmt::format("'{}'", text), "0.1x"});
   for (const char* text :
        {"", "x", "0.1y", "0.1 x", "1.5x", "-0.1x", "-1e-5", "1e-3", "nan", "nanx", "inf"})
     expect_error<UsageError>([&] { parse_minimum_rate(text, 3e-4); },
