@@ -735,6 +735,14 @@ TEST_F(Prepare, FolderWithForeignFilesIsLeftAlone) {
                            {out_.string(), "other files ('notes.txt')", "new folder"});
   EXPECT_EQ(entries(out_), std::set<std::string>{"notes.txt"});
   fs::remove_all(out_);
+  write("data/prepared/tokenizer.model", "mine, too");
+  for (const std::optional<TokenKind> tokens : {std::optional(TokenKind::kCharacter), {}}) {
+    PrepareOptions asked = options({file});
+    asked.tokens = tokens;
+    expect_error<UsageError>([&] { run(asked); }, {out_.string(), "('tokenizer.model')"});
+  }
+  EXPECT_EQ(entries(out_), std::set<std::string>{"tokenizer.model"});
+  fs::remove_all(out_);
   write_file_atomically(out_, "a file");
   expect_error([&] { run(options({file})); }, {"is not a directory"});
 }
