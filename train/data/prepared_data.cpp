@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -10,6 +11,7 @@
 #include "support/atomic_file.h"
 #include "support/checksum.h"
 #include "support/error.h"
+#include "support/file_descriptor.h"
 #include "train/data/token_file.h"
 
 namespace mmrec {
@@ -40,15 +42,21 @@ PreparedData read_prepared(const PathAt& held, int vocabulary) {
     if (file.source.tokenizer_crc32 != crc || file.source.vocabulary != tokenizer.size())
       fail("{}: {}.tokens was made with another {}; run 'prepare' again", folder.string(), part,
            name);
-    const PathAt text =
-        held / (part + ".txt");  // the folder works without it, but for other tokens
-    if (exists(text) && FileDescriptor("read", text, O_RDONLY).size() != file.source.text_bytes)
-      fail("{}: {}.txt is no longer the text that {}.tokens was made from; run 'prepare' again",
-           folder.string(), part, part);
-    return std::move(file.tokens);
+    std::optional<DataFile> text;  // the folder works without it, but for other tokens
+    if (const PathAt path = held / (part + ".txt"); exists(path)) {
+      const auto opened = std::make_shared<const FileDescriptor>("read", path, O_RDONLY);
+      const int64_t bytes = opened->size();
+      if (bytes != file.source.text_bytes)
+        fail("{}: {}.txt is no longer the text that {}.tokens was made from; run 'prepare' again",
+             folder.string(), part, part);
+      text.emplace(folder / (part + ".txt"), opened, 0, bytes);
+    }
+    return std::pair(std::move(file.tokens), std::move(text));
   };
-  Tokens train = tokens_of("train"), validation = tokens_of("val");
-  return {std::move(tokenizer), std::move(train), std::move(validation)};
+  auto [train, train_text] = tokens_of("train");
+  auto [validation, validation_text] = tokens_of("val");
+  return {std::move(tokenizer), std::move(train), std::move(validation), std::move(train_text),
+          std::move(validation_text)};
 }
 
 }  // namespace

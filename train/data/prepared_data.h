@@ -1,7 +1,9 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 
+#include "train/data/data_file.h"
 #include "train/data/tokenizer.h"
 #include "train/data/tokens.h"
 
@@ -11,6 +13,8 @@ namespace mmrec {
 struct PreparedData {
   Tokenizer tokenizer;
   Tokens train, validation;  ///< on disk
+  /// The texts that these were made of, held open; empty: the file was removed.
+  std::optional<DataFile> train_text = {}, validation_text = {};
 };
 
 /// Returns whether a path is such a folder, that is, contains train.tokens.

@@ -51,18 +51,18 @@ bool has_unknown(const PreparedData& data) {
 
 /// Returns a part of a prepared text: from its file, or if that was removed from the tokens, where
 /// they have all of it.
-std::string text_of(const std::filesystem::path& file, const Tokens& tokens,
-                    const Tokenizer& tokenizer, bool is_complete) {
+std::string text_of(const std::string& name, const std::optional<DataFile>& file,
+                    const Tokens& tokens, const Tokenizer& tokenizer, bool is_complete) {
   std::string text;
-  if (kind_of_file(file) == std::filesystem::file_type::regular)
-    read_own_text(file, [&](std::string_view piece) { text += piece; }, [](int64_t) {});
+  if (file)
+    read_own_text(*file, [&](std::string_view piece) { text += piece; }, [](int64_t) {});
   else if (is_complete)
     tokens.for_each([&](int32_t id) { text += tokenizer.decode(id); });
   else
     fail(
-        "{}: there is no such file, and not every character of the text has a token here, so that "
+        "{}: its text was removed, and not every character of the text has a token here, so that "
         "other tokens cannot be made of them; prepare it again",
-        file.string());
+        name);
   return text;
 }
 
@@ -127,11 +127,11 @@ RunData load_prepared_data(const TrainOptions& options, const std::optional<Toke
   const bool is_complete = !has_unknown(data);
   if (!is_complete || known->kind() != TokenKind::kCharacter ||
       data.tokenizer.kind() != TokenKind::kCharacter) {
-    const std::filesystem::path folder = options.data;
-    const std::string train =
-                          text_of(folder / "train.txt", data.train, data.tokenizer, is_complete),
-                      validation =
-                          text_of(folder / "val.txt", data.validation, data.tokenizer, is_complete);
+    const auto text = [&](const std::optional<DataFile>& file, const Tokens& part) {
+      return text_of(options.data, file, part, data.tokenizer, is_complete);
+    };
+    const std::string train = text(data.train_text, data.train),
+                      validation = text(data.validation_text, data.validation);
     return encoded(*known, counts_of(train, validation, options.data), options, train, validation,
                    notes, otherwise);
   }

@@ -1106,7 +1106,7 @@ TEST_F(Programs, PreparedDataResumeAndUseAnotherTokenizer) {
   EXPECT_EQ(loss_on(lossy.string()), loss_on(first + ".txt"));
   fs::remove(lossy / "val.txt");
   expect_failed(run("evaluate", {"--checkpoint", out().string(), "--data", lossy.string()}), 1,
-                {"val.txt", "prepare it again"});
+                {"its text was removed", "prepare it again"});
 }
 
 TEST_F(Programs, TrainDescribesItsText) {
