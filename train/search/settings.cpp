@@ -1,5 +1,7 @@
 #include "train/search/settings.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
