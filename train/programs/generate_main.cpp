@@ -141,6 +141,7 @@ struct Continued {
   int64_t tokens = 0;                ///< of all samples together
   std::vector<int32_t> unread = {};  ///< the first sample's last token, which no model has read yet
   std::string unshown = {};          ///< of a text that goes on elsewhere, see TextState
+  bool was_stopped = false;          ///< by a signal
 };
 
 /// How continue_texts() begins and ends.
@@ -177,11 +178,12 @@ Continued continue_texts(const Request& request, const Tokenizer& tokenizer,
   for (int b = 0; b < request.samples; ++b)
     show(b, stops[b].pass(characters[b].rest()) + stops[b].rest());
   if (!chosen.empty()) result.unread = {chosen[0]};
+  result.was_stopped = course.stop_asked && *course.stop_asked != 0;
   return result;
 }
 
-/// Reads what comes next. Returns the state without its last token, which is the text's where no
-/// token follows.
+/// Reads what comes next. Returns the state without its last token, which is the text's where a
+/// signal comes before another one: the next call has a token to go on from.
 TextState read_text(TextGenerator& generator, std::span<const int32_t> ids) {
   generator.advance(ids.first(ids.size() - 1));
   TextState before_last = generator.state();
@@ -296,7 +298,7 @@ int generate(Request& request, bool quiet) {
   const auto save = [&](const TextState& before_last, const Continued& continued) {
     if (request.state.empty()) return;
     TextState state = before_last;
-    if (!continued.unread.empty()) {
+    if (!continued.unread.empty() || !continued.was_stopped) {
       state = generator.state();
       state.unread = continued.unread;
     }

@@ -332,12 +332,6 @@ TEST_F(Programs, GenerateConverses) {
   EXPECT_EQ(more, greedy({"--prompt", "ROMEO", "--tokens",
                           fmt::format("{}", more.size() - 1 - std::string_view("ROMEO").size())}));
 
-  // also before the first token: nothing comes between
-  const std::string none = (directory_ / "none_yet").string();
-  greedy({"--prompt", "ROMEO", "--tokens", "0", "--state", none});
-  EXPECT_EQ("ROMEO" + greedy({"--tokens", "20", "--state", none}),
-            greedy({"--prompt", "ROMEO", "--tokens", "20"}));
-
   expect_failed(converse({"--prompt", "a"}, ""), 2, {"--interactive", "--prompt"});
   expect_failed(converse({"--samples", "2"}, ""), 2, {"--samples 2", "--interactive"});
   ASSERT_EQ(
