@@ -6,6 +6,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <span>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -395,10 +396,8 @@ Json prepare(const PrepareOptions& options, Console& console, const CheckStop& c
     manifest["files"] = describe_files(files, folder, watch);
     write_file_atomically(folder / kManifest, manifest.dump(2) + "\n");
   };
-  if (is_anew)
-    write_directory_atomically(options.out, write, Tokenizer::kFileNames);
-  else
-    write_directory_atomically(options.out, write);
+  using Names = std::span<const char* const>;
+  write_directory_atomically(options.out, write, is_anew ? Names(Tokenizer::kFileNames) : Names());
   if (is_anew)
     console.line(fmt::format("{} is made anew: it was of other texts or settings, or altered; "
                              "a run on another text cannot be resumed with it",

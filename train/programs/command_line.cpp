@@ -203,7 +203,8 @@ std::string describe(CLI::App& app, const CLI::ParseError& error) {
   return "the command line cannot be read";
 }
 
-/// Rejects "--out --overwrite": CLI11 would take the second option as the value of the first.
+/// Rejects "--out --overwrite", where CLI11 would take the second option as the value of the first,
+/// and an empty value of an option that needs none, which it would take for none.
 void check_values_are_no_options(CLI::App& app, int argc, const char* const* argv) {
   const std::vector<std::string> names = option_names(app);
   const auto is_name = [&](std::string_view word) {
@@ -211,19 +212,19 @@ void check_values_are_no_options(CLI::App& app, int argc, const char* const* arg
   };
   for (int i = 1; i + 1 < argc && std::string_view(argv[i]) != "--"; ++i) {
     const std::string_view word = argv[i], next = argv[i + 1];
-    if (is_name(word) && next.empty())
-      for (CLI::App* part : parts(app))
-        if (const CLI::Option* option = part->get_option_no_throw(std::string(word));
-            option && option->get_expected_min() == 0 && option->get_expected_max() > 0)
-          fail_usage("{} is empty; give it a value, or leave the empty word out", word);
-    if (!is_name(word) || !is_name(next.substr(0, next.find('=')))) continue;
-    for (CLI::App* part : parts(app))
-      if (const CLI::Option* option = part->get_option_no_throw(std::string(word));
-          option && option->get_expected_min() > 0)
+    if (!is_name(word)) continue;
+    const bool is_option = is_name(next.substr(0, next.find('=')));
+    for (CLI::App* part : parts(app)) {
+      const CLI::Option* option = part->get_option_no_throw(std::string(word));
+      if (!option || option->get_expected_max() == 0) continue;
+      if (option->get_expected_min() == 0 && next.empty())
+        fail_usage("{} is empty; give it a value, or leave the empty word out", word);
+      if (option->get_expected_min() > 0 && is_option)
         fail_usage(
             "{} is given without a value: the option {} follows; give it one, or write {}={} if "
             "that is meant",
             word, next, word, next);
+    }
   }
 }
 

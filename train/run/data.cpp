@@ -44,6 +44,7 @@ void check_kind(const TrainOptions& options, const Tokenizer& tokenizer, std::st
 
 bool has_unknown(const PreparedData& data) {
   bool has = false;
+  if (data.tokenizer.kind() != TokenKind::kCharacter) return has;  // others have all of any text
   for (const Tokens& tokens : {data.train, data.validation})
     tokens.for_each([&](int32_t id) { has = has || id == Tokenizer::kUnknown; });
   return has;

@@ -38,19 +38,17 @@ std::string LearningRate::warning() const {
 
 double parse_minimum_rate(std::string_view text, std::optional<double> peak) {
   const bool relative = text.ends_with('x');
-  const double value =
-      parse_number<double>(text.substr(0, text.size() - (relative ? 1 : 0))).value_or(-1);
-  const bool is_part = value >= 0 && value <= 1;
-  const double rate = value * (relative ? peak.value_or(1) : 1);
-  // The peak was a float: --lr 5e-3 --lr-min 5e-3 are equal.
-  if (!(relative ? is_part
-                 : rate >= 0 && static_cast<float>(std::min(rate, 2.)) <=
-                                    static_cast<float>(peak.value_or(1))))
+  const double limit = peak.value_or(1);
+  const std::optional<double> value =
+      parse_number<double>(text.substr(0, text.size() - (relative ? 1 : 0)));
+  const double rate = value.value_or(-1) * (relative ? limit : 1);
+  // The peak was a float: --lr 5e-3 --lr-min 5e-3 are equal. What is too large for one is larger.
+  if (!(rate >= 0 && static_cast<float>(std::min(rate, 2 * limit)) <= static_cast<float>(limit)))
     fail_usage(
         "a minimum learning rate of '{}' makes no sense; give a part of the peak such as 0.1x, or "
         "a rate from 0 to the peak{}",
         text, peak ? fmt::format(" of {}", static_cast<float>(*peak)) : "");
-  return peak ? std::min(rate, *peak) : rate;
+  return std::min(rate, limit);
 }
 
 }  // namespace mmrec
